@@ -1,6 +1,19 @@
-import { type AdapterInfo, type Device, type Recorder, RmError, Scope } from '../engine/index.js';
+import { type Device, type Recorder, RmError, Scope } from '../engine/index.js';
 import type { Progress } from '../engine/progress.js';
 import type { KernelCase } from '../kernels/cases/case.js';
+import {
+  type Benchmark,
+  type BenchText,
+  describeEnvironment,
+  digits,
+  environment,
+  left,
+  type MeasureOptions,
+  median,
+  percent,
+  right,
+} from './measure.js';
+import { type PeakRates, shareOfPeak } from './peakRates.js';
 
 export interface KernelTiming {
   readonly kernel: string;
@@ -12,25 +25,25 @@ export interface KernelTiming {
   readonly gflops: number;
   /** GB/s (10^9 bytes) of the traffic that the case needs at least. */
   readonly gigabytes: number;
+  /** Of the nearer peak of the adapter, where they were given. */
+  readonly ofPeak?: number;
+  readonly peak?: 'fma' | 'memory';
 }
 
-export interface KernelBenchmark {
+export interface KernelBenchmark extends Benchmark {
   /** "gpu": timestamp queries round every dispatch; "wall": time until the queue is empty, over many runs. */
   readonly clock: 'gpu' | 'wall';
-  readonly adapter: AdapterInfo;
-  readonly node: string;
-  readonly platform: string;
-  readonly date: string;
   readonly timings: readonly KernelTiming[];
   /** Cases that this device cannot run, with the reason. */
   readonly skipped: readonly { readonly kernel: string; readonly name: string; readonly reason: string }[];
 }
 
-export interface BenchOptions {
-  /** At least 5. */
-  samples?: number;
-  onProgress?: Progress;
-  signal?: AbortSignal;
+export interface KernelBenchOptions extends MeasureOptions {
+  /** Of this adapter; adds the share of the nearer one to every timing. */
+  readonly peak?: PeakRates | undefined;
+  /** Every variant that the device can run, each as a timing of its own, instead of the kernel's own choice. */
+  readonly variants?: boolean;
+  readonly onProgress?: Progress;
 }
 
 /** A sample repeats short kernels until it takes about this long: single dispatches are dominated by overhead. */
@@ -59,37 +72,45 @@ const gpuClock =
     return kernels.reduce((sum, { milliseconds }) => sum + milliseconds, 0) / repeats;
   };
 
-/** Middle value; of an even number the mean of the two in the middle. */
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const half = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[half]! : (sorted[half - 1]! + sorted[half]!) / 2;
-}
-
+/** One timing, or with `variants` one of each that the device can run, their samples taking turns. */
 async function timeCase(
   device: Device,
   item: KernelCase,
   clock: Clock,
   samples: number,
-): Promise<KernelTiming> {
+  { peak, variants = false }: KernelBenchOptions,
+): Promise<KernelTiming[]> {
   using scope = new Scope(device);
   const prepared = await item.setup(scope);
-  const run = (rec: Recorder) => prepared.run(rec);
-  await clock(run, 1);
-  const once = await clock(run, 1);
-  const repeats = Math.min(MOST_REPEATS, Math.max(1, Math.ceil(SAMPLE_MS / Math.max(once, 1e-3))));
-  const times: number[] = [];
-  for (let i = 0; i < samples; i++) times.push(await clock(run, repeats));
-  const milliseconds = median(times);
-  return {
-    kernel: item.kernel,
-    name: item.name,
-    milliseconds,
-    fastest: Math.min(...times),
-    samples,
-    gflops: item.flops / milliseconds / 1e6,
-    gigabytes: item.bytes / milliseconds / 1e6,
-  };
+  const wanted = (variants && item.variants?.(device)) || [undefined];
+  const runs = wanted.map(variant => ({
+    variant,
+    run: (rec: Recorder) => prepared.run(rec, variant),
+    repeats: 1,
+    times: [] as number[],
+  }));
+  for (const one of runs) {
+    await clock(one.run, 1);
+    const once = await clock(one.run, 1);
+    one.repeats = Math.min(MOST_REPEATS, Math.max(1, Math.ceil(SAMPLE_MS / Math.max(once, 1e-3))));
+  }
+  for (let i = 0; i < samples; i++) {
+    for (const { run, repeats, times } of runs) times.push(await clock(run, repeats));
+  }
+  return runs.map(({ variant, times }) => {
+    const milliseconds = median(times);
+    const reached = peak && shareOfPeak({ ...item, milliseconds }, peak);
+    return {
+      kernel: item.kernel,
+      name: variant ? `${item.name}: ${variant.name}` : item.name,
+      milliseconds,
+      fastest: Math.min(...times),
+      samples,
+      gflops: item.flops / milliseconds / 1e6,
+      gigabytes: item.bytes / milliseconds / 1e6,
+      ...(reached && { ofPeak: reached.share, peak: reached.of }),
+    };
+  });
 }
 
 /** Whether a failure is about what this device offers, not about the kernel. */
@@ -103,15 +124,16 @@ const cannotRun = (error: unknown): error is RmError =>
 export async function benchKernels(
   device: Device,
   cases: readonly KernelCase[],
-  { samples = 7, onProgress, signal }: BenchOptions = {},
+  options: KernelBenchOptions = {},
 ): Promise<KernelBenchmark> {
+  const { samples = 7, onProgress, signal } = options;
   const clock = device.profiler ? gpuClock(device) : wallClock(device);
   const timings: KernelTiming[] = [];
   const skipped: { kernel: string; name: string; reason: string }[] = [];
   for (const [i, item] of cases.entries()) {
     signal?.throwIfAborted();
     try {
-      timings.push(await timeCase(device, item, clock, Math.max(5, samples)));
+      timings.push(...(await timeCase(device, item, clock, Math.max(5, samples), options)));
     } catch (error) {
       if (!cannotRun(error)) throw error;
       skipped.push({ kernel: item.kernel, name: item.name, reason: error.message });
@@ -119,23 +141,16 @@ export async function benchKernels(
     onProgress?.({ phase: 'bench', done: i + 1, total: cases.length, unit: 'cases' });
   }
   return {
-    clock: device.profiler ? 'gpu' : 'wall',
-    adapter: device.info,
-    node: process.version,
-    platform: `${process.platform} ${process.arch}`,
-    date: new Date().toISOString().slice(0, 10),
-    timings,
-    skipped,
+    ...{ bench: 'kernels', ...environment(device), clock: device.profiler ? 'gpu' : 'wall' },
+    ...{ timings, skipped },
+    metrics: timings.map(({ kernel, name, milliseconds }) => ({
+      ...{ name: `${kernel} ${name}`, value: milliseconds, unit: 'ms', better: 'lower' as const },
+    })),
   };
 }
 
-const columns = ['kernel', 'case', 'ms', 'GFLOP/s', 'GB/s'] as const;
-
-/** Three significant digits, never in the form 1.23e+3. */
-const digits = (value: number): string => (value >= 100 ? `${Math.round(value)}` : value.toPrecision(3));
-
-/** Cells of one timing, as `columns`. A case without arithmetic or traffic to speak of shows none. */
-export const timingCells = ({ kernel, name, milliseconds, gflops, gigabytes }: KernelTiming): string[] => [
+/** Cells of one timing. A case without arithmetic or traffic to speak of shows none. */
+const timingCells = ({ kernel, name, milliseconds, gflops, gigabytes }: KernelTiming): string[] => [
   kernel,
   name,
   digits(milliseconds),
@@ -143,31 +158,23 @@ export const timingCells = ({ kernel, name, milliseconds, gflops, gigabytes }: K
   gigabytes > 0 ? digits(gigabytes) : '',
 ];
 
-/** "GPU timestamps, Node v20.1.0, linux x64, 2026-01-31" */
-export const describeBenchmark = ({ clock, node, platform, date, timings }: KernelBenchmark): string =>
-  `${clock === 'gpu' ? 'GPU timestamps' : 'wall clock'}, median of ${timings[0]?.samples ?? 0}, Node ${node}, ${platform}, ${date}`;
-
-/** A Markdown section for one adapter. */
-export function benchmarkSection(benchmark: KernelBenchmark): string {
-  const row = (cells: readonly string[]) => `| ${cells.join(' | ')} |\n`;
-  const skipped = benchmark.skipped.map(
-    ({ kernel, name, reason }) => `\nNot run: ${kernel} ${name} (${reason}).\n`,
-  );
-  return (
-    `## ${benchmark.adapter.description}\n\n${describeBenchmark(benchmark)}\n\n` +
-    row(columns) +
-    row(['---', '---', '--:', '--:', '--:']) +
-    benchmark.timings.map(timing => row(timingCells(timing))).join('') +
-    skipped.join('')
-  );
-}
-
-/** A Markdown document with this adapter's section replaced or added. */
-export function withSection(document: string, section: string): string {
-  const heading = section.slice(0, section.indexOf('\n') + 1);
-  const parts = document.split(/^(?=## )/m);
-  const at = parts.findIndex(part => part.startsWith(heading));
-  if (at < 0) return document ? `${document.trimEnd()}\n\n${section}` : section;
-  parts[at] = at === parts.length - 1 ? section : `${section}\n`;
-  return parts.join('');
+export function kernelsText(result: KernelBenchmark): BenchText {
+  const { clock, timings, skipped } = result;
+  const known = timings.some(({ ofPeak }) => ofPeak !== undefined);
+  return {
+    description: `${clock === 'gpu' ? 'GPU timestamps' : 'wall clock'}, median of ${timings[0]?.samples ?? 0}, ${describeEnvironment(result)}`,
+    tables: [
+      {
+        columns: [
+          ...[left('kernel'), left('case'), right('ms'), right('GFLOP/s'), right('GB/s')],
+          ...(known ? [right('of peak')] : []),
+        ],
+        rows: timings.map(timing => [
+          ...timingCells(timing),
+          ...(known ? [timing.ofPeak === undefined ? '' : `${percent(timing.ofPeak)} ${timing.peak}`] : []),
+        ]),
+      },
+    ],
+    remarks: skipped.map(({ kernel, name, reason }) => `Not run: ${kernel} ${name} (${reason}).`),
+  };
 }

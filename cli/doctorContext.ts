@@ -1,8 +1,9 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { join } from 'node:path';
+import { cacheFolder } from '../engine/cacheFolder.js';
 import type { Device, DeviceOptions } from '../engine/device.js';
-import { cacheFolder, findBundledDriver } from '../engine/softwareDriver.js';
+import { findBundledDriver } from '../engine/softwareDriver.js';
 import { thisHost } from '../engine/vulkanFiles.js';
 import type { DoctorContext, ProbedDevice } from './doctorProbes.js';
 
@@ -43,7 +44,7 @@ async function openDevice(options: DeviceOptions): Promise<ProbedDevice> {
     limits: device.limits,
     selfTest: async () => {
       const { requireExactArithmetic } = await import('../engine/selftest.js');
-      await requireExactArithmetic(device);
+      return requireExactArithmetic(device);
     },
     multiply: () => multiply(device),
     close: () => device.close(),

@@ -2,6 +2,7 @@ import type { AdapterInfo } from '../engine/adapter.js';
 import type { DeviceFeatures } from '../engine/device.js';
 import { RmError } from '../engine/errors.js';
 import { formatBytes } from '../engine/format.js';
+import type { ProgramTarget } from '../engine/program.js';
 import { vulkanDriverFiles } from '../engine/vulkanFiles.js';
 import { explainBinaryFailure } from './gpu.js';
 
@@ -28,8 +29,8 @@ export interface ProbedDevice {
       number
     >
   >;
-  /** @throws RmError SELF_TEST_FAILED */
-  selfTest(): Promise<void>;
+  /** How the device's programs do exact arithmetic. @throws RmError SELF_TEST_FAILED */
+  selfTest(): Promise<ProgramTarget['exact']>;
   /** Normalised error of a small matrix product against the host. */
   multiply(): Promise<number>;
   close(): Promise<void>;
@@ -213,8 +214,12 @@ const selfTest: Probe = {
   id: 'self-test',
   run: async (_, { device }) => {
     if (!device) return skip('needs a device');
-    await device.selfTest();
-    return ok('arithmetic is exact where the kernels rely on it');
+    const exact = await device.selfTest();
+    if (exact === 'float') return ok('arithmetic is exact where the kernels rely on it');
+    return warn(
+      'the driver changes float arithmetic that must be exact; integers do it here, which takes longer',
+      'Update the graphics driver, or choose another adapter with --adapter.',
+    );
   },
 };
 

@@ -2,8 +2,9 @@ import type { Command } from 'commander';
 import { RmError } from '../engine/errors.js';
 import type { Evaluation } from '../model/evaluate.js';
 import { newCommand, runs } from './command.js';
-import { load, withDevice } from './gpu.js';
+import { load } from './gpu.js';
 import { wholeNumber } from './optionTypes.js';
+import { PROFILE_FLAG, PROFILE_TEXT, type ProfileOptions, tracePath, withProfiledDevice } from './profile.js';
 import { fileSequences, loadTextTools } from './sequences.js';
 import { formatTable } from './table.js';
 
@@ -11,7 +12,7 @@ export interface FileEvaluation extends Evaluation {
   readonly file: string;
 }
 
-interface EvalOptions {
+interface EvalOptions extends ProfileOptions {
   against?: string;
   tokens?: number;
   sequenceLength?: number;
@@ -70,6 +71,8 @@ export function evalCommand(signal: AbortSignal): Command {
     )
     .option('--batch-tokens <count>', 'tokens computed at a time (default: by the device)', wholeNumber(1))
     .option('--text-field <name>', 'field or column that holds the text or the messages')
+    .option(PROFILE_FLAG, PROFILE_TEXT, tracePath)
+    .option('--force', 'replace the trace of --profile')
     .option('--json', 'print one JSON object');
   return runs<EvalOptions>(command, signal, async (run, model, files) => {
     const { options, terminal, progress } = run;
@@ -90,7 +93,7 @@ export function evalCommand(signal: AbortSignal): Command {
       }
       texts.push({ file, sequences });
     }
-    const results = await withDevice(run, async device => {
+    const { result, ...profiled } = await withProfiledDevice(run, options, async device => {
       using dense = await Model.load(device, folder, { onProgress: progress });
       using against = options.against
         ? await Model.load(device, options.against, { onProgress: progress })
@@ -108,9 +111,9 @@ export function evalCommand(signal: AbortSignal): Command {
       return { files: found, adapter: device.info.description };
     });
     if (options.json) {
-      terminal.json({ model: folder, against: options.against, sequenceLength, ...results });
+      terminal.json({ model: folder, against: options.against, sequenceLength, ...result, ...profiled });
     } else {
-      terminal.data(formatEvaluations(results.files));
+      terminal.data(formatEvaluations(result.files));
     }
   });
 }

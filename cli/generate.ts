@@ -1,12 +1,13 @@
 import { text as readAll } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import { newCommand, runs } from './command.js';
-import { load, withDevice } from './gpu.js';
+import { load } from './gpu.js';
 import { notNegative, probability, wholeNumber } from './optionTypes.js';
+import { PROFILE_FLAG, PROFILE_TEXT, type ProfileOptions, tracePath, withProfiledDevice } from './profile.js';
 import { formatSeconds } from './progressReport.js';
 import { loadTextTools } from './sequences.js';
 
-interface GenerateCommandOptions {
+interface GenerateCommandOptions extends ProfileOptions {
   chat?: boolean;
   system?: string;
   maxTokens: number;
@@ -44,6 +45,8 @@ export function generateCommand(signal: AbortSignal): Command {
     .option('--top-k <count>', 'draw from the k most likely tokens only', wholeNumber(1))
     .option('--top-p <share>', 'draw from the most likely tokens that reach this probability', probability)
     .option('--seed <number>', 'seed of the drawing', wholeNumber(0), 0)
+    .option(PROFILE_FLAG, PROFILE_TEXT, tracePath)
+    .option('--force', 'replace the trace of --profile')
     .option('--json', 'print one JSON object instead of streaming');
   return runs<GenerateCommandOptions>(command, signal, async (run, model, prompt) => {
     const { options, terminal, progress } = run;
@@ -61,7 +64,7 @@ export function generateCommand(signal: AbortSignal): Command {
           { addSpecialTokens: false },
         )
       : tokenizer.encode(text);
-    const result = await withDevice(run, async device => {
+    const { result, ...profiled } = await withProfiledDevice(run, options, async device => {
       using loaded = await Model.load(device, folder, { onProgress: progress });
       const stream = tokenizer.createTextStream({ skipSpecialTokens: true });
       const say = (piece: string) => {
@@ -91,7 +94,7 @@ export function generateCommand(signal: AbortSignal): Command {
     const count = output.ids.length;
     if (options.json) {
       const stopped = count >= options.maxTokens ? 'length' : count >= room ? 'context' : 'end';
-      terminal.json({ model: folder, prompt: text, promptIds: ids, ...output, stopped });
+      terminal.json({ model: folder, prompt: text, promptIds: ids, ...output, stopped, ...profiled });
     } else {
       terminal.data('\n');
     }

@@ -1,6 +1,7 @@
 import type { Device } from '../engine/device.js';
 import { RmError } from '../engine/errors.js';
 import type { Run } from './command.js';
+import { loadTuning } from './tuningCache.js';
 
 /** Why the binary of the webgpu package does not load, and what helps. */
 export function explainBinaryFailure(message: string): { reason: string; cure: string } {
@@ -63,6 +64,7 @@ export async function withDevice<T>(run: Run<object>, work: (device: Device) => 
   const device = await Device.open(run.deviceOptions);
   try {
     announceAdapter(device, run);
+    await loadTuning(device, run.terminal);
     const result = await work(device);
     run.terminal.detail(`peak of device memory: ${device.memory.peakBytes} bytes`);
     return result;

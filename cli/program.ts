@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { benchCommand } from './bench.js';
+import { benchCommand } from './bench/index.js';
 import { doctorCommand } from './doctor.js';
 import { evalCommand } from './eval.js';
 import { generateCommand } from './generate.js';
@@ -7,6 +7,7 @@ import { inspectCommand } from './inspect.js';
 import { logitsCommand } from './logits.js';
 import { byteCount } from './optionTypes.js';
 import { pruneCommand } from './prune.js';
+import { tuneCommand } from './tune.js';
 import { version } from './version.js';
 
 const closing = `
@@ -42,6 +43,7 @@ export function createProgram(signal: AbortSignal): Command {
     inspectCommand(signal),
     doctorCommand(signal),
     benchCommand(signal),
+    tuneCommand(signal),
   ];
   for (const command of commands) program.addCommand(command);
   prepare(program);

@@ -4,10 +4,11 @@ import type { PrunePlan, PruneReport } from '../replaceme/index.js';
 import { newCommand, runs } from './command.js';
 import { methodNames, type PruneSettings, readPruneConfig, settingParsers } from './configFile.js';
 import { load, withDevice } from './gpu.js';
+import { PROFILE_FLAG, PROFILE_TEXT, type ProfileOptions, tracePath, withProfiledDevice } from './profile.js';
 import { formatSeconds } from './progressReport.js';
 import { formatFields } from './table.js';
 
-interface PruneCommandOptions extends Omit<PruneSettings, 'model' | 'out'> {
+interface PruneCommandOptions extends Omit<PruneSettings, 'model' | 'out'>, Pick<ProfileOptions, 'profile'> {
   config?: string;
   json?: boolean;
 }
@@ -62,6 +63,7 @@ export function formatPlan(plan: PrunePlan): string {
     ['  weights', formatBytes(memory.weights)],
     ['  activations', formatBytes(memory.activations)],
     ['  statistics', formatBytes(memory.statistics)],
+    ['  hidden states', formatBytes(memory.hiddenStates)],
     [
       'time',
       `about ${formatSeconds(seconds.distances + seconds.fit)}, besides reading ${formatBytes(plan.bytesRead)}`,
@@ -97,6 +99,7 @@ export function pruneCommand(signal: AbortSignal): Command {
       'rm-engine prune ./Llama-3.2-1B ./pruned --ratio 25% --calib a.jsonl b.txt --tokens 100000',
       'rm-engine prune ./SmolLM2-135M-Instruct ./pruned --layers 7 --window 11 --method plain',
       'rm-engine prune ./SmolLM2-135M-Instruct ./pruned --layers 7 --dry-run',
+      'rm-engine prune ./SmolLM2-135M-Instruct ./pruned --layers 7 --profile trace.json',
       'rm-engine prune --config replaceme.yaml --calib chat.jsonl',
     ],
   })
@@ -111,12 +114,13 @@ export function pruneCommand(signal: AbortSignal): Command {
     .option('--sequence-length <count>', 'tokens of the longest sequence (default: 1024)', p.sequenceLength)
     .option('--batch-tokens <count>', 'tokens computed at a time (default: by the device)', p.batchTokens)
     .option('--dry-run', 'print the plan with memory and time, and do nothing')
-    .option('--force', 'replace the output folder')
+    .option('--force', 'replace the output folder, and the trace of --profile')
+    .option(PROFILE_FLAG, PROFILE_TEXT, tracePath)
     .option('--config <file>', 'JSON or YAML file with these options, or with those of ReplaceMe')
     .option('--json', 'print one JSON object');
   return runs<PruneCommandOptions>(command, signal, async (run, modelArgument, outArgument) => {
     const { terminal, progress } = run;
-    const { config, json, quiet: _quiet, verbose: _verbose, ...given } = run.options;
+    const { config, json, profile, quiet: _quiet, verbose: _verbose, ...given } = run.options;
     const file = config === undefined ? { settings: {}, warnings: [] } : await readPruneConfig(config);
     const settings = mergeSettings(file.settings, {
       ...given,
@@ -146,9 +150,13 @@ export function pruneCommand(signal: AbortSignal): Command {
         'no --calib given: calibrating with the small set that comes with rm-engine; your own texts will do better',
       );
     }
-    const report = await withDevice(onDevice, device => prune(model, out!, { ...options, device }));
+    const { result: report, ...profiled } = await withProfiledDevice(
+      onDevice,
+      { profile, force: rest.force },
+      device => prune(model, out!, { ...options, device }),
+    );
     for (const warning of report.warnings) terminal.warn(warning);
-    if (json) terminal.json(report);
+    if (json) terminal.json({ ...report, ...profiled });
     else terminal.data(formatReport(report));
   });
 }

@@ -76,6 +76,11 @@ export class Terminal {
     this.#line(`${this.style('stderr', 'yellow', 'warning:')} ${text}`);
   }
 
+  /** What was asked for and is no data, also with --quiet. */
+  report(text: string): void {
+    this.#line(text);
+  }
+
   /** Text of an error, also with --quiet. */
   error(text: string): void {
     this.#line(text);

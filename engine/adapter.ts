@@ -13,6 +13,17 @@ export interface AdapterInfo {
   kind: 'gpu' | 'software';
   subgroupMinSize: number;
   subgroupMaxSize: number;
+  /** What a subgroup can multiply at once, m x k by k x n; empty without subgroup matrices. */
+  subgroupMatrixConfigs: readonly SubgroupMatrixConfig[];
+}
+
+export interface SubgroupMatrixConfig {
+  /** Element types of the operands and of the sums, e.g. "f16" and "f32". */
+  component: string;
+  result: string;
+  m: number;
+  n: number;
+  k: number;
 }
 
 export interface OpenedAdapter {
@@ -24,7 +35,7 @@ export interface OpenedAdapter {
  * Instance toggles. shader-f16 is hidden on NVIDIA without vulkan_enable_f16_on_nvidia (crbug 42251215), subgroup
  * matrices need allow_unsafe_apis, and timestamps are rounded to 65 us unless timestamp_quantization is off.
  */
-const toggles = [
+export const toggles = [
   'enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia',
   'disable-dawn-features=timestamp_quantization',
 ];
@@ -62,6 +73,26 @@ export async function listAdapters(): Promise<string[]> {
   }
 }
 
+/** Dawn's objects have no fields of their own: JSON would show {}. */
+interface DawnMatrixConfig {
+  componentType: string;
+  resultComponentType: string;
+  M: number;
+  N: number;
+  K: number;
+}
+
+function matrixConfigs(info: GPUAdapterInfo): SubgroupMatrixConfig[] {
+  const { subgroupMatrixConfigs = [] } = info as { subgroupMatrixConfigs?: Iterable<DawnMatrixConfig> };
+  return [...subgroupMatrixConfigs].map(({ componentType, resultComponentType, M, N, K }) => ({
+    component: componentType,
+    result: resultComponentType,
+    m: M,
+    n: N,
+    k: K,
+  }));
+}
+
 function describe(adapter: GPUAdapter): AdapterInfo {
   const { description, vendor, architecture, device, isFallbackAdapter } = adapter.info;
   const software = isFallbackAdapter || isSoftware(`${description} ${device} ${architecture}`);
@@ -73,6 +104,7 @@ function describe(adapter: GPUAdapter): AdapterInfo {
     kind: software ? 'software' : 'gpu',
     subgroupMinSize: adapter.info.subgroupMinSize ?? 0,
     subgroupMaxSize: adapter.info.subgroupMaxSize ?? 0,
+    subgroupMatrixConfigs: matrixConfigs(adapter.info),
   };
 }
 

@@ -17,6 +17,8 @@ export interface DeviceOptions {
   adapter?: string;
   /** Most bytes of GPU buffers; default: three quarters of the host's memory on a software adapter, else unlimited. */
   memoryLimit?: number;
+  /** Most bytes of one storage binding where that is less than the adapter's: for drivers that promise too much. */
+  bindingLimit?: number;
   /** Times every dispatch (needs timestamp-query). */
   profile?: boolean;
 }
@@ -25,12 +27,15 @@ export interface DeviceOptions {
 export interface DeviceFeatures {
   f16: boolean;
   subgroups: boolean;
+  /** Which sizes: AdapterInfo.subgroupMatrixConfigs. */
+  subgroupMatrix: boolean;
   timestamps: boolean;
 }
 
 const wantedFeatures = {
   f16: 'shader-f16',
   subgroups: 'subgroups',
+  subgroupMatrix: 'chromium-experimental-subgroup-matrix',
   timestamps: 'timestamp-query',
 } as const;
 
@@ -57,6 +62,8 @@ function assumedRates({ kind, vendor }: AdapterInfo): { flops: number; bytes: nu
   if (kind === 'software') return { flops: 4e9, bytes: 2e9 };
   return slowVendors.test(vendor) ? { flops: 1e11, bytes: 1e10 } : { flops: 1e12, bytes: 5e10 };
 }
+
+const noSection: Disposable = { [Symbol.dispose]: () => {} };
 
 /** How long the reason of a loss may take to arrive after the first promise that it rejects. */
 const LOSS_ARRIVES_MS = 200;
@@ -89,15 +96,21 @@ export class Device {
     options: DeviceOptions,
   ) {
     this.#opened = opened;
-    this.limits = Object.fromEntries(limitNames.map(name => [name, gpu.limits[name]])) as Record<
+    const limits = Object.fromEntries(limitNames.map(name => [name, gpu.limits[name]])) as Record<
       LimitName,
       number
     >;
+    const bindable = Math.min(
+      limits.maxStorageBufferBindingSize,
+      options.bindingLimit ?? Number.POSITIVE_INFINITY,
+    );
+    this.limits = { ...limits, maxStorageBufferBindingSize: bindable };
     this.assumedRates = assumedRates(opened.info);
-    const has = (feature: GPUFeatureName) => gpu.features.has(feature);
+    const has = (feature: string) => gpu.features.has(feature as GPUFeatureName);
     this.features = {
       f16: has(wantedFeatures.f16),
       subgroups: has(wantedFeatures.subgroups),
+      subgroupMatrix: has(wantedFeatures.subgroupMatrix),
       timestamps: has(wantedFeatures.timestamps),
     };
     gpu.addEventListener('uncapturederror', event => {
@@ -214,6 +227,14 @@ export class Device {
       'Run again; if it repeats, report it with the output of: rm-engine doctor --json',
       { cause },
     );
+  }
+
+  /**
+   * Names what is recorded until the end of the block, `using _ = device.section('solve')`, for the profiler; sections
+   * nest. Free without one.
+   */
+  section(name: string): Disposable {
+    return this.profiler?.section(name) ?? noSection;
   }
 
   /** Waits for the device, frees everything on it and lets the process end. Harmless when repeated. */

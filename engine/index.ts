@@ -1,4 +1,4 @@
-export { type AdapterInfo, adapterAdvice, listAdapters } from './adapter.js';
+export { type AdapterInfo, adapterAdvice, listAdapters, type SubgroupMatrixConfig } from './adapter.js';
 export { Device, type DeviceFeatures, type DeviceOptions } from './device.js';
 export {
   asBytes,
@@ -14,7 +14,7 @@ export {
 export { type ErrorCode, ensure, errorCodes, RmError } from './errors.js';
 export { formatBytes } from './format.js';
 export type { KernelProfile, Profiler } from './profiler.js';
-export type { Access, ProgramSpec } from './program.js';
+export { type Access, type ProgramSpec, type ProgramTarget, programFamily } from './program.js';
 export type { Progress, ProgressEvent } from './progress.js';
 export { type BufferView, type Dispatch, f32Bits, flatGrid, Recorder } from './recorder.js';
 export { Scope, Tensor } from './tensor.js';

@@ -23,6 +23,8 @@ export function sizeClass(bytes: number): number {
 /** Buffers by size class with counters and a limit. Dawn never collects buffers, so lifetimes are explicit. */
 export class MemoryPool {
   readonly #free = new Map<number, PooledBuffer[]>();
+  /** Size of the largest buffer; read once, since every look at Dawn's limits crosses into native code. */
+  readonly #most: number;
   #nextId = 1;
   #pooledBytes = 0;
   #liveBytes = 0;
@@ -39,7 +41,9 @@ export class MemoryPool {
       destroyed(): void;
       failed(error: RmError): void;
     },
-  ) {}
+  ) {
+    this.#most = Math.floor(device.limits.maxBufferSize / 256) * 256;
+  }
 
   /** Bytes in tensors not yet disposed. */
   get liveBytes(): number {
@@ -58,7 +62,7 @@ export class MemoryPool {
   /** @throws RmError OUT_OF_MEMORY when the limit or the device's largest buffer is exceeded. */
   allocate(bytes: number, label: string): PooledBuffer {
     // Not past the largest buffer there is: what fits exactly must not fail for being rounded up.
-    const most = Math.floor(this.device.limits.maxBufferSize / 256) * 256;
+    const most = this.#most;
     const size = bytes <= most ? Math.min(sizeClass(bytes), most) : sizeClass(bytes);
     const free = this.#free.get(size)?.pop();
     if (free) {

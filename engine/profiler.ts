@@ -1,20 +1,47 @@
 import { writeFile } from 'node:fs/promises';
 
 const CAPACITY = 2048;
+/** Dispatches that a trace holds; the tables count all. */
+const MOST_SPANS = 100_000;
 
 /** Sum over all dispatches of one kernel. */
 export interface KernelProfile {
-  kernel: string;
-  calls: number;
-  milliseconds: number;
-  flops: number;
-  bytes: number;
+  /** The program's key. */
+  readonly kernel: string;
+  readonly calls: number;
+  readonly milliseconds: number;
+  readonly flops: number;
+  readonly bytes: number;
 }
 
+/** What was recorded in one section (not in sections within it). */
+export interface SectionProfile {
+  /** "fit/statistics"; "" for what was recorded outside of all. */
+  readonly section: string;
+  /** Wall clock from its beginnings to its ends, sections within it included; 0 for "". */
+  readonly wallMilliseconds: number;
+  /** Sum over its kernels. */
+  readonly milliseconds: number;
+  /** Slowest first. */
+  readonly kernels: readonly KernelProfile[];
+}
+
+type Total = { -readonly [Field in keyof KernelProfile]: KernelProfile[Field] } & {
+  readonly section: string;
+};
+
 interface Span {
-  kernel: string;
-  start: number;
-  end: number;
+  readonly total: Total;
+  readonly start: number;
+  readonly end: number;
+  readonly flops: number;
+  readonly bytes: number;
+}
+
+interface Recorded {
+  readonly total: Total;
+  readonly flops: number;
+  readonly bytes: number;
 }
 
 /** What the profiler needs of a device. */
@@ -24,6 +51,9 @@ export interface ProfiledDevice {
   finish(): Promise<void>;
 }
 
+const slowestFirst = <T extends { milliseconds: number }>(list: T[]): T[] =>
+  list.sort((a, b) => b.milliseconds - a.milliseconds);
+
 /**
  * Times every dispatch with timestamp queries. Each dispatch then has a pass of its own, so the sum is a little
  * larger than without profiling.
@@ -32,10 +62,14 @@ export class Profiler {
   readonly #device: ProfiledDevice;
   readonly #querySet: GPUQuerySet;
   readonly #resolved: GPUBuffer;
-  readonly #totals = new Map<string, KernelProfile>();
+  /** By section, then by kernel. */
+  readonly #totals = new Map<string, Map<string, Total>>();
+  readonly #walls = new Map<string, number>();
   readonly #spans: Span[] = [];
-  #names: string[] = [];
-  #readback: { buffer: GPUBuffer; names: string[] } | undefined;
+  #droppedSpans = 0;
+  #section = '';
+  #recorded: Recorded[] = [];
+  #readback: { buffer: GPUBuffer; recorded: Recorded[] } | undefined;
   #pending: Promise<void>[] = [];
 
   constructor(device: ProfiledDevice) {
@@ -50,34 +84,48 @@ export class Profiler {
 
   /** True when the recorder must submit before the next dispatch. */
   get full(): boolean {
-    return this.#names.length === CAPACITY;
+    return this.#recorded.length === CAPACITY;
+  }
+
+  /** Begins a section within the current one; ends with the returned object. Sections end in the order of a stack. */
+  section(name: string): Disposable {
+    const outer = this.#section;
+    const path = outer ? `${outer}/${name}` : name;
+    const began = performance.now();
+    this.#walls.set(path, this.#walls.get(path) ?? 0);
+    this.#section = path;
+    return {
+      [Symbol.dispose]: () => {
+        this.#section = outer;
+        this.#walls.set(path, (this.#walls.get(path) ?? 0) + performance.now() - began);
+      },
+    };
   }
 
   /** Timestamp slots for the next dispatch. */
   next(kernel: string, flops: number, bytes: number): GPUComputePassTimestampWrites {
-    const total = this.#totals.get(kernel) ?? { kernel, calls: 0, milliseconds: 0, flops: 0, bytes: 0 };
+    const total = this.#total(kernel);
     total.calls++;
     total.flops += flops;
     total.bytes += bytes;
-    this.#totals.set(kernel, total);
-    const slot = 2 * this.#names.length;
-    this.#names.push(kernel);
+    const slot = 2 * this.#recorded.length;
+    this.#recorded.push({ total, flops, bytes });
     return { querySet: this.#querySet, beginningOfPassWriteIndex: slot, endOfPassWriteIndex: slot + 1 };
   }
 
   /** Records the read-out of the slots used since the last submit. */
   resolve(encoder: GPUCommandEncoder): void {
-    const names = this.#names;
-    if (!names.length) return;
-    this.#names = [];
-    const size = 16 * names.length;
+    const recorded = this.#recorded;
+    if (!recorded.length) return;
+    this.#recorded = [];
+    const size = 16 * recorded.length;
     const buffer = this.#device.gpu.createBuffer({
       size,
       usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ,
     });
-    encoder.resolveQuerySet(this.#querySet, 0, 2 * names.length, this.#resolved, 0);
+    encoder.resolveQuerySet(this.#querySet, 0, 2 * recorded.length, this.#resolved, 0);
     encoder.copyBufferToBuffer(this.#resolved, 0, buffer, 0, size);
-    this.#readback = { buffer, names };
+    this.#readback = { buffer, recorded };
   }
 
   /** Starts reading what `resolve` recorded; call after the submit. */
@@ -85,19 +133,19 @@ export class Profiler {
     const readback = this.#readback;
     if (!readback) return;
     this.#readback = undefined;
-    const { buffer, names } = readback;
+    const { buffer, recorded } = readback;
     this.#pending.push(
       buffer
         .mapAsync(GPUMapMode.READ)
         .then(() => {
           const times = new BigUint64Array(buffer.getMappedRange());
-          names.forEach((kernel, i) => {
+          recorded.forEach(({ total, flops, bytes }, i) => {
             const start = Number(times[2 * i]);
             // GPUs may set their clock back between the two.
             const end = Math.max(start, Number(times[2 * i + 1]));
-            const total = this.#totals.get(kernel);
-            if (total) total.milliseconds += (end - start) / 1e6;
-            if (this.#spans.length < 100_000) this.#spans.push({ kernel, start, end });
+            total.milliseconds += (end - start) / 1e6;
+            if (this.#spans.length < MOST_SPANS) this.#spans.push({ total, start, end, flops, bytes });
+            else this.#droppedSpans++;
           });
         })
         // Only a lost or closed device rejects; the device tells that itself.
@@ -108,33 +156,117 @@ export class Profiler {
 
   /** Totals by kernel, slowest first. */
   async table(): Promise<KernelProfile[]> {
-    await this.#device.finish();
-    await Promise.all(this.#pending.splice(0));
-    return [...this.#totals.values()].sort((a, b) => b.milliseconds - a.milliseconds);
+    await this.#settle();
+    const kernels = new Map<string, { -readonly [Field in keyof KernelProfile]: KernelProfile[Field] }>();
+    for (const { section: _, ...total } of this.#allTotals()) {
+      const sum = kernels.get(total.kernel);
+      if (!sum) {
+        kernels.set(total.kernel, total);
+        continue;
+      }
+      for (const field of ['calls', 'milliseconds', 'flops', 'bytes'] as const) sum[field] += total[field];
+    }
+    return slowestFirst([...kernels.values()]);
   }
 
-  /** Writes the dispatches as a trace for chrome://tracing or Perfetto (times in microseconds). */
-  async writeTrace(path: string): Promise<void> {
-    await this.table();
-    const origin = this.#spans.reduce((least, span) => Math.min(least, span.start), Infinity);
-    const traceEvents = this.#spans.map(({ kernel, start, end }) => ({
-      name: kernel,
-      ph: 'X',
-      pid: 1,
-      tid: 1,
-      ts: (start - origin) / 1e3,
-      dur: (end - start) / 1e3,
-    }));
+  /** Totals by section, in the order in which they first began. */
+  async sections(): Promise<SectionProfile[]> {
+    await this.#settle();
+    const names = new Set([...this.#walls.keys(), ...this.#totals.keys()]);
+    return [...names].map(section => {
+      const kernels = [...(this.#totals.get(section)?.values() ?? [])].map(
+        ({ section: _, ...kernel }) => kernel,
+      );
+      return {
+        section,
+        wallMilliseconds: this.#walls.get(section) ?? 0,
+        milliseconds: kernels.reduce((sum, { milliseconds }) => sum + milliseconds, 0),
+        kernels: slowestFirst(kernels),
+      };
+    });
+  }
+
+  /**
+   * Writes the dispatches as a trace for chrome://tracing or Perfetto (times in microseconds), sections above them.
+   *
+   * @returns how many dispatches are in the trace and how many were too many for it.
+   */
+  async writeTrace(path: string): Promise<{ written: number; dropped: number }> {
+    await this.#settle();
+    const spans = this.#spans.sort((a, b) => a.start - b.start);
+    const origin = spans[0]?.start ?? 0;
+    const event = (tid: number, name: string, start: number, end: number, args?: object) => ({
+      ...{ name, ph: 'X', pid: 1, tid, ts: (start - origin) / 1e3, dur: (end - start) / 1e3 },
+      ...(args && { args }),
+    });
+    const named = (tid: number, name: string) => ({
+      ...{ name: 'thread_name', ph: 'M', pid: 1, tid, args: { name } },
+    });
+    const traceEvents = [
+      named(1, 'sections'),
+      named(2, 'dispatches'),
+      ...sectionRuns(spans).map(({ name, start, end }) => event(1, name, start, end)),
+      ...spans.map(({ total, start, end, flops, bytes }) =>
+        event(2, total.kernel, start, end, { flops, bytes }),
+      ),
+    ];
     await writeFile(path, JSON.stringify({ traceEvents, displayTimeUnit: 'ms' }));
+    return { written: spans.length, dropped: this.#droppedSpans };
   }
 
   reset(): void {
     this.#totals.clear();
+    this.#walls.clear();
     this.#spans.length = 0;
+    this.#droppedSpans = 0;
   }
 
   close(): void {
     this.#querySet.destroy();
     this.#resolved.destroy();
   }
+
+  #total(kernel: string): Total {
+    let kernels = this.#totals.get(this.#section);
+    if (!kernels) {
+      kernels = new Map();
+      this.#totals.set(this.#section, kernels);
+    }
+    let total = kernels.get(kernel);
+    if (!total) {
+      total = { section: this.#section, kernel, calls: 0, milliseconds: 0, flops: 0, bytes: 0 };
+      kernels.set(kernel, total);
+    }
+    return total;
+  }
+
+  #allTotals(): Total[] {
+    return [...this.#totals.values()].flatMap(kernels => [...kernels.values()]);
+  }
+
+  async #settle(): Promise<void> {
+    await this.#device.finish();
+    await Promise.all(this.#pending.splice(0));
+  }
+}
+
+/** From the first to the last dispatch of every stay in a section, outer sections before those within them. */
+function sectionRuns(spans: readonly Span[]): { name: string; start: number; end: number }[] {
+  const runs: { name: string; start: number; end: number }[] = [];
+  const paths = spans.map(({ total }) => (total.section ? total.section.split('/') : []));
+  const deepest = paths.reduce((most, { length }) => Math.max(most, length), 0);
+  for (let depth = 1; depth <= deepest; depth++) {
+    let current: { path: string; name: string; start: number; end: number } | undefined;
+    spans.forEach(({ start, end }, i) => {
+      const parts = paths[i]!;
+      const path = parts.length < depth ? undefined : parts.slice(0, depth).join('/');
+      if (current && current.path === path) {
+        current.end = Math.max(current.end, end);
+        return;
+      }
+      current = path === undefined ? undefined : { path, name: parts[depth - 1]!, start, end };
+      if (current) runs.push(current);
+    });
+  }
+  return runs.map(({ name, start, end }) => ({ name, start, end }));
 }

@@ -3,13 +3,38 @@ import { RmError } from './errors.js';
 /** How a storage binding is used: 'read' is var<storage, read>, 'write' var<storage, read_write>. */
 export type Access = 'read' | 'write';
 
+/** What WGSL may depend on beyond its key; decided once per device. */
+export interface ProgramTarget {
+  /** How sums and products that must be rounded correctly are computed; see exactArithmetic.ts. */
+  readonly exact: 'float' | 'integer';
+}
+
 export interface ProgramSpec {
   /** Name of the kernel and of everything that its WGSL is generated from, e.g. "matmul f32 bf16 32x32". */
   key: string;
   /** Storage bindings 1..n in order; binding 0 is always the uniform block of parameters. */
   bindings: readonly Access[];
   /** Entry point `main`. Called once per key. */
-  wgsl: () => string;
+  wgsl: (target: ProgramTarget) => string;
+}
+
+/**
+ * A family of programs that makes each member once. Generating the text of a program anew for every dispatch would
+ * cost more than the dispatch.
+ */
+export function programFamily<Args extends readonly (string | number | boolean)[]>(
+  make: (...args: Args) => ProgramSpec,
+): (...args: Args) => ProgramSpec {
+  const members = new Map<string, ProgramSpec>();
+  return (...args) => {
+    const key = args.join();
+    let spec = members.get(key);
+    if (!spec) {
+      spec = make(...args);
+      members.set(key, spec);
+    }
+    return spec;
+  };
 }
 
 export interface Program {
@@ -24,6 +49,11 @@ export interface Program {
 export class ProgramCache {
   readonly #programs = new Map<string, Program>();
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
+  #compileMilliseconds = 0;
+  #exact: ProgramTarget['exact'] = 'float';
+  /** Keys of programs whose WGSL depends on it. */
+  readonly #exactKeys = new Set<string>();
+  #nextId = 0;
 
   constructor(
     private readonly device: GPUDevice,
@@ -35,14 +65,38 @@ export class ProgramCache {
     return this.#programs.size;
   }
 
+  /** Host time in the calls that compile; what a driver leaves for a program's first dispatch is not in it. */
+  get compileMilliseconds(): number {
+    return this.#compileMilliseconds;
+  }
+
+  /** How programs compiled from now on do exact arithmetic; those that already do it otherwise are compiled again. */
+  set exact(exact: ProgramTarget['exact']) {
+    if (exact === this.#exact) return;
+    this.#exact = exact;
+    for (const key of this.#exactKeys) this.#programs.delete(key);
+    this.#exactKeys.clear();
+  }
+
+  get exact(): ProgramTarget['exact'] {
+    return this.#exact;
+  }
+
   get(spec: ProgramSpec): Program {
     return this.#programs.get(spec.key) ?? this.#compile(spec);
   }
 
   #compile({ key, bindings, wgsl }: ProgramSpec): Program {
     const { device } = this;
-    const code = wgsl();
+    const [exact, exactKeys] = [this.#exact, this.#exactKeys];
+    const code = wgsl({
+      get exact() {
+        exactKeys.add(key);
+        return exact;
+      },
+    });
     const layout = this.#layout(bindings);
+    const started = performance.now();
     device.pushErrorScope('validation');
     const module = device.createShaderModule({ label: key, code });
     const pipeline = device.createComputePipeline({
@@ -50,10 +104,11 @@ export class ProgramCache {
       layout: device.createPipelineLayout({ label: key, bindGroupLayouts: [layout] }),
       compute: { module, entryPoint: 'main' },
     });
+    this.#compileMilliseconds += performance.now() - started;
     // Only a lost device rejects, here or in compileError; the device tells that itself.
     const outcome = device.popErrorScope().then(error => error && compileError(key, code, module, error));
     this.pending(outcome.then(reason => reason ?? undefined).catch(() => undefined));
-    const program = { id: this.#programs.size, key, bindings, pipeline, layout };
+    const program = { id: this.#nextId++, key, bindings, pipeline, layout };
     this.#programs.set(key, program);
     return program;
   }

@@ -1,8 +1,9 @@
+import { BindGroupCache } from './bindGroupCache.js';
 import type { DType } from './dtype.js';
-import { ensure } from './errors.js';
+import { ensure, RmError } from './errors.js';
 import type { PooledBuffer } from './memory.js';
 import type { Profiler } from './profiler.js';
-import type { ProgramCache, ProgramSpec } from './program.js';
+import type { Program, ProgramCache, ProgramSpec } from './program.js';
 
 const SLOT_BYTES = 256;
 const SLOTS = 4096;
@@ -74,12 +75,16 @@ export class Recorder {
   readonly #device: RecorderHost;
   readonly #uniforms: GPUBuffer;
   readonly #params = new Uint32Array((SLOT_BYTES / 4) * SLOTS);
-  readonly #groups = new Map<string, GPUBindGroup>();
+  readonly #groups = new BindGroupCache(MAX_CACHED_GROUPS);
+  /** Dynamic offset of the next dispatch; one array for all, since garbage is most of what a dispatch costs. */
+  readonly #offset = [0];
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
+  #pipeline: GPUComputePipeline | undefined;
   #slot = 0;
   #seconds = 0;
   #dispatches = 0;
+  #submits = 0;
 
   constructor(device: RecorderHost) {
     this.#device = device;
@@ -95,21 +100,28 @@ export class Recorder {
     return this.#dispatches;
   }
 
+  /** Submits since the device was opened. */
+  get submits(): number {
+    return this.#submits;
+  }
+
   /** @throws RmError INVALID_ARGUMENT when a tensor is written and bound twice. GPU failures show in `finish`. */
   dispatch({ program: spec, tensors, params, grid, flops = 0, bytes = 0 }: Dispatch): void {
     const [x, y = 1, z = 1] = grid;
     if (x === 0 || y === 0 || z === 0) return;
     this.#device.check();
     const most = this.#device.limits.maxComputeWorkgroupsPerDimension;
-    ensure(
-      x <= most && y <= most && z <= most,
-      `'${spec.key}' would need ${x} x ${y} x ${z} workgroups`,
-      `This device allows ${most} a dimension: work on fewer rows at a time.`,
-    );
+    if (x > most || y > most || z > most) {
+      throw new RmError(
+        'INVALID_ARGUMENT',
+        `'${spec.key}' would need ${x} x ${y} x ${z} workgroups`,
+        `This device allows ${most} a dimension: work on fewer rows at a time.`,
+      );
+    }
     const program = this.#device.programs.get(spec);
     if (this.#slot === SLOTS) this.flush();
     this.#params.set(params, (this.#slot * SLOT_BYTES) / 4);
-    const group = this.#group(spec, program.layout, program.id, tensors);
+    const group = this.#groups.get(program.id, tensors) ?? this.#createGroup(spec, program, tensors);
 
     const { profiler } = this.#device;
     if (profiler) {
@@ -122,8 +134,12 @@ export class Recorder {
     } else {
       this.#pass ??= this.#commands().beginComputePass();
     }
-    this.#pass.setPipeline(program.pipeline);
-    this.#pass.setBindGroup(0, group, [this.#slot * SLOT_BYTES]);
+    if (this.#pipeline !== program.pipeline) {
+      this.#pass.setPipeline(program.pipeline);
+      this.#pipeline = program.pipeline;
+    }
+    this.#offset[0] = this.#slot * SLOT_BYTES;
+    this.#pass.setBindGroup(0, group, this.#offset);
     this.#pass.dispatchWorkgroups(x, y, z);
     if (profiler) this.#endPass();
     this.#slot++;
@@ -175,6 +191,7 @@ export class Recorder {
     const { queue } = this.#device.gpu;
     if (this.#slot) queue.writeBuffer(this.#uniforms, 0, this.#params, 0, (this.#slot * SLOT_BYTES) / 4);
     queue.submit([commands]);
+    this.#submits++;
     this.#device.profiler?.collect();
     this.#encoder = undefined;
     this.#slot = 0;
@@ -206,23 +223,14 @@ export class Recorder {
   #endPass(): void {
     this.#pass?.end();
     this.#pass = undefined;
+    this.#pipeline = undefined;
   }
 
-  #group(
-    spec: ProgramSpec,
-    layout: GPUBindGroupLayout,
-    programId: number,
-    tensors: readonly BufferView[],
-  ): GPUBindGroup {
-    let key = `${programId}`;
-    for (const tensor of tensors) key += `|${tensor.buffer.id}:${tensor.byteOffset}:${tensor.byteLength}`;
-    const cached = this.#groups.get(key);
-    if (cached) return cached;
+  #createGroup(spec: ProgramSpec, program: Program, tensors: readonly BufferView[]): GPUBindGroup {
     this.#validate(spec, tensors);
-    if (this.#groups.size >= MAX_CACHED_GROUPS) this.forget();
     const group = this.#device.gpu.createBindGroup({
       label: spec.key,
-      layout,
+      layout: program.layout,
       entries: [
         { binding: 0, resource: { buffer: this.#uniforms, size: SLOT_BYTES } },
         ...tensors.map((tensor, i) => ({
@@ -236,7 +244,7 @@ export class Recorder {
         })),
       ],
     });
-    this.#groups.set(key, group);
+    this.#groups.set(program.id, tensors, group);
     return group;
   }
 

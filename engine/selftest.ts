@@ -1,7 +1,7 @@
 import type { Device } from './device.js';
 import { RmError } from './errors.js';
 import { exactArithmetic, RUNTIME_ZERO } from './exactArithmetic.js';
-import type { ProgramSpec } from './program.js';
+import type { ProgramSpec, ProgramTarget } from './program.js';
 import { seededRandom } from './random.js';
 import { Tensor } from './tensor.js';
 import { downloadF32, tensorFrom } from './transfer.js';
@@ -25,15 +25,17 @@ const TERMS = 16;
 const COLUMNS = 12;
 const SIZE = 24;
 
-const transformations: ProgramSpec = {
-  key: 'self-test error-free transformations',
+type Exact = ProgramTarget['exact'];
+
+const transformations = (exact: Exact, arithmetic: typeof exactArithmetic): ProgramSpec => ({
+  key: `self-test error-free transformations ${exact}`,
   bindings: ['read', 'write'],
   wgsl: () => /* wgsl */ `
 struct Params { count: u32, terms: u32, ${RUNTIME_ZERO} }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
-${exactArithmetic('f32')}${exactArithmetic('vec4f')}
+${arithmetic('f32', exact)}${arithmetic('vec4f', exact)}
 @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
   if (id.x >= p.count) { return; }
   let a = x[2u * id.x];
@@ -57,7 +59,7 @@ ${exactArithmetic('f32')}${exactArithmetic('vec4f')}
   out[at + 8u] = t4.hi.z; out[at + 9u] = t4.lo.z;
   out[at + 10u] = sum.hi; out[at + 11u] = sum.lo;
 }`,
-};
+});
 
 const product: ProgramSpec = {
   key: 'self-test matmul',
@@ -87,20 +89,29 @@ function samplePairs(): Float32Array {
   });
 }
 
-/** Runs the transformations and a small product on the device and compares with the host in f64. */
-export async function selfTest(device: Device): Promise<SelfTest> {
+/**
+ * Runs the transformations and a small product on the device and compares with the host in f64.
+ *
+ * @param exact which arithmetic to try.
+ * @param arithmetic its WGSL; tests pass one that fails.
+ */
+export async function selfTest(
+  device: Device,
+  exact: Exact = 'float',
+  arithmetic = exactArithmetic,
+): Promise<SelfTest> {
   const rec = device.recorder;
   const pairs = samplePairs();
   using x = tensorFrom(device, pairs);
   using out = Tensor.create(device, [PAIRS, COLUMNS]);
   rec.dispatch({
-    program: transformations,
+    program: transformations(exact, arithmetic),
     tensors: [x, out],
     params: [PAIRS, TERMS, 0],
     grid: [PAIRS / 64],
   });
   const found = await downloadF32(out);
-  const exact = (column: number, expected: (a: number, b: number) => number) => {
+  const matches = (column: number, expected: (a: number, b: number) => number) => {
     for (let i = 0; i < PAIRS; i++) {
       const value = expected(pairs[2 * i]!, pairs[2 * i + 1]!);
       const high = Math.fround(value);
@@ -141,33 +152,49 @@ export async function selfTest(device: Device): Promise<SelfTest> {
     return value === expected;
   });
   return {
-    twoSum: exact(0, sum) && exact(6, sum),
-    fastTwoSum: exact(2, sum),
-    twoProduct: exact(4, times) && exact(8, times),
+    twoSum: matches(0, sum) && matches(6, sum),
+    fastTwoSum: matches(2, sum),
+    twoProduct: matches(4, times) && matches(8, times),
     pairs: accurate(),
     matmul,
   };
 }
 
-const outcomes = new WeakMap<Device, Promise<SelfTest>>();
+const decisions = new WeakMap<Device, Promise<SelfTest>>();
+
+/** Tries the arithmetics, the fast one first, and leaves the first that is exact as the device's. */
+async function decide(device: Device, arithmetic: typeof exactArithmetic): Promise<SelfTest> {
+  const outcome = await selfTest(device, 'float', arithmetic);
+  if (failures(outcome).length === 0) return outcome;
+  const safe = await selfTest(device, 'integer', arithmetic);
+  if (failures(safe).length > 0) return outcome;
+  device.programs.exact = 'integer';
+  return safe;
+}
 
 /**
- * Runs the self-test once per device.
+ * Runs the self-test once per device and decides how its programs do exact arithmetic: with floats, or with
+ * integers where the driver's optimiser breaks those (30 to 60 times slower on lavapipe).
  *
- * @throws RmError SELF_TEST_FAILED when double-single arithmetic is not exact there.
+ * @param arithmetic for tests: other WGSL than the product's.
+ * @throws RmError SELF_TEST_FAILED when double-single arithmetic is exact neither way.
  */
-export async function requireExactArithmetic(device: Device): Promise<void> {
-  let outcome = outcomes.get(device);
-  if (!outcome) {
-    outcome = selfTest(device);
-    outcomes.set(device, outcome);
+export async function requireExactArithmetic(device: Device, arithmetic = exactArithmetic): Promise<Exact> {
+  let decision = decisions.get(device);
+  if (!decision) {
+    decision = decide(device, arithmetic);
+    decisions.set(device, decision);
   }
-  assertExact(await outcome, device.info.description);
+  assertExact(await decision, device.info.description);
+  return device.programs.exact;
 }
+
+const failures = (outcome: SelfTest): string[] =>
+  Object.entries(outcome).flatMap(([name, passed]) => (passed ? [] : [name]));
 
 /** @throws RmError SELF_TEST_FAILED naming what failed. */
 export function assertExact(outcome: SelfTest, adapter: string): void {
-  const failed = Object.entries(outcome).flatMap(([name, passed]) => (passed ? [] : [name]));
+  const failed = failures(outcome);
   if (failed.length === 0) return;
   throw new RmError(
     'SELF_TEST_FAILED',

@@ -1,20 +1,14 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { homedir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { brotliDecompressSync } from 'node:zlib';
+import { cacheFolder } from './cacheFolder.js';
 import { thisHost, vulkanDriverFiles } from './vulkanFiles.js';
 
 const wantedFiles = ['libvulkan.so.1', 'libvk_swiftshader.so', 'vk_swiftshader_icd.json'];
 const RTLD_NOW = 2;
 /** Keeps the library loaded, so that Dawn's own dlopen("libvulkan.so.1") finds it by its soname. */
 const RTLD_NODELETE = 0x1000;
-
-/** Folder of the user's caches that belongs to this program. */
-export function cacheFolder(): string {
-  const base = process.env.XDG_CACHE_HOME || join(homedir(), '.cache');
-  return join(base, 'rm-engine');
-}
 
 /** The archive of @sparticuz/chromium that holds SwiftShader and a Vulkan loader, if the package is installed. */
 export function findBundledDriver(): { archive: string; version: string } | undefined {

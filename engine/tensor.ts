@@ -9,6 +9,9 @@ import type { PooledBuffer } from './memory.js';
  * their owner. f16 and bf16 are stored packed, two elements a 32-bit word, the first in the low half.
  */
 export class Tensor {
+  /** Number of elements. */
+  readonly size: number;
+  readonly byteLength: number;
   #buffer: PooledBuffer | undefined;
 
   private constructor(
@@ -21,26 +24,21 @@ export class Tensor {
     private readonly owner: Tensor | undefined,
   ) {
     this.#buffer = buffer;
+    this.size = elementCount(shape);
+    this.byteLength = this.size * byteSize(dtype);
   }
 
   /** An uninitialised tensor: every kernel writes all of its output, `recorder.clear` zeroes. */
   static create(device: Device, shape: readonly number[], dtype: DType = 'f32', label = 'tensor'): Tensor {
-    ensure(
-      shape.every(extent => Number.isInteger(extent) && extent >= 0),
-      `tensor '${label}' has shape [${shape}]`,
-      'Extents are integers of 0 or more.',
-    );
+    if (!shape.every(extent => Number.isInteger(extent) && extent >= 0)) {
+      throw new RmError(
+        'INVALID_ARGUMENT',
+        `tensor '${label}' has shape [${shape}]`,
+        'Extents are integers of 0 or more.',
+      );
+    }
     const buffer = device.memory.allocate(elementCount(shape) * byteSize(dtype), label);
     return new Tensor(device, shape, dtype, label, buffer, 0, undefined);
-  }
-
-  /** Number of elements. */
-  get size(): number {
-    return elementCount(this.shape);
-  }
-
-  get byteLength(): number {
-    return this.size * byteSize(this.dtype);
   }
 
   /** The pooled buffer. @throws RmError INVALID_ARGUMENT after dispose. */
@@ -58,12 +56,16 @@ export class Tensor {
 
   /** Extent of the last dimension. */
   get columns(): number {
-    return this.shape.at(-1) ?? 1;
+    const { shape } = this;
+    return shape.length ? shape[shape.length - 1]! : 1;
   }
 
   /** Product of all dimensions but the last. */
   get rowCount(): number {
-    return elementCount(this.shape.slice(0, -1));
+    const { shape } = this;
+    let count = 1;
+    for (let i = 0; i < shape.length - 1; i++) count *= shape[i]!;
+    return count;
   }
 
   /**

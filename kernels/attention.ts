@@ -8,18 +8,40 @@
  * Preconditions: headDim a multiple of 4, at most 256; ranges within 0 .. Tk.
  * Features and limits: WebGPU defaults (16 KiB of workgroup memory).
  * Source: Milakov and Gimelshein, Online normalizer calculation for softmax (arXiv:1805.02867); Dao et al.,
- * FlashAttention (arXiv:2205.14135).
+ * FlashAttention (arXiv:2205.14135); for few queries and many keys the keys are divided among workgroups: Dao et al.,
+ * Flash-Decoding for long-context inference (PyTorch blog, 2023).
  */
+import { cpus } from 'node:os';
 import { ensure } from '../engine/errors.js';
-import { type Device, f32Bits, type Recorder, type Tensor } from '../engine/index.js';
+import { type Device, f32Bits, type Recorder, Scope, type Tensor } from '../engine/index.js';
 import { broadcast, broadcastRows } from './attention/broadcast.js';
+import { combine } from './attention/combine.js';
 import { splitKeys } from './attention/splitKeys.js';
+import { subgroupKeys } from './attention/subgroupKeys.js';
 import { ROWS, SIDE, tiled } from './attention/tiled.js';
 import { checkMatrix, checkTensor } from './checks.js';
+import { runFlat } from './flat.js';
+import { extentClass, tunedVariant } from './tunedVariants.js';
 import { tilesPerDispatch } from './tuning.js';
 
-/** Up to here one workgroup per query is faster than tiles of 32 rows that are mostly empty. */
+/** Up to here one workgroup per query is faster than tiles of rows that are mostly empty. */
 const FEW_QUERIES = 4;
+
+export interface AttentionShape {
+  queries: number;
+  /** Keys that a query sees, at most. */
+  keys: number;
+  heads: number;
+  kvHeads: number;
+}
+
+/**
+ * The programs in attention/: 'tiled' and 'split keys' for GPUs, 'broadcast' and 'subgroup keys' for drivers that run
+ * on the CPU; the latter of each pair for few queries, whose keys may be divided among workgroups by `chunk`.
+ */
+export type AttentionVariant =
+  | { name: string; program: 'tiled' | 'broadcast' }
+  | { name: string; program: 'split keys' | 'subgroup keys'; chunk: number };
 
 export interface AttentionOptions {
   heads: number;
@@ -27,19 +49,71 @@ export interface AttentionOptions {
   headDim: number;
   /** Factor of the scores, usually 1 / sqrt(headDim). */
   scale: number;
-  /** Instead of the choice by device and number of queries; for tests and measurements. */
+  /** Keys that a query sees at most, where that is less than k has rows; decides only how the work is divided. */
+  mostKeys?: number;
+  /** Instead of the choice by device and shape; for tests and measurements. */
   variant?: AttentionVariant;
 }
 
-/** The programs in attention/: for few queries, for GPUs, for drivers that run on the CPU. */
-export type AttentionVariant = 'split keys' | 'tiled' | 'broadcast';
+/** Heads of a group that one workgroup of the programs for few queries takes. */
+const headsTogether = (group: number): number => [4, 3, 2, 1].find(n => group % n === 0)!;
 
-function chooseVariant({ info, features }: Device, queries: number): AttentionVariant {
-  if (queries <= FEW_QUERIES) return 'split keys';
+/** Keys of a chunk, if the keys are divided. */
+const CHUNKS = [128, 512, 2048];
+const WHOLE = Number.POSITIVE_INFINITY;
+/** More cost more in the second dispatch, which adds the chunks up, than they save in the first. */
+const MOST_CHUNKS = 32;
+
+/** Workgroups that keep a device busy: of a driver that runs on the CPU, one per core. */
+const busyWorkgroups = { gpu: 512, software: cpus().length };
+
+/** The shortest chunks that are no more than there is room for. */
+function usualChunk({ info }: Device, { queries, keys, heads, kvHeads }: AttentionShape): number {
+  const workgroups = (queries * heads) / headsTogether(heads / kvHeads);
+  const most = Math.min(MOST_CHUNKS, Math.floor(busyWorkgroups[info.kind] / workgroups));
+  if (most < 2 || keys <= 2 * CHUNKS[0]!) return WHOLE;
+  return CHUNKS.find(chunk => Math.ceil(keys / chunk) <= most) ?? CHUNKS.at(-1)!;
+}
+
+/** Whether the programs for drivers that run on the CPU are to be used: they need subgroups of one fixed size. */
+function bySubgroups({ info, features }: Device): boolean {
   const { kind, subgroupMinSize, subgroupMaxSize } = info;
   const fixed = subgroupMinSize === subgroupMaxSize && (subgroupMinSize === 4 || subgroupMinSize === 8);
-  return kind === 'software' && features.subgroups && fixed ? 'broadcast' : 'tiled';
+  return kind === 'software' && features.subgroups && fixed;
 }
+
+const fewQueries = (program: 'split keys' | 'subgroup keys', chunk: number): AttentionVariant => ({
+  name: chunk === WHOLE ? program : `${program} by ${chunk}`,
+  program,
+  chunk,
+});
+const manyQueries = (program: 'tiled' | 'broadcast'): AttentionVariant => ({ name: program, program });
+
+function chooseVariant(device: Device, shape: AttentionShape): AttentionVariant {
+  const software = bySubgroups(device);
+  if (shape.queries > FEW_QUERIES) return manyQueries(software ? 'broadcast' : 'tiled');
+  return fewQueries(software ? 'subgroup keys' : 'split keys', usualChunk(device, shape));
+}
+
+/** The variants that are worth a try on a device, the one it chooses by itself first. */
+export function attentionVariants(device: Device, shape: AttentionShape): AttentionVariant[] {
+  const software = bySubgroups(device);
+  const chunks = [WHOLE, ...CHUNKS.filter(chunk => chunk < shape.keys)];
+  const few = (['subgroup keys', 'split keys'] as const)
+    .filter(program => software || program === 'split keys')
+    .flatMap(program => chunks.map(chunk => fewQueries(program, chunk)));
+  const all = [
+    chooseVariant(device, shape),
+    ...(shape.queries > FEW_QUERIES ? [] : few),
+    ...(software ? [manyQueries('broadcast')] : []),
+    manyQueries('tiled'),
+  ];
+  return all.filter(({ name }, i) => all.findIndex(other => other.name === name) === i);
+}
+
+/** Shapes for which one measurement of the variants is enough. */
+export const attentionClass = ({ queries, keys }: AttentionShape): string =>
+  `${extentClass(queries)} queries, ${extentClass(keys)} keys`;
 
 /**
  * Grouped-query attention; q, out [Tq, heads*headDim], k, v [Tk, kvHeads*headDim] f32, ranges [Tq, 2] u32: first key
@@ -52,8 +126,9 @@ export function attention(
   v: Tensor,
   ranges: Tensor,
   out: Tensor,
-  { heads, kvHeads, headDim, scale, variant = chooseVariant(q.device, q.rowCount) }: AttentionOptions,
+  options: AttentionOptions,
 ): void {
+  const { heads, kvHeads, headDim, scale, mostKeys } = options;
   ensure(
     headDim > 0 && headDim % 4 === 0 && headDim <= 256,
     `attention: headDim is ${headDim}`,
@@ -65,41 +140,71 @@ export function attention(
     'The number of heads must be a multiple of the number of key/value heads.',
   );
   const [queries] = checkMatrix('attention', 'q', q);
-  const [keys] = checkMatrix('attention', 'k', k);
+  const [rows] = checkMatrix('attention', 'k', k);
   checkTensor('attention', 'q', q, [queries, heads * headDim]);
-  checkTensor('attention', 'k', k, [keys, kvHeads * headDim]);
-  checkTensor('attention', 'v', v, [keys, kvHeads * headDim]);
+  checkTensor('attention', 'k', k, [rows, kvHeads * headDim]);
+  checkTensor('attention', 'v', v, [rows, kvHeads * headDim]);
   checkTensor('attention', 'ranges', ranges, [queries, 2], ['u32']);
   checkTensor('attention', 'out', out, [queries, heads * headDim]);
+  const { device } = q;
+  const keys = Math.min(rows, mostKeys ?? rows);
+  const shape = { queries, keys, heads, kvHeads };
+  const variant =
+    options.variant ??
+    tunedVariant(
+      device,
+      'attention',
+      () => attentionClass(shape),
+      () => attentionVariants(device, shape),
+      ({ name }) => name,
+    ) ??
+    chooseVariant(device, shape);
   const group = heads / kvHeads;
-  const work = { flops: 2 * queries * keys * heads * headDim, bytes: 8 * (q.size + k.size) };
-  const tensors = [q, k, v, ranges, out];
+  const work = {
+    // Half of all pairs where there are many queries: causal ranges.
+    flops: (queries > FEW_QUERIES ? 2 : 4) * queries * keys * heads * headDim,
+    bytes: 8 * (q.size + keys * kvHeads * headDim),
+  };
   const factor = f32Bits(scale);
   const width = headDim / 4;
-  if (variant === 'split keys') {
-    const inGroup = [4, 3, 2, 1].find(n => group % n === 0)!;
-    const chunks = group / inGroup;
+  const subgroup = device.info.subgroupMinSize;
+  if (variant.program === 'split keys' || variant.program === 'subgroup keys') {
+    const chunks = Math.max(1, Math.min(MOST_CHUNKS, Math.ceil(keys / variant.chunk)));
+    const together = headsTogether(group);
+    const partial = chunks > 1;
+    using scope = new Scope(device);
+    const target = partial
+      ? scope.tensor([queries * heads * chunks, headDim + 4], 'f32', 'attention of chunks')
+      : out;
     rec.dispatch({
-      program: splitKeys(headDim, inGroup),
-      tensors,
-      params: [queries, heads, kvHeads, width, chunks, factor, 0],
-      grid: [queries, 1, kvHeads * chunks],
+      program:
+        variant.program === 'split keys'
+          ? splitKeys(headDim, together, partial)
+          : subgroupKeys(headDim, together, partial, subgroup),
+      tensors: [q, k, v, ranges, target],
+      params: [queries, heads, kvHeads, width, group / together, factor, 0],
+      grid: [queries, chunks, heads / together],
       ...work,
     });
+    if (partial) {
+      runFlat(rec, combine, [target, out], out.size / 4, [width, chunks], {
+        flops: 3 * target.size,
+        bytes: target.byteLength + out.byteLength,
+      });
+    }
     return;
   }
-  const subgroup = q.device.info.subgroupMinSize;
-  const [program, rows, side] =
-    variant === 'broadcast'
+  const [program, tileRows, side] =
+    variant.program === 'broadcast'
       ? [broadcast(headDim, subgroup), broadcastRows(headDim, subgroup), broadcastRows(headDim, subgroup)]
       : [tiled(headDim), ROWS, SIDE];
-  const tiles = Math.ceil((queries * group) / rows);
-  const step = tilesPerDispatch(tiles, work.flops, q.device);
+  const tiles = Math.ceil((queries * group) / tileRows);
+  const step = tilesPerDispatch(tiles, work.flops, device);
   for (let first = 0; first < tiles; first += step) {
     const count = Math.min(step, tiles - first);
     rec.dispatch({
       program,
-      tensors,
+      tensors: [q, k, v, ranges, out],
       params: [queries, heads, kvHeads, width, side, factor, first],
       grid: [count, kvHeads],
       flops: (work.flops * count) / tiles,

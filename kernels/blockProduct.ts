@@ -1,24 +1,30 @@
 /**
- * Products of blocks of matrices, in f32 or double-single: the one program behind cholesky, triangularSolve and
- * residual. C = op(A) op(B) or C -= op(A) op(B), where C, and A or B if they say so, are blocks of one matrix W that
- * is read and written, and the other operands blocks of matrices that are read.
+ * Products of blocks of matrices, in f32 or double-single: the one program behind cholesky, triangularSolve, residual and
+ * conditionEstimate. C = F + op(A) B or C = F - op(A) B, where A may be transposed and F is another block or zero.
  *
- * Blocks are given by offset and row stride in elements, so they need no alignment.
- * Map: workgroups of 8 x 8 invocations, each 4 x 4 elements of C; operands straight from storage, no barrier but one.
- * In place: C may be A or B itself if op is 'assign' and the workgroup's 32 x 32 tile holds all that it reads, that is
- * A with at most 32 columns or B with at most 32 rows.
- * Double-single costs 22 operations a multiply-add and errs by about 2^-48 of the terms; where A and B are both only
- * read, as in a residual, 55 and 2^-51.
- * Features and limits: WebGPU defaults.
+ * Blocks are given by row and column of their upper left element, so they need no alignment. A matrix larger than the
+ * device's largest binding is bound by rows. Along k a product is split between two chunks of 256 terms, where sums go to
+ * memory anyway, so the bits are the same as in one piece.
+ * Map, features and limits: kernels/blockProduct/, one file per variant. Both read every operand once per tile and add in
+ * the same order: partial sums of 16 terms, then sums of 256 (precise: of all), then the output.
  */
-import { ensure, f32Bits, type ProgramSpec, type Recorder, type Tensor } from '../engine/index.js';
-import { type DoubleSingle, exactArithmetic, RUNTIME_ZERO } from './doubleSingle.js';
+import {
+  type Device,
+  ensure,
+  f32Bits,
+  type ProgramSpec,
+  type ProgramTarget,
+  programFamily,
+  type Recorder,
+  RmError,
+  type Tensor,
+} from '../engine/index.js';
+import { broadcastWgsl } from './blockProduct/broadcast.js';
+import { arithmetics, CHUNK, operations, type Precision } from './blockProduct/parts.js';
+import { TILE_COLUMNS, TILE_ROWS, tiledWgsl } from './blockProduct/tiled.js';
+import type { DoubleSingle } from './doubleSingle.js';
+import { rowWindow, windowRows } from './rowTiles.js';
 import { SECONDS_PER_DISPATCH } from './tuning.js';
-import { lines } from './wgsl.js';
-
-export const BLOCK = 32;
-/** Terms of a partial sum. */
-const PARTIAL = 16;
 
 /** A matrix in either precision. */
 export type Matrix = Tensor | DoubleSingle;
@@ -27,194 +33,177 @@ export const isPair = (matrix: Matrix): matrix is DoubleSingle => 'hi' in matrix
 export const partsOf = (matrix: Matrix): Tensor[] => (isPair(matrix) ? [matrix.hi, matrix.lo] : [matrix]);
 export const shapeOf = (matrix: Matrix): readonly number[] => (isPair(matrix) ? matrix.hi : matrix).shape;
 
+/** Part of a matrix [rows, columns], from this element to the right and down. */
 export interface Block {
-  /** Undefined: of W, the matrix that is written. */
-  matrix?: Matrix;
-  offset: number;
-  stride: number;
-  transpose?: boolean;
+  matrix: Matrix;
+  row?: number;
+  column?: number;
 }
 
 export interface BlockProduct {
-  w: Matrix;
-  c: { offset: number; stride: number };
-  a: Block;
+  /** A matrix that is no other operand. */
+  out: Block;
+  /** F; absent: zero. */
+  from?: Block;
+  a: Block & { transpose?: boolean };
   b: Block;
   shape: readonly [m: number, n: number, k: number];
-  op: 'assign' | 'subtract';
-  /** Leaves what is above the diagonal of C alone. */
-  lower?: boolean;
+  op: 'add' | 'subtract';
+  /** Sums of three parts where the operands are double-single. */
+  precise?: boolean;
+  variant?: BlockProductVariant | undefined;
 }
 
-const storage = (name: string, binding: number, access: 'read' | 'read_write'): string => /* wgsl */ `
-@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<f32>;
-fn load${name}(i: vec4u) -> vec4f { return vec4f(${name}[i.x], ${name}[i.y], ${name}[i.z], ${name}[i.w]); }`;
+export type BlockProductVariant =
+  | { readonly name: string; readonly kind: 'broadcast'; readonly subgroup: number; readonly rows: number }
+  | { readonly name: string; readonly kind: 'tiled' };
 
-type Operand = 'W' | 'A' | 'B';
+const tiled: BlockProductVariant = { name: `tiled ${TILE_ROWS}x${TILE_COLUMNS}`, kind: 'tiled' };
 
-/** What the two precisions do differently. */
-interface Arithmetic {
-  /** Suffixes of a matrix's parts. */
-  parts: readonly string[];
-  functions: string;
-  /** Of a sum, and the value that PARTIAL terms are added to before they are added to sum s. */
-  type: string;
-  partial(s: string): string;
-  load(name: Operand, index: string): string;
-  /** t += (p.sign a[r]) b */
-  multiplyAdd(t: string, r: number): string;
-  /** Sum s with partial sum t added. */
-  add(s: string, t: string): string;
-  /** Part of the final sum s as vec4f. */
-  result(s: string, part: string): string;
-  /** W[i] = (W[i] +) element e of the result */
-  store: string;
+const broadcasts = [8, 16, 32].flatMap(rows =>
+  [4, 8, 16].map(subgroup => ({
+    name: `broadcast ${rows}x${4 * subgroup}`,
+    kind: 'broadcast' as const,
+    subgroup,
+    rows,
+  })),
+);
+
+/** Rows of a broadcast tile: more keep fewer loads busy, until the sums no longer fit the registers. */
+const BROADCAST_ROWS: Readonly<Record<Precision, number>> = { f32: 32, pair: 8, precise: 8 };
+
+/** The variants that a device can run, the best known for its kind first. */
+export function blockProductVariants(
+  { info, features, programs }: Device,
+  precision: Precision,
+): readonly BlockProductVariant[] {
+  const { kind, subgroupMinSize: least, subgroupMaxSize: most } = info;
+  if (!features.subgroups || least !== most) return [tiled];
+  const possible = broadcasts.filter(({ subgroup }) => subgroup === least);
+  // Arithmetic by integers is long: unrolled over the rows of a broadcast tile it would take a minute to compile.
+  const integers = programs.exact === 'integer' && precision !== 'f32';
+  if (kind !== 'software' || integers) return [tiled, ...possible];
+  const suited = possible.filter(({ rows }) => rows === BROADCAST_ROWS[precision]);
+  return [...suited, ...possible.filter(variant => !suited.includes(variant)), tiled];
 }
 
-const f32Arithmetic: Arithmetic = {
-  parts: [''],
-  functions: '',
-  type: 'vec4f',
-  partial: () => 'vec4f()',
-  load: (name, index) => `load${name}(${index})`,
-  multiplyAdd: (t, r) => `${t} += (p.sign * a[${r}]) * b;`,
-  add: (s, t) => `${s} + ${t}`,
-  result: s => s,
-  store: 'W[i] = select(0.0, W[i], p.accumulate != 0u) + result[e >> 2u][e & 3u];',
-};
+const choices = new WeakMap<Device, Map<Precision, BlockProductVariant>>();
 
-const signedRow = (r: number) => `Pair4(vec4f(p.sign * a.hi[${r}]), vec4f(p.sign * a.lo[${r}]))`;
-
-const pairArithmetic: Arithmetic = {
-  parts: ['Hi', 'Lo'],
-  functions: exactArithmetic('f32') + exactArithmetic('vec4f'),
-  type: 'Pair4',
-  partial: () => 'Pair4()',
-  load: (name, index) => `Pair4(load${name}Hi(${index}), load${name}Lo(${index}))`,
-  multiplyAdd: (t, r) => `${t} = multiplyAdd4(${t}, ${signedRow(r)}, b);`,
-  add: (s, t) => `addPair4(${s}, normalise4(${t}))`,
-  result: (s, part) => `${s}.${part.toLowerCase()}`,
-  store: `
-      var sum = Pair(resultHi[e >> 2u][e & 3u], resultLo[e >> 2u][e & 3u]);
-      if (p.accumulate != 0u) { sum = addPair(Pair(WHi[i], WLo[i]), sum); }
-      WHi[i] = sum.hi;
-      WLo[i] = sum.lo;`,
-};
-
-/**
- * Sums of three parts, so that only the products of low parts are rounded: a residual is what remains of terms a
- * condition number larger, and its error bounds the solution's.
- */
-const residualArithmetic: Arithmetic = {
-  ...pairArithmetic,
-  functions: /* wgsl */ `${pairArithmetic.functions}
-struct Sum { hi: vec4f, lo: vec4f, rest: vec4f }
-fn multiplyAddSum(s: Sum, a: Pair4, b: Pair4) -> Sum {
-  let product = twoProduct4(a.hi, b.hi);
-  let high = twoSum4(s.hi, product.hi);
-  let first = twoSum4(s.lo, product.lo);
-  let second = twoSum4(first.hi, high.lo);
-  let third = twoSum4(second.hi, a.hi * b.lo);
-  let fourth = twoSum4(third.hi, a.lo * b.hi);
-  return Sum(high.hi, fourth.hi, s.rest + (first.lo + second.lo + third.lo + fourth.lo + a.lo * b.lo));
+/** Asked at every dispatch. */
+function chooseVariant(device: Device, precision: Precision): BlockProductVariant {
+  let chosen = choices.get(device);
+  if (!chosen) {
+    chosen = new Map();
+    choices.set(device, chosen);
+  }
+  const known = chosen.get(precision);
+  if (known) return known;
+  const [best = tiled] = blockProductVariants(device, precision);
+  chosen.set(precision, best);
+  return best;
 }
-fn total(s: Sum) -> Pair4 {
-  let t = fastTwoSum4(s.hi, s.lo);
-  return fastTwoSum4(t.hi, t.lo + s.rest);
-}`,
-  type: 'Sum',
-  partial: s => s,
-  multiplyAdd: (t, r) => `${t} = multiplyAddSum(${t}, ${signedRow(r)}, b);`,
-  add: (_, t) => t,
-  result: (s, part) => `total(${s}).${part.toLowerCase()}`,
-};
 
-/** `a` and `b` say which matrix an operand is part of. */
-function program(pair: boolean, a: Operand, b: Operand): ProgramSpec {
-  const arithmetic = pair ? (a === 'A' && b === 'B' ? residualArithmetic : pairArithmetic) : f32Arithmetic;
-  const { parts, functions, type, partial, load, multiplyAdd, add, result, store } = arithmetic;
-  const names = [...new Set<Operand>(['W', a, b])];
-  const declarations = names.flatMap((name, i) =>
-    parts.map((part, j) =>
-      storage(name + part, 1 + parts.length * i + j, name === 'W' ? 'read_write' : 'read'),
-    ),
-  );
-  const perRow = (statement: (r: number) => string) => lines(4, statement);
+const wgsl = (variant: BlockProductVariant, precision: Precision, target: ProgramTarget): string =>
+  variant.kind === 'tiled'
+    ? tiledWgsl(arithmetics[precision], target)
+    : broadcastWgsl(arithmetics[precision], variant.subgroup, variant.rows, target);
+
+const program = programFamily((name: string, precision: Precision): ProgramSpec => {
+  const variant = [tiled, ...broadcasts].find(variant => variant.name === name)!;
+  const { parts } = arithmetics[precision];
   return {
-    key: `block product ${a} ${b}${pair ? ' double-single' : ''}`,
-    bindings: names.flatMap(name => parts.map(() => (name === 'W' ? 'write' : 'read'))),
-    wgsl: () => /* wgsl */ `
-struct Params {
-  m: u32, n: u32, k: u32, lower: u32, firstRow: u32, accumulate: u32, sign: f32,
-  aOffset: u32, aRow: u32, aColumn: u32, bOffset: u32, bRow: u32, bColumn: u32, cOffset: u32, cRow: u32,
-  one: u32, ${RUNTIME_ZERO}
-}
-@group(0) @binding(0) var<uniform> p: Params;
-${declarations.join('')}
-${functions}
-@compute @workgroup_size(8, 8) fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_id) lane: vec3u) {
-  if (p.lower != 0u && wid.x * ${BLOCK}u >= p.firstRow + (wid.y + 1u) * ${BLOCK}u) { return; }
-  let row = wid.y * ${BLOCK}u + lane.y * 4u;
-  let column = wid.x * ${BLOCK}u + lane.x * 4u;
-  // Past the edge the last row or column is read again; it is not stored.
-  let four = vec4u(0u, 1u, 2u, 3u);
-  let aBase = p.aOffset + min(vec4u(row) + four, vec4u(p.m - 1u)) * p.aRow;
-  let bBase = p.bOffset + min(vec4u(column) + four, vec4u(p.n - 1u)) * p.bColumn;
-${perRow(r => `  var s${r} = ${type}();`)}
-  for (var start = 0u; start < p.k; start += ${PARTIAL}u) {
-${perRow(r => `    var t${r} = ${partial(`s${r}`)};`)}
-    for (var k = start; k < min(p.k, start + ${PARTIAL}u); k++) {
-      let a = ${load(a, 'aBase + k * p.aColumn')};
-      let b = ${load(b, 'bBase + k * p.bRow')};
-${perRow(r => `      ${multiplyAdd(`t${r}`, r)}`)}
-    }
-${perRow(r => `    s${r} = ${add(`s${r}`, `t${r}`)};`)}
-  }
-  storageBarrier();
-  // One rolled loop: sixteen copies of this would be most of the code to compile.
-${parts.map(part => `  var result${part} = array<vec4f, 4>(${[0, 1, 2, 3].map(r => result(`s${r}`, part)).join(', ')});`).join('\n')}
-  for (var e = 0u; e < 16u * p.one; e++) {
-    let r = row + (e >> 2u);
-    let c = column + (e & 3u);
-    if (r < p.m && c < p.n && (p.lower == 0u || c <= p.firstRow + r)) {
-      let i = p.cOffset + r * p.cRow + c;
-      ${store}
-    }
-  }
-}`,
+    key: `block product ${precision} ${name}`,
+    bindings: (['write', 'read', 'read', 'read'] as const).flatMap(access => parts.map(() => access)),
+    wgsl: target => wgsl(variant, precision, target),
   };
-}
+});
 
-/** Records the product. W and the operands have the same precision. */
-export function blockProduct(rec: Recorder, { w, c, a, b, shape, op, lower = false }: BlockProduct): void {
+/** Records the product. All operands have the same precision. */
+export function blockProduct(rec: Recorder, product: BlockProduct): void {
+  const { out, from, a, b, shape, op, precise = false } = product;
   const [m, n, k] = shape;
-  const pair = isPair(w);
-  const operands = [w, a.matrix, b.matrix].filter(matrix => matrix !== undefined);
+  const pair = isPair(out.matrix);
+  const operands = [out, a, b, from ?? a];
   ensure(
-    operands.every(matrix => isPair(matrix) === pair),
+    operands.every(({ matrix }) => isPair(matrix) === pair),
     'a block product mixes f32 and double-single',
     'Pass all matrices in one precision.',
   );
-  const spec = program(pair, a.matrix ? 'A' : 'W', b.matrix ? 'B' : 'W');
-  const tensors = operands.flatMap(partsOf);
-  const [aRow, aColumn] = a.transpose ? [1, a.stride] : [a.stride, 1];
-  const [bRow, bColumn] = b.transpose ? [1, b.stride] : [b.stride, 1];
-  const [accumulate, sign] = op === 'subtract' ? [1, -1] : [0, 1];
-  const operations = pair ? (a.matrix && b.matrix ? 55 : 22) : 2;
-  const flopsPerRow = operations * n * k * (lower ? 0.5 : 1);
-  const { flops: rate } = partsOf(w)[0]!.device.assumedRates;
-  const step = Math.max(1, Math.floor((SECONDS_PER_DISPATCH * rate) / flopsPerRow / BLOCK)) * BLOCK;
-  for (let start = 0; start < m; start += step) {
-    const rows = Math.min(step, m - start);
-    const shape = [rows, n, k, lower ? 1 : 0, start, accumulate, f32Bits(sign)];
-    const operandA = [a.offset + start * aRow, aRow, aColumn];
-    const operandB = [b.offset, bRow, bColumn];
-    rec.dispatch({
-      program: spec,
-      tensors,
-      params: [...shape, ...operandA, ...operandB, c.offset + start * c.stride, c.stride, 1, 0],
-      grid: [Math.ceil(n / BLOCK), Math.ceil(rows / BLOCK)],
-      flops: flopsPerRow * rows,
-    });
+  const precision = pair ? (precise ? 'precise' : 'pair') : 'f32';
+  const { device } = partsOf(out.matrix)[0]!;
+  const variant = product.variant ?? chooseVariant(device, precision);
+  const [tileRows, tileColumns] =
+    variant.kind === 'tiled' ? [TILE_ROWS, TILE_COLUMNS] : [variant.rows, 4 * variant.subgroup];
+
+  const alongM = [out, from, a.transpose ? undefined : a];
+  const alongK = [b, a.transpose ? a : undefined];
+  const mStep = pieces(alongM, m, tileRows);
+  const kStep = pieces(alongK, k, CHUNK);
+  ensure(
+    !precise || kStep === k,
+    `a precise product over ${k} terms would have to stop after ${kStep}`,
+    'Pass fewer columns at a time.',
+  );
+  const columnFlops = operations[precision] * tileColumns * Math.min(m, mStep) * Math.min(k, kStep);
+  const affordable = Math.floor((SECONDS_PER_DISPATCH * device.assumedRates.flops) / columnFlops);
+  const nStep = Math.max(1, affordable) * tileColumns;
+  const bind = ({ matrix, row = 0, column = 0 }: Block, start: number, count: number) => {
+    const windows = partsOf(matrix).map(part => rowWindow(part, row + start, count));
+    const stride = shapeOf(matrix)[1]!;
+    return {
+      tensors: windows.map(({ tensor }) => tensor),
+      offset: (row + start - windows[0]!.start) * stride + column,
+      stride,
+    };
+  };
+  for (let m0 = 0; m0 < m; m0 += mStep) {
+    const rows = Math.min(mStep, m - m0);
+    const target = bind(out, m0, rows);
+    const begin = from && bind(from, m0, rows);
+    for (let k0 = 0; k0 < k || k0 === 0; k0 += kStep) {
+      const depth = Math.min(kStep, k - k0);
+      const left = a.transpose
+        ? bind({ ...a, column: (a.column ?? 0) + m0 }, k0, depth)
+        : bind({ ...a, column: (a.column ?? 0) + k0 }, m0, rows);
+      const right = bind(b, k0, depth);
+      const begins = k0 > 0 ? 2 : begin ? 1 : 0;
+      const chunk = precise ? Math.max(1, depth) : CHUNK;
+      for (let n0 = 0; n0 < n; n0 += nStep) {
+        const columns = Math.min(nStep, n - n0);
+        rec.dispatch({
+          program: program(variant.name, precision),
+          tensors: [
+            ...target.tensors,
+            ...left.tensors,
+            ...right.tensors,
+            // Where sums begin otherwise, anything that is only read stands here.
+            ...(begins === 1 ? begin! : left).tensors,
+          ],
+          params: [
+            ...[rows, n, depth, begins, n0, f32Bits(op === 'add' ? 1 : -1), chunk],
+            ...[left.offset, ...(a.transpose ? [1, left.stride] : [left.stride, 1])],
+            ...[right.offset, right.stride, begin?.offset ?? 0, begin?.stride ?? 0],
+            ...[target.offset, target.stride, 0],
+          ],
+          grid: [Math.ceil(columns / tileColumns), Math.ceil(rows / tileRows)],
+          flops: operations[precision] * rows * columns * depth,
+        });
+      }
+    }
   }
+}
+
+/** How far one dispatch may go along an extent of which all these matrices' rows are bound; a multiple of `unit`. */
+function pieces(blocks: readonly (Block | undefined)[], extent: number, unit: number): number {
+  const tensors = blocks.flatMap(block => (block ? partsOf(block.matrix) : []));
+  const most = Math.min(...tensors.map(windowRows));
+  if (extent <= most) return Math.max(1, extent);
+  const step = most - (most % unit);
+  if (step > 0) return step;
+  const large = tensors.find(tensor => windowRows(tensor) < unit)!;
+  throw new RmError(
+    'INVALID_ARGUMENT',
+    `'${large.label}' [${large.shape}] cannot be bound in pieces of ${unit} rows`,
+    'Use a device with larger storage bindings.',
+  );
 }

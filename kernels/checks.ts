@@ -1,4 +1,4 @@
-import { ensure } from '../engine/errors.js';
+import { RmError } from '../engine/errors.js';
 import type { DType, Tensor } from '../engine/index.js';
 
 /** Dtypes that kernels widen to f32 when they read. */
@@ -14,8 +14,9 @@ export function checkTensor(
   dtypes: readonly DType[] = ['f32'],
 ): void {
   const fits = tensor.shape.length === shape.length && shape.every((n, i) => n === tensor.shape[i]);
-  ensure(
-    fits && dtypes.includes(tensor.dtype),
+  if (fits && dtypes.includes(tensor.dtype)) return;
+  throw new RmError(
+    'INVALID_ARGUMENT',
     `${kernel}: '${name}' is [${tensor.shape}] ${tensor.dtype}, [${shape}] ${dtypes.join(' or ')} is needed`,
     'Pass tensors whose shapes and number types fit each other.',
   );
@@ -29,10 +30,10 @@ export function checkMatrix(
   dtypes: readonly DType[] = ['f32'],
 ): [rows: number, columns: number] {
   const [rows = 0, columns = 0] = tensor.shape;
-  ensure(
-    tensor.shape.length === 2 && dtypes.includes(tensor.dtype),
+  if (tensor.shape.length === 2 && dtypes.includes(tensor.dtype)) return [rows, columns];
+  throw new RmError(
+    'INVALID_ARGUMENT',
     `${kernel}: '${name}' is [${tensor.shape}] ${tensor.dtype}, two dimensions of ${dtypes.join(' or ')} are needed`,
     'Pass a matrix, one row per token.',
   );
-  return [rows, columns];
 }

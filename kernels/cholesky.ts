@@ -1,28 +1,50 @@
 /**
- * Cholesky factorisation A = L L^T in place, in f32 or double-single, and the inverses of L's diagonal blocks.
+ * Cholesky factorisation A = U^T U in place, in f32 or double-single, and the inverses of U's diagonal blocks.
  *
- * Shapes: A [n,n], of which only the lower triangle is read; it becomes L. The upper triangle is left as it is.
- * Algorithm: right-looking with blocks of 32, one dispatch each for the diagonal block and its inverse (one
- * workgroup), the panel below it (a product with that inverse) and the trailing update. With the inverses the
- * triangular solves are products too (as in MAGMA's trsm). All in one submit; nothing is read back meanwhile.
+ * Shapes: A [n,n], of which only the upper triangle is read; it becomes U. What is below the diagonal is left as it is.
+ * Algorithm: left-looking by rows of blocks of 32 (as MAGMA's potrf by columns): S = A_k - U_{0..k,k}^T U_{0..k}, one long
+ * product into scratch; U_kk and its inverse from S's first block in one workgroup; U_k = inv(U_kk)^T S. A row of blocks
+ * is contiguous, so a matrix larger than a binding is bound by rows and needs no second form. With the inverses the
+ * triangular solves are products too (as in MAGMA's trsm); where launches cost more than arithmetic, on GPUs, they are
+ * put together to inverses of 128: inv([U11 U12; 0 U22]) has -inv(U11) U12 inv(U22) in its corner.
  * A pivot that is not above `minimumPivot` (or is NaN) is recorded and replaced by 1; `check` reports it.
+ *
+ * All in one submit; nothing is read back meanwhile. n = 4096 is 128 blocks of 3 dispatches and 32 x 9 for the inverses,
+ * 672 in all: some 5 ms of launches at 6 to 8 us each, 128 x 30 us for diagonal blocks (a chain of 32 pivots with three
+ * barriers each) and 128 products of on average [32,2048] x [2048,2048] with 32 workgroups, latency-bound at 50 to 100 us:
+ * 15 to 20 ms expected on an H100 in f32, of which arithmetic (n^3/3) is 1 ms.
+ *
  * Map of a diagonal block: 32 invocations, one per row, the block in 4 or 8 KiB of workgroup memory; of the rest:
  * blockProduct.ts. Features and limits: WebGPU defaults.
  */
 import {
   asF32,
   asU32,
+  type Device,
   download,
   ensure,
   f32Bits,
   type ProgramSpec,
+  type ProgramTarget,
+  programFamily,
   type Recorder,
   RmError,
   Scope,
   type Tensor,
 } from '../engine/index.js';
-import { BLOCK, blockProduct, isPair, type Matrix, partsOf, shapeOf } from './blockProduct.js';
+import {
+  type BlockProductVariant,
+  blockProduct,
+  isPair,
+  type Matrix,
+  partsOf,
+  shapeOf,
+} from './blockProduct.js';
 import { createDoubleSingle, exactArithmetic, pairDivision, RUNTIME_ZERO } from './doubleSingle.js';
+import { rowWindow } from './rowTiles.js';
+
+/** Rows of a diagonal block. */
+const BLOCK = 32;
 
 /** f32 counterparts of the pair operations, so that one text serves both precisions. */
 const f32Arithmetic = /* wgsl */ `
@@ -34,7 +56,9 @@ fn root(a: f32) -> f32 { return sqrt(a); }
 fn one() -> f32 { return 1.0; }
 fn leading(a: f32) -> f32 { return a; }`;
 
-const pairArithmetic = /* wgsl */ `${exactArithmetic('f32')}${pairDivision}
+const pairArithmetic = (
+  target: ProgramTarget,
+) => /* wgsl */ `${exactArithmetic('f32', target.exact)}${pairDivision}
 alias Number = Pair;
 fn subtractProduct(s: Pair, a: Pair, b: Pair) -> Pair { return multiplyAdd(s, Pair(-a.hi, -a.lo), b); }
 fn normalised(s: Pair) -> Pair { return normalise(s); }
@@ -43,35 +67,44 @@ fn root(a: Pair) -> Pair { return squareRoot(a); }
 fn one() -> Pair { return Pair(1.0, 0.0); }
 fn leading(a: Pair) -> f32 { return a.hi; }`;
 
-const storage = (name: string, binding: number, pair: boolean): string =>
-  pair
-    ? `
-@group(0) @binding(${binding}) var<storage, read_write> ${name}Hi: array<f32>;
-@group(0) @binding(${binding + 1}) var<storage, read_write> ${name}Lo: array<f32>;
-fn ${name}(i: u32) -> Number { return Pair(${name}Hi[i], ${name}Lo[i]); }
-fn ${name}Set(i: u32, v: Number) { ${name}Hi[i] = v.hi; ${name}Lo[i] = v.lo; }`
-    : `
-@group(0) @binding(${binding}) var<storage, read_write> ${name}_: array<f32>;
-fn ${name}(i: u32) -> Number { return ${name}_[i]; }
-fn ${name}Set(i: u32, v: Number) { ${name}_[i] = v; }`;
+const storage = (name: string, binding: number, pair: boolean, access = 'read_write'): string => {
+  const declare = (part: string, i: number) =>
+    `@group(0) @binding(${binding + i}) var<storage, ${access}> ${name}${part}: array<f32>;`;
+  const parts = pair ? ['Hi', 'Lo'] : ['_'];
+  return `
+${parts.map(declare).join('\n')}
+fn ${name}(i: u32) -> Number { return ${pair ? `Pair(${name}Hi[i], ${name}Lo[i])` : `${name}_[i]`}; }
+${
+  access === 'read'
+    ? ''
+    : `fn ${name}Set(i: u32, v: Number) { ${pair ? `${name}Hi[i] = v.hi; ${name}Lo[i] = v.lo;` : `${name}_[i] = v;`} }`
+}`;
+};
 
-/** One workgroup; invocation i owns row i of the block, then column i of its inverse. */
-const diagonalBlock = (pair: boolean): ProgramSpec => ({
-  key: `cholesky diagonal block${pair ? ' double-single' : ''}`,
-  bindings: Array(pair ? 5 : 3).fill('write'),
-  wgsl: () => /* wgsl */ `
-struct Params { n: u32, start: u32, minimumPivot: f32, ${RUNTIME_ZERO} }
+/** One workgroup; invocation i owns column i of the block of U, then row i of its inverse. */
+const diagonalBlock = programFamily((pair: boolean): ProgramSpec => {
+  const parts = pair ? 2 : 1;
+  return {
+    key: `cholesky diagonal block${pair ? ' double-single' : ''}`,
+    bindings: [...Array(parts).fill('read'), ...Array(2 * parts + 1).fill('write')],
+    wgsl: target => /* wgsl */ `
+struct Params {
+  size: u32, start: u32, sourceRow: u32, offset: u32, row: u32, inverseOffset: u32, inverseRow: u32,
+  minimumPivot: f32, ${RUNTIME_ZERO}
+}
 @group(0) @binding(0) var<uniform> p: Params;
-${pair ? pairArithmetic : f32Arithmetic}
-${storage('matrix', 1, pair)}
-${storage('inverse', pair ? 3 : 2, pair)}
-@group(0) @binding(${pair ? 5 : 3}) var<storage, read_write> status: array<u32>;
+${pair ? pairArithmetic(target) : f32Arithmetic}
+${storage('source', 1, pair, 'read')}
+${storage('matrix', 1 + parts, pair)}
+${storage('inverse', 1 + 2 * parts, pair)}
+@group(0) @binding(${1 + 3 * parts}) var<storage, read_write> status: array<u32>;
+/** The transpose of U: lower triangular. */
 var<workgroup> tile: array<Number, ${BLOCK * (BLOCK + 1)}>;
 fn at(row: u32, column: u32) -> u32 { return row * ${BLOCK + 1}u + column; }
 @compute @workgroup_size(${BLOCK}) fn main(@builtin(local_invocation_index) lane: u32) {
-  let size = min(${BLOCK}u, p.n - p.start);
+  let size = p.size;
   if (lane < size) {
-    for (var c = 0u; c <= lane; c++) { tile[at(lane, c)] = matrix((p.start + lane) * p.n + p.start + c); }
+    for (var c = 0u; c <= lane; c++) { tile[at(lane, c)] = source(c * p.sourceRow + lane); }
   }
   for (var j = 0u; j < size; j++) {
     workgroupBarrier();
@@ -95,29 +128,31 @@ fn at(row: u32, column: u32) -> u32 { return row * ${BLOCK + 1}u + column; }
     }
   }
   workgroupBarrier();
-  if (lane < size) {
-    for (var c = 0u; c <= lane; c++) { matrixSet((p.start + lane) * p.n + p.start + c, tile[at(lane, c)]); }
-  }
-  // Column lane of the inverse by forward substitution; it is read back where it was written, by the same invocation.
-  let base = p.start * ${BLOCK}u + lane;
-  for (var row = 0u; row < ${BLOCK}u; row++) {
+  if (lane >= size) { return; }
+  for (var c = 0u; c <= lane; c++) { matrixSet(p.offset + c * p.row + lane, tile[at(lane, c)]); }
+  // Row lane of the inverse by forward substitution; it is read back where it was written, by the same invocation.
+  let base = p.inverseOffset + lane * p.inverseRow;
+  for (var i = 0u; i < size; i++) {
     var s = Number();
-    if (row >= lane && row < size) {
-      if (row == lane) { s = one(); }
-      for (var c = lane; c < row; c++) { s = subtractProduct(s, tile[at(row, c)], inverse(base + c * ${BLOCK}u)); }
-      s = quotient(normalised(s), tile[at(row, row)]);
+    if (i >= lane) {
+      if (i == lane) { s = one(); }
+      for (var c = lane; c < i; c++) { s = subtractProduct(s, tile[at(i, c)], inverse(base + c)); }
+      s = quotient(normalised(s), tile[at(i, i)]);
     }
-    inverseSet(base + row * ${BLOCK}u, s);
+    inverseSet(base + i, s);
   }
 }`,
+  };
 });
 
-/** L in the lower triangle of `l`, and what solves and the error report need. */
+/** U in the upper triangle of `u`, and what solves and the error report need. */
 export interface CholeskyFactor {
-  l: Matrix;
+  u: Matrix;
   n: number;
-  /** Inverses of the diagonal blocks of L, [ceil(n/32) * 32, 32]. */
+  /** Inverses of the diagonal blocks of U, [n, inverseBlock]. */
   inverses: Matrix;
+  inverseBlock: number;
+  variant: BlockProductVariant | undefined;
   /** The tensors made here, freed by `dispose`. */
   owned: readonly Tensor[];
   /** The first pivot that failed, or undefined; waits for the device. */
@@ -127,16 +162,24 @@ export interface CholeskyFactor {
   dispose(): void;
 }
 
+export interface CholeskyOptions {
+  /** Pivots that are not above it fail. */
+  minimumPivot?: number;
+  /** Rows of the inverted diagonal blocks: 32, or 128 on GPUs. */
+  inverseBlock?: 32 | 64 | 128;
+  /** Of the products; for tests and measurements. */
+  variant?: BlockProductVariant | undefined;
+}
+
+/** Larger blocks halve the launches of a solve but add their own half to its arithmetic. */
+const chooseInverseBlock = ({ info }: Device) => (info.kind === 'software' ? 32 : 128);
+
 /**
  * Factorises A in place; call `check` before the result is used.
  *
  * @throws RmError INVALID_ARGUMENT when A is not square.
  */
-export function cholesky(
-  rec: Recorder,
-  a: Matrix,
-  { minimumPivot = 0 }: { minimumPivot?: number } = {},
-): CholeskyFactor {
+export function cholesky(rec: Recorder, a: Matrix, options: CholeskyOptions = {}): CholeskyFactor {
   const [first] = partsOf(a) as [Tensor];
   const { device, label } = first;
   const [n = 0, columns = 0] = shapeOf(a);
@@ -145,16 +188,17 @@ export function cholesky(
     `cholesky of '${label}' [${first.shape}] ${first.dtype}`,
     'Pass a square f32 or double-single matrix.',
   );
+  const inverseBlock = options.inverseBlock ?? chooseInverseBlock(device);
   const scope = new Scope(device);
   let inverses: Matrix;
   let status: Tensor;
   try {
-    const inverseShape = [Math.ceil(n / BLOCK) * BLOCK, BLOCK];
-    inverses = isPair(a)
-      ? createDoubleSingle(scope, inverseShape, 'inverse blocks')
-      : scope.tensor(inverseShape, 'f32', 'inverse blocks');
+    inverses = scratchLike(scope, a, [n, inverseBlock], 'inverse blocks');
     status = scope.tensor([2], 'u32', 'cholesky status');
-    factorise(rec, a, n, inverses, status, minimumPivot);
+    // Solves read the whole blocks, also below their diagonals.
+    for (const part of partsOf(inverses)) rec.clear(part);
+    factorise(rec, a, inverses, status, options);
+    if (inverseBlock > BLOCK) joinInverses(rec, a, inverses, options.variant);
   } catch (error) {
     scope.dispose();
     throw error;
@@ -167,9 +211,11 @@ export function cholesky(
       : undefined;
   };
   return {
-    l: a,
+    u: a,
     n,
     inverses,
+    inverseBlock,
+    variant: options.variant,
     owned: [...partsOf(inverses), status],
     failedPivot,
     check: async () => {
@@ -180,44 +226,100 @@ export function cholesky(
   };
 }
 
+/** Scratch in the precision of `matrix`. */
+export const scratchLike = (scope: Scope, matrix: Matrix, shape: readonly number[], label: string): Matrix =>
+  isPair(matrix) ? createDoubleSingle(scope, shape, label) : scope.tensor(shape, 'f32', label);
+
 /** Records the factorisation of A and the inverses of its diagonal blocks. */
 function factorise(
   rec: Recorder,
   a: Matrix,
-  n: number,
   inverses: Matrix,
   status: Tensor,
-  minimumPivot: number,
+  { minimumPivot = 0, variant }: CholeskyOptions,
 ): void {
+  const [n, inverseBlock] = shapeOf(inverses) as [number, number];
+  const pair = isPair(a);
+  using scope = new Scope(status.device);
+  const s = scratchLike(scope, a, [Math.min(n, BLOCK), n], 'row of blocks');
   rec.clear(status);
   for (let start = 0; start < n; start += BLOCK) {
-    rec.dispatch({
-      program: diagonalBlock(isPair(a)),
-      tensors: [...partsOf(a), ...partsOf(inverses), status],
-      params: [n, start, f32Bits(minimumPivot), 0],
-      grid: [1],
-      flops: (isPair(a) ? 22 : 2) * BLOCK ** 3,
-    });
-    const rest = n - start - BLOCK;
-    if (rest <= 0) break;
-    const panel = { offset: (start + BLOCK) * n + start, stride: n };
+    const size = Math.min(BLOCK, n - start);
     blockProduct(rec, {
-      w: a,
-      c: panel,
-      a: panel,
-      b: { matrix: inverses, offset: start * BLOCK, stride: BLOCK, transpose: true },
-      shape: [rest, BLOCK, BLOCK],
-      op: 'assign',
-    });
-    blockProduct(rec, {
-      w: a,
-      c: { offset: (start + BLOCK) * (n + 1), stride: n },
-      a: panel,
-      b: { ...panel, transpose: true },
-      shape: [rest, rest, BLOCK],
+      out: { matrix: s },
+      from: { matrix: a, row: start, column: start },
+      a: { matrix: a, column: start, transpose: true },
+      b: { matrix: a, column: start },
+      shape: [size, n - start, start],
       op: 'subtract',
-      lower: true,
+      variant,
     });
+    const windows = partsOf(a).map(part => rowWindow(part, start, size));
+    const column = start % inverseBlock;
+    rec.dispatch({
+      program: diagonalBlock(pair),
+      tensors: [...partsOf(s), ...windows.map(({ tensor }) => tensor), ...partsOf(inverses), status],
+      params: [
+        ...[size, start, n, (start - windows[0]!.start) * n + start, n],
+        ...[start * inverseBlock + column, inverseBlock, f32Bits(minimumPivot), 0],
+      ],
+      grid: [1],
+      flops: (pair ? 22 : 2) * BLOCK ** 3,
+    });
+    if (start + size === n) break;
+    blockProduct(rec, {
+      out: { matrix: a, row: start, column: start + size },
+      a: { matrix: inverses, row: start, column, transpose: true },
+      b: { matrix: s, column: size },
+      shape: [size, n - start - size, size],
+      op: 'add',
+      variant,
+    });
+  }
+}
+
+/** From inverses of blocks of 32 along the diagonals of larger blocks: the inverses of those. */
+function joinInverses(rec: Recorder, u: Matrix, inverses: Matrix, variant?: BlockProductVariant): void {
+  const [n, inverseBlock] = shapeOf(inverses) as [number, number];
+  using scope = new Scope(partsOf(u)[0]!.device);
+  const half = inverseBlock / 2;
+  const [first, second] = [0, 1].map(() => scratchLike(scope, u, [half, half], 'joined inverses')) as [
+    Matrix,
+    Matrix,
+  ];
+  for (let block = BLOCK; block < inverseBlock; block *= 2) {
+    for (let row = 0; row < n; row += 2 * block) {
+      const corner = row + block;
+      const size = Math.min(block, n - corner);
+      const column = row % inverseBlock;
+      if (size <= 0) continue;
+      blockProduct(rec, {
+        out: { matrix: first },
+        a: { matrix: u, row, column: corner },
+        b: { matrix: inverses, row: corner, column: column + block },
+        shape: [block, size, size],
+        op: 'add',
+        variant,
+      });
+      blockProduct(rec, {
+        out: { matrix: second },
+        a: { matrix: inverses, row, column },
+        b: { matrix: first },
+        shape: [block, size, block],
+        op: 'subtract',
+        variant,
+      });
+      // A copy: no matrix is an operand of its own product.
+      blockProduct(rec, {
+        out: { matrix: inverses, row, column: column + block },
+        from: { matrix: second },
+        a: { matrix: first },
+        b: { matrix: first },
+        shape: [block, size, 0],
+        op: 'add',
+        variant,
+      });
+    }
   }
 }
 

@@ -1,69 +1,71 @@
 /**
- * Condition number of a symmetric positive definite matrix by power iteration on it and, with its factor, its inverse.
+ * Norms of a symmetric positive definite matrix and of its inverse by power iteration: their product is its condition
+ * number.
  *
- * Shapes: A [n,n] f32 and its CholeskyFactor in either precision. Map, features and limits: blockProduct.ts.
+ * Shapes: A [n,n] f32, or its CholeskyFactor in either precision. Map, features and limits: blockProduct.ts.
  */
-import { asBytes, downloadF32, type Recorder, Scope, type Tensor, upload } from '../engine/index.js';
-import { blockProduct, isPair, type Matrix, partsOf } from './blockProduct.js';
-import type { CholeskyFactor } from './cholesky.js';
-import { createDoubleSingle } from './doubleSingle.js';
+import { downloadF32, type Recorder, Scope, type Tensor, tensorFrom } from '../engine/index.js';
+import { blockProduct, partsOf } from './blockProduct.js';
+import { type CholeskyFactor, scratchLike } from './cholesky.js';
 import { solveFactored } from './triangularSolve.js';
 
-const VECTORS = 4;
-const STEPS = 4;
+/** A tile's width: fewer would take as long. */
+export const PROBES = 32;
 
-/** Deterministic start vectors: signs from a multiplicative hash. */
-const startVectors = (n: number): Float32Array =>
-  Float32Array.from({ length: n * VECTORS }, (_, i) => ((Math.imul(i + 1, 0x9e3779b1) >>> 16) & 1 ? 1 : -1));
+/** Random signs [n, PROBES] from a multiplicative hash: the same in every run. */
+export const randomSigns = (n: number): Float32Array =>
+  Float32Array.from({ length: n * PROBES }, (_, i) => ((Math.imul(i + 1, 0x9e3779b1) >>> 16) & 1 ? 1 : -1));
 
-/** Scales the columns to unit norm; returns the largest norm. */
-function normaliseColumns(values: Float32Array): number {
-  let largest = 0;
-  for (let column = 0; column < VECTORS; column++) {
-    let sum = 0;
-    for (let i = column; i < values.length; i += VECTORS) sum += values[i]! ** 2;
-    const norm = Math.sqrt(sum);
-    for (let i = column; i < values.length; i += VECTORS) values[i]! /= norm || 1;
-    largest = Math.max(largest, norm);
+/** Sums of squares of the columns of [n, PROBES]. */
+function columnSquares(values: Float32Array): Float64Array {
+  const sums = new Float64Array(PROBES);
+  for (let i = 0; i < values.length; i++) sums[i % PROBES]! += values[i]! ** 2;
+  return sums;
+}
+
+/** The largest growth of a column from one vector block to the next. */
+async function largestGrowth(before: Tensor, after: Tensor): Promise<number> {
+  const squares = columnSquares(await downloadF32(before));
+  const growth = columnSquares(await downloadF32(after)).map((square, i) => square / (squares[i]! || 1));
+  return Math.sqrt(growth.reduce((most, value) => Math.max(most, value), 0));
+}
+
+/** 2-norm of a symmetric matrix [n,n] f32 from three powers of it; an estimate from below. */
+export async function normEstimate(rec: Recorder, a: Tensor): Promise<number> {
+  const n = a.columns;
+  const shape = [n, PROBES];
+  using scope = new Scope(a.device);
+  const powers = [scope.own(tensorFrom(a.device, randomSigns(n), shape, 'start vectors'))];
+  for (let power = 1; power <= 3; power++) {
+    powers.push(scope.tensor(shape));
+    blockProduct(rec, {
+      out: { matrix: powers[power]! },
+      a: { matrix: a },
+      b: { matrix: powers[power - 1]! },
+      shape: [n, PROBES, n],
+      op: 'add',
+    });
   }
-  return largest;
+  return await largestGrowth(powers[2]!, powers[3]!);
 }
 
 /**
- * Estimate of the 2-norm condition number of A from its rounding to f32 [n,n] and its Cholesky factor: power iteration
- * on A and on its inverse with a few vectors. Never above the truth but for the factor's rounding.
+ * 2-norm of the inverse of a symmetric positive definite matrix from two powers of it; an estimate from below but for
+ * the factor's rounding. The matrix is equilibrated, so that they stay within f32's range up to a condition of 1e15.
  */
-export async function conditionEstimate(rec: Recorder, a: Tensor, factor: CholeskyFactor): Promise<number> {
-  const { n } = factor;
-  using scope = new Scope(a.device);
-  const shape = [n, VECTORS];
-  const input = scope.tensor(shape);
-  const output = scope.tensor(shape);
-  const solved: Matrix = isPair(factor.l) ? createDoubleSingle(scope, shape) : scope.tensor(shape);
+export async function inverseNormEstimate(rec: Recorder, factor: CholeskyFactor): Promise<number> {
+  const { n, u } = factor;
+  const shape = [n, PROBES];
+  const { device } = partsOf(u)[0]!;
+  using scope = new Scope(device);
+  const signs = scope.own(tensorFrom(device, randomSigns(n), shape, 'start vectors'));
+  const solved = scratchLike(scope, u, shape, 'powers of the inverse');
   const [high, low] = partsOf(solved) as [Tensor, Tensor | undefined];
-  const forward = startVectors(n);
-  const backward = startVectors(n);
-  normaliseColumns(forward);
-  normaliseColumns(backward);
-  let largest = 0;
-  let largestInverse = 0;
-  for (let step = 0; step < STEPS; step++) {
-    await upload(input, asBytes(forward));
-    await upload(high, asBytes(backward));
-    if (low) rec.clear(low);
-    blockProduct(rec, {
-      w: output,
-      c: { offset: 0, stride: VECTORS },
-      a: { matrix: a, offset: 0, stride: n },
-      b: { matrix: input, offset: 0, stride: VECTORS },
-      shape: [n, VECTORS, n],
-      op: 'assign',
-    });
-    solveFactored(rec, factor, solved);
-    forward.set(await downloadF32(output));
-    backward.set(await downloadF32(high));
-    largest = normaliseColumns(forward);
-    largestInverse = normaliseColumns(backward);
-  }
-  return Math.max(1, largest * largestInverse);
+  rec.copy(signs, high);
+  if (low) rec.clear(low);
+  solveFactored(rec, factor, solved);
+  const first = scope.tensor(shape);
+  rec.copy(high, first);
+  solveFactored(rec, factor, solved);
+  return await largestGrowth(first, high);
 }

@@ -6,7 +6,7 @@
  */
 import type { Recorder, Tensor } from '../engine/index.js';
 import type { DoubleSingle } from './doubleSingle.js';
-import { addOuterProducts } from './outerProducts.js';
+import { addOuterProducts, type OuterProductsOptions } from './outerProducts.js';
 
 /**
  * out += X^T diag(w) Y in double-single. X f32 [T,m], Y f32 [T,n]; weights f32 [T], undefined for ones; out [m,n].
@@ -20,6 +20,7 @@ export function cross(
   y: Tensor,
   weights: Tensor | undefined,
   out: DoubleSingle,
+  options?: OuterProductsOptions,
 ): void {
-  addOuterProducts(rec, 'cross', x, y, weights, out, false);
+  addOuterProducts(rec, 'cross', x, y, weights, out, false, options);
 }

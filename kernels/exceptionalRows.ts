@@ -6,9 +6,17 @@
  * exact one. Exceptional: |w| |x| |y| above 64 times the geometric mean over rows, which a few huge rows hardly move.
  * Any choice gives a right result; it only decides which path a row takes.
  */
-import { f32Bits, type ProgramSpec, type Recorder, type Tensor } from '../engine/index.js';
+import {
+  type Access,
+  f32Bits,
+  type ProgramSpec,
+  programFamily,
+  type Recorder,
+  Scope,
+  type Tensor,
+} from '../engine/index.js';
 import { flatProgram, runFlat } from './flat.js';
-import { rowProgram, runRows } from './rows.js';
+import { ROW_LANES, rowProgram, runRows } from './rows.js';
 import { workgroupReduction } from './workgroup.js';
 
 /** Rows summed in f32 before a double-single addition. */
@@ -16,29 +24,55 @@ export const CHUNK_ROWS = 256;
 const THRESHOLD = 64;
 const LANES = 256;
 
-const magnitude = (weighted: boolean): ProgramSpec =>
-  rowProgram({
-    key: `row magnitude${weighted ? ' weighted' : ''}`,
-    bindings: ['read', 'read', 'write', ...(weighted ? (['read'] as const) : [])],
-    fields: 'columnsY: u32',
-    declarations: `
+const magnitudeBindings = (weighted: boolean): Access[] => [
+  ...(['read', 'read', 'write'] as const),
+  ...(weighted ? (['read'] as const) : []),
+];
+
+const magnitudeDeclarations = (weighted: boolean): string => /* wgsl */ `
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> y: array<f32>;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
 ${weighted ? '@group(0) @binding(4) var<storage, read> weights: array<f32>;' : ''}
-${workgroupReduction('sum', 64, 'vec2f', 'a + b')}`,
+fn magnitude(row: u32, squares: vec2f) -> f32 {
+  let norms = sqrt(min(squares, vec2f(3e38)));
+  return ${weighted ? 'abs(weights[row]) * ' : ''}norms.x * norms.y;
+}`;
+
+/** |w| |x| |y| of every row, a workgroup a row. */
+const magnitude = programFamily((weighted: boolean) =>
+  rowProgram({
+    key: `row magnitude${weighted ? ' weighted' : ''}`,
+    bindings: magnitudeBindings(weighted),
+    fields: 'columnsY: u32',
+    declarations: `${magnitudeDeclarations(weighted)}
+${workgroupReduction('sum', ROW_LANES, 'vec2f', 'a + b')}`,
     body: `
   var squares = vec2f();
-  for (var i = lane; i < p.columns; i += 64u) { let v = x[row * p.columns + i]; squares.x += v * v; }
-  for (var i = lane; i < p.columnsY; i += 64u) { let v = y[row * p.columnsY + i]; squares.y += v * v; }
+  for (var i = lane; i < p.columns; i += ${ROW_LANES}u) { let v = x[row * p.columns + i]; squares.x += v * v; }
+  for (var i = lane; i < p.columnsY; i += ${ROW_LANES}u) { let v = y[row * p.columnsY + i]; squares.y += v * v; }
   let total = sum(squares, lane);
-  if (lane == 0u) {
-    out[row] = ${weighted ? 'abs(weights[row]) * ' : ''}sqrt(min(total.x, 3e38)) * sqrt(min(total.y, 3e38));
-  }`,
-  });
+  if (lane == 0u) { out[row] = magnitude(row, total); }`,
+  }),
+);
+
+/** The same, an invocation a row, for drivers that run on the CPU: they take most of the other's time for barriers. */
+const magnitudePerLane = programFamily((weighted: boolean) =>
+  flatProgram({
+    key: `row magnitude per lane${weighted ? ' weighted' : ''}`,
+    bindings: magnitudeBindings(weighted),
+    fields: 'columns: u32, columnsY: u32',
+    declarations: magnitudeDeclarations(weighted),
+    body: `
+  var squares = vec2f();
+  for (var c = 0u; c < p.columns; c++) { let v = x[i * p.columns + c]; squares.x += v * v; }
+  for (var c = 0u; c < p.columnsY; c++) { let v = y[i * p.columnsY + c]; squares.y += v * v; }
+  out[i] = magnitude(i, squares);`,
+  }),
+);
 
 /** One workgroup: the threshold, every row's weight in the fast sum, and the ascending list of exceptional rows. */
-const divide = (weighted: boolean): ProgramSpec => ({
+const divide = programFamily((weighted: boolean) => ({
   key: `exceptional rows${weighted ? ' weighted' : ''}`,
   bindings: ['read', 'write', 'write', ...(weighted ? (['read'] as const) : [])],
   wgsl: () => /* wgsl */ `
@@ -76,7 +110,7 @@ var<workgroup> counts: array<u32, ${LANES}>;
   }
   if (lane == ${LANES - 1}u) { exceptional[0] = at - 1u; }
 }`,
-});
+}));
 
 /**
  * q[c, j] = 2^-12 times a power of two of at least the norm of column j over chunk c. Values rounded to multiples of q
@@ -105,27 +139,34 @@ const grid: ProgramSpec = flatProgram({
   q[i] = bitcast<f32>((exponent - 12u) << 23u);`,
 });
 
-/** fast [T]: weight of every row in the fast sum; exceptional u32 [T + 1]: number of the other rows, then they. */
+/**
+ * fast [T]: weight of every row in the fast sum; exceptional u32 [T + 1]: number of the other rows, then they. The
+ * pieces are all of X [T,m] and Y [T,n] in order.
+ */
 export function divideRows(
   rec: Recorder,
-  x: Tensor,
-  y: Tensor,
+  pieces: readonly { start: number; x: Tensor; y: Tensor }[],
   weights: Tensor | undefined,
-  scratch: { magnitude: Tensor; fast: Tensor; exceptional: Tensor },
+  fast: Tensor,
+  exceptional: Tensor,
 ): void {
-  const rows = x.rowCount;
-  const extra = weights ? [weights] : [];
-  runRows(
-    rec,
-    magnitude(weights !== undefined),
-    [x, y, scratch.magnitude, ...extra],
-    [rows, x.columns],
-    [y.columns],
-    { flops: 2 * (x.size + y.size), bytes: x.byteLength + y.byteLength },
-  );
+  const rows = fast.size;
+  const weighted = weights !== undefined;
+  using scope = new Scope(fast.device);
+  const magnitudes = scope.tensor([rows]);
+  for (const { start, x, y } of pieces) {
+    const part = (tensor: Tensor) => tensor.rows(start, x.rowCount);
+    const tensors = [x, y, part(magnitudes), ...(weights ? [part(weights)] : [])];
+    const work = { flops: 2 * (x.size + y.size), bytes: x.byteLength + y.byteLength };
+    if (fast.device.info.kind === 'software') {
+      runFlat(rec, magnitudePerLane(weighted), tensors, x.rowCount, [x.columns, y.columns], work);
+    } else {
+      runRows(rec, magnitude(weighted), tensors, [x.rowCount, x.columns], [y.columns], work);
+    }
+  }
   rec.dispatch({
-    program: divide(weights !== undefined),
-    tensors: [scratch.magnitude, scratch.fast, scratch.exceptional, ...extra],
+    program: divide(weighted),
+    tensors: [magnitudes, fast, exceptional, ...(weights ? [weights] : [])],
     params: [rows, f32Bits(THRESHOLD)],
     grid: [1],
     bytes: 16 * rows,

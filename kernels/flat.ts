@@ -1,4 +1,11 @@
-import { type Access, flatGrid, type ProgramSpec, type Recorder, type Tensor } from '../engine/index.js';
+import {
+  type Access,
+  flatGrid,
+  type ProgramSpec,
+  type ProgramTarget,
+  type Recorder,
+  type Tensor,
+} from '../engine/index.js';
 import { flatBuiltins, flatGroup } from './wgsl.js';
 
 const LANES = 64;
@@ -13,7 +20,7 @@ interface FlatKernel {
   /** Fields of the uniform block `p` after `count`, e.g. "factor: f32". */
   fields?: string;
   /** Bindings from 1 on, and functions. */
-  declarations: string;
+  declarations: string | ((target: ProgramTarget) => string);
   /** Statements for element `i` < p.count. */
   body: string;
 }
@@ -23,10 +30,10 @@ export function flatProgram({ key, bindings, fields, declarations, body }: FlatK
   return {
     key,
     bindings,
-    wgsl: () => /* wgsl */ `
+    wgsl: target => /* wgsl */ `
 struct Params { count: u32, ${fields ?? ''} }
 @group(0) @binding(0) var<uniform> p: Params;
-${declarations}
+${typeof declarations === 'string' ? declarations : declarations(target)}
 @compute @workgroup_size(${LANES}) fn main(${flatBuiltins}) {
   let i = ${flatGroup} * ${LANES}u + lane;
   if (i >= p.count) { return; }

@@ -5,14 +5,21 @@
  */
 import type { Recorder, Tensor } from '../engine/index.js';
 import type { DoubleSingle } from './doubleSingle.js';
-import { addOuterProducts } from './outerProducts.js';
+import { addOuterProducts, type OuterProductsOptions } from './outerProducts.js';
 
 /**
- * out += X^T diag(w) X in double-single. X f32 [T,d]; weights f32 [T] of 0 or more, undefined for ones; out [d,d],
- * both triangles valid and equal. The same inputs give the same bits on the same device. Algorithm: outerProducts.ts.
+ * out += X^T diag(w) X in double-single. X f32 [T,d]; weights f32 [T] of 0 or more, undefined for ones; out [d,d], of
+ * which only the lower triangle counts: `mirrorLower` completes it after the last call. The same inputs give the same
+ * bits on the same device. Algorithm: outerProducts.ts.
  *
  * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit.
  */
-export function gram(rec: Recorder, x: Tensor, weights: Tensor | undefined, out: DoubleSingle): void {
-  addOuterProducts(rec, 'gram', x, x, weights, out, true);
+export function gram(
+  rec: Recorder,
+  x: Tensor,
+  weights: Tensor | undefined,
+  out: DoubleSingle,
+  options?: OuterProductsOptions,
+): void {
+  addOuterProducts(rec, 'gram', x, x, weights, out, true, options);
 }

@@ -1,3 +1,4 @@
+export type { Activation } from './activation.js';
 export { addDiagonal } from './addDiagonal.js';
 export { argmax } from './argmax.js';
 export { type AttentionOptions, attention } from './attention.js';
@@ -18,14 +19,15 @@ export {
 export { add, addInto, axpy, scale } from './elementwise.js';
 export { embedding } from './embedding.js';
 export { countNonFinite } from './finite.js';
+export { type GatedMatmulOptions, gatedMatmul } from './gatedMatmul.js';
 export { gram } from './gram.js';
 export { logLikelihood } from './logLikelihood.js';
 export { type MatmulOptions, matmul } from './matmul.js';
+export { mirrorLower } from './mirrorLower.js';
 export { rowMaxima, rowNorms, rowSums } from './reduce.js';
 export { residual } from './residual.js';
 export { rmsNorm } from './rmsNorm.js';
 export { rope, ropeTable } from './rope.js';
 export { rowTiles } from './rowTiles.js';
-export { type SolveOptions, type SolveReport, solveSpd } from './solveSpd.js';
-export { type Activation, gatedActivation } from './swiglu.js';
+export { type Solution, type SolveOptions, type SolveReport, solveSpd, solveSpdPath } from './solveSpd.js';
 export { triangularSolve } from './triangularSolve.js';

@@ -9,6 +9,9 @@ export interface RowTile {
 
 const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
 
+/** Views begin at multiples of this many rows. */
+const rowStep = (alignment: number, rowBytes: number): number => alignment / gcd(alignment, rowBytes);
+
 /**
  * Rows of one tile, at most `most`: all of them where one binding holds them, else as many as fit, in multiples of 256
  * (a row of any length then starts at a bindable offset) or of what this matrix needs.
@@ -22,8 +25,7 @@ export function tileRows(matrix: Tensor, most = Number.POSITIVE_INFINITY): numbe
   const fitting = Math.min(most, Math.floor(limits.maxStorageBufferBindingSize / rowBytes));
   if (rows <= fitting) return rows;
   if (fitting >= 256) return fitting - (fitting % 256);
-  const alignment = limits.minStorageBufferOffsetAlignment;
-  const step = alignment / gcd(alignment, rowBytes);
+  const step = rowStep(limits.minStorageBufferOffsetAlignment, rowBytes);
   const count = Math.max(1, Math.floor(fitting / step)) * step;
   ensure(
     count * rowBytes <= limits.maxStorageBufferBindingSize,
@@ -49,4 +51,22 @@ export function rowTiles(matrix: Tensor, most = Number.POSITIVE_INFINITY): RowTi
     tiles.push({ start, tensor: matrix.rows(start, Math.min(count, rows - start)) });
   }
   return tiles;
+}
+
+/** The most rows that `rowWindow` can cover wherever they begin; Infinity where one binding holds the matrix. */
+export function windowRows(matrix: Tensor): number {
+  const { limits } = matrix.device;
+  if (matrix.byteLength <= limits.maxStorageBufferBindingSize) return Number.POSITIVE_INFINITY;
+  const rowBytes = matrix.byteLength / matrix.shape[0]!;
+  const step = rowStep(limits.minStorageBufferOffsetAlignment, rowBytes);
+  return Math.max(0, Math.floor(limits.maxStorageBufferBindingSize / rowBytes) - (step - 1));
+}
+
+/** The matrix if one binding holds it, else a view of at least these rows that begins where a binding may. */
+export function rowWindow(matrix: Tensor, start: number, count: number): RowTile {
+  const { limits } = matrix.device;
+  if (matrix.byteLength <= limits.maxStorageBufferBindingSize) return { start: 0, tensor: matrix };
+  const rowBytes = matrix.byteLength / matrix.shape[0]!;
+  const first = start - (start % rowStep(limits.minStorageBufferOffsetAlignment, rowBytes));
+  return { start: first, tensor: matrix.rows(first, start + count - first) };
 }

@@ -2,35 +2,37 @@
  * Solves (A + shift I) X = B for symmetric positive definite A, to about 48 bits without f64.
  *
  * 1. Equilibration by powers of two (exact): S (A + shift I) S with a diagonal between 1/2 and 2.
- * 2. Blocked Cholesky of the f32 rounding, then refinement with double-single residuals (LAPACK's dsposv with
- *    double-single in place of f64). An f32 factor contracts the error by about condition * 1e-8 a step.
- * 3. Where the f32 factorisation breaks down or refinement stagnates (condition above about 1e7): the same Cholesky
- *    and refinement in double-single throughout, good to a condition of about 1e12.
+ * 2. Blocked Cholesky in double-single and one solve: its error is about condition * 2^-50. With few right-hand sides and
+ *    a good condition the factor is f32, and every step of refinement gains about condition * 1e-8.
+ * 3. The error and the residual are estimated from 32 combinations of the columns (probes.ts), which costs 32 / r of a
+ *    residual; only where the error is above `accuracy`, X is refined with residuals in three parts (LAPACK's dsposv
+ *    with double-single in place of f64).
+ *
+ * Shapes: A [n,n], both triangles, B and X [n,r]. All may be larger than a binding: A and its factor are bound by rows, B
+ * and X worked on in strips of columns. Memory beside A, B and X: the factor and three strips, all double-single.
  */
 import {
   type Device,
   downloadF32,
-  f32Bits,
   type Recorder,
   RmError,
   Scope,
+  type Tensor,
   tensorFrom,
 } from '../engine/index.js';
 import { requireExactArithmetic } from '../engine/selftest.js';
-import { type Matrix, partsOf } from './blockProduct.js';
+import { operations } from './blockProduct/parts.js';
+import type { Matrix } from './blockProduct.js';
 import { checkMatrix, checkTensor } from './checks.js';
-import { type CholeskyFactor, cholesky, notPositiveDefinite } from './cholesky.js';
-import { conditionEstimate } from './conditionEstimate.js';
-import {
-  createDoubleSingle,
-  type DoubleSingle,
-  disposeDoubleSingle,
-  exactArithmetic,
-  RUNTIME_ZERO,
-} from './doubleSingle.js';
+import { type CholeskyFactor, cholesky, notPositiveDefinite, scratchLike } from './cholesky.js';
+import { inverseNormEstimate, normEstimate } from './conditionEstimate.js';
+import { createDoubleSingle, type DoubleSingle, disposeDoubleSingle } from './doubleSingle.js';
 import { flatProgram, runFlat } from './flat.js';
 import { rowNorms } from './reduce.js';
 import { residual } from './residual.js';
+import { rowTiles } from './rowTiles.js';
+import { createProbes, type Probes } from './solveSpd/probes.js';
+import { beginResidual, equilibrate, loadStrip, type Strip, storeStrip } from './solveSpd/strips.js';
 import { solveFactored } from './triangularSolve.js';
 
 export interface SolveOptions {
@@ -38,6 +40,11 @@ export interface SolveOptions {
   shift?: number;
   /** Largest |B - A X|_F / |B|_F that is accepted. */
   tolerance?: number;
+  /**
+   * Relative error of X, |X - X'|_F / |X|_F as estimated, that is good enough: refinement stops there. By default it
+   * goes as far as double-single allows; for an X that is used in f32, 1e-7 costs less than half.
+   */
+  accuracy?: number;
   /** Names A in messages. */
   label?: string;
 }
@@ -45,111 +52,63 @@ export interface SolveOptions {
 export interface SolveReport {
   /** Precision of the Cholesky factor; residuals and solution are double-single in both. */
   method: 'refinement' | 'double-single refinement';
-  /** Refinement steps of the method that succeeded. */
+  /** Solves with the factor: one, and one for each refinement of X. */
   iterations: number;
-  /** |B - (A + shift I) X|_F / |B|_F. */
+  /** |B - (A + shift I) X|_F / |B|_F, estimated from 32 combinations of the columns. */
   relativeResidual: number;
+  /** |X - X'|_F / |X|_F, estimated likewise by one more step of refinement. */
+  relativeError: number;
   /** 2-norm condition number of the equilibrated matrix; an estimate from below, usually within a factor 2. */
   conditionEstimate: number;
   shiftUsed: number;
 }
 
+export interface Solution {
+  /** [n,r]; the caller disposes it. */
+  x: DoubleSingle;
+  report: SolveReport;
+}
+
 const MOST_ITERATIONS = 20;
-/** An f32 factor of a worse matrix contracts too slowly to be worth its steps. */
-const MOST_CONDITION_F32 = 5e6;
 /** Pivots of the equilibrated matrix below this are rounding errors of double-single. */
 const SMALLEST_PIVOT = 1e-12;
-/** Relative correction that no longer matters. */
-const NEGLIGIBLE = 1e-15;
-
-const pairArrays = (names: readonly string[], first: number, access: string): string =>
-  names
-    .map(
-      (name, i) =>
-        `@group(0) @binding(${first + 2 * i}) var<storage, ${access}> ${name}Hi: array<f32>;
-@group(0) @binding(${first + 2 * i + 1}) var<storage, ${access}> ${name}Lo: array<f32>;`,
-    )
-    .join('\n');
+/** A refinement step with an f32 factor leaves about this times the condition of the error. */
+const CONTRACTION_F32 = 2e-8;
 
 const diagonal = flatProgram({
   key: 'diagonal',
   bindings: ['read', 'write'],
+  fields: 'columns: u32, firstRow: u32',
   declarations: `
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;`,
-  body: 'out[i] = a[i * (p.count + 1u)];',
+  body: 'out[p.firstRow + i] = a[i * p.columns + p.firstRow + i];',
 });
 
-/** out[i,j] = s[i] (a[i,j] + shift at i = j) (s[j] with `both`), exact for powers of two s. */
-const scale = flatProgram({
-  key: 'scale double-single',
-  bindings: ['read', 'read', 'read', 'write', 'write'],
-  fields: `columns: u32, both: u32, shiftHi: f32, shiftLo: f32, ${RUNTIME_ZERO}`,
-  declarations: `${exactArithmetic('f32')}
-${pairArrays(['a'], 1, 'read')}
-@group(0) @binding(3) var<storage, read> s: array<f32>;
-${pairArrays(['out'], 4, 'read_write')}`,
-  body: `
-  let row = i / p.columns;
-  let column = i % p.columns;
-  var v = Pair(aHi[i], aLo[i]);
-  if (p.both != 0u && row == column) { v = add(add(v, p.shiftHi), p.shiftLo); }
-  let factor = select(1.0, s[column], p.both != 0u);
-  outHi[i] = v.hi * s[row] * factor;
-  outLo[i] = v.lo * s[row] * factor;`,
-});
-
-/** x += d */
-const correct = (pair: boolean) =>
-  flatProgram({
-    key: `correct${pair ? ' double-single' : ''}`,
-    bindings: ['write', 'write', 'read', ...(pair ? (['read'] as const) : [])],
-    fields: RUNTIME_ZERO,
-    declarations: `${exactArithmetic('f32')}
-${pairArrays(['x'], 1, 'read_write')}
-@group(0) @binding(3) var<storage, read> dHi: array<f32>;
-${pair ? '@group(0) @binding(4) var<storage, read> dLo: array<f32>;' : ''}`,
-    body: `
-  let s = add(Pair(xHi[i], xLo[i]), dHi[i]);
-  let t = ${pair ? 'add(s, dLo[i])' : 's'};
-  xHi[i] = t.hi;
-  xLo[i] = t.lo;`,
-  });
-
-function recordScale(
-  rec: Recorder,
-  a: DoubleSingle,
-  s: CholeskyScale['tensor'],
-  out: DoubleSingle,
-  shift?: number,
-): void {
-  const high = Math.fround(shift ?? 0);
-  runFlat(
-    rec,
-    scale,
-    [a.hi, a.lo, s, out.hi, out.lo],
-    a.hi.size,
-    [a.hi.columns, shift === undefined ? 0 : 1, f32Bits(high), f32Bits((shift ?? 0) - high), 0],
-    { flops: 2 * a.hi.size, bytes: 16 * a.hi.size },
-  );
+async function downloadDiagonal(rec: Recorder, a: Tensor): Promise<Float32Array> {
+  using entries = new Scope(a.device);
+  const out = entries.tensor([a.columns]);
+  for (const { start, tensor } of rowTiles(a)) {
+    const rows = tensor.rowCount;
+    runFlat(rec, diagonal, [tensor, out], rows, [a.columns, start], { flops: 0, bytes: 8 * rows });
+  }
+  return downloadF32(out);
 }
 
-interface CholeskyScale {
-  tensor: ReturnType<typeof tensorFrom>;
-  values: Float32Array;
+async function frobeniusNorm(rec: Recorder, matrix: Tensor): Promise<number> {
+  let sum = 0;
+  for (const { tensor } of rowTiles(matrix)) {
+    using scope = new Scope(matrix.device);
+    const norms = scope.tensor([tensor.rowCount]);
+    rowNorms(rec, tensor, norms);
+    for (const norm of await downloadF32(norms)) sum += norm * norm;
+  }
+  return Math.sqrt(sum);
 }
 
 /** Powers of two s with s_i^2 (a_ii + shift) between 1/2 and 2. */
-async function equilibration(
-  scope: Scope,
-  a: DoubleSingle,
-  shift: number,
-  label: string,
-): Promise<CholeskyScale> {
-  const n = a.hi.columns;
-  const entries = scope.tensor([n]);
-  runFlat(scope.device.recorder, diagonal, [a.hi, entries], n, [], { flops: 0, bytes: 8 * n });
-  const values = (await downloadF32(entries)).map((entry, index) => {
+function equilibration(diagonal: Float32Array, shift: number, label: string): Float32Array {
+  return diagonal.map((entry, index) => {
     const value = entry + shift;
     if (!Number.isFinite(value)) {
       throw new RmError(
@@ -158,76 +117,45 @@ async function equilibration(
         'Look for NaN or infinity in the weights of the model or in its activations.',
       );
     }
-    if (value <= 0) throw notPositiveDefinite(label, n, { index, value });
+    if (value <= 0) throw notPositiveDefinite(label, diagonal.length, { index, value });
     return 2 ** Math.round(-Math.log2(value) / 2);
   });
-  return { tensor: scope.own(tensorFrom(scope.device, values)), values };
 }
 
+/** What does not depend on the shift. */
 interface System {
-  label: string;
+  rec: Recorder;
   a: DoubleSingle;
   b: DoubleSingle;
-  x: DoubleSingle;
-  /** Norms of the rows of the unscaled right-hand side divided out: 1 / s. */
-  unscale: Float64Array;
+  diagonal: Float32Array;
   normB: number;
+  probes: Probes;
+  strips: readonly Strip[];
+  label: string;
+  accuracy: number;
 }
 
-const norm = (values: ArrayLike<number>, factors?: Float64Array): number => {
-  let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += (values[i]! * (factors?.[i] ?? 1)) ** 2;
-  return Math.sqrt(sum);
-};
+/** Columns of [n,r] in strips that one binding holds. */
+function stripsOf({ device, rowCount: n, columns: r }: Tensor): Strip[] {
+  const fitting = Math.floor(device.limits.maxStorageBufferBindingSize / (4 * n));
+  // Whole tiles of blockProduct.
+  const width = r <= fitting ? r : Math.max(1, fitting - (fitting % Math.min(64, fitting)));
+  return Array.from({ length: Math.ceil(r / width) }, (_, i) => ({
+    first: i * width,
+    width: Math.min(width, r - i * width),
+  }));
+}
 
-/** Refines x from zero with this factor until corrections no longer matter or the residual no longer falls. */
-async function refine(
-  rec: Recorder,
-  { a, b, x, unscale, normB }: System,
-  factor: CholeskyFactor,
-): Promise<{ iterations: number; relativeResidual: number; converged: boolean }> {
-  using scope = new Scope(a.hi.device);
-  const pair = 'hi' in factor.l;
-  const shape = b.hi.shape;
-  const r = createDoubleSingle(scope, shape, 'residual');
-  const d: Matrix = pair
-    ? createDoubleSingle(scope, shape, 'correction')
-    : scope.tensor(shape, 'f32', 'correction');
-  const norms = scope.tensor([shape[0]!]);
-  const measure = async (matrix: DoubleSingle['hi'], factors?: Float64Array) => {
-    rowNorms(rec, matrix, norms);
-    return norm(await downloadF32(norms), factors);
-  };
-  rec.clear(x.hi);
-  rec.clear(x.lo);
-  rec.copy(b.hi, r.hi);
-  rec.copy(b.lo, r.lo);
-  let relativeResidual = 1;
-  let contraction = 1;
-  let iterations = 0;
-  while (iterations < MOST_ITERATIONS) {
-    partsOf(d).forEach((part, i) => {
-      rec.copy(i ? r.lo : r.hi, part);
-    });
-    solveFactored(rec, factor, d);
-    runFlat(rec, correct(pair), [x.hi, x.lo, ...partsOf(d)], x.hi.size, [0], {
-      flops: 12 * x.hi.size,
-      bytes: 24 * x.hi.size,
-    });
-    residual(rec, a, x, b, r);
-    iterations++;
-    const correction = (await measure(partsOf(d)[0]!)) / (await measure(x.hi));
-    const next = (await measure(r.hi, unscale)) / normB;
-    contraction = next / relativeResidual;
-    const falling = contraction < 0.5;
-    if (falling || iterations === 1) relativeResidual = next;
-    // What the next step would add, were it as good as this one.
-    if (correction * contraction <= NEGLIGIBLE)
-      return { iterations, relativeResidual: next, converged: true };
-    if (!falling)
-      return { iterations, relativeResidual: Math.min(next, relativeResidual), converged: correction < 1e-9 };
-  }
-  return { iterations, relativeResidual, converged: false };
+/** Operations per column of A for the two kinds of factor; products of pairs and of three parts dominate them. */
+function f32Pays(n: number, r: number, condition: number, accuracy: number): boolean {
+  const contraction = condition * CONTRACTION_F32;
+  if (contraction > 0.1) return false;
+  const refinements = Math.max(1, Math.ceil(Math.log(accuracy) / Math.log(contraction)) - 1);
+  const refinementsOfPair = accuracy < condition * 2 ** -48 ? 1 : 0;
+  return (
+    refinements * operations.precise * r <
+    operations.pair * (n / 6 + r) + refinementsOfPair * (operations.precise + operations.pair) * r
+  );
 }
 
 /**
@@ -241,8 +169,26 @@ export async function solveSpd(
   device: Device,
   a: DoubleSingle,
   b: DoubleSingle,
-  { shift = 0, tolerance = 1e-6, label = a.hi.label }: SolveOptions = {},
-): Promise<{ x: DoubleSingle; report: SolveReport }> {
+  { shift = 0, ...options }: SolveOptions = {},
+): Promise<Solution> {
+  for await (const solution of solveSpdPath(device, a, b, [shift], options)) return solution;
+  throw new Error('a path of one shift has one solution');
+}
+
+/**
+ * Solves (A + shift I) X = B for several shifts, in their order; what does not depend on the shift is computed once. Each
+ * X belongs to the caller, who may dispose it before asking for the next. A failure ends the path; ask for large shifts
+ * first where small ones may leave A + shift I indefinite.
+ *
+ * @throws RmError as solveSpd.
+ */
+export async function* solveSpdPath(
+  device: Device,
+  a: DoubleSingle,
+  b: DoubleSingle,
+  shifts: Iterable<number>,
+  { tolerance = 1e-6, accuracy = Number.EPSILON, label = a.hi.label }: Omit<SolveOptions, 'shift'> = {},
+): AsyncGenerator<Solution, void, undefined> {
   const [n] = checkMatrix('solveSpd', 'a', a.hi);
   const [, r] = checkMatrix('solveSpd', 'b', b.hi);
   checkTensor('solveSpd', 'a', a.hi, [n, n]);
@@ -250,69 +196,175 @@ export async function solveSpd(
   await requireExactArithmetic(device);
   const rec = device.recorder;
   using scope = new Scope(device);
-  const { tensor: s, values } = await equilibration(scope, a, shift, label);
-  const scaledA = createDoubleSingle(scope, [n, n], label);
-  const scaledB = createDoubleSingle(scope, [n, r], 'right-hand side');
-  recordScale(rec, a, s, scaledA, shift);
-  recordScale(rec, b, s, scaledB);
-  const norms = scope.tensor([n]);
-  rowNorms(rec, b.hi, norms);
-  const normB = norm(await downloadF32(norms)) || 1;
-  const x = createDoubleSingle(device, [n, r], 'solution');
-  try {
-    const system: System = {
-      label,
-      a: scaledA,
-      b: scaledB,
-      x: createDoubleSingle(scope, [n, r]),
-      unscale: Float64Array.from(values, value => 1 / value),
-      normB,
-    };
-    const outcome = (await attempt(rec, system, false)) ?? (await attempt(rec, system, true))!;
-    recordScale(rec, system.x, s, x);
-    const report = { ...outcome, shiftUsed: shift };
-    if (!(report.relativeResidual <= tolerance)) {
-      throw new RmError(
-        'NOT_CONVERGED',
-        `solving with '${label}' [${n},${n}] stopped at a relative residual of ${report.relativeResidual.toExponential(1)} (condition about ${report.conditionEstimate.toExponential(1)})`,
-        'Raise alpha, or use more calibration tokens.',
-      );
+  const system: System = {
+    rec,
+    a,
+    b,
+    diagonal: await downloadDiagonal(rec, a.hi),
+    normB: (await frobeniusNorm(rec, b.hi)) || 1,
+    probes: createProbes(scope, device, rec, b),
+    strips: stripsOf(b.hi),
+    label,
+    accuracy,
+  };
+  for (const shift of shifts) {
+    const x = createDoubleSingle(device, [n, r], 'solution');
+    let report: SolveReport;
+    try {
+      report = await solveShift(system, shift, x);
+      if (!(report.relativeResidual <= tolerance)) {
+        throw new RmError(
+          'NOT_CONVERGED',
+          `solving with '${label}' [${n},${n}] stopped at a relative residual of ${report.relativeResidual.toExponential(1)} (condition about ${report.conditionEstimate.toExponential(1)})`,
+          'Raise alpha, or use more calibration tokens.',
+        );
+      }
+    } catch (error) {
+      disposeDoubleSingle(x);
+      throw error;
     }
-    return { x, report };
-  } catch (error) {
-    disposeDoubleSingle(x);
-    throw error;
+    yield { x, report };
   }
 }
 
-/** One factorisation and refinement; undefined when f32 is not enough. */
+async function solveShift(system: System, shift: number, x: DoubleSingle): Promise<SolveReport> {
+  const { a, b, diagonal, label } = system;
+  using scope = new Scope(a.hi.device);
+  const s = scope.own(tensorFrom(a.hi.device, equilibration(diagonal, shift, label)));
+  const few = f32Pays(a.hi.columns, b.hi.columns, 1, system.accuracy);
+  return (
+    (few ? await attempt(system, shift, s, x, false) : undefined) ??
+    (await attempt(system, shift, s, x, true))!
+  );
+}
+
+/** One factorisation, solve and refinement; undefined when f32 is not enough. */
 async function attempt(
-  rec: Recorder,
   system: System,
+  shift: number,
+  s: Tensor,
+  x: DoubleSingle,
   pair: boolean,
-): Promise<Omit<SolveReport, 'shiftUsed'> | undefined> {
-  const { a, label } = system;
+): Promise<SolveReport | undefined> {
+  const { rec, a, b, label, accuracy } = system;
   const n = a.hi.columns;
   using scope = new Scope(a.hi.device);
-  const l: Matrix = pair ? createDoubleSingle(scope, [n, n], label) : scope.tensor([n, n], 'f32', label);
-  partsOf(l).forEach((part, i) => {
-    rec.copy(i ? a.lo : a.hi, part);
-  });
-  const factor = cholesky(rec, l, { minimumPivot: pair ? SMALLEST_PIVOT : 0 });
+  const matrix: Matrix = pair
+    ? createDoubleSingle(scope, [n, n], 'factor')
+    : scope.tensor([n, n], 'f32', 'factor');
+  equilibrate(rec, a, s, shift, matrix);
+  const norm = await normEstimate(rec, 'hi' in matrix ? matrix.hi : matrix);
+  const factor = cholesky(rec, matrix, { minimumPivot: pair ? SMALLEST_PIVOT : 0 });
   try {
     const failed = await factor.failedPivot();
     if (failed && pair) throw notPositiveDefinite(label, n, failed);
     if (failed) return undefined;
-    const condition = await conditionEstimate(rec, a.hi, factor);
-    if (!pair && condition > MOST_CONDITION_F32) return undefined;
-    const { converged, ...outcome } = await refine(rec, system, factor);
+    const conditionEstimate = Math.max(1, norm * (await inverseNormEstimate(rec, factor)));
+    if (!pair && !f32Pays(n, b.hi.columns, conditionEstimate, accuracy)) return undefined;
+    const { converged, ...outcome } = await refine(system, shift, s, x, factor);
     if (!pair && !converged) return undefined;
     return {
       method: pair ? 'double-single refinement' : 'refinement',
       ...outcome,
-      conditionEstimate: condition,
+      conditionEstimate,
+      shiftUsed: shift,
     };
   } finally {
     factor.dispose();
   }
+}
+
+/** Solves and refines until X is accurate enough or gets no better. */
+async function refine(
+  system: System,
+  shift: number,
+  s: Tensor,
+  x: DoubleSingle,
+  factor: CholeskyFactor,
+): Promise<{ iterations: number; relativeResidual: number; relativeError: number; converged: boolean }> {
+  const { accuracy } = system;
+  solveStrips(system, shift, s, x, factor, false);
+  let { relativeResidual, relativeError } = await measure(system, shift, s, x, factor);
+  const contraction = relativeError;
+  let iterations = 1;
+  // Also when the last step was so good that only rounding is left: the next would show no more than that.
+  for (let expected = relativeError; expected > accuracy && relativeError > accuracy; iterations++) {
+    if (iterations === MOST_ITERATIONS || !(relativeError < 0.5)) break;
+    solveStrips(system, shift, s, x, factor, true);
+    const next = await measure(system, shift, s, x, factor);
+    expected = relativeError * contraction;
+    const falling = next.relativeError < relativeError / 2;
+    ({ relativeResidual, relativeError } = next);
+    if (!falling) {
+      iterations++;
+      break;
+    }
+  }
+  return {
+    iterations,
+    relativeResidual,
+    relativeError,
+    converged: relativeError <= Math.max(accuracy, 1e-9),
+  };
+}
+
+/** X = solution of the factored system, or X += correction. */
+function solveStrips(
+  { rec, a, b, strips }: System,
+  shift: number,
+  s: Tensor,
+  x: DoubleSingle,
+  factor: CholeskyFactor,
+  correction: boolean,
+): void {
+  const n = a.hi.columns;
+  for (const strip of strips) {
+    using scope = new Scope(a.hi.device);
+    const shape = [n, strip.width];
+    const work = scratchLike(scope, factor.u, shape, 'strip');
+    if (correction) {
+      const begun = createDoubleSingle(scope, shape, 'right-hand side');
+      const rest = createDoubleSingle(scope, shape, 'residual');
+      const solution = createDoubleSingle(scope, shape, 'strip of the solution');
+      beginResidual(rec, b, x, shift, begun, solution, strip);
+      residual(rec, a, solution, begun, rest);
+      loadStrip(rec, rest, s, work, { first: 0, width: strip.width });
+    } else {
+      loadStrip(rec, b, s, work, strip);
+    }
+    solveFactored(rec, factor, work);
+    storeStrip(rec, x, s, work, strip, correction);
+  }
+}
+
+/** Relative residual and error of X. */
+async function measure(
+  { rec, a, probes, normB }: System,
+  shift: number,
+  s: Tensor,
+  x: DoubleSingle,
+  factor: CholeskyFactor,
+): Promise<{ relativeResidual: number; relativeError: number }> {
+  using scope = new Scope(a.hi.device);
+  const { shape } = probes.b.hi;
+  const all = { first: 0, width: shape[1]! };
+  const [combined, solution, begun, rest] = ['X', 'solution', 'begun', 'residual'].map(name =>
+    createDoubleSingle(scope, shape, `probed ${name}`),
+  ) as [DoubleSingle, DoubleSingle, DoubleSingle, DoubleSingle];
+  probes.combine(x, combined);
+  beginResidual(rec, probes.b, combined, shift, begun, solution, all);
+  residual(rec, a, solution, begun, rest);
+  const work = scratchLike(scope, factor.u, shape, 'probed error');
+  loadStrip(rec, rest, s, work, all);
+  solveFactored(rec, factor, work);
+  storeStrip(rec, combined, s, work, all, false);
+  const [residualNorm, solutionNorm, errorNorm] = [
+    await probes.norm(rest.hi),
+    await probes.norm(solution.hi),
+    await probes.norm(combined.hi),
+  ];
+  return {
+    relativeResidual: residualNorm / normB,
+    relativeError: errorNorm / (solutionNorm || 1),
+  };
 }

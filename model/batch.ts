@@ -1,5 +1,8 @@
 import { type Device, Scope, type Tensor, tensorFrom } from '../engine/index.js';
 
+/** Words up to the next 256 bytes, where every device can bind a view. */
+const padded = (words: number): number => Math.ceil(words / 64) * 64;
+
 /**
  * Tokens of one or several sequences side by side, without padding. Every token carries its position in its own
  * sequence and the range of key rows that it attends to.
@@ -25,17 +28,22 @@ export class Batch {
     readonly past = 0,
   ) {
     this.#scope = new Scope(device);
-    this.tokens = sequences.reduce((sum, sequence) => sum + sequence.length, 0);
+    const tokens = sequences.reduce((sum, sequence) => sum + sequence.length, 0);
+    this.tokens = tokens;
     this.longest = past + Math.max(0, ...sequences.map(sequence => sequence.length));
-    const ids = Uint32Array.from(sequences.flat());
-    const positions = Uint32Array.from(sequences.flatMap(sequence => sequence.map((_, i) => past + i)));
-    try {
-      this.ids = this.#scope.own(tensorFrom(device, ids, [this.tokens], 'token ids'));
-      this.positions = this.#scope.own(tensorFrom(device, positions, [this.tokens], 'positions'));
-    } catch (error) {
-      this.#scope.dispose();
-      throw error;
-    }
+    // One tensor and one write for all: a batch is made for every token of a generated text.
+    const at = padded(tokens);
+    const words = new Uint32Array(2 * at + 2 * tokens);
+    words.set(sequences.flat());
+    words.set(
+      sequences.flatMap(sequence => sequence.map((_, i) => past + i)),
+      at,
+    );
+    words.set(this.#rangesOf(null), 2 * at);
+    const all = this.#scope.own(tensorFrom(device, words, [words.length], 'tokens'));
+    this.ids = all.rows(0, tokens);
+    this.positions = all.rows(at, tokens);
+    this.#ranges.set(null, all.rows(2 * at, 2 * tokens).reshape([tokens, 2]));
   }
 
   /**
@@ -45,20 +53,25 @@ export class Batch {
   ranges(window: number | null): Tensor {
     let ranges = this.#ranges.get(window);
     if (!ranges) {
-      const values = new Uint32Array(2 * this.tokens);
-      let row = 0;
-      for (const sequence of this.sequences) {
-        const first = row;
-        for (let i = 0; i < sequence.length; i++, row++) {
-          const end = row + this.past + 1;
-          values[2 * row] = window === null ? first : Math.max(first, end - window);
-          values[2 * row + 1] = end;
-        }
-      }
+      const values = this.#rangesOf(window);
       ranges = this.#scope.own(tensorFrom(this.#scope.device, values, [this.tokens, 2], 'attention ranges'));
       this.#ranges.set(window, ranges);
     }
     return ranges;
+  }
+
+  #rangesOf(window: number | null): Uint32Array {
+    const values = new Uint32Array(2 * this.tokens);
+    let row = 0;
+    for (const sequence of this.sequences) {
+      const first = row;
+      for (let i = 0; i < sequence.length; i++, row++) {
+        const end = row + this.past + 1;
+        values[2 * row] = window === null ? first : Math.max(first, end - window);
+        values[2 * row + 1] = end;
+      }
+    }
+    return values;
   }
 
   dispose(): void {
@@ -69,6 +82,10 @@ export class Batch {
     this.dispose();
   }
 }
+
+/** Tokens of all sequences of all groups. */
+export const totalTokens = (groups: readonly (readonly { readonly length: number }[])[]): number =>
+  groups.flat().reduce((sum, { length }) => sum + length, 0);
 
 /** Groups sequences, in order, so that no group has more than `tokens` tokens (a longer sequence stands alone). */
 export function groupSequences<T extends { readonly length: number }>(

@@ -61,6 +61,7 @@ export async function evaluate(
 ): Promise<Evaluation> {
   const { device } = model;
   const { against, onProgress, signal } = options;
+  using _section = device.section('evaluate');
   if (against && against.arch.vocab !== model.arch.vocab) {
     throw new RmError(
       'INVALID_ARGUMENT',

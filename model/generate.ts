@@ -1,9 +1,10 @@
-import { RmError, Tensor } from '../engine/index.js';
+import { downloadF32, downloadU32, RmError, Scope } from '../engine/index.js';
+import { argmax, NOT_FINITE } from '../kernels/argmax.js';
 import { Batch } from './batch.js';
-import { headLogits } from './headLogits.js';
+import { tokenLogits } from './headLogits.js';
 import { KvCache } from './kvCache.js';
 import type { Model } from './model.js';
-import { createSampler, type SamplingOptions } from './sampler.js';
+import { createSampler, notFiniteLogits, type SamplingOptions } from './sampler.js';
 import { finalNorm, forward } from './transformer.js';
 
 export interface GenerateOptions extends SamplingOptions {
@@ -42,7 +43,7 @@ export async function generate(
   let next: readonly number[] = prompt;
   while (generated.length < limit) {
     signal?.throwIfAborted();
-    const token = sample(await nextLogits(model, next, cache));
+    const token = await nextToken(model, next, cache, options.temperature ? sample : undefined);
     if (eosIds.includes(token)) break;
     generated.push(token);
     onToken?.(token);
@@ -51,14 +52,27 @@ export async function generate(
   return generated;
 }
 
-/** Logits [vocab] of the token after `tokens`, which are appended to the cache. */
-async function nextLogits(model: Model, tokens: readonly number[], cache: KvCache): Promise<Float32Array> {
-  const { device, arch } = model;
+/**
+ * The token after `tokens`, which are appended to the cache: the most likely one, found on the device, or the choice of
+ * `sample`. One submit (long prompts: more) and one download.
+ */
+async function nextToken(
+  model: Model,
+  tokens: readonly number[],
+  cache: KvCache,
+  sample: ((logits: Float32Array) => number) | undefined,
+): Promise<number> {
+  const { device } = model;
+  using _section = device.section(cache.length === 0 ? 'prompt' : 'tokens');
+  using scope = new Scope(device);
   using batch = new Batch(device, [tokens], cache.length);
-  using hidden = forward(model, batch, { cache });
-  using last = Tensor.create(device, [1, arch.hidden], 'f32', 'last token');
-  device.recorder.copy(hidden.rows(batch.tokens - 1, 1), last);
-  using normed = finalNorm(model, last);
-  // Awaited here: returning the promise would dispose `normed` before all of its tiles are read.
-  return await headLogits(model, normed);
+  const hidden = scope.own(forward(model, batch, { cache, lastToken: true }));
+  const logits = scope.own(tokenLogits(model, scope.own(finalNorm(model, hidden))));
+  // Awaited here: returning the promise would dispose the tensors before they are read.
+  if (sample) return sample(await downloadF32(logits));
+  const best = scope.tensor([1], 'u32', 'token');
+  argmax(device.recorder, logits, best);
+  const [token = NOT_FINITE] = await downloadU32(best);
+  if (token === NOT_FINITE) throw notFiniteLogits();
+  return token;
 }

@@ -22,3 +22,16 @@ export async function headLogits(model: Model, hidden: Tensor): Promise<Float32A
   }
   return logits;
 }
+
+/**
+ * Logits [1, vocab] of one token on the device, in tiles only where the head is too large for one binding; `hidden`
+ * [1, hidden] after the final norm. The caller disposes the result.
+ */
+export function tokenLogits({ device, weights, arch }: Model, hidden: Tensor): Tensor {
+  const logits = Tensor.create(device, [1, arch.vocab], 'f32', 'logits');
+  for (const { start, tensor: head } of rowTiles(weights.lmHead)) {
+    const tile = logits.reshape([arch.vocab]).rows(start, head.rowCount).reshape([1, head.rowCount]);
+    matmul(device.recorder, hidden, head, tile, { transposeB: true });
+  }
+  return logits;
+}

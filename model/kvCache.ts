@@ -33,25 +33,22 @@ export class KvCache {
     return this.#length;
   }
 
-  /** Stores new keys and values [T, kvDim] of a layer behind the cached ones; returns all of them [length+T, kvDim]. */
-  append(layer: number, keys: Tensor, values: Tensor): { keys: Tensor; values: Tensor } {
-    const count = keys.rowCount;
-    if (this.#length + count > this.capacity) {
-      throw new RmError(
-        'INVALID_ARGUMENT',
-        `the KV cache holds ${this.capacity} tokens, ${this.#length + count} are needed`,
-        'Generate fewer tokens or shorten the prompt.',
-      );
-    }
-    const { recorder } = keys.device;
-    const stored = (cache: Tensor, fresh: Tensor) => {
-      recorder.copy(fresh, cache.rows(this.#length, count));
-      return cache.rows(0, this.#length + count);
-    };
-    return { keys: stored(this.#keys[layer]!, keys), values: stored(this.#values[layer]!, values) };
+  /** Keys and values of a layer [capacity, kvDim] each; rows from `length` on hold nothing yet. */
+  layer(layer: number): { keys: Tensor; values: Tensor } {
+    return { keys: this.#keys[layer]!, values: this.#values[layer]! };
   }
 
-  /** Makes the last `count` appended tokens count; call once after all layers have appended them. */
+  /** @throws RmError INVALID_ARGUMENT unless `count` more tokens fit. */
+  requireRoom(count: number): void {
+    if (this.#length + count <= this.capacity) return;
+    throw new RmError(
+      'INVALID_ARGUMENT',
+      `the KV cache holds ${this.capacity} tokens, ${this.#length + count} are needed`,
+      'Generate fewer tokens or shorten the prompt.',
+    );
+  }
+
+  /** Counts `count` more tokens; call once after all layers have stored their keys and values. */
   advance(count: number): void {
     this.#length += count;
   }

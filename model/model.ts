@@ -69,6 +69,7 @@ export class Model {
    * @throws RmError CHECKPOINT_*, CONFIG_INVALID, UNSUPPORTED_FAMILY, OUT_OF_MEMORY, NOT_FINITE (names the tensor).
    */
   static async load(device: Device, folder: string, options: LoadOptions = {}): Promise<Model> {
+    using _section = device.section('load');
     const arch = await readArchitecture(folder);
     const checkpoint = await openSafetensors(folder);
     const scope = new Scope(device);

@@ -18,6 +18,14 @@ function mostLikely(logits: Float32Array): number {
   return best;
 }
 
+/** What logits that are NaN or infinite give instead of a token. */
+export const notFiniteLogits = (): RmError =>
+  new RmError(
+    'NOT_FINITE',
+    'the model gives NaN or infinite logits',
+    'The model is damaged: look at its weights, or at how it was made.',
+  );
+
 /**
  * A function from logits [vocab] to the next token id; it throws NOT_FINITE where a logit is NaN or infinite.
  *
@@ -29,13 +37,7 @@ export function createSampler(options: SamplingOptions = {}): (logits: Float32Ar
   ensure(topP > 0 && topP <= 1, `topP is ${topP}`, 'Give a number above 0 and at most 1.');
   const random = seededRandom(seed);
   return logits => {
-    if (!logits.every(Number.isFinite)) {
-      throw new RmError(
-        'NOT_FINITE',
-        'the model gives NaN or infinite logits',
-        'The model is damaged: look at its weights, or at how it was made.',
-      );
-    }
+    if (!logits.every(Number.isFinite)) throw notFiniteLogits();
     const best = mostLikely(logits);
     if (temperature === 0) return best;
     const largest = logits[best]!;

@@ -1,11 +1,11 @@
 import { ensure, type Recorder, Scope, Tensor } from '../engine/index.js';
 import { attention } from '../kernels/attention.js';
-import { add, addInto } from '../kernels/elementwise.js';
+import { add } from '../kernels/elementwise.js';
 import { embedding } from '../kernels/embedding.js';
+import { gatedMatmul } from '../kernels/gatedMatmul.js';
 import { matmul } from '../kernels/matmul.js';
 import { rmsNorm } from '../kernels/rmsNorm.js';
 import { rope } from '../kernels/rope.js';
-import { gatedActivation } from '../kernels/swiglu.js';
 import type { Batch } from './batch.js';
 import type { KvCache } from './kvCache.js';
 import type { Model } from './model.js';
@@ -33,9 +33,12 @@ export interface ForwardOptions {
   input?: Tensor;
   /** One past the last layer to run (default: all). */
   to?: number;
+  /** Layers that are tapped store M_i, which otherwise is added to Y_i as soon as it is computed. */
   tap?: Tap;
   /** Only with a batch of one sequence that starts at the cache's length. */
   cache?: KvCache;
+  /** The result is only the last token's [1, hidden]; of the last layer no more is computed than that needs. */
+  lastToken?: boolean;
 }
 
 /**
@@ -62,15 +65,17 @@ export function embedTokens(model: Model, batch: Batch): Tensor {
 /**
  * Records layers from .. to-1 over a packed batch.
  *
- * @returns the hidden states after the last of them [T, hidden], before the final norm. The caller disposes them.
+ * @returns the hidden states after the last of them, before the final norm: [T, hidden], or [1, hidden] with `lastToken`.
+ *   The caller disposes them.
  */
 export function forward(model: Model, batch: Batch, options: ForwardOptions = {}): Tensor {
-  const { from = 0, to = model.arch.layers, tap, cache, input } = options;
+  const { from = 0, to = model.arch.layers, input, cache, lastToken } = options;
+  cache?.requireRoom(batch.tokens);
   let hidden = input ?? embedTokens(model, batch);
   for (let layer = from; layer < to; layer++) {
     const before = hidden;
     try {
-      hidden = runLayer(model, layer, before, batch, tap, cache);
+      hidden = runLayer(model, layer, before, batch, options, lastToken === true && layer === to - 1);
     } finally {
       if (before !== input) before.dispose();
     }
@@ -79,7 +84,14 @@ export function forward(model: Model, batch: Batch, options: ForwardOptions = {}
   return hidden;
 }
 
-function runLayer(model: Model, layer: number, x: Tensor, batch: Batch, tap?: Tap, cache?: KvCache): Tensor {
+function runLayer(
+  model: Model,
+  layer: number,
+  input: Tensor,
+  batch: Batch,
+  { tap, cache }: ForwardOptions,
+  lastToken: boolean,
+): Tensor {
   const { device, arch } = model;
   const rec = device.recorder;
   const weights = model.weights.layers[layer]!;
@@ -87,34 +99,46 @@ function runLayer(model: Model, layer: number, x: Tensor, batch: Batch, tap?: Ta
   using scope = new Scope(device);
 
   const normed = scope.tensor([tokens, arch.hidden], 'f32', 'normed');
-  rmsNorm(rec, x, weights.inputNorm, normed, arch.normEps);
+  rmsNorm(rec, input, weights.inputNorm, normed, arch.normEps);
   const q = linear(rec, scope, normed, weights.q, weights.qBias);
   const k = linear(rec, scope, normed, weights.k, weights.kBias);
   const v = linear(rec, scope, normed, weights.v, weights.vBias);
   const rotations = model.rotations.upTo(batch.longest);
-  rope(rec, q, batch.positions, rotations, { headDim: arch.headDim });
-  rope(rec, k, batch.positions, rotations, { headDim: arch.headDim });
-  const { keys, values } = cache?.append(layer, k, v) ?? { keys: k, values: v };
+  const { headDim } = arch;
+  const store = cache && { v, ...cache.layer(layer), start: cache.length };
+  rope(rec, q, k, batch.positions, rotations, store ? { headDim, store } : { headDim });
+  const { keys, values } = store ?? { keys: k, values: v };
+  const window = arch.attentionWindow[layer] ?? null;
   const attended = scope.tensor([tokens, arch.heads * arch.headDim], 'f32', 'attended');
-  attention(rec, q, keys, values, batch.ranges(arch.attentionWindow[layer] ?? null), attended, {
+  attention(rec, q, keys, values, batch.ranges(window), attended, {
     heads: arch.heads,
     kvHeads: arch.kvHeads,
-    headDim: arch.headDim,
+    headDim,
     scale: arch.attentionScale,
+    mostKeys: Math.min(batch.longest, window ?? batch.longest),
   });
-  const y = linear(rec, scope, attended, weights.o, weights.oBias);
-  addInto(rec, y, x);
+  // From here on every token is on its own.
+  const wanted = (all: Tensor) => (lastToken ? lastRow(rec, scope, all) : all);
+  const x = wanted(input);
+  const y = linear(rec, scope, wanted(attended), weights.o, weights.oBias, x);
 
-  rmsNorm(rec, y, weights.postNorm, normed, arch.normEps);
-  const gate = linear(rec, scope, normed, weights.gate, weights.gateBias);
-  const up = linear(rec, scope, normed, weights.up, weights.upBias);
-  const features = scope.tensor([tokens, arch.intermediate], 'f32', 'mlp features');
-  gatedActivation(rec, gate, up, features, arch.activation);
-  const mlpOutput = linear(rec, scope, features, weights.down, weights.downBias);
-  const output = Tensor.create(device, [tokens, arch.hidden], 'f32', 'layer output');
+  const normedY = scope.tensor(y.shape, 'f32', 'normed');
+  rmsNorm(rec, y, weights.postNorm, normedY, arch.normEps);
+  const features = scope.tensor([y.rowCount, arch.intermediate], 'f32', 'mlp features');
+  gatedMatmul(rec, normedY, weights.gate, weights.up, features, {
+    activation: arch.activation,
+    ...(weights.gateBias && { gateBias: weights.gateBias }),
+    ...(weights.upBias && { upBias: weights.upBias }),
+  });
+  const output = Tensor.create(device, y.shape, 'f32', 'layer output');
   try {
-    add(rec, y, mlpOutput, output);
-    tap?.(layer, { layerInput: x, postAttention: y, mlpFeatures: features, mlpOutput, layerOutput: output });
+    if (tap) {
+      const mlpOutput = linear(rec, scope, features, weights.down, weights.downBias);
+      add(rec, y, mlpOutput, output);
+      tap(layer, { layerInput: x, postAttention: y, mlpFeatures: features, mlpOutput, layerOutput: output });
+    } else {
+      linearInto(rec, output, features, weights.down, weights.downBias, y);
+    }
     return output;
   } catch (error) {
     output.dispose();
@@ -122,10 +146,40 @@ function runLayer(model: Model, layer: number, x: Tensor, batch: Batch, tap?: Ta
   }
 }
 
-/** x Wᵀ (+ bias) for W [out, in] as stored. */
-function linear(rec: Recorder, scope: Scope, x: Tensor, weight: Tensor, bias: Tensor | undefined): Tensor {
+function lastRow(rec: Recorder, scope: Scope, all: Tensor): Tensor {
+  if (all.rowCount === 1) return all;
+  const row = scope.tensor([1, all.columns], 'f32', all.label);
+  rec.copy(all.rows(all.rowCount - 1, 1), row);
+  return row;
+}
+
+/** output = x Wᵀ (+ bias) (+ residual) for W [out, in] as stored. */
+function linearInto(
+  rec: Recorder,
+  output: Tensor,
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor | undefined,
+  residual: Tensor | undefined,
+): void {
+  matmul(rec, x, weight, output, {
+    transposeB: true,
+    ...(bias && { bias }),
+    ...(residual && { residual }),
+  });
+}
+
+/** The same into a new tensor of the scope. */
+function linear(
+  rec: Recorder,
+  scope: Scope,
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor | undefined,
+  residual?: Tensor,
+): Tensor {
   const output = scope.tensor([x.rowCount, weight.shape[0]!], 'f32', weight.label);
-  matmul(rec, x, weight, output, bias ? { transposeB: true, bias } : { transposeB: true });
+  linearInto(rec, output, x, weight, bias, residual);
   return output;
 }
 

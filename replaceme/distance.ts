@@ -1,9 +1,10 @@
 import { downloadF32, RmError, Tensor } from '../engine/index.js';
 import type { Progress } from '../engine/progress.js';
 import { cosineDistance } from '../kernels/cosineDistance.js';
-import { Batch } from '../model/batch.js';
+import { Batch, totalTokens } from '../model/batch.js';
 import type { Model } from '../model/model.js';
 import { forward } from '../model/transformer.js';
+import type { HiddenStates } from './hiddenStates.js';
 
 export interface WalkOptions {
   onProgress?: Progress;
@@ -16,6 +17,7 @@ export interface WalkOptions {
  * final norm.
  *
  * @param batches groups of token sequences, each small enough for one packed batch.
+ * @param options.states is given the outputs of all layers, as far as it has room.
  * @returns for every n of `counts` the means, index i = 0 .. layers-1-n.
  * @throws RmError NOT_FINITE naming the first window whose hidden states hold NaN or infinity.
  */
@@ -23,15 +25,16 @@ export async function windowDistances(
   model: Model,
   batches: readonly (readonly (readonly number[])[])[],
   counts: readonly number[],
-  options: WalkOptions = {},
+  { states, ...options }: WalkOptions & { states?: HiddenStates } = {},
 ): Promise<number[][]> {
   const { device, arch } = model;
+  using _section = device.section('distances');
   const windows = counts.flatMap((count, c) =>
     Array.from({ length: arch.layers - count }, (_, layer) => ({ c, layer, end: layer + count })),
   );
   const sums = counts.map(count => new Array<number>(arch.layers - count).fill(0));
   const longest = Math.max(...counts);
-  const total = batches.flat().reduce((sum, sequence) => sum + sequence.length, 0);
+  const total = totalTokens(batches);
   let tokens = 0;
   for (const sequences of batches) {
     options.signal?.throwIfAborted();
@@ -40,6 +43,11 @@ export async function windowDistances(
     using current = Tensor.create(device, [batch.tokens], 'f32', 'distance');
     /** Outputs by layer, as far back as a window reaches. */
     const outputs = new Map<number, Tensor>();
+    states?.reserve(sequences);
+    const release = (layer: number, output: Tensor | undefined) => {
+      if (output && !states?.keep(sequences, layer, output)) output.dispose();
+      outputs.delete(layer);
+    };
     try {
       for (let layer = 0; layer < arch.layers; layer++) {
         const input = outputs.get(layer - 1);
@@ -49,15 +57,14 @@ export async function windowDistances(
           cosineDistance(device.recorder, outputs.get(window.layer)!, outputs.get(layer)!, current);
           device.recorder.copy(current, distances.rows(w, 1));
         }
-        outputs.get(layer - longest)?.dispose();
-        outputs.delete(layer - longest);
+        release(layer - longest, outputs.get(layer - longest));
       }
       const values = await downloadF32(distances);
       for (const [w, { c, layer }] of windows.entries()) {
         for (let t = 0; t < batch.tokens; t++) sums[c]![layer]! += values[w * batch.tokens + t]!;
       }
     } finally {
-      for (const output of outputs.values()) output.dispose();
+      for (const [layer, output] of outputs) release(layer, output);
     }
     tokens += batch.tokens;
     options.onProgress?.({ phase: 'distances', done: tokens, total, unit: 'tokens' });

@@ -10,12 +10,14 @@ import {
 } from '../kernels/doubleSingle.js';
 import { axpy } from '../kernels/elementwise.js';
 import { gram } from '../kernels/gram.js';
+import { mirrorLower } from '../kernels/mirrorLower.js';
 import { rowNorms } from '../kernels/reduce.js';
 import { type SolveReport, solveSpd } from '../kernels/solveSpd.js';
-import { Batch } from '../model/batch.js';
+import { Batch, totalTokens } from '../model/batch.js';
 import type { Model } from '../model/model.js';
 import { forward } from '../model/transformer.js';
 import type { WalkOptions } from './distance.js';
+import type { HiddenStates } from './hiddenStates.js';
 import { lastRemoved, type Window } from './window.js';
 
 /**
@@ -33,14 +35,18 @@ export interface LeastSquaresStatistics {
   dispose(): void;
 }
 
-/** Runs layers 0 .. i+n over all batches (no logits) and accumulates the statistics of the window. */
+/**
+ * Runs layers 0 .. i+n over all batches (no logits) and accumulates the statistics of the window. Over batches whose
+ * hidden states `states` has kept only layer i runs; they are used up.
+ */
 export async function leastSquaresStatistics(
   model: Model,
   batches: readonly (readonly (readonly number[])[])[],
   window: Window,
-  options: WalkOptions = {},
+  { states, ...options }: WalkOptions & { states?: HiddenStates | undefined } = {},
 ): Promise<LeastSquaresStatistics> {
   const { device, arch } = model;
+  using _section = device.section('statistics');
   // Before the long walk, not only in the solve after it.
   await requireExactArithmetic(device);
   const rec = device.recorder;
@@ -50,7 +56,9 @@ export async function leastSquaresStatistics(
     clearDoubleSingle(rec, sum);
     return sum;
   };
-  const total = batches.flat().reduce((sum, sequence) => sum + sequence.length, 0);
+  const total = totalTokens(batches);
+  const last = lastRemoved(window);
+  states?.retain([window.layer - 1, last]);
   let tokens = 0;
   let targetSquares = 0;
   try {
@@ -60,17 +68,24 @@ export async function leastSquaresStatistics(
       using scope = new Scope(device);
       using batch = new Batch(device, sequences);
       const mlpOutput = scope.tensor([batch.tokens, arch.hidden], 'f32', 'mlp output');
+      const taken = (layer: number) => {
+        const output = states?.take(sequences, layer);
+        return output && scope.own(output);
+      };
+      const input = taken(window.layer - 1);
       const kept = scope.own(
         forward(model, batch, {
+          ...(input && { from: window.layer, input }),
           to: window.layer + 1,
           tap: (layer, tensors) => {
             if (layer === window.layer) rec.copy(tensors.mlpOutput, mlpOutput);
           },
         }),
       );
-      const change = scope.own(
-        forward(model, batch, { from: window.layer + 1, to: lastRemoved(window) + 1, input: kept }),
-      );
+      const change =
+        taken(last) ??
+        scope.own(forward(model, batch, { from: window.layer + 1, to: last + 1, input: kept }));
+      using _sums = device.section('gram and cross');
       axpy(rec, -1, kept, change);
       gram(rec, mlpOutput, undefined, statistics.gram);
       cross(rec, mlpOutput, change, undefined, statistics.cross);
@@ -80,6 +95,7 @@ export async function leastSquaresStatistics(
       tokens += batch.tokens;
       options.onProgress?.({ phase: 'statistics', done: tokens, total, unit: 'tokens' });
     }
+    mirrorLower(rec, statistics.gram);
     return { ...statistics, tokens, targetSquares, dispose: () => accumulators.dispose() };
   } catch (error) {
     accumulators.dispose();
@@ -97,6 +113,14 @@ export interface LeastSquaresFit {
   readonly plainRelativeResidual: number;
 }
 
+/** Of Delta: below what the f32 rounding of T leaves of it, and of what f32 activations do to it. */
+const SOLVE_ACCURACY = 1e-7;
+/** Elements of a matrix on the host at a time. */
+const HOST_ELEMENTS = 2 ** 24;
+
+const downloadRows = ({ hi, lo }: DoubleSingle, first: number, count: number): Promise<Float64Array> =>
+  downloadF64({ hi: hi.rows(first, count), lo: lo.rows(first, count) });
+
 /**
  * T = (G + alpha I)⁻¹ Mᵀ(L_j - Y_i) (ReplaceMe Eqs. 6 and 9, arXiv:2505.02819), computed as
  * T = I + (G + alpha I)⁻¹ (C - alpha I).
@@ -109,27 +133,35 @@ export async function fitLeastSquares(
   statistics: LeastSquaresStatistics,
   alpha: number,
 ): Promise<LeastSquaresFit> {
+  using _section = device.section('solve');
   using scope = new Scope(device);
   const hidden = statistics.gram.hi.columns;
-  const gramValues = await downloadF64(statistics.gram);
-  const crossValues = await downloadF64(statistics.cross);
   const rightSide = createDoubleSingle(scope, [hidden, hidden]);
   device.recorder.copy(statistics.cross.hi, rightSide.hi);
   device.recorder.copy(statistics.cross.lo, rightSide.lo);
   if (alpha > 0) addDiagonal(device.recorder, rightSide, -alpha);
-  const { x, report } = await solveSpd(device, statistics.gram, rightSide, { shift: alpha, label: 'G' });
+  const { x, report } = await solveSpd(device, statistics.gram, rightSide, {
+    shift: alpha,
+    label: 'G',
+    accuracy: SOLVE_ACCURACY,
+  });
   scope.own(x.hi);
   scope.own(x.lo);
-  const delta = await downloadF64(x);
 
   // |M T - (L_j - Y_i)|² = |M Delta - (L_j - L_i)|² = tr(Delta' G Delta) - 2 tr(Delta' C) + c, and
   // G Delta = C - alpha I - alpha Delta by the normal equations. L_j - Y_i = (L_j - L_i) + M.
   let residual = statistics.targetSquares;
   let target = statistics.targetSquares;
-  for (let row = 0; row < hidden; row++) {
-    for (let column = 0; column < hidden; column++) {
-      const at = row * hidden + column;
-      const onDiagonal = row === column ? 1 : 0;
+  const piece = Math.max(1, Math.floor(HOST_ELEMENTS / hidden));
+  for (let first = 0; first < hidden; first += piece) {
+    const rows = Math.min(piece, hidden - first);
+    const [gramValues, crossValues, delta] = [
+      await downloadRows(statistics.gram, first, rows),
+      await downloadRows(statistics.cross, first, rows),
+      await downloadRows(x, first, rows),
+    ];
+    for (let at = 0; at < delta.length; at++) {
+      const onDiagonal = first + Math.floor(at / hidden) === at % hidden ? 1 : 0;
       residual += delta[at]! * (-crossValues[at]! - alpha * (onDiagonal + delta[at]!));
       target += onDiagonal * (2 * crossValues[at]! + gramValues[at]!);
     }

@@ -2,6 +2,7 @@ import { Device, elementCount, Scope } from '../engine/index.js';
 import { matmul } from '../kernels/matmul.js';
 import { type Architecture, expectedTensors } from '../model/architecture.js';
 import { openSafetensors } from '../model/checkpoint/safetensors.js';
+import { plannedStates } from './hiddenStates.js';
 import { calibrationSizes, checkPruneRequest, DISTANCE_TOKENS, type PruneOptions } from './request.js';
 import { describeWindow, lastRemoved } from './window.js';
 
@@ -17,6 +18,8 @@ export interface PrunePlan {
     readonly weights: number;
     readonly activations: number;
     readonly statistics: number;
+    /** Kept from the walk that ranks windows, so that the fit need not compute them again. */
+    readonly hiddenStates: number;
     readonly total: number;
   };
   readonly bytesRead: number;
@@ -28,7 +31,7 @@ export interface PrunePlan {
 }
 
 /** Multiply-adds count as two; attention at half of `sequenceLength` keys a token. */
-function layerFlopsPerToken(arch: Architecture, sequenceLength: number): number {
+export function layerFlopsPerToken(arch: Architecture, sequenceLength: number): number {
   const weights = expectedTensors(arch)
     .filter(tensor => tensor.layer === 0)
     .reduce((sum, { shape }) => sum + elementCount(shape), 0);
@@ -82,10 +85,14 @@ export async function planPrune(from: string, options: PruneOptions = {}): Promi
     const rate = await matmulRate(device, arch, Math.min(256, batchTokens));
     const perToken = layerFlopsPerToken(arch, sequenceLength);
     const fitted = method.needsCalibration;
+    const ranked = window ? 0 : Math.min(tokens, DISTANCE_TOKENS);
+    // Of these tokens one layer runs again instead of all.
+    const states = plannedStates(arch, fitted ? ranked : 0, device.memory.limit, weights);
+    const depth = window ? lastRemoved(window) + 1 : layers;
     const flops = {
-      distances: window ? 0 : Math.min(tokens, DISTANCE_TOKENS) * layers * perToken,
+      distances: ranked * layers * perToken,
       fit: fitted
-        ? tokens * ((window ? lastRemoved(window) + 1 : layers) * perToken + 3 * hidden * hidden)
+        ? ((tokens - states.tokens) * depth + states.tokens) * perToken + tokens * 3 * hidden * hidden
         : 0,
     };
     const attention = (2 * arch.heads + 2 * arch.kvHeads) * arch.headDim;
@@ -94,6 +101,7 @@ export async function planPrune(from: string, options: PruneOptions = {}): Promi
       activations: 4 * batchTokens * ((window ? 5 : count + 5) * hidden + 3 * intermediate + attention),
       // G, C and the solver's copies, each in two parts.
       statistics: fitted ? 4 * 12 * hidden * hidden : 0,
+      hiddenStates: states.bytes,
     };
     return {
       summary: window
@@ -104,7 +112,7 @@ export async function planPrune(from: string, options: PruneOptions = {}): Promi
       batchTokens,
       memory: {
         ...memory,
-        total: memory.weights + memory.statistics + memory.activations,
+        total: memory.weights + memory.statistics + memory.activations + memory.hiddenStates,
       },
       // The written model is read again for the comparison.
       bytesRead: 2 * weights - count * perLayer,

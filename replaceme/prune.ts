@@ -1,5 +1,5 @@
 import { Device } from '../engine/index.js';
-import { groupSequences } from '../model/batch.js';
+import { groupSequences, totalTokens } from '../model/batch.js';
 import { loadChatTemplate } from '../model/chat.js';
 import { withOutputFolder } from '../model/checkpoint/outputFolder.js';
 import { openSafetensors } from '../model/checkpoint/safetensors.js';
@@ -8,6 +8,7 @@ import { Model } from '../model/model.js';
 import { loadTokenizer } from '../model/tokenizer.js';
 import { type Calibration, readCalibration } from './calibration.js';
 import { type WalkOptions, windowDistances } from './distance.js';
+import { HiddenStates } from './hiddenStates.js';
 import { writeDocumentation } from './modelCard.js';
 import type { PruneReport, WindowChoice } from './report.js';
 import {
@@ -48,13 +49,16 @@ export async function prune(from: string, to: string, options: PruneOptions = {}
         })
       : { sequences: [], tokens: 0, files: [] };
     using model = await Model.load(device, from, walk(options));
-    const choice = await chooseWindow(model, calibration, request, recipe.batchTokens, options);
+    const batches = groupSequences(calibration.sequences, recipe.batchTokens);
+    using states = new HiddenStates(device, arch);
+    const choice = await chooseWindow(model, batches, request, states, options);
     const { window } = choice;
 
     const fit = await method.fit({
       model,
       window,
-      batches: groupSequences(calibration.sequences, recipe.batchTokens),
+      batches,
+      states,
       alpha,
       ...walk(options),
     });
@@ -69,6 +73,7 @@ export async function prune(from: string, to: string, options: PruneOptions = {}
     return await withOutputFolder(to, outputOptions(from, options), async folder => {
       const checkpoint = await openSafetensors(from);
       try {
+        using _section = device.section('write');
         await writePrunedModel(from, folder, checkpoint, arch, keep, stored.replacements, {
           ...(options.maxShardBytes !== undefined && { maxShardBytes: options.maxShardBytes }),
           ...walk(options),
@@ -91,7 +96,10 @@ export async function prune(from: string, to: string, options: PruneOptions = {}
           files: calibration.files,
         },
         fit: fit.details,
-        warnings: warnings(method.needsCalibration, calibration.tokens, arch.hidden, alpha),
+        warnings: [
+          ...warnings(method.needsCalibration, calibration.tokens, arch.hidden, alpha),
+          ...(device.programs.exact === 'integer' ? [INTEGERS_USED] : []),
+        ],
         verification: { tokens: sample.length, maxLogitDifference },
         adapter: device.info,
         peakMemoryBytes: device.memory.peakBytes,
@@ -119,22 +127,28 @@ const walk = ({ onProgress, signal }: WalkOptions): WalkOptions => ({
 /** The window asked for, or the one with the smallest mean cosine distance between its ends (ReplaceMe Eq. 4). */
 async function chooseWindow(
   model: Model,
-  calibration: Calibration,
-  { window, count }: PruneRequest,
-  batchTokens: number,
+  batches: readonly (readonly (readonly number[])[])[],
+  { method, window, count }: PruneRequest,
+  states: HiddenStates,
   options: PruneOptions,
 ): Promise<WindowChoice> {
   if (window) return { window, by: 'request' };
   let left = DISTANCE_TOKENS;
-  const part = calibration.sequences.filter(sequence => {
+  const part = batches.filter(batch => {
     const taken = left > 0;
-    left -= sequence.length;
+    left -= totalTokens([batch]);
     return taken;
   });
-  const [distances] = await windowDistances(model, groupSequences(part, batchTokens), [count], walk(options));
+  const [distances] = await windowDistances(model, part, [count], {
+    ...walk(options),
+    ...(method.needsCalibration && { states }),
+  });
   const layer = distances!.indexOf(Math.min(...distances!));
   return { window: { layer, count }, by: 'mean cosine distance', distances: distances! };
 }
+
+const INTEGERS_USED =
+  'the graphics driver changes float arithmetic that must be exact, so integers did it, which took longer';
 
 function warnings(fitted: boolean, tokens: number, hidden: number, alpha: number): string[] {
   if (!fitted || tokens >= hidden) return [];

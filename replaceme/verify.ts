@@ -18,6 +18,7 @@ export async function verifyWritten(
   ids: readonly number[],
   expected: Float32Array,
 ): Promise<number> {
+  using _section = device.section('verify');
   if (!expected.every(Number.isFinite)) {
     throw new RmError(
       'NOT_FINITE',

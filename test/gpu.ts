@@ -1,4 +1,5 @@
 import * as assert from 'uvu/assert';
+import { exactArithmetic } from '../engine/exactArithmetic.js';
 import { type ErrorCode, RmError } from '../engine/index.js';
 
 export { normals } from '../kernels/cases/data.js';
@@ -40,3 +41,17 @@ export function maxAbsError(actual: ArrayLike<number>, expected: ArrayLike<numbe
   }
   return worst;
 }
+
+/** The product's exact arithmetic as an optimiser that cancels a - (s - t) would leave that by floats: no low parts. */
+export const breaksFloats: typeof exactArithmetic = (type, exact) => {
+  const wgsl = exactArithmetic(type, exact);
+  const n = type === 'f32' ? '' : '4';
+  const twoSum = new RegExp(`fn twoSum${n}\\([^}]*}`);
+  assert.match(wgsl, twoSum);
+  return exact === 'integer'
+    ? wgsl
+    : wgsl.replace(
+        twoSum,
+        `fn twoSum${n}(a: ${type}, b: ${type}) -> Pair${n} { return Pair${n}(a + b, ${type}()); }`,
+      );
+};

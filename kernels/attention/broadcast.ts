@@ -1,4 +1,4 @@
-import type { ProgramSpec } from '../../engine/index.js';
+import { type ProgramSpec, programFamily } from '../../engine/index.js';
 import { lines } from '../wgsl.js';
 import { bindings, parameters } from './parts.js';
 
@@ -13,7 +13,7 @@ export const broadcastRows = (headDim: number, subgroup: number): number =>
  * subgroupBroadcast; the weights go through workgroup memory to lanes that own columns of v, and are handed round
  * likewise. Ten loads of f32 serve 128 products. `side` is the number of rows. Needs: subgroups of one fixed size.
  */
-export function broadcast(headDim: number, subgroup: number): ProgramSpec {
+export const broadcast = programFamily((headDim: number, subgroup: number): ProgramSpec => {
   const width = headDim / 4;
   const columns = Math.ceil(width / subgroup);
   const count = broadcastRows(headDim, subgroup);
@@ -118,4 +118,4 @@ ${cols(c => `    if (lane + ${c * subgroup}u < p.width) { out[at + ${c * subgrou
   }
 }`,
   };
-}
+});

@@ -15,3 +15,36 @@ struct Params { queries: u32, heads: u32, kv_heads: u32, width: u32, side: u32, 
 const LOWEST = -1.0e38;`;
 
 export const bindings = ['read', 'read', 'read', 'read', 'write'] as const;
+
+/**
+ * Start of `main` in the programs for few queries: workgroup (t, c, z) takes chunk c of the keys of query t, `low` to
+ * `high`, for `group` heads from `first_head` on. Chunks are multiples of `tile` keys. `side` is the number of
+ * workgroups that share a key/value head; the heads of one key/value head, and so the parts of them, lie side by side.
+ */
+export const chunkOfKeys = (group: number, tile: number): string => /* wgsl */ `
+  let t = wid.x;
+  let kv_head = wid.z / p.side;
+  let first_head = t * p.heads + wid.z * ${group}u;
+  let range = ranges[t];
+  let length = max(range.x, range.y) - range.x;
+  let tiles = chunks.y * ${tile}u;
+  let chunk = (length + tiles - 1u) / tiles * ${tile}u;
+  let low = range.x + min(length, wid.y * chunk);
+  let high = range.x + min(length, (wid.y + 1u) * chunk);`;
+
+/**
+ * Writes vec4 column `column` of head first_head + g: the result, or with `partial` the sum before its division, for
+ * combine.ts. There every chunk has one column more, which lane 0 fills with (maximum of the scores, sum of weights).
+ */
+export function storeColumn(partial: boolean, g: number, column: string, sum: string, total: string): string {
+  return partial
+    ? `out[((first_head + ${g}u) * chunks.y + wid.y) * (p.width + 1u) + ${column}] = ${sum};`
+    : `out[(first_head + ${g}u) * p.width + ${column}] = select(vec4f(0.0), ${sum} / ${total}, ${total} > 0.0);`;
+}
+
+/** The further column of `storeColumn`; nothing without `partial`. */
+export function storeTotals(partial: boolean, g: number, most: string, total: string): string {
+  return partial
+    ? `if (lane == 0u) { ${storeColumn(true, g, 'p.width', `vec4f(${most}, ${total}, 0.0, 0.0)`, '')} }`
+    : '';
+}

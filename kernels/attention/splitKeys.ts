@@ -1,22 +1,22 @@
-import type { ProgramSpec } from '../../engine/index.js';
+import { type ProgramSpec, programFamily } from '../../engine/index.js';
 import { lines } from '../wgsl.js';
 import { workgroupReduction } from '../workgroup.js';
-import { bindings, parameters } from './parts.js';
+import { bindings, chunkOfKeys, parameters, storeColumn, storeTotals } from './parts.js';
 
 /**
- * Few queries (decoding): one workgroup per query and up to 4 heads of a group. Each tile of 64 keys is scored with
- * one key per invocation; then the invocations divide the columns of v (and the keys of the tile, where there are more
- * invocations than vec4 columns) among them. `side` is the number of workgroups that share a key/value head. Every k
- * and v element is loaded once for all heads of the workgroup.
+ * Few queries (decoding) on GPUs: one workgroup per query, chunk of keys and up to 4 heads of a group. Each tile of 64
+ * keys is scored with one key per invocation; then the invocations divide the columns of v (and the keys of the tile,
+ * where there are more invocations than vec4 columns) among them. Every k and v element is loaded once for all heads of
+ * the workgroup. With `partial` the keys are divided among workgroups and combine.ts adds them up.
  */
-export function splitKeys(headDim: number, group: number): ProgramSpec {
+export const splitKeys = programFamily((headDim: number, group: number, partial: boolean): ProgramSpec => {
   const lanes = 64;
   const width = headDim / 4;
   const splits = Math.floor(lanes / width);
   const type = group === 1 ? 'f32' : `vec${group}f`;
   const part = (name: string, g: number) => (group === 1 ? name : `${name}[${g}]`);
   return {
-    key: `attention split keys ${headDim} x ${group}`,
+    key: `attention split keys ${headDim} x ${group}${partial ? ', partial' : ''}`,
     bindings,
     wgsl: () => /* wgsl */ `${parameters}
 var<workgroup> query: array<vec4f, ${group * width}>;
@@ -25,22 +25,20 @@ var<workgroup> sums: array<vec4f, ${lanes}>;
 ${workgroupReduction('most', lanes, type, 'max(a, b)')}
 ${workgroupReduction('sum', lanes, type, 'a + b')}
 @compute @workgroup_size(${lanes}) fn main(
-  @builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_index) lane: u32,
+  @builtin(workgroup_id) wid: vec3u,
+  @builtin(num_workgroups) chunks: vec3u,
+  @builtin(local_invocation_index) lane: u32,
 ) {
-  let t = wid.x;
-  let kv_head = wid.z / p.side;
-  // The heads of one group, and so the chunks of it, lie side by side.
-  let first = (t * p.heads + wid.z * ${group}u) * ${width}u;
-  for (var i = lane; i < ${group * width}u; i += ${lanes}u) { query[i] = q[first + i] * p.scale; }
+${chunkOfKeys(group, lanes)}
+  for (var i = lane; i < ${group * width}u; i += ${lanes}u) { query[i] = q[first_head * ${width}u + i] * p.scale; }
   workgroupBarrier();
-  let range = ranges[t];
   let column = lane % ${width}u;
   let split = lane / ${width}u;
   var m = ${type}(LOWEST);
   var l = ${type}(0.0);
 ${lines(group, g => `  var acc${g} = vec4f(0.0);`)}
-  for (var start = range.x; start < range.y; start += ${lanes}u) {
-    let count = min(${lanes}u, range.y - start);
+  for (var start = low; start < high; start += ${lanes}u) {
+    let count = min(${lanes}u, high - start);
     var s = ${type}(LOWEST);
     if (lane < count) {
       let row = ((start + lane) * p.kv_heads + kv_head) * ${width}u;
@@ -76,9 +74,10 @@ ${lines(
   if (lane < ${width}u) {
     var all = sums[lane];
     for (var i = 1u; i < ${splits}u; i++) { all += sums[lane + i * ${width}u]; }
-    out[first + ${g * width}u + lane] = select(vec4f(0.0), all / ${part('total', g)}, ${part('total', g)} > 0.0);
-  }`,
+    ${storeColumn(partial, g, 'lane', 'all', part('total', g))}
+  }
+  ${storeTotals(partial, g, part('m', g), part('total', g))}`,
 )}
 }`,
   };
-}
+});

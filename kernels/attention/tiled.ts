@@ -1,4 +1,4 @@
-import type { ProgramSpec } from '../../engine/index.js';
+import { type ProgramSpec, programFamily } from '../../engine/index.js';
 import { lines } from '../wgsl.js';
 import { bindings, parameters } from './parts.js';
 
@@ -16,7 +16,7 @@ const KEYS = 64;
  * Each load from q, k, v or the weights serves 4 or 8 products; two barriers a tile. q, k and v are read in place: the
  * loads of neighbours coincide in the first-level cache. `side` is SIDE.
  */
-export function tiled(headDim: number): ProgramSpec {
+export const tiled = programFamily((headDim: number): ProgramSpec => {
   const width = headDim / 4;
   const columns = Math.ceil(width / 8);
   const rows = (line: (r: number) => string) => lines(4, line);
@@ -118,4 +118,4 @@ ${rows(r =>
 )}
 }`,
   };
-}
+});

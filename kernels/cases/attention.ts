@@ -1,5 +1,5 @@
 import { type Scope, tensorFrom } from '../../engine/index.js';
-import { type AttentionOptions, type AttentionVariant, attention } from '../attention.js';
+import { type AttentionOptions, type AttentionVariant, attention, attentionVariants } from '../attention.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
 
@@ -51,22 +51,23 @@ interface Shape {
   /** Key rows; default: one a query. */
   keys?: number;
   bench?: boolean;
-  variant?: AttentionVariant;
 }
 
-function attentionCase(shape: Shape): KernelCase {
-  const { name, heads, kvHeads, headDim, ranges, keys, bench = false, variant } = shape;
+/** Attention over random tensors with these key ranges. */
+export function attentionCase(shape: Shape): KernelCase<AttentionVariant> {
+  const { name, heads, kvHeads, headDim, ranges, keys, bench = false } = shape;
   const queries = ranges.length / 2;
   const rows = keys ?? queries;
   let pairs = 0;
   for (let t = 0; t < queries; t++) pairs += ranges[2 * t + 1]! - ranges[2 * t]!;
   return {
     kernel: 'attention',
-    name: `${name}, heads ${heads}/${kvHeads} x ${headDim}${variant ? `, ${variant}` : ''}`,
+    name: `${name}, heads ${heads}/${kvHeads} x ${headDim}`,
     flops: 4 * pairs * heads * headDim,
     bytes: 8 * (queries * heads + rows * kvHeads) * headDim,
     bench,
     tolerance: 2e-6,
+    variants: device => attentionVariants(device, { queries, keys: rows, heads, kvHeads }),
     async setup(scope: Scope) {
       const q = await caseTensor(scope, normals(queries * heads * headDim, 1), [queries, heads * headDim]);
       const k = await caseTensor(scope, normals(rows * kvHeads * headDim, 2), [rows, kvHeads * headDim]);
@@ -74,9 +75,10 @@ function attentionCase(shape: Shape): KernelCase {
       const bounds = scope.own(tensorFrom(scope.device, ranges, [queries, 2]));
       const output = scope.tensor([queries, heads * headDim]);
       // Three times the usual scale: some softmax weights are near 1.
-      const options = { heads, kvHeads, headDim, scale: 3 / Math.sqrt(headDim), variant };
+      const options = { heads, kvHeads, headDim, scale: 3 / Math.sqrt(headDim) };
       return {
-        run: rec => attention(rec, q.tensor, k.tensor, v.tensor, bounds, output, options),
+        run: (rec, variant) =>
+          attention(rec, q.tensor, k.tensor, v.tensor, bounds, output, { ...options, variant }),
         output,
         reference: () => ({ expected: reference(q.values, k.values, v.values, ranges, options) }),
       };
@@ -123,6 +125,23 @@ const shapes: Shape[] = [
     bench: true,
   },
   {
+    name: 'decode 1 of 4000',
+    heads: 9,
+    kvHeads: 3,
+    headDim: 64,
+    ranges: Uint32Array.of(0, 4000),
+    keys: 4000,
+    bench: true,
+  },
+  {
+    name: 'decode 4 of 3000, some windows, one empty',
+    heads: 14,
+    kvHeads: 2,
+    headDim: 64,
+    ranges: Uint32Array.of(0, 2997, 2900, 2998, 17, 17, 1001, 3000),
+    keys: 3000,
+  },
+  {
     name: 'decode 3 of 300, cache of 512',
     heads: 12,
     kvHeads: 2,
@@ -140,12 +159,4 @@ const shapes: Shape[] = [
   },
 ];
 
-export const attentionCases: KernelCase[] = shapes.map(attentionCase);
-
-/**
- * The program for GPUs, which a device of another kind does not choose by itself. Fewer head sizes: each is a program
- * that software drivers compile for seconds.
- */
-export const tiledAttentionCases: KernelCase[] = shapes
-  .filter(({ bench, headDim }) => !bench && [20, 64, 128].includes(headDim))
-  .map(shape => attentionCase({ ...shape, variant: 'tiled' }));
+export const attentionCases: readonly KernelCase<AttentionVariant>[] = shapes.map(attentionCase);

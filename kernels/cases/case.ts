@@ -1,10 +1,15 @@
-import type { Recorder, Scope, Tensor } from '../../engine/index.js';
+import type { Device, Recorder, Scope, Tensor } from '../../engine/index.js';
+
+/** One way of running a case, e.g. "tiled 128x64"; each kernel's own variants say more. */
+export interface CaseVariant {
+  readonly name: string;
+}
 
 /**
- * One run of one kernel. The test compares `output` with `reference()`; `rm-engine bench kernels` times `run` and
- * prints GFLOP/s and GB/s from `flops` and `bytes`. Both read the same list.
+ * One run of one kernel. The test compares `output` with `reference()`, for every variant; `rm-engine bench kernels`
+ * times `run` and prints GFLOP/s and GB/s from `flops` and `bytes`. Both read the same list.
  */
-export interface KernelCase {
+export interface KernelCase<V extends CaseVariant = CaseVariant> {
   kernel: string;
   /** Shape and dtypes, e.g. "129x576x1000 bf16". */
   name: string;
@@ -14,14 +19,15 @@ export interface KernelCase {
   bench: boolean;
   /** Largest |output - expected|_F / scale that passes. */
   tolerance: number;
-  setup(scope: Scope): PreparedCase | Promise<PreparedCase>;
+  /** The variants that this device can run, first the one that runs by default. Absent: there is only one. */
+  variants?(device: Device): readonly V[];
+  setup(scope: Scope): PreparedCase<V> | Promise<PreparedCase<V>>;
 }
 
-export interface PreparedCase {
-  run(rec: Recorder): void;
+export interface PreparedCase<V extends CaseVariant = CaseVariant> {
+  /** By default as the kernel chooses. */
+  run(rec: Recorder, variant?: V): void;
   output: Tensor;
-  /** `run` changes its own input (e.g. out += ...), so a second run gives other values. */
-  accumulates?: boolean;
   /** Computed on the host in f64. `scale` defaults to |expected|_F; matmul states the operands' norm product. */
   reference(): { expected: ArrayLike<number>; scale?: number };
 }

@@ -1,6 +1,7 @@
 import { attentionCases } from './attention.js';
 import type { KernelCase } from './case.js';
 import { elementwiseCases } from './elementwise.js';
+import { gatedMatmulCases } from './gatedMatmul.js';
 import { matmulCases } from './matmul.js';
 import { normCases } from './norms.js';
 import { rowCases } from './rows.js';
@@ -13,6 +14,7 @@ export type { KernelCase, PreparedCase } from './case.js';
 /** Every case of every kernel: the tests compare each with its reference, `bench kernels` times those marked. */
 export const kernelCases: KernelCase[] = [
   ...matmulCases,
+  ...gatedMatmulCases,
   ...tokenCases,
   ...normCases,
   ...attentionCases,

@@ -1,7 +1,8 @@
+import type { Device } from '../../engine/index.js';
 import type { FloatType } from '../checks.js';
-import { matmul } from '../matmul.js';
+import { matmul, matmulName, matmulVariants } from '../matmul.js';
 import type { MatmulChoice } from '../tuning.js';
-import type { KernelCase } from './case.js';
+import type { CaseVariant, KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
 
 type Form = 'NT' | 'NN' | 'TN';
@@ -14,17 +15,35 @@ interface MatmulCase {
   a?: FloatType;
   b?: FloatType;
   bias?: boolean;
+  residual?: boolean;
   accumulate?: boolean;
-  /** Default: the choice of tuning.ts. */
-  variant?: MatmulChoice;
   bench?: boolean;
 }
+
+/** A variant of matmul or gatedMatmul. */
+export interface MatmulVariant extends CaseVariant {
+  readonly choice: MatmulChoice;
+}
+
+export const namedChoices = (choices: readonly MatmulChoice[]): MatmulVariant[] =>
+  choices.map(choice => ({ name: matmulName(choice), choice }));
+
+/** Operations from which on drivers on the CPU would need minutes for the variants that are made for GPUs. */
+const LARGE = 2e7;
+
+/** The variants of a case; on software adapters only the first, the one that is chosen, where it is large. */
+export const caseVariants = (
+  choices: readonly MatmulChoice[],
+  { info }: Device,
+  operations: number,
+): MatmulVariant[] =>
+  namedChoices(info.kind === 'software' && operations > LARGE ? choices.slice(0, 1) : choices);
 
 const norm = (values: Float32Array) => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0));
 
 /** The product in f64; element (i,l) of A and (l,j) of B by their strides. */
-function hostMatmul(
-  { m, n, k, form }: MatmulCase,
+export function hostMatmul(
+  { m, n, k, form }: Pick<MatmulCase, 'form' | 'm' | 'n' | 'k'>,
   a: Float32Array,
   b: Float32Array,
   start: Float64Array,
@@ -45,53 +64,49 @@ function hostMatmul(
   return out;
 }
 
-const variantName = (variant: MatmulChoice | undefined) =>
-  variant ? `, ${Object.values(variant).join(' ')}` : '';
-
 /** A product of random matrices; error |C - C64|_F / (|A|_F |B|_F) at most 1e-6, whatever the operands' dtypes. */
-export function matmulCase(item: MatmulCase): KernelCase {
-  const {
-    form,
-    m,
-    n,
-    k,
-    a = 'f32',
-    b = 'f32',
-    bias = false,
-    accumulate = false,
-    variant,
-    bench = false,
-  } = item;
+export function matmulCase(item: MatmulCase): KernelCase<MatmulVariant> {
+  const { form, m, n, k, a = 'f32', b = 'f32' } = item;
+  const { bias = false, residual = false, accumulate = false, bench = false } = item;
+  const [transposeA, transposeB] = [form === 'TN', form === 'NT'];
   const dtypes = a === b ? a : `${a} x ${b}`;
   const size = (dtype: FloatType) => (dtype === 'f32' ? 4 : 2);
+  const extras = [bias && ' + bias', residual && ' + residual', accumulate && ' + out'].filter(Boolean);
   return {
     kernel: 'matmul',
-    name: `${form} ${m}x${n}x${k} ${dtypes}${bias ? ' + bias' : ''}${accumulate ? ' + out' : ''}${variantName(variant)}`,
+    name: `${form} ${m}x${n}x${k} ${dtypes}${extras.join('')}`,
     flops: 2 * m * n * k,
     bytes: m * k * size(a) + n * k * size(b) + 4 * m * n,
     bench,
     tolerance: 1e-6,
+    variants(device) {
+      const choices = matmulVariants(device, { m, n, k, transposeA, transposeB }, { a, b });
+      // A row of tiles for one row of A costs as much as a tile.
+      return caseVariants(choices, device, 2 * Math.max(m, 16) * n * k);
+    },
     async setup(scope) {
-      const left = await caseTensor(scope, normals(m * k, 1), form === 'TN' ? [k, m] : [m, k], a);
-      const right = await caseTensor(scope, normals(n * k, 2), form === 'NT' ? [n, k] : [k, n], b);
+      const left = await caseTensor(scope, normals(m * k, 1), transposeA ? [k, m] : [m, k], a);
+      const right = await caseTensor(scope, normals(n * k, 2), transposeB ? [n, k] : [k, n], b);
       const biases = bias ? await caseTensor(scope, normals(n, 3), [n]) : undefined;
+      const added = residual ? await caseTensor(scope, normals(m * n, 5), [m, n]) : undefined;
       // Filled in every case: what is there before must vanish unless it is accumulated on.
       const out = await caseTensor(scope, normals(m * n, 4), [m, n]);
       return {
         output: out.tensor,
-        accumulates: accumulate,
-        run: rec =>
+        run: (rec, variant) =>
           matmul(rec, left.tensor, right.tensor, out.tensor, {
-            transposeA: form === 'TN',
-            transposeB: form === 'NT',
+            transposeA,
+            transposeB,
             accumulate,
             bias: biases?.tensor,
-            variant,
+            residual: added?.tensor,
+            variant: variant?.choice,
           }),
         reference: () => {
           const start = Float64Array.from(
             { length: m * n },
-            (_, i) => (accumulate ? out.values[i]! : 0) + (biases?.values[i % n] ?? 0),
+            (_, i) =>
+              (accumulate ? out.values[i]! : 0) + (biases?.values[i % n] ?? 0) + (added?.values[i] ?? 0),
           );
           const scale = norm(left.values) * norm(right.values);
           return { expected: hostMatmul(item, left.values, right.values, start), scale: scale || 1 };
@@ -101,70 +116,26 @@ export function matmulCase(item: MatmulCase): KernelCase {
   };
 }
 
-const forms: Form[] = ['NT', 'NN', 'TN'];
-
-/** Each form with an operand of every dtype and no extent a multiple of 4; every case compiles a program of its own. */
-function oddSizes(variant?: MatmulChoice): KernelCase[] {
-  return [
-    matmulCase({ form: 'NT', m: 129, n: 131, k: 127, b: 'bf16', bias: true, variant }),
-    matmulCase({ form: 'NN', m: 70, n: 7, k: 9, a: 'bf16', b: 'f16', accumulate: true, variant }),
-    matmulCase({ form: 'TN', m: 33, n: 66, k: 3, a: 'f16', variant }),
-  ];
-}
-
-/** The same with whole vec4. */
-function evenSizes(variant?: MatmulChoice): KernelCase[] {
-  return [
-    matmulCase({ form: 'NT', m: 64, n: 144, k: 576, b: 'bf16', variant }),
-    matmulCase({ form: 'NN', m: 40, n: 68, k: 36, variant }),
-    matmulCase({
-      form: 'TN',
-      m: 36,
-      n: 140,
-      k: 52,
-      a: 'bf16',
-      b: 'f16',
-      accumulate: true,
-      bias: true,
-      variant,
-    }),
-  ];
-}
-
+/** Layouts repeat on purpose: each variant of each layout is a program, and drivers on the CPU compile slowly. */
 export const matmulCases: KernelCase[] = [
-  ...forms.flatMap(form => [
-    matmulCase({ form, m: 1, n: 1, k: 1 }),
-    matmulCase({ form, m: 7, n: 1000, k: 129 }),
-    matmulCase({ form, m: 5, n: 3, k: 0, bias: true }),
-  ]),
-  matmulCase({ form: 'NT', m: 16, n: 48, k: 576, b: 'f16' }),
-  matmulCase({ form: 'NT', m: 1, n: 577, k: 576, b: 'bf16', bias: true }),
-  matmulCase({ form: 'NT', m: 2, n: 49, k: 577, b: 'bf16', accumulate: true }),
-  matmulCase({ form: 'NT', m: 4, n: 1000, k: 70, b: 'f16' }),
+  // Operands of every dtype, odd extents.
+  matmulCase({ form: 'NT', m: 1, n: 1, k: 1 }),
+  matmulCase({ form: 'NT', m: 7, n: 1001, k: 61 }),
+  matmulCase({ form: 'NN', m: 7, n: 1001, k: 61, a: 'bf16', b: 'f16', accumulate: true }),
+  matmulCase({ form: 'TN', m: 7, n: 1001, k: 61, a: 'f16', b: 'f16' }),
+  matmulCase({ form: 'NT', m: 129, n: 131, k: 127, a: 'f16', b: 'f16', bias: true, residual: true }),
   // More than 65,535 workgroups.
-  matmulCase({ form: 'NT', m: 1, n: 2_100_001, k: 1, variant: { variant: 'matvec', perLane: true } }),
-  ...oddSizes(),
-  ...evenSizes(),
-  // Over a quarter of a second at the rate assumed for software drivers: cut into several dispatches.
-  matmulCase({ form: 'NT', m: 1000, n: 1040, k: 484 }),
+  matmulCase({ form: 'NT', m: 1, n: 2_100_001, k: 1 }),
+  matmulCase({ form: 'NT', m: 5, n: 3, k: 0, b: 'bf16', bias: true }),
+  matmulCase({ form: 'NT', m: 1, n: 577, k: 576, b: 'bf16', bias: true }),
+  matmulCase({ form: 'NT', m: 4, n: 1001, k: 72, b: 'bf16', bias: true }),
+  // Whole vec4.
+  matmulCase({ form: 'NT', m: 68, n: 144, k: 576, b: 'bf16', residual: true }),
+  matmulCase({ form: 'NN', m: 40, n: 68, k: 36, a: 'f16', b: 'f16' }),
+  matmulCase({ form: 'TN', m: 36, n: 140, k: 52, a: 'f16', b: 'f16', accumulate: true, bias: true }),
   matmulCase({ form: 'NT', m: 512, n: 512, k: 512, bench: true }),
   matmulCase({ form: 'NT', m: 256, n: 1536, k: 576, bench: true }),
   matmulCase({ form: 'NT', m: 128, n: 1536, k: 576, b: 'bf16', bench: true }),
   matmulCase({ form: 'NN', m: 256, n: 256, k: 256, bench: true }),
   matmulCase({ form: 'TN', m: 576, n: 576, k: 256, bench: true }),
-];
-
-/** The variants for GPUs, which the choice leaves out on software drivers. */
-export const portableMatmulCases: KernelCase[] = [
-  ...oddSizes({ variant: 'tiled', rowsPerThread: 4 }),
-  ...evenSizes({ variant: 'tiled', rowsPerThread: 8 }),
-  matmulCase({
-    form: 'NT',
-    m: 3,
-    n: 50,
-    k: 577,
-    b: 'bf16',
-    bias: true,
-    variant: { variant: 'matvec', perLane: false },
-  }),
 ];

@@ -149,6 +149,26 @@ export const rowCases: KernelCase[] = [
     host: row => row.indexOf(largest(row)),
     values: (_, x) => -1e30 - Math.abs(x) * 1e30,
   }),
+  reductionCase({
+    kernel: 'argmax',
+    shape: [3, 10_000],
+    note: 'in chunks, equal values',
+    flops: 1,
+    tolerance: 0,
+    run: argmax,
+    host: row => row.indexOf(largest(row)),
+    values: (_, x) => Math.trunc(2 * x) - 10,
+  }),
+  reductionCase({
+    kernel: 'argmax',
+    shape: [2, 49_152],
+    note: 'in chunks',
+    flops: 1,
+    tolerance: 0,
+    run: argmax,
+    host: row => row.indexOf(largest(row)),
+    bench: true,
+  }),
   ...[1e30, 1e-30].map(spread =>
     reductionCase({
       kernel: 'rowNorms',

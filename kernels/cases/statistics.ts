@@ -1,11 +1,15 @@
 import type { Scope } from '../../engine/index.js';
+import { type BlockProductVariant, blockProductVariants } from '../blockProduct.js';
 import { cholesky } from '../cholesky.js';
 import { cross } from '../cross.js';
 import { clearDoubleSingle, createDoubleSingle, uploadF64 } from '../doubleSingle.js';
 import { gram } from '../gram.js';
+import { mirrorLower } from '../mirrorLower.js';
+import { outerProductsName, outerProductsVariants } from '../outerProducts/variants.js';
 import { residual } from '../residual.js';
 import { triangularSolve } from '../triangularSolve.js';
-import type { KernelCase } from './case.js';
+import type { OuterProductsChoice } from '../tuning.js';
+import type { CaseVariant, KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
 
 /** Normal numbers whose columns have scales from 1e-3 to 1e3. */
@@ -34,12 +38,17 @@ export function outerProductsF64(
 
 type Sizes = readonly [rows: number, m: number, n: number];
 
+/** A variant of gram and cross. */
+interface OuterProductsVariant extends CaseVariant {
+  readonly choice: OuterProductsChoice;
+}
+
 function outerProductCase(
   [rows, m, n]: Sizes,
   symmetric: boolean,
   weighted: boolean,
   bench = false,
-): KernelCase {
+): KernelCase<OuterProductsVariant> {
   const elements = symmetric ? (m * (m + 1)) / 2 : m * n;
   return {
     kernel: symmetric ? 'gram' : 'cross',
@@ -49,16 +58,23 @@ function outerProductCase(
     bench,
     // The case compares the leading half of the double-single result.
     tolerance: 1e-7,
+    variants: device =>
+      outerProductsVariants(device).map(choice => ({ name: outerProductsName(choice), choice })),
     setup: async (scope: Scope) => {
       const x = await caseTensor(scope, unevenColumns(rows, m, 1), [rows, m]);
       const y = symmetric ? x : await caseTensor(scope, unevenColumns(rows, n, 2), [rows, n]);
       const w = weighted ? await caseTensor(scope, normals(rows, 3).map(Math.abs), [rows]) : undefined;
       const out = createDoubleSingle(scope, [m, n]);
       return {
-        run: rec => {
+        run: (rec, variant) => {
+          const options = { variant: variant?.choice };
           clearDoubleSingle(rec, out);
-          if (symmetric) gram(rec, x.tensor, w?.tensor, out);
-          else cross(rec, x.tensor, y.tensor, w?.tensor, out);
+          if (symmetric) {
+            gram(rec, x.tensor, w?.tensor, out, options);
+            mirrorLower(rec, out);
+          } else {
+            cross(rec, x.tensor, y.tensor, w?.tensor, out, options);
+          }
         },
         output: out.hi,
         reference: () => ({ expected: outerProductsF64(x.values, y.values, w?.values, [rows, m, n]) }),
@@ -87,7 +103,7 @@ function factorable(n: number): { a: Float64Array; l: Float64Array } {
   return { a, l };
 }
 
-function choleskyCase(n: number, pair: boolean, bench = false): KernelCase {
+function choleskyCase(n: number, pair: boolean, bench = false): KernelCase<BlockProductVariant> {
   return {
     kernel: 'cholesky',
     name: `${n}${pair ? ' double-single' : ''}`,
@@ -95,6 +111,7 @@ function choleskyCase(n: number, pair: boolean, bench = false): KernelCase {
     bytes: 8 * n * n,
     bench,
     tolerance: pair ? 1e-7 : 2e-6,
+    variants: device => blockProductVariants(device, pair ? 'pair' : 'f32'),
     setup: async scope => {
       const { a, l } = factorable(n);
       const source = await uploadF64(scope.device, a, [n, n]);
@@ -102,29 +119,39 @@ function choleskyCase(n: number, pair: boolean, bench = false): KernelCase {
       scope.own(source.lo);
       const work = createDoubleSingle(scope, [n, n]);
       return {
-        run: rec => {
+        run: (rec, variant) => {
           rec.copy(source.hi, work.hi);
           rec.copy(source.lo, work.lo);
-          cholesky(rec, pair ? work : work.hi).dispose();
+          cholesky(rec, pair ? work : work.hi, { variant }).dispose();
         },
         output: work.hi,
         reference: () => ({
-          // The upper triangle stays what it was.
-          expected: l.map((value, at) => (at % n > Math.floor(at / n) ? a[at]! : value)),
+          // L^T; what is below the diagonal stays what it was.
+          expected: a.map((value, at) => {
+            const [row, column] = [Math.floor(at / n), at % n];
+            return column < row ? value : l[column * n + row]!;
+          }),
         }),
       };
     },
   };
 }
 
-function triangularCase(n: number, r: number, transpose: boolean, bench = false): KernelCase {
+function triangularCase(
+  n: number,
+  r: number,
+  transpose: boolean,
+  inverseBlock: 32 | 64 | 128 = 32,
+  bench = false,
+): KernelCase<BlockProductVariant> {
   return {
     kernel: 'triangularSolve',
-    name: `${n}, ${r} right-hand sides${transpose ? ' transposed' : ''}`,
+    name: `${n}, ${r} right-hand sides${transpose ? ' transposed' : ''}, blocks of ${inverseBlock}`,
     flops: n * n * r,
     bytes: 4 * (n * n + 2 * n * r),
     bench,
     tolerance: 3e-6,
+    variants: device => blockProductVariants(device, 'f32'),
     setup: async scope => {
       const { a, l } = factorable(n);
       const matrix = await caseTensor(scope, Float32Array.from(a), [n, n]);
@@ -140,13 +167,13 @@ function triangularCase(n: number, r: number, transpose: boolean, bench = false)
         }
       }
       const right = await caseTensor(scope, b, [n, r]);
-      const factor = cholesky(scope.device.recorder, matrix.tensor);
+      const factor = cholesky(scope.device.recorder, matrix.tensor, { inverseBlock });
       for (const tensor of factor.owned) scope.own(tensor);
       const work = scope.tensor([n, r]);
       return {
-        run: rec => {
+        run: (rec, variant) => {
           rec.copy(right.tensor, work);
-          triangularSolve(rec, factor, work, { transpose });
+          triangularSolve(rec, { ...factor, variant }, work, { transpose });
         },
         output: work,
         reference: () => ({ expected: x }),
@@ -155,7 +182,7 @@ function triangularCase(n: number, r: number, transpose: boolean, bench = false)
   };
 }
 
-function residualCase(n: number, r: number, bench = false): KernelCase {
+function residualCase(n: number, r: number, bench = false): KernelCase<BlockProductVariant> {
   return {
     kernel: 'residual',
     name: `${n}, ${r} right-hand sides`,
@@ -163,6 +190,7 @@ function residualCase(n: number, r: number, bench = false): KernelCase {
     bytes: 8 * (n * n + 3 * n * r),
     bench,
     tolerance: 1e-7,
+    variants: device => blockProductVariants(device, 'precise'),
     setup: async scope => {
       const { a } = factorable(n);
       const x = Float64Array.from(normals(n * r, 6), (value, i) => value * (1 + 2 ** -30 * (i % 5)));
@@ -178,7 +206,7 @@ function residualCase(n: number, r: number, bench = false): KernelCase {
       const [matrix, solution, right] = [await own(a, [n, n]), await own(x, [n, r]), await own(b, [n, r])];
       const out = createDoubleSingle(scope, [n, r]);
       return {
-        run: rec => residual(rec, matrix, solution, right, out),
+        run: (rec, variant) => residual(rec, matrix, solution, right, out, { variant }),
         output: out.hi,
         reference: () => ({ expected: b.map((value, i) => value - product[i]!) }),
       };
@@ -202,8 +230,13 @@ export const statisticsCases: readonly KernelCase[] = [
   outerProductCase([2048, 576, 576], true, false, true),
   ...[1, 7, 33, 129, 300].flatMap(n => [choleskyCase(n, false), choleskyCase(n, true)]),
   choleskyCase(576, false, true),
+  choleskyCase(576, true, true),
   ...[1, 7, 129].flatMap(n => [triangularCase(n, 5, false), triangularCase(n, 5, true)]),
-  triangularCase(576, 64, false, true),
+  ...([64, 128] as const).flatMap(block => [
+    triangularCase(300, 5, false, block),
+    triangularCase(300, 5, true, block),
+  ]),
+  triangularCase(576, 576, false, 32, true),
   residualCase(7, 3),
   residualCase(129, 65),
   residualCase(576, 64, true),

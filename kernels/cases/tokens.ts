@@ -36,30 +36,32 @@ function embeddingCase(tokens: number, columns: number, dtype: FloatType, bench 
 interface RopeShape {
   tokens: number;
   heads: number;
+  kvHeads: number;
   headDim: number;
   rotated?: number;
   first?: number;
   bench?: boolean;
 }
 
-function ropeCase({
-  tokens,
-  heads,
-  headDim,
-  rotated = headDim,
-  first = 0,
-  bench = false,
-}: RopeShape): KernelCase {
-  const columns = heads * headDim;
+/** What the kernel writes: q and k in place, or q in place and k and v to rows of a cache. */
+type RopeOutput = 'q' | 'k' | 'keys' | 'values';
+const CACHE = { rows: 7, start: 3 };
+
+function ropeCase(shape: RopeShape, result: RopeOutput): KernelCase {
+  const { tokens, heads, kvHeads, headDim, rotated = headDim, first = 0, bench = false } = shape;
+  const stores = result === 'keys' || result === 'values';
+  const [columns, kvColumns] = [heads * headDim, kvHeads * headDim];
   return {
     kernel: 'rope',
-    name: `${tokens}x${heads}x${headDim} from position ${first}${rotated < headDim ? `, ${rotated} rotated` : ''}`,
-    flops: 3 * tokens * heads * rotated,
-    bytes: 4 * tokens * (2 * heads * rotated + rotated),
+    name: `${result} of ${tokens}x${heads}/${kvHeads}x${headDim} from position ${first}${rotated < headDim ? `, ${rotated} rotated` : ''}`,
+    flops: 3 * tokens * (heads + kvHeads) * rotated,
+    bytes: 8 * tokens * (heads + kvHeads) * rotated + 4 * tokens * rotated,
     bench,
     tolerance: 1e-6,
     async setup(scope) {
-      const x = await caseTensor(scope, normals(tokens * columns), [tokens, columns]);
+      const q = await caseTensor(scope, normals(tokens * columns, 1), [tokens, columns]);
+      const k = await caseTensor(scope, normals(tokens * kvColumns, 2), [tokens, kvColumns]);
+      const v = await caseTensor(scope, normals(tokens * kvColumns, 3), [tokens, kvColumns]);
       const frequencies = Float64Array.from({ length: rotated / 2 }, (_, j) => 10000 ** ((-2 * j) / rotated));
       const count = first + tokens;
       const scale = 1.25;
@@ -69,32 +71,48 @@ function ropeCase({
       // Descending, so that a kernel that takes the row for the position fails.
       const positions = Uint32Array.from({ length: tokens }, (_, t) => count - 1 - t);
       const positionTensor = scope.own(tensorFrom(scope.device, positions));
-      const output = scope.tensor([tokens, columns]);
+      const [qTurned, kTurned] = [scope.tensor([tokens, columns]), scope.tensor([tokens, kvColumns])];
+      const cached = () => {
+        const cache = scope.tensor([tokens + CACHE.rows, kvColumns]);
+        scope.device.recorder.clear(cache);
+        return cache;
+      };
+      const store = { v: v.tensor, keys: cached(), values: cached(), start: CACHE.start };
       return {
         run(rec) {
-          rec.copy(x.tensor, output);
-          rope(rec, output, positionTensor, table, { headDim });
+          rec.copy(q.tensor, qTurned);
+          rec.copy(k.tensor, kTurned);
+          rope(rec, qTurned, kTurned, positionTensor, table, stores ? { headDim, store } : { headDim });
         },
-        output,
+        output: { q: qTurned, k: kTurned, keys: store.keys, values: store.values }[result],
         reference() {
-          const expected = Float64Array.from(x.values);
-          for (let t = 0; t < tokens; t++) {
-            for (let head = 0; head < heads; head++) {
-              for (let j = 0; j < rotated / 2; j++) {
-                const at = t * columns + head * headDim + j;
-                const angle = positions[t]! * frequencies[j]!;
-                const [a, b] = [x.values[at]!, x.values[at + rotated / 2]!];
-                expected[at] = scale * (a * Math.cos(angle) - b * Math.sin(angle));
-                expected[at + rotated / 2] = scale * (b * Math.cos(angle) + a * Math.sin(angle));
-              }
+          const input = result === 'q' ? q : result === 'values' ? v : k;
+          const expected = Float64Array.from(input.values);
+          const width = expected.length / tokens;
+          for (let at = 0; result !== 'values' && at < expected.length; at += headDim) {
+            for (let j = 0; j < rotated / 2; j++) {
+              const angle = positions[Math.floor(at / width)]! * frequencies[j]!;
+              const [a, b] = [input.values[at + j]!, input.values[at + j + rotated / 2]!];
+              expected[at + j] = scale * (a * Math.cos(angle) - b * Math.sin(angle));
+              expected[at + j + rotated / 2] = scale * (b * Math.cos(angle) + a * Math.sin(angle));
             }
           }
-          return { expected };
+          if (!stores) return { expected };
+          const cache = new Float64Array((tokens + CACHE.rows) * kvColumns);
+          cache.set(expected, CACHE.start * kvColumns);
+          return { expected: cache };
         },
       };
     },
   };
 }
+
+const ropeShapes: RopeShape[] = [
+  { tokens: 1, heads: 1, kvHeads: 1, headDim: 2 },
+  { tokens: 7, heads: 3, kvHeads: 3, headDim: 16 },
+  { tokens: 9, heads: 4, kvHeads: 1, headDim: 128, first: 8183 },
+  { tokens: 7, heads: 2, kvHeads: 2, headDim: 80, rotated: 32 },
+];
 
 export const tokenCases: KernelCase[] = [
   embeddingCase(1, 7, 'f32'),
@@ -102,9 +120,8 @@ export const tokenCases: KernelCase[] = [
   embeddingCase(129, 576, 'bf16', true),
   embeddingCase(129, 1000, 'f16'),
   embeddingCase(5, 1, 'bf16'),
-  ropeCase({ tokens: 1, heads: 1, headDim: 2 }),
-  ropeCase({ tokens: 7, heads: 3, headDim: 16 }),
-  ropeCase({ tokens: 129, heads: 9, headDim: 64, bench: true }),
-  ropeCase({ tokens: 9, heads: 4, headDim: 128, first: 8183 }),
-  ropeCase({ tokens: 7, heads: 2, headDim: 80, rotated: 32 }),
+  ...ropeShapes.flatMap(shape =>
+    (['q', 'k', 'keys', 'values'] as const).map(result => ropeCase(shape, result)),
+  ),
+  ropeCase({ tokens: 129, heads: 9, kvHeads: 3, headDim: 64, bench: true }, 'q'),
 ];

@@ -1,17 +1,16 @@
 import { lines } from '../wgsl.js';
-import { head, type MatmulLayout, tileOrigin } from './parts.js';
+import { eachFactor, type FactorWgsl, head, type MatmulLayout, tileOrigin } from './parts.js';
 
 /**
  * Matmul for drivers that run on the CPU, where every load is a gather and a barrier is dear: a workgroup is one
  * subgroup, its lanes hold a strip of A in registers and hand it round by subgroupBroadcast with a constant lane; every
- * lane owns `rows` x 4 outputs. No workgroup memory.
- *
- * The stores stand in a loop of unknown length: written out, they took most of the driver's compile time.
+ * lane owns `rows` x 4 outputs, of a gated product twice as many sums. No workgroup memory.
  *
  * Tile: `rows` x 4*subgroup. Needs: subgroups of one fixed size.
  */
 export function broadcastWgsl(layout: MatmulLayout, subgroup: number, rows: number): string {
-  const { a, b } = layout;
+  const { a } = layout;
+  const each = (wgsl: FactorWgsl, separator?: string) => eachFactor(layout, wgsl, separator);
   // Four loads of A give the tile's rows for four k: by k inside a lane's vec4, or by rows inside it.
   const strips = Math.ceil(rows / (a.kContiguous ? subgroup : 4 * subgroup));
   const setupA = lines(strips, t =>
@@ -19,9 +18,11 @@ export function broadcastWgsl(layout: MatmulLayout, subgroup: number, rows: numb
       ? `let a_at${t} = min(row0 + ${t * subgroup}u + lane, p.m - 1u) * p.k;`
       : clampedLine(`a_at${t}`, `row0 + ${t * 4 * subgroup}u + lane * 4u`, 'p.m', a.aligned),
   );
-  const setupB = b.kContiguous
-    ? lines(4, j => `let b_at${j} = min(column + ${j}u, p.n - 1u) * p.k;`)
-    : clampedLine('b_at', 'column', 'p.n', b.aligned);
+  const setupB = each((name, { kContiguous, aligned }) =>
+    kContiguous
+      ? lines(4, j => `let ${name}_at${j} = min(column + ${j}u, p.n - 1u) * p.k;`)
+      : clampedLine(`${name}_at`, 'column', 'p.n', aligned),
+  );
   const loadA = a.kContiguous
     ? lines(strips, t => `let va${t} = a4(a_at${t} + k);`)
     : lines(4, kk =>
@@ -30,56 +31,75 @@ export function broadcastWgsl(layout: MatmulLayout, subgroup: number, rows: numb
           t => `let va${t}_${kk} = ${stridedLoad('a', `a_at${t}`, `k + ${kk}u`, 'p.m', a.aligned)};`,
         ),
       );
-  const loadB = b.kContiguous
-    ? `${lines(4, j => `let c${j} = b4(b_at${j} + k);`)}
-      ${lines(4, kk => `let vb${kk} = vec4f(c0[${kk}], c1[${kk}], c2[${kk}], c3[${kk}]);`)}`
-    : lines(4, kk => `let vb${kk} = ${stridedLoad('b', 'b_at', `k + ${kk}u`, 'p.n', b.aligned)};`);
+  const loadB = each((name, { kContiguous, aligned }) =>
+    kContiguous
+      ? `${lines(4, j => `let ${name}_c${j} = ${name}4(${name}_at${j} + k);`)}
+      ${lines(4, kk => `let ${name}_v${kk} = vec4f(${[0, 1, 2, 3].map(j => `${name}_c${j}[${kk}]`).join(', ')});`)}`
+      : lines(
+          4,
+          kk => `let ${name}_v${kk} = ${stridedLoad(name, `${name}_at`, `k + ${kk}u`, 'p.n', aligned)};`,
+        ),
+  );
+  const accumulate = (i: number, element: (kk: number) => string) =>
+    each(name => addFourProducts(name, i, element));
   const multiply = lines(rows, i =>
     a.kContiguous
       ? `let s${i} = subgroupBroadcast(va${Math.floor(i / subgroup)}, ${i % subgroup}u);
       ${accumulate(i, kk => `s${i}[${kk}]`)}`
-      : accumulate(i, kk => broadcastElement(i, subgroup, `_${kk}`)),
+      : `${lines(4, kk => `let s${i}_${kk} = ${broadcastElement(i, subgroup, `_${kk}`)};`)}
+      ${accumulate(i, kk => `s${i}_${kk}`)}`,
   );
   const tail = `
   for (var k = p.k & ~3u; k < p.k; k++) {
     ${lines(strips, t => `let va${t} = ${a.kContiguous ? `a(a_at${t} + k)` : stridedLoad('a', `a_at${t}`, 'k', 'p.m', a.aligned)};`)}
-    let vb0 = ${
-      b.kContiguous
-        ? 'vec4f(b(b_at0 + k), b(b_at1 + k), b(b_at2 + k), b(b_at3 + k))'
-        : stridedLoad('b', 'b_at', 'k', 'p.n', b.aligned)
-    };
-    ${lines(rows, i => {
-      const value = a.kContiguous
-        ? `subgroupBroadcast(va${Math.floor(i / subgroup)}, ${i % subgroup}u)`
-        : broadcastElement(i, subgroup, '');
-      return `acc${i} = acc${i} + ${value} * vb0;`;
-    })}
+    ${each(
+      (name, { kContiguous, aligned }) =>
+        `let ${name}_v = ${
+          kContiguous
+            ? `vec4f(${[0, 1, 2, 3].map(j => `${name}(${name}_at${j} + k)`).join(', ')})`
+            : stridedLoad(name, `${name}_at`, 'k', 'p.n', aligned)
+        };`,
+    )}
+    ${lines(
+      rows,
+      i => `let s${i} = ${
+        a.kContiguous
+          ? `subgroupBroadcast(va${Math.floor(i / subgroup)}, ${i % subgroup}u)`
+          : broadcastElement(i, subgroup, '')
+      };
+      ${each(name => `${name}_acc${i} = ${name}_acc${i} + s${i} * ${name}_v;`)}`,
+    )}
   }`;
   return `enable subgroups;
 ${head(layout)}
 @compute @workgroup_size(${subgroup}) fn main(
   @builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(subgroup_invocation_id) lane: u32,
 ) {
-  ${tileOrigin(rows, 4 * subgroup)}
+  ${tileOrigin(layout, rows, 4 * subgroup)}
   let column = column0 + lane * 4u;
   ${setupA}
   ${setupB}
-  ${lines(rows, i => `var acc${i} = vec4f();`)}
+  ${each(name => lines(rows, i => `var ${name}_acc${i} = vec4f();`))}
   for (var k = 0u; k < (p.k & ~3u); k += 4u) {
     ${loadA}
     ${loadB}
     ${multiply}
   }
   ${layout.oddK ? tail : ''}
-  var sums: array<vec4f, ${rows}>;
-  ${lines(rows, i => `sums[${i}] = acc${i};`)}
-  for (var i = 0u; i < min(${rows}u, p.m - row0); i++) { store(row0 + i, column, sums[i]); }
+  // In a loop of unknown length: written out, the stores took most of the driver's compile time.
+  ${each(name => `var ${name}_sums: array<vec4f, ${rows}>;`)}
+  ${each(name => lines(rows, i => `${name}_sums[${i}] = ${name}_acc${i};`))}
+  for (var i = 0u; i < min(${rows}u, p.m - row0); i++) {
+    store(row0 + i, column, ${each(name => `${name}_sums[i]`, ', ')});
+  }
 }`;
 }
 
 /** Four products are summed before they meet the long sum: as fast, and a quarter of the roundings at its size. */
-const accumulate = (i: number, a: (kk: number) => string): string =>
-  `acc${i} = acc${i} + ((${a(0)} * vb0 + ${a(1)} * vb1) + (${a(2)} * vb2 + ${a(3)} * vb3));`;
+const addFourProducts = (name: string, i: number, element: (kk: number) => string): string => {
+  const [p0, p1, p2, p3] = [0, 1, 2, 3].map(kk => `${element(kk)} * ${name}_v${kk}`);
+  return `${name}_acc${i} = ${name}_acc${i} + ((${p0} + ${p1}) + (${p2} + ${p3}));`;
+};
 
 /** Offsets of four neighbours within a k-strided row, held inside the row: what lies beyond is never stored. */
 const clampedLine = (at: string, start: string, length: string, aligned: boolean): string =>

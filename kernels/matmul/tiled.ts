@@ -1,83 +1,117 @@
 import { lines } from '../wgsl.js';
-import { head, type MatmulLayout, type OperandLayout, tileOrigin } from './parts.js';
+import { eachFactor, head, type MatmulLayout, type OperandLayout, tileOrigin } from './parts.js';
 
-const DEPTH = 16;
-export const TILE_COLUMNS = 64;
-export const tileRows = (rowsPerThread: 4 | 8): number => 16 * rowsPerThread;
+/** Rows and columns of a workgroup's tile. */
+export interface TileShape {
+  rows: 64 | 128;
+  columns: 64 | 128;
+}
+
+/** k staged at a time: as many as 16 KiB of workgroup memory hold of both operands, a power of two. */
+const depthOf = ({ rows, columns }: TileShape): 16 | 32 => (rows + columns === 128 ? 32 : 16);
+
+/** Ranges of k of a product split along k are multiples of this. */
+export const RANGE_STEP = 32;
 
 /**
- * Matmul for GPUs, portable: 256 threads, each with `rowsPerThread` x 4 outputs in registers; 16 k at a time of both
- * operands lie k-major in workgroup memory, the next 16 are fetched into registers meanwhile.
+ * Matmul for GPUs, portable: 256 threads, each with (rows/16) x (columns/16) sums in registers; 16 or 32 k of both
+ * operands lie k-major in workgroup memory, the next are fetched into registers meanwhile.
  *
- * Tile: 16*rowsPerThread x 64. Thread (x, y) owns columns 4x..4x+3 and rows 4y..4y+3 (and 64+4y.. of 128). Staging is
- * by blocks of 4 x 4, transposed in registers where k is contiguous in memory.
- * Needs 8.5 or 12.8 KiB of workgroup memory, below WebGPU's least limit of 16 KiB.
+ * Thread (x, y) owns columns 4x..4x+3 and rows 4y..4y+3 of every 64 x 64 of the tile, and stages a block of 4 x 4,
+ * transposed in registers where k is contiguous in memory. The vec4 of a line are exchanged by the bits of k (see
+ * `swizzle`), so that eight neighbouring threads always meet eight different bank groups without padding.
+ * A gated product has tiles half as wide: their left half of the sums is of B, the right half of `up`.
+ * Needs 12 or 16 KiB of workgroup memory; 16 is the least that WebGPU grants.
  */
-export function tiledWgsl(layout: MatmulLayout, rowsPerThread: 4 | 8): string {
-  const rows = tileRows(rowsPerThread);
-  // One vec4 of padding a line, so that transposed blocks spread over the banks.
-  const [lineA, lineB] = [rows / 4 + 1, TILE_COLUMNS / 4 + 1];
-  const blocksA = (rows / 4) * (DEPTH / 4);
-  const blocksB = (TILE_COLUMNS / 4) * (DEPTH / 4);
-  const strips = rowsPerThread / 4;
+export function tiledWgsl(layout: MatmulLayout, tile: TileShape): string {
+  const { rows, columns } = tile;
+  const depth = depthOf(tile);
+  const [lineA, lineB] = [rows / 4, columns / 4];
+  const blocksA = lineA * (depth / 4);
+  const blocksB = lineB * (depth / 4);
+  const [strips, sides] = [rows / 64, columns / 64];
+  const { gated } = layout;
+  const outColumns = tiledColumns(tile, gated !== undefined);
+  // A swizzled line of vec4: threads that differ in k by 4 and in the line by 1 write to different banks.
+  const swizzle = `k4 * ${32 / depth}u`;
+  const fetchRight = gated
+    ? `if (block_b.x < 16u) { next = fetch_b(column0 + block_b.x * 4u, k0 + block_b.y * 4u); }
+      else { next = fetch_up(column0 + block_b.x * 4u - 64u, k0 + block_b.y * 4u); }`
+    : 'next = fetch_b(column0 + block_b.x * 4u, k0 + block_b.y * 4u);';
+  const stage = (name: string, line: number) => `
+      let k4 = block_${name}.y;
+      let at = k4 * ${4 * line}u + (block_${name}.x ^ (${swizzle}));
+      ${lines(4, kk => `tile_${name}[at + ${kk * line}u] = next[${kk}];`)}`;
+  const row = 'row0 + (i >> 2u) * 64u + y * 4u + (i & 3u)';
+  const store = gated
+    ? `store(${row}, column0 + x * 4u, sums0[i], sums1[i]);`
+    : lines(sides, c => `store(${row}, column0 + ${c * 64}u + x * 4u, sums${c}[i]);`);
   return `${head(layout)}
 ${fetch('a', layout.a, 'p.m')}
-${fetch('b', layout.b, 'p.n')}
-var<workgroup> tile_a: array<vec4f, ${DEPTH * lineA}>;
-var<workgroup> tile_b: array<vec4f, ${DEPTH * lineB}>;
+${eachFactor(layout, (name, operand) => fetch(name, operand, 'p.n'))}
+var<workgroup> tile_a: array<vec4f, ${depth * lineA}>;
+var<workgroup> tile_b: array<vec4f, ${depth * lineB}>;
 @compute @workgroup_size(256) fn main(
   @builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32,
 ) {
-  ${tileOrigin(rows, TILE_COLUMNS)}
+  ${tileOrigin(layout, rows, outColumns)}
   let is_a = thread < ${blocksA}u;
   let is_b = !is_a && thread < ${blocksA + blocksB}u;
   let block = select(thread - ${blocksA}u, thread, is_a);
   // Neighbouring threads take neighbouring blocks in memory: along k where k is contiguous.
-  let block_a = ${blockOf(layout.a, rows)};
-  let block_b = ${blockOf(layout.b, TILE_COLUMNS)};
+  let block_a = ${blockOf(layout.a, rows, depth)};
+  let block_b = ${blockOf(layout.b, columns, depth)};
   let x = thread % 16u;
   let y = thread / 16u;
-  ${lines(rowsPerThread, i => `var acc${i} = vec4f();`)}
+  ${lines(strips, s => lines(sides, c => lines(4, i => `var acc${s}_${c}_${i} = vec4f();`)))}
   var next: mat4x4f;
-  // Each round fetches 16 k into registers, multiplies the 16 before and only then overwrites them.
-  for (var k0 = 0u; k0 < p.k + ${DEPTH}u; k0 += ${DEPTH}u) {
-    if (k0 < p.k) {
+  // Each round fetches ${depth} k into registers, multiplies those before and only then overwrites them.
+  for (var k0 = k_begin; k0 < k_end + ${depth}u; k0 += ${depth}u) {
+    if (k0 < k_end) {
       if (is_a) { next = fetch_a(row0 + block_a.x * 4u, k0 + block_a.y * 4u); }
-      if (is_b) { next = fetch_b(column0 + block_b.x * 4u, k0 + block_b.y * 4u); }
+      if (is_b) { ${fetchRight} }
     }
-    if (k0 > 0u) {
-      for (var k = 0u; k < ${DEPTH}u; k++) {
-        let vb = tile_b[k * ${lineB}u + x];
+    if (k0 > k_begin) {
+      for (var k = 0u; k < ${depth}u; k++) {
+        let k4 = k >> 2u;
+        let at = k * ${lineB}u + (x ^ (${swizzle}));
+        ${lines(sides, c => `let vb${c} = tile_b[at + ${c * 16}u];`)}
+        let at_a = k * ${lineA}u + (y ^ (${swizzle}));
         ${lines(
           strips,
-          t => `let va${t} = tile_a[k * ${lineA}u + ${t * 16}u + y];
-        ${lines(4, i => `acc${t * 4 + i} = acc${t * 4 + i} + va${t}[${i}] * vb;`)}`,
+          s => `let va${s} = tile_a[at_a + ${s * 16}u];
+        ${lines(sides, c => lines(4, i => `acc${s}_${c}_${i} = acc${s}_${c}_${i} + va${s}[${i}] * vb${c};`))}`,
         )}
       }
     }
     workgroupBarrier();
-    if (is_a) {
-      let at = block_a.y * ${4 * lineA}u + block_a.x;
-      ${lines(4, kk => `tile_a[at + ${kk * lineA}u] = next[${kk}];`)}
+    if (is_a) {${stage('a', lineA)}
     }
-    if (is_b) {
-      let at = block_b.y * ${4 * lineB}u + block_b.x;
-      ${lines(4, kk => `tile_b[at + ${kk * lineB}u] = next[${kk}];`)}
+    if (is_b) {${stage('b', lineB)}
     }
     workgroupBarrier();
   }
-  ${lines(rowsPerThread, i => `store(row0 + ${Math.floor(i / 4) * 64 + (i % 4)}u + y * 4u, column0 + x * 4u, acc${i});`)}
+  // In a loop of unknown length: written out, the stores would be most of what drivers compile.
+  ${lines(sides, c => `var sums${c}: array<vec4f, ${4 * strips}>;`)}
+  ${lines(sides, c => lines(strips, s => lines(4, i => `sums${c}[${4 * s + i}] = acc${s}_${c}_${i};`)))}
+  for (var i = 0u; i < select(0u, ${4 * strips}u, p.m > 0u); i++) {
+    ${store}
+  }
 }`;
 }
 
+/** Columns of out that one workgroup computes. */
+export const tiledColumns = ({ columns }: TileShape, gated: boolean): number =>
+  gated ? columns / 2 : columns;
+
 /** Block number -> (block along rows or columns, block along k). */
-const blockOf = ({ kContiguous }: OperandLayout, extent: number): string =>
+const blockOf = ({ kContiguous }: OperandLayout, extent: number, depth: number): string =>
   kContiguous
-    ? `vec2u(block / ${DEPTH / 4}u, block % ${DEPTH / 4}u)`
+    ? `vec2u(block / ${depth / 4}u, block % ${depth / 4}u)`
     : `vec2u(block % ${extent / 4}u, block / ${extent / 4}u)`;
 
 /** `fetch_x(line, k)`: lines line .. line+3 at k .. k+3, one vec4 of lines for each k; zero outside the matrix. */
-function fetch(name: 'a' | 'b', { kContiguous, aligned }: OperandLayout, extent: string): string {
+function fetch(name: string, { kContiguous, aligned }: OperandLayout, extent: string): string {
   const [outer, inner, length] = kContiguous ? ['line', 'k', 'p.k'] : ['k', 'line', extent];
   const rows = kContiguous ? extent : 'p.k';
   // An aligned row ends at a multiple of 4, so its vec4 are inside or outside as a whole.

@@ -1,6 +1,7 @@
 import type { Tensor } from '../../engine/index.js';
 import type { Model } from '../../model/model.js';
 import type { WalkOptions } from '../distance.js';
+import type { HiddenStates } from '../hiddenStates.js';
 import type { Window } from '../window.js';
 
 export interface FitContext extends WalkOptions {
@@ -8,6 +9,8 @@ export interface FitContext extends WalkOptions {
   readonly window: Window;
   /** Groups of calibration sequences, each small enough for one packed batch. */
   readonly batches: readonly (readonly (readonly number[])[])[];
+  /** Hidden states of some of these batches, where the walk before has kept them. */
+  readonly states?: HiddenStates;
   /** Ridge on the unnormalised Gram matrix. */
   readonly alpha: number;
 }

@@ -34,8 +34,8 @@ export function foldTransform(
   }
 }
 
-async function fit({ model, window, batches, alpha, ...walk }: FitContext): Promise<Fit> {
-  const statistics = await leastSquaresStatistics(model, batches, window, walk);
+async function fit({ model, window, batches, states, alpha, ...walk }: FitContext): Promise<Fit> {
+  const statistics = await leastSquaresStatistics(model, batches, window, { ...walk, states });
   try {
     const { transform, solve, relativeResidual, plainRelativeResidual } = await fitLeastSquares(
       model.device,

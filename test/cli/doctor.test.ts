@@ -36,16 +36,16 @@ function machine(changes: Partial<DoctorContext> = {}, device: Partial<ProbedDev
           device: 'H200',
           kind: 'gpu' as const,
         },
-        ...{ subgroupMinSize: 32, subgroupMaxSize: 32 },
+        ...{ subgroupMinSize: 32, subgroupMaxSize: 32, subgroupMatrixConfigs: [] },
       },
-      features: { f16: true, subgroups: true, timestamps: true },
+      features: { f16: true, subgroups: true, timestamps: true, subgroupMatrix: false },
       limits: {
         maxBufferSize: 2 ** 32,
         maxStorageBufferBindingSize: 2 ** 31,
         maxComputeInvocationsPerWorkgroup: 1024,
         maxComputeWorkgroupStorageSize: 49152,
       },
-      selfTest: async () => {},
+      selfTest: async () => 'float' as const,
       multiply: async () => 1e-8,
       close: async () => {
         state.closed++;
@@ -178,6 +178,11 @@ test('wrong arithmetic fails, NaN too', async () => {
   assert.is(of('matmul').status, 'fail');
   assert.is(state.closed, 1, 'the device is closed all the same');
   assert.is((await findings({}, { multiply: async () => 1e-3 })).of('matmul').status, 'fail');
+});
+
+test('arithmetic by integers is a warning', async () => {
+  const { of } = await findings({}, { selfTest: async () => 'integer' });
+  assert.is(of('self-test').status, 'warn');
 });
 
 test('a cache that cannot be written, and little memory, are warnings', async () => {

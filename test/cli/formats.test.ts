@@ -1,12 +1,5 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import {
-  benchmarkSection,
-  describeBenchmark,
-  median,
-  timingCells,
-  withSection,
-} from '../../bench/kernels.js';
 import { formatEvaluations } from '../../cli/eval.js';
 import { logitsTensors } from '../../cli/logits.js';
 import { formatPlan, formatReport } from '../../cli/prune.js';
@@ -28,7 +21,7 @@ test('eval: one line per file, more columns with --against', () => {
 
 const adapter = {
   ...{ description: 'llvmpipe', vendor: 'mesa', architecture: '', device: '', kind: 'software' as const },
-  ...{ subgroupMinSize: 8, subgroupMaxSize: 8 },
+  ...{ subgroupMinSize: 8, subgroupMaxSize: 8, subgroupMatrixConfigs: [] },
 };
 
 test('prune: the report and the plan as text', () => {
@@ -57,7 +50,7 @@ test('prune: the report and the plan as text', () => {
       batchTokens: 50,
       adapter: 'llvmpipe',
     },
-    memory: { weights: 1024, activations: 2048, statistics: 512, total: 3584 },
+    memory: { weights: 1024, activations: 2048, statistics: 512, hiddenStates: 0, total: 3584 },
     bytesRead: 1536,
     flops: { distances: 1, fit: 0 },
     seconds: { distances: 30, fit: 45 },
@@ -102,40 +95,6 @@ test('logits: names, shapes, and one computation for all tensors of a sequence',
     logitsTensors(0, 2, dimensions, false, compute).map(({ name }) => name),
     ['s0.logits'],
   );
-});
-
-const benchmark = {
-  ...{ clock: 'gpu' as const, adapter, node: 'v20.0.0', platform: 'linux x64', date: '2026-01-31' },
-  timings: [
-    {
-      ...{ kernel: 'matmul', name: '512x512x512 f32', milliseconds: 0.0123456, fastest: 0.01, samples: 7 },
-      ...{ gflops: 21738.4, gigabytes: 0 },
-    },
-  ],
-  skipped: [],
-};
-
-test('bench: median, cells, Markdown section', () => {
-  assert.is(median([3, 1, 2]), 2);
-  assert.is(median([4, 1, 3, 2]), 2.5);
-  assert.equal(timingCells(benchmark.timings[0]!), ['matmul', '512x512x512 f32', '0.0123', '21738', '']);
-  assert.is(describeBenchmark(benchmark), 'GPU timestamps, median of 7, Node v20.0.0, linux x64, 2026-01-31');
-  assert.is(
-    benchmarkSection(benchmark),
-    '## llvmpipe\n\nGPU timestamps, median of 7, Node v20.0.0, linux x64, 2026-01-31\n\n' +
-      '| kernel | case | ms | GFLOP/s | GB/s |\n| --- | --- | --: | --: | --: |\n' +
-      '| matmul | 512x512x512 f32 | 0.0123 | 21738 |  |\n',
-  );
-});
-
-test('bench --save: the section of the same adapter is replaced, everything else stays', () => {
-  const first = withSection('# Benchmarks\n\nHow to read this.\n', '## A\n\nold\n');
-  assert.is(first, '# Benchmarks\n\nHow to read this.\n\n## A\n\nold\n');
-  const second = withSection(first, '## B\n\nnew\n');
-  assert.is(second, '# Benchmarks\n\nHow to read this.\n\n## A\n\nold\n\n## B\n\nnew\n');
-  assert.is(withSection(second, '## A\n\nfresh\n'), second.replace('old', 'fresh'));
-  assert.is(withSection(second, '## B\n\nfresh\n'), second.replace('new', 'fresh'));
-  assert.is(withSection('', '## A\n\nx\n'), '## A\n\nx\n');
 });
 
 test.run();

@@ -7,7 +7,11 @@ import { createProgram } from '../../cli/program.js';
 import { temporaryFolder } from '../support.js';
 import { rmEngine } from './support.js';
 
-const commands = ['prune', 'eval', 'generate', 'logits', 'inspect', 'doctor', 'bench kernels'];
+const benches = ['kernels', 'peak', 'prefill', 'decode', 'solve', 'prune', 'startup'];
+const commands = [
+  ...['prune', 'eval', 'generate', 'logits', 'inspect', 'doctor'],
+  ...benches.map(name => `bench ${name}`),
+];
 
 const packageVersion = JSON.parse(
   readFileSync(fileURLToPath(new URL('../../../package.json', import.meta.url)), 'utf8'),
@@ -86,6 +90,13 @@ const wrong: [args: string[], said: RegExp][] = [
   [['logits', 'a', '--ids', 'i', '--out', 'x.bin'], /--out must end in '\.safetensors'/],
   [['inspect', 'a', '--memory-limit', 'much'], /Give bytes with a unit, such as 600MB/],
   [['bench', 'kernels', '--samples', '1'], /Give a whole number of 5 or more/],
+  [['bench', 'kernels', '--filter', 'no such'], /no case contains 'no such'/],
+  [
+    ['bench', 'decode', '--prompt', '20', '--sequence-length', '21'],
+    /--sequence-length must be longer than --prompt/,
+  ],
+  [['eval', '--profile', 'a', 'b'], /Put --profile behind the other arguments/],
+  [['generate', 'a', 'b', '--profile', 'trace.txt'], /The trace is a \.json file/],
 ];
 
 for (const [args, said] of wrong) {

@@ -1,6 +1,10 @@
 import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Output, Terminal, type TerminalOptions } from '../../cli/terminal.js';
+import { cacheFolder } from '../../engine/cacheFolder.js';
 
 const main = fileURLToPath(new URL('../../cli/main.js', import.meta.url));
 
@@ -17,6 +21,24 @@ export interface SpawnOptions {
   interruptAfterMs?: number;
   /** Stops reading stdout after its first words, as `| head -1` does. */
   closeStdoutEarly?: boolean;
+}
+
+/**
+ * Environment of a command that finds none of the user's measurements but caches in `folder`; drivers keep what they
+ * have unpacked and compiled.
+ */
+export function ownCache(folder: string): Record<string, string> {
+  const [own, users] = [join(folder, 'rm-engine'), cacheFolder()];
+  mkdirSync(own, { recursive: true });
+  for (const name of existsSync(users) ? readdirSync(users) : []) {
+    const link = join(own, name);
+    if (/^swiftshader-[\d.]+$/.test(name) && !existsSync(link)) symlinkSync(join(users, name), link);
+  }
+  const { MESA_SHADER_CACHE_DIR, XDG_CACHE_HOME } = process.env;
+  return {
+    XDG_CACHE_HOME: folder,
+    MESA_SHADER_CACHE_DIR: MESA_SHADER_CACHE_DIR ?? XDG_CACHE_HOME ?? join(homedir(), '.cache'),
+  };
 }
 
 /** Dawn's own words about limits that it lowers; nothing can silence them. */

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { ProgramSpec } from '../../engine/index.js';
+import type { ProgramSpec, ProgramTarget } from '../../engine/index.js';
 import { Device, downloadF32, f32Bits, flatGrid, Tensor, tensorFrom } from '../../engine/index.js';
 import { rejectsWith } from '../gpu.js';
 
@@ -60,7 +60,7 @@ test('a shader that does not compile is SHADER_COMPILE with the line', async () 
   const broken = {
     ...scale,
     key: 'broken',
-    wgsl: () => scale.wgsl().replace('p.factor * x[i]', 'p.nothing'),
+    wgsl: (target: ProgramTarget) => scale.wgsl(target).replace('p.factor * x[i]', 'p.nothing'),
   };
   device.recorder.dispatch({
     program: broken,
@@ -70,6 +70,17 @@ test('a shader that does not compile is SHADER_COMPILE with the line', async () 
   });
   const message = await rejectsWith(() => device.recorder.finish(), 'SHADER_COMPILE');
   assert.match(message, 'p.nothing');
+});
+
+test("a binding limit below the adapter's is kept to", async () => {
+  await using device = await Device.open({ bindingLimit: 1024 });
+  assert.is(device.limits.maxStorageBufferBindingSize, 1024);
+  using x = Tensor.create(device, [257]);
+  using y = Tensor.create(device, [257]);
+  const bind = () =>
+    device.recorder.dispatch({ program: scale, tensors: [x, y], params: [257, f32Bits(2)], grid: [5] });
+  const message = await rejectsWith(bind, 'INVALID_ARGUMENT');
+  assert.match(message, 'can bind 1024');
 });
 
 test('a lost device is DEVICE_LOST', async () => {

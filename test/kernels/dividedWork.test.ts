@@ -42,15 +42,15 @@ const works: Record<string, (scope: Scope) => Tensor> = {
     return out.hi;
   },
   ...Object.fromEntries(
-    (['tiled', undefined] as const).map((variant: AttentionVariant | undefined) => [
-      `attention ${variant ?? 'by default'}`,
+    [undefined, { name: 'tiled', program: 'tiled' } as const].map((variant: AttentionVariant | undefined) => [
+      `attention ${variant?.name ?? 'by default'}`,
       (scope: Scope) => {
         const random = (columns: number, seed: number) =>
           scope.own(tensorFrom(scope.device, normals(150 * columns, seed), [150, columns]));
         const ranges = scope.own(tensorFrom(scope.device, causalRanges([90, 60]), [150, 2]));
         const out = scope.tensor([150, 64]);
         const [q, k, v] = [random(64, 1), random(32, 2), random(32, 3)];
-        const options = { heads: 4, kvHeads: 2, headDim: 16, scale: 0.25, ...(variant && { variant }) };
+        const options = { heads: 4, kvHeads: 2, headDim: 16, scale: 0.25, variant };
         attention(scope.device.recorder, q, k, v, ranges, out, options);
         return out;
       },

@@ -18,7 +18,7 @@ const COUNT = 1000;
 const operations: ProgramSpec = {
   key: 'test pair operations',
   bindings: ['read', 'read', 'read', 'read', 'write', 'write'],
-  wgsl: () => /* wgsl */ `
+  wgsl: ({ exact }) => /* wgsl */ `
 struct Params { count: u32, ${RUNTIME_ZERO} }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> aHi: array<f32>;
@@ -27,7 +27,7 @@ struct Params { count: u32, ${RUNTIME_ZERO} }
 @group(0) @binding(4) var<storage, read> bLo: array<f32>;
 @group(0) @binding(5) var<storage, read_write> outHi: array<f32>;
 @group(0) @binding(6) var<storage, read_write> outLo: array<f32>;
-${exactArithmetic('f32')}${pairDivision}
+${exactArithmetic('f32', exact)}${pairDivision}
 fn store(at: u32, v: Pair) { outHi[at] = v.hi; outLo[at] = v.lo; }
 @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
   let i = id.x;

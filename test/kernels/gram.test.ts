@@ -1,10 +1,13 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { asBytes, Device, Scope, tensorFrom, tensorFromBytes } from '../../engine/index.js';
+import { addDiagonal } from '../../kernels/addDiagonal.js';
 import { outerProductsF64, statisticsCases } from '../../kernels/cases/statistics.js';
 import { cross } from '../../kernels/cross.js';
 import { clearDoubleSingle, createDoubleSingle, downloadF64 } from '../../kernels/doubleSingle.js';
 import { gram } from '../../kernels/gram.js';
+import { mirrorLower } from '../../kernels/mirrorLower.js';
+import { outerProductsName, outerProductsVariants } from '../../kernels/outerProducts/variants.js';
 import { maxAbsError, normals, rejectsWith, relativeError } from '../gpu.js';
 import { testCases } from './runCases.js';
 
@@ -33,6 +36,7 @@ test('65,536 rows, columns of uneven scale: relative error far within 1e-7', asy
   clearDoubleSingle(device.recorder, c);
   gram(device.recorder, x, undefined, g);
   cross(device.recorder, x, y, undefined, c);
+  mirrorLower(device.recorder, g);
 
   // Rows of G of all scales: the whole would take the host a minute.
   const picked = Array.from({ length: 8 }, (_, i) => Math.floor((i * d) / 8) + i);
@@ -62,22 +66,58 @@ test('rows a thousand times larger do not wipe out the others', async () => {
   }
   for (const weights of [undefined, normals(rows, 9).map(Math.abs)]) {
     const x = scope.own(tensorFrom(device, values, [rows, d]));
-    const out = createDoubleSingle(scope, [d, d]);
-    clearDoubleSingle(device.recorder, out);
-    gram(device.recorder, x, weights && scope.own(tensorFrom(device, weights)), out);
-    const found = await downloadF64(out);
+    const w = weights && scope.own(tensorFrom(device, weights));
     // What is left after the large rows is 1e-7 of the sum and must still have five digits.
     const large = Float32Array.from(values, (value, i) => (Math.floor(i / d) % 100 ? 0 : value));
     const share = outerProductsF64(large, large, weights, [rows, d, d]);
     const rest = outerProductsF64(values, values, weights, [rows, d, d]).map((value, i) => value - share[i]!);
-    const error = relativeError(
-      found.map((value, i) => value - share[i]!),
-      rest,
-    );
-    assert.ok(error <= 1e-6, `error ${error} of the small rows' share`);
-    for (let i = 0; i < d; i++) {
-      for (let j = 0; j < i; j++) assert.is(found[i * d + j], found[j * d + i], 'symmetric');
+    for (const variant of outerProductsVariants(device)) {
+      const out = createDoubleSingle(scope, [d, d]);
+      clearDoubleSingle(device.recorder, out);
+      gram(device.recorder, x, w, out, { variant });
+      mirrorLower(device.recorder, out);
+      const found = await downloadF64(out);
+      const error = relativeError(
+        found.map((value, i) => value - share[i]!),
+        rest,
+      );
+      assert.ok(error <= 1e-6, `${outerProductsName(variant)}: error ${error} of the small rows' share`);
+      for (let i = 0; i < d; i++) {
+        for (let j = 0; j < i; j++) assert.is(found[i * d + j], found[j * d + i], 'symmetric');
+      }
     }
+  }
+});
+
+test('operands and sums larger than a binding: the same bits as in one piece', async () => {
+  const [rows, m, n] = [600, 530, 517];
+  // What 256 rows of X need: X and Y are read in three pieces, G and C have three windows of rows.
+  const bindingLimit = 256 * 4 * m;
+  const x = normals(rows * m, 12).map((value, i) => (Math.floor(i / m) % 300 === 7 ? 2000 * value : value));
+  const y = normals(rows * n, 13);
+  const weights = normals(rows, 14).map(Math.abs);
+  await using whole = await Device.open();
+  await using small = await Device.open({ bindingLimit });
+  for (const variant of outerProductsVariants(whole)) {
+    const results: Float64Array[][] = [];
+    for (const device of [whole, small]) {
+      const rec = device.recorder;
+      using scope = new Scope(device);
+      const [g, c] = [createDoubleSingle(scope, [m, m]), createDoubleSingle(scope, [m, n])];
+      clearDoubleSingle(rec, g);
+      clearDoubleSingle(rec, c);
+      const [tx, ty] = [
+        scope.own(tensorFrom(device, x, [rows, m])),
+        scope.own(tensorFrom(device, y, [rows, n])),
+      ];
+      const w = scope.own(tensorFrom(device, weights));
+      gram(rec, tx, w, g, { variant });
+      cross(rec, tx, ty, undefined, c, { variant });
+      mirrorLower(rec, g);
+      addDiagonal(rec, g, 1 / 3);
+      results.push([await downloadF64(g), await downloadF64(c)]);
+    }
+    assert.equal(results[1], results[0], outerProductsName(variant));
   }
 });
 
@@ -94,6 +134,7 @@ test('accumulates over calls; zero rows and zero weights add nothing', async () 
   gram(device.recorder, x, scope.own(tensorFrom(device, new Float32Array(600))), out);
   const zeros = scope.own(tensorFrom(device, new Float32Array(50 * 9), [50, 9]));
   gram(device.recorder, zeros, undefined, out);
+  mirrorLower(device.recorder, out);
   const expected = outerProductsF64(values, values, undefined, [600, 9, 9]);
   assert.ok(relativeError(await downloadF64(out), expected) < 1e-9);
   assert.ok(maxAbsError(await downloadF64(out), expected) < 1e-5);

@@ -1,15 +1,15 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Tensor } from '../../engine/index.js';
-import { matmulCases, portableMatmulCases } from '../../kernels/cases/matmul.js';
-import { matmul } from '../../kernels/matmul.js';
-import { chooseMatmul } from '../../kernels/tuning.js';
+import { type Device, Tensor } from '../../engine/index.js';
+import { matmulCases } from '../../kernels/cases/matmul.js';
+import { matmul, matmulVariants } from '../../kernels/matmul.js';
+import { chooseMatmul, type OperandTypes } from '../../kernels/tuning.js';
 import { rejectsWith } from '../gpu.js';
 import { testCases } from './runCases.js';
 
-const device = testCases([...matmulCases, ...portableMatmulCases]);
+const device = testCases(matmulCases);
 
-test('shapes and dtypes that do not fit are INVALID_ARGUMENT', async () => {
+test('shapes, dtypes and variants that do not fit are INVALID_ARGUMENT', async () => {
   const rec = device().recorder;
   using a = Tensor.create(device(), [4, 6], 'f32', 'left');
   using b = Tensor.create(device(), [5, 6], 'bf16', 'right');
@@ -20,22 +20,92 @@ test('shapes and dtypes that do not fit are INVALID_ARGUMENT', async () => {
   await rejectsWith(() => matmul(rec, a, words, out, { transposeB: true }), 'INVALID_ARGUMENT');
   await rejectsWith(() => matmul(rec, a, b, out, { transposeB: true, bias: a }), 'INVALID_ARGUMENT');
   await rejectsWith(() => matmul(rec, a, b, out, { transposeA: true, transposeB: true }), 'INVALID_ARGUMENT');
+  await rejectsWith(() => matmul(rec, a, b, out, { transposeB: true, residual: a }), 'INVALID_ARGUMENT');
+  await rejectsWith(() => matmul(rec, a, b, out, { transposeB: true, residual: out }), 'INVALID_ARGUMENT');
+  const variant = { variant: 'broadcast', subgroup: 5, rows: 8 } as const;
+  await rejectsWith(() => matmul(rec, a, b, out, { transposeB: true, variant }), 'INVALID_ARGUMENT');
   matmul(rec, a, b, out, { transposeB: true });
 });
 
-test('the choice: tiles on GPUs, broadcast on software drivers with one subgroup size', () => {
-  const shape = { m: 512, n: 1536, k: 576, transposeA: false, transposeB: true };
-  const gpu = { kind: 'gpu', subgroupMinSize: 32, subgroupMaxSize: 32 } as const;
-  const lavapipe = { kind: 'software', subgroupMinSize: 8, subgroupMaxSize: 8 } as const;
-  assert.is(chooseMatmul(gpu, { subgroups: true }, shape).variant, 'tiled');
-  assert.is(chooseMatmul(lavapipe, { subgroups: true }, shape).variant, 'broadcast');
-  assert.is(chooseMatmul(lavapipe, { subgroups: false }, shape).variant, 'tiled');
-  assert.is(chooseMatmul({ ...lavapipe, subgroupMaxSize: 16 }, { subgroups: true }, shape).variant, 'tiled');
-  assert.is(chooseMatmul(gpu, { subgroups: true }, { ...shape, m: 1 }).variant, 'matvec');
-  assert.equal(chooseMatmul(gpu, { subgroups: true }, { ...shape, m: 8192 }), {
-    variant: 'tiled',
-    rowsPerThread: 8,
+test('what the adapter has no feature for, and what would take minutes, is left out', () => {
+  if (!device().features.subgroupMatrix) {
+    console.log('skip: subgroupMatrix, the adapter has no subgroup matrices (see subgroupMatrix.test)');
+  }
+  if (device().info.kind === 'software') {
+    console.log('skip: variants other than the chosen one in cases above 20 MFLOP, on software adapters');
+  }
+});
+
+const shape = { m: 512, n: 1536, k: 576, transposeA: false, transposeB: true };
+const lavapipe = {
+  kind: 'software',
+  subgroupMinSize: 8,
+  subgroupMaxSize: 8,
+  subgroupMatrixConfigs: [],
+} as const;
+const gpu = {
+  kind: 'gpu',
+  subgroupMinSize: 32,
+  subgroupMaxSize: 32,
+  subgroupMatrixConfigs: [
+    { component: 'f16', result: 'f16', m: 16, n: 16, k: 16 },
+    { component: 'f16', result: 'f32', m: 16, n: 8, k: 16 },
+    { component: 'f16', result: 'f32', m: 16, n: 16, k: 16 },
+    { component: 'i8', result: 'i32', m: 16, n: 16, k: 32 },
+  ],
+} as const;
+const features = { f16: true, subgroups: true, subgroupMatrix: true };
+const f32 = { a: 'f32', b: 'f32' } as const;
+
+test('the choice on software drivers: broadcast where there is one subgroup size', () => {
+  assert.is(chooseMatmul(lavapipe, features, shape, f32).variant, 'broadcast');
+  assert.is(chooseMatmul(lavapipe, { ...features, subgroups: false }, shape, f32).variant, 'tiled');
+  assert.is(chooseMatmul({ ...lavapipe, subgroupMaxSize: 16 }, features, shape, f32).variant, 'tiled');
+});
+
+test('the choice on GPUs: the largest tile that keeps it busy, split along k where tiles are few', () => {
+  const tile = (m: number, n: number, k = 576) => {
+    const choice = chooseMatmul(gpu, features, { ...shape, m, n, k }, f32);
+    return choice.variant === 'tiled' ? [choice.rows, choice.columns, choice.splits] : choice.variant;
+  };
+  assert.equal(tile(4096, 4096), [128, 128, 1]);
+  assert.equal(tile(1024, 1024), [128, 64, 1]);
+  assert.equal(tile(512, 576), [64, 64, 1]);
+  assert.equal(tile(64, 576, 4096), [64, 64, 14]);
+  assert.equal(tile(64, 576, 255), [64, 64, 1]);
+  assert.is(tile(1, 4096), 'matvec');
+});
+
+test('subgroup matrices: only f16 operands with f32 sums, the largest shape', () => {
+  const f16 = { a: 'f16', b: 'f16' } as const;
+  const choose = (dtypes: OperandTypes, from: Parameters<typeof chooseMatmul>[0] = gpu, more = features) =>
+    chooseMatmul(from, more, { ...shape, m: 4096, n: 4096 }, dtypes);
+  assert.equal(choose(f16), {
+    variant: 'subgroupMatrix',
+    rows: 128,
+    columns: 128,
+    config: { m: 16, n: 16, k: 16 },
   });
+  assert.is(choose({ a: 'f16', b: 'bf16' }).variant, 'tiled');
+  assert.is(choose({ a: 'f32', b: 'f16' }).variant, 'tiled');
+  assert.is(choose(f16, { ...gpu, subgroupMatrixConfigs: [gpu.subgroupMatrixConfigs[0]] }).variant, 'tiled');
+  assert.is(choose(f16, { ...gpu, subgroupMaxSize: 64 }).variant, 'tiled');
+  assert.is(choose(f16, gpu, { ...features, f16: false }).variant, 'tiled');
+});
+
+test('matmulVariants: the choice first, none twice, none that does not fit', () => {
+  for (const info of [gpu, lavapipe]) {
+    for (const m of [1, 70, 4096]) {
+      const target = { info, features } as unknown as Device;
+      const variants = matmulVariants(target, { ...shape, m }, f32);
+      assert.equal(variants[0], chooseMatmul(info, features, { ...shape, m }, f32));
+      assert.is(new Set(variants.map(variant => JSON.stringify(variant))).size, variants.length);
+      assert.is(
+        variants.some(({ variant }) => variant === 'matvec'),
+        m === 1,
+      );
+    }
+  }
 });
 
 test.run();

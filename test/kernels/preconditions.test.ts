@@ -8,12 +8,12 @@ import { cosineDistance } from '../../kernels/cosineDistance.js';
 import { add, addInto, axpy } from '../../kernels/elementwise.js';
 import { embedding } from '../../kernels/embedding.js';
 import { countNonFinite } from '../../kernels/finite.js';
+import { gatedMatmul } from '../../kernels/gatedMatmul.js';
 import { logLikelihood } from '../../kernels/logLikelihood.js';
 import { rowNorms } from '../../kernels/reduce.js';
 import { rmsNorm } from '../../kernels/rmsNorm.js';
 import { rope } from '../../kernels/rope.js';
 import { rowTiles } from '../../kernels/rowTiles.js';
-import { gatedActivation } from '../../kernels/swiglu.js';
 import { normals, rejectsWith } from '../gpu.js';
 
 let device: Device;
@@ -35,6 +35,7 @@ test('tensors that do not fit are INVALID_ARGUMENT naming the tensor', async () 
   const ids = t([4], 'u32');
   const options = { heads: 2, kvHeads: 1, headDim: 4, scale: 1 };
   const ranges = t([4, 2], 'u32');
+  const store = { v: t([4, 4]), keys: t([5, 4]), values: t([5, 4]), start: 2 };
   const results = { nllA: t([4]), nllB: t([4]), kl: t([4]), topA: t([4], 'u32'), topB: t([4], 'u32') };
   const model = { hidden: x, head: t([9, 8]) };
   const wrong: [string, () => void][] = [
@@ -42,15 +43,22 @@ test('tensors that do not fit are INVALID_ARGUMENT naming the tensor', async () 
     ["'ids'", () => embedding(rec, x, t([4]), x)],
     ["'out'", () => embedding(rec, x, ids, t([4, 7]))],
     ["'gain'", () => rmsNorm(rec, x, t([9]), t([4, 8]), 1e-5)],
-    ["'positions'", () => rope(rec, x, t([3], 'u32'), t([9, 4]), { headDim: 4 })],
-    ['headDim|heads of', () => rope(rec, x, ids, t([9, 4]), { headDim: 3 })],
+    ["'k'", () => rope(rec, x, t([3, 8]), ids, t([9, 4]), { headDim: 4 })],
+    ["'positions'", () => rope(rec, x, t([4, 4]), t([3], 'u32'), t([9, 4]), { headDim: 4 })],
+    ['heads of 3', () => rope(rec, x, t([4, 4]), ids, t([9, 4]), { headDim: 3 })],
+    ['rotates 4', () => rope(rec, x, t([4, 4]), ids, t([9, 4]), { headDim: 2 })],
+    [
+      "'values'",
+      () => rope(rec, x, t([4, 4]), ids, t([9, 4]), { headDim: 4, store: { ...store, keys: t([6, 4]) } }),
+    ],
+    ['rows 2..6', () => rope(rec, x, t([4, 4]), ids, t([9, 4]), { headDim: 4, store })],
     ["'k'", () => attention(rec, x, t([4, 8], 'bf16'), t([4, 4]), ranges, t([4, 8]), options)],
     ["'v'", () => attention(rec, x, t([4, 4]), t([5, 4]), ranges, t([4, 8]), options)],
     ["'ranges'", () => attention(rec, x, t([4, 4]), t([4, 4]), t([4, 2]), t([4, 8]), options)],
     ['headDim is 6', () => attention(rec, x, x, x, ranges, x, { ...options, headDim: 6 })],
     ['headDim is 260', () => attention(rec, x, x, x, ranges, x, { ...options, headDim: 260 })],
     ['3 heads', () => attention(rec, x, x, x, ranges, x, { ...options, heads: 3, kvHeads: 2 })],
-    ["'up'", () => gatedActivation(rec, x, t([8, 4]), t([4, 8]), 'silu')],
+    ['gate', () => gatedMatmul(rec, x, t([8, 4]), t([8, 8]), t([4, 8]), { activation: 'silu' })],
     ["'b'", () => add(rec, x, t([4, 8], 'f16'), t([4, 8]))],
     ["'a'", () => addInto(rec, x, t([32]))],
     ["'a'", () => axpy(rec, 2, t([4, 7]), x)],
@@ -75,8 +83,9 @@ test('an id or a position out of range gives NaN in its row alone', async () => 
   embedding(device.recorder, table, ids, out);
   const rows = [...(await downloadF32(out))].map(Number.isNaN);
   assert.equal(rows, [...Array(8).fill(false), ...Array(8).fill(true), ...Array(8).fill(false)]);
-  rope(device.recorder, out, ids, table, { headDim: 8 });
-  assert.ok(Number.isNaN((await downloadF32(out))[8]));
+  const keys = t([3, 8]);
+  rope(device.recorder, out, keys, ids, table, { headDim: 8 });
+  for (const tensor of [out, keys]) assert.ok(Number.isNaN((await downloadF32(tensor))[8]));
 });
 
 test('tiles of rows cover a matrix at bindable offsets', () => {
@@ -106,9 +115,9 @@ test('nothing to do is nothing done', async () => {
   const options = { heads: 2, kvHeads: 2, headDim: 4, scale: 1 };
   embedding(rec, t([5, 8]), ids, t([0, 8]));
   rmsNorm(rec, x, t([8]), t([0, 8]), 1e-5);
-  rope(rec, x, ids, t([5, 4]), { headDim: 4 });
+  rope(rec, x, t([0, 4]), ids, t([5, 4]), { headDim: 4 });
   attention(rec, x, t([0, 8]), t([0, 8]), t([0, 2], 'u32'), t([0, 8]), options);
-  gatedActivation(rec, x, t([0, 8]), t([0, 8]), 'silu');
+  gatedMatmul(rec, x, t([8, 8]), t([8, 8]), t([0, 8]), { activation: 'silu' });
   add(rec, x, x, t([0, 8]));
   logLikelihood(rec, x, t([9, 8]), ids, t([0]));
   argmax(rec, x, ids);

@@ -8,6 +8,7 @@ import {
   tensorFrom,
   tensorFromBytes,
 } from '../../engine/index.js';
+import { argmax, NOT_FINITE } from '../../kernels/argmax.js';
 import { rowCases } from '../../kernels/cases/rows.js';
 import { type FloatType, floats } from '../../kernels/checks.js';
 import { cosineDistance } from '../../kernels/cosineDistance.js';
@@ -56,6 +57,24 @@ test('cosineDistance: a row that is not finite gives NaN, a zero row 1', async (
   const out = scope.tensor([5]);
   cosineDistance(scope.device.recorder, a, b, out);
   assert.equal([...(await downloadF32(out))], [0, Number.NaN, Number.NaN, Number.NaN, 1]);
+});
+
+test('argmax: a row that is not finite gives NOT_FINITE, zeros of either sign are equal', async () => {
+  using scope = new Scope(device());
+  for (const columns of [6, 9000]) {
+    const row = (...values: number[]) => [...values, ...new Array<number>(columns - values.length).fill(-1)];
+    const rows = [
+      row(1, 3.4e38, 3),
+      row(1, Number.NaN, 3),
+      row(Number.NEGATIVE_INFINITY, 5),
+      row(-2, -0, 0),
+      [...row(-2).slice(1), Number.POSITIVE_INFINITY],
+    ];
+    const x = scope.own(tensorFrom(scope.device, Float32Array.from(rows.flat()), [rows.length, columns]));
+    const out = scope.tensor([rows.length], 'u32');
+    argmax(scope.device.recorder, x, out);
+    assert.equal([...(await downloadU32(out))], [1, NOT_FINITE, NOT_FINITE, 1, NOT_FINITE]);
+  }
 });
 
 test.run();

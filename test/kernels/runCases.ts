@@ -16,8 +16,8 @@ function normalisedError(actual: ArrayLike<number>, expected: ArrayLike<number>,
 }
 
 /**
- * Registers one test per case on one shared device: the error against the host reference, equal bits in a second run,
- * live bytes back where they were. Call before `test.run()`.
+ * Registers one test per case on one shared device. For every variant of the case: the error against the host reference
+ * and equal bits in a second run; then live bytes back where they were. Call before `test.run()`.
  *
  * @returns the device, for further tests of the same file.
  */
@@ -36,19 +36,24 @@ export function testCases(cases: readonly KernelCase[]): () => Device {
       {
         using scope = new Scope(device!);
         const prepared = await item.setup(scope);
-        const output = async () => {
-          prepared.run(recorder);
-          return download(prepared.output);
-        };
-        const first = await output();
-        const actual =
-          prepared.output.dtype === 'u32' ? asU32(first) : decodeToF32(first, prepared.output.dtype);
         const { expected, scale } = prepared.reference();
-        const error = normalisedError(actual, expected, scale);
-        // Written so that NaN fails.
-        assert.ok(error <= item.tolerance, `error ${error.toExponential(2)} > ${item.tolerance}`);
-        if (!prepared.accumulates) {
-          assert.is(Buffer.compare(first, await output()), 0, 'the same inputs give the same bits');
+        // Every run starts with the same output: some kernels add to it, and none may rely on a run before.
+        const start = scope.tensor(prepared.output.shape, prepared.output.dtype);
+        recorder.copy(prepared.output, start);
+        for (const variant of item.variants?.(device!) ?? [undefined]) {
+          const what = variant ? `${variant.name}: ` : '';
+          const output = async () => {
+            recorder.copy(start, prepared.output);
+            prepared.run(recorder, variant);
+            return download(prepared.output);
+          };
+          const first = await output();
+          const actual =
+            prepared.output.dtype === 'u32' ? asU32(first) : decodeToF32(first, prepared.output.dtype);
+          const error = normalisedError(actual, expected, scale);
+          // Written so that NaN fails.
+          assert.ok(error <= item.tolerance, `${what}error ${error.toExponential(2)} > ${item.tolerance}`);
+          assert.is(Buffer.compare(first, await output()), 0, `${what}the same inputs give the same bits`);
         }
       }
       assert.is(memory.liveBytes, before, 'live bytes after the case');

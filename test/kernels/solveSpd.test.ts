@@ -1,8 +1,9 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { DeviceOptions } from '../../engine/device.js';
 import { Device } from '../../engine/index.js';
 import { disposeDoubleSingle, downloadF64, uploadF64 } from '../../kernels/doubleSingle.js';
-import { solveSpd } from '../../kernels/solveSpd.js';
+import { type SolveOptions, solveSpd, solveSpdPath } from '../../kernels/solveSpd.js';
 import { normals, rejectsWith, relativeError } from '../gpu.js';
 
 /**
@@ -57,9 +58,9 @@ function residualOf(a: Float64Array, x: Float64Array, b: ArrayLike<number>, r: n
 async function solve(
   device: Device,
   a: Float64Array,
-  b: Float32Array,
+  b: ArrayLike<number>,
   r: number,
-  options?: Parameters<typeof solveSpd>[3],
+  options?: SolveOptions,
 ) {
   const n = Math.sqrt(a.length);
   const matrix = await uploadF64(device, a, [n, n], 'A');
@@ -77,11 +78,13 @@ async function solve(
 }
 
 for (const [n, r, condition, most, method] of [
-  [1, 1, 1, 1e-13, 'refinement'],
-  [7, 3, 1e3, 1e-12, 'refinement'],
-  [129, 65, 1e4, 1e-12, 'refinement'],
-  [576, 32, 1e6, 1e-10, 'refinement'],
-  [300, 20, 1e6, 1e-10, 'refinement'],
+  [1, 1, 1, 1e-13, 'double-single refinement'],
+  [7, 3, 1e3, 1e-12, 'double-single refinement'],
+  [400, 2, 1e3, 1e-12, 'refinement'],
+  [500, 1, 1e5, 1e-11, 'refinement'],
+  [129, 65, 1e4, 1e-12, 'double-single refinement'],
+  [576, 32, 1e6, 1e-10, 'double-single refinement'],
+  [300, 20, 1e6, 1e-10, 'double-single refinement'],
   [300, 20, 1e8, 1e-8, 'double-single refinement'],
   [576, 32, 1e9, 1e-6, 'double-single refinement'],
   [1000, 9, 1e9, 1e-6, 'double-single refinement'],
@@ -112,6 +115,84 @@ test('rows and columns of scales 1e-6 .. 1e6 do not matter', async () => {
   const { values, report } = await solve(device, a, b, 4);
   assert.ok(residualOf(a, values, b, 4) <= 1e-10);
   assert.ok(report.conditionEstimate < 1e6 && report.conditionEstimate > 1e4, `${report.conditionEstimate}`);
+});
+
+/** A X for symmetric A [n,n] in f64. */
+function product(a: Float64Array, x: ArrayLike<number>, r: number): Float64Array {
+  const n = Math.sqrt(a.length);
+  const out = new Float64Array(n * r);
+  for (let i = 0; i < n; i++) {
+    for (let k = 0; k < n; k++) {
+      for (let c = 0; c < r; c++) out[i * r + c]! += a[i * n + k]! * x[k * r + c]!;
+    }
+  }
+  return out;
+}
+
+for (const [condition, accuracy] of [
+  [1e3, 1e-7],
+  [1e6, 1e-7],
+  [1e6, undefined],
+  [1e9, 1e-6],
+] as const) {
+  test(`condition ${condition}, accuracy ${accuracy ?? 'the best'}: the error of X is what the report says`, async () => {
+    await using device = await Device.open();
+    const [n, r] = [200, 70];
+    const a = withSpectrum(geometric(n, condition));
+    const x = normals(n * r, 9);
+    const b = product(a, x, r);
+    const { values, report } = await solve(device, a, b, r, accuracy ? { accuracy } : {});
+    const error = relativeError(values, x);
+    assert.ok(error <= (accuracy ?? 1e-9), `error ${error}, report ${JSON.stringify(report)}`);
+    // B itself is rounded to 48 bits, which the solver cannot see.
+    assert.ok(error <= 4 * report.relativeError + condition * 2 ** -48, `${error} ${JSON.stringify(report)}`);
+  });
+}
+
+for (const [n, r, bindingLimit] of [
+  [600, 150, 700_000],
+  [545, 140, 800_000],
+] as const) {
+  test(`n = ${n}, ${r} right-hand sides, bindings of ${bindingLimit} bytes: the same bits`, async () => {
+    const a = withSpectrum(geometric(n, 1e7));
+    const b = normals(n * r, 10);
+    const run = async (options: DeviceOptions) => {
+      await using device = await Device.open(options);
+      return await solve(device, a, b, r, { shift: 1e-6 });
+    };
+    const whole = await run({});
+    const pieces = await run({ bindingLimit });
+    assert.equal(pieces.report, whole.report);
+    assert.equal(pieces.values, whole.values);
+  });
+}
+
+test('a path of shifts gives what each shift gives alone, and frees all when it is left early', async () => {
+  await using device = await Device.open();
+  const [n, r] = [90, 40];
+  const a = withSpectrum(geometric(n, 1e6));
+  const b = normals(n * r, 11);
+  const shifts = [1, 1e-3, 0];
+  const alone = [];
+  for (const shift of shifts) alone.push(await solve(device, a, b, r, { shift }));
+  const matrix = await uploadF64(device, a, [n, n], 'A');
+  const right = await uploadF64(device, b, [n, r], 'B');
+  const before = device.memory.liveBytes;
+  let i = 0;
+  for await (const { x, report } of solveSpdPath(device, matrix, right, shifts)) {
+    assert.equal(await downloadF64(x), alone[i]!.values);
+    assert.equal(report, alone[i]!.report);
+    disposeDoubleSingle(x);
+    i++;
+  }
+  assert.is(i, shifts.length);
+  for await (const { x } of solveSpdPath(device, matrix, right, shifts)) {
+    disposeDoubleSingle(x);
+    break;
+  }
+  assert.is(device.memory.liveBytes, before);
+  disposeDoubleSingle(matrix);
+  disposeDoubleSingle(right);
 });
 
 test('the shift makes a singular matrix solvable, and without it the error names the pivot', async () => {

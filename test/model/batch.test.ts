@@ -58,9 +58,14 @@ test('dispose gives everything back, and so does a lack of memory', async () => 
   batch.ranges(2);
   batch.dispose();
   assert.is(device.memory.liveBytes, 0);
-  // Room for the ids, not for the positions.
-  await using small = await Device.open({ memoryLimit: 700 });
-  await rejectsWith(() => new Batch(small, [new Array<number>(100).fill(1)]), 'OUT_OF_MEMORY');
+  await using small = await Device.open({ memoryLimit: 3000 });
+  const tokens = [new Array<number>(100).fill(1)];
+  await rejectsWith(() => new Batch(small, [tokens[0]!.concat(...tokens, ...tokens)]), 'OUT_OF_MEMORY');
+  assert.is(small.memory.liveBytes, 0);
+  // Room for the tokens, not for further ranges.
+  const tight = new Batch(small, tokens);
+  await rejectsWith(() => tight.ranges(2), 'OUT_OF_MEMORY');
+  tight.dispose();
   assert.is(small.memory.liveBytes, 0);
 });
 

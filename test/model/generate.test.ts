@@ -1,9 +1,12 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
+import { Batch } from '../../model/batch.js';
 import { generate } from '../../model/generate.js';
+import { KvCache } from '../../model/kvCache.js';
 import { logits } from '../../model/logits.js';
 import { Model } from '../../model/model.js';
+import { forward } from '../../model/transformer.js';
 import { rejectsWith } from '../gpu.js';
 import { temporaryFolder } from '../support.js';
 import { tinyConfig, writeTinyModel } from '../tinyModel.js';
@@ -45,6 +48,38 @@ test('greedy: each token is the argmax of the logits of everything before it', a
   assert.is(device.memory.liveBytes, before, 'cache and activations are given back');
 });
 
+test('a token costs one submit and one download, and nothing grows', async () => {
+  const { gpu, memory, recorder } = device;
+  const made = { groups: 0, downloads: 0 };
+  const [createBindGroup, createBuffer] = [gpu.createBindGroup.bind(gpu), gpu.createBuffer.bind(gpu)];
+  gpu.createBindGroup = descriptor => {
+    made.groups++;
+    return createBindGroup(descriptor);
+  };
+  gpu.createBuffer = descriptor => {
+    if (descriptor.usage & GPUBufferUsage.MAP_READ) made.downloads++;
+    return createBuffer(descriptor);
+  };
+  try {
+    for (const temperature of [0, 1]) {
+      const counts: number[][] = [];
+      const onToken = () =>
+        counts.push([recorder.submits, made.downloads, made.groups, memory.liveBytes, memory.peakBytes]);
+      await generate(model, prompt, { maxTokens: 30, temperature, onToken });
+      // The first token is the prompt's; a few later the pool hands out its buffers in the same order every time.
+      for (let t = 2; t < counts.length; t++) {
+        const change = counts[t]!.map((count, i) => count - counts[t - 1]![i]!);
+        const what = `temperature ${temperature}, token ${t}`;
+        assert.equal(change.slice(0, 2), [1, 1], `${what}: submits, downloads`);
+        if (t >= 10) assert.equal(change.slice(2), [0, 0, 0], `${what}: bind groups, live bytes, peak bytes`);
+      }
+    }
+  } finally {
+    gpu.createBindGroup = createBindGroup;
+    gpu.createBuffer = createBuffer;
+  }
+});
+
 test('an end-of-text token ends the text and is not returned', async () => {
   const all = await generate(model, prompt, { maxTokens: 8 });
   const end = all[3]!;
@@ -79,6 +114,15 @@ test('a prompt that is empty, too long or not of this vocabulary is a typed erro
     );
   }
   assert.is(device.memory.liveBytes, before);
+});
+
+test('a cache too small for the tokens is a typed error before anything is computed', async () => {
+  using cache = new KvCache(device, model.arch, 3);
+  using batch = new Batch(device, [prompt]);
+  const before = device.recorder.dispatches;
+  const message = await rejectsWith(() => forward(model, batch, { cache }), 'INVALID_ARGUMENT');
+  assert.match(message, 'holds 3 tokens, 5 are needed');
+  assert.is(device.recorder.dispatches, before);
 });
 
 test('an aborted signal ends the text', async () => {

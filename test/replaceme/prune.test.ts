@@ -175,8 +175,8 @@ test('a device lost on the way ends with DEVICE_LOST and nothing written', async
 test('the plan adds up and needs no calibration text', async () => {
   using place = await workplace();
   const plan = await planPrune(place.model, { layers: 2, window: 1 });
-  const { weights, activations, statistics, total } = plan.memory;
-  assert.is(total, weights + activations + statistics);
+  const { weights, activations, statistics, hiddenStates, total } = plan.memory;
+  assert.is(total, weights + activations + statistics + hiddenStates);
   const checkpoint = await openSafetensors(place.model);
   assert.is(weights, checkpoint.totalBytes);
   await checkpoint.close();

@@ -1,0 +1,44 @@
+import type { Benchmark, BenchTable, BenchText } from './measure.js';
+
+const row = (cells: readonly string[]): string =>
+  `| ${cells.map(cell => cell.replaceAll('|', '\\|')).join(' | ')} |\n`;
+
+const markdownTable = ({ columns, rows }: BenchTable): string =>
+  row(columns.map(({ title }) => title)) +
+  row(columns.map(({ align }) => (align === 'right' ? '--:' : '---'))) +
+  rows.map(row).join('');
+
+/** The part of a document under a heading of one benchmark: how it was measured, tables, remarks. */
+export const benchmarkSection = ({ description, tables, remarks = [] }: BenchText): string =>
+  [description, ...tables.map(table => markdownTable(table).trimEnd()), ...remarks].join('\n\n');
+
+/** Parts of a text that begin with a heading of this level; before them, what stands above the first. */
+const byHeading = (text: string, mark: '##' | '###'): string[] =>
+  text.split(new RegExp(`^(?=${mark} )`, 'm'));
+
+function withPart(
+  text: string,
+  mark: '##' | '###',
+  heading: string,
+  change: (part: string) => string,
+): string {
+  const parts = byHeading(text, mark);
+  const line = `${mark} ${heading}\n`;
+  const at = parts.findIndex(part => part === line.trimEnd() || part.startsWith(line));
+  const part = change(at < 0 ? line : parts[at]!);
+  const changed = at < 0 ? [...parts, part] : parts.with(at, part);
+  return changed
+    .map(one => one.trim())
+    .filter(Boolean)
+    .join('\n\n');
+}
+
+/** A Markdown document with this adapter's section on this benchmark replaced or added; all others stay. */
+export const withSection = (
+  document: string,
+  { adapter, bench }: Pick<Benchmark, 'adapter' | 'bench'>,
+  body: string,
+): string =>
+  `${withPart(document, '##', adapter.description, section =>
+    withPart(section, '###', bench, () => `### ${bench}\n\n${body}`),
+  )}\n`;

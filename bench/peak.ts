@@ -1,0 +1,160 @@
+import { type Device, download, Scope, Tensor, upload } from '../engine/index.js';
+import type { Progress } from '../engine/progress.js';
+import {
+  type Benchmark,
+  type BenchText,
+  describeEnvironment,
+  digits,
+  environment,
+  left,
+  type MeasureOptions,
+  type Metric,
+  right,
+  wallTime,
+} from './measure.js';
+import { type PeakRates, peakFields } from './peakRates.js';
+import { INVOCATIONS, probeCopy, probeFma, probeNothing, probeRead } from './probes.js';
+
+export interface PeakBenchmark extends Benchmark {
+  readonly peak: PeakRates;
+}
+
+/** Independent chains tried: too few leave latency open, too many spill registers. */
+const CHAINS = [2, 4, 8];
+/** A sample of a probe takes about this long. */
+const SAMPLE_MS = { software: 60, gpu: 10 } as const;
+const DISPATCHES = 1000;
+
+/** Milliseconds of the fastest of some runs, after one that does not count: what is slower was disturbed. */
+async function fastestTime(run: () => unknown, { samples = 5, signal }: MeasureOptions): Promise<number> {
+  await run();
+  let fastest = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < samples; i++) {
+    signal?.throwIfAborted();
+    fastest = Math.min(fastest, await wallTime(run));
+  }
+  return fastest;
+}
+
+/** GFLOP/s of multiply-adds: the best sample of a few instruction mixes. */
+async function fmaRate(device: Device, type: 'f32' | 'f16', options: MeasureOptions): Promise<number> {
+  const { recorder, info } = device;
+  using out = Tensor.create(device, [INVOCATIONS * (info.kind === 'software' ? 256 : 16384)]);
+  let best = 0;
+  for (const chains of CHAINS) {
+    const run = async (iterations: number) => {
+      const flops = probeFma(recorder, out, { type, chains, iterations });
+      return { flops, milliseconds: await wallTime(() => recorder.finish()) };
+    };
+    await run(1);
+    let iterations = 16;
+    // As long as needed for a sample, but never a dispatch that a driver would kill.
+    for (;;) {
+      const { milliseconds } = await run(iterations);
+      if (milliseconds >= SAMPLE_MS[info.kind] / 2 || iterations >= 1 << 22) break;
+      iterations *= 2;
+    }
+    for (let i = 0; i < (options.samples ?? 5); i++) {
+      options.signal?.throwIfAborted();
+      const { flops, milliseconds } = await run(iterations);
+      best = Math.max(best, flops / milliseconds / 1e6);
+    }
+  }
+  return best;
+}
+
+/** Bytes that fit no cache, and that every device has room for. */
+const memoryBytes = (device: Device): number =>
+  Math.min(
+    device.info.kind === 'software' ? 128 << 20 : 512 << 20,
+    device.limits.maxStorageBufferBindingSize,
+    Math.floor(device.memory.limit / 4 / 4096) * 4096,
+  );
+
+async function memoryRates(device: Device, options: MeasureOptions) {
+  const { recorder } = device;
+  using scope = new Scope(device);
+  const a = scope.tensor([memoryBytes(device) / 4]);
+  const b = scope.tensor(a.shape);
+  const sums = scope.tensor([INVOCATIONS * (device.info.kind === 'software' ? 256 : 4096)]);
+  recorder.clear(a);
+  const rate = async (bytes: number, run: () => unknown) => bytes / (await fastestTime(run, options)) / 1e6;
+  const kernelRate = (bytes: number, record: () => void) =>
+    rate(bytes, () => {
+      record();
+      return recorder.finish();
+    });
+  const host = new Uint8Array(a.byteLength);
+  return {
+    readGigabytes: await kernelRate(a.byteLength, () => probeRead(recorder, a, sums)),
+    copyGigabytes: await kernelRate(2 * a.byteLength, () => probeCopy(recorder, a, b)),
+    bufferCopyGigabytes: await kernelRate(2 * a.byteLength, () => recorder.copy(a, b)),
+    uploadGigabytes: await rate(a.byteLength, async () => {
+      await upload(a, host);
+      await recorder.finish();
+    }),
+    downloadGigabytes: await rate(a.byteLength, () => download(a)),
+  };
+}
+
+async function dispatchTimes(device: Device, options: MeasureOptions) {
+  const { recorder } = device;
+  using out = Tensor.create(device, [1], 'u32');
+  const encode: number[] = [];
+  const total = await fastestTime(async () => {
+    const started = performance.now();
+    for (let i = 0; i < DISPATCHES; i++) probeNothing(recorder, out);
+    recorder.flush();
+    encode.push(performance.now() - started);
+    await recorder.finish();
+  }, options);
+  const alone = await fastestTime(() => {
+    probeNothing(recorder, out);
+    return recorder.finish();
+  }, options);
+  return {
+    encodeMicroseconds: (1000 * Math.min(...encode)) / DISPATCHES,
+    dispatchMicroseconds: (1000 * total) / DISPATCHES,
+    roundTripMicroseconds: 1000 * alone,
+  };
+}
+
+/**
+ * Measures what the adapter can do at most, by wall clock over work long enough for it. The device should be opened
+ * without `profile`, which slows dispatches.
+ */
+export async function benchPeak(
+  device: Device,
+  options: MeasureOptions & { onProgress?: Progress } = {},
+): Promise<PeakBenchmark> {
+  let done = 0;
+  const step = async <T>(work: Promise<T>): Promise<T> => {
+    const result = await work;
+    options.signal?.throwIfAborted();
+    options.onProgress?.({ phase: 'peak', done: ++done, total: device.features.f16 ? 4 : 3, unit: 'probes' });
+    return result;
+  };
+  const f32Gflops = await step(fmaRate(device, 'f32', options));
+  const f16Gflops = device.features.f16 ? await step(fmaRate(device, 'f16', options)) : undefined;
+  const peak: PeakRates = {
+    f32Gflops,
+    ...(f16Gflops !== undefined && { f16Gflops }),
+    ...(await step(memoryRates(device, options))),
+    ...(await step(dispatchTimes(device, options))),
+  };
+  const metrics = peakFields.flatMap(([field, name, unit]): Metric[] => {
+    const value = peak[field];
+    return value === undefined ? [] : [{ name, value, unit, better: unit === 'us' ? 'lower' : 'higher' }];
+  });
+  return { bench: 'peak', ...environment(device), metrics, peak };
+}
+
+export const peakText = (result: PeakBenchmark): BenchText => ({
+  description: `wall clock, the fastest of some samples, ${describeEnvironment(result)}`,
+  tables: [
+    {
+      columns: [left('what'), right('rate'), left('unit')],
+      rows: result.metrics.map(({ name, value, unit }) => [name, digits(value), unit]),
+    },
+  ],
+});

@@ -1,0 +1,88 @@
+import { downloadF32, ensure, Scope } from '../engine/index.js';
+import { seededRandom } from '../engine/random.js';
+import { Batch } from '../model/batch.js';
+import { tokenLogits } from '../model/headLogits.js';
+import type { Model } from '../model/model.js';
+import { finalNorm, forward } from '../model/transformer.js';
+import { layerFlopsPerToken } from '../replaceme/plan.js';
+import {
+  type Benchmark,
+  type BenchText,
+  describeEnvironment,
+  digits,
+  environment,
+  left,
+  type MeasureOptions,
+  medianTime,
+  right,
+} from './measure.js';
+
+export interface PrefillBenchmark extends Benchmark {
+  readonly model: string;
+  readonly tokens: number;
+  readonly samples: number;
+  readonly milliseconds: number;
+  readonly tokensPerSecond: number;
+  readonly gflops: number;
+}
+
+/** Token ids that look like nothing in particular: same for every run. */
+export function someTokens(count: number, vocab: number): number[] {
+  const random = seededRandom(1);
+  return Array.from({ length: count }, () => Math.floor(random() * vocab));
+}
+
+/** One sequence through all layers, then the logits of its last token, on the host. */
+export async function prefill(model: Model, ids: readonly number[]): Promise<Float32Array> {
+  const { device } = model;
+  using scope = new Scope(device);
+  using batch = new Batch(device, [ids]);
+  const hidden = scope.own(forward(model, batch, { lastToken: true }));
+  const logits = scope.own(tokenLogits(model, scope.own(finalNorm(model, hidden))));
+  return await downloadF32(logits);
+}
+
+/**
+ * Tokens a second of one sequence of `tokens` tokens.
+ *
+ * @param name of the model in tables and baselines.
+ * @throws RmError INVALID_ARGUMENT for a sequence longer than the model's context.
+ */
+export async function benchPrefill(
+  model: Model,
+  name: string,
+  { tokens = 512, samples = 7, ...options }: MeasureOptions & { readonly tokens?: number } = {},
+): Promise<PrefillBenchmark> {
+  const { arch, device } = model;
+  ensure(
+    tokens <= arch.contextLength,
+    `${tokens} tokens, but the context of '${name}' is ${arch.contextLength}`,
+    'Measure with fewer tokens.',
+  );
+  const ids = someTokens(tokens, arch.vocab);
+  const milliseconds = await medianTime(() => prefill(model, ids), { samples, ...options });
+  const flops = tokens * arch.layers * layerFlopsPerToken(arch, tokens) + 2 * arch.hidden * arch.vocab;
+  const tokensPerSecond = (1000 * tokens) / milliseconds;
+  return {
+    ...{ bench: 'prefill', ...environment(device), model: name, tokens, samples },
+    ...{ milliseconds, tokensPerSecond, gflops: flops / milliseconds / 1e6 },
+    metrics: [
+      { name: `${name}, ${tokens} tokens`, value: tokensPerSecond, unit: 'tokens/s', better: 'higher' },
+    ],
+  };
+}
+
+export const prefillText = (result: PrefillBenchmark): BenchText => ({
+  description: `one sequence, logits of its last token only, wall clock, median of ${result.samples}, ${describeEnvironment(result)}`,
+  tables: [
+    {
+      columns: [left('model'), right('tokens'), right('ms'), right('tokens/s'), right('GFLOP/s')],
+      rows: [
+        [
+          ...[result.model, `${result.tokens}`, digits(result.milliseconds)],
+          ...[digits(result.tokensPerSecond), digits(result.gflops)],
+        ],
+      ],
+    },
+  ],
+});

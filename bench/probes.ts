@@ -1,0 +1,138 @@
+/**
+ * Probes: kernels that do one thing as fast as the adapter can, to measure its peaks.
+ *
+ * fma: every invocation runs `CHAINS` independent chains of vec4 multiply-adds, 4 to an iteration. read: sums vec4
+ * loads. copy: one vec4 load and store each. nothing: one store of one workgroup.
+ * Shapes: fma out [invocations] f32; read a [n] f32 and out [invocations] f32; copy a, out [n] f32; n a multiple of 4.
+ * Map: invocations of 256, flat. read: a workgroup walks a block of its own, its lanes side by side.
+ * Against optimisers: factors come from uniforms, all lanes of all chains reach the output, and the loop's length is
+ * a uniform. x = x b + c with b + c = 1 keeps every value near 1, so that no denormals or infinities arise.
+ * Features: fma in f16 needs shader-f16; all else WebGPU's defaults.
+ */
+import { f32Bits, flatGrid, type ProgramSpec, type Recorder, type Tensor } from '../engine/index.js';
+import { flatBuiltins, flatGroup, lines } from '../kernels/wgsl.js';
+
+export const INVOCATIONS = 256;
+/** Multiply-adds on a vec4 per chain and iteration. */
+const STEPS = 4;
+
+const fmaProgram = (type: 'f32' | 'f16', chains: number): ProgramSpec => ({
+  key: `probe fma ${type} x ${chains}`,
+  bindings: ['write'],
+  wgsl: () => /* wgsl */ `
+${type === 'f16' ? 'enable f16;' : ''}
+struct Params { iterations: u32, b: f32, c: f32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+@compute @workgroup_size(${INVOCATIONS})
+fn main(${flatBuiltins}) {
+  let i = ${flatGroup} * ${INVOCATIONS}u + lane;
+  let b = vec4<${type}>(${type}(p.b));
+  let c = vec4<${type}>(${type}(p.c));
+${lines(chains, k => `  var x${k} = vec4<${type}>(${type}(lane), ${type}(${k}), 1, 2);`)}
+  for (var n = 0u; n < p.iterations; n++) {
+${lines(STEPS, () => lines(chains, k => `    x${k} = fma(x${k}, b, c);`))}
+  }
+  let sum = ${Array.from({ length: chains }, (_, k) => `x${k}`).join(' + ')};
+  out[i] = f32(sum.x + sum.y + sum.z + sum.w);
+}`,
+});
+
+const readProgram: ProgramSpec = {
+  key: 'probe read',
+  bindings: ['read', 'write'],
+  wgsl: () => /* wgsl */ `
+struct Params { count: u32, perGroup: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> a: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@compute @workgroup_size(${INVOCATIONS})
+fn main(${flatBuiltins}) {
+  let group = ${flatGroup};
+  let end = min((group + 1u) * p.perGroup, p.count);
+  var x = vec4f();
+  var y = vec4f();
+  var at = group * p.perGroup + lane;
+  for (; at + ${INVOCATIONS}u < end; at += ${2 * INVOCATIONS}u) {
+    x += a[at];
+    y += a[at + ${INVOCATIONS}u];
+  }
+  if (at < end) { x += a[at]; }
+  x += y;
+  out[group * ${INVOCATIONS}u + lane] = x.x + x.y + x.z + x.w;
+}`,
+};
+
+const copyProgram: ProgramSpec = {
+  key: 'probe copy',
+  bindings: ['read', 'write'],
+  wgsl: () => /* wgsl */ `
+struct Params { count: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> a: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> out: array<vec4f>;
+@compute @workgroup_size(${INVOCATIONS})
+fn main(${flatBuiltins}) {
+  let i = ${flatGroup} * ${INVOCATIONS}u + lane;
+  if (i < p.count) { out[i] = a[i]; }
+}`,
+};
+
+const nothingProgram: ProgramSpec = {
+  key: 'probe nothing',
+  bindings: ['write'],
+  wgsl: () => /* wgsl */ `
+struct Params { value: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read_write> out: array<u32>;
+@compute @workgroup_size(1)
+fn main() { out[0] = p.value; }`,
+};
+
+/** Multiply-adds in `out.size` invocations; returns the flop (a multiply-add is two). */
+export function probeFma(
+  rec: Recorder,
+  out: Tensor,
+  { type, chains, iterations }: { type: 'f32' | 'f16'; chains: number; iterations: number },
+): number {
+  // Both exact in f16: a factor that rounds to 1 would let the loop be hoisted.
+  const [b, c] = [0.75, 0.25];
+  const flops = 2 * 4 * STEPS * chains * iterations * out.size;
+  rec.dispatch({
+    program: fmaProgram(type, chains),
+    tensors: [out],
+    params: [iterations, f32Bits(b), f32Bits(c)],
+    grid: flatGrid(out.size / INVOCATIONS),
+    flops,
+  });
+  return flops;
+}
+
+/** Sums of `a` by invocation into `out`. */
+export function probeRead(rec: Recorder, a: Tensor, out: Tensor): void {
+  const count = a.size / 4;
+  const groups = out.size / INVOCATIONS;
+  rec.dispatch({
+    program: readProgram,
+    tensors: [a, out],
+    params: [count, Math.ceil(count / groups)],
+    grid: flatGrid(groups),
+    bytes: a.byteLength,
+  });
+}
+
+/** out = a */
+export function probeCopy(rec: Recorder, a: Tensor, out: Tensor): void {
+  rec.dispatch({
+    program: copyProgram,
+    tensors: [a, out],
+    params: [a.size / 4],
+    grid: flatGrid(Math.ceil(a.size / 4 / INVOCATIONS)),
+    bytes: 2 * a.byteLength,
+  });
+}
+
+/** A dispatch that costs nothing but itself; `out` has one element. */
+export function probeNothing(rec: Recorder, out: Tensor): void {
+  rec.dispatch({ program: nothingProgram, tensors: [out], params: [1], grid: [1] });
+}

@@ -1,0 +1,164 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Device, ensure } from '../engine/index.js';
+import type { SectionProfile } from '../engine/profiler.js';
+import { readArchitecture } from '../model/families/index.js';
+import { type PruneOptions, prune } from '../replaceme/index.js';
+import {
+  type Benchmark,
+  type BenchText,
+  describeEnvironment,
+  digits,
+  environment,
+  left,
+  percent,
+  right,
+} from './measure.js';
+
+export interface PrunePhase {
+  readonly phase: string;
+  readonly wallSeconds: number;
+  /** Time of its kernels by timestamps. */
+  readonly kernelSeconds: number;
+}
+
+export interface PruneBenchmark extends Benchmark {
+  readonly model: string;
+  /** "keep 3, remove 4..7 (4 of 12 layers)" */
+  readonly summary: string;
+  readonly tokens: number;
+  readonly seconds: number;
+  readonly phases: readonly PrunePhase[];
+  /** Kernel seconds: the layers' passes that feed the statistics, G and C of the window, the solve. */
+  readonly forward: number;
+  readonly sums: number;
+  readonly solve: number;
+}
+
+/** Shares of the forward pass that G and C, and the solve, are to stay within. */
+export const SUMS_TARGET = 0.15;
+export const SOLVE_TARGET = 0.02;
+
+/** Tokens of the run before, which compiles the programs: enough for a solve that takes the same way. */
+const warmUpTokens = (hidden: number): number => Math.max(512, 2 * hidden);
+/** Its ridge: too small to matter, but of few tokens it makes a positive definite matrix. */
+const WARM_UP_ALPHA = 1e-3;
+
+/** Milliseconds of the kernels in a section and those within it. */
+const kernelTime = (sections: readonly SectionProfile[], path: string): number =>
+  sections
+    .filter(({ section }) => section === path || section.startsWith(`${path}/`))
+    .reduce((sum, { milliseconds }) => sum + milliseconds, 0);
+
+/** Milliseconds by shares of one prune, from the profiler's sections. */
+export function pruneShares(sections: readonly SectionProfile[]): {
+  forward: number;
+  sums: number;
+  solve: number;
+} {
+  const ranking = sections
+    .filter(({ section }) => section === 'distances')
+    .flatMap(({ kernels }) => kernels)
+    .filter(({ kernel }) => kernel.startsWith('cosineDistance'))
+    .reduce((sum, { milliseconds }) => sum + milliseconds, 0);
+  const sums = kernelTime(sections, 'statistics/gram and cross');
+  return {
+    // Hidden states of the walk that ranks windows are kept for the statistics: both walks feed them.
+    forward: kernelTime(sections, 'distances') - ranking + kernelTime(sections, 'statistics') - sums,
+    sums,
+    solve: kernelTime(sections, 'solve'),
+  };
+}
+
+/**
+ * Prunes a model folder into a temporary one with time by phase, after a short run that compiles. `device` must have a
+ * profiler (open it with `profile`).
+ */
+export async function benchPrune(
+  device: Device,
+  folder: string,
+  name: string,
+  options: Omit<PruneOptions, 'device' | 'force'>,
+): Promise<PruneBenchmark> {
+  const { profiler } = device;
+  ensure(profiler !== undefined, 'the device has no profiler', 'Open it with { profile: true }.');
+  const temporary = await mkdtemp(join(tmpdir(), 'rm-engine-bench-'));
+  try {
+    const { onProgress: _, ...quiet } = options;
+    const { hidden } = await readArchitecture(folder);
+    const tokens = Math.min(warmUpTokens(hidden), options.tokens ?? Number.POSITIVE_INFINITY);
+    const alpha = options.alpha || WARM_UP_ALPHA;
+    await prune(folder, join(temporary, 'warm-up'), { ...quiet, tokens, alpha, device });
+    await profiler.table();
+    profiler.reset();
+    const report = await prune(folder, join(temporary, 'pruned'), { ...options, device });
+    const sections = await profiler.sections();
+    const outer = sections.filter(({ section }) => section !== '' && !section.includes('/'));
+    const phases: PrunePhase[] = outer.map(({ section, wallMilliseconds }) => ({
+      ...{ phase: section, wallSeconds: wallMilliseconds / 1000 },
+      kernelSeconds: kernelTime(sections, section) / 1000,
+    }));
+    const all = sections.reduce((sum, { milliseconds }) => sum + milliseconds, 0) / 1000;
+    const sum = (field: 'wallSeconds' | 'kernelSeconds') =>
+      phases.reduce((total, phase) => total + phase[field], 0);
+    phases.push({
+      ...{ phase: 'other', wallSeconds: report.seconds - sum('wallSeconds') },
+      kernelSeconds: all - sum('kernelSeconds'),
+    });
+    const shares = pruneShares(sections);
+    const what = `${name}, ${report.calibration.tokens} tokens`;
+    const better = 'lower' as const;
+    return {
+      ...{ bench: 'prune', ...environment(device), model: name, summary: report.summary },
+      ...{ tokens: report.calibration.tokens, seconds: report.seconds, phases },
+      ...{ forward: shares.forward / 1000, sums: shares.sums / 1000, solve: shares.solve / 1000 },
+      metrics: [
+        { name: what, value: report.seconds, unit: 's', better },
+        {
+          name: `${what}, G and C of the forward pass`,
+          value: shares.sums / shares.forward,
+          unit: '',
+          better,
+        },
+        {
+          name: `${what}, solve of the forward pass`,
+          value: shares.solve / shares.forward,
+          unit: '',
+          better,
+        },
+      ],
+    };
+  } finally {
+    await rm(temporary, { recursive: true, force: true });
+  }
+}
+
+export function pruneText(result: PruneBenchmark): BenchText {
+  const { phases, seconds, forward, sums, solve } = result;
+  const share = (part: number, target: number) =>
+    `${percent(part / forward)} (target: at most ${percent(target)}${part / forward <= target ? ', met' : ', MISSED'})`;
+  return {
+    description: `${result.model}: ${result.summary}, ${result.tokens} tokens, profiled, ${describeEnvironment(result)}`,
+    tables: [
+      {
+        columns: [left('phase'), right('s'), right('share'), right('kernels, s')],
+        rows: [
+          ...phases.map(({ phase, wallSeconds, kernelSeconds }) => [
+            ...[phase, digits(wallSeconds), percent(wallSeconds / seconds), digits(kernelSeconds)],
+          ]),
+          [
+            'together',
+            digits(seconds),
+            '',
+            digits(phases.reduce((sum, phase) => sum + phase.kernelSeconds, 0)),
+          ],
+        ],
+      },
+    ],
+    remarks: [
+      `Of the forward pass that feeds them (${digits(forward)} s of kernels): G and C ${share(sums, SUMS_TARGET)}, ` +
+        `Cholesky and solves ${share(solve, SOLVE_TARGET)}.`,
+    ],
+  };
+}

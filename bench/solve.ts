@@ -1,0 +1,154 @@
+import { type Device, downloadF32, Scope } from '../engine/index.js';
+import { seededRandom } from '../engine/random.js';
+import { cholesky } from '../kernels/cholesky.js';
+import {
+  createDoubleSingle,
+  type DoubleSingle,
+  disposeDoubleSingle,
+  uploadF64,
+} from '../kernels/doubleSingle.js';
+import { residual } from '../kernels/residual.js';
+import { type SolveReport, solveSpd } from '../kernels/solveSpd.js';
+import { solveFactored } from '../kernels/triangularSolve.js';
+import {
+  type Benchmark,
+  type BenchText,
+  describeEnvironment,
+  digits,
+  environment,
+  left,
+  type MeasureOptions,
+  median,
+  medianTime,
+  right,
+  wallTime,
+} from './measure.js';
+
+export interface SolvePhase {
+  readonly phase: string;
+  readonly milliseconds: number;
+  readonly gflops: number;
+}
+
+export interface SolveBenchmark extends Benchmark {
+  readonly n: number;
+  readonly rightSides: number;
+  readonly samples: number;
+  readonly phases: readonly SolvePhase[];
+  /** Of the whole solve. */
+  readonly report: SolveReport;
+}
+
+/** Decay of correlation with the distance of indices; the condition is ((1 + r) / (1 - r))^2, here 4e4. */
+const DECAY = 0.99;
+
+/** Kac-Murdock-Szego matrix r^|i-j|: dense, symmetric positive definite, of known condition. */
+const kmsMatrix = (n: number): Float64Array => {
+  const powers = Float64Array.from({ length: n }, (_, distance) => DECAY ** distance);
+  const values = new Float64Array(n * n);
+  for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) values[i * n + j] = powers[Math.abs(i - j)]!;
+  return values;
+};
+
+/**
+ * Cholesky, solution and residual on their own, and solveSpd as ReplaceMe calls it (equilibration, condition,
+ * refinement to double-single), for an n x n matrix and `rightSides` columns. Wall clock round one submit each.
+ */
+export async function benchSolve(
+  device: Device,
+  n: number,
+  { rightSides = n, samples = 5, signal }: MeasureOptions & { readonly rightSides?: number } = {},
+): Promise<SolveBenchmark> {
+  const rec = device.recorder;
+  using scope = new Scope(device);
+  const owned = ({ hi, lo }: DoubleSingle) => ({ hi: scope.own(hi), lo: scope.own(lo) });
+  const a = owned(await uploadF64(device, kmsMatrix(n), [n, n], 'A'));
+  const random = seededRandom(2);
+  const values = Float64Array.from({ length: n * rightSides }, () => random() - 0.5);
+  const b = owned(await uploadF64(device, values, [n, rightSides], 'B'));
+  const l = scope.tensor([n, n], 'f32', 'L');
+  const x = createDoubleSingle(scope, [n, rightSides], 'X');
+  const left = createDoubleSingle(scope, [n, rightSides], 'residual');
+  const phases: SolvePhase[] = [];
+  const add = (phase: string, flops: number, milliseconds: number) =>
+    phases.push({ phase, milliseconds, gflops: flops / milliseconds / 1e6 });
+  const factorFlops = n ** 3 / 3;
+  const productFlops = 2 * n * n * rightSides;
+
+  const factorTime = await medianTime(
+    async () => {
+      rec.copy(a.hi, l);
+      const factor = cholesky(rec, l);
+      await rec.finish();
+      factor.dispose();
+    },
+    { samples, ...(signal && { signal }) },
+  );
+  add('Cholesky, f32', factorFlops, factorTime);
+  rec.copy(a.hi, l);
+  const factor = cholesky(rec, l);
+  try {
+    const solveTime = await medianTime(
+      async () => {
+        rec.copy(b.hi, x.hi);
+        solveFactored(rec, factor, x.hi);
+        await rec.finish();
+      },
+      { samples, ...(signal && { signal }) },
+    );
+    add('solution, f32', productFlops, solveTime);
+  } finally {
+    factor.dispose();
+  }
+  rec.clear(x.lo);
+  const residualTime = await medianTime(
+    async () => {
+      residual(rec, a, x, b, left);
+      await rec.finish();
+    },
+    { samples, ...(signal && { signal }) },
+  );
+  add('residual, double-single', productFlops, residualTime);
+
+  let report: SolveReport | undefined;
+  const times: number[] = [];
+  for (let i = 0; i <= Math.min(3, samples); i++) {
+    signal?.throwIfAborted();
+    times.push(
+      await wallTime(async () => {
+        const solved = await solveSpd(device, a, b, { accuracy: 1e-7 });
+        report = solved.report;
+        // Its last kernel is only recorded.
+        await downloadF32(solved.x.hi.rows(0, 1));
+        disposeDoubleSingle(solved.x);
+      }),
+    );
+  }
+  add('solveSpd, refined', factorFlops + productFlops, median(times.slice(1)));
+  return {
+    ...{ bench: 'solve', ...environment(device), n, rightSides, samples, phases, report: report! },
+    metrics: phases.map(({ phase, milliseconds }) => ({
+      ...{ name: `${phase}, n = ${n}, ${rightSides} right-hand sides`, value: milliseconds },
+      ...{ unit: 'ms', better: 'lower' as const },
+    })),
+  };
+}
+
+export const solveText = (result: SolveBenchmark): BenchText => ({
+  description: `n = ${result.n}, ${result.rightSides} right-hand sides, wall clock, median of ${result.samples}, ${describeEnvironment(result)}`,
+  tables: [
+    {
+      columns: [left('phase'), right('ms'), right('GFLOP/s')],
+      rows: result.phases.map(({ phase, milliseconds, gflops }) => [
+        phase,
+        digits(milliseconds),
+        digits(gflops),
+      ]),
+    },
+  ],
+  remarks: [
+    `solveSpd: ${result.report.method}, ${result.report.iterations} steps, relative residual ` +
+      `${result.report.relativeResidual.toExponential(1)}, condition about ` +
+      `${result.report.conditionEstimate.toExponential(1)}. GFLOP/s count n^3/3 and 2 n^2 per right-hand side, once.`,
+  ],
+});

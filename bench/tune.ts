@@ -1,0 +1,107 @@
+import { type Device, Scope } from '../engine/index.js';
+import type { Progress } from '../engine/progress.js';
+import type { CaseVariant, PreparedCase } from '../kernels/cases/case.js';
+import { type TuningCase, tuningCases } from '../kernels/cases/tuning.js';
+import type { Tuning } from '../kernels/tunedVariants.js';
+import { median, wallTime } from './measure.js';
+
+export interface TuneOptions {
+  /** No class of shapes is begun after this many seconds (default 75). */
+  seconds?: number;
+  cases?: readonly TuningCase[];
+  onProgress?: Progress;
+  signal?: AbortSignal;
+}
+
+/** What was measured for one class of shapes. */
+export interface TunedClass {
+  readonly kernel: string;
+  readonly shapeClass: string;
+  /** Milliseconds of a run by variant, the built-in choice first; those left out were slower from the start. */
+  readonly milliseconds: Readonly<Record<string, number>>;
+  readonly builtIn: string;
+  readonly chosen: string;
+}
+
+export interface TuneResult {
+  readonly tuning: Tuning;
+  readonly measured: readonly TunedClass[];
+  /** Classes that the time did not suffice for; the built-in choice stays. */
+  readonly left: readonly string[];
+  readonly seconds: number;
+}
+
+/** A variant this much slower than the best at its first warm run is not measured further. */
+const HOPELESS = 1.6;
+/** Faster by less than this is noise: the built-in choice stays. */
+const WORTHWHILE = 0.93;
+const ROUNDS = 7;
+/** A sample repeats short runs until it takes about this long. */
+const SAMPLE_MS = 4;
+const MOST_REPEATS = 50;
+
+async function measure(
+  device: Device,
+  prepared: PreparedCase,
+  variants: readonly CaseVariant[],
+  signal: AbortSignal | undefined,
+): Promise<Map<string, number>> {
+  const sample = (variant: CaseVariant, repeats: number) =>
+    wallTime(async () => {
+      for (let i = 0; i < repeats; i++) prepared.run(device.recorder, variant);
+      await device.recorder.finish();
+    });
+  const first = new Map<CaseVariant, number>();
+  for (const variant of variants) {
+    signal?.throwIfAborted();
+    // Compiles.
+    await sample(variant, 1);
+    first.set(variant, await sample(variant, 1));
+  }
+  const best = Math.min(...first.values());
+  const repeats = Math.min(MOST_REPEATS, Math.max(1, Math.ceil(SAMPLE_MS / best)));
+  const running = variants.filter((variant, i) => i === 0 || first.get(variant)! <= HOPELESS * best);
+  const times = running.map((): number[] => []);
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const [i, variant] of running.entries()) {
+      signal?.throwIfAborted();
+      times[i]!.push((await sample(variant, repeats)) / repeats);
+    }
+  }
+  return new Map(running.map(({ name }, i) => [name, median(times[i]!)]));
+}
+
+/**
+ * Times the variants of every class of shapes on this device, taking turns, and chooses the fastest where it is
+ * clearly faster than the built-in choice.
+ */
+export async function tune(device: Device, options: TuneOptions = {}): Promise<TuneResult> {
+  const { seconds = 75, cases = tuningCases(device), onProgress, signal } = options;
+  const started = performance.now();
+  const elapsed = () => (performance.now() - started) / 1000;
+  const tuning: Record<string, Record<string, string>> = {};
+  const measured: TunedClass[] = [];
+  const left: string[] = [];
+  for (const [i, { shapeClass, item }] of cases.entries()) {
+    signal?.throwIfAborted();
+    const variants = item.variants?.(device) ?? [];
+    if (elapsed() > seconds) left.push(`${item.kernel} ${shapeClass}`);
+    else if (variants.length > 1) {
+      using scope = new Scope(device);
+      const times = await measure(device, await item.setup(scope), variants, signal);
+      const builtIn = variants[0]!.name;
+      const [fastest, least] = [...times].reduce((a, b) => (b[1] < a[1] ? b : a));
+      const chosen = least < WORTHWHILE * times.get(builtIn)! ? fastest : builtIn;
+      tuning[item.kernel] = { ...tuning[item.kernel], [shapeClass]: chosen };
+      measured.push({
+        kernel: item.kernel,
+        shapeClass,
+        milliseconds: Object.fromEntries(times),
+        builtIn,
+        chosen,
+      });
+    }
+    onProgress?.({ phase: 'tune', done: i + 1, total: cases.length, unit: 'shapes' });
+  }
+  return { tuning, measured, left, seconds: elapsed() };
+}

@@ -1,0 +1,22 @@
+import type { Command } from 'commander';
+import { newCommand } from '../command.js';
+import { kernelsCommand } from './kernels.js';
+import { decodeCommand, prefillCommand, pruneBenchCommand, startupCommand } from './model.js';
+import { peakCommand } from './peak.js';
+import { solveCommand } from './solve.js';
+
+/** `bench kernels`, `bench peak`, ... */
+export function benchCommand(signal: AbortSignal): Command {
+  const bench = newCommand('bench', {
+    summary: 'measure this machine',
+    details: `Each prints a table, or with --json one object. --save writes the table into a Markdown file, --baseline keeps the
+numbers, --compare prints them beside those kept; two runs on a busy machine differ by up to 1.5 x.`,
+    examples: ['rm-engine bench peak', 'rm-engine bench kernels --json', 'rm-engine bench prefill --compare'],
+  });
+  const commands = [
+    ...[kernelsCommand, peakCommand, prefillCommand, decodeCommand],
+    ...[solveCommand, pruneBenchCommand, startupCommand],
+  ];
+  for (const command of commands) bench.addCommand(command(signal));
+  return bench;
+}

@@ -1,0 +1,60 @@
+import type { Command } from 'commander';
+import type { KernelBenchmark } from '../../bench/kernels.js';
+import { load, withDevice } from '../gpu.js';
+import { wholeNumber } from '../optionTypes.js';
+import { storedPeak } from '../storedPeak.js';
+import { type MeasuringOptions, measuringCommand } from './measuring.js';
+
+interface KernelsOptions extends MeasuringOptions {
+  filter?: string;
+  samples: number;
+  variants?: boolean;
+}
+
+const kernelBench = () => load(() => import('../../bench/kernels.js'));
+
+/** `bench kernels` */
+export const kernelsCommand = (signal: AbortSignal): Command =>
+  measuringCommand<KernelsOptions, KernelBenchmark>(signal, {
+    name: 'kernels',
+    summary: 'time, GFLOP/s and GB/s of every kernel',
+    details: `Times the kernels' cases that are marked for it: the median of warm runs, by GPU timestamps where the adapter has
+them, else by wall clock. Compilation, upload and readback are not in the times. GFLOP/s and GB/s count the arithmetic
+and the traffic that a case needs at least. After rm-engine bench peak also the share of the adapter's nearer peak,
+multiply-adds in f32 or memory; data that fit a cache can exceed the memory's.`,
+    examples: [
+      'rm-engine bench kernels',
+      'rm-engine bench kernels --filter matmul --samples 15',
+      'rm-engine bench kernels --filter matmul --variants',
+      'rm-engine bench kernels --save docs/benchmarks.md',
+      'rm-engine bench kernels --compare',
+    ],
+    options: command =>
+      command
+        .option('--filter <text>', 'only kernels and cases with this text in "kernel case"')
+        .option('--variants', 'every variant that this device can run, the one it would choose first')
+        .option('--samples <count>', 'samples per case', wholeNumber(5), 7),
+    measure: async run => {
+      const { options, terminal, progress, signal } = run;
+      const { kernelCases } = await load(() => import('../../kernels/cases/index.js'));
+      const { benchKernels } = await kernelBench();
+      const wanted = kernelCases.filter(
+        ({ bench, kernel, name }) => bench && `${kernel} ${name}`.includes(options.filter ?? ''),
+      );
+      if (wanted.length === 0) run.usage(`no case contains '${options.filter}'`);
+      const profiled = { ...run, deviceOptions: { ...run.deviceOptions, profile: true } };
+      const result = await withDevice(profiled, async device =>
+        benchKernels(device, wanted, {
+          samples: options.samples,
+          ...(options.variants && { variants: true }),
+          peak: await storedPeak(device.info, terminal),
+          onProgress: progress,
+          signal,
+        }),
+      );
+      for (const { kernel, name, reason } of result.skipped)
+        terminal.warn(`${kernel} ${name} was not run: ${reason}`);
+      return result;
+    },
+    text: async result => (await kernelBench()).kernelsText(result),
+  });

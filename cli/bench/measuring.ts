@@ -1,0 +1,126 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Command } from 'commander';
+import {
+  adapterSlug,
+  type Baselines,
+  compareWithBaseline,
+  comparisonText,
+  isBaselines,
+  withBaseline,
+} from '../../bench/baselines.js';
+import { benchmarkSection, withSection } from '../../bench/markdown.js';
+import type { Benchmark, BenchText } from '../../bench/measure.js';
+import type { AdapterInfo } from '../../engine/adapter.js';
+import { RmError } from '../../engine/errors.js';
+import { withOutputFile, writeOutputFile } from '../../model/checkpoint/outputFolder.js';
+import { type CommandText, newCommand, type Run, runs } from '../command.js';
+import { formatTable } from '../table.js';
+
+/** Options of every benchmark. */
+export interface MeasuringOptions {
+  save?: string;
+  baseline?: boolean;
+  compare?: boolean;
+  baselines?: string;
+  json?: boolean;
+}
+
+/** bench/baselines of the checkout, seen from dist/cli/bench/. */
+const baselinesFolder = fileURLToPath(new URL('../../../bench/baselines', import.meta.url));
+
+const withoutTrailingSpace = (text: string): string => text.replace(/ +$/gm, '');
+
+/** A benchmark for people: description, tables, remarks. */
+export const formatBench = ({ description, tables, remarks = [] }: BenchText): string =>
+  withoutTrailingSpace(
+    [
+      `${description}\n`,
+      ...tables.map(({ columns, rows }) => formatTable(columns, rows)),
+      ...remarks.map(remark => `${remark}\n`),
+    ].join('\n'),
+  );
+
+const baselinePath = (folder: string, adapter: AdapterInfo): string =>
+  join(folder, `${adapterSlug(adapter)}.json`);
+
+/** The baselines of this adapter; undefined where there are none. @throws RmError DATA_INVALID */
+async function readBaselines(path: string): Promise<Baselines | undefined> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new RmError('DATA_INVALID', `${path} cannot be read`, 'Check the path.', { cause: error });
+  }
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch {
+    parsed = undefined;
+  }
+  if (isBaselines(parsed)) return parsed;
+  throw new RmError(
+    'DATA_INVALID',
+    `${path} is no file of baselines`,
+    'Remove it and write it with --baseline.',
+  );
+}
+
+const replaceFile = (path: string, text: string): Promise<void> =>
+  withOutputFile(path, { force: true }, temporary => writeOutputFile(temporary, text));
+
+/** Writes the tables into a Markdown file: this adapter's section on this benchmark is replaced, others stay. */
+async function save(path: string, result: Benchmark, text: BenchText): Promise<void> {
+  const before = await readFile(path, 'utf8').catch(() => '');
+  await replaceFile(path, withSection(before, result, benchmarkSection(text)));
+}
+
+/** A benchmark as a command. */
+export interface Measuring<Options extends MeasuringOptions, Result extends Benchmark> extends CommandText {
+  /** "prefill" of "bench prefill". */
+  readonly name: string;
+  readonly options?: (command: Command) => Command;
+  readonly measure: (
+    run: Run<Options>,
+    ...args: readonly (string | string[] | undefined)[]
+  ) => Promise<Result>;
+  readonly text: (result: Result) => Promise<BenchText>;
+}
+
+/** `bench NAME`, with --save, --baseline, --compare and --json. */
+export function measuringCommand<Options extends MeasuringOptions, Result extends Benchmark>(
+  signal: AbortSignal,
+  { name, options, measure, text, ...help }: Measuring<Options, Result>,
+): Command {
+  const plain = newCommand(`bench ${name}`, help);
+  const command = (options?.(plain) ?? plain)
+    .option('--save <file>', "put the tables into a Markdown file, in this adapter's section")
+    .option('--baseline', 'keep the numbers as the baseline of this adapter')
+    .option('--compare', 'print every number beside the baseline of this adapter')
+    .option('--baselines <folder>', 'where baselines are (default: bench/baselines of the checkout)')
+    .option('--json', 'print one JSON object');
+  return runs<Options>(command, signal, async (run, ...args) => {
+    const { terminal } = run;
+    const { save: document, baseline, compare, baselines = baselinesFolder, json } = run.options;
+    const result = await measure(run, ...args);
+    const said = await text(result);
+    const path = baselinePath(baselines, result.adapter);
+    // Read before --baseline writes over it.
+    const before = baseline || compare ? await readBaselines(path) : undefined;
+    const comparison = compare && before ? compareWithBaseline(result, before) : undefined;
+    if (compare && !before) terminal.warn(`${path} is not there: keep a baseline with --baseline`);
+    if (document) await save(document, result, said);
+    if (baseline) {
+      await replaceFile(path, `${JSON.stringify(withBaseline(before, result), null, 2)}\n`);
+      terminal.note(`baseline: ${path}`);
+    }
+    if (json) {
+      terminal.json({ ...result, ...(comparison && { comparison }) });
+      return;
+    }
+    terminal.data(`${result.adapter.description}\n${formatBench(said)}`);
+    if (comparison) terminal.data(`\n${formatBench(comparisonText(comparison))}`);
+  });
+}

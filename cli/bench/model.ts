@@ -1,0 +1,168 @@
+import { basename, resolve } from 'node:path';
+import type { Command } from 'commander';
+import type { DecodeBenchmark } from '../../bench/decode.js';
+import type { PrefillBenchmark } from '../../bench/prefill.js';
+import type { PruneBenchmark } from '../../bench/prune.js';
+import type { StartupBenchmark } from '../../bench/startup.js';
+import type { Run } from '../command.js';
+import { load, withDevice } from '../gpu.js';
+import { wholeNumber } from '../optionTypes.js';
+import { requireTimestamps } from '../profile.js';
+import { type MeasuringOptions, measuringCommand } from './measuring.js';
+
+const modelArgument = [
+  '[model]',
+  'model folder (default: the small demo model that comes with rm-engine)',
+] as const;
+
+/** The folder given, else the demo model's; and its name for tables. */
+async function modelFolder(given: string | string[] | undefined): Promise<{ folder: string; name: string }> {
+  const { shippedPath } = await load(() => import('../../replaceme/calibration.js'));
+  const folder = (given as string | undefined) ?? shippedPath('demo-model');
+  return { folder, name: basename(resolve(folder)) };
+}
+
+/** Opens the device, loads the model and measures. */
+async function withModel<T>(
+  run: Run<object>,
+  folder: string,
+  measure: (model: import('../../model/model.js').Model) => Promise<T>,
+): Promise<T> {
+  const { Model } = await load(() => import('../../model/model.js'));
+  return withDevice(run, async device => {
+    using model = await Model.load(device, folder, { onProgress: run.progress });
+    return await measure(model);
+  });
+}
+
+const prefillBench = () => load(() => import('../../bench/prefill.js'));
+
+/** `bench prefill [MODEL]` */
+export const prefillCommand = (signal: AbortSignal): Command =>
+  measuringCommand<MeasuringOptions & { tokens: number; samples: number }, PrefillBenchmark>(signal, {
+    name: 'prefill',
+    summary: "tokens a second of reading one sequence, with its last token's logits",
+    args: [modelArgument],
+    examples: ['rm-engine bench prefill', 'rm-engine bench prefill ./SmolLM2-135M --tokens 512'],
+    options: command =>
+      command
+        .option('--tokens <count>', 'tokens of the sequence', wholeNumber(1), 512)
+        .option(
+          '--samples <count>',
+          'samples of which the median is taken, after a warm-up',
+          wholeNumber(1),
+          7,
+        ),
+    measure: async (run, given) => {
+      const { options, signal } = run;
+      const { folder, name } = await modelFolder(given);
+      const { benchPrefill } = await prefillBench();
+      const { tokens, samples } = options;
+      return withModel(run, folder, model => benchPrefill(model, name, { tokens, samples, signal }));
+    },
+    text: async result => (await prefillBench()).prefillText(result),
+  });
+
+const decodeBench = () => load(() => import('../../bench/decode.js'));
+
+interface DecodeOptions extends MeasuringOptions {
+  tokens: number;
+  prompt: number;
+  sequenceLength: number;
+}
+
+/** `bench decode [MODEL]` */
+export const decodeCommand = (signal: AbortSignal): Command =>
+  measuringCommand<DecodeOptions, DecodeBenchmark>(signal, {
+    name: 'decode',
+    summary: 'tokens a second of generation, dispatches and submits a token, memory growth',
+    details: `Greedy generation with the KV cache, sequences begun anew as often as --tokens needs. Heap and device memory are
+compared before and after, garbage collected both times: --tokens 10000 shows what long runs leave behind.`,
+    args: [modelArgument],
+    examples: ['rm-engine bench decode', 'rm-engine bench decode --tokens 10000'],
+    options: command =>
+      command
+        .option('--tokens <count>', 'new tokens altogether', wholeNumber(1), 256)
+        .option('--prompt <count>', 'tokens of the prompt', wholeNumber(1), 16)
+        .option('--sequence-length <count>', 'longest sequence, at most the context', wholeNumber(3), 512),
+    measure: async (run, given) => {
+      const { options, signal } = run;
+      const { tokens, prompt, sequenceLength } = options;
+      if (prompt + 2 > sequenceLength) run.usage('--sequence-length must be longer than --prompt by 2');
+      const { folder, name } = await modelFolder(given);
+      const { benchDecode } = await decodeBench();
+      return withModel(run, folder, model =>
+        benchDecode(model, name, {
+          ...{ tokens, promptTokens: prompt, sequenceLength },
+          ...{ onProgress: run.progress, signal },
+        }),
+      );
+    },
+    text: async result => (await decodeBench()).decodeText(result),
+  });
+
+const pruneBench = () => load(() => import('../../bench/prune.js'));
+
+interface PruneBenchOptions extends MeasuringOptions {
+  layers: number;
+  calib?: string[];
+  tokens: number;
+  sequenceLength?: number;
+  batchTokens?: number;
+}
+
+/** `bench prune [MODEL]` */
+export const pruneBenchCommand = (signal: AbortSignal): Command =>
+  measuringCommand<PruneBenchOptions, PruneBenchmark>(signal, {
+    name: 'prune',
+    summary: 'a whole prune by phase, and what statistics and solve cost beside the forward pass',
+    details: `Prunes into a temporary folder that is removed again, after a short run that compiles the programs. The shares of
+kernels come from timestamps of every dispatch, so the adapter must have timestamp queries.`,
+    args: [modelArgument],
+    examples: ['rm-engine bench prune', 'rm-engine bench prune ./SmolLM2-135M --layers 7 --tokens 4096'],
+    options: command =>
+      command
+        .option('--layers <n>', 'layers to remove', wholeNumber(1), 4)
+        .option('--calib <files...>', 'calibration texts (default: a small set that comes with rm-engine)')
+        .option('--tokens <count>', 'calibration tokens at most', wholeNumber(1), 4096)
+        .option('--sequence-length <count>', 'tokens of the longest sequence (default: 1024)', wholeNumber(1))
+        .option('--batch-tokens <count>', 'tokens at a time (default: by the device)', wholeNumber(1)),
+    measure: async (run, given) => {
+      const { options, signal } = run;
+      const { folder, name } = await modelFolder(given);
+      const { benchPrune } = await pruneBench();
+      const { layers, calib, tokens, sequenceLength, batchTokens } = options;
+      const deviceOptions = { ...run.deviceOptions, profile: true };
+      return withDevice({ ...run, deviceOptions }, async device => {
+        requireTimestamps(device, 'bench prune');
+        return benchPrune(device, folder, name, {
+          ...{ layers, tokens, onProgress: run.progress, signal },
+          ...(calib && { calibration: calib }),
+          ...(sequenceLength && { sequenceLength }),
+          ...(batchTokens && { batchTokens }),
+        });
+      });
+    },
+    text: async result => (await pruneBench()).pruneText(result),
+  });
+
+const startupBench = () => load(() => import('../../bench/startup.js'));
+
+/** `bench startup [MODEL]` */
+export const startupCommand = (signal: AbortSignal): Command =>
+  measuringCommand<MeasuringOptions & { tokens: number }, StartupBenchmark>(signal, {
+    name: 'startup',
+    summary: 'from the start of the process to the first result, without and with the driver',
+    details: `Opens a device, loads a model and runs one forward pass, then the last two again for what they cost once everything
+is compiled. Drivers keep compiled programs on disk: clear their caches (on Mesa set MESA_SHADER_CACHE_DISABLE=1) to see
+the very first start.`,
+    args: [modelArgument],
+    examples: ['rm-engine bench startup', 'rm-engine bench startup --json'],
+    options: command => command.option('--tokens <count>', 'tokens of the forward pass', wholeNumber(1), 64),
+    measure: async ({ options, deviceOptions }, given) => {
+      const { folder, name } = await modelFolder(given);
+      const { benchStartup } = await startupBench();
+      return benchStartup(folder, name, { device: deviceOptions, tokens: options.tokens });
+    },
+    text: async result => (await startupBench()).startupText(result),
+  });

@@ -1,0 +1,35 @@
+import type { Command } from 'commander';
+import type { PeakBenchmark } from '../../bench/peak.js';
+import { load, withDevice } from '../gpu.js';
+import { wholeNumber } from '../optionTypes.js';
+import { storePeak } from '../storedPeak.js';
+import { type MeasuringOptions, measuringCommand } from './measuring.js';
+
+interface PeakOptions extends MeasuringOptions {
+  samples: number;
+}
+
+const peakBench = () => load(() => import('../../bench/peak.js'));
+
+/** `bench peak` */
+export const peakCommand = (signal: AbortSignal): Command =>
+  measuringCommand<PeakOptions, PeakBenchmark>(signal, {
+    name: 'peak',
+    summary: 'what this adapter can do at most, and keep it for shares of it',
+    details: `Measures multiply-adds, memory, upload and download rates, and what a dispatch costs. The result is kept in the
+user's cache for this adapter, driver and version of rm-engine; then --profile and bench kernels show shares of it. Run
+it while the machine does nothing else.`,
+    examples: ['rm-engine bench peak', 'rm-engine bench peak --json'],
+    options: command => command.option('--samples <count>', 'samples of each rate', wholeNumber(3), 5),
+    measure: async run => {
+      const { options, progress, signal, terminal } = run;
+      const { benchPeak } = await peakBench();
+      const result = await withDevice(run, device =>
+        benchPeak(device, { samples: options.samples, onProgress: progress, signal }),
+      );
+      const path = await storePeak(result.adapter, result.peak);
+      terminal.note(`kept in ${path}`);
+      return result;
+    },
+    text: async result => (await peakBench()).peakText(result),
+  });

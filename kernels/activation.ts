@@ -1,0 +1,41 @@
+/**
+ * Activation functions of gated feed-forward blocks as WGSL, for f32 and vec4f. Any finite input gives a finite result.
+ *
+ * Sources: Shazeer, GLU Variants Improve Transformer (arXiv:2002.05202). `gelu` is the exact form by erfc, fractional
+ * error 1.2e-7 (Press et al., Numerical Recipes, 2nd ed., 6.2); `gelu_tanh` is x * sigmoid(2u), which is
+ * x/2 * (1 + tanh(u)) without its cancellation (Hendrycks and Gimpel, arXiv:1606.08415).
+ */
+export type Activation = 'silu' | 'gelu' | 'gelu_tanh';
+
+/** Exponents are capped where the quotient is below any f32 sum, so that no infinity is made on the way. */
+const sigmoid = 'fn sigmoid(x: T) -> T { return 1.0 / (1.0 + exp(min(-x, T(80.0)))); }';
+
+const bodies: Record<Activation, string> = {
+  silu: `${sigmoid}\nfn activation(x: T) -> T { return x * sigmoid(x); }`,
+  gelu_tanh: `${sigmoid}
+fn activation(x: T) -> T {
+  let c = clamp(x, T(-20.0), T(20.0));
+  return x * sigmoid(1.5957691216057308 * (c + 0.044715 * c * c * c));
+}`,
+  gelu: `
+fn erfc_positive(z: T) -> T {
+  let t = 1.0 / (1.0 + 0.5 * z);
+  var q = T(0.17087277);
+  q = -0.82215223 + t * q;
+  q = 1.48851587 + t * q;
+  q = -1.13520398 + t * q;
+  q = 0.27886807 + t * q;
+  q = -0.18628806 + t * q;
+  q = 0.09678418 + t * q;
+  q = 0.37409196 + t * q;
+  q = 1.00002368 + t * q;
+  return t * exp(-z * z - 1.26551223 + t * q);
+}
+fn activation(x: T) -> T {
+  let half = 0.5 * erfc_positive(min(abs(x) * 0.7071067811865476, T(12.0)));
+  return x * select(half, 1.0 - half, x > T(0.0));
+}`,
+};
+
+/** WGSL function `activation(x: T) -> T`; T is an alias of f32 or vec4f that the program declares. */
+export const activationWgsl = (activation: Activation): string => bodies[activation];

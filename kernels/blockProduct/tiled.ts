@@ -1,0 +1,81 @@
+import type { ProgramTarget } from '../../engine/index.js';
+import { lines } from '../wgsl.js';
+import { type Arithmetic, head, PARTIAL } from './parts.js';
+
+export const TILE_ROWS = 32;
+export const TILE_COLUMNS = 64;
+/** One vec4 of padding a line of A. */
+const LINE_A = TILE_ROWS / 4 + 1;
+const LINE_B = TILE_COLUMNS / 4;
+
+/**
+ * Block product for GPUs, portable: 128 invocations, each 4 x 4 outputs in registers; 16 k at a time of both operands lie
+ * k-major in workgroup memory. Rows are as many as a diagonal block of cholesky.ts has.
+ *
+ * Tile: 32 x 64. Invocation (x, y) owns columns 4x..4x+3 and rows 4y..4y+3. Needs 6.2 KiB of workgroup memory, 12.5 KiB
+ * in double-single.
+ */
+export function tiledWgsl(arithmetic: Arithmetic, target: ProgramTarget): string {
+  const { parts, sum, add, value, spread, multiplyAdd } = arithmetic;
+  return `${head(arithmetic, target)}
+${parts
+  .map(
+    part => `var<workgroup> tileA${part}: array<vec4f, ${PARTIAL * LINE_A}>;
+var<workgroup> tileB${part}: array<vec4f, ${PARTIAL * LINE_B}>;`,
+  )
+  .join('\n')}
+@compute @workgroup_size(128) fn main(
+  @builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_index) thread: u32,
+) {
+  let row = wid.y * ${TILE_ROWS}u;
+  let column = p.firstColumn + wid.x * ${TILE_COLUMNS}u;
+  let x = thread % 16u;
+  let y = thread / 16u;
+  // Neighbouring invocations read neighbouring elements of A, whichever way it lies.
+  let rowsA = select(thread % 8u, y, p.aColumn == 1u);
+  let kA = select(thread / 8u, x, p.aColumn == 1u);
+  let b = p.bOffset + columns(column + x * 4u);
+  let a = vec4u(${[0, 1, 2, 3].map(i => `aAt(row + rowsA * 4u + ${i}u)`).join(', ')});
+  var sums: array<${sum}, 4>;
+  for (var chunk = 0u; chunk == 0u || chunk < p.k; chunk += p.chunk) {
+  let end = min(p.k, chunk + p.chunk);
+  ${lines(4, i => `sums[${i}] = ${sum}();`)}
+  for (var start = chunk; start < end; start += ${PARTIAL}u) {
+    let k = min(start + kA, end - 1u);
+    let k0 = min(start + y, end - 1u);
+    let k1 = min(start + y + 8u, end - 1u);
+    // Past the last k the factor is 0.
+    let sign = select(0.0, p.sign, start + kA < end);
+    workgroupBarrier();
+    ${parts
+      .map(
+        part => `tileA${part}[kA * ${LINE_A}u + rowsA] = sign * ${load4(`aMatrix${part}`, 'a', 'k * p.aColumn')};
+    tileB${part}[y * ${LINE_B}u + x] = ${load4(`bMatrix${part}`, 'b', 'k0 * p.bRow')};
+    tileB${part}[(y + 8u) * ${LINE_B}u + x] = ${load4(`bMatrix${part}`, 'b', 'k1 * p.bRow')};`,
+      )
+      .join('\n    ')}
+    workgroupBarrier();
+    ${lines(4, i => `var t${i} = ${sum}();`)}
+    for (var kk = 0u; kk < ${PARTIAL}u; kk++) {
+      ${parts.map(part => `let va${part} = tileA${part}[kk * ${LINE_A}u + y];`).join(' ')}
+      let vb = ${value(part => `tileB${part}[kk * ${LINE_B}u + x]`)};
+      ${lines(
+        4,
+        i =>
+          `t${i} = ${multiplyAdd(
+            `t${i}`,
+            spread(part => `va${part}[${i}]`),
+            'vb',
+          )};`,
+      )}
+    }
+    ${lines(4, i => `sums[${i}] = ${add(`sums[${i}]`, `t${i}`)};`)}
+  }
+  // Never more than 4; rolled, since four copies of store would be most of the code.
+  for (var i = 0u; i < min(4u, p.m); i++) { store(row + y * 4u + i, column + x * 4u, sums[i], chunk == 0u); }
+  }
+}`;
+}
+
+const load4 = (matrix: string, at: string, offset: string): string =>
+  `vec4f(${[...'xyzw'].map(c => `${matrix}[${at}.${c} + ${offset}]`).join(', ')})`;

@@ -1,0 +1,73 @@
+import type { Device } from '../../engine/index.js';
+import { attentionClass } from '../attention.js';
+import { gatedMatmulClass, gatedMatmulVariants, matmulClass, matmulVariants } from '../matmul/variants.js';
+import { attentionCase, causalRanges } from './attention.js';
+import type { KernelCase } from './case.js';
+import { gatedMatmulCase } from './gatedMatmul.js';
+import { matmulCase, namedChoices } from './matmul.js';
+
+/** A case whose fastest variant is taken for all shapes of a class; it runs in all of them, also where that is slow. */
+export interface TuningCase {
+  readonly shapeClass: string;
+  readonly item: KernelCase;
+}
+
+type Extents = readonly [m: number, n: number, k: number];
+
+/** Rows of a batch against the square, widening and narrowing weights of language models. */
+const rows = [16, 64, 256, 1024];
+const weights = [
+  [1024, 1024],
+  [4096, 1024],
+  [1024, 4096],
+  [4096, 4096],
+] as const;
+
+/** Decoding, speculative decoding and prefill. */
+const attentionShapes = [
+  { queries: 1, keys: 256 },
+  { queries: 1, keys: 1024 },
+  { queries: 1, keys: 4096 },
+  { queries: 64, keys: 64 },
+  { queries: 256, keys: 256 },
+  { queries: 1024, keys: 1024 },
+];
+const heads = { heads: 8, kvHeads: 2, headDim: 64 };
+
+/** Larger shapes would take a driver on the CPU longer than all others together. */
+const SOFTWARE_FLOPS = 6e8;
+
+/** The shapes that language models have, the most common first: the time may not suffice for all. */
+export function tuningCases({ info, features }: Pick<Device, 'info' | 'features'>): TuningCase[] {
+  const shapes = weights.flatMap(([n, k]) => rows.map((m): Extents => [m, n, k]));
+  const cases = [
+    ...shapes.map(extents => product(extents, 'f32', 'bf16')),
+    ...shapes.map(gatedProduct),
+    ...attentionShapes.map(attentionOf),
+    ...shapes.map(extents => product(extents, 'f32', 'f32')),
+    ...(features.subgroupMatrix ? shapes.map(extents => product(extents, 'f16', 'f16')) : []),
+    ...shapes.map(extents => product(extents, 'f32', 'f16')),
+  ];
+  return cases.filter(({ item }) => info.kind === 'gpu' || item.flops <= SOFTWARE_FLOPS);
+}
+
+function product([m, n, k]: Extents, a: 'f32' | 'f16', b: 'f32' | 'f16' | 'bf16'): TuningCase {
+  const shape = { m, n, k, transposeA: false, transposeB: true };
+  const variants = (device: Device) => namedChoices(matmulVariants(device, shape, { a, b }));
+  const item = { ...matmulCase({ form: 'NT', m, n, k, a, b }), variants };
+  return { shapeClass: matmulClass(shape, { a, b }), item };
+}
+
+function gatedProduct([m, n, k]: Extents): TuningCase {
+  const variants = (device: Device) => namedChoices(gatedMatmulVariants(device, { m, n, k }));
+  return { shapeClass: gatedMatmulClass({ m, n, k }), item: { ...gatedMatmulCase({ m, n, k }), variants } };
+}
+
+function attentionOf({ queries, keys }: { queries: number; keys: number }): TuningCase {
+  const ranges = queries === 1 ? Uint32Array.of(0, keys) : causalRanges([queries]);
+  const name = `${queries} of ${keys}`;
+  return {
+    shapeClass: attentionClass({ queries, keys, ...heads }),
+    item: attentionCase({ name, ...heads, ranges, keys }),
+  };
+}

@@ -1,0 +1,134 @@
+import { flatGrid, type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
+import type { FloatType } from '../checks.js';
+import { runFlat } from '../flat.js';
+import { type MatmulChoice, tilesPerDispatch } from '../tuning.js';
+import { broadcastWgsl } from './broadcast.js';
+import { matvecColumns, matvecWgsl } from './matvec.js';
+import { partialSumsProgram } from './partialSums.js';
+import { layoutKey, type MatmulLayout, productBindings } from './parts.js';
+import { subgroupMatrixWgsl } from './subgroupMatrix.js';
+import { RANGE_STEP, tiledColumns, tiledWgsl } from './tiled.js';
+import { matmulName } from './variants.js';
+
+/** A product whose operands have been checked. */
+export interface Product {
+  kernel: 'matmul' | 'gatedMatmul';
+  /** `partial` is false here: whether k is split is the choice's matter. */
+  layout: MatmulLayout;
+  choice: MatmulChoice;
+  m: number;
+  n: number;
+  k: number;
+  /** A, B and, of a gated product, the second right operand. */
+  operands: readonly Tensor[];
+  out: Tensor;
+  /** Bias, the second bias and residual, those that the layout has. */
+  epilogue: readonly Tensor[];
+}
+
+/** "'label' [shape] dtype", for messages. */
+export const nameOperand = ({ label, shape, dtype }: Tensor, transposed = false): string =>
+  `'${label}' [${shape}] ${dtype}${transposed ? ' transposed' : ''}`;
+
+/** The dtype of an operand; `fail` throws. */
+export function operandType({ dtype, label }: Tensor, fail: (what: string, fix: string) => never): FloatType {
+  return dtype === 'u32' ? fail(`has u32 in '${label}'`, 'Operands are f32, f16 or bf16.') : dtype;
+}
+
+/** Records the dispatches of a product. The same inputs give the same bits on the same device. */
+export function recordProduct(rec: Recorder, product: Product): void {
+  const { layout, choice, m, n, k, operands, out, epilogue } = product;
+  const splits = choice.variant === 'tiled' ? choice.splits : 1;
+  const range = Math.ceil(k / splits / RANGE_STEP) * RANGE_STEP;
+  if (splits === 1 || range >= k) {
+    recordTiles(rec, product, [...operands, out, ...epilogue]);
+    return;
+  }
+  const count = Math.ceil(k / range);
+  using scope = new Scope(out.device);
+  const partials = scope.tensor([count, m, n], 'f32', 'partial products');
+  const partial: Product = { ...product, layout: { ...layout, partial: true } };
+  recordTiles(rec, partial, [...operands, partials], { range, count });
+  const width = layout.vec4Out ? 4 : 1;
+  const elements = m * n;
+  runFlat(
+    rec,
+    partialSumsProgram(layout),
+    [partials, out, ...epilogue],
+    elements / width,
+    [n / width, count],
+    { flops: count * elements, bytes: 4 * elements * (count + 1 + epilogue.length) },
+  );
+}
+
+function recordTiles(
+  rec: Recorder,
+  { kernel, layout, choice, m, n, k, out }: Product,
+  tensors: readonly Tensor[],
+  split?: { range: number; count: number },
+): void {
+  const { rows, columns, program } = plan(kernel, choice, layout, m);
+  const rowTiles = Math.ceil(m / rows);
+  const tiles = rowTiles * Math.ceil(n / columns);
+  const workgroups = tiles * (split?.count ?? 1);
+  const flops = (layout.gated ? 4 : 2) * m * n * k;
+  let bytes = layout.accumulate ? out.byteLength : 0;
+  for (const tensor of tensors) bytes += tensor.byteLength;
+  const step = tilesPerDispatch(workgroups, flops, out.device);
+  for (let first = 0; first < workgroups; first += step) {
+    const count = Math.min(step, workgroups - first);
+    rec.dispatch({
+      program,
+      tensors,
+      params: [m, n, k, rowTiles, first + count, first, tiles, split?.range ?? 0],
+      grid: flatGrid(count),
+      flops: (flops * count) / workgroups,
+      bytes: (bytes * count) / workgroups,
+    });
+  }
+}
+
+interface Plan {
+  /** Tile of one workgroup. */
+  rows: number;
+  columns: number;
+  program: ProgramSpec;
+}
+
+/** Plans by everything that their WGSL depends on: making one takes longer than a dispatch. */
+const plans = new Map<string, Plan>();
+
+function plan(kernel: string, choice: MatmulChoice, layout: MatmulLayout, m: number): Plan {
+  const key = `${kernel} ${matmulName(choice)}${choice.variant === 'matvec' ? `, ${m} rows` : ''}: ${layoutKey(layout)}`;
+  let found = plans.get(key);
+  if (!found) {
+    const { rows, columns, wgsl } = generator(choice, layout, m);
+    const bindings = productBindings(layout).map(({ access }) => access);
+    found = { rows, columns, program: { key, bindings, wgsl } };
+    plans.set(key, found);
+  }
+  return found;
+}
+
+type Generator = Omit<Plan, 'program'> & { wgsl(): string };
+
+function generator(choice: MatmulChoice, layout: MatmulLayout, m: number): Generator {
+  switch (choice.variant) {
+    case 'broadcast': {
+      const { subgroup, rows } = choice;
+      return { rows, columns: 4 * subgroup, wgsl: () => broadcastWgsl(layout, subgroup, rows) };
+    }
+    case 'tiled': {
+      const columns = tiledColumns(choice, layout.gated !== undefined);
+      return { rows: choice.rows, columns, wgsl: () => tiledWgsl(layout, choice) };
+    }
+    case 'matvec': {
+      const { perLane } = choice;
+      return { rows: m, columns: matvecColumns(perLane), wgsl: () => matvecWgsl(layout, m, perLane) };
+    }
+    case 'subgroupMatrix': {
+      const { rows, columns } = choice;
+      return { rows, columns, wgsl: () => subgroupMatrixWgsl(layout, choice) };
+    }
+  }
+}

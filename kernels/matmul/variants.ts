@@ -1,0 +1,150 @@
+import type { Device } from '../../engine/index.js';
+import { extentClass, tunedVariant } from '../tunedVariants.js';
+import {
+  broadcastSubgroup,
+  chooseGatedMatmul,
+  chooseMatmul,
+  type MatmulChoice,
+  type MatmulShape,
+  type OperandTypes,
+  subgroupMatrixConfig,
+} from '../tuning.js';
+import { RANGE_STEP } from './tiled.js';
+
+/** What a choice is called in test names, benchmarks and program keys, e.g. "tiled 128x64". */
+export function matmulName(choice: MatmulChoice): string {
+  switch (choice.variant) {
+    case 'broadcast':
+      return `broadcast ${choice.rows}x${4 * choice.subgroup}`;
+    case 'tiled':
+      return `tiled ${choice.rows}x${choice.columns}${choice.splits > 1 ? ` split ${choice.splits}` : ''}`;
+    case 'matvec':
+      return `matvec${choice.perLane ? ' per lane' : ''}`;
+    case 'subgroupMatrix': {
+      const { rows, columns, config } = choice;
+      return `subgroupMatrix ${rows}x${columns} of ${config.m}x${config.n}x${config.k}`;
+    }
+  }
+}
+
+type Target = Pick<Device, 'info' | 'features'>;
+type Extents = Pick<MatmulShape, 'm' | 'n' | 'k'>;
+
+/** Whether a variant computes this product on this device. */
+export function canRunMatmul(
+  { info, features }: Target,
+  choice: MatmulChoice,
+  { m, transposeA, transposeB }: MatmulShape,
+  dtypes: OperandTypes,
+): boolean {
+  switch (choice.variant) {
+    case 'broadcast':
+      return choice.subgroup === broadcastSubgroup(info, features);
+    case 'tiled':
+      return true;
+    case 'matvec':
+      return m <= 4 && transposeB && !transposeA;
+    case 'subgroupMatrix': {
+      const config = subgroupMatrixConfig(info, features, dtypes);
+      return config?.m === choice.config.m && config.n === choice.config.n && config.k === choice.config.k;
+    }
+  }
+}
+
+/** Every variant that computes this product on this device, each once, first the built-in choice. */
+export function matmulVariants(device: Target, shape: MatmulShape, dtypes: OperandTypes): MatmulChoice[] {
+  const { info, features } = device;
+  const { m, n, k } = shape;
+  const config = subgroupMatrixConfig(info, features, dtypes);
+  const candidates: MatmulChoice[] = [
+    chooseMatmul(info, features, shape, dtypes),
+    ...broadcasts(device, m, [8, 16, 32]),
+    ...matvecs,
+    { variant: 'tiled', rows: 64, columns: 64, splits: 1 },
+    ...(k >= 2 * RANGE_STEP ? [{ variant: 'tiled', rows: 64, columns: 64, splits: 4 } as const] : []),
+    ...(m > 64 ? [{ variant: 'tiled', rows: 128, columns: 64, splits: 1 } as const] : []),
+    ...(m > 64 && n > 64 ? [{ variant: 'tiled', rows: 128, columns: 128, splits: 1 } as const] : []),
+    ...(config ? [{ variant: 'subgroupMatrix', rows: 64, columns: 64, config } as const] : []),
+    ...(config && m > 64 && n > 64
+      ? [{ variant: 'subgroupMatrix', rows: 128, columns: 128, config } as const]
+      : []),
+  ];
+  return distinct(candidates.filter(choice => canRunMatmul(device, choice, shape, dtypes)));
+}
+
+/** Shapes for which one measurement of the variants is enough. */
+export const matmulClass = (
+  { m, n, k, transposeA, transposeB }: MatmulShape,
+  { a, b }: OperandTypes,
+): string => `${transposeA ? 'T' : 'N'}${transposeB ? 'T' : 'N'} ${classOf({ m, n, k })} ${a} x ${b}`;
+
+const classOf = ({ m, n, k }: Extents): string => `${extentClass(m)}x${extentClass(n)}x${extentClass(k)}`;
+
+/** The variant measured to be the fastest on this device, else the built-in choice. */
+export const usualMatmul = (device: Device, shape: MatmulShape, dtypes: OperandTypes): MatmulChoice =>
+  tunedVariant(
+    device,
+    'matmul',
+    () => matmulClass(shape, dtypes),
+    () => matmulVariants(device, shape, dtypes),
+    matmulName,
+  ) ?? chooseMatmul(device.info, device.features, shape, dtypes);
+
+/** Whether a variant computes this gated product on this device. */
+export function canRunGatedMatmul({ info, features }: Target, choice: MatmulChoice, m: number): boolean {
+  switch (choice.variant) {
+    case 'broadcast':
+      return choice.subgroup === broadcastSubgroup(info, features) && choice.rows <= 16;
+    case 'tiled':
+      return choice.columns === 128 && choice.splits === 1;
+    case 'matvec':
+      return m <= 4;
+    case 'subgroupMatrix':
+      return false;
+  }
+}
+
+/** Every variant of a gated product [m,k] x two of [n,k] on this device, each once, first the built-in choice. */
+export function gatedMatmulVariants(device: Target, shape: Extents): MatmulChoice[] {
+  const { info, features } = device;
+  const { m } = shape;
+  const candidates: MatmulChoice[] = [
+    chooseGatedMatmul(info, features, shape),
+    ...broadcasts(device, m, [8, 16]),
+    ...matvecs,
+    { variant: 'tiled', rows: 64, columns: 128, splits: 1 },
+    ...(m > 64 ? [{ variant: 'tiled', rows: 128, columns: 128, splits: 1 } as const] : []),
+  ];
+  return distinct(candidates.filter(choice => canRunGatedMatmul(device, choice, m)));
+}
+
+/** As matmulClass. */
+export const gatedMatmulClass = classOf;
+
+/** As usualMatmul. */
+export const usualGatedMatmul = (device: Device, shape: Extents): MatmulChoice =>
+  tunedVariant(
+    device,
+    'gatedMatmul',
+    () => gatedMatmulClass(shape),
+    () => gatedMatmulVariants(device, shape),
+    matmulName,
+  ) ?? chooseGatedMatmul(device.info, device.features, shape);
+
+const matvecs: readonly MatmulChoice[] = [
+  { variant: 'matvec', perLane: true },
+  { variant: 'matvec', perLane: false },
+];
+
+/** The two largest tiles of 'broadcast' that m rows fill at least by half: smaller ones read B more often. */
+function broadcasts({ info, features }: Target, m: number, tiles: readonly (8 | 16 | 32)[]): MatmulChoice[] {
+  const subgroup = broadcastSubgroup(info, features);
+  if (!subgroup) return [];
+  return tiles
+    .filter(rows => rows === 8 || m > rows / 2)
+    .map(rows => ({ variant: 'broadcast', subgroup, rows }));
+}
+
+const distinct = (choices: readonly MatmulChoice[]): MatmulChoice[] => [
+  ...new Map(choices.map(choice => [matmulName(choice), choice])).values(),
+];

@@ -1,0 +1,51 @@
+/** Choices between a kernel's variants that were measured on a device, in place of the built-in ones. */
+import { type Device, ensure } from '../engine/index.js';
+
+/** Kernel -> class of shapes -> name of the variant that was fastest there. */
+export type Tuning = Readonly<Record<string, Readonly<Record<string, string>>>>;
+
+const tunings = new WeakMap<Device, Tuning>();
+
+/**
+ * Makes the kernels on this device prefer the variants of `tuning`, as `rm-engine tune` measures them. A variant that
+ * the device cannot run is ignored.
+ *
+ * @throws RmError INVALID_ARGUMENT when `tuning` has another form.
+ */
+export function applyTuning(device: Device, tuning: Tuning): void {
+  ensure(
+    isTuning(tuning),
+    'tuning has another form than kernel -> shape class -> variant',
+    'Run: rm-engine tune',
+  );
+  tunings.set(device, tuning);
+}
+
+/** Whether a value read from a file is a tuning. */
+export const isTuning = (value: unknown): value is Tuning =>
+  isRecord(value) &&
+  Object.values(value).every(
+    classes => isRecord(classes) && Object.values(classes).every(name => typeof name === 'string'),
+  );
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/**
+ * The variant measured for this class of shapes, if there is one and the device can run it. The two functions are only
+ * called as far as needed: this is asked at every dispatch.
+ */
+export function tunedVariant<V>(
+  device: Device,
+  kernel: string,
+  shapeClass: () => string,
+  variants: () => readonly V[],
+  nameOf: (variant: V) => string,
+): V | undefined {
+  const classes = tunings.get(device)?.[kernel];
+  const name = classes?.[shapeClass()];
+  return name === undefined ? undefined : variants().find(variant => nameOf(variant) === name);
+}
+
+/** Extents within a factor of two of a power of four share a class: "4", "16", ... "65536". */
+export const extentClass = (extent: number): number => 4 ** Math.round(Math.log2(Math.max(1, extent)) / 2);

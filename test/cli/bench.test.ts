@@ -1,0 +1,260 @@
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import {
+  adapterSlug,
+  type Baselines,
+  compareWithBaseline,
+  comparisonText,
+  isBaselines,
+  withBaseline,
+} from '../../bench/baselines.js';
+import { type KernelBenchmark, kernelsText } from '../../bench/kernels.js';
+import { benchmarkSection, withSection } from '../../bench/markdown.js';
+import { digits, median } from '../../bench/measure.js';
+import { isPeakRates, type PeakRates, shareOfPeak } from '../../bench/peakRates.js';
+import { pruneShares } from '../../bench/prune.js';
+import { formatBench } from '../../cli/bench/measuring.js';
+import { temporaryFolder } from '../support.js';
+import { writeTinyModel } from '../tinyModel.js';
+import { ownCache, rmEngine } from './support.js';
+
+const adapter = {
+  ...{ description: 'Mesa 25', vendor: 'mesa', architecture: '', device: 'llvmpipe-256-bits-' },
+  ...{ kind: 'software' as const, subgroupMinSize: 8, subgroupMaxSize: 8, subgroupMatrixConfigs: [] },
+};
+const environment = { adapter, node: 'v20.0.0', platform: 'linux x64', date: '2026-01-31' };
+const peak: PeakRates = {
+  ...{ f32Gflops: 100, readGigabytes: 10, copyGigabytes: 8, bufferCopyGigabytes: 20 },
+  ...{ uploadGigabytes: 1, downloadGigabytes: 1 },
+  ...{ encodeMicroseconds: 1, dispatchMicroseconds: 1, roundTripMicroseconds: 1 },
+};
+const timing = {
+  ...{ kernel: 'matmul', name: '512x512x512 f32', milliseconds: 0.0123456, fastest: 0.01, samples: 7 },
+  ...{ gflops: 21738.4, gigabytes: 0 },
+};
+const kernels: KernelBenchmark = {
+  ...{ bench: 'kernels', ...environment, clock: 'gpu', timings: [timing], skipped: [], metrics: [] },
+};
+
+test('median and digits', () => {
+  assert.is(median([3, 1, 2]), 2);
+  assert.is(median([4, 1, 3, 2]), 2.5);
+  assert.equal([0, 0.01234, 1.5, 12345.6].map(digits), ['0', '0.0123', '1.50', '12346']);
+});
+
+test('kernels as text and as Markdown, with a column of shares where the peak is known', () => {
+  const said = kernelsText(kernels);
+  const line = 'GPU timestamps, median of 7, Node v20.0.0, linux x64, 2026-01-31';
+  assert.is(
+    benchmarkSection(said),
+    `${line}\n\n| kernel | case | ms | GFLOP/s | GB/s |\n| --- | --- | --: | --: | --: |\n` +
+      '| matmul | 512x512x512 f32 | 0.0123 | 21738 |  |',
+  );
+  const shares = kernelsText({
+    ...kernels,
+    timings: [{ ...timing, ofPeak: 0.456, peak: 'fma' }, timing],
+    skipped: [{ kernel: 'gram', name: 'big', reason: 'no room' }],
+  });
+  assert.equal(formatBench(shares).split('\n'), [
+    line,
+    '',
+    'kernel  case                 ms  GFLOP/s  GB/s   of peak',
+    'matmul  512x512x512 f32  0.0123    21738        46 % fma',
+    'matmul  512x512x512 f32  0.0123    21738',
+    '',
+    'Not run: gram big (no room).',
+    '',
+  ]);
+});
+
+test('--save: the same benchmark of the same adapter is replaced, everything else stays', () => {
+  const on = (description: string, bench: string) => ({ adapter: { ...adapter, description }, bench });
+  const first = withSection('# Benchmarks\n\nHow to read this.\n', on('A', 'kernels'), 'old');
+  assert.is(first, '# Benchmarks\n\nHow to read this.\n\n## A\n\n### kernels\n\nold\n');
+  const second = withSection(withSection(first, on('B', 'peak'), 'b'), on('A', 'peak'), 'a');
+  assert.is(second, `${first}\n### peak\n\na\n\n## B\n\n### peak\n\nb\n`);
+  assert.is(withSection(second, on('A', 'kernels'), 'new'), second.replace('old', 'new'));
+  assert.is(withSection(second, on('B', 'peak'), 'c'), second.replace('\nb\n', '\nc\n'));
+  assert.is(withSection('', on('A', 'x'), 'y'), '## A\n\n### x\n\ny\n');
+});
+
+test('share of the nearer peak', () => {
+  assert.equal(shareOfPeak({ flops: 50e6, bytes: 1e6, milliseconds: 1 }, peak), { share: 0.5, of: 'fma' });
+  assert.equal(shareOfPeak({ flops: 1e6, bytes: 5e6, milliseconds: 1 }, peak), { share: 0.25, of: 'memory' });
+  assert.is(shareOfPeak({ flops: 0, bytes: 0, milliseconds: 1 }, peak), undefined);
+  assert.is(shareOfPeak({ flops: 1, bytes: 1, milliseconds: 0 }, peak), undefined);
+});
+
+test('what counts as stored peak rates', () => {
+  assert.ok(isPeakRates(peak));
+  assert.ok(isPeakRates({ ...peak, f16Gflops: 3 }));
+  const { readGigabytes: _, ...less } = peak;
+  for (const wrong of [null, 3, [], less, { ...peak, f32Gflops: 0 }, { ...peak, f16Gflops: 'fast' }]) {
+    assert.not.ok(isPeakRates(wrong), JSON.stringify(wrong));
+  }
+});
+
+const metric = (name: string, value: number, better: 'higher' | 'lower') => ({
+  name,
+  value,
+  unit: 'x',
+  better,
+});
+const run = (bench: string, ...metrics: ReturnType<typeof metric>[]) => ({ ...environment, bench, metrics });
+
+test('baselines: merged by benchmark and name', () => {
+  const first = withBaseline(
+    undefined,
+    run('prefill', metric('a', 1.23456, 'higher'), metric('b', 2, 'higher')),
+  );
+  assert.is(first.benches.prefill!.metrics.a!.value, 1.235);
+  const second = withBaseline(first, run('solve', metric('a', 5, 'lower')));
+  const third = withBaseline(second, run('prefill', metric('a', 7, 'higher')));
+  assert.equal(Object.keys(third.benches), ['prefill', 'solve']);
+  assert.is(third.benches.prefill!.metrics.a!.value, 7);
+  assert.is(third.benches.prefill!.metrics.b!.value, 2);
+  assert.is(third.adapter, 'llvmpipe-256-bits-');
+  assert.is(adapterSlug(adapter), 'llvmpipe-256-bits');
+  assert.ok(isBaselines(JSON.parse(JSON.stringify(third))));
+  for (const wrong of [null, {}, { adapter: 'a', benches: { x: {} } }]) assert.not.ok(isBaselines(wrong));
+});
+
+test('baselines: the ratio, and slower by more than noise in the direction that counts', () => {
+  const before: Baselines = withBaseline(
+    undefined,
+    run('b', metric('rate', 100, 'higher'), metric('time', 100, 'lower')),
+  );
+  const compare = (rate: number, time: number) =>
+    compareWithBaseline(run('b', metric('rate', rate, 'higher'), metric('time', time, 'lower')), before).map(
+      ({ ratio, slower }) => [ratio, slower],
+    );
+  assert.equal(compare(50, 200), [
+    [0.5, true],
+    [2, true],
+  ]);
+  assert.equal(compare(200, 50), [
+    [2, false],
+    [0.5, false],
+  ]);
+  assert.equal(compare(70, 140), [
+    [0.7, false],
+    [1.4, false],
+  ]);
+  const [fresh] = compareWithBaseline(run('b', metric('new', 1, 'lower')), before);
+  assert.equal([fresh!.baseline, fresh!.ratio, fresh!.slower], [undefined, undefined, false]);
+  const said = formatBench(
+    comparisonText(compareWithBaseline(run('b', metric('rate', 50, 'higher')), before)),
+  );
+  assert.match(said, /^rate +50\.0 +100 +x +0\.50 +SLOWER$/m);
+  assert.match(said, /1 of 1 slower .* 1\.5 x/);
+});
+
+test('shares of the forward pass from the sections', () => {
+  const kernel = (name: string, milliseconds: number) => ({
+    ...{ kernel: name, milliseconds, calls: 1, flops: 0, bytes: 0 },
+  });
+  const section = (name: string, ...list: ReturnType<typeof kernel>[]) => ({
+    ...{ section: name, wallMilliseconds: 1, kernels: list },
+    milliseconds: list.reduce((sum, { milliseconds }) => sum + milliseconds, 0),
+  });
+  const shares = pruneShares([
+    section('', kernel('x', 1000)),
+    section('load', kernel('countNonFinite', 500)),
+    section('distances', kernel('matmul', 60), kernel('cosineDistance', 7)),
+    section('statistics', kernel('matmul', 40)),
+    section('statistics/gram and cross', kernel('outer products', 15)),
+    section('solve', kernel('cholesky', 2)),
+  ]);
+  assert.equal(shares, { forward: 100, sums: 15, solve: 2 });
+});
+
+/** Runs a benchmark on the tiny model with a cache of its own; returns the object of --json. */
+async function bench(args: readonly string[], cache: string) {
+  const said = await rmEngine(['bench', ...args, '--json'], { env: ownCache(cache) });
+  assert.is(said.status, 0, said.stderr);
+  return { ...said, result: JSON.parse(said.stdout) };
+}
+
+const isPositive = (value: unknown) => typeof value === 'number' && Number.isFinite(value) && value > 0;
+
+test('prefill, decode, prune and startup of a small model: fields and metrics', async () => {
+  using folder = temporaryFolder();
+  const model = join(folder.path, 'tiny');
+  mkdirSync(model);
+  await writeTinyModel(model);
+  const prefill = await bench(['prefill', model, '--tokens', '16', '--samples', '1'], folder.path);
+  assert.is(prefill.result.bench, 'prefill');
+  assert.is(prefill.result.model, 'tiny');
+  for (const field of ['milliseconds', 'tokensPerSecond', 'gflops'])
+    assert.ok(isPositive(prefill.result[field]));
+  // Sequences of 20 tokens at most, 4 of them the prompt: 15 timed tokens each.
+  const decode = await bench(
+    ['decode', model, '--tokens', '40', '--prompt', '4', '--sequence-length', '20'],
+    folder.path,
+  );
+  assert.equal([decode.result.tokens, decode.result.sequences], [40, 3]);
+  assert.ok(decode.result.submitsPerToken >= 1);
+  assert.ok(decode.result.dispatchesPerToken >= 6, 'more than one dispatch a layer');
+  assert.is(decode.result.growth.deviceBytes, 0, 'no tensor is left behind');
+  const startup = await bench(['startup', model, '--tokens', '8'], folder.path);
+  const { steps, milliseconds, driver, beyondDriver } = startup.result;
+  assert.is(steps.length, 4);
+  assert.ok(Math.abs(milliseconds - driver - beyondDriver) < 1e-6 * milliseconds);
+  assert.ok(steps.at(-1).compiling > 0, 'the first forward pass compiles');
+  const text = join(folder.path, 'calibration.txt');
+  writeFileSync(text, 'The quick brown fox jumps over the lazy dog, and then over 13 more.\n\n'.repeat(20));
+  const prune = await bench(
+    ['prune', model, '--layers', '2', '--tokens', '600', '--sequence-length', '60', '--calib', text],
+    folder.path,
+  );
+  assert.equal(
+    prune.result.phases.map(({ phase }: { phase: string }) => phase),
+    ['load', 'distances', 'statistics', 'solve', 'write', 'verify', 'other'],
+  );
+  for (const field of ['seconds', 'forward', 'sums', 'solve'])
+    assert.ok(isPositive(prune.result[field]), field);
+});
+
+test('solve: every phase, and an exact solution', async () => {
+  using folder = temporaryFolder();
+  const { result } = await bench(['solve', '--n', '40', '--right-sides', '8', '--samples', '1'], folder.path);
+  assert.equal(
+    result.phases.map(
+      ({ milliseconds, gflops }: Record<string, number>) => isPositive(milliseconds) && isPositive(gflops),
+    ),
+    [true, true, true, true],
+  );
+  assert.ok(result.report.relativeResidual < 1e-9);
+});
+
+test('kernels: --baseline keeps, --compare shows both, a damaged file is an error', async () => {
+  using folder = temporaryFolder();
+  const baselines = join(folder.path, 'baselines');
+  const kernels = ['kernels', '--filter', 'rowNorms', '--samples', '5', '--baselines', baselines];
+  const none = await bench([...kernels, '--compare'], folder.path);
+  assert.match(none.stderr, /is not there: keep a baseline with --baseline/);
+  assert.is(none.result.comparison, undefined);
+  await bench([...kernels, '--baseline'], folder.path);
+  const [file] = readdirSync(baselines);
+  const stored = JSON.parse(readFileSync(join(baselines, file!), 'utf8'));
+  assert.ok(isBaselines(stored));
+  const { result } = await bench([...kernels, '--compare'], folder.path);
+  assert.is(result.comparison.length, result.timings.length);
+  for (const { now, baseline, ratio } of result.comparison) assert.is(ratio, now / baseline);
+  writeFileSync(join(baselines, file!), '{"adapter": 3');
+  const broken = await rmEngine(['bench', ...kernels, '--compare', '--json']);
+  assert.is(broken.status, 1);
+  assert.is(JSON.parse(broken.stdout).error.code, 'DATA_INVALID');
+});
+
+test('--save writes a section', async () => {
+  using folder = temporaryFolder();
+  const path = join(folder.path, 'numbers.md');
+  writeFileSync(path, '# Numbers\n');
+  await bench(['kernels', '--filter', 'rowNorms', '--samples', '5', '--save', path], folder.path);
+  assert.match(readFileSync(path, 'utf8'), /^# Numbers\n\n## .+\n\n### kernels\n\n.+\n\n\| kernel \|/);
+});
+
+test.run();

@@ -1,0 +1,60 @@
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { formatTuning } from '../../cli/tune.js';
+import { shippedPath } from '../../replaceme/index.js';
+import { temporaryFolder } from '../support.js';
+import { ownCache, rmEngine } from './support.js';
+
+test('the table marks what differs from the built-in choice', () => {
+  const table = formatTuning({
+    measured: [
+      {
+        ...{ kernel: 'matmul', shapeClass: 'NT 64x1024x1024 f32 x bf16', builtIn: 'tiled 64x64' },
+        ...{ milliseconds: { 'tiled 64x64': 3, 'tiled 128x64': 2 }, chosen: 'tiled 128x64' },
+      },
+      {
+        ...{ kernel: 'attention', shapeClass: '1 queries, 256 keys', builtIn: 'split keys' },
+        ...{ milliseconds: { 'split keys': 0.5 }, chosen: 'split keys' },
+      },
+    ],
+  });
+  assert.match(table, /^matmul +NT 64x1024x1024 f32 x bf16 +\* tiled 128x64 +2\.00 +3\.00 +1\.50$/m);
+  assert.match(table, /^attention +1 queries, 256 keys +split keys +0\.500 +0\.500 +1\.00$/m);
+});
+
+test('tune keeps its choice; other commands use it, and work without it when it is damaged', async () => {
+  using folder = temporaryFolder();
+  const env = ownCache(folder.path);
+  const caches = join(folder.path, 'rm-engine');
+  const tunings = () =>
+    (existsSync(caches) ? readdirSync(caches) : [])
+      .filter(name => name.startsWith('tuning'))
+      .map(name => join(caches, name));
+  const generate = () =>
+    rmEngine(['generate', shippedPath('demo-model'), 'The', '--max-tokens', '2', '--verbose'], { env });
+
+  const dry = await rmEngine(['tune', '--seconds', '1', '--dry-run', '--json', '--quiet'], { env });
+  assert.is(dry.status, 0, dry.stderr);
+  const { tuning, measured, path } = JSON.parse(dry.stdout);
+  assert.is(path, null);
+  assert.ok(measured.length > 0 && Object.keys(tuning).length > 0);
+  assert.not(tunings().length, 'a dry run keeps nothing');
+
+  const tuned = await rmEngine(['tune', '--seconds', '1'], { env });
+  assert.is(tuned.status, 0, tuned.stderr);
+  const file = /^kept in (.*)$/m.exec(tuned.stderr)![1]!;
+  assert.match((await generate()).stderr, /kernel variants as rm-engine tune has chosen them: matmul/);
+
+  assert.equal(tunings(), [file]);
+  writeFileSync(file, readFileSync(file, 'utf8').replace(/"value": {/, '"value": {"x": 3, '));
+  const spoken = await generate();
+  assert.is(spoken.status, 0, spoken.stderr);
+  assert.match(
+    spoken.stderr,
+    /has another form than expected and is ignored; to measure again: rm-engine tune/,
+  );
+});
+
+test.run();

@@ -1,0 +1,67 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { tune } from '../../bench/tune.js';
+import { Device } from '../../engine/index.js';
+import { tuningCases } from '../../kernels/cases/tuning.js';
+import { matmulClass, matmulName, matmulVariants, usualMatmul } from '../../kernels/matmul/variants.js';
+import { applyTuning, extentClass, isTuning } from '../../kernels/tunedVariants.js';
+import { rejectsWith } from '../gpu.js';
+
+const shape = { m: 200, n: 700, k: 600, transposeA: false, transposeB: true };
+const dtypes = { a: 'f32', b: 'bf16' } as const;
+
+test('extents share classes by the nearest power of four', () => {
+  assert.equal([0, 1, 2, 3, 7, 8, 31, 32, 511, 576, 2047, 2048].map(extentClass), [
+    ...[1, 1, 4, 4, 4, 16, 16, 64, 256, 1024, 1024, 4096],
+  ]);
+});
+
+test('a measured variant is taken for all shapes of its class, and only there', async () => {
+  await using device = await Device.open();
+  const variants = matmulVariants(device, shape, dtypes);
+  const [builtIn, other] = variants;
+  assert.equal(usualMatmul(device, shape, dtypes), builtIn);
+  applyTuning(device, { matmul: { [matmulClass(shape, dtypes)]: matmulName(other!) } });
+  assert.equal(usualMatmul(device, shape, dtypes), other);
+  assert.equal(usualMatmul(device, { ...shape, m: 257, n: 1000 }, dtypes), other);
+  assert.equal(usualMatmul(device, shape, { ...dtypes, b: 'f16' }), builtIn);
+  applyTuning(device, { matmul: { [matmulClass(shape, dtypes)]: 'of another GPU' } });
+  assert.equal(usualMatmul(device, shape, dtypes), builtIn, 'what cannot run here is ignored');
+});
+
+test('what is no tuning is refused', async () => {
+  await using device = await Device.open();
+  for (const value of [null, [], { matmul: 'tiled' }, { matmul: { class: 3 } }]) {
+    assert.not(isTuning(value));
+    await rejectsWith(() => applyTuning(device, value as never), 'INVALID_ARGUMENT');
+  }
+});
+
+test('tune: a choice among the variants for every class it had time for', async () => {
+  await using device = await Device.open();
+  const { memory } = device;
+  const cases = tuningCases(device).slice(0, 2);
+  const live = memory.liveBytes;
+  const { tuning, measured, left } = await tune(device, { cases, seconds: 60 });
+  assert.equal(left, []);
+  assert.is(memory.liveBytes, live);
+  assert.ok(isTuning(tuning));
+  for (const [i, { kernel, shapeClass, milliseconds, builtIn, chosen }] of measured.entries()) {
+    const names = cases[i]!.item.variants!(device).map(({ name }) => name);
+    assert.is(builtIn, names[0]);
+    assert.is(tuning[kernel]![shapeClass], chosen);
+    assert.ok(chosen in milliseconds && builtIn in milliseconds);
+    assert.ok(Object.keys(milliseconds).every(name => names.includes(name)));
+  }
+  const none = await tune(device, { cases, seconds: -1 });
+  assert.equal(none.tuning, {});
+  assert.is(none.left.length, 2);
+});
+
+test('classes are distinct, so that no measurement replaces another', async () => {
+  await using device = await Device.open();
+  const names = tuningCases(device).map(({ shapeClass, item }) => `${item.kernel} ${shapeClass}`);
+  assert.is(new Set(names).size, names.length);
+});
+
+test.run();
