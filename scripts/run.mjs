@@ -17,12 +17,12 @@ function run(command, commandArgs, options = {}) {
 
 const node = (file, ...rest) => run(process.execPath, ['--enable-source-maps', join(root, file), ...rest]);
 
-/** `npm ci` unless node_modules already matches package-lock.json. */
-function install() {
-  const installed = join(root, 'node_modules/.package-lock.json');
-  if (existsSync(installed) && existsSync(join(root, 'node_modules/typescript'))) {
+/** `npm ci` unless node_modules already matches package-lock.json. `probe`: a package that must be there. */
+function install(folder = root, probe = 'typescript', runOrTry = run) {
+  const installed = join(folder, 'node_modules/.package-lock.json');
+  if (existsSync(installed) && existsSync(join(folder, 'node_modules', probe))) {
     const versions = file =>
-      Object.entries(JSON.parse(readFileSync(join(root, file), 'utf8')).packages)
+      Object.entries(JSON.parse(readFileSync(join(folder, file), 'utf8')).packages)
         .filter(([path, entry]) => path && !entry.optional)
         .map(([path, entry]) => `${path}@${entry.version}`)
         .sort()
@@ -30,7 +30,8 @@ function install() {
     if (versions('package-lock.json') === versions('node_modules/.package-lock.json')) return;
   }
   // npm's own words go to stderr: stdout belongs to the job.
-  run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], {
+  runOrTry('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], {
+    cwd: folder,
     stdio: ['ignore', 2, 'inherit'],
     shell: process.platform === 'win32',
   });
@@ -65,7 +66,11 @@ const jobs = {
     install();
     build();
     if (args[0] === 'host') node('dist/bench/host.js');
-    else node('dist/cli/main.js', 'bench', ...(args.length ? args : ['kernels']));
+    else if (args[0] === 'peers') {
+      // What cannot be installed is listed by the benchmark as skipped.
+      install(join(root, 'bench/peers'), 'onnxruntime-node', spawnSync);
+      node('dist/bench/peers/main.js', ...args.slice(1));
+    } else node('dist/cli/main.js', 'bench', ...(args.length ? args : ['kernels']));
   },
   // The checkout's own command: expects `npm run build` to have been run.
   cli: () => node('dist/cli/main.js', ...args),

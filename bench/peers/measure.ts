@@ -1,0 +1,102 @@
+/** Alternating measurements: ours, a peer, ours, the next peer, ours, ... so that drift of the machine hits all alike. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { median } from '../measure.js';
+import type { Child, PrepareReply } from './child.js';
+import { type Task, workOf } from './workloads.js';
+
+/** A program, or why there is none. */
+export interface Entrant {
+  readonly name: string;
+  /** 'outside': reported, but not in the ratio. */
+  readonly role: 'ours' | 'peer' | 'outside';
+  readonly child: Child;
+}
+
+export interface Comparison {
+  /** GFLOP/s, for language models tokens/s. */
+  readonly ours: number;
+  readonly peers: Readonly<Record<string, number>>;
+  /** ours / best peer; null without a peer. */
+  readonly ratio: number | null;
+  /** Programs on other devices. */
+  readonly outside: Readonly<Record<string, number>>;
+}
+
+export interface MeasureOptions {
+  /** Rounds; every program gets a sample in each, ours one more than there are others. */
+  readonly samples: number;
+  readonly warmups: number;
+  /** Runs of a sample where it is not chosen by time. */
+  readonly repeats?: number;
+  /** Called for a program that fails; it is left out of this task. */
+  onFailure(entrant: Entrant, reason: string): void;
+  onReady?(entrant: Entrant, reply: PrepareReply): void;
+  onRound?(round: number): void;
+}
+
+/** Lets threads that spin for work after a run go to sleep. */
+const QUIET_MS = 50;
+
+const significant = (value: number): number => Number(value.toPrecision(4));
+
+/**
+ * Median rate of every program on one task.
+ *
+ * @throws Error when ours fails.
+ */
+export async function measure(
+  task: Task,
+  entrants: readonly Entrant[],
+  { samples, warmups, repeats, onFailure, onReady, onRound }: MeasureOptions,
+): Promise<Comparison> {
+  const ready = new Map<Entrant, { repeats: number; times: number[] }>();
+  for (const entrant of entrants) {
+    try {
+      const request = { prepare: task, warmups, ...(repeats && { repeats }) };
+      const reply = await entrant.child.prepare(request);
+      ready.set(entrant, { repeats: reply.repeats, times: [] });
+      onReady?.(entrant, reply);
+    } catch (error) {
+      if (entrant.role === 'ours') throw error;
+      onFailure(entrant, (error as Error).message);
+    }
+  }
+  const sample = async (entrant: Entrant) => {
+    const state = ready.get(entrant);
+    if (!state) return;
+    try {
+      await delay(QUIET_MS);
+      state.times.push(await entrant.child.sample(state.repeats));
+    } catch (error) {
+      if (entrant.role === 'ours') throw error;
+      ready.delete(entrant);
+      onFailure(entrant, (error as Error).message);
+    }
+  };
+  const ours = entrants.find(({ role }) => role === 'ours')!;
+  const others = entrants.filter(({ role }) => role !== 'ours');
+  for (let round = 0; round < samples; round++) {
+    await sample(ours);
+    for (const other of others) {
+      if (!ready.has(other)) continue;
+      await sample(other);
+      await sample(ours);
+    }
+    onRound?.(round + 1);
+  }
+  const rates = (role: Entrant['role']) =>
+    Object.fromEntries(
+      [...ready]
+        .filter(([entrant]) => entrant.role === role)
+        .map(([entrant, { times }]) => [entrant.name, significant((workOf(task) / median(times)) * 1000)]),
+    );
+  const peers = rates('peer');
+  const own = Object.values(rates('ours'))[0]!;
+  const best = Math.max(...Object.values(peers));
+  return {
+    ours: own,
+    peers,
+    ratio: best > 0 ? significant(own / best) : null,
+    outside: rates('outside'),
+  };
+}

@@ -1,0 +1,16 @@
+// What browsers have and Node has not: navigator.gpu and WebGPU's constants, for the two peers written for browsers.
+import { create, globals } from 'webgpu';
+
+Object.assign(globalThis, globals);
+// Must outlive everything made from it.
+const gpu = create(process.platform === 'linux' ? ['backend=vulkan'] : []);
+Object.defineProperty(globalThis, 'navigator', {
+  value: { gpu, userAgent: 'node', hardwareConcurrency: 2 },
+  configurable: true,
+});
+
+/** The adapter that a request with default options gets, in Dawn's words. */
+export async function adapterName() {
+  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
+  return adapter?.info.description;
+}

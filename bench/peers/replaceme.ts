@@ -1,0 +1,160 @@
+/** The original ReplaceMe program and `rm-engine prune` on the same texts, one after the other on the same machine. */
+import { spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { AdapterInfo } from '../../engine/adapter.js';
+import { encodeDocument, loadChatTemplate } from '../../model/chat.js';
+import type { Document } from '../../model/documents.js';
+import { loadTokenizer } from '../../model/tokenizer.js';
+import type { PruneReport } from '../../replaceme/index.js';
+import { median } from '../measure.js';
+import { MARK } from './serve.js';
+
+export interface ReplacemeComparison {
+  /** Wall times of whole processes, in the order ours, original, ours. */
+  readonly ours: { readonly seconds: readonly number[]; readonly kept: number; readonly tokens: number };
+  readonly original: {
+    readonly seconds: number;
+    /** Of these: loading Python's packages, the pass for distances, the pass for the fit with its solve and saving. */
+    readonly phases: { readonly imports: number; readonly distances: number; readonly fit: number };
+    readonly kept: number;
+    readonly version: string;
+  };
+  readonly texts: number;
+  /** Our time / the original's: smaller is better. */
+  readonly timeRatio: number;
+}
+
+export interface ReplacemeOptions {
+  readonly python: string;
+  /** replaceme.py */
+  readonly runner: string;
+  /** The command line, main.js. */
+  readonly cli: string;
+  readonly checkout: string;
+  readonly model: string;
+  readonly calib: string;
+  readonly layers: number;
+  say(line: string): void;
+}
+
+/** What the original cuts its texts at, and how many it computes at a time (a remainder it drops). */
+const LENGTH = 512;
+const BATCH = 8;
+
+/** The turns of a conversation that is already written out in ChatML, as the original gets them. */
+function turns(text: string): { role: string; content: string }[] {
+  const found = text.matchAll(/<\|im_start\|>(\w+)\n(.*?)(?:<\|im_end\|>\n?|$)/gs);
+  return [...found].map(match => ({ role: match[1]!, content: match[2]! }));
+}
+
+/**
+ * The texts as conversations, cut so that ours computes the same sequences as the original: the first 512 tokens of
+ * each text, each for itself. (Plain texts would be joined and filled up.)
+ *
+ * @throws Error where that does not come out.
+ */
+async function sameSequences(calib: string, model: string): Promise<Document[]> {
+  const tokenizer = await loadTokenizer(model);
+  const chat = await loadChatTemplate(model, tokenizer);
+  const lines = (await readFile(calib, 'utf8')).split('\n').filter(line => line.trim());
+  return lines.map((line, i) => {
+    const { text } = JSON.parse(line) as { text: string };
+    const wanted = tokenizer.encode(text).slice(0, LENGTH);
+    const document = { messages: turns(tokenizer.decode(wanted)) };
+    const found = encodeDocument(document, tokenizer, chat);
+    if (wanted.some((id, at) => id !== found[at])) {
+      throw new Error(`${calib}:${i + 1}: not a text that the model's chat template writes in the same way`);
+    }
+    return document;
+  });
+}
+
+/** Runs a program to its end. */
+async function wallTime(
+  command: string,
+  args: readonly string[],
+): Promise<{ seconds: number; stdout: string }> {
+  const started = performance.now();
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.on('data', (data: Buffer) => {
+    stdout += data;
+  });
+  child.stderr.on('data', (data: Buffer) => {
+    stderr = (stderr + data).slice(-2000);
+  });
+  await new Promise<void>((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', code => {
+      if (code === 0) resolve();
+      else reject(new Error(`${command} ${args[0]} ended with ${code}: ${stderr}`));
+    });
+  });
+  return { seconds: (performance.now() - started) / 1000, stdout };
+}
+
+/**
+ * Ours, the original, ours; whole processes, from start to exit.
+ *
+ * @throws Error where one of them fails.
+ */
+export async function compareReplaceme(
+  options: ReplacemeOptions,
+): Promise<{ adapter: AdapterInfo; comparison: ReplacemeComparison }> {
+  const { python, runner, cli, checkout, model, calib, layers, say } = options;
+  const documents = await sameSequences(calib, model);
+  const texts = documents.length;
+  if (texts % BATCH !== 0)
+    throw new Error(`${calib}: ${texts} texts, the original takes multiples of ${BATCH}`);
+  const folder = await mkdtemp(join(tmpdir(), 'rm-engine-peers-'));
+  try {
+    const conversations = join(folder, 'calibration.jsonl');
+    await writeFile(conversations, documents.map(document => `${JSON.stringify(document)}\n`).join(''));
+    const seconds: number[] = [];
+    let report: PruneReport | undefined;
+    const ours = async () => {
+      say('rm-engine prune ...');
+      const out = join(folder, `ours${seconds.length}`);
+      const sizes = ['--sequence-length', `${LENGTH}`, '--tokens', `${texts * LENGTH}`];
+      const args = [cli, 'prune', model, out, '--layers', `${layers}`, '--calib', conversations, ...sizes];
+      const result = await wallTime(process.execPath, [...args, '--json', '--quiet']);
+      seconds.push(result.seconds);
+      report = JSON.parse(result.stdout) as PruneReport;
+    };
+    await ours();
+    say('the original ReplaceMe ...');
+    const original = await wallTime(python, [
+      runner,
+      checkout,
+      model,
+      calib,
+      `${layers}`,
+      join(folder, 'original'),
+    ]);
+    const line = original.stdout.split('\n').find(text => text.startsWith(MARK))!;
+    const { imports, distances, fit, kept, version, threads } = JSON.parse(line.slice(MARK.length));
+    await ours();
+    const round = (value: number) => Number(value.toFixed(2));
+    const comparison: ReplacemeComparison = {
+      ours: {
+        seconds: seconds.map(round),
+        kept: report!.window.window.layer,
+        tokens: report!.calibration.tokens,
+      },
+      original: {
+        seconds: round(original.seconds),
+        phases: { imports: round(imports), distances: round(distances), fit: round(fit) },
+        kept,
+        version: `${version}, ${threads} threads`,
+      },
+      texts,
+      timeRatio: round(median(seconds) / original.seconds),
+    };
+    return { adapter: report!.adapter, comparison };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,81 @@
+/** The report of `bench -- peers`, and the same as tables for people. */
+import { formatFields, formatTable } from '../../cli/table.js';
+import type { AdapterInfo } from '../../engine/adapter.js';
+import type { Comparison } from './measure.js';
+import type { ReplacemeComparison } from './replaceme.js';
+
+export interface PeersReport {
+  /** Ours; null where nothing of ours ran. */
+  adapter: AdapterInfo | null;
+  date: string;
+  node: string;
+  platform: string;
+  /** Timed samples of every program, of which the median is taken. */
+  samples: number;
+  /** Version and device of everything that ran. */
+  programs: Record<string, { version: string; adapter: string }>;
+  /** GFLOP/s by MxNxK. */
+  matmul: Record<string, Comparison>;
+  /** GFLOP/s by tokens x hidden x intermediate. */
+  mlp: Record<string, Comparison>;
+  /** tokens/s; `tokens` is the length of the prompt, the same for all. */
+  prefill: (Comparison & { tokens: number; long?: Comparison & { tokens: number } }) | null;
+  /** tokens/s of `tokens` steps after a prompt of `prompt`. */
+  decode: (Comparison & { tokens: number; prompt: number }) | null;
+  replaceme?: ReplacemeComparison;
+  /** What did not run, with the reason. */
+  skipped: Record<string, string>;
+}
+
+const digits = (value: number): string => (value >= 1000 ? `${Math.round(value)}` : value.toPrecision(3));
+
+function comparisons(title: string, entries: readonly (readonly [string, Comparison])[]): string {
+  if (entries.length === 0) return '';
+  const names = (key: 'peers' | 'outside') => [
+    ...new Set(entries.flatMap(([, comparison]) => Object.keys(comparison[key]))),
+  ];
+  const [peers, outside] = [names('peers'), names('outside')];
+  const right = (name: string) => ({ title: name, align: 'right' as const });
+  const columns = [{ title }, ...['rm-engine', ...peers, 'ratio', ...outside].map(right)];
+  const cell = (rate: number | undefined | null) => (rate == null ? '-' : digits(rate));
+  const rows = entries.map(([name, comparison]) => [
+    name,
+    cell(comparison.ours),
+    ...peers.map(peer => cell(comparison.peers[peer])),
+    cell(comparison.ratio),
+    ...outside.map(other => cell(comparison.outside[other])),
+  ]);
+  return `\n${formatTable(columns, rows)}`;
+}
+
+export function formatReport(report: PeersReport): string {
+  const { prefill, decode, replaceme } = report;
+  const language: [string, Comparison][] = [];
+  if (prefill) {
+    language.push([`prefill ${prefill.tokens}`, prefill]);
+    if (prefill.long) language.push([`prefill ${prefill.long.tokens}`, prefill.long]);
+  }
+  if (decode) language.push([`decode ${decode.tokens} after ${decode.prompt}`, decode]);
+  const programs = Object.entries(report.programs).map(
+    ([name, { version, adapter }]) => [name, `${version}; ${adapter}`] as const,
+  );
+  const skipped = Object.entries(report.skipped).map(([name, reason]) => `skip: ${name}: ${reason}\n`);
+  const pruning = replaceme
+    ? `\n${formatFields([
+        ['ReplaceMe, original', `${replaceme.original.seconds} s (${replaceme.original.version})`],
+        ['rm-engine prune', `${replaceme.ours.seconds.join(' s, ')} s`],
+        ['time ratio', `${replaceme.timeRatio}`],
+        ['layer kept', `original ${replaceme.original.kept}, rm-engine ${replaceme.ours.kept}`],
+      ])}`
+    : '';
+  return (
+    `median of ${report.samples} or more alternating samples, Node ${report.node}, ${report.platform}, ${report.date}\n` +
+    'ratio: rm-engine / the fastest other engine on the same adapter; PyTorch is on the CPU and not in it\n' +
+    (programs.length > 0 ? `\n${formatFields(programs)}` : '') +
+    comparisons('GFLOP/s, MxNxK', Object.entries(report.matmul)) +
+    comparisons('GFLOP/s, MLP block', Object.entries(report.mlp)) +
+    comparisons('tokens/s', language) +
+    pruning +
+    (skipped.length > 0 ? `\n${skipped.join('')}` : '')
+  );
+}

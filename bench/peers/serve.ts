@@ -1,0 +1,113 @@
+/**
+ * The side of a measured program. One JSON object a line comes in on stdin, {"prepare": task} or {"sample": repeats},
+ * and one line goes out for each on stdout, marked because native libraries write there too.
+ */
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import type { AdapterInfo } from '../../engine/adapter.js';
+import { enableBundledDriver, hasVulkan } from '../../engine/softwareDriver.js';
+import { checkResult, type Task } from './workloads.js';
+
+export const MARK = '@peers ';
+
+export interface Prepared {
+  /** Milliseconds of `repeats` runs: submitted one after the other, then waited for once. */
+  sample(repeats: number): Promise<number>;
+  /** The result of a run, where it can be checked. */
+  result?(): Promise<ArrayLike<number>>;
+  dispose?(): unknown;
+}
+
+export interface Program {
+  readonly version: string;
+  /** Undefined where it does not tell. */
+  readonly adapter?: string | AdapterInfo | undefined;
+  readonly tasks: { readonly [T in Task['task']]?: (task: Extract<Task, { task: T }>) => Promise<Prepared> };
+}
+
+export interface Prepare {
+  readonly prepare: Task;
+  readonly warmups: number;
+  /** Default: as many as make a sample of about `SAMPLE_MS`. */
+  readonly repeats?: number;
+}
+
+const SAMPLE_MS = 300;
+const MOST_REPEATS = 64;
+
+/** Two at least, so that submitting overlaps with work as it does in use. */
+export const repeatsFor = (milliseconds: number): number =>
+  Math.max(2, Math.min(MOST_REPEATS, Math.round(SAMPLE_MS / milliseconds)));
+
+/** Milliseconds that `work` takes. */
+export async function timed(work: () => Promise<unknown>): Promise<number> {
+  const started = performance.now();
+  await work();
+  return performance.now() - started;
+}
+
+/**
+ * What gives the device away in a process that does not name it (Linux): the worker threads of lavapipe, a GPU's
+ * device file. Loaded libraries prove nothing: the Vulkan loader opens every driver there is.
+ */
+function deviceTraces(): string | undefined {
+  if (process.platform !== 'linux') return undefined;
+  const list = (folder: string, read: (path: string) => string) =>
+    readdirSync(folder).flatMap(name => {
+      try {
+        return [read(`${folder}/${name}`).trim()];
+      } catch {
+        // Threads and files come and go.
+        return [];
+      }
+    });
+  const threads = list('/proc/self/task', path => readFileSync(`${path}/comm`, 'utf8'));
+  if (threads.some(name => name.startsWith('llvmpipe-'))) return 'llvmpipe threads';
+  const files = list('/proc/self/fd', path => readlinkSync(path));
+  const gpus = files.filter(path => /^\/dev\/(nvidia\d+|dri\/renderD\d+)$/.test(path));
+  if (gpus.length > 0) return [...new Set(gpus)].join(', ');
+  return readFileSync('/proc/self/maps', 'utf8').includes('libvk_swiftshader') ? 'SwiftShader' : undefined;
+}
+
+type Request = Prepare | { readonly sample: number };
+
+/** Answers requests until stdin ends. */
+export async function serve(start: () => Promise<Program>): Promise<void> {
+  // As engine/adapter.ts does for itself, so that all programs see the same driver.
+  const wanted = process.env.RM_ENGINE_ADAPTER ?? '';
+  if (/swiftshader/i.test(wanted) || (process.platform === 'linux' && !hasVulkan())) enableBundledDriver();
+  let program: Program | undefined;
+  let prepared: Prepared | undefined;
+
+  const answer = async (request: Request): Promise<object> => {
+    if ('sample' in request) {
+      if (!prepared) throw new Error('nothing is prepared');
+      return { milliseconds: await prepared.sample(request.sample) };
+    }
+    program ??= await start();
+    await prepared?.dispose?.();
+    prepared = undefined;
+    const task = request.prepare;
+    const prepare = program.tasks[task.task] as ((task: Task) => Promise<Prepared>) | undefined;
+    if (!prepare) throw new Error(`has no ${task.task}`);
+    prepared = await prepare(task);
+    if (prepared.result && (task.task === 'matmul' || task.task === 'mlp')) {
+      checkResult(task, await prepared.result());
+    }
+    let once = 0;
+    for (let i = 0; i < request.warmups; i++) once = await prepared.sample(1);
+    const { version, adapter } = program;
+    const repeats = request.repeats ?? repeatsFor(once);
+    return { version, adapter: adapter ?? deviceTraces(), repeats };
+  };
+
+  for await (const line of createInterface({ input: process.stdin })) {
+    if (!line.trim()) continue;
+    const reply = await answer(JSON.parse(line) as Request).catch((error: Error) => ({
+      error: error.message,
+    }));
+    process.stdout.write(`\n${MARK}${JSON.stringify(reply)}\n`);
+  }
+  // Some libraries keep the process alive; all measuring is over.
+  process.exit(0);
+}
