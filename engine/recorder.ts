@@ -107,7 +107,10 @@ export class Recorder {
 
   /** @throws RmError INVALID_ARGUMENT when a tensor is written and bound twice. GPU failures show in `finish`. */
   dispatch({ program: spec, tensors, params, grid, flops = 0, bytes = 0 }: Dispatch): void {
-    const [x, y = 1, z = 1] = grid;
+    // No destructuring and no TypedArray.set below: an iterator and a builtin take longer than the few words.
+    const x = grid[0];
+    const y = grid[1] ?? 1;
+    const z = grid[2] ?? 1;
     if (x === 0 || y === 0 || z === 0) return;
     this.#device.check();
     const most = this.#device.limits.maxComputeWorkgroupsPerDimension;
@@ -120,7 +123,8 @@ export class Recorder {
     }
     const program = this.#device.programs.get(spec);
     if (this.#slot === SLOTS) this.flush();
-    this.#params.set(params, (this.#slot * SLOT_BYTES) / 4);
+    const start = (this.#slot * SLOT_BYTES) / 4;
+    for (let i = 0; i < params.length; i++) this.#params[start + i] = params[i]!;
     const group = this.#groups.get(program.id, tensors) ?? this.#createGroup(spec, program, tensors);
 
     const { profiler } = this.#device;

@@ -13,8 +13,9 @@ export function checkTensor(
   shape: readonly number[],
   dtypes: readonly DType[] = ['f32'],
 ): void {
-  const fits = tensor.shape.length === shape.length && shape.every((n, i) => n === tensor.shape[i]);
-  if (fits && dtypes.includes(tensor.dtype)) return;
+  let fits = tensor.shape.length === shape.length && dtypes.includes(tensor.dtype);
+  for (let i = 0; i < shape.length; i++) fits &&= shape[i] === tensor.shape[i];
+  if (fits) return;
   throw new RmError(
     'INVALID_ARGUMENT',
     `${kernel}: '${name}' is [${tensor.shape}] ${tensor.dtype}, [${shape}] ${dtypes.join(' or ')} is needed`,
