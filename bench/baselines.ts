@@ -21,7 +21,7 @@ export interface Baselines {
 }
 
 /** Two runs of the same code on a shared machine differ by up to this factor. */
-export const NOISE = 1.5;
+const NOISE = 1.5;
 
 const nameOf = ({ device, description }: AdapterInfo): string => device || description;
 

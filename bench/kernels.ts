@@ -10,10 +10,9 @@ import {
   left,
   type MeasureOptions,
   median,
-  percent,
   right,
 } from './measure.js';
-import { type PeakRates, shareOfPeak } from './peakRates.js';
+import { formatShare, type PeakRates, shareOfPeak } from './peakRates.js';
 
 export interface KernelTiming {
   readonly kernel: string;
@@ -171,7 +170,7 @@ export function kernelsText(result: KernelBenchmark): BenchText {
         ],
         rows: timings.map(timing => [
           ...timingCells(timing),
-          ...(known ? [timing.ofPeak === undefined ? '' : `${percent(timing.ofPeak)} ${timing.peak}`] : []),
+          ...(known ? [formatShare(timing.ofPeak, timing.peak)] : []),
         ]),
       },
     ],

@@ -1,3 +1,5 @@
+import { percent } from './measure.js';
+
 /** The fastest that this adapter was seen to be. GFLOP/s and GB/s are 10^9 a second; a multiply-add counts as two. */
 export interface PeakRates {
   readonly f32Gflops: number;
@@ -60,3 +62,7 @@ export function shareOfPeak(
   const traffic = bytes / milliseconds / 1e6 / memory;
   return arithmetic >= traffic ? { share: arithmetic, of: 'fma' } : { share: traffic, of: 'memory' };
 }
+
+/** "71 % memory"; nothing where the share is not known. */
+export const formatShare = (share: number | undefined, of: PeakShare['of'] | undefined): string =>
+  share === undefined ? '' : `${percent(share)} ${of}`;

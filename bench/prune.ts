@@ -37,8 +37,8 @@ export interface PruneBenchmark extends Benchmark {
 }
 
 /** Shares of the forward pass that G and C, and the solve, are to stay within. */
-export const SUMS_TARGET = 0.15;
-export const SOLVE_TARGET = 0.02;
+const SUMS_TARGET = 0.15;
+const SOLVE_TARGET = 0.02;
 
 /** Tokens of the run before, which compiles the programs: enough for a solve that takes the same way. */
 const warmUpTokens = (hidden: number): number => Math.max(512, 2 * hidden);

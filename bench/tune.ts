@@ -84,15 +84,20 @@ export async function tune(device: Device, options: TuneOptions = {}): Promise<T
   const left: string[] = [];
   for (const [i, { shapeClass, item }] of cases.entries()) {
     signal?.throwIfAborted();
+    if (elapsed() > seconds) {
+      left.push(...cases.slice(i).map(rest => `${rest.item.kernel} ${rest.shapeClass}`));
+      onProgress?.({ phase: 'tune', done: i, total: i, unit: 'shapes' });
+      break;
+    }
     const variants = item.variants?.(device) ?? [];
-    if (elapsed() > seconds) left.push(`${item.kernel} ${shapeClass}`);
-    else if (variants.length > 1) {
+    if (variants.length > 1) {
       using scope = new Scope(device);
       const times = await measure(device, await item.setup(scope), variants, signal);
       const builtIn = variants[0]!.name;
       const [fastest, least] = [...times].reduce((a, b) => (b[1] < a[1] ? b : a));
       const chosen = least < WORTHWHILE * times.get(builtIn)! ? fastest : builtIn;
-      tuning[item.kernel] = { ...tuning[item.kernel], [shapeClass]: chosen };
+      // The built-in choice looks closer at a shape than its class does, so it is not kept where it wins.
+      if (chosen !== builtIn) tuning[item.kernel] = { ...tuning[item.kernel], [shapeClass]: chosen };
       measured.push({
         kernel: item.kernel,
         shapeClass,

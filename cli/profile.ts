@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from 'commander';
-import { digits, percent } from '../bench/measure.js';
-import { type PeakRates, shareOfPeak } from '../bench/peakRates.js';
+import { digits, left, percent, right } from '../bench/measure.js';
+import { formatShare, type PeakRates, shareOfPeak } from '../bench/peakRates.js';
 import type { Device } from '../engine/device.js';
 import { RmError } from '../engine/errors.js';
 import type { KernelProfile, SectionProfile } from '../engine/profiler.js';
@@ -89,21 +89,15 @@ export function profileRows(programs: readonly KernelProfile[], peak?: PeakRates
     .sort((a, b) => b.milliseconds - a.milliseconds);
 }
 
-const right = (title: string) => ({ title, align: 'right' as const });
-
 /** Rows of less time than this are told together. */
 const SMALL = 0.001;
-
-/** "71 % memory" */
-export const formatShare = (share: number | undefined, of: string | undefined): string =>
-  share === undefined ? '' : `${percent(share)} ${of}`;
 
 /** The tables for people: by kernel, and by section where there are any. */
 export function formatProfile({ milliseconds, kernels, sections, peak }: ProfileSummary): string {
   const rate = (value: number) => (value > 0 ? digits(value) : '');
   const large = kernels.filter(({ share }) => share >= SMALL);
   const columns = [
-    ...[{ title: 'kernel' }, right('calls'), right('ms'), right('share'), right('GFLOP/s'), right('GB/s')],
+    ...[left('kernel'), right('calls'), right('ms'), right('share'), right('GFLOP/s'), right('GB/s')],
     ...(peak ? [right('of peak')] : []),
   ];
   const rows = large.map(row => [
@@ -123,7 +117,7 @@ export function formatProfile({ milliseconds, kernels, sections, peak }: Profile
   }
   const named = sections.filter(({ section }) => section !== '');
   const sectionTable = formatTable(
-    [{ title: 'section' }, right('wall ms'), right('kernels ms'), right('share')],
+    [left('section'), right('wall ms'), right('kernels ms'), right('share')],
     named.map(({ section, wallMilliseconds, milliseconds: own }) => [
       ...[section, digits(wallMilliseconds), digits(own)],
       percent(milliseconds > 0 ? own / milliseconds : 0),
@@ -135,7 +129,8 @@ export function formatProfile({ milliseconds, kernels, sections, peak }: Profile
       ? [`${sectionTable}Kernels of sections within a section count for the inner one alone.\n`]
       : []),
     `Kernels together: ${digits(milliseconds)} ms by timestamps. While profiling each dispatch has a pass of its own, ` +
-      'which takes a little longer than usual.' +
+      'which takes a little longer than usual.\n' +
+      'Software drivers compile a kernel during its first call, which is in its time here.' +
       (peak
         ? ''
         : '\nNo peak of this adapter is known: rm-engine bench peak measures it, then shares of it are shown here.'),

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
+import { left, right } from '../bench/measure.js';
 import type { TuneResult } from '../bench/tune.js';
 import { newCommand, type Run, runs } from './command.js';
 import { announceAdapter, load } from './gpu.js';
 import { wholeNumber } from './optionTypes.js';
-import { formatSeconds } from './progressReport.js';
 import { formatTable } from './table.js';
 import { storeTuning } from './tuningCache.js';
 
@@ -24,18 +24,21 @@ export function formatTuning({ measured }: Pick<TuneResult, 'measured'>): string
     time(milliseconds[builtIn]!),
     (milliseconds[builtIn]! / milliseconds[chosen]!).toFixed(2),
   ]);
-  const right = (title: string) => ({ title, align: 'right' as const });
   return formatTable(
-    [
-      { title: 'kernel' },
-      { title: 'shape' },
-      { title: 'variant' },
-      right('ms'),
-      right('built-in ms'),
-      right('gain'),
-    ],
+    [left('kernel'), left('shape'), left('variant'), right('ms'), right('built-in ms'), right('gain')],
     rows,
   );
+}
+
+/** How many classes of each kernel were not measured; their names are in the JSON. */
+export function formatLeft(classes: readonly string[]): string {
+  const counts = new Map<string, number>();
+  for (const name of classes) {
+    const kernel = name.split(' ')[0]!;
+    counts.set(kernel, (counts.get(kernel) ?? 0) + 1);
+  }
+  const parts = [...counts].map(([kernel, count]) => `${count} of ${kernel}`);
+  return `for lack of time the built-in choice stays for other shapes: ${parts.join(', ')}; --seconds gives more`;
 }
 
 const details = `Each heavy kernel has several variants; which one is fastest depends on the GPU and its driver. The built-in table
@@ -56,15 +59,12 @@ export function tuneCommand(signal: AbortSignal): Command {
   return runs<TuneCommandOptions>(command, signal, async run => {
     const { options, terminal } = run;
     const { result, adapter } = await measureVariants(run, signal);
+    // Printed first: it is worth seeing even where the cache cannot be written.
+    if (!options.json) terminal.data(formatTuning(result));
+    if (result.left.length > 0) terminal.note(formatLeft(result.left));
     const path = options.dryRun ? undefined : await storeTuning(adapter, result.tuning);
-    if (result.left.length > 0) terminal.note(`not measured for lack of time: ${result.left.join('; ')}`);
-    if (options.json) {
-      terminal.json({ adapter, ...result, path: path ?? null });
-      return;
-    }
-    terminal.data(formatTuning(result));
-    terminal.note(`${result.measured.length} classes of shapes in ${formatSeconds(result.seconds)}`);
     terminal.note(path ? `kept in ${path}` : 'nothing is kept (--dry-run)');
+    if (options.json) terminal.json({ adapter, ...result, path: path ?? null });
   });
 }
 

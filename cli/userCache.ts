@@ -90,7 +90,8 @@ export async function writeUserCache(
     await writeFile(temporary, `${JSON.stringify({ key, value }, null, 2)}\n`);
     await rename(temporary, path);
   } catch (error) {
-    await rm(temporary, { force: true });
+    // Where the folder itself is at fault, this fails too.
+    await rm(temporary, { force: true }).catch(() => {});
     throw outputError(error, path);
   }
   return path;

@@ -21,7 +21,7 @@ export const errorCodes = {
   NOT_FINITE: 'NaN or infinity where finite numbers are needed.',
   NOT_POSITIVE_DEFINITE: 'A matrix to be factorised is not positive definite.',
   NOT_CONVERGED: 'An iterative solve stopped before the asked accuracy.',
-  OUTPUT_EXISTS: 'The output folder is in the way.',
+  OUTPUT_EXISTS: 'The output folder or file is in the way.',
   OUTPUT_FAILED: 'Writing the result failed; nothing half-written is left.',
   VERIFICATION_FAILED: 'The written model does not reproduce the model in memory.',
 } as const;

@@ -1,7 +1,7 @@
 import './disposeSymbols.js';
 import type { Device } from './device.js';
 import { byteSize, type DType, elementCount } from './dtype.js';
-import { ensure, RmError } from './errors.js';
+import { RmError } from './errors.js';
 import type { PooledBuffer } from './memory.js';
 
 /**
@@ -76,21 +76,25 @@ export class Tensor {
    */
   rows(start: number, count: number): Tensor {
     const [extent = 1, ...rest] = this.shape;
-    ensure(
-      start >= 0 && count >= 0 && start + count <= extent,
-      `rows ${start}..${start + count} of '${this.label}' [${this.shape}]`,
-      'Stay within the first dimension.',
-    );
+    if (!(start >= 0 && count >= 0 && start + count <= extent)) {
+      throw new RmError(
+        'INVALID_ARGUMENT',
+        `rows ${start}..${start + count} of '${this.label}' [${this.shape}]`,
+        'Stay within the first dimension.',
+      );
+    }
     return this.#view([count, ...rest], this.byteOffset + start * elementCount(rest) * byteSize(this.dtype));
   }
 
   /** The same elements under another shape. */
   reshape(shape: readonly number[]): Tensor {
-    ensure(
-      elementCount(shape) === this.size,
-      `'${this.label}' [${this.shape}] cannot be seen as [${shape}]`,
-      'Both shapes must have the same number of elements.',
-    );
+    if (elementCount(shape) !== this.size) {
+      throw new RmError(
+        'INVALID_ARGUMENT',
+        `'${this.label}' [${this.shape}] cannot be seen as [${shape}]`,
+        'Both shapes must have the same number of elements.',
+      );
+    }
     return this.#view(shape, this.byteOffset);
   }
 

@@ -157,8 +157,14 @@ export function attention(
       () => attentionClass(shape),
       () => attentionVariants(device, shape),
       ({ name }) => name,
+      ({ program }) => queries <= FEW_QUERIES || program === 'tiled' || program === 'broadcast',
     ) ??
     chooseVariant(device, shape);
+  ensure(
+    !options.variant || attentionVariants(device, shape).some(({ name }) => name === variant.name),
+    'attention: the variant asked for does not run here',
+    'Take one of those that attentionVariants lists for the shape.',
+  );
   const group = heads / kvHeads;
   const work = {
     // Half of all pairs where there are many queries: causal ranges.

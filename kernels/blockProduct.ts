@@ -87,7 +87,8 @@ export function blockProductVariants(
   return [...suited, ...possible.filter(variant => !suited.includes(variant)), tiled];
 }
 
-const choices = new WeakMap<Device, Map<Precision, BlockProductVariant>>();
+/** By precision and by the arithmetic of pairs, which a device may change once. */
+const choices = new WeakMap<Device, Map<string, BlockProductVariant>>();
 
 /** Asked at every dispatch. */
 function chooseVariant(device: Device, precision: Precision): BlockProductVariant {
@@ -96,10 +97,11 @@ function chooseVariant(device: Device, precision: Precision): BlockProductVarian
     chosen = new Map();
     choices.set(device, chosen);
   }
-  const known = chosen.get(precision);
+  const key = `${precision} ${device.programs.exact}`;
+  const known = chosen.get(key);
   if (known) return known;
   const [best = tiled] = blockProductVariants(device, precision);
-  chosen.set(precision, best);
+  chosen.set(key, best);
   return best;
 }
 

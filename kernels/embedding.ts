@@ -7,19 +7,18 @@
  * larger than the device's largest binding is bound in tiles of rows; each pass writes the rows whose id it holds.
  * Features and limits: WebGPU defaults.
  */
-import { byteSize, type ProgramSpec, type Recorder, type Tensor } from '../engine/index.js';
+import { byteSize, programFamily, type Recorder, type Tensor } from '../engine/index.js';
 import { checkMatrix, checkTensor, type FloatType, floats } from './checks.js';
 import { flatProgram, flatType, NAN_BITS, runFlat } from './flat.js';
 import { rowTiles } from './rowTiles.js';
 import { scalarTensor, vec4Tensor } from './wgsl.js';
 
-function program(dtype: FloatType, columns: number): ProgramSpec {
-  const { type, width } = flatType(columns);
-  return flatProgram({
+const program = programFamily((dtype: FloatType, type: 'f32' | 'vec4f') =>
+  flatProgram({
     key: `embedding ${dtype} ${type}`,
     bindings: ['read', 'read', 'write'],
     fields: 'columns: u32, start: u32, end: u32, vocabulary: u32, nan: u32',
-    declarations: `${(width === 4 ? vec4Tensor : scalarTensor)('table', 1, dtype)}
+    declarations: `${(type === 'vec4f' ? vec4Tensor : scalarTensor)('table', 1, dtype)}
 ${scalarTensor('ids', 2, 'u32')}
 @group(0) @binding(3) var<storage, read_write> out: array<${type}>;`,
     body: `
@@ -30,8 +29,8 @@ ${scalarTensor('ids', 2, 'u32')}
   } else if (id >= p.vocabulary) {
     out[i] = ${type}(bitcast<f32>(p.nan));
   }`,
-  });
-}
+  }),
+);
 
 /** out[t] = table[ids[t]]; table [V,D] f32|f16|bf16, ids u32 [T], out f32 [T,D]. Ids of V or more give NaN. */
 export function embedding(rec: Recorder, table: Tensor, ids: Tensor, out: Tensor): void {
@@ -39,8 +38,8 @@ export function embedding(rec: Recorder, table: Tensor, ids: Tensor, out: Tensor
   const tokens = ids.size;
   checkTensor('embedding', 'ids', ids, [tokens], ['u32']);
   checkTensor('embedding', 'out', out, [tokens, columns]);
-  const spec = program(table.dtype as FloatType, columns);
-  const { width } = flatType(columns);
+  const { type, width } = flatType(columns);
+  const spec = program(table.dtype as FloatType, type);
   for (const { start, tensor } of rowTiles(table)) {
     runFlat(
       rec,

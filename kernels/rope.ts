@@ -151,7 +151,7 @@ export function rope(
     checkTensor('rope', 'values', values, [capacity, kvColumns]);
     ensure(
       start >= 0 && start + tokens <= capacity,
-      `rope: rows ${start}..${start + tokens} of 'keys' [${keys.shape}]`,
+      `rope: rows ${start}..${start + tokens} of 'keys', which has ${capacity}`,
       'Stay within the cache.',
     );
     tensors.push(v, keys, values);

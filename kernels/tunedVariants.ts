@@ -4,7 +4,13 @@ import { type Device, ensure } from '../engine/index.js';
 /** Kernel -> class of shapes -> name of the variant that was fastest there. */
 export type Tuning = Readonly<Record<string, Readonly<Record<string, string>>>>;
 
-const tunings = new WeakMap<Device, Tuning>();
+/** The variant of a class of shapes, looked up by its name once. */
+interface Tuned {
+  readonly name: string;
+  variant?: unknown;
+}
+
+const tunings = new WeakMap<Device, ReadonlyMap<string, ReadonlyMap<string, Tuned>>>();
 
 /**
  * Makes the kernels on this device prefer the variants of `tuning`, as `rm-engine tune` measures them. A variant that
@@ -18,7 +24,11 @@ export function applyTuning(device: Device, tuning: Tuning): void {
     'tuning has another form than kernel -> shape class -> variant',
     'Run: rm-engine tune',
   );
-  tunings.set(device, tuning);
+  const kernels = Object.entries(tuning).map(([kernel, classes]) => {
+    const tuned = Object.entries(classes).map(([shapeClass, name]) => [shapeClass, { name }] as const);
+    return [kernel, new Map<string, Tuned>(tuned)] as const;
+  });
+  tunings.set(device, new Map(kernels));
 }
 
 /** Whether a value read from a file is a tuning. */
@@ -32,8 +42,11 @@ const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /**
- * The variant measured for this class of shapes, if there is one and the device can run it. The two functions are only
+ * The variant measured for this class of shapes, if there is one and the device can run it. The functions are only
  * called as far as needed: this is asked at every dispatch.
+ *
+ * @param variants of this shape on this device.
+ * @param runs whether a variant that another shape of the class has runs for this one too.
  */
 export function tunedVariant<V>(
   device: Device,
@@ -41,10 +54,13 @@ export function tunedVariant<V>(
   shapeClass: () => string,
   variants: () => readonly V[],
   nameOf: (variant: V) => string,
+  runs: (variant: V) => boolean,
 ): V | undefined {
-  const classes = tunings.get(device)?.[kernel];
-  const name = classes?.[shapeClass()];
-  return name === undefined ? undefined : variants().find(variant => nameOf(variant) === name);
+  const tuned = tunings.get(device)?.get(kernel)?.get(shapeClass());
+  if (!tuned) return undefined;
+  tuned.variant ??= variants().find(variant => nameOf(variant) === tuned.name);
+  const variant = tuned.variant as V | undefined;
+  return variant !== undefined && runs(variant) ? variant : undefined;
 }
 
 /** Extents within a factor of two of a power of four share a class: "4", "16", ... "65536". */

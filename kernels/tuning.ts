@@ -49,6 +49,9 @@ export function broadcastSubgroup(
   return usable ? subgroupMinSize : undefined;
 }
 
+/** Whether matrices of these extents fill the tiles and steps of matmul/subgroupMatrix.ts without a rest. */
+const fillsTiles = ({ m, n, k }: MatrixExtents): boolean => 32 % m === 0 && 16 % n === 0 && 16 % k === 0;
+
 /**
  * The subgroup matrices for a product, if this device has any: both operands f16, sums in f32, subgroups of 32. Other
  * operands are left out because f16 does not hold them: f32 would lose 13 bits, and bf16 reaches to 3e38, f16 to 65504.
@@ -62,7 +65,7 @@ export function subgroupMatrixConfig(
   if (subgroupMinSize !== 32 || subgroupMaxSize !== 32) return undefined;
   const size = ({ m, n, k }: MatrixExtents) => m * n * k;
   const [largest] = subgroupMatrixConfigs
-    .filter(({ component, result }) => component === 'f16' && result === 'f32')
+    .filter(config => config.component === 'f16' && config.result === 'f32' && fillsTiles(config))
     .sort((a, b) => size(b) - size(a));
   return largest && { m: largest.m, n: largest.n, k: largest.k };
 }

@@ -37,7 +37,10 @@ export interface ForwardOptions {
   tap?: Tap;
   /** Only with a batch of one sequence that starts at the cache's length. */
   cache?: KvCache;
-  /** The result is only the last token's [1, hidden]; of the last layer no more is computed than that needs. */
+  /**
+   * The result is only the last token's [1, hidden]; of the last layer no more is computed than that needs, so a tap sees
+   * one row there.
+   */
   lastToken?: boolean;
 }
 

@@ -9,9 +9,15 @@ const MOST_BYTES = 2 ** 30;
 
 const bytesPerToken = ({ hidden, layers }: Architecture): number => 4 * hidden * layers;
 
-/** Bytes that hidden states may take: at most a quarter of what the memory limit leaves, and at most 1 GiB. */
+/**
+ * Bytes that hidden states may take: at most a quarter of what the memory limit leaves, and at most 1 GiB. Where no limit
+ * is known (WebGPU does not tell a GPU's memory) half of what is in use: where a model fits, a little more does.
+ */
 const roomFor = (memoryLimit: number, bytesInUse: number): number =>
-  Math.max(0, Math.min(MOST_BYTES, (memoryLimit - bytesInUse) / 4));
+  Math.max(
+    0,
+    Math.min(MOST_BYTES, Number.isFinite(memoryLimit) ? (memoryLimit - bytesInUse) / 4 : bytesInUse / 2),
+  );
 
 /** Tokens, of `tokens`, whose hidden states would be kept beside `bytesInUse` of weights, and their bytes; for plans. */
 export function plannedStates(arch: Architecture, tokens: number, memoryLimit: number, bytesInUse: number) {
@@ -36,6 +42,7 @@ export class HiddenStates {
 
   /** True when the outputs of this batch will be kept. */
   reserve(sequences: Sequences): boolean {
+    if (this.#outputs.has(sequences)) return true;
     const bytes = this.#bytesPerToken * totalTokens([sequences]);
     if (bytes > this.#room) return false;
     this.#room -= bytes;
@@ -46,6 +53,7 @@ export class HiddenStates {
   /** Takes over L of `layer` for a batch that has been reserved; others are left to the caller. */
   keep(sequences: Sequences, layer: number, output: Tensor): boolean {
     const kept = this.#outputs.get(sequences);
+    kept?.get(layer)?.dispose();
     kept?.set(layer, output);
     return kept !== undefined;
   }

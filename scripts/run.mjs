@@ -68,7 +68,7 @@ const jobs = {
     if (args[0] === 'host') node('dist/bench/host.js');
     else if (args[0] === 'peers') {
       // What cannot be installed is listed by the benchmark as skipped.
-      install(join(root, 'bench/peers'), 'onnxruntime-node', spawnSync);
+      if (!args.includes('--help')) install(join(root, 'bench/peers'), 'onnxruntime-node', spawnSync);
       node('dist/bench/peers/main.js', ...args.slice(1));
     } else node('dist/cli/main.js', 'bench', ...(args.length ? args : ['kernels']));
   },

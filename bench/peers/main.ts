@@ -226,8 +226,18 @@ async function run(options: ReturnType<typeof readArguments>): Promise<PeersRepo
   return report;
 }
 
+/** A wrong command line ends with exit code 2, as rm-engine's own does. */
+function argumentsOrExit() {
+  try {
+    return readArguments();
+  } catch (error) {
+    say(`peers: ${(error as Error).message}\nsee: npm run bench -- peers --help`);
+    process.exit(2);
+  }
+}
+
+const options = argumentsOrExit();
 try {
-  const options = readArguments();
   if (options.help) process.stdout.write(`${usage}\n`);
   else {
     const report = await run(options);

@@ -31,7 +31,6 @@ export interface MeasureOptions {
   /** Called for a program that fails; it is left out of this task. */
   onFailure(entrant: Entrant, reason: string): void;
   onReady?(entrant: Entrant, reply: PrepareReply): void;
-  onRound?(round: number): void;
 }
 
 /** Lets threads that spin for work after a run go to sleep. */
@@ -47,7 +46,7 @@ const significant = (value: number): number => Number(value.toPrecision(4));
 export async function measure(
   task: Task,
   entrants: readonly Entrant[],
-  { samples, warmups, repeats, onFailure, onReady, onRound }: MeasureOptions,
+  { samples, warmups, repeats, onFailure, onReady }: MeasureOptions,
 ): Promise<Comparison> {
   const ready = new Map<Entrant, { repeats: number; times: number[] }>();
   for (const entrant of entrants) {
@@ -82,7 +81,6 @@ export async function measure(
       await sample(other);
       await sample(ours);
     }
-    onRound?.(round + 1);
   }
   const rates = (role: Entrant['role']) =>
     Object.fromEntries(

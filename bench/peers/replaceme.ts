@@ -64,7 +64,8 @@ async function sameSequences(calib: string, model: string): Promise<Document[]> 
     const wanted = tokenizer.encode(text).slice(0, LENGTH);
     const document = { messages: turns(tokenizer.decode(wanted)) };
     const found = encodeDocument(document, tokenizer, chat);
-    if (wanted.some((id, at) => id !== found[at])) {
+    // The template trims white space at the end of a turn: where the cut is in some, the last two tokens differ.
+    if (found.length < wanted.length || wanted.slice(0, -2).some((id, at) => id !== found[at])) {
       throw new Error(`${calib}:${i + 1}: not a text that the model's chat template writes in the same way`);
     }
     return document;

@@ -1,6 +1,7 @@
 /** The report of `bench -- peers`, and the same as tables for people. */
 import { formatFields, formatTable } from '../../cli/table.js';
 import type { AdapterInfo } from '../../engine/adapter.js';
+import { digits, left, right } from '../measure.js';
 import type { Comparison } from './measure.js';
 import type { ReplacemeComparison } from './replaceme.js';
 
@@ -27,16 +28,13 @@ export interface PeersReport {
   skipped: Record<string, string>;
 }
 
-const digits = (value: number): string => (value >= 1000 ? `${Math.round(value)}` : value.toPrecision(3));
-
 function comparisons(title: string, entries: readonly (readonly [string, Comparison])[]): string {
   if (entries.length === 0) return '';
   const names = (key: 'peers' | 'outside') => [
     ...new Set(entries.flatMap(([, comparison]) => Object.keys(comparison[key]))),
   ];
   const [peers, outside] = [names('peers'), names('outside')];
-  const right = (name: string) => ({ title: name, align: 'right' as const });
-  const columns = [{ title }, ...['rm-engine', ...peers, 'ratio', ...outside].map(right)];
+  const columns = [left(title), ...['rm-engine', ...peers, 'ratio', ...outside].map(right)];
   const cell = (rate: number | undefined | null) => (rate == null ? '-' : digits(rate));
   const rows = entries.map(([name, comparison]) => [
     name,

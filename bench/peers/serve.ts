@@ -39,12 +39,7 @@ const MOST_REPEATS = 64;
 export const repeatsFor = (milliseconds: number): number =>
   Math.max(2, Math.min(MOST_REPEATS, Math.round(SAMPLE_MS / milliseconds)));
 
-/** Milliseconds that `work` takes. */
-export async function timed(work: () => Promise<unknown>): Promise<number> {
-  const started = performance.now();
-  await work();
-  return performance.now() - started;
-}
+export { wallTime as timed } from '../measure.js';
 
 /**
  * What gives the device away in a process that does not name it (Linux): the worker threads of lavapipe, a GPU's

@@ -27,8 +27,12 @@ it while the machine does nothing else.`,
       const result = await withDevice(run, device =>
         benchPeak(device, { samples: options.samples, onProgress: progress, signal }),
       );
-      const path = await storePeak(result.adapter, result.peak);
-      terminal.note(`kept in ${path}`);
+      try {
+        terminal.note(`kept in ${await storePeak(result.adapter, result.peak)}`);
+      } catch (error) {
+        // The numbers are worth printing all the same.
+        terminal.warn(`nothing is kept for --profile: ${(error as Error).message}`);
+      }
       return result;
     },
     text: async result => (await peakBench()).peakText(result),

@@ -14,8 +14,8 @@ export interface TuningCase {
 
 type Extents = readonly [m: number, n: number, k: number];
 
-/** Rows of a batch against the square, widening and narrowing weights of language models. */
-const rows = [16, 64, 256, 1024];
+/** Rows of a batch, from decoding on, against the square, widening and narrowing weights of language models. */
+const rows = [1, 16, 64, 256, 1024];
 const weights = [
   [1024, 1024],
   [4096, 1024],

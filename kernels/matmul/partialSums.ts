@@ -9,13 +9,25 @@ import {
   partialSumBindings,
 } from './parts.js';
 
+const programs = new Map<string, ProgramSpec>();
+
 /**
  * Second half of a product split along k: adds the partial products [splits,M,N] in their order, so that the sum is
  * the same on every run, and completes the elements of `out`.
  */
-export const partialSumsProgram = (layout: MatmulLayout): ProgramSpec =>
+export function partialSumsProgram(layout: MatmulLayout): ProgramSpec {
+  const key = `matmul partial sums: ${epilogueKey(layout)}`;
+  let found = programs.get(key);
+  if (!found) {
+    found = makeProgram(key, layout);
+    programs.set(key, found);
+  }
+  return found;
+}
+
+const makeProgram = (key: string, layout: MatmulLayout): ProgramSpec =>
   flatProgram({
-    key: `matmul partial sums: ${epilogueKey(layout)}`,
+    key,
     bindings: partialSumBindings(layout).map(({ access }) => access),
     fields: 'columns: u32, splits: u32',
     declarations: `

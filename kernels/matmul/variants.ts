@@ -27,6 +27,9 @@ export function matmulName(choice: MatmulChoice): string {
   }
 }
 
+/** Elements of out beyond which k is not split: there are tiles enough, and the parts would be stored in full. */
+const MOST_SPLIT = 2 ** 20;
+
 type Target = Pick<Device, 'info' | 'features'>;
 type Extents = Pick<MatmulShape, 'm' | 'n' | 'k'>;
 
@@ -34,14 +37,14 @@ type Extents = Pick<MatmulShape, 'm' | 'n' | 'k'>;
 export function canRunMatmul(
   { info, features }: Target,
   choice: MatmulChoice,
-  { m, transposeA, transposeB }: MatmulShape,
+  { m, n, transposeA, transposeB }: MatmulShape,
   dtypes: OperandTypes,
 ): boolean {
   switch (choice.variant) {
     case 'broadcast':
       return choice.subgroup === broadcastSubgroup(info, features);
     case 'tiled':
-      return true;
+      return choice.splits === 1 || m * n <= MOST_SPLIT;
     case 'matvec':
       return m <= 4 && transposeB && !transposeA;
     case 'subgroupMatrix': {
@@ -88,6 +91,7 @@ export const usualMatmul = (device: Device, shape: MatmulShape, dtypes: OperandT
     () => matmulClass(shape, dtypes),
     () => matmulVariants(device, shape, dtypes),
     matmulName,
+    variant => canRunMatmul(device, variant, shape, dtypes),
   ) ?? chooseMatmul(device.info, device.features, shape, dtypes);
 
 /** Whether a variant computes this gated product on this device. */
@@ -129,6 +133,7 @@ export const usualGatedMatmul = (device: Device, shape: Extents): MatmulChoice =
     () => gatedMatmulClass(shape),
     () => gatedMatmulVariants(device, shape),
     matmulName,
+    variant => canRunGatedMatmul(device, variant, shape.m),
   ) ?? chooseGatedMatmul(device.info, device.features, shape);
 
 const matvecs: readonly MatmulChoice[] = [

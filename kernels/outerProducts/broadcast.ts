@@ -8,6 +8,9 @@ export const BROADCAST_ROWS = 32;
 /** Rows of x and y that are multiplied at a time: as many as the registers hold. */
 const DEPTH = 2;
 
+const steps = (count: number, step: (d: number) => string): string[] =>
+  Array.from({ length: count }, (_, d) => step(d));
+
 /**
  * Fast sum for drivers that run on the CPU, as matmul/broadcast.ts: a workgroup is one subgroup, its lanes split a
  * strip of x in registers and hand it round by subgroupBroadcast with a constant lane; every lane owns 32 x 4
@@ -17,9 +20,6 @@ const DEPTH = 2;
  *
  * Tile: 32 x 4*subgroup. Needs: subgroups of one fixed size.
  */
-const steps = (count: number, step: (d: number) => string): string[] =>
-  Array.from({ length: count }, (_, d) => step(d));
-
 export function broadcastWgsl(layout: OuterProductsLayout, target: ProgramTarget, subgroup: number): string {
   const [rows, depth] = [BROADCAST_ROWS, DEPTH];
   const strips = Math.ceil(rows / (4 * subgroup));

@@ -84,6 +84,9 @@ test('a folder in place of the file is warned of when reading and is OUTPUT_FAIL
   assert.match((await read(folder.path)).warnings.join(), /cannot be read and is ignored/);
   await rejectsWith(() => writeUserCache('peak', key, { rate: 1 }, folder.path), 'OUTPUT_FAILED');
   assert.equal(readdirSync(folder.path).length, 1, 'nothing temporary is left');
+  const file = join(folder.path, 'file');
+  writeFileSync(file, '');
+  await rejectsWith(() => writeUserCache('peak', key, { rate: 1 }, join(file, 'within')), 'OUTPUT_FAILED');
 });
 
 test('the folder by platform', () => {

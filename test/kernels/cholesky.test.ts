@@ -40,6 +40,20 @@ for (const [n, at, value] of [
   });
 }
 
+test('a factorisation is one submit', async () => {
+  await using device = await Device.open();
+  using scope = new Scope(device);
+  const { recorder } = device;
+  const matrix = scope.own(tensorFrom(device, identity(300, 0, 2), [300, 300], 'G'));
+  await recorder.finish();
+  const before = recorder.submits;
+  const factor = cholesky(recorder, matrix);
+  assert.is(recorder.submits, before, 'nothing is submitted while recording');
+  await factor.check();
+  assert.is(recorder.submits, before + 1, 'with the read-out of the status');
+  factor.dispose();
+});
+
 test('a matrix that is not square is refused', async () => {
   await using device = await Device.open();
   using scope = new Scope(device);

@@ -55,6 +55,14 @@ test('tensors that do not fit are INVALID_ARGUMENT naming the tensor', async () 
     ["'k'", () => attention(rec, x, t([4, 8], 'bf16'), t([4, 4]), ranges, t([4, 8]), options)],
     ["'v'", () => attention(rec, x, t([4, 4]), t([5, 4]), ranges, t([4, 8]), options)],
     ["'ranges'", () => attention(rec, x, t([4, 4]), t([4, 4]), t([4, 2]), t([4, 8]), options)],
+    [
+      'variant',
+      () =>
+        attention(rec, x, t([4, 4]), t([4, 4]), ranges, t([4, 8]), {
+          ...options,
+          variant: { name: 'other', program: 'tiled' },
+        }),
+    ],
     ['headDim is 6', () => attention(rec, x, x, x, ranges, x, { ...options, headDim: 6 })],
     ['headDim is 260', () => attention(rec, x, x, x, ranges, x, { ...options, headDim: 260 })],
     ['3 heads', () => attention(rec, x, x, x, ranges, x, { ...options, heads: 3, kvHeads: 2 })],
