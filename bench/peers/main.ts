@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { seededRandom } from '../../engine/random.js';
 import { Child } from './child.js';
+import { languageModel } from './languageModel.js';
 import { type Comparison, type Entrant, measure } from './measure.js';
 import { compareReplaceme } from './replaceme.js';
 import { formatReport, type PeersReport } from './report.js';
@@ -15,8 +16,8 @@ const usage = `Usage: npm run bench -- peers [options]
   --json               one JSON object on stdout instead of tables
   --only <parts>       of matmul,mlp,prefill,decode,replaceme (default: all)
   --samples <count>    timed samples of every program, 7 or more (default: 7)
-  --model <folder>     a SmolLM2-135M folder, for prefill and decode
-  --gguf <file>        the same model for llama.cpp
+  --model <folder>     a SmolLM2-135M folder, for prefill and decode (default: RM_SMOLLM2)
+  --gguf <file>        the same model for llama.cpp (default: a .gguf file in that folder)
   --prompt <count>     tokens of the prompt that llama.cpp gets too (default: 32)
   --long <count>       tokens of a second prompt, without llama.cpp; 0 for none (default: 512)
   --steps <count>      tokens of a decode sample (default: 8)
@@ -82,8 +83,9 @@ function readArguments() {
 }
 
 const here = dirname(fileURLToPath(import.meta.url));
+const root = join(here, '../../..');
 /** The peers' own folder: compiled code lies in dist/, packages and programs beside the sources. */
-const sources = join(here, '../../../bench/peers');
+const sources = join(root, 'bench/peers');
 const program = (name: string) => join(sources, 'programs', name);
 const python = process.env.RM_PYTHON || 'python3';
 
@@ -103,7 +105,9 @@ async function withEntrants<T>(
 }
 
 async function run(options: ReturnType<typeof readArguments>): Promise<PeersReport> {
-  const { parts, samples, model, gguf } = options;
+  const { parts, samples } = options;
+  const language = parts.filter(part => part === 'prefill' || part === 'decode');
+  const { folder, gguf, missing } = language.length > 0 ? languageModel(root, python, options, say) : {};
   const report: PeersReport = {
     adapter: null,
     date: new Date().toISOString().slice(0, 10),
@@ -120,7 +124,7 @@ async function run(options: ReturnType<typeof readArguments>): Promise<PeersRepo
   const start =
     (name: string, role: Entrant['role'], command: string, ...args: string[]) =>
     (): Entrant => ({ name, role, child: new Child(command, args) });
-  const modelArgument = model === undefined ? [] : [model];
+  const modelArgument = folder === undefined ? [] : [folder];
   const ours = start('rm-engine', 'ours', process.execPath, join(here, 'ours.js'), ...modelArgument);
   const torch = start('PyTorch CPU', 'outside', python, program('pytorch.py'), ...modelArgument);
 
@@ -164,15 +168,15 @@ async function run(options: ReturnType<typeof readArguments>): Promise<PeersRepo
     });
   }
 
-  const language = parts.filter(part => part === 'prefill' || part === 'decode');
-  if (language.length > 0 && model === undefined) {
-    for (const part of language) report.skipped[part] = 'no --model given';
+  if (missing !== undefined) {
+    for (const part of language) report.skipped[part] = missing;
   } else if (language.length > 0) {
     const llama =
       gguf === undefined
         ? []
         : [start('llama.cpp Vulkan', 'peer', process.execPath, program('llama.mjs'), gguf)];
-    if (gguf === undefined) report.skipped['llama.cpp Vulkan'] = 'no --gguf given';
+    if (gguf === undefined)
+      report.skipped['llama.cpp Vulkan'] = 'no --gguf given, and none in the model folder';
     const once = { warmups: 1, repeats: 1 };
     await withEntrants([ours, ...llama, torch], async entrants => {
       const random = seededRandom(1);
@@ -215,7 +219,7 @@ async function run(options: ReturnType<typeof readArguments>): Promise<PeersRepo
       runner: program('replaceme.py'),
       cli: join(here, '../../cli/main.js'),
       checkout: options.replaceme,
-      model: model!,
+      model: options.model!,
       calib: options.calib!,
       layers: options.layers,
       say,
