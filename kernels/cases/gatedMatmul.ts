@@ -4,7 +4,7 @@ import { gatedMatmul, gatedMatmulVariants } from '../gatedMatmul.js';
 import { activations } from './activations.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
-import { caseVariants, hostMatmul, type MatmulVariant } from './matmul.js';
+import { hostMatmul, type MatmulVariant, namedChoices } from './matmul.js';
 
 interface GatedMatmulCase {
   m: number;
@@ -31,8 +31,7 @@ export function gatedMatmulCase(item: GatedMatmulCase): KernelCase<MatmulVariant
     bytes: 4 * m * k + 2 * weightBytes * n * k + 4 * m * n,
     bench,
     tolerance: 1e-6,
-    variants: device =>
-      caseVariants(gatedMatmulVariants(device, { m, n, k }), device, 4 * Math.max(m, 16) * n * k),
+    variants: device => namedChoices(gatedMatmulVariants(device, { m, n, k })),
     async setup(scope) {
       const gateValues = normals(n * k, 2).map(value => (value * spread) / Math.sqrt(k || 1));
       const x = await caseTensor(scope, normals(m * k, 1), [m, k]);

@@ -1,4 +1,3 @@
-import type { Device } from '../../engine/index.js';
 import type { FloatType } from '../checks.js';
 import { matmul, matmulName, matmulVariants } from '../matmul.js';
 import type { MatmulChoice } from '../tuning.js';
@@ -27,17 +26,6 @@ export interface MatmulVariant extends CaseVariant {
 
 export const namedChoices = (choices: readonly MatmulChoice[]): MatmulVariant[] =>
   choices.map(choice => ({ name: matmulName(choice), choice }));
-
-/** Operations from which on drivers on the CPU would need minutes for the variants that are made for GPUs. */
-const LARGE = 2e7;
-
-/** The variants of a case; on software adapters only the first, the one that is chosen, where it is large. */
-export const caseVariants = (
-  choices: readonly MatmulChoice[],
-  { info }: Device,
-  operations: number,
-): MatmulVariant[] =>
-  namedChoices(info.kind === 'software' && operations > LARGE ? choices.slice(0, 1) : choices);
 
 const norm = (values: Float32Array) => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0));
 
@@ -79,11 +67,7 @@ export function matmulCase(item: MatmulCase): KernelCase<MatmulVariant> {
     bytes: m * k * size(a) + n * k * size(b) + 4 * m * n,
     bench,
     tolerance: 1e-6,
-    variants(device) {
-      const choices = matmulVariants(device, { m, n, k, transposeA, transposeB }, { a, b });
-      // A row of tiles for one row of A costs as much as a tile.
-      return caseVariants(choices, device, 2 * Math.max(m, 16) * n * k);
-    },
+    variants: device => namedChoices(matmulVariants(device, { m, n, k, transposeA, transposeB }, { a, b })),
     async setup(scope) {
       const left = await caseTensor(scope, normals(m * k, 1), transposeA ? [k, m] : [m, k], a);
       const right = await caseTensor(scope, normals(n * k, 2), transposeB ? [n, k] : [k, n], b);

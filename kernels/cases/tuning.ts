@@ -1,12 +1,12 @@
 import type { Device } from '../../engine/index.js';
 import { attentionClass } from '../attention.js';
-import { gatedMatmulClass, gatedMatmulVariants, matmulClass, matmulVariants } from '../matmul/variants.js';
+import { gatedMatmulClass, matmulClass } from '../matmul/variants.js';
 import { attentionCase, causalRanges } from './attention.js';
 import type { KernelCase } from './case.js';
 import { gatedMatmulCase } from './gatedMatmul.js';
-import { matmulCase, namedChoices } from './matmul.js';
+import { matmulCase } from './matmul.js';
 
-/** A case whose fastest variant is taken for all shapes of a class; it runs in all of them, also where that is slow. */
+/** A case whose fastest variant is taken for all shapes of a class. */
 export interface TuningCase {
   readonly shapeClass: string;
   readonly item: KernelCase;
@@ -53,14 +53,11 @@ export function tuningCases({ info, features }: Pick<Device, 'info' | 'features'
 
 function product([m, n, k]: Extents, a: 'f32' | 'f16', b: 'f32' | 'f16' | 'bf16'): TuningCase {
   const shape = { m, n, k, transposeA: false, transposeB: true };
-  const variants = (device: Device) => namedChoices(matmulVariants(device, shape, { a, b }));
-  const item = { ...matmulCase({ form: 'NT', m, n, k, a, b }), variants };
-  return { shapeClass: matmulClass(shape, { a, b }), item };
+  return { shapeClass: matmulClass(shape, { a, b }), item: matmulCase({ form: 'NT', m, n, k, a, b }) };
 }
 
 function gatedProduct([m, n, k]: Extents): TuningCase {
-  const variants = (device: Device) => namedChoices(gatedMatmulVariants(device, { m, n, k }));
-  return { shapeClass: gatedMatmulClass({ m, n, k }), item: { ...gatedMatmulCase({ m, n, k }), variants } };
+  return { shapeClass: gatedMatmulClass({ m, n, k }), item: gatedMatmulCase({ m, n, k }) };
 }
 
 function attentionOf({ queries, keys }: { queries: number; keys: number }): TuningCase {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { temporaryFolder } from '../support.js';
+import { saySkipped, temporaryFolder } from '../support.js';
 import { writeTinyModel } from '../tinyModel.js';
 import { rmEngine } from './support.js';
 
@@ -128,7 +128,7 @@ test('a reader of stdout that goes away ends the work quietly', async () => {
 
 test('stdout on a full disk: three lines and exit code 1', async () => {
   if (!existsSync('/dev/full') || !statSync('/dev/full').isCharacterDevice()) {
-    console.log('skip: stdout on a full disk: no /dev/full');
+    saySkipped('stdout on a full disk: no /dev/full');
     return;
   }
   const main = fileURLToPath(new URL('../../cli/main.js', import.meta.url));

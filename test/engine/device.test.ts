@@ -3,6 +3,7 @@ import * as assert from 'uvu/assert';
 import type { ProgramSpec, ProgramTarget } from '../../engine/index.js';
 import { Device, downloadF32, f32Bits, flatGrid, Tensor, tensorFrom } from '../../engine/index.js';
 import { rejectsWith } from '../gpu.js';
+import { saySkipped } from '../support.js';
 
 /** y[i] = factor * x[i] */
 const scale: ProgramSpec = {
@@ -129,7 +130,7 @@ test('a flat range becomes rows of equal length', () => {
 test('the profiler counts calls, time and work', async () => {
   await using device = await Device.open({ profile: true });
   if (!device.profiler) {
-    console.log('skip: no timestamp-query on this adapter');
+    saySkipped('no timestamp-query on this adapter');
     return;
   }
   using x = tensorFrom(device, new Float32Array(4096).fill(1));

@@ -4,13 +4,13 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, Tensor } from '../../engine/index.js';
 import { add, axpy } from '../../kernels/elementwise.js';
-import { temporaryFolder } from '../support.js';
+import { saySkipped, temporaryFolder } from '../support.js';
 
 const device = await Device.open({ profile: true });
 const { profiler, recorder: rec } = device;
 test.after(() => device.close());
 
-if (!profiler) console.log('skip: the adapter has no timestamp queries, nothing is profiled');
+if (!profiler) saySkipped('the adapter has no timestamp queries, nothing is profiled');
 
 /** Three additions outside of sections, one in "outer", two in "outer/inner" with an axpy. */
 function record(): void {

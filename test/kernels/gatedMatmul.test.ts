@@ -4,14 +4,9 @@ import { Tensor } from '../../engine/index.js';
 import { gatedMatmulCases } from '../../kernels/cases/gatedMatmul.js';
 import { gatedMatmul } from '../../kernels/gatedMatmul.js';
 import { rejectsWith } from '../gpu.js';
-import { testCases } from './runCases.js';
+import { chosenVariantWhereLarge, testCases } from './runCases.js';
 
-const device = testCases(gatedMatmulCases);
-
-test('what is left out', () => {
-  if (device().info.kind === 'software')
-    console.log('skip: variants other than the chosen one in cases above 20 MFLOP, on software adapters');
-});
+const device = testCases(chosenVariantWhereLarge(gatedMatmulCases));
 
 test('shapes, dtypes and variants that do not fit are INVALID_ARGUMENT', async () => {
   const rec = device().recorder;

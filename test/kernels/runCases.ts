@@ -2,6 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { asU32, Device, decodeToF32, download, Scope } from '../../engine/index.js';
 import type { KernelCase } from '../../kernels/cases/case.js';
+import { saySkipped } from '../support.js';
 
 /** |actual - expected|_F / scale in f64; NaN unless every difference is a number. */
 function normalisedError(actual: ArrayLike<number>, expected: ArrayLike<number>, scale?: number): number {
@@ -13,6 +14,27 @@ function normalisedError(actual: ArrayLike<number>, expected: ArrayLike<number>,
     norm += expected[i]! ** 2;
   }
   return Math.sqrt(difference) / ((scale ?? Math.sqrt(norm)) || 1);
+}
+
+/** Operations or bytes from which on drivers on the CPU would need minutes for the variants that are made for GPUs. */
+const LARGE = 1.5e7;
+
+/** The cases with only the variant that is chosen where they are large and the adapter is software; says so. */
+export function chosenVariantWhereLarge(cases: readonly KernelCase[]): KernelCase[] {
+  const skipped = new Set<string>();
+  test.after(() => {
+    if (skipped.size)
+      saySkipped(`variants other than the chosen one on a software adapter: ${[...skipped].join('; ')}`);
+  });
+  return cases.map(item => ({
+    ...item,
+    variants(device) {
+      const variants = item.variants?.(device) ?? [];
+      if (device.info.kind !== 'software' || Math.max(item.flops, item.bytes) <= LARGE) return variants;
+      skipped.add(`${item.kernel} ${item.name}`);
+      return variants.slice(0, 1);
+    },
+  }));
 }
 
 /**

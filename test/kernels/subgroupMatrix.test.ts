@@ -9,6 +9,7 @@ import { type MatmulLayout, productBindings } from '../../kernels/matmul/parts.j
 import { subgroupMatrixWgsl } from '../../kernels/matmul/subgroupMatrix.js';
 import type { MatmulChoice, MatrixExtents } from '../../kernels/tuning.js';
 import { normals, relativeError } from '../gpu.js';
+import { saySkipped } from '../support.js';
 import { emulatedMatrices } from './emulatedMatrices.js';
 
 type Choice = Extract<MatmulChoice, { variant: 'subgroupMatrix' }>;
@@ -188,7 +189,7 @@ for (const [form, extents, choice, extras] of twins) {
   const config = Object.values(choice.config).join('x');
   test(`with emulated matrices: ${form.name} ${sizes}, tile ${choice.rows} of ${config}`, async () => {
     if (!device.features.f16) {
-      console.log('skip: the adapter has no shader-f16');
+      saySkipped('the adapter has no shader-f16');
       return;
     }
     const error = await twinError(form, extents, choice, extras);

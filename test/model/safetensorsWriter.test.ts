@@ -11,7 +11,7 @@ import {
   writeSafetensorsFile,
 } from '../../model/checkpoint/safetensorsWriter.js';
 import { rejectsWith } from '../gpu.js';
-import { temporaryFolder } from '../support.js';
+import { saySkipped, temporaryFolder } from '../support.js';
 
 function source(name: string, dtype: DType, shape: number[], fill: number): TensorSource {
   const size = shape.reduce((product, n) => product * n, dtype === 'f32' ? 4 : 2);
@@ -120,7 +120,7 @@ test('a disk that is full, a folder that is not there', async () => {
   await rejectsWith(() => writeSafetensorsFile(path, tensors), 'OUTPUT_FAILED');
   // Every write to this Linux device fails as on a full disk.
   if (!existsSync('/dev/full') || !statSync('/dev/full').isCharacterDevice()) {
-    console.log('skip: writing to a full disk: no /dev/full');
+    saySkipped('writing to a full disk: no /dev/full');
     return;
   }
   symlinkSync('/dev/full', join(folder.path, 'model.safetensors'));

@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert';
 import { Device, type ErrorCode, RmError } from '../../engine/index.js';
 import { prune } from '../../replaceme/index.js';
 import { rejectsWith } from '../gpu.js';
+import { saySkipped } from '../support.js';
 import { options, workplace } from './workplace.js';
 
 /** Every case goes through the whole of `prune`: a typed error, nothing written, nothing left on the device. */
@@ -253,7 +254,7 @@ test('prune: whatever the memory limit, either it succeeds or nothing is written
 test('prune: the disk is full while writing', async () => {
   // Every write to this Linux device fails as on a full disk.
   if (!existsSync('/dev/full') || !statSync('/dev/full').isCharacterDevice()) {
-    console.log('skip: writing to a full disk: no /dev/full');
+    saySkipped('writing to a full disk: no /dev/full');
     return;
   }
   using place = await workplace();

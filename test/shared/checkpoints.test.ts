@@ -6,14 +6,14 @@ import { openSafetensors } from '../../model/checkpoint/safetensors.js';
 import { writeSafetensors } from '../../model/checkpoint/safetensorsWriter.js';
 import { architectureFromConfig, checkShapes } from '../../model/families/index.js';
 import { rejectsWith } from '../gpu.js';
-import { sharedPath, temporaryFolder } from '../support.js';
+import { saySkipped, sharedPath, temporaryFolder } from '../support.js';
 
 const families = sharedPath('golden', 'families');
 const readConfig = (family: string, file = 'config.json') =>
   architectureFromConfig(JSON.parse(readFileSync(join(families!, family, file), 'utf8')), file);
 
 if (!families) {
-  console.log('skip: checkpoints of shared/golden/families: no shared folder');
+  saySkipped('checkpoints of shared/golden/families: no shared folder');
 } else {
   for (const family of ['llama', 'llama-gqa-tied-bf16', 'llama-sharded', 'llama3-rope-scaling']) {
     test(`${family}: shapes are what the config implies, and copying keeps every byte`, async () => {

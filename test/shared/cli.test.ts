@@ -4,7 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { rmEngine } from '../cli/support.js';
 import { maxAbsError } from '../gpu.js';
-import { readGolden, sharedPath, temporaryFolder } from '../support.js';
+import { readGolden, saySkipped, sharedPath, temporaryFolder } from '../support.js';
 
 const found = sharedPath('golden', 'families', 'llama');
 const llama = found ?? '';
@@ -177,4 +177,4 @@ test('Ctrl-C: exit code 130, and nothing half-written', async () => {
 });
 
 if (found) test.run();
-else console.log('skip: the commands on a model need the golden models of ../shared');
+else saySkipped('the commands on a model need the golden models of ../shared');

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Document, type DocumentOptions, readDocuments } from '../../model/documents.js';
-import { sharedPath } from '../support.js';
+import { saySkipped, sharedPath } from '../support.js';
 
 const texts = sharedPath('golden', 'texts');
 
@@ -14,7 +14,7 @@ async function read(name: string, options?: DocumentOptions): Promise<Document[]
 }
 
 if (!texts) {
-  console.log('skip: document formats against shared/golden: no shared folder');
+  saySkipped('document formats against shared/golden: no shared folder');
 } else {
   const expected = JSON.parse(readFileSync(join(texts, 'formats', 'expected.json'), 'utf8')) as {
     texts: string[];

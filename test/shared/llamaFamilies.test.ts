@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
 import { generate, logits, Model } from '../../model/index.js';
 import { maxAbsError } from '../gpu.js';
-import { readGolden, sharedPath } from '../support.js';
+import { readGolden, saySkipped, sharedPath } from '../support.js';
 
 const families = sharedPath('golden', 'families');
 
@@ -15,7 +15,7 @@ interface Golden {
 }
 
 if (!families) {
-  console.log('skip: golden logits of the Llama families: no shared folder');
+  saySkipped('golden logits of the Llama families: no shared folder');
 } else {
   for (const family of ['llama', 'llama-gqa-tied-bf16', 'llama3-rope-scaling', 'llama-sharded']) {
     test(`${family}: logits, hidden states and greedy tokens equal transformers'`, async () => {

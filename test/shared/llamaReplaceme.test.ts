@@ -9,7 +9,7 @@ import { fitLeastSquares, leastSquaresStatistics, windowDistances } from '../../
 import { replacemeLs } from '../../replaceme/methods/replacemeLs.js';
 import { keptLayers } from '../../replaceme/window.js';
 import { maxAbsError, relativeError } from '../gpu.js';
-import { readGolden, sharedPath } from '../support.js';
+import { readGolden, saySkipped, sharedPath } from '../support.js';
 
 const folder = sharedPath('golden', 'families', 'llama');
 
@@ -22,7 +22,7 @@ interface Golden {
 }
 
 if (!folder) {
-  console.log('skip: the small complete ReplaceMe case: no shared folder');
+  saySkipped('the small complete ReplaceMe case: no shared folder');
 } else {
   test('window (1, 2) of the tiny Llama: distance, G, C, T, down_proj and logits of the f64 reference', async () => {
     const golden = JSON.parse(readFileSync(join(folder, 'replaceme.json'), 'utf8')) as Golden;

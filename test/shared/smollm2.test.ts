@@ -9,7 +9,7 @@ import { fitLeastSquares, leastSquaresStatistics, windowDistances } from '../../
 import { foldTransform } from '../../replaceme/methods/replacemeLs.js';
 import { keptLayers } from '../../replaceme/window.js';
 import { maxAbsError, relativeError } from '../gpu.js';
-import { readGolden, sharedPath } from '../support.js';
+import { readGolden, saySkipped, sharedPath } from '../support.js';
 
 // The folder that shared/models/smollm2.py builds; .ci/run names it.
 const folder = process.env.RM_SMOLLM2;
@@ -25,9 +25,7 @@ interface Window {
 }
 
 if (!folder || !golden) {
-  console.log(
-    'skip: SmolLM2-135M against golden data: set RM_SMOLLM2 to its folder, shared/ beside the repository',
-  );
+  saySkipped('SmolLM2-135M against golden data: set RM_SMOLLM2 to its folder, shared/ beside the repository');
 } else {
   const device = await Device.open();
   const model = await Model.load(device, folder);

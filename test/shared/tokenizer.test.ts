@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import { loadChatTemplate } from '../../model/chat.js';
 import type { ChatMessage } from '../../model/documents.js';
 import { loadTokenizer } from '../../model/tokenizer.js';
-import { sharedPath } from '../support.js';
+import { saySkipped, sharedPath } from '../support.js';
 
 interface Rendered {
   text: string;
@@ -19,7 +19,7 @@ const goldenPath = sharedPath('golden', 'smollm2', 'tokenizer.json');
 const folder = sharedPath('models', 'smollm2-tokenizer');
 
 if (!goldenPath || !folder) {
-  console.log('skip: tokenizer ids against shared/golden: no shared folder');
+  saySkipped('tokenizer ids against shared/golden: no shared folder');
 } else {
   const golden = JSON.parse(readFileSync(goldenPath, 'utf8')) as Golden;
 

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, evaluate, Model } from '../../index.js';
-import { sharedPath, temporaryFolder } from '../support.js';
+import { saySkipped, sharedPath, temporaryFolder } from '../support.js';
 
 // Named by .ci/run: the folder that shared/models/smollm2.py builds, and a Python with torch and transformers.
 const { RM_SMOLLM2: smollm2, RM_PYTHON: python } = process.env;
@@ -19,8 +19,8 @@ function run(command: string, args: readonly string[]): string {
 }
 
 if (!smollm2 || !python || !chat) {
-  console.log(
-    'skip: the pruned SmolLM2 in transformers: needs RM_SMOLLM2, RM_PYTHON and shared/ beside the repository',
+  saySkipped(
+    'the pruned SmolLM2 in transformers: needs RM_SMOLLM2, RM_PYTHON and shared/ beside the repository',
   );
 } else {
   test('SmolLM2 pruned by 7 layers loads in transformers with the same logits and perplexity', async () => {
