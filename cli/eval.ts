@@ -1,12 +1,12 @@
 import type { Command } from 'commander';
 import { RmError } from '../engine/errors.js';
+import { formatTable } from '../engine/textTable.js';
 import type { Evaluation } from '../model/evaluate.js';
 import { newCommand, runs } from './command.js';
 import { load } from './gpu.js';
 import { wholeNumber } from './optionTypes.js';
 import { PROFILE_FLAG, PROFILE_TEXT, type ProfileOptions, tracePath, withProfiledDevice } from './profile.js';
 import { fileSequences, loadTextTools } from './sequences.js';
-import { formatTable } from './table.js';
 
 export interface FileEvaluation extends Evaluation {
   readonly file: string;

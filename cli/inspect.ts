@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import { formatBytes } from '../engine/format.js';
+import { formatFields, formatTable } from '../engine/textTable.js';
 import type { ModelSummary } from '../model/inspect.js';
 import { newCommand, runs } from './command.js';
-import { formatFields, formatTable } from './table.js';
 
 const thousands = (count: number): string => count.toLocaleString('en-US');
 

@@ -4,11 +4,11 @@ import { formatShare, type PeakRates, shareOfPeak } from '../bench/peakRates.js'
 import type { Device } from '../engine/device.js';
 import { RmError } from '../engine/errors.js';
 import type { KernelProfile, SectionProfile } from '../engine/profiler.js';
+import { formatTable } from '../engine/textTable.js';
 import { outputError, withOutputFile } from '../model/checkpoint/outputFolder.js';
 import type { Run } from './command.js';
 import { withDevice } from './gpu.js';
 import { storedPeak } from './storedPeak.js';
-import { formatTable } from './table.js';
 
 /** What the option --profile gives: true, or the path of a trace. */
 export interface ProfileOptions {

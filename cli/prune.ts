@@ -1,12 +1,12 @@
 import type { Command } from 'commander';
 import { formatBytes } from '../engine/format.js';
+import { formatFields } from '../engine/textTable.js';
 import type { PrunePlan, PruneReport } from '../replaceme/index.js';
 import { newCommand, runs } from './command.js';
 import { methodNames, type PruneSettings, readPruneConfig, settingParsers } from './configFile.js';
 import { load, withDevice } from './gpu.js';
 import { PROFILE_FLAG, PROFILE_TEXT, type ProfileOptions, tracePath, withProfiledDevice } from './profile.js';
 import { formatSeconds } from './progressReport.js';
-import { formatFields } from './table.js';
 
 interface PruneCommandOptions extends Omit<PruneSettings, 'model' | 'out'>, Pick<ProfileOptions, 'profile'> {
   config?: string;

@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
 import { left, right } from '../bench/measure.js';
 import type { TuneResult } from '../bench/tune.js';
+import { formatTable } from '../engine/textTable.js';
 import { newCommand, type Run, runs } from './command.js';
 import { announceAdapter, load } from './gpu.js';
 import { wholeNumber } from './optionTypes.js';
-import { formatTable } from './table.js';
 import { storeTuning } from './tuningCache.js';
 
 interface TuneCommandOptions {

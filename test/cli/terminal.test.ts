@@ -2,8 +2,8 @@ import { CommanderError } from 'commander';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { describeFailure, reportFailure } from '../../cli/failure.js';
-import { formatFields, formatTable } from '../../cli/table.js';
 import { RmError } from '../../engine/errors.js';
+import { formatFields, formatTable } from '../../engine/textTable.js';
 import { recordingTerminal } from './support.js';
 
 test('data goes to stdout, the rest to stderr', () => {
