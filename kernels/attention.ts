@@ -22,7 +22,7 @@ import { ROWS, SIDE, tiled } from './attention/tiled.js';
 import { checkMatrix, checkTensor } from './checks.js';
 import { runFlat } from './flat.js';
 import { extentClass, tunedVariant } from './tunedVariants.js';
-import { tilesPerDispatch } from './tuning.js';
+import { broadcastSubgroup, tilesPerDispatch } from './tuning.js';
 
 /** Up to here one workgroup per query is faster than tiles of rows that are mostly empty. */
 const FEW_QUERIES = 4;
@@ -77,9 +77,8 @@ function usualChunk({ info }: Device, { queries, keys, heads, kvHeads }: Attenti
 
 /** Whether the programs for drivers that run on the CPU are to be used: they need subgroups of one fixed size. */
 function bySubgroups({ info, features }: Device): boolean {
-  const { kind, subgroupMinSize, subgroupMaxSize } = info;
-  const fixed = subgroupMinSize === subgroupMaxSize && (subgroupMinSize === 4 || subgroupMinSize === 8);
-  return kind === 'software' && features.subgroups && fixed;
+  const subgroup = broadcastSubgroup(info, features);
+  return info.kind === 'software' && (subgroup === 4 || subgroup === 8);
 }
 
 const fewQueries = (program: 'split keys' | 'subgroup keys', chunk: number): AttentionVariant => ({

@@ -24,7 +24,7 @@ import { arithmetics, CHUNK, operations, type Precision } from './blockProduct/p
 import { TILE_COLUMNS, TILE_ROWS, tiledWgsl } from './blockProduct/tiled.js';
 import type { DoubleSingle } from './doubleSingle.js';
 import { rowWindow, windowRows } from './rowTiles.js';
-import { SECONDS_PER_DISPATCH } from './tuning.js';
+import { broadcastSubgroup, SECONDS_PER_DISPATCH } from './tuning.js';
 
 /** A matrix in either precision. */
 export type Matrix = Tensor | DoubleSingle;
@@ -77,12 +77,11 @@ export function blockProductVariants(
   { info, features, programs }: Device,
   precision: Precision,
 ): readonly BlockProductVariant[] {
-  const { kind, subgroupMinSize: least, subgroupMaxSize: most } = info;
-  if (!features.subgroups || least !== most) return [tiled];
-  const possible = broadcasts.filter(({ subgroup }) => subgroup === least);
+  const fixed = broadcastSubgroup(info, features);
+  const possible = broadcasts.filter(({ subgroup }) => subgroup === fixed);
   // Arithmetic by integers is long: unrolled over the rows of a broadcast tile it would take a minute to compile.
   const integers = programs.exact === 'integer' && precision !== 'f32';
-  if (kind !== 'software' || integers) return [tiled, ...possible];
+  if (info.kind !== 'software' || integers) return [tiled, ...possible];
   const suited = possible.filter(({ rows }) => rows === BROADCAST_ROWS[precision]);
   return [...suited, ...possible.filter(variant => !suited.includes(variant)), tiled];
 }

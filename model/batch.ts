@@ -28,7 +28,7 @@ export class Batch {
     readonly past = 0,
   ) {
     this.#scope = new Scope(device);
-    const tokens = sequences.reduce((sum, sequence) => sum + sequence.length, 0);
+    const tokens = totalTokens(sequences);
     this.tokens = tokens;
     this.longest = past + Math.max(0, ...sequences.map(sequence => sequence.length));
     // One tensor and one write for all: a batch is made for every token of a generated text.
@@ -83,9 +83,9 @@ export class Batch {
   }
 }
 
-/** Tokens of all sequences of all groups. */
-export const totalTokens = (groups: readonly (readonly { readonly length: number }[])[]): number =>
-  groups.flat().reduce((sum, { length }) => sum + length, 0);
+/** Tokens of all sequences together. */
+export const totalTokens = (sequences: readonly { readonly length: number }[]): number =>
+  sequences.reduce((sum, { length }) => sum + length, 0);
 
 /** Groups sequences, in order, so that no group has more than `tokens` tokens (a longer sequence stands alone). */
 export function groupSequences<T extends { readonly length: number }>(

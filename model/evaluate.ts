@@ -11,7 +11,7 @@ import type { Progress } from '../engine/progress.js';
 import { compareDistributions } from '../kernels/compareDistributions.js';
 import { logLikelihood } from '../kernels/logLikelihood.js';
 import type { Architecture } from './architecture.js';
-import { Batch, groupSequences } from './batch.js';
+import { Batch, groupSequences, totalTokens } from './batch.js';
 import type { Model } from './model.js';
 import { finalNorm, forward } from './transformer.js';
 
@@ -70,7 +70,7 @@ export async function evaluate(
     );
   }
   const usable = sequences.filter(sequence => sequence.length > 1);
-  const total = usable.reduce((sum, sequence) => sum + sequence.length, 0);
+  const total = totalTokens(usable);
   if (total === 0) {
     throw new RmError('DATA_INVALID', 'no sequence has two tokens or more', 'Evaluate on longer text.');
   }

@@ -4,6 +4,7 @@ import { readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { RmError } from '../engine/index.js';
+import { totalTokens } from '../model/batch.js';
 import type { ChatTemplate } from '../model/chat.js';
 import { type Document, readDocuments } from '../model/documents.js';
 import type { Tokenizer } from '../model/tokenizer.js';
@@ -77,7 +78,7 @@ export async function readCalibration(
     paths.map(path => readDocuments(path, textField === undefined ? {} : { textField })),
   );
   const sequences = await tokenSequences(documents, tokenizer, chat, { sequenceLength, tokens });
-  const total = sequences.reduce((sum, sequence) => sum + sequence.length, 0);
+  const total = totalTokens(sequences);
   if (total === 0) {
     throw new RmError(
       'DATA_INVALID',

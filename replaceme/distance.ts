@@ -34,7 +34,7 @@ export async function windowDistances(
   );
   const sums = counts.map(count => new Array<number>(arch.layers - count).fill(0));
   const longest = Math.max(...counts);
-  const total = totalTokens(batches);
+  const total = totalTokens(batches.flat());
   let tokens = 0;
   for (const sequences of batches) {
     options.signal?.throwIfAborted();

@@ -43,7 +43,7 @@ export class HiddenStates {
   /** True when the outputs of this batch will be kept. */
   reserve(sequences: Sequences): boolean {
     if (this.#outputs.has(sequences)) return true;
-    const bytes = this.#bytesPerToken * totalTokens([sequences]);
+    const bytes = this.#bytesPerToken * totalTokens(sequences);
     if (bytes > this.#room) return false;
     this.#room -= bytes;
     this.#outputs.set(sequences, new Map());

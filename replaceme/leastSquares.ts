@@ -56,7 +56,7 @@ export async function leastSquaresStatistics(
     clearDoubleSingle(rec, sum);
     return sum;
   };
-  const total = totalTokens(batches);
+  const total = totalTokens(batches.flat());
   const last = lastRemoved(window);
   states?.retain([window.layer - 1, last]);
   let tokens = 0;
@@ -72,14 +72,14 @@ export async function leastSquaresStatistics(
         const output = states?.take(sequences, layer);
         return output && scope.own(output);
       };
-      const input = taken(window.layer - 1);
+      // The tap costs layers their fused addition, so those below run without it.
+      const below = () => scope.own(forward(model, batch, { to: window.layer }));
+      const input = taken(window.layer - 1) ?? (window.layer > 0 ? below() : undefined);
       const kept = scope.own(
         forward(model, batch, {
           ...(input && { from: window.layer, input }),
           to: window.layer + 1,
-          tap: (layer, tensors) => {
-            if (layer === window.layer) rec.copy(tensors.mlpOutput, mlpOutput);
-          },
+          tap: (_, tensors) => rec.copy(tensors.mlpOutput, mlpOutput),
         }),
       );
       const change =

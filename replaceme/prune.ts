@@ -136,7 +136,7 @@ async function chooseWindow(
   let left = DISTANCE_TOKENS;
   const part = batches.filter(batch => {
     const taken = left > 0;
-    left -= totalTokens([batch]);
+    left -= totalTokens(batch);
     return taken;
   });
   const [distances] = await windowDistances(model, part, [count], {
