@@ -89,12 +89,13 @@ if (profiler) {
       ['outer', 'inner'],
     );
     const [outer, inner] = spans;
-    const end = ({ ts, dur }: { ts: number; dur: number }) => ts + dur;
-    assert.ok(
-      outer!.ts <= inner!.ts && end(inner!) <= end(outer!),
-      'the inner one lies within the outer one',
-    );
-    assert.is(dispatches.filter(event => event.ts >= inner!.ts && end(event) <= end(inner!)).length, 3);
+    // Microseconds as the format wants them; the timestamps are whole nanoseconds.
+    const nanoseconds = (microseconds: number) => Math.round(1000 * microseconds);
+    const within = (event: { ts: number; dur: number }, span: { ts: number; dur: number }) =>
+      nanoseconds(event.ts) >= nanoseconds(span.ts) &&
+      nanoseconds(event.ts + event.dur) <= nanoseconds(span.ts + span.dur);
+    assert.ok(within(inner!, outer!), 'the inner one lies within the outer one');
+    assert.is(dispatches.filter(event => within(event, inner!)).length, 3);
   });
 
   test('more dispatches than one set of queries holds', async () => {
