@@ -33,7 +33,7 @@ export function doctorCommand(signal: AbortSignal): Command {
       import('./doctorProbes.js'),
       import('./doctorContext.js'),
     ]);
-    const findings = await examine(await thisMachine(run.deviceOptions));
+    const findings = await examine(thisMachine(run.deviceOptions));
     const healthy = findings.every(({ status }) => status !== 'fail');
     if (run.options.json) run.terminal.json({ version: version(), healthy, findings });
     else run.terminal.data(formatFindings(findings, run.terminal));

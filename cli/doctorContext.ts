@@ -1,6 +1,7 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { join } from 'node:path';
+import { adapterAdvice, listAdapters } from '../engine/adapter.js';
 import { cacheFolder } from '../engine/cacheFolder.js';
 import type { Device, DeviceOptions } from '../engine/device.js';
 import { findBundledDriver } from '../engine/softwareDriver.js';
@@ -51,18 +52,14 @@ async function openDevice(options: DeviceOptions): Promise<ProbedDevice> {
   };
 }
 
-/** This machine. Nothing here imports webgpu before a probe asks for it: its binary may not load. */
-export async function thisMachine(options: DeviceOptions): Promise<DoctorContext> {
-  const advice = await import('../engine/adapter.js').then(
-    ({ adapterAdvice }) => adapterAdvice(),
-    () => 'First make the webgpu binary load.',
-  );
+/** This machine. */
+export function thisMachine(options: DeviceOptions): DoctorContext {
   return {
     platform: process.platform,
     arch: process.arch,
     nodeVersion: process.version,
     env: process.env,
-    advice,
+    advice: adapterAdvice(),
     cacheFolder: cacheFolder(),
     loadBinary: async () => {
       await import('webgpu');
@@ -70,7 +67,7 @@ export async function thisMachine(options: DeviceOptions): Promise<DoctorContext
     exists: thisHost.exists,
     list: thisHost.list,
     bundledDriver: findBundledDriver,
-    listAdapters: async () => (await import('../engine/adapter.js')).listAdapters(),
+    listAdapters,
     openDevice: () => openDevice(options),
     tryWrite: folder => {
       mkdirSync(folder, { recursive: true });

@@ -4,7 +4,7 @@ import { RmError } from '../engine/errors.js';
 import { formatBytes } from '../engine/format.js';
 import type { ProgramTarget } from '../engine/program.js';
 import { vulkanDriverFiles } from '../engine/vulkanFiles.js';
-import { explainBinaryFailure } from './gpu.js';
+import { explainBinaryFailure } from '../engine/webgpu.js';
 
 export type Status = 'ok' | 'warn' | 'fail' | 'skip';
 

@@ -3,9 +3,14 @@ import { RmError } from '../engine/errors.js';
 import { formatTable } from '../engine/textTable.js';
 import type { Evaluation } from '../model/evaluate.js';
 import { newCommand, runs } from './command.js';
-import { load } from './gpu.js';
+import {
+  PROFILE_FLAG,
+  PROFILE_TEXT,
+  type ProfileOptions,
+  tracePath,
+  withProfiledDevice,
+} from './kernelProfile.js';
 import { wholeNumber } from './optionTypes.js';
-import { PROFILE_FLAG, PROFILE_TEXT, type ProfileOptions, tracePath, withProfiledDevice } from './profile.js';
 import { fileSequences, loadTextTools } from './sequences.js';
 
 export interface FileEvaluation extends Evaluation {
@@ -77,9 +82,10 @@ export function evalCommand(signal: AbortSignal): Command {
   return runs<EvalOptions>(command, signal, async (run, model, files) => {
     const { options, terminal, progress } = run;
     const folder = model as string;
-    const [{ Model }, { evaluate }] = await load(() =>
-      Promise.all([import('../model/model.js'), import('../model/evaluate.js')]),
-    );
+    const [{ Model }, { evaluate }] = await Promise.all([
+      import('../model/model.js'),
+      import('../model/evaluate.js'),
+    ]);
     const { inspectModel } = await import('../model/inspect.js');
     const tools = await loadTextTools(folder);
     const context = (await inspectModel(folder)).contextLength;

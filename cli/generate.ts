@@ -1,9 +1,14 @@
 import { text as readAll } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import { newCommand, runs } from './command.js';
-import { load } from './gpu.js';
+import {
+  PROFILE_FLAG,
+  PROFILE_TEXT,
+  type ProfileOptions,
+  tracePath,
+  withProfiledDevice,
+} from './kernelProfile.js';
 import { notNegative, probability, wholeNumber } from './optionTypes.js';
-import { PROFILE_FLAG, PROFILE_TEXT, type ProfileOptions, tracePath, withProfiledDevice } from './profile.js';
 import { formatSeconds } from './progressReport.js';
 import { loadTextTools } from './sequences.js';
 
@@ -53,9 +58,10 @@ export function generateCommand(signal: AbortSignal): Command {
     if (options.system !== undefined && !options.chat) run.usage('--system needs --chat');
     const folder = model as string;
     const text = prompt === '-' ? await readAll(process.stdin) : (prompt as string);
-    const [{ Model }, { generate }] = await load(() =>
-      Promise.all([import('../model/model.js'), import('../model/generate.js')]),
-    );
+    const [{ Model }, { generate }] = await Promise.all([
+      import('../model/model.js'),
+      import('../model/generate.js'),
+    ]);
     const { tokenizer, chat } = await loadTextTools(folder);
     const system = options.system === undefined ? [] : [{ role: 'system', content: options.system }];
     const ids = options.chat

@@ -5,7 +5,7 @@ import { RmError } from '../engine/errors.js';
 import type { TensorSource } from '../model/checkpoint/safetensorsWriter.js';
 import type { LogitsResult } from '../model/logits.js';
 import { newCommand, runs } from './command.js';
-import { load, withDevice } from './gpu.js';
+import { withDevice } from './gpu.js';
 
 interface LogitsOptions {
   ids: string;
@@ -118,9 +118,10 @@ export function logitsCommand(signal: AbortSignal): Command {
     const { options, terminal, progress } = run;
     const folder = model as string;
     if (!options.out.endsWith('.safetensors')) run.usage("--out must end in '.safetensors'");
-    const [{ Model }, { logits }] = await load(() =>
-      Promise.all([import('../model/model.js'), import('../model/logits.js')]),
-    );
+    const [{ Model }, { logits }] = await Promise.all([
+      import('../model/model.js'),
+      import('../model/logits.js'),
+    ]);
     const [{ withOutputFile }, { writeSafetensorsFile }, { readArchitecture }] = await Promise.all([
       import('../model/checkpoint/outputFolder.js'),
       import('../model/checkpoint/safetensorsWriter.js'),

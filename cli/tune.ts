@@ -3,7 +3,7 @@ import { left, right } from '../bench/measure.js';
 import type { TuneResult } from '../bench/tune.js';
 import { formatTable } from '../engine/textTable.js';
 import { newCommand, type Run, runs } from './command.js';
-import { announceAdapter, load } from './gpu.js';
+import { announceAdapter } from './gpu.js';
 import { wholeNumber } from './optionTypes.js';
 import { storeTuning } from './tuningCache.js';
 
@@ -69,9 +69,10 @@ export function tuneCommand(signal: AbortSignal): Command {
 }
 
 async function measureVariants(run: Run<TuneCommandOptions>, signal: AbortSignal) {
-  const [{ Device }, { tune }] = await load(() =>
-    Promise.all([import('../engine/device.js'), import('../bench/tune.js')]),
-  );
+  const [{ Device }, { tune }] = await Promise.all([
+    import('../engine/device.js'),
+    import('../bench/tune.js'),
+  ]);
   // Without an earlier tuning in force: the built-in choice is what the others are compared with.
   const device = await Device.open(run.deviceOptions);
   try {

@@ -1,6 +1,6 @@
-import { create } from 'webgpu';
 import { RmError } from './errors.js';
 import { enableBundledDriver, hasVulkan } from './softwareDriver.js';
+import { loadWebgpu } from './webgpu.js';
 
 /** What is known of the chosen adapter; goes into reports, benchmark tables and provenance files. */
 export interface AdapterInfo {
@@ -50,7 +50,8 @@ const backend = process.platform === 'linux' ? ['backend=vulkan'] : [];
  */
 const instances = new Map<string, GPU>();
 
-function instance(...flags: string[]): GPU {
+async function instance(...flags: string[]): Promise<GPU> {
+  const { create } = await loadWebgpu();
   const key = [process.env.VK_DRIVER_FILES, ...flags].join(' ');
   let gpu = instances.get(key);
   if (!gpu) {
@@ -65,8 +66,9 @@ const isSoftware = (text: string): boolean =>
 
 /** Raw names of the adapters Dawn sees. Dawn lists them only in the error for an unknown name. */
 export async function listAdapters(): Promise<string[]> {
+  const lister = await instance('adapter=__list__');
   try {
-    await instance('adapter=__list__').requestAdapter();
+    await lister.requestAdapter();
     return [];
   } catch (error) {
     return [...String((error as Error).message).matchAll(/name: '([^']*)'/g)].map(match => match[1]!);
@@ -109,7 +111,8 @@ function describe(adapter: GPUAdapter): AdapterInfo {
 }
 
 async function request(...flags: string[]): Promise<OpenedAdapter | undefined> {
-  const adapter = await instance(...flags).requestAdapter({ powerPreference: 'high-performance' });
+  const gpu = await instance(...flags);
+  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
   return adapter ? { adapter, info: describe(adapter) } : undefined;
 }
 

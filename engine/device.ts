@@ -1,16 +1,14 @@
 import './disposeSymbols.js';
 import { totalmem } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
-import { globals } from 'webgpu';
 import { type AdapterInfo, type OpenedAdapter, openAdapter } from './adapter.js';
 import { RmError } from './errors.js';
 import { MemoryPool } from './memory.js';
+import { withNaps } from './polling.js';
 import { Profiler } from './profiler.js';
 import { ProgramCache } from './program.js';
 import { Recorder } from './recorder.js';
-
-/** GPUBufferUsage and the other WebGPU constants, which browsers have as globals. */
-Object.assign(globalThis, globals);
+import { loadWebgpu } from './webgpu.js';
 
 export interface DeviceOptions {
   /** Part of the adapter's name; default: RM_ENGINE_ADAPTER, else the best adapter found. */
@@ -158,6 +156,8 @@ export class Device {
    * @throws RmError ADAPTER_NONE or ADAPTER_UNSUITABLE.
    */
   static async open(options: DeviceOptions = {}): Promise<Device> {
+    // GPUBufferUsage and the other constants, which browsers have as globals.
+    Object.assign(globalThis, (await loadWebgpu()).globals);
     const opened = await openAdapter(options.adapter ?? process.env.RM_ENGINE_ADAPTER);
     const { adapter } = opened;
     roots.add(opened);
@@ -203,10 +203,15 @@ export class Device {
     this.check();
   }
 
+  /** Waits for one of Dawn's promises. */
+  wait<T>(promise: Promise<T>): Promise<T> {
+    return this.info.kind === 'software' ? withNaps(promise) : promise;
+  }
+
   /** Waits until everything submitted is done. @throws RmError for any failure so far. */
   async drain(): Promise<void> {
     try {
-      await this.gpu.queue.onSubmittedWorkDone();
+      await this.wait(this.gpu.queue.onSubmittedWorkDone());
     } catch (cause) {
       await this.explain(cause, 'waiting for the GPU failed');
     }

@@ -17,7 +17,7 @@ export const errorCodes = {
     'config.json, a tokenizer file or a configuration file lacks a field or holds a wrong value.',
   UNSUPPORTED_FAMILY: 'The model architecture is not one of the supported families.',
   UNSUPPORTED_DTYPE: 'The checkpoint stores a tensor in a number type that is not supported.',
-  DATA_INVALID: 'A text or token file cannot be read as what it claims to be.',
+  DATA_INVALID: 'A text, token or statistics file cannot be read as what it claims to be.',
   NOT_FINITE: 'NaN or infinity where finite numbers are needed.',
   NOT_POSITIVE_DEFINITE: 'A matrix to be factorised is not positive definite.',
   NOT_CONVERGED: 'An iterative solve stopped before the asked accuracy.',

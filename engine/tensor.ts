@@ -131,8 +131,20 @@ export class Scope {
     return tensor;
   }
 
+  /** Hands a tensor of the scope over to the caller. */
+  release(tensor: Tensor): Tensor {
+    const at = this.#tensors.indexOf(tensor);
+    if (at >= 0) this.#tensors.splice(at, 1);
+    return tensor;
+  }
+
+  /** Hands all of them over. */
+  releaseAll(): Tensor[] {
+    return this.#tensors.splice(0);
+  }
+
   dispose(): void {
-    for (const tensor of this.#tensors.splice(0)) tensor.dispose();
+    for (const tensor of this.releaseAll()) tensor.dispose();
   }
 
   [Symbol.dispose](): void {

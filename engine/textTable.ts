@@ -2,21 +2,54 @@ export interface Column {
   readonly title: string;
   /** Numbers to the right, words (the default) to the left. */
   readonly align?: 'left' | 'right';
+  /** A title of this and the next columns, `columns` together. */
+  readonly group?: { readonly title: string; readonly columns: number };
 }
 
-/** Plain text columns, two spaces apart; one line per row, with a heading. */
+/** Plain text columns, two spaces apart; one line per row, with a heading, and one above it where columns form groups. */
 export function formatTable(columns: readonly Column[], rows: readonly (readonly string[])[]): string {
   const widths = columns.map(({ title }, i) => Math.max(title.length, ...rows.map(row => row[i]!.length)));
+  const above = groupLine(columns, widths);
   const line = (cells: readonly string[]) =>
     cells
       .map((cell, i) => (columns[i]!.align === 'right' ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!)))
       .join('  ')
       .trimEnd();
-  return [columns.map(({ title }) => title), ...rows].map(row => `${line(row)}\n`).join('');
+  return above + [columns.map(({ title }) => title), ...rows].map(row => `${line(row)}\n`).join('');
 }
 
-/** "name   value" lines, the values below each other. */
+/** Titles of groups above their columns; the first column of a group is widened where its title needs the room. */
+function groupLine(columns: readonly Column[], widths: number[]): string {
+  if (!columns.some(({ group }) => group)) return '';
+  let text = '';
+  let at = 0;
+  for (const [i, { group }] of columns.entries()) {
+    if (group) {
+      const spanned = widths.slice(i, i + group.columns);
+      const span = spanned.reduce((sum, width) => sum + width + 2, -2);
+      widths[i]! += Math.max(0, group.title.length - span);
+      text = text.padEnd(at) + group.title;
+    }
+    at += widths[i]! + 2;
+  }
+  return `${text}\n`;
+}
+
+const markdownRow = (cells: readonly string[]): string =>
+  `| ${cells.map(cell => cell.replaceAll('|', '\\|')).join(' | ')} |\n`;
+
+/** The same as a Markdown table. */
+export const markdownTable = (columns: readonly Column[], rows: readonly (readonly string[])[]): string =>
+  markdownRow(columns.map(({ title, group }) => (group ? `${group.title}: ${title}` : title))) +
+  markdownRow(columns.map(({ align }) => (align === 'right' ? '--:' : '---'))) +
+  rows.map(markdownRow).join('');
+
+/** "name   value" lines, the values below each other; a value may have several lines. */
 export function formatFields(fields: readonly (readonly [string, string])[]): string {
   const width = Math.max(...fields.map(([name]) => name.length));
-  return fields.map(([name, value]) => `${name.padEnd(width)}  ${value}\n`).join('');
+  return fields
+    .map(
+      ([name, value]) => `${name.padEnd(width)}  ${value.replaceAll('\n', `\n${' '.repeat(width + 2)}`)}\n`,
+    )
+    .join('');
 }

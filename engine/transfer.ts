@@ -97,7 +97,7 @@ export async function download(tensor: Tensor): Promise<Uint8Array> {
   try {
     device.recorder.copyOut(tensor, staging, size);
     device.recorder.flush();
-    await staging.mapAsync(GPUMapMode.READ);
+    await device.wait(staging.mapAsync(GPUMapMode.READ));
     await device.settle();
     return new Uint8Array(staging.getMappedRange().slice(0, tensor.byteLength));
   } catch (cause) {

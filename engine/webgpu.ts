@@ -1,0 +1,44 @@
+import { RmError } from './errors.js';
+
+/** Why the binary of the webgpu package does not load, and what helps. */
+export function explainBinaryFailure(message: string): { reason: string; cure: string } {
+  const library = /(GLIBC(?:XX)?)_([\d.]+)['`’]? not found/.exec(message);
+  if (library) {
+    return {
+      reason: `the webgpu package needs ${library[1]} ${library[2]}, this system has an older one`,
+      cure: 'Use a system with glibc 2.34 and libstdc++ 6.0.30 or newer: Debian 12, Ubuntu 22.04, RHEL 9.',
+    };
+  }
+  const shared = /([\w.+-]+\.so[\w.]*): cannot open shared object file/.exec(message);
+  if (shared) {
+    return {
+      reason: `the library ${shared[1]} is missing`,
+      cure: `Install the package that has ${shared[1]}.`,
+    };
+  }
+  if (/Cannot find (module|package)|ENOENT|MODULE_NOT_FOUND/i.test(message)) {
+    return {
+      reason: `the webgpu package has no binary for ${process.platform} ${process.arch}, or is not installed`,
+      cure: 'Run npm install again. There are binaries for Linux (x64, arm64, glibc), macOS and Windows (x64, arm64).',
+    };
+  }
+  return {
+    reason: message.split('\n')[0]!,
+    cure: 'Run npm install again, and rm-engine doctor for more.',
+  };
+}
+
+/**
+ * The webgpu package. It is imported when an adapter is first asked for and not with the modules: its binary is large,
+ * may not load on a machine, and what needs no GPU should work there.
+ *
+ * @throws RmError ADAPTER_NONE where the binary does not load.
+ */
+export async function loadWebgpu(): Promise<typeof import('webgpu')> {
+  try {
+    return await import('webgpu');
+  } catch (cause) {
+    const { reason, cure } = explainBinaryFailure((cause as Error).message);
+    throw new RmError('ADAPTER_NONE', `WebGPU cannot be used: ${reason}`, cure, { cause });
+  }
+}
