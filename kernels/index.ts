@@ -1,4 +1,5 @@
 export type { Activation } from './activation.js';
+export { type AdamOptions, type AdamTensors, adam } from './adam.js';
 export { addDiagonal } from './addDiagonal.js';
 export { argmax } from './argmax.js';
 export { type AttentionOptions, attention } from './attention.js';
@@ -7,6 +8,7 @@ export { type CholeskyFactor, cholesky } from './cholesky.js';
 export { compareDistributions } from './compareDistributions.js';
 export { convert } from './convert.js';
 export { cosineDistance } from './cosineDistance.js';
+export { cosineLoss } from './cosineLoss.js';
 export { cross } from './cross.js';
 export {
   clearDoubleSingle,
@@ -24,10 +26,13 @@ export { gram } from './gram.js';
 export { logLikelihood } from './logLikelihood.js';
 export { type MatmulOptions, matmul } from './matmul.js';
 export { mirrorLower } from './mirrorLower.js';
+export { type PolarFactor, polar } from './polar.js';
 export { rowMaxima, rowNorms, rowSums } from './reduce.js';
 export { residual } from './residual.js';
 export { rmsNorm } from './rmsNorm.js';
 export { rope, ropeTable } from './rope.js';
 export { rowTiles } from './rowTiles.js';
+export { scaleRows } from './scaleRows.js';
+export { quadraticLoss, type RidgeSolution, solveRidgePath } from './solveRidge.js';
 export { type Solution, type SolveOptions, type SolveReport, solveSpd, solveSpdPath } from './solveSpd.js';
 export { triangularSolve } from './triangularSolve.js';

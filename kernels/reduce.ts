@@ -6,9 +6,10 @@
  * are added in one fixed order. Norms divide by the largest entry first, so that squares neither overflow nor vanish.
  * Features and limits: WebGPU defaults.
  */
-import type { ProgramSpec, Recorder, Tensor } from '../engine/index.js';
+import { downloadF32, type ProgramSpec, type Recorder, Scope, type Tensor } from '../engine/index.js';
 import { checkMatrix, checkTensor } from './checks.js';
 import { ROW_LANES, rowProgram, runRows } from './rows.js';
+import { rowTiles } from './rowTiles.js';
 import { scalarTensor } from './wgsl.js';
 import { workgroupReduction } from './workgroup.js';
 
@@ -71,4 +72,16 @@ export function rowMaxima(rec: Recorder, x: Tensor, out: Tensor): void {
 /** out[t] = Euclidean norm of x[t]; x [T,N], out [T] f32. */
 export function rowNorms(rec: Recorder, x: Tensor, out: Tensor): void {
   reduce(rec, 'rowNorms', x, out);
+}
+
+/** Square root of the sum of squares of a matrix, which may be larger than a binding; waits for the device. */
+export async function frobeniusNorm(rec: Recorder, matrix: Tensor): Promise<number> {
+  let sum = 0;
+  for (const { tensor } of rowTiles(matrix)) {
+    using scope = new Scope(matrix.device);
+    const norms = scope.tensor([tensor.rowCount]);
+    rowNorms(rec, tensor, norms);
+    for (const norm of await downloadF32(norms)) sum += norm * norm;
+  }
+  return Math.sqrt(sum);
 }

@@ -11,15 +11,7 @@
  * Shapes: A [n,n], both triangles, B and X [n,r]. All may be larger than a binding: A and its factor are bound by rows, B
  * and X worked on in strips of columns. Memory beside A, B and X: the factor and three strips, all double-single.
  */
-import {
-  type Device,
-  downloadF32,
-  type Recorder,
-  RmError,
-  Scope,
-  type Tensor,
-  tensorFrom,
-} from '../engine/index.js';
+import { type Device, type Recorder, RmError, Scope, type Tensor, tensorFrom } from '../engine/index.js';
 import { requireExactArithmetic } from '../engine/selftest.js';
 import { operations } from './blockProduct/parts.js';
 import type { Matrix } from './blockProduct.js';
@@ -27,10 +19,9 @@ import { checkMatrix, checkTensor } from './checks.js';
 import { type CholeskyFactor, cholesky, notPositiveDefinite, scratchLike } from './cholesky.js';
 import { inverseNormEstimate, normEstimate } from './conditionEstimate.js';
 import { createDoubleSingle, type DoubleSingle, disposeDoubleSingle } from './doubleSingle.js';
-import { flatProgram, runFlat } from './flat.js';
-import { rowNorms } from './reduce.js';
+import { frobeniusNorm } from './reduce.js';
 import { residual } from './residual.js';
-import { rowTiles } from './rowTiles.js';
+import { downloadDiagonal, equilibration } from './solveSpd/equilibration.js';
 import { createProbes, type Probes } from './solveSpd/probes.js';
 import { beginResidual, equilibrate, loadStrip, type Strip, storeStrip } from './solveSpd/strips.js';
 import { solveFactored } from './triangularSolve.js';
@@ -74,53 +65,6 @@ const MOST_ITERATIONS = 20;
 const SMALLEST_PIVOT = 1e-12;
 /** A refinement step with an f32 factor leaves about this times the condition of the error. */
 const CONTRACTION_F32 = 2e-8;
-
-const diagonal = flatProgram({
-  key: 'diagonal',
-  bindings: ['read', 'write'],
-  fields: 'columns: u32, firstRow: u32',
-  declarations: `
-@group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;`,
-  body: 'out[p.firstRow + i] = a[i * p.columns + p.firstRow + i];',
-});
-
-async function downloadDiagonal(rec: Recorder, a: Tensor): Promise<Float32Array> {
-  using entries = new Scope(a.device);
-  const out = entries.tensor([a.columns]);
-  for (const { start, tensor } of rowTiles(a)) {
-    const rows = tensor.rowCount;
-    runFlat(rec, diagonal, [tensor, out], rows, [a.columns, start], { flops: 0, bytes: 8 * rows });
-  }
-  return downloadF32(out);
-}
-
-async function frobeniusNorm(rec: Recorder, matrix: Tensor): Promise<number> {
-  let sum = 0;
-  for (const { tensor } of rowTiles(matrix)) {
-    using scope = new Scope(matrix.device);
-    const norms = scope.tensor([tensor.rowCount]);
-    rowNorms(rec, tensor, norms);
-    for (const norm of await downloadF32(norms)) sum += norm * norm;
-  }
-  return Math.sqrt(sum);
-}
-
-/** Powers of two s with s_i^2 (a_ii + shift) between 1/2 and 2. */
-function equilibration(diagonal: Float32Array, shift: number, label: string): Float32Array {
-  return diagonal.map((entry, index) => {
-    const value = entry + shift;
-    if (!Number.isFinite(value)) {
-      throw new RmError(
-        'NOT_FINITE',
-        `element [${index},${index}] of '${label}' is ${value}`,
-        'Look for NaN or infinity in the weights of the model or in its activations.',
-      );
-    }
-    if (value <= 0) throw notPositiveDefinite(label, diagonal.length, { index, value });
-    return 2 ** Math.round(-Math.log2(value) / 2);
-  });
-}
 
 /** What does not depend on the shift. */
 interface System {

@@ -1,6 +1,7 @@
 import { attentionCases } from './attention.js';
 import type { KernelCase } from './case.js';
 import { elementwiseCases } from './elementwise.js';
+import { fittingCases } from './fitting.js';
 import { gatedMatmulCases } from './gatedMatmul.js';
 import { matmulCases } from './matmul.js';
 import { normCases } from './norms.js';
@@ -22,4 +23,5 @@ export const kernelCases: KernelCase[] = [
   ...rowCases,
   ...vocabularyCases,
   ...statisticsCases,
+  ...fittingCases,
 ];

@@ -5,42 +5,7 @@ import { Device } from '../../engine/index.js';
 import { disposeDoubleSingle, downloadF64, uploadF64 } from '../../kernels/doubleSingle.js';
 import { type SolveOptions, solveSpd, solveSpdPath } from '../../kernels/solveSpd.js';
 import { normals, rejectsWith, relativeError } from '../gpu.js';
-
-/**
- * Symmetric positive definite with the eigenvalues given: a diagonal matrix turned by random Householder reflections,
- * in f64; columns and rows then scaled by `scales`.
- */
-function withSpectrum(eigenvalues: Float64Array, scales?: (i: number) => number): Float64Array {
-  const n = eigenvalues.length;
-  const a = new Float64Array(n * n);
-  for (let i = 0; i < n; i++) a[i * n + i] = eigenvalues[i]!;
-  for (let turn = 0; turn < 24; turn++) {
-    const v = normals(n, 20 + turn);
-    const length = v.reduce((sum, value) => sum + value * value, 0);
-    // A - v w^T - w v^T with w = 2 / |v|^2 (A v - v (v^T A v) / |v|^2)
-    const av = new Float64Array(n);
-    for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) av[i]! += a[i * n + j]! * v[j]!;
-    const vav = av.reduce((sum, value, i) => sum + value * v[i]!, 0);
-    const w = av.map((value, i) => (2 / length) * (value - (v[i]! * vav) / length));
-    for (let i = 0; i < n; i++) {
-      for (let j = 0; j < n; j++) a[i * n + j]! -= v[i]! * w[j]! + w[i]! * v[j]!;
-    }
-  }
-  for (let i = 0; i < n; i++) {
-    for (let j = 0; j <= i; j++) {
-      const value = a[i * n + j]! * (scales ? scales(i) * scales(j) : 1);
-      // 48 bits, so that the host and the device have the same matrix.
-      const high = Math.fround(value);
-      const rounded = high + Math.fround(value - high);
-      a[i * n + j] = rounded;
-      a[j * n + i] = rounded;
-    }
-  }
-  return a;
-}
-
-const geometric = (n: number, condition: number) =>
-  Float64Array.from({ length: n }, (_, i) => condition ** (-i / Math.max(1, n - 1)));
+import { geometric, withSpectrum } from './spectrum.js';
 
 /** |B - (A + shift I) X|_F / |B|_F in f64. */
 function residualOf(a: Float64Array, x: Float64Array, b: ArrayLike<number>, r: number, shift = 0): number {

@@ -1,0 +1,182 @@
+import { type AdamOptions, adam } from '../adam.js';
+import { cosineLoss } from '../cosineLoss.js';
+import { scaleRows } from '../scaleRows.js';
+import type { KernelCase } from './case.js';
+import { caseTensor, normals } from './data.js';
+
+type Shape = readonly [rows: number, columns: number];
+
+function scaleRowsCase([rows, columns]: Shape, bench = false): KernelCase {
+  const size = rows * columns;
+  return {
+    kernel: 'scaleRows',
+    name: `${rows}x${columns}`,
+    flops: size,
+    bytes: 8 * size,
+    bench,
+    tolerance: 1e-7,
+    async setup(scope) {
+      const x = await caseTensor(scope, normals(size, 1), [rows, columns]);
+      const weights = await caseTensor(scope, normals(rows, 2), [rows]);
+      const output = scope.tensor([rows, columns]);
+      return {
+        run: rec => scaleRows(rec, x.tensor, weights.tensor, output),
+        output,
+        reference: () => ({
+          expected: Float64Array.from(
+            x.values,
+            (value, i) => value * weights.values[Math.floor(i / columns)]!,
+          ),
+        }),
+      };
+    },
+  };
+}
+
+/** Parameters after one step in f64, as algorithm 1 of the paper writes it. */
+function adamF64(
+  [p, g, m, v]: readonly [p: number, g: number, m: number, v: number],
+  { learningRate, step, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, l1 = 0, l2 = 0 }: AdamOptions,
+): number {
+  const slope = g + l1 * Math.sign(p) + 2 * l2 * p;
+  const first = (beta1 * m + (1 - beta1) * slope) / (1 - beta1 ** step);
+  const second = (beta2 * v + (1 - beta2) * slope * slope) / (1 - beta2 ** step);
+  return p - (learningRate * first) / (Math.sqrt(second) + epsilon);
+}
+
+function adamCase([rows, columns]: Shape, options: AdamOptions, bench = false): KernelCase {
+  const size = rows * columns;
+  const { l1, l2 } = options;
+  return {
+    kernel: 'adam',
+    name: `${rows}x${columns}, step ${options.step}${l1 || l2 ? `, l1 ${l1}, l2 ${l2}` : ''}`,
+    flops: 16 * size,
+    bytes: 28 * size,
+    bench,
+    tolerance: 1e-7,
+    async setup(scope) {
+      const shape = [rows, columns];
+      const p = await caseTensor(scope, normals(size, 1), shape);
+      const g = await caseTensor(scope, normals(size, 2), shape);
+      const m = await caseTensor(scope, normals(size, 3), shape);
+      const v = await caseTensor(
+        scope,
+        normals(size, 4).map(value => value * value),
+        shape,
+      );
+      const [parameters, firstMoment, secondMoment] = [0, 1, 2].map(() => scope.tensor(shape));
+      const tensors = {
+        parameters: parameters!,
+        gradient: g.tensor,
+        firstMoment: firstMoment!,
+        secondMoment: secondMoment!,
+      };
+      return {
+        run(rec) {
+          rec.copy(p.tensor, tensors.parameters);
+          rec.copy(m.tensor, tensors.firstMoment);
+          rec.copy(v.tensor, tensors.secondMoment);
+          adam(rec, tensors, options);
+        },
+        output: tensors.parameters,
+        reference: () => ({
+          expected: Float64Array.from(p.values, (value, i) =>
+            adamF64([value, g.values[i]!, m.values[i]!, v.values[i]!], options),
+          ),
+        }),
+      };
+    },
+  };
+}
+
+/** loss and gradient of cosineLoss in f64, by the definition. */
+export function cosineLossF64(
+  outputs: ArrayLike<number>,
+  targets: ArrayLike<number>,
+  [rows, columns]: Shape,
+): { loss: Float64Array; gradient: Float64Array } {
+  const loss = new Float64Array(rows);
+  const gradient = new Float64Array(rows * columns);
+  for (let row = 0; row < rows; row++) {
+    let [dot, p2, d2] = [0, 0, 0];
+    for (let at = row * columns; at < (row + 1) * columns; at++) {
+      dot += outputs[at]! * targets[at]!;
+      p2 += outputs[at]! ** 2;
+      d2 += targets[at]! ** 2;
+    }
+    const p = Math.max(Math.sqrt(p2), 1e-8);
+    const d = Math.max(Math.sqrt(d2), 1e-8);
+    const cosine = dot / (p * d);
+    loss[row] = 1 - cosine;
+    // Within eps of zero the norm of p is a constant.
+    const turning = Math.sqrt(p2) > 1e-8 ? cosine / (p * p) : 0;
+    for (let at = row * columns; at < (row + 1) * columns; at++) {
+      gradient[at] = (turning * outputs[at]! - targets[at]! / (p * d)) / rows;
+    }
+  }
+  return { loss, gradient };
+}
+
+interface Cosine {
+  shape: Shape;
+  /** Targets are outputs + noise * normal numbers. */
+  noise: number;
+  spread?: number;
+  /** Some rows of one or both are zero. */
+  zeros?: boolean;
+  bench?: boolean;
+}
+
+function cosineLossCases({ shape, noise, spread = 1, zeros = false, bench = false }: Cosine): KernelCase[] {
+  const [rows, columns] = shape;
+  const size = rows * columns;
+  const zero = (i: number, every: number) => zeros && Math.floor(i / columns) % every === 0;
+  const suffix = `${spread === 1 ? '' : `, values of ${spread}`}${zeros ? ', zero rows' : ''}`;
+  return (['loss', 'gradient'] as const).map(part => ({
+    kernel: 'cosineLoss',
+    name: `${rows}x${columns}, noise ${noise}${suffix}: ${part}`,
+    flops: 18 * size,
+    bytes: 12 * size,
+    bench: bench && part === 'gradient',
+    // Errors of the loss are a few ulp of 1 however small it is; in the gradient they stand beside `noise`.
+    tolerance: part === 'loss' ? 3e-7 : 3e-7 / Math.min(1, noise),
+    async setup(scope) {
+      const [x, y] = [normals(size, 1), normals(size, 2)];
+      const p = await caseTensor(
+        scope,
+        x.map((value, i) => (zero(i, 2) ? 0 : value * spread)),
+        shape,
+      );
+      const d = await caseTensor(
+        scope,
+        x.map((value, i) => (zero(i, 3) ? 0 : (value + noise * y[i]!) * spread)),
+        shape,
+      );
+      const outputs = { loss: scope.tensor([rows]), gradient: scope.tensor(shape) };
+      return {
+        run: rec => cosineLoss(rec, p.tensor, d.tensor, outputs.loss, outputs.gradient),
+        output: outputs[part],
+        reference: () => ({
+          expected: cosineLossF64(p.values, d.values, shape)[part],
+          // The gradient of a single column is zero.
+          ...(part === 'loss' || columns === 1 ? { scale: Math.sqrt(rows) } : {}),
+        }),
+      };
+    },
+  }));
+}
+
+export const fittingCases: readonly KernelCase[] = [
+  scaleRowsCase([1, 1]),
+  scaleRowsCase([7, 129]),
+  scaleRowsCase([129, 576], true),
+  adamCase([1, 1], { learningRate: 0.1, step: 1 }),
+  adamCase([7, 129], { learningRate: 1e-2, step: 3, l1: 0.3, l2: 0.2 }),
+  adamCase([129, 576], { learningRate: 1e-2, step: 1000, beta1: 0.8, beta2: 0.99, epsilon: 1e-3 }, true),
+  ...cosineLossCases({ shape: [1, 1], noise: 0.5 }),
+  ...cosineLossCases({ shape: [7, 129], noise: 10 }),
+  ...cosineLossCases({ shape: [129, 576], noise: 0.3, bench: true }),
+  ...cosineLossCases({ shape: [7, 1000], noise: 1e-2 }),
+  ...cosineLossCases({ shape: [7, 576], noise: 0.1, spread: 1e15 }),
+  ...cosineLossCases({ shape: [8, 129], noise: 0.1, zeros: true }),
+];
