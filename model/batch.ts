@@ -1,35 +1,56 @@
 import { type Device, Scope, type Tensor, tensorFrom } from '../engine/index.js';
+import type { Architecture } from './architecture.js';
 
 /** Words up to the next 256 bytes, where every device can bind a view. */
 const padded = (words: number): number => Math.ceil(words / 64) * 64;
 
+export interface BatchOptions {
+  /** Tokens already in the KV cache (default 0), where the sequence's positions begin; only for a single sequence. */
+  readonly past?: number | undefined;
+  /**
+   * Real tokens of every sequence, at least one; those behind are padding (default: none is). As in transformers'
+   * models with padding on the right, padding goes on counting positions and attends to the real tokens, and nothing
+   * to it.
+   */
+  readonly lengths?: readonly number[] | undefined;
+}
+
 /**
- * Tokens of one or several sequences side by side, without padding. Every token carries its position in its own
- * sequence and the range of key rows that it attends to.
+ * Tokens of one or several sequences side by side. Every token carries its position in its own sequence and the range
+ * of key rows that it attends to.
  */
 export class Batch {
+  /** Rows: padding counts. */
   readonly tokens: number;
+  readonly past: number;
   /** One past the largest position. */
   readonly longest: number;
+  /** The row of every sequence's last real token. */
+  readonly lastRows: readonly number[];
   /** u32 [tokens] */
   readonly ids: Tensor;
   /** u32 [tokens] */
   readonly positions: Tensor;
   readonly #scope: Scope;
   readonly #ranges = new Map<number | null, Tensor>();
+  readonly #lengths: readonly number[];
 
-  /**
-   * @param sequences token ids; each sequence starts at position `past`.
-   * @param past tokens already in the KV cache; only for a single sequence.
-   */
+  /** @param sequences token ids, padding included. */
   constructor(
     device: Device,
     readonly sequences: readonly (readonly number[])[],
-    readonly past = 0,
+    { past = 0, lengths = sequences.map(({ length }) => length) }: BatchOptions = {},
   ) {
     this.#scope = new Scope(device);
+    this.#lengths = lengths;
     const tokens = totalTokens(sequences);
     this.tokens = tokens;
+    this.past = past;
+    let first = 0;
+    this.lastRows = sequences.map(({ length }, s) => {
+      first += length;
+      return first - length + lengths[s]! - 1;
+    });
     this.longest = past + Math.max(0, ...sequences.map(sequence => sequence.length));
     // One tensor and one write for all: a batch is made for every token of a generated text.
     const at = padded(tokens);
@@ -63,12 +84,15 @@ export class Batch {
   #rangesOf(window: number | null): Uint32Array {
     const values = new Uint32Array(2 * this.tokens);
     let row = 0;
-    for (const sequence of this.sequences) {
+    for (const [s, sequence] of this.sequences.entries()) {
       const first = row;
+      const real = first + this.past + this.#lengths[s]!;
       for (let i = 0; i < sequence.length; i++, row++) {
         const end = row + this.past + 1;
-        values[2 * row] = window === null ? first : Math.max(first, end - window);
-        values[2 * row + 1] = end;
+        const begin = window === null ? first : Math.max(first, end - window);
+        // Padding further behind than the window sees nothing.
+        values[2 * row] = Math.min(begin, real);
+        values[2 * row + 1] = Math.min(end, real);
       }
     }
     return values;
@@ -103,4 +127,13 @@ export function groupSequences<T extends { readonly length: number }>(
     filled += sequence.length;
   }
   return groups;
+}
+
+/** Bytes of the widest activation that every device can bind. */
+const WIDEST = 128 << 20;
+
+/** Tokens of a packed batch that keep a device of this kind busy without large activations. */
+export function defaultBatchTokens(device: Device, arch: Architecture): number {
+  const columns = Math.max(arch.intermediate, arch.hidden, arch.heads * arch.headDim);
+  return Math.min(device.info.kind === 'software' ? 1024 : 8192, Math.floor(WIDEST / (4 * columns)));
 }

@@ -1,7 +1,7 @@
 import {
-  type Device,
   downloadF32,
   downloadU32,
+  ensure,
   RmError,
   Scope,
   type Tensor,
@@ -10,15 +10,20 @@ import {
 import type { Progress } from '../engine/progress.js';
 import { compareDistributions } from '../kernels/compareDistributions.js';
 import { logLikelihood } from '../kernels/logLikelihood.js';
-import type { Architecture } from './architecture.js';
-import { Batch, groupSequences, totalTokens } from './batch.js';
+import { Batch, defaultBatchTokens, totalTokens } from './batch.js';
 import type { Model } from './model.js';
-import { finalNorm, forward } from './transformer.js';
+import { ReferenceStates, scoredGroups } from './referenceStates.js';
+import { finalHidden } from './transformer.js';
 
 export interface EvaluateOptions {
-  /** Reference model with the same vocabulary; adds KL divergence and top-1 agreement. */
-  against?: Model;
-  /** Most tokens of a packed batch; default by the kind of device. */
+  /**
+   * Reference model with the same vocabulary, or what it has made of these very sequences; adds KL divergence and top-1
+   * agreement.
+   */
+  against?: Model | ReferenceStates;
+  /** What a model with the same first layers has made of these very sequences: these layers need not run again. */
+  prefix?: ReferenceStates;
+  /** Most tokens of a packed batch; default by the kind of device. With ReferenceStates theirs count. */
   batchTokens?: number;
   onProgress?: Progress;
   signal?: AbortSignal;
@@ -39,15 +44,6 @@ export interface Evaluation {
   top1?: number;
 }
 
-/** Bytes of the widest activation that every device can bind. */
-const WIDEST = 128 << 20;
-
-/** Tokens of a packed batch that keep a device of this kind busy without large activations. */
-export function defaultBatchTokens(device: Device, arch: Architecture): number {
-  const columns = Math.max(arch.intermediate, arch.hidden, arch.heads * arch.headDim);
-  return Math.min(device.info.kind === 'software' ? 1024 : 8192, Math.floor(WIDEST / (4 * columns)));
-}
-
 /**
  * Perplexity of token sequences, each read from position 0 on its own; with `against`, KL divergence and top-1
  * agreement as well.
@@ -62,29 +58,36 @@ export async function evaluate(
   const { device } = model;
   const { against, onProgress, signal } = options;
   using _section = device.section('evaluate');
-  if (against && against.arch.vocab !== model.arch.vocab) {
-    throw new RmError(
-      'INVALID_ARGUMENT',
-      `the models have vocabularies of ${model.arch.vocab} and ${against.arch.vocab} tokens`,
-      'Compare models with the same tokenizer.',
-    );
-  }
-  const usable = sequences.filter(sequence => sequence.length > 1);
-  const total = totalTokens(usable);
-  if (total === 0) {
-    throw new RmError('DATA_INVALID', 'no sequence has two tokens or more', 'Evaluate on longer text.');
-  }
+  const kept = options.prefix ?? (against instanceof ReferenceStates ? against : undefined);
+  const reference = against instanceof ReferenceStates ? against.model : against;
+  ensure(
+    !reference || reference.arch.vocab === model.arch.vocab,
+    `the models have vocabularies of ${model.arch.vocab} and ${reference?.arch.vocab} tokens`,
+    'Compare models with the same tokenizer.',
+  );
+  ensure(
+    !kept || kept.sequences === sequences,
+    'the reference was made of other sequences',
+    'Give the list that ReferenceStates.of was given.',
+  );
+  const groups =
+    kept?.groups ?? scoredGroups(sequences, options.batchTokens ?? defaultBatchTokens(device, model.arch));
+  const total = totalTokens(groups.flat());
   const sums = { nll: 0, againstNll: 0, kl: 0, same: 0 };
   let tokens = 0;
   let predictions = 0;
-  for (const group of groupSequences(usable, options.batchTokens ?? defaultBatchTokens(device, model.arch))) {
+  for (const [index, group] of groups.entries()) {
     signal?.throwIfAborted();
     using batch = new Batch(device, group);
     // The target of a row is the token after it; a sequence's last row has none and is left out of the sums.
     const targets = Uint32Array.from(group.flatMap(sequence => [...sequence.slice(1), 0]));
     using targetTensor = tensorFrom(device, targets, [batch.tokens], 'targets');
     const scored = group.flatMap(sequence => sequence.map((_, i) => i < sequence.length - 1));
-    await addScores(sums, model, against, batch, targetTensor, scored);
+    const hiddenOf = (of: Model) => kept?.finalHidden(of, index, batch) ?? finalHidden(of, batch);
+    using hidden = hiddenOf(model);
+    using referred = reference && hiddenOf(reference);
+    const other = referred && { hidden: referred, head: reference!.weights.lmHead };
+    await addScores(sums, { hidden, head: model.weights.lmHead }, other, targetTensor, scored);
     tokens += batch.tokens;
     predictions += batch.tokens - group.length;
     onProgress?.({ phase: 'evaluate', done: tokens, total, unit: 'tokens' });
@@ -110,33 +113,30 @@ export async function evaluate(
   };
 }
 
-/** Hidden states of the batch after the final norm. The caller disposes them. */
-function finalHidden(model: Model, batch: Batch): Tensor {
-  using hidden = forward(model, batch);
-  return finalNorm(model, hidden);
+/** Hidden states after the final norm and the output head that belongs to them. */
+interface Predictions {
+  readonly hidden: Tensor;
+  readonly head: Tensor;
 }
 
 async function addScores(
   sums: { nll: number; againstNll: number; kl: number; same: number },
-  model: Model,
-  against: Model | undefined,
-  batch: Batch,
+  predictions: Predictions,
+  against: Predictions | undefined,
   targets: Tensor,
   scored: readonly boolean[],
 ): Promise<void> {
-  const { device } = model;
+  const { device } = targets;
   using scope = new Scope(device);
-  const hidden = scope.own(finalHidden(model, batch));
-  const perToken = (dtype: 'f32' | 'u32' = 'f32') => scope.tensor([batch.tokens], dtype, 'scores');
+  const perToken = (dtype: 'f32' | 'u32' = 'f32') => scope.tensor([targets.size], dtype, 'scores');
   const sum = (values: ArrayLike<number>) =>
     scored.reduce((total, use, t) => (use ? total + values[t]! : total), 0);
   if (!against) {
     const logp = perToken();
-    logLikelihood(device.recorder, hidden, model.weights.lmHead, targets, logp);
+    logLikelihood(device.recorder, predictions.hidden, predictions.head, targets, logp);
     sums.nll -= sum(await downloadF32(logp));
     return;
   }
-  const reference = scope.own(finalHidden(against, batch));
   const out = {
     nllA: perToken(),
     nllB: perToken(),
@@ -144,13 +144,7 @@ async function addScores(
     topA: perToken('u32'),
     topB: perToken('u32'),
   };
-  compareDistributions(
-    device.recorder,
-    { hidden: reference, head: against.weights.lmHead },
-    { hidden, head: model.weights.lmHead },
-    targets,
-    out,
-  );
+  compareDistributions(device.recorder, against, predictions, targets, out);
   sums.againstNll += sum(await downloadF32(out.nllA));
   sums.nll += sum(await downloadF32(out.nllB));
   sums.kl += sum(await downloadF32(out.kl));

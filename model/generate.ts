@@ -65,7 +65,7 @@ async function nextToken(
   const { device } = model;
   using _section = device.section(cache.length === 0 ? 'prompt' : 'tokens');
   using scope = new Scope(device);
-  using batch = new Batch(device, [tokens], cache.length);
+  using batch = new Batch(device, [tokens], { past: cache.length });
   const hidden = scope.own(forward(model, batch, { cache, lastToken: true }));
   const logits = scope.own(tokenLogits(model, scope.own(finalNorm(model, hidden))));
   // Awaited here: returning the promise would dispose the tensors before they are read.

@@ -34,6 +34,14 @@ export interface LayerWeights {
   readonly gateBias: Tensor | undefined;
   readonly upBias: Tensor | undefined;
   readonly downBias: Tensor | undefined;
+  /** f32 [hidden, hidden], multiplies the residual stream after the layer: what a patch does that no checkpoint holds. */
+  readonly residualMap?: Tensor;
+}
+
+/** Weights that take the place of a model's own. */
+export interface WeightChanges extends Partial<Omit<Weights, 'layers'>> {
+  /** By layer, as the model counts them. */
+  readonly layers?: ReadonlyMap<number, Partial<LayerWeights>>;
 }
 
 export interface Weights {
@@ -91,18 +99,20 @@ export class Model {
   }
 
   /**
-   * The model with only the layers `keep` (ascending), sharing all tensors: disposing it frees nothing, and it must
-   * not outlive this one.
-   *
-   * @param changes weights that take the place of a kept layer's own, by old layer index.
+   * The model with only the layers `keep` (ascending) and with `changes`, sharing all other tensors: disposing it frees
+   * nothing, and it must not outlive this one.
    */
-  withLayers(
-    keep: readonly number[],
-    changes: ReadonlyMap<number, Partial<LayerWeights>> = new Map(),
-  ): Model {
-    const layers = keep.map(layer => ({ ...this.weights.layers[layer]!, ...changes.get(layer) }));
+  withLayers(keep: readonly number[], { layers: changed, ...outer }: WeightChanges = {}): Model {
+    const layers = keep.map(layer => ({ ...this.weights.layers[layer]!, ...changed?.get(layer) }));
     const arch = keepLayers(this.arch, keep);
-    return new Model(this.device, arch, { ...this.weights, layers }, this.rotations, this.tensors, undefined);
+    return new Model(
+      this.device,
+      arch,
+      { ...this.weights, ...outer, layers },
+      this.rotations,
+      this.tensors,
+      undefined,
+    );
   }
 
   dispose(): void {

@@ -41,18 +41,26 @@ export function createSampler(options: SamplingOptions = {}): (logits: Float32Ar
     const best = mostLikely(logits);
     if (temperature === 0) return best;
     const largest = logits[best]!;
-    let tokens = Array.from(logits, (logit, id) => ({
-      id,
-      weight: Math.exp((logit - largest) / temperature),
-    }));
+    const weights = new Float64Array(logits.length);
+    let total = 0;
+    for (let id = 0; id < logits.length; id++) {
+      weights[id] = Math.exp((logits[id]! - largest) / temperature);
+      total += weights[id]!;
+    }
+    // Tokens below this weigh less, all together, than what topP leaves out: they need not be sorted.
+    const least = topK > 0 ? 0 : ((1 - topP) * total) / logits.length;
+    let tokens: { id: number; weight: number }[] = [];
+    for (let id = 0; id < logits.length; id++) {
+      if (weights[id]! >= least) tokens.push({ id, weight: weights[id]! });
+    }
     if (topK > 0 || topP < 1) {
       tokens.sort((a, b) => b.weight - a.weight || a.id - b.id);
       if (topK > 0) tokens = tokens.slice(0, topK);
-      const total = tokens.reduce((sum, { weight }) => sum + weight, 0);
+      const most = topK > 0 ? tokens.reduce((sum, { weight }) => sum + weight, 0) : total;
       let reached = 0;
       const end = tokens.findIndex(({ weight }) => {
         reached += weight;
-        return reached >= topP * total;
+        return reached >= topP * most;
       });
       if (end >= 0) tokens = tokens.slice(0, end + 1);
     }

@@ -1,16 +1,14 @@
 import { ensure, type Recorder, Scope, Tensor } from '../engine/index.js';
-import { attention } from '../kernels/attention.js';
 import { add } from '../kernels/elementwise.js';
 import { embedding } from '../kernels/embedding.js';
-import { gatedMatmul } from '../kernels/gatedMatmul.js';
 import { matmul } from '../kernels/matmul.js';
 import { rmsNorm } from '../kernels/rmsNorm.js';
-import { rope } from '../kernels/rope.js';
 import type { Batch } from './batch.js';
 import type { KvCache } from './kvCache.js';
+import { LayerSteps } from './layerSteps.js';
 import type { Model } from './model.js';
 
-/** What a tap sees of a layer; row k belongs to token k of the batch. Valid only during the call: copy what you keep. */
+/** What a tap sees of a layer; row k is of token k of the batch. Valid only during the call: copy what you keep. */
 export interface LayerTensors {
   /** X_i [T, hidden] */
   readonly layerInput: Tensor;
@@ -38,8 +36,8 @@ export interface ForwardOptions {
   /** Only with a batch of one sequence that starts at the cache's length. */
   cache?: KvCache;
   /**
-   * The result is only the last token's [1, hidden]; of the last layer no more is computed than that needs, so a tap sees
-   * one row there.
+   * The result is only the last token's [1, hidden]; of the last layer no more is computed than that needs, so a tap
+   * sees one row there.
    */
   lastToken?: boolean;
 }
@@ -95,58 +93,29 @@ function runLayer(
   { tap, cache }: ForwardOptions,
   lastToken: boolean,
 ): Tensor {
-  const { device, arch } = model;
-  const rec = device.recorder;
-  const weights = model.weights.layers[layer]!;
-  const tokens = batch.tokens;
-  using scope = new Scope(device);
-
-  const normed = scope.tensor([tokens, arch.hidden], 'f32', 'normed');
-  rmsNorm(rec, input, weights.inputNorm, normed, arch.normEps);
-  const q = linear(rec, scope, normed, weights.q, weights.qBias);
-  const k = linear(rec, scope, normed, weights.k, weights.kBias);
-  const v = linear(rec, scope, normed, weights.v, weights.vBias);
-  const rotations = model.rotations.upTo(batch.longest);
-  const { headDim } = arch;
-  const store = cache && { v, ...cache.layer(layer), start: cache.length };
-  rope(rec, q, k, batch.positions, rotations, store ? { headDim, store } : { headDim });
-  const { keys, values } = store ?? { keys: k, values: v };
-  const window = arch.attentionWindow[layer] ?? null;
-  const attended = scope.tensor([tokens, arch.heads * arch.headDim], 'f32', 'attended');
-  attention(rec, q, keys, values, batch.ranges(window), attended, {
-    heads: arch.heads,
-    kvHeads: arch.kvHeads,
-    headDim,
-    scale: arch.attentionScale,
-    mostKeys: Math.min(batch.longest, window ?? batch.longest),
-  });
+  const rec = model.device.recorder;
+  using scope = new Scope(model.device);
+  const steps = new LayerSteps(model, layer, batch, scope);
+  const attended = steps.attended(input, cache);
   // From here on every token is on its own.
   const wanted = (all: Tensor) => (lastToken ? lastRow(rec, scope, all) : all);
   const x = wanted(input);
-  const y = linear(rec, scope, wanted(attended), weights.o, weights.oBias, x);
-
-  const normedY = scope.tensor(y.shape, 'f32', 'normed');
-  rmsNorm(rec, y, weights.postNorm, normedY, arch.normEps);
-  const features = scope.tensor([y.rowCount, arch.intermediate], 'f32', 'mlp features');
-  gatedMatmul(rec, normedY, weights.gate, weights.up, features, {
-    activation: arch.activation,
-    ...(weights.gateBias && { gateBias: weights.gateBias }),
-    ...(weights.upBias && { upBias: weights.upBias }),
-  });
-  const output = Tensor.create(device, y.shape, 'f32', 'layer output');
-  try {
-    if (tap) {
-      const mlpOutput = linear(rec, scope, features, weights.down, weights.downBias);
-      add(rec, y, mlpOutput, output);
-      tap(layer, { layerInput: x, postAttention: y, mlpFeatures: features, mlpOutput, layerOutput: output });
-    } else {
-      linearInto(rec, output, features, weights.down, weights.downBias, y);
-    }
-    return output;
-  } catch (error) {
-    output.dispose();
-    throw error;
+  const y = steps.postAttention(x, wanted(attended));
+  const features = steps.mlpFeatures(y);
+  let output: Tensor;
+  if (tap) {
+    const mlpOutput = steps.mlpOutput(features);
+    output = scope.tensor(y.shape, 'f32', 'layer output');
+    add(rec, y, mlpOutput, output);
+    tap(layer, { layerInput: x, postAttention: y, mlpFeatures: features, mlpOutput, layerOutput: output });
+  } else {
+    output = steps.output(y, features);
   }
+  const { residualMap } = model.weights.layers[layer]!;
+  if (!residualMap) return scope.release(output);
+  const mapped = scope.tensor(output.shape, 'f32', 'mapped residual stream');
+  matmul(rec, output, residualMap, mapped);
+  return scope.release(mapped);
 }
 
 function lastRow(rec: Recorder, scope: Scope, all: Tensor): Tensor {
@@ -156,39 +125,15 @@ function lastRow(rec: Recorder, scope: Scope, all: Tensor): Tensor {
   return row;
 }
 
-/** output = x Wᵀ (+ bias) (+ residual) for W [out, in] as stored. */
-function linearInto(
-  rec: Recorder,
-  output: Tensor,
-  x: Tensor,
-  weight: Tensor,
-  bias: Tensor | undefined,
-  residual: Tensor | undefined,
-): void {
-  matmul(rec, x, weight, output, {
-    transposeB: true,
-    ...(bias && { bias }),
-    ...(residual && { residual }),
-  });
-}
-
-/** The same into a new tensor of the scope. */
-function linear(
-  rec: Recorder,
-  scope: Scope,
-  x: Tensor,
-  weight: Tensor,
-  bias: Tensor | undefined,
-  residual?: Tensor,
-): Tensor {
-  const output = scope.tensor([x.rowCount, weight.shape[0]!], 'f32', weight.label);
-  linearInto(rec, output, x, weight, bias, residual);
-  return output;
-}
-
 /** The final norm of hidden states [T, hidden]. The caller disposes the result. */
 export function finalNorm(model: Model, hidden: Tensor): Tensor {
   const output = Tensor.create(model.device, hidden.shape, 'f32', 'final norm');
   rmsNorm(model.device.recorder, hidden, model.weights.finalNorm, output, model.arch.normEps);
   return output;
+}
+
+/** What `forward` returns, after the final norm. The caller disposes it. */
+export function finalHidden(model: Model, batch: Batch, options: ForwardOptions = {}): Tensor {
+  using hidden = forward(model, batch, options);
+  return finalNorm(model, hidden);
 }

@@ -39,6 +39,7 @@ async function readAt(
 export interface SafetensorsFile {
   readonly path: string;
   readonly entries: ReadonlyMap<string, SafetensorsEntry>;
+  readonly metadata: Readonly<Record<string, string>>;
   read(entry: SafetensorsEntry, byteStart: number, byteLength: number): Promise<Uint8Array>;
   close(): Promise<void>;
 }
@@ -53,10 +54,11 @@ export async function openSafetensorsFile(path: string): Promise<SafetensorsFile
     }
     const { size } = found;
     const length = headerLength(await readAt(file, path, 0, Math.min(8, size)), size, path);
-    const entries = parseHeader(await readAt(file, path, 8, length), size, path);
+    const { entries, metadata } = parseHeader(await readAt(file, path, 8, length), size, path);
     return {
       path,
       entries: new Map(entries.map(entry => [entry.name, entry])),
+      metadata,
       read: (entry, byteStart, byteLength) => readAt(file, path, entry.begin + byteStart, byteLength),
       close: () => file.close(),
     };

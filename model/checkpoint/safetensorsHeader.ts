@@ -97,11 +97,18 @@ function parseEntry(name: string, value: unknown, dataStart: number, path: strin
   return { name, storage: dtype, shape, begin: dataStart + begin, end: dataStart + end };
 }
 
+export interface SafetensorsHeader {
+  /** In the order of their bytes. */
+  readonly entries: readonly SafetensorsEntry[];
+  /** What `__metadata__` says in words; other values are left out. */
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
 /**
  * Parses and checks a header: valid JSON, known types, size = product of shape, and tensors that cover the rest of
  * the file without overlap or hole. Throws CHECKPOINT_CORRUPT naming file and tensor.
  */
-export function parseHeader(bytes: Uint8Array, fileBytes: number, path: string): SafetensorsEntry[] {
+export function parseHeader(bytes: Uint8Array, fileBytes: number, path: string): SafetensorsHeader {
   let header: unknown;
   let json: string;
   try {
@@ -133,5 +140,7 @@ export function parseHeader(bytes: Uint8Array, fileBytes: number, path: string):
   if (position !== fileBytes) {
     throw corrupt(`${path}: ${fileBytes - position} bytes after the last tensor belong to no tensor`);
   }
-  return entries;
+  const described = isRecord(header.__metadata__) ? Object.entries(header.__metadata__) : [];
+  const words = described.filter((entry): entry is [string, string] => typeof entry[1] === 'string');
+  return { entries, metadata: Object.fromEntries(words) };
 }

@@ -23,8 +23,10 @@ const storageOf: Readonly<Record<DType, string>> = { f32: 'F32', f16: 'F16', bf1
 
 const byteLength = (tensor: TensorSource): number => elementCount(tensor.shape) * byteSize(tensor.dtype);
 
-function headerOf(tensors: readonly TensorSource[]): Uint8Array {
-  const header: [string, unknown][] = [['__metadata__', { format: 'pt' }]];
+type Metadata = Readonly<Record<string, string>>;
+
+function headerOf(tensors: readonly TensorSource[], metadata: Metadata): Uint8Array {
+  const header: [string, unknown][] = [['__metadata__', metadata]];
   let begin = 0;
   for (const tensor of tensors) {
     const end = begin + byteLength(tensor);
@@ -62,12 +64,13 @@ export async function writeSafetensorsFile(
   path: string,
   tensors: readonly TensorSource[],
   onTensor: (tensor: TensorSource) => void = () => {},
+  metadata: Metadata = { format: 'pt' },
 ): Promise<void> {
   checkSources(tensors);
   const ordered = [...tensors].sort((a, b) => byteSize(b.dtype) - byteSize(a.dtype));
   const file = await open(path, 'w').catch(error => Promise.reject(outputError(error, path)));
   try {
-    await writeAll(file, headerOf(ordered), path);
+    await writeAll(file, headerOf(ordered, metadata), path);
     for (const tensor of ordered) {
       const bytes = await tensor.bytes();
       ensure(

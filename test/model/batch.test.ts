@@ -45,11 +45,39 @@ test('a sliding window keeps the last tokens, itself included', async () => {
 });
 
 test('behind a cache, positions and keys go on', async () => {
-  using batch = new Batch(device, [[4, 5, 6]], 10);
+  using batch = new Batch(device, [[4, 5, 6]], { past: 10 });
   assert.is(batch.longest, 13);
   assert.equal(await values(batch.positions), [10, 11, 12]);
   assert.equal(await ranges(batch, null), ['0..11 0..12 0..13']);
   assert.equal(await ranges(batch, 4), ['7..11 8..12 9..13']);
+});
+
+test('padding goes on counting positions and sees the real tokens only', async () => {
+  const padded = [
+    [7, 8, 0, 0, 0],
+    [1, 2, 3, 4, 5],
+    [6, 0, 0, 0, 0],
+  ];
+  using batch = new Batch(device, padded, { lengths: [2, 5, 1] });
+  assert.is(batch.tokens, 15);
+  assert.equal(batch.lastRows, [1, 9, 10]);
+  assert.equal(await values(batch.positions), [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4]);
+  assert.equal(await ranges(batch, null), [
+    '0..1 0..2 0..2 0..2 0..2',
+    '5..6 5..7 5..8 5..9 5..10',
+    '10..11 10..11 10..11 10..11 10..11',
+  ]);
+  // Of a window of 2 the last real token leaves the sight of the padding, and an empty range gives zeros.
+  assert.equal(await ranges(batch, 2), [
+    '0..1 0..2 1..2 2..2 2..2',
+    '5..6 5..7 6..8 7..9 8..10',
+    '10..11 10..11 11..11 11..11 11..11',
+  ]);
+});
+
+test('the last rows without padding', () => {
+  using batch = new Batch(device, sequences);
+  assert.equal(batch.lastRows, [3, 4, 7]);
 });
 
 test('dispose gives everything back, and so does a lack of memory', async () => {

@@ -1,38 +1,9 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { ChatTemplate } from '../../model/chat.js';
 import type { Document } from '../../model/documents.js';
-import type { Tokenizer } from '../../model/tokenizer.js';
-import { tokenSequences } from '../../model/tokenSequences.js';
+import { SequencePacker, tokenSequences } from '../../model/tokenSequences.js';
 import { rejectsWith } from '../gpu.js';
-
-const BOS = 1000;
-
-/** One token a character; `bos` is put before a text as tokenizer.json would. */
-function characters(bos: boolean): Tokenizer {
-  return {
-    vocabSize: BOS + 1,
-    bosId: bos ? BOS : null,
-    eosIds: [],
-    specialTokens: {},
-    encode: (text, { addSpecialTokens = true } = {}) => [
-      ...(bos && addSpecialTokens ? [BOS] : []),
-      ...Array.from(text, character => character.charCodeAt(0)),
-    ],
-    decode: ids => String.fromCharCode(...ids),
-    createTextStream: () => ({ push: id => String.fromCharCode(id), end: () => '' }),
-  };
-}
-
-/** The template writes its own BOS, as models' templates do. */
-const chat: ChatTemplate = {
-  available: true,
-  renderChat: messages => `^${messages.map(({ content }) => content).join('|')}`,
-};
-
-const talk = (...contents: string[]): Document => ({
-  messages: contents.map(content => ({ role: 'user', content })),
-});
+import { asText, characters, chat, talk } from './characters.js';
 
 /** Sequences as text, BOS as "<". */
 async function split(
@@ -41,7 +12,7 @@ async function split(
   bos = false,
 ): Promise<string[]> {
   const sequences = await tokenSequences(documents, characters(bos), chat, options);
-  return sequences.map(ids => ids.map(id => (id === BOS ? '<' : String.fromCharCode(id))).join(''));
+  return sequences.map(asText);
 }
 
 test('texts follow one another, an empty line between, and fill sequences to the end', async () => {
@@ -109,6 +80,25 @@ test('the number of tokens is kept exactly, and reading ends there', async () =>
     [10, 10, 10, 5],
   );
   assert.ok(asked <= 3, `${asked} documents read`);
+});
+
+test('a packer counts what it will have given out in the end', () => {
+  for (const bos of [false, true]) {
+    const packer = new SequencePacker(characters(bos), chat, 20);
+    let given = 0;
+    assert.is(packer.tokens, 0);
+    const added = [
+      { text: 'abc' },
+      { text: 'defghij' },
+      talk('x'.repeat(26)),
+      { text: 'k'.repeat(37) },
+      talk('y'),
+    ];
+    for (const document of added) {
+      given += packer.add(document).join().split(',').filter(Boolean).length;
+      assert.is(packer.tokens, given + packer.rest().flat().length);
+    }
+  }
 });
 
 test('nothing gives nothing', async () => {

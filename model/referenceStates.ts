@@ -1,0 +1,122 @@
+import { RmError, Scope, type Tensor } from '../engine/index.js';
+import type { Progress } from '../engine/progress.js';
+import { Batch, defaultBatchTokens, groupSequences, totalTokens } from './batch.js';
+import type { LayerWeights, Model } from './model.js';
+import { finalHidden, finalNorm, forward } from './transformer.js';
+
+/** Batches of the sequences in which something can be predicted. Throws DATA_INVALID where there are none. */
+export function scoredGroups(
+  sequences: readonly (readonly number[])[],
+  batchTokens: number,
+): (readonly number[])[][] {
+  const usable = sequences.filter(sequence => sequence.length > 1);
+  if (usable.length > 0) return groupSequences(usable, batchTokens);
+  throw new RmError('DATA_INVALID', 'no sequence has two tokens or more', 'Evaluate on longer text.');
+}
+
+export interface ReferenceOptions {
+  /** Most tokens of a packed batch; default by the kind of device. */
+  batchTokens?: number;
+  /** Device memory for hidden states between layers, beside those after the last layer (default 0). */
+  stateBytes?: number;
+  onProgress?: Progress;
+  signal?: AbortSignal;
+}
+
+/**
+ * What a model makes of some sequences, kept on the device: many other models can be evaluated against it without
+ * running it again, and those that share its first layers (Model.withLayers) begin where they part, as near as states
+ * are kept. It must not outlive the model.
+ */
+export class ReferenceStates {
+  /** Depths at which states are kept, ascending; the last is behind all layers. */
+  readonly #depths: readonly number[];
+  /** By batch and depth. */
+  readonly #states: Tensor[][] = [];
+  readonly #scope: Scope;
+
+  private constructor(
+    readonly model: Model,
+    readonly sequences: readonly (readonly number[])[],
+    /** The sequences of two tokens or more, as they run together. */
+    readonly groups: readonly (readonly (readonly number[])[])[],
+    stateBytes: number,
+  ) {
+    const { hidden, layers } = model.arch;
+    const bytesPerDepth = 4 * hidden * totalTokens(groups.flat());
+    const step = Math.ceil(layers / (Math.floor(stateBytes / bytesPerDepth) + 1));
+    const between = Array.from({ length: Math.ceil(layers / step) - 1 }, (_, i) => (i + 1) * step);
+    this.#depths = [...between, layers];
+    this.#scope = new Scope(model.device);
+  }
+
+  /**
+   * Runs the model over the sequences.
+   *
+   * @throws RmError DATA_INVALID when nothing can be predicted, OUT_OF_MEMORY.
+   */
+  static async of(
+    model: Model,
+    sequences: readonly (readonly number[])[],
+    options: ReferenceOptions = {},
+  ): Promise<ReferenceStates> {
+    const { stateBytes = 0, batchTokens = defaultBatchTokens(model.device, model.arch) } = options;
+    const groups = scoredGroups(sequences, batchTokens);
+    const reference = new ReferenceStates(model, sequences, groups, stateBytes);
+    try {
+      await reference.#run(options);
+      return reference;
+    } catch (error) {
+      reference.dispose();
+      throw error;
+    }
+  }
+
+  async #run({ onProgress, signal }: ReferenceOptions): Promise<void> {
+    const { device } = this.model;
+    using _section = device.section('reference');
+    const total = totalTokens(this.groups.flat());
+    let done = 0;
+    for (const group of this.groups) {
+      signal?.throwIfAborted();
+      using batch = new Batch(device, group);
+      const states: Tensor[] = [];
+      for (const [i, to] of this.#depths.entries()) {
+        const start = i > 0 && { from: this.#depths[i - 1]!, input: states[i - 1]! };
+        states.push(this.#scope.own(forward(this.model, batch, { to, ...start })));
+      }
+      this.#states.push(states);
+      await device.recorder.finish();
+      done += batch.tokens;
+      onProgress?.({ phase: 'reference', done, total, unit: 'tokens' });
+    }
+  }
+
+  /** Hidden states [T, hidden] of `model` over batch `index` after the final norm. The caller disposes them. */
+  finalHidden(model: Model, index: number, batch: Batch): Tensor {
+    const shared = sharedLayers(this.model, model);
+    const at = this.#depths.findLastIndex(depth => depth <= shared);
+    if (at < 0) return finalHidden(model, batch);
+    const [from, input] = [this.#depths[at]!, this.#states[index]![at]!];
+    return from === model.arch.layers ? finalNorm(model, input) : finalHidden(model, batch, { from, input });
+  }
+
+  dispose(): void {
+    this.#scope.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** How many layers, from the first on, both models compute with the same tensors. */
+function sharedLayers({ weights: a }: Model, { weights: b }: Model): number {
+  if (a.embedding !== b.embedding) return 0;
+  const parted = a.layers.findIndex((layer, i) => !sameTensors(layer, b.layers[i]));
+  return parted < 0 ? a.layers.length : parted;
+}
+
+const sameTensors = (a: LayerWeights, b: LayerWeights | undefined): boolean =>
+  b !== undefined &&
+  ([...Object.keys(a), ...Object.keys(b)] as (keyof LayerWeights)[]).every(key => a[key] === b[key]);

@@ -1,0 +1,37 @@
+import type { ChatTemplate } from '../../model/chat.js';
+import type { Document } from '../../model/documents.js';
+import type { Tokenizer } from '../../model/tokenizer.js';
+
+/** Stand-ins for a model's tokenizer and template that show in their output what became of a text. */
+
+export const BOS = 1000;
+
+/** One token a character; `bos` is put before a text as tokenizer.json would. */
+export function characters(bos: boolean): Tokenizer {
+  return {
+    vocabSize: BOS + 1,
+    bosId: bos ? BOS : null,
+    eosIds: [],
+    specialTokens: {},
+    encode: (text, { addSpecialTokens = true } = {}) => [
+      ...(bos && addSpecialTokens ? [BOS] : []),
+      ...Array.from(text, character => character.charCodeAt(0)),
+    ],
+    decode: ids => String.fromCharCode(...ids),
+    createTextStream: () => ({ push: id => String.fromCharCode(id), end: () => '' }),
+  };
+}
+
+/** A sequence as text, BOS as "<". */
+export const asText = (ids: readonly number[]): string =>
+  ids.map(id => (id === BOS ? '<' : String.fromCharCode(id))).join('');
+
+/** The template writes its own BOS, as models' templates do. */
+export const chat: ChatTemplate = {
+  available: true,
+  renderChat: messages => `^${messages.map(({ content }) => content).join('|')}`,
+};
+
+export const talk = (...contents: string[]): Document => ({
+  messages: contents.map(content => ({ role: 'user', content })),
+});
