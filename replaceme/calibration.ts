@@ -3,26 +3,45 @@ import { createReadStream, existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { RmError } from '../engine/index.js';
+import { ensure, RmError } from '../engine/index.js';
 import { totalTokens } from '../model/batch.js';
 import type { ChatTemplate } from '../model/chat.js';
 import { type Document, readDocuments } from '../model/documents.js';
 import type { Tokenizer } from '../model/tokenizer.js';
-import { tokenSequences } from '../model/tokenSequences.js';
+import { type CalibrationSequence, collectSequences } from './calibration/collect.js';
+import { withMaskedCopies } from './calibration/mask.js';
+
+export interface CalibrationFile {
+  /** Of a file; otherwise a few words. */
+  readonly path: string;
+  /** Of the file's bytes; without a file, of its token ids. */
+  readonly sha256: string;
+  /** How much its tokens count, relative to those of the other files. */
+  readonly weight: number;
+  readonly tokens: number;
+}
 
 export interface Calibration {
-  readonly sequences: readonly (readonly number[])[];
+  /** Sources and halves mixed, so that any beginning is a fair sample. */
+  readonly sequences: readonly CalibrationSequence[];
   readonly tokens: number;
-  readonly files: readonly { path: string; sha256: string }[];
+  /** By source. */
+  readonly files: readonly CalibrationFile[];
 }
 
 export interface CalibrationOptions {
   /** .jsonl, .json, .txt or .parquet files; without them, the small set that ships with the package. */
-  files?: readonly string[];
-  /** Tokens at most. */
+  files?: readonly string[] | undefined;
+  /** Tokens at most, of all files together; masked copies come on top. */
   tokens: number;
   sequenceLength: number;
-  textField?: string;
+  textField?: string | undefined;
+  /** How much a token of each file counts in statistics (default 1 each). */
+  weights?: readonly number[] | undefined;
+  /** Share of tokens, between 0 and 1, that a copy of every sequence has replaced at random; default: no copies. */
+  mask?: number | undefined;
+  /** Of what is drawn at random (default 0). */
+  seed?: number | undefined;
 }
 
 /** A file that ships with the package; the compiled code lies one folder deeper than the sources. */
@@ -40,52 +59,76 @@ export async function shippedCalibration(chat: ChatTemplate): Promise<string[]> 
     .map(name => shippedPath('calibration', name));
 }
 
-async function sha256(path: string): Promise<string> {
+/** SHA-256 of a file's bytes, in hexadecimal digits. */
+export async function sha256(path: string): Promise<string> {
   const hash = createHash('sha256');
   for await (const chunk of createReadStream(path)) hash.update(chunk as Uint8Array);
   return hash.digest('hex');
 }
 
-/** Documents of several files in turn, so that a limit on tokens keeps the mix. */
-async function* alternate(sources: readonly AsyncGenerator<Document>[]): AsyncGenerator<Document> {
-  const open = new Set(sources);
-  try {
-    while (open.size) {
-      for (const source of open) {
-        const { value, done } = await source.next();
-        if (done) open.delete(source);
-        else yield value;
-      }
-    }
-  } finally {
-    // Files that were not read to their end are still open.
-    for (const source of open) await source.return(undefined);
-  }
+/** The documents of the files asked for, or of those that ship with the package. */
+export async function openSources(
+  chat: ChatTemplate,
+  { files, textField }: Pick<CalibrationOptions, 'files' | 'textField'>,
+): Promise<{ paths: readonly string[]; sources: AsyncGenerator<Document>[] }> {
+  const paths = files?.length ? files : await shippedCalibration(chat);
+  const sources = paths.map(path => readDocuments(path, textField === undefined ? {} : { textField }));
+  return { paths, sources };
 }
 
-/**
- * Token sequences for calibration: plain text as it is, conversations through the model's own template.
- *
- * @throws RmError DATA_INVALID when a file cannot be read or all of them hold no tokens.
- */
-export async function readCalibration(
-  tokenizer: Tokenizer,
-  chat: ChatTemplate,
-  { files, tokens, sequenceLength, textField }: CalibrationOptions,
+/** Sequences with what they were read from. Throws DATA_INVALID where there are none. */
+export async function describeCalibration(
+  sequences: readonly CalibrationSequence[],
+  paths: readonly string[],
+  weights: readonly number[] = paths.map(() => 1),
 ): Promise<Calibration> {
-  const paths = files?.length ? files : await shippedCalibration(chat);
-  const documents = alternate(
-    paths.map(path => readDocuments(path, textField === undefined ? {} : { textField })),
-  );
-  const sequences = await tokenSequences(documents, tokenizer, chat, { sequenceLength, tokens });
-  const total = totalTokens(sequences);
-  if (total === 0) {
+  if (sequences.length === 0) {
     throw new RmError(
       'DATA_INVALID',
       `${paths.join(', ')}: no calibration tokens`,
       'Give files with text or conversations.',
     );
   }
-  const described = await Promise.all(paths.map(async path => ({ path, sha256: await sha256(path) })));
-  return { sequences, tokens: total, files: described };
+  const tokensOf = (of: readonly CalibrationSequence[]) => totalTokens(of.map(({ ids }) => ids));
+  const files = paths.map(async (path, source) => ({
+    path,
+    sha256: await sha256(path),
+    weight: weights[source]!,
+    tokens: tokensOf(sequences.filter(sequence => sequence.source === source)),
+  }));
+  return { sequences, tokens: tokensOf(sequences), files: await Promise.all(files) };
+}
+
+function checkWeights(weights: readonly number[], files: number): void {
+  ensure(
+    weights.length === files,
+    `${weights.length} weights for ${files} calibration files`,
+    'Give one weight for every file.',
+  );
+  for (const weight of weights) {
+    ensure(
+      Number.isFinite(weight) && weight > 0,
+      `a calibration file has weight ${weight}`,
+      'Give numbers above 0; leave out files that should not count.',
+    );
+  }
+}
+
+/**
+ * Token sequences for calibration: plain text as it is, conversations through the model's own template; of every file
+ * as many tokens as of another, in two halves by documents.
+ *
+ * @throws RmError DATA_INVALID when a file cannot be read or all of them hold no tokens; INVALID_ARGUMENT for weights or
+ *   a mask that cannot be.
+ */
+export async function readCalibration(
+  tokenizer: Tokenizer,
+  chat: ChatTemplate,
+  { tokens, sequenceLength, weights, mask, seed = 0, ...from }: CalibrationOptions,
+): Promise<Calibration> {
+  const { paths, sources } = await openSources(chat, from);
+  if (weights) checkWeights(weights, paths.length);
+  const read = await collectSequences(sources, tokenizer, chat, { sequenceLength, tokens });
+  const sequences = mask === undefined ? read : withMaskedCopies(read, mask, seed);
+  return describeCalibration(sequences, paths, weights);
 }

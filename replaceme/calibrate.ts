@@ -1,0 +1,103 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import type { ChatTemplate } from '../model/chat.js';
+import type { Model } from '../model/model.js';
+import type { Tokenizer } from '../model/tokenizer.js';
+import { calibrationBatches } from './calibration/batches.js';
+import { interleave } from './calibration/collect.js';
+import { faithfulBatches, faithfulCalibration } from './calibration/faithful.js';
+import { generateCalibration } from './calibration/generated.js';
+import { withMaskedCopies } from './calibration/mask.js';
+import { type Calibration, readCalibration, sha256 } from './calibration.js';
+import type { CalibrationBatch } from './calibrationBatch.js';
+import type { WalkOptions } from './distance.js';
+import type { CalibrationSizes, PruneOptions } from './request.js';
+import type { Recipe, StatisticsFile } from './statistics/file.js';
+import { modelFingerprint } from './writeModel.js';
+
+/** Reads a model's texts: what its folder says about them. */
+export interface TextReader {
+  readonly tokenizer: Tokenizer;
+  readonly chat: ChatTemplate;
+}
+
+export const noCalibration: Calibration = { sequences: [], tokens: 0, files: [] };
+
+/**
+ * The calibration texts that are asked for in files; none where only the model is to write.
+ *
+ * @throws RmError as readCalibration and faithfulCalibration.
+ */
+export async function readTexts(
+  { tokenizer, chat }: TextReader,
+  options: PruneOptions,
+  { tokens, sequenceLength }: CalibrationSizes,
+): Promise<Calibration> {
+  const { calibration: files, textField, weights, mask, generate, faithful } = options;
+  const from = { files, textField, tokens, sequenceLength };
+  if (faithful) return faithfulCalibration(tokenizer, chat, from);
+  if (generate !== undefined && !files?.length) return noCalibration;
+  return readCalibration(tokenizer, chat, { ...from, weights, mask });
+}
+
+/** Those texts with what the model writes, mixed; what it wrote in an earlier run is in the statistics file. */
+export async function addGenerated(
+  texts: Calibration,
+  model: Model,
+  { tokenizer, chat }: TextReader,
+  { generate: tokens, mask }: PruneOptions,
+  { sequenceLength }: CalibrationSizes,
+  statistics: StatisticsFile | undefined,
+  walk: WalkOptions,
+): Promise<Calibration> {
+  if (tokens === undefined) return texts;
+  const written =
+    statistics?.generated ??
+    (await generateCalibration(model, tokenizer, chat, { tokens, sequenceLength, ...walk }));
+  if (statistics) statistics.generated = written;
+  const copied = mask === undefined ? written.sequences : withMaskedCopies(written.sequences, mask, 0);
+  const added = copied.map(sequence => ({ ...sequence, source: texts.files.length }));
+  const copies = copied.length / written.sequences.length;
+  const files = written.files.map(file => ({ ...file, tokens: copies * file.tokens }));
+  return {
+    sequences: interleave([texts.sequences, added], ({ ids }) => ids.length),
+    tokens: texts.tokens + copies * written.tokens,
+    files: [...texts.files, ...files],
+  };
+}
+
+export const batchesOf = (
+  calibration: Calibration,
+  { faithful }: PruneOptions,
+  tokenizer: Tokenizer,
+  { batchTokens }: CalibrationSizes,
+): CalibrationBatch[] =>
+  faithful
+    ? faithfulBatches(calibration, tokenizer, batchTokens)
+    : calibrationBatches(calibration, batchTokens);
+
+/** What statistics depend on, as far as it is known before the model writes anything. */
+export async function statisticsRecipe(
+  folder: string,
+  { files }: Calibration,
+  options: PruneOptions,
+  { tokens, sequenceLength, batchTokens }: CalibrationSizes,
+): Promise<Recipe> {
+  return {
+    model: await modelFingerprint(folder),
+    tokenizer: await sha256(join(folder, 'tokenizer.json')),
+    'calibration files': files.map(({ sha256 }) => sha256),
+    'weights of the files': files.map(({ weight }) => weight),
+    'number of tokens': tokens,
+    'sequence length': sequenceLength,
+    'number of tokens at a time': batchTokens,
+    'share of masked tokens': options.mask,
+    'number of generated tokens': options.generate,
+    'use of --faithful': options.faithful ?? false,
+  };
+}
+
+/** The token ids themselves: another template or packing makes others of the same files. */
+export const batchesRecipe = (batches: readonly CalibrationBatch[]): Recipe => ({
+  'token ids': createHash('sha256').update(JSON.stringify(batches)).digest('hex'),
+});

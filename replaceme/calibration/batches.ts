@@ -1,0 +1,30 @@
+import { groupSequences, totalTokens } from '../../model/batch.js';
+import type { Calibration } from '../calibration.js';
+import type { CalibrationBatch } from '../calibrationBatch.js';
+import { interleave } from './collect.js';
+
+/**
+ * Batches of at most `batchTokens` tokens (a longer sequence stands alone), each of one half and one weight. Any
+ * beginning of the list holds about the same share of every half and weight. Weights are scaled so that the mean over
+ * all tokens is 1.
+ */
+export function calibrationBatches(
+  { sequences, tokens, files }: Pick<Calibration, 'sequences' | 'tokens' | 'files'>,
+  batchTokens: number,
+): CalibrationBatch[] {
+  const weighed = files.reduce((sum, { weight, tokens: count }) => sum + weight * count, 0);
+  const weights = [...new Set(files.map(({ weight }) => weight))];
+  const lists = weights.flatMap(weight =>
+    ([0, 1] as const).map(half => {
+      const ids = sequences
+        .filter(({ source, half: of }) => of === half && files[source]!.weight === weight)
+        .map(sequence => sequence.ids);
+      return groupSequences(ids, batchTokens).map(group => ({
+        sequences: group,
+        half,
+        weight: (weight * tokens) / weighed,
+      }));
+    }),
+  );
+  return interleave(lists, batch => totalTokens(batch.sequences));
+}

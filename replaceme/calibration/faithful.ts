@@ -1,0 +1,105 @@
+import { RmError } from '../../engine/index.js';
+import { groupSequences } from '../../model/batch.js';
+import type { ChatTemplate } from '../../model/chat.js';
+import type { Document } from '../../model/documents.js';
+import type { Tokenizer } from '../../model/tokenizer.js';
+import {
+  type Calibration,
+  type CalibrationOptions,
+  describeCalibration,
+  openSources,
+} from '../calibration.js';
+import type { CalibrationBatch } from '../calibrationBatch.js';
+import { type CalibrationSequence, fewestTokensFirst } from './collect.js';
+
+/** Texts that the original program tokenises and pads together. */
+const TEXTS_TOGETHER = 8;
+
+/** `texts`: how many are read at most. */
+export type FaithfulOptions = Pick<
+  CalibrationOptions,
+  'files' | 'textField' | 'tokens' | 'sequenceLength'
+> & {
+  texts?: number | undefined;
+};
+
+/** Token ids as the original program makes them: a second BOS where the template has written one. */
+function faithfulIds(document: Document, tokenizer: Tokenizer, chat: ChatTemplate): number[] {
+  return tokenizer.encode('text' in document ? document.text : chat.renderChat(document.messages));
+}
+
+/**
+ * Calibration sequences as the original ReplaceMe program makes them (mts-ai/ReplaceMe at 5bb71d9), quirks included:
+ * - a conversation is rendered by the template, which writes BOS itself, and tokenised with special tokens: BOS twice;
+ * - every document is one sequence, short or long, cut at `sequenceLength` without a second piece;
+ * - texts that fill no batch of 8 at the end are left out (`drop_last=True`).
+ * There all documents are fitted on: all are half 0, and no weights. The program counts texts, not tokens; reading ends
+ * before the text that would be one too many or would exceed `tokens`. It reads one data set; of several files, the next
+ * text is of the one with the fewest tokens so far.
+ *
+ * @throws RmError DATA_INVALID for fewer than 8 texts and as readDocuments.
+ */
+export async function faithfulCalibration(
+  tokenizer: Tokenizer,
+  chat: ChatTemplate,
+  { tokens, sequenceLength, texts = Number.POSITIVE_INFINITY, ...from }: FaithfulOptions,
+): Promise<Calibration> {
+  const { paths, sources } = await openSources(chat, from);
+  const read: CalibrationSequence[] = [];
+  const counts = sources.map(() => 0);
+  let total = 0;
+  const documents = fewestTokensFirst(sources, new Set(sources.keys()), source => counts[source]!);
+  for await (const { document, source } of documents) {
+    const ids = faithfulIds(document, tokenizer, chat).slice(0, sequenceLength);
+    if (ids.length === 0) continue;
+    total += ids.length;
+    if (total > tokens || read.length >= texts) break;
+    counts[source]! += ids.length;
+    read.push({ ids, source, half: 0 });
+  }
+  const sequences = read.slice(0, read.length - (read.length % TEXTS_TOGETHER));
+  if (sequences.length === 0) {
+    throw new RmError(
+      'DATA_INVALID',
+      `${paths.join(', ')}: ${read.length} texts, and the original program takes them by ${TEXTS_TOGETHER}`,
+      `Give ${TEXTS_TOGETHER} texts or more and tokens for them, or leave out --faithful.`,
+    );
+  }
+  return describeCalibration(sequences, paths);
+}
+
+/** What the original program pads with: the tokenizer's padding token, else the one that ends texts. */
+function paddingId(tokenizer: Tokenizer): number {
+  const { pad_token, eos_token } = tokenizer.specialTokens;
+  const stated = tokenizer.encode(pad_token ?? eos_token ?? '', { addSpecialTokens: false })[0];
+  return stated ?? tokenizer.eosIds[0] ?? 0;
+}
+
+/**
+ * The batches of the original program: each 8 sequences of faithfulCalibration, in order, are padded on the right to
+ * the longest of them, and padding counts in statistics like any token. Only how long the padding is depends on the
+ * 8, so they are divided where they have more than `batchTokens` tokens. Padding is on the right whatever
+ * tokenizer_config.json says: transformers' default, and that of most models.
+ */
+export function faithfulBatches(
+  { sequences }: Pick<Calibration, 'sequences'>,
+  tokenizer: Tokenizer,
+  batchTokens: number,
+): CalibrationBatch[] {
+  const padding = paddingId(tokenizer);
+  const batches: CalibrationBatch[] = [];
+  for (let first = 0; first < sequences.length; first += TEXTS_TOGETHER) {
+    const together = sequences.slice(first, first + TEXTS_TOGETHER).map(({ ids }) => ids);
+    const longest = Math.max(...together.map(({ length }) => length));
+    const padded = together.map(ids => ({ ids, length: longest }));
+    for (const group of groupSequences(padded, batchTokens)) {
+      batches.push({
+        sequences: group.map(({ ids }) => [...ids, ...new Array<number>(longest - ids.length).fill(padding)]),
+        lengths: group.map(({ ids }) => ids.length),
+        half: 0,
+        weight: 1,
+      });
+    }
+  }
+  return batches;
+}

@@ -1,0 +1,30 @@
+import type { Device } from '../engine/index.js';
+import { Batch } from '../model/batch.js';
+
+/** Calibration sequences that run through the model together. */
+export interface CalibrationBatch {
+  readonly sequences: readonly (readonly number[])[];
+  /** Documents alternate between two halves: choices are made on one half by what was fitted on the other. */
+  readonly half: 0 | 1;
+  /** How much each token counts in statistics; 1 on average. */
+  readonly weight: number;
+  /** Real tokens of every sequence, where what is behind them is padding; only of faithfulBatches. */
+  readonly lengths?: readonly number[];
+}
+
+export const openBatch = (device: Device, { sequences, lengths }: CalibrationBatch): Batch =>
+  new Batch(device, sequences, { lengths });
+
+/** The batch's sequences without their padding. */
+export const realSequences = ({ sequences, lengths }: CalibrationBatch): number[][] =>
+  sequences.map((ids, s) => ids.slice(0, lengths?.[s]));
+
+/** The first sequences in which something can be predicted, `tokens` tokens of them, the last one cut short. */
+export function firstSequences(batches: readonly CalibrationBatch[], tokens: number): number[][] {
+  let left = tokens;
+  return batches.flatMap(realSequences).flatMap(ids => {
+    const taken = ids.slice(0, Math.max(0, left));
+    left -= taken.length;
+    return taken.length > 1 ? [taken] : [];
+  });
+}
