@@ -1,4 +1,11 @@
 /** The everyday functions; the floors below are rm-engine/engine, /kernels, /model and /replaceme. */
 export { Device, type DeviceOptions, RmError } from './engine/index.js';
 export { evaluate, generate, loadTokenizer, Model } from './model/index.js';
-export { type PruneOptions, type PruneReport, prune } from './replaceme/index.js';
+export {
+  type CompareOptions,
+  type Comparison,
+  compare,
+  type PruneOptions,
+  type PruneReport,
+  prune,
+} from './replaceme/index.js';

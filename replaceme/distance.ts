@@ -1,9 +1,10 @@
 import { downloadF32, RmError, Tensor } from '../engine/index.js';
 import type { Progress } from '../engine/progress.js';
 import { cosineDistance } from '../kernels/cosineDistance.js';
-import { Batch, totalTokens } from '../model/batch.js';
+import { type Batch, totalTokens } from '../model/batch.js';
 import type { Model } from '../model/model.js';
 import { forward } from '../model/transformer.js';
+import { type CalibrationBatch, openBatch } from './calibrationBatch.js';
 import type { HiddenStates } from './hiddenStates.js';
 
 export interface WalkOptions {
@@ -11,21 +12,36 @@ export interface WalkOptions {
   signal?: AbortSignal;
 }
 
+/** What counts of the cosine distances d of a batch's tokens: the mean of `of(d)` over `rows`. */
+export interface DistanceMeasure {
+  rows(batch: Batch): Iterable<number>;
+  of(distance: number): number;
+}
+
+const overAllTokens: DistanceMeasure = {
+  rows: ({ tokens }) => Array(tokens).keys(),
+  of: distance => distance,
+};
+
 /**
  * Mean over all tokens of 1 - cos(L_i, L_{i+n}) (ReplaceMe Eq. 4) for every window of the sizes `counts`, in one walk
  * over the batches. All tokens count alike, the first of a sequence included; L of the last layer is taken before the
  * final norm.
  *
- * @param batches groups of token sequences, each small enough for one packed batch.
  * @param options.states is given the outputs of all layers, as far as it has room.
+ * @param options.measure another mean than that over all tokens.
  * @returns for every n of `counts` the means, index i = 0 .. layers-1-n.
  * @throws RmError NOT_FINITE naming the first window whose hidden states hold NaN or infinity.
  */
 export async function windowDistances(
   model: Model,
-  batches: readonly (readonly (readonly number[])[])[],
+  batches: readonly CalibrationBatch[],
   counts: readonly number[],
-  { states, ...options }: WalkOptions & { states?: HiddenStates } = {},
+  {
+    states,
+    measure = overAllTokens,
+    ...options
+  }: WalkOptions & { states?: HiddenStates; measure?: DistanceMeasure } = {},
 ): Promise<number[][]> {
   const { device, arch } = model;
   using _section = device.section('distances');
@@ -34,11 +50,13 @@ export async function windowDistances(
   );
   const sums = counts.map(count => new Array<number>(arch.layers - count).fill(0));
   const longest = Math.max(...counts);
-  const total = totalTokens(batches.flat());
+  const total = totalTokens(batches.flatMap(({ sequences }) => sequences));
   let tokens = 0;
-  for (const sequences of batches) {
+  let counted = 0;
+  for (const group of batches) {
     options.signal?.throwIfAborted();
-    using batch = new Batch(device, sequences);
+    const { sequences } = group;
+    using batch = openBatch(device, group);
     using distances = Tensor.create(device, [windows.length, batch.tokens], 'f32', 'distances');
     using current = Tensor.create(device, [batch.tokens], 'f32', 'distance');
     /** Outputs by layer, as far back as a window reaches. */
@@ -51,7 +69,8 @@ export async function windowDistances(
     try {
       for (let layer = 0; layer < arch.layers; layer++) {
         const input = outputs.get(layer - 1);
-        outputs.set(layer, forward(model, batch, { from: layer, to: layer + 1, ...(input && { input }) }));
+        const run = () => forward(model, batch, { from: layer, to: layer + 1, ...(input && { input }) });
+        outputs.set(layer, states?.take(sequences, layer) ?? run());
         for (const [w, window] of windows.entries()) {
           if (window.end !== layer) continue;
           cosineDistance(device.recorder, outputs.get(window.layer)!, outputs.get(layer)!, current);
@@ -60,9 +79,11 @@ export async function windowDistances(
         release(layer - longest, outputs.get(layer - longest));
       }
       const values = await downloadF32(distances);
+      const rows = [...measure.rows(batch)];
       for (const [w, { c, layer }] of windows.entries()) {
-        for (let t = 0; t < batch.tokens; t++) sums[c]![layer]! += values[w * batch.tokens + t]!;
+        for (const row of rows) sums[c]![layer]! += measure.of(values[w * batch.tokens + row]!);
       }
+      counted += rows.length;
     } finally {
       for (const [layer, output] of outputs) release(layer, output);
     }
@@ -70,12 +91,14 @@ export async function windowDistances(
     options.onProgress?.({ phase: 'distances', done: tokens, total, unit: 'tokens' });
   }
   const broken = windows.find(({ c, layer }) => !Number.isFinite(sums[c]![layer]));
-  if (broken) {
-    throw new RmError(
-      'NOT_FINITE',
-      `the outputs of layers ${broken.layer} to ${broken.end} hold NaN or infinity on the calibration data`,
-      'The model is damaged: look at its weights, or at how it was made.',
-    );
-  }
-  return sums.map(means => means.map(sum => sum / tokens));
+  if (broken) throw notFinite(broken.layer, broken.end);
+  return sums.map(means => means.map(sum => sum / counted));
 }
+
+/** The failure of a window whose hidden states hold NaN or infinity. */
+export const notFinite = (layer: number, end: number): RmError =>
+  new RmError(
+    'NOT_FINITE',
+    `the outputs of layers ${layer} to ${end} hold NaN or infinity on the calibration data`,
+    'The model is damaged: look at its weights, or at how it was made.',
+  );

@@ -1,25 +1,29 @@
-import type { Device, Tensor } from '../engine/index.js';
+import { type Device, Tensor } from '../engine/index.js';
 import type { Architecture } from '../model/architecture.js';
 import { totalTokens } from '../model/batch.js';
+import type { Model } from '../model/model.js';
+import { forward } from '../model/transformer.js';
+import { type CalibrationBatch, openBatch } from './calibrationBatch.js';
+import type { WalkOptions } from './distance.js';
 
 /** Sequences of one packed batch; batches are told apart by identity. */
 type Sequences = readonly (readonly number[])[];
 
-const MOST_BYTES = 2 ** 30;
+const MOST_BYTES = 2 ** 32;
 
 const bytesPerToken = ({ hidden, layers }: Architecture): number => 4 * hidden * layers;
 
 /**
- * Bytes that hidden states may take: at most a quarter of what the memory limit leaves, and at most 1 GiB. Where no limit
- * is known (WebGPU does not tell a GPU's memory) half of what is in use: where a model fits, a little more does.
+ * Bytes that hidden states may take: at most a quarter of what the memory limit leaves, and at most 4 GiB. Where no
+ * limit is known (WebGPU does not tell a GPU's memory) half of what is in use: where a model fits, some more does.
  */
-const roomFor = (memoryLimit: number, bytesInUse: number): number =>
+export const roomFor = (memoryLimit: number, bytesInUse: number): number =>
   Math.max(
     0,
     Math.min(MOST_BYTES, Number.isFinite(memoryLimit) ? (memoryLimit - bytesInUse) / 4 : bytesInUse / 2),
   );
 
-/** Tokens, of `tokens`, whose hidden states would be kept beside `bytesInUse` of weights, and their bytes; for plans. */
+/** How many of `tokens` would have their hidden states kept beside `bytesInUse`, and the bytes of these; for plans. */
 export function plannedStates(arch: Architecture, tokens: number, memoryLimit: number, bytesInUse: number) {
   const perToken = bytesPerToken(arch);
   const kept = Math.min(tokens, Math.floor(roomFor(memoryLimit, bytesInUse) / perToken));
@@ -66,6 +70,11 @@ export class HiddenStates {
     return output;
   }
 
+  /** L of `layer`, if it was kept; it stays here. */
+  peek(sequences: Sequences, layer: number): Tensor | undefined {
+    return this.#outputs.get(sequences)?.get(layer);
+  }
+
   /** Frees all layers but these. */
   retain(layers: readonly number[]): void {
     for (const kept of this.#outputs.values()) {
@@ -84,5 +93,61 @@ export class HiddenStates {
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+}
+
+/** States that several fits use one after the other: each takes copies, none keeps or frees any. */
+export class LentStates extends HiddenStates {
+  constructor(
+    private readonly device: Device,
+    arch: Architecture,
+    private readonly owner: HiddenStates,
+  ) {
+    super(device, arch);
+  }
+
+  override reserve(): boolean {
+    return false;
+  }
+
+  override peek(sequences: Sequences, layer: number): Tensor | undefined {
+    return this.owner.peek(sequences, layer);
+  }
+
+  override take(sequences: Sequences, layer: number): Tensor | undefined {
+    const state = this.peek(sequences, layer);
+    if (!state) return undefined;
+    const copy = Tensor.create(this.device, state.shape, state.dtype, state.label);
+    this.device.recorder.copy(state, copy);
+    return copy;
+  }
+
+  override retain(): void {}
+}
+
+/** Runs the model over the batches and keeps the outputs of all layers, as far as `states` has room. */
+export async function keepStates(
+  model: Model,
+  batches: readonly CalibrationBatch[],
+  states: HiddenStates,
+  { onProgress, signal }: WalkOptions,
+): Promise<void> {
+  const { device, arch } = model;
+  using _section = device.section('forward');
+  const kept = batches.filter(({ sequences }) => states.reserve(sequences));
+  const total = totalTokens(kept.flatMap(({ sequences }) => sequences));
+  let done = 0;
+  for (const batch of kept) {
+    signal?.throwIfAborted();
+    using opened = openBatch(device, batch);
+    let input: Tensor | undefined;
+    for (let layer = 0; layer < arch.layers; layer++) {
+      const output = forward(model, opened, { from: layer, to: layer + 1, ...(input && { input }) });
+      states.keep(batch.sequences, layer, output);
+      input = output;
+    }
+    await device.recorder.finish();
+    done += opened.tokens;
+    onProgress?.({ phase: 'hidden states', done, total, unit: 'tokens' });
   }
 }

@@ -1,4 +1,4 @@
-import { type Device, downloadF32, Scope, Tensor } from '../engine/index.js';
+import { type Device, Scope, Tensor, tensorFrom } from '../engine/index.js';
 import { requireExactArithmetic } from '../engine/selftest.js';
 import { addDiagonal } from '../kernels/addDiagonal.js';
 import { cross } from '../kernels/cross.js';
@@ -8,17 +8,12 @@ import {
   type DoubleSingle,
   downloadF64,
 } from '../kernels/doubleSingle.js';
-import { axpy } from '../kernels/elementwise.js';
 import { gram } from '../kernels/gram.js';
 import { mirrorLower } from '../kernels/mirrorLower.js';
-import { rowNorms } from '../kernels/reduce.js';
 import { type SolveReport, solveSpd } from '../kernels/solveSpd.js';
-import { Batch, totalTokens } from '../model/batch.js';
-import type { Model } from '../model/model.js';
-import { forward } from '../model/transformer.js';
-import type { WalkOptions } from './distance.js';
-import type { HiddenStates } from './hiddenStates.js';
-import { lastRemoved, type Window } from './window.js';
+import type { FitPass } from './repairInOrder.js';
+import { difference, sumOfSquares } from './rows.js';
+import type { Sums } from './statistics/store.js';
 
 /**
  * Sums over calibration tokens for one window (i, n), j = i + n. The right-hand side is taken against L_i instead of
@@ -32,75 +27,65 @@ export interface LeastSquaresStatistics {
   readonly cross: DoubleSingle;
   /** |L_j - L_i|² summed over tokens. */
   readonly targetSquares: number;
-  dispose(): void;
+  [Symbol.dispose](): void;
 }
 
-/**
- * Runs layers 0 .. i+n over all batches (no logits) and accumulates the statistics of the window. Over batches whose
- * hidden states `states` has kept only layer i runs; they are used up.
- */
-export async function leastSquaresStatistics(
-  model: Model,
-  batches: readonly (readonly (readonly number[])[])[],
-  window: Window,
-  { states, ...options }: WalkOptions & { states?: HiddenStates | undefined } = {},
-): Promise<LeastSquaresStatistics> {
-  const { device, arch } = model;
-  using _section = device.section('statistics');
+/** Accumulates the statistics of a window over all calibration tokens. */
+export async function leastSquaresStatistics(pass: FitPass): Promise<LeastSquaresStatistics> {
+  const { device, arch } = pass.model;
   // Before the long walk, not only in the solve after it.
   await requireExactArithmetic(device);
   const rec = device.recorder;
-  const accumulators = new Scope(device);
+  using accumulators = new Scope(device);
   const accumulator = () => {
     const sum = createDoubleSingle(accumulators, [arch.hidden, arch.hidden]);
     clearDoubleSingle(rec, sum);
     return sum;
   };
-  const total = totalTokens(batches.flat());
-  const last = lastRemoved(window);
-  states?.retain([window.layer - 1, last]);
-  let tokens = 0;
+  const statistics = { gram: accumulator(), cross: accumulator() };
   let targetSquares = 0;
-  try {
-    const statistics = { gram: accumulator(), cross: accumulator() };
-    for (const sequences of batches) {
-      options.signal?.throwIfAborted();
-      using scope = new Scope(device);
-      using batch = new Batch(device, sequences);
-      const mlpOutput = scope.tensor([batch.tokens, arch.hidden], 'f32', 'mlp output');
-      const taken = (layer: number) => {
-        const output = states?.take(sequences, layer);
-        return output && scope.own(output);
-      };
-      // The tap costs layers their fused addition, so those below run without it.
-      const below = () => scope.own(forward(model, batch, { to: window.layer }));
-      const input = taken(window.layer - 1) ?? (window.layer > 0 ? below() : undefined);
-      const kept = scope.own(
-        forward(model, batch, {
-          ...(input && { from: window.layer, input }),
-          to: window.layer + 1,
-          tap: (_, tensors) => rec.copy(tensors.mlpOutput, mlpOutput),
-        }),
-      );
-      const change =
-        taken(last) ??
-        scope.own(forward(model, batch, { from: window.layer + 1, to: last + 1, input: kept }));
-      using _sums = device.section('gram and cross');
-      axpy(rec, -1, kept, change);
-      gram(rec, mlpOutput, undefined, statistics.gram);
-      cross(rec, mlpOutput, change, undefined, statistics.cross);
-      const norms = scope.tensor([batch.tokens], 'f32', 'norms');
-      rowNorms(rec, change, norms);
-      targetSquares += (await downloadF32(norms)).reduce((sum, norm) => sum + norm * norm, 0);
-      tokens += batch.tokens;
-      options.onProgress?.({ phase: 'statistics', done: tokens, total, unit: 'tokens' });
-    }
-    mirrorLower(rec, statistics.gram);
-    return { ...statistics, tokens, targetSquares, dispose: () => accumulators.dispose() };
-  } catch (error) {
-    accumulators.dispose();
-    throw error;
-  }
+  await pass.forEach(async ({ mlpOutput, layerOutput, target }, { weight }) => {
+    using scope = new Scope(device);
+    using _ = device.section('statistics');
+    const change = difference(scope, target, layerOutput);
+    const weights =
+      weight === 1
+        ? undefined
+        : scope.own(tensorFrom(device, new Float32Array(mlpOutput.rowCount).fill(weight)));
+    gram(rec, mlpOutput, weights, statistics.gram);
+    cross(rec, mlpOutput, change, weights, statistics.cross);
+    targetSquares += weight * (await sumOfSquares(change));
+  });
+  mirrorLower(rec, statistics.gram);
+  const owned = accumulators.releaseAll();
+  return {
+    ...statistics,
+    tokens: pass.inputs.tokens,
+    targetSquares,
+    [Symbol.dispose]: () => {
+      for (const tensor of owned) tensor.dispose();
+    },
+  };
+}
+
+/** The same for a file of statistics; the tensors stay where they are. */
+export const sumsOf = ({ gram, cross, tokens, targetSquares }: LeastSquaresStatistics): Sums => ({
+  tensors: { 'G hi': gram.hi, 'G lo': gram.lo, 'C hi': cross.hi, 'C lo': cross.lo },
+  numbers: { tokens, targetSquares },
+});
+
+/** What `sumsOf` was given; takes over the tensors of `scope`. */
+export function statisticsFrom({ tensors, numbers }: Sums, scope: Scope): LeastSquaresStatistics {
+  const owned = scope.releaseAll();
+  return {
+    tokens: numbers.tokens!,
+    gram: { hi: tensors['G hi']!, lo: tensors['G lo']! },
+    cross: { hi: tensors['C hi']!, lo: tensors['C lo']! },
+    targetSquares: numbers.targetSquares!,
+    [Symbol.dispose]: () => {
+      for (const tensor of owned) tensor.dispose();
+    },
+  };
 }
 
 export interface LeastSquaresFit {

@@ -39,7 +39,10 @@ function modelCard(report: PruneReport, version: string): string {
   const base = report.model.path;
   const name = report.output.path;
   const files = report.calibration.files.map(file => file.path).join(', ');
-  const details = Object.entries(report.fit).map(([key, value]) => `| ${key} | ${value} |`);
+  const details = Object.entries(report.fit).map(
+    ([key, value]) => `| ${key} | ${typeof value === 'number' ? Number(value.toPrecision(6)) : value} |`,
+  );
+  const healed = report.recipe.heal ? ', with closed-form healing' : '';
   return `---
 base_model: ${JSON.stringify(base)}
 library_name: transformers
@@ -50,14 +53,14 @@ tags:
 # ${name}
 
 ${base} with ${report.model.layers - report.output.layers} of its ${report.model.layers} layers removed: ${report.summary}
-(layers counted from 0). Method: \`${report.method}\` (${report.source}).
+(layers counted from 0). Method: \`${report.method}\` (${report.source})${healed}.
 
 The result is an ordinary model of the same architecture with ${report.output.layers} layers: it needs no extra code.
 
 | | |
 |---|---|
 | calibration | ${report.calibration.tokens} tokens in ${report.calibration.sequences} sequences${files && ` (${files})`} |
-| window chosen by | ${report.window.by} |
+| layers chosen by | ${report.selection.by} |
 ${details.join('\n')}
 
 Made with ${version} on ${report.adapter.description}. The full recipe is in \`rm-engine.json\`; the base model's own

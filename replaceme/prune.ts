@@ -1,27 +1,34 @@
 import { Device } from '../engine/index.js';
-import { groupSequences, totalTokens } from '../model/batch.js';
 import { loadChatTemplate } from '../model/chat.js';
 import { withOutputFolder } from '../model/checkpoint/outputFolder.js';
 import { openSafetensors } from '../model/checkpoint/safetensors.js';
 import { logits } from '../model/logits.js';
 import { Model } from '../model/model.js';
 import { loadTokenizer } from '../model/tokenizer.js';
-import { type Calibration, readCalibration } from './calibration.js';
-import { type WalkOptions, windowDistances } from './distance.js';
+import {
+  addGenerated,
+  batchesOf,
+  batchesRecipe,
+  noCalibration,
+  readTexts,
+  statisticsRecipe,
+} from './calibrate.js';
+import type { WalkOptions } from './distance.js';
 import { HiddenStates } from './hiddenStates.js';
 import { writeDocumentation } from './modelCard.js';
-import type { PruneReport, WindowChoice } from './report.js';
+import { PrunedModel } from './prunedModel.js';
+import type { PruneReport } from './report.js';
 import {
   calibrationSizes,
   checkPruneRequest,
-  DISTANCE_TOKENS,
   outputOptions,
   type PruneOptions,
   type PruneRequest,
 } from './request.js';
-import { StoredFit } from './storedFit.js';
+import type { WindowChoice } from './selections/index.js';
+import { StatisticsFile } from './statistics/file.js';
 import { verifyWritten } from './verify.js';
-import { describeWindow, keptLayers } from './window.js';
+import { describeWindows } from './window.js';
 import { modelFingerprint, writePrunedModel } from './writeModel.js';
 
 /**
@@ -33,48 +40,60 @@ import { modelFingerprint, writePrunedModel } from './writeModel.js';
 export async function prune(from: string, to: string, options: PruneOptions = {}): Promise<PruneReport> {
   const started = performance.now();
   const request = await checkPruneRequest(from, to, options);
-  const { method, arch, alpha } = request;
+  const { method, arch, settings } = request;
 
   const device = options.device ?? (await Device.open(options));
   try {
-    const recipe = { alpha, ...calibrationSizes(options, device, arch) };
+    const { mask, generate, faithful } = options;
+    const asked = {
+      ...(mask !== undefined && { mask }),
+      ...(generate !== undefined && { generate }),
+      ...(faithful && { faithful }),
+    };
+    const recipe = { ...settings, ...asked, ...calibrationSizes(options, device, arch) };
     const tokenizer = await loadTokenizer(from);
-    const needed = method.needsCalibration || request.window === undefined;
-    const calibration: Calibration = needed
-      ? await readCalibration(tokenizer, await loadChatTemplate(from, tokenizer), {
-          ...(options.calibration && { files: options.calibration }),
-          ...(options.textField !== undefined && { textField: options.textField }),
-          tokens: recipe.tokens,
-          sequenceLength: recipe.sequenceLength,
-        })
-      : { sequences: [], tokens: 0, files: [] };
+    const fits = method.needsCalibration || settings.heal;
+    const needed = fits || request.windows === undefined;
+    const reader = needed && { tokenizer, chat: await loadChatTemplate(from, tokenizer) };
+    const texts = reader ? await readTexts(reader, options, recipe) : noCalibration;
+    let statistics: StatisticsFile | undefined;
+    if (options.statistics !== undefined && reader) {
+      statistics = await StatisticsFile.open(options.statistics);
+      statistics.agree(await statisticsRecipe(from, texts, options, recipe));
+    }
     using model = await Model.load(device, from, walk(options));
-    const batches = groupSequences(calibration.sequences, recipe.batchTokens);
+    const calibration = reader
+      ? await addGenerated(texts, model, reader, options, recipe, statistics, walk(options))
+      : texts;
+    const batches = batchesOf(calibration, options, tokenizer, recipe);
+    statistics?.agree(batchesRecipe(batches));
     using states = new HiddenStates(device, arch);
-    const choice = await chooseWindow(model, batches, request, states, options);
-    const { window } = choice;
-
-    const fit = await method.fit({
+    const context = {
       model,
-      window,
       batches,
-      states,
-      alpha,
+      settings,
+      // Where nothing is fitted, no later walk would use them.
+      ...(fits && { states }),
+      ...(statistics && { statistics }),
       ...walk(options),
-    });
-    const keep = keptLayers(window, arch.layers);
-    using stored = new StoredFit(model, window, fit);
-    const pruned = model.withLayers(keep, new Map([[window.layer, stored.weights]]));
-    const sample = calibration.sequences[0]?.slice(0, 64) ?? [0, 1, 2, 3];
-    const expected = (await logits(pruned, sample)).logits;
+    };
+    const choice: WindowChoice = request.windows
+      ? { windows: request.windows, by: 'request' }
+      : await chosen(request, device, () => request.selection.select({ ...context, ...request }), statistics);
+    const repair = await method.repair(context, choice.windows);
+    using pruned = new PrunedModel(model, choice.windows, repair.changes);
+    const { keep } = pruned;
+    const sample = calibration.sequences[0]?.ids.slice(0, 64) ?? [0, 1, 2, 3];
+    const expected = (await logits(pruned.model, sample)).logits;
     // From here on only the fitted weights are needed; the written model is loaded into the freed memory.
+    states.dispose();
     model.dispose();
 
     return await withOutputFolder(to, outputOptions(from, options), async folder => {
       const checkpoint = await openSafetensors(from);
       try {
         using _section = device.section('write');
-        await writePrunedModel(from, folder, checkpoint, arch, keep, stored.replacements, {
+        await writePrunedModel(from, folder, checkpoint, arch, keep, pruned.replacements, {
           ...(options.maxShardBytes !== undefined && { maxShardBytes: options.maxShardBytes }),
           ...walk(options),
         });
@@ -83,21 +102,21 @@ export async function prune(from: string, to: string, options: PruneOptions = {}
       }
       const maxLogitDifference = await verifyWritten(device, folder, sample, expected);
       const report: PruneReport = {
-        summary: describeWindow(window, arch.layers),
+        summary: describeWindows(choice.windows, arch.layers),
         method: method.name,
         source: method.source,
         model: { path: from, fingerprint: await modelFingerprint(from), layers: arch.layers },
         output: { path: to, layers: keep.length, keptLayers: keep },
-        window: choice,
+        selection: choice,
         recipe,
         calibration: {
           tokens: calibration.tokens,
           sequences: calibration.sequences.length,
           files: calibration.files,
         },
-        fit: fit.details,
+        fit: repair.details,
         warnings: [
-          ...warnings(method.needsCalibration, calibration.tokens, arch.hidden, alpha),
+          ...(repair.warnings ?? []),
           ...(device.programs.exact === 'integer' ? [INTEGERS_USED] : []),
         ],
         verification: { tokens: sample.length, maxLogitDifference },
@@ -115,6 +134,19 @@ export async function prune(from: string, to: string, options: PruneOptions = {}
   }
 }
 
+/** What the selection chooses; a file of statistics remembers it with everything that it may depend on. */
+async function chosen(
+  { selection, method, settings, count, windowCount, apart }: PruneRequest,
+  { info }: Device,
+  select: () => Promise<WindowChoice>,
+  statistics: StatisticsFile | undefined,
+): Promise<WindowChoice> {
+  const repair = selection.dependsOnMethod ? [method.name, settings] : [];
+  // Selections read more tokens on a GPU.
+  const words = [selection.name, info.kind, count, windowCount, apart, ...repair];
+  return statistics ? await statistics.choice(words, select) : await select();
+}
+
 /** For work that reports progress but does not look at the signal: every step of it ends when the signal says so. */
 const walk = ({ onProgress, signal }: WalkOptions): WalkOptions => ({
   onProgress: event => {
@@ -124,36 +156,5 @@ const walk = ({ onProgress, signal }: WalkOptions): WalkOptions => ({
   ...(signal && { signal }),
 });
 
-/** The window asked for, or the one with the smallest mean cosine distance between its ends (ReplaceMe Eq. 4). */
-async function chooseWindow(
-  model: Model,
-  batches: readonly (readonly (readonly number[])[])[],
-  { method, window, count }: PruneRequest,
-  states: HiddenStates,
-  options: PruneOptions,
-): Promise<WindowChoice> {
-  if (window) return { window, by: 'request' };
-  let left = DISTANCE_TOKENS;
-  const part = batches.filter(batch => {
-    const taken = left > 0;
-    left -= totalTokens(batch);
-    return taken;
-  });
-  const [distances] = await windowDistances(model, part, [count], {
-    ...walk(options),
-    ...(method.needsCalibration && { states }),
-  });
-  const layer = distances!.indexOf(Math.min(...distances!));
-  return { window: { layer, count }, by: 'mean cosine distance', distances: distances! };
-}
-
 const INTEGERS_USED =
   'the graphics driver changes float arithmetic that must be exact, so integers did it, which took longer';
-
-function warnings(fitted: boolean, tokens: number, hidden: number, alpha: number): string[] {
-  if (!fitted || tokens >= hidden) return [];
-  return [
-    `${tokens} calibration tokens for ${hidden} dimensions: the least squares has no unique solution` +
-      (alpha > 0 ? ', the ridge (alpha) decides what the data leave open' : '; use more tokens or alpha > 0'),
-  ];
-}

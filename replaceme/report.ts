@@ -1,13 +1,7 @@
 import type { AdapterInfo } from '../engine/index.js';
-import type { Window } from './window.js';
-
-export interface WindowChoice {
-  readonly window: Window;
-  /** "request", or the measure that chose it. */
-  readonly by: string;
-  /** Mean 1 - cos(L_i, L_{i+n}) for i = 0, 1, ...; where it was measured. */
-  readonly distances?: readonly number[];
-}
+import type { CalibrationFile } from './calibration.js';
+import type { RepairSettings } from './methods/index.js';
+import type { WindowChoice } from './selections/index.js';
 
 /** What was done, with everything needed to repeat it; also the content of rm-engine.json in the output folder. */
 export interface PruneReport {
@@ -18,18 +12,20 @@ export interface PruneReport {
   readonly source: string;
   readonly model: { readonly path: string; readonly fingerprint: string; readonly layers: number };
   readonly output: { readonly path: string; readonly layers: number; readonly keptLayers: readonly number[] };
-  readonly window: WindowChoice;
+  readonly selection: WindowChoice;
   /** The settings of the run, defaults filled in. */
-  readonly recipe: {
-    readonly alpha: number;
+  readonly recipe: RepairSettings & {
     readonly tokens: number;
     readonly sequenceLength: number;
     readonly batchTokens: number;
+    readonly mask?: number;
+    readonly generate?: number;
+    readonly faithful?: boolean;
   };
   readonly calibration: {
     readonly tokens: number;
     readonly sequences: number;
-    readonly files: readonly { readonly path: string; readonly sha256: string }[];
+    readonly files: readonly CalibrationFile[];
   };
   /** The method's own numbers. */
   readonly fit: Readonly<Record<string, number | string>>;

@@ -1,25 +1,60 @@
-import { type Device, ensure } from '../engine/index.js';
+import { type Device, ensure, RmError } from '../engine/index.js';
 import type { Architecture } from '../model/architecture.js';
+import { defaultBatchTokens } from '../model/batch.js';
 import { checkOutputFolder } from '../model/checkpoint/outputFolder.js';
 import { openSafetensors } from '../model/checkpoint/safetensors.js';
-import { defaultBatchTokens } from '../model/evaluate.js';
 import { checkShapes, readArchitecture } from '../model/families/index.js';
+import { checkMask } from './calibration/mask.js';
+import { type CosineSettings, cosineSettings } from './cosineSettings.js';
 import type { WalkOptions } from './distance.js';
-import { type Method, methodNamed } from './methods/index.js';
-import { checkWindow, layersToRemove, type Window } from './window.js';
+import { FAITHFUL_TEXTS, faithfulOptions } from './faithful.js';
+import { type Method, methodNamed, methodSettings, methods, type RepairSettings } from './methods/index.js';
+import { type Selection, selectionNamed } from './selections/index.js';
+import { checkRemoved, checkWindow, layersToRemove, removedLayers, type Window } from './window.js';
 
 export interface PruneOptions extends WalkOptions {
   /** Layers to remove: a number, or a share of the model's layers. Exactly one of the two. */
   layers?: number;
   ratio?: number;
-  /** The layer that stays before the removed ones; default: where the mean cosine distance is smallest. */
+  /** The layer that stays before the removed ones; default: as `select` finds it. */
   window?: number;
-  /** Default: replaceme-ls. */
+  /** The removed layers themselves, in place of `layers`, `ratio` and `window`. */
+  remove?: readonly number[];
+  /** How the removed layers are chosen (default: by the method). */
+  select?: string;
+  /** Windows of equal size that the layers are removed in (default 1), as far as the selection knows them. */
+  windows?: number;
+  /** Keeps a layer between windows; otherwise those that touch become one. */
+  apart?: boolean;
+  /** Default: refit. */
   method?: string;
-  /** Ridge of the least squares on the unnormalised Gram matrix (default 0). */
+  /** Healing of the layers after the cut: "closed-form" or "none" (default). */
+  heal?: string;
+  /** Ridge of ReplaceMe's least squares on the unnormalised Gram matrix (default 0). */
   alpha?: number;
+  /** Ridge of a refit as a share of the Gram matrix's mean diagonal; default: by held-out tokens. */
+  ridge?: number;
+  /**
+   * How much of the way to the window's output a refit lets o_proj go before down_proj takes over (default 0.5, in the
+   * first third of the layers 0).
+   */
+  attentionStep?: number;
+  /** How much attention sinks (first tokens, massive activations) count in a refit (default 1). */
+  sinkWeight?: number;
+  /** ReplaceMe's cosine fit, where it differs from the paper's. */
+  cosine?: Partial<CosineSettings>;
   /** Calibration files; default: the small set that ships with the package. */
   calibration?: readonly string[];
+  /** How much a token of each file counts (default 1 each). */
+  weights?: readonly number[];
+  /** Share of tokens that a copy of every sequence has replaced at random; default: no copies. */
+  mask?: number;
+  /** Tokens of calibration text that the model writes itself: beside the files, or in place of the shipped set. */
+  generate?: number;
+  /** Does what the original ReplaceMe program does (faithful.ts). */
+  faithful?: boolean;
+  /** A file of sums and distances, read and added to: settings and windows that it knows cost no forward pass. */
+  statistics?: string;
   /** Field or column of the text in those files, where it is not text, messages or conversations. */
   textField?: string;
   /** Calibration tokens at most; default: 131,072 on a GPU, 8,192 on a software adapter. */
@@ -38,27 +73,40 @@ export interface PruneOptions extends WalkOptions {
   device?: Device;
 }
 
-/** Calibration tokens that only rank windows. */
-export const DISTANCE_TOKENS = 8192;
-
 /** How much is read, and how much at a time: as asked for, else by the device and the model. */
-export function calibrationSizes(options: PruneOptions, device: Device, arch: Architecture) {
+export function calibrationSizes(
+  options: PruneOptions,
+  device: Device,
+  arch: Architecture,
+): CalibrationSizes {
+  const sequenceLength = Math.min(options.sequenceLength ?? 1024, arch.contextLength);
+  const usual = device.info.kind === 'software' ? 8192 : 131_072;
   return {
-    tokens: options.tokens ?? (device.info.kind === 'software' ? 8192 : 131_072),
-    sequenceLength: Math.min(options.sequenceLength ?? 1024, arch.contextLength),
+    tokens: options.tokens ?? (options.faithful ? FAITHFUL_TEXTS * sequenceLength : usual),
+    sequenceLength,
     batchTokens: options.batchTokens ?? defaultBatchTokens(device, arch),
   };
+}
+
+export interface CalibrationSizes {
+  /** Of the files, at most. */
+  readonly tokens: number;
+  readonly sequenceLength: number;
+  readonly batchTokens: number;
 }
 
 /** A request to prune in which nothing contradicts the model's config.json and headers. */
 export interface PruneRequest {
   readonly method: Method;
+  readonly selection: Selection;
   readonly arch: Architecture;
   /** Layers to remove. */
   readonly count: number;
-  /** Where it was asked for. */
-  readonly window: Window | undefined;
-  readonly alpha: number;
+  readonly windowCount: number;
+  readonly apart: boolean;
+  /** Where they were asked for. */
+  readonly windows: readonly Window[] | undefined;
+  readonly settings: RepairSettings;
 }
 
 /**
@@ -70,19 +118,49 @@ export interface PruneRequest {
 export async function checkPruneRequest(
   from: string,
   to: string | undefined,
-  options: PruneOptions,
+  given: PruneOptions,
 ): Promise<PruneRequest> {
-  const method = methodNamed(options.method ?? 'replaceme-ls');
+  const options = given.faithful ? faithfulOptions(given) : given;
+  const method = methodNamed(options.method ?? 'refit');
+  const selection = selectionNamed(options.select ?? method.selection);
   const arch = await readArchitecture(from);
-  const count = layersToRemove(options, arch.layers);
-  const window = options.window === undefined ? undefined : { layer: options.window, count };
-  if (window) checkWindow(window, arch.layers);
-  const { alpha = 0 } = options;
-  ensure(Number.isFinite(alpha) && alpha >= 0, `alpha is ${alpha}`, 'Give a number of 0 or more.');
-  for (const name of ['tokens', 'sequenceLength', 'batchTokens', 'maxShardBytes'] as const) {
+  const windows = requestedWindows(options, arch.layers);
+  const count = windows ? removedLayers(windows).length : layersToRemove(options, arch.layers);
+  const settings = checkSettings(options);
+  checkUnread(options, method);
+  const { windows: windowCount = 1, apart = false } = options;
+  ensure(
+    Number.isInteger(windowCount) && windowCount >= 1 && windowCount <= count,
+    `${count} layers cannot be removed in ${windowCount} windows`,
+    `Give a number of windows from 1 to ${count}.`,
+  );
+  ensure(
+    windows === undefined || (windowCount === 1 && given.select === undefined),
+    'the layers to remove are given, there is nothing to select',
+    'Leave out --select and --windows, or --window and --remove.',
+  );
+  ensure(
+    (windowCount === 1 && !apart) || windows !== undefined || selection.dividesInWindows === true,
+    `the selection ${selection.name} does not take a number of windows`,
+    'Leave --windows and --apart out, or choose another selection (rm-engine methods).',
+  );
+  for (const name of ['tokens', 'generate', 'sequenceLength', 'batchTokens', 'maxShardBytes'] as const) {
     const value = options[name] ?? 1;
     ensure(value >= 1, `${name} is ${value}`, 'Give a number of 1 or more.');
   }
+  if (options.mask !== undefined) checkMask(options.mask);
+  ensure(
+    options.weights === undefined || options.generate === undefined || !!options.calibration?.length,
+    'weights are given, but no calibration files: the model writes all of the text',
+    'Give --calib, or leave --weights out.',
+  );
+  const refusal = method.refusal?.(arch);
+  ensure(refusal === undefined, `${method.name}: ${refusal}`, 'Choose another method (rm-engine methods).');
+  ensure(
+    to === undefined || !method.inMemoryOnly,
+    `${method.name}: ${method.inMemoryOnly}`,
+    'rm-engine compare evaluates it in memory; to write a model, choose another method.',
+  );
   if (to !== undefined) await checkOutputFolder(to, outputOptions(from, options));
   const checkpoint = await openSafetensors(from);
   try {
@@ -90,8 +168,93 @@ export async function checkPruneRequest(
   } finally {
     await checkpoint.close();
   }
-  return { method, arch, count, window, alpha };
+  return { method, selection, arch, count, windowCount, apart, windows, settings };
 }
 
-/** Nothing may take the place of the model itself. */
-export const outputOptions = (from: string, { force = false }: PruneOptions) => ({ protect: [from], force });
+function requestedWindows(
+  { remove, window, ...options }: PruneOptions,
+  layers: number,
+): Window[] | undefined {
+  if (remove) {
+    ensure(
+      window === undefined && options.layers === undefined && options.ratio === undefined,
+      'the removed layers are given twice',
+      'Give either --remove or --layers (or --ratio) with or without --window.',
+    );
+    return checkRemoved(remove, layers);
+  }
+  if (window === undefined) return undefined;
+  const windows = [{ layer: window, count: layersToRemove(options, layers) }];
+  checkWindow(windows[0]!, layers);
+  return windows;
+}
+
+/**
+ * Refuses settings that the method does not read, unless they ask for nothing that is not done anyway: files of other
+ * programs' settings name defaults.
+ */
+function checkUnread(options: PruneOptions, { name, reads = [], unhealed }: Method): void {
+  const { alpha = 0, ridge, attentionStep, sinkWeight = 1, cosine = {}, heal } = options;
+  const asked = {
+    alpha: alpha !== 0,
+    ridge: ridge !== undefined,
+    attentionStep: attentionStep !== undefined,
+    sinkWeight: sinkWeight !== 1,
+    cosine: JSON.stringify(cosineSettings(cosine)) !== JSON.stringify(cosineSettings()),
+  };
+  const unread = methodSettings.find(setting => asked[setting] && !reads.includes(setting));
+  if (unread) {
+    const readers = methods.filter(method => method.reads?.includes(unread));
+    throw new RmError(
+      'INVALID_ARGUMENT',
+      `the method ${name} has no ${unread === 'cosine' ? Object.keys(cosine).join(', ') : unread}`,
+      `Leave it out, or choose a method that has it: ${readers.map(method => method.name).join(', ')}.`,
+    );
+  }
+  ensure(
+    heal !== 'none' || unhealed === undefined,
+    `the method ${name} always heals`,
+    `Choose ${unhealed?.name}, or leave --heal out.`,
+  );
+}
+
+function checkSettings(options: PruneOptions): RepairSettings {
+  const { alpha = 0, ridge, heal = 'none' } = options;
+  ensure(Number.isFinite(alpha) && alpha >= 0, `alpha is ${alpha}`, 'Give a number of 0 or more.');
+  ensure(
+    ridge === undefined || (Number.isFinite(ridge) && ridge >= 1e-3),
+    `ridge is ${ridge}`,
+    'Give a share of the mean diagonal of 0.001 or more (0.1, say), or leave it out.',
+  );
+  ensure(
+    heal === 'none' || heal === 'closed-form',
+    `there is no healing '${heal}'`,
+    'Choose none or closed-form.',
+  );
+  const { attentionStep, sinkWeight } = options;
+  ensure(
+    attentionStep === undefined || (attentionStep >= 0 && attentionStep <= 1),
+    `attentionStep is ${attentionStep}`,
+    'Give a number from 0 to 1.',
+  );
+  ensure(
+    sinkWeight === undefined || (Number.isFinite(sinkWeight) && sinkWeight >= 0),
+    `sinkWeight is ${sinkWeight}`,
+    'Give a number of 0 or more.',
+  );
+  return {
+    alpha,
+    heal: heal === 'closed-form',
+    ...(options.faithful && { unprunedInputs: true }),
+    ...(ridge !== undefined && { ridge }),
+    ...(options.cosine && { cosine: cosineSettings(options.cosine) }),
+    ...(attentionStep !== undefined && { attentionStep }),
+    ...(sinkWeight !== undefined && { sinkWeight }),
+  };
+}
+
+/** Nothing may take the place of the model itself, or of the statistics. */
+export const outputOptions = (from: string, { force = false, statistics }: PruneOptions) => ({
+  protect: [from, ...(statistics === undefined ? [] : [statistics])],
+  force,
+});

@@ -1,12 +1,44 @@
 import { RmError } from '../../engine/index.js';
+import { laco } from './laco.js';
+import { linearPatch, linearPatchDiagonal } from './linearPatch.js';
 import type { Method } from './method.js';
 import { plain } from './plain.js';
+import { pruneAndComp } from './pruneAndComp.js';
+import { refit, refitHeal } from './refit.js';
+import { replacemeCosine } from './replacemeCosine.js';
 import { replacemeLs } from './replacemeLs.js';
+import { replacemeDiagonal, replacemeOrthogonal } from './replacemeStructured.js';
+import { shortgpt } from './shortgpt.js';
+import { sleb } from './sleb.js';
+import { streamline } from './streamline.js';
+import { uidl } from './uidl.js';
 
-export type { Fit, FitContext, Method } from './method.js';
+export {
+  type Method,
+  methodSettings,
+  type Repair,
+  type RepairContext,
+  type RepairSettings,
+} from './method.js';
 
 /** Every method that `prune --method` knows. */
-export const methods: readonly Method[] = [replacemeLs, plain];
+export const methods: readonly Method[] = [
+  refit,
+  refitHeal,
+  replacemeLs,
+  replacemeCosine,
+  replacemeDiagonal,
+  replacemeOrthogonal,
+  plain,
+  uidl,
+  streamline,
+  shortgpt,
+  sleb,
+  laco,
+  pruneAndComp,
+  linearPatch,
+  linearPatchDiagonal,
+];
 
 /** @throws RmError INVALID_ARGUMENT naming the methods there are. */
 export function methodNamed(name: string): Method {

@@ -1,27 +1,56 @@
-import type { Tensor } from '../../engine/index.js';
-import type { Model } from '../../model/model.js';
+import type { Architecture } from '../../model/architecture.js';
+import type { Model, WeightChanges } from '../../model/model.js';
+import type { CalibrationBatch } from '../calibrationBatch.js';
+import type { CosineSettings } from '../cosineSettings.js';
 import type { WalkOptions } from '../distance.js';
 import type { HiddenStates } from '../hiddenStates.js';
+import type { StatisticsStore } from '../statistics/store.js';
 import type { Window } from '../window.js';
 
-export interface FitContext extends WalkOptions {
-  readonly model: Model;
-  readonly window: Window;
-  /** Groups of calibration sequences, each small enough for one packed batch. */
-  readonly batches: readonly (readonly (readonly number[])[])[];
-  /** Hidden states of some of these batches, where the walk before has kept them. */
-  readonly states?: HiddenStates;
-  /** Ridge on the unnormalised Gram matrix. */
+/** Settings of the methods; each reads those that concern it. */
+export interface RepairSettings {
+  /** Ridge of ReplaceMe's least squares on the unnormalised Gram matrix (0: none). */
   readonly alpha: number;
+  /** Ridge of a refit as a share of the Gram matrix's mean diagonal; undefined: by held-out tokens. */
+  readonly ridge?: number;
+  /**
+   * How much of the way to the window's output a refit lets o_proj go before down_proj takes over (default 0.5, in the
+   * first third of the layers 0).
+   */
+  readonly attentionStep?: number;
+  /** How much attention sinks count in a refit, beside ordinary tokens (default 1). */
+  readonly sinkWeight?: number;
+  /** ReplaceMe's cosine fit, where it differs from the paper's. */
+  readonly cosine?: Partial<CosineSettings>;
+  /** Closed-form healing of the layers after the cut. */
+  readonly heal: boolean;
+  /** Fits every window on the unpruned model's activations, as the original ReplaceMe program does. */
+  readonly unprunedInputs?: boolean;
 }
 
-export interface Fit {
-  /** New down_proj of the kept layer, f32 [hidden, intermediate]; undefined leaves it as it is. The caller disposes it. */
-  readonly down?: Tensor;
-  /** New bias of that down_proj, f32 [hidden]. The caller disposes it. */
-  readonly downBias?: Tensor;
-  /** Numbers for the report: residuals, condition, iterations. */
-  readonly details: Readonly<Record<string, number | string>>;
+/** Settings that some methods read and others do not. */
+export const methodSettings = ['alpha', 'ridge', 'attentionStep', 'sinkWeight', 'cosine'] as const;
+
+export interface RepairContext extends WalkOptions {
+  readonly model: Model;
+  readonly batches: readonly CalibrationBatch[];
+  readonly settings: RepairSettings;
+  /** Hidden states of some of these batches, where the walk before has kept them. */
+  readonly states?: HiddenStates;
+  /** What earlier runs over these batches have found. */
+  readonly statistics?: StatisticsStore;
+}
+
+/** Numbers for the report: residuals, condition, iterations. */
+export type RepairDetails = Readonly<Record<string, number | string>>;
+
+/** What a method makes of the layers that stay. */
+export interface Repair {
+  /** Tensors in f32 or in the checkpoint's dtype. The caller disposes them. */
+  readonly changes: WeightChanges;
+  readonly details: RepairDetails;
+  /** What a user should know of the result, in sentences. */
+  readonly warnings?: readonly string[];
 }
 
 /** What takes the place of removed layers. One file per method, one line in methods/index.ts. */
@@ -30,7 +59,20 @@ export interface Method {
   readonly summary: string;
   /** The paper it comes from. */
   readonly source: string;
-  /** False where the method reads no calibration tokens. */
+  /** Which layers it removes unless told: the name of a selection (selections/index.ts). */
+  readonly selection: string;
+  /** The settings of some methods that this one reads. */
+  readonly reads?: readonly (typeof methodSettings)[number][];
+  /** False where the repair reads no calibration tokens. */
   readonly needsCalibration: boolean;
-  fit(context: FitContext): Promise<Fit>;
+  /** What it gathers over the calibration tokens, for plans: Gram matrices, or all tokens for a fit step by step. */
+  readonly gathers?: 'outputs Gram' | 'features Gram' | 'tokens';
+  /** The same without healing, where it always heals: a first look at candidates. */
+  readonly unhealed?: Method;
+  /** Why it cannot prune such a model; undefined where it can. */
+  refusal?(arch: Architecture): string | undefined;
+  /** Why its result cannot be written as an ordinary model; left out where it can. */
+  readonly inMemoryOnly?: string;
+  /** New weights for the layers that stay; `windows` ascend and do not touch. */
+  repair(context: RepairContext, windows: readonly Window[]): Promise<Repair>;
 }

@@ -2,18 +2,19 @@ import { Scope, Tensor } from '../../engine/index.js';
 import { convert } from '../../kernels/convert.js';
 import { matmul } from '../../kernels/matmul.js';
 import type { Model } from '../../model/model.js';
-import { fitLeastSquares, leastSquaresStatistics } from '../leastSquares.js';
-import type { Window } from '../window.js';
-import type { Fit, FitContext, Method } from './method.js';
+import { fitLeastSquares, type LeastSquaresStatistics } from '../leastSquares.js';
+import { repairByLeastSquares } from '../leastSquaresRepair.js';
+import type { LayerFit } from '../repairInOrder.js';
+import type { Method } from './method.js';
 
-/** One linear map T on the MLP output of the window's layer, folded into its down_proj: W' = Tᵀ W, b' = Tᵀ b. */
+/** One linear map T on the MLP output of a layer, folded into its down_proj: W' = Tᵀ W, b' = Tᵀ b. */
 export function foldTransform(
   model: Model,
-  window: Window,
+  layer: number,
   transform: Tensor,
 ): { down: Tensor; downBias?: Tensor } {
   const { device } = model;
-  const { down, downBias } = model.weights.layers[window.layer]!;
+  const { down, downBias } = model.weights.layers[layer]!;
   using wide = Tensor.create(device, down.shape, 'f32', 'down_proj');
   convert(device.recorder, down, wide);
   // Both outputs exist before anything is recorded, so that a lack of memory leaves none behind.
@@ -34,37 +35,50 @@ export function foldTransform(
   }
 }
 
-async function fit({ model, window, batches, states, alpha, ...walk }: FitContext): Promise<Fit> {
-  const statistics = await leastSquaresStatistics(model, batches, window, { ...walk, states });
-  try {
-    const { transform, solve, relativeResidual, plainRelativeResidual } = await fitLeastSquares(
-      model.device,
-      statistics,
+const tooFew = (tokens: number, hidden: number, alpha: number): string =>
+  `${tokens} calibration tokens for ${hidden} dimensions: the least squares has no unique solution` +
+  (alpha > 0 ? ', the ridge (alpha) decides what the data leave open' : '; use more tokens or alpha > 0');
+
+async function fit(
+  model: Model,
+  layer: number,
+  statistics: LeastSquaresStatistics,
+  alpha: number,
+): Promise<LayerFit> {
+  const { device, arch } = model;
+  const { transform, solve, relativeResidual, plainRelativeResidual } = await fitLeastSquares(
+    device,
+    statistics,
+    alpha,
+  );
+  using _ = transform;
+  const { tokens } = statistics;
+  return {
+    weights: foldTransform(model, layer, transform),
+    warnings: tokens < arch.hidden ? [tooFew(tokens, arch.hidden, alpha)] : [],
+    details: {
+      tokens,
       alpha,
-    );
-    using _ = transform;
-    return {
-      ...foldTransform(model, window, transform),
-      details: {
-        tokens: statistics.tokens,
-        alpha,
-        relativeResidual,
-        plainRelativeResidual,
-        conditionEstimate: solve.conditionEstimate,
-        solver: solve.method,
-        solverIterations: solve.iterations,
-        solverRelativeResidual: solve.relativeResidual,
-      },
-    };
-  } finally {
-    statistics.dispose();
-  }
+      relativeResidual,
+      plainRelativeResidual,
+      conditionEstimate: solve.conditionEstimate,
+      solver: solve.method,
+      solverIterations: solve.iterations,
+      solverRelativeResidual: solve.relativeResidual,
+    },
+  };
 }
 
 export const replacemeLs: Method = {
   name: 'replaceme-ls',
-  summary: 'replace the layers by one linear map, fitted by least squares with ridge alpha',
+  summary: 'one linear map in place of the layers, by least squares with ridge alpha',
   source: 'Shopkhoev et al., ReplaceMe (Eqs. 6 and 9), arXiv:2505.02819',
+  selection: 'cosine',
+  reads: ['alpha'],
   needsCalibration: true,
-  fit,
+  gathers: 'outputs Gram',
+  repair: (context, windows) =>
+    repairByLeastSquares(context, windows, (model, layer, statistics) =>
+      fit(model, layer, statistics, context.settings.alpha),
+    ),
 };

@@ -4,24 +4,24 @@ import { Device, downloadF32 } from '../../engine/index.js';
 import { Model } from '../../model/index.js';
 import { HiddenStates } from '../../replaceme/hiddenStates.js';
 import { leastSquaresStatistics, windowDistances } from '../../replaceme/index.js';
-import { workplace } from './workplace.js';
+import { openPass, plainBatches, workplace } from './workplace.js';
 
 const ids = (count: number, seed: number) =>
   Array.from({ length: count }, (_, i) => (i * 31 + seed * 17) % 256);
-const batches = [1, 2, 3].map(b => [ids(40, b), ids(24, b + 7)]);
+const batches = plainBatches(
+  [1, 2, 3].flatMap(b => [ids(40, b), ids(24, b + 7)]),
+  64,
+);
 
 test('statistics from kept hidden states have the bits of those computed anew', async () => {
   using place = await workplace();
   await using device = await Device.open();
   using model = await Model.load(device, place.model);
   const statistics = async (window: { layer: number; count: number }, states?: HiddenStates) => {
-    const sums = await leastSquaresStatistics(model, batches, window, { states });
-    try {
-      const matrices = [sums.gram.hi, sums.gram.lo, sums.cross.hi, sums.cross.lo];
-      return { matrices: await Promise.all(matrices.map(downloadF32)), squares: sums.targetSquares };
-    } finally {
-      sums.dispose();
-    }
+    using pass = await openPass(model, batches, window, states);
+    using sums = await leastSquaresStatistics(pass);
+    const matrices = [sums.gram.hi, sums.gram.lo, sums.cross.hi, sums.cross.lo];
+    return { matrices: await Promise.all(matrices.map(downloadF32)), squares: sums.targetSquares };
   };
   for (const layer of [0, 2]) {
     const window = { layer, count: 2 };

@@ -4,7 +4,13 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
 import { evaluate, logits, Model, openSafetensors } from '../../model/index.js';
-import { describeWindow, type PruneOptions, planPrune, prune } from '../../replaceme/index.js';
+import {
+  checkPruneRequest,
+  describeWindows,
+  type PruneOptions,
+  planPrune,
+  prune,
+} from '../../replaceme/index.js';
 import { layersToRemove } from '../../replaceme/window.js';
 import { maxAbsError, rejectsWith } from '../gpu.js';
 import { tinyConfig } from '../tinyModel.js';
@@ -25,10 +31,10 @@ test('prune writes a model with fewer layers that evaluates like the one in memo
       events.push(phase);
     },
   });
-  assert.is(report.window.distances!.length, 4);
-  const best = report.window.distances!.indexOf(Math.min(...report.window.distances!));
-  assert.equal(report.window.window, { layer: best, count: 2 });
-  assert.is(report.summary, describeWindow({ layer: best, count: 2 }, 6));
+  assert.is(report.selection.distances!.length, 4);
+  const best = report.selection.distances!.indexOf(Math.min(...report.selection.distances!));
+  assert.equal(report.selection.windows, [{ layer: best, count: 2 }]);
+  assert.is(report.summary, describeWindows([{ layer: best, count: 2 }], 6));
   assert.is(report.verification.maxLogitDifference, 0);
   assert.is(report.calibration.tokens, 1024);
   assert.equal(report.warnings, []);
@@ -116,10 +122,44 @@ test('wrong requests are refused before any work, and nothing is left behind', a
   await wrong({ ratio: 0.5 }, 'INVALID_ARGUMENT', 'twice');
   await wrong({ method: 'magic' }, 'INVALID_ARGUMENT', 'magic');
   await wrong({ alpha: -1 }, 'INVALID_ARGUMENT', 'alpha');
+  await wrong({ window: 1, select: 'cosine' }, 'INVALID_ARGUMENT', 'nothing to select');
+  await wrong({ window: 1, windows: 2 }, 'INVALID_ARGUMENT', 'nothing to select');
+  await wrong({ select: 'block-influence', apart: true }, 'INVALID_ARGUMENT', 'block-influence');
+  await wrong({ generate: 100, mask: 5 }, 'INVALID_ARGUMENT', 'masked');
   await wrong({ calibration: [join(place.path, 'empty.txt')] }, 'DATA_INVALID', 'empty.txt');
   await wrong({ calibration: [join(place.path, 'no-such.txt')] }, 'DATA_INVALID', 'no-such.txt');
   await wrong({ memoryLimit: 60_000 }, 'OUT_OF_MEMORY', 'needs');
   assert.match(await rejectsWith(() => prune(model, model, options(calibration)), 'OUTPUT_EXISTS'), 'model');
+});
+
+test('settings that the method does not read are refused, unless they ask for what is done anyway', async () => {
+  using place = await workplace();
+  const check = (more: PruneOptions) =>
+    checkPruneRequest(place.model, undefined, options(place.calibration, more));
+  const refused: [PruneOptions, RegExp][] = [
+    [{ ridge: 0.1 }, /replaceme-ls has no ridge/],
+    [{ sinkWeight: 2 }, /replaceme-ls has no sinkWeight/],
+    [{ method: 'refit', alpha: 1 }, /refit has no alpha/],
+    [{ method: 'plain', attentionStep: 0 }, /plain has no attentionStep/],
+    [{ cosine: { epochs: 3 } }, /replaceme-ls has no epochs/],
+    [{ method: 'refit-heal', heal: 'none' }, /refit-heal always heals/],
+  ];
+  for (const [more, words] of refused) {
+    assert.match(await rejectsWith(() => check(more), 'INVALID_ARGUMENT'), words);
+  }
+  const written = { layers: 2, generate: 100, weights: [1] };
+  const work = () => checkPruneRequest(place.model, undefined, written);
+  assert.match(await rejectsWith(work, 'INVALID_ARGUMENT'), /weights are given, but no calibration files/);
+  for (const more of [
+    { alpha: 1 },
+    { method: 'refit', ridge: 0.1, attentionStep: 0, sinkWeight: 2, alpha: 0 },
+    { method: 'refit-heal', ridge: 0.1 },
+    { method: 'replaceme-cosine', cosine: { epochs: 3 } },
+    { cosine: { equation: 8 } } as const,
+    { method: 'plain', heal: 'closed-form' },
+  ]) {
+    await check(more);
+  }
 });
 
 test('an existing folder is kept without force and replaced with it', async () => {
@@ -175,13 +215,44 @@ test('a device lost on the way ends with DEVICE_LOST and nothing written', async
 test('the plan adds up and needs no calibration text', async () => {
   using place = await workplace();
   const plan = await planPrune(place.model, { layers: 2, window: 1 });
-  const { weights, activations, statistics, hiddenStates, total } = plan.memory;
-  assert.is(total, weights + activations + statistics + hiddenStates);
+  const { weights, activations, statistics, streams, hiddenStates, total } = plan.memory;
+  assert.is(total, weights + activations + Math.max(statistics + streams, hiddenStates));
   const checkpoint = await openSafetensors(place.model);
   assert.is(weights, checkpoint.totalBytes);
   await checkpoint.close();
   assert.is(plan.flops.distances, 0);
   assert.ok(plan.seconds.fit > 0 && plan.matmulGflops > 0);
+});
+
+test('the plan knows what each method gathers', async () => {
+  using place = await workplace();
+  await using device = await Device.open();
+  const { hidden_size: d, intermediate_size: ff, num_attention_heads: heads, head_dim: size } = tinyConfig;
+  const tokens = 500;
+  const plan = (more: PruneOptions) =>
+    planPrune(place.model, { layers: 2, window: 1, tokens, device, ...more });
+  const state = 4 * tokens * d;
+  const refit = await plan({});
+  // Two halves of G and C, a factor, and three of C's shape; A, Y and H of all tokens.
+  const kept = 4 * tokens * (heads * size + d + ff);
+  assert.is(refit.memory.statistics, 4 * (3 * ff * ff + 5 * ff * d) + kept);
+  assert.is(refit.memory.streams, 2 * state);
+  const healed = await plan({ heal: 'closed-form' });
+  assert.is(healed.memory.streams, 3 * state);
+  assert.is((await plan({ method: 'refit-heal' })).flops.fit, healed.flops.fit);
+  // Layers 4 and 5 run in the original and, three times over, in the pruned model: what is refitted is a third of it.
+  assert.ok(healed.flops.fit > 2 * refit.flops.fit);
+  const ls = await plan({ method: 'replaceme-ls' });
+  assert.is(ls.memory.statistics, 4 * 12 * d * d);
+  const cosine = await plan({ method: 'replaceme-cosine' });
+  const more = await plan({ method: 'replaceme-cosine', cosine: { epochs: 20 } });
+  assert.is(more.flops.fit - cosine.flops.fit, 10 * 6 * tokens * d * d);
+  const plain = await plan({ method: 'plain' });
+  assert.equal([plain.flops.fit, plain.memory.statistics, plain.memory.streams], [0, 0, 0]);
+  assert.is((await plan({ mask: 0.5 })).tokens, 2 * tokens);
+  assert.equal(await plan({ generate: 30 }).then(found => [found.tokens, found.generated]), [30, 30]);
+  const both = await plan({ generate: 30, calibration: [place.calibration] });
+  assert.equal([both.tokens, both.generated], [tokens + 30, 30]);
 });
 
 test('layersToRemove rounds a ratio', () => {

@@ -1,6 +1,14 @@
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { PruneOptions } from '../../replaceme/index.js';
+import { groupSequences } from '../../model/batch.js';
+import type { Model } from '../../model/model.js';
+import type { CalibrationBatch } from '../../replaceme/calibrationBatch.js';
+import type { HiddenStates } from '../../replaceme/hiddenStates.js';
+import type { PruneOptions, RepairContext } from '../../replaceme/index.js';
+import type { RepairSettings } from '../../replaceme/methods/index.js';
+import { FitPass } from '../../replaceme/repairInOrder.js';
+import { Stream } from '../../replaceme/stream.js';
+import type { Window } from '../../replaceme/window.js';
 import { temporaryFolder } from '../support.js';
 import { writeTinyModel } from '../tinyModel.js';
 
@@ -22,11 +30,48 @@ export async function workplace(change: Parameters<typeof writeTinyModel>[1] = {
   return { ...folder, model, calibration, out, left };
 }
 
-/** Two of the tiny model's six layers. */
+/** Two of the tiny model's six layers, by the method with the least to go wrong on random weights. */
 export const options = (calibration: string, more: PruneOptions = {}): PruneOptions => ({
   layers: 2,
+  method: 'replaceme-ls',
   calibration: [calibration],
   sequenceLength: 64,
   tokens: 1024,
   ...more,
 });
+
+/** Batches in which all tokens count alike; every second one belongs to half 1. */
+export const plainBatches = (
+  sequences: readonly (readonly number[])[],
+  batchTokens: number,
+): CalibrationBatch[] =>
+  groupSequences(sequences, batchTokens).map((group, i) => ({
+    sequences: group,
+    half: i % 2 === 0 ? 0 : 1,
+    weight: 1,
+  }));
+
+export const repairContext = (
+  model: Model,
+  batches: readonly CalibrationBatch[],
+  settings: Partial<RepairSettings> = {},
+): RepairContext => ({ model, batches, settings: { alpha: 0, heal: false, ...settings } });
+
+/** The pass over the layer that stays before a window of the unpruned model; dispose it after use. */
+export async function openPass(
+  model: Model,
+  batches: readonly CalibrationBatch[],
+  window: Window,
+  states?: HiddenStates,
+): Promise<FitPass & Disposable> {
+  const inputs = new Stream(model, batches, { states });
+  states?.retain([window.layer - 1, window.layer + window.count]);
+  await inputs.advance(window.layer);
+  const targets = await inputs.ahead(window.layer + window.count + 1);
+  return Object.assign(new FitPass(inputs, targets), {
+    [Symbol.dispose]() {
+      inputs.dispose();
+      targets.dispose();
+    },
+  });
+}

@@ -1,0 +1,125 @@
+import { ensure, RmError } from '../../engine/index.js';
+import type { Architecture } from '../../model/architecture.js';
+import { loadChatTemplate } from '../../model/chat.js';
+import { readDocuments } from '../../model/documents.js';
+import { readArchitecture } from '../../model/families/index.js';
+import { loadTokenizer } from '../../model/tokenizer.js';
+import { tokenSequences } from '../../model/tokenSequences.js';
+import { type Method, methodNamed, methodSettings } from '../methods/index.js';
+import { checkPruneRequest, type PruneOptions, type PruneRequest } from '../request.js';
+import { layersToRemove } from '../window.js';
+import type { ComparisonRow } from './rows.js';
+
+export interface CompareOptions
+  extends Omit<
+    PruneOptions,
+    | ('layers' | 'ratio' | 'window' | 'remove' | 'method' | 'maxShardBytes')
+    | ('generate' | 'faithful' | 'statistics')
+  > {
+  /** How many layers are removed; one row for each of these and each method. */
+  layers: readonly number[];
+  methods: readonly string[];
+  /** Texts that the models are evaluated on, one file at a time. */
+  evaluation: readonly string[];
+  /** First tokens of each of those files (default: all). */
+  evaluationTokens?: number;
+  /** Folder that keeps each row when it is done and the whole at the end; without it nothing is written. */
+  out?: string;
+  /** Makes rows again that `out` holds from other data or settings. */
+  force?: boolean;
+  /** Called when a row is done, or found done. */
+  onRow?: (row: ComparisonRow) => void;
+}
+
+/** One row to be made. */
+export interface Candidate {
+  readonly layers: number;
+  readonly method: Method;
+  /** Or why the method cannot prune this model. */
+  readonly request: PruneRequest | string;
+}
+
+/** An evaluation file as it is read. */
+export interface EvaluationText {
+  readonly file: string;
+  readonly sequences: readonly (readonly number[])[];
+}
+
+export interface CompareRequest {
+  /** What all rows have in common. */
+  readonly shared: PruneOptions;
+  readonly arch: Architecture;
+  readonly candidates: readonly Candidate[];
+  readonly texts: readonly EvaluationText[];
+}
+
+/** Without the settings of other methods: what all rows share is meant for those that read it. */
+function read(shared: PruneOptions, { reads = [] }: Method): PruneOptions {
+  const unread: readonly string[] = methodSettings.filter(setting => !reads.includes(setting));
+  return Object.fromEntries(Object.entries(shared).filter(([name]) => !unread.includes(name)));
+}
+
+function checkList(values: readonly (string | number)[], what: string): void {
+  ensure(values.length > 0, `no ${what} given`, `Give at least one of ${what}.`);
+  const twice = values.find((value, i) => values.indexOf(value) !== i);
+  ensure(twice === undefined, `${what}: ${twice} is given twice`, 'Name each once.');
+}
+
+/**
+ * Everything that can be checked without a device; evaluation files are read.
+ *
+ * @throws RmError INVALID_ARGUMENT, DATA_INVALID, and what Model.load throws for a damaged folder.
+ */
+export async function checkCompareRequest(from: string, options: CompareOptions): Promise<CompareRequest> {
+  checkList(options.layers, 'layers');
+  checkList(options.methods, 'methods');
+  checkList(options.evaluation, 'evaluation files');
+  const { layers: ratios, methods: names, evaluation, evaluationTokens, out, onRow, ...shared } = options;
+  const methods = names.map(methodNamed);
+  ensure(
+    evaluationTokens === undefined || evaluationTokens >= 2,
+    `evaluationTokens is ${evaluationTokens}`,
+    'Give a number of 2 or more.',
+  );
+  const arch = await readArchitecture(from);
+  const candidates: Candidate[] = [];
+  for (const layers of ratios) {
+    layersToRemove({ layers }, arch.layers);
+    for (const method of methods) {
+      const refusal = method.refusal?.(arch);
+      const request =
+        refusal ??
+        (await checkPruneRequest(from, undefined, { ...read(shared, method), layers, method: method.name }));
+      candidates.push({ layers, method, request });
+    }
+  }
+  for (const file of options.calibration ?? []) await checkReadable(file, options);
+  return { shared, arch, candidates, texts: await readEvaluation(from, arch, options) };
+}
+
+/** Throws DATA_INVALID unless a file begins with a document. */
+async function checkReadable(file: string, { textField }: CompareOptions): Promise<void> {
+  for await (const _ of readDocuments(file, { ...(textField !== undefined && { textField }) })) break;
+}
+
+async function readEvaluation(
+  from: string,
+  { contextLength }: Architecture,
+  { evaluation, evaluationTokens, sequenceLength = 1024, textField }: CompareOptions,
+): Promise<EvaluationText[]> {
+  const tokenizer = await loadTokenizer(from);
+  const chat = await loadChatTemplate(from, tokenizer);
+  const texts: EvaluationText[] = [];
+  for (const file of evaluation) {
+    const documents = readDocuments(file, { ...(textField !== undefined && { textField }) });
+    const sequences = await tokenSequences(documents, tokenizer, chat, {
+      sequenceLength: Math.min(sequenceLength, contextLength),
+      ...(evaluationTokens !== undefined && { tokens: evaluationTokens }),
+    });
+    if (sequences.every(({ length }) => length < 2)) {
+      throw new RmError('DATA_INVALID', `${file}: has fewer than two tokens`, 'Evaluate on longer text.');
+    }
+    texts.push({ file, sequences });
+  }
+  return texts;
+}

@@ -1,0 +1,68 @@
+import { basename } from 'node:path';
+import { type Column, formatTable, markdownTable } from '../../engine/textTable.js';
+import type { Comparison } from '../compare.js';
+import type { ComparisonRow, FileScores, Measures } from './rows.js';
+
+const right = (title: string): Column => ({ title, align: 'right' });
+
+const scores = (evaluated: readonly FileScores[]): string[] =>
+  evaluated.flatMap(({ ppl, kl, top1 }) => [
+    ppl.toPrecision(5),
+    kl.toFixed(4),
+    `${(100 * top1).toFixed(1)} %`,
+  ]);
+
+const model = ({ parameters, tokensPerSecond }: Measures, fitSeconds: string): string[] => [
+  `${(parameters / 1e6).toPrecision(5)} M`,
+  fitSeconds,
+  tokensPerSecond < 100 ? tokensPerSecond.toPrecision(3) : tokensPerSecond.toFixed(0),
+];
+
+function cells(row: ComparisonRow, files: number): string[] {
+  const { method, layers } = row;
+  if ('refused' in row) return [method, `${layers}`, 'refused', ...new Array<string>(3 * files + 3).fill('')];
+  const windows = row.windows.map(([layer, count]) => `(${layer}, ${count})`).join(' ');
+  return [method, `${layers}`, windows, ...scores(row.eval), ...model(row, row.fitSeconds.toFixed(1))];
+}
+
+function table({ dense, rows, evaluation }: Comparison): [Column[], string[][]] {
+  const columns = [
+    { title: 'method' },
+    right('removed'),
+    { title: 'windows' },
+    ...evaluation.flatMap(({ file }) => [
+      { ...right('perplexity'), group: { title: basename(file), columns: 3 } },
+      right('KL'),
+      right('top-1'),
+    ]),
+    ...['parameters', 'fit s', 'tokens/s'].map(right),
+  ];
+  const first = ['dense', '0', '', ...scores(dense.eval), ...model(dense, '')];
+  return [columns, [first, ...rows.map(row => cells(row, evaluation.length))]];
+}
+
+/** Why methods have refused, one line each. */
+const refusals = ({ rows }: Comparison): string[] =>
+  rows.flatMap(row => ('refused' in row ? [`${row.method}, ${row.layers} layers: ${row.refused}`] : []));
+
+/** The rows as columns of plain text. */
+export const formatComparison = (comparison: Comparison): string =>
+  [formatTable(...table(comparison)), ...refusals(comparison).map(line => `${line}\n`)].join('');
+
+/** The rows as a document: what was compared, the table, what was refused. */
+export function comparisonMarkdown(comparison: Comparison): string {
+  const { model: from, calibration, recipe, evaluation, adapter, version } = comparison;
+  const named = (files: readonly { path: string; tokens: number }[]) =>
+    files.map(({ path, tokens }) => `${basename(path)} (${tokens})`).join(', ');
+  const texts = evaluation.map(({ file, tokens }) => ({ path: file, tokens }));
+  return [
+    `# ${basename(from.path)}: methods compared`,
+    `${from.layers} layers. Calibration tokens: ${named(calibration.files)}. Evaluation tokens: ${named(texts)}. ` +
+      `Sequences of ${recipe.sequenceLength} tokens at most. Adapter: ${adapter.description}. Made with ${version}.`,
+    'Window (i, n): layer i stays, layers i+1 to i+n are removed. KL in nats from the dense model, top-1: share of ' +
+      'places with the same most likely token. Fit: seconds of selection and repair, beside one pass of the dense model over the calibration tokens that all rows share. Tokens/s: forward pass without head.',
+    markdownTable(...table(comparison)).trimEnd(),
+    ...refusals(comparison).map(line => `- ${line}`),
+    '',
+  ].join('\n\n');
+}

@@ -1,0 +1,71 @@
+import { Scope, type Tensor } from '../engine/index.js';
+import { LayerSteps } from '../model/layerSteps.js';
+import { openBatch } from './calibrationBatch.js';
+import type { RepairDetails } from './methods/method.js';
+import { type LayerRefit, refitLayer } from './refitLayer.js';
+import type { Stream } from './stream.js';
+
+/**
+ * Closed-form healing of one layer after the cut: o_proj towards Y and down_proj towards L of the original model, from
+ * inputs of the pruned one, each with the ridge that fits the held-out half best. Both streams stand at the layer and
+ * move past it. The caller disposes the new weights.
+ */
+export async function healLayer(original: Stream, pruned: Stream): Promise<LayerRefit> {
+  const { model, depth: layer } = original;
+  const { device } = model;
+  using kept = new Scope(device);
+  using _section = device.section('forward');
+  const afterAttention: Tensor[] = [];
+  let done = 0;
+  for (const [index, batch] of original.batches.entries()) {
+    original.options.signal?.throwIfAborted();
+    using scope = new Scope(device);
+    using opened = openBatch(device, batch);
+    const steps = new LayerSteps(model, layer, opened, scope);
+    const input = original.state(index);
+    const y = steps.postAttention(input, steps.attended(input));
+    const known = original.options.states?.take(batch.sequences, layer);
+    const output = known ?? scope.release(steps.output(y, steps.mlpFeatures(y)));
+    afterAttention[index] = kept.own(scope.release(y));
+    original.replace(index, output);
+    await device.recorder.finish();
+    done += opened.tokens;
+    original.options.onProgress?.({
+      phase: `heal layer ${layer}`,
+      done,
+      total: original.tokens,
+      unit: 'tokens',
+    });
+  }
+  original.arriveAt(layer + 1, true);
+  const refit = await refitLayer(
+    pruned,
+    { output: index => original.state(index), afterAttention: index => afterAttention[index]! },
+    { scaled: true },
+  );
+  pruned.arriveAt(layer + 1);
+  return refit;
+}
+
+/** What healing did, for the report. */
+export class HealingReport {
+  readonly #ridges: string[] = [];
+  #solves = 0;
+  #refused = 0;
+  #last = 0;
+
+  add(layer: number, { attention, mlp, tokenResidual }: LayerRefit): void {
+    this.#solves += 2;
+    this.#refused += Number(!attention) + Number(!mlp);
+    this.#ridges.push(`${layer}: ${attention?.ridge ?? 'kept'}/${mlp?.ridge ?? 'kept'}`);
+    this.#last = tokenResidual;
+  }
+
+  details(): RepairDetails {
+    return {
+      healedProjections: this.#solves - this.#refused,
+      refusedProjections: this.#refused,
+      ...(this.#solves > 0 && { healingRidges: this.#ridges.join(', '), lastTokenResidual: this.#last }),
+    };
+  }
+}

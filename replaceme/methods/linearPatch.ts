@@ -1,0 +1,105 @@
+import { asBytes, downloadF32, Scope, type Tensor, tensorFromBytes } from '../../engine/index.js';
+import { matmul } from '../../kernels/matmul.js';
+import { realSequences } from '../calibrationBatch.js';
+import { hadamard, hasHadamard } from '../hadamard.js';
+import { type FitPass, type LayerFit, repairInOrder } from '../repairInOrder.js';
+import type { Method } from './method.js';
+
+/** For every sequence of a batch the mean |x| of every channel over its tokens; x [T, N] on the host. */
+function* channelMagnitudes(
+  x: Float32Array,
+  columns: number,
+  sequences: readonly { readonly length: number }[],
+  real: readonly { readonly length: number }[],
+): Generator<Float64Array> {
+  let row = 0;
+  for (const [s, { length }] of sequences.entries()) {
+    const means = new Float64Array(columns);
+    for (let t = row; t < row + real[s]!.length; t++) {
+      for (let c = 0; c < columns; c++) means[c]! += Math.abs(x[t * columns + c]!) / real[s]!.length;
+    }
+    yield means;
+    row += length;
+  }
+}
+
+/**
+ * Factor of every channel: the mean over sequences of mean |L_j| / mean |L_i| (as in the authors' code), the means over
+ * a sequence's tokens, the channels those of the states times `basis`.
+ */
+async function channelScales(pass: FitPass, basis: Tensor | undefined): Promise<Float32Array> {
+  const { device, arch } = pass.model;
+  const { hidden } = arch;
+  const sums = new Float64Array(hidden);
+  let weights = 0;
+  await pass.forEach(async ({ layerOutput, target }, batch) => {
+    using scope = new Scope(device);
+    const rotated = async (states: Tensor) => {
+      if (!basis) return downloadF32(states);
+      const out = scope.tensor(states.shape, 'f32', 'rotated');
+      matmul(device.recorder, states, basis, out);
+      return downloadF32(out);
+    };
+    const magnitudes = async (states: Tensor) => [
+      ...channelMagnitudes(await rotated(states), hidden, batch.sequences, realSequences(batch)),
+    ];
+    const [before, after] = [await magnitudes(layerOutput), await magnitudes(target)];
+    for (const [s, means] of before.entries()) {
+      weights += batch.weight;
+      // A channel that is always 0 stays so under any factor.
+      for (const [c, mean] of means.entries()) {
+        sums[c]! += batch.weight * (mean > 0 ? after[s]![c]! / mean : 1);
+      }
+    }
+  });
+  return Float32Array.from(sums, sum => sum / weights);
+}
+
+async function fit(pass: FitPass, rotated: boolean): Promise<LayerFit> {
+  const { device, arch } = pass.model;
+  const n = arch.hidden;
+  using scope = new Scope(device);
+  const matrix = async (values: Float32Array) =>
+    scope.own(await tensorFromBytes(device, asBytes(values), [n, n], 'f32', 'linear patch'));
+  const values = rotated ? hadamard(n)! : undefined;
+  const basis = values && (await matrix(values));
+  const scales = await channelScales(pass, basis);
+  let residualMap: Tensor;
+  if (basis) {
+    residualMap = scope.tensor([n, n], 'f32', 'linear patch');
+    const scaled = await matrix(values.map((value, i) => value * scales[i % n]!));
+    matmul(device.recorder, scaled, basis, residualMap, { transposeB: true });
+  } else {
+    const diagonal = new Float32Array(n * n);
+    for (const [i, scale] of scales.entries()) diagonal[i * (n + 1)] = scale;
+    residualMap = await matrix(diagonal);
+  }
+  scope.release(residualMap);
+  const [least, most] = [Math.min(...scales), Math.max(...scales)];
+  const meanScale = scales.reduce((sum, scale) => sum + scale, 0) / n;
+  return { weights: { residualMap }, details: { meanScale, leastScale: least, mostScale: most } };
+}
+
+const patch = (name: string, summary: string, rotated: boolean): Method => ({
+  name,
+  summary,
+  source: 'Chen et al., LinearPatch, arXiv:2505.24680',
+  selection: 'cosine',
+  needsCalibration: true,
+  inMemoryOnly: 'it multiplies the residual stream by a matrix, for which an ordinary model has no place',
+  refusal: ({ hidden }) =>
+    rotated && !hasHadamard(hidden) ? `no Hadamard matrix of order ${hidden} is known to it` : undefined,
+  repair: (context, windows) => repairInOrder(context, windows, pass => fit(pass, rotated)),
+});
+
+export const linearPatch: Method = patch(
+  'linear-patch',
+  'one factor per channel at the cut, between two Hadamard rotations',
+  true,
+);
+
+export const linearPatchDiagonal: Method = patch(
+  'linear-patch-diagonal',
+  'one factor per channel at the cut',
+  false,
+);

@@ -1,0 +1,98 @@
+import { type Device, Scope, type Tensor } from '../../engine/index.js';
+import { scale } from '../../kernels/elementwise.js';
+import type { LayerWeights, Model, WeightChanges } from '../../model/model.js';
+import { identity } from '../identity.js';
+import { type FitPass, repairInOrder } from '../repairInOrder.js';
+import { rowNormsOf } from '../rows.js';
+import { weightedSum } from '../weightedSum.js';
+import type { Method } from './method.js';
+
+/** alpha = mean over tokens of |L_j| / |L_i|, i the layer that stays in the model pruned so far. */
+async function magnitudeRatio(pass: FitPass): Promise<number> {
+  let [sum, weights] = [0, 0];
+  await pass.forEach(async ({ layerOutput, target }, { weight }) => {
+    const [before, after] = [await rowNormsOf(layerOutput), await rowNormsOf(target)];
+    for (const [t, norm] of after.entries()) sum += (weight * norm) / before[t]!;
+    weights += weight * after.length;
+  });
+  return sum / weights;
+}
+
+/** factor * I [n, n] */
+async function scaledIdentity(device: Device, n: number, factor: number): Promise<Tensor> {
+  using scope = new Scope(device);
+  const matrix = await identity(scope, n, 'scaled identity');
+  scale(device.recorder, matrix, factor);
+  return scope.release(matrix);
+}
+
+/** What adds to the residual stream. */
+const PROJECTIONS = ['o', 'oBias', 'down', 'downBias'] as const;
+
+/**
+ * Scales of the residual stream folded into the weights before them: a layer's projections and the embedding are
+ * multiplied by all scales that come after them. The norms undo a scale of the stream (up to their eps), the final one
+ * too. Where the output head is the embedding, the gain of the final norm is divided by the embedding's factor, so that
+ * logits stay as they are.
+ *
+ * @param scales by the layer after which the stream is multiplied.
+ * @param layers changed weights, which are scaled in the place of the model's own; they are taken over.
+ */
+export function foldScales(
+  model: Model,
+  scales: ReadonlyMap<number, number>,
+  layers: ReadonlyMap<number, Partial<LayerWeights>> = new Map(),
+): WeightChanges {
+  const { weights, arch, device } = model;
+  using replaced = new Scope(device);
+  using fresh = new Scope(device);
+  const changes = new Map<number, Partial<LayerWeights>>();
+  let factor = 1;
+  for (let layer = arch.layers - 1; layer >= 0; layer--) {
+    factor *= scales.get(layer) ?? 1;
+    const changed = { ...layers.get(layer) };
+    if (factor !== 1) {
+      for (const key of PROJECTIONS) {
+        const tensor = changed[key] ?? weights.layers[layer]![key];
+        if (!tensor) continue;
+        if (changed[key]) replaced.own(tensor);
+        Object.assign(changed, { [key]: weightedSum(fresh, [[factor, tensor]]) });
+      }
+    }
+    if (Object.keys(changed).length > 0) changes.set(layer, changed);
+  }
+  const embedding = weightedSum(fresh, [[factor, weights.embedding]]);
+  const tied = arch.tiedEmbeddings && {
+    lmHead: embedding,
+    finalNorm: weightedSum(fresh, [[1 / factor, weights.finalNorm]]),
+  };
+  fresh.releaseAll();
+  return { layers: changes, embedding, ...tied };
+}
+
+export const pruneAndComp: Method = {
+  name: 'prune-and-comp',
+  summary:
+    'one factor for what precedes a cut, so that hidden states are as large as after the removed layers',
+  source: 'Chen et al., Prune&Comp, arXiv:2507.18212',
+  // The paper's measure, at one shot; it also removes layers one by one and measures again.
+  selection: 'block-influence',
+  needsCalibration: true,
+  async repair(context, windows) {
+    const { model } = context;
+    const scales = new Map<number, number>();
+    const { changes, ...rest } = await repairInOrder(context, windows, async (pass, { layer }) => {
+      const ratio = await magnitudeRatio(pass);
+      scales.set(layer, ratio);
+      const residualMap = await scaledIdentity(model.device, model.arch.hidden, ratio);
+      return { weights: { residualMap }, details: { scale: ratio } };
+    });
+    const layers = new Map(
+      [...(changes.layers ?? [])].map(([layer, { residualMap, ...weights }]) => {
+        residualMap?.dispose();
+        return [layer, weights];
+      }),
+    );
+    return { changes: foldScales(model, scales, layers), ...rest };
+  },
+};

@@ -1,0 +1,116 @@
+import { Scope } from '../../engine/index.js';
+import { totalTokens } from '../../model/batch.js';
+import type { Model } from '../../model/model.js';
+import { type RecalledRefit, type RidgeSummary, recallRefit, refitLayer } from '../refitLayer.js';
+import { type FitPass, type LayerFit, repairInOrder } from '../repairInOrder.js';
+import type { SumsKey } from '../statistics/store.js';
+import { isEarly, lastRemoved, type Window } from '../window.js';
+import type { Method, RepairContext, RepairDetails, RepairSettings } from './method.js';
+
+/** In an early layer a step of o_proj gains little on one text and loses much on another (docs/lab-notes.md). */
+const usualStep = (window: Window, layers: number): number => (isEarly([window], layers) ? 0 : 0.5);
+
+const optionsOf = (
+  { arch }: Model,
+  window: Window,
+  { ridge, attentionStep = usualStep(window, arch.layers), sinkWeight = 1 }: RepairSettings,
+) => ({ ridge, attentionStep, sinkWeight });
+
+/** MLP features follow from o_proj as it is by then. */
+function keyOf(
+  model: Model,
+  window: Window,
+  settings: RepairSettings,
+  name: 'o' | 'down',
+  attention: RidgeSummary | undefined,
+): SumsKey {
+  const { attentionStep, sinkWeight } = optionsOf(model, window, settings);
+  const moved = attention ? `, o_proj ${attentionStep} at ridge ${attention.ridge}` : '';
+  return {
+    kind: `refit ${name}_proj`,
+    layer: window.layer,
+    target: lastRemoved(window),
+    weighting: `w = 1/|L|, sinks ${sinkWeight}${moved}`,
+  };
+}
+
+async function fit(
+  { inputs, targets, unpruned }: FitPass,
+  window: Window,
+  { settings, statistics: store }: RepairContext,
+): Promise<LayerFit> {
+  const { tokenResidual, sinkResidual, ...fitted } = await refitLayer(
+    inputs,
+    { output: index => targets.state(index) },
+    {
+      ...optionsOf(inputs.model, window, settings),
+      ...(unpruned && {
+        onStatistics: async (name, { sums }, attention) =>
+          store?.put(keyOf(inputs.model, window, settings, name, attention), sums),
+      }),
+    },
+  );
+  inputs.arriveAt(lastRemoved(window) + 1);
+  return layerFit(fitted, inputs.tokens, { tokenResidual, sinkResidual });
+}
+
+async function recall(
+  { model, batches, settings, statistics: store }: RepairContext,
+  window: Window,
+): Promise<LayerFit | undefined> {
+  if (!store) return undefined;
+  const found = await recallRefit(
+    model,
+    window.layer,
+    optionsOf(model, window, settings),
+    async (name, statistics, attention) => {
+      using scope = new Scope(model.device);
+      const sums = await store.get(keyOf(model, window, settings, name, attention), scope);
+      if (sums) statistics.restore(sums);
+      return sums !== undefined;
+    },
+  );
+  return found && layerFit(found, totalTokens(batches.flatMap(({ sequences }) => sequences)));
+}
+
+const layerFit = (
+  { weights, attention, mlp }: RecalledRefit,
+  tokens: number,
+  residuals: RepairDetails = {},
+): LayerFit => ({
+  weights,
+  details: {
+    tokens,
+    attentionRidge: attention?.ridge ?? 'kept',
+    ridge: mlp?.ridge ?? 'kept',
+    ...(mlp?.heldOut !== undefined && { heldOutResidual: mlp.heldOut }),
+    ...residuals,
+  },
+});
+
+/** The whole down_proj (and half a step of o_proj) of the layer that stays, instead of a map on its output. */
+export const refit: Method = {
+  name: 'refit',
+  summary: 'refit the projections of the layer that stays by ridge regression, ridge by held-out tokens',
+  source: 'our own, after ReplaceMe, arXiv:2505.02819',
+  selection: 'measured',
+  reads: ['ridge', 'attentionStep', 'sinkWeight'],
+  needsCalibration: true,
+  gathers: 'features Gram',
+  repair: (context, windows) =>
+    repairInOrder(
+      context,
+      windows,
+      (pass, window) => fit(pass, window, context),
+      window => recall(context, window),
+    ),
+};
+
+export const refitHeal: Method = {
+  ...refit,
+  name: 'refit-heal',
+  summary: 'refit, then refit o_proj and down_proj of every later layer towards the original model',
+  unhealed: refit,
+  repair: (context, windows) =>
+    refit.repair({ ...context, settings: { ...context.settings, heal: true } }, windows),
+};

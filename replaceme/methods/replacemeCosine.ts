@@ -1,0 +1,37 @@
+import { scale } from '../../kernels/elementwise.js';
+import { fitCosine } from '../cosineFit.js';
+import { type CosineSettings, cosineSettings } from '../cosineSettings.js';
+import { type FitPass, type LayerFit, repairInOrder } from '../repairInOrder.js';
+import type { Method } from './method.js';
+import { foldTransform } from './replacemeLs.js';
+
+async function fit(pass: FitPass, settings: CosineSettings): Promise<LayerFit> {
+  const { transform, lossBefore, lossAfter, leastSquaresScale } = await fitCosine(pass, settings);
+  using _ = transform;
+  if (settings.scale === 'least-squares') scale(pass.model.device.recorder, transform, leastSquaresScale!);
+  const { equation, epochs, learningRate, l1, l2, seed, shuffle } = settings;
+  return {
+    weights: foldTransform(pass.model, pass.layer, transform),
+    details: {
+      tokens: pass.inputs.tokens,
+      ...{ equation, epochs, learningRate, l1, l2, order: shuffle ? `seed ${seed}` : 'as read' },
+      ...{ lossBefore, lossAfter, scale: settings.scale },
+      ...(leastSquaresScale !== undefined && { leastSquaresScale }),
+    },
+  };
+}
+
+/** One linear map T on the MLP output of the layer that stays, for the direction of the hidden states. */
+export const replacemeCosine: Method = {
+  name: 'replaceme-cosine',
+  summary: 'one linear map in place of the layers, by Adam on the cosine distance',
+  source: 'Shopkhoev et al., ReplaceMe (Eqs. 7 and 8), arXiv:2505.02819',
+  selection: 'cosine',
+  reads: ['cosine'],
+  needsCalibration: true,
+  gathers: 'tokens',
+  repair: (context, windows) => {
+    const settings = cosineSettings(context.settings.cosine);
+    return repairInOrder(context, windows, pass => fit(pass, settings));
+  },
+};

@@ -1,0 +1,102 @@
+import { asBytes, Scope, type Tensor, tensorFromBytes } from '../../engine/index.js';
+import { downloadF64 } from '../../kernels/doubleSingle.js';
+import { axpy } from '../../kernels/elementwise.js';
+import { quadraticLoss } from '../../kernels/solveRidge.js';
+import type { Model } from '../../model/model.js';
+import { identity } from '../identity.js';
+import type { LeastSquaresStatistics } from '../leastSquares.js';
+import { repairByLeastSquares } from '../leastSquaresRepair.js';
+import { orthogonalFactor } from '../orthogonalFactor.js';
+import type { LayerFit } from '../repairInOrder.js';
+import type { Method } from './method.js';
+import { foldTransform } from './replacemeLs.js';
+
+/** Statistics of a window on the host; n hidden dimensions. */
+interface HostStatistics {
+  readonly n: number;
+  /** G = M'M, [n,n]. */
+  readonly gram: Float64Array;
+  /** M'(L_j - Y_i) = C + G, [n,n]. */
+  readonly rightSide: Float64Array;
+}
+
+/** T [n,n] of one structure from the statistics, in `scope`. */
+type Structure = (statistics: HostStatistics, scope: Scope) => Promise<Tensor>;
+
+/** Every dimension times a number of its own: argmin |M T - (L_j - Y_i)| among diagonal T. */
+const diagonal: Structure = async ({ n, gram, rightSide }, scope) => {
+  const values = new Float32Array(n * n);
+  // A dimension that is always 0 may stay as it is.
+  for (let at = 0; at < n * n; at += n + 1) values[at] = gram[at]! > 0 ? rightSide[at]! / gram[at]! : 1;
+  return scope.own(await tensorFromBytes(scope.device, asBytes(values), [n, n], 'f32', 'T'));
+};
+
+/** A rotation (with reflections): argmin |M T - (L_j - Y_i)| among orthogonal T (Procrustes' problem). */
+const orthogonal: Structure = async ({ n, rightSide }, scope) =>
+  scope.own((await orthogonalFactor(scope.device, rightSide, n, "M'(L - Y)")).factor);
+
+async function fit(
+  model: Model,
+  layer: number,
+  statistics: LeastSquaresStatistics,
+  structure: Structure,
+): Promise<LayerFit> {
+  const { device, arch } = model;
+  using _section = device.section('solve');
+  using scope = new Scope(device);
+  const gram = await downloadF64(statistics.gram);
+  const rightSide = (await downloadF64(statistics.cross)).map((value, at) => value + gram[at]!);
+  const host = { n: arch.hidden, gram, rightSide };
+  const transform = await structure(host, scope);
+  const details = { tokens: statistics.tokens, ...(await residuals(statistics, host, transform)) };
+  return { weights: foldTransform(model, layer, transform), details };
+}
+
+/** |M T - (L_j - Y_i)|_F / |L_j - Y_i|_F over the calibration tokens, of T and of plain removal, T = I. */
+async function residuals(
+  { gram, cross, targetSquares }: LeastSquaresStatistics,
+  host: HostStatistics,
+  transform: Tensor,
+): Promise<{ relativeResidual: number; plainRelativeResidual: number }> {
+  const { device, shape } = transform;
+  const { n } = host;
+  using scope = new Scope(device);
+  // |L_j - Y_i|² of |L_j - L_i|², since L_j - Y_i = (L_j - L_i) + M.
+  let target = targetSquares;
+  for (let at = 0; at < n * n; at += n + 1) {
+    target += 2 * host.rightSide[at]! - host.gram[at]!;
+  }
+  const delta = scope.tensor(shape, 'f32', 'T - I');
+  device.recorder.copy(transform, delta);
+  axpy(device.recorder, -1, await identity(scope, n, 'I'), delta);
+  const squares = targetSquares + (await quadraticLoss(device, gram.hi, cross.hi, delta));
+  return {
+    relativeResidual: Math.sqrt(Math.max(0, squares) / target),
+    plainRelativeResidual: Math.sqrt(targetSquares / target),
+  };
+}
+
+const structured = (name: string, summary: string, structure: Structure): Method => ({
+  name,
+  summary,
+  source: 'Shopkhoev et al., ReplaceMe (appendix A.3), arXiv:2505.02819',
+  selection: 'cosine',
+  needsCalibration: true,
+  gathers: 'outputs Gram',
+  repair: (context, windows) =>
+    repairByLeastSquares(context, windows, (model, layer, statistics) =>
+      fit(model, layer, statistics, structure),
+    ),
+});
+
+export const replacemeDiagonal: Method = structured(
+  'replaceme-diagonal',
+  'one factor per dimension in place of the layers, by least squares',
+  diagonal,
+);
+
+export const replacemeOrthogonal: Method = structured(
+  'replaceme-orthogonal',
+  'one orthogonal map in place of the layers, by least squares',
+  orthogonal,
+);

@@ -1,0 +1,83 @@
+import { type AdapterInfo, Device, ensure } from '../engine/index.js';
+import { loadChatTemplate } from '../model/chat.js';
+import { readArchitecture } from '../model/families/index.js';
+import { Model } from '../model/model.js';
+import { loadTokenizer } from '../model/tokenizer.js';
+import { calibrationBatches } from './calibration/batches.js';
+import { type CalibrationFile, readCalibration } from './calibration.js';
+import { calibrationSizes, type PruneOptions } from './request.js';
+import { type WindowMap, windowMap } from './windowMap.js';
+
+export interface ProfileWindowsOptions
+  extends Pick<
+    PruneOptions,
+    | 'calibration'
+    | 'tokens'
+    | 'sequenceLength'
+    | 'batchTokens'
+    | 'textField'
+    | 'device'
+    | 'adapter'
+    | 'memoryLimit'
+    | 'onProgress'
+    | 'signal'
+  > {
+  /** Removed layers of the longest windows (default: all but one). */
+  longest?: number;
+}
+
+export interface WindowProfile extends WindowMap {
+  readonly calibration: readonly CalibrationFile[];
+  readonly adapter: AdapterInfo;
+  readonly seconds: number;
+}
+
+/** Calibration tokens unless told: windows are only ranked. */
+const profileTokens = ({ info }: Device): number => (info.kind === 'software' ? 4096 : 32_768);
+
+/**
+ * The map of all windows of the model in folder `from`, on calibration texts.
+ *
+ * @throws RmError as Model.load and readCalibration do, and what windowMap throws.
+ */
+export async function profileWindows(
+  from: string,
+  options: ProfileWindowsOptions = {},
+): Promise<WindowProfile> {
+  const started = performance.now();
+  const arch = await readArchitecture(from);
+  const { longest = arch.layers - 1 } = options;
+  ensure(
+    Number.isInteger(longest) && longest >= 1 && longest < arch.layers,
+    `windows of ${longest} layers in a model of ${arch.layers}`,
+    `Give a number of layers from 1 to ${arch.layers - 1}.`,
+  );
+  const tokenizer = await loadTokenizer(from);
+  const device = options.device ?? (await Device.open(options));
+  try {
+    const sizes = calibrationSizes(
+      { ...options, tokens: options.tokens ?? profileTokens(device) },
+      device,
+      arch,
+    );
+    const calibration = await readCalibration(tokenizer, await loadChatTemplate(from, tokenizer), {
+      files: options.calibration,
+      textField: options.textField,
+      tokens: sizes.tokens,
+      sequenceLength: sizes.sequenceLength,
+    });
+    using model = await Model.load(device, from, options);
+    const map = await windowMap(model, calibrationBatches(calibration, sizes.batchTokens), {
+      ...options,
+      longest,
+    });
+    return {
+      ...map,
+      calibration: calibration.files,
+      adapter: device.info,
+      seconds: (performance.now() - started) / 1000,
+    };
+  } finally {
+    if (!options.device) await device.close();
+  }
+}

@@ -1,0 +1,284 @@
+import { Scope, type Tensor } from '../engine/index.js';
+import { addTransposed } from '../kernels/addTransposed.js';
+import { convert } from '../kernels/convert.js';
+import { LayerSteps } from '../model/layerSteps.js';
+import type { Model } from '../model/model.js';
+import { type CalibrationBatch, openBatch } from './calibrationBatch.js';
+import { type RidgeSolution, RidgeStatistics } from './ridgeStatistics.js';
+import { difference, rowNormsOf } from './rows.js';
+import type { Stream } from './stream.js';
+import { findSinks } from './tokenWeights.js';
+
+/** What a layer's projections are to lead to; rows are the tokens of batch `index`. */
+export interface RefitTargets {
+  /** L [T, hidden]: the layer's output as it should be. */
+  output(index: number): Tensor;
+  /** Y [T, hidden]: the hidden states after the attention as they should be. */
+  afterAttention?(index: number): Tensor;
+}
+
+export interface RefitOptions {
+  /** Share of G's mean diagonal; undefined: by held-out tokens. */
+  readonly ridge?: number | undefined;
+  /** Ridges as shares of every feature's own square instead of their mean: better where little is left to explain. */
+  readonly scaled?: boolean | undefined;
+  /** Without a target of its own: how much of the way to the output o_proj goes, before down_proj goes the rest. */
+  readonly attentionStep?: number | undefined;
+  /** How much attention sinks count, beside ordinary tokens. */
+  readonly sinkWeight?: number | undefined;
+  /** Is shown each projection's statistics before they are solved; `attention`: what was done to o_proj before. */
+  readonly onStatistics?: (
+    name: 'o' | 'down',
+    statistics: RidgeStatistics,
+    attention?: RidgeSummary,
+  ) => Promise<void>;
+}
+
+export interface LayerRefit {
+  /** New o_proj and down_proj in the checkpoint's dtype, as far as they changed. The caller disposes them. */
+  readonly weights: { o?: Tensor; down?: Tensor };
+  readonly attention: RidgeSummary | undefined;
+  readonly mlp: RidgeSummary | undefined;
+  /** Mean |L' - L|² / |L|² over ordinary tokens and over attention sinks, L' the new output. */
+  readonly tokenResidual: number;
+  readonly sinkResidual: number;
+}
+
+export type RidgeSummary = Omit<RidgeSolution, 'delta'>;
+
+/** Features of all tokens are kept from one pass to the next up to this; above it they are computed again. */
+export const KEPT_BYTES = 2 ** 30;
+
+/**
+ * Refits o_proj and down_proj of the layer that `pruned` has come to, by ridge regression towards the weights as they
+ * are: o_proj from what the attention gives it, then down_proj from the MLP features that follow from the new o_proj.
+ * Tokens count 1/|target|. A projection for which no ridge helps on the held-out half stays as it is. Afterwards
+ * `pruned` holds the layer's outputs; which layer's inputs those are is the caller's to say (`arriveAt`).
+ *
+ * Source: our own. Kin: GRAIL (a ridge folded into the weight that consumes the features), GPTAQ (arXiv:2504.02692,
+ * inputs of the compressed model against targets of the original).
+ */
+export async function refitLayer(
+  pruned: Stream,
+  targets: RefitTargets,
+  options: RefitOptions = {},
+): Promise<LayerRefit> {
+  using refit = new Refit(pruned, targets, options);
+  const attention = await refit.attention();
+  const mlp = await refit.mlp(attention);
+  const residuals = await refit.advance();
+  return { weights: refit.release(), attention, mlp, ...residuals };
+}
+
+/** One batch on its way through the layer; what is made in `scope` goes when the step is over. */
+interface Visit {
+  readonly index: number;
+  readonly batch: CalibrationBatch;
+  readonly scope: Scope;
+  readonly steps: LayerSteps;
+}
+
+class Refit {
+  readonly #kept: Scope;
+  readonly #fresh: Scope;
+  readonly #weights: { o?: Tensor; down?: Tensor } = {};
+  /** By batch: A, Y and, where there is room, H. */
+  readonly #attended: Tensor[] = [];
+  readonly #afterAttention: Tensor[] = [];
+  readonly #features: Tensor[] = [];
+  readonly #keepsFeatures: boolean;
+
+  constructor(
+    private readonly pruned: Stream,
+    private readonly targets: RefitTargets,
+    private readonly options: RefitOptions,
+  ) {
+    const { device, arch } = pruned.model;
+    this.#kept = new Scope(device);
+    this.#fresh = new Scope(device);
+    this.#keepsFeatures = 4 * pruned.tokens * arch.intermediate <= KEPT_BYTES;
+  }
+
+  /** o_proj. */
+  async attention(): Promise<RidgeSummary | undefined> {
+    const { targets, pruned } = this;
+    const { attentionStep = 0 } = this.options;
+    if (!targets.afterAttention && attentionStep === 0) return undefined;
+    const { arch, device } = pruned.model;
+    using statistics = new RidgeStatistics(device, arch.heads * arch.headDim, arch.hidden);
+    await this.#forEach(async ({ index, batch, scope, steps }) => {
+      const input = pruned.input(index, scope);
+      const attended = steps.attended(input);
+      this.#keep(scope, this.#attended, index, attended);
+      const y = steps.postAttention(input, attended);
+      const [target, now] = targets.afterAttention
+        ? [targets.afterAttention(index), y]
+        : [targets.output(index), steps.output(y, steps.mlpFeatures(y))];
+      await this.#add(statistics, batch, scope, attended, target, now);
+    });
+    await this.options.onStatistics?.('o', statistics);
+    return await this.#solve(statistics, 'o', targets.afterAttention ? 1 : attentionStep);
+  }
+
+  /** down_proj, after `attention` has changed o_proj. */
+  async mlp(attention: RidgeSummary | undefined): Promise<RidgeSummary | undefined> {
+    const { targets, pruned } = this;
+    const { arch, device } = pruned.model;
+    using statistics = new RidgeStatistics(device, arch.intermediate, arch.hidden);
+    await this.#forEach(async ({ index, batch, scope, steps }) => {
+      const input = pruned.input(index, scope);
+      const y = steps.postAttention(input, this.#attended[index] ?? steps.attended(input));
+      this.#keep(scope, this.#afterAttention, index, y);
+      const features = steps.mlpFeatures(y);
+      if (this.#keepsFeatures) this.#keep(scope, this.#features, index, features);
+      await this.#add(statistics, batch, scope, features, targets.output(index), steps.output(y, features));
+    });
+    await this.options.onStatistics?.('down', statistics, attention);
+    return await this.#solve(statistics, 'down', 1);
+  }
+
+  /** Runs the layer with its new weights; what is left of the error, by kind of token. */
+  async advance(): Promise<{ tokenResidual: number; sinkResidual: number }> {
+    const sums = { ordinary: 0, ordinaryTokens: 0, sinks: 0, sinkTokens: 0 };
+    await this.#forEach(async ({ index, batch, scope, steps }) => {
+      const y = this.#afterAttention[index]!;
+      const output = steps.output(y, this.#features[index] ?? steps.mlpFeatures(y));
+      const target = this.targets.output(index);
+      const [norms, errors] = [await rowNormsOf(target), await rowNormsOf(difference(scope, target, output))];
+      const sinks = findSinks(norms, batch.sequences);
+      for (const [t, norm] of norms.entries()) {
+        const share = norm > 0 ? (errors[t]! / norm) ** 2 : 0;
+        if (sinks[t]) {
+          sums.sinks += share;
+          sums.sinkTokens++;
+        } else {
+          sums.ordinary += share;
+          sums.ordinaryTokens++;
+        }
+      }
+      this.pruned.replace(index, scope.release(output));
+    });
+    return {
+      tokenResidual: sums.ordinary / Math.max(1, sums.ordinaryTokens),
+      sinkResidual: sums.sinks / Math.max(1, sums.sinkTokens),
+    };
+  }
+
+  /** Hands the new weights over. */
+  release(): { o?: Tensor; down?: Tensor } {
+    for (const tensor of Object.values(this.#weights)) this.#fresh.release(tensor);
+    return this.#weights;
+  }
+
+  async #forEach(visit: (visit: Visit) => Promise<void>): Promise<void> {
+    const { model, batches, depth, options } = this.pruned;
+    const weights = { ...model.weights.layers[depth]!, ...this.#weights };
+    using _section = model.device.section('forward');
+    for (const [index, batch] of batches.entries()) {
+      options.signal?.throwIfAborted();
+      using scope = new Scope(model.device);
+      using opened = openBatch(model.device, batch);
+      await visit({ index, batch, scope, steps: new LayerSteps(model, depth, opened, scope, weights) });
+    }
+  }
+
+  #keep(scope: Scope, list: Tensor[], index: number, tensor: Tensor): void {
+    list[index] = this.#kept.own(scope.release(tensor));
+  }
+
+  /** Adds a batch to the statistics: from `features` to what is missing between `now` and `target`. */
+  async #add(
+    statistics: RidgeStatistics,
+    batch: CalibrationBatch,
+    scope: Scope,
+    features: Tensor,
+    target: Tensor,
+    now: Tensor,
+  ): Promise<void> {
+    using _section = scope.device.section('statistics');
+    const norms = await rowNormsOf(target);
+    const sinks = findSinks(norms, batch.sequences);
+    const { sinkWeight = 1 } = this.options;
+    const weights = norms.map((norm, t) =>
+      norm > 0 ? (batch.weight * (sinks[t] ? sinkWeight : 1)) / norm : 0,
+    );
+    await statistics.add(batch.half, features, difference(scope, target, now), weights);
+  }
+
+  async #solve(
+    statistics: RidgeStatistics,
+    name: 'o' | 'down',
+    step: number,
+  ): Promise<RidgeSummary | undefined> {
+    const { model, depth } = this.pruned;
+    const weight = model.weights.layers[depth]![name];
+    const solved = await solvedWeight(weight, statistics, step, this.options);
+    if (!solved) return undefined;
+    this.#weights[name] = this.#fresh.own(solved.weight);
+    return solved.summary;
+  }
+
+  [Symbol.dispose](): void {
+    this.#kept.dispose();
+    this.#fresh.dispose();
+  }
+}
+
+/** What `refitLayer` gives without what it measures on the tokens. */
+export type RecalledRefit = Pick<LayerRefit, 'weights' | 'attention' | 'mlp'>;
+
+/**
+ * The same from statistics that `onStatistics` was shown in an earlier run, without looking at a token.
+ *
+ * @param recall puts the sums of a projection into `statistics`, or says false where it has none.
+ * @returns undefined where sums are missing.
+ */
+export async function recallRefit(
+  model: Model,
+  layer: number,
+  options: RefitOptions,
+  recall: (name: 'o' | 'down', statistics: RidgeStatistics, attention?: RidgeSummary) => Promise<boolean>,
+): Promise<RecalledRefit | undefined> {
+  const { arch, device } = model;
+  const { attentionStep = 0 } = options;
+  using fresh = new Scope(device);
+  const solved = async (name: 'o' | 'down', inputs: number, step: number, before?: RidgeSummary) => {
+    using statistics = new RidgeStatistics(device, inputs, arch.hidden);
+    if (!(await recall(name, statistics, before))) return undefined;
+    const found = await solvedWeight(model.weights.layers[layer]![name], statistics, step, options);
+    if (found) fresh.own(found.weight);
+    return { ...(found && { weights: { [name]: found.weight }, summary: found.summary }) };
+  };
+  const o: Awaited<ReturnType<typeof solved>> =
+    attentionStep > 0 ? await solved('o', arch.heads * arch.headDim, attentionStep) : {};
+  const down = o && (await solved('down', arch.intermediate, 1, o.summary));
+  if (!down) return undefined;
+  fresh.releaseAll();
+  return { weights: { ...o.weights, ...down.weights }, attention: o.summary, mlp: down.summary };
+}
+
+async function solvedWeight(
+  weight: Tensor,
+  statistics: RidgeStatistics,
+  step: number,
+  { ridge, scaled }: RefitOptions,
+): Promise<{ weight: Tensor; summary: RidgeSummary } | undefined> {
+  using _section = weight.device.section('solve');
+  const solution = await statistics.solve(ridge, { scaled });
+  if (!solution) return undefined;
+  const { delta, ...summary } = solution;
+  using _ = delta;
+  return { weight: movedWeight(weight, delta, step), summary };
+}
+
+/** W + step * Deltaᵀ in W's dtype; W [out, in], Delta [in, out] f32. The caller disposes it. */
+function movedWeight(weight: Tensor, delta: Tensor, step: number): Tensor {
+  const { device, shape } = weight;
+  using scope = new Scope(device);
+  const wide = scope.tensor(shape, 'f32', weight.label);
+  const stored = scope.tensor(shape, weight.dtype, weight.label);
+  convert(device.recorder, weight, wide);
+  addTransposed(device.recorder, delta, step, wide);
+  convert(device.recorder, wide, stored);
+  return scope.release(stored);
+}

@@ -1,0 +1,170 @@
+import { ensure, Scope, type Tensor } from '../engine/index.js';
+import { add } from '../kernels/elementwise.js';
+import type { Batch } from '../model/batch.js';
+import { LayerSteps } from '../model/layerSteps.js';
+import type { LayerWeights, Model } from '../model/model.js';
+import type { LayerTensors } from '../model/transformer.js';
+import { type CalibrationBatch, openBatch } from './calibrationBatch.js';
+import { HealingReport, healLayer } from './heal.js';
+import type { Repair, RepairContext, RepairDetails } from './methods/method.js';
+import { Stream } from './stream.js';
+import { lastRemoved, type Window } from './window.js';
+
+export interface FitTensors extends LayerTensors {
+  /** L_j [T, hidden] of the original model, j the last removed layer. */
+  readonly target: Tensor;
+}
+
+/** The layer that stays, over all calibration tokens: what the pruned model gives to it, and what is to come out. */
+export class FitPass {
+  readonly model: Model;
+  /** The layer that stays. */
+  readonly layer: number;
+
+  constructor(
+    /** At the inputs of the layer that stays, in the model pruned so far. */
+    readonly inputs: Stream,
+    /** L_j of the original model, j the last removed layer. */
+    readonly targets: Stream,
+    /** The inputs too are the original model's: what is summed here holds for other runs. */
+    readonly unpruned = true,
+  ) {
+    this.model = inputs.model;
+    this.layer = inputs.depth;
+  }
+
+  #run(index: number, batch: Batch, scope: Scope): FitTensors {
+    const { device } = this.model;
+    using _section = device.section('forward');
+    const steps = new LayerSteps(this.model, this.layer, batch, scope);
+    const layerInput = this.inputs.input(index, scope);
+    const postAttention = steps.postAttention(layerInput, steps.attended(layerInput));
+    const mlpFeatures = steps.mlpFeatures(postAttention);
+    const mlpOutput = steps.mlpOutput(mlpFeatures);
+    const layerOutput = scope.tensor(postAttention.shape, 'f32', 'layer output');
+    add(device.recorder, postAttention, mlpOutput, layerOutput);
+    const target = this.targets.state(index);
+    return { layerInput, postAttention, mlpFeatures, mlpOutput, layerOutput, target };
+  }
+
+  /** Runs the layer batch by batch; `tensors` live until what `visit` returns is settled. */
+  async forEach(
+    visit: (tensors: FitTensors, batch: CalibrationBatch) => Promise<void> | void,
+  ): Promise<void> {
+    const { inputs } = this;
+    const { device } = this.model;
+    let done = 0;
+    for (const [index, batch] of inputs.batches.entries()) {
+      inputs.options.signal?.throwIfAborted();
+      using scope = new Scope(device);
+      using opened = openBatch(device, batch);
+      await visit(this.#run(index, opened, scope), batch);
+      await device.recorder.finish();
+      done += opened.tokens;
+      inputs.options.onProgress?.({ phase: 'statistics', done, total: inputs.tokens, unit: 'tokens' });
+    }
+  }
+}
+
+export interface LayerFit {
+  /** New weights of the layer that stays. The caller disposes them. */
+  readonly weights: Partial<LayerWeights>;
+  readonly details: RepairDetails;
+  readonly warnings?: readonly string[];
+}
+
+/** Fits the layer that stays. It may move `pass.inputs` past the window itself, with the new weights. */
+export type FitLayer = (pass: FitPass, window: Window) => Promise<LayerFit>;
+
+/** @throws RmError INVALID_ARGUMENT where the model's first layer is removed, so that none stays before a window. */
+export function requireLayerBefore(windows: readonly Window[]): void {
+  ensure(
+    windows.every(({ layer }) => layer >= 0),
+    'the first layer is removed: no layer stays before it that could be repaired',
+    'Keep layer 0, or remove the layers by a method without repair or healing (plain).',
+  );
+}
+
+/** Layers whose outputs healing takes from the original model, which passes over all of a window but its end. */
+const healedOutputs = (windows: readonly Window[], layers: number): number[] =>
+  Array.from({ length: layers }, (_, layer) => layer).filter(
+    at => at > windows[0]!.layer && !windows.some(({ layer, count }) => layer <= at && at < layer + count),
+  );
+
+/**
+ * Repairs windows from the first layer to the last: what each fit sees as inputs comes from the model pruned so far,
+ * and its targets from the original one, so that later fits make up for what earlier ones have left (as GPTAQ does for
+ * quantisation, arXiv:2504.02692). With `settings.heal` the layers after the first cut are refitted likewise.
+ *
+ * With `settings.unprunedInputs` every fit sees the original model's inputs instead.
+ *
+ * @param fit undefined where nothing takes the place of the removed layers.
+ * @param recall the fit of a window on the original model's inputs from statistics of an earlier run, if there are any:
+ *   where it answers for all windows and nothing is healed, no token is looked at.
+ */
+export async function repairInOrder(
+  context: RepairContext,
+  windows: readonly Window[],
+  fit?: FitLayer,
+  recall?: (window: Window) => Promise<LayerFit | undefined>,
+): Promise<Repair> {
+  const { heal, unprunedInputs = false } = context.settings;
+  if (!fit && !heal) return { changes: {}, details: {} };
+  requireLayerBefore(windows);
+  const { model } = context;
+  const layers = new Map<number, Partial<LayerWeights>>();
+  const details: Record<string, number | string> = {};
+  const warnings: string[] = [];
+  using fitted = new Scope(model.device);
+  const accept = ({ layer }: Window, found: LayerFit) => {
+    change(layer, found.weights);
+    warnings.push(...(found.warnings ?? []));
+    const prefix = windows.length > 1 ? `${layer}: ` : '';
+    for (const [name, value] of Object.entries(found.details)) details[prefix + name] = value;
+  };
+  const change = (layer: number, weights: Partial<LayerWeights>) => {
+    for (const tensor of Object.values(weights)) if (tensor) fitted.own(tensor);
+    layers.set(layer, weights);
+  };
+  // The original model up to the first window.
+  using pruned = new Stream(model, context.batches, context);
+  const healed = new HealingReport();
+  let original: Stream | undefined;
+  try {
+    for (const [w, window] of windows.entries()) {
+      const next = lastRemoved(window) + 1;
+      const unpruned = w === 0 || unprunedInputs;
+      const goesOn = !unprunedInputs && (heal || w + 1 < windows.length);
+      const recalled = unpruned ? await recall?.(window) : undefined;
+      if (recalled) accept(window, recalled);
+      if (recalled && !goesOn) continue;
+      if (!original) {
+        const later = heal ? healedOutputs(windows, model.arch.layers) : windows.map(lastRemoved);
+        if (!unprunedInputs) context.states?.retain([window.layer - 1, next - 1, ...later]);
+        await pruned.advance(window.layer);
+        original = await pruned.ahead(next);
+      } else {
+        if (heal) await healUpTo(window.layer, original, pruned);
+        else await pruned.advance(window.layer);
+        await original.advance(next);
+      }
+      const found = recalled ? undefined : await fit?.(new FitPass(pruned, original, unpruned), window);
+      if (found) accept(window, found);
+      if (goesOn && pruned.depth === window.layer) await pruned.step(layers.get(window.layer) ?? {}, next);
+    }
+    if (heal && original) await healUpTo(model.arch.layers, original, pruned);
+  } finally {
+    original?.dispose();
+  }
+  fitted.releaseAll();
+  return { changes: { layers }, details: { ...details, ...(heal && healed.details()) }, warnings };
+
+  async function healUpTo(layer: number, original: Stream, pruned: Stream): Promise<void> {
+    while (pruned.depth < layer) {
+      const at = pruned.depth;
+      const refit = await healLayer(original, pruned);
+      change(at, refit.weights);
+      healed.add(at, refit);
+    }
+  }
+}

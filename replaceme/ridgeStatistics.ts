@@ -1,0 +1,152 @@
+import { type Device, ensure, Scope, type Tensor, tensorFrom } from '../engine/index.js';
+import { addInto } from '../kernels/elementwise.js';
+import { matmul } from '../kernels/matmul.js';
+import { scaleRows } from '../kernels/scaleRows.js';
+import { quadraticLoss, solveRidgePath } from '../kernels/solveRidge.js';
+import { sumOfSquares } from './rows.js';
+import type { Sums as StoredSums } from './statistics/store.js';
+
+/** Sums over the tokens of one half of the documents; F features, R what they are to add to the layer's output. */
+interface Sums {
+  /** G = Fᵀ diag(w) F [inputs, inputs] */
+  readonly gram: Tensor;
+  /** C = Fᵀ diag(w) R [inputs, outputs] */
+  readonly cross: Tensor;
+  /** tr G */
+  trace: number;
+  /** sum of w |R|² */
+  targetSquares: number;
+}
+
+export interface RidgeSolution {
+  /** Delta [inputs, outputs] f32, from all tokens. The caller disposes it. */
+  readonly delta: Tensor;
+  /** The ridge, as a share of the mean diagonal of G; of its own element of the diagonal where it is scaled. */
+  readonly ridge: number;
+  /** Where it was measured: weighted |F Delta - R|² / |R|² on the held-out half, of the other half's Delta. */
+  readonly heldOut?: number;
+}
+
+/** Shares of G's mean diagonal that are tried, large ones first: the loss has one minimum along them. */
+export const RIDGES: readonly number[] = [3, 1, 0.3, 0.1, 0.03];
+
+/**
+ * Weighted normal equations of a ridge regression, (G + ridge mean(diag G) I) Delta = C, one set of sums for each half
+ * of the documents. Plain f32: a ridge of a hundredth of the mean diagonal hides its rounding errors.
+ */
+export class RidgeStatistics {
+  readonly #scope: Scope;
+  readonly #halves: readonly [Sums, Sums];
+
+  constructor(
+    private readonly device: Device,
+    inputs: number,
+    outputs: number,
+  ) {
+    this.#scope = new Scope(device);
+    const sums = (): Sums => {
+      const gram = this.#scope.tensor([inputs, inputs], 'f32', 'Gram matrix');
+      const cross = this.#scope.tensor([inputs, outputs], 'f32', 'cross products');
+      device.recorder.clear(gram);
+      device.recorder.clear(cross);
+      return { gram, cross, trace: 0, targetSquares: 0 };
+    };
+    this.#halves = [sums(), sums()];
+  }
+
+  /** For a file of statistics; before `solve`, which adds the halves up. The tensors stay where they are. */
+  get sums(): StoredSums {
+    const [a, b] = this.#halves;
+    return {
+      tensors: { 'G 0': a.gram, 'C 0': a.cross, 'G 1': b.gram, 'C 1': b.cross },
+      numbers: {
+        trace0: a.trace,
+        targetSquares0: a.targetSquares,
+        trace1: b.trace,
+        targetSquares1: b.targetSquares,
+      },
+    };
+  }
+
+  /** Takes the place of adding tokens: what `sums` of the same sizes has given. */
+  restore({ tensors, numbers }: StoredSums): void {
+    for (const [half, sums] of this.#halves.entries()) {
+      this.device.recorder.copy(tensors[`G ${half}`]!, sums.gram);
+      this.device.recorder.copy(tensors[`C ${half}`]!, sums.cross);
+      sums.trace = numbers[`trace${half}`]!;
+      sums.targetSquares = numbers[`targetSquares${half}`]!;
+    }
+  }
+
+  /** Adds tokens: features [T, inputs], residual [T, outputs], weights [T] of 0 or more; all f32. */
+  async add(half: 0 | 1, features: Tensor, residual: Tensor, weights: Float32Array): Promise<void> {
+    const { device } = this;
+    const rec = device.recorder;
+    const sums = this.#halves[half];
+    using scope = new Scope(device);
+    const roots = scope.own(tensorFrom(device, weights.map(Math.sqrt)));
+    const scaled = (x: Tensor) => {
+      const out = scope.tensor(x.shape, 'f32', `weighted ${x.label}`);
+      scaleRows(rec, x, roots, out);
+      return out;
+    };
+    const [x, y] = [scaled(features), scaled(residual)];
+    matmul(rec, x, x, sums.gram, { transposeA: true, accumulate: true });
+    matmul(rec, x, y, sums.cross, { transposeA: true, accumulate: true });
+    sums.trace += await sumOfSquares(x);
+    sums.targetSquares += await sumOfSquares(y);
+  }
+
+  /**
+   * Delta with a given ridge, or with the one that fits the held-out half best; undefined where none does better there
+   * than no change at all.
+   *
+   * @throws RmError NOT_POSITIVE_DEFINITE, NOT_FINITE; INVALID_ARGUMENT where a ridge is to be chosen and one half is empty.
+   */
+  async solve(
+    ridge?: number,
+    { scaled = false }: { scaled?: boolean | undefined } = {},
+  ): Promise<RidgeSolution | undefined> {
+    const [fitted, held] = this.#halves;
+    ensure(
+      ridge !== undefined || (fitted.trace > 0 && held.trace > 0),
+      'all calibration tokens are in one half, none are left to choose the ridge by',
+      'Calibrate with several documents, or give a ridge.',
+    );
+    const found = ridge === undefined ? await this.#chooseRidge(fitted, held, scaled) : { ridge };
+    if (!found) return undefined;
+    // The halves are not needed apart any more.
+    addInto(this.device.recorder, fitted.gram, held.gram);
+    addInto(this.device.recorder, fitted.cross, held.cross);
+    const unit = scaled ? 1 : (fitted.trace + held.trace) / fitted.gram.columns;
+    const { gram, cross } = fitted;
+    for await (const { x } of solveRidgePath(this.device, gram, cross, [unit * found.ridge], { scaled })) {
+      return { delta: x, ...found };
+    }
+    throw new Error('a path of one ridge has one solution');
+  }
+
+  async #chooseRidge(
+    fitted: Sums,
+    held: Sums,
+    scaled: boolean,
+  ): Promise<{ ridge: number; heldOut: number } | undefined> {
+    const unit = scaled ? 1 : fitted.trace / fitted.gram.columns;
+    let best = { ridge: Number.POSITIVE_INFINITY, heldOut: 1 };
+    let next = 0;
+    const shifts = RIDGES.map(share => share * unit);
+    for await (const { x } of solveRidgePath(this.device, fitted.gram, fitted.cross, shifts, { scaled })) {
+      using _ = x;
+      const ridge = RIDGES[next++]!;
+      const loss = await quadraticLoss(this.device, held.gram, held.cross, x);
+      const heldOut = 1 + loss / held.targetSquares;
+      if (heldOut < best.heldOut) best = { ridge, heldOut };
+      else if (Number.isFinite(best.ridge)) break;
+    }
+    return Number.isFinite(best.ridge) ? best : undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.#scope.dispose();
+  }
+}

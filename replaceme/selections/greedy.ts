@@ -1,0 +1,31 @@
+import { ensure } from '../../engine/errors.js';
+import { removedLayers, type Window, windowsOf } from '../window.js';
+
+/**
+ * Several windows of one size, the nearest first, each beside those before it (ReplaceMe, arXiv:2505.02819,
+ * section 2.4).
+ *
+ * @param distances of the windows of `size` layers, by the layer that stays.
+ * @param apart keeps a layer between windows; otherwise those that touch become one.
+ * @throws RmError INVALID_ARGUMENT where the model has no room for so many.
+ */
+export function greedyWindows(
+  distances: readonly number[],
+  size: number,
+  windowCount: number,
+  apart: boolean,
+): Window[] {
+  const nearest = [...distances.keys()].sort((a, b) => distances[a]! - distances[b]!);
+  const step = apart ? size + 1 : size;
+  const chosen: Window[] = [];
+  for (const layer of nearest) {
+    if (chosen.length === windowCount) break;
+    if (chosen.every(other => Math.abs(other.layer - layer) >= step)) chosen.push({ layer, count: size });
+  }
+  ensure(
+    chosen.length === windowCount,
+    `there is no room for ${windowCount} windows of ${size} layers beside the nearest ones`,
+    'Choose fewer windows or fewer layers.',
+  );
+  return windowsOf(removedLayers(chosen));
+}

@@ -1,0 +1,24 @@
+import { RmError } from '../../engine/index.js';
+import { angular } from './angular.js';
+import { blockInfluence } from './blockInfluence.js';
+import { cosine } from './cosine.js';
+import { laco } from './laco.js';
+import { measured } from './measured.js';
+import { perplexity } from './perplexity.js';
+import type { Selection } from './selection.js';
+
+export type { Selection, SelectionContext, WindowChoice, WindowScores } from './selection.js';
+
+/** Every selection that `prune --select` knows. */
+export const selections: readonly Selection[] = [cosine, measured, angular, blockInfluence, laco, perplexity];
+
+/** @throws RmError INVALID_ARGUMENT naming the selections there are. */
+export function selectionNamed(name: string): Selection {
+  const selection = selections.find(candidate => candidate.name === name);
+  if (selection) return selection;
+  throw new RmError(
+    'INVALID_ARGUMENT',
+    `there is no selection '${name}'`,
+    `Choose one of: ${selections.map(candidate => candidate.name).join(', ')}.`,
+  );
+}

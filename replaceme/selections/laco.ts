@@ -1,0 +1,105 @@
+import { downloadF32, RmError, Scope } from '../../engine/index.js';
+import { cosineDistance } from '../../kernels/cosineDistance.js';
+import { Batch } from '../../model/batch.js';
+import type { LayerWeights, Model } from '../../model/model.js';
+import { ReferenceStates } from '../../model/referenceStates.js';
+import { firstSequences } from '../calibrationBatch.js';
+import { mergedLayer } from '../mergedLayer.js';
+import { keptLayers, type Window } from '../window.js';
+import type { Selection, SelectionContext, WindowChoice } from './selection.js';
+
+/** Calibration tokens that candidates are compared on (the paper: ten short sentences). */
+const SIMILARITY_TOKENS = 512;
+/** Layers that one merge makes into one (C; the paper's choice for Llama-2-7B). */
+const MERGED_LAYERS = 4;
+/** The threshold T falls by a twentieth until enough layers are gone. */
+const STEPS = 20;
+/** Device memory for hidden states that candidates share. */
+const STATE_BYTES = 2 ** 30;
+
+/**
+ * How near a model with merged layers comes to the original: the cosine of the hidden states after the final norm, all
+ * tokens of a sequence as one vector, averaged over sequences (as the authors' notebook does).
+ */
+export async function mergedSimilarity(
+  original: ReferenceStates,
+  windows: readonly Window[],
+): Promise<number> {
+  const { model, groups } = original;
+  const { device, arch } = model;
+  using merged = new Scope(device);
+  const layers = new Map<number, Partial<LayerWeights>>();
+  for (const window of windows) {
+    const weights = mergedLayer(model, window);
+    for (const tensor of Object.values(weights)) if (tensor) merged.own(tensor);
+    layers.set(window.layer, weights);
+  }
+  const candidate = model.withLayers(keptLayers(windows, arch.layers), { layers });
+  let sum = 0;
+  for (const [index, group] of groups.entries()) {
+    using scope = new Scope(device);
+    using batch = new Batch(device, group);
+    const row = (of: Model) =>
+      scope.own(original.finalHidden(of, index, batch)).reshape([1, batch.tokens * arch.hidden]);
+    const distance = scope.tensor([1], 'f32', 'distance');
+    cosineDistance(device.recorder, row(model), row(candidate), distance);
+    sum += 1 - (await downloadF32(distance))[0]!;
+  }
+  return sum / groups.length;
+}
+
+/**
+ * Merges C layers into one from the last layer down, each accepted where the model stays more similar than T. The paper
+ * fixes T; here T falls until `count` layers are gone, and the last merge takes only what is missing. Merges lie C
+ * layers apart (the paper's interval I), so that none takes up a merged layer; C grows where too few would fit.
+ */
+async function select(context: SelectionContext): Promise<WindowChoice> {
+  const { model, count, batches, onProgress, signal } = context;
+  const { layers } = model.arch;
+  let size = MERGED_LAYERS;
+  while (Math.floor(layers / size) * (size - 1) < count) size++;
+  using original = await ReferenceStates.of(model, firstSequences(batches, SIMILARITY_TOKENS), {
+    // Every sequence on its own.
+    batchTokens: 1,
+    stateBytes: STATE_BYTES,
+    ...(signal && { signal }),
+  });
+  const known = new Map<string, number>();
+  const similarity = async (windows: readonly Window[]): Promise<number> => {
+    const key = JSON.stringify(windows);
+    if (!known.has(key)) {
+      signal?.throwIfAborted();
+      known.set(key, await mergedSimilarity(original, windows));
+      onProgress?.({ phase: 'similarity', done: known.size, total: 0, unit: 'candidates' });
+    }
+    return known.get(key)!;
+  };
+  // Below -1 every merge is accepted.
+  for (let step = STEPS - 1; step >= -STEPS - 1; step--) {
+    const threshold = step / STEPS;
+    let windows: Window[] = [];
+    let left = count;
+    for (let layer = layers - size; layer >= 0 && left > 0; ) {
+      const candidate = [{ layer, count: Math.min(size - 1, left) }, ...windows];
+      const accepted = (await similarity(candidate)) > threshold;
+      if (accepted) {
+        windows = candidate;
+        left -= candidate[0]!.count;
+      }
+      layer -= accepted ? size : 1;
+    }
+    if (left === 0) return { windows, by: `similarity above ${threshold} of merged layers` };
+  }
+  throw new RmError(
+    'NOT_FINITE',
+    'layers merged by LaCo give hidden states that hold NaN or infinity',
+    'Choose another method (rm-engine methods).',
+  );
+}
+
+export const laco: Selection = {
+  name: 'laco',
+  summary: 'merges of layers, from the last one down, that leave the last hidden states most similar',
+  source: 'Yang et al., LaCo, arXiv:2402.11187',
+  select,
+};

@@ -1,0 +1,172 @@
+import type { Device } from '../../engine/index.js';
+import { totalTokens } from '../../model/batch.js';
+import { evaluate } from '../../model/evaluate.js';
+import { ReferenceStates } from '../../model/referenceStates.js';
+import { type CalibrationBatch, realSequences } from '../calibrationBatch.js';
+import { HiddenStates, LentStates, roomFor } from '../hiddenStates.js';
+import type { RepairContext } from '../methods/method.js';
+import { PrunedModel } from '../prunedModel.js';
+import { shortList } from '../shortList.js';
+import { isEarly, type Window } from '../window.js';
+import { type WindowMap, windowMap } from '../windowMap.js';
+import { cosine, rankingBatches } from './cosine.js';
+import type { Selection, SelectionContext, WindowChoice, WindowScores } from './selection.js';
+
+export interface MeasureSettings {
+  /** Tokens that the map of windows and the candidates are fitted on, and others that candidates are judged on. */
+  readonly fitTokens: number;
+  readonly heldOutTokens: number;
+  /** Sets of windows that are repaired and judged. */
+  readonly candidates: number;
+  /** Of these, how many are judged again with healing, where the method heals; each on half of all tokens. */
+  readonly finalists: number;
+}
+
+/**
+ * Together about the cost of the fit itself. On a software adapter, where that has 8,192 tokens, in units of one
+ * forward pass over 1,024: the map takes 4 (which the fit is spared later) and 1 for its solves, the reference 1, and
+ * each of six candidates one half for the fit and one for its later layers and the output head; each of two finalists
+ * costs half of the final healing. Healing is not judged on fewer tokens: early windows gain more by it, the more
+ * tokens there are.
+ */
+const usualSettings = ({ info }: Device): MeasureSettings =>
+  info.kind === 'software'
+    ? { fitTokens: 4096, heldOutTokens: 1024, candidates: 6, finalists: 2 }
+    : { fitTokens: 32_768, heldOutTokens: 8192, candidates: 16, finalists: 3 };
+
+/** Windows of a set, unless told. */
+const MOST_WINDOWS = 4;
+
+interface Split {
+  readonly fit: readonly CalibrationBatch[];
+  /** Token sequences, without padding. */
+  readonly heldOut: readonly (readonly number[])[];
+}
+
+/**
+ * Batches of both halves to fit on, and sequences of half 1 that are in none of them; undefined where there are too few
+ * sequences for both.
+ */
+export function splitHalves(
+  batches: readonly CalibrationBatch[],
+  { fitTokens, heldOutTokens }: Pick<MeasureSettings, 'fitTokens' | 'heldOutTokens'>,
+): Split | undefined {
+  const half = (which: 0 | 1) => batches.filter(batch => batch.half === which);
+  const first = rankingBatches(half(0), fitTokens / 2);
+  let second = half(1);
+  // A single batch is shared, sequence by sequence.
+  if (second.length === 1) second = singleSequences(second[0]!);
+  if (first.length === 0 || second.length < 2) return undefined;
+  const most = Math.floor(totalTokens(second.flatMap(({ sequences }) => sequences)) / 2);
+  const judged = rankingBatches(second.slice(1), Math.min(heldOutTokens, most));
+  const fitted = rankingBatches(
+    second.filter(batch => !judged.includes(batch)),
+    fitTokens / 2,
+  );
+  const heldOut = judged.flatMap(realSequences).filter(({ length }) => length > 1);
+  return heldOut.length > 0 ? { fit: [...first, ...fitted], heldOut } : undefined;
+}
+
+const singleSequences = (batch: CalibrationBatch): CalibrationBatch[] =>
+  batch.sequences.map((ids, s) => ({
+    ...batch,
+    sequences: [ids],
+    ...(batch.lengths && { lengths: [batch.lengths[s]!] }),
+  }));
+
+async function select(context: SelectionContext): Promise<WindowChoice> {
+  const { model, count, method, onProgress, signal } = context;
+  const { device, arch } = model;
+  const walk = { ...(onProgress && { onProgress }), ...(signal && { signal }) };
+  const settings = { ...usualSettings(device), ...context.measuring };
+  const split = splitHalves(context.batches, settings);
+  if (!split) {
+    const nearest = await cosine.select(context);
+    return { ...nearest, by: `${nearest.by}, for lack of held-out texts` };
+  }
+  using own = context.states ? undefined : new HiddenStates(device, arch);
+  const states = context.states ?? own!;
+  const map = await windowMap(model, split.fit, { ...context, states, longest: count });
+  const most = context.windowCount > 1 ? context.windowCount : MOST_WINDOWS;
+  const listed = shortList(map, count, settings.candidates, Math.min(most, count));
+
+  using reference = await ReferenceStates.of(model, split.heldOut, {
+    stateBytes: roomFor(device.memory.limit, device.memory.liveBytes) / 2,
+    ...walk,
+  });
+  using lent = new LentStates(device, arch, states);
+  const repairing: RepairContext = {
+    model,
+    batches: split.fit,
+    settings: context.settings,
+    states: lent,
+    ...walk,
+  };
+  const quickly = method.unhealed ?? method;
+  const heals = context.settings.heal || method.unhealed !== undefined;
+  const half = totalTokens(context.batches.flatMap(({ sequences }) => sequences)) / 2;
+  // The same sequences are held out.
+  const more = splitHalves(context.batches, { ...settings, fitTokens: Math.max(settings.fitTokens, half) })!;
+  const measured = async (windows: readonly Window[], healed: boolean): Promise<WindowScores> => {
+    using _section = device.section('candidates');
+    const repair = healed
+      ? await method.repair({ ...repairing, batches: more.fit }, windows)
+      : await quickly.repair({ ...repairing, settings: { ...context.settings, heal: false } }, windows);
+    using pruned = new PrunedModel(model, windows, repair.changes);
+    const { kl, nll } = await evaluate(pruned.model, split.heldOut, {
+      against: reference,
+      ...(signal && { signal }),
+    });
+    return { windows, ...proxies(map, windows), kl: kl!, nll, healed };
+  };
+  const scores: WindowScores[] = [];
+  for (const [c, windows] of listed.entries()) {
+    scores.push(await measured(windows, false));
+    onProgress?.({ phase: 'candidates', done: c + 1, total: listed.length, unit: 'sets of windows' });
+  }
+  scores.sort(byKl);
+  if (heals) {
+    const finalists = chooseFinalists(scores, arch.layers, settings.finalists);
+    for (const [f, finalist] of finalists.entries()) {
+      scores[scores.indexOf(finalist)] = await measured(finalist.windows, true);
+      onProgress?.({ phase: 'finalists', done: f + 1, total: finalists.length, unit: 'sets of windows' });
+    }
+    scores.sort((a, b) => Number(b.healed) - Number(a.healed) || byKl(a, b));
+  }
+  const { windows } = scores[0]!;
+  return { windows, by: 'KL to the original on held-out calibration tokens', candidates: scores };
+}
+
+const byKl = (a: WindowScores, b: WindowScores): number => a.kl - b.kl;
+
+/** The best ones and, since healing helps it more, the best that begins early. */
+function chooseFinalists(scores: readonly WindowScores[], layers: number, count: number): WindowScores[] {
+  const early = scores.find(({ windows }) => isEarly(windows, layers));
+  const order = [...scores.slice(0, 1), ...(early ? [early] : []), ...scores];
+  return [...new Set(order)].slice(0, count);
+}
+
+/** What the map says of a set: sums over its windows. */
+function proxies(map: WindowMap, windows: readonly Window[]): { cosine: number; residual: number } {
+  const measures = windows.map(
+    ({ layer, count }) => map.windows.find(window => window.layer === layer && window.count === count)!,
+  );
+  return {
+    cosine: measures.reduce((sum, { cosine: distance }) => sum + distance, 0),
+    residual: measures.reduce((sum, { residual }) => sum + residual, 0),
+  };
+}
+
+export const measured: Selection = {
+  name: 'measured',
+  summary: 'smallest KL to the original of candidates that are repaired and judged on held-out tokens',
+  source: 'our own; kin: ReplaceMe A.10, SLEB, arXiv:2402.09025',
+  dividesInWindows: true,
+  dependsOnMethod: true,
+  select,
+  // As usualSettings counts them, without what the fit is spared later.
+  tokens: ({ device }) => {
+    const { fitTokens, heldOutTokens, candidates } = usualSettings(device);
+    return 1.25 * fitTokens + heldOutTokens + candidates * (fitTokens / 8 + heldOutTokens);
+  },
+};

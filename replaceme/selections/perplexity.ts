@@ -1,0 +1,71 @@
+import { type Device, ensure } from '../../engine/index.js';
+import { totalTokens } from '../../model/batch.js';
+import { evaluate } from '../../model/evaluate.js';
+import type { Model } from '../../model/model.js';
+import { ReferenceStates } from '../../model/referenceStates.js';
+import { firstSequences } from '../calibrationBatch.js';
+import type { WalkOptions } from '../distance.js';
+import { windowsOf } from '../window.js';
+import type { Selection, SelectionContext, WindowChoice } from './selection.js';
+
+/** Calibration tokens that every candidate is evaluated on (the paper: 128 sequences of 2048). */
+const lossTokens = ({ info }: Device): number => (info.kind === 'software' ? 512 : 8192);
+/** Device memory for hidden states that candidates share. */
+const STATE_BYTES = 2 ** 30;
+
+/**
+ * The mean loss (-log p of the next token, nats) of the model without each of its layers in turn; infinity for the
+ * first layer and the last one, which stay. Layers before the missing one run once for all candidates.
+ */
+export async function lossWithoutLayers(
+  model: Model,
+  sequences: readonly (readonly number[])[],
+  { signal }: WalkOptions = {},
+  onCandidate: () => void = () => {},
+): Promise<number[]> {
+  const options = signal ? { signal } : {};
+  using prefix = await ReferenceStates.of(model, sequences, { ...options, stateBytes: STATE_BYTES });
+  const layers = Array.from({ length: model.arch.layers }, (_, layer) => layer);
+  const losses = layers.map(() => Number.POSITIVE_INFINITY);
+  for (const layer of layers.slice(1, -1)) {
+    const without = model.withLayers(layers.filter(other => other !== layer));
+    losses[layer] = (await evaluate(without, sequences, { ...options, prefix })).nll;
+    onCandidate();
+  }
+  return losses;
+}
+
+/** Models that are evaluated: all layers but the first and the last of those that are left, `count` times. */
+const candidatesOf = (layers: number, count: number): number =>
+  Array.from({ length: count }, (_, gone) => layers - gone - 2).reduce((a, b) => a + b, 0);
+
+async function select(context: SelectionContext): Promise<WindowChoice> {
+  const { model, batches, count, onProgress } = context;
+  const { layers } = model.arch;
+  ensure(
+    count <= layers - 2,
+    `selection by perplexity keeps the first layer and the last one, so ${count} of ${layers} layers cannot go`,
+    `Remove at most ${layers - 2} layers, or choose another selection.`,
+  );
+  const sequences = firstSequences(batches, lossTokens(model.device));
+  const total = candidatesOf(layers, count);
+  let done = 0;
+  const onCandidate = () => onProgress?.({ phase: 'perplexity', done: ++done, total, unit: 'candidates' });
+  const keep = Array.from({ length: layers }, (_, layer) => layer);
+  const removed: number[] = [];
+  while (removed.length < count) {
+    const losses = await lossWithoutLayers(model.withLayers(keep), sequences, context, onCandidate);
+    removed.push(...keep.splice(losses.indexOf(Math.min(...losses)), 1));
+  }
+  const by = `perplexity on ${totalTokens(sequences)} tokens, one layer after the other`;
+  return { windows: windowsOf(removed), by };
+}
+
+export const perplexity: Selection = {
+  name: 'perplexity',
+  summary: 'one layer after the other, always the one whose removal costs the least likelihood (slow)',
+  source: 'Song et al., SLEB, arXiv:2402.09025',
+  select,
+  tokens: ({ device, layers, count, tokens }) =>
+    Math.min(tokens, lossTokens(device)) * (count + candidatesOf(layers, count) / 2),
+};

@@ -1,0 +1,69 @@
+import type { Device } from '../../engine/index.js';
+import type { Method, RepairContext } from '../methods/method.js';
+import type { Window } from '../window.js';
+import type { MeasureSettings } from './measured.js';
+
+export interface SelectionContext extends RepairContext {
+  /** Layers to remove. */
+  readonly count: number;
+  /** Into how many windows of equal size they are divided. */
+  readonly windowCount: number;
+  /** Keeps at least one layer between windows; otherwise those that touch become one. */
+  readonly apart: boolean;
+  /** How much the selection `measured` measures; the rest by the device. */
+  readonly measuring?: Partial<MeasureSettings>;
+  /** The method that is to repair what is selected. */
+  readonly method: Method;
+}
+
+/** A set of windows that was tried. */
+export interface WindowScores {
+  readonly windows: readonly Window[];
+  /** Of the unpruned model, summed over the windows: mean cosine distance, and what a linear map leaves. */
+  readonly cosine: number;
+  readonly residual: number;
+  /** Of the repaired model on held-out tokens: mean KL(original || model) and -log p(next token), in nats. */
+  readonly kl: number;
+  readonly nll: number;
+  /** Whether the later layers had been healed. */
+  readonly healed: boolean;
+}
+
+export interface WindowChoice {
+  /** In ascending order; none touches another. */
+  readonly windows: readonly Window[];
+  /** "request", or the measure that chose them. */
+  readonly by: string;
+  /** Where one window was ranked: the measure for i = 0, 1, ... */
+  readonly distances?: readonly number[];
+  /** Where candidates were repaired and judged: best first, those with healing before the others. */
+  readonly candidates?: readonly WindowScores[];
+}
+
+/** What is known of a selection before it runs. */
+export interface SelectionPlan {
+  readonly device: Device;
+  readonly layers: number;
+  /** Layers to remove. */
+  readonly count: number;
+  /** Calibration tokens. */
+  readonly tokens: number;
+}
+
+/** Decides which layers go. One file per selection, one line in selections/index.ts. */
+export interface Selection {
+  readonly name: string;
+  readonly summary: string;
+  /** The paper it comes from. */
+  readonly source: string;
+  /** True where it heeds `windowCount`; the others remove layers wherever they lie. */
+  readonly dividesInWindows?: true;
+  /** True where another method would get other windows. */
+  readonly dependsOnMethod?: true;
+  select(context: SelectionContext): Promise<WindowChoice>;
+  /**
+   * Tokens that it runs through all layers, for plans: a token through half of the layers counts one half. Left out
+   * where these are all calibration tokens once.
+   */
+  tokens?(plan: SelectionPlan): number;
+}

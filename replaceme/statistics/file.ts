@@ -1,0 +1,215 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { download, ensure, RmError, type Scope, type Tensor, tensorFromBytes } from '../../engine/index.js';
+import { withOutputFile } from '../../model/checkpoint/outputFolder.js';
+import { openSafetensorsFile, type SafetensorsFile } from '../../model/checkpoint/safetensors.js';
+import { type TensorSource, writeSafetensorsFile } from '../../model/checkpoint/safetensorsWriter.js';
+import { isRecord } from '../../model/jsonFile.js';
+import type { Calibration } from '../calibration.js';
+import type { WindowChoice } from '../selections/index.js';
+import type { StatisticsStore, Sums, SumsKey } from './store.js';
+
+/** Written into every file; a change of what the sums mean takes another number. */
+const FORMAT = 'rm-engine statistics 1';
+
+/** What was summed over: by name, in the order in which differences are looked for. */
+export type Recipe = Readonly<Record<string, unknown>>;
+
+interface Entry {
+  readonly numbers: Readonly<Record<string, number>>;
+  /** SHA-256 of the bytes of each matrix. */
+  readonly sha256: Readonly<Record<string, string>>;
+}
+
+/** What the file says besides its matrices; all of it JSON. */
+interface Content {
+  recipe: Record<string, unknown>;
+  sums: Record<string, Entry>;
+  distances: Record<string, Record<string, readonly number[]>>;
+  /** What selections have chosen, by all that their choice depends on. */
+  choices: Record<string, WindowChoice>;
+  /** Calibration text that the model has written. */
+  generated: Calibration | null;
+}
+
+const parts = ['recipe', 'sums', 'distances', 'choices', 'generated'] as const;
+
+const nameOf = ({ kind, layer, target, weighting }: SumsKey): string =>
+  `${kind} ${layer}..${target} ${weighting}`;
+
+const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+/** A value for a message; hashes are told apart by their beginnings. */
+const shown = (value: unknown): string =>
+  (JSON.stringify(value) ?? 'nothing').replace(/\b([0-9a-f]{12})[0-9a-f]{52}\b/g, '$1...');
+
+/**
+ * A safetensors file of sums and window distances, kept from one run to the next. `agree` says which model, tokenizer
+ * and texts a run has; a file of others is refused. Every addition writes the whole file anew beside it and renames it,
+ * so that it is at all times complete.
+ *
+ * @throws RmError DATA_INVALID for a file that is damaged or something else, INVALID_ARGUMENT for one that belongs to
+ *   other inputs, OUTPUT_FAILED.
+ */
+export class StatisticsFile implements StatisticsStore {
+  private constructor(
+    readonly path: string,
+    private readonly content: Content,
+  ) {}
+
+  /** Reads what there is; a file that is not there yet has nothing. */
+  static async open(path: string): Promise<StatisticsFile> {
+    if (!existsSync(path)) {
+      return new StatisticsFile(path, { recipe: {}, sums: {}, distances: {}, choices: {}, generated: null });
+    }
+    return await withFile(path, async file => new StatisticsFile(path, contentOf(file)));
+  }
+
+  /** Compares what this run has with what the file was made for, and remembers what is new to the file. */
+  agree(recipe: Recipe): void {
+    for (const [name, value] of Object.entries(recipe)) {
+      const now = JSON.parse(JSON.stringify(value ?? null)) as unknown;
+      const known = Object.hasOwn(this.content.recipe, name);
+      const there = known ? this.content.recipe[name] : now;
+      ensure(
+        JSON.stringify(there) === JSON.stringify(now),
+        `${this.path}: differs from this run in the ${name}: ${shown(there)} there, ${shown(now)} now`,
+        'Give the same inputs as then, or another --statistics file for these.',
+      );
+      this.content.recipe[name] = now;
+    }
+  }
+
+  get generated(): Calibration | undefined {
+    return this.content.generated ?? undefined;
+  }
+
+  /** Is written with the first sums or distances. */
+  set generated(texts: Calibration) {
+    this.content.generated = texts;
+  }
+
+  async get(key: SumsKey, scope: Scope): Promise<Sums | undefined> {
+    const name = nameOf(key);
+    const entry = this.content.sums[name];
+    if (!entry) return undefined;
+    const tensors: Record<string, Tensor> = {};
+    await withFile(this.path, async file => {
+      for (const [part, hash] of Object.entries(entry.sha256)) {
+        const stored = file.entries.get(`${name} ${part}`);
+        const bytes = stored && (await file.read(stored, 0, stored.end - stored.begin));
+        if (!bytes || sha256(bytes) !== hash) throw damaged(this.path, `"${name} ${part}" has changed`);
+        tensors[part] = scope.own(await tensorFromBytes(scope.device, bytes, stored.shape, 'f32', part));
+      }
+    });
+    return { tensors, numbers: entry.numbers };
+  }
+
+  async put(key: SumsKey, { tensors, numbers }: Sums): Promise<void> {
+    const name = nameOf(key);
+    // The same sums of the same tokens.
+    if (this.content.sums[name]) return;
+    const added: TensorSource[] = [];
+    const hashes: [string, string][] = [];
+    for (const [part, tensor] of Object.entries(tensors)) {
+      const bytes = await download(tensor);
+      hashes.push([part, sha256(bytes)]);
+      added.push({ name: `${name} ${part}`, dtype: 'f32', shape: tensor.shape, bytes: () => bytes });
+    }
+    this.content.sums[name] = { numbers, sha256: Object.fromEntries(hashes) };
+    await this.#write(added);
+  }
+
+  distances(measure: string, count: number): readonly number[] | undefined {
+    return this.content.distances[measure]?.[count];
+  }
+
+  async putDistances(measure: string, count: number, values: readonly number[]): Promise<void> {
+    this.content.distances[measure] = { ...this.content.distances[measure], [count]: values };
+    await this.#write([]);
+  }
+
+  /** What was chosen before for these words, else what `select` chooses. */
+  async choice(words: readonly unknown[], select: () => Promise<WindowChoice>): Promise<WindowChoice> {
+    const key = JSON.stringify(words);
+    const known = this.content.choices[key];
+    if (known) return known;
+    const choice = await select();
+    this.content.choices[key] = choice;
+    await this.#write([]);
+    return choice;
+  }
+
+  async #write(added: readonly TensorSource[]): Promise<void> {
+    const metadata = {
+      format: FORMAT,
+      ...Object.fromEntries(parts.map(part => [part, JSON.stringify(this.content[part])])),
+    };
+    const write = (before: readonly TensorSource[]) => {
+      const fresh = new Set(added.map(({ name }) => name));
+      const all = [...before.filter(({ name }) => !fresh.has(name)), ...added];
+      return withOutputFile(this.path, { force: true }, path =>
+        writeSafetensorsFile(path, all, undefined, metadata),
+      );
+    };
+    if (!existsSync(this.path)) return write([]);
+    await withFile(this.path, file =>
+      write(
+        [...file.entries.values()].map(entry => ({
+          name: entry.name,
+          dtype: 'f32' as const,
+          shape: entry.shape,
+          bytes: () => file.read(entry, 0, entry.end - entry.begin),
+        })),
+      ),
+    );
+  }
+}
+
+const damaged = (path: string, problem: string, cause?: unknown): RmError =>
+  new RmError(
+    'DATA_INVALID',
+    `${path}: no whole statistics file: ${problem}`,
+    'Give another --statistics file, or move this one away: it is written anew.',
+    { cause },
+  );
+
+async function withFile<T>(path: string, work: (file: SafetensorsFile) => Promise<T>): Promise<T> {
+  let file: SafetensorsFile;
+  try {
+    file = await openSafetensorsFile(path);
+  } catch (error) {
+    throw damaged(path, (error as Error).message, error);
+  }
+  try {
+    return await work(file);
+  } finally {
+    await file.close();
+  }
+}
+
+function contentOf({ path, entries, metadata }: SafetensorsFile): Content {
+  if (metadata.format !== FORMAT) {
+    throw damaged(path, `its format is ${shown(metadata.format)}, not "${FORMAT}"`);
+  }
+  let content: Content;
+  try {
+    content = Object.fromEntries(
+      parts.map(part => [part, JSON.parse(metadata[part]!)]),
+    ) as unknown as Content;
+  } catch (error) {
+    throw damaged(path, (error as Error).message, error);
+  }
+  const { recipe, sums, distances, choices } = content;
+  if (![recipe, sums, distances, choices, ...Object.values(sums ?? {})].every(isRecord)) {
+    throw damaged(path, 'its description is incomplete');
+  }
+  for (const [name, { sha256: hashes, numbers }] of Object.entries(sums)) {
+    const whole =
+      isRecord(hashes) &&
+      isRecord(numbers) &&
+      Object.keys(hashes).every(part => entries.has(`${name} ${part}`));
+    if (!whole) throw damaged(path, `"${name}" is incomplete`);
+  }
+  return content;
+}

@@ -1,0 +1,29 @@
+import type { Scope, Tensor } from '../../engine/index.js';
+
+/** Names sums over the calibration tokens that depend on the original model's activations and on nothing else. */
+export interface SumsKey {
+  /** "ls" (MLP outputs), "refit o_proj" (attention outputs) or "refit down_proj" (MLP features). */
+  readonly kind: string;
+  /** The layer whose activations are summed. */
+  readonly layer: number;
+  /** The layer whose output is the target. */
+  readonly target: number;
+  /** What a token counts, besides the weight of its file. */
+  readonly weighting: string;
+}
+
+/** What has been summed, as its kind names it: matrices in f32, and numbers. */
+export interface Sums {
+  readonly tensors: Readonly<Record<string, Tensor>>;
+  readonly numbers: Readonly<Record<string, number>>;
+}
+
+/** Keeps what a walk over the calibration tokens has found, for other settings and other windows. */
+export interface StatisticsStore {
+  /** The sums put there, their tensors owned by `scope`; undefined where there are none. */
+  get(key: SumsKey, scope: Scope): Promise<Sums | undefined>;
+  put(key: SumsKey, sums: Sums): Promise<void>;
+  /** A measure of the windows of `count` layers, by the layer that stays. */
+  distances(measure: string, count: number): readonly number[] | undefined;
+  putDistances(measure: string, count: number, values: readonly number[]): Promise<void>;
+}

@@ -1,0 +1,135 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Device } from '../../engine/index.js';
+import { evaluate, Model } from '../../model/index.js';
+import { HiddenStates } from '../../replaceme/hiddenStates.js';
+import { methodNamed } from '../../replaceme/methods/index.js';
+import { PrunedModel } from '../../replaceme/prunedModel.js';
+import { selectionNamed } from '../../replaceme/selections/index.js';
+import { splitHalves } from '../../replaceme/selections/measured.js';
+import type { SelectionContext } from '../../replaceme/selections/selection.js';
+import { shortList } from '../../replaceme/shortList.js';
+import { windowMap } from '../../replaceme/windowMap.js';
+import { normals } from '../gpu.js';
+import { plainBatches, repairContext, workplace } from './workplace.js';
+
+const device = await Device.open();
+const place = await workplace();
+const model = await Model.load(device, place.model);
+const sequences = Array.from({ length: 12 }, (_, s) =>
+  Array.from(normals(48, 70 + s), value => Math.floor(Math.abs(value) * 1e4) % 256),
+);
+const batches = plainBatches(sequences, 96);
+const measuring = { fitTokens: 192, heldOutTokens: 96, candidates: 20, finalists: 2 };
+
+const contextFor = (name: string, more: Partial<SelectionContext> = {}): SelectionContext => ({
+  ...repairContext(model, batches),
+  count: 2,
+  windowCount: 1,
+  apart: false,
+  method: methodNamed(name),
+  measuring,
+  ...more,
+});
+
+test('halves: fit on both, judged on sequences of half 1 that no fit sees', () => {
+  const { fit, heldOut } = splitHalves(batches, measuring)!;
+  assert.equal(
+    fit.map(({ half }) => half),
+    [0, 1],
+  );
+  assert.equal(heldOut, batches[3]!.sequences);
+  assert.not.ok(fit.some(batch => batch === batches[3]));
+  // One batch of half 1: its sequences are divided.
+  const few = splitHalves(batches.slice(0, 2), measuring)!;
+  assert.equal(few.heldOut, [sequences[3]]);
+  assert.equal(
+    few.fit.map(batch => batch.sequences),
+    [batches[0]!.sequences, [sequences[2]]],
+  );
+  assert.is(splitHalves(batches.slice(0, 1), measuring), undefined);
+  // Padding is not judged.
+  const padded = batches.map(batch => ({ ...batch, lengths: [48, 7] }));
+  assert.equal(
+    splitHalves(padded, measuring)!.heldOut.map(({ length }) => length),
+    [48, 7],
+  );
+});
+
+test('the winner has the least KL of all candidates, each as evaluate finds it for the repaired model', async () => {
+  using states = new HiddenStates(device, model.arch);
+  const choice = await selectionNamed('measured').select(contextFor('refit', { states }));
+  const candidates = choice.candidates!;
+  // Four single windows, and the six pairs of layers of five that do not touch.
+  assert.is(candidates.length, 10);
+  assert.equal(choice.windows, candidates[0]!.windows);
+  const { fit, heldOut } = splitHalves(batches, measuring)!;
+  let least = Number.POSITIVE_INFINITY;
+  for (const { windows, kl, nll, healed } of candidates) {
+    const repair = await methodNamed('refit').repair(repairContext(model, fit), windows);
+    using pruned = new PrunedModel(model, windows, repair.changes);
+    const expected = await evaluate(pruned.model, heldOut, { against: model });
+    assert.ok(Math.abs(kl - expected.kl!) < 1e-5 * expected.kl!, `${kl}, not ${expected.kl}`);
+    assert.ok(Math.abs(nll - expected.nll) < 1e-6 * expected.nll);
+    assert.not.ok(healed);
+    least = Math.min(least, expected.kl!);
+  }
+  assert.ok(Math.abs(candidates[0]!.kl - least) < 1e-5 * least);
+  // What the walk has kept is still there for the fit.
+  assert.ok(states.peek(fit[0]!.sequences, 3));
+});
+
+test('a method that heals judges finalists with healing, one that begins early among them', async () => {
+  const { candidates, windows } = await selectionNamed('measured').select(contextFor('refit-heal'));
+  assert.equal(
+    candidates!.map(({ healed }) => healed),
+    [true, true, ...new Array(candidates!.length - 2).fill(false)],
+  );
+  assert.ok(candidates![0]!.kl <= candidates![1]!.kl);
+  assert.equal(windows, candidates![0]!.windows);
+  assert.ok(candidates!.slice(0, 2).some(({ windows: [first] }) => first!.layer < 2));
+});
+
+test('with too little text to hold any back, cosine decides', async () => {
+  const choice = await selectionNamed('measured').select(
+    contextFor('refit', { batches: batches.slice(0, 1) }),
+  );
+  assert.is(choice.by, 'mean cosine distance, for lack of held-out texts');
+  assert.is(choice.candidates, undefined);
+});
+
+test('the short list takes the best of every ranking in turn', async () => {
+  const map = await windowMap(model, batches, { longest: 3 });
+  const single = map.windows.filter(({ count }) => count === 3);
+  const repaired = [...single].sort((a, b) => a.cosine * a.unexplained - b.cosine * b.unexplained);
+  const [first] = shortList(map, 3, 1, 4);
+  assert.equal(first, [{ layer: repaired[0]!.layer, count: 3 }]);
+  for (const sets of shortList(map, 3, 9, 1)) assert.is(sets.length, 1);
+  const some = shortList(map, 3, 9, 3);
+  assert.is(new Set(some.map(set => JSON.stringify(set))).size, some.length);
+  assert.ok(some.some(({ length }) => length === 2));
+  for (const set of some) {
+    assert.is(
+      set.reduce((sum, { count }) => sum + count, 0),
+      3,
+    );
+  }
+  const windows = [1, 2, 3, 4, 5].flatMap(count =>
+    Array.from({ length: 12 - count }, (_, layer) => ({
+      ...{ layer, count, cosine: 1, residual: 1, unexplained: 1 },
+    })),
+  );
+  const five = shortList({ layers: 12, tokens: 1, windows }, 5, 12, 5);
+  assert.ok(
+    five.some(({ length }) => length === 5),
+    'as many windows as are asked for',
+  );
+});
+
+test.after(async () => {
+  model.dispose();
+  place[Symbol.dispose]();
+  await device.close();
+});
+
+test.run();
