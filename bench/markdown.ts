@@ -1,16 +1,13 @@
-import type { Benchmark, BenchTable, BenchText } from './measure.js';
-
-const row = (cells: readonly string[]): string =>
-  `| ${cells.map(cell => cell.replaceAll('|', '\\|')).join(' | ')} |\n`;
-
-const markdownTable = ({ columns, rows }: BenchTable): string =>
-  row(columns.map(({ title }) => title)) +
-  row(columns.map(({ align }) => (align === 'right' ? '--:' : '---'))) +
-  rows.map(row).join('');
+import { markdownTable } from '../engine/textTable.js';
+import type { Benchmark, BenchText } from './measure.js';
 
 /** The part of a document under a heading of one benchmark: how it was measured, tables, remarks. */
 export const benchmarkSection = ({ description, tables, remarks = [] }: BenchText): string =>
-  [description, ...tables.map(table => markdownTable(table).trimEnd()), ...remarks].join('\n\n');
+  [
+    description,
+    ...tables.map(({ columns, rows }) => markdownTable(columns, rows).trimEnd()),
+    ...remarks,
+  ].join('\n\n');
 
 /** Parts of a text that begin with a heading of this level; before them, what stands above the first. */
 const byHeading = (text: string, mark: '##' | '###'): string[] =>

@@ -1,10 +1,17 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { RmError } from '../engine/errors.js';
-import { byteCount, notNegative, oneOf, type Parser, share, wholeNumber } from './optionTypes.js';
-
-/** Methods of `prune --method`; a test compares them with the registry, which cannot be imported without a GPU. */
-export const methodNames = ['replaceme-ls', 'plain'] as const;
+import {
+  byteCount,
+  layerList,
+  notNegative,
+  oneOf,
+  type Parser,
+  positive,
+  share,
+  unitNumber,
+  wholeNumber,
+} from './optionTypes.js';
 
 /** What a configuration file may say: the options of `prune`, its two folders and the global options. */
 export interface PruneSettings {
@@ -13,9 +20,28 @@ export interface PruneSettings {
   layers?: number;
   ratio?: number;
   window?: number;
+  remove?: number[];
+  select?: string;
+  windows?: number;
+  apart?: boolean;
   method?: string;
+  heal?: string;
+  ridge?: number;
+  attentionStep?: number;
+  sinkWeight?: number;
   alpha?: number;
+  equation?: number;
+  epochs?: number;
+  learningRate?: number;
+  l1?: number;
+  l2?: number;
+  scale?: string;
+  faithful?: boolean;
   calib?: string[];
+  weights?: number[];
+  mask?: number;
+  generate?: number;
+  statistics?: string;
   textField?: string;
   tokens?: number;
   sequenceLength?: number;
@@ -35,6 +61,9 @@ export interface PruneConfig {
 const text: Parser<string> = value => value;
 const flag: Parser<boolean> = value => oneOf('true', 'false')(value) === 'true';
 
+/** How each of several values is read. */
+export const listParsers = { calib: text, weights: positive } as const;
+
 /** How a value is read; the command line reads its options with the same parsers. */
 export const settingParsers = {
   model: text,
@@ -42,8 +71,26 @@ export const settingParsers = {
   layers: wholeNumber(1),
   ratio: share,
   window: wholeNumber(0),
-  method: oneOf(...methodNames),
+  remove: layerList,
+  select: text,
+  windows: wholeNumber(1),
+  apart: flag,
+  method: text,
+  heal: oneOf('closed-form', 'none'),
+  ridge: positive,
+  attentionStep: unitNumber,
+  sinkWeight: notNegative,
   alpha: notNegative,
+  equation: value => Number(oneOf('7', '8')(value)),
+  epochs: wholeNumber(1),
+  learningRate: positive,
+  l1: notNegative,
+  l2: notNegative,
+  scale: oneOf('paper', 'least-squares'),
+  faithful: flag,
+  mask: share,
+  generate: wholeNumber(1),
+  statistics: text,
   textField: text,
   tokens: wholeNumber(1),
   sequenceLength: wholeNumber(2),
@@ -53,7 +100,7 @@ export const settingParsers = {
   adapter: text,
   memoryLimit: byteCount,
 } as const satisfies {
-  [K in Exclude<keyof PruneSettings, 'calib'>]-?: Parser<NonNullable<PruneSettings[K]>>;
+  [K in Exclude<keyof PruneSettings, keyof typeof listParsers>]-?: Parser<NonNullable<PruneSettings[K]>>;
 };
 
 const DEFAULT_MAX_LENGTH = 1024;
@@ -62,38 +109,44 @@ const DEFAULT_MAX_LENGTH = 1024;
 const renamed: Readonly<Record<string, keyof typeof settingParsers>> = {
   model_path: 'model',
   save_path: 'out',
-  layers_to_skip: 'layers',
   max_length: 'sequenceLength',
+  num_A: 'windows',
+};
+
+/** ReplaceMe's methods by our names. */
+const foreignMethods: Readonly<Record<string, string>> = {
+  lstsq: 'replaceme-ls',
+  cosine: 'replaceme-cosine',
 };
 
 /** ReplaceMe's keys that have no counterpart, and why; values that switch them off pass silently. */
 const withoutCounterpart: Readonly<Record<string, string>> = {
-  num_A: 'only one window with one transform is supported',
-  merge_consecutive: 'only one window is supported, there is nothing to merge',
   use_4bit: "activations are measured with the model's own weights",
   min_distance_layer: 'all windows are considered (ReplaceMe itself ignores this key)',
   save_transform_only: 'the transform is folded into the weights and the whole model is written',
-  distances_path: 'distances are measured anew',
-  activations_save_path: 'activations are never stored',
+  distances_path: 'give "statistics" instead',
+  activations_save_path: 'give "statistics" instead, which keeps what the fit needs of them',
   dataset_subset: 'files have no subsets',
   token: 'nothing is downloaded',
   start_id: 'give "window" instead',
   end_id: 'give "window" instead',
   num_layer: 'give "window" instead',
-  loss: 'it belongs to the cosine method',
-  solver: 'it belongs to the cosine method',
-  diag: 'it belongs to the cosine method',
-  two_vectors: 'it belongs to the cosine method',
-  thri: 'it belongs to the cosine method',
-  accurate: 'it belongs to the cosine method',
-  strategy: 'the window with the smallest mean cosine distance is taken',
+  loss: 'only the cosine distance is fitted step by step; "lstsq" fits squares in closed form',
+  solver: 'only Adam fits the cosine distance',
+  diag: 'give "method: replaceme-diagonal" instead, by least squares',
+  two_vectors: 'no method fits two vectors',
+  thri: 'no method fits a triangular map',
+  strategy: 'give "select" instead',
 };
 
 /** Computed from several keys below. */
-const combined = ['dataset', 'dataset_column', 'dataset_size', 'batch_size'];
+const combined = ['layers_to_skip', 'dataset', 'dataset_column', 'dataset_size', 'batch_size'];
+
+/** Values of ReplaceMe's keys that ask for what is done anyway. */
+const usual: Readonly<Record<string, unknown>> = { loss: 'cosine', solver: 'adam' };
 
 const isOff = (key: string, value: unknown): boolean =>
-  value === false || value === 0 || value === '' || (key === 'num_A' && value === 1);
+  value === false || value === 0 || value === '' || usual[key] === value;
 
 const camelCase = (key: string): string =>
   key.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
@@ -138,45 +191,51 @@ class Mapper {
   }
 
   setParsed(key: string, name: keyof typeof settingParsers): void {
-    const parser: Parser<string | number | boolean> = settingParsers[name];
+    const parser: Parser<unknown> = settingParsers[name];
     this.set(key, name, this.parse(key, this.fields[key], parser) as never);
   }
 
-  setCalibration(key: string): void {
+  setList(key: string, name: keyof typeof listParsers): void {
     const value = this.fields[key];
-    const files = Array.isArray(value) ? value : [value];
-    if (files.length === 0 || !files.every(file => typeof file === 'string' && file !== '')) {
-      throw this.invalid(
-        `"${key}" is ${JSON.stringify(value)}`,
-        'Give the path of a file, or a list of them.',
-      );
+    const items: unknown[] = Array.isArray(value) ? value : [value];
+    if (items.length === 0 || items.includes('')) {
+      throw this.invalid(`"${key}" is ${JSON.stringify(value)}`, 'Give one value, or a list of them.');
     }
-    this.set(key, 'calib', files as string[]);
+    const parser: Parser<string | number> = listParsers[name];
+    this.set(key, name, items.map(item => this.parse(key, item, parser)) as never);
   }
 
   /** method, with ReplaceMe's names for it. */
   setMethod(key: string): void {
     const value = this.fields[key];
-    if (value === 'cosine') {
-      throw this.invalid(
-        `"${key}" is "cosine", which is not available`,
-        'Use "lstsq" (replaceme-ls), or leave it out.',
-      );
-    }
-    if (value === 'lstsq') this.set(key, 'method', 'replaceme-ls');
+    const known = typeof value === 'string' && Object.hasOwn(foreignMethods, value);
+    if (known) this.set(key, 'method', foreignMethods[value]!);
     else this.setParsed(key, 'method');
   }
 
-  /** ReplaceMe counts its calibration in samples of at most max_length tokens. */
-  setFromSamples(isFile: (path: string) => boolean): void {
+  /** ReplaceMe's switches that choose between two of our values. */
+  setSwitch(key: 'accurate' | 'merge_consecutive'): void {
+    const on = this.parse(key, this.fields[key], flag);
+    if (key === 'accurate') this.set(key, 'equation', on ? 7 : 8);
+    else this.set(key, 'apart', !on);
+  }
+
+  /**
+   * ReplaceMe counts its calibration in samples of at most max_length tokens, and the layers of each window instead of all
+   * of them.
+   */
+  setProducts(isFile: (path: string) => boolean): void {
     const given = (key: string) => this.fields[key] !== undefined && this.fields[key] !== null;
     const count = (key: string) => this.parse(key, this.fields[key], wholeNumber(1));
+    if (given('layers_to_skip')) {
+      this.set('layers_to_skip', 'layers', count('layers_to_skip') * (this.settings.windows ?? 1));
+    }
     const length = given('max_length') ? count('max_length') : DEFAULT_MAX_LENGTH;
     if (given('dataset_size')) this.set('dataset_size', 'tokens', count('dataset_size') * length);
     if (given('batch_size')) this.set('batch_size', 'batchTokens', count('batch_size') * length);
     if (given('dataset')) {
       const file = this.parse('dataset', this.fields.dataset, text);
-      if (isFile(file)) this.setCalibration('dataset');
+      if (isFile(file)) this.setList('dataset', 'calib');
       else
         this.warn(
           'dataset',
@@ -205,23 +264,26 @@ export function mapPruneConfig(
   const unknown: string[] = [];
   for (const [key, value] of Object.entries(fields)) {
     const name = Object.hasOwn(renamed, key) ? renamed[key]! : camelCase(key);
-    const isOwn = name === 'calib' || Object.hasOwn(settingParsers, name);
+    const isList = Object.hasOwn(listParsers, name);
+    const isOwn = isList || Object.hasOwn(settingParsers, name);
+    const isSwitch = key === 'accurate' || key === 'merge_consecutive';
     const isForeign = Object.hasOwn(withoutCounterpart, key);
-    if (!isOwn && !isForeign && !combined.includes(key)) unknown.push(key);
+    if (!isOwn && !isForeign && !isSwitch && !combined.includes(key)) unknown.push(key);
     else if (value === null || value === undefined) continue;
-    else if (name === 'calib') mapper.setCalibration(key);
+    else if (isList) mapper.setList(key, name as keyof typeof listParsers);
+    else if (isSwitch) mapper.setSwitch(key);
     else if (name === 'method') mapper.setMethod(key);
     else if (isOwn) mapper.setParsed(key, name as keyof typeof settingParsers);
     else if (isForeign && !isOff(key, value)) mapper.warn(key, withoutCounterpart[key]!);
   }
   if (unknown.length > 0) {
-    const names = [...Object.keys(settingParsers), 'calib'].join(', ');
+    const names = [...Object.keys(settingParsers), ...Object.keys(listParsers)].join(', ');
     throw mapper.invalid(
       `unknown ${unknown.length === 1 ? 'key' : 'keys'} ${unknown.map(key => `"${key}"`).join(', ')}`,
       `Known are ${names}, and the keys of ReplaceMe.`,
     );
   }
-  mapper.setFromSamples(isFile);
+  mapper.setProducts(isFile);
   return { settings: mapper.settings, warnings: mapper.warnings };
 }
 

@@ -32,6 +32,29 @@ export const share: Parser<number> = text => {
   return number(percent ? text.trim().slice(0, -1) : text, wanted, v => v > 0 && v < scale) / scale;
 };
 
+/** A number above 0. */
+export const positive: Parser<number> = text => number(text, 'a number above 0', value => value > 0);
+
+/** A number from 0 to 1. */
+export const unitNumber: Parser<number> = text =>
+  number(text, 'a number from 0 to 1', value => value >= 0 && value <= 1);
+
+/** Layers by number, single or from first to last: 12..18 or 3,5,12..15. */
+export const layerList: Parser<number[]> = text =>
+  text.split(',').flatMap(part => {
+    const match = /^\s*(\d{1,4})(?:\.\.(\d{1,4}))?\s*$/.exec(part);
+    const [first, last] = [Number(match?.[1]), Number(match?.[2] ?? match?.[1])];
+    if (!match || last < first) {
+      throw new InvalidArgumentError('Give layers counted from 0, such as 12..18 or 3,5,12..15.');
+    }
+    return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+  });
+
+/** Collects the values of an option that takes several, also of one word with commas, for commander. */
+export const each =
+  <T>(parse: Parser<T>) =>
+  (text: string, before: readonly T[] = []): T[] => [...before, ...text.split(',').map(parse)];
+
 /** A probability above 0, 1 included. */
 export const probability: Parser<number> = text =>
   number(text, 'a number above 0 and at most 1', value => value > 0 && value <= 1);

@@ -1,191 +1,144 @@
-import { InvalidArgumentError } from 'commander';
-import { digits, left, percent, right } from '../bench/measure.js';
-import { formatShare, type PeakRates, shareOfPeak } from '../bench/peakRates.js';
-import type { Device } from '../engine/device.js';
-import { RmError } from '../engine/errors.js';
-import type { KernelProfile, SectionProfile } from '../engine/profiler.js';
+import { writeFile } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
+import type { Command } from 'commander';
 import { formatTable } from '../engine/textTable.js';
-import { outputError, withOutputFile } from '../model/checkpoint/outputFolder.js';
-import type { Run } from './command.js';
+import { outputError, withOutputFile, withOutputFolder } from '../model/checkpoint/outputFolder.js';
+import type { HeatMeasure } from '../replaceme/heatMap.js';
+import type { WindowMap, WindowMeasure } from '../replaceme/windowMap.js';
+import { newCommand, runs } from './command.js';
 import { withDevice } from './gpu.js';
-import { storedPeak } from './storedPeak.js';
+import { each, oneOf, wholeNumber } from './optionTypes.js';
 
-/** What the option --profile gives: true, or the path of a trace. */
-export interface ProfileOptions {
-  profile?: boolean | string;
+interface ProfileCommandOptions {
+  calib?: string[];
+  textField?: string;
+  tokens?: number;
+  sequenceLength?: number;
+  batchTokens?: number;
+  layers?: number[];
+  measure?: HeatMeasure;
+  svg?: string;
+  out?: string;
   force?: boolean;
+  json?: boolean;
 }
 
-export const PROFILE_FLAG = '--profile [trace.json]';
-export const PROFILE_TEXT =
-  'print the time of every kernel to stderr; also write it as a Chrome trace (chrome://tracing, Perfetto)';
+/** Windows shown of every count that was asked for. */
+const SHOWN = 5;
 
-/** The value of --profile; commander gives an option with an optional value whatever word follows it. */
-export function tracePath(text: string): string {
-  if (text.toLowerCase().endsWith('.json')) return text;
-  throw new InvalidArgumentError(
-    'The trace is a .json file. Put --profile behind the other arguments, or write --profile=trace.json.',
-  );
-}
+const right = (title: string) => ({ title, align: 'right' as const });
+const least = (windows: readonly WindowMeasure[], measure: HeatMeasure): WindowMeasure =>
+  windows.reduce((best, window) => (window[measure] < best[measure] ? window : best));
 
-const dtypes = /^(?:f32|f16|bf16|u32|vec[24][fu]?)$/;
-
-/**
- * The kernel that a program's key stands for: variant and shape class stay, what its tensors hold goes.
- * "matmul broadcast 32x32: f32 bf16 vec4" -> "matmul broadcast 32x32".
- */
-export function kernelOfKey(key: string): string {
-  const words = key.split(':')[0]!.split(' ');
-  while (words.length > 1 && dtypes.test(words.at(-1)!)) words.pop();
-  return words.join(' ');
-}
-
-/** A row of the table: all programs of one kernel. */
-export interface ProfileRow extends KernelProfile {
-  /** Of the time of all kernels. */
-  readonly share: number;
-  readonly gflops: number;
-  readonly gigabytes: number;
-  /** Where the adapter's peak has been measured. */
-  readonly ofPeak?: number;
-  readonly peak?: 'fma' | 'memory';
-}
-
-/** What a profiled command adds to its JSON. */
-export interface ProfileSummary {
-  /** Time of all kernels on the device. */
-  readonly milliseconds: number;
-  readonly kernels: readonly ProfileRow[];
-  readonly sections: readonly {
-    readonly section: string;
-    readonly wallMilliseconds: number;
-    readonly milliseconds: number;
-  }[];
-  readonly peak?: PeakRates;
-  readonly trace?: string;
-}
-
-/** Programs by kernel, slowest first, with rates and shares. */
-export function profileRows(programs: readonly KernelProfile[], peak?: PeakRates): ProfileRow[] {
-  const groups = new Map<string, KernelProfile[]>();
-  for (const program of programs) {
-    const kernel = kernelOfKey(program.kernel);
-    groups.set(kernel, [...(groups.get(kernel) ?? []), program]);
-  }
-  const all = programs.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
-  return [...groups]
-    .map(([kernel, group]): ProfileRow => {
-      const sum = (field: 'calls' | 'milliseconds' | 'flops' | 'bytes') =>
-        group.reduce((total, program) => total + program[field], 0);
-      const [milliseconds, flops, bytes] = [sum('milliseconds'), sum('flops'), sum('bytes')];
-      const reached = peak && shareOfPeak({ flops, bytes, milliseconds }, peak);
-      const perSecond = (count: number) => (milliseconds > 0 ? count / milliseconds / 1e6 : 0);
-      return {
-        ...{ kernel, calls: sum('calls'), milliseconds, flops, bytes },
-        ...{ share: all > 0 ? milliseconds / all : 0, gflops: perSecond(flops), gigabytes: perSecond(bytes) },
-        ...(reached && { ofPeak: reached.share, peak: reached.of }),
-      };
-    })
-    .sort((a, b) => b.milliseconds - a.milliseconds);
-}
-
-/** Rows of less time than this are told together. */
-const SMALL = 0.001;
-
-/** The tables for people: by kernel, and by section where there are any. */
-export function formatProfile({ milliseconds, kernels, sections, peak }: ProfileSummary): string {
-  const rate = (value: number) => (value > 0 ? digits(value) : '');
-  const large = kernels.filter(({ share }) => share >= SMALL);
-  const columns = [
-    ...[left('kernel'), right('calls'), right('ms'), right('share'), right('GFLOP/s'), right('GB/s')],
-    ...(peak ? [right('of peak')] : []),
-  ];
-  const rows = large.map(row => [
-    ...[row.kernel, `${row.calls}`, digits(row.milliseconds), percent(row.share)],
-    ...[rate(row.gflops), rate(row.gigabytes)],
-    ...(peak ? [formatShare(row.ofPeak, row.peak)] : []),
-  ]);
-  const small = kernels.slice(large.length);
-  if (small.length > 0) {
-    const sum = (field: 'calls' | 'milliseconds' | 'share') =>
-      small.reduce((total, row) => total + row[field], 0);
-    rows.push([
-      ...[`${small.length} others`, `${sum('calls')}`, digits(sum('milliseconds')), percent(sum('share'))],
-      ...['', ''],
-      ...(peak ? [''] : []),
-    ]);
-  }
-  const named = sections.filter(({ section }) => section !== '');
-  const sectionTable = formatTable(
-    [left('section'), right('wall ms'), right('kernels ms'), right('share')],
-    named.map(({ section, wallMilliseconds, milliseconds: own }) => [
-      ...[section, digits(wallMilliseconds), digits(own)],
-      percent(milliseconds > 0 ? own / milliseconds : 0),
-    ]),
-  );
-  return [
-    formatTable(columns, rows),
-    ...(named.length > 0
-      ? [`${sectionTable}Kernels of sections within a section count for the inner one alone.\n`]
-      : []),
-    `Kernels together: ${digits(milliseconds)} ms by timestamps. While profiling each dispatch has a pass of its own, ` +
-      'which takes a little longer than usual.\n' +
-      'Software drivers compile a kernel during its first call, which is in its time here.' +
-      (peak
-        ? ''
-        : '\nNo peak of this adapter is known: rm-engine bench peak measures it, then shares of it are shown here.'),
-  ].join('\n');
-}
-
-/**
- * withDevice, and with --profile everything done there is profiled: the tables go to stderr when the work is done, the
- * trace to its file. Whether that is possible is decided before the work begins.
- *
- * @returns the work's result, and the summary for --json.
- * @throws RmError ADAPTER_UNSUITABLE where the adapter has no timestamp queries; OUTPUT_EXISTS, OUTPUT_FAILED.
- */
-export async function withProfiledDevice<T>(
-  run: Run<object>,
-  { profile, force = false }: ProfileOptions,
-  work: (device: Device) => Promise<T>,
-): Promise<{ result: T; profile?: ProfileSummary }> {
-  if (!profile) return { result: await withDevice(run, work) };
-  const profiling = { ...run, deviceOptions: { ...run.deviceOptions, profile: true } };
-  const measured = (trace?: string) =>
-    withDevice(profiling, async device => {
-      requireTimestamps(device, '--profile');
-      const result = await work(device);
-      const summary = await summarise(run, device, trace);
-      run.terminal.report(`\n${formatProfile(summary)}`);
-      return { result, profile: summary };
+/** The nearest windows of every count: one each, or the best few of the counts asked for. */
+export function formatWindows({ windows, layers }: WindowMap, counts?: readonly number[]): string {
+  const rows = [...new Set(windows.map(({ count }) => count))]
+    .filter(count => !counts || counts.includes(count))
+    .flatMap(count => {
+      const row = windows.filter(window => window.count === count);
+      const marked = { cosine: least(row, 'cosine'), residual: least(row, 'residual') };
+      const nearest = [...row].sort((a, b) => a.cosine - b.cosine).slice(0, counts ? SHOWN : 1);
+      return [...new Set([...nearest, marked.residual])].map(window => {
+        const { layer, cosine, residual, unexplained } = window;
+        const best = (['cosine', 'residual'] as const).filter(name => marked[name] === window);
+        return [
+          ...[`${count}`, `${layer}`, count === 1 ? `${layer + 1}` : `${layer + 1}..${layer + count}`],
+          ...[cosine.toFixed(4), residual.toFixed(4), `${Math.round(100 * (1 - unexplained))} %`],
+          best.join(', '),
+        ];
+      });
     });
-  if (profile === true) return measured();
-  const outcome = await withOutputFile(profile, { force }, measured);
-  run.terminal.note(`${profile}: trace for chrome://tracing or ui.perfetto.dev`);
-  return { ...outcome, profile: { ...outcome.profile, trace: profile } };
+  const columns = [
+    ...[right('removed'), right('keep'), { title: 'remove' }],
+    ...[right('cosine'), right('residual'), right('explained'), { title: 'least' }],
+  ];
+  return `${formatTable(columns, rows)}Windows of ${layers} layers, counted from 0.\n`;
 }
 
-/** @throws RmError ADAPTER_UNSUITABLE */
-export function requireTimestamps(device: Device, what: string): void {
-  if (device.profiler) return;
-  throw new RmError(
-    'ADAPTER_UNSUITABLE',
-    `${device.info.description} has no timestamp queries, which ${what} needs`,
-    'Choose another adapter with --adapter, or do without.',
-  );
-}
+const details = `Of every window (i, n), which keeps layer i and removes layers i+1 ... i+n: the mean cosine distance between the ends
+(ReplaceMe's measure), and the residual that the best linear map on layer i's MLP output leaves on held-out texts,
+relative to the squared norm of what is to be reproduced; "explained" is the share of the change that the map makes up
+for. Neither alone finds the best window: prune --select measured repairs and compares candidates.
+The heat map shows all windows; it needs nothing but a browser.`;
 
-async function summarise(run: Run<object>, device: Device, trace?: string): Promise<ProfileSummary> {
-  const profiler = device.profiler!;
-  const peak = await storedPeak(device.info, run.terminal);
-  const kernels = profileRows(await profiler.table(), peak);
-  const sections = (await profiler.sections()).map(({ kernels: _, ...section }: SectionProfile) => section);
-  if (trace !== undefined) {
-    const { dropped } = await profiler
-      .writeTrace(trace)
-      .catch(error => Promise.reject(outputError(error, trace)));
-    if (dropped > 0) run.terminal.warn(`the trace is full: its last ${dropped} dispatches are left out`);
-  }
-  const milliseconds = kernels.reduce((sum, row) => sum + row.milliseconds, 0);
-  return { milliseconds, kernels, sections, ...(peak && { peak }) };
+/** `profile MODEL` */
+export function profileCommand(signal: AbortSignal): Command {
+  const command = newCommand('profile', {
+    summary: 'map of the windows of layers that could be removed',
+    details,
+    args: [['<model>', 'model folder']],
+    examples: [
+      'rm-engine profile ./SmolLM2-135M-Instruct --svg windows.svg',
+      'rm-engine profile ./SmolLM2-135M-Instruct --calib chat.jsonl wiki.txt --layers 4 7 --json',
+    ],
+  })
+    .option(
+      '--layers <n...>',
+      'numbers of layers to show (default: the best window of each)',
+      each(wholeNumber(1)),
+    )
+    .option('--calib <files...>', 'calibration texts (default: a small set that comes with rm-engine)')
+    .option('--text-field <name>', 'field or column that holds the text or the messages')
+    .option('--tokens <count>', 'calibration tokens at most (default: by the device)', wholeNumber(1))
+    .option('--sequence-length <count>', 'tokens of the longest sequence (default: 1024)', wholeNumber(1))
+    .option('--batch-tokens <count>', 'tokens computed at a time (default: by the device)', wholeNumber(1))
+    .option('--svg <file>', 'write a heat map')
+    .option('--measure <name>', 'of the heat map: cosine (default) or residual', oneOf('cosine', 'residual'))
+    .option('--out <folder>', 'write windows.json and a heat map of either measure')
+    .option('--force', 'replace what --svg and --out write')
+    .option('--json', 'print one JSON object');
+  return runs<ProfileCommandOptions>(command, signal, async (run, model) => {
+    const { options, terminal, progress } = run;
+    const {
+      calib,
+      textField,
+      tokens,
+      sequenceLength,
+      batchTokens,
+      layers,
+      svg,
+      out,
+      force = false,
+    } = options;
+    const folder = model as string;
+    const [{ profileWindows }, { windowHeatMap }] = await Promise.all([
+      import('../replaceme/profileWindows.js'),
+      import('../replaceme/heatMap.js'),
+    ]);
+    const title = basename(resolve(folder));
+    const measured = () =>
+      withDevice(run, device =>
+        profileWindows(folder, {
+          ...{ calibration: calib, textField, tokens, sequenceLength, batchTokens },
+          // Shorter windows cost little beside the longest.
+          ...(layers && { longest: Math.max(...layers) }),
+          ...{ device, onProgress: progress, signal },
+        }),
+      );
+    const write = (path: string, text: string) =>
+      writeFile(path, text).catch(error => Promise.reject(outputError(error, path)));
+    const picture = (map: WindowMap, measure?: HeatMeasure) =>
+      windowHeatMap(map, { title, ...(measure && { measure }) });
+    const intoFolder = () =>
+      out === undefined
+        ? measured()
+        : withOutputFolder(out, { protect: [folder], force }, async target => {
+            const map = await measured();
+            await write(join(target, 'windows.json'), `${JSON.stringify(map, null, 2)}\n`);
+            for (const measure of ['cosine', 'residual'] as const) {
+              await write(join(target, `${measure}.svg`), picture(map, measure));
+            }
+            return map;
+          });
+    const profile =
+      svg === undefined
+        ? await intoFolder()
+        : await withOutputFile(svg, { force }, async path => {
+            const map = await intoFolder();
+            await write(path, picture(map, options.measure));
+            return map;
+          });
+    if (options.json) terminal.json({ model: folder, ...profile });
+    else terminal.data(formatWindows(profile, layers));
+  });
 }

@@ -1,11 +1,14 @@
 import { Command } from 'commander';
 import { benchCommand } from './bench/index.js';
+import { compareCommand } from './compare.js';
 import { doctorCommand } from './doctor.js';
 import { evalCommand } from './eval.js';
 import { generateCommand } from './generate.js';
 import { inspectCommand } from './inspect.js';
 import { logitsCommand } from './logits.js';
+import { methodsCommand } from './methods.js';
 import { byteCount } from './optionTypes.js';
+import { profileCommand } from './profile.js';
 import { pruneCommand } from './prune.js';
 import { tuneCommand } from './tune.js';
 import { version } from './version.js';
@@ -37,6 +40,9 @@ export function createProgram(signal: AbortSignal): Command {
     .addHelpText('after', closing);
   const commands = [
     pruneCommand(signal),
+    compareCommand(signal),
+    methodsCommand(signal),
+    profileCommand(signal),
     evalCommand(signal),
     generateCommand(signal),
     logitsCommand(signal),

@@ -1,11 +1,19 @@
 import type { Command } from 'commander';
 import { formatBytes } from '../engine/format.js';
-import { formatFields } from '../engine/textTable.js';
-import type { PrunePlan, PruneReport } from '../replaceme/index.js';
+import { formatFields, formatTable } from '../engine/textTable.js';
+import { faithfulQuirks } from '../replaceme/faithful.js';
+import type { PruneOptions, PrunePlan, PruneReport, WindowScores } from '../replaceme/index.js';
 import { newCommand, runs } from './command.js';
-import { methodNames, type PruneSettings, readPruneConfig, settingParsers } from './configFile.js';
-import { load, withDevice } from './gpu.js';
-import { PROFILE_FLAG, PROFILE_TEXT, type ProfileOptions, tracePath, withProfiledDevice } from './profile.js';
+import { listParsers, type PruneSettings, readPruneConfig, settingParsers } from './configFile.js';
+import { withDevice } from './gpu.js';
+import {
+  PROFILE_FLAG,
+  PROFILE_TEXT,
+  type ProfileOptions,
+  tracePath,
+  withProfiledDevice,
+} from './kernelProfile.js';
+import { each } from './optionTypes.js';
 import { formatSeconds } from './progressReport.js';
 
 interface PruneCommandOptions extends Omit<PruneSettings, 'model' | 'out'>, Pick<ProfileOptions, 'profile'> {
@@ -13,30 +21,65 @@ interface PruneCommandOptions extends Omit<PruneSettings, 'model' | 'out'>, Pick
   json?: boolean;
 }
 
-/** The command line over the file; a --ratio takes the place of the file's "layers" and the other way round. */
+/**
+ * The command line over the file; --layers, --ratio and --remove take the place of each other in it, --remove and
+ * --window too, and both that of a selection.
+ */
 export function mergeSettings(file: PruneSettings, given: PruneSettings): PruneSettings {
-  const amount = given.layers !== undefined || given.ratio !== undefined;
-  const { layers, ratio, ...rest } = file;
   const said = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
-  return { ...rest, ...(!amount && { layers, ratio }), ...said };
+  const { layers, ratio, remove, window, select, windows, ...rest } = file;
+  const amount = given.layers !== undefined || given.ratio !== undefined;
+  const place = given.remove !== undefined;
+  return {
+    ...rest,
+    ...(!amount && !place && { layers, ratio }),
+    ...(!place && given.select === undefined && { window }),
+    ...(!place && given.window === undefined && { select, windows }),
+    ...(!amount && given.window === undefined && { remove }),
+    ...said,
+  };
+}
+
+/** Settings of the command line as `prune` takes them; what is not given stays out. */
+export function pruneOptions(settings: Omit<PruneSettings, 'model' | 'out' | 'dryRun'>): PruneOptions {
+  const { calib, equation, epochs, learningRate, l1, l2, scale, ...rest } = settings;
+  const defined = <T extends object>(values: T) =>
+    Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
+  const cosine = defined({ equation, epochs, learningRate, l1, l2, scale });
+  return defined({
+    ...rest,
+    calibration: calib,
+    cosine: Object.keys(cosine).length > 0 ? cosine : undefined,
+  });
 }
 
 const small = (value: number): string => (value === 0 ? '0' : value.toPrecision(4));
 
+/** A list in lines of no more than `width` characters. */
+function lines(list: string, width = 72): string {
+  const found: string[] = [];
+  for (const item of list.split(', ')) {
+    const longer = found.length > 0 ? `${found.at(-1)}, ${item}` : item;
+    if (found.length > 0 && longer.length <= width) found[found.length - 1] = longer;
+    else found.push(item);
+  }
+  return found.join(',\n');
+}
+
 /** What was done, for people; --json has all of it. */
 export function formatReport(report: PruneReport): string {
-  const { calibration, window, verification } = report;
-  const distance = window.distances?.[window.window.layer];
+  const { calibration, selection, verification } = report;
+  const distance = selection.distances?.[selection.windows[0]!.layer];
   return formatFields([
     ['result', report.output.path],
     ['layers', report.summary],
-    ['window', `chosen by ${window.by}${distance === undefined ? '' : ` (${small(distance)})`}`],
-    ['method', report.method],
+    ['chosen by', `${selection.by}${distance === undefined ? '' : ` (${small(distance)})`}`],
+    ['method', `${report.method}${report.recipe.heal ? ', with closed-form healing' : ''}`],
     ...Object.entries(report.fit).map(
       ([name, value]) =>
         [
           `  ${name}`,
-          typeof value === 'number' && !Number.isInteger(value) ? small(value) : `${value}`,
+          typeof value === 'number' && !Number.isInteger(value) ? small(value) : lines(`${value}`),
         ] as const,
     ),
     ...(calibration.tokens > 0
@@ -52,6 +95,19 @@ export function formatReport(report: PruneReport): string {
   ]);
 }
 
+/** The sets of windows that were tried, best first, for --verbose. */
+export function formatCandidates(candidates: readonly WindowScores[]): string {
+  const right = (title: string) => ({ title, align: 'right' as const });
+  return formatTable(
+    [{ title: 'candidate' }, right('cosine'), right('residual'), right('KL'), right('nll'), { title: '' }],
+    candidates.map(({ windows, cosine, residual, kl, nll, healed }) => [
+      windows.map(({ layer, count }) => `(${layer}, ${count})`).join(' + '),
+      ...[cosine, residual, kl, nll].map(value => value.toFixed(4)),
+      healed ? 'healed' : '',
+    ]),
+  );
+}
+
 /** What a run would do and cost, for people. */
 export function formatPlan(plan: PrunePlan): string {
   const { memory, seconds } = plan;
@@ -63,26 +119,42 @@ export function formatPlan(plan: PrunePlan): string {
     ['  weights', formatBytes(memory.weights)],
     ['  activations', formatBytes(memory.activations)],
     ['  statistics', formatBytes(memory.statistics)],
-    ['  hidden states', formatBytes(memory.hiddenStates)],
+    ['  streams', `${formatBytes(memory.streams)} (hidden states of all tokens)`],
+    ...(memory.hiddenStates > 0
+      ? [
+          [
+            '  hidden states',
+            `${formatBytes(memory.hiddenStates)} before the fit, in place of the last two`,
+          ] as const,
+        ]
+      : []),
     [
       'time',
       `about ${formatSeconds(seconds.distances + seconds.fit)}, besides reading ${formatBytes(plan.bytesRead)}`,
     ],
-    ['  distances', formatSeconds(seconds.distances)],
+    ['  selection', formatSeconds(seconds.distances)],
     ['  fit', formatSeconds(seconds.fit)],
+    ...(plan.generated > 0
+      ? [['  text', `${plan.generated} tokens that the model writes one by one, not counted`] as const]
+      : []),
     ['adapter', `${plan.adapter} (matrix product: ${plan.matmulGflops.toPrecision(3)} GFLOP/s)`],
   ]);
 }
 
 const details = `Layers are counted from 0. A window (i, n) keeps layer i, which is patched, and removes layers i+1 ... i+n. Without
---window the one is taken whose removal changes the hidden states least (mean cosine distance over calibration data).
-The result is an ordinary model folder: same architecture, fewer layers, no custom code. It appears only when it is
+--window or --remove the method's own selection looks for them on the calibration data. The result is an ordinary model folder: same architecture, fewer layers, no custom code. It appears only when it is
 complete and its logits have been compared with the model in memory.
 
 Calibration files: .txt (documents separated by empty lines), .jsonl, .json, .parquet with a field "text" or "messages";
 messages go through the model's chat template. --config takes the same options from a JSON or YAML file, by their names
 here (layers, calib, sequence-length, also model and out) or by ReplaceMe's (model_path, layers_to_skip, max_length,
-...); the command line wins.`;
+...); the command line wins.
+
+--statistics keeps what was summed over the calibration data: another --alpha, another method of least squares or a window
+that was fitted before then costs no forward pass. A file of another model, tokenizer or calibration is refused.
+
+--faithful is --method replaceme-ls --select angular as in mts-ai/ReplaceMe, for comparison with its results:
+${faithfulQuirks.map(quirk => `  ${quirk}`).join('\n')}`;
 
 /** `prune MODEL OUT` */
 export function pruneCommand(signal: AbortSignal): Command {
@@ -97,22 +169,67 @@ export function pruneCommand(signal: AbortSignal): Command {
     examples: [
       'rm-engine prune ./SmolLM2-135M-Instruct ./pruned --layers 7 --calib chat.jsonl',
       'rm-engine prune ./Llama-3.2-1B ./pruned --ratio 25% --calib a.jsonl b.txt --tokens 100000',
-      'rm-engine prune ./SmolLM2-135M-Instruct ./pruned --layers 7 --window 11 --method plain',
+      'rm-engine prune ./Llama-3.2-1B ./pruned --layers 4 --method refit-heal --calib a.jsonl b.txt',
+      'rm-engine prune ./SmolLM2-135M-Instruct ./pruned --remove 12..18 --method plain',
+      'rm-engine prune ./SmolLM2-135M-Instruct ./pruned --layers 7 --faithful --calib chat.jsonl',
       'rm-engine prune ./SmolLM2-135M-Instruct ./pruned --layers 7 --dry-run',
       'rm-engine prune ./SmolLM2-135M-Instruct ./pruned --layers 7 --profile trace.json',
       'rm-engine prune --config replaceme.yaml --calib chat.jsonl',
     ],
   })
+    .optionsGroup('Which layers go:')
     .option('--layers <n>', 'number of layers to remove', p.layers)
     .option('--ratio <share>', 'share of the layers to remove, such as 0.25 or 25%', p.ratio)
-    .option('--window <i>', 'the layer that stays before the removed ones (default: the best)', p.window)
-    .option('--method <name>', `${methodNames.join(' or ')} (default: ${methodNames[0]})`, p.method)
-    .option('--alpha <number>', 'ridge of the least squares (default: 0)', p.alpha)
+    .option(
+      '--window <i>',
+      'the layer that stays before the removed ones (default: as --select finds)',
+      p.window,
+    )
+    .option('--remove <layers>', 'these layers themselves, such as 12..18 or 3,5,12..15', p.remove)
+    .option(
+      '--select <name>',
+      'how they are chosen (default: by the method; see: rm-engine methods)',
+      p.select,
+    )
+    .option('--windows <count>', 'windows of equal size to divide them into (default: 1)', p.windows)
+    .option('--apart', 'keep a layer between windows; those that touch become one otherwise')
+    .optionsGroup('What takes their place:')
+    .option(
+      '--method <name>',
+      'such as refit-heal, replaceme-ls or plain (default: refit; see: rm-engine methods)',
+      p.method,
+    )
+    .option('--heal <how>', 'closed-form: also refit all layers after the cut (default: none)', p.heal)
+    .option('--ridge <share>', 'refit: ridge over the mean diagonal (default: by held-out tokens)', p.ridge)
+    .option(
+      '--attention-step <share>',
+      'refit: how far o_proj goes of the way (default: 0.5)',
+      p.attentionStep,
+    )
+    .option('--sink-weight <factor>', 'refit: what attention sinks count (default: 1)', p.sinkWeight)
+    .option('--alpha <number>', 'replaceme-ls: ridge, not normalised (default: 0)', p.alpha)
+    .option('--equation <7|8>', 'replaceme-cosine: objective of the paper (default: 8)', p.equation)
+    .option('--epochs <count>', 'replaceme-cosine: passes over the tokens (default: 10)', p.epochs)
+    .option('--learning-rate <rate>', 'replaceme-cosine: of Adam (default: 1e-4)', p.learningRate)
+    .option('--l1 <weight>', 'replaceme-cosine: of the sum of |T| (default: 0)', p.l1)
+    .option('--l2 <weight>', 'replaceme-cosine: of the sum of T squared (default: 0)', p.l2)
+    .option('--scale <how>', 'replaceme-cosine: paper or least-squares (default: paper)', p.scale)
+    .option('--faithful', 'do what the original ReplaceMe program does, quirks included (above)')
+    .optionsGroup('Calibration:')
     .option('--calib <files...>', 'calibration texts (default: a small set that comes with rm-engine)')
+    .option(
+      '--weights <numbers...>',
+      'what a token of each file counts (default: 1 each)',
+      each(listParsers.weights),
+    )
+    .option('--generate <tokens>', 'text that the model writes itself, besides --calib or alone', p.generate)
+    .option('--mask <share>', 'adds copies in which this share of tokens is random (default: none)', p.mask)
     .option('--text-field <name>', 'field or column that holds the text or the messages')
     .option('--tokens <count>', 'calibration tokens at most (default: by the device)', p.tokens)
     .option('--sequence-length <count>', 'tokens of the longest sequence (default: 1024)', p.sequenceLength)
     .option('--batch-tokens <count>', 'tokens computed at a time (default: by the device)', p.batchTokens)
+    .option('--statistics <file>', 'keep sums and distances in this file, and use those it has')
+    .optionsGroup('Run:')
     .option('--dry-run', 'print the plan with memory and time, and do nothing')
     .option('--force', 'replace the output folder, and the trace of --profile')
     .option(PROFILE_FLAG, PROFILE_TEXT, tracePath)
@@ -127,17 +244,16 @@ export function pruneCommand(signal: AbortSignal): Command {
       model: modelArgument as string | undefined,
       out: outArgument as string | undefined,
     });
-    const { model, out, calib, dryRun, ...rest } = settings;
+    const { model, out, dryRun, ...rest } = settings;
     if (model === undefined) return run.usage('give the model folder');
     if (out === undefined && !dryRun) return run.usage('give the folder to write');
-    if ((rest.layers === undefined) === (rest.ratio === undefined)) {
-      run.usage('give either --layers or --ratio');
-    }
+    const amounts = [rest.layers, rest.ratio, rest.remove].filter(amount => amount !== undefined);
+    if (amounts.length !== 1) run.usage('give either --layers or --ratio or --remove');
     for (const warning of file.warnings) terminal.warn(warning);
-    const options = { ...rest, calibration: calib, onProgress: progress, signal };
-    const { checkPruneRequest, prune, planPrune } = await load(() => import('../replaceme/index.js'));
+    const options = { ...pruneOptions(rest), onProgress: progress, signal };
+    const { checkPruneRequest, prune, planPrune } = await import('../replaceme/index.js');
     // Before a device is opened: a wrong request should not cost that time.
-    await checkPruneRequest(model, out, options);
+    const { method } = await checkPruneRequest(model, out, options);
     const onDevice = { ...run, deviceOptions: { adapter: rest.adapter, memoryLimit: rest.memoryLimit } };
     if (dryRun) {
       const plan = await withDevice(onDevice, device => planPrune(model, { ...options, device }));
@@ -145,7 +261,9 @@ export function pruneCommand(signal: AbortSignal): Command {
       else terminal.data(formatPlan(plan));
       return;
     }
-    if (!calib && (rest.method !== 'plain' || rest.window === undefined)) {
+    const reads =
+      method.needsCalibration || rest.heal === 'closed-form' || (rest.window ?? rest.remove) === undefined;
+    if (reads && !rest.calib && rest.generate === undefined) {
       terminal.note(
         'no --calib given: calibrating with the small set that comes with rm-engine; your own texts will do better',
       );
@@ -156,6 +274,8 @@ export function pruneCommand(signal: AbortSignal): Command {
       device => prune(model, out!, { ...options, device }),
     );
     for (const warning of report.warnings) terminal.warn(warning);
+    const { candidates } = report.selection;
+    if (candidates) terminal.detail(formatCandidates(candidates));
     if (json) terminal.json({ ...report, ...profiled });
     else terminal.data(formatReport(report));
   });

@@ -142,7 +142,7 @@ export async function compareReplaceme(
     const comparison: ReplacemeComparison = {
       ours: {
         seconds: seconds.map(round),
-        kept: report!.window.window.layer,
+        kept: report!.selection.windows[0]!.layer,
         tokens: report!.calibration.tokens,
       },
       original: {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { KernelBenchmark } from '../../bench/kernels.js';
-import { load, withDevice } from '../gpu.js';
+import { withDevice } from '../gpu.js';
 import { wholeNumber } from '../optionTypes.js';
 import { storedPeak } from '../storedPeak.js';
 import { type MeasuringOptions, measuringCommand } from './measuring.js';
@@ -11,7 +11,7 @@ interface KernelsOptions extends MeasuringOptions {
   variants?: boolean;
 }
 
-const kernelBench = () => load(() => import('../../bench/kernels.js'));
+const kernelBench = () => import('../../bench/kernels.js');
 
 /** `bench kernels` */
 export const kernelsCommand = (signal: AbortSignal): Command =>
@@ -36,7 +36,7 @@ multiply-adds in f32 or memory; data that fit a cache can exceed the memory's.`,
         .option('--samples <count>', 'samples per case', wholeNumber(5), 7),
     measure: async run => {
       const { options, terminal, progress, signal } = run;
-      const { kernelCases } = await load(() => import('../../kernels/cases/index.js'));
+      const { kernelCases } = await import('../../kernels/cases/index.js');
       const { benchKernels } = await kernelBench();
       const wanted = kernelCases.filter(
         ({ bench, kernel, name }) => bench && `${kernel} ${name}`.includes(options.filter ?? ''),

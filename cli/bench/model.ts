@@ -5,9 +5,9 @@ import type { PrefillBenchmark } from '../../bench/prefill.js';
 import type { PruneBenchmark } from '../../bench/prune.js';
 import type { StartupBenchmark } from '../../bench/startup.js';
 import type { Run } from '../command.js';
-import { load, withDevice } from '../gpu.js';
+import { withDevice } from '../gpu.js';
+import { requireTimestamps } from '../kernelProfile.js';
 import { wholeNumber } from '../optionTypes.js';
-import { requireTimestamps } from '../profile.js';
 import { type MeasuringOptions, measuringCommand } from './measuring.js';
 
 const modelArgument = [
@@ -17,7 +17,7 @@ const modelArgument = [
 
 /** The folder given, else the demo model's; and its name for tables. */
 async function modelFolder(given: string | string[] | undefined): Promise<{ folder: string; name: string }> {
-  const { shippedPath } = await load(() => import('../../replaceme/calibration.js'));
+  const { shippedPath } = await import('../../replaceme/calibration.js');
   const folder = (given as string | undefined) ?? shippedPath('demo-model');
   return { folder, name: basename(resolve(folder)) };
 }
@@ -28,14 +28,14 @@ async function withModel<T>(
   folder: string,
   measure: (model: import('../../model/model.js').Model) => Promise<T>,
 ): Promise<T> {
-  const { Model } = await load(() => import('../../model/model.js'));
+  const { Model } = await import('../../model/model.js');
   return withDevice(run, async device => {
     using model = await Model.load(device, folder, { onProgress: run.progress });
     return await measure(model);
   });
 }
 
-const prefillBench = () => load(() => import('../../bench/prefill.js'));
+const prefillBench = () => import('../../bench/prefill.js');
 
 /** `bench prefill [MODEL]` */
 export const prefillCommand = (signal: AbortSignal): Command =>
@@ -63,7 +63,7 @@ export const prefillCommand = (signal: AbortSignal): Command =>
     text: async result => (await prefillBench()).prefillText(result),
   });
 
-const decodeBench = () => load(() => import('../../bench/decode.js'));
+const decodeBench = () => import('../../bench/decode.js');
 
 interface DecodeOptions extends MeasuringOptions {
   tokens: number;
@@ -101,10 +101,11 @@ compared before and after, garbage collected both times: --tokens 10000 shows wh
     text: async result => (await decodeBench()).decodeText(result),
   });
 
-const pruneBench = () => load(() => import('../../bench/prune.js'));
+const pruneBench = () => import('../../bench/prune.js');
 
 interface PruneBenchOptions extends MeasuringOptions {
   layers: number;
+  method: string;
   calib?: string[];
   tokens: number;
   sequenceLength?: number;
@@ -119,10 +120,14 @@ export const pruneBenchCommand = (signal: AbortSignal): Command =>
     details: `Prunes into a temporary folder that is removed again, after a short run that compiles the programs. The shares of
 kernels come from timestamps of every dispatch, so the adapter must have timestamp queries.`,
     args: [modelArgument],
-    examples: ['rm-engine bench prune', 'rm-engine bench prune ./SmolLM2-135M --layers 7 --tokens 4096'],
+    examples: [
+      'rm-engine bench prune',
+      'rm-engine bench prune ./SmolLM2-135M --layers 7 --tokens 4096 --method refit-heal',
+    ],
     options: command =>
       command
         .option('--layers <n>', 'layers to remove', wholeNumber(1), 4)
+        .option('--method <name>', 'as of prune', 'replaceme-ls')
         .option('--calib <files...>', 'calibration texts (default: a small set that comes with rm-engine)')
         .option('--tokens <count>', 'calibration tokens at most', wholeNumber(1), 4096)
         .option('--sequence-length <count>', 'tokens of the longest sequence (default: 1024)', wholeNumber(1))
@@ -131,12 +136,12 @@ kernels come from timestamps of every dispatch, so the adapter must have timesta
       const { options, signal } = run;
       const { folder, name } = await modelFolder(given);
       const { benchPrune } = await pruneBench();
-      const { layers, calib, tokens, sequenceLength, batchTokens } = options;
+      const { layers, method, calib, tokens, sequenceLength, batchTokens } = options;
       const deviceOptions = { ...run.deviceOptions, profile: true };
       return withDevice({ ...run, deviceOptions }, async device => {
         requireTimestamps(device, 'bench prune');
         return benchPrune(device, folder, name, {
-          ...{ layers, tokens, onProgress: run.progress, signal },
+          ...{ layers, method, tokens, onProgress: run.progress, signal },
           ...(calib && { calibration: calib }),
           ...(sequenceLength && { sequenceLength }),
           ...(batchTokens && { batchTokens }),
@@ -146,7 +151,7 @@ kernels come from timestamps of every dispatch, so the adapter must have timesta
     text: async result => (await pruneBench()).pruneText(result),
   });
 
-const startupBench = () => load(() => import('../../bench/startup.js'));
+const startupBench = () => import('../../bench/startup.js');
 
 /** `bench startup [MODEL]` */
 export const startupCommand = (signal: AbortSignal): Command =>

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { PeakBenchmark } from '../../bench/peak.js';
-import { load, withDevice } from '../gpu.js';
+import { withDevice } from '../gpu.js';
 import { wholeNumber } from '../optionTypes.js';
 import { storePeak } from '../storedPeak.js';
 import { type MeasuringOptions, measuringCommand } from './measuring.js';
@@ -9,7 +9,7 @@ interface PeakOptions extends MeasuringOptions {
   samples: number;
 }
 
-const peakBench = () => load(() => import('../../bench/peak.js'));
+const peakBench = () => import('../../bench/peak.js');
 
 /** `bench peak` */
 export const peakCommand = (signal: AbortSignal): Command =>

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { SolveBenchmark } from '../../bench/solve.js';
-import { load, withDevice } from '../gpu.js';
+import { withDevice } from '../gpu.js';
 import { wholeNumber } from '../optionTypes.js';
 import { type MeasuringOptions, measuringCommand } from './measuring.js';
 
@@ -10,7 +10,7 @@ interface SolveOptions extends MeasuringOptions {
   samples: number;
 }
 
-const solveBench = () => load(() => import('../../bench/solve.js'));
+const solveBench = () => import('../../bench/solve.js');
 
 /** `bench solve` */
 export const solveCommand = (signal: AbortSignal): Command =>

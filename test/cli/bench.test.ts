@@ -163,8 +163,9 @@ test('shares of the forward pass from the sections', () => {
     section('', kernel('x', 1000)),
     section('load', kernel('countNonFinite', 500)),
     section('distances', kernel('matmul', 60), kernel('cosineDistance', 7)),
-    section('statistics', kernel('matmul', 40)),
-    section('statistics/gram and cross', kernel('outer products', 15)),
+    section('forward', kernel('matmul', 40)),
+    section('forward/statistics', kernel('matmul', 5)),
+    section('statistics', kernel('outer products', 10)),
     section('solve', kernel('cholesky', 2)),
   ]);
   assert.equal(shares, { forward: 100, sums: 15, solve: 2 });
@@ -211,7 +212,7 @@ test('prefill, decode, prune and startup of a small model: fields and metrics', 
   );
   assert.equal(
     prune.result.phases.map(({ phase }: { phase: string }) => phase),
-    ['load', 'distances', 'statistics', 'solve', 'write', 'verify', 'other'],
+    ['load', 'distances', 'forward', 'statistics', 'solve', 'write', 'verify', 'other'],
   );
   for (const field of ['seconds', 'forward', 'sums', 'solve'])
     assert.ok(isPositive(prune.result[field]), field);

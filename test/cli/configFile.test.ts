@@ -2,21 +2,13 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { mapPruneConfig, methodNames, readPruneConfig } from '../../cli/configFile.js';
-import { mergeSettings } from '../../cli/prune.js';
-import { methods } from '../../replaceme/methods/index.js';
+import { mapPruneConfig, readPruneConfig } from '../../cli/configFile.js';
+import { mergeSettings, pruneOptions } from '../../cli/prune.js';
 import { rejectsWith } from '../gpu.js';
 import { temporaryFolder } from '../support.js';
 
 const here = (path: string) => path.endsWith('.jsonl');
 const map = (fields: Record<string, unknown>) => mapPruneConfig(fields, 'c.yaml', here);
-
-test('the methods of the command line are those of the registry', () => {
-  assert.equal(
-    [...methodNames],
-    methods.map(({ name }) => name),
-  );
-});
 
 test('our own names, in both spellings', () => {
   const { settings, warnings } = map({
@@ -33,6 +25,24 @@ test('our own names, in both spellings', () => {
     force: true,
     'memory-limit': '2GiB',
     adapter: 'llvm',
+    weights: [1, 0.5],
+    select: 'angular',
+    windows: 2,
+    apart: true,
+    heal: 'closed-form',
+    ridge: 0.1,
+    'attention-step': 0,
+    sinkWeight: 2,
+    equation: 7,
+    epochs: 3,
+    'learning-rate': 1e-3,
+    l1: 0,
+    l2: 0.5,
+    scale: 'least-squares',
+    faithful: false,
+    mask: '15%',
+    generate: 100,
+    statistics: 's.safetensors',
   });
   assert.equal(settings, {
     model: 'in',
@@ -48,6 +58,24 @@ test('our own names, in both spellings', () => {
     force: true,
     memoryLimit: 2 ** 31,
     adapter: 'llvm',
+    weights: [1, 0.5],
+    select: 'angular',
+    windows: 2,
+    apart: true,
+    heal: 'closed-form',
+    ridge: 0.1,
+    attentionStep: 0,
+    sinkWeight: 2,
+    equation: 7,
+    epochs: 3,
+    learningRate: 1e-3,
+    l1: 0,
+    l2: 0.5,
+    scale: 'least-squares',
+    faithful: false,
+    mask: 0.15,
+    generate: 100,
+    statistics: 's.safetensors',
   });
   assert.equal(warnings, []);
 });
@@ -79,8 +107,42 @@ test("ReplaceMe's keys", () => {
     sequenceLength: 512,
     layers: 8,
     alpha: 0,
+    windows: 1,
+    apart: true,
   });
   assert.equal(warnings, []);
+});
+
+test("ReplaceMe's cosine fit and several transforms", () => {
+  const { settings, warnings } = map({
+    ...{ method: 'cosine', loss: 'cosine', solver: 'adam', accurate: true, diag: false, thri: false },
+    ...{ layers_to_skip: 8, num_A: 4, merge_consecutive: true },
+  });
+  assert.equal(settings, {
+    ...{ method: 'replaceme-cosine', equation: 7 },
+    ...{ layers: 32, windows: 4, apart: false },
+  });
+  assert.equal(warnings, []);
+  assert.is(map({ method: 'cosine', accurate: false }).settings.equation, 8);
+  for (const [key, value] of Object.entries({
+    loss: 'mse',
+    solver: 'lbfgs',
+    diag: true,
+    two_vectors: true,
+  })) {
+    assert.match(map({ [key]: value }).warnings[0]!, new RegExp(`"${key}" is not used: .{10}`));
+  }
+});
+
+test('settings as prune takes them: what is not given stays out, those of the cosine fit go together', () => {
+  assert.equal(pruneOptions({ layers: 2, calib: ['a'], window: undefined }), {
+    layers: 2,
+    calibration: ['a'],
+  });
+  assert.equal(pruneOptions({ remove: [3], equation: 7, l1: 0 }), {
+    remove: [3],
+    cosine: { equation: 7, l1: 0 },
+  });
 });
 
 test('known keys that cannot be honoured are named with the reason', () => {
@@ -89,14 +151,12 @@ test('known keys that cannot be honoured are named with the reason', () => {
     dataset: 'Open-Orca/SlimOrca',
     dataset_column: 'text',
     use_4bit: true,
-    num_A: 2,
-    merge_consecutive: true,
     min_distance_layer: 20,
     distances_path: './distances.pth',
     save_transform_only: true,
   });
   assert.equal(settings, { layers: 2 });
-  const keys = ['dataset', 'dataset_column', 'use_4bit', 'num_A', 'merge_consecutive', 'min_distance_layer'];
+  const keys = ['dataset', 'dataset_column', 'use_4bit', 'min_distance_layer'];
   for (const key of [...keys, 'distances_path', 'save_transform_only']) {
     const warning = warnings.find(text => text.includes(`"${key}"`));
     assert.ok(warning && /is not used: .{10}/.test(warning), key);
@@ -111,8 +171,11 @@ test('unknown keys, wrong values and doubled options are typed errors that name 
   assert.match(await refused({ layers: 'many' }), /c\.yaml: "layers" is "many"/);
   assert.match(await refused({ layers: [1] }), /"layers" is \[1\]/);
   assert.match(await refused({ layers: 0 }), /"layers" is 0/);
-  assert.match(await refused({ method: 'cosine' }), /"cosine", which is not available/);
-  assert.match(await refused({ method: 'magic' }), /"method" is "magic"/);
+  assert.match(await refused({ heal: 'magic' }), /"heal" is "magic"/);
+  assert.match(await refused({ remove: '5..3' }), /"remove" is "5\.\.3"/);
+  assert.match(await refused({ weights: [1, 'x'] }), /"weights" is "x"/);
+  assert.match(await refused({ accurate: 'maybe' }), /"accurate" is "maybe"/);
+  assert.match(await refused({ accurate: true, equation: 8 }), /"accurate" and "equation" say the same/);
   assert.match(await refused({ layers: 2, layers_to_skip: 3 }), /"layers" and "layers_to_skip" say the same/);
   assert.match(await refused({ calib: [] }), /"calib" is \[\]/);
   assert.match(await refused({ batch_size: 1.5 }), /"batch_size" is 1\.5/);
@@ -140,12 +203,19 @@ test('files in JSON and YAML; what is neither is a typed error', async () => {
 test('the command line wins over the file', () => {
   const file = { model: 'a', layers: 4, alpha: 1, calib: ['x'] };
   assert.equal(mergeSettings(file, { alpha: 2, model: undefined, calib: ['y'] }), {
-    ...{ model: 'a', layers: 4, ratio: undefined },
-    ...{ alpha: 2, calib: ['y'] },
+    ...{ model: 'a', layers: 4, ratio: undefined, window: undefined, remove: undefined },
+    ...{ select: undefined, windows: undefined, alpha: 2, calib: ['y'] },
   });
   const changed = mergeSettings(file, { ratio: 0.5 });
   assert.is(changed.layers, undefined, 'a ratio takes the place of layers');
   assert.is(changed.ratio, 0.5);
+  const removed = mergeSettings({ ...file, window: 3 }, { remove: [1, 2] });
+  assert.equal([removed.layers, removed.window, removed.remove], [undefined, undefined, [1, 2]]);
+  assert.is(mergeSettings({ remove: [1] }, { layers: 2 }).remove, undefined);
+  const placed = mergeSettings({ ...file, select: 'angular', windows: 2 }, { window: 3 });
+  assert.equal([placed.layers, placed.window, placed.select, placed.windows], [4, 3, undefined, undefined]);
+  assert.is(mergeSettings({ ...file, window: 3 }, { select: 'angular' }).window, undefined);
+  assert.equal(mergeSettings({ remove: [1] }, { alpha: 2 }).remove, [1]);
 });
 
 test.run();

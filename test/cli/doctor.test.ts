@@ -8,8 +8,8 @@ import {
   type ProbedDevice,
   probes,
 } from '../../cli/doctorProbes.js';
-import { explainBinaryFailure } from '../../cli/gpu.js';
 import { RmError } from '../../engine/errors.js';
+import { explainBinaryFailure } from '../../engine/webgpu.js';
 import { recordingTerminal } from './support.js';
 
 /** A machine with a GPU where all is well. */

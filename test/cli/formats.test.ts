@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { formatEvaluations } from '../../cli/eval.js';
 import { logitsTensors } from '../../cli/logits.js';
-import { formatPlan, formatReport } from '../../cli/prune.js';
+import { formatCandidates, formatPlan, formatReport } from '../../cli/prune.js';
 import { asF32 } from '../../engine/dtype.js';
 
 test('eval: one line per file, more columns with --against', () => {
@@ -27,30 +27,43 @@ const adapter = {
 test('prune: the report and the plan as text', () => {
   const report = formatReport({
     summary: 'keep 1, remove 2..3 (2 of 5 layers)',
-    recipe: { alpha: 0, tokens: 100, sequenceLength: 50, batchTokens: 50 },
+    recipe: { alpha: 0, heal: false, tokens: 100, sequenceLength: 50, batchTokens: 50 },
     ...{ method: 'replaceme-ls', source: 'a paper', adapter, peakMemoryBytes: 2 ** 20, seconds: 75 },
     model: { path: 'in', fingerprint: 'f', layers: 5 },
     output: { path: 'out', layers: 3, keptLayers: [0, 1, 4] },
-    window: { window: { layer: 1, count: 2 }, by: 'mean cosine distance', distances: [0.5, 0.125, 0.25] },
+    selection: {
+      windows: [{ layer: 1, count: 2 }],
+      by: 'mean cosine distance',
+      distances: [0.5, 0.125, 0.25],
+    },
     calibration: { tokens: 1000, sequences: 10, files: [] },
-    fit: { relativeResidual: 0.123456, solverIterations: 3, solver: 'refinement' },
+    fit: {
+      ...{ relativeResidual: 0.123456, solverIterations: 3, solver: 'refinement' },
+      healingRidges: Array.from({ length: 9 }, (_, layer) => `${layer}: 0.3/kept`).join(', '),
+    },
     warnings: [],
     verification: { tokens: 64, maxLogitDifference: 0 },
   });
   assert.match(report, /^layers +keep 1, remove 2\.\.3 \(2 of 5 layers\)$/m);
-  assert.match(report, /^window +chosen by mean cosine distance \(0\.1250\)$/m);
+  assert.match(report, /^chosen by +mean cosine distance \(0\.1250\)$/m);
   assert.match(report, /^ {2}relativeResidual +0\.1235$/m);
   assert.match(report, /^ {2}solverIterations +3$/m);
+  assert.match(
+    report,
+    /^ {2}healingRidges +0: 0\.3\/kept, 1: .*,\n {20}5: 0\.3\/kept, .*8: 0\.3\/kept$/m,
+    'wrapped',
+  );
   assert.match(report, /^verified +written folder loaded again, logits differ by 0 at most \(64 tokens\)$/m);
   const plan = formatPlan({
     ...{
       summary: 'remove 2 of 5 layers',
       method: 'plain',
       tokens: 100,
+      generated: 30,
       batchTokens: 50,
       adapter: 'llvmpipe',
     },
-    memory: { weights: 1024, activations: 2048, statistics: 512, hiddenStates: 0, total: 3584 },
+    memory: { weights: 1024, activations: 2048, statistics: 256, streams: 256, hiddenStates: 0, total: 3584 },
     bytesRead: 1536,
     flops: { distances: 1, fit: 0 },
     seconds: { distances: 30, fit: 45 },
@@ -58,6 +71,7 @@ test('prune: the report and the plan as text', () => {
   });
   assert.match(plan, /^device memory +about 3\.50 KiB$/m);
   assert.match(plan, /^time +about 1 min 15 s, besides reading 1\.50 KiB$/m);
+  assert.match(plan, /^ {2}text +30 tokens that the model writes/m);
   assert.match(plan, /12\.3 GFLOP\/s/);
 });
 
@@ -94,6 +108,24 @@ test('logits: names, shapes, and one computation for all tensors of a sequence',
   assert.equal(
     logitsTensors(0, 2, dimensions, false, compute).map(({ name }) => name),
     ['s0.logits'],
+  );
+});
+
+test('prune --verbose: the candidates, best first', () => {
+  const scores = { cosine: 0.125, residual: 0.0625, kl: 0.75, nll: 2.5 };
+  const two = [
+    { layer: 2, count: 3 },
+    { layer: 11, count: 4 },
+  ];
+  const text = formatCandidates([
+    { ...scores, windows: two, healed: true },
+    { ...scores, windows: [{ layer: 11, count: 7 }], healed: false },
+  ]);
+  assert.is(
+    text,
+    'candidate         cosine  residual      KL     nll\n' +
+      '(2, 3) + (11, 4)  0.1250    0.0625  0.7500  2.5000  healed\n' +
+      '(11, 7)           0.1250    0.0625  0.7500  2.5000\n',
   );
 });
 

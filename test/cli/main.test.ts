@@ -9,7 +9,7 @@ import { rmEngine } from './support.js';
 
 const benches = ['kernels', 'peak', 'prefill', 'decode', 'solve', 'prune', 'startup'];
 const commands = [
-  ...['prune', 'eval', 'generate', 'logits', 'inspect', 'doctor'],
+  ...['prune', 'compare', 'methods', 'profile', 'eval', 'generate', 'logits', 'inspect', 'doctor'],
   ...benches.map(name => `bench ${name}`),
 ];
 
@@ -80,7 +80,9 @@ const wrong: [args: string[], said: RegExp][] = [
   ],
   [['prune', 'a', 'b', '--layers', '0'], /Give a whole number of 1 or more/],
   [['prune', 'a', 'b', '--ratio', '1.5'], /Give a share above 0 and below 1/],
-  [['prune', 'a', 'b', '--layers', '2', '--method', 'magic'], /Give one of: replaceme-ls, plain/],
+  [['prune', 'a', 'b', '--layers', '2', '--remove', '1'], /give either --layers or --ratio or --remove/],
+  [['prune', 'a', 'b', '--remove', '5..3'], /Give layers counted from 0, such as 12\.\.18/],
+  [['prune', 'a', 'b', '--layers', '2', '--heal', 'magic'], /Give one of: closed-form, none/],
   [['prune', 'a', 'b', '--layers', '2', '--alpha', '-1'], /Give a number of 0 or more/],
   [['eval', 'a'], /missing required argument 'files'/],
   [['eval', 'a', 'b', '--tokens', '1'], /Give a whole number of 2 or more/],
@@ -114,7 +116,7 @@ test('a wrong command line with --json is one object on stdout', async () => {
   assert.is(status, 2);
   const { error } = JSON.parse(stdout);
   assert.is(error.code, 'USAGE');
-  assert.is(error.message, 'give either --layers or --ratio');
+  assert.is(error.message, 'give either --layers or --ratio or --remove');
 });
 
 test('a missing model: three lines and exit code 1; with --json also one object', async () => {

@@ -3,11 +3,15 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
   byteCount,
+  each,
+  layerList,
   notNegative,
   oneOf,
   type Parser,
+  positive,
   probability,
   share,
+  unitNumber,
   wholeNumber,
 } from '../../cli/optionTypes.js';
 
@@ -76,6 +80,26 @@ test('one of a few words', () => {
   const colour = oneOf('red', 'blue');
   assert.is(colour('red'), 'red');
   refuses(colour, 'green', 'Red', '');
+});
+
+test('numbers above 0, and from 0 to 1', () => {
+  assert.is(positive('1e-4'), 1e-4);
+  refuses(positive, '0', '-1', 'x', '');
+  assert.equal(['0', '0.5', '1'].map(unitNumber), [0, 0.5, 1]);
+  refuses(unitNumber, '-0.1', '1.1', '50%');
+});
+
+test('layers, single and from first to last', () => {
+  assert.equal(layerList('7'), [7]);
+  assert.equal(layerList('12..15'), [12, 13, 14, 15]);
+  assert.equal(layerList('3, 5,0..1 ,4..4'), [3, 5, 0, 1, 4]);
+  refuses(layerList, '', '5..3', '1..', '..2', '1-3', '1,', '-1', '1.5', '1...3', '10000', 'x');
+});
+
+test('options that take several values', () => {
+  const parse = each(positive);
+  assert.equal(parse('2', parse('1')), [1, 2]);
+  refuses(parse, '0');
 });
 
 test.run();
