@@ -1,11 +1,11 @@
 /**
- * The main job on the small model that ships with the repository: prune it, then compare the original, plain removal
- * and ReplaceMe on text that none of them has seen. Run it with: npm run demo
+ * The main job on the small model that ships with the repository: prune it with our method and with ReplaceMe's, then
+ * compare both with the original and with plain removal on text that none of them has seen. Run it with: npm run demo
  */
 import { join, relative } from 'node:path';
 import { Device, evaluate, generate, loadTokenizer, Model, prune, RmError } from '../index.js';
 import { loadChatTemplate, readDocuments, tokenSequences } from '../model/index.js';
-import { keptLayers, shippedPath } from '../replaceme/index.js';
+import { shippedPath } from '../replaceme/index.js';
 
 const LAYERS = 4;
 const CALIBRATION_TOKENS = 4096;
@@ -16,27 +16,34 @@ async function main(): Promise<void> {
   const started = performance.now();
   const seconds = () => `${((performance.now() - started) / 1000).toFixed(1)} s`;
   const source = shippedPath('demo-model');
-  const output = join(shippedPath('..'), 'out', 'demo-pruned');
+  const output = (name: string) => join(shippedPath('..'), 'out', name);
 
   await using device = await Device.open();
   console.log(
     `Adapter: ${device.info.description}${device.info.kind === 'software' ? ' (software, no GPU)' : ''}`,
   );
 
-  console.log(`Pruning ${LAYERS} layers with ReplaceMe, ${CALIBRATION_TOKENS} tokens of calibration ...`);
-  const report = await prune(source, output, {
-    device,
-    layers: LAYERS,
-    calibration: [shippedPath('demo-calibration.txt')],
-    tokens: CALIBRATION_TOKENS,
-    sequenceLength: 256,
-    force: true,
-  });
-  console.log(`  ${report.summary}, written and checked after ${seconds()}`);
+  console.log(`Removing ${LAYERS} layers, ${CALIBRATION_TOKENS} tokens of calibration ...`);
+  const pruned = async (method: string, folder: string) => {
+    const report = await prune(source, folder, {
+      device,
+      layers: LAYERS,
+      method,
+      calibration: [shippedPath('demo-calibration.txt')],
+      tokens: CALIBRATION_TOKENS,
+      sequenceLength: 256,
+      force: true,
+    });
+    console.log(`  ${method}: ${report.summary}; written and checked after ${seconds()}`);
+    return report;
+  };
+  const replaceme = await pruned('replaceme-ls', output('demo-replaceme'));
+  const refit = await pruned('refit-heal', output('demo-pruned'));
 
   using dense = await Model.load(device, source);
-  using replaced = await Model.load(device, output);
-  const plain = dense.withLayers(keptLayers(report.window.window, dense.arch.layers));
+  using replaced = await Model.load(device, replaceme.output.path);
+  using refitted = await Model.load(device, refit.output.path);
+  const plain = dense.withLayers(replaceme.output.keptLayers);
   const tokenizer = await loadTokenizer(source);
   const heldOut = await tokenSequences(
     readDocuments(shippedPath('demo-heldout.txt')),
@@ -51,6 +58,7 @@ async function main(): Promise<void> {
     ['original', dense],
     ['plain removal', plain],
     ['ReplaceMe', replaced],
+    ['refit, healed', refitted],
   ];
   for (const [name, model] of rows) {
     const { perplexity, kl, top1 } = await evaluate(model, heldOut, { against: dense });
@@ -71,8 +79,9 @@ async function main(): Promise<void> {
       `${name}:\n   ${tokenizer.decode(ids, { skipSpecialTokens: true }).trim().replace(/\s+/g, ' ')}\n`,
     );
   }
-  console.log(`Done in ${seconds()}. The pruned model: ${relative(process.cwd(), output)}`);
-  console.log(`  what was done: ${relative(process.cwd(), join(output, 'rm-engine.json'))}`);
+  const shown = relative(process.cwd(), refit.output.path);
+  console.log(`Done in ${seconds()}. The pruned model: ${shown}`);
+  console.log(`  what was done: ${join(shown, 'rm-engine.json')}`);
   console.log(
     'Next: npm run --silent rm-engine -- prune MODEL OUT --layers N --calib FILE   (see README.md)',
   );

@@ -4,11 +4,13 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, downloadF32 } from '../../engine/index.js';
 import { downloadF64 } from '../../kernels/doubleSingle.js';
-import { evaluate, groupSequences, logits, Model } from '../../model/index.js';
+import { evaluate, logits, Model } from '../../model/index.js';
 import { fitLeastSquares, leastSquaresStatistics, windowDistances } from '../../replaceme/index.js';
+import { refit } from '../../replaceme/methods/refit.js';
 import { replacemeLs } from '../../replaceme/methods/replacemeLs.js';
-import { keptLayers } from '../../replaceme/window.js';
+import { PrunedModel } from '../../replaceme/prunedModel.js';
 import { maxAbsError, relativeError } from '../gpu.js';
+import { openPass, plainBatches, repairContext } from '../replaceme/workplace.js';
 import { readGolden, saySkipped, sharedPath } from '../support.js';
 
 const folder = sharedPath('golden', 'families', 'llama');
@@ -19,6 +21,7 @@ interface Golden {
   fit_sequences: number;
   cosine_distance: number;
   ls: { c: number; residual_train: number };
+  refit: { lambda: number };
 }
 
 if (!folder) {
@@ -29,7 +32,7 @@ if (!folder) {
     const tensors = await readGolden(join(folder, 'replaceme.safetensors'));
     const values = (name: string) => tensors.get(name)!.values;
     const sequences = Array.from({ length: 20 }, (_, s) => [...values('ids').subarray(64 * s, 64 * s + 64)]);
-    const batches = groupSequences(sequences.slice(0, golden.fit_sequences), 300);
+    const batches = plainBatches(sequences.slice(0, golden.fit_sequences), 300);
     const window = { layer: golden.i, count: golden.n };
 
     await using device = await Device.open();
@@ -40,7 +43,9 @@ if (!folder) {
     const [, distances] = await windowDistances(model, batches, [1, window.count]);
     assert.ok(Math.abs(distances![window.layer]! - golden.cosine_distance) < 1e-6, 'distance');
 
-    const statistics = await leastSquaresStatistics(model, batches, window);
+    const pass = await openPass(model, batches, window);
+    const statistics = await leastSquaresStatistics(pass);
+    pass[Symbol.dispose]();
     const gram = await downloadF64(statistics.gram);
     assert.ok(relativeError(gram, values('ls.G')) < 2e-6, 'G within float32 activations');
     // The reference's C is Mᵀ(L_j - Y_i); ours is Mᵀ(L_j - L_i) = that minus G.
@@ -51,17 +56,30 @@ if (!folder) {
     assert.ok(relativeError(await downloadF32(fit.transform), values('ls.T')) < 1e-5, 'T');
     assert.ok(Math.abs(fit.relativeResidual / golden.ls.residual_train - 1) < 1e-5, 'residual');
     fit.transform.dispose();
-    statistics.dispose();
+    statistics[Symbol.dispose]();
 
-    const { down } = await replacemeLs.fit({ model, window, batches, alpha: 0 });
+    const { changes } = await replacemeLs.repair(repairContext(model, batches), [window]);
+    const { down } = changes.layers!.get(window.layer)!;
     assert.ok(relativeError(await downloadF32(down!), values('ls.down_proj')) < 1e-5, 'down_proj');
-    const pruned = model.withLayers(keptLayers(window, 5), new Map([[window.layer, { down: down! }]]));
-    const found = await logits(pruned, sequences[golden.fit_sequences]!);
+    const pruned = new PrunedModel(model, [window], changes);
+    const found = await logits(pruned.model, sequences[golden.fit_sequences]!);
     assert.ok(maxAbsError(found.logits, values('ls.logits_of_first_held')) < 2e-4, 'logits');
+
+    // The float32 model that holds Delta in down_proj, so that nothing is rounded away.
+    const refitted = await refit.repair(
+      repairContext(model, batches, { ridge: golden.refit.lambda, attentionStep: 0 }),
+      [window],
+    );
+    const moved = refitted.changes.layers!.get(window.layer)!.down!;
+    assert.ok(
+      relativeError(await downloadF32(moved), values('refit.down_proj')) < 2e-5,
+      'down_proj, refitted',
+    );
+    moved.dispose();
 
     const same = await evaluate(model, sequences.slice(0, 2), { against: model });
     assert.ok(same.kl! < 1e-6 && same.top1 === 1, 'a model agrees with itself');
-    down!.dispose();
+    pruned[Symbol.dispose]();
     assert.is(device.memory.liveBytes, before, 'nothing leaks');
   });
 }

@@ -1,0 +1,120 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Device, downloadF32 } from '../../engine/index.js';
+import { evaluate, Model } from '../../model/index.js';
+import { fitCosine } from '../../replaceme/cosineFit.js';
+import { type CosineSettings, cosineSettings } from '../../replaceme/cosineSettings.js';
+import { foldTransform } from '../../replaceme/methods/replacemeLs.js';
+import type { FitPass } from '../../replaceme/repairInOrder.js';
+import { keptLayers } from '../../replaceme/window.js';
+import { openPass, plainBatches } from '../replaceme/workplace.js';
+import { saySkipped, sharedPath } from '../support.js';
+
+// The folder that shared/models/smollm2.py builds; .ci/run names it.
+const folder = process.env.RM_SMOLLM2;
+const golden = sharedPath('golden', 'smollm2');
+
+const readJson = <T>(name: string) => JSON.parse(readFileSync(join(golden!, name), 'utf8')) as T;
+
+const sets = ['eval_chat', 'eval_wt2'] as const;
+type EvaluationSet = (typeof sets)[number];
+const measures = ['perplexity', 'kl', 'top1'] as const;
+type Evaluations<T> = Record<EvaluationSet, Record<(typeof measures)[number], T>>;
+type Losses<T> = Record<'train_before' | 'train_after', T>;
+
+interface Golden {
+  i: number;
+  n: number;
+  evaluations: Record<
+    `cosine eq${7 | 8}, in order`,
+    Evaluations<number> & { loss: Losses<number>; T_minus_I_frobenius: number }
+  > &
+    Record<`cosine eq${7 | 8}`, { band: Evaluations<[number, number]>; loss: Losses<[number, number]> }>;
+}
+
+if (!folder || !golden) {
+  saySkipped(
+    'cosine fits of SmolLM2-135M against golden data: set RM_SMOLLM2 to its folder, shared/ beside the repository',
+  );
+} else {
+  const device = await Device.open();
+  const model = await Model.load(device, folder);
+  const tokens = readJson<Record<string, number[][]>>('tokens.json');
+  const batches = plainBatches(tokens.fit!, 1024);
+  const references = readJson<{ windows: Golden[] }>('replaceme.json').windows;
+  test.after(async () => {
+    model.dispose();
+    await device.close();
+  });
+
+  /** Losses, |T - I|_F and what the pruned model is worth on some sets, all in f32 as in the reference. */
+  async function fitted(
+    pass: FitPass,
+    { i, n }: Golden,
+    change: Partial<CosineSettings>,
+    evaluated: readonly EvaluationSet[],
+  ) {
+    const { transform, ...losses } = await fitCosine(pass, cosineSettings(change));
+    using _ = transform;
+    const values = await downloadF32(transform);
+    const { hidden } = model.arch;
+    const distance = Math.sqrt(
+      values.reduce((sum, value, at) => sum + (value - (at % (hidden + 1) === 0 ? 1 : 0)) ** 2, 0),
+    );
+    const folded = foldTransform(model, i, transform);
+    using _down = folded.down;
+    const layers = new Map([[i, folded]]);
+    const pruned = model.withLayers(keptLayers([{ layer: i, count: n }], model.arch.layers), { layers });
+    const found: Partial<Evaluations<number>> = {};
+    for (const set of evaluated) {
+      const { perplexity, kl, top1 } = await evaluate(pruned, tokens[set]!, { against: model });
+      found[set] = { perplexity, kl: kl!, top1: top1! };
+    }
+    return { ...losses, distance, evaluations: found as Evaluations<number> };
+  }
+
+  const within = (found: number, [least, most]: readonly [number, number], what: string) =>
+    assert.ok(found >= least && found <= most, `${what}: ${found}, expected ${least} to ${most}`);
+  const near = (found: number, expected: number, share: number, what: string) =>
+    within(found, [expected * (1 - share), expected * (1 + share)], what);
+
+  for (const reference of references) {
+    const { i, n } = reference;
+    test(`cosine fits on window (${i}, ${n})`, async () => {
+      using pass = await openPass(model, batches, { layer: i, count: n });
+      // Evaluating takes longer than fitting: every set once in order, and one of them with shuffling.
+      const [inOrder, shuffled] = n > 4 ? [sets, undefined] : [sets.slice(0, 1), sets.slice(1)];
+      for (const equation of [7, 8] as const) {
+        const expected = reference.evaluations[`cosine eq${equation}, in order`];
+        const found = await fitted(pass, reference, { equation, shuffle: false }, inOrder);
+        near(found.lossBefore, expected.loss.train_before, 1e-5, 'loss of plain removal');
+        near(found.lossAfter, expected.loss.train_after, 1e-4, 'loss');
+        near(found.distance, expected.T_minus_I_frobenius, 1e-3, '|T - I|');
+        for (const set of inOrder) {
+          for (const measure of ['perplexity', 'kl'] as const)
+            near(found.evaluations[set][measure], expected[set][measure], 1e-2, `${set} ${measure}`);
+          const top1 = expected[set].top1;
+          within(found.evaluations[set].top1, [top1 - 5e-3, top1 + 5e-3], `${set} top-1`);
+        }
+      }
+      if (!shuffled) return;
+      // Within the reference's band of three seeds, as golden/README.md widens it.
+      for (const equation of [7, 8] as const) {
+        const { band, loss } = reference.evaluations[`cosine eq${equation}`];
+        const found = await fitted(pass, reference, { equation }, shuffled);
+        const inBand = (value: number, [least, most]: [number, number], what: string) => {
+          const width = most - least;
+          within(value, [(least - 2 * width) * 0.99, (most + 2 * width) * 1.01], what);
+        };
+        inBand(found.lossAfter, loss.train_after, 'loss, shuffled');
+        for (const set of shuffled)
+          for (const measure of measures)
+            inBand(found.evaluations[set][measure], band[set][measure], `${set} ${measure}, shuffled`);
+      }
+    });
+  }
+}
+
+test.run();
