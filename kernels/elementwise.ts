@@ -1,5 +1,5 @@
 /**
- * Element-by-element arithmetic on f32 tensors of one shape: add, addInto, axpy, scale.
+ * Element-by-element arithmetic on f32 tensors of one shape, which may be larger than a binding: add, addInto, axpy, scale.
  *
  * Map: one invocation per vec4 (per element where the size is no multiple of 4), 64 per workgroup.
  * Features and limits: WebGPU defaults.
@@ -7,6 +7,7 @@
 import { type Access, f32Bits, programFamily, type Recorder, type Tensor } from '../engine/index.js';
 import { checkTensor } from './checks.js';
 import { flatProgram, flatType, runFlat } from './flat.js';
+import { rowTiles } from './rowTiles.js';
 
 const statements = {
   add: 'y[i] = a[i] + b[i];',
@@ -36,12 +37,16 @@ ${names.map(declare).join('\n')}`,
 function run(rec: Recorder, name: keyof typeof statements, tensors: readonly Tensor[], factor = 1): void {
   const y = tensors[0]!;
   for (let i = 0; i < tensors.length; i++) checkTensor(name, operands[i]!, tensors[i]!, y.shape);
-  const { type, width } = flatType(y.size);
-  runFlat(rec, program(name, tensors.length - 1, type), tensors, y.size / width, [f32Bits(factor)], {
-    flops: (name === 'axpy' ? 2 : 1) * y.size,
-    // All but add read what they write.
-    bytes: 4 * y.size * (tensors.length + (name === 'add' ? 0 : 1)),
-  });
+  for (const { start, tensor: piece } of rowTiles(y)) {
+    const { size } = piece;
+    const { type, width } = flatType(size);
+    const pieces = size === y.size ? tensors : tensors.map(tensor => tensor.rows(start, piece.shape[0]!));
+    runFlat(rec, program(name, tensors.length - 1, type), pieces, size / width, [f32Bits(factor)], {
+      flops: (name === 'axpy' ? 2 : 1) * size,
+      // All but add read what they write.
+      bytes: 4 * size * (tensors.length + (name === 'add' ? 0 : 1)),
+    });
+  }
 }
 
 /** out = a + b; all f32 of one shape. */

@@ -25,7 +25,9 @@ export function tileRows(matrix: Tensor, most = Number.POSITIVE_INFINITY): numbe
   const fitting = Math.min(most, Math.floor(limits.maxStorageBufferBindingSize / rowBytes));
   if (rows <= fitting) return rows;
   if (fitting >= 256) return fitting - (fitting % 256);
-  const step = rowStep(limits.minStorageBufferOffsetAlignment, rowBytes);
+  const least = rowStep(limits.minStorageBufferOffsetAlignment, rowBytes);
+  // Both are powers of two. 64 rows of any f32 matrix beside this one begin at a bindable offset too.
+  const step = fitting >= 64 ? Math.max(64, least) : least;
   const count = Math.max(1, Math.floor(fitting / step)) * step;
   ensure(
     count * rowBytes <= limits.maxStorageBufferBindingSize,

@@ -1,11 +1,11 @@
 /**
- * Rows of a matrix times one number each: out[t, :] = weights[t] * x[t, :].
+ * Rows of a matrix times one number each: out[t, j] = weights[t] * x[t, first + j].
  *
- * Shapes: x, out [T, N] f32; weights [T] f32. x and out may be larger than a binding.
- * Map: one invocation per vec4 (per element where N is no multiple of 4), 64 per workgroup.
+ * Shapes: x [T, N], out [T, M] f32, M columns of x from `first` on; weights [T] f32. x and out may be larger than a binding.
+ * Map: one invocation per vec4 (per element where N, M or first is no multiple of 4), 64 per workgroup.
  * Features and limits: WebGPU defaults.
  */
-import { type ProgramSpec, programFamily, type Recorder, type Tensor } from '../engine/index.js';
+import { ensure, type ProgramSpec, programFamily, type Recorder, type Tensor } from '../engine/index.js';
 import { checkMatrix, checkTensor } from './checks.js';
 import { flatProgram, flatType, runFlat } from './flat.js';
 import { rowTiles } from './rowTiles.js';
@@ -15,26 +15,40 @@ const program = programFamily(
     flatProgram({
       key: `scaleRows ${type}`,
       bindings: ['read', 'read', 'write'],
-      fields: 'width: u32, firstRow: u32',
+      fields: 'width: u32, firstRow: u32, widthX: u32, first: u32',
       declarations: `
 @group(0) @binding(1) var<storage, read> x: array<${type}>;
 @group(0) @binding(2) var<storage, read> weights: array<f32>;
 @group(0) @binding(3) var<storage, read_write> out: array<${type}>;`,
-      body: '  out[i] = weights[p.firstRow + i / p.width] * x[i];',
+      body: `
+  let row = i / p.width;
+  out[i] = weights[p.firstRow + row] * x[row * p.widthX + p.first + i % p.width];`,
     }),
 );
 
-/** out[t,:] = weights[t] * x[t,:]; x, out [T,N] f32, weights [T] f32. */
-export function scaleRows(rec: Recorder, x: Tensor, weights: Tensor, out: Tensor): void {
+/**
+ * out[t,j] = weights[t] * x[t, first + j]; x [T,N], out [T,M] f32, weights [T] f32; first 0 by default.
+ *
+ * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit.
+ */
+export function scaleRows(rec: Recorder, x: Tensor, weights: Tensor, out: Tensor, first = 0): void {
   const [rows, columns] = checkMatrix('scaleRows', 'x', x);
   checkTensor('scaleRows', 'weights', weights, [rows]);
-  checkTensor('scaleRows', 'out', out, [rows, columns]);
-  const { type, width } = flatType(columns);
+  checkTensor('scaleRows', 'out', out, [rows, out.columns]);
+  ensure(
+    first >= 0 && first + out.columns <= columns,
+    `scaleRows: columns ${first} to ${first + out.columns - 1} of '${x.label}' [${x.shape}]`,
+    'Stay within its columns.',
+  );
+  const { type, width } = [columns, out.columns, first].every(size => size % 4 === 0)
+    ? flatType(out.columns)
+    : { type: 'f32' as const, width: 1 };
   for (const { start, tensor } of rowTiles(x)) {
-    const tensors = [tensor, weights, out.rows(start, tensor.rowCount)];
-    runFlat(rec, program(type), tensors, tensor.size / width, [columns / width, start], {
-      flops: tensor.size,
-      bytes: 8 * tensor.size,
+    const target = out.rows(start, tensor.rowCount);
+    const params = [out.columns / width, start, columns / width, first / width];
+    runFlat(rec, program(type), [tensor, weights, target], target.size / width, params, {
+      flops: target.size,
+      bytes: 8 * target.size,
     });
   }
 }

@@ -1,6 +1,7 @@
 import { type Device, ensure, Scope, type Tensor, tensorFrom } from '../engine/index.js';
 import { addInto } from '../kernels/elementwise.js';
 import { matmul } from '../kernels/matmul.js';
+import { rowTiles } from '../kernels/rowTiles.js';
 import { scaleRows } from '../kernels/scaleRows.js';
 import { quadraticLoss, solveRidgePath } from '../kernels/solveRidge.js';
 import { sumOfSquares } from './rows.js';
@@ -85,14 +86,21 @@ export class RidgeStatistics {
     const sums = this.#halves[half];
     using scope = new Scope(device);
     const roots = scope.own(tensorFrom(device, weights.map(Math.sqrt)));
-    const scaled = (x: Tensor) => {
-      const out = scope.tensor(x.shape, 'f32', `weighted ${x.label}`);
-      scaleRows(rec, x, roots, out);
+    const scaled = (x: Tensor, first = 0, columns = x.columns) => {
+      const out = scope.tensor([x.rowCount, columns], 'f32', `weighted ${x.label}`);
+      scaleRows(rec, x, roots, out, first);
       return out;
     };
     const [x, y] = [scaled(features), scaled(residual)];
-    matmul(rec, x, x, sums.gram, { transposeA: true, accumulate: true });
-    matmul(rec, x, y, sums.cross, { transposeA: true, accumulate: true });
+    const addProducts = (right: Tensor, sum: Tensor) => {
+      // A sum larger than a binding is made by rows, from as many columns of the features.
+      for (const { start, tensor } of rowTiles(sum)) {
+        const left = tensor.rowCount === x.columns ? x : scaled(features, start, tensor.rowCount);
+        matmul(rec, left, right, tensor, { transposeA: true, accumulate: true });
+      }
+    };
+    addProducts(x, sums.gram);
+    addProducts(y, sums.cross);
     sums.trace += await sumOfSquares(x);
     sums.targetSquares += await sumOfSquares(y);
   }
@@ -111,7 +119,7 @@ export class RidgeStatistics {
     ensure(
       ridge !== undefined || (fitted.trace > 0 && held.trace > 0),
       'all calibration tokens are in one half, none are left to choose the ridge by',
-      'Calibrate with several documents, or give a ridge.',
+      'Calibrate with several documents.',
     );
     const found = ridge === undefined ? await this.#chooseRidge(fitted, held, scaled) : { ridge };
     if (!found) return undefined;
