@@ -10,9 +10,10 @@ import { generateCalibration } from './calibration/generated.js';
 import { withMaskedCopies } from './calibration/mask.js';
 import { type Calibration, readCalibration, sha256 } from './calibration.js';
 import type { CalibrationBatch } from './calibrationBatch.js';
-import type { WalkOptions } from './distance.js';
-import type { CalibrationSizes, PruneOptions } from './request.js';
+import type { PruneOptions } from './pruneOptions.js';
+import type { CalibrationSizes } from './request.js';
 import type { Recipe, StatisticsFile } from './statistics/file.js';
+import type { WalkOptions } from './walk.js';
 import { modelFingerprint } from './writeModel.js';
 
 /** Reads a model's texts: what its folder says about them. */

@@ -1,5 +1,5 @@
 import { basename, join, resolve } from 'node:path';
-import { type AdapterInfo, Device, RmError } from '../engine/index.js';
+import { Device, RmError } from '../engine/index.js';
 import { Batch } from '../model/batch.js';
 import { loadChatTemplate } from '../model/chat.js';
 import { evaluate } from '../model/evaluate.js';
@@ -9,8 +9,9 @@ import { loadTokenizer } from '../model/tokenizer.js';
 import { firstTokens } from '../model/tokenSequences.js';
 import { forward } from '../model/transformer.js';
 import { batchesOf, readTexts } from './calibrate.js';
-import { type Calibration, sha256 } from './calibration.js';
+import { sha256 } from './calibration.js';
 import type { CalibrationBatch } from './calibrationBatch.js';
+import type { Comparison } from './compare/comparison.js';
 import {
   type Candidate,
   type CompareOptions,
@@ -27,27 +28,14 @@ import {
   writeWhole,
 } from './compare/rows.js';
 import { comparisonMarkdown } from './compare/table.js';
-import type { WalkOptions } from './distance.js';
 import { HiddenStates, keepStates, LentStates, roomFor } from './hiddenStates.js';
 import { packageVersion } from './modelCard.js';
 import { PrunedModel } from './prunedModel.js';
-import { calibrationSizes, type PruneOptions, type PruneRequest } from './request.js';
+import type { PruneOptions } from './pruneOptions.js';
+import { calibrationSizes, type PruneRequest } from './request.js';
 import type { WindowChoice } from './selections/index.js';
+import type { WalkOptions } from './walk.js';
 import { modelFingerprint } from './writeModel.js';
-
-export interface Comparison {
-  /** This package's name and version. */
-  readonly version: string;
-  readonly model: { readonly path: string; readonly fingerprint: string; readonly layers: number };
-  readonly adapter: AdapterInfo;
-  readonly recipe: ReturnType<typeof calibrationSizes>;
-  readonly calibration: Pick<Calibration, 'tokens' | 'files'>;
-  readonly evaluation: readonly { readonly file: string; readonly sha256: string; readonly tokens: number }[];
-  /** The model as it is. */
-  readonly dense: Measures;
-  /** By number of layers, then by method, as asked for. */
-  readonly rows: readonly ComparisonRow[];
-}
 
 /**
  * Compares methods on one model and one set of calibration data: every method at every number of removed layers

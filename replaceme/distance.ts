@@ -1,16 +1,11 @@
 import { downloadF32, RmError, Tensor } from '../engine/index.js';
-import type { Progress } from '../engine/progress.js';
 import { cosineDistance } from '../kernels/cosineDistance.js';
 import { type Batch, totalTokens } from '../model/batch.js';
 import type { Model } from '../model/model.js';
 import { forward } from '../model/transformer.js';
 import { type CalibrationBatch, openBatch } from './calibrationBatch.js';
 import type { HiddenStates } from './hiddenStates.js';
-
-export interface WalkOptions {
-  onProgress?: Progress;
-  signal?: AbortSignal;
-}
+import type { WalkOptions } from './walk.js';
 
 /** What counts of the cosine distances d of a batch's tokens: the mean of `of(d)` over `rows`. */
 export interface DistanceMeasure {

@@ -1,5 +1,5 @@
 import { ensure } from '../engine/errors.js';
-import type { PruneOptions } from './request.js';
+import type { PruneOptions } from './pruneOptions.js';
 
 /** Samples that the configurations of the original program read. */
 export const FAITHFUL_TEXTS = 8000;

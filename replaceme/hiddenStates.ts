@@ -4,7 +4,7 @@ import { totalTokens } from '../model/batch.js';
 import type { Model } from '../model/model.js';
 import { forward } from '../model/transformer.js';
 import { type CalibrationBatch, openBatch } from './calibrationBatch.js';
-import type { WalkOptions } from './distance.js';
+import type { WalkOptions } from './walk.js';
 
 /** Sequences of one packed batch; batches are told apart by identity. */
 type Sequences = readonly (readonly number[])[];

@@ -3,8 +3,9 @@ import { matmul } from '../kernels/matmul.js';
 import { type Architecture, expectedTensors } from '../model/architecture.js';
 import { openSafetensors } from '../model/checkpoint/safetensors.js';
 import { plannedStates } from './hiddenStates.js';
+import type { PruneOptions } from './pruneOptions.js';
 import { KEPT_BYTES } from './refitLayer.js';
-import { calibrationSizes, checkPruneRequest, type PruneOptions, type PruneRequest } from './request.js';
+import { calibrationSizes, checkPruneRequest, type PruneRequest } from './request.js';
 import { RIDGES } from './ridgeStatistics.js';
 import { describeWindows, lastRemoved } from './window.js';
 

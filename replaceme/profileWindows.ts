@@ -5,7 +5,8 @@ import { Model } from '../model/model.js';
 import { loadTokenizer } from '../model/tokenizer.js';
 import { calibrationBatches } from './calibration/batches.js';
 import { type CalibrationFile, readCalibration } from './calibration.js';
-import { calibrationSizes, type PruneOptions } from './request.js';
+import type { PruneOptions } from './pruneOptions.js';
+import { calibrationSizes } from './request.js';
 import { type WindowMap, windowMap } from './windowMap.js';
 
 export interface ProfileWindowsOptions

@@ -13,21 +13,16 @@ import {
   readTexts,
   statisticsRecipe,
 } from './calibrate.js';
-import type { WalkOptions } from './distance.js';
 import { HiddenStates } from './hiddenStates.js';
 import { writeDocumentation } from './modelCard.js';
 import { PrunedModel } from './prunedModel.js';
+import type { PruneOptions } from './pruneOptions.js';
 import type { PruneReport } from './report.js';
-import {
-  calibrationSizes,
-  checkPruneRequest,
-  outputOptions,
-  type PruneOptions,
-  type PruneRequest,
-} from './request.js';
+import { calibrationSizes, checkPruneRequest, outputOptions, type PruneRequest } from './request.js';
 import type { WindowChoice } from './selections/index.js';
 import { StatisticsFile } from './statistics/file.js';
 import { verifyWritten } from './verify.js';
+import type { WalkOptions } from './walk.js';
 import { describeWindows } from './window.js';
 import { modelFingerprint, writePrunedModel } from './writeModel.js';
 

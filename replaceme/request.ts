@@ -5,73 +5,12 @@ import { checkOutputFolder } from '../model/checkpoint/outputFolder.js';
 import { openSafetensors } from '../model/checkpoint/safetensors.js';
 import { checkShapes, readArchitecture } from '../model/families/index.js';
 import { checkMask } from './calibration/mask.js';
-import { type CosineSettings, cosineSettings } from './cosineSettings.js';
-import type { WalkOptions } from './distance.js';
+import { cosineSettings } from './cosineSettings.js';
 import { FAITHFUL_TEXTS, faithfulOptions } from './faithful.js';
 import { type Method, methodNamed, methodSettings, methods, type RepairSettings } from './methods/index.js';
+import type { PruneOptions } from './pruneOptions.js';
 import { type Selection, selectionNamed } from './selections/index.js';
 import { checkRemoved, checkWindow, layersToRemove, removedLayers, type Window } from './window.js';
-
-export interface PruneOptions extends WalkOptions {
-  /** Layers to remove: a number, or a share of the model's layers. Exactly one of the two. */
-  layers?: number;
-  ratio?: number;
-  /** The layer that stays before the removed ones; default: as `select` finds it. */
-  window?: number;
-  /** The removed layers themselves, in place of `layers`, `ratio` and `window`. */
-  remove?: readonly number[];
-  /** How the removed layers are chosen (default: by the method). */
-  select?: string;
-  /** Windows of equal size that the layers are removed in (default 1), as far as the selection knows them. */
-  windows?: number;
-  /** Keeps a layer between windows; otherwise those that touch become one. */
-  apart?: boolean;
-  /** Default: refit. */
-  method?: string;
-  /** Healing of the layers after the cut: "closed-form" or "none" (default). */
-  heal?: string;
-  /** Ridge of ReplaceMe's least squares on the unnormalised Gram matrix (default 0). */
-  alpha?: number;
-  /** Ridge of a refit as a share of the Gram matrix's mean diagonal; default: by held-out tokens. */
-  ridge?: number;
-  /**
-   * How much of the way to the window's output a refit lets o_proj go before down_proj takes over (default 0.5, in the
-   * first third of the layers 0).
-   */
-  attentionStep?: number;
-  /** How much attention sinks (first tokens, massive activations) count in a refit (default 1). */
-  sinkWeight?: number;
-  /** ReplaceMe's cosine fit, where it differs from the paper's. */
-  cosine?: Partial<CosineSettings>;
-  /** Calibration files; default: the small set that ships with the package. */
-  calibration?: readonly string[];
-  /** How much a token of each file counts (default 1 each). */
-  weights?: readonly number[];
-  /** Share of tokens that a copy of every sequence has replaced at random; default: no copies. */
-  mask?: number;
-  /** Tokens of calibration text that the model writes itself: beside the files, or in place of the shipped set. */
-  generate?: number;
-  /** Does what the original ReplaceMe program does (faithful.ts). */
-  faithful?: boolean;
-  /** A file of sums and distances, read and added to: settings and windows that it knows cost no forward pass. */
-  statistics?: string;
-  /** Field or column of the text in those files, where it is not text, messages or conversations. */
-  textField?: string;
-  /** Calibration tokens at most; default: 131,072 on a GPU, 8,192 on a software adapter. */
-  tokens?: number;
-  /** Longest calibration sequence (default 1024, and at most the model's context). */
-  sequenceLength?: number;
-  /** Tokens of a packed batch. */
-  batchTokens?: number;
-  /** Bytes of a weight file before a new shard begins (default 5e9). */
-  maxShardBytes?: number;
-  /** Replace an existing output folder. */
-  force?: boolean;
-  adapter?: string;
-  memoryLimit?: number;
-  /** An open device to use; it is left open. */
-  device?: Device;
-}
 
 /** How much is read, and how much at a time: as asked for, else by the device and the model. */
 export function calibrationSizes(

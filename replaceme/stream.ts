@@ -3,8 +3,8 @@ import { totalTokens } from '../model/batch.js';
 import type { LayerWeights, Model } from '../model/model.js';
 import { embedTokens, forward } from '../model/transformer.js';
 import { type CalibrationBatch, openBatch } from './calibrationBatch.js';
-import type { WalkOptions } from './distance.js';
 import type { HiddenStates } from './hiddenStates.js';
+import type { WalkOptions } from './walk.js';
 
 export interface StreamOptions extends WalkOptions {
   /** Outputs of layers that an earlier walk has kept; they are used up. */

@@ -13,8 +13,9 @@ import { LayerSteps } from '../model/layerSteps.js';
 import type { Model } from '../model/model.js';
 import { embedTokens } from '../model/transformer.js';
 import { type CalibrationBatch, openBatch } from './calibrationBatch.js';
-import { notFinite, type WalkOptions } from './distance.js';
+import { notFinite } from './distance.js';
 import { type HiddenStates, roomFor } from './hiddenStates.js';
+import type { WalkOptions } from './walk.js';
 import type { Window } from './window.js';
 
 /** What is known of a window without pruning. */

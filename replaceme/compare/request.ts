@@ -6,7 +6,8 @@ import { readArchitecture } from '../../model/families/index.js';
 import { loadTokenizer } from '../../model/tokenizer.js';
 import { tokenSequences } from '../../model/tokenSequences.js';
 import { type Method, methodNamed, methodSettings } from '../methods/index.js';
-import { checkPruneRequest, type PruneOptions, type PruneRequest } from '../request.js';
+import type { PruneOptions } from '../pruneOptions.js';
+import { checkPruneRequest, type PruneRequest } from '../request.js';
 import { layersToRemove } from '../window.js';
 import type { ComparisonRow } from './rows.js';
 

@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import { type Column, formatTable, markdownTable } from '../../engine/textTable.js';
-import type { Comparison } from '../compare.js';
+import type { Comparison } from './comparison.js';
 import type { ComparisonRow, FileScores, Measures } from './rows.js';
 
 const right = (title: string): Column => ({ title, align: 'right' });

@@ -2,9 +2,9 @@ import type { Architecture } from '../../model/architecture.js';
 import type { Model, WeightChanges } from '../../model/model.js';
 import type { CalibrationBatch } from '../calibrationBatch.js';
 import type { CosineSettings } from '../cosineSettings.js';
-import type { WalkOptions } from '../distance.js';
 import type { HiddenStates } from '../hiddenStates.js';
 import type { StatisticsStore } from '../statistics/store.js';
+import type { WalkOptions } from '../walk.js';
 import type { Window } from '../window.js';
 
 /** Settings of the methods; each reads those that concern it. */

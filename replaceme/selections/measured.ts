@@ -10,17 +10,13 @@ import { shortList } from '../shortList.js';
 import { isEarly, type Window } from '../window.js';
 import { type WindowMap, windowMap } from '../windowMap.js';
 import { cosine, rankingBatches } from './cosine.js';
-import type { Selection, SelectionContext, WindowChoice, WindowScores } from './selection.js';
-
-export interface MeasureSettings {
-  /** Tokens that the map of windows and the candidates are fitted on, and others that candidates are judged on. */
-  readonly fitTokens: number;
-  readonly heldOutTokens: number;
-  /** Sets of windows that are repaired and judged. */
-  readonly candidates: number;
-  /** Of these, how many are judged again with healing, where the method heals; each on half of all tokens. */
-  readonly finalists: number;
-}
+import type {
+  MeasureSettings,
+  Selection,
+  SelectionContext,
+  WindowChoice,
+  WindowScores,
+} from './selection.js';
 
 /**
  * Together about the cost of the fit itself. On a software adapter, where that has 8,192 tokens, in units of one

@@ -4,7 +4,7 @@ import { evaluate } from '../../model/evaluate.js';
 import type { Model } from '../../model/model.js';
 import { ReferenceStates } from '../../model/referenceStates.js';
 import { firstSequences } from '../calibrationBatch.js';
-import type { WalkOptions } from '../distance.js';
+import type { WalkOptions } from '../walk.js';
 import { windowsOf } from '../window.js';
 import type { Selection, SelectionContext, WindowChoice } from './selection.js';
 

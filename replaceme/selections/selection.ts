@@ -1,7 +1,17 @@
 import type { Device } from '../../engine/index.js';
 import type { Method, RepairContext } from '../methods/method.js';
 import type { Window } from '../window.js';
-import type { MeasureSettings } from './measured.js';
+
+/** How much the selection `measured` measures. */
+export interface MeasureSettings {
+  /** Tokens that the map of windows and the candidates are fitted on, and others that candidates are judged on. */
+  readonly fitTokens: number;
+  readonly heldOutTokens: number;
+  /** Sets of windows that are repaired and judged. */
+  readonly candidates: number;
+  /** Of these, how many are judged again with healing, where the method heals; each on half of all tokens. */
+  readonly finalists: number;
+}
 
 export interface SelectionContext extends RepairContext {
   /** Layers to remove. */
