@@ -1,3 +1,4 @@
+import { totalTokens } from '../../model/batch.js';
 import type { ChatTemplate } from '../../model/chat.js';
 import type { Document } from '../../model/documents.js';
 import type { Tokenizer } from '../../model/tokenizer.js';
@@ -65,30 +66,48 @@ export function interleave<T>(lists: readonly (readonly T[])[], tokensOf: (item:
     .map(({ item }) => item);
 }
 
-/** Sequences of one source: a packing for each half, to which documents go by turns of tokens. */
+/**
+ * Sequences of one source: a packing for each half, to which documents go by turns of tokens. Of a conversation that is
+ * longer than a sequence the first piece counts; what follows waits until the source has no other conversations left,
+ * since many of them teach more than much of one.
+ */
 class Halves {
   readonly #packers: readonly SequencePacker[];
-  readonly #sequences: readonly number[][][] = [[], []];
+  readonly #first: readonly number[][][] = [[], []];
+  readonly #later: readonly number[][][] = [[], []];
+  readonly #counts = { first: [0, 0], later: [0, 0] };
 
   constructor(tokenizer: Tokenizer, chat: ChatTemplate, sequenceLength: number) {
     this.#packers = [0, 1].map(() => new SequencePacker(tokenizer, chat, sequenceLength));
   }
 
   add(document: Document): void {
-    const [first, second] = this.tokens as [number, number];
-    const half = second < first ? 1 : 0;
-    this.#sequences[half]!.push(...this.#packers[half]!.add(document));
+    const [even, odd] = this.tokens as [number, number];
+    const half = odd < even ? 1 : 0;
+    const sequences = this.#packers[half]!.add(document);
+    const counting = 'text' in document ? sequences.length : 1;
+    const [first, later] = [sequences.slice(0, counting), sequences.slice(counting)];
+    this.#first[half]!.push(...first);
+    this.#later[half]!.push(...later);
+    this.#counts.first[half]! += totalTokens(first);
+    this.#counts.later[half]! += totalTokens(later);
   }
 
+  /** By half, of the first pieces. */
   get tokens(): number[] {
-    return this.#packers.map(({ tokens }) => tokens);
+    return this.#counts.first.map((tokens, half) => tokens + totalTokens(this.#packers[half]!.rest()));
+  }
+
+  /** By half, of all pieces. */
+  get allTokens(): number[] {
+    return this.tokens.map((tokens, half) => tokens + this.#counts.later[half]!);
   }
 
   /** Of each half about the same number of tokens, `tokens` in all. */
-  first(tokens: number): number[][][] {
-    const shares = evenShares(tokens, this.tokens);
+  take(tokens: number): number[][][] {
+    const shares = evenShares(tokens, this.allTokens);
     return shares.map((share, half) =>
-      firstTokens([...this.#sequences[half]!, ...this.#packers[half]!.rest()], share),
+      firstTokens([...this.#first[half]!, ...this.#packers[half]!.rest(), ...this.#later[half]!], share),
     );
   }
 }
@@ -110,8 +129,8 @@ export async function collectSequences(
   const open = new Set(sources.keys());
   /** Tokens of a source that can be given out in two equal halves, if it goes on. */
   const usable = (source: number): number => {
-    const found = halves[source]!.tokens;
-    return open.has(source) ? 2 * Math.min(...found) : sum(found);
+    const { tokens: found, allTokens } = halves[source]!;
+    return open.has(source) ? 2 * Math.min(...found) : sum(allTokens);
   };
   const enough = (): boolean => {
     const level = Math.min(...[...open].map(usable));
@@ -127,7 +146,7 @@ export async function collectSequences(
   );
   const lists = halves.flatMap((of, source) =>
     of
-      .first(shares[source]!)
+      .take(shares[source]!)
       .map((sequences, half) => sequences.map(ids => ({ ids, source, half: half as 0 | 1 }))),
   );
   return interleave(lists, ({ ids }) => ids.length);

@@ -88,6 +88,18 @@ test('all is read where more is asked for than there is, a source of one documen
   ]);
 });
 
+test('of long conversations the first pieces are taken, later ones only where there are no more conversations', async () => {
+  const files = [file('long-talks.jsonl', talks(12, 120))];
+  const lettersOf = ({ sequences }: Calibration) =>
+    sequences.map(({ ids }) => asText(ids).match(/[\u4e00-\u4eff]/)![0]);
+  const few = await read({ files, tokens: 500 });
+  assert.is(new Set(lettersOf(few)).size, few.sequences.length, 'every sequence is of another conversation');
+  const all = await read({ files, tokens: 1200 });
+  assert.is(all.tokens, 1200);
+  assert.is(new Set(lettersOf(all)).size, 12);
+  assert.ok(lettersOf(all).length > 12, 'and then their second pieces');
+});
+
 test('any beginning of the sequences is a fair sample of sources and halves', async () => {
   const files = [file('fair-texts.jsonl', texts(90, 40)), file('fair-talks.jsonl', talks(90, 45, 100))];
   const { sequences } = await read({ files, tokens: 4000 });
