@@ -25,10 +25,14 @@ import type {
  * costs half of the final healing. Healing is not judged on fewer tokens: early windows gain more by it, the more
  * tokens there are.
  */
-const usualSettings = ({ info }: Device): MeasureSettings =>
-  info.kind === 'software'
-    ? { fitTokens: 4096, heldOutTokens: 1024, candidates: 6, finalists: 2 }
-    : { fitTokens: 32_768, heldOutTokens: 8192, candidates: 16, finalists: 3 };
+const usualSettings = ({ info }: Device, tokens: number): MeasureSettings => {
+  const { heldOutTokens, ...rest } =
+    info.kind === 'software'
+      ? { fitTokens: 4096, heldOutTokens: 1024, candidates: 6, finalists: 2 }
+      : { fitTokens: 32_768, heldOutTokens: 8192, candidates: 16, finalists: 3 };
+  // Where there is more text to fit on, there is more to judge by.
+  return { ...rest, heldOutTokens: Math.max(heldOutTokens, Math.floor(tokens / 8)) };
+};
 
 /** Windows of a set, unless told. */
 const MOST_WINDOWS = 4;
@@ -74,7 +78,8 @@ async function select(context: SelectionContext): Promise<WindowChoice> {
   const { model, count, method, onProgress, signal } = context;
   const { device, arch } = model;
   const walk = { ...(onProgress && { onProgress }), ...(signal && { signal }) };
-  const settings = { ...usualSettings(device), ...context.measuring };
+  const tokens = totalTokens(context.batches.flatMap(({ sequences }) => sequences));
+  const settings = { ...usualSettings(device, tokens), ...context.measuring };
   const split = splitHalves(context.batches, settings);
   if (!split) {
     const nearest = await cosine.select(context);
@@ -100,9 +105,11 @@ async function select(context: SelectionContext): Promise<WindowChoice> {
   };
   const quickly = method.unhealed ?? method;
   const heals = context.settings.heal || method.unhealed !== undefined;
-  const half = totalTokens(context.batches.flatMap(({ sequences }) => sequences)) / 2;
   // The same sequences are held out.
-  const more = splitHalves(context.batches, { ...settings, fitTokens: Math.max(settings.fitTokens, half) })!;
+  const more = splitHalves(context.batches, {
+    ...settings,
+    fitTokens: Math.max(settings.fitTokens, tokens / 2),
+  })!;
   const measured = async (windows: readonly Window[], healed: boolean): Promise<WindowScores> => {
     using _section = device.section('candidates');
     const repair = healed
@@ -161,8 +168,8 @@ export const measured: Selection = {
   dependsOnMethod: true,
   select,
   // As usualSettings counts them, without what the fit is spared later.
-  tokens: ({ device }) => {
-    const { fitTokens, heldOutTokens, candidates } = usualSettings(device);
+  tokens: ({ device, tokens }) => {
+    const { fitTokens, heldOutTokens, candidates } = usualSettings(device, tokens);
     return 1.25 * fitTokens + heldOutTokens + candidates * (fitTokens / 8 + heldOutTokens);
   },
 };
