@@ -52,28 +52,26 @@ const kernelTime = (sections: readonly SectionProfile[], path: string): number =
     .filter(({ section }) => section === path || section.startsWith(`${path}/`))
     .reduce((sum, { milliseconds }) => sum + milliseconds, 0);
 
-/** Milliseconds by shares of one prune, from the profiler's sections. */
+/** Sections whose kernels run the model's layers, wherever they are nested. */
+const FORWARD = ['forward', 'distances', 'reference', 'evaluate'];
+
+/** Milliseconds by shares of one prune, from the profiler's sections; the innermost name of a section says what it is. */
 export function pruneShares(sections: readonly SectionProfile[]): {
   forward: number;
   sums: number;
   solve: number;
 } {
+  const within = (...names: string[]) =>
+    sections
+      .filter(({ section }) => names.includes(section.split('/').at(-1)!))
+      .reduce((sum, { milliseconds }) => sum + milliseconds, 0);
   const ranking = sections
     .filter(({ section }) => section === 'distances')
     .flatMap(({ kernels }) => kernels)
     .filter(({ kernel }) => kernel.startsWith('cosineDistance'))
     .reduce((sum, { milliseconds }) => sum + milliseconds, 0);
-  // Wherever statistics are gathered, that is not part of the pass which feeds them.
-  const sums = sections
-    .filter(({ section }) => section.split('/').includes('statistics'))
-    .reduce((sum, { milliseconds }) => sum + milliseconds, 0);
-  const withinForward = kernelTime(sections, 'forward/statistics');
-  return {
-    // Hidden states of the walk that ranks windows are kept for the statistics: both walks feed them.
-    forward: kernelTime(sections, 'distances') - ranking + kernelTime(sections, 'forward') - withinForward,
-    sums,
-    solve: kernelTime(sections, 'solve'),
-  };
+  // Hidden states of the walk that ranks windows are kept for the statistics: both walks feed them.
+  return { forward: within(...FORWARD) - ranking, sums: within('statistics'), solve: within('solve') };
 }
 
 /**
@@ -93,8 +91,8 @@ export async function benchPrune(
     const { onProgress: _, ...quiet } = options;
     const { hidden } = await readArchitecture(folder);
     const tokens = Math.min(warmUpTokens(hidden), options.tokens ?? Number.POSITIVE_INFINITY);
-    const alpha = options.alpha || WARM_UP_ALPHA;
-    await prune(folder, join(temporary, 'warm-up'), { ...quiet, tokens, alpha, device });
+    const ridge = options.method === 'replaceme-ls' ? { alpha: options.alpha || WARM_UP_ALPHA } : {};
+    await prune(folder, join(temporary, 'warm-up'), { ...quiet, ...ridge, tokens, device });
     await profiler.table();
     profiler.reset();
     const report = await prune(folder, join(temporary, 'pruned'), { ...options, device });

@@ -219,6 +219,7 @@ class Tile {
     const rec = device.recorder;
     using scope = new Scope(device);
     const { outputs, mlpOutputs } = this.#forward(batch, scope);
+    using _section = device.section('statistics');
     const norms = await allNorms(scope, outputs);
     const tokens = norms[0]!.length;
     const weights = Float64Array.from({ length: tokens }, (_, t) => {
@@ -263,6 +264,7 @@ class Tile {
   /** L of all layers, and M of those of this tile. */
   #forward(batch: CalibrationBatch, scope: Scope): { outputs: Tensor[]; mlpOutputs: Tensor[] } {
     const { model } = this.context;
+    using _section = model.device.section('forward');
     using opened = openBatch(model.device, batch);
     const outputs: Tensor[] = [];
     const mlpOutputs: Tensor[] = [];
@@ -317,7 +319,8 @@ class Tile {
 
   /** Solves for the maps; the sums are used up. */
   async measures(): Promise<WindowMeasure[]> {
-    const { options } = this.context;
+    const { options, model } = this.context;
+    using _section = model.device.section('solve');
     const found: WindowMeasure[] = [];
     for (const [at, sums] of this.#layers.entries()) {
       options.signal?.throwIfAborted();
