@@ -203,7 +203,7 @@ export function pruneCommand(signal: AbortSignal): Command {
     .option('--ridge <share>', 'refit: ridge over the mean diagonal (default: by held-out tokens)', p.ridge)
     .option(
       '--attention-step <share>',
-      'refit: how far o_proj goes of the way (default: 0.5)',
+      'refit: how far o_proj goes of the way (default: 0.5, 0 in the first third of the layers)',
       p.attentionStep,
     )
     .option('--sink-weight <factor>', 'refit: what attention sinks count (default: 1)', p.sinkWeight)

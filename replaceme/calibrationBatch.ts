@@ -1,5 +1,5 @@
 import type { Device } from '../engine/index.js';
-import { Batch } from '../model/batch.js';
+import { Batch, totalTokens } from '../model/batch.js';
 
 /** Calibration sequences that run through the model together. */
 export interface CalibrationBatch {
@@ -28,3 +28,7 @@ export function firstSequences(batches: readonly CalibrationBatch[], tokens: num
     return taken.length > 1 ? [taken] : [];
   });
 }
+
+/** Rows of all batches together: padding counts. */
+export const batchedTokens = (batches: readonly Pick<CalibrationBatch, 'sequences'>[]): number =>
+  totalTokens(batches.flatMap(({ sequences }) => sequences));

@@ -1,9 +1,9 @@
 import { downloadF32, RmError, Tensor } from '../engine/index.js';
 import { cosineDistance } from '../kernels/cosineDistance.js';
-import { type Batch, totalTokens } from '../model/batch.js';
+import type { Batch } from '../model/batch.js';
 import type { Model } from '../model/model.js';
 import { forward } from '../model/transformer.js';
-import { type CalibrationBatch, openBatch } from './calibrationBatch.js';
+import { batchedTokens, type CalibrationBatch, openBatch } from './calibrationBatch.js';
 import type { HiddenStates } from './hiddenStates.js';
 import type { WalkOptions } from './walk.js';
 
@@ -45,7 +45,7 @@ export async function windowDistances(
   );
   const sums = counts.map(count => new Array<number>(arch.layers - count).fill(0));
   const longest = Math.max(...counts);
-  const total = totalTokens(batches.flatMap(({ sequences }) => sequences));
+  const total = batchedTokens(batches);
   let tokens = 0;
   let counted = 0;
   for (const group of batches) {

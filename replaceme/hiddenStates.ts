@@ -3,7 +3,7 @@ import type { Architecture } from '../model/architecture.js';
 import { totalTokens } from '../model/batch.js';
 import type { Model } from '../model/model.js';
 import { forward } from '../model/transformer.js';
-import { type CalibrationBatch, openBatch } from './calibrationBatch.js';
+import { batchedTokens, type CalibrationBatch, openBatch } from './calibrationBatch.js';
 import type { WalkOptions } from './walk.js';
 
 /** Sequences of one packed batch; batches are told apart by identity. */
@@ -135,7 +135,7 @@ export async function keepStates(
   const { device, arch } = model;
   using _section = device.section('forward');
   const kept = batches.filter(({ sequences }) => states.reserve(sequences));
-  const total = totalTokens(kept.flatMap(({ sequences }) => sequences));
+  const total = batchedTokens(kept);
   let done = 0;
   for (const batch of kept) {
     signal?.throwIfAborted();

@@ -1,8 +1,7 @@
 import { ensure, type Scope, type Tensor } from '../engine/index.js';
-import { totalTokens } from '../model/batch.js';
 import type { LayerWeights, Model } from '../model/model.js';
 import { embedTokens, forward } from '../model/transformer.js';
-import { type CalibrationBatch, openBatch } from './calibrationBatch.js';
+import { batchedTokens, type CalibrationBatch, openBatch } from './calibrationBatch.js';
 import type { HiddenStates } from './hiddenStates.js';
 import type { WalkOptions } from './walk.js';
 
@@ -36,7 +35,7 @@ export class Stream {
   }
 
   get tokens(): number {
-    return totalTokens(this.batches.flatMap(({ sequences }) => sequences));
+    return batchedTokens(this.batches);
   }
 
   /** Input [T, hidden] of layer `depth` for batch `index`; it is the stream's, or made in `scope`. */

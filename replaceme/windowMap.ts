@@ -12,7 +12,7 @@ import { groupSequences, totalTokens } from '../model/batch.js';
 import { LayerSteps } from '../model/layerSteps.js';
 import type { Model } from '../model/model.js';
 import { embedTokens } from '../model/transformer.js';
-import { type CalibrationBatch, openBatch } from './calibrationBatch.js';
+import { batchedTokens, type CalibrationBatch, openBatch } from './calibrationBatch.js';
 import { notFinite } from './distance.js';
 import { type HiddenStates, roomFor } from './hiddenStates.js';
 import type { WalkOptions } from './walk.js';
@@ -99,7 +99,7 @@ export async function windowMap(
   measures.sort((a, b) => a.count - b.count || a.layer - b.layer);
   return {
     layers: arch.layers,
-    tokens: totalTokens(batches.flatMap(({ sequences }) => sequences)),
+    tokens: batchedTokens(batches),
     windows: measures,
   };
 }
@@ -176,7 +176,7 @@ class Tile {
     const { model, longest, projection, batches } = context;
     const { device, arch } = model;
     const { hidden } = arch;
-    this.#tokens = totalTokens(batches.flatMap(({ sequences }) => sequences));
+    this.#tokens = batchedTokens(batches);
     try {
       for (let layer = first; layer < end; layer++) {
         const targets = Math.min(longest, arch.layers - 1 - layer);

@@ -1,6 +1,6 @@
 import { Scope } from '../../engine/index.js';
-import { totalTokens } from '../../model/batch.js';
 import type { Model } from '../../model/model.js';
+import { batchedTokens } from '../calibrationBatch.js';
 import { type RecalledRefit, type RidgeSummary, recallRefit, refitLayer } from '../refitLayer.js';
 import { type FitPass, type LayerFit, repairInOrder } from '../repairInOrder.js';
 import type { SumsKey } from '../statistics/store.js';
@@ -70,7 +70,7 @@ async function recall(
       return sums !== undefined;
     },
   );
-  return found && layerFit(found, totalTokens(batches.flatMap(({ sequences }) => sequences)));
+  return found && layerFit(found, batchedTokens(batches));
 }
 
 const layerFit = (

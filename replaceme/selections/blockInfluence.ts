@@ -1,9 +1,8 @@
 import { downloadF32, Tensor } from '../../engine/index.js';
 import { cosineDistance } from '../../kernels/cosineDistance.js';
-import { totalTokens } from '../../model/batch.js';
 import type { Model } from '../../model/model.js';
 import { forward } from '../../model/transformer.js';
-import { type CalibrationBatch, openBatch } from '../calibrationBatch.js';
+import { batchedTokens, type CalibrationBatch, openBatch } from '../calibrationBatch.js';
 import { notFinite } from '../distance.js';
 import type { WalkOptions } from '../walk.js';
 import { windowsOf } from '../window.js';
@@ -23,7 +22,7 @@ export async function blockInfluences(
   const { device, arch } = model;
   using _section = device.section('distances');
   const sums = new Array<number>(arch.layers).fill(0);
-  const total = totalTokens(batches.flatMap(({ sequences }) => sequences));
+  const total = batchedTokens(batches);
   let tokens = 0;
   for (const group of batches) {
     signal?.throwIfAborted();

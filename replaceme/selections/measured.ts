@@ -1,8 +1,7 @@
 import type { Device } from '../../engine/index.js';
-import { totalTokens } from '../../model/batch.js';
 import { evaluate } from '../../model/evaluate.js';
 import { ReferenceStates } from '../../model/referenceStates.js';
-import { type CalibrationBatch, realSequences } from '../calibrationBatch.js';
+import { batchedTokens, type CalibrationBatch, realSequences } from '../calibrationBatch.js';
 import { HiddenStates, LentStates, roomFor } from '../hiddenStates.js';
 import type { RepairContext } from '../methods/method.js';
 import { PrunedModel } from '../prunedModel.js';
@@ -57,7 +56,7 @@ export function splitHalves(
   // A single batch is shared, sequence by sequence.
   if (second.length === 1) second = singleSequences(second[0]!);
   if (first.length === 0 || second.length < 2) return undefined;
-  const most = Math.floor(totalTokens(second.flatMap(({ sequences }) => sequences)) / 2);
+  const most = Math.floor(batchedTokens(second) / 2);
   const judged = rankingBatches(second.slice(1), Math.min(heldOutTokens, most));
   const fitted = rankingBatches(
     second.filter(batch => !judged.includes(batch)),
@@ -78,7 +77,7 @@ async function select(context: SelectionContext): Promise<WindowChoice> {
   const { model, count, method, onProgress, signal } = context;
   const { device, arch } = model;
   const walk = { ...(onProgress && { onProgress }), ...(signal && { signal }) };
-  const tokens = totalTokens(context.batches.flatMap(({ sequences }) => sequences));
+  const tokens = batchedTokens(context.batches);
   const settings = { ...usualSettings(device, tokens), ...context.measuring };
   const split = splitHalves(context.batches, settings);
   if (!split) {
