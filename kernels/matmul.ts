@@ -16,6 +16,7 @@ import type { MatmulChoice } from './tuning.js';
 
 export { matmulName, matmulVariants } from './matmul/variants.js';
 
+/** Settings of `matmul`. */
 export interface MatmulOptions {
   /** A is stored as [K,M]. */
   transposeA?: boolean;
@@ -23,6 +24,11 @@ export interface MatmulOptions {
   transposeB?: boolean;
   /** out += instead of = */
   accumulate?: boolean;
+  /**
+   * out is symmetric: only its lower triangle is sure to be computed, in about half the time; `mirrorLower` gives the
+   * rest. K is not split.
+   */
+  lower?: boolean;
   /** f32 [N], added to every row */
   bias?: Tensor;
   /** f32 [M,N], added; another tensor than out */
@@ -39,7 +45,14 @@ export interface MatmulOptions {
  * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit, or the variant does not run here.
  */
 export function matmul(rec: Recorder, a: Tensor, b: Tensor, out: Tensor, options: MatmulOptions = {}): void {
-  const { transposeA = false, transposeB = false, accumulate = false, bias, residual } = options;
+  const {
+    transposeA = false,
+    transposeB = false,
+    accumulate = false,
+    lower = false,
+    bias,
+    residual,
+  } = options;
   const [m, k] = transposeA ? [a.columns, a.rowCount] : [a.rowCount, a.columns];
   const [depthB, n] = transposeB ? [b.columns, b.rowCount] : [b.rowCount, b.columns];
   const fail = (what: string, fix: string): never => {
@@ -54,6 +67,7 @@ export function matmul(rec: Recorder, a: Tensor, b: Tensor, out: Tensor, options
     fail(`with bias ${nameOperand(bias)}`, `The bias must be f32 [${n}].`);
   if (residual && (residual.rowCount !== m || residual.columns !== n || residual.dtype !== 'f32'))
     fail(`with residual ${nameOperand(residual)}`, `The residual must be f32 [${m},${n}].`);
+  if (lower && m !== n) fail(`has no lower triangle in [${m},${n}]`, 'Ask for all of it.');
   const dtypes = { a: operandType(a, fail), b: operandType(b, fail) };
   if (m === 0 || n === 0) return;
   const shape = { m, n, k, transposeA, transposeB };
@@ -71,6 +85,7 @@ export function matmul(rec: Recorder, a: Tensor, b: Tensor, out: Tensor, options
       bias: bias !== undefined,
       residual: residual !== undefined,
       accumulate,
+      lower,
       partial: false,
     },
     choice: variant ?? usualMatmul(device, shape, dtypes),

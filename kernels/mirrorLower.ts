@@ -1,11 +1,11 @@
 /**
  * Upper triangle of a symmetric matrix from its lower one, out[i,j] = out[j,i] for i < j.
  *
- * Shapes: out [n,n], in double-single. Map: one invocation per element of a block. Where one binding cannot hold all of
+ * Shapes: out [n,n], f32 or double-single. Map: one invocation per element of a block. Where one binding cannot hold all of
  * out, blocks of rows are written from copies of others, since a buffer that is written may not be bound twice.
  * Features and limits: WebGPU defaults.
  */
-import { type ProgramSpec, programFamily, type Recorder, Scope, type Tensor } from '../engine/index.js';
+import { type ProgramSpec, programFamily, type Recorder, Scope, Tensor } from '../engine/index.js';
 import { checkTensor } from './checks.js';
 import type { DoubleSingle } from './doubleSingle.js';
 import { flatProgram, runFlat } from './flat.js';
@@ -31,13 +31,13 @@ ${copied ? '@group(0) @binding(2) var<storage, read> source: array<f32>;' : ''}`
 );
 
 /**
- * out[i,j] = out[j,i] for i < j, both parts; out [n,n].
+ * out[i,j] = out[j,i] for i < j, of a double-single both parts; out [n,n] f32.
  *
  * @throws RmError INVALID_ARGUMENT when out is not square.
  */
-export function mirrorLower(rec: Recorder, out: DoubleSingle): void {
-  for (const [name, part] of Object.entries(out) as [string, Tensor][]) {
-    checkTensor('mirrorLower', `out.${name}`, part, [part.columns, part.columns]);
+export function mirrorLower(rec: Recorder, out: Tensor | DoubleSingle): void {
+  for (const part of out instanceof Tensor ? [out] : [out.hi, out.lo]) {
+    checkTensor('mirrorLower', part.label, part, [part.columns, part.columns]);
     mirrorPart(rec, part);
   }
 }

@@ -1,6 +1,7 @@
 import { type Device, ensure, Scope, type Tensor, tensorFrom } from '../engine/index.js';
 import { addInto } from '../kernels/elementwise.js';
 import { matmul } from '../kernels/matmul.js';
+import { mirrorLower } from '../kernels/mirrorLower.js';
 import { rowTiles } from '../kernels/rowTiles.js';
 import { scaleRows } from '../kernels/scaleRows.js';
 import { quadraticLoss, solveRidgePath } from '../kernels/solveRidge.js';
@@ -9,7 +10,7 @@ import type { Sums as StoredSums } from './statistics/store.js';
 
 /** Sums over the tokens of one half of the documents; F features, R what they are to add to the layer's output. */
 interface Sums {
-  /** G = Fᵀ diag(w) F [inputs, inputs] */
+  /** G = Fᵀ diag(w) F [inputs, inputs], its lower triangle until `solve` mirrors it. */
   readonly gram: Tensor;
   /** C = Fᵀ diag(w) R [inputs, outputs] */
   readonly cross: Tensor;
@@ -96,7 +97,8 @@ export class RidgeStatistics {
       // A sum larger than a binding is made by rows, from as many columns of the features.
       for (const { start, tensor } of rowTiles(sum)) {
         const left = tensor.rowCount === x.columns ? x : scaled(features, start, tensor.rowCount);
-        matmul(rec, left, right, tensor, { transposeA: true, accumulate: true });
+        const lower = left === right;
+        matmul(rec, left, right, tensor, { transposeA: true, accumulate: true, lower });
       }
     };
     addProducts(x, sums.gram);
@@ -121,6 +123,7 @@ export class RidgeStatistics {
       'all calibration tokens are in one half, none are left to choose the ridge by',
       'Calibrate with several documents.',
     );
+    for (const { gram } of this.#halves) mirrorLower(this.device.recorder, gram);
     const found = ridge === undefined ? await this.#chooseRidge(fitted, held, scaled) : { ridge };
     if (!found) return undefined;
     // The halves are not needed apart any more.

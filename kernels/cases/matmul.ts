@@ -1,5 +1,6 @@
 import type { FloatType } from '../checks.js';
 import { matmul, matmulName, matmulVariants } from '../matmul.js';
+import { mirrorLower } from '../mirrorLower.js';
 import type { MatmulChoice } from '../tuning.js';
 import type { CaseVariant, KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
@@ -16,6 +17,8 @@ interface MatmulCase {
   bias?: boolean;
   residual?: boolean;
   accumulate?: boolean;
+  /** Both operands are the same, out's lower triangle is made and mirrored. */
+  lower?: boolean;
   bench?: boolean;
 }
 
@@ -55,37 +58,47 @@ export function hostMatmul(
 /** A product of random matrices; error |C - C64|_F / (|A|_F |B|_F) at most 1e-6, whatever the operands' dtypes. */
 export function matmulCase(item: MatmulCase): KernelCase<MatmulVariant> {
   const { form, m, n, k, a = 'f32', b = 'f32' } = item;
-  const { bias = false, residual = false, accumulate = false, bench = false } = item;
+  const { bias = false, residual = false, accumulate = false, lower = false, bench = false } = item;
   const [transposeA, transposeB] = [form === 'TN', form === 'NT'];
   const dtypes = a === b ? a : `${a} x ${b}`;
   const size = (dtype: FloatType) => (dtype === 'f32' ? 4 : 2);
-  const extras = [bias && ' + bias', residual && ' + residual', accumulate && ' + out'].filter(Boolean);
+  const extras = [
+    lower && ', lower triangle',
+    bias && ' + bias',
+    residual && ' + residual',
+    accumulate && ' + out',
+  ].filter(Boolean);
   return {
     kernel: 'matmul',
     name: `${form} ${m}x${n}x${k} ${dtypes}${extras.join('')}`,
-    flops: 2 * m * n * k,
+    flops: (lower ? m + 1 : 2 * m) * n * k,
     bytes: m * k * size(a) + n * k * size(b) + 4 * m * n,
     bench,
     tolerance: 1e-6,
     variants: device => namedChoices(matmulVariants(device, { m, n, k, transposeA, transposeB }, { a, b })),
     async setup(scope) {
       const left = await caseTensor(scope, normals(m * k, 1), transposeA ? [k, m] : [m, k], a);
-      const right = await caseTensor(scope, normals(n * k, 2), transposeB ? [n, k] : [k, n], b);
+      const right = lower
+        ? left
+        : await caseTensor(scope, normals(n * k, 2), transposeB ? [n, k] : [k, n], b);
       const biases = bias ? await caseTensor(scope, normals(n, 3), [n]) : undefined;
       const added = residual ? await caseTensor(scope, normals(m * n, 5), [m, n]) : undefined;
       // Filled in every case: what is there before must vanish unless it is accumulated on.
       const out = await caseTensor(scope, normals(m * n, 4), [m, n]);
       return {
         output: out.tensor,
-        run: (rec, variant) =>
+        run: (rec, variant) => {
           matmul(rec, left.tensor, right.tensor, out.tensor, {
             transposeA,
             transposeB,
             accumulate,
+            lower,
             bias: biases?.tensor,
             residual: added?.tensor,
             variant: variant?.choice,
-          }),
+          });
+          if (lower) mirrorLower(rec, out.tensor);
+        },
         reference: () => {
           const start = Float64Array.from(
             { length: m * n },
@@ -122,4 +135,6 @@ export const matmulCases: KernelCase[] = [
   matmulCase({ form: 'NT', m: 128, n: 1536, k: 576, b: 'bf16', bench: true }),
   matmulCase({ form: 'NN', m: 256, n: 256, k: 256, bench: true }),
   matmulCase({ form: 'TN', m: 576, n: 576, k: 256, bench: true }),
+  matmulCase({ form: 'TN', m: 260, n: 260, k: 100, lower: true }),
+  matmulCase({ form: 'TN', m: 576, n: 576, k: 256, lower: true, bench: true }),
 ];

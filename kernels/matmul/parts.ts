@@ -25,6 +25,8 @@ export interface MatmulLayout {
   bias: boolean;
   residual: boolean;
   accumulate: boolean;
+  /** `out` is square and only its lower triangle is asked for. */
+  lower?: boolean;
   /** `out` is [splits,M,N]: a workgroup sums one range of k, without bias, residual and what was there. */
   partial: boolean;
 }
@@ -48,9 +50,9 @@ export const eachFactor = (layout: MatmulLayout, wgsl: FactorWgsl, separator = '
 
 /** Names what the WGSL of the sums depends on. */
 export function layoutKey(layout: MatmulLayout): string {
-  const { a, b, gated, oddK, partial } = layout;
+  const { a, b, gated, oddK, lower, partial } = layout;
   const right = gated ? `${operandKey(b)}, ${operandKey(gated.up)}` : operandKey(b);
-  return `${operandKey(a)}, ${right}${oddK ? ', odd-k' : ''}${partial ? ', partial' : ''}, ${epilogueKey(layout)}`;
+  return `${operandKey(a)}, ${right}${oddK ? ', odd-k' : ''}${lower ? ', lower' : ''}${partial ? ', partial' : ''}, ${epilogueKey(layout)}`;
 }
 
 const operandKey = ({ dtype, kContiguous, aligned }: OperandLayout): string =>
@@ -169,9 +171,9 @@ fn store(row: u32, column: u32, ${eachFactor(layout, name => `sum_${name}: vec4f
 
 /**
  * Start of `main`: row0 and column0 of the workgroup's tile, k_begin and k_end of its sums (begin is a multiple of
- * p.range); ends workgroups that have no tile.
+ * p.range); ends workgroups that have no tile, or one that nobody asked for.
  */
-export const tileOrigin = ({ partial }: MatmulLayout, rows: number, columns: number): string => `
+export const tileOrigin = ({ lower, partial }: MatmulLayout, rows: number, columns: number): string => `
   let index = p.first + ${flatGroup};
   if (index >= p.end) { return; }
   ${
@@ -186,4 +188,5 @@ export const tileOrigin = ({ partial }: MatmulLayout, rows: number, columns: num
   let k_end = p.k;`
   }
   let row0 = (tile % p.row_tiles) * ${rows}u;
-  let column0 = (tile / p.row_tiles) * ${columns}u;`;
+  let column0 = (tile / p.row_tiles) * ${columns}u;
+  ${lower ? `if (column0 >= row0 + ${rows}u) { return; }` : ''}`;

@@ -38,7 +38,7 @@ export function operandType({ dtype, label }: Tensor, fail: (what: string, fix: 
 /** Records the dispatches of a product. The same inputs give the same bits on the same device. */
 export function recordProduct(rec: Recorder, product: Product): void {
   const { layout, choice, m, n, k, operands, out, epilogue } = product;
-  const splits = choice.variant === 'tiled' ? choice.splits : 1;
+  const splits = choice.variant === 'tiled' && !layout.lower ? choice.splits : 1;
   const range = Math.ceil(k / splits / RANGE_STEP) * RANGE_STEP;
   if (splits === 1 || range >= k) {
     recordTiles(rec, product, [...operands, out, ...epilogue]);
@@ -71,7 +71,7 @@ function recordTiles(
   const rowTiles = Math.ceil(m / rows);
   const tiles = rowTiles * Math.ceil(n / columns);
   const workgroups = tiles * (split?.count ?? 1);
-  const flops = (layout.gated ? 4 : 2) * m * n * k;
+  const flops = (layout.gated ? 4 : 2) * (layout.lower ? (m + 1) / 2 : m) * n * k;
   let bytes = layout.accumulate ? out.byteLength : 0;
   for (const tensor of tensors) bytes += tensor.byteLength;
   const step = tilesPerDispatch(workgroups, flops, out.device);
