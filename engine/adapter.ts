@@ -17,6 +17,7 @@ export interface AdapterInfo {
   subgroupMatrixConfigs: readonly SubgroupMatrixConfig[];
 }
 
+/** A product that the subgroup-matrix units of an adapter compute: an m x k by a k x n matrix. */
 export interface SubgroupMatrixConfig {
   /** Element types of the operands and of the sums, e.g. "f16" and "f32". */
   component: string;
@@ -153,6 +154,7 @@ export function adapterAdvice(): string {
   return (
     'Install the GPU vendor’s Vulkan driver and libvulkan1 (in containers also set ' +
     'NVIDIA_DRIVER_CAPABILITIES=compute,graphics,utility). Without a GPU: apt install mesa-vulkan-drivers (Mesa 24 or ' +
-    'newer), or npm install @sparticuz/chromium for a slower software driver. Then run: rm-engine doctor'
+    'newer), or npm install @sparticuz/chromium@147.0.0 beside rm-engine for a slower software driver. Then run: ' +
+    'rm-engine doctor'
   );
 }

@@ -51,7 +51,8 @@ const limitNames = [
   'maxComputeWorkgroupStorageSize',
   'maxComputeInvocationsPerWorkgroup',
 ] as const;
-type LimitName = (typeof limitNames)[number];
+/** One of the limits that kernels and messages look at. */
+export type LimitName = (typeof limitNames)[number];
 
 /** Vendors of integrated and mobile GPUs, some of which are ten times slower than any other GPU in use. */
 const slowVendors = /^(intel|arm|qualcomm|img-tec|samsung|broadcom)$/i;
@@ -183,6 +184,7 @@ export class Device {
     return new Device(gpu, opened, options);
   }
 
+  /** The adapter that the device was opened on. */
   get info(): AdapterInfo {
     return this.#opened.info;
   }
@@ -262,6 +264,7 @@ export class Device {
     roots.delete(this.#opened);
   }
 
+  /** `close`, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }

@@ -4,6 +4,7 @@ import { RmError } from './errors.js';
 /** Element types of tensors. f16 and bf16 are storage only: kernels widen them to f32 and accumulate in f32. */
 export type DType = 'f32' | 'f16' | 'bf16' | 'u32';
 
+/** Bytes of one element. */
 export const byteSize = (dtype: DType): number => (dtype === 'f16' || dtype === 'bf16' ? 2 : 4);
 
 /** Number of elements of a shape. */
@@ -22,9 +23,13 @@ function words<T>(
   );
 }
 
+/** The bytes as f32 values: a view where they are aligned, else a copy. */
 export const asF32 = (bytes: Uint8Array): Float32Array => words(bytes, Float32Array);
+/** The bytes as u32 values: a view where they are aligned, else a copy. */
 export const asU32 = (bytes: Uint8Array): Uint32Array => words(bytes, Uint32Array);
+/** The bytes as u16 values, which f16 and bf16 are stored in: a view where they are aligned, else a copy. */
 export const asU16 = (bytes: Uint8Array): Uint16Array => words(bytes, Uint16Array);
+/** The bytes of a typed array, as a view. */
 export const asBytes = (array: ArrayBufferView): Uint8Array =>
   new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 

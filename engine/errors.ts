@@ -26,6 +26,7 @@ export const errorCodes = {
   VERIFICATION_FAILED: 'The written model does not reproduce the model in memory.',
 } as const;
 
+/** One of the stable codes of `errorCodes`. */
 export type ErrorCode = keyof typeof errorCodes;
 
 /** The one error type of the project: what went wrong with which input (`message`) and how to mend it (`fix`). */

@@ -29,6 +29,7 @@ export class MemoryPool {
   #pooledBytes = 0;
   #liveBytes = 0;
   #peakBytes = 0;
+  #recentPeakBytes = 0;
 
   constructor(
     private readonly device: GPUDevice,
@@ -55,8 +56,16 @@ export class MemoryPool {
     return this.#peakBytes;
   }
 
+  /** Bytes in buffers that wait for their next use. */
   get pooledBytes(): number {
     return this.#pooledBytes;
+  }
+
+  /** Largest sum of live and pooled bytes since this was last called. */
+  takePeak(): number {
+    const peak = this.#recentPeakBytes;
+    this.#recentPeakBytes = this.#liveBytes + this.#pooledBytes;
+    return peak;
   }
 
   /** @throws RmError OUT_OF_MEMORY when the limit or the device's largest buffer is exceeded. */
@@ -102,6 +111,7 @@ export class MemoryPool {
     );
     this.#liveBytes += size;
     this.#peakBytes = Math.max(this.#peakBytes, this.#liveBytes + this.#pooledBytes);
+    this.#recentPeakBytes = Math.max(this.#recentPeakBytes, this.#liveBytes + this.#pooledBytes);
     return { id: this.#nextId++, gpu, bytes: size };
   }
 

@@ -214,6 +214,7 @@ export class Profiler {
     return { written: spans.length, dropped: this.#droppedSpans };
   }
 
+  /** Forgets what was timed so far. */
   reset(): void {
     this.#totals.clear();
     this.#walls.clear();
@@ -221,6 +222,7 @@ export class Profiler {
     this.#droppedSpans = 0;
   }
 
+  /** Frees the query sets; the device does this when it is closed. */
   close(): void {
     this.#querySet.destroy();
     this.#resolved.destroy();

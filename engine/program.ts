@@ -9,6 +9,9 @@ export interface ProgramTarget {
   readonly exact: 'float' | 'integer';
 }
 
+/**
+ * A WGSL compute program before it is compiled: it compiles when it is first dispatched, once per device and key.
+ */
 export interface ProgramSpec {
   /** Name of the kernel and of everything that its WGSL is generated from, e.g. "matmul f32 bf16 32x32". */
   key: string;
@@ -37,6 +40,7 @@ export function programFamily<Args extends readonly (string | number | boolean)[
   };
 }
 
+/** A compiled program. */
 export interface Program {
   readonly id: number;
   readonly key: string;
@@ -61,6 +65,7 @@ export class ProgramCache {
     private readonly pending: (outcome: Promise<RmError | undefined>) => void,
   ) {}
 
+  /** Programs compiled so far. */
   get size(): number {
     return this.#programs.size;
   }
@@ -78,10 +83,14 @@ export class ProgramCache {
     this.#exactKeys.clear();
   }
 
+  /** How programs compiled from now on do exact arithmetic. */
   get exact(): ProgramTarget['exact'] {
     return this.#exact;
   }
 
+  /**
+   * The compiled program of that key. Compile errors show later, in `Device.check`, `finish` or a download.
+   */
   get(spec: ProgramSpec): Program {
     return this.#programs.get(spec.key) ?? this.#compile(spec);
   }
@@ -155,6 +164,6 @@ async function compileError(
   return new RmError(
     'SHADER_COMPILE',
     `program '${key}' does not compile: ${reasons.join('\n') || error.message}`,
-    'Please report this with the output of: rm-engine doctor --json',
+    'Correct the WGSL. If the kernel is one of rm-engine’s own, please report this with: rm-engine doctor --json',
   );
 }

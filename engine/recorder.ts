@@ -49,10 +49,13 @@ export interface RecorderHost {
   readonly assumedRates: { readonly flops: number; readonly bytes: number };
   readonly programs: ProgramCache;
   readonly profiler: Profiler | undefined;
+  /** Throws the first failure of the device, if there was one. */
   check(): void;
+  /** Waits until everything submitted is done. */
   drain(): Promise<void>;
 }
 
+/** One run of a program over a grid of workgroups, as `Recorder.dispatch` takes it. */
 export interface Dispatch {
   program: ProgramSpec;
   /** Storage bindings 1..n, in the order of the program's `bindings`. */
@@ -214,6 +217,7 @@ export class Recorder {
     this.#groups.clear();
   }
 
+  /** Frees the uniform buffer; the device does this when it is closed. */
   close(): void {
     this.#uniforms.destroy();
     this.forget();

@@ -110,6 +110,7 @@ export class Tensor {
     this.#buffer = undefined;
   }
 
+  /** `dispose`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }
@@ -121,6 +122,7 @@ export class Scope {
 
   constructor(readonly device: Device) {}
 
+  /** An uninitialised tensor that is disposed with the scope. */
   tensor(shape: readonly number[], dtype: DType = 'f32', label = 'temporary'): Tensor {
     return this.own(Tensor.create(this.device, shape, dtype, label));
   }
@@ -143,10 +145,12 @@ export class Scope {
     return this.#tensors.splice(0);
   }
 
+  /** Disposes everything that the scope owns. */
   dispose(): void {
     for (const tensor of this.releaseAll()) tensor.dispose();
   }
 
+  /** `dispose`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }

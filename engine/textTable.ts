@@ -1,3 +1,5 @@
+import { padEnd, padStart, textWidth } from './textWidth.js';
+
 export interface Column {
   readonly title: string;
   /** Numbers to the right, words (the default) to the left. */
@@ -8,11 +10,15 @@ export interface Column {
 
 /** Plain text columns, two spaces apart; one line per row, with a heading, and one above it where columns form groups. */
 export function formatTable(columns: readonly Column[], rows: readonly (readonly string[])[]): string {
-  const widths = columns.map(({ title }, i) => Math.max(title.length, ...rows.map(row => row[i]!.length)));
+  const widths = columns.map(({ title }, i) =>
+    Math.max(textWidth(title), ...rows.map(row => textWidth(row[i]!))),
+  );
   const above = groupLine(columns, widths);
   const line = (cells: readonly string[]) =>
     cells
-      .map((cell, i) => (columns[i]!.align === 'right' ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!)))
+      .map((cell, i) =>
+        columns[i]!.align === 'right' ? padStart(cell, widths[i]!) : padEnd(cell, widths[i]!),
+      )
       .join('  ')
       .trimEnd();
   return above + [columns.map(({ title }) => title), ...rows].map(row => `${line(row)}\n`).join('');

@@ -22,6 +22,7 @@ import { checkTensor } from './checks.js';
 import { flatProgram, flatType, runFlat } from './flat.js';
 import { rowTiles } from './rowTiles.js';
 
+/** Settings of one Adam step. */
 export interface AdamOptions {
   learningRate: number;
   /** From 1. */

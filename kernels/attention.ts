@@ -43,6 +43,7 @@ export type AttentionVariant =
   | { name: string; program: 'tiled' | 'broadcast' }
   | { name: string; program: 'split keys' | 'subgroup keys'; chunk: number };
 
+/** Heads of an attention layer. */
 export interface AttentionOptions {
   heads: number;
   kvHeads: number;

@@ -54,6 +54,7 @@ export interface BlockProduct {
   variant?: BlockProductVariant | undefined;
 }
 
+/** A way of computing a product of blocks. */
 export type BlockProductVariant =
   | { readonly name: string; readonly kind: 'broadcast'; readonly subgroup: number; readonly rows: number }
   | { readonly name: string; readonly kind: 'tiled' };

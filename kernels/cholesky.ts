@@ -159,9 +159,11 @@ export interface CholeskyFactor {
   failedPivot(): Promise<{ index: number; value: number } | undefined>;
   /** @throws RmError NOT_POSITIVE_DEFINITE naming the first pivot that failed. */
   check(): Promise<void>;
+  /** Frees the tensors made here. */
   dispose(): void;
 }
 
+/** Settings of a factorisation. */
 export interface CholeskyOptions {
   /** Pivots that are not above it fail. */
   minimumPivot?: number;

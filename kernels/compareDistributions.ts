@@ -30,7 +30,8 @@ export interface Predictions {
   head: Tensor;
 }
 
-export interface Comparison {
+/** Where `compareDistributions` writes, each [T]: -log p of the targets and KL(a || b) in nats, f32; likeliest tokens, u32. */
+export interface DistributionComparison {
   nllA: Tensor;
   nllB: Tensor;
   kl: Tensor;
@@ -134,7 +135,7 @@ export function compareDistributions(
   a: Predictions,
   b: Predictions,
   targets: Tensor,
-  out: Comparison,
+  out: DistributionComparison,
 ): void {
   const tokens = targets.size;
   const [vocabulary] = checkMatrix('compareDistributions', 'head of a', a.head, floats);

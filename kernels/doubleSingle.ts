@@ -14,6 +14,7 @@ import {
 
 export { exactArithmetic, pairDivision, RUNTIME_ZERO } from '../engine/exactArithmetic.js';
 
+/** An unevaluated sum hi + lo of two f32 tensors of one shape: about 48 bits of mantissa. */
 export interface DoubleSingle {
   hi: Tensor;
   lo: Tensor;
@@ -44,6 +45,7 @@ export function clearDoubleSingle(rec: Recorder, { hi, lo }: DoubleSingle): void
   rec.clear(lo);
 }
 
+/** Disposes both parts. */
 export function disposeDoubleSingle({ hi, lo }: DoubleSingle): void {
   hi.dispose();
   lo.dispose();

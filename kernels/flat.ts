@@ -13,7 +13,8 @@ const LANES = 64;
 /** Bits of a quiet NaN for uniform blocks: what a kernel writes where an index is out of range. */
 export const NAN_BITS = 0x7fc00000;
 
-interface FlatKernel {
+/** What `flatProgram` makes a program of: its storage bindings are declared from 1 on, its parameters are `p`. */
+export interface FlatKernel {
   /** Name of the kernel and of everything its WGSL is generated from. */
   key: string;
   bindings: readonly Access[];

@@ -15,6 +15,7 @@ import type { MatmulChoice } from './tuning.js';
 
 export { gatedMatmulVariants } from './matmul/variants.js';
 
+/** Settings of `gatedMatmul`. */
 export interface GatedMatmulOptions {
   activation: Activation;
   /** f32 [F] */

@@ -2,10 +2,15 @@ export type { Activation } from './activation.js';
 export { type AdamOptions, type AdamTensors, adam } from './adam.js';
 export { addDiagonal } from './addDiagonal.js';
 export { argmax } from './argmax.js';
-export { type AttentionOptions, attention } from './attention.js';
-export { type KernelCase, kernelCases, type PreparedCase } from './cases/index.js';
-export { type CholeskyFactor, cholesky } from './cholesky.js';
-export { compareDistributions } from './compareDistributions.js';
+export { type AttentionOptions, type AttentionVariant, attention } from './attention.js';
+export type { BlockProductVariant, Matrix } from './blockProduct.js';
+export { type CaseVariant, type KernelCase, kernelCases, type PreparedCase } from './cases/index.js';
+export { type CholeskyFactor, type CholeskyOptions, cholesky } from './cholesky.js';
+export {
+  compareDistributions,
+  type DistributionComparison,
+  type Predictions,
+} from './compareDistributions.js';
 export { convert } from './convert.js';
 export { cosineDistance } from './cosineDistance.js';
 export { cosineLoss } from './cosineLoss.js';
@@ -21,18 +26,24 @@ export {
 export { add, addInto, axpy, scale } from './elementwise.js';
 export { embedding } from './embedding.js';
 export { countNonFinite } from './finite.js';
+export { type FlatKernel, flatProgram, flatType, runFlat } from './flat.js';
 export { type GatedMatmulOptions, gatedMatmul } from './gatedMatmul.js';
 export { gram } from './gram.js';
 export { logLikelihood } from './logLikelihood.js';
 export { type MatmulOptions, matmul } from './matmul.js';
 export { mirrorLower } from './mirrorLower.js';
+export type { OuterProductsOptions } from './outerProducts.js';
 export { type PolarFactor, polar } from './polar.js';
 export { rowMaxima, rowNorms, rowSums } from './reduce.js';
 export { residual } from './residual.js';
 export { rmsNorm } from './rmsNorm.js';
-export { rope, ropeTable } from './rope.js';
-export { rowTiles } from './rowTiles.js';
+export { type RopeOptions, rope, ropeTable } from './rope.js';
+export { ROW_LANES, type RowKernel, rowProgram, runRows } from './rows.js';
+export { type RowTile, rowTiles } from './rowTiles.js';
 export { scaleRows } from './scaleRows.js';
-export { quadraticLoss, type RidgeSolution, solveRidgePath } from './solveRidge.js';
+export { quadraticLoss, type RidgePathOptions, type RidgeSolution, solveRidgePath } from './solveRidge.js';
 export { type Solution, type SolveOptions, type SolveReport, solveSpd, solveSpdPath } from './solveSpd.js';
 export { triangularSolve } from './triangularSolve.js';
+export type { MatmulChoice, MatrixExtents, OuterProductsChoice } from './tuning.js';
+export { scalarTensor, vec4Tensor } from './wgsl.js';
+export { workgroupReduction } from './workgroup.js';

@@ -3,7 +3,8 @@
  * out[t] = log softmax(hidden[t] head^T)[targets[t]].
  *
  * Shapes: hidden [T, D] f32 (after the final norm); head [V, D] f32, f16 or bf16; targets [T] u32; out [T] f32, in
- * nats. Precondition: targets are below V; any other gives NaN.
+ * nats; on request below [T] f32: the target's logit minus the largest, 0 where the target is a most likely token.
+ * Precondition: targets are below V; any other gives NaN.
  * Each tile of logits [T, n] is made by matmul in a temporary of at most 64 MiB; one pass over it updates the running
  * (maximum, sum of exponentials, target logit) of every token, so that no [T, V] tensor is ever stored and a head
  * larger than the largest binding works.
@@ -30,12 +31,13 @@ export const tileColumns = (tokens: number, most: number): number =>
 const program = (): ProgramSpec =>
   rowProgram({
     key: 'logLikelihood',
-    bindings: ['read', 'read', 'write', 'write'],
+    bindings: ['read', 'read', 'write', 'write', 'write'],
     fields: 'start: u32, first: u32, last: u32, nan: u32',
     declarations: `${scalarTensor('logits', 1, 'f32')}
 ${scalarTensor('targets', 2, 'u32')}
 @group(0) @binding(3) var<storage, read_write> state: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
+@group(0) @binding(5) var<storage, read_write> below: array<f32>;
 ${workgroupReduction('most', ROW_LANES, 'f32', 'max(a, b)')}
 ${workgroupReduction('sum', ROW_LANES, 'f32', 'a + b')}`,
     body: `
@@ -54,13 +56,16 @@ ${workgroupReduction('sum', ROW_LANES, 'f32', 'a + b')}`,
     var logit = old.z;
     if (targets(row) >= p.start && at < p.columns) { logit = logits(base + at); }
     state[row] = vec4f(largest, total, logit, 0.0);
-    if (p.last == 1u) { out[row] = (logit - largest) - log(total); }
+    if (p.last == 1u) {
+      out[row] = (logit - largest) - log(total);
+      below[row] = logit - largest;
+    }
   }`,
   });
 
 /**
  * out[t] = log p(targets[t] | hidden[t]) in nats; hidden [T,D] f32, head [V,D] f32|f16|bf16, targets [T] u32, out [T]
- * f32. @throws RmError INVALID_ARGUMENT.
+ * f32, and so `below`: the target's logit minus the largest. @throws RmError INVALID_ARGUMENT.
  */
 export function logLikelihood(
   rec: Recorder,
@@ -68,15 +73,18 @@ export function logLikelihood(
   head: Tensor,
   targets: Tensor,
   out: Tensor,
+  below?: Tensor,
 ): void {
   const [tokens, depth] = checkMatrix('logLikelihood', 'hidden', hidden);
   const [vocabulary] = checkMatrix('logLikelihood', 'head', head, floats);
   checkTensor('logLikelihood', 'head', head, [vocabulary, depth], floats);
   checkTensor('logLikelihood', 'targets', targets, [tokens], ['u32']);
   checkTensor('logLikelihood', 'out', out, [tokens]);
+  if (below) checkTensor('logLikelihood', 'below', below, [tokens]);
   ensure(vocabulary > 0, 'logLikelihood: the output head has no rows', 'Pass the head of a model.');
   using scope = new Scope(hidden.device);
   const state = scope.tensor([tokens, 4], 'f32', 'log-likelihood state');
+  const distance = below ?? scope.tensor([tokens], 'f32', 'distance to the largest logit');
   const tiles = rowTiles(head, tileColumns(tokens, 16384));
   const scratch = scope.tensor([tokens * tiles[0]!.tensor.rowCount], 'f32', 'tile of logits');
   tiles.forEach(({ start, tensor }, i) => {
@@ -86,7 +94,7 @@ export function logLikelihood(
     runRows(
       rec,
       program(),
-      [logits, targets, state, out],
+      [logits, targets, state, out, distance],
       [tokens, columns],
       [start, i === 0 ? 1 : 0, i === tiles.length - 1 ? 1 : 0, NAN_BITS],
       { flops: 4 * logits.size, bytes: 4 * logits.size },

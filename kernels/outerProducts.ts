@@ -47,6 +47,7 @@ const exceptional = programFamily((weighted: boolean, whole: boolean) => ({
   wgsl: target => exceptionalWgsl({ weighted, whole }, target),
 }));
 
+/** Settings of `gram` and `cross`. */
 export interface OuterProductsOptions {
   /** Instead of the choice of tuning.ts; for tests and measurements. */
   variant?: OuterProductsChoice | undefined;

@@ -66,6 +66,7 @@ function scaledStep(least: number): { factor: number; least: number } {
   return { factor, least: Math.min(image(least), image(1)) };
 }
 
+/** The orthogonal factor of a polar decomposition, and how near to orthogonal it is. */
 export interface PolarFactor {
   /** U V' [d,d] f32; the caller disposes it. */
   factor: Tensor;

@@ -18,6 +18,7 @@ import { checkMatrix, checkTensor } from './checks.js';
 import { flatProgram, NAN_BITS, runFlat } from './flat.js';
 import { scalarTensor } from './wgsl.js';
 
+/** Settings of `rope`. */
 export interface RopeOptions {
   headDim: number;
   /** Rows of a KV cache that take rotated k and v, in place of k itself. */

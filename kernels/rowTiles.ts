@@ -1,6 +1,7 @@
 import { ensure } from '../engine/errors.js';
 import type { Tensor } from '../engine/index.js';
 
+/** Some rows of a matrix, few enough to be bound at once. */
 export interface RowTile {
   /** First row of the tile. */
   start: number;

@@ -4,7 +4,8 @@ import { flatBuiltins, flatGroup } from './wgsl.js';
 /** Invocations that share one row: a square number, for workgroupReduction. */
 export const ROW_LANES = 64;
 
-interface RowKernel {
+/** What `rowProgram` makes a program of: its storage bindings are declared from 1 on, its parameters are `p`. */
+export interface RowKernel {
   /** Name of the kernel and of everything its WGSL is generated from. */
   key: string;
   bindings: readonly Access[];

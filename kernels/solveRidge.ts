@@ -40,6 +40,7 @@ import { workgroupReduction } from './workgroup.js';
 /** Of the mean of the diagonal, added beside a scaled ridge: a feature that is always 0 has none of its own. */
 const LEAST_SHIFT = 1e-6;
 
+/** Settings of `solveRidgePath`. */
 export interface RidgePathOptions {
   /** A ridge r stands for r diag(G) instead of r I: as if all columns of the features had the same norm. */
   scaled?: boolean | undefined;
@@ -47,6 +48,7 @@ export interface RidgePathOptions {
   label?: string | undefined;
 }
 
+/** The solution for one ridge of a path. */
 export interface RidgeSolution {
   ridge: number;
   /** [n,r] f32; the caller disposes it. */

@@ -26,6 +26,7 @@ import { createProbes, type Probes } from './solveSpd/probes.js';
 import { beginResidual, equilibrate, loadStrip, type Strip, storeStrip } from './solveSpd/strips.js';
 import { solveFactored } from './triangularSolve.js';
 
+/** Settings of `solveSpd`. */
 export interface SolveOptions {
   /** Added to the diagonal of A, in A's units: the ridge. */
   shift?: number;
@@ -40,6 +41,7 @@ export interface SolveOptions {
   label?: string;
 }
 
+/** How a system was solved, and how well. */
 export interface SolveReport {
   /** Precision of the Cholesky factor; residuals and solution are double-single in both. */
   method: 'refinement' | 'double-single refinement';
@@ -54,6 +56,7 @@ export interface SolveReport {
   shiftUsed: number;
 }
 
+/** The solution of a system and how it was found. */
 export interface Solution {
   /** [n,r]; the caller disposes it. */
   x: DoubleSingle;

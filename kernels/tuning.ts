@@ -31,6 +31,7 @@ export interface MatrixExtents {
   k: number;
 }
 
+/** A variant of `matmul` with its parameters. */
 export type MatmulChoice =
   | { variant: 'broadcast'; subgroup: number; rows: 8 | 16 | 32 }
   | { variant: 'tiled'; rows: 64 | 128; columns: 64 | 128; splits: number }
@@ -124,6 +125,7 @@ export function chooseGatedMatmul(
   return { variant: 'tiled', rows, columns: 128, splits: 1 };
 }
 
+/** A variant of `gram` and `cross`. */
 export type OuterProductsChoice = { variant: 'broadcast'; subgroup: number } | { variant: 'tiled' };
 
 /** The variant of gram and cross for a device, on the grounds of chooseMatmul. */

@@ -21,9 +21,11 @@ export interface KernelCase<V extends CaseVariant = CaseVariant> {
   tolerance: number;
   /** The variants that this device can run, first the one that runs by default. Absent: there is only one. */
   variants?(device: Device): readonly V[];
+  /** Makes inputs and outputs, which belong to `scope`. */
   setup(scope: Scope): PreparedCase<V> | Promise<PreparedCase<V>>;
 }
 
+/** A case whose tensors are on the device. */
 export interface PreparedCase<V extends CaseVariant = CaseVariant> {
   /** By default as the kernel chooses. */
   run(rec: Recorder, variant?: V): void;

@@ -10,7 +10,7 @@ import { statisticsCases } from './statistics.js';
 import { tokenCases } from './tokens.js';
 import { vocabularyCases } from './vocabulary.js';
 
-export type { KernelCase, PreparedCase } from './case.js';
+export type { CaseVariant, KernelCase, PreparedCase } from './case.js';
 
 /** Every case of every kernel: the tests compare each with its reference, `bench kernels` times those marked. */
 export const kernelCases: KernelCase[] = [
