@@ -36,6 +36,7 @@ export interface LayerTensorNames {
   readonly downBias: string | null;
 }
 
+/** Names of a checkpoint’s tensors. */
 export interface TensorNames {
   readonly embedding: string;
   readonly finalNorm: string;

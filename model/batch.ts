@@ -4,6 +4,7 @@ import type { Architecture } from './architecture.js';
 /** Words up to the next 256 bytes, where every device can bind a view. */
 const padded = (words: number): number => Math.ceil(words / 64) * 64;
 
+/** Where the sequences of a batch begin, and which of their tokens are real. */
 export interface BatchOptions {
   /** Tokens already in the KV cache (default 0), where the sequence's positions begin; only for a single sequence. */
   readonly past?: number | undefined;
@@ -13,20 +14,31 @@ export interface BatchOptions {
    * to it.
    */
   readonly lengths?: readonly number[] | undefined;
+  /**
+   * Of every sequence, the leading tokens that it has in common with the one before (default: none, the first has
+   * none). They are computed once; only for sequences without past and without padding.
+   */
+  readonly shared?: readonly number[] | undefined;
 }
 
 /**
  * Tokens of one or several sequences side by side. Every token carries its position in its own sequence and the range
- * of key rows that it attends to.
+ * of key rows that it attends to. Keys lie as their tokens do, unless sequences share beginnings: then every sequence
+ * has its keys in a stretch of their own, copied together by `keyRows`, and shared tokens see those of the first that
+ * has them.
  */
 export class Batch {
-  /** Rows: padding counts. */
+  /** Rows: padding counts, what sequences share counts once. */
   readonly tokens: number;
   readonly past: number;
   /** One past the largest position. */
   readonly longest: number;
   /** The row of every sequence's last real token. */
   readonly lastRows: readonly number[];
+  /** Of every sequence, the row of each of its tokens. */
+  readonly rowsOf: readonly (readonly number[])[];
+  /** The row of every key, u32 [tokens of all sequences], where sequences share beginnings. */
+  readonly keyRows: Tensor | undefined;
   /** u32 [tokens] */
   readonly ids: Tensor;
   /** u32 [tokens] */
@@ -34,30 +46,36 @@ export class Batch {
   readonly #scope: Scope;
   readonly #ranges = new Map<number | null, Tensor>();
   readonly #lengths: readonly number[];
+  readonly #shared: readonly number[];
 
   /** @param sequences token ids, padding included. */
   constructor(
     device: Device,
     readonly sequences: readonly (readonly number[])[],
-    { past = 0, lengths = sequences.map(({ length }) => length) }: BatchOptions = {},
+    { past = 0, lengths = sequences.map(({ length }) => length), shared }: BatchOptions = {},
   ) {
     this.#scope = new Scope(device);
     this.#lengths = lengths;
-    const tokens = totalTokens(sequences);
+    this.#shared = shared ?? sequences.map(() => 0);
+    let tokens = 0;
+    const rowsOf: number[][] = [];
+    for (const [s, sequence] of sequences.entries()) {
+      const common = this.#shared[s]!;
+      rowsOf.push(sequence.map((_, i) => (i < common ? rowsOf[s - 1]![i]! : tokens++)));
+    }
+    this.rowsOf = rowsOf;
     this.tokens = tokens;
     this.past = past;
-    let first = 0;
-    this.lastRows = sequences.map(({ length }, s) => {
-      first += length;
-      return first - length + lengths[s]! - 1;
-    });
+    this.lastRows = rowsOf.map((rows, s) => rows[lengths[s]! - 1]!);
     this.longest = past + Math.max(0, ...sequences.map(sequence => sequence.length));
     // One tensor and one write for all: a batch is made for every token of a generated text.
     const at = padded(tokens);
     const words = new Uint32Array(2 * at + 2 * tokens);
-    words.set(sequences.flat());
+    words.set(sequences.flatMap((sequence, s) => sequence.slice(this.#shared[s])));
     words.set(
-      sequences.flatMap(sequence => sequence.map((_, i) => past + i)),
+      sequences.flatMap((sequence, s) =>
+        sequence.slice(this.#shared[s]).map((_, i) => past + this.#shared[s]! + i),
+      ),
       at,
     );
     words.set(this.#rangesOf(null), 2 * at);
@@ -65,6 +83,11 @@ export class Batch {
     this.ids = all.rows(0, tokens);
     this.positions = all.rows(at, tokens);
     this.#ranges.set(null, all.rows(2 * at, 2 * tokens).reshape([tokens, 2]));
+    const keys = rowsOf.flat();
+    this.keyRows =
+      keys.length > tokens
+        ? this.#scope.own(tensorFrom(device, Uint32Array.from(keys), [keys.length], 'rows of keys'))
+        : undefined;
   }
 
   /**
@@ -84,24 +107,27 @@ export class Batch {
   #rangesOf(window: number | null): Uint32Array {
     const values = new Uint32Array(2 * this.tokens);
     let row = 0;
+    let first = 0;
     for (const [s, sequence] of this.sequences.entries()) {
-      const first = row;
       const real = first + this.past + this.#lengths[s]!;
-      for (let i = 0; i < sequence.length; i++, row++) {
-        const end = row + this.past + 1;
+      for (let i = this.#shared[s]!; i < sequence.length; i++, row++) {
+        const end = first + i + this.past + 1;
         const begin = window === null ? first : Math.max(first, end - window);
         // Padding further behind than the window sees nothing.
         values[2 * row] = Math.min(begin, real);
         values[2 * row + 1] = Math.min(end, real);
       }
+      first += sequence.length;
     }
     return values;
   }
 
+  /** Frees its tensors. */
   dispose(): void {
     this.#scope.dispose();
   }
 
+  /** `dispose`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }

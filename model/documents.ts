@@ -1,8 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { extname } from 'node:path';
-import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects, parquetSchema } from 'hyparquet';
-import { compressors } from 'hyparquet-compressors';
 import { isRecord } from './jsonFile.js';
+import { readParquetRows } from './parquetRows.js';
 import { invalidData, parseJson, readJsonArray, readLines } from './textFiles.js';
 
 /** One turn of a conversation, as chat templates take it. */
@@ -14,6 +13,7 @@ export interface ChatMessage {
 /** One independent text: plain, or a conversation that still has to go through a chat template. */
 export type Document = { readonly text: string } | { readonly messages: readonly ChatMessage[] };
 
+/** How a text file is read. */
 export interface DocumentOptions {
   /** The field (jsonl, json) or column (parquet) that holds the text or the messages, where it has another name. */
   readonly textField?: string;
@@ -113,32 +113,17 @@ async function* readJson(path: string, options: DocumentOptions): AsyncGenerator
   }
 }
 
-/** One row group at a time. hyparquet itself only knows Snappy; the compressors add gzip, Brotli, LZ4 and Zstandard. */
 async function* readParquet(
   path: string,
   { textField }: DocumentOptions,
 ): AsyncGenerator<Document | undefined> {
-  const damaged = (error: unknown) =>
-    invalidData(
-      `${path}: cannot be read as parquet: ${(error as Error).message}`,
-      'Download the file again, or convert it to .jsonl.',
-      error,
-    );
-  const opened = await asyncBufferFromFile(path)
-    .then(async file => ({ file, metadata: await parquetMetadataAsync(file) }))
-    .catch(error => Promise.reject(damaged(error)));
-  const { file, metadata } = opened;
-  const columns = parquetSchema(metadata).children.map(child => child.element.name);
-  const field = fieldOf(columns, textField, path);
-  let rowStart = 0;
-  for (const group of metadata.row_groups) {
-    const rowEnd = rowStart + Number(group.num_rows);
-    const options = { file, metadata, columns: [field], rowStart, rowEnd, compressors };
-    const rows = await parquetReadObjects(options).catch(error => Promise.reject(damaged(error)));
-    for (const [i, row] of rows.entries()) {
-      yield toDocument(row[field] ?? '', `${path}: row ${rowStart + i}: "${field}"`);
-    }
-    rowStart = rowEnd;
+  let field = '';
+  const choose = (columns: string[]) => {
+    field = fieldOf(columns, textField, path);
+    return [field];
+  };
+  for await (const { row, index } of readParquetRows(path, choose)) {
+    yield toDocument(row[field] ?? '', `${path}: row ${index}: "${field}"`);
   }
 }
 

@@ -15,6 +15,7 @@ import type { Model } from './model.js';
 import { ReferenceStates, scoredGroups } from './referenceStates.js';
 import { finalHidden } from './transformer.js';
 
+/** Settings of `evaluate`. */
 export interface EvaluateOptions {
   /**
    * Reference model with the same vocabulary, or what it has made of these very sequences; adds KL divergence and top-1
@@ -25,10 +26,13 @@ export interface EvaluateOptions {
   prefix?: ReferenceStates;
   /** Most tokens of a packed batch; default by the kind of device. With ReferenceStates theirs count. */
   batchTokens?: number;
+  /** Is shown -log p(next token) of every token of some sequences, one after the other; the last of each has none. */
+  onLosses?: (sequences: readonly (readonly number[])[], nll: Float32Array) => void;
   onProgress?: Progress;
   signal?: AbortSignal;
 }
 
+/** What `evaluate` measured. */
 export interface Evaluation {
   /** Tokens read, and next-token predictions scored: every token of a sequence but its first is predicted. */
   tokens: number;
@@ -87,7 +91,8 @@ export async function evaluate(
     using hidden = hiddenOf(model);
     using referred = reference && hiddenOf(reference);
     const other = referred && { hidden: referred, head: reference!.weights.lmHead };
-    await addScores(sums, { hidden, head: model.weights.lmHead }, other, targetTensor, scored);
+    const nll = await addScores(sums, { hidden, head: model.weights.lmHead }, other, targetTensor, scored);
+    options.onLosses?.(group, nll);
     tokens += batch.tokens;
     predictions += batch.tokens - group.length;
     onProgress?.({ phase: 'evaluate', done: tokens, total, unit: 'tokens' });
@@ -119,13 +124,14 @@ interface Predictions {
   readonly head: Tensor;
 }
 
+/** Adds the sums of a batch; returns -log p(next token) of `predictions` by token. */
 async function addScores(
   sums: { nll: number; againstNll: number; kl: number; same: number },
   predictions: Predictions,
   against: Predictions | undefined,
   targets: Tensor,
   scored: readonly boolean[],
-): Promise<void> {
+): Promise<Float32Array> {
   const { device } = targets;
   using scope = new Scope(device);
   const perToken = (dtype: 'f32' | 'u32' = 'f32') => scope.tensor([targets.size], dtype, 'scores');
@@ -134,8 +140,9 @@ async function addScores(
   if (!against) {
     const logp = perToken();
     logLikelihood(device.recorder, predictions.hidden, predictions.head, targets, logp);
-    sums.nll -= sum(await downloadF32(logp));
-    return;
+    const nll = (await downloadF32(logp)).map(value => -value);
+    sums.nll += sum(nll);
+    return nll;
   }
   const out = {
     nllA: perToken(),
@@ -146,8 +153,10 @@ async function addScores(
   };
   compareDistributions(device.recorder, against, predictions, targets, out);
   sums.againstNll += sum(await downloadF32(out.nllA));
-  sums.nll += sum(await downloadF32(out.nllB));
+  const nll = await downloadF32(out.nllB);
+  sums.nll += sum(nll);
   sums.kl += sum(await downloadF32(out.kl));
   const [topA, topB] = [await downloadU32(out.topA), await downloadU32(out.topB)];
   sums.same += sum(topA.map((token, t) => (token === topB[t] ? 1 : 0)));
+  return nll;
 }

@@ -1,31 +1,47 @@
 import { type Device, RmError, Scope, type Tensor } from '../engine/index.js';
 import type { Architecture } from './architecture.js';
 
+/** Keys and values of all layers, and the scope that owns them. */
+interface Store {
+  readonly scope: Scope;
+  readonly keys: readonly Tensor[];
+  readonly values: readonly Tensor[];
+}
+
 /** Keys and values of one sequence, layer by layer, for generation token by token. */
 export class KvCache {
-  readonly #scope: Scope;
-  readonly #keys: readonly Tensor[];
-  readonly #values: readonly Tensor[];
+  readonly #device: Device;
+  readonly #arch: Architecture;
+  #capacity: number;
+  #store: Store;
   #length = 0;
 
   /** Room for `capacity` tokens: 2 x layers x capacity x kvHeads x headDim f32 values. */
-  constructor(
-    device: Device,
-    arch: Architecture,
-    readonly capacity: number,
-  ) {
-    this.#scope = new Scope(device);
+  constructor(device: Device, arch: Architecture, capacity: number) {
+    this.#device = device;
+    this.#arch = arch;
+    this.#capacity = capacity;
+    this.#store = this.#allocate(capacity);
+  }
+
+  #allocate(capacity: number): Store {
+    const { layers, kvHeads, headDim } = this.#arch;
+    const scope = new Scope(this.#device);
     const make = (what: string) =>
-      Array.from({ length: arch.layers }, () =>
-        this.#scope.tensor([capacity, arch.kvHeads * arch.headDim], 'f32', `cached ${what}`),
+      Array.from({ length: layers }, () =>
+        scope.tensor([capacity, kvHeads * headDim], 'f32', `cached ${what}`),
       );
     try {
-      this.#keys = make('keys');
-      this.#values = make('values');
+      return { scope, keys: make('keys'), values: make('values') };
     } catch (error) {
-      this.#scope.dispose();
+      scope.dispose();
       throw error;
     }
+  }
+
+  /** Tokens that there is room for. */
+  get capacity(): number {
+    return this.#capacity;
   }
 
   /** Tokens in the cache. */
@@ -35,7 +51,36 @@ export class KvCache {
 
   /** Keys and values of a layer [capacity, kvDim] each; rows from `length` on hold nothing yet. */
   layer(layer: number): { keys: Tensor; values: Tensor } {
-    return { keys: this.#keys[layer]!, values: this.#values[layer]! };
+    return { keys: this.#store.keys[layer]!, values: this.#store.values[layer]! };
+  }
+
+  /**
+   * Makes room for `capacity` tokens altogether where there is less; what the cache holds is copied.
+   *
+   * @throws RmError OUT_OF_MEMORY; the cache is then what it was.
+   */
+  grow(capacity: number): void {
+    if (capacity <= this.#capacity) return;
+    const { scope, keys, values } = this.#store;
+    const larger = this.#allocate(capacity);
+    if (this.#length > 0) {
+      const { recorder } = this.#device;
+      const move = (from: readonly Tensor[], to: readonly Tensor[]) => {
+        for (const [i, tensor] of from.entries()) {
+          recorder.copy(tensor.rows(0, this.#length), to[i]!.rows(0, this.#length));
+        }
+      };
+      move(keys, larger.keys);
+      move(values, larger.values);
+    }
+    scope.dispose();
+    this.#store = larger;
+    this.#capacity = capacity;
+  }
+
+  /** Forgets all but the first `length` tokens. */
+  truncate(length: number): void {
+    this.#length = Math.min(this.#length, length);
   }
 
   /** @throws RmError INVALID_ARGUMENT unless `count` more tokens fit. */
@@ -53,10 +98,12 @@ export class KvCache {
     this.#length += count;
   }
 
+  /** Frees its tensors. */
   dispose(): void {
-    this.#scope.dispose();
+    this.#store.scope.dispose();
   }
 
+  /** `dispose`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }

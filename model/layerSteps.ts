@@ -1,5 +1,6 @@
 import type { Recorder, Scope, Tensor } from '../engine/index.js';
 import { attention } from '../kernels/attention.js';
+import { embedding } from '../kernels/embedding.js';
 import { gatedMatmul } from '../kernels/gatedMatmul.js';
 import { matmul } from '../kernels/matmul.js';
 import { rmsNorm } from '../kernels/rmsNorm.js';
@@ -38,7 +39,7 @@ export class LayerSteps {
     const rotations = model.rotations.upTo(batch.longest);
     const store = cache && { v, ...cache.layer(this.layer), start: cache.length };
     rope(this.#rec, q, k, batch.positions, rotations, store ? { headDim, store } : { headDim });
-    const { keys, values } = store ?? { keys: k, values: v };
+    const { keys, values } = store ?? { keys: this.#keyed(k), values: this.#keyed(v) };
     const window = arch.attentionWindow[this.layer] ?? null;
     const attended = this.scope.tensor([batch.tokens, arch.heads * headDim], 'f32', 'attended');
     attention(this.#rec, q, keys, values, batch.ranges(window), attended, {
@@ -77,6 +78,15 @@ export class LayerSteps {
   /** L = Y + H W_downᵀ [T, hidden]. */
   output(y: Tensor, features: Tensor): Tensor {
     return this.#linear(features, this.weights.down, this.weights.downBias, y);
+  }
+
+  /** Keys or values as the batch's ranges count them. */
+  #keyed(x: Tensor): Tensor {
+    const { keyRows } = this.batch;
+    if (!keyRows) return x;
+    const keyed = this.scope.tensor([keyRows.size, x.columns], 'f32', x.label);
+    embedding(this.#rec, x, keyRows, keyed);
+    return keyed;
   }
 
   #normed(x: Tensor, gain: Tensor): Tensor {

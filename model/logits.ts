@@ -4,6 +4,7 @@ import { headLogits } from './headLogits.js';
 import type { Model } from './model.js';
 import { embedTokens, finalNorm, forward } from './transformer.js';
 
+/** What `logits` returns; values on the host, row-major. */
 export interface LogitsResult {
   /** f32 [tokens, vocab] */
   logits: Float32Array;

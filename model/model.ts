@@ -44,6 +44,7 @@ export interface WeightChanges extends Partial<Omit<Weights, 'layers'>> {
   readonly layers?: ReadonlyMap<number, Partial<LayerWeights>>;
 }
 
+/** All tensors of a model on the device, in the dtype of the checkpoint. */
 export interface Weights {
   readonly embedding: Tensor;
   readonly finalNorm: Tensor;
@@ -52,6 +53,7 @@ export interface Weights {
   readonly layers: readonly LayerWeights[];
 }
 
+/** Settings of `Model.load`. */
 export interface LoadOptions {
   onProgress?: Progress;
 }
@@ -115,12 +117,14 @@ export class Model {
     );
   }
 
+  /** Frees the weights; nothing, where the model shares those of another. */
   dispose(): void {
     if (!this.owned) return;
     this.owned.dispose();
     this.rotations.dispose();
   }
 
+  /** `dispose`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }

@@ -14,6 +14,7 @@ export function scoredGroups(
   throw new RmError('DATA_INVALID', 'no sequence has two tokens or more', 'Evaluate on longer text.');
 }
 
+/** Settings of `ReferenceStates.of`. */
 export interface ReferenceOptions {
   /** Most tokens of a packed batch; default by the kind of device. */
   batchTokens?: number;
@@ -101,10 +102,12 @@ export class ReferenceStates {
     return from === model.arch.layers ? finalNorm(model, input) : finalHidden(model, batch, { from, input });
   }
 
+  /** Frees the states. */
   dispose(): void {
     this.#scope.dispose();
   }
 
+  /** `dispose`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }

@@ -33,6 +33,7 @@ export class RotationTable {
     return this.#table;
   }
 
+  /** Frees the table. */
   dispose(): void {
     this.#table?.dispose();
     this.#table = undefined;

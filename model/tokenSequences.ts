@@ -4,6 +4,7 @@ import { type ChatTemplate, encodeDocument } from './chat.js';
 import type { Document } from './documents.js';
 import type { Tokenizer } from './tokenizer.js';
 
+/** How documents become token sequences. */
 export interface SequenceOptions {
   /** Longest sequence. */
   sequenceLength: number;

@@ -11,6 +11,7 @@ export interface TextStream {
   end(): string;
 }
 
+/** The tokenizer of a model folder. */
 export interface Tokenizer {
   /** One more than the largest id in tokenizer.json; a model's vocabulary may be padded beyond it. */
   readonly vocabSize: number;

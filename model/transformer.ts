@@ -25,6 +25,7 @@ export interface LayerTensors {
 /** Called while layer `layer` is being recorded; kernels that read the tensors may be recorded from here. */
 export type Tap = (layer: number, tensors: LayerTensors) => void;
 
+/** Which layers `forward` runs, and what it does beside them. */
 export interface ForwardOptions {
   /** First layer to run (default 0) and, if not 0, its input [T, hidden]. */
   from?: number;

@@ -15,6 +15,7 @@ export interface Checkpoint {
   readonly names: readonly string[];
   /** Bytes of all tensors together. */
   readonly totalBytes: number;
+  /** Whether the checkpoint holds a tensor of that name. */
   has(name: string): boolean;
   /** Throws CHECKPOINT_CORRUPT for a name that is not there, UNSUPPORTED_DTYPE for a type kernels cannot read. */
   info(name: string): TensorInfo;
@@ -22,5 +23,6 @@ export interface Checkpoint {
   read(name: string): Promise<Uint8Array>;
   /** `byteLength` bytes of a tensor from `byteStart` on, both counted within the tensor. */
   readRange(name: string, byteStart: number, byteLength: number): Promise<Uint8Array>;
+  /** Closes its files. */
   close(): Promise<void>;
 }

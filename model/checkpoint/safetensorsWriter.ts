@@ -12,6 +12,7 @@ export interface TensorSource {
   readonly bytes: () => Promise<Uint8Array> | Uint8Array;
 }
 
+/** Settings of `writeSafetensors`. */
 export interface WriteOptions {
   /** Data bytes per file before a new shard begins. 5e9 is what transformers and mergekit use. */
   readonly maxShardBytes?: number;
@@ -23,7 +24,8 @@ const storageOf: Readonly<Record<DType, string>> = { f32: 'F32', f16: 'F16', bf1
 
 const byteLength = (tensor: TensorSource): number => elementCount(tensor.shape) * byteSize(tensor.dtype);
 
-type Metadata = Readonly<Record<string, string>>;
+/** The strings of a safetensors header. */
+export type Metadata = Readonly<Record<string, string>>;
 
 function headerOf(tensors: readonly TensorSource[], metadata: Metadata): Uint8Array {
   const header: [string, unknown][] = [['__metadata__', metadata]];

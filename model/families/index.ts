@@ -11,6 +11,7 @@ export { pruneConfig } from './pruneConfig.js';
 /** model_type of config.json -> the family's reader. */
 const families: Readonly<Record<string, (config: ConfigReader) => Architecture>> = { llama, mistral };
 
+/** Values of `model_type` that `readArchitecture` accepts. */
 export const supportedFamilies: readonly string[] = Object.keys(families);
 
 /**

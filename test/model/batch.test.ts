@@ -52,6 +52,32 @@ test('behind a cache, positions and keys go on', async () => {
   assert.equal(await ranges(batch, 4), ['7..11 8..12 9..13']);
 });
 
+test('what sequences share has one row, and every sequence a stretch of keys of its own', async () => {
+  const tree = [
+    [7, 8, 9],
+    [7, 8, 5, 6],
+    [7, 8, 5],
+    [1, 2],
+  ];
+  using batch = new Batch(device, tree, { shared: [0, 2, 3, 0] });
+  assert.is(batch.tokens, 7);
+  assert.equal(await values(batch.ids), [7, 8, 9, 5, 6, 1, 2]);
+  assert.equal(await values(batch.positions), [0, 1, 2, 2, 3, 0, 1]);
+  assert.equal(batch.rowsOf, [
+    [0, 1, 2],
+    [0, 1, 3, 4],
+    [0, 1, 3],
+    [5, 6],
+  ]);
+  assert.equal(batch.lastRows, [2, 4, 3, 6]);
+  assert.equal(await values(batch.keyRows!), [0, 1, 2, 0, 1, 3, 4, 0, 1, 3, 5, 6]);
+  const bounds = async (window: number | null) => (await values(batch.ranges(window))).join(' ');
+  assert.is(await bounds(null), '0 1 0 2 0 3 3 6 3 7 10 11 10 12');
+  assert.is(await bounds(2), '0 1 0 2 1 3 4 6 5 7 10 11 10 12');
+  using plain = new Batch(device, sequences);
+  assert.is(plain.keyRows, undefined);
+});
+
 test('padding goes on counting positions and sees the real tokens only', async () => {
   const padded = [
     [7, 8, 0, 0, 0],

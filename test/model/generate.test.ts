@@ -2,6 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
 import { Batch } from '../../model/batch.js';
+import { DecodingSession } from '../../model/decodingSession.js';
 import { generate } from '../../model/generate.js';
 import { KvCache } from '../../model/kvCache.js';
 import { logits } from '../../model/logits.js';
@@ -123,6 +124,48 @@ test('a cache too small for the tokens is a typed error before anything is compu
   const message = await rejectsWith(() => forward(model, batch, { cache }), 'INVALID_ARGUMENT');
   assert.match(message, 'holds 3 tokens, 5 are needed');
   assert.is(device.recorder.dispatches, before);
+});
+
+test('a session computes only what is new, and continues as from scratch', async () => {
+  const before = device.memory.liveBytes;
+  const computed: number[] = [];
+  {
+    using session = new DecodingSession(model);
+    const continued = async (ids: readonly number[], maxTokens: number) => {
+      const found: number[] = [];
+      for await (const id of session.continue(ids, { maxTokens })) found.push(id);
+      assert.equal(found, await generate(model, ids, { maxTokens }));
+      computed.push(ids.length - session.reused);
+      return found;
+    };
+    const first = await continued(prompt, 6);
+    // The last new token was never put in; with one more there are two to compute.
+    const longer = [...prompt, ...first, 9];
+    await continued(longer, 4);
+    // The same again: the last token runs anyway.
+    await continued(longer, 4);
+    // Another end, a shorter one, one that grows the cache, one that has nothing in common.
+    await continued([...longer.slice(0, 8), 77, 78], 5);
+    await continued(prompt, 3);
+    await continued([...prompt, ...Array.from({ length: 60 }, (_, i) => (7 * i) % 256)], 40);
+    await continued([1, 2, 3], 3);
+  }
+  assert.equal(computed, [5, 2, 1, 2, 1, 60, 3]);
+  assert.is(device.memory.liveBytes, before);
+});
+
+test('a session left early goes on from what it has', async () => {
+  using session = new DecodingSession(model);
+  const all = await generate(model, prompt, { maxTokens: 9 });
+  const found: number[] = [];
+  for await (const id of session.continue(prompt, { maxTokens: 9 })) {
+    found.push(id);
+    if (found.length === 4) break;
+  }
+  assert.equal(found, all.slice(0, 4));
+  for await (const id of session.continue([...prompt, ...found], { maxTokens: 5 })) found.push(id);
+  assert.equal(found, all);
+  assert.is(session.reused, prompt.length + 3);
 });
 
 test('an aborted signal ends the text', async () => {

@@ -1,0 +1,62 @@
+import { RmError } from '../../engine/errors.js';
+import type { Tokenizer } from '../tokenizer.js';
+import type { TextRequest } from './prompts.js';
+import { rightStrip } from './pythonText.js';
+
+/** Token ids of a text and of the continuation to be scored. */
+export interface TokenRequest {
+  readonly context: readonly number[];
+  readonly continuation: readonly number[];
+}
+
+/**
+ * Encodes requests as lm-eval does for causal models: white space at the end of the context goes to the continuation,
+ * the continuation's tokens are those of the whole text behind as many as the context alone has, and an empty context
+ * is the model's BOS, or EOS where it has none.
+ */
+export class RequestEncoder {
+  readonly #prefix: number | undefined;
+  readonly #prefixText: string;
+  /** Of contexts, which choices share. */
+  #last: { context: string; ids: number[] } | undefined;
+
+  constructor(private readonly tokenizer: Tokenizer) {
+    const { bos_token: bos, eos_token: eos } = tokenizer.specialTokens;
+    const [stated] = tokenizer.encode(bos ?? eos ?? '', { addSpecialTokens: false });
+    this.#prefix = stated ?? tokenizer.bosId ?? tokenizer.eosIds[0];
+    this.#prefixText = this.#prefix === undefined ? '' : tokenizer.decode([this.#prefix]);
+  }
+
+  /** @throws RmError DATA_INVALID where nothing is left to score. @param where of the row, for the message. */
+  encode(request: TextRequest, where: string): TokenRequest {
+    const encoded = request.context === '' ? this.#alone(request.continuation) : this.#pair(request);
+    if (encoded.context.length > 0 && encoded.continuation.length > 0) return encoded;
+    throw new RmError(
+      'DATA_INVALID',
+      `${where}: the continuation ${JSON.stringify(request.continuation)} has no token of its own`,
+      'Look at the row: its text or its answer may be empty.',
+    );
+  }
+
+  #alone(continuation: string): TokenRequest {
+    const ids = this.tokenizer.encode(continuation, { addSpecialTokens: false });
+    if (this.#prefix === undefined || ids[0] === this.#prefix) {
+      return { context: ids.slice(0, 1), continuation: ids.slice(1) };
+    }
+    return { context: [this.#prefix], continuation: ids };
+  }
+
+  #pair({ context, continuation }: TextRequest): TokenRequest {
+    const text = rightStrip(context);
+    const whole = this.#tokens(context + continuation);
+    if (this.#last?.context !== text) this.#last = { context: text, ids: this.#tokens(text) };
+    const { ids } = this.#last;
+    return { context: ids, continuation: whole.slice(ids.length) };
+  }
+
+  /** A text that begins with the BOS itself gets no other. */
+  #tokens(text: string): number[] {
+    const has = this.#prefixText !== '' && text.startsWith(this.#prefixText);
+    return this.tokenizer.encode(text, { addSpecialTokens: !has });
+  }
+}

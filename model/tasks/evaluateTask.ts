@@ -1,0 +1,199 @@
+import { RmError } from '../../engine/errors.js';
+import type { Model } from '../model.js';
+import { invalidData } from '../textFiles.js';
+import type { Tokenizer } from '../tokenizer.js';
+import { RequestEncoder, type TokenRequest } from './encodeRequest.js';
+import { aggregate, aggregateGroups, type Measured, rowScore, textSize } from './metrics.js';
+import { type Prompt, Prompter } from './prompts.js';
+import type { Answer } from './requestCache.js';
+import { type ScoreOptions, scoreRequests } from './scoreRequests.js';
+import type { MetricName, Task } from './taskFile.js';
+import { readTaskRows, type TaskRow } from './taskRows.js';
+
+/** A task and the rows it is to be asked with. */
+export interface TaskSource {
+  readonly task: Task;
+  /** File of the rows (default: what the task file names). */
+  readonly rows?: string | undefined;
+  /** File of the examples (default: what the task file names, else the rows themselves). */
+  readonly fewshotRows?: string | undefined;
+}
+
+export interface PrepareOptions {
+  /** Examples before every row (default: what the task file says). */
+  fewshot?: number | undefined;
+  /** Rows to use, the first ones, of each group (default: all). */
+  limit?: number | undefined;
+}
+
+/** A task's rows as prompts, before any model has seen them. */
+export interface PreparedTask {
+  readonly task: Task;
+  readonly rowsFile: string;
+  readonly fewshot: number;
+  readonly prompts: readonly Prompt[];
+}
+
+/** Metrics by name, each with its standard error where it can be told: {acc, acc_stderr, ...}. */
+export type Metrics = Readonly<Record<string, number>>;
+
+export interface TaskResult {
+  readonly task: string;
+  /** File of the rows. */
+  readonly file: string;
+  readonly rows: number;
+  readonly fewshot: number;
+  readonly metrics: Metrics;
+  /** Of a task with `group_by`. */
+  readonly groups?: readonly { readonly group: string; readonly rows: number; readonly metrics: Metrics }[];
+  /** Different requests, and how many of them the cache answered. */
+  readonly requests: number;
+  readonly cached: number;
+}
+
+/** What a model said to a row. */
+export interface TaskSample {
+  readonly task: string;
+  /** File and line. */
+  readonly row: string;
+  readonly group?: string;
+  /** Indices of the right choices; of a task without choices none. */
+  readonly gold: readonly number[];
+  readonly answers: readonly (Answer & {
+    readonly context: string;
+    readonly continuation: string;
+    /** What acc_norm and acc_bytes divide by. */
+    readonly characters?: number;
+    readonly bytes?: number;
+  })[];
+  /** What the row contributes to each metric; of perplexity the log-likelihood. */
+  readonly scores: Readonly<Record<string, number>>;
+}
+
+/**
+ * Reads a task's rows and makes all prompts of them.
+ *
+ * @throws RmError DATA_INVALID naming file, line and field; INVALID_ARGUMENT where there is no file of rows.
+ */
+export async function prepareTask(
+  { task, rows: givenRows, fewshotRows: givenExamples }: TaskSource,
+  options: PrepareOptions = {},
+): Promise<PreparedTask> {
+  const rowsFile = givenRows ?? task.rows;
+  if (rowsFile === undefined) {
+    throw new RmError(
+      'INVALID_ARGUMENT',
+      `task ${task.name} has no rows`,
+      `Give them: --tasks ${task.name}=rows.jsonl`,
+    );
+  }
+  const rows = await readTaskRows(task, rowsFile);
+  const fewshot = options.fewshot ?? task.fewshot;
+  const examplesFile = givenExamples ?? task.fewshotRows;
+  const examples =
+    fewshot > 0 && examplesFile !== undefined ? await readTaskRows(task, examplesFile) : undefined;
+  const prompter = new Prompter(task, rows, examples, fewshot);
+  const used = new Map<string, number>();
+  const wanted = rows.filter(row => {
+    const group = groupOf(task, row) ?? '';
+    const count = (used.get(group) ?? 0) + 1;
+    used.set(group, count);
+    return count <= (options.limit ?? Number.POSITIVE_INFINITY);
+  });
+  return { task, rowsFile, fewshot, prompts: wanted.map(row => prompter.prompt(row)) };
+}
+
+function groupOf(task: Task, { values, where }: TaskRow): string | undefined {
+  if (task.groupBy === undefined) return undefined;
+  const group = values[task.groupBy];
+  if (typeof group === 'string' || typeof group === 'number') return String(group);
+  throw invalidData(
+    `${where}: has no "${task.groupBy}", by which task ${task.name} groups its rows`,
+    'Add the field to every row, or take group_by out of the task file.',
+  );
+}
+
+/**
+ * Asks a model a task's prompts and measures its answers.
+ *
+ * @throws RmError DATA_INVALID, NOT_FINITE.
+ */
+export async function evaluateTask(
+  model: Model,
+  tokenizer: Tokenizer,
+  { task, rowsFile, fewshot, prompts }: PreparedTask,
+  options: Omit<ScoreOptions, 'phase'> = {},
+): Promise<{ result: TaskResult; samples: TaskSample[] }> {
+  const encoder = new RequestEncoder(tokenizer);
+  const requests: TokenRequest[] = prompts.flatMap(prompt =>
+    prompt.requests.map(request => encoder.encode(request, prompt.row.where)),
+  );
+  const scored = await scoreRequests(model, requests, { ...options, phase: task.name });
+  let at = 0;
+  const answered = prompts.map(prompt => {
+    const answers = scored.answers.slice(at, at + prompt.requests.length);
+    at += prompt.requests.length;
+    const scores = new Map(task.metrics.map(metric => [metric, rowScore(metric, prompt, answers)]));
+    return { prompt, answers, scores, group: groupOf(task, prompt.row) };
+  });
+  const measured = async (rows: readonly (typeof answered)[number][]) => {
+    const values = new Map<MetricName, Measured>();
+    for (const metric of task.metrics) {
+      values.set(
+        metric,
+        await aggregate(
+          metric,
+          rows.map(({ scores }) => scores.get(metric)!),
+        ),
+      );
+    }
+    return values;
+  };
+  const groups: { group: string; rows: number; measured: Map<MetricName, Measured> }[] = [];
+  if (task.groupBy !== undefined) {
+    for (const group of new Set(answered.map(row => row.group!))) {
+      const rows = answered.filter(row => row.group === group);
+      groups.push({ group, rows: rows.length, measured: await measured(rows) });
+    }
+  }
+  const overall =
+    groups.length === 0
+      ? await measured(answered)
+      : new Map(
+          task.metrics.map(metric => [
+            metric,
+            aggregateGroups(groups.map(({ rows, measured: of }) => ({ rows, ...of.get(metric)! }))),
+          ]),
+        );
+  const result: TaskResult = {
+    ...{ task: task.name, file: rowsFile, rows: prompts.length, fewshot },
+    metrics: named(overall),
+    ...(groups.length > 0 && {
+      groups: groups.map(({ group, rows, measured: of }) => ({ group, rows, metrics: named(of) })),
+    }),
+    ...{ requests: scored.requests, cached: scored.cached },
+  };
+  const samples = answered.map(
+    ({ prompt, answers, scores, group }): TaskSample => ({
+      task: task.name,
+      row: prompt.row.where,
+      ...(group !== undefined && { group }),
+      gold: prompt.gold,
+      answers: answers.map((answer, i) => ({
+        ...prompt.requests[i]!,
+        ...answer,
+        ...(prompt.choices.length > 0 && textSize(prompt.choices[i]!)),
+      })),
+      scores: Object.fromEntries(scores),
+    }),
+  );
+  return { result, samples };
+}
+
+const named = (measured: ReadonlyMap<MetricName, Measured>): Metrics =>
+  Object.fromEntries(
+    [...measured].flatMap(([metric, { value, stderr }]) => [
+      [metric, value],
+      ...(stderr === undefined ? [] : [[`${metric}_stderr`, stderr] as const]),
+    ]),
+  );

@@ -1,0 +1,90 @@
+import { readdir, stat } from 'node:fs/promises';
+import { basename, extname, join } from 'node:path';
+import { RmError } from '../../engine/errors.js';
+import { shippedPath } from '../shippedPath.js';
+import type { TaskSource } from './evaluateTask.js';
+import { readTaskFile } from './taskFile.js';
+import { isRowsFile } from './taskRows.js';
+
+const isTaskFile = (path: string): boolean => /^\.ya?ml$/i.test(extname(path));
+
+/** Names of the tasks whose files ship with the package. */
+export async function builtInTasks(): Promise<string[]> {
+  const files = await readdir(shippedPath('tasks')).catch(() => []);
+  return files
+    .filter(isTaskFile)
+    .map(file => basename(file, extname(file)))
+    .sort();
+}
+
+/** The built-in task that a file name begins with, the longest, and what follows. */
+function taskOfName(path: string, names: readonly string[]): { name: string; rest: string } | undefined {
+  const stem = basename(path, extname(path)).toLowerCase().replaceAll('-', '_');
+  const [name] = names
+    .filter(known => stem.startsWith(known) && !/^[a-z0-9]/.test(stem.slice(known.length)))
+    .sort((a, b) => b.length - a.length);
+  return name === undefined ? undefined : { name, rest: stem.slice(name.length + 1) };
+}
+
+const builtInFile = (name: string): string => shippedPath('tasks', `${name}.yaml`);
+
+/**
+ * The tasks that words of a command line mean: NAME=ROWS (a built-in task or a task file, and its rows), a task file,
+ * a file of rows whose name begins with a built-in task's, or a folder with such. In a folder, rows called
+ * NAME_fewshot, NAME_dev or NAME_train are the examples of the others.
+ *
+ * @throws RmError INVALID_ARGUMENT for a word that means none, CONFIG_INVALID for a wrong task file.
+ */
+export async function findTasks(words: readonly string[]): Promise<TaskSource[]> {
+  const names = await builtInTasks();
+  const found: TaskSource[] = [];
+  for (const word of words) found.push(...(await tasksOfWord(word, names)));
+  return found;
+}
+
+async function tasksOfWord(word: string, names: readonly string[]): Promise<TaskSource[]> {
+  const known = `Built-in tasks: ${names.join(', ')}.`;
+  const equals = word.indexOf('=');
+  if (equals > 0) {
+    const [name, rows] = [word.slice(0, equals), word.slice(equals + 1)];
+    if (isTaskFile(name)) return [{ task: await readTaskFile(name), rows }];
+    if (names.includes(name)) return [{ task: await readTaskFile(builtInFile(name)), rows }];
+    throw new RmError('INVALID_ARGUMENT', `${word}: there is no task "${name}"`, known);
+  }
+  const there = await stat(word).catch(() => undefined);
+  if (there?.isDirectory()) return tasksOfFolder(word, names);
+  if (isTaskFile(word)) return [{ task: await readTaskFile(word) }];
+  if (names.includes(word)) {
+    throw new RmError('INVALID_ARGUMENT', `task ${word} needs its rows`, `Write ${word}=rows.jsonl.`);
+  }
+  if (!there) throw new RmError('INVALID_ARGUMENT', `${word}: no such file, folder or task`, known);
+  const match = isRowsFile(word) ? taskOfName(word, names) : undefined;
+  if (match) return [{ task: await readTaskFile(builtInFile(match.name)), rows: word }];
+  throw new RmError(
+    'INVALID_ARGUMENT',
+    `${word}: its name does not begin with that of a task`,
+    `Write TASK=${word}. ${known}`,
+  );
+}
+
+async function tasksOfFolder(folder: string, names: readonly string[]): Promise<TaskSource[]> {
+  const paths = (await readdir(folder)).sort().map(name => join(folder, name));
+  const sources: TaskSource[] = [];
+  for (const path of paths.filter(isTaskFile)) sources.push({ task: await readTaskFile(path) });
+  const taken = new Set(sources.flatMap(({ task }) => [task.rows, task.fewshotRows]));
+  const matched = paths.flatMap(path => {
+    const match = isRowsFile(path) && !taken.has(path) ? taskOfName(path, names) : undefined;
+    return match ? [{ path, ...match, examples: /^(fewshot|dev|train)(_|$)/.test(match.rest) }] : [];
+  });
+  for (const { path, name } of matched.filter(({ examples }) => !examples)) {
+    const examples = matched.find(other => other.examples && other.name === name);
+    const task = await readTaskFile(builtInFile(name));
+    sources.push({ task, rows: path, ...(examples && { fewshotRows: examples.path }) });
+  }
+  if (sources.length > 0) return sources;
+  throw new RmError(
+    'INVALID_ARGUMENT',
+    `${folder}: holds neither task files nor rows of a known task`,
+    `Name the files of rows after their tasks: ${names.join(', ')}.`,
+  );
+}

@@ -1,0 +1,16 @@
+export type { TokenRequest } from './encodeRequest.js';
+export {
+  evaluateTask,
+  type Metrics,
+  type PreparedTask,
+  type PrepareOptions,
+  prepareTask,
+  type TaskResult,
+  type TaskSample,
+  type TaskSource,
+} from './evaluateTask.js';
+export { builtInTasks, findTasks } from './findTasks.js';
+export type { Prompt, TextRequest } from './prompts.js';
+export { type Answer, RequestCache } from './requestCache.js';
+export { type ScoreOptions, type Scores, scoreRequests } from './scoreRequests.js';
+export { type Field, type MetricName, readTaskFile, type Task } from './taskFile.js';
