@@ -3,7 +3,7 @@ export { Device, type DeviceOptions, RmError } from './engine/index.js';
 export { evaluate, generate, loadTokenizer, Model } from './model/index.js';
 export {
   type CompareOptions,
-  type Comparison,
+  type CompareReport,
   compare,
   type PruneOptions,
   type PruneReport,

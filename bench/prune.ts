@@ -88,14 +88,16 @@ export async function benchPrune(
   ensure(profiler !== undefined, 'the device has no profiler', 'Open it with { profile: true }.');
   const temporary = await mkdtemp(join(tmpdir(), 'rm-engine-bench-'));
   try {
-    const { onProgress: _, ...quiet } = options;
+    // What a report measures is no part of pruning.
+    const unreported = { ...options, report: false };
+    const { onProgress: _, ...quiet } = unreported;
     const { hidden } = await readArchitecture(folder);
     const tokens = Math.min(warmUpTokens(hidden), options.tokens ?? Number.POSITIVE_INFINITY);
     const ridge = options.method === 'replaceme-ls' ? { alpha: options.alpha || WARM_UP_ALPHA } : {};
     await prune(folder, join(temporary, 'warm-up'), { ...quiet, ...ridge, tokens, device });
     await profiler.table();
     profiler.reset();
-    const report = await prune(folder, join(temporary, 'pruned'), { ...options, device });
+    const report = await prune(folder, join(temporary, 'pruned'), { ...unreported, device });
     const sections = await profiler.sections();
     const outer = sections.filter(({ section }) => section !== '' && !section.includes('/'));
     const phases: PrunePhase[] = outer.map(({ section, wallMilliseconds }) => ({

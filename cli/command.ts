@@ -1,8 +1,10 @@
-import { Command } from 'commander';
+import { Command, CommanderError } from 'commander';
 import type { DeviceOptions } from '../engine/device.js';
-import type { Progress } from '../engine/progress.js';
-import { progressReport } from './progressReport.js';
+import { formatSeconds } from '../engine/format.js';
+import { FailedWork } from './failure.js';
+import { type ProgressReport, progressReport } from './progressReport.js';
 import { Terminal } from './terminal.js';
+import { version } from './version.js';
 
 /** Options that every command takes. */
 export interface GlobalOptions {
@@ -17,7 +19,7 @@ export interface Run<Options> {
   readonly options: Options & GlobalOptions;
   readonly terminal: Terminal;
   readonly signal: AbortSignal;
-  readonly progress: Progress;
+  readonly progress: ProgressReport;
   /** Of --adapter and --memory-limit. */
   readonly deviceOptions: DeviceOptions;
   /** Exit code of a command that has done its work, where it is not 0. */
@@ -40,11 +42,14 @@ export function newCommand(path: string, { summary, details, args = [], examples
   const command = new Command(path.split(' ').at(-1)).summary(summary);
   const wrapped = details?.replace(/(?<!\n)\n(?![\n ])/g, ' ');
   command.description(wrapped ? `${summary}\n\n${wrapped}` : summary);
-  command.showHelpAfterError(`see: rm-engine ${path} --help`);
   for (const [syntax, description] of args) command.argument(syntax, description);
   command.addHelpText('after', `\nExamples:\n${examples.map(example => `  $ ${example}\n`).join('')}`);
   return command;
 }
+
+/** A command as it is called: "rm-engine bench kernels". */
+export const fullName = (command: Command): string =>
+  command.parent ? `${fullName(command.parent)} ${command.name()}` : command.name();
 
 /** Gives a command its work. `signal` is aborted by Ctrl-C. */
 export function runs<Options extends object>(
@@ -65,12 +70,18 @@ export function runs<Options extends object>(
       exitCode: 0,
       usage: reason => command.error(`error: ${reason}`, { exitCode: 2 }),
     };
+    const started = performance.now();
+    terminal.detail(`rm-engine ${version()}, Node ${process.version}, ${process.platform} ${process.arch}`);
     try {
       await work(run, ...(command.processedArgs as (string | string[] | undefined)[]));
+    } catch (error) {
+      if (error instanceof CommanderError) throw error;
+      throw new FailedWork([fullName(command), progress.place()].filter(Boolean).join(', '), error);
     } finally {
       progress.end();
       terminal.clearLive();
     }
+    terminal.detail(`time: ${formatSeconds((performance.now() - started) / 1000)}`);
     process.exitCode = run.exitCode;
   });
 }

@@ -10,6 +10,7 @@ interface CompareCommandOptions {
   eval: string[];
   evalTokens?: number;
   calib?: string[];
+  calibTask?: string[];
   weights?: number[];
   textField?: string;
   tokens?: number;
@@ -17,6 +18,7 @@ interface CompareCommandOptions {
   batchTokens?: number;
   select?: string;
   out?: string;
+  report?: boolean;
   force?: boolean;
   json?: boolean;
 }
@@ -36,7 +38,8 @@ model as it is, all on the same calibration texts. The first row is the model as
 it in nats and the share of equal most likely tokens are printed for every evaluation file; fit is the time of selection
 and repair; tokens/s that of a forward pass without the output head.
 
---out keeps every row as soon as it is done, in DIR/rows, and at the end DIR/compare.json and DIR/compare.md. The same
+--out keeps every row as soon as it is done, in DIR/rows, and at the end DIR/report.json, DIR/report.html and
+DIR/compare.md. The same
 command again goes on where it was stopped; more methods and layers may be added. Rows of other texts, settings, adapter
 or version are refused, with --force made again. A method that cannot prune the model gets a row with the reason.`;
 
@@ -61,18 +64,20 @@ export function compareCommand(signal: AbortSignal): Command {
     .option('--eval-tokens <count>', 'first tokens of each of them (default: all)', wholeNumber(2))
     .option('--select <name>', 'one selection for all methods (default: of each method its own)')
     .option('--calib <files...>', 'calibration texts (default: a small set that comes with rm-engine)')
+    .option('--calib-task <task=rows...>', 'rows of a benchmark as calibration texts (docs/tasks.md)')
     .option('--weights <numbers...>', 'how much a token of each of them counts', each(positive))
     .option('--text-field <name>', 'field or column that holds the text or the messages')
     .option('--tokens <count>', 'calibration tokens at most (default: by the device)', wholeNumber(1))
     .option('--sequence-length <count>', 'tokens of the longest sequence (default: 1024)', wholeNumber(2))
     .option('--batch-tokens <count>', 'tokens computed at a time (default: by the device)', wholeNumber(1))
     .option('--out <dir>', 'folder that keeps rows and result')
+    .option('--no-report', 'measure nothing for the report beside the rows')
     .option('--force', 'make rows again that --out holds from other texts or settings')
     .option('--json', 'print one JSON object');
   return runs<CompareCommandOptions>(command, signal, async (run, model) => {
     const { terminal, progress, options } = run;
-    const { eval: evaluation, evalTokens, calib, layers, methods, json } = options;
-    const { textField, weights, tokens, sequenceLength, batchTokens, select, out, force } = options;
+    const { eval: evaluation, evalTokens, calib, calibTask, layers, methods, json } = options;
+    const { textField, weights, tokens, sequenceLength, batchTokens, select, out, report, force } = options;
     const request = {
       ...{
         layers,
@@ -80,23 +85,31 @@ export function compareCommand(signal: AbortSignal): Command {
         evaluation,
         evaluationTokens: evalTokens,
         calibration: calib,
+        calibrationTasks: calibTask,
         select,
         out,
+        report,
         force,
       },
       ...{ textField, weights, tokens, sequenceLength, batchTokens },
-      onRow: (row: ComparisonRow) => terminal.note(formatRow(row)),
+      command: ['rm-engine', ...process.argv.slice(2)],
+      onRow: (row: ComparisonRow) => {
+        terminal.note(formatRow(row));
+        progress.nextStep();
+      },
       onProgress: progress,
       signal,
     };
     const { checkCompareRequest, compare, formatComparison } = await import('../replaceme/index.js');
     // Before a device is opened: a wrong request should not cost that time.
     await checkCompareRequest(model as string, request);
-    if (!calib) {
+    if (!calib && !calibTask) {
       terminal.note(
         'no --calib given: calibrating with the small set that comes with rm-engine; your own texts will do better',
       );
     }
+    progress.steps(layers.length * methods.length);
+    progress.nextStep();
     const result = await withDevice(run, device => compare(model as string, { ...request, device }));
     if (json) terminal.json(result);
     else terminal.data(formatComparison(result));

@@ -38,6 +38,7 @@ export interface PruneSettings {
   scale?: string;
   faithful?: boolean;
   calib?: string[];
+  calibTask?: string[];
   weights?: number[];
   mask?: number;
   generate?: number;
@@ -46,6 +47,9 @@ export interface PruneSettings {
   tokens?: number;
   sequenceLength?: number;
   batchTokens?: number;
+  eval?: string[];
+  evalTokens?: number;
+  report?: boolean;
   dryRun?: boolean;
   force?: boolean;
   adapter?: string;
@@ -62,7 +66,7 @@ const text: Parser<string> = value => value;
 const flag: Parser<boolean> = value => oneOf('true', 'false')(value) === 'true';
 
 /** How each of several values is read. */
-export const listParsers = { calib: text, weights: positive } as const;
+export const listParsers = { calib: text, calibTask: text, weights: positive, eval: text } as const;
 
 /** How a value is read; the command line reads its options with the same parsers. */
 export const settingParsers = {
@@ -95,6 +99,8 @@ export const settingParsers = {
   tokens: wholeNumber(1),
   sequenceLength: wholeNumber(2),
   batchTokens: wholeNumber(1),
+  evalTokens: wholeNumber(2),
+  report: flag,
   dryRun: flag,
   force: flag,
   adapter: text,

@@ -152,7 +152,7 @@ const bundled: Probe = {
     const found = context.bundledDriver();
     if (found) return ok(`SwiftShader of @sparticuz/chromium ${found.version} is installed`);
     return skip(
-      'not installed; only needed where there is no other driver (npm install @sparticuz/chromium)',
+      'not installed; only needed where there is no other driver (npm install @sparticuz/chromium@147.0.0)',
     );
   },
 };

@@ -1,5 +1,6 @@
 import { text as readAll } from 'node:stream/consumers';
 import type { Command } from 'commander';
+import { formatSeconds } from '../engine/format.js';
 import { newCommand, runs } from './command.js';
 import {
   PROFILE_FLAG,
@@ -8,18 +9,12 @@ import {
   tracePath,
   withProfiledDevice,
 } from './kernelProfile.js';
-import { notNegative, probability, wholeNumber } from './optionTypes.js';
-import { formatSeconds } from './progressReport.js';
+import { type SamplingFlags, samplingOf, withSamplingOptions } from './samplingOptions.js';
 import { loadTextTools } from './sequences.js';
 
-interface GenerateCommandOptions extends ProfileOptions {
+interface GenerateCommandOptions extends ProfileOptions, SamplingFlags {
   chat?: boolean;
   system?: string;
-  maxTokens: number;
-  temperature: number;
-  topK?: number;
-  topP?: number;
-  seed: number;
   json?: boolean;
 }
 
@@ -44,12 +39,8 @@ export function generateCommand(signal: AbortSignal): Command {
     ],
   })
     .option('--chat', "treat the prompt as a message, through the model's chat template")
-    .option('--system <text>', 'with --chat: a system message before it')
-    .option('--max-tokens <count>', 'new tokens at most', wholeNumber(1), 128)
-    .option('--temperature <number>', '0 takes the most likely token', notNegative, 0)
-    .option('--top-k <count>', 'draw from the k most likely tokens only', wholeNumber(1))
-    .option('--top-p <share>', 'draw from the most likely tokens that reach this probability', probability)
-    .option('--seed <number>', 'seed of the drawing', wholeNumber(0), 0)
+    .option('--system <text>', 'with --chat: a system message before it');
+  withSamplingOptions(command, 128)
     .option(PROFILE_FLAG, PROFILE_TEXT, tracePath)
     .option('--force', 'replace the trace of --profile')
     .option('--json', 'print one JSON object instead of streaming');
@@ -80,11 +71,7 @@ export function generateCommand(signal: AbortSignal): Command {
       let said = '';
       const started = performance.now();
       const generated = await generate(loaded, ids, {
-        maxTokens: options.maxTokens,
-        temperature: options.temperature,
-        seed: options.seed,
-        ...(options.topK && { topK: options.topK }),
-        ...(options.topP && { topP: options.topP }),
+        ...samplingOf(options),
         eosIds: tokenizer.eosIds,
         onToken: id => {
           said += say(stream.push(id));

@@ -1,9 +1,14 @@
 import type { Device } from '../engine/device.js';
+import { formatBytes } from '../engine/format.js';
 import type { Run } from './command.js';
 import { loadTuning } from './tuningCache.js';
 
-/** What a user should know of the adapter in use. */
-export function announceAdapter(device: Device, { terminal }: Pick<Run<object>, 'terminal'>): void {
+/** What a user should know of the device in use; from now on progress shows its memory. */
+export function announceAdapter(
+  device: Device,
+  { terminal, progress }: Pick<Run<object>, 'terminal' | 'progress'>,
+): void {
+  progress.watch(device.memory);
   const software = device.info.kind === 'software';
   terminal.note(`adapter: ${device.info.description}${software ? ' (software: works, but slowly)' : ''}`);
 }
@@ -16,9 +21,10 @@ export async function withDevice<T>(run: Run<object>, work: (device: Device) => 
     announceAdapter(device, run);
     await loadTuning(device, run.terminal);
     const result = await work(device);
-    run.terminal.detail(`peak of device memory: ${device.memory.peakBytes} bytes`);
+    run.terminal.detail(`peak of device memory: ${formatBytes(device.memory.peakBytes)}`);
     return result;
   } finally {
+    run.progress.watch(undefined);
     await device.close();
   }
 }

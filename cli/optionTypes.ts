@@ -1,7 +1,10 @@
 import { InvalidArgumentError } from 'commander';
 
-/** A parser of an option's text; throws commander's InvalidArgumentError with what would be right. */
-export type Parser<T> = (text: string) => T;
+/**
+ * A parser of an option's text; throws commander's InvalidArgumentError with what would be right. `choices`: all that
+ * it accepts, where those are a few words; shells complete them.
+ */
+export type Parser<T> = ((text: string) => T) & { readonly choices?: readonly string[] };
 
 const plainNumber = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
@@ -75,11 +78,13 @@ export const byteCount: Parser<number> = text => {
 };
 
 /** One of a few words. */
-export const oneOf =
-  <T extends string>(...words: readonly T[]): Parser<T> =>
-  text => {
-    if (!(words as readonly string[]).includes(text)) {
-      throw new InvalidArgumentError(`Give one of: ${words.join(', ')}.`);
-    }
-    return text as T;
-  };
+export const oneOf = <T extends string>(...choices: readonly T[]): Parser<T> =>
+  Object.assign(
+    (text: string) => {
+      if (!(choices as readonly string[]).includes(text)) {
+        throw new InvalidArgumentError(`Give one of: ${choices.join(', ')}.`);
+      }
+      return text as T;
+    },
+    { choices },
+  );

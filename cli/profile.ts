@@ -126,7 +126,7 @@ export function profileCommand(signal: AbortSignal): Command {
             const map = await measured();
             await write(join(target, 'windows.json'), `${JSON.stringify(map, null, 2)}\n`);
             for (const measure of ['cosine', 'residual'] as const) {
-              await write(join(target, `${measure}.svg`), picture(map, measure));
+              await write(join(target, `${measure}.svg`), await picture(map, measure));
             }
             return map;
           });
@@ -135,7 +135,7 @@ export function profileCommand(signal: AbortSignal): Command {
         ? await intoFolder()
         : await withOutputFile(svg, { force }, async path => {
             const map = await intoFolder();
-            await write(path, picture(map, options.measure));
+            await write(path, await picture(map, options.measure));
             return map;
           });
     if (options.json) terminal.json({ model: folder, ...profile });

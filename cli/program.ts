@@ -1,8 +1,12 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { benchCommand } from './bench/index.js';
+import { chatCommand } from './chat.js';
+import { fullName } from './command.js';
 import { compareCommand } from './compare.js';
+import { completionCommand } from './completion.js';
 import { doctorCommand } from './doctor.js';
 import { evalCommand } from './eval.js';
+import { WrongCommandLine } from './failure.js';
 import { generateCommand } from './generate.js';
 import { inspectCommand } from './inspect.js';
 import { logitsCommand } from './logits.js';
@@ -14,10 +18,10 @@ import { tuneCommand } from './tune.js';
 import { version } from './version.js';
 
 const closing = `
-Results go to stdout, everything else to stderr. With --json, stdout holds exactly one object;
-of a failure it is {"error": {"code", "message", "fix"}}.
+Results go to stdout, everything else to stderr. With --json, stdout holds exactly one object (chat: one
+per turn and line); of a failure it is {"error": {"code", "message", "where", "fix"}}.
 Exit codes: 0 done, 1 failed, 2 wrong command line, 130 interrupted.
-Environment: RM_ENGINE_ADAPTER (as --adapter), RM_ENGINE_DEBUG=1 (stack of an error), NO_COLOR.
+Environment: RM_ENGINE_ADAPTER (as --adapter), RM_ENGINE_DEBUG=1 (stack of an error), NO_COLOR, FORCE_COLOR.
 
 Examples:
   $ rm-engine doctor
@@ -33,10 +37,9 @@ export function createProgram(signal: AbortSignal): Command {
     .version(version(), '--version', 'print the version')
     .option('--adapter <name>', 'part of the name of the GPU to use (see: rm-engine doctor)')
     .option('--memory-limit <bytes>', 'most device memory to use, such as 600MB or 2GiB', byteCount)
-    .option('--quiet', 'neither progress nor notes on stderr')
+    .addOption(new Option('--quiet', 'neither progress nor notes on stderr').conflicts('verbose'))
     .option('--verbose', 'details on stderr, and the stack of an error')
     .helpOption('-h, --help', 'show this help')
-    .showHelpAfterError('see: rm-engine --help')
     .addHelpText('after', closing);
   const commands = [
     pruneCommand(signal),
@@ -45,11 +48,13 @@ export function createProgram(signal: AbortSignal): Command {
     profileCommand(signal),
     evalCommand(signal),
     generateCommand(signal),
+    chatCommand(signal),
     logitsCommand(signal),
     inspectCommand(signal),
     doctorCommand(signal),
     benchCommand(signal),
     tuneCommand(signal),
+    completionCommand(signal),
   ];
   for (const command of commands) program.addCommand(command);
   prepare(program);
@@ -58,7 +63,12 @@ export function createProgram(signal: AbortSignal): Command {
 
 /** What addCommand does not hand down. */
 function prepare(command: Command): void {
-  command.exitOverride().helpCommand(false).configureHelp({ showGlobalOptions: true, helpWidth: 100 });
+  command.exitOverride(error => {
+    throw new WrongCommandLine(fullName(command), error);
+  });
+  // What commander would say of an error, failure.ts says in its three lines.
+  command.configureOutput({ outputError: () => {} }).helpCommand(false);
+  command.configureHelp({ showGlobalOptions: true, helpWidth: 100 });
   command.helpOption('-h, --help', 'show this help').allowExcessArguments(false);
   for (const child of command.commands) prepare(child);
 }

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { formatBytes } from '../engine/format.js';
+import { formatBytes, formatSeconds } from '../engine/format.js';
 import { formatFields, formatTable } from '../engine/textTable.js';
 import { faithfulQuirks } from '../replaceme/faithful.js';
 import type { PruneOptions, PrunePlan, PruneReport, WindowScores } from '../replaceme/index.js';
@@ -14,7 +14,7 @@ import {
   withProfiledDevice,
 } from './kernelProfile.js';
 import { each } from './optionTypes.js';
-import { formatSeconds } from './progressReport.js';
+import { formatBeforeAfter, nextSteps } from './pruneSummary.js';
 
 interface PruneCommandOptions extends Omit<PruneSettings, 'model' | 'out'>, Pick<ProfileOptions, 'profile'> {
   config?: string;
@@ -42,13 +42,28 @@ export function mergeSettings(file: PruneSettings, given: PruneSettings): PruneS
 
 /** Settings of the command line as `prune` takes them; what is not given stays out. */
 export function pruneOptions(settings: Omit<PruneSettings, 'model' | 'out' | 'dryRun'>): PruneOptions {
-  const { calib, equation, epochs, learningRate, l1, l2, scale, ...rest } = settings;
+  const {
+    calib,
+    calibTask,
+    eval: evaluation,
+    evalTokens,
+    equation,
+    epochs,
+    learningRate,
+    l1,
+    l2,
+    scale,
+    ...rest
+  } = settings;
   const defined = <T extends object>(values: T) =>
     Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
   const cosine = defined({ equation, epochs, learningRate, l1, l2, scale });
   return defined({
     ...rest,
     calibration: calib,
+    calibrationTasks: calibTask,
+    evaluation,
+    evaluationTokens: evalTokens,
     cosine: Object.keys(cosine).length > 0 ? cosine : undefined,
   });
 }
@@ -146,7 +161,8 @@ const details = `Layers are counted from 0. A window (i, n) keeps layer i, which
 complete and its logits have been compared with the model in memory.
 
 Calibration files: .txt (documents separated by empty lines), .jsonl, .json, .parquet with a field "text" or "messages";
-messages go through the model's chat template. --config takes the same options from a JSON or YAML file, by their names
+messages go through the model's chat template. --calib-task makes a text of each row of a benchmark: its prompt with the
+right answer, for a model that is meant for this task (docs/tasks.md). --config takes the same options from a JSON or YAML file, by their names
 here (layers, calib, sequence-length, also model and out) or by ReplaceMe's (model_path, layers_to_skip, max_length,
 ...); the command line wins.
 
@@ -218,6 +234,10 @@ export function pruneCommand(signal: AbortSignal): Command {
     .optionsGroup('Calibration:')
     .option('--calib <files...>', 'calibration texts (default: a small set that comes with rm-engine)')
     .option(
+      '--calib-task <task=rows...>',
+      'rows of a benchmark as calibration texts, such as sciq=train.jsonl, besides --calib or alone',
+    )
+    .option(
       '--weights <numbers...>',
       'what a token of each file counts (default: 1 each)',
       each(listParsers.weights),
@@ -229,6 +249,13 @@ export function pruneCommand(signal: AbortSignal): Command {
     .option('--sequence-length <count>', 'tokens of the longest sequence (default: 1024)', p.sequenceLength)
     .option('--batch-tokens <count>', 'tokens computed at a time (default: by the device)', p.batchTokens)
     .option('--statistics <file>', 'keep sums and distances in this file, and use those it has')
+    .optionsGroup('Report:')
+    .option(
+      '--eval <files...>',
+      'texts to compare the models on (default: what follows in the calibration files)',
+    )
+    .option('--eval-tokens <count>', 'first tokens of these (default: by the device)', p.evalTokens)
+    .option('--no-report', 'measure nothing for report.json and report.html')
     .optionsGroup('Run:')
     .option('--dry-run', 'print the plan with memory and time, and do nothing')
     .option('--force', 'replace the output folder, and the trace of --profile')
@@ -241,6 +268,8 @@ export function pruneCommand(signal: AbortSignal): Command {
     const file = config === undefined ? { settings: {}, warnings: [] } : await readPruneConfig(config);
     const settings = mergeSettings(file.settings, {
       ...given,
+      // Commander's default is no wish: the file may have one.
+      report: given.report === false ? false : undefined,
       model: modelArgument as string | undefined,
       out: outArgument as string | undefined,
     });
@@ -250,7 +279,8 @@ export function pruneCommand(signal: AbortSignal): Command {
     const amounts = [rest.layers, rest.ratio, rest.remove].filter(amount => amount !== undefined);
     if (amounts.length !== 1) run.usage('give either --layers or --ratio or --remove');
     for (const warning of file.warnings) terminal.warn(warning);
-    const options = { ...pruneOptions(rest), onProgress: progress, signal };
+    const command = ['rm-engine', ...process.argv.slice(2)];
+    const options = { ...pruneOptions(rest), command, onProgress: progress, signal };
     const { checkPruneRequest, prune, planPrune } = await import('../replaceme/index.js');
     // Before a device is opened: a wrong request should not cost that time.
     const { method } = await checkPruneRequest(model, out, options);
@@ -263,7 +293,7 @@ export function pruneCommand(signal: AbortSignal): Command {
     }
     const reads =
       method.needsCalibration || rest.heal === 'closed-form' || (rest.window ?? rest.remove) === undefined;
-    if (reads && !rest.calib && rest.generate === undefined) {
+    if (reads && !rest.calib && !rest.calibTask && rest.generate === undefined) {
       terminal.note(
         'no --calib given: calibrating with the small set that comes with rm-engine; your own texts will do better',
       );
@@ -277,6 +307,11 @@ export function pruneCommand(signal: AbortSignal): Command {
     const { candidates } = report.selection;
     if (candidates) terminal.detail(formatCandidates(candidates));
     if (json) terminal.json({ ...report, ...profiled });
-    else terminal.data(formatReport(report));
+    else {
+      const { inspectModel } = await import('../model/inspect.js');
+      const [before, after] = [await inspectModel(model), await inspectModel(out!)];
+      terminal.data(`${formatReport(report)}\n${formatBeforeAfter(report, before, after)}`);
+    }
+    terminal.note(nextSteps(model, out!));
   });
 }

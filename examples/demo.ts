@@ -81,7 +81,7 @@ async function main(): Promise<void> {
   }
   const shown = relative(process.cwd(), refit.output.path);
   console.log(`Done in ${seconds()}. The pruned model: ${shown}`);
-  console.log(`  what was done: ${join(shown, 'rm-engine.json')}`);
+  console.log(`  what was done: ${join(shown, 'report.html')}`);
   console.log(
     'Next: npm run --silent rm-engine -- prune MODEL OUT --layers N --calib FILE   (see README.md)',
   );

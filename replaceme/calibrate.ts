@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import type { ChatTemplate } from '../model/chat.js';
+import { modelFingerprint } from '../model/fingerprint.js';
 import type { Model } from '../model/model.js';
 import type { Tokenizer } from '../model/tokenizer.js';
 import { calibrationBatches } from './calibration/batches.js';
@@ -10,11 +11,10 @@ import { generateCalibration } from './calibration/generated.js';
 import { withMaskedCopies } from './calibration/mask.js';
 import { type Calibration, readCalibration, sha256 } from './calibration.js';
 import type { CalibrationBatch } from './calibrationBatch.js';
-import type { PruneOptions } from './pruneOptions.js';
+import { givesTexts, type PruneOptions } from './pruneOptions.js';
 import type { CalibrationSizes } from './request.js';
 import type { Recipe, StatisticsFile } from './statistics/file.js';
 import type { WalkOptions } from './walk.js';
-import { modelFingerprint } from './writeModel.js';
 
 /** Reads a model's texts: what its folder says about them. */
 export interface TextReader {
@@ -34,10 +34,18 @@ export async function readTexts(
   options: PruneOptions,
   { tokens, sequenceLength }: CalibrationSizes,
 ): Promise<Calibration> {
-  const { calibration: files, textField, weights, mask, generate, faithful } = options;
-  const from = { files, textField, tokens, sequenceLength };
+  const {
+    calibration: files,
+    calibrationTasks: tasks,
+    textField,
+    weights,
+    mask,
+    generate,
+    faithful,
+  } = options;
+  const from = { files, tasks, textField, tokens, sequenceLength };
   if (faithful) return faithfulCalibration(tokenizer, chat, from);
-  if (generate !== undefined && !files?.length) return noCalibration;
+  if (generate !== undefined && !givesTexts(options)) return noCalibration;
   return readCalibration(tokenizer, chat, { ...from, weights, mask });
 }
 

@@ -1,16 +1,17 @@
 import { createHash } from 'node:crypto';
-import { createReadStream, existsSync } from 'node:fs';
+import { createReadStream } from 'node:fs';
 import { readdir } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { ensure, RmError } from '../engine/index.js';
 import { totalTokens } from '../model/batch.js';
 import type { ChatTemplate } from '../model/chat.js';
 import { type Document, readDocuments } from '../model/documents.js';
+import { shippedPath } from '../model/shippedPath.js';
 import type { Tokenizer } from '../model/tokenizer.js';
 import { type CalibrationSequence, collectSequences } from './calibration/collect.js';
 import { withMaskedCopies } from './calibration/mask.js';
+import { readTaskTexts } from './calibration/taskTexts.js';
 
+/** A calibration file and what was taken of it. */
 export interface CalibrationFile {
   /** Of a file; otherwise a few words. */
   readonly path: string;
@@ -19,8 +20,11 @@ export interface CalibrationFile {
   /** How much its tokens count, relative to those of the other files. */
   readonly weight: number;
   readonly tokens: number;
+  /** Documents that were read of it, where it is a file of documents. */
+  readonly documents?: number;
 }
 
+/** Token sequences to calibrate with, and the files they come from. */
 export interface Calibration {
   /** Sources and halves mixed, so that any beginning is a fair sample. */
   readonly sequences: readonly CalibrationSequence[];
@@ -29,9 +33,12 @@ export interface Calibration {
   readonly files: readonly CalibrationFile[];
 }
 
+/** How much is read of calibration files, and how. */
 export interface CalibrationOptions {
   /** .jsonl, .json, .txt or .parquet files; without them, the small set that ships with the package. */
   files?: readonly string[] | undefined;
+  /** Tasks whose rows are calibration texts too: NAME=ROWS, and what else findTasks understands. */
+  tasks?: readonly string[] | undefined;
   /** Tokens at most, of all files together; masked copies come on top. */
   tokens: number;
   sequenceLength: number;
@@ -42,13 +49,6 @@ export interface CalibrationOptions {
   mask?: number | undefined;
   /** Of what is drawn at random (default 0). */
   seed?: number | undefined;
-}
-
-/** A file that ships with the package; the compiled code lies one folder deeper than the sources. */
-export function shippedPath(...parts: string[]): string {
-  let folder = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(folder, 'assets')) && folder !== dirname(folder)) folder = dirname(folder);
-  return join(folder, 'assets', ...parts);
 }
 
 /** The calibration files that ship with the package; conversations only for models with a chat template. */
@@ -66,20 +66,35 @@ export async function sha256(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
-/** The documents of the files asked for, or of those that ship with the package. */
+/**
+ * The documents of the files asked for, then of the tasks, or of the files that ship with the package; `read` counts them
+ * as they are read.
+ */
 export async function openSources(
   chat: ChatTemplate,
-  { files, textField }: Pick<CalibrationOptions, 'files' | 'textField'>,
-): Promise<{ paths: readonly string[]; sources: AsyncGenerator<Document>[] }> {
-  const paths = files?.length ? files : await shippedCalibration(chat);
-  const sources = paths.map(path => readDocuments(path, textField === undefined ? {} : { textField }));
-  return { paths, sources };
+  { files = [], tasks = [], textField }: Pick<CalibrationOptions, 'files' | 'tasks' | 'textField'>,
+): Promise<{ paths: readonly string[]; sources: AsyncGenerator<Document>[]; read: readonly number[] }> {
+  const given = files.length + tasks.length > 0 ? files : await shippedCalibration(chat);
+  const options = textField === undefined ? {} : { textField };
+  const all: { path: string; documents: Iterable<Document> | AsyncIterable<Document> }[] = [
+    ...given.map(path => ({ path, documents: readDocuments(path, options) })),
+    ...(await readTaskTexts(tasks)),
+  ];
+  const read = all.map(() => 0);
+  const sources = all.map(async function* ({ documents }, source) {
+    for await (const document of documents) {
+      read[source]!++;
+      yield document;
+    }
+  });
+  return { paths: all.map(({ path }) => path), sources, read };
 }
 
-/** Sequences with what they were read from. Throws DATA_INVALID where there are none. */
+/** Sequences with what they were read from, `read` documents of each path. Throws DATA_INVALID where there are none. */
 export async function describeCalibration(
   sequences: readonly CalibrationSequence[],
   paths: readonly string[],
+  read: readonly number[],
   weights: readonly number[] = paths.map(() => 1),
 ): Promise<Calibration> {
   if (sequences.length === 0) {
@@ -95,6 +110,7 @@ export async function describeCalibration(
     sha256: await sha256(path),
     weight: weights[source]!,
     tokens: tokensOf(sequences.filter(sequence => sequence.source === source)),
+    documents: read[source]!,
   }));
   return { sequences, tokens: tokensOf(sequences), files: await Promise.all(files) };
 }
@@ -126,9 +142,9 @@ export async function readCalibration(
   chat: ChatTemplate,
   { tokens, sequenceLength, weights, mask, seed = 0, ...from }: CalibrationOptions,
 ): Promise<Calibration> {
-  const { paths, sources } = await openSources(chat, from);
+  const { paths, sources, read: documents } = await openSources(chat, from);
   if (weights) checkWeights(weights, paths.length);
   const read = await collectSequences(sources, tokenizer, chat, { sequenceLength, tokens });
   const sequences = mask === undefined ? read : withMaskedCopies(read, mask, seed);
-  return describeCalibration(sequences, paths, weights);
+  return describeCalibration(sequences, paths, documents, weights);
 }

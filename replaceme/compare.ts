@@ -1,41 +1,40 @@
-import { basename, join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { Device, RmError } from '../engine/index.js';
-import { Batch } from '../model/batch.js';
 import { loadChatTemplate } from '../model/chat.js';
-import { evaluate } from '../model/evaluate.js';
+import { modelFingerprint } from '../model/fingerprint.js';
 import { Model } from '../model/model.js';
-import { ReferenceStates } from '../model/referenceStates.js';
 import { loadTokenizer } from '../model/tokenizer.js';
-import { firstTokens } from '../model/tokenSequences.js';
-import { forward } from '../model/transformer.js';
-import { batchesOf, readTexts } from './calibrate.js';
+import { batchesOf, readTexts, type TextReader } from './calibrate.js';
 import { sha256 } from './calibration.js';
 import type { CalibrationBatch } from './calibrationBatch.js';
-import type { Comparison } from './compare/comparison.js';
-import {
-  type Candidate,
-  type CompareOptions,
-  checkCompareRequest,
-  type EvaluationText,
-} from './compare/request.js';
+import { type Candidate, type CompareOptions, checkCompareRequest } from './compare/request.js';
 import {
   type ComparisonKey,
   type ComparisonRow,
-  type FileScores,
   type MeasuredRow,
   type Measures,
   RowStore,
   writeWhole,
 } from './compare/rows.js';
 import { comparisonMarkdown } from './compare/table.js';
+import type { EvaluationText } from './evaluationText.js';
 import { HiddenStates, keepStates, LentStates, roomFor } from './hiddenStates.js';
 import { packageVersion } from './modelCard.js';
+import { ModelMeter } from './modelMeter.js';
+import { PhaseClock } from './phaseClock.js';
 import { PrunedModel } from './prunedModel.js';
 import type { PruneOptions } from './pruneOptions.js';
+import { damageTokens, tokensOfAll } from './report/evaluatePruned.js';
+import { exactnessWarnings, reportHead } from './report/head.js';
+import { layerDamage } from './report/layerDamage.js';
+import { repeatOf } from './report/repeat.js';
+import { samplesOf } from './report/samples.js';
+import type { CompareReport, MeasuredWindows, Sample } from './report/schema.js';
+import { compareSentence } from './report/sentence.js';
+import { writeReport } from './report/write.js';
 import { calibrationSizes, type PruneRequest } from './request.js';
 import type { WindowChoice } from './selections/index.js';
 import type { WalkOptions } from './walk.js';
-import { modelFingerprint } from './writeModel.js';
 
 /**
  * Compares methods on one model and one set of calibration data: every method at every number of removed layers
@@ -45,14 +44,16 @@ import { modelFingerprint } from './writeModel.js';
  * @throws RmError INVALID_ARGUMENT and DATA_INVALID before a device is opened; OUTPUT_EXISTS where `out` holds rows of
  *   other data or settings; else as `prune`. A method's own INVALID_ARGUMENT is a row with the reason.
  */
-export async function compare(from: string, options: CompareOptions): Promise<Comparison> {
+export async function compare(from: string, options: CompareOptions): Promise<CompareReport> {
   const { shared, arch, candidates, texts } = await checkCompareRequest(from, options);
+  const started = performance.now();
   const device = options.device ?? (await Device.open(options));
+  const clock = new PhaseClock(device);
   try {
     const recipe = calibrationSizes(shared, device, arch);
     const tokenizer = await loadTokenizer(from);
     const reader = { tokenizer, chat: await loadChatTemplate(from, tokenizer) };
-    const calibration = await readTexts(reader, shared, recipe);
+    const calibration = await clock.during('calibrate', () => readTexts(reader, shared, recipe));
     const evaluation = await Promise.all(
       texts.map(async ({ file, sequences }) => ({
         file,
@@ -61,24 +62,34 @@ export async function compare(from: string, options: CompareOptions): Promise<Co
       })),
     );
     const head = {
-      version: await packageVersion(),
       model: { path: from, fingerprint: await modelFingerprint(from), layers: arch.layers },
-      adapter: device.info,
       recipe,
-      calibration: { tokens: calibration.tokens, files: calibration.files },
+      calibration: {
+        tokens: calibration.tokens,
+        sequences: calibration.sequences.length,
+        files: calibration.files,
+      },
       evaluation,
     };
-    const store = new RowStore(options.out, keyOf(head, shared, options.evaluationTokens));
+    const store = new RowStore(options.out, keyOf(head, shared, await packageVersion(), device));
     await store.open();
     const batches = batchesOf(calibration, shared, tokenizer, recipe);
-    using run = new Comparing(from, device, { ...options, ...recipe }, texts, batches);
-    const { dense, rows } = await run.all(store, candidates);
-    const comparison: Comparison = { ...head, dense, rows };
+    using run = new Comparing(from, device, clock, { ...options, ...recipe }, texts, reader, batches);
+    const { dense, rows, ...shown } = await run.all(store, candidates);
+    const found = { ...head, dense, rows, ...shown };
+    const report: CompareReport = {
+      ...(await reportHead(device, clock, started)),
+      kind: 'compare',
+      sentence: compareSentence(found),
+      repeat: repeatOf('compare', [from], options),
+      warnings: exactnessWarnings(device),
+      ...found,
+    };
     if (options.out !== undefined) {
-      await writeWhole(join(options.out, 'compare.json'), `${JSON.stringify(comparison, null, 2)}\n`);
-      await writeWhole(join(options.out, 'compare.md'), comparisonMarkdown(comparison));
+      await writeReport(options.out, report, writeWhole);
+      await writeWhole(join(options.out, 'compare.md'), comparisonMarkdown(report));
     }
-    return comparison;
+    return report;
   } finally {
     if (!options.device) await device.close();
   }
@@ -86,31 +97,34 @@ export async function compare(from: string, options: CompareOptions): Promise<Co
 
 /** Data and settings that every row depends on. Files count by content, not by place. */
 function keyOf(
-  head: Omit<Comparison, 'dense' | 'rows'>,
+  head: Pick<CompareReport, 'model' | 'recipe' | 'calibration' | 'evaluation'>,
   shared: PruneOptions,
-  evaluationTokens: number | undefined,
+  version: string,
+  { info }: Device,
 ): ComparisonKey {
-  const { calibration, weights, device, adapter, memoryLimit, force, onProgress, signal, ...settings } =
-    shared;
+  const { calibration, weights, device, adapter, memoryLimit, force, onProgress, signal, ...others } = shared;
+  const { report, command, ...settings } = others;
   return {
     ...settings,
     ...head.recipe,
-    evaluationTokens,
-    version: head.version,
+    version,
     model: head.model.fingerprint,
-    adapter: head.adapter.description,
+    adapter: info.description,
     calibration: head.calibration.files.map(({ sha256, weight }) => ({ sha256, weight })),
     evaluation: head.evaluation.map(({ sha256 }) => sha256),
   };
 }
 
-type Settings = CompareOptions & Comparison['recipe'];
+type Settings = CompareOptions & CompareReport['recipe'];
 type Choice = WindowChoice & { readonly seconds: number };
+
+/** A row as it is kept, with what belongs to the report as a whole. */
+type Kept<Row> = Row & { readonly samples?: readonly Sample[]; readonly windowMap?: MeasuredWindows };
 
 /** The rows of a comparison, one after the other. The model is loaded when a row has to be made. */
 class Comparing {
   #model: Model | undefined;
-  #references: ReferenceStates[] | undefined;
+  #meter: ModelMeter | undefined;
   #states: HiddenStates | undefined;
   /** By selection and number of layers, where nothing else decides. */
   readonly #choices = new Map<string, Choice>();
@@ -118,41 +132,55 @@ class Comparing {
   constructor(
     private readonly from: string,
     private readonly device: Device,
+    private readonly clock: PhaseClock,
     private readonly settings: Settings,
     private readonly texts: readonly EvaluationText[],
+    private readonly reader: TextReader,
     private readonly batches: readonly CalibrationBatch[],
   ) {}
 
   async all(
     store: RowStore,
     candidates: readonly Candidate[],
-  ): Promise<{ dense: Measures; rows: ComparisonRow[] }> {
+  ): Promise<Pick<CompareReport, 'dense' | 'rows' | 'windowMap' | 'samples'>> {
     const { force = false, onRow } = this.settings;
     const nameOf = ({ layers, method }: Candidate) => `${layers}-${method.name}`;
     // All are looked at first: a row that cannot be used should not be found after hours.
-    const done = new Map<string, ComparisonRow>();
+    const done = new Map<string, Kept<ComparisonRow>>();
     for (const candidate of candidates) {
-      const row = await store.read<ComparisonRow>(nameOf(candidate), force);
+      const row = await store.read<Kept<ComparisonRow>>(nameOf(candidate), force);
       if (row) done.set(nameOf(candidate), row);
       if (row && !('refused' in row)) this.#remember(candidate, row);
     }
-    let dense = await store.read<Measures>('dense', force);
-    if (!dense) {
-      dense = await this.#dense();
-      await store.write('dense', dense);
+    let first = await store.read<Kept<Measures>>('dense', force);
+    if (!first) {
+      first = await this.#dense();
+      await store.write('dense', first);
     }
+    const { samples: written, windowMap: _, ...dense } = first;
+    const samples = [written];
+    const maps: (MeasuredWindows | undefined)[] = [];
     const rows: ComparisonRow[] = [];
     for (const candidate of candidates) {
-      let row = done.get(nameOf(candidate));
-      if (!row) {
-        row = await this.#row(candidate);
+      let kept = done.get(nameOf(candidate));
+      if (!kept) {
+        kept = await this.#row(candidate);
         this.device.check();
-        await store.write(nameOf(candidate), row);
+        await store.write(nameOf(candidate), kept);
       }
+      const { samples: more, windowMap, ...row } = kept;
+      samples.push(more);
+      maps.push(windowMap);
       rows.push(row);
       onRow?.(row);
     }
-    return { dense, rows };
+    const windowMap = largestMap(maps);
+    return {
+      dense,
+      rows,
+      ...(windowMap && { windowMap }),
+      ...(written && { samples: joinSamples(samples) }),
+    };
   }
 
   /** Progress under a heading, and the end of every step when the signal says so. */
@@ -168,36 +196,33 @@ class Comparing {
   }
 
   async #loaded(): Promise<Model> {
-    this.#model ??= await Model.load(this.device, this.from, this.#walk('dense'));
+    const load = () => Model.load(this.device, this.from, this.#walk('dense'));
+    this.#model ??= await this.clock.during('load', load);
     return this.#model;
   }
 
-  /** The model as it is on every text. */
-  async #referenced(): Promise<readonly ReferenceStates[]> {
-    if (this.#references) return this.#references;
+  /** Measures against the model as it is. */
+  async #measuring(): Promise<ModelMeter> {
+    if (this.#meter) return this.#meter;
     const model = await this.#loaded();
     const { memory } = this.device;
-    const room = roomFor(memory.limit, memory.liveBytes);
-    const tokensOf = (text: EvaluationText) => text.sequences.reduce((sum, { length }) => sum + length, 0);
-    const total = this.texts.reduce((sum, text) => sum + tokensOf(text), 0);
-    this.#references = [];
-    for (const text of this.texts) {
-      this.#references.push(
-        await ReferenceStates.of(model, text.sequences, {
-          batchTokens: this.settings.batchTokens,
-          stateBytes: (room * tokensOf(text)) / total,
-          ...this.#walk('dense'),
-        }),
-      );
-    }
-    return this.#references;
+    this.#meter = await ModelMeter.of(model, this.texts, {
+      batchTokens: this.settings.batchTokens,
+      room: roomFor(memory.limit, memory.liveBytes),
+      ...this.#walk('dense'),
+    });
+    return this.#meter;
   }
 
-  async #dense(): Promise<Measures> {
-    return this.#measures(await this.#loaded(), 'dense');
+  async #dense(): Promise<Kept<Measures>> {
+    const model = await this.#loaded();
+    return await this.clock.during('evaluate', async () => ({
+      ...(await (await this.#measuring()).measure(model, this.#walk('dense'))),
+      ...(await this.#samples('dense', model)),
+    }));
   }
 
-  async #row({ layers, method, request }: Candidate): Promise<ComparisonRow> {
+  async #row({ layers, method, request }: Candidate): Promise<Kept<ComparisonRow>> {
     const refusedRow = (refused: string) =>
       ({ method: method.name, layers, windows: [], eval: [], refused }) as const;
     if (typeof request === 'string') return refusedRow(request);
@@ -211,32 +236,55 @@ class Comparing {
     }
   }
 
-  async #measured(request: PruneRequest): Promise<MeasuredRow> {
+  async #measured(request: PruneRequest): Promise<Kept<MeasuredRow>> {
     const { method, count: layers, settings } = request;
     const model = await this.#loaded();
     // Before the fit, so that its states find the same room in every row.
-    await this.#referenced();
+    const meter = await this.clock.during('evaluate', () => this.#measuring());
     const heading = `${method.name}, ${layers} removed`;
     const states = new LentStates(this.device, model.arch, await this.#originalStates());
     const context = { model, batches: this.batches, settings, states, ...this.#walk(heading) };
-    const choice = await this.#choice(request, async () =>
-      request.selection.select({ ...context, ...request }),
+    const choice = await this.clock.during('select', () =>
+      this.#choice(request, async () => request.selection.select({ ...context, ...request })),
     );
     const started = performance.now();
-    const repair = await method.repair(context, choice.windows);
-    await this.device.recorder.finish();
+    const repair = await this.clock.during('fit', async () => {
+      const found = await method.repair({ ...context, phases: this.clock }, choice.windows);
+      await this.device.recorder.finish();
+      return found;
+    });
     const fitSeconds = choice.seconds + (performance.now() - started) / 1000;
     using pruned = new PrunedModel(model, choice.windows, repair.changes);
+    using _ = this.clock.enter('evaluate');
     return {
       method: method.name,
       layers,
       windows: choice.windows.map(({ layer, count }) => [layer, count]),
       selection: { name: request.selection.name, by: choice.by, seconds: choice.seconds },
-      ...(await this.#measures(pruned.model, heading)),
+      ...(await meter.measure(pruned.model, this.#walk(heading))),
       fitSeconds,
       details: repair.details,
+      ridgePaths: repair.ridgePaths ?? [],
+      ...(await this.#damage(pruned, heading)),
       warnings: repair.warnings ?? [],
+      ...(choice.map && { windowMap: choice.map }),
+      ...(await this.#samples(heading, pruned.model)),
     };
+  }
+
+  /** Errors of the hidden states, unless no report is wanted. */
+  async #damage({ model, keep }: PrunedModel, heading: string): Promise<Pick<MeasuredRow, 'damageByLayer'>> {
+    if (this.settings.report === false) return {};
+    const tokens = tokensOfAll(this.texts, damageTokens(this.device));
+    const options = { batchTokens: this.settings.batchTokens, ...this.#walk(heading) };
+    const { models } = await layerDamage(await this.#loaded(), [model], keep, tokens, options);
+    return { damageByLayer: models[0]! };
+  }
+
+  /** What a model writes, unless no report is wanted. */
+  async #samples(name: string, model: Model): Promise<{ samples?: readonly Sample[] }> {
+    if (this.settings.report === false) return {};
+    return { samples: await samplesOf([[name, model]], this.reader, this.#walk(name)) };
   }
 
   /** Outputs of all layers of the original model, which every row begins with: one pass for all. */
@@ -268,34 +316,8 @@ class Comparing {
     });
   }
 
-  async #measures(model: Model, heading: string): Promise<Measures> {
-    const references = await this.#referenced();
-    const scores: FileScores[] = [];
-    for (const [i, { file, sequences }] of this.texts.entries()) {
-      const against = references[i]!;
-      const { perplexity, kl, top1 } = await evaluate(model, sequences, { against, ...this.#walk(heading) });
-      scores.push({ file: basename(resolve(file)), ppl: perplexity, kl: kl!, top1: top1! });
-    }
-    return { eval: scores, parameters: parametersOf(model), tokensPerSecond: await this.#speed(model) };
-  }
-
-  /** Tokens a second of the faster of two passes over a quarter of a batch; the first may have to compile kernels. */
-  async #speed(model: Model): Promise<number> {
-    const { batchTokens } = this.settings;
-    const all = this.texts.flatMap(({ sequences }) => sequences.map(sequence => [...sequence]));
-    using batch = new Batch(this.device, firstTokens(all, Math.ceil(batchTokens / 4)));
-    const seconds: number[] = [];
-    for (let pass = 0; pass < 2; pass++) {
-      const started = performance.now();
-      using _hidden = forward(model, batch);
-      await this.device.recorder.finish();
-      seconds.push((performance.now() - started) / 1000);
-    }
-    return batch.tokens / Math.min(...seconds);
-  }
-
   [Symbol.dispose](): void {
-    for (const reference of this.#references ?? []) reference.dispose();
+    this.#meter?.[Symbol.dispose]();
     this.#states?.dispose();
     this.#model?.dispose();
   }
@@ -303,8 +325,16 @@ class Comparing {
 
 const choiceKey = ({ selection, count }: PruneRequest): string => `${selection.name} ${count}`;
 
-/** Numbers in a model's tensors; tied ones count once. */
-function parametersOf({ weights: { layers, ...outer } }: Model): number {
-  const tensors = new Set([outer, ...layers].flatMap(group => Object.values(group)));
-  return [...tensors].reduce((sum, tensor) => sum + (tensor?.size ?? 0), 0);
+/** The map that tells most: of the most windows, with what linear maps leave of them where that was measured. */
+function largestMap(maps: readonly (MeasuredWindows | undefined)[]): MeasuredWindows | undefined {
+  const size = (map: MeasuredWindows | undefined) =>
+    (map?.windows ?? []).reduce((sum, { residual }) => sum + (residual === undefined ? 1 : 1.5), 0);
+  return maps.reduce((largest, map) => (size(map) > size(largest) ? map : largest), undefined);
 }
+
+/** Samples of one model after the other as samples of all. */
+const joinSamples = (lists: readonly (readonly Sample[] | undefined)[]): Sample[] =>
+  (lists[0] ?? []).map((sample, prompt) => ({
+    ...sample,
+    continuations: lists.flatMap(list => list?.[prompt]?.continuations ?? []),
+  }));

@@ -9,7 +9,9 @@ import type { WalkOptions } from './walk.js';
 
 /** What counts of the cosine distances d of a batch's tokens: the mean of `of(d)` over `rows`. */
 export interface DistanceMeasure {
+  /** Rows of the batch that count. */
   rows(batch: Batch): Iterable<number>;
+  /** The value of a row whose cosine distance this is. */
   of(distance: number): number;
 }
 
@@ -23,8 +25,8 @@ const overAllTokens: DistanceMeasure = {
  * over the batches. All tokens count alike, the first of a sequence included; L of the last layer is taken before the
  * final norm.
  *
- * @param options.states is given the outputs of all layers, as far as it has room.
- * @param options.measure another mean than that over all tokens.
+ * @param options `states` is given the outputs of all layers, as far as it has room; `measure` is another mean than that
+ *   over all tokens.
  * @returns for every n of `counts` the means, index i = 0 .. layers-1-n.
  * @throws RmError NOT_FINITE naming the first window whose hidden states hold NaN or infinity.
  */
@@ -32,12 +34,9 @@ export async function windowDistances(
   model: Model,
   batches: readonly CalibrationBatch[],
   counts: readonly number[],
-  {
-    states,
-    measure = overAllTokens,
-    ...options
-  }: WalkOptions & { states?: HiddenStates; measure?: DistanceMeasure } = {},
+  options: WalkOptions & { states?: HiddenStates; measure?: DistanceMeasure } = {},
 ): Promise<number[][]> {
+  const { states, measure = overAllTokens } = options;
   const { device, arch } = model;
   using _section = device.section('distances');
   const windows = counts.flatMap((count, c) =>

@@ -3,6 +3,7 @@ import { LayerSteps } from '../model/layerSteps.js';
 import { openBatch } from './calibrationBatch.js';
 import type { RepairDetails } from './methods/method.js';
 import { type LayerRefit, refitLayer } from './refitLayer.js';
+import type { RidgePath } from './ridgePath.js';
 import type { Stream } from './stream.js';
 
 /**
@@ -50,15 +51,17 @@ export async function healLayer(original: Stream, pruned: Stream): Promise<Layer
 /** What healing did, for the report. */
 export class HealingReport {
   readonly #ridges: string[] = [];
+  readonly paths: RidgePath[] = [];
   #solves = 0;
   #refused = 0;
   #last = 0;
 
-  add(layer: number, { attention, mlp, tokenResidual }: LayerRefit): void {
+  add(layer: number, { attention, mlp, paths, tokenResidual }: LayerRefit): void {
     this.#solves += 2;
     this.#refused += Number(!attention) + Number(!mlp);
     this.#ridges.push(`${layer}: ${attention?.ridge ?? 'kept'}/${mlp?.ridge ?? 'kept'}`);
     this.#last = tokenResidual;
+    for (const path of paths) this.paths.push({ layer, purpose: 'healing', ...path });
   }
 
   details(): RepairDetails {

@@ -1,4 +1,8 @@
-import type { WindowMap, WindowMeasure } from './windowMap.js';
+import { type PlotSpec, svgDocument } from './report/page/drawing.js';
+import { digits, removedLayers } from './report/page/numbers.js';
+import { heatColours, palette } from './report/page/palette.js';
+import type { MappedWindow, MeasuredWindows } from './selections/index.js';
+import type { Window } from './window.js';
 
 export type HeatMeasure = 'cosine' | 'residual';
 
@@ -8,120 +12,169 @@ export interface HeatMapOptions {
   readonly title?: string;
 }
 
-const CELL = 18;
-const LEFT = 62;
-const TOP = 56;
-const BAR = 10;
-/** The most labels along an axis. */
-const LABELS = 16;
+export interface HeatMapMarks {
+  readonly chosen?: readonly Window[];
+  /** Windows of sets that were repaired and judged. */
+  readonly candidates?: readonly Window[];
+}
 
-/** Viridis at equal steps: dark is near, in colours that people with any colour vision tell apart. */
-const colours = [
-  '#440154',
-  '#472d7b',
-  '#3b528b',
-  '#2c728e',
-  '#21918c',
-  '#28ae80',
-  '#5ec962',
-  '#addc30',
-  '#fde725',
-];
-
-const names: Readonly<Record<HeatMeasure, string>> = {
+/** What is drawn, in words. */
+export const heatMeasures: Readonly<Record<HeatMeasure, string>> = {
   cosine: 'mean cosine distance',
   residual: 'held-out residual of the best linear map',
 };
 
-const channels = (colour: string) => [1, 3, 5].map(at => Number.parseInt(colour.slice(at, at + 2), 16));
-
-/** The colour at `share` of the way along the scale. */
-function colourAt(share: number): string {
-  const place = Math.min(1, Math.max(0, share)) * (colours.length - 1);
-  const low = Math.min(colours.length - 2, Math.floor(place));
-  const [from, to] = [channels(colours[low]!), channels(colours[low + 1]!)];
-  const mixed = from.map((value, c) => Math.round(value + (place - low) * (to[c]! - value)));
-  return `#${mixed.map(value => value.toString(16).padStart(2, '0')).join('')}`;
-}
-
-const escaped = (text: string): string => text.replace(/[&<>"]/g, sign => `&#${sign.charCodeAt(0)};`);
+/** Across all columns, in pixels; a column takes no more than MOST. */
+const WIDTH = 350;
+const MOST = 30;
+/** Length of the scale of colours, in pixels. */
+const LEGEND = 300;
+/** The most labels along an axis. */
+const LABELS = 16;
 
 /** Every so many are labelled. */
 const labelStep = (count: number): number =>
   [1, 2, 5, 10, 20, 50].find(step => count / step <= LABELS) ?? 100;
 
-/**
- * A picture of the map as an SVG document of its own: a row for every count, a column for every layer that stays, the
- * best window of every row framed. Colours follow the logarithm, since distances span two orders of magnitude; dark and
- * light viewers get a background of theirs.
- */
-export function windowHeatMap(
-  { windows, layers, tokens }: WindowMap,
-  { measure = 'cosine', title = '' }: HeatMapOptions = {},
-): string {
-  const rows = [...new Set(windows.map(({ count }) => count))].sort((a, b) => a - b);
-  const columns = layers - Math.min(...rows);
-  const measured = (window: WindowMeasure) => Math.max(window[measure], Number.MIN_VALUE);
-  const values = windows.map(measured);
+const labelled = (values: readonly number[]): number[] =>
+  values.filter(value => value % labelStep(values.length) === 0 || values.length === 1);
+
+/** Where one colour ends and the next begins, in equal steps. */
+function thresholds(values: readonly number[]): number[] {
   const [least, most] = [Math.min(...values), Math.max(...values)];
-  const share = (value: number) => (most > least ? Math.log(value / least) / Math.log(most / least) : 0);
-  const width = Math.max(420, LEFT + columns * CELL + 24);
-  const bottom = TOP + rows.length * CELL;
-  const height = bottom + 92;
-  const x = (layer: number) => LEFT + layer * CELL;
-  const parts: string[] = [];
-  for (const [r, count] of rows.entries()) {
-    const row = windows.filter(window => window.count === count);
-    const y = TOP + r * CELL;
-    for (const window of row) {
-      const { layer } = window;
-      const removed = count === 1 ? `${layer + 1}` : `${layer + 1}..${layer + count}`;
-      const told = `keep ${layer}, remove ${removed}: cosine ${digits(window.cosine)}, residual ${digits(window.residual)}`;
-      parts.push(
-        `<rect x="${x(layer)}" y="${y}" width="${CELL}" height="${CELL}" fill="${colourAt(share(measured(window)))}"><title>${told}</title></rect>`,
-      );
-    }
-    const best = row.reduce((a, b) => (measured(b) < measured(a) ? b : a));
-    parts.push(
-      `<rect class="best" x="${x(best.layer) + 1.5}" y="${y + 1.5}" width="${CELL - 3}" height="${CELL - 3}"/>`,
-    );
-    if (count % labelStep(rows.length) === 0 || rows.length === 1) {
-      parts.push(`<text x="${LEFT - 6}" y="${y + CELL / 2 + 4}" text-anchor="end">${count}</text>`);
-    }
-  }
-  for (let layer = 0; layer < columns; layer += labelStep(columns)) {
-    parts.push(`<text x="${x(layer) + CELL / 2}" y="${bottom + 14}" text-anchor="middle">${layer}</text>`);
-  }
-  const middle = TOP + (rows.length * CELL) / 2;
-  const bar = bottom + 50;
-  const barWidth = 180;
-  const stops = colours.map(
-    (colour, c) => `<stop offset="${c / (colours.length - 1)}" stop-color="${colour}"/>`,
-  );
-  const ticks = [0, 0.5, 1].map(
-    at =>
-      `<text x="${LEFT + at * barWidth}" y="${bar + BAR + 14}" text-anchor="middle">${digits(least * (most / least) ** at)}</text>`,
-  );
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img">
-<title>${escaped(title || 'Windows of layers')}: ${names[measure]}</title>
-<style>
-.ground { fill: #ffffff; }
-text { fill: #222222; font: 11px system-ui, sans-serif; }
-.heading { font-size: 14px; font-weight: 600; }
-.best { fill: none; stroke: #ff3b30; stroke-width: 3; }
-@media (prefers-color-scheme: dark) { .ground { fill: #15171a; } text { fill: #e6e6e6; } }
-</style>
-<defs><linearGradient id="scale">${stops.join('')}</linearGradient></defs>
-<rect class="ground" width="${width}" height="${height}"/>
-<text class="heading" x="14" y="24">${escaped(title || 'Windows of layers')}</text>
-<text x="14" y="42">${names[measure]}, ${tokens} tokens; framed: the least of its row</text>
-${parts.join('\n')}
-<text x="${LEFT + (columns * CELL) / 2}" y="${bottom + 32}" text-anchor="middle">layer that stays (i)</text>
-<text transform="translate(20 ${middle}) rotate(-90)" text-anchor="middle">layers removed (n)</text>
-<rect x="${LEFT}" y="${bar}" width="${barWidth}" height="${BAR}" fill="url(#scale)"/>
-${ticks.join('\n')}
-</svg>
-`;
+  const steps = heatColours.length;
+  if (!(most > least)) return [];
+  return Array.from({ length: steps - 1 }, (_, k) => least + ((most - least) * (k + 1)) / steps);
 }
 
-const digits = (value: number): string => value.toPrecision(3);
+const { ink, ground } = palette;
+/** Seen on any colour: a line of the ground's colour with one of ink in it. */
+const frame = [
+  { type: 'rect', fill: null, stroke: ground.light, strokeWidth: 3.5 },
+  { type: 'rect', fill: null, stroke: ink.light, strokeWidth: 1.5 },
+];
+
+/** Whether all windows have the measure, as heat maps need it. */
+export const hasMeasure = (windows: readonly MappedWindow[], measure: HeatMeasure): boolean =>
+  windows.length > 0 && windows.every(window => window[measure] !== undefined);
+
+/**
+ * A row for every count, a column for every layer that stays, the least of every row framed. What lies near is strong in
+ * colour; windows that were chosen or tried carry a sign.
+ */
+export function heatMapSpec(
+  { windows, layers }: MeasuredWindows,
+  measure: HeatMeasure,
+  { chosen = [], candidates = [] }: HeatMapMarks = {},
+): PlotSpec {
+  // Values span orders of magnitude: colours follow the logarithm.
+  const measured = (window: MappedWindow) => Math.log10(Math.max(window[measure]!, 1e-30));
+  const counts = [...new Set(windows.map(({ count }) => count))].sort((a, b) => a - b);
+  const columns = Array.from({ length: layers - counts[0]! }, (_, layer) => layer);
+  const step = Math.min(MOST, WIDTH / columns.length);
+  const cells = windows.map(window => ({
+    ...{ layer: window.layer, count: window.count, value: measured(window) },
+    text:
+      `keep ${window.layer}, remove ${removedLayers(window)}: cosine ${digits(window.cosine)}` +
+      (window.residual === undefined ? '' : `, residual ${digits(window.residual)}`),
+  }));
+  const best = counts.map(count =>
+    cells.filter(cell => cell.count === count).reduce((a, b) => (b.value < a.value ? b : a)),
+  );
+  const same = (a: Window) => (b: Window) => a.layer === b.layer && a.count === b.count;
+  const tried = candidates.filter((window, w) => candidates.findIndex(same(window)) === w);
+  const signs = [
+    ...tried.filter(window => !chosen.some(same(window))).map(window => ({ ...window, sign: 'tried' })),
+    ...chosen.map(window => ({ ...window, sign: 'chosen' })),
+  ].filter(window => cells.some(same(window)));
+  const domain = thresholds(cells.map(({ value }) => value));
+  const axis = (title: string, values: readonly number[]) => ({
+    ...{ title, values: labelled(values), labelAngle: 0, ticks: false, domain: false, grid: false },
+  });
+  return {
+    ...{ width: { step }, height: { step: Math.min(step, 22) } },
+    encoding: {
+      x: {
+        ...{ field: 'layer', type: 'ordinal', scale: { domain: columns, padding: 0 } },
+        axis: axis('layer that stays (i)', columns),
+      },
+      y: {
+        ...{ field: 'count', type: 'ordinal', scale: { domain: counts, padding: 0 } },
+        axis: axis('layers removed (n)', counts),
+      },
+    },
+    layer: [
+      {
+        data: { values: cells },
+        mark: { type: 'rect', aria: true, stroke: ground.light, strokeWidth: 0.75 },
+        encoding: {
+          description: { field: 'text' },
+          color: {
+            ...{ field: 'value', type: 'quantitative' },
+            scale: {
+              type: 'threshold',
+              domain,
+              range: heatColours.slice(0, domain.length + 1).map(c => c.light),
+            },
+            legend:
+              domain.length === 0
+                ? null
+                : {
+                    title: heatMeasures[measure],
+                    ...{ titleLimit: 0, gradientLength: LEGEND, gradientThickness: 10, labelOverlap: false },
+                    labelExpr: "datum.index % 2 ? format(pow(10, datum.value), '.2~g') : ''",
+                  },
+          },
+        },
+      },
+      ...frame.map(mark => ({ data: { values: best }, mark })),
+      ...(signs.length === 0
+        ? []
+        : [
+            {
+              data: { values: signs },
+              mark: { type: 'point', filled: true, opacity: 1, stroke: ink.light, strokeWidth: 1.5 },
+              encoding: {
+                shape: {
+                  ...{ field: 'sign', type: 'nominal', title: null },
+                  scale: { domain: ['chosen', 'tried'], range: ['diamond', 'circle'] },
+                  legend: {
+                    ...{
+                      symbolStrokeWidth: 1.5,
+                      symbolFillColor: ground.light,
+                      symbolStrokeColor: ink.light,
+                    },
+                    values: [...new Set(signs.map(({ sign }) => sign))].sort(),
+                  },
+                },
+                size: {
+                  ...{ field: 'sign', type: 'nominal', legend: null },
+                  scale: { domain: ['chosen', 'tried'], range: [step * step * 0.32, step * step * 0.12] },
+                },
+                color: { value: ground.light },
+              },
+            },
+          ]),
+    ],
+    resolve: { scale: { color: 'independent' } },
+  };
+}
+
+/** A picture of the map as an SVG document of its own, for viewers on light and dark ground. */
+export function windowHeatMap(
+  map: MeasuredWindows,
+  { measure = 'cosine', title = '' }: HeatMapOptions = {},
+): Promise<string> {
+  const name = `${title || 'Windows of layers'}: ${heatMeasures[measure]}`;
+  const spec = {
+    ...heatMapSpec(map, measure),
+    title: {
+      ...{ text: title || 'Windows of layers', anchor: 'start', fontSize: 14, color: ink.light, offset: 8 },
+      ...{ subtitle: `${heatMeasures[measure]}, ${map.tokens} tokens; framed: the least of its row` },
+      ...{ subtitleColor: palette.muted.light, subtitlePadding: 4 },
+    },
+  };
+  const description =
+    'A cell for every window: its column is the layer that stays, its row how many layers are removed.';
+  return svgDocument(spec, { id: 'windows', title: name, description });
+}

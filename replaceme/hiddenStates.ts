@@ -7,7 +7,7 @@ import { batchedTokens, type CalibrationBatch, openBatch } from './calibrationBa
 import type { WalkOptions } from './walk.js';
 
 /** Sequences of one packed batch; batches are told apart by identity. */
-type Sequences = readonly (readonly number[])[];
+export type Sequences = readonly (readonly number[])[];
 
 const MOST_BYTES = 2 ** 32;
 
@@ -86,11 +86,13 @@ export class HiddenStates {
     }
   }
 
+  /** Frees the states. */
   dispose(): void {
     this.retain([]);
     this.#outputs.clear();
   }
 
+  /** `dispose`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }

@@ -1,18 +1,51 @@
-export { type Calibration, readCalibration, shippedCalibration, shippedPath } from './calibration.js';
-export type { Comparison } from './compare/comparison.js';
-export { type CompareOptions, checkCompareRequest } from './compare/request.js';
-export type { ComparisonRow, FileScores, MeasuredRow, Measures, RefusedRow } from './compare/rows.js';
-export { formatComparison } from './compare/table.js';
+export { shippedPath } from '../model/shippedPath.js';
+export type { CalibrationSequence } from './calibration/collect.js';
+export {
+  type Calibration,
+  type CalibrationFile,
+  type CalibrationOptions,
+  readCalibration,
+  shippedCalibration,
+} from './calibration.js';
+export type { CalibrationBatch } from './calibrationBatch.js';
+export {
+  type Candidate,
+  type CompareOptions,
+  type CompareRequest,
+  checkCompareRequest,
+} from './compare/request.js';
+export { type Compared, formatComparison } from './compare/table.js';
 export { compare } from './compare.js';
 export type { CosineSettings } from './cosineSettings.js';
-export { windowDistances } from './distance.js';
-export { fitLeastSquares, type LeastSquaresFit, leastSquaresStatistics } from './leastSquares.js';
-export { type Method, methods, type Repair, type RepairContext } from './methods/index.js';
+export { type DistanceMeasure, windowDistances } from './distance.js';
+export type { EvaluationText } from './evaluationText.js';
+export type { HiddenStates, Sequences } from './hiddenStates.js';
+export {
+  type Method,
+  methods,
+  type Repair,
+  type RepairContext,
+  type RepairDetails,
+  type RepairSettings,
+} from './methods/index.js';
+export type { PhaseClock } from './phaseClock.js';
 export { type PrunePlan, planPrune } from './plan.js';
 export { prune } from './prune.js';
 export type { PruneOptions } from './pruneOptions.js';
-export type { PruneReport } from './report.js';
-export { checkPruneRequest, type PruneRequest } from './request.js';
-export { type Selection, selections, type WindowChoice, type WindowScores } from './selections/index.js';
+export type * from './report/schema.js';
+export { REPORT_SCHEMA } from './report/schema.js';
+export { type CalibrationSizes, checkPruneRequest, type PruneRequest } from './request.js';
+export {
+  type MeasuredWindows,
+  type MeasureSettings,
+  type Selection,
+  type SelectionContext,
+  type SelectionPlan,
+  selections,
+  type WindowChoice,
+  type WindowScores,
+} from './selections/index.js';
+export type { StatisticsStore, Sums, SumsKey } from './statistics/store.js';
+export type { WalkOptions } from './walk.js';
 export { describeWindows, keptLayers, type Window } from './window.js';
-export { type WindowMap, type WindowMeasure, windowMap } from './windowMap.js';
+export { type WindowMap, type WindowMapOptions, type WindowMeasure, windowMap } from './windowMap.js';

@@ -88,6 +88,7 @@ export function statisticsFrom({ tensors, numbers }: Sums, scope: Scope): LeastS
   };
 }
 
+/** A least-squares fit whose sums are complete. */
 export interface LeastSquaresFit {
   /** T [hidden, hidden] f32: M_i T stands for L_j - Y_i (row vectors). The caller disposes it. */
   readonly transform: Tensor;

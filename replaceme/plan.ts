@@ -3,7 +3,7 @@ import { matmul } from '../kernels/matmul.js';
 import { type Architecture, expectedTensors } from '../model/architecture.js';
 import { openSafetensors } from '../model/checkpoint/safetensors.js';
 import { plannedStates } from './hiddenStates.js';
-import type { PruneOptions } from './pruneOptions.js';
+import { givesTexts, type PruneOptions } from './pruneOptions.js';
 import { KEPT_BYTES } from './refitLayer.js';
 import { calibrationSizes, checkPruneRequest, type PruneRequest } from './request.js';
 import { RIDGES } from './ridgeStatistics.js';
@@ -151,16 +151,16 @@ export async function planPrune(from: string, options: PruneOptions = {}): Promi
     const { sequenceLength, ...sizes } = calibrationSizes(options, device, arch);
     const copies = options.mask === undefined ? 1 : 2;
     const written = options.generate ?? 0;
-    const tokens = copies * (written && !options.calibration?.length ? written : sizes.tokens + written);
+    const tokens = copies * (written && !givesTexts(options) ? written : sizes.tokens + written);
     const batchTokens = Math.min(tokens, sizes.batchTokens);
     const rate = await matmulRate(device, arch, Math.min(256, batchTokens));
     const perToken = layerFlopsPerToken(arch, sequenceLength);
-    const heals = request.settings.heal || method.unhealed !== undefined;
-    const fitted = method.needsCalibration || heals;
+    const { heal } = request.settings;
+    const fitted = method.needsCalibration || heal;
     const ranked = windows ? 0 : (request.selection.tokens?.({ device, layers, count, tokens }) ?? tokens);
     // Of these tokens the layers below the cut need not run again.
     const states = plannedStates(arch, fitted ? Math.min(tokens, ranked) : 0, device.memory.limit, weights);
-    const cost = fitCost(request, tokens, perToken, heals);
+    const cost = fitCost(request, tokens, perToken, heal);
     const flops = {
       distances: ranked * layers * perToken,
       fit: fitted ? Math.max(0, cost.flops - states.tokens * cost.depth * perToken) : 0,

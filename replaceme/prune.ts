@@ -1,7 +1,9 @@
 import { Device } from '../engine/index.js';
+import type { Progress } from '../engine/progress.js';
 import { loadChatTemplate } from '../model/chat.js';
 import { withOutputFolder } from '../model/checkpoint/outputFolder.js';
 import { openSafetensors } from '../model/checkpoint/safetensors.js';
+import { modelFingerprint } from '../model/fingerprint.js';
 import { logits } from '../model/logits.js';
 import { Model } from '../model/model.js';
 import { loadTokenizer } from '../model/tokenizer.js';
@@ -13,18 +15,31 @@ import {
   readTexts,
   statisticsRecipe,
 } from './calibrate.js';
+import { readReportTexts } from './evaluationText.js';
 import { HiddenStates } from './hiddenStates.js';
-import { writeDocumentation } from './modelCard.js';
+import { PhaseClock, type PhaseName } from './phaseClock.js';
+import { planPrune } from './plan.js';
 import { PrunedModel } from './prunedModel.js';
 import type { PruneOptions } from './pruneOptions.js';
-import type { PruneReport } from './report.js';
-import { calibrationSizes, checkPruneRequest, outputOptions, type PruneRequest } from './request.js';
+import { evaluatePruned } from './report/evaluatePruned.js';
+import { exactnessWarnings, reportHead } from './report/head.js';
+import { repeatOf } from './report/repeat.js';
+import type { PruneReport } from './report/schema.js';
+import { pruneSentence } from './report/sentence.js';
+import { withoutPaths, writeDocumentation } from './report/write.js';
+import {
+  type CalibrationSizes,
+  calibrationSizes,
+  checkPruneRequest,
+  outputOptions,
+  type PruneRequest,
+} from './request.js';
 import type { WindowChoice } from './selections/index.js';
 import { StatisticsFile } from './statistics/file.js';
 import { verifyWritten } from './verify.js';
 import type { WalkOptions } from './walk.js';
 import { describeWindows } from './window.js';
-import { modelFingerprint, writePrunedModel } from './writeModel.js';
+import { writePrunedModel } from './writeModel.js';
 
 /**
  * Prunes the model in folder `from` into the new folder `to`: measure, choose the window, fit, fold, write, reload,
@@ -32,12 +47,14 @@ import { modelFingerprint, writePrunedModel } from './writeModel.js';
  *
  * @throws RmError; see engine/errors.ts.
  */
-export async function prune(from: string, to: string, options: PruneOptions = {}): Promise<PruneReport> {
+export async function prune(from: string, to: string, given: PruneOptions = {}): Promise<PruneReport> {
   const started = performance.now();
-  const request = await checkPruneRequest(from, to, options);
+  const request = await checkPruneRequest(from, to, given);
   const { method, arch, settings } = request;
 
-  const device = options.device ?? (await Device.open(options));
+  const device = given.device ?? (await Device.open(given));
+  const clock = new PhaseClock(device);
+  const options = { ...given, onProgress: inSteps(given.onProgress, clock, stepsOf(request, given)) };
   try {
     const { mask, generate, faithful } = options;
     const asked = {
@@ -46,21 +63,16 @@ export async function prune(from: string, to: string, options: PruneOptions = {}
       ...(faithful && { faithful }),
     };
     const recipe = { ...settings, ...asked, ...calibrationSizes(options, device, arch) };
-    const tokenizer = await loadTokenizer(from);
     const fits = method.needsCalibration || settings.heal;
     const needed = fits || request.windows === undefined;
-    const reader = needed && { tokenizer, chat: await loadChatTemplate(from, tokenizer) };
-    const texts = reader ? await readTexts(reader, options, recipe) : noCalibration;
-    let statistics: StatisticsFile | undefined;
-    if (options.statistics !== undefined && reader) {
-      statistics = await StatisticsFile.open(options.statistics);
-      statistics.agree(await statisticsRecipe(from, texts, options, recipe));
-    }
-    using model = await Model.load(device, from, walk(options));
-    const calibration = reader
-      ? await addGenerated(texts, model, reader, options, recipe, statistics, walk(options))
-      : texts;
-    const batches = batchesOf(calibration, options, tokenizer, recipe);
+    const { reader, texts, reportTexts, statistics } = await clock.during('calibrate', () =>
+      readInputs(from, request, device, options, needed ? recipe : undefined),
+    );
+    using model = await clock.during('load', () => Model.load(device, from, walk(options)));
+    const calibration = await clock.during('calibrate', async () =>
+      needed ? await addGenerated(texts, model, reader, options, recipe, statistics, walk(options)) : texts,
+    );
+    const batches = batchesOf(calibration, options, reader.tokenizer, recipe);
     statistics?.agree(batchesRecipe(batches));
     using states = new HiddenStates(device, arch);
     const context = {
@@ -72,36 +84,55 @@ export async function prune(from: string, to: string, options: PruneOptions = {}
       ...(statistics && { statistics }),
       ...walk(options),
     };
-    const choice: WindowChoice = request.windows
+    const select = () => request.selection.select({ ...context, ...request });
+    const { map, ...choice }: WindowChoice = request.windows
       ? { windows: request.windows, by: 'request' }
-      : await chosen(request, device, () => request.selection.select({ ...context, ...request }), statistics);
-    const repair = await method.repair(context, choice.windows);
+      : await clock.during('select', () => chosen(request, device, select, statistics));
+    const repair = await clock.during('fit', async () => {
+      const found = await method.repair({ ...context, phases: clock }, choice.windows);
+      await device.recorder.finish();
+      return found;
+    });
     using pruned = new PrunedModel(model, choice.windows, repair.changes);
     const { keep } = pruned;
     const sample = calibration.sequences[0]?.ids.slice(0, 64) ?? [0, 1, 2, 3];
     const expected = (await logits(pruned.model, sample)).logits;
-    // From here on only the fitted weights are needed; the written model is loaded into the freed memory.
     states.dispose();
+    // What is not finite is refused below.
+    const measured =
+      reportTexts && expected.every(Number.isFinite)
+        ? await clock.during('evaluate', async () => ({
+            plan: await planPrune(from, { ...options, device }),
+            evaluation: await evaluatePruned(
+              { model, pruned, windows: choice.windows, healed: settings.heal },
+              reportTexts,
+              reader,
+              { batchTokens: recipe.batchTokens, ...walk(options) },
+            ),
+          }))
+        : undefined;
+    // From here on only the fitted weights are needed; the written model is loaded into the freed memory.
     model.dispose();
 
     return await withOutputFolder(to, outputOptions(from, options), async folder => {
-      const checkpoint = await openSafetensors(from);
-      try {
-        using _section = device.section('write');
-        await writePrunedModel(from, folder, checkpoint, arch, keep, pruned.replacements, {
-          ...(options.maxShardBytes !== undefined && { maxShardBytes: options.maxShardBytes }),
-          ...walk(options),
-        });
-      } finally {
-        await checkpoint.close();
-      }
-      const maxLogitDifference = await verifyWritten(device, folder, sample, expected);
-      const report: PruneReport = {
-        summary: describeWindows(choice.windows, arch.layers),
+      await clock.during('write', async () => {
+        const checkpoint = await openSafetensors(from);
+        try {
+          using _section = device.section('write');
+          await writePrunedModel(from, folder, checkpoint, arch, keep, pruned.replacements, {
+            ...(options.maxShardBytes !== undefined && { maxShardBytes: options.maxShardBytes }),
+            ...walk(options),
+          });
+        } finally {
+          await checkpoint.close();
+        }
+      });
+      const maxLogitDifference = await clock.during('verify', () =>
+        verifyWritten(device, folder, sample, expected),
+      );
+      const found = {
         method: method.name,
-        source: method.source,
         model: { path: from, fingerprint: await modelFingerprint(from), layers: arch.layers },
-        output: { path: to, layers: keep.length, keptLayers: keep },
         selection: choice,
         recipe,
         calibration: {
@@ -109,24 +140,85 @@ export async function prune(from: string, to: string, options: PruneOptions = {}
           sequences: calibration.sequences.length,
           files: calibration.files,
         },
-        fit: repair.details,
-        warnings: [
-          ...(repair.warnings ?? []),
-          ...(device.programs.exact === 'integer' ? [INTEGERS_USED] : []),
-        ],
-        verification: { tokens: sample.length, maxLogitDifference },
-        adapter: device.info,
-        peakMemoryBytes: device.memory.peakBytes,
-        seconds: (performance.now() - started) / 1000,
+        ...(measured && {
+          plan: { memory: measured.plan.memory, seconds: measured.plan.seconds },
+          evaluation: measured.evaluation,
+        }),
       };
-      await writeDocumentation(folder, report);
+      const report: PruneReport = {
+        ...(await reportHead(device, clock, started)),
+        kind: 'prune',
+        sentence: pruneSentence(found),
+        repeat: repeatOf('prune', [from, to], options),
+        warnings: [...(repair.warnings ?? []), ...exactnessWarnings(device)],
+        summary: describeWindows(choice.windows, arch.layers),
+        source: method.source,
+        ...found,
+        output: { path: to, layers: keep.length, keptLayers: keep },
+        ...(map && { windowMap: map }),
+        fit: repair.details,
+        ridgePaths: repair.ridgePaths ?? [],
+        verification: { tokens: sample.length, maxLogitDifference },
+      };
+      await writeDocumentation(
+        folder,
+        withoutPaths(report, repeatOf('prune', [from, to], options, { published: true })),
+      );
       device.check();
       options.signal?.throwIfAborted();
       return report;
     });
   } finally {
-    if (!options.device) await device.close();
+    if (!given.device) await device.close();
   }
+}
+
+/** The phases that report progress, in their order. */
+const stepsOf = (request: PruneRequest, { generate, report = true }: PruneOptions): PhaseName[] => [
+  'load',
+  ...(generate ? (['calibrate'] as const) : []),
+  ...(request.windows ? [] : (['select'] as const)),
+  ...(request.method.needsCalibration ? (['fit'] as const) : []),
+  ...(request.settings.heal ? (['heal'] as const) : []),
+  ...(report ? (['evaluate'] as const) : []),
+  'write',
+];
+
+/** Numbers the events by the phase in which they are reported. */
+const inSteps =
+  (progress: Progress | undefined, clock: PhaseClock, steps: readonly PhaseName[]): Progress =>
+  event => {
+    const index = clock.current === undefined ? 0 : steps.indexOf(clock.current) + 1;
+    progress?.(index > 0 ? { ...event, step: { index, of: steps.length } } : event);
+  };
+
+/**
+ * Everything that is read before the model: a wrong file should not cost that time.
+ *
+ * @param sizes of the calibration, where any is needed.
+ */
+async function readInputs(
+  from: string,
+  { arch }: PruneRequest,
+  device: Device,
+  options: PruneOptions,
+  sizes: CalibrationSizes | undefined,
+) {
+  const tokenizer = await loadTokenizer(from);
+  const reader = { tokenizer, chat: await loadChatTemplate(from, tokenizer) };
+  const texts = sizes ? await readTexts(reader, options, sizes) : noCalibration;
+  const reports = options.report ?? true;
+  let statistics: StatisticsFile | undefined;
+  if (options.statistics !== undefined && sizes) {
+    statistics = await StatisticsFile.open(options.statistics);
+    statistics.agree(await statisticsRecipe(from, texts, options, sizes));
+  }
+  return {
+    reader,
+    texts,
+    ...(reports && { reportTexts: await readReportTexts(device, arch, reader, texts, options) }),
+    ...(statistics && { statistics }),
+  };
 }
 
 /** What the selection chooses; a file of statistics remembers it with everything that it may depend on. */
@@ -150,6 +242,3 @@ const walk = ({ onProgress, signal }: WalkOptions): WalkOptions => ({
   },
   ...(signal && { signal }),
 });
-
-const INTEGERS_USED =
-  'the graphics driver changes float arithmetic that must be exact, so integers did it, which took longer';

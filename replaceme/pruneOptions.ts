@@ -2,6 +2,7 @@ import type { Device } from '../engine/index.js';
 import type { CosineSettings } from './cosineSettings.js';
 import type { WalkOptions } from './walk.js';
 
+/** Settings of `prune`. Layers are counted from 0. */
 export interface PruneOptions extends WalkOptions {
   /** Layers to remove: a number, or a share of the model's layers. Exactly one of the two. */
   layers?: number;
@@ -35,7 +36,12 @@ export interface PruneOptions extends WalkOptions {
   cosine?: Partial<CosineSettings>;
   /** Calibration files; default: the small set that ships with the package. */
   calibration?: readonly string[];
-  /** How much a token of each file counts (default 1 each). */
+  /**
+   * Tasks whose rows are calibration texts, prompt and right answer: "sciq=train.jsonl", beside the files or in place of
+   * the shipped set.
+   */
+  calibrationTasks?: readonly string[];
+  /** How much a token of each file counts, then of each task's (default 1 each). */
   weights?: readonly number[];
   /** Share of tokens that a copy of every sequence has replaced at random; default: no copies. */
   mask?: number;
@@ -53,6 +59,14 @@ export interface PruneOptions extends WalkOptions {
   sequenceLength?: number;
   /** Tokens of a packed batch. */
   batchTokens?: number;
+  /** False: nothing is measured for a report, report.json holds the recipe alone, no report.html (default true). */
+  report?: boolean;
+  /** Texts that the report compares models on; default: what follows in the calibration files behind what was read. */
+  evaluation?: readonly string[];
+  /** First tokens of each of them, or of all default texts together (default: 16,384 on a GPU, else 2,048). */
+  evaluationTokens?: number;
+  /** The words of the command line, for the report, where it is one. */
+  command?: readonly string[];
   /** Bytes of a weight file before a new shard begins (default 5e9). */
   maxShardBytes?: number;
   /** Replace an existing output folder. */
@@ -62,3 +76,7 @@ export interface PruneOptions extends WalkOptions {
   /** An open device to use; it is left open. */
   device?: Device;
 }
+
+/** Whether there are calibration texts besides what the model writes and what ships with the package. */
+export const givesTexts = ({ calibration, calibrationTasks }: PruneOptions): boolean =>
+  !!calibration?.length || !!calibrationTasks?.length;

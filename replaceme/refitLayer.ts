@@ -4,6 +4,7 @@ import { convert } from '../kernels/convert.js';
 import { LayerSteps } from '../model/layerSteps.js';
 import type { Model } from '../model/model.js';
 import { type CalibrationBatch, openBatch } from './calibrationBatch.js';
+import type { ProjectionPath } from './ridgePath.js';
 import { type RidgeSolution, RidgeStatistics } from './ridgeStatistics.js';
 import { difference, rowNormsOf } from './rows.js';
 import type { Stream } from './stream.js';
@@ -39,6 +40,8 @@ export interface LayerRefit {
   readonly weights: { o?: Tensor; down?: Tensor };
   readonly attention: RidgeSummary | undefined;
   readonly mlp: RidgeSummary | undefined;
+  /** What every ridge came to that was tried, o_proj before down_proj. */
+  readonly paths: readonly ProjectionPath[];
   /** Mean |L' - L|² / |L|² over ordinary tokens and over attention sinks, L' the new output. */
   readonly tokenResidual: number;
   readonly sinkResidual: number;
@@ -67,7 +70,7 @@ export async function refitLayer(
   const attention = await refit.attention();
   const mlp = await refit.mlp(attention);
   const residuals = await refit.advance();
-  return { weights: refit.release(), attention, mlp, ...residuals };
+  return { weights: refit.release(), attention, mlp, paths: refit.paths, ...residuals };
 }
 
 /** One batch on its way through the layer; what is made in `scope` goes when the step is over. */
@@ -82,6 +85,7 @@ class Refit {
   readonly #kept: Scope;
   readonly #fresh: Scope;
   readonly #weights: { o?: Tensor; down?: Tensor } = {};
+  readonly paths: ProjectionPath[] = [];
   /** By batch: A, Y and, where there is room, H. */
   readonly #attended: Tensor[] = [];
   readonly #afterAttention: Tensor[] = [];
@@ -213,6 +217,7 @@ class Refit {
     const { model, depth } = this.pruned;
     const weight = model.weights.layers[depth]![name];
     const solved = await solvedWeight(weight, statistics, step, this.options);
+    this.paths.push(pathOf(name, statistics, solved?.summary));
     if (!solved) return undefined;
     this.#weights[name] = this.#fresh.own(solved.weight);
     return solved.summary;
@@ -225,7 +230,7 @@ class Refit {
 }
 
 /** What `refitLayer` gives without what it measures on the tokens. */
-export type RecalledRefit = Pick<LayerRefit, 'weights' | 'attention' | 'mlp'>;
+export type RecalledRefit = Pick<LayerRefit, 'weights' | 'attention' | 'mlp' | 'paths'>;
 
 /**
  * The same from statistics that `onStatistics` was shown in an earlier run, without looking at a token.
@@ -242,11 +247,13 @@ export async function recallRefit(
   const { arch, device } = model;
   const { attentionStep = 0 } = options;
   using fresh = new Scope(device);
+  const paths: ProjectionPath[] = [];
   const solved = async (name: 'o' | 'down', inputs: number, step: number, before?: RidgeSummary) => {
     using statistics = new RidgeStatistics(device, inputs, arch.hidden);
     if (!(await recall(name, statistics, before))) return undefined;
     const found = await solvedWeight(model.weights.layers[layer]![name], statistics, step, options);
     if (found) fresh.own(found.weight);
+    paths.push(pathOf(name, statistics, found?.summary));
     return { ...(found && { weights: { [name]: found.weight }, summary: found.summary }) };
   };
   const o: Awaited<ReturnType<typeof solved>> =
@@ -254,8 +261,14 @@ export async function recallRefit(
   const down = o && (await solved('down', arch.intermediate, 1, o.summary));
   if (!down) return undefined;
   fresh.releaseAll();
-  return { weights: { ...o.weights, ...down.weights }, attention: o.summary, mlp: down.summary };
+  return { weights: { ...o.weights, ...down.weights }, attention: o.summary, mlp: down.summary, paths };
 }
+
+const pathOf = (
+  projection: 'o' | 'down',
+  { points }: RidgeStatistics,
+  found: RidgeSummary | undefined,
+): ProjectionPath => ({ projection, points, ...(found && { chosen: found.ridge }) });
 
 async function solvedWeight(
   weight: Tensor,

@@ -7,6 +7,7 @@ import type { LayerTensors } from '../model/transformer.js';
 import { type CalibrationBatch, openBatch } from './calibrationBatch.js';
 import { HealingReport, healLayer } from './heal.js';
 import type { Repair, RepairContext, RepairDetails } from './methods/method.js';
+import type { ProjectionPath, RidgePath } from './ridgePath.js';
 import { Stream } from './stream.js';
 import { lastRemoved, type Window } from './window.js';
 
@@ -71,6 +72,8 @@ export interface LayerFit {
   readonly weights: Partial<LayerWeights>;
   readonly details: RepairDetails;
   readonly warnings?: readonly string[];
+  /** Where its ridges were chosen by held-out tokens. */
+  readonly paths?: readonly ProjectionPath[];
 }
 
 /** Fits the layer that stays. It may move `pass.inputs` past the window itself, with the new weights. */
@@ -115,10 +118,12 @@ export async function repairInOrder(
   const layers = new Map<number, Partial<LayerWeights>>();
   const details: Record<string, number | string> = {};
   const warnings: string[] = [];
+  const ridgePaths: RidgePath[] = [];
   using fitted = new Scope(model.device);
   const accept = ({ layer }: Window, found: LayerFit) => {
     change(layer, found.weights);
     warnings.push(...(found.warnings ?? []));
+    for (const path of found.paths ?? []) ridgePaths.push({ layer, purpose: 'fit', ...path });
     const prefix = windows.length > 1 ? `${layer}: ` : '';
     for (const [name, value] of Object.entries(found.details)) details[prefix + name] = value;
   };
@@ -157,9 +162,15 @@ export async function repairInOrder(
     original?.dispose();
   }
   fitted.releaseAll();
-  return { changes: { layers }, details: { ...details, ...(heal && healed.details()) }, warnings };
+  return {
+    changes: { layers },
+    details: { ...details, ...(heal && healed.details()) },
+    warnings,
+    ridgePaths: [...ridgePaths, ...healed.paths].sort((a, b) => a.layer - b.layer),
+  };
 
   async function healUpTo(layer: number, original: Stream, pruned: Stream): Promise<void> {
+    using _phase = context.phases?.enter('heal');
     while (pruned.depth < layer) {
       const at = pruned.depth;
       const refit = await healLayer(original, pruned);

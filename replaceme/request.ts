@@ -8,7 +8,7 @@ import { checkMask } from './calibration/mask.js';
 import { cosineSettings } from './cosineSettings.js';
 import { FAITHFUL_TEXTS, faithfulOptions } from './faithful.js';
 import { type Method, methodNamed, methodSettings, methods, type RepairSettings } from './methods/index.js';
-import type { PruneOptions } from './pruneOptions.js';
+import { givesTexts, type PruneOptions } from './pruneOptions.js';
 import { type Selection, selectionNamed } from './selections/index.js';
 import { checkRemoved, checkWindow, layersToRemove, removedLayers, type Window } from './window.js';
 
@@ -27,6 +27,7 @@ export function calibrationSizes(
   };
 }
 
+/** How much text a run calibrates with. */
 export interface CalibrationSizes {
   /** Of the files, at most. */
   readonly tokens: number;
@@ -65,7 +66,7 @@ export async function checkPruneRequest(
   const arch = await readArchitecture(from);
   const windows = requestedWindows(options, arch.layers);
   const count = windows ? removedLayers(windows).length : layersToRemove(options, arch.layers);
-  const settings = checkSettings(options);
+  const settings = checkSettings(options, method);
   checkUnread(options, method);
   const { windows: windowCount = 1, apart = false } = options;
   ensure(
@@ -87,9 +88,19 @@ export async function checkPruneRequest(
     const value = options[name] ?? 1;
     ensure(value >= 1, `${name} is ${value}`, 'Give a number of 1 or more.');
   }
+  ensure(
+    options.evaluationTokens === undefined || options.evaluationTokens >= 2,
+    `evaluationTokens is ${options.evaluationTokens}`,
+    'Give a number of 2 or more.',
+  );
+  ensure(
+    options.report !== false || (options.evaluation === undefined && options.evaluationTokens === undefined),
+    'texts to evaluate on are given, but no report is to be made',
+    'Leave --no-report out, or --eval and --eval-tokens.',
+  );
   if (options.mask !== undefined) checkMask(options.mask);
   ensure(
-    options.weights === undefined || options.generate === undefined || !!options.calibration?.length,
+    options.weights === undefined || options.generate === undefined || givesTexts(options),
     'weights are given, but no calibration files: the model writes all of the text',
     'Give --calib, or leave --weights out.',
   );
@@ -157,7 +168,7 @@ function checkUnread(options: PruneOptions, { name, reads = [], unhealed }: Meth
   );
 }
 
-function checkSettings(options: PruneOptions): RepairSettings {
+function checkSettings(options: PruneOptions, method: Method): RepairSettings {
   const { alpha = 0, ridge, heal = 'none' } = options;
   ensure(Number.isFinite(alpha) && alpha >= 0, `alpha is ${alpha}`, 'Give a number of 0 or more.');
   ensure(
@@ -183,7 +194,7 @@ function checkSettings(options: PruneOptions): RepairSettings {
   );
   return {
     alpha,
-    heal: heal === 'closed-form',
+    heal: heal === 'closed-form' || method.unhealed !== undefined,
     ...(options.faithful && { unprunedInputs: true }),
     ...(ridge !== undefined && { ridge }),
     ...(options.cosine && { cosine: cosineSettings(options.cosine) }),

@@ -5,6 +5,7 @@ import { mirrorLower } from '../kernels/mirrorLower.js';
 import { rowTiles } from '../kernels/rowTiles.js';
 import { scaleRows } from '../kernels/scaleRows.js';
 import { quadraticLoss, solveRidgePath } from '../kernels/solveRidge.js';
+import type { RidgePoint } from './ridgePath.js';
 import { sumOfSquares } from './rows.js';
 import type { Sums as StoredSums } from './statistics/store.js';
 
@@ -23,7 +24,10 @@ interface Sums {
 export interface RidgeSolution {
   /** Delta [inputs, outputs] f32, from all tokens. The caller disposes it. */
   readonly delta: Tensor;
-  /** The ridge, as a share of the mean diagonal of G; of its own element of the diagonal where it is scaled. */
+  /**
+   * The ridge, as a share of the mean diagonal of G; of its own element of the diagonal where it is scaled. G is that of
+   * the half it was chosen on, where it was chosen.
+   */
   readonly ridge: number;
   /** Where it was measured: weighted |F Delta - R|² / |R|² on the held-out half, of the other half's Delta. */
   readonly heldOut?: number;
@@ -39,6 +43,7 @@ export const RIDGES: readonly number[] = [3, 1, 0.3, 0.1, 0.03];
 export class RidgeStatistics {
   readonly #scope: Scope;
   readonly #halves: readonly [Sums, Sums];
+  readonly #points: RidgePoint[] = [];
 
   constructor(
     private readonly device: Device,
@@ -54,6 +59,11 @@ export class RidgeStatistics {
       return { gram, cross, trace: 0, targetSquares: 0 };
     };
     this.#halves = [sums(), sums()];
+  }
+
+  /** The ridges that `solve` has tried, large ones first; none where one was given. */
+  get points(): readonly RidgePoint[] {
+    return this.#points;
   }
 
   /** For a file of statistics; before `solve`, which adds the halves up. The tensors stay where they are. */
@@ -129,9 +139,15 @@ export class RidgeStatistics {
     // The halves are not needed apart any more.
     addInto(this.device.recorder, fitted.gram, held.gram);
     addInto(this.device.recorder, fitted.cross, held.cross);
-    const unit = scaled ? 1 : (fitted.trace + held.trace) / fitted.gram.columns;
+    const all = fitted.trace + held.trace;
+    const unit = scaled ? 1 : all / fitted.gram.columns;
+    // A ridge stands for what is known beside the tokens, so it does not grow with them: what was chosen on one half
+    // stays the same number, and is a smaller share of the diagonal of both.
+    const share = ridge === undefined ? fitted.trace / all : 1;
     const { gram, cross } = fitted;
-    for await (const { x } of solveRidgePath(this.device, gram, cross, [unit * found.ridge], { scaled })) {
+    for await (const { x } of solveRidgePath(this.device, gram, cross, [unit * share * found.ridge], {
+      scaled,
+    })) {
       return { delta: x, ...found };
     }
     throw new Error('a path of one ridge has one solution');
@@ -151,6 +167,7 @@ export class RidgeStatistics {
       const ridge = RIDGES[next++]!;
       const loss = await quadraticLoss(this.device, held.gram, held.cross, x);
       const heldOut = 1 + loss / held.targetSquares;
+      this.#points.push({ ridge, heldOut });
       if (heldOut < best.heldOut) best = { ridge, heldOut };
       else if (Number.isFinite(best.ridge)) break;
     }

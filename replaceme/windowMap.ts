@@ -28,6 +28,7 @@ export interface WindowMeasure extends Window {
   readonly unexplained: number;
 }
 
+/** Measures of all windows of a model. */
 export interface WindowMap {
   readonly layers: number;
   readonly tokens: number;

@@ -1,6 +1,5 @@
-import { createHash } from 'node:crypto';
-import { mkdir, open, readdir, stat } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { mkdir, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { type DType, download, RmError, type Tensor } from '../engine/index.js';
 import type { Progress } from '../engine/progress.js';
 import type { Architecture } from '../model/architecture.js';
@@ -88,10 +87,14 @@ function layerOf(
   return match ? { prefix, index: Number(match[1]), rest: match[2]! } : undefined;
 }
 
+/** Of the run that made the model that is pruned again. */
+const reports = new Set(['report.json', 'report.html']);
+
 /** Files as they are, symbolic links as what they point to; a link to nothing, and what is no file, is left out. */
 async function copyOtherFiles(from: string, to: string): Promise<void> {
   for (const name of await readdir(from)) {
-    if (name.startsWith('.') || name === 'config.json' || weightFile.test(name)) continue;
+    if (name.startsWith('.') || name === 'config.json' || weightFile.test(name) || reports.has(name))
+      continue;
     // The card of a model that was pruned before has a card of its base beside it: each moves one back.
     const [source, target] = [
       join(from, name),
@@ -105,30 +108,4 @@ async function copyOtherFiles(from: string, to: string): Promise<void> {
       await copyOutputFile(source, target);
     }
   }
-}
-
-/**
- * Identifies a model folder without reading all of it: SHA-256 over config.json and, for every weight file, its name,
- * size, first and last mebibyte.
- */
-export async function modelFingerprint(folder: string): Promise<string> {
-  const hash = createHash('sha256').update(JSON.stringify(await readJsonFile(join(folder, 'config.json'))));
-  for (const name of (await readdir(folder)).filter(file => file.endsWith('.safetensors')).sort()) {
-    const path = join(folder, name);
-    // The weights in use have been read; another entry of that name may be a folder or a link to nothing.
-    if (!(await stat(path).catch(() => undefined))?.isFile()) continue;
-    const file = await open(path);
-    try {
-      const { size } = await file.stat();
-      const piece = Math.min(size, 1 << 20);
-      hash.update(`${basename(name)} ${size}`);
-      for (const start of [0, size - piece]) {
-        const { buffer } = await file.read(Buffer.alloc(piece), 0, piece, start);
-        hash.update(buffer);
-      }
-    } finally {
-      await file.close();
-    }
-  }
-  return hash.digest('hex');
 }

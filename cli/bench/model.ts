@@ -17,7 +17,7 @@ const modelArgument = [
 
 /** The folder given, else the demo model's; and its name for tables. */
 async function modelFolder(given: string | string[] | undefined): Promise<{ folder: string; name: string }> {
-  const { shippedPath } = await import('../../replaceme/calibration.js');
+  const { shippedPath } = await import('../../model/shippedPath.js');
   const folder = (given as string | undefined) ?? shippedPath('demo-model');
   return { folder, name: basename(resolve(folder)) };
 }

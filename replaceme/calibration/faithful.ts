@@ -18,7 +18,7 @@ const TEXTS_TOGETHER = 8;
 /** `texts`: how many are read at most. */
 export type FaithfulOptions = Pick<
   CalibrationOptions,
-  'files' | 'textField' | 'tokens' | 'sequenceLength'
+  'files' | 'tasks' | 'textField' | 'tokens' | 'sequenceLength'
 > & {
   texts?: number | undefined;
 };
@@ -44,12 +44,12 @@ export async function faithfulCalibration(
   chat: ChatTemplate,
   { tokens, sequenceLength, texts = Number.POSITIVE_INFINITY, ...from }: FaithfulOptions,
 ): Promise<Calibration> {
-  const { paths, sources } = await openSources(chat, from);
+  const { paths, sources, read: documents } = await openSources(chat, from);
   const read: CalibrationSequence[] = [];
   const counts = sources.map(() => 0);
   let total = 0;
-  const documents = fewestTokensFirst(sources, new Set(sources.keys()), source => counts[source]!);
-  for await (const { document, source } of documents) {
+  const inTurn = fewestTokensFirst(sources, new Set(sources.keys()), source => counts[source]!);
+  for await (const { document, source } of inTurn) {
     const ids = faithfulIds(document, tokenizer, chat).slice(0, sequenceLength);
     if (ids.length === 0) continue;
     total += ids.length;
@@ -65,7 +65,7 @@ export async function faithfulCalibration(
       `Give ${TEXTS_TOGETHER} texts or more and tokens for them, or leave out --faithful.`,
     );
   }
-  return describeCalibration(sequences, paths);
+  return describeCalibration(sequences, paths, documents);
 }
 
 /** What the original program pads with: the tokenizer's padding token, else the one that ends texts. */

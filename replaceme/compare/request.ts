@@ -1,21 +1,22 @@
-import { ensure, RmError } from '../../engine/index.js';
+import { ensure } from '../../engine/index.js';
 import type { Architecture } from '../../model/architecture.js';
 import { loadChatTemplate } from '../../model/chat.js';
 import { readDocuments } from '../../model/documents.js';
 import { readArchitecture } from '../../model/families/index.js';
 import { loadTokenizer } from '../../model/tokenizer.js';
-import { tokenSequences } from '../../model/tokenSequences.js';
+import { type EvaluationText, readEvaluationText } from '../evaluationText.js';
 import { type Method, methodNamed, methodSettings } from '../methods/index.js';
 import type { PruneOptions } from '../pruneOptions.js';
 import { checkPruneRequest, type PruneRequest } from '../request.js';
 import { layersToRemove } from '../window.js';
 import type { ComparisonRow } from './rows.js';
 
+/** What `compare` compares, and on which texts; settings of `prune` hold for all rows. */
 export interface CompareOptions
   extends Omit<
     PruneOptions,
     | ('layers' | 'ratio' | 'window' | 'remove' | 'method' | 'maxShardBytes')
-    | ('generate' | 'faithful' | 'statistics')
+    | ('generate' | 'faithful' | 'statistics' | 'evaluation' | 'evaluationTokens')
   > {
   /** How many layers are removed; one row for each of these and each method. */
   layers: readonly number[];
@@ -40,12 +41,7 @@ export interface Candidate {
   readonly request: PruneRequest | string;
 }
 
-/** An evaluation file as it is read. */
-export interface EvaluationText {
-  readonly file: string;
-  readonly sequences: readonly (readonly number[])[];
-}
-
+/** A comparison whose request has been checked, with the texts it evaluates on. */
 export interface CompareRequest {
   /** What all rows have in common. */
   readonly shared: PruneOptions;
@@ -75,13 +71,8 @@ export async function checkCompareRequest(from: string, options: CompareOptions)
   checkList(options.layers, 'layers');
   checkList(options.methods, 'methods');
   checkList(options.evaluation, 'evaluation files');
-  const { layers: ratios, methods: names, evaluation, evaluationTokens, out, onRow, ...shared } = options;
+  const { layers: ratios, methods: names, evaluation: _, out, onRow, ...shared } = options;
   const methods = names.map(methodNamed);
-  ensure(
-    evaluationTokens === undefined || evaluationTokens >= 2,
-    `evaluationTokens is ${evaluationTokens}`,
-    'Give a number of 2 or more.',
-  );
   const arch = await readArchitecture(from);
   const candidates: Candidate[] = [];
   for (const layers of ratios) {
@@ -112,15 +103,17 @@ async function readEvaluation(
   const chat = await loadChatTemplate(from, tokenizer);
   const texts: EvaluationText[] = [];
   for (const file of evaluation) {
-    const documents = readDocuments(file, { ...(textField !== undefined && { textField }) });
-    const sequences = await tokenSequences(documents, tokenizer, chat, {
-      sequenceLength: Math.min(sequenceLength, contextLength),
-      ...(evaluationTokens !== undefined && { tokens: evaluationTokens }),
-    });
-    if (sequences.every(({ length }) => length < 2)) {
-      throw new RmError('DATA_INVALID', `${file}: has fewer than two tokens`, 'Evaluate on longer text.');
-    }
-    texts.push({ file, sequences });
+    texts.push(
+      await readEvaluationText(
+        file,
+        { tokenizer, chat },
+        {
+          textField,
+          sequenceLength: Math.min(sequenceLength, contextLength),
+          tokens: evaluationTokens,
+        },
+      ),
+    );
   }
   return texts;
 }

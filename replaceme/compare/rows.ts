@@ -4,6 +4,9 @@ import { RmError } from '../../engine/index.js';
 import { outputError, withOutputFile, writeOutputFile } from '../../model/checkpoint/outputFolder.js';
 import { isRecord, readJsonFileIfPresent } from '../../model/jsonFile.js';
 import type { RepairDetails } from '../methods/method.js';
+import type { DamagePoint } from '../report/layerDamage.js';
+import type { PositionLoss } from '../report/positionLoss.js';
+import type { RidgePath } from '../ridgePath.js';
 
 /** How a model does on one file. */
 export interface FileScores {
@@ -19,8 +22,12 @@ export interface FileScores {
 export interface Measures {
   readonly eval: readonly FileScores[];
   readonly parameters: number;
+  /** Of the weights, in the checkpoint's dtypes. */
+  readonly bytes: number;
   /** Of the forward pass of all layers over one batch, without the output head. */
   readonly tokensPerSecond: number;
+  /** Over all files. */
+  readonly lossByPosition: readonly PositionLoss[];
 }
 
 /** One method at one number of removed layers. */
@@ -34,6 +41,9 @@ export interface MeasuredRow extends Measures {
   readonly fitSeconds: number;
   /** The method's own numbers. */
   readonly details: RepairDetails;
+  readonly ridgePaths: readonly RidgePath[];
+  /** Where it was measured. */
+  readonly damageByLayer?: readonly DamagePoint[];
   readonly warnings: readonly string[];
 }
 
@@ -47,6 +57,7 @@ export interface RefusedRow {
   readonly refused: string;
 }
 
+/** A row of a comparison: measured, or the reason why there is no measure. */
 export type ComparisonRow = MeasuredRow | RefusedRow;
 
 /** What a row depends on besides method and layers; plain JSON, compared by name. */

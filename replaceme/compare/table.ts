@@ -1,7 +1,13 @@
 import { basename } from 'node:path';
 import { type Column, formatTable, markdownTable } from '../../engine/textTable.js';
-import type { Comparison } from './comparison.js';
+import type { CompareReport } from '../report/schema.js';
 import type { ComparisonRow, FileScores, Measures } from './rows.js';
+
+/** What tables show of a comparison. */
+export type Compared = Pick<
+  CompareReport,
+  'model' | 'calibration' | 'recipe' | 'evaluation' | 'adapter' | 'version' | 'dense' | 'rows'
+>;
 
 const right = (title: string): Column => ({ title, align: 'right' });
 
@@ -25,7 +31,7 @@ function cells(row: ComparisonRow, files: number): string[] {
   return [method, `${layers}`, windows, ...scores(row.eval), ...model(row, row.fitSeconds.toFixed(1))];
 }
 
-function table({ dense, rows, evaluation }: Comparison): [Column[], string[][]] {
+function table({ dense, rows, evaluation }: Compared): [Column[], string[][]] {
   const columns = [
     { title: 'method' },
     right('removed'),
@@ -42,15 +48,15 @@ function table({ dense, rows, evaluation }: Comparison): [Column[], string[][]] 
 }
 
 /** Why methods have refused, one line each. */
-const refusals = ({ rows }: Comparison): string[] =>
+const refusals = ({ rows }: Compared): string[] =>
   rows.flatMap(row => ('refused' in row ? [`${row.method}, ${row.layers} layers: ${row.refused}`] : []));
 
 /** The rows as columns of plain text. */
-export const formatComparison = (comparison: Comparison): string =>
+export const formatComparison = (comparison: Compared): string =>
   [formatTable(...table(comparison)), ...refusals(comparison).map(line => `${line}\n`)].join('');
 
 /** The rows as a document: what was compared, the table, what was refused. */
-export function comparisonMarkdown(comparison: Comparison): string {
+export function comparisonMarkdown(comparison: Compared): string {
   const { model: from, calibration, recipe, evaluation, adapter, version } = comparison;
   const named = (files: readonly { path: string; tokens: number }[]) =>
     files.map(({ path, tokens }) => `${basename(path)} (${tokens})`).join(', ');

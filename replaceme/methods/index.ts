@@ -18,6 +18,7 @@ export {
   methodSettings,
   type Repair,
   type RepairContext,
+  type RepairDetails,
   type RepairSettings,
 } from './method.js';
 

@@ -3,6 +3,8 @@ import type { Model, WeightChanges } from '../../model/model.js';
 import type { CalibrationBatch } from '../calibrationBatch.js';
 import type { CosineSettings } from '../cosineSettings.js';
 import type { HiddenStates } from '../hiddenStates.js';
+import type { PhaseClock } from '../phaseClock.js';
+import type { RidgePath } from '../ridgePath.js';
 import type { StatisticsStore } from '../statistics/store.js';
 import type { WalkOptions } from '../walk.js';
 import type { Window } from '../window.js';
@@ -31,6 +33,7 @@ export interface RepairSettings {
 /** Settings that some methods read and others do not. */
 export const methodSettings = ['alpha', 'ridge', 'attentionStep', 'sinkWeight', 'cosine'] as const;
 
+/** What a method repairs with: the model, calibration batches and settings. */
 export interface RepairContext extends WalkOptions {
   readonly model: Model;
   readonly batches: readonly CalibrationBatch[];
@@ -39,6 +42,8 @@ export interface RepairContext extends WalkOptions {
   readonly states?: HiddenStates;
   /** What earlier runs over these batches have found. */
   readonly statistics?: StatisticsStore;
+  /** Is told when healing begins and ends. */
+  readonly phases?: PhaseClock;
 }
 
 /** Numbers for the report: residuals, condition, iterations. */
@@ -51,6 +56,8 @@ export interface Repair {
   readonly details: RepairDetails;
   /** What a user should know of the result, in sentences. */
   readonly warnings?: readonly string[];
+  /** Of ridges that were chosen by held-out tokens. */
+  readonly ridgePaths?: readonly RidgePath[];
 }
 
 /** What takes the place of removed layers. One file per method, one line in methods/index.ts. */

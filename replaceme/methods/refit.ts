@@ -74,11 +74,12 @@ async function recall(
 }
 
 const layerFit = (
-  { weights, attention, mlp }: RecalledRefit,
+  { weights, attention, mlp, paths }: RecalledRefit,
   tokens: number,
   residuals: RepairDetails = {},
 ): LayerFit => ({
   weights,
+  paths,
   details: {
     tokens,
     attentionRidge: attention?.ridge ?? 'kept',

@@ -1,6 +1,6 @@
 import { ensure } from '../../engine/errors.js';
 import { totalTokens } from '../../model/batch.js';
-import type { CalibrationBatch } from '../calibrationBatch.js';
+import { batchedTokens, type CalibrationBatch } from '../calibrationBatch.js';
 import { type DistanceMeasure, windowDistances } from '../distance.js';
 import { greedyWindows } from './greedy.js';
 import type { Selection, SelectionContext, WindowChoice } from './selection.js';
@@ -57,6 +57,12 @@ export const cosine: Selection = {
   summary: 'smallest mean cosine distance between the ends of a window, over all tokens',
   source: 'ReplaceMe (Eq. 4), arXiv:2505.02819; LLM-Streamline, arXiv:2403.19135',
   dividesInWindows: true,
-  select: context => nearestWindow(context, 'mean cosine distance', rankingBatches(context.batches)),
+  select: async context => {
+    const batches = rankingBatches(context.batches);
+    const choice = await nearestWindow(context, 'mean cosine distance', batches);
+    const count = context.count / context.windowCount;
+    const windows = choice.distances!.map((cosine, layer) => ({ layer, count, cosine }));
+    return { ...choice, map: { layers: context.model.arch.layers, tokens: batchedTokens(batches), windows } };
+  },
   tokens: ({ tokens }) => Math.min(tokens, DISTANCE_TOKENS),
 };

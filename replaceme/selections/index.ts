@@ -7,7 +7,16 @@ import { measured } from './measured.js';
 import { perplexity } from './perplexity.js';
 import type { Selection } from './selection.js';
 
-export type { Selection, SelectionContext, WindowChoice, WindowScores } from './selection.js';
+export type {
+  MappedWindow,
+  MeasuredWindows,
+  MeasureSettings,
+  Selection,
+  SelectionContext,
+  SelectionPlan,
+  WindowChoice,
+  WindowScores,
+} from './selection.js';
 
 /** Every selection that `prune --select` knows. */
 export const selections: readonly Selection[] = [cosine, measured, angular, blockInfluence, laco, perplexity];

@@ -136,7 +136,7 @@ async function select(context: SelectionContext): Promise<WindowChoice> {
     scores.sort((a, b) => Number(b.healed) - Number(a.healed) || byKl(a, b));
   }
   const { windows } = scores[0]!;
-  return { windows, by: 'KL to the original on held-out calibration tokens', candidates: scores };
+  return { windows, by: 'KL to the original on held-out calibration tokens', candidates: scores, map };
 }
 
 const byKl = (a: WindowScores, b: WindowScores): number => a.kl - b.kl;

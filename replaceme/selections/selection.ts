@@ -13,6 +13,7 @@ export interface MeasureSettings {
   readonly finalists: number;
 }
 
+/** What a selection chooses from. */
 export interface SelectionContext extends RepairContext {
   /** Layers to remove. */
   readonly count: number;
@@ -39,6 +40,25 @@ export interface WindowScores {
   readonly healed: boolean;
 }
 
+/** Windows that a selection has measured on the unpruned model. */
+export interface MeasuredWindows {
+  readonly layers: number;
+  /** Calibration tokens that it was measured on. */
+  readonly tokens: number;
+  /** By count, then by layer. */
+  readonly windows: readonly MappedWindow[];
+}
+
+export interface MappedWindow extends Window {
+  /** Mean cosine distance of L_i and L_{i+n}. */
+  readonly cosine: number;
+  /** What the best linear map leaves on held-out tokens, where the selection looks at that: see `WindowMeasure`. */
+  readonly residual?: number;
+  readonly unexplained?: number;
+}
+
+/** What a selection has chosen, and by which measure. */
+/** What a selection has chosen, and by which measure. */
 export interface WindowChoice {
   /** In ascending order; none touches another. */
   readonly windows: readonly Window[];
@@ -48,6 +68,8 @@ export interface WindowChoice {
   readonly distances?: readonly number[];
   /** Where candidates were repaired and judged: best first, those with healing before the others. */
   readonly candidates?: readonly WindowScores[];
+  /** Where cosine distances were measured. */
+  readonly map?: MeasuredWindows;
 }
 
 /** What is known of a selection before it runs. */
@@ -70,6 +92,10 @@ export interface Selection {
   readonly dividesInWindows?: true;
   /** True where another method would get other windows. */
   readonly dependsOnMethod?: true;
+  /**
+   * Chooses windows of `context.count` layers in all. @throws RmError where the model or the request leaves no
+   * choice.
+   */
   select(context: SelectionContext): Promise<WindowChoice>;
   /**
    * Tokens that it runs through all layers, for plans: a token through half of the layers counts one half. Left out

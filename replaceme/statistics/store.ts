@@ -22,8 +22,10 @@ export interface Sums {
 export interface StatisticsStore {
   /** The sums put there, their tensors owned by `scope`; undefined where there are none. */
   get(key: SumsKey, scope: Scope): Promise<Sums | undefined>;
+  /** Keeps sums; those of the same key are replaced. */
   put(key: SumsKey, sums: Sums): Promise<void>;
   /** A measure of the windows of `count` layers, by the layer that stays. */
   distances(measure: string, count: number): readonly number[] | undefined;
+  /** Keeps a measure of windows. */
   putDistances(measure: string, count: number, values: readonly number[]): Promise<void>;
 }

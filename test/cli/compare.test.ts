@@ -4,8 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { formatRow } from '../../cli/compare.js';
 import { formatMethods, type MethodList } from '../../cli/methods.js';
-import type { Comparison } from '../../replaceme/index.js';
-import { formatComparison, methods, selections } from '../../replaceme/index.js';
+import { type CompareReport, formatComparison, methods, selections } from '../../replaceme/index.js';
 import { temporaryFolder } from '../support.js';
 import { writeTinyModel } from '../tinyModel.js';
 import { rmEngine } from './support.js';
@@ -43,7 +42,7 @@ test('methods lists every method and selection with its paper, without a GPU', a
   }
 });
 
-const comparison: Comparison = {
+const comparison = {
   version: 'rm-engine 1',
   model: { path: 'in', fingerprint: 'f', layers: 5 },
   adapter: {
@@ -51,20 +50,24 @@ const comparison: Comparison = {
     ...{ subgroupMinSize: 8, subgroupMaxSize: 8, subgroupMatrixConfigs: [] },
   },
   recipe: { tokens: 100, sequenceLength: 50, batchTokens: 50 },
-  calibration: { tokens: 100, files: [] },
+  calibration: { tokens: 100, sequences: 2, files: [] },
   evaluation: [{ file: 'a.txt', sha256: '0', tokens: 50 }],
   dense: {
     eval: [{ file: 'a.txt', ppl: 12.5, kl: 0, top1: 1 }],
     parameters: 5e6,
+    bytes: 1e7,
     tokensPerSecond: 100,
+    lossByPosition: [],
   },
   rows: [
     {
-      ...{ method: 'refit', layers: 2, parameters: 3e6, tokensPerSecond: 150, fitSeconds: 2.25 },
+      ...{ method: 'refit', layers: 2, parameters: 3e6, bytes: 6e6, tokensPerSecond: 150, fitSeconds: 2.25 },
       windows: [
         [0, 1],
         [2, 1],
       ],
+      lossByPosition: [],
+      ridgePaths: [],
       selection: { name: 'cosine', by: 'mean cosine distance', seconds: 1 },
       eval: [{ file: 'a.txt', ppl: 14.25, kl: 0.125, top1: 0.75 }],
       details: {},
@@ -72,7 +75,7 @@ const comparison: Comparison = {
     },
     { method: 'linear-patch', layers: 2, windows: [], eval: [], refused: 'no such matrix' },
   ],
-};
+} satisfies Parameters<typeof formatComparison>[0];
 
 test('the table: the dense model first, one line a row, reasons below', () => {
   const lines = formatComparison(comparison).split('\n');
@@ -115,14 +118,14 @@ const args = (...more: string[]) => [
 test('compare prints the table, and with --json one object; --out keeps the rows', async () => {
   const first = await rmEngine(args('--out', path('out')));
   assert.is(first.status, 0, first.stderr);
-  assert.equal(readdirSync(path('out')).sort(), ['compare.json', 'compare.md', 'rows']);
+  assert.equal(readdirSync(path('out')).sort(), ['compare.md', 'report.html', 'report.json', 'rows']);
   assert.equal(
     first.stdout.split('\n').map(line => line.split(' ')[0]),
     ['', 'method', 'dense', 'plain', 'replaceme-ls', 'plain', 'replaceme-ls', ''],
   );
   assert.match(first.stderr, /^replaceme-ls, 2 removed: text\.txt perplexity /m);
   const again = await rmEngine(args('--out', path('out'), '--json'));
-  const { rows, dense, adapter, recipe } = JSON.parse(again.stdout) as Comparison;
+  const { rows, dense, adapter, recipe } = JSON.parse(again.stdout) as CompareReport;
   assert.equal(
     rows.map(({ method, layers }) => [method, layers]),
     [

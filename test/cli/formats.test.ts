@@ -4,6 +4,7 @@ import { formatEvaluations } from '../../cli/eval.js';
 import { logitsTensors } from '../../cli/logits.js';
 import { formatCandidates, formatPlan, formatReport } from '../../cli/prune.js';
 import { asF32 } from '../../engine/dtype.js';
+import { REPORT_SCHEMA } from '../../replaceme/index.js';
 
 test('eval: one line per file, more columns with --against', () => {
   const plain = { file: 'a.txt', tokens: 512, predictions: 511, nll: Math.log(20), perplexity: 20 };
@@ -29,6 +30,15 @@ test('prune: the report and the plan as text', () => {
     summary: 'keep 1, remove 2..3 (2 of 5 layers)',
     recipe: { alpha: 0, heal: false, tokens: 100, sequenceLength: 50, batchTokens: 50 },
     ...{ method: 'replaceme-ls', source: 'a paper', adapter, peakMemoryBytes: 2 ** 20, seconds: 75 },
+    ...{
+      schema: REPORT_SCHEMA,
+      kind: 'prune',
+      sentence: 'Removed two.',
+      version: 'rm-engine 1',
+      node: 'v20',
+    },
+    ...{ repeat: { kind: 'command', text: 'rm-engine prune' }, date: '2026-01-01T00:00:00.000Z' },
+    ...{ phases: [], ridgePaths: [] },
     model: { path: 'in', fingerprint: 'f', layers: 5 },
     output: { path: 'out', layers: 3, keptLayers: [0, 1, 4] },
     selection: {

@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert';
 import { formatWindows } from '../../cli/profile.js';
 import { windowHeatMap } from '../../replaceme/heatMap.js';
 import { shippedPath, type WindowMeasure } from '../../replaceme/index.js';
+import { heatColours } from '../../replaceme/report/page/palette.js';
 import { temporaryFolder } from '../support.js';
 import { ownCache, rmEngine } from './support.js';
 
@@ -41,20 +42,25 @@ test('the table of counts that were asked for: the nearest windows in order', ()
   );
 });
 
-test('the heat map: a cell for every window, the least of each row framed, darkest where nearest', () => {
-  const svg = windowHeatMap(map, { title: 'a <b> & "c"' });
+test('the heat map: a cell for every window, strongest where nearest, and a frame in each row', async () => {
+  const svg = await windowHeatMap(map, { title: 'a <b> & "c"' });
   assert.is(svg.match(/<title>keep /g)!.length, windows.length);
-  assert.match(svg, /a &#60;b&#62; &#38; &#34;c&#34;/);
-  const cell = (layer: number, count: number) =>
-    new RegExp(
-      `<rect x="(\\d+)" y="(\\d+)"[^>]* fill="(#[0-9a-f]{6})"><title>keep ${layer}, remove ${count === 1 ? layer + 1 : `${layer + 1}\\.\\.${layer + count}`}:`,
+  assert.match(svg, /a &lt;b&gt; &amp; &quot;c&quot;/);
+  const cell = (layer: number, count: number) => {
+    const removed = count === 1 ? `${layer + 1}` : `${layer + 1} to ${layer + count}`;
+    return new RegExp(
+      `<path d="(M[\\d.,]+)[^>]* fill="(#[0-9a-f]{6})"[^>]*><title>keep ${layer}, remove ${removed}:`,
     ).exec(svg)!;
-  assert.is(cell(1, 1)[3], '#440154');
-  assert.is(cell(1, 2)[3], '#fde725');
-  const framed = [...svg.matchAll(/class="best" x="([\d.]+)" y="([\d.]+)"/g)].map(([, x, y]) => [+x!, +y!]);
-  const expected = [cell(1, 1), cell(0, 2)].map(([, x, y]) => [Number(x) + 1.5, Number(y) + 1.5]);
-  assert.equal(framed, expected);
-  assert.is(windowHeatMap(map, { measure: 'residual' }).match(/held-out residual/g)!.length, 2);
+  };
+  assert.is(cell(1, 1)[2], heatColours[0]!.light);
+  assert.is(cell(1, 2)[2], heatColours.at(-1)!.light);
+  // Framed twice, in the ground's colour and in ink: the least of each row.
+  const framed = [...svg.matchAll(/<path d="(M[\d.,]+)[^>]* stroke-width="1.5"\/>/g)].map(([, from]) => from);
+  assert.equal(framed, [cell(1, 1)[1], cell(0, 2)[1]]);
+  for (const { dark } of heatColours) assert.ok(svg.includes(dark), 'colours for dark ground');
+  assert.not.match(svg, /undefined|NaN/);
+  assert.match(await windowHeatMap(map, { measure: 'residual' }), /held-out residual/);
+  assert.match(await windowHeatMap({ ...map, windows: windows.slice(0, 1) }), /keep 0, remove 1:/);
 });
 
 test('profile: table, JSON and pictures of the demo model', async () => {

@@ -75,10 +75,13 @@ export function rmEngine(args: readonly string[], options: SpawnOptions = {}): P
 /** A terminal that remembers what was written. */
 export function recordingTerminal(
   options: Omit<TerminalOptions, 'stdout' | 'stderr'> & { isTTY?: boolean } = {},
-): { terminal: Terminal; stdout: () => string; stderr: () => string } {
+): { terminal: Terminal; stdout: () => string; stderr: () => string; resize: (columns: number) => void } {
+  let columns = 80;
   const output = (): Output & { text: string } => ({
     isTTY: options.isTTY ?? false,
-    columns: 80,
+    get columns() {
+      return columns;
+    },
     text: '',
     write(text: string) {
       this.text += text;
@@ -89,5 +92,8 @@ export function recordingTerminal(
     terminal: new Terminal({ env: {}, ...options, stdout, stderr }),
     stdout: () => stdout.text,
     stderr: () => stderr.text,
+    resize: width => {
+      columns = width;
+    },
   };
 }

@@ -114,7 +114,7 @@ test('any beginning of the sequences is a fair sample of sources and halves', as
   }
 });
 
-test('files are described by path, hash, weight and tokens', async () => {
+test('files are described by path, hash, weight, tokens and documents', async () => {
   const files = [file('described-a.jsonl', texts(9, 30)), file('described-b.jsonl', texts(9, 30, 20))];
   const calibration = await read({ files, tokens: 200, weights: [1, 2.5] });
   for (const [i, path] of files.entries()) {
@@ -123,6 +123,7 @@ test('files are described by path, hash, weight and tokens', async () => {
       sha256: createHash('sha256').update(readFileSync(path)).digest('hex'),
       weight: [1, 2.5][i],
       tokens: 100,
+      documents: 4,
     });
   }
 });

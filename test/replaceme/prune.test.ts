@@ -52,7 +52,7 @@ test('prune writes a model with fewer layers that evaluates like the one in memo
   assert.is(readFileSync(join(place.out, 'README.base.md'), 'utf8'), 'the base model');
   assert.not(existsSync(join(place.out, 'pytorch_model.bin')));
   assert.match(readFileSync(join(place.out, 'README.md'), 'utf8'), 'base_model: "model"');
-  assert.is(JSON.parse(readFileSync(join(place.out, 'rm-engine.json'), 'utf8')).summary, report.summary);
+  assert.is(JSON.parse(readFileSync(join(place.out, 'report.json'), 'utf8')).summary, report.summary);
 
   const [before, after] = [await openSafetensors(place.model), await openSafetensors(place.out)];
   const last = 'self_attn.q_proj.weight';

@@ -1,0 +1,101 @@
+import type { Device } from '../../engine/index.js';
+import { readArchitecture } from '../../model/families/index.js';
+import { modelFingerprint } from '../../model/fingerprint.js';
+import type { GenerationHealth } from '../../model/generationHealth.js';
+import type { TaskResult } from '../../model/tasks/index.js';
+import type { PhaseClock } from '../phaseClock.js';
+import { exactnessWarnings, reportHead } from './head.js';
+import { repeatOf } from './repeat.js';
+import type { Sample } from './samples.js';
+import type { EvalReport, FileEvaluation, ReportModel, TaskEvaluation } from './schema.js';
+import { evalSentence } from './sentence.js';
+
+/** What an evaluation has found. */
+export interface EvalFindings {
+  /** Folders. */
+  readonly model: string;
+  readonly against?: string | undefined;
+  readonly files: readonly FileEvaluation[];
+  readonly tasks?: readonly (TaskResult & { readonly against?: TaskResult })[] | undefined;
+  readonly health?: (GenerationHealth & { readonly against?: GenerationHealth }) | undefined;
+  /** Whether prompts went through a chat template. */
+  readonly chat: boolean;
+}
+
+async function modelOf(path: string): Promise<ReportModel> {
+  const { layers } = await readArchitecture(path);
+  return { path, fingerprint: await modelFingerprint(path), layers };
+}
+
+const STANDARD_ERROR = '_stderr';
+
+function taskOf({
+  task,
+  rows,
+  fewshot,
+  metrics,
+  against,
+}: NonNullable<EvalFindings['tasks']>[number]): TaskEvaluation {
+  const names = Object.keys(metrics).filter(name => !name.endsWith(STANDARD_ERROR));
+  return {
+    task,
+    rows,
+    fewShot: fewshot,
+    metrics: names.map(metric => {
+      const standardError = metrics[metric + STANDARD_ERROR];
+      const other = against?.metrics[metric];
+      return {
+        metric,
+        value: metrics[metric]!,
+        ...(standardError !== undefined && { standardError }),
+        ...(other !== undefined && { against: other }),
+      };
+    }),
+  };
+}
+
+const samplesOf = ({ health, chat }: EvalFindings): Sample[] =>
+  (health?.samples ?? []).map(({ prompt }, p) => ({
+    prompt,
+    chat,
+    continuations: (
+      [
+        ['model', health],
+        ['other model', health?.against],
+      ] as const
+    ).flatMap(([model, of]) => {
+      const sample = of?.samples[p];
+      return sample
+        ? [{ model, text: sample.text, tokens: sample.tokens, repetition: sample.repeated4grams }]
+        : [];
+    }),
+  }));
+
+/**
+ * The report of an evaluation.
+ *
+ * @param command the words of the command line.
+ * @param started performance.now() when it began.
+ */
+export async function evalReport(
+  device: Device,
+  found: EvalFindings,
+  { clock, started, command }: { clock: PhaseClock; started: number; command: readonly string[] },
+): Promise<EvalReport> {
+  const model = await modelOf(found.model);
+  const against = found.against === undefined ? undefined : await modelOf(found.against);
+  const tasks = (found.tasks ?? []).map(taskOf);
+  const samples = samplesOf(found);
+  return {
+    ...(await reportHead(device, clock, started)),
+    kind: 'eval',
+    sentence: evalSentence({ model, files: found.files, tasks, ...(against && { against }) }),
+    repeat: repeatOf('evaluate', [found.model], { command }),
+    warnings: exactnessWarnings(device),
+    model,
+    ...(against && { against }),
+    files: found.files,
+    tasks,
+    ...(samples.length > 0 && { samples }),
+  };
+}

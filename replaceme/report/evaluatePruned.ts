@@ -1,0 +1,103 @@
+import type { Device } from '../../engine/index.js';
+import type { Model } from '../../model/model.js';
+import { firstTokens } from '../../model/tokenSequences.js';
+import type { TextReader } from '../calibrate.js';
+import type { EvaluationText, ReportTexts } from '../evaluationText.js';
+import { roomFor } from '../hiddenStates.js';
+import { ModelMeter } from '../modelMeter.js';
+import type { PrunedModel } from '../prunedModel.js';
+import type { WalkOptions } from '../walk.js';
+import type { Window } from '../window.js';
+import { type Damage, layerDamage } from './layerDamage.js';
+import { samplesOf } from './samples.js';
+import type { DamageSeries, LayerDamage, ModelMeasures, PruneEvaluation, Role } from './schema.js';
+
+/** What a prune has made, still in memory. */
+export interface Pruned {
+  readonly model: Model;
+  readonly pruned: PrunedModel;
+  readonly windows: readonly Window[];
+  /** Whether layers after the windows were refitted. */
+  readonly healed: boolean;
+}
+
+interface MeasureOptions extends WalkOptions {
+  readonly batchTokens: number;
+}
+
+/** Tokens that layers are compared on. */
+export const damageTokens = ({ info }: Device): number => (info.kind === 'software' ? 512 : 8192);
+
+/** The first tokens of all texts, of each as many. */
+export function tokensOfAll(texts: readonly EvaluationText[], tokens: number): number[][] {
+  const share = Math.ceil(tokens / texts.length);
+  return texts.flatMap(({ sequences }) => firstTokens(sequences as readonly number[][], share));
+}
+
+/**
+ * Measures the unpruned model, plain removal of the same layers and the result: on texts, layer by layer, and in what
+ * they write.
+ *
+ * @throws RmError NOT_FINITE where one of them assigns no finite likelihood to a text.
+ */
+export async function evaluatePruned(
+  { model, pruned, windows, healed }: Pruned,
+  { texts, described }: ReportTexts,
+  reader: TextReader,
+  options: MeasureOptions,
+): Promise<PruneEvaluation> {
+  const { device } = model;
+  const { memory } = device;
+  memory.trim();
+  const plain = model.withLayers(pruned.keep);
+  const changed = pruned.replacements.size > 0;
+  const roles: [Role, Model][] = [
+    ['dense', model],
+    ...(changed ? [['plain', plain] as [Role, Model]] : []),
+    ['result', pruned.model],
+  ];
+  const models: ModelMeasures[] = [];
+  // No more memory than the fit has used.
+  const room = Math.min(roomFor(memory.limit, memory.liveBytes), memory.peakBytes - memory.liveBytes);
+  using meter = await ModelMeter.of(model, texts, { ...options, room });
+  for (const [role, of] of roles)
+    models.push({ role, layers: of.arch.layers, ...(await meter.measure(of, options)) });
+  return {
+    texts: described,
+    models,
+    damageByLayer: await damageOf({ model, pruned, windows, healed }, plain, texts, options),
+    samples: await samplesOf(roles, reader, options),
+  };
+}
+
+/** Removal alone; with the layers before the windows changed; with all that has changed. */
+async function damageOf(
+  { model, pruned, windows, healed }: Pruned,
+  plain: Model,
+  texts: readonly EvaluationText[],
+  options: MeasureOptions,
+): Promise<LayerDamage> {
+  const { keep } = pruned;
+  const before = new Map(
+    windows.flatMap(({ layer }) => {
+      const weights = pruned.model.weights.layers[keep.indexOf(layer)];
+      return weights ? [[layer, weights] as const] : [];
+    }),
+  );
+  const fitted = [...before].some(([layer, { o, down }]) => {
+    const own = model.weights.layers[layer]!;
+    return o !== own.o || down !== own.down;
+  });
+  const stages: [DamageSeries['stage'], Model][] = [['plain', plain]];
+  if (healed && fitted) stages.push(['fit', model.withLayers(keep, { layers: before })]);
+  if (pruned.replacements.size > 0) stages.push([healed ? 'healed' : 'fit', pruned.model]);
+  const damage: Damage = await layerDamage(
+    model,
+    stages.map(([, of]) => of),
+    keep,
+    tokensOfAll(texts, damageTokens(model.device)),
+    options,
+  );
+  const { tokens, sinks } = damage;
+  return { tokens, sinks, series: stages.map(([stage], s) => ({ stage, layers: damage.models[s]! })) };
+}

@@ -1,0 +1,35 @@
+import type { Device } from '../../engine/index.js';
+import { packageVersion } from '../modelCard.js';
+import type { PhaseClock } from '../phaseClock.js';
+import { REPORT_SCHEMA, type ReportHead } from './schema.js';
+
+/** What a report says of the run itself, taken at its end. @param started performance.now() when it began. */
+export async function reportHead(
+  device: Device,
+  clock: PhaseClock,
+  started: number,
+): Promise<
+  Pick<
+    ReportHead,
+    'schema' | 'version' | 'node' | 'date' | 'adapter' | 'phases' | 'peakMemoryBytes' | 'seconds'
+  >
+> {
+  return {
+    schema: REPORT_SCHEMA,
+    version: await packageVersion(),
+    node: process.version,
+    date: new Date().toISOString(),
+    adapter: device.info,
+    phases: clock.phases,
+    peakMemoryBytes: device.memory.peakBytes,
+    seconds: (performance.now() - started) / 1000,
+  };
+}
+
+/** What a user should know of how a device computes. */
+export const exactnessWarnings = ({ programs }: Device): string[] =>
+  programs.exact === 'integer'
+    ? [
+        'the graphics driver changes float arithmetic that must be exact, so integers did it, which took longer',
+      ]
+    : [];

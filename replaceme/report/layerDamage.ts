@@ -1,0 +1,154 @@
+import { downloadF32, Scope, type Tensor } from '../../engine/index.js';
+import { rowNorms } from '../../kernels/reduce.js';
+import { Batch } from '../../model/batch.js';
+import type { Model } from '../../model/model.js';
+import { scoredGroups } from '../../model/referenceStates.js';
+import { embedTokens, forward } from '../../model/transformer.js';
+import { difference } from '../rows.js';
+import { findSinks } from '../tokenWeights.js';
+import type { WalkOptions } from '../walk.js';
+
+/** How far a pruned model's hidden states are from the unpruned model's after one layer. */
+export interface DamagePoint {
+  /** The layer of the unpruned model whose output L the pruned model's L' stands for; the last one of a window. */
+  readonly layer: number;
+  /** Mean |L' - L|² / |L|² over ordinary tokens and over sinks; null where there are none. */
+  readonly ordinary: number;
+  readonly sinks: number | null;
+}
+
+/** What `layerDamage` measures. */
+export interface Damage {
+  readonly tokens: number;
+  /** Of these, attention sinks after the last layer. */
+  readonly sinks: number;
+  /** Of each pruned model, in the order of the layers. */
+  readonly models: readonly (readonly DamagePoint[])[];
+}
+
+/** Sums of |L' - L|² / |L|² over both kinds of tokens. */
+interface Sums {
+  readonly layer: number;
+  ordinary: number;
+  ordinaryTokens: number;
+  sinks: number;
+  sinkTokens: number;
+}
+
+/**
+ * Hidden-state errors of pruned models after each layer, beside the unpruned model: all walk through a batch together,
+ * layer by layer. Sinks are judged by |L| of the unpruned model at each layer, as fits do.
+ *
+ * @param models made of `original` with the layers `keep`.
+ * @throws RmError DATA_INVALID where no sequence has two tokens.
+ */
+export async function layerDamage(
+  original: Model,
+  models: readonly Model[],
+  keep: readonly number[],
+  sequences: readonly (readonly number[])[],
+  { batchTokens, onProgress, signal }: WalkOptions & { readonly batchTokens: number },
+): Promise<Damage> {
+  const { device, arch } = original;
+  using _section = device.section('layer damage');
+  const kept = new Set(keep);
+  // After these layers of the original model the pruned ones have a state that stands for the same.
+  const depths = Array.from({ length: arch.layers }, (_, layer) => layer).filter(
+    layer => layer + 1 === arch.layers || kept.has(layer + 1),
+  );
+  const sums = models.map(() =>
+    depths.map((layer): Sums => ({ layer, ordinary: 0, ordinaryTokens: 0, sinks: 0, sinkTokens: 0 })),
+  );
+  const groups = scoredGroups(sequences, batchTokens);
+  const total = groups.flat().reduce((sum, { length }) => sum + length, 0);
+  let tokens = 0;
+  let sinkTokens = 0;
+  for (const group of groups) {
+    signal?.throwIfAborted();
+    using batch = new Batch(device, group);
+    using scope = new Scope(device);
+    using walk = new Walk(original, models, keep, batch);
+    const measured = depths.map(depth => {
+      const [target, states] = walk.to(depth);
+      const norms = (x: Tensor) => {
+        const out = scope.tensor([batch.tokens], 'f32', 'norms');
+        rowNorms(device.recorder, x, out);
+        return out;
+      };
+      using differences = new Scope(device);
+      return {
+        norms: norms(target),
+        errors: states.map(state => norms(difference(differences, target, state))),
+      };
+    });
+    for (const [d, { norms, errors }] of measured.entries()) {
+      const lengths = await downloadF32(norms);
+      const sinks = findSinks(lengths, group);
+      if (d + 1 === depths.length) sinkTokens += sinks.filter(Boolean).length;
+      for (const [m, error] of errors.entries())
+        addErrors(sums[m]![d]!, lengths, await downloadF32(error), sinks);
+    }
+    tokens += batch.tokens;
+    onProgress?.({ phase: 'damage by layer', done: tokens, total, unit: 'tokens' });
+  }
+  return {
+    tokens,
+    sinks: sinkTokens,
+    models: sums.map(points =>
+      points.map(point => ({
+        layer: point.layer,
+        ordinary: point.ordinary / Math.max(1, point.ordinaryTokens),
+        sinks: point.sinkTokens > 0 ? point.sinks / point.sinkTokens : null,
+      })),
+    ),
+  };
+}
+
+function addErrors(to: Sums, norms: Float32Array, errors: Float32Array, sinks: readonly boolean[]): void {
+  for (const [t, norm] of norms.entries()) {
+    const share = norm > 0 ? (errors[t]! / norm) ** 2 : 0;
+    if (sinks[t]) {
+      to.sinks += share;
+      to.sinkTokens++;
+    } else {
+      to.ordinary += share;
+      to.ordinaryTokens++;
+    }
+  }
+}
+
+/** Hidden states of the original model and of pruned ones at one depth of a batch. */
+class Walk {
+  readonly #states: Tensor[];
+  #depth = 0;
+
+  constructor(
+    private readonly original: Model,
+    private readonly models: readonly Model[],
+    private readonly keep: readonly number[],
+    private readonly batch: Batch,
+  ) {
+    this.#states = [original, ...models].map(model => embedTokens(model, batch));
+  }
+
+  /** Runs all of them up to the outputs of layer `depth` of the original. */
+  to(depth: number): readonly [Tensor, readonly Tensor[]] {
+    for (; this.#depth <= depth; this.#depth++) {
+      const at = this.keep.indexOf(this.#depth);
+      this.#step(0, this.original, this.#depth);
+      if (at >= 0) for (const [m, model] of this.models.entries()) this.#step(m + 1, model, at);
+    }
+    const [target, ...states] = this.#states;
+    return [target!, states];
+  }
+
+  #step(index: number, model: Model, layer: number): void {
+    const input = this.#states[index]!;
+    this.#states[index] = forward(model, this.batch, { from: layer, to: layer + 1, input });
+    input.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    for (const state of this.#states) state.dispose();
+  }
+}

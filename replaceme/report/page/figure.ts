@@ -1,0 +1,42 @@
+import { drawing, type PlotSpec } from './drawing.js';
+import { type Content, html, Markup } from './html.js';
+
+/** A plot with what it says in words and in numbers. */
+export interface Figure {
+  readonly id: string;
+  readonly title: string;
+  /** Beside the title: how it is to be read. */
+  readonly note?: Content;
+  /** What it shows, for those who cannot see it. */
+  readonly description: string;
+  readonly spec: PlotSpec;
+  /** The same in numbers. */
+  readonly table: Markup;
+  /** Takes the page's whole width. */
+  readonly wide?: boolean;
+}
+
+export async function figureMarkup({
+  id,
+  title,
+  note,
+  description,
+  spec,
+  table,
+  wide,
+}: Figure): Promise<Markup> {
+  const svg = await drawing(spec, { id, title, description });
+  return html`<figure class="${wide ? 'plot wide' : 'plot'}">
+<figcaption><h3>${title}</h3>${note && html`<p>${note}</p>`}</figcaption>
+${new Markup(svg)}
+<details><summary>In numbers<span class="unseen">: ${title}</span></summary>
+${table}</details>
+</figure>
+`;
+}
+
+/** Plots beside each other where there is room. */
+export async function figures(list: readonly (Figure | undefined)[]): Promise<Markup | undefined> {
+  const drawn = await Promise.all(list.filter(figure => figure !== undefined).map(figureMarkup));
+  return drawn.length > 0 ? html`<div class="figures">${drawn}</div>` : undefined;
+}

@@ -1,0 +1,38 @@
+/** Mean -log p(next token) in nats of the predictions made at positions `from` to `to` of a sequence (0: its first). */
+export interface PositionLoss {
+  /** Inclusive; powers of two: 0, 1, 2..3, 4..7, ... */
+  readonly from: number;
+  readonly to: number;
+  readonly predictions: number;
+  readonly nll: number;
+}
+
+/** Gathers losses by position; `evaluate` takes `add` as its `onLosses`. */
+export class PositionLosses {
+  /** Bucket b > 0 begins at position 2^(b-1). */
+  readonly #sums: { predictions: number; nll: number }[] = [];
+
+  /** @param nll -log p(next token) of every token of `sequences`, one after the other; the last of each is left out. */
+  readonly add = (sequences: readonly { readonly length: number }[], nll: Float32Array): void => {
+    let first = 0;
+    for (const { length } of sequences) {
+      for (let position = 0; position + 1 < length; position++) {
+        const bucket = position === 0 ? 0 : 1 + Math.floor(Math.log2(position));
+        this.#sums[bucket] ??= { predictions: 0, nll: 0 };
+        this.#sums[bucket].predictions++;
+        this.#sums[bucket].nll += nll[first + position]!;
+      }
+      first += length;
+    }
+  };
+
+  /** By position. */
+  get losses(): PositionLoss[] {
+    return this.#sums.map(({ predictions, nll }, bucket) => ({
+      from: bucket === 0 ? 0 : 2 ** (bucket - 1),
+      to: bucket === 0 ? 0 : 2 ** bucket - 1,
+      predictions,
+      nll: nll / predictions,
+    }));
+  }
+}

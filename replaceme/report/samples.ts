@@ -1,0 +1,66 @@
+import { generationHealth, healthPrompts, promptTokens } from '../../model/generationHealth.js';
+import type { Model } from '../../model/model.js';
+import type { TextReader } from '../calibrate.js';
+import type { WalkOptions } from '../walk.js';
+
+/** A greedy continuation of a prompt. */
+export interface Continuation {
+  /** A role, "model" and "other model" in an evaluation, or "METHOD, N removed" in a comparison. */
+  readonly model: string;
+  readonly text: string;
+  readonly tokens: number;
+  /** Share of its 4-grams of tokens that occurred before in it; 0 where it has fewer than four tokens. */
+  readonly repetition: number;
+}
+
+/** Greedy continuations of one prompt. */
+export interface Sample {
+  readonly prompt: string;
+  /** Whether it went through the model's chat template. */
+  readonly chat: boolean;
+  readonly continuations: readonly Continuation[];
+}
+
+/** How many of the built-in prompts, and new tokens of each at most. */
+const PROMPTS = 2;
+const TOKENS = 48;
+
+/**
+ * What models of one tokenizer write after built-in prompts that their context has room for, each taking the most
+ * likely token every time.
+ *
+ * @throws RmError NOT_FINITE.
+ */
+export async function samplesOf(
+  models: readonly (readonly [name: string, model: Model])[],
+  reader: TextReader,
+  { onProgress, signal }: WalkOptions,
+): Promise<Sample[]> {
+  const { contextLength } = models[0]![1].arch;
+  const prompts = healthPrompts
+    .slice(0, PROMPTS)
+    .filter(prompt => promptTokens(prompt, reader).length < contextLength);
+  if (prompts.length === 0) return [];
+  const written: (readonly Continuation[])[] = [];
+  for (const [name, model] of models) {
+    const { samples } = await generationHealth(model, reader, {
+      prompts,
+      tokens: TOKENS,
+      onProgress,
+      signal,
+    });
+    written.push(
+      samples.map(({ text, tokens, repeated4grams }) => ({
+        model: name,
+        text,
+        tokens,
+        repetition: repeated4grams,
+      })),
+    );
+  }
+  return prompts.map((prompt, p) => ({
+    prompt,
+    chat: reader.chat.available,
+    continuations: written.map(texts => texts[p]!),
+  }));
+}

@@ -1,0 +1,82 @@
+import { basename, resolve } from 'node:path';
+import { removedLayers, type Window } from '../window.js';
+import type { CompareReport, EvalReport, MeasuredRow, PruneEvaluation, PruneReport } from './schema.js';
+
+const nameOf = (path: string): string => basename(resolve(path));
+
+const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? '' : 's'}`;
+
+/** "layer 3", "layers 12 to 18", "layers 3, 5 and 12 to 18". */
+function layersInWords(windows: readonly Window[]): string {
+  const runs = windows.map(({ layer, count }) =>
+    count === 1 ? `${layer + 1}` : `${layer + 1} to ${layer + count}`,
+  );
+  const list = runs.length === 1 ? runs[0]! : `${runs.slice(0, -1).join(', ')} and ${runs.at(-1)}`;
+  return `layer${removedLayers(windows).length === 1 ? '' : 's'} ${list}`;
+}
+
+/** What evaluation says, as the end of a sentence. */
+function outcome({ models }: PruneEvaluation): string {
+  const of = (role: string) => models.find(model => model.role === role)?.eval[0];
+  const [dense, plain, result] = [of('dense')!, of('plain'), of('result')!];
+  const number = (value: number) => value.toPrecision(4);
+  const alone = plain ? ` (${number(plain.ppl)} by removal alone)` : '';
+  return `: perplexity on ${result.file} went from ${number(dense.ppl)} to ${number(result.ppl)}${alone}`;
+}
+
+/** What a prune has done. */
+export function pruneSentence({
+  model,
+  selection,
+  method,
+  recipe,
+  calibration,
+  evaluation,
+}: Pick<PruneReport, 'model' | 'selection' | 'method' | 'recipe' | 'calibration' | 'evaluation'>): string {
+  const healing = recipe.heal ? ' with closed-form healing' : '';
+  const with_ = calibration.tokens > 0 ? ` on ${counted(calibration.tokens, 'calibration token')}` : '';
+  return (
+    `Removed ${layersInWords(selection.windows)} of the ${model.layers} of ${nameOf(model.path)} by ` +
+    `${method}${healing}${with_}${evaluation ? outcome(evaluation) : ''}.`
+  );
+}
+
+/** What a comparison has done, and which row came nearest to the model as it is. */
+export function compareSentence({
+  model,
+  calibration,
+  evaluation,
+  rows,
+}: Pick<CompareReport, 'model' | 'calibration' | 'evaluation' | 'rows'>): string {
+  const methods = new Set(rows.map(({ method }) => method)).size;
+  const removed = [...new Set(rows.map(({ layers }) => layers))].join(', ');
+  const measured = rows.filter((row): row is MeasuredRow => !('refused' in row));
+  const best = measured.reduce<MeasuredRow | undefined>(
+    (nearest, row) => (!nearest || row.eval[0]!.kl < nearest.eval[0]!.kl ? row : nearest),
+    undefined,
+  );
+  const nearest =
+    best && measured.length > 1
+      ? `; ${best.method} with ${best.layers} removed came nearest on ${nameOf(evaluation[0]!.file)} ` +
+        `(KL ${best.eval[0]!.kl.toPrecision(3)})`
+      : '';
+  return (
+    `Compared ${counted(methods, 'method')} with ${removed} of the ${model.layers} layers of ${nameOf(model.path)} ` +
+    `removed, on the same ${counted(calibration.tokens, 'calibration token')}${nearest}.`
+  );
+}
+
+/** What an evaluation has done. */
+export function evalSentence({
+  model,
+  against,
+  files,
+  tasks,
+}: Pick<EvalReport, 'model' | 'against' | 'files' | 'tasks'>): string {
+  const what = [
+    ...(files.length > 0 ? [counted(files.length, 'text')] : []),
+    ...(tasks.length > 0 ? [counted(tasks.length, 'task')] : []),
+  ];
+  const on = what.length > 0 ? `on ${what.join(' and ')}` : 'by what it writes';
+  return `Evaluated ${nameOf(model.path)} ${on}${against ? `, beside ${nameOf(against.path)}` : ''}.`;
+}

@@ -1,0 +1,220 @@
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { temporaryFolder } from '../support.js';
+import { writeTinyModel } from '../tinyModel.js';
+import { ownCache, rmEngine } from './support.js';
+
+const folder = temporaryFolder();
+const path = (...parts: string[]) => join(folder.path, ...parts);
+const [model, other] = [path('model'), path('other')];
+const env = () => ownCache(path('user cache'));
+
+const colours = ['red', 'green', 'blue', 'grey', 'black'];
+const rowCount = 40;
+
+test.before(async () => {
+  for (const name of [model, other, path('rows')]) mkdirSync(name);
+  await writeTinyModel(model);
+  await writeTinyModel(other, {
+    values: (name, values) => {
+      if (name.endsWith('norm.weight')) values.fill(0.5);
+    },
+  });
+  writeFileSync(
+    path('colours.yaml'),
+    `
+task: colours
+output_type: multiple_choice
+doc_to_text: "{{thing}} is"
+doc_to_choice: [${colours.join(', ')}]
+doc_to_target: colour
+group_by: kind
+metric_list: [{metric: acc}, {metric: acc_norm}]
+rows: colours.jsonl
+`,
+  );
+  const rows = Array.from({ length: rowCount }, (_, i) => ({
+    thing: `Thing number ${i}`,
+    colour: colours[i % 5],
+    kind: i % 4 === 0 ? 'rare' : 'common',
+  }));
+  writeFileSync(path('colours.jsonl'), rows.map(row => `${JSON.stringify(row)}\n`).join(''));
+  const piqa = { goal: 'Open a jar', sol1: 'turn the lid', sol2: 'eat the lid', label: 0 };
+  writeFileSync(path('rows', 'piqa_val.jsonl'), `${JSON.stringify(piqa)}\n`.repeat(2));
+  writeFileSync(path('rows', 'piqa-train.jsonl'), `${JSON.stringify({ ...piqa, label: 1 })}\n`);
+  writeFileSync(path('rows', 'notes.jsonl'), 'of no task');
+});
+test.after(() => folder[Symbol.dispose]());
+
+const evaluate = async (...args: string[]) => {
+  const { status, stdout, stderr } = await rmEngine(['eval', model, ...args, '--json'], { env: env() });
+  assert.is(status, 0, stderr);
+  return { ...JSON.parse(stdout), stderr };
+};
+
+const tasks = ['--tasks', path('colours.yaml')];
+
+test('a task is evaluated, alone and against another model, and every answer can be had', async () => {
+  const samples = path('samples.jsonl');
+  const found = await evaluate(...tasks, '--against', other, '--samples', samples);
+  const [task] = found.tasks;
+  assert.is(task.task, 'colours');
+  assert.equal([task.rows, task.fewshot, task.requests, task.cached], [rowCount, 0, 5 * rowCount, 0]);
+  const lines = readFileSync(samples, 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map(line => JSON.parse(line));
+  assert.is(lines.length, 2 * rowCount);
+  for (const [folderOf, result] of [
+    [model, task],
+    [other, task.against],
+  ] as const) {
+    const own = lines.filter(line => line.model === folderOf);
+    const right = own.filter(({ answers, gold }) => {
+      const values: number[] = answers.map((answer: { logLikelihood: number }) => answer.logLikelihood);
+      return values.indexOf(Math.max(...values)) === gold[0];
+    });
+    const acc = right.length / rowCount;
+    assert.ok(Math.abs(result.metrics.acc - acc) < 1e-12);
+    assert.equal(
+      result.groups.map(({ group, rows }: { group: string; rows: number }) => [group, rows]),
+      [
+        ['rare', 10],
+        ['common', 30],
+      ],
+    );
+    const ofGroup = right.filter(({ group }) => group === 'rare').length / 10;
+    assert.ok(Math.abs(result.groups[0].metrics.acc - ofGroup) < 1e-12);
+  }
+  assert.is(lines[0].row, `${path('colours.jsonl')}:1`);
+  assert.equal(lines[0].gold, [0]);
+  assert.equal(
+    lines[0].answers.map((answer: { context: string; continuation: string; bytes: number }) => [
+      answer.context,
+      answer.continuation,
+      answer.bytes,
+    ]),
+    colours.map(colour => ['Thing number 0 is', ` ${colour}`, colour.length]),
+  );
+  const refused = await rmEngine(['eval', model, ...tasks, '--samples', samples], { env: env() });
+  assert.is(refused.status, 1);
+  assert.match(refused.stderr, /a file is in the way \(OUTPUT_EXISTS\)/);
+});
+
+test('a second run takes the answers from the cache, another model does not', async () => {
+  const cache = ['--cache', path('own answers')];
+  const first = await evaluate(...tasks, ...cache);
+  const second = await evaluate(...tasks, ...cache);
+  assert.equal([first.tasks[0].cached, second.tasks[0].cached], [0, 200]);
+  assert.match(second.stderr, /colours: 200 of 200 answers came from the cache/);
+  assert.equal({ ...second.tasks[0], cached: 0 }, first.tasks[0]);
+  const { tasks: found } = JSON.parse(
+    (await rmEngine(['eval', other, ...tasks, ...cache, '--json'], { env: env() })).stdout,
+  );
+  assert.is(found[0].cached, 0);
+  const without = await evaluate(...tasks, '--no-cache');
+  assert.equal(without.tasks[0], first.tasks[0]);
+  assert.is(readdirSync(path('own answers')).length, 2);
+});
+
+/** Starts an evaluation in small batches and ends it by a signal as soon as some answers are kept. */
+function stopped(cache: string, signal: NodeJS.Signals): Promise<number | null> {
+  const main = fileURLToPath(new URL('../../cli/main.js', import.meta.url));
+  const args = ['eval', model, ...tasks, '--batch-tokens', '40', '--cache', cache];
+  const child = spawn(process.execPath, [main, ...args], {
+    stdio: 'ignore',
+    env: { ...process.env, ...env() },
+  });
+  const timer = setInterval(() => {
+    const [file] = existsSync(cache) ? readdirSync(cache) : [];
+    if (file && statSync(join(cache, file)).size > 0) child.kill(signal);
+  }, 1);
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', status => {
+      clearInterval(timer);
+      resolve(status);
+    });
+  });
+}
+
+for (const [signal, status] of [
+  ['SIGINT', 130],
+  ['SIGKILL', null],
+] as const) {
+  test(`a run that is ended by ${signal} goes on where it was`, async () => {
+    const cache = path(`answers ${signal}`);
+    assert.is(await stopped(cache, signal), status);
+    const small = [...tasks, '--batch-tokens', '40'];
+    const rest = await evaluate(...small, '--cache', cache);
+    const { cached, requests } = rest.tasks[0];
+    assert.ok(cached > 0 && cached < requests, `${cached} of ${requests}`);
+    const whole = await evaluate(...small, '--no-cache');
+    assert.equal({ ...rest.tasks[0], cached: 0 }, whole.tasks[0]);
+  });
+}
+
+test('rows are matched with built-in tasks by their names, in a folder with examples', async () => {
+  const { tasks: found } = await evaluate('--tasks', path('rows'), '--fewshot', '1', '--limit', '1');
+  assert.is(found.length, 1);
+  assert.equal([found[0].task, found[0].rows, found[0].fewshot], ['piqa', 1, 1]);
+  const file = path('rows', 'piqa_val.jsonl');
+  for (const word of [file, `piqa=${file}`]) {
+    const [task] = (await evaluate('--tasks', word, '--fewshot-rows', path('rows', 'piqa-train.jsonl')))
+      .tasks;
+    assert.equal([task.task, task.file, task.rows], ['piqa', file, 2]);
+  }
+});
+
+test('tables name task, metric, value and standard error', async () => {
+  const { stdout } = await rmEngine(['eval', model, ...tasks, '--against', other], { env: env() });
+  const [head, first, second, third] = stdout.split('\n');
+  assert.match(head!, /^task +rows +few-shot +metric +value +± stderr +other model +± stderr$/);
+  assert.match(first!, /^colours +40 +0 +acc ↑ +0\.\d{4} +± 0\.\d{4} +0\.\d{4} +± 0\.\d{4}$/);
+  assert.match(second!, /^ +acc_norm ↑ +0\.\d{4}/);
+  assert.match(third!, /^ {2}rare +10 +acc ↑/);
+});
+
+test('what means no task is refused', async () => {
+  const refused = async (args: string[], words: RegExp, status = 1) => {
+    const spoken = await rmEngine(['eval', model, ...args], { env: env() });
+    assert.is(spoken.status, status, spoken.stderr);
+    assert.match(spoken.stderr, words);
+    assert.is(spoken.stdout, '');
+  };
+  await refused([], /nothing to evaluate/, 2);
+  await refused(['--tasks', 'nothing=a.jsonl'], /there is no task "nothing"[\s\S]*Built-in tasks: .*piqa/);
+  await refused(['--tasks', 'piqa'], /task piqa needs its rows/);
+  await refused(['--tasks', path('none.jsonl')], /no such file, folder or task/);
+  await refused(['--tasks', path('rows', 'notes.jsonl')], /does not begin with that of a task/);
+  await refused(['--tasks', model], /holds neither task files nor rows/);
+  const two = ['--tasks', path('colours.yaml'), path('rows')];
+  await refused([...two, '--fewshot-rows', 'x.jsonl'], /with several tasks, write TASK=FILE/, 2);
+  await refused([...two, '--fewshot-rows', 'boolq=x.jsonl'], /no task boolq is to be evaluated/, 2);
+  await refused([...tasks, '--fewshot', '-1'], /Give a whole number/, 2);
+});
+
+test('greedy samples of both models are told, with what they repeat', async () => {
+  writeFileSync(path('prompts.txt'), 'Say something.\n\nAnd more.\n');
+  const args = ['--health', path('prompts.txt'), '--health-tokens', '12', '--against', other];
+  const { health } = await evaluate(...args);
+  for (const { samples, ended, repeated4grams } of [health, health.against]) {
+    assert.equal(
+      samples.map(({ prompt }: { prompt: string }) => prompt),
+      ['Say something.', 'And more.'],
+    );
+    for (const { tokens, ended: own } of samples) assert.is(own, tokens < 12);
+    assert.ok(ended >= 0 && ended <= 2 && repeated4grams >= 0 && repeated4grams <= 1);
+  }
+  const generated = await rmEngine(['generate', model, 'And more.', '--max-tokens', '12', '--json']);
+  assert.is(health.samples[1].text, JSON.parse(generated.stdout).text);
+  const { stdout } = await rmEngine(['eval', model, ...args]);
+  assert.match(stdout, /^greedy samples +repeated 4-grams +distinct-1 +distinct-2 +longest loop +ended/);
+  assert.match(stdout, /^> Say something\.$/m);
+});
+
+test.run();
