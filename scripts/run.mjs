@@ -72,6 +72,18 @@ const jobs = {
       node('dist/bench/peers/main.js', ...args.slice(1));
     } else node('dist/cli/main.js', 'bench', ...(args.length ? args : ['kernels']));
   },
+  // API documentation into out/api; fails where an export is not documented. A package of its own: see docs/api/package.json.
+  docs: () => {
+    install();
+    const folder = join(root, 'docs/api');
+    install(folder);
+    run(process.execPath, [join(folder, 'node_modules/typedoc/bin/typedoc'), ...args], { cwd: folder });
+  },
+  size: () => {
+    install();
+    build();
+    node('scripts/packageSize.mjs', ...args);
+  },
   // The checkout's own command: expects `npm run build` to have been run.
   cli: () => node('dist/cli/main.js', ...args),
   lint: () => {

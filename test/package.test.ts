@@ -1,5 +1,24 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { hasVulkan } from '../engine/softwareDriver.js';
+import { mustRun, type Packed, pack, root, runIn } from './packed.js';
+import { temporaryFolder } from './support.js';
+
+const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+const folder = temporaryFolder();
+let packed: Packed;
+
+test.before(async () => {
+  packed = await pack(folder.path);
+  writeFileSync(join(folder.path, 'package.json'), '{"private":true,"type":"module"}');
+  const quiet = ['--prefer-offline', '--no-audit', '--no-fund', '--ignore-scripts'];
+  await mustRun(folder.path, 'npm', ['install', ...quiet, `./${packed.filename}`]);
+});
+test.after(() => folder[Symbol.dispose]());
+
+const installed = (...parts: string[]) => join(folder.path, 'node_modules', ...parts);
 
 // By the package's own name: through `exports` of package.json, as a program that installed it would.
 test('the package and its floors can be imported by name', async () => {
@@ -11,5 +30,101 @@ test('the package and its floors can be imported by name', async () => {
   assert.is((await import('rm-engine/model')).Model, top.Model);
   assert.is((await import('rm-engine/replaceme')).prune, top.prune);
 });
+
+test('the tarball holds what a user needs and nothing else', () => {
+  const paths = packed.files.map(({ path }) => path);
+  const allowed = /^(dist\/|assets\/|docs\/[^/]+\.md$|examples\/[^/]+\.ts$|[A-Z]+(\.md)?$|package\.json$)/;
+  assert.equal(
+    paths.filter(path => !allowed.test(path)),
+    [],
+  );
+  assert.equal(
+    paths.filter(path => /\.map$|^dist\/(test|examples)\/|node_modules/.test(path)),
+    [],
+  );
+  for (const needed of ['LICENSE', 'README.md', 'dist/cli/main.js', 'dist/index.d.ts'])
+    assert.ok(paths.includes(needed), needed);
+  assert.ok(paths.some(path => path.startsWith('assets/demo-model/')));
+  // The demo model is 4.4 MB of it.
+  assert.ok(packed.size < 6e6, `${packed.size} bytes`);
+});
+
+test('it installs without a compiler and without development dependencies', () => {
+  for (const name of Object.keys(manifest.devDependencies)) assert.not.ok(existsSync(installed(name)), name);
+  const compiled: string[] = [];
+  const walk = (at: string) => {
+    for (const entry of readdirSync(at, { withFileTypes: true })) {
+      if (entry.name === 'binding.gyp') compiled.push(at);
+      if (entry.isDirectory()) walk(join(at, entry.name));
+    }
+  };
+  walk(installed());
+  assert.equal(compiled, []);
+  // Dependencies are exact, so that a user gets what was tested.
+  for (const version of Object.values(manifest.dependencies))
+    assert.match(version as string, /^\d+\.\d+\.\d+$/);
+});
+
+test('npx rm-engine: version, and doctor', async () => {
+  assert.is(await mustRun(folder.path, 'npx', ['rm-engine', '--version']), `${manifest.version}\n`);
+  const { status, stdout } = await runIn(folder.path, 'npx', ['rm-engine', 'doctor']);
+  if (hasVulkan()) assert.is(status, 0, stdout);
+  else assert.match(stdout, /npm install @sparticuz\/chromium/);
+});
+
+const program = `
+import { Device, type DeviceOptions, evaluate, Model, prune, type PruneReport, RmError } from 'rm-engine';
+import { downloadF32, type ProgramSpec, Scope, type Tensor, tensorFrom } from 'rm-engine/engine';
+import { matmul, type MatmulOptions } from 'rm-engine/kernels';
+import { Batch, type Evaluation, forward, type Tap } from 'rm-engine/model';
+import { methods, type Window } from 'rm-engine/replaceme';
+
+declare function print(...values: unknown[]): void;
+const options: DeviceOptions = { profile: true };
+const tap: Tap = (layer, { layerOutput }) => print(layer, layerOutput.shape);
+export async function run(folder: string): Promise<number[]> {
+  await using device = await Device.open(options);
+  using scope = new Scope(device);
+  const a: Tensor = scope.own(tensorFrom(device, new Float32Array(4), [2, 2]));
+  const how: MatmulOptions = { transposeB: true };
+  const out = scope.tensor([2, 2]);
+  matmul(device.recorder, a, a, out, how);
+  const buffer: GPUBuffer = out.buffer.gpu;
+  using model = await Model.load(device, folder);
+  using batch = new Batch(device, [[1, 2]]);
+  using hidden = forward(model, batch, { tap });
+  const scores: Evaluation = await evaluate(model, [[1, 2, 3]]);
+  const report: PruneReport = await prune(folder, 'out', { layers: 1, onProgress: ({ done }) => print(done) });
+  const windows: readonly Window[] = report.selection.windows;
+  const program: ProgramSpec = { key: 'k', bindings: ['read'], wgsl: () => '' };
+  print(buffer.size, methods.length, windows, program, new RmError('DATA_INVALID', 'a', 'b').fix);
+  // @ts-expect-error: types are really there
+  scores.perplexity satisfies string;
+  return [...(await downloadF32(hidden))];
+}
+`;
+
+// WebGPU's own types come with TypeScript's DOM library, or with @webgpu/types, which lean on that library.
+const settings = [
+  { module: 'nodenext', moduleResolution: 'nodenext', types: [], skipLibCheck: false },
+  {
+    module: 'esnext',
+    moduleResolution: 'bundler',
+    lib: ['es2022'],
+    types: ['@webgpu/types'],
+    skipLibCheck: true,
+  },
+];
+for (const own of settings) {
+  test(`a strict program has types, moduleResolution ${own.moduleResolution}`, async () => {
+    const project = join(folder.path, own.moduleResolution);
+    mkdirSync(project);
+    writeFileSync(join(project, 'program.ts'), program);
+    const strict = { strict: true, exactOptionalPropertyTypes: true };
+    const compilerOptions = { target: 'es2022', noEmit: true, ...strict, ...own };
+    writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['program.ts'] }));
+    await mustRun(project, process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', '.']);
+  });
+}
 
 test.run();

@@ -1,0 +1,49 @@
+/**
+ * Reads activations with taps: how long the residual stream is after every layer, how much of it each MLP wrote, and
+ * which token has the largest activation.
+ *
+ *   node dist/examples/activations.js [MODEL [TEXT]]      default: the demo model
+ */
+import { Device, downloadF32, Scope } from 'rm-engine/engine';
+import { rowNorms } from 'rm-engine/kernels';
+import { Batch, forward, loadTokenizer, Model } from 'rm-engine/model';
+import { shippedPath } from 'rm-engine/replaceme';
+
+const [folder = shippedPath('demo-model'), text = 'It is a truth universally acknowledged.'] =
+  process.argv.slice(2);
+
+await using device = await Device.open();
+using model = await Model.load(device, folder);
+const tokenizer = await loadTokenizer(folder);
+const ids = tokenizer.encode(text);
+
+using scope = new Scope(device);
+using batch = new Batch(device, [ids]);
+const norms = Array.from({ length: model.arch.layers }, () => ({
+  stream: scope.tensor([batch.tokens]),
+  mlp: scope.tensor([batch.tokens]),
+}));
+
+// The tap is called while the layer is recorded. Its tensors live only during the call: kernels that read them are
+// recorded from here, and what is to be kept goes into tensors of our own.
+using hidden = forward(model, batch, {
+  tap: (layer, { layerOutput, mlpOutput }) => {
+    rowNorms(device.recorder, layerOutput, norms[layer]!.stream);
+    rowNorms(device.recorder, mlpOutput, norms[layer]!.mlp);
+  },
+});
+
+const mean = (list: Float32Array) => list.reduce((sum, value) => sum + value, 0) / list.length;
+console.log('layer  |residual stream|  |MLP output|');
+for (const [layer, { stream, mlp }] of norms.entries()) {
+  const cells = [mean(await downloadF32(stream)), mean(await downloadF32(mlp))];
+  console.log(`${String(layer).padStart(5)}  ${cells.map(cell => cell.toFixed(3).padStart(14)).join('  ')}`);
+}
+
+const last = (await downloadF32(hidden)).map(Math.abs);
+const largest = last.indexOf(last.reduce((a, b) => Math.max(a, b)));
+const token = Math.floor(largest / model.arch.hidden);
+console.log(
+  `largest activation ${last[largest]!.toFixed(2)}: channel ${largest % model.arch.hidden} of token ${token}, ` +
+    JSON.stringify(tokenizer.decode([ids[token]!])),
+);
