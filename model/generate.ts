@@ -1,7 +1,9 @@
 import { type ContinueOptions, DecodingSession } from './decodingSession.js';
 import type { Model } from './model.js';
 
+/** How `generate` continues. */
 export interface GenerateOptions extends ContinueOptions {
+  /** Is shown every token as soon as it is chosen. */
   onToken?: (id: number) => void;
 }
 

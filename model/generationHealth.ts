@@ -1,8 +1,7 @@
 import type { Progress } from '../engine/progress.js';
-import type { ChatTemplate } from './chat.js';
+import type { TextReader } from './chat.js';
 import { generate } from './generate.js';
 import type { Model } from './model.js';
-import type { Tokenizer } from './tokenizer.js';
 
 /** What is asked where nobody brings prompts: facts, a story, a list, an explanation, code. */
 export const healthPrompts: readonly string[] = [
@@ -14,7 +13,9 @@ export const healthPrompts: readonly string[] = [
   'def fibonacci(n):',
 ];
 
+/** What `generationHealth` is asked for. */
 export interface HealthOptions {
+  /** Default: some that come with rm-engine. */
   prompts?: readonly string[] | undefined;
   /** New tokens of each sample at most (default 128). */
   tokens?: number | undefined;
@@ -47,14 +48,8 @@ export interface GenerationHealth extends Repetition {
   readonly samples: readonly HealthSample[];
 }
 
-/** Writes prompts as a model expects them. */
-interface PromptReader {
-  readonly tokenizer: Tokenizer;
-  readonly chat: ChatTemplate;
-}
-
 /** A prompt as it is given to a model: through the chat template where there is one. */
-export const promptTokens = (prompt: string, { tokenizer, chat }: PromptReader): number[] =>
+export const promptTokens = (prompt: string, { tokenizer, chat }: TextReader): number[] =>
   chat.available
     ? tokenizer.encode(chat.renderChat([{ role: 'user', content: prompt }], { addGenerationPrompt: true }), {
         addSpecialTokens: false,
@@ -69,7 +64,7 @@ export const promptTokens = (prompt: string, { tokenizer, chat }: PromptReader):
  */
 export async function generationHealth(
   model: Model,
-  reader: PromptReader,
+  reader: TextReader,
   { prompts = healthPrompts, tokens: maxTokens = 128, onProgress, signal }: HealthOptions = {},
 ): Promise<GenerationHealth> {
   using _section = model.device.section('samples');

@@ -1,6 +1,6 @@
 export type { Architecture, LayerTensorNames, Rope, TensorNames } from './architecture.js';
 export { Batch, type BatchOptions, defaultBatchTokens, groupSequences } from './batch.js';
-export { type ChatTemplate, encodeDocument, loadChatTemplate } from './chat.js';
+export { type ChatTemplate, encodeDocument, loadChatTemplate, type TextReader } from './chat.js';
 export type { Checkpoint, TensorInfo } from './checkpoint/checkpoint.js';
 export { openSafetensors } from './checkpoint/safetensors.js';
 export {

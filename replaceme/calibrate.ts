@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import type { ChatTemplate } from '../model/chat.js';
+import type { TextReader } from '../model/chat.js';
 import { modelFingerprint } from '../model/fingerprint.js';
 import type { Model } from '../model/model.js';
 import type { Tokenizer } from '../model/tokenizer.js';
@@ -15,12 +15,6 @@ import { givesTexts, type PruneOptions } from './pruneOptions.js';
 import type { CalibrationSizes } from './request.js';
 import type { Recipe, StatisticsFile } from './statistics/file.js';
 import type { WalkOptions } from './walk.js';
-
-/** Reads a model's texts: what its folder says about them. */
-export interface TextReader {
-  readonly tokenizer: Tokenizer;
-  readonly chat: ChatTemplate;
-}
 
 export const noCalibration: Calibration = { sequences: [], tokens: 0, files: [] };
 

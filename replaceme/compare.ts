@@ -1,10 +1,10 @@
 import { join } from 'node:path';
 import { Device, RmError } from '../engine/index.js';
-import { loadChatTemplate } from '../model/chat.js';
+import { loadChatTemplate, type TextReader } from '../model/chat.js';
 import { modelFingerprint } from '../model/fingerprint.js';
 import { Model } from '../model/model.js';
 import { loadTokenizer } from '../model/tokenizer.js';
-import { batchesOf, readTexts, type TextReader } from './calibrate.js';
+import { batchesOf, readTexts } from './calibrate.js';
 import { sha256 } from './calibration.js';
 import type { CalibrationBatch } from './calibrationBatch.js';
 import { type Candidate, type CompareOptions, checkCompareRequest } from './compare/request.js';

@@ -1,10 +1,10 @@
 import { type Device, RmError } from '../engine/index.js';
 import type { Architecture } from '../model/architecture.js';
 import { totalTokens } from '../model/batch.js';
+import type { TextReader } from '../model/chat.js';
 import { type Document, readDocuments } from '../model/documents.js';
 import { shippedPath } from '../model/shippedPath.js';
 import { tokenSequences } from '../model/tokenSequences.js';
-import type { TextReader } from './calibrate.js';
 import { type Calibration, sha256, shippedCalibration } from './calibration.js';
 import type { PruneOptions } from './pruneOptions.js';
 import type { EvaluatedText } from './report/schema.js';

@@ -9,6 +9,7 @@ export interface TensorSource {
   readonly name: string;
   readonly dtype: DType;
   readonly shape: readonly number[];
+  /** Its data, little-endian and row-major; asked for when its turn to be written has come. */
   readonly bytes: () => Promise<Uint8Array> | Uint8Array;
 }
 

@@ -19,6 +19,7 @@ export interface TaskSource {
   readonly fewshotRows?: string | undefined;
 }
 
+/** How much of a task is asked. */
 export interface PrepareOptions {
   /** Examples before every row (default: what the task file says). */
   fewshot?: number | undefined;
@@ -37,6 +38,7 @@ export interface PreparedTask {
 /** Metrics by name, each with its standard error where it can be told: {acc, acc_stderr, ...}. */
 export type Metrics = Readonly<Record<string, number>>;
 
+/** What came of a task. */
 export interface TaskResult {
   readonly task: string;
   /** File of the rows. */

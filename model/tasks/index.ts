@@ -14,3 +14,5 @@ export type { Prompt, TextRequest } from './prompts.js';
 export { type Answer, RequestCache } from './requestCache.js';
 export { type ScoreOptions, type Scores, scoreRequests } from './scoreRequests.js';
 export { type Field, type MetricName, readTaskFile, type Task } from './taskFile.js';
+export type { TaskRow } from './taskRows.js';
+export { Template } from './template.js';

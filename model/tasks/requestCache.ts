@@ -50,10 +50,12 @@ export class RequestCache {
     }
   }
 
+  /** Answers it holds. */
   get size(): number {
     return this.#answers.size;
   }
 
+  /** The answer to a request by `requestKey`, where it is known. */
   get(key: string): Answer | undefined {
     return this.#answers.get(key);
   }
@@ -72,11 +74,13 @@ export class RequestCache {
     }
   }
 
+  /** Closes the file; what was added is on disk already. */
   close(): void {
     if (this.#file !== undefined) closeSync(this.#file);
     this.#file = undefined;
   }
 
+  /** As `close`. */
   [Symbol.dispose](): void {
     this.close();
   }

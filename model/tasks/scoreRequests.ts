@@ -8,6 +8,7 @@ import { finalNorm, forward } from '../transformer.js';
 import type { TokenRequest } from './encodeRequest.js';
 import { type Answer, type RequestCache, requestKey } from './requestCache.js';
 
+/** How requests are scored. */
 export interface ScoreOptions {
   /** Tokens computed at a time, at most; default by the kind of device. */
   batchTokens?: number | undefined;
@@ -18,6 +19,7 @@ export interface ScoreOptions {
   signal?: AbortSignal | undefined;
 }
 
+/** What `scoreRequests` found. */
 export interface Scores {
   /** One for each request, in order. */
   readonly answers: readonly Answer[];

@@ -1,7 +1,7 @@
 import type { Device } from '../../engine/index.js';
+import type { TextReader } from '../../model/chat.js';
 import type { Model } from '../../model/model.js';
 import { firstTokens } from '../../model/tokenSequences.js';
-import type { TextReader } from '../calibrate.js';
 import type { EvaluationText, ReportTexts } from '../evaluationText.js';
 import { roomFor } from '../hiddenStates.js';
 import { ModelMeter } from '../modelMeter.js';

@@ -1,6 +1,6 @@
+import type { TextReader } from '../../model/chat.js';
 import { generationHealth, healthPrompts, promptTokens } from '../../model/generationHealth.js';
 import type { Model } from '../../model/model.js';
-import type { TextReader } from '../calibrate.js';
 import type { WalkOptions } from '../walk.js';
 
 /** A greedy continuation of a prompt. */
