@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -7,25 +6,14 @@ import * as assert from 'uvu/assert';
 import { Device, evaluate, loadTokenizer, Model } from '../index.js';
 import { logits } from '../model/index.js';
 import { shippedPath } from '../replaceme/index.js';
+import { mustRun, root } from './packed.js';
 import { temporaryFolder } from './support.js';
 
 const examples = fileURLToPath(new URL('../examples/', import.meta.url));
 
-/** What an example prints; it must end well and say nothing of its own on stderr. */
-function printed(name: string, args: readonly string[] = []): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [join(examples, `${name}.js`), ...args]);
-    let [stdout, stderr] = ['', ''];
-    child.stdout.setEncoding('utf8').on('data', text => {
-      stdout += text;
-    });
-    child.stderr.setEncoding('utf8').on('data', text => {
-      stderr += text;
-    });
-    child.on('error', reject);
-    child.on('close', status => (status === 0 ? resolve(stdout) : reject(new Error(`${name}: ${stderr}`))));
-  });
-}
+/** What an example prints; it must end well. */
+const printed = (name: string, args: readonly string[] = []): Promise<string> =>
+  mustRun(root, process.execPath, [join(examples, `${name}.js`), ...args]);
 
 /** The number behind `label` in a line of `text`. */
 function numberAfter(text: string, label: string): number {
@@ -36,7 +24,7 @@ function numberAfter(text: string, label: string): number {
 
 test('every example is run here', () => {
   const names = readdirSync(examples).filter(name => name.endsWith('.js'));
-  // The demo is what `npm run demo` runs, with a test of its own figures in test/replaceme.
+  // The demo is what `npm run demo` runs.
   assert.equal(names.map(name => basename(name, '.js')).sort(), [
     'activations',
     'demo',
