@@ -23,6 +23,19 @@ export interface Series {
   readonly style: SeriesStyle;
 }
 
+/** Width of a plot that a legend must not exceed, of a letter, and of a sign with the space around it, in pixels. */
+const [ROOM, LETTER, SIGN] = [290, 6.2, 28];
+
+/** How many names stand side by side in a legend whose columns are as wide as their longest names. */
+function legendColumns(names: readonly string[]): number {
+  const width = (columns: number) =>
+    Array.from({ length: Math.min(columns, names.length) }, (_, column) => {
+      const lengths = names.filter((_, i) => i % columns === column).map(({ length }) => length);
+      return SIGN + LETTER * Math.max(...lengths);
+    }).reduce((sum, wide) => sum + wide, 0);
+  return [4, 3, 2].find(columns => width(columns) <= ROOM) ?? 1;
+}
+
 /** An encoding by colour, shape and dash, with a legend of signs. */
 export function seriesEncoding(series: readonly Series[]): Record<string, unknown> {
   const domain = series.map(({ name }) => name);
@@ -32,7 +45,7 @@ export function seriesEncoding(series: readonly Series[]): Record<string, unknow
     title: null,
     sort: null,
     scale: { domain, range },
-    legend: { columns: 4, symbolOpacity: 1, symbolStrokeWidth: 0 },
+    legend: { columns: legendColumns(domain), symbolOpacity: 1, symbolStrokeWidth: 0 },
   });
   return {
     color: channel(series.map(({ style }) => style.colour)),
