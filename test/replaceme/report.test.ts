@@ -55,7 +55,7 @@ test('prune writes a report with everything that was measured', async () => {
   assert.is(written.sentence, report.sentence);
   assert.match(
     report.sentence,
-    /^Removed layers? .* of the 6 of model by refit-heal on 1024 calibration tokens: /,
+    /^Removed layers? .* of the 6 of model by refit-heal with closed-form healing on 1024 calibration tokens: /,
   );
 
   const { models, texts, damageByLayer, samples } = report.evaluation!;
