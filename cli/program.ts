@@ -14,6 +14,7 @@ import { methodsCommand } from './methods.js';
 import { byteCount } from './optionTypes.js';
 import { profileCommand } from './profile.js';
 import { pruneCommand } from './prune.js';
+import { slurmCommand } from './slurm/index.js';
 import { statsCommand } from './stats.js';
 import { tuneCommand } from './tune.js';
 import { version } from './version.js';
@@ -45,6 +46,7 @@ export function createProgram(signal: AbortSignal): Command {
   const commands = [
     pruneCommand(signal),
     statsCommand(signal),
+    slurmCommand(signal),
     compareCommand(signal),
     methodsCommand(signal),
     profileCommand(signal),

@@ -49,6 +49,11 @@ const tried: Readonly<Record<string, readonly string[]>> = {
   ],
   // What the line above has made.
   'stats merge': [path('merged'), path('shard'), '--force'],
+  'slurm write': [
+    ...[model, path('cluster'), '--shards', '1', '--remove', '2', '--method', 'replaceme-ls'],
+    ...['--calib', text, '--force'],
+  ],
+  'slurm status': [path('cluster.slurm')],
   methods: [],
   profile: [model, '--calib', text],
   eval: [model, text],
@@ -69,7 +74,7 @@ const noData = ['completion'];
 
 /** Seconds each on a software adapter: once is enough. */
 const slow = ['prune', 'stats gather', 'compare', 'profile', 'bench startup'];
-const opensNoDevice = ['methods', 'inspect', 'stats merge'];
+const opensNoDevice = ['methods', 'inspect', 'stats merge', 'slurm write', 'slurm status'];
 
 const program = createProgram(new AbortController().signal);
 const commands = leaves(program).map(

@@ -73,13 +73,13 @@ async function matrices(path: string): Promise<Map<string, Float64Array>> {
 }
 
 const cases = [
-  { method: 'replaceme-ls', select: 'cosine', rounds: 2, error: 1e-12 },
-  { method: 'refit', select: 'angular', attentionStep: 0, rounds: 2, error: 1e-7 },
-  { method: 'refit', select: 'cosine', attentionStep: 0.5, rounds: 3, error: 1e-7 },
-  { method: 'refit', layers: undefined, remove: [3, 4], rounds: 2, error: 1e-7 },
+  { method: 'replaceme-ls', select: 'cosine', rounds: 2 },
+  { method: 'refit', select: 'angular', attentionStep: 0, rounds: 2 },
+  { method: 'refit', select: 'cosine', attentionStep: 0.5, rounds: 3 },
+  { method: 'refit', layers: undefined, remove: [3, 4], rounds: 2 },
 ];
 
-for (const { rounds, error, ...more } of cases) {
+for (const { rounds, ...more } of cases) {
   const name = `${more.method}, ${more.select ?? 'layers given'}, o_proj ${more.attentionStep ?? 'as usual'}`;
   test(`${name}: sums of 1, 2 and 4 shards are those of a single run, and so is the model`, async () => {
     using place = await sharding();
@@ -92,6 +92,8 @@ for (const { rounds, error, ...more } of cases) {
       const sums = await matrices(merged);
       assert.equal([...sums.keys()].sort(), [...expected.keys()].sort());
       for (const [name, values] of sums) {
+        // Those of down_proj are summed in f32, all others in 48 bits.
+        const error = name.includes('down_proj') ? 1e-7 : 1e-12;
         const worst = relativeError(values, expected.get(name)!);
         assert.ok(worst <= error, `${of} shards, ${name}: ${worst}`);
       }
