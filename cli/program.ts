@@ -14,6 +14,8 @@ import { methodsCommand } from './methods.js';
 import { byteCount } from './optionTypes.js';
 import { profileCommand } from './profile.js';
 import { pruneCommand } from './prune.js';
+import { slurmCommand } from './slurm/index.js';
+import { statsCommand } from './stats.js';
 import { tuneCommand } from './tune.js';
 import { version } from './version.js';
 
@@ -43,6 +45,8 @@ export function createProgram(signal: AbortSignal): Command {
     .addHelpText('after', closing);
   const commands = [
     pruneCommand(signal),
+    statsCommand(signal),
+    slurmCommand(signal),
     compareCommand(signal),
     methodsCommand(signal),
     profileCommand(signal),

@@ -14,6 +14,7 @@ import type { CalibrationBatch } from './calibrationBatch.js';
 import { givesTexts, type PruneOptions } from './pruneOptions.js';
 import type { CalibrationSizes } from './request.js';
 import type { Recipe, StatisticsFile } from './statistics/file.js';
+import { SHARD, type Shard, shardName, WHOLE } from './statistics/shard.js';
 import type { WalkOptions } from './walk.js';
 
 export const noCalibration: Calibration = { sequences: [], tokens: 0, files: [] };
@@ -85,8 +86,10 @@ export async function statisticsRecipe(
   { files }: Calibration,
   options: PruneOptions,
   { tokens, sequenceLength, batchTokens }: CalibrationSizes,
+  shard: Shard = WHOLE,
 ): Promise<Recipe> {
   return {
+    [SHARD]: shardName(shard),
     model: await modelFingerprint(folder),
     tokenizer: await sha256(join(folder, 'tokenizer.json')),
     'calibration files': files.map(({ sha256 }) => sha256),

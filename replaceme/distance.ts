@@ -5,6 +5,7 @@ import type { Model } from '../model/model.js';
 import { forward } from '../model/transformer.js';
 import { batchedTokens, type CalibrationBatch, openBatch } from './calibrationBatch.js';
 import type { HiddenStates } from './hiddenStates.js';
+import type { RowSums } from './statistics/store.js';
 import type { WalkOptions } from './walk.js';
 
 /** What counts of the cosine distances d of a batch's tokens: the mean of `of(d)` over `rows`. */
@@ -34,8 +35,26 @@ export async function windowDistances(
   model: Model,
   batches: readonly CalibrationBatch[],
   counts: readonly number[],
-  options: WalkOptions & { states?: HiddenStates; measure?: DistanceMeasure } = {},
+  options: DistanceOptions = {},
 ): Promise<number[][]> {
+  return (await windowDistanceSums(model, batches, counts, options)).map(meansOf);
+}
+
+export interface DistanceOptions extends WalkOptions {
+  readonly states?: HiddenStates;
+  readonly measure?: DistanceMeasure;
+}
+
+/** The means that sums stand for. */
+export const meansOf = ({ sums, rows }: RowSums): number[] => sums.map(sum => sum / rows);
+
+/** The same as sums, which those over other batches can be added to. */
+export async function windowDistanceSums(
+  model: Model,
+  batches: readonly CalibrationBatch[],
+  counts: readonly number[],
+  options: DistanceOptions = {},
+): Promise<RowSums[]> {
   const { states, measure = overAllTokens } = options;
   const { device, arch } = model;
   using _section = device.section('distances');
@@ -86,7 +105,7 @@ export async function windowDistances(
   }
   const broken = windows.find(({ c, layer }) => !Number.isFinite(sums[c]![layer]));
   if (broken) throw notFinite(broken.layer, broken.end);
-  return sums.map(means => means.map(sum => sum / counted));
+  return sums.map(of => ({ sums: of, rows: counted }));
 }
 
 /** The failure of a window whose hidden states hold NaN or infinity. */

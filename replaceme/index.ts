@@ -19,8 +19,10 @@ export { compare } from './compare.js';
 export type { CosineSettings } from './cosineSettings.js';
 export { type DistanceMeasure, windowDistances } from './distance.js';
 export type { EvaluationText } from './evaluationText.js';
+export { type GatheredStatistics, type GatherOptions, gatherStatistics } from './gatherStatistics.js';
 export type { HiddenStates, Sequences } from './hiddenStates.js';
 export {
+  type GatherContext,
   type Method,
   methods,
   type Repair,
@@ -43,9 +45,12 @@ export {
   type SelectionPlan,
   selections,
   type WindowChoice,
+  type WindowMeans,
   type WindowScores,
 } from './selections/index.js';
-export type { StatisticsStore, Sums, SumsKey } from './statistics/store.js';
+export { type MergedStatistics, mergeStatistics } from './statistics/merge.js';
+export type { Shard } from './statistics/shard.js';
+export type { RowSums, StatisticsStore, Sums, SumsKey } from './statistics/store.js';
 export type { WalkOptions } from './walk.js';
 export { describeWindows, keptLayers, type Window } from './window.js';
 export { type WindowMap, type WindowMapOptions, type WindowMeasure, windowMap } from './windowMap.js';

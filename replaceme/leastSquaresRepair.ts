@@ -6,8 +6,9 @@ import {
   statisticsFrom,
   sumsOf,
 } from './leastSquares.js';
-import type { Repair, RepairContext } from './methods/method.js';
+import type { GatherContext, Repair, RepairContext } from './methods/method.js';
 import { type LayerFit, repairInOrder } from './repairInOrder.js';
+import { gatherWindows } from './statistics/gatherWindows.js';
 import type { SumsKey } from './statistics/store.js';
 import { lastRemoved, type Window } from './window.js';
 
@@ -45,5 +46,18 @@ export const repairByLeastSquares = (
       if (!sums) return undefined;
       using statistics = statisticsFrom(sums, scope);
       return await fit(context.model, window.layer, statistics);
+    },
+  );
+
+/** The sums that `repairByLeastSquares` can recall. */
+export const gatherLeastSquares = (context: GatherContext, windows: readonly Window[]): Promise<boolean> =>
+  gatherWindows(
+    context,
+    windows,
+    async window => context.statistics?.has(keyOf(window)) ?? false,
+    async (pass, window) => {
+      using statistics = await leastSquaresStatistics(pass);
+      await context.into.put(keyOf(window), sumsOf(statistics));
+      return true;
     },
   );

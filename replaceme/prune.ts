@@ -37,7 +37,7 @@ import {
 import type { WindowChoice } from './selections/index.js';
 import { StatisticsFile } from './statistics/file.js';
 import { verifyWritten } from './verify.js';
-import type { WalkOptions } from './walk.js';
+import { walk } from './walk.js';
 import { describeWindows } from './window.js';
 import { writePrunedModel } from './writeModel.js';
 
@@ -233,12 +233,3 @@ async function chosen(
   const words = [selection.name, info.kind, count, windowCount, apart, ...repair];
   return statistics ? await statistics.choice(words, select) : await select();
 }
-
-/** For work that reports progress but does not look at the signal: every step of it ends when the signal says so. */
-const walk = ({ onProgress, signal }: WalkOptions): WalkOptions => ({
-  onProgress: event => {
-    signal?.throwIfAborted();
-    onProgress?.(event);
-  },
-  ...(signal && { signal }),
-});

@@ -109,7 +109,18 @@ class Refit {
     const { attentionStep = 0 } = this.options;
     if (!targets.afterAttention && attentionStep === 0) return undefined;
     const { arch, device } = pruned.model;
-    using statistics = new RidgeStatistics(device, arch.heads * arch.headDim, arch.hidden);
+    const inputs = arch.heads * arch.headDim;
+    // What down_proj's sums depend on comes out the same from sums over shards.
+    const precision = targets.afterAttention ? 'f32' : '48 bits';
+    using statistics = new RidgeStatistics(device, inputs, arch.hidden, precision);
+    await this.sumAttention(statistics);
+    await this.options.onStatistics?.('o', statistics);
+    return await this.solve(statistics, 'o', targets.afterAttention ? 1 : attentionStep);
+  }
+
+  /** Adds all tokens to the statistics of o_proj. */
+  async sumAttention(statistics: RidgeStatistics): Promise<void> {
+    const { targets, pruned } = this;
     await this.#forEach(async ({ index, batch, scope, steps }) => {
       const input = pruned.input(index, scope);
       const attended = steps.attended(input);
@@ -120,15 +131,20 @@ class Refit {
         : [targets.output(index), steps.output(y, steps.mlpFeatures(y))];
       await this.#add(statistics, batch, scope, attended, target, now);
     });
-    await this.options.onStatistics?.('o', statistics);
-    return await this.#solve(statistics, 'o', targets.afterAttention ? 1 : attentionStep);
   }
 
   /** down_proj, after `attention` has changed o_proj. */
   async mlp(attention: RidgeSummary | undefined): Promise<RidgeSummary | undefined> {
-    const { targets, pruned } = this;
-    const { arch, device } = pruned.model;
+    const { arch, device } = this.pruned.model;
     using statistics = new RidgeStatistics(device, arch.intermediate, arch.hidden);
+    await this.sumMlp(statistics);
+    await this.options.onStatistics?.('down', statistics, attention);
+    return await this.solve(statistics, 'down', 1);
+  }
+
+  /** Adds all tokens to the statistics of down_proj, with o_proj as it is by now. */
+  async sumMlp(statistics: RidgeStatistics): Promise<void> {
+    const { targets, pruned } = this;
     await this.#forEach(async ({ index, batch, scope, steps }) => {
       const input = pruned.input(index, scope);
       const y = steps.postAttention(input, this.#attended[index] ?? steps.attended(input));
@@ -137,8 +153,6 @@ class Refit {
       if (this.#keepsFeatures) this.#keep(scope, this.#features, index, features);
       await this.#add(statistics, batch, scope, features, targets.output(index), steps.output(y, features));
     });
-    await this.options.onStatistics?.('down', statistics, attention);
-    return await this.#solve(statistics, 'down', 1);
   }
 
   /** Runs the layer with its new weights; what is left of the error, by kind of token. */
@@ -209,7 +223,8 @@ class Refit {
     await statistics.add(batch.half, features, difference(scope, target, now), weights);
   }
 
-  async #solve(
+  /** Gives a projection of the layer its new weight. */
+  async solve(
     statistics: RidgeStatistics,
     name: 'o' | 'down',
     step: number,
@@ -235,21 +250,20 @@ export type RecalledRefit = Pick<LayerRefit, 'weights' | 'attention' | 'mlp' | '
 /**
  * The same from statistics that `onStatistics` was shown in an earlier run, without looking at a token.
  *
- * @param recall puts the sums of a projection into `statistics`, or says false where it has none.
  * @returns undefined where sums are missing.
  */
 export async function recallRefit(
   model: Model,
   layer: number,
   options: RefitOptions,
-  recall: (name: 'o' | 'down', statistics: RidgeStatistics, attention?: RidgeSummary) => Promise<boolean>,
+  recall: RecallSums,
 ): Promise<RecalledRefit | undefined> {
   const { arch, device } = model;
   const { attentionStep = 0 } = options;
   using fresh = new Scope(device);
   const paths: ProjectionPath[] = [];
   const solved = async (name: 'o' | 'down', inputs: number, step: number, before?: RidgeSummary) => {
-    using statistics = new RidgeStatistics(device, inputs, arch.hidden);
+    using statistics = new RidgeStatistics(device, inputs, arch.hidden, name === 'o' ? '48 bits' : 'f32');
     if (!(await recall(name, statistics, before))) return undefined;
     const found = await solvedWeight(model.weights.layers[layer]![name], statistics, step, options);
     if (found) fresh.own(found.weight);
@@ -262,6 +276,44 @@ export async function recallRefit(
   if (!down) return undefined;
   fresh.releaseAll();
   return { weights: { ...o.weights, ...down.weights }, attention: o.summary, mlp: down.summary, paths };
+}
+
+/** Puts the sums of a projection into `statistics`, or says false where it has none. */
+export type RecallSums = (
+  name: 'o' | 'down',
+  statistics: RidgeStatistics,
+  attention?: RidgeSummary,
+) => Promise<boolean>;
+
+/**
+ * Shows `onStatistics` the sums over a part of the tokens that `recallRefit` lacks: of o_proj, or where `recall` has
+ * those over all tokens, of down_proj. MLP features follow from the new o_proj, so its sums must be whole before.
+ *
+ * @returns whether down_proj's turn has come.
+ */
+export async function gatherRefit(
+  pruned: Stream,
+  targets: RefitTargets,
+  options: RefitOptions,
+  recall: RecallSums,
+): Promise<boolean> {
+  const { arch, device } = pruned.model;
+  const { attentionStep = 0, onStatistics } = options;
+  using refit = new Refit(pruned, targets, options);
+  let attention: RidgeSummary | undefined;
+  if (attentionStep > 0) {
+    using statistics = new RidgeStatistics(device, arch.heads * arch.headDim, arch.hidden, '48 bits');
+    if (!(await recall('o', statistics))) {
+      await refit.sumAttention(statistics);
+      await onStatistics?.('o', statistics);
+      return false;
+    }
+    attention = await refit.solve(statistics, 'o', attentionStep);
+  }
+  using statistics = new RidgeStatistics(device, arch.intermediate, arch.hidden);
+  await refit.sumMlp(statistics);
+  await onStatistics?.('down', statistics, attention);
+  return true;
 }
 
 const pathOf = (

@@ -1,5 +1,8 @@
 import { type Device, ensure, Scope, type Tensor, tensorFrom } from '../engine/index.js';
+import { requireExactArithmetic } from '../engine/selftest.js';
+import { cross } from '../kernels/cross.js';
 import { addInto } from '../kernels/elementwise.js';
+import { gram } from '../kernels/gram.js';
 import { matmul } from '../kernels/matmul.js';
 import { mirrorLower } from '../kernels/mirrorLower.js';
 import { rowTiles } from '../kernels/rowTiles.js';
@@ -15,6 +18,8 @@ interface Sums {
   readonly gram: Tensor;
   /** C = Fᵀ diag(w) R [inputs, outputs] */
   readonly cross: Tensor;
+  /** What G and C lack of sums in 48 bits, where they are summed so. */
+  readonly low?: { readonly gram: Tensor; readonly cross: Tensor };
   /** tr G */
   trace: number;
   /** sum of w |R|² */
@@ -39,6 +44,8 @@ export const RIDGES: readonly number[] = [3, 1, 0.3, 0.1, 0.03];
 /**
  * Weighted normal equations of a ridge regression, (G + ridge mean(diag G) I) Delta = C, one set of sums for each half
  * of the documents. Plain f32: a ridge of a hundredth of the mean diagonal hides its rounding errors.
+ * In 48 bits the sums round to the same f32 whatever the order of the batches, so that shards of them, added up, give
+ * the same weights bit for bit: for what other sums depend on.
  */
 export class RidgeStatistics {
   readonly #scope: Scope;
@@ -49,6 +56,7 @@ export class RidgeStatistics {
     private readonly device: Device,
     inputs: number,
     outputs: number,
+    precision: 'f32' | '48 bits' = 'f32',
   ) {
     this.#scope = new Scope(device);
     const sums = (): Sums => {
@@ -56,7 +64,14 @@ export class RidgeStatistics {
       const cross = this.#scope.tensor([inputs, outputs], 'f32', 'cross products');
       device.recorder.clear(gram);
       device.recorder.clear(cross);
-      return { gram, cross, trace: 0, targetSquares: 0 };
+      const wide = { gram, cross, trace: 0, targetSquares: 0 };
+      if (precision === 'f32') return wide;
+      const low = {
+        gram: this.#scope.tensor([inputs, inputs], 'f32', 'Gram matrix, low'),
+        cross: this.#scope.tensor([inputs, outputs], 'f32', 'cross products, low'),
+      };
+      for (const tensor of Object.values(low)) device.recorder.clear(tensor);
+      return { ...wide, low };
     };
     this.#halves = [sums(), sums()];
   }
@@ -70,7 +85,7 @@ export class RidgeStatistics {
   get sums(): StoredSums {
     const [a, b] = this.#halves;
     return {
-      tensors: { 'G 0': a.gram, 'C 0': a.cross, 'G 1': b.gram, 'C 1': b.cross },
+      tensors: { ...this.#tensors(0), ...this.#tensors(1) },
       numbers: {
         trace0: a.trace,
         targetSquares0: a.targetSquares,
@@ -80,11 +95,22 @@ export class RidgeStatistics {
     };
   }
 
+  #tensors(half: 0 | 1): Record<string, Tensor> {
+    const { gram, cross, low } = this.#halves[half];
+    if (!low) return { [`G ${half}`]: gram, [`C ${half}`]: cross };
+    return {
+      ...{ [`G ${half} hi`]: gram, [`G ${half} lo`]: low.gram },
+      ...{ [`C ${half} hi`]: cross, [`C ${half} lo`]: low.cross },
+    };
+  }
+
   /** Takes the place of adding tokens: what `sums` of the same sizes has given. */
   restore({ tensors, numbers }: StoredSums): void {
-    for (const [half, sums] of this.#halves.entries()) {
-      this.device.recorder.copy(tensors[`G ${half}`]!, sums.gram);
-      this.device.recorder.copy(tensors[`C ${half}`]!, sums.cross);
+    for (const half of [0, 1] as const) {
+      for (const [part, tensor] of Object.entries(this.#tensors(half))) {
+        this.device.recorder.copy(tensors[part]!, tensor);
+      }
+      const sums = this.#halves[half];
       sums.trace = numbers[`trace${half}`]!;
       sums.targetSquares = numbers[`targetSquares${half}`]!;
     }
@@ -111,8 +137,14 @@ export class RidgeStatistics {
         matmul(rec, left, right, tensor, { transposeA: true, accumulate: true, lower });
       }
     };
-    addProducts(x, sums.gram);
-    addProducts(y, sums.cross);
+    if (sums.low) {
+      await requireExactArithmetic(device);
+      gram(rec, x, undefined, { hi: sums.gram, lo: sums.low.gram });
+      cross(rec, x, y, undefined, { hi: sums.cross, lo: sums.low.cross });
+    } else {
+      addProducts(x, sums.gram);
+      addProducts(y, sums.cross);
+    }
     sums.trace += await sumOfSquares(x);
     sums.targetSquares += await sumOfSquares(y);
   }

@@ -14,6 +14,7 @@ import { streamline } from './streamline.js';
 import { uidl } from './uidl.js';
 
 export {
+  type GatherContext,
   type Method,
   methodSettings,
   type Repair,

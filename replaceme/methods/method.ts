@@ -46,6 +46,14 @@ export interface RepairContext extends WalkOptions {
   readonly phases?: PhaseClock;
 }
 
+/** What sums for a later repair are gathered with: `batches` are some of the calibration batches. */
+export interface GatherContext extends RepairContext {
+  /** Sums over all of them, of earlier rounds. */
+  readonly statistics?: StatisticsStore;
+  /** Takes the sums over `batches`. */
+  readonly into: StatisticsStore;
+}
+
 /** Numbers for the report: residuals, condition, iterations. */
 export type RepairDetails = Readonly<Record<string, number | string>>;
 
@@ -80,6 +88,11 @@ export interface Method {
   refusal?(arch: Architecture): string | undefined;
   /** Why its result cannot be written as an ordinary model; left out where it can. */
   readonly inMemoryOnly?: string;
+  /**
+   * Sums over a part of the tokens what `repair` can recall as a sum over all; left out where it recalls nothing. Says
+   * false where there is more to sum, which depends on these sums over all tokens.
+   */
+  gather?(context: GatherContext, windows: readonly Window[]): Promise<boolean>;
   /** New weights for the layers that stay; `windows` ascend and do not touch. */
   repair(context: RepairContext, windows: readonly Window[]): Promise<Repair>;
 }

@@ -1,11 +1,20 @@
 import { Scope } from '../../engine/index.js';
 import type { Model } from '../../model/model.js';
 import { batchedTokens } from '../calibrationBatch.js';
-import { type RecalledRefit, type RidgeSummary, recallRefit, refitLayer } from '../refitLayer.js';
+import {
+  gatherRefit,
+  type RecalledRefit,
+  type RecallSums,
+  type RidgeSummary,
+  recallRefit,
+  refitLayer,
+} from '../refitLayer.js';
 import { type FitPass, type LayerFit, repairInOrder } from '../repairInOrder.js';
+import type { RidgeStatistics } from '../ridgeStatistics.js';
+import { gatherWindows } from '../statistics/gatherWindows.js';
 import type { SumsKey } from '../statistics/store.js';
 import { isEarly, lastRemoved, type Window } from '../window.js';
-import type { Method, RepairContext, RepairDetails, RepairSettings } from './method.js';
+import type { GatherContext, Method, RepairContext, RepairDetails, RepairSettings } from './method.js';
 
 /** In an early layer a step of o_proj gains little on one text and loses much on another (docs/lab-notes.md). */
 const usualStep = (window: Window, layers: number): number => (isEarly([window], layers) ? 0 : 0.5);
@@ -54,24 +63,44 @@ async function fit(
   return layerFit(fitted, inputs.tokens, { tokenResidual, sinkResidual });
 }
 
-async function recall(
-  { model, batches, settings, statistics: store }: RepairContext,
-  window: Window,
-): Promise<LayerFit | undefined> {
-  if (!store) return undefined;
-  const found = await recallRefit(
-    model,
-    window.layer,
-    optionsOf(model, window, settings),
-    async (name, statistics, attention) => {
-      using scope = new Scope(model.device);
-      const sums = await store.get(keyOf(model, window, settings, name, attention), scope);
-      if (sums) statistics.restore(sums);
-      return sums !== undefined;
-    },
-  );
+/** From the sums of earlier runs or rounds. */
+const recalled =
+  ({ model, settings, statistics: store }: RepairContext, window: Window): RecallSums =>
+  async (name, statistics, attention) => {
+    using scope = new Scope(model.device);
+    const sums = await store?.get(keyOf(model, window, settings, name, attention), scope);
+    if (sums) statistics.restore(sums);
+    return sums !== undefined;
+  };
+
+async function recall(context: RepairContext, window: Window): Promise<LayerFit | undefined> {
+  const { model, batches, settings, statistics } = context;
+  if (!statistics) return undefined;
+  const options = optionsOf(model, window, settings);
+  const found = await recallRefit(model, window.layer, options, recalled(context, window));
   return found && layerFit(found, batchedTokens(batches));
 }
+
+const gather = (context: GatherContext, windows: readonly Window[]): Promise<boolean> =>
+  gatherWindows(
+    context,
+    windows,
+    async window => {
+      const known = await recall(context, window);
+      for (const tensor of Object.values(known?.weights ?? {})) tensor.dispose();
+      return known !== undefined;
+    },
+    ({ inputs, targets }, window) => {
+      const { model, settings, into } = context;
+      const options = {
+        ...optionsOf(model, window, settings),
+        onStatistics: (name: 'o' | 'down', { sums }: RidgeStatistics, attention?: RidgeSummary) =>
+          into.put(keyOf(model, window, settings, name, attention), sums),
+      };
+      const output = (index: number) => targets.state(index);
+      return gatherRefit(inputs, { output }, options, recalled(context, window));
+    },
+  );
 
 const layerFit = (
   { weights, attention, mlp, paths }: RecalledRefit,
@@ -98,6 +127,7 @@ export const refit: Method = {
   reads: ['ridge', 'attentionStep', 'sinkWeight'],
   needsCalibration: true,
   gathers: 'features Gram',
+  gather,
   repair: (context, windows) =>
     repairInOrder(
       context,

@@ -3,7 +3,7 @@ import { convert } from '../../kernels/convert.js';
 import { matmul } from '../../kernels/matmul.js';
 import type { Model } from '../../model/model.js';
 import { fitLeastSquares, type LeastSquaresStatistics } from '../leastSquares.js';
-import { repairByLeastSquares } from '../leastSquaresRepair.js';
+import { gatherLeastSquares, repairByLeastSquares } from '../leastSquaresRepair.js';
 import type { LayerFit } from '../repairInOrder.js';
 import type { Method } from './method.js';
 
@@ -77,6 +77,7 @@ export const replacemeLs: Method = {
   reads: ['alpha'],
   needsCalibration: true,
   gathers: 'outputs Gram',
+  gather: gatherLeastSquares,
   repair: (context, windows) =>
     repairByLeastSquares(context, windows, (model, layer, statistics) =>
       fit(model, layer, statistics, context.settings.alpha),

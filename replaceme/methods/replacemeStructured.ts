@@ -5,7 +5,7 @@ import { quadraticLoss } from '../../kernels/solveRidge.js';
 import type { Model } from '../../model/model.js';
 import { identity } from '../identity.js';
 import type { LeastSquaresStatistics } from '../leastSquares.js';
-import { repairByLeastSquares } from '../leastSquaresRepair.js';
+import { gatherLeastSquares, repairByLeastSquares } from '../leastSquaresRepair.js';
 import { orthogonalFactor } from '../orthogonalFactor.js';
 import type { LayerFit } from '../repairInOrder.js';
 import type { Method } from './method.js';
@@ -83,6 +83,7 @@ const structured = (name: string, summary: string, structure: Structure): Method
   selection: 'cosine',
   needsCalibration: true,
   gathers: 'outputs Gram',
+  gather: gatherLeastSquares,
   repair: (context, windows) =>
     repairByLeastSquares(context, windows, (model, layer, statistics) =>
       fit(model, layer, statistics, structure),

@@ -1,7 +1,7 @@
 import type { Repeat } from './schema.js';
 
 /** A word as a POSIX shell reads it back. */
-const shellWord = (word: string): string =>
+export const shellWord = (word: string): string =>
   /^[\w%+,./:=@-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 
 /** What of a call is no setting that another run could be given. */

@@ -1,6 +1,6 @@
 import type { DistanceMeasure } from '../distance.js';
-import { nearestWindow } from './cosine.js';
-import type { Selection } from './selection.js';
+import { nearestWindow, windowsOfOneSize } from './cosine.js';
+import type { Selection, SelectionContext } from './selection.js';
 
 /** acos(cos) / pi of the last real token; from d = 1 - cos by the half angle, which keeps small angles exact. */
 export const lastTokenAngle: DistanceMeasure = {
@@ -8,12 +8,15 @@ export const lastTokenAngle: DistanceMeasure = {
   of: distance => (2 / Math.PI) * Math.asin(Math.sqrt(Math.min(1, distance / 2))),
 };
 
+// Of a sequence a single token counts, so that all sequences are read.
+const means = (context: SelectionContext) =>
+  windowsOfOneSize(context, 'mean angular distance of last tokens', context.batches, lastTokenAngle);
+
 export const angular: Selection = {
   name: 'angular',
   summary: 'smallest mean angle between the ends of a window, at the last token of every sequence',
   source: 'Gromov et al., The Unreasonable Ineffectiveness of the Deeper Layers (UIDL), arXiv:2403.17887',
-  // Of a sequence a single token counts, so that all sequences are read.
   dividesInWindows: true,
-  select: context =>
-    nearestWindow(context, 'mean angular distance of last tokens', context.batches, lastTokenAngle),
+  means,
+  select: context => nearestWindow(context, means(context)),
 };

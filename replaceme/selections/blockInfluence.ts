@@ -3,11 +3,13 @@ import { cosineDistance } from '../../kernels/cosineDistance.js';
 import type { Model } from '../../model/model.js';
 import { forward } from '../../model/transformer.js';
 import { batchedTokens, type CalibrationBatch, openBatch } from '../calibrationBatch.js';
-import { notFinite } from '../distance.js';
+import { meansOf, notFinite } from '../distance.js';
+import type { RowSums } from '../statistics/store.js';
 import type { WalkOptions } from '../walk.js';
 import { windowsOf } from '../window.js';
 import { rankingBatches } from './cosine.js';
-import type { Selection, SelectionContext, WindowChoice } from './selection.js';
+import { windowMeans } from './means.js';
+import type { Selection, SelectionContext, WindowChoice, WindowMeans } from './selection.js';
 
 /**
  * Block Influence of every layer, BI_l = 1 - mean over all tokens of cos(X_l, L_l), X_l its input and L_l its output.
@@ -17,8 +19,16 @@ import type { Selection, SelectionContext, WindowChoice } from './selection.js';
 export async function blockInfluences(
   model: Model,
   batches: readonly CalibrationBatch[],
-  { onProgress, signal }: WalkOptions = {},
+  walk: WalkOptions = {},
 ): Promise<number[]> {
+  return meansOf(await influenceSums(model, batches, walk));
+}
+
+async function influenceSums(
+  model: Model,
+  batches: readonly CalibrationBatch[],
+  { onProgress, signal }: WalkOptions,
+): Promise<RowSums> {
   const { device, arch } = model;
   using _section = device.section('distances');
   const sums = new Array<number>(arch.layers).fill(0);
@@ -43,11 +53,18 @@ export async function blockInfluences(
   }
   const broken = sums.findIndex(sum => !Number.isFinite(sum));
   if (broken >= 0) throw notFinite(broken, broken);
-  return sums.map(sum => sum / tokens);
+  return { sums, rows: tokens };
 }
 
+const means = (context: SelectionContext): WindowMeans => ({
+  by: 'block influence',
+  count: 1,
+  batches: rankingBatches(context.batches),
+  sum: batches => influenceSums(context.model, batches, context),
+});
+
 async function select(context: SelectionContext): Promise<WindowChoice> {
-  const influences = await blockInfluences(context.model, rankingBatches(context.batches), context);
+  const influences = await windowMeans(context, means(context));
   const ranked = [...influences.keys()].sort((a, b) => influences[a]! - influences[b]!);
   return { windows: windowsOf(ranked.slice(0, context.count)), by: 'block influence' };
 }
@@ -56,5 +73,6 @@ export const blockInfluence: Selection = {
   name: 'block-influence',
   summary: 'the layers that turn their input least, wherever they are',
   source: 'Men et al., ShortGPT, arXiv:2403.03853',
+  means,
   select,
 };

@@ -1,9 +1,10 @@
 import { ensure } from '../../engine/errors.js';
 import { totalTokens } from '../../model/batch.js';
 import { batchedTokens, type CalibrationBatch } from '../calibrationBatch.js';
-import { type DistanceMeasure, windowDistances } from '../distance.js';
+import { type DistanceMeasure, windowDistanceSums } from '../distance.js';
 import { greedyWindows } from './greedy.js';
-import type { Selection, SelectionContext, WindowChoice } from './selection.js';
+import { windowMeans } from './means.js';
+import type { Selection, SelectionContext, WindowChoice, WindowMeans } from './selection.js';
 
 /** Calibration tokens that only rank windows. */
 export const DISTANCE_TOKENS = 8192;
@@ -22,45 +23,51 @@ export function rankingBatches(
 }
 
 /**
- * The window whose ends differ least by a mean over calibration tokens, over all those of `batches`; or as many
- * windows of equal size as are asked for.
+ * The mean distance of the ends of every window, over all tokens of `batches`, for windows of equal size: as many as
+ * are asked for.
  *
- * @param by names the measure, in reports and in the statistics file.
+ * @throws RmError INVALID_ARGUMENT where the layers cannot be divided so.
  */
-export async function nearestWindow(
+export function windowsOfOneSize(
   context: SelectionContext,
   by: string,
   batches: readonly CalibrationBatch[],
   measure?: DistanceMeasure,
-): Promise<WindowChoice> {
-  const { model, count, windowCount, apart, states, statistics: store } = context;
+): WindowMeans {
+  const { model, count, windowCount } = context;
   const size = count / windowCount;
   ensure(
     Number.isInteger(size),
     `${count} layers cannot be divided into ${windowCount} windows of equal size`,
     'Remove a multiple of --windows layers, or name them with --remove.',
   );
-  let distances = store?.distances(by, size);
-  if (!distances) {
-    [distances] = await windowDistances(model, batches, [size], {
-      ...context,
-      ...(states && { states }),
-      ...(measure && { measure }),
-    });
-    await store?.putDistances(by, size, distances!);
-  }
-  return { windows: greedyWindows(distances!, size, windowCount, apart), by, distances: distances! };
+  const sum = async (some: readonly CalibrationBatch[]) => {
+    const [sums] = await windowDistanceSums(model, some, [size], { ...context, ...(measure && { measure }) });
+    return sums!;
+  };
+  return { by, count: size, batches, sum };
 }
+
+/** The windows whose ends differ least. */
+export async function nearestWindow(context: SelectionContext, means: WindowMeans): Promise<WindowChoice> {
+  const { windowCount, apart } = context;
+  const distances = await windowMeans(context, means);
+  return { windows: greedyWindows(distances, means.count, windowCount, apart), by: means.by, distances };
+}
+
+const means = (context: SelectionContext) =>
+  windowsOfOneSize(context, 'mean cosine distance', rankingBatches(context.batches));
 
 export const cosine: Selection = {
   name: 'cosine',
   summary: 'smallest mean cosine distance between the ends of a window, over all tokens',
   source: 'ReplaceMe (Eq. 4), arXiv:2505.02819; LLM-Streamline, arXiv:2403.19135',
   dividesInWindows: true,
+  means,
   select: async context => {
-    const batches = rankingBatches(context.batches);
-    const choice = await nearestWindow(context, 'mean cosine distance', batches);
-    const count = context.count / context.windowCount;
+    const measure = means(context);
+    const { count, batches } = measure;
+    const choice = await nearestWindow(context, measure);
     const windows = choice.distances!.map((cosine, layer) => ({ layer, count, cosine }));
     return { ...choice, map: { layers: context.model.arch.layers, tokens: batchedTokens(batches), windows } };
   },

@@ -15,6 +15,7 @@ export type {
   SelectionContext,
   SelectionPlan,
   WindowChoice,
+  WindowMeans,
   WindowScores,
 } from './selection.js';
 

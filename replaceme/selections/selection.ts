@@ -1,5 +1,7 @@
 import type { Device } from '../../engine/index.js';
+import type { CalibrationBatch } from '../calibrationBatch.js';
 import type { Method, RepairContext } from '../methods/method.js';
+import type { RowSums } from '../statistics/store.js';
 import type { Window } from '../window.js';
 
 /** How much the selection `measured` measures. */
@@ -58,7 +60,6 @@ export interface MappedWindow extends Window {
 }
 
 /** What a selection has chosen, and by which measure. */
-/** What a selection has chosen, and by which measure. */
 export interface WindowChoice {
   /** In ascending order; none touches another. */
   readonly windows: readonly Window[];
@@ -70,6 +71,18 @@ export interface WindowChoice {
   readonly candidates?: readonly WindowScores[];
   /** Where cosine distances were measured. */
   readonly map?: MeasuredWindows;
+}
+
+/** A mean over calibration tokens that windows are chosen by: its sums may be made on several machines. */
+export interface WindowMeans {
+  /** Names it in reports and in the statistics file. */
+  readonly by: string;
+  /** Layers of each window. */
+  readonly count: number;
+  /** The batches that it is a mean over. */
+  readonly batches: readonly CalibrationBatch[];
+  /** Sums over some of these. */
+  sum(batches: readonly CalibrationBatch[]): Promise<RowSums>;
 }
 
 /** What is known of a selection before it runs. */
@@ -90,6 +103,11 @@ export interface Selection {
   readonly source: string;
   /** True where it heeds `windowCount`; the others remove layers wherever they lie. */
   readonly dividesInWindows?: true;
+  /**
+   * The mean over tokens that it chooses by, where that is all it looks at; left out where it runs changed models, which
+   * all of its tokens must be there for.
+   */
+  means?(context: SelectionContext): WindowMeans;
   /** True where another method would get other windows. */
   readonly dependsOnMethod?: true;
   /**

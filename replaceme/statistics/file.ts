@@ -6,14 +6,24 @@ import { openSafetensorsFile, type SafetensorsFile } from '../../model/checkpoin
 import { type TensorSource, writeSafetensorsFile } from '../../model/checkpoint/safetensorsWriter.js';
 import { isRecord } from '../../model/jsonFile.js';
 import type { Calibration } from '../calibration.js';
+import { meansOf } from '../distance.js';
 import type { WindowChoice } from '../selections/index.js';
-import type { StatisticsStore, Sums, SumsKey } from './store.js';
+import { SHARD } from './shard.js';
+import type { RowSums, StatisticsStore, Sums, SumsKey } from './store.js';
 
 /** Written into every file; a change of what the sums mean takes another number. */
-const FORMAT = 'rm-engine statistics 1';
+const FORMAT = 'rm-engine statistics 2';
 
 /** What was summed over: by name, in the order in which differences are looked for. */
 export type Recipe = Readonly<Record<string, unknown>>;
+
+/** A matrix of some sums, by its part of them. */
+export interface StoredMatrix {
+  readonly part: string;
+  readonly shape: readonly number[];
+  /** f32, row-major. */
+  readonly bytes: Uint8Array;
+}
 
 interface Entry {
   readonly numbers: Readonly<Record<string, number>>;
@@ -25,7 +35,7 @@ interface Entry {
 interface Content {
   recipe: Record<string, unknown>;
   sums: Record<string, Entry>;
-  distances: Record<string, Record<string, readonly number[]>>;
+  distances: Record<string, Record<string, RowSums>>;
   /** What selections have chosen, by all that their choice depends on. */
   choices: Record<string, WindowChoice>;
   /** Calibration text that the model has written. */
@@ -59,9 +69,12 @@ export class StatisticsFile implements StatisticsStore {
 
   /** Reads what there is; a file that is not there yet has nothing. */
   static async open(path: string): Promise<StatisticsFile> {
-    if (!existsSync(path)) {
-      return new StatisticsFile(path, { recipe: {}, sums: {}, distances: {}, choices: {}, generated: null });
-    }
+    if (existsSync(path)) return await StatisticsFile.read(path);
+    return new StatisticsFile(path, { recipe: {}, sums: {}, distances: {}, choices: {}, generated: null });
+  }
+
+  /** Reads a file that must be there. */
+  static async read(path: string): Promise<StatisticsFile> {
     return await withFile(path, async file => new StatisticsFile(path, contentOf(file)));
   }
 
@@ -74,10 +87,29 @@ export class StatisticsFile implements StatisticsStore {
       ensure(
         JSON.stringify(there) === JSON.stringify(now),
         `${this.path}: differs from this run in the ${name}: ${shown(there)} there, ${shown(now)} now`,
-        'Give the same inputs as then, or another --statistics file for these.',
+        name === SHARD
+          ? 'Merge the files of all shards first (rm-engine stats merge), and give the merged one.'
+          : 'Give the same inputs as then, or another --statistics file for these.',
       );
       this.content.recipe[name] = now;
     }
+  }
+
+  /** What was summed over. */
+  get recipe(): Recipe {
+    return this.content.recipe;
+  }
+
+  /** Of all sums. */
+  get names(): string[] {
+    return Object.keys(this.content.sums);
+  }
+
+  /** Of all measures of windows. */
+  get measures(): { measure: string; count: number; values: RowSums }[] {
+    return Object.entries(this.content.distances).flatMap(([measure, byCount]) =>
+      Object.entries(byCount).map(([count, values]) => ({ measure, count: Number(count), values })),
+    );
   }
 
   get generated(): Calibration | undefined {
@@ -89,43 +121,90 @@ export class StatisticsFile implements StatisticsStore {
     this.content.generated = texts;
   }
 
+  has(key: SumsKey): boolean {
+    return Object.hasOwn(this.content.sums, nameOf(key));
+  }
+
   async get(key: SumsKey, scope: Scope): Promise<Sums | undefined> {
     const name = nameOf(key);
-    const entry = this.content.sums[name];
-    if (!entry) return undefined;
+    if (!this.content.sums[name]) return undefined;
     const tensors: Record<string, Tensor> = {};
-    await withFile(this.path, async file => {
-      for (const [part, hash] of Object.entries(entry.sha256)) {
-        const stored = file.entries.get(`${name} ${part}`);
-        const bytes = stored && (await file.read(stored, 0, stored.end - stored.begin));
-        if (!bytes || sha256(bytes) !== hash) throw damaged(this.path, `"${name} ${part}" has changed`);
-        tensors[part] = scope.own(await tensorFromBytes(scope.device, bytes, stored.shape, 'f32', part));
+    for (const matrix of this.parts(name)) {
+      const { part, shape, bytes } = await this.matrix(name, matrix);
+      tensors[part] = scope.own(await tensorFromBytes(scope.device, bytes, shape, 'f32', part));
+    }
+    return { tensors, numbers: this.numbers(name) };
+  }
+
+  /** The numbers of the sums `name`. */
+  numbers(name: string): Readonly<Record<string, number>> {
+    return this.content.sums[name]!.numbers;
+  }
+
+  /** The matrices of the sums `name`. */
+  parts(name: string): string[] {
+    return Object.keys(this.content.sums[name]!.sha256);
+  }
+
+  /** One of these. */
+  async matrix(name: string, part: string): Promise<StoredMatrix> {
+    return await withFile(this.path, async file => {
+      const stored = file.entries.get(`${name} ${part}`);
+      const bytes = stored && (await file.read(stored, 0, stored.end - stored.begin));
+      if (!bytes || sha256(bytes) !== this.content.sums[name]!.sha256[part]) {
+        throw damaged(this.path, `"${name} ${part}" has changed`);
       }
+      return { part, shape: stored.shape, bytes };
     });
-    return { tensors, numbers: entry.numbers };
   }
 
   async put(key: SumsKey, { tensors, numbers }: Sums): Promise<void> {
     const name = nameOf(key);
     // The same sums of the same tokens.
     if (this.content.sums[name]) return;
-    const added: TensorSource[] = [];
-    const hashes: [string, string][] = [];
+    const matrices: StoredMatrix[] = [];
     for (const [part, tensor] of Object.entries(tensors)) {
-      const bytes = await download(tensor);
-      hashes.push([part, sha256(bytes)]);
-      added.push({ name: `${name} ${part}`, dtype: 'f32', shape: tensor.shape, bytes: () => bytes });
+      matrices.push({ part, shape: tensor.shape, bytes: await download(tensor) });
     }
+    await this.putMatrices(name, matrices, numbers);
+  }
+
+  /** `put` of what is on the host. */
+  async putMatrices(
+    name: string,
+    matrices: readonly StoredMatrix[],
+    numbers: Readonly<Record<string, number>>,
+  ): Promise<void> {
+    const hashes = matrices.map(({ part, bytes }) => [part, sha256(bytes)] as const);
     this.content.sums[name] = { numbers, sha256: Object.fromEntries(hashes) };
-    await this.#write(added);
+    await this.#write(
+      matrices.map(({ part, shape, bytes }) => ({
+        name: `${name} ${part}`,
+        dtype: 'f32',
+        shape,
+        bytes: () => bytes,
+      })),
+    );
   }
 
   distances(measure: string, count: number): readonly number[] | undefined {
-    return this.content.distances[measure]?.[count];
+    const values = this.content.distances[measure]?.[count];
+    return values && meansOf(values);
   }
 
-  async putDistances(measure: string, count: number, values: readonly number[]): Promise<void> {
+  async putDistances(measure: string, count: number, values: RowSums): Promise<void> {
     this.content.distances[measure] = { ...this.content.distances[measure], [count]: values };
+    await this.#write([]);
+  }
+
+  /** What a file over the same tokens has chosen, and the text that it calibrated with. */
+  adopt({ content: { choices, generated } }: StatisticsFile): void {
+    Object.assign(this.content.choices, choices);
+    this.content.generated ??= generated;
+  }
+
+  /** Writes the file although it has no sums yet. */
+  async save(): Promise<void> {
     await this.#write([]);
   }
 
@@ -170,7 +249,7 @@ const damaged = (path: string, problem: string, cause?: unknown): RmError =>
   new RmError(
     'DATA_INVALID',
     `${path}: no whole statistics file: ${problem}`,
-    'Give another --statistics file, or move this one away: it is written anew.',
+    'Give another statistics file, or move this one away: it is written anew.',
     { cause },
   );
 

@@ -18,14 +18,23 @@ export interface Sums {
   readonly numbers: Readonly<Record<string, number>>;
 }
 
+/** A measure of the windows of one size, by the layer that stays, summed over rows of the calibration batches. */
+export interface RowSums {
+  readonly sums: readonly number[];
+  /** Rows that were summed: tokens, or the last tokens of sequences. */
+  readonly rows: number;
+}
+
 /** Keeps what a walk over the calibration tokens has found, for other settings and other windows. */
 export interface StatisticsStore {
+  /** Whether there are sums. */
+  has(key: SumsKey): boolean;
   /** The sums put there, their tensors owned by `scope`; undefined where there are none. */
   get(key: SumsKey, scope: Scope): Promise<Sums | undefined>;
   /** Keeps sums; those of the same key are replaced. */
   put(key: SumsKey, sums: Sums): Promise<void>;
-  /** A measure of the windows of `count` layers, by the layer that stays. */
+  /** The mean of a measure of the windows of `count` layers, by the layer that stays. */
   distances(measure: string, count: number): readonly number[] | undefined;
-  /** Keeps a measure of windows. */
-  putDistances(measure: string, count: number, values: readonly number[]): Promise<void>;
+  /** Keeps the sums of a measure of windows. */
+  putDistances(measure: string, count: number, values: RowSums): Promise<void>;
 }

@@ -152,7 +152,7 @@ test('what an option takes is known: files, folders, words, or something to thin
       'tokens',
       'bytes',
     ],
-    ...['text', 'prompt', 'shell'],
+    ...['text', 'prompt', 'shell', 'k/K', 'settings'],
   ]);
   // Names that are none of a fixed list: of an adapter, a field, a document.
   const free = new Set(['--adapter', '--text-field']);

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { mapPruneConfig, readPruneConfig } from '../../cli/configFile.js';
-import { mergeSettings, pruneOptions } from '../../cli/prune.js';
+import { mergeSettings } from '../../cli/prune.js';
+import { pruneOptions } from '../../cli/pruneOptions.js';
 import { rejectsWith } from '../gpu.js';
 import { temporaryFolder } from '../support.js';
 

@@ -43,6 +43,17 @@ const tried: Readonly<Record<string, readonly string[]>> = {
     '--select',
     'cosine',
   ],
+  'stats gather': [
+    ...[model, path('shard'), '--shard', '1/1', '--remove', '2', '--method', 'replaceme-ls'],
+    ...['--calib', text, '--force'],
+  ],
+  // What the line above has made.
+  'stats merge': [path('merged'), path('shard'), '--force'],
+  'slurm write': [
+    ...[model, path('cluster'), '--shards', '1', '--remove', '2', '--method', 'replaceme-ls'],
+    ...['--calib', text, '--force'],
+  ],
+  'slurm status': [path('cluster.slurm')],
   methods: [],
   profile: [model, '--calib', text],
   eval: [model, text],
@@ -62,8 +73,8 @@ const long = [
 const noData = ['completion'];
 
 /** Seconds each on a software adapter: once is enough. */
-const slow = ['prune', 'compare', 'profile', 'bench startup'];
-const opensNoDevice = ['methods', 'inspect'];
+const slow = ['prune', 'stats gather', 'compare', 'profile', 'bench startup'];
+const opensNoDevice = ['methods', 'inspect', 'stats merge', 'slurm write', 'slurm status'];
 
 const program = createProgram(new AbortController().signal);
 const commands = leaves(program).map(

@@ -1,0 +1,123 @@
+import { shellWord } from '../../replaceme/report/repeat.js';
+
+/** What the jobs of one pruned model need. */
+export interface ClusterPlan {
+  /** The folder of the scripts, absolute. */
+  readonly folder: string;
+  /** Where relative paths begin. */
+  readonly workingFolder: string;
+  /** The words that start rm-engine. */
+  readonly program: readonly string[];
+  readonly model: string;
+  readonly out: string;
+  /** Options of prune, as words. */
+  readonly options: readonly string[];
+  readonly shards: number;
+  readonly rounds: number;
+  /** Settings of sbatch, such as "partition=gpu", for the jobs that compute. */
+  readonly settings: readonly string[];
+  /** Whether the last job may replace what is at `out`. */
+  readonly force: boolean;
+}
+
+/** One job: a script, its name, and how many array tasks it has. */
+export interface ClusterJob {
+  readonly name: string;
+  readonly tasks: number;
+  /** Files that it leaves, absolute. */
+  readonly results: readonly string[];
+  readonly script: string;
+}
+
+const numbers = (count: number): number[] => Array.from({ length: count }, (_, i) => i + 1);
+
+/** The jobs in their order: each waits for the one before. */
+export function clusterJobs(plan: ClusterPlan): ClusterJob[] {
+  const { folder, model, out, options, shards, rounds } = plan;
+  const shardFile = (round: number, shard: number | string) =>
+    `${folder}/round-${round}-shard-${shard}.safetensors`;
+  const merged = (round: number) => `${folder}/round-${round}.safetensors`;
+  const text = (words: readonly string[]) => words.map(shellWord).join(' ');
+  const line = (words: readonly string[]) => text([...plan.program, ...words]);
+  const before = (round: number) => (round > 1 ? ['--statistics', merged(round - 1)] : []);
+  const jobs = numbers(rounds).flatMap((round): ClusterJob[] => {
+    const files = numbers(shards).map(shard => shardFile(round, shard));
+    const task = '$SLURM_ARRAY_TASK_ID';
+    const gather = `${line(['stats', 'gather', model])} "${shardFile(round, task)}" --shard "${task}/${shards}"`;
+    const merge = ['stats', 'merge', merged(round), ...(round > 1 ? [merged(round - 1)] : []), ...files];
+    return [
+      {
+        name: `round-${round}`,
+        tasks: shards,
+        results: files,
+        script: script(
+          plan,
+          `round-${round}`,
+          [`array=1-${shards}`, ...plan.settings],
+          `# Part k of ${shards} of the calibration batches.\n${gather} ${text([...options, ...before(round), '--force'])}`,
+        ),
+      },
+      {
+        name: `merge-${round}`,
+        tasks: 1,
+        results: [merged(round)],
+        script: script(
+          plan,
+          `merge-${round}`,
+          partitionOf(plan.settings),
+          `# Needs no GPU.\n${line([...merge, '--force'])}`,
+        ),
+      },
+    ];
+  });
+  const words = [
+    'prune',
+    model,
+    out,
+    ...options,
+    '--statistics',
+    merged(rounds),
+    ...(plan.force ? ['--force'] : []),
+  ];
+  const prune = script(
+    plan,
+    'prune',
+    plan.settings,
+    `# All sums are there: no pass over the tokens.\n${line(words)}`,
+  );
+  return [...jobs, { name: 'prune', tasks: 1, results: [out], script: prune }];
+}
+
+/** Of settings for jobs with a GPU those that say where and for whom a job runs. */
+const partitionOf = (settings: readonly string[]): string[] =>
+  settings.filter(setting => /^(partition|account|qos|time|reservation)=/.test(setting));
+
+const script = (
+  { folder, workingFolder }: ClusterPlan,
+  name: string,
+  settings: readonly string[],
+  work: string,
+): string => `#!/bin/bash
+#SBATCH --job-name=rm-engine-${name}
+#SBATCH --chdir=${workingFolder}
+#SBATCH --output=${folder}/log-${name}${settings.some(setting => setting.startsWith('array=')) ? '-%a' : ''}.txt
+#SBATCH --open-mode=append
+#SBATCH --requeue
+${settings.map(setting => `#SBATCH --${setting}\n`).join('')}set -euo pipefail
+${work}
+`;
+
+/** Submits every job behind the one before, and keeps their numbers in jobs.txt. */
+export const submitScript = (folder: string, jobs: readonly ClusterJob[]): string => `#!/bin/bash
+# Submits all jobs; each begins when the one before has ended well, and is cancelled where that cannot happen any more.
+set -euo pipefail
+cd ${shellWord(folder)}
+rm -f jobs.txt
+submit() {
+  id=$(sbatch --parsable --kill-on-invalid-dep=yes \${id:+--dependency=afterok:$id} "$1.sbatch")
+  id=\${id%%;*}
+  echo "$1 $id" >> jobs.txt
+}
+id=''
+${jobs.map(({ name }) => `submit ${name}\n`).join('')}cat jobs.txt
+`;

@@ -1,0 +1,14 @@
+import { meansOf } from '../distance.js';
+import type { SelectionContext, WindowMeans } from './selection.js';
+
+/** By the layer that stays: as the statistics file has them, else over all batches, and kept there. */
+export async function windowMeans(
+  { statistics: store }: SelectionContext,
+  { by, count, batches, sum }: WindowMeans,
+): Promise<readonly number[]> {
+  const known = store?.distances(by, count);
+  if (known) return known;
+  const sums = await sum(batches);
+  await store?.putDistances(by, count, sums);
+  return meansOf(sums);
+}

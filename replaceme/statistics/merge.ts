@@ -1,0 +1,232 @@
+import { asBytes, ensure, RmError } from '../../engine/index.js';
+import { withOutputFile } from '../../model/checkpoint/outputFolder.js';
+import type { WalkOptions } from '../walk.js';
+import { StatisticsFile, type StoredMatrix } from './file.js';
+import { parseShard, SHARD, type Shard, shardName, WHOLE } from './shard.js';
+import type { RowSums } from './store.js';
+
+/** What a merged file has. */
+export interface MergedStatistics {
+  readonly path: string;
+  /** How many shards were summed; 0 where all of the files were over all tokens. */
+  readonly shards: number;
+  /** Sums, by name. */
+  readonly sums: readonly string[];
+  /** Measures of windows. */
+  readonly measures: readonly { readonly measure: string; readonly count: number }[];
+}
+
+interface Part {
+  readonly file: StatisticsFile;
+  readonly shard: Shard;
+}
+
+const isWhole = ({ shard }: Part): boolean => shard.of === 1;
+
+/**
+ * Sums the statistics of all shards of one calibration into a new file, in f64 on the host; sums in 48 bits stay so.
+ * Files over all tokens, of earlier rounds, are taken in as they are.
+ *
+ * @throws RmError INVALID_ARGUMENT where files are of different inputs, a shard is missing or there twice, or shards have
+ *   summed different things; DATA_INVALID for a damaged file; OUTPUT_EXISTS, OUTPUT_FAILED.
+ */
+export async function mergeStatistics(
+  out: string,
+  paths: readonly string[],
+  { force = false, onProgress, signal }: WalkOptions & { force?: boolean } = {},
+): Promise<MergedStatistics> {
+  ensure(paths.length > 0, 'there are no statistics files to merge', 'Name the files of all shards.');
+  const parts: Part[] = [];
+  for (const path of paths) {
+    const file = await StatisticsFile.read(path);
+    // Files of before shards are over all tokens.
+    const shard = file.recipe[SHARD] === undefined ? WHOLE : parseShard(file.recipe[SHARD]);
+    if (!shard)
+      throw new RmError('DATA_INVALID', `${path}: names no shard`, 'Make it again with rm-engine stats.');
+    parts.push({ file, shard });
+  }
+  const recipe = commonRecipe(parts);
+  const [whole, shards] = [parts.filter(isWhole), parts.filter(part => !isWhole(part))];
+  checkShards(shards);
+  checkNames(whole, shards);
+  return await withOutputFile(out, { force }, async path => {
+    const merged = await StatisticsFile.open(path);
+    merged.agree({ ...recipe, [SHARD]: shardName(WHOLE) });
+    for (const { file } of parts) merged.adopt(file);
+    await merged.save();
+    const groups = [...whole.map(part => [part]), ...(shards.length > 0 ? [shards] : [])];
+    const total = groups.reduce((sum, [first]) => sum + first!.file.names.length, 0);
+    let done = 0;
+    for (const group of groups) {
+      const files = group.map(({ file }) => file);
+      for (const { measure, count } of files[0]!.measures) {
+        await merged.putDistances(measure, count, summedRows(files, measure, count));
+      }
+      for (const name of files[0]!.names) {
+        signal?.throwIfAborted();
+        await merged.putMatrices(name, await summedMatrices(files, name), summedNumbers(files, name));
+        onProgress?.({ phase: 'merge', done: ++done, total, unit: 'sums' });
+      }
+    }
+    return {
+      path: out,
+      shards: shards.length,
+      sums: merged.names,
+      measures: merged.measures.map(({ measure, count }) => ({ measure, count })),
+    };
+  });
+}
+
+/** What all files agree in; what only some of them say goes in too. */
+function commonRecipe(parts: readonly Part[]): Record<string, unknown> {
+  const known = new Map<string, { value: unknown; path: string }>();
+  for (const { file } of parts) {
+    for (const [name, value] of Object.entries(file.recipe)) {
+      if (name === SHARD) continue;
+      const before = known.get(name);
+      ensure(
+        !before || JSON.stringify(before.value) === JSON.stringify(value),
+        `${file.path}: differs from ${before?.path} in the ${name}`,
+        'Make all shards with the same model, options and version of rm-engine (give --tokens and --batch-tokens: their defaults differ between devices).',
+      );
+      if (!before) known.set(name, { value, path: file.path });
+    }
+  }
+  return Object.fromEntries([...known].map(([name, { value }]) => [name, value]));
+}
+
+function checkShards(shards: readonly Part[]): void {
+  const first = shards[0];
+  if (!first) return;
+  const { of } = first.shard;
+  const paths = new Map<number, string>();
+  for (const { file, shard } of shards) {
+    ensure(
+      shard.of === of,
+      `${file.path} is shard ${shardName(shard)}, ${first.file.path} is shard ${shardName(first.shard)}`,
+      'Merge shards of one division only.',
+    );
+    const before = paths.get(shard.index);
+    ensure(
+      before === undefined,
+      `shard ${shardName(shard)} is there twice: ${before} and ${file.path}`,
+      'Name one file for every shard.',
+    );
+    paths.set(shard.index, file.path);
+  }
+  const missing = Array.from({ length: of }, (_, i) => i + 1).filter(index => !paths.has(index));
+  ensure(
+    missing.length === 0,
+    `${missing.length === 1 ? 'a shard is' : 'shards are'} missing: ${missing.map(index => `${index}/${of}`).join(', ')}`,
+    'Name the files of all shards; make what is missing with rm-engine stats --shard.',
+  );
+}
+
+/** What a file has summed, in words. */
+const contents = ({ file }: Part): string[] => [
+  ...file.names,
+  ...file.measures.map(({ measure, count }) => `${measure}, windows of ${count}`),
+];
+
+/** All shards must have summed the same, and nothing may be counted twice. */
+function checkNames(whole: readonly Part[], shards: readonly Part[]): void {
+  const [first, ...others] = shards;
+  for (const other of others) {
+    const [a, b] = [contents(first!), contents(other)];
+    const lacking = a.find(name => !b.includes(name));
+    const more = b.find(name => !a.includes(name));
+    const [has, lacks] = lacking === undefined ? [other, first!] : [first!, other];
+    ensure(
+      lacking === undefined && more === undefined,
+      `${lacks.file.path} has no sums "${lacking ?? more}", which ${has.file.path} has`,
+      'Make all shards with the same options and the same --statistics file.',
+    );
+  }
+  const paths = new Map<string, string>();
+  for (const part of [...whole, ...shards.slice(0, 1)]) {
+    for (const name of contents(part)) {
+      const before = paths.get(name);
+      ensure(
+        before === undefined,
+        `"${name}" is in ${before} and in ${part.file.path}, and would count twice`,
+        'Leave one of the two out.',
+      );
+      paths.set(name, part.file.path);
+    }
+  }
+}
+
+function summedRows(files: readonly StatisticsFile[], measure: string, count: number): RowSums {
+  const all = files.map(
+    file => file.measures.find(found => found.measure === measure && found.count === count)!.values,
+  );
+  return {
+    sums: all[0]!.sums.map((_, layer) => all.reduce((sum, { sums }) => sum + sums[layer]!, 0)),
+    rows: all.reduce((sum, { rows }) => sum + rows, 0),
+  };
+}
+
+const summedNumbers = (files: readonly StatisticsFile[], name: string): Record<string, number> =>
+  Object.fromEntries(
+    Object.keys(files[0]!.numbers(name)).map(key => [
+      key,
+      files.reduce((sum, file) => sum + file.numbers(name)[key]!, 0),
+    ]),
+  );
+
+/** The matrices of all files added up; of "X hi" and "X lo" their sum, as two f32 again. */
+async function summedMatrices(files: readonly StatisticsFile[], name: string): Promise<StoredMatrix[]> {
+  const parts = files[0]!.parts(name);
+  const found: StoredMatrix[] = [];
+  for (const part of parts) {
+    if (files.length === 1) {
+      found.push(await files[0]!.matrix(name, part));
+      continue;
+    }
+    const low = lowOf(part);
+    if (parts.some(other => lowOf(other) === part)) continue;
+    const { shape, sum } = await addedUp(
+      files,
+      name,
+      low !== undefined && parts.includes(low) ? [part, low] : [part],
+    );
+    const high = Float32Array.from(sum);
+    found.push({ part, shape, bytes: asBytes(high) });
+    if (low === undefined) continue;
+    found.push({
+      part: low,
+      shape,
+      bytes: asBytes(Float32Array.from(sum, (value, at) => value - high[at]!)),
+    });
+  }
+  return found;
+}
+
+/** Of "G hi" "G lo". */
+const lowOf = (part: string): string | undefined =>
+  part.endsWith(' hi') ? `${part.slice(0, -2)}lo` : undefined;
+
+async function addedUp(
+  files: readonly StatisticsFile[],
+  name: string,
+  parts: readonly string[],
+): Promise<{ shape: readonly number[]; sum: Float64Array }> {
+  let shape: readonly number[] = [];
+  let sum: Float64Array | undefined;
+  for (const file of files) {
+    for (const part of parts) {
+      const matrix = await file.matrix(name, part);
+      const { buffer, byteOffset, byteLength } = matrix.bytes;
+      const values = new Float32Array(buffer, byteOffset, byteLength / 4);
+      shape = matrix.shape;
+      sum ??= new Float64Array(values.length);
+      ensure(
+        sum.length === values.length,
+        `${file.path}: "${name} ${part}" has another size than in ${files[0]!.path}`,
+        'Make all shards with the same model.',
+      );
+      for (let at = 0; at < sum.length; at++) sum[at]! += values[at]!;
+    }
+  }
+  return { shape, sum: sum! };
+}
