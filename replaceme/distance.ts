@@ -40,6 +40,7 @@ export async function windowDistances(
   return (await windowDistanceSums(model, batches, counts, options)).map(meansOf);
 }
 
+/** How window distances are measured. */
 export interface DistanceOptions extends WalkOptions {
   readonly states?: HiddenStates;
   readonly measure?: DistanceMeasure;

@@ -17,7 +17,7 @@ export {
 export { type Compared, formatComparison } from './compare/table.js';
 export { compare } from './compare.js';
 export type { CosineSettings } from './cosineSettings.js';
-export { type DistanceMeasure, windowDistances } from './distance.js';
+export { type DistanceMeasure, type DistanceOptions, windowDistances } from './distance.js';
 export type { EvaluationText } from './evaluationText.js';
 export { type GatheredStatistics, type GatherOptions, gatherStatistics } from './gatherStatistics.js';
 export type { HiddenStates, Sequences } from './hiddenStates.js';
