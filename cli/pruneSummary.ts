@@ -3,6 +3,7 @@ import { formatBytes } from '../engine/format.js';
 import { formatTable } from '../engine/textTable.js';
 import type { ModelSummary } from '../model/inspect.js';
 import type { PruneReport } from '../replaceme/index.js';
+import { shellWord } from '../replaceme/report/repeat.js';
 
 /** What the table needs of a model folder. */
 export type ModelSize = Pick<ModelSummary, 'layers'> & {
@@ -56,13 +57,9 @@ export function formatBeforeAfter(
   ]);
 }
 
-/** A word of a command line, quoted where a shell would take it apart. */
-const word = (text: string): string =>
-  /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
-
 /** What somebody may want to do with the result. */
 export const nextSteps = (from: string, to: string): string =>
   [
-    `next: rm-engine chat ${word(to)} --against ${word(from)}`,
-    `      rm-engine eval ${word(to)} FILE... --against ${word(from)}`,
+    `next: rm-engine chat ${shellWord(to)} --against ${shellWord(from)}`,
+    `      rm-engine eval ${shellWord(to)} FILE... --against ${shellWord(from)}`,
   ].join('\n');

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { Device, RmError } from '../engine/index.js';
+import { totalTokens } from '../model/batch.js';
 import { loadChatTemplate, type TextReader } from '../model/chat.js';
 import { modelFingerprint } from '../model/fingerprint.js';
 import { Model } from '../model/model.js';
@@ -58,7 +59,7 @@ export async function compare(from: string, options: CompareOptions): Promise<Co
       texts.map(async ({ file, sequences }) => ({
         file,
         sha256: await sha256(file),
-        tokens: sequences.reduce((sum, { length }) => sum + length, 0),
+        tokens: totalTokens(sequences),
       })),
     );
     const head = {

@@ -4,6 +4,7 @@ import { convert } from '../kernels/convert.js';
 import { LayerSteps } from '../model/layerSteps.js';
 import type { Model } from '../model/model.js';
 import { type CalibrationBatch, openBatch } from './calibrationBatch.js';
+import { RelativeErrors } from './relativeErrors.js';
 import type { ProjectionPath } from './ridgePath.js';
 import { type RidgeSolution, RidgeStatistics } from './ridgeStatistics.js';
 import { difference, rowNormsOf } from './rows.js';
@@ -157,29 +158,16 @@ class Refit {
 
   /** Runs the layer with its new weights; what is left of the error, by kind of token. */
   async advance(): Promise<{ tokenResidual: number; sinkResidual: number }> {
-    const sums = { ordinary: 0, ordinaryTokens: 0, sinks: 0, sinkTokens: 0 };
+    const residuals = new RelativeErrors();
     await this.#forEach(async ({ index, batch, scope, steps }) => {
       const y = this.#afterAttention[index]!;
       const output = steps.output(y, this.#features[index] ?? steps.mlpFeatures(y));
       const target = this.targets.output(index);
       const [norms, errors] = [await rowNormsOf(target), await rowNormsOf(difference(scope, target, output))];
-      const sinks = findSinks(norms, batch.sequences);
-      for (const [t, norm] of norms.entries()) {
-        const share = norm > 0 ? (errors[t]! / norm) ** 2 : 0;
-        if (sinks[t]) {
-          sums.sinks += share;
-          sums.sinkTokens++;
-        } else {
-          sums.ordinary += share;
-          sums.ordinaryTokens++;
-        }
-      }
+      residuals.add(norms, errors, findSinks(norms, batch.sequences));
       this.pruned.replace(index, scope.release(output));
     });
-    return {
-      tokenResidual: sums.ordinary / Math.max(1, sums.ordinaryTokens),
-      sinkResidual: sums.sinks / Math.max(1, sums.sinkTokens),
-    };
+    return { tokenResidual: residuals.ordinary, sinkResidual: residuals.sinks ?? 0 };
   }
 
   /** Hands the new weights over. */

@@ -6,7 +6,7 @@ import type { TaskResult } from '../../model/tasks/index.js';
 import type { PhaseClock } from '../phaseClock.js';
 import { exactnessWarnings, reportHead } from './head.js';
 import { repeatOf } from './repeat.js';
-import type { Sample } from './samples.js';
+import { continuationOf, type Sample } from './samples.js';
 import type { EvalReport, FileEvaluation, ReportModel, TaskEvaluation } from './schema.js';
 import { evalSentence } from './sentence.js';
 
@@ -65,9 +65,7 @@ const samplesOf = ({ health, chat }: EvalFindings): Sample[] =>
       ] as const
     ).flatMap(([model, of]) => {
       const sample = of?.samples[p];
-      return sample
-        ? [{ model, text: sample.text, tokens: sample.tokens, repetition: sample.repeated4grams }]
-        : [];
+      return sample ? [continuationOf(model, sample)] : [];
     }),
   }));
 

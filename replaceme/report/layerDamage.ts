@@ -1,9 +1,10 @@
 import { downloadF32, Scope, type Tensor } from '../../engine/index.js';
 import { rowNorms } from '../../kernels/reduce.js';
-import { Batch } from '../../model/batch.js';
+import { Batch, totalTokens } from '../../model/batch.js';
 import type { Model } from '../../model/model.js';
 import { scoredGroups } from '../../model/referenceStates.js';
 import { embedTokens, forward } from '../../model/transformer.js';
+import { RelativeErrors } from '../relativeErrors.js';
 import { difference } from '../rows.js';
 import { findSinks } from '../tokenWeights.js';
 import type { WalkOptions } from '../walk.js';
@@ -24,15 +25,6 @@ export interface Damage {
   readonly sinks: number;
   /** Of each pruned model, in the order of the layers. */
   readonly models: readonly (readonly DamagePoint[])[];
-}
-
-/** Sums of |L' - L|² / |L|² over both kinds of tokens. */
-interface Sums {
-  readonly layer: number;
-  ordinary: number;
-  ordinaryTokens: number;
-  sinks: number;
-  sinkTokens: number;
 }
 
 /**
@@ -56,11 +48,9 @@ export async function layerDamage(
   const depths = Array.from({ length: arch.layers }, (_, layer) => layer).filter(
     layer => layer + 1 === arch.layers || kept.has(layer + 1),
   );
-  const sums = models.map(() =>
-    depths.map((layer): Sums => ({ layer, ordinary: 0, ordinaryTokens: 0, sinks: 0, sinkTokens: 0 })),
-  );
+  const sums = models.map(() => depths.map(() => new RelativeErrors()));
   const groups = scoredGroups(sequences, batchTokens);
-  const total = groups.flat().reduce((sum, { length }) => sum + length, 0);
+  const total = totalTokens(groups.flat());
   let tokens = 0;
   let sinkTokens = 0;
   for (const group of groups) {
@@ -85,8 +75,7 @@ export async function layerDamage(
       const lengths = await downloadF32(norms);
       const sinks = findSinks(lengths, group);
       if (d + 1 === depths.length) sinkTokens += sinks.filter(Boolean).length;
-      for (const [m, error] of errors.entries())
-        addErrors(sums[m]![d]!, lengths, await downloadF32(error), sinks);
+      for (const [m, error] of errors.entries()) sums[m]![d]!.add(lengths, await downloadF32(error), sinks);
     }
     tokens += batch.tokens;
     onProgress?.({ phase: 'damage by layer', done: tokens, total, unit: 'tokens' });
@@ -95,26 +84,9 @@ export async function layerDamage(
     tokens,
     sinks: sinkTokens,
     models: sums.map(points =>
-      points.map(point => ({
-        layer: point.layer,
-        ordinary: point.ordinary / Math.max(1, point.ordinaryTokens),
-        sinks: point.sinkTokens > 0 ? point.sinks / point.sinkTokens : null,
-      })),
+      points.map(({ ordinary, sinks }, d) => ({ layer: depths[d]!, ordinary, sinks: sinks ?? null })),
     ),
   };
-}
-
-function addErrors(to: Sums, norms: Float32Array, errors: Float32Array, sinks: readonly boolean[]): void {
-  for (const [t, norm] of norms.entries()) {
-    const share = norm > 0 ? (errors[t]! / norm) ** 2 : 0;
-    if (sinks[t]) {
-      to.sinks += share;
-      to.sinkTokens++;
-    } else {
-      to.ordinary += share;
-      to.ordinaryTokens++;
-    }
-  }
 }
 
 /** Hidden states of the original model and of pruned ones at one depth of a batch. */

@@ -1,5 +1,10 @@
 import type { TextReader } from '../../model/chat.js';
-import { generationHealth, healthPrompts, promptTokens } from '../../model/generationHealth.js';
+import {
+  generationHealth,
+  type HealthSample,
+  healthPrompts,
+  promptTokens,
+} from '../../model/generationHealth.js';
 import type { Model } from '../../model/model.js';
 import type { WalkOptions } from '../walk.js';
 
@@ -20,6 +25,12 @@ export interface Sample {
   readonly chat: boolean;
   readonly continuations: readonly Continuation[];
 }
+
+/** What `model` has written, as the report has it. */
+export const continuationOf = (
+  model: string,
+  { text, tokens, repeated4grams }: HealthSample,
+): Continuation => ({ model, text, tokens, repetition: repeated4grams });
 
 /** How many of the built-in prompts, and new tokens of each at most. */
 const PROMPTS = 2;
@@ -49,14 +60,7 @@ export async function samplesOf(
       onProgress,
       signal,
     });
-    written.push(
-      samples.map(({ text, tokens, repeated4grams }) => ({
-        model: name,
-        text,
-        tokens,
-        repetition: repeated4grams,
-      })),
-    );
+    written.push(samples.map(sample => continuationOf(name, sample)));
   }
   return prompts.map((prompt, p) => ({
     prompt,
