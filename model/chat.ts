@@ -1,8 +1,8 @@
-import { join } from 'node:path';
 import { Template } from '@huggingface/jinja';
 import { RmError } from '../engine/errors.js';
 import type { ChatMessage, Document } from './documents.js';
-import { isRecord, readJsonFileIfPresent, readTextFileIfPresent } from './jsonFile.js';
+import { isRecord } from './jsonFile.js';
+import { jsonOf, type ModelSource, openModelSource } from './modelSource.js';
 import type { Tokenizer } from './tokenizer.js';
 
 /** A model's own way of writing a conversation as text. */
@@ -24,12 +24,12 @@ export interface TextReader {
 }
 
 /** chat_template.jinja, else chat_template of tokenizer_config.json: a string, or a list of {name, template}. */
-async function templateSource(folder: string): Promise<{ path: string; source: string } | undefined> {
-  const file = join(folder, 'chat_template.jinja');
-  const text = await readTextFileIfPresent(file);
-  if (text !== undefined) return { path: file, source: text };
-  const path = join(folder, 'tokenizer_config.json');
-  const settings = await readJsonFileIfPresent(path);
+async function templateSource(model: ModelSource): Promise<{ path: string; source: string } | undefined> {
+  const file = 'chat_template.jinja';
+  const text = await model.text(file);
+  if (text !== undefined) return { path: model.nameOf(file), source: text };
+  const path = model.nameOf('tokenizer_config.json');
+  const settings = await jsonOf(model, 'tokenizer_config.json');
   const stated = isRecord(settings) ? (settings.chat_template ?? undefined) : undefined;
   if (stated === undefined) return undefined;
   if (typeof stated === 'string') return { path, source: stated };
@@ -44,16 +44,16 @@ async function templateSource(folder: string): Promise<{ path: string; source: s
   );
 }
 
-/** The chat template of a model folder. Throws CONFIG_INVALID where there is one that cannot be parsed. */
+/** The chat template of a model. Throws CONFIG_INVALID where there is one that cannot be parsed. */
 export async function loadChatTemplate(
-  folder: string,
+  model: string,
   tokenizer: Pick<Tokenizer, 'specialTokens'>,
 ): Promise<ChatTemplate> {
-  const found = await templateSource(folder);
+  const found = await templateSource(await openModelSource(model));
   if (!found) {
     const error = new RmError(
       'CONFIG_INVALID',
-      `${folder}: the model has no chat template, so conversations cannot be written as it expects`,
+      `${model}: the model has no chat template, so conversations cannot be written as it expects`,
       'Use plain text instead of messages, or put a chat_template.jinja into the folder.',
     );
     return {

@@ -1,24 +1,28 @@
-import { createHash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { open, readdir, stat } from 'node:fs/promises';
-import { basename, join } from 'node:path';
-import { readJsonFile } from './jsonFile.js';
+import { open, stat } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { openModelSource, requiredJsonOf, requiredTextOf } from './modelSource.js';
+
+/** SHA-256 of config.json, and the files of the weights. */
+async function begin(model: string): Promise<{ hash: Hash; weightFiles: string[] }> {
+  const source = await openModelSource(model);
+  const config = JSON.stringify(await requiredJsonOf(source, 'config.json'));
+  return { hash: createHash('sha256').update(config), weightFiles: await source.weightFiles() };
+}
 
 /**
- * Identifies a model folder without reading all of it: SHA-256 over config.json and, for every weight file, its name,
- * size, first and last mebibyte.
+ * Identifies a model without reading all of it: SHA-256 over config.json and, for every weight file, its name, size,
+ * first and last mebibyte.
  */
-export async function modelFingerprint(folder: string): Promise<string> {
-  const hash = createHash('sha256').update(JSON.stringify(await readJsonFile(join(folder, 'config.json'))));
-  for (const name of (await readdir(folder)).filter(file => file.endsWith('.safetensors')).sort()) {
-    const path = join(folder, name);
-    // The weights in use have been read; another entry of that name may be a folder or a link to nothing.
-    if (!(await stat(path).catch(() => undefined))?.isFile()) continue;
+export async function modelFingerprint(model: string): Promise<string> {
+  const { hash, weightFiles } = await begin(model);
+  for (const path of weightFiles) {
     const file = await open(path);
     try {
       const { size } = await file.stat();
       const piece = Math.min(size, 1 << 20);
-      hash.update(`${basename(name)} ${size}`);
+      hash.update(`${basename(path)} ${size}`);
       for (const start of [0, size - piece]) {
         const { buffer } = await file.read(Buffer.alloc(piece), 0, piece, start);
         hash.update(buffer);
@@ -36,15 +40,19 @@ export async function modelFingerprint(folder: string): Promise<string> {
  *
  * @throws RmError CHECKPOINT_MISSING.
  */
-export async function weightsFingerprint(folder: string, signal?: AbortSignal): Promise<string> {
-  const hash = createHash('sha256').update(JSON.stringify(await readJsonFile(join(folder, 'config.json'))));
-  for (const name of (await readdir(folder)).filter(file => file.endsWith('.safetensors')).sort()) {
-    const path = join(folder, name);
-    const found = await stat(path).catch(() => undefined);
-    if (!found?.isFile()) continue;
-    hash.update(`${name} ${found.size}`);
+export async function weightsFingerprint(model: string, signal?: AbortSignal): Promise<string> {
+  const { hash, weightFiles } = await begin(model);
+  for (const path of weightFiles) {
+    hash.update(`${basename(path)} ${(await stat(path)).size}`);
     const stream = createReadStream(path, { highWaterMark: 4 << 20, ...(signal && { signal }) });
     for await (const chunk of stream) hash.update(chunk as Buffer);
   }
   return hash.digest('hex');
+}
+
+/** SHA-256 of tokenizer.json. @throws RmError CHECKPOINT_MISSING, CONFIG_INVALID. */
+export async function tokenizerFingerprint(model: string): Promise<string> {
+  return createHash('sha256')
+    .update(await requiredTextOf(await openModelSource(model), 'tokenizer.json'))
+    .digest('hex');
 }

@@ -30,6 +30,7 @@ export {
 export { KvCache } from './kvCache.js';
 export { type LogitsResult, logits } from './logits.js';
 export { type LayerWeights, type LoadOptions, Model, type WeightChanges, type Weights } from './model.js';
+export { type ModelSource, openCheckpoint, openModelSource } from './modelSource.js';
 export { type ReferenceOptions, ReferenceStates } from './referenceStates.js';
 export type { RotationTable } from './rotationTable.js';
 export type { SamplingOptions } from './sampler.js';

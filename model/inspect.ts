@@ -1,7 +1,7 @@
 import { type DType, elementCount } from '../engine/dtype.js';
 import { type Architecture, expectedTensors, type ModelPart } from './architecture.js';
-import { openSafetensors } from './checkpoint/safetensors.js';
 import { checkShapes, readArchitecture } from './families/index.js';
+import { openCheckpoint } from './modelSource.js';
 
 type Dimensions = Pick<
   Architecture,
@@ -37,7 +37,7 @@ export interface ModelSummary extends Dimensions {
  */
 export async function inspectModel(folder: string): Promise<ModelSummary> {
   const arch = await readArchitecture(folder);
-  const checkpoint = await openSafetensors(folder);
+  const checkpoint = await openCheckpoint(folder);
   try {
     checkShapes(arch, checkpoint);
     const parameters = { embedding: 0, attention: 0, mlp: 0, norms: 0, lmHead: 0, perLayer: 0, total: 0 };

@@ -25,7 +25,11 @@ export async function readTextFileIfPresent(path: string): Promise<string | unde
 /** The JSON value of a file, or undefined where there is no such file. Throws CONFIG_INVALID where it is not JSON. */
 export async function readJsonFileIfPresent(path: string): Promise<unknown> {
   const text = await readTextFileIfPresent(path);
-  if (text === undefined) return undefined;
+  return text === undefined ? undefined : parseJson(text, path);
+}
+
+/** The JSON value of a file's text; `path` is used in messages only. Throws CONFIG_INVALID. */
+export function parseJson(text: string, path: string): unknown {
   try {
     return JSON.parse(text) as unknown;
   } catch (error) {
@@ -36,19 +40,6 @@ export async function readJsonFileIfPresent(path: string): Promise<unknown> {
       { cause: error },
     );
   }
-}
-
-/** Like readJsonFileIfPresent, but a missing file is CHECKPOINT_MISSING. */
-export async function readJsonFile(path: string): Promise<unknown> {
-  const value = await readJsonFileIfPresent(path);
-  if (value === undefined) {
-    throw new RmError(
-      'CHECKPOINT_MISSING',
-      `${path} does not exist`,
-      'Give the folder of a Hugging Face model: config.json, tokenizer.json and *.safetensors files.',
-    );
-  }
-  return value;
 }
 
 export const isRecord = (value: unknown): value is Record<string, unknown> =>

@@ -12,8 +12,8 @@ import { convert } from '../kernels/convert.js';
 import { countNonFinite } from '../kernels/finite.js';
 import { type Architecture, keepLayers } from './architecture.js';
 import type { Checkpoint } from './checkpoint/checkpoint.js';
-import { openSafetensors } from './checkpoint/safetensors.js';
 import { checkShapes, readArchitecture } from './families/index.js';
+import { openCheckpoint } from './modelSource.js';
 import { RotationTable } from './rotationTable.js';
 
 /** One layer's tensors on the device, in the checkpoint's dtype; biases as f32. */
@@ -81,7 +81,7 @@ export class Model {
   static async load(device: Device, folder: string, options: LoadOptions = {}): Promise<Model> {
     using _section = device.section('load');
     const arch = await readArchitecture(folder);
-    const checkpoint = await openSafetensors(folder);
+    const checkpoint = await openCheckpoint(folder);
     const scope = new Scope(device);
     try {
       checkShapes(arch, checkpoint);

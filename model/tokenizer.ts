@@ -1,7 +1,7 @@
-import { join } from 'node:path';
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import { ensure, RmError } from '../engine/errors.js';
-import { isRecord, readJsonFile, readJsonFileIfPresent } from './jsonFile.js';
+import { isRecord } from './jsonFile.js';
+import { jsonOf, openModelSource, requiredJsonOf } from './modelSource.js';
 
 /** Turns token ids that arrive one at a time into text, never cutting a character in two. */
 export interface TextStream {
@@ -140,18 +140,18 @@ const asIds = (value: unknown): number[] =>
   (Array.isArray(value) ? value : [value]).filter((id): id is number => Number.isInteger(id));
 
 /**
- * The tokenizer of a model folder: tokenizer.json, with tokenizer_config.json, special_tokens_map.json, config.json
+ * The tokenizer of a model: tokenizer.json, with tokenizer_config.json, special_tokens_map.json, config.json
  * and generation_config.json where they exist. Throws CHECKPOINT_MISSING, CONFIG_INVALID.
  */
-export async function loadTokenizer(folder: string): Promise<Tokenizer> {
-  const path = join(folder, 'tokenizer.json');
-  const definition = await readJsonFile(path);
+export async function loadTokenizer(model: string): Promise<Tokenizer> {
+  const source = await openModelSource(model);
+  const definition = await requiredJsonOf(source, 'tokenizer.json');
   const optional = async (name: string): Promise<Record<string, unknown>> => {
-    const value = (await readJsonFileIfPresent(join(folder, name))) ?? {};
+    const value = (await jsonOf(source, name)) ?? {};
     if (isRecord(value)) return value;
     throw new RmError(
       'CONFIG_INVALID',
-      `${join(folder, name)}: is not a JSON object`,
+      `${source.nameOf(name)}: is not a JSON object`,
       'Download the file again.',
     );
   };
@@ -167,7 +167,7 @@ export async function loadTokenizer(folder: string): Promise<Tokenizer> {
   } catch (error) {
     throw new RmError(
       'CONFIG_INVALID',
-      `${path}: not a tokenizer that can be read: ${(error as Error).message}`,
+      `${source.nameOf('tokenizer.json')}: not a tokenizer that can be read: ${(error as Error).message}`,
       'Download the file again, or save it with a recent version of transformers.',
       { cause: error },
     );

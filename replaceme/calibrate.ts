@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
 import type { TextReader } from '../model/chat.js';
-import { modelFingerprint } from '../model/fingerprint.js';
+import { modelFingerprint, tokenizerFingerprint } from '../model/fingerprint.js';
 import type { Model } from '../model/model.js';
 import type { Tokenizer } from '../model/tokenizer.js';
 import { calibrationBatches } from './calibration/batches.js';
@@ -9,7 +8,7 @@ import { interleave } from './calibration/collect.js';
 import { faithfulBatches, faithfulCalibration } from './calibration/faithful.js';
 import { generateCalibration } from './calibration/generated.js';
 import { withMaskedCopies } from './calibration/mask.js';
-import { type Calibration, readCalibration, sha256 } from './calibration.js';
+import { type Calibration, readCalibration } from './calibration.js';
 import type { CalibrationBatch } from './calibrationBatch.js';
 import { givesTexts, type PruneOptions } from './pruneOptions.js';
 import type { CalibrationSizes } from './request.js';
@@ -82,7 +81,7 @@ export const batchesOf = (
 
 /** What statistics depend on, as far as it is known before the model writes anything. */
 export async function statisticsRecipe(
-  folder: string,
+  model: string,
   { files }: Calibration,
   options: PruneOptions,
   { tokens, sequenceLength, batchTokens }: CalibrationSizes,
@@ -90,8 +89,8 @@ export async function statisticsRecipe(
 ): Promise<Recipe> {
   return {
     [SHARD]: shardName(shard),
-    model: await modelFingerprint(folder),
-    tokenizer: await sha256(join(folder, 'tokenizer.json')),
+    model: await modelFingerprint(model),
+    tokenizer: await tokenizerFingerprint(model),
     'calibration files': files.map(({ sha256 }) => sha256),
     'weights of the files': files.map(({ weight }) => weight),
     'number of tokens': tokens,

@@ -1,7 +1,7 @@
 import { Device, elementCount, Scope } from '../engine/index.js';
 import { matmul } from '../kernels/matmul.js';
 import { type Architecture, expectedTensors } from '../model/architecture.js';
-import { openSafetensors } from '../model/checkpoint/safetensors.js';
+import { openCheckpoint } from '../model/modelSource.js';
 import { plannedStates } from './hiddenStates.js';
 import { givesTexts, type PruneOptions } from './pruneOptions.js';
 import { KEPT_BYTES } from './refitLayer.js';
@@ -132,7 +132,7 @@ function fitCost(
 export async function planPrune(from: string, options: PruneOptions = {}): Promise<PrunePlan> {
   const request = await checkPruneRequest(from, undefined, options);
   const { method, arch, count, windows } = request;
-  const checkpoint = await openSafetensors(from);
+  const checkpoint = await openCheckpoint(from);
   let weights = 0;
   let perLayer = 0;
   try {

@@ -2,10 +2,10 @@ import { Device } from '../engine/index.js';
 import type { Progress } from '../engine/progress.js';
 import { loadChatTemplate } from '../model/chat.js';
 import { withOutputFolder } from '../model/checkpoint/outputFolder.js';
-import { openSafetensors } from '../model/checkpoint/safetensors.js';
 import { modelFingerprint } from '../model/fingerprint.js';
 import { logits } from '../model/logits.js';
 import { Model } from '../model/model.js';
+import { openModelSource } from '../model/modelSource.js';
 import { loadTokenizer } from '../model/tokenizer.js';
 import {
   addGenerated,
@@ -116,10 +116,11 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
 
     return await withOutputFolder(to, outputOptions(from, options), async folder => {
       await clock.during('write', async () => {
-        const checkpoint = await openSafetensors(from);
+        const source = await openModelSource(from);
+        const checkpoint = await source.openCheckpoint();
         try {
           using _section = device.section('write');
-          await writePrunedModel(from, folder, checkpoint, arch, keep, pruned.replacements, {
+          await writePrunedModel(source, folder, checkpoint, arch, keep, pruned.replacements, {
             ...(options.maxShardBytes !== undefined && { maxShardBytes: options.maxShardBytes }),
             ...walk(options),
           });

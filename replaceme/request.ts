@@ -2,8 +2,8 @@ import { type Device, ensure, RmError } from '../engine/index.js';
 import type { Architecture } from '../model/architecture.js';
 import { defaultBatchTokens } from '../model/batch.js';
 import { checkOutputFolder } from '../model/checkpoint/outputFolder.js';
-import { openSafetensors } from '../model/checkpoint/safetensors.js';
 import { checkShapes, readArchitecture } from '../model/families/index.js';
+import { openCheckpoint } from '../model/modelSource.js';
 import { checkMask } from './calibration/mask.js';
 import { cosineSettings } from './cosineSettings.js';
 import { FAITHFUL_TEXTS, faithfulOptions } from './faithful.js';
@@ -112,7 +112,7 @@ export async function checkPruneRequest(
     'rm-engine compare evaluates it in memory; to write a model, choose another method.',
   );
   if (to !== undefined) await checkOutputFolder(to, outputOptions(from, options));
-  const checkpoint = await openSafetensors(from);
+  const checkpoint = await openCheckpoint(from);
   try {
     checkShapes(arch, checkpoint);
   } finally {

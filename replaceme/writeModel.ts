@@ -7,7 +7,8 @@ import type { Checkpoint } from '../model/checkpoint/checkpoint.js';
 import { copyOutputFile, outputError, writeOutputFile } from '../model/checkpoint/outputFolder.js';
 import { type TensorSource, writeSafetensors } from '../model/checkpoint/safetensorsWriter.js';
 import { pruneConfig } from '../model/families/index.js';
-import { isRecord, readJsonFile } from '../model/jsonFile.js';
+import { isRecord } from '../model/jsonFile.js';
+import { type ModelSource, requiredJsonOf } from '../model/modelSource.js';
 
 /** A tensor of the checkpoint that gets other values, of the same shape and dtype. */
 export type Replacements = ReadonlyMap<string, Tensor>;
@@ -24,7 +25,7 @@ const weightFile =
  * @throws RmError OUTPUT_FAILED.
  */
 export async function writePrunedModel(
-  from: string,
+  from: ModelSource,
   to: string,
   checkpoint: Checkpoint,
   arch: Architecture,
@@ -36,11 +37,11 @@ export async function writePrunedModel(
     ...(options.maxShardBytes !== undefined && { maxShardBytes: options.maxShardBytes }),
     onProgress: (done, total) => options.onProgress?.({ phase: 'write', done, total, unit: 'bytes' }),
   });
-  const config = await readJsonFile(join(from, 'config.json'));
+  const config = await requiredJsonOf(from, 'config.json');
   if (!isRecord(config))
-    throw new RmError('CONFIG_INVALID', `${from}/config.json is no object`, 'Download it again.');
+    throw new RmError('CONFIG_INVALID', `${from.nameOf('config.json')} is no object`, 'Download it again.');
   await writeOutputFile(join(to, 'config.json'), `${JSON.stringify(pruneConfig(config, keep), null, 2)}\n`);
-  await copyOtherFiles(from, to);
+  if (from.folder !== null) await copyOtherFiles(from.folder, to);
 }
 
 /** Names "…layers.12.…" get the layer's new number; tensors of removed layers are left out. */

@@ -1,8 +1,8 @@
-import { join } from 'node:path';
 import { RmError } from '../../engine/errors.js';
 import { type Architecture, expectedTensors } from '../architecture.js';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
-import { isRecord, readJsonFile } from '../jsonFile.js';
+import { isRecord } from '../jsonFile.js';
+import { openModelSource, requiredJsonOf } from '../modelSource.js';
 import { ConfigReader } from './configReader.js';
 import { llama, mistral } from './llama.js';
 
@@ -42,10 +42,11 @@ export function architectureFromConfig(config: unknown, path: string): Architect
   return family(reader);
 }
 
-/** The architecture of a model folder. Throws what architectureFromConfig throws, CHECKPOINT_MISSING. */
-export async function readArchitecture(folder: string): Promise<Architecture> {
-  const path = join(folder, 'config.json');
-  return architectureFromConfig(await readJsonFile(path), path);
+/** The architecture of a model. Throws what architectureFromConfig throws, CHECKPOINT_MISSING. */
+export async function readArchitecture(model: string): Promise<Architecture> {
+  const source = await openModelSource(model);
+  const config = await requiredJsonOf(source, 'config.json');
+  return architectureFromConfig(config, source.nameOf('config.json'));
 }
 
 /**
