@@ -61,8 +61,19 @@ function* prunedTensors(
       name: layer ? `${layer.prefix}${newIndex.get(layer.index)}${layer.rest}` : name,
       dtype,
       shape,
-      bytes: () => (replacement ? checkedBytes(replacement, dtype) : checkpoint.read(name)),
+      bytes: () => (replacement ? checkedBytes(replacement, dtype) : piecesOf(checkpoint, name)),
     };
+  }
+}
+
+/** Bytes copied at a time. */
+const PIECE = 64 << 20;
+
+/** A tensor of any size, so that host memory stays small. */
+async function* piecesOf(checkpoint: Checkpoint, name: string): AsyncGenerator<Uint8Array> {
+  const { byteLength } = checkpoint.info(name);
+  for (let start = 0; start < byteLength; start += PIECE) {
+    yield await checkpoint.readRange(name, start, Math.min(PIECE, byteLength - start));
   }
 }
 

@@ -1,51 +1,11 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { byteTokenizer } from '../bench/byteTokenizer.js';
 import { encodeFromF32 } from '../engine/dtype.js';
 import { expectedTensors } from '../model/architecture.js';
 import { writeSafetensors } from '../model/checkpoint/safetensorsWriter.js';
 import { architectureFromConfig } from '../model/families/index.js';
 import { normals } from './gpu.js';
-
-/** A tokenizer of 256 bytes and one special token, without merges: any text, one token a byte. */
-function byteTokenizer(): object {
-  // The printable stand-ins of byte-level BPE (GPT-2's bytes_to_unicode).
-  const printable = [...range(33, 126), ...range(161, 172), ...range(174, 255)];
-  let next = 256;
-  const symbols = range(0, 255).map(byte => String.fromCodePoint(printable.includes(byte) ? byte : next++));
-  return {
-    version: '1.0',
-    truncation: null,
-    padding: null,
-    added_tokens: [
-      {
-        id: 256,
-        content: '<end>',
-        single_word: false,
-        lstrip: false,
-        rstrip: false,
-        normalized: false,
-        special: true,
-      },
-    ],
-    normalizer: null,
-    pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
-    post_processor: null,
-    decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
-    model: {
-      type: 'BPE',
-      dropout: null,
-      unk_token: null,
-      continuing_subword_prefix: null,
-      end_of_word_suffix: null,
-      fuse_unk: false,
-      byte_fallback: false,
-      vocab: Object.fromEntries(symbols.map((symbol, id) => [symbol, id])),
-      merges: [],
-    },
-  };
-}
-
-const range = (first: number, last: number) => Array.from({ length: last - first + 1 }, (_, i) => first + i);
 
 export const tinyConfig = {
   architectures: ['LlamaForCausalLM'],
@@ -76,7 +36,11 @@ export const tinyConfig = {
  */
 export async function writeTinyModel(
   folder: string,
-  change: { config?: Record<string, unknown>; values?: (name: string, values: Float32Array) => void } = {},
+  change: {
+    config?: Record<string, unknown>;
+    values?: (name: string, values: Float32Array) => void;
+    maxShardBytes?: number;
+  } = {},
 ): Promise<void> {
   const config = { ...tinyConfig, ...change.config };
   const arch = architectureFromConfig(config, 'config.json');
@@ -97,6 +61,7 @@ export async function writeTinyModel(
         return encodeFromF32(values, 'bf16');
       },
     })),
+    { ...(change.maxShardBytes !== undefined && { maxShardBytes: change.maxShardBytes }) },
   );
   const write = (name: string, value: unknown) =>
     writeFileSync(join(folder, name), JSON.stringify(value, null, 2));

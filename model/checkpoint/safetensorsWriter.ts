@@ -4,13 +4,13 @@ import { byteSize, type DType, elementCount } from '../../engine/dtype.js';
 import { ensure } from '../../engine/errors.js';
 import { outputError, writeOutputFile } from './outputFolder.js';
 
-/** A tensor to be written; `bytes` (row-major, little-endian) is called once, when its turn comes. */
+/** A tensor to be written; `bytes` is called once. */
 export interface TensorSource {
   readonly name: string;
   readonly dtype: DType;
   readonly shape: readonly number[];
-  /** Its data, little-endian and row-major; asked for when its turn to be written has come. */
-  readonly bytes: () => Promise<Uint8Array> | Uint8Array;
+  /** Its data, little-endian and row-major, whole or in pieces; asked for when its turn to be written has come. */
+  readonly bytes: () => Promise<Uint8Array> | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 }
 
 /** Settings of `writeSafetensors`. */
@@ -75,13 +75,17 @@ export async function writeSafetensorsFile(
   try {
     await writeAll(file, headerOf(ordered, metadata), path);
     for (const tensor of ordered) {
-      const bytes = await tensor.bytes();
+      const given = await tensor.bytes();
+      let bytes = 0;
+      for await (const piece of given instanceof Uint8Array ? [given] : given) {
+        await writeAll(file, piece, path);
+        bytes += piece.byteLength;
+      }
       ensure(
-        bytes.byteLength === byteLength(tensor),
-        `tensor ${tensor.name}: ${bytes.byteLength} bytes given for shape [${tensor.shape}] of ${tensor.dtype}`,
+        bytes === byteLength(tensor),
+        `tensor ${tensor.name}: ${bytes} bytes given for shape [${tensor.shape}] of ${tensor.dtype}`,
         'Give as many bytes as shape and dtype say.',
       );
-      await writeAll(file, bytes, path);
       onTensor(tensor);
     }
     // Some file systems report a full disk only now.
@@ -124,7 +128,7 @@ function shard(tensors: readonly TensorSource[], maxShardBytes: number): TensorS
 
 /**
  * Writes model.safetensors, or shards of at most `maxShardBytes` (a larger single tensor gets a shard of its own) and
- * model.safetensors.index.json, as transformers reads them. Holds one tensor in memory at a time.
+ * model.safetensors.index.json, as transformers reads them. Holds one tensor, or a piece of one, in memory at a time.
  * Returns the names of the files written. Throws OUTPUT_FAILED where the disk is full or refuses.
  */
 export async function writeSafetensors(

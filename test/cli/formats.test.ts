@@ -112,7 +112,7 @@ test('logits: names, shapes, and one computation for all tensors of a sequence',
   );
   assert.is(computed, 0, 'nothing is computed before it is asked for');
   const firsts: number[] = [];
-  for (const { bytes } of tensors) firsts.push(asF32(await bytes())[0]!);
+  for (const { bytes } of tensors) firsts.push(asF32((await bytes()) as Uint8Array)[0]!);
   assert.equal(firsts, [1, 10, 20, 30, 40]);
   assert.is(computed, 1);
   assert.equal(
