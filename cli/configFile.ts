@@ -47,6 +47,7 @@ export interface PruneSettings {
   tokens?: number;
   sequenceLength?: number;
   batchTokens?: number;
+  hostStates?: 'f32' | 'bf16';
   eval?: string[];
   evalTokens?: number;
   report?: boolean;
@@ -99,6 +100,7 @@ export const settingParsers = {
   tokens: wholeNumber(1),
   sequenceLength: wholeNumber(2),
   batchTokens: wholeNumber(1),
+  hostStates: oneOf('f32', 'bf16'),
   evalTokens: wholeNumber(2),
   report: flag,
   dryRun: flag,

@@ -95,18 +95,29 @@ export function formatCandidates(candidates: readonly WindowScores[]): string {
   );
 }
 
+const weightsNote: Readonly<Record<PrunePlan['placement']['weights'], string>> = {
+  device: '',
+  streamed: ' (layer by layer, the next one on its way)',
+  'one by one': ' (layer by layer, one at a time)',
+};
+
 /** What a run would do and cost, for people. */
 export function formatPlan(plan: PrunePlan): string {
-  const { memory, seconds } = plan;
+  const { memory, seconds, placement } = plan;
   return formatFields([
     ['plan', plan.summary],
     ['method', plan.method],
     ['calibration', `${plan.tokens} tokens at most, ${plan.batchTokens} at a time`],
     ['device memory', `about ${formatBytes(memory.total)}`],
-    ['  weights', formatBytes(memory.weights)],
+    ['  weights', `${formatBytes(memory.weights)}${weightsNote[placement.weights]}`],
     ['  activations', formatBytes(memory.activations)],
     ['  statistics', formatBytes(memory.statistics)],
-    ['  streams', `${formatBytes(memory.streams)} (hidden states of all tokens)`],
+    [
+      '  streams',
+      placement.states.place === 'host'
+        ? `hidden states of all tokens wait in host memory as ${placement.states.dtype}`
+        : `${formatBytes(memory.streams)} (hidden states of all tokens)`,
+    ],
     ...(memory.hiddenStates > 0
       ? [
           [
@@ -140,6 +151,10 @@ here (layers, calib, sequence-length, also model and out) or by ReplaceMe's (mod
 
 --statistics keeps what was summed over the calibration data: another --alpha, another method of least squares or a window
 that was fitted before then costs no forward pass. A file of another model, tokenizer or calibration is refused.
+
+With --memory-limit, or on a device with little memory, a model that does not fit is pruned layer by layer, each uploaded when
+all tokens go through it: with --select cosine, angular or block-influence (or --window, --remove) and --no-report. --dry-run
+says where weights and hidden states will be.
 
 --faithful is --method replaceme-ls --select angular as in mts-ai/ReplaceMe, for comparison with its results:
 ${faithfulQuirks.map(quirk => `  ${quirk}`).join('\n')}`;

@@ -60,7 +60,12 @@ export const addPruneOptions = (command: Command): Command =>
     .option('--text-field <name>', 'field or column that holds the text or the messages')
     .option('--tokens <count>', 'calibration tokens at most (default: by the device)', p.tokens)
     .option('--sequence-length <count>', 'tokens of the longest sequence (default: 1024)', p.sequenceLength)
-    .option('--batch-tokens <count>', 'tokens computed at a time (default: by the device)', p.batchTokens);
+    .option('--batch-tokens <count>', 'tokens computed at a time (default: by the device)', p.batchTokens)
+    .option(
+      '--host-states <type>',
+      'f32 or bf16: hidden states that do not fit on the device (default: f32, which keeps every bit)',
+      p.hostStates,
+    );
 
 /** Settings of the command line as `prune` takes them; what is not given stays out. */
 export function pruneOptions(settings: Omit<PruneSettings, 'model' | 'out' | 'dryRun'>): PruneOptions {

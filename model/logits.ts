@@ -20,24 +20,22 @@ export async function logits(
 ): Promise<LogitsResult> {
   const { arch, device } = model;
   using batch = new Batch(device, [ids]);
-  if (!options.taps) {
-    using hidden = forward(model, batch);
-    using normed = finalNorm(model, hidden);
-    return { logits: await headLogits(model, normed) };
-  }
   let hidden = embedTokens(model, batch);
   try {
-    const embedding = await downloadF32(hidden);
+    const embedding = options.taps && (await downloadF32(hidden));
     const layers: Float32Array[] = [];
     for (let layer = 0; layer < arch.layers; layer++) {
+      await model.hold(layer, layer + 1);
       const output = forward(model, batch, { from: layer, to: layer + 1, input: hidden });
       hidden.dispose();
       hidden = output;
-      layers.push(await downloadF32(hidden));
+      if (options.taps) layers.push(await downloadF32(hidden));
     }
     using normed = finalNorm(model, hidden);
-    const values = await downloadF32(normed);
-    return { logits: await headLogits(model, normed), hidden: { embedding, layers, finalNorm: values } };
+    const values = await headLogits(model, normed);
+    return embedding
+      ? { logits: values, hidden: { embedding, layers, finalNorm: await downloadF32(normed) } }
+      : { logits: values };
   } finally {
     hidden.dispose();
   }

@@ -1,20 +1,11 @@
-import {
-  type Device,
-  downloadU32,
-  RmError,
-  Scope,
-  type Tensor,
-  tensorFrom,
-  upload,
-} from '../engine/index.js';
+import { type Device, type DType, Scope, type Tensor } from '../engine/index.js';
 import type { Progress } from '../engine/progress.js';
-import { convert } from '../kernels/convert.js';
-import { countNonFinite } from '../kernels/finite.js';
-import { type Architecture, keepLayers } from './architecture.js';
-import type { Checkpoint } from './checkpoint/checkpoint.js';
+import { type Architecture, expectedTensors, keepLayers } from './architecture.js';
 import { checkShapes, readArchitecture } from './families/index.js';
+import { LayerStream } from './layerStream.js';
 import { openCheckpoint } from './modelSource.js';
 import { RotationTable } from './rotationTable.js';
+import { WeightLoader } from './weightLoader.js';
 
 /** One layer's tensors on the device, in the checkpoint's dtype; biases as f32. */
 export interface LayerWeights {
@@ -44,60 +35,116 @@ export interface WeightChanges extends Partial<Omit<Weights, 'layers'>> {
   readonly layers?: ReadonlyMap<number, Partial<LayerWeights>>;
 }
 
-/** All tensors of a model on the device, in the dtype of the checkpoint. */
+/** A model's tensors on the device, in the dtype of the checkpoint. */
 export interface Weights {
   readonly embedding: Tensor;
   readonly finalNorm: Tensor;
   /** The embedding itself where they are tied. */
   readonly lmHead: Tensor;
+  /** Of a streamed model only those that are held can be read (`Model.hold`). */
   readonly layers: readonly LayerWeights[];
 }
 
 /** Settings of `Model.load`. */
 export interface LoadOptions {
+  /**
+   * Layers are read and uploaded when they are held (`Model.hold`) and let go afterwards, two at a time at most (one
+   * without `prefetch`), so that the model may be larger than the device's memory (default: all stay on the device).
+   */
+  stream?: false | { readonly prefetch: boolean };
   onProgress?: Progress;
 }
 
-/** Bytes read and uploaded at a time. */
-const PIECE = 64 << 20;
+/** What a model that is made from another has of it. */
+interface Origin {
+  /** Where layers come from that are not on the device. */
+  readonly stream: LayerStream | undefined;
+  /** By layer of this model: the layer of the stream. */
+  readonly numbers: readonly number[];
+  /** Number types of the checkpoint's tensors, by name. */
+  readonly types: ReadonlyMap<string, DType>;
+}
 
-/** A transformer whose weights are on the device. */
+/** A transformer whose weights are on the device: all of them, or those of the layers that are held. */
 export class Model {
   private constructor(
     readonly device: Device,
     readonly arch: Architecture,
     readonly weights: Weights,
     readonly rotations: RotationTable,
-    /** Tensors as stored, by checkpoint name. */
+    /** Tensors as stored, by checkpoint name; without those of the layers, where these are streamed. */
     readonly tensors: ReadonlyMap<string, Tensor>,
+    private readonly origin: Origin,
     private readonly owned: Scope | undefined,
   ) {}
 
   /**
    * Loads a model folder (config.json and safetensors).
    *
-   * @throws RmError CHECKPOINT_*, CONFIG_INVALID, UNSUPPORTED_FAMILY, OUT_OF_MEMORY, NOT_FINITE (names the tensor).
+   * @throws RmError CHECKPOINT_*, CONFIG_INVALID, UNSUPPORTED_FAMILY, OUT_OF_MEMORY, NOT_FINITE (names the tensor; for
+   *   layers that are streamed when they are first held).
    */
   static async load(device: Device, folder: string, options: LoadOptions = {}): Promise<Model> {
     using _section = device.section('load');
     const arch = await readArchitecture(folder);
     const checkpoint = await openCheckpoint(folder);
     const scope = new Scope(device);
+    let stream: LayerStream | undefined;
     try {
       checkShapes(arch, checkpoint);
+      const types = new Map(expectedTensors(arch).map(({ name }) => [name, checkpoint.info(name).dtype]));
       // What earlier work left in the pool would stand beside the weights.
       device.memory.trim();
-      const loader = new Loader(device, checkpoint, scope, options.onProgress);
-      const weights = await loader.weights(arch);
+      const loader = new WeightLoader(device, checkpoint, arch.tensorNames, options.onProgress);
+      const outer = await loader.outer(scope);
+      let layers: readonly LayerWeights[];
+      if (options.stream) {
+        stream = new LayerStream(device, checkpoint, arch.tensorNames, options.stream.prefetch);
+        layers = lookUps(arch.layers, stream);
+      } else {
+        const all: LayerWeights[] = [];
+        for (let layer = 0; layer < arch.layers; layer++) all.push(await loader.layer(layer, scope));
+        layers = all;
+      }
       await loader.verifyFinite();
       await device.recorder.finish();
-      return new Model(device, arch, weights, new RotationTable(device, arch), loader.loaded, scope);
+      const numbers = Array.from({ length: arch.layers }, (_, layer) => layer);
+      const rotations = new RotationTable(device, arch);
+      const origin = { stream, numbers, types };
+      return new Model(device, arch, { ...outer, layers }, rotations, loader.loaded, origin, scope);
     } catch (error) {
       scope.dispose();
       throw error;
     } finally {
-      await checkpoint.close();
+      if (!stream) await checkpoint.close();
     }
+  }
+
+  /** Whether layers come and go: those that are needed must be held, and walks go layer by layer over all tokens. */
+  get streams(): boolean {
+    return this.origin.stream !== undefined;
+  }
+
+  /**
+   * Brings a layer to the device, where layers are streamed; all others are let go but `next`, which begins to arrive
+   * while this one computes. Nothing to do for a model that is on the device as a whole.
+   *
+   * @param next the layer that will be held after this one; it may be past the last one.
+   * @throws RmError CHECKPOINT_*, OUT_OF_MEMORY, NOT_FINITE (names the tensor).
+   */
+  async hold(layer: number, next?: number): Promise<void> {
+    const { stream, numbers } = this.origin;
+    await stream?.hold(numbers[layer]!, next === undefined ? undefined : numbers[next]);
+  }
+
+  /** Layers uploaded so far where they are streamed; a layer counts every time. */
+  get layerUploads(): number {
+    return this.origin.stream?.uploads ?? 0;
+  }
+
+  /** The number type of a tensor in the checkpoint. */
+  typeOf(name: string): DType {
+    return this.origin.types.get(name)!;
   }
 
   /**
@@ -105,14 +152,17 @@ export class Model {
    * nothing, and it must not outlive this one.
    */
   withLayers(keep: readonly number[], { layers: changed, ...outer }: WeightChanges = {}): Model {
-    const layers = keep.map(layer => ({ ...this.weights.layers[layer]!, ...changed?.get(layer) }));
     const arch = keepLayers(this.arch, keep);
+    const { stream, numbers, types } = this.origin;
+    const own = (layer: number) => ({ ...this.weights.layers[layer]!, ...changed?.get(layer) });
+    const layers = stream ? lookUps(keep.length, { at: k => own(keep[k]!) }) : keep.map(own);
     return new Model(
       this.device,
       arch,
       { ...this.weights, ...outer, layers },
       this.rotations,
       this.tensors,
+      { stream, numbers: keep.map(layer => numbers[layer]!), types },
       undefined,
     );
   }
@@ -122,101 +172,26 @@ export class Model {
     if (!this.owned) return;
     this.owned.dispose();
     this.rotations.dispose();
+    this.origin.stream?.close().catch(() => {});
   }
 
   /** `dispose`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }
+
+  /** `dispose`, and waits until the checkpoint's files are closed: `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.dispose();
+    if (this.owned) await this.origin.stream?.close();
+  }
 }
 
-/** Reads tensors piece by piece, so that host memory stays small, and counts NaN and infinity on the device. */
-class Loader {
-  readonly loaded = new Map<string, Tensor>();
-  #bytes = 0;
-
-  constructor(
-    private readonly device: Device,
-    private readonly checkpoint: Checkpoint,
-    private readonly scope: Scope,
-    private readonly onProgress: Progress | undefined,
-  ) {}
-
-  async weights(arch: Architecture): Promise<Weights> {
-    const names = arch.tensorNames;
-    const embedding = await this.#load(names.embedding);
-    const layers: LayerWeights[] = [];
-    for (const layer of names.layers) {
-      const bias = async (name: string | null) => (name ? this.#loadF32(name) : undefined);
-      layers.push({
-        inputNorm: await this.#load(layer.inputNorm),
-        q: await this.#load(layer.q),
-        k: await this.#load(layer.k),
-        v: await this.#load(layer.v),
-        o: await this.#load(layer.o),
-        qBias: await bias(layer.qBias),
-        kBias: await bias(layer.kBias),
-        vBias: await bias(layer.vBias),
-        oBias: await bias(layer.oBias),
-        postNorm: await this.#load(layer.postNorm),
-        gate: await this.#load(layer.gate),
-        up: await this.#load(layer.up),
-        down: await this.#load(layer.down),
-        gateBias: await bias(layer.gateBias),
-        upBias: await bias(layer.upBias),
-        downBias: await bias(layer.downBias),
-      });
-    }
-    const finalNorm = await this.#load(names.finalNorm);
-    return { embedding, finalNorm, lmHead: await this.#load(names.lmHead), layers };
+/** An array whose elements are asked for when they are read. */
+function lookUps(length: number, from: { at(layer: number): LayerWeights }): readonly LayerWeights[] {
+  const layers = new Array<LayerWeights>(length);
+  for (let layer = 0; layer < length; layer++) {
+    Object.defineProperty(layers, layer, { get: () => from.at(layer), enumerable: true });
   }
-
-  /** @throws RmError NOT_FINITE naming the first tensor that holds NaN or infinity. */
-  async verifyFinite(): Promise<void> {
-    const count = async (tensors: Iterable<Tensor>) => {
-      using counter = tensorFrom(this.device, new Uint32Array(1));
-      for (const tensor of tensors) countNonFinite(this.device.recorder, tensor, counter);
-      return (await downloadU32(counter))[0]!;
-    };
-    if ((await count(this.loaded.values())) === 0) return;
-    for (const [name, tensor] of this.loaded) {
-      const bad = await count([tensor]);
-      if (bad === 0) continue;
-      throw new RmError(
-        'NOT_FINITE',
-        `tensor '${name}' in ${this.checkpoint.path} has ${bad} NaN or infinite values`,
-        'The checkpoint is damaged: download it again, or export it again from a healthy training state.',
-      );
-    }
-  }
-
-  async #load(name: string): Promise<Tensor> {
-    const known = this.loaded.get(name);
-    if (known) return known;
-    const { shape, dtype, byteLength } = this.checkpoint.info(name);
-    const tensor = this.scope.tensor(shape, dtype, name);
-    const [rows = 1] = shape;
-    const rowBytes = byteLength / Math.max(1, rows);
-    // Pieces of an even number of rows: copies begin at multiples of four bytes.
-    const piece = Math.max(2, 2 * Math.floor(PIECE / rowBytes / 2));
-    for (let row = 0; row < rows; row += piece) {
-      const count = Math.min(piece, rows - row);
-      await upload(
-        tensor.rows(row, count),
-        await this.checkpoint.readRange(name, row * rowBytes, count * rowBytes),
-      );
-    }
-    this.#bytes += byteLength;
-    this.onProgress?.({ phase: 'load', done: this.#bytes, total: this.checkpoint.totalBytes, unit: 'bytes' });
-    this.loaded.set(name, tensor);
-    return tensor;
-  }
-
-  async #loadF32(name: string): Promise<Tensor> {
-    const stored = await this.#load(name);
-    if (stored.dtype === 'f32') return stored;
-    const widened = this.scope.tensor(stored.shape, 'f32', name);
-    convert(this.device.recorder, stored, widened);
-    return widened;
-  }
+  return layers;
 }

@@ -1,5 +1,6 @@
 import type { Device } from '../engine/index.js';
 import { Batch, totalTokens } from '../model/batch.js';
+import type { Model } from '../model/model.js';
 
 /** Calibration sequences that run through the model together. */
 export interface CalibrationBatch {
@@ -14,6 +15,26 @@ export interface CalibrationBatch {
 
 export const openBatch = (device: Device, { sequences, lengths }: CalibrationBatch): Batch =>
   new Batch(device, sequences, { lengths });
+
+/** Batches that are open at the same time. */
+export class OpenBatches {
+  readonly batches: readonly Batch[];
+
+  constructor(device: Device, group: readonly CalibrationBatch[]) {
+    this.batches = group.map(batch => openBatch(device, batch));
+  }
+
+  [Symbol.dispose](): void {
+    for (const batch of this.batches) batch.dispose();
+  }
+}
+
+/**
+ * Batches that walk through the layers together: each on its own where the model is on the device, all where its layers
+ * are streamed, so that each is uploaded once.
+ */
+export const walkGroups = <T>({ streams }: Model, batches: readonly T[]): T[][] =>
+  streams ? [[...batches]] : batches.map(batch => [batch]);
 
 /** The batch's sequences without their padding. */
 export const realSequences = ({ sequences, lengths }: CalibrationBatch): number[][] =>

@@ -1,9 +1,10 @@
-import { downloadF32, RmError, Tensor } from '../engine/index.js';
+import { downloadF32, RmError, Scope, type Tensor } from '../engine/index.js';
 import { cosineDistance } from '../kernels/cosineDistance.js';
 import type { Batch } from '../model/batch.js';
 import type { Model } from '../model/model.js';
 import { forward } from '../model/transformer.js';
-import { batchedTokens, type CalibrationBatch, openBatch } from './calibrationBatch.js';
+import { BatchTensors, type StateHome } from './batchTensors.js';
+import { batchedTokens, type CalibrationBatch, OpenBatches, walkGroups } from './calibrationBatch.js';
 import type { HiddenStates } from './hiddenStates.js';
 import type { RowSums } from './statistics/store.js';
 import type { WalkOptions } from './walk.js';
@@ -21,13 +22,21 @@ const overAllTokens: DistanceMeasure = {
   of: distance => distance,
 };
 
+/** How window distances are measured. */
+export interface DistanceOptions extends WalkOptions {
+  /** Another mean than that over all tokens. */
+  measure?: DistanceMeasure;
+  /** Is given the outputs of all layers, as far as it has room. */
+  states?: HiddenStates;
+  /** Where outputs wait for the other end of their windows (default: on the device). */
+  home?: StateHome | undefined;
+}
+
 /**
  * Mean over all tokens of 1 - cos(L_i, L_{i+n}) (ReplaceMe Eq. 4) for every window of the sizes `counts`, in one walk
  * over the batches. All tokens count alike, the first of a sequence included; L of the last layer is taken before the
  * final norm.
  *
- * @param options `states` is given the outputs of all layers, as far as it has room; `measure` is another mean than that
- *   over all tokens.
  * @returns for every n of `counts` the means, index i = 0 .. layers-1-n.
  * @throws RmError NOT_FINITE naming the first window whose hidden states hold NaN or infinity.
  */
@@ -40,12 +49,6 @@ export async function windowDistances(
   return (await windowDistanceSums(model, batches, counts, options)).map(meansOf);
 }
 
-/** How window distances are measured. */
-export interface DistanceOptions extends WalkOptions {
-  readonly states?: HiddenStates;
-  readonly measure?: DistanceMeasure;
-}
-
 /** The means that sums stand for. */
 export const meansOf = ({ sums, rows }: RowSums): number[] => sums.map(sum => sum / rows);
 
@@ -56,7 +59,7 @@ export async function windowDistanceSums(
   counts: readonly number[],
   options: DistanceOptions = {},
 ): Promise<RowSums[]> {
-  const { states, measure = overAllTokens } = options;
+  const { measure = overAllTokens } = options;
   const { device, arch } = model;
   using _section = device.section('distances');
   const windows = counts.flatMap((count, c) =>
@@ -67,41 +70,17 @@ export async function windowDistanceSums(
   const total = batchedTokens(batches);
   let tokens = 0;
   let counted = 0;
-  for (const group of batches) {
-    options.signal?.throwIfAborted();
-    const { sequences } = group;
-    using batch = openBatch(device, group);
-    using distances = Tensor.create(device, [windows.length, batch.tokens], 'f32', 'distances');
-    using current = Tensor.create(device, [batch.tokens], 'f32', 'distance');
-    /** Outputs by layer, as far back as a window reaches. */
-    const outputs = new Map<number, Tensor>();
-    states?.reserve(sequences);
-    const release = (layer: number, output: Tensor | undefined) => {
-      if (output && !states?.keep(sequences, layer, output)) output.dispose();
-      outputs.delete(layer);
-    };
-    try {
-      for (let layer = 0; layer < arch.layers; layer++) {
-        const input = outputs.get(layer - 1);
-        const run = () => forward(model, batch, { from: layer, to: layer + 1, ...(input && { input }) });
-        outputs.set(layer, states?.take(sequences, layer) ?? run());
-        for (const [w, window] of windows.entries()) {
-          if (window.end !== layer) continue;
-          cosineDistance(device.recorder, outputs.get(window.layer)!, outputs.get(layer)!, current);
-          device.recorder.copy(current, distances.rows(w, 1));
-        }
-        release(layer - longest, outputs.get(layer - longest));
-      }
+  for (const group of walkGroups(model, batches)) {
+    using walk = new DistanceWalk(model, group, windows, longest, options);
+    for (const { batch, distances } of await walk.run()) {
       const values = await downloadF32(distances);
       const rows = [...measure.rows(batch)];
       for (const [w, { c, layer }] of windows.entries()) {
         for (const row of rows) sums[c]![layer]! += measure.of(values[w * batch.tokens + row]!);
       }
       counted += rows.length;
-    } finally {
-      for (const [layer, output] of outputs) release(layer, output);
+      tokens += batch.tokens;
     }
-    tokens += batch.tokens;
     options.onProgress?.({ phase: 'distances', done: tokens, total, unit: 'tokens' });
   }
   const broken = windows.find(({ c, layer }) => !Number.isFinite(sums[c]![layer]));
@@ -116,3 +95,94 @@ export const notFinite = (layer: number, end: number): RmError =>
     `the outputs of layers ${layer} to ${end} hold NaN or infinity on the calibration data`,
     'The model is damaged: look at its weights, or at how it was made.',
   );
+
+interface WalkedBatch {
+  readonly sequences: CalibrationBatch['sequences'];
+  readonly batch: Batch;
+  /** f32 [windows, tokens] */
+  readonly distances: Tensor;
+}
+
+/** Batches that walk through the layers together. */
+class DistanceWalk {
+  readonly #scope: Scope;
+  readonly #opened: OpenBatches;
+  readonly #batches: readonly WalkedBatch[];
+  /** Outputs by layer, as far back as a window reaches. */
+  readonly #outputs = new Map<number, BatchTensors>();
+
+  constructor(
+    private readonly model: Model,
+    group: readonly CalibrationBatch[],
+    private readonly windows: readonly { readonly layer: number; readonly end: number }[],
+    private readonly longest: number,
+    private readonly options: DistanceOptions,
+  ) {
+    const { device } = model;
+    this.#opened = new OpenBatches(device, group);
+    this.#scope = new Scope(device);
+    this.#batches = group.map(({ sequences }, index) => {
+      options.states?.reserve(sequences);
+      const batch = this.#opened.batches[index]!;
+      const distances = this.#scope.tensor([windows.length, batch.tokens], 'f32', 'distances');
+      return { sequences, batch, distances };
+    });
+  }
+
+  /** The distances of all windows are recorded when it is done. */
+  async run(): Promise<readonly WalkedBatch[]> {
+    const { model, longest, options } = this;
+    const { device, arch } = model;
+    for (let layer = 0; layer < arch.layers; layer++) {
+      await model.hold(layer, layer + 1);
+      this.#outputs.set(layer, new BatchTensors(device, options.home));
+      for (const [index, walked] of this.#batches.entries()) {
+        options.signal?.throwIfAborted();
+        await this.#step(layer, index, walked);
+        if (model.streams) await device.recorder.finish();
+      }
+      this.#release(layer - longest);
+    }
+    return this.#batches;
+  }
+
+  async #step(layer: number, index: number, { sequences, batch, distances }: WalkedBatch): Promise<void> {
+    const { device } = this.model;
+    using scope = new Scope(device);
+    const input = await this.#outputs.get(layer - 1)?.get(index, scope);
+    const run = () => forward(this.model, batch, { from: layer, to: layer + 1, ...(input && { input }) });
+    const output = this.options.states?.take(sequences, layer) ?? run();
+    try {
+      const current = scope.tensor([batch.tokens], 'f32', 'distance');
+      for (const [w, window] of this.windows.entries()) {
+        if (window.end !== layer) continue;
+        const start = await this.#outputs.get(window.layer)!.get(index, scope);
+        cosineDistance(device.recorder, start, output, current);
+        device.recorder.copy(current, distances.rows(w, 1));
+      }
+    } catch (error) {
+      output.dispose();
+      throw error;
+    }
+    await this.#outputs.get(layer)!.put(index, output);
+  }
+
+  /** Gives a layer's outputs away, or frees them. */
+  #release(layer: number): void {
+    const outputs = this.#outputs.get(layer);
+    if (!outputs) return;
+    this.#outputs.delete(layer);
+    const { states } = this.options;
+    for (const [index, { sequences }] of this.#batches.entries()) {
+      const kept = states && outputs.take(index);
+      if (kept && !states.keep(sequences, layer, kept)) kept.dispose();
+    }
+    outputs.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    for (const layer of [...this.#outputs.keys()]) this.#release(layer);
+    this.#opened[Symbol.dispose]();
+    this.#scope.dispose();
+  }
+}

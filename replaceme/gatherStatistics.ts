@@ -7,6 +7,7 @@ import { addGenerated, batchesOf, batchesRecipe, readTexts, statisticsRecipe } f
 import { batchedTokens } from './calibrationBatch.js';
 import { methods } from './methods/index.js';
 import { packageVersion } from './modelCard.js';
+import { planRun, streamOf } from './plan.js';
 import type { PruneOptions } from './pruneOptions.js';
 import { calibrationSizes, checkPruneRequest, type PruneRequest } from './request.js';
 import { selections } from './selections/index.js';
@@ -54,6 +55,7 @@ export async function gatherStatistics(
   return await withOutputFile(out, given, async path => {
     const device = given.device ?? (await Device.open(given));
     try {
+      const { placement } = await planRun(from, { ...given, report: false }, summing(request), device, shard);
       const sizes = calibrationSizes(given, device, request.arch);
       const tokenizer = await loadTokenizer(from);
       const reader = { tokenizer, chat: await loadChatTemplate(from, tokenizer) };
@@ -65,7 +67,7 @@ export async function gatherStatistics(
         ...(await statisticsRecipe(from, texts, given, sizes, shard)),
         'version of rm-engine': await packageVersion(),
       });
-      using model = await Model.load(device, from, walk(given));
+      await using model = await Model.load(device, from, { ...walk(given), stream: streamOf(placement) });
       if (before) into.adopt(before);
       const calibration = await addGenerated(texts, model, reader, given, sizes, into, walk(given));
       const all = batchesOf(calibration, given, tokenizer, sizes);
@@ -75,6 +77,7 @@ export async function gatherStatistics(
       const context = {
         model,
         settings: request.settings,
+        home: placement.states,
         ...(before && { statistics: before }),
         ...walk(given),
       };
@@ -107,6 +110,12 @@ export async function gatherStatistics(
     }
   });
 }
+
+/** What sums need: they are of the unpruned model, nothing is healed. */
+const summing = (request: PruneRequest): PruneRequest => ({
+  ...request,
+  settings: { ...request.settings, heal: false },
+});
 
 /**
  * How many rounds of shards a request takes at the most: the selection's distances, o_proj's sums of a refit that moves

@@ -1,5 +1,6 @@
-import { Scope, type Tensor } from '../engine/index.js';
+import { Scope } from '../engine/index.js';
 import { LayerSteps } from '../model/layerSteps.js';
+import { BatchTensors } from './batchTensors.js';
 import { openBatch } from './calibrationBatch.js';
 import type { RepairDetails } from './methods/method.js';
 import { type LayerRefit, refitLayer } from './refitLayer.js';
@@ -14,21 +15,21 @@ import type { Stream } from './stream.js';
 export async function healLayer(original: Stream, pruned: Stream): Promise<LayerRefit> {
   const { model, depth: layer } = original;
   const { device } = model;
-  using kept = new Scope(device);
   using _section = device.section('forward');
-  const afterAttention: Tensor[] = [];
+  using afterAttention = new BatchTensors(device, original.options.home);
+  await model.hold(layer, layer + 1);
   let done = 0;
   for (const [index, batch] of original.batches.entries()) {
     original.options.signal?.throwIfAborted();
     using scope = new Scope(device);
     using opened = openBatch(device, batch);
     const steps = new LayerSteps(model, layer, opened, scope);
-    const input = original.state(index);
+    const input = await original.state(index, scope);
     const y = steps.postAttention(input, steps.attended(input));
     const known = original.options.states?.take(batch.sequences, layer);
     const output = known ?? scope.release(steps.output(y, steps.mlpFeatures(y)));
-    afterAttention[index] = kept.own(scope.release(y));
-    original.replace(index, output);
+    await afterAttention.put(index, scope.release(y));
+    await original.replace(index, output);
     await device.recorder.finish();
     done += opened.tokens;
     original.options.onProgress?.({
@@ -41,7 +42,10 @@ export async function healLayer(original: Stream, pruned: Stream): Promise<Layer
   original.arriveAt(layer + 1, true);
   const refit = await refitLayer(
     pruned,
-    { output: index => original.state(index), afterAttention: index => afterAttention[index]! },
+    {
+      output: (index, scope) => original.state(index, scope),
+      afterAttention: (index, scope) => afterAttention.get(index, scope),
+    },
     { scaled: true },
   );
   pruned.arriveAt(layer + 1);

@@ -121,6 +121,8 @@ export async function fitLeastSquares(
 ): Promise<LeastSquaresFit> {
   using _section = device.section('solve');
   using scope = new Scope(device);
+  // What the walk has left in the pool has other sizes than what the solve needs.
+  device.memory.trim();
   const hidden = statistics.gram.hi.columns;
   const rightSide = createDoubleSingle(scope, [hidden, hidden]);
   device.recorder.copy(statistics.cross.hi, rightSide.hi);

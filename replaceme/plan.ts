@@ -1,12 +1,20 @@
 import { Device, elementCount, Scope } from '../engine/index.js';
 import { matmul } from '../kernels/matmul.js';
 import { type Architecture, expectedTensors } from '../model/architecture.js';
+import type { LoadOptions } from '../model/model.js';
 import { openCheckpoint } from '../model/modelSource.js';
-import { plannedStates } from './hiddenStates.js';
+import {
+  choosePlacement,
+  type Hindrance,
+  type MemorySizes,
+  type Placement,
+  type PlannedMemory,
+  weightSizes,
+} from './memoryPlan.js';
 import { givesTexts, type PruneOptions } from './pruneOptions.js';
-import { KEPT_BYTES } from './refitLayer.js';
 import { calibrationSizes, checkPruneRequest, type PruneRequest } from './request.js';
 import { RIDGES } from './ridgeStatistics.js';
+import { type Shard, WHOLE } from './statistics/shard.js';
 import { describeWindows, lastRemoved } from './window.js';
 
 /** What a prune would cost, found without reading weights or texts. */
@@ -18,18 +26,9 @@ export interface PrunePlan {
   /** Of which the model writes these itself, one by one; that time is not in `seconds`. */
   readonly generated: number;
   readonly batchTokens: number;
-  /** Device memory in bytes; most of it is in use during the fit. */
-  readonly memory: {
-    readonly weights: number;
-    readonly activations: number;
-    readonly statistics: number;
-    /** Of all calibration tokens, what the original model and the pruned one give to a layer. */
-    readonly streams: number;
-    /** Kept from the walk that ranks windows, so that the fit need not compute them again. */
-    readonly hiddenStates: number;
-    /** Hidden states are given up where the fit begins, which needs streams and statistics. */
-    readonly total: number;
-  };
+  readonly memory: PlannedMemory;
+  /** Where weights and hidden states are to be. */
+  readonly placement: Placement;
   readonly bytesRead: number;
   readonly flops: { readonly distances: number; readonly fit: number };
   /** Seconds of kernel time at the rate of a matrix product measured on this device just now. */
@@ -70,58 +69,111 @@ interface FitCost {
   readonly flops: number;
   /** Layers that all tokens go through before the first fit. */
   readonly depth: number;
-  readonly statistics: number;
-  readonly streams: number;
 }
 
 /** Ridges that are tried on the held-out half, and the one solve with all tokens. */
 const RIDGE_SOLVES = RIDGES.length + 1;
 
-/** A ridge regression of [inputs, outputs]: two halves of G and C, the factor, the solution and a product. */
-const ridgeCost = (tokens: number, inputs: number, outputs: number) => ({
-  flops:
-    2 * tokens * inputs * (inputs + outputs) + RIDGE_SOLVES * inputs * inputs * (inputs / 3 + 4 * outputs),
-  bytes: 4 * inputs * (3 * inputs + 5 * outputs),
-});
+/** A ridge regression of [inputs, outputs]. */
+const ridgeFlops = (tokens: number, inputs: number, outputs: number) =>
+  2 * tokens * inputs * (inputs + outputs) + RIDGE_SOLVES * inputs * inputs * (inputs / 3 + 4 * outputs);
 
-/** What a fit takes besides weights and activations; where the window is not known yet, at the most. */
+/** What a fit computes; where the window is not known yet, at the most. */
 function fitCost(
   { arch, count, windows, windowCount, method, settings }: PruneRequest,
   tokens: number,
   perToken: number,
-  heals: boolean,
 ): FitCost {
   const { hidden, intermediate, layers } = arch;
   const attended = arch.heads * arch.headDim;
   const cuts = windows?.length ?? windowCount;
   const depth = windows ? lastRemoved(windows.at(-1)!) + 1 : layers;
-  const healed = heals ? (windows ? layers - lastRemoved(windows[0]!) - 1 : layers - count - 1) : 0;
-  const projections = [ridgeCost(tokens, attended, hidden), ridgeCost(tokens, intermediate, hidden)];
+  const after = windows ? layers - lastRemoved(windows[0]!) - 1 : layers - count - 1;
+  const healed = settings.heal ? after : 0;
   const refits = healed + (method.gathers === 'features Gram' ? cuts : 0);
   // The layer runs for o_proj, for down_proj and for its output.
-  const refitFlops = 3 * tokens * perToken + projections.reduce((sum, { flops }) => sum + flops, 0);
-  const refitBytes = Math.max(...projections.map(({ bytes }) => bytes));
-  const state = 4 * tokens * hidden;
-  // Of a layer that is refitted: A, Y and, where there is room, H.
-  const kept = 4 * tokens * attended + state + Math.min(KEPT_BYTES, 4 * tokens * intermediate);
+  const refit =
+    3 * tokens * perToken + ridgeFlops(tokens, attended, hidden) + ridgeFlops(tokens, intermediate, hidden);
   const other = {
-    'outputs Gram': {
-      flops: cuts * tokens * (perToken + 3 * hidden * hidden),
-      bytes: 4 * 12 * hidden * hidden,
-    },
-    // M, what it is compared with, and both once more in the order of an epoch.
-    tokens: {
-      flops: cuts * tokens * (perToken + 6 * (settings.cosine?.epochs ?? 10) * hidden * hidden),
-      bytes: 3 * state + 4 * 6 * hidden * hidden,
-    },
-    'features Gram': { flops: 0, bytes: 0 },
+    'outputs Gram': cuts * tokens * (perToken + 3 * hidden * hidden),
+    tokens: cuts * tokens * (perToken + 6 * (settings.cosine?.epochs ?? 10) * hidden * hidden),
+    'features Gram': 0,
   }[method.gathers ?? 'features Gram'];
-  return {
-    flops: tokens * (depth + healed) * perToken + refits * refitFlops + other.flops,
-    depth,
-    statistics: Math.max(refits > 0 ? refitBytes + kept : 0, other.bytes),
-    streams: (healed > 0 ? 3 : 2) * state,
-  };
+  return { flops: tokens * (depth + healed) * perToken + refits * refit + other, depth };
+}
+
+/** How many tokens a run reads, and where its weights and hidden states are to be. */
+export interface RunPlan extends MemorySizes {
+  readonly sequenceLength: number;
+  /** Of the tokens, those that the model writes itself. */
+  readonly written: number;
+  readonly placement: Placement;
+  readonly memory: PlannedMemory;
+}
+
+/** As Model.load takes it. */
+export const streamOf = ({ weights }: Placement): LoadOptions['stream'] =>
+  weights !== 'device' && { prefetch: weights === 'streamed' };
+
+/**
+ * Decides what stays on the device, before weights or texts are read.
+ *
+ * @param shard the part of the calibration batches that the run goes over.
+ * @throws RmError OUT_OF_MEMORY where the memory limit has no room for the run in any way.
+ */
+export async function planRun(
+  from: string,
+  options: PruneOptions,
+  request: PruneRequest,
+  device: Device,
+  { of }: Shard = WHOLE,
+): Promise<RunPlan> {
+  const { arch, windows, count, selection } = request;
+  const { sequenceLength, ...given } = calibrationSizes(options, device, arch);
+  const copies = options.mask === undefined ? 1 : 2;
+  const written = options.generate ?? 0;
+  const all = copies * (written && !givesTexts(options) ? written : given.tokens + written);
+  // Whole batches are divided.
+  const tokens = of === 1 ? all : Math.min(all, Math.ceil(all / of) + given.batchTokens);
+  const checkpoint = await openCheckpoint(from);
+  try {
+    const sizes: MemorySizes = {
+      request,
+      ...weightSizes(arch, checkpoint),
+      tokens,
+      batchTokens: Math.min(tokens, given.batchTokens),
+      rankedTokens: windows
+        ? 0
+        : (selection.tokens?.({ device, layers: arch.layers, count, tokens }) ?? tokens),
+      memoryLimit: device.memory.limit,
+      hostStates: options.hostStates ?? 'f32',
+    };
+    return { ...sizes, sequenceLength, written, ...choosePlacement(sizes, hindrances(request, options)) };
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** What of a request needs the whole model on the device. */
+function hindrances(
+  { method, selection, windows }: PruneRequest,
+  { report = true, generate }: PruneOptions,
+): Hindrance[] {
+  const found: Hindrance[] = [];
+  if (!windows && !selection.layerByLayer) {
+    found.push({ what: `the selection ${selection.name} runs whole models`, fix: 'Use --select cosine' });
+  }
+  if (method.wholeModel) {
+    found.push({
+      what: `the method ${method.name} reads several layers at a time`,
+      fix: 'Use another --method',
+    });
+  }
+  if (report) found.push({ what: 'the report runs whole models', fix: 'Use --no-report' });
+  if (generate !== undefined) {
+    found.push({ what: 'the model cannot write text then', fix: 'Leave --generate out' });
+  }
+  return found;
 }
 
 /**
@@ -131,47 +183,21 @@ function fitCost(
  */
 export async function planPrune(from: string, options: PruneOptions = {}): Promise<PrunePlan> {
   const request = await checkPruneRequest(from, undefined, options);
-  const { method, arch, count, windows } = request;
-  const checkpoint = await openCheckpoint(from);
-  let weights = 0;
-  let perLayer = 0;
-  try {
-    for (const { name, layer } of expectedTensors(arch)) {
-      const { byteLength } = checkpoint.info(name);
-      weights += byteLength;
-      if (layer === 0) perLayer += byteLength;
-    }
-  } finally {
-    await checkpoint.close();
-  }
-
+  const { method, arch, count, windows, settings } = request;
   const device = options.device ?? (await Device.open(options));
   try {
-    const { hidden, intermediate, layers } = arch;
-    const { sequenceLength, ...sizes } = calibrationSizes(options, device, arch);
-    const copies = options.mask === undefined ? 1 : 2;
-    const written = options.generate ?? 0;
-    const tokens = copies * (written && !givesTexts(options) ? written : sizes.tokens + written);
-    const batchTokens = Math.min(tokens, sizes.batchTokens);
+    const { layers } = arch;
+    const run = await planRun(from, options, request, device);
+    const { tokens, written, batchTokens, sequenceLength, weightBytes, layerBytes } = run;
     const rate = await matmulRate(device, arch, Math.min(256, batchTokens));
     const perToken = layerFlopsPerToken(arch, sequenceLength);
-    const { heal } = request.settings;
-    const fitted = method.needsCalibration || heal;
-    const ranked = windows ? 0 : (request.selection.tokens?.({ device, layers, count, tokens }) ?? tokens);
+    const fitted = method.needsCalibration || settings.heal;
     // Of these tokens the layers below the cut need not run again.
-    const states = plannedStates(arch, fitted ? Math.min(tokens, ranked) : 0, device.memory.limit, weights);
-    const cost = fitCost(request, tokens, perToken, heal);
+    const states = run.memory.hiddenStates / (4 * arch.hidden * layers);
+    const cost = fitCost(request, tokens, perToken);
     const flops = {
-      distances: ranked * layers * perToken,
-      fit: fitted ? Math.max(0, cost.flops - states.tokens * cost.depth * perToken) : 0,
-    };
-    const attention = (2 * arch.heads + 2 * arch.kvHeads) * arch.headDim;
-    const memory = {
-      weights,
-      activations: 4 * batchTokens * ((windows ? 5 : count + 5) * hidden + 3 * intermediate + attention),
-      statistics: cost.statistics,
-      streams: fitted ? cost.streams : 0,
-      hiddenStates: states.bytes,
+      distances: run.rankedTokens * layers * perToken,
+      fit: fitted ? Math.max(0, cost.flops - states * cost.depth * perToken) : 0,
     };
     return {
       summary: windows
@@ -181,15 +207,10 @@ export async function planPrune(from: string, options: PruneOptions = {}): Promi
       tokens,
       generated: written,
       batchTokens,
-      memory: {
-        ...memory,
-        total:
-          memory.weights +
-          memory.activations +
-          Math.max(memory.statistics + memory.streams, memory.hiddenStates),
-      },
+      memory: run.memory,
+      placement: run.placement,
       // The written model is read again for the comparison.
-      bytesRead: 2 * weights - count * perLayer,
+      bytesRead: 2 * weightBytes - count * layerBytes,
       flops,
       seconds: { distances: flops.distances / rate, fit: flops.fit / rate },
       matmulGflops: rate / 1e9,

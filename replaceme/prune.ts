@@ -18,7 +18,7 @@ import {
 import { readReportTexts } from './evaluationText.js';
 import { HiddenStates } from './hiddenStates.js';
 import { PhaseClock, type PhaseName } from './phaseClock.js';
-import { planPrune } from './plan.js';
+import { planPrune, planRun, streamOf } from './plan.js';
 import { PrunedModel } from './prunedModel.js';
 import type { PruneOptions } from './pruneOptions.js';
 import { evaluatePruned } from './report/evaluatePruned.js';
@@ -56,6 +56,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
   const clock = new PhaseClock(device);
   const options = { ...given, onProgress: inSteps(given.onProgress, clock, stepsOf(request, given)) };
   try {
+    const { placement, memory } = await planRun(from, options, request, device);
     const { mask, generate, faithful } = options;
     const asked = {
       ...(mask !== undefined && { mask }),
@@ -68,7 +69,11 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
     const { reader, texts, reportTexts, statistics } = await clock.during('calibrate', () =>
       readInputs(from, request, device, options, needed ? recipe : undefined),
     );
-    using model = await clock.during('load', () => Model.load(device, from, walk(options)));
+    const streamed = placement.weights !== 'device';
+    const stream = streamOf(placement);
+    await using model = await clock.during('load', () =>
+      Model.load(device, from, { ...walk(options), stream }),
+    );
     const calibration = await clock.during('calibrate', async () =>
       needed ? await addGenerated(texts, model, reader, options, recipe, statistics, walk(options)) : texts,
     );
@@ -79,8 +84,9 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
       model,
       batches,
       settings,
-      // Where nothing is fitted, no later walk would use them.
-      ...(fits && { states }),
+      home: placement.states,
+      // Where nothing is fitted, no later walk would use them; a streamed model leaves them no room.
+      ...(fits && !streamed && { states }),
       ...(statistics && { statistics }),
       ...walk(options),
     };
@@ -95,6 +101,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
     });
     using pruned = new PrunedModel(model, choice.windows, repair.changes);
     const { keep } = pruned;
+    device.memory.trim();
     const sample = calibration.sequences[0]?.ids.slice(0, 64) ?? [0, 1, 2, 3];
     const expected = (await logits(pruned.model, sample)).logits;
     states.dispose();
@@ -102,7 +109,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
     const measured =
       reportTexts && expected.every(Number.isFinite)
         ? await clock.during('evaluate', async () => ({
-            plan: await planPrune(from, { ...options, device }),
+            seconds: (await planPrune(from, { ...options, device })).seconds,
             evaluation: await evaluatePruned(
               { model, pruned, windows: choice.windows, healed: settings.heal },
               reportTexts,
@@ -129,7 +136,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
         }
       });
       const maxLogitDifference = await clock.during('verify', () =>
-        verifyWritten(device, folder, sample, expected),
+        verifyWritten(device, folder, sample, expected, stream),
       );
       const found = {
         method: method.name,
@@ -141,10 +148,8 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
           sequences: calibration.sequences.length,
           files: calibration.files,
         },
-        ...(measured && {
-          plan: { memory: measured.plan.memory, seconds: measured.plan.seconds },
-          evaluation: measured.evaluation,
-        }),
+        plan: { memory, placement, ...(measured && { seconds: measured.seconds }) },
+        ...(measured && { evaluation: measured.evaluation }),
       };
       const report: PruneReport = {
         ...(await reportHead(device, clock, started)),

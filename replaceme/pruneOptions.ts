@@ -59,6 +59,11 @@ export interface PruneOptions extends WalkOptions {
   sequenceLength?: number;
   /** Tokens of a packed batch. */
   batchTokens?: number;
+  /**
+   * Number type of hidden states that do not fit on the device and wait in the host's memory: f32 (default) keeps every
+   * bit, bf16 takes half and rounds them to 8 bits of mantissa after every layer.
+   */
+  hostStates?: 'f32' | 'bf16';
   /** False: nothing is measured for a report, report.json holds the recipe alone, no report.html (default true). */
   report?: boolean;
   /** Texts that the report compares models on; default: what follows in the calibration files behind what was read. */

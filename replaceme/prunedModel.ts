@@ -1,4 +1,4 @@
-import { Scope, type Tensor } from '../engine/index.js';
+import { type DType, Scope, type Tensor } from '../engine/index.js';
 import { convert } from '../kernels/convert.js';
 import type { LayerWeights, Model, WeightChanges, Weights } from '../model/model.js';
 import { keptLayers, type Window } from './window.js';
@@ -47,7 +47,7 @@ export class PrunedModel {
     const entries = Object.entries(weights as Record<string, Tensor | undefined>).map(([key, fresh]) => {
       const name = (names as Record<string, string | null>)[key];
       if (!fresh || !name) return [key, fresh] as const;
-      const stored = this.#rounded(fresh, name, model.tensors.get(name)!);
+      const stored = this.#rounded(fresh, name, model.typeOf(name));
       if (!key.endsWith('Bias') || stored.dtype === 'f32') return [key, stored] as const;
       // Models hold biases in f32.
       const widened = this.#scope.tensor(stored.shape, 'f32', name);
@@ -57,7 +57,7 @@ export class PrunedModel {
     return Object.fromEntries(entries) as Partial<W>;
   }
 
-  #rounded(fresh: Tensor, name: string, { dtype }: Tensor): Tensor {
+  #rounded(fresh: Tensor, name: string, dtype: DType): Tensor {
     // Tied embeddings are one tensor under two keys.
     const known = this.replacements.get(name);
     if (known) return known;

@@ -11,12 +11,12 @@ import { difference, rowNormsOf } from './rows.js';
 import type { Stream } from './stream.js';
 import { findSinks } from './tokenWeights.js';
 
-/** What a layer's projections are to lead to; rows are the tokens of batch `index`. */
+/** What a layer's projections are to lead to; rows are the tokens of batch `index`; it may be made in `scope`. */
 export interface RefitTargets {
   /** L [T, hidden]: the layer's output as it should be. */
-  output(index: number): Tensor;
+  output(index: number, scope: Scope): Promise<Tensor>;
   /** Y [T, hidden]: the hidden states after the attention as they should be. */
-  afterAttention?(index: number): Tensor;
+  afterAttention?(index: number, scope: Scope): Promise<Tensor>;
 }
 
 export interface RefitOptions {
@@ -69,6 +69,8 @@ export async function refitLayer(
 ): Promise<LayerRefit> {
   using refit = new Refit(pruned, targets, options);
   const attention = await refit.attention();
+  // Sums of o_proj have other sizes than those of down_proj: in the pool they would stand beside them.
+  pruned.model.device.memory.trim();
   const mlp = await refit.mlp(attention);
   const residuals = await refit.advance();
   return { weights: refit.release(), attention, mlp, paths: refit.paths, ...residuals };
@@ -87,11 +89,12 @@ class Refit {
   readonly #fresh: Scope;
   readonly #weights: { o?: Tensor; down?: Tensor } = {};
   readonly paths: ProjectionPath[] = [];
-  /** By batch: A, Y and, where there is room, H. */
+  /** By batch: A, Y and H, as far as there is room. */
   readonly #attended: Tensor[] = [];
   readonly #afterAttention: Tensor[] = [];
   readonly #features: Tensor[] = [];
-  readonly #keepsFeatures: boolean;
+  /** Otherwise they are computed again. */
+  readonly #keeps: { readonly states: boolean; readonly features: boolean };
 
   constructor(
     private readonly pruned: Stream,
@@ -101,7 +104,8 @@ class Refit {
     const { device, arch } = pruned.model;
     this.#kept = new Scope(device);
     this.#fresh = new Scope(device);
-    this.#keepsFeatures = 4 * pruned.tokens * arch.intermediate <= KEPT_BYTES;
+    const states = pruned.options.home?.keepsInner ?? true;
+    this.#keeps = { states, features: states && 4 * pruned.tokens * arch.intermediate <= KEPT_BYTES };
   }
 
   /** o_proj. */
@@ -123,13 +127,13 @@ class Refit {
   async sumAttention(statistics: RidgeStatistics): Promise<void> {
     const { targets, pruned } = this;
     await this.#forEach(async ({ index, batch, scope, steps }) => {
-      const input = pruned.input(index, scope);
+      const input = await pruned.input(index, scope);
       const attended = steps.attended(input);
-      this.#keep(scope, this.#attended, index, attended);
+      if (this.#keeps.states) this.#keep(scope, this.#attended, index, attended);
       const y = steps.postAttention(input, attended);
       const [target, now] = targets.afterAttention
-        ? [targets.afterAttention(index), y]
-        : [targets.output(index), steps.output(y, steps.mlpFeatures(y))];
+        ? [await targets.afterAttention(index, scope), y]
+        : [await targets.output(index, scope), steps.output(y, steps.mlpFeatures(y))];
       await this.#add(statistics, batch, scope, attended, target, now);
     });
   }
@@ -145,29 +149,37 @@ class Refit {
 
   /** Adds all tokens to the statistics of down_proj, with o_proj as it is by now. */
   async sumMlp(statistics: RidgeStatistics): Promise<void> {
-    const { targets, pruned } = this;
-    await this.#forEach(async ({ index, batch, scope, steps }) => {
-      const input = pruned.input(index, scope);
-      const y = steps.postAttention(input, this.#attended[index] ?? steps.attended(input));
-      this.#keep(scope, this.#afterAttention, index, y);
+    const { targets } = this;
+    await this.#forEach(async visit => {
+      const { index, batch, scope, steps } = visit;
+      const y = await this.#y(visit);
+      if (this.#keeps.states) this.#keep(scope, this.#afterAttention, index, y);
       const features = steps.mlpFeatures(y);
-      if (this.#keepsFeatures) this.#keep(scope, this.#features, index, features);
-      await this.#add(statistics, batch, scope, features, targets.output(index), steps.output(y, features));
+      if (this.#keeps.features) this.#keep(scope, this.#features, index, features);
+      const target = await targets.output(index, scope);
+      await this.#add(statistics, batch, scope, features, target, steps.output(y, features));
     });
   }
 
   /** Runs the layer with its new weights; what is left of the error, by kind of token. */
   async advance(): Promise<{ tokenResidual: number; sinkResidual: number }> {
     const residuals = new RelativeErrors();
-    await this.#forEach(async ({ index, batch, scope, steps }) => {
-      const y = this.#afterAttention[index]!;
+    await this.#forEach(async visit => {
+      const { index, batch, scope, steps } = visit;
+      const y = this.#afterAttention[index] ?? (await this.#y(visit));
       const output = steps.output(y, this.#features[index] ?? steps.mlpFeatures(y));
-      const target = this.targets.output(index);
+      const target = await this.targets.output(index, scope);
       const [norms, errors] = [await rowNormsOf(target), await rowNormsOf(difference(scope, target, output))];
       residuals.add(norms, errors, findSinks(norms, batch.sequences));
-      this.pruned.replace(index, scope.release(output));
+      await this.pruned.replace(index, scope.release(output));
     });
     return { tokenResidual: residuals.ordinary, sinkResidual: residuals.sinks ?? 0 };
+  }
+
+  /** Y with the weights as they are by now. */
+  async #y({ index, scope, steps }: Visit): Promise<Tensor> {
+    const input = await this.pruned.input(index, scope);
+    return steps.postAttention(input, this.#attended[index] ?? steps.attended(input));
   }
 
   /** Hands the new weights over. */
@@ -178,6 +190,7 @@ class Refit {
 
   async #forEach(visit: (visit: Visit) => Promise<void>): Promise<void> {
     const { model, batches, depth, options } = this.pruned;
+    await model.hold(depth);
     const weights = { ...model.weights.layers[depth]!, ...this.#weights };
     using _section = model.device.section('forward');
     for (const [index, batch] of batches.entries()) {
@@ -248,6 +261,7 @@ export async function recallRefit(
 ): Promise<RecalledRefit | undefined> {
   const { arch, device } = model;
   const { attentionStep = 0 } = options;
+  await model.hold(layer);
   using fresh = new Scope(device);
   const paths: ProjectionPath[] = [];
   const solved = async (name: 'o' | 'down', inputs: number, step: number, before?: RidgeSummary) => {

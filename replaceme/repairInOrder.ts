@@ -34,17 +34,17 @@ export class FitPass {
     this.layer = inputs.depth;
   }
 
-  #run(index: number, batch: Batch, scope: Scope): FitTensors {
+  async #run(index: number, batch: Batch, scope: Scope): Promise<FitTensors> {
     const { device } = this.model;
     using _section = device.section('forward');
     const steps = new LayerSteps(this.model, this.layer, batch, scope);
-    const layerInput = this.inputs.input(index, scope);
+    const layerInput = await this.inputs.input(index, scope);
     const postAttention = steps.postAttention(layerInput, steps.attended(layerInput));
     const mlpFeatures = steps.mlpFeatures(postAttention);
     const mlpOutput = steps.mlpOutput(mlpFeatures);
     const layerOutput = scope.tensor(postAttention.shape, 'f32', 'layer output');
     add(device.recorder, postAttention, mlpOutput, layerOutput);
-    const target = this.targets.state(index);
+    const target = await this.targets.state(index, scope);
     return { layerInput, postAttention, mlpFeatures, mlpOutput, layerOutput, target };
   }
 
@@ -54,12 +54,13 @@ export class FitPass {
   ): Promise<void> {
     const { inputs } = this;
     const { device } = this.model;
+    await this.model.hold(this.layer);
     let done = 0;
     for (const [index, batch] of inputs.batches.entries()) {
       inputs.options.signal?.throwIfAborted();
       using scope = new Scope(device);
       using opened = openBatch(device, batch);
-      await visit(this.#run(index, opened, scope), batch);
+      await visit(await this.#run(index, opened, scope), batch);
       await device.recorder.finish();
       done += opened.tokens;
       inputs.options.onProgress?.({ phase: 'statistics', done, total: inputs.tokens, unit: 'tokens' });
@@ -146,6 +147,8 @@ export async function repairInOrder(
       if (!original) {
         const later = heal ? healedOutputs(windows, model.arch.layers) : windows.map(lastRemoved);
         if (!unprunedInputs) context.states?.retain([window.layer - 1, next - 1, ...later]);
+        // What the selection has left there has other sizes than what a fit needs.
+        model.device.memory.trim();
         await pruned.advance(window.layer);
         original = await pruned.ahead(next);
       } else {

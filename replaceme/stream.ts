@@ -1,6 +1,7 @@
-import { ensure, type Scope, type Tensor } from '../engine/index.js';
+import { ensure, Scope, type Tensor } from '../engine/index.js';
 import type { LayerWeights, Model } from '../model/model.js';
 import { embedTokens, forward } from '../model/transformer.js';
+import { BatchTensors, type StateHome } from './batchTensors.js';
 import { batchedTokens, type CalibrationBatch, openBatch } from './calibrationBatch.js';
 import type { HiddenStates } from './hiddenStates.js';
 import type { WalkOptions } from './walk.js';
@@ -8,6 +9,8 @@ import type { WalkOptions } from './walk.js';
 export interface StreamOptions extends WalkOptions {
   /** Outputs of layers that an earlier walk has kept; they are used up. */
   readonly states?: HiddenStates | undefined;
+  /** Where hidden states of all tokens are kept (default: on the device). */
+  readonly home?: StateHome | undefined;
 }
 
 /**
@@ -15,8 +18,8 @@ export interface StreamOptions extends WalkOptions {
  * after the other. Two streams side by side hold what the original model and the pruned one give to a layer.
  */
 export class Stream {
-  /** Inputs of layer `depth`; undefined while they are the embeddings, which are looked up when needed. */
-  readonly #states: (Tensor | undefined)[];
+  /** Inputs of layer `depth`; none while they are the embeddings, which are looked up when needed. */
+  readonly #states: BatchTensors;
   #depth = 0;
   /** Whether the states are still those of the model as it is, which `states` holds too. */
   #unchanged = true;
@@ -26,7 +29,7 @@ export class Stream {
     readonly batches: readonly CalibrationBatch[],
     readonly options: StreamOptions = {},
   ) {
-    this.#states = batches.map(() => undefined);
+    this.#states = new BatchTensors(model.device, options.home);
   }
 
   /** The layer whose inputs these are. */
@@ -39,23 +42,21 @@ export class Stream {
   }
 
   /** Input [T, hidden] of layer `depth` for batch `index`; it is the stream's, or made in `scope`. */
-  input(index: number, scope: Scope): Tensor {
-    if (this.#depth > 0) return this.state(index);
+  async input(index: number, scope: Scope): Promise<Tensor> {
+    if (this.#depth > 0) return await this.state(index, scope);
     using batch = openBatch(this.model.device, this.batches[index]!);
     return scope.own(embedTokens(this.model, batch));
   }
 
-  /** The same beyond layer 0, where it is the stream's. */
-  state(index: number): Tensor {
-    const state = this.#states[index];
-    ensure(state !== undefined, 'the stream has no states at the embeddings', 'Advance it first.');
-    return state;
+  /** The same beyond layer 0. */
+  async state(index: number, scope: Scope): Promise<Tensor> {
+    ensure(this.#states.has(index), 'the stream has no states at the embeddings', 'Advance it first.');
+    return await this.#states.get(index, scope);
   }
 
-  /** Puts another state in the place of a batch's, which is disposed. */
-  replace(index: number, state: Tensor): void {
-    this.#states[index]?.dispose();
-    this.#states[index] = state;
+  /** Puts another state in the place of a batch's; it is taken over. */
+  async replace(index: number, state: Tensor): Promise<void> {
+    await this.#states.put(index, state);
   }
 
   /** Says that what `replace` has put there are the inputs of `layer`; `unchanged`: as the model itself makes them. */
@@ -67,7 +68,7 @@ export class Stream {
   /** Runs layers up to the inputs of layer `to`. */
   async advance(to: number): Promise<void> {
     if (to === this.#depth) return;
-    await this.#run(this.model, to, (index, state) => this.replace(index, state));
+    await this.#run(this.model, to, this);
     this.#depth = to;
   }
 
@@ -75,7 +76,7 @@ export class Stream {
   async ahead(to: number): Promise<Stream> {
     const other = new Stream(this.model, this.batches, this.options);
     try {
-      await this.#run(this.model, to, (index, state) => other.replace(index, state));
+      await this.#run(this.model, to, other);
     } catch (error) {
       other.dispose();
       throw error;
@@ -90,23 +91,37 @@ export class Stream {
     const all = Array.from({ length: this.model.arch.layers }, (_, i) => i);
     const changed = this.model.withLayers(all, { layers: new Map([[layer, weights]]) });
     this.#unchanged = false;
-    await this.#run(changed, layer + 1, (index, state) => this.replace(index, state));
+    await this.#run(changed, layer + 1, this);
     this.#depth = next;
   }
 
-  async #run(model: Model, to: number, store: (index: number, state: Tensor) => void): Promise<void> {
+  /** Runs layers up to `to`; their outputs go to `target`. */
+  async #run(model: Model, to: number, target: Stream): Promise<void> {
+    // Where layers are streamed, all tokens go through one before the next takes its place.
+    const step = model.streams ? 1 : to - this.#depth;
+    let source: Stream = this;
+    for (let from = this.#depth; from < to; from += step) {
+      const end = from + step;
+      await model.hold(from, end < to ? end : undefined);
+      await this.#pass(model, from, end, source, target);
+      source = target;
+    }
+  }
+
+  /** All tokens through layers from .. to-1. */
+  async #pass(model: Model, from: number, to: number, source: Stream, target: Stream): Promise<void> {
     const { device } = model;
     const { onProgress, signal, states } = this.options;
     using _section = device.section('forward');
-    const from = this.#depth;
     const total = this.tokens;
     let done = 0;
     for (const [index, batch] of this.batches.entries()) {
       signal?.throwIfAborted();
       using opened = openBatch(device, batch);
+      using scope = new Scope(device);
       const known = this.#unchanged ? states?.take(batch.sequences, to - 1) : undefined;
-      const input = this.#states[index];
-      store(index, known ?? forward(model, opened, { from, to, ...(input && { input }) }));
+      const input = known || from === 0 ? undefined : await source.state(index, scope);
+      await target.replace(index, known ?? forward(model, opened, { from, to, ...(input && { input }) }));
       // Without waiting, the host would record all batches before the device has run the first.
       await device.recorder.finish();
       done += opened.tokens;
@@ -120,7 +135,7 @@ export class Stream {
   }
 
   dispose(): void {
-    for (const state of this.#states.splice(0)) state?.dispose();
+    this.#states.dispose();
   }
 
   [Symbol.dispose](): void {

@@ -1,6 +1,6 @@
 import { type Device, RmError } from '../engine/index.js';
 import { logits } from '../model/logits.js';
-import { Model } from '../model/model.js';
+import { type LoadOptions, Model } from '../model/model.js';
 
 /** Both models hold the same numbers and run the same kernels; anything above rounding is a writing error. */
 const TOLERANCE = 1e-4;
@@ -9,6 +9,7 @@ const TOLERANCE = 1e-4;
  * Loads the written folder and compares its logits for `ids` with those of the model that was in memory.
  *
  * @param expected f32 [ids, vocab].
+ * @param stream as Model.load takes it.
  * @returns the largest absolute difference of a logit.
  * @throws RmError VERIFICATION_FAILED when it is above 1e-4; NOT_FINITE when the model in memory gave NaN or infinity.
  */
@@ -17,6 +18,7 @@ export async function verifyWritten(
   folder: string,
   ids: readonly number[],
   expected: Float32Array,
+  stream: LoadOptions['stream'] = false,
 ): Promise<number> {
   using _section = device.section('verify');
   if (!expected.every(Number.isFinite)) {
@@ -26,7 +28,7 @@ export async function verifyWritten(
       'Choose another --window or fewer layers; if eval of the unpruned model fails too, its weights are damaged.',
     );
   }
-  using written = await Model.load(device, folder);
+  await using written = await Model.load(device, folder, { stream });
   const found = (await logits(written, ids)).logits;
   let worst = 0;
   for (let i = 0; i < expected.length; i++) {

@@ -9,6 +9,7 @@ export const laco: Method = {
   source: 'Yang et al., LaCo, arXiv:2402.11187',
   selection: 'laco',
   needsCalibration: false,
+  wholeModel: true,
   async repair(context, windows) {
     const { model, settings } = context;
     if (settings.heal) {

@@ -1,5 +1,6 @@
 import type { Architecture } from '../../model/architecture.js';
 import type { Model, WeightChanges } from '../../model/model.js';
+import type { StateHome } from '../batchTensors.js';
 import type { CalibrationBatch } from '../calibrationBatch.js';
 import type { CosineSettings } from '../cosineSettings.js';
 import type { HiddenStates } from '../hiddenStates.js';
@@ -40,6 +41,8 @@ export interface RepairContext extends WalkOptions {
   readonly settings: RepairSettings;
   /** Hidden states of some of these batches, where the walk before has kept them. */
   readonly states?: HiddenStates;
+  /** Where hidden states of all tokens are kept (default: on the device). */
+  readonly home?: StateHome;
   /** What earlier runs over these batches have found. */
   readonly statistics?: StatisticsStore;
   /** Is told when healing begins and ends. */
@@ -82,6 +85,8 @@ export interface Method {
   readonly needsCalibration: boolean;
   /** What it gathers over the calibration tokens, for plans: Gram matrices, or all tokens for a fit step by step. */
   readonly gathers?: 'outputs Gram' | 'features Gram' | 'tokens';
+  /** True where it needs several layers at a time, so that layers cannot be streamed. */
+  readonly wholeModel?: true;
   /** The same without healing, where it always heals: a first look at candidates. */
   readonly unhealed?: Method;
   /** Why it cannot prune such a model; undefined where it can. */

@@ -78,6 +78,7 @@ export const pruneAndComp: Method = {
   // The paper's measure, at one shot; it also removes layers one by one and measures again.
   selection: 'block-influence',
   needsCalibration: true,
+  wholeModel: true,
   async repair(context, windows) {
     const { model } = context;
     const scales = new Map<number, number>();

@@ -50,7 +50,7 @@ async function fit(
 ): Promise<LayerFit> {
   const { tokenResidual, sinkResidual, ...fitted } = await refitLayer(
     inputs,
-    { output: index => targets.state(index) },
+    { output: (index, scope) => targets.state(index, scope) },
     {
       ...optionsOf(inputs.model, window, settings),
       ...(unpruned && {
@@ -97,7 +97,7 @@ const gather = (context: GatherContext, windows: readonly Window[]): Promise<boo
         onStatistics: (name: 'o' | 'down', { sums }: RidgeStatistics, attention?: RidgeSummary) =>
           into.put(keyOf(model, window, settings, name, attention), sums),
       };
-      const output = (index: number) => targets.state(index);
+      const output = (index: number, scope: Scope) => targets.state(index, scope);
       return gatherRefit(inputs, { output }, options, recalled(context, window));
     },
   );

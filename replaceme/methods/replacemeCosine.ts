@@ -11,7 +11,7 @@ async function fit(pass: FitPass, settings: CosineSettings): Promise<LayerFit> {
   if (settings.scale === 'least-squares') scale(pass.model.device.recorder, transform, leastSquaresScale!);
   const { equation, epochs, learningRate, l1, l2, seed, shuffle } = settings;
   return {
-    weights: foldTransform(pass.model, pass.layer, transform),
+    weights: await foldTransform(pass.model, pass.layer, transform),
     details: {
       tokens: pass.inputs.tokens,
       ...{ equation, epochs, learningRate, l1, l2, order: shuffle ? `seed ${seed}` : 'as read' },

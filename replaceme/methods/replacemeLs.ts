@@ -8,12 +8,15 @@ import type { LayerFit } from '../repairInOrder.js';
 import type { Method } from './method.js';
 
 /** One linear map T on the MLP output of a layer, folded into its down_proj: W' = Tᵀ W, b' = Tᵀ b. */
-export function foldTransform(
+export async function foldTransform(
   model: Model,
   layer: number,
   transform: Tensor,
-): { down: Tensor; downBias?: Tensor } {
+): Promise<{ down: Tensor; downBias?: Tensor }> {
   const { device } = model;
+  await model.hold(layer);
+  // What the solve has left in the pool has other sizes.
+  device.memory.trim();
   const { down, downBias } = model.weights.layers[layer]!;
   using wide = Tensor.create(device, down.shape, 'f32', 'down_proj');
   convert(device.recorder, down, wide);
@@ -54,7 +57,7 @@ async function fit(
   using _ = transform;
   const { tokens } = statistics;
   return {
-    weights: foldTransform(model, layer, transform),
+    weights: await foldTransform(model, layer, transform),
     warnings: tokens < arch.hidden ? [tooFew(tokens, arch.hidden, alpha)] : [],
     details: {
       tokens,

@@ -49,7 +49,7 @@ async function fit(
   const host = { n: arch.hidden, gram, rightSide };
   const transform = await structure(host, scope);
   const details = { tokens: statistics.tokens, ...(await residuals(statistics, host, transform)) };
-  return { weights: foldTransform(model, layer, transform), details };
+  return { weights: await foldTransform(model, layer, transform), details };
 }
 
 /** |M T - (L_j - Y_i)|_F / |L_j - Y_i|_F over the calibration tokens, of T and of plain removal, T = I. */

@@ -17,6 +17,7 @@ export const angular: Selection = {
   summary: 'smallest mean angle between the ends of a window, at the last token of every sequence',
   source: 'Gromov et al., The Unreasonable Ineffectiveness of the Deeper Layers (UIDL), arXiv:2403.17887',
   dividesInWindows: true,
+  layerByLayer: true,
   means,
   select: context => nearestWindow(context, means(context)),
 };

@@ -63,6 +63,7 @@ export const cosine: Selection = {
   summary: 'smallest mean cosine distance between the ends of a window, over all tokens',
   source: 'ReplaceMe (Eq. 4), arXiv:2505.02819; LLM-Streamline, arXiv:2403.19135',
   dividesInWindows: true,
+  layerByLayer: true,
   means,
   select: async context => {
     const measure = means(context);

@@ -103,6 +103,8 @@ export interface Selection {
   readonly source: string;
   /** True where it heeds `windowCount`; the others remove layers wherever they lie. */
   readonly dividesInWindows?: true;
+  /** True where it sends all tokens through one layer after the other: the layers may be streamed. */
+  readonly layerByLayer?: true;
   /**
    * The mean over tokens that it chooses by, where that is all it looks at; left out where it runs changed models, which
    * all of its tokens must be there for.

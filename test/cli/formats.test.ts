@@ -74,12 +74,15 @@ test('prune: the report and the plan as text', () => {
       adapter: 'llvmpipe',
     },
     memory: { weights: 1024, activations: 2048, statistics: 256, streams: 256, hiddenStates: 0, total: 3584 },
+    placement: { weights: 'streamed', states: { place: 'host', dtype: 'bf16', keepsInner: false } },
     bytesRead: 1536,
     flops: { distances: 1, fit: 0 },
     seconds: { distances: 30, fit: 45 },
     matmulGflops: 12.345,
   });
   assert.match(plan, /^device memory +about 3\.50 KiB$/m);
+  assert.match(plan, /^ {2}weights +1\.00 KiB \(layer by layer, the next one on its way\)$/m);
+  assert.match(plan, /^ {2}streams +hidden states of all tokens wait in host memory as bf16$/m);
   assert.match(plan, /^time +about 1 min 15 s, besides reading 1\.50 KiB$/m);
   assert.match(plan, /^ {2}text +30 tokens that the model writes/m);
   assert.match(plan, /12\.3 GFLOP\/s/);

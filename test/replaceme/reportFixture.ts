@@ -161,6 +161,7 @@ export const pruneFixture: PruneReport = {
   ridgePaths,
   plan: {
     memory: { weights: 1, activations: 1, statistics: 1, streams: 1, hiddenStates: 1, total: 2 ** 29 },
+    placement: { weights: 'device', states: { place: 'device', dtype: 'f32', keepsInner: true } },
     seconds: { distances: 100, fit: 250 },
   },
   verification: { tokens: 128, maxLogitDifference: 0 },

@@ -102,7 +102,7 @@ if (!folder || !golden) {
     assert.ok(mtError <= 2 * bound.MT_relative, `M T off by ${mtError}`);
 
     using _ = transform;
-    const layers = new Map([[window.layer, foldTransform(model, window.layer, transform)]]);
+    const layers = new Map([[window.layer, await foldTransform(model, window.layer, transform)]]);
     // In f32: the golden merged weights are not rounded to the checkpoint's dtype.
     const kept = keptLayers([window], 30);
     const pruned = model.withLayers(kept, { layers });

@@ -63,7 +63,7 @@ if (!folder || !golden) {
     const distance = Math.sqrt(
       values.reduce((sum, value, at) => sum + (value - (at % (hidden + 1) === 0 ? 1 : 0)) ** 2, 0),
     );
-    const folded = foldTransform(model, i, transform);
+    const folded = await foldTransform(model, i, transform);
     using _down = folded.down;
     const layers = new Map([[i, folded]]);
     const pruned = model.withLayers(keptLayers([{ layer: i, count: n }], model.arch.layers), { layers });

@@ -93,7 +93,7 @@ export function samplesSection(samples: readonly Sample[] | undefined): Section 
 /** Time and memory. */
 export async function costSection(report: Report): Promise<Section> {
   const plan = report.kind === 'prune' ? report.plan : undefined;
-  const planned = plan && plan.seconds.distances + plan.seconds.fit;
+  const planned = plan?.seconds && plan.seconds.distances + plan.seconds.fit;
   return {
     id: 'cost',
     question: 'What did it cost?',

@@ -1,0 +1,139 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Device, downloadF32, Scope, tensorFrom } from '../../engine/index.js';
+import { openSafetensors } from '../../model/index.js';
+import { BatchTensors } from '../../replaceme/batchTensors.js';
+import { gatherStatistics } from '../../replaceme/gatherStatistics.js';
+import { type PruneOptions, type PruneReport, planPrune, prune } from '../../replaceme/index.js';
+import { rejectsWith } from '../gpu.js';
+import { options, workplace } from './workplace.js';
+
+const shape = (layers: number, hidden: number, intermediate: number) => ({
+  config: {
+    num_hidden_layers: layers,
+    hidden_size: hidden,
+    intermediate_size: intermediate,
+    head_dim: hidden / 4,
+    layer_marks: undefined,
+  },
+});
+
+const weightsOf = (folder: string): Buffer[] =>
+  readdirSync(folder)
+    .filter(name => name.endsWith('.safetensors'))
+    .sort()
+    .map(name => readFileSync(join(folder, name)));
+
+async function weightBytes(folder: string): Promise<number> {
+  const checkpoint = await openSafetensors(folder);
+  await checkpoint.close();
+  return checkpoint.totalBytes;
+}
+
+const places = ({ plan }: PruneReport) => [plan!.placement.weights, plan!.placement.states.place];
+
+test('8 layers in 4 shards under less than half of their bytes: the same files as with all memory, peaks as planned', async () => {
+  using place = await workplace({ ...shape(8, 128, 512), maxShardBytes: 1_100_000 });
+  assert.is(readdirSync(place.model).filter(name => name.endsWith('.safetensors')).length, 4);
+  const memoryLimit = 0.49 * (await weightBytes(place.model));
+  const small = { tokens: 512, sequenceLength: 32, batchTokens: 32, select: 'cosine', report: false };
+  for (const method of ['plain', 'replaceme-ls']) {
+    const run = async (name: string, more: PruneOptions) => {
+      const out = join(place.path, `${method}-${name}`);
+      const report = await prune(place.model, out, options(place.calibration, { ...small, method, ...more }));
+      return { report, files: weightsOf(out) };
+    };
+    const whole = await run('whole', {});
+    const streamed = await run('streamed', { memoryLimit });
+    assert.equal(places(whole.report), ['device', 'device']);
+    assert.is(places(streamed.report)[0], 'streamed');
+    assert.equal(streamed.report.selection, whole.report.selection);
+    assert.equal(streamed.files, whole.files, method);
+    for (const { report } of [whole, streamed]) {
+      const share = report.peakMemoryBytes / report.plan!.memory.total;
+      assert.ok(Math.abs(share - 1) < 0.1, `${method} ${places(report)}: ${share} of the plan`);
+    }
+    assert.ok(streamed.report.peakMemoryBytes <= memoryLimit);
+    assert.is(streamed.report.verification.maxLogitDifference, 0);
+  }
+});
+
+test('refit and healing, layer by layer with hidden states on the host: the same files', async () => {
+  using place = await workplace(shape(16, 64, 64));
+  const bytes = await weightBytes(place.model);
+  const run = async (name: string, more: PruneOptions) => {
+    const out = join(place.path, name);
+    const wanted = { method: 'refit-heal', window: 2, batchTokens: 64, report: false, ...more };
+    return {
+      report: await prune(place.model, out, options(place.calibration, wanted)),
+      files: weightsOf(out),
+    };
+  };
+  const whole = await run('whole', {});
+  const streamed = await run('streamed', { memoryLimit: 0.9 * bytes });
+  assert.equal(places(streamed.report), ['streamed', 'host']);
+  assert.ok((whole.report.fit.healedProjections as number) > 0, 'there is something to compare');
+  assert.equal(streamed.report.fit, whole.report.fit);
+  assert.equal(streamed.files, whole.files);
+  assert.ok(streamed.report.peakMemoryBytes < 0.9 * bytes);
+});
+
+test('what needs the whole model is refused with what to do; so is what does not fit at all', async () => {
+  using place = await workplace(shape(16, 64, 64));
+  const refused = (more: PruneOptions) =>
+    rejectsWith(
+      () => planPrune(place.model, options(place.calibration, { method: 'refit', batchTokens: 64, ...more })),
+      'OUT_OF_MEMORY',
+    );
+  const memoryLimit = 0.9 * (await weightBytes(place.model));
+  const whole = await refused({ memoryLimit, select: 'measured' });
+  assert.match(whole, /the selection measured runs whole models and the report runs whole models/);
+  assert.match(await refused({ memoryLimit, select: 'cosine' }), /but the report runs whole models/);
+  assert.match(await refused({ memoryLimit: 200_000, window: 2, report: false }), /at the least/);
+  let fix = '';
+  await planPrune(
+    place.model,
+    options(place.calibration, { memoryLimit, method: 'refit', batchTokens: 64 }),
+  ).catch(error => {
+    fix = error.fix;
+  });
+  assert.match(fix, /--select cosine.*--no-report/);
+});
+
+test('sums of a shard, layer by layer: the same file', async () => {
+  using place = await workplace(shape(8, 128, 512));
+  const memoryLimit = 0.49 * (await weightBytes(place.model));
+  const small = { tokens: 512, sequenceLength: 32, batchTokens: 32, window: 2 };
+  const gather = async (name: string, more: PruneOptions) => {
+    const file = join(place.path, name);
+    const given = options(place.calibration, { ...small, ...more });
+    assert.ok((await gatherStatistics(place.model, file, { ...given, shard: { index: 2, of: 3 } })).complete);
+    return readFileSync(file);
+  };
+  assert.equal(await gather('streamed', { memoryLimit }), await gather('whole', {}));
+  assert.match(
+    await rejectsWith(() => gather('none', { memoryLimit: memoryLimit / 4 }), 'OUT_OF_MEMORY'),
+    'at the least',
+  );
+});
+
+test('hidden states on the host: f32 keeps every bit, bf16 eight bits of mantissa', async () => {
+  await using device = await Device.open();
+  const values = Float32Array.from({ length: 600 }, (_, i) => Math.sin(i) * 10 ** ((i % 9) - 4));
+  for (const dtype of ['f32', 'bf16'] as const) {
+    using kept = new BatchTensors(device, { place: 'host', dtype });
+    const live = device.memory.liveBytes;
+    await kept.put(0, tensorFrom(device, values, [20, 30]));
+    assert.is(device.memory.liveBytes, live, 'nothing is left on the device');
+    using scope = new Scope(device);
+    const found = await downloadF32(await kept.get(0, scope));
+    if (dtype === 'f32') assert.equal(found, values);
+    else
+      for (const [i, value] of values.entries())
+        assert.ok(Math.abs(found[i]! - value) <= Math.abs(value) / 256);
+  }
+});
+
+test.run();
