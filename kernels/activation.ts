@@ -1,11 +1,12 @@
 /**
- * Activation functions of gated feed-forward blocks as WGSL, for f32 and vec4f. Any finite input gives a finite result.
+ * Activation functions of feed-forward blocks as WGSL, for f32 and vec4f. Any finite input gives a finite result.
  *
  * Sources: Shazeer, GLU Variants Improve Transformer (arXiv:2002.05202). `gelu` is the exact form by erfc, fractional
  * error 1.2e-7 (Press et al., Numerical Recipes, 2nd ed., 6.2); `gelu_tanh` is x * sigmoid(2u), which is
- * x/2 * (1 + tanh(u)) without its cancellation (Hendrycks and Gimpel, arXiv:1606.08415).
+ * x/2 * (1 + tanh(u)) without its cancellation, `quick_gelu` x * sigmoid(1.702 x) (Hendrycks and Gimpel,
+ * arXiv:1606.08415).
  */
-export type Activation = 'silu' | 'gelu' | 'gelu_tanh';
+export type Activation = 'silu' | 'gelu' | 'gelu_tanh' | 'quick_gelu' | 'relu';
 
 /** Exponents are capped where the quotient is below any f32 sum, so that no infinity is made on the way. */
 const sigmoid = 'fn sigmoid(x: T) -> T { return 1.0 / (1.0 + exp(min(-x, T(80.0)))); }';
@@ -17,6 +18,8 @@ fn activation(x: T) -> T {
   let c = clamp(x, T(-20.0), T(20.0));
   return x * sigmoid(1.5957691216057308 * (c + 0.044715 * c * c * c));
 }`,
+  quick_gelu: `${sigmoid}\nfn activation(x: T) -> T { return x * sigmoid(1.702 * x); }`,
+  relu: 'fn activation(x: T) -> T { return max(x, T(0.0)); }',
   gelu: `
 fn erfc_positive(z: T) -> T {
   let t = 1.0 / (1.0 + 0.5 * z);

@@ -1,10 +1,11 @@
 /**
  * Attention with grouped queries and online softmax: for every query row t and head h,
- * out[t, h] = softmax(scale * q[t, h] . k[s, h / group]) v[s, h / group] over the keys s of ranges[t], in f32.
+ * out[t, h] = softmax(scale * q[t, h] . k[s, h / group]) v[s, h / group] over the keys s of ranges[t], in f32; the
+ * scores are soft-capped before the softmax where that is asked for.
  *
  * Shapes: q, out [Tq, heads * headDim]; k, v [Tk, kvHeads * headDim]; ranges [Tq, 2] u32, the first key row of each
- * query and one past its last. Ranges express causal masks, packed sequences, sliding windows and decoding from a
- * cache; an empty range gives zeros. Nothing of size Tq x Tk is stored.
+ * query and one past its last. Ranges express causal masks, packed sequences, sliding windows, decoding from a
+ * cache, and attention in both directions; an empty range gives zeros. Nothing of size Tq x Tk is stored.
  * Preconditions: headDim a multiple of 4, at most 256; ranges within 0 .. Tk.
  * Features and limits: WebGPU defaults (16 KiB of workgroup memory).
  * Source: Milakov and Gimelshein, Online normalizer calculation for softmax (arXiv:1805.02867); Dao et al.,
@@ -50,6 +51,8 @@ export interface AttentionOptions {
   headDim: number;
   /** Factor of the scores, usually 1 / sqrt(headDim). */
   scale: number;
+  /** Scores become softcap * tanh(score / softcap) (default: they stay as they are). */
+  softcap?: number;
   /** Keys that a query sees at most, where that is less than k has rows; decides only how the work is divided. */
   mostKeys?: number;
   /** Instead of the choice by device and shape; for tests and measurements. */
@@ -128,7 +131,7 @@ export function attention(
   out: Tensor,
   options: AttentionOptions,
 ): void {
-  const { heads, kvHeads, headDim, scale, mostKeys } = options;
+  const { heads, kvHeads, headDim, scale, softcap, mostKeys } = options;
   ensure(
     headDim > 0 && headDim % 4 === 0 && headDim <= 256,
     `attention: headDim is ${headDim}`,
@@ -138,6 +141,11 @@ export function attention(
     kvHeads > 0 && heads % kvHeads === 0 && heads > 0,
     `attention: ${heads} heads cannot share ${kvHeads} key/value heads`,
     'The number of heads must be a multiple of the number of key/value heads.',
+  );
+  ensure(
+    softcap === undefined || softcap > 0,
+    `attention: scores cannot be capped to ${softcap}`,
+    'The cap must be above 0.',
   );
   const [queries] = checkMatrix('attention', 'q', q);
   const [rows] = checkMatrix('attention', 'k', k);
@@ -171,7 +179,8 @@ export function attention(
     flops: (queries > FEW_QUERIES ? 2 : 4) * queries * keys * heads * headDim,
     bytes: 8 * (q.size + keys * kvHeads * headDim),
   };
-  const factor = f32Bits(scale);
+  const capped = softcap !== undefined;
+  const [factor, cap] = [f32Bits(scale), f32Bits(softcap ?? 0)];
   const width = headDim / 4;
   const subgroup = device.info.subgroupMinSize;
   if (variant.program === 'split keys' || variant.program === 'subgroup keys') {
@@ -185,10 +194,10 @@ export function attention(
     rec.dispatch({
       program:
         variant.program === 'split keys'
-          ? splitKeys(headDim, together, partial)
-          : subgroupKeys(headDim, together, partial, subgroup),
+          ? splitKeys(headDim, together, partial, capped)
+          : subgroupKeys(headDim, together, partial, subgroup, capped),
       tensors: [q, k, v, ranges, target],
-      params: [queries, heads, kvHeads, width, group / together, factor, 0],
+      params: [queries, heads, kvHeads, width, group / together, factor, 0, cap],
       grid: [queries, chunks, heads / together],
       ...work,
     });
@@ -202,8 +211,12 @@ export function attention(
   }
   const [program, tileRows, side] =
     variant.program === 'broadcast'
-      ? [broadcast(headDim, subgroup), broadcastRows(headDim, subgroup), broadcastRows(headDim, subgroup)]
-      : [tiled(headDim), ROWS, SIDE];
+      ? [
+          broadcast(headDim, subgroup, capped),
+          broadcastRows(headDim, subgroup),
+          broadcastRows(headDim, subgroup),
+        ]
+      : [tiled(headDim, capped), ROWS, SIDE];
   const tiles = Math.ceil((queries * group) / tileRows);
   const step = tilesPerDispatch(tiles, work.flops, device);
   for (let first = 0; first < tiles; first += step) {
@@ -211,7 +224,7 @@ export function attention(
     rec.dispatch({
       program,
       tensors: [q, k, v, ranges, out],
-      params: [queries, heads, kvHeads, width, side, factor, first],
+      params: [queries, heads, kvHeads, width, side, factor, first, cap],
       grid: [count, kvHeads],
       flops: (work.flops * count) / tiles,
       bytes: (work.bytes * count) / tiles,

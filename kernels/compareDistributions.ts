@@ -8,7 +8,7 @@
  * With ma, mb the running maxima, Za = sum e^(a-ma), Zb likewise and S = sum e^(a-ma) ((a-ma) - (b-mb)),
  * KL = S / Za - log Za + log Zb. Differences are taken from the maxima, so a common shift of the logits costs no
  * accuracy, and equal models give exactly 0.
- * Each pair of tiles is made by matmul in temporaries of at most 64 MiB each; the update has one workgroup of 64 per
+ * Each pair of tiles is made by logitTile in temporaries of at most 64 MiB each; the update has one workgroup of 64 per
  * token, invocation `lane` takes the columns lane, lane + 64, ... A last pass turns the sums into the results.
  * Features and limits: WebGPU defaults.
  * Source: Milakov and Gimelshein, Online normalizer calculation for softmax (arXiv:1805.02867), extended by S.
@@ -17,17 +17,18 @@ import { ensure } from '../engine/errors.js';
 import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../engine/index.js';
 import { checkMatrix, checkTensor, floats } from './checks.js';
 import { flatProgram, NAN_BITS, runFlat } from './flat.js';
+import { type LogitForm, logitTile } from './logitTile.js';
 import { tileColumns } from './logLikelihood.js';
-import { matmul } from './matmul.js';
 import { ROW_LANES, rowProgram, runRows } from './rows.js';
 import { tileRows } from './rowTiles.js';
 import { scalarTensor } from './wgsl.js';
 import { bestReduction, workgroupReduction } from './workgroup.js';
 
-/** Hidden states after the final norm and the output head of one model. */
+/** Hidden states after the final norm, the output head of one model and what it does to its logits. */
 export interface Predictions {
   hidden: Tensor;
   head: Tensor;
+  form?: LogitForm;
 }
 
 /** Where `compareDistributions` writes, each [T]: -log p of the targets and KL(a || b) in nats, f32; likeliest tokens, u32. */
@@ -163,9 +164,9 @@ export function compareDistributions(
   const scratch = [a, b].map(() => scope.tensor([tokens * step], 'f32', 'tile of logits'));
   for (let start = 0; start < vocabulary; start += step) {
     const columns = Math.min(step, vocabulary - start);
-    const logits = [a, b].map(({ hidden, head }, i) => {
+    const logits = [a, b].map(({ hidden, head, form }, i) => {
       const tile = scratch[i]!.rows(0, tokens * columns).reshape([tokens, columns]);
-      matmul(rec, hidden, head.rows(start, columns), tile, { transposeB: true });
+      logitTile(rec, hidden, head.rows(start, columns), tile, form);
       return tile;
     });
     runRows(

@@ -1,11 +1,11 @@
 /**
  * Log-likelihood of given next tokens, fused over tiles of the vocabulary:
- * out[t] = log softmax(hidden[t] head^T)[targets[t]].
+ * out[t] = log softmax(form(hidden[t] head^T))[targets[t]].
  *
  * Shapes: hidden [T, D] f32 (after the final norm); head [V, D] f32, f16 or bf16; targets [T] u32; out [T] f32, in
  * nats; on request below [T] f32: the target's logit minus the largest, 0 where the target is a most likely token.
  * Precondition: targets are below V; any other gives NaN.
- * Each tile of logits [T, n] is made by matmul in a temporary of at most 64 MiB; one pass over it updates the running
+ * Each tile of logits [T, n] is made by logitTile in a temporary of at most 64 MiB; one pass over it updates the running
  * (maximum, sum of exponentials, target logit) of every token, so that no [T, V] tensor is ever stored and a head
  * larger than the largest binding works.
  * Map of the update: one workgroup of 64 per token; invocation `lane` takes the columns lane, lane + 64, ...
@@ -16,7 +16,7 @@ import { ensure } from '../engine/errors.js';
 import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../engine/index.js';
 import { checkMatrix, checkTensor, floats } from './checks.js';
 import { NAN_BITS } from './flat.js';
-import { matmul } from './matmul.js';
+import { type LogitForm, logitTile } from './logitTile.js';
 import { ROW_LANES, rowProgram, runRows } from './rows.js';
 import { rowTiles } from './rowTiles.js';
 import { scalarTensor } from './wgsl.js';
@@ -63,9 +63,17 @@ ${workgroupReduction('sum', ROW_LANES, 'f32', 'a + b')}`,
   }`,
   });
 
+/** Settings of `logLikelihood`. */
+export interface LogLikelihoodOptions {
+  /** Scaling and capping of the logits. */
+  form?: LogitForm;
+  /** [T] f32, takes the target's logit minus the largest. */
+  below?: Tensor;
+}
+
 /**
  * out[t] = log p(targets[t] | hidden[t]) in nats; hidden [T,D] f32, head [V,D] f32|f16|bf16, targets [T] u32, out [T]
- * f32, and so `below`: the target's logit minus the largest. @throws RmError INVALID_ARGUMENT.
+ * f32. @throws RmError INVALID_ARGUMENT.
  */
 export function logLikelihood(
   rec: Recorder,
@@ -73,7 +81,7 @@ export function logLikelihood(
   head: Tensor,
   targets: Tensor,
   out: Tensor,
-  below?: Tensor,
+  { form, below }: LogLikelihoodOptions = {},
 ): void {
   const [tokens, depth] = checkMatrix('logLikelihood', 'hidden', hidden);
   const [vocabulary] = checkMatrix('logLikelihood', 'head', head, floats);
@@ -90,7 +98,7 @@ export function logLikelihood(
   tiles.forEach(({ start, tensor }, i) => {
     const columns = tensor.rowCount;
     const logits = scratch.rows(0, tokens * columns).reshape([tokens, columns]);
-    matmul(rec, hidden, tensor, logits, { transposeB: true });
+    logitTile(rec, hidden, tensor, logits, form);
     runRows(
       rec,
       program(),

@@ -1,5 +1,5 @@
 /**
- * Matrix product out = op(A) op(B) (+ bias) (+ residual) (+ out) with f32 accumulation.
+ * Matrix product out = activation(op(A) op(B) (+ bias)) (+ residual) (+ out) with f32 accumulation.
  *
  * Shapes: op(A) [M,K], op(B) [K,N], f32, f16 or bf16; bias [N], residual and out [M,N] f32. One of A and B may be
  * transposed.
@@ -10,6 +10,7 @@
  * Multiplication (ACM TOMS 34, 2008), and Volkov and Demmel for GPUs (SC 2008).
  */
 import { type Recorder, RmError, type Tensor } from '../engine/index.js';
+import type { Activation } from './activation.js';
 import { nameOperand, operandType, recordProduct } from './matmul/record.js';
 import { canRunMatmul, matmulName, usualMatmul } from './matmul/variants.js';
 import type { MatmulChoice } from './tuning.js';
@@ -31,6 +32,8 @@ export interface MatmulOptions {
   lower?: boolean;
   /** f32 [N], added to every row */
   bias?: Tensor;
+  /** Of the product and its bias (default: none): a feed-forward block without a gate. */
+  activation?: Activation;
   /** f32 [M,N], added; another tensor than out */
   residual?: Tensor;
   /** Instead of the choice of tuning.ts; one of `matmulVariants`. */
@@ -38,7 +41,8 @@ export interface MatmulOptions {
 }
 
 /**
- * out[M,N] = op(A)[M,K] @ op(B)[K,N] (+ bias) (+ residual) (+ out). A, B: f32 | f16 | bf16, out f32, f32 accumulation.
+ * out[M,N] = op(A)[M,K] @ op(B)[K,N] (+ bias) (+ residual) (+ out), the product and bias through `activation` where
+ * there is one. A, B: f32 | f16 | bf16, out f32, f32 accumulation.
  * Leading dimensions of A and out are rows. Transposing both operands is not supported. The same inputs give the same
  * bits on the same device.
  *
@@ -51,6 +55,7 @@ export function matmul(rec: Recorder, a: Tensor, b: Tensor, out: Tensor, options
     accumulate = false,
     lower = false,
     bias,
+    activation,
     residual,
   } = options;
   const [m, k] = transposeA ? [a.columns, a.rowCount] : [a.rowCount, a.columns];
@@ -83,6 +88,7 @@ export function matmul(rec: Recorder, a: Tensor, b: Tensor, out: Tensor, options
       oddK: k % 4 !== 0,
       vec4Out: n % 4 === 0,
       bias: bias !== undefined,
+      ...(activation && { activation }),
       residual: residual !== undefined,
       accumulate,
       lower,

@@ -1,20 +1,9 @@
 import type { DType } from '../engine/dtype.js';
+import type { LogitForm } from '../kernels/logitTile.js';
+import type { Rope } from './rope.js';
 
 /** Gate activation of the MLP: down(activation(gate(x)) * up(x)). */
 export type Activation = 'silu';
-
-/** How positions turn into rotation angles. `theta` is the base of the frequencies. */
-export type Rope =
-  | { readonly kind: 'default'; readonly theta: number }
-  | { readonly kind: 'linear'; readonly theta: number; readonly factor: number }
-  | {
-      readonly kind: 'llama3';
-      readonly theta: number;
-      readonly factor: number;
-      readonly lowFreqFactor: number;
-      readonly highFreqFactor: number;
-      readonly originalContext: number;
-    };
 
 /** Checkpoint names of one layer's tensors; a bias is null where the family has none. */
 export interface LayerTensorNames {
@@ -73,34 +62,11 @@ export interface Architecture {
   readonly rope: Rope;
   /** Per layer: how many tokens a query looks back at, itself included; null is all of them. */
   readonly attentionWindow: readonly (number | null)[];
+  /** What becomes of the logits before the softmax. */
+  readonly logitForm: LogitForm;
   readonly tensorNames: TensorNames;
   /** Number type that config.json states for the weights; the checkpoint's own types decide. */
   readonly dtype: DType | null;
-}
-
-/**
- * The rotation frequencies per position, radians, length headDim / 2; dimension d of a head turns with d + headDim / 2.
- * Each step rounds to f32, because transformers computes them so and models are trained with the rounded values.
- * Source: transformers/modeling_rope_utils.py (`_compute_llama3_parameters` for llama3, Llama 3.1 scaling).
- */
-export function ropeInverseFrequencies({
-  rope,
-  headDim,
-}: Pick<Architecture, 'rope' | 'headDim'>): Float64Array {
-  const f32 = Math.fround;
-  return Float64Array.from({ length: headDim / 2 }, (_, i) => {
-    const inverse = f32(1 / f32(rope.theta ** f32((2 * i) / headDim)));
-    if (rope.kind === 'default') return inverse;
-    if (rope.kind === 'linear') return f32(inverse / rope.factor);
-    const { factor, lowFreqFactor, highFreqFactor, originalContext } = rope;
-    // torch computes `number / tensor` as number * (1 / tensor).
-    const wavelength = f32(f32(1 / inverse) * f32(2 * Math.PI));
-    if (wavelength < originalContext / highFreqFactor) return inverse;
-    if (wavelength > originalContext / lowFreqFactor) return f32(inverse / factor);
-    const turns = f32(f32(1 / wavelength) * originalContext);
-    const smooth = f32(f32(turns - lowFreqFactor) / (highFreqFactor - lowFreqFactor));
-    return f32(f32(f32(f32(1 - smooth) * inverse) / factor) + f32(smooth * inverse));
-  });
 }
 
 /**

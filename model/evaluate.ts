@@ -8,7 +8,7 @@ import {
   tensorFrom,
 } from '../engine/index.js';
 import type { Progress } from '../engine/progress.js';
-import { compareDistributions } from '../kernels/compareDistributions.js';
+import { compareDistributions, type Predictions } from '../kernels/compareDistributions.js';
 import { logLikelihood } from '../kernels/logLikelihood.js';
 import { Batch, defaultBatchTokens, totalTokens } from './batch.js';
 import type { Model } from './model.js';
@@ -90,8 +90,8 @@ export async function evaluate(
     const hiddenOf = (of: Model) => kept?.finalHidden(of, index, batch) ?? finalHidden(of, batch);
     using hidden = hiddenOf(model);
     using referred = reference && hiddenOf(reference);
-    const other = referred && { hidden: referred, head: reference!.weights.lmHead };
-    const nll = await addScores(sums, { hidden, head: model.weights.lmHead }, other, targetTensor, scored);
+    const other = referred && predictionsOf(reference!, referred);
+    const nll = await addScores(sums, predictionsOf(model, hidden), other, targetTensor, scored);
     options.onLosses?.(group, nll);
     tokens += batch.tokens;
     predictions += batch.tokens - group.length;
@@ -118,11 +118,12 @@ export async function evaluate(
   };
 }
 
-/** Hidden states after the final norm and the output head that belongs to them. */
-interface Predictions {
-  readonly hidden: Tensor;
-  readonly head: Tensor;
-}
+/** Hidden states after the final norm with what makes logits of them. */
+const predictionsOf = ({ weights, arch }: Model, hidden: Tensor): Predictions => ({
+  hidden,
+  head: weights.lmHead,
+  form: arch.logitForm,
+});
 
 /** Adds the sums of a batch; returns -log p(next token) of `predictions` by token. */
 async function addScores(
@@ -139,7 +140,8 @@ async function addScores(
     scored.reduce((total, use, t) => (use ? total + values[t]! : total), 0);
   if (!against) {
     const logp = perToken();
-    logLikelihood(device.recorder, predictions.hidden, predictions.head, targets, logp);
+    const { hidden, head, form } = predictions;
+    logLikelihood(device.recorder, hidden, head, targets, logp, form && { form });
     const nll = (await downloadF32(logp)).map(value => -value);
     sums.nll += sum(nll);
     return nll;

@@ -1,11 +1,11 @@
 import { downloadF32, Tensor } from '../engine/index.js';
-import { matmul } from '../kernels/matmul.js';
+import { logitTile } from '../kernels/logitTile.js';
 import { rowTiles } from '../kernels/rowTiles.js';
 import type { Model } from './model.js';
 
 /**
  * Logits of every token on the host, f32 [tokens * vocab] row-major: `hidden` [tokens, hidden] after the final norm
- * times the output head, by tiles of the vocabulary so that a head of any size can be bound.
+ * times the output head, in the architecture's form, by tiles of the vocabulary so that a head of any size can be bound.
  */
 export async function headLogits(model: Model, hidden: Tensor): Promise<Float32Array> {
   const { device, weights, arch } = model;
@@ -14,7 +14,7 @@ export async function headLogits(model: Model, hidden: Tensor): Promise<Float32A
   for (const { start, tensor: head } of rowTiles(weights.lmHead, 16384)) {
     const count = head.rowCount;
     using tile = Tensor.create(device, [tokens, count], 'f32', 'logits');
-    matmul(device.recorder, hidden, head, tile, { transposeB: true });
+    logitTile(device.recorder, hidden, head, tile, arch.logitForm);
     const values = await downloadF32(tile);
     for (let t = 0; t < tokens; t++) {
       logits.set(values.subarray(t * count, (t + 1) * count), t * arch.vocab + start);
@@ -31,7 +31,7 @@ export function tokenLogits({ device, weights, arch }: Model, hidden: Tensor): T
   const logits = Tensor.create(device, [1, arch.vocab], 'f32', 'logits');
   for (const { start, tensor: head } of rowTiles(weights.lmHead)) {
     const tile = logits.reshape([arch.vocab]).rows(start, head.rowCount).reshape([1, head.rowCount]);
-    matmul(device.recorder, hidden, head, tile, { transposeB: true });
+    logitTile(device.recorder, hidden, head, tile, arch.logitForm);
   }
   return logits;
 }

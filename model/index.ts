@@ -1,4 +1,4 @@
-export type { Architecture, LayerTensorNames, Rope, TensorNames } from './architecture.js';
+export type { Architecture, LayerTensorNames, TensorNames } from './architecture.js';
 export { Batch, type BatchOptions, defaultBatchTokens, groupSequences } from './batch.js';
 export { type ChatTemplate, encodeDocument, loadChatTemplate, type TextReader } from './chat.js';
 export type { Checkpoint, TensorInfo } from './checkpoint/checkpoint.js';
@@ -32,6 +32,7 @@ export { type LogitsResult, logits } from './logits.js';
 export { type LayerWeights, type LoadOptions, Model, type WeightChanges, type Weights } from './model.js';
 export { type ModelSource, openCheckpoint, openModelSource } from './modelSource.js';
 export { type ReferenceOptions, ReferenceStates } from './referenceStates.js';
+export type { Rope } from './rope.js';
 export type { RotationTable } from './rotationTable.js';
 export type { SamplingOptions } from './sampler.js';
 export * from './tasks/index.js';

@@ -109,7 +109,7 @@ export class Model {
       await loader.verifyFinite();
       await device.recorder.finish();
       const numbers = Array.from({ length: arch.layers }, (_, layer) => layer);
-      const rotations = new RotationTable(device, arch);
+      const rotations = new RotationTable(device, arch.rope, arch.contextLength);
       const origin = { stream, numbers, types };
       return new Model(device, arch, { ...outer, layers }, rotations, loader.loaded, origin, scope);
     } catch (error) {

@@ -1,41 +1,51 @@
 import { type Device, RmError, type Tensor, tensorFrom } from '../engine/index.js';
 import { ropeTable } from '../kernels/rope.js';
-import { type Architecture, ropeInverseFrequencies } from './architecture.js';
+import { type Rope, ropeAttentionFactor, ropeInverseFrequencies } from './rope.js';
 
-/** Cosines and sines of the rotary embedding on the device; grows with the longest sequence seen. */
+/** Cosines and sines of a rotary embedding on the device; grows with the longest sequence seen. */
 export class RotationTable {
-  #table: Tensor | undefined;
+  /** For sequences within the original context, and beyond it. */
+  readonly #tables: [within: Tensor | undefined, beyond: Tensor | undefined] = [undefined, undefined];
 
+  /** @param contextLength positions that the model was made for. */
   constructor(
     private readonly device: Device,
-    private readonly arch: Architecture,
+    private readonly rope: Rope,
+    private readonly contextLength: number,
   ) {}
 
   /**
-   * f32 [at least `positions`, headDim].
+   * f32 [at least `positions`, rotaryDim]. Where frequencies depend on the length of a sequence (longrope), they are those of
+   * `positions`, the longest of a batch, as in transformers.
    *
    * @throws RmError INVALID_ARGUMENT beyond the model's context length.
    */
   upTo(positions: number): Tensor {
-    const { arch } = this;
-    if (this.#table && this.#table.shape[0]! >= positions) return this.#table;
-    if (positions > arch.contextLength) {
+    const { rope, contextLength } = this;
+    if (positions > contextLength) {
       throw new RmError(
         'INVALID_ARGUMENT',
-        `a sequence of ${positions} tokens is longer than the model's context of ${arch.contextLength}`,
+        `a sequence of ${positions} tokens is longer than the model's context of ${contextLength}`,
         'Shorten the prompt or text, or ask for fewer new tokens.',
       );
     }
-    this.#table?.dispose();
-    const count = Math.min(arch.contextLength, Math.max(512, 2 ** Math.ceil(Math.log2(positions))));
-    const values = ropeTable(ropeInverseFrequencies(arch), count);
-    this.#table = tensorFrom(this.device, values, [count, arch.headDim], 'rotations');
-    return this.#table;
+    const long = rope.kind === 'longrope' && positions > rope.originalContext;
+    const which = long ? 1 : 0;
+    const known = this.#tables[which];
+    if (known && known.shape[0]! >= positions) return known;
+    known?.dispose();
+    const count = Math.min(contextLength, Math.max(512, 2 ** Math.ceil(Math.log2(positions))));
+    const values = ropeTable(ropeInverseFrequencies(rope, long), count, ropeAttentionFactor(rope));
+    const table = tensorFrom(this.device, values, [count, rope.rotaryDim], 'rotations');
+    this.#tables[which] = table;
+    return table;
   }
 
-  /** Frees the table. */
+  /** Frees the tables. */
   dispose(): void {
-    this.#table?.dispose();
-    this.#table = undefined;
+    for (const which of [0, 1] as const) {
+      this.#tables[which]?.dispose();
+      this.#tables[which] = undefined;
+    }
   }
 }

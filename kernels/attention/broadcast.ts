@@ -13,7 +13,7 @@ export const broadcastRows = (headDim: number, subgroup: number): number =>
  * subgroupBroadcast; the weights go through workgroup memory to lanes that own columns of v, and are handed round
  * likewise. Ten loads of f32 serve 128 products. `side` is the number of rows. Needs: subgroups of one fixed size.
  */
-export const broadcast = programFamily((headDim: number, subgroup: number): ProgramSpec => {
+export const broadcast = programFamily((headDim: number, subgroup: number, capped: boolean): ProgramSpec => {
   const width = headDim / 4;
   const columns = Math.ceil(width / subgroup);
   const count = broadcastRows(headDim, subgroup);
@@ -25,10 +25,10 @@ export const broadcast = programFamily((headDim: number, subgroup: number): Prog
   const ofRow = (name: string, r: number) =>
     `subgroupBroadcast(${name}${Math.floor(r / subgroup)}, ${r % subgroup}u)`;
   return {
-    key: `attention broadcast ${headDim} by ${subgroup}`,
+    key: `attention broadcast ${headDim} by ${subgroup}${capped ? ', capped' : ''}`,
     bindings,
     wgsl: () => /* wgsl */ `enable subgroups;
-${parameters}
+${parameters(capped, 'vec4f')}
 var<workgroup> weights: array<f32, ${4 * subgroup * count}>;
 @compute @workgroup_size(${subgroup}) fn main(
   @builtin(workgroup_id) wid: vec3u, @builtin(subgroup_invocation_id) lane: u32,
@@ -77,7 +77,7 @@ ${rows(
 ${rows(
   r => `
     let in${r} = (key >= vec4u(bounds${r}.x)) & (key < vec4u(bounds${r}.y));
-    s${r} = select(vec4f(LOWEST), s${r} * p.scale, in${r});
+    s${r} = select(vec4f(LOWEST), score(s${r} * p.scale), in${r});
     let most${r} = max(m${r}, subgroupMax(max(max(s${r}.x, s${r}.y), max(s${r}.z, s${r}.w))));
     let w${r} = select(vec4f(0.0), exp(s${r} - most${r}), in${r});
     let old${r} = exp(m${r} - most${r});

@@ -9,16 +9,17 @@ import { bindings, chunkOfKeys, parameters, storeColumn, storeTotals } from './p
  * where there are more invocations than vec4 columns) among them. Every k and v element is loaded once for all heads of
  * the workgroup. With `partial` the keys are divided among workgroups and combine.ts adds them up.
  */
-export const splitKeys = programFamily((headDim: number, group: number, partial: boolean): ProgramSpec => {
-  const lanes = 64;
-  const width = headDim / 4;
-  const splits = Math.floor(lanes / width);
-  const type = group === 1 ? 'f32' : `vec${group}f`;
-  const part = (name: string, g: number) => (group === 1 ? name : `${name}[${g}]`);
-  return {
-    key: `attention split keys ${headDim} x ${group}${partial ? ', partial' : ''}`,
-    bindings,
-    wgsl: () => /* wgsl */ `${parameters}
+export const splitKeys = programFamily(
+  (headDim: number, group: number, partial: boolean, capped: boolean): ProgramSpec => {
+    const lanes = 64;
+    const width = headDim / 4;
+    const splits = Math.floor(lanes / width);
+    const type = group === 1 ? 'f32' : `vec${group}f`;
+    const part = (name: string, g: number) => (group === 1 ? name : `${name}[${g}]`);
+    return {
+      key: `attention split keys ${headDim} x ${group}${partial ? ', partial' : ''}${capped ? ', capped' : ''}`,
+      bindings,
+      wgsl: () => /* wgsl */ `${parameters(capped, type)}
 var<workgroup> query: array<vec4f, ${group * width}>;
 var<workgroup> weights: array<${type}, ${lanes}>;
 var<workgroup> sums: array<vec4f, ${lanes}>;
@@ -47,6 +48,7 @@ ${lines(group, g => `  var acc${g} = vec4f(0.0);`)}
         let key = k[row + d];
 ${lines(group, g => `        ${part('s', g)} += dot(query[${g * width}u + d], key);`)}
       }
+      s = score(s);
     }
     let m_new = max(m, most(s, lane));
     let w = select(${type}(0.0), exp(s - m_new), lane < count);
@@ -79,5 +81,6 @@ ${lines(
   ${storeTotals(partial, g, part('m', g), part('total', g))}`,
 )}
 }`,
-  };
-});
+    };
+  },
+);

@@ -10,7 +10,7 @@ import { bindings, chunkOfKeys, parameters, storeColumn, storeTotals } from './p
  * them up. Needs: subgroups of one fixed size.
  */
 export const subgroupKeys = programFamily(
-  (headDim: number, group: number, partial: boolean, subgroup: number): ProgramSpec => {
+  (headDim: number, group: number, partial: boolean, subgroup: number, capped: boolean): ProgramSpec => {
     const width = headDim / 4;
     const columns = Math.ceil(width / subgroup);
     const tile = 4 * subgroup;
@@ -21,10 +21,10 @@ export const subgroupKeys = programFamily(
     const cols = (line: (c: number) => string) => lines(columns, line);
     const weightsOfKey = (n: number) => Array.from({ length: group }, (_, g) => `w${g}[${n}]`).join(', ');
     return {
-      key: `attention subgroup keys ${headDim} x ${group} by ${subgroup}${partial ? ', partial' : ''}`,
+      key: `attention subgroup keys ${headDim} x ${group} by ${subgroup}${partial ? ', partial' : ''}${capped ? ', capped' : ''}`,
       bindings,
       wgsl: () => /* wgsl */ `enable subgroups;
-${parameters}
+${parameters(capped, 'vec4f')}
 var<workgroup> weights: array<${type}, ${tile}>;
 @compute @workgroup_size(${subgroup}) fn main(
   @builtin(workgroup_id) wid: vec3u,
@@ -54,7 +54,7 @@ ${heads(
     }
 ${heads(
   g => `
-    s${g} = select(vec4f(LOWEST), s${g} * p.scale, inside);
+    s${g} = select(vec4f(LOWEST), score(s${g} * p.scale), inside);
     let most${g} = max(m${g}, subgroupMax(max(max(s${g}.x, s${g}.y), max(s${g}.z, s${g}.w))));
     let w${g} = select(vec4f(0.0), exp(s${g} - most${g}), inside);
     let old${g} = exp(m${g} - most${g});

@@ -16,16 +16,16 @@ const KEYS = 64;
  * Each load from q, k, v or the weights serves 4 or 8 products; two barriers a tile. q, k and v are read in place: the
  * loads of neighbours coincide in the first-level cache. `side` is SIDE.
  */
-export const tiled = programFamily((headDim: number): ProgramSpec => {
+export const tiled = programFamily((headDim: number, capped: boolean): ProgramSpec => {
   const width = headDim / 4;
   const columns = Math.ceil(width / 8);
   const rows = (line: (r: number) => string) => lines(4, line);
   const keys = (line: (n: number) => string) => lines(8, line);
   const cols = (line: (c: number) => string) => lines(columns, line);
   return {
-    key: `attention tiled ${headDim}`,
+    key: `attention tiled ${headDim}${capped ? ', capped' : ''}`,
     bindings,
-    wgsl: () => /* wgsl */ `${parameters}
+    wgsl: () => /* wgsl */ `${parameters(capped, 'vec4f')}
 var<workgroup> maxima: array<vec4f, 64>;
 var<workgroup> weights: array<vec4f, ${KEYS * 8}>;
 @compute @workgroup_size(64) fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -76,7 +76,7 @@ ${keys(
 ${keys(
   n => `
     let in${n} = (vec4u(key${n}) >= starts) & (vec4u(key${n}) < ends);
-    s${n} = select(vec4f(LOWEST), s${n} * p.scale, in${n});
+    s${n} = select(vec4f(LOWEST), score(s${n} * p.scale), in${n});
     most = max(most, s${n});`,
 )}
     maxima[lane] = most;

@@ -13,13 +13,25 @@ export function causalRanges(lengths: readonly number[], window = Number.POSITIV
   return Uint32Array.from(ranges);
 }
 
+/** Every query of packed sequences sees all keys of its own. */
+export function mutualRanges(lengths: readonly number[]): Uint32Array {
+  let first = 0;
+  return Uint32Array.from(
+    lengths.flatMap(length => {
+      const range = [first, first + length];
+      first += length;
+      return Array.from({ length }, () => range).flat();
+    }),
+  );
+}
+
 /** out[t, h] = softmax(scale q.k) v over ranges[t], in f64. */
 function reference(
   q: Float32Array,
   k: Float32Array,
   v: Float32Array,
   ranges: Uint32Array,
-  { heads, kvHeads, headDim, scale }: AttentionOptions,
+  { heads, kvHeads, headDim, scale, softcap }: AttentionOptions,
 ): Float64Array {
   const out = new Float64Array(q.length);
   for (let at = 0; at < q.length; at += headDim) {
@@ -31,6 +43,7 @@ function reference(
       const key = (s * kvHeads + kvHead) * headDim;
       for (let d = 0; d < headDim; d++) scores[s - start]! += scale * q[at + d]! * k[key + d]!;
     }
+    if (softcap) scores.set(scores.map(score => softcap * Math.tanh(score / softcap)));
     const most = scores.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
     const weights = scores.map(score => Math.exp(score - most));
     const total = weights.reduce((a, b) => a + b, 0);
@@ -48,6 +61,7 @@ interface Shape {
   kvHeads: number;
   headDim: number;
   ranges: Uint32Array;
+  softcap?: number;
   /** Key rows; default: one a query. */
   keys?: number;
   bench?: boolean;
@@ -55,14 +69,14 @@ interface Shape {
 
 /** Attention over random tensors with these key ranges. */
 export function attentionCase(shape: Shape): KernelCase<AttentionVariant> {
-  const { name, heads, kvHeads, headDim, ranges, keys, bench = false } = shape;
+  const { name, heads, kvHeads, headDim, ranges, softcap, keys, bench = false } = shape;
   const queries = ranges.length / 2;
   const rows = keys ?? queries;
   let pairs = 0;
   for (let t = 0; t < queries; t++) pairs += ranges[2 * t + 1]! - ranges[2 * t]!;
   return {
     kernel: 'attention',
-    name: `${name}, heads ${heads}/${kvHeads} x ${headDim}`,
+    name: `${name}, heads ${heads}/${kvHeads} x ${headDim}${softcap ? `, capped to ${softcap}` : ''}`,
     flops: 4 * pairs * heads * headDim,
     bytes: 8 * (queries * heads + rows * kvHeads) * headDim,
     bench,
@@ -75,7 +89,7 @@ export function attentionCase(shape: Shape): KernelCase<AttentionVariant> {
       const bounds = scope.own(tensorFrom(scope.device, ranges, [queries, 2]));
       const output = scope.tensor([queries, heads * headDim]);
       // Three times the usual scale: some softmax weights are near 1.
-      const options = { heads, kvHeads, headDim, scale: 3 / Math.sqrt(headDim) };
+      const options = { heads, kvHeads, headDim, scale: 3 / Math.sqrt(headDim), ...(softcap && { softcap }) };
       return {
         run: (rec, variant) =>
           attention(rec, q.tensor, k.tensor, v.tensor, bounds, output, { ...options, variant }),
@@ -101,6 +115,18 @@ const shapes: Shape[] = [
   { name: 'packed 30+9', heads: 8, kvHeads: 1, headDim: 16, ranges: causalRanges([30, 9]) },
   { name: 'causal 20', heads: 5, kvHeads: 1, headDim: 20, ranges: causalRanges([20]) },
   { name: 'causal 33', heads: 2, kvHeads: 1, headDim: 256, ranges: causalRanges([33]) },
+  { name: 'mutual 50+1+17', heads: 4, kvHeads: 4, headDim: 80, ranges: mutualRanges([50, 1, 17]) },
+  { name: 'mutual 3', heads: 3, kvHeads: 3, headDim: 112, ranges: mutualRanges([3]) },
+  { name: 'causal 70+9', heads: 4, kvHeads: 2, headDim: 64, ranges: causalRanges([70, 9]), softcap: 3 },
+  {
+    name: 'decode 2 of 700',
+    heads: 6,
+    kvHeads: 2,
+    headDim: 64,
+    ranges: Uint32Array.of(0, 699, 100, 700),
+    keys: 700,
+    softcap: 5,
+  },
   {
     name: 'window 17 of 100+50',
     heads: 4,

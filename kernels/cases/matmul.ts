@@ -1,7 +1,9 @@
+import type { Activation } from '../activation.js';
 import type { FloatType } from '../checks.js';
 import { matmul, matmulName, matmulVariants } from '../matmul.js';
 import { mirrorLower } from '../mirrorLower.js';
 import type { MatmulChoice } from '../tuning.js';
+import { activations } from './activations.js';
 import type { CaseVariant, KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
 
@@ -15,6 +17,7 @@ interface MatmulCase {
   a?: FloatType;
   b?: FloatType;
   bias?: boolean;
+  activation?: Activation;
   residual?: boolean;
   accumulate?: boolean;
   /** Both operands are the same, out's lower triangle is made and mirrored. */
@@ -58,13 +61,21 @@ export function hostMatmul(
 /** A product of random matrices; error |C - C64|_F / (|A|_F |B|_F) at most 1e-6, whatever the operands' dtypes. */
 export function matmulCase(item: MatmulCase): KernelCase<MatmulVariant> {
   const { form, m, n, k, a = 'f32', b = 'f32' } = item;
-  const { bias = false, residual = false, accumulate = false, lower = false, bench = false } = item;
+  const {
+    bias = false,
+    activation,
+    residual = false,
+    accumulate = false,
+    lower = false,
+    bench = false,
+  } = item;
   const [transposeA, transposeB] = [form === 'TN', form === 'NT'];
   const dtypes = a === b ? a : `${a} x ${b}`;
   const size = (dtype: FloatType) => (dtype === 'f32' ? 4 : 2);
   const extras = [
     lower && ', lower triangle',
     bias && ' + bias',
+    activation && `, ${activation}`,
     residual && ' + residual',
     accumulate && ' + out',
   ].filter(Boolean);
@@ -94,19 +105,20 @@ export function matmulCase(item: MatmulCase): KernelCase<MatmulVariant> {
             accumulate,
             lower,
             bias: biases?.tensor,
+            activation,
             residual: added?.tensor,
             variant: variant?.choice,
           });
           if (lower) mirrorLower(rec, out.tensor);
         },
         reference: () => {
-          const start = Float64Array.from(
-            { length: m * n },
-            (_, i) =>
-              (accumulate ? out.values[i]! : 0) + (biases?.values[i % n] ?? 0) + (added?.values[i] ?? 0),
+          const start = Float64Array.from({ length: m * n }, (_, i) => biases?.values[i % n] ?? 0);
+          const active = activation ? activations[activation] : (x: number) => x;
+          const expected = hostMatmul(item, left.values, right.values, start).map(
+            (x, i) => active(x) + (accumulate ? out.values[i]! : 0) + (added?.values[i] ?? 0),
           );
-          const scale = norm(left.values) * norm(right.values);
-          return { expected: hostMatmul(item, left.values, right.values, start), scale: scale || 1 };
+          if (activation) return { expected };
+          return { expected, scale: norm(left.values) * norm(right.values) || 1 };
         },
       };
     },
@@ -121,6 +133,8 @@ export const matmulCases: KernelCase[] = [
   matmulCase({ form: 'NN', m: 7, n: 1001, k: 61, a: 'bf16', b: 'f16', accumulate: true }),
   matmulCase({ form: 'TN', m: 7, n: 1001, k: 61, a: 'f16', b: 'f16' }),
   matmulCase({ form: 'NT', m: 129, n: 131, k: 127, a: 'f16', b: 'f16', bias: true, residual: true }),
+  matmulCase({ form: 'NT', m: 3, n: 67, k: 129, b: 'f16', activation: 'quick_gelu', residual: true }),
+  matmulCase({ form: 'NT', m: 3, n: 128, k: 576, b: 'bf16', bias: true, activation: 'gelu' }),
   // More than 65,535 workgroups.
   matmulCase({ form: 'NT', m: 1, n: 2_100_001, k: 1 }),
   matmulCase({ form: 'NT', m: 5, n: 3, k: 0, b: 'bf16', bias: true }),

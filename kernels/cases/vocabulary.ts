@@ -1,6 +1,7 @@
 import { tensorFrom } from '../../engine/index.js';
 import type { FloatType } from '../checks.js';
 import { compareDistributions, type Predictions } from '../compareDistributions.js';
+import type { LogitForm } from '../logitTile.js';
 import { logLikelihood } from '../logLikelihood.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
@@ -12,6 +13,7 @@ interface Shape {
   dtype: FloatType;
   /** Standard deviation of the logits. */
   spread: number;
+  form?: LogitForm;
   bench?: boolean;
 }
 
@@ -19,21 +21,27 @@ const targetsOf = (tokens: number, vocabulary: number): Uint32Array =>
   Uint32Array.from({ length: tokens }, (_, t) => (t * 7919 + vocabulary - 1) % vocabulary);
 
 /** Logits of token t in f64, and the logarithm of the sum of their exponentials. */
-function logits(hidden: Float32Array, head: Float32Array, depth: number, t: number) {
+function logits(hidden: Float32Array, head: Float32Array, depth: number, t: number, form: LogitForm = {}) {
+  const { factor = 1, softcap } = form;
   const values = new Float64Array(head.length / depth);
   for (let v = 0; v < values.length; v++) {
     let sum = 0;
     for (let d = 0; d < depth; d++) sum += hidden[t * depth + d]! * head[v * depth + d]!;
-    values[v] = sum;
+    sum *= factor;
+    values[v] = softcap ? softcap * Math.tanh(sum / softcap) : sum;
   }
   const most = values.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
   return { values, logSum: most + Math.log(values.reduce((sum, x) => sum + Math.exp(x - most), 0)) };
 }
 
-function logLikelihoodCase({ tokens, vocabulary, depth, dtype, spread, bench = false }: Shape): KernelCase {
+const formName = ({ form }: Shape): string =>
+  form ? `, factor ${form.factor ?? 1}${form.softcap ? `, capped to ${form.softcap}` : ''}` : '';
+
+function logLikelihoodCase(shape: Shape): KernelCase {
+  const { tokens, vocabulary, depth, dtype, spread, form, bench = false } = shape;
   return {
     kernel: 'logLikelihood',
-    name: `${tokens}x${depth}, vocabulary ${vocabulary} ${dtype}, logits of ${spread}`,
+    name: `${tokens}x${depth}, vocabulary ${vocabulary} ${dtype}, logits of ${spread}${formName(shape)}`,
     flops: tokens * vocabulary * (2 * depth + 4),
     bytes: 4 * tokens * depth + (dtype === 'f32' ? 4 : 2) * vocabulary * depth,
     bench,
@@ -50,11 +58,11 @@ function logLikelihoodCase({ tokens, vocabulary, depth, dtype, spread, bench = f
       const targetTensor = scope.own(tensorFrom(scope.device, targets));
       const output = scope.tensor([tokens]);
       return {
-        run: rec => logLikelihood(rec, hidden.tensor, head.tensor, targetTensor, output),
+        run: rec => logLikelihood(rec, hidden.tensor, head.tensor, targetTensor, output, form && { form }),
         output,
         reference: () => ({
           expected: Float64Array.from({ length: tokens }, (_, t) => {
-            const { values, logSum } = logits(hidden.values, head.values, depth, t);
+            const { values, logSum } = logits(hidden.values, head.values, depth, t, form);
             return values[targets[t]!]! - logSum;
           }),
         }),
@@ -66,14 +74,11 @@ function logLikelihoodCase({ tokens, vocabulary, depth, dtype, spread, bench = f
 const results = ['nllA', 'nllB', 'kl', 'topA', 'topB'] as const;
 
 /** One result of compareDistributions; b = a + noise * other normal numbers, with heads of different depth. */
-function compareCase(
-  { tokens, vocabulary, depth, dtype, spread, bench = false }: Shape,
-  result: (typeof results)[number],
-  noise: number,
-): KernelCase {
+function compareCase(shape: Shape, result: (typeof results)[number], noise: number): KernelCase {
+  const { tokens, vocabulary, depth, dtype, spread, form, bench = false } = shape;
   return {
     kernel: 'compareDistributions',
-    name: `${result} of ${tokens}x${depth}, vocabulary ${vocabulary} ${dtype}, logits of ${spread}, noise ${noise}`,
+    name: `${result} of ${tokens}x${depth}, vocabulary ${vocabulary} ${dtype}, logits of ${spread}, noise ${noise}${formName(shape)}`,
     flops: tokens * vocabulary * (4 * depth + 10),
     bytes: 8 * tokens * depth + (dtype === 'f32' ? 8 : 4) * vocabulary * depth,
     bench,
@@ -100,15 +105,19 @@ function compareCase(
         topA: scope.tensor([tokens], 'u32'),
         topB: scope.tensor([tokens], 'u32'),
       };
-      const model = (x: typeof a): Predictions => ({ hidden: x.tensor, head: head.tensor });
+      const model = (x: typeof a): Predictions => ({
+        hidden: x.tensor,
+        head: head.tensor,
+        ...(form && { form }),
+      });
       return {
         run: rec => compareDistributions(rec, model(a), model(b), targetTensor, out),
         output: out[result],
         reference: () => ({
           scale: Math.sqrt(tokens),
           expected: Float64Array.from({ length: tokens }, (_, t) => {
-            const p = logits(a.values, head.values, depth, t);
-            const q = logits(b.values, head.values, depth, t);
+            const p = logits(a.values, head.values, depth, t, form);
+            const q = logits(b.values, head.values, depth, t, form);
             const top = ({ values }: typeof p) => values.indexOf(Math.max(...values));
             const target = targets[t]!;
             switch (result) {
@@ -138,12 +147,42 @@ export const vocabularyCases: KernelCase[] = [
   logLikelihoodCase({ tokens: 7, vocabulary: 129, depth: 129, dtype: 'f32', spread: 10 }),
   logLikelihoodCase({ tokens: 129, vocabulary: 1000, depth: 64, dtype: 'f16', spread: 3 }),
   logLikelihoodCase({ tokens: 5, vocabulary: 20001, depth: 64, dtype: 'bf16', spread: 10 }),
+  logLikelihoodCase({
+    tokens: 5,
+    vocabulary: 20001,
+    depth: 64,
+    dtype: 'bf16',
+    spread: 20,
+    form: { softcap: 30 },
+  }),
+  logLikelihoodCase({
+    tokens: 7,
+    vocabulary: 129,
+    depth: 64,
+    dtype: 'f32',
+    spread: 80,
+    form: { factor: 0.125 },
+  }),
   logLikelihoodCase({ tokens: 64, vocabulary: 8192, depth: 64, dtype: 'bf16', spread: 3, bench: true }),
   ...results.flatMap(result => [
     compareCase({ tokens: 7, vocabulary: 129, depth: 64, dtype: 'f32', spread: 10 }, result, 1),
     compareCase({ tokens: 33, vocabulary: 5000, depth: 32, dtype: 'bf16', spread: 3 }, result, 0.1),
   ]),
   compareCase({ tokens: 33, vocabulary: 5000, depth: 32, dtype: 'f16', spread: 10 }, 'kl', 1e-3),
+  ...(['nllB', 'kl'] as const).map(result =>
+    compareCase(
+      {
+        tokens: 9,
+        vocabulary: 8200,
+        depth: 64,
+        dtype: 'f32',
+        spread: 20,
+        form: { factor: 0.5, softcap: 10 },
+      },
+      result,
+      0.1,
+    ),
+  ),
   compareCase({ tokens: 7, vocabulary: 8200, depth: 64, dtype: 'f32', spread: 10 }, 'kl', 1e-2),
   compareCase({ tokens: 64, vocabulary: 8192, depth: 64, dtype: 'bf16', spread: 3, bench: true }, 'kl', 0.3),
 ];

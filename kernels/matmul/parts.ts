@@ -23,6 +23,8 @@ export interface MatmulLayout {
   /** N is a multiple of 4, so that `out` is written as vec4. */
   vec4Out: boolean;
   bias: boolean;
+  /** Of the sum and its bias, where there is no gate. */
+  activation?: Activation;
   residual: boolean;
   accumulate: boolean;
   /** `out` is square and only its lower triangle is asked for. */
@@ -59,8 +61,15 @@ const operandKey = ({ dtype, kContiguous, aligned }: OperandLayout): string =>
   `${dtype}${kContiguous ? '' : ' k-strided'}${aligned ? '' : ' odd'}`;
 
 /** Names what the WGSL that completes the sums depends on. */
-export const epilogueKey = ({ gated, vec4Out, bias, residual, accumulate }: MatmulLayout): string =>
-  `out${vec4Out ? '' : ' odd-n'}${gated ? ` ${gated.activation}${gated.upBias ? ' up-bias' : ''}` : ''}${bias ? ' + bias' : ''}${residual ? ' + residual' : ''}${accumulate ? ' + out' : ''}`;
+export const epilogueKey = ({
+  gated,
+  activation,
+  vec4Out,
+  bias,
+  residual,
+  accumulate,
+}: MatmulLayout): string =>
+  `out${vec4Out ? '' : ' odd-n'}${gated ? ` ${gated.activation}${gated.upBias ? ' up-bias' : ''}` : ''}${bias ? ' + bias' : ''}${activation ? `, ${activation}` : ''}${residual ? ' + residual' : ''}${accumulate ? ' + out' : ''}`;
 
 export interface Binding {
   /** Also of the tensor that `recordProduct` binds here. */
@@ -127,13 +136,13 @@ export const declareBindings = (bindings: readonly Binding[]): string =>
 export function finish(layout: MatmulLayout): string {
   const parameters = eachFactor(layout, name => `sum_${name}: T`, ', ');
   const { bias, gated, residual, accumulate, partial } = layout;
+  const activation = gated?.activation ?? (partial ? undefined : layout.activation);
   const biased = bias && !partial ? '(sum_b + bias[column])' : 'sum_b';
-  const value = gated
-    ? `activation(${biased}) * (sum_up${gated.upBias ? ' + up_bias[column]' : ''})`
-    : biased;
+  const active = activation ? `activation(${biased})` : biased;
+  const value = gated ? `${active} * (sum_up${gated.upBias ? ' + up_bias[column]' : ''})` : active;
   const rest = partial ? '' : `${residual ? ' + residual[at]' : ''}${accumulate ? ' + out[at]' : ''}`;
   return `
-${gated ? activationWgsl(gated.activation) : ''}
+${activation ? activationWgsl(activation) : ''}
 fn finish(at: u32, column: u32, ${parameters}) -> T { return ${value}${rest}; }`;
 }
 

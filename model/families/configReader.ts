@@ -59,6 +59,15 @@ export class ConfigReader {
     return this.read(field, fallback, 'a number above 0', test);
   }
 
+  /** `length` numbers above 0. */
+  positives(field: string, length: number): readonly number[] {
+    const test = (v: unknown): v is number[] =>
+      Array.isArray(v) &&
+      v.length === length &&
+      v.every(x => typeof x === 'number' && x > 0 && Number.isFinite(x));
+    return this.read(field, undefined, `a list of ${length} numbers above 0`, test);
+  }
+
   flag(field: string, fallback: boolean): boolean {
     return this.read(field, fallback, 'true or false', (v): v is boolean => typeof v === 'boolean');
   }

@@ -68,6 +68,7 @@ function build(config: ConfigReader, attentionBias: boolean, mlpBias: boolean): 
     const problem = `is ${JSON.stringify(activation)}; supported is silu (also called swish)`;
     throw config.unsupported('hidden_act', problem, 'Choose a model with this activation.');
   }
+  const contextLength = config.count('max_position_embeddings');
   const tiedEmbeddings = config.flag('tie_word_embeddings', false);
   const embedding = 'model.embed_tokens.weight';
   return {
@@ -79,7 +80,7 @@ function build(config: ConfigReader, attentionBias: boolean, mlpBias: boolean): 
     kvHeads,
     headDim,
     vocab: config.count('vocab_size'),
-    contextLength: config.count('max_position_embeddings'),
+    contextLength,
     normEps: config.positive('rms_norm_eps'),
     tiedEmbeddings,
     qkvBias: attentionBias,
@@ -87,8 +88,9 @@ function build(config: ConfigReader, attentionBias: boolean, mlpBias: boolean): 
     mlpBias,
     activation: 'silu',
     attentionScale: headDim ** -0.5,
-    rope: readRope(config),
+    rope: readRope(config, { headDim, contextLength }),
     attentionWindow: new Array<null>(layers).fill(null),
+    logitForm: {},
     tensorNames: {
       embedding,
       finalNorm: 'model.norm.weight',

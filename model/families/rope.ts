@@ -1,47 +1,119 @@
-import type { Rope } from '../architecture.js';
+import type { Rope } from '../rope.js';
 import type { ConfigReader } from './configReader.js';
+
+/** What `readRope` must know of the rest of a config.json. */
+export interface RopeContext {
+  readonly headDim: number;
+  /** Stands for the length before scaling where no such length is given. */
+  readonly contextLength: number;
+  /** The part of each head that turns by default, in families that turn parts of heads (default: others are refused). */
+  readonly partial?: number;
+  /** In place of `rope_parameters` or `rope_scaling`: the settings of one kind of layer. */
+  readonly scaling?: ConfigReader;
+}
 
 /**
  * RoPE settings from `rope_parameters` (transformers 5) or `rope_theta` + `rope_scaling` (transformers 4).
  * Where a file has both, rope_scaling wins, as in transformers.
  */
-export function readRope(config: ConfigReader): Rope {
-  const scaling = config.object(config.get('rope_scaling') ? 'rope_scaling' : 'rope_parameters');
-  const kind = scaling.text('rope_type', scaling.text('type', 'default'));
-  const theta = scaling.positive('rope_theta', config.positive('rope_theta', 10_000));
-  for (const source of [scaling, config]) {
-    if (source.positive('partial_rotary_factor', 1) !== 1) {
-      throw source.unsupported(
-        'partial_rotary_factor',
-        'turns only a part of each head, which is not supported',
-        'Choose a model that rotates whole heads.',
-      );
-    }
-  }
+export function readRope(config: ConfigReader, context: RopeContext): Rope {
+  const { scaling = config.object(config.get('rope_scaling') ? 'rope_scaling' : 'rope_parameters') } =
+    context;
+  const stated = scaling.text('rope_type', scaling.text('type', 'default'));
+  // What Phi-3's first files call longrope.
+  const kind = stated === 'su' || (stated === 'yarn' && scaling.has('long_factor')) ? 'longrope' : stated;
+  const base = {
+    theta: scaling.positive('rope_theta', config.positive('rope_theta', 10_000)),
+    rotaryDim: rotaryDim(config, scaling, context),
+  };
+  const originalContext = () => {
+    const field = 'original_max_position_embeddings';
+    return config.count(field, scaling.count(field, context.contextLength));
+  };
   switch (kind) {
     case 'default':
-      return { kind, theta };
+      return { kind, ...base };
     case 'linear':
-      return { kind, theta, factor: scaling.positive('factor') };
+      return { kind, ...base, factor: scaling.positive('factor') };
+    case 'dynamic':
+      // Frequencies change only beyond the context, which no sequence may exceed here.
+      scaling.positive('factor');
+      return { kind: 'default', ...base };
     case 'llama3': {
       const rope = {
         kind,
-        theta,
+        ...base,
         factor: scaling.positive('factor'),
         lowFreqFactor: scaling.positive('low_freq_factor'),
         highFreqFactor: scaling.positive('high_freq_factor'),
-        originalContext: scaling.count('original_max_position_embeddings'),
+        originalContext: originalContext(),
       } as const;
       if (rope.highFreqFactor <= rope.lowFreqFactor) {
         throw scaling.invalid('high_freq_factor', `should be above low_freq_factor (${rope.lowFreqFactor})`);
       }
       return rope;
     }
+    case 'yarn': {
+      const original = originalContext();
+      const factor = scaling.positive('factor', context.contextLength / original);
+      return {
+        kind,
+        ...base,
+        factor,
+        betaFast: scaling.positive('beta_fast', 32),
+        betaSlow: scaling.positive('beta_slow', 1),
+        truncate: scaling.flag('truncate', true),
+        originalContext: original,
+        attentionFactor: scaling.positive('attention_factor', yarnAttentionFactor(scaling, factor)),
+      };
+    }
+    case 'longrope': {
+      const original = originalContext();
+      const factor = scaling.positive('factor', context.contextLength / original);
+      const usual = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(original));
+      return {
+        kind,
+        ...base,
+        shortFactors: scaling.positives('short_factor', base.rotaryDim / 2),
+        longFactors: scaling.positives('long_factor', base.rotaryDim / 2),
+        originalContext: original,
+        attentionFactor: scaling.positive('attention_factor', usual),
+      };
+    }
     default:
       throw scaling.unsupported(
         'rope_type',
-        `is ${JSON.stringify(kind)}; supported are default, linear and llama3`,
+        `is ${JSON.stringify(stated)}; supported are default, linear, dynamic, llama3, yarn and longrope`,
         'Choose a model with one of these.',
       );
   }
+}
+
+function rotaryDim(config: ConfigReader, scaling: ConfigReader, { headDim, partial }: RopeContext): number {
+  const field = 'partial_rotary_factor';
+  const factor = scaling.positive(field, config.positive(field, partial ?? 1));
+  if (factor !== 1 && partial === undefined) {
+    throw config.unsupported(
+      field,
+      'turns only a part of each head, which models of this family do not do',
+      'Choose a model that rotates whole heads.',
+    );
+  }
+  const columns = Math.trunc(headDim * factor);
+  if (columns < 2 || columns % 2 !== 0 || columns > headDim) {
+    throw config.invalid(
+      field,
+      `${factor} of heads of ${headDim} is ${columns} columns; it should be an even number of them`,
+    );
+  }
+  return columns;
+}
+
+/** As `get_mscale` of transformers. */
+function yarnAttentionFactor(scaling: ConfigReader, factor: number): number {
+  const scale = (weight: number) => (factor <= 1 ? 1 : 0.1 * weight * Math.log(factor) + 1);
+  // 0 counts as not given.
+  const weight = (field: string) => (scaling.get(field) ? scaling.positive(field) : undefined);
+  const [some, all] = [weight('mscale'), weight('mscale_all_dim')];
+  return some !== undefined && all !== undefined ? scale(some) / scale(all) : scale(1);
 }

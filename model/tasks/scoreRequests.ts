@@ -177,7 +177,10 @@ async function scoreBatch(
   embedding(rec, hidden, vector(rows, 'rows that predict'), chosen);
   const [logp, below] = [0, 1].map(() => scope.tensor([rows.length], 'f32', 'scores')) as [never, never];
   const normed = scope.own(finalNorm(model, chosen));
-  logLikelihood(rec, normed, weights.lmHead, vector(targets, 'targets'), logp, below);
+  logLikelihood(rec, normed, weights.lmHead, vector(targets, 'targets'), logp, {
+    form: model.arch.logitForm,
+    below,
+  });
   const [scores, distances] = [await downloadF32(logp), await downloadF32(below)];
   let at = 0;
   return readings.flatMap(({ requests }) =>

@@ -9,11 +9,13 @@ import { add, addInto, axpy } from '../../kernels/elementwise.js';
 import { embedding } from '../../kernels/embedding.js';
 import { countNonFinite } from '../../kernels/finite.js';
 import { gatedMatmul } from '../../kernels/gatedMatmul.js';
+import { layerNorm } from '../../kernels/layerNorm.js';
 import { logLikelihood } from '../../kernels/logLikelihood.js';
 import { rowNorms } from '../../kernels/reduce.js';
 import { rmsNorm } from '../../kernels/rmsNorm.js';
 import { rope } from '../../kernels/rope.js';
 import { rowTiles } from '../../kernels/rowTiles.js';
+import { softcap } from '../../kernels/softcap.js';
 import { normals, rejectsWith } from '../gpu.js';
 
 let device: Device;
@@ -43,6 +45,9 @@ test('tensors that do not fit are INVALID_ARGUMENT naming the tensor', async () 
     ["'ids'", () => embedding(rec, x, t([4]), x)],
     ["'out'", () => embedding(rec, x, ids, t([4, 7]))],
     ["'gain'", () => rmsNorm(rec, x, t([9]), t([4, 8]), 1e-5)],
+    ["'weight'", () => layerNorm(rec, x, t([9]), undefined, t([4, 8]), 1e-5)],
+    ["'bias'", () => layerNorm(rec, x, t([8]), t([7]), t([4, 8]), 1e-5)],
+    ["'x'", () => softcap(rec, ids, 30)],
     ["'k'", () => rope(rec, x, t([3, 8]), ids, t([9, 4]), { headDim: 4 })],
     ["'positions'", () => rope(rec, x, t([4, 4]), t([3], 'u32'), t([9, 4]), { headDim: 4 })],
     ['heads of 3', () => rope(rec, x, t([4, 4]), ids, t([9, 4]), { headDim: 3 })],
@@ -63,6 +68,7 @@ test('tensors that do not fit are INVALID_ARGUMENT naming the tensor', async () 
           variant: { name: 'other', program: 'tiled' },
         }),
     ],
+    ['capped to 0', () => attention(rec, x, x, x, ranges, x, { ...options, softcap: 0 })],
     ['headDim is 6', () => attention(rec, x, x, x, ranges, x, { ...options, headDim: 6 })],
     ['headDim is 260', () => attention(rec, x, x, x, ranges, x, { ...options, headDim: 260 })],
     ['3 heads', () => attention(rec, x, x, x, ranges, x, { ...options, heads: 3, kvHeads: 2 })],
@@ -123,6 +129,7 @@ test('nothing to do is nothing done', async () => {
   const options = { heads: 2, kvHeads: 2, headDim: 4, scale: 1 };
   embedding(rec, t([5, 8]), ids, t([0, 8]));
   rmsNorm(rec, x, t([8]), t([0, 8]), 1e-5);
+  layerNorm(rec, x, t([8]), t([8]), t([0, 8]), 1e-5);
   rope(rec, x, t([0, 4]), ids, t([5, 4]), { headDim: 4 });
   attention(rec, x, t([0, 8]), t([0, 8]), t([0, 2], 'u32'), t([0, 8]), options);
   gatedMatmul(rec, x, t([8, 8]), t([8, 8]), t([0, 8]), { activation: 'silu' });

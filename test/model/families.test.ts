@@ -1,8 +1,11 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { expectedTensors, keepLayers, type Rope, ropeInverseFrequencies } from '../../model/architecture.js';
+import { expectedTensors, keepLayers } from '../../model/architecture.js';
 import type { Checkpoint } from '../../model/checkpoint/checkpoint.js';
+import { ConfigReader } from '../../model/families/configReader.js';
 import { architectureFromConfig, checkShapes, pruneConfig } from '../../model/families/index.js';
+import { readRope } from '../../model/families/rope.js';
+import { type Rope, ropeAttentionFactor, ropeInverseFrequencies } from '../../model/rope.js';
 import { rejectsWith } from '../gpu.js';
 
 const config = {
@@ -29,7 +32,7 @@ test('a Llama config with the keys of transformers 5', () => {
   assert.is(arch.family, 'llama');
   assert.is(arch.headDim, 16);
   assert.is(arch.attentionScale, 0.25);
-  assert.equal(arch.rope, { kind: 'default', theta: 5e5 });
+  assert.equal(arch.rope, { kind: 'default', theta: 5e5, rotaryDim: 16 });
   assert.is(arch.dtype, 'bf16');
   assert.equal(arch.attentionWindow, [null, null, null]);
   assert.is(arch.tensorNames.lmHead, 'lm_head.weight');
@@ -47,12 +50,13 @@ test('a Llama config with the keys of transformers 5', () => {
 
 test('the keys of transformers 4', () => {
   const old = { rope_parameters: undefined, dtype: undefined, torch_dtype: 'float16', rope_theta: 7e4 };
-  assert.equal(read(old).rope, { kind: 'default', theta: 7e4 });
+  assert.equal(read(old).rope, { kind: 'default', theta: 7e4, rotaryDim: 16 });
   assert.is(read(old).dtype, 'f16');
-  assert.equal(read({ ...old, rope_theta: undefined }).rope, { kind: 'default', theta: 1e4 });
+  assert.equal(read({ ...old, rope_theta: undefined }).rope, { kind: 'default', theta: 1e4, rotaryDim: 16 });
   assert.equal(read({ ...old, rope_scaling: { type: 'linear', factor: 2 } }).rope, {
     kind: 'linear',
     theta: 7e4,
+    rotaryDim: 16,
     factor: 2,
   });
   const llama3 = {
@@ -65,6 +69,7 @@ test('the keys of transformers 4', () => {
   const expected = {
     kind: 'llama3',
     theta: 7e4,
+    rotaryDim: 16,
     factor: 8,
     lowFreqFactor: 1,
     highFreqFactor: 4,
@@ -127,8 +132,8 @@ test('what cannot be computed is named with what can', async () => {
   assert.match(await unsupported({ model_type: 'constructor' }), /"constructor"; supported/);
   assert.match(await unsupported({ hidden_act: 'gelu' }), /"hidden_act" is "gelu"/);
   assert.match(
-    await unsupported({ rope_scaling: { rope_type: 'yarn', factor: 2 } }),
-    /"rope_scaling.rope_type" is "yarn"/,
+    await unsupported({ rope_scaling: { rope_type: 'spiral', factor: 2 } }),
+    /"rope_scaling.rope_type" is "spiral"; supported are default, linear/,
   );
   assert.match(await unsupported({ partial_rotary_factor: 0.5 }), /partial_rotary_factor/);
   assert.match(await unsupported({ quantization_config: { bits: 4 } }), /quantised/);
@@ -136,14 +141,21 @@ test('what cannot be computed is named with what can', async () => {
 
 /** inv_freq of transformers 5.23 on the CPU, f32: the same bits. */
 test('rotation frequencies are those of transformers', () => {
-  const same = (rope: Rope, headDim: number, picks: [number, number][]) => {
-    const frequencies = ropeInverseFrequencies({ rope, headDim });
-    assert.is(frequencies.length, headDim / 2);
+  const same = (rope: Rope, picks: [number, number][], long = false) => {
+    const frequencies = ropeInverseFrequencies(rope, long);
+    assert.is(frequencies.length, rope.rotaryDim / 2);
     for (const [i, expected] of picks) assert.is(frequencies[i], expected, `${rope.kind} ${i}`);
   };
   same(
-    { kind: 'llama3', theta: 5e5, factor: 32, lowFreqFactor: 1, highFreqFactor: 4, originalContext: 8192 },
-    64,
+    {
+      kind: 'llama3',
+      theta: 5e5,
+      rotaryDim: 64,
+      factor: 32,
+      lowFreqFactor: 1,
+      highFreqFactor: 4,
+      originalContext: 8192,
+    },
     [
       [0, 1],
       [1, 0.663601279258728],
@@ -155,15 +167,74 @@ test('rotation frequencies are those of transformers', () => {
       [31, 9.418306490260875e-8],
     ],
   );
-  same({ kind: 'linear', theta: 1e4, factor: 3 }, 16, [
+  same({ kind: 'linear', theta: 1e4, rotaryDim: 16, factor: 3 }, [
     [0, 0.3333333432674408],
     [1, 0.10540925711393356],
     [7, 0.0001054092645063065],
   ]);
-  same({ kind: 'default', theta: 1e5 }, 64, [
+  same({ kind: 'default', theta: 1e5, rotaryDim: 64 }, [
     [1, 0.6978305578231812],
     [30, 2.0535249859676696e-5],
   ]);
+  const yarn = (theta: number, scaling: Record<string, unknown>) =>
+    read({
+      head_dim: 64,
+      max_position_embeddings: 16384,
+      rope_parameters: {
+        rope_type: 'yarn',
+        rope_theta: theta,
+        original_max_position_embeddings: 4096,
+        ...scaling,
+      },
+    }).rope;
+  const usual = yarn(1e6, { factor: 4 });
+  assert.is(ropeAttentionFactor(usual), 1.138629436111989);
+  same(usual, [
+    [0, 1],
+    [1, 0.6493816375732422],
+    [5, 0.11547820270061493],
+    [16, 0.0002500000118743628],
+    [31, 3.8498163235090033e-7],
+  ]);
+  // A ramp that ends between columns, and the attention factor of two weights.
+  const scaling = {
+    factor: 40,
+    beta_fast: 16,
+    beta_slow: 2,
+    truncate: false,
+    mscale: 1,
+    mscale_all_dim: 0.5,
+  };
+  const other = yarn(1e4, scaling);
+  assert.ok(Math.abs(ropeAttentionFactor(other) - 1.1557219901962608) < 1e-15);
+  same(other, [
+    [1, 0.7498942017555237],
+    [16, 0.005790104623883963],
+    [31, 3.3338035336782923e-6],
+  ]);
+  const factors = (step: number) => Array.from({ length: 12 }, (_, i) => 1 + step * i);
+  const phi = new ConfigReader(
+    {
+      max_position_embeddings: 131072,
+      original_max_position_embeddings: 4096,
+      partial_rotary_factor: 0.75,
+      rope_scaling: { type: 'su', short_factor: factors(0.05), long_factor: factors(0.7) },
+    },
+    'config.json',
+  );
+  const longrope = readRope(phi, { headDim: 32, contextLength: 131072, partial: 1 });
+  assert.is(ropeAttentionFactor(longrope), 1.1902380714238083);
+  same(longrope, [
+    [1, 0.4420561194419861],
+    [6, 0.007692307699471712],
+    [11, 0.0001389957615174353],
+  ]);
+  const beyond: [number, number][] = [
+    [1, 0.27303463220596313],
+    [6, 0.001923076924867928],
+    [11, 2.4763610781519674e-5],
+  ];
+  same(longrope, beyond, true);
 });
 
 function checkpointOf(shapes: Map<string, number[]>): Checkpoint {

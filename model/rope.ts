@@ -1,0 +1,105 @@
+/** What every kind of rotary embedding has. */
+interface RopeBase {
+  /** Base of the frequencies. */
+  readonly theta: number;
+  /** Columns of each head that turn, from the first on; the rest stays as it is. Even. */
+  readonly rotaryDim: number;
+}
+
+/** How positions turn into rotation angles. */
+export type Rope = RopeBase &
+  (
+    | { readonly kind: 'default' }
+    | { readonly kind: 'linear'; readonly factor: number }
+    | {
+        readonly kind: 'llama3';
+        readonly factor: number;
+        readonly lowFreqFactor: number;
+        readonly highFreqFactor: number;
+        readonly originalContext: number;
+      }
+    | {
+        readonly kind: 'yarn';
+        readonly factor: number;
+        /** Turns within the original context from which on a frequency is kept, and up to which it is divided. */
+        readonly betaFast: number;
+        readonly betaSlow: number;
+        /** The ramp between the two begins and ends at whole columns. */
+        readonly truncate: boolean;
+        readonly originalContext: number;
+        /** Of cosines and sines. */
+        readonly attentionFactor: number;
+      }
+    | {
+        readonly kind: 'longrope';
+        /** Divisors of the frequencies, rotaryDim / 2 of them, for sequences within the original context and beyond. */
+        readonly shortFactors: readonly number[];
+        readonly longFactors: readonly number[];
+        readonly originalContext: number;
+        /** Of cosines and sines. */
+        readonly attentionFactor: number;
+      }
+  );
+
+const f32 = Math.fround;
+
+/**
+ * The rotation frequencies per position, radians, rotaryDim / 2 of them; column d of a head turns with column
+ * d + rotaryDim / 2. `long`: of sequences beyond the original context, which only longrope tells apart.
+ * Each step rounds to f32, because transformers computes them so and models are trained with the rounded values.
+ * Source: transformers/modeling_rope_utils.py; llama3: Llama 3.1; yarn: Peng et al. (arXiv:2309.00071); longrope: Ding et
+ * al. (arXiv:2402.13753).
+ */
+export function ropeInverseFrequencies(rope: Rope, long = false): Float64Array {
+  const { theta, rotaryDim } = rope;
+  const divided = ramp(rope);
+  return Float64Array.from({ length: rotaryDim / 2 }, (_, i) => {
+    const power = f32(theta ** f32((2 * i) / rotaryDim));
+    const inverse = f32(1 / power);
+    switch (rope.kind) {
+      case 'default':
+        return inverse;
+      case 'linear':
+        return f32(inverse / rope.factor);
+      case 'llama3':
+        return llama3(rope, inverse);
+      case 'yarn': {
+        const kept = f32(1 - divided(i));
+        const interpolated = f32(f32(1 / f32(rope.factor * power)) * f32(1 - kept));
+        return f32(interpolated + f32(inverse * kept));
+      }
+      case 'longrope': {
+        const factors = long ? rope.longFactors : rope.shortFactors;
+        return f32(1 / f32(f32(factors[i]!) * power));
+      }
+    }
+  });
+}
+
+function llama3(rope: Extract<Rope, { kind: 'llama3' }>, inverse: number): number {
+  const { factor, lowFreqFactor, highFreqFactor, originalContext } = rope;
+  // torch computes `number / tensor` as number * (1 / tensor).
+  const wavelength = f32(f32(1 / inverse) * f32(2 * Math.PI));
+  if (wavelength < originalContext / highFreqFactor) return inverse;
+  if (wavelength > originalContext / lowFreqFactor) return f32(inverse / factor);
+  const turns = f32(f32(1 / wavelength) * originalContext);
+  const smooth = f32(f32(turns - lowFreqFactor) / (highFreqFactor - lowFreqFactor));
+  return f32(f32(f32(f32(1 - smooth) * inverse) / factor) + f32(smooth * inverse));
+}
+
+/** Yarn: how far frequency i is divided by the factor, from 0 to 1. */
+function ramp(rope: Rope): (i: number) => number {
+  if (rope.kind !== 'yarn') return () => 0;
+  const { theta, rotaryDim, betaFast, betaSlow, truncate, originalContext } = rope;
+  const columnOf = (turns: number) =>
+    (rotaryDim * Math.log(originalContext / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
+  const [first, last] = [columnOf(betaFast), columnOf(betaSlow)];
+  const low = Math.max(0, truncate ? Math.floor(first) : first);
+  const high = Math.min(rotaryDim - 1, truncate ? Math.ceil(last) : last);
+  const width = low === high ? 0.001 : high - low;
+  return i => Math.min(1, Math.max(0, f32(f32(i - low) / width)));
+}
+
+/** Factor of cosines and sines. */
+export const ropeAttentionFactor = (rope: Rope): number =>
+  rope.kind === 'yarn' || rope.kind === 'longrope' ? rope.attentionFactor : 1;
