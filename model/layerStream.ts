@@ -110,7 +110,7 @@ export class LayerStream {
       if (arrival.dropped) throw new Error(`layer ${layer} is not needed any more`);
     };
     try {
-      const loader = new WeightLoader(this.device, this.checkpoint, this.names, undefined, check);
+      const loader = new WeightLoader(this.device, this.checkpoint, this.names, { check });
       const weights = await loader.layer(layer, arrival.scope);
       if (!this.#sound.has(layer)) await loader.verifyFinite();
       this.#sound.add(layer);

@@ -45,8 +45,19 @@ export interface Weights {
   readonly layers: readonly LayerWeights[];
 }
 
+/** Where a tensor belongs: a field of a layer's weights or, without a layer, of the model's. */
+export interface TensorPlace {
+  readonly layer: number | undefined;
+  readonly key: string;
+}
+
+/** A tensor that is on the device already and takes the place of that of the checkpoint, or undefined. */
+export type ReuseTensor = (place: TensorPlace, name: string) => Promise<Tensor | undefined>;
+
 /** Settings of `Model.load`. */
 export interface LoadOptions {
+  /** Asked for every tensor before it is read; it must hold the same values and outlive the model. Not with `stream`. */
+  reuse?: ReuseTensor;
   /**
    * Layers are read and uploaded when they are held (`Model.hold`) and let go afterwards, two at a time at most (one
    * without `prefetch`), so that the model may be larger than the device's memory (default: all stay on the device).
@@ -95,7 +106,7 @@ export class Model {
       const types = new Map(expectedTensors(arch).map(({ name }) => [name, checkpoint.info(name).dtype]));
       // What earlier work left in the pool would stand beside the weights.
       device.memory.trim();
-      const loader = new WeightLoader(device, checkpoint, arch.tensorNames, options.onProgress);
+      const loader = new WeightLoader(device, checkpoint, arch.tensorNames, options);
       const outer = await loader.outer(scope);
       let layers: readonly LayerWeights[];
       if (options.stream) {

@@ -7,15 +7,20 @@ import {
   tensorFrom,
   upload,
 } from '../engine/index.js';
-import type { Progress } from '../engine/progress.js';
 import { convert } from '../kernels/convert.js';
 import { countNonFinite } from '../kernels/finite.js';
 import type { TensorNames } from './architecture.js';
 import type { Checkpoint } from './checkpoint/checkpoint.js';
-import type { LayerWeights, Weights } from './model.js';
+import type { LayerWeights, LoadOptions, Weights } from './model.js';
 
 /** Bytes read and uploaded at a time. */
 const PIECE = 64 << 20;
+
+/** What a loader takes besides the checkpoint. */
+export interface LoaderOptions extends Pick<LoadOptions, 'onProgress' | 'reuse'> {
+  /** Throws where loading should end between two pieces. */
+  readonly check?: () => void;
+}
 
 /** Reads tensors piece by piece, so that host memory stays small, and counts NaN and infinity on the device. */
 export class WeightLoader {
@@ -27,42 +32,27 @@ export class WeightLoader {
     private readonly device: Device,
     private readonly checkpoint: Checkpoint,
     private readonly names: TensorNames,
-    private readonly onProgress: Progress | undefined,
-    /** Throws where loading should end between two pieces. */
-    private readonly check: () => void = () => {},
+    private readonly options: LoaderOptions = {},
   ) {}
 
   /** What is no layer's; in `scope`. */
   async outer(scope: Scope): Promise<Omit<Weights, 'layers'>> {
-    const { names } = this;
-    const embedding = await this.#load(names.embedding, scope);
-    const finalNorm = await this.#load(names.finalNorm, scope);
-    return { embedding, finalNorm, lmHead: await this.#load(names.lmHead, scope) };
+    const { embedding, finalNorm, lmHead } = this.names;
+    const load = (key: string, name: string) => this.#load(undefined, key, name, scope);
+    return {
+      embedding: await load('embedding', embedding),
+      finalNorm: await load('finalNorm', finalNorm),
+      lmHead: await load('lmHead', lmHead),
+    };
   }
 
   /** One layer's weights, in `scope`. */
   async layer(index: number, scope: Scope): Promise<LayerWeights> {
-    const layer = this.names.layers[index]!;
-    const load = (name: string) => this.#load(name, scope);
-    const bias = async (name: string | null) => (name ? this.#loadF32(name, scope) : undefined);
-    return {
-      inputNorm: await load(layer.inputNorm),
-      q: await load(layer.q),
-      k: await load(layer.k),
-      v: await load(layer.v),
-      o: await load(layer.o),
-      qBias: await bias(layer.qBias),
-      kBias: await bias(layer.kBias),
-      vBias: await bias(layer.vBias),
-      oBias: await bias(layer.oBias),
-      postNorm: await load(layer.postNorm),
-      gate: await load(layer.gate),
-      up: await load(layer.up),
-      down: await load(layer.down),
-      gateBias: await bias(layer.gateBias),
-      upBias: await bias(layer.upBias),
-      downBias: await bias(layer.downBias),
-    };
+    const weights: Record<string, Tensor | undefined> = {};
+    for (const [key, name] of Object.entries(this.names.layers[index]!) as [string, string | null][]) {
+      weights[key] = name === null ? undefined : await this.#load(index, key, name, scope);
+    }
+    return weights as unknown as LayerWeights;
   }
 
   /** @throws RmError NOT_FINITE naming the first tensor that holds NaN or infinity. */
@@ -84,9 +74,19 @@ export class WeightLoader {
     }
   }
 
-  async #load(name: string, scope: Scope): Promise<Tensor> {
+  /** A tensor as the model holds it: biases in f32. */
+  async #load(layer: number | undefined, key: string, name: string, scope: Scope): Promise<Tensor> {
     const known = this.loaded.get(name);
-    if (known) return known;
+    const reused = known ?? (await this.options.reuse?.({ layer, key }, name));
+    if (reused) this.loaded.set(name, reused);
+    const stored = reused ?? (await this.#read(name, scope));
+    if (!key.endsWith('Bias') || stored.dtype === 'f32') return stored;
+    const widened = scope.tensor(stored.shape, 'f32', name);
+    convert(this.device.recorder, stored, widened);
+    return widened;
+  }
+
+  async #read(name: string, scope: Scope): Promise<Tensor> {
     const { shape, dtype, byteLength } = this.checkpoint.info(name);
     const tensor = scope.tensor(shape, dtype, name);
     const [rows = 1] = shape;
@@ -94,7 +94,7 @@ export class WeightLoader {
     // Pieces of an even number of rows: copies begin at multiples of four bytes.
     const piece = Math.max(2, 2 * Math.floor(PIECE / rowBytes / 2));
     for (let row = 0; row < rows; row += piece) {
-      this.check();
+      this.options.check?.();
       const count = Math.min(piece, rows - row);
       await upload(
         tensor.rows(row, count),
@@ -102,16 +102,13 @@ export class WeightLoader {
       );
     }
     this.#bytes += byteLength;
-    this.onProgress?.({ phase: 'load', done: this.#bytes, total: this.checkpoint.totalBytes, unit: 'bytes' });
+    this.options.onProgress?.({
+      phase: 'load',
+      done: this.#bytes,
+      total: this.checkpoint.totalBytes,
+      unit: 'bytes',
+    });
     this.loaded.set(name, tensor);
     return tensor;
-  }
-
-  async #loadF32(name: string, scope: Scope): Promise<Tensor> {
-    const stored = await this.#load(name, scope);
-    if (stored.dtype === 'f32') return stored;
-    const widened = scope.tensor(stored.shape, 'f32', name);
-    convert(this.device.recorder, stored, widened);
-    return widened;
   }
 }

@@ -11,8 +11,9 @@ import { withMaskedCopies } from './calibration/mask.js';
 import { type Calibration, readCalibration } from './calibration.js';
 import type { CalibrationBatch } from './calibrationBatch.js';
 import { givesTexts, type PruneOptions } from './pruneOptions.js';
+import type { Recipe } from './recipe.js';
 import type { CalibrationSizes } from './request.js';
-import type { Recipe, StatisticsFile } from './statistics/file.js';
+import type { StatisticsFile } from './statistics/file.js';
 import { SHARD, type Shard, shardName, WHOLE } from './statistics/shard.js';
 import type { WalkOptions } from './walk.js';
 

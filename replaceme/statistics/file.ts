@@ -7,15 +7,13 @@ import { type TensorSource, writeSafetensorsFile } from '../../model/checkpoint/
 import { isRecord } from '../../model/jsonFile.js';
 import type { Calibration } from '../calibration.js';
 import { meansOf } from '../distance.js';
+import { firstDifference, type Recipe, shownValue, storedValue } from '../recipe.js';
 import type { WindowChoice } from '../selections/index.js';
 import { SHARD } from './shard.js';
 import type { RowSums, StatisticsStore, Sums, SumsKey } from './store.js';
 
 /** Written into every file; a change of what the sums mean takes another number. */
 const FORMAT = 'rm-engine statistics 2';
-
-/** What was summed over: by name, in the order in which differences are looked for. */
-export type Recipe = Readonly<Record<string, unknown>>;
 
 /** A matrix of some sums, by its part of them. */
 export interface StoredMatrix {
@@ -49,10 +47,6 @@ const nameOf = ({ kind, layer, target, weighting }: SumsKey): string =>
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
-/** A value for a message; hashes are told apart by their beginnings. */
-const shown = (value: unknown): string =>
-  (JSON.stringify(value) ?? 'nothing').replace(/\b([0-9a-f]{12})[0-9a-f]{52}\b/g, '$1...');
-
 /**
  * A safetensors file of sums and window distances, kept from one run to the next. `agree` says which model, tokenizer
  * and texts a run has; a file of others is refused. Every addition writes the whole file anew beside it and renames it,
@@ -80,19 +74,15 @@ export class StatisticsFile implements StatisticsStore {
 
   /** Compares what this run has with what the file was made for, and remembers what is new to the file. */
   agree(recipe: Recipe): void {
-    for (const [name, value] of Object.entries(recipe)) {
-      const now = JSON.parse(JSON.stringify(value ?? null)) as unknown;
-      const known = Object.hasOwn(this.content.recipe, name);
-      const there = known ? this.content.recipe[name] : now;
-      ensure(
-        JSON.stringify(there) === JSON.stringify(now),
-        `${this.path}: differs from this run in the ${name}: ${shown(there)} there, ${shown(now)} now`,
-        name === SHARD
-          ? 'Merge the files of all shards first (rm-engine stats merge), and give the merged one.'
-          : 'Give the same inputs as then, or another --statistics file for these.',
-      );
-      this.content.recipe[name] = now;
-    }
+    const difference = firstDifference(this.content.recipe, recipe);
+    ensure(
+      difference === undefined,
+      `${this.path}: differs from this run in ${difference?.told}`,
+      difference?.name === SHARD
+        ? 'Merge the files of all shards first (rm-engine stats merge), and give the merged one.'
+        : 'Give the same inputs as then, or another --statistics file for these.',
+    );
+    for (const [name, value] of Object.entries(recipe)) this.content.recipe[name] = storedValue(value);
   }
 
   /** What was summed over. */
@@ -269,7 +259,7 @@ async function withFile<T>(path: string, work: (file: SafetensorsFile) => Promis
 
 function contentOf({ path, entries, metadata }: SafetensorsFile): Content {
   if (metadata.format !== FORMAT) {
-    throw damaged(path, `its format is ${shown(metadata.format)}, not "${FORMAT}"`);
+    throw damaged(path, `its format is ${shownValue(metadata.format)}, not "${FORMAT}"`);
   }
   let content: Content;
   try {
