@@ -55,6 +55,7 @@ export interface PruneSettings {
   force?: boolean;
   adapter?: string;
   memoryLimit?: number;
+  devices?: string;
 }
 
 export interface PruneConfig {
@@ -107,6 +108,7 @@ export const settingParsers = {
   force: flag,
   adapter: text,
   memoryLimit: byteCount,
+  devices: text,
 } as const satisfies {
   [K in Exclude<keyof PruneSettings, keyof typeof listParsers>]-?: Parser<NonNullable<PruneSettings[K]>>;
 };

@@ -156,6 +156,9 @@ With --memory-limit, or on a device with little memory, a model that does not fi
 all tokens go through it: with --select cosine, angular or block-influence (or --window, --remove) and --no-report. --dry-run
 says where weights and hidden states will be.
 
+--devices divides the calibration tokens among the GPUs of this machine, a process on each, and finishes on the first.
+What can be divided: rm-engine stats gather --help.
+
 --faithful is --method replaceme-ls --select angular as in mts-ai/ReplaceMe, for comparison with its results:
 ${faithfulQuirks.map(quirk => `  ${quirk}`).join('\n')}`;
 
@@ -194,6 +197,11 @@ export function pruneCommand(signal: AbortSignal): Command {
     .option('--no-report', 'measure nothing for report.json and report.html')
     .optionsGroup('Run:')
     .option('--dry-run', 'print the plan with memory and time, and do nothing')
+    .option(
+      '--devices <names>',
+      'all, or names of adapters with commas: each sums over a part of the tokens',
+      settingParsers.devices,
+    )
     .option('--force', 'replace the output folder, and the trace of --profile')
     .option(PROFILE_FLAG, PROFILE_TEXT, tracePath)
     .option('--config <file>', 'JSON or YAML file with these options, or with those of ReplaceMe')
@@ -209,11 +217,14 @@ export function pruneCommand(signal: AbortSignal): Command {
       model: modelArgument as string | undefined,
       out: outArgument as string | undefined,
     });
-    const { model, out, dryRun, ...rest } = settings;
+    const { model, out, dryRun, devices, ...rest } = settings;
     if (model === undefined) return run.usage('give the model folder');
     if (out === undefined && !dryRun) return run.usage('give the folder to write');
     const amounts = [rest.layers, rest.ratio, rest.remove].filter(amount => amount !== undefined);
     if (amounts.length !== 1) run.usage('give either --layers or --ratio or --remove');
+    if (devices !== undefined && (rest.adapter !== undefined || rest.statistics !== undefined)) {
+      run.usage('give --devices without --adapter and --statistics');
+    }
     for (const warning of file.warnings) terminal.warn(warning);
     const command = ['rm-engine', ...process.argv.slice(2)];
     const options = { ...pruneOptions(rest), command, onProgress: progress, signal };
@@ -234,11 +245,16 @@ export function pruneCommand(signal: AbortSignal): Command {
         'no --calib given: calibrating with the small set that comes with rm-engine; your own texts will do better',
       );
     }
-    const { result: report, ...profiled } = await withProfiledDevice(
-      onDevice,
-      { profile, force: rest.force },
-      device => prune(model, out!, { ...options, device }),
-    );
+    const pruneOn = (adapter = rest.adapter, statistics = rest.statistics) =>
+      withProfiledDevice(
+        { ...run, deviceOptions: { adapter, memoryLimit: rest.memoryLimit } },
+        { profile, force: rest.force },
+        device => prune(model, out!, { ...options, ...(statistics && { statistics }), device }),
+      );
+    const { result: report, ...profiled } =
+      devices === undefined
+        ? await pruneOn()
+        : await (await import('./devices.js')).onDevices(run, model, out!, { ...rest, devices }, pruneOn);
     for (const warning of report.warnings) terminal.warn(warning);
     const { candidates } = report.selection;
     if (candidates) terminal.detail(formatCandidates(candidates));

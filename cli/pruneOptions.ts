@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { Command } from 'commander';
 import type { PruneOptions } from '../replaceme/index.js';
 import { listParsers, type PruneSettings, settingParsers as p } from './configFile.js';
 import { each } from './optionTypes.js';
@@ -92,5 +92,16 @@ export function pruneOptions(settings: Omit<PruneSettings, 'model' | 'out' | 'dr
     evaluation,
     evaluationTokens: evalTokens,
     cosine: Object.keys(cosine).length > 0 ? cosine : undefined,
+  });
+}
+
+/** The words of the options of prune that were given, in full. */
+export function optionWords(given: Readonly<Record<string, unknown>>): string[] {
+  return addPruneOptions(new Command()).options.flatMap(option => {
+    const value = given[option.attributeName()];
+    if (value === undefined || value === false) return [];
+    if (value === true) return [option.long!];
+    if (!Array.isArray(value)) return [option.long!, `${value}`];
+    return option.variadic ? [option.long!, ...value.map(String)] : [option.long!, value.join(',')];
   });
 }

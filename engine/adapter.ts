@@ -62,7 +62,8 @@ async function instance(...flags: string[]): Promise<GPU> {
   return gpu;
 }
 
-const isSoftware = (text: string): boolean =>
+/** Whether an adapter of this name or description computes on the CPU. */
+export const isSoftware = (text: string): boolean =>
   /llvmpipe|lavapipe|swiftshader|basic render|\bWARP\b/i.test(text);
 
 /** Raw names of the adapters Dawn sees. Dawn lists them only in the error for an unknown name. */

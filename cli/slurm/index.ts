@@ -2,14 +2,14 @@ import { execFile } from 'node:child_process';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { RmError } from '../../engine/errors.js';
 import { formatFields, formatTable } from '../../engine/textTable.js';
 import { checkOutputFolder, withOutputFolder, writeOutputFile } from '../../model/checkpoint/outputFolder.js';
 import { newCommand, type Run, runs } from '../command.js';
 import type { PruneSettings } from '../configFile.js';
 import { each, type Parser, wholeNumber } from '../optionTypes.js';
-import { addPruneOptions, pruneOptions } from '../pruneOptions.js';
+import { addPruneOptions, optionWords, pruneOptions } from '../pruneOptions.js';
 import { clusterJobs, submitScript } from './scripts.js';
 import { clusterStatus, type JobStatus } from './status.js';
 
@@ -29,17 +29,6 @@ const setting: Parser<string> = text => {
   }
   return text;
 };
-
-/** The words of the options of prune that were given, in full. */
-export function optionWords(given: Readonly<Record<string, unknown>>): string[] {
-  return addPruneOptions(new Command()).options.flatMap(option => {
-    const value = given[option.attributeName()];
-    if (value === undefined || value === false) return [];
-    if (value === true) return [option.long!];
-    if (!Array.isArray(value)) return [option.long!, `${value}`];
-    return option.variadic ? [option.long!, ...value.map(String)] : [option.long!, value.join(',')];
-  });
-}
 
 const details = `Writes a folder of sbatch scripts (default: OUT.slurm) for stats and prune on K nodes or GPUs: for every round an array job of K
 shards and a job that merges them, then a job that prunes; submit.sh submits them, each behind the one before, and so

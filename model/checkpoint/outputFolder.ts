@@ -218,7 +218,32 @@ export async function withOutputFolder<T>(
 }
 
 /**
- * The same for a single file: `work` writes to a temporary path beside `out`, which is renamed at the end.
+ * Runs `work` on a folder of its own beside `out`, for files that are too large for the system's temporary folder; it goes
+ * when the work is over, whatever happens. Throws what `work` throws, OUTPUT_FAILED.
+ */
+export async function withFolderBeside<T>(out: string, work: (folder: string) => Promise<T>): Promise<T> {
+  const parent = dirname(await realPathOf(resolve(out)));
+  const createdTop = await mkdir(parent, { recursive: true }).catch(error =>
+    Promise.reject(outputError(error, out)),
+  );
+  try {
+    const folder = await mkdtemp(join(parent, `.${basename(out)}.rm-engine-`)).catch(error =>
+      Promise.reject(outputError(error, out)),
+    );
+    unfinished.add(folder);
+    try {
+      return await work(folder);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+      unfinished.delete(folder);
+    }
+  } finally {
+    if (createdTop !== undefined) await removeEmptyParents(parent, createdTop);
+  }
+}
+
+/**
+ * As `withOutputFolder` for a single file: `work` writes to a temporary path beside `out`, which is renamed at the end.
  * Throws OUTPUT_EXISTS where a folder, or without `force` a file, is in the way; what `work` throws; OUTPUT_FAILED.
  */
 export async function withOutputFile<T>(
