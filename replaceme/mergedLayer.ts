@@ -4,13 +4,19 @@ import { weightedSum } from './weightedSum.js';
 import type { Window } from './window.js';
 
 /**
- * The layer that stays before a window with the differences of the removed layers added to it, in all of its weights,
- * norms and biases included: theta_l + sum over k of (theta_{l+k} - theta_l). The caller disposes the new weights.
- *
- * Source: LaCo (Reserving-Differences-while-Seeking-Common), arXiv:2402.11187. The authors' notebook subtracts the
- * running sum in place of theta_l, which leaves the weights of the last removed layer; this is the paper's equation.
+ * How layers become one. "paper": theta_l + sum over k of (theta_{l+k} - theta_l), LaCo's equation. "released": the
+ * authors' notebook (laco_llama-13b.ipynb) subtracts the running sum in place of theta_l, which leaves the weights of
+ * the last removed layer.
  */
-export function mergedLayer(model: Model, { layer, count }: Window): Partial<LayerWeights> {
+export type MergeRule = 'paper' | 'released';
+
+/**
+ * What takes the place of the layer that stays before a window and of the removed ones: all weights, norms and biases
+ * included. The caller disposes them.
+ *
+ * Source: LaCo (Reserving-Differences-while-Seeking-Common), arXiv:2402.11187.
+ */
+export function mergedLayer(model: Model, { layer, count }: Window, rule: MergeRule): Partial<LayerWeights> {
   const { layers } = model.weights;
   using scope = new Scope(model.device);
   const entries = Object.entries(layers[layer]!).flatMap(([key, kept]) => {
@@ -18,8 +24,11 @@ export function mergedLayer(model: Model, { layer, count }: Window): Partial<Lay
     const removed = layers
       .slice(layer + 1, layer + 1 + count)
       .map(weights => weights[key as keyof LayerWeights]!);
-    const terms = removed.map(tensor => [1, tensor] as const);
-    return [[key, weightedSum(scope, [[1 - count, kept], ...terms])]];
+    const terms =
+      rule === 'paper'
+        ? [[1 - count, kept] as const, ...removed.map(tensor => [1, tensor] as const)]
+        : [[1, removed.at(-1)!] as const];
+    return [[key, weightedSum(scope, terms)]];
   });
   scope.releaseAll();
   return Object.fromEntries(entries) as Partial<LayerWeights>;

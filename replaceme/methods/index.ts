@@ -1,5 +1,5 @@
 import { RmError } from '../../engine/index.js';
-import { laco } from './laco.js';
+import { laco, lacoReleased } from './laco.js';
 import { linearPatch, linearPatchDiagonal } from './linearPatch.js';
 import type { Method } from './method.js';
 import { plain } from './plain.js';
@@ -37,6 +37,7 @@ export const methods: readonly Method[] = [
   shortgpt,
   sleb,
   laco,
+  lacoReleased,
   pruneAndComp,
   linearPatch,
   linearPatchDiagonal,

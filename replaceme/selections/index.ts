@@ -2,7 +2,7 @@ import { RmError } from '../../engine/index.js';
 import { angular } from './angular.js';
 import { blockInfluence } from './blockInfluence.js';
 import { cosine } from './cosine.js';
-import { laco } from './laco.js';
+import { laco, lacoReleased } from './laco.js';
 import { measured } from './measured.js';
 import { perplexity } from './perplexity.js';
 import type { Selection } from './selection.js';
@@ -20,7 +20,15 @@ export type {
 } from './selection.js';
 
 /** Every selection that `prune --select` knows. */
-export const selections: readonly Selection[] = [cosine, measured, angular, blockInfluence, laco, perplexity];
+export const selections: readonly Selection[] = [
+  cosine,
+  measured,
+  angular,
+  blockInfluence,
+  laco,
+  lacoReleased,
+  perplexity,
+];
 
 /** @throws RmError INVALID_ARGUMENT naming the selections there are. */
 export function selectionNamed(name: string): Selection {

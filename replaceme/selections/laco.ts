@@ -4,7 +4,7 @@ import { Batch } from '../../model/batch.js';
 import type { LayerWeights, Model } from '../../model/model.js';
 import { ReferenceStates } from '../../model/referenceStates.js';
 import { firstSequences } from '../calibrationBatch.js';
-import { mergedLayer } from '../mergedLayer.js';
+import { type MergeRule, mergedLayer } from '../mergedLayer.js';
 import { keptLayers, type Window } from '../window.js';
 import type { Selection, SelectionContext, WindowChoice } from './selection.js';
 
@@ -24,13 +24,14 @@ const STATE_BYTES = 2 ** 30;
 export async function mergedSimilarity(
   original: ReferenceStates,
   windows: readonly Window[],
+  rule: MergeRule,
 ): Promise<number> {
   const { model, groups } = original;
   const { device, arch } = model;
   using merged = new Scope(device);
   const layers = new Map<number, Partial<LayerWeights>>();
   for (const window of windows) {
-    const weights = mergedLayer(model, window);
+    const weights = mergedLayer(model, window, rule);
     for (const tensor of Object.values(weights)) if (tensor) merged.own(tensor);
     layers.set(window.layer, weights);
   }
@@ -53,7 +54,7 @@ export async function mergedSimilarity(
  * fixes T; here T falls until `count` layers are gone, and the last merge takes only what is missing. Merges lie C
  * layers apart (the paper's interval I), so that none takes up a merged layer; C grows where too few would fit.
  */
-async function select(context: SelectionContext): Promise<WindowChoice> {
+async function select(context: SelectionContext, rule: MergeRule): Promise<WindowChoice> {
   const { model, count, batches, onProgress, signal } = context;
   const { layers } = model.arch;
   let size = MERGED_LAYERS;
@@ -69,7 +70,7 @@ async function select(context: SelectionContext): Promise<WindowChoice> {
     const key = JSON.stringify(windows);
     if (!known.has(key)) {
       signal?.throwIfAborted();
-      known.set(key, await mergedSimilarity(original, windows));
+      known.set(key, await mergedSimilarity(original, windows, rule));
       onProgress?.({ phase: 'similarity', done: known.size, total: 0, unit: 'candidates' });
     }
     return known.get(key)!;
@@ -101,5 +102,13 @@ export const laco: Selection = {
   name: 'laco',
   summary: 'merges of layers, from the last one down, that leave the last hidden states most similar',
   source: 'Yang et al., LaCo, arXiv:2402.11187',
-  select,
+  select: context => select(context, 'paper'),
+};
+
+export const lacoReleased: Selection = {
+  ...laco,
+  name: 'laco-released',
+  summary: "the same, layers merged as in its authors' program",
+  source: 'github.com/yangyifei729/LaCo (laco_llama-13b.ipynb)',
+  select: context => select(context, 'released'),
 };

@@ -42,7 +42,7 @@ test('Hadamard matrices by Sylvester and Paley: orthogonal, entries of one size'
 test('LaCo: theta + sum of differences in f64, every weight, norm and bias, rounded once', async () => {
   await using tiny = await openTiny(biased);
   const { model, place } = tiny;
-  const merged = mergedLayer(model, { layer: 1, count: 3 });
+  const merged = mergedLayer(model, { layer: 1, count: 3 }, 'paper');
   const names = model.arch.tensorNames.layers;
   const keys = Object.keys(merged) as (keyof typeof merged & keyof (typeof names)[0])[];
   assert.is(keys.length, 16);
@@ -60,6 +60,17 @@ test('LaCo: theta + sum of differences in f64, every weight, norm and bias, roun
     }
     tensor.dispose();
   }
+});
+
+test('LaCo as released: the weights of the last removed layer, so plain removal of those before it', async () => {
+  await using tiny = await openTiny(biased);
+  const { model } = tiny;
+  const merged = mergedLayer(model, { layer: 1, count: 2 }, 'released');
+  const changed = model.withLayers([0, 1, 4, 5], { layers: new Map([[1, merged]]) });
+  const plain = model.withLayers([0, 3, 4, 5]);
+  const ids = [...sequences[0]!];
+  assert.equal((await logits(changed, ids)).logits, (await logits(plain, ids)).logits);
+  for (const tensor of Object.values(merged)) tensor?.dispose();
 });
 
 /** Logits of the model in which the residual stream is multiplied after some layers. */
@@ -225,6 +236,7 @@ test('rivals write models that evaluate like the ones in memory, and leave nothi
     ['shortgpt', {}],
     ['sleb', {}],
     ['laco', {}],
+    ['laco-released', {}],
     ['laco', { layers: undefined, remove: [1, 3], heal: 'closed-form' }],
     ['prune-and-comp', { layers: undefined, remove: [1, 3] }],
     ['prune-and-comp', { layers: undefined, remove: [1, 3], heal: 'closed-form' }],

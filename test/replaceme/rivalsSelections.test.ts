@@ -135,7 +135,7 @@ test('LaCo: similarity of merged models in f64, merges from the last layer down'
       );
     }
     const expected = await similarity(layer, 2);
-    found.push(await mergedSimilarity(original, [{ layer, count: 2 }]));
+    found.push(await mergedSimilarity(original, [{ layer, count: 2 }], 'paper'));
     assert.ok(Math.abs(found.at(-1)! - expected) < 1e-4, `layer ${layer}: ${found} against ${expected}`);
   }
   // One merge of 3 layers into one is all that 2 layers need: the highest threshold that any candidate passes.
