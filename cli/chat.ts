@@ -7,11 +7,12 @@ import type { Answer, Conversation } from './conversation.js';
 import { describeFailure, formatFailure } from './failure.js';
 import { withDevice } from './gpu.js';
 import { MessageLines } from './messageLines.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './models.js';
 import { type SamplingFlags, samplingOf, withSamplingOptions } from './samplingOptions.js';
 import { loadTextTools, type TextTools } from './sequences.js';
 import { TwoColumns } from './twoColumns.js';
 
-interface ChatOptions extends SamplingFlags {
+interface ChatOptions extends SamplingFlags, ModelFlags {
   against?: string;
   system?: string;
   json?: boolean;
@@ -57,7 +58,7 @@ export function chatCommand(signal: AbortSignal): Command {
   const command = newCommand('chat', {
     summary: 'talk with a model, or with two side by side',
     details,
-    args: [['<model>', 'model folder']],
+    args: [['<model>', MODEL_TEXT]],
     examples: [
       'rm-engine chat ./pruned',
       'rm-engine chat ./pruned --against ./SmolLM2-135M-Instruct --temperature 0.7',
@@ -67,10 +68,11 @@ export function chatCommand(signal: AbortSignal): Command {
     .option('--against <model>', 'this model answers too')
     .option('--system <text>', 'a system message before the conversation');
   withSamplingOptions(command, 512).option('--json', 'print one JSON object per turn, in a line');
-  return runs<ChatOptions>(command, signal, async (run, model) => {
+  return runs<ChatOptions>(withDownload(command), signal, async (run, model) => {
     const { options, terminal } = run;
     const folders = [model as string, ...(options.against === undefined ? [] : [options.against])];
     const names = modelNames(folders);
+    await findModels(run, folders);
     const tools: TextTools[] = [];
     for (const [i, folder] of folders.entries()) {
       const loaded = await loadTextTools(folder);

@@ -2,9 +2,10 @@ import type { Command } from 'commander';
 import type { ComparisonRow } from '../replaceme/index.js';
 import { newCommand, runs } from './command.js';
 import { withDevice } from './gpu.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './models.js';
 import { each, positive, wholeNumber } from './optionTypes.js';
 
-interface CompareCommandOptions {
+interface CompareCommandOptions extends ModelFlags {
   layers: number[];
   methods: string[];
   eval: string[];
@@ -48,7 +49,7 @@ export function compareCommand(signal: AbortSignal): Command {
   const command = newCommand('compare', {
     summary: 'methods side by side on one model, in memory',
     details,
-    args: [['<model>', 'model folder']],
+    args: [['<model>', MODEL_TEXT]],
     examples: [
       'rm-engine compare ./SmolLM2-135M --layers 4 7 --methods plain,refit --eval wiki.txt',
       'rm-engine compare ./model --layers 7 --methods refit --calib a.jsonl --eval b.txt --out ./cmp',
@@ -74,7 +75,7 @@ export function compareCommand(signal: AbortSignal): Command {
     .option('--no-report', 'measure nothing for the report beside the rows')
     .option('--force', 'make rows again that --out holds from other texts or settings')
     .option('--json', 'print one JSON object');
-  return runs<CompareCommandOptions>(command, signal, async (run, model) => {
+  return runs<CompareCommandOptions>(withDownload(command), signal, async (run, model) => {
     const { terminal, progress, options } = run;
     const { eval: evaluation, evalTokens, calib, calibTask, layers, methods, json } = options;
     const { textField, weights, tokens, sequenceLength, batchTokens, select, out, report, force } = options;
@@ -101,6 +102,7 @@ export function compareCommand(signal: AbortSignal): Command {
       signal,
     };
     const { checkCompareRequest, compare, formatComparison } = await import('../replaceme/index.js');
+    await findModels(run, [model as string]);
     // Before a device is opened: a wrong request should not cost that time.
     await checkCompareRequest(model as string, request);
     if (!calib && !calibTask) {

@@ -15,10 +15,11 @@ import {
   tracePath,
   withProfiledDevice,
 } from './kernelProfile.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './models.js';
 import { wholeNumber } from './optionTypes.js';
 import { fileSequences, loadTextTools } from './sequences.js';
 
-interface EvalOptions extends ProfileOptions, TaskOptions, HealthCommandOptions, ReportOptions {
+interface EvalOptions extends ProfileOptions, TaskOptions, HealthCommandOptions, ReportOptions, ModelFlags {
   against?: string;
   tokens?: number;
   sequenceLength?: number;
@@ -75,7 +76,7 @@ export function evalCommand(signal: AbortSignal): Command {
     summary: 'perplexity on texts, agreement with another model, tasks, health of generated text',
     details,
     args: [
-      ['<model>', 'model folder'],
+      ['<model>', MODEL_TEXT],
       ['[files...]', 'texts or conversations'],
     ],
     examples: [
@@ -111,7 +112,7 @@ export function evalCommand(signal: AbortSignal): Command {
     .option(PROFILE_FLAG, PROFILE_TEXT, tracePath)
     .option('--force', 'replace the trace of --profile, the file of --samples and the report')
     .option('--json', 'print one JSON object');
-  return runs<EvalOptions>(command, signal, async (run, model, files) => {
+  return runs<EvalOptions>(withDownload(command), signal, async (run, model, files) => {
     const { options, terminal, progress } = run;
     const folder = model as string;
     const given = files as string[];
@@ -127,6 +128,7 @@ export function evalCommand(signal: AbortSignal): Command {
       import('../model/model.js'),
       import('../model/evaluate.js'),
     ]);
+    await findModels(run, [folder, other]);
     const { inspectModel } = await import('../model/inspect.js');
     const tools = await loadTextTools(folder);
     const otherTools =

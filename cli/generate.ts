@@ -9,10 +9,11 @@ import {
   tracePath,
   withProfiledDevice,
 } from './kernelProfile.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './models.js';
 import { type SamplingFlags, samplingOf, withSamplingOptions } from './samplingOptions.js';
 import { loadTextTools } from './sequences.js';
 
-interface GenerateCommandOptions extends ProfileOptions, SamplingFlags {
+interface GenerateCommandOptions extends ProfileOptions, SamplingFlags, ModelFlags {
   chat?: boolean;
   system?: string;
   json?: boolean;
@@ -29,7 +30,7 @@ export function generateCommand(signal: AbortSignal): Command {
     summary: 'continue a text',
     details,
     args: [
-      ['<model>', 'model folder'],
+      ['<model>', MODEL_TEXT],
       ['<prompt>', 'the text to continue, or with --chat the message to answer'],
     ],
     examples: [
@@ -44,7 +45,7 @@ export function generateCommand(signal: AbortSignal): Command {
     .option(PROFILE_FLAG, PROFILE_TEXT, tracePath)
     .option('--force', 'replace the trace of --profile')
     .option('--json', 'print one JSON object instead of streaming');
-  return runs<GenerateCommandOptions>(command, signal, async (run, model, prompt) => {
+  return runs<GenerateCommandOptions>(withDownload(command), signal, async (run, model, prompt) => {
     const { options, terminal, progress } = run;
     if (options.system !== undefined && !options.chat) run.usage('--system needs --chat');
     const folder = model as string;
@@ -53,6 +54,7 @@ export function generateCommand(signal: AbortSignal): Command {
       import('../model/model.js'),
       import('../model/generate.js'),
     ]);
+    await findModels(run, [folder]);
     const { tokenizer, chat } = await loadTextTools(folder);
     const system = options.system === undefined ? [] : [{ role: 'system', content: options.system }];
     const ids = options.chat

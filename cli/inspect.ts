@@ -3,6 +3,7 @@ import { formatBytes } from '../engine/format.js';
 import { formatFields, formatTable } from '../engine/textTable.js';
 import type { ModelSummary } from '../model/inspect.js';
 import { newCommand, runs } from './command.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './models.js';
 
 const thousands = (count: number): string => count.toLocaleString('en-US');
 
@@ -49,10 +50,12 @@ export function inspectCommand(signal: AbortSignal): Command {
   const command = newCommand('inspect', {
     summary: 'dimensions, parameters and memory of a model',
     details: 'Reads config.json and the headers of the checkpoint only; no GPU is needed.',
-    args: [['<model>', 'model folder: config.json and *.safetensors']],
+    args: [['<model>', MODEL_TEXT]],
     examples: ['rm-engine inspect ./SmolLM2-135M-Instruct', 'rm-engine inspect ./pruned --json'],
   }).option('--json', 'print one JSON object');
-  return runs<{ json?: boolean }>(command, signal, async ({ options, terminal }, model) => {
+  return runs<{ json?: boolean } & ModelFlags>(withDownload(command), signal, async (run, model) => {
+    const { options, terminal } = run;
+    await findModels(run, [model as string]);
     const { inspectModel } = await import('../model/inspect.js');
     const summary = await inspectModel(model as string);
     if (options.json) terminal.json(summary);

@@ -6,8 +6,9 @@ import type { TensorSource } from '../model/checkpoint/safetensorsWriter.js';
 import type { LogitsResult } from '../model/logits.js';
 import { newCommand, runs } from './command.js';
 import { withDevice } from './gpu.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './models.js';
 
-interface LogitsOptions {
+interface LogitsOptions extends ModelFlags {
   ids: string;
   out: string;
   taps?: boolean;
@@ -103,7 +104,7 @@ export function logitsCommand(signal: AbortSignal): Command {
   const command = newCommand('logits', {
     summary: 'write logits and hidden states of token ids',
     details,
-    args: [['<model>', 'model folder']],
+    args: [['<model>', MODEL_TEXT]],
     examples: [
       'rm-engine logits ./pruned --ids ids.json --out logits.safetensors',
       'rm-engine logits ./pruned --ids ids.json --out taps.safetensors --taps',
@@ -114,7 +115,7 @@ export function logitsCommand(signal: AbortSignal): Command {
     .option('--taps', 'also the hidden states after every layer')
     .option('--force', 'replace the output file')
     .option('--json', 'print one JSON object');
-  return runs<LogitsOptions>(command, signal, async (run, model) => {
+  return runs<LogitsOptions>(withDownload(command), signal, async (run, model) => {
     const { options, terminal, progress } = run;
     const folder = model as string;
     if (!options.out.endsWith('.safetensors')) run.usage("--out must end in '.safetensors'");
@@ -127,6 +128,7 @@ export function logitsCommand(signal: AbortSignal): Command {
       import('../model/checkpoint/safetensorsWriter.js'),
       import('../model/families/index.js'),
     ]);
+    await findModels(run, [folder]);
     const arch = await readArchitecture(folder);
     const sequences = await readIds(options.ids, arch.vocab, arch.contextLength);
     const total = sequences.reduce((sum, { length }) => sum + length, 0);

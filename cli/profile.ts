@@ -7,9 +7,10 @@ import type { HeatMeasure } from '../replaceme/heatMap.js';
 import type { WindowMap, WindowMeasure } from '../replaceme/windowMap.js';
 import { newCommand, runs } from './command.js';
 import { withDevice } from './gpu.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './models.js';
 import { each, oneOf, wholeNumber } from './optionTypes.js';
 
-interface ProfileCommandOptions {
+interface ProfileCommandOptions extends ModelFlags {
   calib?: string[];
   textField?: string;
   tokens?: number;
@@ -66,7 +67,7 @@ export function profileCommand(signal: AbortSignal): Command {
   const command = newCommand('profile', {
     summary: 'map of the windows of layers that could be removed',
     details,
-    args: [['<model>', 'model folder']],
+    args: [['<model>', MODEL_TEXT]],
     examples: [
       'rm-engine profile ./SmolLM2-135M-Instruct --svg windows.svg',
       'rm-engine profile ./SmolLM2-135M-Instruct --calib chat.jsonl wiki.txt --layers 4 7 --json',
@@ -87,7 +88,7 @@ export function profileCommand(signal: AbortSignal): Command {
     .option('--out <folder>', 'write windows.json and a heat map of either measure')
     .option('--force', 'replace what --svg and --out write')
     .option('--json', 'print one JSON object');
-  return runs<ProfileCommandOptions>(command, signal, async (run, model) => {
+  return runs<ProfileCommandOptions>(withDownload(command), signal, async (run, model) => {
     const { options, terminal, progress } = run;
     const {
       calib,
@@ -101,10 +102,12 @@ export function profileCommand(signal: AbortSignal): Command {
       force = false,
     } = options;
     const folder = model as string;
-    const [{ profileWindows }, { windowHeatMap }] = await Promise.all([
+    const [{ profileWindows }, { windowHeatMap }, { locateModel }] = await Promise.all([
       import('../replaceme/profileWindows.js'),
       import('../replaceme/heatMap.js'),
+      import('../model/hub/locate.js'),
     ]);
+    await findModels(run, [folder]);
     const title = basename(resolve(folder));
     const measured = () =>
       withDevice(run, device =>
@@ -119,10 +122,10 @@ export function profileCommand(signal: AbortSignal): Command {
       writeFile(path, text).catch(error => Promise.reject(outputError(error, path)));
     const picture = (map: WindowMap, measure?: HeatMeasure) =>
       windowHeatMap(map, { title, ...(measure && { measure }) });
-    const intoFolder = () =>
+    const intoFolder = async () =>
       out === undefined
         ? measured()
-        : withOutputFolder(out, { protect: [folder], force }, async target => {
+        : withOutputFolder(out, { protect: [(await locateModel(folder)).path], force }, async target => {
             const map = await measured();
             await write(join(target, 'windows.json'), `${JSON.stringify(map, null, 2)}\n`);
             for (const measure of ['cosine', 'residual'] as const) {

@@ -23,7 +23,8 @@ const closing = `
 Results go to stdout, everything else to stderr. With --json, stdout holds exactly one object (chat: one
 per turn and line); of a failure it is {"error": {"code", "message", "where", "fix"}}.
 Exit codes: 0 done, 1 failed, 2 wrong command line, 130 interrupted.
-Environment: RM_ENGINE_ADAPTER (as --adapter), RM_ENGINE_DEBUG=1 (stack of an error), NO_COLOR, FORCE_COLOR.
+Environment: RM_ENGINE_ADAPTER (as --adapter), RM_ENGINE_DEBUG=1 (stack of an error), NO_COLOR, FORCE_COLOR;
+of models by name: HF_HUB_CACHE, HF_HOME; with --download: HF_ENDPOINT, HF_TOKEN.
 
 Examples:
   $ rm-engine doctor

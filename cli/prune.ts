@@ -13,10 +13,14 @@ import {
   tracePath,
   withProfiledDevice,
 } from './kernelProfile.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './models.js';
 import { addPruneOptions, pruneOptions } from './pruneOptions.js';
 import { formatBeforeAfter, nextSteps } from './pruneSummary.js';
 
-interface PruneCommandOptions extends Omit<PruneSettings, 'model' | 'out'>, Pick<ProfileOptions, 'profile'> {
+interface PruneCommandOptions
+  extends Omit<PruneSettings, 'model' | 'out'>,
+    Pick<ProfileOptions, 'profile'>,
+    ModelFlags {
   config?: string;
   json?: boolean;
 }
@@ -168,7 +172,7 @@ export function pruneCommand(signal: AbortSignal): Command {
     summary: 'remove layers and repair what they did',
     details,
     args: [
-      ['[model]', 'model folder: config.json, tokenizer.json, *.safetensors (may stand in --config)'],
+      ['[model]', MODEL_TEXT],
       ['[out]', 'the folder to write (may stand in --config)'],
     ],
     examples: [
@@ -206,9 +210,9 @@ export function pruneCommand(signal: AbortSignal): Command {
     .option(PROFILE_FLAG, PROFILE_TEXT, tracePath)
     .option('--config <file>', 'JSON or YAML file with these options, or with those of ReplaceMe')
     .option('--json', 'print one JSON object');
-  return runs<PruneCommandOptions>(command, signal, async (run, modelArgument, outArgument) => {
+  return runs<PruneCommandOptions>(withDownload(command), signal, async (run, modelArgument, outArgument) => {
     const { terminal, progress } = run;
-    const { config, json, profile, quiet: _quiet, verbose: _verbose, ...given } = run.options;
+    const { config, json, profile, download: _, quiet: _quiet, verbose: _verbose, ...given } = run.options;
     const file = config === undefined ? { settings: {}, warnings: [] } : await readPruneConfig(config);
     const settings = mergeSettings(file.settings, {
       ...given,
@@ -218,7 +222,7 @@ export function pruneCommand(signal: AbortSignal): Command {
       out: outArgument as string | undefined,
     });
     const { model, out, dryRun, devices, ...rest } = settings;
-    if (model === undefined) return run.usage('give the model folder');
+    if (model === undefined) return run.usage('give the model folder, or org/name');
     if (out === undefined && !dryRun) return run.usage('give the folder to write');
     const amounts = [rest.layers, rest.ratio, rest.remove].filter(amount => amount !== undefined);
     if (amounts.length !== 1) run.usage('give either --layers or --ratio or --remove');
@@ -229,6 +233,7 @@ export function pruneCommand(signal: AbortSignal): Command {
     const command = ['rm-engine', ...process.argv.slice(2)];
     const options = { ...pruneOptions(rest), command, onProgress: progress, signal };
     const { checkPruneRequest, prune, planPrune } = await import('../replaceme/index.js');
+    await findModels(run, [model]);
     // Before a device is opened: a wrong request should not cost that time.
     const { method } = await checkPruneRequest(model, out, options);
     const onDevice = { ...run, deviceOptions: { adapter: rest.adapter, memoryLimit: rest.memoryLimit } };

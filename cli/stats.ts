@@ -5,10 +5,11 @@ import { parseShard, type Shard } from '../replaceme/statistics/shard.js';
 import { newCommand, type Run, runs } from './command.js';
 import type { PruneSettings } from './configFile.js';
 import { withDevice } from './gpu.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './models.js';
 import type { Parser } from './optionTypes.js';
 import { addPruneOptions, pruneOptions } from './pruneOptions.js';
 
-interface StatsCommandOptions extends Omit<PruneSettings, 'model' | 'out' | 'dryRun'> {
+interface StatsCommandOptions extends Omit<PruneSettings, 'model' | 'out' | 'dryRun'>, ModelFlags {
   shard?: Shard;
   json?: boolean;
 }
@@ -96,7 +97,7 @@ function gatherCommand(signal: AbortSignal): Command {
     summary: 'sum over one part of the calibration data',
     details,
     args: [
-      ['<model>', 'model folder'],
+      ['<model>', MODEL_TEXT],
       ['<file>', 'the statistics file to write'],
     ],
     examples: [
@@ -111,13 +112,21 @@ function gatherCommand(signal: AbortSignal): Command {
     .optionsGroup('Run:')
     .option('--force', 'replace the file')
     .option('--json', 'print one JSON object');
-  return runs<StatsCommandOptions>(command, signal, async (run, model, out) => {
-    const { json, shard: part, adapter: _, memoryLimit: _limit, ...settings } = run.options;
+  return runs<StatsCommandOptions>(withDownload(command), signal, async (run, model, out) => {
+    const {
+      json,
+      shard: part,
+      adapter: _,
+      memoryLimit: _limit,
+      download: _download,
+      ...settings
+    } = run.options;
     const options = {
       ...pruneOptions(settings),
       ...{ shard: part!, onProgress: run.progress, signal },
     };
     const { checkGatherRequest, gatherStatistics } = await import('../replaceme/gatherStatistics.js');
+    await findModels(run, [model as string]);
     // Before a device is opened: a wrong request should not cost that time.
     await checkGatherRequest(model as string, options);
     const gathered = await withDevice(run, device =>

@@ -15,6 +15,7 @@ export const errorCodes = {
   CHECKPOINT_CORRUPT: 'A checkpoint file contradicts itself, its index or its config.json.',
   CONFIG_INVALID:
     'config.json, a tokenizer file or a configuration file lacks a field or holds a wrong value.',
+  DOWNLOAD_FAILED: 'The Hugging Face hub refused a download, cannot be reached, or sent something else.',
   UNSUPPORTED_FAMILY: 'The model architecture is not one of the supported families.',
   UNSUPPORTED_DTYPE: 'The checkpoint stores a tensor in a number type that is not supported.',
   DATA_INVALID: 'A text, token or statistics file cannot be read as what it claims to be.',

@@ -27,6 +27,10 @@ export {
   type HealthSample,
   type Repetition,
 } from './generationHealth.js';
+export { type DownloadOptions, downloadModel } from './hub/download.js';
+export type { Snapshot } from './hub/findSnapshot.js';
+export { locateModel, type ModelLocation } from './hub/locate.js';
+export type { HubReference } from './hub/reference.js';
 export { KvCache } from './kvCache.js';
 export { type LogitsResult, logits } from './logits.js';
 export { type LayerWeights, type LoadOptions, Model, type WeightChanges, type Weights } from './model.js';

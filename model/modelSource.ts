@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { RmError } from '../engine/errors.js';
 import type { Checkpoint } from './checkpoint/checkpoint.js';
 import { openSafetensors } from './checkpoint/safetensors.js';
+import { locateModel } from './hub/locate.js';
 import { parseJson, readTextFileIfPresent } from './jsonFile.js';
 
 /**
@@ -51,9 +52,15 @@ class FolderSource implements ModelSource {
   }
 }
 
-/** The model at `path`; nothing of a folder is read yet. The one place that knows in which forms models come. */
+/**
+ * The model at `path`, or of that name ("org/name[@revision]") in the Hugging Face cache; nothing of a folder is read
+ * yet. The one place that knows in which forms models come.
+ *
+ * @throws RmError for a name that is not in the cache, or damaged there: CHECKPOINT_MISSING, CHECKPOINT_CORRUPT.
+ */
 export async function openModelSource(path: string): Promise<ModelSource> {
-  return new FolderSource(path, path);
+  const located = await locateModel(path);
+  return new FolderSource(path, located.path);
 }
 
 /** The JSON value of one of the files, or undefined where the model has none. Throws CONFIG_INVALID. */

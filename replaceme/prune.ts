@@ -121,7 +121,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
     // From here on only the fitted weights are needed; the written model is loaded into the freed memory.
     model.dispose();
 
-    return await withOutputFolder(to, outputOptions(from, options), async folder => {
+    return await withOutputFolder(to, await outputOptions(from, options), async folder => {
       await clock.during('write', async () => {
         const source = await openModelSource(from);
         const checkpoint = await source.openCheckpoint();

@@ -3,6 +3,7 @@ import type { Architecture } from '../model/architecture.js';
 import { defaultBatchTokens } from '../model/batch.js';
 import { checkOutputFolder } from '../model/checkpoint/outputFolder.js';
 import { checkShapes, readArchitecture } from '../model/families/index.js';
+import { locateModel } from '../model/hub/locate.js';
 import { openCheckpoint } from '../model/modelSource.js';
 import { checkMask } from './calibration/mask.js';
 import { cosineSettings } from './cosineSettings.js';
@@ -111,7 +112,7 @@ export async function checkPruneRequest(
     `${method.name}: ${method.inMemoryOnly}`,
     'rm-engine compare evaluates it in memory; to write a model, choose another method.',
   );
-  if (to !== undefined) await checkOutputFolder(to, outputOptions(from, options));
+  if (to !== undefined) await checkOutputFolder(to, await outputOptions(from, options));
   const checkpoint = await openCheckpoint(from);
   try {
     checkShapes(arch, checkpoint);
@@ -204,7 +205,7 @@ function checkSettings(options: PruneOptions, method: Method): RepairSettings {
 }
 
 /** Nothing may take the place of the model itself, or of the statistics. */
-export const outputOptions = (from: string, { force = false, statistics }: PruneOptions) => ({
-  protect: [from, ...(statistics === undefined ? [] : [statistics])],
+export const outputOptions = async (from: string, { force = false, statistics }: PruneOptions) => ({
+  protect: [(await locateModel(from)).path, ...(statistics === undefined ? [] : [statistics])],
   force,
 });

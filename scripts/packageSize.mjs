@@ -1,7 +1,7 @@
 // Prints how large the package is: the tarball, what it unpacks to by folder, and what each dependency brings along.
 //   npm run size
 import { spawnSync } from 'node:child_process';
-import { lstatSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -61,10 +61,17 @@ function closure(path, seen = new Set()) {
 
 const total = paths => [...paths].reduce((sum, path) => sum + sizeOf(path), 0);
 const all = new Set();
-const rows = Object.keys(packages[''].dependencies).map(name => {
+const { dependencies, optionalDependencies = {} } = packages[''];
+const installed = Object.keys(optionalDependencies).filter(name => existsSync(join(root, own, name)));
+const rows = [...Object.keys(dependencies), ...installed].map(name => {
   const paths = closure(own + name);
   for (const path of paths) all.add(path);
-  return { name, alone: sizeOf(own + name), bytes: total(paths), count: paths.size };
+  return {
+    name: name in dependencies ? name : `${name} (optional)`,
+    alone: sizeOf(own + name),
+    bytes: total(paths),
+    count: paths.size,
+  };
 });
 console.log(
   `${megabytes(total(all))}  dependencies, ${all.size} packages (those that several share count for each):`,

@@ -8,12 +8,13 @@ import { formatFields, formatTable } from '../../engine/textTable.js';
 import { checkOutputFolder, withOutputFolder, writeOutputFile } from '../../model/checkpoint/outputFolder.js';
 import { newCommand, type Run, runs } from '../command.js';
 import type { PruneSettings } from '../configFile.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from '../models.js';
 import { each, type Parser, wholeNumber } from '../optionTypes.js';
 import { addPruneOptions, optionWords, pruneOptions } from '../pruneOptions.js';
 import { clusterJobs, submitScript } from './scripts.js';
 import { clusterStatus, type JobStatus } from './status.js';
 
-interface SlurmOptions extends Omit<PruneSettings, 'model' | 'out' | 'dryRun'> {
+interface SlurmOptions extends Omit<PruneSettings, 'model' | 'out' | 'dryRun'>, ModelFlags {
   shards: number;
   folder?: string;
   sbatch?: string[];
@@ -59,7 +60,7 @@ function writeCommand(signal: AbortSignal): Command {
     summary: 'write, and submit, the jobs of one pruned model',
     details,
     args: [
-      ['<model>', 'model folder'],
+      ['<model>', MODEL_TEXT],
       ['<out>', 'the folder that the last job writes'],
     ],
     examples: [
@@ -78,13 +79,16 @@ function writeCommand(signal: AbortSignal): Command {
     .option('--submit', 'submit the jobs')
     .option('--force', 'replace the folder of the scripts, and OUT in the end')
     .option('--json', 'print one JSON object');
-  return runs<SlurmOptions>(command, signal, (run, model, out) => write(run, model as string, out as string));
+  return runs<SlurmOptions>(withDownload(command), signal, (run, model, out) =>
+    write(run, model as string, out as string),
+  );
 }
 
 async function write(run: Run<SlurmOptions>, model: string, out: string): Promise<void> {
   const { shards, folder = `${out}.slurm`, sbatch = [], submit, json, force = false, ...given } = run.options;
   const { checkGatherRequest, gatherRounds } = await import('../../replaceme/gatherStatistics.js');
-  const { adapter, memoryLimit, ...rest } = given;
+  const { adapter, memoryLimit, download: _, ...rest } = given;
+  await findModels(run, [model]);
   const shard = { index: 1, of: shards };
   const rounds = gatherRounds(await checkGatherRequest(model, { ...pruneOptions(rest), shard }));
   const device = [
@@ -99,9 +103,11 @@ async function write(run: Run<SlurmOptions>, model: string, out: string): Promis
     force,
   };
   const jobs = clusterJobs(plan);
+  const { locateModel } = await import('../../model/hub/locate.js');
+  const protect = [(await locateModel(model)).path];
   // Hours before the last job would find it in the way.
-  await checkOutputFolder(out, { force, protect: [model] });
-  await withOutputFolder(folder, { force, protect: [model] }, async target => {
+  await checkOutputFolder(out, { force, protect });
+  await withOutputFolder(folder, { force, protect }, async target => {
     for (const { name, script } of jobs) await writeOutputFile(join(target, `${name}.sbatch`), script);
     await writeOutputFile(join(target, 'submit.sh'), submitScript(plan.folder, jobs));
     const list = jobs.map(({ name, tasks, results }) => ({

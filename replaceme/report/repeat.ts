@@ -1,3 +1,4 @@
+import { modelName } from '../../model/hub/locate.js';
 import type { Repeat } from './schema.js';
 
 /** A word as a POSIX shell reads it back. */
@@ -18,6 +19,7 @@ const same = (word: string): string => word;
 /**
  * How to do again what the words of a command line (`options.command`), or a call of the function `name`, have asked for.
  *
+ * @param folders the model first.
  * @param published leaves out the folders of all paths, so that the text does not tell where it was made.
  */
 export function repeatOf(
@@ -26,7 +28,9 @@ export function repeatOf(
   options: { readonly command?: readonly string[] },
   { published = false } = {},
 ): Repeat {
-  const shown = published ? lastPart : same;
+  const shown = published
+    ? (word: string) => (word === folders[0] ? modelName(word, { revision: true }) : lastPart(word))
+    : same;
   if (options.command) {
     return { kind: 'command', text: options.command.map(word => shellWord(shown(word))).join(' ') };
   }

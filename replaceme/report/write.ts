@@ -1,5 +1,6 @@
 import { basename, join, resolve } from 'node:path';
 import { writeOutputFile } from '../../model/checkpoint/outputFolder.js';
+import { modelName } from '../../model/hub/locate.js';
 import { modelCard } from '../modelCard.js';
 import type { PruneReport, Repeat, Report } from './schema.js';
 
@@ -14,7 +15,7 @@ export function withoutPaths(report: PruneReport, repeat: Repeat): PruneReport {
   return {
     ...report,
     repeat,
-    model: { ...model, path: fileName(model.path) },
+    model: { ...model, path: modelName(model.path) },
     output: { ...output, path: fileName(output.path) },
     calibration: {
       ...calibration,

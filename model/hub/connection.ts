@@ -1,0 +1,62 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { RmError } from '../../engine/errors.js';
+import { huggingFaceHome } from './cacheFolder.js';
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** A hub to download from. */
+export interface HubConnection {
+  /** Without a slash at the end. */
+  readonly hubUrl: string;
+  readonly fetch: typeof fetch;
+}
+
+const isOn = (value: string | undefined): boolean => /^(1|on|yes|true)$/i.test(value ?? '');
+
+/** HF_TOKEN, else what `hf auth login` has kept. */
+async function accessToken(env: Environment): Promise<string | undefined> {
+  const given = env.HF_TOKEN ?? env.HUGGING_FACE_HUB_TOKEN;
+  if (given !== undefined) return given.trim() || undefined;
+  const path = env.HF_TOKEN_PATH || join(huggingFaceHome(env), 'token');
+  return (await readFile(path, 'utf8').catch(() => '')).trim() || undefined;
+}
+
+/**
+ * The hub of HF_ENDPOINT (huggingface.co) with the token of HF_TOKEN. The token goes to that host only.
+ *
+ * @throws RmError INVALID_ARGUMENT where HF_HUB_OFFLINE forbids it or HF_ENDPOINT is no address.
+ */
+export async function hubConnection(
+  signal: AbortSignal | undefined,
+  env: Environment = process.env,
+): Promise<HubConnection> {
+  if (isOn(env.HF_HUB_OFFLINE)) {
+    throw new RmError(
+      'INVALID_ARGUMENT',
+      'HF_HUB_OFFLINE is set, so nothing is downloaded',
+      'Unset it, or leave --download out.',
+    );
+  }
+  const hubUrl = (env.HF_ENDPOINT || 'https://huggingface.co').replace(/\/+$/, '');
+  if (!/^https?:/.test(hubUrl) || !URL.canParse(hubUrl)) {
+    throw new RmError(
+      'INVALID_ARGUMENT',
+      `HF_ENDPOINT is ${JSON.stringify(hubUrl)}, no address of a hub`,
+      'Give it as https://host, or unset it.',
+    );
+  }
+  const token = await accessToken(env);
+  const { origin } = new URL(hubUrl);
+  return {
+    hubUrl,
+    fetch: (input, init) => {
+      const headers = new Headers(init?.headers);
+      const url = input instanceof Request ? input.url : String(input);
+      if (token !== undefined && new URL(url).origin === origin) {
+        headers.set('authorization', `Bearer ${token}`);
+      }
+      return fetch(input, { ...init, headers, ...(signal && { signal }) });
+    },
+  };
+}

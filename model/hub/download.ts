@@ -1,0 +1,222 @@
+import { copyFile, lstat, mkdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
+import { RmError } from '../../engine/errors.js';
+import type { Progress } from '../../engine/progress.js';
+import { outputError } from '../checkpoint/outputFolder.js';
+import { downloadBlob } from './blob.js';
+import { hubCacheFolder, repoFolder } from './cacheFolder.js';
+import { type HubClient, loadHubClient } from './client.js';
+import { type HubConnection, hubConnection } from './connection.js';
+import { findSnapshot, type Snapshot } from './findSnapshot.js';
+import { forgetLocations } from './locate.js';
+import { filesToDownload, isWeightFile } from './neededFiles.js';
+import { type HubReference, hubName, parseHubReference } from './reference.js';
+
+/** Settings of `downloadModel`. */
+export interface DownloadOptions {
+  onProgress?: Progress;
+  /** Ends it; what has come is kept and taken up by the next call. */
+  signal?: AbortSignal;
+}
+
+/** Part of a path in a repository: no way out of the snapshot's folder. */
+const plainPath = /^(?!.*(^|\/)\.\.?(\/|$))[\w][\w./ +-]*$/;
+
+/** A message for what the hub has answered. */
+function refused(reference: HubReference, { hubUrl }: HubConnection, error: unknown): RmError {
+  const status = (error as { statusCode?: number }).statusCode;
+  const name = hubName(reference);
+  const make = (problem: string, fix: string) =>
+    new RmError('DOWNLOAD_FAILED', `${name}: ${problem}`, fix, { cause: error });
+  if (status === 401 || status === 403) {
+    return make(
+      `${hubUrl} does not give it to you (${status}): it is private, or its terms have to be accepted, or there is none`,
+      `Check the name, accept the terms at ${hubUrl}/${reference.repo}, and set HF_TOKEN to a token that may read it.`,
+    );
+  }
+  if (status === 404) {
+    return make(
+      `${hubUrl} has no such model or revision`,
+      'Check name and revision; of a private model, set HF_TOKEN.',
+    );
+  }
+  const { message, cause } = error as Error;
+  const reason = cause instanceof Error && cause.message ? cause.message : message;
+  return make(
+    `${hubUrl} ${status === undefined ? `cannot be reached: ${reason}` : `answers with status ${status}`}`,
+    'Check the network and HF_ENDPOINT, then run again: it goes on where it was stopped.',
+  );
+}
+
+interface Wanted {
+  readonly path: string;
+  readonly size: number;
+  /** Its name in blobs/: SHA-256 of a large file's content, git's hash of a small one. */
+  readonly etag: string;
+  readonly sha256: string | undefined;
+}
+
+/** One model's download: what the hub is asked, and where in the cache it goes. */
+class Download {
+  readonly folder: string;
+  #done = 0;
+  #total = 0;
+
+  constructor(
+    private readonly reference: HubReference,
+    private readonly client: HubClient,
+    private readonly connection: HubConnection,
+    private readonly options: DownloadOptions,
+  ) {
+    this.folder = repoFolder(hubCacheFolder(), reference.repo);
+  }
+
+  async run(): Promise<Snapshot> {
+    const commit = await this.#asked(async () => this.#commit());
+    const wanted = await this.#asked(async () => this.#wanted(commit));
+    this.#total = wanted.reduce((sum, { size }) => sum + size, 0);
+    // What is small comes first: a mistake shows before the weights are there.
+    for (const file of wanted.sort((a, b) => a.size - b.size)) await this.#fetch(file, commit);
+    const { revision } = this.reference;
+    if (!commit.startsWith(revision)) await this.#writeRef(revision, commit);
+    forgetLocations();
+    return await findSnapshot({ ...this.reference, revision: commit });
+  }
+
+  async #asked<T>(ask: () => Promise<T>): Promise<T> {
+    try {
+      return await ask();
+    } catch (error) {
+      this.options.signal?.throwIfAborted();
+      throw error instanceof RmError ? error : refused(this.reference, this.connection, error);
+    }
+  }
+
+  async #commit(): Promise<string> {
+    const { repo, revision } = this.reference;
+    const { sha } = await this.client.modelInfo({
+      ...{ ...this.connection, name: repo, revision, additionalFields: ['sha'] },
+    });
+    if (sha !== undefined && /^[0-9a-f]{40}$/.test(sha)) return sha;
+    throw new RmError(
+      'DOWNLOAD_FAILED',
+      `${hubName(this.reference)}: ${this.connection.hubUrl} names no commit for it`,
+      'Check HF_ENDPOINT: it must speak as huggingface.co does.',
+    );
+  }
+
+  async #wanted(commit: string): Promise<Wanted[]> {
+    const { repo } = this.reference;
+    const place = { ...this.connection, repo, revision: commit };
+    const files = new Map<string, Wanted>();
+    for await (const { type, path, size, oid, lfs } of this.client.listFiles({ ...place, recursive: true })) {
+      const etag = lfs?.oid ?? oid;
+      if (type !== 'file' || !plainPath.test(path) || !etag || !/^[\w-]+$/.test(etag)) continue;
+      files.set(path, { path, size: lfs?.size ?? size, etag, sha256: lfs?.oid });
+    }
+    const chosen = filesToDownload([...files.keys()]);
+    if (!chosen.includes('config.json') || !chosen.some(isWeightFile)) {
+      const lacks = chosen.includes('config.json')
+        ? 'model.safetensors, in one file or in shards'
+        : 'config.json';
+      throw new RmError(
+        'DOWNLOAD_FAILED',
+        `${hubName(this.reference)}: its repository has no ${lacks}`,
+        'Choose a model, or a revision of it, with safetensors weights.',
+      );
+    }
+    return chosen.map(path => files.get(path)!);
+  }
+
+  async #fetch({ path, size, etag, sha256 }: Wanted, commit: string): Promise<void> {
+    const blob = join(this.folder, 'blobs', etag);
+    const pointer = join(this.folder, 'snapshots', commit, path);
+    const advance = (bytes: number) => {
+      this.#done += bytes;
+      const { onProgress } = this.options;
+      onProgress?.({ phase: 'download', done: this.#done, total: this.#total, unit: 'bytes' });
+    };
+    const sizeOf = async (file: string) => (await stat(file).catch(() => undefined))?.size;
+    if ((await sizeOf(pointer)) === size) {
+      advance(size);
+      return;
+    }
+    await this.#makeFolder(dirname(blob));
+    if ((await sizeOf(blob)) === size) advance(size);
+    else {
+      const { repo } = this.reference;
+      const url = `${this.connection.hubUrl}/${repo}/resolve/${commit}/${encodeURI(path)}`;
+      const place = { ...this.connection, repo, revision: commit, path };
+      const remote = {
+        name: `${hubName(this.reference)}, ${path}`,
+        size,
+        sha256,
+        read: async (start: number) => {
+          // Plain HTTP: the other way, Xet, cannot be taken up where it was stopped.
+          const blob = await this.client.downloadFile({
+            ...place,
+            downloadInfo: { size, etag, url },
+            xet: false,
+          });
+          return blob!.slice(start).stream();
+        },
+      };
+      await downloadBlob(remote, blob, advance, this.options.signal);
+    }
+    await this.#point(pointer, blob);
+  }
+
+  /** Puts the file into the snapshot: a link into blobs/, or where those are not allowed (Windows) a copy. */
+  async #point(pointer: string, blob: string): Promise<void> {
+    await this.#makeFolder(dirname(pointer));
+    const temporary = `${pointer}.${process.pid}.incomplete`;
+    try {
+      // What is there is a link to nothing, or another content: a link from elsewhere is not followed.
+      if (await lstat(pointer).catch(() => undefined)) await rm(pointer, { force: true });
+      await symlink(relative(dirname(pointer), blob), temporary).catch(() => copyFile(blob, temporary));
+      await rename(temporary, pointer);
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw outputError(error, pointer);
+    }
+  }
+
+  async #writeRef(revision: string, commit: string): Promise<void> {
+    const path = join(this.folder, 'refs', ...revision.split('/'));
+    await this.#makeFolder(dirname(path));
+    const temporary = `${path}.${process.pid}.incomplete`;
+    try {
+      await writeFile(temporary, commit);
+      await rename(temporary, path);
+    } catch (error) {
+      throw outputError(error, path);
+    }
+  }
+
+  async #makeFolder(path: string): Promise<void> {
+    await mkdir(path, { recursive: true }).catch(error => Promise.reject(outputError(error, path)));
+  }
+}
+
+/**
+ * Downloads a model from the Hugging Face hub into huggingface_hub's cache, where other programs find it too: what says
+ * how it computes and reads text, its card and licence, and its safetensors; no other variants of the weights. A download
+ * that was stopped goes on where it ended, and the revision gets its name when all is there. HF_ENDPOINT and HF_TOKEN are
+ * respected. Needs the package @huggingface/hub.
+ *
+ * @param name "org/name" or "org/name@revision".
+ * @returns the snapshot's folder and its commit.
+ * @throws RmError DOWNLOAD_FAILED, OUTPUT_FAILED, INVALID_ARGUMENT; what `signal` was aborted with.
+ */
+export async function downloadModel(name: string, options: DownloadOptions = {}): Promise<Snapshot> {
+  const reference = parseHubReference(name);
+  if (!reference) {
+    throw new RmError(
+      'INVALID_ARGUMENT',
+      `${JSON.stringify(name)} is no name of a model on the hub`,
+      'Give org/name or org/name@revision.',
+    );
+  }
+  const connection = await hubConnection(options.signal);
+  return await new Download(reference, await loadHubClient(), connection, options).run();
+}
