@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { formatBytes, formatSeconds } from '../engine/format.js';
 import { formatFields, formatTable } from '../engine/textTable.js';
 import { faithfulQuirks } from '../replaceme/faithful.js';
-import type { PrunePlan, PruneReport, WindowScores } from '../replaceme/index.js';
+import type { PlannedPhase, PrunePlan, PruneReport, WindowScores } from '../replaceme/index.js';
 import { newCommand, runs } from './command.js';
 import { type PruneSettings, readPruneConfig, settingParsers } from './configFile.js';
 import { withDevice } from './gpu.js';
@@ -16,6 +16,7 @@ import {
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './models.js';
 import { addPruneOptions, pruneOptions } from './pruneOptions.js';
 import { formatBeforeAfter, nextSteps } from './pruneSummary.js';
+import { storedPeak } from './storedPeak.js';
 
 interface PruneCommandOptions
   extends Omit<PruneSettings, 'model' | 'out'>,
@@ -105,9 +106,22 @@ const weightsNote: Readonly<Record<PrunePlan['placement']['weights'], string>> =
   'one by one': ' (layer by layer, one at a time)',
 };
 
+/** 1.5 TFLOP, 20 GFLOP. */
+const formatFlops = (flops: number): string =>
+  flops >= 1e12 ? `${(flops / 1e12).toPrecision(3)} TFLOP` : `${(flops / 1e9).toPrecision(3)} GFLOP`;
+
+/** What a phase moves and computes. */
+const formatPhase = ({ name, bytes, flops, seconds }: PlannedPhase): [string, string] => {
+  const parts = [
+    ...(bytes > 0 ? [`${name === 'write' ? 'reads and writes' : 'reads'} ${formatBytes(bytes)}`] : []),
+    ...(flops > 0 ? [formatFlops(flops)] : []),
+  ];
+  return [`  ${name}`, [formatSeconds(seconds), ...parts].join(', ')];
+};
+
 /** What a run would do and cost, for people. */
 export function formatPlan(plan: PrunePlan): string {
-  const { memory, seconds, placement } = plan;
+  const { memory, phases, placement, rates } = plan;
   return formatFields([
     ['plan', plan.summary],
     ['method', plan.method],
@@ -130,16 +144,20 @@ export function formatPlan(plan: PrunePlan): string {
           ] as const,
         ]
       : []),
-    [
-      'time',
-      `about ${formatSeconds(seconds.distances + seconds.fit)}, besides reading ${formatBytes(plan.bytesRead)}`,
-    ],
-    ['  selection', formatSeconds(seconds.distances)],
-    ['  fit', formatSeconds(seconds.fit)],
+    ['host memory', `${formatBytes(memory.host + memory.staging)}, besides the program`],
+    ...(memory.host > 0 ? [['  waiting', formatBytes(memory.host)] as const] : []),
+    ['  staging', `${formatBytes(memory.staging)} (on the way to the device)`],
+    ['time', `about ${formatSeconds(phases.reduce((sum, { seconds }) => sum + seconds, 0))}`],
+    ...phases.map(formatPhase),
     ...(plan.generated > 0
       ? [['  text', `${plan.generated} tokens that the model writes one by one, not counted`] as const]
       : []),
-    ['adapter', `${plan.adapter} (matrix product: ${plan.matmulGflops.toPrecision(3)} GFLOP/s)`],
+    [
+      'rates',
+      `matrix product ${rates.matmulGflops.toPrecision(3)} GFLOP/s, measured now; upload ${rates.uploadGigabytes.toPrecision(3)} GB/s, ${rates.uploadMeasured ? 'measured by bench peak' : 'assumed (rm-engine bench peak measures it)'}; disk ${rates.diskGigabytes} GB/s, assumed`,
+    ],
+    ['adapter', plan.adapter],
+    ...plan.notes.map(note => ['note', note] as const),
   ]);
 }
 
@@ -157,8 +175,8 @@ here (layers, calib, sequence-length, also model and out) or by ReplaceMe's (mod
 that was fitted before then costs no forward pass. A file of another model, tokenizer or calibration is refused.
 
 With --memory-limit, or on a device with little memory, a model that does not fit is pruned layer by layer, each uploaded when
-all tokens go through it: with --select cosine, angular or block-influence (or --window, --remove) and --no-report. --dry-run
-says where weights and hidden states will be.
+all tokens go through it: with --select cosine, angular or block-influence (or --window, --remove). --dry-run says where weights
+and hidden states will be, and what is done otherwise then.
 
 --devices divides the calibration tokens among the GPUs of this machine, a process on each, and finishes on the first.
 What can be divided: rm-engine stats gather --help.
@@ -238,7 +256,10 @@ export function pruneCommand(signal: AbortSignal): Command {
     const { method } = await checkPruneRequest(model, out, options);
     const onDevice = { ...run, deviceOptions: { adapter: rest.adapter, memoryLimit: rest.memoryLimit } };
     if (dryRun) {
-      const plan = await withDevice(onDevice, device => planPrune(model, { ...options, device }));
+      const plan = await withDevice(onDevice, async device => {
+        const peak = await storedPeak(device.info, terminal);
+        return await planPrune(model, { ...options, device, uploadGigabytes: peak?.uploadGigabytes });
+      });
       if (json) terminal.json(plan);
       else terminal.data(formatPlan(plan));
       return;

@@ -30,6 +30,7 @@ export class MemoryPool {
   #liveBytes = 0;
   #peakBytes = 0;
   #recentPeakBytes = 0;
+  #budget = Number.POSITIVE_INFINITY;
 
   constructor(
     private readonly device: GPUDevice,
@@ -68,6 +69,20 @@ export class MemoryPool {
     return peak;
   }
 
+  /**
+   * Until it is disposed, buffers that wait for their next use are given up before they and the live ones exceed `bytes`.
+   * Live ones may.
+   */
+  budget(bytes: number): Disposable {
+    const before = this.#budget;
+    this.#budget = bytes;
+    return {
+      [Symbol.dispose]: () => {
+        this.#budget = before;
+      },
+    };
+  }
+
   /** @throws RmError OUT_OF_MEMORY when the limit or the device's largest buffer is exceeded. */
   allocate(bytes: number, label: string): PooledBuffer {
     // Not past the largest buffer there is: what fits exactly must not fail for being rounded up.
@@ -86,7 +101,7 @@ export class MemoryPool {
         'Use fewer tokens per batch, or a device with larger buffers.',
       );
     }
-    if (this.#liveBytes + this.#pooledBytes + size > this.limit) this.trim();
+    if (this.#liveBytes + this.#pooledBytes + size > Math.min(this.limit, this.#budget)) this.trim();
     if (this.#liveBytes + size > this.limit) {
       throw new RmError(
         'OUT_OF_MEMORY',

@@ -8,6 +8,12 @@ const CHUNK = 4 << 20;
 /** Bytes in flight before waiting: unawaited writes pile up as staging memory. */
 const WINDOW = 32 << 20;
 
+/** Bytes of a file that are read and uploaded at a time. */
+export const PIECE = 64 << 20;
+
+/** Host memory of an upload in pieces: what is read, and what the driver holds of it. */
+export const STAGING_BYTES = PIECE + WINDOW;
+
 function writeChunk(tensor: Tensor, bytes: Uint8Array, start: number): number {
   const end = Math.min(bytes.byteLength, start + CHUNK);
   const { queue } = tensor.device.gpu;

@@ -11,9 +11,11 @@ import type { Progress } from '../engine/progress.js';
 import { compareDistributions, type Predictions } from '../kernels/compareDistributions.js';
 import { logLikelihood } from '../kernels/logLikelihood.js';
 import { Batch, defaultBatchTokens, totalTokens } from './batch.js';
+import type { BatchTensors } from './batchTensors.js';
 import type { Model } from './model.js';
 import { ReferenceStates, scoredGroups } from './referenceStates.js';
-import { finalHidden } from './transformer.js';
+import { finalHidden, finalNorm } from './transformer.js';
+import { walkThrough } from './walkThrough.js';
 
 /** Settings of `evaluate`. */
 export interface EvaluateOptions {
@@ -77,6 +79,11 @@ export async function evaluate(
   const groups =
     kept?.groups ?? scoredGroups(sequences, options.batchTokens ?? defaultBatchTokens(device, model.arch));
   const total = totalTokens(groups.flat());
+  /** Of models whose layers are streamed: each goes through them once. */
+  const walked = new Map<Model, BatchTensors>();
+  for (const of of new Set([model, reference])) {
+    if (of?.streams && of !== kept?.model) walked.set(of, await walkThrough(of, groups, options));
+  }
   const sums = { nll: 0, againstNll: 0, kl: 0, same: 0 };
   let tokens = 0;
   let predictions = 0;
@@ -87,9 +94,14 @@ export async function evaluate(
     const targets = Uint32Array.from(group.flatMap(sequence => [...sequence.slice(1), 0]));
     using targetTensor = tensorFrom(device, targets, [batch.tokens], 'targets');
     const scored = group.flatMap(sequence => sequence.map((_, i) => i < sequence.length - 1));
-    const hiddenOf = (of: Model) => kept?.finalHidden(of, index, batch) ?? finalHidden(of, batch);
-    using hidden = hiddenOf(model);
-    using referred = reference && hiddenOf(reference);
+    const hiddenOf = async (of: Model) => {
+      using scope = new Scope(device);
+      const states = await walked.get(of)?.get(index, scope);
+      if (states) return finalNorm(of, states);
+      return (await kept?.finalHidden(of, index, batch)) ?? finalHidden(of, batch);
+    };
+    using hidden = await hiddenOf(model);
+    using referred = reference && (await hiddenOf(reference));
     const other = referred && predictionsOf(reference!, referred);
     const nll = await addScores(sums, predictionsOf(model, hidden), other, targetTensor, scored);
     options.onLosses?.(group, nll);

@@ -1,6 +1,7 @@
 import { type Device, Scope } from '../engine/index.js';
 import type { TensorNames } from './architecture.js';
 import type { Checkpoint } from './checkpoint/checkpoint.js';
+import { type HostWeights, toDevice } from './hostWeights.js';
 import type { LayerWeights } from './model.js';
 import { WeightLoader } from './weightLoader.js';
 
@@ -10,6 +11,8 @@ interface Arrival {
   readonly arrived: Promise<void>;
   /** Once it has arrived. */
   weights: LayerWeights | undefined;
+  /** What takes the place of some of them, by what was asked for. */
+  readonly changed: Map<HostWeights, Partial<LayerWeights>>;
   /** Nobody waits for it any more. */
   dropped: boolean;
 }
@@ -44,9 +47,10 @@ export class LayerStream {
   }
 
   /** The layer that is held. @throws Error for any other: its walk has forgotten to hold it. */
-  at(layer: number): LayerWeights {
-    const weights = layer === this.#held ? this.#layers.get(layer)?.weights : undefined;
-    if (weights) return weights;
+  at(layer: number, changes?: HostWeights): LayerWeights {
+    const held = layer === this.#held ? this.#layers.get(layer) : undefined;
+    const changed = changes && held?.changed.get(changes);
+    if (held?.weights && (changed || !changes)) return { ...held.weights, ...changed };
     throw new Error(
       `layer ${layer} is not on the device: the model's layers are streamed, and it is not held`,
     );
@@ -55,9 +59,10 @@ export class LayerStream {
   /**
    * Waits for a layer; all others are let go but `following`, which begins to arrive.
    *
+   * @param changes what is to be there beside the layer's own weights, until it is let go.
    * @throws RmError CHECKPOINT_*, OUT_OF_MEMORY, NOT_FINITE (names the tensor).
    */
-  async hold(layer: number, following?: number): Promise<void> {
+  async hold(layer: number, following?: number, changes?: HostWeights): Promise<void> {
     const next = this.prefetch ? following : undefined;
     if (layer !== this.#held || next !== undefined) {
       for (const other of [...this.#layers.keys()]) {
@@ -65,6 +70,8 @@ export class LayerStream {
       }
     }
     if (layer !== this.#held) await this.#moveTo(layer);
+    const { scope, changed } = this.#layers.get(layer)!;
+    if (changes && !changed.has(changes)) changed.set(changes, await toDevice(this.device, changes, scope));
     if (next !== undefined && next !== layer) this.#arrive(next);
   }
 
@@ -97,6 +104,7 @@ export class LayerStream {
       scope,
       arrived: Promise.resolve().then(() => this.#load(layer, arrival)),
       weights: undefined,
+      changed: new Map(),
       dropped: false,
     };
     // A failure is thrown where the layer is held.

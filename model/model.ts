@@ -2,6 +2,7 @@ import { type Device, type DType, Scope, type Tensor } from '../engine/index.js'
 import type { Progress } from '../engine/progress.js';
 import { type Architecture, expectedTensors, keepLayers } from './architecture.js';
 import { checkShapes, readArchitecture } from './families/index.js';
+import type { HostWeights } from './hostWeights.js';
 import { LayerStream } from './layerStream.js';
 import { openCheckpoint } from './modelSource.js';
 import { RotationTable } from './rotationTable.js';
@@ -33,6 +34,8 @@ export interface LayerWeights {
 export interface WeightChanges extends Partial<Omit<Weights, 'layers'>> {
   /** By layer, as the model counts them. */
   readonly layers?: ReadonlyMap<number, Partial<LayerWeights>>;
+  /** Of a streamed model: weights that come to the device with their layer, and go with it. */
+  readonly waiting?: ReadonlyMap<number, HostWeights>;
 }
 
 /** A model's tensors on the device, in the dtype of the checkpoint. */
@@ -70,8 +73,10 @@ export interface LoadOptions {
 interface Origin {
   /** Where layers come from that are not on the device. */
   readonly stream: LayerStream | undefined;
-  /** By layer of this model: the layer of the stream. */
+  /** By layer of this model: the layer of the stream, and what takes the place of some of its weights. */
   readonly numbers: readonly number[];
+  readonly changed: ReadonlyMap<number, Partial<LayerWeights>>;
+  readonly waiting: ReadonlyMap<number, HostWeights>;
   /** Number types of the checkpoint's tensors, by name. */
   readonly types: ReadonlyMap<string, DType>;
 }
@@ -108,10 +113,12 @@ export class Model {
       device.memory.trim();
       const loader = new WeightLoader(device, checkpoint, arch.tensorNames, options);
       const outer = await loader.outer(scope);
+      const numbers = Array.from({ length: arch.layers }, (_, layer) => layer);
+      const unchanged = { numbers, types, changed: new Map(), waiting: new Map() };
       let layers: readonly LayerWeights[];
       if (options.stream) {
         stream = new LayerStream(device, checkpoint, arch.tensorNames, options.stream.prefetch);
-        layers = lookUps(arch.layers, stream);
+        layers = layersOf(stream, unchanged);
       } else {
         const all: LayerWeights[] = [];
         for (let layer = 0; layer < arch.layers; layer++) all.push(await loader.layer(layer, scope));
@@ -119,9 +126,8 @@ export class Model {
       }
       await loader.verifyFinite();
       await device.recorder.finish();
-      const numbers = Array.from({ length: arch.layers }, (_, layer) => layer);
       const rotations = new RotationTable(device, arch.rope, arch.contextLength);
-      const origin = { stream, numbers, types };
+      const origin = { stream, ...unchanged };
       return new Model(device, arch, { ...outer, layers }, rotations, loader.loaded, origin, scope);
     } catch (error) {
       scope.dispose();
@@ -144,8 +150,9 @@ export class Model {
    * @throws RmError CHECKPOINT_*, OUT_OF_MEMORY, NOT_FINITE (names the tensor).
    */
   async hold(layer: number, next?: number): Promise<void> {
-    const { stream, numbers } = this.origin;
-    await stream?.hold(numbers[layer]!, next === undefined ? undefined : numbers[next]);
+    const { stream, numbers, waiting } = this.origin;
+    const following = next === undefined ? undefined : numbers[next];
+    await stream?.hold(numbers[layer]!, following, waiting.get(layer));
   }
 
   /** Layers uploaded so far where they are streamed; a layer counts every time. */
@@ -162,20 +169,31 @@ export class Model {
    * The model with only the layers `keep` (ascending) and with `changes`, sharing all other tensors: disposing it frees
    * nothing, and it must not outlive this one.
    */
-  withLayers(keep: readonly number[], { layers: changed, ...outer }: WeightChanges = {}): Model {
+  withLayers(keep: readonly number[], { layers, waiting, ...outer }: WeightChanges = {}): Model {
     const arch = keepLayers(this.arch, keep);
     const { stream, numbers, types } = this.origin;
-    const own = (layer: number) => ({ ...this.weights.layers[layer]!, ...changed?.get(layer) });
-    const layers = stream ? lookUps(keep.length, { at: k => own(keep[k]!) }) : keep.map(own);
-    return new Model(
-      this.device,
-      arch,
-      { ...this.weights, ...outer, layers },
-      this.rotations,
-      this.tensors,
-      { stream, numbers: keep.map(layer => numbers[layer]!), types },
-      undefined,
-    );
+    const merged = <W extends object>(before: ReadonlyMap<number, W>, now?: ReadonlyMap<number, W>) =>
+      new Map(
+        keep.flatMap((layer, at) => {
+          const known = [before.get(layer), now?.get(layer)].filter(weights => weights !== undefined);
+          // What is the same object is uploaded once, for whatever models.
+          return known.length === 0
+            ? []
+            : [[at, known.length === 1 ? known[0]! : { ...known[0], ...known[1] }]];
+        }) as [number, W][],
+      );
+    const origin = {
+      stream,
+      numbers: keep.map(layer => numbers[layer]!),
+      types,
+      changed: merged(this.origin.changed, layers),
+      waiting: merged(this.origin.waiting, waiting),
+    };
+    const own = stream
+      ? layersOf(stream, origin)
+      : keep.map(layer => ({ ...this.weights.layers[layer]!, ...layers?.get(layer) }));
+    const weights = { ...this.weights, ...outer, layers: own };
+    return new Model(this.device, arch, weights, this.rotations, this.tensors, origin, undefined);
   }
 
   /** Frees the weights; nothing, where the model shares those of another. */
@@ -198,11 +216,15 @@ export class Model {
   }
 }
 
-/** An array whose elements are asked for when they are read. */
-function lookUps(length: number, from: { at(layer: number): LayerWeights }): readonly LayerWeights[] {
-  const layers = new Array<LayerWeights>(length);
-  for (let layer = 0; layer < length; layer++) {
-    Object.defineProperty(layers, layer, { get: () => from.at(layer), enumerable: true });
+/** Layers that are looked up in the stream when they are read. */
+function layersOf(
+  stream: LayerStream,
+  { numbers, changed, waiting }: Omit<Origin, 'stream'>,
+): readonly LayerWeights[] {
+  const layers = new Array<LayerWeights>(numbers.length);
+  for (const [layer, number] of numbers.entries()) {
+    const get = () => ({ ...stream.at(number, waiting.get(layer)), ...changed.get(layer) });
+    Object.defineProperty(layers, layer, { get, enumerable: true });
   }
   return layers;
 }

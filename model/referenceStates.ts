@@ -1,8 +1,10 @@
 import { RmError, Scope, type Tensor } from '../engine/index.js';
 import type { Progress } from '../engine/progress.js';
 import { Batch, defaultBatchTokens, groupSequences, totalTokens } from './batch.js';
+import type { BatchTensors } from './batchTensors.js';
 import type { LayerWeights, Model } from './model.js';
 import { finalHidden, finalNorm, forward } from './transformer.js';
+import { walkThrough } from './walkThrough.js';
 
 /** Batches of the sequences in which something can be predicted. Throws DATA_INVALID where there are none. */
 export function scoredGroups(
@@ -25,7 +27,7 @@ export interface ReferenceOptions {
 }
 
 /**
- * What a model makes of some sequences, kept on the device: many other models can be evaluated against it without
+ * What a model makes of some sequences, kept on the device (where its layers are streamed, on the host): many other models can be evaluated against it without
  * running it again, and those that share its first layers (Model.withLayers) begin where they part, as near as states
  * are kept. It must not outlive the model.
  */
@@ -34,6 +36,8 @@ export class ReferenceStates {
   readonly #depths: readonly number[];
   /** By batch and depth. */
   readonly #states: Tensor[][] = [];
+  /** By batch, behind all layers, where these are streamed. */
+  #walked: BatchTensors | undefined;
   readonly #scope: Scope;
 
   private constructor(
@@ -73,9 +77,14 @@ export class ReferenceStates {
     }
   }
 
-  async #run({ onProgress, signal }: ReferenceOptions): Promise<void> {
+  async #run(options: ReferenceOptions): Promise<void> {
+    const { onProgress, signal } = options;
     const { device } = this.model;
     using _section = device.section('reference');
+    if (this.model.streams) {
+      this.#walked = await walkThrough(this.model, this.groups, options);
+      return;
+    }
     const total = totalTokens(this.groups.flat());
     let done = 0;
     for (const group of this.groups) {
@@ -93,8 +102,15 @@ export class ReferenceStates {
     }
   }
 
-  /** Hidden states [T, hidden] of `model` over batch `index` after the final norm. The caller disposes them. */
-  finalHidden(model: Model, index: number, batch: Batch): Tensor {
+  /**
+   * Hidden states [T, hidden] of `model` over batch `index` after the final norm. The caller disposes them. Where layers
+   * are streamed it must be the model that these states are of.
+   */
+  async finalHidden(model: Model, index: number, batch: Batch): Promise<Tensor> {
+    if (this.#walked && model === this.model) {
+      using scope = new Scope(model.device);
+      return finalNorm(model, await this.#walked.get(index, scope));
+    }
     const shared = sharedLayers(this.model, model);
     const at = this.#depths.findLastIndex(depth => depth <= shared);
     if (at < 0) return finalHidden(model, batch);

@@ -2,6 +2,10 @@ import { type Device, RmError, type Tensor, tensorFrom } from '../engine/index.j
 import { ropeTable } from '../kernels/rope.js';
 import { type Rope, ropeAttentionFactor, ropeInverseFrequencies } from './rope.js';
 
+/** Rows of the table that a sequence of `positions` tokens needs. */
+export const rotationRows = (contextLength: number, positions: number): number =>
+  Math.min(contextLength, Math.max(512, 2 ** Math.ceil(Math.log2(positions))));
+
 /** Cosines and sines of a rotary embedding on the device; grows with the longest sequence seen. */
 export class RotationTable {
   /** For sequences within the original context, and beyond it. */
@@ -34,7 +38,7 @@ export class RotationTable {
     const known = this.#tables[which];
     if (known && known.shape[0]! >= positions) return known;
     known?.dispose();
-    const count = Math.min(contextLength, Math.max(512, 2 ** Math.ceil(Math.log2(positions))));
+    const count = rotationRows(contextLength, positions);
     const values = ropeTable(ropeInverseFrequencies(rope, long), count, ropeAttentionFactor(rope));
     const table = tensorFrom(this.device, values, [count, rope.rotaryDim], 'rotations');
     this.#tables[which] = table;

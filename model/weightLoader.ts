@@ -7,14 +7,12 @@ import {
   tensorFrom,
   upload,
 } from '../engine/index.js';
+import { PIECE } from '../engine/transfer.js';
 import { convert } from '../kernels/convert.js';
 import { countNonFinite } from '../kernels/finite.js';
 import type { TensorNames } from './architecture.js';
 import type { Checkpoint } from './checkpoint/checkpoint.js';
 import type { LayerWeights, LoadOptions, Weights } from './model.js';
-
-/** Bytes read and uploaded at a time. */
-const PIECE = 64 << 20;
 
 /** What a loader takes besides the checkpoint. */
 export interface LoaderOptions extends Pick<LoadOptions, 'onProgress' | 'reuse'> {

@@ -1,9 +1,9 @@
 import { downloadF32, RmError, Scope, type Tensor } from '../engine/index.js';
 import { cosineDistance } from '../kernels/cosineDistance.js';
 import type { Batch } from '../model/batch.js';
+import { BatchTensors, type StateHome } from '../model/batchTensors.js';
 import type { Model } from '../model/model.js';
 import { forward } from '../model/transformer.js';
-import { BatchTensors, type StateHome } from './batchTensors.js';
 import { batchedTokens, type CalibrationBatch, OpenBatches, walkGroups } from './calibrationBatch.js';
 import type { HiddenStates } from './hiddenStates.js';
 import type { RowSums } from './statistics/store.js';

@@ -69,6 +69,10 @@ export interface ReportTexts {
 /** Tokens that models are evaluated on, unless told. */
 const usualTokens = ({ info }: Device): number => (info.kind === 'software' ? 2048 : 16_384);
 
+/** Tokens that models are compared on, where there is as much text. */
+export const evaluationTokens = (options: PruneOptions, device: Device): number =>
+  (options.evaluationTokens ?? usualTokens(device)) * Math.max(1, options.evaluation?.length ?? 1);
+
 /**
  * Reads the files in `options.evaluation`; without them what follows in the calibration files behind the documents that
  * were read for calibration, and where that is too little, a text that comes with the package.

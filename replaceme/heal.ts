@@ -1,6 +1,6 @@
 import { Scope } from '../engine/index.js';
+import { BatchTensors } from '../model/batchTensors.js';
 import { LayerSteps } from '../model/layerSteps.js';
-import { BatchTensors } from './batchTensors.js';
 import { openBatch } from './calibrationBatch.js';
 import type { RepairDetails } from './methods/method.js';
 import { type LayerRefit, refitLayer } from './refitLayer.js';

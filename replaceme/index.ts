@@ -31,7 +31,7 @@ export {
   type RepairSettings,
 } from './methods/index.js';
 export type { PhaseClock } from './phaseClock.js';
-export { type PrunePlan, planPrune } from './plan.js';
+export { type PlanOptions, type PrunePlan, planPrune } from './plan.js';
 export { prune } from './prune.js';
 export type { PruneOptions } from './pruneOptions.js';
 export type * from './report/schema.js';
@@ -51,6 +51,7 @@ export {
 export { type MergedStatistics, mergeStatistics } from './statistics/merge.js';
 export type { Shard } from './statistics/shard.js';
 export type { RowSums, StatisticsStore, Sums, SumsKey } from './statistics/store.js';
+export type { PlannedPhase, PlannedRates } from './timePlan.js';
 export type { WalkOptions } from './walk.js';
 export { describeWindows, keptLayers, type Window } from './window.js';
 export { type WindowMap, type WindowMapOptions, type WindowMeasure, windowMap } from './windowMap.js';

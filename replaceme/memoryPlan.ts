@@ -1,12 +1,15 @@
 import { formatBytes } from '../engine/format.js';
 import { elementCount, RmError } from '../engine/index.js';
+import { sizeClass } from '../engine/memory.js';
+import { STAGING_BYTES } from '../engine/transfer.js';
 import { type Architecture, expectedTensors } from '../model/architecture.js';
+import type { StateHome } from '../model/batchTensors.js';
 import type { Checkpoint } from '../model/checkpoint/checkpoint.js';
-import type { StateHome } from './batchTensors.js';
+import { rotationRows } from '../model/rotationTable.js';
 import { plannedStates } from './hiddenStates.js';
 import { KEPT_BYTES } from './refitLayer.js';
 import type { PruneRequest } from './request.js';
-import { lastRemoved } from './window.js';
+import { isEarly, lastRemoved } from './window.js';
 
 /** Where weights and hidden states are during a run. */
 export interface Placement {
@@ -18,9 +21,9 @@ export interface Placement {
   readonly states: StateHome;
 }
 
-/** Device memory in bytes, by what it is for; each part at its largest. */
+/** Memory in bytes, by what it is for; each part at its largest. */
 export interface PlannedMemory {
-  /** With the new weights of healed layers. */
+  /** With the new weights of healed layers, as far as they stay on the device. */
   readonly weights: number;
   readonly activations: number;
   readonly statistics: number;
@@ -28,8 +31,12 @@ export interface PlannedMemory {
   readonly streams: number;
   /** Kept from the walk that ranks windows, so that the fit need not compute them again. */
   readonly hiddenStates: number;
-  /** At the step that needs most: not all parts are there at the same time. */
+  /** Of the device, at the step that needs most: not all parts are there at the same time. */
   readonly total: number;
+  /** Of the host, what waits there for its turn: hidden states, and new weights of streamed layers. */
+  readonly host: number;
+  /** Of the host, on the way to the device: a piece of a tensor that is read, and what the driver copies. */
+  readonly staging: number;
 }
 
 /** What a run is as far as its memory depends on it. */
@@ -46,19 +53,25 @@ export interface MemorySizes {
   readonly memoryLimit: number;
   /** Number type of hidden states on the host. */
   readonly hostStates: StateHome['dtype'];
+  /** Whether models are measured for a report. */
+  readonly report: boolean;
 }
 
-/** Bytes of a checkpoint's tensors as a model needs them. */
+/**
+ * Bytes of a checkpoint's tensors on the device, in buffers of the sizes that there are; with the rotary embedding of
+ * sequences of `positions` tokens.
+ */
 export function weightSizes(
   arch: Architecture,
   checkpoint: Checkpoint,
+  positions: number,
 ): Pick<MemorySizes, 'layerBytes' | 'outerBytes' | 'weightBytes'> {
   const layers = new Array<number>(arch.layers).fill(0);
-  let outerBytes = 0;
+  let outerBytes = sizeClass(4 * rotationRows(arch.contextLength, positions) * arch.rope.rotaryDim);
   for (const { name, layer } of expectedTensors(arch)) {
-    const { byteLength } = checkpoint.info(name);
-    if (layer === null) outerBytes += byteLength;
-    else layers[layer]! += byteLength;
+    const bytes = sizeClass(checkpoint.info(name).byteLength);
+    if (layer === null) outerBytes += bytes;
+    else layers[layer]! += bytes;
   }
   const weightBytes = layers.reduce((sum, bytes) => sum + bytes, outerBytes);
   return { layerBytes: Math.max(...layers), outerBytes, weightBytes };
@@ -73,12 +86,28 @@ const layerElements = (arch: Architecture): number =>
 /** What plans leave out: small tensors, and buffers that are larger than what they hold. */
 const HEADROOM = 1.05;
 
-/** G and C of two halves, the factor, the solution and a product. */
-const ridgeBytes = (inputs: number, outputs: number) => 4 * inputs * (3 * inputs + 5 * outputs);
+/** kernels/solveSpd: columns that estimate errors, and tensors of as many columns. */
+const PROBES = 32;
+const PROBE_TENSORS = 14;
+
+/** What a fit holds while it goes over the tokens, and what it needs besides when it solves. */
+interface FitBytes {
+  readonly sums: number;
+  readonly solve: number;
+}
+
+/** G and C of two halves, in 48 bits twice; then the factor, the solution and a product. */
+function ridgeBytes(inputs: number, outputs: number, words: 1 | 2 = 1): FitBytes {
+  const [gram, cross] = [sizeClass(4 * inputs * inputs), sizeClass(4 * inputs * outputs)];
+  return { sums: 2 * words * (gram + cross), solve: gram + 3 * cross };
+}
+
+/** Columns of a tile of logits in which models are compared, at the most. */
+const LOGIT_COLUMNS = 4096;
 
 /** What a run of these sizes takes with weights and hidden states placed so. */
 export function plannedMemory(sizes: MemorySizes, { weights, states }: Placement): PlannedMemory {
-  const { request, layerBytes, outerBytes, weightBytes, tokens, batchTokens } = sizes;
+  const { request, layerBytes, outerBytes, weightBytes, tokens, batchTokens, report } = sizes;
   const { arch, method, settings, windows, windowCount, count } = request;
   const { hidden, intermediate, layers, heads, kvHeads, headDim } = arch;
   const attended = heads * headDim;
@@ -100,7 +129,7 @@ export function plannedMemory(sizes: MemorySizes, { weights, states }: Placement
   // these are not among the states of all tokens.
   const passing = activations(onDevice ? 4 : 6, 1);
   // Besides M or the weighted rows, what is missing, and targets.
-  const fitted = activations(onDevice ? 7 : 10, 2);
+  const fitted = activations(onDevice ? 6 : 8, 2);
 
   // Selection: outputs as far back as a window reaches, of one batch or, where layers are streamed, of all.
   const reach = windows ? 0 : count / windowCount + 1;
@@ -114,31 +143,57 @@ export function plannedMemory(sizes: MemorySizes, { weights, states }: Placement
 
   const refits = heal || method.gathers === 'features Gram';
   const inner = states.keepsInner && onDevice;
-  const kept = inner ? 4 * tokens * attended + all + Math.min(KEPT_BYTES, 4 * tokens * intermediate) : 0;
-  const other = {
-    // The solve, or T and the sums beside both f32 copies of W_down.
-    'outputs Gram': 4 * Math.max(12 * hidden * hidden, 5 * hidden * hidden + 2 * intermediate * hidden),
-    // M, what it is compared with, and both once more in the order of an epoch.
-    tokens: 4 * 3 * tokens * hidden + 4 * 6 * hidden * hidden,
-    'features Gram': 0,
-  }[method.gathers ?? 'features Gram'];
-  const refitBytes = Math.max(ridgeBytes(attended, hidden), ridgeBytes(intermediate, hidden));
-  const statistics = fits ? Math.max(refits ? refitBytes + kept : 0, other) : 0;
+  const kept =
+    refits && inner ? 4 * tokens * attended + all + Math.min(KEPT_BYTES, 4 * tokens * intermediate) : 0;
+  const square = sizeClass(4 * hidden * hidden);
+  // Of several fits after each other the one that needs most.
+  const cut: FitBytes[] = [];
+  // The sums go before both f32 copies of W_down come.
+  if (method.gathers === 'outputs Gram') {
+    // Right-hand side, factor and solution in 48 bits, and what estimates the error of the solution.
+    const probes = PROBE_TENSORS * sizeClass(4 * PROBES * hidden);
+    const fold = square + 2 * sizeClass(4 * hidden * intermediate);
+    cut.push({ sums: 4 * square, solve: Math.max(6 * square + probes, fold - 4 * square) });
+  }
+  // M, what it is compared with, and both once more in the order of an epoch.
+  if (method.gathers === 'tokens') cut.push({ sums: 4 * 3 * tokens * hidden, solve: 6 * square });
+  const down = ridgeBytes(intermediate, hidden);
+  if (method.gathers === 'features Gram') {
+    const stepping = settings.attentionStep ?? (windows && isEarly(windows, layers) ? 0 : undefined);
+    cut.push(...(stepping === 0 ? [] : [ridgeBytes(attended, hidden, 2)]), down);
+  }
+  const healing = heal ? [ridgeBytes(attended, hidden), down] : [];
+  const most = (of: (bytes: FitBytes) => number, fit: readonly FitBytes[]) => Math.max(0, ...fit.map(of));
+  const statistics = most(({ sums, solve }) => sums + solve, [...cut, ...healing]) + kept;
+  const working = (fit: readonly FitBytes[]) =>
+    most(({ sums, solve }) => sums + Math.max(solve, fitted), fit) + (fit.length > 0 ? kept : 0);
   const healed = !heal ? 0 : windows ? layers - lastRemoved(windows[0]!) - 1 : layers - count - 1;
-  /** New o_proj and down_proj of the layers that have been healed. */
-  const projections = (hidden * (attended + intermediate)) / layerElements(arch);
-  const fresh = healed * projections * layerBytes;
+  /** New o_proj and down_proj of a layer; of streamed ones those that are not in use wait on the host. */
+  const projections = (hidden * (attended + intermediate) * layerBytes) / layerElements(arch);
+  const stays = weights === 'device' ? healed : 1;
+  const fresh = heal ? stays * projections : 0;
   const streams = fits ? (heal && healed > 0 ? 3 : 2) * all : 0;
   const walking = fits ? held(2) + passing + 2 * all : held(2);
   // Healing goes on to the next layer, a fit alone stays where it is.
-  const fitting = fits ? held(heal ? 2 : 1) + fitted + statistics + streams + fresh : 0;
+  const fitting = Math.max(
+    cut.length > 0 ? held(1) + working(cut) + 2 * all : 0,
+    healed > 0 ? held(2) + working(healing) + 3 * all + fresh : 0,
+  );
+  const scored = 4 * batchTokens * (4 * hidden + 2 * Math.min(LOGIT_COLUMNS, arch.vocab));
+  const changed = weights === 'device' ? fresh : projections;
+  const evaluating = report ? held(2) + changed + Math.max(passing, scored) : 0;
+  const waiting = onDevice ? 0 : (states.dtype === 'f32' ? 4 : 2) * tokens * hidden;
   return {
     weights: held(2) + fresh,
     activations: Math.max(passing + ranked, fits ? fitted : 0),
     statistics,
     streams,
     hiddenStates,
-    total: Math.max(selecting, walking, fitting),
+    total: Math.max(selecting, walking, fitting, evaluating),
+    host:
+      waiting * Math.max(reach, !fits ? 0 : heal && healed > 0 ? 3 : 2) +
+      (weights === 'device' ? 0 : (healed + 1) * projections),
+    staging: STAGING_BYTES,
   };
 }
 

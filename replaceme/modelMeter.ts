@@ -1,5 +1,5 @@
 import { basename, resolve } from 'node:path';
-import { byteSize } from '../engine/dtype.js';
+import { byteSize, type DType, elementCount } from '../engine/dtype.js';
 import type { Tensor } from '../engine/index.js';
 import { expectedTensors } from '../model/architecture.js';
 import { Batch, totalTokens } from '../model/batch.js';
@@ -71,18 +71,24 @@ export class ModelMeter {
     };
   }
 
-  /** Tokens a second of the faster of two passes over a quarter of a batch; the first may have to compile kernels. */
+  /**
+   * Tokens a second of the faster of two passes over a quarter of a batch; the first may have to compile kernels. Where
+   * layers are streamed the first one stands for all, without its upload.
+   */
   async #speed(model: Model): Promise<number> {
     const all = this.texts.flatMap(({ sequences }) => sequences.map(sequence => [...sequence]));
     using batch = new Batch(model.device, firstTokens(all, Math.ceil(this.batchTokens / 4)));
+    const { layers } = model.arch;
+    const to = model.streams ? 1 : layers;
+    await model.hold(0);
     const seconds: number[] = [];
     for (let pass = 0; pass < 2; pass++) {
       const started = performance.now();
-      using _hidden = forward(model, batch);
+      using _hidden = forward(model, batch, { to });
       await model.device.recorder.finish();
       seconds.push((performance.now() - started) / 1000);
     }
-    return batch.tokens / Math.min(...seconds);
+    return (batch.tokens * to) / (layers * Math.min(...seconds));
   }
 
   [Symbol.dispose](): void {
@@ -94,14 +100,25 @@ export class ModelMeter {
 const tensorsOf = ({ weights: { layers, ...outer } }: Model): Set<Tensor | undefined> =>
   new Set<Tensor | undefined>([outer, ...layers].flatMap(group => Object.values(group)));
 
-/** Numbers in a model's tensors. */
+/** Numbers in each tensor that the checkpoint has a name for, and its number type. */
+const storedTensors = (model: Model): Map<string, { size: number; dtype: DType }> =>
+  new Map(
+    expectedTensors(model.arch).map(({ name, shape }) => [
+      name,
+      { size: elementCount(shape), dtype: model.typeOf(name) },
+    ]),
+  );
+
+/** Numbers in a model's tensors. Where layers are streamed, all of them are the checkpoint's. */
 const parametersOf = (model: Model): number =>
-  [...tensorsOf(model)].reduce((sum, tensor) => sum + (tensor?.size ?? 0), 0);
+  model.streams
+    ? [...storedTensors(model).values()].reduce((sum, { size }) => sum + size, 0)
+    : [...tensorsOf(model)].reduce((sum, tensor) => sum + (tensor?.size ?? 0), 0);
 
 /** Of a model's tensors as a checkpoint stores them; what has no place in one counts as it is. */
 function bytesOf(model: Model): number {
-  const named = new Map(expectedTensors(model.arch).map(({ name }) => [name, model.tensors.get(name)]));
-  const stored = [...named.values()].reduce((sum, tensor) => sum + (tensor?.byteLength ?? 0), 0);
-  const known = [...named.values()].reduce((sum, tensor) => sum + (tensor?.size ?? 0), 0);
+  const named = [...storedTensors(model).values()];
+  const stored = named.reduce((sum, { size, dtype }) => sum + size * byteSize(dtype), 0);
+  const known = named.reduce((sum, { size }) => sum + size, 0);
   return stored + byteSize('f32') * (parametersOf(model) - known);
 }

@@ -49,14 +49,15 @@ import { writePrunedModel } from './writeModel.js';
  */
 export async function prune(from: string, to: string, given: PruneOptions = {}): Promise<PruneReport> {
   const started = performance.now();
-  const request = await checkPruneRequest(from, to, given);
-  const { method, arch, settings } = request;
+  const checked = await checkPruneRequest(from, to, given);
+  const { method, arch, settings } = checked;
 
   const device = given.device ?? (await Device.open(given));
   const clock = new PhaseClock(device);
-  const options = { ...given, onProgress: inSteps(given.onProgress, clock, stepsOf(request, given)) };
+  const options = { ...given, onProgress: inSteps(given.onProgress, clock, stepsOf(checked, given)) };
   try {
-    const { placement, memory } = await planRun(from, options, request, device);
+    const { request, placement, memory, notes } = await planRun(from, options, checked, device);
+    using _budget = device.memory.budget(memory.total);
     const { mask, generate, faithful } = options;
     const asked = {
       ...(mask !== undefined && { mask }),
@@ -109,7 +110,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
     const measured =
       reportTexts && expected.every(Number.isFinite)
         ? await clock.during('evaluate', async () => ({
-            seconds: (await planPrune(from, { ...options, device })).seconds,
+            phases: (await planPrune(from, { ...options, device })).phases,
             evaluation: await evaluatePruned(
               { model, pruned, windows: choice.windows, healed: settings.heal },
               reportTexts,
@@ -148,7 +149,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
           sequences: calibration.sequences.length,
           files: calibration.files,
         },
-        plan: { memory, placement, ...(measured && { seconds: measured.seconds }) },
+        plan: { memory, placement, ...(measured && { phases: measured.phases }) },
         ...(measured && { evaluation: measured.evaluation }),
       };
       const report: PruneReport = {
@@ -156,7 +157,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
         kind: 'prune',
         sentence: pruneSentence(found),
         repeat: repeatOf('prune', [from, to], options),
-        warnings: [...(repair.warnings ?? []), ...exactnessWarnings(device)],
+        warnings: [...notes, ...(repair.warnings ?? []), ...exactnessWarnings(device)],
         summary: describeWindows(choice.windows, arch.layers),
         source: method.source,
         ...found,

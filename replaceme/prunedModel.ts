@@ -1,6 +1,8 @@
 import { type DType, Scope, type Tensor } from '../engine/index.js';
 import { convert } from '../kernels/convert.js';
+import type { HostTensor } from '../model/hostWeights.js';
 import type { LayerWeights, Model, WeightChanges, Weights } from '../model/model.js';
+import { rounded } from './keptWeights.js';
 import { keptLayers, type Window } from './window.js';
 
 /**
@@ -13,13 +15,16 @@ export class PrunedModel {
   /** The layers that stay, by their old index. */
   readonly keep: readonly number[];
   /** New values of the checkpoint's tensors, by name. */
-  readonly replacements = new Map<string, Tensor>();
+  readonly replacements = new Map<string, Tensor | HostTensor>();
+  /** Of these, those on the device. */
+  readonly #rounded = new Map<string, Tensor>();
   readonly #scope: Scope;
+  readonly #changes: WeightChanges;
 
   constructor(original: Model, windows: readonly Window[], changes: WeightChanges) {
     const { tensorNames, layers } = original.arch;
     this.#scope = new Scope(original.device);
-    const { layers: changedLayers = new Map<number, Partial<LayerWeights>>(), ...outer } = changes;
+    const { layers: changedLayers = new Map<number, Partial<LayerWeights>>(), waiting, ...outer } = changes;
     for (const weights of [...changedLayers.values(), outer]) {
       for (const tensor of Object.values(weights)) if (tensor) this.#scope.own(tensor);
     }
@@ -30,15 +35,35 @@ export class PrunedModel {
           this.#stored<LayerWeights>(original, tensorNames.layers[layer]!, weights),
         ]),
       );
+      for (const [layer, weights] of waiting ?? []) {
+        const names: Readonly<Record<string, unknown>> = { ...tensorNames.layers[layer]! };
+        for (const [key, tensor] of Object.entries(weights)) {
+          const name = names[key];
+          if (typeof name === 'string') this.replacements.set(name, tensor);
+        }
+      }
       this.keep = keptLayers(windows, layers);
-      this.model = original.withLayers(this.keep, {
+      this.#changes = {
         layers: changed,
+        ...(waiting && { waiting }),
         ...this.#stored<Omit<Weights, 'layers'>>(original, tensorNames, outer),
-      });
+      };
+      this.model = original.withLayers(this.keep, this.#changes);
     } catch (error) {
       this.#scope.dispose();
       throw error;
     }
+  }
+
+  /** The same with new weights of these layers alone; undefined where they have none. */
+  withOnly(original: Model, wanted: readonly number[]): Model | undefined {
+    const of = <W>(all: ReadonlyMap<number, W> = new Map()) =>
+      new Map([...all].filter(([layer]) => wanted.includes(layer)));
+    const [layers, waiting] = [of(this.#changes.layers), of(this.#changes.waiting)];
+    const changed = [...layers.values(), ...waiting.values()].some(
+      weights => Object.keys(weights).length > 0,
+    );
+    return changed ? original.withLayers(this.keep, { layers, waiting }) : undefined;
   }
 
   /** Weights rounded to the checkpoint's dtype; what the checkpoint has no name for stays as it is. */
@@ -47,7 +72,7 @@ export class PrunedModel {
     const entries = Object.entries(weights as Record<string, Tensor | undefined>).map(([key, fresh]) => {
       const name = (names as Record<string, string | null>)[key];
       if (!fresh || !name) return [key, fresh] as const;
-      const stored = this.#rounded(fresh, name, model.typeOf(name));
+      const stored = this.#asStored(fresh, name, model.typeOf(name));
       if (!key.endsWith('Bias') || stored.dtype === 'f32') return [key, stored] as const;
       // Models hold biases in f32.
       const widened = this.#scope.tensor(stored.shape, 'f32', name);
@@ -57,15 +82,10 @@ export class PrunedModel {
     return Object.fromEntries(entries) as Partial<W>;
   }
 
-  #rounded(fresh: Tensor, name: string, dtype: DType): Tensor {
+  #asStored(fresh: Tensor, name: string, dtype: DType): Tensor {
     // Tied embeddings are one tensor under two keys.
-    const known = this.replacements.get(name);
-    if (known) return known;
-    let stored = fresh;
-    if (fresh.dtype !== dtype) {
-      stored = this.#scope.tensor(fresh.shape, dtype, name);
-      convert(fresh.device.recorder, fresh, stored);
-    }
+    const stored = this.#rounded.get(name) ?? rounded(fresh, dtype, this.#scope);
+    this.#rounded.set(name, stored);
     this.replacements.set(name, stored);
     return stored;
   }

@@ -1,4 +1,5 @@
 import { Scope, type Tensor } from '../engine/index.js';
+import { requireExactArithmetic } from '../engine/selftest.js';
 import { addTransposed } from '../kernels/addTransposed.js';
 import { convert } from '../kernels/convert.js';
 import { LayerSteps } from '../model/layerSteps.js';
@@ -117,6 +118,8 @@ class Refit {
     const inputs = arch.heads * arch.headDim;
     // What down_proj's sums depend on comes out the same from sums over shards.
     const precision = targets.afterAttention ? 'f32' : '48 bits';
+    // Before there are sums: its check of the device needs memory too.
+    if (precision === '48 bits') await requireExactArithmetic(device);
     using statistics = new RidgeStatistics(device, inputs, arch.hidden, precision);
     await this.sumAttention(statistics);
     await this.options.onStatistics?.('o', statistics);

@@ -6,6 +6,7 @@ import type { LayerWeights, Model } from '../model/model.js';
 import type { LayerTensors } from '../model/transformer.js';
 import { type CalibrationBatch, openBatch } from './calibrationBatch.js';
 import { HealingReport, healLayer } from './heal.js';
+import { KeptWeights } from './keptWeights.js';
 import type { Repair, RepairContext, RepairDetails } from './methods/method.js';
 import type { ProjectionPath, RidgePath } from './ridgePath.js';
 import { Stream } from './stream.js';
@@ -95,6 +96,10 @@ const healedOutputs = (windows: readonly Window[], layers: number): number[] =>
     at => at > windows[0]!.layer && !windows.some(({ layer, count }) => layer <= at && at < layer + count),
   );
 
+function ownWeights(scope: Scope, found: LayerFit | undefined): void {
+  for (const tensor of Object.values(found?.weights ?? {})) if (tensor) scope.own(tensor);
+}
+
 /**
  * Repairs windows from the first layer to the last: what each fit sees as inputs comes from the model pruned so far,
  * and its targets from the original one, so that later fits make up for what earlier ones have left (as GPTAQ does for
@@ -116,21 +121,15 @@ export async function repairInOrder(
   if (!fit && !heal) return { changes: {}, details: {} };
   requireLayerBefore(windows);
   const { model } = context;
-  const layers = new Map<number, Partial<LayerWeights>>();
   const details: Record<string, number | string> = {};
   const warnings: string[] = [];
   const ridgePaths: RidgePath[] = [];
-  using fitted = new Scope(model.device);
-  const accept = ({ layer }: Window, found: LayerFit) => {
-    change(layer, found.weights);
+  using kept = new KeptWeights(model);
+  const report = ({ layer }: Window, found: LayerFit) => {
     warnings.push(...(found.warnings ?? []));
     for (const path of found.paths ?? []) ridgePaths.push({ layer, purpose: 'fit', ...path });
     const prefix = windows.length > 1 ? `${layer}: ` : '';
     for (const [name, value] of Object.entries(found.details)) details[prefix + name] = value;
-  };
-  const change = (layer: number, weights: Partial<LayerWeights>) => {
-    for (const tensor of Object.values(weights)) if (tensor) fitted.own(tensor);
-    layers.set(layer, weights);
   };
   // The original model up to the first window.
   using pruned = new Stream(model, context.batches, context);
@@ -141,43 +140,56 @@ export async function repairInOrder(
       const next = lastRemoved(window) + 1;
       const unpruned = w === 0 || unprunedInputs;
       const goesOn = !unprunedInputs && (heal || w + 1 < windows.length);
-      const recalled = unpruned ? await recall?.(window) : undefined;
-      if (recalled) accept(window, recalled);
-      if (recalled && !goesOn) continue;
-      if (!original) {
-        const later = heal ? healedOutputs(windows, model.arch.layers) : windows.map(lastRemoved);
-        if (!unprunedInputs) context.states?.retain([window.layer - 1, next - 1, ...later]);
-        // What the selection has left there has other sizes than what a fit needs.
-        model.device.memory.trim();
-        await pruned.advance(window.layer);
-        original = await pruned.ahead(next);
-      } else {
-        if (heal) await healUpTo(window.layer, original, pruned);
-        else await pruned.advance(window.layer);
-        await original.advance(next);
+      using fresh = new Scope(model.device);
+      let found = unpruned ? await recall?.(window) : undefined;
+      ownWeights(fresh, found);
+      if (!found || goesOn) {
+        original = await arriveAt(window, original);
+        if (!found) {
+          found = await fit?.(new FitPass(pruned, original, unpruned), window);
+          ownWeights(fresh, found);
+        }
+        if (goesOn && pruned.depth === window.layer) await pruned.step(found?.weights ?? {}, next);
       }
-      const found = recalled ? undefined : await fit?.(new FitPass(pruned, original, unpruned), window);
-      if (found) accept(window, found);
-      if (goesOn && pruned.depth === window.layer) await pruned.step(layers.get(window.layer) ?? {}, next);
+      if (!found) continue;
+      fresh.releaseAll();
+      await kept.add(window.layer, found.weights);
+      report(window, found);
     }
     if (heal && original) await healUpTo(model.arch.layers, original, pruned);
   } finally {
     original?.dispose();
   }
-  fitted.releaseAll();
   return {
-    changes: { layers },
+    changes: kept.release(),
     details: { ...details, ...(heal && healed.details()) },
     warnings,
     ridgePaths: [...ridgePaths, ...healed.paths].sort((a, b) => a.layer - b.layer),
   };
+
+  /** Both streams before the window's fit: its inputs from the model pruned so far, its targets from the original. */
+  async function arriveAt(window: Window, original: Stream | undefined): Promise<Stream> {
+    const next = lastRemoved(window) + 1;
+    if (original) {
+      if (heal) await healUpTo(window.layer, original, pruned);
+      else await pruned.advance(window.layer);
+      await original.advance(next);
+      return original;
+    }
+    const later = heal ? healedOutputs(windows, model.arch.layers) : windows.map(lastRemoved);
+    if (!unprunedInputs) context.states?.retain([window.layer - 1, next - 1, ...later]);
+    // What the selection has left there has other sizes than what a fit needs.
+    model.device.memory.trim();
+    await pruned.advance(window.layer);
+    return await pruned.ahead(next);
+  }
 
   async function healUpTo(layer: number, original: Stream, pruned: Stream): Promise<void> {
     using _phase = context.phases?.enter('heal');
     while (pruned.depth < layer) {
       const at = pruned.depth;
       const refit = await healLayer(original, pruned);
-      change(at, refit.weights);
+      await kept.add(at, refit.weights);
       healed.add(at, refit);
     }
   }

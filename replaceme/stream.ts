@@ -1,7 +1,7 @@
 import { ensure, Scope, type Tensor } from '../engine/index.js';
+import { BatchTensors, type StateHome } from '../model/batchTensors.js';
 import type { LayerWeights, Model } from '../model/model.js';
 import { embedTokens, forward } from '../model/transformer.js';
-import { BatchTensors, type StateHome } from './batchTensors.js';
 import { batchedTokens, type CalibrationBatch, openBatch } from './calibrationBatch.js';
 import type { HiddenStates } from './hiddenStates.js';
 import type { WalkOptions } from './walk.js';

@@ -1,17 +1,19 @@
 import { mkdir, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type DType, download, RmError, type Tensor } from '../engine/index.js';
+import { type DType, download, RmError, Tensor } from '../engine/index.js';
 import type { Progress } from '../engine/progress.js';
+import { PIECE } from '../engine/transfer.js';
 import type { Architecture } from '../model/architecture.js';
 import type { Checkpoint } from '../model/checkpoint/checkpoint.js';
 import { copyOutputFile, outputError, writeOutputFile } from '../model/checkpoint/outputFolder.js';
 import { type TensorSource, writeSafetensors } from '../model/checkpoint/safetensorsWriter.js';
 import { pruneConfig } from '../model/families/index.js';
+import type { HostTensor } from '../model/hostWeights.js';
 import { isRecord } from '../model/jsonFile.js';
 import { type ModelSource, requiredJsonOf } from '../model/modelSource.js';
 
-/** A tensor of the checkpoint that gets other values, of the same shape and dtype. */
-export type Replacements = ReadonlyMap<string, Tensor>;
+/** Tensors of the checkpoint that get other values, of the same shape and dtype. */
+export type Replacements = ReadonlyMap<string, Tensor | HostTensor>;
 
 /** Weights in any format: the unpruned ones must not travel with the pruned model. */
 const weightFile =
@@ -19,7 +21,7 @@ const weightFile =
 
 /**
  * Writes a model folder with only the layers `keep`: weights (untouched tensors byte for byte, `replacements` from the
- * device), config.json with every per-layer list cut, all other files copied.
+ * device or the host), config.json with every per-layer list cut, all other files copied.
  *
  * @param to an empty folder (see withOutputFolder).
  * @throws RmError OUTPUT_FAILED.
@@ -61,13 +63,10 @@ function* prunedTensors(
       name: layer ? `${layer.prefix}${newIndex.get(layer.index)}${layer.rest}` : name,
       dtype,
       shape,
-      bytes: () => (replacement ? checkedBytes(replacement, dtype) : piecesOf(checkpoint, name)),
+      bytes: () => (replacement ? checkedBytes(replacement, name, dtype) : piecesOf(checkpoint, name)),
     };
   }
 }
-
-/** Bytes copied at a time. */
-const PIECE = 64 << 20;
 
 /** A tensor of any size, so that host memory stays small. */
 async function* piecesOf(checkpoint: Checkpoint, name: string): AsyncGenerator<Uint8Array> {
@@ -77,15 +76,15 @@ async function* piecesOf(checkpoint: Checkpoint, name: string): AsyncGenerator<U
   }
 }
 
-async function checkedBytes(tensor: Tensor, dtype: DType): Promise<Uint8Array> {
+async function checkedBytes(tensor: Tensor | HostTensor, name: string, dtype: DType): Promise<Uint8Array> {
   if (tensor.dtype !== dtype) {
     throw new RmError(
       'INVALID_ARGUMENT',
-      `'${tensor.label}' is ${tensor.dtype}, the file has ${dtype}`,
+      `'${name}' is ${tensor.dtype}, the file has ${dtype}`,
       'Convert it.',
     );
   }
-  return download(tensor);
+  return tensor instanceof Tensor ? await download(tensor) : tensor.bytes;
 }
 
 /** Splits a per-layer tensor name at its layer number, by the prefix that the architecture's names share. */

@@ -1,6 +1,6 @@
 import type { Architecture } from '../../model/architecture.js';
+import type { StateHome } from '../../model/batchTensors.js';
 import type { Model, WeightChanges } from '../../model/model.js';
-import type { StateHome } from '../batchTensors.js';
 import type { CalibrationBatch } from '../calibrationBatch.js';
 import type { CosineSettings } from '../cosineSettings.js';
 import type { HiddenStates } from '../hiddenStates.js';

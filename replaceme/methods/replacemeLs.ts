@@ -56,6 +56,8 @@ async function fit(
   );
   using _ = transform;
   const { tokens } = statistics;
+  // The fold needs room, and the sums have done what they were for.
+  statistics[Symbol.dispose]();
   return {
     weights: await foldTransform(model, layer, transform),
     warnings: tokens < arch.hidden ? [tooFew(tokens, arch.hidden, alpha)] : [],

@@ -66,7 +66,8 @@ export async function evaluatePruned(
     texts: described,
     models,
     damageByLayer: await damageOf({ model, pruned, windows, healed }, plain, texts, options),
-    samples: await samplesOf(roles, reader, options),
+    // Every token would take all layers to the device.
+    samples: model.streams ? [] : await samplesOf(roles, reader, options),
   };
 }
 
@@ -78,18 +79,12 @@ async function damageOf(
   options: MeasureOptions,
 ): Promise<LayerDamage> {
   const { keep } = pruned;
-  const before = new Map(
-    windows.flatMap(({ layer }) => {
-      const weights = pruned.model.weights.layers[keep.indexOf(layer)];
-      return weights ? [[layer, weights] as const] : [];
-    }),
+  const fitted = pruned.withOnly(
+    model,
+    windows.map(({ layer }) => layer),
   );
-  const fitted = [...before].some(([layer, { o, down }]) => {
-    const own = model.weights.layers[layer]!;
-    return o !== own.o || down !== own.down;
-  });
   const stages: [DamageSeries['stage'], Model][] = [['plain', plain]];
-  if (healed && fitted) stages.push(['fit', model.withLayers(keep, { layers: before })]);
+  if (healed && fitted) stages.push(['fit', fitted]);
   if (pruned.replacements.size > 0) stages.push([healed ? 'healed' : 'fit', pruned.model]);
   const damage: Damage = await layerDamage(
     model,

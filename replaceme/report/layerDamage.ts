@@ -1,9 +1,11 @@
 import { downloadF32, Scope, type Tensor } from '../../engine/index.js';
 import { rowNorms } from '../../kernels/reduce.js';
 import { Batch, totalTokens } from '../../model/batch.js';
+import { BatchTensors } from '../../model/batchTensors.js';
 import type { Model } from '../../model/model.js';
 import { scoredGroups } from '../../model/referenceStates.js';
 import { embedTokens, forward } from '../../model/transformer.js';
+import { walkGroups } from '../calibrationBatch.js';
 import { RelativeErrors } from '../relativeErrors.js';
 import { difference } from '../rows.js';
 import { findSinks } from '../tokenWeights.js';
@@ -53,31 +55,38 @@ export async function layerDamage(
   const total = totalTokens(groups.flat());
   let tokens = 0;
   let sinkTokens = 0;
-  for (const group of groups) {
+  for (const together of walkGroups(original, groups)) {
     signal?.throwIfAborted();
-    using batch = new Batch(device, group);
     using scope = new Scope(device);
-    using walk = new Walk(original, models, keep, batch);
-    const measured = depths.map(depth => {
-      const [target, states] = walk.to(depth);
-      const norms = (x: Tensor) => {
-        const out = scope.tensor([batch.tokens], 'f32', 'norms');
-        rowNorms(device.recorder, x, out);
-        return out;
-      };
-      using differences = new Scope(device);
-      return {
-        norms: norms(target),
-        errors: states.map(state => norms(difference(differences, target, state))),
-      };
-    });
-    for (const [d, { norms, errors }] of measured.entries()) {
-      const lengths = await downloadF32(norms);
-      const sinks = findSinks(lengths, group);
-      if (d + 1 === depths.length) sinkTokens += sinks.filter(Boolean).length;
-      for (const [m, error] of errors.entries()) sums[m]![d]!.add(lengths, await downloadF32(error), sinks);
+    using walk = new Walk(original, models, keep, together);
+    const norms = (x: Tensor) => {
+      const out = scope.tensor([x.rowCount], 'f32', 'norms');
+      rowNorms(device.recorder, x, out);
+      return out;
+    };
+    const measured: { norms: Tensor; errors: Tensor[] }[][] = together.map(() => []);
+    for (const depth of depths) {
+      await walk.to(depth);
+      for (const index of together.keys()) {
+        using visited = new Scope(device);
+        const [target, ...states] = await walk.states(index, visited);
+        measured[index]!.push({
+          norms: norms(target!),
+          errors: states.map(state => norms(difference(visited, target!, state))),
+        });
+      }
     }
-    tokens += batch.tokens;
+    for (const [index, group] of together.entries()) {
+      for (const [d, { norms, errors }] of measured[index]!.entries()) {
+        const lengths = await downloadF32(norms);
+        const sinks = findSinks(lengths, group);
+        if (d + 1 === depths.length) sinkTokens += sinks.filter(Boolean).length;
+        for (const [m, error] of errors.entries()) {
+          sums[m]![d]!.add(lengths, await downloadF32(error), sinks);
+        }
+      }
+      tokens += totalTokens(group);
+    }
     onProgress?.({ phase: 'damage by layer', done: tokens, total, unit: 'tokens' });
   }
   return {
@@ -89,38 +98,57 @@ export async function layerDamage(
   };
 }
 
-/** Hidden states of the original model and of pruned ones at one depth of a batch. */
+/** Hidden states of the original model and of pruned ones at one depth of some batches. */
 class Walk {
-  readonly #states: Tensor[];
+  readonly #batches: readonly Batch[];
+  /** By model, the original first. */
+  readonly #states: readonly BatchTensors[];
   #depth = 0;
 
   constructor(
     private readonly original: Model,
     private readonly models: readonly Model[],
     private readonly keep: readonly number[],
-    private readonly batch: Batch,
+    groups: readonly (readonly (readonly number[])[])[],
   ) {
-    this.#states = [original, ...models].map(model => embedTokens(model, batch));
+    const { device } = original;
+    this.#batches = groups.map(group => new Batch(device, group));
+    const home = original.streams ? ({ place: 'host', dtype: 'f32' } as const) : undefined;
+    this.#states = [original, ...models].map(() => new BatchTensors(device, home));
   }
 
   /** Runs all of them up to the outputs of layer `depth` of the original. */
-  to(depth: number): readonly [Tensor, readonly Tensor[]] {
+  async to(depth: number): Promise<void> {
     for (; this.#depth <= depth; this.#depth++) {
       const at = this.keep.indexOf(this.#depth);
-      this.#step(0, this.original, this.#depth);
-      if (at >= 0) for (const [m, model] of this.models.entries()) this.#step(m + 1, model, at);
+      await this.original.hold(this.#depth, this.#depth + 1);
+      await this.#step(0, this.original, this.#depth);
+      if (at < 0) continue;
+      for (const [m, model] of this.models.entries()) {
+        // The same layer of the checkpoint, beside what has changed of it.
+        await model.hold(at);
+        await this.#step(m + 1, model, at);
+      }
     }
-    const [target, ...states] = this.#states;
-    return [target!, states];
   }
 
-  #step(index: number, model: Model, layer: number): void {
-    const input = this.#states[index]!;
-    this.#states[index] = forward(model, this.batch, { from: layer, to: layer + 1, input });
-    input.dispose();
+  /** Of a batch: the original model's and the pruned ones'. */
+  states(index: number, scope: Scope): Promise<Tensor[]> {
+    return Promise.all(this.#states.map(of => of.get(index, scope)));
+  }
+
+  async #step(of: number, model: Model, layer: number): Promise<void> {
+    const states = this.#states[of]!;
+    for (const [index, batch] of this.#batches.entries()) {
+      using scope = new Scope(model.device);
+      // Models with fewer layers begin where the original does.
+      const input = states.has(index) ? await states.get(index, scope) : scope.own(embedTokens(model, batch));
+      await states.put(index, forward(model, batch, { from: layer, to: layer + 1, input }));
+    }
   }
 
   [Symbol.dispose](): void {
-    for (const state of this.#states) state.dispose();
+    for (const states of this.#states) states.dispose();
+    for (const batch of this.#batches) batch.dispose();
   }
 }

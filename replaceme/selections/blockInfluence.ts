@@ -1,8 +1,8 @@
 import { downloadF32, Scope } from '../../engine/index.js';
 import { cosineDistance } from '../../kernels/cosineDistance.js';
+import { BatchTensors, type StateHome } from '../../model/batchTensors.js';
 import type { Model } from '../../model/model.js';
 import { forward, type Tap } from '../../model/transformer.js';
-import { BatchTensors, type StateHome } from '../batchTensors.js';
 import { batchedTokens, type CalibrationBatch, OpenBatches, walkGroups } from '../calibrationBatch.js';
 import { meansOf, notFinite } from '../distance.js';
 import type { RowSums } from '../statistics/store.js';

@@ -40,10 +40,10 @@ export async function mergedSimilarity(
   for (const [index, group] of groups.entries()) {
     using scope = new Scope(device);
     using batch = new Batch(device, group);
-    const row = (of: Model) =>
-      scope.own(original.finalHidden(of, index, batch)).reshape([1, batch.tokens * arch.hidden]);
+    const row = async (of: Model) =>
+      scope.own(await original.finalHidden(of, index, batch)).reshape([1, batch.tokens * arch.hidden]);
     const distance = scope.tensor([1], 'f32', 'distance');
-    cosineDistance(device.recorder, row(model), row(candidate), distance);
+    cosineDistance(device.recorder, await row(model), await row(candidate), distance);
     sum += 1 - (await downloadF32(distance))[0]!;
   }
   return sum / groups.length;

@@ -73,17 +73,27 @@ test('prune: the report and the plan as text', () => {
       batchTokens: 50,
       adapter: 'llvmpipe',
     },
-    memory: { weights: 1024, activations: 2048, statistics: 256, streams: 256, hiddenStates: 0, total: 3584 },
+    memory: {
+      ...{ weights: 1024, activations: 2048, statistics: 256, streams: 256, hiddenStates: 0, total: 3584 },
+      ...{ host: 5120, staging: 96 * 2 ** 20 },
+    },
     placement: { weights: 'streamed', states: { place: 'host', dtype: 'bf16', keepsInner: false } },
-    bytesRead: 1536,
-    flops: { distances: 1, fit: 0 },
-    seconds: { distances: 30, fit: 45 },
-    matmulGflops: 12.345,
+    notes: ['the layers are streamed'],
+    phases: [
+      { name: 'load', bytes: 1536, flops: 0, seconds: 30 },
+      { name: 'fit', bytes: 1024, flops: 2.5e12, seconds: 45 },
+    ],
+    rates: { matmulGflops: 12.345, uploadGigabytes: 8, uploadMeasured: false, diskGigabytes: 1 },
   });
   assert.match(plan, /^device memory +about 3\.50 KiB$/m);
   assert.match(plan, /^ {2}weights +1\.00 KiB \(layer by layer, the next one on its way\)$/m);
   assert.match(plan, /^ {2}streams +hidden states of all tokens wait in host memory as bf16$/m);
-  assert.match(plan, /^time +about 1 min 15 s, besides reading 1\.50 KiB$/m);
+  assert.match(plan, /^host memory +96\.0 MiB, besides the program$/m);
+  assert.match(plan, /^time +about 1 min 15 s$/m);
+  assert.match(plan, /^ {2}load +30 s, reads 1\.50 KiB$/m);
+  assert.match(plan, /^ {2}fit +45 s, reads 1\.00 KiB, 2\.50 TFLOP$/m);
+  assert.match(plan, /^rates .*upload 8\.00 GB\/s, assumed \(.*disk 1 GB\/s, assumed$/m);
+  assert.match(plan, /^note +the layers are streamed$/m);
   assert.match(plan, /^ {2}text +30 tokens that the model writes/m);
   assert.match(plan, /12\.3 GFLOP\/s/);
 });

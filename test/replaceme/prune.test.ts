@@ -3,11 +3,13 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
+import { sizeClass } from '../../engine/memory.js';
 import { evaluate, logits, Model, openSafetensors } from '../../model/index.js';
 import {
   checkPruneRequest,
   describeWindows,
   type PruneOptions,
+  type PrunePlan,
   planPrune,
   prune,
 } from '../../replaceme/index.js';
@@ -216,12 +218,23 @@ test('the plan adds up and needs no calibration text', async () => {
   using place = await workplace();
   const plan = await planPrune(place.model, { layers: 2, window: 1 });
   const { weights, activations, statistics, streams, hiddenStates, total } = plan.memory;
-  assert.is(total, weights + activations + Math.max(statistics + streams, hiddenStates));
+  // Sums are there with activations, and then without them with what the solve needs.
+  assert.ok(total >= weights + streams + Math.max(statistics, activations));
+  assert.ok(total <= weights + streams + statistics + activations);
+  assert.is(hiddenStates, 0);
   const checkpoint = await openSafetensors(place.model);
-  assert.is(weights, checkpoint.totalBytes);
+  const buffers = checkpoint.names.map(name => sizeClass(checkpoint.info(name).byteLength));
+  assert.is(
+    weights,
+    buffers.reduce((sum, bytes) => sum + bytes, 0) + sizeClass(4 * 128 * 8),
+    'with the rotary embedding',
+  );
   await checkpoint.close();
-  assert.is(plan.flops.distances, 0);
-  assert.ok(plan.seconds.fit > 0 && plan.matmulGflops > 0);
+  assert.equal(
+    plan.phases.map(({ name }) => name),
+    ['load', 'fit', 'evaluate', 'write', 'verify'],
+  );
+  assert.ok(plan.phases.every(({ seconds }) => seconds > 0) && plan.rates.matmulGflops > 0);
 });
 
 test('the plan knows what each method gathers', async () => {
@@ -235,20 +248,24 @@ test('the plan knows what each method gathers', async () => {
   const refit = await plan({});
   // Two halves of G and C, a factor, and three of C's shape; A, Y and H of all tokens.
   const kept = 4 * tokens * (heads * size + d + ff);
-  assert.is(refit.memory.statistics, 4 * (3 * ff * ff + 5 * ff * d) + kept);
+  assert.is(refit.memory.statistics, 3 * sizeClass(4 * ff * ff) + 5 * sizeClass(4 * ff * d) + kept);
   assert.is(refit.memory.streams, 2 * state);
   const healed = await plan({ heal: 'closed-form' });
   assert.is(healed.memory.streams, 3 * state);
-  assert.is((await plan({ method: 'refit-heal' })).flops.fit, healed.flops.fit);
+  const flops = ({ phases }: PrunePlan, name: string) => phases.find(phase => phase.name === name)!.flops;
+  const healing = await plan({ method: 'refit-heal' });
+  for (const name of ['fit', 'heal']) assert.is(flops(healing, name), flops(healed, name));
+  assert.is(flops(healed, 'fit'), flops(refit, 'fit'));
   // Layers 4 and 5 run in the original and, three times over, in the pruned model: what is refitted is a third of it.
-  assert.ok(healed.flops.fit > 2 * refit.flops.fit);
+  assert.ok(flops(healed, 'heal') > flops(refit, 'fit'));
   const ls = await plan({ method: 'replaceme-ls' });
-  assert.is(ls.memory.statistics, 4 * 12 * d * d);
+  assert.is(ls.memory.statistics, 4 * 10 * d * d + 14 * 4 * 32 * d);
   const cosine = await plan({ method: 'replaceme-cosine' });
   const more = await plan({ method: 'replaceme-cosine', cosine: { epochs: 20 } });
-  assert.is(more.flops.fit - cosine.flops.fit, 10 * 6 * tokens * d * d);
+  assert.is(flops(more, 'fit') - flops(cosine, 'fit'), 10 * 6 * tokens * d * d);
   const plain = await plan({ method: 'plain' });
-  assert.equal([plain.flops.fit, plain.memory.statistics, plain.memory.streams], [0, 0, 0]);
+  assert.equal([plain.memory.statistics, plain.memory.streams], [0, 0]);
+  assert.not(plain.phases.some(({ name }) => name === 'fit'));
   assert.is((await plan({ mask: 0.5 })).tokens, 2 * tokens);
   assert.equal(await plan({ generate: 30 }).then(found => [found.tokens, found.generated]), [30, 30]);
   const both = await plan({ generate: 30, calibration: [place.calibration] });

@@ -160,9 +160,15 @@ export const pruneFixture: PruneReport = {
   fit: { 'o_proj held-out': 0.8123, 'condition (estimate)': 1.2e7 },
   ridgePaths,
   plan: {
-    memory: { weights: 1, activations: 1, statistics: 1, streams: 1, hiddenStates: 1, total: 2 ** 29 },
+    memory: {
+      ...{ weights: 1, activations: 1, statistics: 1, streams: 1, hiddenStates: 1, total: 2 ** 29 },
+      ...{ host: 0, staging: 1 },
+    },
     placement: { weights: 'device', states: { place: 'device', dtype: 'f32', keepsInner: true } },
-    seconds: { distances: 100, fit: 250 },
+    phases: [
+      { name: 'select', bytes: 0, flops: 1e12, seconds: 100 },
+      { name: 'fit', bytes: 0, flops: 2.5e12, seconds: 250 },
+    ],
   },
   verification: { tokens: 128, maxLogitDifference: 0 },
   evaluation: {

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, downloadF32, Scope, tensorFrom } from '../../engine/index.js';
+import { BatchTensors } from '../../model/batchTensors.js';
 import { openSafetensors } from '../../model/index.js';
-import { BatchTensors } from '../../replaceme/batchTensors.js';
 import { gatherStatistics } from '../../replaceme/gatherStatistics.js';
 import { type PruneOptions, type PruneReport, planPrune, prune } from '../../replaceme/index.js';
 import { rejectsWith } from '../gpu.js';
@@ -60,7 +60,7 @@ test('8 layers in 4 shards under less than half of their bytes: the same files a
   }
 });
 
-test('refit and healing, layer by layer with hidden states on the host: the same files', async () => {
+test('refit and healing, layer by layer with hidden states on the host: the same files, whatever is healed stays there', async () => {
   using place = await workplace(shape(16, 64, 64));
   const bytes = await weightBytes(place.model);
   const run = async (name: string, more: PruneOptions) => {
@@ -77,29 +77,64 @@ test('refit and healing, layer by layer with hidden states on the host: the same
   assert.ok((whole.report.fit.healedProjections as number) > 0, 'there is something to compare');
   assert.equal(streamed.report.fit, whole.report.fit);
   assert.equal(streamed.files, whole.files);
-  assert.ok(streamed.report.peakMemoryBytes < 0.9 * bytes);
+  const { peakMemoryBytes, plan } = streamed.report;
+  assert.ok(
+    Math.abs(peakMemoryBytes / plan!.memory.total - 1) < 0.1,
+    `${peakMemoryBytes}, ${JSON.stringify(plan)}`,
+  );
+});
+
+test('the report of streamed models has the same numbers, and says what it leaves out', async () => {
+  using place = await workplace(shape(16, 64, 64));
+  const memoryLimit = 0.95 * (await weightBytes(place.model));
+  const run = async (name: string, more: PruneOptions) => {
+    const wanted = {
+      method: 'refit-heal',
+      tokens: 512,
+      sequenceLength: 32,
+      batchTokens: 32,
+      evaluationTokens: 256,
+    };
+    return await prune(
+      place.model,
+      join(place.path, name),
+      options(place.calibration, { ...wanted, select: 'cosine', ...more }),
+    );
+  };
+  const whole = await run('whole', {});
+  const streamed = await run('streamed', { memoryLimit, select: undefined } as PruneOptions);
+  assert.is(places(streamed)[0], 'streamed');
+  assert.equal(streamed.selection.windows, whole.selection.windows);
+  const measuresOf = ({ evaluation }: PruneReport) => {
+    const { models, samples: _, ...rest } = evaluation!;
+    return { ...rest, models: models.map(({ tokensPerSecond: _, ...measures }) => measures) };
+  };
+  assert.equal(measuresOf(streamed), measuresOf(whole));
+  assert.is(whole.evaluation!.models.length, 3);
+  assert.ok(whole.evaluation!.samples.length > 0);
+  assert.equal(streamed.evaluation!.samples, []);
+  assert.match(streamed.warnings.join('\n'), /selected by cosine, since measured runs whole models/);
+  assert.match(streamed.warnings.join('\n'), /no samples/);
+  const share = streamed.peakMemoryBytes / streamed.plan!.memory.total;
+  assert.ok(Math.abs(share - 1) < 0.1, `${share} of the plan`);
 });
 
 test('what needs the whole model is refused with what to do; so is what does not fit at all', async () => {
   using place = await workplace(shape(16, 64, 64));
-  const refused = (more: PruneOptions) =>
-    rejectsWith(
-      () => planPrune(place.model, options(place.calibration, { method: 'refit', batchTokens: 64, ...more })),
-      'OUT_OF_MEMORY',
-    );
+  const plan = (more: PruneOptions) =>
+    planPrune(place.model, options(place.calibration, { method: 'refit', batchTokens: 64, ...more }));
+  const refused = (more: PruneOptions) => rejectsWith(() => plan(more), 'OUT_OF_MEMORY');
   const memoryLimit = 0.9 * (await weightBytes(place.model));
-  const whole = await refused({ memoryLimit, select: 'measured' });
-  assert.match(whole, /the selection measured runs whole models and the report runs whole models/);
-  assert.match(await refused({ memoryLimit, select: 'cosine' }), /but the report runs whole models/);
+  const whole = await refused({ memoryLimit, select: 'measured', generate: 100 });
+  assert.match(whole, /the selection measured runs whole models and the model cannot write text then/);
   assert.match(await refused({ memoryLimit: 200_000, window: 2, report: false }), /at the least/);
   let fix = '';
-  await planPrune(
-    place.model,
-    options(place.calibration, { memoryLimit, method: 'refit', batchTokens: 64 }),
-  ).catch(error => {
+  await plan({ memoryLimit, select: 'measured' }).catch(error => {
     fix = error.fix;
   });
-  assert.match(fix, /--select cosine.*--no-report/);
+  assert.match(fix, /^Use --select cosine; or raise/);
+  assert.match((await plan({ memoryLimit })).notes.join(), /selected by cosine/);
+  assert.equal((await plan({})).notes, []);
 });
 
 test('sums of a shard, layer by layer: the same file', async () => {

@@ -93,7 +93,7 @@ export function samplesSection(samples: readonly Sample[] | undefined): Section 
 /** Time and memory. */
 export async function costSection(report: Report): Promise<Section> {
   const plan = report.kind === 'prune' ? report.plan : undefined;
-  const planned = plan?.seconds && plan.seconds.distances + plan.seconds.fit;
+  const planned = plan?.phases?.reduce((sum, { seconds }) => sum + seconds, 0);
   return {
     id: 'cost',
     question: 'What did it cost?',
@@ -103,7 +103,7 @@ export async function costSection(report: Report): Promise<Section> {
         'Time',
         planned === undefined
           ? formatSeconds(report.seconds)
-          : `${formatSeconds(report.seconds)}; planned ${formatSeconds(planned)} for selection and fit`,
+          : `${formatSeconds(report.seconds)}; planned ${formatSeconds(planned)}`,
       ],
       [
         'Device memory',

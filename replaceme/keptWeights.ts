@@ -1,0 +1,61 @@
+import { type DType, Scope, type Tensor } from '../engine/index.js';
+import { convert } from '../kernels/convert.js';
+import { type HostTensor, type HostWeights, toHost } from '../model/hostWeights.js';
+import type { LayerWeights, Model, WeightChanges } from '../model/model.js';
+
+/** In a number type; the tensor itself where it has it, else made in `scope`. */
+export function rounded(tensor: Tensor, dtype: DType, scope: Scope): Tensor {
+  if (tensor.dtype === dtype) return tensor;
+  const stored = scope.tensor(tensor.shape, dtype, tensor.label);
+  convert(tensor.device.recorder, tensor, stored);
+  return stored;
+}
+
+/**
+ * New weights that have been found, until all are: on the device, or where layers are streamed in the host's memory, so
+ * that device memory does not grow with their number.
+ */
+export class KeptWeights {
+  readonly #layers = new Map<number, Partial<LayerWeights>>();
+  readonly #waiting = new Map<number, HostWeights>();
+  readonly #scope: Scope;
+
+  constructor(private readonly model: Model) {
+    this.#scope = new Scope(model.device);
+  }
+
+  /** Takes over new weights of a layer, which no walk needs any more. */
+  async add(layer: number, weights: Partial<LayerWeights>): Promise<void> {
+    const { model } = this;
+    using scope = new Scope(model.device);
+    const owner = model.streams ? scope : this.#scope;
+    for (const tensor of Object.values(weights)) if (tensor) owner.own(tensor);
+    if (!model.streams) {
+      this.#layers.set(layer, weights);
+      return;
+    }
+    const names: Readonly<Record<string, unknown>> = { ...model.arch.tensorNames.layers[layer]! };
+    const waiting: Record<string, HostTensor> = {};
+    for (const [key, tensor] of Object.entries(weights) as [string, Tensor | undefined][]) {
+      const name = names[key];
+      if (!tensor) continue;
+      // What the checkpoint has no name for stays as it is.
+      const dtype = typeof name === 'string' ? model.typeOf(name) : tensor.dtype;
+      waiting[key] = await toHost(rounded(tensor, dtype, scope));
+    }
+    if (Object.keys(waiting).length > 0) this.#waiting.set(layer, waiting);
+  }
+
+  /** Hands them over. */
+  release(): WeightChanges {
+    this.#scope.releaseAll();
+    return {
+      ...(this.#layers.size > 0 && { layers: this.#layers }),
+      ...(this.#waiting.size > 0 && { waiting: this.#waiting }),
+    };
+  }
+
+  [Symbol.dispose](): void {
+    this.#scope.dispose();
+  }
+}

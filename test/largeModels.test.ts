@@ -1,0 +1,81 @@
+import { createHash } from 'node:crypto';
+import { createReadStream, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type SyntheticModel, writeSyntheticCheckpoint } from '../bench/syntheticCheckpoint.js';
+import type { PruneOptions } from '../replaceme/index.js';
+import { pruneInChild } from './pruneInChild.js';
+import { calibrationText } from './replaceme/workplace.js';
+import { temporaryFolder } from './support.js';
+
+/** SHA-256 of every file of weights. */
+async function hashes(folder: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const name of readdirSync(folder)
+    .filter(file => file.endsWith('.safetensors'))
+    .sort()) {
+    const hash = createHash('sha256');
+    await pipeline(createReadStream(join(folder, name)), hash);
+    found.push(hash.digest('hex'));
+  }
+  return found;
+}
+
+/** A synthetic model on disk and calibration text beside it. */
+async function large(model: SyntheticModel) {
+  const folder = temporaryFolder();
+  const at = (name: string) => join(folder.path, name);
+  const { bytes, files } = await writeSyntheticCheckpoint(at('model'), model);
+  writeFileSync(at('calibration.txt'), calibrationText);
+  const options: PruneOptions = {
+    ...{ layers: 2, method: 'replaceme-ls', alpha: 10, select: 'cosine', report: false },
+    ...{ tokens: 256, sequenceLength: 64, batchTokens: 128, calibration: [at('calibration.txt')] },
+  };
+  const run = (name: string, more: PruneOptions) =>
+    pruneInChild(at('model'), at(name), { ...options, ...more });
+  return { ...folder, at, bytes, files, run };
+}
+
+if (process.env.RM_LARGE !== '1') {
+  console.log('skip: RM_LARGE is not 1: no models of more than a gigabyte');
+} else {
+  test('1.5 GB in 4 shards under a limit of 600 MB: the bytes of the resident run, the peak as planned', async () => {
+    const model = { layers: 8, hidden: 2048, intermediate: 12_288, heads: 16, kvHeads: 4, vocab: 32_000 };
+    using place = await large({ ...model, shards: 4 });
+    assert.ok(place.bytes > 1.5e9);
+    assert.is(place.files.length, 4);
+    const memoryLimit = 600e6;
+    const { report, residentBytes } = place.run('streamed', { memoryLimit });
+    const whole = place.run('whole', {});
+    assert.not.equal(report.plan!.placement.weights, 'device');
+    assert.is(whole.report.plan!.placement.weights, 'device');
+    const share = report.peakMemoryBytes / report.plan!.memory.total;
+    console.log(
+      `peak ${report.peakMemoryBytes}, ${share.toFixed(3)} of the plan; resident set ${residentBytes}`,
+    );
+    assert.ok(report.peakMemoryBytes <= memoryLimit);
+    assert.ok(Math.abs(share - 1) < 0.1, `${share} of the plan`);
+    assert.equal(report.selection, whole.report.selection);
+    assert.equal(await hashes(place.at('streamed')), await hashes(place.at('whole')));
+  });
+
+  test('host memory does not grow with the number of layers', async () => {
+    const layer = { hidden: 1024, intermediate: 6144, heads: 8, kvHeads: 2 };
+    const resident: number[] = [];
+    const sizes: number[] = [];
+    for (const layers of [8, 24]) {
+      using place = await large({ ...layer, layers, shards: 4 });
+      const { report, residentBytes } = place.run('pruned', { memoryLimit: 200e6 });
+      assert.is(report.plan!.placement.weights, 'streamed');
+      resident.push(residentBytes);
+      sizes.push(place.bytes);
+    }
+    const perLayer = (sizes[1]! - sizes[0]!) / 16;
+    console.log(`models of ${sizes} bytes, resident sets of ${resident}`);
+    assert.ok(resident[1]! - resident[0]! < 2 * perLayer, `${resident}`);
+  });
+}
+
+test.run();
