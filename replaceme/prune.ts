@@ -57,7 +57,9 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
   const options = { ...given, onProgress: inSteps(given.onProgress, clock, stepsOf(checked, given)) };
   try {
     const { request, placement, memory, notes } = await planRun(from, options, checked, device);
-    using _budget = device.memory.budget(memory.total);
+    const streamed = placement.weights !== 'device';
+    // Where memory is short, buffers that wait for their next use do not add to it.
+    using _budget = streamed ? device.memory.budget(memory.total) : undefined;
     const { mask, generate, faithful } = options;
     const asked = {
       ...(mask !== undefined && { mask }),
@@ -70,7 +72,6 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
     const { reader, texts, reportTexts, statistics } = await clock.during('calibrate', () =>
       readInputs(from, request, device, options, needed ? recipe : undefined),
     );
-    const streamed = placement.weights !== 'device';
     const stream = streamOf(placement);
     await using model = await clock.during('load', () =>
       Model.load(device, from, { ...walk(options), stream }),
