@@ -6,7 +6,14 @@
  * Map: one invocation per pair of elements (per element when widening), 64 per workgroup.
  * Features and limits: WebGPU defaults.
  */
-import { type DType, ensure, type ProgramSpec, type Recorder, type Tensor } from '../engine/index.js';
+import {
+  byteSize,
+  type DType,
+  ensure,
+  type ProgramSpec,
+  type Recorder,
+  type Tensor,
+} from '../engine/index.js';
 import { floats } from './checks.js';
 import { flatProgram, runFlat } from './flat.js';
 import { scalarTensor } from './wgsl.js';
@@ -62,7 +69,8 @@ ${narrow[to as 'f16' | 'bf16']}`,
 }
 
 /**
- * target = source in the target's dtype. One of the two is f32, or both have the same dtype.
+ * target = source in the target's dtype. One of the two is f32, or both have the same dtype; either may be larger than a
+ * binding.
  *
  * @throws RmError INVALID_ARGUMENT for other pairs or different sizes.
  */
@@ -79,9 +87,16 @@ export function convert(rec: Recorder, source: Tensor, target: Tensor): void {
     rec.copy(source, target);
     return;
   }
-  const count = to === 'f32' ? source.size : Math.ceil(source.size / 2);
-  runFlat(rec, program(from, to), [source, target], count, [source.size], {
-    flops: 0,
-    bytes: source.byteLength + target.byteLength,
-  });
+  const { size } = source;
+  // Pieces that one binding holds, at offsets of whole 256 bytes in either dtype.
+  const most = Math.floor(source.device.limits.maxStorageBufferBindingSize / byteSize('f32') / 128) * 128;
+  for (let start = 0; start < size; start += most) {
+    const piece = Math.min(most, size - start);
+    const part = (of: Tensor) => (size <= most ? of : of.reshape([size]).rows(start, piece));
+    const count = to === 'f32' ? piece : Math.ceil(piece / 2);
+    runFlat(rec, program(from, to), [part(source), part(target)], count, [piece], {
+      flops: 0,
+      bytes: piece * (byteSize(from) + byteSize(to)),
+    });
+  }
 }

@@ -1,4 +1,5 @@
-import { Scope, Tensor } from '../../engine/index.js';
+import { type Recorder, Scope, Tensor } from '../../engine/index.js';
+import { blockProduct } from '../../kernels/blockProduct.js';
 import { convert } from '../../kernels/convert.js';
 import { matmul } from '../../kernels/matmul.js';
 import type { Model } from '../../model/model.js';
@@ -6,6 +7,22 @@ import { fitLeastSquares, type LeastSquaresStatistics } from '../leastSquares.js
 import { gatherLeastSquares, repairByLeastSquares } from '../leastSquaresRepair.js';
 import type { LayerFit } from '../repairInOrder.js';
 import type { Method } from './method.js';
+
+/** out = Tᵀ W; T [d,d], W and out [d,n], f32, which may be larger than a binding. */
+function fold(rec: Recorder, transform: Tensor, weight: Tensor, out: Tensor): void {
+  if (weight.byteLength <= weight.device.limits.maxStorageBufferBindingSize) {
+    matmul(rec, transform, weight, out, { transposeA: true });
+    return;
+  }
+  const [d, n] = [weight.rowCount, weight.columns];
+  blockProduct(rec, {
+    out: { matrix: out },
+    a: { matrix: transform, transpose: true },
+    b: { matrix: weight },
+    shape: [d, n, d],
+    op: 'add',
+  });
+}
 
 /** One linear map T on the MLP output of a layer, folded into its down_proj: W' = Tᵀ W, b' = Tᵀ b. */
 export async function foldTransform(
@@ -25,7 +42,7 @@ export async function foldTransform(
   const output = (shape: readonly number[]) => results.tensor(shape, 'f32', 'folded down_proj');
   try {
     const folded = { down: output(down.shape), ...(downBias && { downBias: output(downBias.shape) }) };
-    matmul(device.recorder, transform, wide, folded.down, { transposeA: true });
+    fold(device.recorder, transform, wide, folded.down);
     if (downBias) {
       const column = [downBias.size, 1];
       const result = folded.downBias!.reshape(column);
