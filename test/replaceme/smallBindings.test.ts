@@ -34,7 +34,8 @@ test('embedding, head, Gram matrix and W_down larger than a binding: the same mo
     };
     const whole = await run('whole', {});
     const tiled = await run('tiled', { bindingLimit });
-    if (method === 'refit-heal') assert.ok((whole.report.fit.healedProjections as number) > 0);
+    if (method === 'refit-heal')
+      assert.type(whole.report.fit.ridge, 'number', 'there is something to compare');
     // Tiles of a sum may round otherwise in f32, and a weight then to its neighbour in bf16.
     for (const [name, { values }] of whole.weights) {
       assert.ok(relativeError(tiled.weights.get(name)!.values, values) < 1e-4, `${method}, ${name}`);
