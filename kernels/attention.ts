@@ -118,6 +118,25 @@ export function attentionVariants(device: Device, shape: AttentionShape): Attent
 export const attentionClass = ({ queries, keys }: AttentionShape): string =>
   `${extentClass(queries)} queries, ${extentClass(keys)} keys`;
 
+/** @throws RmError INVALID_ARGUMENT for heads that attention's programs cannot take. */
+export function checkHeads(kernel: string, { heads, kvHeads, headDim, softcap }: AttentionOptions): void {
+  ensure(
+    headDim > 0 && headDim % 4 === 0 && headDim <= 256,
+    `${kernel}: headDim is ${headDim}`,
+    'Heads of 4 to 256 columns are supported, in steps of 4.',
+  );
+  ensure(
+    kvHeads > 0 && heads % kvHeads === 0 && heads > 0,
+    `${kernel}: ${heads} heads cannot share ${kvHeads} key/value heads`,
+    'The number of heads must be a multiple of the number of key/value heads.',
+  );
+  ensure(
+    softcap === undefined || softcap > 0,
+    `${kernel}: scores cannot be capped to ${softcap}`,
+    'The cap must be above 0.',
+  );
+}
+
 /**
  * Grouped-query attention; q, out [Tq, heads*headDim], k, v [Tk, kvHeads*headDim] f32, ranges [Tq, 2] u32: first key
  * row of each query and one past the last. @throws RmError INVALID_ARGUMENT.
@@ -132,21 +151,7 @@ export function attention(
   options: AttentionOptions,
 ): void {
   const { heads, kvHeads, headDim, scale, softcap, mostKeys } = options;
-  ensure(
-    headDim > 0 && headDim % 4 === 0 && headDim <= 256,
-    `attention: headDim is ${headDim}`,
-    'Heads of 4 to 256 columns are supported, in steps of 4.',
-  );
-  ensure(
-    kvHeads > 0 && heads % kvHeads === 0 && heads > 0,
-    `attention: ${heads} heads cannot share ${kvHeads} key/value heads`,
-    'The number of heads must be a multiple of the number of key/value heads.',
-  );
-  ensure(
-    softcap === undefined || softcap > 0,
-    `attention: scores cannot be capped to ${softcap}`,
-    'The cap must be above 0.',
-  );
+  checkHeads('attention', options);
   const [queries] = checkMatrix('attention', 'q', q);
   const [rows] = checkMatrix('attention', 'k', k);
   checkTensor('attention', 'q', q, [queries, heads * headDim]);

@@ -8,28 +8,18 @@
  * With ma, mb the running maxima, Za = sum e^(a-ma), Zb likewise and S = sum e^(a-ma) ((a-ma) - (b-mb)),
  * KL = S / Za - log Za + log Zb. Differences are taken from the maxima, so a common shift of the logits costs no
  * accuracy, and equal models give exactly 0.
- * Each pair of tiles is made by logitTile in temporaries of at most 64 MiB each; the update has one workgroup of 64 per
+ * Tiles and memory: vocabularyPasses.ts; the update has one workgroup of 64 per
  * token, invocation `lane` takes the columns lane, lane + 64, ... A last pass turns the sums into the results.
  * Features and limits: WebGPU defaults.
  * Source: Milakov and Gimelshein, Online normalizer calculation for softmax (arXiv:1805.02867), extended by S.
  */
-import { ensure } from '../engine/errors.js';
 import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../engine/index.js';
-import { checkMatrix, checkTensor, floats } from './checks.js';
+import { checkTensor } from './checks.js';
 import { flatProgram, NAN_BITS, runFlat } from './flat.js';
-import { type LogitForm, logitTile } from './logitTile.js';
-import { tileColumns } from './logLikelihood.js';
 import { ROW_LANES, rowProgram, runRows } from './rows.js';
-import { tileRows } from './rowTiles.js';
+import { checkPredictions, type Predictions, vocabularyPasses } from './vocabularyPasses.js';
 import { scalarTensor } from './wgsl.js';
 import { bestReduction, workgroupReduction } from './workgroup.js';
-
-/** Hidden states after the final norm, the output head of one model and what it does to its logits. */
-export interface Predictions {
-  hidden: Tensor;
-  head: Tensor;
-  form?: LogitForm;
-}
 
 /** Where `compareDistributions` writes, each [T]: -log p of the targets and KL(a || b) in nats, f32; likeliest tokens, u32. */
 export interface DistributionComparison {
@@ -40,11 +30,8 @@ export interface DistributionComparison {
   topB: Tensor;
 }
 
-/** Short tiles keep the sums short: their rounding errors enter KL multiplied by the size of the differences. */
-const MOST_COLUMNS = 4096;
-
 /** What is carried from tile to tile. Indices are u32: as bits of an f32 they would be subnormal and might be flushed. */
-const state = /* wgsl */ `
+export const comparisonState = /* wgsl */ `
 struct State {
   most: vec2f, sum: vec2f, target_logit: vec2f, s: f32, pad: f32,
   top: vec2u, pad2: vec2u,
@@ -56,7 +43,7 @@ const update = (): ProgramSpec =>
     key: 'compareDistributions',
     bindings: ['read', 'read', 'read', 'write'],
     fields: 'start: u32, first: u32, nan: u32',
-    declarations: `${state}
+    declarations: `${comparisonState}
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 ${scalarTensor('targets', 3, 'u32')}
@@ -109,7 +96,7 @@ const finish = (): ProgramSpec =>
   flatProgram({
     key: 'compareDistributions results',
     bindings: ['read', 'write', 'write', 'write', 'write', 'write'],
-    declarations: `${state}
+    declarations: `${comparisonState}
 @group(0) @binding(1) var<storage, read> states: array<State>;
 @group(0) @binding(2) var<storage, read_write> nll_a: array<f32>;
 @group(0) @binding(3) var<storage, read_write> nll_b: array<f32>;
@@ -126,6 +113,39 @@ const finish = (): ProgramSpec =>
   top_b[i] = row.top.y;`,
   });
 
+/** What `addComparison` carries from tile to tile, for `tokens` tokens. */
+export const comparisonTensor = (scope: Scope, tokens: number): Tensor =>
+  scope.tensor([tokens, STATE_WORDS], 'f32', 'comparison state');
+
+/** Adds a tile of both models' logits [T, columns], of the tokens from `start` of the vocabulary on; 0 begins anew. */
+export function addComparison(
+  rec: Recorder,
+  logits: readonly [a: Tensor, b: Tensor],
+  targets: Tensor,
+  states: Tensor,
+  start: number,
+): void {
+  const { size, rowCount, columns } = logits[0];
+  runRows(
+    rec,
+    update(),
+    [...logits, targets, states],
+    [rowCount, columns],
+    [start, start === 0 ? 1 : 0, NAN_BITS],
+    { flops: 10 * size, bytes: 8 * size },
+  );
+}
+
+/** Turns what all tiles have left into results. */
+export function finishComparison(rec: Recorder, states: Tensor, out: DistributionComparison): void {
+  const { nllA, nllB, kl, topA, topB } = out;
+  const tokens = kl.size;
+  runFlat(rec, finish(), [states, nllA, nllB, kl, topA, topB], tokens, [], {
+    flops: 10 * tokens,
+    bytes: 4 * tokens * (STATE_WORDS + 5),
+  });
+}
+
 /**
  * nllA, nllB, kl [T] f32 (nats, KL(a || b)) and topA, topB [T] u32 of two models on the same tokens; targets [T] u32.
  *
@@ -139,11 +159,7 @@ export function compareDistributions(
   out: DistributionComparison,
 ): void {
   const tokens = targets.size;
-  const [vocabulary] = checkMatrix('compareDistributions', 'head of a', a.head, floats);
-  for (const [name, { hidden, head }] of Object.entries({ a, b })) {
-    checkTensor('compareDistributions', `head of ${name}`, head, [vocabulary, head.columns], floats);
-    checkTensor('compareDistributions', `hidden of ${name}`, hidden, [tokens, head.columns]);
-  }
+  checkPredictions('compareDistributions', { a, b });
   checkTensor('compareDistributions', 'targets', targets, [tokens], ['u32']);
   const { nllA, nllB, kl, topA, topB } = out;
   for (const [name, tensor] of Object.entries({ nllA, nllB, kl })) {
@@ -152,34 +168,13 @@ export function compareDistributions(
   for (const [name, tensor] of Object.entries({ topA, topB })) {
     checkTensor('compareDistributions', name, tensor, [tokens], ['u32']);
   }
-  ensure(
-    vocabulary > 0,
-    'compareDistributions: the output heads have no rows',
-    'Pass the heads of two models.',
-  );
   using scope = new Scope(targets.device);
-  const most = tileColumns(tokens, MOST_COLUMNS);
-  const step = Math.min(tileRows(a.head, most), tileRows(b.head, most));
-  const states = scope.tensor([tokens, STATE_WORDS], 'f32', 'comparison state');
-  const scratch = [a, b].map(() => scope.tensor([tokens * step], 'f32', 'tile of logits'));
-  for (let start = 0; start < vocabulary; start += step) {
-    const columns = Math.min(step, vocabulary - start);
-    const logits = [a, b].map(({ hidden, head, form }, i) => {
-      const tile = scratch[i]!.rows(0, tokens * columns).reshape([tokens, columns]);
-      logitTile(rec, hidden, head.rows(start, columns), tile, form);
-      return tile;
-    });
-    runRows(
-      rec,
-      update(),
-      [...logits, targets, states],
-      [tokens, columns],
-      [start, start === 0 ? 1 : 0, NAN_BITS],
-      { flops: 10 * tokens * columns, bytes: 8 * tokens * columns },
-    );
-  }
-  runFlat(rec, finish(), [states, nllA, nllB, kl, topA, topB], tokens, [], {
-    flops: 10 * tokens,
-    bytes: 4 * tokens * (STATE_WORDS + 5),
+  const states = comparisonTensor(scope, tokens);
+  vocabularyPasses(rec, [a, b], {
+    begin:
+      () =>
+      ({ start, logits: [la, lb] }) =>
+        addComparison(rec, [la!, lb!], targets, states, start),
   });
+  finishComparison(rec, states, out);
 }

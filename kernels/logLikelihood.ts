@@ -71,6 +71,33 @@ export interface LogLikelihoodOptions {
   below?: Tensor;
 }
 
+/** Logits [T, columns] of the tokens from `start` of the vocabulary on. */
+export interface LogitsTile {
+  logits: Tensor;
+  start: number;
+  first: boolean;
+  last: boolean;
+}
+
+/**
+ * Adds a tile to the state [T, 4] f32 of every token: (maximum, sum of e^(logit - maximum), logit of the target); after
+ * the last, `out` and `below` [T] f32 are as `logLikelihood` gives them.
+ */
+export function addTile(
+  rec: Recorder,
+  { logits, start, first, last }: LogitsTile,
+  { targets, state, out, below }: Readonly<Record<'targets' | 'state' | 'out' | 'below', Tensor>>,
+): void {
+  runRows(
+    rec,
+    program(),
+    [logits, targets, state, out, below],
+    [logits.rowCount, logits.columns],
+    [start, first ? 1 : 0, last ? 1 : 0, NAN_BITS],
+    { flops: 4 * logits.size, bytes: 4 * logits.size },
+  );
+}
+
 /**
  * out[t] = log p(targets[t] | hidden[t]) in nats; hidden [T,D] f32, head [V,D] f32|f16|bf16, targets [T] u32, out [T]
  * f32. @throws RmError INVALID_ARGUMENT.
@@ -99,13 +126,7 @@ export function logLikelihood(
     const columns = tensor.rowCount;
     const logits = scratch.rows(0, tokens * columns).reshape([tokens, columns]);
     logitTile(rec, hidden, tensor, logits, form);
-    runRows(
-      rec,
-      program(),
-      [logits, targets, state, out, distance],
-      [tokens, columns],
-      [start, i === 0 ? 1 : 0, i === tiles.length - 1 ? 1 : 0, NAN_BITS],
-      { flops: 4 * logits.size, bytes: 4 * logits.size },
-    );
+    const tile = { logits, start, first: i === 0, last: i === tiles.length - 1 };
+    addTile(rec, tile, { targets, state, out, below: distance });
   });
 }

@@ -1,6 +1,7 @@
 /**
  * Rotary position embedding of queries and keys, Hugging Face half-split layout (rotate_half): within each head,
- * columns j and j + R/2 are rotated by the angle position * inverseFrequency[j].
+ * columns j and j + R/2 are rotated by the angle position * inverseFrequency[j]; with `transpose` by the negative angle,
+ * which turns the gradients of rotated q and k into those of q and k.
  *
  * Shapes: q [T, heads * headDim], k [T, kvHeads * headDim] f32; positions [T] u32; table [P, R] f32 from `ropeTable`,
  * cosines in columns 0 .. R/2-1 and sines in R/2 .. R-1; R <= headDim, and columns from R on are not rotated. In place,
@@ -21,13 +22,15 @@ import { scalarTensor } from './wgsl.js';
 /** Settings of `rope`. */
 export interface RopeOptions {
   headDim: number;
+  /** Multiplies by the transpose of the rotation (times the table's scale), as its gradient does; not with `store`. */
+  transpose?: boolean;
   /** Rows of a KV cache that take rotated k and v, in place of k itself. */
   store?: { readonly v: Tensor; readonly keys: Tensor; readonly values: Tensor; readonly start: number };
 }
 
-const program = programFamily((store: boolean) =>
+const program = programFamily((store: boolean, transpose: boolean) =>
   flatProgram({
-    key: store ? 'rope and store' : 'rope',
+    key: store ? 'rope and store' : transpose ? 'rope transposed' : 'rope',
     bindings: store
       ? ['read', 'read', 'write', 'read', 'read', 'write', 'write']
       : ['read', 'read', 'write', 'write'],
@@ -51,7 +54,7 @@ fn rotated(a: f32, b: f32, token: u32, i: u32) -> vec2f {
   var turn = vec2f(bitcast<f32>(p.nan));
   if (position < p.table_rows) {
     let at = position * p.pairs * 2u + i;
-    turn = vec2f(table(at), table(at + p.pairs));
+    turn = vec2f(table(at), ${transpose ? '-' : ''}table(at + p.pairs));
   }
   return vec2f(a * turn.x - b * turn.y, b * turn.x + a * turn.y);
 }`,
@@ -126,7 +129,7 @@ export function rope(
   k: Tensor,
   positions: Tensor,
   table: Tensor,
-  { headDim, store }: RopeOptions,
+  { headDim, store, transpose = false }: RopeOptions,
 ): void {
   const [tokens, columns] = checkMatrix('rope', 'q', q);
   const [, kvColumns] = checkMatrix('rope', 'k', k);
@@ -143,6 +146,7 @@ export function rope(
     `rope: heads of ${headDim}, of which the table rotates ${rotated}`,
     'The table must be as wide as headDim or narrower by an even number.',
   );
+  ensure(!(store && transpose), 'rope: gradients have no cache', 'Pass either store or transpose.');
   const tensors = [positions, table, q, k];
   if (store) {
     const { v, keys, values, start } = store;
@@ -161,7 +165,7 @@ export function rope(
   const perToken = heads + kvHeads * (store ? 2 : 1);
   runFlat(
     rec,
-    program(store !== undefined),
+    program(store !== undefined, transpose),
     tensors,
     (tokens * perToken * headDim) / 2,
     [heads, kvHeads, perToken, headDim / 2, rotated / 2, tableRows, NAN_BITS, store?.start ?? 0],

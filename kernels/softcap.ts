@@ -19,6 +19,19 @@ fn softcap(x: ${type}, cap: f32) -> ${type} {
   return cap * sign(x) * select(beyond, series, z < ${type}(0.625));
 }`;
 
+const backward = programFamily((type: 'f32' | 'vec4f') =>
+  flatProgram({
+    key: `softcapBackward ${type}`,
+    bindings: ['read', 'write'],
+    fields: 'factor: f32, cap: f32',
+    declarations: `@group(0) @binding(1) var<storage, read> capped: array<${type}>;
+@group(0) @binding(2) var<storage, read_write> gradient: array<${type}>;`,
+    body: `
+  let t = capped[i] / p.cap;
+  gradient[i] = gradient[i] * p.factor * (1.0 - t) * (1.0 + t);`,
+  }),
+);
+
 const program = programFamily((type: 'f32' | 'vec4f') =>
   flatProgram({
     key: `softcap ${type}`,
@@ -37,5 +50,24 @@ export function softcap(rec: Recorder, x: Tensor, cap: number, factor = 1): void
   runFlat(rec, program(type), [x], x.size / width, [f32Bits(factor), f32Bits(cap)], {
     flops: 12 * x.size,
     bytes: 8 * x.size,
+  });
+}
+
+/**
+ * The gradient of `softcap` in place: gradient, f32, of what it gave, `capped`, becomes that of x: times
+ * factor (1 - (capped / cap)^2).
+ */
+export function softcapBackward(
+  rec: Recorder,
+  capped: Tensor,
+  gradient: Tensor,
+  cap: number,
+  factor = 1,
+): void {
+  checkTensor('softcapBackward', 'gradient', gradient, capped.shape);
+  const { type, width } = flatType(gradient.size);
+  runFlat(rec, backward(type), [capped, gradient], gradient.size / width, [f32Bits(factor), f32Bits(cap)], {
+    flops: 6 * gradient.size,
+    bytes: 12 * gradient.size,
   });
 }

@@ -8,8 +8,9 @@ import {
   tensorFrom,
 } from '../engine/index.js';
 import type { Progress } from '../engine/progress.js';
-import { compareDistributions, type Predictions } from '../kernels/compareDistributions.js';
+import { compareDistributions } from '../kernels/compareDistributions.js';
 import { logLikelihood } from '../kernels/logLikelihood.js';
+import type { Predictions } from '../kernels/vocabularyPasses.js';
 import { Batch, defaultBatchTokens, totalTokens } from './batch.js';
 import type { BatchTensors } from './batchTensors.js';
 import type { Model } from './model.js';

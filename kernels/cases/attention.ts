@@ -26,10 +26,10 @@ export function mutualRanges(lengths: readonly number[]): Uint32Array {
 }
 
 /** out[t, h] = softmax(scale q.k) v over ranges[t], in f64. */
-function reference(
-  q: Float32Array,
-  k: Float32Array,
-  v: Float32Array,
+export function attentionF64(
+  q: ArrayLike<number>,
+  k: ArrayLike<number>,
+  v: ArrayLike<number>,
   ranges: Uint32Array,
   { heads, kvHeads, headDim, scale, softcap }: AttentionOptions,
 ): Float64Array {
@@ -94,7 +94,7 @@ export function attentionCase(shape: Shape): KernelCase<AttentionVariant> {
         run: (rec, variant) =>
           attention(rec, q.tensor, k.tensor, v.tensor, bounds, output, { ...options, variant }),
         output,
-        reference: () => ({ expected: reference(q.values, k.values, v.values, ranges, options) }),
+        reference: () => ({ expected: attentionF64(q.values, k.values, v.values, ranges, options) }),
       };
     },
   };

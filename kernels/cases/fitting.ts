@@ -36,24 +36,32 @@ function scaleRowsCase([rows, columns]: Shape, bench = false): KernelCase {
 /** Parameters after one step in f64, as algorithm 1 of the paper writes it. */
 function adamF64(
   [p, g, m, v]: readonly [p: number, g: number, m: number, v: number],
-  { learningRate, step, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, l1 = 0, l2 = 0 }: AdamOptions,
+  options: AdamOptions,
 ): number {
-  const slope = g + l1 * Math.sign(p) + 2 * l2 * p;
+  const { learningRate, step, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, l1 = 0, l2 = 0 } = options;
+  const { weightDecay = 0, gradientScale = 1 } = options;
+  const slope = gradientScale * g + l1 * Math.sign(p) + 2 * l2 * p;
   const first = (beta1 * m + (1 - beta1) * slope) / (1 - beta1 ** step);
   const second = (beta2 * v + (1 - beta2) * slope * slope) / (1 - beta2 ** step);
-  return p - (learningRate * first) / (Math.sqrt(second) + epsilon);
+  return (1 - learningRate * weightDecay) * p - (learningRate * first) / (Math.sqrt(second) + epsilon);
 }
 
-function adamCase([rows, columns]: Shape, options: AdamOptions, bench = false): KernelCase {
+/** With `working`, the case is of the copy of the new parameters. */
+function adamCase(
+  [rows, columns]: Shape,
+  options: AdamOptions,
+  { working, bench = false }: { working?: 'f16' | 'bf16'; bench?: boolean } = {},
+): KernelCase {
   const size = rows * columns;
-  const { l1, l2 } = options;
+  const { l1, l2, weightDecay, gradientScale } = options;
   return {
     kernel: 'adam',
-    name: `${rows}x${columns}, step ${options.step}${l1 || l2 ? `, l1 ${l1}, l2 ${l2}` : ''}`,
+    name: `${rows}x${columns}, step ${options.step}${l1 || l2 ? `, l1 ${l1}, l2 ${l2}` : ''}${weightDecay ? `, decay ${weightDecay}, gradient x ${gradientScale}` : ''}${working ? `, copy ${working}` : ''}`,
     flops: 16 * size,
     bytes: 28 * size,
     bench,
-    tolerance: 1e-7,
+    // Half an ulp of the copy.
+    tolerance: working ? (working === 'f16' ? 2 ** -11 : 2 ** -8) : 1e-7,
     async setup(scope) {
       const shape = [rows, columns];
       const p = await caseTensor(scope, normals(size, 1), shape);
@@ -70,6 +78,7 @@ function adamCase([rows, columns]: Shape, options: AdamOptions, bench = false): 
         gradient: g.tensor,
         firstMoment: firstMoment!,
         secondMoment: secondMoment!,
+        working: working && scope.tensor(shape, working),
       };
       return {
         run(rec) {
@@ -78,7 +87,7 @@ function adamCase([rows, columns]: Shape, options: AdamOptions, bench = false): 
           rec.copy(v.tensor, tensors.secondMoment);
           adam(rec, tensors, options);
         },
-        output: tensors.parameters,
+        output: tensors.working ?? tensors.parameters,
         reference: () => ({
           expected: Float64Array.from(p.values, (value, i) =>
             adamF64([value, g.values[i]!, m.values[i]!, v.values[i]!], options),
@@ -172,7 +181,22 @@ export const fittingCases: readonly KernelCase[] = [
   scaleRowsCase([129, 576], true),
   adamCase([1, 1], { learningRate: 0.1, step: 1 }),
   adamCase([7, 129], { learningRate: 1e-2, step: 3, l1: 0.3, l2: 0.2 }),
-  adamCase([129, 576], { learningRate: 1e-2, step: 1000, beta1: 0.8, beta2: 0.99, epsilon: 1e-3 }, true),
+  adamCase(
+    [129, 576],
+    { learningRate: 1e-2, step: 1000, beta1: 0.8, beta2: 0.99, epsilon: 1e-3 },
+    { bench: true },
+  ),
+  adamCase([7, 129], { learningRate: 0.1, step: 7, weightDecay: 0.1, gradientScale: 0.3 }),
+  adamCase(
+    [7, 129],
+    { learningRate: 0.1, step: 7, weightDecay: 0.1, gradientScale: 0.3 },
+    { working: 'f16' },
+  ),
+  adamCase(
+    [8, 128],
+    { learningRate: 0.1, step: 7, weightDecay: 0.1, gradientScale: 0.3 },
+    { working: 'bf16' },
+  ),
   ...cosineLossCases({ shape: [1, 1], noise: 0.5 }),
   ...cosineLossCases({ shape: [7, 129], noise: 10 }),
   ...cosineLossCases({ shape: [129, 576], noise: 0.3, bench: true }),

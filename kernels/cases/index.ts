@@ -1,4 +1,6 @@
 import { attentionCases } from './attention.js';
+import { attentionBackwardCases } from './attentionBackward.js';
+import { backwardCases } from './backward.js';
 import type { KernelCase } from './case.js';
 import { elementwiseCases } from './elementwise.js';
 import { fittingCases } from './fitting.js';
@@ -9,6 +11,7 @@ import { rowCases } from './rows.js';
 import { statisticsCases } from './statistics.js';
 import { tokenCases } from './tokens.js';
 import { vocabularyCases } from './vocabulary.js';
+import { vocabularyLossCases } from './vocabularyLoss.js';
 
 export type { CaseVariant, KernelCase, PreparedCase } from './case.js';
 
@@ -24,4 +27,7 @@ export const kernelCases: KernelCase[] = [
   ...vocabularyCases,
   ...statisticsCases,
   ...fittingCases,
+  ...backwardCases,
+  ...attentionBackwardCases,
+  ...vocabularyLossCases,
 ];

@@ -1,8 +1,9 @@
 import { tensorFrom } from '../../engine/index.js';
 import type { FloatType } from '../checks.js';
-import { compareDistributions, type Predictions } from '../compareDistributions.js';
+import { compareDistributions } from '../compareDistributions.js';
 import type { LogitForm } from '../logitTile.js';
 import { logLikelihood } from '../logLikelihood.js';
+import type { Predictions } from '../vocabularyPasses.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
 
@@ -17,12 +18,17 @@ interface Shape {
   bench?: boolean;
 }
 
-const targetsOf = (tokens: number, vocabulary: number): Uint32Array =>
+export const targetsOf = (tokens: number, vocabulary: number): Uint32Array =>
   Uint32Array.from({ length: tokens }, (_, t) => (t * 7919 + vocabulary - 1) % vocabulary);
 
 /** Logits of token t in f64, and the logarithm of the sum of their exponentials. */
-function logits(hidden: Float32Array, head: Float32Array, depth: number, t: number, form: LogitForm = {}) {
-  const { factor = 1, softcap } = form;
+export function logitsF64(
+  hidden: ArrayLike<number>,
+  head: ArrayLike<number>,
+  depth: number,
+  t: number,
+  { factor = 1, softcap }: LogitForm = {},
+) {
   const values = new Float64Array(head.length / depth);
   for (let v = 0; v < values.length; v++) {
     let sum = 0;
@@ -62,7 +68,7 @@ function logLikelihoodCase(shape: Shape): KernelCase {
         output,
         reference: () => ({
           expected: Float64Array.from({ length: tokens }, (_, t) => {
-            const { values, logSum } = logits(hidden.values, head.values, depth, t, form);
+            const { values, logSum } = logitsF64(hidden.values, head.values, depth, t, form);
             return values[targets[t]!]! - logSum;
           }),
         }),
@@ -116,8 +122,8 @@ function compareCase(shape: Shape, result: (typeof results)[number], noise: numb
         reference: () => ({
           scale: Math.sqrt(tokens),
           expected: Float64Array.from({ length: tokens }, (_, t) => {
-            const p = logits(a.values, head.values, depth, t, form);
-            const q = logits(b.values, head.values, depth, t, form);
+            const p = logitsF64(a.values, head.values, depth, t, form);
+            const q = logitsF64(b.values, head.values, depth, t, form);
             const top = ({ values }: typeof p) => values.indexOf(Math.max(...values));
             const target = targets[t]!;
             switch (result) {
