@@ -4,11 +4,11 @@ import { parameters } from './parts.js';
 
 /** Keys of a workgroup. */
 export const KEYS_OF_TILE = 32;
-const ROWS = 64;
+const ROWS = 32;
 
 /**
  * dk and dv: one workgroup of 8 x 8 invocations per 32 keys of one key/value head. It looks for the first and the last
- * query that sees any of them and goes through the rows between (a row is one query of one head, as in queries.ts), 64
+ * query that sees any of them and goes through the rows between (a row is one query of one head, as in queries.ts), 32
  * at a time: invocation (i, j) computes the weights of keys 4i .. 4i+3 for rows j, j+8, ..., which go to workgroup memory
  * and from there times the output's gradient into the vec4 columns j, j+8, ... of dv; then ds likewise, times q, for dk.
  */
@@ -16,9 +16,9 @@ export const byKeys = programFamily((headDim: number, capped: boolean): ProgramS
   const width = headDim / 4;
   const columns = Math.ceil(width / 8);
   const keys = (line: (r: number) => string) => lines(4, line);
-  const rows = (line: (n: number) => string) => lines(8, line);
+  const rows = (line: (n: number) => string) => lines(4, line);
   const cols = (line: (c: number) => string) => lines(columns, line);
-  /** s0 .. s7: rows of `right` at the tile's rows times those of `left` at this invocation's keys. */
+  /** s0 .. s3: rows of `right` at the tile's rows times those of `left` at this invocation's keys. */
   const products = (name: string, left: string, right: string) => `
 ${rows(n => `    var ${name}${n} = vec4f(0.0);`)}
     for (var d = 0u; d < p.width; d++) {

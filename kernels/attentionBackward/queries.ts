@@ -4,11 +4,11 @@ import { parameters } from './parts.js';
 
 /** A row is one query of one head; the rows of a key/value head are numbered query by query, head by head. */
 export const ROWS_OF_TILE = 32;
-const KEYS = 64;
+const KEYS = 32;
 
 /**
  * dq, and of every row the logarithm of its sum of exponentials and D: one workgroup of 8 x 8 invocations per 32 rows of
- * one key/value head. For each tile of 64 keys, invocation (i, j) computes the scores of rows 4i .. 4i+3 with keys j,
+ * one key/value head. For each tile of 32 keys, invocation (i, j) computes the scores of rows 4i .. 4i+3 with keys j,
  * j+8, ...: a first time for the sums, each lane its own, which are put together once at the end; a second time with
  * g v^T for ds, which goes to workgroup memory, and from there times k into the vec4 columns j, j+8, ... of the rows.
  */
@@ -16,9 +16,9 @@ export const byQueries = programFamily((headDim: number, capped: boolean): Progr
   const width = headDim / 4;
   const columns = Math.ceil(width / 8);
   const rows = (line: (r: number) => string) => lines(4, line);
-  const keys = (line: (n: number) => string) => lines(8, line);
+  const keys = (line: (n: number) => string) => lines(4, line);
   const cols = (line: (c: number) => string) => lines(columns, line);
-  /** s0 .. s7: rows of `left` times those of `right` at the tile's keys. */
+  /** s0 .. s3: rows of `left` times those of `right` at the tile's keys. */
   const products = (name: string, left: string, right: string) => `
 ${keys(n => `    var ${name}${n} = vec4f(0.0);`)}
     for (var d = 0u; d < p.width; d++) {
