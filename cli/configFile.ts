@@ -50,6 +50,8 @@ export interface PruneSettings {
   hostStates?: 'f32' | 'bf16';
   eval?: string[];
   evalTokens?: number;
+  dtype?: 'f32' | 'f16' | 'bf16';
+  maxShardSize?: number;
   report?: boolean;
   dryRun?: boolean;
   force?: boolean;
@@ -103,6 +105,8 @@ export const settingParsers = {
   batchTokens: wholeNumber(1),
   hostStates: oneOf('f32', 'bf16'),
   evalTokens: wholeNumber(2),
+  dtype: oneOf('f32', 'f16', 'bf16'),
+  maxShardSize: byteCount,
   report: flag,
   dryRun: flag,
   force: flag,

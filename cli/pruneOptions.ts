@@ -65,7 +65,10 @@ export const addPruneOptions = (command: Command): Command =>
       '--host-states <type>',
       'f32 or bf16: hidden states that do not fit on the device (default: f32, which keeps every bit)',
       p.hostStates,
-    );
+    )
+    .optionsGroup('Result:')
+    .option('--dtype <type>', "f32, f16 or bf16: of the result's weights (default: as they are)", p.dtype)
+    .option('--max-shard-size <bytes>', 'of a weight file of the result (default: 5GB)', p.maxShardSize);
 
 /** Settings of the command line as `prune` takes them; what is not given stays out. */
 export function pruneOptions(settings: Omit<PruneSettings, 'model' | 'out' | 'dryRun'>): PruneOptions {
@@ -80,6 +83,7 @@ export function pruneOptions(settings: Omit<PruneSettings, 'model' | 'out' | 'dr
     l1,
     l2,
     scale,
+    maxShardSize,
     ...rest
   } = settings;
   const defined = <T extends object>(values: T) =>
@@ -91,6 +95,7 @@ export function pruneOptions(settings: Omit<PruneSettings, 'model' | 'out' | 'dr
     calibrationTasks: calibTask,
     evaluation,
     evaluationTokens: evalTokens,
+    maxShardBytes: maxShardSize,
     cosine: Object.keys(cosine).length > 0 ? cosine : undefined,
   });
 }

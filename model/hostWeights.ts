@@ -1,3 +1,4 @@
+import { asU16, asU32 } from '../engine/dtype.js';
 import {
   type Device,
   type DType,
@@ -19,6 +20,16 @@ export interface HostTensor {
 
 /** Weights of a layer that wait in the host's memory, as a checkpoint stores them. */
 export type HostWeights = { readonly [K in keyof LayerWeights]?: HostTensor };
+
+/** How many of its values are NaN or infinite: those whose exponent has all bits set. */
+export function nonFiniteIn({ bytes, dtype }: HostTensor): number {
+  if (dtype === 'u32') return 0;
+  const exponent = { f32: 0x7f800000, f16: 0x7c00, bf16: 0x7f80 }[dtype];
+  const words = dtype === 'f32' ? asU32(bytes) : asU16(bytes);
+  let count = 0;
+  for (const word of words) if ((word & exponent) === exponent) count++;
+  return count;
+}
 
 /** A copy in the host's memory. */
 export const toHost = async (tensor: Tensor): Promise<HostTensor> => ({

@@ -2,6 +2,7 @@ export type { Architecture, LayerTensorNames, TensorNames } from './architecture
 export { Batch, type BatchOptions, defaultBatchTokens, groupSequences } from './batch.js';
 export { type ChatTemplate, encodeDocument, loadChatTemplate, type TextReader } from './chat.js';
 export type { Checkpoint, TensorInfo } from './checkpoint/checkpoint.js';
+export type { WeightDtype } from './checkpoint/inDtype.js';
 export { openSafetensors } from './checkpoint/safetensors.js';
 export {
   type Metadata,

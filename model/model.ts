@@ -1,6 +1,7 @@
 import { type Device, type DType, Scope, type Tensor } from '../engine/index.js';
 import type { Progress } from '../engine/progress.js';
 import { type Architecture, expectedTensors, keepLayers } from './architecture.js';
+import type { WeightDtype } from './checkpoint/inDtype.js';
 import { checkShapes, readArchitecture } from './families/index.js';
 import type { HostWeights } from './hostWeights.js';
 import { LayerStream } from './layerStream.js';
@@ -66,6 +67,8 @@ export interface LoadOptions {
    * without `prefetch`), so that the model may be larger than the device's memory (default: all stay on the device).
    */
   stream?: false | { readonly prefetch: boolean };
+  /** Number type of the weights (default: that of the checkpoint). */
+  dtype?: WeightDtype;
   onProgress?: Progress;
 }
 
@@ -103,7 +106,7 @@ export class Model {
   static async load(device: Device, folder: string, options: LoadOptions = {}): Promise<Model> {
     using _section = device.section('load');
     const arch = await readArchitecture(folder);
-    const checkpoint = await openCheckpoint(folder);
+    const checkpoint = await openCheckpoint(folder, options.dtype);
     const scope = new Scope(device);
     let stream: LayerStream | undefined;
     try {

@@ -2,6 +2,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { RmError } from '../engine/errors.js';
 import type { Checkpoint } from './checkpoint/checkpoint.js';
+import { inDtype, type WeightDtype } from './checkpoint/inDtype.js';
 import { openSafetensors } from './checkpoint/safetensors.js';
 import { locateModel } from './hub/locate.js';
 import { parseJson, readTextFileIfPresent } from './jsonFile.js';
@@ -85,7 +86,7 @@ export async function requiredTextOf(source: ModelSource, file: string): Promise
   );
 }
 
-/** Opens the weights of the model at `path`. */
-export async function openCheckpoint(path: string): Promise<Checkpoint> {
-  return (await openModelSource(path)).openCheckpoint();
+/** Opens the weights of the model at `path`. @param dtype as numbers of this type (default: as they are stored). */
+export async function openCheckpoint(path: string, dtype?: WeightDtype): Promise<Checkpoint> {
+  return inDtype(await (await openModelSource(path)).openCheckpoint(), dtype);
 }

@@ -1,17 +1,9 @@
-import {
-  type Device,
-  downloadU32,
-  RmError,
-  type Scope,
-  type Tensor,
-  tensorFrom,
-  upload,
-} from '../engine/index.js';
+import { type Device, RmError, type Scope, type Tensor, upload } from '../engine/index.js';
 import { PIECE } from '../engine/transfer.js';
 import { convert } from '../kernels/convert.js';
-import { countNonFinite } from '../kernels/finite.js';
 import type { TensorNames } from './architecture.js';
 import type { Checkpoint } from './checkpoint/checkpoint.js';
+import { firstNonFinite } from './firstNonFinite.js';
 import type { LayerWeights, LoadOptions, Weights } from './model.js';
 
 /** What a loader takes besides the checkpoint. */
@@ -55,21 +47,13 @@ export class WeightLoader {
 
   /** @throws RmError NOT_FINITE naming the first tensor that holds NaN or infinity. */
   async verifyFinite(): Promise<void> {
-    const count = async (tensors: Iterable<Tensor>) => {
-      using counter = tensorFrom(this.device, new Uint32Array(1));
-      for (const tensor of tensors) countNonFinite(this.device.recorder, tensor, counter);
-      return (await downloadU32(counter))[0]!;
-    };
-    if ((await count(this.loaded.values())) === 0) return;
-    for (const [name, tensor] of this.loaded) {
-      const bad = await count([tensor]);
-      if (bad === 0) continue;
-      throw new RmError(
-        'NOT_FINITE',
-        `tensor '${name}' in ${this.checkpoint.path} has ${bad} NaN or infinite values`,
-        'The checkpoint is damaged: download it again, or export it again from a healthy training state.',
-      );
-    }
+    const found = await firstNonFinite(this.device, this.loaded);
+    if (!found) return;
+    throw new RmError(
+      'NOT_FINITE',
+      `tensor '${found.name}' in ${this.checkpoint.path} has ${found.count} NaN or infinite values`,
+      'The checkpoint is damaged: download it again, or export it again from a healthy training state.',
+    );
   }
 
   /** A tensor as the model holds it: biases in f32. */

@@ -97,6 +97,7 @@ export async function statisticsRecipe(
     'number of tokens': tokens,
     'sequence length': sequenceLength,
     'number of tokens at a time': batchTokens,
+    'number type of the weights': options.dtype,
     'share of masked tokens': options.mask,
     'number of generated tokens': options.generate,
     'use of --faithful': options.faithful ?? false,

@@ -8,7 +8,7 @@ import { batchedTokens } from './calibrationBatch.js';
 import { methods } from './methods/index.js';
 import { packageVersion } from './modelCard.js';
 import { planRun, streamOf } from './plan.js';
-import type { PruneOptions } from './pruneOptions.js';
+import { dtypeOf, type PruneOptions } from './pruneOptions.js';
 import { calibrationSizes, checkPruneRequest, type PruneRequest } from './request.js';
 import { selections } from './selections/index.js';
 import { StatisticsFile } from './statistics/file.js';
@@ -67,7 +67,11 @@ export async function gatherStatistics(
         ...(await statisticsRecipe(from, texts, given, sizes, shard)),
         'version of rm-engine': await packageVersion(),
       });
-      await using model = await Model.load(device, from, { ...walk(given), stream: streamOf(placement) });
+      await using model = await Model.load(device, from, {
+        ...walk(given),
+        stream: streamOf(placement),
+        ...dtypeOf(given),
+      });
       if (before) into.adopt(before);
       const calibration = await addGenerated(texts, model, reader, given, sizes, into, walk(given));
       const all = batchesOf(calibration, given, tokenizer, sizes);

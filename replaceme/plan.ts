@@ -78,7 +78,7 @@ export async function planRun(
   const all = copies * (written && !givesTexts(options) ? written : given.tokens + written);
   // Whole batches are divided.
   const tokens = of === 1 ? all : Math.min(all, Math.ceil(all / of) + given.batchTokens);
-  const checkpoint = await openCheckpoint(from);
+  const checkpoint = await openCheckpoint(from, options.dtype);
   try {
     const weights = weightSizes(arch, checkpoint, sequenceLength);
     const planned = (of: PruneRequest, hindering: readonly Hindrance[]) => {

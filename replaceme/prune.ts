@@ -1,6 +1,7 @@
 import { Device } from '../engine/index.js';
 import type { Progress } from '../engine/progress.js';
 import { loadChatTemplate } from '../model/chat.js';
+import { inDtype } from '../model/checkpoint/inDtype.js';
 import { withOutputFolder } from '../model/checkpoint/outputFolder.js';
 import { modelFingerprint } from '../model/fingerprint.js';
 import { logits } from '../model/logits.js';
@@ -20,7 +21,7 @@ import { HiddenStates } from './hiddenStates.js';
 import { PhaseClock, type PhaseName } from './phaseClock.js';
 import { planPrune, planRun, streamOf } from './plan.js';
 import { PrunedModel } from './prunedModel.js';
-import type { PruneOptions } from './pruneOptions.js';
+import { dtypeOf, type PruneOptions } from './pruneOptions.js';
 import { evaluatePruned } from './report/evaluatePruned.js';
 import { exactnessWarnings, reportHead } from './report/head.js';
 import { repeatOf } from './report/repeat.js';
@@ -64,6 +65,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
     const asked = {
       ...(mask !== undefined && { mask }),
       ...(generate !== undefined && { generate }),
+      ...dtypeOf(options),
       ...(faithful && { faithful }),
     };
     const recipe = { ...settings, ...asked, ...calibrationSizes(options, device, arch) };
@@ -74,7 +76,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
     );
     const stream = streamOf(placement);
     await using model = await clock.during('load', () =>
-      Model.load(device, from, { ...walk(options), stream }),
+      Model.load(device, from, { ...walk(options), stream, ...dtypeOf(options) }),
     );
     const calibration = await clock.during('calibrate', async () =>
       needed ? await addGenerated(texts, model, reader, options, recipe, statistics, walk(options)) : texts,
@@ -102,6 +104,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
       return found;
     });
     using pruned = new PrunedModel(model, choice.windows, repair.changes);
+    await pruned.verifyFinite();
     const { keep } = pruned;
     device.memory.trim();
     const sample = calibration.sequences[0]?.ids.slice(0, 64) ?? [0, 1, 2, 3];
@@ -126,11 +129,12 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
     return await withOutputFolder(to, await outputOptions(from, options), async folder => {
       await clock.during('write', async () => {
         const source = await openModelSource(from);
-        const checkpoint = await source.openCheckpoint();
+        const checkpoint = inDtype(await source.openCheckpoint(), options.dtype);
         try {
           using _section = device.section('write');
           await writePrunedModel(source, folder, checkpoint, arch, keep, pruned.replacements, {
             ...(options.maxShardBytes !== undefined && { maxShardBytes: options.maxShardBytes }),
+            ...dtypeOf(options),
             ...walk(options),
           });
         } finally {

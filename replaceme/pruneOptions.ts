@@ -1,4 +1,5 @@
 import type { Device } from '../engine/index.js';
+import type { WeightDtype } from '../model/checkpoint/inDtype.js';
 import type { CosineSettings } from './cosineSettings.js';
 import type { WalkOptions } from './walk.js';
 
@@ -72,6 +73,11 @@ export interface PruneOptions extends WalkOptions {
   evaluationTokens?: number;
   /** The words of the command line, for the report, where it is one. */
   command?: readonly string[];
+  /**
+   * Number type of the result's weights (default: as they are stored). The model is loaded in it, so that what is fitted is
+   * what is written.
+   */
+  dtype?: WeightDtype;
   /** Bytes of a weight file before a new shard begins (default 5e9). */
   maxShardBytes?: number;
   /** Replace an existing output folder. */
@@ -81,6 +87,10 @@ export interface PruneOptions extends WalkOptions {
   /** An open device to use; it is left open. */
   device?: Device;
 }
+
+/** The number type that is asked for, if any. */
+export const dtypeOf = ({ dtype }: PruneOptions): Pick<PruneOptions, 'dtype'> =>
+  dtype === undefined ? {} : { dtype };
 
 /** Whether there are calibration texts besides what the model writes and what ships with the package. */
 export const givesTexts = ({ calibration, calibrationTasks }: PruneOptions): boolean =>

@@ -1,6 +1,7 @@
-import { type DType, Scope, type Tensor } from '../engine/index.js';
+import { type DType, RmError, Scope, Tensor } from '../engine/index.js';
 import { convert } from '../kernels/convert.js';
-import type { HostTensor } from '../model/hostWeights.js';
+import { firstNonFinite } from '../model/firstNonFinite.js';
+import { type HostTensor, nonFiniteIn } from '../model/hostWeights.js';
 import type { LayerWeights, Model, WeightChanges, Weights } from '../model/model.js';
 import { rounded } from './keptWeights.js';
 import { keptLayers, type Window } from './window.js';
@@ -88,6 +89,28 @@ export class PrunedModel {
     this.#rounded.set(name, stored);
     this.replacements.set(name, stored);
     return stored;
+  }
+
+  /** The same of those on the host. */
+  #firstWaiting() {
+    for (const [name, tensor] of this.replacements) {
+      if (tensor instanceof Tensor) continue;
+      const count = nonFiniteIn(tensor);
+      if (count > 0) return { name, tensor, count };
+    }
+    return undefined;
+  }
+
+  /** @throws RmError NOT_FINITE naming the first new tensor that has values its number type cannot hold. */
+  async verifyFinite(): Promise<void> {
+    const found = (await firstNonFinite(this.model.device, this.#rounded)) ?? this.#firstWaiting();
+    if (!found) return;
+    const { dtype } = found.tensor;
+    throw new RmError(
+      'NOT_FINITE',
+      `the new '${found.name}' has ${found.count} values that are NaN or infinite as ${dtype}`,
+      `${dtype === 'f16' ? 'Store it as --dtype bf16 or f32, or choose' : 'Choose'} another --window or fewer layers; if eval of the unpruned model fails too, its weights are damaged.`,
+    );
   }
 
   [Symbol.dispose](): void {

@@ -1,6 +1,7 @@
 import { type Device, ensure, RmError } from '../engine/index.js';
 import type { Architecture } from '../model/architecture.js';
 import { defaultBatchTokens } from '../model/batch.js';
+import { weightDtypes } from '../model/checkpoint/inDtype.js';
 import { checkOutputFolder } from '../model/checkpoint/outputFolder.js';
 import { checkShapes, readArchitecture } from '../model/families/index.js';
 import { locateModel } from '../model/hub/locate.js';
@@ -98,6 +99,11 @@ export async function checkPruneRequest(
     options.report !== false || (options.evaluation === undefined && options.evaluationTokens === undefined),
     'texts to evaluate on are given, but no report is to be made',
     'Leave --no-report out, or --eval and --eval-tokens.',
+  );
+  ensure(
+    options.dtype === undefined || weightDtypes.includes(options.dtype),
+    `dtype is ${options.dtype}`,
+    `Give one of ${weightDtypes.join(', ')}.`,
   );
   if (options.mask !== undefined) checkMask(options.mask);
   ensure(

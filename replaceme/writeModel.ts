@@ -1,10 +1,11 @@
-import { mkdir, readdir, stat } from 'node:fs/promises';
+import { mkdir, readdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type DType, download, RmError, Tensor } from '../engine/index.js';
 import type { Progress } from '../engine/progress.js';
 import { PIECE } from '../engine/transfer.js';
-import type { Architecture } from '../model/architecture.js';
+import { type Architecture, expectedTensors } from '../model/architecture.js';
 import type { Checkpoint } from '../model/checkpoint/checkpoint.js';
+import { configInDtype, type WeightDtype } from '../model/checkpoint/inDtype.js';
 import { copyOutputFile, outputError, writeOutputFile } from '../model/checkpoint/outputFolder.js';
 import { type TensorSource, writeSafetensors } from '../model/checkpoint/safetensorsWriter.js';
 import { pruneConfig } from '../model/families/index.js';
@@ -33,7 +34,7 @@ export async function writePrunedModel(
   arch: Architecture,
   keep: readonly number[],
   replacements: Replacements,
-  options: { maxShardBytes?: number; onProgress?: Progress } = {},
+  options: { maxShardBytes?: number; dtype?: WeightDtype; onProgress?: Progress } = {},
 ): Promise<void> {
   await writeSafetensors(to, prunedTensors(checkpoint, arch, keep, replacements), {
     ...(options.maxShardBytes !== undefined && { maxShardBytes: options.maxShardBytes }),
@@ -42,9 +43,15 @@ export async function writePrunedModel(
   const config = await requiredJsonOf(from, 'config.json');
   if (!isRecord(config))
     throw new RmError('CONFIG_INVALID', `${from.nameOf('config.json')} is no object`, 'Download it again.');
-  await writeOutputFile(join(to, 'config.json'), `${JSON.stringify(pruneConfig(config, keep), null, 2)}\n`);
+  await writeOutputFile(
+    join(to, 'config.json'),
+    `${JSON.stringify(configInDtype(pruneConfig(config, keep), options.dtype), null, 2)}\n`,
+  );
   if (from.folder !== null) await copyOtherFiles(from.folder, to);
 }
+
+/** What old checkpoints hold though it is computed, not learnt; loaders ignore it or complain. */
+const computedBuffer = /\.(rotary_emb\.inv_freq|(attention|attn)\.(bias|masked_bias)|position_ids)$/;
 
 /** Names "…layers.12.…" get the layer's new number; tensors of removed layers are left out. */
 function* prunedTensors(
@@ -54,7 +61,9 @@ function* prunedTensors(
   replacements: Replacements,
 ): Generator<TensorSource> {
   const newIndex = new Map(keep.map((layer, i) => [layer, i]));
+  const used = new Set(expectedTensors(arch).map(({ name }) => name));
   for (const name of checkpoint.names) {
+    if (computedBuffer.test(name) && !used.has(name)) continue;
     const layer = layerOf(name, arch);
     if (layer && !newIndex.has(layer.index)) continue;
     const { dtype, shape } = checkpoint.info(name);
@@ -102,7 +111,12 @@ function layerOf(
 const reports = new Set(['report.json', 'report.html']);
 
 /** Files as they are, symbolic links as what they point to; a link to nothing, and what is no file, is left out. */
-async function copyOtherFiles(from: string, to: string): Promise<void> {
+async function copyOtherFiles(
+  from: string,
+  to: string,
+  above: ReadonlySet<string> = new Set(),
+): Promise<void> {
+  const folders = new Set([...above, await realpath(from)]);
   for (const name of await readdir(from)) {
     if (name.startsWith('.') || name === 'config.json' || weightFile.test(name) || reports.has(name))
       continue;
@@ -113,8 +127,10 @@ async function copyOtherFiles(from: string, to: string): Promise<void> {
     ];
     const found = await stat(source).catch(() => undefined);
     if (found?.isDirectory()) {
+      // A link to a folder that it lies in has no end.
+      if (folders.has(await realpath(source))) continue;
       await mkdir(target).catch(error => Promise.reject(outputError(error, target)));
-      await copyOtherFiles(source, target);
+      await copyOtherFiles(source, target, folders);
     } else if (found?.isFile()) {
       await copyOutputFile(source, target);
     }

@@ -1,4 +1,5 @@
 import type { AdapterInfo } from '../../engine/index.js';
+import type { WeightDtype } from '../../model/checkpoint/inDtype.js';
 import type { Evaluation } from '../../model/evaluate.js';
 import type { CalibrationFile } from '../calibration.js';
 import type { ComparisonRow, Measures } from '../compare/rows.js';
@@ -79,7 +80,12 @@ export interface PruneReport extends ReportHead {
   readonly windowMap?: MeasuredWindows;
   /** The settings of the run, defaults filled in. */
   readonly recipe: RepairSettings &
-    CalibrationSizes & { readonly mask?: number; readonly generate?: number; readonly faithful?: boolean };
+    CalibrationSizes & {
+      readonly mask?: number;
+      readonly generate?: number;
+      readonly faithful?: boolean;
+      readonly dtype?: WeightDtype;
+    };
   readonly calibration: ReportCalibration;
   /** The method's own numbers. */
   readonly fit: Readonly<Record<string, number | string>>;

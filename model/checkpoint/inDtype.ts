@@ -1,0 +1,134 @@
+import { byteSize, type DType, decodeToF32, elementCount, encodeFromF32 } from '../../engine/dtype.js';
+import { ensure, RmError } from '../../engine/errors.js';
+import type { Checkpoint, TensorInfo } from './checkpoint.js';
+
+/** Number types that weights can be stored in. */
+export type WeightDtype = Exclude<DType, 'u32'>;
+
+export const weightDtypes: readonly WeightDtype[] = ['f32', 'f16', 'bf16'];
+
+/** Bytes converted at a time. */
+const PIECE = 16 << 20;
+
+const isWeight = ({ dtype }: TensorInfo): boolean => dtype !== 'u32';
+
+/** Tensors of types that can be read; checkpoints may hold others (masks, positions), which no model needs. */
+const readable = (checkpoint: Checkpoint): string[] =>
+  checkpoint.names.filter(name => {
+    try {
+      return checkpoint.info(name) !== undefined;
+    } catch (error) {
+      if (error instanceof RmError && error.code === 'UNSUPPORTED_DTYPE') return false;
+      throw error;
+    }
+  });
+
+/** The checkpoint with all weights as numbers of another type, rounded to nearest even when they are read. */
+class ConvertedCheckpoint implements Checkpoint {
+  readonly path: string;
+  readonly names: readonly string[];
+  readonly totalBytes: number;
+
+  constructor(
+    private readonly stored: Checkpoint,
+    private readonly dtype: WeightDtype,
+  ) {
+    this.path = stored.path;
+    this.names = stored.names;
+    this.totalBytes = readable(stored).reduce((sum, name) => sum + this.info(name).byteLength, 0);
+  }
+
+  has(name: string): boolean {
+    return this.stored.has(name);
+  }
+
+  info(name: string): TensorInfo {
+    const stored = this.stored.info(name);
+    if (!isWeight(stored)) return stored;
+    const { dtype } = this;
+    return { ...stored, dtype, byteLength: elementCount(stored.shape) * byteSize(dtype) };
+  }
+
+  read(name: string): Promise<Uint8Array> {
+    return this.readRange(name, 0, this.info(name).byteLength);
+  }
+
+  async readRange(name: string, byteStart: number, byteLength: number): Promise<Uint8Array> {
+    const stored = this.stored.info(name);
+    if (!isWeight(stored) || stored.dtype === this.dtype) {
+      return this.stored.readRange(name, byteStart, byteLength);
+    }
+    const [size, storedSize] = [byteSize(this.dtype), byteSize(stored.dtype)];
+    ensure(
+      byteStart % size === 0 && byteLength % size === 0,
+      `bytes ${byteStart} to ${byteStart + byteLength} of tensor ${JSON.stringify(name)} are no whole numbers`,
+      `Ask for multiples of ${size}.`,
+    );
+    const out = new Uint8Array(byteLength);
+    for (let done = 0; done < byteLength; done += PIECE) {
+      const count = Math.min(PIECE, byteLength - done) / size;
+      const first = (byteStart + done) / size;
+      const bytes = await this.stored.readRange(name, first * storedSize, count * storedSize);
+      out.set(this.#converted(name, decodeToF32(bytes, stored.dtype)), done);
+    }
+    return out;
+  }
+
+  #converted(name: string, values: Float32Array): Uint8Array {
+    const bytes = encodeFromF32(values, this.dtype);
+    if (this.dtype === 'f32') return bytes;
+    const rounded = decodeToF32(bytes, this.dtype);
+    for (let i = 0; i < rounded.length; i++) {
+      // What is not finite already is told by the one who loads it.
+      if (Number.isFinite(rounded[i]!) || !Number.isFinite(values[i]!)) continue;
+      throw new RmError(
+        'NOT_FINITE',
+        `tensor '${name}' in ${this.path} holds ${values[i]!.toPrecision(6)}, which ${this.dtype} cannot hold`,
+        `Choose ${this.dtype === 'f16' ? 'bf16, which has the range of f32' : 'f32'}, or keep the number type of the model.`,
+      );
+    }
+    return bytes;
+  }
+
+  close(): Promise<void> {
+    return this.stored.close();
+  }
+}
+
+/**
+ * The checkpoint as if its weights were stored as `dtype`; the same where they are, or where none is asked for.
+ *
+ * @throws RmError (when they are read) NOT_FINITE naming the tensor with a value out of the type's range.
+ */
+export function inDtype(checkpoint: Checkpoint, dtype: WeightDtype | undefined): Checkpoint {
+  if (dtype === undefined) return checkpoint;
+  const same = readable(checkpoint).every(name => [dtype, 'u32'].includes(checkpoint.info(name).dtype));
+  return same ? checkpoint : new ConvertedCheckpoint(checkpoint, dtype);
+}
+
+const torchNames: Readonly<Record<WeightDtype, string>> = {
+  f32: 'float32',
+  f16: 'float16',
+  bf16: 'bfloat16',
+};
+
+/** A parsed config.json that says so of the weights, under the key it has: "dtype" (transformers 5) or "torch_dtype". */
+export function configInDtype(
+  config: Readonly<Record<string, unknown>>,
+  dtype: WeightDtype | undefined,
+): Record<string, unknown> {
+  if (dtype === undefined) return { ...config };
+  const named = (values: Readonly<Record<string, unknown>>): Record<string, unknown> =>
+    Object.fromEntries(
+      Object.entries(values).map(([key, value]) => {
+        if (key === 'dtype' || key === 'torch_dtype') return [key, torchNames[dtype]];
+        // Models of several parts have a configuration for each.
+        const nested = /_config$/.test(key) && typeof value === 'object' && value !== null;
+        return [key, nested ? named(value as Record<string, unknown>) : value];
+      }),
+    );
+  const changed = named(config);
+  return 'dtype' in changed || 'torch_dtype' in changed
+    ? changed
+    : { ...changed, torch_dtype: torchNames[dtype] };
+}
