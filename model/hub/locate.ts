@@ -67,11 +67,12 @@ export async function hiddenReference(given: string): Promise<HubReference | und
 }
 
 /**
- * What to call a model in what is published: "org/name" of one from the hub (`revision`: with the one asked for), else the
- * last part of its path.
+ * What to call a model in what is published: "org/name" of one in the cache (`revision`: with the one asked for), else
+ * the last part of its path.
  */
 export function modelName(given: string, { revision = false } = {}): string {
-  const reference = existsSync(given) ? undefined : parseHubReference(given);
-  if (reference) return revision ? hubName(reference) : reference.repo;
+  const reference = parseHubReference(given);
+  const cached = reference && existsSync(repoFolder(hubCacheFolder(), reference.repo));
+  if (cached && !existsSync(given)) return revision ? hubName(reference) : reference.repo;
   return repoOfSnapshot(resolve(given)) ?? basename(resolve(given));
 }
