@@ -3,6 +3,7 @@ import { newCommand } from '../command.js';
 import { kernelsCommand } from './kernels.js';
 import { decodeCommand, prefillCommand, pruneBenchCommand, startupCommand } from './model.js';
 import { peakCommand } from './peak.js';
+import { scaleCommand } from './scale.js';
 import { solveCommand } from './solve.js';
 
 /** `bench kernels`, `bench peak`, ... */
@@ -15,7 +16,7 @@ numbers, --compare prints them beside those kept; two runs on a busy machine dif
   });
   const commands = [
     ...[kernelsCommand, peakCommand, prefillCommand, decodeCommand],
-    ...[solveCommand, pruneBenchCommand, startupCommand],
+    ...[solveCommand, pruneBenchCommand, startupCommand, scaleCommand],
   ];
   for (const command of commands) bench.addCommand(command(signal));
   return bench;

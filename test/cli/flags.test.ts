@@ -67,7 +67,7 @@ const tried: Readonly<Record<string, readonly string[]>> = {
 const long = [
   'doctor',
   'tune',
-  ...['kernels', 'peak', 'prefill', 'decode', 'solve', 'prune'].map(name => `bench ${name}`),
+  ...['kernels', 'peak', 'prefill', 'decode', 'solve', 'prune', 'scale'].map(name => `bench ${name}`),
 ];
 /** What it prints is a script for a shell. */
 const noData = ['completion'];

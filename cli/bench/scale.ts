@@ -1,0 +1,56 @@
+import type { Command } from 'commander';
+import type { ScaleBenchmark } from '../../bench/scale.js';
+import { withDevice } from '../gpu.js';
+import { requireTimestamps } from '../kernelProfile.js';
+import { each, wholeNumber } from '../optionTypes.js';
+import { type MeasuringOptions, measuringCommand } from './measuring.js';
+
+interface ScaleCommandOptions extends MeasuringOptions {
+  tokens?: number[];
+  layers?: number[];
+  hidden?: number[];
+  shards?: number[];
+  files?: number[];
+  samples: number;
+}
+
+const scaleBench = () => import('../../bench/scale.js');
+
+/** `bench scale` */
+export const scaleCommand = (signal: AbortSignal): Command =>
+  measuringCommand<ScaleCommandOptions, ScaleBenchmark>(signal, {
+    name: 'scale',
+    summary:
+      'time and memory of a prune against tokens, layers, hidden size and shards, with fitted exponents',
+    details: `Writes models of random weights into a temporary folder and removes the last layer of each by least squares: all tokens go
+through all layers once. One size is varied at a time, from 2048 tokens, 4 layers, 256 hidden, one shard, one file; the exponent is the
+slope of a least-squares line through the logarithms. The last table is arithmetic for large models on one H100 (docs/scale.md).
+Options that name sizes measure these axes only. The adapter must have timestamp queries.`,
+    examples: [
+      'rm-engine bench scale',
+      'rm-engine bench scale --json',
+      'rm-engine bench scale --tokens 16384,65536,262144 --hidden 512,1024,2048',
+    ],
+    options: command =>
+      command
+        .option('--tokens <counts...>', 'calibration tokens', each(wholeNumber(256)))
+        .option('--layers <counts...>', 'layers of the model', each(wholeNumber(2)))
+        .option('--hidden <sizes...>', 'hidden dimensions, multiples of 64', each(wholeNumber(64)))
+        .option('--shards <counts...>', 'parts of the tokens, of which one is summed', each(wholeNumber(1)))
+        .option('--files <counts...>', 'files of the checkpoint', each(wholeNumber(1)))
+        .option('--samples <count>', 'runs of each, of which the fastest counts', wholeNumber(1), 2),
+    measure: async run => {
+      const { tokens, layers, hidden, shards, files, samples } = run.options;
+      if (hidden?.some(size => size % 64 !== 0)) run.usage('--hidden takes multiples of 64');
+      const { benchScale, scaleDefaults } = await scaleBench();
+      const asked = Object.entries({ tokens, layers, hidden, shards, files }).filter(([, list]) => list);
+      const values = asked.length > 0 ? Object.fromEntries(asked) : scaleDefaults.values;
+      const deviceOptions = { ...run.deviceOptions, profile: true };
+      return withDevice({ ...run, deviceOptions }, async device => {
+        requireTimestamps(device, 'bench scale');
+        const { progress: onProgress, signal: stop } = run;
+        return benchScale(device, { base: scaleDefaults.base, values, samples, onProgress, signal: stop });
+      });
+    },
+    text: async result => (await scaleBench()).scaleText(result),
+  });
