@@ -9,7 +9,7 @@ const thousands = (count: number): string => count.toLocaleString('en-US');
 
 /** The summary as text: dimensions, parameters by part, memory. */
 export function formatSummary(summary: ModelSummary): string {
-  const { parameters, bytes, rope, dtypes } = summary;
+  const { parameters, bytes, ropes, dtypes } = summary;
   const attention = `${summary.heads} heads of ${summary.headDim}, ${summary.kvHeads} for keys and values`;
   const fields = formatFields([
     ['model', summary.path],
@@ -22,7 +22,13 @@ export function formatSummary(summary: ModelSummary): string {
       'vocabulary',
       `${thousands(summary.vocab)}${summary.tiedEmbeddings ? ' (embedding and head are tied)' : ''}`,
     ],
-    ['context', `${thousands(summary.contextLength)} tokens, RoPE ${rope.kind}, theta ${rope.theta}`],
+    [
+      'context',
+      [
+        `${thousands(summary.contextLength)} tokens`,
+        ...ropes.map(({ kind, theta }) => `RoPE ${kind}, theta ${theta}`),
+      ].join(', '),
+    ],
     [
       'dtype',
       Object.entries(dtypes)

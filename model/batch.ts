@@ -1,5 +1,5 @@
 import { type Device, Scope, type Tensor, tensorFrom } from '../engine/index.js';
-import type { Architecture } from './architecture.js';
+import { type Architecture, storedHeadDim } from './architecture.js';
 
 /** Words up to the next 256 bytes, where every device can bind a view. */
 const padded = (words: number): number => Math.ceil(words / 64) * 64;
@@ -45,6 +45,7 @@ export class Batch {
   readonly positions: Tensor;
   readonly #scope: Scope;
   readonly #ranges = new Map<number | null, Tensor>();
+  readonly #apart = new Map<string, Tensor>();
   readonly #lengths: readonly number[];
   readonly #shared: readonly number[];
 
@@ -104,6 +105,28 @@ export class Batch {
     return ranges;
   }
 
+  /**
+   * u32 [tokens]: the positions, with `shift` added in sequences of more than `most` tokens (padding and past counted).
+   * What sequences share counts as the first one's.
+   */
+  positionsApart(most: number, shift: number): Tensor {
+    if (this.longest <= most) return this.positions;
+    const key = `${most} ${shift}`;
+    let positions = this.#apart.get(key);
+    if (!positions) {
+      const { past } = this;
+      const values = this.sequences.flatMap((sequence, s) => {
+        const first = past + (past + sequence.length > most ? shift : 0);
+        return sequence.slice(this.#shared[s]).map((_, i) => first + this.#shared[s]! + i);
+      });
+      positions = this.#scope.own(
+        tensorFrom(this.#scope.device, Uint32Array.from(values), [this.tokens], 'positions apart'),
+      );
+      this.#apart.set(key, positions);
+    }
+    return positions;
+  }
+
   #rangesOf(window: number | null): Uint32Array {
     const values = new Uint32Array(2 * this.tokens);
     let row = 0;
@@ -160,6 +183,6 @@ const WIDEST = 128 << 20;
 
 /** Tokens of a packed batch that keep a device of this kind busy without large activations. */
 export function defaultBatchTokens(device: Device, arch: Architecture): number {
-  const columns = Math.max(arch.intermediate, arch.hidden, arch.heads * arch.headDim);
+  const columns = Math.max(arch.intermediate, arch.hidden, arch.heads * storedHeadDim(arch));
   return Math.min(device.info.kind === 'software' ? 1024 : 8192, Math.floor(WIDEST / (4 * columns)));
 }

@@ -4,6 +4,7 @@ import { Batch } from './batch.js';
 import { tokenLogits } from './headLogits.js';
 import { KvCache } from './kvCache.js';
 import type { Model } from './model.js';
+import { rotateAlike } from './rope.js';
 import { createSampler, notFiniteLogits, type SamplingOptions } from './sampler.js';
 import { finalNorm, forward } from './transformer.js';
 
@@ -61,8 +62,14 @@ export class DecodingSession {
       const token = await this.#nextToken(next, options.temperature ? sample : undefined);
       if (eosIds.includes(token)) return;
       yield token;
-      next = [token];
+      const known = this.#cached;
+      next = this.#keepsRotation(known.length + 1) ? [token] : this.#begin([...known, token], limit - count);
     }
+  }
+
+  /** Whether a sequence of so many tokens turns by the frequencies by which the cached keys were turned. */
+  #keepsRotation(tokens: number): boolean {
+    return rotateAlike(this.#model.arch.ropes, this.#cached.length, tokens);
   }
 
   /** Prepares the cache for `sequence` and `more` new tokens; returns what of the sequence is still to be computed. */
@@ -77,10 +84,11 @@ export class DecodingSession {
     if (needed > this.#cache.capacity) {
       this.#cache.grow(Math.min(arch.contextLength, Math.max(needed, 2 * this.#cache.capacity)));
     }
-    this.#cache.truncate(common);
-    this.#cached.length = common;
-    this.#reused = common;
-    return sequence.slice(common);
+    const reused = this.#keepsRotation(sequence.length) ? common : 0;
+    this.#cache.truncate(reused);
+    this.#cached.length = reused;
+    this.#reused = reused;
+    return sequence.slice(reused);
   }
 
   /**

@@ -1,4 +1,12 @@
-export type { Architecture, LayerTensorNames, TensorNames } from './architecture.js';
+export type {
+  Architecture,
+  LayerTensorNames,
+  Norm,
+  TensorNames,
+  TensorPart,
+  TensorRef,
+  TensorStack,
+} from './architecture.js';
 export { Batch, type BatchOptions, defaultBatchTokens, groupSequences } from './batch.js';
 export { type ChatTemplate, encodeDocument, loadChatTemplate, type TextReader } from './chat.js';
 export type { Checkpoint, TensorInfo } from './checkpoint/checkpoint.js';

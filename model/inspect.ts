@@ -1,12 +1,12 @@
 import { type DType, elementCount } from '../engine/dtype.js';
-import { type Architecture, expectedTensors, type ModelPart } from './architecture.js';
+import { type Architecture, expectedTensors, type ModelPart, storedHeadDim } from './architecture.js';
 import { checkShapes, readArchitecture } from './families/index.js';
 import { openCheckpoint } from './modelSource.js';
 
 type Dimensions = Pick<
   Architecture,
   | ('family' | 'layers' | 'hidden' | 'intermediate' | 'heads' | 'kvHeads' | 'headDim' | 'vocab')
-  | ('contextLength' | 'tiedEmbeddings' | 'rope')
+  | ('contextLength' | 'tiedEmbeddings' | 'ropes')
 >;
 
 export interface ModelSummary extends Dimensions {
@@ -59,13 +59,13 @@ export async function inspectModel(folder: string): Promise<ModelSummary> {
       ...{ path: folder, family, layers, hidden, intermediate, heads, kvHeads, headDim, vocab },
       contextLength: arch.contextLength,
       tiedEmbeddings: arch.tiedEmbeddings,
-      rope: arch.rope,
+      ropes: arch.ropes,
       parameters,
       dtypes,
       bytes: {
         checkpoint: checkpoint.totalBytes,
         weights,
-        cachePerToken: 2 * 4 * layers * kvHeads * headDim,
+        cachePerToken: 2 * 4 * layers * kvHeads * storedHeadDim(arch),
       },
       unusedTensors: checkpoint.names.filter(name => !used.has(name)),
     };

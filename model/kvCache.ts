@@ -1,5 +1,5 @@
 import { type Device, RmError, Scope, type Tensor } from '../engine/index.js';
-import type { Architecture } from './architecture.js';
+import { type Architecture, storedHeadDim } from './architecture.js';
 
 /** Keys and values of all layers, and the scope that owns them. */
 interface Store {
@@ -16,7 +16,7 @@ export class KvCache {
   #store: Store;
   #length = 0;
 
-  /** Room for `capacity` tokens: 2 x layers x capacity x kvHeads x headDim f32 values. */
+  /** Room for `capacity` tokens: 2 x layers x capacity x kvHeads x headDim f32 values (headDim: a multiple of 4). */
   constructor(device: Device, arch: Architecture, capacity: number) {
     this.#device = device;
     this.#arch = arch;
@@ -25,12 +25,11 @@ export class KvCache {
   }
 
   #allocate(capacity: number): Store {
-    const { layers, kvHeads, headDim } = this.#arch;
+    const { layers, kvHeads } = this.#arch;
+    const columns = kvHeads * storedHeadDim(this.#arch);
     const scope = new Scope(this.#device);
     const make = (what: string) =>
-      Array.from({ length: layers }, () =>
-        scope.tensor([capacity, kvHeads * headDim], 'f32', `cached ${what}`),
-      );
+      Array.from({ length: layers }, () => scope.tensor([capacity, columns], 'f32', `cached ${what}`));
     try {
       return { scope, keys: make('keys'), values: make('values') };
     } catch (error) {

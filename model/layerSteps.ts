@@ -1,17 +1,24 @@
 import type { Recorder, Scope, Tensor } from '../engine/index.js';
 import { attention } from '../kernels/attention.js';
+import { add, scale } from '../kernels/elementwise.js';
 import { embedding } from '../kernels/embedding.js';
 import { gatedMatmul } from '../kernels/gatedMatmul.js';
+import { headColumns } from '../kernels/headColumns.js';
 import { matmul } from '../kernels/matmul.js';
-import { rmsNorm } from '../kernels/rmsNorm.js';
 import { rope } from '../kernels/rope.js';
+import { scaleRows } from '../kernels/scaleRows.js';
+import { topExperts } from '../kernels/topExperts.js';
+import { storedHeadDim } from './architecture.js';
 import type { Batch } from './batch.js';
 import type { KvCache } from './kvCache.js';
 import type { LayerWeights, Model } from './model.js';
+import { normalise } from './norm.js';
 
 /**
- * One layer over a packed batch, step by step: A = attention(norm(X)), Y = X + A W_oᵀ, H = act(gate) * up of norm(Y),
- * M = H W_downᵀ, L = Y + M. What the steps return lives in `scope`, with one row per token.
+ * One layer over a packed batch, step by step: A = attention(norm(X)), Y = X + what o_proj makes of A, H = act(gate) *
+ * up of norm(Y) (of norm(X) where branches are parallel), M = what down_proj makes of H, L = Y + M. Norms after a
+ * projection and the residual scale are part of what it makes. What the steps return lives in `scope`, with one row per
+ * token.
  */
 export class LayerSteps {
   readonly #rec: Recorder;
@@ -29,55 +36,111 @@ export class LayerSteps {
 
   /** A [T, heads * headDim] of X [T, hidden]: what enters o_proj. */
   attended(input: Tensor, cache?: KvCache): Tensor {
-    const { weights, batch, model } = this;
-    const { arch } = model;
-    const { headDim } = arch;
-    const normed = this.#normed(input, weights.inputNorm);
-    const q = this.#linear(normed, weights.q, weights.qBias);
-    const k = this.#linear(normed, weights.k, weights.kBias);
-    const v = this.#linear(normed, weights.v, weights.vBias);
-    const rotations = model.rotations.upTo(batch.longest);
-    const store = cache && { v, ...cache.layer(this.layer), start: cache.length };
-    rope(this.#rec, q, k, batch.positions, rotations, store ? { headDim, store } : { headDim });
-    const { keys, values } = store ?? { keys: this.#keyed(k), values: this.#keyed(v) };
+    const { weights, batch } = this;
+    const { arch } = this.model;
+    const { heads, kvHeads } = arch;
+    const headDim = storedHeadDim(arch);
+    const normed = this.#normed(input, weights.inputNorm, weights.inputNormBias);
+    const q = this.#heads(normed, weights.q, weights.qBias, weights.qNorm, heads);
+    const k = this.#heads(normed, weights.k, weights.kBias, weights.kNorm, kvHeads);
+    const v = this.#heads(normed, weights.v, weights.vBias, undefined, kvHeads);
+    const { keys, values } = this.#rotated(q, k, v, cache);
     const window = arch.attentionWindow[this.layer] ?? null;
-    const attended = this.scope.tensor([batch.tokens, arch.heads * headDim], 'f32', 'attended');
+    const attended = this.scope.tensor([batch.tokens, heads * headDim], 'f32', 'attended');
     attention(this.#rec, q, keys, values, batch.ranges(window), attended, {
-      heads: arch.heads,
-      kvHeads: arch.kvHeads,
+      heads,
+      kvHeads,
       headDim,
       scale: arch.attentionScale,
+      ...(arch.attentionSoftcap !== null && { softcap: arch.attentionSoftcap }),
       mostKeys: Math.min(batch.longest, window ?? batch.longest),
     });
-    return attended;
+    return this.#widened(attended, heads, arch.headDim);
   }
 
-  /** Y = X + A W_oᵀ [T, hidden]. */
+  /** Y = X + what o_proj makes of A [T, hidden]. */
   postAttention(input: Tensor, attended: Tensor): Tensor {
-    return this.#linear(attended, this.weights.o, this.weights.oBias, input);
+    const { o, oBias, attentionOutNorm } = this.weights;
+    return this.#added(input, attended, o, oBias, attentionOutNorm);
   }
 
-  /** H [T, intermediate] of Y: what enters down_proj. */
-  mlpFeatures(y: Tensor): Tensor {
+  /** H [T, intermediate] of Y, and of X where the layer's branches are parallel: what enters down_proj. */
+  mlpFeatures(y: Tensor, input: Tensor): Tensor {
     const { weights, model } = this;
-    const normed = this.#normed(y, weights.postNorm);
-    const features = this.scope.tensor([y.rowCount, model.arch.intermediate], 'f32', 'mlp features');
-    gatedMatmul(this.#rec, normed, weights.gate, weights.up, features, {
-      activation: model.arch.activation,
-      ...(weights.gateBias && { gateBias: weights.gateBias }),
-      ...(weights.upBias && { upBias: weights.upBias }),
-    });
-    return features;
+    const { parallel, intermediate, activation } = model.arch;
+    const normed = this.#normed(parallel ? input : y, weights.mlpNorm, weights.mlpNormBias);
+    const features = this.scope.tensor([y.rowCount, intermediate], 'f32', 'mlp features');
+    if (weights.gate) {
+      gatedMatmul(this.#rec, normed, weights.gate, weights.up, features, {
+        activation,
+        ...(weights.gateBias && { gateBias: weights.gateBias }),
+        ...(weights.upBias && { upBias: weights.upBias }),
+      });
+    } else {
+      matmul(this.#rec, normed, weights.up, features, {
+        transposeB: true,
+        activation,
+        ...(weights.upBias && { bias: weights.upBias }),
+      });
+    }
+    return this.#routed(normed, features);
   }
 
-  /** M = H W_downᵀ [T, hidden]. */
+  /** M [T, hidden]: what down_proj makes of H, and what the layer adds to Y. */
   mlpOutput(features: Tensor): Tensor {
-    return this.#linear(features, this.weights.down, this.weights.downBias);
+    const { down, downBias, mlpOutNorm } = this.weights;
+    return this.#branch(features, down, downBias, mlpOutNorm);
   }
 
-  /** L = Y + H W_downᵀ [T, hidden]. */
+  /** L = Y + M [T, hidden]. */
   output(y: Tensor, features: Tensor): Tensor {
-    return this.#linear(features, this.weights.down, this.weights.downBias, y);
+    const { down, downBias, mlpOutNorm } = this.weights;
+    return this.#added(y, features, down, downBias, mlpOutNorm);
+  }
+
+  /** Features of experts by how much each token uses them; all alike without a router. */
+  #routed(normed: Tensor, features: Tensor): Tensor {
+    const { experts } = this.model.arch;
+    const { router } = this.weights;
+    if (!experts || !router) return features;
+    const logits = this.#linear(normed, router, undefined);
+    const weights = this.scope.tensor(logits.shape, 'f32', 'experts');
+    topExperts(this.#rec, logits, experts.perToken, weights);
+    const routed = this.scope.tensor(features.shape, 'f32', 'mlp features');
+    const rows = [logits.size, features.size / logits.size];
+    scaleRows(this.#rec, features.reshape(rows), weights.reshape([logits.size]), routed.reshape(rows));
+    return routed;
+  }
+
+  /** Queries, keys or values, as attention reads them. */
+  #heads(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | undefined,
+    gain: Tensor | undefined,
+    heads: number,
+  ): Tensor {
+    const { arch } = this.model;
+    const projected = this.#linear(x, weight, bias);
+    const rows = arch.qkNorm === 'head' ? [x.rowCount * heads, arch.headDim] : projected.shape;
+    const normed = this.#normed(projected.reshape(rows), gain, undefined).reshape(projected.shape);
+    return this.#widened(normed, heads, storedHeadDim(arch));
+  }
+
+  /** Rotates q and k in place, or puts rotated k, and v, behind what the cache holds; returns all keys and values. */
+  #rotated(q: Tensor, k: Tensor, v: Tensor, cache: KvCache | undefined): { keys: Tensor; values: Tensor } {
+    const { model, batch } = this;
+    const headDim = storedHeadDim(model.arch);
+    const kind = model.arch.layerRope[this.layer] ?? null;
+    const store = cache && { v, ...cache.layer(this.layer), start: cache.length };
+    if (kind !== null) {
+      const { table, positions } = model.rotations.of(kind, batch);
+      rope(this.#rec, q, k, positions, table, store ? { headDim, store } : { headDim });
+    } else if (store) {
+      this.#rec.copy(k, store.keys.rows(store.start, batch.tokens));
+      this.#rec.copy(v, store.values.rows(store.start, batch.tokens));
+    }
+    return store ?? { keys: this.#keyed(k), values: this.#keyed(v) };
   }
 
   /** Keys or values as the batch's ranges count them. */
@@ -89,10 +152,40 @@ export class LayerSteps {
     return keyed;
   }
 
-  #normed(x: Tensor, gain: Tensor): Tensor {
+  #widened(x: Tensor, heads: number, headDim: number): Tensor {
+    if (x.columns === heads * headDim) return x;
+    const widened = this.scope.tensor([x.rowCount, heads * headDim], 'f32', x.label);
+    headColumns(this.#rec, x, heads, widened);
+    return widened;
+  }
+
+  /** x itself where there is no such norm. */
+  #normed(x: Tensor, gain: Tensor | undefined, bias: Tensor | undefined): Tensor {
+    if (!gain) return x;
     const normed = this.scope.tensor(x.shape, 'f32', 'normed');
-    rmsNorm(this.#rec, x, gain, normed, this.model.arch.normEps);
+    normalise(this.#rec, this.model.arch.norm, x, [gain, bias], normed);
     return normed;
+  }
+
+  /** What a projection adds to the residual stream. */
+  #branch(x: Tensor, weight: Tensor, bias: Tensor | undefined, outNorm: Tensor | undefined): Tensor {
+    const { residualScale } = this.model.arch;
+    const branch = this.#normed(this.#linear(x, weight, bias), outNorm, undefined);
+    if (residualScale !== 1) scale(this.#rec, branch, residualScale);
+    return branch;
+  }
+
+  #added(
+    residual: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | undefined,
+    outNorm: Tensor | undefined,
+  ): Tensor {
+    if (!outNorm && this.model.arch.residualScale === 1) return this.#linear(x, weight, bias, residual);
+    const sum = this.scope.tensor(residual.shape, 'f32', weight.label);
+    add(this.#rec, residual, this.#branch(x, weight, bias, outNorm), sum);
+    return sum;
   }
 
   /** x Wᵀ (+ bias) (+ residual) for W [out, in] as stored. */

@@ -1,6 +1,6 @@
 import { type Device, type DType, Scope, type Tensor } from '../engine/index.js';
 import type { Progress } from '../engine/progress.js';
-import { type Architecture, expectedTensors, keepLayers } from './architecture.js';
+import { type Architecture, expectedTensors, keepLayers, type LayerTensorNames } from './architecture.js';
 import type { WeightDtype } from './checkpoint/inDtype.js';
 import { checkShapes, readArchitecture } from './families/index.js';
 import type { HostWeights } from './hostWeights.js';
@@ -9,27 +9,19 @@ import { openCheckpoint } from './modelSource.js';
 import { RotationTable } from './rotationTable.js';
 import { WeightLoader } from './weightLoader.js';
 
-/** One layer's tensors on the device, in the checkpoint's dtype; biases as f32. */
-export interface LayerWeights {
-  readonly inputNorm: Tensor;
-  readonly q: Tensor;
-  readonly k: Tensor;
-  readonly v: Tensor;
-  readonly o: Tensor;
-  readonly qBias: Tensor | undefined;
-  readonly kBias: Tensor | undefined;
-  readonly vBias: Tensor | undefined;
-  readonly oBias: Tensor | undefined;
-  readonly postNorm: Tensor;
-  readonly gate: Tensor;
-  readonly up: Tensor;
-  readonly down: Tensor;
-  readonly gateBias: Tensor | undefined;
-  readonly upBias: Tensor | undefined;
-  readonly downBias: Tensor | undefined;
+/** A layer's tensors that no model is without. */
+type RequiredWeights = 'q' | 'k' | 'v' | 'o' | 'up' | 'down';
+
+/**
+ * One layer's tensors on the device, in the checkpoint's dtype, biases as f32: what LayerTensorNames names, parts of
+ * stored tensors as tensors of their own.
+ */
+export type LayerWeights = { readonly [K in RequiredWeights]: Tensor } & {
+  readonly [K in Exclude<keyof LayerTensorNames, RequiredWeights>]: Tensor | undefined;
+} & {
   /** f32 [hidden, hidden], multiplies the residual stream after the layer: what a patch does that no checkpoint holds. */
   readonly residualMap?: Tensor;
-}
+};
 
 /** Weights that take the place of a model's own. */
 export interface WeightChanges extends Partial<Omit<Weights, 'layers'>> {
@@ -43,6 +35,7 @@ export interface WeightChanges extends Partial<Omit<Weights, 'layers'>> {
 export interface Weights {
   readonly embedding: Tensor;
   readonly finalNorm: Tensor;
+  readonly finalNormBias: Tensor | undefined;
   /** The embedding itself where they are tied. */
   readonly lmHead: Tensor;
   /** Of a streamed model only those that are held can be read (`Model.hold`). */
@@ -129,7 +122,7 @@ export class Model {
       }
       await loader.verifyFinite();
       await device.recorder.finish();
-      const rotations = new RotationTable(device, arch.rope, arch.contextLength);
+      const rotations = new RotationTable(device, arch);
       const origin = { stream, ...unchanged };
       return new Model(device, arch, { ...outer, layers }, rotations, loader.loaded, origin, scope);
     } catch (error) {

@@ -4,6 +4,8 @@ interface RopeBase {
   readonly theta: number;
   /** Columns of each head that turn, from the first on; the rest stays as it is. Even. */
   readonly rotaryDim: number;
+  /** What the exponents of the frequencies are parts of (default: rotaryDim); one less where an odd number was asked for. */
+  readonly exponents?: number;
 }
 
 /** How positions turn into rotation angles. */
@@ -51,10 +53,10 @@ const f32 = Math.fround;
  * al. (arXiv:2402.13753).
  */
 export function ropeInverseFrequencies(rope: Rope, long = false): Float64Array {
-  const { theta, rotaryDim } = rope;
+  const { theta, rotaryDim, exponents = rotaryDim } = rope;
   const divided = ramp(rope);
   return Float64Array.from({ length: rotaryDim / 2 }, (_, i) => {
-    const power = f32(theta ** f32((2 * i) / rotaryDim));
+    const power = f32(theta ** f32((2 * i) / exponents));
     const inverse = f32(1 / power);
     switch (rope.kind) {
       case 'default':
@@ -103,3 +105,7 @@ function ramp(rope: Rope): (i: number) => number {
 /** Factor of cosines and sines. */
 export const ropeAttentionFactor = (rope: Rope): number =>
   rope.kind === 'yarn' || rope.kind === 'longrope' ? rope.attentionFactor : 1;
+
+/** Whether sequences of `a` and of `b` tokens turn by the same frequencies. */
+export const rotateAlike = (ropes: readonly Rope[], a: number, b: number): boolean =>
+  ropes.every(rope => rope.kind !== 'longrope' || a > rope.originalContext === b > rope.originalContext);

@@ -1,22 +1,22 @@
 import { ensure, type Recorder, Scope, Tensor } from '../engine/index.js';
-import { add } from '../kernels/elementwise.js';
+import { add, scale } from '../kernels/elementwise.js';
 import { embedding } from '../kernels/embedding.js';
 import { matmul } from '../kernels/matmul.js';
-import { rmsNorm } from '../kernels/rmsNorm.js';
 import type { Batch } from './batch.js';
 import type { KvCache } from './kvCache.js';
 import { LayerSteps } from './layerSteps.js';
 import type { Model } from './model.js';
+import { normalise } from './norm.js';
 
 /** What a tap sees of a layer; row k is of token k of the batch. Valid only during the call: copy what you keep. */
 export interface LayerTensors {
   /** X_i [T, hidden] */
   readonly layerInput: Tensor;
-  /** Y_i = X_i + attention(norm(X_i)) [T, hidden] */
+  /** Y_i [T, hidden]: X_i and what the attention adds */
   readonly postAttention: Tensor;
-  /** H_i = act(gate) * up [T, intermediate], what enters down_proj */
+  /** H_i [T, intermediate], what enters down_proj */
   readonly mlpFeatures: Tensor;
-  /** M_i = H_i W_downᵀ [T, hidden] */
+  /** M_i [T, hidden], what the MLP adds */
   readonly mlpOutput: Tensor;
   /** L_i = Y_i + M_i [T, hidden] */
   readonly layerOutput: Tensor;
@@ -61,6 +61,7 @@ export function embedTokens(model: Model, batch: Batch): Tensor {
   }
   const output = Tensor.create(model.device, [batch.tokens, model.arch.hidden], 'f32', 'embeddings');
   embedding(model.device.recorder, model.weights.embedding, batch.ids, output);
+  if (model.arch.embeddingScale !== 1) scale(model.device.recorder, output, model.arch.embeddingScale);
   return output;
 }
 
@@ -102,7 +103,7 @@ function runLayer(
   const wanted = (all: Tensor) => (lastToken ? lastRow(rec, scope, all) : all);
   const x = wanted(input);
   const y = steps.postAttention(x, wanted(attended));
-  const features = steps.mlpFeatures(y);
+  const features = steps.mlpFeatures(y, x);
   let output: Tensor;
   if (tap) {
     const mlpOutput = steps.mlpOutput(features);
@@ -129,7 +130,8 @@ function lastRow(rec: Recorder, scope: Scope, all: Tensor): Tensor {
 /** The final norm of hidden states [T, hidden]. The caller disposes the result. */
 export function finalNorm(model: Model, hidden: Tensor): Tensor {
   const output = Tensor.create(model.device, hidden.shape, 'f32', 'final norm');
-  rmsNorm(model.device.recorder, hidden, model.weights.finalNorm, output, model.arch.normEps);
+  const { finalNorm: gain, finalNormBias: bias } = model.weights;
+  normalise(model.device.recorder, model.arch.norm, hidden, [gain, bias], output);
   return output;
 }
 

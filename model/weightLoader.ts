@@ -1,7 +1,16 @@
 import { type Device, RmError, type Scope, type Tensor, upload } from '../engine/index.js';
 import { PIECE } from '../engine/transfer.js';
 import { convert } from '../kernels/convert.js';
-import type { TensorNames } from './architecture.js';
+import {
+  isStack,
+  type LayerTensorNames,
+  refKey,
+  storedName,
+  type TensorNames,
+  type TensorPart,
+  type TensorRef,
+  type TensorStack,
+} from './architecture.js';
 import type { Checkpoint } from './checkpoint/checkpoint.js';
 import { firstNonFinite } from './firstNonFinite.js';
 import type { LayerWeights, LoadOptions, Weights } from './model.js';
@@ -14,7 +23,7 @@ export interface LoaderOptions extends Pick<LoadOptions, 'onProgress' | 'reuse'>
 
 /** Reads tensors piece by piece, so that host memory stays small, and counts NaN and infinity on the device. */
 export class WeightLoader {
-  /** As stored, by checkpoint name. */
+  /** In the checkpoint's number type, by checkpoint name, parts of stored tensors also by their first row. */
   readonly loaded = new Map<string, Tensor>();
   #bytes = 0;
 
@@ -27,22 +36,28 @@ export class WeightLoader {
 
   /** What is no layer's; in `scope`. */
   async outer(scope: Scope): Promise<Omit<Weights, 'layers'>> {
-    const { embedding, finalNorm, lmHead } = this.names;
-    const load = (key: string, name: string) => this.#load(undefined, key, name, scope);
-    return {
-      embedding: await load('embedding', embedding),
-      finalNorm: await load('finalNorm', finalNorm),
-      lmHead: await load('lmHead', lmHead),
-    };
+    const { embedding, finalNorm, finalNormBias, lmHead } = this.names;
+    const names = { embedding, finalNorm, finalNormBias, lmHead };
+    return (await this.#loadAll(undefined, names, scope)) as Omit<Weights, 'layers'>;
   }
 
   /** One layer's weights, in `scope`. */
   async layer(index: number, scope: Scope): Promise<LayerWeights> {
-    const weights: Record<string, Tensor | undefined> = {};
-    for (const [key, name] of Object.entries(this.names.layers[index]!) as [string, string | null][]) {
-      weights[key] = name === null ? undefined : await this.#load(index, key, name, scope);
+    const names: Readonly<Record<keyof LayerTensorNames, TensorRef | null>> = this.names.layers[index]!;
+    return (await this.#loadAll(index, names, scope)) as LayerWeights;
+  }
+
+  /** What is named, by the same keys. */
+  async #loadAll<K extends string>(
+    layer: number | undefined,
+    names: Readonly<Record<K, TensorRef | null>>,
+    scope: Scope,
+  ): Promise<Record<K, Tensor | undefined>> {
+    const tensors: Partial<Record<K, Tensor | undefined>> = {};
+    for (const [key, ref] of Object.entries(names) as [K, TensorRef | null][]) {
+      tensors[key] = ref === null ? undefined : await this.#load(layer, key, ref, scope);
     }
-    return weights as unknown as LayerWeights;
+    return tensors as Record<K, Tensor | undefined>;
   }
 
   /** @throws RmError NOT_FINITE naming the first tensor that holds NaN or infinity. */
@@ -57,40 +72,102 @@ export class WeightLoader {
   }
 
   /** A tensor as the model holds it: biases in f32. */
-  async #load(layer: number | undefined, key: string, name: string, scope: Scope): Promise<Tensor> {
+  async #load(layer: number | undefined, key: string, ref: TensorRef, scope: Scope): Promise<Tensor> {
+    const name = refKey(ref);
     const known = this.loaded.get(name);
-    const reused = known ?? (await this.options.reuse?.({ layer, key }, name));
-    if (reused) this.loaded.set(name, reused);
-    const stored = reused ?? (await this.#read(name, scope));
+    const whole = typeof ref === 'string';
+    const reused = known ?? (whole ? await this.options.reuse?.({ layer, key }, ref) : undefined);
+    const read = () => (isStack(ref) ? this.#readStack(ref, scope) : this.#read(ref, scope));
+    const stored = reused ?? (await read());
+    this.loaded.set(name, stored);
     if (!key.endsWith('Bias') || stored.dtype === 'f32') return stored;
-    const widened = scope.tensor(stored.shape, 'f32', name);
+    const widened = scope.tensor(stored.shape, 'f32', stored.label);
     convert(this.device.recorder, stored, widened);
     return widened;
   }
 
-  async #read(name: string, scope: Scope): Promise<Tensor> {
+  async #read(ref: string | TensorPart, scope: Scope): Promise<Tensor> {
+    const name = storedName(ref);
     const { shape, dtype, byteLength } = this.checkpoint.info(name);
-    const tensor = scope.tensor(shape, dtype, name);
-    const [rows = 1] = shape;
-    const rowBytes = byteLength / Math.max(1, rows);
+    const [stored = 1, ...rest] = shape;
+    const part = typeof ref === 'string' ? { first: 0, count: stored, stride: stored, runs: 1 } : ref;
+    const rows = part.runs * part.count;
+    const tensor = scope.tensor([rows, ...rest], dtype, name);
+    const rowBytes = byteLength / Math.max(1, stored);
     // Pieces of an even number of rows: copies begin at multiples of four bytes.
     const piece = Math.max(2, 2 * Math.floor(PIECE / rowBytes / 2));
     for (let row = 0; row < rows; row += piece) {
       this.options.check?.();
       const count = Math.min(piece, rows - row);
-      await upload(
-        tensor.rows(row, count),
-        await this.checkpoint.readRange(name, row * rowBytes, count * rowBytes),
-      );
+      await upload(tensor.rows(row, count), await this.#rows(name, part, row, count, rowBytes));
     }
-    this.#bytes += byteLength;
-    this.options.onProgress?.({
-      phase: 'load',
-      done: this.#bytes,
-      total: this.checkpoint.totalBytes,
-      unit: 'bytes',
-    });
-    this.loaded.set(name, tensor);
+    this.#count(tensor);
     return tensor;
+  }
+
+  /** Matrices under each other or side by side, some rows of all of them at a time. */
+  async #readStack({ names, along }: TensorStack, scope: Scope): Promise<Tensor> {
+    const { shape, dtype, byteLength } = this.checkpoint.info(names[0]!);
+    const [rows = 0, columns = 0] = shape;
+    const whole = along === 'rows' ? [names.length * rows, columns] : [rows, names.length * columns];
+    const tensor = scope.tensor(whole, dtype, names[0]!);
+    const rowBytes = byteLength / rows;
+    const readRows = (name: string, row: number, count: number) =>
+      this.checkpoint.readRange(name, row * rowBytes, count * rowBytes);
+    // Copies to the device begin at multiples of four bytes: matrices of odd rows go there side by side in one piece.
+    const piece = Math.max(2, 2 * Math.floor(PIECE / (names.length * rowBytes) / 2));
+    if (along === 'columns') {
+      for (let row = 0; row < rows; row += piece) {
+        this.options.check?.();
+        const count = Math.min(piece, rows - row);
+        const bytes = new Uint8Array(count * names.length * rowBytes);
+        for (const [n, name] of names.entries()) {
+          const from = await readRows(name, row, count);
+          for (let r = 0; r < count; r++) {
+            bytes.set(from.subarray(r * rowBytes, (r + 1) * rowBytes), (r * names.length + n) * rowBytes);
+          }
+        }
+        await upload(tensor.rows(row, count), bytes);
+      }
+    } else {
+      for (let row = 0; row < whole[0]!; row += piece) {
+        this.options.check?.();
+        const count = Math.min(piece, whole[0]! - row);
+        const pieces: Uint8Array[] = [];
+        for (let at = row; at < row + count; ) {
+          const length = Math.min(rows - (at % rows), row + count - at);
+          pieces.push(await readRows(names[Math.floor(at / rows)]!, at % rows, length));
+          at += length;
+        }
+        await upload(tensor.rows(row, count), Buffer.concat(pieces));
+      }
+    }
+    this.#count(tensor);
+    return tensor;
+  }
+
+  #count({ byteLength }: Tensor): void {
+    this.#bytes += byteLength;
+    const { totalBytes: total } = this.checkpoint;
+    this.options.onProgress?.({ phase: 'load', done: this.#bytes, total, unit: 'bytes' });
+  }
+
+  /** Rows row .. row+count-1 of a part of a stored tensor. */
+  async #rows(
+    name: string,
+    { first, count: run, stride }: Omit<TensorPart, 'name'>,
+    row: number,
+    count: number,
+    rowBytes: number,
+  ): Promise<Uint8Array> {
+    const pieces: Uint8Array[] = [];
+    for (let at = row; at < row + count; ) {
+      const within = at % run;
+      const length = Math.min(run - within, row + count - at);
+      const start = first + Math.floor(at / run) * stride + within;
+      pieces.push(await this.checkpoint.readRange(name, start * rowBytes, length * rowBytes));
+      at += length;
+    }
+    return pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces);
   }
 }

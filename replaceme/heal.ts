@@ -27,7 +27,7 @@ export async function healLayer(original: Stream, pruned: Stream): Promise<Layer
     const input = await original.state(index, scope);
     const y = steps.postAttention(input, steps.attended(input));
     const known = original.options.states?.take(batch.sequences, layer);
-    const output = known ?? scope.release(steps.output(y, steps.mlpFeatures(y)));
+    const output = known ?? scope.release(steps.output(y, steps.mlpFeatures(y, input)));
     await afterAttention.put(index, scope.release(y));
     await original.replace(index, output);
     await device.recorder.finish();

@@ -1,5 +1,6 @@
 import { type DType, Scope, type Tensor } from '../engine/index.js';
 import { convert } from '../kernels/convert.js';
+import { storedName, type TensorRef } from '../model/architecture.js';
 import { type HostTensor, type HostWeights, toHost } from '../model/hostWeights.js';
 import type { LayerWeights, Model, WeightChanges } from '../model/model.js';
 
@@ -34,13 +35,13 @@ export class KeptWeights {
       this.#layers.set(layer, weights);
       return;
     }
-    const names: Readonly<Record<string, unknown>> = { ...model.arch.tensorNames.layers[layer]! };
+    const names: Readonly<Record<string, TensorRef | null>> = { ...model.arch.tensorNames.layers[layer]! };
     const waiting: Record<string, HostTensor> = {};
     for (const [key, tensor] of Object.entries(weights) as [string, Tensor | undefined][]) {
-      const name = names[key];
+      const ref = names[key];
       if (!tensor) continue;
       // What the checkpoint has no name for stays as it is.
-      const dtype = typeof name === 'string' ? model.typeOf(name) : tensor.dtype;
+      const dtype = ref ? model.typeOf(storedName(ref)) : tensor.dtype;
       waiting[key] = await toHost(rounded(tensor, dtype, scope));
     }
     if (Object.keys(waiting).length > 0) this.#waiting.set(layer, waiting);

@@ -67,7 +67,11 @@ export function weightSizes(
   positions: number,
 ): Pick<MemorySizes, 'layerBytes' | 'outerBytes' | 'weightBytes'> {
   const layers = new Array<number>(arch.layers).fill(0);
-  let outerBytes = sizeClass(4 * rotationRows(arch.contextLength, positions) * arch.rope.rotaryDim);
+  const rows = rotationRows(arch.contextLength, positions);
+  let outerBytes = 0;
+  for (const { kind, rotaryDim } of arch.ropes) {
+    outerBytes += sizeClass(4 * (kind === 'longrope' ? 2 : 1) * rows * rotaryDim);
+  }
   for (const { name, layer } of expectedTensors(arch)) {
     const bytes = sizeClass(checkpoint.info(name).byteLength);
     if (layer === null) outerBytes += bytes;

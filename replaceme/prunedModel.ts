@@ -1,9 +1,11 @@
-import { type DType, RmError, Scope, Tensor } from '../engine/index.js';
+import { type DType, RmError, Scope, type Tensor } from '../engine/index.js';
 import { convert } from '../kernels/convert.js';
+import { refKey, storedName, type TensorRef } from '../model/architecture.js';
 import { firstNonFinite } from '../model/firstNonFinite.js';
 import { type HostTensor, nonFiniteIn } from '../model/hostWeights.js';
 import type { LayerWeights, Model, WeightChanges, Weights } from '../model/model.js';
 import { rounded } from './keptWeights.js';
+import { addReplacement, type Replacement } from './replacement.js';
 import { keptLayers, type Window } from './window.js';
 
 /**
@@ -16,9 +18,11 @@ export class PrunedModel {
   /** The layers that stay, by their old index. */
   readonly keep: readonly number[];
   /** New values of the checkpoint's tensors, by name. */
-  readonly replacements = new Map<string, Tensor | HostTensor>();
+  readonly replacements = new Map<string, Replacement>();
   /** Of these, those on the device. */
   readonly #rounded = new Map<string, Tensor>();
+  /** And those on the host. */
+  readonly #waiting = new Map<string, HostTensor>();
   readonly #scope: Scope;
   readonly #changes: WeightChanges;
 
@@ -37,10 +41,12 @@ export class PrunedModel {
         ]),
       );
       for (const [layer, weights] of waiting ?? []) {
-        const names: Readonly<Record<string, unknown>> = { ...tensorNames.layers[layer]! };
+        const names: Readonly<Record<string, TensorRef | null>> = { ...tensorNames.layers[layer]! };
         for (const [key, tensor] of Object.entries(weights)) {
-          const name = names[key];
-          if (typeof name === 'string') this.replacements.set(name, tensor);
+          const ref = names[key];
+          if (!ref) continue;
+          this.#waiting.set(refKey(ref), tensor);
+          addReplacement(this.replacements, ref, tensor);
         }
       }
       this.keep = keptLayers(windows, layers);
@@ -71,9 +77,10 @@ export class PrunedModel {
   #stored<W>(model: Model, names: object, weights: Partial<W>): Partial<W> {
     const { recorder } = model.device;
     const entries = Object.entries(weights as Record<string, Tensor | undefined>).map(([key, fresh]) => {
-      const name = (names as Record<string, string | null>)[key];
-      if (!fresh || !name) return [key, fresh] as const;
-      const stored = this.#asStored(fresh, name, model.typeOf(name));
+      const ref = (names as Record<string, TensorRef | null>)[key];
+      if (!fresh || !ref) return [key, fresh] as const;
+      const name = storedName(ref);
+      const stored = this.#asStored(fresh, ref, model.typeOf(name));
       if (!key.endsWith('Bias') || stored.dtype === 'f32') return [key, stored] as const;
       // Models hold biases in f32.
       const widened = this.#scope.tensor(stored.shape, 'f32', name);
@@ -83,18 +90,20 @@ export class PrunedModel {
     return Object.fromEntries(entries) as Partial<W>;
   }
 
-  #asStored(fresh: Tensor, name: string, dtype: DType): Tensor {
-    // Tied embeddings are one tensor under two keys.
-    const stored = this.#rounded.get(name) ?? rounded(fresh, dtype, this.#scope);
-    this.#rounded.set(name, stored);
-    this.replacements.set(name, stored);
+  #asStored(fresh: Tensor, ref: TensorRef, dtype: DType): Tensor {
+    const key = refKey(ref);
+    // Tied embeddings are one tensor under two keys, and so is a norm that serves twice.
+    const known = this.#rounded.get(key);
+    if (known) return known;
+    const stored = rounded(fresh, dtype, this.#scope);
+    this.#rounded.set(key, stored);
+    addReplacement(this.replacements, ref, stored);
     return stored;
   }
 
   /** The same of those on the host. */
   #firstWaiting() {
-    for (const [name, tensor] of this.replacements) {
-      if (tensor instanceof Tensor) continue;
+    for (const [name, tensor] of this.#waiting) {
       const count = nonFiniteIn(tensor);
       if (count > 0) return { name, tensor, count };
     }

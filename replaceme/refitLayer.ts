@@ -136,7 +136,7 @@ class Refit {
       const y = steps.postAttention(input, attended);
       const [target, now] = targets.afterAttention
         ? [await targets.afterAttention(index, scope), y]
-        : [await targets.output(index, scope), steps.output(y, steps.mlpFeatures(y))];
+        : [await targets.output(index, scope), steps.output(y, steps.mlpFeatures(y, input))];
       await this.#add(statistics, batch, scope, attended, target, now);
     });
   }
@@ -157,11 +157,17 @@ class Refit {
       const { index, batch, scope, steps } = visit;
       const y = await this.#y(visit);
       if (this.#keeps.states) this.#keep(scope, this.#afterAttention, index, y);
-      const features = steps.mlpFeatures(y);
+      const features = await this.#featuresOf(visit, y);
       if (this.#keeps.features) this.#keep(scope, this.#features, index, features);
       const target = await targets.output(index, scope);
       await this.#add(statistics, batch, scope, features, target, steps.output(y, features));
     });
+  }
+
+  /** H of Y, and where branches are parallel of the layer's input. */
+  async #featuresOf({ index, scope, steps }: Visit, y: Tensor): Promise<Tensor> {
+    const { model } = this.pruned;
+    return steps.mlpFeatures(y, model.arch.parallel ? await this.pruned.input(index, scope) : y);
   }
 
   /** Runs the layer with its new weights; what is left of the error, by kind of token. */
@@ -170,7 +176,7 @@ class Refit {
     await this.#forEach(async visit => {
       const { index, batch, scope, steps } = visit;
       const y = this.#afterAttention[index] ?? (await this.#y(visit));
-      const output = steps.output(y, this.#features[index] ?? steps.mlpFeatures(y));
+      const output = steps.output(y, this.#features[index] ?? (await this.#featuresOf(visit, y)));
       const target = await this.targets.output(index, scope);
       const [norms, errors] = [await rowNormsOf(target), await rowNormsOf(difference(scope, target, output))];
       residuals.add(norms, errors, findSinks(norms, batch.sequences));
@@ -235,7 +241,7 @@ class Refit {
   ): Promise<RidgeSummary | undefined> {
     const { model, depth } = this.pruned;
     const weight = model.weights.layers[depth]![name];
-    const solved = await solvedWeight(weight, statistics, step, this.options);
+    const solved = await solvedWeight(weight, statistics, step / model.arch.residualScale, this.options);
     this.paths.push(pathOf(name, statistics, solved?.summary));
     if (!solved) return undefined;
     this.#weights[name] = this.#fresh.own(solved.weight);
@@ -270,7 +276,8 @@ export async function recallRefit(
   const solved = async (name: 'o' | 'down', inputs: number, step: number, before?: RidgeSummary) => {
     using statistics = new RidgeStatistics(device, inputs, arch.hidden, name === 'o' ? '48 bits' : 'f32');
     if (!(await recall(name, statistics, before))) return undefined;
-    const found = await solvedWeight(model.weights.layers[layer]![name], statistics, step, options);
+    const weight = model.weights.layers[layer]![name];
+    const found = await solvedWeight(weight, statistics, step / arch.residualScale, options);
     if (found) fresh.own(found.weight);
     paths.push(pathOf(name, statistics, found?.summary));
     return { ...(found && { weights: { [name]: found.weight }, summary: found.summary }) };

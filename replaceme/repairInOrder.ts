@@ -41,7 +41,7 @@ export class FitPass {
     const steps = new LayerSteps(this.model, this.layer, batch, scope);
     const layerInput = await this.inputs.input(index, scope);
     const postAttention = steps.postAttention(layerInput, steps.attended(layerInput));
-    const mlpFeatures = steps.mlpFeatures(postAttention);
+    const mlpFeatures = steps.mlpFeatures(postAttention, layerInput);
     const mlpOutput = steps.mlpOutput(mlpFeatures);
     const layerOutput = scope.tensor(postAttention.shape, 'f32', 'layer output');
     add(device.recorder, postAttention, mlpOutput, layerOutput);

@@ -9,6 +9,7 @@ import { openCheckpoint } from '../model/modelSource.js';
 import { checkMask } from './calibration/mask.js';
 import { cosineSettings } from './cosineSettings.js';
 import { FAITHFUL_TEXTS, faithfulOptions } from './faithful.js';
+import { linearRefusal } from './linearRefusal.js';
 import { type Method, methodNamed, methodSettings, methods, type RepairSettings } from './methods/index.js';
 import { givesTexts, type PruneOptions } from './pruneOptions.js';
 import { type Selection, selectionNamed } from './selections/index.js';
@@ -27,6 +28,17 @@ export function calibrationSizes(
     sequenceLength,
     batchTokens: options.batchTokens ?? defaultBatchTokens(device, arch),
   };
+}
+
+/** @throws RmError INVALID_ARGUMENT naming the methods that can prune such a model. */
+function requireRepairable(method: Method, arch: Architecture, heal: boolean): void {
+  const refusal = method.refusal?.(arch) ?? (heal ? linearRefusal(arch) : undefined);
+  const others = methods.filter(other => !other.refusal?.(arch) && !other.inMemoryOnly);
+  ensure(
+    refusal === undefined,
+    `${method.name}${heal ? ' with healing' : ''}: ${refusal}`,
+    `Choose a method that can: ${others.map(({ name }) => name).join(', ')}.`,
+  );
 }
 
 /** How much text a run calibrates with. */
@@ -111,8 +123,7 @@ export async function checkPruneRequest(
     'weights are given, but no calibration files: the model writes all of the text',
     'Give --calib, or leave --weights out.',
   );
-  const refusal = method.refusal?.(arch);
-  ensure(refusal === undefined, `${method.name}: ${refusal}`, 'Choose another method (rm-engine methods).');
+  requireRepairable(method, arch, settings.heal);
   ensure(
     to === undefined || !method.inMemoryOnly,
     `${method.name}: ${method.inMemoryOnly}`,

@@ -274,7 +274,7 @@ class Tile {
       using inner = new Scope(model.device);
       const steps = new LayerSteps(model, layer, opened, inner);
       const y = steps.postAttention(input, steps.attended(input));
-      const features = steps.mlpFeatures(y);
+      const features = steps.mlpFeatures(y, input);
       if (layer >= this.first && layer < this.end) {
         mlpOutputs.push(scope.own(inner.release(steps.mlpOutput(features))));
       }

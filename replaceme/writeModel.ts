@@ -1,6 +1,6 @@
 import { mkdir, readdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type DType, download, RmError, Tensor } from '../engine/index.js';
+import { RmError } from '../engine/index.js';
 import type { Progress } from '../engine/progress.js';
 import { PIECE } from '../engine/transfer.js';
 import { type Architecture, expectedTensors } from '../model/architecture.js';
@@ -8,13 +8,14 @@ import type { Checkpoint } from '../model/checkpoint/checkpoint.js';
 import { configInDtype, type WeightDtype } from '../model/checkpoint/inDtype.js';
 import { copyOutputFile, outputError, writeOutputFile } from '../model/checkpoint/outputFolder.js';
 import { type TensorSource, writeSafetensors } from '../model/checkpoint/safetensorsWriter.js';
+import { exactJsonText, parseExactJson } from '../model/exactJson.js';
 import { pruneConfig } from '../model/families/index.js';
-import type { HostTensor } from '../model/hostWeights.js';
 import { isRecord } from '../model/jsonFile.js';
-import { type ModelSource, requiredJsonOf } from '../model/modelSource.js';
+import { type ModelSource, requiredTextOf } from '../model/modelSource.js';
+import { type Replacement, replacedBytes } from './replacement.js';
 
 /** Tensors of the checkpoint that get other values, of the same shape and dtype. */
-export type Replacements = ReadonlyMap<string, Tensor | HostTensor>;
+export type Replacements = ReadonlyMap<string, Replacement>;
 
 /** Weights in any format: the unpruned ones must not travel with the pruned model. */
 const weightFile =
@@ -40,12 +41,12 @@ export async function writePrunedModel(
     ...(options.maxShardBytes !== undefined && { maxShardBytes: options.maxShardBytes }),
     onProgress: (done, total) => options.onProgress?.({ phase: 'write', done, total, unit: 'bytes' }),
   });
-  const config = await requiredJsonOf(from, 'config.json');
+  const config = parseExactJson(await requiredTextOf(from, 'config.json'), from.nameOf('config.json'));
   if (!isRecord(config))
     throw new RmError('CONFIG_INVALID', `${from.nameOf('config.json')} is no object`, 'Download it again.');
   await writeOutputFile(
     join(to, 'config.json'),
-    `${JSON.stringify(configInDtype(pruneConfig(config, keep), options.dtype), null, 2)}\n`,
+    `${exactJsonText(configInDtype(pruneConfig(config, keep), options.dtype))}\n`,
   );
   if (from.folder !== null) await copyOtherFiles(from.folder, to);
 }
@@ -72,7 +73,7 @@ function* prunedTensors(
       name: layer ? `${layer.prefix}${newIndex.get(layer.index)}${layer.rest}` : name,
       dtype,
       shape,
-      bytes: () => (replacement ? checkedBytes(replacement, name, dtype) : piecesOf(checkpoint, name)),
+      bytes: () => (replacement ? replacedBytes(replacement, checkpoint, name) : piecesOf(checkpoint, name)),
     };
   }
 }
@@ -85,24 +86,12 @@ async function* piecesOf(checkpoint: Checkpoint, name: string): AsyncGenerator<U
   }
 }
 
-async function checkedBytes(tensor: Tensor | HostTensor, name: string, dtype: DType): Promise<Uint8Array> {
-  if (tensor.dtype !== dtype) {
-    throw new RmError(
-      'INVALID_ARGUMENT',
-      `'${name}' is ${tensor.dtype}, the file has ${dtype}`,
-      'Convert it.',
-    );
-  }
-  return tensor instanceof Tensor ? await download(tensor) : tensor.bytes;
-}
-
 /** Splits a per-layer tensor name at its layer number, by the prefix that the architecture's names share. */
 function layerOf(
   name: string,
   arch: Architecture,
 ): { prefix: string; index: number; rest: string } | undefined {
-  const example = arch.tensorNames.layers[0]!.inputNorm;
-  const prefix = example.slice(0, example.indexOf('.0.') + 1);
+  const prefix = arch.tensorNames.layerPrefix;
   const match = name.startsWith(prefix) && /^(\d+)(\..*)$/.exec(name.slice(prefix.length));
   return match ? { prefix, index: Number(match[1]), rest: match[2]! } : undefined;
 }

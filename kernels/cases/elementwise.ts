@@ -1,5 +1,7 @@
 import type { Recorder, Tensor } from '../../engine/index.js';
 import { add, addInto, axpy, scale } from '../elementwise.js';
+import { headColumns } from '../headColumns.js';
+import { topExperts } from '../topExperts.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
 
@@ -37,7 +39,64 @@ function binaryCase({ kernel, rows, columns, flops, tolerance, bench, run, host 
   };
 }
 
+/** Heads of `from` columns as heads of `to`. */
+const headsCase = (tokens: number, heads: number, from: number, to: number): KernelCase => ({
+  kernel: 'headColumns',
+  name: `${tokens} tokens, ${heads} heads of ${from} to ${to}`,
+  flops: 0,
+  bytes: 4 * tokens * heads * (from + to),
+  bench: false,
+  tolerance: 0,
+  async setup(scope) {
+    const x = await caseTensor(scope, normals(tokens * heads * from), [tokens, heads * from]);
+    const output = scope.tensor([tokens, heads * to]);
+    return {
+      run: rec => headColumns(rec, x.tensor, heads, output),
+      output,
+      reference: () => ({
+        expected: Float64Array.from({ length: output.size }, (_, i) => {
+          const column = i % to;
+          return column < from ? x.values[Math.floor(i / to) * from + column]! : 0;
+        }),
+      }),
+    };
+  },
+});
+
+/** The largest `count` of every row's softmax. */
+const expertsCase = (tokens: number, experts: number, count: number): KernelCase => ({
+  kernel: 'topExperts',
+  name: `${count} of ${experts} for ${tokens} tokens`,
+  flops: 2 * experts * experts * tokens,
+  bytes: 8 * tokens * experts,
+  bench: false,
+  tolerance: 1e-6,
+  async setup(scope) {
+    const logits = await caseTensor(scope, normals(tokens * experts), [tokens, experts]);
+    const output = scope.tensor([tokens, experts]);
+    return {
+      run: rec => topExperts(rec, logits.tensor, count, output),
+      output,
+      reference: () => ({
+        expected: Float64Array.from({ length: output.size }, (_, i) => {
+          const row = Math.floor(i / experts) * experts;
+          const powers = logits.values.slice(row, row + experts).map(Math.exp);
+          const taken = [...powers].sort((a, b) => b - a).slice(0, count);
+          const own = powers[i - row]!;
+          return own >= taken.at(-1)! ? own / taken.reduce((a, b) => a + b, 0) : 0;
+        }),
+      }),
+    };
+  },
+});
+
 export const elementwiseCases: KernelCase[] = [
+  expertsCase(7, 8, 2),
+  expertsCase(129, 5, 5),
+  expertsCase(1, 1, 1),
+  headsCase(7, 3, 10, 12),
+  headsCase(129, 5, 12, 10),
+  headsCase(1, 1, 1, 4),
   ...[
     { rows: 7, columns: 129 },
     { rows: 129, columns: 576, bench: true },

@@ -29,6 +29,10 @@ export class ConfigReader {
     return this.fields[field] ?? undefined;
   }
 
+  get isEmpty(): boolean {
+    return Object.keys(this.fields).length === 0;
+  }
+
   has(field: string): boolean {
     return field in this.fields;
   }
@@ -66,6 +70,24 @@ export class ConfigReader {
       v.length === length &&
       v.every(x => typeof x === 'number' && x > 0 && Number.isFinite(x));
     return this.read(field, undefined, `a list of ${length} numbers above 0`, test);
+  }
+
+  /** Each a string out of `choices`; UNSUPPORTED_FAMILY for any other. Undefined where the field is missing. */
+  choices<T extends string>(field: string, length: number, choices: readonly T[]): T[] | undefined {
+    const value = this.get(field);
+    if (value === undefined) return undefined;
+    if (!Array.isArray(value) || value.length !== length) {
+      throw this.invalid(field, `should be a list with an entry for each of the ${length} layers`);
+    }
+    const other = value.find(entry => !choices.includes(entry as T)) as unknown;
+    if (other !== undefined) {
+      throw this.unsupported(
+        field,
+        `has an entry ${JSON.stringify(other)}; supported are ${choices.join(', ')}`,
+        'Choose a model whose layers are of these kinds.',
+      );
+    }
+    return value as T[];
   }
 
   flag(field: string, fallback: boolean): boolean {

@@ -1,15 +1,41 @@
 import { RmError } from '../../engine/errors.js';
 import { type Architecture, expectedTensors } from '../architecture.js';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
+import { plainNumbers } from '../exactJson.js';
 import { isRecord } from '../jsonFile.js';
 import { openModelSource, requiredJsonOf } from '../modelSource.js';
 import { ConfigReader } from './configReader.js';
-import { llama, mistral } from './llama.js';
-
-export { pruneConfig } from './pruneConfig.js';
+import type { HasTensor } from './decoder.js';
+import { falcon } from './falcon.js';
+import { gemma2, gemma3Multimodal, gemma3Text } from './gemma.js';
+import { gptNeox } from './gptNeox.js';
+import { granite } from './granite.js';
+import { llama } from './llama.js';
+import { mistral } from './mistral.js';
+import { mixtral } from './mixtral.js';
+import { olmo2 } from './olmo2.js';
+import { phi3 } from './phi3.js';
+import { cutConfig } from './pruneConfig.js';
+import { qwen2, qwen3 } from './qwen.js';
+import { smollm3 } from './smollm3.js';
 
 /** model_type of config.json -> the family's reader. */
-const families: Readonly<Record<string, (config: ConfigReader) => Architecture>> = { llama, mistral };
+const families: Readonly<Record<string, (config: ConfigReader, has: HasTensor) => Architecture>> = {
+  llama,
+  smollm3,
+  mistral,
+  mixtral,
+  qwen2,
+  qwen3,
+  phi3,
+  gemma2,
+  gemma3: gemma3Multimodal,
+  gemma3_text: gemma3Text,
+  olmo2,
+  granite,
+  falcon,
+  gpt_neox: gptNeox,
+};
 
 /** Values of `model_type` that `readArchitecture` accepts. */
 export const supportedFamilies: readonly string[] = Object.keys(families);
@@ -17,8 +43,11 @@ export const supportedFamilies: readonly string[] = Object.keys(families);
 /**
  * The architecture a parsed config.json describes; `path` is used in messages only. Reads the key names of
  * transformers 4 and 5. Throws CONFIG_INVALID naming the field, UNSUPPORTED_FAMILY for what cannot be computed.
+ *
+ * @param has says whether the checkpoint has a tensor, for families that are stored under several names; without it
+ *   tensors get the usual ones.
  */
-export function architectureFromConfig(config: unknown, path: string): Architecture {
+export function architectureFromConfig(config: unknown, path: string, has?: HasTensor): Architecture {
   if (!isRecord(config)) {
     throw new RmError('CONFIG_INVALID', `${path}: is not a JSON object`, 'Give the config.json of a model.');
   }
@@ -39,14 +68,32 @@ export function architectureFromConfig(config: unknown, path: string): Architect
       'Use the original f32, f16 or bf16 weights of the model.',
     );
   }
-  return family(reader);
+  return family(reader, has);
 }
+
+/**
+ * A parsed config.json (by parseExactJson too) for the layers `keepLayers` (old indices, ascending); see cutConfig.
+ *
+ * @throws RmError INVALID_ARGUMENT for other layers, and what architectureFromConfig throws.
+ */
+export const pruneConfig = (
+  config: Record<string, unknown>,
+  keepLayers: readonly number[],
+): Record<string, unknown> =>
+  cutConfig(config, keepLayers, changed => architectureFromConfig(plainNumbers(changed), 'config.json'));
 
 /** The architecture of a model. Throws what architectureFromConfig throws, CHECKPOINT_MISSING. */
 export async function readArchitecture(model: string): Promise<Architecture> {
   const source = await openModelSource(model);
   const config = await requiredJsonOf(source, 'config.json');
-  return architectureFromConfig(config, source.nameOf('config.json'));
+  // What is wrong with the weights is said by those who read them.
+  const checkpoint = await source.openCheckpoint().catch(() => undefined);
+  try {
+    const has = checkpoint && ((name: string) => checkpoint.has(name));
+    return architectureFromConfig(config, source.nameOf('config.json'), has);
+  } finally {
+    await checkpoint?.close();
+  }
 }
 
 /**

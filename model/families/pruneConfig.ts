@@ -1,46 +1,82 @@
-import { ensure } from '../../engine/errors.js';
+import { ensure, RmError } from '../../engine/errors.js';
+import { type Architecture, keepLayers } from '../architecture.js';
 import { isRecord } from '../jsonFile.js';
+
+type Config = Record<string, unknown>;
 
 /** Lists that are not per layer, even where their length happens to be the number of layers. */
 const notPerLayer =
   /^(architectures|auto_map|.*_token_ids?|.*_tokens|rope_.*|quantization_config|(id2label|label2id))$/;
 
+/** Rules by which a layer's place decides on its kind; lists by layer stand in for them. */
+const placeRules = ['no_rope_layer_interval', 'sliding_window_pattern', '_sliding_window_pattern'];
+
 /**
- * A parsed config.json for the layers `keepLayers` (old indices, ascending): num_hidden_layers and every per-layer list
+ * A parsed config.json for the layers `keep` (old indices, ascending): num_hidden_layers and every per-layer list
  * (layer_types, no_rope_layers ..., nested ones too) cut, max_window_layers counted anew, all else and the order of
- * keys as before. Does not change its argument.
+ * keys as before. Where layers got their kind from a rule that gives another one now, lists take the rule's place. Does
+ * not change its argument.
+ *
+ * @param read what the architecture of a config.json is.
  */
-export function pruneConfig(
-  config: Record<string, unknown>,
-  keepLayers: readonly number[],
-): Record<string, unknown> {
+export function cutConfig(
+  config: Config,
+  keep: readonly number[],
+  read: (config: Config) => Architecture,
+): Config {
+  const arch = read(config);
+  const { configPath } = arch;
+  const cut = inObject(config, configPath, inner => cutObject(inner, keep));
+  const kept = keepLayers(arch, keep);
+  const same = (found: Architecture) => layerKindsOf(found) === layerKindsOf(kept);
+  if (same(read(cut))) return cut;
+  const listed = inObject(cut, configPath, inner => {
+    const rest = Object.entries(inner).filter(([key]) => !placeRules.includes(key));
+    return { ...Object.fromEntries(rest), ...kept.configLists };
+  });
+  if (same(read(listed))) return listed;
+  throw new RmError(
+    'UNSUPPORTED_FAMILY',
+    `config.json of a ${arch.family} cannot say what kinds of layers [${keep}] are`,
+    'Choose other layers, so that those that stay follow the rule of the model.',
+  );
+}
+
+const layerKindsOf = ({ attentionWindow, layerRope }: Architecture): string =>
+  JSON.stringify([attentionWindow, layerRope]);
+
+/** The config with the object at `path` changed. */
+function inObject(config: Config, path: readonly string[], change: (inner: Config) => Config): Config {
+  const [key, ...rest] = path;
+  if (key === undefined) return change(config);
+  return { ...config, [key]: inObject(config[key] as Config, rest, change) };
+}
+
+function cutObject(config: Config, keep: readonly number[]): Config {
   const layers = config.num_hidden_layers as number;
   ensure(
-    Number.isSafeInteger(layers) &&
-      keepLayers.length > 0 &&
-      keepLayers.every(
-        (layer, i) => Number.isInteger(layer) && layer > (keepLayers[i - 1] ?? -1) && layer < layers,
-      ),
-    `layers [${keepLayers}] cannot be kept of ${layers}`,
+    keep.length > 0 &&
+      keep.every((layer, i) => Number.isInteger(layer) && layer > (keep[i - 1] ?? -1) && layer < layers),
+    `layers [${keep}] cannot be kept of ${layers}`,
     'Give indices from 0 up, each once, in order.',
   );
 
   const cut = (value: unknown): unknown => {
     if (Array.isArray(value)) {
-      return value.length === layers ? keepLayers.map(layer => value[layer] as unknown) : value;
+      return value.length === layers ? keep.map(layer => value[layer] as unknown) : value;
     }
     if (!isRecord(value)) return value;
     return Object.fromEntries(
       Object.entries(value).map(([key, inner]) => {
         if (notPerLayer.test(key)) return [key, inner];
-        if (key === 'num_hidden_layers' && inner === layers) return [key, keepLayers.length];
+        if (key === 'num_hidden_layers' && inner === layers) return [key, keep.length];
         // Layers below max_window_layers have full attention: as many of those as are kept.
         if (key === 'max_window_layers' && typeof inner === 'number') {
-          return [key, keepLayers.filter(layer => layer < inner).length];
+          return [key, keep.filter(layer => layer < inner).length];
         }
         return [key, cut(inner)];
       }),
     );
   };
-  return cut(config) as Record<string, unknown>;
+  return cut(config) as Config;
 }

@@ -6,29 +6,38 @@ export interface RopeContext {
   readonly headDim: number;
   /** Stands for the length before scaling where no such length is given. */
   readonly contextLength: number;
+  /** Base of the frequencies where the settings name none (default: `rope_theta`, else 10,000). */
+  readonly theta?: number;
   /** The part of each head that turns by default, in families that turn parts of heads (default: others are refused). */
   readonly partial?: number;
+  /** The length before scaling, whatever the settings say. */
+  readonly originalContext?: number;
   /** In place of `rope_parameters` or `rope_scaling`: the settings of one kind of layer. */
   readonly scaling?: ConfigReader;
 }
+
+/** What transformers 4 calls `rope_scaling`, which wins over `rope_parameters`, as in transformers. */
+const flatSettings = (config: ConfigReader): ConfigReader => {
+  const old = config.object('rope_scaling');
+  return old.isEmpty ? config.object('rope_parameters') : old;
+};
 
 /**
  * RoPE settings from `rope_parameters` (transformers 5) or `rope_theta` + `rope_scaling` (transformers 4).
  * Where a file has both, rope_scaling wins, as in transformers.
  */
 export function readRope(config: ConfigReader, context: RopeContext): Rope {
-  const { scaling = config.object(config.get('rope_scaling') ? 'rope_scaling' : 'rope_parameters') } =
-    context;
+  const { scaling = flatSettings(config), theta = config.positive('rope_theta', 10_000) } = context;
   const stated = scaling.text('rope_type', scaling.text('type', 'default'));
   // What Phi-3's first files call longrope.
   const kind = stated === 'su' || (stated === 'yarn' && scaling.has('long_factor')) ? 'longrope' : stated;
   const base = {
-    theta: scaling.positive('rope_theta', config.positive('rope_theta', 10_000)),
-    rotaryDim: rotaryDim(config, scaling, context),
+    theta: scaling.positive('rope_theta', theta),
+    ...turned(config, scaling, context),
   };
   const originalContext = () => {
     const field = 'original_max_position_embeddings';
-    return config.count(field, scaling.count(field, context.contextLength));
+    return context.originalContext ?? config.count(field, scaling.count(field, context.contextLength));
   };
   switch (kind) {
     case 'default':
@@ -89,9 +98,14 @@ export function readRope(config: ConfigReader, context: RopeContext): Rope {
   }
 }
 
-function rotaryDim(config: ConfigReader, scaling: ConfigReader, { headDim, partial }: RopeContext): number {
+/** Columns of a head that turn; an odd number is rounded up, but the exponents of the frequencies are parts of it. */
+function turned(
+  config: ConfigReader,
+  scaling: ConfigReader,
+  { headDim, partial }: RopeContext,
+): { rotaryDim: number; exponents?: number } {
   const field = 'partial_rotary_factor';
-  const factor = scaling.positive(field, config.positive(field, partial ?? 1));
+  const factor = scaling.positive(field, partial === undefined ? config.positive(field, 1) : partial);
   if (factor !== 1 && partial === undefined) {
     throw config.unsupported(
       field,
@@ -99,14 +113,15 @@ function rotaryDim(config: ConfigReader, scaling: ConfigReader, { headDim, parti
       'Choose a model that rotates whole heads.',
     );
   }
-  const columns = Math.trunc(headDim * factor);
-  if (columns < 2 || columns % 2 !== 0 || columns > headDim) {
+  const exponents = Math.trunc(headDim * factor);
+  const rotaryDim = exponents + (exponents % 2);
+  if (exponents < 1 || rotaryDim > headDim) {
     throw config.invalid(
       field,
-      `${factor} of heads of ${headDim} is ${columns} columns; it should be an even number of them`,
+      `${factor} of heads of ${headDim} is ${exponents} columns, which cannot turn`,
     );
   }
-  return columns;
+  return exponents === rotaryDim ? { rotaryDim } : { rotaryDim, exponents };
 }
 
 /** As `get_mscale` of transformers. */

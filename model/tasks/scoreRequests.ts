@@ -4,6 +4,7 @@ import { embedding } from '../../kernels/embedding.js';
 import { logLikelihood } from '../../kernels/logLikelihood.js';
 import { Batch, defaultBatchTokens } from '../batch.js';
 import type { Model } from '../model.js';
+import { rotateAlike } from '../rope.js';
 import { finalNorm, forward } from '../transformer.js';
 import type { TokenRequest } from './encodeRequest.js';
 import { type Answer, type RequestCache, requestKey } from './requestCache.js';
@@ -69,12 +70,13 @@ export async function scoreRequests(
   }
   const [total, cached] = [new Set(keys).size, answers.size];
   const batchTokens = options.batchTokens ?? defaultBatchTokens(model.device, model.arch);
-  for (const { readings: planned } of plans(readings, batchTokens)) {
+  const alike = (a: number, b: number) => rotateAlike(model.arch.ropes, a, b);
+  for (const { readings: planned } of plans(readings, batchTokens, alike)) {
     signal?.throwIfAborted();
     const wanted = planned
       .map(reading => ({ ids: reading.ids, requests: missing(reading) }))
       .filter(({ requests: left }) => left.length > 0);
-    for (const plan of plans(wanted, Number.POSITIVE_INFINITY)) {
+    for (const plan of plans(wanted, Number.POSITIVE_INFINITY, alike)) {
       const found = await scoreBatch(model, plan);
       cache?.add(found);
       for (const [key, answer] of found) answers.set(key, answer);
@@ -126,14 +128,19 @@ function commonPrefix(a: readonly number[], b: readonly number[]): number {
 /** Keys of a batch are copied per sequence: so many times the tokens are as much memory as the wide MLP takes. */
 const KEYS_PER_TOKEN = 8;
 
-/** Batches of at most `batchTokens` tokens, those that neighbours share counted once. */
-function plans(readings: readonly Reading[], batchTokens: number): Plan[] {
+/** Batches of at most `batchTokens` tokens, those that neighbours share (if they are `alike`) counted once. */
+function plans(
+  readings: readonly Reading[],
+  batchTokens: number,
+  alike: (a: number, b: number) => boolean,
+): Plan[] {
   const batches: Plan[] = [];
   let [tokens, keys] = [0, 0];
   for (const reading of readings) {
     const { ids } = reading;
     const before = batches.at(-1)?.readings.at(-1);
-    const common = before ? commonPrefix(before.ids, ids) : 0;
+    const shares = before && alike(before.ids.length, ids.length);
+    const common = shares ? commonPrefix(before.ids, ids) : 0;
     const added = ids.length - common;
     if (!before || tokens + added > batchTokens || keys + ids.length > KEYS_PER_TOKEN * batchTokens) {
       batches.push({ readings: [reading], shared: [0] });

@@ -1,4 +1,4 @@
-import { type Device, Scope, type Tensor } from '../../engine/index.js';
+import { type Device, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
 import { scale } from '../../kernels/elementwise.js';
 import type { LayerWeights, Model, WeightChanges } from '../../model/model.js';
 import { identity } from '../identity.js';
@@ -26,8 +26,22 @@ async function scaledIdentity(device: Device, n: number, factor: number): Promis
   return scope.release(matrix);
 }
 
-/** What adds to the residual stream. */
-const PROJECTIONS = ['o', 'oBias', 'down', 'downBias'] as const;
+/** What adds to the residual stream: projections, or the norms after them, which undo a projection's scale. */
+const BRANCHES = [
+  { norm: 'attentionOutNorm', projection: ['o', 'oBias'] },
+  { norm: 'mlpOutNorm', projection: ['down', 'downBias'] },
+] as const;
+
+/** factor * (gain + offset) - offset, in the gain's number type. */
+function scaledGain(scope: Scope, factor: number, gain: Tensor, offset: number): Tensor {
+  if (offset === 0) return weightedSum(scope, [[factor, gain]]);
+  using ones = tensorFrom(scope.device, new Float32Array(gain.size).fill(1), gain.shape, 'ones');
+  const terms = [
+    [factor, gain],
+    [(factor - 1) * offset, ones],
+  ] as const;
+  return weightedSum(scope, terms);
+}
 
 /**
  * Scales of the residual stream folded into the weights before them: a layer's projections and the embedding are
@@ -52,11 +66,18 @@ export function foldScales(
     factor *= scales.get(layer) ?? 1;
     const changed = { ...layers.get(layer) };
     if (factor !== 1) {
-      for (const key of PROJECTIONS) {
-        const tensor = changed[key] ?? weights.layers[layer]![key];
-        if (!tensor) continue;
-        if (changed[key]) replaced.own(tensor);
-        Object.assign(changed, { [key]: weightedSum(fresh, [[factor, tensor]]) });
+      const own = weights.layers[layer]!;
+      for (const { norm, projection } of BRANCHES) {
+        for (const key of own[norm] ? [norm] : projection) {
+          const tensor = changed[key] ?? own[key];
+          if (!tensor) continue;
+          if (changed[key]) replaced.own(tensor);
+          const scaled =
+            key === norm
+              ? scaledGain(fresh, factor, tensor, arch.norm.offset)
+              : weightedSum(fresh, [[factor, tensor]]);
+          Object.assign(changed, { [key]: scaled });
+        }
       }
     }
     if (Object.keys(changed).length > 0) changes.set(layer, changed);
@@ -64,7 +85,10 @@ export function foldScales(
   const embedding = weightedSum(fresh, [[factor, weights.embedding]]);
   const tied = arch.tiedEmbeddings && {
     lmHead: embedding,
-    finalNorm: weightedSum(fresh, [[1 / factor, weights.finalNorm]]),
+    finalNorm: scaledGain(fresh, 1 / factor, weights.finalNorm, arch.norm.offset),
+    ...(weights.finalNormBias && {
+      finalNormBias: weightedSum(fresh, [[1 / factor, weights.finalNormBias]]),
+    }),
   };
   fresh.releaseAll();
   return { layers: changes, embedding, ...tied };
@@ -78,6 +102,10 @@ export const pruneAndComp: Method = {
   // The paper's measure, at one shot; it also removes layers one by one and measures again.
   selection: 'block-influence',
   needsCalibration: true,
+  refusal: ({ family, tensorNames }) =>
+    tensorNames.layers.some(({ inputNorm, mlpNorm }) => !inputNorm || !mlpNorm)
+      ? `layers of ${family} models read the residual stream without a norm, so that its scale cannot be folded`
+      : undefined,
   wholeModel: true,
   async repair(context, windows) {
     const { model } = context;

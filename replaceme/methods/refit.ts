@@ -1,6 +1,7 @@
 import { Scope } from '../../engine/index.js';
 import type { Model } from '../../model/model.js';
 import { batchedTokens } from '../calibrationBatch.js';
+import { linearRefusal } from '../linearRefusal.js';
 import {
   gatherRefit,
   type RecalledRefit,
@@ -126,6 +127,7 @@ export const refit: Method = {
   selection: 'measured',
   reads: ['ridge', 'attentionStep', 'sinkWeight'],
   needsCalibration: true,
+  refusal: linearRefusal,
   gathers: 'features Gram',
   gather,
   repair: (context, windows) =>

@@ -1,6 +1,7 @@
 import { scale } from '../../kernels/elementwise.js';
 import { fitCosine } from '../cosineFit.js';
 import { type CosineSettings, cosineSettings } from '../cosineSettings.js';
+import { linearRefusal } from '../linearRefusal.js';
 import { type FitPass, type LayerFit, repairInOrder } from '../repairInOrder.js';
 import type { Method } from './method.js';
 import { foldTransform } from './replacemeLs.js';
@@ -29,6 +30,7 @@ export const replacemeCosine: Method = {
   selection: 'cosine',
   reads: ['cosine'],
   needsCalibration: true,
+  refusal: linearRefusal,
   gathers: 'tokens',
   repair: (context, windows) => {
     const settings = cosineSettings(context.settings.cosine);

@@ -5,6 +5,7 @@ import { matmul } from '../../kernels/matmul.js';
 import type { Model } from '../../model/model.js';
 import { fitLeastSquares, type LeastSquaresStatistics } from '../leastSquares.js';
 import { gatherLeastSquares, repairByLeastSquares } from '../leastSquaresRepair.js';
+import { linearRefusal } from '../linearRefusal.js';
 import type { LayerFit } from '../repairInOrder.js';
 import type { Method } from './method.js';
 
@@ -98,6 +99,7 @@ export const replacemeLs: Method = {
   selection: 'cosine',
   reads: ['alpha'],
   needsCalibration: true,
+  refusal: linearRefusal,
   gathers: 'outputs Gram',
   gather: gatherLeastSquares,
   repair: (context, windows) =>

@@ -1,11 +1,14 @@
-import { asBytes, Scope, type Tensor, tensorFromBytes } from '../../engine/index.js';
+import { asBytes, downloadF32, Scope, type Tensor, tensorFromBytes } from '../../engine/index.js';
+import { convert } from '../../kernels/convert.js';
 import { downloadF64 } from '../../kernels/doubleSingle.js';
 import { axpy } from '../../kernels/elementwise.js';
 import { quadraticLoss } from '../../kernels/solveRidge.js';
+import { hasOutNorms } from '../../model/architecture.js';
 import type { Model } from '../../model/model.js';
 import { identity } from '../identity.js';
 import type { LeastSquaresStatistics } from '../leastSquares.js';
 import { gatherLeastSquares, repairByLeastSquares } from '../leastSquaresRepair.js';
+import { linearRefusal } from '../linearRefusal.js';
 import { orthogonalFactor } from '../orthogonalFactor.js';
 import type { LayerFit } from '../repairInOrder.js';
 import type { Method } from './method.js';
@@ -49,7 +52,25 @@ async function fit(
   const host = { n: arch.hidden, gram, rightSide };
   const transform = await structure(host, scope);
   const details = { tokens: statistics.tokens, ...(await residuals(statistics, host, transform)) };
-  return { weights: await foldTransform(model, layer, transform), details };
+  const folded = hasOutNorms(arch)
+    ? { mlpOutNorm: await foldIntoGain(model, layer, transform) }
+    : await foldTransform(model, layer, transform);
+  return { weights: folded, details };
+}
+
+/** The gain of the norm after down_proj with a diagonal T in it, f32 [hidden]: t (gain + offset) - offset. */
+async function foldIntoGain(model: Model, layer: number, transform: Tensor): Promise<Tensor> {
+  const { device, arch } = model;
+  const { offset } = arch.norm;
+  using scope = new Scope(device);
+  await model.hold(layer);
+  const gain = scope.tensor([arch.hidden], 'f32', 'gain');
+  convert(device.recorder, model.weights.layers[layer]!.mlpOutNorm!, gain);
+  const factors = await downloadF32(transform);
+  const values = (await downloadF32(gain)).map(
+    (value, i) => factors[i * (arch.hidden + 1)]! * (value + offset) - offset,
+  );
+  return tensorFromBytes(device, asBytes(values), [arch.hidden], 'f32', 'gain');
 }
 
 /** |M T - (L_j - Y_i)|_F / |L_j - Y_i|_F over the calibration tokens, of T and of plain removal, T = I. */
@@ -96,8 +117,11 @@ export const replacemeDiagonal: Method = structured(
   diagonal,
 );
 
-export const replacemeOrthogonal: Method = structured(
-  'replaceme-orthogonal',
-  'one orthogonal map in place of the layers, by least squares',
-  orthogonal,
-);
+export const replacemeOrthogonal: Method = {
+  ...structured(
+    'replaceme-orthogonal',
+    'one orthogonal map in place of the layers, by least squares',
+    orthogonal,
+  ),
+  refusal: linearRefusal,
+};

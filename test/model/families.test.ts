@@ -32,7 +32,7 @@ test('a Llama config with the keys of transformers 5', () => {
   assert.is(arch.family, 'llama');
   assert.is(arch.headDim, 16);
   assert.is(arch.attentionScale, 0.25);
-  assert.equal(arch.rope, { kind: 'default', theta: 5e5, rotaryDim: 16 });
+  assert.equal(arch.ropes, [{ kind: 'default', theta: 5e5, rotaryDim: 16 }]);
   assert.is(arch.dtype, 'bf16');
   assert.equal(arch.attentionWindow, [null, null, null]);
   assert.is(arch.tensorNames.lmHead, 'lm_head.weight');
@@ -50,13 +50,15 @@ test('a Llama config with the keys of transformers 5', () => {
 
 test('the keys of transformers 4', () => {
   const old = { rope_parameters: undefined, dtype: undefined, torch_dtype: 'float16', rope_theta: 7e4 };
-  assert.equal(read(old).rope, { kind: 'default', theta: 7e4, rotaryDim: 16 });
+  const whole = { rotaryDim: 16 };
+  const ropeOf = (changes: Record<string, unknown>) => read(changes).ropes[0];
+  assert.equal(ropeOf(old), { kind: 'default', theta: 7e4, ...whole });
   assert.is(read(old).dtype, 'f16');
-  assert.equal(read({ ...old, rope_theta: undefined }).rope, { kind: 'default', theta: 1e4, rotaryDim: 16 });
-  assert.equal(read({ ...old, rope_scaling: { type: 'linear', factor: 2 } }).rope, {
+  assert.equal(ropeOf({ ...old, rope_theta: undefined }), { kind: 'default', theta: 1e4, ...whole });
+  assert.equal(ropeOf({ ...old, rope_scaling: { type: 'linear', factor: 2 } }), {
     kind: 'linear',
     theta: 7e4,
-    rotaryDim: 16,
+    ...whole,
     factor: 2,
   });
   const llama3 = {
@@ -69,23 +71,23 @@ test('the keys of transformers 4', () => {
   const expected = {
     kind: 'llama3',
     theta: 7e4,
-    rotaryDim: 16,
+    ...whole,
     factor: 8,
     lowFreqFactor: 1,
     highFreqFactor: 4,
     originalContext: 32,
   };
-  assert.equal(read({ ...old, rope_scaling: llama3 }).rope, expected);
-  assert.equal(read({ rope_parameters: { ...llama3, rope_theta: 7e4 } }).rope, expected);
+  assert.equal(ropeOf({ ...old, rope_scaling: llama3 }), expected);
+  assert.equal(ropeOf({ rope_parameters: { ...llama3, rope_theta: 7e4 } }), expected);
 });
 
-test('mistral only with an idle window', async () => {
-  const mistral = (sliding_window: unknown) => read({ model_type: 'mistral', sliding_window });
-  assert.is(mistral(null).family, 'mistral');
-  assert.is(mistral(128).layers, 3);
-  assert.match(await rejectsWith(() => mistral(64), 'UNSUPPORTED_FAMILY'), /"sliding_window" limits/);
-  const long = { model_type: 'mistral', max_position_embeddings: 8192 };
-  await rejectsWith(() => read(long), 'UNSUPPORTED_FAMILY');
+test('windows of a family whose layers all slide, or none', () => {
+  const mistral = (changes: Record<string, unknown>) =>
+    read({ model_type: 'mistral', ...changes }).attentionWindow;
+  assert.equal(mistral({ sliding_window: null }), [null, null, null]);
+  assert.equal(mistral({ sliding_window: 64 }), [64, 64, 64]);
+  // As in transformers' MistralConfig.
+  assert.equal(mistral({}), [4096, 4096, 4096]);
 });
 
 test('a config that lacks or contradicts itself names the field', async () => {
@@ -128,9 +130,9 @@ test('a config that lacks or contradicts itself names the field', async () => {
 test('what cannot be computed is named with what can', async () => {
   const unsupported = (changes: Record<string, unknown>) =>
     rejectsWith(() => read(changes), 'UNSUPPORTED_FAMILY');
-  assert.match(await unsupported({ model_type: 'gpt2' }), /"gpt2"; supported are llama, mistral/);
+  assert.match(await unsupported({ model_type: 'gpt2' }), /"gpt2"; supported are llama, smollm3, mistral/);
   assert.match(await unsupported({ model_type: 'constructor' }), /"constructor"; supported/);
-  assert.match(await unsupported({ hidden_act: 'gelu' }), /"hidden_act" is "gelu"/);
+  assert.match(await unsupported({ hidden_act: 'mish' }), /"hidden_act" is "mish"/);
   assert.match(
     await unsupported({ rope_scaling: { rope_type: 'spiral', factor: 2 } }),
     /"rope_scaling.rope_type" is "spiral"; supported are default, linear/,
@@ -186,7 +188,7 @@ test('rotation frequencies are those of transformers', () => {
         original_max_position_embeddings: 4096,
         ...scaling,
       },
-    }).rope;
+    }).ropes[0]!;
   const usual = yarn(1e6, { factor: 4 });
   assert.is(ropeAttentionFactor(usual), 1.138629436111989);
   same(usual, [
@@ -217,12 +219,11 @@ test('rotation frequencies are those of transformers', () => {
     {
       max_position_embeddings: 131072,
       original_max_position_embeddings: 4096,
-      partial_rotary_factor: 0.75,
       rope_scaling: { type: 'su', short_factor: factors(0.05), long_factor: factors(0.7) },
     },
     'config.json',
   );
-  const longrope = readRope(phi, { headDim: 32, contextLength: 131072, partial: 1 });
+  const longrope = readRope(phi, { headDim: 32, contextLength: 131072, partial: 0.75 });
   assert.is(ropeAttentionFactor(longrope), 1.1902380714238083);
   same(longrope, [
     [1, 0.4420561194419861],
@@ -303,6 +304,39 @@ test('pruneConfig cuts every per-layer list and nothing else', async () => {
   for (const keep of [[], [2, 0], [0, 0], [0, 3], [-1], [0.5]]) {
     await rejectsWith(() => pruneConfig(full, keep), 'INVALID_ARGUMENT');
   }
+});
+
+test('a rule by place becomes a list where layers would change their kind', () => {
+  const base = { ...config, head_dim: 16, query_pre_attn_scalar: 16, num_hidden_layers: 6 };
+  const gemma = { ...base, model_type: 'gemma3_text', sliding_window: 8, sliding_window_pattern: 3 };
+  const kinds = (...letters: string[]) =>
+    letters.map(letter => (letter === 's' ? 'sliding_attention' : 'full_attention'));
+  // The rule says so: s s f s s f.
+  const { sliding_window_pattern, ...rest } = gemma;
+  assert.equal(pruneConfig(gemma, [0, 1, 2]), { ...gemma, num_hidden_layers: 3 });
+  assert.equal(pruneConfig(gemma, [0, 2, 3, 5]), {
+    ...rest,
+    num_hidden_layers: 4,
+    layer_types: kinds('s', 'f', 's', 'f'),
+  });
+  const smol = { ...base, model_type: 'smollm3', no_rope_layer_interval: 2 };
+  const { no_rope_layer_interval, ...others } = smol;
+  assert.equal(pruneConfig(smol, [0, 2, 3]), {
+    ...others,
+    num_hidden_layers: 3,
+    no_rope_layers: [1, 1, 0],
+    layer_types: kinds('f', 'f', 'f'),
+  });
+  // 28 full layers unless max_window_layers says otherwise.
+  const qwen = { ...base, model_type: 'qwen2', num_hidden_layers: 30, use_sliding_window: true };
+  const kept = Array.from({ length: 29 }, (_, layer) => layer + 1);
+  const pruned = pruneConfig(qwen, kept);
+  assert.equal((pruned.layer_types as string[]).slice(25), kinds('f', 'f', 's', 's'));
+  // Within the part of the file that describes the layers; the eyes keep theirs.
+  const eyes = { num_hidden_layers: 6, image_mean: [1, 2, 3, 4, 5, 6] };
+  const whole = { model_type: 'gemma3', text_config: gemma, vision_config: eyes };
+  const seen = pruneConfig(whole, [0, 1]);
+  assert.equal(seen, { ...whole, text_config: { ...gemma, num_hidden_layers: 2 } });
 });
 
 test.run();

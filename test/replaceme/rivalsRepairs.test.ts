@@ -47,7 +47,7 @@ test('LaCo: theta + sum of differences in f64, every weight, norm and bias, roun
   const keys = Object.keys(merged) as (keyof typeof merged & keyof (typeof names)[0])[];
   assert.is(keys.length, 16);
   for (const key of keys) {
-    const of = (layer: number) => readTensor(place.model, names[layer]![key]!);
+    const of = (layer: number) => readTensor(place.model, names[layer]![key] as string);
     const kept = await of(1);
     const removed = [await of(2), await of(3), await of(4)];
     const expected = kept.map((value, i) => removed.reduce((sum, other) => sum + (other[i]! - value), value));

@@ -1,0 +1,228 @@
+import type { Activation } from '../../kernels/activation.js';
+import type { Architecture, LayerTensorNames, TensorNames } from '../architecture.js';
+import { type ConfigReader, statedDtype } from './configReader.js';
+
+/** Says whether a checkpoint has a tensor; undefined where only config.json is known. */
+export type HasTensor = ((name: string) => boolean) | undefined;
+
+export type Dimensions = Pick<
+  Architecture,
+  'layers' | 'hidden' | 'intermediate' | 'heads' | 'kvHeads' | 'headDim' | 'vocab' | 'contextLength'
+>;
+
+/** Columns of a head up to which attention is computed. */
+const WIDEST_HEAD = 256;
+
+/** num_hidden_layers and hidden_size. */
+export function readSize(config: ConfigReader): Pick<Dimensions, 'layers' | 'hidden' | 'heads'> {
+  const layers = config.count('num_hidden_layers');
+  if (layers > 10_000) throw config.invalid('num_hidden_layers', `is ${layers}, more than any model has`);
+  return { layers, hidden: config.count('hidden_size'), heads: config.count('num_attention_heads') };
+}
+
+/** hidden_size / num_attention_heads. */
+export function evenHeads(config: ConfigReader, hidden: number, heads: number): number {
+  if (hidden % heads === 0) return hidden / heads;
+  throw config.invalid('hidden_size', `${hidden} is not a multiple of num_attention_heads ${heads}`);
+}
+
+/** @throws RmError CONFIG_INVALID, UNSUPPORTED_FAMILY for heads that attention cannot have. */
+export function checkHeads(
+  config: ConfigReader,
+  { heads, kvHeads, headDim }: Pick<Dimensions, 'heads' | 'kvHeads' | 'headDim'>,
+  kvField: string,
+): void {
+  if (heads % kvHeads !== 0) {
+    throw config.invalid(kvField, `${kvHeads} does not divide num_attention_heads ${heads}`);
+  }
+  if (headDim > WIDEST_HEAD) {
+    const problem = `makes heads of ${headDim} columns; at most ${WIDEST_HEAD} are supported`;
+    throw config.unsupported('head_dim', problem, 'Choose a model with smaller heads.');
+  }
+}
+
+/** Under the names that most families use; `headDim` where config.json states none (default: by hidden_size). */
+export function readDimensions(config: ConfigReader, usualHeadDim?: number): Dimensions {
+  const { layers, hidden, heads } = readSize(config);
+  const kvHeads = config.count('num_key_value_heads', heads);
+  const stated = config.get('head_dim') !== undefined;
+  const headDim = stated ? config.count('head_dim') : (usualHeadDim ?? evenHeads(config, hidden, heads));
+  checkHeads(config, { heads, kvHeads, headDim }, 'num_key_value_heads');
+  const { vocab, contextLength } = readVocabulary(config);
+  const intermediate = config.count('intermediate_size');
+  return { layers, hidden, intermediate, heads, kvHeads, headDim, vocab, contextLength };
+}
+
+export const readVocabulary = (config: ConfigReader): Pick<Dimensions, 'vocab' | 'contextLength'> => ({
+  vocab: config.count('vocab_size'),
+  contextLength: config.count('max_position_embeddings'),
+});
+
+/** Names in transformers' activations.py. */
+const activations: Readonly<Record<string, Activation>> = {
+  silu: 'silu',
+  swish: 'silu',
+  gelu: 'gelu',
+  gelu_python: 'gelu',
+  gelu_new: 'gelu_tanh',
+  gelu_fast: 'gelu_tanh',
+  gelu_accurate: 'gelu_tanh',
+  gelu_pytorch_tanh: 'gelu_tanh',
+  gelu_python_tanh: 'gelu_tanh',
+  quick_gelu: 'quick_gelu',
+  relu: 'relu',
+};
+
+export function readActivation(config: ConfigReader, field: string, usual: string): Activation {
+  const name = config.text(field, usual);
+  const found = Object.hasOwn(activations, name) ? activations[name] : undefined;
+  if (found) return found;
+  const problem = `is ${JSON.stringify(name)}; supported are ${Object.keys(activations).join(', ')}`;
+  throw config.unsupported(field, problem, 'Choose a model with one of these activations.');
+}
+
+/** Whole heads turn: an odd number of columns cannot. */
+export function requireEvenHeads(config: ConfigReader, headDim: number): void {
+  if (headDim % 2 === 0) return;
+  throw config.invalid('head_dim', `is ${headDim}, but RoPE needs an even number`);
+}
+
+const KINDS = ['full_attention', 'sliding_attention'] as const;
+export type LayerKind = (typeof KINDS)[number];
+
+/** `layer_types`, or what the family's rule says of each layer where it is missing. */
+export const layerKinds = (
+  config: ConfigReader,
+  layers: number,
+  rule: (layer: number) => LayerKind,
+): LayerKind[] =>
+  config.choices('layer_types', layers, KINDS) ?? Array.from({ length: layers }, (_, layer) => rule(layer));
+
+/** Tokens that the sliding layers look back at. */
+export function windowsOf(
+  config: ConfigReader,
+  kinds: readonly LayerKind[],
+  usual?: number,
+): (number | null)[] {
+  return kinds.map(kind => (kind === 'sliding_attention' ? config.count('sliding_window', usual) : null));
+}
+
+/** `sliding_window` of families where it holds for all layers; null and 0 mean none. */
+export function commonWindow(config: ConfigReader, layers: number, usual: number | null): (number | null)[] {
+  const stated = config.has('sliding_window') ? config.get('sliding_window') : usual;
+  const window = stated === undefined || stated === null ? null : config.count('sliding_window', usual ?? 1);
+  return new Array<number | null>(layers).fill(window);
+}
+
+/** Everything outside the layers; `prefix` is what the model's own tensors begin with. */
+export interface OuterNames {
+  readonly prefix: string;
+  readonly lmHead: string;
+}
+
+/** The first form whose embedding the checkpoint has; a model may be stored without its head's wrapper, for instance. */
+export function storedForm(
+  forms: readonly [OuterNames, ...OuterNames[]],
+  embedding: string,
+  has: HasTensor,
+): OuterNames {
+  return forms.find(({ prefix }) => has?.(prefix + embedding)) ?? forms[0];
+}
+
+/** As models in the manner of Llama are stored: as a whole, or without what wraps the model itself. */
+export const llamaForms: readonly [OuterNames, ...OuterNames[]] = [
+  { prefix: 'model.', lmHead: 'lm_head.weight' },
+  { prefix: '', lmHead: 'lm_head.weight' },
+];
+
+export function namesInForm(
+  { prefix, lmHead }: OuterNames,
+  arch: Pick<Architecture, 'layers' | 'tiedEmbeddings'>,
+  layerNames: (at: string) => LayerTensorNames,
+): TensorNames {
+  const embedding = `${prefix}embed_tokens.weight`;
+  const layerPrefix = `${prefix}layers.`;
+  return {
+    embedding,
+    finalNorm: `${prefix}norm.weight`,
+    finalNormBias: null,
+    lmHead: arch.tiedEmbeddings ? embedding : lmHead,
+    layerPrefix,
+    layers: Array.from({ length: arch.layers }, (_, layer) => layerNames(`${layerPrefix}${layer}`)),
+  };
+}
+
+/** Which parts of a layer have biases, and what its queries and keys are normalised by. */
+export interface LlamaParts {
+  readonly qkvBias?: boolean;
+  readonly outBias?: boolean;
+  readonly mlpBias?: boolean;
+  readonly qkNorm?: boolean;
+}
+
+/** One layer in the manner of Llama: a norm before the attention and one before the MLP. */
+export function llamaLayer(
+  at: string,
+  { qkvBias = false, outBias = false, mlpBias = false, qkNorm = false }: LlamaParts,
+): LayerTensorNames {
+  const bias = (wanted: boolean, name: string) => (wanted ? `${at}.${name}.bias` : null);
+  const norm = (wanted: boolean, name: string) => (wanted ? `${at}.${name}.weight` : null);
+  return {
+    inputNorm: `${at}.input_layernorm.weight`,
+    inputNormBias: null,
+    q: `${at}.self_attn.q_proj.weight`,
+    k: `${at}.self_attn.k_proj.weight`,
+    v: `${at}.self_attn.v_proj.weight`,
+    qBias: bias(qkvBias, 'self_attn.q_proj'),
+    kBias: bias(qkvBias, 'self_attn.k_proj'),
+    vBias: bias(qkvBias, 'self_attn.v_proj'),
+    qNorm: norm(qkNorm, 'self_attn.q_norm'),
+    kNorm: norm(qkNorm, 'self_attn.k_norm'),
+    o: `${at}.self_attn.o_proj.weight`,
+    oBias: bias(outBias, 'self_attn.o_proj'),
+    attentionOutNorm: null,
+    mlpNorm: `${at}.post_attention_layernorm.weight`,
+    mlpNormBias: null,
+    router: null,
+    gate: `${at}.mlp.gate_proj.weight`,
+    up: `${at}.mlp.up_proj.weight`,
+    down: `${at}.mlp.down_proj.weight`,
+    gateBias: bias(mlpBias, 'mlp.gate_proj'),
+    upBias: bias(mlpBias, 'mlp.up_proj'),
+    downBias: bias(mlpBias, 'mlp.down_proj'),
+    mlpOutNorm: null,
+  };
+}
+
+/** What a family says of itself beyond its dimensions. */
+export type FamilyTraits = Pick<Architecture, 'ropes' | 'tensorNames' | 'tiedEmbeddings'> &
+  Partial<Architecture>;
+
+/** The architecture of a decoder: what most families have, but for the family's traits. */
+export function decoder(
+  config: ConfigReader,
+  dimensions: Dimensions,
+  { norm = { kind: 'rms', eps: config.positive('rms_norm_eps'), offset: 0 }, ...traits }: FamilyTraits,
+): Architecture {
+  const { layers, headDim } = dimensions;
+  return {
+    family: config.text('model_type'),
+    ...dimensions,
+    norm,
+    experts: null,
+    qkNorm: null,
+    parallel: false,
+    residualScale: 1,
+    embeddingScale: 1,
+    activation: 'silu',
+    attentionScale: headDim ** -0.5,
+    attentionSoftcap: null,
+    layerRope: new Array<number>(layers).fill(0),
+    attentionWindow: new Array<null>(layers).fill(null),
+    logitForm: {},
+    configPath: [],
+    configLists: {},
+    dtype: statedDtype(config),
+    ...traits,
+  };
+}

@@ -1,0 +1,158 @@
+import type { LogitForm } from '../../kernels/logitTile.js';
+import type { Architecture, LayerTensorNames } from '../architecture.js';
+import type { Rope } from '../rope.js';
+import type { ConfigReader } from './configReader.js';
+import {
+  decoder,
+  type HasTensor,
+  layerKinds,
+  llamaForms,
+  llamaLayer,
+  namesInForm,
+  type OuterNames,
+  readActivation,
+  readDimensions,
+  requireEvenHeads,
+  storedForm,
+  windowsOf,
+} from './decoder.js';
+import { readRope } from './rope.js';
+
+/**
+ * Gemma 2: norms before and after attention and MLP, gains stored as their difference from 1, embeddings times
+ * sqrt(hidden), soft-capped scores and logits, every other layer sliding. Source: transformers/models/gemma2.
+ */
+export function gemma2(config: ConfigReader, has: HasTensor): Architecture {
+  return gemma(config, has, {
+    forms: llamaForms,
+    ropes: headDim => [readRope(config, { headDim, contextLength: config.count('max_position_embeddings') })],
+    slidesEvery: 2,
+    attentionSoftcap: cap(config, 'attn_logit_softcapping', 50) ?? null,
+    finalSoftcap: cap(config, 'final_logit_softcapping', 30),
+    qkNorm: false,
+  });
+}
+
+/**
+ * Gemma 3, text: as Gemma 2, but queries and keys are normalised head by head and no scores are capped; sliding layers
+ * rotate by frequencies of their own. Source: transformers/models/gemma3.
+ */
+export function gemma3Text(config: ConfigReader, has: HasTensor): Architecture {
+  return gemma3(config, has, llamaForms, cap(config, 'final_logit_softcapping', undefined));
+}
+
+/** The language model in a Gemma 3 that also reads images; its logits are not capped. */
+export function gemma3Multimodal(config: ConfigReader, has: HasTensor): Architecture {
+  const text = config.object('text_config');
+  const forms: [OuterNames, ...OuterNames[]] = [
+    { prefix: 'language_model.model.', lmHead: 'language_model.lm_head.weight' },
+    { prefix: 'model.language_model.', lmHead: 'lm_head.weight' },
+  ];
+  const arch = gemma3(text, has, forms, undefined, config.flag('tie_word_embeddings', true));
+  return { ...arch, family: config.text('model_type'), configPath: ['text_config'] };
+}
+
+function gemma3(
+  config: ConfigReader,
+  has: HasTensor,
+  forms: readonly [OuterNames, ...OuterNames[]],
+  finalSoftcap: number | undefined,
+  tied?: boolean,
+): Architecture {
+  return gemma(config, has, {
+    forms,
+    ropes: headDim => gemma3Ropes(config, headDim),
+    slidesEvery: config.count('sliding_window_pattern', 6),
+    // transformers reads attn_logit_softcapping and makes no use of it.
+    attentionSoftcap: null,
+    finalSoftcap,
+    qkNorm: true,
+    ...(tied !== undefined && { tied }),
+  });
+}
+
+interface GemmaTraits {
+  readonly forms: readonly [OuterNames, ...OuterNames[]];
+  /** Of layers that see everything and, if they rotate otherwise, of those that slide. */
+  readonly ropes: (headDim: number) => readonly [Rope, Rope?];
+  /** The last of so many layers sees everything, the others slide, where layer_types does not say. */
+  readonly slidesEvery: number;
+  readonly attentionSoftcap: number | null;
+  readonly finalSoftcap: number | undefined;
+  readonly qkNorm: boolean;
+  /** In place of tie_word_embeddings. */
+  readonly tied?: boolean;
+}
+
+function gemma(config: ConfigReader, has: HasTensor, traits: GemmaTraits): Architecture {
+  if (config.flag('use_bidirectional_attention', false)) {
+    throw config.unsupported(
+      'use_bidirectional_attention',
+      'is true: such a model predicts no next tokens',
+      'Choose a model that generates text.',
+    );
+  }
+  const dimensions = readDimensions(config, 256);
+  requireEvenHeads(config, dimensions.headDim);
+  const { layers, hidden, headDim } = dimensions;
+  const tiedEmbeddings = traits.tied ?? config.flag('tie_word_embeddings', true);
+  const bias = config.flag('attention_bias', false);
+  const [whole, local] = traits.ropes(headDim);
+  const kinds = layerKinds(config, layers, layer =>
+    (layer + 1) % traits.slidesEvery === 0 ? 'full_attention' : 'sliding_attention',
+  );
+  const logitForm: LogitForm = traits.finalSoftcap === undefined ? {} : { softcap: traits.finalSoftcap };
+  const form = storedForm(traits.forms, 'embed_tokens.weight', has);
+  const parts = { qkvBias: bias, outBias: bias, qkNorm: traits.qkNorm };
+  return decoder(config, dimensions, {
+    norm: { kind: 'rms', eps: config.positive('rms_norm_eps'), offset: 1 },
+    qkNorm: traits.qkNorm ? 'head' : null,
+    // transformers rounds the factor to the number type it computes in.
+    embeddingScale: Math.fround(Math.sqrt(hidden)),
+    tiedEmbeddings,
+    activation: readActivation(config, 'hidden_activation', 'gelu_pytorch_tanh'),
+    attentionScale: config.positive('query_pre_attn_scalar', 256) ** -0.5,
+    attentionSoftcap: traits.attentionSoftcap,
+    ropes: local ? [whole, local] : [whole],
+    layerRope: kinds.map(kind => (local && kind === 'sliding_attention' ? 1 : 0)),
+    attentionWindow: windowsOf(config, kinds, 4096),
+    logitForm,
+    configLists: { layer_types: kinds },
+    tensorNames: namesInForm(form, { layers, tiedEmbeddings }, at => sandwich(at, llamaLayer(at, parts))),
+  });
+}
+
+/** A layer with a norm before and after each of its branches. */
+const sandwich = (at: string, names: LayerTensorNames): LayerTensorNames => ({
+  ...names,
+  attentionOutNorm: `${at}.post_attention_layernorm.weight`,
+  mlpNorm: `${at}.pre_feedforward_layernorm.weight`,
+  mlpOutNorm: `${at}.post_feedforward_layernorm.weight`,
+});
+
+/** A missing field means `usual`, an explicit null none. */
+function cap(config: ConfigReader, field: string, usual: number | undefined): number | undefined {
+  if (!config.has(field)) return usual;
+  return config.get(field) === undefined ? undefined : config.positive(field);
+}
+
+function gemma3Ropes(config: ConfigReader, headDim: number): readonly [Rope, Rope] {
+  const contextLength = config.count('max_position_embeddings');
+  const parameters = config.object('rope_parameters');
+  const old = config.object('rope_scaling');
+  const settings = (kind: string) => parameters.object(kind);
+  return [
+    readRope(config, {
+      headDim,
+      contextLength,
+      theta: config.positive('rope_theta', 1_000_000),
+      scaling: old.isEmpty ? settings('full_attention') : old,
+    }),
+    readRope(config, {
+      headDim,
+      contextLength,
+      theta: config.positive('rope_local_base_freq', 10_000),
+      scaling: settings('sliding_attention'),
+    }),
+  ];
+}

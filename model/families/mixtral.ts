@@ -1,0 +1,41 @@
+import type { Architecture, LayerTensorNames, TensorStack } from '../architecture.js';
+import type { ConfigReader } from './configReader.js';
+import { commonWindow, type HasTensor, llamaForms, llamaLayer, namesInForm, storedForm } from './decoder.js';
+import { likeLlama } from './llama.js';
+
+/**
+ * Mixtral: a Mistral with several MLPs in every layer, of which each token uses those that a router finds best. All of
+ * them are computed, as one MLP whose features count by the router's weights. Source: transformers/models/mixtral.
+ */
+export function mixtral(config: ConfigReader, has: HasTensor): Architecture {
+  const count = config.count('num_local_experts', 8);
+  const perToken = config.count('num_experts_per_tok', 2);
+  if (perToken > count) {
+    throw config.invalid('num_experts_per_tok', `is ${perToken}, more than the ${count} experts there are`);
+  }
+  const tiedEmbeddings = config.flag('tie_word_embeddings', false);
+  const form = storedForm(llamaForms, 'embed_tokens.weight', has);
+  return likeLlama(config, has, {
+    theta: 1_000_000,
+    traits: ({ layers, intermediate }) => ({
+      intermediate: count * intermediate,
+      experts: { count, perToken },
+      attentionWindow: commonWindow(config, layers, null),
+      tensorNames: namesInForm(form, { layers, tiedEmbeddings }, at => layerNames(at, count)),
+    }),
+  });
+}
+
+function layerNames(at: string, count: number): LayerTensorNames {
+  const stack = (weight: string, along: TensorStack['along']): TensorStack => ({
+    along,
+    names: Array.from({ length: count }, (_, e) => `${at}.block_sparse_moe.experts.${e}.${weight}.weight`),
+  });
+  return {
+    ...llamaLayer(at, {}),
+    router: `${at}.block_sparse_moe.gate.weight`,
+    gate: stack('w1', 'rows'),
+    up: stack('w3', 'rows'),
+    down: stack('w2', 'columns'),
+  };
+}

@@ -1,0 +1,42 @@
+import type { Architecture } from '../architecture.js';
+import type { ConfigReader } from './configReader.js';
+import { type HasTensor, layerKinds, windowsOf } from './decoder.js';
+import { likeLlama } from './llama.js';
+
+/**
+ * SmolLM3: a Llama in which some layers know no positions (no_rope_layers holds 0 for them, else every fourth), and may
+ * see a sliding window. Source: transformers/models/smollm3.
+ */
+export function smollm3(config: ConfigReader, has: HasTensor): Architecture {
+  const attentionBias = config.flag('attention_bias', false);
+  return likeLlama(config, has, {
+    parts: { qkvBias: attentionBias, outBias: attentionBias, mlpBias: config.flag('mlp_bias', false) },
+    theta: 2_000_000,
+    tied: true,
+    traits: ({ layers }) => {
+      const turns = rotatingLayers(config, layers);
+      const slides = config.flag('use_sliding_window', false) && config.get('sliding_window') !== undefined;
+      const kinds = layerKinds(config, layers, layer =>
+        slides && !turns[layer] ? 'sliding_attention' : 'full_attention',
+      );
+      return {
+        layerRope: turns.map(turning => (turning ? 0 : null)),
+        attentionWindow: windowsOf(config, kinds),
+        configLists: { no_rope_layers: turns.map(Number), layer_types: kinds },
+      };
+    },
+  });
+}
+
+function rotatingLayers(config: ConfigReader, layers: number): boolean[] {
+  const stated = config.get('no_rope_layers');
+  if (stated === undefined) {
+    const interval = config.count('no_rope_layer_interval', 4);
+    return Array.from({ length: layers }, (_, layer) => (layer + 1) % interval !== 0);
+  }
+  const isFlag = (value: unknown) => value === 0 || value === 1 || typeof value === 'boolean';
+  if (!Array.isArray(stated) || stated.length !== layers || !stated.every(isFlag)) {
+    throw config.invalid('no_rope_layers', `should be a list of 0 and 1 for each of the ${layers} layers`);
+  }
+  return stated.map(Boolean);
+}

@@ -1,0 +1,137 @@
+"""Writes test/data/families: tiny random models of every family with what transformers makes of them.
+
+    python test/python/make_families.py [NAME ...]        (torch, transformers, safetensors; a minute)
+
+Each folder holds a model as transformers writes it, weights in bf16, and golden.safetensors, all in f32 from the widened
+weights: `ids` and `logits` of a sequence, `kept` (layers) and `kept_logits` of the model with only these layers, and
+`greedy`, eight tokens generated with a KV cache after the first ten of `ids`. Weights are random but uneven, so that
+every part shows in the logits. Settings are chosen to differ from every default: odd head widths, windows shorter than
+the sequence, sequences longer than the original context.
+"""
+import copy
+import os
+import sys
+
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"
+import torch
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModelForCausalLM, Gemma3ForConditionalGeneration
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+OUT = os.path.join(HERE, "..", "data", "families")
+TOKENS = 24
+SHORT = dict(vocab_size=64, hidden_size=24, num_hidden_layers=4, num_attention_heads=4, max_position_embeddings=64,
+             pad_token_id=0, bos_token_id=1, eos_token_id=2)
+BASE = dict(**SHORT, intermediate_size=20, num_key_value_heads=2)
+SLIDING = ["sliding_attention", "full_attention", "sliding_attention", "full_attention"]
+
+MODELS = {
+    "llama": dict(model_type="llama", attention_bias=True, mlp_bias=True, head_dim=10, tie_word_embeddings=True,
+                  rope_parameters=dict(rope_type="llama3", rope_theta=5e3, factor=4.0, low_freq_factor=1.0,
+                                       high_freq_factor=4.0, original_max_position_embeddings=16)),
+    "llama-yarn": dict(model_type="llama", hidden_act="gelu",
+                       rope_parameters=dict(rope_type="yarn", rope_theta=1e4, factor=4.0,
+                                            original_max_position_embeddings=16)),
+    "smollm3": dict(model_type="smollm3", no_rope_layer_interval=2, use_sliding_window=True, sliding_window=5),
+    "mistral": dict(model_type="mistral", sliding_window=6, head_dim=8),
+    "mixtral": dict(model_type="mixtral", sliding_window=9, num_local_experts=4, num_experts_per_tok=2),
+    "qwen2": dict(model_type="qwen2", use_sliding_window=True, sliding_window=5, max_window_layers=2,
+                  tie_word_embeddings=True),
+    "qwen3": dict(model_type="qwen3", head_dim=6, layer_types=SLIDING, use_sliding_window=True, sliding_window=4,
+                  attention_bias=True),
+    "phi3": dict(model_type="phi3", original_max_position_embeddings=16, sliding_window=11, num_attention_heads=2,
+                 num_key_value_heads=1,
+                 rope_parameters=dict(rope_type="longrope", rope_theta=1e4, partial_rotary_factor=0.5,
+                                      short_factor=[1.0, 1.2, 1.5], long_factor=[1.5, 2.5, 4.0])),
+    "gemma2": dict(model_type="gemma2", head_dim=12, query_pre_attn_scalar=20, sliding_window=5,
+                   attn_logit_softcapping=2.0, final_logit_softcapping=3.0),
+    "gemma3": dict(model_type="gemma3_text", head_dim=8, query_pre_attn_scalar=10, sliding_window=6,
+                   sliding_window_pattern=3,
+                   rope_parameters=dict(sliding_attention=dict(rope_type="default", rope_theta=1e3),
+                                        full_attention=dict(rope_type="linear", factor=4.0, rope_theta=1e5))),
+    "gemma3-multimodal": dict(model_type="gemma3"),
+    "olmo2": dict(model_type="olmo2", attention_bias=True),
+    "granite": dict(model_type="granite", embedding_multiplier=3.0, attention_multiplier=0.2, residual_multiplier=0.6,
+                    logits_scaling=2.5, mlp_bias=True, tie_word_embeddings=True),
+    "falcon": dict(model_type="falcon", bias=True),
+    "falcon-grouped": dict(model_type="falcon", new_decoder_architecture=True, num_kv_heads=2, ffn_hidden_size=28),
+    "falcon-sequential": dict(model_type="falcon", parallel_attn=False, multi_query=False, bias=True,
+                              tie_word_embeddings=False, ffn_hidden_size=28),
+    "neox": dict(model_type="gpt_neox", intermediate_size=28,
+                 rope_parameters=dict(rope_type="default", rope_theta=1e3, partial_rotary_factor=0.5)),
+    "neox-sequential": dict(model_type="gpt_neox", intermediate_size=28, use_parallel_residual=False,
+                            attention_bias=False, hidden_act="gelu_new", num_attention_heads=3,
+                            rope_parameters=dict(rope_type="linear", factor=2.0, rope_theta=1e4,
+                                                 partial_rotary_factor=1.0)),
+}
+VISION = dict(model_type="siglip_vision_model", hidden_size=8, intermediate_size=8, num_hidden_layers=4,
+              num_attention_heads=2, image_size=8, patch_size=4)
+
+
+def config_of(settings):
+    kind = settings["model_type"]
+    if kind == "gemma3":
+        text = dict(BASE, model_type="gemma3_text", head_dim=8, sliding_window=6, layer_types=SLIDING)
+        return AutoConfig.for_model("gemma3", text_config=text, vision_config=VISION, mm_tokens_per_image=4,
+                                    image_token_index=60, boi_token_index=61, eoi_token_index=62)
+    base = SHORT if kind in ("falcon", "gpt_neox") else BASE
+    return AutoConfig.for_model(**dict(base, **settings))
+
+
+def randomise(model, generator):
+    for name, parameter in model.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if name.endswith("bias"):
+            values = 0.3 * noise
+        elif parameter.dim() == 1:
+            values = parameter.detach() + 0.3 * noise
+        elif "embed" in name or "lm_head" in name:
+            values = 0.5 * noise
+        else:
+            values = noise / parameter.shape[-1] ** 0.5
+        parameter.data = values.to(torch.bfloat16).float()
+
+
+def cut(model, kept):
+    """Leaves only the layers `kept`; independent of how a config.json says so."""
+    text = model.model.language_model if hasattr(model, "model") and hasattr(model.model, "language_model") else None
+    inner = text or getattr(model, "model", None) or getattr(model, "gpt_neox", None) or model.transformer
+    name = "h" if hasattr(inner, "h") else "layers"
+    layers = getattr(inner, name)
+    setattr(inner, name, torch.nn.ModuleList([layers[k] for k in kept]))
+    if getattr(inner.config, "layer_types", None):
+        inner.config.layer_types = [inner.config.layer_types[k] for k in kept]
+    inner.config.num_hidden_layers = len(kept)
+
+
+@torch.no_grad()
+def make(name, seed):
+    generator = torch.Generator().manual_seed(seed)
+    config = config_of(MODELS[name])
+    build = Gemma3ForConditionalGeneration._from_config if config.model_type == "gemma3" else AutoModelForCausalLM.from_config
+    model = build(config, attn_implementation="eager").eval()
+    randomise(model, generator)
+    folder = os.path.join(OUT, name)
+    os.makedirs(folder, exist_ok=True)
+    ids = torch.randint(3, 60, (1, TOKENS), generator=generator)
+    golden = {"ids": ids[0].int(), "logits": model(ids).logits[0].clone()}
+    model.generation_config.eos_token_id = None
+    out = model.generate(ids[:, :10], attention_mask=torch.ones(1, 10, dtype=torch.long), max_new_tokens=8, do_sample=False)
+    golden["greedy"] = out[0, 10:].int()
+    # A copy: rotation frequencies are rounded with the weights.
+    copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder)
+    kept = [0, 1, 3]
+    cut(model, kept)
+    golden["kept"] = torch.tensor(kept, dtype=torch.int32)
+    golden["kept_logits"] = model(ids, use_cache=False).logits[0].clone()
+    save_file(golden, os.path.join(folder, "golden.safetensors"))
+    path = os.path.join(folder, "generation_config.json")
+    if os.path.exists(path):
+        os.remove(path)
+    print(f"{name}: logits up to {golden['logits'].abs().max():.2f}, greedy {golden['greedy'].tolist()}", file=sys.stderr)
+
+
+for seed, name in enumerate(MODELS):
+    if len(sys.argv) < 2 or name in sys.argv[1:]:
+        make(name, seed)

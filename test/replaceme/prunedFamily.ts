@@ -1,0 +1,36 @@
+import { logits, type Model, openCheckpoint, openModelSource } from '../../model/index.js';
+import { methodNamed } from '../../replaceme/methods/index.js';
+import type { RepairDetails } from '../../replaceme/methods/method.js';
+import { PrunedModel } from '../../replaceme/prunedModel.js';
+import { writePrunedModel } from '../../replaceme/writeModel.js';
+import type { FamilyData } from '../familyData.js';
+import { plainBatches, repairContext } from './workplace.js';
+
+/** 64 sequences of 24 tokens each that the tiny models know. */
+const sequences = Array.from({ length: 64 }, (_, s) =>
+  Array.from({ length: 24 }, (_, i) => 3 + ((s * 31 + i * i * 7 + ((s * i) % 11) * 5) % 57)),
+);
+
+/**
+ * Prunes layer 2 of a tiny model, writes it into the empty folder `to`, and says what the method found and which logits
+ * the pruned model gives in memory.
+ */
+export async function prunedFamily(
+  model: Model,
+  family: FamilyData,
+  method: string,
+  to: string,
+): Promise<{ details: RepairDetails; logits: Float32Array }> {
+  const windows = [{ layer: 1, count: 1 }];
+  const context = repairContext(model, plainBatches(sequences, 256), { alpha: 0.1 });
+  const { changes, details } = await methodNamed(method).repair(context, windows);
+  using pruned = new PrunedModel(model, windows, changes);
+  const checkpoint = await openCheckpoint(family.folder);
+  try {
+    const source = await openModelSource(family.folder);
+    await writePrunedModel(source, to, checkpoint, model.arch, pruned.keep, pruned.replacements);
+  } finally {
+    await checkpoint.close();
+  }
+  return { details, logits: (await logits(pruned.model, family.ids)).logits };
+}
