@@ -7,6 +7,12 @@ export type {
   TensorRef,
   TensorStack,
 } from './architecture.js';
+export {
+  createLayerGradients,
+  lossAndGradients,
+  type ModelGradients,
+  type StartOptions,
+} from './backward.js';
 export { Batch, type BatchOptions, defaultBatchTokens, groupSequences } from './batch.js';
 export { type ChatTemplate, encodeDocument, loadChatTemplate, type TextReader } from './chat.js';
 export type { Checkpoint, TensorInfo } from './checkpoint/checkpoint.js';
@@ -36,11 +42,19 @@ export {
   type HealthSample,
   type Repetition,
 } from './generationHealth.js';
+export { type HeadGradients, headLoss, type Objective } from './headLoss.js';
 export { type DownloadOptions, downloadModel } from './hub/download.js';
 export type { Snapshot } from './hub/findSnapshot.js';
 export { locateModel, type ModelLocation } from './hub/locate.js';
 export type { HubReference } from './hub/reference.js';
 export { KvCache } from './kvCache.js';
+export {
+  type LayerBackwardOptions,
+  type LayerGradients,
+  type LayerWeightName,
+  layerBackward,
+  requireBackward,
+} from './layerBackward.js';
 export { type LogitsResult, logits } from './logits.js';
 export { type LayerWeights, type LoadOptions, Model, type WeightChanges, type Weights } from './model.js';
 export { type ModelSource, openCheckpoint, openModelSource } from './modelSource.js';

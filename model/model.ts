@@ -21,6 +21,11 @@ export type LayerWeights = { readonly [K in RequiredWeights]: Tensor } & {
 } & {
   /** f32 [hidden, hidden], multiplies the residual stream after the layer: what a patch does that no checkpoint holds. */
   readonly residualMap?: Tensor;
+  /**
+   * f32 [hidden, hidden], multiplies what down_proj gives: ReplaceMe's T as long as it is trained. Folded, down is Tᵀ down and
+   * its bias is bias T.
+   */
+  readonly mlpMap?: Tensor;
 };
 
 /** Weights that take the place of a model's own. */
