@@ -7,9 +7,12 @@ import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './models.
 
 const thousands = (count: number): string => count.toLocaleString('en-US');
 
+const describeImages = ({ imageSize, patchSize, projection }: NonNullable<ModelSummary['images']>): string =>
+  `${imageSize}x${imageSize} pixels, patches of ${patchSize}x${patchSize}${projection === null ? '' : `, embeddings of ${projection}`}`;
+
 /** The summary as text: dimensions, parameters by part, memory. */
 export function formatSummary(summary: ModelSummary): string {
-  const { parameters, bytes, ropes, dtypes } = summary;
+  const { parameters, bytes, ropes, dtypes, images } = summary;
   const attention = `${summary.heads} heads of ${summary.headDim}, ${summary.kvHeads} for keys and values`;
   const fields = formatFields([
     ['model', summary.path],
@@ -18,10 +21,12 @@ export function formatSummary(summary: ModelSummary): string {
     ['hidden', `${summary.hidden}`],
     ['intermediate', `${summary.intermediate}`],
     ['attention', attention],
-    [
-      'vocabulary',
-      `${thousands(summary.vocab)}${summary.tiedEmbeddings ? ' (embedding and head are tied)' : ''}`,
-    ],
+    images
+      ? ['images', describeImages(images)]
+      : [
+          'vocabulary',
+          `${thousands(summary.vocab)}${summary.tiedEmbeddings ? ' (embedding and head are tied)' : ''}`,
+        ],
     [
       'context',
       [
@@ -36,7 +41,7 @@ export function formatSummary(summary: ModelSummary): string {
         .join(', '),
     ],
     ['weights', `${formatBytes(bytes.checkpoint)} on disk, ${formatBytes(bytes.weights)} on the device`],
-    ['KV cache', `${formatBytes(bytes.cachePerToken)} per token`],
+    ...(images ? [] : [['KV cache', `${formatBytes(bytes.cachePerToken)} per token`] as const]),
     ...(summary.unusedTensors.length ? [['not used', summary.unusedTensors.join(', ')] as const] : []),
   ]);
   const parts = ['embedding', 'attention', 'mlp', 'norms', 'lmHead', 'total'] as const;

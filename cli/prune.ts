@@ -79,7 +79,7 @@ export function formatReport(report: PruneReport): string {
       : []),
     [
       'verified',
-      `written folder loaded again, logits differ by ${small(verification.maxLogitDifference)} at most (${verification.tokens} tokens)`,
+      `written folder loaded again, ${report.imageEvaluation ? 'embeddings' : 'logits'} differ by ${small(verification.maxLogitDifference)} at most (${verification.tokens} tokens)`,
     ],
     ['adapter', report.adapter.description],
     ['device memory', `${formatBytes(report.peakMemoryBytes)} at the most`],
@@ -165,6 +165,8 @@ const details = `Layers are counted from 0. A window (i, n) keeps layer i, which
 --window or --remove the method's own selection looks for them on the calibration data. The result is an ordinary model folder: same architecture, fewer layers, no custom code. It appears only when it is
 complete and its logits have been compared with the model in memory.
 
+Of CLIP the vision encoder is pruned; --calib and --eval then name folders of images (docs/vision.md).
+
 Calibration files: .txt (documents separated by empty lines), .jsonl, .json, .parquet with a field "text" or "messages";
 messages go through the model's chat template. --calib-task makes a text of each row of a benchmark: its prompt with the
 right answer, for a model that is meant for this task (docs/tasks.md). --config takes the same options from a JSON or YAML file, by their names
@@ -201,6 +203,7 @@ export function pruneCommand(signal: AbortSignal): Command {
       'rm-engine prune ./SmolLM2-135M-Instruct ./pruned --layers 7 --faithful --calib chat.jsonl',
       'rm-engine prune ./SmolLM2-135M-Instruct ./pruned --layers 7 --dry-run',
       'rm-engine prune ./SmolLM2-135M-Instruct ./pruned --layers 7 --profile trace.json',
+      'rm-engine prune ./clip-vit-base-patch32 ./pruned --layers 3 --method replaceme-ls --calib photos/',
       'rm-engine prune --config replaceme.yaml --calib chat.jsonl',
     ],
   });
@@ -290,6 +293,6 @@ export function pruneCommand(signal: AbortSignal): Command {
       const [before, after] = [await inspectModel(model), await inspectModel(out!)];
       terminal.data(`${formatReport(report)}\n${formatBeforeAfter(report, before, after)}`);
     }
-    terminal.note(nextSteps(model, out!));
+    terminal.note(nextSteps(model, out!, report));
   });
 }

@@ -45,7 +45,10 @@ export const addPruneOptions = (command: Command): Command =>
     .option('--scale <how>', 'replaceme-cosine: paper or least-squares (default: paper)', p.scale)
     .option('--faithful', 'do what the original ReplaceMe program does, quirks included (above)')
     .optionsGroup('Calibration:')
-    .option('--calib <files...>', 'calibration texts (default: a small set that comes with rm-engine)')
+    .option(
+      '--calib <files...>',
+      'calibration texts (default: a small set that comes with rm-engine); for a vision encoder folders of images',
+    )
     .option(
       '--calib-task <task=rows...>',
       'rows of a benchmark as calibration texts, such as sciq=train.jsonl, besides --calib or alone',

@@ -22,7 +22,7 @@ const change = (after: number, before: number): string => ` (${((100 * after) / 
 
 /** Before and after side by side: layers, parameters, bytes, and where it was measured perplexity and KL divergence. */
 export function formatBeforeAfter(
-  { evaluation }: Pick<PruneReport, 'evaluation'>,
+  { evaluation, imageEvaluation }: Pick<PruneReport, 'evaluation' | 'imageEvaluation'>,
   before: ModelSize,
   after: ModelSize,
 ): string {
@@ -34,8 +34,20 @@ export function formatBeforeAfter(
       { ...right('perplexity'), group: { title: basename(file), columns: 2 } },
       right('KL'),
     ]),
+    ...(imageEvaluation
+      ? [
+          {
+            ...right('cosine'),
+            group: { title: `embeddings of ${imageEvaluation.images} images`, columns: 2 },
+          },
+          right('relative error'),
+        ]
+      : []),
   ];
   const scores = (role: 'dense' | 'plain' | 'result') => {
+    const images = imageEvaluation?.models.find(measured => measured.role === role);
+    if (images) return [images.cosine.toPrecision(4), images.relativeError.toPrecision(3)];
+    if (imageEvaluation) return ['', ''];
     const model = evaluation?.models.find(measured => measured.role === role);
     return texts.flatMap((_, i) => {
       const found = model?.eval[i];
@@ -49,7 +61,7 @@ export function formatBeforeAfter(
     formatCount(after.parameters.total) + change(after.parameters.total, total),
     formatBytes(after.bytes.weights) + change(after.bytes.weights, weights),
   ];
-  const plain = evaluation?.models.some(({ role }) => role === 'plain');
+  const plain = (imageEvaluation ?? evaluation)?.models.some(({ role }) => role === 'plain');
   return formatTable(columns, [
     ['before', `${before.layers}`, formatCount(total), formatBytes(weights), ...scores('dense')],
     ...(plain ? [['removal alone', ...removed, ...scores('plain')]] : []),
@@ -58,8 +70,14 @@ export function formatBeforeAfter(
 }
 
 /** What somebody may want to do with the result. */
-export const nextSteps = (from: string, to: string): string =>
-  [
-    `next: rm-engine chat ${shellWord(to)} --against ${shellWord(from)}`,
-    `      rm-engine eval ${shellWord(to)} FILE... --against ${shellWord(from)}`,
-  ].join('\n');
+export const nextSteps = (
+  from: string,
+  to: string,
+  { imageEvaluation }: Pick<PruneReport, 'imageEvaluation'>,
+): string =>
+  imageEvaluation
+    ? `next: rm-engine inspect ${shellWord(to)}`
+    : [
+        `next: rm-engine chat ${shellWord(to)} --against ${shellWord(from)}`,
+        `      rm-engine eval ${shellWord(to)} FILE... --against ${shellWord(from)}`,
+      ].join('\n');

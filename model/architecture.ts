@@ -66,14 +66,37 @@ export interface LayerTensorNames {
 
 /** Where a checkpoint’s tensors are. */
 export interface TensorNames {
+  /** Token embeddings [vocab, hidden]; of an image encoder what makes states of patches [hidden, channels, side, side]. */
   readonly embedding: string;
   readonly finalNorm: string;
   readonly finalNormBias: string | null;
-  /** The embedding's name where embeddings are tied. */
+  /** The output head, of an image encoder the projection; the embedding's name where there is none of its own. */
   readonly lmHead: string;
   /** What stands before the number of a layer in the names of its tensors. */
   readonly layerPrefix: string;
   readonly layers: readonly LayerTensorNames[];
+}
+
+/** What an image encoder has before its layers: where a checkpoint has it. */
+export interface VisionTensorNames {
+  /** [hidden], stands before the patches of an image. */
+  readonly classToken: string;
+  /** [1 + patches, hidden] */
+  readonly positions: string;
+  /** Of class token and patches with their positions. */
+  readonly norm: string;
+  readonly normBias: string;
+}
+
+/** How an image becomes tokens (a vision transformer), and their class token an embedding of the image. */
+export interface VisionInput {
+  /** Pixels of each side of the image and of each square patch of it. */
+  readonly imageSize: number;
+  readonly patchSize: number;
+  readonly channels: number;
+  /** Columns of an image's embedding; null where the class token's state is not projected. */
+  readonly projection: number | null;
+  readonly tensorNames: VisionTensorNames;
 }
 
 /** The norms of a model, all of one kind but for their gains (and biases). */
@@ -106,6 +129,7 @@ export interface Architecture {
   /** Key/value heads; query head h reads key/value head floor(h * kvHeads / heads). */
   readonly kvHeads: number;
   readonly headDim: number;
+  /** 0 for image encoders. */
   readonly vocab: number;
   /** Positions the model was made for. */
   readonly contextLength: number;
@@ -130,6 +154,8 @@ export interface Architecture {
   readonly layerRope: readonly (number | null)[];
   /** Per layer: how many tokens a query looks back at, itself included; null is all of them. */
   readonly attentionWindow: readonly (number | null)[];
+  /** Of image encoders, in which every token sees all others of its image; null: tokens are of text and see none after them. */
+  readonly vision: VisionInput | null;
   /** What becomes of the logits before the softmax. */
   readonly logitForm: LogitForm;
   readonly tensorNames: TensorNames;
@@ -214,7 +240,7 @@ function layerShapes(arch: Architecture): Record<keyof LayerTensorNames, [ModelP
  * once, as it is stored, and a tied lmHead is the embedding and not listed again.
  */
 export function expectedTensors(arch: Architecture): ExpectedTensor[] {
-  const { hidden, vocab, tensorNames } = arch;
+  const { hidden, vocab, tensorNames, vision } = arch;
   const found = new Map<string, ExpectedTensor>();
   const add = (ref: TensorRef | null, shape: number[], part: ModelPart, layer: number | null = null) => {
     if (ref === null) return;
@@ -232,7 +258,16 @@ export function expectedTensors(arch: Architecture): ExpectedTensor[] {
     const rows = typeof ref === 'string' ? 0 : (known?.shape[0] ?? 0);
     found.set(name, { name, shape: [rows + shape[0]!, ...shape.slice(1)], part, layer });
   };
-  add(tensorNames.embedding, [vocab, hidden], 'embedding');
+  if (vision) {
+    const { patchSize: side, channels, tensorNames: names } = vision;
+    add(tensorNames.embedding, [hidden, channels, side, side], 'embedding');
+    add(names.classToken, [hidden], 'embedding');
+    add(names.positions, [arch.contextLength, hidden], 'embedding');
+    add(names.norm, [hidden], 'norms');
+    add(names.normBias, [hidden], 'norms');
+  } else {
+    add(tensorNames.embedding, [vocab, hidden], 'embedding');
+  }
   const shapes = layerShapes(arch);
   for (const [i, names] of tensorNames.layers.entries()) {
     for (const [key, ref] of Object.entries(names) as [keyof LayerTensorNames, TensorRef | null][]) {
@@ -242,6 +277,6 @@ export function expectedTensors(arch: Architecture): ExpectedTensor[] {
   }
   add(tensorNames.finalNorm, [hidden], 'norms');
   add(tensorNames.finalNormBias, [hidden], 'norms');
-  if (!arch.tiedEmbeddings) add(tensorNames.lmHead, [vocab, hidden], 'lmHead');
+  if (!arch.tiedEmbeddings) add(tensorNames.lmHead, [vision?.projection ?? vocab, hidden], 'lmHead');
   return [...found.values()];
 }

@@ -46,6 +46,7 @@ export class Batch {
   readonly #scope: Scope;
   readonly #ranges = new Map<number | null, Tensor>();
   readonly #apart = new Map<string, Tensor>();
+  #mutual: Tensor | undefined;
   readonly #lengths: readonly number[];
   readonly #shared: readonly number[];
 
@@ -103,6 +104,19 @@ export class Batch {
       this.#ranges.set(window, ranges);
     }
     return ranges;
+  }
+
+  /** The same where every token sees its whole sequence; only for sequences without past, and without shared tokens. */
+  mutualRanges(): Tensor {
+    this.#mutual ??= this.#scope.own(
+      tensorFrom(
+        this.#scope.device,
+        Uint32Array.from(this.rowsOf.flatMap(rows => rows.flatMap(() => [rows[0]!, rows[0]! + rows.length]))),
+        [this.tokens, 2],
+        'attention ranges',
+      ),
+    );
+    return this.#mutual;
   }
 
   /**

@@ -47,6 +47,7 @@ export { type DownloadOptions, downloadModel } from './hub/download.js';
 export type { Snapshot } from './hub/findSnapshot.js';
 export { locateModel, type ModelLocation } from './hub/locate.js';
 export type { HubReference } from './hub/reference.js';
+export { type ImageProcessor, readImageProcessor, readPixels } from './images/imageProcessor.js';
 export { KvCache } from './kvCache.js';
 export {
   type LayerBackwardOptions,
@@ -66,3 +67,4 @@ export * from './tasks/index.js';
 export { loadTokenizer, type TextStream, type Tokenizer } from './tokenizer.js';
 export { type SequenceOptions, tokenSequences } from './tokenSequences.js';
 export { type ForwardOptions, finalNorm, forward, type LayerTensors, type Tap } from './transformer.js';
+export { imageEmbeddings, type ShownImages, type ShowOptions, showImages } from './vision.js';

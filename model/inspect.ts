@@ -1,5 +1,11 @@
 import { type DType, elementCount } from '../engine/dtype.js';
-import { type Architecture, expectedTensors, type ModelPart, storedHeadDim } from './architecture.js';
+import {
+  type Architecture,
+  expectedTensors,
+  type ModelPart,
+  storedHeadDim,
+  type VisionInput,
+} from './architecture.js';
 import { checkShapes, readArchitecture } from './families/index.js';
 import { openCheckpoint } from './modelSource.js';
 
@@ -9,8 +15,13 @@ type Dimensions = Pick<
   | ('contextLength' | 'tiedEmbeddings' | 'ropes')
 >;
 
+/** Sides in pixels. */
+type Images = Pick<VisionInput, 'imageSize' | 'patchSize' | 'projection'>;
+
 export interface ModelSummary extends Dimensions {
   readonly path: string;
+  /** Of an image encoder. */
+  readonly images?: Images;
   /** Numbers of weights; a tied lmHead counts as embedding. */
   readonly parameters: Readonly<Record<ModelPart, number>> & {
     readonly perLayer: number;
@@ -29,6 +40,12 @@ export interface ModelSummary extends Dimensions {
   /** Tensors in the checkpoint that the model does not use. */
   readonly unusedTensors: readonly string[];
 }
+
+const imagesOf = ({ imageSize, patchSize, projection }: VisionInput): Images => ({
+  imageSize,
+  patchSize,
+  projection,
+});
 
 /**
  * What a model folder holds, from config.json and the headers of the checkpoint; no weights are read, no GPU is needed.
@@ -60,6 +77,7 @@ export async function inspectModel(folder: string): Promise<ModelSummary> {
       contextLength: arch.contextLength,
       tiedEmbeddings: arch.tiedEmbeddings,
       ropes: arch.ropes,
+      ...(arch.vision && { images: imagesOf(arch.vision) }),
       parameters,
       dtypes,
       bytes: {

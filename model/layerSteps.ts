@@ -70,7 +70,7 @@ export class LayerSteps {
     const v = this.#heads(this.linear(normed, weights.v, weights.vBias), undefined, kvHeads);
     const { keys, values } = this.#rotated(q, k, v, cache);
     const window = arch.attentionWindow[this.layer] ?? null;
-    const ranges = batch.ranges(window);
+    const ranges = arch.vision ? batch.mutualRanges() : batch.ranges(window);
     const options = {
       heads,
       kvHeads,

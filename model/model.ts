@@ -1,10 +1,17 @@
 import { type Device, type DType, Scope, type Tensor } from '../engine/index.js';
 import type { Progress } from '../engine/progress.js';
-import { type Architecture, expectedTensors, keepLayers, type LayerTensorNames } from './architecture.js';
+import {
+  type Architecture,
+  expectedTensors,
+  keepLayers,
+  type LayerTensorNames,
+  type VisionTensorNames,
+} from './architecture.js';
 import type { WeightDtype } from './checkpoint/inDtype.js';
 import { checkShapes, readArchitecture } from './families/index.js';
 import type { HostWeights } from './hostWeights.js';
 import { LayerStream } from './layerStream.js';
+import { requireText } from './modality.js';
 import { openCheckpoint } from './modelSource.js';
 import { RotationTable } from './rotationTable.js';
 import { WeightLoader } from './weightLoader.js';
@@ -29,20 +36,26 @@ export type LayerWeights = { readonly [K in RequiredWeights]: Tensor } & {
 };
 
 /** Weights that take the place of a model's own. */
-export interface WeightChanges extends Partial<Omit<Weights, 'layers'>> {
+export interface WeightChanges extends Partial<Omit<Weights, 'layers' | 'vision'>> {
   /** By layer, as the model counts them. */
   readonly layers?: ReadonlyMap<number, Partial<LayerWeights>>;
   /** Of a streamed model: weights that come to the device with their layer, and go with it. */
   readonly waiting?: ReadonlyMap<number, HostWeights>;
 }
 
+/** What an image encoder has before its layers: see VisionTensorNames; biases as f32. */
+export type VisionWeights = { readonly [K in keyof VisionTensorNames]: Tensor };
+
 /** A model's tensors on the device, in the dtype of the checkpoint. */
 export interface Weights {
+  /** Token embeddings; of an image encoder its patch embedding, and once it is shown images (`showImages`) their tokens. */
   readonly embedding: Tensor;
   readonly finalNorm: Tensor;
   readonly finalNormBias: Tensor | undefined;
   /** The embedding itself where they are tied. */
   readonly lmHead: Tensor;
+  /** Of an image encoder. */
+  readonly vision?: VisionWeights | undefined;
   /** Of a streamed model only those that are held can be read (`Model.hold`). */
   readonly layers: readonly LayerWeights[];
 }
@@ -67,6 +80,8 @@ export interface LoadOptions {
   stream?: false | { readonly prefetch: boolean };
   /** Number type of the weights (default: that of the checkpoint). */
   dtype?: WeightDtype;
+  /** The model may be an encoder of images, which no text can be given to (default: such models are refused). */
+  images?: true;
   onProgress?: Progress;
 }
 
@@ -104,6 +119,7 @@ export class Model {
   static async load(device: Device, folder: string, options: LoadOptions = {}): Promise<Model> {
     using _section = device.section('load');
     const arch = await readArchitecture(folder);
+    if (!options.images) requireText(arch);
     const checkpoint = await openCheckpoint(folder, options.dtype);
     const scope = new Scope(device);
     let stream: LayerStream | undefined;
@@ -113,7 +129,7 @@ export class Model {
       // What earlier work left in the pool would stand beside the weights.
       device.memory.trim();
       const loader = new WeightLoader(device, checkpoint, arch.tensorNames, options);
-      const outer = await loader.outer(scope);
+      const outer = await loader.outer(scope, arch.vision?.tensorNames);
       const numbers = Array.from({ length: arch.layers }, (_, layer) => layer);
       const unchanged = { numbers, types, changed: new Map(), waiting: new Map() };
       let layers: readonly LayerWeights[];

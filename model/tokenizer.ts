@@ -1,6 +1,8 @@
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import { ensure, RmError } from '../engine/errors.js';
+import { readArchitecture } from './families/index.js';
 import { isRecord } from './jsonFile.js';
+import { requireText } from './modality.js';
 import { jsonOf, openModelSource, requiredJsonOf } from './modelSource.js';
 
 /** Turns token ids that arrive one at a time into text, never cutting a character in two. */
@@ -145,7 +147,12 @@ const asIds = (value: unknown): number[] =>
  */
 export async function loadTokenizer(model: string): Promise<Tokenizer> {
   const source = await openModelSource(model);
-  const definition = await requiredJsonOf(source, 'tokenizer.json');
+  const definition = await requiredJsonOf(source, 'tokenizer.json').catch(async error => {
+    // Of an image encoder that is no oversight.
+    const arch = await readArchitecture(model).catch(() => undefined);
+    if (arch) requireText(arch);
+    throw error;
+  });
   const optional = async (name: string): Promise<Record<string, unknown>> => {
     const value = (await jsonOf(source, name)) ?? {};
     if (isRecord(value)) return value;

@@ -49,7 +49,8 @@ export interface ForwardOptions {
  * @throws RmError INVALID_ARGUMENT for a token id that the model does not have.
  */
 export function embedTokens(model: Model, batch: Batch): Tensor {
-  const { vocab } = model.arch;
+  // Of an image encoder the tokens of the images that it was shown.
+  const vocab = model.arch.vision ? model.weights.embedding.shape[0]! : model.arch.vocab;
   for (const sequence of batch.sequences) {
     for (const id of sequence) {
       ensure(

@@ -10,10 +10,11 @@ import {
   type TensorPart,
   type TensorRef,
   type TensorStack,
+  type VisionTensorNames,
 } from './architecture.js';
 import type { Checkpoint } from './checkpoint/checkpoint.js';
 import { firstNonFinite } from './firstNonFinite.js';
-import type { LayerWeights, LoadOptions, Weights } from './model.js';
+import type { LayerWeights, LoadOptions, VisionWeights, Weights } from './model.js';
 
 /** What a loader takes besides the checkpoint. */
 export interface LoaderOptions extends Pick<LoadOptions, 'onProgress' | 'reuse'> {
@@ -35,10 +36,14 @@ export class WeightLoader {
   ) {}
 
   /** What is no layer's; in `scope`. */
-  async outer(scope: Scope): Promise<Omit<Weights, 'layers'>> {
+  async outer(scope: Scope, vision?: VisionTensorNames): Promise<Omit<Weights, 'layers'>> {
     const { embedding, finalNorm, finalNormBias, lmHead } = this.names;
     const names = { embedding, finalNorm, finalNormBias, lmHead };
-    return (await this.#loadAll(undefined, names, scope)) as Omit<Weights, 'layers'>;
+    const outer = await this.#loadAll(undefined, names, scope);
+    return {
+      ...(outer as Omit<Weights, 'layers' | 'vision'>),
+      ...(vision && { vision: (await this.#loadAll(undefined, vision, scope)) as VisionWeights }),
+    };
   }
 
   /** One layer's weights, in `scope`. */

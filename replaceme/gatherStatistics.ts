@@ -1,6 +1,7 @@
 import { Device, ensure, RmError } from '../engine/index.js';
 import { loadChatTemplate } from '../model/chat.js';
 import { withOutputFile } from '../model/checkpoint/outputFolder.js';
+import { requireText } from '../model/modality.js';
 import { Model } from '../model/model.js';
 import { loadTokenizer } from '../model/tokenizer.js';
 import { addGenerated, batchesOf, batchesRecipe, readTexts, statisticsRecipe } from './calibrate.js';
@@ -55,6 +56,7 @@ export async function gatherStatistics(
   return await withOutputFile(out, given, async path => {
     const device = given.device ?? (await Device.open(given));
     try {
+      requireText(request.arch);
       const { placement } = await planRun(from, { ...given, report: false }, summing(request), device, shard);
       const sizes = calibrationSizes(given, device, request.arch);
       const tokenizer = await loadTokenizer(from);

@@ -97,8 +97,8 @@ export class ModelMeter {
 }
 
 /** A model's tensors; tied ones count once. */
-const tensorsOf = ({ weights: { layers, ...outer } }: Model): Set<Tensor | undefined> =>
-  new Set<Tensor | undefined>([outer, ...layers].flatMap(group => Object.values(group)));
+const tensorsOf = ({ weights: { layers, vision, ...outer } }: Model): Set<Tensor | undefined> =>
+  new Set<Tensor | undefined>([outer, vision ?? {}, ...layers].flatMap(group => Object.values(group)));
 
 /** Numbers in each tensor that the checkpoint has a name for, and its number type. */
 const storedTensors = (model: Model): Map<string, { size: number; dtype: DType }> =>

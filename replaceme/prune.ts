@@ -1,42 +1,25 @@
 import { Device } from '../engine/index.js';
 import type { Progress } from '../engine/progress.js';
-import { loadChatTemplate } from '../model/chat.js';
 import { inDtype } from '../model/checkpoint/inDtype.js';
 import { withOutputFolder } from '../model/checkpoint/outputFolder.js';
 import { modelFingerprint } from '../model/fingerprint.js';
-import { logits } from '../model/logits.js';
 import { Model } from '../model/model.js';
 import { openModelSource } from '../model/modelSource.js';
-import { loadTokenizer } from '../model/tokenizer.js';
-import {
-  addGenerated,
-  batchesOf,
-  batchesRecipe,
-  noCalibration,
-  readTexts,
-  statisticsRecipe,
-} from './calibrate.js';
-import { readReportTexts } from './evaluationText.js';
 import { HiddenStates } from './hiddenStates.js';
+import { readImageInputs } from './inputs/images.js';
+import { readTextInputs } from './inputs/texts.js';
 import { PhaseClock, type PhaseName } from './phaseClock.js';
 import { planPrune, planRun, streamOf } from './plan.js';
 import { PrunedModel } from './prunedModel.js';
 import { dtypeOf, type PruneOptions } from './pruneOptions.js';
-import { evaluatePruned } from './report/evaluatePruned.js';
 import { exactnessWarnings, reportHead } from './report/head.js';
 import { repeatOf } from './report/repeat.js';
 import type { PruneReport } from './report/schema.js';
 import { pruneSentence } from './report/sentence.js';
 import { withoutPaths, writeDocumentation } from './report/write.js';
-import {
-  type CalibrationSizes,
-  calibrationSizes,
-  checkPruneRequest,
-  outputOptions,
-  type PruneRequest,
-} from './request.js';
+import { calibrationSizes, checkPruneRequest, outputOptions, type PruneRequest } from './request.js';
 import type { WindowChoice } from './selections/index.js';
-import { StatisticsFile } from './statistics/file.js';
+import type { StatisticsFile } from './statistics/file.js';
 import { verifyWritten } from './verify.js';
 import { walk } from './walk.js';
 import { describeWindows } from './window.js';
@@ -71,18 +54,15 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
     const recipe = { ...settings, ...asked, ...calibrationSizes(options, device, arch) };
     const fits = method.needsCalibration || settings.heal;
     const needed = fits || request.windows === undefined;
-    const { reader, texts, reportTexts, statistics } = await clock.during('calibrate', () =>
-      readInputs(from, request, device, options, needed ? recipe : undefined),
-    );
+    const read = arch.vision ? readImageInputs : readTextInputs;
+    const inputs = await clock.during('calibrate', () => read(from, arch, device, options, recipe, needed));
+    const { statistics } = inputs;
     const stream = streamOf(placement);
-    await using model = await clock.during('load', () =>
-      Model.load(device, from, { ...walk(options), stream, ...dtypeOf(options) }),
+    await using loaded = await clock.during('load', () =>
+      Model.load(device, from, { ...walk(options), stream, ...dtypeOf(options), images: true }),
     );
-    const calibration = await clock.during('calibrate', async () =>
-      needed ? await addGenerated(texts, model, reader, options, recipe, statistics, walk(options)) : texts,
-    );
-    const batches = batchesOf(calibration, options, reader.tokenizer, recipe);
-    statistics?.agree(batchesRecipe(batches));
+    using opened = await clock.during('calibrate', () => inputs.open(loaded));
+    const { model, calibration, batches } = opened;
     using states = new HiddenStates(device, arch);
     const context = {
       model,
@@ -107,24 +87,18 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
     await pruned.verifyFinite();
     const { keep } = pruned;
     device.memory.trim();
-    const sample = calibration.sequences[0]?.ids.slice(0, 64) ?? [0, 1, 2, 3];
-    const expected = (await logits(pruned.model, sample)).logits;
+    const expected = await opened.outputs(pruned.model);
     states.dispose();
     // What is not finite is refused below.
     const measured =
-      reportTexts && expected.every(Number.isFinite)
+      opened.evaluate && expected.every(Number.isFinite)
         ? await clock.during('evaluate', async () => ({
             phases: (await planPrune(from, { ...options, device })).phases,
-            evaluation: await evaluatePruned(
-              { model, pruned, windows: choice.windows, healed: settings.heal },
-              reportTexts,
-              reader,
-              { batchTokens: recipe.batchTokens, ...walk(options) },
-            ),
+            ...(await opened.evaluate!({ model, pruned, windows: choice.windows, healed: settings.heal })),
           }))
         : undefined;
     // From here on only the fitted weights are needed; the written model is loaded into the freed memory.
-    model.dispose();
+    loaded.dispose();
 
     return await withOutputFolder(to, await outputOptions(from, options), async folder => {
       await clock.during('write', async () => {
@@ -142,7 +116,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
         }
       });
       const maxLogitDifference = await clock.during('verify', () =>
-        verifyWritten(device, folder, sample, expected, stream),
+        verifyWritten(device, folder, opened, expected, stream),
       );
       const found = {
         method: method.name,
@@ -155,7 +129,8 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
           files: calibration.files,
         },
         plan: { memory, placement, ...(measured && { phases: measured.phases }) },
-        ...(measured && { evaluation: measured.evaluation }),
+        ...(measured?.evaluation && { evaluation: measured.evaluation }),
+        ...(measured?.imageEvaluation && { imageEvaluation: measured.imageEvaluation }),
       };
       const report: PruneReport = {
         ...(await reportHead(device, clock, started)),
@@ -170,7 +145,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
         ...(map && { windowMap: map }),
         fit: repair.details,
         ridgePaths: repair.ridgePaths ?? [],
-        verification: { tokens: sample.length, maxLogitDifference },
+        verification: { tokens: opened.outputTokens, maxLogitDifference },
       };
       await writeDocumentation(
         folder,
@@ -203,35 +178,6 @@ const inSteps =
     const index = clock.current === undefined ? 0 : steps.indexOf(clock.current) + 1;
     progress?.(index > 0 ? { ...event, step: { index, of: steps.length } } : event);
   };
-
-/**
- * Everything that is read before the model: a wrong file should not cost that time.
- *
- * @param sizes of the calibration, where any is needed.
- */
-async function readInputs(
-  from: string,
-  { arch }: PruneRequest,
-  device: Device,
-  options: PruneOptions,
-  sizes: CalibrationSizes | undefined,
-) {
-  const tokenizer = await loadTokenizer(from);
-  const reader = { tokenizer, chat: await loadChatTemplate(from, tokenizer) };
-  const texts = sizes ? await readTexts(reader, options, sizes) : noCalibration;
-  const reports = options.report ?? true;
-  let statistics: StatisticsFile | undefined;
-  if (options.statistics !== undefined && sizes) {
-    statistics = await StatisticsFile.open(options.statistics);
-    statistics.agree(await statisticsRecipe(from, texts, options, sizes));
-  }
-  return {
-    reader,
-    texts,
-    ...(reports && { reportTexts: await readReportTexts(device, arch, reader, texts, options) }),
-    ...(statistics && { statistics }),
-  };
-}
 
 /** What the selection chooses; a file of statistics remembers it with everything that it may depend on. */
 async function chosen(

@@ -53,7 +53,7 @@ export class PrunedModel {
       this.#changes = {
         layers: changed,
         ...(waiting && { waiting }),
-        ...this.#stored<Omit<Weights, 'layers'>>(original, tensorNames, outer),
+        ...this.#stored<Omit<Weights, 'layers' | 'vision'>>(original, tensorNames, outer),
       };
       this.model = original.withLayers(this.keep, this.#changes);
     } catch (error) {

@@ -76,8 +76,8 @@ export async function checkPruneRequest(
 ): Promise<PruneRequest> {
   const options = given.faithful ? faithfulOptions(given) : given;
   const method = methodNamed(options.method ?? 'refit');
-  const selection = selectionNamed(options.select ?? method.selection);
   const arch = await readArchitecture(from);
+  const selection = requestedSelection(options, method, arch);
   const windows = requestedWindows(options, arch.layers);
   const count = windows ? removedLayers(windows).length : layersToRemove(options, arch.layers);
   const settings = checkSettings(options, method);
@@ -137,6 +137,18 @@ export async function checkPruneRequest(
     await checkpoint.close();
   }
   return { method, selection, arch, count, windowCount, apart, windows, settings };
+}
+
+/** The selection that is asked for, else the method's own; of image encoders one that no text is needed for. */
+function requestedSelection({ select }: PruneOptions, method: Method, { vision }: Architecture): Selection {
+  const selection = selectionNamed(select ?? method.selection);
+  if (!vision || !selection.judgesText) return selection;
+  ensure(
+    select === undefined,
+    `the selection ${selection.name} judges what a model says of texts, and this one reads images`,
+    'Leave --select out, or take cosine, angular or block-influence.',
+  );
+  return selectionNamed('cosine');
 }
 
 function requestedWindows(

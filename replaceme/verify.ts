@@ -1,22 +1,23 @@
 import { type Device, RmError } from '../engine/index.js';
-import { logits } from '../model/logits.js';
 import { type LoadOptions, Model } from '../model/model.js';
+import type { OpenInputs } from './inputs/inputs.js';
 
 /** Both models hold the same numbers and run the same kernels; anything above rounding is a writing error. */
 const TOLERANCE = 1e-4;
 
 /**
- * Loads the written folder and compares its logits for `ids` with those of the model that was in memory.
+ * Loads the written folder and compares what it makes of the first inputs (logits, embeddings of images) with what the
+ * model made of them that was in memory.
  *
- * @param expected f32 [ids, vocab].
+ * @param expected `inputs.outputs` of that model.
  * @param stream as Model.load takes it.
- * @returns the largest absolute difference of a logit.
+ * @returns the largest absolute difference.
  * @throws RmError VERIFICATION_FAILED when it is above 1e-4; NOT_FINITE when the model in memory gave NaN or infinity.
  */
 export async function verifyWritten(
   device: Device,
   folder: string,
-  ids: readonly number[],
+  inputs: Pick<OpenInputs, 'outputsOfLoaded'>,
   expected: Float32Array,
   stream: LoadOptions['stream'] = false,
 ): Promise<number> {
@@ -24,12 +25,12 @@ export async function verifyWritten(
   if (!expected.every(Number.isFinite)) {
     throw new RmError(
       'NOT_FINITE',
-      'the pruned model gives NaN or infinite logits',
+      'the pruned model gives NaN or infinite outputs',
       'Choose another --window or fewer layers; if eval of the unpruned model fails too, its weights are damaged.',
     );
   }
-  await using written = await Model.load(device, folder, { stream });
-  const found = (await logits(written, ids)).logits;
+  await using written = await Model.load(device, folder, { stream, images: true });
+  const found = await inputs.outputsOfLoaded(written);
   let worst = 0;
   for (let i = 0; i < expected.length; i++) {
     // Math.max keeps a NaN, and NaN is not within the tolerance.
@@ -38,7 +39,7 @@ export async function verifyWritten(
   if (worst <= TOLERANCE) return worst;
   throw new RmError(
     'VERIFICATION_FAILED',
-    `the written model's logits differ from those in memory by ${worst}`,
+    `the written model's outputs differ from those in memory by ${worst}`,
     'Nothing was kept. Check the disk, then run again; if it repeats, please report it.',
   );
 }

@@ -67,6 +67,8 @@ function* prunedTensors(
     if (computedBuffer.test(name) && !used.has(name)) continue;
     const layer = layerOf(name, arch);
     if (layer && !newIndex.has(layer.index)) continue;
+    // 0, 1, 2 ... as whole numbers, which old versions of transformers have stored and all count for themselves.
+    if (name.endsWith('.position_ids')) continue;
     const { dtype, shape } = checkpoint.info(name);
     const replacement = replacements.get(name);
     yield {

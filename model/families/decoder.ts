@@ -219,6 +219,7 @@ export function decoder(
     attentionSoftcap: null,
     layerRope: new Array<number>(layers).fill(0),
     attentionWindow: new Array<null>(layers).fill(null),
+    vision: null,
     logitForm: {},
     configPath: [],
     configLists: {},

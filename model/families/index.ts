@@ -4,6 +4,7 @@ import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { plainNumbers } from '../exactJson.js';
 import { isRecord } from '../jsonFile.js';
 import { openModelSource, requiredJsonOf } from '../modelSource.js';
+import { clip, clipVision } from './clip.js';
 import { ConfigReader } from './configReader.js';
 import type { HasTensor } from './decoder.js';
 import { falcon } from './falcon.js';
@@ -35,6 +36,8 @@ const families: Readonly<Record<string, (config: ConfigReader, has: HasTensor) =
   granite,
   falcon,
   gpt_neox: gptNeox,
+  clip,
+  clip_vision_model: clipVision,
 };
 
 /** Values of `model_type` that `readArchitecture` accepts. */

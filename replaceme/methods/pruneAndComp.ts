@@ -102,9 +102,9 @@ export const pruneAndComp: Method = {
   // The paper's measure, at one shot; it also removes layers one by one and measures again.
   selection: 'block-influence',
   needsCalibration: true,
-  refusal: ({ family, tensorNames }) =>
-    tensorNames.layers.some(({ inputNorm, mlpNorm }) => !inputNorm || !mlpNorm)
-      ? `layers of ${family} models read the residual stream without a norm, so that its scale cannot be folded`
+  refusal: ({ family, tensorNames, vision }) =>
+    vision || tensorNames.layers.some(({ inputNorm, mlpNorm }) => !inputNorm || !mlpNorm)
+      ? `${family} models have no scale of the residual stream that could be folded: it is normalised before layer 0, or read without a norm`
       : undefined,
   wholeModel: true,
   async repair(context, windows) {

@@ -97,6 +97,28 @@ export interface PruneReport extends ReportHead {
   readonly verification: { readonly tokens: number; readonly maxLogitDifference: number };
   /** What was measured of the models; this and the plan's phases are absent where the report was switched off. */
   readonly evaluation?: PruneEvaluation;
+  /** The same of an image encoder. */
+  readonly imageEvaluation?: ImageEvaluation;
+}
+
+/** How near the embeddings of an image encoder stayed, measured in memory before anything is written. */
+export interface ImageEvaluation {
+  readonly images: number;
+  /** Asked for; images of the calibration folders that nothing was fitted on; or, without such, those that it was. */
+  readonly origin: 'given' | 'held-out calibration' | 'calibration';
+  /** plain, result. */
+  readonly models: readonly ImageMeasures[];
+}
+
+/** Embeddings of a pruned encoder against those of the encoder as it was. */
+export interface ImageMeasures {
+  readonly role: Role;
+  readonly layers: number;
+  /** Cosine of both embeddings of an image: the mean and the lowest. */
+  readonly cosine: number;
+  readonly lowestCosine: number;
+  /** |difference| / |embedding| over all images together. */
+  readonly relativeError: number;
 }
 
 /** Texts that windows were chosen and layers fitted on. */

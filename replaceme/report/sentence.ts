@@ -1,6 +1,13 @@
 import { basename, resolve } from 'node:path';
 import { removedLayers, type Window } from '../window.js';
-import type { CompareReport, EvalReport, MeasuredRow, PruneEvaluation, PruneReport } from './schema.js';
+import type {
+  CompareReport,
+  EvalReport,
+  ImageEvaluation,
+  MeasuredRow,
+  PruneEvaluation,
+  PruneReport,
+} from './schema.js';
 
 const nameOf = (path: string): string => basename(resolve(path));
 
@@ -24,6 +31,13 @@ function outcome({ models }: PruneEvaluation): string {
   return `: perplexity on ${result.file} went from ${number(dense.ppl)} to ${number(result.ppl)}${alone}`;
 }
 
+/** What evaluation on images says. */
+function imageOutcome({ models }: ImageEvaluation): string {
+  const of = (role: string) => models.find(model => model.role === role)!;
+  const number = (role: string) => of(role).cosine.toPrecision(4);
+  return `: embeddings of images have a cosine of ${number('result')} with what they were (${number('plain')} by removal alone)`;
+}
+
 /** What a prune has done. */
 export function pruneSentence({
   model,
@@ -32,12 +46,17 @@ export function pruneSentence({
   recipe,
   calibration,
   evaluation,
-}: Pick<PruneReport, 'model' | 'selection' | 'method' | 'recipe' | 'calibration' | 'evaluation'>): string {
+  imageEvaluation,
+}: Pick<
+  PruneReport,
+  'model' | 'selection' | 'method' | 'recipe' | 'calibration' | 'evaluation' | 'imageEvaluation'
+>): string {
   const healing = recipe.heal ? ' with closed-form healing' : '';
   const with_ = calibration.tokens > 0 ? ` on ${counted(calibration.tokens, 'calibration token')}` : '';
   return (
     `Removed ${layersInWords(selection.windows)} of the ${model.layers} of ${nameOf(model.path)} by ` +
-    `${method}${healing}${with_}${evaluation ? outcome(evaluation) : ''}.`
+    `${method}${healing}${with_}${evaluation ? outcome(evaluation) : ''}` +
+    `${imageEvaluation ? imageOutcome(imageEvaluation) : ''}.`
   );
 }
 

@@ -102,6 +102,7 @@ export const laco: Selection = {
   name: 'laco',
   summary: 'merges of layers, from the last one down, that leave the last hidden states most similar',
   source: 'Yang et al., LaCo, arXiv:2402.11187',
+  judgesText: true,
   select: context => select(context, 'paper'),
 };
 

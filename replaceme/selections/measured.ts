@@ -163,6 +163,7 @@ export const measured: Selection = {
   name: 'measured',
   summary: 'smallest KL to the original of candidates that are repaired and judged on held-out tokens',
   source: 'our own; kin: ReplaceMe A.10, SLEB, arXiv:2402.09025',
+  judgesText: true,
   dividesInWindows: true,
   dependsOnMethod: true,
   select,

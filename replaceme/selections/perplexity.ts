@@ -65,6 +65,7 @@ export const perplexity: Selection = {
   name: 'perplexity',
   summary: 'one layer after the other, always the one whose removal costs the least likelihood (slow)',
   source: 'Song et al., SLEB, arXiv:2402.09025',
+  judgesText: true,
   select,
   tokens: ({ device, layers, count, tokens }) =>
     Math.min(tokens, lossTokens(device)) * (count + candidatesOf(layers, count) / 2),

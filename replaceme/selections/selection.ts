@@ -110,6 +110,8 @@ export interface Selection {
    * all of its tokens must be there for.
    */
   means?(context: SelectionContext): WindowMeans;
+  /** True where it measures how well models predict texts. */
+  readonly judgesText?: true;
   /** True where another method would get other windows. */
   readonly dependsOnMethod?: true;
   /**

@@ -37,7 +37,7 @@ test('with an evaluation: perplexity and KL of every text, removal alone between
 
 test('what to do next can be pasted into a shell', () => {
   assert.is(
-    nextSteps('./my model', "it's"),
+    nextSteps('./my model', "it's", {}),
     "next: rm-engine chat 'it'\\''s' --against './my model'\n" +
       "      rm-engine eval 'it'\\''s' FILE... --against './my model'",
   );

@@ -1,0 +1,142 @@
+import { ensure } from '../../engine/errors.js';
+import { ConfigReader } from '../families/configReader.js';
+import { isRecord } from '../jsonFile.js';
+import { jsonOf, type ModelSource } from '../modelSource.js';
+import { decodeImage, type RgbImage } from './decodeImage.js';
+import { resample, resampleFilters } from './resample.js';
+
+/** How pictures of any size become pixels of one size: what preprocessor_config.json says. */
+export interface ImageProcessor {
+  /** Resized so that the shorter side has this length, or to this width and height; null: not at all. */
+  readonly resize: { readonly shortest: number } | { readonly width: number; readonly height: number } | null;
+  /** Pillow's number of the filter. */
+  readonly filter: number;
+  /** Cut out of the middle, with black around what is smaller; null: not at all. */
+  readonly crop: { readonly width: number; readonly height: number } | null;
+  /** Factor of the bytes. */
+  readonly rescale: number;
+  /** By channel, after rescaling. */
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+}
+
+/** Of OpenAI's CLIP. */
+const CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073];
+const CLIP_STD = [0.26862954, 0.26130258, 0.27577711];
+
+/**
+ * The processor of a CLIP model by its preprocessor_config.json, in transformers' forms of versions 4 and 5; without the
+ * file, OpenAI's for `imageSize`.
+ *
+ * @throws RmError CONFIG_INVALID naming the field, UNSUPPORTED_FAMILY for another resampling filter.
+ */
+export async function readImageProcessor(source: ModelSource, imageSize: number): Promise<ImageProcessor> {
+  const name = 'preprocessor_config.json';
+  const json = (await jsonOf(source, name)) ?? {};
+  const path = source.nameOf(name);
+  const config = new ConfigReader(isRecord(json) ? json : {}, path);
+  if (!isRecord(json)) throw config.invalid('size', 'cannot be read: the file holds no JSON object');
+  const resize = config.flag('do_resize', true) ? readSize(config, 'size', imageSize) : null;
+  const filter = config.get('resample') ?? 3;
+  if (typeof filter !== 'number' || !resampleFilters.includes(filter)) {
+    throw config.unsupported(
+      'resample',
+      `is ${JSON.stringify(filter)}; supported are 2 (bilinear) and 3 (bicubic)`,
+      'Use the preprocessor_config.json that the model was published with.',
+    );
+  }
+  const crop = config.flag('do_center_crop', true) ? readSize(config, 'crop_size', imageSize) : null;
+  if (crop && 'shortest' in crop) {
+    throw config.invalid('crop_size', 'has no height and width');
+  }
+  const normalise = config.flag('do_normalize', true);
+  return {
+    resize,
+    filter,
+    crop,
+    rescale: config.flag('do_rescale', true) ? config.positive('rescale_factor', 1 / 255) : 1,
+    mean: normalise ? channels(config, 'image_mean', CLIP_MEAN) : [0, 0, 0],
+    std: normalise ? channels(config, 'image_std', CLIP_STD) : [1, 1, 1],
+  };
+}
+
+function channels(config: ConfigReader, field: string, fallback: readonly number[]): readonly number[] {
+  return config.get(field) === undefined ? fallback : config.positives(field, 3);
+}
+
+/** Whole numbers are the shorter side of `size` and both sides of `crop_size`, as in OpenAI's first files. */
+function readSize(
+  config: ConfigReader,
+  field: 'size' | 'crop_size',
+  imageSize: number,
+): { shortest: number } | { width: number; height: number } {
+  const value = config.get(field);
+  if (!isRecord(value)) {
+    const side = config.count(field, imageSize);
+    return field === 'size' ? { shortest: side } : { width: side, height: side };
+  }
+  const size = config.object(field);
+  if (size.has('shortest_edge')) return { shortest: size.count('shortest_edge') };
+  return { width: size.count('width'), height: size.count('height') };
+}
+
+/**
+ * Pixels of an image file as the model takes them, f32 [3, height, width], equal to CLIPImageProcessor's on Pillow.
+ *
+ * @throws RmError DATA_INVALID for a file that is no image.
+ */
+export async function readPixels(
+  path: string,
+  processor: ImageProcessor,
+): Promise<{ width: number; height: number; pixels: Float32Array }> {
+  const image = cropped(resized(await decodeImage(path), processor), processor);
+  const { width, height, data } = image;
+  const area = width * height;
+  const pixels = new Float32Array(3 * area);
+  for (let c = 0; c < 3; c++) {
+    // numpy's steps: the product in f64, rounded, then mean and deviation in f32.
+    const [mean, std] = [Math.fround(processor.mean[c]!), Math.fround(processor.std[c]!)];
+    for (let i = 0; i < area; i++) {
+      const value = Math.fround(data[3 * i + c]! * processor.rescale);
+      pixels[c * area + i] = Math.fround(value - mean) / std;
+    }
+  }
+  return { width, height, pixels };
+}
+
+function resized(image: RgbImage, { resize, filter }: ImageProcessor): RgbImage {
+  if (!resize) return image;
+  if (!('shortest' in resize)) return resample(image, resize.width, resize.height, filter);
+  const { width, height } = image;
+  const longer = Math.trunc((resize.shortest * Math.max(width, height)) / Math.min(width, height));
+  // A strip of one pixel would become one of gigabytes.
+  ensure(
+    longer * resize.shortest <= 1 << 28,
+    `an image of ${width}x${height} pixels is too narrow to be resized to ${resize.shortest}`,
+    'Leave it out.',
+  );
+  return width <= height
+    ? resample(image, resize.shortest, longer, filter)
+    : resample(image, longer, resize.shortest, filter);
+}
+
+function cropped(image: RgbImage, { crop }: ImageProcessor): RgbImage {
+  if (!crop) return image;
+  const { width, height } = crop;
+  const left = offset(image.width, width);
+  const top = offset(image.height, height);
+  const data = new Uint8Array(3 * width * height);
+  for (let y = 0; y < height; y++) {
+    const from = y + top;
+    if (from < 0 || from >= image.height) continue;
+    for (let x = Math.max(0, -left); x < Math.min(width, image.width - left); x++) {
+      const at = 3 * (from * image.width + x + left);
+      data.set(image.data.subarray(at, at + 3), 3 * (y * width + x));
+    }
+  }
+  return { width, height, data };
+}
+
+/** Where the cut begins in the image; what is smaller gets the larger half of an odd rest before it. */
+const offset = (have: number, want: number): number =>
+  have >= want ? Math.floor((have - want) / 2) : -Math.ceil((want - have) / 2);

@@ -1,0 +1,109 @@
+import type { RgbImage } from './decodeImage.js';
+
+/** Filters by Pillow's numbers (`resample` of preprocessor_config.json): weight by distance, and how far they reach. */
+const filters: Readonly<Record<number, { reach: number; weight: (x: number) => number }>> = {
+  2: { reach: 1, weight: x => Math.max(0, 1 - Math.abs(x)) },
+  3: {
+    reach: 2,
+    weight: signed => {
+      const a = -0.5;
+      const x = Math.abs(signed);
+      if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
+      return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
+    },
+  },
+};
+
+/** Numbers of the filters that `resample` has: bilinear and bicubic. */
+export const resampleFilters: readonly number[] = Object.keys(filters).map(Number);
+
+/** Weights are whole numbers of this fraction of 1. */
+const ONE = 2 ** 22;
+
+interface Taps {
+  /** First pixel that counts. */
+  readonly first: number;
+  /** In units of 1 / ONE. */
+  readonly weights: readonly number[];
+}
+
+/** What each of `to` pixels takes of `from`; the filter widens where the image shrinks, so that nothing is skipped. */
+function taps(from: number, to: number, filter: number): Taps[] {
+  const { reach, weight } = filters[filter]!;
+  const scale = from / to;
+  const width = Math.max(1, scale);
+  const support = reach * width;
+  return Array.from({ length: to }, (_, i) => {
+    const centre = (i + 0.5) * scale;
+    const first = Math.max(0, Math.trunc(centre - support + 0.5));
+    const end = Math.min(from, Math.trunc(centre + support + 0.5));
+    const raw = Array.from({ length: end - first }, (_, k) =>
+      weight((k + first - centre + 0.5) * (1 / width)),
+    );
+    const sum = raw.reduce((a, b) => a + b, 0);
+    return {
+      first,
+      weights: raw.map(value => {
+        const share = sum === 0 ? value : value / sum;
+        return Math.trunc(share * ONE + (share < 0 ? -0.5 : 0.5));
+      }),
+    };
+  });
+}
+
+/** Lines of `stride` channels, `step` apart, one after the other, each filtered along itself. */
+function pass(
+  source: Uint8Array,
+  from: { length: number; step: number },
+  to: number,
+  lines: { count: number; start: (line: number) => number },
+  out: { data: Uint8Array; step: number; start: (line: number) => number },
+  filter: number,
+): void {
+  const all = taps(from.length, to, filter);
+  for (let line = 0; line < lines.count; line++) {
+    const [base, target] = [lines.start(line), out.start(line)];
+    for (const [i, { first, weights }] of all.entries()) {
+      let sum = ONE / 2;
+      for (let k = 0; k < weights.length; k++) sum += source[base + (first + k) * from.step]! * weights[k]!;
+      out.data[target + i * out.step] = Math.min(255, Math.max(0, Math.floor(sum / ONE)));
+    }
+  }
+}
+
+/**
+ * Resizes as Pillow's `Image.resize` does, bit for bit: a separable filter, columns before rows, whole-number weights, the
+ * intermediate image rounded to 8 bits.
+ *
+ * @param filter one of `resampleFilters`.
+ * Source: Pillow, src/libImaging/Resample.c.
+ */
+export function resample(image: RgbImage, width: number, height: number, filter: number): RgbImage {
+  let { data } = image;
+  if (width !== image.width) {
+    const narrowed = new Uint8Array(3 * width * image.height);
+    pass(
+      data,
+      { length: image.width, step: 3 },
+      width,
+      { count: 3 * image.height, start: line => Math.floor(line / 3) * 3 * image.width + (line % 3) },
+      { data: narrowed, step: 3, start: line => Math.floor(line / 3) * 3 * width + (line % 3) },
+      filter,
+    );
+    data = narrowed;
+  }
+  if (height !== image.height) {
+    const shortened = new Uint8Array(3 * width * height);
+    const start = (line: number) => line;
+    pass(
+      data,
+      { length: image.height, step: 3 * width },
+      height,
+      { count: 3 * width, start },
+      { data: shortened, step: 3 * width, start },
+      filter,
+    );
+    data = shortened;
+  }
+  return { width, height, data };
+}

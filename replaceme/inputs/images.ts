@@ -1,0 +1,155 @@
+import { createHash } from 'node:crypto';
+import { readdir, stat } from 'node:fs/promises';
+import { extname, join } from 'node:path';
+import { type Device, ensure, RmError } from '../../engine/index.js';
+import { seededRandom } from '../../engine/random.js';
+import type { Architecture } from '../../model/architecture.js';
+import { readImageProcessor } from '../../model/images/imageProcessor.js';
+import { requireVision } from '../../model/modality.js';
+import type { Model } from '../../model/model.js';
+import { openModelSource } from '../../model/modelSource.js';
+import { imageEmbeddings, showImages } from '../../model/vision.js';
+import { calibrationBatches } from '../calibration/batches.js';
+import { type CalibrationFile, sha256 } from '../calibration.js';
+import type { PruneOptions } from '../pruneOptions.js';
+import { evaluateImages } from '../report/evaluateImages.js';
+import type { CalibrationSizes } from '../request.js';
+import { walk } from '../walk.js';
+import type { PruneInputs } from './inputs.js';
+
+const imageFile = /^\.(jpe?g|png|webp|gif|tiff?)$/i;
+
+/** Images whose embeddings tell whether the written model is the one in memory. */
+const COMPARED = 4;
+
+/** Image files in folders or named themselves; in a fixed random order, so that any beginning is a fair sample. */
+async function imageFiles(paths: readonly string[]): Promise<{ source: number; path: string }[]> {
+  const found: { source: number; path: string }[] = [];
+  for (const [source, path] of paths.entries()) {
+    const entry = await stat(path).catch(() => undefined);
+    if (!entry) {
+      throw new RmError('DATA_INVALID', `${path}: does not exist`, 'Give image files, or folders of them.');
+    }
+    if (!entry.isDirectory()) {
+      found.push({ source, path });
+      continue;
+    }
+    const names = (await readdir(path)).filter(name => imageFile.test(extname(name))).sort();
+    if (names.length === 0) {
+      const message = `${path}: holds no JPEG, PNG, WebP, GIF or TIFF file`;
+      throw new RmError('DATA_INVALID', message, 'Give image files, or folders of them.');
+    }
+    found.push(...names.map(name => ({ source, path: join(path, name) })));
+  }
+  // Fisher and Yates' shuffle: folders are often sorted by what the images show.
+  const random = seededRandom(0);
+  for (let i = found.length - 1; i > 0; i--) {
+    const j = Math.floor(random() * (i + 1));
+    [found[i], found[j]] = [found[j]!, found[i]!];
+  }
+  return found;
+}
+
+/** Of the bytes of several files. */
+async function hashOf(paths: readonly string[]): Promise<string> {
+  const hash = createHash('sha256');
+  for (const path of paths) hash.update(await sha256(path));
+  return hash.digest('hex');
+}
+
+/** @throws RmError INVALID_ARGUMENT for settings that have no meaning for images. */
+function checkOptions(options: PruneOptions, needed: boolean): void {
+  const textual = (
+    ['calibrationTasks', 'weights', 'mask', 'generate', 'faithful', 'textField', 'statistics'] as const
+  ).filter(name => options[name] !== undefined && options[name] !== false);
+  ensure(
+    textual.length === 0,
+    `an encoder of images is pruned without ${textual.join(', ')}`,
+    'Leave that out: it concerns texts.',
+  );
+  ensure(
+    !needed || !!options.calibration?.length,
+    'no images are given to calibrate with',
+    'Give folders of images or image files by --calib.',
+  );
+}
+
+/**
+ * Images of a vision encoder.
+ *
+ * @param needed whether there is anything to calibrate.
+ * @throws RmError INVALID_ARGUMENT for settings of texts, DATA_INVALID for what is no image, CONFIG_INVALID for a wrong
+ *   preprocessor_config.json.
+ */
+export async function readImageInputs(
+  from: string,
+  arch: Architecture,
+  device: Device,
+  options: PruneOptions,
+  { tokens, batchTokens }: CalibrationSizes,
+  needed: boolean,
+): Promise<PruneInputs> {
+  checkOptions(options, needed);
+  const processor = await readImageProcessor(await openModelSource(from), requireVision(arch).imageSize);
+  const perImage = arch.contextLength;
+  const found = await imageFiles(options.calibration ?? []);
+  const fitted = needed ? found.slice(0, Math.max(1, Math.floor(tokens / perImage))) : [];
+  const files = await Promise.all(
+    (options.calibration ?? []).map(async (path, source): Promise<CalibrationFile> => {
+      const taken = fitted.filter(image => image.source === source).map(image => image.path);
+      return {
+        path,
+        sha256: await hashOf(taken),
+        weight: 1,
+        tokens: taken.length * perImage,
+        documents: taken.length,
+      };
+    }),
+  );
+  const asked = options.evaluationTokens ?? (device.info.kind === 'software' ? 2048 : 16_384);
+  const most = Math.max(1, Math.floor(asked / perImage));
+  const given = (await imageFiles(options.evaluation ?? [])).slice(0, most);
+  const unseen = found.slice(fitted.length, fitted.length + most);
+  const [judged, origin] =
+    given.length > 0
+      ? ([given, 'given'] as const)
+      : unseen.length > 0
+        ? ([unseen, 'held-out calibration'] as const)
+        : ([fitted.slice(0, most), 'calibration'] as const);
+  ensure(
+    fitted.length + judged.length > 0,
+    'there is no image to compare the written model with',
+    'Give images by --calib or --eval.',
+  );
+  const reports = options.report ?? true;
+  return {
+    async open(loaded: Model) {
+      const all = [...fitted, ...(origin === 'calibration' ? [] : judged)].map(({ path }) => path);
+      const shown = await showImages(loaded, processor, all, walk(options));
+      const { model, sequences } = shown;
+      const calibrated = sequences.slice(0, fitted.length).map((ids, i) => ({
+        ids: [...ids],
+        source: fitted[i]!.source,
+        half: (i % 2) as 0 | 1,
+      }));
+      const calibration = { sequences: calibrated, tokens: fitted.length * perImage, files };
+      const evaluated = origin === 'calibration' ? sequences.slice(0, most) : sequences.slice(fitted.length);
+      const compared = sequences.slice(0, COMPARED);
+      return {
+        model,
+        calibration,
+        batches: calibrationBatches(calibration, batchTokens),
+        outputTokens: compared.length * perImage,
+        outputs: of => imageEmbeddings(of, compared),
+        async outputsOfLoaded(written) {
+          using again = await showImages(written, processor, all.slice(0, COMPARED));
+          return await imageEmbeddings(again.model, again.sequences);
+        },
+        ...(reports && {
+          evaluate: async outcome => ({ imageEvaluation: await evaluateImages(outcome, evaluated, origin) }),
+        }),
+        [Symbol.dispose]: () => shown[Symbol.dispose](),
+      };
+    },
+  };
+}

@@ -1,0 +1,39 @@
+import type { Model } from '../../model/model.js';
+import type { Calibration } from '../calibration.js';
+import type { CalibrationBatch } from '../calibrationBatch.js';
+import type { PrunedModel } from '../prunedModel.js';
+import type { PruneReport } from '../report/schema.js';
+import type { StatisticsFile } from '../statistics/file.js';
+import type { Window } from '../window.js';
+
+/** What a run of `prune` reads besides the model, before the model: a wrong file should not cost that time. */
+export interface PruneInputs {
+  readonly statistics?: StatisticsFile;
+  /** Gives them to the model that was loaded. */
+  open(loaded: Model): Promise<OpenInputs>;
+}
+
+/** The two models that a report compares, and what was done. */
+export interface PruneOutcome {
+  readonly model: Model;
+  readonly pruned: PrunedModel;
+  readonly windows: readonly Window[];
+  readonly healed: boolean;
+}
+
+/** Inputs of a loaded model: all that depends on whether it reads texts or images. */
+export interface OpenInputs {
+  /** The model that walks and fits run; of an image encoder, with its images for a vocabulary. */
+  readonly model: Model;
+  readonly calibration: Calibration;
+  readonly batches: readonly CalibrationBatch[];
+  /** How many tokens `outputs` looks at. */
+  readonly outputTokens: number;
+  /** What `model`, or what it was pruned to, makes of the first inputs. */
+  outputs(model: Model): Promise<Float32Array>;
+  /** The same of a model that was loaded from a folder. */
+  outputsOfLoaded(loaded: Model): Promise<Float32Array>;
+  /** Measures both models for the report; absent where none is to be made. */
+  evaluate?(outcome: PruneOutcome): Promise<Pick<PruneReport, 'evaluation' | 'imageEvaluation'>>;
+  [Symbol.dispose](): void;
+}

@@ -1,0 +1,76 @@
+import type { Device } from '../../engine/index.js';
+import type { Architecture } from '../../model/architecture.js';
+import { loadChatTemplate } from '../../model/chat.js';
+import { logits } from '../../model/logits.js';
+import type { Model } from '../../model/model.js';
+import { loadTokenizer } from '../../model/tokenizer.js';
+import {
+  addGenerated,
+  batchesOf,
+  batchesRecipe,
+  noCalibration,
+  readTexts,
+  statisticsRecipe,
+} from '../calibrate.js';
+import { readReportTexts } from '../evaluationText.js';
+import type { PruneOptions } from '../pruneOptions.js';
+import { evaluatePruned } from '../report/evaluatePruned.js';
+import type { CalibrationSizes } from '../request.js';
+import { StatisticsFile } from '../statistics/file.js';
+import { walk } from '../walk.js';
+import type { PruneInputs } from './inputs.js';
+
+/**
+ * Texts of a language model.
+ *
+ * @param needed whether there is anything to calibrate.
+ * @throws RmError as readTexts, readReportTexts and StatisticsFile do.
+ */
+export async function readTextInputs(
+  from: string,
+  arch: Architecture,
+  device: Device,
+  options: PruneOptions,
+  sizes: CalibrationSizes,
+  needed: boolean,
+): Promise<PruneInputs> {
+  const tokenizer = await loadTokenizer(from);
+  const reader = { tokenizer, chat: await loadChatTemplate(from, tokenizer) };
+  const texts = needed ? await readTexts(reader, options, sizes) : noCalibration;
+  let statistics: StatisticsFile | undefined;
+  if (options.statistics !== undefined && needed) {
+    statistics = await StatisticsFile.open(options.statistics);
+    statistics.agree(await statisticsRecipe(from, texts, options, sizes));
+  }
+  const reports = options.report ?? true;
+  const reportTexts = reports ? await readReportTexts(device, arch, reader, texts, options) : undefined;
+  return {
+    ...(statistics && { statistics }),
+    async open(model: Model) {
+      const calibration = needed
+        ? await addGenerated(texts, model, reader, options, sizes, statistics, walk(options))
+        : texts;
+      const batches = batchesOf(calibration, options, tokenizer, sizes);
+      statistics?.agree(batchesRecipe(batches));
+      const sample = calibration.sequences[0]?.ids.slice(0, 64) ?? [0, 1, 2, 3];
+      const outputs = async (of: Model) => (await logits(of, sample)).logits;
+      return {
+        model,
+        calibration,
+        batches,
+        outputTokens: sample.length,
+        outputs,
+        outputsOfLoaded: outputs,
+        ...(reportTexts && {
+          evaluate: async outcome => ({
+            evaluation: await evaluatePruned(outcome, reportTexts, reader, {
+              batchTokens: sizes.batchTokens,
+              ...walk(options),
+            }),
+          }),
+        }),
+        [Symbol.dispose]() {},
+      };
+    },
+  };
+}

@@ -1,0 +1,57 @@
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Device } from '../../engine/index.js';
+import { readImageProcessor, readPixels } from '../../model/images/imageProcessor.js';
+import { Model } from '../../model/model.js';
+import { openModelSource } from '../../model/modelSource.js';
+import { imageEmbeddings, showImages } from '../../model/vision.js';
+import { maxAbsError } from '../gpu.js';
+import { readGolden, saySkipped } from '../support.js';
+import { clip, imageFiles, installed } from '../vision.js';
+
+const models = [
+  ['projected', 24],
+  ['plain', 26],
+  ['whole', 24],
+] as const;
+
+if (!installed) saySkipped('image encoders: the package sharp is not installed');
+else {
+  for (const [name, imageSize] of models) {
+    const folder = join(clip, name);
+    test(`${name}: pixels are CLIPImageProcessor's`, async () => {
+      const golden = (await readGolden(join(folder, 'golden.safetensors'))).get('pixels')!;
+      const processor = await readImageProcessor(await openModelSource(folder), imageSize);
+      const size = golden.values.length / imageFiles.length;
+      for (const [i, path] of imageFiles.entries()) {
+        const { pixels } = await readPixels(path, processor);
+        const error = maxAbsError(pixels, golden.values.slice(i * size, (i + 1) * size));
+        assert.ok(error <= 1e-6, `${path}: pixels differ by ${error}`);
+      }
+    });
+
+    test(`${name}: image embeddings are transformers', of all layers and without one`, async () => {
+      const golden = await readGolden(join(folder, 'golden.safetensors'));
+      await using device = await Device.open();
+      // One of them with its layers streamed.
+      const stream = name === 'whole' && { prefetch: true };
+      await using model = await Model.load(device, folder, { images: true, stream });
+      const processor = await readImageProcessor(await openModelSource(folder), imageSize);
+      using shown = await showImages(model, processor, imageFiles);
+      const all = maxAbsError(
+        await imageEmbeddings(shown.model, shown.sequences),
+        golden.get('embeddings')!.values,
+      );
+      assert.ok(all <= 1e-4, `embeddings differ by ${all}`);
+      const kept = shown.model.withLayers([...golden.get('kept')!.values]);
+      const some = maxAbsError(
+        await imageEmbeddings(kept, shown.sequences),
+        golden.get('kept_embeddings')!.values,
+      );
+      assert.ok(some <= 1e-4, `embeddings without a layer differ by ${some}`);
+    });
+  }
+}
+
+test.run();
