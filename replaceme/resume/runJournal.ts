@@ -1,0 +1,223 @@
+import type { Device, Tensor } from '../../engine/index.js';
+import { ensure } from '../../engine/index.js';
+import type { Journal, LiveState } from '../../engine/journal.js';
+import { outputError } from '../../model/checkpoint/outputFolder.js';
+import { firstDifference, type Recipe } from '../recipe.js';
+import { CheckpointFolder, type RunState } from './checkpointFolder.js';
+import { loaded, namesIn, restored, type Stored, stored, tensorsIn } from './storedValues.js';
+
+/** Saving takes no more than this share of the time. */
+const SHARE = 0.05;
+/** A save that took no longer than this may be waited for after Ctrl-C. */
+const QUICK_MS = 1000;
+
+export interface JournalOptions {
+  /** Seconds from one save to the next, and to the first; more where saving takes long. 0: behind every batch. */
+  readonly every: number;
+  readonly signal?: AbortSignal | undefined;
+  /** Is told, once, why nothing can be saved; the run goes on. */
+  readonly onFailure?: ((reason: string) => void) | undefined;
+  /** Milliseconds, as performance.now. */
+  readonly now?: () => number;
+}
+
+/**
+ * The journal of one run, kept in a folder. Paths of its steps, walks and live states are their names from the outermost
+ * to the innermost; what lies within a finished step is forgotten.
+ */
+export class RunJournal implements Journal {
+  readonly #done: Map<string, Stored>;
+  readonly #cursors: Map<string, number>;
+  /** Of the process before, as long as nothing has asked for them. */
+  readonly #left: Map<string, Stored>;
+  readonly #live = new Map<string, LiveState>();
+  /** How often a path has been asked for. */
+  readonly #uses = new Map<string, number>();
+  readonly #now: () => number;
+  #recipe: Record<string, unknown>;
+  #path = '';
+  /** When the last save ended, and how long it took. */
+  #saved: number;
+  #duration = 0;
+  #failed = false;
+
+  private constructor(
+    private readonly device: Device,
+    private readonly folder: CheckpointFolder,
+    private readonly options: JournalOptions,
+    state: RunState = { recipe: {}, done: {}, cursors: {}, live: {} },
+  ) {
+    this.#recipe = { ...state.recipe };
+    this.#done = new Map(Object.entries(state.done));
+    this.#cursors = new Map(Object.entries(state.cursors));
+    this.#left = new Map(Object.entries(state.live));
+    this.#now = options.now ?? (() => performance.now());
+    this.#saved = this.#now();
+  }
+
+  /** Of a run that begins. */
+  static begin(device: Device, path: string, options: JournalOptions): RunJournal {
+    return new RunJournal(device, CheckpointFolder.fresh(path), options);
+  }
+
+  /**
+   * Of a run that goes on from what an earlier process has left in the folder.
+   *
+   * @throws RmError OUTPUT_EXISTS where a run still works there, DATA_INVALID where it is damaged.
+   */
+  static async resume(device: Device, path: string, options: JournalOptions): Promise<RunJournal> {
+    const { folder, state } = await CheckpointFolder.open(path);
+    return new RunJournal(device, folder, options, state);
+  }
+
+  /**
+   * Says what the run's result depends on; may be called again when more is known.
+   *
+   * @throws RmError INVALID_ARGUMENT where the earlier run's was another.
+   */
+  agree(recipe: Recipe): void {
+    const difference = firstDifference(this.#recipe, recipe);
+    ensure(
+      difference === undefined,
+      `${this.folder.path}: differs from this run in ${difference?.told}`,
+      'Give the same inputs and options as then to go on, or --restart to discard it and begin anew.',
+    );
+    Object.assign(this.#recipe, recipe);
+  }
+
+  async step<T>(name: string, compute: () => Promise<T>): Promise<T> {
+    const path = this.#enter(name);
+    const known = this.#done.get(path);
+    if (known !== undefined) return (await loaded(known, this.folder, this.device)) as T;
+    const value = await this.#within(path, compute);
+    try {
+      await this.#finish(path, value);
+      await this.#reached();
+      return value;
+    } catch (error) {
+      for (const tensor of new Set<Tensor>(tensorsIn(value))) tensor.dispose();
+      throw error;
+    }
+  }
+
+  async walk(
+    name: string,
+    count: number,
+    visit: (index: number) => Promise<void>,
+    after?: (index: number) => void,
+  ): Promise<void> {
+    const path = this.#enter(name);
+    if (this.#done.has(path)) return;
+    for (let index = this.#cursors.get(path) ?? 0; index < count; index++) {
+      const visited = `${path}/${index}`;
+      await this.#within(visited, () => visit(index));
+      this.#forget(visited);
+      this.#cursors.set(path, index + 1);
+      await this.#reached();
+      after?.(index);
+    }
+    await this.#finish(path, undefined);
+  }
+
+  async hold(name: string, state: LiveState): Promise<Disposable> {
+    const path = this.#enter(name);
+    const left = this.#left.get(path);
+    if (left !== undefined) {
+      await state.restore((await restored(left, this.folder, this.device)) as never);
+      this.#left.delete(path);
+    }
+    this.#live.set(path, state);
+    return { [Symbol.dispose]: () => this.#live.delete(path) };
+  }
+
+  /** Keeps the run's state as it is. @throws RmError OUTPUT_FAILED, OUTPUT_EXISTS. */
+  async save(): Promise<void> {
+    const began = this.#now();
+    try {
+      await this.folder.save(() => this.#state());
+    } catch (error) {
+      throw outputError(error, this.folder.path);
+    } finally {
+      this.#saved = this.#now();
+      this.#duration = this.#saved - began;
+    }
+  }
+
+  /** Removes the folder: the run is done. */
+  async finish(): Promise<void> {
+    await this.folder.remove();
+  }
+
+  /** Leaves the folder to another process. True where there is something to go on from. */
+  async leave(): Promise<boolean> {
+    const left = this.folder.isOpen;
+    await this.folder.close();
+    return left && CheckpointFolder.exists(this.folder.path);
+  }
+
+  /** The path of the next piece of work of this name at this place. */
+  #enter(name: string): string {
+    const path = `${this.#path}/${name}`;
+    const before = this.#uses.get(path) ?? 0;
+    this.#uses.set(path, before + 1);
+    return before === 0 ? path : `${path} (${before + 1})`;
+  }
+
+  async #within<T>(path: string, work: () => Promise<T>): Promise<T> {
+    const outer = this.#path;
+    this.#path = path;
+    try {
+      return await work();
+    } finally {
+      this.#path = outer;
+    }
+  }
+
+  async #finish(path: string, value: unknown): Promise<void> {
+    this.#done.set(path, await stored(value, this.folder));
+    this.#forget(path);
+  }
+
+  /** What lies within a path is not needed any more. */
+  #forget(path: string): void {
+    const inner = `${path}/`;
+    const names: string[] = [];
+    for (const [at, value] of this.#done) {
+      if (!at.startsWith(inner)) continue;
+      names.push(...namesIn(value));
+      this.#done.delete(at);
+    }
+    for (const map of [this.#uses, this.#cursors, this.#left]) {
+      for (const at of map.keys()) if (at.startsWith(inner)) map.delete(at);
+    }
+    this.#cursors.delete(path);
+    if (names.length === 0) return;
+    const needed = new Set([...this.#done.values()].flatMap(value => [...namesIn(value)]));
+    this.folder.forget(names, name => needed.has(name));
+  }
+
+  /** The run may be taken up from here: saves where it is time to. */
+  async #reached(): Promise<void> {
+    const { every, signal } = this.options;
+    const least = every === 0 ? 0 : Math.max(1000 * every, this.#duration / SHARE);
+    const quick = this.folder.isOpen && this.#duration <= QUICK_MS;
+    if (this.#now() - this.#saved >= least || (signal?.aborted && quick)) {
+      await this.save().catch((error: Error) => {
+        if (!this.#failed) this.options.onFailure?.(error.message);
+        this.#failed = true;
+      });
+    }
+    signal?.throwIfAborted();
+  }
+
+  async #state(): Promise<RunState> {
+    const live: Record<string, Stored> = Object.fromEntries(this.#left);
+    for (const [path, state] of this.#live) live[path] = await stored(await state.save(), this.folder);
+    return {
+      recipe: this.#recipe,
+      done: Object.fromEntries(this.#done),
+      cursors: Object.fromEntries(this.#cursors),
+      live,
+    };
+  }
+}

@@ -1,0 +1,275 @@
+import {
+  asBytes,
+  byteSize,
+  type Device,
+  type DType,
+  download,
+  elementCount,
+  RmError,
+  Tensor,
+  upload,
+} from '../../engine/index.js';
+import type { StoredTensor } from '../../engine/journal.js';
+
+/** Bytes in the order in which they are kept, piece by piece. */
+export type Pieces = () => AsyncIterable<Uint8Array>;
+
+/** Where bytes are kept that are too many for JSON. */
+export interface Bytes {
+  /** Keeps bytes; their name. */
+  put(pieces: Pieces): Promise<string>;
+  /** The bytes in pieces of `pieceBytes`. @throws RmError DATA_INVALID where they have changed. */
+  get(name: string, byteLength: number): AsyncIterable<Uint8Array>;
+}
+
+/** A value as it is kept, in JSON; bytes and tensors by the names of their bytes. */
+export type Stored =
+  | string
+  | number
+  | boolean
+  | null
+  | readonly Stored[]
+  | { readonly [key: string]: Stored };
+
+/** Bytes on the way between device, host and disk at a time. */
+export const PIECE_BYTES = 2 ** 26;
+/** Below it bytes stand in the JSON itself. */
+const INLINE_BYTES = 1024;
+
+const arrays = {
+  Uint8Array,
+  Uint16Array,
+  Uint32Array,
+  Int32Array,
+  Float32Array,
+  Float64Array,
+} as const;
+type ArrayName = keyof typeof arrays;
+
+interface TensorFields {
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+  readonly label: string;
+  readonly bytes: string;
+  /** Tensors of one value with the same number are the same tensor. */
+  readonly index: number;
+}
+
+async function* piecesOfTensor(tensor: Tensor): AsyncIterable<Uint8Array> {
+  const elements = tensor.reshape([tensor.size]);
+  const most = PIECE_BYTES / byteSize(tensor.dtype);
+  for (let first = 0; first < tensor.size; first += most) {
+    yield await download(elements.rows(first, Math.min(most, tensor.size - first)));
+  }
+}
+
+async function* onePiece(bytes: Uint8Array): AsyncIterable<Uint8Array> {
+  yield bytes;
+}
+
+/**
+ * A value as JSON, bit for bit: also NaN, infinities, -0 and undefined, Maps, typed arrays, and tensors on the device.
+ *
+ * @throws Error for what is none of these: a mistake in the program.
+ */
+export async function stored(value: unknown, bytes: Bytes): Promise<Stored> {
+  const tensors = new Map<Tensor, Stored>();
+  const each = async (part: unknown): Promise<Stored> => {
+    if (part === undefined) return { $undefined: true };
+    if (part === null || typeof part === 'string' || typeof part === 'boolean') return part;
+    if (typeof part === 'number') {
+      return Number.isFinite(part) && !Object.is(part, -0)
+        ? part
+        : { $number: Object.is(part, -0) ? '-0' : `${part}` };
+    }
+    if (Array.isArray(part)) return await list(part);
+    if (part instanceof Map) return { $map: await list([...part].flat(1)) };
+    if (part instanceof Tensor) {
+      const known = tensors.get(part);
+      if (known) return known;
+      const fields = { shape: [...part.shape], dtype: part.dtype, label: part.label, index: tensors.size };
+      const kept = { $tensor: { ...fields, bytes: await bytes.put(() => piecesOfTensor(part)) } };
+      tensors.set(part, kept);
+      return kept;
+    }
+    if (ArrayBuffer.isView(part)) {
+      const [type, raw] = [part.constructor.name, asBytes(part)];
+      if (!Object.hasOwn(arrays, type)) throw new Error(`a ${type} cannot be kept`);
+      if (raw.byteLength <= INLINE_BYTES)
+        return { $array: { type, base64: Buffer.from(raw).toString('base64') } };
+      return { $array: { type, byteLength: raw.byteLength, bytes: await bytes.put(() => onePiece(raw)) } };
+    }
+    if (typeof part === 'object' && [Object.prototype, null].includes(Object.getPrototypeOf(part))) {
+      const fields: Record<string, Stored> = {};
+      for (const [key, field] of Object.entries(part)) {
+        if (key.startsWith('$')) throw new Error(`a field "${key}" cannot be kept`);
+        fields[key] = await each(field);
+      }
+      return fields;
+    }
+    throw new Error(`${typeof part} ${String(part)} cannot be kept`);
+  };
+  const list = async (parts: readonly unknown[]): Promise<Stored[]> => {
+    const found: Stored[] = [];
+    for (const part of parts) found.push(await each(part));
+    return found;
+  };
+  return await each(value);
+}
+
+/** The names of all bytes that a stored value needs. */
+export function* namesIn(value: Stored): Generator<string> {
+  if (typeof value !== 'object' || value === null) return;
+  if (Array.isArray(value)) {
+    for (const part of value) yield* namesIn(part);
+    return;
+  }
+  const { $tensor, $array } = value as { $tensor?: TensorFields; $array?: { bytes?: string } };
+  const name = $tensor?.bytes ?? $array?.bytes;
+  if (name !== undefined) yield name;
+  else for (const part of Object.values(value)) yield* namesIn(part);
+}
+
+/** The value that `stored` was given, with a `StoredTensor` for every tensor. */
+export async function restored(value: Stored, bytes: Bytes, device: Device): Promise<unknown> {
+  const tensors = new Map<number, StoredTensor>();
+  const each = async (part: Stored): Promise<unknown> => {
+    if (typeof part !== 'object' || part === null) return part;
+    if (Array.isArray(part)) return await list(part);
+    const tagged = part as { readonly [key: string]: Stored };
+    if (tagged.$undefined) return undefined;
+    if (typeof tagged.$number === 'string') return tagged.$number === '-0' ? -0 : Number(tagged.$number);
+    if (tagged.$map) {
+      const flat = await list(tagged.$map as readonly Stored[]);
+      return new Map(flat.flatMap((key, i) => (i % 2 === 0 ? [[key, flat[i + 1]] as const] : [])));
+    }
+    if (tagged.$tensor) {
+      const fields = tagged.$tensor as unknown as TensorFields;
+      const known = tensors.get(fields.index) ?? storedTensor(fields, bytes, device);
+      tensors.set(fields.index, known);
+      return known;
+    }
+    if (tagged.$array) return await storedArray(tagged.$array as never, bytes);
+    const fields: Record<string, unknown> = {};
+    for (const [key, field] of Object.entries(tagged)) fields[key] = await each(field);
+    return fields;
+  };
+  const list = async (parts: readonly Stored[]): Promise<unknown[]> => {
+    const found: unknown[] = [];
+    for (const part of parts) found.push(await each(part));
+    return found;
+  };
+  return await each(value);
+}
+
+/** The same with its tensors on the device, the caller's. @throws RmError OUT_OF_MEMORY. */
+export async function loaded(value: Stored, bytes: Bytes, device: Device): Promise<unknown> {
+  const tensors = new Map<StoredTensor, Tensor>();
+  const each = async (part: unknown): Promise<unknown> => {
+    if (isStoredTensor(part)) {
+      const tensor = tensors.get(part) ?? (await part.load());
+      tensors.set(part, tensor);
+      return tensor;
+    }
+    if (Array.isArray(part)) {
+      for (const [i, element] of part.entries()) part[i] = await each(element);
+    } else if (part instanceof Map) {
+      for (const [key, element] of part) part.set(key, await each(element));
+    } else if (typeof part === 'object' && part !== null && !ArrayBuffer.isView(part)) {
+      const fields = part as Record<string, unknown>;
+      for (const [key, field] of Object.entries(fields)) fields[key] = await each(field);
+    }
+    return part;
+  };
+  try {
+    return await each(await restored(value, bytes, device));
+  } catch (error) {
+    for (const tensor of tensors.values()) tensor.dispose();
+    throw error;
+  }
+}
+
+/** The tensors in a value that can be kept. */
+export function* tensorsIn(value: unknown): Generator<Tensor> {
+  if (value instanceof Tensor) yield value;
+  else if (value instanceof Map || Array.isArray(value))
+    for (const part of value.values()) yield* tensorsIn(part);
+  else if (typeof value === 'object' && value !== null && !ArrayBuffer.isView(value)) {
+    for (const part of Object.values(value)) yield* tensorsIn(part);
+  }
+}
+
+class TensorOnDisk implements StoredTensor {
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+
+  constructor(
+    private readonly fields: TensorFields,
+    private readonly bytes: Bytes,
+    private readonly device: Device,
+  ) {
+    this.shape = fields.shape;
+    this.dtype = fields.dtype;
+  }
+
+  async load(): Promise<Tensor> {
+    const tensor = Tensor.create(this.device, this.shape, this.dtype, this.fields.label);
+    try {
+      await this.into(tensor);
+      return tensor;
+    } catch (error) {
+      tensor.dispose();
+      throw error;
+    }
+  }
+
+  async into(tensor: Tensor): Promise<void> {
+    if (`${tensor.shape}` !== `${this.shape}` || tensor.dtype !== this.dtype) {
+      throw changed(`a tensor is ${this.dtype} [${this.shape}] instead of ${tensor.dtype} [${tensor.shape}]`);
+    }
+    const elements = tensor.reshape([tensor.size]);
+    const size = byteSize(tensor.dtype);
+    let first = 0;
+    for await (const piece of this.bytes.get(this.fields.bytes, elementCount(this.shape) * size)) {
+      await upload(elements.rows(first, piece.byteLength / size), piece);
+      first += piece.byteLength / size;
+    }
+  }
+}
+
+const storedTensor = (fields: TensorFields, bytes: Bytes, device: Device): StoredTensor =>
+  new TensorOnDisk(fields, bytes, device);
+
+const isStoredTensor = (value: unknown): value is StoredTensor => value instanceof TensorOnDisk;
+
+async function storedArray(
+  fields: {
+    readonly type: ArrayName;
+    readonly base64?: string;
+    readonly bytes?: string;
+    readonly byteLength?: number;
+  },
+  bytes: Bytes,
+): Promise<ArrayBufferView> {
+  let raw: Uint8Array<ArrayBuffer>;
+  if (fields.base64 !== undefined) raw = Uint8Array.from(Buffer.from(fields.base64, 'base64'));
+  else {
+    raw = new Uint8Array(fields.byteLength!);
+    let at = 0;
+    for await (const piece of bytes.get(fields.bytes!, raw.byteLength)) {
+      raw.set(piece, at);
+      at += piece.byteLength;
+    }
+  }
+  const View = arrays[fields.type];
+  return new View(raw.buffer, 0, raw.byteLength / View.BYTES_PER_ELEMENT);
+}
+
+/** The failure of a checkpoint that does not hold what it says. */
+export const changed = (problem: string, cause?: unknown): RmError =>
+  new RmError(
+    'DATA_INVALID',
+    `the checkpoint of this run is damaged: ${problem}`,
+    'Give --restart to discard it and begin anew.',
+    { cause },
+  );
