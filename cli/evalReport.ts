@@ -43,7 +43,6 @@ export async function openReport(
   ]);
   const run = {
     clock: new PhaseClock(device),
-    started: performance.now(),
     command: ['rm-engine', ...process.argv.slice(2)],
   };
   return {

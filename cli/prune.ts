@@ -14,6 +14,7 @@ import {
   withProfiledDevice,
 } from './kernelProfile.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './models.js';
+import { notNegative } from './optionTypes.js';
 import { addPruneOptions, pruneOptions } from './pruneOptions.js';
 import { formatBeforeAfter, nextSteps } from './pruneSummary.js';
 import { storedPeak } from './storedPeak.js';
@@ -24,6 +25,10 @@ interface PruneCommandOptions
     ModelFlags {
   config?: string;
   json?: boolean;
+  resume?: boolean;
+  restart?: boolean;
+  checkpoint?: boolean;
+  checkpointEvery?: number;
 }
 
 /**
@@ -180,6 +185,9 @@ With --memory-limit, or on a device with little memory, a model that does not fi
 all tokens go through it: with --select cosine, angular or block-influence (or --window, --remove). --dry-run says where weights
 and hidden states will be, and what is done otherwise then.
 
+A run of more than a minute keeps its state in OUT.checkpoint. Killed at any moment, the same command with --resume goes on from
+there and ends with the same bytes; without a checkpoint --resume begins as usual.
+
 --devices divides the calibration tokens among the GPUs of this machine, a process on each, and finishes on the first.
 What can be divided: rm-engine stats gather --help.
 
@@ -201,6 +209,7 @@ export function pruneCommand(signal: AbortSignal): Command {
       'rm-engine prune ./Llama-3.2-1B ./pruned --layers 4 --method refit-heal --calib a.jsonl b.txt',
       'rm-engine prune ./SmolLM2-135M-Instruct ./pruned --remove 12..18 --method plain',
       'rm-engine prune ./SmolLM2-135M-Instruct ./pruned --layers 7 --faithful --calib chat.jsonl',
+      'rm-engine prune ./Llama-3.1-8B ./pruned --layers 8 --method refit-heal --resume',
       'rm-engine prune ./SmolLM2-135M-Instruct ./pruned --layers 7 --dry-run',
       'rm-engine prune ./SmolLM2-135M-Instruct ./pruned --layers 7 --profile trace.json',
       'rm-engine prune ./clip-vit-base-patch32 ./pruned --layers 3 --method replaceme-ls --calib photos/',
@@ -227,13 +236,22 @@ export function pruneCommand(signal: AbortSignal): Command {
       'all, or names of adapters with commas: each sums over a part of the tokens',
       settingParsers.devices,
     )
+    .option('--resume', 'go on from what an interrupted run has left in OUT.checkpoint, if anything')
+    .option('--restart', 'discard what an interrupted run has left there')
+    .option(
+      '--checkpoint-every <seconds>',
+      'how often the state of the run is kept there (default: 60; 0: behind every batch)',
+      notNegative,
+    )
+    .option('--no-checkpoint', 'keep nothing for --resume')
     .option('--force', 'replace the output folder, and the trace of --profile')
     .option(PROFILE_FLAG, PROFILE_TEXT, tracePath)
     .option('--config <file>', 'JSON or YAML file with these options, or with those of ReplaceMe')
     .option('--json', 'print one JSON object');
   return runs<PruneCommandOptions>(withDownload(command), signal, async (run, modelArgument, outArgument) => {
     const { terminal, progress } = run;
-    const { config, json, profile, download: _, quiet: _quiet, verbose: _verbose, ...given } = run.options;
+    const { config, json, profile, download: _, quiet: _quiet, verbose: _verbose, ...words } = run.options;
+    const { resume, restart, checkpoint, checkpointEvery, ...given } = words;
     const file = config === undefined ? { settings: {}, warnings: [] } : await readPruneConfig(config);
     const settings = mergeSettings(file.settings, {
       ...given,
@@ -252,7 +270,14 @@ export function pruneCommand(signal: AbortSignal): Command {
     }
     for (const warning of file.warnings) terminal.warn(warning);
     const command = ['rm-engine', ...process.argv.slice(2)];
-    const options = { ...pruneOptions(rest), command, onProgress: progress, signal };
+    const options = {
+      ...pruneOptions(rest),
+      ...(resume && { resume }),
+      ...(restart && { restart }),
+      ...(checkpoint === false && { checkpoint }),
+      ...(checkpointEvery !== undefined && { checkpointEvery }),
+      ...{ command, onProgress: progress, onNotice: (text: string) => terminal.note(text), signal },
+    };
     const { checkPruneRequest, prune, planPrune } = await import('../replaceme/index.js');
     await findModels(run, [model]);
     // Before a device is opened: a wrong request should not cost that time.

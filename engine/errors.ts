@@ -18,11 +18,13 @@ export const errorCodes = {
   DOWNLOAD_FAILED: 'The Hugging Face hub refused a download, cannot be reached, or sent something else.',
   UNSUPPORTED_FAMILY: 'The model architecture is not one of the supported families.',
   UNSUPPORTED_DTYPE: 'The checkpoint stores a tensor in a number type that is not supported.',
-  DATA_INVALID: 'A text, token or statistics file cannot be read as what it claims to be.',
+  DATA_INVALID:
+    'A text, token or statistics file, or the state of an interrupted run, cannot be read as what it claims to be.',
   NOT_FINITE: 'NaN or infinity where finite numbers are needed.',
   NOT_POSITIVE_DEFINITE: 'A matrix to be factorised is not positive definite.',
   NOT_CONVERGED: 'An iterative solve stopped before the asked accuracy.',
-  OUTPUT_EXISTS: 'The output folder or file is in the way.',
+  OUTPUT_EXISTS:
+    'The output folder or file is in the way, an interrupted run has left its state beside it, or another run is at work on it.',
   OUTPUT_FAILED: 'Writing the result failed; nothing half-written is left.',
   VERIFICATION_FAILED: 'The written model does not reproduce the model in memory.',
 } as const;

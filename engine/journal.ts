@@ -62,7 +62,7 @@ export const noJournal: Journal = {
   hold: () => Promise.resolve(held),
 };
 
-/** Sums that change in place: tensors of fixed shape, and numbers (or lists of them) that are fields of an object. */
+/** Sums that change: tensors of fixed shape in place, and what else is in the fields of an object. */
 export function liveSums(tensors: Readonly<Record<string, Tensor>>, numbers: object = {}): LiveState {
   return {
     save: () => ({ tensors, numbers }),

@@ -31,6 +31,15 @@ export function applyTuning(device: Device, tuning: Tuning): void {
   tunings.set(device, new Map(kernels));
 }
 
+/** What `applyTuning` was given for this device. */
+export const tuningOf = (device: Device): Tuning =>
+  Object.fromEntries(
+    [...(tunings.get(device) ?? [])].map(([kernel, classes]) => [
+      kernel,
+      Object.fromEntries([...classes].map(([shapeClass, { name }]) => [shapeClass, name])),
+    ]),
+  );
+
 /** Whether a value read from a file is a tuning. */
 export const isTuning = (value: unknown): value is Tuning =>
   isRecord(value) &&

@@ -1,4 +1,5 @@
 import { type Device, download, type Scope, Tensor, tensorFromBytes } from '../engine/index.js';
+import type { LiveState, StoredTensor } from '../engine/journal.js';
 import { convert } from '../kernels/convert.js';
 
 /** Where tensors of all calibration tokens are kept between the layers. */
@@ -14,10 +15,20 @@ export interface StateHome {
   readonly keepsInner: boolean;
 }
 
+interface HostState {
+  readonly bytes: Uint8Array;
+  readonly shape: readonly number[];
+}
+
+interface SavedTensors {
+  readonly onDevice: readonly (StoredTensor | undefined)[];
+  readonly onHost: readonly (HostState | undefined)[];
+}
+
 /** One f32 tensor of every calibration batch. */
-export class BatchTensors {
+export class BatchTensors implements LiveState {
   readonly #onDevice: (Tensor | undefined)[] = [];
-  readonly #onHost: ({ readonly bytes: Uint8Array; readonly shape: readonly number[] } | undefined)[] = [];
+  readonly #onHost: (HostState | undefined)[] = [];
 
   constructor(
     private readonly device: Device,
@@ -56,6 +67,17 @@ export class BatchTensors {
     using narrow = Tensor.create(this.device, shape, this.home.dtype, 'states');
     convert(this.device.recorder, tensor, narrow);
     this.#onHost[index] = { bytes: await download(narrow), shape };
+  }
+
+  save(): unknown {
+    return { onDevice: [...this.#onDevice], onHost: [...this.#onHost] };
+  }
+
+  async restore({ onDevice, onHost }: SavedTensors): Promise<void> {
+    for (const [index, stored] of onDevice.entries()) {
+      if (stored) this.#onDevice[index] = await stored.load();
+    }
+    this.#onHost.push(...onHost);
   }
 
   /** Hands a batch's tensor over to the caller, where it is on the device. */

@@ -7,6 +7,7 @@ import {
   type Tensor,
   tensorFrom,
 } from '../engine/index.js';
+import { type Journal, liveSums, noJournal } from '../engine/journal.js';
 import type { Progress } from '../engine/progress.js';
 import { compareDistributions } from '../kernels/compareDistributions.js';
 import { logLikelihood } from '../kernels/logLikelihood.js';
@@ -16,7 +17,7 @@ import type { BatchTensors } from './batchTensors.js';
 import type { Model } from './model.js';
 import { ReferenceStates, scoredGroups } from './referenceStates.js';
 import { finalHidden, finalNorm } from './transformer.js';
-import { walkThrough } from './walkThrough.js';
+import { waitingStates, walkThrough } from './walkThrough.js';
 
 /** Settings of `evaluate`. */
 export interface EvaluateOptions {
@@ -33,6 +34,8 @@ export interface EvaluateOptions {
   onLosses?: (sequences: readonly (readonly number[])[], nll: Float32Array) => void;
   onProgress?: Progress;
   signal?: AbortSignal;
+  /** Keeps what is done, for another process to go on from; what `onLosses` changes must be kept there too. */
+  journal?: Journal;
 }
 
 /** What `evaluate` measured. */
@@ -62,6 +65,16 @@ export async function evaluate(
   sequences: readonly (readonly number[])[],
   options: EvaluateOptions = {},
 ): Promise<Evaluation> {
+  const { journal = noJournal } = options;
+  return await journal.step('evaluate', () => measure(model, sequences, options, journal));
+}
+
+async function measure(
+  model: Model,
+  sequences: readonly (readonly number[])[],
+  options: EvaluateOptions,
+  journal: Journal,
+): Promise<Evaluation> {
   const { device } = model;
   const { against, onProgress, signal } = options;
   using _section = device.section('evaluate');
@@ -82,14 +95,19 @@ export async function evaluate(
   const total = totalTokens(groups.flat());
   /** Of models whose layers are streamed: each goes through them once. */
   const walked = new Map<Model, BatchTensors>();
+  const held: Disposable[] = [];
   for (const of of new Set([model, reference])) {
-    if (of?.streams && of !== kept?.model) walked.set(of, await walkThrough(of, groups, options));
+    if (!of?.streams || of === kept?.model) continue;
+    const states = waitingStates(device);
+    walked.set(of, states);
+    held.push(await journal.hold('states', states));
+    await walkThrough(of, groups, states, options);
   }
-  const sums = { nll: 0, againstNll: 0, kl: 0, same: 0 };
-  let tokens = 0;
-  let predictions = 0;
-  for (const [index, group] of groups.entries()) {
+  const sums = { nll: 0, againstNll: 0, kl: 0, same: 0, tokens: 0, predictions: 0 };
+  held.push(await journal.hold('sums', liveSums({}, sums)));
+  const score = async (index: number) => {
     signal?.throwIfAborted();
+    const group = groups[index]!;
     using batch = new Batch(device, group);
     // The target of a row is the token after it; a sequence's last row has none and is left out of the sums.
     const targets = Uint32Array.from(group.flatMap(sequence => [...sequence.slice(1), 0]));
@@ -106,10 +124,14 @@ export async function evaluate(
     const other = referred && predictionsOf(reference!, referred);
     const nll = await addScores(sums, predictionsOf(model, hidden), other, targetTensor, scored);
     options.onLosses?.(group, nll);
-    tokens += batch.tokens;
-    predictions += batch.tokens - group.length;
-    onProgress?.({ phase: 'evaluate', done: tokens, total, unit: 'tokens' });
-  }
+    sums.tokens += batch.tokens;
+    sums.predictions += batch.tokens - group.length;
+  };
+  await journal.walk('texts', groups.length, score, () =>
+    onProgress?.({ phase: 'evaluate', done: sums.tokens, total, unit: 'tokens' }),
+  );
+  for (const state of held) state[Symbol.dispose]();
+  const { tokens, predictions } = sums;
   const nll = sums.nll / predictions;
   if (!Number.isFinite(nll)) {
     throw new RmError(

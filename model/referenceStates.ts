@@ -1,10 +1,11 @@
 import { RmError, Scope, type Tensor } from '../engine/index.js';
+import { type Journal, type LiveState, noJournal, type StoredTensor } from '../engine/journal.js';
 import type { Progress } from '../engine/progress.js';
 import { Batch, defaultBatchTokens, groupSequences, totalTokens } from './batch.js';
 import type { BatchTensors } from './batchTensors.js';
 import type { LayerWeights, Model } from './model.js';
 import { finalHidden, finalNorm, forward } from './transformer.js';
-import { walkThrough } from './walkThrough.js';
+import { waitingStates, walkThrough } from './walkThrough.js';
 
 /** Batches of the sequences in which something can be predicted. Throws DATA_INVALID where there are none. */
 export function scoredGroups(
@@ -24,6 +25,8 @@ export interface ReferenceOptions {
   stateBytes?: number;
   onProgress?: Progress;
   signal?: AbortSignal;
+  /** Keeps the states, for another process to go on with. */
+  journal?: Journal;
 }
 
 /**
@@ -31,14 +34,15 @@ export interface ReferenceOptions {
  * running it again, and those that share its first layers (Model.withLayers) begin where they part, as near as states
  * are kept. It must not outlive the model.
  */
-export class ReferenceStates {
+export class ReferenceStates implements LiveState {
   /** Depths at which states are kept, ascending; the last is behind all layers. */
-  readonly #depths: readonly number[];
+  #depths: readonly number[];
   /** By batch and depth. */
   readonly #states: Tensor[][] = [];
   /** By batch, behind all layers, where these are streamed. */
   #walked: BatchTensors | undefined;
   readonly #scope: Scope;
+  #held: Disposable | undefined;
 
   private constructor(
     readonly model: Model,
@@ -78,17 +82,21 @@ export class ReferenceStates {
   }
 
   async #run(options: ReferenceOptions): Promise<void> {
-    const { onProgress, signal } = options;
+    const { onProgress, signal, journal = noJournal } = options;
     const { device } = this.model;
     using _section = device.section('reference');
-    if (this.model.streams) {
-      this.#walked = await walkThrough(this.model, this.groups, options);
+    if (this.model.streams) this.#walked = waitingStates(device);
+    this.#held = await journal.hold('reference', this.#walked ?? this);
+    if (this.#walked) {
+      await walkThrough(this.model, this.groups, this.#walked, options);
       return;
     }
     const total = totalTokens(this.groups.flat());
-    let done = 0;
-    for (const group of this.groups) {
+    const ends: number[] = [];
+    for (const group of this.groups) ends.push((ends.at(-1) ?? 0) + totalTokens(group));
+    const run = async (index: number) => {
       signal?.throwIfAborted();
+      const group = this.groups[index]!;
       using batch = new Batch(device, group);
       const states: Tensor[] = [];
       for (const [i, to] of this.#depths.entries()) {
@@ -97,8 +105,26 @@ export class ReferenceStates {
       }
       this.#states.push(states);
       await device.recorder.finish();
-      done += batch.tokens;
-      onProgress?.({ phase: 'reference', done, total, unit: 'tokens' });
+    };
+    await journal.walk('texts', this.groups.length, run, index =>
+      onProgress?.({ phase: 'reference', done: ends[index]!, total, unit: 'tokens' }),
+    );
+  }
+
+  save(): unknown {
+    return { depths: this.#depths, states: this.#states };
+  }
+
+  async restore(saved: {
+    readonly depths: readonly number[];
+    readonly states: readonly (readonly StoredTensor[])[];
+  }): Promise<void> {
+    // Another process may have other room for them.
+    this.#depths = saved.depths;
+    for (const stored of saved.states) {
+      const states: Tensor[] = [];
+      this.#states.push(states);
+      for (const state of stored) states.push(this.#scope.own(await state.load()));
     }
   }
 
@@ -120,6 +146,7 @@ export class ReferenceStates {
 
   /** Frees the states. */
   dispose(): void {
+    this.#held?.[Symbol.dispose]();
     this.#scope.dispose();
   }
 

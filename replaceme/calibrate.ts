@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { noJournal } from '../engine/journal.js';
 import type { TextReader } from '../model/chat.js';
 import { modelFingerprint, tokenizerFingerprint } from '../model/fingerprint.js';
 import type { Model } from '../model/model.js';
@@ -55,9 +56,11 @@ export async function addGenerated(
   walk: WalkOptions,
 ): Promise<Calibration> {
   if (tokens === undefined) return texts;
-  const written =
-    statistics?.generated ??
-    (await generateCalibration(model, tokenizer, chat, { tokens, sequenceLength, ...walk }));
+  const { journal = noJournal } = walk;
+  const written = await journal.step('generated text', async () => {
+    const known = statistics?.generated;
+    return known ?? (await generateCalibration(model, tokenizer, chat, { tokens, sequenceLength, ...walk }));
+  });
   if (statistics) statistics.generated = written;
   const copied = mask === undefined ? written.sequences : withMaskedCopies(written.sequences, mask, 0);
   const added = copied.map(sequence => ({ ...sequence, source: texts.files.length }));
@@ -106,5 +109,9 @@ export async function statisticsRecipe(
 
 /** The token ids themselves: another template or packing makes others of the same files. */
 export const batchesRecipe = (batches: readonly CalibrationBatch[]): Recipe => ({
-  'token ids': createHash('sha256').update(JSON.stringify(batches)).digest('hex'),
+  'token ids': sha256Of(batches),
 });
+
+/** SHA-256 of a value's JSON. */
+export const sha256Of = (value: unknown): string =>
+  createHash('sha256').update(JSON.stringify(value)).digest('hex');

@@ -50,6 +50,9 @@ export function firstSequences(batches: readonly CalibrationBatch[], tokens: num
   });
 }
 
+/** Of a batch, as they run: for walkBatches. */
+export const sequencesOf = ({ sequences }: CalibrationBatch): CalibrationBatch['sequences'] => sequences;
+
 /** Rows of all batches together: padding counts. */
 export const batchedTokens = (batches: readonly Pick<CalibrationBatch, 'sequences'>[]): number =>
   totalTokens(batches.flatMap(({ sequences }) => sequences));

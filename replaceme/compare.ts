@@ -49,7 +49,7 @@ export async function compare(from: string, options: CompareOptions): Promise<Co
   const { shared, arch, candidates, texts } = await checkCompareRequest(from, options);
   const started = performance.now();
   const device = options.device ?? (await Device.open(options));
-  const clock = new PhaseClock(device);
+  const clock = new PhaseClock(device, started);
   try {
     const recipe = calibrationSizes(shared, device, arch);
     const tokenizer = await loadTokenizer(from);
@@ -79,7 +79,7 @@ export async function compare(from: string, options: CompareOptions): Promise<Co
     const { dense, rows, ...shown } = await run.all(store, candidates);
     const found = { ...head, dense, rows, ...shown };
     const report: CompareReport = {
-      ...(await reportHead(device, clock, started)),
+      ...(await reportHead(device, clock)),
       kind: 'compare',
       sentence: compareSentence(found),
       repeat: repeatOf('compare', [from], options),

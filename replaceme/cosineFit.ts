@@ -1,4 +1,13 @@
-import { downloadF32, ensure, RmError, Scope, type Tensor, tensorFrom } from '../engine/index.js';
+import {
+  type Device,
+  downloadF32,
+  ensure,
+  RmError,
+  Scope,
+  type Tensor,
+  tensorFrom,
+} from '../engine/index.js';
+import { liveSums, noJournal } from '../engine/journal.js';
 import { seededRandom } from '../engine/random.js';
 import { adam } from '../kernels/adam.js';
 import { cosineDistance } from '../kernels/cosineDistance.js';
@@ -54,11 +63,13 @@ export interface CosineFit {
 export async function fitCosine(pass: FitPass, settings: CosineSettings): Promise<CosineFit> {
   const { device, arch } = pass.model;
   using scope = new Scope(device);
-  const { rows, weights } = await collectRows(pass, settings.equation, scope);
+  const { journal = noJournal } = pass.inputs.options;
+  const { rows, weights, held } = await collectRows(pass, settings.equation, scope);
+  using _held = held;
   using _section = device.section('cosine fit');
   const transform = await identity(scope, arch.hidden, 'T');
   const space = workspace(scope, rows);
-  const { loss: lossBefore } = await measure(rows, weights, transform, space);
+  const { loss: lossBefore } = await journal.step('loss', () => measure(rows, weights, transform, space));
   await descend(pass, rows, weights, transform, space, settings);
   const { loss: lossAfter, scale } = await measure(rows, weights, transform, space);
   if (!Number.isFinite(lossAfter))
@@ -71,12 +82,15 @@ export async function fitCosine(pass: FitPass, settings: CosineSettings): Promis
   return settings.equation === 7 ? fit : { ...fit, leastSquaresScale: scale };
 }
 
-/** Runs the layer over all tokens and keeps the rows, in `scope`; weights undefined: all tokens count alike. */
+/**
+ * Runs the layer over all tokens and keeps the rows, in `scope`, and for the journal as long as `held`; weights undefined:
+ * all tokens count alike.
+ */
 async function collectRows(
   pass: FitPass,
   equation: 7 | 8,
   scope: Scope,
-): Promise<{ rows: TokenRows; weights: Float32Array | undefined }> {
+): Promise<{ rows: TokenRows; weights: Float32Array | undefined; held: Disposable }> {
   const { device, arch } = pass.model;
   const rec = device.recorder;
   const shape = [pass.inputs.tokens, arch.hidden] as const;
@@ -88,20 +102,23 @@ async function collectRows(
   );
   const [mlpOutput, goal] = ['MLP outputs', 'goals'].map(label => scope.tensor(shape, 'f32', label));
   const postAttention = equation === 7 ? scope.tensor(shape, 'f32', 'hidden states') : undefined;
-  const weights = new Float32Array(shape[0]);
-  let first = 0;
+  const rows = { mlpOutput: mlpOutput!, goal: goal!, ...(postAttention && { postAttention }) };
+  const filled = { first: 0, weights: new Float32Array(shape[0]) };
+  const { journal = noJournal } = pass.inputs.options;
+  const held = await journal.hold('rows', liveSums(rows, filled));
   await pass.forEach((layer, { weight }) => {
     using temporary = new Scope(device);
     const count = layer.mlpOutput.rowCount;
+    const { first } = filled;
     const store = (from: Tensor, to: Tensor) => rec.copy(from, to.rows(first, count));
     store(layer.mlpOutput, mlpOutput!);
     if (postAttention) store(layer.postAttention, postAttention);
     store(postAttention ? layer.target : difference(temporary, layer.target, layer.postAttention), goal!);
-    weights.fill(weight, first, first + count);
-    first += count;
+    filled.weights.fill(weight, first, first + count);
+    filled.first += count;
   });
-  const rows = { mlpOutput: mlpOutput!, goal: goal!, ...(postAttention && { postAttention }) };
-  return { rows, weights: weights.every(weight => weight === 1) ? undefined : weights };
+  const { weights } = filled;
+  return { rows, weights: weights.every(weight => weight === 1) ? undefined : weights, held };
 }
 
 function workspace(scope: Scope, rows: TokenRows): Workspace {
@@ -186,7 +203,7 @@ async function descend(
   { epochs, learningRate, l1, l2, shuffle: shuffles, seed }: CosineSettings,
 ): Promise<void> {
   const { device } = transform;
-  const { signal, onProgress } = pass.inputs.options;
+  const { signal, onProgress, journal = noJournal } = pass.inputs.options;
   const rec = device.recorder;
   const tokens = rows.goal.rowCount;
   using scope = new Scope(device);
@@ -196,40 +213,70 @@ async function descend(
   rec.clear(firstMoment);
   rec.clear(secondMoment);
   const weighted = weights && scope.tensor(space.slope.shape, 'f32', 'weighted slope');
-  const random = seededRandom(seed);
-  const order = Uint32Array.from({ length: tokens }, (_, t) => t);
-  const total = epochs * Math.ceil(tokens / BATCH_TOKENS);
-  let step = 0;
-  for (let epoch = 0; epoch < epochs; epoch++) {
-    if (shuffles) shuffle(order, random);
-    using ids = tensorFrom(device, order, [tokens], 'order of the tokens');
-    using rowWeights =
-      weights &&
-      tensorFrom(
-        device,
-        Float32Array.from(order, t => weights[t]!),
-      );
-    for (let first = 0; first < tokens; first += BATCH_TOKENS) {
-      signal?.throwIfAborted();
-      const count = Math.min(BATCH_TOKENS, tokens - first);
-      const batch = slice(space, 0, count);
-      const drawn = ids.rows(first, count);
-      embedding(rec, rows.mlpOutput, drawn, batch.mlpOutput);
-      embedding(rec, rows.goal, drawn, batch.goal);
-      if (rows.postAttention) embedding(rec, rows.postAttention, drawn, batch.postAttention!);
-      apply(batch, transform, batch.output);
-      cosineLoss(rec, batch.output, batch.goal, batch.loss, batch.slope);
-      let { slope } = batch;
-      if (rowWeights) {
-        slope = weighted!.rows(0, count);
-        scaleRows(rec, batch.slope, rowWeights.rows(first, count), slope);
-      }
-      matmul(rec, batch.mlpOutput, slope, gradient, { transposeA: true });
-      step++;
-      const tensors = { parameters: transform, gradient, firstMoment, secondMoment };
-      adam(rec, tensors, { learningRate, step, l1, l2 });
-      await rec.finish();
-      onProgress?.({ phase: 'cosine fit', done: step, total, unit: 'steps' });
+  using _held = await journal.hold('Adam', liveSums({ transform, firstMoment, secondMoment }));
+  using orders = new EpochOrders(device, tokens, weights, shuffles ? seededRandom(seed) : undefined);
+  const perEpoch = Math.ceil(tokens / BATCH_TOKENS);
+  const total = epochs * perEpoch;
+  const descendOnce = async (step: number) => {
+    signal?.throwIfAborted();
+    const { ids, rowWeights } = orders.of(Math.floor(step / perEpoch));
+    const first = (step % perEpoch) * BATCH_TOKENS;
+    const count = Math.min(BATCH_TOKENS, tokens - first);
+    const batch = slice(space, 0, count);
+    const drawn = ids.rows(first, count);
+    embedding(rec, rows.mlpOutput, drawn, batch.mlpOutput);
+    embedding(rec, rows.goal, drawn, batch.goal);
+    if (rows.postAttention) embedding(rec, rows.postAttention, drawn, batch.postAttention!);
+    apply(batch, transform, batch.output);
+    cosineLoss(rec, batch.output, batch.goal, batch.loss, batch.slope);
+    let { slope } = batch;
+    if (rowWeights) {
+      slope = weighted!.rows(0, count);
+      scaleRows(rec, batch.slope, rowWeights.rows(first, count), slope);
     }
+    matmul(rec, batch.mlpOutput, slope, gradient, { transposeA: true });
+    const tensors = { parameters: transform, gradient, firstMoment, secondMoment };
+    adam(rec, tensors, { learningRate, step: step + 1, l1, l2 });
+    await rec.finish();
+  };
+  await journal.walk('cosine fit', total, descendOnce, step =>
+    onProgress?.({ phase: 'cosine fit', done: step + 1, total, unit: 'steps' }),
+  );
+}
+
+/** The order in which an epoch draws the tokens, with their weights in it. */
+class EpochOrders {
+  readonly #order: Uint32Array;
+  readonly #scope: Scope;
+  #drawn = 0;
+  #current: { readonly ids: Tensor; readonly rowWeights: Tensor | undefined } | undefined;
+
+  /** @param random undefined: as they were read, every time. */
+  constructor(
+    private readonly device: Device,
+    tokens: number,
+    private readonly weights: Float32Array | undefined,
+    private readonly random: (() => number) | undefined,
+  ) {
+    this.#order = Uint32Array.from({ length: tokens }, (_, t) => t);
+    this.#scope = new Scope(device);
+  }
+
+  /** @param epoch from 0, ascending from one call to the next; those in between are drawn too. */
+  of(epoch: number): { readonly ids: Tensor; readonly rowWeights: Tensor | undefined } {
+    const { device, weights } = this;
+    if (this.#current && epoch < this.#drawn) return this.#current;
+    for (; this.#drawn <= epoch; this.#drawn++) if (this.random) shuffle(this.#order, this.random);
+    this.#scope.dispose();
+    const ordered = weights && Float32Array.from(this.#order, t => weights[t]!);
+    this.#current = {
+      ids: this.#scope.own(tensorFrom(device, this.#order, [this.#order.length], 'order of the tokens')),
+      rowWeights: ordered && this.#scope.own(tensorFrom(device, ordered)),
+    };
+    return this.#current;
+  }
+
+  [Symbol.dispose](): void {
+    this.#scope.dispose();
   }
 }

@@ -1,13 +1,14 @@
 import { downloadF32, RmError, Scope, type Tensor } from '../engine/index.js';
+import { type Journal, type LiveState, liveSums, noJournal, type StoredTensor } from '../engine/journal.js';
 import { cosineDistance } from '../kernels/cosineDistance.js';
 import type { Batch } from '../model/batch.js';
 import { BatchTensors, type StateHome } from '../model/batchTensors.js';
 import type { Model } from '../model/model.js';
 import { forward } from '../model/transformer.js';
-import { batchedTokens, type CalibrationBatch, OpenBatches, walkGroups } from './calibrationBatch.js';
+import { type CalibrationBatch, OpenBatches, sequencesOf, walkGroups } from './calibrationBatch.js';
 import type { HiddenStates } from './hiddenStates.js';
 import type { RowSums } from './statistics/store.js';
-import type { WalkOptions } from './walk.js';
+import { type WalkOptions, walkBatches } from './walk.js';
 
 /** What counts of the cosine distances d of a batch's tokens: the mean of `of(d)` over `rows`. */
 export interface DistanceMeasure {
@@ -65,27 +66,27 @@ export async function windowDistanceSums(
   const windows = counts.flatMap((count, c) =>
     Array.from({ length: arch.layers - count }, (_, layer) => ({ c, layer, end: layer + count })),
   );
-  const sums = counts.map(count => new Array<number>(arch.layers - count).fill(0));
+  const found = { sums: counts.map(count => new Array<number>(arch.layers - count).fill(0)), counted: 0 };
   const longest = Math.max(...counts);
-  const total = batchedTokens(batches);
-  let tokens = 0;
-  let counted = 0;
-  for (const group of walkGroups(model, batches)) {
+  const { journal = noJournal } = options;
+  using _held = await journal.hold('sums', liveSums({}, found));
+  const groups = walkGroups(model, batches);
+  const sequencesOfAll = (group: readonly CalibrationBatch[]) => group.flatMap(sequencesOf);
+  await walkBatches(options, 'distances', groups, sequencesOfAll, async group => {
     using walk = new DistanceWalk(model, group, windows, longest, options);
+    using _walk = await walk.hold();
     for (const { batch, distances } of await walk.run()) {
       const values = await downloadF32(distances);
       const rows = [...measure.rows(batch)];
       for (const [w, { c, layer }] of windows.entries()) {
-        for (const row of rows) sums[c]![layer]! += measure.of(values[w * batch.tokens + row]!);
+        for (const row of rows) found.sums[c]![layer]! += measure.of(values[w * batch.tokens + row]!);
       }
-      counted += rows.length;
-      tokens += batch.tokens;
+      found.counted += rows.length;
     }
-    options.onProgress?.({ phase: 'distances', done: tokens, total, unit: 'tokens' });
-  }
-  const broken = windows.find(({ c, layer }) => !Number.isFinite(sums[c]![layer]));
+  });
+  const broken = windows.find(({ c, layer }) => !Number.isFinite(found.sums[c]![layer]));
   if (broken) throw notFinite(broken.layer, broken.end);
-  return sums.map(of => ({ sums: of, rows: counted }));
+  return found.sums.map(sums => ({ sums, rows: found.counted }));
 }
 
 /** The failure of a window whose hidden states hold NaN or infinity. */
@@ -104,12 +105,13 @@ interface WalkedBatch {
 }
 
 /** Batches that walk through the layers together. */
-class DistanceWalk {
+class DistanceWalk implements LiveState {
   readonly #scope: Scope;
   readonly #opened: OpenBatches;
   readonly #batches: readonly WalkedBatch[];
   /** Outputs by layer, as far back as a window reaches. */
   readonly #outputs = new Map<number, BatchTensors>();
+  readonly #journal: Journal;
 
   constructor(
     private readonly model: Model,
@@ -119,6 +121,8 @@ class DistanceWalk {
     private readonly options: DistanceOptions,
   ) {
     const { device } = model;
+    // A batch on its own is done in one go.
+    this.#journal = (model.streams ? options.journal : undefined) ?? noJournal;
     this.#opened = new OpenBatches(device, group);
     this.#scope = new Scope(device);
     this.#batches = group.map(({ sequences }, index) => {
@@ -133,17 +137,40 @@ class DistanceWalk {
   async run(): Promise<readonly WalkedBatch[]> {
     const { model, longest, options } = this;
     const { device, arch } = model;
-    for (let layer = 0; layer < arch.layers; layer++) {
+    await this.#journal.walk('layers', arch.layers, async layer => {
       await model.hold(layer, layer + 1);
-      this.#outputs.set(layer, new BatchTensors(device, options.home));
-      for (const [index, walked] of this.#batches.entries()) {
+      if (!this.#outputs.has(layer)) this.#outputs.set(layer, new BatchTensors(device, options.home));
+      await this.#journal.walk('batches', this.#batches.length, async index => {
         options.signal?.throwIfAborted();
-        await this.#step(layer, index, walked);
+        await this.#step(layer, index, this.#batches[index]!);
         if (model.streams) await device.recorder.finish();
-      }
+      });
       this.#release(layer - longest);
-    }
+    });
     return this.#batches;
+  }
+
+  /** Keeps the walk in the journal until the result is disposed. */
+  hold(): Promise<Disposable> {
+    return this.#journal.hold('outputs', this);
+  }
+
+  save(): unknown {
+    const outputs = new Map([...this.#outputs].map(([layer, states]) => [layer, states.save()]));
+    return { outputs, distances: this.#batches.map(({ distances }) => distances) };
+  }
+
+  async restore(saved: {
+    readonly outputs: ReadonlyMap<number, never>;
+    readonly distances: readonly StoredTensor[];
+  }): Promise<void> {
+    for (const [index, { distances }] of this.#batches.entries())
+      await saved.distances[index]!.into(distances);
+    for (const [layer, states] of saved.outputs) {
+      const outputs = new BatchTensors(this.model.device, this.options.home);
+      this.#outputs.set(layer, outputs);
+      await outputs.restore(states);
+    }
   }
 
   async #step(layer: number, index: number, { sequences, batch, distances }: WalkedBatch): Promise<void> {

@@ -1,44 +1,38 @@
 import { Scope } from '../engine/index.js';
+import { noJournal } from '../engine/journal.js';
 import { BatchTensors } from '../model/batchTensors.js';
 import { LayerSteps } from '../model/layerSteps.js';
-import { openBatch } from './calibrationBatch.js';
+import { openBatch, sequencesOf } from './calibrationBatch.js';
 import type { RepairDetails } from './methods/method.js';
 import { type LayerRefit, refitLayer } from './refitLayer.js';
 import type { RidgePath } from './ridgePath.js';
 import type { Stream } from './stream.js';
+import { walkBatches } from './walk.js';
 
 /**
  * Closed-form healing of one layer after the cut: o_proj towards Y and down_proj towards L of the original model, from
- * inputs of the pruned one, each with the ridge that fits the held-out half best. Both streams stand at the layer and
+ * inputs of the pruned one, each with the ridge that fits the held-out half best. Both streams stand at `layer` and
  * move past it. The caller disposes the new weights.
  */
-export async function healLayer(original: Stream, pruned: Stream): Promise<LayerRefit> {
-  const { model, depth: layer } = original;
+export async function healLayer(original: Stream, pruned: Stream, layer: number): Promise<LayerRefit> {
+  const { model, options } = original;
   const { device } = model;
   using _section = device.section('forward');
-  using afterAttention = new BatchTensors(device, original.options.home);
+  using afterAttention = new BatchTensors(device, options.home);
+  using _held = await (options.journal ?? noJournal).hold('after attention', afterAttention);
   await model.hold(layer, layer + 1);
-  let done = 0;
-  for (const [index, batch] of original.batches.entries()) {
-    original.options.signal?.throwIfAborted();
+  await walkBatches(options, `heal layer ${layer}`, original.batches, sequencesOf, async (batch, index) => {
     using scope = new Scope(device);
     using opened = openBatch(device, batch);
     const steps = new LayerSteps(model, layer, opened, scope);
     const input = await original.state(index, scope);
     const y = steps.postAttention(input, steps.attended(input));
-    const known = original.options.states?.take(batch.sequences, layer);
+    const known = options.states?.take(batch.sequences, layer);
     const output = known ?? scope.release(steps.output(y, steps.mlpFeatures(y, input)));
     await afterAttention.put(index, scope.release(y));
     await original.replace(index, output);
     await device.recorder.finish();
-    done += opened.tokens;
-    original.options.onProgress?.({
-      phase: `heal layer ${layer}`,
-      done,
-      total: original.tokens,
-      unit: 'tokens',
-    });
-  }
+  });
   original.arriveAt(layer + 1, true);
   const refit = await refitLayer(
     pruned,

@@ -1,4 +1,6 @@
+import { createHash } from 'node:crypto';
 import { type Device, Tensor } from '../engine/index.js';
+import type { LiveState, StoredTensor } from '../engine/journal.js';
 import type { Architecture } from '../model/architecture.js';
 import { totalTokens } from '../model/batch.js';
 import type { Model } from '../model/model.js';
@@ -6,10 +8,22 @@ import { forward } from '../model/transformer.js';
 import { batchedTokens, type CalibrationBatch, openBatch } from './calibrationBatch.js';
 import type { WalkOptions } from './walk.js';
 
-/** Sequences of one packed batch; batches are told apart by identity. */
+/** Sequences of one packed batch. */
 export type Sequences = readonly (readonly number[])[];
 
 const MOST_BYTES = 2 ** 32;
+
+const keys = new WeakMap<Sequences, string>();
+
+/** Tells batches apart, from one process to the next too. */
+function keyOf(sequences: Sequences): string {
+  let key = keys.get(sequences);
+  if (key === undefined) {
+    key = createHash('sha256').update(JSON.stringify(sequences)).digest('hex');
+    keys.set(sequences, key);
+  }
+  return key;
+}
 
 const bytesPerToken = ({ hidden, layers }: Architecture): number => 4 * hidden * layers;
 
@@ -34,8 +48,9 @@ export function plannedStates(arch: Architecture, tokens: number, memoryLimit: n
  * Outputs of all layers over some batches, kept on the device from the walk that ranks windows to the one that gathers
  * statistics: over these batches the latter then runs one layer instead of all below the cut.
  */
-export class HiddenStates {
-  readonly #outputs = new Map<Sequences, Map<number, Tensor>>();
+export class HiddenStates implements LiveState {
+  /** By the sequences' content. */
+  readonly #outputs = new Map<string, Map<number, Tensor>>();
   readonly #bytesPerToken: number;
   #room: number;
 
@@ -46,17 +61,18 @@ export class HiddenStates {
 
   /** True when the outputs of this batch will be kept. */
   reserve(sequences: Sequences): boolean {
-    if (this.#outputs.has(sequences)) return true;
+    const key = keyOf(sequences);
+    if (this.#outputs.has(key)) return true;
     const bytes = this.#bytesPerToken * totalTokens(sequences);
     if (bytes > this.#room) return false;
     this.#room -= bytes;
-    this.#outputs.set(sequences, new Map());
+    this.#outputs.set(key, new Map());
     return true;
   }
 
   /** Takes over L of `layer` for a batch that has been reserved; others are left to the caller. */
   keep(sequences: Sequences, layer: number, output: Tensor): boolean {
-    const kept = this.#outputs.get(sequences);
+    const kept = this.#outputs.get(keyOf(sequences));
     kept?.get(layer)?.dispose();
     kept?.set(layer, output);
     return kept !== undefined;
@@ -64,7 +80,7 @@ export class HiddenStates {
 
   /** Hands L of `layer` over to the caller, if it was kept. */
   take(sequences: Sequences, layer: number): Tensor | undefined {
-    const kept = this.#outputs.get(sequences);
+    const kept = this.#outputs.get(keyOf(sequences));
     const output = kept?.get(layer);
     kept?.delete(layer);
     return output;
@@ -72,7 +88,23 @@ export class HiddenStates {
 
   /** L of `layer`, if it was kept; it stays here. */
   peek(sequences: Sequences, layer: number): Tensor | undefined {
-    return this.#outputs.get(sequences)?.get(layer);
+    return this.#outputs.get(keyOf(sequences))?.get(layer);
+  }
+
+  save(): unknown {
+    return { room: this.#room, outputs: this.#outputs };
+  }
+
+  async restore(saved: {
+    readonly room: number;
+    readonly outputs: ReadonlyMap<string, ReadonlyMap<number, StoredTensor>>;
+  }): Promise<void> {
+    this.#room = saved.room;
+    for (const [key, layers] of saved.outputs) {
+      const kept = new Map<number, Tensor>();
+      this.#outputs.set(key, kept);
+      for (const [layer, stored] of layers) kept.set(layer, await stored.load());
+    }
   }
 
   /** Frees all layers but these. */

@@ -1,4 +1,5 @@
 import { type Device, Scope, Tensor, tensorFrom } from '../engine/index.js';
+import { liveSums, noJournal } from '../engine/journal.js';
 import { requireExactArithmetic } from '../engine/selftest.js';
 import { addDiagonal } from '../kernels/addDiagonal.js';
 import { cross } from '../kernels/cross.js';
@@ -43,7 +44,9 @@ export async function leastSquaresStatistics(pass: FitPass): Promise<LeastSquare
     return sum;
   };
   const statistics = { gram: accumulator(), cross: accumulator() };
-  let targetSquares = 0;
+  const numbers = { targetSquares: 0 };
+  const { journal = noJournal } = pass.inputs.options;
+  const held = await journal.hold('sums', liveSums(matricesOf(statistics), numbers));
   await pass.forEach(async ({ mlpOutput, layerOutput, target }, { weight }) => {
     using scope = new Scope(device);
     using _ = device.section('statistics');
@@ -54,24 +57,32 @@ export async function leastSquaresStatistics(pass: FitPass): Promise<LeastSquare
         : scope.own(tensorFrom(device, new Float32Array(mlpOutput.rowCount).fill(weight)));
     gram(rec, mlpOutput, weights, statistics.gram);
     cross(rec, mlpOutput, change, weights, statistics.cross);
-    targetSquares += weight * (await sumOfSquares(change));
+    numbers.targetSquares += weight * (await sumOfSquares(change));
   });
+  held[Symbol.dispose]();
   mirrorLower(rec, statistics.gram);
   const owned = accumulators.releaseAll();
   return {
     ...statistics,
+    ...numbers,
     tokens: pass.inputs.tokens,
-    targetSquares,
     [Symbol.dispose]: () => {
       for (const tensor of owned) tensor.dispose();
     },
   };
 }
 
+const matricesOf = ({ gram, cross }: Pick<LeastSquaresStatistics, 'gram' | 'cross'>) => ({
+  'G hi': gram.hi,
+  'G lo': gram.lo,
+  'C hi': cross.hi,
+  'C lo': cross.lo,
+});
+
 /** The same for a file of statistics; the tensors stay where they are. */
-export const sumsOf = ({ gram, cross, tokens, targetSquares }: LeastSquaresStatistics): Sums => ({
-  tensors: { 'G hi': gram.hi, 'G lo': gram.lo, 'C hi': cross.hi, 'C lo': cross.lo },
-  numbers: { tokens, targetSquares },
+export const sumsOf = (statistics: LeastSquaresStatistics): Sums => ({
+  tensors: matricesOf(statistics),
+  numbers: { tokens: statistics.tokens, targetSquares: statistics.targetSquares },
 });
 
 /** What `sumsOf` was given; takes over the tensors of `scope`. */

@@ -1,6 +1,7 @@
 import { basename, resolve } from 'node:path';
 import { byteSize, type DType, elementCount } from '../engine/dtype.js';
 import type { Tensor } from '../engine/index.js';
+import { noJournal } from '../engine/journal.js';
 import { expectedTensors } from '../model/architecture.js';
 import { Batch, totalTokens } from '../model/batch.js';
 import { evaluate } from '../model/evaluate.js';
@@ -50,8 +51,10 @@ export class ModelMeter {
 
   /** @throws RmError NOT_FINITE where the model assigns no finite likelihood to a text. */
   async measure(model: Model, walk: WalkOptions): Promise<Measures> {
+    const { journal = noJournal } = walk;
     const scores: FileScores[] = [];
     const positions = new PositionLosses();
+    using _held = await journal.hold('positions', positions);
     for (const [i, { file, sequences }] of this.texts.entries()) {
       const against = this.references[i]!;
       const { perplexity, kl, top1 } = await evaluate(model, sequences, {

@@ -1,4 +1,5 @@
 import type { Device } from '../engine/index.js';
+import type { LiveState } from '../engine/journal.js';
 
 /** A part of the work. */
 export interface Phase {
@@ -12,13 +13,19 @@ export interface Phase {
 export type PhaseName = 'load' | 'calibrate' | 'select' | 'fit' | 'heal' | 'evaluate' | 'write' | 'verify';
 
 /** Time and memory by phase: what is done within an inner phase does not count for the outer one. */
-export class PhaseClock {
+export class PhaseClock implements LiveState {
   readonly #phases = new Map<PhaseName, { seconds: number; peakBytes: number }>();
   /** The phases that have begun, the inner ones last. */
   readonly #open: PhaseName[] = [];
   #since = performance.now();
+  /** Of processes before, whose run this one goes on with. */
+  #before = 0;
 
-  constructor(private readonly device: Device) {}
+  /** @param started performance.now() when the run began. */
+  constructor(
+    private readonly device: Device,
+    private readonly started = performance.now(),
+  ) {}
 
   /** Begins a phase that ends with the block: `using _ = phases.enter('fit')`. It may begin more than once. */
   enter(name: PhaseName): Disposable {
@@ -42,6 +49,21 @@ export class PhaseClock {
   /** The phase in progress, the innermost. */
   get current(): PhaseName | undefined {
     return this.#open.at(-1);
+  }
+
+  /** Since the run began. */
+  get seconds(): number {
+    return this.#before + (performance.now() - this.started) / 1000;
+  }
+
+  save(): unknown {
+    this.#turn();
+    return { seconds: this.seconds, phases: this.phases };
+  }
+
+  restore({ seconds, phases }: { readonly seconds: number; readonly phases: readonly Phase[] }): void {
+    this.#before = seconds;
+    for (const { name, ...measured } of phases) this.#phases.set(name, measured);
   }
 
   /** In the order in which they began first. */

@@ -1,13 +1,17 @@
 import { Device } from '../engine/index.js';
+import { noJournal } from '../engine/journal.js';
 import type { Progress } from '../engine/progress.js';
+import { tuningOf } from '../kernels/tunedVariants.js';
 import { inDtype } from '../model/checkpoint/inDtype.js';
-import { withOutputFolder } from '../model/checkpoint/outputFolder.js';
+import { checkOutputFolder, withOutputFolder } from '../model/checkpoint/outputFolder.js';
 import { modelFingerprint } from '../model/fingerprint.js';
 import { Model } from '../model/model.js';
 import { openModelSource } from '../model/modelSource.js';
+import { batchesRecipe } from './calibrate.js';
 import { HiddenStates } from './hiddenStates.js';
 import { readImageInputs } from './inputs/images.js';
 import { readTextInputs } from './inputs/texts.js';
+import { packageVersion } from './modelCard.js';
 import { PhaseClock, type PhaseName } from './phaseClock.js';
 import { planPrune, planRun, streamOf } from './plan.js';
 import { PrunedModel } from './prunedModel.js';
@@ -18,6 +22,14 @@ import type { PruneReport } from './report/schema.js';
 import { pruneSentence } from './report/sentence.js';
 import { withoutPaths, writeDocumentation } from './report/write.js';
 import { calibrationSizes, checkPruneRequest, outputOptions, type PruneRequest } from './request.js';
+import {
+  checkpointPath,
+  finishedReport,
+  markFinished,
+  mayBeFinished,
+  openJournal,
+} from './resume/pruneCheckpoint.js';
+import type { RunJournal } from './resume/runJournal.js';
 import type { WindowChoice } from './selections/index.js';
 import type { StatisticsFile } from './statistics/file.js';
 import { verifyWritten } from './verify.js';
@@ -35,35 +47,65 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
   const started = performance.now();
   const checked = await checkPruneRequest(from, to, given);
   const { method, arch, settings } = checked;
+  if (mayBeFinished(to, given)) {
+    const finished = await finishedReport(to);
+    if (finished) return finished;
+    await checkOutputFolder(to, await outputOptions(from, given));
+  }
 
   const device = given.device ?? (await Device.open(given));
-  const clock = new PhaseClock(device);
-  const options = { ...given, onProgress: inSteps(given.onProgress, clock, stepsOf(checked, given)) };
+  const clock = new PhaseClock(device, started);
+  const asked = { ...given, onProgress: inSteps(given.onProgress, clock, stepsOf(checked, given)) };
+  let journal: RunJournal | undefined;
+  const tellKept = () =>
+    given.onNotice?.(`what is done is kept in ${checkpointPath(to)}: --resume goes on from there`);
+  // At once: after an interrupt there may be no time to end in order.
+  const tellIfKept = () => journal?.isKept && tellKept();
   try {
+    journal = await openJournal(device, to, given);
+    given.signal?.addEventListener('abort', tellIfKept);
+    const options = { ...asked, ...(journal && { journal }) };
+    const kept = journal ?? noJournal;
+    using _clock = await kept.hold('phases', clock);
     const { request, placement, memory, notes } = await planRun(from, options, checked, device);
     const streamed = placement.weights !== 'device';
     // Where memory is short, buffers that wait for their next use do not add to it.
     using _budget = streamed ? device.memory.budget(memory.total) : undefined;
     const { mask, generate, faithful } = options;
-    const asked = {
+    const wanted = {
       ...(mask !== undefined && { mask }),
       ...(generate !== undefined && { generate }),
       ...dtypeOf(options),
       ...(faithful && { faithful }),
     };
-    const recipe = { ...settings, ...asked, ...calibrationSizes(options, device, arch) };
+    const recipe = { ...settings, ...wanted, ...calibrationSizes(options, device, arch) };
     const fits = method.needsCalibration || settings.heal;
     const needed = fits || request.windows === undefined;
     const read = arch.vision ? readImageInputs : readTextInputs;
     const inputs = await clock.during('calibrate', () => read(from, arch, device, options, recipe, needed));
     const { statistics } = inputs;
+    journal?.agree({
+      'version of rm-engine': await packageVersion(),
+      ...inputs.recipe,
+      method: method.name,
+      selection: request.selection.name,
+      'layers to remove': request.windows ?? request.count,
+      windows: [request.windowCount, request.apart],
+      settings,
+      'number type of the output': options.dtype,
+      'place of weights and hidden states': placement,
+      adapter: [device.info, device.limits],
+      'choice of kernels (rm-engine tune)': tuningOf(device),
+    });
     const stream = streamOf(placement);
     await using loaded = await clock.during('load', () =>
       Model.load(device, from, { ...walk(options), stream, ...dtypeOf(options), images: true }),
     );
     using opened = await clock.during('calibrate', () => inputs.open(loaded));
     const { model, calibration, batches } = opened;
+    journal?.agree(batchesRecipe(batches));
     using states = new HiddenStates(device, arch);
+    using heldStates = await kept.hold('states', states);
     const context = {
       model,
       batches,
@@ -77,30 +119,37 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
     const select = () => request.selection.select({ ...context, ...request });
     const { map, ...choice }: WindowChoice = request.windows
       ? { windows: request.windows, by: 'request' }
-      : await clock.during('select', () => chosen(request, device, select, statistics));
-    const repair = await clock.during('fit', async () => {
-      const found = await method.repair({ ...context, phases: clock }, choice.windows);
-      await device.recorder.finish();
-      return found;
-    });
+      : await clock.during('select', () =>
+          kept.step('select', () => chosen(request, device, select, statistics)),
+        );
+    const repair = await clock.during('fit', () =>
+      kept.step('fit', async () => {
+        const found = await method.repair({ ...context, phases: clock }, choice.windows);
+        await device.recorder.finish();
+        return found;
+      }),
+    );
     using pruned = new PrunedModel(model, choice.windows, repair.changes);
     await pruned.verifyFinite();
     const { keep } = pruned;
     device.memory.trim();
     const expected = await opened.outputs(pruned.model);
+    heldStates[Symbol.dispose]();
     states.dispose();
     // What is not finite is refused below.
     const measured =
       opened.evaluate && expected.every(Number.isFinite)
-        ? await clock.during('evaluate', async () => ({
-            phases: (await planPrune(from, { ...options, device })).phases,
-            ...(await opened.evaluate!({ model, pruned, windows: choice.windows, healed: settings.heal })),
-          }))
+        ? await clock.during('evaluate', () =>
+            kept.step('evaluate', async () => ({
+              phases: (await planPrune(from, { ...options, device })).phases,
+              ...(await opened.evaluate!({ model, pruned, windows: choice.windows, healed: settings.heal })),
+            })),
+          )
         : undefined;
     // From here on only the fitted weights are needed; the written model is loaded into the freed memory.
     loaded.dispose();
 
-    return await withOutputFolder(to, await outputOptions(from, options), async folder => {
+    const written = await withOutputFolder(to, await outputOptions(from, options), async folder => {
       await clock.during('write', async () => {
         const source = await openModelSource(from);
         const checkpoint = inDtype(await source.openCheckpoint(), options.dtype);
@@ -133,7 +182,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
         ...(measured?.imageEvaluation && { imageEvaluation: measured.imageEvaluation }),
       };
       const report: PruneReport = {
-        ...(await reportHead(device, clock, started)),
+        ...(await reportHead(device, clock)),
         kind: 'prune',
         sentence: pruneSentence(found),
         repeat: repeatOf('prune', [from, to], options),
@@ -153,9 +202,14 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
       );
       device.check();
       options.signal?.throwIfAborted();
+      if (journal) await markFinished(journal, folder);
       return report;
     });
+    await journal?.finish();
+    return written;
   } finally {
+    given.signal?.removeEventListener('abort', tellIfKept);
+    if ((await journal?.leave()) && !given.signal?.aborted) tellKept();
     if (!given.device) await device.close();
   }
 }

@@ -71,6 +71,19 @@ export interface PruneOptions extends WalkOptions {
   evaluation?: readonly string[];
   /** First tokens of each of them, or of all default texts together (default: 16,384 on a GPU, else 2,048). */
   evaluationTokens?: number;
+  /** False: nothing is kept for another process to go on from (default true). */
+  checkpoint?: boolean;
+  /**
+   * Seconds from one save of the run's state to the next, in the folder OUT.checkpoint (default 60; more where saving takes
+   * long; 0: behind every batch). The folder comes with the first save and goes with the end of the run.
+   */
+  checkpointEvery?: number;
+  /** Goes on from what an interrupted run has left there, or begins where there is nothing. */
+  resume?: boolean;
+  /** Discards what an interrupted run has left there. */
+  restart?: boolean;
+  /** Is told in a sentence what a user should know while the run goes on. */
+  onNotice?: (text: string) => void;
   /** The words of the command line, for the report, where it is one. */
   command?: readonly string[];
   /**

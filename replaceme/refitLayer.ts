@@ -1,16 +1,18 @@
 import { Scope, type Tensor } from '../engine/index.js';
+import { type Journal, noJournal } from '../engine/journal.js';
 import { requireExactArithmetic } from '../engine/selftest.js';
 import { addTransposed } from '../kernels/addTransposed.js';
 import { convert } from '../kernels/convert.js';
 import { LayerSteps } from '../model/layerSteps.js';
 import type { Model } from '../model/model.js';
-import { type CalibrationBatch, openBatch } from './calibrationBatch.js';
+import { type CalibrationBatch, openBatch, sequencesOf } from './calibrationBatch.js';
 import { RelativeErrors } from './relativeErrors.js';
 import type { ProjectionPath } from './ridgePath.js';
 import { type RidgeSolution, RidgeStatistics } from './ridgeStatistics.js';
 import { difference, rowNormsOf } from './rows.js';
 import type { Stream } from './stream.js';
 import { findSinks } from './tokenWeights.js';
+import { walkBatches } from './walk.js';
 
 /** What a layer's projections are to lead to; rows are the tokens of batch `index`; it may be made in `scope`. */
 export interface RefitTargets {
@@ -85,6 +87,12 @@ interface Visit {
   readonly steps: LayerSteps;
 }
 
+/** What became of a projection; without `solved` it stays as it is. */
+interface SolvedProjection {
+  readonly path: ProjectionPath;
+  readonly solved?: { readonly weight: Tensor; readonly summary: RidgeSummary };
+}
+
 class Refit {
   readonly #kept: Scope;
   readonly #fresh: Scope;
@@ -96,6 +104,7 @@ class Refit {
   readonly #features: Tensor[] = [];
   /** Otherwise they are computed again. */
   readonly #keeps: { readonly states: boolean; readonly features: boolean };
+  readonly #journal: Journal;
 
   constructor(
     private readonly pruned: Stream,
@@ -105,6 +114,7 @@ class Refit {
     const { device, arch } = pruned.model;
     this.#kept = new Scope(device);
     this.#fresh = new Scope(device);
+    this.#journal = pruned.options.journal ?? noJournal;
     const states = pruned.options.home?.keepsInner ?? true;
     this.#keeps = { states, features: states && 4 * pruned.tokens * arch.intermediate <= KEPT_BYTES };
   }
@@ -118,18 +128,22 @@ class Refit {
     const inputs = arch.heads * arch.headDim;
     // What down_proj's sums depend on comes out the same from sums over shards.
     const precision = targets.afterAttention ? 'f32' : '48 bits';
-    // Before there are sums: its check of the device needs memory too.
-    if (precision === '48 bits') await requireExactArithmetic(device);
-    using statistics = new RidgeStatistics(device, inputs, arch.hidden, precision);
-    await this.sumAttention(statistics);
-    await this.options.onStatistics?.('o', statistics);
-    return await this.solve(statistics, 'o', targets.afterAttention ? 1 : attentionStep);
+    const solved = await this.#journal.step('o_proj', async () => {
+      // Before there are sums: its check of the device needs memory too.
+      if (precision === '48 bits') await requireExactArithmetic(device);
+      using statistics = new RidgeStatistics(device, inputs, arch.hidden, precision);
+      await this.sumAttention(statistics);
+      await this.options.onStatistics?.('o', statistics);
+      return await this.solve(statistics, 'o', targets.afterAttention ? 1 : attentionStep);
+    });
+    return this.accept(solved);
   }
 
   /** Adds all tokens to the statistics of o_proj. */
   async sumAttention(statistics: RidgeStatistics): Promise<void> {
     const { targets, pruned } = this;
-    await this.#forEach(async ({ index, batch, scope, steps }) => {
+    using _held = await this.#journal.hold('sums', statistics);
+    await this.#forEach('o_proj', async ({ index, batch, scope, steps }) => {
       const input = await pruned.input(index, scope);
       const attended = steps.attended(input);
       if (this.#keeps.states) this.#keep(scope, this.#attended, index, attended);
@@ -144,16 +158,20 @@ class Refit {
   /** down_proj, after `attention` has changed o_proj. */
   async mlp(attention: RidgeSummary | undefined): Promise<RidgeSummary | undefined> {
     const { arch, device } = this.pruned.model;
-    using statistics = new RidgeStatistics(device, arch.intermediate, arch.hidden);
-    await this.sumMlp(statistics);
-    await this.options.onStatistics?.('down', statistics, attention);
-    return await this.solve(statistics, 'down', 1);
+    const solved = await this.#journal.step('down_proj', async () => {
+      using statistics = new RidgeStatistics(device, arch.intermediate, arch.hidden);
+      await this.sumMlp(statistics);
+      await this.options.onStatistics?.('down', statistics, attention);
+      return await this.solve(statistics, 'down', 1);
+    });
+    return this.accept(solved);
   }
 
   /** Adds all tokens to the statistics of down_proj, with o_proj as it is by now. */
   async sumMlp(statistics: RidgeStatistics): Promise<void> {
     const { targets } = this;
-    await this.#forEach(async visit => {
+    using _held = await this.#journal.hold('sums', statistics);
+    await this.#forEach('down_proj', async visit => {
       const { index, batch, scope, steps } = visit;
       const y = await this.#y(visit);
       if (this.#keeps.states) this.#keep(scope, this.#afterAttention, index, y);
@@ -173,7 +191,8 @@ class Refit {
   /** Runs the layer with its new weights; what is left of the error, by kind of token. */
   async advance(): Promise<{ tokenResidual: number; sinkResidual: number }> {
     const residuals = new RelativeErrors();
-    await this.#forEach(async visit => {
+    using _held = await this.#journal.hold('residuals', residuals);
+    await this.#forEach('output', async visit => {
       const { index, batch, scope, steps } = visit;
       const y = this.#afterAttention[index] ?? (await this.#y(visit));
       const output = steps.output(y, this.#features[index] ?? (await this.#featuresOf(visit, y)));
@@ -197,17 +216,16 @@ class Refit {
     return this.#weights;
   }
 
-  async #forEach(visit: (visit: Visit) => Promise<void>): Promise<void> {
+  async #forEach(name: string, visit: (visit: Visit) => Promise<void>): Promise<void> {
     const { model, batches, depth, options } = this.pruned;
     await model.hold(depth);
     const weights = { ...model.weights.layers[depth]!, ...this.#weights };
     using _section = model.device.section('forward');
-    for (const [index, batch] of batches.entries()) {
-      options.signal?.throwIfAborted();
+    await walkBatches(options, `layer ${depth}, ${name}`, batches, sequencesOf, async (batch, index) => {
       using scope = new Scope(model.device);
       using opened = openBatch(model.device, batch);
       await visit({ index, batch, scope, steps: new LayerSteps(model, depth, opened, scope, weights) });
-    }
+    });
   }
 
   #keep(scope: Scope, list: Tensor[], index: number, tensor: Tensor): void {
@@ -233,18 +251,19 @@ class Refit {
     await statistics.add(batch.half, features, difference(scope, target, now), weights);
   }
 
-  /** Gives a projection of the layer its new weight. */
-  async solve(
-    statistics: RidgeStatistics,
-    name: 'o' | 'down',
-    step: number,
-  ): Promise<RidgeSummary | undefined> {
+  /** A new weight for a projection of the layer. The caller disposes it. */
+  async solve(statistics: RidgeStatistics, name: 'o' | 'down', step: number): Promise<SolvedProjection> {
     const { model, depth } = this.pruned;
     const weight = model.weights.layers[depth]![name];
     const solved = await solvedWeight(weight, statistics, step / model.arch.residualScale, this.options);
-    this.paths.push(pathOf(name, statistics, solved?.summary));
+    return { path: pathOf(name, statistics, solved?.summary), ...(solved && { solved }) };
+  }
+
+  /** Gives a projection the weight that `solve` has found, which is taken over. */
+  accept({ path, solved }: SolvedProjection): RidgeSummary | undefined {
+    this.paths.push(path);
     if (!solved) return undefined;
-    this.#weights[name] = this.#fresh.own(solved.weight);
+    this.#weights[path.projection] = this.#fresh.own(solved.weight);
     return solved.summary;
   }
 
@@ -320,7 +339,7 @@ export async function gatherRefit(
       await onStatistics?.('o', statistics);
       return false;
     }
-    attention = await refit.solve(statistics, 'o', attentionStep);
+    attention = refit.accept(await refit.solve(statistics, 'o', attentionStep));
   }
   using statistics = new RidgeStatistics(device, arch.intermediate, arch.hidden);
   await refit.sumMlp(statistics);

@@ -1,9 +1,19 @@
+import type { LiveState } from '../engine/journal.js';
+
 /** Means of |L' - L|² / |L|² over ordinary tokens and, apart from them, over attention sinks. */
-export class RelativeErrors {
+export class RelativeErrors implements LiveState {
   #ordinary = 0;
   #ordinaryTokens = 0;
   #sinks = 0;
   #sinkTokens = 0;
+
+  save(): unknown {
+    return [this.#ordinary, this.#ordinaryTokens, this.#sinks, this.#sinkTokens];
+  }
+
+  restore(saved: readonly [number, number, number, number]): void {
+    [this.#ordinary, this.#ordinaryTokens, this.#sinks, this.#sinkTokens] = saved;
+  }
 
   /**
    * Adds tokens. A token whose norm is 0 counts as without error.

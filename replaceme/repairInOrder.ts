@@ -1,15 +1,17 @@
 import { ensure, Scope, type Tensor } from '../engine/index.js';
+import { noJournal } from '../engine/journal.js';
 import { add } from '../kernels/elementwise.js';
 import type { Batch } from '../model/batch.js';
 import { LayerSteps } from '../model/layerSteps.js';
 import type { LayerWeights, Model } from '../model/model.js';
 import type { LayerTensors } from '../model/transformer.js';
-import { type CalibrationBatch, openBatch } from './calibrationBatch.js';
+import { type CalibrationBatch, openBatch, sequencesOf } from './calibrationBatch.js';
 import { HealingReport, healLayer } from './heal.js';
 import { KeptWeights } from './keptWeights.js';
 import type { Repair, RepairContext, RepairDetails } from './methods/method.js';
 import type { ProjectionPath, RidgePath } from './ridgePath.js';
 import { Stream } from './stream.js';
+import { walkBatches } from './walk.js';
 import { lastRemoved, type Window } from './window.js';
 
 export interface FitTensors extends LayerTensors {
@@ -56,16 +58,12 @@ export class FitPass {
     const { inputs } = this;
     const { device } = this.model;
     await this.model.hold(this.layer);
-    let done = 0;
-    for (const [index, batch] of inputs.batches.entries()) {
-      inputs.options.signal?.throwIfAborted();
+    await walkBatches(inputs.options, 'statistics', inputs.batches, sequencesOf, async (batch, index) => {
       using scope = new Scope(device);
       using opened = openBatch(device, batch);
       await visit(await this.#run(index, opened, scope), batch);
       await device.recorder.finish();
-      done += opened.tokens;
-      inputs.options.onProgress?.({ phase: 'statistics', done, total: inputs.tokens, unit: 'tokens' });
-    }
+    });
   }
 }
 
@@ -120,7 +118,7 @@ export async function repairInOrder(
   const { heal, unprunedInputs = false } = context.settings;
   if (!fit && !heal) return { changes: {}, details: {} };
   requireLayerBefore(windows);
-  const { model } = context;
+  const { model, journal = noJournal } = context;
   const details: Record<string, number | string> = {};
   const warnings: string[] = [];
   const ridgePaths: RidgePath[] = [];
@@ -132,7 +130,7 @@ export async function repairInOrder(
     for (const [name, value] of Object.entries(found.details)) details[prefix + name] = value;
   };
   // The original model up to the first window.
-  using pruned = new Stream(model, context.batches, context);
+  using pruned = await Stream.open(model, context.batches, context, 'states');
   const healed = new HealingReport();
   let original: Stream | undefined;
   try {
@@ -141,12 +139,14 @@ export async function repairInOrder(
       const unpruned = w === 0 || unprunedInputs;
       const goesOn = !unprunedInputs && (heal || w + 1 < windows.length);
       using fresh = new Scope(model.device);
-      let found = unpruned ? await recall?.(window) : undefined;
+      // The statistics of a run that goes on may know more than they did.
+      let found = unpruned && recall ? await journal.step('recall', () => recall(window)) : undefined;
       ownWeights(fresh, found);
       if (!found || goesOn) {
-        original = await arriveAt(window, original);
-        if (!found) {
-          found = await fit?.(new FitPass(pruned, original, unpruned), window);
+        const targets = await arriveAt(window, original, windows[w - 1]);
+        original = targets;
+        if (!found && fit) {
+          found = await journal.step('fit', () => fit(new FitPass(pruned, targets, unpruned), window));
           ownWeights(fresh, found);
         }
         if (goesOn && pruned.depth === window.layer) await pruned.step(found?.weights ?? {}, next);
@@ -156,7 +156,7 @@ export async function repairInOrder(
       await kept.add(window.layer, found.weights);
       report(window, found);
     }
-    if (heal && original) await healUpTo(model.arch.layers, original, pruned);
+    if (heal && original) await healBetween(windows.at(-1)!, model.arch.layers, original);
   } finally {
     original?.dispose();
   }
@@ -168,10 +168,10 @@ export async function repairInOrder(
   };
 
   /** Both streams before the window's fit: its inputs from the model pruned so far, its targets from the original. */
-  async function arriveAt(window: Window, original: Stream | undefined): Promise<Stream> {
+  async function arriveAt(window: Window, original?: Stream, before?: Window): Promise<Stream> {
     const next = lastRemoved(window) + 1;
-    if (original) {
-      if (heal) await healUpTo(window.layer, original, pruned);
+    if (original && before) {
+      if (heal) await healBetween(before, window.layer, original);
       else await pruned.advance(window.layer);
       await original.advance(next);
       return original;
@@ -184,11 +184,11 @@ export async function repairInOrder(
     return await pruned.ahead(next);
   }
 
-  async function healUpTo(layer: number, original: Stream, pruned: Stream): Promise<void> {
+  /** The layers behind a window, up to `layer`. */
+  async function healBetween(window: Window, layer: number, original: Stream): Promise<void> {
     using _phase = context.phases?.enter('heal');
-    while (pruned.depth < layer) {
-      const at = pruned.depth;
-      const refit = await healLayer(original, pruned);
+    for (let at = lastRemoved(window) + 1; at < layer; at++) {
+      const refit = await journal.step(`layer ${at}`, () => healLayer(original, pruned, at));
       await kept.add(at, refit.weights);
       healed.add(at, refit);
     }

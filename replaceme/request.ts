@@ -12,6 +12,7 @@ import { FAITHFUL_TEXTS, faithfulOptions } from './faithful.js';
 import { linearRefusal } from './linearRefusal.js';
 import { type Method, methodNamed, methodSettings, methods, type RepairSettings } from './methods/index.js';
 import { givesTexts, type PruneOptions } from './pruneOptions.js';
+import { checkCheckpointOptions, mayBeFinished } from './resume/pruneCheckpoint.js';
 import { type Selection, selectionNamed } from './selections/index.js';
 import { checkRemoved, checkWindow, layersToRemove, removedLayers, type Window } from './window.js';
 
@@ -129,7 +130,10 @@ export async function checkPruneRequest(
     `${method.name}: ${method.inMemoryOnly}`,
     'rm-engine compare evaluates it in memory; to write a model, choose another method.',
   );
-  if (to !== undefined) await checkOutputFolder(to, await outputOptions(from, options));
+  if (to !== undefined) {
+    checkCheckpointOptions(to, options);
+    if (!mayBeFinished(to, options)) await checkOutputFolder(to, await outputOptions(from, options));
+  }
   const checkpoint = await openCheckpoint(from);
   try {
     checkShapes(arch, checkpoint);

@@ -1,4 +1,5 @@
 import { type Device, ensure, Scope, type Tensor, tensorFrom } from '../engine/index.js';
+import type { LiveState, StoredTensor } from '../engine/journal.js';
 import { requireExactArithmetic } from '../engine/selftest.js';
 import { cross } from '../kernels/cross.js';
 import { addInto } from '../kernels/elementwise.js';
@@ -47,7 +48,7 @@ export const RIDGES: readonly number[] = [3, 1, 0.3, 0.1, 0.03];
  * In 48 bits the sums round to the same f32 whatever the order of the batches, so that shards of them, added up, give
  * the same weights bit for bit: for what other sums depend on.
  */
-export class RidgeStatistics {
+export class RidgeStatistics implements LiveState {
   readonly #scope: Scope;
   readonly #halves: readonly [Sums, Sums];
   readonly #points: RidgePoint[] = [];
@@ -105,11 +106,27 @@ export class RidgeStatistics {
   }
 
   /** Takes the place of adding tokens: what `sums` of the same sizes has given. */
-  restore({ tensors, numbers }: StoredSums): void {
+  recall({ tensors, numbers }: StoredSums): void {
+    for (const [part, tensor] of Object.entries(this.sums.tensors)) {
+      this.device.recorder.copy(tensors[part]!, tensor);
+    }
+    this.#recallNumbers(numbers);
+  }
+
+  save(): unknown {
+    return this.sums;
+  }
+
+  async restore(saved: {
+    readonly tensors: Readonly<Record<string, StoredTensor>>;
+    readonly numbers: StoredSums['numbers'];
+  }): Promise<void> {
+    for (const [part, tensor] of Object.entries(this.sums.tensors)) await saved.tensors[part]!.into(tensor);
+    this.#recallNumbers(saved.numbers);
+  }
+
+  #recallNumbers(numbers: StoredSums['numbers']): void {
     for (const half of [0, 1] as const) {
-      for (const [part, tensor] of Object.entries(this.#tensors(half))) {
-        this.device.recorder.copy(tensors[part]!, tensor);
-      }
       const sums = this.#halves[half];
       sums.trace = numbers[`trace${half}`]!;
       sums.targetSquares = numbers[`targetSquares${half}`]!;

@@ -1,10 +1,11 @@
 import { ensure, Scope, type Tensor } from '../engine/index.js';
+import { type Journal, type LiveState, noJournal } from '../engine/journal.js';
 import { BatchTensors, type StateHome } from '../model/batchTensors.js';
 import type { LayerWeights, Model } from '../model/model.js';
 import { embedTokens, forward } from '../model/transformer.js';
-import { batchedTokens, type CalibrationBatch, openBatch } from './calibrationBatch.js';
+import { batchedTokens, type CalibrationBatch, openBatch, sequencesOf } from './calibrationBatch.js';
 import type { HiddenStates } from './hiddenStates.js';
-import type { WalkOptions } from './walk.js';
+import { type WalkOptions, walkBatches } from './walk.js';
 
 export interface StreamOptions extends WalkOptions {
   /** Outputs of layers that an earlier walk has kept; they are used up. */
@@ -17,12 +18,14 @@ export interface StreamOptions extends WalkOptions {
  * Hidden states of all calibration tokens at one depth of a model, batch by batch: all tokens walk through one layer
  * after the other. Two streams side by side hold what the original model and the pruned one give to a layer.
  */
-export class Stream {
+export class Stream implements LiveState {
   /** Inputs of layer `depth`; none while they are the embeddings, which are looked up when needed. */
   readonly #states: BatchTensors;
   #depth = 0;
   /** Whether the states are still those of the model as it is, which `states` holds too. */
   #unchanged = true;
+  readonly #journal: Journal;
+  #held: Disposable | undefined;
 
   constructor(
     readonly model: Model,
@@ -30,6 +33,38 @@ export class Stream {
     readonly options: StreamOptions = {},
   ) {
     this.#states = new BatchTensors(model.device, options.home);
+    this.#journal = options.journal ?? noJournal;
+  }
+
+  /** At the embeddings, or where an earlier process has left it. */
+  static async open(
+    model: Model,
+    batches: readonly CalibrationBatch[],
+    options: StreamOptions,
+    name: string,
+  ): Promise<Stream> {
+    const stream = new Stream(model, batches, options);
+    try {
+      stream.#held = await stream.#journal.hold(name, stream);
+      return stream;
+    } catch (error) {
+      stream.dispose();
+      throw error;
+    }
+  }
+
+  save(): unknown {
+    return { depth: this.#depth, unchanged: this.#unchanged, states: this.#states.save() };
+  }
+
+  async restore(saved: {
+    readonly depth: number;
+    readonly unchanged: boolean;
+    readonly states: never;
+  }): Promise<void> {
+    this.#depth = saved.depth;
+    this.#unchanged = saved.unchanged;
+    await this.#states.restore(saved.states);
   }
 
   /** The layer whose inputs these are. */
@@ -67,32 +102,38 @@ export class Stream {
 
   /** Runs layers up to the inputs of layer `to`. */
   async advance(to: number): Promise<void> {
-    if (to === this.#depth) return;
-    await this.#run(this.model, to, this);
-    this.#depth = to;
+    await this.#journal.step(`to layer ${to}`, async () => {
+      if (to === this.#depth) return;
+      await this.#run(this.model, to, this);
+      this.#depth = to;
+    });
   }
 
   /** Another stream, at the inputs of layer `to`; this one stays where it is. */
   async ahead(to: number): Promise<Stream> {
-    const other = new Stream(this.model, this.batches, this.options);
+    const other = await Stream.open(this.model, this.batches, this.options, 'states ahead');
     try {
-      await this.#run(this.model, to, other);
+      await this.#journal.step(`ahead to layer ${to}`, async () => {
+        await this.#run(this.model, to, other);
+        other.#depth = to;
+      });
+      return other;
     } catch (error) {
       other.dispose();
       throw error;
     }
-    other.#depth = to;
-    return other;
   }
 
   /** Runs layer `depth` with other weights, to the inputs of layer `next`: the layers between are removed. */
   async step(weights: Partial<LayerWeights>, next: number): Promise<void> {
-    const layer = this.#depth;
-    const all = Array.from({ length: this.model.arch.layers }, (_, i) => i);
-    const changed = this.model.withLayers(all, { layers: new Map([[layer, weights]]) });
-    this.#unchanged = false;
-    await this.#run(changed, layer + 1, this);
-    this.#depth = next;
+    await this.#journal.step(`past layers to ${next}`, async () => {
+      const layer = this.#depth;
+      const all = Array.from({ length: this.model.arch.layers }, (_, i) => i);
+      const changed = this.model.withLayers(all, { layers: new Map([[layer, weights]]) });
+      this.#unchanged = false;
+      await this.#run(changed, layer + 1, this);
+      this.#depth = next;
+    });
   }
 
   /** Runs layers up to `to`; their outputs go to `target`. */
@@ -102,21 +143,24 @@ export class Stream {
     let source: Stream = this;
     for (let from = this.#depth; from < to; from += step) {
       const end = from + step;
-      await model.hold(from, end < to ? end : undefined);
-      await this.#pass(model, from, end, source, target);
+      await this.#pass(model, { from, to: end, next: end < to ? end : undefined }, source, target);
       source = target;
     }
   }
 
-  /** All tokens through layers from .. to-1. */
-  async #pass(model: Model, from: number, to: number, source: Stream, target: Stream): Promise<void> {
+  /** All tokens through layers from .. to-1; `next` is needed after them. */
+  async #pass(
+    model: Model,
+    { from, to, next }: { from: number; to: number; next: number | undefined },
+    source: Stream,
+    target: Stream,
+  ): Promise<void> {
     const { device } = model;
-    const { onProgress, signal, states } = this.options;
+    const { states } = this.options;
     using _section = device.section('forward');
-    const total = this.tokens;
-    let done = 0;
-    for (const [index, batch] of this.batches.entries()) {
-      signal?.throwIfAborted();
+    const name = from + 1 === to ? `layer ${from}` : `layers ${from} to ${to - 1}`;
+    await walkBatches(this.options, name, this.batches, sequencesOf, async (batch, index) => {
+      await model.hold(from, next);
       using opened = openBatch(device, batch);
       using scope = new Scope(device);
       const known = this.#unchanged ? states?.take(batch.sequences, to - 1) : undefined;
@@ -124,17 +168,11 @@ export class Stream {
       await target.replace(index, known ?? forward(model, opened, { from, to, ...(input && { input }) }));
       // Without waiting, the host would record all batches before the device has run the first.
       await device.recorder.finish();
-      done += opened.tokens;
-      onProgress?.({
-        phase: from + 1 === to ? `layer ${from}` : `layers ${from} to ${to - 1}`,
-        done,
-        total,
-        unit: 'tokens',
-      });
-    }
+    });
   }
 
   dispose(): void {
+    this.#held?.[Symbol.dispose]();
     this.#states.dispose();
   }
 

@@ -1,4 +1,5 @@
 import { type Device, downloadF32, RmError, Scope, Tensor, tensorFrom } from '../engine/index.js';
+import { type LiveState, noJournal, type StoredTensor } from '../engine/journal.js';
 import { seededRandom } from '../engine/random.js';
 import { addTransposed } from '../kernels/addTransposed.js';
 import { cosineDistance } from '../kernels/cosineDistance.js';
@@ -15,7 +16,7 @@ import { embedTokens } from '../model/transformer.js';
 import { batchedTokens, type CalibrationBatch, openBatch } from './calibrationBatch.js';
 import { notFinite } from './distance.js';
 import { type HiddenStates, roomFor } from './hiddenStates.js';
-import type { WalkOptions } from './walk.js';
+import { type WalkOptions, walkBatches } from './walk.js';
 import type { Window } from './window.js';
 
 /** What is known of a window without pruning. */
@@ -89,12 +90,17 @@ export async function windowMap(
   using projection = projectionMatrix(device, arch.hidden, options.projections ?? PROJECTIONS);
   const room = options.room ?? roomFor(device.memory.limit, device.memory.liveBytes);
   const context = { model, batches, options, longest, projection };
+  const { journal = noJournal } = options;
   const measures: WindowMeasure[] = [];
   const spare = { states: options.states };
   for (const [first, end] of tiles(arch.layers - 1, longest, projection.rowCount, arch.hidden, room)) {
-    using tile = new Tile(context, first, end, spare.states);
-    await tile.walk();
-    measures.push(...(await tile.measures()));
+    const found = await journal.step(`layers ${first} to ${end - 1}`, async () => {
+      using tile = new Tile(context, first, end, spare.states);
+      using _held = await journal.hold('sums', tile);
+      await tile.walk();
+      return await tile.measures();
+    });
+    measures.push(...found);
     delete spare.states;
   }
   measures.sort((a, b) => a.count - b.count || a.layer - b.layer);
@@ -152,6 +158,16 @@ interface LayerSums {
   readonly projected: Float64Array;
   readonly changes: Float64Array;
   readonly outputs: Float64Array;
+  /** Of its windows, once they are known; the sums are gone then. */
+  readonly measures: WindowMeasure[];
+}
+
+const numberNames = ['cosine', 'projected', 'changes', 'outputs'] as const;
+
+interface SavedLayer {
+  readonly measures?: readonly WindowMeasure[];
+  readonly halves?: readonly { readonly gram: StoredTensor; readonly products: StoredTensor }[];
+  readonly numbers?: Readonly<Record<(typeof numberNames)[number], Float64Array>>;
 }
 
 interface TileContext {
@@ -163,7 +179,7 @@ interface TileContext {
 }
 
 /** The layers first .. end-1 as layers that stay. */
-class Tile {
+class Tile implements LiveState {
   readonly #layers: LayerSums[] = [];
   readonly #scopes: Scope[] = [];
   readonly #tokens: number;
@@ -192,7 +208,7 @@ class Tile {
         };
         const numbers = () => new Float64Array(targets);
         const scalars = { cosine: numbers(), projected: numbers(), changes: numbers(), outputs: numbers() };
-        this.#layers.push({ targets, scope, halves: [sums(), sums()], ...scalars });
+        this.#layers.push({ targets, scope, halves: [sums(), sums()], ...scalars, measures: [] });
       }
     } catch (error) {
       this[Symbol.dispose]();
@@ -203,14 +219,33 @@ class Tile {
   async walk(): Promise<void> {
     const { model, batches, options } = this.context;
     const { hidden, layers } = model.arch;
-    let done = 0;
-    for (const batch of batches) {
-      for (const group of splitBatch(batch, Math.floor(GROUP_BYTES / (8 * hidden * layers)))) {
-        options.signal?.throwIfAborted();
-        await this.#add(group, group.sequences === batch.sequences);
-        done += totalTokens(group.sequences);
-        options.onProgress?.({ phase: 'window map', done, total: this.#tokens, unit: 'tokens' });
+    const most = Math.floor(GROUP_BYTES / (8 * hidden * layers));
+    const groups = batches.flatMap(batch => splitBatch(batch, most).map(group => ({ batch, group })));
+    await walkBatches(
+      options,
+      'window map',
+      groups,
+      ({ group }) => group.sequences,
+      ({ batch, group }) => this.#add(group, group.sequences === batch.sequences),
+    );
+  }
+
+  save(): unknown {
+    return this.#layers.map(({ measures, halves, cosine, projected, changes, outputs }) =>
+      measures.length > 0 ? { measures } : { halves, numbers: { cosine, projected, changes, outputs } },
+    );
+  }
+
+  async restore(saved: readonly SavedLayer[]): Promise<void> {
+    for (const [at, { measures = [], halves = [], numbers }] of saved.entries()) {
+      const layer = this.#layers[at]!;
+      layer.measures.push(...measures);
+      if (measures.length > 0) layer.scope.dispose();
+      for (const [half, { gram, products }] of halves.entries()) {
+        await gram.into(layer.halves[half]!.gram);
+        await products.into(layer.halves[half]!.products);
       }
+      for (const name of numberNames) layer[name].set(numbers?.[name] ?? layer[name]);
     }
   }
 
@@ -322,10 +357,10 @@ class Tile {
   async measures(): Promise<WindowMeasure[]> {
     const { options, model } = this.context;
     using _section = model.device.section('solve');
-    const found: WindowMeasure[] = [];
-    for (const [at, sums] of this.#layers.entries()) {
+    const { journal = noJournal, onProgress } = options;
+    const solve = async (at: number) => {
       options.signal?.throwIfAborted();
-      using _scope = sums.scope;
+      const sums = this.#layers[at]!;
       const layer = this.first + at;
       const losses = await this.#losses(sums);
       for (const [n, loss] of losses.entries()) {
@@ -333,11 +368,14 @@ class Tile {
         const unexplained = projected > 0 ? Math.max(0, 1 + Math.min(0, loss) / projected) : 1;
         const moved = sums.outputs[n]! > 0 ? sums.changes[n]! / sums.outputs[n]! : 0;
         const cosine = sums.cosine[n]! / this.#tokens;
-        found.push({ layer, count: n + 1, cosine, residual: unexplained * moved, unexplained });
+        sums.measures.push({ layer, count: n + 1, cosine, residual: unexplained * moved, unexplained });
       }
-      options.onProgress?.({ phase: 'window map', done: at + 1, total: this.#layers.length, unit: 'layers' });
-    }
-    return found;
+      sums.scope.dispose();
+    };
+    await journal.walk('maps', this.#layers.length, solve, at =>
+      onProgress?.({ phase: 'window map', done: at + 1, total: this.#layers.length, unit: 'layers' }),
+    );
+    return this.#layers.flatMap(({ measures }) => measures);
   }
 
   /** By count - 1: the least that a ridge adds to |P (L_j - L_i)|² on the held-out half. */

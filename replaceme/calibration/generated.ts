@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { RmError } from '../../engine/index.js';
+import { type Journal, noJournal } from '../../engine/journal.js';
 import type { Progress } from '../../engine/progress.js';
 import { seededRandom } from '../../engine/random.js';
 import { totalTokens } from '../../model/batch.js';
@@ -29,6 +30,8 @@ export interface GenerationOptions {
   prompts?: readonly string[] | undefined;
   onProgress?: Progress | undefined;
   signal?: AbortSignal | undefined;
+  /** Keeps what is written, for another process to go on from. */
+  journal?: Journal | undefined;
 }
 
 /** Continues token ids, at most to `length` in all, until one of `ends`. */
@@ -162,7 +165,15 @@ export async function generateCalibration(
   chat: ChatTemplate,
   options: GenerationOptions,
 ): Promise<Calibration> {
-  const { temperature = 1, topP = 0.95, seed = 0, onProgress, signal, ...wanted } = options;
+  const {
+    temperature = 1,
+    topP = 0.95,
+    seed = 0,
+    onProgress,
+    signal,
+    journal = noJournal,
+    ...wanted
+  } = options;
   const { contextLength } = model.arch;
   const half = Math.max(SHORTEST, Math.ceil(wanted.tokens / 2));
   const sequenceLength = Math.min(wanted.sequenceLength, contextLength, half);
@@ -170,19 +181,19 @@ export async function generateCalibration(
   let done = 0;
   const goOn: Continue = (prompt, length, ends) =>
     prompt.length < length
-      ? generate(model, prompt, {
-          maxTokens: length - prompt.length,
-          eosIds: ends,
-          temperature,
-          topP,
-          seed: Math.floor(random() * 2 ** 32),
-          ...(signal && { signal }),
-          onToken: () => {
-            done++;
-            onProgress?.({ phase: 'generate', done, total: 0, unit: 'tokens' });
-          },
-        })
+      ? written(prompt, length - prompt.length, ends, Math.floor(random() * 2 ** 32))
       : Promise.resolve([]);
+  const written = (prompt: readonly number[], maxTokens: number, eosIds: readonly number[], seed: number) =>
+    journal.step('text', () =>
+      generate(model, prompt, {
+        ...{ maxTokens, eosIds, temperature, topP, seed },
+        ...(signal && { signal }),
+        onToken: () => {
+          done++;
+          onProgress?.({ phase: 'generate', done, total: 0, unit: 'tokens' });
+        },
+      }),
+    );
   const write = chat.available ? conversations : texts;
   const documents = withoutEmpty(write(tokenizer, chat, { ...wanted, sequenceLength }, goOn));
   const sequences = await collectSequences([documents], tokenizer, chat, {

@@ -4,6 +4,7 @@ import { extname, join } from 'node:path';
 import { type Device, ensure, RmError } from '../../engine/index.js';
 import { seededRandom } from '../../engine/random.js';
 import type { Architecture } from '../../model/architecture.js';
+import { modelFingerprint } from '../../model/fingerprint.js';
 import { readImageProcessor } from '../../model/images/imageProcessor.js';
 import { requireVision } from '../../model/modality.js';
 import type { Model } from '../../model/model.js';
@@ -123,6 +124,13 @@ export async function readImageInputs(
   );
   const reports = options.report ?? true;
   return {
+    recipe: {
+      model: await modelFingerprint(from),
+      images: files.map(file => file.sha256),
+      'number of images': files.map(({ documents }) => documents),
+      'images of the report': [origin, await hashOf(judged.map(({ path }) => path))],
+      'number of tokens at a time': batchTokens,
+    },
     async open(loaded: Model) {
       const all = [...fitted, ...(origin === 'calibration' ? [] : judged)].map(({ path }) => path);
       const shown = await showImages(loaded, processor, all, walk(options));

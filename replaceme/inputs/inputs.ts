@@ -2,6 +2,7 @@ import type { Model } from '../../model/model.js';
 import type { Calibration } from '../calibration.js';
 import type { CalibrationBatch } from '../calibrationBatch.js';
 import type { PrunedModel } from '../prunedModel.js';
+import type { Recipe } from '../recipe.js';
 import type { PruneReport } from '../report/schema.js';
 import type { StatisticsFile } from '../statistics/file.js';
 import type { Window } from '../window.js';
@@ -9,6 +10,8 @@ import type { Window } from '../window.js';
 /** What a run of `prune` reads besides the model, before the model: a wrong file should not cost that time. */
 export interface PruneInputs {
   readonly statistics?: StatisticsFile;
+  /** What the model and all that is read come to. */
+  readonly recipe: Recipe;
   /** Gives them to the model that was loaded. */
   open(loaded: Model): Promise<OpenInputs>;
 }

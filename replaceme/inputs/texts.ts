@@ -10,6 +10,7 @@ import {
   batchesRecipe,
   noCalibration,
   readTexts,
+  sha256Of,
   statisticsRecipe,
 } from '../calibrate.js';
 import { readReportTexts } from '../evaluationText.js';
@@ -37,15 +38,20 @@ export async function readTextInputs(
   const tokenizer = await loadTokenizer(from);
   const reader = { tokenizer, chat: await loadChatTemplate(from, tokenizer) };
   const texts = needed ? await readTexts(reader, options, sizes) : noCalibration;
+  const recipe = await statisticsRecipe(from, texts, options, sizes);
   let statistics: StatisticsFile | undefined;
   if (options.statistics !== undefined && needed) {
     statistics = await StatisticsFile.open(options.statistics);
-    statistics.agree(await statisticsRecipe(from, texts, options, sizes));
+    statistics.agree(recipe);
   }
   const reports = options.report ?? true;
   const reportTexts = reports ? await readReportTexts(device, arch, reader, texts, options) : undefined;
   return {
     ...(statistics && { statistics }),
+    recipe: {
+      ...recipe,
+      'texts of the report': reportTexts && sha256Of(reportTexts.texts.map(({ sequences }) => sequences)),
+    },
     async open(model: Model) {
       const calibration = needed
         ? await addGenerated(texts, model, reader, options, sizes, statistics, walk(options))

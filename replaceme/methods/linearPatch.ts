@@ -1,4 +1,5 @@
 import { asBytes, downloadF32, Scope, type Tensor, tensorFromBytes } from '../../engine/index.js';
+import { liveSums, noJournal } from '../../engine/journal.js';
 import { matmul } from '../../kernels/matmul.js';
 import { realSequences } from '../calibrationBatch.js';
 import { hadamard, hasHadamard } from '../hadamard.js';
@@ -30,8 +31,9 @@ function* channelMagnitudes(
 async function channelScales(pass: FitPass, basis: Tensor | undefined): Promise<Float32Array> {
   const { device, arch } = pass.model;
   const { hidden } = arch;
-  const sums = new Float64Array(hidden);
-  let weights = 0;
+  const found = { sums: new Float64Array(hidden), weights: 0 };
+  const { journal = noJournal } = pass.inputs.options;
+  using _held = await journal.hold('sums', liveSums({}, found));
   await pass.forEach(async ({ layerOutput, target }, batch) => {
     using scope = new Scope(device);
     const rotated = async (states: Tensor) => {
@@ -45,14 +47,14 @@ async function channelScales(pass: FitPass, basis: Tensor | undefined): Promise<
     ];
     const [before, after] = [await magnitudes(layerOutput), await magnitudes(target)];
     for (const [s, means] of before.entries()) {
-      weights += batch.weight;
+      found.weights += batch.weight;
       // A channel that is always 0 stays so under any factor.
       for (const [c, mean] of means.entries()) {
-        sums[c]! += batch.weight * (mean > 0 ? after[s]![c]! / mean : 1);
+        found.sums[c]! += batch.weight * (mean > 0 ? after[s]![c]! / mean : 1);
       }
     }
   });
-  return Float32Array.from(sums, sum => sum / weights);
+  return Float32Array.from(found.sums, sum => sum / found.weights);
 }
 
 async function fit(pass: FitPass, rotated: boolean): Promise<LayerFit> {

@@ -1,4 +1,5 @@
 import { type Device, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
+import { liveSums, noJournal } from '../../engine/journal.js';
 import { scale } from '../../kernels/elementwise.js';
 import type { LayerWeights, Model, WeightChanges } from '../../model/model.js';
 import { identity } from '../identity.js';
@@ -9,13 +10,15 @@ import type { Method } from './method.js';
 
 /** alpha = mean over tokens of |L_j| / |L_i|, i the layer that stays in the model pruned so far. */
 async function magnitudeRatio(pass: FitPass): Promise<number> {
-  let [sum, weights] = [0, 0];
+  const sums = { norms: 0, weights: 0 };
+  const { journal = noJournal } = pass.inputs.options;
+  using _held = await journal.hold('sums', liveSums({}, sums));
   await pass.forEach(async ({ layerOutput, target }, { weight }) => {
     const [before, after] = [await rowNormsOf(layerOutput), await rowNormsOf(target)];
-    for (const [t, norm] of after.entries()) sum += (weight * norm) / before[t]!;
-    weights += weight * after.length;
+    for (const [t, norm] of after.entries()) sums.norms += (weight * norm) / before[t]!;
+    sums.weights += weight * after.length;
   });
-  return sum / weights;
+  return sums.norms / sums.weights;
 }
 
 /** factor * I [n, n] */

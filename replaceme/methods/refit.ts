@@ -70,7 +70,7 @@ const recalled =
   async (name, statistics, attention) => {
     using scope = new Scope(model.device);
     const sums = await store?.get(keyOf(model, window, settings, name, attention), scope);
-    if (sums) statistics.restore(sums);
+    if (sums) statistics.recall(sums);
     return sums !== undefined;
   };
 

@@ -73,19 +73,18 @@ const samplesOf = ({ health, chat }: EvalFindings): Sample[] =>
  * The report of an evaluation.
  *
  * @param command the words of the command line.
- * @param started performance.now() when it began.
  */
 export async function evalReport(
   device: Device,
   found: EvalFindings,
-  { clock, started, command }: { clock: PhaseClock; started: number; command: readonly string[] },
+  { clock, command }: { clock: PhaseClock; command: readonly string[] },
 ): Promise<EvalReport> {
   const model = await modelOf(found.model);
   const against = found.against === undefined ? undefined : await modelOf(found.against);
   const tasks = (found.tasks ?? []).map(taskOf);
   const samples = samplesOf(found);
   return {
-    ...(await reportHead(device, clock, started)),
+    ...(await reportHead(device, clock)),
     kind: 'eval',
     sentence: evalSentence({ model, files: found.files, tasks, ...(against && { against }) }),
     repeat: repeatOf('evaluate', [found.model], { command }),

@@ -1,4 +1,5 @@
 import type { Device } from '../../engine/index.js';
+import { noJournal } from '../../engine/journal.js';
 import type { TextReader } from '../../model/chat.js';
 import type { Model } from '../../model/model.js';
 import { firstTokens } from '../../model/tokenSequences.js';
@@ -46,6 +47,7 @@ export async function evaluatePruned(
   reader: TextReader,
   options: MeasureOptions,
 ): Promise<PruneEvaluation> {
+  const { journal = noJournal } = options;
   const { device } = model;
   const { memory } = device;
   memory.trim();
@@ -60,12 +62,16 @@ export async function evaluatePruned(
   // No more memory than the fit has used.
   const room = Math.min(roomFor(memory.limit, memory.liveBytes), memory.peakBytes - memory.liveBytes);
   using meter = await ModelMeter.of(model, texts, { ...options, room });
-  for (const [role, of] of roles)
-    models.push({ role, layers: of.arch.layers, ...(await meter.measure(of, options)) });
+  for (const [role, of] of roles) {
+    const measures = await journal.step(role, () => meter.measure(of, options));
+    models.push({ role, layers: of.arch.layers, ...measures });
+  }
   return {
     texts: described,
     models,
-    damageByLayer: await damageOf({ model, pruned, windows, healed }, plain, texts, options),
+    damageByLayer: await journal.step('damage by layer', () =>
+      damageOf({ model, pruned, windows, healed }, plain, texts, options),
+    ),
     // Every token would take all layers to the device.
     samples: model.streams ? [] : await samplesOf(roles, reader, options),
   };

@@ -3,11 +3,10 @@ import { packageVersion } from '../modelCard.js';
 import type { PhaseClock } from '../phaseClock.js';
 import { REPORT_SCHEMA, type ReportHead } from './schema.js';
 
-/** What a report says of the run itself, taken at its end. @param started performance.now() when it began. */
+/** What a report says of the run itself, taken at its end. */
 export async function reportHead(
   device: Device,
   clock: PhaseClock,
-  started: number,
 ): Promise<
   Pick<
     ReportHead,
@@ -21,8 +20,9 @@ export async function reportHead(
     date: new Date().toISOString(),
     adapter: device.info,
     phases: clock.phases,
-    peakMemoryBytes: device.memory.peakBytes,
-    seconds: (performance.now() - started) / 1000,
+    // Of processes before this one the phases know.
+    peakMemoryBytes: Math.max(device.memory.peakBytes, ...clock.phases.map(({ peakBytes }) => peakBytes)),
+    seconds: clock.seconds,
   };
 }
 

@@ -1,4 +1,5 @@
 import { downloadF32, Scope, type Tensor } from '../../engine/index.js';
+import { type LiveState, liveSums, noJournal, type StoredTensor } from '../../engine/journal.js';
 import { rowNorms } from '../../kernels/reduce.js';
 import { Batch, totalTokens } from '../../model/batch.js';
 import { BatchTensors } from '../../model/batchTensors.js';
@@ -9,7 +10,7 @@ import { walkGroups } from '../calibrationBatch.js';
 import { RelativeErrors } from '../relativeErrors.js';
 import { difference } from '../rows.js';
 import { findSinks } from '../tokenWeights.js';
-import type { WalkOptions } from '../walk.js';
+import { type WalkOptions, walkBatches } from '../walk.js';
 
 /** How far a pruned model's hidden states are from the unpruned model's after one layer. */
 export interface DamagePoint {
@@ -41,7 +42,7 @@ export async function layerDamage(
   models: readonly Model[],
   keep: readonly number[],
   sequences: readonly (readonly number[])[],
-  { batchTokens, onProgress, signal }: WalkOptions & { readonly batchTokens: number },
+  { batchTokens, ...options }: WalkOptions & { readonly batchTokens: number },
 ): Promise<Damage> {
   const { device, arch } = original;
   using _section = device.section('layer damage');
@@ -50,48 +51,75 @@ export async function layerDamage(
   const depths = Array.from({ length: arch.layers }, (_, layer) => layer).filter(
     layer => layer + 1 === arch.layers || kept.has(layer + 1),
   );
+  const { journal = noJournal } = options;
+  // Groups on their own are done in one go.
+  const inner = original.streams ? journal : noJournal;
   const sums = models.map(() => depths.map(() => new RelativeErrors()));
-  const groups = scoredGroups(sequences, batchTokens);
-  const total = totalTokens(groups.flat());
-  let tokens = 0;
-  let sinkTokens = 0;
-  for (const together of walkGroups(original, groups)) {
-    signal?.throwIfAborted();
-    using scope = new Scope(device);
-    using walk = new Walk(original, models, keep, together);
-    const norms = (x: Tensor) => {
-      const out = scope.tensor([x.rowCount], 'f32', 'norms');
-      rowNorms(device.recorder, x, out);
-      return out;
-    };
-    const measured: { norms: Tensor; errors: Tensor[] }[][] = together.map(() => []);
-    for (const depth of depths) {
-      await walk.to(depth);
-      for (const index of together.keys()) {
-        using visited = new Scope(device);
-        const [target, ...states] = await walk.states(index, visited);
-        measured[index]!.push({
-          norms: norms(target!),
-          errors: states.map(state => norms(difference(visited, target!, state))),
-        });
+  const counted = { tokens: 0, sinks: 0 };
+  using _counted = await journal.hold('tokens', liveSums({}, counted));
+  using _sums = await journal.hold('errors', {
+    save: () => sums.map(points => points.map(point => point.save())),
+    restore: (saved: readonly (readonly never[])[]) => {
+      for (const [m, points] of saved.entries()) {
+        for (const [d, point] of points.entries()) sums[m]![d]!.restore(point);
       }
-    }
-    for (const [index, group] of together.entries()) {
-      for (const [d, { norms, errors }] of measured[index]!.entries()) {
-        const lengths = await downloadF32(norms);
-        const sinks = findSinks(lengths, group);
-        if (d + 1 === depths.length) sinkTokens += sinks.filter(Boolean).length;
-        for (const [m, error] of errors.entries()) {
-          sums[m]![d]!.add(lengths, await downloadF32(error), sinks);
+    },
+  });
+  const groups = walkGroups(original, scoredGroups(sequences, batchTokens));
+  await walkBatches(
+    options,
+    'damage by layer',
+    groups,
+    together => together.flat(),
+    async together => {
+      using scope = new Scope(device);
+      using walk = new Walk(original, models, keep, together);
+      using _walk = await inner.hold('states', walk);
+      const norms = (x: Tensor) => {
+        const out = scope.tensor([x.rowCount], 'f32', 'norms');
+        rowNorms(device.recorder, x, out);
+        return out;
+      };
+      const measured: { norms: Tensor; errors: Tensor[] }[][] = together.map(() => []);
+      const load = async (stored: StoredTensor) => scope.own(await stored.load());
+      using _measured = await inner.hold('norms', {
+        save: () => measured,
+        restore: async (saved: { norms: StoredTensor; errors: StoredTensor[] }[][]) => {
+          for (const [index, points] of saved.entries()) {
+            for (const { norms, errors } of points) {
+              const found = { norms: await load(norms), errors: [] as Tensor[] };
+              measured[index]!.push(found);
+              for (const error of errors) found.errors.push(await load(error));
+            }
+          }
+        },
+      });
+      await inner.walk('depths', depths.length, async d => {
+        await walk.to(depths[d]!);
+        for (const index of together.keys()) {
+          using visited = new Scope(device);
+          const [target, ...states] = await walk.states(index, visited);
+          measured[index]!.push({
+            norms: norms(target!),
+            errors: states.map(state => norms(difference(visited, target!, state))),
+          });
         }
+      });
+      for (const [index, group] of together.entries()) {
+        for (const [d, { norms, errors }] of measured[index]!.entries()) {
+          const lengths = await downloadF32(norms);
+          const sinks = findSinks(lengths, group);
+          if (d + 1 === depths.length) counted.sinks += sinks.filter(Boolean).length;
+          for (const [m, error] of errors.entries()) {
+            sums[m]![d]!.add(lengths, await downloadF32(error), sinks);
+          }
+        }
+        counted.tokens += totalTokens(group);
       }
-      tokens += totalTokens(group);
-    }
-    onProgress?.({ phase: 'damage by layer', done: tokens, total, unit: 'tokens' });
-  }
+    },
+  );
   return {
-    tokens,
-    sinks: sinkTokens,
+    ...counted,
     models: sums.map(points =>
       points.map(({ ordinary, sinks }, d) => ({ layer: depths[d]!, ordinary, sinks: sinks ?? null })),
     ),
@@ -99,7 +127,7 @@ export async function layerDamage(
 }
 
 /** Hidden states of the original model and of pruned ones at one depth of some batches. */
-class Walk {
+class Walk implements LiveState {
   readonly #batches: readonly Batch[];
   /** By model, the original first. */
   readonly #states: readonly BatchTensors[];
@@ -115,6 +143,15 @@ class Walk {
     this.#batches = groups.map(group => new Batch(device, group));
     const home = original.streams ? ({ place: 'host', dtype: 'f32' } as const) : undefined;
     this.#states = [original, ...models].map(() => new BatchTensors(device, home));
+  }
+
+  save(): unknown {
+    return { depth: this.#depth, states: this.#states.map(states => states.save()) };
+  }
+
+  async restore(saved: { readonly depth: number; readonly states: readonly never[] }): Promise<void> {
+    this.#depth = saved.depth;
+    for (const [of, states] of saved.states.entries()) await this.#states[of]!.restore(states);
   }
 
   /** Runs all of them up to the outputs of layer `depth` of the original. */

@@ -1,3 +1,5 @@
+import type { LiveState } from '../../engine/journal.js';
+
 /** Mean -log p(next token) in nats of the predictions made at positions `from` to `to` of a sequence (0: its first). */
 export interface PositionLoss {
   /** Inclusive; powers of two: 0, 1, 2..3, 4..7, ... */
@@ -8,7 +10,7 @@ export interface PositionLoss {
 }
 
 /** Gathers losses by position; `evaluate` takes `add` as its `onLosses`. */
-export class PositionLosses {
+export class PositionLosses implements LiveState {
   /** Bucket b > 0 begins at position 2^(b-1). */
   readonly #sums: { predictions: number; nll: number }[] = [];
 
@@ -25,6 +27,14 @@ export class PositionLosses {
       first += length;
     }
   };
+
+  save(): unknown {
+    return this.#sums;
+  }
+
+  restore(saved: readonly { predictions: number; nll: number }[]): void {
+    this.#sums.push(...saved);
+  }
 
   /** By position. */
   get losses(): PositionLoss[] {

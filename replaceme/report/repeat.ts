@@ -6,7 +6,22 @@ export const shellWord = (word: string): string =>
   /^[\w%+,./:=@-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 
 /** What of a call is no setting that another run could be given. */
-const ownOfTheRun = new Set(['device', 'onProgress', 'onRow', 'signal', 'command']);
+const ownOfTheRun = new Set([
+  ...['device', 'onProgress', 'onRow', 'onNotice', 'signal', 'command'],
+  ...['journal', 'checkpoint', 'checkpointEvery', 'resume', 'restart'],
+]);
+
+/** The same on the command line. */
+const wordsOfTheRun = new Set(['--resume', '--restart', '--no-checkpoint']);
+
+/** The words of a command line that another run could be given. */
+const settingWords = (words: readonly string[]): string[] =>
+  words.filter(
+    (word, w) =>
+      !wordsOfTheRun.has(word) &&
+      !word.startsWith('--checkpoint-every') &&
+      words[w - 1] !== '--checkpoint-every',
+  );
 
 /** The last part of a path; a word without one stays. `--out=a/b` becomes `--out=b`. */
 function lastPart(word: string): string {
@@ -32,7 +47,12 @@ export function repeatOf(
     ? (word: string) => (word === folders[0] ? modelName(word, { revision: true }) : lastPart(word))
     : same;
   if (options.command) {
-    return { kind: 'command', text: options.command.map(word => shellWord(shown(word))).join(' ') };
+    return {
+      kind: 'command',
+      text: settingWords(options.command)
+        .map(word => shellWord(shown(word)))
+        .join(' '),
+    };
   }
   const settings = Object.entries(options).filter(
     ([key, value]) => !ownOfTheRun.has(key) && value !== undefined,

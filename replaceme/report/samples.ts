@@ -1,3 +1,4 @@
+import { noJournal } from '../../engine/journal.js';
 import type { TextReader } from '../../model/chat.js';
 import {
   generationHealth,
@@ -45,7 +46,7 @@ const TOKENS = 48;
 export async function samplesOf(
   models: readonly (readonly [name: string, model: Model])[],
   reader: TextReader,
-  { onProgress, signal }: WalkOptions,
+  { onProgress, signal, journal = noJournal }: WalkOptions,
 ): Promise<Sample[]> {
   const { contextLength } = models[0]![1].arch;
   const prompts = healthPrompts
@@ -54,12 +55,9 @@ export async function samplesOf(
   if (prompts.length === 0) return [];
   const written: (readonly Continuation[])[] = [];
   for (const [name, model] of models) {
-    const { samples } = await generationHealth(model, reader, {
-      prompts,
-      tokens: TOKENS,
-      onProgress,
-      signal,
-    });
+    const { samples } = await journal.step('samples', () =>
+      generationHealth(model, reader, { prompts, tokens: TOKENS, onProgress, signal }),
+    );
     written.push(samples.map(sample => continuationOf(name, sample)));
   }
   return prompts.map((prompt, p) => ({

@@ -143,6 +143,11 @@ export class RunJournal implements Journal {
     }
   }
 
+  /** Whether there is a folder to go on from, should the process end. */
+  get isKept(): boolean {
+    return this.folder.isOpen;
+  }
+
   /** Removes the folder: the run is done. */
   async finish(): Promise<void> {
     await this.folder.remove();

@@ -33,8 +33,8 @@ export type Stored =
 
 /** Bytes on the way between device, host and disk at a time. */
 export const PIECE_BYTES = 2 ** 26;
-/** Below it bytes stand in the JSON itself. */
-const INLINE_BYTES = 1024;
+/** Up to it bytes stand in the JSON itself: fewer files to wait for. */
+const INLINE_BYTES = 2 ** 14;
 
 const arrays = {
   Uint8Array,
@@ -46,14 +46,19 @@ const arrays = {
 } as const;
 type ArrayName = keyof typeof arrays;
 
+/** Where bytes are: in a file of this name, or here in base64. */
+type Place = { readonly place: 'file' | 'here'; readonly bytes: string };
+
 interface TensorFields {
   readonly shape: readonly number[];
   readonly dtype: DType;
   readonly label: string;
-  readonly bytes: string;
   /** Tensors of one value with the same number are the same tensor. */
   readonly index: number;
 }
+
+type TensorPlace = TensorFields & Place;
+type ArrayPlace = { readonly type: ArrayName; readonly byteLength: number } & Place;
 
 async function* piecesOfTensor(tensor: Tensor): AsyncIterable<Uint8Array> {
   const elements = tensor.reshape([tensor.size]);
@@ -88,16 +93,16 @@ export async function stored(value: unknown, bytes: Bytes): Promise<Stored> {
       const known = tensors.get(part);
       if (known) return known;
       const fields = { shape: [...part.shape], dtype: part.dtype, label: part.label, index: tensors.size };
-      const kept = { $tensor: { ...fields, bytes: await bytes.put(() => piecesOfTensor(part)) } };
+      const kept = { $tensor: { ...fields, ...(await placed(part.byteLength, () => piecesOfTensor(part))) } };
       tensors.set(part, kept);
       return kept;
     }
     if (ArrayBuffer.isView(part)) {
       const [type, raw] = [part.constructor.name, asBytes(part)];
       if (!Object.hasOwn(arrays, type)) throw new Error(`a ${type} cannot be kept`);
-      if (raw.byteLength <= INLINE_BYTES)
-        return { $array: { type, base64: Buffer.from(raw).toString('base64') } };
-      return { $array: { type, byteLength: raw.byteLength, bytes: await bytes.put(() => onePiece(raw)) } };
+      return {
+        $array: { type, byteLength: raw.byteLength, ...(await placed(raw.byteLength, () => onePiece(raw))) },
+      };
     }
     if (typeof part === 'object' && [Object.prototype, null].includes(Object.getPrototypeOf(part))) {
       const fields: Record<string, Stored> = {};
@@ -109,6 +114,12 @@ export async function stored(value: unknown, bytes: Bytes): Promise<Stored> {
     }
     throw new Error(`${typeof part} ${String(part)} cannot be kept`);
   };
+  const placed = async (byteLength: number, pieces: Pieces): Promise<Place> => {
+    if (byteLength > INLINE_BYTES) return { place: 'file', bytes: await bytes.put(pieces) };
+    const found: Uint8Array[] = [];
+    for await (const piece of pieces()) found.push(piece);
+    return { place: 'here', bytes: Buffer.concat(found).toString('base64') };
+  };
   const list = async (parts: readonly unknown[]): Promise<Stored[]> => {
     const found: Stored[] = [];
     for (const part of parts) found.push(await each(part));
@@ -117,6 +128,10 @@ export async function stored(value: unknown, bytes: Bytes): Promise<Stored> {
   return await each(value);
 }
 
+/** The bytes of a place, in pieces. */
+const piecesAt = ({ place, bytes }: Place, byteLength: number, files: Bytes): AsyncIterable<Uint8Array> =>
+  place === 'file' ? files.get(bytes, byteLength) : onePiece(Uint8Array.from(Buffer.from(bytes, 'base64')));
+
 /** The names of all bytes that a stored value needs. */
 export function* namesIn(value: Stored): Generator<string> {
   if (typeof value !== 'object' || value === null) return;
@@ -124,10 +139,10 @@ export function* namesIn(value: Stored): Generator<string> {
     for (const part of value) yield* namesIn(part);
     return;
   }
-  const { $tensor, $array } = value as { $tensor?: TensorFields; $array?: { bytes?: string } };
-  const name = $tensor?.bytes ?? $array?.bytes;
-  if (name !== undefined) yield name;
-  else for (const part of Object.values(value)) yield* namesIn(part);
+  const { $tensor, $array } = value as { $tensor?: Place; $array?: Place };
+  const place = $tensor ?? $array;
+  if (place?.place === 'file') yield place.bytes;
+  else if (!place) for (const part of Object.values(value)) yield* namesIn(part);
 }
 
 /** The value that `stored` was given, with a `StoredTensor` for every tensor. */
@@ -144,12 +159,12 @@ export async function restored(value: Stored, bytes: Bytes, device: Device): Pro
       return new Map(flat.flatMap((key, i) => (i % 2 === 0 ? [[key, flat[i + 1]] as const] : [])));
     }
     if (tagged.$tensor) {
-      const fields = tagged.$tensor as unknown as TensorFields;
+      const fields = tagged.$tensor as unknown as TensorPlace;
       const known = tensors.get(fields.index) ?? storedTensor(fields, bytes, device);
       tensors.set(fields.index, known);
       return known;
     }
-    if (tagged.$array) return await storedArray(tagged.$array as never, bytes);
+    if (tagged.$array) return await storedArray(tagged.$array as unknown as ArrayPlace, bytes);
     const fields: Record<string, unknown> = {};
     for (const [key, field] of Object.entries(tagged)) fields[key] = await each(field);
     return fields;
@@ -199,12 +214,12 @@ export function* tensorsIn(value: unknown): Generator<Tensor> {
   }
 }
 
-class TensorOnDisk implements StoredTensor {
+class KeptTensor implements StoredTensor {
   readonly shape: readonly number[];
   readonly dtype: DType;
 
   constructor(
-    private readonly fields: TensorFields,
+    private readonly fields: TensorPlace,
     private readonly bytes: Bytes,
     private readonly device: Device,
   ) {
@@ -230,36 +245,24 @@ class TensorOnDisk implements StoredTensor {
     const elements = tensor.reshape([tensor.size]);
     const size = byteSize(tensor.dtype);
     let first = 0;
-    for await (const piece of this.bytes.get(this.fields.bytes, elementCount(this.shape) * size)) {
+    for await (const piece of piecesAt(this.fields, elementCount(this.shape) * size, this.bytes)) {
       await upload(elements.rows(first, piece.byteLength / size), piece);
       first += piece.byteLength / size;
     }
   }
 }
 
-const storedTensor = (fields: TensorFields, bytes: Bytes, device: Device): StoredTensor =>
-  new TensorOnDisk(fields, bytes, device);
+const storedTensor = (fields: TensorPlace, bytes: Bytes, device: Device): StoredTensor =>
+  new KeptTensor(fields, bytes, device);
 
-const isStoredTensor = (value: unknown): value is StoredTensor => value instanceof TensorOnDisk;
+const isStoredTensor = (value: unknown): value is StoredTensor => value instanceof KeptTensor;
 
-async function storedArray(
-  fields: {
-    readonly type: ArrayName;
-    readonly base64?: string;
-    readonly bytes?: string;
-    readonly byteLength?: number;
-  },
-  bytes: Bytes,
-): Promise<ArrayBufferView> {
-  let raw: Uint8Array<ArrayBuffer>;
-  if (fields.base64 !== undefined) raw = Uint8Array.from(Buffer.from(fields.base64, 'base64'));
-  else {
-    raw = new Uint8Array(fields.byteLength!);
-    let at = 0;
-    for await (const piece of bytes.get(fields.bytes!, raw.byteLength)) {
-      raw.set(piece, at);
-      at += piece.byteLength;
-    }
+async function storedArray(fields: ArrayPlace, bytes: Bytes): Promise<ArrayBufferView> {
+  const raw = new Uint8Array(fields.byteLength);
+  let at = 0;
+  for await (const piece of piecesAt(fields, raw.byteLength, bytes)) {
+    raw.set(piece, at);
+    at += piece.byteLength;
   }
   const View = arrays[fields.type];
   return new View(raw.buffer, 0, raw.byteLength / View.BYTES_PER_ELEMENT);

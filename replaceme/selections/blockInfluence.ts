@@ -1,12 +1,13 @@
 import { downloadF32, Scope } from '../../engine/index.js';
+import { liveSums, noJournal } from '../../engine/journal.js';
 import { cosineDistance } from '../../kernels/cosineDistance.js';
 import { BatchTensors, type StateHome } from '../../model/batchTensors.js';
 import type { Model } from '../../model/model.js';
 import { forward, type Tap } from '../../model/transformer.js';
-import { batchedTokens, type CalibrationBatch, OpenBatches, walkGroups } from '../calibrationBatch.js';
+import { type CalibrationBatch, OpenBatches, sequencesOf, walkGroups } from '../calibrationBatch.js';
 import { meansOf, notFinite } from '../distance.js';
 import type { RowSums } from '../statistics/store.js';
-import type { WalkOptions } from '../walk.js';
+import { type WalkOptions, walkBatches } from '../walk.js';
 import { windowsOf } from '../window.js';
 import { DISTANCE_TOKENS, rankingBatches } from './cosine.js';
 import { windowMeans } from './means.js';
@@ -31,24 +32,32 @@ export async function blockInfluences(
 async function influenceSums(
   model: Model,
   batches: readonly CalibrationBatch[],
-  { onProgress, signal, home }: InfluenceOptions,
+  options: InfluenceOptions,
 ): Promise<RowSums> {
   const { device, arch } = model;
   using _section = device.section('distances');
-  const sums = new Array<number>(arch.layers).fill(0);
-  const total = batchedTokens(batches);
-  let tokens = 0;
-  for (const group of walkGroups(model, batches)) {
+  const { signal, home, journal = noJournal } = options;
+  // A batch on its own is done in one go.
+  const inner = model.streams ? journal : noJournal;
+  const found = { sums: new Array<number>(arch.layers).fill(0), rows: 0 };
+  using _held = await journal.hold('sums', liveSums({}, found));
+  const groups = walkGroups(model, batches);
+  const sequencesOfAll = (group: readonly CalibrationBatch[]) => group.flatMap(sequencesOf);
+  await walkBatches(options, 'distances', groups, sequencesOfAll, async group => {
     using scope = new Scope(device);
     using states = new BatchTensors(device, home);
+    using _states = await inner.hold('states', states);
     using opened = new OpenBatches(device, group);
     const walked = opened.batches.map(batch => ({
       batch,
       distances: scope.tensor([arch.layers, batch.tokens], 'f32', 'distances'),
     }));
-    for (let layer = 0; layer < arch.layers; layer++) {
+    const distancesOf = Object.fromEntries(walked.map(({ distances }, index) => [index, distances]));
+    using _distances = await inner.hold('distances', liveSums(distancesOf));
+    await inner.walk('layers', arch.layers, async layer => {
       await model.hold(layer, layer + 1);
-      for (const [index, { batch, distances }] of walked.entries()) {
+      await inner.walk('batches', walked.length, async index => {
+        const { batch, distances } = walked[index]!;
         signal?.throwIfAborted();
         using temporary = new Scope(device);
         const input = layer > 0 ? await states.get(index, temporary) : undefined;
@@ -60,19 +69,18 @@ async function influenceSums(
         const output = forward(model, batch, { from: layer, to: layer + 1, tap, ...(input && { input }) });
         await states.put(index, output);
         if (model.streams) await device.recorder.finish();
-      }
-    }
+      });
+    });
     for (const { batch, distances } of walked) {
       for (const [i, distance] of (await downloadF32(distances)).entries()) {
-        sums[Math.floor(i / batch.tokens)]! += distance;
+        found.sums[Math.floor(i / batch.tokens)]! += distance;
       }
-      tokens += batch.tokens;
+      found.rows += batch.tokens;
     }
-    onProgress?.({ phase: 'distances', done: tokens, total, unit: 'tokens' });
-  }
-  const broken = sums.findIndex(sum => !Number.isFinite(sum));
+  });
+  const broken = found.sums.findIndex(sum => !Number.isFinite(sum));
   if (broken >= 0) throw notFinite(broken, broken);
-  return { sums, rows: tokens };
+  return found;
 }
 
 const means = (context: SelectionContext): WindowMeans => ({

@@ -1,4 +1,5 @@
 import { downloadF32, RmError, Scope } from '../../engine/index.js';
+import { noJournal } from '../../engine/journal.js';
 import { cosineDistance } from '../../kernels/cosineDistance.js';
 import { Batch } from '../../model/batch.js';
 import type { LayerWeights, Model } from '../../model/model.js';
@@ -55,7 +56,7 @@ export async function mergedSimilarity(
  * layers apart (the paper's interval I), so that none takes up a merged layer; C grows where too few would fit.
  */
 async function select(context: SelectionContext, rule: MergeRule): Promise<WindowChoice> {
-  const { model, count, batches, onProgress, signal } = context;
+  const { model, count, batches, onProgress, signal, journal = noJournal } = context;
   const { layers } = model.arch;
   let size = MERGED_LAYERS;
   while (Math.floor(layers / size) * (size - 1) < count) size++;
@@ -64,13 +65,14 @@ async function select(context: SelectionContext, rule: MergeRule): Promise<Windo
     batchTokens: 1,
     stateBytes: STATE_BYTES,
     ...(signal && { signal }),
+    journal,
   });
   const known = new Map<string, number>();
   const similarity = async (windows: readonly Window[]): Promise<number> => {
     const key = JSON.stringify(windows);
     if (!known.has(key)) {
       signal?.throwIfAborted();
-      known.set(key, await mergedSimilarity(original, windows, rule));
+      known.set(key, await journal.step('similarity', () => mergedSimilarity(original, windows, rule)));
       onProgress?.({ phase: 'similarity', done: known.size, total: 0, unit: 'candidates' });
     }
     return known.get(key)!;

@@ -1,4 +1,5 @@
 import type { Device } from '../../engine/index.js';
+import { noJournal } from '../../engine/journal.js';
 import { evaluate } from '../../model/evaluate.js';
 import { ReferenceStates } from '../../model/referenceStates.js';
 import { batchedTokens, type CalibrationBatch, realSequences } from '../calibrationBatch.js';
@@ -74,9 +75,9 @@ const singleSequences = (batch: CalibrationBatch): CalibrationBatch[] =>
   }));
 
 async function select(context: SelectionContext): Promise<WindowChoice> {
-  const { model, count, method, onProgress, signal } = context;
+  const { model, count, method, onProgress, signal, journal = noJournal } = context;
   const { device, arch } = model;
-  const walk = { ...(onProgress && { onProgress }), ...(signal && { signal }) };
+  const walk = { ...(onProgress && { onProgress }), ...(signal && { signal }), journal };
   const tokens = batchedTokens(context.batches);
   const settings = { ...usualSettings(device, tokens), ...context.measuring };
   const split = splitHalves(context.batches, settings);
@@ -86,7 +87,10 @@ async function select(context: SelectionContext): Promise<WindowChoice> {
   }
   using own = context.states ? undefined : new HiddenStates(device, arch);
   const states = context.states ?? own!;
-  const map = await windowMap(model, split.fit, { ...context, states, longest: count });
+  using _states = own && (await journal.hold('states', own));
+  const map = await journal.step('window map', () =>
+    windowMap(model, split.fit, { ...context, states, longest: count }),
+  );
   const most = context.windowCount > 1 ? context.windowCount : MOST_WINDOWS;
   const listed = shortList(map, count, settings.candidates, Math.min(most, count));
 
@@ -118,19 +122,22 @@ async function select(context: SelectionContext): Promise<WindowChoice> {
     const { kl, nll } = await evaluate(pruned.model, split.heldOut, {
       against: reference,
       ...(signal && { signal }),
+      journal,
     });
     return { windows, ...proxies(map, windows), kl: kl!, nll, healed };
   };
   const scores: WindowScores[] = [];
   for (const [c, windows] of listed.entries()) {
-    scores.push(await measured(windows, false));
+    scores.push(await journal.step('candidate', () => measured(windows, false)));
     onProgress?.({ phase: 'candidates', done: c + 1, total: listed.length, unit: 'sets of windows' });
   }
   scores.sort(byKl);
   if (heals) {
     const finalists = chooseFinalists(scores, arch.layers, settings.finalists);
     for (const [f, finalist] of finalists.entries()) {
-      scores[scores.indexOf(finalist)] = await measured(finalist.windows, true);
+      scores[scores.indexOf(finalist)] = await journal.step('finalist', () =>
+        measured(finalist.windows, true),
+      );
       onProgress?.({ phase: 'finalists', done: f + 1, total: finalists.length, unit: 'sets of windows' });
     }
     scores.sort((a, b) => Number(b.healed) - Number(a.healed) || byKl(a, b));

@@ -1,4 +1,5 @@
 import { type Device, ensure } from '../../engine/index.js';
+import { noJournal } from '../../engine/journal.js';
 import { totalTokens } from '../../model/batch.js';
 import { evaluate } from '../../model/evaluate.js';
 import type { Model } from '../../model/model.js';
@@ -20,10 +21,10 @@ const STATE_BYTES = 2 ** 30;
 export async function lossWithoutLayers(
   model: Model,
   sequences: readonly (readonly number[])[],
-  { signal }: WalkOptions = {},
+  { signal, journal = noJournal }: WalkOptions = {},
   onCandidate: () => void = () => {},
 ): Promise<number[]> {
-  const options = signal ? { signal } : {};
+  const options = { journal, ...(signal && { signal }) };
   using prefix = await ReferenceStates.of(model, sequences, { ...options, stateBytes: STATE_BYTES });
   const layers = Array.from({ length: model.arch.layers }, (_, layer) => layer);
   const losses = layers.map(() => Number.POSITIVE_INFINITY);
@@ -40,7 +41,7 @@ const candidatesOf = (layers: number, count: number): number =>
   Array.from({ length: count }, (_, gone) => layers - gone - 2).reduce((a, b) => a + b, 0);
 
 async function select(context: SelectionContext): Promise<WindowChoice> {
-  const { model, batches, count, onProgress } = context;
+  const { model, batches, count, onProgress, journal = noJournal } = context;
   const { layers } = model.arch;
   ensure(
     count <= layers - 2,
@@ -54,7 +55,9 @@ async function select(context: SelectionContext): Promise<WindowChoice> {
   const keep = Array.from({ length: layers }, (_, layer) => layer);
   const removed: number[] = [];
   while (removed.length < count) {
-    const losses = await lossWithoutLayers(model.withLayers(keep), sequences, context, onCandidate);
+    const losses = await journal.step('round', () =>
+      lossWithoutLayers(model.withLayers(keep), sequences, context, onCandidate),
+    );
     removed.push(...keep.splice(losses.indexOf(Math.min(...losses)), 1));
   }
   const by = `perplexity on ${totalTokens(sequences)} tokens, one layer after the other`;

@@ -152,10 +152,10 @@ test('what an option takes is known: files, folders, words, or something to thin
       'tokens',
       'bytes',
     ],
-    ...['text', 'prompt', 'shell', 'k/K', 'settings'],
+    ...['text', 'prompt', 'shell', 'k/K', 'settings', 'seconds', 'counts', 'sizes'],
   ]);
   // Names that are none of a fixed list: of an adapter, a field, a document.
-  const free = new Set(['--adapter', '--text-field']);
+  const free = new Set(['--adapter', '--devices', '--text-field']);
   const vocabulary = { '--method': ['x'], '--methods': ['x'], '--select': ['x'] };
   const check = (command: ReturnType<typeof completedCommand>) => {
     for (const { names: flags, value } of command.options) {

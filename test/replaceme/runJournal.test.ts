@@ -41,7 +41,7 @@ async function work(device: Device, journal: Journal, fate: Fate): Promise<unkno
     await journal.step(name, async () => {
       const total = Tensor.create(device, [3], 'f32', name);
       device.recorder.clear(total);
-      const numbers = { squares: 0, parts: new Float64Array(200) };
+      const numbers = { squares: 0, parts: new Float64Array(2100) };
       try {
         using _sums = await journal.hold('sums', liveSums({ total }, numbers));
         await journal.walk('batches', count, async index => {
@@ -113,7 +113,7 @@ test('a run that is killed at any visit goes on where it was, and ends with the 
 
 const options = { every: 0 };
 const oneWalk = async (journal: Journal, count: number, upTo = count): Promise<number> => {
-  const sums = { total: 0, values: new Float64Array(500) };
+  const sums = { total: 0, values: new Float64Array(5000) };
   using _ = await journal.hold('sums', liveSums({}, sums));
   await journal.walk('numbers', count, async index => {
     if (index === upTo) throw new Killed();

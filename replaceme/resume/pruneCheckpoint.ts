@@ -1,0 +1,99 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { type Device, ensure, RmError } from '../../engine/index.js';
+import type { PruneOptions } from '../pruneOptions.js';
+import type { PruneReport } from '../report/schema.js';
+import { CheckpointFolder } from './checkpointFolder.js';
+import { RunJournal } from './runJournal.js';
+
+/** Seconds from one save to the next, unless told. */
+const USUAL_INTERVAL = 60;
+
+/** Under this name the journal knows the report.json that is about to take its place. */
+const FINISHED = 'report.json';
+
+/** Where a run that writes `out` keeps its state: beside it. */
+export const checkpointPath = (out: string): string => `${resolve(out)}.checkpoint`;
+
+const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+/**
+ * Refuses what does not fit together, and a checkpoint that nobody has said what to do with.
+ *
+ * @throws RmError INVALID_ARGUMENT; OUTPUT_EXISTS where an interrupted run has left a checkpoint.
+ */
+export function checkCheckpointOptions(out: string, options: PruneOptions): void {
+  const { resume = false, restart = false, checkpoint = true, checkpointEvery } = options;
+  ensure(!(resume && restart), 'resume and restart contradict each other', 'Give --resume or --restart.');
+  ensure(
+    checkpoint || (!resume && checkpointEvery === undefined),
+    'nothing is to be kept for another run, and yet there are settings for it',
+    'Leave out --no-checkpoint, or --resume and --checkpoint-every.',
+  );
+  ensure(
+    checkpointEvery === undefined || (Number.isFinite(checkpointEvery) && checkpointEvery >= 0),
+    `checkpointEvery is ${checkpointEvery}`,
+    'Give a number of seconds, 0 or more.',
+  );
+  const path = checkpointPath(out);
+  if (resume || restart || !CheckpointFolder.exists(path)) return;
+  throw new RmError(
+    'OUTPUT_EXISTS',
+    `${path}: an interrupted run has left its state there`,
+    'Add --resume to go on from it, or --restart to discard it and begin anew.',
+  );
+}
+
+/**
+ * Opens the journal of a prune; undefined where none is wanted.
+ *
+ * @throws RmError OUTPUT_EXISTS where another run works on the same output; DATA_INVALID for a damaged checkpoint.
+ */
+export async function openJournal(
+  device: Device,
+  out: string,
+  { resume, restart, checkpoint = true, checkpointEvery = USUAL_INTERVAL, signal, onNotice }: PruneOptions,
+): Promise<RunJournal | undefined> {
+  const path = checkpointPath(out);
+  const there = CheckpointFolder.exists(path);
+  if (there && restart) await CheckpointFolder.discard(path);
+  if (!checkpoint) return undefined;
+  const options = {
+    every: checkpointEvery,
+    signal,
+    onFailure: (reason: string) => onNotice?.(`the run goes on, but could not be resumed: ${reason}`),
+  };
+  if (there && !restart) {
+    const journal = await RunJournal.resume(device, path, options);
+    onNotice?.(`going on from ${path}`);
+    return journal;
+  }
+  if (resume) onNotice?.('there is no checkpoint to go on from: beginning anew');
+  return RunJournal.begin(device, path, options);
+}
+
+/** Keeps that the output is complete but for its name. */
+export async function markFinished(journal: RunJournal, folder: string): Promise<void> {
+  if (!journal.isKept) return;
+  await journal.step(FINISHED, async () => sha256(await readFile(join(folder, FINISHED))));
+  await journal.save();
+}
+
+/** Whether a run may have been killed between giving its output its name and removing its checkpoint. */
+export const mayBeFinished = (out: string, { resume }: PruneOptions): boolean =>
+  resume === true && CheckpointFolder.exists(checkpointPath(out)) && existsSync(join(out, FINISHED));
+
+/** The report of such a run, whose checkpoint is removed; undefined where the output is something else. */
+export async function finishedReport(out: string): Promise<PruneReport | undefined> {
+  const { folder, state } = await CheckpointFolder.open(checkpointPath(out));
+  try {
+    const bytes = await readFile(join(out, FINISHED));
+    if (state.done[`/${FINISHED}`] !== sha256(bytes)) return undefined;
+    await folder.remove();
+    return JSON.parse(bytes.toString('utf8')) as PruneReport;
+  } finally {
+    await folder.close();
+  }
+}
