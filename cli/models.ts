@@ -8,7 +8,7 @@ export interface ModelFlags {
 }
 
 /** What may stand for a model. */
-export const MODEL_TEXT = 'model folder, or org/name[@revision] in the Hugging Face cache';
+export const MODEL_TEXT = 'model folder, .gguf file, or org/name[@revision] in the Hugging Face cache';
 
 /** Gives a command --download. */
 export const withDownload = (command: Command): Command =>

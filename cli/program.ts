@@ -4,6 +4,7 @@ import { chatCommand } from './chat.js';
 import { fullName } from './command.js';
 import { compareCommand } from './compare.js';
 import { completionCommand } from './completion.js';
+import { convertCommand } from './convert.js';
 import { doctorCommand } from './doctor.js';
 import { evalCommand } from './eval.js';
 import { WrongCommandLine } from './failure.js';
@@ -48,6 +49,7 @@ export function createProgram(signal: AbortSignal): Command {
     pruneCommand(signal),
     statsCommand(signal),
     slurmCommand(signal),
+    convertCommand(signal),
     compareCommand(signal),
     methodsCommand(signal),
     profileCommand(signal),

@@ -84,7 +84,7 @@ export function formatReport(report: PruneReport): string {
       : []),
     [
       'verified',
-      `written folder loaded again, ${report.imageEvaluation ? 'embeddings' : 'logits'} differ by ${small(verification.maxLogitDifference)} at most (${verification.tokens} tokens)`,
+      `what was written loaded again, ${report.imageEvaluation ? 'embeddings' : 'logits'} differ by ${small(verification.maxLogitDifference)} at most (${verification.tokens} tokens)`,
     ],
     ['adapter', report.adapter.description],
     ['device memory', `${formatBytes(report.peakMemoryBytes)} at the most`],
@@ -167,7 +167,7 @@ export function formatPlan(plan: PrunePlan): string {
 }
 
 const details = `Layers are counted from 0. A window (i, n) keeps layer i, which is patched, and removes layers i+1 ... i+n. Without
---window or --remove the method's own selection looks for them on the calibration data. The result is an ordinary model folder: same architecture, fewer layers, no custom code. It appears only when it is
+--window or --remove the method's own selection looks for them on the calibration data. The result is an ordinary model: same architecture, fewer layers, no custom code; a GGUF file where the output ends in .gguf (docs/gguf.md), else a folder. It appears only when it is
 complete and its logits have been compared with the model in memory.
 
 Of CLIP the vision encoder is pruned; --calib and --eval then name folders of images (docs/vision.md).
@@ -201,13 +201,14 @@ export function pruneCommand(signal: AbortSignal): Command {
     details,
     args: [
       ['[model]', MODEL_TEXT],
-      ['[out]', 'the folder to write (may stand in --config)'],
+      ['[out]', 'the folder or .gguf file to write (may stand in --config)'],
     ],
     examples: [
       'rm-engine prune ./SmolLM2-135M-Instruct ./pruned --layers 7 --calib chat.jsonl',
       'rm-engine prune ./Llama-3.2-1B ./pruned --ratio 25% --calib a.jsonl b.txt --tokens 100000',
       'rm-engine prune ./Llama-3.2-1B ./pruned --layers 4 --method refit-heal --calib a.jsonl b.txt',
       'rm-engine prune ./SmolLM2-135M-Instruct ./pruned --remove 12..18 --method plain',
+      'rm-engine prune ./model.Q4_K_M.gguf ./pruned.gguf --layers 4 --calib chat.jsonl',
       'rm-engine prune ./SmolLM2-135M-Instruct ./pruned --layers 7 --faithful --calib chat.jsonl',
       'rm-engine prune ./Llama-3.1-8B ./pruned --layers 8 --method refit-heal --resume',
       'rm-engine prune ./SmolLM2-135M-Instruct ./pruned --layers 7 --dry-run',

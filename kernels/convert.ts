@@ -18,8 +18,8 @@ import { floats } from './checks.js';
 import { flatProgram, runFlat } from './flat.js';
 import { scalarTensor } from './wgsl.js';
 
-/** f32 bits -> 16 bits, rounded to nearest even. */
-const narrow: Record<'f16' | 'bf16', string> = {
+/** WGSL of `narrow`: f32 bits -> 16 bits, rounded to nearest even. */
+export const narrowTo: Record<'f16' | 'bf16', string> = {
   bf16: /* wgsl */ `
 fn narrow(bits: u32) -> u32 {
   if ((bits & 0x7fffffffu) > 0x7f800000u) { return (bits >> 16u) | 0x40u; }
@@ -60,7 +60,7 @@ function program(from: DType, to: DType): ProgramSpec {
     declarations: `
 @group(0) @binding(1) var<storage, read> x: array<u32>;
 @group(0) @binding(2) var<storage, read_write> y: array<u32>;
-${narrow[to as 'f16' | 'bf16']}`,
+${narrowTo[to as 'f16' | 'bf16']}`,
     body: `
   let low = narrow(x[2u * i]);
   let next = 2u * i + 1u;

@@ -23,6 +23,7 @@ export { cosineDistance } from './cosineDistance.js';
 export { cosineLoss } from './cosineLoss.js';
 export { cross } from './cross.js';
 export { crossEntropyLoss } from './crossEntropyLoss.js';
+export { type BlockFormat, blockBytes, blockFormats, dequantize } from './dequantize.js';
 export {
   clearDoubleSingle,
   createDoubleSingle,

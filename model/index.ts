@@ -25,6 +25,7 @@ export {
   writeSafetensors,
   writeSafetensorsFile,
 } from './checkpoint/safetensorsWriter.js';
+export { type Conversion, type ConvertOptions, convert } from './convert.js';
 export { type ContinueOptions, DecodingSession } from './decodingSession.js';
 export { type ChatMessage, type Document, type DocumentOptions, readDocuments } from './documents.js';
 export { type EvaluateOptions, type Evaluation, evaluate } from './evaluate.js';

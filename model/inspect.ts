@@ -1,4 +1,5 @@
 import { type DType, elementCount } from '../engine/dtype.js';
+import type { BlockFormat } from '../kernels/dequantize.js';
 import {
   type Architecture,
   expectedTensors,
@@ -6,6 +7,7 @@ import {
   storedHeadDim,
   type VisionInput,
 } from './architecture.js';
+import { deviceBytes } from './checkpoint/checkpoint.js';
 import { checkShapes, readArchitecture } from './families/index.js';
 import { openCheckpoint } from './modelSource.js';
 
@@ -28,11 +30,11 @@ export interface ModelSummary extends Dimensions {
     readonly total: number;
   };
   /** Number types of the stored weights, with the number of tensors of each. */
-  readonly dtypes: Readonly<Partial<Record<DType, number>>>;
+  readonly dtypes: Readonly<Partial<Record<DType | BlockFormat, number>>>;
   readonly bytes: {
     /** Tensors of the checkpoint on disk. */
     readonly checkpoint: number;
-    /** Weights on the device: they keep the number type of the checkpoint. */
+    /** Weights on the device: they keep the number type of the checkpoint; blocks become f16. */
     readonly weights: number;
     /** Keys and values of one token in the cache, all layers (f32). */
     readonly cachePerToken: number;
@@ -58,17 +60,18 @@ export async function inspectModel(folder: string): Promise<ModelSummary> {
   try {
     checkShapes(arch, checkpoint);
     const parameters = { embedding: 0, attention: 0, mlp: 0, norms: 0, lmHead: 0, perLayer: 0, total: 0 };
-    const dtypes: Partial<Record<DType, number>> = {};
+    const dtypes: Partial<Record<DType | BlockFormat, number>> = {};
     const used = new Set<string>();
     let weights = 0;
     for (const { name, shape, part, layer } of expectedTensors(arch)) {
-      const { dtype, byteLength } = checkpoint.info(name);
+      const info = checkpoint.info(name);
       const count = elementCount(shape);
       parameters[part] += count;
       parameters.total += count;
       if (layer === 0) parameters.perLayer += count;
-      dtypes[dtype] = (dtypes[dtype] ?? 0) + 1;
-      weights += byteLength;
+      const stored = info.blocks ?? info.dtype;
+      dtypes[stored] = (dtypes[stored] ?? 0) + 1;
+      weights += deviceBytes(info);
       used.add(name);
     }
     const { family, layers, hidden, intermediate, heads, kvHeads, headDim, vocab } = arch;

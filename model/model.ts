@@ -111,7 +111,7 @@ export class Model {
   ) {}
 
   /**
-   * Loads a model folder (config.json and safetensors).
+   * Loads a model: a folder (config.json and safetensors), a GGUF file or a name in the Hugging Face cache.
    *
    * @throws RmError CHECKPOINT_*, CONFIG_INVALID, UNSUPPORTED_FAMILY, OUT_OF_MEMORY, NOT_FINITE (names the tensor; for
    *   layers that are streamed when they are first held).

@@ -4,6 +4,8 @@ import { RmError } from '../engine/errors.js';
 import type { Checkpoint } from './checkpoint/checkpoint.js';
 import { inDtype, type WeightDtype } from './checkpoint/inDtype.js';
 import { openSafetensors } from './checkpoint/safetensors.js';
+import { isGgufPath } from './gguf/path.js';
+import { GgufSource } from './gguf/source.js';
 import { locateModel } from './hub/locate.js';
 import { parseJson, readTextFileIfPresent } from './jsonFile.js';
 
@@ -60,6 +62,7 @@ class FolderSource implements ModelSource {
  * @throws RmError for a name that is not in the cache, or damaged there: CHECKPOINT_MISSING, CHECKPOINT_CORRUPT.
  */
 export async function openModelSource(path: string): Promise<ModelSource> {
+  if (isGgufPath(path)) return new GgufSource(path);
   const located = await locateModel(path);
   return new FolderSource(path, located.path);
 }

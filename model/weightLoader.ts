@@ -1,4 +1,4 @@
-import { type Device, RmError, type Scope, type Tensor, upload } from '../engine/index.js';
+import { type Device, RmError, type Scope, type Tensor } from '../engine/index.js';
 import { PIECE } from '../engine/transfer.js';
 import { convert } from '../kernels/convert.js';
 import {
@@ -12,7 +12,8 @@ import {
   type TensorStack,
   type VisionTensorNames,
 } from './architecture.js';
-import type { Checkpoint } from './checkpoint/checkpoint.js';
+import { type Checkpoint, deviceBytes } from './checkpoint/checkpoint.js';
+import { uploadStored } from './checkpoint/denseTensor.js';
 import { firstNonFinite } from './firstNonFinite.js';
 import type { LayerWeights, LoadOptions, VisionWeights, Weights } from './model.js';
 
@@ -93,18 +94,19 @@ export class WeightLoader {
 
   async #read(ref: string | TensorPart, scope: Scope): Promise<Tensor> {
     const name = storedName(ref);
-    const { shape, dtype, byteLength } = this.checkpoint.info(name);
+    const info = this.checkpoint.info(name);
+    const { shape, dtype, byteLength } = info;
     const [stored = 1, ...rest] = shape;
     const part = typeof ref === 'string' ? { first: 0, count: stored, stride: stored, runs: 1 } : ref;
     const rows = part.runs * part.count;
     const tensor = scope.tensor([rows, ...rest], dtype, name);
     const rowBytes = byteLength / Math.max(1, stored);
     // Pieces of an even number of rows: copies begin at multiples of four bytes.
-    const piece = Math.max(2, 2 * Math.floor(PIECE / rowBytes / 2));
+    const piece = Math.max(2, 2 * Math.floor((PIECE * stored) / deviceBytes(info) / 2));
     for (let row = 0; row < rows; row += piece) {
       this.options.check?.();
       const count = Math.min(piece, rows - row);
-      await upload(tensor.rows(row, count), await this.#rows(name, part, row, count, rowBytes));
+      await uploadStored(info, await this.#rows(name, part, row, count, rowBytes), tensor.rows(row, count));
     }
     this.#count(tensor);
     return tensor;
@@ -112,7 +114,8 @@ export class WeightLoader {
 
   /** Matrices under each other or side by side, some rows of all of them at a time. */
   async #readStack({ names, along }: TensorStack, scope: Scope): Promise<Tensor> {
-    const { shape, dtype, byteLength } = this.checkpoint.info(names[0]!);
+    const info = this.checkpoint.info(names[0]!);
+    const { shape, dtype, byteLength } = info;
     const [rows = 0, columns = 0] = shape;
     const whole = along === 'rows' ? [names.length * rows, columns] : [rows, names.length * columns];
     const tensor = scope.tensor(whole, dtype, names[0]!);
@@ -120,7 +123,7 @@ export class WeightLoader {
     const readRows = (name: string, row: number, count: number) =>
       this.checkpoint.readRange(name, row * rowBytes, count * rowBytes);
     // Copies to the device begin at multiples of four bytes: matrices of odd rows go there side by side in one piece.
-    const piece = Math.max(2, 2 * Math.floor(PIECE / (names.length * rowBytes) / 2));
+    const piece = Math.max(2, 2 * Math.floor((PIECE * rows) / (names.length * deviceBytes(info)) / 2));
     if (along === 'columns') {
       for (let row = 0; row < rows; row += piece) {
         this.options.check?.();
@@ -132,7 +135,7 @@ export class WeightLoader {
             bytes.set(from.subarray(r * rowBytes, (r + 1) * rowBytes), (r * names.length + n) * rowBytes);
           }
         }
-        await upload(tensor.rows(row, count), bytes);
+        await uploadStored(info, bytes, tensor.rows(row, count));
       }
     } else {
       for (let row = 0; row < whole[0]!; row += piece) {
@@ -144,7 +147,7 @@ export class WeightLoader {
           pieces.push(await readRows(names[Math.floor(at / rows)]!, at % rows, length));
           at += length;
         }
-        await upload(tensor.rows(row, count), Buffer.concat(pieces));
+        await uploadStored(info, Buffer.concat(pieces), tensor.rows(row, count));
       }
     }
     this.#count(tensor);

@@ -4,7 +4,7 @@ import { sizeClass } from '../engine/memory.js';
 import { STAGING_BYTES } from '../engine/transfer.js';
 import { type Architecture, expectedTensors } from '../model/architecture.js';
 import type { StateHome } from '../model/batchTensors.js';
-import type { Checkpoint } from '../model/checkpoint/checkpoint.js';
+import { type Checkpoint, deviceBytes } from '../model/checkpoint/checkpoint.js';
 import { rotationRows } from '../model/rotationTable.js';
 import { plannedStates } from './hiddenStates.js';
 import { KEPT_BYTES } from './refitLayer.js';
@@ -42,7 +42,7 @@ export interface PlannedMemory {
 /** What a run is as far as its memory depends on it. */
 export interface MemorySizes {
   readonly request: PruneRequest;
-  /** Bytes of the largest layer, and of what is no layer's, in the checkpoint. */
+  /** Bytes of the largest layer, and of what is no layer's, on the device. */
   readonly layerBytes: number;
   readonly outerBytes: number;
   readonly weightBytes: number;
@@ -73,7 +73,7 @@ export function weightSizes(
     outerBytes += sizeClass(4 * (kind === 'longrope' ? 2 : 1) * rows * rotaryDim);
   }
   for (const { name, layer } of expectedTensors(arch)) {
-    const bytes = sizeClass(checkpoint.info(name).byteLength);
+    const bytes = sizeClass(deviceBytes(checkpoint.info(name)));
     if (layer === null) outerBytes += bytes;
     else layers[layer]! += bytes;
   }

@@ -3,10 +3,12 @@ import { noJournal } from '../engine/journal.js';
 import type { Progress } from '../engine/progress.js';
 import { tuningOf } from '../kernels/tunedVariants.js';
 import { inDtype } from '../model/checkpoint/inDtype.js';
-import { checkOutputFolder, withOutputFolder } from '../model/checkpoint/outputFolder.js';
 import { modelFingerprint } from '../model/fingerprint.js';
 import { Model } from '../model/model.js';
+import { checkModelOutput, withModelOutput } from '../model/modelOutput.js';
 import { openModelSource } from '../model/modelSource.js';
+import { verifyWritten } from '../model/verifyWritten.js';
+import { writeModel } from '../model/writeModel.js';
 import { batchesRecipe } from './calibrate.js';
 import { HiddenStates } from './hiddenStates.js';
 import { readImageInputs } from './inputs/images.js';
@@ -32,10 +34,8 @@ import {
 import type { RunJournal } from './resume/runJournal.js';
 import type { WindowChoice } from './selections/index.js';
 import type { StatisticsFile } from './statistics/file.js';
-import { verifyWritten } from './verify.js';
 import { walk } from './walk.js';
 import { describeWindows } from './window.js';
-import { writePrunedModel } from './writeModel.js';
 
 /**
  * Prunes the model in folder `from` into the new folder `to`: measure, choose the window, fit, fold, write, reload,
@@ -50,7 +50,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
   if (mayBeFinished(to, given)) {
     const finished = await finishedReport(to);
     if (finished) return finished;
-    await checkOutputFolder(to, await outputOptions(from, given));
+    await checkModelOutput(to, await outputOptions(from, given));
   }
 
   const device = given.device ?? (await Device.open(given));
@@ -149,13 +149,14 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
     // From here on only the fitted weights are needed; the written model is loaded into the freed memory.
     loaded.dispose();
 
-    const written = await withOutputFolder(to, await outputOptions(from, options), async folder => {
+    const written = await withModelOutput(to, await outputOptions(from, options), async target => {
       await clock.during('write', async () => {
         const source = await openModelSource(from);
         const checkpoint = inDtype(await source.openCheckpoint(), options.dtype);
         try {
           using _section = device.section('write');
-          await writePrunedModel(source, folder, checkpoint, arch, keep, pruned.replacements, {
+          const { replacements } = pruned;
+          await writeModel({ source, checkpoint, arch, keep, replacements, device }, target, {
             ...(options.maxShardBytes !== undefined && { maxShardBytes: options.maxShardBytes }),
             ...dtypeOf(options),
             ...walk(options),
@@ -165,7 +166,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
         }
       });
       const maxLogitDifference = await clock.during('verify', () =>
-        verifyWritten(device, folder, opened, expected, stream),
+        verifyWritten(device, target, written => opened.outputsOfLoaded(written), expected, stream),
       );
       const found = {
         method: method.name,
@@ -196,13 +197,11 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
         ridgePaths: repair.ridgePaths ?? [],
         verification: { tokens: opened.outputTokens, maxLogitDifference },
       };
-      await writeDocumentation(
-        folder,
-        withoutPaths(report, repeatOf('prune', [from, to], options, { published: true })),
-      );
+      const published = withoutPaths(report, repeatOf('prune', [from, to], options, { published: true }));
+      await writeDocumentation(to, target, published);
       device.check();
       options.signal?.throwIfAborted();
-      if (journal) await markFinished(journal, folder);
+      if (journal) await markFinished(journal, to, target);
       return report;
     });
     await journal?.finish();

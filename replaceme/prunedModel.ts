@@ -4,8 +4,8 @@ import { refKey, storedName, type TensorRef } from '../model/architecture.js';
 import { firstNonFinite } from '../model/firstNonFinite.js';
 import { type HostTensor, nonFiniteIn } from '../model/hostWeights.js';
 import type { LayerWeights, Model, WeightChanges, Weights } from '../model/model.js';
+import { addReplacement, type Replacement } from '../model/replacement.js';
 import { rounded } from './keptWeights.js';
-import { addReplacement, type Replacement } from './replacement.js';
 import { keptLayers, type Window } from './window.js';
 
 /**

@@ -2,9 +2,9 @@ import { type Device, ensure, RmError } from '../engine/index.js';
 import type { Architecture } from '../model/architecture.js';
 import { defaultBatchTokens } from '../model/batch.js';
 import { weightDtypes } from '../model/checkpoint/inDtype.js';
-import { checkOutputFolder } from '../model/checkpoint/outputFolder.js';
 import { checkShapes, readArchitecture } from '../model/families/index.js';
 import { locateModel } from '../model/hub/locate.js';
+import { checkModelOutput } from '../model/modelOutput.js';
 import { openCheckpoint } from '../model/modelSource.js';
 import { checkMask } from './calibration/mask.js';
 import { cosineSettings } from './cosineSettings.js';
@@ -132,7 +132,7 @@ export async function checkPruneRequest(
   );
   if (to !== undefined) {
     checkCheckpointOptions(to, options);
-    if (!mayBeFinished(to, options)) await checkOutputFolder(to, await outputOptions(from, options));
+    if (!mayBeFinished(to, options)) await checkModelOutput(to, await outputOptions(from, options));
   }
   const checkpoint = await openCheckpoint(from);
   try {

@@ -5,6 +5,7 @@ import type { Model } from '../model/model.js';
 import { shippedPath } from '../model/shippedPath.js';
 import { evaluateTask, type PreparedTask, prepareTask, readTaskFile } from '../model/tasks/index.js';
 import type { Tokenizer } from '../model/tokenizer.js';
+import { dataPath } from './support.js';
 
 /** What test/python/lm_eval_scores.py writes of one case. */
 export interface LmEvalCase {
@@ -30,7 +31,7 @@ export interface LmEvalScores {
 const BOUND = 2e-3;
 
 /** The compiled code lies elsewhere than the rows. */
-export const rowsFolder = join(shippedPath('..'), 'test', 'data', 'tasks');
+export const rowsFolder = dataPath('tasks');
 
 export const readScores = (path: string): LmEvalScores =>
   JSON.parse(readFileSync(path, 'utf8')) as LmEvalScores;

@@ -15,6 +15,9 @@ export function sharedPath(...parts: string[]): string | undefined {
   return existsSync(path) ? path : undefined;
 }
 
+/** A path within test/data. */
+export const dataPath = (...parts: string[]): string => join(root, 'test', 'data', ...parts);
+
 /** Says what a test leaves out, at the start of a line, where scripts/test.mjs looks for it. */
 export const saySkipped = (what: string): void => console.log(`\nskip: ${what}`);
 

@@ -1,6 +1,7 @@
 import { attentionCases } from './attention.js';
 import { attentionBackwardCases } from './attentionBackward.js';
 import { backwardCases } from './backward.js';
+import { blockFormatCases } from './blockFormats.js';
 import type { KernelCase } from './case.js';
 import { elementwiseCases } from './elementwise.js';
 import { fittingCases } from './fitting.js';
@@ -20,6 +21,7 @@ export const kernelCases: KernelCase[] = [
   ...matmulCases,
   ...gatedMatmulCases,
   ...tokenCases,
+  ...blockFormatCases,
   ...normCases,
   ...attentionCases,
   ...elementwiseCases,

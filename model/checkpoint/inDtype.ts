@@ -30,7 +30,7 @@ class ConvertedCheckpoint implements Checkpoint {
   readonly totalBytes: number;
 
   constructor(
-    private readonly stored: Checkpoint,
+    readonly stored: Checkpoint,
     private readonly dtype: WeightDtype,
   ) {
     this.path = stored.path;
@@ -46,6 +46,8 @@ class ConvertedCheckpoint implements Checkpoint {
     const stored = this.stored.info(name);
     if (!isWeight(stored)) return stored;
     const { dtype } = this;
+    // Blocks become numbers of this type on the device, without a step between.
+    if (stored.blocks) return { ...stored, dtype };
     return { ...stored, dtype, byteLength: elementCount(stored.shape) * byteSize(dtype) };
   }
 
@@ -55,7 +57,7 @@ class ConvertedCheckpoint implements Checkpoint {
 
   async readRange(name: string, byteStart: number, byteLength: number): Promise<Uint8Array> {
     const stored = this.stored.info(name);
-    if (!isWeight(stored) || stored.dtype === this.dtype) {
+    if (!isWeight(stored) || stored.blocks || stored.dtype === this.dtype) {
       return this.stored.readRange(name, byteStart, byteLength);
     }
     const [size, storedSize] = [byteSize(this.dtype), byteSize(stored.dtype)];
@@ -105,6 +107,10 @@ export function inDtype(checkpoint: Checkpoint, dtype: WeightDtype | undefined):
   const same = readable(checkpoint).every(name => [dtype, 'u32'].includes(checkpoint.info(name).dtype));
   return same ? checkpoint : new ConvertedCheckpoint(checkpoint, dtype);
 }
+
+/** What `inDtype` was given. */
+export const storedCheckpoint = (checkpoint: Checkpoint): Checkpoint =>
+  checkpoint instanceof ConvertedCheckpoint ? checkpoint.stored : checkpoint;
 
 const torchNames: Readonly<Record<WeightDtype, string>> = {
   f32: 'float32',

@@ -97,15 +97,8 @@ async function whatIsAt(path: string): Promise<Existing> {
  */
 export async function checkOutputFolder(out: string, options: OutputFolderOptions = {}): Promise<string> {
   const target = await realPathOf(resolve(out));
-  for (const path of [...(options.protect ?? []), process.cwd(), process.env.HOME, process.env.USERPROFILE]) {
-    if (path && contains(target, await realPathOf(resolve(path)))) {
-      throw new RmError(
-        'OUTPUT_EXISTS',
-        `${out}: cannot be the output folder, it is or contains ${path}`,
-        'Choose a folder of its own for the result.',
-      );
-    }
-  }
+  const kept = [...(options.protect ?? []), process.cwd(), process.env.HOME, process.env.USERPROFILE];
+  await refuseProtected(out, target, kept, 'folder');
   const existing = await whatIsAt(target);
   if (existing === 'brokenLink') {
     throw new RmError(
@@ -116,6 +109,23 @@ export async function checkOutputFolder(out: string, options: OutputFolderOption
   }
   if ((existing === 'folder' || existing === 'file') && !options.force) throw inTheWay(out, existing);
   return target;
+}
+
+async function refuseProtected(
+  out: string,
+  target: string,
+  kept: readonly (string | undefined)[],
+  what: 'folder' | 'file',
+): Promise<void> {
+  for (const path of kept) {
+    if (path && contains(target, await realPathOf(resolve(path)))) {
+      throw new RmError(
+        'OUTPUT_EXISTS',
+        `${out}: cannot be the output ${what}, it is or contains ${path}`,
+        `Choose a ${what} of its own for the result.`,
+      );
+    }
+  }
 }
 
 const inTheWay = (out: string, existing: 'folder' | 'file'): RmError =>
@@ -243,31 +253,41 @@ export async function withFolderBeside<T>(out: string, work: (folder: string) =>
 }
 
 /**
- * As `withOutputFolder` for a single file: `work` writes to a temporary path beside `out`, which is renamed at the end.
- * Throws OUTPUT_EXISTS where a folder, or without `force` a file, is in the way; what `work` throws; OUTPUT_FAILED.
+ * Checks that the file `out` may be written, before any work is done for it; returns its real path. Throws OUTPUT_EXISTS
+ * where a folder, or without `force` a file, is in the way, and where it is one of the files to `protect`.
+ */
+export async function checkOutputFile(
+  out: string,
+  { force = false, protect = [] }: OutputFolderOptions = {},
+): Promise<string> {
+  const target = await realPathOf(resolve(out));
+  await refuseProtected(out, target, protect, 'file');
+  const existing = await whatIsAt(target);
+  if (existing === 'nothing' || (existing === 'file' && force)) return target;
+  throw new RmError(
+    'OUTPUT_EXISTS',
+    `${out}: a ${existing === 'file' ? 'file' : 'folder or link'} is in the way`,
+    `Choose another path${existing === 'file' ? ', or add --force to replace it' : ''}.`,
+  );
+}
+
+/**
+ * The same as withOutputFolder for a single file: `work` writes to a temporary path beside `out`, with the same ending,
+ * which is renamed at the end. Throws what checkOutputFile throws; what `work` throws; OUTPUT_FAILED.
  */
 export async function withOutputFile<T>(
   out: string,
-  { force = false }: Pick<OutputFolderOptions, 'force'>,
+  options: OutputFolderOptions,
   work: (path: string) => Promise<T>,
 ): Promise<T> {
-  const target = await realPathOf(resolve(out));
-  const check = async () => {
-    const existing = await whatIsAt(target);
-    if (existing === 'nothing' || (existing === 'file' && force)) return;
-    throw new RmError(
-      'OUTPUT_EXISTS',
-      `${out}: a ${existing === 'file' ? 'file' : 'folder or link'} is in the way`,
-      `Choose another path${existing === 'file' ? ', or add --force to replace it' : ''}.`,
-    );
-  };
-  await check();
-  const temporary = `${target}.rm-engine-${process.pid}`;
+  const target = await checkOutputFile(out, options);
+  const { dir, name, ext } = parse(target);
+  const temporary = join(dir, `${name}.rm-engine-${process.pid}${ext}`);
   unfinished.add(temporary);
   try {
     await mkdir(dirname(target), { recursive: true }).catch(error => Promise.reject(outputError(error, out)));
     const result = await work(temporary);
-    await check();
+    await checkOutputFile(out, options);
     await rename(temporary, target).catch(error => Promise.reject(outputError(error, out)));
     return result;
   } finally {

@@ -1,39 +1,13 @@
-import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DType } from '../../engine/dtype.js';
 import { ensure, RmError } from '../../engine/errors.js';
 import { isRecord, readJsonFileIfPresent } from '../jsonFile.js';
 import type { Checkpoint, TensorInfo } from './checkpoint.js';
+import { openWeightFile, readAt } from './fileReads.js';
 import { corrupt, headerLength, parseHeader, type SafetensorsEntry } from './safetensorsHeader.js';
 
 const dtypes: Readonly<Record<string, DType>> = { F32: 'f32', F16: 'f16', BF16: 'bf16', U32: 'u32' };
-
-/** fs reads at most 2^31 - 1 bytes at a time. */
-const maxReadBytes = 2 ** 30;
-
-function unreadable(path: string, error: NodeJS.ErrnoException): RmError {
-  const reason = error.code === 'ENOENT' ? 'does not exist' : `cannot be read: ${error.message}`;
-  const fix = 'Check the path and its permissions, or download the file again.';
-  return new RmError('CHECKPOINT_MISSING', `${path} ${reason}`, fix, { cause: error });
-}
-
-async function readAt(
-  file: FileHandle,
-  path: string,
-  position: number,
-  byteLength: number,
-): Promise<Uint8Array> {
-  const bytes = new Uint8Array(byteLength);
-  for (let done = 0; done < byteLength; ) {
-    const length = Math.min(byteLength - done, maxReadBytes);
-    const { bytesRead } = await file
-      .read(bytes, done, length, position + done)
-      .catch(error => Promise.reject(unreadable(path, error)));
-    if (bytesRead === 0) throw corrupt(`${path}: ends at byte ${position + done}, it was cut while open`);
-    done += bytesRead;
-  }
-  return bytes;
-}
 
 /** One open file: what its header says, and positioned reads. Also holds types that no kernel reads (I64, F64 ...). */
 export interface SafetensorsFile {
@@ -46,13 +20,8 @@ export interface SafetensorsFile {
 
 /** Opens one file and checks its whole header. CHECKPOINT_MISSING, CHECKPOINT_CORRUPT. */
 export async function openSafetensorsFile(path: string): Promise<SafetensorsFile> {
-  const file = await open(path, 'r').catch(error => Promise.reject(unreadable(path, error)));
+  const { file, size } = await openWeightFile(path);
   try {
-    const found = await file.stat();
-    if (!found.isFile()) {
-      throw new RmError('CHECKPOINT_MISSING', `${path} is not a file`, 'Put the weights there as a file.');
-    }
-    const { size } = found;
     const length = headerLength(await readAt(file, path, 0, Math.min(8, size)), size, path);
     const { entries, metadata } = parseHeader(await readAt(file, path, 8, length), size, path);
     return {
@@ -193,9 +162,11 @@ async function missing(folder: string): Promise<RmError> {
   return new RmError(
     'CHECKPOINT_MISSING',
     `${folder}: holds neither model.safetensors nor model.safetensors.index.json${other ? `, only ${other}` : ''}`,
-    other
-      ? 'Convert the weights to safetensors (transformers: model.save_pretrained) or download that variant.'
-      : 'Give the folder of a Hugging Face model with its weights, or download them again.',
+    other?.endsWith('.gguf')
+      ? `Give the file itself: ${join(folder, other)}`
+      : other
+        ? 'Convert the weights to safetensors (transformers: model.save_pretrained) or download that variant.'
+        : 'Give the folder of a Hugging Face model with its weights, or download them again.',
   );
 }
 

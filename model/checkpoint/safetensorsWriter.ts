@@ -1,16 +1,12 @@
-import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { byteSize, type DType, elementCount } from '../../engine/dtype.js';
 import { ensure } from '../../engine/errors.js';
-import { outputError, writeOutputFile } from './outputFolder.js';
+import { writeOutputFile } from './outputFolder.js';
+import { type FileTensor, writeTensorFile } from './tensorFile.js';
 
-/** A tensor to be written; `bytes` is called once. */
-export interface TensorSource {
-  readonly name: string;
+/** A tensor to be written; its `bytes`, little-endian and row-major, are asked for once. */
+export interface TensorSource extends FileTensor {
   readonly dtype: DType;
-  readonly shape: readonly number[];
-  /** Its data, little-endian and row-major, whole or in pieces; asked for when its turn to be written has come. */
-  readonly bytes: () => Promise<Uint8Array> | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 }
 
 /** Settings of `writeSafetensors`. */
@@ -47,18 +43,6 @@ function headerOf(tensors: readonly TensorSource[], metadata: Metadata): Uint8Ar
   return bytes;
 }
 
-async function writeAll(file: FileHandle, bytes: Uint8Array, path: string): Promise<void> {
-  try {
-    for (let done = 0; done < bytes.byteLength; ) {
-      // fs writes at most 2^31 - 1 bytes at a time.
-      const { bytesWritten } = await file.write(bytes, done, Math.min(bytes.byteLength - done, 2 ** 30));
-      done += bytesWritten;
-    }
-  } catch (error) {
-    throw outputError(error, path);
-  }
-}
-
 /**
  * Writes one safetensors file, tensor by tensor. Wider types come first, so that every tensor stays aligned to its
  * element size (readers that map the file need that). Throws OUTPUT_FAILED where the disk is full or refuses.
@@ -71,32 +55,7 @@ export async function writeSafetensorsFile(
 ): Promise<void> {
   checkSources(tensors);
   const ordered = [...tensors].sort((a, b) => byteSize(b.dtype) - byteSize(a.dtype));
-  const file = await open(path, 'w').catch(error => Promise.reject(outputError(error, path)));
-  try {
-    await writeAll(file, headerOf(ordered, metadata), path);
-    for (const tensor of ordered) {
-      const given = await tensor.bytes();
-      let bytes = 0;
-      for await (const piece of given instanceof Uint8Array ? [given] : given) {
-        await writeAll(file, piece, path);
-        bytes += piece.byteLength;
-      }
-      ensure(
-        bytes === byteLength(tensor),
-        `tensor ${tensor.name}: ${bytes} bytes given for shape [${tensor.shape}] of ${tensor.dtype}`,
-        'Give as many bytes as shape and dtype say.',
-      );
-      onTensor(tensor);
-    }
-    // Some file systems report a full disk only now.
-    await file.sync().catch(error => {
-      if (!['EINVAL', 'ENOTSUP', 'EROFS'].includes((error as NodeJS.ErrnoException).code ?? '')) {
-        throw outputError(error, path);
-      }
-    });
-  } finally {
-    await file.close();
-  }
+  await writeTensorFile(path, headerOf(ordered, metadata), ordered, { byteLength, onTensor });
 }
 
 function checkSources(tensors: readonly TensorSource[]): void {

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
+import { isGgufPath } from '../gguf/path.js';
 import { hubCacheFolder, repoFolder, repoOfSnapshot } from './cacheFolder.js';
 import { findSnapshot, type Snapshot } from './findSnapshot.js';
 import { type HubReference, hubName, parseHubReference } from './reference.js';
@@ -54,7 +55,8 @@ export async function locateModel(given: string): Promise<ModelLocation> {
 
 /** The reference that a text is, where nothing lies under a path of the same spelling. */
 export async function namedModel(given: string): Promise<HubReference | undefined> {
-  const reference = parseHubReference(given);
+  // A mistyped path of a file, not the name of a model.
+  const reference = isGgufPath(given) ? undefined : parseHubReference(given);
   return reference && !(await exists(given)) ? reference : undefined;
 }
 

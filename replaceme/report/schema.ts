@@ -93,7 +93,7 @@ export interface PruneReport extends ReportHead {
   readonly ridgePaths: readonly RidgePath[];
   /** What was expected before it began, beside `peakMemoryBytes` and `seconds`. */
   readonly plan?: Pick<PrunePlan, 'memory' | 'placement'> & Partial<Pick<PrunePlan, 'phases'>>;
-  /** The written folder, loaded again, against the model in memory. */
+  /** What was written, loaded again, against the model in memory. */
   readonly verification: { readonly tokens: number; readonly maxLogitDifference: number };
   /** What was measured of the models; this and the plan's phases are absent where the report was switched off. */
   readonly evaluation?: PruneEvaluation;

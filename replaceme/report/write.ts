@@ -1,6 +1,8 @@
-import { basename, join, resolve } from 'node:path';
-import { writeOutputFile } from '../../model/checkpoint/outputFolder.js';
+import { basename, dirname, join, resolve } from 'node:path';
+import { withOutputFile, writeOutputFile } from '../../model/checkpoint/outputFolder.js';
+import { isGgufPath } from '../../model/gguf/path.js';
 import { modelName } from '../../model/hub/locate.js';
+import { besideModel } from '../../model/modelOutput.js';
 import { modelCard } from '../modelCard.js';
 import type { PruneReport, Repeat, Report } from './schema.js';
 
@@ -54,8 +56,23 @@ export async function writeReport(
   await write(join(folder, 'report.html'), await reportPage(report));
 }
 
-/** Writes what a pruned model says of itself into its folder: the report, and the model card README.md. */
-export async function writeDocumentation(folder: string, report: PruneReport): Promise<void> {
-  await (report.evaluation ? writeReport : writeReportData)(folder, report);
-  await writeOutputFile(join(folder, 'README.md'), modelCard(report));
+/**
+ * Writes what a pruned model says of itself: into its folder the report and the model card README.md, beside a GGUF file
+ * the report, under the file's name.
+ *
+ * @param to where the model will be.
+ * @param target where it is now: the folder or file that is moved there.
+ */
+export async function writeDocumentation(to: string, target: string, report: PruneReport): Promise<void> {
+  const write = report.evaluation ? writeReport : writeReportData;
+  if (isGgufPath(to)) {
+    await write(dirname(to), report, (path, text) =>
+      withOutputFile(besideModel(to, basename(path)), { force: true }, temporary =>
+        writeOutputFile(temporary, text),
+      ),
+    );
+    return;
+  }
+  await write(target, report);
+  await writeOutputFile(join(target, 'README.md'), modelCard(report));
 }

@@ -3,6 +3,8 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type Device, ensure, RmError } from '../../engine/index.js';
+import { isGgufPath } from '../../model/gguf/path.js';
+import { besideModel } from '../../model/modelOutput.js';
 import type { PruneOptions } from '../pruneOptions.js';
 import type { PruneReport } from '../report/schema.js';
 import { CheckpointFolder } from './checkpointFolder.js';
@@ -74,22 +76,26 @@ export async function openJournal(
   return RunJournal.begin(device, path, options);
 }
 
-/** Keeps that the output is complete but for its name. */
-export async function markFinished(journal: RunJournal, folder: string): Promise<void> {
+/** The report of a model at `path`: within a folder, beside a GGUF file. */
+const reportOf = (path: string): string =>
+  isGgufPath(path) ? besideModel(path, FINISHED) : join(path, FINISHED);
+
+/** Keeps that the output `out`, which is at `target` meanwhile, is complete but for its name. */
+export async function markFinished(journal: RunJournal, out: string, target: string): Promise<void> {
   if (!journal.isKept) return;
-  await journal.step(FINISHED, async () => sha256(await readFile(join(folder, FINISHED))));
+  await journal.step(FINISHED, async () => sha256(await readFile(reportOf(isGgufPath(out) ? out : target))));
   await journal.save();
 }
 
 /** Whether a run may have been killed between giving its output its name and removing its checkpoint. */
 export const mayBeFinished = (out: string, { resume }: PruneOptions): boolean =>
-  resume === true && CheckpointFolder.exists(checkpointPath(out)) && existsSync(join(out, FINISHED));
+  resume === true && CheckpointFolder.exists(checkpointPath(out)) && existsSync(out) && existsSync(reportOf(out));
 
 /** The report of such a run, whose checkpoint is removed; undefined where the output is something else. */
 export async function finishedReport(out: string): Promise<PruneReport | undefined> {
   const { folder, state } = await CheckpointFolder.open(checkpointPath(out));
   try {
-    const bytes = await readFile(join(out, FINISHED));
+    const bytes = await readFile(reportOf(out));
     if (state.done[`/${FINISHED}`] !== sha256(bytes)) return undefined;
     await folder.remove();
     return JSON.parse(bytes.toString('utf8')) as PruneReport;

@@ -63,7 +63,10 @@ test('prune: the report and the plan as text', () => {
     /^ {2}healingRidges +0: 0\.3\/kept, 1: .*,\n {20}5: 0\.3\/kept, .*8: 0\.3\/kept$/m,
     'wrapped',
   );
-  assert.match(report, /^verified +written folder loaded again, logits differ by 0 at most \(64 tokens\)$/m);
+  assert.match(
+    report,
+    /^verified +what was written loaded again, logits differ by 0 at most \(64 tokens\)$/m,
+  );
   const plan = formatPlan({
     ...{
       summary: 'remove 2 of 5 layers',

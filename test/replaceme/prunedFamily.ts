@@ -1,8 +1,8 @@
 import { logits, type Model, openCheckpoint, openModelSource } from '../../model/index.js';
+import { writeModel } from '../../model/writeModel.js';
 import { methodNamed } from '../../replaceme/methods/index.js';
 import type { RepairDetails } from '../../replaceme/methods/method.js';
 import { PrunedModel } from '../../replaceme/prunedModel.js';
-import { writePrunedModel } from '../../replaceme/writeModel.js';
 import type { FamilyData } from '../familyData.js';
 import { plainBatches, repairContext } from './workplace.js';
 
@@ -28,7 +28,9 @@ export async function prunedFamily(
   const checkpoint = await openCheckpoint(family.folder);
   try {
     const source = await openModelSource(family.folder);
-    await writePrunedModel(source, to, checkpoint, model.arch, pruned.keep, pruned.replacements);
+    const { arch, device } = model;
+    const { keep, replacements } = pruned;
+    await writeModel({ source, checkpoint, arch, keep, replacements, device }, to);
   } finally {
     await checkpoint.close();
   }

@@ -217,7 +217,7 @@ test('killed between giving the output its name and removing the checkpoint: not
   // What such a run leaves.
   const journal = RunJournal.begin(undefined as never, checkpointPath(place.out), { every: 0 });
   await journal.save();
-  await markFinished(journal, place.out);
+  await markFinished(journal, place.out, place.out);
   await journal.leave();
   const again = await run(place.model, place.out, { ...wanted, resume: true });
   assert.is(again.status, 0, again.lines.at(-1));

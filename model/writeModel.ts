@@ -1,66 +1,53 @@
 import { mkdir, readdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { RmError } from '../engine/index.js';
-import type { Progress } from '../engine/progress.js';
-import { PIECE } from '../engine/transfer.js';
-import { type Architecture, expectedTensors } from '../model/architecture.js';
-import type { Checkpoint } from '../model/checkpoint/checkpoint.js';
-import { configInDtype, type WeightDtype } from '../model/checkpoint/inDtype.js';
-import { copyOutputFile, outputError, writeOutputFile } from '../model/checkpoint/outputFolder.js';
-import { type TensorSource, writeSafetensors } from '../model/checkpoint/safetensorsWriter.js';
-import { exactJsonText, parseExactJson } from '../model/exactJson.js';
-import { pruneConfig } from '../model/families/index.js';
-import { isRecord } from '../model/jsonFile.js';
-import { type ModelSource, requiredTextOf } from '../model/modelSource.js';
-import { type Replacement, replacedBytes } from './replacement.js';
-
-/** Tensors of the checkpoint that get other values, of the same shape and dtype. */
-export type Replacements = ReadonlyMap<string, Replacement>;
+import { type Architecture, expectedTensors } from './architecture.js';
+import { densePieces } from './checkpoint/denseTensor.js';
+import { configInDtype } from './checkpoint/inDtype.js';
+import { copyOutputFile, outputError, writeOutputFile } from './checkpoint/outputFolder.js';
+import { type TensorSource, writeSafetensors } from './checkpoint/safetensorsWriter.js';
+import { exactJsonText } from './exactJson.js';
+import { isGgufPath } from './gguf/path.js';
+import { ggufTexts } from './gguf/source.js';
+import { writeGgufModel } from './gguf/writeModel.js';
+import { type ModelToWrite, type WriteModelOptions, writtenConfig } from './modelToWrite.js';
+import { replacedBytes } from './replacement.js';
 
 /** Weights in any format: the unpruned ones must not travel with the pruned model. */
 const weightFile =
   /\.(safetensors|safetensors\.index\.json|bin|bin\.index\.json|pt|pth|ckpt|gguf|h5|msgpack|npz|onnx|onnx_data|ot)$/;
 
 /**
- * Writes a model folder with only the layers `keep`: weights (untouched tensors byte for byte, `replacements` from the
- * device or the host), config.json with every per-layer list cut, all other files copied.
+ * Writes a model: into a file where `to` ends in .gguf, else into a folder. Untouched tensors are copied byte for byte
+ * where the form stays, configuration and per-layer lists are cut, all else that belongs to the model comes with it.
  *
- * @param to an empty folder (see withOutputFolder).
- * @throws RmError OUTPUT_FAILED.
+ * @param to an empty folder (see withOutputFolder), or the file.
+ * @throws RmError OUTPUT_FAILED; UNSUPPORTED_FAMILY, CONFIG_INVALID for what the other form cannot say.
  */
-export async function writePrunedModel(
-  from: ModelSource,
-  to: string,
-  checkpoint: Checkpoint,
-  arch: Architecture,
-  keep: readonly number[],
-  replacements: Replacements,
-  options: { maxShardBytes?: number; dtype?: WeightDtype; onProgress?: Progress } = {},
-): Promise<void> {
-  await writeSafetensors(to, prunedTensors(checkpoint, arch, keep, replacements), {
+export function writeModel(model: ModelToWrite, to: string, options: WriteModelOptions = {}): Promise<void> {
+  return isGgufPath(to) ? writeGgufModel(model, to, options) : writeModelFolder(model, to, options);
+}
+
+async function writeModelFolder(model: ModelToWrite, to: string, options: WriteModelOptions): Promise<void> {
+  const { source } = model;
+  await writeSafetensors(to, writtenTensors(model), {
     ...(options.maxShardBytes !== undefined && { maxShardBytes: options.maxShardBytes }),
     onProgress: (done, total) => options.onProgress?.({ phase: 'write', done, total, unit: 'bytes' }),
   });
-  const config = parseExactJson(await requiredTextOf(from, 'config.json'), from.nameOf('config.json'));
-  if (!isRecord(config))
-    throw new RmError('CONFIG_INVALID', `${from.nameOf('config.json')} is no object`, 'Download it again.');
-  await writeOutputFile(
-    join(to, 'config.json'),
-    `${exactJsonText(configInDtype(pruneConfig(config, keep), options.dtype))}\n`,
-  );
-  if (from.folder !== null) await copyOtherFiles(from.folder, to);
+  const config = configInDtype(await writtenConfig(model), options.dtype);
+  await writeOutputFile(join(to, 'config.json'), `${exactJsonText(config)}\n`);
+  if (source.folder !== null) return copyOtherFiles(source.folder, to);
+  for (const name of ggufTexts) {
+    const text = name === 'config.json' ? undefined : await source.text(name);
+    if (text !== undefined) await writeOutputFile(join(to, name), text);
+  }
 }
 
 /** What old checkpoints hold though it is computed, not learnt; loaders ignore it or complain. */
 const computedBuffer = /\.(rotary_emb\.inv_freq|(attention|attn)\.(bias|masked_bias)|position_ids)$/;
 
 /** Names "…layers.12.…" get the layer's new number; tensors of removed layers are left out. */
-function* prunedTensors(
-  checkpoint: Checkpoint,
-  arch: Architecture,
-  keep: readonly number[],
-  replacements: Replacements,
-): Generator<TensorSource> {
+function* writtenTensors(model: ModelToWrite): Generator<TensorSource> {
+  const { checkpoint, arch, keep, replacements, device } = model;
   const newIndex = new Map(keep.map((layer, i) => [layer, i]));
   const used = new Set(expectedTensors(arch).map(({ name }) => name));
   for (const name of checkpoint.names) {
@@ -75,16 +62,9 @@ function* prunedTensors(
       name: layer ? `${layer.prefix}${newIndex.get(layer.index)}${layer.rest}` : name,
       dtype,
       shape,
-      bytes: () => (replacement ? replacedBytes(replacement, checkpoint, name) : piecesOf(checkpoint, name)),
+      bytes: () =>
+        replacement ? replacedBytes(replacement, model, name) : densePieces(device, checkpoint, name),
     };
-  }
-}
-
-/** A tensor of any size, so that host memory stays small. */
-async function* piecesOf(checkpoint: Checkpoint, name: string): AsyncGenerator<Uint8Array> {
-  const { byteLength } = checkpoint.info(name);
-  for (let start = 0; start < byteLength; start += PIECE) {
-    yield await checkpoint.readRange(name, start, Math.min(PIECE, byteLength - start));
   }
 }
 

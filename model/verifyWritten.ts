@@ -1,23 +1,24 @@
 import { type Device, RmError } from '../engine/index.js';
-import { type LoadOptions, Model } from '../model/model.js';
-import type { OpenInputs } from './inputs/inputs.js';
+import { type LoadOptions, Model } from './model.js';
 
 /** Both models hold the same numbers and run the same kernels; anything above rounding is a writing error. */
 const TOLERANCE = 1e-4;
 
 /**
- * Loads the written folder and compares what it makes of the first inputs (logits, embeddings of images) with what the
- * model made of them that was in memory.
+ * Loads what was written and compares what it makes of some inputs (logits, embeddings of images) with what the model
+ * made of them that was in memory.
  *
- * @param expected `inputs.outputs` of that model.
+ * @param path of the folder or file.
+ * @param outputsOf what a model makes of the inputs.
+ * @param expected what the model in memory made of them.
  * @param stream as Model.load takes it.
  * @returns the largest absolute difference.
  * @throws RmError VERIFICATION_FAILED when it is above 1e-4; NOT_FINITE when the model in memory gave NaN or infinity.
  */
 export async function verifyWritten(
   device: Device,
-  folder: string,
-  inputs: Pick<OpenInputs, 'outputsOfLoaded'>,
+  path: string,
+  outputsOf: (written: Model) => Promise<Float32Array>,
   expected: Float32Array,
   stream: LoadOptions['stream'] = false,
 ): Promise<number> {
@@ -29,8 +30,8 @@ export async function verifyWritten(
       'Choose another --window or fewer layers; if eval of the unpruned model fails too, its weights are damaged.',
     );
   }
-  await using written = await Model.load(device, folder, { stream, images: true });
-  const found = await inputs.outputsOfLoaded(written);
+  await using written = await Model.load(device, path, { stream, images: true });
+  const found = await outputsOf(written);
   let worst = 0;
   for (let i = 0; i < expected.length; i++) {
     // Math.max keeps a NaN, and NaN is not within the tolerance.

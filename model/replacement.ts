@@ -1,13 +1,8 @@
-import { type DType, download, RmError, Tensor } from '../engine/index.js';
-import {
-  isStack,
-  storedName,
-  type TensorPart,
-  type TensorRef,
-  type TensorStack,
-} from '../model/architecture.js';
-import type { Checkpoint } from '../model/checkpoint/checkpoint.js';
-import type { HostTensor } from '../model/hostWeights.js';
+import { type Device, type DType, download, RmError, Tensor } from '../engine/index.js';
+import { isStack, storedName, type TensorPart, type TensorRef, type TensorStack } from './architecture.js';
+import { type Checkpoint, deviceBytes } from './checkpoint/checkpoint.js';
+import { readDense } from './checkpoint/denseTensor.js';
+import type { HostTensor } from './hostWeights.js';
 
 /** New values of what a reference is to, in the checkpoint's number type, on the device or in the host's memory. */
 export type NewValues = Tensor | HostTensor;
@@ -45,11 +40,13 @@ export function addReplacement(
 /** A stored tensor's new bytes; rows for which there are no new values keep their old ones. */
 export async function replacedBytes(
   replacement: Replacement,
-  checkpoint: Checkpoint,
+  { checkpoint, device }: { readonly checkpoint: Checkpoint; readonly device: Device },
   name: string,
 ): Promise<Uint8Array> {
-  const { dtype, shape, byteLength } = checkpoint.info(name);
+  const info = checkpoint.info(name);
+  const { dtype, shape } = info;
   if ('dtype' in replacement) return bytesOf(replacement, name, dtype);
+  const byteLength = deviceBytes(info);
   const rowBytes = byteLength / shape[0]!;
   if ('stack' in replacement) {
     const { stack, place, values } = replacement;
@@ -62,7 +59,7 @@ export async function replacedBytes(
     }
     return bytes;
   }
-  const bytes = await checkpoint.read(name);
+  const bytes = await readDense(device, checkpoint, name);
   for (const [{ first, count, stride, runs }, values] of replacement) {
     const rows = await bytesOf(values, name, dtype);
     for (let run = 0; run < runs; run++) {

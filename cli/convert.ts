@@ -1,0 +1,70 @@
+import { type Command, Option } from 'commander';
+import type { WrittenType } from '../model/gguf/encode.js';
+import { newCommand, runs } from './command.js';
+import { withDevice } from './gpu.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './models.js';
+import { byteCount } from './optionTypes.js';
+
+interface ConvertCommandOptions extends ModelFlags {
+  type?: Lowercase<WrittenType>;
+  maxShard?: number;
+  force?: boolean;
+  json?: boolean;
+}
+
+const details = `Between a Hugging Face folder and a GGUF file, both ways; what is written is loaded again and compared with the model
+before it appears (docs/gguf.md).
+
+To GGUF: config.json and the tokenizer become metadata, matrices keep their number type or take that of --type, vectors
+become F32. A tokenizer that llama.cpp would read otherwise is refused.
+To a folder: metadata become config.json, tokenizer.json, tokenizer_config.json, generation_config.json and
+chat_template.jinja; quantised matrices become float16.`;
+
+const types: readonly Lowercase<WrittenType>[] = ['f32', 'f16', 'bf16', 'q8_0'];
+
+/** `convert MODEL OUT` */
+export function convertCommand(signal: AbortSignal): Command {
+  const command = withDownload(
+    newCommand('convert', {
+      summary: 'write a model as GGUF, or a GGUF file as a folder',
+      details,
+      args: [
+        ['<model>', MODEL_TEXT],
+        ['<out>', 'the .gguf file or the folder to write'],
+      ],
+      examples: [
+        'rm-engine convert ./pruned ./pruned.gguf',
+        'rm-engine convert ./pruned ./pruned-q8.gguf --type q8_0',
+        'rm-engine convert ./model.Q4_K_M.gguf ./model',
+      ],
+    }),
+  )
+    .addOption(
+      new Option('--type <type>', 'what matrices in a GGUF file become (default: as they are)').choices(
+        types,
+      ),
+    )
+    .option('--max-shard <bytes>', 'size of the files in a folder (default: 5GB)', byteCount)
+    .option('--force', 'replace what is there')
+    .option('--json', 'print one JSON object');
+  return runs<ConvertCommandOptions>(command, signal, async (run, model, out) => {
+    const { options, terminal, progress } = run;
+    await findModels(run, [model as string]);
+    const { convert } = await import('../model/convert.js');
+    const result = await withDevice(run, device =>
+      convert(device, model as string, out as string, {
+        ...(options.type && { type: options.type.toUpperCase() as WrittenType }),
+        ...(options.maxShard !== undefined && { maxShardBytes: options.maxShard }),
+        force: options.force ?? false,
+        onProgress: progress,
+      }),
+    );
+    if (options.json) terminal.json(result);
+    else terminal.note(`${result.to}: ${result.layers} layers, loaded again${compared(result.verification)}`);
+  });
+}
+
+const compared = (verification: { tokens: number; maxLogitDifference: number } | null): string =>
+  verification === null
+    ? ''
+    : `; logits of ${verification.tokens} tokens differ by ${verification.maxLogitDifference.toExponential(1)} at most`;

@@ -1,0 +1,45 @@
+import { type FileHandle, open } from 'node:fs/promises';
+import { RmError } from '../../engine/errors.js';
+
+/** fs reads at most 2^31 - 1 bytes at a time. */
+const maxReadBytes = 2 ** 30;
+
+function unreadable(path: string, error: NodeJS.ErrnoException): RmError {
+  const reason = error.code === 'ENOENT' ? 'does not exist' : `cannot be read: ${error.message}`;
+  const fix = 'Check the path and its permissions, or download the file again.';
+  return new RmError('CHECKPOINT_MISSING', `${path} ${reason}`, fix, { cause: error });
+}
+
+/** `byteLength` bytes from `position` on. Throws CHECKPOINT_MISSING, CHECKPOINT_CORRUPT where the file ends early. */
+export async function readAt(
+  file: FileHandle,
+  path: string,
+  position: number,
+  byteLength: number,
+): Promise<Uint8Array> {
+  const bytes = new Uint8Array(byteLength);
+  for (let done = 0; done < byteLength; ) {
+    const length = Math.min(byteLength - done, maxReadBytes);
+    const { bytesRead } = await file
+      .read(bytes, done, length, position + done)
+      .catch(error => Promise.reject(unreadable(path, error)));
+    if (bytesRead === 0) {
+      throw new RmError(
+        'CHECKPOINT_CORRUPT',
+        `${path}: ends at byte ${position + done}, it was cut while open`,
+        'The file is damaged or was not fully copied: download or export it again.',
+      );
+    }
+    done += bytesRead;
+  }
+  return bytes;
+}
+
+/** Opens a file of weights and says how long it is. Throws CHECKPOINT_MISSING. */
+export async function openWeightFile(path: string): Promise<{ file: FileHandle; size: number }> {
+  const file = await open(path, 'r').catch(error => Promise.reject(unreadable(path, error)));
+  const found = await file.stat();
+  if (found.isFile()) return { file, size: found.size };
+  await file.close();
+  throw new RmError('CHECKPOINT_MISSING', `${path} is not a file`, 'Put the weights there as a file.');
+}

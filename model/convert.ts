@@ -1,0 +1,96 @@
+import { ensure } from '../engine/errors.js';
+import type { Device } from '../engine/index.js';
+import type { Progress } from '../engine/progress.js';
+import { checkShapes, readArchitecture } from './families/index.js';
+import type { WrittenType } from './gguf/encode.js';
+import { isGgufPath } from './gguf/path.js';
+import { logits } from './logits.js';
+import { Model } from './model.js';
+import { checkModelOutput, withModelOutput } from './modelOutput.js';
+import { openModelSource } from './modelSource.js';
+import { verifyWritten } from './verifyWritten.js';
+import { writeModel } from './writeModel.js';
+
+/** Settings of `convert`. */
+export interface ConvertOptions {
+  /** What matrices are stored as in a GGUF file (default: as they are). */
+  type?: WrittenType;
+  /** Of a folder: data bytes per file before a new shard begins (default: 5e9). */
+  maxShardBytes?: number;
+  /** Replace what is there. */
+  force?: boolean;
+  onProgress?: Progress;
+}
+
+/** What `convert` has written. */
+export interface Conversion {
+  readonly from: string;
+  readonly to: string;
+  readonly layers: number;
+  /** Tokens whose logits were compared, and the largest difference; null where `type` has rounded the weights. */
+  readonly verification: { readonly tokens: number; readonly maxLogitDifference: number } | null;
+}
+
+/** Tokens that the written model is compared on. */
+const COMPARED = 16;
+
+/**
+ * Writes a model in another form: a GGUF file where `to` ends in .gguf, else a folder. What was written is loaded and,
+ * unless `type` rounds the weights, gives the same logits; `to` appears only then.
+ *
+ * @throws RmError CHECKPOINT_*, CONFIG_INVALID, UNSUPPORTED_*, OUTPUT_*, VERIFICATION_FAILED.
+ */
+export async function convert(
+  device: Device,
+  from: string,
+  to: string,
+  { type, maxShardBytes, force = false, onProgress }: ConvertOptions = {},
+): Promise<Conversion> {
+  ensure(
+    type === undefined || isGgufPath(to),
+    `${to}: a folder keeps the number types of the model`,
+    'Leave the type out, or write a .gguf file.',
+  );
+  const output = { force, protect: [from] };
+  await checkModelOutput(to, output);
+  const arch = await readArchitecture(from);
+  const source = await openModelSource(from);
+  const checkpoint = await source.openCheckpoint();
+  try {
+    checkShapes(arch, checkpoint);
+    const ids = Array.from({ length: COMPARED }, (_, i) => (i * 7919 + 1) % arch.vocab);
+    const progress = onProgress && { onProgress };
+    const expected = await logitsOf(device, from, ids, progress);
+    return await withModelOutput(to, output, async target => {
+      const keep = Array.from({ length: arch.layers }, (_, layer) => layer);
+      await writeModel({ source, checkpoint, arch, keep, replacements: new Map(), device }, target, {
+        ...(type && { type }),
+        ...(maxShardBytes !== undefined && { maxShardBytes }),
+        ...progress,
+      });
+      const verified = type === undefined;
+      const maxLogitDifference = verified
+        ? await verifyWritten(device, target, written => logitsFor(written, ids), expected)
+        : 0;
+      if (!verified) await logitsOf(device, target, ids);
+      device.check();
+      const verification = verified ? { tokens: ids.length, maxLogitDifference } : null;
+      return { from, to, layers: arch.layers, verification };
+    });
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+async function logitsOf(
+  device: Device,
+  path: string,
+  ids: readonly number[],
+  options: { onProgress?: Progress } = {},
+): Promise<Float32Array> {
+  await using model = await Model.load(device, path, options);
+  return await logitsFor(model, ids);
+}
+
+const logitsFor = async (model: Model, ids: readonly number[]): Promise<Float32Array> =>
+  (await logits(model, ids)).logits;

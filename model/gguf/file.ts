@@ -1,0 +1,51 @@
+import { openWeightFile, readAt } from '../checkpoint/fileReads.js';
+import {
+  corruptGguf,
+  type GgufHeader,
+  MAX_HEADER_BYTES,
+  MoreBytesNeeded,
+  parseGgufHeader,
+} from './header.js';
+
+/** An open GGUF file: its checked header, and reads at places in it. */
+export interface GgufFile extends GgufHeader {
+  readonly path: string;
+  readonly fileBytes: number;
+  /** `byteLength` bytes from `position` on. Throws CHECKPOINT_CORRUPT where the file ends early. */
+  read(position: number, byteLength: number): Promise<Uint8Array>;
+  close(): Promise<void>;
+}
+
+/** Opens a GGUF file and checks its whole header. Throws CHECKPOINT_MISSING, CHECKPOINT_CORRUPT. */
+export async function openGgufFile(path: string): Promise<GgufFile> {
+  const { file, size: fileBytes } = await openWeightFile(path);
+  const read = (position: number, byteLength: number) => readAt(file, path, position, byteLength);
+  try {
+    // How long the header is only reading it tells.
+    for (let length = 1 << 20; ; length *= 4) {
+      const bytes = await read(0, Math.min(length, fileBytes, MAX_HEADER_BYTES));
+      try {
+        const header = parseGgufHeader(bytes, fileBytes, path);
+        return { ...header, path, fileBytes, read, close: () => file.close() };
+      } catch (error) {
+        if (!(error instanceof MoreBytesNeeded)) throw error;
+        if (length >= MAX_HEADER_BYTES) {
+          throw corruptGguf(`${path}: the header is longer than ${MAX_HEADER_BYTES} bytes`);
+        }
+      }
+    }
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+/** Opens a file for the time of `work`. */
+export async function withGgufFile<T>(path: string, work: (file: GgufFile) => Promise<T>): Promise<T> {
+  const file = await openGgufFile(path);
+  try {
+    return await work(file);
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,88 @@
+import { RmError } from '../../engine/errors.js';
+import type { GgufHeader } from './header.js';
+import type { GgufArray, GgufValue } from './values.js';
+
+/** Typed access to the metadata of a file; every complaint names the file and the key. */
+export class GgufMetadata {
+  constructor(
+    private readonly entries: GgufHeader['metadata'],
+    readonly path: string,
+  ) {}
+
+  /** CONFIG_INVALID about one key. */
+  invalid(key: string, problem: string): RmError {
+    return new RmError(
+      'CONFIG_INVALID',
+      `${this.path}: metadata "${key}" ${problem}`,
+      'Convert the model again with a recent llama.cpp, or download it again.',
+    );
+  }
+
+  get(key: string): GgufValue | undefined {
+    return this.entries.get(key);
+  }
+
+  has(key: string): boolean {
+    return this.entries.has(key);
+  }
+
+  text(key: string): string | undefined {
+    const found = this.entries.get(key);
+    if (found === undefined || found.type === 'string') return found?.value;
+    throw this.invalid(key, `is of the type ${found.type}; it should be a string`);
+  }
+
+  flag(key: string): boolean | undefined {
+    const found = this.entries.get(key);
+    if (found === undefined || found.type === 'bool') return found?.value;
+    throw this.invalid(key, `is of the type ${found.type}; it should be true or false`);
+  }
+
+  number(key: string): number | undefined {
+    const found = this.entries.get(key);
+    if (found === undefined) return undefined;
+    if (typeof found.value === 'number' && Number.isFinite(found.value)) return found.value;
+    throw this.invalid(
+      key,
+      `is ${found.type === 'array' ? 'a list' : String(found.value)}; it should be a number`,
+    );
+  }
+
+  /** A whole number of at least `least`. */
+  count(key: string, least = 1): number | undefined {
+    const value = this.number(key);
+    if (value === undefined || (Number.isSafeInteger(value) && value >= least)) return value;
+    throw this.invalid(key, `is ${value}; it should be a whole number of at least ${least}`);
+  }
+
+  /**
+   * A number that may be given per layer. Layers that differ are refused: no supported family has them.
+   */
+  uniformCount(key: string): number | undefined {
+    if (this.get(key)?.type !== 'array') return this.count(key);
+    const values = this.list(key, undefined, 'number') as number[];
+    const [first] = values;
+    if (first !== undefined && Number.isSafeInteger(first) && first >= 1 && values.every(v => v === first)) {
+      return first;
+    }
+    throw new RmError(
+      'UNSUPPORTED_FAMILY',
+      `${this.path}: metadata "${key}" differs from layer to layer, which is not supported`,
+      'Choose a model whose layers are all of one shape.',
+    );
+  }
+
+  /** A list of values of one kind, of `length` elements where that is given. */
+  list(key: string, length: number | undefined, kind: 'string' | 'number'): readonly unknown[] | undefined {
+    const found = this.entries.get(key);
+    if (found === undefined) return undefined;
+    if (found.type !== 'array') throw this.invalid(key, `is of the type ${found.type}; it should be a list`);
+    const array: GgufArray = found.value;
+    const fits = kind === 'string' ? array.of === 'string' : !['string', 'bool', 'array'].includes(array.of);
+    if (!fits) throw this.invalid(key, `is a list of ${array.of}; it should be one of ${kind}s`);
+    if (length !== undefined && array.length !== length) {
+      throw this.invalid(key, `has ${array.length} elements; it should have ${length}`);
+    }
+    return array.values();
+  }
+}

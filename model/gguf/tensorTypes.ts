@@ -1,0 +1,62 @@
+/**
+ * How GGUF files store tensors. Source: ggml.h, ggml-common.h (enum ggml_type, block structures).
+ * A row is a whole number of blocks; types of plain numbers are blocks of one.
+ */
+export interface GgmlType {
+  readonly name: string;
+  /** Its number in the file. */
+  readonly id: number;
+  /** Elements of a block, and its bytes. */
+  readonly blockSize: number;
+  readonly blockBytes: number;
+}
+
+/** Also types that are not read: their sizes are needed to check where tensors lie. */
+const sizes: Readonly<Record<string, readonly [id: number, blockSize: number, blockBytes: number]>> = {
+  F32: [0, 1, 4],
+  F16: [1, 1, 2],
+  Q4_0: [2, 32, 18],
+  Q4_1: [3, 32, 20],
+  Q5_0: [6, 32, 22],
+  Q5_1: [7, 32, 24],
+  Q8_0: [8, 32, 34],
+  Q8_1: [9, 32, 36],
+  Q2_K: [10, 256, 84],
+  Q3_K: [11, 256, 110],
+  Q4_K: [12, 256, 144],
+  Q5_K: [13, 256, 176],
+  Q6_K: [14, 256, 210],
+  Q8_K: [15, 256, 292],
+  IQ2_XXS: [16, 256, 66],
+  IQ2_XS: [17, 256, 74],
+  IQ3_XXS: [18, 256, 98],
+  IQ1_S: [19, 256, 50],
+  IQ4_NL: [20, 32, 18],
+  IQ3_S: [21, 256, 110],
+  IQ2_S: [22, 256, 82],
+  IQ4_XS: [23, 256, 136],
+  I8: [24, 1, 1],
+  I16: [25, 1, 2],
+  I32: [26, 1, 4],
+  I64: [27, 1, 8],
+  F64: [28, 1, 8],
+  IQ1_M: [29, 256, 56],
+  BF16: [30, 1, 2],
+  TQ1_0: [34, 256, 54],
+  TQ2_0: [35, 256, 66],
+  MXFP4: [39, 32, 17],
+  NVFP4: [40, 64, 36],
+};
+
+export const ggmlTypes: readonly GgmlType[] = Object.entries(sizes).map(
+  ([name, [id, blockSize, blockBytes]]) => ({ name, id, blockSize, blockBytes }),
+);
+
+const byId = new Map(ggmlTypes.map(type => [type.id, type]));
+const byName = new Map(ggmlTypes.map(type => [type.name, type]));
+
+/** The type of a number in a file; undefined for one that is not known. */
+export const ggmlTypeOf = (id: number): GgmlType | undefined => byId.get(id);
+
+/** The type of that name, which must be one of `ggmlTypes`. */
+export const ggmlType = (name: string): GgmlType => byName.get(name)!;

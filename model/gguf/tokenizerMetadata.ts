@@ -1,0 +1,213 @@
+import { RmError } from '../../engine/errors.js';
+import { isRecord } from '../jsonFile.js';
+import { jsonOf, type ModelSource, requiredJsonOf } from '../modelSource.js';
+import { loadTokenizer, type Tokenizer } from '../tokenizer.js';
+import { tokenIdKeys } from './config.js';
+import { knownPreTokenizer, preTokenizers } from './preTokenizers.js';
+import { tokenTypes } from './tokenizerDefinition.js';
+import { type GgufValue, ggufArray } from './values.js';
+
+type Entries = Map<string, GgufValue>;
+
+const text = (value: string): GgufValue => ({ type: 'string', value });
+const flag = (value: boolean): GgufValue => ({ type: 'bool', value });
+const u32 = (value: number): GgufValue => ({ type: 'u32', value });
+
+const key = (name: string) => `tokenizer.ggml.${name}`;
+
+/** What is read of a tokenizer.json with a BPE model. */
+interface Definition {
+  readonly path: string;
+  readonly model: Record<string, unknown>;
+  readonly vocab: Readonly<Record<string, number>>;
+  readonly merges: readonly (readonly [string, string])[];
+  readonly added: readonly Record<string, unknown>[];
+  readonly normalizer: unknown;
+  readonly preTokenizer: unknown;
+}
+
+const refused = (path: string, problem: string): RmError =>
+  new RmError(
+    'CONFIG_INVALID',
+    `${path}: ${problem}; a GGUF file cannot say that so that llama.cpp would read it alike`,
+    'Write a model folder instead (an output path without .gguf), which keeps the tokenizer as it is.',
+  );
+
+async function readDefinition(source: ModelSource): Promise<Definition> {
+  const path = source.nameOf('tokenizer.json');
+  const found = await requiredJsonOf(source, 'tokenizer.json');
+  const model = isRecord(found) && isRecord(found.model) ? found.model : {};
+  const { type, vocab, merges } = model;
+  if (!isRecord(found) || type !== 'BPE' || !isRecord(vocab) || !Array.isArray(merges)) {
+    throw refused(path, `the tokenizer's model is ${JSON.stringify(type)}, not BPE`);
+  }
+  const pairs = merges.map(merge => {
+    const pair = typeof merge === 'string' ? merge.split(' ') : (merge as unknown[]);
+    if (Array.isArray(pair) && pair.length === 2 && pair.every(part => typeof part === 'string')) {
+      return pair as [string, string];
+    }
+    throw refused(path, `the merge ${JSON.stringify(merge)} is no pair`);
+  });
+  return {
+    path,
+    model,
+    vocab: vocab as Record<string, number>,
+    merges: pairs,
+    added: Array.isArray(found.added_tokens) ? found.added_tokens.filter(isRecord) : [],
+    normalizer: found.normalizer ?? null,
+    preTokenizer: found.pre_tokenizer ?? null,
+  };
+}
+
+/** Every token by its id with its type, filled up to `rows` as llama.cpp's converter does. */
+function tokensOf({ vocab, added, model }: Definition, rows: number, bytesAsTokens: boolean) {
+  const tokens = Array.from({ length: rows }, (_, id) => `[PAD${id}]`);
+  const types = new Array<number>(rows).fill(tokenTypes.unused);
+  const put = (id: number, token: string, type: number) => {
+    if (id >= rows) return;
+    tokens[id] = token;
+    types[id] = type;
+  };
+  for (const [token, id] of Object.entries(vocab)) {
+    const isByte = bytesAsTokens && /^<0x[0-9A-F]{2}>$/.test(token);
+    put(id, token, isByte ? tokenTypes.byte : tokenTypes.normal);
+  }
+  for (const { id, content, special } of added) {
+    put(id as number, content as string, special ? tokenTypes.control : tokenTypes.userDefined);
+  }
+  if (bytesAsTokens && typeof model.unk_token === 'string') {
+    put(vocab[model.unk_token] ?? rows, model.unk_token, tokenTypes.unknown);
+  }
+  return { tokens, types };
+}
+
+function byteLevel(definition: Definition, entries: Entries): void {
+  const { path, normalizer, preTokenizer, merges, model } = definition;
+  if (normalizer !== null && !(isRecord(normalizer) && normalizer.type === 'NFC')) {
+    throw refused(path, `the normalizer is ${JSON.stringify(normalizer)}`);
+  }
+  const known = knownPreTokenizer(preTokenizer, model.ignore_merges === true);
+  if (!known) {
+    const names = preTokenizers.map(({ names: [name] }) => name).join(', ');
+    throw refused(path, `the way it splits words is none of those known by name (${names})`);
+  }
+  entries.set(key('model'), text('gpt2'));
+  entries.set(key('pre'), text(known.names[0]!));
+  entries.set(
+    key('merges'),
+    ggufArray(
+      'string',
+      merges.map(pair => pair.join(' ')),
+    ),
+  );
+}
+
+const PREFIX = '▁';
+
+/** Whether SentencePiece's space is put before a text. */
+function prefixesSpace({ path, normalizer, preTokenizer }: Definition): boolean {
+  const parts = (value: unknown): Record<string, unknown>[] =>
+    !isRecord(value)
+      ? []
+      : value.type === 'Sequence' && Array.isArray(value.normalizers)
+        ? value.normalizers.flatMap(parts)
+        : [value];
+  const normalizers = parts(normalizer);
+  const other = normalizers.find(({ type }) => type !== 'Prepend' && type !== 'Replace');
+  if (other) throw refused(path, `the normalizer is ${JSON.stringify(other)}`);
+  if (isRecord(preTokenizer)) {
+    if (preTokenizer.type === 'Metaspace') return preTokenizer.prepend_scheme !== 'never';
+    // Splits at spaces that the normalizer has replaced before: nothing is left to split.
+    const idle = preTokenizer.type === 'Split' && JSON.stringify(preTokenizer.pattern) === '{"String":" "}';
+    if (!idle) throw refused(path, `the pre-tokenizer is ${JSON.stringify(preTokenizer.type)}`);
+  }
+  return normalizers.some(({ type, prepend }) => type === 'Prepend' && prepend === PREFIX);
+}
+
+/** Scores put pieces in the order in which the merges make them; what no merge makes comes last. */
+function sentencePiece(definition: Definition, tokens: readonly string[], entries: Entries): void {
+  const ranks = new Map<string, number>();
+  for (const [rank, [left, right]] of definition.merges.entries()) {
+    const piece = left + right;
+    if (!ranks.has(piece)) ranks.set(piece, rank);
+  }
+  const last = definition.merges.length;
+  entries.set(key('model'), text('llama'));
+  entries.set(key('pre'), text('default'));
+  entries.set(
+    key('scores'),
+    ggufArray(
+      'f32',
+      tokens.map(token => -(ranks.get(token) ?? last)),
+    ),
+  );
+  entries.set(key('add_space_prefix'), flag(prefixesSpace(definition)));
+}
+
+/** Which special tokens the tokenizer puts around a text. */
+function around(tokenizer: Tokenizer): { bos: boolean; eos: boolean } {
+  const inner = tokenizer.encode('a', { addSpecialTokens: false });
+  const whole = tokenizer.encode('a');
+  const before = whole.length > inner.length && whole[0] === tokenizer.bosId;
+  const end = whole.at(-1);
+  return {
+    bos: before,
+    eos: whole.length - inner.length > Number(before) && tokenizer.eosIds.includes(end!),
+  };
+}
+
+/** Ids of special tokens as generation_config.json, config.json or the tokenizer's settings state them. */
+async function specialIds(
+  source: ModelSource,
+  { vocab, added }: Definition,
+): Promise<Record<string, number[]>> {
+  const files = await Promise.all(
+    ['generation_config.json', 'config.json', 'tokenizer_config.json'].map(name => jsonOf(source, name)),
+  );
+  const [generation, config, settings] = files.map(file => (isRecord(file) ? file : {}));
+  const contents = new Map(added.map(({ content, id }) => [content, id as number]));
+  const ids: Record<string, number[]> = {};
+  for (const name of Object.keys(tokenIdKeys)) {
+    const stated = [generation?.[name] ?? config?.[name] ?? []].flat().filter(Number.isInteger) as number[];
+    const word = settings?.[name.replace('_id', '')];
+    const content = isRecord(word) ? word.content : word;
+    const named = typeof content === 'string' ? (contents.get(content) ?? vocab[content]) : undefined;
+    if (stated.length > 0) ids[name] = stated;
+    else if (named !== undefined) ids[name] = [named];
+  }
+  return ids;
+}
+
+/**
+ * The tokenizer of a model as GGUF metadata that llama.cpp reads: byte-level BPE whose way to split words it knows by
+ * name, or SentencePiece's BPE.
+ *
+ * @param rows of the embedding: tokens beyond the vocabulary are filled up.
+ * @throws RmError CONFIG_INVALID for a tokenizer that llama.cpp would read otherwise.
+ */
+export async function tokenizerMetadata(source: ModelSource, rows: number): Promise<Entries> {
+  const definition = await readDefinition(source);
+  const entries: Entries = new Map();
+  const spm = definition.model.byte_fallback === true;
+  const { tokens, types } = tokensOf(definition, rows, spm);
+  if (spm) sentencePiece(definition, tokens, entries);
+  else byteLevel(definition, entries);
+  entries.set(key('tokens'), ggufArray('string', tokens));
+  entries.set(key('token_type'), ggufArray('i32', types));
+
+  const ids = await specialIds(source, definition);
+  for (const [name, [id]] of Object.entries(ids)) entries.set(tokenIdKeys[name]!, u32(id!));
+  const [, ...otherEnds] = ids.eos_token_id ?? [];
+  if (otherEnds.length > 0) entries.set(key('eot_token_id'), u32(otherEnds.at(-1)!));
+  if (otherEnds.length > 1) entries.set(key('eom_token_id'), u32(otherEnds[0]!));
+  const { bos, eos } = around(await loadTokenizer(source.path));
+  entries.set(key('add_bos_token'), flag(bos));
+  entries.set(key('add_eos_token'), flag(eos));
+
+  const settings = await jsonOf(source, 'tokenizer_config.json');
+  const stated =
+    isRecord(settings) && typeof settings.chat_template === 'string' ? settings.chat_template : undefined;
+  const template = (await source.text('chat_template.jinja')) ?? stated;
+  if (template !== undefined) entries.set('tokenizer.chat_template', text(template));
+  return entries;
+}

@@ -1,0 +1,116 @@
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Device } from '../../engine/index.js';
+import { convert, evaluate, generate, loadTokenizer, logits, Model } from '../../model/index.js';
+import { prune } from '../../replaceme/index.js';
+import { maxAbsError } from '../gpu.js';
+import type { LlamaRequest, LlamaScores } from '../llamaScores.js';
+import { saySkipped, sharedPath, temporaryFolder } from '../support.js';
+
+// What shared/models/smollm2.py --keep-gguf builds, and a folder that holds node-llama-cpp; .ci/run names them.
+const folder = process.env.RM_SMOLLM2;
+const file = process.env.RM_SMOLLM2_GGUF;
+const llamaCpp = process.env.RM_LLAMA_CPP;
+const golden = sharedPath('golden', 'smollm2');
+const scores = fileURLToPath(new URL('../llamaScores.js', import.meta.url));
+
+const readJson = <T>(name: string) => JSON.parse(readFileSync(join(golden!, name), 'utf8')) as T;
+const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+/** What llama.cpp makes of a file. */
+function askLlamaCpp(path: string, request: LlamaRequest): LlamaScores {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [scores, llamaCpp!, path], {
+    input: JSON.stringify(request),
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+  });
+  assert.is(status, 0, stderr);
+  return JSON.parse(stdout) as LlamaScores;
+}
+
+if (!golden || !folder || !file) {
+  saySkipped('SmolLM2 from its Q4_1 GGUF: set RM_SMOLLM2 and RM_SMOLLM2_GGUF, shared/ beside the repository');
+} else {
+  const device = await Device.open();
+  test.after(() => device.close());
+  const tokens = readJson<Record<string, number[][]>>('tokens.json');
+  const { greedy } = readJson<{ greedy: { prompt_ids: number[] }[] }>('logits.json');
+
+  test('tokens of the metadata are those of tokenizer.json', async () => {
+    const { strings } = readJson<{ strings: { text: string; ids: number[] }[] }>('tokenizer.json');
+    const tokenizer = await loadTokenizer(file);
+    for (const { text, ids } of strings) assert.equal(tokenizer.encode(text), ids, text);
+  });
+
+  test('logits are those of the folder, whose weights are the same rounded to bfloat16', async () => {
+    const ids = tokens.eval_wt2![0]!.slice(0, 64);
+    const of = async (path: string) => {
+      using model = await Model.load(device, path);
+      return (await logits(model, ids)).logits;
+    };
+    const [found, expected] = [await of(file), await of(folder)];
+    let [difference, norm] = [0, 0];
+    for (const [i, value] of expected.entries()) {
+      difference += (found[i]! - value) ** 2;
+      norm += value ** 2;
+    }
+    // bfloat16 rounds by 2^-9 of a weight at most, which 30 layers carry on.
+    assert.ok(Math.sqrt(difference / norm) < 0.02, `${Math.sqrt(difference / norm)}`);
+  });
+
+  if (!llamaCpp) {
+    saySkipped('the pruned GGUF file in llama.cpp: set RM_LLAMA_CPP to the folder of node-llama-cpp');
+  } else {
+    const place = temporaryFolder();
+    test.after(() => place[Symbol.dispose]());
+    const out = join(place.path, 'pruned.gguf');
+    const sequences = [tokens.eval_wt2![0]!.slice(0, 128), tokens.eval_chat![0]!.slice(0, 128)];
+    const request = {
+      sequences,
+      greedy: { ids: greedy[0]!.prompt_ids, count: 24 },
+      text: "Hello<|im_end|>\n 1234 it's",
+    };
+
+    test('pruned to GGUF: llama.cpp has the same tokens, greedy text and perplexity', async () => {
+      await prune(file, out, { device, window: 11, layers: 7, tokens: 2048, report: false });
+      const theirs = askLlamaCpp(out, request);
+      using model = await Model.load(device, out);
+      assert.equal((await loadTokenizer(out)).encode(request.text), theirs.ids);
+      assert.equal(await generate(model, request.greedy.ids, { maxTokens: 24 }), theirs.greedy);
+      const { perplexity } = await evaluate(model, sequences);
+      const reference = Math.exp(-mean(theirs.logProbabilities.flat()));
+      console.log(`perplexity: ours ${perplexity.toFixed(3)}, llama.cpp ${reference.toFixed(3)}`);
+      assert.ok(Math.abs(perplexity / reference - 1) < 0.01, `${perplexity} against ${reference}`);
+    });
+
+    test('log-probabilities of its tokens, in f32: with blocks llama.cpp rounds activations to 8 bits', async () => {
+      const wide = join(place.path, 'f32.gguf');
+      await convert(device, out, wide, { type: 'F32' });
+      const short = sequences.map(ids => ids.slice(0, 48));
+      const theirs = askLlamaCpp(wide, { ...request, sequences: short });
+      using model = await Model.load(device, out);
+      for (const [s, ids] of short.entries()) {
+        const own = logProbabilities((await logits(model, ids)).logits, ids);
+        const worst = maxAbsError(own, theirs.logProbabilities[s]!);
+        console.log(`sequence ${s}: log-probabilities differ by ${worst.toExponential(1)} at most`);
+        assert.ok(worst < 1e-2, `sequence ${s}: ${worst}`);
+      }
+    });
+  }
+}
+
+/** log p of every next token, from logits [ids, vocab]. */
+function logProbabilities(values: Float32Array, ids: readonly number[]): number[] {
+  const vocab = values.length / ids.length;
+  return ids.slice(1).map((next, i) => {
+    const row = values.subarray(i * vocab, (i + 1) * vocab);
+    const largest = row.reduce((a, b) => Math.max(a, b));
+    return row[next]! - largest - Math.log(row.reduce((sum, value) => sum + Math.exp(value - largest), 0));
+  });
+}
+
+test.run();
