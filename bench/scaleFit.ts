@@ -1,4 +1,4 @@
-import type { ScaleAxis, ScalePoint, ScaleTimes } from './scale.js';
+import type { ScaleAxis, ScalePoint, ScaleTimes } from './scalePoint.js';
 
 /** How one quantity grows with one size: quantity ~ size^exponent. */
 export interface Growth {

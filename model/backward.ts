@@ -9,8 +9,9 @@ import {
   layerBackward,
   requireBackward,
 } from './layerBackward.js';
-import type { LayerWeights, Model } from './model.js';
+import type { Model } from './model.js';
 import { embedTokens, forward } from './transformer.js';
+import type { LayerWeights } from './weights.js';
 
 /**
  * Gradients of a model's weights, f32, each of its weight's shape; they are added to, and what is absent is not

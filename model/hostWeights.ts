@@ -8,7 +8,7 @@ import {
   tensorFromBytes,
 } from '../engine/index.js';
 import { convert } from '../kernels/convert.js';
-import type { LayerWeights } from './model.js';
+import type { LayerWeights } from './weights.js';
 
 /** A tensor that waits in the host's memory. */
 export interface HostTensor {

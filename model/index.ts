@@ -58,7 +58,7 @@ export {
   requireBackward,
 } from './layerBackward.js';
 export { type LogitsResult, logits } from './logits.js';
-export { type LayerWeights, type LoadOptions, Model, type WeightChanges, type Weights } from './model.js';
+export { type LoadOptions, Model, type WeightChanges } from './model.js';
 export { type ModelSource, openCheckpoint, openModelSource } from './modelSource.js';
 export { type ReferenceOptions, ReferenceStates } from './referenceStates.js';
 export type { Rope } from './rope.js';
@@ -69,3 +69,4 @@ export { loadTokenizer, type TextStream, type Tokenizer } from './tokenizer.js';
 export { type SequenceOptions, tokenSequences } from './tokenSequences.js';
 export { type ForwardOptions, finalNorm, forward, type LayerTensors, type Tap } from './transformer.js';
 export { imageEmbeddings, type ShownImages, type ShowOptions, showImages } from './vision.js';
+export type { LayerWeights, Weights } from './weights.js';

@@ -8,8 +8,9 @@ import { rope } from '../kernels/rope.js';
 import { type Architecture, storedHeadDim } from './architecture.js';
 import type { Batch } from './batch.js';
 import { type AttentionStep, LayerSteps } from './layerSteps.js';
-import type { LayerWeights, Model } from './model.js';
+import type { Model } from './model.js';
 import { normaliseBackward } from './norm.js';
+import type { LayerWeights } from './weights.js';
 
 /** A layer's weights by name: 'q', 'down', 'mlpNorm', 'qBias', 'mlpMap' and so on. */
 export type LayerWeightName = keyof LayerWeights;

@@ -11,8 +11,9 @@ import { topExperts } from '../kernels/topExperts.js';
 import { storedHeadDim } from './architecture.js';
 import type { Batch } from './batch.js';
 import type { KvCache } from './kvCache.js';
-import type { LayerWeights, Model } from './model.js';
+import type { Model } from './model.js';
 import { normalise } from './norm.js';
+import type { LayerWeights } from './weights.js';
 
 /** An attention layer's tensors; heads as wide as they are stored in q, keys, values and out. */
 export interface AttentionStep {

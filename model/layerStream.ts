@@ -2,8 +2,8 @@ import { type Device, Scope } from '../engine/index.js';
 import type { TensorNames } from './architecture.js';
 import type { Checkpoint } from './checkpoint/checkpoint.js';
 import { type HostWeights, toDevice } from './hostWeights.js';
-import type { LayerWeights } from './model.js';
 import { WeightLoader } from './weightLoader.js';
+import type { LayerWeights } from './weights.js';
 
 /** A layer that is on the device or on its way there. */
 interface Arrival {

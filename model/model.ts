@@ -1,12 +1,5 @@
 import { type Device, type DType, Scope, type Tensor } from '../engine/index.js';
-import type { Progress } from '../engine/progress.js';
-import {
-  type Architecture,
-  expectedTensors,
-  keepLayers,
-  type LayerTensorNames,
-  type VisionTensorNames,
-} from './architecture.js';
+import { type Architecture, expectedTensors, keepLayers } from './architecture.js';
 import type { WeightDtype } from './checkpoint/inDtype.js';
 import { checkShapes, readArchitecture } from './families/index.js';
 import type { HostWeights } from './hostWeights.js';
@@ -14,26 +7,8 @@ import { LayerStream } from './layerStream.js';
 import { requireText } from './modality.js';
 import { openCheckpoint } from './modelSource.js';
 import { RotationTable } from './rotationTable.js';
-import { WeightLoader } from './weightLoader.js';
-
-/** A layer's tensors that no model is without. */
-type RequiredWeights = 'q' | 'k' | 'v' | 'o' | 'up' | 'down';
-
-/**
- * One layer's tensors on the device, in the checkpoint's dtype, biases as f32: what LayerTensorNames names, parts of
- * stored tensors as tensors of their own.
- */
-export type LayerWeights = { readonly [K in RequiredWeights]: Tensor } & {
-  readonly [K in Exclude<keyof LayerTensorNames, RequiredWeights>]: Tensor | undefined;
-} & {
-  /** f32 [hidden, hidden], multiplies the residual stream after the layer: what a patch does that no checkpoint holds. */
-  readonly residualMap?: Tensor;
-  /**
-   * f32 [hidden, hidden], multiplies what down_proj gives: ReplaceMe's T as long as it is trained. Folded, down is Tᵀ down and
-   * its bias is bias T.
-   */
-  readonly mlpMap?: Tensor;
-};
+import { type LoaderOptions, WeightLoader } from './weightLoader.js';
+import type { LayerWeights, Weights } from './weights.js';
 
 /** Weights that take the place of a model's own. */
 export interface WeightChanges extends Partial<Omit<Weights, 'layers' | 'vision'>> {
@@ -43,36 +18,8 @@ export interface WeightChanges extends Partial<Omit<Weights, 'layers' | 'vision'
   readonly waiting?: ReadonlyMap<number, HostWeights>;
 }
 
-/** What an image encoder has before its layers: see VisionTensorNames; biases as f32. */
-export type VisionWeights = { readonly [K in keyof VisionTensorNames]: Tensor };
-
-/** A model's tensors on the device, in the dtype of the checkpoint. */
-export interface Weights {
-  /** Token embeddings; of an image encoder its patch embedding, and once it is shown images (`showImages`) their tokens. */
-  readonly embedding: Tensor;
-  readonly finalNorm: Tensor;
-  readonly finalNormBias: Tensor | undefined;
-  /** The embedding itself where they are tied. */
-  readonly lmHead: Tensor;
-  /** Of an image encoder. */
-  readonly vision?: VisionWeights | undefined;
-  /** Of a streamed model only those that are held can be read (`Model.hold`). */
-  readonly layers: readonly LayerWeights[];
-}
-
-/** Where a tensor belongs: a field of a layer's weights or, without a layer, of the model's. */
-export interface TensorPlace {
-  readonly layer: number | undefined;
-  readonly key: string;
-}
-
-/** A tensor that is on the device already and takes the place of that of the checkpoint, or undefined. */
-export type ReuseTensor = (place: TensorPlace, name: string) => Promise<Tensor | undefined>;
-
 /** Settings of `Model.load`. */
-export interface LoadOptions {
-  /** Asked for every tensor before it is read; it must hold the same values and outlive the model. Not with `stream`. */
-  reuse?: ReuseTensor;
+export interface LoadOptions extends Pick<LoaderOptions, 'reuse' | 'onProgress'> {
   /**
    * Layers are read and uploaded when they are held (`Model.hold`) and let go afterwards, two at a time at most (one
    * without `prefetch`), so that the model may be larger than the device's memory (default: all stay on the device).
@@ -82,7 +29,6 @@ export interface LoadOptions {
   dtype?: WeightDtype;
   /** The model may be an encoder of images, which no text can be given to (default: such models are refused). */
   images?: true;
-  onProgress?: Progress;
 }
 
 /** What a model that is made from another has of it. */

@@ -3,9 +3,10 @@ import { type Journal, type LiveState, noJournal, type StoredTensor } from '../e
 import type { Progress } from '../engine/progress.js';
 import { Batch, defaultBatchTokens, groupSequences, totalTokens } from './batch.js';
 import type { BatchTensors } from './batchTensors.js';
-import type { LayerWeights, Model } from './model.js';
+import type { Model } from './model.js';
 import { finalHidden, finalNorm, forward } from './transformer.js';
 import { waitingStates, walkThrough } from './walkThrough.js';
+import type { LayerWeights } from './weights.js';
 
 /** Batches of the sequences in which something can be predicted. Throws DATA_INVALID where there are none. */
 export function scoredGroups(

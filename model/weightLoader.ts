@@ -1,4 +1,5 @@
 import { type Device, RmError, type Scope, type Tensor } from '../engine/index.js';
+import type { Progress } from '../engine/progress.js';
 import { PIECE } from '../engine/transfer.js';
 import { convert } from '../kernels/convert.js';
 import {
@@ -15,10 +16,22 @@ import {
 import { type Checkpoint, deviceBytes } from './checkpoint/checkpoint.js';
 import { uploadStored } from './checkpoint/denseTensor.js';
 import { firstNonFinite } from './firstNonFinite.js';
-import type { LayerWeights, LoadOptions, VisionWeights, Weights } from './model.js';
+import type { LayerWeights, VisionWeights, Weights } from './weights.js';
+
+/** Where a tensor belongs: a field of a layer's weights or, without a layer, of the model's. */
+export interface TensorPlace {
+  readonly layer: number | undefined;
+  readonly key: string;
+}
+
+/** A tensor that is on the device already and takes the place of that of the checkpoint, or undefined. */
+export type ReuseTensor = (place: TensorPlace, name: string) => Promise<Tensor | undefined>;
 
 /** What a loader takes besides the checkpoint. */
-export interface LoaderOptions extends Pick<LoadOptions, 'onProgress' | 'reuse'> {
+export interface LoaderOptions {
+  /** Asked for every tensor before it is read; it must hold the same values and outlive the model. Not for streamed layers. */
+  reuse?: ReuseTensor;
+  onProgress?: Progress;
   /** Throws where loading should end between two pieces. */
   readonly check?: () => void;
 }

@@ -2,7 +2,8 @@ import { type DType, Scope, type Tensor } from '../engine/index.js';
 import { convert } from '../kernels/convert.js';
 import { storedName, type TensorRef } from '../model/architecture.js';
 import { type HostTensor, type HostWeights, toHost } from '../model/hostWeights.js';
-import type { LayerWeights, Model, WeightChanges } from '../model/model.js';
+import type { Model, WeightChanges } from '../model/model.js';
+import type { LayerWeights } from '../model/weights.js';
 
 /** In a number type; the tensor itself where it has it, else made in `scope`. */
 export function rounded(tensor: Tensor, dtype: DType, scope: Scope): Tensor {

@@ -1,5 +1,6 @@
 import { Scope, Tensor } from '../engine/index.js';
-import type { LayerWeights, Model } from '../model/model.js';
+import type { Model } from '../model/model.js';
+import type { LayerWeights } from '../model/weights.js';
 import { weightedSum } from './weightedSum.js';
 import type { Window } from './window.js';
 

@@ -3,8 +3,9 @@ import { convert } from '../kernels/convert.js';
 import { refKey, storedName, type TensorRef } from '../model/architecture.js';
 import { firstNonFinite } from '../model/firstNonFinite.js';
 import { type HostTensor, nonFiniteIn } from '../model/hostWeights.js';
-import type { LayerWeights, Model, WeightChanges, Weights } from '../model/model.js';
+import type { Model, WeightChanges } from '../model/model.js';
 import { addReplacement, type Replacement } from '../model/replacement.js';
+import type { LayerWeights, Weights } from '../model/weights.js';
 import { rounded } from './keptWeights.js';
 import { keptLayers, type Window } from './window.js';
 

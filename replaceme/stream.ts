@@ -1,8 +1,9 @@
 import { ensure, Scope, type Tensor } from '../engine/index.js';
 import { type Journal, type LiveState, noJournal } from '../engine/journal.js';
 import { BatchTensors, type StateHome } from '../model/batchTensors.js';
-import type { LayerWeights, Model } from '../model/model.js';
+import type { Model } from '../model/model.js';
 import { embedTokens, forward } from '../model/transformer.js';
+import type { LayerWeights } from '../model/weights.js';
 import { batchedTokens, type CalibrationBatch, openBatch, sequencesOf } from './calibrationBatch.js';
 import type { HiddenStates } from './hiddenStates.js';
 import { type WalkOptions, walkBatches } from './walk.js';

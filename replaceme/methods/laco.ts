@@ -1,4 +1,4 @@
-import type { LayerWeights } from '../../model/model.js';
+import type { LayerWeights } from '../../model/weights.js';
 import { type MergeRule, mergedLayer } from '../mergedLayer.js';
 import { repairInOrder, requireLayerBefore } from '../repairInOrder.js';
 import type { Method } from './method.js';

@@ -1,7 +1,8 @@
 import { type Device, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
 import { liveSums, noJournal } from '../../engine/journal.js';
 import { scale } from '../../kernels/elementwise.js';
-import type { LayerWeights, Model, WeightChanges } from '../../model/model.js';
+import type { Model, WeightChanges } from '../../model/model.js';
+import type { LayerWeights } from '../../model/weights.js';
 import { identity } from '../identity.js';
 import { type FitPass, repairInOrder } from '../repairInOrder.js';
 import { rowNormsOf } from '../rows.js';

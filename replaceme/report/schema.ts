@@ -3,12 +3,13 @@ import type { WeightDtype } from '../../model/checkpoint/inDtype.js';
 import type { Evaluation } from '../../model/evaluate.js';
 import type { CalibrationFile } from '../calibration.js';
 import type { ComparisonRow, Measures } from '../compare/rows.js';
+import type { Placement, PlannedMemory } from '../memoryPlan.js';
 import type { RepairSettings } from '../methods/index.js';
 import type { Phase } from '../phaseClock.js';
-import type { PrunePlan } from '../plan.js';
 import type { CalibrationSizes } from '../request.js';
 import type { RidgePath } from '../ridgePath.js';
 import type { MeasuredWindows, WindowChoice } from '../selections/index.js';
+import type { PlannedPhase } from '../timePlan.js';
 import type { DamagePoint } from './layerDamage.js';
 import type { Sample } from './samples.js';
 
@@ -92,7 +93,11 @@ export interface PruneReport extends ReportHead {
   /** Of every ridge regression, in the order of the layers; empty where the method has none. */
   readonly ridgePaths: readonly RidgePath[];
   /** What was expected before it began, beside `peakMemoryBytes` and `seconds`. */
-  readonly plan?: Pick<PrunePlan, 'memory' | 'placement'> & Partial<Pick<PrunePlan, 'phases'>>;
+  readonly plan?: {
+    readonly memory: PlannedMemory;
+    readonly placement: Placement;
+    readonly phases?: readonly PlannedPhase[];
+  };
   /** What was written, loaded again, against the model in memory. */
   readonly verification: { readonly tokens: number; readonly maxLogitDifference: number };
   /** What was measured of the models; this and the plan's phases are absent where the report was switched off. */

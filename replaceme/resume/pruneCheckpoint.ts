@@ -89,7 +89,10 @@ export async function markFinished(journal: RunJournal, out: string, target: str
 
 /** Whether a run may have been killed between giving its output its name and removing its checkpoint. */
 export const mayBeFinished = (out: string, { resume }: PruneOptions): boolean =>
-  resume === true && CheckpointFolder.exists(checkpointPath(out)) && existsSync(out) && existsSync(reportOf(out));
+  resume === true &&
+  CheckpointFolder.exists(checkpointPath(out)) &&
+  existsSync(out) &&
+  existsSync(reportOf(out));
 
 /** The report of such a run, whose checkpoint is removed; undefined where the output is something else. */
 export async function finishedReport(out: string): Promise<PruneReport | undefined> {

@@ -1,8 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { ScalePoint } from '../../bench/scale.js';
 import { growthOf, powerLaw } from '../../bench/scaleFit.js';
 import { forecasts } from '../../bench/scaleForecast.js';
+import type { ScalePoint } from '../../bench/scalePoint.js';
 import { ownCache, rmEngine } from '../cli/support.js';
 import { temporaryFolder } from '../support.js';
 
