@@ -213,7 +213,7 @@ export function pruneCommand(signal: AbortSignal): Command {
       'rm-engine prune ./Llama-3.1-8B ./pruned --layers 8 --method refit-heal --resume',
       'rm-engine prune ./SmolLM2-135M-Instruct ./pruned --layers 7 --dry-run',
       'rm-engine prune ./SmolLM2-135M-Instruct ./pruned --layers 7 --profile trace.json',
-      'rm-engine prune ./clip-vit-base-patch32 ./pruned --layers 3 --method replaceme-ls --calib photos/',
+      'rm-engine prune ./clip-vit-base ./pruned --layers 3 --method replaceme-ls --calib photos/',
       'rm-engine prune --config replaceme.yaml --calib chat.jsonl',
     ],
   });

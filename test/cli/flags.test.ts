@@ -61,6 +61,7 @@ const tried: Readonly<Record<string, readonly string[]>> = {
   chat: [model, '--max-tokens', '3'],
   logits: [model, '--ids', path('ids.json'), '--out', path('o.safetensors'), '--force'],
   inspect: [model],
+  convert: [model, path('model.gguf'), '--type', 'f32', '--force'],
   'bench startup': [model, '--tokens', '4'],
 };
 /** Those that measure the machine for long, or examine it. */
