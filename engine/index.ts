@@ -13,6 +13,7 @@ export {
 } from './dtype.js';
 export { type ErrorCode, ensure, errorCodes, RmError } from './errors.js';
 export { formatBytes } from './format.js';
+export type { Journal, LiveState, StoredTensor } from './journal.js';
 export type { MemoryPool, PooledBuffer } from './memory.js';
 export type { KernelProfile, Profiler, SectionProfile } from './profiler.js';
 export {

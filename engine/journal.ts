@@ -16,7 +16,9 @@ export interface StoredTensor {
  * Maps, typed arrays and tensors; `restore` gets the same with a `StoredTensor` for every tensor.
  */
 export interface LiveState {
+  /** What it is now, as plain data and tensors. */
   save(): unknown;
+  /** Takes up what `save` gave, perhaps in another process. */
   restore(saved: never): Promise<void> | void;
 }
 

@@ -34,7 +34,10 @@ fn scaleAndMin(at: u32, g: u32) -> vec2f {
     f32((both >> 4u) | ((byte(at + g) >> 6u) << 4u)));
 }`;
 
-const layouts = {
+/** Block formats that kernels can read, by ggml's names. */
+export type BlockFormat = 'Q4_0' | 'Q4_1' | 'Q5_0' | 'Q5_1' | 'Q8_0' | 'Q4_K' | 'Q5_K' | 'Q6_K';
+
+const layouts: Readonly<Record<BlockFormat, BlockLayout>> = {
   Q4_0: {
     bytes: 18,
     elements: 32,
@@ -95,10 +98,7 @@ fn value(at: u32, j: u32) -> f32 {
   return (half(at + 208u) * signed(at + 192u + j / 16u)) * (f32(low | (high << 4u)) - 32.0);
 }`,
   },
-} as const satisfies Readonly<Record<string, BlockLayout>>;
-
-/** Block formats that kernels can read, by ggml's names. */
-export type BlockFormat = keyof typeof layouts;
+};
 
 /** Names of the block formats. */
 export const blockFormats = Object.keys(layouts) as readonly BlockFormat[];

@@ -6,6 +6,8 @@ export type {
   TensorPart,
   TensorRef,
   TensorStack,
+  VisionInput,
+  VisionTensorNames,
 } from './architecture.js';
 export {
   createLayerGradients,
@@ -14,6 +16,7 @@ export {
   type StartOptions,
 } from './backward.js';
 export { Batch, type BatchOptions, defaultBatchTokens, groupSequences } from './batch.js';
+export type { StateHome } from './batchTensors.js';
 export { type ChatTemplate, encodeDocument, loadChatTemplate, type TextReader } from './chat.js';
 export type { Checkpoint, TensorInfo } from './checkpoint/checkpoint.js';
 export type { WeightDtype } from './checkpoint/inDtype.js';
@@ -25,10 +28,12 @@ export {
   writeSafetensors,
   writeSafetensorsFile,
 } from './checkpoint/safetensorsWriter.js';
+export type { TensorBytes } from './checkpoint/tensorFile.js';
 export { type Conversion, type ConvertOptions, convert } from './convert.js';
 export { type ContinueOptions, DecodingSession } from './decodingSession.js';
 export { type ChatMessage, type Document, type DocumentOptions, readDocuments } from './documents.js';
 export { type EvaluateOptions, type Evaluation, evaluate } from './evaluate.js';
+export type { HasTensor } from './families/decoder.js';
 export {
   architectureFromConfig,
   pruneConfig,
@@ -44,6 +49,7 @@ export {
   type Repetition,
 } from './generationHealth.js';
 export { type HeadGradients, headLoss, type Objective } from './headLoss.js';
+export type { HostTensor, HostWeights } from './hostWeights.js';
 export { type DownloadOptions, downloadModel } from './hub/download.js';
 export type { Snapshot } from './hub/findSnapshot.js';
 export { locateModel, type ModelLocation } from './hub/locate.js';
@@ -61,7 +67,7 @@ export { type LogitsResult, logits } from './logits.js';
 export { type LoadOptions, Model, type WeightChanges } from './model.js';
 export { type ModelSource, openCheckpoint, openModelSource } from './modelSource.js';
 export { type ReferenceOptions, ReferenceStates } from './referenceStates.js';
-export type { Rope } from './rope.js';
+export type { Rope, RopeBase } from './rope.js';
 export type { RotationTable } from './rotationTable.js';
 export type { SamplingOptions } from './sampler.js';
 export * from './tasks/index.js';
@@ -69,4 +75,5 @@ export { loadTokenizer, type TextStream, type Tokenizer } from './tokenizer.js';
 export { type SequenceOptions, tokenSequences } from './tokenSequences.js';
 export { type ForwardOptions, finalNorm, forward, type LayerTensors, type Tap } from './transformer.js';
 export { imageEmbeddings, type ShownImages, type ShowOptions, showImages } from './vision.js';
-export type { LayerWeights, Weights } from './weights.js';
+export type { ReuseTensor, TensorPlace } from './weightLoader.js';
+export type { LayerWeights, RequiredWeights, VisionWeights, Weights } from './weights.js';

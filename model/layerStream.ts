@@ -77,7 +77,9 @@ export class LayerStream {
 
   async #moveTo(layer: number): Promise<void> {
     this.#held = undefined;
-    // What the last layer's walk has left in the pool would stand beside this one's.
+    // What the last layer's walk has left in the pool would stand beside this one's; the driver gives a buffer's memory back
+    // when the work that read it is done.
+    await this.device.recorder.finish();
     this.device.memory.trim();
     try {
       await this.#arrive(layer).arrived;

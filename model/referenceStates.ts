@@ -112,10 +112,12 @@ export class ReferenceStates implements LiveState {
     );
   }
 
+  /** For a journal: what another process goes on from. */
   save(): unknown {
     return { depths: this.#depths, states: this.#states };
   }
 
+  /** Takes up what `save` gave. */
   async restore(saved: {
     readonly depths: readonly number[];
     readonly states: readonly (readonly StoredTensor[])[];

@@ -1,5 +1,5 @@
 /** What every kind of rotary embedding has. */
-interface RopeBase {
+export interface RopeBase {
   /** Base of the frequencies. */
   readonly theta: number;
   /** Columns of each head that turn, from the first on; the rest stays as it is. Even. */

@@ -2,7 +2,7 @@ import type { Tensor } from '../engine/index.js';
 import type { LayerTensorNames, VisionTensorNames } from './architecture.js';
 
 /** A layer's tensors that no model is without. */
-type RequiredWeights = 'q' | 'k' | 'v' | 'o' | 'up' | 'down';
+export type RequiredWeights = 'q' | 'k' | 'v' | 'o' | 'up' | 'down';
 
 /**
  * One layer's tensors on the device, in the checkpoint's dtype, biases as f32: what LayerTensorNames names, parts of

@@ -91,10 +91,12 @@ export class HiddenStates implements LiveState {
     return this.#outputs.get(keyOf(sequences))?.get(layer);
   }
 
+  /** For a journal: what another process goes on from. */
   save(): unknown {
     return { room: this.#room, outputs: this.#outputs };
   }
 
+  /** Takes up what `save` gave. */
   async restore(saved: {
     readonly room: number;
     readonly outputs: ReadonlyMap<string, ReadonlyMap<number, StoredTensor>>;

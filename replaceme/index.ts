@@ -21,6 +21,7 @@ export { type DistanceMeasure, type DistanceOptions, windowDistances } from './d
 export type { EvaluationText } from './evaluationText.js';
 export { type GatheredStatistics, type GatherOptions, gatherStatistics } from './gatherStatistics.js';
 export type { HiddenStates, Sequences } from './hiddenStates.js';
+export type { Placement, PlannedMemory } from './memoryPlan.js';
 export {
   type GatherContext,
   type Method,

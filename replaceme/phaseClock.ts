@@ -56,11 +56,13 @@ export class PhaseClock implements LiveState {
     return this.#before + (performance.now() - this.started) / 1000;
   }
 
+  /** For a journal: what another process goes on from. */
   save(): unknown {
     this.#turn();
     return { seconds: this.seconds, phases: this.phases };
   }
 
+  /** Takes up what `save` gave. */
   restore({ seconds, phases }: { readonly seconds: number; readonly phases: readonly Phase[] }): void {
     this.#before = seconds;
     for (const { name, ...measured } of phases) this.#phases.set(name, measured);
