@@ -10,6 +10,7 @@ import {
   positive,
   share,
   unitNumber,
+  weightDtype,
   wholeNumber,
 } from './optionTypes.js';
 
@@ -105,7 +106,7 @@ export const settingParsers = {
   batchTokens: wholeNumber(1),
   hostStates: oneOf('f32', 'bf16'),
   evalTokens: wholeNumber(2),
-  dtype: oneOf('f32', 'f16', 'bf16'),
+  dtype: weightDtype,
   maxShardSize: byteCount,
   report: flag,
   dryRun: flag,

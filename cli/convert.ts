@@ -18,7 +18,7 @@ before it appears (docs/gguf.md).
 To GGUF: config.json and the tokenizer become metadata, matrices keep their number type or take that of --type, vectors
 become F32. A tokenizer that llama.cpp would read otherwise is refused.
 To a folder: metadata become config.json, tokenizer.json, tokenizer_config.json, generation_config.json and
-chat_template.jinja; quantised matrices become float16.`;
+chat_template.jinja; weights keep their number type (quantised matrices become float16) or take that of --type.`;
 
 const types: readonly Lowercase<WrittenType>[] = ['f32', 'f16', 'bf16', 'q8_0'];
 
@@ -35,14 +35,15 @@ export function convertCommand(signal: AbortSignal): Command {
       examples: [
         'rm-engine convert ./pruned ./pruned.gguf',
         'rm-engine convert ./pruned ./pruned-q8.gguf --type q8_0',
-        'rm-engine convert ./model.Q4_K_M.gguf ./model',
+        'rm-engine convert ./model.Q4_K_M.gguf ./model --type bf16',
       ],
     }),
   )
     .addOption(
-      new Option('--type <type>', 'what matrices in a GGUF file become (default: as they are)').choices(
-        types,
-      ),
+      new Option(
+        '--type <type>',
+        'what the weights become, q8_0 in GGUF files only (default: as they are)',
+      ).choices(types),
     )
     .option('--max-shard <bytes>', 'size of the files in a folder (default: 5GB)', byteCount)
     .option('--force', 'replace what is there')

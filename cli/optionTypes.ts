@@ -88,3 +88,16 @@ export const oneOf = <T extends string>(...choices: readonly T[]): Parser<T> =>
     },
     { choices },
   );
+
+const numberTypes = ['f32', 'f16', 'bf16'] as const;
+
+/** A number type of weights; says what to do for types of blocks. */
+export const weightDtype: Parser<(typeof numberTypes)[number]> = Object.assign(
+  (text: string) => {
+    if (!/^i?q\d/i.test(text)) return oneOf(...numberTypes)(text);
+    throw new InvalidArgumentError(
+      `Give one of: ${numberTypes.join(', ')}; then rm-engine convert OUT OUT-q8_0.gguf --type q8_0 makes blocks.`,
+    );
+  },
+  { choices: numberTypes },
+);

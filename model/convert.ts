@@ -1,6 +1,7 @@
 import { ensure } from '../engine/errors.js';
 import type { Device } from '../engine/index.js';
 import type { Progress } from '../engine/progress.js';
+import { blocksInDtype, inDtype, type WeightDtype } from './checkpoint/inDtype.js';
 import { checkShapes, readArchitecture } from './families/index.js';
 import type { WrittenType } from './gguf/encode.js';
 import { isGgufPath } from './gguf/path.js';
@@ -13,7 +14,7 @@ import { writeModel } from './writeModel.js';
 
 /** Settings of `convert`. */
 export interface ConvertOptions {
-  /** What matrices are stored as in a GGUF file (default: as they are). */
+  /** What weights are stored as (default: as they are; in a folder blocks become F16). Vectors in a GGUF file stay F32. */
   type?: WrittenType;
   /** Of a folder: data bytes per file before a new shard begins (default: 5e9). */
   maxShardBytes?: number;
@@ -27,16 +28,20 @@ export interface Conversion {
   readonly from: string;
   readonly to: string;
   readonly layers: number;
-  /** Tokens whose logits were compared, and the largest difference; null where `type` has rounded the weights. */
+  /** Tokens whose logits were compared, and the largest difference; null where `type` has rounded what a GGUF file holds. */
   readonly verification: { readonly tokens: number; readonly maxLogitDifference: number } | null;
 }
 
 /** Tokens that the written model is compared on. */
 const COMPARED = 16;
 
+/** The number type of a type without blocks. */
+const dtypeOf = (type: WrittenType): WeightDtype | undefined =>
+  (({ F32: 'f32', F16: 'f16', BF16: 'bf16', Q8_0: undefined }) as const)[type];
+
 /**
  * Writes a model in another form: a GGUF file where `to` ends in .gguf, else a folder. What was written is loaded and,
- * unless `type` rounds the weights, gives the same logits; `to` appears only then.
+ * unless `type` rounds the weights of a GGUF file, gives the same logits; `to` appears only then.
  *
  * @throws RmError CHECKPOINT_*, CONFIG_INVALID, UNSUPPORTED_*, OUTPUT_*, VERIFICATION_FAILED.
  */
@@ -46,29 +51,40 @@ export async function convert(
   to: string,
   { type, maxShardBytes, force = false, onProgress }: ConvertOptions = {},
 ): Promise<Conversion> {
+  const toGguf = isGgufPath(to);
+  const dtype = type && dtypeOf(type);
   ensure(
-    type === undefined || isGgufPath(to),
-    `${to}: a folder keeps the number types of the model`,
-    'Leave the type out, or write a .gguf file.',
+    toGguf || type === undefined || dtype !== undefined,
+    `${to}: a folder holds no ${type}`,
+    'Give f32, f16 or bf16, or write a .gguf file.',
   );
   const output = { force, protect: [from] };
   await checkModelOutput(to, output);
   const arch = await readArchitecture(from);
   const source = await openModelSource(from);
-  const checkpoint = await source.openCheckpoint();
+  const stored = await source.openCheckpoint();
+  // Blocks become the numbers that are asked for without a step between.
+  const checkpoint = toGguf
+    ? type
+      ? blocksInDtype(stored, dtype ?? 'f32')
+      : stored
+    : inDtype(stored, dtype);
   try {
     checkShapes(arch, checkpoint);
     const ids = Array.from({ length: COMPARED }, (_, i) => (i * 7919 + 1) % arch.vocab);
     const progress = onProgress && { onProgress };
-    const expected = await logitsOf(device, from, ids, progress);
+    const expected = await logitsOf(device, from, ids, {
+      ...(dtype && !toGguf && { dtype }),
+      ...progress,
+    });
     return await withModelOutput(to, output, async target => {
       const keep = Array.from({ length: arch.layers }, (_, layer) => layer);
       await writeModel({ source, checkpoint, arch, keep, replacements: new Map(), device }, target, {
-        ...(type && { type }),
+        ...(toGguf ? type && { type } : dtype && { dtype }),
         ...(maxShardBytes !== undefined && { maxShardBytes }),
         ...progress,
       });
-      const verified = type === undefined;
+      const verified = type === undefined || !toGguf;
       const maxLogitDifference = verified
         ? await verifyWritten(device, target, written => logitsFor(written, ids), expected)
         : 0;
@@ -86,7 +102,7 @@ async function logitsOf(
   device: Device,
   path: string,
   ids: readonly number[],
-  options: { onProgress?: Progress } = {},
+  options: { onProgress?: Progress; dtype?: WeightDtype } = {},
 ): Promise<Float32Array> {
   await using model = await Model.load(device, path, options);
   return await logitsFor(model, ids);

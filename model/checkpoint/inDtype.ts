@@ -32,6 +32,7 @@ class ConvertedCheckpoint implements Checkpoint {
   constructor(
     readonly stored: Checkpoint,
     private readonly dtype: WeightDtype,
+    private readonly changes: (info: TensorInfo) => boolean,
   ) {
     this.path = stored.path;
     this.names = stored.names;
@@ -44,7 +45,7 @@ class ConvertedCheckpoint implements Checkpoint {
 
   info(name: string): TensorInfo {
     const stored = this.stored.info(name);
-    if (!isWeight(stored)) return stored;
+    if (!this.changes(stored)) return stored;
     const { dtype } = this;
     // Blocks become numbers of this type on the device, without a step between.
     if (stored.blocks) return { ...stored, dtype };
@@ -57,7 +58,7 @@ class ConvertedCheckpoint implements Checkpoint {
 
   async readRange(name: string, byteStart: number, byteLength: number): Promise<Uint8Array> {
     const stored = this.stored.info(name);
-    if (!isWeight(stored) || stored.blocks || stored.dtype === this.dtype) {
+    if (!this.changes(stored) || stored.blocks || stored.dtype === this.dtype) {
       return this.stored.readRange(name, byteStart, byteLength);
     }
     const [size, storedSize] = [byteSize(this.dtype), byteSize(stored.dtype)];
@@ -105,8 +106,12 @@ class ConvertedCheckpoint implements Checkpoint {
 export function inDtype(checkpoint: Checkpoint, dtype: WeightDtype | undefined): Checkpoint {
   if (dtype === undefined) return checkpoint;
   const same = readable(checkpoint).every(name => [dtype, 'u32'].includes(checkpoint.info(name).dtype));
-  return same ? checkpoint : new ConvertedCheckpoint(checkpoint, dtype);
+  return same ? checkpoint : new ConvertedCheckpoint(checkpoint, dtype, isWeight);
 }
+
+/** The checkpoint with what is stored in blocks as numbers of `dtype`, all else as it is. */
+export const blocksInDtype = (checkpoint: Checkpoint, dtype: WeightDtype): Checkpoint =>
+  new ConvertedCheckpoint(checkpoint, dtype, ({ blocks }) => blocks !== undefined);
 
 /** What `inDtype` was given. */
 export const storedCheckpoint = (checkpoint: Checkpoint): Checkpoint =>

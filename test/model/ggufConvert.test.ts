@@ -2,9 +2,11 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { decodeToF32 } from '../../engine/dtype.js';
+import { decodeToF32, encodeFromF32 } from '../../engine/dtype.js';
 import { Device } from '../../engine/index.js';
 import { withGgufFile } from '../../model/gguf/file.js';
+import { ggmlType } from '../../model/gguf/tensorTypes.js';
+import { writeGgufFile } from '../../model/gguf/writer.js';
 import {
   convert,
   loadTokenizer,
@@ -179,6 +181,62 @@ test('--dtype: blocks become that type without a step between, in files and fold
   await checkpoint.close();
 });
 
+/** The file at `path` with all ffn_down as rows of Q4_K, and the f32 values of such a row as the Python package reads it. */
+async function withKQuants(path: string, out: string): Promise<Float32Array> {
+  const { Q4_K } = JSON.parse(readFileSync(dataPath('gguf', 'blocks.json'), 'utf8')) as {
+    Q4_K: { bytes: string; values: string };
+  };
+  const row = Buffer.from(Q4_K.bytes, 'base64').subarray(0, 144);
+  await withGgufFile(path, file =>
+    writeGgufFile(
+      out,
+      file.metadata,
+      file.tensors.map(({ name, type, shape, begin, end }) => {
+        const blocks = name.endsWith('ffn_down.weight');
+        const bytes = async () =>
+          blocks
+            ? Buffer.concat(Array.from({ length: shape[0]! }, () => row))
+            : file.read(begin, end - begin);
+        return { name, type: blocks ? ggmlType('Q4_K') : type, shape, bytes };
+      }),
+    ),
+  );
+  return decodeToF32(Buffer.from(Q4_K.values, 'base64'), 'f32').slice(0, 256);
+}
+
+test('k-quants: pruned with --dtype and converted with a type, weights are those of the blocks, rounded once', async () => {
+  await withFolder(at('wide'), { hidden_size: 64, intermediate_size: 256, head_dim: 16 });
+  await convert(device, at('wide'), at('wide.gguf'));
+  const row = await withKQuants(at('wide.gguf'), at('k.gguf'));
+  const expected = (dtype: 'f32' | 'f16' | 'bf16') => decodeToF32(encodeFromF32(row, dtype), dtype);
+  const down = 'model.layers.0.mlp.down_proj.weight';
+  const check = async (path: string, dtype: 'f32' | 'f16' | 'bf16') => {
+    const checkpoint = await openCheckpoint(path);
+    const found = decodeToF32(await checkpoint.readRange(down, 0, 256 * (dtype === 'f32' ? 4 : 2)), dtype);
+    assert.is(checkpoint.info(down).dtype, dtype, path);
+    await checkpoint.close();
+    const worst = maxAbsError(found, expected(dtype)) / Math.max(...row.map(Math.abs));
+    // Dequantised in f32: a last digit may differ, and with it the rounding.
+    assert.ok(worst <= { f32: 1e-6, f16: 2 ** -11, bf16: 2 ** -8 }[dtype], `${path}: ${worst}`);
+  };
+  const options = { device, remove: [2, 3], method: 'plain', report: false } as const;
+  for (const dtype of ['f32', 'f16', 'bf16'] as const) {
+    await prune(at('k.gguf'), at(`k-${dtype}.gguf`), { ...options, dtype });
+    await check(at(`k-${dtype}.gguf`), dtype);
+    const type = dtype.toUpperCase() as 'F32' | 'F16' | 'BF16';
+    const { verification } = await convert(device, at('k.gguf'), at(`k-${dtype}`), { type });
+    assert.equal(verification, { tokens: 16, maxLogitDifference: 0 });
+    await check(at(`k-${dtype}`), dtype);
+  }
+  await prune(at('k.gguf'), at('k-pruned-f32'), { ...options, dtype: 'f32' });
+  await check(at('k-pruned-f32'), 'f32');
+  await convert(device, at('k.gguf'), at('k-wide.gguf'), { type: 'F32' });
+  await check(at('k-wide.gguf'), 'f32');
+  const config = JSON.parse(readFileSync(at('k-f32/config.json'), 'utf8')) as Record<string, unknown>;
+  assert.is(config.torch_dtype, 'float32');
+  await rejectsWith(() => convert(device, at('k.gguf'), at('x'), { type: 'Q8_0' }), 'INVALID_ARGUMENT');
+});
+
 test('a file that the Python package has written computes; per-layer lists are cut', async () => {
   const file = dataPath('gguf', 'tiny.gguf');
   await prune(file, at('tiny.gguf'), { device, remove: [1], method: 'plain', report: false });
@@ -203,7 +261,6 @@ test('what cannot be written as GGUF is refused, and nothing is left', async () 
   writeFileSync(path, JSON.stringify(definition));
   await rejectsWith(() => convert(device, folder, at('q8.gguf')), 'OUTPUT_EXISTS');
   await rejectsWith(() => convert(device, at('q8.gguf'), at('q8.gguf'), { force: true }), 'OUTPUT_EXISTS');
-  await rejectsWith(() => convert(device, folder, at('x'), { type: 'F16' }), 'INVALID_ARGUMENT');
   await rejectsWith(() => convert(device, at('missing.gguf'), at('x')), 'CHECKPOINT_MISSING');
   assert.equal(
     readdirSync(place.path).filter(name => name.startsWith('x') || name.startsWith('other.')),
