@@ -4,7 +4,7 @@ import { Batch } from '../model/batch.js';
 import { tokenLogits } from '../model/headLogits.js';
 import type { Model } from '../model/model.js';
 import { finalNorm, forward } from '../model/transformer.js';
-import { layerFlopsPerToken } from '../replaceme/timePlan.js';
+import { layerFlopsPerToken } from '../replaceme/computeRate.js';
 import {
   type Benchmark,
   type BenchText,

@@ -1,6 +1,9 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { InvalidArgumentError } from 'commander';
 import { RmError } from '../engine/errors.js';
+import { parseHealing } from '../replaceme/healing/healingWords.js';
+import { trainModes } from '../replaceme/healing/healOptions.js';
 import {
   byteCount,
   layerList,
@@ -27,6 +30,8 @@ export interface PruneSettings {
   apart?: boolean;
   method?: string;
   heal?: string;
+  healLr?: number;
+  healBatchTokens?: number;
   ridge?: number;
   attentionStep?: number;
   sinkWeight?: number;
@@ -68,6 +73,17 @@ export interface PruneConfig {
 }
 
 const text: Parser<string> = value => value;
+const healing: Parser<string> = Object.assign(
+  (value: string) => {
+    try {
+      parseHealing(value);
+    } catch (error) {
+      throw new InvalidArgumentError((error as RmError).fix);
+    }
+    return value;
+  },
+  { choices: ['none', 'closed-form', ...trainModes] },
+);
 const flag: Parser<boolean> = value => oneOf('true', 'false')(value) === 'true';
 
 /** How each of several values is read. */
@@ -85,7 +101,9 @@ export const settingParsers = {
   windows: wholeNumber(1),
   apart: flag,
   method: text,
-  heal: oneOf('closed-form', 'none'),
+  heal: healing,
+  healLr: positive,
+  healBatchTokens: wholeNumber(2),
   ridge: positive,
   attentionStep: unitNumber,
   sinkWeight: notNegative,

@@ -9,6 +9,7 @@ import { doctorCommand } from './doctor.js';
 import { evalCommand } from './eval.js';
 import { WrongCommandLine } from './failure.js';
 import { generateCommand } from './generate.js';
+import { healCommand } from './heal.js';
 import { inspectCommand } from './inspect.js';
 import { logitsCommand } from './logits.js';
 import { methodsCommand } from './methods.js';
@@ -47,6 +48,7 @@ export function createProgram(signal: AbortSignal): Command {
     .addHelpText('after', closing);
   const commands = [
     pruneCommand(signal),
+    healCommand(signal),
     statsCommand(signal),
     slurmCommand(signal),
     convertCommand(signal),

@@ -65,6 +65,7 @@ export function formatProgress(event: ProgressEvent, seconds: number, look: Prog
     parts.push({ text: rate(perSecond, unit), rank: 3 });
     if (total > done) parts.push({ text: `${formatSeconds((total - done) / perSecond)} left`, rank: 2 });
   }
+  if (event.detail) parts.push({ text: event.detail, rank: 2 });
   if (look.memory) parts.push({ text: formatMemory(look.memory), rank: 5, style: 'dim' });
   const columnsOf = () => parts.reduce((sum, { text }) => sum + textWidth(text) + 2, -2);
   while (parts.length > 1 && columnsOf() > columns) {

@@ -6,6 +6,7 @@ import type { PlannedPhase, PrunePlan, PruneReport, WindowScores } from '../repl
 import { newCommand, runs } from './command.js';
 import { type PruneSettings, readPruneConfig, settingParsers } from './configFile.js';
 import { withDevice } from './gpu.js';
+import { healingFields, small } from './healingFields.js';
 import {
   PROFILE_FLAG,
   PROFILE_TEXT,
@@ -50,8 +51,6 @@ export function mergeSettings(file: PruneSettings, given: PruneSettings): PruneS
   };
 }
 
-const small = (value: number): string => (value === 0 ? '0' : value.toPrecision(4));
-
 /** A list in lines of no more than `width` characters. */
 function lines(list: string, width = 72): string {
   const found: string[] = [];
@@ -72,6 +71,7 @@ export function formatReport(report: PruneReport): string {
     ['layers', report.summary],
     ['chosen by', `${selection.by}${distance === undefined ? '' : ` (${small(distance)})`}`],
     ['method', `${report.method}${report.recipe.heal ? ', with closed-form healing' : ''}`],
+    ...(report.healing ? healingFields(report.healing) : []),
     ...Object.entries(report.fit).map(
       ([name, value]) =>
         [
@@ -135,6 +135,7 @@ export function formatPlan(plan: PrunePlan): string {
     ['  weights', `${formatBytes(memory.weights)}${weightsNote[placement.weights]}`],
     ['  activations', formatBytes(memory.activations)],
     ['  statistics', formatBytes(memory.statistics)],
+    ...(memory.healing === undefined ? [] : [['  healing', formatBytes(memory.healing)] as const]),
     [
       '  streams',
       placement.states.place === 'host'
@@ -294,7 +295,9 @@ export function pruneCommand(signal: AbortSignal): Command {
       return;
     }
     const reads =
-      method.needsCalibration || rest.heal === 'closed-form' || (rest.window ?? rest.remove) === undefined;
+      method.needsCalibration ||
+      (rest.heal ?? 'none') !== 'none' ||
+      (rest.window ?? rest.remove) === undefined;
     if (reads && !rest.calib && !rest.calibTask && rest.generate === undefined) {
       terminal.note(
         'no --calib given: calibrating with the small set that comes with rm-engine; your own texts will do better',

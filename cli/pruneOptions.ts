@@ -28,7 +28,14 @@ export const addPruneOptions = (command: Command): Command =>
       'such as refit-heal, replaceme-ls or plain (default: refit; see: rm-engine methods)',
       p.method,
     )
-    .option('--heal <how>', 'closed-form: also refit all layers after the cut (default: none)', p.heal)
+    .option(
+      '--heal <how>',
+      'closed-form: also refit all layers after the cut; transform:STEPS, down-proj:STEPS, full:STEPS: train; ' +
+        'or closed-form,transform:STEPS (default: none)',
+      p.heal,
+    )
+    .option('--heal-lr <rate>', 'training: learning rate (see: rm-engine heal --help)', p.healLr)
+    .option('--heal-batch-tokens <count>', 'training: tokens of a step', p.healBatchTokens)
     .option('--ridge <share>', 'refit: ridge over the mean diagonal (default: by held-out tokens)', p.ridge)
     .option(
       '--attention-step <share>',
@@ -87,13 +94,17 @@ export function pruneOptions(settings: Omit<PruneSettings, 'model' | 'out' | 'dr
     l2,
     scale,
     maxShardSize,
+    healLr,
+    healBatchTokens,
     ...rest
   } = settings;
   const defined = <T extends object>(values: T) =>
     Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
   const cosine = defined({ equation, epochs, learningRate, l1, l2, scale });
+  const training = defined({ learningRate: healLr, batchTokens: healBatchTokens });
   return defined({
     ...rest,
+    training: Object.keys(training).length > 0 ? training : undefined,
     calibration: calib,
     calibrationTasks: calibTask,
     evaluation,

@@ -23,6 +23,7 @@ export const errorCodes = {
   NOT_FINITE: 'NaN or infinity where finite numbers are needed.',
   NOT_POSITIVE_DEFINITE: 'A matrix to be factorised is not positive definite.',
   NOT_CONVERGED: 'An iterative solve stopped before the asked accuracy.',
+  DIVERGED: 'Training made the model worse and worse, or its numbers were no longer finite.',
   OUTPUT_EXISTS:
     'The output folder or file is in the way, an interrupted run has left its state beside it, or another run is at work on it.',
   OUTPUT_FAILED: 'Writing the result failed; nothing half-written is left.',

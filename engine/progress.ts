@@ -7,6 +7,8 @@ export interface ProgressEvent {
   readonly total: number;
   /** What `done` and `total` count: "tokens", "bytes", "layers". */
   readonly unit: string;
+  /** How it goes, in a few words: "loss 0.0213". */
+  readonly detail?: string;
   /** Which part of the whole work this is, counted from 1, and how many there are, where that is known. */
   readonly step?: { readonly index: number; readonly of: number };
 }

@@ -160,7 +160,7 @@ export class ReferenceStates implements LiveState {
 }
 
 /** How many layers, from the first on, both models compute with the same tensors. */
-function sharedLayers({ weights: a }: Model, { weights: b }: Model): number {
+export function sharedLayers({ weights: a }: Model, { weights: b }: Model): number {
   if (a.embedding !== b.embedding) return 0;
   const parted = a.layers.findIndex((layer, i) => !sameTensors(layer, b.layers[i]));
   return parted < 0 ? a.layers.length : parted;

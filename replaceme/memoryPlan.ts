@@ -6,6 +6,7 @@ import { type Architecture, expectedTensors } from '../model/architecture.js';
 import type { StateHome } from '../model/batchTensors.js';
 import { type Checkpoint, deviceBytes } from '../model/checkpoint/checkpoint.js';
 import { rotationRows } from '../model/rotationTable.js';
+import { type HealingWork, healingMemory } from './healing/healingCost.js';
 import { plannedStates } from './hiddenStates.js';
 import { KEPT_BYTES } from './refitLayer.js';
 import type { PruneRequest } from './request.js';
@@ -31,6 +32,8 @@ export interface PlannedMemory {
   readonly streams: number;
   /** Kept from the walk that ranks windows, so that the fit need not compute them again. */
   readonly hiddenStates: number;
+  /** Of healing by gradient: what is trained, its gradients and moments, activations, held-out states. */
+  readonly healing?: number;
   /** Of the device, at the step that needs most: not all parts are there at the same time. */
   readonly total: number;
   /** Of the host, what waits there for its turn: hidden states, and new weights of streamed layers. */
@@ -51,6 +54,8 @@ export interface MemorySizes {
   readonly batchTokens: number;
   readonly rankedTokens: number;
   readonly memoryLimit: number;
+  /** Healing by gradient, where it is asked for. */
+  readonly healing?: HealingWork;
   /** Number type of hidden states on the host. */
   readonly hostStates: StateHome['dtype'];
   /** Whether models are measured for a report. */
@@ -187,13 +192,22 @@ export function plannedMemory(sizes: MemorySizes, { weights, states }: Placement
   const changed = weights === 'device' ? fresh : projections;
   const evaluating = report ? held(2) + changed + Math.max(passing, scored) : 0;
   const waiting = onDevice ? 0 : (states.dtype === 'f32' ? 4 : 2) * tokens * hidden;
+  const training = sizes.healing && healingMemory(sizes.healing);
+  const trained = training && training.training + training.activations + training.heldOut;
   return {
     weights: held(2) + fresh,
     activations: Math.max(passing + ranked, fits ? fitted : 0),
     statistics,
     streams,
     hiddenStates,
-    total: Math.max(selecting, walking, fitting, evaluating),
+    ...(trained !== undefined && { healing: trained }),
+    total: Math.max(
+      selecting,
+      walking,
+      fitting,
+      evaluating,
+      trained === undefined ? 0 : held(2) + fresh + trained,
+    ),
     host:
       waiting * Math.max(reach, !fits ? 0 : heal && healed > 0 ? 3 : 2) +
       (weights === 'device' ? 0 : (healed + 1) * projections),

@@ -1,7 +1,11 @@
 import { Device } from '../engine/index.js';
 import type { LoadOptions } from '../model/model.js';
 import { openCheckpoint } from '../model/modelSource.js';
+import { matmulRate } from './computeRate.js';
 import { evaluationTokens } from './evaluationText.js';
+import type { HealingWork } from './healing/healingCost.js';
+import { healingSettings } from './healing/healingSettings.js';
+import { usualHeldOut } from './healing/healRequest.js';
 import {
   choosePlacement,
   type Hindrance,
@@ -17,7 +21,6 @@ import { type Shard, WHOLE } from './statistics/shard.js';
 import {
   assumedUpload,
   DISK_GIGABYTES,
-  matmulRate,
   type PlannedPhase,
   type PlannedRates,
   plannedPhases,
@@ -93,6 +96,7 @@ export async function planRun(
         memoryLimit: device.memory.limit,
         hostStates: options.hostStates ?? 'f32',
         report: options.report ?? true,
+        ...(of.gradient && { healing: plannedHealing(of, device) }),
       };
       const read = { sequenceLength, written, evaluationTokens: evaluationTokens(options, device) };
       return { ...sizes, ...read, ...choosePlacement(sizes, hindering) };
@@ -114,6 +118,18 @@ export async function planRun(
   }
 }
 
+/** Healing by gradient after the cut; where that is not known yet, of all layers. */
+function plannedHealing({ arch, gradient, windows, windowCount }: PruneRequest, device: Device): HealingWork {
+  const settings = healingSettings(gradient!, device, arch);
+  const lowest = windows?.[0]?.layer ?? 0;
+  const cuts = windows?.length ?? windowCount;
+  return {
+    ...{ arch, settings, teacherLayers: arch.layers, sharedLayers: lowest },
+    layers: settings.train === 'full' ? [] : Array.from({ length: cuts }, (_, i) => lowest + i),
+    heldOutTokens: usualHeldOut(device),
+  };
+}
+
 /** What takes the place of a method's usual selection where layers are streamed and that one cannot. */
 const usualSelection = (
   { selection, windows }: PruneRequest,
@@ -123,7 +139,7 @@ const usualSelection = (
 
 /** What of a request needs the whole model on the device. */
 function hindrances(
-  { method, selection, windows }: PruneRequest,
+  { method, selection, windows, gradient }: PruneRequest,
   { generate }: PruneOptions,
   instead: Selection | undefined,
 ): Hindrance[] {
@@ -136,6 +152,9 @@ function hindrances(
       what: `the method ${method.name} reads several layers at a time`,
       fix: 'Use another --method',
     });
+  }
+  if (gradient) {
+    found.push({ what: 'healing by gradient needs all layers at a time', fix: 'Use --heal closed-form' });
   }
   if (generate !== undefined) {
     found.push({ what: 'the model cannot write text then', fix: 'Leave --generate out' });

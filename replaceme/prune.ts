@@ -10,6 +10,9 @@ import { openModelSource } from '../model/modelSource.js';
 import { verifyWritten } from '../model/verifyWritten.js';
 import { writeModel } from '../model/writeModel.js';
 import { batchesRecipe } from './calibrate.js';
+import { healingWarnings } from './healing/gradientHealing.js';
+import { healingSettings } from './healing/healingSettings.js';
+import { healPruned } from './healing/healPruned.js';
 import { HiddenStates } from './hiddenStates.js';
 import { readImageInputs } from './inputs/images.js';
 import { readTextInputs } from './inputs/texts.js';
@@ -80,7 +83,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
     };
     const recipe = { ...settings, ...wanted, ...calibrationSizes(options, device, arch) };
     const fits = method.needsCalibration || settings.heal;
-    const needed = fits || request.windows === undefined;
+    const needed = fits || request.windows === undefined || request.gradient !== undefined;
     const read = arch.vision ? readImageInputs : readTextInputs;
     const inputs = await clock.during('calibrate', () => read(from, arch, device, options, recipe, needed));
     const { statistics } = inputs;
@@ -92,6 +95,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
       'layers to remove': request.windows ?? request.count,
       windows: [request.windowCount, request.apart],
       settings,
+      'healing by gradient': request.gradient ?? null,
       'number type of the output': options.dtype,
       'place of weights and hidden states': placement,
       adapter: [device.info, device.limits],
@@ -130,19 +134,33 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
       }),
     );
     using pruned = new PrunedModel(model, choice.windows, repair.changes);
-    await pruned.verifyFinite();
     const { keep } = pruned;
-    device.memory.trim();
-    const expected = await opened.outputs(pruned.model);
     heldStates[Symbol.dispose]();
     states.dispose();
+    device.memory.trim();
+    const { gradient } = request;
+    const healing =
+      gradient &&
+      (await clock.during('heal', () =>
+        healPruned({
+          ...{ pruned, original: model, windows: choice.windows, calibration },
+          heldOut: opened.heldOut,
+          settings: healingSettings(gradient, device, arch),
+          ...walk(options),
+        }),
+      ));
+    await pruned.verifyFinite();
+    const expected = await opened.outputs(pruned.model);
     // What is not finite is refused below.
     const measured =
       opened.evaluate && expected.every(Number.isFinite)
         ? await clock.during('evaluate', () =>
             kept.step('evaluate', async () => ({
               phases: (await planPrune(from, { ...options, device })).phases,
-              ...(await opened.evaluate!({ model, pruned, windows: choice.windows, healed: settings.heal })),
+              ...(await opened.evaluate!({
+                ...{ model, pruned, windows: choice.windows },
+                healed: settings.heal || gradient?.train === 'full',
+              })),
             })),
           )
         : undefined;
@@ -178,6 +196,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
           sequences: calibration.sequences.length,
           files: calibration.files,
         },
+        ...(healing && { healing }),
         plan: { memory, placement, ...(measured && { phases: measured.phases }) },
         ...(measured?.evaluation && { evaluation: measured.evaluation }),
         ...(measured?.imageEvaluation && { imageEvaluation: measured.imageEvaluation }),
@@ -187,7 +206,12 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
         kind: 'prune',
         sentence: pruneSentence(found),
         repeat: repeatOf('prune', [from, to], options),
-        warnings: [...notes, ...(repair.warnings ?? []), ...exactnessWarnings(device)],
+        warnings: [
+          ...notes,
+          ...(repair.warnings ?? []),
+          ...(healing ? healingWarnings(healing) : []),
+          ...exactnessWarnings(device),
+        ],
         summary: describeWindows(choice.windows, arch.layers),
         source: method.source,
         ...found,
@@ -219,7 +243,7 @@ const stepsOf = (request: PruneRequest, { generate, report = true }: PruneOption
   ...(generate ? (['calibrate'] as const) : []),
   ...(request.windows ? [] : (['select'] as const)),
   ...(request.method.needsCalibration ? (['fit'] as const) : []),
-  ...(request.settings.heal ? (['heal'] as const) : []),
+  ...(request.settings.heal || request.gradient ? (['heal'] as const) : []),
   ...(report ? (['evaluate'] as const) : []),
   'write',
 ];

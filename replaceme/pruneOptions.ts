@@ -1,6 +1,7 @@
 import type { Device } from '../engine/index.js';
 import type { WeightDtype } from '../model/checkpoint/inDtype.js';
 import type { CosineSettings } from './cosineSettings.js';
+import type { TrainingOptions } from './healing/healOptions.js';
 import type { WalkOptions } from './walk.js';
 
 /** Settings of `prune`. Layers are counted from 0. */
@@ -20,8 +21,13 @@ export interface PruneOptions extends WalkOptions {
   apart?: boolean;
   /** Default: refit. */
   method?: string;
-  /** Healing of the layers after the cut: "closed-form" or "none" (default). */
+  /**
+   * Healing after the repair: "none" (default); "closed-form", of the layers after the cut; "transform:300", "down-proj:300"
+   * or "full:300", so many steps of training towards the unpruned model; or both, "closed-form,transform:300".
+   */
   heal?: string;
+  /** Settings of these steps, on the calibration texts; where no number of them stands in `heal`, that too. */
+  training?: TrainingOptions;
   /** Ridge of ReplaceMe's least squares on the unnormalised Gram matrix (default 0). */
   alpha?: number;
   /** Ridge of a refit as a share of the Gram matrix's mean diagonal; default: by held-out tokens. */

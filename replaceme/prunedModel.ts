@@ -1,10 +1,10 @@
-import { type DType, RmError, Scope, type Tensor } from '../engine/index.js';
+import { RmError, Scope, Tensor } from '../engine/index.js';
 import { convert } from '../kernels/convert.js';
 import { refKey, storedName, type TensorRef } from '../model/architecture.js';
 import { firstNonFinite } from '../model/firstNonFinite.js';
-import { type HostTensor, nonFiniteIn } from '../model/hostWeights.js';
+import { nonFiniteIn } from '../model/hostWeights.js';
 import type { Model, WeightChanges } from '../model/model.js';
-import { addReplacement, type Replacement } from '../model/replacement.js';
+import { addReplacement, type NewValues, type Replacement } from '../model/replacement.js';
 import type { LayerWeights, Weights } from '../model/weights.js';
 import { rounded } from './keptWeights.js';
 import { keptLayers, type Window } from './window.js';
@@ -15,48 +15,62 @@ import { keptLayers, type Window } from './window.js';
  * which must outlive it.
  */
 export class PrunedModel {
-  readonly model: Model;
   /** The layers that stay, by their old index. */
   readonly keep: readonly number[];
-  /** New values of the checkpoint's tensors, by name. */
-  readonly replacements = new Map<string, Replacement>();
-  /** Of these, those on the device. */
-  readonly #rounded = new Map<string, Tensor>();
-  /** And those on the host. */
-  readonly #waiting = new Map<string, HostTensor>();
+  readonly #original: Model;
   readonly #scope: Scope;
-  readonly #changes: WeightChanges;
+  /** New values of what the checkpoint has a name for, by that name. */
+  readonly #written = new Map<string, readonly [ref: TensorRef, values: NewValues]>();
+  #changes: WeightChanges = {};
+  #model: Model;
 
   constructor(original: Model, windows: readonly Window[], changes: WeightChanges) {
-    const { tensorNames, layers } = original.arch;
+    this.#original = original;
     this.#scope = new Scope(original.device);
-    const { layers: changedLayers = new Map<number, Partial<LayerWeights>>(), waiting, ...outer } = changes;
-    for (const weights of [...changedLayers.values(), outer]) {
+    this.keep = keptLayers(windows, original.arch.layers);
+    this.#model = original.withLayers(this.keep);
+    this.change(changes);
+  }
+
+  /** The model with all changes so far. */
+  get model(): Model {
+    return this.#model;
+  }
+
+  /** New values of the checkpoint's tensors, by name. */
+  get replacements(): ReadonlyMap<string, Replacement> {
+    const replacements = new Map<string, Replacement>();
+    for (const [ref, values] of this.#written.values()) addReplacement(replacements, ref, values);
+    return replacements;
+  }
+
+  /** Takes over further weights, by old index; they take the place of those that were new before. */
+  change({ layers = new Map<number, Partial<LayerWeights>>(), waiting, ...outer }: WeightChanges): void {
+    const { tensorNames } = this.#original.arch;
+    for (const weights of [...layers.values(), outer]) {
       for (const tensor of Object.values(weights)) if (tensor) this.#scope.own(tensor);
     }
     try {
-      const changed = new Map(
-        [...changedLayers].map(([layer, weights]) => [
-          layer,
-          this.#stored<LayerWeights>(original, tensorNames.layers[layer]!, weights),
-        ]),
-      );
+      const known = new Map<string, Tensor>();
+      const changed = new Map(this.#changes.layers);
+      for (const [layer, weights] of layers) {
+        const stored = this.#stored<LayerWeights>(tensorNames.layers[layer]!, weights, known);
+        changed.set(layer, { ...changed.get(layer), ...stored });
+      }
       for (const [layer, weights] of waiting ?? []) {
         const names: Readonly<Record<string, TensorRef | null>> = { ...tensorNames.layers[layer]! };
         for (const [key, tensor] of Object.entries(weights)) {
           const ref = names[key];
-          if (!ref) continue;
-          this.#waiting.set(refKey(ref), tensor);
-          addReplacement(this.replacements, ref, tensor);
+          if (ref) this.#written.set(refKey(ref), [ref, tensor]);
         }
       }
-      this.keep = keptLayers(windows, layers);
       this.#changes = {
+        ...this.#changes,
         layers: changed,
         ...(waiting && { waiting }),
-        ...this.#stored<Omit<Weights, 'layers' | 'vision'>>(original, tensorNames, outer),
+        ...this.#stored<Omit<Weights, 'layers' | 'vision'>>(tensorNames, outer, known),
       };
-      this.model = original.withLayers(this.keep, this.#changes);
+      this.#model = this.#original.withLayers(this.keep, this.#changes);
     } catch (error) {
       this.#scope.dispose();
       throw error;
@@ -74,14 +88,19 @@ export class PrunedModel {
     return changed ? original.withLayers(this.keep, { layers, waiting }) : undefined;
   }
 
-  /** Weights rounded to the checkpoint's dtype; what the checkpoint has no name for stays as it is. */
-  #stored<W>(model: Model, names: object, weights: Partial<W>): Partial<W> {
-    const { recorder } = model.device;
+  /**
+   * Weights rounded to the checkpoint's dtype; what the checkpoint has no name for stays as it is. Tied embeddings are one
+   * tensor under two keys, and so is a norm that serves twice: `known`, by name.
+   */
+  #stored<W>(names: object, weights: Partial<W>, known: Map<string, Tensor>): Partial<W> {
+    const { recorder } = this.#original.device;
     const entries = Object.entries(weights as Record<string, Tensor | undefined>).map(([key, fresh]) => {
       const ref = (names as Record<string, TensorRef | null>)[key];
       if (!fresh || !ref) return [key, fresh] as const;
       const name = storedName(ref);
-      const stored = this.#asStored(fresh, ref, model.typeOf(name));
+      const stored = known.get(refKey(ref)) ?? rounded(fresh, this.#original.typeOf(name), this.#scope);
+      known.set(refKey(ref), stored);
+      this.#written.set(refKey(ref), [ref, stored]);
       if (!key.endsWith('Bias') || stored.dtype === 'f32') return [key, stored] as const;
       // Models hold biases in f32.
       const widened = this.#scope.tensor(stored.shape, 'f32', name);
@@ -91,21 +110,10 @@ export class PrunedModel {
     return Object.fromEntries(entries) as Partial<W>;
   }
 
-  #asStored(fresh: Tensor, ref: TensorRef, dtype: DType): Tensor {
-    const key = refKey(ref);
-    // Tied embeddings are one tensor under two keys, and so is a norm that serves twice.
-    const known = this.#rounded.get(key);
-    if (known) return known;
-    const stored = rounded(fresh, dtype, this.#scope);
-    this.#rounded.set(key, stored);
-    addReplacement(this.replacements, ref, stored);
-    return stored;
-  }
-
-  /** The same of those on the host. */
+  /** Of the new tensors on the host. */
   #firstWaiting() {
-    for (const [name, tensor] of this.#waiting) {
-      const count = nonFiniteIn(tensor);
+    for (const [name, [, tensor]] of this.#written) {
+      const count = tensor instanceof Tensor ? 0 : nonFiniteIn(tensor);
       if (count > 0) return { name, tensor, count };
     }
     return undefined;
@@ -113,7 +121,9 @@ export class PrunedModel {
 
   /** @throws RmError NOT_FINITE naming the first new tensor that has values its number type cannot hold. */
   async verifyFinite(): Promise<void> {
-    const found = (await firstNonFinite(this.model.device, this.#rounded)) ?? this.#firstWaiting();
+    const here = new Map<string, Tensor>();
+    for (const [name, [, tensor]] of this.#written) if (tensor instanceof Tensor) here.set(name, tensor);
+    const found = (await firstNonFinite(this.model.device, here)) ?? this.#firstWaiting();
     if (!found) return;
     const { dtype } = found.tensor;
     throw new RmError(

@@ -7,7 +7,7 @@ import type { Model } from '../model/model.js';
 import type { LayerTensors } from '../model/transformer.js';
 import type { LayerWeights } from '../model/weights.js';
 import { type CalibrationBatch, openBatch, sequencesOf } from './calibrationBatch.js';
-import { HealingReport, healLayer } from './heal.js';
+import { HealingReport, healLayer } from './closedFormHealing.js';
 import { KeptWeights } from './keptWeights.js';
 import type { Repair, RepairContext, RepairDetails } from './methods/method.js';
 import type { ProjectionPath, RidgePath } from './ridgePath.js';

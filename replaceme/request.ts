@@ -9,6 +9,9 @@ import { openCheckpoint } from '../model/modelSource.js';
 import { checkMask } from './calibration/mask.js';
 import { cosineSettings } from './cosineSettings.js';
 import { FAITHFUL_TEXTS, faithfulOptions } from './faithful.js';
+import { type AskedTraining, checkTraining } from './healing/healingSettings.js';
+import { parseHealing } from './healing/healingWords.js';
+import { requireTrainable } from './healing/requireTrainable.js';
 import { linearRefusal } from './linearRefusal.js';
 import { type Method, methodNamed, methodSettings, methods, type RepairSettings } from './methods/index.js';
 import { givesTexts, type PruneOptions } from './pruneOptions.js';
@@ -62,6 +65,8 @@ export interface PruneRequest {
   /** Where they were asked for. */
   readonly windows: readonly Window[] | undefined;
   readonly settings: RepairSettings;
+  /** Healing by gradient after the repair, where it is asked for. */
+  readonly gradient?: AskedTraining;
 }
 
 /**
@@ -83,6 +88,8 @@ export async function checkPruneRequest(
   const count = windows ? removedLayers(windows).length : layersToRemove(options, arch.layers);
   const settings = checkSettings(options, method);
   checkUnread(options, method);
+  const gradient = gradientOf(options);
+  if (gradient) requireTrainable(arch);
   const { windows: windowCount = 1, apart = false } = options;
   ensure(
     Number.isInteger(windowCount) && windowCount >= 1 && windowCount <= count,
@@ -140,7 +147,31 @@ export async function checkPruneRequest(
   } finally {
     await checkpoint.close();
   }
-  return { method, selection, arch, count, windowCount, apart, windows, settings };
+  return {
+    method,
+    selection,
+    arch,
+    count,
+    windowCount,
+    apart,
+    windows,
+    settings,
+    ...(gradient && { gradient }),
+  };
+}
+
+/** Training towards the unpruned model, where `heal` asks for it. */
+function gradientOf({ heal = 'none', training }: PruneOptions): AskedTraining | undefined {
+  const { gradient } = parseHealing(heal);
+  ensure(
+    gradient !== undefined || training === undefined,
+    'settings of healing by gradient are given, but no such healing',
+    'Add --heal transform:300, say, or leave them out.',
+  );
+  if (!gradient) return undefined;
+  const asked = { ...training, ...gradient, objective: 'kl' as const, checkpointEvery: 0 };
+  checkTraining(asked);
+  return asked;
 }
 
 /** The selection that is asked for, else the method's own; of image encoders one that no text is needed for. */
@@ -203,17 +234,12 @@ function checkUnread(options: PruneOptions, { name, reads = [], unhealed }: Meth
 }
 
 function checkSettings(options: PruneOptions, method: Method): RepairSettings {
-  const { alpha = 0, ridge, heal = 'none' } = options;
+  const { alpha = 0, ridge } = options;
   ensure(Number.isFinite(alpha) && alpha >= 0, `alpha is ${alpha}`, 'Give a number of 0 or more.');
   ensure(
     ridge === undefined || (Number.isFinite(ridge) && ridge >= 1e-3),
     `ridge is ${ridge}`,
     'Give a share of the mean diagonal of 0.001 or more (0.1, say), or leave it out.',
-  );
-  ensure(
-    heal === 'none' || heal === 'closed-form',
-    `there is no healing '${heal}'`,
-    'Choose none or closed-form.',
   );
   const { attentionStep, sinkWeight } = options;
   ensure(
@@ -228,7 +254,7 @@ function checkSettings(options: PruneOptions, method: Method): RepairSettings {
   );
   return {
     alpha,
-    heal: heal === 'closed-form' || method.unhealed !== undefined,
+    heal: parseHealing(options.heal ?? 'none').closedForm || method.unhealed !== undefined,
     ...(options.faithful && { unprunedInputs: true }),
     ...(ridge !== undefined && { ridge }),
     ...(options.cosine && { cosine: cosineSettings(options.cosine) }),

@@ -1,6 +1,6 @@
-import { type Device, elementCount, Scope } from '../engine/index.js';
-import { matmul } from '../kernels/matmul.js';
-import { type Architecture, expectedTensors } from '../model/architecture.js';
+import type { Device } from '../engine/index.js';
+import { layerFlopsPerToken } from './computeRate.js';
+import { healingFlops } from './healing/healingCost.js';
 import type { MemorySizes, Placement, PlannedMemory } from './memoryPlan.js';
 import type { PhaseName } from './phaseClock.js';
 import type { PruneRequest } from './request.js';
@@ -32,33 +32,6 @@ export interface PlannedRates {
 export const DISK_GIGABYTES = 1;
 /** Where it was not measured. */
 export const assumedUpload = ({ info }: Device): number => (info.kind === 'software' ? 2 : 8);
-
-/** Multiply-adds count as two; attention at half of `sequenceLength` keys a token. */
-export function layerFlopsPerToken(arch: Architecture, sequenceLength: number): number {
-  const weights = expectedTensors(arch)
-    .filter(tensor => tensor.layer === 0)
-    .reduce((sum, { shape }) => sum + elementCount(shape), 0);
-  return 2 * weights + 2 * sequenceLength * arch.heads * arch.headDim;
-}
-
-/** Rate of the product that dominates a forward pass, in flop/s: median of five after a warm-up. */
-export async function matmulRate(device: Device, arch: Architecture, rows: number): Promise<number> {
-  using scope = new Scope(device);
-  const a = scope.tensor([rows, arch.hidden]);
-  const b = scope.tensor([arch.intermediate, arch.hidden], 'bf16');
-  const c = scope.tensor([rows, arch.intermediate]);
-  device.recorder.clear(a);
-  device.recorder.clear(b);
-  const times: number[] = [];
-  for (let i = 0; i < 6; i++) {
-    const start = performance.now();
-    matmul(device.recorder, a, b, c, { transposeB: true });
-    await device.recorder.finish();
-    times.push((performance.now() - start) / 1000);
-  }
-  const median = times.slice(1).sort((x, y) => x - y)[2]!;
-  return (2 * rows * arch.hidden * arch.intermediate) / median;
-}
 
 interface FitCost {
   /** Of the forward passes, the sums and the solves: of the layers that stay before a cut, and of healing. */
@@ -139,7 +112,11 @@ export function plannedPhases(run: RunSizes, rates: PlannedRates): PlannedPhase[
     const flops = Math.max(0, cost.fit - known * cost.depth * perToken);
     found.push(phase('fit', flops, uploaded(cost.depth + cost.cuts)));
   }
-  if (settings.heal) found.push(phase('heal', cost.heal, uploaded(cost.healed)));
+  const training = run.healing && healingFlops(run.healing, run.sequenceLength);
+  if (settings.heal || training) {
+    const trained = training ? training.training + training.heldOut : 0;
+    found.push(phase('heal', cost.heal + trained, uploaded(cost.healed)));
+  }
   const kept = weightBytes - count * layerBytes;
   if (report) {
     // The unpruned model, plain removal and the result; all of them once more, a layer at a time.

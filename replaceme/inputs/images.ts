@@ -147,6 +147,7 @@ export async function readImageInputs(
         model,
         calibration,
         batches: calibrationBatches(calibration, batchTokens),
+        heldOut: [],
         outputTokens: compared.length * perImage,
         outputs: of => imageEmbeddings(of, compared),
         async outputsOfLoaded(written) {

@@ -30,6 +30,8 @@ export interface OpenInputs {
   readonly model: Model;
   readonly calibration: Calibration;
   readonly batches: readonly CalibrationBatch[];
+  /** Sequences that nothing is fitted on, to see on the way how a model does; none where no report is to be made. */
+  readonly heldOut: readonly (readonly number[])[];
   /** How many tokens `outputs` looks at. */
   readonly outputTokens: number;
   /** What `model`, or what it was pruned to, makes of the first inputs. */

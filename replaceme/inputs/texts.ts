@@ -14,8 +14,9 @@ import {
   statisticsRecipe,
 } from '../calibrate.js';
 import { readReportTexts } from '../evaluationText.js';
+import { usualHeldOut } from '../healing/healRequest.js';
 import type { PruneOptions } from '../pruneOptions.js';
-import { evaluatePruned } from '../report/evaluatePruned.js';
+import { evaluatePruned, tokensOfAll } from '../report/evaluatePruned.js';
 import type { CalibrationSizes } from '../request.js';
 import { StatisticsFile } from '../statistics/file.js';
 import { walk } from '../walk.js';
@@ -64,6 +65,7 @@ export async function readTextInputs(
         model,
         calibration,
         batches,
+        heldOut: reportTexts ? tokensOfAll(reportTexts.texts, usualHeldOut(device)) : [],
         outputTokens: sample.length,
         outputs,
         outputsOfLoaded: outputs,

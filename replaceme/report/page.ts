@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { comparePage } from './page/comparePage.js';
 import { evalPage } from './page/evalPage.js';
+import { healPage } from './page/healPage.js';
 import { html, Markup } from './page/html.js';
 import { type PageContent, prunePage } from './page/prunePage.js';
 import { factList, warningList } from './page/sections.js';
@@ -11,6 +12,8 @@ const contentOf = (report: Report): Promise<PageContent> => {
   switch (report.kind) {
     case 'prune':
       return prunePage(report);
+    case 'heal':
+      return healPage(report);
     case 'compare':
       return comparePage(report);
     case 'eval':

@@ -3,6 +3,9 @@ import type { WeightDtype } from '../../model/checkpoint/inDtype.js';
 import type { Evaluation } from '../../model/evaluate.js';
 import type { CalibrationFile } from '../calibration.js';
 import type { ComparisonRow, Measures } from '../compare/rows.js';
+import type { HealingRecord } from '../healing/gradientHealing.js';
+import type { HealingSettings } from '../healing/healingSettings.js';
+import type { HealingSizes } from '../healing/healRequest.js';
 import type { Placement, PlannedMemory } from '../memoryPlan.js';
 import type { RepairSettings } from '../methods/index.js';
 import type { Phase } from '../phaseClock.js';
@@ -14,6 +17,8 @@ import type { DamagePoint } from './layerDamage.js';
 import type { Sample } from './samples.js';
 
 export type { ComparisonRow, FileScores, MeasuredRow, Measures, RefusedRow } from '../compare/rows.js';
+export type { HealingRecord } from '../healing/gradientHealing.js';
+export type { HeldOutPoint, TrainingStep } from '../healing/trainingLoop.js';
 export type { Phase, PhaseName } from '../phaseClock.js';
 export type { RidgePath, RidgePoint } from '../ridgePath.js';
 export type { MappedWindow, MeasuredWindows } from '../selections/index.js';
@@ -25,7 +30,7 @@ export type { Continuation, Sample } from './samples.js';
 export const REPORT_SCHEMA = 'rm-engine-report/1';
 
 /** The content of report.json. docs/report.schema.json is the same as a JSON Schema. Lengths of time are seconds. */
-export type Report = PruneReport | CompareReport | EvalReport;
+export type Report = PruneReport | HealReport | CompareReport | EvalReport;
 
 /** What all reports begin with. */
 export interface ReportHead {
@@ -90,6 +95,8 @@ export interface PruneReport extends ReportHead {
   readonly calibration: ReportCalibration;
   /** The method's own numbers. */
   readonly fit: Readonly<Record<string, number | string>>;
+  /** What followed the repair, with --heal transform, down-proj or full. */
+  readonly healing?: HealingRecord;
   /** Of every ridge regression, in the order of the layers; empty where the method has none. */
   readonly ridgePaths: readonly RidgePath[];
   /** What was expected before it began, beside `peakMemoryBytes` and `seconds`. */
@@ -124,6 +131,26 @@ export interface ImageMeasures {
   readonly lowestCosine: number;
   /** |difference| / |embedding| over all images together. */
   readonly relativeError: number;
+}
+
+/** report.json of `heal`. */
+export interface HealReport extends ReportHead {
+  readonly kind: 'heal';
+  /** The model before pruning, where one was given. */
+  readonly teacher?: ReportModel;
+  /** Where the model was pruned: its patched layers, and by layer that of the original it comes from. */
+  readonly cut: { readonly patched: readonly number[]; readonly keptLayers: readonly number[] };
+  /** The settings of the run, defaults filled in. */
+  readonly recipe: HealingSettings & HealingSizes;
+  /** Texts that it was trained on. */
+  readonly data: ReportCalibration;
+  readonly healing: HealingRecord;
+  /** The held-out text by the weights as they were written, and beside the teacher where there is one. */
+  readonly result: Evaluation;
+  readonly output: { readonly path: string };
+  readonly samples: readonly Sample[];
+  /** The written folder, loaded again, against the model in memory. */
+  readonly verification: { readonly tokens: number; readonly maxLogitDifference: number };
 }
 
 /** Texts that windows were chosen and layers fitted on. */

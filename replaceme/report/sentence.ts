@@ -3,6 +3,7 @@ import { removedLayers, type Window } from '../window.js';
 import type {
   CompareReport,
   EvalReport,
+  HealReport,
   ImageEvaluation,
   MeasuredRow,
   PruneEvaluation,
@@ -37,6 +38,11 @@ function imageOutcome({ models }: ImageEvaluation): string {
   const number = (role: string) => of(role).cosine.toPrecision(4);
   return `: embeddings of images have a cosine of ${number('result')} with what they were (${number('plain')} by removal alone)`;
 }
+const trained = {
+  transform: 'the linear map after the cut',
+  'down-proj': 'down_proj before the cut',
+  full: 'all weights',
+} as const;
 
 /** What a prune has done. */
 export function pruneSentence({
@@ -47,17 +53,42 @@ export function pruneSentence({
   calibration,
   evaluation,
   imageEvaluation,
+  healing: healed,
 }: Pick<
   PruneReport,
-  'model' | 'selection' | 'method' | 'recipe' | 'calibration' | 'evaluation' | 'imageEvaluation'
+  'model' | 'selection' | 'method' | 'recipe' | 'calibration' | 'evaluation' | 'imageEvaluation' | 'healing'
 >): string {
-  const healing = recipe.heal ? ' with closed-form healing' : '';
+  const healings = [
+    ...(recipe.heal ? ['closed-form healing'] : []),
+    ...(healed
+      ? [`${counted(healed.steps.length, 'step')} of training ${trained[healed.settings.train]}`]
+      : []),
+  ];
+  const healing = healings.length > 0 ? ` with ${healings.join(' and ')}` : '';
   const with_ = calibration.tokens > 0 ? ` on ${counted(calibration.tokens, 'calibration token')}` : '';
   return (
     `Removed ${layersInWords(selection.windows)} of the ${model.layers} of ${nameOf(model.path)} by ` +
     `${method}${healing}${with_}${evaluation ? outcome(evaluation) : ''}` +
     `${imageEvaluation ? imageOutcome(imageEvaluation) : ''}.`
   );
+}
+
+/** What a healing has done. */
+export function healSentence({
+  model,
+  teacher,
+  healing: { settings, steps, heldOut },
+  result,
+}: Pick<HealReport, 'model' | 'teacher' | 'healing' | 'result'>): string {
+  const towards =
+    settings.objective === 'kl' && teacher ? `towards ${nameOf(teacher.path)}` : 'on the next token';
+  const before = heldOut[0];
+  const number = (value: number) => value.toPrecision(4);
+  const outcome =
+    result.kl !== undefined && before?.kl !== undefined
+      ? `KL on held-out text went from ${number(before.kl)} to ${number(result.kl)}`
+      : `perplexity on held-out text went from ${number(Math.exp(before?.nll ?? 0))} to ${number(result.perplexity)}`;
+  return `Healed ${nameOf(model.path)} by ${counted(steps.length, 'step')} ${towards}, training ${trained[settings.train]}: ${outcome}.`;
 }
 
 /** What a comparison has done, and which row came nearest to the model as it is. */

@@ -3,26 +3,34 @@ import { withOutputFile, writeOutputFile } from '../../model/checkpoint/outputFo
 import { isGgufPath } from '../../model/gguf/path.js';
 import { modelName } from '../../model/hub/locate.js';
 import { besideModel } from '../../model/modelOutput.js';
-import { modelCard } from '../modelCard.js';
-import type { PruneReport, Repeat, Report } from './schema.js';
+import { healedCard, modelCard } from '../modelCard.js';
+import type { HealReport, PruneReport, Repeat, Report, ReportCalibration, ReportModel } from './schema.js';
 
 /** A small file's text, and where it goes. */
 type Write = (path: string, text: string) => Promise<void>;
 
 const fileName = (path: string): string => basename(resolve(path));
 
+const named = (model: ReportModel): ReportModel => ({ ...model, path: modelName(model.path) });
+
+const namedFiles = (texts: ReportCalibration): ReportCalibration => ({
+  ...texts,
+  files: texts.files.map(file => ({ ...file, path: fileName(file.path) })),
+});
+
 /** The report with names in place of paths: a published model should not tell where it was made. */
-export function withoutPaths(report: PruneReport, repeat: Repeat): PruneReport {
-  const { model, output, calibration, evaluation } = report;
+export function withoutPaths<R extends PruneReport | HealReport>(report: R, repeat: Repeat): R {
+  const { model, output } = report;
+  const shared = { repeat, model: named(model), output: { ...output, path: fileName(output.path) } };
+  if (report.kind === 'heal') {
+    const { teacher, data } = report;
+    return { ...report, ...shared, ...(teacher && { teacher: named(teacher) }), data: namedFiles(data) };
+  }
+  const { calibration, evaluation } = report;
   return {
     ...report,
-    repeat,
-    model: { ...model, path: modelName(model.path) },
-    output: { ...output, path: fileName(output.path) },
-    calibration: {
-      ...calibration,
-      files: calibration.files.map(file => ({ ...file, path: fileName(file.path) })),
-    },
+    ...shared,
+    calibration: namedFiles(calibration),
     ...(evaluation && {
       evaluation: {
         ...evaluation,
@@ -57,14 +65,18 @@ export async function writeReport(
 }
 
 /**
- * Writes what a pruned model says of itself: into its folder the report and the model card README.md, beside a GGUF file
+ * Writes what a pruned or healed model says of itself: into its folder the report and the model card README.md, beside a GGUF file
  * the report, under the file's name.
  *
  * @param to where the model will be.
  * @param target where it is now: the folder or file that is moved there.
  */
-export async function writeDocumentation(to: string, target: string, report: PruneReport): Promise<void> {
-  const write = report.evaluation ? writeReport : writeReportData;
+export async function writeDocumentation(
+  to: string,
+  target: string,
+  report: PruneReport | HealReport,
+): Promise<void> {
+  const write = report.kind === 'heal' || report.evaluation ? writeReport : writeReportData;
   if (isGgufPath(to)) {
     await write(dirname(to), report, (path, text) =>
       withOutputFile(besideModel(to, basename(path)), { force: true }, temporary =>
@@ -74,5 +86,6 @@ export async function writeDocumentation(to: string, target: string, report: Pru
     return;
   }
   await write(target, report);
-  await writeOutputFile(join(target, 'README.md'), modelCard(report));
+  const card = report.kind === 'heal' ? healedCard(report) : modelCard(report);
+  await writeOutputFile(join(target, 'README.md'), card);
 }

@@ -43,6 +43,10 @@ const tried: Readonly<Record<string, readonly string[]>> = {
     '--select',
     'cosine',
   ],
+  heal: [
+    ...[model, path('healed'), '--layer', '2', '--data', text, '--force'],
+    ...['--steps', '1', '--batch-tokens', '64', '--checkpoint-every', '0'],
+  ],
   'stats gather': [
     ...[model, path('shard'), '--shard', '1/1', '--remove', '2', '--method', 'replaceme-ls'],
     ...['--calib', text, '--force'],
@@ -74,7 +78,7 @@ const long = [
 const noData = ['completion'];
 
 /** Seconds each on a software adapter: once is enough. */
-const slow = ['prune', 'stats gather', 'compare', 'profile', 'bench startup'];
+const slow = ['prune', 'heal', 'stats gather', 'compare', 'profile', 'bench startup'];
 const opensNoDevice = ['methods', 'inspect', 'stats merge', 'slurm write', 'slurm status'];
 
 const program = createProgram(new AbortController().signal);

@@ -15,12 +15,12 @@ import { repeatOf } from '../../replaceme/report/repeat.js';
 import { RidgeStatistics } from '../../replaceme/ridgeStatistics.js';
 import { findSinks } from '../../replaceme/tokenWeights.js';
 import { normals } from '../gpu.js';
-import { compareFixture, evalFixture, pruneFixture } from './reportFixture.js';
+import { compareFixture, evalFixture, healFixture, pruneFixture } from './reportFixture.js';
 import { calibrationText, options, workplace } from './workplace.js';
 
 const schema = JSON.parse(readFileSync(new URL('../../../docs/report.schema.json', import.meta.url), 'utf8'));
 const ajv = new Ajv2020({ allErrors: true, strict: true, allowUnionTypes: true }).addSchema(schema, 'report');
-const kinds = { prune: 'PruneReport', compare: 'CompareReport', eval: 'EvalReport' };
+const kinds = { prune: 'PruneReport', heal: 'HealReport', compare: 'CompareReport', eval: 'EvalReport' };
 const valid = ajv.getSchema('report')!;
 
 /** Of the schema of its kind, which tells more of what is wrong than that of all kinds. */
@@ -37,7 +37,7 @@ const refit = (calibration: string, more: PruneOptions = {}): PruneOptions =>
   options(calibration, { method: 'refit-heal', ...more });
 
 test('every kind of report is as docs/report.schema.json says, which lets nothing else in', () => {
-  for (const report of [pruneFixture, compareFixture, evalFixture]) conforms(report);
+  for (const report of [pruneFixture, healFixture, compareFixture, evalFixture]) conforms(report);
   assert.not(valid({ ...evalFixture, more: 1 }));
   assert.not(valid({ ...evalFixture, schema: 'rm-engine-report/2' }));
   const { seconds: _, ...incomplete } = evalFixture;

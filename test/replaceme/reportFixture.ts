@@ -2,6 +2,8 @@ import { seededRandom } from '../../engine/random.js';
 import {
   type CompareReport,
   type EvalReport,
+  type HealingRecord,
+  type HealReport,
   type MappedWindow,
   type Measures,
   type PositionLoss,
@@ -134,6 +136,27 @@ const calibration = {
 };
 const sizes = { tokens: 24_576, sequenceLength: 1024, batchTokens: 2048 };
 
+const healingSettings = {
+  ...{ train: 'transform' as const, objective: 'kl' as const, topK: 100, steps: 300, learningRate: 3e-4 },
+  ...{ warmup: 15, batchTokens: 1024, microBatchTokens: 1024, weightDecay: 0, clip: 1, seed: 0 },
+  ...{ evaluateEvery: 30, checkpointEvery: 50 },
+};
+
+/** A run that was stopped once and skipped a step. */
+const healing: HealingRecord = {
+  ...{ settings: healingSettings, layers: [WINDOW.layer], parameters: 331_776, tokens: 300_000 },
+  ...{ heldOutTokens: 2048, resumedAt: 150, skipped: 1 },
+  steps: Array.from({ length: 300 }, (_, i) => ({
+    step: i + 1,
+    loss: i === 40 ? null : 0.3 + 0.4 * Math.exp(-i / 60) + 0.05 * Math.sin(i),
+    learningRate: 3e-4 * (1 - i / 300),
+    gradientNorm: i === 40 ? null : 0.2 + 0.1 * Math.cos(i),
+  })),
+  heldOut: Array.from({ length: 11 }, (_, i) => ({
+    ...{ step: 30 * i, nll: 2.9 + 0.3 * Math.exp(-i / 3), kl: 0.3 + 0.4 * Math.exp(-i / 3) },
+  })),
+};
+
 /** A report of `prune` with everything that there can be, on a model of SmolLM2's size. */
 export const pruneFixture: PruneReport = {
   ...head('Removed 7 of 30 layers and fitted what stays by refit-heal on 24,576 tokens.'),
@@ -156,12 +179,21 @@ export const pruneFixture: PruneReport = {
   },
   windowMap,
   recipe: { alpha: 0, heal: true, ...sizes },
+  healing,
   calibration,
   fit: { 'o_proj held-out': 0.8123, 'condition (estimate)': 1.2e7 },
   ridgePaths,
   plan: {
     memory: {
-      ...{ weights: 1, activations: 1, statistics: 1, streams: 1, hiddenStates: 1, total: 2 ** 29 },
+      ...{
+        weights: 1,
+        activations: 1,
+        statistics: 1,
+        streams: 1,
+        hiddenStates: 1,
+        healing: 1,
+        total: 2 ** 29,
+      },
       ...{ host: 0, staging: 1 },
     },
     placement: { weights: 'device', states: { place: 'device', dtype: 'f32', keepsInner: true } },
@@ -197,6 +229,24 @@ export const pruneFixture: PruneReport = {
     },
     samples: samples(['dense', 'plain', 'result']),
   },
+};
+
+/** A report of `heal` with everything that there can be. */
+export const healFixture: HealReport = {
+  ...head('Healed pruned by 300 steps towards SmolLM2.'),
+  kind: 'heal',
+  teacher: { path: `SmolLM2 ${hostile}`, fingerprint: '01'.repeat(32), layers: LAYERS },
+  cut: { patched: [WINDOW.layer], keptLayers: pruneFixture.output.keptLayers },
+  recipe: { ...healingSettings, tokens: 307_200, sequenceLength: 1024, heldOutTokens: 2048 },
+  data: calibration,
+  healing,
+  result: {
+    ...{ tokens: 2048, predictions: 2040, nll: 2.91, perplexity: Math.exp(2.91) },
+    ...{ againstPerplexity: Math.exp(2.5), kl: 0.31, top1: 0.7 },
+  },
+  output: { path: `healed ${hostile}` },
+  samples: samples(['dense', 'result']),
+  verification: { tokens: 64, maxLogitDifference: 0 },
 };
 
 const methods = [

@@ -10,10 +10,11 @@ import { reportPage } from '../../replaceme/report/page.js';
 import type { Report } from '../../replaceme/report/schema.js';
 import { openBrowser } from '../browser.js';
 import { saySkipped, temporaryFolder } from '../support.js';
-import { compareFixture, evalFixture, pruneFixture } from './reportFixture.js';
+import { compareFixture, evalFixture, healFixture, pruneFixture } from './reportFixture.js';
 
 const fixtures: Readonly<Record<string, Report>> = {
   prune: pruneFixture,
+  heal: healFixture,
   compare: compareFixture,
   eval: evalFixture,
 };
@@ -21,8 +22,9 @@ const fixtures: Readonly<Record<string, Report>> = {
 const plots: Readonly<Record<string, readonly string[]>> = {
   prune: [
     ...['layers', 'damage-ordinary', 'damage-sinks', 'loss-by-position', 'added-loss', 'windows-cosine'],
-    ...['windows-residual', 'ridge-fit', 'ridge-healing', 'phases'],
+    ...['windows-residual', 'ridge-fit', 'ridge-healing', 'healing-loss', 'healing-gradient', 'phases'],
   ],
+  heal: ['healing-loss', 'healing-gradient', 'phases'],
   compare: [
     ...['comparison', 'damage-ordinary', 'damage-sinks', 'loss-by-position', 'added-loss', 'windows-cosine'],
     ...['windows-residual', 'ridge-fit', 'ridge-healing', 'phases'],
@@ -45,7 +47,7 @@ test('pages: one file each that asks for nothing, within 500 KB, with no words o
 });
 
 test('a report with little in it: nothing measured, one layer removed by request', async () => {
-  const { evaluation, windowMap, plan, ...bare } = pruneFixture;
+  const { evaluation, windowMap, plan, healing, ...bare } = pruneFixture;
   const page = await reportPage({
     ...bare,
     ...{ ridgePaths: [], phases: [], warnings: [], fit: {} },

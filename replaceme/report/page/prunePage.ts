@@ -4,6 +4,7 @@ import { describeWindows } from '../../window.js';
 import type { ModelMeasures, PruneEvaluation, PruneReport } from '../schema.js';
 import { damageFigures } from './damagePlots.js';
 import { figures } from './figure.js';
+import { healingSection } from './healingPlots.js';
 import { html, type Markup } from './html.js';
 import { layerStrip } from './layerStrip.js';
 import { lossFigures, roles } from './lossPlots.js';
@@ -330,6 +331,7 @@ export async function prunePage(report: PruneReport): Promise<PageContent> {
       await damageSection(report),
       await choiceSection(report),
       await fitSection(report),
+      report.healing && (await healingSection(report.healing)),
       samplesSection(evaluation?.samples),
       await costSection(report),
       repeatSection(report, texts),

@@ -1,0 +1,66 @@
+import { ensure } from '../../engine/index.js';
+import { noJournal } from '../../engine/journal.js';
+import type { Model, WeightChanges } from '../../model/model.js';
+import type { Calibration } from '../calibration.js';
+import type { PrunedModel } from '../prunedModel.js';
+import type { WalkOptions } from '../walk.js';
+import type { Window } from '../window.js';
+import { type HealingRecord, healByGradient } from './gradientHealing.js';
+import type { HealingSettings } from './healingSettings.js';
+import { patchedLayers } from './patchedLayers.js';
+
+/** A model that has just been pruned, beside the model that it comes from. */
+export interface HealingOfPruned extends WalkOptions {
+  readonly pruned: PrunedModel;
+  readonly original: Model;
+  readonly windows: readonly Window[];
+  readonly calibration: Calibration;
+  readonly heldOut: readonly (readonly number[])[];
+  readonly settings: HealingSettings;
+}
+
+/**
+ * Heals a pruned model by gradient towards the original, on the calibration texts; `pruned` has the new weights.
+ *
+ * @throws RmError INVALID_ARGUMENT where no layer stays before a window, or there is nothing to train on; as
+ *   healByGradient.
+ */
+export async function healPruned({
+  pruned,
+  original,
+  windows,
+  calibration,
+  heldOut,
+  settings,
+  ...walk
+}: HealingOfPruned): Promise<HealingRecord> {
+  const { keep } = pruned;
+  const layers = settings.train === 'full' ? [] : patchedLayers(windows, keep);
+  ensure(
+    settings.train === 'full' || layers.length === windows.length,
+    'the first layer is removed: no layer stays before it whose output could be trained',
+    'Keep layer 0, or train all weights (--heal full:STEPS).',
+  );
+  const training = calibration.sequences
+    .filter(({ ids }) => ids.length > 1)
+    .map(({ ids, source }) => ({ ids, weight: calibration.files[source]?.weight ?? 1 }));
+  ensure(training.length > 0, 'no calibration sequence has two tokens', 'Give more calibration text.');
+  const { journal = noJournal } = walk;
+  const { changes, record } = await journal.step('healing by gradient', () =>
+    healByGradient({
+      ...{ model: pruned.model, teacher: original, layers, training, heldOut, settings },
+      ...walk,
+    }),
+  );
+  pruned.change(renumbered(changes, keep));
+  return record;
+}
+
+/** With layers by the numbers of the original model. */
+const renumbered = (
+  { layers = new Map(), ...outer }: WeightChanges,
+  keep: readonly number[],
+): WeightChanges => ({
+  ...outer,
+  layers: new Map([...layers].map(([layer, weights]) => [keep[layer]!, weights])),
+});

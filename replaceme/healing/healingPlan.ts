@@ -1,0 +1,93 @@
+import { Device } from '../../engine/index.js';
+import { expectedTensors } from '../../model/architecture.js';
+import { deviceBytes } from '../../model/checkpoint/checkpoint.js';
+import { readArchitecture } from '../../model/families/index.js';
+import { openCheckpoint } from '../../model/modelSource.js';
+import { matmulRate } from '../computeRate.js';
+import {
+  type HealingFlops,
+  type HealingMemory,
+  type HealingWork,
+  healingFlops,
+  healingMemory,
+  trainedNumbers,
+} from './healingCost.js';
+import { healingSettings } from './healingSettings.js';
+import type { HealOptions } from './healOptions.js';
+import { checkHealRequest, healingSizes } from './healRequest.js';
+
+/** What healing would cost, found without reading weights or texts. */
+export interface HealingPlan {
+  /** "300 steps of 1024 tokens: transform of layer 2, objective kl" */
+  readonly summary: string;
+  /** Numbers that are trained. */
+  readonly parameters: number;
+  /** Tokens of all steps. */
+  readonly tokens: number;
+  /** Device memory in bytes. */
+  readonly memory: HealingMemory;
+  readonly flops: HealingFlops;
+  /** Seconds of kernel time at the rate of a matrix product measured on this device just now. */
+  readonly seconds: HealingFlops;
+  readonly matmulGflops: number;
+  readonly adapter: string;
+}
+
+/**
+ * Checks the request as `heal` does and estimates memory and time.
+ *
+ * @throws RmError as `heal` does for a wrong request or a damaged model folder.
+ */
+export async function planHealing(
+  from: string,
+  to: string | undefined,
+  options: HealOptions,
+): Promise<HealingPlan> {
+  const request = await checkHealRequest(from, to, options);
+  const { arch, layers, cut } = request;
+  const device = options.device ?? (await Device.open(options));
+  try {
+    const settings = healingSettings(request.asked, device, arch);
+    const { heldOutTokens, sequenceLength } = healingSizes(options, settings, device, arch);
+    const { teacher } = options;
+    const teacherLayers = teacher === undefined ? 0 : (await readArchitecture(teacher)).layers;
+    const parted = cut?.keptLayers.findIndex((original, layer) => original !== layer) ?? -1;
+    const sharedLayers = Math.min(layers[0] ?? 0, parted < 0 ? arch.layers : parted);
+    const work: HealingWork = { arch, settings, layers, teacherLayers, sharedLayers, heldOutTokens };
+    // Without the teacher's copies of what the model shares with it.
+    const weights =
+      (await weightBytes(teacher ?? from)) +
+      (teacher === undefined ? 0 : await weightBytes(from, sharedLayers));
+    const memory = { weights, ...healingMemory(work) };
+    const flops = healingFlops(work, sequenceLength);
+    const rate = await matmulRate(device, arch, Math.min(256, settings.microBatchTokens));
+    const { steps, batchTokens, train, objective } = settings;
+    return {
+      summary:
+        `${steps} steps of ${batchTokens} tokens: ${train}` +
+        `${layers.length > 0 ? ` of layer ${layers.join(', ')}` : ''}, objective ${objective}`,
+      parameters: trainedNumbers(work),
+      tokens: steps * batchTokens,
+      memory: { ...memory, total: Object.values(memory).reduce((sum, bytes) => sum + bytes, 0) },
+      flops,
+      seconds: { training: flops.training / rate, heldOut: flops.heldOut / rate },
+      matmulGflops: rate / 1e9,
+      adapter: device.info.description,
+    };
+  } finally {
+    if (!options.device) await device.close();
+  }
+}
+
+/** Of a model's tensors as they are stored; with `from` only those of the layers from there on. */
+async function weightBytes(model: string, from?: number): Promise<number> {
+  const arch = await readArchitecture(model);
+  const checkpoint = await openCheckpoint(model);
+  try {
+    return expectedTensors(arch)
+      .filter(({ layer }) => from === undefined || (layer !== null && layer >= from))
+      .reduce((sum, { name }) => sum + deviceBytes(checkpoint.info(name)), 0);
+  } finally {
+    await checkpoint.close();
+  }
+}

@@ -1,0 +1,139 @@
+import { type Device, downloadF32, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
+import { topLogProbabilities } from '../../kernels/topLogProbabilities.js';
+import type { Architecture } from '../../model/architecture.js';
+import { lossAndGradients } from '../../model/backward.js';
+import { Batch, totalTokens } from '../../model/batch.js';
+import { evaluate } from '../../model/evaluate.js';
+import type { Objective } from '../../model/headLoss.js';
+import type { Model } from '../../model/model.js';
+import { ReferenceStates, sharedLayers } from '../../model/referenceStates.js';
+import { embedTokens, finalHidden, forward } from '../../model/transformer.js';
+import type { WalkOptions } from '../walk.js';
+import type { HealingSettings } from './healingSettings.js';
+import type { TrainingSequence } from './sequenceOrder.js';
+import type { TrainedWeights } from './trainedWeights.js';
+import type { HeldOutScores, TrainingTask } from './trainingTask.js';
+
+/** What a model is trained on besides its texts. */
+export interface HealingInputs {
+  readonly trained: TrainedWeights;
+  /** The model before pruning; of the objective lm only for the held-out KL. */
+  readonly teacher: Model | undefined;
+  readonly heldOut: readonly (readonly number[])[];
+}
+
+/** Bytes of what the teacher makes of so much held-out text: after its last layer, and at three depths before. */
+export const heldOutStates = ({ hidden }: Pick<Architecture, 'hidden'>, tokens: number): number =>
+  4 * 4 * hidden * tokens;
+
+/**
+ * Healing as a task of the training loop. Layers below the first that is trained are run, not differentiated and not
+ * kept; of these, those that the teacher computes with the same tensors run once for both.
+ */
+export class HealingTask implements TrainingTask {
+  private constructor(
+    private readonly device: Device,
+    private readonly inputs: HealingInputs,
+    private readonly settings: HealingSettings,
+    /** What the teacher makes of the held-out text. */
+    private readonly reference: ReferenceStates | undefined,
+    private readonly walk: WalkOptions,
+  ) {}
+
+  /** Runs the teacher over the held-out text. @throws RmError OUT_OF_MEMORY. */
+  static async of(inputs: HealingInputs, settings: HealingSettings, walk: WalkOptions): Promise<HealingTask> {
+    const { teacher, heldOut, trained } = inputs;
+    const { device, arch } = trained.model;
+    // What another process takes up again is the training; the teacher's part is made anew.
+    const { journal: _, ...alone } = walk;
+    const batchTokens = settings.microBatchTokens;
+    const stateBytes = heldOutStates(arch, totalTokens(heldOut)) - 4 * arch.hidden * totalTokens(heldOut);
+    const reference =
+      teacher && heldOut.length > 0
+        ? await ReferenceStates.of(teacher, heldOut, { batchTokens, stateBytes, ...alone })
+        : undefined;
+    return new HealingTask(device, inputs, settings, reference, walk);
+  }
+
+  get parameters() {
+    return this.inputs.trained.parameters;
+  }
+
+  async addGradients(sequences: readonly TrainingSequence[], scale: number): Promise<number> {
+    const { device } = this;
+    const { model, gradients, lowest } = this.inputs.trained;
+    using scope = new Scope(device);
+    const ids = sequences.map(sequence => sequence.ids);
+    using batch = new Batch(device, ids);
+    // A sequence's last token predicts nothing that is known.
+    const values = sequences.flatMap(({ ids, weight }) =>
+      ids.map((_, i) => (i < ids.length - 1 ? scale * weight : 0)),
+    );
+    const weights = scope.own(tensorFrom(device, Float32Array.from(values), [batch.tokens], 'loss weights'));
+    const loss = scope.tensor([batch.tokens], 'f32', 'losses');
+    const { below, objective } = this.#belowAndObjective(batch, scope);
+    const from = lowest !== undefined && below ? { from: lowest, input: below } : {};
+    lossAndGradients(model, batch, objective, weights, loss, gradients, from);
+    const losses = await downloadF32(loss);
+    return values.reduce((sum, value, t) => (value > 0 ? sum + value * losses[t]! : sum), 0);
+  }
+
+  /** The input of the lowest trained layer, and the objective; what both models have in common is computed once. */
+  #belowAndObjective(batch: Batch, scope: Scope): { below?: Tensor; objective: Objective } {
+    const { teacher, trained } = this.inputs;
+    const { model, lowest } = trained;
+    const taught = this.settings.objective === 'kl' ? teacher : undefined;
+    if (lowest === undefined) return { objective: this.#objective(batch, scope, taught) };
+    const shared = taught ? Math.min(lowest, sharedLayers(taught, model)) : 0;
+    const run = (of: Model, from: number, to: number, input: Tensor): Tensor =>
+      from === to ? input : scope.own(forward(of, batch, { from, to, input }));
+    const common = run(model, 0, shared, scope.own(embedTokens(model, batch)));
+    const below = run(model, shared, lowest, common);
+    // An embedding of its own has nothing in common with the teacher's.
+    const start = shared > 0 ? { from: shared, input: common } : {};
+    return { below, objective: this.#objective(batch, scope, taught, start) };
+  }
+
+  #objective(
+    batch: Batch,
+    scope: Scope,
+    teacher: Model | undefined,
+    start: { from?: number; input?: Tensor } = {},
+  ): Objective {
+    const { device } = this;
+    if (!teacher) {
+      const next = batch.sequences.flatMap(sequence => [...sequence.slice(1), 0]);
+      return {
+        kind: 'lm',
+        targets: scope.own(tensorFrom(device, Uint32Array.from(next), [batch.tokens], 'targets')),
+      };
+    }
+    const hidden = scope.own(finalHidden(teacher, batch, start));
+    const predictions = { hidden, head: teacher.weights.lmHead };
+    const { topK } = this.settings;
+    if (topK === 'all') return { kind: 'kl', teacher: predictions };
+    const top = {
+      ids: scope.tensor([batch.tokens, topK], 'u32', 'most likely tokens'),
+      logProbabilities: scope.tensor([batch.tokens, topK], 'f32', 'their log-probabilities'),
+      logRest: scope.tensor([batch.tokens], 'f32', 'log-probability of the rest'),
+    };
+    topLogProbabilities(device.recorder, predictions, top);
+    return { kind: 'top-kl', teacher: top };
+  }
+
+  async heldOut(): Promise<HeldOutScores | undefined> {
+    const { trained, heldOut } = this.inputs;
+    if (heldOut.length === 0) return undefined;
+    const { signal } = this.walk;
+    const { nll, kl } = await evaluate(trained.model, heldOut, {
+      batchTokens: this.settings.microBatchTokens,
+      ...(this.reference && { against: this.reference }),
+      ...(signal && { signal }),
+    });
+    return { nll, ...(kl !== undefined && { kl }) };
+  }
+
+  [Symbol.dispose](): void {
+    this.reference?.dispose();
+  }
+}

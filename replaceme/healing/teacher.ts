@@ -1,0 +1,73 @@
+import { ensure } from '../../engine/index.js';
+import type { Architecture } from '../../model/architecture.js';
+import type { Checkpoint, TensorInfo } from '../../model/checkpoint/checkpoint.js';
+import { readArchitecture } from '../../model/families/index.js';
+import type { Model } from '../../model/model.js';
+import { sameTokenizer } from '../../model/sameTokenizer.js';
+import type { ReuseTensor } from '../../model/weightLoader.js';
+
+/**
+ * Checks that the model in folder `teacher` can teach that in `folder`: logits of the same tokens.
+ *
+ * @throws RmError INVALID_ARGUMENT where it has another vocabulary, tokenizer or width; as readArchitecture.
+ */
+export async function checkTeacher(folder: string, arch: Architecture, teacher: string): Promise<void> {
+  const other = await readArchitecture(teacher);
+  const fix = 'Give the model that this one was pruned from with --teacher.';
+  ensure(
+    other.vocab === arch.vocab,
+    `${teacher}: has a vocabulary of ${other.vocab} tokens, the model to heal one of ${arch.vocab}`,
+    fix,
+  );
+  ensure(
+    other.hidden === arch.hidden,
+    `${teacher}: has hidden states of ${other.hidden} numbers, the model to heal of ${arch.hidden}`,
+    fix,
+  );
+  ensure(
+    await sameTokenizer(folder, teacher),
+    `${teacher}: its tokenizer is another than that of the model to heal`,
+    fix,
+  );
+}
+
+const PIECE = 64 << 20;
+
+async function sameBytes(a: Checkpoint, nameA: string, b: Checkpoint, nameB: string): Promise<boolean> {
+  if (!b.has(nameB)) return false;
+  const [infoA, infoB] = [a.info(nameA), b.info(nameB)];
+  const form = ({ dtype, shape, blocks, byteLength }: TensorInfo) =>
+    JSON.stringify([dtype, shape, blocks ?? null, byteLength]);
+  if (form(infoA) !== form(infoB)) return false;
+  for (let start = 0; start < infoA.byteLength; start += PIECE) {
+    const length = Math.min(PIECE, infoA.byteLength - start);
+    const [left, right] = [await a.readRange(nameA, start, length), await b.readRange(nameB, start, length)];
+    if (Buffer.compare(left, right) !== 0) return false;
+  }
+  return true;
+}
+
+/**
+ * Tensors of the teacher for those of another model that hold the same bytes: one copy on the device for both, and by
+ * that what is computed with them is computed once.
+ *
+ * @param keptLayers by layer of the other model, that of the teacher which it may come from.
+ */
+export function tensorsOfTeacher(
+  teacher: Model,
+  teachers: Checkpoint,
+  own: Checkpoint,
+  keptLayers: readonly number[],
+): ReuseTensor {
+  const { tensorNames } = teacher.arch;
+  return async (place, name) => {
+    const layer = place.layer === undefined ? undefined : (keptLayers[place.layer] ?? -1);
+    const names = (layer === undefined ? tensorNames : tensorNames.layers[layer]) as unknown as
+      | Readonly<Record<string, unknown>>
+      | undefined;
+    const theirs = names?.[place.key];
+    if (typeof theirs !== 'string' || !(await sameBytes(own, name, teachers, theirs))) return undefined;
+    const weights = layer === undefined ? teacher.weights : teacher.weights.layers[layer];
+    return (weights as unknown as Readonly<Record<string, Model['weights']['embedding']>>)[place.key];
+  };
+}

@@ -1,0 +1,148 @@
+import { Scope, Tensor } from '../../engine/index.js';
+import { convert } from '../../kernels/convert.js';
+import type { ModelGradients } from '../../model/backward.js';
+import type { LayerGradients } from '../../model/layerBackward.js';
+import type { Model, WeightChanges } from '../../model/model.js';
+import type { LayerWeights, Weights } from '../../model/weights.js';
+import { identity } from '../identity.js';
+import { foldTransform } from '../methods/replacemeLs.js';
+import type { TrainMode } from './healOptions.js';
+import type { TrainedParameter } from './trainingTask.js';
+
+/** A model in training: the same tensors as `base` but for those that are trained, which are f32. */
+export interface TrainedWeights extends Disposable {
+  readonly parameters: readonly TrainedParameter[];
+  readonly model: Model;
+  /** The parameters' gradients, where the backward pass looks for them. */
+  readonly gradients: ModelGradients;
+  /** The first layer that is trained; of a model that is trained as a whole undefined: the embedding comes before it. */
+  readonly lowest: number | undefined;
+  /** What has become of the weights, f32, by layers of `base`; maps are folded. Once; the caller disposes them. */
+  release(): Promise<WeightChanges>;
+}
+
+/** Weights of one layer that are trained as they are. */
+type OwnWeights = readonly (keyof LayerWeights)[];
+
+const projection: OwnWeights = ['down', 'downBias'];
+
+/**
+ * Makes what is trained, in f32, with cleared gradients.
+ *
+ * @param layers patched ones, ascending; of no matter where the whole model is trained.
+ * @throws RmError OUT_OF_MEMORY.
+ */
+export async function trainedWeights(
+  base: Model,
+  train: TrainMode,
+  layers: readonly number[],
+): Promise<TrainedWeights> {
+  const scope = new Scope(base.device);
+  try {
+    const made = new Maker(base, scope);
+    if (train === 'transform') for (const layer of layers) await made.transform(layer);
+    if (train === 'down-proj') for (const layer of layers) made.layer(layer, projection);
+    if (train === 'full') made.everything();
+    return made.finish(train);
+  } catch (error) {
+    scope.dispose();
+    throw error;
+  }
+}
+
+class Maker {
+  readonly #parameters: TrainedParameter[] = [];
+  readonly #layers = new Map<number, Partial<Record<keyof LayerWeights, Tensor>>>();
+  readonly #layerGradients = new Map<number, LayerGradients>();
+  #outer: Partial<Omit<Weights, 'layers' | 'vision'>> = {};
+  #outerGradients: Omit<ModelGradients, 'layers'> = {};
+
+  constructor(
+    private readonly base: Model,
+    private readonly scope: Scope,
+  ) {}
+
+  /** T = I after layer `layer`'s MLP. */
+  async transform(layer: number): Promise<void> {
+    const n = this.base.arch.hidden;
+    const values = await identity(this.scope, n, `T of layer ${layer}`);
+    const towards = await identity(this.scope, n, 'identity');
+    const { gradient } = this.#add({ name: `layer ${layer} mlpMap`, values, decays: true, towards });
+    this.#layers.set(layer, { mlpMap: values });
+    this.#layerGradients.set(layer, { mlpMap: gradient });
+  }
+
+  layer(layer: number, names: OwnWeights): void {
+    const weights: Partial<Record<keyof LayerWeights, Tensor>> = {};
+    const gradients: Partial<Record<keyof LayerWeights, Tensor>> = {};
+    for (const name of names) {
+      const stored = this.base.weights.layers[layer]![name];
+      if (!stored) continue;
+      const { values, gradient } = this.#copied(`layer ${layer} ${name}`, stored);
+      weights[name] = values;
+      gradients[name] = gradient;
+    }
+    this.#layers.set(layer, weights);
+    this.#layerGradients.set(layer, gradients);
+  }
+
+  everything(): void {
+    const { embedding, finalNorm, finalNormBias, lmHead, layers } = this.base.weights;
+    for (const [layer, weights] of layers.entries()) {
+      const names = Object.entries(weights).filter(([, tensor]) => tensor instanceof Tensor);
+      this.layer(
+        layer,
+        names.map(([name]) => name as keyof LayerWeights),
+      );
+    }
+    const [table, norm] = [this.#copied('embedding', embedding), this.#copied('final norm', finalNorm)];
+    const head = lmHead === embedding ? table : this.#copied('output head', lmHead);
+    const bias = finalNormBias && this.#copied('final norm bias', finalNormBias);
+    this.#outer = {
+      ...{ embedding: table.values, finalNorm: norm.values, lmHead: head.values },
+      ...(bias && { finalNormBias: bias.values }),
+    };
+    this.#outerGradients = {
+      ...{ embedding: table.gradient, finalNorm: norm.gradient, lmHead: head.gradient },
+      ...(bias && { finalNormBias: bias.gradient }),
+    };
+  }
+
+  finish(train: TrainMode): TrainedWeights {
+    const { base, scope } = this;
+    const all = Array.from({ length: base.arch.layers }, (_, layer) => layer);
+    return {
+      parameters: this.#parameters,
+      model: base.withLayers(all, { layers: this.#layers, ...this.#outer }),
+      gradients: { layers: this.#layerGradients, ...this.#outerGradients },
+      lowest: train === 'full' ? undefined : Math.min(...this.#layers.keys()),
+      release: async () => {
+        const layers = new Map<number, Partial<LayerWeights>>();
+        for (const [layer, weights] of this.#layers) {
+          const { mlpMap } = weights;
+          layers.set(layer, mlpMap ? await foldTransform(base, layer, mlpMap) : weights);
+        }
+        const changes = { layers, ...this.#outer };
+        for (const weights of [...layers.values(), this.#outer]) {
+          for (const tensor of Object.values(weights)) if (tensor) scope.release(tensor);
+        }
+        return changes;
+      },
+      [Symbol.dispose]: () => scope.dispose(),
+    };
+  }
+
+  /** A trained f32 copy of a weight. */
+  #copied(name: string, stored: Tensor): TrainedParameter {
+    const values = this.scope.tensor(stored.shape, 'f32', name);
+    convert(this.base.device.recorder, stored, values);
+    return this.#add({ name, values, decays: stored.shape.length > 1 });
+  }
+
+  #add(parameter: Omit<TrainedParameter, 'gradient'>): TrainedParameter {
+    const gradient = this.scope.tensor(parameter.values.shape, 'f32', `gradient of ${parameter.name}`);
+    const added = { ...parameter, gradient };
+    this.#parameters.push(added);
+    return added;
+  }
+}

@@ -1,0 +1,243 @@
+import { type Device, downloadF32, Scope, type Tensor } from '../../engine/index.js';
+import { liveSums, noJournal } from '../../engine/journal.js';
+import { adam } from '../../kernels/adam.js';
+import { axpy } from '../../kernels/elementwise.js';
+import { addSquaredNorm } from '../../kernels/squaredNorm.js';
+import { groupSequences } from '../../model/batch.js';
+import type { WalkOptions } from '../walk.js';
+import { DivergenceWatch } from './divergence.js';
+import { learningRateAt, type Schedule } from './schedule.js';
+import { type OrderPosition, SequenceOrder, type TrainingSequence } from './sequenceOrder.js';
+import type { HeldOutScores, TrainedParameter, TrainingTask } from './trainingTask.js';
+
+/** How a run goes; it depends on nothing else but the texts and the task. */
+export interface LoopSettings extends Schedule {
+  /** Tokens of one step, at most. */
+  readonly batchTokens: number;
+  /** Of these at a time: gradients of the parts are added up. */
+  readonly microBatchTokens: number;
+  /** AdamW's: every step takes learning rate x this share from matrices. */
+  readonly weightDecay: number;
+  /** Longer gradients are scaled to this Euclidean norm, all parameters together. */
+  readonly clip: number;
+  readonly seed: number;
+  /** Steps from one measure of the held-out text to the next. */
+  readonly evaluateEvery: number;
+  /** Steps from one checkpoint to the next; 0: none. */
+  readonly checkpointEvery: number;
+}
+
+/** What a step has done. */
+export interface TrainingStep {
+  /** From 1. */
+  readonly step: number;
+  /** Of its texts before the step, in nats a prediction; null where it was not finite. */
+  readonly loss: number | null;
+  readonly learningRate: number;
+  /** Of the gradient before clipping; null where it was not finite, and the step was skipped. */
+  readonly gradientNorm: number | null;
+}
+
+/** A measure of the held-out text. */
+export interface HeldOutPoint extends HeldOutScores {
+  /** Steps before it. */
+  readonly step: number;
+}
+
+/** Where a run is, besides its tensors; plain JSON. */
+export interface LoopState {
+  readonly position: OrderPosition;
+  readonly steps: readonly TrainingStep[];
+  readonly heldOut: readonly HeldOutPoint[];
+}
+
+/** Moments of AdamW, one pair for each parameter. */
+export interface Moments {
+  readonly first: Tensor;
+  readonly second: Tensor;
+}
+
+export const skippedSteps = (steps: readonly TrainingStep[]): number =>
+  steps.filter(({ gradientNorm }) => gradientNorm === null).length;
+
+export interface LoopHooks extends WalkOptions {
+  /** Where an earlier run has stopped. */
+  readonly state?: LoopState | undefined;
+  /** Keeps the state; the tensors stay as they are until it is done. Not called while the run is worse than it began. */
+  readonly save?: ((state: LoopState) => Promise<void>) | undefined;
+  /** What to do about a run that has diverged, in a sentence or two. */
+  readonly remedy?: (() => string) | undefined;
+}
+
+/**
+ * Trains: AdamW (decoupled weight decay) on f32 master values with a warm-up, half a cosine and clipping by the global
+ * norm, gradients added up over parts of a step. A step whose loss or gradient is not finite changes nothing and is
+ * counted. The same task, texts, settings and state give the same numbers, bit for bit, on the same device.
+ *
+ * Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization (arXiv:1711.05101, algorithm 2), as
+ * torch.optim.AdamW; clipping as torch.nn.utils.clip_grad_norm_.
+ * @param moments of the parameters, zero at first.
+ * @throws RmError DIVERGED after MOST_SKIPPED skipped steps in a row, or where the loss has risen far above what it was at
+ *   first.
+ */
+export async function train(
+  device: Device,
+  task: TrainingTask,
+  texts: readonly TrainingSequence[],
+  moments: readonly Moments[],
+  settings: LoopSettings,
+  { state, save, remedy, signal, onProgress, journal = noJournal }: LoopHooks = {},
+): Promise<LoopState> {
+  using _section = device.section('heal');
+  using norm = new GradientNorm(device, task.parameters);
+  let order = new SequenceOrder(texts, settings.seed, state?.position);
+  const steps = [...(state?.steps ?? [])];
+  const heldOut = [...(state?.heldOut ?? [])];
+  const tensors = liveSums(namedTensors(task.parameters, moments));
+  using _held = await journal.hold('healing', {
+    save: () => ({ ...current(), tensors: tensors.save() }),
+    async restore(saved: LoopState & { readonly tensors: unknown }) {
+      order = new SequenceOrder(texts, settings.seed, saved.position);
+      steps.push(...saved.steps);
+      heldOut.push(...saved.heldOut);
+      await tensors.restore(saved.tensors as never);
+    },
+  });
+  const watch = new DivergenceWatch(steps, remedy);
+  const current = (): LoopState => ({ position: order.position, steps, heldOut });
+  const measure = async () => {
+    const scores = await task.heldOut();
+    if (!scores) return;
+    heldOut.push({ step: steps.length, ...scores });
+    watch.checkHeldOut(heldOut);
+  };
+  if (heldOut.length === 0) await measure();
+  const first = state?.steps.length ?? 0;
+  await journal.walk('healing', settings.steps - first, async index => {
+    signal?.throwIfAborted();
+    const step = first + index + 1;
+    const loss = await lossAndGradients(device, task, order.next(settings.batchTokens), settings);
+    const gradientNorm = await norm.measure();
+    const learningRate = learningRateAt(step, settings);
+    const finite = Number.isFinite(loss) && Number.isFinite(gradientNorm);
+    if (finite) {
+      const taken = step - skippedSteps(steps);
+      const gradientScale = Math.min(1, settings.clip / (gradientNorm + 1e-6));
+      const options = { learningRate, step: taken, gradientScale, weightDecay: settings.weightDecay };
+      descend(task.parameters, moments, options);
+    }
+    steps.push({
+      ...{ step, learningRate },
+      loss: Number.isFinite(loss) ? loss : null,
+      gradientNorm: finite ? gradientNorm : null,
+    });
+    watch.check();
+    await device.recorder.finish();
+    if (step % settings.evaluateEvery === 0 || step === settings.steps) await measure();
+    onProgress?.({
+      ...{ phase: 'heal', done: step, total: settings.steps, unit: 'steps' },
+      detail: told(steps.at(-1)!, heldOut.at(-1)),
+    });
+    const due = settings.checkpointEvery > 0 && step % settings.checkpointEvery === 0;
+    if (due && step < settings.steps && watch.isGood()) await save?.(current());
+  });
+  return current();
+}
+
+/** "loss 0.0213, lr 2.9e-4, held-out KL 0.0201" */
+function told({ loss, learningRate }: TrainingStep, heldOut: HeldOutPoint | undefined): string {
+  const held = heldOut && (heldOut.kl === undefined ? ['loss', heldOut.nll] : ['KL', heldOut.kl]);
+  return [
+    `loss ${loss === null ? 'not finite' : loss.toPrecision(3)}`,
+    `lr ${learningRate.toExponential(1)}`,
+    ...(held ? [`held-out ${held[0]} ${(held[1] as number).toPrecision(3)}`] : []),
+  ].join(', ');
+}
+
+/** The mean loss of a step's texts; their gradient is in the parameters' `gradient`. */
+async function lossAndGradients(
+  device: Device,
+  task: TrainingTask,
+  texts: readonly TrainingSequence[],
+  { microBatchTokens }: LoopSettings,
+): Promise<number> {
+  for (const { gradient } of task.parameters) device.recorder.clear(gradient);
+  const total = texts.reduce((sum, { ids, weight }) => sum + weight * (ids.length - 1), 0);
+  let loss = 0;
+  const parts = groupSequences(
+    texts.map(text => ({ text, length: text.ids.length })),
+    microBatchTokens,
+  );
+  for (const part of parts) {
+    loss += await task.addGradients(
+      part.map(({ text }) => text),
+      1 / total,
+    );
+  }
+  return loss;
+}
+
+function descend(
+  parameters: readonly TrainedParameter[],
+  moments: readonly Moments[],
+  options: { learningRate: number; step: number; gradientScale: number; weightDecay: number },
+): void {
+  for (const [p, { values, gradient, decays, towards }] of parameters.entries()) {
+    const { recorder } = values.device;
+    const { first, second } = moments[p]!;
+    const weightDecay = decays ? options.weightDecay : 0;
+    const tensors = { parameters: values, gradient, firstMoment: first, secondMoment: second };
+    adam(recorder, tensors, { ...options, weightDecay });
+    // (1 - a) p + a t is the decay of p - t.
+    if (towards && weightDecay > 0) axpy(recorder, options.learningRate * weightDecay, towards, values);
+  }
+}
+
+/** All tensors of a run that change, by name. */
+export const namedTensors = (
+  parameters: readonly TrainedParameter[],
+  moments: readonly Moments[],
+): Record<string, Tensor> =>
+  Object.fromEntries(
+    parameters.flatMap(({ name, values }, p) => [
+      [`${name} values`, values],
+      [`${name} first moment`, moments[p]!.first],
+      [`${name} second moment`, moments[p]!.second],
+    ]),
+  );
+
+/** Zero moments of some parameters, in `scope`. */
+export const zeroMoments = (scope: Scope, parameters: readonly TrainedParameter[]): Moments[] =>
+  parameters.map(({ values, name }) => {
+    const zero = (what: string) => {
+      const tensor = scope.tensor(values.shape, 'f32', `${what} moment of ${name}`);
+      scope.device.recorder.clear(tensor);
+      return tensor;
+    };
+    return { first: zero('first'), second: zero('second') };
+  });
+
+/** The Euclidean norm of all gradients together; NaN or infinite where one of them is not finite. */
+class GradientNorm {
+  readonly #total: Tensor;
+  readonly #scope: Scope;
+
+  constructor(
+    private readonly device: Device,
+    private readonly parameters: readonly TrainedParameter[],
+  ) {
+    this.#scope = new Scope(device);
+    this.#total = this.#scope.tensor([1], 'f32', 'squared norm of the gradients');
+  }
+
+  async measure(): Promise<number> {
+    const { recorder } = this.device;
+    recorder.clear(this.#total);
+    for (const { gradient } of this.parameters) addSquaredNorm(recorder, gradient, this.#total);
+    return Math.sqrt((await downloadF32(this.#total))[0]!);
+  }
+
+  [Symbol.dispose](): void {
+    this.#scope.dispose();
+  }
+}
