@@ -20,11 +20,13 @@ export type { CosineSettings } from './cosineSettings.js';
 export { type DistanceMeasure, type DistanceOptions, windowDistances } from './distance.js';
 export type { EvaluationText } from './evaluationText.js';
 export { type GatheredStatistics, type GatherOptions, gatherStatistics } from './gatherStatistics.js';
+export type { HealingFlops, HealingMemory } from './healing/healingCost.js';
 export { type HealingPlan, planHealing } from './healing/healingPlan.js';
-export type { HealingSettings } from './healing/healingSettings.js';
+export type { AskedTraining, HealingSettings } from './healing/healingSettings.js';
 export { heal } from './healing/healModel.js';
 export type { HealingObjective, HealOptions, TrainingOptions, TrainMode } from './healing/healOptions.js';
 export { checkHealRequest, type HealingSizes, type HealRequest } from './healing/healRequest.js';
+export type { Cut } from './healing/patchedLayers.js';
 export type { HiddenStates, Sequences } from './hiddenStates.js';
 export type { Placement, PlannedMemory } from './memoryPlan.js';
 export {

@@ -5,12 +5,12 @@ import type { WalkOptions } from '../walk.js';
  * What healing by gradient changes. `transform`: the map T [hidden, hidden] of the MLP output of each patched layer, which
  * begins as the identity and is folded into down_proj; `down-proj`: down_proj of these layers itself; `full`: all weights.
  */
-export const trainModes = ['transform', 'down-proj', 'full'] as const;
-export type TrainMode = (typeof trainModes)[number];
+export type TrainMode = 'transform' | 'down-proj' | 'full';
+export const trainModes: readonly TrainMode[] = ['transform', 'down-proj', 'full'];
 
 /** What healing by gradient makes smaller: -log p of the next token, or the KL divergence from a teacher. */
-export const objectives = ['lm', 'kl'] as const;
-export type HealingObjective = (typeof objectives)[number];
+export type HealingObjective = 'lm' | 'kl';
+export const objectives: readonly HealingObjective[] = ['lm', 'kl'];
 
 /** Settings of training that `heal` and `prune` share. */
 export interface TrainingOptions {
