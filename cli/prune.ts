@@ -151,8 +151,18 @@ export function formatPlan(plan: PrunePlan): string {
         ]
       : []),
     ['host memory', `${formatBytes(memory.host + memory.staging)}, besides the program`],
-    ...(memory.host > 0 ? [['  waiting', formatBytes(memory.host)] as const] : []),
+    ...(memory.host > 0
+      ? [['  waiting', `${formatBytes(memory.host)} (hidden states of all tokens)`] as const]
+      : []),
     ['  staging', `${formatBytes(memory.staging)} (on the way to the device)`],
+    ...(memory.disk > 0
+      ? [
+          [
+            'disk',
+            `${formatBytes(memory.disk)} beside the output until it is written (new weights of streamed layers)`,
+          ] as const,
+        ]
+      : []),
     ['time', `about ${formatSeconds(phases.reduce((sum, { seconds }) => sum + seconds, 0))}`],
     ...phases.map(formatPhase),
     ...(plan.generated > 0

@@ -1,5 +1,5 @@
 import type { Device } from './device.js';
-import { asBytes, asU32, type DType, decodeToF32 } from './dtype.js';
+import { asBytes, asU32, byteSize, type DType, decodeToF32 } from './dtype.js';
 import { ensure, RmError } from './errors.js';
 import { Tensor } from './tensor.js';
 
@@ -8,7 +8,7 @@ const CHUNK = 4 << 20;
 /** Bytes in flight before waiting: unawaited writes pile up as staging memory. */
 const WINDOW = 32 << 20;
 
-/** Bytes of a file that are read and uploaded at a time. */
+/** Bytes on the way between device, host and disk at a time. */
 export const PIECE = 64 << 20;
 
 /** Host memory of an upload in pieces: what is read, and what the driver holds of it. */
@@ -111,6 +111,26 @@ export async function download(tensor: Tensor): Promise<Uint8Array> {
     return await device.explain(cause, `'${tensor.label}' could not be read back`);
   } finally {
     staging.destroy();
+  }
+}
+
+/** The same in pieces of 64 MiB. */
+export async function* downloadPieces(tensor: Tensor): AsyncIterable<Uint8Array> {
+  const elements = tensor.reshape([tensor.size]);
+  const most = PIECE / byteSize(tensor.dtype);
+  for (let first = 0; first < tensor.size; first += most) {
+    yield await download(elements.rows(first, Math.min(most, tensor.size - first)));
+  }
+}
+
+/** Fills a tensor with the bytes that `downloadPieces` gives, in pieces of whole 32-bit words but for the last. */
+export async function uploadPieces(tensor: Tensor, pieces: AsyncIterable<Uint8Array>): Promise<void> {
+  const elements = tensor.reshape([tensor.size]);
+  const size = byteSize(tensor.dtype);
+  let first = 0;
+  for await (const piece of pieces) {
+    await upload(elements.rows(first, piece.byteLength / size), piece);
+    first += piece.byteLength / size;
   }
 }
 

@@ -49,7 +49,6 @@ export {
   type Repetition,
 } from './generationHealth.js';
 export { type HeadGradients, headLoss, type Objective } from './headLoss.js';
-export type { HostTensor, HostWeights } from './hostWeights.js';
 export { type DownloadOptions, downloadModel } from './hub/download.js';
 export type { Snapshot } from './hub/findSnapshot.js';
 export { locateModel, type ModelLocation } from './hub/locate.js';
@@ -75,5 +74,6 @@ export { loadTokenizer, type TextStream, type Tokenizer } from './tokenizer.js';
 export { type SequenceOptions, tokenSequences } from './tokenSequences.js';
 export { type ForwardOptions, finalNorm, forward, type LayerTensors, type Tap } from './transformer.js';
 export { imageEmbeddings, type ShownImages, type ShowOptions, showImages } from './vision.js';
+export { WaitingFile, type WaitingTensor, type WaitingWeights } from './waitingWeights.js';
 export type { ReuseTensor, TensorPlace } from './weightLoader.js';
 export type { LayerWeights, RequiredWeights, VisionWeights, Weights } from './weights.js';

@@ -2,11 +2,11 @@ import { type Device, type DType, Scope, type Tensor } from '../engine/index.js'
 import { type Architecture, expectedTensors, keepLayers } from './architecture.js';
 import type { WeightDtype } from './checkpoint/inDtype.js';
 import { checkShapes, readArchitecture } from './families/index.js';
-import type { HostWeights } from './hostWeights.js';
 import { LayerStream } from './layerStream.js';
 import { requireText } from './modality.js';
 import { openCheckpoint } from './modelSource.js';
 import { RotationTable } from './rotationTable.js';
+import type { WaitingWeights } from './waitingWeights.js';
 import { type LoaderOptions, WeightLoader } from './weightLoader.js';
 import type { LayerWeights, Weights } from './weights.js';
 
@@ -14,8 +14,8 @@ import type { LayerWeights, Weights } from './weights.js';
 export interface WeightChanges extends Partial<Omit<Weights, 'layers' | 'vision'>> {
   /** By layer, as the model counts them. */
   readonly layers?: ReadonlyMap<number, Partial<LayerWeights>>;
-  /** Of a streamed model: weights that come to the device with their layer, and go with it. */
-  readonly waiting?: ReadonlyMap<number, HostWeights>;
+  /** Of a streamed model: weights that come from the disk with their layer, and go with it. */
+  readonly waiting?: ReadonlyMap<number, WaitingWeights>;
 }
 
 /** Settings of `Model.load`. */
@@ -38,7 +38,7 @@ interface Origin {
   /** By layer of this model: the layer of the stream, and what takes the place of some of its weights. */
   readonly numbers: readonly number[];
   readonly changed: ReadonlyMap<number, Partial<LayerWeights>>;
-  readonly waiting: ReadonlyMap<number, HostWeights>;
+  readonly waiting: ReadonlyMap<number, WaitingWeights>;
   /** Number types of the checkpoint's tensors, by name. */
   readonly types: ReadonlyMap<string, DType>;
 }

@@ -2,10 +2,10 @@ import { type Device, type DType, download, RmError, Tensor } from '../engine/in
 import { isStack, storedName, type TensorPart, type TensorRef, type TensorStack } from './architecture.js';
 import { type Checkpoint, deviceBytes } from './checkpoint/checkpoint.js';
 import { readDense } from './checkpoint/denseTensor.js';
-import type { HostTensor } from './hostWeights.js';
+import type { WaitingTensor } from './waitingWeights.js';
 
-/** New values of what a reference is to, in the checkpoint's number type, on the device or in the host's memory. */
-export type NewValues = Tensor | HostTensor;
+/** New values of what a reference is to, in the checkpoint's number type, on the device or on the disk. */
+export type NewValues = Tensor | WaitingTensor;
 
 /** The matrix of a stack that is `place` in the order of its names, and the values of all of them. */
 interface StackedValues {
@@ -45,23 +45,23 @@ export async function replacedBytes(
 ): Promise<Uint8Array> {
   const info = checkpoint.info(name);
   const { dtype, shape } = info;
-  if ('dtype' in replacement) return bytesOf(replacement, name, dtype);
+  if ('dtype' in replacement) return (await reader(replacement, name, dtype))(0, deviceBytes(info));
   const byteLength = deviceBytes(info);
   const rowBytes = byteLength / shape[0]!;
   if ('stack' in replacement) {
     const { stack, place, values } = replacement;
-    const all = await bytesOf(values, name, dtype);
-    if (stack.along === 'rows') return all.subarray(place * byteLength, (place + 1) * byteLength);
+    const read = await reader(values, name, dtype);
+    if (stack.along === 'rows') return await read(place * byteLength, byteLength);
     const bytes = new Uint8Array(byteLength);
     for (let row = 0; row < shape[0]!; row++) {
-      const from = (row * stack.names.length + place) * rowBytes;
-      bytes.set(all.subarray(from, from + rowBytes), row * rowBytes);
+      bytes.set(await read((row * stack.names.length + place) * rowBytes, rowBytes), row * rowBytes);
     }
     return bytes;
   }
   const bytes = await readDense(device, checkpoint, name);
   for (const [{ first, count, stride, runs }, values] of replacement) {
-    const rows = await bytesOf(values, name, dtype);
+    const read = await reader(values, name, dtype);
+    const rows = await read(0, runs * count * rowBytes);
     for (let run = 0; run < runs; run++) {
       const from = run * count * rowBytes;
       bytes.set(rows.subarray(from, from + count * rowBytes), (first + run * stride) * rowBytes);
@@ -70,7 +70,12 @@ export async function replacedBytes(
   return bytes;
 }
 
-async function bytesOf(values: NewValues, name: string, dtype: DType): Promise<Uint8Array> {
+/** Gives bytes of new values: of those on the disk only what is asked for is in memory. */
+async function reader(
+  values: NewValues,
+  name: string,
+  dtype: DType,
+): Promise<(from: number, byteLength: number) => Uint8Array | Promise<Uint8Array>> {
   if (values.dtype !== dtype) {
     throw new RmError(
       'INVALID_ARGUMENT',
@@ -78,5 +83,7 @@ async function bytesOf(values: NewValues, name: string, dtype: DType): Promise<U
       'Convert it.',
     );
   }
-  return values instanceof Tensor ? await download(values) : values.bytes;
+  if (!(values instanceof Tensor)) return (from, byteLength) => values.read(from, byteLength);
+  const all = await download(values);
+  return (from, byteLength) => all.subarray(from, from + byteLength);
 }

@@ -1,8 +1,8 @@
-import { type DType, Scope, type Tensor } from '../engine/index.js';
+import { type DType, ensure, Scope, type Tensor } from '../engine/index.js';
 import { convert } from '../kernels/convert.js';
 import { storedName, type TensorRef } from '../model/architecture.js';
-import { type HostTensor, type HostWeights, toHost } from '../model/hostWeights.js';
 import type { Model, WeightChanges } from '../model/model.js';
+import type { WaitingFile, WaitingTensor, WaitingWeights } from '../model/waitingWeights.js';
 import type { LayerWeights } from '../model/weights.js';
 
 /** In a number type; the tensor itself where it has it, else made in `scope`. */
@@ -14,36 +14,45 @@ export function rounded(tensor: Tensor, dtype: DType, scope: Scope): Tensor {
 }
 
 /**
- * New weights that have been found, until all are: on the device, or where layers are streamed in the host's memory, so
- * that device memory does not grow with their number.
+ * New weights that have been found, until all are: on the device, or where layers are streamed on the disk, so that no
+ * memory grows with their number.
  */
 export class KeptWeights {
   readonly #layers = new Map<number, Partial<LayerWeights>>();
-  readonly #waiting = new Map<number, HostWeights>();
+  readonly #waiting = new Map<number, WaitingWeights>();
   readonly #scope: Scope;
 
-  constructor(private readonly model: Model) {
+  /** @throws RmError INVALID_ARGUMENT for a streamed model without a file. */
+  constructor(
+    private readonly model: Model,
+    private readonly file?: WaitingFile,
+  ) {
+    ensure(
+      file !== undefined || !model.streams,
+      'the layers are streamed, and there is no file in which new weights could wait',
+      'Pass waiting: new WaitingFile(path).',
+    );
     this.#scope = new Scope(model.device);
   }
 
   /** Takes over new weights of a layer, which no walk needs any more. */
   async add(layer: number, weights: Partial<LayerWeights>): Promise<void> {
-    const { model } = this;
+    const { model, file } = this;
     using scope = new Scope(model.device);
     const owner = model.streams ? scope : this.#scope;
     for (const tensor of Object.values(weights)) if (tensor) owner.own(tensor);
-    if (!model.streams) {
+    if (!model.streams || !file) {
       this.#layers.set(layer, weights);
       return;
     }
     const names: Readonly<Record<string, TensorRef | null>> = { ...model.arch.tensorNames.layers[layer]! };
-    const waiting: Record<string, HostTensor> = {};
+    const waiting: Record<string, WaitingTensor> = {};
     for (const [key, tensor] of Object.entries(weights) as [string, Tensor | undefined][]) {
       const ref = names[key];
       if (!tensor) continue;
       // What the checkpoint has no name for stays as it is.
       const dtype = ref ? model.typeOf(storedName(ref)) : tensor.dtype;
-      waiting[key] = await toHost(rounded(tensor, dtype, scope));
+      waiting[key] = await file.add(rounded(tensor, dtype, scope));
     }
     if (Object.keys(waiting).length > 0) this.#waiting.set(layer, waiting);
   }

@@ -36,19 +36,25 @@ export interface PlannedMemory {
   readonly healing?: number;
   /** Of the device, at the step that needs most: not all parts are there at the same time. */
   readonly total: number;
-  /** Of the host, what waits there for its turn: hidden states, and new weights of streamed layers. */
+  /** Of the host, hidden states that wait there for their turn. */
   readonly host: number;
   /** Of the host, on the way to the device: a piece of a tensor that is read, and what the driver copies. */
   readonly staging: number;
+  /** Of the disk of the output, new weights of streamed layers that wait there for their turn. */
+  readonly disk: number;
 }
 
-/** What a run is as far as its memory depends on it. */
-export interface MemorySizes {
-  readonly request: PruneRequest;
-  /** Bytes of the largest layer, and of what is no layer's, on the device. */
+/** Bytes of a model's weights on the device. */
+export interface WeightSizes {
+  /** Of the largest layer, and of what is no layer's. */
   readonly layerBytes: number;
   readonly outerBytes: number;
   readonly weightBytes: number;
+}
+
+/** What a run is as far as its memory depends on it. */
+export interface MemorySizes extends WeightSizes {
+  readonly request: PruneRequest;
   /** Calibration tokens at most; of these at a time; and those that the selection walks through all layers. */
   readonly tokens: number;
   readonly batchTokens: number;
@@ -66,11 +72,7 @@ export interface MemorySizes {
  * Bytes of a checkpoint's tensors on the device, in buffers of the sizes that there are; with the rotary embedding of
  * sequences of `positions` tokens.
  */
-export function weightSizes(
-  arch: Architecture,
-  checkpoint: Checkpoint,
-  positions: number,
-): Pick<MemorySizes, 'layerBytes' | 'outerBytes' | 'weightBytes'> {
+export function weightSizes(arch: Architecture, checkpoint: Checkpoint, positions: number): WeightSizes {
   const layers = new Array<number>(arch.layers).fill(0);
   const rows = rotationRows(arch.contextLength, positions);
   let outerBytes = 0;
@@ -93,7 +95,24 @@ const layerElements = (arch: Architecture): number =>
     .reduce((sum, { shape }) => sum + elementCount(shape), 0);
 
 /** What plans leave out: small tensors, and buffers that are larger than what they hold. */
-const HEADROOM = 1.05;
+export const HEADROOM = 1.05;
+
+/** Bytes of the weights that are on the device where `most` layers are of use. */
+export const heldBytes =
+  ({ layerBytes, outerBytes, weightBytes }: WeightSizes, weights: Placement['weights'], layers: number) =>
+  (most: number): number =>
+    weights === 'device'
+      ? weightBytes
+      : outerBytes + (weights === 'streamed' ? Math.min(most, layers) : 1) * layerBytes;
+
+/** Bytes of a batch's tensors: so many with hidden columns, so many with MLP features, and attention's. */
+export const activationBytes = (
+  { hidden, intermediate, heads, kvHeads, headDim }: Architecture,
+  tokens: number,
+  hiddenColumns: number,
+  features: number,
+): number =>
+  4 * tokens * (hiddenColumns * hidden + features * intermediate + 2 * (heads + kvHeads) * headDim);
 
 /** kernels/solveSpd: columns that estimate errors, and tensors of as many columns. */
 const PROBES = 32;
@@ -116,23 +135,19 @@ const LOGIT_COLUMNS = 4096;
 
 /** What a run of these sizes takes with weights and hidden states placed so. */
 export function plannedMemory(sizes: MemorySizes, { weights, states }: Placement): PlannedMemory {
-  const { request, layerBytes, outerBytes, weightBytes, tokens, batchTokens, report } = sizes;
+  const { request, layerBytes, weightBytes, tokens, batchTokens, report } = sizes;
   const { arch, method, settings, windows, windowCount, count } = request;
-  const { hidden, intermediate, layers, heads, kvHeads, headDim } = arch;
+  const { hidden, intermediate, layers, heads, headDim } = arch;
   const attended = heads * headDim;
-  const held = (most: number) =>
-    weights === 'device'
-      ? weightBytes
-      : outerBytes + (weights === 'streamed' ? Math.min(most, layers) : 1) * layerBytes;
+  const held = heldBytes(sizes, weights, layers);
   const fits = method.needsCalibration || settings.heal;
   const { heal } = settings;
   const onDevice = states.place === 'device';
   /** Bytes of the hidden states of all calibration tokens, as far as they stay on the device. */
   const all = onDevice ? 4 * tokens * hidden : 0;
 
-  const attention = 2 * (attended + kvHeads * headDim);
   const activations = (hiddenColumns: number, features: number) =>
-    4 * batchTokens * (hiddenColumns * hidden + features * intermediate + attention);
+    activationBytes(arch, batchTokens, hiddenColumns, features);
 
   // Of one layer: norms, Y, queries, keys, values, what is attended to, MLP features; and its input and output, where
   // these are not among the states of all tokens.
@@ -177,7 +192,7 @@ export function plannedMemory(sizes: MemorySizes, { weights, states }: Placement
   const working = (fit: readonly FitBytes[]) =>
     most(({ sums, solve }) => sums + Math.max(solve, fitted), fit) + (fit.length > 0 ? kept : 0);
   const healed = !heal ? 0 : windows ? layers - lastRemoved(windows[0]!) - 1 : layers - count - 1;
-  /** New o_proj and down_proj of a layer; of streamed ones those that are not in use wait on the host. */
+  /** New o_proj and down_proj of a layer; of streamed ones those that are not in use wait on the disk. */
   const projections = (hidden * (attended + intermediate) * layerBytes) / layerElements(arch);
   const stays = weights === 'device' ? healed : 1;
   const fresh = heal ? stays * projections : 0;
@@ -208,15 +223,14 @@ export function plannedMemory(sizes: MemorySizes, { weights, states }: Placement
       evaluating,
       trained === undefined ? 0 : held(2) + fresh + trained,
     ),
-    host:
-      waiting * Math.max(reach, !fits ? 0 : heal && healed > 0 ? 3 : 2) +
-      (weights === 'device' ? 0 : (healed + 1) * projections),
+    host: waiting * Math.max(reach, !fits ? 0 : heal && healed > 0 ? 3 : 2),
     staging: STAGING_BYTES,
+    disk: weights === 'device' || !fits ? 0 : (healed + 1) * projections,
   };
 }
 
 /** From where most is possible and fast to where least memory is needed. */
-const placements = (dtype: StateHome['dtype']): Placement[] =>
+export const placements = (dtype: StateHome['dtype']): Placement[] =>
   (['device', 'streamed', 'one by one'] as const).flatMap(weights =>
     [
       { place: 'device', dtype: 'f32', keepsInner: true } as const,
@@ -258,7 +272,7 @@ export function choosePlacement(
     throw new RmError(
       'OUT_OF_MEMORY',
       `the run needs ${formatBytes(least(sizes, false))} with all weights on the device, ${limit} are allowed; layer by layer it needs ${formatBytes(fitting.memory.total)}, but ${hindrances.map(({ what }) => what).join(' and ')}`,
-      `${hindrances.map(({ fix }) => fix).join(', ')}; or raise --memory-limit.`,
+      `${hindrances.map(({ fix }) => fix).join(', ')}; or raise --memory-limit to ${formatBytes(HEADROOM * least(sizes, false))}.`,
     );
   }
   const needed = least(sizes, hindrances.length === 0);

@@ -72,9 +72,38 @@ export async function planRun(
   options: PruneOptions,
   request: PruneRequest,
   device: Device,
-  { of }: Shard = WHOLE,
+  shard: Shard = WHOLE,
 ): Promise<RunPlan> {
-  const { arch, windows, count } = request;
+  const { sequenceLength } = calibrationSizes(options, device, request.arch);
+  const written = options.generate ?? 0;
+  const read = { sequenceLength, written, evaluationTokens: evaluationTokens(options, device) };
+  const planned = async (of: PruneRequest, hindering: readonly Hindrance[]) => {
+    const sizes = await memorySizes(from, options, of, device, shard);
+    return { ...sizes, ...read, ...choosePlacement(sizes, hindering) };
+  };
+  const usual = usualSelection(request, options);
+  const run = await planned(request, hindrances(request, options, usual));
+  if (run.placement.weights === 'device') return { ...run, notes: [] };
+  const notes = run.report
+    ? [
+        'the layers are streamed: the report has no samples, which would take all layers to the device for every token',
+      ]
+    : [];
+  if (!usual) return { ...run, notes };
+  const otherwise = await planned({ ...request, selection: usual }, hindrances(request, options, usual));
+  const why = `the layers are streamed: windows are selected by ${usual.name}, since ${request.selection.name} runs whole models`;
+  return { ...otherwise, notes: [why, ...notes] };
+}
+
+/** How much a run reads and holds, by the model's config.json and headers. @throws RmError as Model.load for these. */
+export async function memorySizes(
+  from: string,
+  options: PruneOptions,
+  request: PruneRequest,
+  device: Device,
+  { of }: Shard = WHOLE,
+): Promise<MemorySizes> {
+  const { arch, windows, count, selection } = request;
   const { sequenceLength, ...given } = calibrationSizes(options, device, arch);
   const copies = options.mask === undefined ? 1 : 2;
   const written = options.generate ?? 0;
@@ -83,36 +112,19 @@ export async function planRun(
   const tokens = of === 1 ? all : Math.min(all, Math.ceil(all / of) + given.batchTokens);
   const checkpoint = await openCheckpoint(from, options.dtype);
   try {
-    const weights = weightSizes(arch, checkpoint, sequenceLength);
-    const planned = (of: PruneRequest, hindering: readonly Hindrance[]) => {
-      const sizes: MemorySizes = {
-        request: of,
-        ...weights,
-        tokens,
-        batchTokens: Math.min(tokens, given.batchTokens),
-        rankedTokens: windows
-          ? 0
-          : (of.selection.tokens?.({ device, layers: arch.layers, count, tokens }) ?? tokens),
-        memoryLimit: device.memory.limit,
-        hostStates: options.hostStates ?? 'f32',
-        report: options.report ?? true,
-        ...(of.gradient && { healing: plannedHealing(of, device) }),
-      };
-      const read = { sequenceLength, written, evaluationTokens: evaluationTokens(options, device) };
-      return { ...sizes, ...read, ...choosePlacement(sizes, hindering) };
+    return {
+      request,
+      ...weightSizes(arch, checkpoint, sequenceLength),
+      tokens,
+      batchTokens: Math.min(tokens, given.batchTokens),
+      rankedTokens: windows
+        ? 0
+        : (selection.tokens?.({ device, layers: arch.layers, count, tokens }) ?? tokens),
+      memoryLimit: device.memory.limit,
+      hostStates: options.hostStates ?? 'f32',
+      report: options.report ?? true,
+      ...(request.gradient && { healing: plannedHealing(request, device) }),
     };
-    const usual = usualSelection(request, options);
-    const run = planned(request, hindrances(request, options, usual));
-    if (run.placement.weights === 'device') return { ...run, notes: [] };
-    const notes = run.report
-      ? [
-          'the layers are streamed: the report has no samples, which would take all layers to the device for every token',
-        ]
-      : [];
-    if (!usual) return { ...run, notes };
-    const otherwise = planned({ ...request, selection: usual }, hindrances(request, options, usual));
-    const why = `the layers are streamed: windows are selected by ${usual.name}, since ${request.selection.name} runs whole models`;
-    return { ...otherwise, notes: [why, ...notes] };
   } finally {
     await checkpoint.close();
   }

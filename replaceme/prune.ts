@@ -8,6 +8,7 @@ import { Model } from '../model/model.js';
 import { checkModelOutput, withModelOutput } from '../model/modelOutput.js';
 import { openModelSource } from '../model/modelSource.js';
 import { verifyWritten } from '../model/verifyWritten.js';
+import { WaitingFile } from '../model/waitingWeights.js';
 import { writeModel } from '../model/writeModel.js';
 import { batchesRecipe } from './calibrate.js';
 import { healingWarnings } from './healing/gradientHealing.js';
@@ -56,6 +57,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
     await checkModelOutput(to, await outputOptions(from, given));
   }
 
+  await using waiting = new WaitingFile(to);
   const device = given.device ?? (await Device.open(given));
   const clock = new PhaseClock(device, started);
   const asked = { ...given, onProgress: inSteps(given.onProgress, clock, stepsOf(checked, given)) };
@@ -115,6 +117,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
       batches,
       settings,
       home: placement.states,
+      waiting,
       // Where nothing is fitted, no later walk would use them; a streamed model leaves them no room.
       ...(fits && !streamed && { states }),
       ...(statistics && { statistics }),

@@ -2,9 +2,9 @@ import { RmError, Scope, Tensor } from '../engine/index.js';
 import { convert } from '../kernels/convert.js';
 import { refKey, storedName, type TensorRef } from '../model/architecture.js';
 import { firstNonFinite } from '../model/firstNonFinite.js';
-import { nonFiniteIn } from '../model/hostWeights.js';
 import type { Model, WeightChanges } from '../model/model.js';
 import { addReplacement, type NewValues, type Replacement } from '../model/replacement.js';
+import { nonFiniteIn } from '../model/waitingWeights.js';
 import type { LayerWeights, Weights } from '../model/weights.js';
 import { rounded } from './keptWeights.js';
 import { keptLayers, type Window } from './window.js';
@@ -110,10 +110,10 @@ export class PrunedModel {
     return Object.fromEntries(entries) as Partial<W>;
   }
 
-  /** Of the new tensors on the host. */
-  #firstWaiting() {
+  /** Of the new tensors on the disk. */
+  async #firstWaiting() {
     for (const [name, [, tensor]] of this.#written) {
-      const count = tensor instanceof Tensor ? 0 : nonFiniteIn(tensor);
+      const count = tensor instanceof Tensor ? 0 : await nonFiniteIn(tensor);
       if (count > 0) return { name, tensor, count };
     }
     return undefined;
@@ -123,7 +123,7 @@ export class PrunedModel {
   async verifyFinite(): Promise<void> {
     const here = new Map<string, Tensor>();
     for (const [name, [, tensor]] of this.#written) if (tensor instanceof Tensor) here.set(name, tensor);
-    const found = (await firstNonFinite(this.model.device, here)) ?? this.#firstWaiting();
+    const found = (await firstNonFinite(this.model.device, here)) ?? (await this.#firstWaiting());
     if (!found) return;
     const { dtype } = found.tensor;
     throw new RmError(

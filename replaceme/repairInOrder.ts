@@ -123,7 +123,7 @@ export async function repairInOrder(
   const details: Record<string, number | string> = {};
   const warnings: string[] = [];
   const ridgePaths: RidgePath[] = [];
-  using kept = new KeptWeights(model);
+  using kept = new KeptWeights(model, context.waiting);
   const report = ({ layer }: Window, found: LayerFit) => {
     warnings.push(...(found.warnings ?? []));
     for (const path of found.paths ?? []) ridgePaths.push({ layer, purpose: 'fit', ...path });

@@ -5,7 +5,7 @@ import { pipeline } from 'node:stream/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type SyntheticModel, writeSyntheticCheckpoint } from '../bench/syntheticCheckpoint.js';
-import type { PruneOptions } from '../replaceme/index.js';
+import type { PruneOptions, PruneReport } from '../replaceme/index.js';
 import { pruneInChild } from './pruneInChild.js';
 import { calibrationText } from './replaceme/workplace.js';
 import { temporaryFolder } from './support.js';
@@ -23,18 +23,17 @@ async function hashes(folder: string): Promise<string[]> {
   return found;
 }
 
+const sizes: PruneOptions = { layers: 2, report: false, tokens: 256, sequenceLength: 64, batchTokens: 128 };
+const leastSquares: PruneOptions = { method: 'replaceme-ls', alpha: 10, select: 'cosine' };
+
 /** A synthetic model on disk and calibration text beside it. */
 async function large(model: SyntheticModel) {
   const folder = temporaryFolder();
   const at = (name: string) => join(folder.path, name);
   const { bytes, files } = await writeSyntheticCheckpoint(at('model'), model);
   writeFileSync(at('calibration.txt'), calibrationText);
-  const options: PruneOptions = {
-    ...{ layers: 2, method: 'replaceme-ls', alpha: 10, select: 'cosine', report: false },
-    ...{ tokens: 256, sequenceLength: 64, batchTokens: 128, calibration: [at('calibration.txt')] },
-  };
-  const run = (name: string, more: PruneOptions) =>
-    pruneInChild(at('model'), at(name), { ...options, ...more });
+  const run = (name: string, options: PruneOptions) =>
+    pruneInChild(at('model'), at(name), { ...sizes, ...options, calibration: [at('calibration.txt')] });
   return { ...folder, at, bytes, files, run };
 }
 
@@ -47,8 +46,8 @@ if (process.env.RM_LARGE !== '1') {
     assert.ok(place.bytes > 1.5e9);
     assert.is(place.files.length, 4);
     const memoryLimit = 600e6;
-    const { report, residentBytes } = place.run('streamed', { memoryLimit });
-    const whole = place.run('whole', {});
+    const { report, residentBytes } = place.run('streamed', { ...leastSquares, memoryLimit });
+    const whole = place.run('whole', leastSquares);
     assert.not.equal(report.plan!.placement.weights, 'device');
     assert.is(whole.report.plan!.placement.weights, 'device');
     const share = report.peakMemoryBytes / report.plan!.memory.total;
@@ -61,20 +60,39 @@ if (process.env.RM_LARGE !== '1') {
     assert.equal(await hashes(place.at('streamed')), await hashes(place.at('whole')));
   });
 
-  test('host memory does not grow with the number of layers', async () => {
-    const layer = { hidden: 1024, intermediate: 6144, heads: 8, kvHeads: 2 };
+  /** Prunes two models of 8 and 24 layers in a process each: the second takes no more memory, but for two layers. */
+  async function sameMemory(layer: Omit<SyntheticModel, 'layers'>, options: PruneOptions) {
     const resident: number[] = [];
     const sizes: number[] = [];
+    const reports: PruneReport[] = [];
     for (const layers of [8, 24]) {
       using place = await large({ ...layer, layers, shards: 4 });
-      const { report, residentBytes } = place.run('pruned', { memoryLimit: 200e6 });
+      const { report, residentBytes } = place.run('pruned', options);
       assert.is(report.plan!.placement.weights, 'streamed');
+      reports.push(report);
       resident.push(residentBytes);
       sizes.push(place.bytes);
     }
     const perLayer = (sizes[1]! - sizes[0]!) / 16;
-    console.log(`models of ${sizes} bytes, resident sets of ${resident}`);
+    console.log(`models of ${sizes} bytes, ${perLayer} a layer, resident sets of ${resident}`);
     assert.ok(resident[1]! - resident[0]! < 2 * perLayer, `${resident}`);
+    return reports;
+  }
+
+  test('host memory does not grow with the number of layers', async () => {
+    await sameMemory(
+      { hidden: 1024, intermediate: 6144, heads: 8, kvHeads: 2 },
+      { ...leastSquares, memoryLimit: 200e6 },
+    );
+  });
+
+  test('nor with the number of layers that are healed', async () => {
+    const reports = await sameMemory(
+      { hidden: 1024, intermediate: 1024, heads: 8, kvHeads: 2 },
+      { method: 'refit-heal', window: 1, memoryLimit: 80e6 },
+    );
+    const healed = reports.map(({ fit }) => fit.healedProjections as number);
+    assert.ok(healed[1]! - healed[0]! > 16, `${healed} projections are healed`);
   });
 }
 

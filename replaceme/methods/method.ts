@@ -1,6 +1,7 @@
 import type { Architecture } from '../../model/architecture.js';
 import type { StateHome } from '../../model/batchTensors.js';
 import type { Model, WeightChanges } from '../../model/model.js';
+import type { WaitingFile } from '../../model/waitingWeights.js';
 import type { CalibrationBatch } from '../calibrationBatch.js';
 import type { CosineSettings } from '../cosineSettings.js';
 import type { HiddenStates } from '../hiddenStates.js';
@@ -43,6 +44,8 @@ export interface RepairContext extends WalkOptions {
   readonly states?: HiddenStates;
   /** Where hidden states of all tokens are kept (default: on the device). */
   readonly home?: StateHome;
+  /** Where new weights of streamed layers wait; such a model needs it. */
+  readonly waiting?: WaitingFile;
   /** What earlier runs over these batches have found. */
   readonly statistics?: StatisticsStore;
   /** Is told when healing begins and ends. */

@@ -2,10 +2,11 @@ import { createHash, randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { PIECE } from '../../engine/transfer.js';
 import { isRecord } from '../../model/jsonFile.js';
 import type { Recipe } from '../recipe.js';
 import { RunLock } from './runLock.js';
-import { type Bytes, changed, namesIn, PIECE_BYTES, type Pieces, type Stored } from './storedValues.js';
+import { type Bytes, changed, namesIn, type Pieces, type Stored } from './storedValues.js';
 
 /** Written into every checkpoint; a change of what it means takes another number. */
 const FORMAT = 'rm-engine checkpoint 1';
@@ -34,6 +35,8 @@ export class CheckpointFolder implements Bytes {
   readonly #files = new Set<string>();
   /** Bytes that have no file yet. */
   readonly #pending = new Map<string, readonly Uint8Array[]>();
+  /** Whether nothing more is kept; what is in the folder stays. */
+  #abandoned = false;
   /** Files that a save in progress has added. */
   #added: string[] | undefined;
   #lock: RunLock | undefined;
@@ -89,7 +92,25 @@ export class CheckpointFolder implements Bytes {
     return this.#lock !== undefined;
   }
 
+  /** Bytes that wait in memory for the next save. */
+  get pendingBytes(): number {
+    let bytes = 0;
+    for (const pieces of this.#pending.values()) for (const { byteLength } of pieces) bytes += byteLength;
+    return bytes;
+  }
+
+  get isAbandoned(): boolean {
+    return this.#abandoned;
+  }
+
+  /** Keeps nothing from now on, so that memory does not fill up with what cannot be written. */
+  abandon(): void {
+    this.#abandoned = true;
+    this.#pending.clear();
+  }
+
   async put(pieces: Pieces): Promise<string> {
+    if (this.#abandoned) return '';
     if (this.isOpen) {
       try {
         return await this.#write(pieces);
@@ -124,7 +145,7 @@ export class CheckpointFolder implements Bytes {
       if (size !== byteLength) throw changed(`${path} has ${size} bytes instead of ${byteLength}`);
       const hash = createHash('sha256');
       for (let at = 0; at < size; ) {
-        const piece = new Uint8Array(Math.min(PIECE_BYTES, size - at));
+        const piece = new Uint8Array(Math.min(PIECE, size - at));
         for (let done = 0; done < piece.byteLength; ) {
           const { bytesRead } = await file
             .read(piece, done, piece.byteLength - done, at + done)

@@ -2,12 +2,15 @@ import type { Device, Tensor } from '../../engine/index.js';
 import { ensure } from '../../engine/index.js';
 import type { Journal, LiveState } from '../../engine/journal.js';
 import { outputError } from '../../model/checkpoint/outputFolder.js';
+import { WaitingFile } from '../../model/waitingWeights.js';
 import { firstDifference, type Recipe } from '../recipe.js';
 import { CheckpointFolder, type RunState } from './checkpointFolder.js';
-import { loaded, namesIn, restored, type Stored, stored, tensorsIn } from './storedValues.js';
+import { loaded, namesIn, type Restoring, restored, type Stored, stored, tensorsIn } from './storedValues.js';
 
 /** Saving takes no more than this share of the time. */
 const SHARE = 0.05;
+/** Bytes that may wait in memory for the first save. */
+const MOST_PENDING = 2 ** 26;
 /** A save that took no longer than this may be waited for after Ctrl-C. */
 const QUICK_MS = 1000;
 
@@ -40,9 +43,11 @@ export class RunJournal implements Journal {
   #saved: number;
   #duration = 0;
   #failed = false;
+  /** What restored values come back to. */
+  readonly #restored: Restoring;
 
   private constructor(
-    private readonly device: Device,
+    device: Device,
     private readonly folder: CheckpointFolder,
     private readonly options: JournalOptions,
     state: RunState = { recipe: {}, done: {}, cursors: {}, live: {} },
@@ -51,6 +56,7 @@ export class RunJournal implements Journal {
     this.#done = new Map(Object.entries(state.done));
     this.#cursors = new Map(Object.entries(state.cursors));
     this.#left = new Map(Object.entries(state.live));
+    this.#restored = { device, waiting: new WaitingFile(folder.path) };
     this.#now = options.now ?? (() => performance.now());
     this.#saved = this.#now();
   }
@@ -88,7 +94,7 @@ export class RunJournal implements Journal {
   async step<T>(name: string, compute: () => Promise<T>): Promise<T> {
     const path = this.#enter(name);
     const known = this.#done.get(path);
-    if (known !== undefined) return (await loaded(known, this.folder, this.device)) as T;
+    if (known !== undefined) return (await loaded(known, this.folder, this.#restored)) as T;
     const value = await this.#within(path, compute);
     try {
       await this.#finish(path, value);
@@ -123,15 +129,16 @@ export class RunJournal implements Journal {
     const path = this.#enter(name);
     const left = this.#left.get(path);
     if (left !== undefined) {
-      await state.restore((await restored(left, this.folder, this.device)) as never);
+      await state.restore((await restored(left, this.folder, this.#restored)) as never);
       this.#left.delete(path);
     }
     this.#live.set(path, state);
     return { [Symbol.dispose]: () => this.#live.delete(path) };
   }
 
-  /** Keeps the run's state as it is. @throws RmError OUTPUT_FAILED, OUTPUT_EXISTS. */
+  /** Keeps the run's state as it is, unless that has been given up. @throws RmError OUTPUT_FAILED, OUTPUT_EXISTS. */
   async save(): Promise<void> {
+    if (this.folder.isAbandoned) return;
     const began = this.#now();
     try {
       await this.folder.save(() => this.#state());
@@ -153,9 +160,10 @@ export class RunJournal implements Journal {
     await this.folder.remove();
   }
 
-  /** Leaves the folder to another process. True where there is something to go on from. */
+  /** Leaves the folder to another process; restored tensors that wait on the disk are gone. True where there is something to go on from. */
   async leave(): Promise<boolean> {
     const left = this.folder.isOpen;
+    await this.#restored.waiting.close();
     await this.folder.close();
     return left && CheckpointFolder.exists(this.folder.path);
   }
@@ -206,10 +214,13 @@ export class RunJournal implements Journal {
     const { every, signal } = this.options;
     const least = every === 0 ? 0 : Math.max(1000 * every, this.#duration / SHARE);
     const quick = this.folder.isOpen && this.#duration <= QUICK_MS;
-    if (this.#now() - this.#saved >= least || (signal?.aborted && quick)) {
+    const full = this.folder.pendingBytes > MOST_PENDING;
+    const due = full || this.#now() - this.#saved >= least || (signal?.aborted && quick);
+    if (due) {
       await this.save().catch((error: Error) => {
         if (!this.#failed) this.options.onFailure?.(error.message);
         this.#failed = true;
+        if (full) this.folder.abandon();
       });
     }
     signal?.throwIfAborted();

@@ -3,13 +3,13 @@ import {
   byteSize,
   type Device,
   type DType,
-  download,
   elementCount,
   RmError,
   Tensor,
-  upload,
 } from '../../engine/index.js';
 import type { StoredTensor } from '../../engine/journal.js';
+import { downloadPieces, uploadPieces } from '../../engine/transfer.js';
+import { type WaitingFile, WaitingTensor } from '../../model/waitingWeights.js';
 
 /** Bytes in the order in which they are kept, piece by piece. */
 export type Pieces = () => AsyncIterable<Uint8Array>;
@@ -31,8 +31,6 @@ export type Stored =
   | readonly Stored[]
   | { readonly [key: string]: Stored };
 
-/** Bytes on the way between device, host and disk at a time. */
-export const PIECE_BYTES = 2 ** 26;
 /** Up to it bytes stand in the JSON itself: fewer files to wait for. */
 const INLINE_BYTES = 2 ** 14;
 
@@ -58,22 +56,16 @@ interface TensorFields {
 }
 
 type TensorPlace = TensorFields & Place;
+type WaitingPlace = Pick<TensorFields, 'shape' | 'dtype'> & { readonly byteLength: number } & Place;
 type ArrayPlace = { readonly type: ArrayName; readonly byteLength: number } & Place;
-
-async function* piecesOfTensor(tensor: Tensor): AsyncIterable<Uint8Array> {
-  const elements = tensor.reshape([tensor.size]);
-  const most = PIECE_BYTES / byteSize(tensor.dtype);
-  for (let first = 0; first < tensor.size; first += most) {
-    yield await download(elements.rows(first, Math.min(most, tensor.size - first)));
-  }
-}
 
 async function* onePiece(bytes: Uint8Array): AsyncIterable<Uint8Array> {
   yield bytes;
 }
 
 /**
- * A value as JSON, bit for bit: also NaN, infinities, -0 and undefined, Maps, typed arrays, and tensors on the device.
+ * A value as JSON, bit for bit: also NaN, infinities, -0 and undefined, Maps, typed arrays, and tensors on
+ * the device or waiting on the disk.
  *
  * @throws Error for what is none of these: a mistake in the program.
  */
@@ -93,9 +85,14 @@ export async function stored(value: unknown, bytes: Bytes): Promise<Stored> {
       const known = tensors.get(part);
       if (known) return known;
       const fields = { shape: [...part.shape], dtype: part.dtype, label: part.label, index: tensors.size };
-      const kept = { $tensor: { ...fields, ...(await placed(part.byteLength, () => piecesOfTensor(part))) } };
+      const kept = { $tensor: { ...fields, ...(await placed(part.byteLength, () => downloadPieces(part))) } };
       tensors.set(part, kept);
       return kept;
+    }
+    if (part instanceof WaitingTensor) {
+      const { shape, dtype, byteLength } = part;
+      const place = await placed(byteLength, () => part.pieces());
+      return { $waiting: { shape: [...shape], dtype, byteLength, ...place } };
     }
     if (ArrayBuffer.isView(part)) {
       const [type, raw] = [part.constructor.name, asBytes(part)];
@@ -139,14 +136,21 @@ export function* namesIn(value: Stored): Generator<string> {
     for (const part of value) yield* namesIn(part);
     return;
   }
-  const { $tensor, $array } = value as { $tensor?: Place; $array?: Place };
-  const place = $tensor ?? $array;
+  const { $tensor, $waiting, $array } = value as { $tensor?: Place; $waiting?: Place; $array?: Place };
+  const place = $tensor ?? $waiting ?? $array;
   if (place?.place === 'file') yield place.bytes;
   else if (!place) for (const part of Object.values(value)) yield* namesIn(part);
 }
 
-/** The value that `stored` was given, with a `StoredTensor` for every tensor. */
-export async function restored(value: Stored, bytes: Bytes, device: Device): Promise<unknown> {
+/** What stored values come back to: the device, and the file for tensors that wait on the disk. */
+export interface Restoring {
+  readonly device: Device;
+  readonly waiting: WaitingFile;
+}
+
+/** The value that `stored` was given, with a `StoredTensor` for every tensor on the device. */
+export async function restored(value: Stored, bytes: Bytes, to: Restoring): Promise<unknown> {
+  const { device, waiting } = to;
   const tensors = new Map<number, StoredTensor>();
   const each = async (part: Stored): Promise<unknown> => {
     if (typeof part !== 'object' || part === null) return part;
@@ -164,6 +168,10 @@ export async function restored(value: Stored, bytes: Bytes, device: Device): Pro
       tensors.set(fields.index, known);
       return known;
     }
+    if (tagged.$waiting) {
+      const fields = tagged.$waiting as unknown as WaitingPlace;
+      return await waiting.addBytes(fields.shape, fields.dtype, piecesAt(fields, fields.byteLength, bytes));
+    }
     if (tagged.$array) return await storedArray(tagged.$array as unknown as ArrayPlace, bytes);
     const fields: Record<string, unknown> = {};
     for (const [key, field] of Object.entries(tagged)) fields[key] = await each(field);
@@ -178,7 +186,7 @@ export async function restored(value: Stored, bytes: Bytes, device: Device): Pro
 }
 
 /** The same with its tensors on the device, the caller's. @throws RmError OUT_OF_MEMORY. */
-export async function loaded(value: Stored, bytes: Bytes, device: Device): Promise<unknown> {
+export async function loaded(value: Stored, bytes: Bytes, to: Restoring): Promise<unknown> {
   const tensors = new Map<StoredTensor, Tensor>();
   const each = async (part: unknown): Promise<unknown> => {
     if (isStoredTensor(part)) {
@@ -190,14 +198,14 @@ export async function loaded(value: Stored, bytes: Bytes, device: Device): Promi
       for (const [i, element] of part.entries()) part[i] = await each(element);
     } else if (part instanceof Map) {
       for (const [key, element] of part) part.set(key, await each(element));
-    } else if (typeof part === 'object' && part !== null && !ArrayBuffer.isView(part)) {
+    } else if (isPlain(part)) {
       const fields = part as Record<string, unknown>;
       for (const [key, field] of Object.entries(fields)) fields[key] = await each(field);
     }
     return part;
   };
   try {
-    return await each(await restored(value, bytes, device));
+    return await each(await restored(value, bytes, to));
   } catch (error) {
     for (const tensor of tensors.values()) tensor.dispose();
     throw error;
@@ -209,10 +217,14 @@ export function* tensorsIn(value: unknown): Generator<Tensor> {
   if (value instanceof Tensor) yield value;
   else if (value instanceof Map || Array.isArray(value))
     for (const part of value.values()) yield* tensorsIn(part);
-  else if (typeof value === 'object' && value !== null && !ArrayBuffer.isView(value)) {
-    for (const part of Object.values(value)) yield* tensorsIn(part);
-  }
+  else if (isPlain(value)) for (const part of Object.values(value)) yield* tensorsIn(part);
 }
+
+const isPlain = (value: unknown): value is object =>
+  typeof value === 'object' &&
+  value !== null &&
+  !ArrayBuffer.isView(value) &&
+  !(value instanceof WaitingTensor);
 
 class KeptTensor implements StoredTensor {
   readonly shape: readonly number[];
@@ -242,13 +254,8 @@ class KeptTensor implements StoredTensor {
     if (`${tensor.shape}` !== `${this.shape}` || tensor.dtype !== this.dtype) {
       throw changed(`a tensor is ${this.dtype} [${this.shape}] instead of ${tensor.dtype} [${tensor.shape}]`);
     }
-    const elements = tensor.reshape([tensor.size]);
-    const size = byteSize(tensor.dtype);
-    let first = 0;
-    for await (const piece of piecesAt(this.fields, elementCount(this.shape) * size, this.bytes)) {
-      await upload(elements.rows(first, piece.byteLength / size), piece);
-      first += piece.byteLength / size;
-    }
+    const byteLength = elementCount(this.shape) * byteSize(this.dtype);
+    await uploadPieces(tensor, piecesAt(this.fields, byteLength, this.bytes));
   }
 }
 

@@ -78,7 +78,7 @@ test('prune: the report and the plan as text', () => {
     },
     memory: {
       ...{ weights: 1024, activations: 2048, statistics: 256, streams: 256, hiddenStates: 0, total: 3584 },
-      ...{ host: 5120, staging: 96 * 2 ** 20 },
+      ...{ host: 5120, staging: 96 * 2 ** 20, disk: 3 * 2 ** 30 },
     },
     placement: { weights: 'streamed', states: { place: 'host', dtype: 'bf16', keepsInner: false } },
     notes: ['the layers are streamed'],
@@ -92,6 +92,7 @@ test('prune: the report and the plan as text', () => {
   assert.match(plan, /^ {2}weights +1\.00 KiB \(layer by layer, the next one on its way\)$/m);
   assert.match(plan, /^ {2}streams +hidden states of all tokens wait in host memory as bf16$/m);
   assert.match(plan, /^host memory +96\.0 MiB, besides the program$/m);
+  assert.match(plan, /^disk +3\.00 GiB beside the output until it is written/m);
   assert.match(plan, /^time +about 1 min 15 s$/m);
   assert.match(plan, /^ {2}load +30 s, reads 1\.50 KiB$/m);
   assert.match(plan, /^ {2}fit +45 s, reads 1\.00 KiB, 2\.50 TFLOP$/m);

@@ -12,9 +12,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { encodeFromF32 } from '../../engine/dtype.js';
 import { Device, decodeToF32 } from '../../engine/index.js';
-import { nonFiniteIn } from '../../model/hostWeights.js';
 import { evaluate, logits, Model, openSafetensors, writeSafetensorsFile } from '../../model/index.js';
 import { prune } from '../../replaceme/index.js';
 import { rejectsWith } from '../gpu.js';
@@ -91,20 +89,6 @@ test('a value that f16 cannot hold is refused with the tensor named, and nothing
   assert.equal(place.left(), before);
   const wrong = { ...options(place.calibration), dtype: 'f64' as never };
   assert.match(await rejectsWith(() => prune(place.model, place.out, wrong), 'INVALID_ARGUMENT'), /f64/);
-});
-
-test('what is not finite is counted on the host by its bits, in every type', () => {
-  const values = Float32Array.of(
-    1,
-    Number.NaN,
-    3e-5,
-    Number.POSITIVE_INFINITY,
-    -65504,
-    Number.NEGATIVE_INFINITY,
-  );
-  for (const dtype of dtypes) {
-    assert.is(nonFiniteIn({ shape: [6], dtype, bytes: encodeFromF32(values, dtype) }), 3, dtype);
-  }
 });
 
 test('shards: no larger than asked, an index that says what is where, the same tensors', async () => {

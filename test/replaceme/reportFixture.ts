@@ -194,7 +194,7 @@ export const pruneFixture: PruneReport = {
         healing: 1,
         total: 2 ** 29,
       },
-      ...{ host: 0, staging: 1 },
+      ...{ host: 0, staging: 1, disk: 0 },
     },
     placement: { weights: 'device', states: { place: 'device', dtype: 'f32', keepsInner: true } },
     phases: [

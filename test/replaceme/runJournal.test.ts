@@ -7,6 +7,7 @@ import { Device, downloadF32, type RmError, Tensor, tensorFrom } from '../../eng
 import { type Journal, liveSums, noJournal } from '../../engine/journal.js';
 import { seededRandom } from '../../engine/random.js';
 import { addInto } from '../../kernels/elementwise.js';
+import { WaitingFile } from '../../model/index.js';
 import { RunJournal } from '../../replaceme/resume/runJournal.js';
 import { rejectsWith } from '../gpu.js';
 import { temporaryFolder } from '../support.js';
@@ -247,6 +248,62 @@ test('where nothing can be saved the run goes on, and says so once', async () =>
   assert.is(await oneWalk(journal, 5), 10);
   assert.is(said.length, 1);
   assert.match(said[0]!, /cannot be written: a part of the path is a file/);
+});
+
+/** A run with a step of 40 MB after the other, of zeros. */
+async function largeSteps(journal: Journal, count: number): Promise<void> {
+  for (let step = 0; step < count; step++) {
+    await journal.step(`step ${step}`, async () => new Uint8Array(4e7).fill(step));
+  }
+}
+
+test('large results are not kept in memory until a save is due: they are saved at once, or given up', async () => {
+  using place = temporaryFolder();
+  const path = join(place.path, 'out.checkpoint');
+  const journal = RunJournal.begin(undefined as never, path, { every: 1000 });
+  await largeSteps(journal, 1);
+  assert.is(existsSync(path), false);
+  await largeSteps(journal, 2);
+  assert.is(readdirSync(path).filter(name => /^[0-9a-f]{64}$/.test(name)).length, 2, 'each has its file');
+  await journal.finish();
+  const said: string[] = [];
+  writeFileSync(join(place.path, 'file'), '');
+  const lost = RunJournal.begin(undefined as never, join(place.path, 'file', 'out.checkpoint'), {
+    every: 1000,
+    onFailure: reason => said.push(reason),
+  });
+  await largeSteps(lost, 5);
+  assert.is(said.length, 1);
+  assert.is(await lost.leave(), false);
+});
+
+test('tensors that wait on the disk are kept, and wait again in the run that goes on', async () => {
+  using place = temporaryFolder();
+  const path = join(place.path, 'out.checkpoint');
+  await using waiting = new WaitingFile(join(place.path, 'out'));
+  const bytes = Uint8Array.from({ length: 60_000 }, (_, i) => i % 251);
+  const found = async (journal: Journal) =>
+    await journal.step('fit', async () => {
+      const add = (part: Uint8Array) =>
+        waiting.addBytes(
+          [part.byteLength / 2],
+          'bf16',
+          (async function* () {
+            yield part;
+          })(),
+        );
+      return new Map([[3, { large: await add(bytes), small: await add(bytes.subarray(0, 10)) }]]);
+    });
+  const journal = RunJournal.begin(undefined as never, path, options);
+  await found(journal);
+  await journal.leave();
+  const next = await RunJournal.resume(undefined as never, path, options);
+  const { large, small } = (await found(next)).get(3)!;
+  assert.equal([large.shape, large.dtype, small.shape], [[30_000], 'bf16', [5]]);
+  assert.equal(await large.read(), bytes);
+  assert.equal(await small.read(4, 6), bytes.subarray(4, 10));
+  assert.equal(readdirSync(place.path), ['out.checkpoint'], 'where they wait has no name');
+  await next.leave();
 });
 
 test('an interrupted run saves once more where that is quick', async () => {
