@@ -60,7 +60,10 @@ const details = `Of every window (i, n), which keeps layer i and removes layers 
 (ReplaceMe's measure), and the residual that the best linear map on layer i's MLP output leaves on held-out texts,
 relative to the squared norm of what is to be reproduced; "explained" is the share of the change that the map makes up
 for. Neither alone finds the best window: prune --select measured repairs and compares candidates.
-The heat map shows all windows; it needs nothing but a browser.`;
+The heat map shows all windows; it needs nothing but a browser.
+
+A model that does not fit --memory-limit is measured layer by layer, each uploaded twice. Hidden states of all tokens then wait
+for the other end of their windows, on the device or in host memory: --layers n, the longest windows, says of how many layers.`;
 
 /** `profile MODEL` */
 export function profileCommand(signal: AbortSignal): Command {
@@ -115,7 +118,7 @@ export function profileCommand(signal: AbortSignal): Command {
           ...{ calibration: calib, textField, tokens, sequenceLength, batchTokens },
           // Shorter windows cost little beside the longest.
           ...(layers && { longest: Math.max(...layers) }),
-          ...{ device, onProgress: progress, signal },
+          ...{ device, onProgress: progress, onNotice: (text: string) => terminal.note(text), signal },
         }),
       );
     const write = (path: string, text: string) =>

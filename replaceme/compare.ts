@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { Device, RmError } from '../engine/index.js';
 import { totalTokens } from '../model/batch.js';
+import type { StateHome } from '../model/batchTensors.js';
 import { loadChatTemplate, type TextReader } from '../model/chat.js';
 import { modelFingerprint } from '../model/fingerprint.js';
 import { Model } from '../model/model.js';
@@ -8,6 +9,7 @@ import { loadTokenizer } from '../model/tokenizer.js';
 import { batchesOf, readTexts } from './calibrate.js';
 import { sha256 } from './calibration.js';
 import type { CalibrationBatch } from './calibrationBatch.js';
+import { placeRow } from './compare/memory.js';
 import { type Candidate, type CompareOptions, checkCompareRequest } from './compare/request.js';
 import {
   type ComparisonKey,
@@ -42,7 +44,8 @@ import type { WalkOptions } from './walk.js';
  * selects, repairs and is evaluated in memory against the model as it is. With `options.out` a stopped comparison
  * goes on where it was.
  *
- * @throws RmError INVALID_ARGUMENT and DATA_INVALID before a device is opened; OUTPUT_EXISTS where `out` holds rows of
+ * @throws RmError INVALID_ARGUMENT and DATA_INVALID before a device is opened; OUT_OF_MEMORY before a model is loaded,
+ *   where one of the rows does not fit with all weights on the device; OUTPUT_EXISTS where `out` holds rows of
  *   other data or settings; else as `prune`. A method's own INVALID_ARGUMENT is a row with the reason.
  */
 export async function compare(from: string, options: CompareOptions): Promise<CompareReport> {
@@ -75,7 +78,8 @@ export async function compare(from: string, options: CompareOptions): Promise<Co
     const store = new RowStore(options.out, keyOf(head, shared, await packageVersion(), device));
     await store.open();
     const batches = batchesOf(calibration, shared, tokenizer, recipe);
-    using run = new Comparing(from, device, clock, { ...options, ...recipe }, texts, reader, batches);
+    const settings = { ...options, ...recipe };
+    using run = new Comparing(from, device, clock, { settings, shared }, texts, reader, batches);
     const { dense, rows, ...shown } = await run.all(store, candidates);
     const found = { ...head, dense, rows, ...shown };
     const report: CompareReport = {
@@ -127,6 +131,8 @@ class Comparing {
   #model: Model | undefined;
   #meter: ModelMeter | undefined;
   #states: HiddenStates | undefined;
+  /** Where hidden states of rows are that are still to be made. */
+  readonly #homes = new Map<PruneRequest, StateHome>();
   /** By selection and number of layers, where nothing else decides. */
   readonly #choices = new Map<string, Choice>();
 
@@ -134,7 +140,7 @@ class Comparing {
     private readonly from: string,
     private readonly device: Device,
     private readonly clock: PhaseClock,
-    private readonly settings: Settings,
+    private readonly asked: { readonly settings: Settings; readonly shared: PruneOptions },
     private readonly texts: readonly EvaluationText[],
     private readonly reader: TextReader,
     private readonly batches: readonly CalibrationBatch[],
@@ -144,7 +150,7 @@ class Comparing {
     store: RowStore,
     candidates: readonly Candidate[],
   ): Promise<Pick<CompareReport, 'dense' | 'rows' | 'windowMap' | 'samples'>> {
-    const { force = false, onRow } = this.settings;
+    const { force = false, onRow } = this.asked.settings;
     const nameOf = ({ layers, method }: Candidate) => `${layers}-${method.name}`;
     // All are looked at first: a row that cannot be used should not be found after hours.
     const done = new Map<string, Kept<ComparisonRow>>();
@@ -152,6 +158,10 @@ class Comparing {
       const row = await store.read<Kept<ComparisonRow>>(nameOf(candidate), force);
       if (row) done.set(nameOf(candidate), row);
       if (row && !('refused' in row)) this.#remember(candidate, row);
+    }
+    for (const { layers, method, request } of candidates) {
+      if (typeof request === 'string' || done.has(nameOf({ layers, method, request }))) continue;
+      this.#homes.set(request, await placeRow(this.from, this.asked.shared, request, this.device));
     }
     let first = await store.read<Kept<Measures>>('dense', force);
     if (!first) {
@@ -186,7 +196,7 @@ class Comparing {
 
   /** Progress under a heading, and the end of every step when the signal says so. */
   #walk(heading: string): WalkOptions {
-    const { onProgress, signal } = this.settings;
+    const { onProgress, signal } = this.asked.settings;
     return {
       onProgress: event => {
         signal?.throwIfAborted();
@@ -208,7 +218,7 @@ class Comparing {
     const model = await this.#loaded();
     const { memory } = this.device;
     this.#meter = await ModelMeter.of(model, this.texts, {
-      batchTokens: this.settings.batchTokens,
+      batchTokens: this.asked.settings.batchTokens,
       room: roomFor(memory.limit, memory.liveBytes),
       ...this.#walk('dense'),
     });
@@ -244,7 +254,8 @@ class Comparing {
     const meter = await this.clock.during('evaluate', () => this.#measuring());
     const heading = `${method.name}, ${layers} removed`;
     const states = new LentStates(this.device, model.arch, await this.#originalStates());
-    const context = { model, batches: this.batches, settings, states, ...this.#walk(heading) };
+    const home = this.#homes.get(request)!;
+    const context = { model, batches: this.batches, settings, states, home, ...this.#walk(heading) };
     const choice = await this.clock.during('select', () =>
       this.#choice(request, async () => request.selection.select({ ...context, ...request })),
     );
@@ -275,16 +286,16 @@ class Comparing {
 
   /** Errors of the hidden states, unless no report is wanted. */
   async #damage({ model, keep }: PrunedModel, heading: string): Promise<Pick<MeasuredRow, 'damageByLayer'>> {
-    if (this.settings.report === false) return {};
+    if (this.asked.settings.report === false) return {};
     const tokens = tokensOfAll(this.texts, damageTokens(this.device));
-    const options = { batchTokens: this.settings.batchTokens, ...this.#walk(heading) };
+    const options = { batchTokens: this.asked.settings.batchTokens, ...this.#walk(heading) };
     const { models } = await layerDamage(await this.#loaded(), [model], keep, tokens, options);
     return { damageByLayer: models[0]! };
   }
 
   /** What a model writes, unless no report is wanted. */
   async #samples(name: string, model: Model): Promise<{ samples?: readonly Sample[] }> {
-    if (this.settings.report === false) return {};
+    if (this.asked.settings.report === false) return {};
     return { samples: await samplesOf([[name, model]], this.reader, this.#walk(name)) };
   }
 

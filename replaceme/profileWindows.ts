@@ -1,12 +1,17 @@
 import { type AdapterInfo, Device, ensure } from '../engine/index.js';
+import type { Architecture } from '../model/architecture.js';
 import { loadChatTemplate } from '../model/chat.js';
-import { readArchitecture } from '../model/families/index.js';
+import { checkShapes, readArchitecture } from '../model/families/index.js';
 import { Model } from '../model/model.js';
+import { openCheckpoint } from '../model/modelSource.js';
 import { loadTokenizer } from '../model/tokenizer.js';
 import { calibrationBatches } from './calibration/batches.js';
 import { type CalibrationFile, readCalibration } from './calibration.js';
+import { type Placement, weightSizes } from './memoryPlan.js';
+import { streamOf } from './plan.js';
+import { placeProfile } from './profilePlan.js';
 import type { PruneOptions } from './pruneOptions.js';
-import { calibrationSizes } from './request.js';
+import { type CalibrationSizes, calibrationSizes } from './request.js';
 import { type WindowMap, windowMap } from './windowMap.js';
 
 export interface ProfileWindowsOptions
@@ -20,6 +25,7 @@ export interface ProfileWindowsOptions
     | 'device'
     | 'adapter'
     | 'memoryLimit'
+    | 'onNotice'
     | 'onProgress'
     | 'signal'
   > {
@@ -33,13 +39,31 @@ export interface WindowProfile extends WindowMap {
   readonly seconds: number;
 }
 
+/** Where weights and hidden states are to be. @throws RmError OUT_OF_MEMORY where the map fits in no way. */
+async function placed(
+  from: string,
+  arch: Architecture,
+  sizes: CalibrationSizes & { readonly longest: number },
+  { memory }: Device,
+): Promise<Placement> {
+  const checkpoint = await openCheckpoint(from);
+  try {
+    checkShapes(arch, checkpoint);
+    const weights = weightSizes(arch, checkpoint, sizes.sequenceLength);
+    return placeProfile({ arch, ...weights, ...sizes, memoryLimit: memory.limit });
+  } finally {
+    await checkpoint.close();
+  }
+}
+
 /** Calibration tokens unless told: windows are only ranked. */
 const profileTokens = ({ info }: Device): number => (info.kind === 'software' ? 4096 : 32_768);
 
 /**
  * The map of all windows of the model in folder `from`, on calibration texts.
  *
- * @throws RmError as Model.load and readCalibration do, and what windowMap throws.
+ * @throws RmError as Model.load and readCalibration do, and what windowMap throws; OUT_OF_MEMORY before anything is
+ *   loaded where it fits in no way, with the options that would make it fit.
  */
 export async function profileWindows(
   from: string,
@@ -61,16 +85,22 @@ export async function profileWindows(
       device,
       arch,
     );
+    const placement = await placed(from, arch, { ...sizes, longest }, device);
+    if (placement.weights !== 'device') {
+      const wait = placement.states.place === 'host' ? ', and hidden states wait in host memory' : '';
+      options.onNotice?.(`the layers are streamed: the model does not fit${wait}`);
+    }
     const calibration = await readCalibration(tokenizer, await loadChatTemplate(from, tokenizer), {
       files: options.calibration,
       textField: options.textField,
       tokens: sizes.tokens,
       sequenceLength: sizes.sequenceLength,
     });
-    using model = await Model.load(device, from, options);
+    await using model = await Model.load(device, from, { ...options, stream: streamOf(placement) });
     const map = await windowMap(model, calibrationBatches(calibration, sizes.batchTokens), {
       ...options,
       longest,
+      home: placement.states,
     });
     return {
       ...map,

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Device } from '../../engine/index.js';
+import { Device, RmError } from '../../engine/index.js';
 import { expectedTensors } from '../../model/architecture.js';
 import { evaluate, loadTokenizer, Model, readArchitecture } from '../../model/index.js';
 import { type CompareOptions, type CompareReport, compare, type MeasuredRow } from '../../replaceme/index.js';
@@ -242,6 +242,21 @@ test('wrong requests are refused before a device is opened', async () => {
   await wrong({ calibration: [missing] }, 'DATA_INVALID', /no-such\.txt/);
   await wrong({ evaluationTokens: 1 }, 'INVALID_ARGUMENT', /evaluationTokens is 1/);
   await wrong({}, 'ADAPTER_NONE', /no such adapter/);
+});
+
+test('a row that does not fit with all weights on the device is refused before anything is loaded, with what to do', async () => {
+  using place = await comparing();
+  const phases: string[] = [];
+  const wanted = place.options({ memoryLimit: 300_000, onProgress: ({ phase }) => phases.push(phase) });
+  const error = await compare(place.model, wanted).catch((caught: RmError) => caught);
+  assert.ok(error instanceof RmError);
+  assert.is(error.code, 'OUT_OF_MEMORY');
+  assert.match(
+    error.message,
+    /^the run needs .* (with all weights on the device|at the least), 293 KiB are allowed/,
+  );
+  assert.match(error.fix, /raise --memory-limit to .*iB/i);
+  assert.equal(phases, []);
 });
 
 test.run();

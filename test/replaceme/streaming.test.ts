@@ -7,6 +7,7 @@ import { BatchTensors } from '../../model/batchTensors.js';
 import { openSafetensors } from '../../model/index.js';
 import { gatherStatistics } from '../../replaceme/gatherStatistics.js';
 import { type PruneOptions, type PruneReport, planPrune, prune } from '../../replaceme/index.js';
+import { profileWindows } from '../../replaceme/profileWindows.js';
 import { rejectsWith } from '../gpu.js';
 import { options, workplace } from './workplace.js';
 
@@ -135,6 +136,38 @@ test('what needs the whole model is refused with what to do; so is what does not
   assert.match(fix, /^Use --select cosine; or raise/);
   assert.match((await plan({ memoryLimit })).notes.join(), /selected by cosine/);
   assert.equal((await plan({})).notes, []);
+});
+
+test('a map of windows on a model that does not fit: layer by layer within the limit, or refused with what to do', async () => {
+  using place = await workplace(shape(16, 64, 64));
+  const bytes = await weightBytes(place.model);
+  const profile = async (more: Parameters<typeof profileWindows>[1] = {}) => {
+    await using device = await Device.open(more);
+    const notices: string[] = [];
+    const small = { calibration: [place.calibration], tokens: 256, sequenceLength: 32, batchTokens: 32 };
+    const map = await profileWindows(place.model, {
+      ...{ ...small, longest: 4, ...more, device },
+      onNotice: text => notices.push(text),
+    });
+    return { ...map, notices, peak: device.memory.peakBytes };
+  };
+  const whole = await profile();
+  assert.equal(whole.notices, []);
+  const memoryLimit = 0.99 * bytes;
+  const streamed = await profile({ memoryLimit });
+  assert.match(streamed.notices.join(), /^the layers are streamed: the model does not fit/);
+  assert.ok(streamed.peak <= memoryLimit, `${streamed.peak} of ${memoryLimit}`);
+  const most = Math.max(...whole.windows.map(({ residual }) => residual));
+  for (const [w, { cosine, residual }] of streamed.windows.entries()) {
+    assert.is(cosine, whole.windows[w]!.cosine);
+    assert.ok(Math.abs(residual - whole.windows[w]!.residual) < 1e-5 * most);
+  }
+  let fix = '';
+  await profile({ memoryLimit: 1e5 }).catch(error => {
+    assert.is(error.code, 'OUT_OF_MEMORY');
+    fix = error.fix;
+  });
+  assert.match(fix, /raise --memory-limit to /i);
 });
 
 test('sums of a shard, layer by layer: the same file', async () => {

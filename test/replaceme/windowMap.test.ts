@@ -11,7 +11,7 @@ import { normals, rejectsWith } from '../gpu.js';
 import { plainBatches, workplace } from './workplace.js';
 
 const device = await Device.open();
-using folder = await workplace();
+const folder = await workplace();
 const model = await Model.load(device, folder.model);
 const sequences = Array.from({ length: 8 }, (_, s) =>
   Array.from(normals(61, 40 + s), value => Math.floor(Math.abs(value) * 1e4) % 256),
@@ -129,6 +129,41 @@ test('residuals of all windows are those of an f64 host; distances are those of 
   );
 });
 
+test('layer by layer, every layer uploaded once in two walks: the same but for the rounding of sums', async () => {
+  for (const place of ['device', 'host'] as const) {
+    await using streamed = await Model.load(device, folder.model, { stream: { prefetch: true } });
+    const steps: number[] = [];
+    const found = await windowMap(streamed, batches, {
+      home: { place, dtype: 'f32', keepsInner: false },
+      onProgress: ({ done, total }) => steps.push(done / total),
+    });
+    assert.is(found.windows.length, map.windows.length);
+    for (const [w, { layer, count, cosine, residual, unexplained }] of found.windows.entries()) {
+      const expected = map.windows[w]!;
+      const name = `${place}: (${layer}, ${count})`;
+      assert.equal([layer, count, cosine], [expected.layer, expected.count, expected.cosine]);
+      close(residual, expected.residual, 1e-5, `${name} residual`);
+      close(unexplained, expected.unexplained, 1e-5, `${name} unexplained`);
+    }
+    // The last layer never stays before a window.
+    assert.is(streamed.layerUploads, 2 * model.arch.layers - 1);
+    assert.is(steps.length, 2 * model.arch.layers - 1);
+    assert.is(steps.at(-1), 1);
+  }
+});
+
+test('layer by layer, windows up to a length: those of the whole map', async () => {
+  await using streamed = await Model.load(device, folder.model, { stream: { prefetch: false } });
+  const all = await windowMap(streamed, batches);
+  const live = device.memory.liveBytes;
+  const short = await windowMap(streamed, batches, { longest: 2 });
+  assert.equal(
+    short.windows,
+    all.windows.filter(({ count }) => count <= 2),
+  );
+  assert.ok(device.memory.liveBytes <= live, 'nothing is left on the device');
+});
+
 test('several walks with less room, and windows up to a length, give the same', async () => {
   const pieces = await windowMap(model, batches, { room: 1, longest: 3 });
   assert.equal(
@@ -163,6 +198,7 @@ test('without a second half nothing can be held out', async () => {
 
 test.after(async () => {
   model.dispose();
+  folder[Symbol.dispose]();
   await device.close();
 });
 

@@ -1,0 +1,247 @@
+import { downloadF32, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
+import { type LiveState, noJournal } from '../../engine/journal.js';
+import { cosineDistance } from '../../kernels/cosineDistance.js';
+import { axpy } from '../../kernels/elementwise.js';
+import { matmul } from '../../kernels/matmul.js';
+import { rowNorms } from '../../kernels/reduce.js';
+import { scaleRows } from '../../kernels/scaleRows.js';
+import { groupSequences, totalTokens } from '../../model/batch.js';
+import { LayerSteps } from '../../model/layerSteps.js';
+import type { Model } from '../../model/model.js';
+import { embedTokens } from '../../model/transformer.js';
+import { batchedTokens, type CalibrationBatch, openBatch } from '../calibrationBatch.js';
+import type { HiddenStates } from '../hiddenStates.js';
+import { walkBatches } from '../walk.js';
+import { addSquares, LayerSums, sumsBytes, tokenWeights } from './layerSums.js';
+import type { WindowMapOptions, WindowMeasure } from './measures.js';
+
+/** Bytes of a group of sequences' outputs and MLP outputs of all layers. */
+export const GROUP_BYTES = 2 ** 29;
+
+/** Ranges of layers whose sums fit into `room` together, one layer at least. */
+export function tiles(
+  end: number,
+  longest: number,
+  rows: number,
+  hidden: number,
+  room: number,
+): [number, number][] {
+  const found: [number, number][] = [];
+  let bytes = 0;
+  for (let layer = 0; layer < end; layer++) {
+    const needed = sumsBytes(hidden, Math.min(longest, end - layer), rows);
+    const last = found.at(-1);
+    if (last && bytes + needed <= room) {
+      last[1] = layer + 1;
+      bytes += needed;
+    } else {
+      found.push([layer, layer + 1]);
+      bytes = needed;
+    }
+  }
+  return found;
+}
+
+/** What a map is made of. */
+export interface MapContext {
+  readonly model: Model;
+  readonly batches: readonly CalibrationBatch[];
+  readonly options: WindowMapOptions;
+  readonly longest: number;
+  readonly projection: Tensor;
+}
+
+/** The layers first .. end-1 as layers that stay, of a model that is on the device: one walk over the tokens for all. */
+export class Tile implements LiveState {
+  readonly #layers: LayerSums[] = [];
+  readonly #tokens: number;
+
+  constructor(
+    private readonly context: MapContext,
+    private readonly first: number,
+    private readonly end: number,
+    private readonly states: HiddenStates | undefined,
+  ) {
+    const { model, longest, projection, batches } = context;
+    this.#tokens = batchedTokens(batches);
+    try {
+      for (let layer = first; layer < end; layer++) {
+        this.#layers.push(new LayerSums(model, layer, longest, projection.rowCount));
+      }
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  async walk(): Promise<void> {
+    const { model, batches, options } = this.context;
+    const { hidden, layers } = model.arch;
+    const most = Math.floor(GROUP_BYTES / (8 * hidden * layers));
+    const groups = batches.flatMap(batch => splitBatch(batch, most).map(group => ({ batch, group })));
+    await walkBatches(
+      options,
+      'window map',
+      groups,
+      ({ group }) => group.sequences,
+      ({ batch, group }) => this.#add(group, group.sequences === batch.sequences),
+    );
+  }
+
+  save(): unknown {
+    return this.#layers.map(layer => layer.save());
+  }
+
+  async restore(saved: readonly Parameters<LayerSums['restore']>[0][]): Promise<void> {
+    for (const [at, layer] of saved.entries()) await this.#layers[at]!.restore(layer);
+  }
+
+  /** @param whole the batch is as the walks to come know it: those find no states of parts. */
+  async #add(batch: CalibrationBatch, whole: boolean): Promise<void> {
+    const { device } = this.context.model;
+    const rec = device.recorder;
+    using scope = new Scope(device);
+    const { outputs, mlpOutputs } = this.#forward(batch, scope);
+    using _section = device.section('statistics');
+    const norms = await allNorms(scope, outputs);
+    const tokens = norms[0]!.length;
+    const weights = tokenWeights(norms, batch.weight);
+    await this.#addDistances(batch, scope, outputs, norms, weights);
+
+    const roots = scope.own(tensorFrom(device, Float32Array.from(weights, Math.sqrt)));
+    const weighted = (x: Tensor, inner: Scope) => {
+      const out = inner.tensor(x.shape, 'f32', x.label);
+      scaleRows(rec, x, roots, out);
+      return out;
+    };
+    const { projection } = this.context;
+    const rows = projection.rowCount;
+    /** P Lᵀ of every layer. */
+    const projected = scope.tensor([outputs.length * rows, tokens], 'f32', 'projected outputs');
+    for (const [layer, output] of outputs.entries()) {
+      using inner = new Scope(device);
+      matmul(rec, projection, weighted(output, inner), projected.rows(layer * rows, rows), {
+        transposeB: true,
+      });
+    }
+    for (const [at, sums] of this.#layers.entries()) {
+      using inner = new Scope(device);
+      const mlpOutput = weighted(mlpOutputs[at]!, inner);
+      const all = projected.rows((this.first + at) * rows, (sums.targets + 1) * rows);
+      const { gram, products } = sums.halves[batch.half];
+      matmul(rec, mlpOutput, mlpOutput, gram, { transposeA: true, accumulate: true });
+      matmul(rec, all, mlpOutput, products, { accumulate: true });
+      if (batch.half === 1) await addProjectedChanges(inner, all, rows, sums.projected);
+    }
+    if (whole && this.states?.reserve(batch.sequences)) {
+      for (const [layer, output] of outputs.entries()) {
+        this.states.keep(batch.sequences, layer, scope.release(output));
+      }
+    }
+    await rec.finish();
+  }
+
+  /** L of all layers, and M of those of this tile. */
+  #forward(batch: CalibrationBatch, scope: Scope): { outputs: Tensor[]; mlpOutputs: Tensor[] } {
+    const { model } = this.context;
+    using _section = model.device.section('forward');
+    using opened = openBatch(model.device, batch);
+    const outputs: Tensor[] = [];
+    const mlpOutputs: Tensor[] = [];
+    let input = scope.own(embedTokens(model, opened));
+    for (let layer = 0; layer < model.arch.layers; layer++) {
+      using inner = new Scope(model.device);
+      const steps = new LayerSteps(model, layer, opened, inner);
+      const y = steps.postAttention(input, steps.attended(input));
+      const features = steps.mlpFeatures(y, input);
+      if (layer >= this.first && layer < this.end) {
+        mlpOutputs.push(scope.own(inner.release(steps.mlpOutput(features))));
+      }
+      input = scope.own(inner.release(steps.output(y, features)));
+      outputs.push(input);
+    }
+    return { outputs, mlpOutputs };
+  }
+
+  /** Cosine distances of all windows. */
+  async #addDistances(
+    { half }: CalibrationBatch,
+    scope: Scope,
+    outputs: readonly Tensor[],
+    norms: readonly Float32Array[],
+    weights: Float64Array,
+  ): Promise<void> {
+    const rec = scope.device.recorder;
+    const pairs = this.#layers.flatMap(sums => Array.from({ length: sums.targets }, (_, n) => ({ sums, n })));
+    const tokens = weights.length;
+    const distances = scope.tensor([pairs.length, tokens], 'f32', 'distances');
+    const current = scope.tensor([tokens], 'f32', 'distance');
+    for (const [p, { sums, n }] of pairs.entries()) {
+      cosineDistance(rec, outputs[sums.layer]!, outputs[sums.layer + n + 1]!, current);
+      rec.copy(current, distances.rows(p, 1));
+    }
+    const values = await downloadF32(distances);
+    for (const [p, { sums, n }] of pairs.entries()) {
+      const ends = [norms[sums.layer]!, norms[sums.layer + n + 1]!] as const;
+      sums.addDistances(n, half, values.subarray(p * tokens, (p + 1) * tokens), ends, weights);
+    }
+  }
+
+  /** Solves for the maps; the sums are used up. */
+  async measures(): Promise<WindowMeasure[]> {
+    const { journal = noJournal, onProgress, signal } = this.context.options;
+    const solve = async (at: number) => {
+      signal?.throwIfAborted();
+      await this.#layers[at]!.solve(this.#tokens);
+    };
+    await journal.walk('maps', this.#layers.length, solve, at =>
+      onProgress?.({ phase: 'window map', done: at + 1, total: this.#layers.length, unit: 'layers' }),
+    );
+    return this.#layers.flatMap(({ measures }) => measures);
+  }
+
+  [Symbol.dispose](): void {
+    for (const layer of this.#layers) layer.dispose();
+  }
+}
+
+/** Whole sequences, so that no group has more than `tokens` tokens; the batch itself where it has not more. */
+function splitBatch(batch: CalibrationBatch, tokens: number): readonly CalibrationBatch[] {
+  if (totalTokens(batch.sequences) <= tokens) return [batch];
+  let first = 0;
+  return groupSequences(batch.sequences, tokens).map(sequences => {
+    const lengths = batch.lengths?.slice(first, first + sequences.length);
+    first += sequences.length;
+    return { ...batch, sequences, ...(lengths && { lengths }) };
+  });
+}
+
+/** |L| by layer and token. */
+async function allNorms(scope: Scope, outputs: readonly Tensor[]): Promise<Float32Array[]> {
+  const rec = scope.device.recorder;
+  const tokens = outputs[0]!.rowCount;
+  const norms = scope.tensor([outputs.length, tokens], 'f32', 'norms');
+  const current = scope.tensor([tokens], 'f32', 'norms');
+  for (const [layer, output] of outputs.entries()) {
+    rowNorms(rec, output, current);
+    rec.copy(current, norms.rows(layer, 1));
+  }
+  const values = await downloadF32(norms);
+  return outputs.map((_, layer) => values.subarray(layer * tokens, (layer + 1) * tokens));
+}
+
+/** Adds |P (L_j - L_i)|² of every j; `all`: P Lᵀ of the layer that stays, then of the targets, `rows` rows each. */
+async function addProjectedChanges(
+  scope: Scope,
+  all: Tensor,
+  rows: number,
+  sums: Float64Array,
+): Promise<void> {
+  const rec = scope.device.recorder;
+  const changes = scope.tensor([sums.length * rows, all.columns], 'f32', 'projected changes');
+  rec.copy(all.rows(rows, sums.length * rows), changes);
+  for (let n = 0; n < sums.length; n++) axpy(rec, -1, all.rows(0, rows), changes.rows(n * rows, rows));
+  const norms = scope.tensor([sums.length * rows], 'f32', 'norms');
+  rowNorms(rec, changes, norms);
+  await addSquares(norms, rows, sums);
+}
