@@ -229,6 +229,9 @@ export function plannedMemory(sizes: MemorySizes, { weights, states }: Placement
   };
 }
 
+/** Fewer tokens at a time are not proposed. */
+const LEAST_BATCH = 64;
+
 /** From where most is possible and fast to where least memory is needed. */
 export const placements = (dtype: StateHome['dtype']): Placement[] =>
   (['device', 'streamed', 'one by one'] as const).flatMap(weights =>
@@ -268,28 +271,49 @@ export function choosePlacement(
         .map(({ memory }) => memory.total),
     );
   const limit = formatBytes(memoryLimit);
-  if (fitting) {
-    throw new RmError(
-      'OUT_OF_MEMORY',
-      `the run needs ${formatBytes(least(sizes, false))} with all weights on the device, ${limit} are allowed; layer by layer it needs ${formatBytes(fitting.memory.total)}, but ${hindrances.map(({ what }) => what).join(' and ')}`,
-      `${hindrances.map(({ fix }) => fix).join(', ')}; or raise --memory-limit to ${formatBytes(HEADROOM * least(sizes, false))}.`,
-    );
-  }
-  const needed = least(sizes, hindrances.length === 0);
+  const allowed = hindrances.length === 0;
+  const needed = least(sizes, allowed);
+  const words = hindrances.map(({ what }) => what).join(' and ');
   throw new RmError(
     'OUT_OF_MEMORY',
-    `the run needs ${formatBytes(needed)} of device memory at the least, ${limit} are allowed`,
-    `${remedy()}Raise --memory-limit to ${formatBytes(HEADROOM * needed)}, or use a device with more memory.`,
+    allowed
+      ? `the run needs ${formatBytes(needed)} of device memory at the least, ${limit} are allowed`
+      : `the run needs ${formatBytes(needed)} with all weights on the device, ${limit} are allowed; layer by layer it needs ${formatBytes(least(sizes, true))}, but ${words}`,
+    [...remedies(), `raise --memory-limit to ${formatBytes(HEADROOM * needed)}${withLess()}`]
+      .join('; or ')
+      .replace(/^r/, 'R')
+      .concat(', or use a device with more memory.'),
   );
 
-  /** An option that would make it fit. */
-  function remedy(): string {
-    for (let batchTokens = sizes.batchTokens / 2; batchTokens >= 64; batchTokens /= 2) {
-      const fewer = { ...sizes, batchTokens: Math.floor(batchTokens) };
-      if (least(fewer, hindrances.length === 0) * HEADROOM <= memoryLimit) {
-        return `Use --batch-tokens ${fewer.batchTokens}. Or: `;
-      }
+  /** Tokens at a time with which it would fit, `sizes.batchTokens` at the most. */
+  function fittingBatch(layers: boolean): number | undefined {
+    const { batchTokens: usual } = sizes;
+    for (let batchTokens = usual; batchTokens === usual || batchTokens >= LEAST_BATCH; ) {
+      if (least({ ...sizes, batchTokens }, layers) * HEADROOM <= memoryLimit) return batchTokens;
+      batchTokens = Math.floor(batchTokens / 2);
     }
-    return '';
+    return undefined;
+  }
+
+  /** Options that would make it fit. */
+  function remedies(): string[] {
+    const found: string[] = [];
+    const batch = fittingBatch(allowed);
+    if (batch !== undefined) found.push(`Use --batch-tokens ${batch}`);
+    const streamed = allowed ? undefined : fittingBatch(true);
+    if (streamed !== undefined) {
+      const less = streamed < sizes.batchTokens ? `, with --batch-tokens ${streamed}` : '';
+      found.push(`${hindrances.map(({ fix }) => fix).join(', ')}${less}`);
+    }
+    return found;
+  }
+
+  /** What the limit may be with fewer tokens at a time, where that alone does not suffice. */
+  function withLess(): string {
+    const batchTokens = Math.min(LEAST_BATCH, sizes.batchTokens);
+    const less = HEADROOM * least({ ...sizes, batchTokens }, allowed);
+    return less > memoryLimit && less < 0.9 * HEADROOM * needed
+      ? ` (${formatBytes(less)} with --batch-tokens ${batchTokens})`
+      : '';
   }
 }
