@@ -87,7 +87,10 @@ export function formatReport(report: PruneReport): string {
       `what was written loaded again, ${report.imageEvaluation ? 'embeddings' : 'logits'} differ by ${small(verification.maxLogitDifference)} at most (${verification.tokens} tokens)`,
     ],
     ['adapter', report.adapter.description],
-    ['device memory', `${formatBytes(report.peakMemoryBytes)} at the most`],
+    [
+      'device memory',
+      `${formatBytes(report.peakMemoryBytes)} at the most${report.plan ? `, ${formatBytes(report.plan.memory.total)} planned` : ''}`,
+    ],
     ['time', formatSeconds(report.seconds)],
   ]);
 }

@@ -1,5 +1,6 @@
 import { type Device, type DType, Scope, type Tensor } from '../engine/index.js';
 import { type Architecture, expectedTensors, keepLayers } from './architecture.js';
+import { type Checkpoint, deviceBytes } from './checkpoint/checkpoint.js';
 import type { WeightDtype } from './checkpoint/inDtype.js';
 import { checkShapes, readArchitecture } from './families/index.js';
 import { LayerStream } from './layerStream.js';
@@ -74,7 +75,10 @@ export class Model {
       const types = new Map(expectedTensors(arch).map(({ name }) => [name, checkpoint.info(name).dtype]));
       // What earlier work left in the pool would stand beside the weights.
       device.memory.trim();
-      const loader = new WeightLoader(device, checkpoint, arch.tensorNames, options);
+      const loader = new WeightLoader(device, checkpoint, arch.tensorNames, {
+        ...options,
+        ...(options.stream && { totalBytes: outerBytes(arch, checkpoint) }),
+      });
       const outer = await loader.outer(scope, arch.vision?.tensorNames);
       const numbers = Array.from({ length: arch.layers }, (_, layer) => layer);
       const unchanged = { numbers, types, changed: new Map(), waiting: new Map() };
@@ -178,6 +182,12 @@ export class Model {
     if (this.owned) await this.origin.stream?.close();
   }
 }
+
+/** Bytes of the tensors that are no layer's. */
+const outerBytes = (arch: Architecture, checkpoint: Checkpoint): number =>
+  expectedTensors(arch)
+    .filter(({ layer }) => layer === null)
+    .reduce((sum, { name }) => sum + deviceBytes(checkpoint.info(name)), 0);
 
 /** Layers that are looked up in the stream when they are read. */
 function layersOf(

@@ -32,6 +32,8 @@ export interface LoaderOptions {
   /** Asked for every tensor before it is read; it must hold the same values and outlive the model. Not for streamed layers. */
   reuse?: ReuseTensor;
   onProgress?: Progress;
+  /** What is to be loaded, for progress (default: all of the checkpoint). */
+  totalBytes?: number;
   /** Throws where loading should end between two pieces. */
   readonly check?: () => void;
 }
@@ -169,7 +171,7 @@ export class WeightLoader {
 
   #count({ byteLength }: Tensor): void {
     this.#bytes += byteLength;
-    const { totalBytes: total } = this.checkpoint;
+    const total = this.options.totalBytes ?? this.checkpoint.totalBytes;
     this.options.onProgress?.({ phase: 'load', done: this.#bytes, total, unit: 'bytes' });
   }
 
