@@ -10,6 +10,10 @@ const thousands = (count: number): string => count.toLocaleString('en-US');
 const describeImages = ({ imageSize, patchSize, projection }: NonNullable<ModelSummary['images']>): string =>
   `${imageSize}x${imageSize} pixels, patches of ${patchSize}x${patchSize}${projection === null ? '' : `, embeddings of ${projection}`}`;
 
+/** A few by name; of many, such as the text tower of a whole CLIP, how many and one of them (--json has all). */
+const describeUnused = (names: readonly string[]): string =>
+  names.length <= 3 ? names.join(', ') : `${names.length} tensors, for example ${names[0]}`;
+
 /** The summary as text: dimensions, parameters by part, memory. */
 export function formatSummary(summary: ModelSummary): string {
   const { parameters, bytes, ropes, dtypes, images } = summary;
@@ -42,7 +46,7 @@ export function formatSummary(summary: ModelSummary): string {
     ],
     ['weights', `${formatBytes(bytes.checkpoint)} on disk, ${formatBytes(bytes.weights)} on the device`],
     ...(images ? [] : [['KV cache', `${formatBytes(bytes.cachePerToken)} per token`] as const]),
-    ...(summary.unusedTensors.length ? [['not used', summary.unusedTensors.join(', ')] as const] : []),
+    ...(summary.unusedTensors.length ? [['not used', describeUnused(summary.unusedTensors)] as const] : []),
   ]);
   const parts = ['embedding', 'attention', 'mlp', 'norms', 'lmHead', 'total'] as const;
   const table = formatTable(

@@ -10,7 +10,7 @@ import { Model } from './model.js';
 import { checkModelOutput, withModelOutput } from './modelOutput.js';
 import { openModelSource } from './modelSource.js';
 import { verifyWritten } from './verifyWritten.js';
-import { writeModel } from './writeModel.js';
+import { checkWritable, writeModel } from './writeModel.js';
 
 /** Settings of `convert`. */
 export interface ConvertOptions {
@@ -71,6 +71,9 @@ export async function convert(
     : inDtype(stored, dtype);
   try {
     checkShapes(arch, checkpoint);
+    const keep = Array.from({ length: arch.layers }, (_, layer) => layer);
+    const model = { source, checkpoint, arch, keep, replacements: new Map() };
+    await checkWritable(model, to);
     const ids = Array.from({ length: COMPARED }, (_, i) => (i * 7919 + 1) % arch.vocab);
     const progress = onProgress && { onProgress };
     const expected = await logitsOf(device, from, ids, {
@@ -78,8 +81,7 @@ export async function convert(
       ...progress,
     });
     return await withModelOutput(to, output, async target => {
-      const keep = Array.from({ length: arch.layers }, (_, layer) => layer);
-      await writeModel({ source, checkpoint, arch, keep, replacements: new Map(), device }, target, {
+      await writeModel({ ...model, device }, target, {
         ...(toGguf ? type && { type } : dtype && { dtype }),
         ...(maxShardBytes !== undefined && { maxShardBytes }),
         ...progress,

@@ -9,6 +9,7 @@ import { exactJsonText } from './exactJson.js';
 import { isGgufPath } from './gguf/path.js';
 import { ggufTexts } from './gguf/source.js';
 import { writeGgufModel } from './gguf/writeModel.js';
+import { type PlannedModel, planGguf } from './gguf/writePlan.js';
 import { type ModelToWrite, type WriteModelOptions, writtenConfig } from './modelToWrite.js';
 import { replacedBytes } from './replacement.js';
 
@@ -25,6 +26,15 @@ const weightFile =
  */
 export function writeModel(model: ModelToWrite, to: string, options: WriteModelOptions = {}): Promise<void> {
   return isGgufPath(to) ? writeGgufModel(model, to, options) : writeModelFolder(model, to, options);
+}
+
+/**
+ * Checks what can be checked of a model that is to be written, before it is made.
+ *
+ * @throws RmError UNSUPPORTED_FAMILY, CONFIG_INVALID for what the form that `to` asks for cannot say.
+ */
+export async function checkWritable(model: PlannedModel, to: string): Promise<void> {
+  if (isGgufPath(to)) await planGguf(model);
 }
 
 async function writeModelFolder(model: ModelToWrite, to: string, options: WriteModelOptions): Promise<void> {

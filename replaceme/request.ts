@@ -5,13 +5,15 @@ import { weightDtypes } from '../model/checkpoint/inDtype.js';
 import { checkShapes, readArchitecture } from '../model/families/index.js';
 import { locateModel } from '../model/hub/locate.js';
 import { checkModelOutput } from '../model/modelOutput.js';
-import { openCheckpoint } from '../model/modelSource.js';
+import { openModelSource } from '../model/modelSource.js';
+import { checkWritable } from '../model/writeModel.js';
 import { checkMask } from './calibration/mask.js';
 import { cosineSettings } from './cosineSettings.js';
 import { FAITHFUL_TEXTS, faithfulOptions } from './faithful.js';
 import { type AskedTraining, checkTraining } from './healing/healingSettings.js';
 import { parseHealing } from './healing/healingWords.js';
 import { requireTrainable } from './healing/requireTrainable.js';
+import { checkImageOptions } from './inputs/imageOptions.js';
 import { linearRefusal } from './linearRefusal.js';
 import { type Method, methodNamed, methodSettings, methods, type RepairSettings } from './methods/index.js';
 import { givesTexts, type PruneOptions } from './pruneOptions.js';
@@ -36,12 +38,20 @@ export function calibrationSizes(
 
 /** @throws RmError INVALID_ARGUMENT naming the methods that can prune such a model. */
 function requireRepairable(method: Method, arch: Architecture, heal: boolean): void {
-  const refusal = method.refusal?.(arch) ?? (heal ? linearRefusal(arch) : undefined);
+  const own = method.refusal?.(arch);
+  const refusal = own ?? (heal ? linearRefusal(arch) : undefined);
   const others = methods.filter(other => !other.refusal?.(arch) && !other.inMemoryOnly);
+  // One that fits something mends more than one that only removes.
+  const [best, ...rest] = [
+    ...others.filter(({ needsCalibration }) => needsCalibration),
+    ...others.filter(({ needsCalibration }) => !needsCalibration),
+  ].map(({ name }) => name);
   ensure(
     refusal === undefined,
     `${method.name}${heal ? ' with healing' : ''}: ${refusal}`,
-    `Choose a method that can: ${others.map(({ name }) => name).join(', ')}.`,
+    own === undefined
+      ? 'Leave --heal out: no layer of such a model can be healed in closed form.'
+      : `Give --method ${best}${heal ? ' without --heal' : ''}, which can mend such layers; others that can remove them: ${rest.join(', ')}.`,
   );
 }
 
@@ -132,6 +142,10 @@ export async function checkPruneRequest(
     'Give --calib, or leave --weights out.',
   );
   requireRepairable(method, arch, settings.heal);
+  if (arch.vision) {
+    const fits = method.needsCalibration || settings.heal || gradient !== undefined;
+    checkImageOptions(options, fits || windows === undefined);
+  }
   ensure(
     to === undefined || !method.inMemoryOnly,
     `${method.name}: ${method.inMemoryOnly}`,
@@ -141,9 +155,16 @@ export async function checkPruneRequest(
     checkCheckpointOptions(to, options);
     if (!mayBeFinished(to, options)) await checkModelOutput(to, await outputOptions(from, options));
   }
-  const checkpoint = await openCheckpoint(from);
+  const source = await openModelSource(from);
+  const checkpoint = await source.openCheckpoint();
   try {
     checkShapes(arch, checkpoint);
+    if (to !== undefined) {
+      // Where the layers are still to be chosen, a window of as many: rules by place treat all such windows alike.
+      const gone = new Set(removedLayers(windows ?? [{ layer: 0, count }]));
+      const keep = Array.from({ length: arch.layers }, (_, layer) => layer).filter(layer => !gone.has(layer));
+      await checkWritable({ source, checkpoint, arch, keep, replacements: new Map() }, to);
+    }
   } finally {
     await checkpoint.close();
   }

@@ -1,13 +1,14 @@
-import type { DType } from '../../engine/dtype.js';
+import { type DType, decodeToF32, elementCount, encodeFromF32 } from '../../engine/dtype.js';
 import { ensure, RmError } from '../../engine/errors.js';
 import { type BlockFormat, blockFormats } from '../../kernels/dequantize.js';
 import type { Checkpoint, TensorInfo } from '../checkpoint/checkpoint.js';
-import { familyOf } from './config.js';
-import { type GgufFamily, huggingFaceName, ROPE_FACTORS } from './families.js';
+import { familyOf, sizesOf } from './config.js';
+import { holdsRopeFactors } from './families.js';
+import type { GgufFamily } from './family.js';
 import type { GgufFile } from './file.js';
 import { corruptGguf, type GgufTensor } from './header.js';
-import { GgufMetadata } from './metadata.js';
-import { reorderedRows, rotaryPairRow } from './rowOrder.js';
+import { gainOffset, huggingFaceNames, rowOrderKind } from './names.js';
+import { headRuns, type RowOrder, reorderedRows, rotaryPairRow, rowOrder } from './rowOrder.js';
 
 const plainTypes: Readonly<Record<string, DType>> = { F32: 'f32', F16: 'f16', BF16: 'bf16' };
 
@@ -17,8 +18,12 @@ const blockType = (name: string): BlockFormat | undefined => blockFormats.find(f
 /** A tensor under its Hugging Face name. */
 export interface NamedTensor {
   readonly tensor: GgufTensor;
-  /** Rows of a head, where the rows lie in llama.cpp's order and not in transformers'. */
-  readonly headRows: number | undefined;
+  /** Where rows lie in llama.cpp's order and not in transformers'. */
+  readonly order: RowOrder | undefined;
+  /** Of a tensor with the matrices of all experts: which one. */
+  readonly expert: number | undefined;
+  /** What the file has more of in each number. */
+  readonly offset: number;
 }
 
 /**
@@ -28,30 +33,32 @@ export interface NamedTensor {
 export function namedTensors(file: GgufFile, family: GgufFamily): Map<string, NamedTensor> {
   const found = new Map<string, NamedTensor>();
   for (const tensor of file.tensors) {
-    if (tensor.name === ROPE_FACTORS) continue;
-    const name = huggingFaceName(family, tensor.name);
-    if (name === undefined) {
+    if (holdsRopeFactors(tensor.name)) continue;
+    const names = huggingFaceNames(family, tensor.name, tensor.shape);
+    if (names.length === 0) {
       throw new RmError(
         'UNSUPPORTED_FAMILY',
         `${file.path}: tensor ${JSON.stringify(tensor.name)} belongs to no ${family.architecture} that is supported`,
         "Give the model's Hugging Face folder.",
       );
     }
-    found.set(name, { tensor, headRows: headRows(file, family, tensor) });
+    const order = orderOf(file, family, tensor);
+    for (const [i, name] of names.entries()) {
+      const expert = tensor.shape.length === 3 ? i : undefined;
+      found.set(name, { tensor, order, expert, offset: gainOffset(family, tensor.name) });
+    }
   }
   return found;
 }
 
-function headRows(file: GgufFile, family: GgufFamily, { name, shape }: GgufTensor): number | undefined {
-  const [, which] = /^blk\.\d+\.attn_([qk])\./.exec(name) ?? [];
-  if (!family.permuted || which === undefined) return undefined;
-  const metadata = new GgufMetadata(file.metadata, file.path);
-  const key = (end: string) => `${family.architecture}.attention.${end}`;
-  const heads = metadata.uniformCount(key('head_count')) ?? 1;
-  const count = which === 'q' ? heads : (metadata.uniformCount(key('head_count_kv')) ?? heads);
-  const rows = shape[0]! / count;
-  if (rows % 2 === 0) return rows;
-  throw corruptGguf(`${file.path}: tensor ${JSON.stringify(name)} has ${shape[0]} rows for ${count} heads`);
+function orderOf(file: GgufFile, family: GgufFamily, { name, shape }: GgufTensor): RowOrder | undefined {
+  const kind = rowOrderKind(family, name);
+  if (!kind) return undefined;
+  const order = rowOrder(kind, shape[0]!, sizesOf(file, family.architecture));
+  if (order) return order;
+  throw corruptGguf(
+    `${file.path}: tensor ${JSON.stringify(name)} has ${shape[0]} rows, which are no whole heads`,
+  );
 }
 
 /** A GGUF file as the checkpoint of a Hugging Face model: names, shapes and order of rows are those of transformers. */
@@ -84,10 +91,12 @@ export class GgufCheckpoint implements Checkpoint {
   }
 
   info(name: string): TensorInfo {
-    const { tensor } = this.stored(name);
-    const byteLength = tensor.end - tensor.begin;
-    const shape = [...tensor.shape];
+    const { tensor, expert, offset } = this.stored(name);
+    const shape = tensor.shape.slice(expert === undefined ? 0 : 1);
+    const byteLength = (tensor.end - tensor.begin) / (expert === undefined ? 1 : tensor.shape[0]!);
     const dtype = plainTypes[tensor.type.name];
+    // Less the offset, numbers of 16 bits need more.
+    if (dtype && offset !== 0) return { name, dtype: 'f32', shape, byteLength: 4 * elementCount(shape) };
     if (dtype) return { name, dtype, shape, byteLength };
     const blocks = blockType(tensor.type.name);
     // Rows are whole blocks; a vector has no rows.
@@ -104,22 +113,34 @@ export class GgufCheckpoint implements Checkpoint {
   }
 
   async readRange(name: string, byteStart: number, byteLength: number): Promise<Uint8Array> {
-    const { tensor, headRows: rows } = this.stored(name);
-    const size = tensor.end - tensor.begin;
+    const { tensor, order, expert = 0, offset } = this.stored(name);
+    const { byteLength: size, dtype } = this.info(name);
     ensure(
       byteStart >= 0 && byteLength >= 0 && byteStart + byteLength <= size,
       `bytes ${byteStart} to ${byteStart + byteLength} of tensor ${JSON.stringify(name)}, which has ${size}`,
       'Ask for a range within the tensor.',
     );
-    if (rows === undefined) return this.file.read(tensor.begin + byteStart, byteLength);
-    // Rows change places within their head only: whole heads are read.
+    const begin = tensor.begin + expert * size;
+    if (offset !== 0) {
+      const stored = plainTypes[tensor.type.name]!;
+      const values = decodeToF32(await this.file.read(tensor.begin, tensor.end - tensor.begin), stored);
+      const less = values.map(value => value - offset);
+      return encodeFromF32(less, dtype).subarray(byteStart, byteStart + byteLength);
+    }
+    if (!order) return this.file.read(begin + byteStart, byteLength);
     const rowBytes = size / tensor.shape[0]!;
-    const headBytes = rows * rowBytes;
-    const start = Math.floor(byteStart / headBytes) * headBytes;
-    const end = Math.ceil((byteStart + byteLength) / headBytes) * headBytes;
-    const heads = await this.file.read(tensor.begin + start, end - start);
-    const ordered = reorderedRows(heads, rowBytes, row => rotaryPairRow(row, rows));
-    return ordered.subarray(byteStart - start, byteStart - start + byteLength);
+    const headBytes = order.headRows * rowBytes;
+    const first = Math.floor(byteStart / headBytes);
+    const end = Math.ceil((byteStart + byteLength) / headBytes);
+    const pieces: Uint8Array[] = [];
+    for (const { place, heads } of headRuns(order, first, end - first)) {
+      const bytes = await this.file.read(begin + place * headBytes, heads * headBytes);
+      pieces.push(
+        order.paired ? reorderedRows(bytes, rowBytes, row => rotaryPairRow(row, order.headRows)) : bytes,
+      );
+    }
+    const ordered = pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces);
+    return ordered.subarray(byteStart - first * headBytes, byteStart - first * headBytes + byteLength);
   }
 
   close(): Promise<void> {

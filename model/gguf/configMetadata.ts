@@ -1,11 +1,14 @@
 import { basename, resolve } from 'node:path';
 import { asBytes } from '../../engine/dtype.js';
 import { RmError } from '../../engine/errors.js';
-import type { Architecture } from '../architecture.js';
+import { type Architecture, expectedTensors } from '../architecture.js';
 import type { ModelSource } from '../modelSource.js';
-import { type Rope, ropeInverseFrequencies } from '../rope.js';
-import { type GgufFamily, ggufFamilies, ROPE_FACTORS } from './families.js';
+import { type Rope, ropeAttentionFactor, ropeInverseFrequencies } from '../rope.js';
+import { ggufFamilies, ropeFactorTensors } from './families.js';
+import type { GgufFamily } from './family.js';
+import { ggufName } from './names.js';
 import { sizeLabel } from './prunedMetadata.js';
+import { SLIDING_WINDOW } from './slidingLayers.js';
 import { ggmlType } from './tensorTypes.js';
 import { tokenizerMetadata } from './tokenizerMetadata.js';
 import type { GgufValue } from './values.js';
@@ -18,30 +21,83 @@ const refused = (source: ModelSource, problem: string): RmError =>
     'Write a model folder instead (an output path without .gguf).',
   );
 
-/** The family under which llama.cpp knows a model. @throws RmError UNSUPPORTED_FAMILY. */
+/** The row under which llama.cpp knows a model. @throws RmError UNSUPPORTED_FAMILY. */
 export function ggufFamilyOf(source: ModelSource, arch: Architecture): GgufFamily {
-  // Mistral's tensors and sizes are Llama's, and llama.cpp has no name of its own for it.
-  const modelType = arch.family === 'mistral' ? 'llama' : arch.family;
-  const family = ggufFamilies.find(known => known.modelType === modelType);
-  if (!family) throw refused(source, `"model_type" is ${JSON.stringify(arch.family)}`);
-  if (arch.attentionWindow.some(window => window !== null && window < arch.contextLength)) {
-    throw refused(source, 'some layers look back only so far');
-  }
-  return family;
+  const rows = ggufFamilies.filter(
+    ({ modelType, alsoWrites = [] }) => modelType === arch.family || alsoWrites.includes(arch.family),
+  );
+  if (rows.length === 0) throw refused(source, `"model_type" is ${JSON.stringify(arch.family)}`);
+  const tensors = expectedTensors(arch);
+  const homeless = (row: GgufFamily) =>
+    tensors.find(({ name }) => ggufName(row, arch.tensorNames, name) === undefined);
+  const family = rows.find(row => !homeless(row));
+  if (family) return family;
+  const names = [...new Set(rows.map(({ architecture }) => architecture))].join(', ');
+  throw refused(source, `llama.cpp's ${names} has no place for ${homeless(rows.at(-1)!)!.name}`);
 }
 
-const factorsTensor = (rope: Rope): GgufTensorSource => {
-  const { theta, rotaryDim } = rope;
-  const plain = ropeInverseFrequencies({ kind: 'default', theta, rotaryDim });
-  const scaled = ropeInverseFrequencies(rope);
-  const factors = Float32Array.from(plain, (value, i) => value / scaled[i]!);
-  return {
-    name: ROPE_FACTORS,
-    type: ggmlType('F32'),
-    shape: [factors.length],
-    bytes: () => asBytes(factors),
-  };
-};
+const factorsTensor = (name: string, factors: readonly number[]): GgufTensorSource => ({
+  name,
+  type: ggmlType('F32'),
+  shape: [factors.length],
+  bytes: () => asBytes(Float32Array.from(factors)),
+});
+
+/** How the frequencies of a rotation are scaled: metadata after "<architecture>.rope.scaling.", or tensors. */
+function describeRope(rope: Rope): {
+  settings: Readonly<Record<string, GgufValue>>;
+  tensors: readonly GgufTensorSource[];
+} {
+  const f32 = (value: number): GgufValue => ({ type: 'f32', value });
+  const kind: GgufValue = { type: 'string', value: rope.kind };
+  switch (rope.kind) {
+    case 'default':
+      return { settings: {}, tensors: [] };
+    case 'linear':
+      return { settings: { type: kind, factor: f32(rope.factor) }, tensors: [] };
+    case 'yarn': {
+      const settings = {
+        type: kind,
+        factor: f32(rope.factor),
+        original_context_length: { type: 'u32', value: rope.originalContext },
+        ...(rope.betaFast !== 32 && { yarn_beta_fast: f32(rope.betaFast) }),
+        ...(rope.betaSlow !== 1 && { yarn_beta_slow: f32(rope.betaSlow) }),
+      } as const;
+      return { settings, tensors: [] };
+    }
+    case 'llama3': {
+      const plain = ropeInverseFrequencies({ ...rope, kind: 'default' });
+      const scaled = ropeInverseFrequencies(rope);
+      const factors = Array.from(plain, (value, i) => value / scaled[i]!);
+      return { settings: {}, tensors: [factorsTensor(ropeFactorTensors.all, factors)] };
+    }
+    case 'longrope': {
+      const { shortFactors, longFactors, originalContext } = rope;
+      const one =
+        ropeAttentionFactor(rope) === 1 && shortFactors.every((value, i) => value === longFactors[i]);
+      if (one) return { settings: {}, tensors: [factorsTensor(ropeFactorTensors.all, shortFactors)] };
+      const settings = {
+        type: kind,
+        original_context_length: { type: 'u32', value: originalContext },
+        attn_factor: f32(rope.attentionFactor),
+      } as const;
+      const tensors = [
+        factorsTensor(ropeFactorTensors.long, longFactors),
+        factorsTensor(ropeFactorTensors.short, shortFactors),
+      ];
+      return { settings, tensors };
+    }
+  }
+}
+
+/**
+ * How far the layers look back that do. Which they are llama.cpp knows by a rule: most of its versions read no list, and
+ * those that read none would compute another model without a word.
+ */
+function describeSliding({ attentionWindow }: Architecture, { sliding }: GgufFamily) {
+  const window = attentionWindow.find(found => found !== null);
+  return sliding && window ? [[SLIDING_WINDOW, { type: 'u32', value: window }] as const] : [];
+}
 
 /** What a GGUF file says of a model besides its tensors, and the tensors that config.json has no need of. */
 export interface GgufDescription {
@@ -52,18 +108,17 @@ export interface GgufDescription {
 /**
  * The metadata of a model folder's config.json and tokenizer.
  *
- * @param config config.json, cut to the layers that are written.
- * @param arch as the config says.
+ * @param family as ggufFamilyOf finds it.
+ * @param arch as its config.json says, cut to the layers that are written.
  * @param parameters of the model that is written.
  * @throws RmError UNSUPPORTED_FAMILY, CONFIG_INVALID for what GGUF cannot say.
  */
 export async function describeAsGguf(
   source: ModelSource,
-  config: Record<string, unknown>,
+  family: GgufFamily,
   arch: Architecture,
   parameters: number,
 ): Promise<GgufDescription> {
-  const family = ggufFamilyOf(source, arch);
   const at = (key: string) => `${family.architecture}.${key}`;
   const metadata = new Map<string, GgufValue>();
   const text = (key: string, value: string) => metadata.set(key, { type: 'string', value });
@@ -74,27 +129,23 @@ export async function describeAsGguf(
   text('general.size_label', sizeLabel(parameters));
   count('general.quantization_version', 2);
   count(at('block_count'), arch.layers);
-  const [rope, ...otherRopes] = arch.ropes;
-  if (!rope || otherRopes.length > 0 || arch.layerRope.some(kind => kind !== 0)) {
-    throw refused(source, 'not all layers rotate alike');
+  for (const { key, type, of } of family.fields) {
+    const value = of(arch);
+    if (value !== undefined) metadata.set(at(key), { type, value } as GgufValue);
   }
-  for (const { key, config: field, type } of family.fields) {
-    const value = field === 'rope_theta' ? rope.theta : config[field];
-    if (typeof value === 'number') metadata.set(at(key), { type, value });
-  }
-  count(at('feed_forward_length'), arch.intermediate);
+  count(at('feed_forward_length'), arch.intermediate / (arch.experts?.count ?? 1));
   count(at('attention.head_count'), arch.heads);
   count(at('attention.head_count_kv'), arch.kvHeads);
   count(at('attention.key_length'), arch.headDim);
   count(at('attention.value_length'), arch.headDim);
-  count(at('rope.dimension_count'), rope.rotaryDim);
   count(at('vocab_size'), arch.vocab);
-  if (rope.kind === 'linear') {
-    text(at('rope.scaling.type'), 'linear');
-    metadata.set(at('rope.scaling.factor'), { type: 'f32', value: rope.factor });
-  } else if (rope.kind !== 'default' && rope.kind !== 'llama3') {
-    throw refused(source, `rotations are scaled by ${JSON.stringify(rope.kind)}`);
-  }
+  for (const [key, value] of describeSliding(arch, family)) metadata.set(at(key), value);
+  const [rope] = arch.ropes;
+  const { settings, tensors } = rope ? describeRope(rope) : { settings: {}, tensors: [] };
+  if (rope) count(at('rope.dimension_count'), rope.rotaryDim);
+  for (const [key, value] of Object.entries(settings)) metadata.set(at(`rope.scaling.${key}`), value);
+  const unread = tensors.find(({ name }) => !family.ropeFactors.includes(name));
+  if (unread) throw refused(source, `llama.cpp's ${family.architecture} reads no ${unread.name}`);
   for (const [key, value] of await tokenizerMetadata(source, arch.vocab)) metadata.set(key, value);
-  return { metadata, extraTensors: rope.kind === 'llama3' ? [factorsTensor(rope)] : [] };
+  return { metadata, extraTensors: tensors };
 }

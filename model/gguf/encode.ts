@@ -39,3 +39,9 @@ export function encodeAs(bytes: Uint8Array, dtype: DType, type: WrittenType): Ui
   if (type === 'Q8_0') return quantizeQ8(values);
   return encodeFromF32(values, ({ F32: 'f32', F16: 'f16', BF16: 'bf16' } as const)[type]);
 }
+
+/** The same with `offset` added to every number. */
+export function shifted(bytes: Uint8Array, dtype: DType, offset: number, type: WrittenType): Uint8Array {
+  const values = decodeToF32(bytes, dtype).map(value => value + offset);
+  return encodeAs(encodeFromF32(values, 'f32'), 'f32', type);
+}

@@ -1,4 +1,5 @@
 import { openWeightFile, readAt } from '../checkpoint/fileReads.js';
+import type { GgufContents } from './contents.js';
 import {
   corruptGguf,
   type GgufHeader,
@@ -49,3 +50,14 @@ export async function withGgufFile<T>(path: string, work: (file: GgufFile) => Pr
     await file.close();
   }
 }
+
+/** What a file says of a model. */
+export const contentsOf = ({ path, metadata, tensors, read }: GgufFile): GgufContents => ({
+  path,
+  metadata,
+  tensors,
+  bytesOf: async name => {
+    const { begin, end } = tensors.find(tensor => tensor.name === name)!;
+    return read(begin, end - begin);
+  },
+});

@@ -1,11 +1,10 @@
 import { RmError } from '../../engine/errors.js';
-import type { GgufHeader } from './header.js';
 import type { GgufArray, GgufValue } from './values.js';
 
 /** Typed access to the metadata of a file; every complaint names the file and the key. */
 export class GgufMetadata {
   constructor(
-    private readonly entries: GgufHeader['metadata'],
+    private readonly entries: ReadonlyMap<string, GgufValue>,
     readonly path: string,
   ) {}
 
@@ -84,5 +83,15 @@ export class GgufMetadata {
       throw this.invalid(key, `has ${array.length} elements; it should have ${length}`);
     }
     return array.values();
+  }
+
+  /** A list of `length` flags, which may be stored as numbers. */
+  flags(key: string, length: number): boolean[] {
+    const found = this.entries.get(key);
+    const array = found?.type === 'array' ? found.value : undefined;
+    if (array?.length !== length || array.of === 'string' || array.of === 'array') {
+      throw this.invalid(key, `should be a list of ${length} flags`);
+    }
+    return array.values().map(Boolean);
   }
 }

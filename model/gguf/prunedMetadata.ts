@@ -43,7 +43,7 @@ export function prunedMetadata(
   const architecture = metadata.text('general.architecture')!;
   const layers = metadata.count(`${architecture}.block_count`)!;
   const cut = keep.length < layers;
-  const result = new Map<string, GgufValue | { readonly bytes: Uint8Array }>();
+  const result = new Map<string, GgufValue & { readonly bytes?: Uint8Array }>();
   for (const [key, entry] of file.metadata) {
     if (leftOut.has(key)) continue;
     const perLayer =

@@ -2,12 +2,12 @@ import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import type { ModelSource } from '../modelSource.js';
 import { GgufCheckpoint } from './checkpoint.js';
 import { configOfGguf } from './config.js';
-import { type GgufFile, openGgufFile, withGgufFile } from './file.js';
+import { contentsOf, type GgufFile, openGgufFile, withGgufFile } from './file.js';
 import { chatTemplateOfGguf, tokenizerOfGguf } from './tokenizerDefinition.js';
 
 /** The files of a model folder that a GGUF file's metadata can stand for. */
 const texts: Readonly<Record<string, (file: GgufFile) => unknown>> = {
-  'config.json': configOfGguf,
+  'config.json': file => configOfGguf(contentsOf(file)),
   'tokenizer.json': file => tokenizerOfGguf(file).definition,
   'tokenizer_config.json': file => tokenizerOfGguf(file).settings,
   'generation_config.json': file => tokenizerOfGguf(file).generation,

@@ -13,8 +13,8 @@ export interface GgufTensorSource {
   readonly bytes: TensorBytes;
 }
 
-/** What is written of the metadata: values, or the bytes of an entry that was read, as they are. */
-export type WrittenMetadata = ReadonlyMap<string, GgufValue | { readonly bytes: Uint8Array }>;
+/** What is written of the metadata; of an entry that was read its bytes, as they are. */
+export type WrittenMetadata = ReadonlyMap<string, GgufValue & { readonly bytes?: Uint8Array }>;
 
 /** Where tensors begin; llama.cpp's default. */
 const ALIGNMENT = 32;
@@ -36,8 +36,8 @@ function valueBytes(type: ValueType, value: unknown): Uint8Array[] {
   return [u32(valueTypes.indexOf(of)), u64(length), ...values().flatMap(element => valueBytes(of, element))];
 }
 
-function entryBytes(key: string, entry: GgufValue | { readonly bytes: Uint8Array }): Uint8Array[] {
-  if ('bytes' in entry) return [entry.bytes];
+function entryBytes(key: string, entry: GgufValue & { readonly bytes?: Uint8Array }): Uint8Array[] {
+  if (entry.bytes) return [entry.bytes];
   return [...stringBytes(key), u32(valueTypes.indexOf(entry.type)), ...valueBytes(entry.type, entry.value)];
 }
 

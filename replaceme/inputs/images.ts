@@ -58,29 +58,11 @@ async function hashOf(paths: readonly string[]): Promise<string> {
   return hash.digest('hex');
 }
 
-/** @throws RmError INVALID_ARGUMENT for settings that have no meaning for images. */
-function checkOptions(options: PruneOptions, needed: boolean): void {
-  const textual = (
-    ['calibrationTasks', 'weights', 'mask', 'generate', 'faithful', 'textField', 'statistics'] as const
-  ).filter(name => options[name] !== undefined && options[name] !== false);
-  ensure(
-    textual.length === 0,
-    `an encoder of images is pruned without ${textual.join(', ')}`,
-    'Leave that out: it concerns texts.',
-  );
-  ensure(
-    !needed || !!options.calibration?.length,
-    'no images are given to calibrate with',
-    'Give folders of images or image files by --calib.',
-  );
-}
-
 /**
  * Images of a vision encoder.
  *
  * @param needed whether there is anything to calibrate.
- * @throws RmError INVALID_ARGUMENT for settings of texts, DATA_INVALID for what is no image, CONFIG_INVALID for a wrong
- *   preprocessor_config.json.
+ * @throws RmError DATA_INVALID for what is no image, CONFIG_INVALID for a wrong preprocessor_config.json.
  */
 export async function readImageInputs(
   from: string,
@@ -90,7 +72,6 @@ export async function readImageInputs(
   { tokens, batchTokens }: CalibrationSizes,
   needed: boolean,
 ): Promise<PruneInputs> {
-  checkOptions(options, needed);
   const processor = await readImageProcessor(await openModelSource(from), requireVision(arch).imageSize);
   const perImage = arch.contextLength;
   const found = await imageFiles(options.calibration ?? []);

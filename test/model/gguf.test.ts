@@ -8,11 +8,12 @@ import { seededRandom } from '../../engine/random.js';
 import { dequantizedOnHost } from '../../kernels/cases/blockFormats.js';
 import { loadChatTemplate } from '../../model/chat.js';
 import { encodeAs } from '../../model/gguf/encode.js';
-import { ggufFamilies, ggufName, huggingFaceName } from '../../model/gguf/families.js';
+import { ggufFamilies } from '../../model/gguf/families.js';
 import { withGgufFile } from '../../model/gguf/file.js';
 import { MoreBytesNeeded, parseGgufHeader } from '../../model/gguf/header.js';
+import { ggufName, huggingFaceName, huggingFaceNames } from '../../model/gguf/names.js';
 import { prunedMetadata } from '../../model/gguf/prunedMetadata.js';
-import { rotaryHalfRow, rotaryPairRow } from '../../model/gguf/rowOrder.js';
+import { headRuns, inGgufOrder, rotaryHalfRow, rotaryPairRow, rowOrder } from '../../model/gguf/rowOrder.js';
 import { ggmlType } from '../../model/gguf/tensorTypes.js';
 import { type GgufValue, ggufArray } from '../../model/gguf/values.js';
 import { type GgufTensorSource, writeGgufFile } from '../../model/gguf/writer.js';
@@ -81,11 +82,43 @@ test('rows of q and k: both orders are inverse', () => {
   );
 });
 
+test('fused rows: group by group in transformers, all queries, keys and values in llama.cpp', () => {
+  // 4 query heads, 2 key and value heads: of each group q q k v. Heads of 3 rows.
+  const order = rowOrder('groups', 24, { heads: 4, kvHeads: 2 })!;
+  const rows = (heads: number[]) => heads.flatMap(head => [3 * head, 3 * head + 1, 3 * head + 2]);
+  const theirs = ['q0', 'q1', 'k0', 'v0', 'q2', 'q3', 'k1', 'v1'];
+  const ours = ['q0', 'q1', 'q2', 'q3', 'k0', 'k1', 'v0', 'v1'];
+  assert.equal(
+    [...inGgufOrder(Uint8Array.from(rows([0, 1, 2, 3, 4, 5, 6, 7])), 1, order)],
+    rows(ours.map(name => theirs.indexOf(name))),
+  );
+  const runs = [...headRuns(order, 0, 8)];
+  assert.equal(
+    runs.flatMap(({ place, heads }) => ours.slice(place, place + heads)),
+    theirs,
+  );
+  assert.is(runs.length, 6);
+  assert.is(rowOrder('groups', 23, { heads: 4, kvHeads: 2 }), undefined);
+  assert.is(rowOrder('queryPairs', 12, { heads: 4, kvHeads: 2 }), undefined, 'heads of 3 rows have no pairs');
+});
+
 test('names go both ways for every family', () => {
   for (const family of ggufFamilies) {
+    const { outerTensors, layerPrefix } = family;
+    const names = {
+      embedding: `${outerTensors.token_embd}.weight`,
+      finalNorm: `${outerTensors.output_norm}.weight`,
+      finalNormBias: null,
+      lmHead: 'lm_head.weight',
+      layerPrefix,
+    };
     for (const part of Object.keys(family.layerTensors)) {
       const name = `blk.17.${part}.weight`;
-      assert.is(ggufName(family, huggingFaceName(family, name)!), name);
+      const theirs = huggingFaceNames(family, name, [3, 4, 5]);
+      assert.ok(theirs.length === 1 || theirs.length === 3);
+      for (const one of theirs) assert.is(ggufName(family, names, one), name);
+      const bias = huggingFaceName(family, `blk.17.${part}.bias`);
+      assert.is(bias !== undefined, family.biases.includes(part));
     }
     assert.is(huggingFaceName(family, 'blk.1.constructor.weight'), undefined);
     assert.is(huggingFaceName(family, 'toString.weight'), undefined);

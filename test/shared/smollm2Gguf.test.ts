@@ -1,36 +1,21 @@
-import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
 import { convert, evaluate, generate, loadTokenizer, logits, Model } from '../../model/index.js';
 import { prune } from '../../replaceme/index.js';
 import { maxAbsError } from '../gpu.js';
-import type { LlamaRequest, LlamaScores } from '../llamaScores.js';
+import { askLlamaCpp, llamaCpp, logProbabilities } from '../llamaCpp.js';
 import { saySkipped, sharedPath, temporaryFolder } from '../support.js';
 
-// What shared/models/smollm2.py --keep-gguf builds, and a folder that holds node-llama-cpp; .ci/run names them.
+// What shared/models/smollm2.py --keep-gguf builds; .ci/run names it.
 const folder = process.env.RM_SMOLLM2;
 const file = process.env.RM_SMOLLM2_GGUF;
-const llamaCpp = process.env.RM_LLAMA_CPP;
 const golden = sharedPath('golden', 'smollm2');
-const scores = fileURLToPath(new URL('../llamaScores.js', import.meta.url));
 
 const readJson = <T>(name: string) => JSON.parse(readFileSync(join(golden!, name), 'utf8')) as T;
 const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
-
-/** What llama.cpp makes of a file. */
-function askLlamaCpp(path: string, request: LlamaRequest): LlamaScores {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [scores, llamaCpp!, path], {
-    input: JSON.stringify(request),
-    encoding: 'utf8',
-    maxBuffer: 1 << 28,
-  });
-  assert.is(status, 0, stderr);
-  return JSON.parse(stdout) as LlamaScores;
-}
 
 if (!golden || !folder || !file) {
   saySkipped('SmolLM2 from its Q4_1 GGUF: set RM_SMOLLM2 and RM_SMOLLM2_GGUF, shared/ beside the repository');
@@ -77,7 +62,7 @@ if (!golden || !folder || !file) {
 
     test('pruned to GGUF: llama.cpp has the same tokens, greedy text and perplexity', async () => {
       await prune(file, out, { device, window: 11, layers: 7, tokens: 2048, report: false });
-      const theirs = askLlamaCpp(out, request);
+      const theirs = askLlamaCpp([{ ...request, path: out }])[0]!;
       using model = await Model.load(device, out);
       assert.equal((await loadTokenizer(out)).encode(request.text), theirs.ids);
       assert.equal(await generate(model, request.greedy.ids, { maxTokens: 24 }), theirs.greedy);
@@ -91,8 +76,8 @@ if (!golden || !folder || !file) {
       const wide = join(place.path, 'f32.gguf');
       await convert(device, out, wide, { type: 'F32' });
       const short = sequences.map(ids => ids.slice(0, 48));
-      const theirs = askLlamaCpp(wide, { ...request, sequences: short });
-      using model = await Model.load(device, out);
+      const theirs = askLlamaCpp([{ ...request, path: wide, sequences: short }])[0]!;
+      using model = await Model.load(device, wide);
       for (const [s, ids] of short.entries()) {
         const own = logProbabilities((await logits(model, ids)).logits, ids);
         const worst = maxAbsError(own, theirs.logProbabilities[s]!);
@@ -101,16 +86,6 @@ if (!golden || !folder || !file) {
       }
     });
   }
-}
-
-/** log p of every next token, from logits [ids, vocab]. */
-function logProbabilities(values: Float32Array, ids: readonly number[]): number[] {
-  const vocab = values.length / ids.length;
-  return ids.slice(1).map((next, i) => {
-    const row = values.subarray(i * vocab, (i + 1) * vocab);
-    const largest = row.reduce((a, b) => Math.max(a, b));
-    return row[next]! - largest - Math.log(row.reduce((sum, value) => sum + Math.exp(value - largest), 0));
-  });
 }
 
 test.run();
