@@ -2,7 +2,8 @@ import { Template } from '@huggingface/jinja';
 import { RmError } from '../engine/errors.js';
 import type { ChatMessage, Document } from './documents.js';
 import { isRecord } from './jsonFile.js';
-import { jsonOf, type ModelSource, openModelSource } from './modelSource.js';
+import type { ModelSource } from './modelFiles.js';
+import { jsonOf, openModelSource } from './modelSource.js';
 import type { Tokenizer } from './tokenizer.js';
 
 /** A model's own way of writing a conversation as text. */

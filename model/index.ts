@@ -64,7 +64,8 @@ export {
 } from './layerBackward.js';
 export { type LogitsResult, logits } from './logits.js';
 export { type LoadOptions, Model, type WeightChanges } from './model.js';
-export { type ModelSource, openCheckpoint, openModelSource } from './modelSource.js';
+export type { ModelSource } from './modelFiles.js';
+export { openCheckpoint, openModelSource } from './modelSource.js';
 export { type ReferenceOptions, ReferenceStates } from './referenceStates.js';
 export type { Rope, RopeBase } from './rope.js';
 export type { RotationTable } from './rotationTable.js';

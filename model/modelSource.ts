@@ -8,25 +8,7 @@ import { isGgufPath } from './gguf/path.js';
 import { GgufSource } from './gguf/source.js';
 import { locateModel } from './hub/locate.js';
 import { parseJson, readTextFileIfPresent } from './jsonFile.js';
-
-/**
- * A model on disk, whatever its form: what the files of a Hugging Face model folder say (config.json, tokenizer.json,
- * chat_template.jinja ...) and its weights. All else reads models through this.
- */
-export interface ModelSource {
-  /** As it was given. */
-  readonly path: string;
-  /** The folder whose other files belong to the model; null where there is none. */
-  readonly folder: string | null;
-  /** What messages call one of the files. */
-  nameOf(file: string): string;
-  /** The text of one of the files; undefined where the model has none. Throws CONFIG_INVALID, CHECKPOINT_MISSING. */
-  text(file: string): Promise<string | undefined>;
-  /** Opens the weights. Throws CHECKPOINT_MISSING, CHECKPOINT_CORRUPT. */
-  openCheckpoint(): Promise<Checkpoint>;
-  /** Paths of the files that hold the weights, in a fixed order. */
-  weightFiles(): Promise<string[]>;
-}
+import type { ModelSource } from './modelFiles.js';
 
 class FolderSource implements ModelSource {
   constructor(

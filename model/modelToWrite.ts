@@ -7,7 +7,8 @@ import { parseExactJson } from './exactJson.js';
 import { pruneConfig } from './families/index.js';
 import type { WrittenType } from './gguf/encode.js';
 import { isRecord } from './jsonFile.js';
-import { type ModelSource, requiredTextOf } from './modelSource.js';
+import type { ModelSource } from './modelFiles.js';
+import { requiredTextOf } from './modelSource.js';
 import type { Replacement } from './replacement.js';
 
 /** Tensors of the checkpoint that get other values. */

@@ -28,13 +28,8 @@ import type { PruneReport } from './report/schema.js';
 import { pruneSentence } from './report/sentence.js';
 import { withoutPaths, writeDocumentation } from './report/write.js';
 import { calibrationSizes, checkPruneRequest, outputOptions, type PruneRequest } from './request.js';
-import {
-  checkpointPath,
-  finishedReport,
-  markFinished,
-  mayBeFinished,
-  openJournal,
-} from './resume/pruneCheckpoint.js';
+import { finishedReport } from './resume/finishedReport.js';
+import { checkpointPath, markFinished, mayBeFinished, openJournal } from './resume/pruneCheckpoint.js';
 import type { RunJournal } from './resume/runJournal.js';
 import type { WindowChoice } from './selections/index.js';
 import type { StatisticsFile } from './statistics/file.js';

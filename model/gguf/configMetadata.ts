@@ -2,7 +2,7 @@ import { basename, resolve } from 'node:path';
 import { asBytes } from '../../engine/dtype.js';
 import { RmError } from '../../engine/errors.js';
 import { type Architecture, expectedTensors } from '../architecture.js';
-import type { ModelSource } from '../modelSource.js';
+import type { ModelSource } from '../modelFiles.js';
 import { type Rope, ropeAttentionFactor, ropeInverseFrequencies } from '../rope.js';
 import { ggufFamilies, ropeFactorTensors } from './families.js';
 import type { GgufFamily } from './family.js';

@@ -1,6 +1,7 @@
 import { RmError } from '../../engine/errors.js';
 import { isRecord } from '../jsonFile.js';
-import { jsonOf, type ModelSource, requiredJsonOf } from '../modelSource.js';
+import type { ModelSource } from '../modelFiles.js';
+import { jsonOf, requiredJsonOf } from '../modelSource.js';
 import { loadTokenizer, type Tokenizer } from '../tokenizer.js';
 import { tokenIdKeys } from './config.js';
 import { knownPreTokenizer, preTokenizers } from './preTokenizers.js';

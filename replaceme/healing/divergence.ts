@@ -1,5 +1,5 @@
 import { RmError } from '../../engine/index.js';
-import type { HeldOutPoint, TrainingStep } from './trainingLoop.js';
+import type { HeldOutPoint, TrainingStep } from './trainingRecord.js';
 
 /** So many steps in a row without a finite gradient end a run. */
 export const MOST_SKIPPED = 5;

@@ -7,7 +7,8 @@ import type { HealingSettings } from './healingSettings.js';
 import { HealingTask } from './healingTask.js';
 import type { TrainingSequence } from './sequenceOrder.js';
 import { trainedWeights } from './trainedWeights.js';
-import { type HeldOutPoint, skippedSteps, type TrainingStep, train, zeroMoments } from './trainingLoop.js';
+import { train, zeroMoments } from './trainingLoop.js';
+import { type HeldOutPoint, skippedSteps, type TrainingStep } from './trainingRecord.js';
 
 /** A run that is kept on disk, so that another can go on with it. */
 export interface KeptRun {

@@ -7,7 +7,12 @@ import { locateModel } from '../../model/hub/locate.js';
 import { checkModelOutput } from '../../model/modelOutput.js';
 import { openCheckpoint } from '../../model/modelSource.js';
 import type { Recipe } from '../recipe.js';
-import { type AskedTraining, checkTraining, type HealingSettings } from './healingSettings.js';
+import {
+  type AskedTraining,
+  checkTraining,
+  type HealingSettings,
+  type HealingSizes,
+} from './healingSettings.js';
 import type { HealingTexts } from './healingTexts.js';
 import type { HealOptions } from './healOptions.js';
 import { type Cut, layersToTrain, readCut } from './patchedLayers.js';
@@ -85,13 +90,6 @@ export async function checkHealRequest(
     await opened.close();
   }
   return { arch, asked, cut, layers, checkpoint };
-}
-
-/** How much text is read. */
-export interface HealingSizes {
-  readonly tokens: number;
-  readonly sequenceLength: number;
-  readonly heldOutTokens: number;
 }
 
 /** Tokens to measure on, unless told. */

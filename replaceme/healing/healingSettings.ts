@@ -27,6 +27,13 @@ export interface HealingSettings extends LoopSettings {
   readonly topK: number | 'all';
 }
 
+/** How much text is read. */
+export interface HealingSizes {
+  readonly tokens: number;
+  readonly sequenceLength: number;
+  readonly heldOutTokens: number;
+}
+
 /** What is asked for, before a device is known. */
 export interface AskedTraining extends TrainingOptions {
   readonly train: TrainMode;

@@ -8,7 +8,8 @@ import type { WalkOptions } from '../walk.js';
 import { DivergenceWatch } from './divergence.js';
 import { learningRateAt, type Schedule } from './schedule.js';
 import { type OrderPosition, SequenceOrder, type TrainingSequence } from './sequenceOrder.js';
-import type { HeldOutScores, TrainedParameter, TrainingTask } from './trainingTask.js';
+import { type HeldOutPoint, skippedSteps, type TrainingStep } from './trainingRecord.js';
+import type { TrainedParameter, TrainingTask } from './trainingTask.js';
 
 /** How a run goes; it depends on nothing else but the texts and the task. */
 export interface LoopSettings extends Schedule {
@@ -27,23 +28,6 @@ export interface LoopSettings extends Schedule {
   readonly checkpointEvery: number;
 }
 
-/** What a step has done. */
-export interface TrainingStep {
-  /** From 1. */
-  readonly step: number;
-  /** Of its texts before the step, in nats a prediction; null where it was not finite. */
-  readonly loss: number | null;
-  readonly learningRate: number;
-  /** Of the gradient before clipping; null where it was not finite, and the step was skipped. */
-  readonly gradientNorm: number | null;
-}
-
-/** A measure of the held-out text. */
-export interface HeldOutPoint extends HeldOutScores {
-  /** Steps before it. */
-  readonly step: number;
-}
-
 /** Where a run is, besides its tensors; plain JSON. */
 export interface LoopState {
   readonly position: OrderPosition;
@@ -56,9 +40,6 @@ export interface Moments {
   readonly first: Tensor;
   readonly second: Tensor;
 }
-
-export const skippedSteps = (steps: readonly TrainingStep[]): number =>
-  steps.filter(({ gradientNorm }) => gradientNorm === null).length;
 
 export interface LoopHooks extends WalkOptions {
   /** Where an earlier run has stopped. */

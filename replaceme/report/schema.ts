@@ -4,8 +4,7 @@ import type { Evaluation } from '../../model/evaluate.js';
 import type { CalibrationFile } from '../calibration.js';
 import type { ComparisonRow, Measures } from '../compare/rows.js';
 import type { HealingRecord } from '../healing/gradientHealing.js';
-import type { HealingSettings } from '../healing/healingSettings.js';
-import type { HealingSizes } from '../healing/healRequest.js';
+import type { HealingSettings, HealingSizes } from '../healing/healingSettings.js';
 import type { Placement, PlannedMemory } from '../memoryPlan.js';
 import type { RepairSettings } from '../methods/index.js';
 import type { Phase } from '../phaseClock.js';
@@ -18,7 +17,7 @@ import type { Sample } from './samples.js';
 
 export type { ComparisonRow, FileScores, MeasuredRow, Measures, RefusedRow } from '../compare/rows.js';
 export type { HealingRecord } from '../healing/gradientHealing.js';
-export type { HeldOutPoint, TrainingStep } from '../healing/trainingLoop.js';
+export type { HeldOutPoint, TrainingStep } from '../healing/trainingRecord.js';
 export type { Phase, PhaseName } from '../phaseClock.js';
 export type { RidgePath, RidgePoint } from '../ridgePath.js';
 export type { MappedWindow, MeasuredWindows } from '../selections/index.js';

@@ -6,7 +6,6 @@ import { type Device, ensure, RmError } from '../../engine/index.js';
 import { isGgufPath } from '../../model/gguf/path.js';
 import { besideModel } from '../../model/modelOutput.js';
 import type { PruneOptions } from '../pruneOptions.js';
-import type { PruneReport } from '../report/schema.js';
 import { CheckpointFolder } from './checkpointFolder.js';
 import { RunJournal } from './runJournal.js';
 
@@ -14,12 +13,12 @@ import { RunJournal } from './runJournal.js';
 const USUAL_INTERVAL = 60;
 
 /** Under this name the journal knows the report.json that is about to take its place. */
-const FINISHED = 'report.json';
+export const FINISHED = 'report.json';
 
 /** Where a run that writes `out` keeps its state: beside it. */
 export const checkpointPath = (out: string): string => `${resolve(out)}.checkpoint`;
 
-const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+export const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 /**
  * Refuses what does not fit together, and a checkpoint that nobody has said what to do with.
@@ -77,7 +76,7 @@ export async function openJournal(
 }
 
 /** The report of a model at `path`: within a folder, beside a GGUF file. */
-const reportOf = (path: string): string =>
+export const reportOf = (path: string): string =>
   isGgufPath(path) ? besideModel(path, FINISHED) : join(path, FINISHED);
 
 /** Keeps that the output `out`, which is at `target` meanwhile, is complete but for its name. */
@@ -93,16 +92,3 @@ export const mayBeFinished = (out: string, { resume }: PruneOptions): boolean =>
   CheckpointFolder.exists(checkpointPath(out)) &&
   existsSync(out) &&
   existsSync(reportOf(out));
-
-/** The report of such a run, whose checkpoint is removed; undefined where the output is something else. */
-export async function finishedReport(out: string): Promise<PruneReport | undefined> {
-  const { folder, state } = await CheckpointFolder.open(checkpointPath(out));
-  try {
-    const bytes = await readFile(reportOf(out));
-    if (state.done[`/${FINISHED}`] !== sha256(bytes)) return undefined;
-    await folder.remove();
-    return JSON.parse(bytes.toString('utf8')) as PruneReport;
-  } finally {
-    await folder.close();
-  }
-}

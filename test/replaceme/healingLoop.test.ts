@@ -10,10 +10,10 @@ import { SequenceOrder, type TrainingSequence } from '../../replaceme/healing/se
 import {
   type LoopSettings,
   type LoopState,
-  skippedSteps,
   train,
   zeroMoments,
 } from '../../replaceme/healing/trainingLoop.js';
+import { skippedSteps } from '../../replaceme/healing/trainingRecord.js';
 import type { TrainingTask } from '../../replaceme/healing/trainingTask.js';
 import { maxAbsError, normals, rejectsWith } from '../gpu.js';
 import { temporaryFolder } from '../support.js';
