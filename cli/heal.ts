@@ -3,6 +3,7 @@ import { formatBytes, formatSeconds } from '../engine/format.js';
 import { formatFields } from '../engine/textTable.js';
 import type { HealingPlan, HealOptions, HealReport } from '../replaceme/index.js';
 import { newCommand, runs } from './command.js';
+import { defined } from './defined.js';
 import { withDevice } from './gpu.js';
 import { healingFields, small } from './healingFields.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './models.js';
@@ -41,23 +42,20 @@ interface HealCommandOptions extends ModelFlags {
 const topK: Parser<number | 'all'> = text => (text === 'all' ? 'all' : wholeNumber(1)(text));
 
 /** Settings of the command line as `heal` takes them; what is not given stays out. */
-export function healOptions(options: HealCommandOptions): HealOptions {
+function healOptions(options: HealCommandOptions): HealOptions {
   const { train, objective, teacher, layer, data, textField, tokens, sequenceLength } = options;
   const { steps, batchTokens, microBatchTokens, warmup, weightDecay, clip, seed } = options;
   const { checkpoint, checkpointEvery, resume, finish, force } = options;
-  const all = {
+  return defined({
     ...{ train, objective, teacher, layers: layer, data, textField, tokens, sequenceLength },
     ...{ heldOut: options.eval, heldOutTokens: options.evalTokens, evaluateEvery: options.evalEvery },
     ...{ steps, learningRate: options.lr, batchTokens, microBatchTokens, warmup, weightDecay, clip, seed },
     ...{ checkpoint, checkpointEvery, resume, finish, force, topK: options.topK },
-  };
-  return Object.fromEntries(
-    Object.entries(all).filter(([, value]) => value !== undefined),
-  ) as unknown as HealOptions;
+  }) as HealOptions;
 }
 
 /** What was done, for people; --json has all of it. */
-export function formatHealing(report: HealReport): string {
+function formatHealing(report: HealReport): string {
   const { healing, result, verification, output } = report;
   const before = healing.heldOut[0];
   return formatFields([
@@ -79,7 +77,7 @@ export function formatHealing(report: HealReport): string {
 }
 
 /** What a run would do and cost, for people. */
-export function formatHealingPlan({ memory, seconds, ...plan }: HealingPlan): string {
+function formatHealingPlan({ memory, seconds, ...plan }: HealingPlan): string {
   return formatFields([
     ['plan', plan.summary],
     ['trained numbers', `${plan.parameters}`],

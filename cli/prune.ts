@@ -5,6 +5,7 @@ import { faithfulQuirks } from '../replaceme/faithful.js';
 import type { PlannedPhase, PrunePlan, PruneReport, WindowScores } from '../replaceme/index.js';
 import { newCommand, runs } from './command.js';
 import { type PruneSettings, readPruneConfig, settingParsers } from './configFile.js';
+import { defined } from './defined.js';
 import { withDevice } from './gpu.js';
 import { healingFields, small } from './healingFields.js';
 import {
@@ -37,7 +38,7 @@ interface PruneCommandOptions
  * --window too, and both that of a selection.
  */
 export function mergeSettings(file: PruneSettings, given: PruneSettings): PruneSettings {
-  const said = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+  const said = defined(given);
   const { layers, ratio, remove, window, select, windows, ...rest } = file;
   const amount = given.layers !== undefined || given.ratio !== undefined;
   const place = given.remove !== undefined;

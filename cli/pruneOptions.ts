@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import type { PruneOptions } from '../replaceme/index.js';
 import { listParsers, type PruneSettings, settingParsers as p } from './configFile.js';
+import { defined } from './defined.js';
 import { each } from './optionTypes.js';
 
 /** Gives a command the options of `prune` that say which layers go, what takes their place and what calibrates. */
@@ -98,8 +99,6 @@ export function pruneOptions(settings: Omit<PruneSettings, 'model' | 'out' | 'dr
     healBatchTokens,
     ...rest
   } = settings;
-  const defined = <T extends object>(values: T) =>
-    Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
   const cosine = defined({ equation, epochs, learningRate, l1, l2, scale });
   const training = defined({ learningRate: healLr, batchTokens: healBatchTokens });
   return defined({
@@ -111,7 +110,7 @@ export function pruneOptions(settings: Omit<PruneSettings, 'model' | 'out' | 'dr
     evaluationTokens: evalTokens,
     maxShardBytes: maxShardSize,
     cosine: Object.keys(cosine).length > 0 ? cosine : undefined,
-  });
+  }) as PruneOptions;
 }
 
 /** The words of the options of prune that were given, in full. */

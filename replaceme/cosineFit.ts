@@ -8,7 +8,7 @@ import {
   tensorFrom,
 } from '../engine/index.js';
 import { liveSums, noJournal } from '../engine/journal.js';
-import { seededRandom } from '../engine/random.js';
+import { seededRandom, shuffle } from '../engine/random.js';
 import { adam } from '../kernels/adam.js';
 import { cosineDistance } from '../kernels/cosineDistance.js';
 import { cosineLoss } from '../kernels/cosineLoss.js';
@@ -183,14 +183,6 @@ async function measure(
     sums.square += weight * length[t]! ** 2;
   }
   return { loss: sums.loss / sums.weight, scale: sums.product / sums.square };
-}
-
-/** Fisher and Yates' shuffle, in place. */
-function shuffle(order: Uint32Array, random: () => number): void {
-  for (let i = order.length - 1; i > 0; i--) {
-    const j = Math.floor(random() * (i + 1));
-    [order[i], order[j]] = [order[j]!, order[i]!];
-  }
 }
 
 /** Adam over all epochs; `transform` changes in place. */

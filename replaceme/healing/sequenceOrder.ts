@@ -1,4 +1,4 @@
-import { seededRandom } from '../../engine/random.js';
+import { seededRandom, shuffle } from '../../engine/random.js';
 
 /** A piece of text to train on. */
 export interface TrainingSequence {
@@ -15,14 +15,10 @@ export interface OrderPosition {
   readonly used: number;
 }
 
-/** Fisher and Yates' shuffle of 0 .. length-1, another for every seed and epoch. */
+/** 0 .. length-1 in a random order, another for every seed and epoch. */
 function shuffled(length: number, seed: number, epoch: number): Uint32Array {
-  const random = seededRandom(seed + Math.imul(epoch, 0x9e3779b9));
   const order = Uint32Array.from({ length }, (_, i) => i);
-  for (let i = length - 1; i > 0; i--) {
-    const j = Math.floor(random() * (i + 1));
-    [order[i], order[j]] = [order[j]!, order[i]!];
-  }
+  shuffle(order, seededRandom(seed + Math.imul(epoch, 0x9e3779b9)));
   return order;
 }
 

@@ -1,4 +1,5 @@
 import { ensure } from '../../engine/index.js';
+import { PIECE } from '../../engine/transfer.js';
 import type { Architecture } from '../../model/architecture.js';
 import type { Checkpoint, TensorInfo } from '../../model/checkpoint/checkpoint.js';
 import { readArchitecture } from '../../model/families/index.js';
@@ -30,8 +31,6 @@ export async function checkTeacher(folder: string, arch: Architecture, teacher: 
     fix,
   );
 }
-
-const PIECE = 64 << 20;
 
 async function sameBytes(a: Checkpoint, nameA: string, b: Checkpoint, nameB: string): Promise<boolean> {
   if (!b.has(nameB)) return false;

@@ -1,10 +1,9 @@
 import { basename } from 'node:path';
 import type { HealReport } from '../schema.js';
 import { healingSection } from './healingPlots.js';
-import { html } from './html.js';
-import { digits, percent, plural } from './numbers.js';
+import { digits, percent } from './numbers.js';
 import type { PageContent } from './prunePage.js';
-import { costSection, definitions, type Fact, repeatSection, samplesSection } from './sections.js';
+import { costSection, type Fact, repeatSection, samplesSection, verified } from './sections.js';
 
 /** The report of `heal`, question by question. */
 export async function healPage(report: HealReport): Promise<PageContent> {
@@ -35,12 +34,7 @@ export async function healPage(report: HealReport): Promise<PageContent> {
         id: 'written',
         question: 'Was it written soundly?',
         short: 'Output',
-        content: html`${definitions([
-          [
-            'Written files',
-            `loaded again, logits on ${plural(verification.tokens, 'token')} differ by ${digits(verification.maxLogitDifference)} at most`,
-          ],
-        ])}`,
+        content: verified(verification),
       },
       samplesSection(samples),
       await costSection(report),

@@ -17,6 +17,7 @@ import {
   repeatSection,
   type Section,
   samplesSection,
+  verified,
 } from './sections.js';
 import { seriesStyles } from './series.js';
 import { dataTable } from './table.js';
@@ -273,12 +274,7 @@ async function fitSection(report: PruneReport): Promise<Section> {
     id: 'fit',
     question: 'Was the fit sound?',
     short: 'Fit',
-    content: html`${definitions([
-      [
-        'Written files',
-        `loaded again, logits on ${plural(verification.tokens, 'token')} differ by ${digits(verification.maxLogitDifference)} at most`,
-      ],
-    ])}
+    content: html`${verified(verification)}
 ${await figures(ridgeFigures(ridgePaths))}
 ${fitTables(fit)}`,
   };

@@ -1,9 +1,9 @@
 import { basename } from 'node:path';
 import { formatBytes, formatSeconds } from '../../../engine/format.js';
-import type { Report, ReportHead, Sample } from '../schema.js';
+import type { HealReport, PruneReport, Report, ReportHead, Sample } from '../schema.js';
 import { figures } from './figure.js';
 import { type Content, html, type Markup } from './html.js';
-import { percent } from './numbers.js';
+import { digits, percent, plural } from './numbers.js';
 import { phaseFigure } from './phasePlot.js';
 
 /** A part of the page under a question that it answers. */
@@ -41,6 +41,18 @@ export const definitions = (
     .filter(entry => entry !== undefined)
     .map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>\n`)}</dl>
 `;
+
+/** How far what was written is from the model in memory. */
+export const verified = ({
+  tokens,
+  maxLogitDifference,
+}: (PruneReport | HealReport)['verification']): Markup =>
+  definitions([
+    [
+      'Written files',
+      `loaded again, logits on ${plural(tokens, 'token')} differ by ${digits(maxLogitDifference)} at most`,
+    ],
+  ]);
 
 export const warningList = ({ warnings }: Pick<ReportHead, 'warnings'>): Markup | undefined =>
   warnings.length === 0
