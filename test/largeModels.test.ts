@@ -5,7 +5,7 @@ import { pipeline } from 'node:stream/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type SyntheticModel, writeSyntheticCheckpoint } from '../bench/syntheticCheckpoint.js';
-import type { PruneOptions } from '../replaceme/index.js';
+import type { PruneOptions, PruneReport } from '../replaceme/index.js';
 import { pruneInChild } from './pruneInChild.js';
 import { calibrationText } from './replaceme/workplace.js';
 import { temporaryFolder } from './support.js';
@@ -26,14 +26,19 @@ async function hashes(folder: string): Promise<string[]> {
 const sizes: PruneOptions = { layers: 2, report: false, tokens: 256, sequenceLength: 64, batchTokens: 128 };
 const leastSquares: PruneOptions = { method: 'replaceme-ls', alpha: 10, select: 'cosine' };
 
+/** Documents that are all alike: what is learnt of one half holds for the other, so that every layer is healed. */
+const alike =
+  `${JSON.stringify({ text: 'the quick brown fox jumps over the lazy dog. '.repeat(8) })}\n`.repeat(16);
+
 /** A synthetic model on disk and calibration text beside it. */
 async function large(model: SyntheticModel) {
   const folder = temporaryFolder();
   const at = (name: string) => join(folder.path, name);
   const { bytes, files } = await writeSyntheticCheckpoint(at('model'), model);
   writeFileSync(at('calibration.txt'), calibrationText);
-  const run = (name: string, options: PruneOptions) =>
-    pruneInChild(at('model'), at(name), { ...sizes, ...options, calibration: [at('calibration.txt')] });
+  writeFileSync(at('alike.jsonl'), alike);
+  const run = (name: string, { calibration = ['calibration.txt'], ...options }: PruneOptions) =>
+    pruneInChild(at('model'), at(name), { ...sizes, ...options, calibration: calibration.map(at) });
   return { ...folder, at, bytes, files, run };
 }
 
@@ -64,16 +69,19 @@ if (process.env.RM_LARGE !== '1') {
   async function sameMemory(layer: Omit<SyntheticModel, 'layers'>, options: PruneOptions) {
     const resident: number[] = [];
     const sizes: number[] = [];
+    const reports: PruneReport[] = [];
     for (const layers of [8, 24]) {
       using place = await large({ ...layer, layers, shards: 4 });
       const { report, residentBytes } = place.run('pruned', options);
       assert.is(report.plan!.placement.weights, 'streamed');
+      reports.push(report);
       resident.push(residentBytes);
       sizes.push(place.bytes);
     }
     const perLayer = (sizes[1]! - sizes[0]!) / 16;
     console.log(`models of ${sizes} bytes, ${perLayer} a layer, resident sets of ${resident}`);
     assert.ok(resident[1]! - resident[0]! < 2 * perLayer, `${resident}`);
+    return reports;
   }
 
   test('host memory does not grow with the number of layers', async () => {
@@ -81,6 +89,15 @@ if (process.env.RM_LARGE !== '1') {
       { hidden: 1024, intermediate: 6144, heads: 8, kvHeads: 2 },
       { ...leastSquares, memoryLimit: 200e6 },
     );
+  });
+
+  test('nor with the number of layers that are healed', async () => {
+    const reports = await sameMemory(
+      { hidden: 1024, intermediate: 1024, heads: 8, kvHeads: 2 },
+      { method: 'refit-heal', window: 1, memoryLimit: 80e6, calibration: ['alike.jsonl'] },
+    );
+    const healed = reports.map(({ fit }) => fit.healedProjections as number);
+    assert.ok(healed[1]! - healed[0]! > 16, `${healed} projections are healed`);
   });
 }
 

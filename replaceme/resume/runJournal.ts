@@ -9,8 +9,8 @@ import { loaded, namesIn, type Restoring, restored, type Stored, stored, tensors
 
 /** Saving takes no more than this share of the time. */
 const SHARE = 0.05;
-/** Bytes that may wait in memory for the first save. */
-const MOST_PENDING = 2 ** 26;
+/** Bytes that may wait in memory for the first save: no more than a short run leaves, for a long one saves soon anyway. */
+const MOST_PENDING = 2 ** 24;
 /** A save that took no longer than this may be waited for after Ctrl-C. */
 const QUICK_MS = 1000;
 
