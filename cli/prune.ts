@@ -154,6 +154,9 @@ export function formatPlan(plan: PrunePlan): string {
           ] as const,
         ]
       : []),
+    ...(memory.selectionSpare > 0
+      ? [['  for speed', `${formatBytes(memory.selectionSpare)} while windows are selected`] as const]
+      : []),
     ['host memory', `${formatBytes(memory.host + memory.staging)}, besides the program`],
     ...(memory.host > 0
       ? [['  waiting', `${formatBytes(memory.host)} (hidden states of all tokens)`] as const]

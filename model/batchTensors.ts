@@ -11,7 +11,7 @@ export interface StateHome {
    * the most, once per layer.
    */
   readonly dtype: 'f32' | 'bf16';
-  /** Whether what a refit computes of a layer more than once is kept too, beside the states. */
+  /** Whether what would be computed more than once is kept too: of a layer by a refit, and between the steps of a run. */
   readonly keepsInner: boolean;
 }
 

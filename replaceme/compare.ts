@@ -1,7 +1,6 @@
 import { join } from 'node:path';
 import { Device, RmError } from '../engine/index.js';
 import { totalTokens } from '../model/batch.js';
-import type { StateHome } from '../model/batchTensors.js';
 import { loadChatTemplate, type TextReader } from '../model/chat.js';
 import { modelFingerprint } from '../model/fingerprint.js';
 import { Model } from '../model/model.js';
@@ -9,7 +8,7 @@ import { loadTokenizer } from '../model/tokenizer.js';
 import { batchesOf, readTexts } from './calibrate.js';
 import { sha256 } from './calibration.js';
 import type { CalibrationBatch } from './calibrationBatch.js';
-import { placeRow } from './compare/memory.js';
+import { planRow, type RowPlan, sharedRoom } from './compare/memory.js';
 import { type Candidate, type CompareOptions, checkCompareRequest } from './compare/request.js';
 import {
   type ComparisonKey,
@@ -131,8 +130,8 @@ class Comparing {
   #model: Model | undefined;
   #meter: ModelMeter | undefined;
   #states: HiddenStates | undefined;
-  /** Where hidden states of rows are that are still to be made. */
-  readonly #homes = new Map<PruneRequest, StateHome>();
+  /** Of rows that are still to be made. */
+  readonly #plans = new Map<PruneRequest, RowPlan>();
   /** By selection and number of layers, where nothing else decides. */
   readonly #choices = new Map<string, Choice>();
 
@@ -161,7 +160,7 @@ class Comparing {
     }
     for (const { layers, method, request } of candidates) {
       if (typeof request === 'string' || done.has(nameOf({ layers, method, request }))) continue;
-      this.#homes.set(request, await placeRow(this.from, this.asked.shared, request, this.device));
+      this.#plans.set(request, await planRow(this.from, this.asked.shared, request, this.device));
     }
     let first = await store.read<Kept<Measures>>('dense', force);
     if (!first) {
@@ -216,10 +215,9 @@ class Comparing {
   async #measuring(): Promise<ModelMeter> {
     if (this.#meter) return this.#meter;
     const model = await this.#loaded();
-    const { memory } = this.device;
     this.#meter = await ModelMeter.of(model, this.texts, {
       batchTokens: this.asked.settings.batchTokens,
-      room: roomFor(memory.limit, memory.liveBytes),
+      room: this.#room(),
       ...this.#walk('dense'),
     });
     return this.#meter;
@@ -254,8 +252,12 @@ class Comparing {
     const meter = await this.clock.during('evaluate', () => this.#measuring());
     const heading = `${method.name}, ${layers} removed`;
     const states = new LentStates(this.device, model.arch, await this.#originalStates());
-    const home = this.#homes.get(request)!;
-    const context = { model, batches: this.batches, settings, states, home, ...this.#walk(heading) };
+    const { home, spareBytes } = this.#plans.get(request)!;
+    const context = {
+      ...{ model, batches: this.batches, settings, states, home, spareBytes },
+      batchTokens: this.asked.settings.batchTokens,
+      ...this.#walk(heading),
+    };
     const choice = await this.clock.during('select', () =>
       this.#choice(request, async () => request.selection.select({ ...context, ...request })),
     );
@@ -303,9 +305,15 @@ class Comparing {
   async #originalStates(): Promise<HiddenStates> {
     if (this.#states) return this.#states;
     const model = await this.#loaded();
-    this.#states = new HiddenStates(this.device, model.arch);
+    this.#states = new HiddenStates(this.device, model.arch, this.#room());
     await keepStates(model, this.batches, this.#states, this.#walk('original'));
     return this.#states;
+  }
+
+  /** Bytes of states that are only kept for speed, of one kind. */
+  #room(): number {
+    const { memory } = this.device;
+    return Math.min(roomFor(memory.limit, memory.liveBytes), sharedRoom(this.#plans.values(), this.device));
   }
 
   async #choice(request: PruneRequest, select: () => Promise<WindowChoice>): Promise<Choice> {

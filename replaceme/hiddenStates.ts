@@ -37,6 +37,9 @@ export const roomFor = (memoryLimit: number, bytesInUse: number): number =>
     Math.min(MOST_BYTES, Number.isFinite(memoryLimit) ? (memoryLimit - bytesInUse) / 4 : bytesInUse / 2),
   );
 
+/** Room for states that other walks begin with, unless it was planned: half of what `roomFor` gives now. */
+export const spareRoom = ({ memory }: Device): number => roomFor(memory.limit, memory.liveBytes) / 2;
+
 /** How many of `tokens` would have their hidden states kept beside `bytesInUse`, and the bytes of these; for plans. */
 export function plannedStates(arch: Architecture, tokens: number, memoryLimit: number, bytesInUse: number) {
   const perToken = bytesPerToken(arch);
@@ -54,9 +57,10 @@ export class HiddenStates implements LiveState {
   readonly #bytesPerToken: number;
   #room: number;
 
-  constructor({ memory }: Device, arch: Architecture) {
+  /** @param room bytes that they may take (default: by what is free now). */
+  constructor({ memory }: Device, arch: Architecture, room = roomFor(memory.limit, memory.liveBytes)) {
     this.#bytesPerToken = bytesPerToken(arch);
-    this.#room = roomFor(memory.limit, memory.liveBytes);
+    this.#room = room;
   }
 
   /** True when the outputs of this batch will be kept. */

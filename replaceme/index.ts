@@ -28,7 +28,8 @@ export type { HealingObjective, HealOptions, TrainingOptions, TrainMode } from '
 export { checkHealRequest, type HealRequest } from './healing/healRequest.js';
 export type { Cut } from './healing/patchedLayers.js';
 export type { HiddenStates, Sequences } from './hiddenStates.js';
-export type { Placement, PlannedMemory } from './memoryPlan.js';
+export type { Placement } from './memoryParts.js';
+export type { PlannedMemory } from './memoryPlan.js';
 export {
   type GatherContext,
   type Method,
@@ -51,6 +52,7 @@ export {
   type Selection,
   type SelectionContext,
   type SelectionPlan,
+  type SelectionTokens,
   selections,
   type WindowChoice,
   type WindowMeans,

@@ -14,8 +14,8 @@ export function rounded(tensor: Tensor, dtype: DType, scope: Scope): Tensor {
 }
 
 /**
- * New weights that have been found, until all are: on the device, or where layers are streamed on the disk, so that no
- * memory grows with their number.
+ * New weights that have been found, until all are, as the checkpoint stores them: on the device, or where layers are
+ * streamed on the disk, so that no memory grows with their number.
  */
 export class KeptWeights {
   readonly #layers = new Map<number, Partial<LayerWeights>>();
@@ -39,21 +39,22 @@ export class KeptWeights {
   async add(layer: number, weights: Partial<LayerWeights>): Promise<void> {
     const { model, file } = this;
     using scope = new Scope(model.device);
-    const owner = model.streams ? scope : this.#scope;
-    for (const tensor of Object.values(weights)) if (tensor) owner.own(tensor);
+    const names: Readonly<Record<string, TensorRef | null>> = { ...model.arch.tensorNames.layers[layer]! };
+    const stored: Record<string, Tensor> = {};
+    for (const [key, tensor] of Object.entries(weights) as [string, Tensor | undefined][]) {
+      if (!tensor) continue;
+      scope.own(tensor);
+      const ref = names[key];
+      // What the checkpoint has no name for stays as it is.
+      stored[key] = rounded(tensor, ref ? model.typeOf(storedName(ref)) : tensor.dtype, scope);
+    }
     if (!model.streams || !file) {
-      this.#layers.set(layer, weights);
+      for (const tensor of Object.values(stored)) this.#scope.own(scope.release(tensor));
+      this.#layers.set(layer, stored);
       return;
     }
-    const names: Readonly<Record<string, TensorRef | null>> = { ...model.arch.tensorNames.layers[layer]! };
     const waiting: Record<string, WaitingTensor> = {};
-    for (const [key, tensor] of Object.entries(weights) as [string, Tensor | undefined][]) {
-      const ref = names[key];
-      if (!tensor) continue;
-      // What the checkpoint has no name for stays as it is.
-      const dtype = ref ? model.typeOf(storedName(ref)) : tensor.dtype;
-      waiting[key] = await file.add(rounded(tensor, dtype, scope));
-    }
+    for (const [key, tensor] of Object.entries(stored)) waiting[key] = await file.add(tensor);
     if (Object.keys(waiting).length > 0) this.#waiting.set(layer, waiting);
   }
 

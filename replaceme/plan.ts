@@ -1,19 +1,16 @@
 import { Device } from '../engine/index.js';
+import { keepLayers } from '../model/architecture.js';
 import type { LoadOptions } from '../model/model.js';
 import { openCheckpoint } from '../model/modelSource.js';
+import { choiceWith, choosePlacement, type Hindrance } from './choosePlacement.js';
 import { matmulRate } from './computeRate.js';
 import { evaluationTokens } from './evaluationText.js';
 import type { HealingWork } from './healing/healingCost.js';
 import { healingSettings } from './healing/healingSettings.js';
 import { usualHeldOut } from './healing/healRequest.js';
-import {
-  choosePlacement,
-  type Hindrance,
-  type MemorySizes,
-  type Placement,
-  type PlannedMemory,
-  weightSizes,
-} from './memoryPlan.js';
+import { type Placement, weightSizes } from './memoryParts.js';
+import type { PlannedMemory } from './memoryPlan.js';
+import type { MemorySizes } from './memorySteps.js';
 import { givesTexts, type PruneOptions } from './pruneOptions.js';
 import { calibrationSizes, checkPruneRequest, type PruneRequest } from './request.js';
 import { type Selection, selectionNamed } from './selections/index.js';
@@ -26,7 +23,7 @@ import {
   plannedPhases,
   type RunSizes,
 } from './timePlan.js';
-import { describeWindows } from './window.js';
+import { describeWindows, keptLayers } from './window.js';
 
 /** What a prune would cost, found without reading weights or texts. */
 export interface PrunePlan {
@@ -74,25 +71,28 @@ export async function planRun(
   device: Device,
   shard: Shard = WHOLE,
 ): Promise<RunPlan> {
-  const { sequenceLength } = calibrationSizes(options, device, request.arch);
   const written = options.generate ?? 0;
-  const read = { sequenceLength, written, evaluationTokens: evaluationTokens(options, device) };
-  const planned = async (of: PruneRequest, hindering: readonly Hindrance[]) => {
-    const sizes = await memorySizes(from, options, of, device, shard);
-    return { ...sizes, ...read, ...choosePlacement(sizes, hindering) };
-  };
+  const sizesOf = (of: PruneRequest) => memorySizes(from, options, of, device, shard);
   const usual = usualSelection(request, options);
-  const run = await planned(request, hindrances(request, options, usual));
-  if (run.placement.weights === 'device') return { ...run, notes: [] };
-  const notes = run.report
-    ? [
-        'the layers are streamed: the report has no samples, which would take all layers to the device for every token',
-      ]
-    : [];
-  if (!usual) return { ...run, notes };
-  const otherwise = await planned({ ...request, selection: usual }, hindrances(request, options, usual));
-  const why = `the layers are streamed: windows are selected by ${usual.name}, since ${request.selection.name} runs whole models`;
-  return { ...otherwise, notes: [why, ...notes] };
+  const asked = await sizesOf(request);
+  const whole = usual && choiceWith(asked, ['device']);
+  if (whole) return { ...asked, ...whole, written, notes: [] };
+  const to = usual ? { ...request, selection: usual } : request;
+  const sizes = usual ? await sizesOf(to) : asked;
+  const choice = choosePlacement(sizes, hindrances(to, options));
+  const streamed = choice.placement.weights !== 'device';
+  const notes: string[] = [];
+  if (usual) {
+    const why = streamed ? 'the layers are streamed' : 'memory is short';
+    const { name } = request.selection;
+    notes.push(`${why}: windows are selected by ${usual.name}, since ${name} runs whole models`);
+  }
+  if (streamed && sizes.evaluationTokens > 0) {
+    notes.push(
+      'the layers are streamed: the report has no samples, which would take all layers to the device for every token',
+    );
+  }
+  return { ...sizes, ...choice, written, notes };
 }
 
 /** How much a run reads and holds, by the model's config.json and headers. @throws RmError as Model.load for these. */
@@ -110,39 +110,46 @@ export async function memorySizes(
   const all = copies * (written && !givesTexts(options) ? written : given.tokens + written);
   // Whole batches are divided.
   const tokens = of === 1 ? all : Math.min(all, Math.ceil(all / of) + given.batchTokens);
+  const planned = { device, layers: arch.layers, count, tokens };
+  const rankedTokens = windows ? 0 : (selection.tokens?.(planned) ?? tokens);
+  const evaluated = (options.report ?? true) ? evaluationTokens(options, device) : 0;
   const checkpoint = await openCheckpoint(from, options.dtype);
   try {
     return {
       request,
       ...weightSizes(arch, checkpoint, sequenceLength),
-      tokens,
+      ...{ tokens, sequenceLength, rankedTokens },
       batchTokens: Math.min(tokens, given.batchTokens),
-      rankedTokens: windows
-        ? 0
-        : (selection.tokens?.({ device, layers: arch.layers, count, tokens }) ?? tokens),
+      selecting: windows ? {} : (selection.holds?.(planned) ?? { kept: rankedTokens }),
       memoryLimit: device.memory.limit,
       hostStates: options.hostStates ?? 'f32',
-      report: options.report ?? true,
-      ...(request.gradient && { healing: plannedHealing(request, device) }),
+      evaluationTokens: evaluated,
+      ...(request.gradient && { healing: plannedHealing(request, device, evaluated) }),
     };
   } finally {
     await checkpoint.close();
   }
 }
 
-/** Healing by gradient after the cut; where that is not known yet, of all layers. */
-function plannedHealing({ arch, gradient, windows, windowCount }: PruneRequest, device: Device): HealingWork {
+/** Healing by gradient after the cut; where that is not known yet, from the first layer on. */
+function plannedHealing(
+  { arch, gradient, windows, windowCount, count }: PruneRequest,
+  device: Device,
+  evaluated: number,
+): HealingWork {
   const settings = healingSettings(gradient!, device, arch);
   const lowest = windows?.[0]?.layer ?? 0;
   const cuts = windows?.length ?? windowCount;
+  const keep = windows ? keptLayers(windows, arch.layers) : [...Array(arch.layers - count).keys()];
   return {
-    ...{ arch, settings, teacherLayers: arch.layers, sharedLayers: lowest },
+    ...{ settings, teacherLayers: arch.layers, sharedLayers: lowest },
+    arch: keepLayers(arch, keep),
     layers: settings.train === 'full' ? [] : Array.from({ length: cuts }, (_, i) => lowest + i),
-    heldOutTokens: usualHeldOut(device),
+    heldOutTokens: Math.min(evaluated, usualHeldOut(device)),
   };
 }
 
-/** What takes the place of a method's usual selection where layers are streamed and that one cannot. */
+/** What takes the place of a method's usual selection where memory is short and that one cannot stream layers. */
 const usualSelection = (
   { selection, windows }: PruneRequest,
   { select }: PruneOptions,
@@ -153,10 +160,9 @@ const usualSelection = (
 function hindrances(
   { method, selection, windows, gradient }: PruneRequest,
   { generate }: PruneOptions,
-  instead: Selection | undefined,
 ): Hindrance[] {
   const found: Hindrance[] = [];
-  if (!windows && !selection.layerByLayer && !instead) {
+  if (!windows && !selection.layerByLayer) {
     found.push({ what: `the selection ${selection.name} runs whole models`, fix: 'Use --select cosine' });
   }
   if (method.wholeModel) {

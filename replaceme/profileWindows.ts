@@ -7,7 +7,7 @@ import { openCheckpoint } from '../model/modelSource.js';
 import { loadTokenizer } from '../model/tokenizer.js';
 import { calibrationBatches } from './calibration/batches.js';
 import { type CalibrationFile, readCalibration } from './calibration.js';
-import { type Placement, weightSizes } from './memoryPlan.js';
+import { weightSizes } from './memoryParts.js';
 import { streamOf } from './plan.js';
 import { placeProfile } from './profilePlan.js';
 import type { PruneOptions } from './pruneOptions.js';
@@ -39,13 +39,13 @@ export interface WindowProfile extends WindowMap {
   readonly seconds: number;
 }
 
-/** Where weights and hidden states are to be. @throws RmError OUT_OF_MEMORY where the map fits in no way. */
+/** Where weights and hidden states are to be, and how much may be summed at a time. @throws RmError OUT_OF_MEMORY where the map fits in no way. */
 async function placed(
   from: string,
   arch: Architecture,
   sizes: CalibrationSizes & { readonly longest: number },
   { memory }: Device,
-): Promise<Placement> {
+): Promise<ReturnType<typeof placeProfile>> {
   const checkpoint = await openCheckpoint(from);
   try {
     checkShapes(arch, checkpoint);
@@ -85,7 +85,7 @@ export async function profileWindows(
       device,
       arch,
     );
-    const placement = await placed(from, arch, { ...sizes, longest }, device);
+    const { placement, room } = await placed(from, arch, { ...sizes, longest }, device);
     if (placement.weights !== 'device') {
       const wait = placement.states.place === 'host' ? ', and hidden states wait in host memory' : '';
       options.onNotice?.(`the layers are streamed: the model does not fit${wait}`);
@@ -99,7 +99,7 @@ export async function profileWindows(
     await using model = await Model.load(device, from, { ...options, stream: streamOf(placement) });
     const map = await windowMap(model, calibrationBatches(calibration, sizes.batchTokens), {
       ...options,
-      longest,
+      ...{ longest, room },
       home: placement.states,
     });
     return {

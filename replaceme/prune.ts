@@ -17,6 +17,7 @@ import { healPruned } from './healing/healPruned.js';
 import { HiddenStates } from './hiddenStates.js';
 import { readImageInputs } from './inputs/images.js';
 import { readTextInputs } from './inputs/texts.js';
+import { HEADROOM } from './memoryParts.js';
 import { packageVersion } from './modelCard.js';
 import { PhaseClock, type PhaseName } from './phaseClock.js';
 import { planPrune, planRun, streamOf } from './plan.js';
@@ -69,8 +70,8 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
     using _clock = await kept.hold('phases', clock);
     const { request, placement, memory, notes } = await planRun(from, options, checked, device);
     const streamed = placement.weights !== 'device';
-    // Where memory is short, buffers that wait for their next use do not add to it.
-    using _budget = streamed ? device.memory.budget(memory.total) : undefined;
+    // Buffers that wait for their next use do not add to it; where memory is short not even by what plans leave out.
+    using _budget = device.memory.budget(streamed ? memory.total : HEADROOM * memory.total);
     const { mask, generate, faithful } = options;
     const wanted = {
       ...(mask !== undefined && { mask }),
@@ -105,7 +106,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
     using opened = await clock.during('calibrate', () => inputs.open(loaded));
     const { model, calibration, batches } = opened;
     journal?.agree(batchesRecipe(batches));
-    using states = new HiddenStates(device, arch);
+    using states = new HiddenStates(device, arch, memory.hiddenStates);
     using heldStates = await kept.hold('states', states);
     const context = {
       model,
@@ -113,8 +114,10 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
       settings,
       home: placement.states,
       waiting,
-      // Where nothing is fitted, no later walk would use them; a streamed model leaves them no room.
-      ...(fits && !streamed && { states }),
+      // A streamed model leaves them no room.
+      ...(!streamed && { states }),
+      spareBytes: memory.selectionSpare,
+      batchTokens: recipe.batchTokens,
       ...(statistics && { statistics }),
       ...walk(options),
     };
@@ -156,7 +159,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
             kept.step('evaluate', async () => ({
               phases: (await planPrune(from, { ...options, device })).phases,
               ...(await opened.evaluate!({
-                ...{ model, pruned, windows: choice.windows },
+                ...{ model, pruned, windows: choice.windows, spareBytes: memory.evaluationSpare },
                 healed: settings.heal || gradient?.train === 'full',
               })),
             })),

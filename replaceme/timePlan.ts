@@ -1,7 +1,9 @@
 import type { Device } from '../engine/index.js';
 import { layerFlopsPerToken } from './computeRate.js';
 import { healingFlops } from './healing/healingCost.js';
-import type { MemorySizes, Placement, PlannedMemory } from './memoryPlan.js';
+import type { Placement } from './memoryParts.js';
+import type { PlannedMemory } from './memoryPlan.js';
+import type { MemorySizes } from './memorySteps.js';
 import type { PhaseName } from './phaseClock.js';
 import type { PruneRequest } from './request.js';
 import { RIDGES } from './ridgeStatistics.js';
@@ -82,16 +84,13 @@ function fitCost(
 
 /** What a plan of time needs of a run. */
 export interface RunSizes extends MemorySizes {
-  readonly sequenceLength: number;
-  /** Tokens that models are compared on for the report. */
-  readonly evaluationTokens: number;
   readonly placement: Placement;
   readonly memory: PlannedMemory;
 }
 
 /** The phases of a run in their order, without texts that are read or written by the model. */
 export function plannedPhases(run: RunSizes, rates: PlannedRates): PlannedPhase[] {
-  const { request, tokens, layerBytes, outerBytes, weightBytes, report } = run;
+  const { request, tokens, layerBytes, outerBytes, weightBytes, evaluationTokens } = run;
   const { arch, count, windows, method, settings } = request;
   const { layers, hidden, vocab } = arch;
   const streamed = run.placement.weights !== 'device';
@@ -118,13 +117,11 @@ export function plannedPhases(run: RunSizes, rates: PlannedRates): PlannedPhase[
     found.push(phase('heal', cost.heal + trained, uploaded(cost.healed)));
   }
   const kept = weightBytes - count * layerBytes;
-  if (report) {
+  if (evaluationTokens > 0) {
     // The unpruned model, plain removal and the result; all of them once more, a layer at a time.
     const walked = layers + 2 * (layers - count);
     const scored = 3 * 2 * hidden * vocab;
-    found.push(
-      phase('evaluate', run.evaluationTokens * (walked * perToken + scored), uploaded(walked + layers)),
-    );
+    found.push(phase('evaluate', evaluationTokens * (walked * perToken + scored), uploaded(walked + layers)));
   }
   found.push({ name: 'write', bytes: kept, flops: 0, seconds: (2 * kept) / disk });
   found.push(phase('verify', 0, kept, false));

@@ -1,6 +1,7 @@
 import type { Device } from '../../engine/index.js';
 import type { StateHome } from '../../model/batchTensors.js';
-import { choosePlacement, type Hindrance } from '../memoryPlan.js';
+import { choosePlacement, type Hindrance } from '../choosePlacement.js';
+import { HEADROOM } from '../memoryParts.js';
 import { memorySizes } from '../plan.js';
 import type { PruneOptions } from '../pruneOptions.js';
 import type { PruneRequest } from '../request.js';
@@ -10,17 +11,41 @@ const wholeModels: Hindrance = {
   fix: 'Use prune with each method: it goes layer by layer, and its report has the same measures (--eval)',
 };
 
+/** What a row takes, with all weights on the device. */
+export interface RowPlan {
+  /** Where its hidden states are to be. */
+  readonly home: StateHome;
+  /** Bytes at the most, and of these those for speed alone while windows are selected. */
+  readonly bytes: number;
+  readonly spareBytes: number;
+}
+
 /**
- * Where hidden states of a row are to be, with all weights on the device.
+ * Plans a row, beside the outputs of the original model that all rows are measured against; states that all begin with
+ * are not counted.
  *
- * @throws RmError OUT_OF_MEMORY where that does not fit, with what would make it fit.
+ * @throws RmError OUT_OF_MEMORY where it does not fit, with what would make it fit.
  */
-export async function placeRow(
+export async function planRow(
   from: string,
   shared: PruneOptions,
   request: PruneRequest,
   device: Device,
-): Promise<StateHome> {
-  const sizes = await memorySizes(from, shared, request, device);
-  return choosePlacement(sizes, [wholeModels]).placement.states;
+): Promise<RowPlan> {
+  const sizes = await memorySizes(from, { ...shared, report: true }, request, device);
+  const { placement, memory } = choosePlacement(
+    {
+      ...sizes,
+      selecting: { ...sizes.selecting, kept: 0 },
+      besides: 4 * request.arch.hidden * sizes.evaluationTokens,
+    },
+    [wholeModels],
+  );
+  return { home: placement.states, bytes: memory.total, spareBytes: memory.selectionSpare };
+}
+
+/** Bytes that states for speed may take, each of two kinds, beside the rows that need most. */
+export function sharedRoom(plans: Iterable<RowPlan>, { memory }: Device): number {
+  const needed = Math.max(0, ...[...plans].map(({ bytes }) => bytes));
+  return Math.max(0, memory.limit / HEADROOM - needed) / 2;
 }

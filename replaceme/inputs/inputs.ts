@@ -21,7 +21,10 @@ export interface PruneOutcome {
   readonly model: Model;
   readonly pruned: PrunedModel;
   readonly windows: readonly Window[];
+  /** Whether layers after the windows were refitted. */
   readonly healed: boolean;
+  /** Bytes of the device that hidden states may take with which models begin where they part. */
+  readonly spareBytes: number;
 }
 
 /** Inputs of a loaded model: all that depends on whether it reads texts or images. */

@@ -10,6 +10,7 @@ const merging = (
   ...texts,
   needsCalibration: false,
   wholeModel: true,
+  changes: 'layers',
   async repair(context, windows) {
     const { model, settings } = context;
     if (settings.heal) {

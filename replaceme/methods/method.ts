@@ -88,6 +88,8 @@ export interface Method {
   readonly needsCalibration: boolean;
   /** What it gathers over the calibration tokens, for plans: Gram matrices, or all tokens for a fit step by step. */
   readonly gathers?: 'outputs Gram' | 'features Gram' | 'tokens';
+  /** What it changes besides healing, for plans: whole layers, or all projections before a cut (default: of one layer). */
+  readonly changes?: 'layers' | 'all before';
   /** True where it needs several layers at a time, so that layers cannot be streamed. */
   readonly wholeModel?: true;
   /** The same without healing, where it always heals: a first look at candidates. */

@@ -111,6 +111,7 @@ export const pruneAndComp: Method = {
       ? `${family} models have no scale of the residual stream that could be folded: it is normalised before layer 0, or read without a norm`
       : undefined,
   wholeModel: true,
+  changes: 'all before',
   async repair(context, windows) {
     const { model } = context;
     const scales = new Map<number, number>();

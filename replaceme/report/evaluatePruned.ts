@@ -4,23 +4,12 @@ import type { TextReader } from '../../model/chat.js';
 import type { Model } from '../../model/model.js';
 import { firstTokens } from '../../model/tokenSequences.js';
 import type { EvaluationText, ReportTexts } from '../evaluationText.js';
-import { roomFor } from '../hiddenStates.js';
+import type { PruneOutcome } from '../inputs/inputs.js';
 import { ModelMeter } from '../modelMeter.js';
-import type { PrunedModel } from '../prunedModel.js';
 import type { WalkOptions } from '../walk.js';
-import type { Window } from '../window.js';
 import { type Damage, layerDamage } from './layerDamage.js';
 import { samplesOf } from './samples.js';
 import type { DamageSeries, LayerDamage, ModelMeasures, PruneEvaluation, Role } from './schema.js';
-
-/** What a prune has made, still in memory. */
-export interface Pruned {
-  readonly model: Model;
-  readonly pruned: PrunedModel;
-  readonly windows: readonly Window[];
-  /** Whether layers after the windows were refitted. */
-  readonly healed: boolean;
-}
 
 interface MeasureOptions extends WalkOptions {
   readonly batchTokens: number;
@@ -42,15 +31,13 @@ export function tokensOfAll(texts: readonly EvaluationText[], tokens: number): n
  * @throws RmError NOT_FINITE where one of them assigns no finite likelihood to a text.
  */
 export async function evaluatePruned(
-  { model, pruned, windows, healed }: Pruned,
+  outcome: PruneOutcome,
   { texts, described }: ReportTexts,
   reader: TextReader,
   options: MeasureOptions,
 ): Promise<PruneEvaluation> {
+  const { model, pruned, spareBytes } = outcome;
   const { journal = noJournal } = options;
-  const { device } = model;
-  const { memory } = device;
-  memory.trim();
   const plain = model.withLayers(pruned.keep);
   const changed = pruned.replacements.size > 0;
   const roles: [Role, Model][] = [
@@ -58,20 +45,19 @@ export async function evaluatePruned(
     ...(changed ? [['plain', plain] as [Role, Model]] : []),
     ['result', pruned.model],
   ];
-  const models: ModelMeasures[] = [];
-  // No more memory than the fit has used.
-  const room = Math.min(roomFor(memory.limit, memory.liveBytes), memory.peakBytes - memory.liveBytes);
-  using meter = await ModelMeter.of(model, texts, { ...options, room });
-  for (const [role, of] of roles) {
-    const measures = await journal.step(role, () => meter.measure(of, options));
-    models.push({ role, layers: of.arch.layers, ...measures });
-  }
+  const measured = async () => {
+    const models: ModelMeasures[] = [];
+    using meter = await ModelMeter.of(model, texts, { ...options, room: spareBytes });
+    for (const [role, of] of roles) {
+      const measures = await journal.step(role, () => meter.measure(of, options));
+      models.push({ role, layers: of.arch.layers, ...measures });
+    }
+    return models;
+  };
   return {
     texts: described,
-    models,
-    damageByLayer: await journal.step('damage by layer', () =>
-      damageOf({ model, pruned, windows, healed }, plain, texts, options),
-    ),
+    models: await measured(),
+    damageByLayer: await journal.step('damage by layer', () => damageOf(outcome, plain, texts, options)),
     // Every token would take all layers to the device.
     samples: model.streams ? [] : await samplesOf(roles, reader, options),
   };
@@ -79,7 +65,7 @@ export async function evaluatePruned(
 
 /** Removal alone; with the layers before the windows changed; with all that has changed. */
 async function damageOf(
-  { model, pruned, windows, healed }: Pruned,
+  { model, pruned, windows, healed }: PruneOutcome,
   plain: Model,
   texts: readonly EvaluationText[],
   options: MeasureOptions,

@@ -14,6 +14,7 @@ export type {
   Selection,
   SelectionContext,
   SelectionPlan,
+  SelectionTokens,
   WindowChoice,
   WindowMeans,
   WindowScores,

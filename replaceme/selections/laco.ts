@@ -8,6 +8,7 @@ import type { LayerWeights } from '../../model/weights.js';
 import { firstSequences } from '../calibrationBatch.js';
 import { type MergeRule, mergedLayer } from '../mergedLayer.js';
 import { keptLayers, type Window } from '../window.js';
+import { judgingOptions } from './judging.js';
 import type { Selection, SelectionContext, WindowChoice } from './selection.js';
 
 /** Calibration tokens that candidates are compared on (the paper: ten short sentences). */
@@ -16,8 +17,6 @@ const SIMILARITY_TOKENS = 512;
 const MERGED_LAYERS = 4;
 /** The threshold T falls by a twentieth until enough layers are gone. */
 const STEPS = 20;
-/** Device memory for hidden states that candidates share. */
-const STATE_BYTES = 2 ** 30;
 
 /**
  * How near a model with merged layers comes to the original: the cosine of the hidden states after the final norm, all
@@ -62,9 +61,9 @@ async function select(context: SelectionContext, rule: MergeRule): Promise<Windo
   let size = MERGED_LAYERS;
   while (Math.floor(layers / size) * (size - 1) < count) size++;
   using original = await ReferenceStates.of(model, firstSequences(batches, SIMILARITY_TOKENS), {
+    ...judgingOptions(context),
     // Every sequence on its own.
     batchTokens: 1,
-    stateBytes: STATE_BYTES,
     ...(signal && { signal }),
     journal,
   });
@@ -107,6 +106,10 @@ export const laco: Selection = {
   source: 'Yang et al., LaCo, arXiv:2402.11187',
   judgesText: true,
   select: context => select(context, 'paper'),
+  holds: ({ tokens, count }) => ({
+    judged: Math.min(tokens, SIMILARITY_TOKENS),
+    windows: Math.ceil(count / (MERGED_LAYERS - 1)),
+  }),
 };
 
 export const lacoReleased: Selection = {

@@ -3,13 +3,14 @@ import { noJournal } from '../../engine/journal.js';
 import { evaluate } from '../../model/evaluate.js';
 import { ReferenceStates } from '../../model/referenceStates.js';
 import { batchedTokens, type CalibrationBatch, realSequences } from '../calibrationBatch.js';
-import { HiddenStates, LentStates, roomFor } from '../hiddenStates.js';
+import { HiddenStates, LentStates } from '../hiddenStates.js';
 import type { RepairContext } from '../methods/method.js';
 import { PrunedModel } from '../prunedModel.js';
 import { shortList } from '../shortList.js';
 import { isEarly, type Window } from '../window.js';
 import { type WindowMap, windowMap } from '../windowMap.js';
 import { cosine, rankingBatches } from './cosine.js';
+import { judgingOptions } from './judging.js';
 import type {
   MeasureSettings,
   Selection,
@@ -77,6 +78,7 @@ const singleSequences = (batch: CalibrationBatch): CalibrationBatch[] =>
 async function select(context: SelectionContext): Promise<WindowChoice> {
   const { model, count, method, onProgress, signal, journal = noJournal } = context;
   const { device, arch } = model;
+  const { spareBytes } = context;
   const walk = { ...(onProgress && { onProgress }), ...(signal && { signal }), journal };
   const tokens = batchedTokens(context.batches);
   const settings = { ...usualSettings(device, tokens), ...context.measuring };
@@ -89,13 +91,17 @@ async function select(context: SelectionContext): Promise<WindowChoice> {
   const states = context.states ?? own!;
   using _states = own && (await journal.hold('states', own));
   const map = await journal.step('window map', () =>
-    windowMap(model, split.fit, { ...context, states, longest: count }),
+    windowMap(model, split.fit, {
+      ...context,
+      ...{ states, longest: count },
+      ...(spareBytes !== undefined && { room: spareBytes }),
+    }),
   );
   const most = context.windowCount > 1 ? context.windowCount : MOST_WINDOWS;
   const listed = shortList(map, count, settings.candidates, Math.min(most, count));
 
   using reference = await ReferenceStates.of(model, split.heldOut, {
-    stateBytes: roomFor(device.memory.limit, device.memory.liveBytes) / 2,
+    ...judgingOptions(context),
     ...walk,
   });
   using lent = new LentStates(device, arch, states);
@@ -104,6 +110,7 @@ async function select(context: SelectionContext): Promise<WindowChoice> {
     batches: split.fit,
     settings: context.settings,
     states: lent,
+    ...(context.home && { home: context.home }),
     ...walk,
   };
   const quickly = method.unhealed ?? method;
@@ -178,5 +185,13 @@ export const measured: Selection = {
   tokens: ({ device, tokens }) => {
     const { fitTokens, heldOutTokens, candidates } = usualSettings(device, tokens);
     return 1.25 * fitTokens + heldOutTokens + candidates * (fitTokens / 8 + heldOutTokens);
+  },
+  holds: ({ device, tokens }) => {
+    const { fitTokens, heldOutTokens } = usualSettings(device, tokens);
+    // Of one half at the most half is held out.
+    const judged = Math.min(heldOutTokens, Math.floor(tokens / 4));
+    const most = tokens - judged;
+    const repaired = Math.min(most, fitTokens);
+    return { kept: repaired, judged, repaired, healed: Math.min(most, Math.max(fitTokens, tokens / 2)) };
   },
 };

@@ -3,17 +3,14 @@ import { noJournal } from '../../engine/journal.js';
 import { totalTokens } from '../../model/batch.js';
 import { evaluate } from '../../model/evaluate.js';
 import type { Model } from '../../model/model.js';
-import { ReferenceStates } from '../../model/referenceStates.js';
+import { type ReferenceOptions, ReferenceStates } from '../../model/referenceStates.js';
 import { firstSequences } from '../calibrationBatch.js';
-import type { WalkOptions } from '../walk.js';
 import { windowsOf } from '../window.js';
+import { judgingOptions } from './judging.js';
 import type { Selection, SelectionContext, WindowChoice } from './selection.js';
 
 /** Calibration tokens that every candidate is evaluated on (the paper: 128 sequences of 2048). */
 const lossTokens = ({ info }: Device): number => (info.kind === 'software' ? 512 : 8192);
-/** Device memory for hidden states that candidates share. */
-const STATE_BYTES = 2 ** 30;
-
 /**
  * The mean loss (-log p of the next token, nats) of the model without each of its layers in turn; infinity for the
  * first layer and the last one, which stay. Layers before the missing one run once for all candidates.
@@ -21,11 +18,11 @@ const STATE_BYTES = 2 ** 30;
 export async function lossWithoutLayers(
   model: Model,
   sequences: readonly (readonly number[])[],
-  { signal, journal = noJournal }: WalkOptions = {},
+  { signal, journal = noJournal, ...sizes }: Omit<ReferenceOptions, 'onProgress'> = {},
   onCandidate: () => void = () => {},
 ): Promise<number[]> {
   const options = { journal, ...(signal && { signal }) };
-  using prefix = await ReferenceStates.of(model, sequences, { ...options, stateBytes: STATE_BYTES });
+  using prefix = await ReferenceStates.of(model, sequences, { ...options, ...sizes });
   const layers = Array.from({ length: model.arch.layers }, (_, layer) => layer);
   const losses = layers.map(() => Number.POSITIVE_INFINITY);
   for (const layer of layers.slice(1, -1)) {
@@ -41,7 +38,7 @@ const candidatesOf = (layers: number, count: number): number =>
   Array.from({ length: count }, (_, gone) => layers - gone - 2).reduce((a, b) => a + b, 0);
 
 async function select(context: SelectionContext): Promise<WindowChoice> {
-  const { model, batches, count, onProgress, journal = noJournal } = context;
+  const { model, batches, count, onProgress, signal, journal = noJournal } = context;
   const { layers } = model.arch;
   ensure(
     count <= layers - 2,
@@ -56,7 +53,12 @@ async function select(context: SelectionContext): Promise<WindowChoice> {
   const removed: number[] = [];
   while (removed.length < count) {
     const losses = await journal.step('round', () =>
-      lossWithoutLayers(model.withLayers(keep), sequences, context, onCandidate),
+      lossWithoutLayers(
+        model.withLayers(keep),
+        sequences,
+        { ...judgingOptions(context), journal, ...(signal && { signal }) },
+        onCandidate,
+      ),
     );
     removed.push(...keep.splice(losses.indexOf(Math.min(...losses)), 1));
   }
@@ -72,4 +74,5 @@ export const perplexity: Selection = {
   select,
   tokens: ({ device, layers, count, tokens }) =>
     Math.min(tokens, lossTokens(device)) * (count + candidatesOf(layers, count) / 2),
+  holds: ({ device, tokens }) => ({ judged: Math.min(tokens, lossTokens(device)) }),
 };

@@ -25,6 +25,10 @@ export interface SelectionContext extends RepairContext {
   readonly apart: boolean;
   /** How much the selection `measured` measures; the rest by the device. */
   readonly measuring?: Partial<MeasureSettings>;
+  /** Tokens at a time of texts that models are judged on (default: by the device). */
+  readonly batchTokens?: number;
+  /** Bytes of the device that may be taken for speed alone, besides `states` (default: a share of what is free). */
+  readonly spareBytes?: number;
   /** The method that is to repair what is selected. */
   readonly method: Method;
 }
@@ -85,6 +89,19 @@ export interface WindowMeans {
   sum(batches: readonly CalibrationBatch[]): Promise<RowSums>;
 }
 
+/** Tokens whose hidden states a selection keeps at a time, for plans; what is left out it does without. */
+export interface SelectionTokens {
+  /** Outputs of all layers, which the fit finds again. */
+  readonly kept?: number;
+  /** What the original model makes of them is compared with what candidates do. */
+  readonly judged?: number;
+  /** That candidates are repaired on; and, where the method heals, the best of them once more. */
+  readonly repaired?: number;
+  readonly healed?: number;
+  /** Windows that it removes, where these are not of one size. */
+  readonly windows?: number;
+}
+
 /** What is known of a selection before it runs. */
 export interface SelectionPlan {
   readonly device: Device;
@@ -124,4 +141,6 @@ export interface Selection {
    * where these are all calibration tokens once.
    */
   tokens?(plan: SelectionPlan): number;
+  /** Tokens whose hidden states it keeps. Left out where it keeps those of `tokens` for the fit. */
+  holds?(plan: SelectionPlan): SelectionTokens;
 }

@@ -78,7 +78,7 @@ test('prune: the report and the plan as text', () => {
     },
     memory: {
       ...{ weights: 1024, activations: 2048, statistics: 256, streams: 256, hiddenStates: 0, total: 3584 },
-      ...{ host: 5120, staging: 96 * 2 ** 20, disk: 3 * 2 ** 30 },
+      ...{ selectionSpare: 0, evaluationSpare: 0, host: 5120, staging: 96 * 2 ** 20, disk: 3 * 2 ** 30 },
     },
     placement: { weights: 'streamed', states: { place: 'host', dtype: 'bf16', keepsInner: false } },
     notes: ['the layers are streamed'],

@@ -73,7 +73,7 @@ let model: Model;
 test.before(async () => {
   place = await workplace();
   device = await Device.open();
-  model = await Model.load(device, place.model);
+  model = await Model.load(device, place.model, { dtype: 'f32' });
 });
 test.after(async () => {
   model.dispose();

@@ -191,6 +191,8 @@ export const pruneFixture: PruneReport = {
         statistics: 1,
         streams: 1,
         hiddenStates: 1,
+        selectionSpare: 1,
+        evaluationSpare: 1,
         healing: 1,
         total: 2 ** 29,
       },

@@ -64,7 +64,7 @@ for (const [name, solution] of Object.entries(solutions)) {
     using place = await workplace();
     await using device = await Device.open();
     {
-      using model = await Model.load(device, place.model);
+      using model = await Model.load(device, place.model, { dtype: 'f32' });
       const batches = weightedBatches(700);
       using pass = await openPass(model, batches, WINDOW);
       const rows = await rowsOf(pass);
