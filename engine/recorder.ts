@@ -1,4 +1,5 @@
 import { BindGroupCache } from './bindGroupCache.js';
+import { collectGarbage } from './collectGarbage.js';
 import type { DType } from './dtype.js';
 import { ensure, RmError } from './errors.js';
 import type { PooledBuffer } from './memory.js';
@@ -8,6 +9,11 @@ import type { Program, ProgramCache, ProgramSpec } from './program.js';
 const SLOT_BYTES = 256;
 const SLOTS = 4096;
 const MAX_CACHED_GROUPS = 8192;
+/**
+ * Bind groups that may be made until those not cached any more are collected. lavapipe maps a page for each, and crashes
+ * where a process may map no more (Linux: 65,530).
+ */
+const MAX_NEW_GROUPS = 8192;
 
 const scratch = new DataView(new ArrayBuffer(4));
 
@@ -85,6 +91,7 @@ export class Recorder {
   #pass: GPUComputePassEncoder | undefined;
   #pipeline: GPUComputePipeline | undefined;
   #slot = 0;
+  #newGroups = 0;
   #seconds = 0;
   #dispatches = 0;
   #submits = 0;
@@ -236,6 +243,10 @@ export class Recorder {
 
   #createGroup(spec: ProgramSpec, program: Program, tensors: readonly BufferView[]): GPUBindGroup {
     this.#validate(spec, tensors);
+    if (this.#newGroups++ === MAX_NEW_GROUPS) {
+      collectGarbage();
+      this.#newGroups = 1;
+    }
     const group = this.#device.gpu.createBindGroup({
       label: spec.key,
       layout: program.layout,

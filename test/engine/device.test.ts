@@ -1,3 +1,4 @@
+import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ProgramSpec, ProgramTarget } from '../../engine/index.js';
@@ -52,6 +53,33 @@ test('50 devices open and close, 10,000 dispatches, live bytes back at zero', as
     y.dispose();
     assert.is(device.memory.liveBytes, 0);
     await device.close();
+  }
+});
+
+test('100,000 pairs of bound ranges: bind groups that are not cached any more go', async () => {
+  await using device = await Device.open();
+  const [sources, targets, columns] = [500, 200, 64];
+  using x = tensorFrom(
+    device,
+    Float32Array.from({ length: sources * columns }, (_, i) => i % 1000),
+    [sources, columns],
+  );
+  using y = Tensor.create(device, [targets, columns]);
+  for (let source = 0; source < sources; source++) {
+    for (let target = 0; target < targets; target++) {
+      recordScale(device, x.rows(source, 1), y.rows(target, 1), 2);
+    }
+    await device.recorder.finish();
+  }
+  const last = Float32Array.from(
+    { length: targets * columns },
+    (_, i) => 2 * (((sources - 1) * columns + (i % columns)) % 1000),
+  );
+  assert.equal(await downloadF32(y), last);
+  // lavapipe maps a page for each bind group, and Linux lets a process map 65,530.
+  if (existsSync('/proc/self/maps')) {
+    const maps = readFileSync('/proc/self/maps', 'utf8').split('\n').length;
+    assert.ok(maps < 30_000, `${maps} memory maps`);
   }
 });
 
