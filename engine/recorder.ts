@@ -91,7 +91,7 @@ export class Recorder {
   #pass: GPUComputePassEncoder | undefined;
   #pipeline: GPUComputePipeline | undefined;
   #slot = 0;
-  #newGroups = 0;
+  #groupsMade = 0;
   #seconds = 0;
   #dispatches = 0;
   #submits = 0;
@@ -243,10 +243,7 @@ export class Recorder {
 
   #createGroup(spec: ProgramSpec, program: Program, tensors: readonly BufferView[]): GPUBindGroup {
     this.#validate(spec, tensors);
-    if (this.#newGroups++ === MAX_NEW_GROUPS) {
-      collectGarbage();
-      this.#newGroups = 1;
-    }
+    if (++this.#groupsMade % MAX_NEW_GROUPS === 0) collectGarbage();
     const group = this.#device.gpu.createBindGroup({
       label: spec.key,
       layout: program.layout,

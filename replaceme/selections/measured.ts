@@ -76,9 +76,8 @@ const singleSequences = (batch: CalibrationBatch): CalibrationBatch[] =>
   }));
 
 async function select(context: SelectionContext): Promise<WindowChoice> {
-  const { model, count, method, onProgress, signal, journal = noJournal } = context;
+  const { model, count, method, spareBytes, onProgress, signal, journal = noJournal } = context;
   const { device, arch } = model;
-  const { spareBytes } = context;
   const walk = { ...(onProgress && { onProgress }), ...(signal && { signal }), journal };
   const tokens = batchedTokens(context.batches);
   const settings = { ...usualSettings(device, tokens), ...context.measuring };

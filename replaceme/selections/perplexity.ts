@@ -11,6 +11,7 @@ import type { Selection, SelectionContext, WindowChoice } from './selection.js';
 
 /** Calibration tokens that every candidate is evaluated on (the paper: 128 sequences of 2048). */
 const lossTokens = ({ info }: Device): number => (info.kind === 'software' ? 512 : 8192);
+
 /**
  * The mean loss (-log p of the next token, nats) of the model without each of its layers in turn; infinity for the
  * first layer and the last one, which stay. Layers before the missing one run once for all candidates.
