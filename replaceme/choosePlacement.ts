@@ -1,11 +1,8 @@
 import { formatBytes } from '../engine/format.js';
 import { RmError } from '../engine/index.js';
-import { HEADROOM, type Placement, placements } from './memoryParts.js';
+import { batchOptions, HEADROOM, type Placement, placements, smallerBatches } from './memoryParts.js';
 import { type PlannedMemory, plannedMemory } from './memoryPlan.js';
 import type { MemorySizes } from './memorySteps.js';
-
-/** Fewer tokens at a time are not proposed. */
-const LEAST_BATCH = 64;
 
 /** What keeps a request from running layer by layer: the words for it, and what to do. */
 export interface Hindrance {
@@ -52,6 +49,7 @@ export function choosePlacement(sizes: MemorySizes, hindrances: readonly Hindran
     );
   const limit = formatBytes(memoryLimit);
   const needed = least(sizes, allowed);
+  const smaller = smallerBatches(sizes, sizes.request.arch);
   const words = hindrances.map(({ what }) => what).join(' and ');
   throw new RmError(
     'OUT_OF_MEMORY',
@@ -64,35 +62,31 @@ export function choosePlacement(sizes: MemorySizes, hindrances: readonly Hindran
       .concat(', or use a device with more memory.'),
   );
 
-  /** Tokens at a time with which it would fit, `sizes.batchTokens` at the most. */
-  function fittingBatch(layers: boolean): number | undefined {
-    const { batchTokens: usual } = sizes;
-    for (let batchTokens = usual; batchTokens === usual || batchTokens >= LEAST_BATCH; ) {
-      if (least({ ...sizes, batchTokens }, layers) * HEADROOM <= memoryLimit) return batchTokens;
-      batchTokens = Math.floor(batchTokens / 2);
-    }
-    return undefined;
+  /** With the largest batches that would fit; '' where all do. */
+  function fittingBatch(layers: boolean): string | undefined {
+    const found = [sizes, ...smaller].find(of => least(of, layers) * HEADROOM <= memoryLimit);
+    return found && batchOptions(sizes, found);
   }
 
   /** Options that would make it fit. */
   function remedies(): string[] {
     const found: string[] = [];
     const batch = fittingBatch(allowed);
-    if (batch !== undefined) found.push(`Use --batch-tokens ${batch}`);
+    if (batch !== undefined) found.push(`Use ${batch}`);
     const streamed = allowed ? undefined : fittingBatch(true);
     if (streamed !== undefined) {
-      const less = streamed < sizes.batchTokens ? `, with --batch-tokens ${streamed}` : '';
-      found.push(`${hindrances.map(({ fix }) => fix).join(', ')}${less}`);
+      found.push([...hindrances.map(({ fix }) => fix), ...(streamed ? [`with ${streamed}`] : [])].join(', '));
     }
     return found;
   }
 
   /** What the limit may be with fewer tokens at a time, where that alone does not suffice. */
   function withLess(): string {
-    const batchTokens = Math.min(LEAST_BATCH, sizes.batchTokens);
-    const less = HEADROOM * least({ ...sizes, batchTokens }, allowed);
+    const smallest = smaller.at(-1);
+    if (!smallest) return '';
+    const less = HEADROOM * least(smallest, allowed);
     return less > memoryLimit && less < 0.9 * HEADROOM * needed
-      ? ` (${formatBytes(less)} with --batch-tokens ${batchTokens})`
+      ? ` (${formatBytes(less)} with ${batchOptions(sizes, smallest)})`
       : '';
   }
 }

@@ -4,6 +4,7 @@ import { type Architecture, expectedTensors } from '../model/architecture.js';
 import type { StateHome } from '../model/batchTensors.js';
 import { type Checkpoint, deviceBytes } from '../model/checkpoint/checkpoint.js';
 import { rotationRows } from '../model/rotationTable.js';
+import type { CalibrationSizes } from './request.js';
 
 /** Where weights and hidden states are during a run. */
 export interface Placement {
@@ -24,6 +25,34 @@ export const placements = (dtype: StateHome['dtype']): Placement[] =>
       { place: 'host', dtype, keepsInner: false } as const,
     ].map(states => ({ weights, states })),
   );
+
+/** Fewer tokens at a time are not proposed. */
+const LEAST_BATCH = 64;
+
+/** Tokens of the largest batch: a sequence that is longer than a batch stands alone. */
+export const largestBatch = ({ tokens, batchTokens, sequenceLength }: CalibrationSizes): number =>
+  Math.min(tokens, Math.max(batchTokens, sequenceLength));
+
+/** The same run in batches of half the tokens, a quarter and so on; sequences are cut to that, images cannot be. */
+export function smallerBatches<T extends CalibrationSizes>(sizes: T, { vision }: Architecture): T[] {
+  const found: T[] = [];
+  const least = vision ? sizes.sequenceLength : LEAST_BATCH;
+  for (let most = Math.floor(largestBatch(sizes) / 2); most >= least; most = Math.floor(most / 2)) {
+    const batchTokens = Math.min(sizes.batchTokens, most);
+    found.push({ ...sizes, batchTokens, sequenceLength: Math.min(sizes.sequenceLength, most) });
+  }
+  return found;
+}
+
+/** The options that make batches of one size those of a smaller one. */
+export const batchOptions = (
+  usual: CalibrationSizes,
+  { batchTokens, sequenceLength }: CalibrationSizes,
+): string =>
+  [
+    ...(batchTokens < usual.batchTokens ? [`--batch-tokens ${batchTokens}`] : []),
+    ...(sequenceLength < usual.sequenceLength ? [`--sequence-length ${sequenceLength}`] : []),
+  ].join(' ');
 
 /** Bytes of a model's weights on the device. */
 export interface WeightSizes {

@@ -6,25 +6,22 @@ import { plannedStates, roomFor } from './hiddenStates.js';
 import {
   activationBytes,
   heldBytes,
+  largestBatch,
   layerElements,
   type Placement,
   type WeightSizes,
 } from './memoryParts.js';
 import { allSumsBytes, residentMapBytes } from './profilePlan.js';
 import { KEPT_BYTES } from './refitLayer.js';
-import type { PruneRequest } from './request.js';
+import type { CalibrationSizes, PruneRequest } from './request.js';
 import type { SelectionTokens } from './selections/selection.js';
 import { lastRemoved } from './window.js';
 
 /** What a run is as far as its memory depends on it. */
-export interface MemorySizes extends WeightSizes {
+export interface MemorySizes extends WeightSizes, CalibrationSizes {
   readonly request: PruneRequest;
-  /** Calibration tokens at most; of these at a time and in a sequence; and those that the selection walks through all layers. */
-  readonly tokens: number;
-  readonly batchTokens: number;
-  readonly sequenceLength: number;
+  /** Calibration tokens that the selection walks through all layers, and those of which it keeps hidden states. */
   readonly rankedTokens: number;
-  /** Of which the selection keeps hidden states. */
   readonly selecting: SelectionTokens;
   readonly memoryLimit: number;
   /** Bytes of the device that other work holds all the time. */
@@ -87,8 +84,8 @@ export class MemorySteps {
     private readonly sizes: MemorySizes,
     { weights, states }: Placement,
   ) {
-    const { request, layerBytes, outerBytes, weightBytes, tokens, batchTokens, memoryLimit, selecting } =
-      sizes;
+    const { request, layerBytes, outerBytes, weightBytes, tokens, memoryLimit, selecting } = sizes;
+    const batchTokens = largestBatch(sizes);
     const { arch, method, settings, windows, windowCount, count } = request;
     const { hidden, intermediate, layers, heads, headDim } = arch;
     this.#arch = arch;
@@ -175,8 +172,9 @@ export class MemorySteps {
 
   /** Outputs as far back as a window reaches, of one batch or, where layers are streamed, of all. */
   get ranked(): number {
-    const { batchTokens, tokens, rankedTokens } = this.sizes;
-    return this.all(Math.min(this.#resident ? batchTokens : tokens, rankedTokens)) * this.reach;
+    const { tokens, rankedTokens } = this.sizes;
+    const walked = this.#resident ? largestBatch(this.sizes) : tokens;
+    return this.all(Math.min(walked, rankedTokens)) * this.reach;
   }
 
   /** The selection of windows. */
@@ -205,10 +203,12 @@ export class MemorySteps {
 
   /** Models layer by layer, and what they write. */
   comparing(): number {
-    const { evaluationTokens: tokens, batchTokens } = this.sizes;
+    const { evaluationTokens: tokens } = this.sizes;
     if (tokens === 0) return 0;
     const { layers, kvHeads, headDim } = this.#arch;
-    const beside = this.#resident ? this.#stream(Math.min(batchTokens, tokens)) * COMPARED_MODELS : 0;
+    const beside = this.#resident
+      ? this.#stream(Math.min(largestBatch(this.sizes), tokens)) * COMPARED_MODELS
+      : 0;
     const cache = this.#resident ? 2 * 4 * layers * kvHeads * headDim * SAMPLE_TOKENS : 0;
     return this.held(2) + this.changed + Math.max(beside + this.passing, cache);
   }

@@ -109,7 +109,8 @@ export async function memorySizes(
   const written = options.generate ?? 0;
   const all = copies * (written && !givesTexts(options) ? written : given.tokens + written);
   // Whole batches are divided.
-  const tokens = of === 1 ? all : Math.min(all, Math.ceil(all / of) + given.batchTokens);
+  const tokens =
+    of === 1 ? all : Math.min(all, Math.ceil(all / of) + Math.max(given.batchTokens, sequenceLength));
   const planned = { device, layers: arch.layers, count, tokens };
   const rankedTokens = windows ? 0 : (selection.tokens?.(planned) ?? tokens);
   const evaluated = (options.report ?? true) ? evaluationTokens(options, device) : 0;

@@ -4,25 +4,24 @@ import type { Architecture } from '../model/architecture.js';
 import { roomFor } from './hiddenStates.js';
 import {
   activationBytes,
+  batchOptions,
   HEADROOM,
   heldBytes,
+  largestBatch,
   type Placement,
   placements,
+  smallerBatches,
   type WeightSizes,
 } from './memoryParts.js';
+import type { CalibrationSizes } from './request.js';
 import { solvingBytes, sumsBytes } from './windowMap/layerSums.js';
 import { projectionRows } from './windowMap/projection.js';
 import { GROUP_BYTES } from './windowMap/tile.js';
 import { PROJECTIONS } from './windowMap.js';
 
 /** What the memory of a map of windows depends on. */
-export interface ProfileSizes extends WeightSizes {
+export interface ProfileSizes extends WeightSizes, CalibrationSizes {
   readonly arch: Architecture;
-  /** Calibration tokens at most, and of these at a time. */
-  readonly tokens: number;
-  readonly batchTokens: number;
-  /** Tokens of the longest sequence: no group has less. */
-  readonly sequenceLength: number;
   /** Removed layers of the longest windows. */
   readonly longest: number;
   readonly memoryLimit: number;
@@ -40,11 +39,11 @@ export function allSumsBytes({ arch, longest }: Pick<ProfileSizes, 'arch' | 'lon
 
 /** Bytes of the device that a map takes with all weights there, and with so much room for the sums of several layers. */
 export function residentMapBytes(sizes: Omit<ProfileSizes, 'memoryLimit'>, room = 0): number {
-  const { arch, tokens, longest, weightBytes } = sizes;
+  const { arch, longest, weightBytes } = sizes;
   const { hidden, layers } = arch;
   const rows = rowsOf(arch);
   const most = Math.max(sizes.sequenceLength, Math.floor(GROUP_BYTES / (8 * hidden * layers)));
-  const group = Math.min(sizes.batchTokens, tokens, most);
+  const group = Math.min(largestBatch(sizes), most);
   const outputs = 4 * group * (2 * hidden * layers + rows * (layers + longest));
   const sums = Math.max(sumsBytes(hidden, longest, rows), Math.min(room, allSumsBytes(sizes)));
   const working = Math.max(activationBytes(arch, group, 4, 1) + outputs, solvingBytes(hidden, longest, rows));
@@ -60,7 +59,7 @@ export function profileBytes(sizes: ProfileSizes, { weights, states }: Placement
   const held = heldBytes(sizes, weights, layers)(2) + 4 * rows * hidden;
   const sums = sumsBytes(hidden, longest, rows);
   const solving = solvingBytes(hidden, longest, rows);
-  const batch = Math.min(sizes.batchTokens, tokens);
+  const batch = largestBatch(sizes);
   const passing = activationBytes(arch, batch, 6, 1) + 4 * batch * (4 * rows + longest);
   const all = states.place === 'device' ? 4 * tokens * hidden : 0;
   return held + Math.max(passing + (longest + 1) * all, all + sums + Math.max(passing, solving));
@@ -81,17 +80,13 @@ export function placeProfile(sizes: ProfileSizes): { placement: Placement; room:
     const left = memoryLimit / HEADROOM - profileBytes(sizes, placement);
     return { placement, room: Math.min(roomFor(memoryLimit, sizes.weightBytes), one + left) };
   }
-  const halves = (from: number, to: number) => {
-    const list: number[] = [];
-    for (let value = Math.floor(from / 2); value >= to; value = Math.floor(value / 2)) list.push(value);
-    return list;
-  };
-  const { batchTokens: batch, longest } = sizes;
-  const batchTokens = halves(batch, 64).find(value => least({ ...sizes, batchTokens: value }) <= memoryLimit);
-  const shorter = halves(longest, 1).find(value => least({ ...sizes, longest: value }) <= memoryLimit);
+  const fits = (of: ProfileSizes) => least(of) <= memoryLimit;
+  const smaller = smallerBatches(sizes, sizes.arch).find(fits);
+  let shorter = Math.floor(sizes.longest / 2);
+  while (shorter > 0 && !fits({ ...sizes, longest: shorter })) shorter = Math.floor(shorter / 2);
   const remedies = [
-    ...(batchTokens === undefined ? [] : [`--batch-tokens ${batchTokens}`]),
-    ...(shorter === undefined ? [] : [`--layers ${shorter} (windows of no more)`]),
+    ...(smaller ? [batchOptions(sizes, smaller)] : []),
+    ...(shorter === 0 ? [] : [`--layers ${shorter} (windows of no more)`]),
   ];
   throw new RmError(
     'OUT_OF_MEMORY',

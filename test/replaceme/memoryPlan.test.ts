@@ -31,10 +31,11 @@ async function leastLimit(model: string, options: PruneOptions): Promise<number>
   return high;
 }
 
-/** Selections that run whole models, or layer by layer; some change whole layers, the last trains all weights. */
+/** Selections that run whole models, or layer by layer; some change whole layers, one trains all weights, one has sequences that are longer than a batch. */
 const runs: PruneOptions[] = [
   ...['plain', 'refit', 'sleb', 'laco', 'prune-and-comp'].map(method => ({ method })),
   { method: 'replaceme-ls', select: 'cosine', heal: 'full:2', training: { batchTokens: 256 } },
+  { method: 'replaceme-ls', select: 'cosine', batchTokens: 32 },
 ];
 
 /** A synthetic model and texts for it. */
@@ -56,11 +57,11 @@ test('the peak is within 10 % of the plan, and a limit that is accepted is kept'
   using place = await workplace();
   const { model } = place;
   for (const run of runs) {
-    const { method, heal } = run;
-    const wanted: PruneOptions = { ...run, layers: 2, ...place.wanted };
+    const { method, heal, batchTokens } = run;
+    const wanted: PruneOptions = { layers: 2, ...place.wanted, ...run };
     const limit = await leastLimit(model, wanted);
     for (const memoryLimit of [undefined, limit]) {
-      const out = join(place.path, `${method}-${memoryLimit}`);
+      const out = join(place.path, `${method}-${batchTokens}-${memoryLimit}`);
       const options = { ...wanted, ...(memoryLimit !== undefined && { memoryLimit }) };
       const { plan, peakMemoryBytes } = await prune(model, out, options);
       const share = peakMemoryBytes / plan!.memory.total;
@@ -71,6 +72,21 @@ test('the peak is within 10 % of the plan, and a limit that is accepted is kept'
       if (memoryLimit !== undefined) assert.ok(peakMemoryBytes <= memoryLimit, told);
     }
   }
+});
+
+test('batches that are proposed fit, and so do sequences', async () => {
+  using place = await workplace();
+  const wanted: PruneOptions = { layers: 2, method: 'replaceme-ls', ...place.wanted };
+  const usual = { sequenceLength: 512, batchTokens: 128 };
+  const memoryLimit = Math.round((await leastLimit(place.model, { ...wanted, ...usual })) * 0.8);
+  const refused = () => planPrune(place.model, { ...wanted, ...usual, memoryLimit });
+  const refusal = await refused().catch((error: RmError) => error);
+  assert.instance(refusal, RmError);
+  const [, length] = /^Use --sequence-length (\d+); or raise --memory-limit/.exec((refusal as RmError).fix)!;
+  const less = { ...usual, sequenceLength: Number(length) };
+  const out = join(place.path, 'pruned');
+  const { peakMemoryBytes } = await prune(place.model, out, { ...wanted, ...less, memoryLimit });
+  assert.ok(peakMemoryBytes <= memoryLimit, `${peakMemoryBytes} of ${memoryLimit}`);
 });
 
 test('a comparison says which limit it needs, and keeps to it', async () => {
