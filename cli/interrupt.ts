@@ -1,4 +1,5 @@
-import { outputError, removeUnfinishedOutput } from '../model/checkpoint/outputFolder.js';
+import { outputError } from '../model/checkpoint/outputFolder.js';
+import { removeUnfinishedOutput } from '../model/checkpoint/unfinishedOutput.js';
 import { describeFailure, formatFailure } from './failure.js';
 import { Terminal } from './terminal.js';
 

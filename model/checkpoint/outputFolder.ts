@@ -1,19 +1,15 @@
-import { renameSync, rmSync } from 'node:fs';
-import {
-  chmod,
-  copyFile,
-  lstat,
-  mkdir,
-  mkdtemp,
-  readdir,
-  realpath,
-  rename,
-  rm,
-  rmdir,
-  writeFile,
-} from 'node:fs/promises';
-import { basename, dirname, join, parse, relative, resolve, sep } from 'node:path';
+import { renameSync } from 'node:fs';
+import { copyFile, lstat, mkdir, readdir, realpath, rename, rm, rmdir, writeFile } from 'node:fs/promises';
+import { basename, dirname, extname, join, parse, relative, resolve, sep } from 'node:path';
 import { RmError } from '../../engine/errors.js';
+import {
+  addUnfinished,
+  asidePath,
+  forgetUnfinished,
+  removeLeftovers,
+  unfinishedPath,
+  type Writer,
+} from './unfinishedOutput.js';
 
 const reasons: Readonly<Record<string, readonly [string, string]>> = {
   ENOSPC: ['the disk is full', 'Free some space, or choose another disk for the output.'],
@@ -44,15 +40,6 @@ export const writeOutputFile = (path: string, data: string | Uint8Array): Promis
 /** Copies a file byte for byte; OUTPUT_FAILED where the disk is full or refuses. */
 export const copyOutputFile = (from: string, to: string): Promise<void> =>
   copyFile(from, to).catch(error => Promise.reject(outputError(error, to)));
-
-/** Temporary folders of this process that hold unfinished (or no longer wanted) output. */
-const unfinished = new Set<string>();
-
-/** Removes what unfinished writes have left. Synchronous: for a handler of SIGINT, SIGTERM or 'exit'. */
-export function removeUnfinishedOutput(): void {
-  for (const path of unfinished) rmSync(path, { recursive: true, force: true });
-  unfinished.clear();
-}
 
 export interface OutputFolderOptions {
   /** Replace what is there. */
@@ -150,7 +137,7 @@ async function moveIntoPlace(folder: string, target: string, force: boolean): Pr
     }
   }
   if (!force) throw inTheWay(target, existing === 'file' ? 'file' : 'folder');
-  const aside = `${folder}.old`;
+  const aside = asidePath(folder);
   // Synchronously, so that no signal handler runs between the two renames.
   renameSync(target, aside);
   try {
@@ -163,14 +150,14 @@ async function moveIntoPlace(folder: string, target: string, force: boolean): Pr
 }
 
 async function removeOld(aside: string, out: string): Promise<void> {
-  unfinished.add(aside);
+  addUnfinished(aside);
   try {
     await rm(aside, { recursive: true, force: true });
   } catch (error) {
     const message = `${out}: is written, but what was there before could not be removed from ${aside}`;
     throw new RmError('OUTPUT_FAILED', message, 'Remove that folder yourself.', { cause: error });
   } finally {
-    unfinished.delete(aside);
+    forgetUnfinished(aside);
   }
 }
 
@@ -184,6 +171,19 @@ async function removeEmptyParents(deepest: string, top: string): Promise<void> {
     if (!removed) return;
   }
 }
+
+/** A new folder beside `target` in place of what killed processes have left of theirs. */
+async function beginFolder(target: string): Promise<string> {
+  await removeLeftovers(target);
+  const folder = unfinishedPath(target);
+  addUnfinished(folder);
+  await mkdir(folder);
+  return folder;
+}
+
+/** Removes what the process `writer`, which is known to be dead, has left half written for `out`. */
+export const removeLeftBy = async (writer: Writer, out: string): Promise<void> =>
+  removeLeftovers(await realPathOf(resolve(out)), writer);
 
 /**
  * Runs `work` on a temporary folder beside `out` and renames it to `out` when it is done, so that `out` is either
@@ -202,10 +202,7 @@ export async function withOutputFolder<T>(
   let temporary: string;
   try {
     createdTop = await mkdir(parent, { recursive: true });
-    temporary = await mkdtemp(join(parent, `.${basename(target)}.rm-engine-`));
-    unfinished.add(temporary);
-    // mkdtemp makes folders that only their owner can read; the result should be as readable as any other.
-    await chmod(temporary, 0o777 & ~process.umask());
+    temporary = await beginFolder(target);
   } catch (error) {
     throw outputError(error, out);
   }
@@ -216,12 +213,12 @@ export async function withOutputFolder<T>(
     const aside = await moveIntoPlace(temporary, target, options.force ?? false).catch(error =>
       Promise.reject(outputError(error, out)),
     );
-    unfinished.delete(temporary);
+    forgetUnfinished(temporary);
     if (aside !== undefined) await removeOld(aside, out);
     return result;
   } catch (error) {
     await rm(temporary, { recursive: true, force: true });
-    unfinished.delete(temporary);
+    forgetUnfinished(temporary);
     if (createdTop !== undefined) await removeEmptyParents(parent, createdTop);
     throw error;
   }
@@ -232,20 +229,18 @@ export async function withOutputFolder<T>(
  * when the work is over, whatever happens. Throws what `work` throws, OUTPUT_FAILED.
  */
 export async function withFolderBeside<T>(out: string, work: (folder: string) => Promise<T>): Promise<T> {
-  const parent = dirname(await realPathOf(resolve(out)));
+  const target = await realPathOf(resolve(out));
+  const parent = dirname(target);
   const createdTop = await mkdir(parent, { recursive: true }).catch(error =>
     Promise.reject(outputError(error, out)),
   );
   try {
-    const folder = await mkdtemp(join(parent, `.${basename(out)}.rm-engine-`)).catch(error =>
-      Promise.reject(outputError(error, out)),
-    );
-    unfinished.add(folder);
+    const folder = await beginFolder(target).catch(error => Promise.reject(outputError(error, out)));
     try {
       return await work(folder);
     } finally {
       await rm(folder, { recursive: true, force: true });
-      unfinished.delete(folder);
+      forgetUnfinished(folder);
     }
   } finally {
     if (createdTop !== undefined) await removeEmptyParents(parent, createdTop);
@@ -281,9 +276,9 @@ export async function withOutputFile<T>(
   work: (path: string) => Promise<T>,
 ): Promise<T> {
   const target = await checkOutputFile(out, options);
-  const { dir, name, ext } = parse(target);
-  const temporary = join(dir, `${name}.rm-engine-${process.pid}${ext}`);
-  unfinished.add(temporary);
+  await removeLeftovers(target);
+  const temporary = unfinishedPath(target, extname(target));
+  addUnfinished(temporary);
   try {
     await mkdir(dirname(target), { recursive: true }).catch(error => Promise.reject(outputError(error, out)));
     const result = await work(temporary);
@@ -292,6 +287,6 @@ export async function withOutputFile<T>(
     return result;
   } finally {
     await rm(temporary, { force: true });
-    unfinished.delete(temporary);
+    forgetUnfinished(temporary);
   }
 }

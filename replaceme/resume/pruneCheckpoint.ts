@@ -3,11 +3,13 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type Device, ensure, RmError } from '../../engine/index.js';
+import { removeLeftBy } from '../../model/checkpoint/outputFolder.js';
 import { isGgufPath } from '../../model/gguf/path.js';
 import { besideModel } from '../../model/modelOutput.js';
 import type { PruneOptions } from '../pruneOptions.js';
 import { CheckpointFolder } from './checkpointFolder.js';
 import { RunJournal } from './runJournal.js';
+import { RunLock } from './runLock.js';
 
 /** Seconds from one save to the next, unless told. */
 const USUAL_INTERVAL = 60;
@@ -59,7 +61,11 @@ export async function openJournal(
 ): Promise<RunJournal | undefined> {
   const path = checkpointPath(out);
   const there = CheckpointFolder.exists(path);
-  if (there && restart) await CheckpointFolder.discard(path);
+  const killed = there ? await RunLock.holder(path) : undefined;
+  if (there && restart) {
+    await CheckpointFolder.discard(path);
+    if (killed) await removeLeftBy(killed, out);
+  }
   if (!checkpoint) return undefined;
   const options = {
     every: checkpointEvery,
@@ -68,6 +74,7 @@ export async function openJournal(
   };
   if (there && !restart) {
     const journal = await RunJournal.resume(device, path, options);
+    if (killed) await removeLeftBy(killed, out);
     onNotice?.(`going on from ${path}`);
     return journal;
   }

@@ -1,18 +1,18 @@
 import { randomUUID } from 'node:crypto';
 import { link, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { RmError } from '../../engine/index.js';
 import { outputError } from '../../model/checkpoint/outputFolder.js';
+import { hasEnded, thisWriter, type Writer } from '../../model/checkpoint/unfinishedOutput.js';
 
 /** How often a run shows that it is alive, and how long it is believed without. */
 const [BEAT_MS, BELIEVED_MS] = [10_000, 60_000];
 
-interface Holder {
+interface Holder extends Writer {
   readonly token: string;
-  readonly pid: number;
-  readonly host: string;
 }
+
+const lockPath = (folder: string): string => join(folder, 'lock');
 
 /**
  * Only one run at a time works in a folder: its file `lock` names the run. A run that has died loses it, at once where
@@ -33,6 +33,11 @@ export class RunLock {
     this.#beat.unref();
   }
 
+  /** The run that works in the folder, or was killed there. */
+  static async holder(folder: string): Promise<Writer | undefined> {
+    return await holderOf(lockPath(folder));
+  }
+
   /** @throws RmError OUTPUT_EXISTS where another run has it, OUTPUT_FAILED where nothing can be written there. */
   static async take(folder: string): Promise<RunLock> {
     try {
@@ -43,10 +48,10 @@ export class RunLock {
   }
 
   static async #take(folder: string): Promise<RunLock> {
-    const path = join(folder, 'lock');
+    const path = lockPath(folder);
     const token = randomUUID();
     const own = `${path}-${token}`;
-    const holder: Holder = { token, pid: process.pid, host: hostname() };
+    const holder: Holder = { token, ...thisWriter() };
     await writeFile(own, JSON.stringify(holder), { flush: true });
     try {
       for (let attempt = 0; ; attempt++) {
@@ -90,16 +95,8 @@ async function holderOf(path: string): Promise<Holder | undefined> {
 }
 
 /** @param own a file just written there: its time is what the folder's machine calls now. */
-async function isAlive({ pid, host }: Holder, path: string, own: string): Promise<boolean> {
-  if (host === hostname()) {
-    // A container's processes begin with the same numbers every time.
-    if (pid === process.pid) return false;
-    try {
-      process.kill(pid, 0);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
-    }
-  }
+async function isAlive(holder: Holder, path: string, own: string): Promise<boolean> {
+  if (hasEnded(holder)) return false;
   const [touched, now] = await Promise.all([stat(path), stat(own)]).catch(() => []);
   return touched !== undefined && now !== undefined && now.mtimeMs - touched.mtimeMs < BELIEVED_MS;
 }

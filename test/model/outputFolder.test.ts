@@ -1,8 +1,11 @@
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import {
   existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -13,11 +16,12 @@ import * as assert from 'uvu/assert';
 import {
   checkOutputFolder,
   copyOutputFile,
-  removeUnfinishedOutput,
+  removeLeftBy,
   withOutputFile,
   withOutputFolder,
   writeOutputFile,
 } from '../../model/checkpoint/outputFolder.js';
+import { removeUnfinishedOutput } from '../../model/checkpoint/unfinishedOutput.js';
 import { rejectsWith } from '../gpu.js';
 import { temporaryFolder } from '../support.js';
 
@@ -157,6 +161,61 @@ test('an interruption removes the temporary folder', async () => {
     'OUTPUT_FAILED',
   );
   assert.equal(readdirSync(base.path), []);
+});
+
+/** What a process leaves that is killed while it writes to `out`; its number. */
+function killed(how: 'withOutputFolder' | 'withOutputFile', out: string): number {
+  const source = new URL('../../model/checkpoint/outputFolder.js', import.meta.url);
+  const script = `import { ${how} } from '${source}';
+    import { mkdirSync, writeFileSync } from 'node:fs';
+    await ${how}('${out}', { force: true }, async path => {
+      writeFileSync('${how}' === 'withOutputFile' ? path : path + '/half', 'half');
+      process.kill(process.pid, 'SIGKILL');
+    });`;
+  const { pid, signal } = spawnSync(process.execPath, ['--input-type=module', '-e', script]);
+  assert.is(signal, 'SIGKILL');
+  return pid;
+}
+
+test('what killed processes have left half written goes when the same output is written', async () => {
+  using base = temporaryFolder();
+  const [out, file] = [join(base.path, 'out'), join(base.path, 'out.gguf')];
+  const left = () => readdirSync(base.path).sort();
+  killed('withOutputFolder', out);
+  killed('withOutputFile', file);
+  assert.is(left().length, 2);
+  await withOutputFolder(out, {}, writeResult);
+  const [halfFile, ...others] = left();
+  assert.match(halfFile!, /^\.out\.gguf\.rm-engine-.*\.gguf$/);
+  assert.equal(others, ['out']);
+  await withOutputFile(file, {}, path => writeOutputFile(path, 'new'));
+  assert.equal(left(), ['out', 'out.gguf']);
+});
+
+test('what others may still want stays: of a running process, of another machine, moved aside', async () => {
+  using base = temporaryFolder();
+  const out = join(base.path, 'out');
+  const left = () => readdirSync(base.path).sort();
+  const pid = killed('withOutputFolder', out);
+  const [name] = left() as [string];
+  const stays = (as: string) => {
+    mkdirSync(join(base.path, as));
+    return as;
+  };
+  const running = stays(name.replace(`-${pid}-`, `-${process.ppid}-`));
+  const host = createHash('sha256').update('elsewhere').digest('hex').slice(0, 8);
+  const elsewhere = stays(name.replace(/-[0-9a-f]{8}-/, `-${host}-`));
+  const stranger = stays('.out.rm-engine-notes');
+  // Killed between moving the old content aside and putting the new in its place.
+  const aside = `${name}.old`;
+  renameSync(join(base.path, name), join(base.path, aside));
+  await throwsBoom(() => withOutputFolder(out, {}, boom));
+  assert.equal(left(), [running, elsewhere, stranger, aside].sort());
+  await withOutputFolder(out, {}, writeResult);
+  await withOutputFolder(out, { force: true }, writeResult);
+  assert.equal(left(), [running, elsewhere, stranger, 'out'].sort());
+  await removeLeftBy({ pid, host: 'elsewhere' }, out);
+  assert.equal(left(), [running, stranger, 'out'].sort());
 });
 
 test.run();

@@ -29,7 +29,10 @@ interface Ended {
   readonly status: number | null;
 }
 
-/** Runs a prune in a process of its own and kills it some time after it has done so many batches. */
+/**
+ * Runs a prune in a process of its own and kills it some time after it has done so many batches; where it would begin
+ * to write its output it is held until then, so that no run is too fast to be killed.
+ */
 function run(
   model: string,
   out: string,
@@ -38,15 +41,20 @@ function run(
 ): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [script, model, out, JSON.stringify(wanted)], {
-      stdio: ['ignore', 'pipe', 'inherit'],
+      stdio: [kill ? 'pipe' : 'ignore', 'pipe', 'inherit'],
     });
     let said = '';
     let timer: NodeJS.Timeout | undefined;
     const lines = () => said.split('\n').slice(0, -1);
-    child.stdout.setEncoding('utf8').on('data', text => {
+    // A run that was killed reads no answers.
+    child.stdin?.on('error', () => {});
+    child.stdout!.setEncoding('utf8').on('data', (text: string) => {
       said += text;
-      if (kill && batchesIn(lines()).length >= kill.batches)
+      if (!kill) return;
+      const writes = text.startsWith('write');
+      if (writes || batchesIn(lines()).length >= kill.batches)
         timer ??= setTimeout(() => child.kill('SIGKILL'), kill.ms);
+      if (!writes) child.stdin!.write('\n');
     });
     child.on('error', reject);
     child.on('close', (status, signal) => {
@@ -101,7 +109,9 @@ async function killAndResume(wanted: PruneOptions, kills: number, seed: number, 
   for (;;) {
     // Spread over what is left to do, with a batch for each kill to come.
     const rest = expected.length - said.length;
-    const batches = Math.max(0, Math.min(Math.floor((random() * 2 * rest) / (left + 1)), rest - left - 1));
+    const drawn = Math.max(0, Math.min(Math.floor((random() * 2 * rest) / (left + 1)), rest - left - 1));
+    // The last one strikes while the output is written.
+    const batches = left === 1 ? Number.POSITIVE_INFINITY : drawn;
     const ended = await run(place.model, out, all, left > 0 ? { batches, ms: 60 * random() } : undefined);
     said.push(...batchesIn(ended.lines));
     if (!ended.killed) {
