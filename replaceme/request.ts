@@ -27,7 +27,9 @@ export function calibrationSizes(
   device: Device,
   arch: Architecture,
 ): CalibrationSizes {
-  const sequenceLength = Math.min(options.sequenceLength ?? 1024, arch.contextLength);
+  // An image is never cut.
+  const asked = arch.vision ? arch.contextLength : (options.sequenceLength ?? 1024);
+  const sequenceLength = Math.min(asked, arch.contextLength);
   const usual = device.info.kind === 'software' ? 8192 : 131_072;
   return {
     tokens: options.tokens ?? (options.faithful ? FAITHFUL_TEXTS * sequenceLength : usual),

@@ -10,7 +10,7 @@ import { Model } from '../../model/model.js';
 import { openModelSource } from '../../model/modelSource.js';
 import { loadTokenizer } from '../../model/tokenizer.js';
 import { imageEmbeddings, showImages } from '../../model/vision.js';
-import { prune } from '../../replaceme/prune.js';
+import { planPrune, prune } from '../../replaceme/index.js';
 import { maxAbsError, rejectsWith } from '../gpu.js';
 import { readGolden, saySkipped, temporaryFolder } from '../support.js';
 import { clip, imageFiles, images, installed } from '../vision.js';
@@ -88,6 +88,14 @@ else {
       assert.is(status, 0, `${stdout}\n${stderr}`);
     });
   }
+
+  test('an image is never cut, and planned whole', async () => {
+    const planned = async (sequenceLength: number) => {
+      const options = { layers: 1, method: 'refit', calibration: [images], batchTokens: 1, device };
+      return (await planPrune(join(clip, 'whole'), { ...options, sequenceLength })).memory;
+    };
+    assert.equal(await planned(1), await planned(1024));
+  });
 
   test('what is not measured on images and what is no image is refused', async () => {
     using folder = temporaryFolder();
