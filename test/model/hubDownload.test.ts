@@ -206,19 +206,25 @@ downloads('the token goes to the hub and not to where its files lie; refusals sa
 downloads('Ctrl-C keeps what has come', () =>
   withHub(async (hub, cache, files) => {
     const abort = new AbortController();
+    const blobs = join(cache, 'models--org--name', 'blobs');
+    const kept = () =>
+      readdirSync(blobs)
+        .filter(name => name.endsWith('.incomplete'))
+        .map(name => statSync(join(blobs, name)).size);
     hub.trouble = (request, response, content) => {
       if (!request.url!.includes('safetensors')) return false;
       response.writeHead(200, { 'content-length': content.byteLength });
-      response.write(content.subarray(0, 4000), () =>
-        setTimeout(() => abort.abort(new Error('stopped')), 200),
-      );
+      response.write(content.subarray(0, 4000));
+      const looking = setInterval(() => {
+        if (!kept().includes(4000)) return;
+        clearInterval(looking);
+        abort.abort(new Error('stopped'));
+      }, 10);
       return true;
     };
     const stopped = await downloadModel('org/name', { signal: abort.signal }).catch(error => error.message);
     assert.is(stopped, 'stopped');
-    const blobs = join(cache, 'models--org--name', 'blobs');
-    const partial = readdirSync(blobs).find(name => name.endsWith('.incomplete'))!;
-    assert.is(statSync(join(blobs, partial)).size, 4000);
+    assert.equal(kept(), [4000]);
     hub.trouble = undefined;
     const { folder } = await downloadModel('org/name');
     assert.equal(readFileSync(join(folder, 'model.safetensors')), files.get('model.safetensors'));
