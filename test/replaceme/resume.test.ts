@@ -1,11 +1,14 @@
 import { spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import {
   existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   symlinkSync,
   truncateSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -219,6 +222,23 @@ test('what is left is not lost without a word: resume, restart, or another run',
   assert.is(third.status, 0);
   assert.equal(batchesIn(third.lines), batchesIn(fresh.lines));
   assert.equal(place.left(), ['again', 'calibration.txt', 'model', 'pruned', 'third']);
+});
+
+test('what a run had half written that died on another machine goes with the resumed run', async () => {
+  using place = await workplace();
+  const wanted = options(place.calibration, few);
+  const ended = await run(place.model, place.out, wanted, { batches: Number.POSITIVE_INFINITY, ms: 0 });
+  assert.ok(ended.killed);
+  // As if it had been there, more than a minute ago.
+  const half = place.left().find(name => name.startsWith('.pruned.rm-engine-'))!;
+  const mark = createHash('sha256').update('elsewhere').digest('hex').slice(0, 8);
+  renameSync(join(place.path, half), join(place.path, half.replace(/-[0-9a-f]{8}-/, `-${mark}-`)));
+  const lock = join(checkpointPath(place.out), 'lock');
+  writeFileSync(lock, JSON.stringify({ ...JSON.parse(readFileSync(lock, 'utf8')), host: 'elsewhere' }));
+  utimesSync(lock, 0, 0);
+  const again = await run(place.model, place.out, { ...wanted, resume: true });
+  assert.is(again.status, 0, again.lines.at(-1));
+  assert.equal(place.left(), ['calibration.txt', 'model', 'pruned']);
 });
 
 test('killed between giving the output its name and removing the checkpoint: nothing is left to do', async () => {
