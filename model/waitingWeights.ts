@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
@@ -7,6 +6,7 @@ import { byteSize, type Device, type DType, elementCount, type Scope, Tensor } f
 import { downloadPieces, PIECE, uploadPieces } from '../engine/transfer.js';
 import { convert } from '../kernels/convert.js';
 import { outputError } from './checkpoint/outputFolder.js';
+import { addUnfinished, forgetUnfinished, unfinishedPath } from './checkpoint/unfinishedOutput.js';
 import type { LayerWeights } from './weights.js';
 
 /** A tensor that waits on the disk; row-major, little-endian. */
@@ -86,16 +86,12 @@ export class WaitingFile {
   async #open(): Promise<FileHandle> {
     let folder = dirname(resolve(this.out));
     while (!existsSync(folder)) folder = dirname(folder);
-    const path = join(folder, `.${basename(this.out)}.rm-engine-${randomUUID()}`);
+    const path = unfinishedPath(join(folder, basename(this.out)));
     try {
       const file = await open(path, 'wx+');
       this.#named = path;
-      await rm(path).then(
-        () => {
-          this.#named = undefined;
-        },
-        () => {},
-      );
+      addUnfinished(path);
+      await this.#removeName().catch(() => {});
       return file;
     } catch (error) {
       throw outputError(error, this.out);
@@ -119,8 +115,15 @@ export class WaitingFile {
   async close(): Promise<void> {
     const file = await this.#file?.catch(() => undefined);
     await file?.close();
-    if (this.#named !== undefined) await rm(this.#named, { force: true });
+    await this.#removeName();
     this.#file = undefined;
+  }
+
+  async #removeName(): Promise<void> {
+    if (this.#named === undefined) return;
+    await rm(this.#named, { force: true });
+    forgetUnfinished(this.#named);
+    this.#named = undefined;
   }
 
   /** `close`, for `await using`. */

@@ -62,21 +62,19 @@ export async function openJournal(
   const path = checkpointPath(out);
   const there = CheckpointFolder.exists(path);
   const killed = there ? await RunLock.holder(path) : undefined;
-  if (there && restart) {
-    await CheckpointFolder.discard(path);
-    if (killed) await removeLeftBy(killed, out);
-  }
-  if (!checkpoint) return undefined;
   const options = {
     every: checkpointEvery,
     signal,
     onFailure: (reason: string) => onNotice?.(`the run goes on, but could not be resumed: ${reason}`),
   };
-  if (there && !restart) {
-    const journal = await RunJournal.resume(device, path, options);
-    if (killed) await removeLeftBy(killed, out);
+  if (there && restart) await CheckpointFolder.discard(path);
+  const resumed = there && !restart ? await RunJournal.resume(device, path, options) : undefined;
+  // Either has found its lock free.
+  if (killed) await removeLeftBy(killed, out);
+  if (!checkpoint) return undefined;
+  if (resumed) {
     onNotice?.(`going on from ${path}`);
-    return journal;
+    return resumed;
   }
   if (resume) onNotice?.('there is no checkpoint to go on from: beginning anew');
   return RunJournal.begin(device, path, options);

@@ -167,7 +167,7 @@ test('an interruption removes the temporary folder', async () => {
 function killed(how: 'withOutputFolder' | 'withOutputFile', out: string): number {
   const source = new URL('../../model/checkpoint/outputFolder.js', import.meta.url);
   const script = `import { ${how} } from '${source}';
-    import { mkdirSync, writeFileSync } from 'node:fs';
+    import { writeFileSync } from 'node:fs';
     await ${how}('${out}', { force: true }, async path => {
       writeFileSync('${how}' === 'withOutputFile' ? path : path + '/half', 'half');
       process.kill(process.pid, 'SIGKILL');
