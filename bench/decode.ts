@@ -3,8 +3,8 @@ import { runInNewContext } from 'node:vm';
 import { ensure } from '../engine/errors.js';
 import { formatBytes } from '../engine/format.js';
 import type { Progress } from '../engine/progress.js';
-import { generate } from '../model/generate.js';
-import type { Model } from '../model/model.js';
+import { generate } from '../model/generation/generate.js';
+import type { Model } from '../model/transformer/model.js';
 import {
   type Benchmark,
   type BenchText,

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { Bench } from 'tinybench';
 import { Device, decodeToF32, encodeFromF32, Tensor } from '../engine/index.js';
 import { seededRandom } from '../engine/random.js';
-import { add } from '../kernels/elementwise.js';
+import { add } from '../kernels/elementwise/elementwise.js';
 import { loadTokenizer } from '../model/index.js';
 import { shippedPath } from '../replaceme/index.js';
 

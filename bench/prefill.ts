@@ -1,10 +1,10 @@
 import { downloadF32, ensure, Scope } from '../engine/index.js';
 import { seededRandom } from '../engine/random.js';
-import { Batch } from '../model/batch.js';
-import { tokenLogits } from '../model/headLogits.js';
-import type { Model } from '../model/model.js';
-import { finalNorm, forward } from '../model/transformer.js';
-import { layerFlopsPerToken } from '../replaceme/computeRate.js';
+import { Batch } from '../model/transformer/batch.js';
+import { tokenLogits } from '../model/transformer/headLogits.js';
+import type { Model } from '../model/transformer/model.js';
+import { finalNorm, forward } from '../model/transformer/transformer.js';
+import { layerFlopsPerToken } from '../replaceme/run/computeRate.js';
 import {
   type Benchmark,
   type BenchText,

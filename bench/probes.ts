@@ -10,7 +10,7 @@
  * Features: fma in f16 needs shader-f16; all else WebGPU's defaults.
  */
 import { f32Bits, flatGrid, type ProgramSpec, type Recorder, type Tensor } from '../engine/index.js';
-import { flatBuiltins, flatGroup, lines } from '../kernels/wgsl.js';
+import { flatBuiltins, flatGroup, lines } from '../kernels/shared/wgsl.js';
 
 export const INVOCATIONS = 256;
 /** Multiply-adds on a vec4 per chain and iteration. */

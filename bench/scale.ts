@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { formatBytes } from '../engine/format.js';
 import { type Device, ensure } from '../engine/index.js';
 import type { Progress } from '../engine/progress.js';
-import { gatherStatistics } from '../replaceme/gatherStatistics.js';
+import { gatherStatistics } from '../replaceme/gather.js';
 import { type PruneOptions, prune } from '../replaceme/index.js';
 import {
   type Benchmark,

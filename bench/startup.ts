@@ -1,6 +1,6 @@
 import { Device, type DeviceOptions } from '../engine/index.js';
 import { readArchitecture } from '../model/families/index.js';
-import { Model } from '../model/model.js';
+import { Model } from '../model/transformer/model.js';
 import {
   type Benchmark,
   type BenchText,

@@ -1,9 +1,9 @@
 import { type Command, Option } from 'commander';
 import type { WrittenType } from '../model/gguf/encode.js';
-import { newCommand, runs } from './command.js';
-import { withDevice } from './gpu.js';
-import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './models.js';
-import { byteCount } from './optionTypes.js';
+import { newCommand, runs } from './terminal/command.js';
+import { withDevice } from './device/gpu.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
+import { byteCount } from './options/optionTypes.js';
 
 interface ConvertCommandOptions extends ModelFlags {
   type?: Lowercase<WrittenType>;
@@ -51,7 +51,7 @@ export function convertCommand(signal: AbortSignal): Command {
   return runs<ConvertCommandOptions>(command, signal, async (run, model, out) => {
     const { options, terminal, progress } = run;
     await findModels(run, [model as string]);
-    const { convert } = await import('../model/convert.js');
+    const { convert } = await import('../model/writing/convert.js');
     const result = await withDevice(run, device =>
       convert(device, model as string, out as string, {
         ...(options.type && { type: options.type.toUpperCase() as WrittenType }),

@@ -1,17 +1,17 @@
 import { text as readAll } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import { formatSeconds } from '../engine/format.js';
-import { newCommand, runs } from './command.js';
+import { newCommand, runs } from './terminal/command.js';
 import {
   PROFILE_FLAG,
   PROFILE_TEXT,
   type ProfileOptions,
   tracePath,
   withProfiledDevice,
-} from './kernelProfile.js';
-import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './models.js';
-import { type SamplingFlags, samplingOf, withSamplingOptions } from './samplingOptions.js';
-import { loadTextTools } from './sequences.js';
+} from './device/kernelProfile.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
+import { type SamplingFlags, samplingOf, withSamplingOptions } from './options/samplingOptions.js';
+import { loadTextTools } from './options/sequences.js';
 
 interface GenerateCommandOptions extends ProfileOptions, SamplingFlags, ModelFlags {
   chat?: boolean;
@@ -51,8 +51,8 @@ export function generateCommand(signal: AbortSignal): Command {
     const folder = model as string;
     const text = prompt === '-' ? await readAll(process.stdin) : (prompt as string);
     const [{ Model }, { generate }] = await Promise.all([
-      import('../model/model.js'),
-      import('../model/generate.js'),
+      import('../model/transformer/model.js'),
+      import('../model/generation/generate.js'),
     ]);
     await findModels(run, [folder]);
     const { tokenizer, chat } = await loadTextTools(folder);

@@ -3,10 +3,10 @@ import type { Command } from 'commander';
 import { asBytes } from '../engine/dtype.js';
 import { RmError } from '../engine/errors.js';
 import type { TensorSource } from '../model/checkpoint/safetensorsWriter.js';
-import type { LogitsResult } from '../model/logits.js';
-import { newCommand, runs } from './command.js';
-import { withDevice } from './gpu.js';
-import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './models.js';
+import type { LogitsResult } from '../model/transformer/logits.js';
+import { newCommand, runs } from './terminal/command.js';
+import { withDevice } from './device/gpu.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
 
 interface LogitsOptions extends ModelFlags {
   ids: string;
@@ -120,11 +120,11 @@ export function logitsCommand(signal: AbortSignal): Command {
     const folder = model as string;
     if (!options.out.endsWith('.safetensors')) run.usage("--out must end in '.safetensors'");
     const [{ Model }, { logits }] = await Promise.all([
-      import('../model/model.js'),
-      import('../model/logits.js'),
+      import('../model/transformer/model.js'),
+      import('../model/transformer/logits.js'),
     ]);
     const [{ withOutputFile }, { writeSafetensorsFile }, { readArchitecture }] = await Promise.all([
-      import('../model/checkpoint/outputFolder.js'),
+      import('../model/files/outputFolder.js'),
       import('../model/checkpoint/safetensorsWriter.js'),
       import('../model/families/index.js'),
     ]);

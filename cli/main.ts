@@ -1,8 +1,8 @@
 #!/usr/bin/env node
-import { reportFailure } from './failure.js';
-import { INTERRUPTED, watchInterrupts } from './interrupt.js';
+import { reportFailure } from './terminal/failure.js';
+import { INTERRUPTED, watchInterrupts } from './terminal/interrupt.js';
 import { createProgram } from './program.js';
-import { Terminal } from './terminal.js';
+import { Terminal } from './terminal/terminal.js';
 
 /** Whether a flag is given; a failure may come before the options are parsed. */
 function given(flag: string): boolean {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { Method, Selection } from '../replaceme/index.js';
-import { newCommand, runs } from './command.js';
+import { newCommand, runs } from './terminal/command.js';
 
 type MethodEntry = Pick<Method, 'name' | 'summary' | 'source' | 'selection' | 'inMemoryOnly'>;
 type SelectionEntry = Pick<Selection, 'name' | 'summary' | 'source'>;

@@ -1,14 +1,14 @@
 import { writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { formatTable } from '../engine/textTable.js';
-import { outputError, withOutputFile, withOutputFolder } from '../model/checkpoint/outputFolder.js';
-import type { HeatMeasure } from '../replaceme/heatMap.js';
-import type { WindowMap, WindowMeasure } from '../replaceme/windowMap.js';
-import { newCommand, runs } from './command.js';
-import { withDevice } from './gpu.js';
-import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './models.js';
-import { each, oneOf, wholeNumber } from './optionTypes.js';
+import { formatTable } from '../replaceme/report/text/textTable.js';
+import { outputError, withOutputFile, withOutputFolder } from '../model/files/outputFolder.js';
+import type { HeatMeasure } from '../replaceme/report/page/heatMap.js';
+import type { WindowMap, WindowMeasure } from '../replaceme/windowMap/windowMap.js';
+import { newCommand, runs } from './terminal/command.js';
+import { withDevice } from './device/gpu.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
+import { each, oneOf, wholeNumber } from './options/optionTypes.js';
 
 interface ProfileCommandOptions extends ModelFlags {
   calib?: string[];
@@ -106,8 +106,8 @@ export function profileCommand(signal: AbortSignal): Command {
     } = options;
     const folder = model as string;
     const [{ profileWindows }, { windowHeatMap }, { locateModel }] = await Promise.all([
-      import('../replaceme/profileWindows.js'),
-      import('../replaceme/heatMap.js'),
+      import('../replaceme/profile.js'),
+      import('../replaceme/report/page/heatMap.js'),
       import('../model/hub/locate.js'),
     ]);
     await findModels(run, [folder]);

@@ -1,25 +1,25 @@
 import { Command, Option } from 'commander';
 import { benchCommand } from './bench/index.js';
-import { chatCommand } from './chat.js';
-import { fullName } from './command.js';
+import { chatCommand } from './chat/command.js';
+import { fullName } from './terminal/command.js';
 import { compareCommand } from './compare.js';
-import { completionCommand } from './completion.js';
+import { completionCommand } from './completion/command.js';
 import { convertCommand } from './convert.js';
-import { doctorCommand } from './doctor.js';
-import { evalCommand } from './eval.js';
-import { WrongCommandLine } from './failure.js';
+import { doctorCommand } from './doctor/command.js';
+import { evalCommand } from './eval/command.js';
+import { WrongCommandLine } from './terminal/failure.js';
 import { generateCommand } from './generate.js';
 import { healCommand } from './heal.js';
 import { inspectCommand } from './inspect.js';
 import { logitsCommand } from './logits.js';
 import { methodsCommand } from './methods.js';
-import { byteCount } from './optionTypes.js';
+import { byteCount } from './options/optionTypes.js';
 import { profileCommand } from './profile.js';
-import { pruneCommand } from './prune.js';
+import { pruneCommand } from './prune/command.js';
 import { slurmCommand } from './slurm/index.js';
 import { statsCommand } from './stats.js';
 import { tuneCommand } from './tune.js';
-import { version } from './version.js';
+import { version } from './terminal/version.js';
 
 const closing = `
 Results go to stdout, everything else to stderr. With --json, stdout holds exactly one object (chat: one

@@ -1,13 +1,13 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import { formatFields } from '../engine/textTable.js';
+import { formatFields } from '../replaceme/report/text/textTable.js';
 import type { GatheredStatistics, MergedStatistics } from '../replaceme/index.js';
 import { parseShard, type Shard } from '../replaceme/statistics/shard.js';
-import { newCommand, type Run, runs } from './command.js';
-import type { PruneSettings } from './configFile.js';
-import { withDevice } from './gpu.js';
-import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './models.js';
-import type { Parser } from './optionTypes.js';
-import { addPruneOptions, pruneOptions } from './pruneOptions.js';
+import { newCommand, type Run, runs } from './terminal/command.js';
+import type { PruneSettings } from './prune/configFile.js';
+import { withDevice } from './device/gpu.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
+import type { Parser } from './options/optionTypes.js';
+import { addPruneOptions, pruneOptions } from './prune/options.js';
 
 interface StatsCommandOptions extends Omit<PruneSettings, 'model' | 'out' | 'dryRun'>, ModelFlags {
   shard?: Shard;
@@ -125,7 +125,7 @@ function gatherCommand(signal: AbortSignal): Command {
       ...pruneOptions(settings),
       ...{ shard: part!, onProgress: run.progress, signal },
     };
-    const { checkGatherRequest, gatherStatistics } = await import('../replaceme/gatherStatistics.js');
+    const { checkGatherRequest, gatherStatistics } = await import('../replaceme/gather.js');
     await findModels(run, [model as string]);
     // Before a device is opened: a wrong request should not cost that time.
     await checkGatherRequest(model as string, options);

@@ -1,11 +1,11 @@
 import type { Command } from 'commander';
 import { left, right } from '../bench/measure.js';
 import type { TuneResult } from '../bench/tune.js';
-import { formatTable } from '../engine/textTable.js';
-import { newCommand, type Run, runs } from './command.js';
-import { announceAdapter } from './gpu.js';
-import { wholeNumber } from './optionTypes.js';
-import { storeTuning } from './tuningCache.js';
+import { formatTable } from '../replaceme/report/text/textTable.js';
+import { newCommand, type Run, runs } from './terminal/command.js';
+import { announceAdapter } from './device/gpu.js';
+import { wholeNumber } from './options/optionTypes.js';
+import { storeTuning } from './device/tuningCache.js';
 
 interface TuneCommandOptions {
   seconds: number;

@@ -1,13 +1,13 @@
 import { join } from 'node:path';
 import { Device, RmError } from '../engine/index.js';
-import { totalTokens } from '../model/batch.js';
-import { loadChatTemplate, type TextReader } from '../model/chat.js';
-import { modelFingerprint } from '../model/fingerprint.js';
-import { Model } from '../model/model.js';
-import { loadTokenizer } from '../model/tokenizer.js';
-import { batchesOf, readTexts } from './calibrate.js';
-import { sha256 } from './calibration.js';
-import type { CalibrationBatch } from './calibrationBatch.js';
+import { totalTokens } from '../model/transformer/batch.js';
+import { loadChatTemplate, type TextReader } from '../model/text/chat.js';
+import { modelFingerprint } from '../model/source/fingerprint.js';
+import { Model } from '../model/transformer/model.js';
+import { loadTokenizer } from '../model/text/tokenizer.js';
+import { batchesOf, readTexts } from './calibration/readTexts.js';
+import { sha256 } from './calibration/read.js';
+import type { CalibrationBatch } from './calibration/batch.js';
 import { planRow, type RowPlan, sharedRoom } from './compare/memory.js';
 import { type Candidate, type CompareOptions, checkCompareRequest } from './compare/request.js';
 import {
@@ -19,24 +19,24 @@ import {
   writeWhole,
 } from './compare/rows.js';
 import { comparisonMarkdown } from './compare/table.js';
-import type { EvaluationText } from './evaluationText.js';
-import { HiddenStates, keepStates, LentStates, roomFor } from './hiddenStates.js';
-import { packageVersion } from './modelCard.js';
-import { ModelMeter } from './modelMeter.js';
-import { PhaseClock } from './phaseClock.js';
-import { PrunedModel } from './prunedModel.js';
-import type { PruneOptions } from './pruneOptions.js';
-import { damageTokens, tokensOfAll } from './report/evaluatePruned.js';
+import type { EvaluationText } from './evaluation/evaluationText.js';
+import { HiddenStates, keepStates, LentStates, roomFor } from './activations/hiddenStates.js';
+import { packageVersion } from './report/modelCard.js';
+import { ModelMeter } from './evaluation/modelMeter.js';
+import { PhaseClock } from './run/phaseClock.js';
+import { PrunedModel } from './activations/prunedModel.js';
+import type { PruneOptions } from './options/pruneOptions.js';
+import { damageTokens, tokensOfAll } from './evaluation/evaluatePruned.js';
 import { exactnessWarnings, reportHead } from './report/head.js';
-import { layerDamage } from './report/layerDamage.js';
+import { layerDamage } from './evaluation/layerDamage.js';
 import { repeatOf } from './report/repeat.js';
-import { samplesOf } from './report/samples.js';
-import type { CompareReport, MeasuredWindows, Sample } from './report/schema.js';
+import { samplesOf } from './evaluation/samples.js';
+import type { CompareReport, MeasuredWindows, Sample } from './report/schema/schema.js';
 import { compareSentence } from './report/sentence.js';
 import { writeReport } from './report/write.js';
-import { calibrationSizes, type PruneRequest } from './request.js';
+import { calibrationSizes, type PruneRequest } from './request/request.js';
 import type { WindowChoice } from './selections/index.js';
-import type { WalkOptions } from './walk.js';
+import type { WalkOptions } from './run/runHooks.js';
 
 /**
  * Compares methods on one model and one set of calibration data: every method at every number of removed layers

@@ -1,4 +1,4 @@
-export { shippedPath } from '../model/shippedPath.js';
+export { shippedPath } from '../model/files/shippedPath.js';
 export type { CalibrationSequence } from './calibration/collect.js';
 export {
   type Calibration,
@@ -6,8 +6,8 @@ export {
   type CalibrationOptions,
   readCalibration,
   shippedCalibration,
-} from './calibration.js';
-export type { CalibrationBatch } from './calibrationBatch.js';
+} from './calibration/read.js';
+export type { CalibrationBatch } from './calibration/batch.js';
 export {
   type Candidate,
   type CompareOptions,
@@ -16,20 +16,20 @@ export {
 } from './compare/request.js';
 export { type Compared, formatComparison } from './compare/table.js';
 export { compare } from './compare.js';
-export type { CosineSettings } from './cosineSettings.js';
-export { type DistanceMeasure, type DistanceOptions, windowDistances } from './distance.js';
-export type { EvaluationText } from './evaluationText.js';
-export { type GatheredStatistics, type GatherOptions, gatherStatistics } from './gatherStatistics.js';
+export type { CosineSettings } from './options/cosineSettings.js';
+export { type DistanceMeasure, type DistanceOptions, windowDistances } from './windowMap/distance.js';
+export type { EvaluationText } from './evaluation/evaluationText.js';
+export { type GatheredStatistics, type GatherOptions, gatherStatistics } from './gather.js';
 export type { HealingFlops, HealingMemory } from './healing/healingCost.js';
 export { type HealingPlan, planHealing } from './healing/healingPlan.js';
 export type { AskedTraining, HealingSettings, HealingSizes } from './healing/healingSettings.js';
-export { heal } from './healing/healModel.js';
-export type { HealingObjective, HealOptions, TrainingOptions, TrainMode } from './healing/healOptions.js';
+export { heal } from './heal.js';
+export type { HealingObjective, HealOptions, TrainingOptions, TrainMode } from './options/healOptions.js';
 export { checkHealRequest, type HealRequest } from './healing/healRequest.js';
 export type { Cut } from './healing/patchedLayers.js';
-export type { HiddenStates, Sequences } from './hiddenStates.js';
-export type { Placement } from './memoryParts.js';
-export type { PlannedMemory } from './memoryPlan.js';
+export type { HiddenStates, Sequences } from './activations/hiddenStates.js';
+export type { Placement } from './planning/memoryParts.js';
+export type { PlannedMemory } from './planning/memoryPlan.js';
 export {
   type GatherContext,
   type Method,
@@ -39,13 +39,13 @@ export {
   type RepairDetails,
   type RepairSettings,
 } from './methods/index.js';
-export type { PhaseClock } from './phaseClock.js';
-export { type PlanOptions, type PrunePlan, planPrune } from './plan.js';
+export type { PhaseClock } from './run/phaseClock.js';
+export { type PlanOptions, type PrunePlan, planPrune } from './planning/plan.js';
 export { prune } from './prune.js';
-export type { PruneOptions } from './pruneOptions.js';
-export type * from './report/schema.js';
-export { REPORT_SCHEMA } from './report/schema.js';
-export { type CalibrationSizes, checkPruneRequest, type PruneRequest } from './request.js';
+export type { PruneOptions } from './options/pruneOptions.js';
+export type * from './report/schema/schema.js';
+export { REPORT_SCHEMA } from './report/schema/schema.js';
+export { type CalibrationSizes, checkPruneRequest, type PruneRequest } from './request/request.js';
 export {
   type MeasuredWindows,
   type MeasureSettings,
@@ -61,7 +61,7 @@ export {
 export { type MergedStatistics, mergeStatistics } from './statistics/merge.js';
 export type { Shard } from './statistics/shard.js';
 export type { RowSums, StatisticsStore, Sums, SumsKey } from './statistics/store.js';
-export type { PlannedPhase, PlannedRates } from './timePlan.js';
-export type { WalkOptions } from './walk.js';
-export { describeWindows, keptLayers, type Window } from './window.js';
-export { type WindowMap, type WindowMapOptions, type WindowMeasure, windowMap } from './windowMap.js';
+export type { PlannedPhase, PlannedRates } from './planning/timePlan.js';
+export type { WalkOptions } from './run/runHooks.js';
+export { describeWindows, keptLayers, type Window } from './run/window.js';
+export { type WindowMap, type WindowMapOptions, type WindowMeasure, windowMap } from './windowMap/windowMap.js';

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { byteTokenizer } from '../bench/byteTokenizer.js';
 import { encodeFromF32 } from '../engine/dtype.js';
-import { expectedTensors } from '../model/architecture.js';
+import { expectedTensors } from '../model/architecture/architecture.js';
 import { writeSafetensors } from '../model/checkpoint/safetensorsWriter.js';
 import { architectureFromConfig } from '../model/families/index.js';
 import { normals } from './gpu.js';

@@ -1,7 +1,7 @@
 /** The report of `bench -- peers`, and the same as tables for people. */
 
 import type { AdapterInfo } from '../../engine/adapter.js';
-import { formatFields, formatTable } from '../../engine/textTable.js';
+import { formatFields, formatTable } from '../../replaceme/report/text/textTable.js';
 import { digits, left, right } from '../measure.js';
 import type { Comparison } from './measure.js';
 import type { ReplacemeComparison } from './replaceme.js';

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { newCommand } from '../command.js';
+import { newCommand } from '../terminal/command.js';
 import { kernelsCommand } from './kernels.js';
 import { decodeCommand, prefillCommand, pruneBenchCommand, startupCommand } from './model.js';
 import { peakCommand } from './peak.js';

@@ -4,10 +4,10 @@ import type { DecodeBenchmark } from '../../bench/decode.js';
 import type { PrefillBenchmark } from '../../bench/prefill.js';
 import type { PruneBenchmark } from '../../bench/prune.js';
 import type { StartupBenchmark } from '../../bench/startup.js';
-import type { Run } from '../command.js';
-import { withDevice } from '../gpu.js';
-import { requireTimestamps } from '../kernelProfile.js';
-import { wholeNumber } from '../optionTypes.js';
+import type { Run } from '../terminal/command.js';
+import { withDevice } from '../device/gpu.js';
+import { requireTimestamps } from '../device/kernelProfile.js';
+import { wholeNumber } from '../options/optionTypes.js';
 import { type MeasuringOptions, measuringCommand } from './measuring.js';
 
 const modelArgument = [
@@ -17,7 +17,7 @@ const modelArgument = [
 
 /** The folder given, else the demo model's; and its name for tables. */
 async function modelFolder(given: string | string[] | undefined): Promise<{ folder: string; name: string }> {
-  const { shippedPath } = await import('../../model/shippedPath.js');
+  const { shippedPath } = await import('../../model/files/shippedPath.js');
   const folder = (given as string | undefined) ?? shippedPath('demo-model');
   return { folder, name: basename(resolve(folder)) };
 }
@@ -26,9 +26,9 @@ async function modelFolder(given: string | string[] | undefined): Promise<{ fold
 async function withModel<T>(
   run: Run<object>,
   folder: string,
-  measure: (model: import('../../model/model.js').Model) => Promise<T>,
+  measure: (model: import('../../model/transformer/model.js').Model) => Promise<T>,
 ): Promise<T> {
-  const { Model } = await import('../../model/model.js');
+  const { Model } = await import('../../model/transformer/model.js');
   return withDevice(run, async device => {
     using model = await Model.load(device, folder, { onProgress: run.progress });
     return await measure(model);

@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import type { ScaleBenchmark } from '../../bench/scale.js';
-import { withDevice } from '../gpu.js';
-import { requireTimestamps } from '../kernelProfile.js';
-import { each, wholeNumber } from '../optionTypes.js';
+import { withDevice } from '../device/gpu.js';
+import { requireTimestamps } from '../device/kernelProfile.js';
+import { each, wholeNumber } from '../options/optionTypes.js';
 import { type MeasuringOptions, measuringCommand } from './measuring.js';
 
 interface ScaleCommandOptions extends MeasuringOptions {

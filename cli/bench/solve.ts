@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { SolveBenchmark } from '../../bench/solve.js';
-import { withDevice } from '../gpu.js';
-import { wholeNumber } from '../optionTypes.js';
+import { withDevice } from '../device/gpu.js';
+import { wholeNumber } from '../options/optionTypes.js';
 import { type MeasuringOptions, measuringCommand } from './measuring.js';
 
 interface SolveOptions extends MeasuringOptions {

@@ -1,5 +1,5 @@
 import type { Argument, Command, Option } from 'commander';
-import type { Parser } from '../optionTypes.js';
+import type { Parser } from '../options/optionTypes.js';
 
 /** What may stand for an argument, or after an option. */
 export interface CompletedValue {

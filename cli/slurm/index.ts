@@ -4,13 +4,13 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { type Command, InvalidArgumentError } from 'commander';
 import { RmError } from '../../engine/errors.js';
-import { formatFields, formatTable } from '../../engine/textTable.js';
-import { checkOutputFolder, withOutputFolder, writeOutputFile } from '../../model/checkpoint/outputFolder.js';
-import { newCommand, type Run, runs } from '../command.js';
-import type { PruneSettings } from '../configFile.js';
-import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from '../models.js';
-import { each, type Parser, wholeNumber } from '../optionTypes.js';
-import { addPruneOptions, optionWords, pruneOptions } from '../pruneOptions.js';
+import { formatFields, formatTable } from '../../replaceme/report/text/textTable.js';
+import { checkOutputFolder, withOutputFolder, writeOutputFile } from '../../model/files/outputFolder.js';
+import { newCommand, type Run, runs } from '../terminal/command.js';
+import type { PruneSettings } from '../prune/configFile.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from '../options/models.js';
+import { each, type Parser, wholeNumber } from '../options/optionTypes.js';
+import { addPruneOptions, optionWords, pruneOptions } from '../prune/options.js';
 import { clusterJobs, submitScript } from './scripts.js';
 import { clusterStatus, type JobStatus } from './status.js';
 
@@ -86,7 +86,7 @@ function writeCommand(signal: AbortSignal): Command {
 
 async function write(run: Run<SlurmOptions>, model: string, out: string): Promise<void> {
   const { shards, folder = `${out}.slurm`, sbatch = [], submit, json, force = false, ...given } = run.options;
-  const { checkGatherRequest, gatherRounds } = await import('../../replaceme/gatherStatistics.js');
+  const { checkGatherRequest, gatherRounds } = await import('../../replaceme/gather.js');
   const { adapter, memoryLimit, download: _, ...rest } = given;
   await findModels(run, [model]);
   const shard = { index: 1, of: shards };

@@ -1,5 +1,5 @@
 import { type ProgramSpec, programFamily } from '../../engine/index.js';
-import { lines } from '../wgsl.js';
+import { lines } from '../shared/wgsl.js';
 import { bindings, parameters } from './parts.js';
 
 /** Rows of a workgroup: so many that a load serves many products, and that the accumulators stay few. */

@@ -1,5 +1,5 @@
 import type { ProgramSpec } from '../../engine/index.js';
-import { flatProgram } from '../flat.js';
+import { flatProgram } from '../shared/flat.js';
 
 /**
  * Adds up what the chunks of keys of a head gave, in their order: `partial` [heads, chunks, width + 1] as `storeColumn`

@@ -1,4 +1,4 @@
-import { softcapWgsl } from '../softcap.js';
+import { softcapWgsl } from '../vocabulary/softcap.js';
 
 /**
  * Parameters, bindings, and `score(s) -> type`, what a softmax sees of a scaled product; `type` is how many a program

@@ -1,6 +1,6 @@
 import { type ProgramSpec, programFamily } from '../../engine/index.js';
-import { lines } from '../wgsl.js';
-import { workgroupReduction } from '../workgroup.js';
+import { lines } from '../shared/wgsl.js';
+import { workgroupReduction } from '../shared/workgroup.js';
 import { bindings, chunkOfKeys, parameters, storeColumn, storeTotals } from './parts.js';
 
 /**

@@ -1,5 +1,5 @@
 import { type ProgramSpec, programFamily } from '../../engine/index.js';
-import { lines } from '../wgsl.js';
+import { lines } from '../shared/wgsl.js';
 import { bindings, parameters } from './parts.js';
 
 /** A workgroup of the tiled program has SIDE x SIDE invocations. */

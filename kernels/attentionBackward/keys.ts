@@ -1,5 +1,5 @@
 import { type ProgramSpec, programFamily } from '../../engine/index.js';
-import { lines } from '../wgsl.js';
+import { lines } from '../shared/wgsl.js';
 import { parameters } from './parts.js';
 
 /** Keys of a workgroup. */

@@ -1,5 +1,5 @@
 import { type ProgramSpec, programFamily } from '../../engine/index.js';
-import { lines } from '../wgsl.js';
+import { lines } from '../shared/wgsl.js';
 import { parameters } from './parts.js';
 
 /** A row is one query of one head; the rows of a key/value head are numbered query by query, head by head. */

@@ -1,5 +1,5 @@
 import type { ProgramTarget } from '../../engine/index.js';
-import { lines } from '../wgsl.js';
+import { lines } from '../shared/wgsl.js';
 import { type Arithmetic, head, PARTIAL } from './parts.js';
 
 /**

@@ -1,5 +1,5 @@
 import type { ProgramTarget } from '../../engine/index.js';
-import { exactArithmetic, RUNTIME_ZERO } from '../doubleSingle.js';
+import { exactArithmetic, RUNTIME_ZERO } from '../shared/doubleSingle.js';
 
 /**
  * f32: 2 operations a multiply-add. Pair: double-single in 22, errs by about 2^-48 of the terms. Precise: pairs whose

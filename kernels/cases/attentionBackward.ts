@@ -1,7 +1,7 @@
 import { tensorFrom } from '../../engine/index.js';
-import type { AttentionOptions } from '../attention.js';
-import { attention } from '../attention.js';
-import { attentionBackward } from '../attentionBackward.js';
+import type { AttentionOptions } from '../attention/attention.js';
+import { attention } from '../attention/attention.js';
+import { attentionBackward } from '../attentionBackward/attentionBackward.js';
 import { causalRanges, mutualRanges } from './attention.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';

@@ -1,7 +1,7 @@
 import type { Recorder, Tensor } from '../../engine/index.js';
-import { add, addInto, axpy, scale } from '../elementwise.js';
-import { headColumns } from '../headColumns.js';
-import { topExperts } from '../topExperts.js';
+import { add, addInto, axpy, scale } from '../elementwise/elementwise.js';
+import { headColumns } from '../elementwise/padHeads.js';
+import { topExperts } from '../reductions/topExperts.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
 

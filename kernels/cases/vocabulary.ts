@@ -1,9 +1,9 @@
 import { tensorFrom } from '../../engine/index.js';
-import type { FloatType } from '../checks.js';
-import { compareDistributions } from '../compareDistributions.js';
-import type { LogitForm } from '../logitTile.js';
-import { logLikelihood } from '../logLikelihood.js';
-import type { Predictions } from '../vocabularyPasses.js';
+import type { FloatType } from '../shared/checks.js';
+import { compareDistributions } from '../vocabulary/compareDistributions.js';
+import type { LogitForm } from '../vocabulary/logitTile.js';
+import { logLikelihood } from '../vocabulary/logLikelihood.js';
+import type { Predictions } from '../vocabulary/vocabularyPasses.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
 

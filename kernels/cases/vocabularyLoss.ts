@@ -1,11 +1,11 @@
 import { type Scope, type Tensor, tensorFrom } from '../../engine/index.js';
-import type { FloatType } from '../checks.js';
-import { crossEntropyLoss } from '../crossEntropyLoss.js';
-import { klLoss } from '../klLoss.js';
-import type { LogitForm } from '../logitTile.js';
-import { topKlLoss } from '../topKlLoss.js';
-import { topLogProbabilities } from '../topLogProbabilities.js';
-import type { Predictions } from '../vocabularyPasses.js';
+import type { FloatType } from '../shared/checks.js';
+import { crossEntropyLoss } from '../vocabulary/crossEntropyLoss.js';
+import { klLoss } from '../vocabulary/klLoss.js';
+import type { LogitForm } from '../vocabulary/logitTile.js';
+import { topKlLoss } from '../vocabulary/topKlLoss.js';
+import { topLogProbabilities } from '../vocabulary/topLogProbabilities.js';
+import type { Predictions } from '../vocabulary/vocabularyPasses.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
 import { logitsF64, targetsOf } from './vocabulary.js';

@@ -1,4 +1,4 @@
-import { lines } from '../wgsl.js';
+import { lines } from '../shared/wgsl.js';
 import { eachFactor, type FactorWgsl, head, type MatmulLayout, tileOrigin } from './parts.js';
 
 /**

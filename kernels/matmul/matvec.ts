@@ -1,4 +1,4 @@
-import { flatBuiltins, lines } from '../wgsl.js';
+import { flatBuiltins, lines } from '../shared/wgsl.js';
 import { eachFactor, type FactorWgsl, head, type MatmulLayout, tileOrigin } from './parts.js';
 
 /** Lanes of a workgroup: together on four columns, or each on four columns of its own. */

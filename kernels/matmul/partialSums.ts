@@ -1,5 +1,5 @@
 import type { ProgramSpec } from '../../engine/index.js';
-import { flatProgram } from '../flat.js';
+import { flatProgram } from '../shared/flat.js';
 import {
   declareBindings,
   epilogueKey,

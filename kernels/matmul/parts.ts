@@ -1,7 +1,7 @@
 import type { Access } from '../../engine/index.js';
-import { type Activation, activationWgsl } from '../activation.js';
-import type { FloatType } from '../checks.js';
-import { flatGroup, scalarTensor, vec4Tensor } from '../wgsl.js';
+import { type Activation, activationWgsl } from '../elementwise/activation.js';
+import type { FloatType } from '../shared/checks.js';
+import { flatGroup, scalarTensor, vec4Tensor } from '../shared/wgsl.js';
 
 /** How one operand lies in memory, as far as the WGSL depends on it. */
 export interface OperandLayout {

@@ -1,7 +1,7 @@
 import { flatGrid, type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
-import type { FloatType } from '../checks.js';
-import { runFlat } from '../flat.js';
-import { type MatmulChoice, tilesPerDispatch } from '../tuning.js';
+import type { FloatType } from '../shared/checks.js';
+import { runFlat } from '../shared/flat.js';
+import { type MatmulChoice, tilesPerDispatch } from '../shared/tuning.js';
 import { broadcastWgsl } from './broadcast.js';
 import { matvecColumns, matvecWgsl } from './matvec.js';
 import { partialSumsProgram } from './partialSums.js';

@@ -1,5 +1,5 @@
-import type { MatmulChoice } from '../tuning.js';
-import { lines } from '../wgsl.js';
+import type { MatmulChoice } from '../shared/tuning.js';
+import { lines } from '../shared/wgsl.js';
 import { head, type MatmulLayout, type OperandLayout, tileOrigin } from './parts.js';
 
 type Choice = Extract<MatmulChoice, { variant: 'subgroupMatrix' }>;

@@ -1,4 +1,4 @@
-import { lines } from '../wgsl.js';
+import { lines } from '../shared/wgsl.js';
 import { eachFactor, head, type MatmulLayout, type OperandLayout, tileOrigin } from './parts.js';
 
 /** Rows and columns of a workgroup's tile. */

@@ -1,5 +1,5 @@
 import type { Device } from '../../engine/index.js';
-import { extentClass, tunedVariant } from '../tunedVariants.js';
+import { extentClass, tunedVariant } from '../shared/tunedVariants.js';
 import {
   broadcastSubgroup,
   chooseGatedMatmul,
@@ -8,7 +8,7 @@ import {
   type MatmulShape,
   type OperandTypes,
   subgroupMatrixConfig,
-} from '../tuning.js';
+} from '../shared/tuning.js';
 import { RANGE_STEP } from './tiled.js';
 
 /** What a choice is called in test names, benchmarks and program keys, e.g. "tiled 128x64". */

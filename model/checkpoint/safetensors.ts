@@ -2,7 +2,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DType } from '../../engine/dtype.js';
 import { ensure, RmError } from '../../engine/errors.js';
-import { isRecord, readJsonFileIfPresent } from '../jsonFile.js';
+import { isRecord, readJsonFileIfPresent } from '../files/jsonFile.js';
 import type { Checkpoint, TensorInfo } from './checkpoint.js';
 import { openWeightFile, readAt } from './fileReads.js';
 import { corrupt, headerLength, parseHeader, type SafetensorsEntry } from './safetensorsHeader.js';

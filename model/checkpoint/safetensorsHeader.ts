@@ -1,5 +1,5 @@
 import { RmError } from '../../engine/errors.js';
-import { isRecord } from '../jsonFile.js';
+import { isRecord } from '../files/jsonFile.js';
 
 /**
  * The header of a safetensors file and every check on it.

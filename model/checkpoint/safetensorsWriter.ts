@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { byteSize, type DType, elementCount } from '../../engine/dtype.js';
 import { ensure } from '../../engine/errors.js';
-import { writeOutputFile } from './outputFolder.js';
+import { writeOutputFile } from '../files/outputFolder.js';
 import { type FileTensor, writeTensorFile } from './tensorFile.js';
 
 /** A tensor to be written; its `bytes`, little-endian and row-major, are asked for once. */

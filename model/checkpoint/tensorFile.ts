@@ -1,6 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { ensure } from '../../engine/errors.js';
-import { outputError } from './outputFolder.js';
+import { outputError } from '../files/outputFolder.js';
 
 /** A tensor's bytes, whole or in pieces; asked for when its turn to be written has come. */
 export type TensorBytes = () =>

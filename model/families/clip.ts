@@ -1,4 +1,4 @@
-import type { Architecture, LayerTensorNames } from '../architecture.js';
+import type { Architecture, LayerTensorNames } from '../architecture/architecture.js';
 import { type ConfigReader, statedDtype } from './configReader.js';
 import { checkHeads, evenHeads, type HasTensor, readActivation, readSize } from './decoder.js';
 

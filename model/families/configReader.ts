@@ -1,6 +1,6 @@
 import type { DType } from '../../engine/dtype.js';
 import { RmError } from '../../engine/errors.js';
-import { isRecord } from '../jsonFile.js';
+import { isRecord } from '../files/jsonFile.js';
 
 /** Typed access to a config.json (or an object within it); every complaint names the file and the field. */
 export class ConfigReader {

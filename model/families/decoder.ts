@@ -1,5 +1,5 @@
-import type { Activation } from '../../kernels/activation.js';
-import type { Architecture, LayerTensorNames, TensorNames } from '../architecture.js';
+import type { Activation } from '../../kernels/elementwise/activation.js';
+import type { Architecture, LayerTensorNames, TensorNames } from '../architecture/architecture.js';
 import { type ConfigReader, statedDtype } from './configReader.js';
 
 /** Says whether a checkpoint has a tensor; undefined where only config.json is known. */

@@ -1,4 +1,4 @@
-import type { TensorPart } from '../architecture.js';
+import type { TensorPart } from '../architecture/architecture.js';
 
 /** Where queries, keys and values are in a projection that holds them group by group. */
 export interface FusedHeads {

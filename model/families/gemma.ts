@@ -1,6 +1,6 @@
-import type { LogitForm } from '../../kernels/logitTile.js';
-import type { Architecture, LayerTensorNames } from '../architecture.js';
-import type { Rope } from '../rope.js';
+import type { LogitForm } from '../../kernels/vocabulary/logitTile.js';
+import type { Architecture, LayerTensorNames } from '../architecture/architecture.js';
+import type { Rope } from '../architecture/rope.js';
 import type { ConfigReader } from './configReader.js';
 import {
   decoder,

@@ -1,9 +1,9 @@
 import { RmError } from '../../engine/errors.js';
-import { type Architecture, expectedTensors } from '../architecture.js';
+import { type Architecture, expectedTensors } from '../architecture/architecture.js';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
-import { plainNumbers } from '../exactJson.js';
-import { isRecord } from '../jsonFile.js';
-import { openModelSource, requiredJsonOf } from '../modelSource.js';
+import { plainNumbers } from '../files/exactJson.js';
+import { isRecord } from '../files/jsonFile.js';
+import { openModelSource, requiredJsonOf } from '../source/modelSource.js';
 import { clip, clipVision } from './clip.js';
 import { ConfigReader } from './configReader.js';
 import type { HasTensor } from './decoder.js';

@@ -1,4 +1,4 @@
-import type { Architecture } from '../architecture.js';
+import type { Architecture } from '../architecture/architecture.js';
 import type { ConfigReader } from './configReader.js';
 import { commonWindow, type HasTensor } from './decoder.js';
 import { likeLlama } from './llama.js';

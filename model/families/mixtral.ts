@@ -1,4 +1,4 @@
-import type { Architecture, LayerTensorNames, TensorStack } from '../architecture.js';
+import type { Architecture, LayerTensorNames, TensorStack } from '../architecture/architecture.js';
 import type { ConfigReader } from './configReader.js';
 import { commonWindow, type HasTensor, llamaForms, llamaLayer, namesInForm, storedForm } from './decoder.js';
 import { likeLlama } from './llama.js';

@@ -1,4 +1,4 @@
-import type { Architecture, LayerTensorNames, TensorPart } from '../architecture.js';
+import type { Architecture, LayerTensorNames, TensorPart } from '../architecture/architecture.js';
 import type { ConfigReader } from './configReader.js';
 import {
   commonWindow,

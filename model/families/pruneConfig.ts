@@ -1,6 +1,6 @@
 import { ensure, RmError } from '../../engine/errors.js';
-import { type Architecture, keepLayers } from '../architecture.js';
-import { isRecord } from '../jsonFile.js';
+import { type Architecture, keepLayers } from '../architecture/architecture.js';
+import { isRecord } from '../files/jsonFile.js';
 
 type Config = Record<string, unknown>;
 

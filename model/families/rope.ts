@@ -1,4 +1,4 @@
-import type { Rope } from '../rope.js';
+import type { Rope } from '../architecture/rope.js';
 import type { ConfigReader } from './configReader.js';
 
 /** What `readRope` must know of the rest of a config.json. */

@@ -1,9 +1,9 @@
 import { basename, resolve } from 'node:path';
 import { asBytes } from '../../engine/dtype.js';
 import { RmError } from '../../engine/errors.js';
-import { type Architecture, expectedTensors } from '../architecture.js';
-import type { ModelSource } from '../modelFiles.js';
-import { type Rope, ropeAttentionFactor, ropeInverseFrequencies } from '../rope.js';
+import { type Architecture, expectedTensors } from '../architecture/architecture.js';
+import type { ModelSource } from '../source/modelFiles.js';
+import { type Rope, ropeAttentionFactor, ropeInverseFrequencies } from '../architecture/rope.js';
 import { ggufFamilies, ropeFactorTensors } from './families.js';
 import type { GgufFamily } from './family.js';
 import { ggufName } from './names.js';

@@ -1,4 +1,4 @@
-import type { Architecture } from '../architecture.js';
+import type { Architecture } from '../architecture/architecture.js';
 import type { RowOrderKind } from './rowOrder.js';
 import type { NumberType } from './values.js';
 

@@ -1,4 +1,4 @@
-import type { TensorNames } from '../architecture.js';
+import type { TensorNames } from '../architecture/architecture.js';
 import type { GgufFamily } from './family.js';
 import type { RowOrderKind } from './rowOrder.js';
 

@@ -1,4 +1,4 @@
-import { isRecord } from '../jsonFile.js';
+import { isRecord } from '../files/jsonFile.js';
 
 /**
  * How byte-level BPE splits a text into words before it merges: llama.cpp knows a way by its name (tokenizer.ggml.pre),

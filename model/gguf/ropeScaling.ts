@@ -1,5 +1,5 @@
 import { asF32 } from '../../engine/dtype.js';
-import { ropeInverseFrequencies } from '../rope.js';
+import { ropeInverseFrequencies } from '../architecture/rope.js';
 import type { GgufContents } from './contents.js';
 import { ropeFactorTensors } from './families.js';
 import { corruptGguf } from './header.js';

@@ -1,8 +1,8 @@
 import { RmError } from '../../engine/errors.js';
-import { isRecord } from '../jsonFile.js';
-import type { ModelSource } from '../modelFiles.js';
-import { jsonOf, requiredJsonOf } from '../modelSource.js';
-import { loadTokenizer, type Tokenizer } from '../tokenizer.js';
+import { isRecord } from '../files/jsonFile.js';
+import type { ModelSource } from '../source/modelFiles.js';
+import { jsonOf, requiredJsonOf } from '../source/modelSource.js';
+import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
 import { tokenIdKeys } from './config.js';
 import { knownPreTokenizer, preTokenizers } from './preTokenizers.js';
 import { tokenTypes } from './tokenizerDefinition.js';

@@ -1,4 +1,4 @@
-import { isRecord } from '../jsonFile.js';
+import { isRecord } from '../files/jsonFile.js';
 
 /** Types of metadata values, by their number in the file. Source: ggml/docs/gguf.md. */
 export const valueTypes = [

@@ -2,7 +2,7 @@ import { copyFile, lstat, mkdir, rename, rm, stat, symlink, writeFile } from 'no
 import { dirname, join, relative } from 'node:path';
 import { RmError } from '../../engine/errors.js';
 import type { Progress } from '../../engine/progress.js';
-import { outputError } from '../checkpoint/outputFolder.js';
+import { outputError } from '../files/outputFolder.js';
 import { downloadBlob } from './blob.js';
 import { hubCacheFolder, repoFolder } from './cacheFolder.js';
 import { type HubClient, loadHubClient } from './client.js';

@@ -1,7 +1,7 @@
 import { open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { RmError } from '../../engine/errors.js';
-import { isRecord, readJsonFileIfPresent } from '../jsonFile.js';
+import { isRecord, readJsonFileIfPresent } from '../files/jsonFile.js';
 import { hubCacheFolder, repoFolder } from './cacheFolder.js';
 import { isModelFile } from './neededFiles.js';
 import { downloadCommand, type HubReference, hubName } from './reference.js';

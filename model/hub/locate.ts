@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
-import { isGgufPath } from '../gguf/path.js';
+import { isGgufPath } from '../files/ggufPath.js';
 import { hubCacheFolder, repoFolder, repoOfSnapshot } from './cacheFolder.js';
 import { findSnapshot, type Snapshot } from './findSnapshot.js';
 import { type HubReference, hubName, parseHubReference } from './reference.js';

@@ -1,8 +1,8 @@
 import { ensure } from '../../engine/errors.js';
 import { ConfigReader } from '../families/configReader.js';
-import { isRecord } from '../jsonFile.js';
-import type { ModelSource } from '../modelFiles.js';
-import { jsonOf } from '../modelSource.js';
+import { isRecord } from '../files/jsonFile.js';
+import type { ModelSource } from '../source/modelFiles.js';
+import { jsonOf } from '../source/modelSource.js';
 import { decodeImage, type RgbImage } from './decodeImage.js';
 import { resample, resampleFilters } from './resample.js';
 

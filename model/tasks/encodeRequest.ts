@@ -1,5 +1,5 @@
 import { RmError } from '../../engine/errors.js';
-import type { Tokenizer } from '../tokenizer.js';
+import type { Tokenizer } from '../text/tokenizer.js';
 import type { TextRequest } from './prompts.js';
 import { rightStrip } from './pythonText.js';
 

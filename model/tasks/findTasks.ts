@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import { RmError } from '../../engine/errors.js';
-import { shippedPath } from '../shippedPath.js';
+import { shippedPath } from '../files/shippedPath.js';
 import type { TaskSource } from './evaluateTask.js';
 import { readTaskFile } from './taskFile.js';
 import { isRowsFile } from './taskRows.js';

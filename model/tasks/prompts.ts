@@ -1,4 +1,4 @@
-import { invalidData } from '../textFiles.js';
+import { invalidData } from '../files/textFiles.js';
 import type { Field, Task } from './taskFile.js';
 import { evaluated, type TaskRow } from './taskRows.js';
 

@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { closeSync, fstatSync, mkdirSync, openSync, readSync, writeSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { outputError } from '../checkpoint/outputFolder.js';
-import { readLines } from '../textFiles.js';
+import { outputError } from '../files/outputFolder.js';
+import { readLines } from '../files/textFiles.js';
 import type { TokenRequest } from './encodeRequest.js';
 
 /** What a model says to a request. */

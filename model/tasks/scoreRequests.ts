@@ -1,11 +1,11 @@
 import { downloadF32, RmError, Scope, tensorFrom } from '../../engine/index.js';
 import type { Progress } from '../../engine/progress.js';
-import { embedding } from '../../kernels/embedding.js';
-import { logLikelihood } from '../../kernels/logLikelihood.js';
-import { Batch, defaultBatchTokens } from '../batch.js';
-import type { Model } from '../model.js';
-import { rotateAlike } from '../rope.js';
-import { finalNorm, forward } from '../transformer.js';
+import { embedding } from '../../kernels/elementwise/embedding.js';
+import { logLikelihood } from '../../kernels/vocabulary/logLikelihood.js';
+import { Batch, defaultBatchTokens } from '../transformer/batch.js';
+import type { Model } from '../transformer/model.js';
+import { rotateAlike } from '../architecture/rope.js';
+import { finalNorm, forward } from '../transformer/transformer.js';
 import type { TokenRequest } from './encodeRequest.js';
 import { type Answer, type RequestCache, requestKey } from './requestCache.js';
 

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { parseDocument } from 'yaml';
 import { RmError } from '../../engine/errors.js';
-import { isRecord } from '../jsonFile.js';
+import { isRecord } from '../files/jsonFile.js';
 import { Template } from './template.js';
 
 /** What can be measured of a task. */

@@ -1,8 +1,8 @@
 import { stat } from 'node:fs/promises';
 import { extname } from 'node:path';
-import { isRecord } from '../jsonFile.js';
-import { readParquetRows } from '../parquetRows.js';
-import { invalidData, parseJson, readJsonArray, readLines } from '../textFiles.js';
+import { isRecord } from '../files/jsonFile.js';
+import { readParquetRows } from '../files/parquetRows.js';
+import { invalidData, parseJson, readJsonArray, readLines } from '../files/textFiles.js';
 import type { Task } from './taskFile.js';
 
 /** One row of a data set. */

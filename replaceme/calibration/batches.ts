@@ -1,6 +1,6 @@
-import { groupSequences, totalTokens } from '../../model/batch.js';
-import type { Calibration } from '../calibration.js';
-import type { CalibrationBatch } from '../calibrationBatch.js';
+import { groupSequences, totalTokens } from '../../model/transformer/batch.js';
+import type { Calibration } from './read.js';
+import type { CalibrationBatch } from './batch.js';
 import { interleave } from './collect.js';
 
 /**

@@ -1,15 +1,15 @@
 import { RmError } from '../../engine/index.js';
-import { groupSequences } from '../../model/batch.js';
-import type { ChatTemplate } from '../../model/chat.js';
-import type { Document } from '../../model/documents.js';
-import type { Tokenizer } from '../../model/tokenizer.js';
+import { groupSequences } from '../../model/transformer/batch.js';
+import type { ChatTemplate } from '../../model/text/chat.js';
+import type { Document } from '../../model/text/documents.js';
+import type { Tokenizer } from '../../model/text/tokenizer.js';
 import {
   type Calibration,
   type CalibrationOptions,
   describeCalibration,
   openSources,
-} from '../calibration.js';
-import type { CalibrationBatch } from '../calibrationBatch.js';
+} from './read.js';
+import type { CalibrationBatch } from './batch.js';
 import { type CalibrationSequence, fewestTokensFirst } from './collect.js';
 
 /** Texts that the original program tokenises and pads together. */

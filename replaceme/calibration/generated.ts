@@ -3,13 +3,13 @@ import { RmError } from '../../engine/index.js';
 import { type Journal, noJournal } from '../../engine/journal.js';
 import type { Progress } from '../../engine/progress.js';
 import { seededRandom } from '../../engine/random.js';
-import { totalTokens } from '../../model/batch.js';
-import type { ChatTemplate } from '../../model/chat.js';
-import type { Document } from '../../model/documents.js';
-import { generate } from '../../model/generate.js';
-import type { Model } from '../../model/model.js';
-import type { Tokenizer } from '../../model/tokenizer.js';
-import { type Calibration, openSources } from '../calibration.js';
+import { totalTokens } from '../../model/transformer/batch.js';
+import type { ChatTemplate } from '../../model/text/chat.js';
+import type { Document } from '../../model/text/documents.js';
+import { generate } from '../../model/generation/generate.js';
+import type { Model } from '../../model/transformer/model.js';
+import type { Tokenizer } from '../../model/text/tokenizer.js';
+import { type Calibration, openSources } from './read.js';
 import { collectSequences } from './collect.js';
 
 export interface GenerationOptions {

@@ -1,4 +1,4 @@
-import type { Document } from '../../model/documents.js';
+import type { Document } from '../../model/text/documents.js';
 import { findTasks, prepareTask } from '../../model/tasks/index.js';
 
 /** A task's rows as texts to calibrate with. */

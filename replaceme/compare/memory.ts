@@ -1,10 +1,10 @@
 import type { Device } from '../../engine/index.js';
-import type { StateHome } from '../../model/batchTensors.js';
-import { choosePlacement, type Hindrance } from '../choosePlacement.js';
-import { HEADROOM } from '../memoryParts.js';
-import { memorySizes } from '../plan.js';
-import type { PruneOptions } from '../pruneOptions.js';
-import type { PruneRequest } from '../request.js';
+import type { StateHome } from '../../model/transformer/batchTensors.js';
+import { choosePlacement, type Hindrance } from '../planning/choosePlacement.js';
+import { HEADROOM } from '../planning/memoryParts.js';
+import { memorySizes } from '../planning/plan.js';
+import type { PruneOptions } from '../options/pruneOptions.js';
+import type { PruneRequest } from '../request/request.js';
 
 const wholeModels: Hindrance = {
   what: 'compare runs whole models side by side',

@@ -1,12 +1,12 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { RmError } from '../../engine/index.js';
-import { outputError, withOutputFile, writeOutputFile } from '../../model/checkpoint/outputFolder.js';
-import { isRecord, readJsonFileIfPresent } from '../../model/jsonFile.js';
+import { outputError, withOutputFile, writeOutputFile } from '../../model/files/outputFolder.js';
+import { isRecord, readJsonFileIfPresent } from '../../model/files/jsonFile.js';
 import type { RepairDetails } from '../methods/method.js';
-import type { DamagePoint } from '../report/layerDamage.js';
-import type { PositionLoss } from '../report/positionLoss.js';
-import type { RidgePath } from '../ridgePath.js';
+import type { DamagePoint } from '../evaluation/layerDamage.js';
+import type { PositionLoss } from '../evaluation/positionLoss.js';
+import type { RidgePath } from '../fits/ridgePath.js';
 
 /** How a model does on one file. */
 export interface FileScores {

@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
-import { type Column, formatTable, markdownTable } from '../../engine/textTable.js';
-import type { CompareReport } from '../report/schema.js';
+import { type Column, formatTable, markdownTable } from '../report/text/textTable.js';
+import type { CompareReport } from '../report/schema/schema.js';
 import type { ComparisonRow, FileScores, Measures } from './rows.js';
 
 /** What tables show of a comparison. */

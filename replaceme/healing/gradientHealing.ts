@@ -1,7 +1,7 @@
 import { Scope } from '../../engine/index.js';
-import type { Model, WeightChanges } from '../../model/model.js';
-import type { Recipe } from '../recipe.js';
-import type { WalkOptions } from '../walk.js';
+import type { Model, WeightChanges } from '../../model/transformer/model.js';
+import type { Recipe } from '../run/recipe.js';
+import type { WalkOptions } from '../run/runHooks.js';
 import { readCheckpoint, writeCheckpoint } from './checkpointFile.js';
 import type { HealingSettings } from './healingSettings.js';
 import { HealingTask } from './healingTask.js';

@@ -1,6 +1,6 @@
 import { elementCount } from '../../engine/index.js';
-import { type Architecture, expectedTensors } from '../../model/architecture.js';
-import { layerFlopsPerToken } from '../computeRate.js';
+import { type Architecture, expectedTensors } from '../../model/architecture/architecture.js';
+import { layerFlopsPerToken } from '../run/computeRate.js';
 import type { HealingSettings } from './healingSettings.js';
 import { heldOutStates } from './healingTask.js';
 

@@ -1,9 +1,9 @@
 import { Device } from '../../engine/index.js';
-import { expectedTensors } from '../../model/architecture.js';
+import { expectedTensors } from '../../model/architecture/architecture.js';
 import { deviceBytes } from '../../model/checkpoint/checkpoint.js';
 import { readArchitecture } from '../../model/families/index.js';
-import { openCheckpoint } from '../../model/modelSource.js';
-import { matmulRate } from '../computeRate.js';
+import { openCheckpoint } from '../../model/source/modelSource.js';
+import { matmulRate } from '../run/computeRate.js';
 import {
   type HealingFlops,
   type HealingMemory,
@@ -13,7 +13,7 @@ import {
   trainedNumbers,
 } from './healingCost.js';
 import { healingSettings } from './healingSettings.js';
-import type { HealOptions } from './healOptions.js';
+import type { HealOptions } from '../options/healOptions.js';
 import { checkHealRequest, healingSizes } from './healRequest.js';
 
 /** What healing would cost, found without reading weights or texts. */

@@ -1,13 +1,13 @@
 import { type Device, ensure } from '../../engine/index.js';
-import type { Architecture } from '../../model/architecture.js';
-import { defaultBatchTokens } from '../../model/batch.js';
+import type { Architecture } from '../../model/architecture/architecture.js';
+import { defaultBatchTokens } from '../../model/transformer/batch.js';
 import {
   type HealingObjective,
   objectives,
   type TrainingOptions,
   type TrainMode,
   trainModes,
-} from './healOptions.js';
+} from '../options/healOptions.js';
 import type { LoopSettings } from './trainingLoop.js';
 
 /** Unless asked for: of a transform and of the whole model those of ReplaceMe's healing (arXiv:2505.02819, table 15). */

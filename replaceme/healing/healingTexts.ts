@@ -1,11 +1,11 @@
 import { RmError } from '../../engine/index.js';
-import { totalTokens } from '../../model/batch.js';
-import type { TextReader } from '../../model/chat.js';
-import type { Document } from '../../model/documents.js';
-import { firstTokens, SequencePacker } from '../../model/tokenSequences.js';
+import { totalTokens } from '../../model/transformer/batch.js';
+import type { TextReader } from '../../model/text/chat.js';
+import type { Document } from '../../model/text/documents.js';
+import { firstTokens, SequencePacker } from '../../model/text/tokenSequences.js';
 import { collectSequences } from '../calibration/collect.js';
-import { type CalibrationFile, describeCalibration, openSources, sha256 } from '../calibration.js';
-import { readEvaluationText } from '../evaluationText.js';
+import { type CalibrationFile, describeCalibration, openSources, sha256 } from '../calibration/read.js';
+import { readEvaluationText } from '../evaluation/evaluationText.js';
 import type { TrainingSequence } from './sequenceOrder.js';
 
 /** What is trained on, and what is not, to see by. */

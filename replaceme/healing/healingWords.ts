@@ -1,5 +1,5 @@
 import { RmError } from '../../engine/errors.js';
-import { type TrainMode, trainModes } from './healOptions.js';
+import { type TrainMode, trainModes } from '../options/healOptions.js';
 
 /** What the words of `--heal` ask for. */
 export interface AskedHealing {

@@ -1,8 +1,8 @@
 import { ensure, RmError } from '../../engine/index.js';
-import { isGgufPath } from '../../model/gguf/path.js';
-import { isRecord, readJsonFileIfPresent } from '../../model/jsonFile.js';
-import { besideModel } from '../../model/modelOutput.js';
-import { jsonOf, openModelSource } from '../../model/modelSource.js';
+import { isGgufPath } from '../../model/files/ggufPath.js';
+import { isRecord, readJsonFileIfPresent } from '../../model/files/jsonFile.js';
+import { besideModel } from '../../model/source/modelOutput.js';
+import { jsonOf, openModelSource } from '../../model/source/modelSource.js';
 
 /** Where a model folder was cut, by what rm-engine has written beside it. */
 export interface Cut {

@@ -1,11 +1,11 @@
 import { ensure } from '../../engine/index.js';
 import { PIECE } from '../../engine/transfer.js';
-import type { Architecture } from '../../model/architecture.js';
+import type { Architecture } from '../../model/architecture/architecture.js';
 import type { Checkpoint, TensorInfo } from '../../model/checkpoint/checkpoint.js';
 import { readArchitecture } from '../../model/families/index.js';
-import type { Model } from '../../model/model.js';
-import { sameTokenizer } from '../../model/sameTokenizer.js';
-import type { ReuseTensor } from '../../model/weightLoader.js';
+import type { Model } from '../../model/transformer/model.js';
+import { sameTokenizer } from '../../model/source/sameTokenizer.js';
+import type { ReuseTensor } from '../../model/transformer/weightLoader.js';
 
 /**
  * Checks that the model in folder `teacher` can teach that in `folder`: logits of the same tokens.

@@ -1,12 +1,12 @@
 import { Scope, Tensor } from '../../engine/index.js';
-import { convert } from '../../kernels/convert.js';
-import type { ModelGradients } from '../../model/backward.js';
-import type { LayerGradients } from '../../model/layerBackward.js';
-import type { Model, WeightChanges } from '../../model/model.js';
-import type { LayerWeights, Weights } from '../../model/weights.js';
-import { identity } from '../identity.js';
+import { convert } from '../../kernels/elementwise/convert.js';
+import type { ModelGradients } from '../../model/training/backward.js';
+import type { LayerGradients } from '../../model/training/layerBackward.js';
+import type { Model, WeightChanges } from '../../model/transformer/model.js';
+import type { LayerWeights, Weights } from '../../model/transformer/weights.js';
+import { identity } from '../fits/identity.js';
 import { foldTransform } from '../methods/replacemeLs.js';
-import type { TrainMode } from './healOptions.js';
+import type { TrainMode } from '../options/healOptions.js';
 import type { TrainedParameter } from './trainingTask.js';
 
 /** A model in training: the same tensors as `base` but for those that are trained, which are f32. */

@@ -1,10 +1,10 @@
 import { type Device, downloadF32, Scope, type Tensor } from '../../engine/index.js';
 import { liveSums, noJournal } from '../../engine/journal.js';
-import { adam } from '../../kernels/adam.js';
-import { axpy } from '../../kernels/elementwise.js';
-import { addSquaredNorm } from '../../kernels/squaredNorm.js';
-import { groupSequences } from '../../model/batch.js';
-import type { WalkOptions } from '../walk.js';
+import { adam } from '../../kernels/elementwise/adam.js';
+import { axpy } from '../../kernels/elementwise/elementwise.js';
+import { addSquaredNorm } from '../../kernels/reductions/squaredNorm.js';
+import { groupSequences } from '../../model/transformer/batch.js';
+import type { WalkOptions } from '../run/runHooks.js';
 import { DivergenceWatch } from './divergence.js';
 import { learningRateAt, type Schedule } from './schedule.js';
 import { type OrderPosition, SequenceOrder, type TrainingSequence } from './sequenceOrder.js';

@@ -1,11 +1,11 @@
-import type { Model } from '../../model/model.js';
-import type { Calibration } from '../calibration.js';
-import type { CalibrationBatch } from '../calibrationBatch.js';
-import type { PrunedModel } from '../prunedModel.js';
-import type { Recipe } from '../recipe.js';
-import type { PruneReport } from '../report/schema.js';
+import type { Model } from '../../model/transformer/model.js';
+import type { Calibration } from '../calibration/read.js';
+import type { CalibrationBatch } from '../calibration/batch.js';
+import type { PrunedModel } from '../activations/prunedModel.js';
+import type { Recipe } from '../run/recipe.js';
+import type { PruneReport } from '../report/schema/schema.js';
 import type { StatisticsFile } from '../statistics/file.js';
-import type { Window } from '../window.js';
+import type { Window } from '../run/window.js';
 
 /** What a run of `prune` reads besides the model, before the model: a wrong file should not cost that time. */
 export interface PruneInputs {

@@ -1,9 +1,9 @@
 import type { Device } from '../../engine/index.js';
-import type { Architecture } from '../../model/architecture.js';
-import { loadChatTemplate } from '../../model/chat.js';
-import { logits } from '../../model/logits.js';
-import type { Model } from '../../model/model.js';
-import { loadTokenizer } from '../../model/tokenizer.js';
+import type { Architecture } from '../../model/architecture/architecture.js';
+import { loadChatTemplate } from '../../model/text/chat.js';
+import { logits } from '../../model/transformer/logits.js';
+import type { Model } from '../../model/transformer/model.js';
+import { loadTokenizer } from '../../model/text/tokenizer.js';
 import {
   addGenerated,
   batchesOf,
@@ -12,14 +12,14 @@ import {
   readTexts,
   sha256Of,
   statisticsRecipe,
-} from '../calibrate.js';
-import { readReportTexts } from '../evaluationText.js';
+} from '../calibration/readTexts.js';
+import { readReportTexts } from '../evaluation/evaluationText.js';
 import { usualHeldOut } from '../healing/healRequest.js';
-import type { PruneOptions } from '../pruneOptions.js';
-import { evaluatePruned, tokensOfAll } from '../report/evaluatePruned.js';
-import type { CalibrationSizes } from '../request.js';
+import type { PruneOptions } from '../options/pruneOptions.js';
+import { evaluatePruned, tokensOfAll } from '../evaluation/evaluatePruned.js';
+import type { CalibrationSizes } from '../request/request.js';
 import { StatisticsFile } from '../statistics/file.js';
-import { walk } from '../walk.js';
+import { walk } from '../run/runHooks.js';
 import type { PruneInputs } from './inputs.js';
 
 /**

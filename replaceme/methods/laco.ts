@@ -1,6 +1,6 @@
-import type { LayerWeights } from '../../model/weights.js';
-import { type MergeRule, mergedLayer } from '../mergedLayer.js';
-import { repairInOrder, requireLayerBefore } from '../repairInOrder.js';
+import type { LayerWeights } from '../../model/transformer/weights.js';
+import { type MergeRule, mergedLayer } from '../fits/mergedLayer.js';
+import { repairInOrder, requireLayerBefore } from '../fits/repairInOrder.js';
 import type { Method } from './method.js';
 
 const merging = (

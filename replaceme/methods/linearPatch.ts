@@ -1,9 +1,9 @@
 import { asBytes, downloadF32, Scope, type Tensor, tensorFromBytes } from '../../engine/index.js';
 import { liveSums, noJournal } from '../../engine/journal.js';
-import { matmul } from '../../kernels/matmul.js';
-import { realSequences } from '../calibrationBatch.js';
-import { hadamard, hasHadamard } from '../hadamard.js';
-import { type FitPass, type LayerFit, repairInOrder } from '../repairInOrder.js';
+import { matmul } from '../../kernels/matmul/matmul.js';
+import { realSequences } from '../calibration/batch.js';
+import { hadamard, hasHadamard } from '../fits/hadamard.js';
+import { type FitPass, type LayerFit, repairInOrder } from '../fits/repairInOrder.js';
 import type { Method } from './method.js';
 
 /** For every sequence of a batch the mean |x| of every channel over its tokens; x [T, N] on the host. */

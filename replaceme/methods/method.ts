@@ -1,15 +1,15 @@
-import type { Architecture } from '../../model/architecture.js';
-import type { StateHome } from '../../model/batchTensors.js';
-import type { Model, WeightChanges } from '../../model/model.js';
-import type { WaitingFile } from '../../model/waitingWeights.js';
-import type { CalibrationBatch } from '../calibrationBatch.js';
-import type { CosineSettings } from '../cosineSettings.js';
-import type { HiddenStates } from '../hiddenStates.js';
-import type { PhaseClock } from '../phaseClock.js';
-import type { RidgePath } from '../ridgePath.js';
+import type { Architecture } from '../../model/architecture/architecture.js';
+import type { StateHome } from '../../model/transformer/batchTensors.js';
+import type { Model, WeightChanges } from '../../model/transformer/model.js';
+import type { WaitingFile } from '../../model/transformer/waitingWeights.js';
+import type { CalibrationBatch } from '../calibration/batch.js';
+import type { CosineSettings } from '../options/cosineSettings.js';
+import type { HiddenStates } from '../activations/hiddenStates.js';
+import type { PhaseClock } from '../run/phaseClock.js';
+import type { RidgePath } from '../fits/ridgePath.js';
 import type { StatisticsStore } from '../statistics/store.js';
-import type { WalkOptions } from '../walk.js';
-import type { Window } from '../window.js';
+import type { WalkOptions } from '../run/runHooks.js';
+import type { Window } from '../run/window.js';
 
 /** Settings of the methods; each reads those that concern it. */
 export interface RepairSettings {

@@ -1,4 +1,4 @@
-import { repairInOrder } from '../repairInOrder.js';
+import { repairInOrder } from '../fits/repairInOrder.js';
 import type { Method } from './method.js';
 
 /** The layers are removed and nothing else changes (except by healing, where it is asked for). */

@@ -1,12 +1,12 @@
 import { type Device, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
 import { liveSums, noJournal } from '../../engine/journal.js';
-import { scale } from '../../kernels/elementwise.js';
-import type { Model, WeightChanges } from '../../model/model.js';
-import type { LayerWeights } from '../../model/weights.js';
-import { identity } from '../identity.js';
-import { type FitPass, repairInOrder } from '../repairInOrder.js';
-import { rowNormsOf } from '../rows.js';
-import { weightedSum } from '../weightedSum.js';
+import { scale } from '../../kernels/elementwise/elementwise.js';
+import type { Model, WeightChanges } from '../../model/transformer/model.js';
+import type { LayerWeights } from '../../model/transformer/weights.js';
+import { identity } from '../fits/identity.js';
+import { type FitPass, repairInOrder } from '../fits/repairInOrder.js';
+import { rowNormsOf } from '../activations/rows.js';
+import { weightedSum } from '../fits/weightedSum.js';
 import type { Method } from './method.js';
 
 /** alpha = mean over tokens of |L_j| / |L_i|, i the layer that stays in the model pruned so far. */

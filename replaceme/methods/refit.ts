@@ -1,7 +1,7 @@
 import { Scope } from '../../engine/index.js';
-import type { Model } from '../../model/model.js';
-import { batchedTokens } from '../calibrationBatch.js';
-import { linearRefusal } from '../linearRefusal.js';
+import type { Model } from '../../model/transformer/model.js';
+import { batchedTokens } from '../calibration/batch.js';
+import { linearRefusal } from '../fits/linearRefusal.js';
 import {
   gatherRefit,
   type RecalledRefit,
@@ -9,12 +9,12 @@ import {
   type RidgeSummary,
   recallRefit,
   refitLayer,
-} from '../refitLayer.js';
-import { type FitPass, type LayerFit, repairInOrder } from '../repairInOrder.js';
-import type { RidgeStatistics } from '../ridgeStatistics.js';
-import { gatherWindows } from '../statistics/gatherWindows.js';
+} from '../fits/refitLayer.js';
+import { type FitPass, type LayerFit, repairInOrder } from '../fits/repairInOrder.js';
+import type { RidgeStatistics } from '../fits/ridgeStatistics.js';
+import { gatherWindows } from '../fits/gatherWindows.js';
 import type { SumsKey } from '../statistics/store.js';
-import { isEarly, lastRemoved, type Window } from '../window.js';
+import { isEarly, lastRemoved, type Window } from '../run/window.js';
 import type { GatherContext, Method, RepairContext, RepairDetails, RepairSettings } from './method.js';
 
 /** In an early layer a step of o_proj gains little on one text and loses much on another (docs/lab-notes.md). */

@@ -1,8 +1,8 @@
-import { scale } from '../../kernels/elementwise.js';
-import { fitCosine } from '../cosineFit.js';
-import { type CosineSettings, cosineSettings } from '../cosineSettings.js';
-import { linearRefusal } from '../linearRefusal.js';
-import { type FitPass, type LayerFit, repairInOrder } from '../repairInOrder.js';
+import { scale } from '../../kernels/elementwise/elementwise.js';
+import { fitCosine } from '../fits/cosineFit.js';
+import { type CosineSettings, cosineSettings } from '../options/cosineSettings.js';
+import { linearRefusal } from '../fits/linearRefusal.js';
+import { type FitPass, type LayerFit, repairInOrder } from '../fits/repairInOrder.js';
 import type { Method } from './method.js';
 import { foldTransform } from './replacemeLs.js';
 

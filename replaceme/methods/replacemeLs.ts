@@ -1,12 +1,12 @@
 import { type Recorder, Scope, Tensor } from '../../engine/index.js';
-import { blockProduct } from '../../kernels/blockProduct.js';
-import { convert } from '../../kernels/convert.js';
-import { matmul } from '../../kernels/matmul.js';
-import type { Model } from '../../model/model.js';
-import { fitLeastSquares, type LeastSquaresStatistics } from '../leastSquares.js';
-import { gatherLeastSquares, repairByLeastSquares } from '../leastSquaresRepair.js';
-import { linearRefusal } from '../linearRefusal.js';
-import type { LayerFit } from '../repairInOrder.js';
+import { blockProduct } from '../../kernels/blockProduct/blockProduct.js';
+import { convert } from '../../kernels/elementwise/convert.js';
+import { matmul } from '../../kernels/matmul/matmul.js';
+import type { Model } from '../../model/transformer/model.js';
+import { fitLeastSquares, type LeastSquaresStatistics } from '../fits/leastSquares.js';
+import { gatherLeastSquares, repairByLeastSquares } from '../fits/leastSquaresRepair.js';
+import { linearRefusal } from '../fits/linearRefusal.js';
+import type { LayerFit } from '../fits/repairInOrder.js';
 import type { Method } from './method.js';
 
 /** out = Tᵀ W; T [d,d], W and out [d,n], f32, which may be larger than a binding. */

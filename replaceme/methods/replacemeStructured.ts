@@ -1,16 +1,16 @@
 import { asBytes, downloadF32, Scope, type Tensor, tensorFromBytes } from '../../engine/index.js';
-import { convert } from '../../kernels/convert.js';
-import { downloadF64 } from '../../kernels/doubleSingle.js';
-import { axpy } from '../../kernels/elementwise.js';
-import { quadraticLoss } from '../../kernels/solveRidge.js';
-import { hasOutNorms } from '../../model/architecture.js';
-import type { Model } from '../../model/model.js';
-import { identity } from '../identity.js';
-import type { LeastSquaresStatistics } from '../leastSquares.js';
-import { gatherLeastSquares, repairByLeastSquares } from '../leastSquaresRepair.js';
-import { linearRefusal } from '../linearRefusal.js';
-import { orthogonalFactor } from '../orthogonalFactor.js';
-import type { LayerFit } from '../repairInOrder.js';
+import { convert } from '../../kernels/elementwise/convert.js';
+import { downloadF64 } from '../../kernels/shared/doubleSingle.js';
+import { axpy } from '../../kernels/elementwise/elementwise.js';
+import { quadraticLoss } from '../../kernels/solve/solveRidge.js';
+import { hasOutNorms } from '../../model/architecture/architecture.js';
+import type { Model } from '../../model/transformer/model.js';
+import { identity } from '../fits/identity.js';
+import type { LeastSquaresStatistics } from '../fits/leastSquares.js';
+import { gatherLeastSquares, repairByLeastSquares } from '../fits/leastSquaresRepair.js';
+import { linearRefusal } from '../fits/linearRefusal.js';
+import { orthogonalFactor } from '../fits/orthogonalFactor.js';
+import type { LayerFit } from '../fits/repairInOrder.js';
 import type { Method } from './method.js';
 import { foldTransform } from './replacemeLs.js';
 

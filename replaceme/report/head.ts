@@ -1,7 +1,7 @@
 import type { Device } from '../../engine/index.js';
-import { packageVersion } from '../modelCard.js';
-import type { PhaseClock } from '../phaseClock.js';
-import { REPORT_SCHEMA, type ReportHead } from './schema.js';
+import { packageVersion } from './modelCard.js';
+import type { PhaseClock } from '../run/phaseClock.js';
+import { REPORT_SCHEMA, type ReportHead } from './schema/schema.js';
 
 /** What a report says of the run itself, taken at its end. */
 export async function reportHead(

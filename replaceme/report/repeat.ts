@@ -1,5 +1,5 @@
 import { modelName } from '../../model/hub/locate.js';
-import type { Repeat } from './schema.js';
+import type { Repeat } from './schema/schema.js';
 
 /** A word as a POSIX shell reads it back. */
 export const shellWord = (word: string): string =>

@@ -1,5 +1,5 @@
 import { basename, resolve } from 'node:path';
-import { removedLayers, type Window } from '../window.js';
+import { removedLayers, type Window } from '../run/window.js';
 import type {
   CompareReport,
   EvalReport,
@@ -8,7 +8,7 @@ import type {
   MeasuredRow,
   PruneEvaluation,
   PruneReport,
-} from './schema.js';
+} from './schema/schema.js';
 
 const nameOf = (path: string): string => basename(resolve(path));
 

@@ -1,10 +1,10 @@
 import { basename, dirname, join, resolve } from 'node:path';
-import { withOutputFile, writeOutputFile } from '../../model/checkpoint/outputFolder.js';
-import { isGgufPath } from '../../model/gguf/path.js';
+import { withOutputFile, writeOutputFile } from '../../model/files/outputFolder.js';
+import { isGgufPath } from '../../model/files/ggufPath.js';
 import { modelName } from '../../model/hub/locate.js';
-import { besideModel } from '../../model/modelOutput.js';
-import { healedCard, modelCard } from '../modelCard.js';
-import type { HealReport, PruneReport, Repeat, Report, ReportCalibration, ReportModel } from './schema.js';
+import { besideModel } from '../../model/source/modelOutput.js';
+import { healedCard, modelCard } from './modelCard.js';
+import type { HealReport, PruneReport, Repeat, Report, ReportCalibration, ReportModel } from './schema/schema.js';
 
 /** A small file's text, and where it goes. */
 type Write = (path: string, text: string) => Promise<void>;
@@ -60,7 +60,7 @@ export async function writeReport(
 ): Promise<void> {
   await writeReportData(folder, report, write);
   // The plotting library takes a while to load.
-  const { reportPage } = await import('./page.js');
+  const { reportPage } = await import('./page/page.js');
   await write(join(folder, 'report.html'), await reportPage(report));
 }
 

@@ -3,8 +3,8 @@ import { existsSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PIECE } from '../../engine/transfer.js';
-import { isRecord } from '../../model/jsonFile.js';
-import type { Recipe } from '../recipe.js';
+import { isRecord } from '../../model/files/jsonFile.js';
+import type { Recipe } from '../run/recipe.js';
 import { RunLock } from './runLock.js';
 import { type Bytes, changed, namesIn, type Pieces, type Stored } from './storedValues.js';
 

@@ -9,7 +9,7 @@ import {
 } from '../../engine/index.js';
 import type { StoredTensor } from '../../engine/journal.js';
 import { downloadPieces, uploadPieces } from '../../engine/transfer.js';
-import { type WaitingFile, WaitingTensor } from '../../model/waitingWeights.js';
+import { type WaitingFile, WaitingTensor } from '../../model/transformer/waitingWeights.js';
 
 /** Bytes in the order in which they are kept, piece by piece. */
 export type Pieces = () => AsyncIterable<Uint8Array>;

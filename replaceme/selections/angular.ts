@@ -1,4 +1,4 @@
-import type { DistanceMeasure } from '../distance.js';
+import type { DistanceMeasure } from '../windowMap/distance.js';
 import { nearestWindow, windowsOfOneSize } from './cosine.js';
 import type { Selection, SelectionContext } from './selection.js';
 

@@ -1,7 +1,7 @@
 import { ensure } from '../../engine/errors.js';
-import { totalTokens } from '../../model/batch.js';
-import { batchedTokens, type CalibrationBatch } from '../calibrationBatch.js';
-import { type DistanceMeasure, windowDistanceSums } from '../distance.js';
+import { totalTokens } from '../../model/transformer/batch.js';
+import { batchedTokens, type CalibrationBatch } from '../calibration/batch.js';
+import { type DistanceMeasure, windowDistanceSums } from '../windowMap/distance.js';
 import { greedyWindows } from './greedy.js';
 import { windowMeans } from './means.js';
 import type { Selection, SelectionContext, WindowChoice, WindowMeans } from './selection.js';

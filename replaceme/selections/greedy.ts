@@ -1,5 +1,5 @@
 import { ensure } from '../../engine/errors.js';
-import { removedLayers, type Window, windowsOf } from '../window.js';
+import { removedLayers, type Window, windowsOf } from '../run/window.js';
 
 /**
  * Several windows of one size, the nearest first, each beside those before it (ReplaceMe, arXiv:2505.02819,

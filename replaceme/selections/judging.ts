@@ -1,5 +1,5 @@
-import type { ReferenceOptions } from '../../model/referenceStates.js';
-import { spareRoom } from '../hiddenStates.js';
+import type { ReferenceOptions } from '../../model/transformer/referenceStates.js';
+import { spareRoom } from '../activations/hiddenStates.js';
 import type { SelectionContext } from './selection.js';
 
 /** How the original model runs over texts that candidates are judged on. */

@@ -1,13 +1,13 @@
 import { downloadF32, RmError, Scope } from '../../engine/index.js';
 import { noJournal } from '../../engine/journal.js';
-import { cosineDistance } from '../../kernels/cosineDistance.js';
-import { Batch } from '../../model/batch.js';
-import type { Model } from '../../model/model.js';
-import { ReferenceStates } from '../../model/referenceStates.js';
-import type { LayerWeights } from '../../model/weights.js';
-import { firstSequences } from '../calibrationBatch.js';
-import { type MergeRule, mergedLayer } from '../mergedLayer.js';
-import { keptLayers, type Window } from '../window.js';
+import { cosineDistance } from '../../kernels/reductions/cosineDistance.js';
+import { Batch } from '../../model/transformer/batch.js';
+import type { Model } from '../../model/transformer/model.js';
+import { ReferenceStates } from '../../model/transformer/referenceStates.js';
+import type { LayerWeights } from '../../model/transformer/weights.js';
+import { firstSequences } from '../calibration/batch.js';
+import { type MergeRule, mergedLayer } from '../fits/mergedLayer.js';
+import { keptLayers, type Window } from '../run/window.js';
 import { judgingOptions } from './judging.js';
 import type { Selection, SelectionContext, WindowChoice } from './selection.js';
 

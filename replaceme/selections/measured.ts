@@ -1,14 +1,14 @@
 import type { Device } from '../../engine/index.js';
 import { noJournal } from '../../engine/journal.js';
-import { evaluate } from '../../model/evaluate.js';
-import { ReferenceStates } from '../../model/referenceStates.js';
-import { batchedTokens, type CalibrationBatch, realSequences } from '../calibrationBatch.js';
-import { HiddenStates, LentStates } from '../hiddenStates.js';
+import { evaluate } from '../../model/evaluation/evaluate.js';
+import { ReferenceStates } from '../../model/transformer/referenceStates.js';
+import { batchedTokens, type CalibrationBatch, realSequences } from '../calibration/batch.js';
+import { HiddenStates, LentStates } from '../activations/hiddenStates.js';
 import type { RepairContext } from '../methods/method.js';
-import { PrunedModel } from '../prunedModel.js';
-import { shortList } from '../shortList.js';
-import { isEarly, type Window } from '../window.js';
-import { type WindowMap, windowMap } from '../windowMap.js';
+import { PrunedModel } from '../activations/prunedModel.js';
+import { shortList } from './shortList.js';
+import { isEarly, type Window } from '../run/window.js';
+import { type WindowMap, windowMap } from '../windowMap/windowMap.js';
 import { cosine, rankingBatches } from './cosine.js';
 import { judgingOptions } from './judging.js';
 import type {

@@ -1,11 +1,11 @@
 import { type Device, ensure } from '../../engine/index.js';
 import { noJournal } from '../../engine/journal.js';
-import { totalTokens } from '../../model/batch.js';
-import { evaluate } from '../../model/evaluate.js';
-import type { Model } from '../../model/model.js';
-import { type ReferenceOptions, ReferenceStates } from '../../model/referenceStates.js';
-import { firstSequences } from '../calibrationBatch.js';
-import { windowsOf } from '../window.js';
+import { totalTokens } from '../../model/transformer/batch.js';
+import { evaluate } from '../../model/evaluation/evaluate.js';
+import type { Model } from '../../model/transformer/model.js';
+import { type ReferenceOptions, ReferenceStates } from '../../model/transformer/referenceStates.js';
+import { firstSequences } from '../calibration/batch.js';
+import { windowsOf } from '../run/window.js';
 import { judgingOptions } from './judging.js';
 import type { Selection, SelectionContext, WindowChoice } from './selection.js';
 

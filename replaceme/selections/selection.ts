@@ -1,8 +1,8 @@
 import type { Device } from '../../engine/index.js';
-import type { CalibrationBatch } from '../calibrationBatch.js';
+import type { CalibrationBatch } from '../calibration/batch.js';
 import type { Method, RepairContext } from '../methods/method.js';
 import type { RowSums } from '../statistics/store.js';
-import type { Window } from '../window.js';
+import type { Window } from '../run/window.js';
 
 /** How much the selection `measured` measures. */
 export interface MeasureSettings {

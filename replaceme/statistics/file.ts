@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { download, ensure, RmError, type Scope, type Tensor, tensorFromBytes } from '../../engine/index.js';
-import { withOutputFile } from '../../model/checkpoint/outputFolder.js';
+import { withOutputFile } from '../../model/files/outputFolder.js';
 import { openSafetensorsFile, type SafetensorsFile } from '../../model/checkpoint/safetensors.js';
 import { type TensorSource, writeSafetensorsFile } from '../../model/checkpoint/safetensorsWriter.js';
-import { isRecord } from '../../model/jsonFile.js';
-import type { Calibration } from '../calibration.js';
-import { meansOf } from '../distance.js';
-import { firstDifference, type Recipe, shownValue, storedValue } from '../recipe.js';
+import { isRecord } from '../../model/files/jsonFile.js';
+import type { Calibration } from '../calibration/read.js';
+import { meansOf } from '../windowMap/distance.js';
+import { firstDifference, type Recipe, shownValue, storedValue } from '../run/recipe.js';
 import type { WindowChoice } from '../selections/index.js';
 import { SHARD } from './shard.js';
 import type { RowSums, StatisticsStore, Sums, SumsKey } from './store.js';

@@ -1,6 +1,6 @@
 import { asBytes, ensure, RmError } from '../../engine/index.js';
-import { withOutputFile } from '../../model/checkpoint/outputFolder.js';
-import type { WalkOptions } from '../walk.js';
+import { withOutputFile } from '../../model/files/outputFolder.js';
+import type { WalkOptions } from '../run/runHooks.js';
 import { StatisticsFile, type StoredMatrix } from './file.js';
 import { parseShard, SHARD, type Shard, shardName, WHOLE } from './shard.js';
 import type { RowSums } from './store.js';

@@ -1,11 +1,11 @@
 import { downloadF32, Scope, Tensor } from '../../engine/index.js';
 import type { StoredTensor } from '../../engine/journal.js';
-import { addTransposed } from '../../kernels/addTransposed.js';
-import { axpy } from '../../kernels/elementwise.js';
-import { quadraticLosses, solveRidgePath } from '../../kernels/solveRidge.js';
-import { downloadDiagonal } from '../../kernels/solveSpd/equilibration.js';
-import type { Model } from '../../model/model.js';
-import { notFinite } from '../distance.js';
+import { addTransposed } from '../../kernels/elementwise/addTransposed.js';
+import { axpy } from '../../kernels/elementwise/elementwise.js';
+import { quadraticLosses, solveRidgePath } from '../../kernels/solve/solveRidge.js';
+import { downloadDiagonal } from '../../kernels/solve/equilibration.js';
+import type { Model } from '../../model/transformer/model.js';
+import { notFinite } from './distance.js';
 import type { WindowMeasure } from './measures.js';
 
 /** Shares of the Gram matrix's mean diagonal, large ones first; a coarse path, since windows are only ranked. */

@@ -1,7 +1,7 @@
-import type { StateHome } from '../../model/batchTensors.js';
-import type { HiddenStates } from '../hiddenStates.js';
-import type { WalkOptions } from '../walk.js';
-import type { Window } from '../window.js';
+import type { StateHome } from '../../model/transformer/batchTensors.js';
+import type { HiddenStates } from '../activations/hiddenStates.js';
+import type { WalkOptions } from '../run/runHooks.js';
+import type { Window } from '../run/window.js';
 
 /** What is known of a window without pruning. */
 export interface WindowMeasure extends Window {

@@ -6,7 +6,7 @@ import { writeSyntheticCheckpoint } from '../../bench/syntheticCheckpoint.js';
 import { decodeToF32 } from '../../engine/dtype.js';
 import { Device } from '../../engine/index.js';
 import { logits, Model, openSafetensors } from '../../model/index.js';
-import { loadTokenizer } from '../../model/tokenizer.js';
+import { loadTokenizer } from '../../model/text/tokenizer.js';
 import { rejectsWith } from '../gpu.js';
 import { temporaryFolder } from '../support.js';
 

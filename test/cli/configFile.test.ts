@@ -2,9 +2,9 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { mapPruneConfig, readPruneConfig } from '../../cli/configFile.js';
-import { mergeSettings } from '../../cli/prune.js';
-import { pruneOptions } from '../../cli/pruneOptions.js';
+import { mapPruneConfig, readPruneConfig } from '../../cli/prune/configFile.js';
+import { mergeSettings } from '../../cli/prune/command.js';
+import { pruneOptions } from '../../cli/prune/options.js';
 import { rejectsWith } from '../gpu.js';
 import { temporaryFolder } from '../support.js';
 

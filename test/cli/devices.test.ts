@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { devicesOf } from '../../cli/devices.js';
+import { devicesOf } from '../../cli/prune/devices.js';
 import { Device } from '../../engine/index.js';
 import { rejectsWith, relativeError } from '../gpu.js';
 import { workplace } from '../replaceme/workplace.js';

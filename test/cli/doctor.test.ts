@@ -1,13 +1,13 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { formatFindings } from '../../cli/doctor.js';
+import { formatFindings } from '../../cli/doctor/command.js';
 import {
   type DoctorContext,
   examine,
   type Finding,
   type ProbedDevice,
   probes,
-} from '../../cli/doctorProbes.js';
+} from '../../cli/doctor/probes.js';
 import { RmError } from '../../engine/errors.js';
 import { explainBinaryFailure } from '../../engine/webgpu.js';
 import { recordingTerminal } from './support.js';

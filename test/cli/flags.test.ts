@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { fullName } from '../../cli/command.js';
+import { fullName } from '../../cli/terminal/command.js';
 import { createProgram } from '../../cli/program.js';
 import { temporaryFolder } from '../support.js';
 import { writeTinyModel } from '../tinyModel.js';

@@ -1,8 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { formatEvaluations } from '../../cli/eval.js';
+import { formatEvaluations } from '../../cli/eval/command.js';
 import { logitsTensors } from '../../cli/logits.js';
-import { formatCandidates, formatPlan, formatReport } from '../../cli/prune.js';
+import { formatCandidates, formatPlan, formatReport } from '../../cli/prune/command.js';
 import { asF32 } from '../../engine/dtype.js';
 import { REPORT_SCHEMA } from '../../replaceme/index.js';
 

@@ -10,7 +10,7 @@ import {
   profileRows,
   requireTimestamps,
   tracePath,
-} from '../../cli/kernelProfile.js';
+} from '../../cli/device/kernelProfile.js';
 import type { Device } from '../../engine/device.js';
 import { shippedPath } from '../../replaceme/index.js';
 import { rejectsWith } from '../gpu.js';

@@ -13,7 +13,7 @@ import {
   share,
   unitNumber,
   wholeNumber,
-} from '../../cli/optionTypes.js';
+} from '../../cli/options/optionTypes.js';
 
 function refuses(parser: Parser<unknown>, ...texts: string[]): void {
   for (const text of texts) {

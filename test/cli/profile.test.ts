@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { formatWindows } from '../../cli/profile.js';
-import { windowHeatMap } from '../../replaceme/heatMap.js';
+import { windowHeatMap } from '../../replaceme/report/page/heatMap.js';
 import { shippedPath, type WindowMeasure } from '../../replaceme/index.js';
 import { heatColours } from '../../replaceme/report/page/palette.js';
 import { temporaryFolder } from '../support.js';

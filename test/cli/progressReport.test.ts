@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { formatProgress, progressReport } from '../../cli/progressReport.js';
+import { formatProgress, progressReport } from '../../cli/terminal/progressReport.js';
 import { formatSeconds } from '../../engine/format.js';
 import { recordingTerminal } from './support.js';
 

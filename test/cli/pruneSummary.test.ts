@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { formatBeforeAfter, nextSteps } from '../../cli/pruneSummary.js';
+import { formatBeforeAfter, nextSteps } from '../../cli/prune/summary.js';
 import type { PruneReport } from '../../replaceme/index.js';
 
 const size = (layers: number, total: number) => ({

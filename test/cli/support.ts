@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Output, Terminal, type TerminalOptions } from '../../cli/terminal.js';
+import { type Output, Terminal, type TerminalOptions } from '../../cli/terminal/terminal.js';
 import { cacheFolder } from '../../engine/cacheFolder.js';
 
 const main = fileURLToPath(new URL('../../cli/main.js', import.meta.url));

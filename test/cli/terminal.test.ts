@@ -8,9 +8,9 @@ import {
   formatFailure,
   reportFailure,
   WrongCommandLine,
-} from '../../cli/failure.js';
+} from '../../cli/terminal/failure.js';
 import { RmError } from '../../engine/errors.js';
-import { formatFields, formatTable } from '../../engine/textTable.js';
+import { formatFields, formatTable } from '../../replaceme/report/text/textTable.js';
 import { recordingTerminal } from './support.js';
 
 test('data goes to stdout, the rest to stderr', () => {

@@ -9,7 +9,7 @@ import {
   readUserCache,
   userCachePath,
   writeUserCache,
-} from '../../cli/userCache.js';
+} from '../../cli/device/userCache.js';
 import { cacheFolder } from '../../engine/cacheFolder.js';
 import { rejectsWith } from '../gpu.js';
 import { temporaryFolder } from '../support.js';

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { cutToWidth, padEnd, padStart, textWidth, wrapText } from '../../engine/textWidth.js';
+import { cutToWidth, padEnd, padStart, textWidth, wrapText } from '../../replaceme/report/text/textWidth.js';
 
 // Columns as Unicode's EastAsianWidth.txt and emoji-data.txt have them (W and F are two, marks none).
 const widths: [text: string, width: number][] = [

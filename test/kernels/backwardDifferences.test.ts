@@ -1,9 +1,9 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, downloadF32, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
-import { activationBackward, gatedActivationBackward } from '../../kernels/activationBackward.js';
-import { attention } from '../../kernels/attention.js';
-import { attentionBackward } from '../../kernels/attentionBackward.js';
+import { activationBackward, gatedActivationBackward } from '../../kernels/elementwise/activationBackward.js';
+import { attention } from '../../kernels/attention/attention.js';
+import { attentionBackward } from '../../kernels/attentionBackward/attentionBackward.js';
 import { attentionF64, causalRanges } from '../../kernels/cases/attention.js';
 import { activationsF64 } from '../../kernels/cases/backward.js';
 import {
@@ -14,12 +14,12 @@ import {
   topTensors,
   vocabularyLossF64,
 } from '../../kernels/cases/vocabularyLoss.js';
-import { crossEntropyLoss } from '../../kernels/crossEntropyLoss.js';
-import { klLoss } from '../../kernels/klLoss.js';
-import { matmul } from '../../kernels/matmul.js';
-import { layerNormBackward, rmsNormBackward } from '../../kernels/normBackward.js';
-import { topKlLoss } from '../../kernels/topKlLoss.js';
-import { topLogProbabilities } from '../../kernels/topLogProbabilities.js';
+import { crossEntropyLoss } from '../../kernels/vocabulary/crossEntropyLoss.js';
+import { klLoss } from '../../kernels/vocabulary/klLoss.js';
+import { matmul } from '../../kernels/matmul/matmul.js';
+import { layerNormBackward, rmsNormBackward } from '../../kernels/reductions/normBackward.js';
+import { topKlLoss } from '../../kernels/vocabulary/topKlLoss.js';
+import { topLogProbabilities } from '../../kernels/vocabulary/topLogProbabilities.js';
 import { normals, rejectsWith, relativeError } from '../gpu.js';
 
 // Each kernel's gradients against central differences of a host forward pass in f64, which know nothing of derivatives.

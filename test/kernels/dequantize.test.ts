@@ -3,7 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { asF32, decodeToF32, downloadF32, encodeFromF32, Tensor, tensorFrom } from '../../engine/index.js';
 import { blockFormatCases, dequantizedOnHost } from '../../kernels/cases/blockFormats.js';
-import { type BlockFormat, blockFormats, dequantize } from '../../kernels/dequantize.js';
+import { type BlockFormat, blockFormats, dequantize } from '../../kernels/elementwise/dequantize.js';
 import { rejectsWith } from '../gpu.js';
 import { dataPath } from '../support.js';
 import { testCases } from './runCases.js';

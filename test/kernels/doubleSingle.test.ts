@@ -9,7 +9,7 @@ import {
   pairDivision,
   RUNTIME_ZERO,
   uploadF64,
-} from '../../kernels/doubleSingle.js';
+} from '../../kernels/shared/doubleSingle.js';
 import { normals } from '../gpu.js';
 
 const COUNT = 1000;

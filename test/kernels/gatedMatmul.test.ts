@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Tensor } from '../../engine/index.js';
 import { gatedMatmulCases } from '../../kernels/cases/gatedMatmul.js';
-import { gatedMatmul } from '../../kernels/gatedMatmul.js';
+import { gatedMatmul } from '../../kernels/matmul/gatedMatmul.js';
 import { rejectsWith } from '../gpu.js';
 import { chosenVariantWhereLarge, testCases } from './runCases.js';
 

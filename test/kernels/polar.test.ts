@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, downloadF32, Scope, tensorFrom } from '../../engine/index.js';
-import { polar } from '../../kernels/polar.js';
+import { polar } from '../../kernels/solve/polar.js';
 import { normals, rejectsWith, relativeError } from '../gpu.js';
 import { polarF64 } from './polarF64.js';
 import { geometric } from './spectrum.js';

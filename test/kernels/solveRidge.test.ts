@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, downloadF32, Scope, tensorFrom } from '../../engine/index.js';
-import { quadraticLoss, solveRidgePath } from '../../kernels/solveRidge.js';
+import { quadraticLoss, solveRidgePath } from '../../kernels/solve/solveRidge.js';
 import { normals, rejectsWith, relativeError } from '../gpu.js';
 import { geometric, withSpectrum } from './spectrum.js';
 

@@ -2,8 +2,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { DeviceOptions } from '../../engine/device.js';
 import { Device } from '../../engine/index.js';
-import { disposeDoubleSingle, downloadF64, uploadF64 } from '../../kernels/doubleSingle.js';
-import { type SolveOptions, solveSpd, solveSpdPath } from '../../kernels/solveSpd.js';
+import { disposeDoubleSingle, downloadF64, uploadF64 } from '../../kernels/shared/doubleSingle.js';
+import { type SolveOptions, solveSpd, solveSpdPath } from '../../kernels/solve/solveSpd.js';
 import { normals, rejectsWith, relativeError } from '../gpu.js';
 import { geometric, withSpectrum } from './spectrum.js';
 

@@ -7,7 +7,7 @@ import { caseTensor } from '../../kernels/cases/data.js';
 import { hostMatmul } from '../../kernels/cases/matmul.js';
 import { type MatmulLayout, productBindings } from '../../kernels/matmul/parts.js';
 import { subgroupMatrixWgsl } from '../../kernels/matmul/subgroupMatrix.js';
-import type { MatmulChoice, MatrixExtents } from '../../kernels/tuning.js';
+import type { MatmulChoice, MatrixExtents } from '../../kernels/shared/tuning.js';
 import { normals, relativeError } from '../gpu.js';
 import { saySkipped } from '../support.js';
 import { emulatedMatrices } from './emulatedMatrices.js';

@@ -4,7 +4,7 @@ import { tune } from '../../bench/tune.js';
 import { Device } from '../../engine/index.js';
 import { tuningCases } from '../../kernels/cases/tuning.js';
 import { matmulClass, matmulName, matmulVariants, usualMatmul } from '../../kernels/matmul/variants.js';
-import { applyTuning, extentClass, isTuning } from '../../kernels/tunedVariants.js';
+import { applyTuning, extentClass, isTuning } from '../../kernels/shared/tunedVariants.js';
 import { rejectsWith } from '../gpu.js';
 
 const shape = { m: 200, n: 700, k: 600, transposeA: false, transposeB: true };

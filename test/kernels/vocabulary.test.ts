@@ -2,8 +2,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { downloadF32, downloadU32, Scope, tensorFrom } from '../../engine/index.js';
 import { vocabularyCases } from '../../kernels/cases/vocabulary.js';
-import { compareDistributions } from '../../kernels/compareDistributions.js';
-import { logLikelihood } from '../../kernels/logLikelihood.js';
+import { compareDistributions } from '../../kernels/vocabulary/compareDistributions.js';
+import { logLikelihood } from '../../kernels/vocabulary/logLikelihood.js';
 import { normals } from '../gpu.js';
 import { testCases } from './runCases.js';
 

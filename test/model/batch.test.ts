@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, downloadU32, type Tensor } from '../../engine/index.js';
-import { Batch, groupSequences } from '../../model/batch.js';
+import { Batch, groupSequences } from '../../model/transformer/batch.js';
 import { rejectsWith } from '../gpu.js';
 
 let device: Device;

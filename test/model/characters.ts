@@ -1,6 +1,6 @@
-import type { ChatTemplate } from '../../model/chat.js';
-import type { Document } from '../../model/documents.js';
-import type { Tokenizer } from '../../model/tokenizer.js';
+import type { ChatTemplate } from '../../model/text/chat.js';
+import type { Document } from '../../model/text/documents.js';
+import type { Tokenizer } from '../../model/text/tokenizer.js';
 
 /** Stand-ins for a model's tokenizer and template that show in their output what became of a text. */
 

@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Document, type DocumentOptions, readDocuments } from '../../model/documents.js';
+import { type Document, type DocumentOptions, readDocuments } from '../../model/text/documents.js';
 import { rejectsWith } from '../gpu.js';
 import { temporaryFolder } from '../support.js';
 

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { exactJsonText, parseExactJson, plainNumbers } from '../../model/exactJson.js';
+import { exactJsonText, parseExactJson, plainNumbers } from '../../model/files/exactJson.js';
 import { rejectsWith } from '../gpu.js';
 
 test('numbers are written as they were spelt', () => {

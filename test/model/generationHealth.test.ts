@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { repetition } from '../../model/generationHealth.js';
+import { repetition } from '../../model/generation/generationHealth.js';
 
 test('tokens that never repeat', () => {
   assert.equal(repetition([1, 2, 3, 4, 5]), {

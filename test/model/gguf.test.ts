@@ -6,7 +6,7 @@ import { asF32, decodeToF32, encodeFromF32 } from '../../engine/dtype.js';
 import { RmError } from '../../engine/errors.js';
 import { seededRandom } from '../../engine/random.js';
 import { dequantizedOnHost } from '../../kernels/cases/blockFormats.js';
-import { loadChatTemplate } from '../../model/chat.js';
+import { loadChatTemplate } from '../../model/text/chat.js';
 import { encodeAs } from '../../model/gguf/encode.js';
 import { ggufFamilies } from '../../model/gguf/families.js';
 import { withGgufFile } from '../../model/gguf/file.js';
@@ -18,7 +18,7 @@ import { ggmlType } from '../../model/gguf/tensorTypes.js';
 import { type GgufValue, ggufArray } from '../../model/gguf/values.js';
 import { type GgufTensorSource, writeGgufFile } from '../../model/gguf/writer.js';
 import { openCheckpoint, readArchitecture } from '../../model/index.js';
-import { loadTokenizer } from '../../model/tokenizer.js';
+import { loadTokenizer } from '../../model/text/tokenizer.js';
 import { rejectsWith } from '../gpu.js';
 import { dataPath, temporaryFolder } from '../support.js';
 

@@ -20,8 +20,8 @@ import {
   withOutputFile,
   withOutputFolder,
   writeOutputFile,
-} from '../../model/checkpoint/outputFolder.js';
-import { removeUnfinishedOutput } from '../../model/checkpoint/unfinishedOutput.js';
+} from '../../model/files/outputFolder.js';
+import { removeUnfinishedOutput } from '../../model/files/unfinishedOutput.js';
 import { rejectsWith } from '../gpu.js';
 import { temporaryFolder } from '../support.js';
 
@@ -165,7 +165,7 @@ test('an interruption removes the temporary folder', async () => {
 
 /** What a process leaves that is killed while it writes to `out`; its number. */
 function killed(how: 'withOutputFolder' | 'withOutputFile', out: string): number {
-  const source = new URL('../../model/checkpoint/outputFolder.js', import.meta.url);
+  const source = new URL('../../model/files/outputFolder.js', import.meta.url);
   const script = `import { ${how} } from '${source}';
     import { writeFileSync } from 'node:fs';
     await ${how}('${out}', { force: true }, async path => {

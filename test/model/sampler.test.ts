@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createSampler, type SamplingOptions } from '../../model/sampler.js';
+import { createSampler, type SamplingOptions } from '../../model/generation/sampler.js';
 import { rejectsWith } from '../gpu.js';
 
 const DRAWS = 20_000;

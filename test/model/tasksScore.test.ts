@@ -4,7 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, tensorFrom } from '../../engine/index.js';
 import { loadTokenizer, logits, Model } from '../../model/index.js';
-import { shippedPath } from '../../model/shippedPath.js';
+import { shippedPath } from '../../model/files/shippedPath.js';
 import { RequestEncoder, type TokenRequest } from '../../model/tasks/encodeRequest.js';
 import { RequestCache } from '../../model/tasks/index.js';
 import { scoreRequests } from '../../model/tasks/scoreRequests.js';

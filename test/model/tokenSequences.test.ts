@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Document } from '../../model/documents.js';
-import { SequencePacker, tokenSequences } from '../../model/tokenSequences.js';
+import type { Document } from '../../model/text/documents.js';
+import { SequencePacker, tokenSequences } from '../../model/text/tokenSequences.js';
 import { rejectsWith } from '../gpu.js';
 import { asText, characters, chat, talk } from './characters.js';
 

@@ -2,8 +2,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { encodeDocument, loadChatTemplate } from '../../model/chat.js';
-import { loadTokenizer } from '../../model/tokenizer.js';
+import { encodeDocument, loadChatTemplate } from '../../model/text/chat.js';
+import { loadTokenizer } from '../../model/text/tokenizer.js';
 import { rejectsWith } from '../gpu.js';
 import { temporaryFolder } from '../support.js';
 

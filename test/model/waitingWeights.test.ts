@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { type DType, encodeFromF32 } from '../../engine/dtype.js';
 import { Device, download, Scope, tensorFrom } from '../../engine/index.js';
 import { WaitingFile } from '../../model/index.js';
-import { nonFiniteIn, toDevice } from '../../model/waitingWeights.js';
+import { nonFiniteIn, toDevice } from '../../model/transformer/waitingWeights.js';
 import { rejectsWith } from '../gpu.js';
 import { temporaryFolder } from '../support.js';
 

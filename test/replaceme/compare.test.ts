@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, RmError } from '../../engine/index.js';
-import { expectedTensors } from '../../model/architecture.js';
+import { expectedTensors } from '../../model/architecture/architecture.js';
 import { evaluate, loadTokenizer, Model, readArchitecture } from '../../model/index.js';
 import { type CompareOptions, type CompareReport, compare, type MeasuredRow } from '../../replaceme/index.js';
 import { rejectsWith } from '../gpu.js';

@@ -1,6 +1,6 @@
 import { downloadF32 } from '../../engine/index.js';
-import type { CalibrationBatch } from '../../replaceme/calibrationBatch.js';
-import type { FitPass } from '../../replaceme/repairInOrder.js';
+import type { CalibrationBatch } from '../../replaceme/calibration/batch.js';
+import type { FitPass } from '../../replaceme/fits/repairInOrder.js';
 import { tinyConfig } from '../tinyModel.js';
 
 /** Of the tiny model. */

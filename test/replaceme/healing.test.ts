@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
-import { loadChatTemplate } from '../../model/chat.js';
+import { loadChatTemplate } from '../../model/text/chat.js';
 import { Batch, evaluate, loadTokenizer, Model } from '../../model/index.js';
 import { readHealingTexts } from '../../replaceme/healing/healingTexts.js';
 import { parseHealing } from '../../replaceme/healing/healingWords.js';

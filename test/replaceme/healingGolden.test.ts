@@ -4,10 +4,10 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, type Tensor } from '../../engine/index.js';
 import { Model } from '../../model/index.js';
-import { openCheckpoint } from '../../model/modelSource.js';
+import { openCheckpoint } from '../../model/source/modelSource.js';
 import { healByGradient } from '../../replaceme/healing/gradientHealing.js';
 import { healingSettings } from '../../replaceme/healing/healingSettings.js';
-import type { HealingObjective, TrainMode } from '../../replaceme/healing/healOptions.js';
+import type { HealingObjective, TrainMode } from '../../replaceme/options/healOptions.js';
 import { tensorsOfTeacher } from '../../replaceme/healing/teacher.js';
 
 /** Made by test/python/healing_losses.py with PyTorch and transformers. */

@@ -13,7 +13,7 @@ import {
   planPrune,
   prune,
 } from '../../replaceme/index.js';
-import { layersToRemove } from '../../replaceme/window.js';
+import { layersToRemove } from '../../replaceme/run/window.js';
 import { maxAbsError, rejectsWith } from '../gpu.js';
 import { tinyConfig } from '../tinyModel.js';
 import { options, workplace } from './workplace.js';

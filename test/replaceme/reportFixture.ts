@@ -11,7 +11,7 @@ import {
   REPORT_SCHEMA,
   type ReportHead,
   type RidgePath,
-} from '../../replaceme/report/schema.js';
+} from '../../replaceme/report/schema/schema.js';
 
 /** What must never come out as HTML. */
 export const hostile = `</title><script>window.harmed = 'yes'</script><img src="https://example.com/x" onerror='harm()'> & "quoted"`;

@@ -1,8 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, downloadF32, Scope, tensorFrom } from '../../engine/index.js';
-import { addTransposed } from '../../kernels/addTransposed.js';
-import { RIDGES, RidgeStatistics } from '../../replaceme/ridgeStatistics.js';
+import { addTransposed } from '../../kernels/elementwise/addTransposed.js';
+import { RIDGES, RidgeStatistics } from '../../replaceme/fits/ridgeStatistics.js';
 import { normals, rejectsWith, relativeError } from '../gpu.js';
 
 const [tokens, inputs, outputs] = [96, 128, 24];

@@ -1,14 +1,14 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { downloadF32, Tensor, tensorFrom } from '../../engine/index.js';
-import { convert } from '../../kernels/convert.js';
+import { convert } from '../../kernels/elementwise/convert.js';
 import { logits, type Model } from '../../model/index.js';
-import { hadamard, hasHadamard } from '../../replaceme/hadamard.js';
+import { hadamard, hasHadamard } from '../../replaceme/fits/hadamard.js';
 import { prune } from '../../replaceme/index.js';
-import { mergedLayer } from '../../replaceme/mergedLayer.js';
+import { mergedLayer } from '../../replaceme/fits/mergedLayer.js';
 import { linearPatch, linearPatchDiagonal } from '../../replaceme/methods/linearPatch.js';
 import { foldScales, pruneAndComp } from '../../replaceme/methods/pruneAndComp.js';
-import { PrunedModel } from '../../replaceme/prunedModel.js';
+import { PrunedModel } from '../../replaceme/activations/prunedModel.js';
 import { rejectsWith, relativeError } from '../gpu.js';
 import { hostStates, mean, norm, openTiny, readTensor, sequences } from './rivals.js';
 import { options, repairContext, workplace } from './workplace.js';

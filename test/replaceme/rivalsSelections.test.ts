@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { logits, type Model } from '../../model/index.js';
-import { ReferenceStates } from '../../model/referenceStates.js';
+import { ReferenceStates } from '../../model/transformer/referenceStates.js';
 import { methodNamed, methods } from '../../replaceme/methods/index.js';
 import { angular } from '../../replaceme/selections/angular.js';
 import { blockInfluence, blockInfluences } from '../../replaceme/selections/blockInfluence.js';
@@ -9,7 +9,7 @@ import type { SelectionContext } from '../../replaceme/selections/index.js';
 import { selections } from '../../replaceme/selections/index.js';
 import { laco, mergedSimilarity } from '../../replaceme/selections/laco.js';
 import { lossWithoutLayers, perplexity } from '../../replaceme/selections/perplexity.js';
-import { removedLayers } from '../../replaceme/window.js';
+import { removedLayers } from '../../replaceme/run/window.js';
 import { maxAbsError, rejectsWith } from '../gpu.js';
 import { cosineOf, hostStates, mean, openTiny, readTensor, rowsOf, sequences } from './rivals.js';
 import { repairContext } from './workplace.js';

@@ -2,14 +2,14 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
 import { evaluate, Model } from '../../model/index.js';
-import { HiddenStates } from '../../replaceme/hiddenStates.js';
+import { HiddenStates } from '../../replaceme/activations/hiddenStates.js';
 import { methodNamed } from '../../replaceme/methods/index.js';
-import { PrunedModel } from '../../replaceme/prunedModel.js';
+import { PrunedModel } from '../../replaceme/activations/prunedModel.js';
 import { selectionNamed } from '../../replaceme/selections/index.js';
 import { splitHalves } from '../../replaceme/selections/measured.js';
 import type { SelectionContext } from '../../replaceme/selections/selection.js';
-import { shortList } from '../../replaceme/shortList.js';
-import { windowMap } from '../../replaceme/windowMap.js';
+import { shortList } from '../../replaceme/selections/shortList.js';
+import { windowMap } from '../../replaceme/windowMap/windowMap.js';
 import { normals } from '../gpu.js';
 import { plainBatches, repairContext, workplace } from './workplace.js';
 

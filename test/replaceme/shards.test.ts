@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
-import { type GatherOptions, gatherStatistics } from '../../replaceme/gatherStatistics.js';
+import { type GatherOptions, gatherStatistics } from '../../replaceme/gather.js';
 import { type PruneOptions, prune } from '../../replaceme/index.js';
 import { StatisticsFile } from '../../replaceme/statistics/file.js';
 import { mergeStatistics } from '../../replaceme/statistics/merge.js';

@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, downloadF32, Scope, tensorFrom } from '../../engine/index.js';
-import { BatchTensors } from '../../model/batchTensors.js';
+import { BatchTensors } from '../../model/transformer/batchTensors.js';
 import { openSafetensors } from '../../model/index.js';
-import { gatherStatistics } from '../../replaceme/gatherStatistics.js';
+import { gatherStatistics } from '../../replaceme/gather.js';
 import { type PruneOptions, type PruneReport, planPrune, prune } from '../../replaceme/index.js';
-import { profileWindows } from '../../replaceme/profileWindows.js';
+import { profileWindows } from '../../replaceme/profile.js';
 import { rejectsWith } from '../gpu.js';
 import { options, workplace } from './workplace.js';
 

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { Device, downloadF32 } from '../../engine/index.js';
 import { Model } from '../../model/index.js';
 import { methodNamed } from '../../replaceme/methods/index.js';
-import { orthogonalFactor } from '../../replaceme/orthogonalFactor.js';
+import { orthogonalFactor } from '../../replaceme/fits/orthogonalFactor.js';
 import { normals, rejectsWith, relativeError } from '../gpu.js';
 import { polarF64 } from '../kernels/polarF64.js';
 import { dot, HIDDEN, type Rows, rowsOf, weightedBatches } from './fitRows.js';

@@ -1,11 +1,11 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, downloadF32 } from '../../engine/index.js';
-import { Batch } from '../../model/batch.js';
-import { Model } from '../../model/model.js';
-import { forward } from '../../model/transformer.js';
-import type { CalibrationBatch } from '../../replaceme/calibrationBatch.js';
-import { HiddenStates } from '../../replaceme/hiddenStates.js';
+import { Batch } from '../../model/transformer/batch.js';
+import { Model } from '../../model/transformer/model.js';
+import { forward } from '../../model/transformer/transformer.js';
+import type { CalibrationBatch } from '../../replaceme/calibration/batch.js';
+import { HiddenStates } from '../../replaceme/activations/hiddenStates.js';
 import { type WindowMap, windowDistances, windowMap } from '../../replaceme/index.js';
 import { normals, rejectsWith } from '../gpu.js';
 import { plainBatches, workplace } from './workplace.js';

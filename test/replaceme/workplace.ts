@@ -1,14 +1,14 @@
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { groupSequences } from '../../model/batch.js';
-import type { Model } from '../../model/model.js';
-import type { CalibrationBatch } from '../../replaceme/calibrationBatch.js';
-import type { HiddenStates } from '../../replaceme/hiddenStates.js';
+import { groupSequences } from '../../model/transformer/batch.js';
+import type { Model } from '../../model/transformer/model.js';
+import type { CalibrationBatch } from '../../replaceme/calibration/batch.js';
+import type { HiddenStates } from '../../replaceme/activations/hiddenStates.js';
 import type { PruneOptions, RepairContext } from '../../replaceme/index.js';
 import type { RepairSettings } from '../../replaceme/methods/index.js';
-import { FitPass } from '../../replaceme/repairInOrder.js';
-import { Stream } from '../../replaceme/stream.js';
-import type { Window } from '../../replaceme/window.js';
+import { FitPass } from '../../replaceme/fits/repairInOrder.js';
+import { Stream } from '../../replaceme/activations/layerInputs.js';
+import type { Window } from '../../replaceme/run/window.js';
 import { temporaryFolder } from '../support.js';
 import { writeTinyModel } from '../tinyModel.js';
 

@@ -4,11 +4,11 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, downloadF32 } from '../../engine/index.js';
 import { evaluate, Model } from '../../model/index.js';
-import { fitCosine } from '../../replaceme/cosineFit.js';
-import { type CosineSettings, cosineSettings } from '../../replaceme/cosineSettings.js';
+import { fitCosine } from '../../replaceme/fits/cosineFit.js';
+import { type CosineSettings, cosineSettings } from '../../replaceme/options/cosineSettings.js';
 import { foldTransform } from '../../replaceme/methods/replacemeLs.js';
-import type { FitPass } from '../../replaceme/repairInOrder.js';
-import { keptLayers } from '../../replaceme/window.js';
+import type { FitPass } from '../../replaceme/fits/repairInOrder.js';
+import { keptLayers } from '../../replaceme/run/window.js';
 import { openPass, plainBatches } from '../replaceme/workplace.js';
 import { saySkipped, sharedPath } from '../support.js';
 

@@ -4,7 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
 import { evaluate, Model } from '../../model/index.js';
-import { loadTokenizer } from '../../model/tokenizer.js';
+import { loadTokenizer } from '../../model/text/tokenizer.js';
 import { prune } from '../../replaceme/index.js';
 import { saySkipped, sharedPath, temporaryFolder } from '../support.js';
 

@@ -5,12 +5,12 @@ import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, downloadF32 } from '../../engine/index.js';
-import { loadChatTemplate } from '../../model/chat.js';
-import { Model } from '../../model/model.js';
-import { loadTokenizer } from '../../model/tokenizer.js';
-import { embedTokens, forward } from '../../model/transformer.js';
+import { loadChatTemplate } from '../../model/text/chat.js';
+import { Model } from '../../model/transformer/model.js';
+import { loadTokenizer } from '../../model/text/tokenizer.js';
+import { embedTokens, forward } from '../../model/transformer/transformer.js';
 import { faithfulBatches, faithfulCalibration } from '../../replaceme/calibration/faithful.js';
-import { type CalibrationBatch, openBatch } from '../../replaceme/calibrationBatch.js';
+import { type CalibrationBatch, openBatch } from '../../replaceme/calibration/batch.js';
 import { maxAbsError } from '../gpu.js';
 import { saySkipped, sharedPath, temporaryFolder } from '../support.js';
 

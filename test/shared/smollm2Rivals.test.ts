@@ -4,7 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
 import { Model } from '../../model/index.js';
-import { windowDistances } from '../../replaceme/distance.js';
+import { windowDistances } from '../../replaceme/windowMap/distance.js';
 import { lastTokenAngle } from '../../replaceme/selections/angular.js';
 import { maxAbsError } from '../gpu.js';
 import { plainBatches } from '../replaceme/workplace.js';

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadChatTemplate } from '../../model/chat.js';
-import type { ChatMessage } from '../../model/documents.js';
-import { loadTokenizer } from '../../model/tokenizer.js';
+import { loadChatTemplate } from '../../model/text/chat.js';
+import type { ChatMessage } from '../../model/text/documents.js';
+import { loadTokenizer } from '../../model/text/tokenizer.js';
 import { saySkipped, sharedPath } from '../support.js';
 
 interface Rendered {

@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import type { CompareReport, MeasuredRow } from '../schema.js';
+import type { CompareReport, MeasuredRow } from '../schema/schema.js';
 import { comparisonFigure, meanKl } from './comparisonPlot.js';
 import { damageFigures } from './damagePlots.js';
 import { figures } from './figure.js';

@@ -1,4 +1,4 @@
-import type { MeasuredRow } from '../schema.js';
+import type { MeasuredRow } from '../schema/schema.js';
 import type { Figure } from './figure.js';
 import { logAxis } from './logAxis.js';
 import { digits, plural } from './numbers.js';

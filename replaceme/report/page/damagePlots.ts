@@ -1,5 +1,5 @@
-import { lastRemoved, type Window } from '../../window.js';
-import type { DamagePoint } from '../schema.js';
+import { lastRemoved, type Window } from '../../run/window.js';
+import type { DamagePoint } from '../schema/schema.js';
 import type { Figure } from './figure.js';
 import { logAxis } from './logAxis.js';
 import { plotSize } from './lossPlots.js';

@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import type { EvalReport, TaskMetric } from '../schema.js';
+import type { EvalReport, TaskMetric } from '../schema/schema.js';
 import { figures } from './figure.js';
 import { html, type Markup } from './html.js';
 import { digits, fixed, percent } from './numbers.js';

@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import type { HealReport } from '../schema.js';
+import type { HealReport } from '../schema/schema.js';
 import { healingSection } from './healingPlots.js';
 import { digits, percent } from './numbers.js';
 import type { PageContent } from './prunePage.js';

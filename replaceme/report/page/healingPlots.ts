@@ -1,4 +1,4 @@
-import type { HealingRecord, HeldOutPoint } from '../schema.js';
+import type { HealingRecord, HeldOutPoint } from '../schema/schema.js';
 import type { Figure } from './figure.js';
 import { figures } from './figure.js';
 import { html } from './html.js';

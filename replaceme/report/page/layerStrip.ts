@@ -1,4 +1,4 @@
-import { lastRemoved, type Window } from '../../window.js';
+import { lastRemoved, type Window } from '../../run/window.js';
 import type { Figure } from './figure.js';
 import { listed, plural } from './numbers.js';
 import { palette } from './palette.js';

@@ -1,4 +1,4 @@
-import type { Measures, PositionLoss } from '../schema.js';
+import type { Measures, PositionLoss } from '../schema/schema.js';
 import type { Figure } from './figure.js';
 import { fixed } from './numbers.js';
 import { palette } from './palette.js';

@@ -1,5 +1,5 @@
 import { formatBytes } from '../../../engine/format.js';
-import type { ReportHead } from '../schema.js';
+import type { ReportHead } from '../schema/schema.js';
 import type { Figure } from './figure.js';
 import { digits, percent } from './numbers.js';
 import { palette } from './palette.js';

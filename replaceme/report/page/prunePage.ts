@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import { formatBytes } from '../../../engine/format.js';
-import { describeWindows } from '../../window.js';
-import type { ModelMeasures, PruneEvaluation, PruneReport } from '../schema.js';
+import { describeWindows } from '../../run/window.js';
+import type { ModelMeasures, PruneEvaluation, PruneReport } from '../schema/schema.js';
 import { damageFigures } from './damagePlots.js';
 import { figures } from './figure.js';
 import { healingSection } from './healingPlots.js';

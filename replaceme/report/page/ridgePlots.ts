@@ -1,4 +1,4 @@
-import type { RidgePath } from '../schema.js';
+import type { RidgePath } from '../schema/schema.js';
 import type { Figure } from './figure.js';
 import { logAxis } from './logAxis.js';
 import { plotSize } from './lossPlots.js';

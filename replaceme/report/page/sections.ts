@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import { formatBytes, formatSeconds } from '../../../engine/format.js';
-import type { HealReport, PruneReport, Report, ReportHead, Sample } from '../schema.js';
+import type { HealReport, PruneReport, Report, ReportHead, Sample } from '../schema/schema.js';
 import { figures } from './figure.js';
 import { type Content, html, type Markup } from './html.js';
 import { digits, percent, plural } from './numbers.js';

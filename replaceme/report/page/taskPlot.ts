@@ -1,4 +1,4 @@
-import type { TaskEvaluation } from '../schema.js';
+import type { TaskEvaluation } from '../schema/schema.js';
 import type { Figure } from './figure.js';
 import { percent } from './numbers.js';
 import { seriesEncoding, seriesStyles } from './series.js';

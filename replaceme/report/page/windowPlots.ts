@@ -1,6 +1,6 @@
-import { type HeatMapMarks, type HeatMeasure, hasMeasure, heatMapSpec, heatMeasures } from '../../heatMap.js';
-import type { Window } from '../../window.js';
-import type { MeasuredWindows } from '../schema.js';
+import { type HeatMapMarks, type HeatMeasure, hasMeasure, heatMapSpec, heatMeasures } from './heatMap.js';
+import type { Window } from '../../run/window.js';
+import type { MeasuredWindows } from '../schema/schema.js';
 import type { Figure } from './figure.js';
 import { html } from './html.js';
 import { plotSize } from './lossPlots.js';

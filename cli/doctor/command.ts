@@ -1,0 +1,42 @@
+import type { Command } from 'commander';
+import { newCommand, runs } from '../terminal/command.js';
+import type { Finding, Status } from './probes.js';
+import type { Terminal } from '../terminal/terminal.js';
+import { version } from '../terminal/version.js';
+
+const colours = { ok: 'green', warn: 'yellow', fail: 'red', skip: 'dim' } as const;
+
+/** One line per finding, and the cure under those that need one. */
+export function formatFindings(findings: readonly Finding[], terminal: Pick<Terminal, 'style'>): string {
+  const width = Math.max(...findings.map(({ id }) => id.length));
+  const count = (status: Status) => findings.filter(finding => finding.status === status).length;
+  const lines = findings.flatMap(({ id, status, evidence, cure }) => [
+    `${terminal.style('stdout', colours[status], status.padEnd(4))}  ${id.padEnd(width)}  ${evidence}`,
+    ...(cure ? [`${' '.repeat(width + 8)}-> ${cure}`] : []),
+  ]);
+  const verdict =
+    count('fail') > 0 ? `${count('fail')} failed: rm-engine will not work` : 'rm-engine will work here';
+  const warnings = count('warn') > 0 ? `, ${count('warn')} to look at` : '';
+  return `${lines.join('\n')}\n\n${verdict}${warnings}\n`;
+}
+
+/** `doctor` */
+export function doctorCommand(signal: AbortSignal): Command {
+  const command = newCommand('doctor', {
+    summary: 'examine Node, driver, adapters and arithmetic of this machine',
+    details:
+      'Every probe says what it found, and what to do where that is not right. Exit code 1 if one fails.',
+    examples: ['rm-engine doctor', 'rm-engine doctor --json', 'rm-engine doctor --adapter nvidia'],
+  }).option('--json', 'print one JSON object: {version, healthy, findings: [{id, status, evidence, cure}]}');
+  return runs<{ json?: boolean }>(command, signal, async run => {
+    const [{ examine }, { thisMachine }] = await Promise.all([
+      import('./probes.js'),
+      import('./context.js'),
+    ]);
+    const findings = await examine(thisMachine(run.deviceOptions));
+    const healthy = findings.every(({ status }) => status !== 'fail');
+    if (run.options.json) run.terminal.json({ version: version(), healthy, findings });
+    else run.terminal.data(formatFindings(findings, run.terminal));
+    run.exitCode = healthy ? 0 : 1;
+  });
+}

@@ -1,0 +1,286 @@
+import type { AdapterInfo } from '../../engine/adapter.js';
+import type { DeviceFeatures } from '../../engine/device.js';
+import { RmError } from '../../engine/errors.js';
+import { formatBytes } from '../../engine/format.js';
+import type { ProgramTarget } from '../../engine/program.js';
+import { vulkanDriverFiles } from '../../engine/vulkanFiles.js';
+import { explainBinaryFailure } from '../../engine/webgpu.js';
+
+export type Status = 'ok' | 'warn' | 'fail' | 'skip';
+
+/** What a probe found: evidence, and unless all is well what to do. */
+export interface Finding {
+  readonly id: string;
+  readonly status: Status;
+  readonly evidence: string;
+  readonly cure?: string;
+}
+
+/** An open device as the probes see it. */
+export interface ProbedDevice {
+  readonly info: AdapterInfo;
+  readonly features: DeviceFeatures;
+  readonly limits: Readonly<
+    Record<
+      | 'maxBufferSize'
+      | 'maxStorageBufferBindingSize'
+      | 'maxComputeInvocationsPerWorkgroup'
+      | 'maxComputeWorkgroupStorageSize',
+      number
+    >
+  >;
+  /** How the device's programs do exact arithmetic. @throws RmError SELF_TEST_FAILED */
+  selfTest(): Promise<ProgramTarget['exact']>;
+  /** Normalised error of a small matrix product against the host. */
+  multiply(): Promise<number>;
+  close(): Promise<void>;
+}
+
+/** The machine, so that tests can stand in for it. */
+export interface DoctorContext {
+  readonly platform: string;
+  readonly arch: string;
+  readonly nodeVersion: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Advice on getting an adapter on this platform. */
+  readonly advice: string;
+  readonly cacheFolder: string;
+  /** Loads the binary of the webgpu package. */
+  loadBinary(): Promise<void>;
+  exists(path: string): boolean;
+  /** Names in a folder; none where there is no such folder. */
+  list(folder: string): string[];
+  bundledDriver(): { readonly version: string } | undefined;
+  listAdapters(): Promise<string[]>;
+  openDevice(): Promise<ProbedDevice>;
+  /** Creates the folder where needed, writes and removes a file in it. */
+  tryWrite(folder: string): void;
+  freeMemory(): number;
+}
+
+interface Probe {
+  readonly id: string;
+  run(context: DoctorContext, state: State): Promise<Omit<Finding, 'id'>> | Omit<Finding, 'id'>;
+}
+
+/** What earlier probes leave for later ones. */
+interface State {
+  binaryLoads: boolean;
+  device?: ProbedDevice;
+}
+
+const ok = (evidence: string) => ({ status: 'ok', evidence }) as const;
+const warn = (evidence: string, cure: string) => ({ status: 'warn', evidence, cure }) as const;
+const fail = (evidence: string, cure: string) => ({ status: 'fail', evidence, cure }) as const;
+const skip = (evidence: string) => ({ status: 'skip', evidence }) as const;
+
+const OLDEST_NODE = 20;
+const LITTLE_MEMORY = 2 * 2 ** 30;
+const MATMUL_TOLERANCE = 1e-6;
+
+const libraryFolders = (env: DoctorContext['env']): string[] => [
+  ...(env.LD_LIBRARY_PATH ?? '').split(':').filter(Boolean),
+  ...['/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu', '/usr/lib64', '/usr/lib', '/usr/local/lib'],
+];
+
+/** A part of Vulkan that this machine lacks: no failure where the bundled driver brings its own. */
+const missing = (context: DoctorContext, evidence: string, cure: string) =>
+  context.bundledDriver() ? warn(`${evidence}; the bundled driver will be used`, cure) : fail(evidence, cure);
+
+const node: Probe = {
+  id: 'node',
+  run: ({ nodeVersion, platform, arch }) => {
+    const evidence = `Node ${nodeVersion} on ${platform} ${arch}`;
+    const major = Number.parseInt(nodeVersion.replace(/^v/, ''), 10);
+    return major >= OLDEST_NODE ? ok(evidence) : fail(evidence, `Install Node ${OLDEST_NODE} or newer.`);
+  },
+};
+
+const binary: Probe = {
+  id: 'webgpu',
+  run: async (context, state) => {
+    try {
+      await context.loadBinary();
+    } catch (error) {
+      const { reason, cure } = explainBinaryFailure((error as Error).message);
+      return fail(reason, cure);
+    }
+    state.binaryLoads = true;
+    return ok('the binary of the webgpu package loads');
+  },
+};
+
+const loader: Probe = {
+  id: 'vulkan-loader',
+  run: context => {
+    if (context.platform !== 'linux') return skip('only used on Linux');
+    const found = libraryFolders(context.env)
+      .map(folder => `${folder}/libvulkan.so.1`)
+      .find(context.exists);
+    if (found) return ok(found);
+    const evidence = 'libvulkan.so.1 was not found in the usual places';
+    const cure = 'Install libvulkan1 (Debian, Ubuntu) or vulkan-loader (Fedora, Arch).';
+    return missing(context, evidence, cure);
+  },
+};
+
+const drivers: Probe = {
+  id: 'vulkan-drivers',
+  run: context => {
+    if (context.platform !== 'linux') return skip('only used on Linux');
+    const files = vulkanDriverFiles(context);
+    const isNvidia = (path: string) => /nvidia/i.test(path);
+    if (context.exists('/dev/nvidia0') && !files.some(isNvidia)) {
+      return warn(
+        `an NVIDIA GPU is there, but no Vulkan driver for it (${files.join(', ') || 'no driver files'})`,
+        'Install libnvidia-gl of the driver’s version; in containers set NVIDIA_DRIVER_CAPABILITIES=compute,graphics,utility.',
+      );
+    }
+    if (files.length > 0) return ok(files.join(', '));
+    const named = context.env.VK_DRIVER_FILES ?? context.env.VK_ICD_FILENAMES;
+    const evidence = named
+      ? `none of ${named} exists`
+      : 'no driver files in /usr/share/vulkan/icd.d or /etc/vulkan/icd.d';
+    const cure = named ? 'Correct or unset VK_DRIVER_FILES.' : context.advice;
+    return missing(context, evidence, cure);
+  },
+};
+
+const bundled: Probe = {
+  id: 'bundled-driver',
+  run: context => {
+    const found = context.bundledDriver();
+    if (found) return ok(`SwiftShader of @sparticuz/chromium ${found.version} is installed`);
+    return skip(
+      'not installed; only needed where there is no other driver (npm install @sparticuz/chromium@147.0.0)',
+    );
+  },
+};
+
+const adapters: Probe = {
+  id: 'adapters',
+  run: async (context, state) => {
+    if (!state.binaryLoads) return skip('needs the webgpu binary');
+    const names = await context.listAdapters();
+    if (names.length > 0) return ok(names.join(', '));
+    if (context.bundledDriver()) return warn('none; the bundled driver will be used', context.advice);
+    return fail('none', context.advice);
+  },
+};
+
+const device: Probe = {
+  id: 'device',
+  run: async (context, state) => {
+    if (!state.binaryLoads) return skip('needs the webgpu binary');
+    state.device = await context.openDevice();
+    const { description, kind } = state.device.info;
+    if (kind === 'gpu') return ok(description);
+    return warn(`${description}: a software adapter; everything works, but slowly`, context.advice);
+  },
+};
+
+const limits: Probe = {
+  id: 'limits',
+  run: (_, { device }) => {
+    if (!device) return skip('needs a device');
+    const { limits } = device;
+    return ok(
+      `buffers of ${formatBytes(limits.maxBufferSize)}, bindings of ${formatBytes(limits.maxStorageBufferBindingSize)}, ` +
+        `${limits.maxComputeInvocationsPerWorkgroup} invocations and ` +
+        `${formatBytes(limits.maxComputeWorkgroupStorageSize)} of memory a workgroup`,
+    );
+  },
+};
+
+const features: Probe = {
+  id: 'features',
+  run: (_, { device }) => {
+    if (!device) return skip('needs a device');
+    const { f16, subgroups, timestamps } = device.features;
+    const { subgroupMinSize, subgroupMaxSize } = device.info;
+    const size =
+      subgroupMinSize === subgroupMaxSize ? subgroupMinSize : `${subgroupMinSize} to ${subgroupMaxSize}`;
+    return ok(
+      [
+        `shader-f16: ${f16 ? 'yes' : 'no'}`,
+        `subgroups: ${subgroups ? `yes, of ${size}` : 'no'}`,
+        `timestamp-query: ${timestamps ? 'yes' : 'no (bench measures by wall clock)'}`,
+      ].join(', '),
+    );
+  },
+};
+
+const selfTest: Probe = {
+  id: 'self-test',
+  run: async (_, { device }) => {
+    if (!device) return skip('needs a device');
+    const exact = await device.selfTest();
+    if (exact === 'float') return ok('arithmetic is exact where the kernels rely on it');
+    return warn(
+      'the driver changes float arithmetic that must be exact; integers do it here, which takes longer',
+      'Update the graphics driver, or choose another adapter with --adapter.',
+    );
+  },
+};
+
+const matmul: Probe = {
+  id: 'matmul',
+  run: async (_, { device }) => {
+    if (!device) return skip('needs a device');
+    const error = await device.multiply();
+    const evidence = `normalised error of a small matrix product: ${error.toExponential(1)}`;
+    // Written so that NaN fails.
+    if (error <= MATMUL_TOLERANCE) return ok(evidence);
+    return fail(evidence, 'Update the graphics driver, or choose another adapter with --adapter.');
+  },
+};
+
+const cache: Probe = {
+  id: 'cache',
+  run: ({ cacheFolder, tryWrite }) => {
+    try {
+      tryWrite(cacheFolder);
+      return ok(`${cacheFolder} is writable`);
+    } catch (error) {
+      return warn(
+        `${cacheFolder}: ${(error as Error).message}`,
+        'Make it writable, or set XDG_CACHE_HOME; only the bundled driver needs it.',
+      );
+    }
+  },
+};
+
+const memory: Probe = {
+  id: 'memory',
+  run: ({ freeMemory }) => {
+    const free = freeMemory();
+    const evidence = `${formatBytes(free)} of host memory free`;
+    return free < LITTLE_MEMORY
+      ? warn(evidence, 'Close other programs, or use a smaller model.')
+      : ok(evidence);
+  },
+};
+
+export const probes: readonly Probe[] = [
+  ...[node, binary, loader, drivers, bundled, adapters],
+  ...[device, limits, features, selfTest, matmul, cache, memory],
+];
+
+/** Runs all probes in order; a probe that throws has failed. */
+export async function examine(context: DoctorContext): Promise<Finding[]> {
+  const state: State = { binaryLoads: false };
+  const findings: Finding[] = [];
+  try {
+    for (const { id, run } of probes) {
+      try {
+        findings.push({ id, ...(await run(context, state)) });
+      } catch (error) {
+        const cure = error instanceof RmError ? error.fix : 'Run again with --verbose and report this.';
+        findings.push({ id, ...fail((error as Error).message, cure) });
+      }
+    }
+  } finally {
+    await state.device?.close();
+  }
+  return findings;
+}

@@ -1,0 +1,161 @@
+import { appendFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { cacheFolder } from '../../engine/cacheFolder.js';
+import type { Device } from '../../engine/device.js';
+import { type Column, formatTable } from '../../replaceme/report/text/textTable.js';
+import { outputError } from '../../model/files/outputFolder.js';
+import type { Model } from '../../model/transformer/model.js';
+import type { Metrics, PreparedTask, TaskResult, TaskSample, TaskSource } from '../../model/tasks/index.js';
+import type { Run } from '../terminal/command.js';
+import type { TextTools } from '../options/sequences.js';
+import { version } from '../terminal/version.js';
+
+/** Options of `eval` about tasks. */
+export interface TaskOptions {
+  tasks?: string[];
+  fewshot?: number;
+  fewshotRows?: string[];
+  limit?: number;
+  /** False with --no-cache, true where nothing is said. */
+  cache?: string | boolean;
+  samples?: string;
+  batchTokens?: number;
+  force?: boolean;
+}
+
+/** A model in memory, the folder it is from, and what reads its texts. */
+export interface LoadedModel {
+  readonly folder: string;
+  readonly model: Model;
+  readonly tools: TextTools;
+}
+
+/** Results of one task, and of the other model with --against. */
+export interface TaskOutcome extends TaskResult {
+  readonly against?: TaskResult;
+}
+
+/** Finds the tasks of --tasks, reads their rows and makes their prompts. */
+export async function prepareTasks(run: Run<TaskOptions>): Promise<PreparedTask[]> {
+  const { options } = run;
+  if (!options.tasks?.length) return [];
+  const { findTasks, prepareTask } = await import('../../model/tasks/index.js');
+  const sources = withExamples(run, await findTasks(options.tasks));
+  const prepared: PreparedTask[] = [];
+  for (const source of sources) {
+    prepared.push(await prepareTask(source, { fewshot: options.fewshot, limit: options.limit }));
+  }
+  return prepared;
+}
+
+/** --fewshot-rows FILE for the only task, TASK=FILE for one of several. */
+function withExamples(run: Run<TaskOptions>, sources: readonly TaskSource[]): readonly TaskSource[] {
+  let result = sources;
+  for (const word of run.options.fewshotRows ?? []) {
+    const equals = word.indexOf('=');
+    const name = equals > 0 ? word.slice(0, equals) : undefined;
+    const meant = (source: TaskSource) => name === undefined || source.task.name === name;
+    if (name === undefined && sources.length > 1) {
+      run.usage(`--fewshot-rows ${word}: with several tasks, write TASK=FILE`);
+    }
+    if (!sources.some(meant)) run.usage(`--fewshot-rows ${word}: no task ${name} is to be evaluated`);
+    const fewshotRows = word.slice(equals + 1);
+    result = result.map(source => (meant(source) ? { ...source, fewshotRows } : source));
+  }
+  return result;
+}
+
+/** The file of a model's answers: other weights, another kind of adapter and another rm-engine have others. */
+async function answersPath(
+  folder: string,
+  device: Device,
+  cache: string | boolean | undefined,
+  signal: AbortSignal,
+) {
+  if (cache === false) return undefined;
+  const { weightsFingerprint } = await import('../../model/source/fingerprint.js');
+  const name = `${(await weightsFingerprint(folder, signal)).slice(0, 32)}-${device.info.kind}-${version()}.jsonl`;
+  return join(typeof cache === 'string' ? cache : join(cacheFolder(), 'answers'), name);
+}
+
+/** Evaluates tasks on one model, or on two. What each row was answered is added to `samplesFile`. */
+export async function runTasks(
+  run: Run<TaskOptions>,
+  tasks: readonly PreparedTask[],
+  samplesFile: string | undefined,
+  loaded: LoadedModel,
+  against?: LoadedModel,
+): Promise<TaskOutcome[]> {
+  const results = await runOn(run, tasks, loaded, samplesFile);
+  const others = against && (await runOn(run, tasks, against, samplesFile));
+  return results.map((result, i) => ({ ...result, ...(others && { against: others[i]! }) }));
+}
+
+async function runOn(
+  { options, terminal, progress, signal }: Run<TaskOptions>,
+  tasks: readonly PreparedTask[],
+  { folder, model, tools }: LoadedModel,
+  samplesFile: string | undefined,
+): Promise<TaskResult[]> {
+  const { evaluateTask, RequestCache } = await import('../../model/tasks/index.js');
+  const path = await answersPath(folder, model.device, options.cache, signal);
+  using cache = path === undefined ? undefined : await RequestCache.open(path);
+  if (cache) terminal.detail(`answers are kept in ${cache.path} (${cache.size} so far)`);
+  const results: TaskResult[] = [];
+  for (const task of tasks) {
+    progress.nextStep();
+    const { result, samples } = await evaluateTask(model, tools.tokenizer, task, {
+      batchTokens: options.batchTokens,
+      cache,
+      onProgress: progress,
+      signal,
+    });
+    const { requests, cached } = result;
+    const from = cached > 0 ? `${cached} of ${requests} answers came from the cache` : `${requests} requests`;
+    if (cached > 0) terminal.note(`${result.task}: ${from}`);
+    else terminal.detail(`${result.task}: ${from}`);
+    results.push(result);
+    if (samplesFile !== undefined) await addSamples(samplesFile, folder, samples);
+  }
+  return results;
+}
+
+function addSamples(path: string, model: string, samples: readonly TaskSample[]): Promise<void> {
+  const lines = samples.map(sample => `${JSON.stringify({ model, ...sample })}\n`);
+  return appendFile(path, lines.join('')).catch(error => Promise.reject(outputError(error, path)));
+}
+
+const arrow = (metric: string): string => (metric === 'perplexity' ? '↓' : '↑');
+function digits(value: number | undefined): string {
+  if (value === undefined) return '';
+  return value < 100 ? value.toFixed(4) : value < 1e6 ? value.toPrecision(6) : value.toExponential(3);
+}
+
+/** A line per metric, as lm-eval prints them; groups below their task. */
+export function formatTasks(outcomes: readonly TaskOutcome[]): string {
+  const compared = outcomes.some(({ against }) => against);
+  const right = (title: string): Column => ({ title, align: 'right' });
+  const columns = [{ title: 'task' }, right('rows'), right('few-shot'), { title: 'metric' }];
+  columns.push(right('value'), { title: '± stderr' });
+  if (compared) columns.push(right('other model'), { title: '± stderr' });
+  const cells = (metrics: Metrics | undefined, metric: string) => {
+    const stderr = metrics?.[`${metric}_stderr`];
+    return [digits(metrics?.[metric]), stderr === undefined ? '' : `± ${digits(stderr)}`];
+  };
+  const linesOf = (head: readonly [string, number, string], metrics: Metrics, other?: Metrics) =>
+    Object.keys(metrics)
+      .filter(name => !name.endsWith('_stderr'))
+      .map((metric, i) => [
+        ...(i === 0 ? head.map(String) : ['', '', '']),
+        `${metric} ${arrow(metric)}`,
+        ...cells(metrics, metric),
+        ...(compared ? cells(other, metric) : []),
+      ]);
+  const lines = outcomes.flatMap(({ task, rows, fewshot, metrics, groups, against }) => [
+    ...linesOf([task, rows, `${fewshot}`], metrics, against?.metrics),
+    ...(groups ?? []).flatMap(({ group, rows: count, metrics: own }, i) =>
+      linesOf([`  ${group}`, count, ''], own, against?.groups?.[i]?.metrics),
+    ),
+  ]);
+  return formatTable(columns, lines);
+}

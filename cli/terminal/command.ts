@@ -1,0 +1,87 @@
+import { Command, CommanderError } from 'commander';
+import type { DeviceOptions } from '../../engine/device.js';
+import { formatSeconds } from '../../engine/format.js';
+import { FailedWork } from './failure.js';
+import { type ProgressReport, progressReport } from './progressReport.js';
+import { Terminal } from './terminal.js';
+import { version } from './version.js';
+
+/** Options that every command takes. */
+export interface GlobalOptions {
+  adapter?: string;
+  memoryLimit?: number;
+  quiet?: boolean;
+  verbose?: boolean;
+}
+
+/** What a command's work gets besides its own arguments. */
+export interface Run<Options> {
+  readonly options: Options & GlobalOptions;
+  readonly terminal: Terminal;
+  readonly signal: AbortSignal;
+  readonly progress: ProgressReport;
+  /** Of --adapter and --memory-limit. */
+  readonly deviceOptions: DeviceOptions;
+  /** Exit code of a command that has done its work, where it is not 0. */
+  exitCode: number;
+  /** Ends the command as a wrong command line (exit code 2). */
+  usage(reason: string): never;
+}
+
+export interface CommandText {
+  readonly summary: string;
+  /** More than the summary. Lines of a paragraph are joined and wrapped again, indented lines stay. */
+  readonly details?: string;
+  /** [syntax, description] in commander's words: ['<model>', '...'], ['[files...]', '...']. */
+  readonly args?: readonly (readonly [string, string])[];
+  readonly examples: readonly string[];
+}
+
+/** A command with its help: summary, details, examples. `path` is "inspect", or "bench kernels" for one below another. */
+export function newCommand(path: string, { summary, details, args = [], examples }: CommandText): Command {
+  const command = new Command(path.split(' ').at(-1)).summary(summary);
+  const wrapped = details?.replace(/(?<!\n)\n(?![\n ])/g, ' ');
+  command.description(wrapped ? `${summary}\n\n${wrapped}` : summary);
+  for (const [syntax, description] of args) command.argument(syntax, description);
+  command.addHelpText('after', `\nExamples:\n${examples.map(example => `  $ ${example}\n`).join('')}`);
+  return command;
+}
+
+/** A command as it is called: "rm-engine bench kernels". */
+export const fullName = (command: Command): string =>
+  command.parent ? `${fullName(command.parent)} ${command.name()}` : command.name();
+
+/** Gives a command its work. `signal` is aborted by Ctrl-C. */
+export function runs<Options extends object>(
+  command: Command,
+  signal: AbortSignal,
+  work: (run: Run<Options>, ...args: readonly (string | string[] | undefined)[]) => Promise<void>,
+): Command {
+  return command.action(async () => {
+    const options = command.optsWithGlobals<Options & GlobalOptions>();
+    const terminal = new Terminal({ quiet: options.quiet, verbose: options.verbose });
+    const progress = progressReport(terminal, signal);
+    const run: Run<Options> = {
+      options,
+      terminal,
+      signal,
+      progress,
+      deviceOptions: { adapter: options.adapter, memoryLimit: options.memoryLimit },
+      exitCode: 0,
+      usage: reason => command.error(`error: ${reason}`, { exitCode: 2 }),
+    };
+    const started = performance.now();
+    terminal.detail(`rm-engine ${version()}, Node ${process.version}, ${process.platform} ${process.arch}`);
+    try {
+      await work(run, ...(command.processedArgs as (string | string[] | undefined)[]));
+    } catch (error) {
+      if (error instanceof CommanderError) throw error;
+      throw new FailedWork([fullName(command), progress.place()].filter(Boolean).join(', '), error);
+    } finally {
+      progress.end();
+      terminal.clearLive();
+    }
+    terminal.detail(`time: ${formatSeconds((performance.now() - started) / 1000)}`);
+    process.exitCode = run.exitCode;
+  });
+}

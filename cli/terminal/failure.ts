@@ -1,0 +1,150 @@
+import { existsSync } from 'node:fs';
+import { CommanderError } from 'commander';
+import { type ErrorCode, RmError } from '../../engine/errors.js';
+import { wrapText } from '../../replaceme/report/text/textWidth.js';
+import type { Style, Terminal } from './terminal.js';
+
+/** The stable codes of the engine, and two of the command line's own. */
+export type FailureCode = ErrorCode | 'USAGE' | 'UNEXPECTED';
+
+/** A failure as people and programs read it. */
+export interface Failure {
+  readonly code: FailureCode;
+  /** What went wrong, with which input. */
+  readonly message: string;
+  /** Where: the command and how far it was; undefined outside of a command. */
+  readonly where?: string;
+  readonly fix: string;
+}
+
+/** A failure of a command's work, which is its `cause`. */
+export class FailedWork extends Error {
+  /** @param where "rm-engine prune, during 'statistics' at 41 %" */
+  constructor(
+    readonly where: string,
+    cause: unknown,
+  ) {
+    super('a command has failed', { cause });
+  }
+}
+
+/** A command line that cannot be understood, with the command that it was for. */
+export class WrongCommandLine extends CommanderError {
+  constructor(
+    readonly where: string,
+    { exitCode, code, message }: CommanderError,
+  ) {
+    super(exitCode, code, message);
+  }
+}
+
+const oneLine = (text: string): string => text.trim().replace(/\s*\n\s*/g, ' ');
+
+/** What the underlying failure adds to the message; of the system's errors their short name. */
+function reasonBelow({ message, cause }: RmError): string | undefined {
+  if (!(cause instanceof Error)) return undefined;
+  const { syscall, code } = cause as NodeJS.ErrnoException;
+  const reason = syscall && code ? code : cause.message;
+  return message.includes(reason) ? undefined : reason;
+}
+
+/** Describes whatever was thrown. */
+export function describeFailure(error: unknown): Failure {
+  if (error instanceof FailedWork) return { ...describeFailure(error.cause), where: error.where };
+  if (error instanceof CommanderError) return describeUsage(error);
+  if (error instanceof RmError) {
+    const deeper = reasonBelow(error);
+    return {
+      code: error.code,
+      message: oneLine(deeper ? `${error.message}: ${deeper}` : error.message),
+      fix: oneLine(error.fix),
+    };
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  if (error instanceof RangeError && /allocation failed/i.test(message)) {
+    return {
+      code: 'OUT_OF_MEMORY',
+      message: `the host has no memory left: ${message}`,
+      fix: 'Use fewer tokens, or close other programs.',
+    };
+  }
+  return {
+    code: 'UNEXPECTED',
+    message: oneLine(message) || 'unknown failure',
+    fix:
+      'This is most likely a mistake in rm-engine itself: run again with --verbose and report what it prints, ' +
+      'together with: rm-engine doctor --json',
+  };
+}
+
+/** commander says "error: unknown option '--x'", and may add "(Did you mean --y?)" in a line of its own. */
+function describeUsage(error: CommanderError): Failure {
+  const [, said, meant] = /^(?:error: )?(.*?)(?:\s*\((Did you mean .*\?)\))?$/s.exec(error.message.trim())!;
+  const where = error instanceof WrongCommandLine ? error.where : 'rm-engine';
+  return {
+    code: 'USAGE',
+    message: oneLine(said!),
+    where,
+    fix: `${meant ? `${oneLine(meant)} ` : ''}See: ${where} --help`,
+  };
+}
+
+/**
+ * The input that a message begins with, where it is a file or folder with perhaps a line number ("a.jsonl:3: is no
+ * JSON"), and the rest of the message.
+ */
+function splitPlace(message: string): { input?: string; what: string } {
+  for (let at = message.indexOf(': '); at > 0; at = message.indexOf(': ', at + 1)) {
+    const input = message.slice(0, at);
+    if (existsSync(input.replace(/:\d+$/, ''))) return { input, what: message.slice(at + 2) };
+  }
+  return { what: message };
+}
+
+/** Three lines: what (code), where, what to do. On a terminal they are broken at its width. */
+export function formatFailure(failure: Failure, terminal: Terminal): string {
+  const { input, what } = splitPlace(failure.message);
+  const where = [input, failure.where].filter(Boolean).join(', in ');
+  const lines: [label: string, style: Style, text: string][] = [
+    ['error: ', 'red', `${what} (${failure.code})`],
+    ['  where: ', 'bold', where || 'rm-engine'],
+    ['  fix: ', 'bold', failure.fix],
+  ];
+  const columns = terminal.columns('stderr') ?? Number.POSITIVE_INFINITY;
+  return lines
+    .map(([label, style, text]) => {
+      const wrapped = wrapText(text, columns - label.length).join(`\n${' '.repeat(label.length)}`);
+      const [indent] = /^ */.exec(label)!;
+      return `${indent}${terminal.style('stderr', style, label.trim())} ${wrapped}`;
+    })
+    .join('\n');
+}
+
+/** The stacks of an error and of what caused it. */
+function stacks(error: unknown): string {
+  const parts: string[] = [];
+  for (let at = error; at instanceof Error && parts.length < 5; at = at.cause)
+    parts.push(at.stack ?? at.message);
+  return parts.join('\ncaused by ');
+}
+
+/**
+ * Tells what went wrong, on stderr and with `json` also as {"error": ...} on stdout.
+ *
+ * @returns the exit code: 2 for a wrong command line, 0 for help and version, else 1.
+ */
+export function reportFailure(error: unknown, terminal: Terminal, json: boolean): number {
+  const usage = error instanceof CommanderError;
+  if (usage && error.exitCode === 0) return 0;
+  const failure = describeFailure(error);
+  // Help that stands for an error has been printed by commander.
+  if (!usage || error.code !== 'commander.help') terminal.error(formatFailure(failure, terminal));
+  if (!usage && (terminal.verbose || process.env.RM_ENGINE_DEBUG)) {
+    terminal.error(stacks(error instanceof FailedWork ? error.cause : error));
+  }
+  if (json) {
+    const { code, message, where, fix } = failure;
+    terminal.json({ error: { code, message, ...(where !== undefined && { where }), fix } });
+  }
+  return usage ? 2 : 1;
+}

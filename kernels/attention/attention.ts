@@ -1,0 +1,238 @@
+/**
+ * Attention with grouped queries and online softmax: for every query row t and head h,
+ * out[t, h] = softmax(scale * q[t, h] . k[s, h / group]) v[s, h / group] over the keys s of ranges[t], in f32; the
+ * scores are soft-capped before the softmax where that is asked for.
+ *
+ * Shapes: q, out [Tq, heads * headDim]; k, v [Tk, kvHeads * headDim]; ranges [Tq, 2] u32, the first key row of each
+ * query and one past its last. Ranges express causal masks, packed sequences, sliding windows, decoding from a
+ * cache, and attention in both directions; an empty range gives zeros. Nothing of size Tq x Tk is stored.
+ * Preconditions: headDim a multiple of 4, at most 256; ranges within 0 .. Tk.
+ * Features and limits: WebGPU defaults (16 KiB of workgroup memory).
+ * Source: Milakov and Gimelshein, Online normalizer calculation for softmax (arXiv:1805.02867); Dao et al.,
+ * FlashAttention (arXiv:2205.14135); for few queries and many keys the keys are divided among workgroups: Dao et al.,
+ * Flash-Decoding for long-context inference (PyTorch blog, 2023).
+ */
+import { cpus } from 'node:os';
+import { ensure } from '../../engine/errors.js';
+import { type Device, f32Bits, type Recorder, Scope, type Tensor } from '../../engine/index.js';
+import { broadcast, broadcastRows } from './broadcast.js';
+import { combine } from './combine.js';
+import { splitKeys } from './splitKeys.js';
+import { subgroupKeys } from './subgroupKeys.js';
+import { ROWS, SIDE, tiled } from './tiled.js';
+import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { runFlat } from '../shared/flat.js';
+import { extentClass, tunedVariant } from '../shared/tunedVariants.js';
+import { broadcastSubgroup, tilesPerDispatch } from '../shared/tuning.js';
+
+/** Up to here one workgroup per query is faster than tiles of rows that are mostly empty. */
+const FEW_QUERIES = 4;
+
+export interface AttentionShape {
+  queries: number;
+  /** Keys that a query sees, at most. */
+  keys: number;
+  heads: number;
+  kvHeads: number;
+}
+
+/**
+ * The programs in attention/: 'tiled' and 'split keys' for GPUs, 'broadcast' and 'subgroup keys' for drivers that run
+ * on the CPU; the latter of each pair for few queries, whose keys may be divided among workgroups by `chunk`.
+ */
+export type AttentionVariant =
+  | { name: string; program: 'tiled' | 'broadcast' }
+  | { name: string; program: 'split keys' | 'subgroup keys'; chunk: number };
+
+/** Heads of an attention layer. */
+export interface AttentionOptions {
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  /** Factor of the scores, usually 1 / sqrt(headDim). */
+  scale: number;
+  /** Scores become softcap * tanh(score / softcap) (default: they stay as they are). */
+  softcap?: number;
+  /** Keys that a query sees at most, where that is less than k has rows; decides only how the work is divided. */
+  mostKeys?: number;
+  /** Instead of the choice by device and shape; for tests and measurements. */
+  variant?: AttentionVariant;
+}
+
+/** Heads of a group that one workgroup of the programs for few queries takes. */
+const headsTogether = (group: number): number => [4, 3, 2, 1].find(n => group % n === 0)!;
+
+/** Keys of a chunk, if the keys are divided. */
+const CHUNKS = [128, 512, 2048];
+const WHOLE = Number.POSITIVE_INFINITY;
+/** More cost more in the second dispatch, which adds the chunks up, than they save in the first. */
+const MOST_CHUNKS = 32;
+
+/** Workgroups that keep a device busy: of a driver that runs on the CPU, one per core. */
+const busyWorkgroups = { gpu: 512, software: cpus().length };
+
+/** The shortest chunks that are no more than there is room for. */
+function usualChunk({ info }: Device, { queries, keys, heads, kvHeads }: AttentionShape): number {
+  const workgroups = (queries * heads) / headsTogether(heads / kvHeads);
+  const most = Math.min(MOST_CHUNKS, Math.floor(busyWorkgroups[info.kind] / workgroups));
+  if (most < 2 || keys <= 2 * CHUNKS[0]!) return WHOLE;
+  return CHUNKS.find(chunk => Math.ceil(keys / chunk) <= most) ?? CHUNKS.at(-1)!;
+}
+
+/** Whether the programs for drivers that run on the CPU are to be used: they need subgroups of one fixed size. */
+function bySubgroups({ info, features }: Device): boolean {
+  const subgroup = broadcastSubgroup(info, features);
+  return info.kind === 'software' && (subgroup === 4 || subgroup === 8);
+}
+
+const fewQueries = (program: 'split keys' | 'subgroup keys', chunk: number): AttentionVariant => ({
+  name: chunk === WHOLE ? program : `${program} by ${chunk}`,
+  program,
+  chunk,
+});
+const manyQueries = (program: 'tiled' | 'broadcast'): AttentionVariant => ({ name: program, program });
+
+function chooseVariant(device: Device, shape: AttentionShape): AttentionVariant {
+  const software = bySubgroups(device);
+  if (shape.queries > FEW_QUERIES) return manyQueries(software ? 'broadcast' : 'tiled');
+  return fewQueries(software ? 'subgroup keys' : 'split keys', usualChunk(device, shape));
+}
+
+/** The variants that are worth a try on a device, the one it chooses by itself first. */
+export function attentionVariants(device: Device, shape: AttentionShape): AttentionVariant[] {
+  const software = bySubgroups(device);
+  const chunks = [WHOLE, ...CHUNKS.filter(chunk => chunk < shape.keys)];
+  const few = (['subgroup keys', 'split keys'] as const)
+    .filter(program => software || program === 'split keys')
+    .flatMap(program => chunks.map(chunk => fewQueries(program, chunk)));
+  const all = [
+    chooseVariant(device, shape),
+    ...(shape.queries > FEW_QUERIES ? [] : few),
+    ...(software ? [manyQueries('broadcast')] : []),
+    manyQueries('tiled'),
+  ];
+  return all.filter(({ name }, i) => all.findIndex(other => other.name === name) === i);
+}
+
+/** Shapes for which one measurement of the variants is enough. */
+export const attentionClass = ({ queries, keys }: AttentionShape): string =>
+  `${extentClass(queries)} queries, ${extentClass(keys)} keys`;
+
+/** @throws RmError INVALID_ARGUMENT for heads that attention's programs cannot take. */
+export function checkHeads(kernel: string, { heads, kvHeads, headDim, softcap }: AttentionOptions): void {
+  ensure(
+    headDim > 0 && headDim % 4 === 0 && headDim <= 256,
+    `${kernel}: headDim is ${headDim}`,
+    'Heads of 4 to 256 columns are supported, in steps of 4.',
+  );
+  ensure(
+    kvHeads > 0 && heads % kvHeads === 0 && heads > 0,
+    `${kernel}: ${heads} heads cannot share ${kvHeads} key/value heads`,
+    'The number of heads must be a multiple of the number of key/value heads.',
+  );
+  ensure(
+    softcap === undefined || softcap > 0,
+    `${kernel}: scores cannot be capped to ${softcap}`,
+    'The cap must be above 0.',
+  );
+}
+
+/**
+ * Grouped-query attention; q, out [Tq, heads*headDim], k, v [Tk, kvHeads*headDim] f32, ranges [Tq, 2] u32: first key
+ * row of each query and one past the last. @throws RmError INVALID_ARGUMENT.
+ */
+export function attention(
+  rec: Recorder,
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  ranges: Tensor,
+  out: Tensor,
+  options: AttentionOptions,
+): void {
+  const { heads, kvHeads, headDim, scale, softcap, mostKeys } = options;
+  checkHeads('attention', options);
+  const [queries] = checkMatrix('attention', 'q', q);
+  const [rows] = checkMatrix('attention', 'k', k);
+  checkTensor('attention', 'q', q, [queries, heads * headDim]);
+  checkTensor('attention', 'k', k, [rows, kvHeads * headDim]);
+  checkTensor('attention', 'v', v, [rows, kvHeads * headDim]);
+  checkTensor('attention', 'ranges', ranges, [queries, 2], ['u32']);
+  checkTensor('attention', 'out', out, [queries, heads * headDim]);
+  const { device } = q;
+  const keys = Math.min(rows, mostKeys ?? rows);
+  const shape = { queries, keys, heads, kvHeads };
+  const variant =
+    options.variant ??
+    tunedVariant(
+      device,
+      'attention',
+      () => attentionClass(shape),
+      () => attentionVariants(device, shape),
+      ({ name }) => name,
+      ({ program }) => queries <= FEW_QUERIES || program === 'tiled' || program === 'broadcast',
+    ) ??
+    chooseVariant(device, shape);
+  ensure(
+    !options.variant || attentionVariants(device, shape).some(({ name }) => name === variant.name),
+    'attention: the variant asked for does not run here',
+    'Take one of those that attentionVariants lists for the shape.',
+  );
+  const group = heads / kvHeads;
+  const work = {
+    // Half of all pairs where there are many queries: causal ranges.
+    flops: (queries > FEW_QUERIES ? 2 : 4) * queries * keys * heads * headDim,
+    bytes: 8 * (q.size + keys * kvHeads * headDim),
+  };
+  const capped = softcap !== undefined;
+  const [factor, cap] = [f32Bits(scale), f32Bits(softcap ?? 0)];
+  const width = headDim / 4;
+  const subgroup = device.info.subgroupMinSize;
+  if (variant.program === 'split keys' || variant.program === 'subgroup keys') {
+    const chunks = Math.max(1, Math.min(MOST_CHUNKS, Math.ceil(keys / variant.chunk)));
+    const together = headsTogether(group);
+    const partial = chunks > 1;
+    using scope = new Scope(device);
+    const target = partial
+      ? scope.tensor([queries * heads * chunks, headDim + 4], 'f32', 'attention of chunks')
+      : out;
+    rec.dispatch({
+      program:
+        variant.program === 'split keys'
+          ? splitKeys(headDim, together, partial, capped)
+          : subgroupKeys(headDim, together, partial, subgroup, capped),
+      tensors: [q, k, v, ranges, target],
+      params: [queries, heads, kvHeads, width, group / together, factor, 0, cap],
+      grid: [queries, chunks, heads / together],
+      ...work,
+    });
+    if (partial) {
+      runFlat(rec, combine, [target, out], out.size / 4, [width, chunks], {
+        flops: 3 * target.size,
+        bytes: target.byteLength + out.byteLength,
+      });
+    }
+    return;
+  }
+  const [program, tileRows, side] =
+    variant.program === 'broadcast'
+      ? [
+          broadcast(headDim, subgroup, capped),
+          broadcastRows(headDim, subgroup),
+          broadcastRows(headDim, subgroup),
+        ]
+      : [tiled(headDim, capped), ROWS, SIDE];
+  const tiles = Math.ceil((queries * group) / tileRows);
+  const step = tilesPerDispatch(tiles, work.flops, device);
+  for (let first = 0; first < tiles; first += step) {
+    const count = Math.min(step, tiles - first);
+    rec.dispatch({
+      program,
+      tensors: [q, k, v, ranges, out],
+      params: [queries, heads, kvHeads, width, side, factor, first, cap],
+      grid: [count, kvHeads],
+      flops: (work.flops * count) / tiles,
+      bytes: (work.bytes * count) / tiles,
+    });
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * Gradients of attention by q, k and v: with p = softmax(scale q k^T) over the keys of each query's range and g the
+ * output's gradient, per head:
+ *   D = g . out,  dv = p^T g,  ds = p (g v^T - D) scale,  dq = ds k,  dk = ds^T q,
+ * ds times 1 - (score / softcap)^2 where scores are soft-capped.
+ *
+ * Shapes: as attention.ts; q, out, gradient, q gradient [Tq, heads * headDim]; k, v and their gradients
+ * [Tk, kvHeads * headDim]; ranges [Tq, 2] u32. Gradients are written; a query with an empty range has none, and neither
+ * has a key that no query sees. Nothing of size Tq x Tk is stored: two passes compute the weights tile by tile again,
+ * the first from the logarithms of their sums, which it finds itself and leaves for the second.
+ * Preconditions: headDim a multiple of 4, at most 256; ranges within 0 .. Tk. Sums have one fixed order: no atomics.
+ * Map: attentionBackward/queries.ts and keys.ts. Features and limits: WebGPU defaults (16 KiB of workgroup memory).
+ * Source: Dao et al., FlashAttention (arXiv:2205.14135), algorithm 4, by rows and by columns as in FlashAttention-2
+ * (arXiv:2307.08691).
+ */
+import { f32Bits, type Recorder, Scope, type Tensor } from '../../engine/index.js';
+import { type AttentionOptions, checkHeads } from '../attention/attention.js';
+import { byKeys, KEYS_OF_TILE } from './keys.js';
+import { byQueries, ROWS_OF_TILE } from './queries.js';
+import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { tilesPerDispatch } from '../shared/tuning.js';
+
+/** What `attention` was called with, and what it gave. */
+export interface AttentionTensors {
+  q: Tensor;
+  k: Tensor;
+  v: Tensor;
+  ranges: Tensor;
+  out: Tensor;
+}
+
+/** Where `attentionBackward` writes. */
+export interface AttentionGradients {
+  q: Tensor;
+  k: Tensor;
+  v: Tensor;
+}
+
+/** Lanes along a side of the programs' workgroups. */
+const SIDE = 8;
+
+/**
+ * Gradients of `attention` by q, k and v (written); gradient [Tq, heads*headDim] f32 is that of its output. The same
+ * inputs give the same bits.
+ *
+ * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit.
+ */
+export function attentionBackward(
+  rec: Recorder,
+  { q, k, v, ranges, out }: AttentionTensors,
+  gradient: Tensor,
+  gradients: AttentionGradients,
+  options: Omit<AttentionOptions, 'variant'>,
+): void {
+  const kernel = 'attentionBackward';
+  const { heads, kvHeads, headDim, scale, softcap, mostKeys } = options;
+  checkHeads(kernel, options);
+  const [queries] = checkMatrix(kernel, 'q', q);
+  const [keys] = checkMatrix(kernel, 'k', k);
+  const [columns, kvColumns] = [heads * headDim, kvHeads * headDim];
+  for (const [name, tensor] of Object.entries({ q, out, gradient, 'gradient of q': gradients.q }))
+    checkTensor(kernel, name, tensor, [queries, columns]);
+  for (const [name, tensor] of Object.entries({
+    k,
+    v,
+    'gradient of k': gradients.k,
+    'gradient of v': gradients.v,
+  }))
+    checkTensor(kernel, name, tensor, [keys, kvColumns]);
+  checkTensor(kernel, 'ranges', ranges, [queries, 2], ['u32']);
+  const { device } = q;
+  const group = heads / kvHeads;
+  using scope = new Scope(device);
+  /** Of every query and head: logarithm of the sum of exponentials, and D. */
+  const statistics = scope.tensor([queries * heads, 2], 'f32', 'attention statistics');
+  const width = headDim / 4;
+  const products = queries * Math.min(keys, mostKeys ?? keys) * heads * headDim;
+  const record = (program: ReturnType<typeof byQueries>, tensors: Tensor[], tiles: number, flops: number) => {
+    const step = tilesPerDispatch(tiles, flops, device);
+    for (let first = 0; first < tiles; first += step) {
+      const count = Math.min(step, tiles - first);
+      rec.dispatch({
+        program,
+        tensors,
+        params: [queries, keys, heads, kvHeads, width, SIDE, f32Bits(scale), first, f32Bits(softcap ?? 0)],
+        grid: [count, kvHeads],
+        flops: (flops * count) / tiles,
+        bytes: (4 * tensors.reduce((sum, tensor) => sum + tensor.size, 0) * count) / tiles,
+      });
+    }
+  };
+  // Half of all pairs: causal ranges. Four and four products a pair.
+  record(
+    byQueries(headDim, softcap !== undefined),
+    [q, k, v, ranges, out, gradient, gradients.q, statistics],
+    Math.ceil((queries * group) / ROWS_OF_TILE),
+    4 * products,
+  );
+  record(
+    byKeys(headDim, softcap !== undefined),
+    [q, k, v, ranges, gradient, statistics, gradients.k, gradients.v],
+    Math.ceil(keys / KEYS_OF_TILE),
+    4 * products,
+  );
+}

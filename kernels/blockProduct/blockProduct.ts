@@ -1,0 +1,211 @@
+/**
+ * Products of blocks of matrices, in f32 or double-single: the one program behind cholesky, triangularSolve, residual and
+ * conditionEstimate. C = F + op(A) B or C = F - op(A) B, where A may be transposed and F is another block or zero.
+ *
+ * Blocks are given by row and column of their upper left element, so they need no alignment. A matrix larger than the
+ * device's largest binding is bound by rows. Along k a product is split between two chunks of 256 terms, where sums go to
+ * memory anyway, so the bits are the same as in one piece.
+ * Map, features and limits: kernels/blockProduct/, one file per variant. Both read every operand once per tile and add in
+ * the same order: partial sums of 16 terms, then sums of 256 (precise: of all), then the output.
+ */
+import {
+  type Device,
+  ensure,
+  f32Bits,
+  type ProgramSpec,
+  type ProgramTarget,
+  programFamily,
+  type Recorder,
+  RmError,
+  type Tensor,
+} from '../../engine/index.js';
+import { broadcastWgsl } from './broadcast.js';
+import { arithmetics, CHUNK, operations, type Precision } from './parts.js';
+import { TILE_COLUMNS, TILE_ROWS, tiledWgsl } from './tiled.js';
+import type { DoubleSingle } from '../shared/doubleSingle.js';
+import { rowWindow, windowRows } from '../shared/rowTiles.js';
+import { broadcastSubgroup, SECONDS_PER_DISPATCH } from '../shared/tuning.js';
+
+/** A matrix in either precision. */
+export type Matrix = Tensor | DoubleSingle;
+
+export const isPair = (matrix: Matrix): matrix is DoubleSingle => 'hi' in matrix;
+export const partsOf = (matrix: Matrix): Tensor[] => (isPair(matrix) ? [matrix.hi, matrix.lo] : [matrix]);
+export const shapeOf = (matrix: Matrix): readonly number[] => (isPair(matrix) ? matrix.hi : matrix).shape;
+
+/** Part of a matrix [rows, columns], from this element to the right and down. */
+export interface Block {
+  matrix: Matrix;
+  row?: number;
+  column?: number;
+}
+
+export interface BlockProduct {
+  /** A matrix that is no other operand. */
+  out: Block;
+  /** F; absent: zero. */
+  from?: Block;
+  a: Block & { transpose?: boolean };
+  b: Block;
+  shape: readonly [m: number, n: number, k: number];
+  op: 'add' | 'subtract';
+  /** Sums of three parts where the operands are double-single. */
+  precise?: boolean;
+  variant?: BlockProductVariant | undefined;
+}
+
+/** A way of computing a product of blocks. */
+export type BlockProductVariant =
+  | { readonly name: string; readonly kind: 'broadcast'; readonly subgroup: number; readonly rows: number }
+  | { readonly name: string; readonly kind: 'tiled' };
+
+const tiled: BlockProductVariant = { name: `tiled ${TILE_ROWS}x${TILE_COLUMNS}`, kind: 'tiled' };
+
+const broadcasts = [8, 16, 32].flatMap(rows =>
+  [4, 8, 16].map(subgroup => ({
+    name: `broadcast ${rows}x${4 * subgroup}`,
+    kind: 'broadcast' as const,
+    subgroup,
+    rows,
+  })),
+);
+
+/** Rows of a broadcast tile: more keep fewer loads busy, until the sums no longer fit the registers. */
+const BROADCAST_ROWS: Readonly<Record<Precision, number>> = { f32: 32, pair: 8, precise: 8 };
+
+/** The variants that a device can run, the best known for its kind first. */
+export function blockProductVariants(
+  { info, features, programs }: Device,
+  precision: Precision,
+): readonly BlockProductVariant[] {
+  const fixed = broadcastSubgroup(info, features);
+  const possible = broadcasts.filter(({ subgroup }) => subgroup === fixed);
+  // Arithmetic by integers is long: unrolled over the rows of a broadcast tile it would take a minute to compile.
+  const integers = programs.exact === 'integer' && precision !== 'f32';
+  if (info.kind !== 'software' || integers) return [tiled, ...possible];
+  const suited = possible.filter(({ rows }) => rows === BROADCAST_ROWS[precision]);
+  return [...suited, ...possible.filter(variant => !suited.includes(variant)), tiled];
+}
+
+/** By precision and by the arithmetic of pairs, which a device may change once. */
+const choices = new WeakMap<Device, Map<string, BlockProductVariant>>();
+
+/** Asked at every dispatch. */
+function chooseVariant(device: Device, precision: Precision): BlockProductVariant {
+  let chosen = choices.get(device);
+  if (!chosen) {
+    chosen = new Map();
+    choices.set(device, chosen);
+  }
+  const key = `${precision} ${device.programs.exact}`;
+  const known = chosen.get(key);
+  if (known) return known;
+  const [best = tiled] = blockProductVariants(device, precision);
+  chosen.set(key, best);
+  return best;
+}
+
+const wgsl = (variant: BlockProductVariant, precision: Precision, target: ProgramTarget): string =>
+  variant.kind === 'tiled'
+    ? tiledWgsl(arithmetics[precision], target)
+    : broadcastWgsl(arithmetics[precision], variant.subgroup, variant.rows, target);
+
+const program = programFamily((name: string, precision: Precision): ProgramSpec => {
+  const variant = [tiled, ...broadcasts].find(variant => variant.name === name)!;
+  const { parts } = arithmetics[precision];
+  return {
+    key: `block product ${precision} ${name}`,
+    bindings: (['write', 'read', 'read', 'read'] as const).flatMap(access => parts.map(() => access)),
+    wgsl: target => wgsl(variant, precision, target),
+  };
+});
+
+/** Records the product. All operands have the same precision. */
+export function blockProduct(rec: Recorder, product: BlockProduct): void {
+  const { out, from, a, b, shape, op, precise = false } = product;
+  const [m, n, k] = shape;
+  const pair = isPair(out.matrix);
+  const operands = [out, a, b, from ?? a];
+  ensure(
+    operands.every(({ matrix }) => isPair(matrix) === pair),
+    'a block product mixes f32 and double-single',
+    'Pass all matrices in one precision.',
+  );
+  const precision = pair ? (precise ? 'precise' : 'pair') : 'f32';
+  const { device } = partsOf(out.matrix)[0]!;
+  const variant = product.variant ?? chooseVariant(device, precision);
+  const [tileRows, tileColumns] =
+    variant.kind === 'tiled' ? [TILE_ROWS, TILE_COLUMNS] : [variant.rows, 4 * variant.subgroup];
+
+  const alongM = [out, from, a.transpose ? undefined : a];
+  const alongK = [b, a.transpose ? a : undefined];
+  const mStep = pieces(alongM, m, tileRows);
+  const kStep = pieces(alongK, k, CHUNK);
+  ensure(
+    !precise || kStep === k,
+    `a precise product over ${k} terms would have to stop after ${kStep}`,
+    'Pass fewer columns at a time.',
+  );
+  const columnFlops = operations[precision] * tileColumns * Math.min(m, mStep) * Math.min(k, kStep);
+  const affordable = Math.floor((SECONDS_PER_DISPATCH * device.assumedRates.flops) / columnFlops);
+  const nStep = Math.max(1, affordable) * tileColumns;
+  const bind = ({ matrix, row = 0, column = 0 }: Block, start: number, count: number) => {
+    const windows = partsOf(matrix).map(part => rowWindow(part, row + start, count));
+    const stride = shapeOf(matrix)[1]!;
+    return {
+      tensors: windows.map(({ tensor }) => tensor),
+      offset: (row + start - windows[0]!.start) * stride + column,
+      stride,
+    };
+  };
+  for (let m0 = 0; m0 < m; m0 += mStep) {
+    const rows = Math.min(mStep, m - m0);
+    const target = bind(out, m0, rows);
+    const begin = from && bind(from, m0, rows);
+    for (let k0 = 0; k0 < k || k0 === 0; k0 += kStep) {
+      const depth = Math.min(kStep, k - k0);
+      const left = a.transpose
+        ? bind({ ...a, column: (a.column ?? 0) + m0 }, k0, depth)
+        : bind({ ...a, column: (a.column ?? 0) + k0 }, m0, rows);
+      const right = bind(b, k0, depth);
+      const begins = k0 > 0 ? 2 : begin ? 1 : 0;
+      const chunk = precise ? Math.max(1, depth) : CHUNK;
+      for (let n0 = 0; n0 < n; n0 += nStep) {
+        const columns = Math.min(nStep, n - n0);
+        rec.dispatch({
+          program: program(variant.name, precision),
+          tensors: [
+            ...target.tensors,
+            ...left.tensors,
+            ...right.tensors,
+            // Where sums begin otherwise, anything that is only read stands here.
+            ...(begins === 1 ? begin! : left).tensors,
+          ],
+          params: [
+            ...[rows, n, depth, begins, n0, f32Bits(op === 'add' ? 1 : -1), chunk],
+            ...[left.offset, ...(a.transpose ? [1, left.stride] : [left.stride, 1])],
+            ...[right.offset, right.stride, begin?.offset ?? 0, begin?.stride ?? 0],
+            ...[target.offset, target.stride, 0],
+          ],
+          grid: [Math.ceil(columns / tileColumns), Math.ceil(rows / tileRows)],
+          flops: operations[precision] * rows * columns * depth,
+        });
+      }
+    }
+  }
+}
+
+/** How far one dispatch may go along an extent of which all these matrices' rows are bound; a multiple of `unit`. */
+function pieces(blocks: readonly (Block | undefined)[], extent: number, unit: number): number {
+  const tensors = blocks.flatMap(block => (block ? partsOf(block.matrix) : []));
+  const most = Math.min(...tensors.map(windowRows));
+  if (extent <= most) return Math.max(1, extent);
+  const step = most - (most % unit);
+  if (step > 0) return step;
+  const large = tensors.find(tensor => windowRows(tensor) < unit)!;
+  throw new RmError(
+    'INVALID_ARGUMENT',
+    `'${large.label}' [${large.shape}] cannot be bound in pieces of ${unit} rows`,
+    'Use a device with larger storage bindings.',
+  );
+}

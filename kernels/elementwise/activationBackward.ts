@@ -1,0 +1,88 @@
+/**
+ * Gradients of a feed-forward block's activation, gated and not, in place: what enters it becomes its gradient.
+ *   gated:  h = activation(gate) * up:  gate <- gradient * up * activation'(gate),  up <- gradient * activation(gate)
+ *   else:   h = activation(x):          x <- gradient * activation'(x)
+ *
+ * Shapes: gate, up, x, gradient and, on request, features (h itself) [T, F] f32; gate, up and x before the activation,
+ * biases included.
+ * Map: one invocation per vec4 (per element where the size is no multiple of 4), 64 per workgroup.
+ * Features and limits: WebGPU defaults.
+ * Source: the derivatives of activation.ts, in its forms: any finite input gives a finite slope.
+ */
+import { type ProgramSpec, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
+import { type Activation, activationSlopeWgsl, activationWgsl } from './activation.js';
+import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { flatProgram, flatType, runFlat } from '../shared/flat.js';
+
+/** Settings of `gatedActivationBackward` and `activationBackward`. */
+export interface ActivationBackwardOptions {
+  activation: Activation;
+  /** f32 [T,F], on request: the block's output, which down_proj's gradient needs. */
+  features?: Tensor | undefined;
+}
+
+const program = programFamily(
+  (activation: Activation, gated: boolean, features: boolean, type: 'vec4f' | 'f32'): ProgramSpec => {
+    const names = ['gate', ...(gated ? ['up'] : []), ...(features ? ['features'] : [])];
+    return flatProgram({
+      key: `activationBackward ${activation}${gated ? ' gated' : ''}${features ? ' + features' : ''} ${type}`,
+      bindings: ['read', ...names.map(() => 'write' as const)],
+      declarations: `
+alias T = ${type};
+@group(0) @binding(1) var<storage, read> gradient: array<T>;
+${names.map((name, n) => `@group(0) @binding(${n + 2}) var<storage, read_write> ${name}: array<T>;`).join('\n')}
+${activationWgsl(activation)}
+${activationSlopeWgsl(activation)}`,
+      body: `
+  let x = gate[i];
+  let value = activation(x);
+  ${gated ? 'let factor = up[i];' : 'let factor = T(1.0);'}
+  gate[i] = gradient[i] * factor * slope(x);
+  ${gated ? 'up[i] = gradient[i] * value;' : ''}
+  ${features ? 'features[i] = value * factor;' : ''}`,
+    });
+  },
+);
+
+function record(
+  rec: Recorder,
+  kernel: string,
+  inputs: Readonly<Record<string, Tensor>>,
+  gradient: Tensor,
+  { activation, features }: ActivationBackwardOptions,
+): void {
+  const shape = checkMatrix(kernel, 'gradient', gradient);
+  const written = { ...inputs, ...(features && { features }) };
+  for (const [name, tensor] of Object.entries(written)) checkTensor(kernel, name, tensor, shape);
+  const { type, width } = flatType(gradient.size);
+  const tensors = [gradient, ...Object.values(written)];
+  const gated = 'up' in inputs;
+  runFlat(rec, program(activation, gated, features !== undefined, type), tensors, gradient.size / width, [], {
+    flops: 12 * gradient.size,
+    bytes: 4 * gradient.size * (2 * tensors.length - 1),
+  });
+}
+
+/**
+ * gate and up [T,F] f32, before the activation, become their gradients; gradient [T,F] f32 is that of
+ * activation(gate) * up. @throws RmError INVALID_ARGUMENT.
+ */
+export function gatedActivationBackward(
+  rec: Recorder,
+  gate: Tensor,
+  up: Tensor,
+  gradient: Tensor,
+  options: ActivationBackwardOptions,
+): void {
+  record(rec, 'gatedActivationBackward', { gate, up }, gradient, options);
+}
+
+/** x [T,F] f32, before the activation, becomes its gradient; gradient [T,F] f32 is that of activation(x). */
+export function activationBackward(
+  rec: Recorder,
+  x: Tensor,
+  gradient: Tensor,
+  options: ActivationBackwardOptions,
+): void {
+  record(rec, 'activationBackward', { x }, gradient, options);
+}

@@ -1,0 +1,114 @@
+/**
+ * One step of Adam, in place:
+ *   g = gradientScale gradient + l1 sign(p) + 2 l2 p
+ *   m = beta1 m + (1 - beta1) g,   v = beta2 v + (1 - beta2) g^2
+ *   p = (1 - learningRate weightDecay) p - learningRate (m / (1 - beta1^step)) / (sqrt(v / (1 - beta2^step)) + epsilon)
+ *
+ * Shapes: parameters, gradient, both moments: f32 of one shape; they may be larger than a binding. Both moments begin
+ * at zero. On request `working`, f32, f16 or bf16, takes the new parameters, rounded to nearest even. The two terms of g
+ * are the gradients of l1 |p|_1 and l2 |p|^2; torch.optim.Adam's weight_decay is 2 l2, torch.optim.AdamW's is weightDecay.
+ * Map: one invocation per vec4 (per element where the size is no multiple of 4), 64 per workgroup.
+ * Features and limits: WebGPU defaults.
+ * Source: Kingma and Ba, Adam: A Method for Stochastic Optimization (arXiv:1412.6980), algorithm 1; Loshchilov and
+ * Hutter, Decoupled Weight Decay Regularization (arXiv:1711.05101).
+ */
+import {
+  ensure,
+  f32Bits,
+  type ProgramSpec,
+  programFamily,
+  type Recorder,
+  type Tensor,
+} from '../../engine/index.js';
+import { checkTensor, floats } from '../shared/checks.js';
+import { convert } from './convert.js';
+import { flatProgram, flatType, runFlat } from '../shared/flat.js';
+import { rowTiles } from '../shared/rowTiles.js';
+
+/** Settings of one Adam step. */
+export interface AdamOptions {
+  learningRate: number;
+  /** From 1. */
+  step: number;
+  /** Default 0.9. */
+  beta1?: number;
+  /** Default 0.999. */
+  beta2?: number;
+  /** Default 1e-8. */
+  epsilon?: number;
+  /** Weight of the sum of absolute values in the objective; default 0. */
+  l1?: number;
+  /** Weight of the sum of squares in the objective; default 0. */
+  l2?: number;
+  /** Decoupled from the gradient, as in AdamW; default 0. */
+  weightDecay?: number;
+  /** Factor of the gradient, e.g. to clip its norm; default 1. */
+  gradientScale?: number;
+}
+
+/** What a step reads and writes; of one shape, f32 unless said otherwise. */
+export interface AdamTensors {
+  parameters: Tensor;
+  gradient: Tensor;
+  /** m and v of the steps before, zero at first. */
+  firstMoment: Tensor;
+  secondMoment: Tensor;
+  /** Copy of the parameters to work with, f32, f16 or bf16: the parameters are its master values. */
+  working?: Tensor | undefined;
+}
+
+const program = programFamily(
+  (type: 'vec4f' | 'f32'): ProgramSpec =>
+    flatProgram({
+      key: `adam ${type}`,
+      bindings: ['write', 'read', 'write', 'write'],
+      fields:
+        'stepSize: f32, unbias: f32, rate1: f32, rate2: f32, epsilon: f32, l1: f32, l2: f32, keep: f32, gradientScale: f32',
+      declarations: `
+@group(0) @binding(1) var<storage, read_write> parameters: array<${type}>;
+@group(0) @binding(2) var<storage, read> gradient: array<${type}>;
+@group(0) @binding(3) var<storage, read_write> first: array<${type}>;
+@group(0) @binding(4) var<storage, read_write> second: array<${type}>;`,
+      body: `
+  let value = parameters[i];
+  let g = p.gradientScale * gradient[i] + p.l1 * sign(value) + 2.0 * p.l2 * value;
+  let m = first[i] + p.rate1 * (g - first[i]);
+  let v = second[i] + p.rate2 * (g * g - second[i]);
+  first[i] = m;
+  second[i] = v;
+  parameters[i] = p.keep * value - p.stepSize * m / (sqrt(v) * p.unbias + p.epsilon);`,
+    }),
+);
+
+/**
+ * One step of Adam: parameters, both moments and `working` are updated, the gradient is read.
+ *
+ * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit, or `step` is no integer from 1.
+ */
+export function adam(
+  rec: Recorder,
+  { parameters, gradient, firstMoment, secondMoment, working }: AdamTensors,
+  options: AdamOptions,
+): void {
+  const { learningRate, step, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, l1 = 0, l2 = 0 } = options;
+  const { weightDecay = 0, gradientScale = 1 } = options;
+  const { shape, size } = parameters;
+  const tensors = { parameters, gradient, firstMoment, secondMoment };
+  for (const [name, tensor] of Object.entries(tensors)) checkTensor('adam', name, tensor, shape);
+  if (working) checkTensor('adam', 'working', working, shape, floats);
+  ensure(Number.isInteger(step) && step >= 1, `adam: step ${step}`, 'Count steps from 1.');
+  const params = [
+    learningRate / (1 - beta1 ** step),
+    1 / Math.sqrt(1 - beta2 ** step),
+    ...[1 - beta1, 1 - beta2, epsilon, l1, l2, 1 - learningRate * weightDecay, gradientScale],
+  ].map(f32Bits);
+  const { type, width } = flatType(size);
+  const flat = Object.values(tensors).map(tensor => tensor.reshape([size, 1]));
+  const flatWorking = working?.reshape([size, 1]);
+  for (const { start, tensor } of rowTiles(flat[0]!)) {
+    const count = tensor.size;
+    const bound = flat.map(whole => whole.rows(start, count));
+    runFlat(rec, program(type), bound, count / width, params, { flops: 16 * count, bytes: 28 * count });
+    if (flatWorking) convert(rec, bound[0]!, flatWorking.rows(start, count));
+  }
+}

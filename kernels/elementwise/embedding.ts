@@ -1,0 +1,53 @@
+/**
+ * Token embedding: out[t, :] = table[ids[t], :], widened to f32.
+ *
+ * Shapes: table [V, D] f32, f16 or bf16; ids [T] u32; out [T, D] f32.
+ * Precondition: every id is below V; the row of any other id is set to NaN, never left as it was.
+ * Map: one invocation per vec4 of the output (per element where D is no multiple of 4), 64 per workgroup. A table
+ * larger than the device's largest binding is bound in tiles of rows; each pass writes the rows whose id it holds.
+ * Features and limits: WebGPU defaults.
+ */
+import { byteSize, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
+import { checkMatrix, checkTensor, type FloatType, floats } from '../shared/checks.js';
+import { flatProgram, flatType, NAN_BITS, runFlat } from '../shared/flat.js';
+import { rowTiles } from '../shared/rowTiles.js';
+import { scalarTensor, vec4Tensor } from '../shared/wgsl.js';
+
+const program = programFamily((dtype: FloatType, type: 'f32' | 'vec4f') =>
+  flatProgram({
+    key: `embedding ${dtype} ${type}`,
+    bindings: ['read', 'read', 'write'],
+    fields: 'columns: u32, start: u32, end: u32, vocabulary: u32, nan: u32',
+    declarations: `${(type === 'vec4f' ? vec4Tensor : scalarTensor)('table', 1, dtype)}
+${scalarTensor('ids', 2, 'u32')}
+@group(0) @binding(3) var<storage, read_write> out: array<${type}>;`,
+    body: `
+  let row = i / p.columns;
+  let id = ids(row);
+  if (id >= p.start && id < p.end) {
+    out[i] = table((id - p.start) * p.columns + i % p.columns);
+  } else if (id >= p.vocabulary) {
+    out[i] = ${type}(bitcast<f32>(p.nan));
+  }`,
+  }),
+);
+
+/** out[t] = table[ids[t]]; table [V,D] f32|f16|bf16, ids u32 [T], out f32 [T,D]. Ids of V or more give NaN. */
+export function embedding(rec: Recorder, table: Tensor, ids: Tensor, out: Tensor): void {
+  const [vocabulary, columns] = checkMatrix('embedding', 'table', table, floats);
+  const tokens = ids.size;
+  checkTensor('embedding', 'ids', ids, [tokens], ['u32']);
+  checkTensor('embedding', 'out', out, [tokens, columns]);
+  const { type, width } = flatType(columns);
+  const spec = program(table.dtype as FloatType, type);
+  for (const { start, tensor } of rowTiles(table)) {
+    runFlat(
+      rec,
+      spec,
+      [tensor, ids, out],
+      out.size / width,
+      [columns / width, start, start + tensor.rowCount, vocabulary, NAN_BITS],
+      { flops: 0, bytes: out.size * (4 + byteSize(table.dtype)) },
+    );
+  }
+}

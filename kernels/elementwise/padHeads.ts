@@ -1,0 +1,40 @@
+/**
+ * Heads of another width: every row is a number of heads side by side, and each is cut, or continued by zeros.
+ *
+ * Shapes: x [T, heads * from] f32, out [T, heads * to] f32.
+ * Map: one invocation per element of out, 64 per workgroup. Features and limits: WebGPU defaults.
+ */
+import { ensure } from '../../engine/errors.js';
+import { programFamily, type Recorder, type Tensor } from '../../engine/index.js';
+import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { flatProgram, runFlat } from '../shared/flat.js';
+
+const program = programFamily(() =>
+  flatProgram({
+    key: 'headColumns',
+    bindings: ['read', 'write'],
+    fields: 'from_width: u32, to_width: u32',
+    declarations: `@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;`,
+    body: `
+  let column = i % p.to_width;
+  // The index of a column that is not there is another head's.
+  let value = x[i / p.to_width * p.from_width + min(column, p.from_width - 1u)];
+  out[i] = select(0.0, value, column < p.from_width);`,
+  }),
+);
+
+/** out[t, head, c] = x[t, head, c], or 0 where x's heads have no column c; x, out f32. @throws RmError INVALID_ARGUMENT. */
+export function headColumns(rec: Recorder, x: Tensor, heads: number, out: Tensor): void {
+  const [tokens, columns] = checkMatrix('headColumns', 'x', x);
+  checkTensor('headColumns', 'out', out, [tokens, out.columns]);
+  ensure(
+    columns % heads === 0 && out.columns % heads === 0 && columns > 0,
+    `headColumns: ${columns} and ${out.columns} columns cannot be ${heads} heads`,
+    'Columns must be a multiple of the number of heads.',
+  );
+  runFlat(rec, program(), [x, out], out.size, [columns / heads, out.columns / heads], {
+    flops: 0,
+    bytes: 4 * (x.size + out.size),
+  });
+}

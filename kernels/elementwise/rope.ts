@@ -1,0 +1,174 @@
+/**
+ * Rotary position embedding of queries and keys, Hugging Face half-split layout (rotate_half): within each head,
+ * columns j and j + R/2 are rotated by the angle position * inverseFrequency[j]; with `transpose` by the negative angle,
+ * which turns the gradients of rotated q and k into those of q and k.
+ *
+ * Shapes: q [T, heads * headDim], k [T, kvHeads * headDim] f32; positions [T] u32; table [P, R] f32 from `ropeTable`,
+ * cosines in columns 0 .. R/2-1 and sines in R/2 .. R-1; R <= headDim, and columns from R on are not rotated. In place,
+ * or, to append to a KV cache in the same dispatch, rotated k and v [T, kvHeads * headDim] go to rows start ..
+ * start+T-1 of keys and values [C, kvHeads * headDim].
+ * Precondition: every position is below P; rows with any other position become NaN.
+ * The table is made on the host in f64: sin and cos of large arguments differ between drivers, WGSL promises no
+ * accuracy for them beyond [-pi, pi], and an f32 product position * frequency is off by 2e-4 at position 8,192.
+ * Map: one invocation per pair of columns, 64 per workgroup. Features and limits: WebGPU defaults.
+ * Source: Su et al., RoFormer (arXiv:2104.09864).
+ */
+import { ensure } from '../../engine/errors.js';
+import { programFamily, type Recorder, type Tensor } from '../../engine/index.js';
+import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { flatProgram, NAN_BITS, runFlat } from '../shared/flat.js';
+import { scalarTensor } from '../shared/wgsl.js';
+
+/** Settings of `rope`. */
+export interface RopeOptions {
+  headDim: number;
+  /** Multiplies by the transpose of the rotation (times the table's scale), as its gradient does; not with `store`. */
+  transpose?: boolean;
+  /** Rows of a KV cache that take rotated k and v, in place of k itself. */
+  store?: { readonly v: Tensor; readonly keys: Tensor; readonly values: Tensor; readonly start: number };
+}
+
+const program = programFamily((store: boolean, transpose: boolean) =>
+  flatProgram({
+    key: store ? 'rope and store' : transpose ? 'rope transposed' : 'rope',
+    bindings: store
+      ? ['read', 'read', 'write', 'read', 'read', 'write', 'write']
+      : ['read', 'read', 'write', 'write'],
+    fields:
+      'heads: u32, kv_heads: u32, per_token: u32, half: u32, pairs: u32, table_rows: u32, nan: u32, start: u32',
+    declarations: `
+${scalarTensor('positions', 1, 'u32')}
+${scalarTensor('table', 2, 'f32')}
+@group(0) @binding(3) var<storage, read_write> q: array<f32>;
+@group(0) @binding(4) var<storage, ${store ? 'read' : 'read_write'}> k: array<f32>;
+${
+  store
+    ? `@group(0) @binding(5) var<storage, read> v: array<f32>;
+@group(0) @binding(6) var<storage, read_write> keys: array<f32>;
+@group(0) @binding(7) var<storage, read_write> values: array<f32>;`
+    : ''
+}
+// The columns of pair i turned by the angle of a position.
+fn rotated(a: f32, b: f32, token: u32, i: u32) -> vec2f {
+  let position = positions(token);
+  var turn = vec2f(bitcast<f32>(p.nan));
+  if (position < p.table_rows) {
+    let at = position * p.pairs * 2u + i;
+    turn = vec2f(table(at), ${transpose ? '-' : ''}table(at + p.pairs));
+  }
+  return vec2f(a * turn.x - b * turn.y, b * turn.x + a * turn.y);
+}`,
+    // Pairs beyond those rotated are neighbours: all that is left to do with them is to store them.
+    body: `
+  let pair = i % p.half;
+  let rotates = pair < p.pairs;
+  let token = i / p.half / p.per_token;
+  let head = i / p.half % p.per_token;
+  let second = select(1u, p.pairs, rotates);
+  if (head < p.heads) {
+    if (rotates) {
+      let at = (token * p.heads + head) * p.half * 2u + pair;
+      let ab = rotated(q[at], q[at + second], token, pair);
+      q[at] = ab.x;
+      q[at + second] = ab.y;
+    }
+    return;
+  }
+  let kv_head = (head - p.heads) % p.kv_heads;
+  let at = (token * p.kv_heads + kv_head) * p.half * 2u + select(2u * pair, pair, rotates);
+${
+  store
+    ? `
+  let to = p.start * p.kv_heads * p.half * 2u + at;
+  if (head >= p.heads + p.kv_heads) {
+    values[to] = v[at];
+    values[to + second] = v[at + second];
+    return;
+  }
+  var ab = vec2f(k[at], k[at + second]);
+  if (rotates) { ab = rotated(ab.x, ab.y, token, pair); }
+  keys[to] = ab.x;
+  keys[to + second] = ab.y;`
+    : `
+  if (rotates) {
+    let ab = rotated(k[at], k[at + second], token, pair);
+    k[at] = ab.x;
+    k[at + second] = ab.y;
+  }`
+}`,
+  }),
+);
+
+/**
+ * cos and sin of position * inverseFrequencies[j], times `scale`, for positions 0 .. count-1, computed in f64: row
+ * major [count, 2 * frequencies], cosines first.
+ */
+export function ropeTable(inverseFrequencies: Float64Array, count: number, scale = 1): Float32Array {
+  const pairs = inverseFrequencies.length;
+  const table = new Float32Array(count * pairs * 2);
+  for (let position = 0; position < count; position++) {
+    const row = position * pairs * 2;
+    for (let j = 0; j < pairs; j++) {
+      const angle = position * inverseFrequencies[j]!;
+      table[row + j] = Math.cos(angle) * scale;
+      table[row + pairs + j] = Math.sin(angle) * scale;
+    }
+  }
+  return table;
+}
+
+/**
+ * Rotates every head of q [T, heads*headDim] and k [T, kvHeads*headDim] f32 in place; positions [T] u32, table
+ * [P, R <= headDim] f32. With `store`, k stays as it is: rotated k, and v, go to rows of keys and values.
+ *
+ * @throws RmError INVALID_ARGUMENT.
+ */
+export function rope(
+  rec: Recorder,
+  q: Tensor,
+  k: Tensor,
+  positions: Tensor,
+  table: Tensor,
+  { headDim, store, transpose = false }: RopeOptions,
+): void {
+  const [tokens, columns] = checkMatrix('rope', 'q', q);
+  const [, kvColumns] = checkMatrix('rope', 'k', k);
+  checkTensor('rope', 'k', k, [tokens, kvColumns]);
+  checkTensor('rope', 'positions', positions, [tokens], ['u32']);
+  const [tableRows, rotated] = checkMatrix('rope', 'table', table);
+  ensure(
+    headDim > 0 && headDim % 2 === 0 && columns % headDim === 0 && kvColumns % headDim === 0,
+    `rope: q has ${columns} columns and k ${kvColumns}, heads of ${headDim}`,
+    'Columns must be a multiple of headDim, which must be even.',
+  );
+  ensure(
+    rotated <= headDim && rotated % 2 === 0,
+    `rope: heads of ${headDim}, of which the table rotates ${rotated}`,
+    'The table must be as wide as headDim or narrower by an even number.',
+  );
+  ensure(!(store && transpose), 'rope: gradients have no cache', 'Pass either store or transpose.');
+  const tensors = [positions, table, q, k];
+  if (store) {
+    const { v, keys, values, start } = store;
+    checkTensor('rope', 'v', v, [tokens, kvColumns]);
+    const [capacity] = checkMatrix('rope', 'keys', keys);
+    checkTensor('rope', 'keys', keys, [capacity, kvColumns]);
+    checkTensor('rope', 'values', values, [capacity, kvColumns]);
+    ensure(
+      start >= 0 && start + tokens <= capacity,
+      `rope: rows ${start}..${start + tokens} of 'keys', which has ${capacity}`,
+      'Stay within the cache.',
+    );
+    tensors.push(v, keys, values);
+  }
+  const [heads, kvHeads] = [columns / headDim, kvColumns / headDim];
+  const perToken = heads + kvHeads * (store ? 2 : 1);
+  runFlat(
+    rec,
+    program(store !== undefined, transpose),
+    tensors,
+    (tokens * perToken * headDim) / 2,
+    [heads, kvHeads, perToken, headDim / 2, rotated / 2, tableRows, NAN_BITS, store?.start ?? 0],
+    { flops: 3 * tokens * (heads + kvHeads) * rotated, bytes: 8 * tokens * perToken * headDim },
+  );
+}

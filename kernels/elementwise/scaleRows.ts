@@ -1,0 +1,54 @@
+/**
+ * Rows of a matrix times one number each: out[t, j] = weights[t] * x[t, first + j].
+ *
+ * Shapes: x [T, N], out [T, M] f32, M columns of x from `first` on; weights [T] f32. x and out may be larger than a binding.
+ * Map: one invocation per vec4 (per element where N, M or first is no multiple of 4), 64 per workgroup.
+ * Features and limits: WebGPU defaults.
+ */
+import { ensure, type ProgramSpec, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
+import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { flatProgram, flatType, runFlat } from '../shared/flat.js';
+import { rowTiles } from '../shared/rowTiles.js';
+
+const program = programFamily(
+  (type: 'vec4f' | 'f32'): ProgramSpec =>
+    flatProgram({
+      key: `scaleRows ${type}`,
+      bindings: ['read', 'read', 'write'],
+      fields: 'width: u32, firstRow: u32, widthX: u32, first: u32',
+      declarations: `
+@group(0) @binding(1) var<storage, read> x: array<${type}>;
+@group(0) @binding(2) var<storage, read> weights: array<f32>;
+@group(0) @binding(3) var<storage, read_write> out: array<${type}>;`,
+      body: `
+  let row = i / p.width;
+  out[i] = weights[p.firstRow + row] * x[row * p.widthX + p.first + i % p.width];`,
+    }),
+);
+
+/**
+ * out[t,j] = weights[t] * x[t, first + j]; x [T,N], out [T,M] f32, weights [T] f32; first 0 by default.
+ *
+ * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit.
+ */
+export function scaleRows(rec: Recorder, x: Tensor, weights: Tensor, out: Tensor, first = 0): void {
+  const [rows, columns] = checkMatrix('scaleRows', 'x', x);
+  checkTensor('scaleRows', 'weights', weights, [rows]);
+  checkTensor('scaleRows', 'out', out, [rows, out.columns]);
+  ensure(
+    first >= 0 && first + out.columns <= columns,
+    `scaleRows: columns ${first} to ${first + out.columns - 1} of '${x.label}' [${x.shape}]`,
+    'Stay within its columns.',
+  );
+  const { type, width } = [columns, out.columns, first].every(size => size % 4 === 0)
+    ? flatType(out.columns)
+    : { type: 'f32' as const, width: 1 };
+  for (const { start, tensor } of rowTiles(x)) {
+    const target = out.rows(start, tensor.rowCount);
+    const params = [out.columns / width, start, columns / width, first / width];
+    runFlat(rec, program(type), [tensor, weights, target], target.size / width, params, {
+      flops: target.size,
+      bytes: 8 * target.size,
+    });
+  }
+}

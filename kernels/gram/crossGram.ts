@@ -1,0 +1,26 @@
+/**
+ * Cross products of two sets of activations, out += X^T diag(w) Y, in double-single.
+ *
+ * Shapes: x [T,m], y [T,n], weights [T] f32; out [m,n] double-single. Algorithm, map, preconditions and limits:
+ * outerProducts.ts.
+ */
+import type { Recorder, Tensor } from '../../engine/index.js';
+import type { DoubleSingle } from '../shared/doubleSingle.js';
+import { addOuterProducts, type OuterProductsOptions } from './outerProducts.js';
+
+/**
+ * out += X^T diag(w) Y in double-single. X f32 [T,m], Y f32 [T,n]; weights f32 [T], undefined for ones; out [m,n].
+ * The same inputs give the same bits on the same device. Algorithm: outerProducts.ts.
+ *
+ * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit.
+ */
+export function cross(
+  rec: Recorder,
+  x: Tensor,
+  y: Tensor,
+  weights: Tensor | undefined,
+  out: DoubleSingle,
+  options?: OuterProductsOptions,
+): void {
+  addOuterProducts(rec, 'cross', x, y, weights, out, false, options);
+}

@@ -1,0 +1,25 @@
+/**
+ * Gram matrix of activations, out += X^T diag(w) X, in double-single.
+ *
+ * Shapes: x [T,d], weights [T] f32; out [d,d] double-single. Algorithm, map, preconditions and limits: outerProducts.ts.
+ */
+import type { Recorder, Tensor } from '../../engine/index.js';
+import type { DoubleSingle } from '../shared/doubleSingle.js';
+import { addOuterProducts, type OuterProductsOptions } from './outerProducts.js';
+
+/**
+ * out += X^T diag(w) X in double-single. X f32 [T,d]; weights f32 [T] of 0 or more, undefined for ones; out [d,d], of
+ * which only the lower triangle counts: `mirrorLower` completes it after the last call. The same inputs give the same
+ * bits on the same device. Algorithm: outerProducts.ts.
+ *
+ * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit.
+ */
+export function gram(
+  rec: Recorder,
+  x: Tensor,
+  weights: Tensor | undefined,
+  out: DoubleSingle,
+  options?: OuterProductsOptions,
+): void {
+  addOuterProducts(rec, 'gram', x, x, weights, out, true, options);
+}

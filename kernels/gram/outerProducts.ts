@@ -1,0 +1,183 @@
+/**
+ * out += X^T diag(w) Y in double-single, the work of gram and cross.
+ *
+ * Shapes: X [T,m], Y [T,n] f32, w [T] f32 or none, out [m,n].
+ * Algorithm: per chunk of 256 rows every value is split into a multiple of its column's grid and a rest,
+ * z = w x = zh + zm and y = yh + ym. The sum of zh yh is exact in f32 (see exceptionalRows.ts), the sum of
+ * zh ym + zm y is about 2^-8 of it, so its f32 rounding is too; both are added to out by two-sum. The grids are an
+ * adaptive form of Ozaki's splitting. Exceptional rows are added one by one by two-product and two-sum.
+ * Map: one workgroup per tile of out; the variants' files in outerProducts/ name their tiles and needs, tuning.ts when
+ * they are chosen. With `symmetric` tiles above the diagonal are skipped.
+ * Sizes: X, Y and out may be larger than a binding: X and Y are worked on in pieces of rows, out in windows of rows.
+ * Every element sees the same additions in the same order, so its bits do not depend on the pieces.
+ * Precondition: magnitudes within about 1e-18 .. 1e18, so that products and rests stay in f32's range.
+ */
+import { ensure, programFamily, type Recorder, Scope, type Tensor } from '../../engine/index.js';
+import { checkMatrix, checkTensor } from '../shared/checks.js';
+import type { DoubleSingle } from '../shared/doubleSingle.js';
+import { CHUNK_ROWS, columnGrid, divideRows } from './outlierRows.js';
+import { BROADCAST_ROWS, broadcastWgsl } from './broadcast.js';
+import { EXCEPTIONAL_TILE, exceptionalWgsl } from './outlierProducts.js';
+import { layoutKey } from './parts.js';
+import { TILED_TILE, tiledWgsl } from './tiled.js';
+import { outerProductsName } from './variants.js';
+import { type RowTile, rowTiles } from '../shared/rowTiles.js';
+import { chooseOuterProducts, type OuterProductsChoice, SECONDS_PER_DISPATCH } from '../shared/tuning.js';
+
+const FAST_FLOPS = 6;
+const EXACT_FLOPS = 26;
+
+const fastBindings = ['write', 'write', ...Array<'read'>(5).fill('read')] as const;
+
+const broadcast = programFamily((name: string, subgroup: number, weighted: boolean, whole: boolean) => ({
+  key: `outer products ${name}${layoutKey({ weighted, whole })}`,
+  bindings: fastBindings,
+  wgsl: target => broadcastWgsl({ weighted, whole }, target, subgroup),
+}));
+
+const tiled = programFamily((name: string, weighted: boolean, whole: boolean) => ({
+  key: `outer products ${name}${layoutKey({ weighted, whole })}`,
+  bindings: fastBindings,
+  wgsl: target => tiledWgsl({ weighted, whole }, target),
+}));
+
+const exceptional = programFamily((weighted: boolean, whole: boolean) => ({
+  key: `outer products of exceptional rows${layoutKey({ weighted, whole })}`,
+  bindings: ['write', 'write', 'read', 'read', 'read', ...(weighted ? (['read'] as const) : [])],
+  wgsl: target => exceptionalWgsl({ weighted, whole }, target),
+}));
+
+/** Settings of `gram` and `cross`. */
+export interface OuterProductsOptions {
+  /** Instead of the choice of tuning.ts; for tests and measurements. */
+  variant?: OuterProductsChoice | undefined;
+}
+
+/** What all dispatches of one call share. */
+interface Call {
+  rec: Recorder;
+  out: DoubleSingle;
+  /** Rows of out that a dispatch works on. */
+  windows: readonly RowTile[];
+  symmetric: boolean;
+  weighted: boolean;
+  whole: boolean;
+}
+
+/** Some rows of x and y. */
+interface Piece {
+  start: number;
+  x: Tensor;
+  y: Tensor;
+}
+
+/**
+ * out += X^T diag(w) Y; `symmetric` promises Y = X and leaves what is above the diagonal undefined.
+ *
+ * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit.
+ */
+export function addOuterProducts(
+  rec: Recorder,
+  kernel: string,
+  x: Tensor,
+  y: Tensor,
+  weights: Tensor | undefined,
+  out: DoubleSingle,
+  symmetric: boolean,
+  { variant }: OuterProductsOptions = {},
+): void {
+  const [rows, m] = checkMatrix(kernel, 'x', x);
+  const [rowsY, n] = checkMatrix(kernel, 'y', y);
+  ensure(rows === rowsY, `${kernel}: x has ${rows} rows and y ${rowsY}`, 'Pass one row per token in both.');
+  if (weights) checkTensor(kernel, 'weights', weights, [rows]);
+  checkTensor(kernel, 'out.hi', out.hi, [m, n]);
+  checkTensor(kernel, 'out.lo', out.lo, [m, n]);
+  if (rows === 0 || m === 0 || n === 0) return;
+
+  const { device } = x;
+  const bindable = Math.floor(device.limits.maxStorageBufferBindingSize / (4 * Math.max(m, n)));
+  ensure(
+    bindable >= Math.min(rows, CHUNK_ROWS),
+    `${kernel}: ${CHUNK_ROWS} rows of '${x.label}' [${x.shape}] or '${y.label}' [${y.shape}] cannot be bound at once`,
+    'Use a device with larger storage bindings.',
+  );
+  // First fewer tokens a dispatch, then, from one chunk on, fewer rows of out.
+  const affordable = (SECONDS_PER_DISPATCH * device.assumedRates.flops) / FAST_FLOPS;
+  const elements = symmetric ? (m * m) / 2 : m * n;
+  const most = Math.max(1, Math.floor(Math.min(affordable / elements, bindable) / CHUNK_ROWS)) * CHUNK_ROWS;
+  const tilesY = rowTiles(y, most);
+  const pieces = rowTiles(x, most).map(({ start, tensor }, i) => ({
+    start,
+    x: tensor,
+    y: tilesY[i]!.tensor,
+  }));
+  const tiles = Math.max(1, Math.floor(affordable / (CHUNK_ROWS * n * TILED_TILE)));
+  const windows = rowTiles(out.hi, tiles * TILED_TILE);
+  const whole = m % 4 === 0 && n % 4 === 0;
+  const call: Call = { rec, out, windows, symmetric, weighted: weights !== undefined, whole };
+
+  using scope = new Scope(device);
+  const fast = scope.tensor([rows]);
+  const list = scope.tensor([rows + 1], 'u32');
+  divideRows(rec, pieces, weights, fast, list);
+  const choice = variant ?? chooseOuterProducts(device.info, device.features);
+  for (const piece of pieces) addFast(call, piece, fast.rows(piece.start, piece.x.rowCount), choice);
+  for (const piece of pieces) addExceptional(call, piece, weights, list);
+}
+
+function addFast(call: Call, { x, y }: Piece, weights: Tensor, choice: OuterProductsChoice): void {
+  const { rec, symmetric, weighted, whole } = call;
+  const chunks = Math.ceil(x.rowCount / CHUNK_ROWS);
+  using scope = new Scope(x.device);
+  const gridX = scope.tensor([chunks, x.columns]);
+  columnGrid(rec, x, weights, weighted, gridX);
+  let gridY = gridX;
+  if (!symmetric || weighted) {
+    gridY = scope.tensor([chunks, y.columns]);
+    columnGrid(rec, y, weights, false, gridY);
+  }
+  const name = outerProductsName(choice);
+  const isTiled = choice.variant === 'tiled';
+  const [tileRows, tileColumns] = isTiled ? [TILED_TILE, TILED_TILE] : [BROADCAST_ROWS, 4 * choice.subgroup];
+  const program = isTiled ? tiled(name, weighted, whole) : broadcast(name, choice.subgroup, weighted, whole);
+  forWindows(call, x, 0, (tensors, params, window, elements) =>
+    rec.dispatch({
+      program,
+      tensors: [...tensors, x, y, weights, gridX, gridY],
+      params,
+      grid: [Math.ceil(y.columns / tileColumns), Math.ceil(window / tileRows)],
+      flops: FAST_FLOPS * x.rowCount * elements,
+      bytes: x.byteLength + y.byteLength + 16 * elements * (isTiled ? 1 : chunks),
+    }),
+  );
+}
+
+function addExceptional(call: Call, { start, x, y }: Piece, weights: Tensor | undefined, list: Tensor): void {
+  const extra = weights ? [weights.rows(start, x.rowCount)] : [];
+  forWindows(call, x, start, (tensors, params, window, elements) =>
+    call.rec.dispatch({
+      program: exceptional(call.weighted, call.whole),
+      tensors: [...tensors, x, y, list, ...extra],
+      params,
+      grid: [Math.ceil(y.columns / EXCEPTIONAL_TILE), Math.ceil(window / EXCEPTIONAL_TILE)],
+      // One row of a chunk, as in models whose first token is far from the others.
+      flops: EXACT_FLOPS * Math.ceil(x.rowCount / CHUNK_ROWS) * elements,
+    }),
+  );
+}
+
+/** Calls `record` with both parts of every window of out, its parameters, rows and number of elements worked on. */
+function forWindows(
+  { out, windows, symmetric }: Call,
+  x: Tensor,
+  firstToken: number,
+  record: (tensors: Tensor[], params: number[], rows: number, elements: number) => void,
+): void {
+  const n = out.hi.columns;
+  for (const { start, tensor } of windows) {
+    const rows = tensor.rowCount;
+    const params = [x.rowCount, out.hi.rowCount, n, symmetric ? 1 : 0, start, rows, firstToken, 0];
+    const elements = rows * (symmetric ? start + rows / 2 : n);
+    record([tensor, out.lo.rows(start, rows)], params, rows, elements);
+  }
+}

@@ -1,0 +1,182 @@
+/**
+ * Preparation of gram and cross: which rows are exceptional, and grids for exact products.
+ *
+ * A few tokens (the first of a sequence, in many models) have activations hundreds of times larger than the others.
+ * Summed in f32 with the others they wipe these out, so such rows get weight 0 in the fast sum and are added by an
+ * exact one. Exceptional: |w| |x| |y| above 64 times the geometric mean over rows, which a few huge rows hardly move.
+ * Any choice gives a right result; it only decides which path a row takes.
+ */
+import {
+  type Access,
+  f32Bits,
+  type ProgramSpec,
+  programFamily,
+  type Recorder,
+  Scope,
+  type Tensor,
+} from '../../engine/index.js';
+import { flatProgram, runFlat } from '../shared/flat.js';
+import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
+import { workgroupReduction } from '../shared/workgroup.js';
+
+/** Rows summed in f32 before a double-single addition. */
+export const CHUNK_ROWS = 256;
+const THRESHOLD = 64;
+const LANES = 256;
+
+const magnitudeBindings = (weighted: boolean): Access[] => [
+  ...(['read', 'read', 'write'] as const),
+  ...(weighted ? (['read'] as const) : []),
+];
+
+const magnitudeDeclarations = (weighted: boolean): string => /* wgsl */ `
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> y: array<f32>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+${weighted ? '@group(0) @binding(4) var<storage, read> weights: array<f32>;' : ''}
+fn magnitude(row: u32, squares: vec2f) -> f32 {
+  let norms = sqrt(min(squares, vec2f(3e38)));
+  return ${weighted ? 'abs(weights[row]) * ' : ''}norms.x * norms.y;
+}`;
+
+/** |w| |x| |y| of every row, a workgroup a row. */
+const magnitude = programFamily((weighted: boolean) =>
+  rowProgram({
+    key: `row magnitude${weighted ? ' weighted' : ''}`,
+    bindings: magnitudeBindings(weighted),
+    fields: 'columnsY: u32',
+    declarations: `${magnitudeDeclarations(weighted)}
+${workgroupReduction('sum', ROW_LANES, 'vec2f', 'a + b')}`,
+    body: `
+  var squares = vec2f();
+  for (var i = lane; i < p.columns; i += ${ROW_LANES}u) { let v = x[row * p.columns + i]; squares.x += v * v; }
+  for (var i = lane; i < p.columnsY; i += ${ROW_LANES}u) { let v = y[row * p.columnsY + i]; squares.y += v * v; }
+  let total = sum(squares, lane);
+  if (lane == 0u) { out[row] = magnitude(row, total); }`,
+  }),
+);
+
+/** The same, an invocation a row, for drivers that run on the CPU: they take most of the other's time for barriers. */
+const magnitudePerLane = programFamily((weighted: boolean) =>
+  flatProgram({
+    key: `row magnitude per lane${weighted ? ' weighted' : ''}`,
+    bindings: magnitudeBindings(weighted),
+    fields: 'columns: u32, columnsY: u32',
+    declarations: magnitudeDeclarations(weighted),
+    body: `
+  var squares = vec2f();
+  for (var c = 0u; c < p.columns; c++) { let v = x[i * p.columns + c]; squares.x += v * v; }
+  for (var c = 0u; c < p.columnsY; c++) { let v = y[i * p.columnsY + c]; squares.y += v * v; }
+  out[i] = magnitude(i, squares);`,
+  }),
+);
+
+/** One workgroup: the threshold, every row's weight in the fast sum, and the ascending list of exceptional rows. */
+const divide = programFamily((weighted: boolean) => ({
+  key: `exceptional rows${weighted ? ' weighted' : ''}`,
+  bindings: ['read', 'write', 'write', ...(weighted ? (['read'] as const) : [])],
+  wgsl: () => /* wgsl */ `
+struct Params { rows: u32, threshold: f32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> magnitude: array<f32>;
+@group(0) @binding(2) var<storage, read_write> fast: array<f32>;
+/** Their number, then the rows. */
+@group(0) @binding(3) var<storage, read_write> exceptional: array<u32>;
+${weighted ? '@group(0) @binding(4) var<storage, read> weights: array<f32>;' : ''}
+${workgroupReduction('sum', LANES, 'vec2f', 'a + b')}
+var<workgroup> counts: array<u32, ${LANES}>;
+@compute @workgroup_size(${LANES}) fn main(@builtin(local_invocation_index) lane: u32) {
+  let share = (p.rows + ${LANES - 1}u) / ${LANES}u;
+  let start = min(p.rows, lane * share);
+  let end = min(p.rows, start + share);
+  var logs = vec2f();
+  for (var k = start; k < end; k++) {
+    if (magnitude[k] > 0.0) { logs += vec2f(log2(magnitude[k]), 1.0); }
+  }
+  let total = sum(logs, lane);
+  let limit = p.threshold * exp2(total.x / max(total.y, 1.0));
+  var count = 0u;
+  for (var k = start; k < end; k++) {
+    let regular = magnitude[k] <= limit;
+    fast[k] = select(0.0, ${weighted ? 'weights[k]' : '1.0'}, regular);
+    count += select(1u, 0u, regular);
+  }
+  counts[lane] = count;
+  workgroupBarrier();
+  var at = 1u;
+  for (var i = 0u; i < lane; i++) { at += counts[i]; }
+  for (var k = start; k < end; k++) {
+    if (!(magnitude[k] <= limit)) { exceptional[at] = k; at++; }
+  }
+  if (lane == ${LANES - 1}u) { exceptional[0] = at - 1u; }
+}`,
+}));
+
+/**
+ * q[c, j] = 2^-12 times a power of two of at least the norm of column j over chunk c. Values rounded to multiples of q
+ * have products that are multiples of q_i q_j, and by Cauchy-Schwarz every partial sum over the chunk stays within
+ * 2^24 of them: f32 adds them without any rounding.
+ */
+const grid: ProgramSpec = flatProgram({
+  key: 'column grid',
+  bindings: ['read', 'read', 'write'],
+  fields: 'rows: u32, columns: u32, weighted: u32',
+  declarations: `
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> weights: array<f32>;
+@group(0) @binding(3) var<storage, read_write> q: array<f32>;`,
+  body: `
+  let column = i % p.columns;
+  let start = (i / p.columns) * ${CHUNK_ROWS}u;
+  var sum = 0.0;
+  for (var k = start; k < min(p.rows, start + ${CHUNK_ROWS}u); k++) {
+    let w = weights[k];
+    let v = select(select(0.0, 1.0, w != 0.0), w, p.weighted != 0u) * x[k * p.columns + column];
+    sum += v * v;
+  }
+  // The margin covers the rounding of the norm and of the values to the grid; the clamp keeps 1 / q finite.
+  let exponent = clamp(bitcast<u32>(1.01 * sqrt(sum)) >> 23u, 30u, 220u) + 1u;
+  q[i] = bitcast<f32>((exponent - 12u) << 23u);`,
+});
+
+/**
+ * fast [T]: weight of every row in the fast sum; exceptional u32 [T + 1]: number of the other rows, then they. The
+ * pieces are all of X [T,m] and Y [T,n] in order.
+ */
+export function divideRows(
+  rec: Recorder,
+  pieces: readonly { start: number; x: Tensor; y: Tensor }[],
+  weights: Tensor | undefined,
+  fast: Tensor,
+  exceptional: Tensor,
+): void {
+  const rows = fast.size;
+  const weighted = weights !== undefined;
+  using scope = new Scope(fast.device);
+  const magnitudes = scope.tensor([rows]);
+  for (const { start, x, y } of pieces) {
+    const part = (tensor: Tensor) => tensor.rows(start, x.rowCount);
+    const tensors = [x, y, part(magnitudes), ...(weights ? [part(weights)] : [])];
+    const work = { flops: 2 * (x.size + y.size), bytes: x.byteLength + y.byteLength };
+    if (fast.device.info.kind === 'software') {
+      runFlat(rec, magnitudePerLane(weighted), tensors, x.rowCount, [x.columns, y.columns], work);
+    } else {
+      runRows(rec, magnitude(weighted), tensors, [x.rowCount, x.columns], [y.columns], work);
+    }
+  }
+  rec.dispatch({
+    program: divide(weighted),
+    tensors: [magnitudes, fast, exceptional, ...(weights ? [weights] : [])],
+    params: [rows, f32Bits(THRESHOLD)],
+    grid: [1],
+    bytes: 16 * rows,
+  });
+}
+
+/** q [chunks, columns] of weights[k] * x[k, j], or of x[k, j] in the rows whose weight is not 0. */
+export function columnGrid(rec: Recorder, x: Tensor, weights: Tensor, weighted: boolean, q: Tensor): void {
+  runFlat(rec, grid, [x, weights, q], q.size, [x.rowCount, x.columns, weighted ? 1 : 0], {
+    flops: 3 * x.size,
+    bytes: x.byteLength,
+  });
+}

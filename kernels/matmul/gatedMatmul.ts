@@ -1,0 +1,89 @@
+/**
+ * First half of a gated feed-forward block in one kernel: out = activation(x gate^T + gateBias) * (x up^T + upBias).
+ * Neither product is stored, and x is read once for both.
+ *
+ * Shapes: x [T,K] f32, f16 or bf16; gate and up [F,K] f32, f16 or bf16; biases [F] and out [T,F] f32.
+ * Preconditions: none on T, F and K.
+ * Map, features and limits: those of matmul's variants (matmul/), with two sums for every element of out.
+ * Source: Shazeer, GLU Variants Improve Transformer (arXiv:2002.05202).
+ */
+import { type Recorder, RmError, type Tensor } from '../../engine/index.js';
+import type { Activation } from '../elementwise/activation.js';
+import { nameOperand, operandType, recordProduct } from './record.js';
+import { canRunGatedMatmul, matmulName, usualGatedMatmul } from './variants.js';
+import type { MatmulChoice } from '../shared/tuning.js';
+
+export { gatedMatmulVariants } from './variants.js';
+
+/** Settings of `gatedMatmul`. */
+export interface GatedMatmulOptions {
+  activation: Activation;
+  /** f32 [F] */
+  gateBias?: Tensor;
+  /** f32 [F] */
+  upBias?: Tensor;
+  /** Instead of the choice of tuning.ts; one of `gatedMatmulVariants`. */
+  variant?: MatmulChoice;
+}
+
+/**
+ * out[T,F] = activation(x[T,K] @ gate[F,K]^T (+ gateBias)) * (x @ up[F,K]^T (+ upBias)), f32 accumulation. Leading
+ * dimensions of x and out are rows. The same inputs give the same bits on the same device.
+ *
+ * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit, or the variant does not run here.
+ */
+export function gatedMatmul(
+  rec: Recorder,
+  x: Tensor,
+  gate: Tensor,
+  up: Tensor,
+  out: Tensor,
+  options: GatedMatmulOptions,
+): void {
+  const { activation, gateBias, upBias, variant } = options;
+  const { rowCount: m, columns: k } = x;
+  const n = gate.rowCount;
+  const fail = (what: string, fix: string): never => {
+    const operands = `${nameOperand(x)}, gate ${nameOperand(gate)} and up ${nameOperand(up)}`;
+    throw new RmError('INVALID_ARGUMENT', `gatedMatmul of ${operands} ${what}`, fix);
+  };
+  if (gate.columns !== k) fail(`has inner extents ${k} and ${gate.columns}`, 'They must be equal.');
+  if (up.rowCount !== n || up.columns !== k) fail('is uneven', `Gate and up must both be [${n},${k}].`);
+  if (out.rowCount !== m || out.columns !== n || out.dtype !== 'f32')
+    fail(`into ${nameOperand(out)}`, `The output must be f32 [${m},${n}].`);
+  for (const bias of [gateBias, upBias]) {
+    if (bias && (bias.size !== n || bias.dtype !== 'f32'))
+      fail(`with bias ${nameOperand(bias)}`, `The biases must be f32 [${n}].`);
+  }
+  const operand = (tensor: Tensor) => ({
+    dtype: operandType(tensor, fail),
+    kContiguous: true,
+    aligned: k % 4 === 0,
+  });
+  const [a, b, second] = [operand(x), operand(gate), operand(up)];
+  if (m === 0 || n === 0) return;
+  const { device } = out;
+  if (variant && !canRunGatedMatmul(device, variant, m))
+    fail(`has no variant ${matmulName(variant)}`, 'Take one of those that gatedMatmulVariants lists for it.');
+  recordProduct(rec, {
+    kernel: 'gatedMatmul',
+    layout: {
+      a,
+      b,
+      gated: { up: second, activation, upBias: upBias !== undefined },
+      oddK: k % 4 !== 0,
+      vec4Out: n % 4 === 0,
+      bias: gateBias !== undefined,
+      residual: false,
+      accumulate: false,
+      partial: false,
+    },
+    choice: variant ?? usualGatedMatmul(device, { m, n, k }),
+    m,
+    n,
+    k,
+    operands: [x, gate, up],
+    out,
+    epilogue: [gateBias, upBias].filter(tensor => tensor !== undefined),
+  });
+}

@@ -1,0 +1,87 @@
+/**
+ * Reductions of each row to one number: rowSums, rowMaxima, rowNorms.
+ *
+ * Shapes: x [T, N] f32; out [T] f32. An empty row has sum and norm 0 and maximum -3e38.
+ * Map: one workgroup of 64 per row; invocation `lane` takes the columns lane, lane + 64, ... The partial sums of a row
+ * are added in one fixed order. Norms divide by the largest entry first, so that squares neither overflow nor vanish.
+ * Features and limits: WebGPU defaults.
+ */
+import { downloadF32, type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
+import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
+import { rowTiles } from '../shared/rowTiles.js';
+import { scalarTensor } from '../shared/wgsl.js';
+import { workgroupReduction } from '../shared/workgroup.js';
+
+const declarations = `${scalarTensor('x', 1, 'f32')}
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+${workgroupReduction('sum', ROW_LANES, 'f32', 'a + b')}
+${workgroupReduction('most', ROW_LANES, 'f32', 'max(a, b)')}`;
+
+/** A loop over this invocation's columns of the row, with element `value`. */
+const loop = (statement: string): string => `
+  for (var j = lane; j < p.columns; j += ${ROW_LANES}u) {
+    let value = x(row * p.columns + j);
+    ${statement}
+  }`;
+
+const bodies = {
+  rowSums: `
+  var mine = 0.0;
+  ${loop('mine += value;')}
+  let result = sum(mine, lane);`,
+  rowMaxima: `
+  var mine = -3.0e38;
+  ${loop('mine = max(mine, value);')}
+  let result = most(mine, lane);`,
+  rowNorms: `
+  var mine = 0.0;
+  ${loop('mine = max(mine, abs(value));')}
+  let largest = most(mine, lane);
+  let unit = select(1.0, largest, largest > 0.0);
+  var squares = 0.0;
+  ${loop('squares += (value / unit) * (value / unit);')}
+  let result = unit * sqrt(sum(squares, lane));`,
+};
+
+const program = (kernel: keyof typeof bodies): ProgramSpec =>
+  rowProgram({
+    key: kernel,
+    bindings: ['read', 'write'],
+    declarations,
+    body: `${bodies[kernel]}
+  if (lane == 0u) { out[row] = result; }`,
+  });
+
+function reduce(rec: Recorder, kernel: keyof typeof bodies, x: Tensor, out: Tensor): void {
+  const shape = checkMatrix(kernel, 'x', x);
+  checkTensor(kernel, 'out', out, [shape[0]]);
+  runRows(rec, program(kernel), [x, out], shape, [], { flops: 2 * x.size, bytes: 4 * (x.size + out.size) });
+}
+
+/** out[t] = sum of x[t]; x [T,N], out [T] f32. */
+export function rowSums(rec: Recorder, x: Tensor, out: Tensor): void {
+  reduce(rec, 'rowSums', x, out);
+}
+
+/** out[t] = largest element of x[t]; x [T,N], out [T] f32. */
+export function rowMaxima(rec: Recorder, x: Tensor, out: Tensor): void {
+  reduce(rec, 'rowMaxima', x, out);
+}
+
+/** out[t] = Euclidean norm of x[t]; x [T,N], out [T] f32. */
+export function rowNorms(rec: Recorder, x: Tensor, out: Tensor): void {
+  reduce(rec, 'rowNorms', x, out);
+}
+
+/** Square root of the sum of squares of a matrix, which may be larger than a binding; waits for the device. */
+export async function frobeniusNorm(rec: Recorder, matrix: Tensor): Promise<number> {
+  let sum = 0;
+  for (const { tensor } of rowTiles(matrix)) {
+    using scope = new Scope(matrix.device);
+    const norms = scope.tensor([tensor.rowCount]);
+    rowNorms(rec, tensor, norms);
+    for (const norm of await downloadF32(norms)) sum += norm * norm;
+  }
+  return Math.sqrt(sum);
+}

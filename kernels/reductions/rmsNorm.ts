@@ -1,0 +1,62 @@
+/**
+ * Root-mean-square normalisation: out[t, :] = x[t, :] / sqrt(mean(x[t, :]^2) + eps) * (gain + offset).
+ * Heads are normalised one by one (queries and keys of some models) where x is seen as [T * heads, headDim].
+ *
+ * Shapes: x [T, D] f32; gain [D] f32, f16 or bf16; out [T, D] f32.
+ * Map: one workgroup of 64 per row; invocation `lane` takes the vec4 lane, lane + 64, ... of it (single columns where D
+ * is no multiple of 4).
+ * Features and limits: WebGPU defaults.
+ * Source: Zhang and Sennrich, Root Mean Square Layer Normalization (arXiv:1910.07467), as in Hugging Face Llama.
+ */
+import { byteSize, f32Bits, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
+import { checkMatrix, checkTensor, type FloatType, floats } from '../shared/checks.js';
+import { flatType } from '../shared/flat.js';
+import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
+import { scalarTensor, vec4Tensor } from '../shared/wgsl.js';
+import { workgroupReduction } from '../shared/workgroup.js';
+
+const program = programFamily((dtype: FloatType, width: 1 | 4) => {
+  const type = width === 4 ? 'vec4f' : 'f32';
+  const tensor = width === 4 ? vec4Tensor : scalarTensor;
+  return rowProgram({
+    key: `rmsNorm ${dtype} ${type}`,
+    bindings: ['read', 'read', 'write'],
+    fields: 'eps: f32, offset: f32',
+    declarations: `${tensor('x', 1, 'f32')}
+${tensor('gain', 2, dtype)}
+@group(0) @binding(3) var<storage, read_write> out: array<${type}>;
+${workgroupReduction('sum', ROW_LANES, 'f32', 'a + b')}`,
+    body: `
+  let length = p.columns / ${width}u;
+  let base = row * length;
+  var squares = 0.0;
+  for (var j = lane; j < length; j += ${ROW_LANES}u) {
+    let value = x(base + j);
+    squares += ${width === 4 ? 'dot(value, value)' : 'value * value'};
+  }
+  let factor = 1.0 / sqrt(sum(squares, lane) / f32(p.columns) + p.eps);
+  for (var j = lane; j < length; j += ${ROW_LANES}u) { out[base + j] = x(base + j) * factor * (gain(j) + p.offset); }`,
+  });
+});
+
+/**
+ * out = x / sqrt(mean(x^2 over the row) + eps) * (gain + offset); x, out [T,D] f32, gain [D] f32|f16|bf16.
+ *
+ * @param offset 1 in families that store the gain's difference from 1.
+ */
+export function rmsNorm(rec: Recorder, x: Tensor, gain: Tensor, out: Tensor, eps: number, offset = 0): void {
+  const shape = checkMatrix('rmsNorm', 'x', x);
+  checkTensor('rmsNorm', 'gain', gain, [shape[1]], floats);
+  checkTensor('rmsNorm', 'out', out, shape);
+  runRows(
+    rec,
+    program(gain.dtype as FloatType, flatType(shape[1]).width),
+    [x, gain, out],
+    shape,
+    [f32Bits(eps), f32Bits(offset)],
+    {
+      flops: 4 * x.size,
+      bytes: 8 * x.size + byteSize(gain.dtype) * gain.size,
+    },
+  );
+}

@@ -1,0 +1,55 @@
+/**
+ * Weights of a mixture of experts: of every row's softmax the `count` largest values, scaled to a sum of 1; all others 0.
+ * Of equal values the first is taken.
+ *
+ * Shapes: logits [T, E] f32, out [T, E] f32; 1 <= count <= E.
+ * Map: one invocation per row, 64 per workgroup. Features and limits: WebGPU defaults.
+ * Source: Jiang et al., Mixtral of Experts (arXiv:2401.04088): softmax over the largest logits.
+ */
+import { ensure } from '../../engine/errors.js';
+import { programFamily, type Recorder, type Tensor } from '../../engine/index.js';
+import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { flatProgram, runFlat } from '../shared/flat.js';
+
+const program = programFamily(() =>
+  flatProgram({
+    key: 'topExperts',
+    bindings: ['read', 'write'],
+    fields: 'experts: u32, taken: u32',
+    declarations: `@group(0) @binding(1) var<storage, read> logits: array<f32>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;`,
+    body: `
+  let row = i * p.experts;
+  var most = logits[row];
+  for (var e = 1u; e < p.experts; e++) { most = max(most, logits[row + e]); }
+  var total = 0.0;
+  // An expert is among the first if fewer than that have a larger value, or an equal one before it.
+  for (var e = 0u; e < p.experts; e++) {
+    let own = logits[row + e];
+    var before = 0u;
+    for (var other = 0u; other < p.experts; other++) {
+      let value = logits[row + other];
+      before += select(0u, 1u, value > own || (value == own && other < e));
+    }
+    let weight = select(0.0, exp(own - most), before < p.taken);
+    total += weight;
+    out[row + e] = weight;
+  }
+  for (var e = 0u; e < p.experts; e++) { out[row + e] = out[row + e] / total; }`,
+  }),
+);
+
+/** out = softmax over the `count` largest of each row of logits [T,E], 0 elsewhere; f32. @throws RmError INVALID_ARGUMENT. */
+export function topExperts(rec: Recorder, logits: Tensor, count: number, out: Tensor): void {
+  const [tokens, experts] = checkMatrix('topExperts', 'logits', logits);
+  checkTensor('topExperts', 'out', out, [tokens, experts]);
+  ensure(
+    Number.isInteger(count) && count >= 1 && count <= experts,
+    `topExperts: ${count} of ${experts} experts`,
+    'Take at least one and at most all.',
+  );
+  runFlat(rec, program(), [logits, out], tokens, [experts, count], {
+    flops: 2 * experts * experts * tokens,
+    bytes: 8 * logits.size,
+  });
+}

@@ -1,0 +1,40 @@
+import { RmError } from '../../engine/errors.js';
+import type { DType, Tensor } from '../../engine/index.js';
+
+/** Dtypes that kernels widen to f32 when they read. */
+export type FloatType = Exclude<DType, 'u32'>;
+export const floats: readonly FloatType[] = ['f32', 'f16', 'bf16'];
+
+/** Throws INVALID_ARGUMENT unless `tensor` has this shape and one of these dtypes; the message names both. */
+export function checkTensor(
+  kernel: string,
+  name: string,
+  tensor: Tensor,
+  shape: readonly number[],
+  dtypes: readonly DType[] = ['f32'],
+): void {
+  let fits = tensor.shape.length === shape.length && dtypes.includes(tensor.dtype);
+  for (let i = 0; i < shape.length; i++) fits &&= shape[i] === tensor.shape[i];
+  if (fits) return;
+  throw new RmError(
+    'INVALID_ARGUMENT',
+    `${kernel}: '${name}' is [${tensor.shape}] ${tensor.dtype}, [${shape}] ${dtypes.join(' or ')} is needed`,
+    'Pass tensors whose shapes and number types fit each other.',
+  );
+}
+
+/** Rows and columns of a two-dimensional tensor of one of these dtypes. @throws RmError INVALID_ARGUMENT. */
+export function checkMatrix(
+  kernel: string,
+  name: string,
+  tensor: Tensor,
+  dtypes: readonly DType[] = ['f32'],
+): [rows: number, columns: number] {
+  const [rows = 0, columns = 0] = tensor.shape;
+  if (tensor.shape.length === 2 && dtypes.includes(tensor.dtype)) return [rows, columns];
+  throw new RmError(
+    'INVALID_ARGUMENT',
+    `${kernel}: '${name}' is [${tensor.shape}] ${tensor.dtype}, two dimensions of ${dtypes.join(' or ')} are needed`,
+    'Pass a matrix, one row per token.',
+  );
+}

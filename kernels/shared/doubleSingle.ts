@@ -1,0 +1,77 @@
+/**
+ * Double-single tensors: a number is an unevaluated sum hi + lo of two f32 values, |lo| <= ulp(hi) / 2, about 48 bits.
+ * The arithmetic on them (error-free transformations in WGSL) is engine/exactArithmetic.ts.
+ */
+import {
+  asBytes,
+  type Device,
+  downloadF32,
+  type Recorder,
+  type Scope,
+  Tensor,
+  tensorFromBytes,
+} from '../../engine/index.js';
+
+export { exactArithmetic, pairDivision, RUNTIME_ZERO } from '../../engine/exactArithmetic.js';
+
+/** An unevaluated sum hi + lo of two f32 tensors of one shape: about 48 bits of mantissa. */
+export interface DoubleSingle {
+  hi: Tensor;
+  lo: Tensor;
+}
+
+/** An uninitialised double-single tensor. Owner: the caller, or `scope` when one is given instead of the device. */
+export function createDoubleSingle(
+  owner: Device | Scope,
+  shape: readonly number[],
+  label = 'double-single',
+): DoubleSingle {
+  if ('tensor' in owner) {
+    const create = (part: string) => owner.tensor(shape, 'f32', `${label} ${part}`);
+    return { hi: create('hi'), lo: create('lo') };
+  }
+  const hi = Tensor.create(owner, shape, 'f32', `${label} hi`);
+  try {
+    return { hi, lo: Tensor.create(owner, shape, 'f32', `${label} lo`) };
+  } catch (error) {
+    hi.dispose();
+    throw error;
+  }
+}
+
+/** Zeroes both parts. */
+export function clearDoubleSingle(rec: Recorder, { hi, lo }: DoubleSingle): void {
+  rec.clear(hi);
+  rec.clear(lo);
+}
+
+/** Disposes both parts. */
+export function disposeDoubleSingle({ hi, lo }: DoubleSingle): void {
+  hi.dispose();
+  lo.dispose();
+}
+
+/** hi + lo as f64, exactly. */
+export async function downloadF64({ hi, lo }: DoubleSingle): Promise<Float64Array> {
+  const high = await downloadF32(hi);
+  const low = await downloadF32(lo);
+  return Float64Array.from(high, (value, i) => value + low[i]!);
+}
+
+/** f64 values rounded to double-single (48 bits). */
+export async function uploadF64(
+  device: Device,
+  values: ArrayLike<number>,
+  shape: readonly number[],
+  label = 'double-single',
+): Promise<DoubleSingle> {
+  const high = Float32Array.from(values);
+  const low = Float32Array.from(high, (value, i) => values[i]! - value);
+  const hi = await tensorFromBytes(device, asBytes(high), shape, 'f32', `${label} hi`);
+  try {
+    return { hi, lo: await tensorFromBytes(device, asBytes(low), shape, 'f32', `${label} lo`) };
+  } catch (error) {
+    hi.dispose();
+    throw error;
+  }
+}

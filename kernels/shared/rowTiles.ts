@@ -1,0 +1,75 @@
+import { ensure } from '../../engine/errors.js';
+import type { Tensor } from '../../engine/index.js';
+
+/** Some rows of a matrix, few enough to be bound at once. */
+export interface RowTile {
+  /** First row of the tile. */
+  start: number;
+  tensor: Tensor;
+}
+
+const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
+
+/** Views begin at multiples of this many rows. */
+const rowStep = (alignment: number, rowBytes: number): number => alignment / gcd(alignment, rowBytes);
+
+/**
+ * Rows of one tile, at most `most`: all of them where one binding holds them, else as many as fit, in multiples of 256
+ * (a row of any length then starts at a bindable offset) or of what this matrix needs.
+ *
+ * @throws RmError INVALID_ARGUMENT when not even the smallest bindable group of rows fits.
+ */
+export function tileRows(matrix: Tensor, most = Number.POSITIVE_INFINITY): number {
+  const { limits } = matrix.device;
+  const rows = matrix.shape[0] ?? 0;
+  const rowBytes = Math.max(1, rows ? matrix.byteLength / rows : 0);
+  const fitting = Math.min(most, Math.floor(limits.maxStorageBufferBindingSize / rowBytes));
+  if (rows <= fitting) return rows;
+  if (fitting >= 256) return fitting - (fitting % 256);
+  const least = rowStep(limits.minStorageBufferOffsetAlignment, rowBytes);
+  // Both are powers of two. 64 rows of any f32 matrix beside this one begin at a bindable offset too.
+  const step = fitting >= 64 ? Math.max(64, least) : least;
+  const count = Math.max(1, Math.floor(fitting / step)) * step;
+  ensure(
+    count * rowBytes <= limits.maxStorageBufferBindingSize,
+    `'${matrix.label}' [${matrix.shape}] ${matrix.dtype} cannot be bound in pieces of ${count} rows`,
+    'Use a device with larger storage bindings.',
+  );
+  return count;
+}
+
+/**
+ * Views of at most `most` rows that cover a matrix: each fits one storage binding and starts at an offset that the
+ * device can bind, so a matrix larger than the largest binding can be worked on piece by piece.
+ *
+ * @throws RmError INVALID_ARGUMENT when not even the smallest bindable group of rows fits.
+ */
+export function rowTiles(matrix: Tensor, most = Number.POSITIVE_INFINITY): RowTile[] {
+  const rows = matrix.shape[0] ?? 0;
+  const count = tileRows(matrix, most);
+  if (rows === 0) return [];
+  if (count === rows) return [{ start: 0, tensor: matrix }];
+  const tiles: RowTile[] = [];
+  for (let start = 0; start < rows; start += count) {
+    tiles.push({ start, tensor: matrix.rows(start, Math.min(count, rows - start)) });
+  }
+  return tiles;
+}
+
+/** The most rows that `rowWindow` can cover wherever they begin; Infinity where one binding holds the matrix. */
+export function windowRows(matrix: Tensor): number {
+  const { limits } = matrix.device;
+  if (matrix.byteLength <= limits.maxStorageBufferBindingSize) return Number.POSITIVE_INFINITY;
+  const rowBytes = matrix.byteLength / matrix.shape[0]!;
+  const step = rowStep(limits.minStorageBufferOffsetAlignment, rowBytes);
+  return Math.max(0, Math.floor(limits.maxStorageBufferBindingSize / rowBytes) - (step - 1));
+}
+
+/** The matrix if one binding holds it, else a view of at least these rows that begins where a binding may. */
+export function rowWindow(matrix: Tensor, start: number, count: number): RowTile {
+  const { limits } = matrix.device;
+  if (matrix.byteLength <= limits.maxStorageBufferBindingSize) return { start: 0, tensor: matrix };
+  const rowBytes = matrix.byteLength / matrix.shape[0]!;
+  const first = start - (start % rowStep(limits.minStorageBufferOffsetAlignment, rowBytes));
+  return { start: first, tensor: matrix.rows(first, start + count - first) };
+}

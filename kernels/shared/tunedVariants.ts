@@ -1,0 +1,76 @@
+/** Choices between a kernel's variants that were measured on a device, in place of the built-in ones. */
+import { type Device, ensure } from '../../engine/index.js';
+
+/** Kernel -> class of shapes -> name of the variant that was fastest there. */
+export type Tuning = Readonly<Record<string, Readonly<Record<string, string>>>>;
+
+/** The variant of a class of shapes, looked up by its name once. */
+interface Tuned {
+  readonly name: string;
+  variant?: unknown;
+}
+
+const tunings = new WeakMap<Device, ReadonlyMap<string, ReadonlyMap<string, Tuned>>>();
+
+/**
+ * Makes the kernels on this device prefer the variants of `tuning`, as `rm-engine tune` measures them. A variant that
+ * the device cannot run is ignored.
+ *
+ * @throws RmError INVALID_ARGUMENT when `tuning` has another form.
+ */
+export function applyTuning(device: Device, tuning: Tuning): void {
+  ensure(
+    isTuning(tuning),
+    'tuning has another form than kernel -> shape class -> variant',
+    'Run: rm-engine tune',
+  );
+  const kernels = Object.entries(tuning).map(([kernel, classes]) => {
+    const tuned = Object.entries(classes).map(([shapeClass, name]) => [shapeClass, { name }] as const);
+    return [kernel, new Map<string, Tuned>(tuned)] as const;
+  });
+  tunings.set(device, new Map(kernels));
+}
+
+/** What `applyTuning` was given for this device. */
+export const tuningOf = (device: Device): Tuning =>
+  Object.fromEntries(
+    [...(tunings.get(device) ?? [])].map(([kernel, classes]) => [
+      kernel,
+      Object.fromEntries([...classes].map(([shapeClass, { name }]) => [shapeClass, name])),
+    ]),
+  );
+
+/** Whether a value read from a file is a tuning. */
+export const isTuning = (value: unknown): value is Tuning =>
+  isRecord(value) &&
+  Object.values(value).every(
+    classes => isRecord(classes) && Object.values(classes).every(name => typeof name === 'string'),
+  );
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/**
+ * The variant measured for this class of shapes, if there is one and the device can run it. The functions are only
+ * called as far as needed: this is asked at every dispatch.
+ *
+ * @param variants of this shape on this device.
+ * @param runs whether a variant that another shape of the class has runs for this one too.
+ */
+export function tunedVariant<V>(
+  device: Device,
+  kernel: string,
+  shapeClass: () => string,
+  variants: () => readonly V[],
+  nameOf: (variant: V) => string,
+  runs: (variant: V) => boolean,
+): V | undefined {
+  const tuned = tunings.get(device)?.get(kernel)?.get(shapeClass());
+  if (!tuned) return undefined;
+  tuned.variant ??= variants().find(variant => nameOf(variant) === tuned.name);
+  const variant = tuned.variant as V | undefined;
+  return variant !== undefined && runs(variant) ? variant : undefined;
+}
+
+/** Extents within a factor of two of a power of four share a class: "4", "16", ... "65536". */
+export const extentClass = (extent: number): number => 4 ** Math.round(Math.log2(Math.max(1, extent)) / 2);

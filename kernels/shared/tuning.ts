@@ -1,0 +1,138 @@
+import type { AdapterInfo, Device, DeviceFeatures } from '../../engine/index.js';
+import type { FloatType } from './checks.js';
+
+/** Seconds of estimated work in one dispatch: drivers kill submits of a few seconds. */
+export const SECONDS_PER_DISPATCH = 0.25;
+
+/** How many of a kernel's `tiles`, of `flops` together, one dispatch may compute. */
+export function tilesPerDispatch(tiles: number, flops: number, { assumedRates }: Device): number {
+  const dispatches = Math.ceil(flops / (SECONDS_PER_DISPATCH * assumedRates.flops));
+  return Math.ceil(tiles / Math.max(1, dispatches));
+}
+
+export interface MatmulShape {
+  m: number;
+  n: number;
+  k: number;
+  transposeA: boolean;
+  transposeB: boolean;
+}
+
+/** Dtypes of a product's operands. */
+export interface OperandTypes {
+  a: FloatType;
+  b: FloatType;
+}
+
+/** Extents of the matrices that one subgroup multiplies at once. */
+export interface MatrixExtents {
+  m: number;
+  n: number;
+  k: number;
+}
+
+/** A variant of `matmul` with its parameters. */
+export type MatmulChoice =
+  | { variant: 'broadcast'; subgroup: number; rows: 8 | 16 | 32 }
+  | { variant: 'tiled'; rows: 64 | 128; columns: 64 | 128; splits: number }
+  | { variant: 'matvec'; perLane: boolean }
+  | { variant: 'subgroupMatrix'; rows: 64 | 128; columns: 64 | 128; config: MatrixExtents };
+
+type MatmulInfo = Pick<AdapterInfo, 'kind' | 'subgroupMinSize' | 'subgroupMaxSize' | 'subgroupMatrixConfigs'>;
+type MatmulFeatures = Pick<DeviceFeatures, 'f16' | 'subgroups' | 'subgroupMatrix'>;
+
+/** The subgroup size for 'broadcast', if this device has one size that fits. */
+export function broadcastSubgroup(
+  { subgroupMinSize, subgroupMaxSize }: Pick<AdapterInfo, 'subgroupMinSize' | 'subgroupMaxSize'>,
+  { subgroups }: Pick<DeviceFeatures, 'subgroups'>,
+): number | undefined {
+  const usable = subgroups && subgroupMinSize >= 4 && subgroupMinSize === subgroupMaxSize;
+  return usable ? subgroupMinSize : undefined;
+}
+
+/** Whether matrices of these extents fill the tiles and steps of matmul/subgroupMatrix.ts without a rest. */
+const fillsTiles = ({ m, n, k }: MatrixExtents): boolean => 32 % m === 0 && 16 % n === 0 && 16 % k === 0;
+
+/**
+ * The subgroup matrices for a product, if this device has any: both operands f16, sums in f32, subgroups of 32. Other
+ * operands are left out because f16 does not hold them: f32 would lose 13 bits, and bf16 reaches to 3e38, f16 to 65504.
+ */
+export function subgroupMatrixConfig(
+  { subgroupMinSize, subgroupMaxSize, subgroupMatrixConfigs }: MatmulInfo,
+  { f16, subgroups, subgroupMatrix }: MatmulFeatures,
+  dtypes: OperandTypes,
+): MatrixExtents | undefined {
+  if (!f16 || !subgroups || !subgroupMatrix || dtypes.a !== 'f16' || dtypes.b !== 'f16') return undefined;
+  if (subgroupMinSize !== 32 || subgroupMaxSize !== 32) return undefined;
+  const size = ({ m, n, k }: MatrixExtents) => m * n * k;
+  const [largest] = subgroupMatrixConfigs
+    .filter(config => config.component === 'f16' && config.result === 'f32' && fillsTiles(config))
+    .sort((a, b) => size(b) - size(a));
+  return largest && { m: largest.m, n: largest.n, k: largest.k };
+}
+
+/** Tiles that keep a large GPU busy: about one for each of its processors. */
+const ENOUGH_TILES = 128;
+/** Least k of a part of a product that is split along k. */
+const LEAST_RANGE = 256;
+
+const tilesOf = ({ m, n }: Pick<MatmulShape, 'm' | 'n'>, rows: number, columns: number): number =>
+  Math.ceil(m / rows) * Math.ceil(n / columns);
+
+/**
+ * The matmul variant for a device and a shape. Software drivers: no workgroup memory, A spread by subgroupBroadcast.
+ * GPUs: subgroup matrices for f16, else workgroup tiles, the largest of which there are enough to fill many
+ * processors, split along k where even the smallest are few.
+ */
+export function chooseMatmul(
+  info: MatmulInfo,
+  features: MatmulFeatures,
+  shape: MatmulShape,
+  dtypes: OperandTypes,
+): MatmulChoice {
+  const { m, n, k, transposeA, transposeB } = shape;
+  const software = info.kind === 'software';
+  if (m <= 4 && transposeB && !transposeA) return { variant: 'matvec', perLane: software };
+  const subgroup = broadcastSubgroup(info, features);
+  if (software && subgroup) {
+    return { variant: 'broadcast', subgroup, rows: m <= 8 ? 8 : m <= 16 ? 16 : 32 };
+  }
+  const enough = (rows: number, columns: number) => tilesOf(shape, rows, columns) >= ENOUGH_TILES;
+  const config = subgroupMatrixConfig(info, features, dtypes);
+  if (config) {
+    const size = enough(128, 128) ? 128 : 64;
+    return { variant: 'subgroupMatrix', rows: size, columns: size, config };
+  }
+  if (enough(128, 128)) return { variant: 'tiled', rows: 128, columns: 128, splits: 1 };
+  if (enough(128, 64)) return { variant: 'tiled', rows: 128, columns: 64, splits: 1 };
+  const splits = software
+    ? 1
+    : Math.min(Math.floor(k / LEAST_RANGE), Math.floor(ENOUGH_TILES / tilesOf({ m, n }, 64, 64)));
+  return { variant: 'tiled', rows: 64, columns: 64, splits: Math.max(1, splits) };
+}
+
+/** The variant of a gated product [m,k] x two of [n,k]: as chooseMatmul, but twice as many sums a column. */
+export function chooseGatedMatmul(
+  info: MatmulInfo,
+  features: MatmulFeatures,
+  { m, n }: Pick<MatmulShape, 'm' | 'n' | 'k'>,
+): MatmulChoice {
+  const software = info.kind === 'software';
+  if (m <= 4) return { variant: 'matvec', perLane: software };
+  const subgroup = broadcastSubgroup(info, features);
+  if (software && subgroup) return { variant: 'broadcast', subgroup, rows: m <= 8 ? 8 : 16 };
+  const rows = tilesOf({ m, n }, 128, 64) >= ENOUGH_TILES ? 128 : 64;
+  return { variant: 'tiled', rows, columns: 128, splits: 1 };
+}
+
+/** A variant of `gram` and `cross`. */
+export type OuterProductsChoice = { variant: 'broadcast'; subgroup: number } | { variant: 'tiled' };
+
+/** The variant of gram and cross for a device, on the grounds of chooseMatmul. */
+export function chooseOuterProducts(
+  info: Pick<AdapterInfo, 'kind' | 'subgroupMinSize' | 'subgroupMaxSize'>,
+  features: Pick<DeviceFeatures, 'subgroups'>,
+): OuterProductsChoice {
+  const subgroup = broadcastSubgroup(info, features);
+  return info.kind === 'software' && subgroup ? { variant: 'broadcast', subgroup } : { variant: 'tiled' };
+}

@@ -1,0 +1,41 @@
+/**
+ * A += value * I for a square double-single matrix, exact to 48 bits. A may be larger than a binding.
+ *
+ * Map: one invocation per diagonal element, 64 per workgroup. Features and limits: WebGPU defaults.
+ */
+import { f32Bits, type ProgramSpec, type Recorder } from '../../engine/index.js';
+import { checkTensor } from '../shared/checks.js';
+import { type DoubleSingle, exactArithmetic, RUNTIME_ZERO } from '../shared/doubleSingle.js';
+import { flatProgram, runFlat } from '../shared/flat.js';
+import { rowTiles } from '../shared/rowTiles.js';
+
+const program: ProgramSpec = flatProgram({
+  key: 'addDiagonal',
+  bindings: ['write', 'write'],
+  fields: `columns: u32, first: u32, ${RUNTIME_ZERO}, high: f32, low: f32`,
+  declarations: ({ exact }) => `
+@group(0) @binding(1) var<storage, read_write> hi: array<f32>;
+@group(0) @binding(2) var<storage, read_write> lo: array<f32>;
+${exactArithmetic('f32', exact)}`,
+  body: `
+  let at = i * (p.columns + 1u) + p.first;
+  let sum = add(add(Pair(hi[at], lo[at]), p.high), p.low);
+  hi[at] = sum.hi;
+  lo[at] = sum.lo;`,
+});
+
+/** A += value * I, A [n,n]; `value` keeps 48 bits. */
+export function addDiagonal(rec: Recorder, a: DoubleSingle, value: number): void {
+  const n = a.hi.columns;
+  checkTensor('addDiagonal', 'hi', a.hi, [n, n]);
+  checkTensor('addDiagonal', 'lo', a.lo, [n, n]);
+  const high = Math.fround(value);
+  for (const { start, tensor } of rowTiles(a.hi)) {
+    const rows = tensor.rowCount;
+    const params = [n, start, 0, f32Bits(high), f32Bits(value - high)];
+    runFlat(rec, program, [tensor, a.lo.rows(start, rows)], rows, params, {
+      flops: 40 * rows,
+      bytes: 16 * rows,
+    });
+  }
+}

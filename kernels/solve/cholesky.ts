@@ -1,0 +1,339 @@
+/**
+ * Cholesky factorisation A = U^T U in place, in f32 or double-single, and the inverses of U's diagonal blocks.
+ *
+ * Shapes: A [n,n], of which only the upper triangle is read; it becomes U. What is below the diagonal is left as it is.
+ * Algorithm: left-looking by rows of blocks of 32 (as MAGMA's potrf by columns): S = A_k - U_{0..k,k}^T U_{0..k}, one long
+ * product into scratch; U_kk and its inverse from S's first block in one workgroup; U_k = inv(U_kk)^T S. A row of blocks
+ * is contiguous, so a matrix larger than a binding is bound by rows and needs no second form. With the inverses the
+ * triangular solves are products too (as in MAGMA's trsm); where launches cost more than arithmetic, on GPUs, they are
+ * put together to inverses of 128: inv([U11 U12; 0 U22]) has -inv(U11) U12 inv(U22) in its corner.
+ * A pivot that is not above `minimumPivot` (or is NaN) is recorded and replaced by 1; `check` reports it.
+ *
+ * All in one submit; nothing is read back meanwhile. n = 4096 is 128 blocks of 3 dispatches and 32 x 9 for the inverses,
+ * 672 in all: some 5 ms of launches at 6 to 8 us each, 128 x 30 us for diagonal blocks (a chain of 32 pivots with three
+ * barriers each) and 128 products of on average [32,2048] x [2048,2048] with 32 workgroups, latency-bound at 50 to 100 us:
+ * 15 to 20 ms expected on an H100 in f32, of which arithmetic (n^3/3) is 1 ms.
+ *
+ * Map of a diagonal block: 32 invocations, one per row, the block in 4 or 8 KiB of workgroup memory; of the rest:
+ * blockProduct.ts. Features and limits: WebGPU defaults.
+ */
+import {
+  asF32,
+  asU32,
+  type Device,
+  download,
+  ensure,
+  f32Bits,
+  type ProgramSpec,
+  type ProgramTarget,
+  programFamily,
+  type Recorder,
+  RmError,
+  Scope,
+  type Tensor,
+} from '../../engine/index.js';
+import {
+  type BlockProductVariant,
+  blockProduct,
+  isPair,
+  type Matrix,
+  partsOf,
+  shapeOf,
+} from '../blockProduct/blockProduct.js';
+import { createDoubleSingle, exactArithmetic, pairDivision, RUNTIME_ZERO } from '../shared/doubleSingle.js';
+import { rowWindow } from '../shared/rowTiles.js';
+
+/** Rows of a diagonal block. */
+const BLOCK = 32;
+
+/** f32 counterparts of the pair operations, so that one text serves both precisions. */
+const f32Arithmetic = /* wgsl */ `
+alias Number = f32;
+fn subtractProduct(s: f32, a: f32, b: f32) -> f32 { return s - a * b; }
+fn normalised(s: f32) -> f32 { return s; }
+fn quotient(a: f32, b: f32) -> f32 { return a / b; }
+fn root(a: f32) -> f32 { return sqrt(a); }
+fn one() -> f32 { return 1.0; }
+fn leading(a: f32) -> f32 { return a; }`;
+
+const pairArithmetic = (
+  target: ProgramTarget,
+) => /* wgsl */ `${exactArithmetic('f32', target.exact)}${pairDivision}
+alias Number = Pair;
+fn subtractProduct(s: Pair, a: Pair, b: Pair) -> Pair { return multiplyAdd(s, Pair(-a.hi, -a.lo), b); }
+fn normalised(s: Pair) -> Pair { return normalise(s); }
+fn quotient(a: Pair, b: Pair) -> Pair { return divide(a, b); }
+fn root(a: Pair) -> Pair { return squareRoot(a); }
+fn one() -> Pair { return Pair(1.0, 0.0); }
+fn leading(a: Pair) -> f32 { return a.hi; }`;
+
+const storage = (name: string, binding: number, pair: boolean, access = 'read_write'): string => {
+  const declare = (part: string, i: number) =>
+    `@group(0) @binding(${binding + i}) var<storage, ${access}> ${name}${part}: array<f32>;`;
+  const parts = pair ? ['Hi', 'Lo'] : ['_'];
+  return `
+${parts.map(declare).join('\n')}
+fn ${name}(i: u32) -> Number { return ${pair ? `Pair(${name}Hi[i], ${name}Lo[i])` : `${name}_[i]`}; }
+${
+  access === 'read'
+    ? ''
+    : `fn ${name}Set(i: u32, v: Number) { ${pair ? `${name}Hi[i] = v.hi; ${name}Lo[i] = v.lo;` : `${name}_[i] = v;`} }`
+}`;
+};
+
+/** One workgroup; invocation i owns column i of the block of U, then row i of its inverse. */
+const diagonalBlock = programFamily((pair: boolean): ProgramSpec => {
+  const parts = pair ? 2 : 1;
+  return {
+    key: `cholesky diagonal block${pair ? ' double-single' : ''}`,
+    bindings: [...Array(parts).fill('read'), ...Array(2 * parts + 1).fill('write')],
+    wgsl: target => /* wgsl */ `
+struct Params {
+  size: u32, start: u32, sourceRow: u32, offset: u32, row: u32, inverseOffset: u32, inverseRow: u32,
+  minimumPivot: f32, ${RUNTIME_ZERO}
+}
+@group(0) @binding(0) var<uniform> p: Params;
+${pair ? pairArithmetic(target) : f32Arithmetic}
+${storage('source', 1, pair, 'read')}
+${storage('matrix', 1 + parts, pair)}
+${storage('inverse', 1 + 2 * parts, pair)}
+@group(0) @binding(${1 + 3 * parts}) var<storage, read_write> status: array<u32>;
+/** The transpose of U: lower triangular. */
+var<workgroup> tile: array<Number, ${BLOCK * (BLOCK + 1)}>;
+fn at(row: u32, column: u32) -> u32 { return row * ${BLOCK + 1}u + column; }
+@compute @workgroup_size(${BLOCK}) fn main(@builtin(local_invocation_index) lane: u32) {
+  let size = p.size;
+  if (lane < size) {
+    for (var c = 0u; c <= lane; c++) { tile[at(lane, c)] = source(c * p.sourceRow + lane); }
+  }
+  for (var j = 0u; j < size; j++) {
+    workgroupBarrier();
+    // status is read by another invocation than the one that wrote it.
+    storageBarrier();
+    if (lane == j) {
+      var pivot = tile[at(j, j)];
+      if (!(leading(pivot) > p.minimumPivot)) {
+        if (status[0] == 0u) { status[0] = p.start + j + 1u; status[1] = bitcast<u32>(leading(pivot)); }
+        pivot = one();
+      }
+      tile[at(j, j)] = root(pivot);
+    }
+    workgroupBarrier();
+    if (lane > j && lane < size) { tile[at(lane, j)] = quotient(tile[at(lane, j)], tile[at(j, j)]); }
+    workgroupBarrier();
+    if (lane > j && lane < size) {
+      for (var c = j + 1u; c <= lane; c++) {
+        tile[at(lane, c)] = normalised(subtractProduct(tile[at(lane, c)], tile[at(lane, j)], tile[at(c, j)]));
+      }
+    }
+  }
+  workgroupBarrier();
+  if (lane >= size) { return; }
+  for (var c = 0u; c <= lane; c++) { matrixSet(p.offset + c * p.row + lane, tile[at(lane, c)]); }
+  // Row lane of the inverse by forward substitution; it is read back where it was written, by the same invocation.
+  let base = p.inverseOffset + lane * p.inverseRow;
+  for (var i = 0u; i < size; i++) {
+    var s = Number();
+    if (i >= lane) {
+      if (i == lane) { s = one(); }
+      for (var c = lane; c < i; c++) { s = subtractProduct(s, tile[at(i, c)], inverse(base + c)); }
+      s = quotient(normalised(s), tile[at(i, i)]);
+    }
+    inverseSet(base + i, s);
+  }
+}`,
+  };
+});
+
+/** U in the upper triangle of `u`, and what solves and the error report need. */
+export interface CholeskyFactor {
+  u: Matrix;
+  n: number;
+  /** Inverses of the diagonal blocks of U, [n, inverseBlock]. */
+  inverses: Matrix;
+  inverseBlock: number;
+  variant: BlockProductVariant | undefined;
+  /** The tensors made here, freed by `dispose`. */
+  owned: readonly Tensor[];
+  /** The first pivot that failed, or undefined; waits for the device. */
+  failedPivot(): Promise<{ index: number; value: number } | undefined>;
+  /** @throws RmError NOT_POSITIVE_DEFINITE naming the first pivot that failed. */
+  check(): Promise<void>;
+  /** Frees the tensors made here. */
+  dispose(): void;
+}
+
+/** Settings of a factorisation. */
+export interface CholeskyOptions {
+  /** Pivots that are not above it fail. */
+  minimumPivot?: number;
+  /** Rows of the inverted diagonal blocks: 32, or 128 on GPUs. */
+  inverseBlock?: 32 | 64 | 128;
+  /** Of the products; for tests and measurements. */
+  variant?: BlockProductVariant | undefined;
+}
+
+/** Larger blocks halve the launches of a solve but add their own half to its arithmetic. */
+const chooseInverseBlock = ({ info }: Device) => (info.kind === 'software' ? 32 : 128);
+
+/**
+ * Factorises A in place; call `check` before the result is used.
+ *
+ * @throws RmError INVALID_ARGUMENT when A is not square.
+ */
+export function cholesky(rec: Recorder, a: Matrix, options: CholeskyOptions = {}): CholeskyFactor {
+  const [first] = partsOf(a) as [Tensor];
+  const { device, label } = first;
+  const [n = 0, columns = 0] = shapeOf(a);
+  ensure(
+    n === columns && first.shape.length === 2 && first.dtype === 'f32',
+    `cholesky of '${label}' [${first.shape}] ${first.dtype}`,
+    'Pass a square f32 or double-single matrix.',
+  );
+  const inverseBlock = options.inverseBlock ?? chooseInverseBlock(device);
+  const scope = new Scope(device);
+  let inverses: Matrix;
+  let status: Tensor;
+  try {
+    inverses = scratchLike(scope, a, [n, inverseBlock], 'inverse blocks');
+    status = scope.tensor([2], 'u32', 'cholesky status');
+    // Solves read the whole blocks, also below their diagonals.
+    for (const part of partsOf(inverses)) rec.clear(part);
+    factorise(rec, a, inverses, status, options);
+    if (inverseBlock > BLOCK) joinInverses(rec, a, inverses, options.variant);
+  } catch (error) {
+    scope.dispose();
+    throw error;
+  }
+  const failedPivot = async () => {
+    const words = asU32(await download(status));
+    const [position = 0] = words;
+    return position
+      ? { index: position - 1, value: asF32(new Uint8Array(words.buffer, words.byteOffset))[1]! }
+      : undefined;
+  };
+  return {
+    u: a,
+    n,
+    inverses,
+    inverseBlock,
+    variant: options.variant,
+    owned: [...partsOf(inverses), status],
+    failedPivot,
+    check: async () => {
+      const failed = await failedPivot();
+      if (failed) throw notPositiveDefinite(label, n, failed);
+    },
+    dispose: () => scope.dispose(),
+  };
+}
+
+/** Scratch in the precision of `matrix`. */
+export const scratchLike = (scope: Scope, matrix: Matrix, shape: readonly number[], label: string): Matrix =>
+  isPair(matrix) ? createDoubleSingle(scope, shape, label) : scope.tensor(shape, 'f32', label);
+
+/** Records the factorisation of A and the inverses of its diagonal blocks. */
+function factorise(
+  rec: Recorder,
+  a: Matrix,
+  inverses: Matrix,
+  status: Tensor,
+  { minimumPivot = 0, variant }: CholeskyOptions,
+): void {
+  const [n, inverseBlock] = shapeOf(inverses) as [number, number];
+  const pair = isPair(a);
+  using scope = new Scope(status.device);
+  const s = scratchLike(scope, a, [Math.min(n, BLOCK), n], 'row of blocks');
+  rec.clear(status);
+  for (let start = 0; start < n; start += BLOCK) {
+    const size = Math.min(BLOCK, n - start);
+    blockProduct(rec, {
+      out: { matrix: s },
+      from: { matrix: a, row: start, column: start },
+      a: { matrix: a, column: start, transpose: true },
+      b: { matrix: a, column: start },
+      shape: [size, n - start, start],
+      op: 'subtract',
+      variant,
+    });
+    const windows = partsOf(a).map(part => rowWindow(part, start, size));
+    const column = start % inverseBlock;
+    rec.dispatch({
+      program: diagonalBlock(pair),
+      tensors: [...partsOf(s), ...windows.map(({ tensor }) => tensor), ...partsOf(inverses), status],
+      params: [
+        ...[size, start, n, (start - windows[0]!.start) * n + start, n],
+        ...[start * inverseBlock + column, inverseBlock, f32Bits(minimumPivot), 0],
+      ],
+      grid: [1],
+      flops: (pair ? 22 : 2) * BLOCK ** 3,
+    });
+    if (start + size === n) break;
+    blockProduct(rec, {
+      out: { matrix: a, row: start, column: start + size },
+      a: { matrix: inverses, row: start, column, transpose: true },
+      b: { matrix: s, column: size },
+      shape: [size, n - start - size, size],
+      op: 'add',
+      variant,
+    });
+  }
+}
+
+/** From inverses of blocks of 32 along the diagonals of larger blocks: the inverses of those. */
+function joinInverses(rec: Recorder, u: Matrix, inverses: Matrix, variant?: BlockProductVariant): void {
+  const [n, inverseBlock] = shapeOf(inverses) as [number, number];
+  using scope = new Scope(partsOf(u)[0]!.device);
+  const half = inverseBlock / 2;
+  const [first, second] = [0, 1].map(() => scratchLike(scope, u, [half, half], 'joined inverses')) as [
+    Matrix,
+    Matrix,
+  ];
+  for (let block = BLOCK; block < inverseBlock; block *= 2) {
+    for (let row = 0; row < n; row += 2 * block) {
+      const corner = row + block;
+      const size = Math.min(block, n - corner);
+      const column = row % inverseBlock;
+      if (size <= 0) continue;
+      blockProduct(rec, {
+        out: { matrix: first },
+        a: { matrix: u, row, column: corner },
+        b: { matrix: inverses, row: corner, column: column + block },
+        shape: [block, size, size],
+        op: 'add',
+        variant,
+      });
+      blockProduct(rec, {
+        out: { matrix: second },
+        a: { matrix: inverses, row, column },
+        b: { matrix: first },
+        shape: [block, size, block],
+        op: 'subtract',
+        variant,
+      });
+      // A copy: no matrix is an operand of its own product.
+      blockProduct(rec, {
+        out: { matrix: inverses, row, column: column + block },
+        from: { matrix: second },
+        a: { matrix: first },
+        b: { matrix: first },
+        shape: [block, size, 0],
+        op: 'add',
+        variant,
+      });
+    }
+  }
+}
+
+/** The error for a pivot that failed. */
+export function notPositiveDefinite(
+  label: string,
+  n: number,
+  { index, value }: { index: number; value: number },
+): RmError {
+  return new RmError(
+    'NOT_POSITIVE_DEFINITE',
+    `'${label}' [${n},${n}] is not positive definite: pivot ${index} is ${Number.isNaN(value) ? 'NaN' : value.toExponential(3)}`,
+    'A Gram matrix of fewer independent tokens than dimensions needs a ridge (alpha > 0) or more tokens.',
+  );
+}

@@ -1,0 +1,197 @@
+/**
+ * Element-wise steps of solveSpd between matrices of any size and strips of their columns that fit a binding.
+ *
+ * Shapes: A [n,n], B and X [n,r], strips [n,w], scales s [n]. Matrices are bound by rows.
+ * Map: one invocation per element, 64 per workgroup. Features and limits: WebGPU defaults.
+ */
+import {
+  type Access,
+  f32Bits,
+  type ProgramSpec,
+  programFamily,
+  type Recorder,
+  type Tensor,
+} from '../../engine/index.js';
+import { type Matrix, partsOf } from '../blockProduct/blockProduct.js';
+import { type DoubleSingle, exactArithmetic, RUNTIME_ZERO } from '../shared/doubleSingle.js';
+import { flatProgram, runFlat } from '../shared/flat.js';
+import { rowTiles } from '../shared/rowTiles.js';
+
+/** Columns of matrices [n,r] from `first` on, as many as the strip has. */
+export interface Strip {
+  first: number;
+  width: number;
+}
+
+/** Rounded to double-single. */
+const parts = (value: number): [high: number, low: number] => {
+  const high = Math.fround(value);
+  return [f32Bits(high), f32Bits(value - high)];
+};
+
+/** Bindings from 1 on: every matrix of `names` has a high and, with `pair`, a low part. */
+const declare = (
+  matrices: readonly (readonly [name: string, access: Access, pair: boolean])[],
+): { bindings: Access[]; declarations: string } => {
+  const arrays = matrices.flatMap(([name, access, pair]) =>
+    (pair ? ['Hi', 'Lo'] : ['Hi']).map(part => ({ name: name + part, access })),
+  );
+  const mode = { read: 'read', write: 'read_write' };
+  return {
+    bindings: arrays.map(({ access }) => access),
+    declarations: arrays
+      .map(
+        ({ name, access }, i) =>
+          `@group(0) @binding(${i + 1}) var<storage, ${mode[access]}> ${name}: array<f32>;`,
+      )
+      .join('\n'),
+  };
+};
+
+/** Row of the matrices' windows, column of the strip, and the element in both. */
+const position = `
+  let row = i / p.width;
+  let column = i % p.width;
+  let at = row * p.columns + p.firstColumn + column;
+  let inStrip = (p.firstRow + row) * p.width + column;`;
+
+const fields = `width: u32, columns: u32, firstColumn: u32, firstRow: u32, shiftHi: f32, shiftLo: f32, ${RUNTIME_ZERO}`;
+
+const program = (
+  key: string,
+  matrices: readonly (readonly [name: string, access: Access, pair: boolean])[],
+  body: string,
+): ProgramSpec => {
+  const { bindings, declarations } = declare(matrices);
+  return flatProgram({
+    key,
+    bindings,
+    fields,
+    declarations: ({ exact }) => `${exactArithmetic('f32', exact)}\n${declarations}`,
+    body: `${position}\n${body}`,
+  });
+};
+
+const equilibrateProgram = programFamily((pair: boolean) =>
+  program(
+    `equilibrate${pair ? ' double-single' : ''}`,
+    [
+      ['a', 'read', true],
+      ['s', 'read', false],
+      ['out', 'write', pair],
+    ],
+    `
+  var v = Pair(aHi[at], aLo[at]);
+  if (p.firstRow + row == column) { v = add(add(v, p.shiftHi), p.shiftLo); }
+  let factor = sHi[p.firstRow + row] * sHi[column];
+  outHi[at] = v.hi * factor;
+  ${pair ? 'outLo[at] = v.lo * factor;' : ''}`,
+  ),
+);
+
+const loadProgram = programFamily((pair: boolean) =>
+  program(
+    `load strip${pair ? ' double-single' : ''}`,
+    [
+      ['m', 'read', true],
+      ['s', 'read', false],
+      ['strip', 'write', pair],
+    ],
+    `
+  stripHi[inStrip] = mHi[at] * sHi[p.firstRow + row];
+  ${pair ? 'stripLo[inStrip] = mLo[at] * sHi[p.firstRow + row];' : ''}`,
+  ),
+);
+
+const storeProgram = programFamily((pair: boolean, accumulate: boolean) =>
+  program(
+    `${accumulate ? 'add' : 'store'} strip${pair ? ' double-single' : ''}`,
+    [
+      ['x', 'write', true],
+      ['s', 'read', false],
+      ['strip', 'read', pair],
+    ],
+    `
+  let factor = sHi[p.firstRow + row];
+  let v = Pair(stripHi[inStrip] * factor, ${pair ? 'stripLo[inStrip] * factor' : '0.0'});
+  let sum = ${accumulate ? 'addPair(Pair(xHi[at], xLo[at]), v)' : 'v'};
+  xHi[at] = sum.hi;
+  xLo[at] = sum.lo;`,
+  ),
+);
+
+const beginProgram = program(
+  'begin residual',
+  [
+    ['b', 'read', true],
+    ['x', 'read', true],
+    ['r', 'write', true],
+    ['strip', 'write', true],
+  ],
+  `
+  let v = Pair(xHi[at], xLo[at]);
+  let rest = normalise(multiplyAdd(Pair(bHi[at], bLo[at]), Pair(-p.shiftHi, -p.shiftLo), v));
+  rHi[inStrip] = rest.hi;
+  rLo[inStrip] = rest.lo;
+  stripHi[inStrip] = v.hi;
+  stripLo[inStrip] = v.lo;`,
+);
+
+/** Runs a program over the rows of matrices of one shape, and of tensors that are bound whole, in binding order. */
+function runStrip(
+  rec: Recorder,
+  spec: ProgramSpec,
+  operands: readonly { tensor: Tensor; whole: boolean }[],
+  { first, width }: Strip,
+  shift = 0,
+): void {
+  const byRows = operands.map(({ tensor, whole }) => (whole ? undefined : rowTiles(tensor)));
+  const matrix = byRows.find(tiles => tiles !== undefined)!;
+  matrix.forEach(({ start, tensor }, i) => {
+    const tensors = operands.map((operand, j) => byRows[j]?.[i]?.tensor ?? operand.tensor);
+    const count = tensor.rowCount * width;
+    runFlat(rec, spec, tensors, count, [width, tensor.columns, first, start, ...parts(shift), 0], {
+      flops: 20 * count,
+      bytes: 4 * tensors.length * count,
+    });
+  });
+}
+
+const rows = (matrix: Matrix) => partsOf(matrix).map(tensor => ({ tensor, whole: false }));
+const whole = (matrix: Matrix) => partsOf(matrix).map(tensor => ({ tensor, whole: true }));
+
+/** out = S (A + shift I) S, exact for powers of two s but for the sum with `shift`; f32: its leading part. */
+export function equilibrate(rec: Recorder, a: DoubleSingle, s: Tensor, shift: number, out: Matrix): void {
+  const strip = { first: 0, width: a.hi.columns };
+  runStrip(rec, equilibrateProgram('hi' in out), [...rows(a), ...whole(s), ...rows(out)], strip, shift);
+}
+
+/** strip = S M[:, columns] */
+export function loadStrip(rec: Recorder, m: DoubleSingle, s: Tensor, strip: Matrix, columns: Strip): void {
+  runStrip(rec, loadProgram('hi' in strip), [...rows(m), ...whole(s), ...whole(strip)], columns);
+}
+
+/** X[:, columns] = S strip, or += with `accumulate`. */
+export function storeStrip(
+  rec: Recorder,
+  x: DoubleSingle,
+  s: Tensor,
+  strip: Matrix,
+  columns: Strip,
+  accumulate: boolean,
+): void {
+  runStrip(rec, storeProgram('hi' in strip, accumulate), [...rows(x), ...whole(s), ...whole(strip)], columns);
+}
+
+/** r = (B - shift X)[:, columns] and strip = X[:, columns]. */
+export function beginResidual(
+  rec: Recorder,
+  b: DoubleSingle,
+  x: DoubleSingle,
+  shift: number,
+  r: DoubleSingle,
+  strip: DoubleSingle,
+  columns: Strip,
+): void {
+  runStrip(rec, beginProgram, [...rows(b), ...rows(x), ...whole(r), ...whole(strip)], columns, shift);
+}

@@ -1,0 +1,134 @@
+/**
+ * Orthogonal polar factor U V' of a square matrix A = U S V', the orthogonal matrix nearest to A.
+ *
+ * Shapes: A [d,d] f32, which one binding holds, of a condition up to about 1e5; beyond, small singular values are
+ * rounding errors of f32 and the factor is not determined.
+ * Algorithm: Newton-Schulz iterations with scaling, X <- c X (3 I - c^2 X' X) / 2, two products a step. A is divided
+ * by its Frobenius norm, then by |A' A|_F^(1/2), an upper bound of the 2-norm that is at most d^(1/4) times too large.
+ * Every step takes the c that lifts the smallest singular value most while the largest stays at 1,
+ * c^2 = 3 / (1 + l + l^2) for singular values in [l, 1], where l is followed from its least; l is not taken below 0.1,
+ * since otherwise the largest values would be thrown down to l and lose their digits. 2.5 times a step while l is
+ * small, then quadratic convergence: 16 steps for singular values down to 1e-5 of the largest, 32 products.
+ * Map, features and limits: matmul.ts.
+ * Source: Higham, Functions of Matrices (SIAM 2008), chapter 8; the scaling of Chen and Chow, A stable scaling of
+ * Newton-Schulz for improving the sign function computation of a Hermitian matrix (ANL/MCS-P5059-0114, 2014).
+ */
+import {
+  type Device,
+  f32Bits,
+  type ProgramSpec,
+  type Recorder,
+  RmError,
+  Scope,
+  Tensor,
+} from '../../engine/index.js';
+import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { scale } from '../elementwise/elementwise.js';
+import { flatProgram, runFlat } from '../shared/flat.js';
+import { matmul } from '../matmul/matmul.js';
+import { frobeniusNorm } from '../reductions/reduce.js';
+
+/** The smallest singular value relative to the largest that f32 tells from zero. */
+const LEAST_SINGULAR = 1e-5;
+/** l for the choice of c is at least this. */
+const LEAST_FOR_SCALE = 0.1;
+/** Largest |X' X - I|_F / sqrt(d) that is accepted. */
+const TOLERANCE = 1e-5;
+/** From here on convergence is quadratic: the orthogonality is looked at. */
+const NEAR_ONE = 0.9;
+/** Steps from there: 4e-3, 6e-6 and 2e-11 of the distance to 1 are left, and one more for rounding. */
+const LAST_STEPS = 4;
+
+const program: ProgramSpec = flatProgram({
+  key: 'multiple plus identity',
+  bindings: ['read', 'write'],
+  fields: 'columns: u32, factor: f32, diagonal: f32',
+  declarations: `
+@group(0) @binding(1) var<storage, read> m: array<f32>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;`,
+  body: '  out[i] = p.factor * m[i] + select(0.0, p.diagonal, i / p.columns == i % p.columns);',
+});
+
+/** out = factor M + diagonal I */
+function addIdentity(rec: Recorder, m: Tensor, factor: number, diagonal: number, out: Tensor): void {
+  const { size, columns } = m;
+  runFlat(rec, program, [m, out], size, [columns, f32Bits(factor), f32Bits(diagonal)], {
+    flops: 2 * size,
+    bytes: 8 * size,
+  });
+}
+
+/** A step on singular values in [least, 1]: its scale c, and the least value after it. */
+function scaledStep(least: number): { factor: number; least: number } {
+  const l = Math.max(least, LEAST_FOR_SCALE);
+  const factor = Math.sqrt(3 / (1 + l + l * l));
+  const image = (s: number) => (factor * s * (3 - (factor * s) ** 2)) / 2;
+  return { factor, least: Math.min(image(least), image(1)) };
+}
+
+/** The orthogonal factor of a polar decomposition, and how near to orthogonal it is. */
+export interface PolarFactor {
+  /** U V' [d,d] f32; the caller disposes it. */
+  factor: Tensor;
+  iterations: number;
+  /** |X' X - I|_F / sqrt(d) of the factor. */
+  orthogonality: number;
+}
+
+/**
+ * The orthogonal polar factor U V' of A = U S V' [d,d] f32; A stays as it is.
+ *
+ * @throws RmError NOT_CONVERGED when A is singular to f32, NOT_FINITE, INVALID_ARGUMENT.
+ */
+export async function polar(
+  device: Device,
+  a: Tensor,
+  { label = a.label }: { label?: string } = {},
+): Promise<PolarFactor> {
+  const [d] = checkMatrix('polar', 'a', a);
+  checkTensor('polar', 'a', a, [d, d]);
+  const rec = device.recorder;
+  const norm = await frobeniusNorm(rec, a);
+  if (!Number.isFinite(norm))
+    throw new RmError(
+      'NOT_FINITE',
+      `the norm of '${label}' [${d},${d}] is ${norm}`,
+      'Look for NaN or infinity in the weights of the model or in its activations.',
+    );
+  if (norm === 0) throw singular(label, d, 1);
+  using scope = new Scope(device);
+  const [gram, map] = ["X' X", 'step'].map(name => scope.tensor([d, d], 'f32', name)) as [Tensor, Tensor];
+  let [x, next] = [0, 1].map(() => scope.tensor([d, d], 'f32', 'polar iterate')) as [Tensor, Tensor];
+  rec.copy(a, x);
+  scale(rec, x, 1 / norm);
+  let least = LEAST_SINGULAR;
+  let orthogonality = 1;
+  for (let iterations = 0, last = 0; last <= LAST_STEPS; iterations++) {
+    matmul(rec, x, x, gram, { transposeA: true });
+    const bound = iterations === 0 ? Math.sqrt(await frobeniusNorm(rec, gram)) : 1;
+    if (least > NEAR_ONE) {
+      addIdentity(rec, gram, 1, -1, map);
+      orthogonality = (await frobeniusNorm(rec, map)) / Math.sqrt(d);
+      if (orthogonality < TOLERANCE) {
+        const factor = Tensor.create(device, [d, d], 'f32', 'polar factor');
+        rec.copy(x, factor);
+        return { factor, iterations, orthogonality };
+      }
+      last++;
+    }
+    const { factor, least: lifted } = scaledStep(least);
+    const c = factor / bound;
+    addIdentity(rec, gram, -(c ** 3) / 2, 1.5 * c, map);
+    matmul(rec, x, map, next);
+    [x, next] = [next, x];
+    least = lifted;
+  }
+  throw singular(label, d, orthogonality);
+}
+
+const singular = (label: string, d: number, orthogonality: number): RmError =>
+  new RmError(
+    'NOT_CONVERGED',
+    `'${label}' [${d},${d}] is singular to f32: its polar factor stays ${orthogonality.toExponential(1)} from orthogonal`,
+    'Use more calibration tokens than dimensions, or add a small multiple of the identity to the matrix.',
+  );

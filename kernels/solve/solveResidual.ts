@@ -1,0 +1,40 @@
+/**
+ * Residual of linear equations in double-single, R = B - A X.
+ *
+ * Shapes: A [m,k], X [k,r], B and R [m,r]; A, B and R may be larger than a binding. Map, error, features and limits:
+ * blockProduct.ts.
+ */
+import type { Recorder } from '../../engine/index.js';
+import { type BlockProductVariant, blockProduct } from '../blockProduct/blockProduct.js';
+import { checkTensor } from '../shared/checks.js';
+import type { DoubleSingle } from '../shared/doubleSingle.js';
+
+/**
+ * R = B - A X in double-single: A [m,k], X [k,r], B and R [m,r], error about 2^-51 of the sum of |a x|.
+ *
+ * @throws RmError INVALID_ARGUMENT when shapes do not fit, or X is larger than a binding.
+ */
+export function residual(
+  rec: Recorder,
+  a: DoubleSingle,
+  x: DoubleSingle,
+  b: DoubleSingle,
+  out: DoubleSingle,
+  { variant }: { variant?: BlockProductVariant | undefined } = {},
+): void {
+  const [m = 0, k = 0] = a.hi.shape;
+  const r = x.hi.columns;
+  checkTensor('residual', 'x', x.hi, [k, r]);
+  checkTensor('residual', 'b', b.hi, [m, r]);
+  checkTensor('residual', 'out', out.hi, [m, r]);
+  blockProduct(rec, {
+    out: { matrix: out },
+    from: { matrix: b },
+    a: { matrix: a },
+    b: { matrix: x },
+    shape: [m, r, k],
+    op: 'subtract',
+    precise: true,
+    variant,
+  });
+}

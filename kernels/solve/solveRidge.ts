@@ -1,0 +1,250 @@
+/**
+ * Ridge regression from statistics in plain f32: (G + ridge I) X = C for several ridges, and the loss of such an X on
+ * other statistics.
+ *
+ * Shapes: G [n,n] symmetric, both triangles, C and X [n,r], f32; all may be larger than a binding.
+ * Algorithm: equilibration by powers of two (exact but for the sum with the ridge), blocked Cholesky, two triangular
+ * solves. The relative error of X is about 1e-7 times the condition of the equilibrated G + ridge I, which a ridge of
+ * 1e-2 times the mean of the diagonal or more keeps near 1e4 even where G is singular: good for fits that are judged on
+ * held-out tokens. Where it is not, solveSpd.ts solves to 48 bits. There is no refinement: a residual in f32 has errors
+ * of the size of what it would correct, and a step with it doubled the error (n = 1536, four ridges).
+ * Memory beside G, C and X: the factor [n,n] and one [n,r]. Map, features and limits: blockProduct.ts; of the loss
+ * matmul.ts and one workgroup of 64 per row.
+ */
+import {
+  type Device,
+  downloadF32,
+  downloadU32,
+  ensure,
+  f32Bits,
+  type ProgramSpec,
+  type Recorder,
+  RmError,
+  Scope,
+  Tensor,
+  tensorFrom,
+} from '../../engine/index.js';
+import { blockProduct } from '../blockProduct/blockProduct.js';
+import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { cholesky, notPositiveDefinite } from './cholesky.js';
+import { countNonFinite } from '../reductions/finite.js';
+import { flatProgram, runFlat } from '../shared/flat.js';
+import { matmul } from '../matmul/matmul.js';
+import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
+import { rowTiles } from '../shared/rowTiles.js';
+import { scaleRows } from '../elementwise/scaleRows.js';
+import { downloadDiagonal, equilibration } from './equilibration.js';
+import { solveFactored } from './triangularSolve.js';
+import { workgroupReduction } from '../shared/workgroup.js';
+
+/** Of the mean of the diagonal, added beside a scaled ridge: a feature that is always 0 has none of its own. */
+const LEAST_SHIFT = 1e-6;
+
+/** Settings of `solveRidgePath`. */
+export interface RidgePathOptions {
+  /** A ridge r stands for r diag(G) instead of r I: as if all columns of the features had the same norm. */
+  scaled?: boolean | undefined;
+  /** Names G in messages. */
+  label?: string | undefined;
+}
+
+/** The solution for one ridge of a path. */
+export interface RidgeSolution {
+  ridge: number;
+  /** [n,r] f32; the caller disposes it. */
+  x: Tensor;
+}
+
+const equilibrated: ProgramSpec = flatProgram({
+  key: 'equilibrate f32',
+  bindings: ['read', 'read', 'write'],
+  fields: 'columns: u32, firstRow: u32, shift: f32, share: f32',
+  declarations: `
+@group(0) @binding(1) var<storage, read> a: array<f32>;
+@group(0) @binding(2) var<storage, read> s: array<f32>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;`,
+  body: `
+  let row = p.firstRow + i / p.columns;
+  let column = i % p.columns;
+  let ridge = select(0.0, p.shift + p.share * a[i], row == column);
+  out[i] = (a[i] + ridge) * s[row] * s[column];`,
+});
+
+/** shift I + share diag(G) */
+interface Ridge {
+  readonly shift: number;
+  readonly share: number;
+}
+
+/** out = S (A + shift I + share diag(A)) S */
+function equilibrate(rec: Recorder, a: Tensor, s: Tensor, { shift, share }: Ridge, out: Tensor): void {
+  for (const { start, tensor } of rowTiles(a)) {
+    const { size } = tensor;
+    const tensors = [tensor, s, out.rows(start, tensor.rowCount)];
+    runFlat(rec, equilibrated, tensors, size, [a.columns, start, f32Bits(shift), f32Bits(share)], {
+      flops: 3 * size,
+      bytes: 8 * size,
+    });
+  }
+}
+
+/**
+ * Solves (G + ridge I) X = C for each ridge, in their order, in f32: gram G [n,n] symmetric with both triangles,
+ * cross C [n,r], X [n,r]; ridges above 0 in G's units, or with `scaled` shares of G's own diagonal. G and C stay as
+ * they are. Each X belongs to the caller, who may dispose it before asking for the next. A failure ends the path; ask
+ * for large ridges first.
+ *
+ * @throws RmError NOT_POSITIVE_DEFINITE naming the pivot when G + ridge I is singular to f32, NOT_FINITE,
+ * INVALID_ARGUMENT.
+ */
+export async function* solveRidgePath(
+  device: Device,
+  gram: Tensor,
+  cross: Tensor,
+  ridges: Iterable<number>,
+  { scaled = false, label = gram.label }: RidgePathOptions = {},
+): AsyncGenerator<RidgeSolution, void, undefined> {
+  const [n] = checkMatrix('solveRidgePath', 'gram', gram);
+  const [, r] = checkMatrix('solveRidgePath', 'cross', cross);
+  checkTensor('solveRidgePath', 'gram', gram, [n, n]);
+  checkTensor('solveRidgePath', 'cross', cross, [n, r]);
+  using scope = new Scope(device);
+  const diagonal = await downloadDiagonal(device.recorder, gram);
+  const mean = diagonal.reduce((sum, value) => sum + value, 0) / n;
+  const factor = scope.tensor([n, n], 'f32', 'factor');
+  const work = scope.tensor([n, r], 'f32', 'equilibrated solution');
+  for (const ridge of ridges) {
+    if (!(ridge > 0))
+      throw new RmError('INVALID_ARGUMENT', `solveRidgePath: a ridge of ${ridge}`, 'Ridges are above 0.');
+    const x = Tensor.create(device, [n, r], 'f32', 'ridge solution');
+    try {
+      const added = scaled ? { shift: LEAST_SHIFT * mean, share: ridge } : { shift: ridge, share: 0 };
+      const ridged = diagonal.map(value => value + added.share * value);
+      const factors = equilibration(ridged, added.shift, label);
+      await solve(gram, cross, added, x, { factor, work, factors, label });
+    } catch (error) {
+      x.dispose();
+      throw error;
+    }
+    yield { ridge, x };
+  }
+}
+
+async function solve(
+  gram: Tensor,
+  cross: Tensor,
+  ridge: Ridge,
+  x: Tensor,
+  { factor, work, factors, label }: { factor: Tensor; work: Tensor; factors: Float32Array; label: string },
+): Promise<void> {
+  const { device } = x;
+  const rec = device.recorder;
+  const n = gram.columns;
+  using scope = new Scope(device);
+  const s = scope.own(tensorFrom(device, factors));
+  const nonFinite = scope.tensor([1], 'u32', 'elements that are not finite');
+  rec.clear(nonFinite);
+  equilibrate(rec, gram, s, ridge, factor);
+  const factored = cholesky(rec, factor);
+  try {
+    scaleRows(rec, cross, s, work);
+    solveFactored(rec, factored, work);
+    scaleRows(rec, work, s, x);
+    countNonFinite(rec, x, nonFinite);
+    const failed = await factored.failedPivot();
+    if (failed && !Number.isNaN(failed.value)) throw notPositiveDefinite(label, n, failed);
+    const [count = 0] = await downloadU32(nonFinite);
+    if (failed || count)
+      throw new RmError(
+        'NOT_FINITE',
+        failed
+          ? `'${label}' [${n},${n}] has NaN or infinity in row ${failed.index} or before`
+          : `the solution of '${label}' [${n},${n}] has ${count} elements that are not finite`,
+        'Look for NaN or infinity in the weights of the model or in its activations.',
+      );
+  } finally {
+    factored.dispose();
+  }
+}
+
+/** out[i] = x[i].(product[i] - 2 cross[i]) */
+const lossRows: ProgramSpec = rowProgram({
+  key: 'quadraticLoss',
+  bindings: ['read', 'read', 'read', 'write'],
+  declarations: `
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> product: array<f32>;
+@group(0) @binding(3) var<storage, read> cross: array<f32>;
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+${workgroupReduction('sum', ROW_LANES, 'f32', 'a + b')}`,
+  body: `
+  var mine = 0.0;
+  for (var j = lane; j < p.columns; j += ${ROW_LANES}u) {
+    let at = row * p.columns + j;
+    mine += x[at] * (product[at] - 2.0 * cross[at]);
+  }
+  let total = sum(mine, lane);
+  if (lane == 0u) { out[row] = total; }`,
+});
+
+/** out = G X */
+function multiply(rec: Recorder, gram: Tensor, x: Tensor, out: Tensor): void {
+  if (x.byteLength > x.device.limits.maxStorageBufferBindingSize) {
+    const [n, r] = [x.rowCount, x.columns];
+    blockProduct(rec, {
+      out: { matrix: out },
+      a: { matrix: gram },
+      b: { matrix: x },
+      shape: [n, r, n],
+      op: 'add',
+    });
+    return;
+  }
+  for (const { start, tensor } of rowTiles(gram)) matmul(rec, tensor, x, out.rows(start, tensor.rowCount));
+}
+
+/**
+ * The loss of a linear map from statistics, tr(X' G X) - 2 tr(X' C): |Y - H X|_F^2 - |Y|_F^2 of inputs H and targets Y
+ * with G = H' H and C = H' Y. gram G [n,n] symmetric, cross C and X [n,r], f32. The product G X and the sums along its
+ * rows are f32, the sum of the rows f64.
+ *
+ * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit.
+ */
+export async function quadraticLoss(device: Device, gram: Tensor, cross: Tensor, x: Tensor): Promise<number> {
+  return (await quadraticLosses(device, gram, cross, x, 1))[0]!;
+}
+
+/** The same of several maps side by side: `maps` blocks of equally many columns of C and X. */
+export async function quadraticLosses(
+  device: Device,
+  gram: Tensor,
+  cross: Tensor,
+  x: Tensor,
+  maps: number,
+): Promise<number[]> {
+  const [n, r] = checkMatrix('quadraticLoss', 'x', x);
+  checkTensor('quadraticLoss', 'gram', gram, [n, n]);
+  checkTensor('quadraticLoss', 'cross', cross, [n, r]);
+  ensure(r % maps === 0, `quadraticLoss: ${r} columns for ${maps} maps`, 'Give all maps the same columns.');
+  const rec = device.recorder;
+  using scope = new Scope(device);
+  const product = scope.tensor([n, r], 'f32', 'G X');
+  multiply(rec, gram, x, product);
+  const width = r / maps;
+  const sums = rowTiles(x).map(({ start, tensor }) => {
+    const rows = tensor.rowCount;
+    const out = scope.tensor([rows * maps]);
+    // A row of every map is a row of its own.
+    const rowsOf = (all: Tensor) => all.rows(start, rows).reshape([rows * maps, width]);
+    runRows(rec, lossRows, [rowsOf(x), rowsOf(product), rowsOf(cross), out], [rows * maps, width], [], {
+      flops: 4 * rows * r,
+      bytes: 12 * rows * r,
+    });
+    return out;
+  });
+  const totals = new Array<number>(maps).fill(0);
+  for (const tensor of sums) {
+    for (const [at, value] of (await downloadF32(tensor)).entries()) totals[at % maps]! += value;
+  }
+  return totals;
+}

@@ -1,0 +1,317 @@
+/**
+ * Solves (A + shift I) X = B for symmetric positive definite A, to about 48 bits without f64.
+ *
+ * 1. Equilibration by powers of two (exact): S (A + shift I) S with a diagonal between 1/2 and 2.
+ * 2. Blocked Cholesky in double-single and one solve: its error is about condition * 2^-50. With few right-hand sides and
+ *    a good condition the factor is f32, and every step of refinement gains about condition * 1e-8.
+ * 3. The error and the residual are estimated from 32 combinations of the columns (probes.ts), which costs 32 / r of a
+ *    residual; only where the error is above `accuracy`, X is refined with residuals in three parts (LAPACK's dsposv
+ *    with double-single in place of f64).
+ *
+ * Shapes: A [n,n], both triangles, B and X [n,r]. All may be larger than a binding: A and its factor are bound by rows, B
+ * and X worked on in strips of columns. Memory beside A, B and X: the factor and three strips, all double-single.
+ */
+import { type Device, type Recorder, RmError, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
+import { requireExactArithmetic } from '../../engine/selftest.js';
+import { operations } from '../blockProduct/parts.js';
+import type { Matrix } from '../blockProduct/blockProduct.js';
+import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { type CholeskyFactor, cholesky, notPositiveDefinite, scratchLike } from './cholesky.js';
+import { inverseNormEstimate, normEstimate } from './conditionEstimate.js';
+import { createDoubleSingle, type DoubleSingle, disposeDoubleSingle } from '../shared/doubleSingle.js';
+import { frobeniusNorm } from '../reductions/reduce.js';
+import { residual } from './solveResidual.js';
+import { downloadDiagonal, equilibration } from './equilibration.js';
+import { createProbes, type Probes } from './probes.js';
+import { beginResidual, equilibrate, loadStrip, type Strip, storeStrip } from './panels.js';
+import { solveFactored } from './triangularSolve.js';
+
+/** Settings of `solveSpd`. */
+export interface SolveOptions {
+  /** Added to the diagonal of A, in A's units: the ridge. */
+  shift?: number;
+  /** Largest |B - A X|_F / |B|_F that is accepted. */
+  tolerance?: number;
+  /**
+   * Relative error of X, |X - X'|_F / |X|_F as estimated, that is good enough: refinement stops there. By default it
+   * goes as far as double-single allows; for an X that is used in f32, 1e-7 costs less than half.
+   */
+  accuracy?: number;
+  /** Names A in messages. */
+  label?: string;
+}
+
+/** How a system was solved, and how well. */
+export interface SolveReport {
+  /** Precision of the Cholesky factor; residuals and solution are double-single in both. */
+  method: 'refinement' | 'double-single refinement';
+  /** Solves with the factor: one, and one for each refinement of X. */
+  iterations: number;
+  /** |B - (A + shift I) X|_F / |B|_F, estimated from 32 combinations of the columns. */
+  relativeResidual: number;
+  /** |X - X'|_F / |X|_F, estimated likewise by one more step of refinement. */
+  relativeError: number;
+  /** 2-norm condition number of the equilibrated matrix; an estimate from below, usually within a factor 2. */
+  conditionEstimate: number;
+  shiftUsed: number;
+}
+
+/** The solution of a system and how it was found. */
+export interface Solution {
+  /** [n,r]; the caller disposes it. */
+  x: DoubleSingle;
+  report: SolveReport;
+}
+
+const MOST_ITERATIONS = 20;
+/** Pivots of the equilibrated matrix below this are rounding errors of double-single. */
+const SMALLEST_PIVOT = 1e-12;
+/** A refinement step with an f32 factor leaves about this times the condition of the error. */
+const CONTRACTION_F32 = 2e-8;
+
+/** What does not depend on the shift. */
+interface System {
+  rec: Recorder;
+  a: DoubleSingle;
+  b: DoubleSingle;
+  diagonal: Float32Array;
+  normB: number;
+  probes: Probes;
+  strips: readonly Strip[];
+  label: string;
+  accuracy: number;
+}
+
+/** Columns of [n,r] in strips that one binding holds. */
+function stripsOf({ device, rowCount: n, columns: r }: Tensor): Strip[] {
+  const fitting = Math.floor(device.limits.maxStorageBufferBindingSize / (4 * n));
+  // Whole tiles of blockProduct.
+  const width = r <= fitting ? r : Math.max(1, fitting - (fitting % Math.min(64, fitting)));
+  return Array.from({ length: Math.ceil(r / width) }, (_, i) => ({
+    first: i * width,
+    width: Math.min(width, r - i * width),
+  }));
+}
+
+/** Operations per column of A for the two kinds of factor; products of pairs and of three parts dominate them. */
+function f32Pays(n: number, r: number, condition: number, accuracy: number): boolean {
+  const contraction = condition * CONTRACTION_F32;
+  if (contraction > 0.1) return false;
+  const refinements = Math.max(1, Math.ceil(Math.log(accuracy) / Math.log(contraction)) - 1);
+  const refinementsOfPair = accuracy < condition * 2 ** -48 ? 1 : 0;
+  return (
+    refinements * operations.precise * r <
+    operations.pair * (n / 6 + r) + refinementsOfPair * (operations.precise + operations.pair) * r
+  );
+}
+
+/**
+ * Solves (A + shift I) X = B: A [n,n] symmetric positive definite, B [n,r], X [n,r], all double-single. A and B stay
+ * as they are; the caller owns X.
+ *
+ * @throws RmError NOT_POSITIVE_DEFINITE naming the pivot when A + shift I is singular to working precision or
+ * indefinite, NOT_CONVERGED when the residual stays above `tolerance`, NOT_FINITE, INVALID_ARGUMENT.
+ */
+export async function solveSpd(
+  device: Device,
+  a: DoubleSingle,
+  b: DoubleSingle,
+  { shift = 0, ...options }: SolveOptions = {},
+): Promise<Solution> {
+  for await (const solution of solveSpdPath(device, a, b, [shift], options)) return solution;
+  throw new Error('a path of one shift has one solution');
+}
+
+/**
+ * Solves (A + shift I) X = B for several shifts, in their order; what does not depend on the shift is computed once. Each
+ * X belongs to the caller, who may dispose it before asking for the next. A failure ends the path; ask for large shifts
+ * first where small ones may leave A + shift I indefinite.
+ *
+ * @throws RmError as solveSpd.
+ */
+export async function* solveSpdPath(
+  device: Device,
+  a: DoubleSingle,
+  b: DoubleSingle,
+  shifts: Iterable<number>,
+  { tolerance = 1e-6, accuracy = Number.EPSILON, label = a.hi.label }: Omit<SolveOptions, 'shift'> = {},
+): AsyncGenerator<Solution, void, undefined> {
+  const [n] = checkMatrix('solveSpd', 'a', a.hi);
+  const [, r] = checkMatrix('solveSpd', 'b', b.hi);
+  checkTensor('solveSpd', 'a', a.hi, [n, n]);
+  checkTensor('solveSpd', 'b', b.hi, [n, r]);
+  await requireExactArithmetic(device);
+  const rec = device.recorder;
+  using scope = new Scope(device);
+  const system: System = {
+    rec,
+    a,
+    b,
+    diagonal: await downloadDiagonal(rec, a.hi),
+    normB: (await frobeniusNorm(rec, b.hi)) || 1,
+    probes: createProbes(scope, device, rec, b),
+    strips: stripsOf(b.hi),
+    label,
+    accuracy,
+  };
+  for (const shift of shifts) {
+    const x = createDoubleSingle(device, [n, r], 'solution');
+    let report: SolveReport;
+    try {
+      report = await solveShift(system, shift, x);
+      if (!(report.relativeResidual <= tolerance)) {
+        throw new RmError(
+          'NOT_CONVERGED',
+          `solving with '${label}' [${n},${n}] stopped at a relative residual of ${report.relativeResidual.toExponential(1)} (condition about ${report.conditionEstimate.toExponential(1)})`,
+          'Raise alpha, or use more calibration tokens.',
+        );
+      }
+    } catch (error) {
+      disposeDoubleSingle(x);
+      throw error;
+    }
+    yield { x, report };
+  }
+}
+
+async function solveShift(system: System, shift: number, x: DoubleSingle): Promise<SolveReport> {
+  const { a, b, diagonal, label } = system;
+  using scope = new Scope(a.hi.device);
+  const s = scope.own(tensorFrom(a.hi.device, equilibration(diagonal, shift, label)));
+  const few = f32Pays(a.hi.columns, b.hi.columns, 1, system.accuracy);
+  return (
+    (few ? await attempt(system, shift, s, x, false) : undefined) ??
+    (await attempt(system, shift, s, x, true))!
+  );
+}
+
+/** One factorisation, solve and refinement; undefined when f32 is not enough. */
+async function attempt(
+  system: System,
+  shift: number,
+  s: Tensor,
+  x: DoubleSingle,
+  pair: boolean,
+): Promise<SolveReport | undefined> {
+  const { rec, a, b, label, accuracy } = system;
+  const n = a.hi.columns;
+  using scope = new Scope(a.hi.device);
+  const matrix: Matrix = pair
+    ? createDoubleSingle(scope, [n, n], 'factor')
+    : scope.tensor([n, n], 'f32', 'factor');
+  equilibrate(rec, a, s, shift, matrix);
+  const norm = await normEstimate(rec, 'hi' in matrix ? matrix.hi : matrix);
+  const factor = cholesky(rec, matrix, { minimumPivot: pair ? SMALLEST_PIVOT : 0 });
+  try {
+    const failed = await factor.failedPivot();
+    if (failed && pair) throw notPositiveDefinite(label, n, failed);
+    if (failed) return undefined;
+    const conditionEstimate = Math.max(1, norm * (await inverseNormEstimate(rec, factor)));
+    if (!pair && !f32Pays(n, b.hi.columns, conditionEstimate, accuracy)) return undefined;
+    const { converged, ...outcome } = await refine(system, shift, s, x, factor);
+    if (!pair && !converged) return undefined;
+    return {
+      method: pair ? 'double-single refinement' : 'refinement',
+      ...outcome,
+      conditionEstimate,
+      shiftUsed: shift,
+    };
+  } finally {
+    factor.dispose();
+  }
+}
+
+/** Solves and refines until X is accurate enough or gets no better. */
+async function refine(
+  system: System,
+  shift: number,
+  s: Tensor,
+  x: DoubleSingle,
+  factor: CholeskyFactor,
+): Promise<{ iterations: number; relativeResidual: number; relativeError: number; converged: boolean }> {
+  const { accuracy } = system;
+  solveStrips(system, shift, s, x, factor, false);
+  let { relativeResidual, relativeError } = await measure(system, shift, s, x, factor);
+  const contraction = relativeError;
+  let iterations = 1;
+  // Also when the last step was so good that only rounding is left: the next would show no more than that.
+  for (let expected = relativeError; expected > accuracy && relativeError > accuracy; iterations++) {
+    if (iterations === MOST_ITERATIONS || !(relativeError < 0.5)) break;
+    solveStrips(system, shift, s, x, factor, true);
+    const next = await measure(system, shift, s, x, factor);
+    expected = relativeError * contraction;
+    const falling = next.relativeError < relativeError / 2;
+    ({ relativeResidual, relativeError } = next);
+    if (!falling) {
+      iterations++;
+      break;
+    }
+  }
+  return {
+    iterations,
+    relativeResidual,
+    relativeError,
+    converged: relativeError <= Math.max(accuracy, 1e-9),
+  };
+}
+
+/** X = solution of the factored system, or X += correction. */
+function solveStrips(
+  { rec, a, b, strips }: System,
+  shift: number,
+  s: Tensor,
+  x: DoubleSingle,
+  factor: CholeskyFactor,
+  correction: boolean,
+): void {
+  const n = a.hi.columns;
+  for (const strip of strips) {
+    using scope = new Scope(a.hi.device);
+    const shape = [n, strip.width];
+    const work = scratchLike(scope, factor.u, shape, 'strip');
+    if (correction) {
+      const begun = createDoubleSingle(scope, shape, 'right-hand side');
+      const rest = createDoubleSingle(scope, shape, 'residual');
+      const solution = createDoubleSingle(scope, shape, 'strip of the solution');
+      beginResidual(rec, b, x, shift, begun, solution, strip);
+      residual(rec, a, solution, begun, rest);
+      loadStrip(rec, rest, s, work, { first: 0, width: strip.width });
+    } else {
+      loadStrip(rec, b, s, work, strip);
+    }
+    solveFactored(rec, factor, work);
+    storeStrip(rec, x, s, work, strip, correction);
+  }
+}
+
+/** Relative residual and error of X. */
+async function measure(
+  { rec, a, probes, normB }: System,
+  shift: number,
+  s: Tensor,
+  x: DoubleSingle,
+  factor: CholeskyFactor,
+): Promise<{ relativeResidual: number; relativeError: number }> {
+  using scope = new Scope(a.hi.device);
+  const { shape } = probes.b.hi;
+  const all = { first: 0, width: shape[1]! };
+  const [combined, solution, begun, rest] = ['X', 'solution', 'begun', 'residual'].map(name =>
+    createDoubleSingle(scope, shape, `probed ${name}`),
+  ) as [DoubleSingle, DoubleSingle, DoubleSingle, DoubleSingle];
+  probes.combine(x, combined);
+  beginResidual(rec, probes.b, combined, shift, begun, solution, all);
+  residual(rec, a, solution, begun, rest);
+  const work = scratchLike(scope, factor.u, shape, 'probed error');
+  loadStrip(rec, rest, s, work, all);
+  solveFactored(rec, factor, work);
+  storeStrip(rec, combined, s, work, all, false);
+  const [residualNorm, solutionNorm, errorNorm] = [
+    await probes.norm(rest.hi),
+    await probes.norm(solution.hi),
+    await probes.norm(combined.hi),
+  ];
+  return {
+    relativeResidual: residualNorm / normB,
+    relativeError: errorNorm / (solutionNorm || 1),
+  };
+}

@@ -1,0 +1,75 @@
+/**
+ * Cross-entropy of given next tokens and its gradients, fused over tiles of the vocabulary:
+ *   loss[t] = -log softmax(hidden[t] head^T)[targets[t]],  gradients of sum over t of weights[t] loss[t]:
+ *   slopes[t, v] = weights[t] (softmax - [v = targets[t]]),  hidden = slopes head,  head += slopes^T hidden.
+ *
+ * Shapes: hidden [T, D] f32 (after the final norm); head [V, D] f32, f16 or bf16; targets [T] u32; weights and loss [T]
+ * f32, loss in nats. Where weights[t] is 0 nothing flows, whatever the target.
+ * Precondition: targets are below V; any other gives a loss of NaN.
+ * Map, memory: vocabularyPasses.ts; the sums are logLikelihood's. Features and limits: WebGPU defaults.
+ */
+import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
+import { checkTensor } from '../shared/checks.js';
+import { scale } from '../elementwise/elementwise.js';
+import { flatProgram, runFlat } from '../shared/flat.js';
+import { addTile } from './logLikelihood.js';
+import {
+  checkPredictions,
+  type LossGradients,
+  type Predictions,
+  vocabularyPasses,
+} from './vocabularyPasses.js';
+
+const slopes = (): ProgramSpec =>
+  flatProgram({
+    key: 'crossEntropyLoss slopes',
+    bindings: ['read', 'read', 'read', 'write'],
+    fields: 'columns: u32, start: u32',
+    declarations: `
+@group(0) @binding(1) var<storage, read> targets: array<u32>;
+@group(0) @binding(2) var<storage, read> weights: array<f32>;
+@group(0) @binding(3) var<storage, read> state: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> logits: array<f32>;`,
+    body: `
+  let row = i / p.columns;
+  let sums = state[row];
+  let hit = targets[row] == p.start + i % p.columns;
+  logits[i] = weights[row] * (exp(logits[i] - sums.x) / sums.y - select(0.0, 1.0, hit));`,
+  });
+
+/**
+ * loss[t] = -log p(targets[t] | hidden[t]), and of sum(weights * loss) the gradients asked for: by hidden [T,D] written,
+ * by head [V,D] added, f32. @throws RmError INVALID_ARGUMENT.
+ */
+export function crossEntropyLoss(
+  rec: Recorder,
+  student: Predictions,
+  targets: Tensor,
+  weights: Tensor,
+  loss: Tensor,
+  gradients: LossGradients = {},
+): void {
+  const { tokens } = checkPredictions('crossEntropyLoss', { student });
+  checkTensor('crossEntropyLoss', 'targets', targets, [tokens], ['u32']);
+  checkTensor('crossEntropyLoss', 'weights', weights, [tokens]);
+  checkTensor('crossEntropyLoss', 'loss', loss, [tokens]);
+  using scope = new Scope(loss.device);
+  const state = scope.tensor([tokens, 4], 'f32', 'cross-entropy state');
+  const below = scope.tensor([tokens], 'f32', 'distance to the largest logit');
+  vocabularyPasses(
+    rec,
+    [student],
+    {
+      begin: () => tile =>
+        addTile(rec, { ...tile, logits: tile.logits[0]! }, { targets, state, out: loss, below }),
+      slope({ start, columns, logits: [logits] }) {
+        runFlat(rec, slopes(), [targets, weights, state, logits!], tokens * columns, [columns, start], {
+          flops: 5 * tokens * columns,
+          bytes: 8 * tokens * columns,
+        });
+      },
+    },
+    gradients,
+  );
+  scale(rec, loss, -1);
+}

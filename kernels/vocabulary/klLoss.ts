@@ -1,0 +1,84 @@
+/**
+ * Kullback-Leibler divergence of a student from a teacher over the whole vocabulary, and its gradients, fused over
+ * tiles: with p and q the softmax of teacherHidden[t] teacherHead^T and hidden[t] head^T,
+ *   loss[t] = sum over v of p (log p - log q),  gradients of sum over t of weights[t] loss[t]:
+ *   slopes[t, v] = weights[t] (q - p),  hidden = slopes head,  head += slopes^T hidden.
+ *
+ * Shapes: hidden [T, D] f32 (after the final norm) and head [V, D] f32, f16 or bf16 of both, D may differ; weights and
+ * loss [T] f32, loss in nats. Equal models have loss and gradient 0, exactly.
+ * Map, memory: vocabularyPasses.ts, a tile of logits for each model; the sums are compareDistributions'. Features and
+ * limits: WebGPU defaults.
+ */
+import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
+import { checkTensor } from '../shared/checks.js';
+import {
+  addComparison,
+  comparisonState,
+  comparisonTensor,
+  finishComparison,
+} from './compareDistributions.js';
+import { flatProgram, runFlat } from '../shared/flat.js';
+import {
+  checkPredictions,
+  type LossGradients,
+  type Predictions,
+  vocabularyPasses,
+} from './vocabularyPasses.js';
+
+const slopes = (): ProgramSpec =>
+  flatProgram({
+    key: 'klLoss slopes',
+    bindings: ['read', 'read', 'read', 'write'],
+    fields: 'columns: u32',
+    declarations: `${comparisonState}
+@group(0) @binding(1) var<storage, read> weights: array<f32>;
+@group(0) @binding(2) var<storage, read> states: array<State>;
+@group(0) @binding(3) var<storage, read> teacher: array<f32>;
+@group(0) @binding(4) var<storage, read_write> logits: array<f32>;`,
+    body: `
+  let row = i / p.columns;
+  // One formula for both: of equal models nothing is left.
+  let pq = exp(vec2f(teacher[i], logits[i]) - states[row].most) / states[row].sum;
+  logits[i] = weights[row] * (pq.y - pq.x);`,
+  });
+
+/**
+ * loss[t] = KL(teacher || student) of token t, and of sum(weights * loss) the gradients asked for: by the student's
+ * hidden [T,D] written, by its head [V,D] added, f32. @throws RmError INVALID_ARGUMENT.
+ */
+export function klLoss(
+  rec: Recorder,
+  student: Predictions,
+  teacher: Predictions,
+  weights: Tensor,
+  loss: Tensor,
+  gradients: LossGradients = {},
+): void {
+  const { tokens } = checkPredictions('klLoss', { student, teacher });
+  checkTensor('klLoss', 'weights', weights, [tokens]);
+  checkTensor('klLoss', 'loss', loss, [tokens]);
+  using scope = new Scope(weights.device);
+  const states = comparisonTensor(scope, tokens);
+  const targets = scope.tensor([tokens], 'u32', 'no targets');
+  rec.clear(targets);
+  vocabularyPasses(
+    rec,
+    [student, teacher],
+    {
+      begin:
+        () =>
+        ({ start, logits: [b, a] }) =>
+          addComparison(rec, [a!, b!], targets, states, start),
+      slope({ columns, logits: [b, a] }) {
+        runFlat(rec, slopes(), [weights, states, a!, b!], tokens * columns, [columns], {
+          flops: 8 * tokens * columns,
+          bytes: 12 * tokens * columns,
+        });
+      },
+    },
+    gradients,
+  );
+  const [nllA, nllB] = [scope.tensor([tokens]), scope.tensor([tokens])];
+  const [topA, topB] = [scope.tensor([tokens], 'u32'), scope.tensor([tokens], 'u32')];
+  finishComparison(rec, states, { nllA, nllB, kl: loss, topA, topB });
+}

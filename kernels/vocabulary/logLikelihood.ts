@@ -1,0 +1,132 @@
+/**
+ * Log-likelihood of given next tokens, fused over tiles of the vocabulary:
+ * out[t] = log softmax(form(hidden[t] head^T))[targets[t]].
+ *
+ * Shapes: hidden [T, D] f32 (after the final norm); head [V, D] f32, f16 or bf16; targets [T] u32; out [T] f32, in
+ * nats; on request below [T] f32: the target's logit minus the largest, 0 where the target is a most likely token.
+ * Precondition: targets are below V; any other gives NaN.
+ * Each tile of logits [T, n] is made by logitTile in a temporary of at most 64 MiB; one pass over it updates the running
+ * (maximum, sum of exponentials, target logit) of every token, so that no [T, V] tensor is ever stored and a head
+ * larger than the largest binding works.
+ * Map of the update: one workgroup of 64 per token; invocation `lane` takes the columns lane, lane + 64, ...
+ * Features and limits: WebGPU defaults.
+ * Source: Milakov and Gimelshein, Online normalizer calculation for softmax (arXiv:1805.02867).
+ */
+import { ensure } from '../../engine/errors.js';
+import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
+import { checkMatrix, checkTensor, floats } from '../shared/checks.js';
+import { NAN_BITS } from '../shared/flat.js';
+import { type LogitForm, logitTile } from './logitTile.js';
+import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
+import { rowTiles } from '../shared/rowTiles.js';
+import { scalarTensor } from '../shared/wgsl.js';
+import { workgroupReduction } from '../shared/workgroup.js';
+
+const TILE_ELEMENTS = 16 << 20;
+
+/** Columns of a tile of logits, at most `most`: 64 MiB of f32 unless there are over 65,536 tokens. */
+export const tileColumns = (tokens: number, most: number): number =>
+  Math.min(most, Math.max(256, Math.floor(TILE_ELEMENTS / Math.max(1, tokens))));
+
+const program = (): ProgramSpec =>
+  rowProgram({
+    key: 'logLikelihood',
+    bindings: ['read', 'read', 'write', 'write', 'write'],
+    fields: 'start: u32, first: u32, last: u32, nan: u32',
+    declarations: `${scalarTensor('logits', 1, 'f32')}
+${scalarTensor('targets', 2, 'u32')}
+@group(0) @binding(3) var<storage, read_write> state: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+@group(0) @binding(5) var<storage, read_write> below: array<f32>;
+${workgroupReduction('most', ROW_LANES, 'f32', 'max(a, b)')}
+${workgroupReduction('sum', ROW_LANES, 'f32', 'a + b')}`,
+    body: `
+  let base = row * p.columns;
+  // (maximum, sum of e^(logit - maximum), logit of the target)
+  var old = vec4f(-1.0e38, 0.0, bitcast<f32>(p.nan), 0.0);
+  if (p.first == 0u) { old = state[row]; }
+  var mine = old.x;
+  for (var j = lane; j < p.columns; j += ${ROW_LANES}u) { mine = max(mine, logits(base + j)); }
+  let largest = most(mine, lane);
+  var part = 0.0;
+  for (var j = lane; j < p.columns; j += ${ROW_LANES}u) { part += exp(logits(base + j) - largest); }
+  let total = old.y * exp(old.x - largest) + sum(part, lane);
+  if (lane == 0u) {
+    let at = targets(row) - p.start;
+    var logit = old.z;
+    if (targets(row) >= p.start && at < p.columns) { logit = logits(base + at); }
+    state[row] = vec4f(largest, total, logit, 0.0);
+    if (p.last == 1u) {
+      out[row] = (logit - largest) - log(total);
+      below[row] = logit - largest;
+    }
+  }`,
+  });
+
+/** Settings of `logLikelihood`. */
+export interface LogLikelihoodOptions {
+  /** Scaling and capping of the logits. */
+  form?: LogitForm;
+  /** [T] f32, takes the target's logit minus the largest. */
+  below?: Tensor;
+}
+
+/** Logits [T, columns] of the tokens from `start` of the vocabulary on. */
+export interface LogitsTile {
+  logits: Tensor;
+  start: number;
+  first: boolean;
+  last: boolean;
+}
+
+/**
+ * Adds a tile to the state [T, 4] f32 of every token: (maximum, sum of e^(logit - maximum), logit of the target); after
+ * the last, `out` and `below` [T] f32 are as `logLikelihood` gives them.
+ */
+export function addTile(
+  rec: Recorder,
+  { logits, start, first, last }: LogitsTile,
+  { targets, state, out, below }: Readonly<Record<'targets' | 'state' | 'out' | 'below', Tensor>>,
+): void {
+  runRows(
+    rec,
+    program(),
+    [logits, targets, state, out, below],
+    [logits.rowCount, logits.columns],
+    [start, first ? 1 : 0, last ? 1 : 0, NAN_BITS],
+    { flops: 4 * logits.size, bytes: 4 * logits.size },
+  );
+}
+
+/**
+ * out[t] = log p(targets[t] | hidden[t]) in nats; hidden [T,D] f32, head [V,D] f32|f16|bf16, targets [T] u32, out [T]
+ * f32. @throws RmError INVALID_ARGUMENT.
+ */
+export function logLikelihood(
+  rec: Recorder,
+  hidden: Tensor,
+  head: Tensor,
+  targets: Tensor,
+  out: Tensor,
+  { form, below }: LogLikelihoodOptions = {},
+): void {
+  const [tokens, depth] = checkMatrix('logLikelihood', 'hidden', hidden);
+  const [vocabulary] = checkMatrix('logLikelihood', 'head', head, floats);
+  checkTensor('logLikelihood', 'head', head, [vocabulary, depth], floats);
+  checkTensor('logLikelihood', 'targets', targets, [tokens], ['u32']);
+  checkTensor('logLikelihood', 'out', out, [tokens]);
+  if (below) checkTensor('logLikelihood', 'below', below, [tokens]);
+  ensure(vocabulary > 0, 'logLikelihood: the output head has no rows', 'Pass the head of a model.');
+  using scope = new Scope(hidden.device);
+  const state = scope.tensor([tokens, 4], 'f32', 'log-likelihood state');
+  const distance = below ?? scope.tensor([tokens], 'f32', 'distance to the largest logit');
+  const tiles = rowTiles(head, tileColumns(tokens, 16384));
+  const scratch = scope.tensor([tokens * tiles[0]!.tensor.rowCount], 'f32', 'tile of logits');
+  tiles.forEach(({ start, tensor }, i) => {
+    const columns = tensor.rowCount;
+    const logits = scratch.rows(0, tokens * columns).reshape([tokens, columns]);
+    logitTile(rec, hidden, tensor, logits, form);
+    const tile = { logits, start, first: i === 0, last: i === tiles.length - 1 };
+    addTile(rec, tile, { targets, state, out, below: distance });
+  });
+}

@@ -1,0 +1,73 @@
+/**
+ * Soft-capping: softcap(x, cap) = cap * tanh(x / cap), which leaves small values and keeps all within +-cap.
+ *
+ * tanh is not WGSL's, which may be off by 1e-5 of the cap: below 0.625 an odd polynomial, beyond it 1 - 2 / (e^2z + 1).
+ * Sources: Gemma 2 (arXiv:2408.00118), 2; tanh as in the Cephes library (Moshier), tanhf.c.
+ */
+import { f32Bits, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
+import { checkTensor } from '../shared/checks.js';
+import { flatProgram, flatType, runFlat } from '../shared/flat.js';
+
+/** WGSL function `softcap(x: type, cap: f32) -> type` for f32 and its vectors. */
+export const softcapWgsl = (type: string): string => /* wgsl */ `
+fn softcap(x: ${type}, cap: f32) -> ${type} {
+  let z = min(abs(x / cap), ${type}(10.0));
+  let s = z * z;
+  let series = ((((-5.70498872745e-3 * s + 2.06390887954e-2) * s - 5.37397155531e-2) * s + 1.33314422036e-1) * s
+    - 3.33332819422e-1) * s * z + z;
+  let beyond = 1.0 - 2.0 / (exp(2.0 * z) + 1.0);
+  return cap * sign(x) * select(beyond, series, z < ${type}(0.625));
+}`;
+
+const backward = programFamily((type: 'f32' | 'vec4f') =>
+  flatProgram({
+    key: `softcapBackward ${type}`,
+    bindings: ['read', 'write'],
+    fields: 'factor: f32, cap: f32',
+    declarations: `@group(0) @binding(1) var<storage, read> capped: array<${type}>;
+@group(0) @binding(2) var<storage, read_write> gradient: array<${type}>;`,
+    body: `
+  let t = capped[i] / p.cap;
+  gradient[i] = gradient[i] * p.factor * (1.0 - t) * (1.0 + t);`,
+  }),
+);
+
+const program = programFamily((type: 'f32' | 'vec4f') =>
+  flatProgram({
+    key: `softcap ${type}`,
+    bindings: ['write'],
+    fields: 'factor: f32, cap: f32',
+    declarations: `@group(0) @binding(1) var<storage, read_write> x: array<${type}>;
+${softcapWgsl(type)}`,
+    body: '  x[i] = softcap(p.factor * x[i], p.cap);',
+  }),
+);
+
+/** x = softcap(factor * x, cap) in place; x f32, cap above 0. */
+export function softcap(rec: Recorder, x: Tensor, cap: number, factor = 1): void {
+  checkTensor('softcap', 'x', x, x.shape);
+  const { type, width } = flatType(x.size);
+  runFlat(rec, program(type), [x], x.size / width, [f32Bits(factor), f32Bits(cap)], {
+    flops: 12 * x.size,
+    bytes: 8 * x.size,
+  });
+}
+
+/**
+ * The gradient of `softcap` in place: gradient, f32, of what it gave, `capped`, becomes that of x: times
+ * factor (1 - (capped / cap)^2).
+ */
+export function softcapBackward(
+  rec: Recorder,
+  capped: Tensor,
+  gradient: Tensor,
+  cap: number,
+  factor = 1,
+): void {
+  checkTensor('softcapBackward', 'gradient', gradient, capped.shape);
+  const { type, width } = flatType(gradient.size);
+  runFlat(rec, backward(type), [capped, gradient], gradient.size / width, [f32Bits(factor), f32Bits(cap)], {
+    flops: 6 * gradient.size,
+    bytes: 12 * gradient.size,
+  });
+}

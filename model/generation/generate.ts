@@ -1,0 +1,28 @@
+import { type ContinueOptions, DecodingSession } from './decodingSession.js';
+import type { Model } from '../transformer/model.js';
+
+/** How `generate` continues. */
+export interface GenerateOptions extends ContinueOptions {
+  /** Is shown every token as soon as it is chosen. */
+  onToken?: (id: number) => void;
+}
+
+/**
+ * Continues a prompt token by token with a KV cache.
+ *
+ * @returns the new token ids, without the prompt.
+ * @throws RmError INVALID_ARGUMENT for an empty prompt or one that leaves no room in the model's context.
+ */
+export async function generate(
+  model: Model,
+  prompt: readonly number[],
+  { onToken, ...options }: GenerateOptions,
+): Promise<number[]> {
+  using session = new DecodingSession(model);
+  const generated: number[] = [];
+  for await (const token of session.continue(prompt, options)) {
+    generated.push(token);
+    onToken?.(token);
+  }
+  return generated;
+}

@@ -1,0 +1,130 @@
+import type { Progress } from '../../engine/progress.js';
+import type { TextReader } from '../text/chat.js';
+import { generate } from './generate.js';
+import type { Model } from '../transformer/model.js';
+
+/** What is asked where nobody brings prompts: facts, a story, a list, an explanation, code. */
+export const healthPrompts: readonly string[] = [
+  'The capital of France is',
+  'Once upon a time, in a small village by the sea, there lived',
+  'To make a cup of tea, first',
+  'The difference between weather and climate is',
+  'A list of five animals and the sounds they make:',
+  'def fibonacci(n):',
+];
+
+/** What `generationHealth` is asked for. */
+export interface HealthOptions {
+  /** Default: some that come with rm-engine. */
+  prompts?: readonly string[] | undefined;
+  /** New tokens of each sample at most (default 128). */
+  tokens?: number | undefined;
+  onProgress?: Progress | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** How much a list of tokens repeats itself. */
+export interface Repetition {
+  /** Share of 4-grams that occurred before, 0 to 1; 0 of fewer than four tokens. */
+  readonly repeated4grams: number;
+  /** Different tokens, and pairs of neighbours, as a share of all; 1 where there are none. */
+  readonly distinct1: number;
+  readonly distinct2: number;
+  /** Tokens of the longest stretch that is one piece over and over, twice at least; 0 where there is none. */
+  readonly longestLoop: number;
+}
+
+export interface HealthSample extends Repetition {
+  readonly prompt: string;
+  readonly text: string;
+  readonly tokens: number;
+  /** Whether the model ended the text by itself. */
+  readonly ended: boolean;
+}
+
+/** The same over all samples: means, and the longest loop of any. */
+export interface GenerationHealth extends Repetition {
+  readonly ended: number;
+  readonly samples: readonly HealthSample[];
+}
+
+/** A prompt as it is given to a model: through the chat template where there is one. */
+export const promptTokens = (prompt: string, { tokenizer, chat }: TextReader): number[] =>
+  chat.available
+    ? tokenizer.encode(chat.renderChat([{ role: 'user', content: prompt }], { addGenerationPrompt: true }), {
+        addSpecialTokens: false,
+      })
+    : tokenizer.encode(prompt);
+
+/**
+ * Lets a model continue a few prompts, always by the most likely token, and measures how much it repeats itself: what
+ * scores of classification do not show. Prompts go through the chat template where the model has one.
+ *
+ * @throws RmError INVALID_ARGUMENT for a prompt longer than the context, NOT_FINITE.
+ */
+export async function generationHealth(
+  model: Model,
+  reader: TextReader,
+  { prompts = healthPrompts, tokens: maxTokens = 128, onProgress, signal }: HealthOptions = {},
+): Promise<GenerationHealth> {
+  using _section = model.device.section('samples');
+  const { tokenizer } = reader;
+  const samples: HealthSample[] = [];
+  const total = prompts.length * maxTokens;
+  for (const [p, prompt] of prompts.entries()) {
+    const ids = promptTokens(prompt, reader);
+    let done = p * maxTokens;
+    const made = await generate(model, ids, {
+      maxTokens,
+      eosIds: tokenizer.eosIds,
+      onToken: () => onProgress?.({ phase: 'samples', done: ++done, total, unit: 'tokens' }),
+      ...(signal && { signal }),
+    });
+    const room = Math.min(maxTokens, model.arch.contextLength - ids.length);
+    samples.push({
+      prompt,
+      text: tokenizer.decode(made, { skipSpecialTokens: true }),
+      tokens: made.length,
+      ended: made.length < room,
+      ...repetition(made),
+    });
+    onProgress?.({ phase: 'samples', done: (p + 1) * maxTokens, total, unit: 'tokens' });
+  }
+  const mean = (of: (sample: HealthSample) => number) =>
+    samples.reduce((sum, sample) => sum + of(sample), 0) / samples.length;
+  return {
+    repeated4grams: mean(sample => sample.repeated4grams),
+    distinct1: mean(sample => sample.distinct1),
+    distinct2: mean(sample => sample.distinct2),
+    longestLoop: Math.max(...samples.map(sample => sample.longestLoop)),
+    ended: samples.filter(sample => sample.ended).length,
+    samples,
+  };
+}
+
+/** How much a list of tokens repeats itself. */
+export function repetition(tokens: readonly number[]): Repetition {
+  const distinct = (n: number) => {
+    const count = tokens.length - n + 1;
+    if (count < 1) return 1;
+    return new Set(Array.from({ length: count }, (_, i) => tokens.slice(i, i + n).join(' '))).size / count;
+  };
+  return {
+    repeated4grams: 1 - distinct(4),
+    distinct1: distinct(1),
+    distinct2: distinct(2),
+    longestLoop: longestLoop(tokens),
+  };
+}
+
+function longestLoop(tokens: readonly number[]): number {
+  let longest = 0;
+  for (let period = 1; 2 * period <= tokens.length; period++) {
+    let equal = 0;
+    for (let i = period; i < tokens.length; i++) {
+      equal = tokens[i] === tokens[i - period] ? equal + 1 : 0;
+      if (equal >= period) longest = Math.max(longest, equal + period);
+    }
+  }
+  return longest;
+}

@@ -1,0 +1,28 @@
+import { basename, dirname, join } from 'node:path';
+import {
+  checkOutputFile,
+  checkOutputFolder,
+  type OutputFolderOptions,
+  withOutputFile,
+  withOutputFolder,
+} from '../files/outputFolder.js';
+import { isGgufPath } from '../files/ggufPath.js';
+
+/** A file that belongs to a GGUF file: "model.report.json" beside "model.gguf". */
+export const besideModel = (model: string, name: string): string =>
+  join(dirname(model), `${basename(model).replace(/\.gguf$/i, '')}.${name}`);
+
+/**
+ * Checks that a model may be written at `out`, a file where its name ends in .gguf, else a folder.
+ * Throws OUTPUT_EXISTS as checkOutputFile and checkOutputFolder do.
+ */
+export async function checkModelOutput(out: string, options: OutputFolderOptions = {}): Promise<void> {
+  await (isGgufPath(out) ? checkOutputFile : checkOutputFolder)(out, options);
+}
+
+/** Runs `work` on a temporary path beside `out` that takes its place when all is done; see withOutputFolder. */
+export const withModelOutput = <T>(
+  out: string,
+  options: OutputFolderOptions,
+  work: (path: string) => Promise<T>,
+): Promise<T> => (isGgufPath(out) ? withOutputFile : withOutputFolder)(out, options, work);

@@ -1,0 +1,17 @@
+import { isDeepStrictEqual } from 'node:util';
+import { isRecord } from '../files/jsonFile.js';
+import { openModelSource, requiredJsonOf } from './modelSource.js';
+
+/** What decides which ids a text becomes; padding, truncation and decoding do not. */
+const parts = ['model', 'added_tokens', 'normalizer', 'pre_tokenizer', 'post_processor'];
+
+/**
+ * Whether two models turn texts into the same token ids, by their tokenizer.json.
+ *
+ * @throws RmError CHECKPOINT_MISSING, CONFIG_INVALID where one of the files is not there or no JSON.
+ */
+export async function sameTokenizer(model: string, other: string): Promise<boolean> {
+  const tokenizerOf = async (path: string) => requiredJsonOf(await openModelSource(path), 'tokenizer.json');
+  const [a, b] = [await tokenizerOf(model), await tokenizerOf(other)];
+  return isRecord(a) && isRecord(b) && parts.every(part => isDeepStrictEqual(a[part], b[part]));
+}

@@ -1,0 +1,202 @@
+import { type Device, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
+import { type Architecture, storedHeadDim } from '../architecture/architecture.js';
+
+/** Words up to the next 256 bytes, where every device can bind a view. */
+const padded = (words: number): number => Math.ceil(words / 64) * 64;
+
+/** Where the sequences of a batch begin, and which of their tokens are real. */
+export interface BatchOptions {
+  /** Tokens already in the KV cache (default 0), where the sequence's positions begin; only for a single sequence. */
+  readonly past?: number | undefined;
+  /**
+   * Real tokens of every sequence, at least one; those behind are padding (default: none is). As in transformers'
+   * models with padding on the right, padding goes on counting positions and attends to the real tokens, and nothing
+   * to it.
+   */
+  readonly lengths?: readonly number[] | undefined;
+  /**
+   * Of every sequence, the leading tokens that it has in common with the one before (default: none, the first has
+   * none). They are computed once; only for sequences without past and without padding.
+   */
+  readonly shared?: readonly number[] | undefined;
+}
+
+/**
+ * Tokens of one or several sequences side by side. Every token carries its position in its own sequence and the range
+ * of key rows that it attends to. Keys lie as their tokens do, unless sequences share beginnings: then every sequence
+ * has its keys in a stretch of their own, copied together by `keyRows`, and shared tokens see those of the first that
+ * has them.
+ */
+export class Batch {
+  /** Rows: padding counts, what sequences share counts once. */
+  readonly tokens: number;
+  readonly past: number;
+  /** One past the largest position. */
+  readonly longest: number;
+  /** The row of every sequence's last real token. */
+  readonly lastRows: readonly number[];
+  /** Of every sequence, the row of each of its tokens. */
+  readonly rowsOf: readonly (readonly number[])[];
+  /** The row of every key, u32 [tokens of all sequences], where sequences share beginnings. */
+  readonly keyRows: Tensor | undefined;
+  /** u32 [tokens] */
+  readonly ids: Tensor;
+  /** u32 [tokens] */
+  readonly positions: Tensor;
+  readonly #scope: Scope;
+  readonly #ranges = new Map<number | null, Tensor>();
+  readonly #apart = new Map<string, Tensor>();
+  #mutual: Tensor | undefined;
+  readonly #lengths: readonly number[];
+  readonly #shared: readonly number[];
+
+  /** @param sequences token ids, padding included. */
+  constructor(
+    device: Device,
+    readonly sequences: readonly (readonly number[])[],
+    { past = 0, lengths = sequences.map(({ length }) => length), shared }: BatchOptions = {},
+  ) {
+    this.#scope = new Scope(device);
+    this.#lengths = lengths;
+    this.#shared = shared ?? sequences.map(() => 0);
+    let tokens = 0;
+    const rowsOf: number[][] = [];
+    for (const [s, sequence] of sequences.entries()) {
+      const common = this.#shared[s]!;
+      rowsOf.push(sequence.map((_, i) => (i < common ? rowsOf[s - 1]![i]! : tokens++)));
+    }
+    this.rowsOf = rowsOf;
+    this.tokens = tokens;
+    this.past = past;
+    this.lastRows = rowsOf.map((rows, s) => rows[lengths[s]! - 1]!);
+    this.longest = past + Math.max(0, ...sequences.map(sequence => sequence.length));
+    // One tensor and one write for all: a batch is made for every token of a generated text.
+    const at = padded(tokens);
+    const words = new Uint32Array(2 * at + 2 * tokens);
+    words.set(sequences.flatMap((sequence, s) => sequence.slice(this.#shared[s])));
+    words.set(
+      sequences.flatMap((sequence, s) =>
+        sequence.slice(this.#shared[s]).map((_, i) => past + this.#shared[s]! + i),
+      ),
+      at,
+    );
+    words.set(this.#rangesOf(null), 2 * at);
+    const all = this.#scope.own(tensorFrom(device, words, [words.length], 'tokens'));
+    this.ids = all.rows(0, tokens);
+    this.positions = all.rows(at, tokens);
+    this.#ranges.set(null, all.rows(2 * at, 2 * tokens).reshape([tokens, 2]));
+    const keys = rowsOf.flat();
+    this.keyRows =
+      keys.length > tokens
+        ? this.#scope.own(tensorFrom(device, Uint32Array.from(keys), [keys.length], 'rows of keys'))
+        : undefined;
+  }
+
+  /**
+   * u32 [tokens, 2]: first key row and one past the last key row of every token, for causal attention that looks
+   * back at most `window` tokens (null: all), the token itself included.
+   */
+  ranges(window: number | null): Tensor {
+    let ranges = this.#ranges.get(window);
+    if (!ranges) {
+      const values = this.#rangesOf(window);
+      ranges = this.#scope.own(tensorFrom(this.#scope.device, values, [this.tokens, 2], 'attention ranges'));
+      this.#ranges.set(window, ranges);
+    }
+    return ranges;
+  }
+
+  /** The same where every token sees its whole sequence; only for sequences without past, and without shared tokens. */
+  mutualRanges(): Tensor {
+    this.#mutual ??= this.#scope.own(
+      tensorFrom(
+        this.#scope.device,
+        Uint32Array.from(this.rowsOf.flatMap(rows => rows.flatMap(() => [rows[0]!, rows[0]! + rows.length]))),
+        [this.tokens, 2],
+        'attention ranges',
+      ),
+    );
+    return this.#mutual;
+  }
+
+  /**
+   * u32 [tokens]: the positions, with `shift` added in sequences of more than `most` tokens (padding and past counted).
+   * What sequences share counts as the first one's.
+   */
+  positionsApart(most: number, shift: number): Tensor {
+    if (this.longest <= most) return this.positions;
+    const key = `${most} ${shift}`;
+    let positions = this.#apart.get(key);
+    if (!positions) {
+      const { past } = this;
+      const values = this.sequences.flatMap((sequence, s) => {
+        const first = past + (past + sequence.length > most ? shift : 0);
+        return sequence.slice(this.#shared[s]).map((_, i) => first + this.#shared[s]! + i);
+      });
+      positions = this.#scope.own(
+        tensorFrom(this.#scope.device, Uint32Array.from(values), [this.tokens], 'positions apart'),
+      );
+      this.#apart.set(key, positions);
+    }
+    return positions;
+  }
+
+  #rangesOf(window: number | null): Uint32Array {
+    const values = new Uint32Array(2 * this.tokens);
+    let row = 0;
+    let first = 0;
+    for (const [s, sequence] of this.sequences.entries()) {
+      const real = first + this.past + this.#lengths[s]!;
+      for (let i = this.#shared[s]!; i < sequence.length; i++, row++) {
+        const end = first + i + this.past + 1;
+        const begin = window === null ? first : Math.max(first, end - window);
+        // Padding further behind than the window sees nothing.
+        values[2 * row] = Math.min(begin, real);
+        values[2 * row + 1] = Math.min(end, real);
+      }
+      first += sequence.length;
+    }
+    return values;
+  }
+
+  /** Frees its tensors. */
+  dispose(): void {
+    this.#scope.dispose();
+  }
+
+  /** `dispose`, for `using`. */
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** Tokens of all sequences together. */
+export const totalTokens = (sequences: readonly { readonly length: number }[]): number =>
+  sequences.reduce((sum, { length }) => sum + length, 0);
+
+/** Groups sequences, in order, so that no group has more than `tokens` tokens (a longer sequence stands alone). */
+export function groupSequences<T extends { readonly length: number }>(
+  sequences: readonly T[],
+  tokens: number,
+): T[][] {
+  const groups: T[][] = [];
+  let filled = 0;
+  for (const sequence of sequences) {
+    if (groups.length === 0 || filled + sequence.length > tokens) {
+      groups.push([]);
+      filled = 0;
+    }
+    groups.at(-1)!.push(sequence);
+    filled += sequence.length;
+  }
+  return groups;
+}
+
+/** Bytes of the widest activation that every device can bind. */
+const WIDEST = 128 << 20;
+
+/** Tokens of a packed batch that keep a device of this kind busy without large activations. */
+export function defaultBatchTokens(device: Device, arch: Architecture): number {
+  const columns = Math.max(arch.intermediate, arch.hidden, arch.heads * storedHeadDim(arch));
+  return Math.min(device.info.kind === 'software' ? 1024 : 8192, Math.floor(WIDEST / (4 * columns)));
+}

@@ -1,0 +1,42 @@
+import { downloadF32 } from '../../engine/index.js';
+import { Batch } from './batch.js';
+import { headLogits } from './headLogits.js';
+import type { Model } from './model.js';
+import { embedTokens, finalNorm, forward } from './transformer.js';
+
+/** What `logits` returns; values on the host, row-major. */
+export interface LogitsResult {
+  /** f32 [tokens, vocab] */
+  logits: Float32Array;
+  /** With `taps`: f32 [tokens, hidden] before layer 0, after every layer, and after the final norm. */
+  hidden?: { embedding: Float32Array; layers: Float32Array[]; finalNorm: Float32Array };
+}
+
+/** Logits of every token of one sequence, and on request the hidden states between the layers. */
+export async function logits(
+  model: Model,
+  ids: readonly number[],
+  options: { taps?: boolean } = {},
+): Promise<LogitsResult> {
+  const { arch, device } = model;
+  using batch = new Batch(device, [ids]);
+  let hidden = embedTokens(model, batch);
+  try {
+    const embedding = options.taps && (await downloadF32(hidden));
+    const layers: Float32Array[] = [];
+    for (let layer = 0; layer < arch.layers; layer++) {
+      await model.hold(layer, layer + 1);
+      const output = forward(model, batch, { from: layer, to: layer + 1, input: hidden });
+      hidden.dispose();
+      hidden = output;
+      if (options.taps) layers.push(await downloadF32(hidden));
+    }
+    using normed = finalNorm(model, hidden);
+    const values = await headLogits(model, normed);
+    return embedding
+      ? { logits: values, hidden: { embedding, layers, finalNorm: await downloadF32(normed) } }
+      : { logits: values };
+  } finally {
+    hidden.dispose();
+  }
+}

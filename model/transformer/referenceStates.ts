@@ -1,0 +1,171 @@
+import { RmError, Scope, type Tensor } from '../../engine/index.js';
+import { type Journal, type LiveState, noJournal, type StoredTensor } from '../../engine/journal.js';
+import type { Progress } from '../../engine/progress.js';
+import { Batch, defaultBatchTokens, groupSequences, totalTokens } from './batch.js';
+import type { BatchTensors } from './batchTensors.js';
+import type { Model } from './model.js';
+import { finalHidden, finalNorm, forward } from './transformer.js';
+import { waitingStates, walkThrough } from './walkThrough.js';
+import type { LayerWeights } from './weights.js';
+
+/** Batches of the sequences in which something can be predicted. Throws DATA_INVALID where there are none. */
+export function scoredGroups(
+  sequences: readonly (readonly number[])[],
+  batchTokens: number,
+): (readonly number[])[][] {
+  const usable = sequences.filter(sequence => sequence.length > 1);
+  if (usable.length > 0) return groupSequences(usable, batchTokens);
+  throw new RmError('DATA_INVALID', 'no sequence has two tokens or more', 'Evaluate on longer text.');
+}
+
+/** Settings of `ReferenceStates.of`. */
+export interface ReferenceOptions {
+  /** Most tokens of a packed batch; default by the kind of device. */
+  batchTokens?: number;
+  /** Device memory for hidden states between layers, beside those after the last layer (default 0). */
+  stateBytes?: number;
+  onProgress?: Progress;
+  signal?: AbortSignal;
+  /** Keeps the states, for another process to go on with. */
+  journal?: Journal;
+}
+
+/**
+ * What a model makes of some sequences, kept on the device (where its layers are streamed, on the host): many other models can be evaluated against it without
+ * running it again, and those that share its first layers (Model.withLayers) begin where they part, as near as states
+ * are kept. It must not outlive the model.
+ */
+export class ReferenceStates implements LiveState {
+  /** Depths at which states are kept, ascending; the last is behind all layers. */
+  #depths: readonly number[];
+  /** By batch and depth. */
+  readonly #states: Tensor[][] = [];
+  /** By batch, behind all layers, where these are streamed. */
+  #walked: BatchTensors | undefined;
+  readonly #scope: Scope;
+  #held: Disposable | undefined;
+
+  private constructor(
+    readonly model: Model,
+    readonly sequences: readonly (readonly number[])[],
+    /** The sequences of two tokens or more, as they run together. */
+    readonly groups: readonly (readonly (readonly number[])[])[],
+    stateBytes: number,
+  ) {
+    const { hidden, layers } = model.arch;
+    const bytesPerDepth = 4 * hidden * totalTokens(groups.flat());
+    const step = Math.ceil(layers / (Math.floor(stateBytes / bytesPerDepth) + 1));
+    const between = Array.from({ length: Math.ceil(layers / step) - 1 }, (_, i) => (i + 1) * step);
+    this.#depths = [...between, layers];
+    this.#scope = new Scope(model.device);
+  }
+
+  /**
+   * Runs the model over the sequences.
+   *
+   * @throws RmError DATA_INVALID when nothing can be predicted, OUT_OF_MEMORY.
+   */
+  static async of(
+    model: Model,
+    sequences: readonly (readonly number[])[],
+    options: ReferenceOptions = {},
+  ): Promise<ReferenceStates> {
+    const { stateBytes = 0, batchTokens = defaultBatchTokens(model.device, model.arch) } = options;
+    const groups = scoredGroups(sequences, batchTokens);
+    const reference = new ReferenceStates(model, sequences, groups, stateBytes);
+    try {
+      await reference.#run(options);
+      return reference;
+    } catch (error) {
+      reference.dispose();
+      throw error;
+    }
+  }
+
+  async #run(options: ReferenceOptions): Promise<void> {
+    const { onProgress, signal, journal = noJournal } = options;
+    const { device } = this.model;
+    using _section = device.section('reference');
+    if (this.model.streams) this.#walked = waitingStates(device);
+    this.#held = await journal.hold('reference', this.#walked ?? this);
+    if (this.#walked) {
+      await walkThrough(this.model, this.groups, this.#walked, options);
+      return;
+    }
+    const total = totalTokens(this.groups.flat());
+    const ends: number[] = [];
+    for (const group of this.groups) ends.push((ends.at(-1) ?? 0) + totalTokens(group));
+    const run = async (index: number) => {
+      signal?.throwIfAborted();
+      const group = this.groups[index]!;
+      using batch = new Batch(device, group);
+      const states: Tensor[] = [];
+      for (const [i, to] of this.#depths.entries()) {
+        const start = i > 0 && { from: this.#depths[i - 1]!, input: states[i - 1]! };
+        states.push(this.#scope.own(forward(this.model, batch, { to, ...start })));
+      }
+      this.#states.push(states);
+      await device.recorder.finish();
+    };
+    await journal.walk('texts', this.groups.length, run, index =>
+      onProgress?.({ phase: 'reference', done: ends[index]!, total, unit: 'tokens' }),
+    );
+  }
+
+  /** For a journal: what another process goes on from. */
+  save(): unknown {
+    return { depths: this.#depths, states: this.#states };
+  }
+
+  /** Takes up what `save` gave. */
+  async restore(saved: {
+    readonly depths: readonly number[];
+    readonly states: readonly (readonly StoredTensor[])[];
+  }): Promise<void> {
+    // Another process may have other room for them.
+    this.#depths = saved.depths;
+    for (const stored of saved.states) {
+      const states: Tensor[] = [];
+      this.#states.push(states);
+      for (const state of stored) states.push(this.#scope.own(await state.load()));
+    }
+  }
+
+  /**
+   * Hidden states [T, hidden] of `model` over batch `index` after the final norm. The caller disposes them. Where layers
+   * are streamed it must be the model that these states are of.
+   */
+  async finalHidden(model: Model, index: number, batch: Batch): Promise<Tensor> {
+    if (this.#walked && model === this.model) {
+      using scope = new Scope(model.device);
+      return finalNorm(model, await this.#walked.get(index, scope));
+    }
+    const shared = sharedLayers(this.model, model);
+    const at = this.#depths.findLastIndex(depth => depth <= shared);
+    if (at < 0) return finalHidden(model, batch);
+    const [from, input] = [this.#depths[at]!, this.#states[index]![at]!];
+    return from === model.arch.layers ? finalNorm(model, input) : finalHidden(model, batch, { from, input });
+  }
+
+  /** Frees the states. */
+  dispose(): void {
+    this.#held?.[Symbol.dispose]();
+    this.#scope.dispose();
+  }
+
+  /** `dispose`, for `using`. */
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** How many layers, from the first on, both models compute with the same tensors. */
+export function sharedLayers({ weights: a }: Model, { weights: b }: Model): number {
+  if (a.embedding !== b.embedding) return 0;
+  const parted = a.layers.findIndex((layer, i) => !sameTensors(layer, b.layers[i]));
+  return parted < 0 ? a.layers.length : parted;
+}
+
+const sameTensors = (a: LayerWeights, b: LayerWeights | undefined): boolean =>
+  b !== undefined &&
+  ([...Object.keys(a), ...Object.keys(b)] as (keyof LayerWeights)[]).every(key => a[key] === b[key]);

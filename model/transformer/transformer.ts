@@ -1,0 +1,143 @@
+import { ensure, type Recorder, Scope, Tensor } from '../../engine/index.js';
+import { add, scale } from '../../kernels/elementwise/elementwise.js';
+import { embedding } from '../../kernels/elementwise/embedding.js';
+import { matmul } from '../../kernels/matmul/matmul.js';
+import type { Batch } from './batch.js';
+import type { KvCache } from './kvCache.js';
+import { LayerSteps } from './layerSteps.js';
+import type { Model } from './model.js';
+import { normalise } from './norm.js';
+
+/** What a tap sees of a layer; row k is of token k of the batch. Valid only during the call: copy what you keep. */
+export interface LayerTensors {
+  /** X_i [T, hidden] */
+  readonly layerInput: Tensor;
+  /** Y_i [T, hidden]: X_i and what the attention adds */
+  readonly postAttention: Tensor;
+  /** H_i [T, intermediate], what enters down_proj */
+  readonly mlpFeatures: Tensor;
+  /** M_i [T, hidden], what the MLP adds */
+  readonly mlpOutput: Tensor;
+  /** L_i = Y_i + M_i [T, hidden] */
+  readonly layerOutput: Tensor;
+}
+
+/** Called while layer `layer` is being recorded; kernels that read the tensors may be recorded from here. */
+export type Tap = (layer: number, tensors: LayerTensors) => void;
+
+/** Which layers `forward` runs, and what it does beside them. */
+export interface ForwardOptions {
+  /** First layer to run (default 0) and, if not 0, its input [T, hidden]. */
+  from?: number;
+  input?: Tensor;
+  /** One past the last layer to run (default: all). */
+  to?: number;
+  /** Layers that are tapped store M_i, which otherwise is added to Y_i as soon as it is computed. */
+  tap?: Tap;
+  /** Only with a batch of one sequence that starts at the cache's length. */
+  cache?: KvCache;
+  /**
+   * The result is only the last token's [1, hidden]; of the last layer no more is computed than that needs, so a tap
+   * sees one row there.
+   */
+  lastToken?: boolean;
+}
+
+/**
+ * Token embeddings of the batch [T, hidden]. The caller disposes the result.
+ *
+ * @throws RmError INVALID_ARGUMENT for a token id that the model does not have.
+ */
+export function embedTokens(model: Model, batch: Batch): Tensor {
+  // Of an image encoder the tokens of the images that it was shown.
+  const vocab = model.arch.vision ? model.weights.embedding.shape[0]! : model.arch.vocab;
+  for (const sequence of batch.sequences) {
+    for (const id of sequence) {
+      ensure(
+        Number.isInteger(id) && id >= 0 && id < vocab,
+        `token id ${id}, but the model's vocabulary has ${vocab} tokens`,
+        'Use the tokenizer.json that was published with the model: this one belongs to another.',
+      );
+    }
+  }
+  const output = Tensor.create(model.device, [batch.tokens, model.arch.hidden], 'f32', 'embeddings');
+  embedding(model.device.recorder, model.weights.embedding, batch.ids, output);
+  if (model.arch.embeddingScale !== 1) scale(model.device.recorder, output, model.arch.embeddingScale);
+  return output;
+}
+
+/**
+ * Records layers from .. to-1 over a packed batch.
+ *
+ * @returns the hidden states after the last of them, before the final norm: [T, hidden], or [1, hidden] with `lastToken`.
+ *   The caller disposes them.
+ */
+export function forward(model: Model, batch: Batch, options: ForwardOptions = {}): Tensor {
+  const { from = 0, to = model.arch.layers, input, cache, lastToken } = options;
+  cache?.requireRoom(batch.tokens);
+  let hidden = input ?? embedTokens(model, batch);
+  for (let layer = from; layer < to; layer++) {
+    const before = hidden;
+    try {
+      hidden = runLayer(model, layer, before, batch, options, lastToken === true && layer === to - 1);
+    } finally {
+      if (before !== input) before.dispose();
+    }
+  }
+  cache?.advance(batch.tokens);
+  return hidden;
+}
+
+function runLayer(
+  model: Model,
+  layer: number,
+  input: Tensor,
+  batch: Batch,
+  { tap, cache }: ForwardOptions,
+  lastToken: boolean,
+): Tensor {
+  const rec = model.device.recorder;
+  using scope = new Scope(model.device);
+  const steps = new LayerSteps(model, layer, batch, scope);
+  const attended = steps.attended(input, cache);
+  // From here on every token is on its own.
+  const wanted = (all: Tensor) => (lastToken ? lastRow(rec, scope, all) : all);
+  const x = wanted(input);
+  const y = steps.postAttention(x, wanted(attended));
+  const features = steps.mlpFeatures(y, x);
+  let output: Tensor;
+  if (tap) {
+    const mlpOutput = steps.mlpOutput(features);
+    output = scope.tensor(y.shape, 'f32', 'layer output');
+    add(rec, y, mlpOutput, output);
+    tap(layer, { layerInput: x, postAttention: y, mlpFeatures: features, mlpOutput, layerOutput: output });
+  } else {
+    output = steps.output(y, features);
+  }
+  const { residualMap } = model.weights.layers[layer]!;
+  if (!residualMap) return scope.release(output);
+  const mapped = scope.tensor(output.shape, 'f32', 'mapped residual stream');
+  matmul(rec, output, residualMap, mapped);
+  return scope.release(mapped);
+}
+
+function lastRow(rec: Recorder, scope: Scope, all: Tensor): Tensor {
+  if (all.rowCount === 1) return all;
+  const row = scope.tensor([1, all.columns], 'f32', all.label);
+  rec.copy(all.rows(all.rowCount - 1, 1), row);
+  return row;
+}
+
+/** The final norm of hidden states [T, hidden]. The caller disposes the result. */
+export function finalNorm(model: Model, hidden: Tensor): Tensor {
+  const output = Tensor.create(model.device, hidden.shape, 'f32', 'final norm');
+  const { finalNorm: gain, finalNormBias: bias } = model.weights;
+  normalise(model.device.recorder, model.arch.norm, hidden, [gain, bias], output);
+  return output;
+}
+
+/** What `forward` returns, after the final norm. The caller disposes it. */
+export function finalHidden(model: Model, batch: Batch, options: ForwardOptions = {}): Tensor {
+  using hidden = forward(model, batch, options);
+  return finalNorm(model, hidden);
+}

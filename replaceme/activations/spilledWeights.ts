@@ -1,0 +1,73 @@
+import { type DType, ensure, Scope, type Tensor } from '../../engine/index.js';
+import { convert } from '../../kernels/elementwise/convert.js';
+import { storedName, type TensorRef } from '../../model/architecture/architecture.js';
+import type { Model, WeightChanges } from '../../model/transformer/model.js';
+import type { WaitingFile, WaitingTensor, WaitingWeights } from '../../model/transformer/waitingWeights.js';
+import type { LayerWeights } from '../../model/transformer/weights.js';
+
+/** In a number type; the tensor itself where it has it, else made in `scope`. */
+export function rounded(tensor: Tensor, dtype: DType, scope: Scope): Tensor {
+  if (tensor.dtype === dtype) return tensor;
+  const stored = scope.tensor(tensor.shape, dtype, tensor.label);
+  convert(tensor.device.recorder, tensor, stored);
+  return stored;
+}
+
+/**
+ * New weights that have been found, until all are, as the checkpoint stores them: on the device, or where layers are
+ * streamed on the disk, so that no memory grows with their number.
+ */
+export class KeptWeights {
+  readonly #layers = new Map<number, Partial<LayerWeights>>();
+  readonly #waiting = new Map<number, WaitingWeights>();
+  readonly #scope: Scope;
+
+  /** @throws RmError INVALID_ARGUMENT for a streamed model without a file. */
+  constructor(
+    private readonly model: Model,
+    private readonly file?: WaitingFile,
+  ) {
+    ensure(
+      file !== undefined || !model.streams,
+      'the layers are streamed, and there is no file in which new weights could wait',
+      'Pass waiting: new WaitingFile(path).',
+    );
+    this.#scope = new Scope(model.device);
+  }
+
+  /** Takes over new weights of a layer, which no walk needs any more. */
+  async add(layer: number, weights: Partial<LayerWeights>): Promise<void> {
+    const { model, file } = this;
+    using scope = new Scope(model.device);
+    const names: Readonly<Record<string, TensorRef | null>> = { ...model.arch.tensorNames.layers[layer]! };
+    const stored: Record<string, Tensor> = {};
+    for (const [key, tensor] of Object.entries(weights) as [string, Tensor | undefined][]) {
+      if (!tensor) continue;
+      scope.own(tensor);
+      const ref = names[key];
+      // What the checkpoint has no name for stays as it is.
+      stored[key] = rounded(tensor, ref ? model.typeOf(storedName(ref)) : tensor.dtype, scope);
+    }
+    if (!model.streams || !file) {
+      for (const tensor of Object.values(stored)) this.#scope.own(scope.release(tensor));
+      this.#layers.set(layer, stored);
+      return;
+    }
+    const waiting: Record<string, WaitingTensor> = {};
+    for (const [key, tensor] of Object.entries(stored)) waiting[key] = await file.add(tensor);
+    if (Object.keys(waiting).length > 0) this.#waiting.set(layer, waiting);
+  }
+
+  /** Hands them over. */
+  release(): WeightChanges {
+    this.#scope.releaseAll();
+    return {
+      ...(this.#layers.size > 0 && { layers: this.#layers }),
+      ...(this.#waiting.size > 0 && { waiting: this.#waiting }),
+    };
+  }
+
+  [Symbol.dispose](): void {
+    this.#scope.dispose();
+  }
+}

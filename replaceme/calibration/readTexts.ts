@@ -1,0 +1,117 @@
+import { createHash } from 'node:crypto';
+import { noJournal } from '../../engine/journal.js';
+import type { TextReader } from '../../model/text/chat.js';
+import { modelFingerprint, tokenizerFingerprint } from '../../model/source/fingerprint.js';
+import type { Model } from '../../model/transformer/model.js';
+import type { Tokenizer } from '../../model/text/tokenizer.js';
+import { calibrationBatches } from './batches.js';
+import { interleave } from './collect.js';
+import { faithfulBatches, faithfulCalibration } from './faithful.js';
+import { generateCalibration } from './generated.js';
+import { withMaskedCopies } from './mask.js';
+import { type Calibration, readCalibration } from './read.js';
+import type { CalibrationBatch } from './batch.js';
+import { givesTexts, type PruneOptions } from '../options/pruneOptions.js';
+import type { Recipe } from '../run/recipe.js';
+import type { CalibrationSizes } from '../request/request.js';
+import type { StatisticsFile } from '../statistics/file.js';
+import { SHARD, type Shard, shardName, WHOLE } from '../statistics/shard.js';
+import type { WalkOptions } from '../run/runHooks.js';
+
+export const noCalibration: Calibration = { sequences: [], tokens: 0, files: [] };
+
+/**
+ * The calibration texts that are asked for in files; none where only the model is to write.
+ *
+ * @throws RmError as readCalibration and faithfulCalibration.
+ */
+export async function readTexts(
+  { tokenizer, chat }: TextReader,
+  options: PruneOptions,
+  { tokens, sequenceLength }: CalibrationSizes,
+): Promise<Calibration> {
+  const {
+    calibration: files,
+    calibrationTasks: tasks,
+    textField,
+    weights,
+    mask,
+    generate,
+    faithful,
+  } = options;
+  const from = { files, tasks, textField, tokens, sequenceLength };
+  if (faithful) return faithfulCalibration(tokenizer, chat, from);
+  if (generate !== undefined && !givesTexts(options)) return noCalibration;
+  return readCalibration(tokenizer, chat, { ...from, weights, mask });
+}
+
+/** Those texts with what the model writes, mixed; what it wrote in an earlier run is in the statistics file. */
+export async function addGenerated(
+  texts: Calibration,
+  model: Model,
+  { tokenizer, chat }: TextReader,
+  { generate: tokens, mask }: PruneOptions,
+  { sequenceLength }: CalibrationSizes,
+  statistics: StatisticsFile | undefined,
+  walk: WalkOptions,
+): Promise<Calibration> {
+  if (tokens === undefined) return texts;
+  const { journal = noJournal } = walk;
+  const written = await journal.step('generated text', async () => {
+    const known = statistics?.generated;
+    return known ?? (await generateCalibration(model, tokenizer, chat, { tokens, sequenceLength, ...walk }));
+  });
+  if (statistics) statistics.generated = written;
+  const copied = mask === undefined ? written.sequences : withMaskedCopies(written.sequences, mask, 0);
+  const added = copied.map(sequence => ({ ...sequence, source: texts.files.length }));
+  const copies = copied.length / written.sequences.length;
+  const files = written.files.map(file => ({ ...file, tokens: copies * file.tokens }));
+  return {
+    sequences: interleave([texts.sequences, added], ({ ids }) => ids.length),
+    tokens: texts.tokens + copies * written.tokens,
+    files: [...texts.files, ...files],
+  };
+}
+
+export const batchesOf = (
+  calibration: Calibration,
+  { faithful }: PruneOptions,
+  tokenizer: Tokenizer,
+  { batchTokens }: CalibrationSizes,
+): CalibrationBatch[] =>
+  faithful
+    ? faithfulBatches(calibration, tokenizer, batchTokens)
+    : calibrationBatches(calibration, batchTokens);
+
+/** What statistics depend on, as far as it is known before the model writes anything. */
+export async function statisticsRecipe(
+  model: string,
+  { files }: Calibration,
+  options: PruneOptions,
+  { tokens, sequenceLength, batchTokens }: CalibrationSizes,
+  shard: Shard = WHOLE,
+): Promise<Recipe> {
+  return {
+    [SHARD]: shardName(shard),
+    model: await modelFingerprint(model),
+    tokenizer: await tokenizerFingerprint(model),
+    'calibration files': files.map(({ sha256 }) => sha256),
+    'weights of the files': files.map(({ weight }) => weight),
+    'number of tokens': tokens,
+    'sequence length': sequenceLength,
+    'number of tokens at a time': batchTokens,
+    'number type of the weights': options.dtype,
+    'share of masked tokens': options.mask,
+    'number of generated tokens': options.generate,
+    'use of --faithful': options.faithful ?? false,
+  };
+}
+
+/** The token ids themselves: another template or packing makes others of the same files. */
+export const batchesRecipe = (batches: readonly CalibrationBatch[]): Recipe => ({
+  'token ids': sha256Of(batches),
+});
+
+/** SHA-256 of a value's JSON. */
+export const sha256Of = (value: unknown): string =>
+  createHash('sha256').update(JSON.stringify(value)).digest('hex');

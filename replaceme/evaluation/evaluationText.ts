@@ -1,0 +1,128 @@
+import { type Device, RmError } from '../../engine/index.js';
+import type { Architecture } from '../../model/architecture/architecture.js';
+import { totalTokens } from '../../model/transformer/batch.js';
+import type { TextReader } from '../../model/text/chat.js';
+import { type Document, readDocuments } from '../../model/text/documents.js';
+import { shippedPath } from '../../model/files/shippedPath.js';
+import { tokenSequences } from '../../model/text/tokenSequences.js';
+import { type Calibration, sha256, shippedCalibration } from '../calibration/read.js';
+import type { PruneOptions } from '../options/pruneOptions.js';
+import type { EvaluatedText } from '../report/schema/schema.js';
+
+/** An evaluation file as it is read. */
+export interface EvaluationText {
+  readonly file: string;
+  readonly sequences: readonly (readonly number[])[];
+}
+
+/** Too little to say anything. */
+const FEWEST_TOKENS = 256;
+
+interface Reading extends Pick<PruneOptions, 'textField'> {
+  readonly sequenceLength: number;
+  /** First tokens; all of the file where it is not given. */
+  readonly tokens?: number | undefined;
+  /** Documents at the beginning that are left out. */
+  readonly skip?: number;
+}
+
+async function* behind(documents: AsyncIterable<Document>, skip: number): AsyncGenerator<Document> {
+  let index = 0;
+  for await (const document of documents) if (index++ >= skip) yield document;
+}
+
+const readSequences = (
+  file: string,
+  { tokenizer, chat }: TextReader,
+  { textField, sequenceLength, tokens, skip = 0 }: Reading,
+): Promise<number[][]> =>
+  tokenSequences(
+    behind(readDocuments(file, { ...(textField !== undefined && { textField }) }), skip),
+    tokenizer,
+    chat,
+    { sequenceLength, ...(tokens !== undefined && { tokens }) },
+  );
+
+/**
+ * A file to evaluate on, tokenised.
+ *
+ * @throws RmError DATA_INVALID where it cannot be read or nothing can be predicted in it.
+ */
+export async function readEvaluationText(
+  file: string,
+  reader: TextReader,
+  options: Reading,
+): Promise<EvaluationText> {
+  const sequences = await readSequences(file, reader, options);
+  if (sequences.every(({ length }) => length < 2)) {
+    throw new RmError('DATA_INVALID', `${file}: has fewer than two tokens`, 'Evaluate on longer text.');
+  }
+  return { file, sequences };
+}
+
+/** Texts for the report of a prune: those asked for, else what no fit has seen. */
+export interface ReportTexts {
+  readonly texts: readonly EvaluationText[];
+  readonly described: readonly EvaluatedText[];
+}
+
+/** Tokens that models are evaluated on, unless told. */
+const usualTokens = ({ info }: Device): number => (info.kind === 'software' ? 2048 : 16_384);
+
+/** Tokens that models are compared on, where there is as much text. */
+export const evaluationTokens = (options: PruneOptions, device: Device): number =>
+  (options.evaluationTokens ?? usualTokens(device)) * Math.max(1, options.evaluation?.length ?? 1);
+
+/**
+ * Reads the files in `options.evaluation`; without them what follows in the calibration files behind the documents that
+ * were read for calibration, and where that is too little, a text that comes with the package.
+ *
+ * @throws RmError DATA_INVALID as readEvaluationText.
+ */
+export async function readReportTexts(
+  device: Device,
+  { contextLength }: Architecture,
+  reader: TextReader,
+  { files }: Pick<Calibration, 'files'>,
+  options: PruneOptions,
+): Promise<ReportTexts> {
+  const { evaluation = [], evaluationTokens: tokens, textField, sequenceLength = 1024 } = options;
+  // A sequence of one token predicts nothing.
+  const reading = { textField, sequenceLength: Math.min(Math.max(2, sequenceLength), contextLength) };
+  const describe = async ({ file, sequences }: EvaluationText, origin: EvaluatedText['origin']) => ({
+    file,
+    sha256: await sha256(file),
+    tokens: totalTokens(sequences),
+    sequences: sequences.length,
+    origin,
+  });
+  const all = async (texts: readonly EvaluationText[], origin: EvaluatedText['origin']) => ({
+    texts,
+    described: await Promise.all(texts.map(text => describe(text, origin))),
+  });
+  if (evaluation.length > 0) {
+    const texts: EvaluationText[] = [];
+    for (const file of evaluation) {
+      texts.push(
+        await readEvaluationText(file, reader, { ...reading, tokens: tokens ?? usualTokens(device) }),
+      );
+    }
+    return all(texts, 'given');
+  }
+  const own = options.calibration?.length ? options.calibration : undefined;
+  const paths = own ?? (await shippedCalibration(reader.chat));
+  const wanted = tokens ?? usualTokens(device);
+  const unseen: EvaluationText[] = [];
+  for (const file of paths) {
+    const skip = files.find(({ path }) => path === file)?.documents ?? 0;
+    const share = Math.ceil(wanted / paths.length);
+    const sequences = await readSequences(file, reader, { ...reading, tokens: share, skip });
+    const usable = sequences.filter(({ length }) => length > 1);
+    if (usable.length > 0) unseen.push({ file, sequences: usable });
+  }
+  if (totalTokens(unseen.flatMap(({ sequences }) => sequences)) >= Math.min(FEWEST_TOKENS, wanted)) {
+    return all(unseen, own ? 'held-out calibration' : 'shipped');
+  }
+  const shipped = shippedPath('demo-heldout.txt');
+  return all([await readEvaluationText(shipped, reader, { ...reading, tokens: wanted })], 'shipped');
+}

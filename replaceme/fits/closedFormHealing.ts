@@ -1,0 +1,72 @@
+import { Scope } from '../../engine/index.js';
+import { noJournal } from '../../engine/journal.js';
+import { BatchTensors } from '../../model/transformer/batchTensors.js';
+import { LayerSteps } from '../../model/transformer/layerSteps.js';
+import { openBatch, sequencesOf } from '../calibration/batch.js';
+import type { RepairDetails } from '../methods/method.js';
+import { type LayerRefit, refitLayer } from './refitLayer.js';
+import type { RidgePath } from './ridgePath.js';
+import type { Stream } from '../activations/layerInputs.js';
+import { walkBatches } from '../run/runHooks.js';
+
+/**
+ * Closed-form healing of one layer after the cut: o_proj towards Y and down_proj towards L of the original model, from
+ * inputs of the pruned one, each with the ridge that fits the held-out half best. Both streams stand at `layer` and
+ * move past it. The caller disposes the new weights.
+ */
+export async function healLayer(original: Stream, pruned: Stream, layer: number): Promise<LayerRefit> {
+  const { model, options } = original;
+  const { device } = model;
+  using _section = device.section('forward');
+  using afterAttention = new BatchTensors(device, options.home);
+  using _held = await (options.journal ?? noJournal).hold('after attention', afterAttention);
+  await model.hold(layer, layer + 1);
+  await walkBatches(options, `heal layer ${layer}`, original.batches, sequencesOf, async (batch, index) => {
+    using scope = new Scope(device);
+    using opened = openBatch(device, batch);
+    const steps = new LayerSteps(model, layer, opened, scope);
+    const input = await original.state(index, scope);
+    const y = steps.postAttention(input, steps.attended(input));
+    const known = options.states?.take(batch.sequences, layer);
+    const output = known ?? scope.release(steps.output(y, steps.mlpFeatures(y, input)));
+    await afterAttention.put(index, scope.release(y));
+    await original.replace(index, output);
+    await device.recorder.finish();
+  });
+  original.arriveAt(layer + 1, true);
+  const refit = await refitLayer(
+    pruned,
+    {
+      output: (index, scope) => original.state(index, scope),
+      afterAttention: (index, scope) => afterAttention.get(index, scope),
+    },
+    { scaled: true },
+  );
+  pruned.arriveAt(layer + 1);
+  return refit;
+}
+
+/** What healing did, for the report. */
+export class HealingReport {
+  readonly #ridges: string[] = [];
+  readonly paths: RidgePath[] = [];
+  #solves = 0;
+  #refused = 0;
+  #last = 0;
+
+  add(layer: number, { attention, mlp, paths, tokenResidual }: LayerRefit): void {
+    this.#solves += 2;
+    this.#refused += Number(!attention) + Number(!mlp);
+    this.#ridges.push(`${layer}: ${attention?.ridge ?? 'kept'}/${mlp?.ridge ?? 'kept'}`);
+    this.#last = tokenResidual;
+    for (const path of paths) this.paths.push({ layer, purpose: 'healing', ...path });
+  }
+
+  details(): RepairDetails {
+    return {
+      healedProjections: this.#solves - this.#refused,
+      refusedProjections: this.#refused,
+      ...(this.#solves > 0 && { healingRidges: this.#ridges.join(', '), lastTokenResidual: this.#last }),
+    };
+  }
+}

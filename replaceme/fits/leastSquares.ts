@@ -1,0 +1,178 @@
+import { type Device, Scope, Tensor, tensorFrom } from '../../engine/index.js';
+import { liveSums, noJournal } from '../../engine/journal.js';
+import { requireExactArithmetic } from '../../engine/selftest.js';
+import { addDiagonal } from '../../kernels/solve/addDiagonal.js';
+import { cross } from '../../kernels/gram/crossGram.js';
+import {
+  clearDoubleSingle,
+  createDoubleSingle,
+  type DoubleSingle,
+  downloadF64,
+} from '../../kernels/shared/doubleSingle.js';
+import { gram } from '../../kernels/gram/gram.js';
+import { mirrorLower } from '../../kernels/solve/symmetrize.js';
+import { type SolveReport, solveSpd } from '../../kernels/solve/solveSpd.js';
+import type { FitPass } from './repairInOrder.js';
+import { difference, sumOfSquares } from '../activations/rows.js';
+import type { Sums } from '../statistics/store.js';
+
+/**
+ * Sums over calibration tokens for one window (i, n), j = i + n. The right-hand side is taken against L_i instead of
+ * Y_i, so that the small change Delta = T - I is fitted: less cancellation, same T.
+ */
+export interface LeastSquaresStatistics {
+  readonly tokens: number;
+  /** G = MᵀM, M = MLP output of layer i [hidden, hidden]. */
+  readonly gram: DoubleSingle;
+  /** C = Mᵀ(L_j - L_i) [hidden, hidden]. */
+  readonly cross: DoubleSingle;
+  /** |L_j - L_i|² summed over tokens. */
+  readonly targetSquares: number;
+  [Symbol.dispose](): void;
+}
+
+/** Accumulates the statistics of a window over all calibration tokens. */
+export async function leastSquaresStatistics(pass: FitPass): Promise<LeastSquaresStatistics> {
+  const { device, arch } = pass.model;
+  // Before the long walk, not only in the solve after it.
+  await requireExactArithmetic(device);
+  const rec = device.recorder;
+  using accumulators = new Scope(device);
+  const accumulator = () => {
+    const sum = createDoubleSingle(accumulators, [arch.hidden, arch.hidden]);
+    clearDoubleSingle(rec, sum);
+    return sum;
+  };
+  const statistics = { gram: accumulator(), cross: accumulator() };
+  const numbers = { targetSquares: 0 };
+  const { journal = noJournal } = pass.inputs.options;
+  const held = await journal.hold('sums', liveSums(matricesOf(statistics), numbers));
+  await pass.forEach(async ({ mlpOutput, layerOutput, target }, { weight }) => {
+    using scope = new Scope(device);
+    using _ = device.section('statistics');
+    const change = difference(scope, target, layerOutput);
+    const weights =
+      weight === 1
+        ? undefined
+        : scope.own(tensorFrom(device, new Float32Array(mlpOutput.rowCount).fill(weight)));
+    gram(rec, mlpOutput, weights, statistics.gram);
+    cross(rec, mlpOutput, change, weights, statistics.cross);
+    numbers.targetSquares += weight * (await sumOfSquares(change));
+  });
+  held[Symbol.dispose]();
+  mirrorLower(rec, statistics.gram);
+  const owned = accumulators.releaseAll();
+  return {
+    ...statistics,
+    ...numbers,
+    tokens: pass.inputs.tokens,
+    [Symbol.dispose]: () => {
+      for (const tensor of owned) tensor.dispose();
+    },
+  };
+}
+
+const matricesOf = ({ gram, cross }: Pick<LeastSquaresStatistics, 'gram' | 'cross'>) => ({
+  'G hi': gram.hi,
+  'G lo': gram.lo,
+  'C hi': cross.hi,
+  'C lo': cross.lo,
+});
+
+/** The same for a file of statistics; the tensors stay where they are. */
+export const sumsOf = (statistics: LeastSquaresStatistics): Sums => ({
+  tensors: matricesOf(statistics),
+  numbers: { tokens: statistics.tokens, targetSquares: statistics.targetSquares },
+});
+
+/** What `sumsOf` was given; takes over the tensors of `scope`. */
+export function statisticsFrom({ tensors, numbers }: Sums, scope: Scope): LeastSquaresStatistics {
+  const owned = scope.releaseAll();
+  return {
+    tokens: numbers.tokens!,
+    gram: { hi: tensors['G hi']!, lo: tensors['G lo']! },
+    cross: { hi: tensors['C hi']!, lo: tensors['C lo']! },
+    targetSquares: numbers.targetSquares!,
+    [Symbol.dispose]: () => {
+      for (const tensor of owned) tensor.dispose();
+    },
+  };
+}
+
+/** A least-squares fit whose sums are complete. */
+export interface LeastSquaresFit {
+  /** T [hidden, hidden] f32: M_i T stands for L_j - Y_i (row vectors). The caller disposes it. */
+  readonly transform: Tensor;
+  readonly solve: SolveReport;
+  /** |M T - (L_j - Y_i)|_F / |L_j - Y_i|_F over the calibration tokens. */
+  readonly relativeResidual: number;
+  /** The same for plain removal, T = I. */
+  readonly plainRelativeResidual: number;
+}
+
+/** Of Delta: below what the f32 rounding of T leaves of it, and of what f32 activations do to it. */
+const SOLVE_ACCURACY = 1e-7;
+/** Elements of a matrix on the host at a time. */
+const HOST_ELEMENTS = 2 ** 24;
+
+const downloadRows = ({ hi, lo }: DoubleSingle, first: number, count: number): Promise<Float64Array> =>
+  downloadF64({ hi: hi.rows(first, count), lo: lo.rows(first, count) });
+
+/**
+ * T = (G + alpha I)⁻¹ Mᵀ(L_j - Y_i) (ReplaceMe Eqs. 6 and 9, arXiv:2505.02819), computed as
+ * T = I + (G + alpha I)⁻¹ (C - alpha I).
+ *
+ * @param alpha ridge on the unnormalised Gram matrix, as in ReplaceMe; 0 is plain least squares.
+ * @throws RmError NOT_POSITIVE_DEFINITE or NOT_CONVERGED where alpha is too small for the data.
+ */
+export async function fitLeastSquares(
+  device: Device,
+  statistics: LeastSquaresStatistics,
+  alpha: number,
+): Promise<LeastSquaresFit> {
+  using _section = device.section('solve');
+  using scope = new Scope(device);
+  // What the walk has left in the pool has other sizes than what the solve needs.
+  device.memory.trim();
+  const hidden = statistics.gram.hi.columns;
+  const rightSide = createDoubleSingle(scope, [hidden, hidden]);
+  device.recorder.copy(statistics.cross.hi, rightSide.hi);
+  device.recorder.copy(statistics.cross.lo, rightSide.lo);
+  if (alpha > 0) addDiagonal(device.recorder, rightSide, -alpha);
+  const { x, report } = await solveSpd(device, statistics.gram, rightSide, {
+    shift: alpha,
+    label: 'G',
+    accuracy: SOLVE_ACCURACY,
+  });
+  scope.own(x.hi);
+  scope.own(x.lo);
+
+  // |M T - (L_j - Y_i)|² = |M Delta - (L_j - L_i)|² = tr(Delta' G Delta) - 2 tr(Delta' C) + c, and
+  // G Delta = C - alpha I - alpha Delta by the normal equations. L_j - Y_i = (L_j - L_i) + M.
+  let residual = statistics.targetSquares;
+  let target = statistics.targetSquares;
+  const piece = Math.max(1, Math.floor(HOST_ELEMENTS / hidden));
+  for (let first = 0; first < hidden; first += piece) {
+    const rows = Math.min(piece, hidden - first);
+    const [gramValues, crossValues, delta] = [
+      await downloadRows(statistics.gram, first, rows),
+      await downloadRows(statistics.cross, first, rows),
+      await downloadRows(x, first, rows),
+    ];
+    for (let at = 0; at < delta.length; at++) {
+      const onDiagonal = first + Math.floor(at / hidden) === at % hidden ? 1 : 0;
+      residual += delta[at]! * (-crossValues[at]! - alpha * (onDiagonal + delta[at]!));
+      target += onDiagonal * (2 * crossValues[at]! + gramValues[at]!);
+    }
+  }
+  addDiagonal(device.recorder, x, 1);
+  const transform = Tensor.create(device, [hidden, hidden], 'f32', 'transform');
+  device.recorder.copy(x.hi, transform);
+  const relative = (squares: number) => Math.sqrt(Math.max(0, squares) / target);
+  return {
+    transform,
+    solve: report,
+    relativeResidual: relative(residual),
+    plainRelativeResidual: relative(statistics.targetSquares),
+  };
+}

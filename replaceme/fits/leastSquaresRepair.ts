@@ -1,0 +1,63 @@
+import { Scope } from '../../engine/index.js';
+import type { Model } from '../../model/transformer/model.js';
+import {
+  type LeastSquaresStatistics,
+  leastSquaresStatistics,
+  statisticsFrom,
+  sumsOf,
+} from './leastSquares.js';
+import type { GatherContext, Repair, RepairContext } from '../methods/method.js';
+import { type LayerFit, repairInOrder } from './repairInOrder.js';
+import { gatherWindows } from './gatherWindows.js';
+import type { SumsKey } from '../statistics/store.js';
+import { lastRemoved, type Window } from '../run/window.js';
+
+/** What a method makes of the statistics of a window whose layer `layer` stays. */
+export type FitStatistics = (
+  model: Model,
+  layer: number,
+  statistics: LeastSquaresStatistics,
+) => Promise<LayerFit>;
+
+const keyOf = (window: Window): SumsKey => ({
+  kind: 'ls',
+  layer: window.layer,
+  target: lastRemoved(window),
+  weighting: 'w = 1',
+});
+
+/** repairInOrder for methods that need least-squares statistics and nothing else, which a file may hold already. */
+export const repairByLeastSquares = (
+  context: RepairContext,
+  windows: readonly Window[],
+  fit: FitStatistics,
+): Promise<Repair> =>
+  repairInOrder(
+    context,
+    windows,
+    async (pass, window) => {
+      using statistics = await leastSquaresStatistics(pass);
+      if (pass.unpruned) await context.statistics?.put(keyOf(window), sumsOf(statistics));
+      return await fit(pass.model, window.layer, statistics);
+    },
+    async window => {
+      using scope = new Scope(context.model.device);
+      const sums = await context.statistics?.get(keyOf(window), scope);
+      if (!sums) return undefined;
+      using statistics = statisticsFrom(sums, scope);
+      return await fit(context.model, window.layer, statistics);
+    },
+  );
+
+/** The sums that `repairByLeastSquares` can recall. */
+export const gatherLeastSquares = (context: GatherContext, windows: readonly Window[]): Promise<boolean> =>
+  gatherWindows(
+    context,
+    windows,
+    async window => context.statistics?.has(keyOf(window)) ?? false,
+    async (pass, window) => {
+      using statistics = await leastSquaresStatistics(pass);
+      await context.into.put(keyOf(window), sumsOf(statistics));
+      return true;
+    },
+  );

@@ -1,0 +1,36 @@
+import { Scope, Tensor } from '../../engine/index.js';
+import type { Model } from '../../model/transformer/model.js';
+import type { LayerWeights } from '../../model/transformer/weights.js';
+import { weightedSum } from './weightedSum.js';
+import type { Window } from '../run/window.js';
+
+/**
+ * How layers become one. "paper": theta_l + sum over k of (theta_{l+k} - theta_l), LaCo's equation. "released": the
+ * authors' notebook (laco_llama-13b.ipynb) subtracts the running sum in place of theta_l, which leaves the weights of
+ * the last removed layer.
+ */
+export type MergeRule = 'paper' | 'released';
+
+/**
+ * What takes the place of the layer that stays before a window and of the removed ones: all weights, norms and biases
+ * included. The caller disposes them.
+ *
+ * Source: LaCo (Reserving-Differences-while-Seeking-Common), arXiv:2402.11187.
+ */
+export function mergedLayer(model: Model, { layer, count }: Window, rule: MergeRule): Partial<LayerWeights> {
+  const { layers } = model.weights;
+  using scope = new Scope(model.device);
+  const entries = Object.entries(layers[layer]!).flatMap(([key, kept]) => {
+    if (!(kept instanceof Tensor)) return [];
+    const removed = layers
+      .slice(layer + 1, layer + 1 + count)
+      .map(weights => weights[key as keyof LayerWeights]!);
+    const terms =
+      rule === 'paper'
+        ? [[1 - count, kept] as const, ...removed.map(tensor => [1, tensor] as const)]
+        : [[1, removed.at(-1)!] as const];
+    return [[key, weightedSum(scope, terms)]];
+  });
+  scope.releaseAll();
+  return Object.fromEntries(entries) as Partial<LayerWeights>;
+}

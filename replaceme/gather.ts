@@ -1,0 +1,159 @@
+import { Device, ensure, RmError } from '../engine/index.js';
+import { loadChatTemplate } from '../model/text/chat.js';
+import { withOutputFile } from '../model/files/outputFolder.js';
+import { requireText } from '../model/architecture/modality.js';
+import { Model } from '../model/transformer/model.js';
+import { loadTokenizer } from '../model/text/tokenizer.js';
+import { addGenerated, batchesOf, batchesRecipe, readTexts, statisticsRecipe } from './calibration/readTexts.js';
+import { batchedTokens } from './calibration/batch.js';
+import { methods } from './methods/index.js';
+import { packageVersion } from './report/modelCard.js';
+import { planRun, streamOf } from './planning/plan.js';
+import { dtypeOf, type PruneOptions } from './options/pruneOptions.js';
+import { calibrationSizes, checkPruneRequest, type PruneRequest } from './request/request.js';
+import { selections } from './selections/index.js';
+import { StatisticsFile } from './statistics/file.js';
+import { type Shard, shardName, shardOf } from './statistics/shard.js';
+import { walk } from './run/runHooks.js';
+import type { Window } from './run/window.js';
+
+/** Settings of `gatherStatistics`: those of the run that is to use the sums, and the part to sum over. */
+export interface GatherOptions extends PruneOptions {
+  readonly shard: Shard;
+  /** The merged sums of earlier rounds; not written to. */
+  statistics?: string;
+}
+
+/** What was summed. */
+export interface GatheredStatistics {
+  readonly path: string;
+  readonly shard: Shard;
+  /** Calibration tokens of this shard and of all. */
+  readonly tokens: number;
+  readonly allTokens: number;
+  /** What the sums are for; undefined where the shards together are to choose. */
+  readonly windows?: readonly Window[];
+  /** Sums and measures, by name. */
+  readonly sums: readonly string[];
+  /** False where another round is to follow, with the merged file as its statistics. */
+  readonly complete: boolean;
+}
+
+/**
+ * Sums over one shard of the calibration batches what a run of `prune` with these options needs, into the file `out`:
+ * of a selection its distances; when windows are known, what the method needs for them. What depends on sums over all
+ * shards waits for another round, with the merged file as `statistics`.
+ *
+ * @throws RmError INVALID_ARGUMENT for a method or a selection that needs all tokens on one machine; else as prune.
+ */
+export async function gatherStatistics(
+  from: string,
+  out: string,
+  given: GatherOptions,
+): Promise<GatheredStatistics> {
+  const { shard } = given;
+  const request = await checkGatherRequest(from, given);
+  return await withOutputFile(out, given, async path => {
+    const device = given.device ?? (await Device.open(given));
+    try {
+      requireText(request.arch);
+      const { placement } = await planRun(from, { ...given, report: false }, summing(request), device, shard);
+      const sizes = calibrationSizes(given, device, request.arch);
+      const tokenizer = await loadTokenizer(from);
+      const reader = { tokenizer, chat: await loadChatTemplate(from, tokenizer) };
+      const texts = await readTexts(reader, given, sizes);
+      const before = given.statistics === undefined ? undefined : await StatisticsFile.read(given.statistics);
+      before?.agree(await statisticsRecipe(from, texts, given, sizes));
+      const into = await StatisticsFile.open(path);
+      into.agree({
+        ...(await statisticsRecipe(from, texts, given, sizes, shard)),
+        'version of rm-engine': await packageVersion(),
+      });
+      await using model = await Model.load(device, from, {
+        ...walk(given),
+        stream: streamOf(placement),
+        ...dtypeOf(given),
+      });
+      if (before) into.adopt(before);
+      const calibration = await addGenerated(texts, model, reader, given, sizes, into, walk(given));
+      const all = batchesOf(calibration, given, tokenizer, sizes);
+      for (const file of [before, into]) file?.agree(batchesRecipe(all));
+      const batches = shardOf(all, shard);
+      await into.save();
+      const context = {
+        model,
+        settings: request.settings,
+        home: placement.states,
+        ...(before && { statistics: before }),
+        ...walk(given),
+      };
+      const windows = request.windows ?? (await chooseOrGather());
+      const complete =
+        windows !== undefined && (await request.method.gather!({ ...context, batches, into }, windows));
+      device.check();
+      given.signal?.throwIfAborted();
+      return {
+        path: out,
+        shard,
+        tokens: batchedTokens(batches),
+        allTokens: batchedTokens(all),
+        ...(windows && { windows }),
+        sums: [...into.names, ...into.measures.map(({ measure }) => measure)],
+        complete,
+      };
+
+      async function chooseOrGather(): Promise<readonly Window[] | undefined> {
+        const { selection } = request;
+        const choosing = { ...context, ...request, batches: all };
+        const means = selection.means!(choosing);
+        if (before?.distances(means.by, means.count)) return (await selection.select(choosing)).windows;
+        const own = means.batches.filter(batch => batches.includes(batch));
+        await into.putDistances(means.by, means.count, await means.sum(own));
+        return undefined;
+      }
+    } finally {
+      if (!given.device) await device.close();
+    }
+  });
+}
+
+/** What sums need: they are of the unpruned model, nothing is healed. */
+const summing = (request: PruneRequest): PruneRequest => ({
+  ...request,
+  settings: { ...request.settings, heal: false },
+});
+
+/**
+ * How many rounds of shards a request takes at the most: the selection's distances, o_proj's sums of a refit that moves
+ * it, and all others.
+ */
+export const gatherRounds = ({ windows, method, settings }: PruneRequest): number =>
+  (windows ? 0 : 1) + (method.reads?.includes('attentionStep') && settings.attentionStep !== 0 ? 1 : 0) + 1;
+
+/** What can be refused without a device. */
+export async function checkGatherRequest(from: string, given: GatherOptions): Promise<PruneRequest> {
+  const { index, of } = given.shard;
+  ensure(
+    Number.isInteger(index) && Number.isInteger(of) && index >= 1 && index <= of,
+    `there is no shard ${shardName(given.shard)}`,
+    'Give k/K with k from 1 to K.',
+  );
+  const request = await checkPruneRequest(from, undefined, given);
+  const { method, selection, windows } = request;
+  const names = (of_: readonly { name: string }[]) => of_.map(({ name }) => name).join(', ');
+  if (!method.gather) {
+    throw new RmError(
+      'INVALID_ARGUMENT',
+      `${method.name}: what it needs of the tokens is no sum, they must all be on one machine`,
+      `Prune on one machine, or choose one of: ${names(methods.filter(({ gather }) => gather))}.`,
+    );
+  }
+  if (!windows && !selection.means) {
+    throw new RmError(
+      'INVALID_ARGUMENT',
+      `the selection ${selection.name} runs changed models, which no sum over tokens can stand for: it cannot be sharded`,
+      `Choose --select ${names(selections.filter(({ means }) => means))}, or name the layers with --window or --remove.`,
+    );
+  }
+  return request;
+}

@@ -1,0 +1,240 @@
+import type { Architecture } from '../../model/architecture/architecture.js';
+import type { StateHome } from '../../model/transformer/batchTensors.js';
+import { cutFits, type FitBytes, healingFits } from './fitMemory.js';
+import { type HealingWork, healingMemory } from '../healing/healingCost.js';
+import { plannedStates, roomFor } from '../activations/hiddenStates.js';
+import {
+  activationBytes,
+  heldBytes,
+  largestBatch,
+  layerElements,
+  type Placement,
+  type WeightSizes,
+} from './memoryParts.js';
+import { allSumsBytes, residentMapBytes } from './profilePlan.js';
+import { KEPT_BYTES } from '../fits/refitLayer.js';
+import type { CalibrationSizes, PruneRequest } from '../request/request.js';
+import type { SelectionTokens } from '../selections/selection.js';
+import { lastRemoved } from '../run/window.js';
+
+/** What a run is as far as its memory depends on it. */
+export interface MemorySizes extends WeightSizes, CalibrationSizes {
+  readonly request: PruneRequest;
+  /** Calibration tokens that the selection walks through all layers, and those of which it keeps hidden states. */
+  readonly rankedTokens: number;
+  readonly selecting: SelectionTokens;
+  readonly memoryLimit: number;
+  /** Bytes of the device that other work holds all the time. */
+  readonly besides?: number;
+  /** Healing by gradient, where it is asked for. */
+  readonly healing?: HealingWork;
+  /** Number type of hidden states on the host. */
+  readonly hostStates: StateHome['dtype'];
+  /** Tokens that models are measured on for a report; 0 where there is none. */
+  readonly evaluationTokens: number;
+}
+
+/** Columns of a tile of logits in which models are compared, at the most. */
+const LOGIT_COLUMNS = 4096;
+/** Bytes of the f32 tiles in which weights are summed, two of them at a time. */
+const SUM_TILE = 2 ** 26;
+/** Tokens of a sample's prompt and continuation, about. */
+const SAMPLE_TOKENS = 256;
+/** Models whose layers a report compares: the original, plain removal, the fit and the result. */
+const COMPARED_MODELS = 4;
+
+/** Of several fits after each other the one that needs most. */
+export const most = (of: (bytes: FitBytes) => number, fits: readonly FitBytes[]) =>
+  Math.max(0, ...fits.map(of));
+
+/** Bytes of the device that the steps of a run take, each on its own, with weights and hidden states placed so. */
+export class MemorySteps {
+  /** Weights that are there where so many layers are of use. */
+  readonly held: (layers: number) => number;
+  /** Whether calibration tokens go through the model. */
+  readonly fits: boolean;
+  /** Layers that are healed, and new o_proj and down_proj of one; of streamed ones those that are not in use wait on the disk. */
+  readonly healed: number;
+  readonly projections: number;
+  /** New weights of healed layers, and all that are new. */
+  readonly fresh: number;
+  readonly changed: number;
+  /** Of one layer over a batch; and of one that is fitted. */
+  readonly passing: number;
+  readonly fitted: number;
+  /** Kept from the walk that ranks windows, and between the layers while others are judged. */
+  readonly hiddenStates: number;
+  readonly selectionSpare: number;
+
+  readonly #arch: Architecture;
+  readonly #resident: boolean;
+  readonly #onDevice: boolean;
+  /** Whether what would be computed more than once is kept. */
+  readonly #keeps: boolean;
+  /** Whether projections are refitted, at a cut or in healing. */
+  readonly #refits: boolean;
+  readonly #heals: readonly FitBytes[];
+  /** A batch in the last norm and the tiles of logits, or in a layer; the f32 tiles in which weights are summed. */
+  readonly #judging: number;
+  readonly #summing: number;
+  /** Most bytes that are only taken for speed. */
+  readonly #room: number;
+
+  constructor(
+    private readonly sizes: MemorySizes,
+    { weights, states }: Placement,
+  ) {
+    const { request, layerBytes, outerBytes, weightBytes, tokens, memoryLimit, selecting } = sizes;
+    const batchTokens = largestBatch(sizes);
+    const { arch, method, settings, windows, windowCount, count } = request;
+    const { hidden, intermediate, layers, heads, headDim } = arch;
+    this.#arch = arch;
+    this.#resident = weights === 'device';
+    this.#onDevice = states.place === 'device';
+    this.#keeps = states.keepsInner && this.#onDevice;
+    const own = heldBytes(sizes, weights, layers);
+    this.held = of => own(of) + (sizes.besides ?? 0);
+    this.fits = method.needsCalibration || settings.heal;
+
+    const activations = (hiddenColumns: number, features: number) =>
+      activationBytes(arch, batchTokens, hiddenColumns + (this.#onDevice ? 0 : 2), features);
+    // Norms, Y, queries, keys, values, what is attended to, MLP features; and the layer's input and output, where these
+    // are not among the states of all tokens.
+    this.passing = activations(4, 1);
+    // Besides M or the weighted rows, what is missing, and targets; of a refit the features twice.
+    this.#refits = method.gathers === 'features Gram' || settings.heal;
+    this.fitted = this.#refits ? activations(6, 2) : activations(7, 1);
+    const scored = 4 * batchTokens * (4 * hidden + 2 * Math.min(LOGIT_COLUMNS, arch.vocab));
+    this.#judging = Math.max(this.passing, scored);
+
+    this.projections = (hidden * (heads * headDim + intermediate) * layerBytes) / layerElements(arch);
+    const after = windows ? layers - lastRemoved(windows[0]!) - 1 : layers - count - 1;
+    this.healed = settings.heal ? after : 0;
+    this.#heals = this.healed > 0 ? healingFits(request) : [];
+    this.fresh = (this.#resident ? this.healed : Math.min(1, this.healed)) * this.projections;
+    const cuts = windows?.length ?? selecting.windows ?? windowCount;
+    const atCuts = {
+      down_proj: this.fits ? cuts * this.projections : 0,
+      layers: cuts * layerBytes,
+      'all before': layers * this.projections + outerBytes,
+    };
+    const { changes } = method;
+    this.changed = this.#resident ? atCuts[changes ?? 'down_proj'] + this.fresh : this.projections;
+    const largest = Math.max(intermediate, changes === 'all before' ? arch.vocab : 0);
+    this.#summing = changes ? 2 * Math.min(SUM_TILE, 4 * hidden * largest) : 0;
+
+    const { judged = 0, repaired = 0, kept = 0 } = selecting;
+    const speeds = this.#keeps && this.#resident;
+    this.hiddenStates =
+      speeds && !windows && (repaired > 0 || this.fits)
+        ? plannedStates(arch, Math.min(tokens, kept), memoryLimit, weightBytes).bytes
+        : 0;
+    this.#room = speeds ? roomFor(memoryLimit, weightBytes + this.hiddenStates) / 2 : 0;
+    const sums = repaired > 0 ? allSumsBytes({ arch, longest: this.#longest }) : 0;
+    const useful = windows || judged === 0 ? 0 : Math.max(this.#between(judged), sums);
+    this.selectionSpare = Math.min(this.#room, useful);
+  }
+
+  /** Hidden states of so many tokens, as far as they stay on the device. */
+  all(tokens: number): number {
+    return this.#onDevice ? this.#stream(tokens) : 0;
+  }
+
+  /** What a refit keeps of so many tokens so as not to compute it again. */
+  kept(tokens: number): number {
+    if (!this.#keeps || !this.#refits) return 0;
+    const { heads, headDim, intermediate } = this.#arch;
+    const features = Math.min(KEPT_BYTES, 4 * tokens * intermediate);
+    return 4 * tokens * heads * headDim + this.#stream(tokens) + features;
+  }
+
+  /** A repair on so many tokens; healing goes on to the next layer, a fit alone stays where it is. */
+  repairing(tokens: number, heals = this.#heals): number {
+    const { held, fitted } = this;
+    const { request } = this.sizes;
+    const all = this.all(tokens);
+    const working = (of: readonly FitBytes[]) =>
+      most(({ sums, solve }) => sums + Math.max(solve, fitted), of) + this.kept(tokens);
+    const cut = cutFits(request, tokens);
+    return Math.max(
+      held(2) + (this.fits ? this.passing + 2 * all : 0),
+      cut.length > 0 ? held(1) + working(cut) + 2 * all : 0,
+      heals.length > 0 ? held(2) + working(heals) + 3 * all + this.fresh : 0,
+      request.method.changes ? held(2) + this.#summing + this.changed : 0,
+    );
+  }
+
+  /** How many layers back a window's outputs are needed. */
+  get reach(): number {
+    const { windows, count, windowCount } = this.sizes.request;
+    return windows ? 0 : count / windowCount + 1;
+  }
+
+  /** Outputs as far back as a window reaches, of one batch or, where layers are streamed, of all. */
+  get ranked(): number {
+    const { tokens, rankedTokens } = this.sizes;
+    const walked = this.#resident ? largestBatch(this.sizes) : tokens;
+    return this.all(Math.min(walked, rankedTokens)) * this.reach;
+  }
+
+  /** The selection of windows. */
+  selecting(): number {
+    const { held, hiddenStates, selectionSpare: spare } = this;
+    const { request, selecting, besides = 0 } = this.sizes;
+    const { judged = 0, repaired = 0, healed = 0 } = selecting;
+    if (request.windows) return 0;
+    // Streamed layers need one that goes layer by layer.
+    if (judged === 0 || !this.#resident) return held(2) + this.passing + this.ranked + hiddenStates;
+    const reference = this.#stream(judged) + Math.min(spare, this.#between(judged));
+    const judging = held(2) + this.changed + Math.max(this.#summing, this.#judging);
+    if (repaired === 0) return reference + judging;
+    const mapped = { ...this.sizes, arch: this.#arch, longest: this.#longest, tokens: repaired };
+    const map = besides + residentMapBytes(mapped, spare);
+    const best = healed > 0 ? this.repairing(healed) : 0;
+    return hiddenStates + Math.max(map, reference + Math.max(this.repairing(repaired, []), best, judging));
+  }
+
+  /** Models on texts for the report. */
+  measuring(): number {
+    const { evaluationTokens: tokens } = this.sizes;
+    if (tokens === 0) return 0;
+    return this.held(2) + this.changed + (this.#resident ? this.#stream(tokens) : 0) + this.#judging;
+  }
+
+  /** Models layer by layer, and what they write. */
+  comparing(): number {
+    const { evaluationTokens: tokens } = this.sizes;
+    if (tokens === 0) return 0;
+    const { layers, kvHeads, headDim } = this.#arch;
+    const beside = this.#resident
+      ? this.#stream(Math.min(largestBatch(this.sizes), tokens)) * COMPARED_MODELS
+      : 0;
+    const cache = this.#resident ? 2 * 4 * layers * kvHeads * headDim * SAMPLE_TOKENS : 0;
+    return this.held(2) + this.changed + Math.max(beside + this.passing, cache);
+  }
+
+  /** What may be kept for speed while models are measured, which then takes no more than `total`. */
+  evaluationSpare(total: number): number {
+    const { evaluationTokens: tokens } = this.sizes;
+    return tokens === 0 ? 0 : Math.min(this.#room, this.#between(tokens), total - this.measuring());
+  }
+
+  /** Healing by gradient, beside the weights. */
+  training(): number | undefined {
+    const work = this.sizes.healing && healingMemory(this.sizes.healing);
+    return work && work.training + work.activations + work.heldOut;
+  }
+
+  get #longest(): number {
+    return Math.max(1, this.sizes.request.count);
+  }
+
+  #stream(tokens: number): number {
+    return 4 * tokens * this.#arch.hidden;
+  }
+
+  /** Hidden states between all layers. */
+  #between(tokens: number): number {
+    return this.#stream(tokens) * (this.#arch.layers - 1);
+  }
+}

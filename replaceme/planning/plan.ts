@@ -1,0 +1,227 @@
+import { Device } from '../../engine/index.js';
+import { keepLayers } from '../../model/architecture/architecture.js';
+import type { LoadOptions } from '../../model/transformer/model.js';
+import { openCheckpoint } from '../../model/source/modelSource.js';
+import { choiceWith, choosePlacement, type Hindrance } from './choosePlacement.js';
+import { matmulRate } from '../run/computeRate.js';
+import { evaluationTokens } from '../evaluation/evaluationText.js';
+import type { HealingWork } from '../healing/healingCost.js';
+import { healingSettings } from '../healing/healingSettings.js';
+import { usualHeldOut } from '../healing/healRequest.js';
+import { type Placement, weightSizes } from './memoryParts.js';
+import type { PlannedMemory } from './memoryPlan.js';
+import type { MemorySizes } from './memorySteps.js';
+import { givesTexts, type PruneOptions } from '../options/pruneOptions.js';
+import { calibrationSizes, checkPruneRequest, type PruneRequest } from '../request/request.js';
+import { type Selection, selectionNamed } from '../selections/index.js';
+import { type Shard, WHOLE } from '../statistics/shard.js';
+import {
+  assumedUpload,
+  DISK_GIGABYTES,
+  type PlannedPhase,
+  type PlannedRates,
+  plannedPhases,
+  type RunSizes,
+} from './timePlan.js';
+import { describeWindows, keptLayers } from '../run/window.js';
+
+/** What a prune would cost, found without reading weights or texts. */
+export interface PrunePlan {
+  /** "keep 11, remove 12..18 (7 of 30 layers)", or how many layers where the window is still to be chosen. */
+  readonly summary: string;
+  readonly method: string;
+  readonly tokens: number;
+  /** Of which the model writes these itself, one by one; that time is not in the phases. */
+  readonly generated: number;
+  readonly batchTokens: number;
+  readonly memory: PlannedMemory;
+  /** Where weights and hidden states are to be. */
+  readonly placement: Placement;
+  /** What is done otherwise than with all layers on the device, in sentences. */
+  readonly notes: readonly string[];
+  /** In their order; texts are not counted. */
+  readonly phases: readonly PlannedPhase[];
+  /** What the phases' seconds are reckoned with. */
+  readonly rates: PlannedRates;
+  readonly adapter: string;
+}
+
+/** How many tokens a run reads, and where its weights and hidden states are to be. */
+export interface RunPlan extends RunSizes {
+  /** Of the tokens, those that the model writes itself. */
+  readonly written: number;
+  /** What is done otherwise than with all layers on the device, in sentences. */
+  readonly notes: readonly string[];
+}
+
+/** As Model.load takes it. */
+export const streamOf = ({ weights }: Placement): LoadOptions['stream'] =>
+  weights !== 'device' && { prefetch: weights === 'streamed' };
+
+/**
+ * Decides what stays on the device, before weights or texts are read.
+ *
+ * @param shard the part of the calibration batches that the run goes over.
+ * @throws RmError OUT_OF_MEMORY where the memory limit has no room for the run in any way.
+ */
+export async function planRun(
+  from: string,
+  options: PruneOptions,
+  request: PruneRequest,
+  device: Device,
+  shard: Shard = WHOLE,
+): Promise<RunPlan> {
+  const written = options.generate ?? 0;
+  const sizesOf = (of: PruneRequest) => memorySizes(from, options, of, device, shard);
+  const usual = usualSelection(request, options);
+  const asked = await sizesOf(request);
+  const whole = usual && choiceWith(asked, ['device']);
+  if (whole) return { ...asked, ...whole, written, notes: [] };
+  const to = usual ? { ...request, selection: usual } : request;
+  const sizes = usual ? await sizesOf(to) : asked;
+  const choice = choosePlacement(sizes, hindrances(to, options));
+  const streamed = choice.placement.weights !== 'device';
+  const notes: string[] = [];
+  if (usual) {
+    const why = streamed ? 'the layers are streamed' : 'memory is short';
+    const { name } = request.selection;
+    notes.push(`${why}: windows are selected by ${usual.name}, since ${name} runs whole models`);
+  }
+  if (streamed && sizes.evaluationTokens > 0) {
+    notes.push(
+      'the layers are streamed: the report has no samples, which would take all layers to the device for every token',
+    );
+  }
+  return { ...sizes, ...choice, written, notes };
+}
+
+/** How much a run reads and holds, by the model's config.json and headers. @throws RmError as Model.load for these. */
+export async function memorySizes(
+  from: string,
+  options: PruneOptions,
+  request: PruneRequest,
+  device: Device,
+  { of }: Shard = WHOLE,
+): Promise<MemorySizes> {
+  const { arch, windows, count, selection } = request;
+  const { sequenceLength, ...given } = calibrationSizes(options, device, arch);
+  const copies = options.mask === undefined ? 1 : 2;
+  const written = options.generate ?? 0;
+  const all = copies * (written && !givesTexts(options) ? written : given.tokens + written);
+  // Whole batches are divided.
+  const tokens =
+    of === 1 ? all : Math.min(all, Math.ceil(all / of) + Math.max(given.batchTokens, sequenceLength));
+  const planned = { device, layers: arch.layers, count, tokens };
+  const rankedTokens = windows ? 0 : (selection.tokens?.(planned) ?? tokens);
+  const evaluated = (options.report ?? true) ? evaluationTokens(options, device) : 0;
+  const checkpoint = await openCheckpoint(from, options.dtype);
+  try {
+    return {
+      request,
+      ...weightSizes(arch, checkpoint, sequenceLength),
+      ...{ tokens, sequenceLength, rankedTokens },
+      batchTokens: Math.min(tokens, given.batchTokens),
+      selecting: windows ? {} : (selection.holds?.(planned) ?? { kept: rankedTokens }),
+      memoryLimit: device.memory.limit,
+      hostStates: options.hostStates ?? 'f32',
+      evaluationTokens: evaluated,
+      ...(request.gradient && { healing: plannedHealing(request, device, evaluated) }),
+    };
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** Healing by gradient after the cut; where that is not known yet, from the first layer on. */
+function plannedHealing(
+  { arch, gradient, windows, windowCount, count }: PruneRequest,
+  device: Device,
+  evaluated: number,
+): HealingWork {
+  const settings = healingSettings(gradient!, device, arch);
+  const lowest = windows?.[0]?.layer ?? 0;
+  const cuts = windows?.length ?? windowCount;
+  const keep = windows ? keptLayers(windows, arch.layers) : [...Array(arch.layers - count).keys()];
+  return {
+    ...{ settings, teacherLayers: arch.layers, sharedLayers: lowest },
+    arch: keepLayers(arch, keep),
+    layers: settings.train === 'full' ? [] : Array.from({ length: cuts }, (_, i) => lowest + i),
+    heldOutTokens: Math.min(evaluated, usualHeldOut(device)),
+  };
+}
+
+/** What takes the place of a method's usual selection where memory is short and that one cannot stream layers. */
+const usualSelection = (
+  { selection, windows }: PruneRequest,
+  { select }: PruneOptions,
+): Selection | undefined =>
+  windows || select !== undefined || selection.layerByLayer ? undefined : selectionNamed('cosine');
+
+/** What of a request needs the whole model on the device. */
+function hindrances(
+  { method, selection, windows, gradient }: PruneRequest,
+  { generate }: PruneOptions,
+): Hindrance[] {
+  const found: Hindrance[] = [];
+  if (!windows && !selection.layerByLayer) {
+    found.push({ what: `the selection ${selection.name} runs whole models`, fix: 'Use --select cosine' });
+  }
+  if (method.wholeModel) {
+    found.push({
+      what: `the method ${method.name} reads several layers at a time`,
+      fix: 'Use another --method',
+    });
+  }
+  if (gradient) {
+    found.push({ what: 'healing by gradient needs all layers at a time', fix: 'Use --heal closed-form' });
+  }
+  if (generate !== undefined) {
+    found.push({ what: 'the model cannot write text then', fix: 'Leave --generate out' });
+  }
+  return found;
+}
+
+/** Settings of `planPrune`: those of the run, and what is known of the device. */
+export interface PlanOptions extends PruneOptions {
+  /** GB a second from host to device, where that was measured. */
+  readonly uploadGigabytes?: number | undefined;
+}
+
+/**
+ * Checks the request as `prune` does and estimates memory and time.
+ *
+ * @throws RmError as `prune` does for a wrong request or a damaged model folder.
+ */
+export async function planPrune(from: string, options: PlanOptions = {}): Promise<PrunePlan> {
+  const request = await checkPruneRequest(from, undefined, options);
+  const { arch, count, windows } = request;
+  const device = options.device ?? (await Device.open(options));
+  try {
+    const run = await planRun(from, options, request, device);
+    const { batchTokens, memory, placement, notes } = run;
+    const { uploadGigabytes } = options;
+    const rates: PlannedRates = {
+      matmulGflops: (await matmulRate(device, arch, Math.min(256, batchTokens))) / 1e9,
+      uploadGigabytes: uploadGigabytes ?? assumedUpload(device),
+      uploadMeasured: uploadGigabytes !== undefined,
+      diskGigabytes: DISK_GIGABYTES,
+    };
+    return {
+      summary: windows
+        ? describeWindows(windows, arch.layers)
+        : `remove ${count} of ${arch.layers} layers, where it is cheapest`,
+      method: request.method.name,
+      tokens: run.tokens,
+      generated: run.written,
+      batchTokens,
+      memory,
+      placement,
+      notes,
+      phases: plannedPhases(run, rates),
+      rates,
+      adapter: device.info.description,
+    };
+  } finally {
+    if (!options.device) await device.close();
+  }
+}

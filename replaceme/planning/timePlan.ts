@@ -1,0 +1,129 @@
+import type { Device } from '../../engine/index.js';
+import { layerFlopsPerToken } from '../run/computeRate.js';
+import { healingFlops } from '../healing/healingCost.js';
+import type { Placement } from './memoryParts.js';
+import type { PlannedMemory } from './memoryPlan.js';
+import type { MemorySizes } from './memorySteps.js';
+import type { PhaseName } from '../run/phaseClock.js';
+import type { PruneRequest } from '../request/request.js';
+import { RIDGES } from '../fits/ridgeStatistics.js';
+import { lastRemoved } from '../run/window.js';
+
+/** What a phase of a run is expected to cost. */
+export interface PlannedPhase {
+  readonly name: PhaseName;
+  /** Of weights that are read from disk and uploaded; of `write` those that are read and written. */
+  readonly bytes: number;
+  readonly flops: number;
+  /** At the rates of the plan. Layers that are streamed arrive while the one before computes. */
+  readonly seconds: number;
+}
+
+/** What this device does a second. */
+export interface PlannedRates {
+  /** Of the matrix product that dominates a forward pass, measured just now. */
+  readonly matmulGflops: number;
+  /** Host to device, in GB; and whether that was measured on this device (rm-engine bench peak). */
+  readonly uploadGigabytes: number;
+  readonly uploadMeasured: boolean;
+  /** From and to disk, in GB: assumed, a plan reads no weights. */
+  readonly diskGigabytes: number;
+}
+
+/** An SSD of a server; a network drive or a cold cloud volume is slower. */
+export const DISK_GIGABYTES = 1;
+/** Where it was not measured. */
+export const assumedUpload = ({ info }: Device): number => (info.kind === 'software' ? 2 : 8);
+
+interface FitCost {
+  /** Of the forward passes, the sums and the solves: of the layers that stay before a cut, and of healing. */
+  readonly fit: number;
+  readonly heal: number;
+  /** Layers that all tokens go through before the first fit; those that are fitted there; and those that are healed. */
+  readonly depth: number;
+  readonly cuts: number;
+  readonly healed: number;
+}
+
+/** Ridges that are tried on the held-out half, and the one solve with all tokens. */
+const RIDGE_SOLVES = RIDGES.length + 1;
+
+/** A ridge regression of [inputs, outputs]. */
+const ridgeFlops = (tokens: number, inputs: number, outputs: number) =>
+  2 * tokens * inputs * (inputs + outputs) + RIDGE_SOLVES * inputs * inputs * (inputs / 3 + 4 * outputs);
+
+/** What a fit computes; where the window is not known yet, at the most. */
+function fitCost(
+  { arch, count, windows, windowCount, method, settings }: PruneRequest,
+  tokens: number,
+  perToken: number,
+): FitCost {
+  const { hidden, intermediate, layers } = arch;
+  const attended = arch.heads * arch.headDim;
+  const cuts = windows?.length ?? windowCount;
+  const depth = windows ? lastRemoved(windows.at(-1)!) + 1 : layers;
+  const after = windows ? layers - lastRemoved(windows[0]!) - 1 : layers - count - 1;
+  const healed = settings.heal ? after : 0;
+  // The layer runs for o_proj, for down_proj and for its output.
+  const refit =
+    3 * tokens * perToken + ridgeFlops(tokens, attended, hidden) + ridgeFlops(tokens, intermediate, hidden);
+  const ofCut = {
+    'outputs Gram': tokens * (perToken + 3 * hidden * hidden),
+    tokens: tokens * (perToken + 6 * (settings.cosine?.epochs ?? 10) * hidden * hidden),
+    'features Gram': refit,
+  };
+  const fitted = method.gathers ? cuts * ofCut[method.gathers] : 0;
+  return {
+    fit: tokens * depth * perToken + fitted,
+    heal: healed * (tokens * perToken + refit),
+    depth,
+    cuts,
+    healed,
+  };
+}
+
+/** What a plan of time needs of a run. */
+export interface RunSizes extends MemorySizes {
+  readonly placement: Placement;
+  readonly memory: PlannedMemory;
+}
+
+/** The phases of a run in their order, without texts that are read or written by the model. */
+export function plannedPhases(run: RunSizes, rates: PlannedRates): PlannedPhase[] {
+  const { request, tokens, layerBytes, outerBytes, weightBytes, evaluationTokens } = run;
+  const { arch, count, windows, method, settings } = request;
+  const { layers, hidden, vocab } = arch;
+  const streamed = run.placement.weights !== 'device';
+  const perToken = layerFlopsPerToken(arch, run.sequenceLength);
+  const disk = rates.diskGigabytes * 1e9;
+  const perByte = 1 / disk + 1 / (rates.uploadGigabytes * 1e9);
+  const phase = (name: PhaseName, flops: number, bytes: number, overlaps = streamed): PlannedPhase => {
+    const [computing, moving] = [flops / (rates.matmulGflops * 1e9), bytes * perByte];
+    return { name, bytes, flops, seconds: overlaps ? Math.max(computing, moving) : computing + moving };
+  };
+  const uploaded = (of: number) => (streamed ? of * layerBytes : 0);
+  const found = [phase('load', 0, streamed ? outerBytes : weightBytes, false)];
+  if (!windows) found.push(phase('select', run.rankedTokens * layers * perToken, uploaded(layers)));
+  const cost = fitCost(request, tokens, perToken);
+  if (method.needsCalibration || settings.heal) {
+    // Of these tokens the layers below the cut need not run again.
+    const known = run.memory.hiddenStates / (4 * hidden * layers);
+    const flops = Math.max(0, cost.fit - known * cost.depth * perToken);
+    found.push(phase('fit', flops, uploaded(cost.depth + cost.cuts)));
+  }
+  const training = run.healing && healingFlops(run.healing, run.sequenceLength);
+  if (settings.heal || training) {
+    const trained = training ? training.training + training.heldOut : 0;
+    found.push(phase('heal', cost.heal + trained, uploaded(cost.healed)));
+  }
+  const kept = weightBytes - count * layerBytes;
+  if (evaluationTokens > 0) {
+    // The unpruned model, plain removal and the result; all of them once more, a layer at a time.
+    const walked = layers + 2 * (layers - count);
+    const scored = 3 * 2 * hidden * vocab;
+    found.push(phase('evaluate', evaluationTokens * (walked * perToken + scored), uploaded(walked + layers)));
+  }
+  found.push({ name: 'write', bytes: kept, flops: 0, seconds: (2 * kept) / disk });
+  found.push(phase('verify', 0, kept, false));
+  return found;
+}

@@ -1,0 +1,20 @@
+import { readFile } from 'node:fs/promises';
+import type { PruneReport } from './schema/schema.js';
+import { CheckpointFolder } from '../resume/checkpointFolder.js';
+import { checkpointPath, FINISHED, reportOf, sha256 } from '../resume/pruneCheckpoint.js';
+
+/**
+ * The report of a run that was killed between giving its output its name and removing its checkpoint, which goes now;
+ * undefined where the output is something else.
+ */
+export async function finishedReport(out: string): Promise<PruneReport | undefined> {
+  const { folder, state } = await CheckpointFolder.open(checkpointPath(out));
+  try {
+    const bytes = await readFile(reportOf(out));
+    if (state.done[`/${FINISHED}`] !== sha256(bytes)) return undefined;
+    await folder.remove();
+    return JSON.parse(bytes.toString('utf8')) as PruneReport;
+  } finally {
+    await folder.close();
+  }
+}

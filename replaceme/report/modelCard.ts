@@ -1,0 +1,84 @@
+import { readFile } from 'node:fs/promises';
+import { shippedPath } from '../../model/files/shippedPath.js';
+import type { HealingRecord } from '../healing/gradientHealing.js';
+import type { HealReport, PruneReport } from './schema/schema.js';
+
+/** This package's name and version. */
+export async function packageVersion(): Promise<string> {
+  const { name, version } = JSON.parse(await readFile(shippedPath('..', 'package.json'), 'utf8')) as {
+    name: string;
+    version: string;
+  };
+  return `${name} ${version}`;
+}
+
+/** The model card of a pruned model, README.md. @param report with names in place of paths. */
+export function modelCard(report: PruneReport): string {
+  const base = report.model.path;
+  const name = report.output.path;
+  const files = report.calibration.files.map(file => file.path).join(', ');
+  const details = Object.entries(report.fit).map(
+    ([key, value]) => `| ${key} | ${typeof value === 'number' ? Number(value.toPrecision(6)) : value} |`,
+  );
+  const healings = [
+    ...(report.recipe.heal ? ['closed-form healing'] : []),
+    ...(report.healing ? [healingInWords(report.healing)] : []),
+  ];
+  const healed = healings.length > 0 ? `, with ${healings.join(', then ')}` : '';
+  const evaluated = report.evaluation ? ', with what was measured; `report.html` shows it' : '';
+  return `---
+base_model: ${JSON.stringify(base)}
+library_name: transformers
+tags:
+- depth-pruning
+- replaceme
+---
+# ${name}
+
+${base} with ${report.model.layers - report.output.layers} of its ${report.model.layers} layers removed: ${report.summary}
+(layers counted from 0). Method: \`${report.method}\` (${report.source})${healed}.
+
+The result is an ordinary model of the same architecture with ${report.output.layers} layers: it needs no extra code.
+
+| | |
+|---|---|
+| calibration | ${report.calibration.tokens} tokens in ${report.calibration.sequences} sequences${files && ` (${files})`} |
+| layers chosen by | ${report.selection.by} |
+${details.join('\n')}
+
+Made with ${report.version} on ${report.adapter.description}. The full recipe is in \`report.json\`${evaluated}; the base
+model's own card, if it had one, is \`README.base.md\`, and its licence applies.
+`;
+}
+
+/** "300 steps of healing (transform, objective kl)" */
+const healingInWords = ({ settings: { train, objective }, steps }: HealingRecord): string =>
+  `${steps.length} steps of healing (${train}, objective ${objective})`;
+
+/** The model card of a healed model, README.md. @param report with names in place of paths. */
+export function healedCard(report: HealReport): string {
+  const { model, teacher, output, healing, data, recipe } = report;
+  return `---
+base_model: ${JSON.stringify((teacher ?? model).path)}
+library_name: transformers
+tags:
+- depth-pruning
+- replaceme
+---
+# ${output.path}
+
+${report.sentence}
+
+The result is an ordinary model of the same architecture with ${model.layers} layers: it needs no extra code.
+
+| | |
+|---|---|
+| healed | ${model.path} |
+| training | ${healingInWords(healing)}, learning rate ${recipe.learningRate}, ${recipe.batchTokens} tokens a step |
+| trained numbers | ${healing.parameters} |
+| text | ${data.tokens} tokens in ${data.sequences} sequences (${data.files.map(({ path }) => path).join(', ')}) |
+
+Made with ${report.version} on ${report.adapter.description}. The full recipe is in \`report.json\`, with what was measured;
+\`report.html\` shows it. The card of the model that was healed, if it had one, is \`README.base.md\`, and its licence applies.
+`;
+}

@@ -1,0 +1,63 @@
+import { lastRemoved, type Window } from '../run/window.js';
+
+export interface WindowSet {
+  /** In ascending order; none touches another. */
+  readonly windows: readonly Window[];
+  /** Sum of the windows' costs. */
+  readonly cost: number;
+}
+
+export interface WindowSetOptions {
+  /** Layers of the model. */
+  readonly layers: number;
+  /** Layers to remove. */
+  readonly count: number;
+  /** Windows of a set (default 1 to 4). */
+  readonly fewest?: number;
+  readonly most?: number;
+  /** Sets to return (default 1). */
+  readonly best?: number;
+}
+
+/**
+ * The best sets of windows when costs add up, cheapest first, by dynamic programming over (layer, layers left to
+ * remove, windows left): layers² * count * most * best steps at most. Windows keep at least one layer between them;
+ * those that touched would be one window with a cost of its own.
+ *
+ * Source: the cost of removed intervals adds up nearly (pruning.md 4.1 F); ROCKET's knapsack is kin.
+ *
+ * @param cost of the window (i, n), asked once for each; infinity forbids it.
+ */
+export function proposeWindowSets(
+  cost: (layer: number, count: number) => number,
+  { layers, count, fewest = 1, most = 4, best = 1 }: WindowSetOptions,
+): WindowSet[] {
+  /** By windows left, then by layers left to remove: the best sets among layers `from` and later. */
+  type Sets = readonly (readonly (readonly WindowSet[])[])[];
+  const none = Array.from({ length: count + 1 }, () => [] as WindowSet[]);
+  const empty = none.map((sets, left) => (left === 0 ? [{ windows: [], cost: 0 }] : sets));
+  const bottom: Sets = Array.from({ length: most + 1 }, (_, windows) => (windows === 0 ? empty : none));
+  const after: Sets[] = new Array(layers + 1).fill(bottom);
+  for (let layer = layers - 2; layer >= 0; layer--) {
+    const costs = Array.from({ length: Math.min(count, layers - 1 - layer) }, (_, i) => cost(layer, i + 1));
+    after[layer] = bottom.map((_, windows) => {
+      if (windows === 0) return empty;
+      return none.map((_, left) => {
+        const sets = [...after[layer + 1]![windows]![left]!];
+        for (let n = 1; n <= Math.min(left, costs.length); n++) {
+          const window = { layer, count: n };
+          if (!Number.isFinite(costs[n - 1]!)) continue;
+          for (const rest of after[lastRemoved(window) + 1]![windows - 1]![left - n]!) {
+            sets.push({ windows: [window, ...rest.windows], cost: costs[n - 1]! + rest.cost });
+          }
+        }
+        return sets.sort((a, b) => a.cost - b.cost).slice(0, best);
+      });
+    });
+  }
+  return after[0]!
+    .slice(fewest)
+    .flatMap(byLeft => byLeft[count]!)
+    .sort((a, b) => a.cost - b.cost)
+    .slice(0, best);
+}
