@@ -1,12 +1,12 @@
 import { type Device, downloadF32, Scope } from '../engine/index.js';
 import { seededRandom } from '../engine/random.js';
-import { cholesky } from '../kernels/solve/cholesky.js';
 import {
   createDoubleSingle,
   type DoubleSingle,
   disposeDoubleSingle,
   uploadF64,
 } from '../kernels/shared/doubleSingle.js';
+import { cholesky } from '../kernels/solve/cholesky.js';
 import { residual } from '../kernels/solve/solveResidual.js';
 import { type SolveReport, solveSpd } from '../kernels/solve/solveSpd.js';
 import { solveFactored } from '../kernels/solve/triangularSolve.js';

@@ -4,9 +4,9 @@ import { asBytes, asU16, byteSize, elementCount, encodeFromF32 } from '../engine
 import { ensure } from '../engine/index.js';
 import { normals } from '../kernels/cases/data.js';
 import { expectedTensors } from '../model/architecture/architecture.js';
-import { writeOutputFile } from '../model/files/outputFolder.js';
 import { writeSafetensors } from '../model/checkpoint/safetensorsWriter.js';
 import { architectureFromConfig } from '../model/families/index.js';
+import { writeOutputFile } from '../model/files/outputFolder.js';
 import { byteTokenizer } from './byteTokenizer.js';
 
 /** Dimensions of a Llama with random weights. */

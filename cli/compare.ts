@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import type { ComparisonRow } from '../replaceme/index.js';
-import { newCommand, runs } from './terminal/command.js';
 import { withDevice } from './device/gpu.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
 import { each, positive, wholeNumber } from './options/optionTypes.js';
+import { newCommand, runs } from './terminal/command.js';
 
 interface CompareCommandOptions extends ModelFlags {
   layers: number[];

@@ -1,7 +1,6 @@
 import { text as readAll } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import { formatSeconds } from '../engine/format.js';
-import { newCommand, runs } from './terminal/command.js';
 import {
   PROFILE_FLAG,
   PROFILE_TEXT,
@@ -12,6 +11,7 @@ import {
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
 import { type SamplingFlags, samplingOf, withSamplingOptions } from './options/samplingOptions.js';
 import { loadTextTools } from './options/sequences.js';
+import { newCommand, runs } from './terminal/command.js';
 
 interface GenerateCommandOptions extends ProfileOptions, SamplingFlags, ModelFlags {
   chat?: boolean;

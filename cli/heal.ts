@@ -1,13 +1,13 @@
 import type { Command } from 'commander';
 import { formatBytes, formatSeconds } from '../engine/format.js';
-import { formatFields } from '../replaceme/report/text/textTable.js';
 import type { HealingPlan, HealOptions, HealReport } from '../replaceme/index.js';
-import { newCommand, runs } from './terminal/command.js';
-import { defined } from './options/defined.js';
+import { formatFields } from '../replaceme/report/text/textTable.js';
 import { withDevice } from './device/gpu.js';
-import { healingFields, small } from './prune/healingFields.js';
+import { defined } from './options/defined.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
 import { layerList, notNegative, oneOf, type Parser, positive, wholeNumber } from './options/optionTypes.js';
+import { healingFields, small } from './prune/healingFields.js';
+import { newCommand, runs } from './terminal/command.js';
 
 interface HealCommandOptions extends ModelFlags {
   train: 'transform' | 'down-proj' | 'full';

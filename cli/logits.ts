@@ -4,9 +4,9 @@ import { asBytes } from '../engine/dtype.js';
 import { RmError } from '../engine/errors.js';
 import type { TensorSource } from '../model/checkpoint/safetensorsWriter.js';
 import type { LogitsResult } from '../model/transformer/logits.js';
-import { newCommand, runs } from './terminal/command.js';
 import { withDevice } from './device/gpu.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
+import { newCommand, runs } from './terminal/command.js';
 
 interface LogitsOptions extends ModelFlags {
   ids: string;

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
+import { createProgram } from './program.js';
 import { reportFailure } from './terminal/failure.js';
 import { INTERRUPTED, watchInterrupts } from './terminal/interrupt.js';
-import { createProgram } from './program.js';
 import { Terminal } from './terminal/terminal.js';
 
 /** Whether a flag is given; a failure may come before the options are parsed. */

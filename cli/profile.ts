@@ -1,14 +1,14 @@
 import { writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { formatTable } from '../replaceme/report/text/textTable.js';
 import { outputError, withOutputFile, withOutputFolder } from '../model/files/outputFolder.js';
 import type { HeatMeasure } from '../replaceme/report/page/heatMap.js';
+import { formatTable } from '../replaceme/report/text/textTable.js';
 import type { WindowMap, WindowMeasure } from '../replaceme/windowMap/windowMap.js';
-import { newCommand, runs } from './terminal/command.js';
 import { withDevice } from './device/gpu.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
 import { each, oneOf, wholeNumber } from './options/optionTypes.js';
+import { newCommand, runs } from './terminal/command.js';
 
 interface ProfileCommandOptions extends ModelFlags {
   calib?: string[];

@@ -1,13 +1,11 @@
 import { Command, Option } from 'commander';
 import { benchCommand } from './bench/index.js';
 import { chatCommand } from './chat/command.js';
-import { fullName } from './terminal/command.js';
 import { compareCommand } from './compare.js';
 import { completionCommand } from './completion/command.js';
 import { convertCommand } from './convert.js';
 import { doctorCommand } from './doctor/command.js';
 import { evalCommand } from './eval/command.js';
-import { WrongCommandLine } from './terminal/failure.js';
 import { generateCommand } from './generate.js';
 import { healCommand } from './heal.js';
 import { inspectCommand } from './inspect.js';
@@ -18,8 +16,10 @@ import { profileCommand } from './profile.js';
 import { pruneCommand } from './prune/command.js';
 import { slurmCommand } from './slurm/index.js';
 import { statsCommand } from './stats.js';
-import { tuneCommand } from './tune.js';
+import { fullName } from './terminal/command.js';
+import { WrongCommandLine } from './terminal/failure.js';
 import { version } from './terminal/version.js';
+import { tuneCommand } from './tune.js';
 
 const closing = `
 Results go to stdout, everything else to stderr. With --json, stdout holds exactly one object (chat: one

@@ -1,13 +1,13 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import { formatFields } from '../replaceme/report/text/textTable.js';
 import type { GatheredStatistics, MergedStatistics } from '../replaceme/index.js';
+import { formatFields } from '../replaceme/report/text/textTable.js';
 import { parseShard, type Shard } from '../replaceme/statistics/shard.js';
-import { newCommand, type Run, runs } from './terminal/command.js';
-import type { PruneSettings } from './prune/configFile.js';
 import { withDevice } from './device/gpu.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
 import type { Parser } from './options/optionTypes.js';
+import type { PruneSettings } from './prune/configFile.js';
 import { addPruneOptions, pruneOptions } from './prune/options.js';
+import { newCommand, type Run, runs } from './terminal/command.js';
 
 interface StatsCommandOptions extends Omit<PruneSettings, 'model' | 'out' | 'dryRun'>, ModelFlags {
   shard?: Shard;

@@ -2,10 +2,10 @@ import type { Command } from 'commander';
 import { left, right } from '../bench/measure.js';
 import type { TuneResult } from '../bench/tune.js';
 import { formatTable } from '../replaceme/report/text/textTable.js';
-import { newCommand, type Run, runs } from './terminal/command.js';
 import { announceAdapter } from './device/gpu.js';
-import { wholeNumber } from './options/optionTypes.js';
 import { storeTuning } from './device/tuningCache.js';
+import { wholeNumber } from './options/optionTypes.js';
+import { newCommand, type Run, runs } from './terminal/command.js';
 
 interface TuneCommandOptions {
   seconds: number;

@@ -1,42 +1,38 @@
 import { join } from 'node:path';
 import { Device, RmError } from '../engine/index.js';
-import { totalTokens } from '../model/transformer/batch.js';
-import { loadChatTemplate, type TextReader } from '../model/text/chat.js';
 import { modelFingerprint } from '../model/source/fingerprint.js';
-import { Model } from '../model/transformer/model.js';
+import { loadChatTemplate, type TextReader } from '../model/text/chat.js';
 import { loadTokenizer } from '../model/text/tokenizer.js';
-import { batchesOf, readTexts } from './calibration/readTexts.js';
-import { sha256 } from './calibration/read.js';
+import { totalTokens } from '../model/transformer/batch.js';
+import { Model } from '../model/transformer/model.js';
+import { HiddenStates, keepStates, LentStates, roomFor } from './activations/hiddenStates.js';
+import { PrunedModel } from './activations/prunedModel.js';
 import type { CalibrationBatch } from './calibration/batch.js';
+import { batchesOf, readTexts } from './calibration/readTexts.js';
+import { calibrationSizes } from './calibration/sizes.js';
 import { planRow, type RowPlan, sharedRoom } from './compare/memory.js';
 import { type Candidate, type CompareOptions, checkCompareRequest } from './compare/request.js';
-import {
-  type ComparisonKey,
-  type ComparisonRow,
-  type MeasuredRow,
-  type Measures,
-  RowStore,
-  writeWhole,
-} from './compare/rows.js';
+import { type ComparisonKey, RowStore, writeWhole } from './compare/rows.js';
 import { comparisonMarkdown } from './compare/table.js';
-import type { EvaluationText } from './evaluation/evaluationText.js';
-import { HiddenStates, keepStates, LentStates, roomFor } from './activations/hiddenStates.js';
-import { packageVersion } from './report/modelCard.js';
-import { ModelMeter } from './evaluation/modelMeter.js';
-import { PhaseClock } from './run/phaseClock.js';
-import { PrunedModel } from './activations/prunedModel.js';
-import type { PruneOptions } from './options/pruneOptions.js';
 import { damageTokens, tokensOfAll } from './evaluation/evaluatePruned.js';
-import { exactnessWarnings, reportHead } from './report/head.js';
+import type { EvaluationText } from './evaluation/evaluationText.js';
 import { layerDamage } from './evaluation/layerDamage.js';
-import { repeatOf } from './report/repeat.js';
+import type { Measures } from './evaluation/measures.js';
+import { ModelMeter } from './evaluation/modelMeter.js';
 import { samplesOf } from './evaluation/samples.js';
+import type { PruneOptions } from './options/pruneOptions.js';
+import { exactnessWarnings, reportHead } from './report/head.js';
+import { packageVersion } from './report/modelCard.js';
+import { repeatOf } from './report/repeat.js';
+import type { ComparisonRow, MeasuredRow } from './report/schema/comparison.js';
 import type { CompareReport, MeasuredWindows, Sample } from './report/schema/schema.js';
 import { compareSentence } from './report/sentence.js';
 import { writeReport } from './report/write.js';
-import { calibrationSizes, type PruneRequest } from './request/request.js';
-import type { WindowChoice } from './selections/index.js';
+import type { PruneRequest } from './request/request.js';
+import { PhaseClock } from './run/phaseClock.js';
 import type { WalkOptions } from './run/runHooks.js';
+import { sha256OfFile } from './run/sha256.js';
+import type { WindowChoice } from './selections/index.js';
 
 /**
  * Compares methods on one model and one set of calibration data: every method at every number of removed layers
@@ -60,7 +56,7 @@ export async function compare(from: string, options: CompareOptions): Promise<Co
     const evaluation = await Promise.all(
       texts.map(async ({ file, sequences }) => ({
         file,
-        sha256: await sha256(file),
+        sha256: await sha256OfFile(file),
         tokens: totalTokens(sequences),
       })),
     );

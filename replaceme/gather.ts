@@ -1,21 +1,23 @@
 import { Device, ensure, RmError } from '../engine/index.js';
-import { loadChatTemplate } from '../model/text/chat.js';
-import { withOutputFile } from '../model/files/outputFolder.js';
 import { requireText } from '../model/architecture/modality.js';
-import { Model } from '../model/transformer/model.js';
+import { withOutputFile } from '../model/files/outputFolder.js';
+import { loadChatTemplate } from '../model/text/chat.js';
 import { loadTokenizer } from '../model/text/tokenizer.js';
-import { addGenerated, batchesOf, batchesRecipe, readTexts, statisticsRecipe } from './calibration/readTexts.js';
+import { Model } from '../model/transformer/model.js';
 import { batchedTokens } from './calibration/batch.js';
+import { addGenerated, batchesOf, readTexts } from './calibration/readTexts.js';
+import { calibrationSizes } from './calibration/sizes.js';
 import { methods } from './methods/index.js';
-import { packageVersion } from './report/modelCard.js';
-import { planRun, streamOf } from './planning/plan.js';
 import { dtypeOf, type PruneOptions } from './options/pruneOptions.js';
-import { calibrationSizes, checkPruneRequest, type PruneRequest } from './request/request.js';
+import { planRun, streamOf } from './planning/plan.js';
+import { packageVersion } from './report/modelCard.js';
+import { checkPruneRequest, type PruneRequest } from './request/request.js';
+import { walk } from './run/runHooks.js';
+import type { Window } from './run/window.js';
 import { selections } from './selections/index.js';
 import { StatisticsFile } from './statistics/file.js';
 import { type Shard, shardName, shardOf } from './statistics/shard.js';
-import { walk } from './run/runHooks.js';
-import type { Window } from './run/window.js';
+import { batchesRecipe, statisticsRecipe } from './statistics/statisticsRecipe.js';
 
 /** Settings of `gatherStatistics`: those of the run that is to use the sums, and the part to sum over. */
 export interface GatherOptions extends PruneOptions {

@@ -1,29 +1,22 @@
 import { rm } from 'node:fs/promises';
 import { Device } from '../engine/index.js';
-import { loadChatTemplate } from '../model/text/chat.js';
 import type { Checkpoint } from '../model/checkpoint/checkpoint.js';
 import { evaluate } from '../model/evaluation/evaluate.js';
 import { modelFingerprint } from '../model/source/fingerprint.js';
-import { logits } from '../model/transformer/logits.js';
-import { Model } from '../model/transformer/model.js';
 import { withModelOutput } from '../model/source/modelOutput.js';
 import { openCheckpoint, openModelSource } from '../model/source/modelSource.js';
+import { loadChatTemplate } from '../model/text/chat.js';
 import { loadTokenizer } from '../model/text/tokenizer.js';
+import { logits } from '../model/transformer/logits.js';
+import { Model } from '../model/transformer/model.js';
 import { verifyWritten } from '../model/writing/verifyWritten.js';
 import { writeModel } from '../model/writing/writeModel.js';
-import { PhaseClock } from './run/phaseClock.js';
 import { PrunedModel } from './activations/prunedModel.js';
-import { exactnessWarnings, reportHead } from './report/head.js';
-import { repeatOf } from './report/repeat.js';
+import type { Role } from './evaluation/pruneEvaluation.js';
 import { samplesOf } from './evaluation/samples.js';
-import type { HealReport, Role } from './report/schema/schema.js';
-import { healSentence } from './report/sentence.js';
-import { withoutPaths, writeDocumentation } from './report/write.js';
-import { walk } from './run/runHooks.js';
 import { healByGradient, healingWarnings } from './healing/gradientHealing.js';
 import { healingSettings } from './healing/healingSettings.js';
 import { readHealingTexts } from './healing/healingTexts.js';
-import type { HealOptions } from './options/healOptions.js';
 import {
   checkHealRequest,
   type HealRequest,
@@ -32,6 +25,14 @@ import {
   healOutput,
 } from './healing/healRequest.js';
 import { tensorsOfTeacher } from './healing/teacher.js';
+import type { HealOptions } from './options/healOptions.js';
+import { exactnessWarnings, reportHead } from './report/head.js';
+import { repeatOf } from './report/repeat.js';
+import type { HealReport } from './report/schema/schema.js';
+import { healSentence } from './report/sentence.js';
+import { withoutPaths, writeDocumentation } from './report/write.js';
+import { PhaseClock } from './run/phaseClock.js';
+import { walk } from './run/runHooks.js';
 
 /**
  * Heals the pruned model in folder `from` by gradient descent and writes it into the new folder (or GGUF file) `to`, in its own

@@ -1,17 +1,18 @@
 import { type AdapterInfo, Device, ensure } from '../engine/index.js';
 import type { Architecture } from '../model/architecture/architecture.js';
-import { loadChatTemplate } from '../model/text/chat.js';
 import { checkShapes, readArchitecture } from '../model/families/index.js';
-import { Model } from '../model/transformer/model.js';
 import { openCheckpoint } from '../model/source/modelSource.js';
+import { loadChatTemplate } from '../model/text/chat.js';
 import { loadTokenizer } from '../model/text/tokenizer.js';
+import { Model } from '../model/transformer/model.js';
 import { calibrationBatches } from './calibration/batches.js';
 import { type CalibrationFile, readCalibration } from './calibration/read.js';
+import type { CalibrationSizes } from './calibration/sizes.js';
+import { calibrationSizes } from './calibration/sizes.js';
+import type { PruneOptions } from './options/pruneOptions.js';
 import { weightSizes } from './planning/memoryParts.js';
 import { streamOf } from './planning/plan.js';
 import { placeProfile } from './planning/profilePlan.js';
-import type { PruneOptions } from './options/pruneOptions.js';
-import { type CalibrationSizes, calibrationSizes } from './request/request.js';
 import { type WindowMap, windowMap } from './windowMap/windowMap.js';
 
 export interface ProfileWindowsOptions

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
-import type { Model } from '../model/transformer/model.js';
 import { shippedPath } from '../model/files/shippedPath.js';
 import { evaluateTask, type PreparedTask, prepareTask, readTaskFile } from '../model/tasks/index.js';
 import type { Tokenizer } from '../model/text/tokenizer.js';
+import type { Model } from '../model/transformer/model.js';
 import { dataPath } from './support.js';
 
 /** What test/python/lm_eval_scores.py writes of one case. */

@@ -2,10 +2,10 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device } from '../engine/index.js';
-import { Model } from '../model/transformer/model.js';
 import { shippedPath } from '../model/files/shippedPath.js';
 import { builtInTasks, prepareTask, readTaskFile } from '../model/tasks/index.js';
 import { loadTokenizer } from '../model/text/tokenizer.js';
+import { Model } from '../model/transformer/model.js';
 import { checkCase, readScores, rowsFolder } from './lmEvalCases.js';
 
 // Made by test/python/lm_eval_scores.py of the demo model.

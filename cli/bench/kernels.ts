@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import type { KernelBenchmark } from '../../bench/kernels.js';
 import { withDevice } from '../device/gpu.js';
-import { wholeNumber } from '../options/optionTypes.js';
 import { storedPeak } from '../device/storedPeak.js';
+import { wholeNumber } from '../options/optionTypes.js';
 import { type MeasuringOptions, measuringCommand } from './measuring.js';
 
 interface KernelsOptions extends MeasuringOptions {

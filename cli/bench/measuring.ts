@@ -14,8 +14,8 @@ import { benchmarkSection, withSection } from '../../bench/markdown.js';
 import type { Benchmark, BenchText } from '../../bench/measure.js';
 import type { AdapterInfo } from '../../engine/adapter.js';
 import { RmError } from '../../engine/errors.js';
-import { formatTable } from '../../replaceme/report/text/textTable.js';
 import { withOutputFile, writeOutputFile } from '../../model/files/outputFolder.js';
+import { formatTable } from '../../replaceme/report/text/textTable.js';
 import { type CommandText, newCommand, type Run, runs } from '../terminal/command.js';
 
 /** Options of every benchmark. */

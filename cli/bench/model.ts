@@ -4,10 +4,10 @@ import type { DecodeBenchmark } from '../../bench/decode.js';
 import type { PrefillBenchmark } from '../../bench/prefill.js';
 import type { PruneBenchmark } from '../../bench/prune.js';
 import type { StartupBenchmark } from '../../bench/startup.js';
-import type { Run } from '../terminal/command.js';
 import { withDevice } from '../device/gpu.js';
 import { requireTimestamps } from '../device/kernelProfile.js';
 import { wholeNumber } from '../options/optionTypes.js';
+import type { Run } from '../terminal/command.js';
 import { type MeasuringOptions, measuringCommand } from './measuring.js';
 
 const modelArgument = [

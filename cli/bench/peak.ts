@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import type { PeakBenchmark } from '../../bench/peak.js';
 import { withDevice } from '../device/gpu.js';
-import { wholeNumber } from '../options/optionTypes.js';
 import { storePeak } from '../device/storedPeak.js';
+import { wholeNumber } from '../options/optionTypes.js';
 import { type MeasuringOptions, measuringCommand } from './measuring.js';
 
 interface PeakOptions extends MeasuringOptions {

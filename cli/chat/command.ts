@@ -2,14 +2,14 @@ import { basename, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { formatSeconds } from '../../engine/format.js';
 import type { Model } from '../../model/transformer/model.js';
-import { newCommand, type Run, runs } from '../terminal/command.js';
-import type { Answer, Conversation } from './conversation.js';
-import { describeFailure, formatFailure } from '../terminal/failure.js';
 import { withDevice } from '../device/gpu.js';
-import { MessageLines } from './messageLines.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from '../options/models.js';
 import { type SamplingFlags, samplingOf, withSamplingOptions } from '../options/samplingOptions.js';
 import { loadTextTools, type TextTools } from '../options/sequences.js';
+import { newCommand, type Run, runs } from '../terminal/command.js';
+import { describeFailure, formatFailure } from '../terminal/failure.js';
+import type { Answer, Conversation } from './conversation.js';
+import { MessageLines } from './messageLines.js';
 import { TwoColumns } from './twoColumns.js';
 
 interface ChatOptions extends SamplingFlags, ModelFlags {

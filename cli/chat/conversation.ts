@@ -1,7 +1,7 @@
 import { DecodingSession } from '../../model/generation/decodingSession.js';
+import type { SamplingOptions } from '../../model/generation/sampler.js';
 import type { ChatMessage } from '../../model/text/documents.js';
 import type { Model } from '../../model/transformer/model.js';
-import type { SamplingOptions } from '../../model/generation/sampler.js';
 import type { TextTools } from '../options/sequences.js';
 
 export interface ConversationOptions extends SamplingOptions {

@@ -4,8 +4,8 @@ import { formatShare, type PeakRates, shareOfPeak } from '../../bench/peakRates.
 import type { Device } from '../../engine/device.js';
 import { RmError } from '../../engine/errors.js';
 import type { KernelProfile, SectionProfile } from '../../engine/profiler.js';
-import { formatTable } from '../../replaceme/report/text/textTable.js';
 import { outputError, withOutputFile } from '../../model/files/outputFolder.js';
+import { formatTable } from '../../replaceme/report/text/textTable.js';
 import type { Run } from '../terminal/command.js';
 import { withDevice } from './gpu.js';
 import { storedPeak } from './storedPeak.js';

@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import { newCommand, runs } from '../terminal/command.js';
-import type { Finding, Status } from './probes.js';
 import type { Terminal } from '../terminal/terminal.js';
 import { version } from '../terminal/version.js';
+import type { Finding, Status } from './probes.js';
 
 const colours = { ok: 'green', warn: 'yellow', fail: 'red', skip: 'dim' } as const;
 
@@ -29,10 +29,7 @@ export function doctorCommand(signal: AbortSignal): Command {
     examples: ['rm-engine doctor', 'rm-engine doctor --json', 'rm-engine doctor --adapter nvidia'],
   }).option('--json', 'print one JSON object: {version, healthy, findings: [{id, status, evidence, cure}]}');
   return runs<{ json?: boolean }>(command, signal, async run => {
-    const [{ examine }, { thisMachine }] = await Promise.all([
-      import('./probes.js'),
-      import('./context.js'),
-    ]);
+    const [{ examine }, { thisMachine }] = await Promise.all([import('./probes.js'), import('./context.js')]);
     const findings = await examine(thisMachine(run.deviceOptions));
     const healthy = findings.every(({ status }) => status !== 'fail');
     if (run.options.json) run.terminal.json({ version: version(), healthy, findings });

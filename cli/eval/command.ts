@@ -1,13 +1,9 @@
 import type { Command } from 'commander';
 import type { Device } from '../../engine/device.js';
 import { RmError } from '../../engine/errors.js';
-import { formatTable } from '../../replaceme/report/text/textTable.js';
 import { withOutputFile } from '../../model/files/outputFolder.js';
 import type { FileEvaluation } from '../../replaceme/report/schema/schema.js';
-import { newCommand, runs } from '../terminal/command.js';
-import { formatHealth, type HealthCommandOptions, readHealthPrompts, runHealth } from './health.js';
-import { openReport, type ReportOptions } from './report.js';
-import { formatTasks, type LoadedModel, prepareTasks, runTasks, type TaskOptions } from './tasks.js';
+import { formatTable } from '../../replaceme/report/text/textTable.js';
 import {
   PROFILE_FLAG,
   PROFILE_TEXT,
@@ -18,6 +14,10 @@ import {
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from '../options/models.js';
 import { wholeNumber } from '../options/optionTypes.js';
 import { fileSequences, loadTextTools } from '../options/sequences.js';
+import { newCommand, runs } from '../terminal/command.js';
+import { formatHealth, type HealthCommandOptions, readHealthPrompts, runHealth } from './health.js';
+import { openReport, type ReportOptions } from './report.js';
+import { formatTasks, type LoadedModel, prepareTasks, runTasks, type TaskOptions } from './tasks.js';
 
 interface EvalOptions extends ProfileOptions, TaskOptions, HealthCommandOptions, ReportOptions, ModelFlags {
   against?: string;

@@ -1,6 +1,6 @@
 import { RmError } from '../../engine/errors.js';
-import { formatTable } from '../../replaceme/report/text/textTable.js';
 import type { GenerationHealth } from '../../model/generation/generationHealth.js';
+import { formatTable } from '../../replaceme/report/text/textTable.js';
 import type { Run } from '../terminal/command.js';
 import type { LoadedModel } from './tasks.js';
 

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import type { Device } from '../../engine/device.js';
 import { RmError } from '../../engine/errors.js';
 import { outputError } from '../../model/files/outputFolder.js';
-import type { PhaseClock } from '../../replaceme/run/phaseClock.js';
 import type { EvalFindings } from '../../replaceme/report/evalReport.js';
+import type { PhaseClock } from '../../replaceme/run/phaseClock.js';
 
 /** Options of `eval` about its report. */
 export interface ReportOptions {

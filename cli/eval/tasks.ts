@@ -2,12 +2,12 @@ import { appendFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cacheFolder } from '../../engine/cacheFolder.js';
 import type { Device } from '../../engine/device.js';
-import { type Column, formatTable } from '../../replaceme/report/text/textTable.js';
 import { outputError } from '../../model/files/outputFolder.js';
-import type { Model } from '../../model/transformer/model.js';
 import type { Metrics, PreparedTask, TaskResult, TaskSample, TaskSource } from '../../model/tasks/index.js';
-import type { Run } from '../terminal/command.js';
+import type { Model } from '../../model/transformer/model.js';
+import { type Column, formatTable } from '../../replaceme/report/text/textTable.js';
 import type { TextTools } from '../options/sequences.js';
+import type { Run } from '../terminal/command.js';
 import { version } from '../terminal/version.js';
 
 /** Options of `eval` about tasks. */

@@ -1,13 +1,9 @@
 import type { Command } from 'commander';
 import { formatBytes, formatSeconds } from '../../engine/format.js';
+import type { PlannedPhase, PrunePlan, PruneReport, WindowScores } from '../../replaceme/index.js';
 import { formatFields, formatTable } from '../../replaceme/report/text/textTable.js';
 import { faithfulQuirks } from '../../replaceme/request/faithful.js';
-import type { PlannedPhase, PrunePlan, PruneReport, WindowScores } from '../../replaceme/index.js';
-import { newCommand, runs } from '../terminal/command.js';
-import { type PruneSettings, readPruneConfig, settingParsers } from './configFile.js';
-import { defined } from '../options/defined.js';
 import { withDevice } from '../device/gpu.js';
-import { healingFields, small } from './healingFields.js';
 import {
   PROFILE_FLAG,
   PROFILE_TEXT,
@@ -15,11 +11,15 @@ import {
   tracePath,
   withProfiledDevice,
 } from '../device/kernelProfile.js';
+import { storedPeak } from '../device/storedPeak.js';
+import { defined } from '../options/defined.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from '../options/models.js';
 import { notNegative } from '../options/optionTypes.js';
+import { newCommand, runs } from '../terminal/command.js';
+import { type PruneSettings, readPruneConfig, settingParsers } from './configFile.js';
+import { healingFields, small } from './healingFields.js';
 import { addPruneOptions, pruneOptions } from './options.js';
 import { formatBeforeAfter, nextSteps } from './summary.js';
-import { storedPeak } from '../device/storedPeak.js';
 
 interface PruneCommandOptions
   extends Omit<PruneSettings, 'model' | 'out'>,

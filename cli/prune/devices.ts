@@ -6,15 +6,15 @@ import { isSoftware, listAdapters } from '../../engine/adapter.js';
 import { ensure, RmError } from '../../engine/errors.js';
 import type { Progress } from '../../engine/progress.js';
 import { withFolderBeside } from '../../model/files/outputFolder.js';
+import { calibrationSizes } from '../../replaceme/calibration/sizes.js';
 import { checkGatherRequest, type GatheredStatistics, gatherRounds } from '../../replaceme/gather.js';
-import { calibrationSizes } from '../../replaceme/request/request.js';
 import { mergeStatistics } from '../../replaceme/statistics/merge.js';
 import { shardName } from '../../replaceme/statistics/shard.js';
-import type { Run } from '../terminal/command.js';
-import type { PruneSettings } from './configFile.js';
 import { withDevice } from '../device/gpu.js';
-import { optionWords, pruneOptions } from './options.js';
+import type { Run } from '../terminal/command.js';
 import type { Terminal } from '../terminal/terminal.js';
+import type { PruneSettings } from './configFile.js';
+import { optionWords, pruneOptions } from './options.js';
 
 /** The word that stands for all GPUs. */
 const ALL = 'all';

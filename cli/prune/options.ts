@@ -1,8 +1,8 @@
 import { Command } from 'commander';
 import type { PruneOptions } from '../../replaceme/index.js';
-import { listParsers, type PruneSettings, settingParsers as p } from './configFile.js';
 import { defined } from '../options/defined.js';
 import { each } from '../options/optionTypes.js';
+import { listParsers, type PruneSettings, settingParsers as p } from './configFile.js';
 
 /** Gives a command the options of `prune` that say which layers go, what takes their place and what calibrates. */
 export const addPruneOptions = (command: Command): Command =>

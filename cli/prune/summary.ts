@@ -1,9 +1,9 @@
 import { basename } from 'node:path';
 import { formatBytes } from '../../engine/format.js';
-import { formatTable } from '../../replaceme/report/text/textTable.js';
 import type { ModelSummary } from '../../model/evaluation/inspect.js';
 import type { PruneReport } from '../../replaceme/index.js';
 import { shellWord } from '../../replaceme/report/repeat.js';
+import { formatTable } from '../../replaceme/report/text/textTable.js';
 
 /** What the table needs of a model folder. */
 export type ModelSize = Pick<ModelSummary, 'layers'> & {

@@ -4,13 +4,13 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { type Command, InvalidArgumentError } from 'commander';
 import { RmError } from '../../engine/errors.js';
-import { formatFields, formatTable } from '../../replaceme/report/text/textTable.js';
 import { checkOutputFolder, withOutputFolder, writeOutputFile } from '../../model/files/outputFolder.js';
-import { newCommand, type Run, runs } from '../terminal/command.js';
-import type { PruneSettings } from '../prune/configFile.js';
+import { formatFields, formatTable } from '../../replaceme/report/text/textTable.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from '../options/models.js';
 import { each, type Parser, wholeNumber } from '../options/optionTypes.js';
+import type { PruneSettings } from '../prune/configFile.js';
 import { addPruneOptions, optionWords, pruneOptions } from '../prune/options.js';
+import { newCommand, type Run, runs } from '../terminal/command.js';
 import { clusterJobs, submitScript } from './scripts.js';
 import { clusterStatus, type JobStatus } from './status.js';
 

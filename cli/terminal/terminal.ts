@@ -1,6 +1,6 @@
 import util from 'node:util';
-import { cutToWidth, textWidth, wrapText } from '../../replaceme/report/text/textWidth.js';
 import { outputError } from '../../model/files/outputFolder.js';
+import { cutToWidth, textWidth, wrapText } from '../../replaceme/report/text/textWidth.js';
 
 /** The part of a stream that a terminal needs; process.stdout and process.stderr are such. */
 export interface Output {

@@ -15,15 +15,15 @@
 import { cpus } from 'node:os';
 import { ensure } from '../../engine/errors.js';
 import { type Device, f32Bits, type Recorder, Scope, type Tensor } from '../../engine/index.js';
+import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { runFlat } from '../shared/flat.js';
+import { extentClass, tunedVariant } from '../shared/tunedVariants.js';
+import { broadcastSubgroup, tilesPerDispatch } from '../shared/tuning.js';
 import { broadcast, broadcastRows } from './broadcast.js';
 import { combine } from './combine.js';
 import { splitKeys } from './splitKeys.js';
 import { subgroupKeys } from './subgroupKeys.js';
 import { ROWS, SIDE, tiled } from './tiled.js';
-import { checkMatrix, checkTensor } from '../shared/checks.js';
-import { runFlat } from '../shared/flat.js';
-import { extentClass, tunedVariant } from '../shared/tunedVariants.js';
-import { broadcastSubgroup, tilesPerDispatch } from '../shared/tuning.js';
 
 /** Up to here one workgroup per query is faster than tiles of rows that are mostly empty. */
 const FEW_QUERIES = 4;

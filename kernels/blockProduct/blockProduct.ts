@@ -19,12 +19,12 @@ import {
   RmError,
   type Tensor,
 } from '../../engine/index.js';
-import { broadcastWgsl } from './broadcast.js';
-import { arithmetics, CHUNK, operations, type Precision } from './parts.js';
-import { TILE_COLUMNS, TILE_ROWS, tiledWgsl } from './tiled.js';
 import type { DoubleSingle } from '../shared/doubleSingle.js';
 import { rowWindow, windowRows } from '../shared/rowTiles.js';
 import { broadcastSubgroup, SECONDS_PER_DISPATCH } from '../shared/tuning.js';
+import { broadcastWgsl } from './broadcast.js';
+import { arithmetics, CHUNK, operations, type Precision } from './parts.js';
+import { TILE_COLUMNS, TILE_ROWS, tiledWgsl } from './tiled.js';
 
 /** A matrix in either precision. */
 export type Matrix = Tensor | DoubleSingle;

@@ -1,5 +1,10 @@
 import { type Scope, tensorFrom } from '../../engine/index.js';
-import { type AttentionOptions, type AttentionVariant, attention, attentionVariants } from '../attention/attention.js';
+import {
+  type AttentionOptions,
+  type AttentionVariant,
+  attention,
+  attentionVariants,
+} from '../attention/attention.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
 

@@ -1,12 +1,12 @@
 import { type Recorder, type Scope, type Tensor, tensorFrom } from '../../engine/index.js';
 import type { Activation } from '../elementwise/activation.js';
 import { activationBackward, gatedActivationBackward } from '../elementwise/activationBackward.js';
-import type { FloatType } from '../shared/checks.js';
-import { columnSums } from '../reductions/columnSums.js';
 import { embeddingBackward } from '../elementwise/embeddingBackward.js';
-import { layerNormBackward, rmsNormBackward } from '../reductions/normBackward.js';
 import { rope, ropeTable } from '../elementwise/rope.js';
+import { columnSums } from '../reductions/columnSums.js';
+import { layerNormBackward, rmsNormBackward } from '../reductions/normBackward.js';
 import { addSquaredNorm } from '../reductions/squaredNorm.js';
+import type { FloatType } from '../shared/checks.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
 

@@ -1,7 +1,7 @@
 import { decodeToF32, elementCount, tensorFrom } from '../../engine/index.js';
 import { seededRandom } from '../../engine/random.js';
-import type { FloatType } from '../shared/checks.js';
 import { type BlockFormat, blockBytes, blockFormats, dequantize } from '../elementwise/dequantize.js';
+import type { FloatType } from '../shared/checks.js';
 import type { KernelCase } from './case.js';
 
 /** Where the f16 scales lie in a block: random bytes there could be NaN. */

@@ -1,6 +1,6 @@
 import { type AdamOptions, adam } from '../elementwise/adam.js';
-import { cosineLoss } from '../reductions/cosineLoss.js';
 import { scaleRows } from '../elementwise/scaleRows.js';
+import { cosineLoss } from '../reductions/cosineLoss.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
 

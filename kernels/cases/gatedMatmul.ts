@@ -1,6 +1,6 @@
 import type { Activation } from '../elementwise/activation.js';
-import type { FloatType } from '../shared/checks.js';
 import { gatedMatmul, gatedMatmulVariants } from '../matmul/gatedMatmul.js';
+import type { FloatType } from '../shared/checks.js';
 import { activations } from './activations.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';

@@ -1,8 +1,8 @@
 import type { Activation } from '../elementwise/activation.js';
-import type { FloatType } from '../shared/checks.js';
 import { matmul, matmulName, matmulVariants } from '../matmul/matmul.js';
-import { mirrorLower } from '../solve/symmetrize.js';
+import type { FloatType } from '../shared/checks.js';
 import type { MatmulChoice } from '../shared/tuning.js';
+import { mirrorLower } from '../solve/symmetrize.js';
 import { activations } from './activations.js';
 import type { CaseVariant, KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';

@@ -1,7 +1,7 @@
 import { byteSize } from '../../engine/index.js';
-import type { FloatType } from '../shared/checks.js';
 import { layerNorm } from '../reductions/layerNorm.js';
 import { rmsNorm } from '../reductions/rmsNorm.js';
+import type { FloatType } from '../shared/checks.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
 

@@ -1,14 +1,14 @@
 import type { Scope } from '../../engine/index.js';
 import { type BlockProductVariant, blockProductVariants } from '../blockProduct/blockProduct.js';
-import { cholesky } from '../solve/cholesky.js';
 import { cross } from '../gram/crossGram.js';
-import { clearDoubleSingle, createDoubleSingle, uploadF64 } from '../shared/doubleSingle.js';
 import { gram } from '../gram/gram.js';
-import { mirrorLower } from '../solve/symmetrize.js';
 import { outerProductsName, outerProductsVariants } from '../gram/variants.js';
-import { residual } from '../solve/solveResidual.js';
-import { triangularSolve } from '../solve/triangularSolve.js';
+import { clearDoubleSingle, createDoubleSingle, uploadF64 } from '../shared/doubleSingle.js';
 import type { OuterProductsChoice } from '../shared/tuning.js';
+import { cholesky } from '../solve/cholesky.js';
+import { residual } from '../solve/solveResidual.js';
+import { mirrorLower } from '../solve/symmetrize.js';
+import { triangularSolve } from '../solve/triangularSolve.js';
 import type { CaseVariant, KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
 

@@ -1,7 +1,7 @@
 import { byteSize, tensorFrom } from '../../engine/index.js';
-import type { FloatType } from '../shared/checks.js';
 import { embedding } from '../elementwise/embedding.js';
 import { rope, ropeTable } from '../elementwise/rope.js';
+import type { FloatType } from '../shared/checks.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
 

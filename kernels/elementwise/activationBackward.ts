@@ -10,9 +10,9 @@
  * Source: the derivatives of activation.ts, in its forms: any finite input gives a finite slope.
  */
 import { type ProgramSpec, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
-import { type Activation, activationSlopeWgsl, activationWgsl } from './activation.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { flatProgram, flatType, runFlat } from '../shared/flat.js';
+import { type Activation, activationSlopeWgsl, activationWgsl } from './activation.js';
 
 /** Settings of `gatedActivationBackward` and `activationBackward`. */
 export interface ActivationBackwardOptions {

@@ -21,9 +21,9 @@ import {
   type Tensor,
 } from '../../engine/index.js';
 import { checkTensor, floats } from '../shared/checks.js';
-import { convert } from './convert.js';
 import { flatProgram, flatType, runFlat } from '../shared/flat.js';
 import { rowTiles } from '../shared/rowTiles.js';
+import { convert } from './convert.js';
 
 /** Settings of one Adam step. */
 export interface AdamOptions {

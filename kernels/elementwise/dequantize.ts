@@ -10,8 +10,8 @@
  */
 import { ensure, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
 import { checkTensor, type FloatType, floats } from '../shared/checks.js';
-import { narrowTo } from './convert.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
+import { narrowTo } from './convert.js';
 
 /** A block format: its bytes, elements, and WGSL of `value(at, j)`: element j of the block that begins at byte `at`. */
 interface BlockLayout {

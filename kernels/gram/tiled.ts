@@ -1,6 +1,6 @@
 import type { ProgramTarget } from '../../engine/index.js';
-import { CHUNK_ROWS } from './outlierRows.js';
 import { lines } from '../shared/wgsl.js';
+import { CHUNK_ROWS } from './outlierRows.js';
 import { chunkEnd, fastParts, head, type OuterProductsLayout, tileOrigin } from './parts.js';
 
 /** Rows and columns of a workgroup's tile. */

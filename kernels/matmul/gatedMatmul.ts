@@ -9,9 +9,9 @@
  */
 import { type Recorder, RmError, type Tensor } from '../../engine/index.js';
 import type { Activation } from '../elementwise/activation.js';
+import type { MatmulChoice } from '../shared/tuning.js';
 import { nameOperand, operandType, recordProduct } from './record.js';
 import { canRunGatedMatmul, matmulName, usualGatedMatmul } from './variants.js';
-import type { MatmulChoice } from '../shared/tuning.js';
 
 export { gatedMatmulVariants } from './variants.js';
 

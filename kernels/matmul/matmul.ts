@@ -11,9 +11,9 @@
  */
 import { type Recorder, RmError, type Tensor } from '../../engine/index.js';
 import type { Activation } from '../elementwise/activation.js';
+import type { MatmulChoice } from '../shared/tuning.js';
 import { nameOperand, operandType, recordProduct } from './record.js';
 import { canRunMatmul, matmulName, usualMatmul } from './variants.js';
-import type { MatmulChoice } from '../shared/tuning.js';
 
 export { matmulName, matmulVariants } from './variants.js';
 

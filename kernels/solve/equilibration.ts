@@ -3,9 +3,9 @@
  * Map: one invocation per diagonal element, 64 per workgroup. Features and limits: WebGPU defaults.
  */
 import { downloadF32, type Recorder, RmError, Scope, type Tensor } from '../../engine/index.js';
-import { notPositiveDefinite } from './cholesky.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 import { rowTiles } from '../shared/rowTiles.js';
+import { notPositiveDefinite } from './cholesky.js';
 
 const diagonal = flatProgram({
   key: 'diagonal',

@@ -22,11 +22,11 @@ import {
   Scope,
   Tensor,
 } from '../../engine/index.js';
-import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { scale } from '../elementwise/elementwise.js';
-import { flatProgram, runFlat } from '../shared/flat.js';
 import { matmul } from '../matmul/matmul.js';
 import { frobeniusNorm } from '../reductions/reduce.js';
+import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { flatProgram, runFlat } from '../shared/flat.js';
 
 /** The smallest singular value relative to the largest that f32 tells from zero. */
 const LEAST_SINGULAR = 1e-5;

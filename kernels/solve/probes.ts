@@ -12,8 +12,8 @@ import {
   tensorFrom,
 } from '../../engine/index.js';
 import { blockProduct } from '../blockProduct/blockProduct.js';
-import { PROBES, randomSigns } from './conditionEstimate.js';
 import { createDoubleSingle, type DoubleSingle } from '../shared/doubleSingle.js';
+import { PROBES, randomSigns } from './conditionEstimate.js';
 
 export interface Probes {
   /** Combinations of the right-hand sides, B W [n,32]. */

@@ -25,17 +25,17 @@ import {
   tensorFrom,
 } from '../../engine/index.js';
 import { blockProduct } from '../blockProduct/blockProduct.js';
-import { checkMatrix, checkTensor } from '../shared/checks.js';
-import { cholesky, notPositiveDefinite } from './cholesky.js';
-import { countNonFinite } from '../reductions/finite.js';
-import { flatProgram, runFlat } from '../shared/flat.js';
+import { scaleRows } from '../elementwise/scaleRows.js';
 import { matmul } from '../matmul/matmul.js';
+import { countNonFinite } from '../reductions/finite.js';
+import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { flatProgram, runFlat } from '../shared/flat.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { rowTiles } from '../shared/rowTiles.js';
-import { scaleRows } from '../elementwise/scaleRows.js';
+import { workgroupReduction } from '../shared/workgroup.js';
+import { cholesky, notPositiveDefinite } from './cholesky.js';
 import { downloadDiagonal, equilibration } from './equilibration.js';
 import { solveFactored } from './triangularSolve.js';
-import { workgroupReduction } from '../shared/workgroup.js';
 
 /** Of the mean of the diagonal, added beside a scaled ridge: a feature that is always 0 has none of its own. */
 const LEAST_SHIFT = 1e-6;

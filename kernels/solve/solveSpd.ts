@@ -13,17 +13,17 @@
  */
 import { type Device, type Recorder, RmError, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
 import { requireExactArithmetic } from '../../engine/selftest.js';
-import { operations } from '../blockProduct/parts.js';
 import type { Matrix } from '../blockProduct/blockProduct.js';
+import { operations } from '../blockProduct/parts.js';
+import { frobeniusNorm } from '../reductions/reduce.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { createDoubleSingle, type DoubleSingle, disposeDoubleSingle } from '../shared/doubleSingle.js';
 import { type CholeskyFactor, cholesky, notPositiveDefinite, scratchLike } from './cholesky.js';
 import { inverseNormEstimate, normEstimate } from './conditionEstimate.js';
-import { createDoubleSingle, type DoubleSingle, disposeDoubleSingle } from '../shared/doubleSingle.js';
-import { frobeniusNorm } from '../reductions/reduce.js';
-import { residual } from './solveResidual.js';
 import { downloadDiagonal, equilibration } from './equilibration.js';
-import { createProbes, type Probes } from './probes.js';
 import { beginResidual, equilibrate, loadStrip, type Strip, storeStrip } from './panels.js';
+import { createProbes, type Probes } from './probes.js';
+import { residual } from './solveResidual.js';
 import { solveFactored } from './triangularSolve.js';
 
 /** Settings of `solveSpd`. */

@@ -17,9 +17,9 @@ import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engin
 import { checkTensor } from '../shared/checks.js';
 import { flatProgram, NAN_BITS, runFlat } from '../shared/flat.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
-import { checkPredictions, type Predictions, vocabularyPasses } from './vocabularyPasses.js';
 import { scalarTensor } from '../shared/wgsl.js';
 import { bestReduction, workgroupReduction } from '../shared/workgroup.js';
+import { checkPredictions, type Predictions, vocabularyPasses } from './vocabularyPasses.js';
 
 /** Where `compareDistributions` writes, each [T]: -log p of the targets and KL(a || b) in nats, f32; likeliest tokens, u32. */
 export interface DistributionComparison {

@@ -9,8 +9,8 @@
  * Map, memory: vocabularyPasses.ts; the sums are logLikelihood's. Features and limits: WebGPU defaults.
  */
 import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
-import { checkTensor } from '../shared/checks.js';
 import { scale } from '../elementwise/elementwise.js';
+import { checkTensor } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 import { addTile } from './logLikelihood.js';
 import {

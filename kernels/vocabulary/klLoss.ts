@@ -11,13 +11,13 @@
  */
 import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { checkTensor } from '../shared/checks.js';
+import { flatProgram, runFlat } from '../shared/flat.js';
 import {
   addComparison,
   comparisonState,
   comparisonTensor,
   finishComparison,
 } from './compareDistributions.js';
-import { flatProgram, runFlat } from '../shared/flat.js';
 import {
   checkPredictions,
   type LossGradients,

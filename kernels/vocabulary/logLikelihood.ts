@@ -16,11 +16,11 @@ import { ensure } from '../../engine/errors.js';
 import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor, floats } from '../shared/checks.js';
 import { NAN_BITS } from '../shared/flat.js';
-import { type LogitForm, logitTile } from './logitTile.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { rowTiles } from '../shared/rowTiles.js';
 import { scalarTensor } from '../shared/wgsl.js';
 import { workgroupReduction } from '../shared/workgroup.js';
+import { type LogitForm, logitTile } from './logitTile.js';
 
 const TILE_ELEMENTS = 16 << 20;
 

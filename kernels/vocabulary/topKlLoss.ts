@@ -18,15 +18,15 @@
 import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { flatProgram, NAN_BITS, runFlat } from '../shared/flat.js';
-import { addTile } from './logLikelihood.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
+import { workgroupReduction } from '../shared/workgroup.js';
+import { addTile } from './logLikelihood.js';
 import {
   checkPredictions,
   type LossGradients,
   type Predictions,
   vocabularyPasses,
 } from './vocabularyPasses.js';
-import { workgroupReduction } from '../shared/workgroup.js';
 
 /** A teacher's likeliest tokens, as `topLogProbabilities` finds them. */
 export interface TopProbabilities {

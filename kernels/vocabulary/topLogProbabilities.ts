@@ -15,9 +15,9 @@ import { ensure } from '../../engine/errors.js';
 import { type ProgramSpec, programFamily, type Recorder, Scope } from '../../engine/index.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
+import { workgroupReduction } from '../shared/workgroup.js';
 import type { TopProbabilities } from './topKlLoss.js';
 import { checkPredictions, type Predictions, vocabularyPasses } from './vocabularyPasses.js';
-import { workgroupReduction } from '../shared/workgroup.js';
 
 const MOST = 1024;
 

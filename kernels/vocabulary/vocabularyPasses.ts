@@ -1,11 +1,11 @@
 import { ensure } from '../../engine/errors.js';
 import { type Recorder, Scope, type Tensor } from '../../engine/index.js';
-import { checkMatrix, checkTensor, floats } from '../shared/checks.js';
 import { scale } from '../elementwise/elementwise.js';
+import { matmul } from '../matmul/matmul.js';
+import { checkMatrix, checkTensor, floats } from '../shared/checks.js';
+import { tileRows } from '../shared/rowTiles.js';
 import { type LogitForm, logitTile } from './logitTile.js';
 import { tileColumns } from './logLikelihood.js';
-import { matmul } from '../matmul/matmul.js';
-import { tileRows } from '../shared/rowTiles.js';
 import { softcapBackward } from './softcap.js';
 
 /**

@@ -1,12 +1,12 @@
 import { downloadF32, downloadU32, RmError, Scope } from '../../engine/index.js';
 import { argmax, NOT_FINITE } from '../../kernels/vocabulary/argmax.js';
+import { rotateAlike } from '../architecture/rope.js';
 import { Batch } from '../transformer/batch.js';
 import { tokenLogits } from '../transformer/headLogits.js';
 import { KvCache } from '../transformer/kvCache.js';
 import type { Model } from '../transformer/model.js';
-import { rotateAlike } from '../architecture/rope.js';
-import { createSampler, notFiniteLogits, type SamplingOptions } from './sampler.js';
 import { finalNorm, forward } from '../transformer/transformer.js';
+import { createSampler, notFiniteLogits, type SamplingOptions } from './sampler.js';
 
 export interface ContinueOptions extends SamplingOptions {
   /** New tokens at most. */

@@ -1,5 +1,5 @@
-import { type ContinueOptions, DecodingSession } from './decodingSession.js';
 import type { Model } from '../transformer/model.js';
+import { type ContinueOptions, DecodingSession } from './decodingSession.js';
 
 /** How `generate` continues. */
 export interface GenerateOptions extends ContinueOptions {

@@ -1,7 +1,7 @@
 import type { Progress } from '../../engine/progress.js';
 import type { TextReader } from '../text/chat.js';
-import { generate } from './generate.js';
 import type { Model } from '../transformer/model.js';
+import { generate } from './generate.js';
 
 /** What is asked where nobody brings prompts: facts, a story, a list, an explanation, code. */
 export const healthPrompts: readonly string[] = [

@@ -1,4 +1,5 @@
 import { basename, dirname, join } from 'node:path';
+import { isGgufPath } from '../files/ggufPath.js';
 import {
   checkOutputFile,
   checkOutputFolder,
@@ -6,7 +7,6 @@ import {
   withOutputFile,
   withOutputFolder,
 } from '../files/outputFolder.js';
-import { isGgufPath } from '../files/ggufPath.js';
 
 /** A file that belongs to a GGUF file: "model.report.json" beside "model.gguf". */
 export const besideModel = (model: string, name: string): string =>

@@ -5,9 +5,9 @@ import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { inDtype, type WeightDtype } from '../checkpoint/inDtype.js';
 import { openSafetensors } from '../checkpoint/safetensors.js';
 import { isGgufPath } from '../files/ggufPath.js';
+import { parseJson, readTextFileIfPresent } from '../files/jsonFile.js';
 import { GgufSource } from '../gguf/source.js';
 import { locateModel } from '../hub/locate.js';
-import { parseJson, readTextFileIfPresent } from '../files/jsonFile.js';
 import type { ModelSource } from './modelFiles.js';
 
 class FolderSource implements ModelSource {

@@ -1,7 +1,7 @@
 import { RmError } from '../../engine/errors.js';
-import type { Model } from '../transformer/model.js';
 import { invalidData } from '../files/textFiles.js';
 import type { Tokenizer } from '../text/tokenizer.js';
+import type { Model } from '../transformer/model.js';
 import { RequestEncoder, type TokenRequest } from './encodeRequest.js';
 import { aggregate, aggregateGroups, type Measured, rowScore, textSize } from './metrics.js';
 import { type Prompt, Prompter } from './prompts.js';

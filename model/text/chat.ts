@@ -1,9 +1,9 @@
 import { Template } from '@huggingface/jinja';
 import { RmError } from '../../engine/errors.js';
-import type { ChatMessage, Document } from './documents.js';
 import { isRecord } from '../files/jsonFile.js';
 import type { ModelSource } from '../source/modelFiles.js';
 import { jsonOf, openModelSource } from '../source/modelSource.js';
+import type { ChatMessage, Document } from './documents.js';
 import type { Tokenizer } from './tokenizer.js';
 
 /** A model's own way of writing a conversation as text. */

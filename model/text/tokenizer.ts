@@ -1,8 +1,8 @@
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import { ensure, RmError } from '../../engine/errors.js';
+import { requireText } from '../architecture/modality.js';
 import { readArchitecture } from '../families/index.js';
 import { isRecord } from '../files/jsonFile.js';
-import { requireText } from '../architecture/modality.js';
 import { jsonOf, openModelSource, requiredJsonOf } from '../source/modelSource.js';
 
 /** Turns token ids that arrive one at a time into text, never cutting a character in two. */

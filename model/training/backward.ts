@@ -2,6 +2,9 @@ import { ensure, Scope, type Tensor } from '../../engine/index.js';
 import { scale } from '../../kernels/elementwise/elementwise.js';
 import { embeddingBackward } from '../../kernels/elementwise/embeddingBackward.js';
 import type { Batch } from '../transformer/batch.js';
+import type { Model } from '../transformer/model.js';
+import { embedTokens, forward } from '../transformer/transformer.js';
+import type { LayerWeights } from '../transformer/weights.js';
 import { type HeadGradients, headLoss, type Objective } from './headLoss.js';
 import {
   type LayerGradients,
@@ -9,9 +12,6 @@ import {
   layerBackward,
   requireBackward,
 } from './layerBackward.js';
-import type { Model } from '../transformer/model.js';
-import { embedTokens, forward } from '../transformer/transformer.js';
-import type { LayerWeights } from '../transformer/weights.js';
 
 /**
  * Gradients of a model's weights, f32, each of its weight's shape; they are added to, and what is absent is not

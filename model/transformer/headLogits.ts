@@ -1,6 +1,6 @@
 import { downloadF32, Tensor } from '../../engine/index.js';
-import { logitTile } from '../../kernels/vocabulary/logitTile.js';
 import { rowTiles } from '../../kernels/shared/rowTiles.js';
+import { logitTile } from '../../kernels/vocabulary/logitTile.js';
 import type { Model } from './model.js';
 
 /**

@@ -1,11 +1,11 @@
 import { type Device, type DType, Scope, type Tensor } from '../../engine/index.js';
 import { type Architecture, expectedTensors, keepLayers } from '../architecture/architecture.js';
+import { requireText } from '../architecture/modality.js';
 import { type Checkpoint, deviceBytes } from '../checkpoint/checkpoint.js';
 import type { WeightDtype } from '../checkpoint/inDtype.js';
 import { checkShapes, readArchitecture } from '../families/index.js';
-import { LayerStream } from './layerStream.js';
-import { requireText } from '../architecture/modality.js';
 import { openCheckpoint } from '../source/modelSource.js';
+import { LayerStream } from './layerStream.js';
 import { RotationTable } from './rotationTable.js';
 import type { WaitingWeights } from './waitingWeights.js';
 import { type LoaderOptions, WeightLoader } from './weightLoader.js';

@@ -1,8 +1,8 @@
 import { type Device, RmError, type Tensor, tensorFrom } from '../../engine/index.js';
 import { ropeTable } from '../../kernels/elementwise/rope.js';
 import type { Architecture } from '../architecture/architecture.js';
-import type { Batch } from './batch.js';
 import { type Rope, ropeAttentionFactor, ropeInverseFrequencies } from '../architecture/rope.js';
+import type { Batch } from './batch.js';
 
 /** Rows of the table that a sequence of `positions` tokens needs. */
 export const rotationRows = (contextLength: number, positions: number): number =>

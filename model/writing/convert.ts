@@ -3,12 +3,12 @@ import type { Device } from '../../engine/index.js';
 import type { Progress } from '../../engine/progress.js';
 import { blocksInDtype, inDtype, type WeightDtype } from '../checkpoint/inDtype.js';
 import { checkShapes, readArchitecture } from '../families/index.js';
-import type { WrittenType } from '../gguf/encode.js';
 import { isGgufPath } from '../files/ggufPath.js';
-import { logits } from '../transformer/logits.js';
-import { Model } from '../transformer/model.js';
+import type { WrittenType } from '../gguf/encode.js';
 import { checkModelOutput, withModelOutput } from '../source/modelOutput.js';
 import { openModelSource } from '../source/modelSource.js';
+import { logits } from '../transformer/logits.js';
+import { Model } from '../transformer/model.js';
 import { verifyWritten } from './verifyWritten.js';
 import { checkWritable, writeModel } from './writeModel.js';
 

@@ -1,7 +1,6 @@
 import { elementCount } from '../../engine/dtype.js';
 import { type Architecture, expectedTensors, keepLayers } from '../architecture/architecture.js';
 import { storedCheckpoint } from '../checkpoint/inDtype.js';
-import type { ModelToWrite, WriteModelOptions } from './modelToWrite.js';
 import { GgufCheckpoint } from '../gguf/checkpoint.js';
 import { familyOf } from '../gguf/config.js';
 import { describeAsGguf, ggufFamilyOf } from '../gguf/configMetadata.js';
@@ -11,9 +10,10 @@ import type { GgufFamily } from '../gguf/family.js';
 import type { GgufTensor } from '../gguf/header.js';
 import { ggufLayerOf, ggufName, huggingFaceNames } from '../gguf/names.js';
 import { prunedMetadata } from '../gguf/prunedMetadata.js';
-import { checkReadBack } from './ggufReadBack.js';
 import { type GgmlType, ggmlType } from '../gguf/tensorTypes.js';
 import type { GgufTensorSource, WrittenMetadata } from '../gguf/writer.js';
+import { checkReadBack } from './ggufReadBack.js';
+import type { ModelToWrite, WriteModelOptions } from './modelToWrite.js';
 
 /** Of where a tensor's bytes come: as they lie in a GGUF file, of the checkpoint's tensors, or made here. */
 type Origin =

@@ -1,7 +1,7 @@
 import { RmError } from '../../engine/errors.js';
 import { type Architecture, expectedTensors } from '../architecture/architecture.js';
-import { architectureFromConfig } from '../families/index.js';
 import { type Rope, ropeAttentionFactor, ropeInverseFrequencies } from '../architecture/rope.js';
+import { architectureFromConfig } from '../families/index.js';
 import { configOfGguf, familyOf } from '../gguf/config.js';
 import type { GgufContents } from '../gguf/contents.js';
 import { holdsRopeFactors } from '../gguf/families.js';

@@ -1,5 +1,11 @@
 import { type Device, type DType, download, RmError, Tensor } from '../../engine/index.js';
-import { isStack, storedName, type TensorPart, type TensorRef, type TensorStack } from '../architecture/architecture.js';
+import {
+  isStack,
+  storedName,
+  type TensorPart,
+  type TensorRef,
+  type TensorStack,
+} from '../architecture/architecture.js';
 import { type Checkpoint, deviceBytes } from '../checkpoint/checkpoint.js';
 import { readDense } from '../checkpoint/denseTensor.js';
 import type { WaitingTensor } from '../transformer/waitingWeights.js';

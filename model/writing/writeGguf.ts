@@ -1,16 +1,21 @@
 import { deviceBytes, type TensorInfo } from '../checkpoint/checkpoint.js';
 import { densePieces, readDense } from '../checkpoint/denseTensor.js';
 import { storedCheckpoint } from '../checkpoint/inDtype.js';
-import type { ModelToWrite, WriteModelOptions } from './modelToWrite.js';
-import { replacedBytes } from './replacement.js';
 import type { GgufCheckpoint } from '../gguf/checkpoint.js';
 import { encodeAs, shifted, type WrittenType } from '../gguf/encode.js';
 import type { GgufFamily } from '../gguf/family.js';
 import type { GgufTensor } from '../gguf/header.js';
 import { gainOffset, rowOrderKind } from '../gguf/names.js';
 import { inGgufOrder, rowOrder } from '../gguf/rowOrder.js';
+import {
+  type GgufTensorSource,
+  ggufTensorBytes,
+  type WrittenMetadata,
+  writeGgufFile,
+} from '../gguf/writer.js';
 import { type PlannedTensor, planGguf } from './ggufPlan.js';
-import { type GgufTensorSource, ggufTensorBytes, type WrittenMetadata, writeGgufFile } from '../gguf/writer.js';
+import type { ModelToWrite, WriteModelOptions } from './modelToWrite.js';
+import { replacedBytes } from './replacement.js';
 
 /** general.file_type: the type of most of the numbers. Source: llama.h (enum llama_ftype). */
 const fileTypes: Readonly<Record<WrittenType, number>> = { F32: 0, F16: 1, Q8_0: 7, BF16: 32 };

@@ -3,15 +3,15 @@ import { join } from 'node:path';
 import { type Architecture, expectedTensors } from '../architecture/architecture.js';
 import { densePieces } from '../checkpoint/denseTensor.js';
 import { configInDtype } from '../checkpoint/inDtype.js';
-import { copyOutputFile, outputError, writeOutputFile } from '../files/outputFolder.js';
 import { type TensorSource, writeSafetensors } from '../checkpoint/safetensorsWriter.js';
 import { exactJsonText } from '../files/exactJson.js';
 import { isGgufPath } from '../files/ggufPath.js';
+import { copyOutputFile, outputError, writeOutputFile } from '../files/outputFolder.js';
 import { ggufTexts } from '../gguf/source.js';
-import { writeGgufModel } from './writeGguf.js';
 import { type PlannedModel, planGguf } from './ggufPlan.js';
 import { type ModelToWrite, type WriteModelOptions, writtenConfig } from './modelToWrite.js';
 import { replacedBytes } from './replacement.js';
+import { writeGgufModel } from './writeGguf.js';
 
 /** Weights in any format: the unpruned ones must not travel with the pruned model. */
 const weightFile =

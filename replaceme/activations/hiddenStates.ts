@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { type Device, Tensor } from '../../engine/index.js';
 import type { LiveState, StoredTensor } from '../../engine/journal.js';
 import type { Architecture } from '../../model/architecture/architecture.js';
@@ -7,6 +6,7 @@ import type { Model } from '../../model/transformer/model.js';
 import { forward } from '../../model/transformer/transformer.js';
 import { batchedTokens, type CalibrationBatch, openBatch } from '../calibration/batch.js';
 import type { WalkOptions } from '../run/runHooks.js';
+import { sha256OfJson } from '../run/sha256.js';
 
 /** Sequences of one packed batch. */
 export type Sequences = readonly (readonly number[])[];
@@ -19,7 +19,7 @@ const keys = new WeakMap<Sequences, string>();
 function keyOf(sequences: Sequences): string {
   let key = keys.get(sequences);
   if (key === undefined) {
-    key = createHash('sha256').update(JSON.stringify(sequences)).digest('hex');
+    key = sha256OfJson(sequences);
     keys.set(sequences, key);
   }
   return key;

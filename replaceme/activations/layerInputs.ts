@@ -5,8 +5,8 @@ import type { Model } from '../../model/transformer/model.js';
 import { embedTokens, forward } from '../../model/transformer/transformer.js';
 import type { LayerWeights } from '../../model/transformer/weights.js';
 import { batchedTokens, type CalibrationBatch, openBatch, sequencesOf } from '../calibration/batch.js';
-import type { HiddenStates } from './hiddenStates.js';
 import { type WalkOptions, walkBatches } from '../run/runHooks.js';
+import type { HiddenStates } from './hiddenStates.js';
 
 export interface StreamOptions extends WalkOptions {
   /** Outputs of layers that an earlier walk has kept; they are used up. */

@@ -3,11 +3,11 @@ import { convert } from '../../kernels/elementwise/convert.js';
 import { refKey, storedName, type TensorRef } from '../../model/architecture/architecture.js';
 import { firstNonFinite } from '../../model/transformer/firstNonFinite.js';
 import type { Model, WeightChanges } from '../../model/transformer/model.js';
-import { addReplacement, type NewValues, type Replacement } from '../../model/writing/replacement.js';
 import { nonFiniteIn } from '../../model/transformer/waitingWeights.js';
 import type { LayerWeights, Weights } from '../../model/transformer/weights.js';
-import { rounded } from './spilledWeights.js';
+import { addReplacement, type NewValues, type Replacement } from '../../model/writing/replacement.js';
 import { keptLayers, type Window } from '../run/window.js';
+import { rounded } from './spilledWeights.js';
 
 /**
  * The model that a method has made, in memory: the layers that stay with their new weights in the checkpoint's dtype,

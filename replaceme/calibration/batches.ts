@@ -1,7 +1,7 @@
 import { groupSequences, totalTokens } from '../../model/transformer/batch.js';
-import type { Calibration } from './read.js';
 import type { CalibrationBatch } from './batch.js';
 import { interleave } from './collect.js';
+import type { Calibration } from './read.js';
 
 /**
  * Batches of at most `batchTokens` tokens (a longer sequence stands alone), each of one half and one weight. Any

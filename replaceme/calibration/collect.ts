@@ -1,8 +1,8 @@
-import { totalTokens } from '../../model/transformer/batch.js';
 import type { ChatTemplate } from '../../model/text/chat.js';
 import type { Document } from '../../model/text/documents.js';
 import type { Tokenizer } from '../../model/text/tokenizer.js';
 import { firstTokens, type SequenceOptions, SequencePacker } from '../../model/text/tokenSequences.js';
+import { totalTokens } from '../../model/transformer/batch.js';
 
 /** A sequence that knows where it comes from. */
 export interface CalibrationSequence {

@@ -1,16 +1,11 @@
 import { RmError } from '../../engine/index.js';
-import { groupSequences } from '../../model/transformer/batch.js';
 import type { ChatTemplate } from '../../model/text/chat.js';
 import type { Document } from '../../model/text/documents.js';
 import type { Tokenizer } from '../../model/text/tokenizer.js';
-import {
-  type Calibration,
-  type CalibrationOptions,
-  describeCalibration,
-  openSources,
-} from './read.js';
+import { groupSequences } from '../../model/transformer/batch.js';
 import type { CalibrationBatch } from './batch.js';
 import { type CalibrationSequence, fewestTokensFirst } from './collect.js';
+import { type Calibration, type CalibrationOptions, describeCalibration, openSources } from './read.js';
 
 /** Texts that the original program tokenises and pads together. */
 const TEXTS_TOGETHER = 8;
@@ -103,3 +98,6 @@ export function faithfulBatches(
   }
   return batches;
 }
+
+/** Samples that the configurations of the original program read. */
+export const FAITHFUL_TEXTS = 8000;

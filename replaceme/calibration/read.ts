@@ -1,12 +1,11 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { ensure, RmError } from '../../engine/index.js';
-import { totalTokens } from '../../model/transformer/batch.js';
+import { shippedPath } from '../../model/files/shippedPath.js';
 import type { ChatTemplate } from '../../model/text/chat.js';
 import { type Document, readDocuments } from '../../model/text/documents.js';
-import { shippedPath } from '../../model/files/shippedPath.js';
 import type { Tokenizer } from '../../model/text/tokenizer.js';
+import { totalTokens } from '../../model/transformer/batch.js';
+import { sha256OfFile } from '../run/sha256.js';
 import { type CalibrationSequence, collectSequences } from './collect.js';
 import { withMaskedCopies } from './mask.js';
 import { readTaskTexts } from './taskTexts.js';
@@ -59,13 +58,6 @@ export async function shippedCalibration(chat: ChatTemplate): Promise<string[]> 
     .map(name => shippedPath('calibration', name));
 }
 
-/** SHA-256 of a file's bytes, in hexadecimal digits. */
-export async function sha256(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(path)) hash.update(chunk as Uint8Array);
-  return hash.digest('hex');
-}
-
 /**
  * The documents of the files asked for, then of the tasks, or of the files that ship with the package; `read` counts them
  * as they are read.
@@ -107,7 +99,7 @@ export async function describeCalibration(
   const tokensOf = (of: readonly CalibrationSequence[]) => totalTokens(of.map(({ ids }) => ids));
   const files = paths.map(async (path, source) => ({
     path,
-    sha256: await sha256(path),
+    sha256: await sha256OfFile(path),
     weight: weights[source]!,
     tokens: tokensOf(sequences.filter(sequence => sequence.source === source)),
     documents: read[source]!,

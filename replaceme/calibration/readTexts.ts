@@ -1,22 +1,17 @@
-import { createHash } from 'node:crypto';
 import { noJournal } from '../../engine/journal.js';
 import type { TextReader } from '../../model/text/chat.js';
-import { modelFingerprint, tokenizerFingerprint } from '../../model/source/fingerprint.js';
-import type { Model } from '../../model/transformer/model.js';
 import type { Tokenizer } from '../../model/text/tokenizer.js';
+import type { Model } from '../../model/transformer/model.js';
+import { givesTexts, type PruneOptions } from '../options/pruneOptions.js';
+import type { WalkOptions } from '../run/runHooks.js';
+import type { CalibrationBatch } from './batch.js';
 import { calibrationBatches } from './batches.js';
 import { interleave } from './collect.js';
 import { faithfulBatches, faithfulCalibration } from './faithful.js';
 import { generateCalibration } from './generated.js';
 import { withMaskedCopies } from './mask.js';
 import { type Calibration, readCalibration } from './read.js';
-import type { CalibrationBatch } from './batch.js';
-import { givesTexts, type PruneOptions } from '../options/pruneOptions.js';
-import type { Recipe } from '../run/recipe.js';
-import type { CalibrationSizes } from '../request/request.js';
-import type { StatisticsFile } from '../statistics/file.js';
-import { SHARD, type Shard, shardName, WHOLE } from '../statistics/shard.js';
-import type { WalkOptions } from '../run/runHooks.js';
+import type { CalibrationSizes } from './sizes.js';
 
 export const noCalibration: Calibration = { sequences: [], tokens: 0, files: [] };
 
@@ -52,7 +47,7 @@ export async function addGenerated(
   { tokenizer, chat }: TextReader,
   { generate: tokens, mask }: PruneOptions,
   { sequenceLength }: CalibrationSizes,
-  statistics: StatisticsFile | undefined,
+  statistics: { generated?: Calibration } | undefined,
   walk: WalkOptions,
 ): Promise<Calibration> {
   if (tokens === undefined) return texts;
@@ -82,36 +77,3 @@ export const batchesOf = (
   faithful
     ? faithfulBatches(calibration, tokenizer, batchTokens)
     : calibrationBatches(calibration, batchTokens);
-
-/** What statistics depend on, as far as it is known before the model writes anything. */
-export async function statisticsRecipe(
-  model: string,
-  { files }: Calibration,
-  options: PruneOptions,
-  { tokens, sequenceLength, batchTokens }: CalibrationSizes,
-  shard: Shard = WHOLE,
-): Promise<Recipe> {
-  return {
-    [SHARD]: shardName(shard),
-    model: await modelFingerprint(model),
-    tokenizer: await tokenizerFingerprint(model),
-    'calibration files': files.map(({ sha256 }) => sha256),
-    'weights of the files': files.map(({ weight }) => weight),
-    'number of tokens': tokens,
-    'sequence length': sequenceLength,
-    'number of tokens at a time': batchTokens,
-    'number type of the weights': options.dtype,
-    'share of masked tokens': options.mask,
-    'number of generated tokens': options.generate,
-    'use of --faithful': options.faithful ?? false,
-  };
-}
-
-/** The token ids themselves: another template or packing makes others of the same files. */
-export const batchesRecipe = (batches: readonly CalibrationBatch[]): Recipe => ({
-  'token ids': sha256Of(batches),
-});
-
-/** SHA-256 of a value's JSON. */
-export const sha256Of = (value: unknown): string =>
-  createHash('sha256').update(JSON.stringify(value)).digest('hex');

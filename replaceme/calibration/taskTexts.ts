@@ -1,5 +1,5 @@
-import type { Document } from '../../model/text/documents.js';
 import { findTasks, prepareTask } from '../../model/tasks/index.js';
+import type { Document } from '../../model/text/documents.js';
 
 /** A task's rows as texts to calibrate with. */
 export interface TaskTexts {

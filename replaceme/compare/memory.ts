@@ -1,9 +1,9 @@
 import type { Device } from '../../engine/index.js';
 import type { StateHome } from '../../model/transformer/batchTensors.js';
+import type { PruneOptions } from '../options/pruneOptions.js';
 import { choosePlacement, type Hindrance } from '../planning/choosePlacement.js';
 import { HEADROOM } from '../planning/memoryParts.js';
 import { memorySizes } from '../planning/plan.js';
-import type { PruneOptions } from '../options/pruneOptions.js';
 import type { PruneRequest } from '../request/request.js';
 
 const wholeModels: Hindrance = {

@@ -1,15 +1,15 @@
 import { ensure } from '../../engine/index.js';
 import type { Architecture } from '../../model/architecture/architecture.js';
+import { readArchitecture } from '../../model/families/index.js';
 import { loadChatTemplate } from '../../model/text/chat.js';
 import { readDocuments } from '../../model/text/documents.js';
-import { readArchitecture } from '../../model/families/index.js';
 import { loadTokenizer } from '../../model/text/tokenizer.js';
 import { type EvaluationText, readEvaluationText } from '../evaluation/evaluationText.js';
 import { type Method, methodNamed, methodSettings } from '../methods/index.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
+import type { ComparisonRow } from '../report/schema/comparison.js';
 import { checkPruneRequest, type PruneRequest } from '../request/request.js';
 import { layersToRemove } from '../run/window.js';
-import type { ComparisonRow } from './rows.js';
 
 /** What `compare` compares, and on which texts; settings of `prune` hold for all rows. */
 export interface CompareOptions

@@ -1,65 +1,8 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { RmError } from '../../engine/index.js';
-import { outputError, withOutputFile, writeOutputFile } from '../../model/files/outputFolder.js';
 import { isRecord, readJsonFileIfPresent } from '../../model/files/jsonFile.js';
-import type { RepairDetails } from '../methods/method.js';
-import type { DamagePoint } from '../evaluation/layerDamage.js';
-import type { PositionLoss } from '../evaluation/positionLoss.js';
-import type { RidgePath } from '../fits/ridgePath.js';
-
-/** How a model does on one file. */
-export interface FileScores {
-  readonly file: string;
-  /** Perplexity. */
-  readonly ppl: number;
-  /** Mean KL(dense || model) in nats, and the share of places where both have the same most likely token. */
-  readonly kl: number;
-  readonly top1: number;
-}
-
-/** What is measured of a model in memory. */
-export interface Measures {
-  readonly eval: readonly FileScores[];
-  readonly parameters: number;
-  /** Of the weights, in the checkpoint's dtypes. */
-  readonly bytes: number;
-  /** Of the forward pass of all layers over one batch, without the output head. */
-  readonly tokensPerSecond: number;
-  /** Over all files. */
-  readonly lossByPosition: readonly PositionLoss[];
-}
-
-/** One method at one number of removed layers. */
-export interface MeasuredRow extends Measures {
-  readonly method: string;
-  readonly layers: number;
-  /** (i, n): layer i stays, layers i+1 ... i+n are removed. */
-  readonly windows: readonly (readonly [layer: number, count: number])[];
-  readonly selection: { readonly name: string; readonly by: string; readonly seconds: number };
-  /** Selection and repair; a selection that several rows share counts for each. */
-  readonly fitSeconds: number;
-  /** The method's own numbers. */
-  readonly details: RepairDetails;
-  readonly ridgePaths: readonly RidgePath[];
-  /** Where it was measured. */
-  readonly damageByLayer?: readonly DamagePoint[];
-  readonly warnings: readonly string[];
-}
-
-/** A method that cannot do it. */
-export interface RefusedRow {
-  readonly method: string;
-  readonly layers: number;
-  readonly windows: readonly [];
-  readonly eval: readonly [];
-  /** Why. */
-  readonly refused: string;
-}
-
-/** A row of a comparison: measured, or the reason why there is no measure. */
-export type ComparisonRow = MeasuredRow | RefusedRow;
-
+import { outputError, withOutputFile, writeOutputFile } from '../../model/files/outputFolder.js';
 /** What a row depends on besides method and layers; plain JSON, compared by name. */
 export type ComparisonKey = Readonly<Record<string, unknown>>;
 

@@ -1,7 +1,8 @@
 import { basename } from 'node:path';
-import { type Column, formatTable, markdownTable } from '../report/text/textTable.js';
+import type { FileScores, Measures } from '../evaluation/measures.js';
+import type { ComparisonRow } from '../report/schema/comparison.js';
 import type { CompareReport } from '../report/schema/schema.js';
-import type { ComparisonRow, FileScores, Measures } from './rows.js';
+import { type Column, formatTable, markdownTable } from '../report/text/textTable.js';
 
 /** What tables show of a comparison. */
 export type Compared = Pick<

@@ -1,8 +1,7 @@
 import type { Model } from '../../model/transformer/model.js';
 import { imageEmbeddings } from '../../model/transformer/vision.js';
-import type { PruneOutcome } from '../inputs/inputs.js';
 import { keptLayers } from '../run/window.js';
-import type { ImageEvaluation, ImageMeasures, Role } from '../report/schema/schema.js';
+import type { ImageEvaluation, ImageMeasures, PruneOutcome, Role } from './pruneEvaluation.js';
 
 /** How near embeddings of a pruned encoder are to those of the encoder as it was, image by image. */
 export async function evaluateImages(

@@ -1,15 +1,21 @@
 import type { Device } from '../../engine/index.js';
 import { noJournal } from '../../engine/journal.js';
 import type { TextReader } from '../../model/text/chat.js';
-import type { Model } from '../../model/transformer/model.js';
 import { firstTokens } from '../../model/text/tokenSequences.js';
-import type { EvaluationText, ReportTexts } from './evaluationText.js';
-import type { PruneOutcome } from '../inputs/inputs.js';
-import { ModelMeter } from './modelMeter.js';
+import type { Model } from '../../model/transformer/model.js';
 import type { WalkOptions } from '../run/runHooks.js';
+import type { EvaluationText, ReportTexts } from './evaluationText.js';
 import { type Damage, layerDamage } from './layerDamage.js';
+import { ModelMeter } from './modelMeter.js';
+import type {
+  DamageSeries,
+  LayerDamage,
+  ModelMeasures,
+  PruneEvaluation,
+  PruneOutcome,
+  Role,
+} from './pruneEvaluation.js';
 import { samplesOf } from './samples.js';
-import type { DamageSeries, LayerDamage, ModelMeasures, PruneEvaluation, Role } from '../report/schema/schema.js';
 
 interface MeasureOptions extends WalkOptions {
   readonly batchTokens: number;

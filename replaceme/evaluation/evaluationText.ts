@@ -1,13 +1,14 @@
 import { type Device, RmError } from '../../engine/index.js';
 import type { Architecture } from '../../model/architecture/architecture.js';
-import { totalTokens } from '../../model/transformer/batch.js';
+import { shippedPath } from '../../model/files/shippedPath.js';
 import type { TextReader } from '../../model/text/chat.js';
 import { type Document, readDocuments } from '../../model/text/documents.js';
-import { shippedPath } from '../../model/files/shippedPath.js';
 import { tokenSequences } from '../../model/text/tokenSequences.js';
-import { type Calibration, sha256, shippedCalibration } from '../calibration/read.js';
+import { totalTokens } from '../../model/transformer/batch.js';
+import { type Calibration, shippedCalibration } from '../calibration/read.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
-import type { EvaluatedText } from '../report/schema/schema.js';
+import { sha256OfFile } from '../run/sha256.js';
+import type { EvaluatedText } from './pruneEvaluation.js';
 
 /** An evaluation file as it is read. */
 export interface EvaluationText {
@@ -91,7 +92,7 @@ export async function readReportTexts(
   const reading = { textField, sequenceLength: Math.min(Math.max(2, sequenceLength), contextLength) };
   const describe = async ({ file, sequences }: EvaluationText, origin: EvaluatedText['origin']) => ({
     file,
-    sha256: await sha256(file),
+    sha256: await sha256OfFile(file),
     tokens: totalTokens(sequences),
     sequences: sequences.length,
     origin,

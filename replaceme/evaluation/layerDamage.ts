@@ -6,9 +6,9 @@ import { BatchTensors } from '../../model/transformer/batchTensors.js';
 import type { Model } from '../../model/transformer/model.js';
 import { scoredGroups } from '../../model/transformer/referenceStates.js';
 import { embedTokens, forward } from '../../model/transformer/transformer.js';
+import { difference } from '../activations/rows.js';
 import { walkGroups } from '../calibration/batch.js';
 import { RelativeErrors } from '../fits/relativeErrors.js';
-import { difference } from '../activations/rows.js';
 import { findSinks } from '../fits/tokenWeights.js';
 import { type WalkOptions, walkBatches } from '../run/runHooks.js';
 

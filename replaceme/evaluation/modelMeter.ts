@@ -3,16 +3,16 @@ import { byteSize, type DType, elementCount } from '../../engine/dtype.js';
 import type { Tensor } from '../../engine/index.js';
 import { noJournal } from '../../engine/journal.js';
 import { expectedTensors } from '../../model/architecture/architecture.js';
-import { Batch, totalTokens } from '../../model/transformer/batch.js';
 import { evaluate } from '../../model/evaluation/evaluate.js';
+import { firstTokens } from '../../model/text/tokenSequences.js';
+import { Batch, totalTokens } from '../../model/transformer/batch.js';
 import type { Model } from '../../model/transformer/model.js';
 import { ReferenceStates } from '../../model/transformer/referenceStates.js';
-import { firstTokens } from '../../model/text/tokenSequences.js';
 import { forward } from '../../model/transformer/transformer.js';
-import type { FileScores, Measures } from '../compare/rows.js';
-import type { EvaluationText } from './evaluationText.js';
-import { PositionLosses } from './positionLoss.js';
 import type { WalkOptions } from '../run/runHooks.js';
+import type { EvaluationText } from './evaluationText.js';
+import type { FileScores, Measures } from './measures.js';
+import { PositionLosses } from './positionLoss.js';
 
 /** Measures models in memory, side by side with one of the same vocabulary, on the same texts. */
 export class ModelMeter {

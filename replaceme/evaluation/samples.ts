@@ -1,11 +1,11 @@
 import { noJournal } from '../../engine/journal.js';
-import type { TextReader } from '../../model/text/chat.js';
 import {
   generationHealth,
   type HealthSample,
   healthPrompts,
   promptTokens,
 } from '../../model/generation/generationHealth.js';
+import type { TextReader } from '../../model/text/chat.js';
 import type { Model } from '../../model/transformer/model.js';
 import type { WalkOptions } from '../run/runHooks.js';
 

@@ -2,12 +2,12 @@ import { Scope } from '../../engine/index.js';
 import { noJournal } from '../../engine/journal.js';
 import { BatchTensors } from '../../model/transformer/batchTensors.js';
 import { LayerSteps } from '../../model/transformer/layerSteps.js';
-import { openBatch, sequencesOf } from '../calibration/batch.js';
-import type { RepairDetails } from '../methods/method.js';
-import { type LayerRefit, refitLayer } from './refitLayer.js';
-import type { RidgePath } from './ridgePath.js';
 import type { Stream } from '../activations/layerInputs.js';
+import { openBatch, sequencesOf } from '../calibration/batch.js';
 import { walkBatches } from '../run/runHooks.js';
+import { type LayerRefit, refitLayer } from './refitLayer.js';
+import type { RepairDetails } from './repair.js';
+import type { RidgePath } from './ridgePath.js';
 
 /**
  * Closed-form healing of one layer after the cut: o_proj towards Y and down_proj towards L of the original model, from

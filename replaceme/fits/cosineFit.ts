@@ -10,16 +10,16 @@ import {
 import { liveSums, noJournal } from '../../engine/journal.js';
 import { seededRandom, shuffle } from '../../engine/random.js';
 import { adam } from '../../kernels/elementwise/adam.js';
+import { embedding } from '../../kernels/elementwise/embedding.js';
+import { scaleRows } from '../../kernels/elementwise/scaleRows.js';
+import { matmul } from '../../kernels/matmul/matmul.js';
 import { cosineDistance } from '../../kernels/reductions/cosineDistance.js';
 import { cosineLoss } from '../../kernels/reductions/cosineLoss.js';
-import { embedding } from '../../kernels/elementwise/embedding.js';
-import { matmul } from '../../kernels/matmul/matmul.js';
 import { rowNorms } from '../../kernels/reductions/reduce.js';
-import { scaleRows } from '../../kernels/elementwise/scaleRows.js';
+import { difference } from '../activations/rows.js';
 import type { CosineSettings } from '../options/cosineSettings.js';
 import { identity } from './identity.js';
 import type { FitPass } from './repairInOrder.js';
-import { difference } from '../activations/rows.js';
 
 /** Tokens of one step (the paper's table 14). Views of so many rows begin where a binding may. */
 const BATCH_TOKENS = 1024;

@@ -1,7 +1,7 @@
-import type { GatherContext } from '../methods/method.js';
-import { FitPass, requireLayerBefore } from './repairInOrder.js';
 import { Stream } from '../activations/layerInputs.js';
 import { lastRemoved, type Window } from '../run/window.js';
+import type { GatherContext } from './repair.js';
+import { FitPass, requireLayerBefore } from './repairInOrder.js';
 
 /**
  * Gathers for every window that is fitted on the original model's inputs: the first, or with

@@ -1,20 +1,20 @@
 import { type Device, Scope, Tensor, tensorFrom } from '../../engine/index.js';
 import { liveSums, noJournal } from '../../engine/journal.js';
 import { requireExactArithmetic } from '../../engine/selftest.js';
-import { addDiagonal } from '../../kernels/solve/addDiagonal.js';
 import { cross } from '../../kernels/gram/crossGram.js';
+import { gram } from '../../kernels/gram/gram.js';
 import {
   clearDoubleSingle,
   createDoubleSingle,
   type DoubleSingle,
   downloadF64,
 } from '../../kernels/shared/doubleSingle.js';
-import { gram } from '../../kernels/gram/gram.js';
-import { mirrorLower } from '../../kernels/solve/symmetrize.js';
+import { addDiagonal } from '../../kernels/solve/addDiagonal.js';
 import { type SolveReport, solveSpd } from '../../kernels/solve/solveSpd.js';
-import type { FitPass } from './repairInOrder.js';
+import { mirrorLower } from '../../kernels/solve/symmetrize.js';
 import { difference, sumOfSquares } from '../activations/rows.js';
 import type { Sums } from '../statistics/store.js';
+import type { FitPass } from './repairInOrder.js';
 
 /**
  * Sums over calibration tokens for one window (i, n), j = i + n. The right-hand side is taken against L_i instead of

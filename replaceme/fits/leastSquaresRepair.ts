@@ -1,16 +1,16 @@
 import { Scope } from '../../engine/index.js';
 import type { Model } from '../../model/transformer/model.js';
+import { lastRemoved, type Window } from '../run/window.js';
+import type { SumsKey } from '../statistics/store.js';
+import { gatherWindows } from './gatherWindows.js';
 import {
   type LeastSquaresStatistics,
   leastSquaresStatistics,
   statisticsFrom,
   sumsOf,
 } from './leastSquares.js';
-import type { GatherContext, Repair, RepairContext } from '../methods/method.js';
+import type { GatherContext, Repair, RepairContext } from './repair.js';
 import { type LayerFit, repairInOrder } from './repairInOrder.js';
-import { gatherWindows } from './gatherWindows.js';
-import type { SumsKey } from '../statistics/store.js';
-import { lastRemoved, type Window } from '../run/window.js';
 
 /** What a method makes of the statistics of a window whose layer `layer` stays. */
 export type FitStatistics = (

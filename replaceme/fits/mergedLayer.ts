@@ -1,8 +1,8 @@
 import { Scope, Tensor } from '../../engine/index.js';
 import type { Model } from '../../model/transformer/model.js';
 import type { LayerWeights } from '../../model/transformer/weights.js';
-import { weightedSum } from './weightedSum.js';
 import type { Window } from '../run/window.js';
+import { weightedSum } from './weightedSum.js';
 
 /**
  * How layers become one. "paper": theta_l + sum over k of (theta_{l+k} - theta_l), LaCo's equation. "released": the

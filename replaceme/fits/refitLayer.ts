@@ -5,14 +5,14 @@ import { addTransposed } from '../../kernels/elementwise/addTransposed.js';
 import { convert } from '../../kernels/elementwise/convert.js';
 import { LayerSteps } from '../../model/transformer/layerSteps.js';
 import type { Model } from '../../model/transformer/model.js';
+import type { Stream } from '../activations/layerInputs.js';
+import { difference, rowNormsOf } from '../activations/rows.js';
 import { type CalibrationBatch, openBatch, sequencesOf } from '../calibration/batch.js';
+import { walkBatches } from '../run/runHooks.js';
 import { RelativeErrors } from './relativeErrors.js';
 import type { ProjectionPath } from './ridgePath.js';
 import { type RidgeSolution, RidgeStatistics } from './ridgeStatistics.js';
-import { difference, rowNormsOf } from '../activations/rows.js';
-import type { Stream } from '../activations/layerInputs.js';
 import { findSinks } from './tokenWeights.js';
-import { walkBatches } from '../run/runHooks.js';
 
 /** What a layer's projections are to lead to; rows are the tokens of batch `index`; it may be made in `scope`. */
 export interface RefitTargets {

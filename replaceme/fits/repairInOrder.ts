@@ -6,14 +6,14 @@ import { LayerSteps } from '../../model/transformer/layerSteps.js';
 import type { Model } from '../../model/transformer/model.js';
 import type { LayerTensors } from '../../model/transformer/transformer.js';
 import type { LayerWeights } from '../../model/transformer/weights.js';
-import { type CalibrationBatch, openBatch, sequencesOf } from '../calibration/batch.js';
-import { HealingReport, healLayer } from './closedFormHealing.js';
-import { KeptWeights } from '../activations/spilledWeights.js';
-import type { Repair, RepairContext, RepairDetails } from '../methods/method.js';
-import type { ProjectionPath, RidgePath } from './ridgePath.js';
 import { Stream } from '../activations/layerInputs.js';
+import { KeptWeights } from '../activations/spilledWeights.js';
+import { type CalibrationBatch, openBatch, sequencesOf } from '../calibration/batch.js';
 import { walkBatches } from '../run/runHooks.js';
 import { lastRemoved, type Window } from '../run/window.js';
+import { HealingReport, healLayer } from './closedFormHealing.js';
+import type { Repair, RepairContext, RepairDetails } from './repair.js';
+import type { ProjectionPath, RidgePath } from './ridgePath.js';
 
 export interface FitTensors extends LayerTensors {
   /** L_j [T, hidden] of the original model, j the last removed layer. */

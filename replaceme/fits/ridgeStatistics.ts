@@ -1,17 +1,17 @@
 import { type Device, ensure, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
 import type { LiveState, StoredTensor } from '../../engine/journal.js';
 import { requireExactArithmetic } from '../../engine/selftest.js';
-import { cross } from '../../kernels/gram/crossGram.js';
 import { addInto } from '../../kernels/elementwise/elementwise.js';
+import { scaleRows } from '../../kernels/elementwise/scaleRows.js';
+import { cross } from '../../kernels/gram/crossGram.js';
 import { gram } from '../../kernels/gram/gram.js';
 import { matmul } from '../../kernels/matmul/matmul.js';
-import { mirrorLower } from '../../kernels/solve/symmetrize.js';
 import { rowTiles } from '../../kernels/shared/rowTiles.js';
-import { scaleRows } from '../../kernels/elementwise/scaleRows.js';
 import { quadraticLoss, solveRidgePath } from '../../kernels/solve/solveRidge.js';
-import type { RidgePoint } from './ridgePath.js';
+import { mirrorLower } from '../../kernels/solve/symmetrize.js';
 import { sumOfSquares } from '../activations/rows.js';
 import type { Sums as StoredSums } from '../statistics/store.js';
+import type { RidgePoint } from './ridgePath.js';
 
 /** Sums over the tokens of one half of the documents; F features, R what they are to add to the layer's output. */
 interface Sums {

@@ -1,8 +1,8 @@
 import { ensure } from '../../engine/index.js';
 import { noJournal } from '../../engine/journal.js';
 import type { Model, WeightChanges } from '../../model/transformer/model.js';
-import type { Calibration } from '../calibration/read.js';
 import type { PrunedModel } from '../activations/prunedModel.js';
+import type { Calibration } from '../calibration/read.js';
 import type { WalkOptions } from '../run/runHooks.js';
 import type { Window } from '../run/window.js';
 import { type HealingRecord, healByGradient } from './gradientHealing.js';

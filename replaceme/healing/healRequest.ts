@@ -2,10 +2,11 @@ import { existsSync } from 'node:fs';
 import { type Device, ensure, RmError } from '../../engine/index.js';
 import type { Architecture } from '../../model/architecture/architecture.js';
 import { checkShapes, readArchitecture } from '../../model/families/index.js';
-import { modelFingerprint } from '../../model/source/fingerprint.js';
 import { locateModel } from '../../model/hub/locate.js';
+import { modelFingerprint } from '../../model/source/fingerprint.js';
 import { checkModelOutput } from '../../model/source/modelOutput.js';
 import { openCheckpoint } from '../../model/source/modelSource.js';
+import type { HealOptions } from '../options/healOptions.js';
 import type { Recipe } from '../run/recipe.js';
 import {
   type AskedTraining,
@@ -14,7 +15,6 @@ import {
   type HealingSizes,
 } from './healingSettings.js';
 import type { HealingTexts } from './healingTexts.js';
-import type { HealOptions } from '../options/healOptions.js';
 import { type Cut, layersToTrain, readCut } from './patchedLayers.js';
 import { requireTrainable } from './requireTrainable.js';
 import { checkTeacher } from './teacher.js';

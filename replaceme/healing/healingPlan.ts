@@ -3,6 +3,7 @@ import { expectedTensors } from '../../model/architecture/architecture.js';
 import { deviceBytes } from '../../model/checkpoint/checkpoint.js';
 import { readArchitecture } from '../../model/families/index.js';
 import { openCheckpoint } from '../../model/source/modelSource.js';
+import type { HealOptions } from '../options/healOptions.js';
 import { matmulRate } from '../run/computeRate.js';
 import {
   type HealingFlops,
@@ -13,7 +14,6 @@ import {
   trainedNumbers,
 } from './healingCost.js';
 import { healingSettings } from './healingSettings.js';
-import type { HealOptions } from '../options/healOptions.js';
 import { checkHealRequest, healingSizes } from './healRequest.js';
 
 /** What healing would cost, found without reading weights or texts. */

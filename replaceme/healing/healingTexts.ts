@@ -1,11 +1,12 @@
 import { RmError } from '../../engine/index.js';
-import { totalTokens } from '../../model/transformer/batch.js';
 import type { TextReader } from '../../model/text/chat.js';
 import type { Document } from '../../model/text/documents.js';
 import { firstTokens, SequencePacker } from '../../model/text/tokenSequences.js';
+import { totalTokens } from '../../model/transformer/batch.js';
 import { collectSequences } from '../calibration/collect.js';
-import { type CalibrationFile, describeCalibration, openSources, sha256 } from '../calibration/read.js';
+import { type CalibrationFile, describeCalibration, openSources } from '../calibration/read.js';
 import { readEvaluationText } from '../evaluation/evaluationText.js';
+import { sha256OfFile } from '../run/sha256.js';
 import type { TrainingSequence } from './sequenceOrder.js';
 
 /** What is trained on, and what is not, to see by. */
@@ -75,7 +76,7 @@ export async function readHealingTexts(
     tokens: totalTokens(training.map(({ ids }) => ids)),
     files: found.files,
     heldOut,
-    heldOutSha256: await Promise.all((heldOutFiles ?? []).map(sha256)),
+    heldOutSha256: await Promise.all((heldOutFiles ?? []).map(sha256OfFile)),
   };
 }
 

@@ -3,8 +3,8 @@ import { PIECE } from '../../engine/transfer.js';
 import type { Architecture } from '../../model/architecture/architecture.js';
 import type { Checkpoint, TensorInfo } from '../../model/checkpoint/checkpoint.js';
 import { readArchitecture } from '../../model/families/index.js';
-import type { Model } from '../../model/transformer/model.js';
 import { sameTokenizer } from '../../model/source/sameTokenizer.js';
+import type { Model } from '../../model/transformer/model.js';
 import type { ReuseTensor } from '../../model/transformer/weightLoader.js';
 
 /**

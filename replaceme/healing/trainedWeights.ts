@@ -4,8 +4,8 @@ import type { ModelGradients } from '../../model/training/backward.js';
 import type { LayerGradients } from '../../model/training/layerBackward.js';
 import type { Model, WeightChanges } from '../../model/transformer/model.js';
 import type { LayerWeights, Weights } from '../../model/transformer/weights.js';
+import { foldTransform } from '../fits/foldTransform.js';
 import { identity } from '../fits/identity.js';
-import { foldTransform } from '../methods/replacemeLs.js';
 import type { TrainMode } from '../options/healOptions.js';
 import type { TrainedParameter } from './trainingTask.js';
 

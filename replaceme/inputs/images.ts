@@ -1,21 +1,21 @@
-import { createHash } from 'node:crypto';
 import { readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { type Device, ensure, RmError } from '../../engine/index.js';
 import { seededRandom } from '../../engine/random.js';
 import type { Architecture } from '../../model/architecture/architecture.js';
-import { modelFingerprint } from '../../model/source/fingerprint.js';
-import { readImageProcessor } from '../../model/images/imageProcessor.js';
 import { requireVision } from '../../model/architecture/modality.js';
-import type { Model } from '../../model/transformer/model.js';
+import { readImageProcessor } from '../../model/images/imageProcessor.js';
+import { modelFingerprint } from '../../model/source/fingerprint.js';
 import { openModelSource } from '../../model/source/modelSource.js';
+import type { Model } from '../../model/transformer/model.js';
 import { imageEmbeddings, showImages } from '../../model/transformer/vision.js';
 import { calibrationBatches } from '../calibration/batches.js';
-import { type CalibrationFile, sha256 } from '../calibration/read.js';
-import type { PruneOptions } from '../options/pruneOptions.js';
+import type { CalibrationFile } from '../calibration/read.js';
+import type { CalibrationSizes } from '../calibration/sizes.js';
 import { evaluateImages } from '../evaluation/evaluateImages.js';
-import type { CalibrationSizes } from '../request/request.js';
+import type { PruneOptions } from '../options/pruneOptions.js';
 import { walk } from '../run/runHooks.js';
+import { sha256, sha256OfFile } from '../run/sha256.js';
 import type { PruneInputs } from './inputs.js';
 
 const imageFile = /^\.(jpe?g|png|webp|gif|tiff?)$/i;
@@ -53,9 +53,7 @@ async function imageFiles(paths: readonly string[]): Promise<{ source: number; p
 
 /** Of the bytes of several files. */
 async function hashOf(paths: readonly string[]): Promise<string> {
-  const hash = createHash('sha256');
-  for (const path of paths) hash.update(await sha256(path));
-  return hash.digest('hex');
+  return sha256((await Promise.all(paths.map(sha256OfFile))).join(''));
 }
 
 /**

@@ -1,11 +1,9 @@
 import type { Model } from '../../model/transformer/model.js';
-import type { Calibration } from '../calibration/read.js';
 import type { CalibrationBatch } from '../calibration/batch.js';
-import type { PrunedModel } from '../activations/prunedModel.js';
+import type { Calibration } from '../calibration/read.js';
+import type { PruneEvaluations, PruneOutcome } from '../evaluation/pruneEvaluation.js';
 import type { Recipe } from '../run/recipe.js';
-import type { PruneReport } from '../report/schema/schema.js';
 import type { StatisticsFile } from '../statistics/file.js';
-import type { Window } from '../run/window.js';
 
 /** What a run of `prune` reads besides the model, before the model: a wrong file should not cost that time. */
 export interface PruneInputs {
@@ -14,17 +12,6 @@ export interface PruneInputs {
   readonly recipe: Recipe;
   /** Gives them to the model that was loaded. */
   open(loaded: Model): Promise<OpenInputs>;
-}
-
-/** The two models that a report compares, and what was done. */
-export interface PruneOutcome {
-  readonly model: Model;
-  readonly pruned: PrunedModel;
-  readonly windows: readonly Window[];
-  /** Whether layers after the windows were refitted. */
-  readonly healed: boolean;
-  /** Bytes of the device that hidden states may take with which models begin where they part. */
-  readonly spareBytes: number;
 }
 
 /** Inputs of a loaded model: all that depends on whether it reads texts or images. */
@@ -42,6 +29,6 @@ export interface OpenInputs {
   /** The same of a model that was loaded from a folder. */
   outputsOfLoaded(loaded: Model): Promise<Float32Array>;
   /** Measures both models for the report; absent where none is to be made. */
-  evaluate?(outcome: PruneOutcome): Promise<Pick<PruneReport, 'evaluation' | 'imageEvaluation'>>;
+  evaluate?(outcome: PruneOutcome): Promise<PruneEvaluations>;
   [Symbol.dispose](): void;
 }

@@ -1,25 +1,19 @@
 import type { Device } from '../../engine/index.js';
 import type { Architecture } from '../../model/architecture/architecture.js';
 import { loadChatTemplate } from '../../model/text/chat.js';
+import { loadTokenizer } from '../../model/text/tokenizer.js';
 import { logits } from '../../model/transformer/logits.js';
 import type { Model } from '../../model/transformer/model.js';
-import { loadTokenizer } from '../../model/text/tokenizer.js';
-import {
-  addGenerated,
-  batchesOf,
-  batchesRecipe,
-  noCalibration,
-  readTexts,
-  sha256Of,
-  statisticsRecipe,
-} from '../calibration/readTexts.js';
+import { addGenerated, batchesOf, noCalibration, readTexts } from '../calibration/readTexts.js';
+import type { CalibrationSizes } from '../calibration/sizes.js';
+import { evaluatePruned, tokensOfAll } from '../evaluation/evaluatePruned.js';
 import { readReportTexts } from '../evaluation/evaluationText.js';
 import { usualHeldOut } from '../healing/healRequest.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
-import { evaluatePruned, tokensOfAll } from '../evaluation/evaluatePruned.js';
-import type { CalibrationSizes } from '../request/request.js';
-import { StatisticsFile } from '../statistics/file.js';
 import { walk } from '../run/runHooks.js';
+import { sha256OfJson } from '../run/sha256.js';
+import { StatisticsFile } from '../statistics/file.js';
+import { batchesRecipe, statisticsRecipe } from '../statistics/statisticsRecipe.js';
 import type { PruneInputs } from './inputs.js';
 
 /**
@@ -51,7 +45,7 @@ export async function readTextInputs(
     ...(statistics && { statistics }),
     recipe: {
       ...recipe,
-      'texts of the report': reportTexts && sha256Of(reportTexts.texts.map(({ sequences }) => sequences)),
+      'texts of the report': reportTexts && sha256OfJson(reportTexts.texts.map(({ sequences }) => sequences)),
     },
     async open(model: Model) {
       const calibration = needed

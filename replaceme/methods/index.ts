@@ -14,13 +14,8 @@ import { streamline } from './streamline.js';
 import { uidl } from './uidl.js';
 
 export {
-  type GatherContext,
   type Method,
   methodSettings,
-  type Repair,
-  type RepairContext,
-  type RepairDetails,
-  type RepairSettings,
 } from './method.js';
 
 /** Every method that `prune --method` knows. */
@@ -53,3 +48,5 @@ export function methodNamed(name: string): Method {
     `Choose one of: ${methods.map(candidate => candidate.name).join(', ')}.`,
   );
 }
+
+export type { GatherContext, Repair, RepairContext, RepairDetails, RepairSettings } from '../fits/repair.js';

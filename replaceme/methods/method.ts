@@ -1,78 +1,9 @@
 import type { Architecture } from '../../model/architecture/architecture.js';
-import type { StateHome } from '../../model/transformer/batchTensors.js';
-import type { Model, WeightChanges } from '../../model/transformer/model.js';
-import type { WaitingFile } from '../../model/transformer/waitingWeights.js';
-import type { CalibrationBatch } from '../calibration/batch.js';
-import type { CosineSettings } from '../options/cosineSettings.js';
-import type { HiddenStates } from '../activations/hiddenStates.js';
-import type { PhaseClock } from '../run/phaseClock.js';
-import type { RidgePath } from '../fits/ridgePath.js';
-import type { StatisticsStore } from '../statistics/store.js';
-import type { WalkOptions } from '../run/runHooks.js';
+import type { GatherContext, Repair, RepairContext } from '../fits/repair.js';
 import type { Window } from '../run/window.js';
-
-/** Settings of the methods; each reads those that concern it. */
-export interface RepairSettings {
-  /** Ridge of ReplaceMe's least squares on the unnormalised Gram matrix (0: none). */
-  readonly alpha: number;
-  /** Ridge of a refit as a share of the Gram matrix's mean diagonal; undefined: by held-out tokens. */
-  readonly ridge?: number;
-  /**
-   * How much of the way to the window's output a refit lets o_proj go before down_proj takes over (default 0.5, in the
-   * first third of the layers 0).
-   */
-  readonly attentionStep?: number;
-  /** How much attention sinks count in a refit, beside ordinary tokens (default 1). */
-  readonly sinkWeight?: number;
-  /** ReplaceMe's cosine fit, where it differs from the paper's. */
-  readonly cosine?: Partial<CosineSettings>;
-  /** Closed-form healing of the layers after the cut. */
-  readonly heal: boolean;
-  /** Fits every window on the unpruned model's activations, as the original ReplaceMe program does. */
-  readonly unprunedInputs?: boolean;
-}
 
 /** Settings that some methods read and others do not. */
 export const methodSettings = ['alpha', 'ridge', 'attentionStep', 'sinkWeight', 'cosine'] as const;
-
-/** What a method repairs with: the model, calibration batches and settings. */
-export interface RepairContext extends WalkOptions {
-  readonly model: Model;
-  readonly batches: readonly CalibrationBatch[];
-  readonly settings: RepairSettings;
-  /** Hidden states of some of these batches, where the walk before has kept them. */
-  readonly states?: HiddenStates;
-  /** Where hidden states of all tokens are kept (default: on the device). */
-  readonly home?: StateHome;
-  /** Where new weights of streamed layers wait; such a model needs it. */
-  readonly waiting?: WaitingFile;
-  /** What earlier runs over these batches have found. */
-  readonly statistics?: StatisticsStore;
-  /** Is told when healing begins and ends. */
-  readonly phases?: PhaseClock;
-}
-
-/** What sums for a later repair are gathered with: `batches` are some of the calibration batches. */
-export interface GatherContext extends RepairContext {
-  /** Sums over all of them, of earlier rounds. */
-  readonly statistics?: StatisticsStore;
-  /** Takes the sums over `batches`. */
-  readonly into: StatisticsStore;
-}
-
-/** Numbers for the report: residuals, condition, iterations. */
-export type RepairDetails = Readonly<Record<string, number | string>>;
-
-/** What a method makes of the layers that stay. */
-export interface Repair {
-  /** Tensors in f32 or in the checkpoint's dtype. The caller disposes them. */
-  readonly changes: WeightChanges;
-  readonly details: RepairDetails;
-  /** What a user should know of the result, in sentences. */
-  readonly warnings?: readonly string[];
-  /** Of ridges that were chosen by held-out tokens. */
-  readonly ridgePaths?: readonly RidgePath[];
-}
 
 /** What takes the place of removed layers. One file per method, one line in methods/index.ts. */
 export interface Method {

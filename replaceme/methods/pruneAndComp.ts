@@ -3,9 +3,9 @@ import { liveSums, noJournal } from '../../engine/journal.js';
 import { scale } from '../../kernels/elementwise/elementwise.js';
 import type { Model, WeightChanges } from '../../model/transformer/model.js';
 import type { LayerWeights } from '../../model/transformer/weights.js';
+import { rowNormsOf } from '../activations/rows.js';
 import { identity } from '../fits/identity.js';
 import { type FitPass, repairInOrder } from '../fits/repairInOrder.js';
-import { rowNormsOf } from '../activations/rows.js';
 import { weightedSum } from '../fits/weightedSum.js';
 import type { Method } from './method.js';
 

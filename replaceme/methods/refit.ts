@@ -1,6 +1,7 @@
 import { Scope } from '../../engine/index.js';
 import type { Model } from '../../model/transformer/model.js';
 import { batchedTokens } from '../calibration/batch.js';
+import { gatherWindows } from '../fits/gatherWindows.js';
 import { linearRefusal } from '../fits/linearRefusal.js';
 import {
   gatherRefit,
@@ -10,12 +11,12 @@ import {
   recallRefit,
   refitLayer,
 } from '../fits/refitLayer.js';
+import type { GatherContext, RepairContext, RepairDetails, RepairSettings } from '../fits/repair.js';
 import { type FitPass, type LayerFit, repairInOrder } from '../fits/repairInOrder.js';
 import type { RidgeStatistics } from '../fits/ridgeStatistics.js';
-import { gatherWindows } from '../fits/gatherWindows.js';
-import type { SumsKey } from '../statistics/store.js';
 import { isEarly, lastRemoved, type Window } from '../run/window.js';
-import type { GatherContext, Method, RepairContext, RepairDetails, RepairSettings } from './method.js';
+import type { SumsKey } from '../statistics/store.js';
+import type { Method } from './method.js';
 
 /** In an early layer a step of o_proj gains little on one text and loses much on another (docs/lab-notes.md). */
 const usualStep = (window: Window, layers: number): number => (isEarly([window], layers) ? 0 : 0.5);

@@ -1,10 +1,10 @@
 import { scale } from '../../kernels/elementwise/elementwise.js';
 import { fitCosine } from '../fits/cosineFit.js';
-import { type CosineSettings, cosineSettings } from '../options/cosineSettings.js';
+import { foldTransform } from '../fits/foldTransform.js';
 import { linearRefusal } from '../fits/linearRefusal.js';
 import { type FitPass, type LayerFit, repairInOrder } from '../fits/repairInOrder.js';
+import { type CosineSettings, cosineSettings } from '../options/cosineSettings.js';
 import type { Method } from './method.js';
-import { foldTransform } from './replacemeLs.js';
 
 async function fit(pass: FitPass, settings: CosineSettings): Promise<LayerFit> {
   const { transform, lossBefore, lossAfter, leastSquaresScale } = await fitCosine(pass, settings);

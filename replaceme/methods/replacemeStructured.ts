@@ -1,10 +1,11 @@
 import { asBytes, downloadF32, Scope, type Tensor, tensorFromBytes } from '../../engine/index.js';
 import { convert } from '../../kernels/elementwise/convert.js';
-import { downloadF64 } from '../../kernels/shared/doubleSingle.js';
 import { axpy } from '../../kernels/elementwise/elementwise.js';
+import { downloadF64 } from '../../kernels/shared/doubleSingle.js';
 import { quadraticLoss } from '../../kernels/solve/solveRidge.js';
 import { hasOutNorms } from '../../model/architecture/architecture.js';
 import type { Model } from '../../model/transformer/model.js';
+import { foldTransform } from '../fits/foldTransform.js';
 import { identity } from '../fits/identity.js';
 import type { LeastSquaresStatistics } from '../fits/leastSquares.js';
 import { gatherLeastSquares, repairByLeastSquares } from '../fits/leastSquaresRepair.js';
@@ -12,7 +13,6 @@ import { linearRefusal } from '../fits/linearRefusal.js';
 import { orthogonalFactor } from '../fits/orthogonalFactor.js';
 import type { LayerFit } from '../fits/repairInOrder.js';
 import type { Method } from './method.js';
-import { foldTransform } from './replacemeLs.js';
 
 /** Statistics of a window on the host; n hidden dimensions. */
 interface HostStatistics {

@@ -1,8 +1,8 @@
 import type { Device } from '../../engine/index.js';
 import type { WeightDtype } from '../../model/checkpoint/inDtype.js';
+import type { WalkOptions } from '../run/runHooks.js';
 import type { CosineSettings } from './cosineSettings.js';
 import type { TrainingOptions } from './healOptions.js';
-import type { WalkOptions } from '../run/runHooks.js';
 
 /** Settings of `prune`. Layers are counted from 0. */
 export interface PruneOptions extends WalkOptions {

@@ -1,10 +1,10 @@
 import { elementCount } from '../../engine/index.js';
 import { sizeClass } from '../../engine/memory.js';
 import { type Architecture, expectedTensors } from '../../model/architecture/architecture.js';
-import type { StateHome } from '../../model/transformer/batchTensors.js';
 import { type Checkpoint, deviceBytes } from '../../model/checkpoint/checkpoint.js';
+import type { StateHome } from '../../model/transformer/batchTensors.js';
 import { rotationRows } from '../../model/transformer/rotationTable.js';
-import type { CalibrationSizes } from '../request/request.js';
+import type { CalibrationSizes } from '../calibration/sizes.js';
 
 /** Where weights and hidden states are during a run. */
 export interface Placement {

@@ -1,8 +1,13 @@
 import type { Architecture } from '../../model/architecture/architecture.js';
 import type { StateHome } from '../../model/transformer/batchTensors.js';
-import { cutFits, type FitBytes, healingFits } from './fitMemory.js';
-import { type HealingWork, healingMemory } from '../healing/healingCost.js';
 import { plannedStates, roomFor } from '../activations/hiddenStates.js';
+import type { CalibrationSizes } from '../calibration/sizes.js';
+import { KEPT_BYTES } from '../fits/refitLayer.js';
+import { type HealingWork, healingMemory } from '../healing/healingCost.js';
+import type { PruneRequest } from '../request/request.js';
+import { lastRemoved } from '../run/window.js';
+import type { SelectionTokens } from '../selections/selection.js';
+import { cutFits, type FitBytes, healingFits } from './fitMemory.js';
 import {
   activationBytes,
   heldBytes,
@@ -12,10 +17,6 @@ import {
   type WeightSizes,
 } from './memoryParts.js';
 import { allSumsBytes, residentMapBytes } from './profilePlan.js';
-import { KEPT_BYTES } from '../fits/refitLayer.js';
-import type { CalibrationSizes, PruneRequest } from '../request/request.js';
-import type { SelectionTokens } from '../selections/selection.js';
-import { lastRemoved } from '../run/window.js';
 
 /** What a run is as far as its memory depends on it. */
 export interface MemorySizes extends WeightSizes, CalibrationSizes {

@@ -1,20 +1,22 @@
 import { Device } from '../../engine/index.js';
 import { keepLayers } from '../../model/architecture/architecture.js';
-import type { LoadOptions } from '../../model/transformer/model.js';
 import { openCheckpoint } from '../../model/source/modelSource.js';
-import { choiceWith, choosePlacement, type Hindrance } from './choosePlacement.js';
-import { matmulRate } from '../run/computeRate.js';
+import type { LoadOptions } from '../../model/transformer/model.js';
+import { calibrationSizes } from '../calibration/sizes.js';
 import { evaluationTokens } from '../evaluation/evaluationText.js';
 import type { HealingWork } from '../healing/healingCost.js';
 import { healingSettings } from '../healing/healingSettings.js';
 import { usualHeldOut } from '../healing/healRequest.js';
+import { givesTexts, type PruneOptions } from '../options/pruneOptions.js';
+import { checkPruneRequest, type PruneRequest } from '../request/request.js';
+import { matmulRate } from '../run/computeRate.js';
+import { describeWindows, keptLayers } from '../run/window.js';
+import { type Selection, selectionNamed } from '../selections/index.js';
+import { type Shard, WHOLE } from '../statistics/shard.js';
+import { choiceWith, choosePlacement, type Hindrance } from './choosePlacement.js';
 import { type Placement, weightSizes } from './memoryParts.js';
 import type { PlannedMemory } from './memoryPlan.js';
 import type { MemorySizes } from './memorySteps.js';
-import { givesTexts, type PruneOptions } from '../options/pruneOptions.js';
-import { calibrationSizes, checkPruneRequest, type PruneRequest } from '../request/request.js';
-import { type Selection, selectionNamed } from '../selections/index.js';
-import { type Shard, WHOLE } from '../statistics/shard.js';
 import {
   assumedUpload,
   DISK_GIGABYTES,
@@ -23,7 +25,6 @@ import {
   plannedPhases,
   type RunSizes,
 } from './timePlan.js';
-import { describeWindows, keptLayers } from '../run/window.js';
 
 /** What a prune would cost, found without reading weights or texts. */
 export interface PrunePlan {

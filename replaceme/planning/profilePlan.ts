@@ -2,6 +2,11 @@ import { formatBytes } from '../../engine/format.js';
 import { RmError } from '../../engine/index.js';
 import type { Architecture } from '../../model/architecture/architecture.js';
 import { roomFor } from '../activations/hiddenStates.js';
+import type { CalibrationSizes } from '../calibration/sizes.js';
+import { solvingBytes, sumsBytes } from '../windowMap/layerSums.js';
+import { projectionRows } from '../windowMap/projection.js';
+import { GROUP_BYTES } from '../windowMap/tile.js';
+import { PROJECTIONS } from '../windowMap/windowMap.js';
 import {
   activationBytes,
   batchOptions,
@@ -13,11 +18,6 @@ import {
   smallerBatches,
   type WeightSizes,
 } from './memoryParts.js';
-import type { CalibrationSizes } from '../request/request.js';
-import { solvingBytes, sumsBytes } from '../windowMap/layerSums.js';
-import { projectionRows } from '../windowMap/projection.js';
-import { GROUP_BYTES } from '../windowMap/tile.js';
-import { PROJECTIONS } from '../windowMap/windowMap.js';
 
 /** What the memory of a map of windows depends on. */
 export interface ProfileSizes extends WeightSizes, CalibrationSizes {

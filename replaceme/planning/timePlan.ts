@@ -1,13 +1,13 @@
 import type { Device } from '../../engine/index.js';
-import { layerFlopsPerToken } from '../run/computeRate.js';
+import { RIDGES } from '../fits/ridgeStatistics.js';
 import { healingFlops } from '../healing/healingCost.js';
+import type { PruneRequest } from '../request/request.js';
+import { layerFlopsPerToken } from '../run/computeRate.js';
+import type { PhaseName } from '../run/phaseClock.js';
+import { lastRemoved } from '../run/window.js';
 import type { Placement } from './memoryParts.js';
 import type { PlannedMemory } from './memoryPlan.js';
 import type { MemorySizes } from './memorySteps.js';
-import type { PhaseName } from '../run/phaseClock.js';
-import type { PruneRequest } from '../request/request.js';
-import { RIDGES } from '../fits/ridgeStatistics.js';
-import { lastRemoved } from '../run/window.js';
 
 /** What a phase of a run is expected to cost. */
 export interface PlannedPhase {

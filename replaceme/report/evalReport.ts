@@ -1,12 +1,12 @@
 import type { Device } from '../../engine/index.js';
 import { readArchitecture } from '../../model/families/index.js';
-import { modelFingerprint } from '../../model/source/fingerprint.js';
 import type { GenerationHealth } from '../../model/generation/generationHealth.js';
+import { modelFingerprint } from '../../model/source/fingerprint.js';
 import type { TaskResult } from '../../model/tasks/index.js';
+import { continuationOf, type Sample } from '../evaluation/samples.js';
 import type { PhaseClock } from '../run/phaseClock.js';
 import { exactnessWarnings, reportHead } from './head.js';
 import { repeatOf } from './repeat.js';
-import { continuationOf, type Sample } from '../evaluation/samples.js';
 import type { EvalReport, FileEvaluation, ReportModel, TaskEvaluation } from './schema/schema.js';
 import { evalSentence } from './sentence.js';
 

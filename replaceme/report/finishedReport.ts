@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
-import type { PruneReport } from './schema/schema.js';
 import { CheckpointFolder } from '../resume/checkpointFolder.js';
-import { checkpointPath, FINISHED, reportOf, sha256 } from '../resume/pruneCheckpoint.js';
+import { checkpointPath, FINISHED, reportOf } from '../resume/pruneCheckpoint.js';
+import { sha256 } from '../run/sha256.js';
+import type { PruneReport } from './schema/schema.js';
 
 /**
  * The report of a run that was killed between giving its output its name and removing its checkpoint, which goes now;

@@ -1,6 +1,6 @@
 import type { Device } from '../../engine/index.js';
-import { packageVersion } from './modelCard.js';
 import type { PhaseClock } from '../run/phaseClock.js';
+import { packageVersion } from './modelCard.js';
 import { REPORT_SCHEMA, type ReportHead } from './schema/schema.js';
 
 /** What a report says of the run itself, taken at its end. */

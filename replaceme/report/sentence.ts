@@ -1,14 +1,7 @@
 import { basename, resolve } from 'node:path';
+import type { ImageEvaluation, PruneEvaluation } from '../evaluation/pruneEvaluation.js';
 import { removedLayers, type Window } from '../run/window.js';
-import type {
-  CompareReport,
-  EvalReport,
-  HealReport,
-  ImageEvaluation,
-  MeasuredRow,
-  PruneEvaluation,
-  PruneReport,
-} from './schema/schema.js';
+import type { CompareReport, EvalReport, HealReport, MeasuredRow, PruneReport } from './schema/schema.js';
 
 const nameOf = (path: string): string => basename(resolve(path));
 

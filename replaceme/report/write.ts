@@ -1,10 +1,17 @@
 import { basename, dirname, join, resolve } from 'node:path';
-import { withOutputFile, writeOutputFile } from '../../model/files/outputFolder.js';
 import { isGgufPath } from '../../model/files/ggufPath.js';
+import { withOutputFile, writeOutputFile } from '../../model/files/outputFolder.js';
 import { modelName } from '../../model/hub/locate.js';
 import { besideModel } from '../../model/source/modelOutput.js';
 import { healedCard, modelCard } from './modelCard.js';
-import type { HealReport, PruneReport, Repeat, Report, ReportCalibration, ReportModel } from './schema/schema.js';
+import type {
+  HealReport,
+  PruneReport,
+  Repeat,
+  Report,
+  ReportCalibration,
+  ReportModel,
+} from './schema/schema.js';
 
 /** A small file's text, and where it goes. */
 type Write = (path: string, text: string) => Promise<void>;

@@ -1,8 +1,6 @@
 import { ensure } from '../../engine/errors.js';
+import { FAITHFUL_TEXTS } from '../calibration/faithful.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
-
-/** Samples that the configurations of the original program read. */
-export const FAITHFUL_TEXTS = 8000;
 
 /**
  * What `--faithful` does as the original ReplaceMe program (mts-ai/ReplaceMe at 5bb71d9) does it, and where that is

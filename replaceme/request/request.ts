@@ -1,6 +1,5 @@
-import { type Device, ensure, RmError } from '../../engine/index.js';
+import { ensure, RmError } from '../../engine/index.js';
 import type { Architecture } from '../../model/architecture/architecture.js';
-import { defaultBatchTokens } from '../../model/transformer/batch.js';
 import { weightDtypes } from '../../model/checkpoint/inDtype.js';
 import { checkShapes, readArchitecture } from '../../model/families/index.js';
 import { locateModel } from '../../model/hub/locate.js';
@@ -8,35 +7,18 @@ import { checkModelOutput } from '../../model/source/modelOutput.js';
 import { openModelSource } from '../../model/source/modelSource.js';
 import { checkWritable } from '../../model/writing/writeModel.js';
 import { checkMask } from '../calibration/mask.js';
-import { cosineSettings } from '../options/cosineSettings.js';
-import { FAITHFUL_TEXTS, faithfulOptions } from './faithful.js';
+import { linearRefusal } from '../fits/linearRefusal.js';
 import { type AskedTraining, checkTraining } from '../healing/healingSettings.js';
 import { parseHealing } from '../healing/healingWords.js';
 import { requireTrainable } from '../healing/requireTrainable.js';
-import { checkImageOptions } from '../options/imageOptions.js';
-import { linearRefusal } from '../fits/linearRefusal.js';
 import { type Method, methodNamed, methodSettings, methods, type RepairSettings } from '../methods/index.js';
+import { cosineSettings } from '../options/cosineSettings.js';
+import { checkImageOptions } from '../options/imageOptions.js';
 import { givesTexts, type PruneOptions } from '../options/pruneOptions.js';
 import { checkCheckpointOptions, mayBeFinished } from '../resume/pruneCheckpoint.js';
-import { type Selection, selectionNamed } from '../selections/index.js';
 import { checkRemoved, checkWindow, layersToRemove, removedLayers, type Window } from '../run/window.js';
-
-/** How much is read, and how much at a time: as asked for, else by the device and the model. */
-export function calibrationSizes(
-  options: PruneOptions,
-  device: Device,
-  arch: Architecture,
-): CalibrationSizes {
-  // An image is never cut.
-  const asked = arch.vision ? arch.contextLength : (options.sequenceLength ?? 1024);
-  const sequenceLength = Math.min(asked, arch.contextLength);
-  const usual = device.info.kind === 'software' ? 8192 : 131_072;
-  return {
-    tokens: options.tokens ?? (options.faithful ? FAITHFUL_TEXTS * sequenceLength : usual),
-    sequenceLength,
-    batchTokens: options.batchTokens ?? defaultBatchTokens(device, arch),
-  };
-}
+import { type Selection, selectionNamed } from '../selections/index.js';
+import { faithfulOptions } from './faithful.js';
 
 /** @throws RmError INVALID_ARGUMENT naming the methods that can prune such a model. */
 function requireRepairable(method: Method, arch: Architecture, heal: boolean): void {
@@ -55,14 +37,6 @@ function requireRepairable(method: Method, arch: Architecture, heal: boolean): v
       ? 'Leave --heal out: no layer of such a model can be healed in closed form.'
       : `Give --method ${best}${heal ? ' without --heal' : ''}, which can mend such layers; others that can remove them: ${rest.join(', ')}.`,
   );
-}
-
-/** How much text a run calibrates with. */
-export interface CalibrationSizes {
-  /** Of the files, at most. */
-  readonly tokens: number;
-  readonly sequenceLength: number;
-  readonly batchTokens: number;
 }
 
 /** A request to prune in which nothing contradicts the model's config.json and headers. */

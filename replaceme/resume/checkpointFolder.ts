@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { PIECE } from '../../engine/transfer.js';
 import { isRecord } from '../../model/files/jsonFile.js';
 import type { Recipe } from '../run/recipe.js';
+import { sha256 } from '../run/sha256.js';
 import { RunLock } from './runLock.js';
 import { type Bytes, changed, namesIn, type Pieces, type Stored } from './storedValues.js';
 
@@ -280,8 +281,6 @@ export class CheckpointFolder implements Bytes {
     }
   }
 }
-
-const sha256 = (bytes: string | Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 /** What has been taken from an iterator, then the rest of it. */
 async function* chained<T>(taken: readonly IteratorResult<T>[], rest: AsyncIterator<T>): AsyncIterable<T> {

@@ -1,12 +1,12 @@
-import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type Device, ensure, RmError } from '../../engine/index.js';
-import { removeLeftBy } from '../../model/files/outputFolder.js';
 import { isGgufPath } from '../../model/files/ggufPath.js';
+import { removeLeftBy } from '../../model/files/outputFolder.js';
 import { besideModel } from '../../model/source/modelOutput.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
+import { sha256 } from '../run/sha256.js';
 import { CheckpointFolder } from './checkpointFolder.js';
 import { RunJournal } from './runJournal.js';
 import { RunLock } from './runLock.js';
@@ -19,8 +19,6 @@ export const FINISHED = 'report.json';
 
 /** Where a run that writes `out` keeps its state: beside it. */
 export const checkpointPath = (out: string): string => `${resolve(out)}.checkpoint`;
-
-export const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 /**
  * Refuses what does not fit together, and a checkpoint that nobody has said what to do with.

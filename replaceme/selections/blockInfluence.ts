@@ -5,13 +5,15 @@ import { BatchTensors, type StateHome } from '../../model/transformer/batchTenso
 import type { Model } from '../../model/transformer/model.js';
 import { forward, type Tap } from '../../model/transformer/transformer.js';
 import { type CalibrationBatch, OpenBatches, sequencesOf, walkGroups } from '../calibration/batch.js';
-import { meansOf, notFinite } from '../windowMap/distance.js';
-import type { RowSums } from '../statistics/store.js';
 import { type WalkOptions, walkBatches } from '../run/runHooks.js';
 import { windowsOf } from '../run/window.js';
+import type { WindowChoice } from '../run/windowChoice.js';
+import type { RowSums } from '../statistics/store.js';
+import { meansOf } from '../statistics/store.js';
+import { notFinite } from '../windowMap/distance.js';
 import { DISTANCE_TOKENS, rankingBatches } from './cosine.js';
 import { windowMeans } from './means.js';
-import type { Selection, SelectionContext, WindowChoice, WindowMeans } from './selection.js';
+import type { Selection, SelectionContext, WindowMeans } from './selection.js';
 
 /** A walk whose states may wait elsewhere. */
 type InfluenceOptions = WalkOptions & { readonly home?: StateHome | undefined };

@@ -1,10 +1,11 @@
 import { ensure } from '../../engine/errors.js';
 import { totalTokens } from '../../model/transformer/batch.js';
 import { batchedTokens, type CalibrationBatch } from '../calibration/batch.js';
+import type { WindowChoice } from '../run/windowChoice.js';
 import { type DistanceMeasure, windowDistanceSums } from '../windowMap/distance.js';
 import { greedyWindows } from './greedy.js';
 import { windowMeans } from './means.js';
-import type { Selection, SelectionContext, WindowChoice, WindowMeans } from './selection.js';
+import type { Selection, SelectionContext, WindowMeans } from './selection.js';
 
 /** Calibration tokens that only rank windows. */
 export const DISTANCE_TOKENS = 8192;

@@ -8,16 +8,12 @@ import { perplexity } from './perplexity.js';
 import type { Selection } from './selection.js';
 
 export type {
-  MappedWindow,
-  MeasuredWindows,
   MeasureSettings,
   Selection,
   SelectionContext,
   SelectionPlan,
   SelectionTokens,
-  WindowChoice,
   WindowMeans,
-  WindowScores,
 } from './selection.js';
 
 /** Every selection that `prune --select` knows. */
@@ -41,3 +37,5 @@ export function selectionNamed(name: string): Selection {
     `Choose one of: ${selections.map(candidate => candidate.name).join(', ')}.`,
   );
 }
+
+export type { MappedWindow, MeasuredWindows, WindowChoice, WindowScores } from '../run/windowChoice.js';

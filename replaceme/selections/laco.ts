@@ -8,8 +8,9 @@ import type { LayerWeights } from '../../model/transformer/weights.js';
 import { firstSequences } from '../calibration/batch.js';
 import { type MergeRule, mergedLayer } from '../fits/mergedLayer.js';
 import { keptLayers, type Window } from '../run/window.js';
+import type { WindowChoice } from '../run/windowChoice.js';
 import { judgingOptions } from './judging.js';
-import type { Selection, SelectionContext, WindowChoice } from './selection.js';
+import type { Selection, SelectionContext } from './selection.js';
 
 /** Calibration tokens that candidates are compared on (the paper: ten short sentences). */
 const SIMILARITY_TOKENS = 512;

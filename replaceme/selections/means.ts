@@ -1,4 +1,4 @@
-import { meansOf } from '../windowMap/distance.js';
+import { meansOf } from '../statistics/store.js';
 import type { SelectionContext, WindowMeans } from './selection.js';
 
 /** By the layer that stays: as the statistics file has them, else over all batches, and kept there. */

@@ -2,22 +2,17 @@ import type { Device } from '../../engine/index.js';
 import { noJournal } from '../../engine/journal.js';
 import { evaluate } from '../../model/evaluation/evaluate.js';
 import { ReferenceStates } from '../../model/transformer/referenceStates.js';
-import { batchedTokens, type CalibrationBatch, realSequences } from '../calibration/batch.js';
 import { HiddenStates, LentStates } from '../activations/hiddenStates.js';
-import type { RepairContext } from '../methods/method.js';
 import { PrunedModel } from '../activations/prunedModel.js';
-import { shortList } from './shortList.js';
+import { batchedTokens, type CalibrationBatch, realSequences } from '../calibration/batch.js';
+import type { RepairContext } from '../fits/repair.js';
 import { isEarly, type Window } from '../run/window.js';
+import type { WindowChoice, WindowScores } from '../run/windowChoice.js';
 import { type WindowMap, windowMap } from '../windowMap/windowMap.js';
 import { cosine, rankingBatches } from './cosine.js';
 import { judgingOptions } from './judging.js';
-import type {
-  MeasureSettings,
-  Selection,
-  SelectionContext,
-  WindowChoice,
-  WindowScores,
-} from './selection.js';
+import type { MeasureSettings, Selection, SelectionContext } from './selection.js';
+import { shortList } from './shortList.js';
 
 /**
  * Together about the cost of the fit itself. On a software adapter, where that has 8,192 tokens, in units of one

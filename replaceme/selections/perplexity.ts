@@ -1,13 +1,14 @@
 import { type Device, ensure } from '../../engine/index.js';
 import { noJournal } from '../../engine/journal.js';
-import { totalTokens } from '../../model/transformer/batch.js';
 import { evaluate } from '../../model/evaluation/evaluate.js';
+import { totalTokens } from '../../model/transformer/batch.js';
 import type { Model } from '../../model/transformer/model.js';
 import { type ReferenceOptions, ReferenceStates } from '../../model/transformer/referenceStates.js';
 import { firstSequences } from '../calibration/batch.js';
 import { windowsOf } from '../run/window.js';
+import type { WindowChoice } from '../run/windowChoice.js';
 import { judgingOptions } from './judging.js';
-import type { Selection, SelectionContext, WindowChoice } from './selection.js';
+import type { Selection, SelectionContext } from './selection.js';
 
 /** Calibration tokens that every candidate is evaluated on (the paper: 128 sequences of 2048). */
 const lossTokens = ({ info }: Device): number => (info.kind === 'software' ? 512 : 8192);

@@ -1,6 +1,6 @@
-import { proposeWindowSets } from './dynamicProgram.js';
 import { isEarly, type Window } from '../run/window.js';
 import type { WindowMap, WindowMeasure } from '../windowMap/windowMap.js';
+import { proposeWindowSets } from './dynamicProgram.js';
 
 /** Cosine distance times the share of it that no linear map makes up for; ranks single windows and sets. */
 export const repairedDistance = ({ cosine, unexplained }: WindowMeasure): number => cosine * unexplained;

@@ -1,16 +1,16 @@
-import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { download, ensure, RmError, type Scope, type Tensor, tensorFromBytes } from '../../engine/index.js';
-import { withOutputFile } from '../../model/files/outputFolder.js';
 import { openSafetensorsFile, type SafetensorsFile } from '../../model/checkpoint/safetensors.js';
 import { type TensorSource, writeSafetensorsFile } from '../../model/checkpoint/safetensorsWriter.js';
 import { isRecord } from '../../model/files/jsonFile.js';
+import { withOutputFile } from '../../model/files/outputFolder.js';
 import type { Calibration } from '../calibration/read.js';
-import { meansOf } from '../windowMap/distance.js';
 import { firstDifference, type Recipe, shownValue, storedValue } from '../run/recipe.js';
-import type { WindowChoice } from '../selections/index.js';
+import { sha256 } from '../run/sha256.js';
+import type { WindowChoice } from '../run/windowChoice.js';
 import { SHARD } from './shard.js';
 import type { RowSums, StatisticsStore, Sums, SumsKey } from './store.js';
+import { meansOf } from './store.js';
 
 /** Written into every file; a change of what the sums mean takes another number. */
 const FORMAT = 'rm-engine statistics 2';
@@ -44,8 +44,6 @@ const parts = ['recipe', 'sums', 'distances', 'choices', 'generated'] as const;
 
 const nameOf = ({ kind, layer, target, weighting }: SumsKey): string =>
   `${kind} ${layer}..${target} ${weighting}`;
-
-const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 /**
  * A safetensors file of sums and window distances, kept from one run to the next. `agree` says which model, tokenizer

@@ -38,3 +38,6 @@ export interface StatisticsStore {
   /** Keeps the sums of a measure of windows. */
   putDistances(measure: string, count: number, values: RowSums): Promise<void>;
 }
+
+/** The means that sums stand for. */
+export const meansOf = ({ sums, rows }: RowSums): number[] => sums.map(sum => sum / rows);

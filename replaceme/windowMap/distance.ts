@@ -1,14 +1,21 @@
 import { downloadF32, RmError, Scope, type Tensor } from '../../engine/index.js';
-import { type Journal, type LiveState, liveSums, noJournal, type StoredTensor } from '../../engine/journal.js';
+import {
+  type Journal,
+  type LiveState,
+  liveSums,
+  noJournal,
+  type StoredTensor,
+} from '../../engine/journal.js';
 import { cosineDistance } from '../../kernels/reductions/cosineDistance.js';
 import type { Batch } from '../../model/transformer/batch.js';
 import { BatchTensors, type StateHome } from '../../model/transformer/batchTensors.js';
 import type { Model } from '../../model/transformer/model.js';
 import { forward } from '../../model/transformer/transformer.js';
-import { type CalibrationBatch, OpenBatches, sequencesOf, walkGroups } from '../calibration/batch.js';
 import type { HiddenStates } from '../activations/hiddenStates.js';
-import type { RowSums } from '../statistics/store.js';
+import { type CalibrationBatch, OpenBatches, sequencesOf, walkGroups } from '../calibration/batch.js';
 import { type WalkOptions, walkBatches } from '../run/runHooks.js';
+import type { RowSums } from '../statistics/store.js';
+import { meansOf } from '../statistics/store.js';
 
 /** What counts of the cosine distances d of a batch's tokens: the mean of `of(d)` over `rows`. */
 export interface DistanceMeasure {
@@ -49,9 +56,6 @@ export async function windowDistances(
 ): Promise<number[][]> {
   return (await windowDistanceSums(model, batches, counts, options)).map(meansOf);
 }
-
-/** The means that sums stand for. */
-export const meansOf = ({ sums, rows }: RowSums): number[] => sums.map(sum => sum / rows);
 
 /** The same as sums, which those over other batches can be added to. */
 export async function windowDistanceSums(

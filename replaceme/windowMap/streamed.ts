@@ -1,9 +1,9 @@
 import { type Device, downloadF32, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
-import { cosineDistance } from '../../kernels/reductions/cosineDistance.js';
 import { axpy } from '../../kernels/elementwise/elementwise.js';
-import { matmul } from '../../kernels/matmul/matmul.js';
-import { rowNorms } from '../../kernels/reductions/reduce.js';
 import { scaleRows } from '../../kernels/elementwise/scaleRows.js';
+import { matmul } from '../../kernels/matmul/matmul.js';
+import { cosineDistance } from '../../kernels/reductions/cosineDistance.js';
+import { rowNorms } from '../../kernels/reductions/reduce.js';
 import { BatchTensors, type StateHome } from '../../model/transformer/batchTensors.js';
 import { LayerSteps } from '../../model/transformer/layerSteps.js';
 import { embedTokens, forward } from '../../model/transformer/transformer.js';

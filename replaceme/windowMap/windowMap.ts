@@ -1,8 +1,8 @@
 import { RmError } from '../../engine/index.js';
 import { noJournal } from '../../engine/journal.js';
 import type { Model } from '../../model/transformer/model.js';
-import { batchedTokens, type CalibrationBatch } from '../calibration/batch.js';
 import { roomFor } from '../activations/hiddenStates.js';
+import { batchedTokens, type CalibrationBatch } from '../calibration/batch.js';
 import type { WindowMap, WindowMapOptions, WindowMeasure } from './measures.js';
 import { projectionMatrix } from './projection.js';
 import { streamedMap } from './streamed.js';

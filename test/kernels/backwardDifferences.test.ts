@@ -1,7 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, downloadF32, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
-import { activationBackward, gatedActivationBackward } from '../../kernels/elementwise/activationBackward.js';
 import { attention } from '../../kernels/attention/attention.js';
 import { attentionBackward } from '../../kernels/attentionBackward/attentionBackward.js';
 import { attentionF64, causalRanges } from '../../kernels/cases/attention.js';
@@ -14,10 +13,11 @@ import {
   topTensors,
   vocabularyLossF64,
 } from '../../kernels/cases/vocabularyLoss.js';
-import { crossEntropyLoss } from '../../kernels/vocabulary/crossEntropyLoss.js';
-import { klLoss } from '../../kernels/vocabulary/klLoss.js';
+import { activationBackward, gatedActivationBackward } from '../../kernels/elementwise/activationBackward.js';
 import { matmul } from '../../kernels/matmul/matmul.js';
 import { layerNormBackward, rmsNormBackward } from '../../kernels/reductions/normBackward.js';
+import { crossEntropyLoss } from '../../kernels/vocabulary/crossEntropyLoss.js';
+import { klLoss } from '../../kernels/vocabulary/klLoss.js';
 import { topKlLoss } from '../../kernels/vocabulary/topKlLoss.js';
 import { topLogProbabilities } from '../../kernels/vocabulary/topLogProbabilities.js';
 import { normals, rejectsWith, relativeError } from '../gpu.js';

@@ -2,8 +2,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, Scope, tensorFrom } from '../../engine/index.js';
 import { statisticsCases } from '../../kernels/cases/statistics.js';
-import { cholesky } from '../../kernels/solve/cholesky.js';
 import { disposeDoubleSingle, uploadF64 } from '../../kernels/shared/doubleSingle.js';
+import { cholesky } from '../../kernels/solve/cholesky.js';
 import { rejectsWith } from '../gpu.js';
 import { testCases } from './runCases.js';
 

@@ -3,9 +3,9 @@ import * as assert from 'uvu/assert';
 import { Device, download, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
 import { type AttentionVariant, attention } from '../../kernels/attention/attention.js';
 import { causalRanges } from '../../kernels/cases/attention.js';
-import { clearDoubleSingle, createDoubleSingle } from '../../kernels/shared/doubleSingle.js';
 import { gram } from '../../kernels/gram/gram.js';
 import { matmul } from '../../kernels/matmul/matmul.js';
+import { clearDoubleSingle, createDoubleSingle } from '../../kernels/shared/doubleSingle.js';
 import { normals } from '../gpu.js';
 
 /** A device that is taken for so slow that every kernel divides its work among many dispatches. */

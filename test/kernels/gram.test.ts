@@ -1,13 +1,13 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { asBytes, Device, Scope, tensorFrom, tensorFromBytes } from '../../engine/index.js';
-import { addDiagonal } from '../../kernels/solve/addDiagonal.js';
 import { outerProductsF64, statisticsCases } from '../../kernels/cases/statistics.js';
 import { cross } from '../../kernels/gram/crossGram.js';
-import { clearDoubleSingle, createDoubleSingle, downloadF64 } from '../../kernels/shared/doubleSingle.js';
 import { gram } from '../../kernels/gram/gram.js';
-import { mirrorLower } from '../../kernels/solve/symmetrize.js';
 import { outerProductsName, outerProductsVariants } from '../../kernels/gram/variants.js';
+import { clearDoubleSingle, createDoubleSingle, downloadF64 } from '../../kernels/shared/doubleSingle.js';
+import { addDiagonal } from '../../kernels/solve/addDiagonal.js';
+import { mirrorLower } from '../../kernels/solve/symmetrize.js';
 import { maxAbsError, normals, rejectsWith, relativeError } from '../gpu.js';
 import { testCases } from './runCases.js';
 

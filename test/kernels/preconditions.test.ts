@@ -1,20 +1,20 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, type DType, downloadF32, Scope, tensorFrom } from '../../engine/index.js';
-import { argmax } from '../../kernels/vocabulary/argmax.js';
 import { attention } from '../../kernels/attention/attention.js';
-import { compareDistributions } from '../../kernels/vocabulary/compareDistributions.js';
-import { cosineDistance } from '../../kernels/reductions/cosineDistance.js';
 import { add, addInto, axpy } from '../../kernels/elementwise/elementwise.js';
 import { embedding } from '../../kernels/elementwise/embedding.js';
-import { countNonFinite } from '../../kernels/reductions/finite.js';
+import { rope } from '../../kernels/elementwise/rope.js';
 import { gatedMatmul } from '../../kernels/matmul/gatedMatmul.js';
+import { cosineDistance } from '../../kernels/reductions/cosineDistance.js';
+import { countNonFinite } from '../../kernels/reductions/finite.js';
 import { layerNorm } from '../../kernels/reductions/layerNorm.js';
-import { logLikelihood } from '../../kernels/vocabulary/logLikelihood.js';
 import { rowNorms } from '../../kernels/reductions/reduce.js';
 import { rmsNorm } from '../../kernels/reductions/rmsNorm.js';
-import { rope } from '../../kernels/elementwise/rope.js';
 import { rowTiles } from '../../kernels/shared/rowTiles.js';
+import { argmax } from '../../kernels/vocabulary/argmax.js';
+import { compareDistributions } from '../../kernels/vocabulary/compareDistributions.js';
+import { logLikelihood } from '../../kernels/vocabulary/logLikelihood.js';
 import { softcap } from '../../kernels/vocabulary/softcap.js';
 import { normals, rejectsWith } from '../gpu.js';
 

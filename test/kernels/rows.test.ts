@@ -8,11 +8,11 @@ import {
   tensorFrom,
   tensorFromBytes,
 } from '../../engine/index.js';
-import { argmax, NOT_FINITE } from '../../kernels/vocabulary/argmax.js';
 import { rowCases } from '../../kernels/cases/rows.js';
-import { type FloatType, floats } from '../../kernels/shared/checks.js';
 import { cosineDistance } from '../../kernels/reductions/cosineDistance.js';
 import { countNonFinite } from '../../kernels/reductions/finite.js';
+import { type FloatType, floats } from '../../kernels/shared/checks.js';
+import { argmax, NOT_FINITE } from '../../kernels/vocabulary/argmax.js';
 import { normals } from '../gpu.js';
 import { testCases } from './runCases.js';
 

@@ -3,15 +3,15 @@ import * as assert from 'uvu/assert';
 import { Device, Scope, tensorFrom } from '../../engine/index.js';
 import { requireExactArithmetic } from '../../engine/selftest.js';
 import { cross } from '../../kernels/gram/crossGram.js';
+import { gram } from '../../kernels/gram/gram.js';
 import {
   clearDoubleSingle,
   createDoubleSingle,
   disposeDoubleSingle,
   downloadF64,
 } from '../../kernels/shared/doubleSingle.js';
-import { gram } from '../../kernels/gram/gram.js';
-import { mirrorLower } from '../../kernels/solve/symmetrize.js';
 import { solveSpd } from '../../kernels/solve/solveSpd.js';
+import { mirrorLower } from '../../kernels/solve/symmetrize.js';
 import { breaksFloats, normals } from '../gpu.js';
 
 /** G, C and X = (G + I)⁻¹ C of activations with exceptional rows and weights. */

@@ -1,11 +1,11 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { expectedTensors, keepLayers } from '../../model/architecture/architecture.js';
+import { type Rope, ropeAttentionFactor, ropeInverseFrequencies } from '../../model/architecture/rope.js';
 import type { Checkpoint } from '../../model/checkpoint/checkpoint.js';
 import { ConfigReader } from '../../model/families/configReader.js';
 import { architectureFromConfig, checkShapes, pruneConfig } from '../../model/families/index.js';
 import { readRope } from '../../model/families/rope.js';
-import { type Rope, ropeAttentionFactor, ropeInverseFrequencies } from '../../model/architecture/rope.js';
 import { rejectsWith } from '../gpu.js';
 
 const config = {

@@ -1,9 +1,9 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
-import { Batch } from '../../model/transformer/batch.js';
 import { DecodingSession } from '../../model/generation/decodingSession.js';
 import { generate } from '../../model/generation/generate.js';
+import { Batch } from '../../model/transformer/batch.js';
 import { KvCache } from '../../model/transformer/kvCache.js';
 import { logits } from '../../model/transformer/logits.js';
 import { Model } from '../../model/transformer/model.js';

@@ -8,10 +8,14 @@ import type { TopProbabilities } from '../../kernels/vocabulary/topKlLoss.js';
 import { topLogProbabilities } from '../../kernels/vocabulary/topLogProbabilities.js';
 import type { Predictions } from '../../kernels/vocabulary/vocabularyPasses.js';
 import type { LayerTensorNames, TensorRef } from '../../model/architecture/architecture.js';
-import { createLayerGradients, lossAndGradients, type ModelGradients } from '../../model/training/backward.js';
-import { Batch } from '../../model/transformer/batch.js';
+import {
+  createLayerGradients,
+  lossAndGradients,
+  type ModelGradients,
+} from '../../model/training/backward.js';
 import { headLoss, type Objective } from '../../model/training/headLoss.js';
 import type { LayerWeightName } from '../../model/training/layerBackward.js';
+import { Batch } from '../../model/transformer/batch.js';
 import { Model } from '../../model/transformer/model.js';
 import { embedTokens, forward } from '../../model/transformer/transformer.js';
 import { normals, rejectsWith, relativeError } from '../gpu.js';

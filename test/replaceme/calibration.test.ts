@@ -6,7 +6,11 @@ import * as assert from 'uvu/assert';
 import { calibrationBatches } from '../../replaceme/calibration/batches.js';
 import { evenShares, interleave } from '../../replaceme/calibration/collect.js';
 import { withMaskedCopies } from '../../replaceme/calibration/mask.js';
-import { type Calibration, type CalibrationOptions, readCalibration } from '../../replaceme/calibration/read.js';
+import {
+  type Calibration,
+  type CalibrationOptions,
+  readCalibration,
+} from '../../replaceme/calibration/read.js';
 import { rejectsWith } from '../gpu.js';
 import { asText, characters, chat } from '../model/characters.js';
 import { temporaryFolder } from '../support.js';

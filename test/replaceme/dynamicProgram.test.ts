@@ -1,8 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { seededRandom } from '../../engine/random.js';
-import { proposeWindowSets, type WindowSet } from '../../replaceme/selections/dynamicProgram.js';
 import { windowsOf } from '../../replaceme/run/window.js';
+import { proposeWindowSets, type WindowSet } from '../../replaceme/selections/dynamicProgram.js';
 
 /** All sets, from all choices of removed layers; layer 0 stays. */
 function everySet(cost: (i: number, n: number) => number, layers: number, count: number): WindowSet[] {

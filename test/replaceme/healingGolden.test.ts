@@ -7,8 +7,8 @@ import { Model } from '../../model/index.js';
 import { openCheckpoint } from '../../model/source/modelSource.js';
 import { healByGradient } from '../../replaceme/healing/gradientHealing.js';
 import { healingSettings } from '../../replaceme/healing/healingSettings.js';
-import type { HealingObjective, TrainMode } from '../../replaceme/options/healOptions.js';
 import { tensorsOfTeacher } from '../../replaceme/healing/teacher.js';
+import type { HealingObjective, TrainMode } from '../../replaceme/options/healOptions.js';
 
 /** Made by test/python/healing_losses.py with PyTorch and transformers. */
 const data = (name: string) => fileURLToPath(new URL(`../../../test/data/healing/${name}`, import.meta.url));

@@ -3,8 +3,8 @@ import * as assert from 'uvu/assert';
 import { Device, downloadF32 } from '../../engine/index.js';
 import { Model } from '../../model/index.js';
 import { HiddenStates } from '../../replaceme/activations/hiddenStates.js';
-import { windowDistances } from '../../replaceme/index.js';
 import { leastSquaresStatistics } from '../../replaceme/fits/leastSquares.js';
+import { windowDistances } from '../../replaceme/index.js';
 import { openPass, plainBatches, workplace } from './workplace.js';
 
 const ids = (count: number, seed: number) =>

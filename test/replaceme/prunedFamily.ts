@@ -1,8 +1,8 @@
 import { logits, type Model, openCheckpoint, openModelSource } from '../../model/index.js';
 import { writeModel } from '../../model/writing/writeModel.js';
-import { methodNamed } from '../../replaceme/methods/index.js';
-import type { RepairDetails } from '../../replaceme/methods/method.js';
 import { PrunedModel } from '../../replaceme/activations/prunedModel.js';
+import type { RepairDetails } from '../../replaceme/fits/repair.js';
+import { methodNamed } from '../../replaceme/methods/index.js';
 import type { FamilyData } from '../familyData.js';
 import { plainBatches, repairContext } from './workplace.js';
 

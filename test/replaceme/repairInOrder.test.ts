@@ -3,8 +3,8 @@ import * as assert from 'uvu/assert';
 import { Device, download, Tensor } from '../../engine/index.js';
 import { Model } from '../../model/index.js';
 import { HiddenStates, keepStates } from '../../replaceme/activations/hiddenStates.js';
-import { methodNamed } from '../../replaceme/methods/index.js';
 import { repairInOrder } from '../../replaceme/fits/repairInOrder.js';
+import { methodNamed } from '../../replaceme/methods/index.js';
 import { plainBatches, repairContext, workplace } from './workplace.js';
 
 test('weights from earlier statistics are freed when the walk after them is aborted', async () => {

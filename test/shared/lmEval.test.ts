@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
-import { Model } from '../../model/transformer/model.js';
 import { shippedPath } from '../../model/files/shippedPath.js';
 import { loadTokenizer } from '../../model/text/tokenizer.js';
+import { Model } from '../../model/transformer/model.js';
 import { checkCase, readScores } from '../lmEvalCases.js';
 import { saySkipped, temporaryFolder } from '../support.js';
 

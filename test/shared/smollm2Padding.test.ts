@@ -6,11 +6,11 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, downloadF32 } from '../../engine/index.js';
 import { loadChatTemplate } from '../../model/text/chat.js';
-import { Model } from '../../model/transformer/model.js';
 import { loadTokenizer } from '../../model/text/tokenizer.js';
+import { Model } from '../../model/transformer/model.js';
 import { embedTokens, forward } from '../../model/transformer/transformer.js';
-import { faithfulBatches, faithfulCalibration } from '../../replaceme/calibration/faithful.js';
 import { type CalibrationBatch, openBatch } from '../../replaceme/calibration/batch.js';
+import { faithfulBatches, faithfulCalibration } from '../../replaceme/calibration/faithful.js';
 import { maxAbsError } from '../gpu.js';
 import { saySkipped, sharedPath, temporaryFolder } from '../support.js';
 

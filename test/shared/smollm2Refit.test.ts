@@ -4,8 +4,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
 import { evaluate, Model } from '../../model/index.js';
-import { refit } from '../../replaceme/methods/refit.js';
 import { PrunedModel } from '../../replaceme/activations/prunedModel.js';
+import { refit } from '../../replaceme/methods/refit.js';
 import { plainBatches, repairContext } from '../replaceme/workplace.js';
 import { saySkipped, sharedPath } from '../support.js';
 

@@ -1,8 +1,8 @@
+import type { Window } from '../../run/window.js';
+import type { MappedWindow, MeasuredWindows } from '../../selections/index.js';
 import { type PlotSpec, svgDocument } from './drawing.js';
 import { digits, removedLayers } from './numbers.js';
 import { heatColours, palette } from './palette.js';
-import type { MappedWindow, MeasuredWindows } from '../../selections/index.js';
-import type { Window } from '../../run/window.js';
 
 export type HeatMeasure = 'cosine' | 'residual';
 

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { Report } from '../schema/schema.js';
 import { comparePage } from './comparePage.js';
 import { evalPage } from './evalPage.js';
 import { healPage } from './healPage.js';
@@ -6,7 +7,6 @@ import { html, Markup } from './html.js';
 import { type PageContent, prunePage } from './prunePage.js';
 import { factList, warningList } from './sections.js';
 import { pageStyle } from './style.js';
-import type { Report } from '../schema/schema.js';
 
 const contentOf = (report: Report): Promise<PageContent> => {
   switch (report.kind) {

@@ -1,7 +1,8 @@
 import { basename } from 'node:path';
 import { formatBytes } from '../../../engine/format.js';
+import type { ModelMeasures, PruneEvaluation } from '../../evaluation/pruneEvaluation.js';
 import { describeWindows } from '../../run/window.js';
-import type { ModelMeasures, PruneEvaluation, PruneReport } from '../schema/schema.js';
+import type { PruneReport } from '../schema/schema.js';
 import { damageFigures } from './damagePlots.js';
 import { figures } from './figure.js';
 import { healingSection } from './healingPlots.js';

@@ -1,7 +1,7 @@
-import { type HeatMapMarks, type HeatMeasure, hasMeasure, heatMapSpec, heatMeasures } from './heatMap.js';
 import type { Window } from '../../run/window.js';
 import type { MeasuredWindows } from '../schema/schema.js';
 import type { Figure } from './figure.js';
+import { type HeatMapMarks, type HeatMeasure, hasMeasure, heatMapSpec, heatMeasures } from './heatMap.js';
 import { html } from './html.js';
 import { plotSize } from './lossPlots.js';
 import { digits, listed, removedLayers } from './numbers.js';

@@ -2,29 +2,29 @@ import type { AdapterInfo } from '../../../engine/index.js';
 import type { WeightDtype } from '../../../model/checkpoint/inDtype.js';
 import type { Evaluation } from '../../../model/evaluation/evaluate.js';
 import type { CalibrationFile } from '../../calibration/read.js';
-import type { ComparisonRow, Measures } from '../../compare/rows.js';
+import type { CalibrationSizes } from '../../calibration/sizes.js';
+import type { Measures } from '../../evaluation/measures.js';
+import type { ImageEvaluation, PruneEvaluation } from '../../evaluation/pruneEvaluation.js';
+import type { Sample } from '../../evaluation/samples.js';
+import type { RidgePath } from '../../fits/ridgePath.js';
 import type { HealingRecord } from '../../healing/gradientHealing.js';
 import type { HealingSettings, HealingSizes } from '../../healing/healingSettings.js';
+import type { RepairSettings } from '../../methods/index.js';
 import type { Placement } from '../../planning/memoryParts.js';
 import type { PlannedMemory } from '../../planning/memoryPlan.js';
-import type { RepairSettings } from '../../methods/index.js';
-import type { Phase } from '../../run/phaseClock.js';
-import type { CalibrationSizes } from '../../request/request.js';
-import type { RidgePath } from '../../fits/ridgePath.js';
-import type { MeasuredWindows, WindowChoice } from '../../selections/index.js';
 import type { PlannedPhase } from '../../planning/timePlan.js';
-import type { DamagePoint } from '../../evaluation/layerDamage.js';
-import type { Sample } from '../../evaluation/samples.js';
+import type { Phase } from '../../run/phaseClock.js';
+import type { MeasuredWindows, WindowChoice } from '../../selections/index.js';
+import type { ComparisonRow } from './comparison.js';
 
-export type { ComparisonRow, FileScores, MeasuredRow, Measures, RefusedRow } from '../../compare/rows.js';
-export type { HealingRecord } from '../../healing/gradientHealing.js';
-export type { HeldOutPoint, TrainingStep } from '../../healing/trainingRecord.js';
-export type { Phase, PhaseName } from '../../run/phaseClock.js';
-export type { RidgePath, RidgePoint } from '../../fits/ridgePath.js';
-export type { MappedWindow, MeasuredWindows } from '../../selections/index.js';
 export type { DamagePoint } from '../../evaluation/layerDamage.js';
 export type { PositionLoss } from '../../evaluation/positionLoss.js';
 export type { Continuation, Sample } from '../../evaluation/samples.js';
+export type { RidgePath, RidgePoint } from '../../fits/ridgePath.js';
+export type { HealingRecord } from '../../healing/gradientHealing.js';
+export type { HeldOutPoint, TrainingStep } from '../../healing/trainingRecord.js';
+export type { Phase, PhaseName } from '../../run/phaseClock.js';
+export type { MappedWindow, MeasuredWindows } from '../../selections/index.js';
 
 /** Says how a report.json is to be read; the number goes up when a field changes its meaning or goes away. */
 export const REPORT_SCHEMA = 'rm-engine-report/1';
@@ -69,9 +69,6 @@ export interface ReportModel {
   readonly layers: number;
 }
 
-/** `dense`: the model as it was; `plain`: without the removed layers and nothing else; `result`: as it was written. */
-export type Role = 'dense' | 'plain' | 'result';
-
 /** report.json of `prune`. */
 export interface PruneReport extends ReportHead {
   readonly kind: 'prune';
@@ -113,26 +110,6 @@ export interface PruneReport extends ReportHead {
   readonly imageEvaluation?: ImageEvaluation;
 }
 
-/** How near the embeddings of an image encoder stayed, measured in memory before anything is written. */
-export interface ImageEvaluation {
-  readonly images: number;
-  /** Asked for; images of the calibration folders that nothing was fitted on; or, without such, those that it was. */
-  readonly origin: 'given' | 'held-out calibration' | 'calibration';
-  /** plain, result. */
-  readonly models: readonly ImageMeasures[];
-}
-
-/** Embeddings of a pruned encoder against those of the encoder as it was. */
-export interface ImageMeasures {
-  readonly role: Role;
-  readonly layers: number;
-  /** Cosine of both embeddings of an image: the mean and the lowest. */
-  readonly cosine: number;
-  readonly lowestCosine: number;
-  /** |difference| / |embedding| over all images together. */
-  readonly relativeError: number;
-}
-
 /** report.json of `heal`. */
 export interface HealReport extends ReportHead {
   readonly kind: 'heal';
@@ -158,49 +135,6 @@ export interface ReportCalibration {
   readonly tokens: number;
   readonly sequences: number;
   readonly files: readonly CalibrationFile[];
-}
-
-/** Measured in memory before anything is written. */
-export interface PruneEvaluation {
-  readonly texts: readonly EvaluatedText[];
-  /** dense, plain, result; without plain where that is the result. */
-  readonly models: readonly ModelMeasures[];
-  readonly damageByLayer: LayerDamage;
-  readonly samples: readonly Sample[];
-}
-
-/** A text that models were evaluated on. */
-export interface EvaluatedText {
-  /** Only the file's name in a report that lies in a model folder. */
-  readonly file: string;
-  readonly sha256: string;
-  /** That were read of it, and in how many sequences. */
-  readonly tokens: number;
-  readonly sequences: number;
-  /** Asked for; what follows in a calibration file behind all that was fitted on; or text that comes with the package. */
-  readonly origin: 'given' | 'held-out calibration' | 'shipped';
-}
-
-/** One of the models side by side. */
-export interface ModelMeasures extends Measures {
-  readonly role: Role;
-  readonly layers: number;
-}
-
-/** How far hidden states are from the unpruned model's, layer by layer. */
-export interface LayerDamage {
-  readonly tokens: number;
-  /** Of these, attention sinks (first tokens, massive activations) after the last layer; they are averaged apart. */
-  readonly sinks: number;
-  readonly series: readonly DamageSeries[];
-}
-
-/** How far one pruned model’s hidden states are from the unpruned model’s, layer by layer. */
-export interface DamageSeries {
-  /** `plain`: removal alone; `fit`: only the layers before the windows changed; `healed`: also those after them. */
-  readonly stage: 'plain' | 'fit' | 'healed';
-  /** In ascending order. */
-  readonly layers: readonly DamagePoint[];
 }
 
 /** report.json of `compare`. */
@@ -251,3 +185,6 @@ export interface TaskMetric {
   /** What the other model comes to, if there was one. */
   readonly against?: number;
 }
+
+export type { FileScores, Measures } from '../../evaluation/measures.js';
+export type { ComparisonRow, MeasuredRow, RefusedRow } from './comparison.js';

@@ -1,0 +1,30 @@
+import type { Device } from '../../engine/index.js';
+import type { Architecture } from '../../model/architecture/architecture.js';
+import { defaultBatchTokens } from '../../model/transformer/batch.js';
+import type { PruneOptions } from '../options/pruneOptions.js';
+import { FAITHFUL_TEXTS } from './faithful.js';
+
+/** How much is read, and how much at a time: as asked for, else by the device and the model. */
+export function calibrationSizes(
+  options: PruneOptions,
+  device: Device,
+  arch: Architecture,
+): CalibrationSizes {
+  // An image is never cut.
+  const asked = arch.vision ? arch.contextLength : (options.sequenceLength ?? 1024);
+  const sequenceLength = Math.min(asked, arch.contextLength);
+  const usual = device.info.kind === 'software' ? 8192 : 131_072;
+  return {
+    tokens: options.tokens ?? (options.faithful ? FAITHFUL_TEXTS * sequenceLength : usual),
+    sequenceLength,
+    batchTokens: options.batchTokens ?? defaultBatchTokens(device, arch),
+  };
+}
+
+/** How much text a run calibrates with. */
+export interface CalibrationSizes {
+  /** Of the files, at most. */
+  readonly tokens: number;
+  readonly sequenceLength: number;
+  readonly batchTokens: number;
+}

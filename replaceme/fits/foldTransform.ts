@@ -1,0 +1,53 @@
+import type { Recorder } from '../../engine/index.js';
+import { Scope, Tensor } from '../../engine/index.js';
+import { blockProduct } from '../../kernels/blockProduct/blockProduct.js';
+import { convert } from '../../kernels/elementwise/convert.js';
+import { matmul } from '../../kernels/matmul/matmul.js';
+import type { Model } from '../../model/transformer/model.js';
+
+/** out = Tᵀ W; T [d,d], W and out [d,n], f32, which may be larger than a binding. */
+function fold(rec: Recorder, transform: Tensor, weight: Tensor, out: Tensor): void {
+  if (weight.byteLength <= weight.device.limits.maxStorageBufferBindingSize) {
+    matmul(rec, transform, weight, out, { transposeA: true });
+    return;
+  }
+  const [d, n] = [weight.rowCount, weight.columns];
+  blockProduct(rec, {
+    out: { matrix: out },
+    a: { matrix: transform, transpose: true },
+    b: { matrix: weight },
+    shape: [d, n, d],
+    op: 'add',
+  });
+}
+
+/** One linear map T on the MLP output of a layer, folded into its down_proj: W' = Tᵀ W, b' = Tᵀ b. */
+export async function foldTransform(
+  model: Model,
+  layer: number,
+  transform: Tensor,
+): Promise<{ down: Tensor; downBias?: Tensor }> {
+  const { device } = model;
+  await model.hold(layer);
+  // What the solve has left in the pool has other sizes.
+  device.memory.trim();
+  const { down, downBias } = model.weights.layers[layer]!;
+  using wide = Tensor.create(device, down.shape, 'f32', 'down_proj');
+  convert(device.recorder, down, wide);
+  // Both outputs exist before anything is recorded, so that a lack of memory leaves none behind.
+  const results = new Scope(device);
+  const output = (shape: readonly number[]) => results.tensor(shape, 'f32', 'folded down_proj');
+  try {
+    const folded = { down: output(down.shape), ...(downBias && { downBias: output(downBias.shape) }) };
+    fold(device.recorder, transform, wide, folded.down);
+    if (downBias) {
+      const column = [downBias.size, 1];
+      const result = folded.downBias!.reshape(column);
+      matmul(device.recorder, transform, downBias.reshape(column), result, { transposeA: true });
+    }
+    return folded;
+  } catch (error) {
+    results.dispose();
+    throw error;
+  }
+}

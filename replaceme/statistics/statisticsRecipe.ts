@@ -1,0 +1,37 @@
+import { modelFingerprint, tokenizerFingerprint } from '../../model/source/fingerprint.js';
+import type { CalibrationBatch } from '../calibration/batch.js';
+import type { Calibration } from '../calibration/read.js';
+import type { CalibrationSizes } from '../calibration/sizes.js';
+import type { PruneOptions } from '../options/pruneOptions.js';
+import type { Recipe } from '../run/recipe.js';
+import { sha256OfJson } from '../run/sha256.js';
+import { SHARD, type Shard, shardName, WHOLE } from './shard.js';
+
+/** What statistics depend on, as far as it is known before the model writes anything. */
+export async function statisticsRecipe(
+  model: string,
+  { files }: Calibration,
+  options: PruneOptions,
+  { tokens, sequenceLength, batchTokens }: CalibrationSizes,
+  shard: Shard = WHOLE,
+): Promise<Recipe> {
+  return {
+    [SHARD]: shardName(shard),
+    model: await modelFingerprint(model),
+    tokenizer: await tokenizerFingerprint(model),
+    'calibration files': files.map(({ sha256 }) => sha256),
+    'weights of the files': files.map(({ weight }) => weight),
+    'number of tokens': tokens,
+    'sequence length': sequenceLength,
+    'number of tokens at a time': batchTokens,
+    'number type of the weights': options.dtype,
+    'share of masked tokens': options.mask,
+    'number of generated tokens': options.generate,
+    'use of --faithful': options.faithful ?? false,
+  };
+}
+
+/** The token ids themselves: another template or packing makes others of the same files. */
+export const batchesRecipe = (batches: readonly CalibrationBatch[]): Recipe => ({
+  'token ids': sha256OfJson(batches),
+});
