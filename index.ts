@@ -1,6 +1,6 @@
 /** The everyday functions; the floors below are rm-engine/engine, /kernels, /model and /replaceme. */
-export { Device, type DeviceOptions, RmError } from './engine/index.js';
-export { evaluate, generate, loadTokenizer, Model } from './model/index.js';
+export { Device, type DeviceOptions, RmError } from './engine/public.js';
+export { evaluate, generate, loadTokenizer, Model } from './model/public.js';
 export {
   type CompareOptions,
   type CompareReport,
@@ -11,4 +11,4 @@ export {
   type PruneOptions,
   type PruneReport,
   prune,
-} from './replaceme/index.js';
+} from './replaceme/public.js';

@@ -1,10 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { ensure } from '../engine/errors.js';
-import { formatBytes } from '../engine/format.js';
-import type { Progress } from '../engine/progress.js';
-import { generate } from '../model/generation/generate.js';
-import type { Model } from '../model/transformer/model.js';
+import { ensure, formatBytes, type Progress } from '../engine/index.js';
+import { generate, type Model } from '../model/index.js';
 import {
   type Benchmark,
   type BenchText,

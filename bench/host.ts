@@ -4,9 +4,8 @@
  */
 import { readFileSync } from 'node:fs';
 import { Bench } from 'tinybench';
-import { Device, decodeToF32, encodeFromF32, Tensor } from '../engine/index.js';
-import { seededRandom } from '../engine/random.js';
-import { add } from '../kernels/elementwise/elementwise.js';
+import { Device, decodeToF32, encodeFromF32, seededRandom, Tensor } from '../engine/index.js';
+import { add } from '../kernels/index.js';
 import { loadTokenizer } from '../model/index.js';
 import { shippedPath } from '../replaceme/index.js';
 

@@ -1,6 +1,5 @@
-import { type Device, type Recorder, RmError, Scope } from '../engine/index.js';
-import type { Progress } from '../engine/progress.js';
-import type { KernelCase } from '../kernels/cases/case.js';
+import { type Device, type Progress, type Recorder, RmError, Scope } from '../engine/index.js';
+import type { KernelCase } from '../kernels/index.js';
 import {
   type Benchmark,
   type BenchText,

@@ -1,4 +1,4 @@
-import { markdownTable } from '../replaceme/report/text/textTable.js';
+import { markdownTable } from '../replaceme/index.js';
 import type { Benchmark, BenchText } from './measure.js';
 
 /** The part of a document under a heading of one benchmark: how it was measured, tables, remarks. */

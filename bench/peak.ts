@@ -1,5 +1,4 @@
-import { type Device, download, Scope, Tensor, upload } from '../engine/index.js';
-import type { Progress } from '../engine/progress.js';
+import { type Device, download, type Progress, Scope, Tensor, upload } from '../engine/index.js';
 import {
   type Benchmark,
   type BenchText,

@@ -1,10 +1,6 @@
-import { downloadF32, ensure, Scope } from '../engine/index.js';
-import { seededRandom } from '../engine/random.js';
-import { Batch } from '../model/transformer/batch.js';
-import { tokenLogits } from '../model/transformer/headLogits.js';
-import type { Model } from '../model/transformer/model.js';
-import { finalNorm, forward } from '../model/transformer/transformer.js';
-import { layerFlopsPerToken } from '../replaceme/run/computeRate.js';
+import { downloadF32, ensure, Scope, seededRandom } from '../engine/index.js';
+import { Batch, finalNorm, forward, type Model, tokenLogits } from '../model/index.js';
+import { layerFlopsPerToken } from '../replaceme/index.js';
 import {
   type Benchmark,
   type BenchText,

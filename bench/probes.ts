@@ -1,16 +1,5 @@
-/**
- * Probes: kernels that do one thing as fast as the adapter can, to measure its peaks.
- *
- * fma: every invocation runs `CHAINS` independent chains of vec4 multiply-adds, 4 to an iteration. read: sums vec4
- * loads. copy: one vec4 load and store each. nothing: one store of one workgroup.
- * Shapes: fma out [invocations] f32; read a [n] f32 and out [invocations] f32; copy a, out [n] f32; n a multiple of 4.
- * Map: invocations of 256, flat. read: a workgroup walks a block of its own, its lanes side by side.
- * Against optimisers: factors come from uniforms, all lanes of all chains reach the output, and the loop's length is
- * a uniform. x = x b + c with b + c = 1 keeps every value near 1, so that no denormals or infinities arise.
- * Features: fma in f16 needs shader-f16; all else WebGPU's defaults.
- */
 import { f32Bits, flatGrid, type ProgramSpec, type Recorder, type Tensor } from '../engine/index.js';
-import { flatBuiltins, flatGroup, lines } from '../kernels/shared/wgsl.js';
+import { flatBuiltins, flatGroup, lines } from '../kernels/index.js';
 
 export const INVOCATIONS = 256;
 /** Multiply-adds on a vec4 per chain and iteration. */

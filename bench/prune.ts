@@ -1,9 +1,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Device, ensure } from '../engine/index.js';
-import type { SectionProfile } from '../engine/profiler.js';
-import { readArchitecture } from '../model/families/index.js';
+import { type Device, ensure, type SectionProfile } from '../engine/index.js';
+import { readArchitecture } from '../model/index.js';
 import { type PruneOptions, prune } from '../replaceme/index.js';
 import {
   type Benchmark,

@@ -1,11 +1,8 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { formatBytes } from '../engine/format.js';
-import { type Device, ensure } from '../engine/index.js';
-import type { Progress } from '../engine/progress.js';
-import { gatherStatistics } from '../replaceme/gather.js';
-import { type PruneOptions, prune } from '../replaceme/index.js';
+import { type Device, ensure, formatBytes, type Progress } from '../engine/index.js';
+import { gatherStatistics, type PruneOptions, prune } from '../replaceme/index.js';
 import {
   type Benchmark,
   type BenchTable,

@@ -1,4 +1,4 @@
-import { formatBytes, formatSeconds } from '../engine/format.js';
+import { formatBytes, formatSeconds } from '../engine/index.js';
 import { type BenchTable, left, right } from './measure.js';
 
 /** Dimensions that time and memory depend on. */

@@ -1,15 +1,15 @@
-import { type Device, downloadF32, Scope } from '../engine/index.js';
-import { seededRandom } from '../engine/random.js';
+import { type Device, downloadF32, Scope, seededRandom } from '../engine/index.js';
 import {
+  cholesky,
   createDoubleSingle,
   type DoubleSingle,
   disposeDoubleSingle,
+  residual,
+  type SolveReport,
+  solveFactored,
+  solveSpd,
   uploadF64,
-} from '../kernels/shared/doubleSingle.js';
-import { cholesky } from '../kernels/solve/cholesky.js';
-import { residual } from '../kernels/solve/solveResidual.js';
-import { type SolveReport, solveSpd } from '../kernels/solve/solveSpd.js';
-import { solveFactored } from '../kernels/solve/triangularSolve.js';
+} from '../kernels/index.js';
 import {
   type Benchmark,
   type BenchText,

@@ -1,6 +1,5 @@
 import { Device, type DeviceOptions } from '../engine/index.js';
-import { readArchitecture } from '../model/families/index.js';
-import { Model } from '../model/transformer/model.js';
+import { Model, readArchitecture } from '../model/index.js';
 import {
   type Benchmark,
   type BenchText,

@@ -1,12 +1,13 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { asBytes, asU16, byteSize, elementCount, encodeFromF32 } from '../engine/dtype.js';
-import { ensure } from '../engine/index.js';
-import { normals } from '../kernels/cases/data.js';
-import { expectedTensors } from '../model/architecture/architecture.js';
-import { writeSafetensors } from '../model/checkpoint/safetensorsWriter.js';
-import { architectureFromConfig } from '../model/families/index.js';
-import { writeOutputFile } from '../model/files/outputFolder.js';
+import { asBytes, asU16, byteSize, elementCount, encodeFromF32, ensure } from '../engine/index.js';
+import { normals } from '../kernels/index.js';
+import {
+  architectureFromConfig,
+  expectedTensors,
+  writeOutputFile,
+  writeSafetensors,
+} from '../model/index.js';
 import { byteTokenizer } from './byteTokenizer.js';
 
 /** Dimensions of a Llama with random weights. */

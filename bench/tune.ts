@@ -1,8 +1,11 @@
-import { type Device, Scope } from '../engine/index.js';
-import type { Progress } from '../engine/progress.js';
-import type { CaseVariant, PreparedCase } from '../kernels/cases/case.js';
-import { type TuningCase, tuningCases } from '../kernels/cases/tuning.js';
-import type { Tuning } from '../kernels/shared/tunedVariants.js';
+import { type Device, type Progress, Scope } from '../engine/index.js';
+import {
+  type CaseVariant,
+  type PreparedCase,
+  type Tuning,
+  type TuningCase,
+  tuningCases,
+} from '../kernels/index.js';
 import { median, wallTime } from './measure.js';
 
 export interface TuneOptions {

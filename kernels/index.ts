@@ -1,81 +1,11 @@
-export { type AttentionOptions, type AttentionVariant, attention } from './attention/attention.js';
-export {
-  type AttentionGradients,
-  type AttentionTensors,
-  attentionBackward,
-} from './attentionBackward/attentionBackward.js';
-export type { BlockProductVariant, Matrix } from './blockProduct/blockProduct.js';
-export { type CaseVariant, type KernelCase, kernelCases, type PreparedCase } from './cases/index.js';
-export type { Activation } from './elementwise/activation.js';
-export {
-  type ActivationBackwardOptions,
-  activationBackward,
-  gatedActivationBackward,
-} from './elementwise/activationBackward.js';
-export { type AdamOptions, type AdamTensors, adam } from './elementwise/adam.js';
-export { convert } from './elementwise/convert.js';
-export { type BlockFormat, blockBytes, blockFormats, dequantize } from './elementwise/dequantize.js';
-export { add, addInto, axpy, scale } from './elementwise/elementwise.js';
-export { embedding } from './elementwise/embedding.js';
-export { embeddingBackward } from './elementwise/embeddingBackward.js';
-export { headColumns } from './elementwise/padHeads.js';
-export { type RopeOptions, rope, ropeTable } from './elementwise/rope.js';
-export { scaleRows } from './elementwise/scaleRows.js';
-export { cross } from './gram/crossGram.js';
-export { gram } from './gram/gram.js';
-export type { OuterProductsOptions } from './gram/outerProducts.js';
-export { type GatedMatmulOptions, gatedMatmul } from './matmul/gatedMatmul.js';
-export { type MatmulOptions, matmul } from './matmul/matmul.js';
-export { type ColumnSumsOptions, columnSums } from './reductions/columnSums.js';
-export { cosineDistance } from './reductions/cosineDistance.js';
-export { cosineLoss } from './reductions/cosineLoss.js';
-export { countNonFinite } from './reductions/finite.js';
-export { layerNorm } from './reductions/layerNorm.js';
-export { layerNormBackward, type NormBackwardOptions, rmsNormBackward } from './reductions/normBackward.js';
-export { rowMaxima, rowNorms, rowSums } from './reductions/reduce.js';
-export { rmsNorm } from './reductions/rmsNorm.js';
-export { addSquaredNorm } from './reductions/squaredNorm.js';
-export { topExperts } from './reductions/topExperts.js';
-export {
-  clearDoubleSingle,
-  createDoubleSingle,
-  type DoubleSingle,
-  disposeDoubleSingle,
-  downloadF64,
-  uploadF64,
-} from './shared/doubleSingle.js';
-export { type FlatKernel, flatProgram, flatType, runFlat } from './shared/flat.js';
-export { ROW_LANES, type RowKernel, rowProgram, runRows } from './shared/rows.js';
-export { type RowTile, rowTiles } from './shared/rowTiles.js';
-export type { MatmulChoice, MatrixExtents, OuterProductsChoice } from './shared/tuning.js';
-export { scalarTensor, vec4Tensor } from './shared/wgsl.js';
-export { workgroupReduction } from './shared/workgroup.js';
-export { addDiagonal } from './solve/addDiagonal.js';
-export { type CholeskyFactor, type CholeskyOptions, cholesky } from './solve/cholesky.js';
-export { type PolarFactor, polar } from './solve/polar.js';
-export { residual } from './solve/solveResidual.js';
-export {
-  quadraticLoss,
-  type RidgePathOptions,
-  type RidgeSolution,
-  solveRidgePath,
-} from './solve/solveRidge.js';
-export {
-  type Solution,
-  type SolveOptions,
-  type SolveReport,
-  solveSpd,
-  solveSpdPath,
-} from './solve/solveSpd.js';
-export { mirrorLower } from './solve/symmetrize.js';
-export { triangularSolve } from './solve/triangularSolve.js';
-export { argmax } from './vocabulary/argmax.js';
-export { compareDistributions, type DistributionComparison } from './vocabulary/compareDistributions.js';
-export { crossEntropyLoss } from './vocabulary/crossEntropyLoss.js';
-export { klLoss } from './vocabulary/klLoss.js';
-export { type LogitForm, logitTile } from './vocabulary/logitTile.js';
-export { type LogLikelihoodOptions, logLikelihood } from './vocabulary/logLikelihood.js';
-export { softcap } from './vocabulary/softcap.js';
-export { type TopProbabilities, topKlLoss } from './vocabulary/topKlLoss.js';
-export { topLogProbabilities } from './vocabulary/topLogProbabilities.js';
-export type { LossGradients, Predictions } from './vocabulary/vocabularyPasses.js';
+export { blockProduct } from './blockProduct/blockProduct.js';
+export { normals } from './cases/data.js';
+export { type TuningCase, tuningCases } from './cases/tuning.js';
+export { addTransposed } from './elementwise/addTransposed.js';
+export * from './public.js';
+export { type Tuning, tuningOf } from './shared/tunedVariants.js';
+export { flatBuiltins, flatGroup, lines } from './shared/wgsl.js';
+export { downloadDiagonal } from './solve/equilibration.js';
+export { quadraticLosses } from './solve/solveRidge.js';
+export { solveFactored } from './solve/triangularSolve.js';
+export { NOT_FINITE } from './vocabulary/argmax.js';

@@ -1,10 +1,13 @@
 import { join } from 'node:path';
 import { Device, RmError } from '../engine/index.js';
-import { modelFingerprint } from '../model/source/fingerprint.js';
-import { loadChatTemplate, type TextReader } from '../model/text/chat.js';
-import { loadTokenizer } from '../model/text/tokenizer.js';
-import { totalTokens } from '../model/transformer/batch.js';
-import { Model } from '../model/transformer/model.js';
+import {
+  loadChatTemplate,
+  loadTokenizer,
+  Model,
+  modelFingerprint,
+  type TextReader,
+  totalTokens,
+} from '../model/index.js';
 import { HiddenStates, keepStates, LentStates, roomFor } from './activations/hiddenStates.js';
 import { PrunedModel } from './activations/prunedModel.js';
 import type { CalibrationBatch } from './calibration/batch.js';

@@ -1,9 +1,5 @@
 import { Device, ensure, RmError } from '../engine/index.js';
-import { requireText } from '../model/architecture/modality.js';
-import { withOutputFile } from '../model/files/outputFolder.js';
-import { loadChatTemplate } from '../model/text/chat.js';
-import { loadTokenizer } from '../model/text/tokenizer.js';
-import { Model } from '../model/transformer/model.js';
+import { loadChatTemplate, loadTokenizer, Model, requireText, withOutputFile } from '../model/index.js';
 import { batchedTokens } from './calibration/batch.js';
 import { addGenerated, batchesOf, readTexts } from './calibration/readTexts.js';
 import { calibrationSizes } from './calibration/sizes.js';

@@ -1,16 +1,19 @@
 import { rm } from 'node:fs/promises';
 import { Device } from '../engine/index.js';
-import type { Checkpoint } from '../model/checkpoint/checkpoint.js';
-import { evaluate } from '../model/evaluation/evaluate.js';
-import { modelFingerprint } from '../model/source/fingerprint.js';
-import { withModelOutput } from '../model/source/modelOutput.js';
-import { openCheckpoint, openModelSource } from '../model/source/modelSource.js';
-import { loadChatTemplate } from '../model/text/chat.js';
-import { loadTokenizer } from '../model/text/tokenizer.js';
-import { logits } from '../model/transformer/logits.js';
-import { Model } from '../model/transformer/model.js';
-import { verifyWritten } from '../model/writing/verifyWritten.js';
-import { writeModel } from '../model/writing/writeModel.js';
+import {
+  type Checkpoint,
+  evaluate,
+  loadChatTemplate,
+  loadTokenizer,
+  logits,
+  Model,
+  modelFingerprint,
+  openCheckpoint,
+  openModelSource,
+  verifyWritten,
+  withModelOutput,
+  writeModel,
+} from '../model/index.js';
 import { PrunedModel } from './activations/prunedModel.js';
 import type { Role } from './evaluation/pruneEvaluation.js';
 import { samplesOf } from './evaluation/samples.js';

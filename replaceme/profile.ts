@@ -1,10 +1,13 @@
 import { type AdapterInfo, Device, ensure } from '../engine/index.js';
-import type { Architecture } from '../model/architecture/architecture.js';
-import { checkShapes, readArchitecture } from '../model/families/index.js';
-import { openCheckpoint } from '../model/source/modelSource.js';
-import { loadChatTemplate } from '../model/text/chat.js';
-import { loadTokenizer } from '../model/text/tokenizer.js';
-import { Model } from '../model/transformer/model.js';
+import {
+  type Architecture,
+  checkShapes,
+  loadChatTemplate,
+  loadTokenizer,
+  Model,
+  openCheckpoint,
+  readArchitecture,
+} from '../model/index.js';
 import { calibrationBatches } from './calibration/batches.js';
 import { type CalibrationFile, readCalibration } from './calibration/read.js';
 import type { CalibrationSizes } from './calibration/sizes.js';

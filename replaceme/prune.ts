@@ -1,15 +1,16 @@
-import { Device } from '../engine/index.js';
-import { noJournal } from '../engine/journal.js';
-import type { Progress } from '../engine/progress.js';
-import { tuningOf } from '../kernels/shared/tunedVariants.js';
-import { inDtype } from '../model/checkpoint/inDtype.js';
-import { modelFingerprint } from '../model/source/fingerprint.js';
-import { checkModelOutput, withModelOutput } from '../model/source/modelOutput.js';
-import { openModelSource } from '../model/source/modelSource.js';
-import { Model } from '../model/transformer/model.js';
-import { WaitingFile } from '../model/transformer/waitingWeights.js';
-import { verifyWritten } from '../model/writing/verifyWritten.js';
-import { writeModel } from '../model/writing/writeModel.js';
+import { Device, noJournal, type Progress } from '../engine/index.js';
+import { tuningOf } from '../kernels/index.js';
+import {
+  checkModelOutput,
+  inDtype,
+  Model,
+  modelFingerprint,
+  openModelSource,
+  verifyWritten,
+  WaitingFile,
+  withModelOutput,
+  writeModel,
+} from '../model/index.js';
 import { HiddenStates } from './activations/hiddenStates.js';
 import { PrunedModel } from './activations/prunedModel.js';
 import { calibrationSizes } from './calibration/sizes.js';

@@ -13,8 +13,7 @@
  * Flash-Decoding for long-context inference (PyTorch blog, 2023).
  */
 import { cpus } from 'node:os';
-import { ensure } from '../../engine/errors.js';
-import { type Device, f32Bits, type Recorder, Scope, type Tensor } from '../../engine/index.js';
+import { type Device, ensure, f32Bits, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { runFlat } from '../shared/flat.js';
 import { extentClass, tunedVariant } from '../shared/tunedVariants.js';

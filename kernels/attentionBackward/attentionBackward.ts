@@ -1,18 +1,3 @@
-/**
- * Gradients of attention by q, k and v: with p = softmax(scale q k^T) over the keys of each query's range and g the
- * output's gradient, per head:
- *   D = g . out,  dv = p^T g,  ds = p (g v^T - D) scale,  dq = ds k,  dk = ds^T q,
- * ds times 1 - (score / softcap)^2 where scores are soft-capped.
- *
- * Shapes: as attention.ts; q, out, gradient, q gradient [Tq, heads * headDim]; k, v and their gradients
- * [Tk, kvHeads * headDim]; ranges [Tq, 2] u32. Gradients are written; a query with an empty range has none, and neither
- * has a key that no query sees. Nothing of size Tq x Tk is stored: two passes compute the weights tile by tile again,
- * the first from the logarithms of their sums, which it finds itself and leaves for the second.
- * Preconditions: headDim a multiple of 4, at most 256; ranges within 0 .. Tk. Sums have one fixed order: no atomics.
- * Map: attentionBackward/queries.ts and keys.ts. Features and limits: WebGPU defaults (16 KiB of workgroup memory).
- * Source: Dao et al., FlashAttention (arXiv:2205.14135), algorithm 4, by rows and by columns as in FlashAttention-2
- * (arXiv:2307.08691).
- */
 import { f32Bits, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { type AttentionOptions, checkHeads } from '../attention/attention.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';

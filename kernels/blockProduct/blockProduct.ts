@@ -1,13 +1,3 @@
-/**
- * Products of blocks of matrices, in f32 or double-single: the one program behind cholesky, triangularSolve, residual and
- * conditionEstimate. C = F + op(A) B or C = F - op(A) B, where A may be transposed and F is another block or zero.
- *
- * Blocks are given by row and column of their upper left element, so they need no alignment. A matrix larger than the
- * device's largest binding is bound by rows. Along k a product is split between two chunks of 256 terms, where sums go to
- * memory anyway, so the bits are the same as in one piece.
- * Map, features and limits: kernels/blockProduct/, one file per variant. Both read every operand once per tile and add in
- * the same order: partial sums of 16 terms, then sums of 256 (precise: of all), then the output.
- */
 import {
   type Device,
   ensure,

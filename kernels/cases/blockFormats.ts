@@ -1,5 +1,4 @@
-import { decodeToF32, elementCount, tensorFrom } from '../../engine/index.js';
-import { seededRandom } from '../../engine/random.js';
+import { decodeToF32, elementCount, seededRandom, tensorFrom } from '../../engine/index.js';
 import { type BlockFormat, blockBytes, blockFormats, dequantize } from '../elementwise/dequantize.js';
 import type { FloatType } from '../shared/checks.js';
 import type { KernelCase } from './case.js';

@@ -3,10 +3,10 @@ import {
   decodeToF32,
   encodeFromF32,
   type Scope,
+  seededRandom,
   type Tensor,
   tensorFromBytes,
 } from '../../engine/index.js';
-import { seededRandom } from '../../engine/random.js';
 
 /** Past this many the numbers repeat, to save time; a prime, so that rows still differ. */
 const PERIOD = 1_000_003;

@@ -1,14 +1,3 @@
-/**
- * Gradients of a feed-forward block's activation, gated and not, in place: what enters it becomes its gradient.
- *   gated:  h = activation(gate) * up:  gate <- gradient * up * activation'(gate),  up <- gradient * activation(gate)
- *   else:   h = activation(x):          x <- gradient * activation'(x)
- *
- * Shapes: gate, up, x, gradient and, on request, features (h itself) [T, F] f32; gate, up and x before the activation,
- * biases included.
- * Map: one invocation per vec4 (per element where the size is no multiple of 4), 64 per workgroup.
- * Features and limits: WebGPU defaults.
- * Source: the derivatives of activation.ts, in its forms: any finite input gives a finite slope.
- */
 import { type ProgramSpec, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { flatProgram, flatType, runFlat } from '../shared/flat.js';

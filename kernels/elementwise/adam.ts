@@ -1,17 +1,3 @@
-/**
- * One step of Adam, in place:
- *   g = gradientScale gradient + l1 sign(p) + 2 l2 p
- *   m = beta1 m + (1 - beta1) g,   v = beta2 v + (1 - beta2) g^2
- *   p = (1 - learningRate weightDecay) p - learningRate (m / (1 - beta1^step)) / (sqrt(v / (1 - beta2^step)) + epsilon)
- *
- * Shapes: parameters, gradient, both moments: f32 of one shape; they may be larger than a binding. Both moments begin
- * at zero. On request `working`, f32, f16 or bf16, takes the new parameters, rounded to nearest even. The two terms of g
- * are the gradients of l1 |p|_1 and l2 |p|^2; torch.optim.Adam's weight_decay is 2 l2, torch.optim.AdamW's is weightDecay.
- * Map: one invocation per vec4 (per element where the size is no multiple of 4), 64 per workgroup.
- * Features and limits: WebGPU defaults.
- * Source: Kingma and Ba, Adam: A Method for Stochastic Optimization (arXiv:1412.6980), algorithm 1; Loshchilov and
- * Hutter, Decoupled Weight Decay Regularization (arXiv:1711.05101).
- */
 import {
   ensure,
   f32Bits,

@@ -1,9 +1,3 @@
-/**
- * y += factor * xᵀ, f32; x [N,M], y [M,N], both may be larger than a binding.
- *
- * Map: one invocation per element, 64 per workgroup; one dispatch per pair of bindable pieces. Features and limits:
- * WebGPU defaults.
- */
 import { f32Bits, type Recorder, type Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';

@@ -1,11 +1,3 @@
-/**
- * Conversion between f32 and the packed 16-bit storage types, element by element; exact when widening, rounded to
- * nearest even when narrowing (in integer arithmetic: WGSL leaves the rounding of pack2x16float open).
- *
- * Shapes: source and target have the same number of elements. NaN stays NaN; f16 overflow becomes infinity.
- * Map: one invocation per pair of elements (per element when widening), 64 per workgroup.
- * Features and limits: WebGPU defaults.
- */
 import {
   byteSize,
   type DType,

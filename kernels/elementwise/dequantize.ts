@@ -1,13 +1,3 @@
-/**
- * Dequantisation of ggml's block formats: out[i] = what llama.cpp reads from block floor(i / size), element i % size.
- *
- * Shapes: blocks u32 [at least ceil(bytes / 4)], the bytes of a tensor as a GGUF file has them, little-endian;
- * out f32, f16 or bf16 of a whole number of blocks. Blocks of 18, 22, 34 or 210 bytes do not begin at words: bytes are
- * picked out of words. Scales are f16 that may be subnormal, and are widened in integer arithmetic: WGSL lets an
- * implementation flush them. Sums and products are f32, the result is rounded to nearest even.
- * Map: one invocation per pair of elements, 64 per workgroup. Features and limits: WebGPU defaults.
- * Source: ggml-quants.c (dequantize_row_*), ggml-common.h (block structures).
- */
 import { ensure, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
 import { checkTensor, type FloatType, floats } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';

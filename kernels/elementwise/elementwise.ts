@@ -1,9 +1,3 @@
-/**
- * Element-by-element arithmetic on f32 tensors of one shape, which may be larger than a binding: add, addInto, axpy, scale.
- *
- * Map: one invocation per vec4 (per element where the size is no multiple of 4), 64 per workgroup.
- * Features and limits: WebGPU defaults.
- */
 import { type Access, f32Bits, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
 import { checkTensor } from '../shared/checks.js';
 import { flatProgram, flatType, runFlat } from '../shared/flat.js';

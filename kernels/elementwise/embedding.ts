@@ -1,12 +1,3 @@
-/**
- * Token embedding: out[t, :] = table[ids[t], :], widened to f32.
- *
- * Shapes: table [V, D] f32, f16 or bf16; ids [T] u32; out [T, D] f32.
- * Precondition: every id is below V; the row of any other id is set to NaN, never left as it was.
- * Map: one invocation per vec4 of the output (per element where D is no multiple of 4), 64 per workgroup. A table
- * larger than the device's largest binding is bound in tiles of rows; each pass writes the rows whose id it holds.
- * Features and limits: WebGPU defaults.
- */
 import { byteSize, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor, type FloatType, floats } from '../shared/checks.js';
 import { flatProgram, flatType, NAN_BITS, runFlat } from '../shared/flat.js';

@@ -1,12 +1,3 @@
-/**
- * Gradient of an embedding: tableGradient[ids[t], :] += gradient[t, :], summed over the tokens in their order.
- *
- * Shapes: ids [T] u32; gradient [T, D] f32; tableGradient [V, D] f32, which may be larger than a binding. Ids of V or
- * more add nothing.
- * Map: one workgroup of 64 per token. That of an id's first token looks for the others and adds them all, one after the
- * other; the rest have nothing to do. So no two write one row, and the order is fixed.
- * Features and limits: WebGPU defaults.
- */
 import type { ProgramSpec, Recorder, Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';

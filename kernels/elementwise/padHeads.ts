@@ -1,11 +1,4 @@
-/**
- * Heads of another width: every row is a number of heads side by side, and each is cut, or continued by zeros.
- *
- * Shapes: x [T, heads * from] f32, out [T, heads * to] f32.
- * Map: one invocation per element of out, 64 per workgroup. Features and limits: WebGPU defaults.
- */
-import { ensure } from '../../engine/errors.js';
-import { programFamily, type Recorder, type Tensor } from '../../engine/index.js';
+import { ensure, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 

@@ -1,20 +1,4 @@
-/**
- * Rotary position embedding of queries and keys, Hugging Face half-split layout (rotate_half): within each head,
- * columns j and j + R/2 are rotated by the angle position * inverseFrequency[j]; with `transpose` by the negative angle,
- * which turns the gradients of rotated q and k into those of q and k.
- *
- * Shapes: q [T, heads * headDim], k [T, kvHeads * headDim] f32; positions [T] u32; table [P, R] f32 from `ropeTable`,
- * cosines in columns 0 .. R/2-1 and sines in R/2 .. R-1; R <= headDim, and columns from R on are not rotated. In place,
- * or, to append to a KV cache in the same dispatch, rotated k and v [T, kvHeads * headDim] go to rows start ..
- * start+T-1 of keys and values [C, kvHeads * headDim].
- * Precondition: every position is below P; rows with any other position become NaN.
- * The table is made on the host in f64: sin and cos of large arguments differ between drivers, WGSL promises no
- * accuracy for them beyond [-pi, pi], and an f32 product position * frequency is off by 2e-4 at position 8,192.
- * Map: one invocation per pair of columns, 64 per workgroup. Features and limits: WebGPU defaults.
- * Source: Su et al., RoFormer (arXiv:2104.09864).
- */
-import { ensure } from '../../engine/errors.js';
-import { programFamily, type Recorder, type Tensor } from '../../engine/index.js';
+import { ensure, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { flatProgram, NAN_BITS, runFlat } from '../shared/flat.js';
 import { scalarTensor } from '../shared/wgsl.js';

@@ -1,10 +1,3 @@
-/**
- * Rows of a matrix times one number each: out[t, j] = weights[t] * x[t, first + j].
- *
- * Shapes: x [T, N], out [T, M] f32, M columns of x from `first` on; weights [T] f32. x and out may be larger than a binding.
- * Map: one invocation per vec4 (per element where N, M or first is no multiple of 4), 64 per workgroup.
- * Features and limits: WebGPU defaults.
- */
 import { ensure, type ProgramSpec, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { flatProgram, flatType, runFlat } from '../shared/flat.js';

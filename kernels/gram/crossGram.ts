@@ -1,9 +1,3 @@
-/**
- * Cross products of two sets of activations, out += X^T diag(w) Y, in double-single.
- *
- * Shapes: x [T,m], y [T,n], weights [T] f32; out [m,n] double-single. Algorithm, map, preconditions and limits:
- * outerProducts.ts.
- */
 import type { Recorder, Tensor } from '../../engine/index.js';
 import type { DoubleSingle } from '../shared/doubleSingle.js';
 import { addOuterProducts, type OuterProductsOptions } from './outerProducts.js';

@@ -1,8 +1,3 @@
-/**
- * Gram matrix of activations, out += X^T diag(w) X, in double-single.
- *
- * Shapes: x [T,d], weights [T] f32; out [d,d] double-single. Algorithm, map, preconditions and limits: outerProducts.ts.
- */
 import type { Recorder, Tensor } from '../../engine/index.js';
 import type { DoubleSingle } from '../shared/doubleSingle.js';
 import { addOuterProducts, type OuterProductsOptions } from './outerProducts.js';

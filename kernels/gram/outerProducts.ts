@@ -1,17 +1,3 @@
-/**
- * out += X^T diag(w) Y in double-single, the work of gram and cross.
- *
- * Shapes: X [T,m], Y [T,n] f32, w [T] f32 or none, out [m,n].
- * Algorithm: per chunk of 256 rows every value is split into a multiple of its column's grid and a rest,
- * z = w x = zh + zm and y = yh + ym. The sum of zh yh is exact in f32 (see exceptionalRows.ts), the sum of
- * zh ym + zm y is about 2^-8 of it, so its f32 rounding is too; both are added to out by two-sum. The grids are an
- * adaptive form of Ozaki's splitting. Exceptional rows are added one by one by two-product and two-sum.
- * Map: one workgroup per tile of out; the variants' files in outerProducts/ name their tiles and needs, tuning.ts when
- * they are chosen. With `symmetric` tiles above the diagonal are skipped.
- * Sizes: X, Y and out may be larger than a binding: X and Y are worked on in pieces of rows, out in windows of rows.
- * Every element sees the same additions in the same order, so its bits do not depend on the pieces.
- * Precondition: magnitudes within about 1e-18 .. 1e18, so that products and rests stay in f32's range.
- */
 import { ensure, programFamily, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import type { DoubleSingle } from '../shared/doubleSingle.js';

@@ -1,11 +1,3 @@
-/**
- * Preparation of gram and cross: which rows are exceptional, and grids for exact products.
- *
- * A few tokens (the first of a sequence, in many models) have activations hundreds of times larger than the others.
- * Summed in f32 with the others they wipe these out, so such rows get weight 0 in the fast sum and are added by an
- * exact one. Exceptional: |w| |x| |y| above 64 times the geometric mean over rows, which a few huge rows hardly move.
- * Any choice gives a right result; it only decides which path a row takes.
- */
 import {
   type Access,
   f32Bits,

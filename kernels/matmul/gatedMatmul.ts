@@ -1,12 +1,3 @@
-/**
- * First half of a gated feed-forward block in one kernel: out = activation(x gate^T + gateBias) * (x up^T + upBias).
- * Neither product is stored, and x is read once for both.
- *
- * Shapes: x [T,K] f32, f16 or bf16; gate and up [F,K] f32, f16 or bf16; biases [F] and out [T,F] f32.
- * Preconditions: none on T, F and K.
- * Map, features and limits: those of matmul's variants (matmul/), with two sums for every element of out.
- * Source: Shazeer, GLU Variants Improve Transformer (arXiv:2002.05202).
- */
 import { type Recorder, RmError, type Tensor } from '../../engine/index.js';
 import type { Activation } from '../elementwise/activation.js';
 import type { MatmulChoice } from '../shared/tuning.js';

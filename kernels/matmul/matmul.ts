@@ -1,14 +1,3 @@
-/**
- * Matrix product out = activation(op(A) op(B) (+ bias)) (+ residual) (+ out) with f32 accumulation.
- *
- * Shapes: op(A) [M,K], op(B) [K,N], f32, f16 or bf16; bias [N], residual and out [M,N] f32. One of A and B may be
- * transposed.
- * Preconditions: none on M, N and K; vec4 access where row lengths are multiples of 4, single elements elsewhere.
- * Map, features and limits: one workgroup per tile of out, walked along its rows first; each variant's file in matmul/
- * names its tile and needs, tuning.ts when it is chosen. 'tiled' and 'matvec' run on WebGPU's defaults.
- * Source: register tiles of outer products as in Goto and van de Geijn, Anatomy of High-Performance Matrix
- * Multiplication (ACM TOMS 34, 2008), and Volkov and Demmel for GPUs (SC 2008).
- */
 import { type Recorder, RmError, type Tensor } from '../../engine/index.js';
 import type { Activation } from '../elementwise/activation.js';
 import type { MatmulChoice } from '../shared/tuning.js';

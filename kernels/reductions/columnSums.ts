@@ -1,11 +1,3 @@
-/**
- * Sums of columns, the gradient of what is added to or multiplies every row:
- *   out[j] (+)= sum over t of x[t, j],   or with `normalised` of x[t, j] (of[t, j] - shift[t]) factor[t].
- *
- * Shapes: x and `of` [T, N] f32; statistics [T, 2] f32, shift and factor of every row; out [N] f32.
- * Map: one invocation per column and 64 rows, then one per column over the partial sums: fixed order, short sums.
- * Features and limits: WebGPU defaults.
- */
 import { type ProgramSpec, programFamily, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';

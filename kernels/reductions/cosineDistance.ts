@@ -1,13 +1,3 @@
-/**
- * Cosine distance of paired rows: out[t] = 1 - a[t].b[t] / (|a[t]| |b[t]|).
- *
- * Shapes: a, b [T, D] f32; out [T] f32. By definition the distance from or to a zero row is 1; rows that are not finite
- * give NaN.
- * Computed as |a/|a| - b/|b||^2 / 2, which loses nothing for nearly parallel rows where 1 - cos cancels; rows are
- * divided by their largest entry first, so that no square overflows.
- * Map: one workgroup of 64 per row; invocation `lane` takes the columns lane, lane + 64, ...
- * Features and limits: WebGPU defaults.
- */
 import type { ProgramSpec, Recorder, Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { NAN_BITS } from '../shared/flat.js';

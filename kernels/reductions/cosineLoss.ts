@@ -1,16 +1,3 @@
-/**
- * Cosine distance of outputs from targets row by row, and the gradient of its mean:
- *   loss[t] = 1 - p.d / (max(|p|, eps) max(|d|, eps))  of the rows p of outputs and d of targets, eps = 1e-8,
- *   gradient[t, :] = d(mean over all rows of loss) / dp.
- *
- * Shapes: outputs, targets, gradient [T, D] f32; loss [T] f32. A row of norm below eps counts as in
- * torch.cosine_similarity: it is divided by eps, so a zero row has loss 1, and its norm is no variable of the gradient.
- * With u = p / |p| and w = d / |d| the loss is |u - w|^2 / 2 and the gradient (u - w - loss u) / (T |p|): neither loses
- * anything for nearly parallel rows, where 1 - cos and w - cos u cancel. Rows are divided by their largest entry first,
- * so that no square overflows.
- * Map: one workgroup of 64 per row; invocation `lane` takes the columns lane, lane + 64, ...
- * Features and limits: WebGPU defaults.
- */
 import { f32Bits, type ProgramSpec, type Recorder, type Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';

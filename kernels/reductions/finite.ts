@@ -1,12 +1,3 @@
-/**
- * Number of NaN and infinite elements of a tensor, added to a counter.
- *
- * Shapes: x of any shape, f32, f16 or bf16; counter [1] u32, cleared by the caller.
- * The bits are tested: WGSL compilers may assume that floats are finite. An f16 or bf16 word holds two elements.
- * Map: one invocation per four 32-bit words (per word where the bytes are no multiple of 16), 64 per workgroup; the
- * counter is touched only where something is found. Tensors larger than the largest binding are scanned in pieces.
- * Features and limits: WebGPU defaults.
- */
 import type { ProgramSpec, Recorder, Tensor } from '../../engine/index.js';
 import { checkTensor, type FloatType, floats } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';

@@ -1,14 +1,3 @@
-/**
- * Layer normalisation: out[t, :] = (x[t, :] - mean) / sqrt(variance + eps) * weight + bias, mean and (biased) variance
- * of x[t, :].
- *
- * Shapes: x [T, D] f32; weight and bias [D] f32, f16 or bf16; out [T, D] f32.
- * The variance is summed of differences from the mean: no accuracy is lost where the mean is large.
- * Map: one workgroup of 64 per row; invocation `lane` takes the vec4 lane, lane + 64, ... of it (single columns where D
- * is no multiple of 4).
- * Features and limits: WebGPU defaults.
- * Source: Ba, Kiros and Hinton, Layer Normalization (arXiv:1607.06450), as torch.nn.LayerNorm.
- */
 import { f32Bits, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor, type FloatType, floats } from '../shared/checks.js';
 import { flatType } from '../shared/flat.js';

@@ -1,15 +1,3 @@
-/**
- * Gradients of RMS and layer normalisation. With n = (x - mean) r, r = 1 / sqrt(mean of (x - mean)^2 + eps), for RMS
- * without the mean, and a = gradient * (weight + offset), offset 0 for layer normalisation:
- *   input gradient[t, :] (+)= r (a - [mean(a)] - n mean(a n)),  [] for layer normalisation only
- *   weight gradient += sum over t of gradient n,  bias gradient += sum over t of gradient.
- *
- * Shapes: x, gradient, input gradient [T, D] f32; weight [D] f32, f16 or bf16; weight and bias gradient [D] f32. Mean
- * and r are computed again from x.
- * Map: one workgroup of 64 per row, lane by lane through its columns; columnSums for what sums over rows.
- * Features and limits: WebGPU defaults.
- * Source: the derivative of rmsNorm.ts and layerNorm.ts.
- */
 import { byteSize, f32Bits, programFamily, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor, type FloatType, floats } from '../shared/checks.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';

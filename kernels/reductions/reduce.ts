@@ -1,11 +1,3 @@
-/**
- * Reductions of each row to one number: rowSums, rowMaxima, rowNorms.
- *
- * Shapes: x [T, N] f32; out [T] f32. An empty row has sum and norm 0 and maximum -3e38.
- * Map: one workgroup of 64 per row; invocation `lane` takes the columns lane, lane + 64, ... The partial sums of a row
- * are added in one fixed order. Norms divide by the largest entry first, so that squares neither overflow nor vanish.
- * Features and limits: WebGPU defaults.
- */
 import { downloadF32, type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';

@@ -1,13 +1,3 @@
-/**
- * Root-mean-square normalisation: out[t, :] = x[t, :] / sqrt(mean(x[t, :]^2) + eps) * (gain + offset).
- * Heads are normalised one by one (queries and keys of some models) where x is seen as [T * heads, headDim].
- *
- * Shapes: x [T, D] f32; gain [D] f32, f16 or bf16; out [T, D] f32.
- * Map: one workgroup of 64 per row; invocation `lane` takes the vec4 lane, lane + 64, ... of it (single columns where D
- * is no multiple of 4).
- * Features and limits: WebGPU defaults.
- * Source: Zhang and Sennrich, Root Mean Square Layer Normalization (arXiv:1910.07467), as in Hugging Face Llama.
- */
 import { byteSize, f32Bits, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor, type FloatType, floats } from '../shared/checks.js';
 import { flatType } from '../shared/flat.js';

@@ -1,12 +1,3 @@
-/**
- * Sum of squares of a tensor, added to a total: total[0] += |x|^2.
- *
- * Shapes: x f32 of any shape, which may be larger than a binding; total [1] f32. A total that is no finite number says
- * that x holds one, or an element beyond 1e19; countNonFinite tells which.
- * Map: up to 1,024 workgroups of 64, invocation i takes the elements i, i + all, ...; one workgroup adds their sums.
- * Partial sums are added in one fixed order.
- * Features and limits: WebGPU defaults.
- */
 import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { checkTensor } from '../shared/checks.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';

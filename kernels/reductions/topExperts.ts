@@ -1,13 +1,4 @@
-/**
- * Weights of a mixture of experts: of every row's softmax the `count` largest values, scaled to a sum of 1; all others 0.
- * Of equal values the first is taken.
- *
- * Shapes: logits [T, E] f32, out [T, E] f32; 1 <= count <= E.
- * Map: one invocation per row, 64 per workgroup. Features and limits: WebGPU defaults.
- * Source: Jiang et al., Mixtral of Experts (arXiv:2401.04088): softmax over the largest logits.
- */
-import { ensure } from '../../engine/errors.js';
-import { programFamily, type Recorder, type Tensor } from '../../engine/index.js';
+import { ensure, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 

@@ -1,5 +1,4 @@
-import { RmError } from '../../engine/errors.js';
-import type { DType, Tensor } from '../../engine/index.js';
+import { type DType, RmError, type Tensor } from '../../engine/index.js';
 
 /** Dtypes that kernels widen to f32 when they read. */
 export type FloatType = Exclude<DType, 'u32'>;

@@ -1,7 +1,3 @@
-/**
- * Double-single tensors: a number is an unevaluated sum hi + lo of two f32 values, |lo| <= ulp(hi) / 2, about 48 bits.
- * The arithmetic on them (error-free transformations in WGSL) is engine/exactArithmetic.ts.
- */
 import {
   asBytes,
   type Device,
@@ -12,7 +8,7 @@ import {
   tensorFromBytes,
 } from '../../engine/index.js';
 
-export { exactArithmetic, pairDivision, RUNTIME_ZERO } from '../../engine/exactArithmetic.js';
+export { exactArithmetic, pairDivision, RUNTIME_ZERO } from '../../engine/index.js';
 
 /** An unevaluated sum hi + lo of two f32 tensors of one shape: about 48 bits of mantissa. */
 export interface DoubleSingle {

@@ -1,5 +1,4 @@
-import { ensure } from '../../engine/errors.js';
-import type { Tensor } from '../../engine/index.js';
+import { ensure, type Tensor } from '../../engine/index.js';
 
 /** Some rows of a matrix, few enough to be bound at once. */
 export interface RowTile {

@@ -1,4 +1,3 @@
-/** Choices between a kernel's variants that were measured on a device, in place of the built-in ones. */
 import { type Device, ensure } from '../../engine/index.js';
 
 /** Kernel -> class of shapes -> name of the variant that was fastest there. */

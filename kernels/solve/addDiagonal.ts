@@ -1,8 +1,3 @@
-/**
- * A += value * I for a square double-single matrix, exact to 48 bits. A may be larger than a binding.
- *
- * Map: one invocation per diagonal element, 64 per workgroup. Features and limits: WebGPU defaults.
- */
 import { f32Bits, type ProgramSpec, type Recorder } from '../../engine/index.js';
 import { checkTensor } from '../shared/checks.js';
 import { type DoubleSingle, exactArithmetic, RUNTIME_ZERO } from '../shared/doubleSingle.js';

@@ -1,22 +1,3 @@
-/**
- * Cholesky factorisation A = U^T U in place, in f32 or double-single, and the inverses of U's diagonal blocks.
- *
- * Shapes: A [n,n], of which only the upper triangle is read; it becomes U. What is below the diagonal is left as it is.
- * Algorithm: left-looking by rows of blocks of 32 (as MAGMA's potrf by columns): S = A_k - U_{0..k,k}^T U_{0..k}, one long
- * product into scratch; U_kk and its inverse from S's first block in one workgroup; U_k = inv(U_kk)^T S. A row of blocks
- * is contiguous, so a matrix larger than a binding is bound by rows and needs no second form. With the inverses the
- * triangular solves are products too (as in MAGMA's trsm); where launches cost more than arithmetic, on GPUs, they are
- * put together to inverses of 128: inv([U11 U12; 0 U22]) has -inv(U11) U12 inv(U22) in its corner.
- * A pivot that is not above `minimumPivot` (or is NaN) is recorded and replaced by 1; `check` reports it.
- *
- * All in one submit; nothing is read back meanwhile. n = 4096 is 128 blocks of 3 dispatches and 32 x 9 for the inverses,
- * 672 in all: some 5 ms of launches at 6 to 8 us each, 128 x 30 us for diagonal blocks (a chain of 32 pivots with three
- * barriers each) and 128 products of on average [32,2048] x [2048,2048] with 32 workgroups, latency-bound at 50 to 100 us:
- * 15 to 20 ms expected on an H100 in f32, of which arithmetic (n^3/3) is 1 ms.
- *
- * Map of a diagonal block: 32 invocations, one per row, the block in 4 or 8 KiB of workgroup memory; of the rest:
- * blockProduct.ts. Features and limits: WebGPU defaults.
- */
 import {
   asF32,
   asU32,

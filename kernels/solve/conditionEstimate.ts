@@ -1,9 +1,3 @@
-/**
- * Norms of a symmetric positive definite matrix and of its inverse by power iteration: their product is its condition
- * number.
- *
- * Shapes: A [n,n] f32, or its CholeskyFactor in either precision. Map, features and limits: blockProduct.ts.
- */
 import { downloadF32, type Recorder, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
 import { blockProduct, partsOf } from '../blockProduct/blockProduct.js';
 import { type CholeskyFactor, scratchLike } from './cholesky.js';

@@ -1,7 +1,3 @@
-/**
- * Equilibration of a symmetric positive definite matrix [n,n] by powers of two: its diagonal, and the factors from it.
- * Map: one invocation per diagonal element, 64 per workgroup. Features and limits: WebGPU defaults.
- */
 import { downloadF32, type Recorder, RmError, Scope, type Tensor } from '../../engine/index.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 import { rowTiles } from '../shared/rowTiles.js';

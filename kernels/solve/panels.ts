@@ -1,9 +1,3 @@
-/**
- * Element-wise steps of solveSpd between matrices of any size and strips of their columns that fit a binding.
- *
- * Shapes: A [n,n], B and X [n,r], strips [n,w], scales s [n]. Matrices are bound by rows.
- * Map: one invocation per element, 64 per workgroup. Features and limits: WebGPU defaults.
- */
 import {
   type Access,
   f32Bits,

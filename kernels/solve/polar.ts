@@ -1,18 +1,3 @@
-/**
- * Orthogonal polar factor U V' of a square matrix A = U S V', the orthogonal matrix nearest to A.
- *
- * Shapes: A [d,d] f32, which one binding holds, of a condition up to about 1e5; beyond, small singular values are
- * rounding errors of f32 and the factor is not determined.
- * Algorithm: Newton-Schulz iterations with scaling, X <- c X (3 I - c^2 X' X) / 2, two products a step. A is divided
- * by its Frobenius norm, then by |A' A|_F^(1/2), an upper bound of the 2-norm that is at most d^(1/4) times too large.
- * Every step takes the c that lifts the smallest singular value most while the largest stays at 1,
- * c^2 = 3 / (1 + l + l^2) for singular values in [l, 1], where l is followed from its least; l is not taken below 0.1,
- * since otherwise the largest values would be thrown down to l and lose their digits. 2.5 times a step while l is
- * small, then quadratic convergence: 16 steps for singular values down to 1e-5 of the largest, 32 products.
- * Map, features and limits: matmul.ts.
- * Source: Higham, Functions of Matrices (SIAM 2008), chapter 8; the scaling of Chen and Chow, A stable scaling of
- * Newton-Schulz for improving the sign function computation of a Hermitian matrix (ANL/MCS-P5059-0114, 2014).
- */
 import {
   type Device,
   f32Bits,

@@ -1,8 +1,3 @@
-/**
- * What a solution of A X = B is worth, from a few combinations of its columns: 32 random signs w_p instead of all columns.
- * Of any matrix E, |E w|^2 is |E|_F^2 on average, and the mean over 32 is within about a quarter of it. Up to 32 columns
- * are taken as they are: then the norms are exact.
- */
 import {
   type Device,
   downloadF32,

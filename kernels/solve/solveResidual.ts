@@ -1,9 +1,3 @@
-/**
- * Residual of linear equations in double-single, R = B - A X.
- *
- * Shapes: A [m,k], X [k,r], B and R [m,r]; A, B and R may be larger than a binding. Map, error, features and limits:
- * blockProduct.ts.
- */
 import type { Recorder } from '../../engine/index.js';
 import { type BlockProductVariant, blockProduct } from '../blockProduct/blockProduct.js';
 import { checkTensor } from '../shared/checks.js';

@@ -1,16 +1,3 @@
-/**
- * Ridge regression from statistics in plain f32: (G + ridge I) X = C for several ridges, and the loss of such an X on
- * other statistics.
- *
- * Shapes: G [n,n] symmetric, both triangles, C and X [n,r], f32; all may be larger than a binding.
- * Algorithm: equilibration by powers of two (exact but for the sum with the ridge), blocked Cholesky, two triangular
- * solves. The relative error of X is about 1e-7 times the condition of the equilibrated G + ridge I, which a ridge of
- * 1e-2 times the mean of the diagonal or more keeps near 1e4 even where G is singular: good for fits that are judged on
- * held-out tokens. Where it is not, solveSpd.ts solves to 48 bits. There is no refinement: a residual in f32 has errors
- * of the size of what it would correct, and a step with it doubled the error (n = 1536, four ridges).
- * Memory beside G, C and X: the factor [n,n] and one [n,r]. Map, features and limits: blockProduct.ts; of the loss
- * matmul.ts and one workgroup of 64 per row.
- */
 import {
   type Device,
   downloadF32,

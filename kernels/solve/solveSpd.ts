@@ -1,18 +1,12 @@
-/**
- * Solves (A + shift I) X = B for symmetric positive definite A, to about 48 bits without f64.
- *
- * 1. Equilibration by powers of two (exact): S (A + shift I) S with a diagonal between 1/2 and 2.
- * 2. Blocked Cholesky in double-single and one solve: its error is about condition * 2^-50. With few right-hand sides and
- *    a good condition the factor is f32, and every step of refinement gains about condition * 1e-8.
- * 3. The error and the residual are estimated from 32 combinations of the columns (probes.ts), which costs 32 / r of a
- *    residual; only where the error is above `accuracy`, X is refined with residuals in three parts (LAPACK's dsposv
- *    with double-single in place of f64).
- *
- * Shapes: A [n,n], both triangles, B and X [n,r]. All may be larger than a binding: A and its factor are bound by rows, B
- * and X worked on in strips of columns. Memory beside A, B and X: the factor and three strips, all double-single.
- */
-import { type Device, type Recorder, RmError, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
-import { requireExactArithmetic } from '../../engine/selftest.js';
+import {
+  type Device,
+  type Recorder,
+  RmError,
+  requireExactArithmetic,
+  Scope,
+  type Tensor,
+  tensorFrom,
+} from '../../engine/index.js';
 import type { Matrix } from '../blockProduct/blockProduct.js';
 import { operations } from '../blockProduct/parts.js';
 import { frobeniusNorm } from '../reductions/reduce.js';

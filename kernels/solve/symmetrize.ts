@@ -1,10 +1,3 @@
-/**
- * Upper triangle of a symmetric matrix from its lower one, out[i,j] = out[j,i] for i < j.
- *
- * Shapes: out [n,n], f32 or double-single. Map: one invocation per element of a block. Where one binding cannot hold all of
- * out, blocks of rows are written from copies of others, since a buffer that is written may not be bound twice.
- * Features and limits: WebGPU defaults.
- */
 import { type ProgramSpec, programFamily, type Recorder, Scope, Tensor } from '../../engine/index.js';
 import { checkTensor } from '../shared/checks.js';
 import type { DoubleSingle } from '../shared/doubleSingle.js';

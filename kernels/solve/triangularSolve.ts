@@ -1,13 +1,3 @@
-/**
- * Solves with the triangular factor of cholesky.ts, in place: U^T X = B, U X = B, or both.
- *
- * Shapes: U [n,n], B [n,r], both f32 or both double-single.
- * Algorithm: left-looking substitution with inverted diagonal blocks, as in MAGMA's trsm: two products a block, a long
- * one over the blocks already solved into scratch and one with the inverse. n = 4096 in blocks of 128 is 32 x 2
- * dispatches a triangle; the long one has 4 x r/64 workgroups, 256 for r = 4096, and on average 2048 terms: some 100 us
- * each on an H100, 7 ms for both triangles, of which arithmetic (2 n^2 r) is 3 ms.
- * Map, features and limits: blockProduct.ts. U and B may be larger than a binding.
- */
 import { ensure, type Recorder, Scope } from '../../engine/index.js';
 import { blockProduct, type Matrix, partsOf, shapeOf } from '../blockProduct/blockProduct.js';
 import { type CholeskyFactor, scratchLike } from './cholesky.js';

@@ -1,12 +1,3 @@
-/**
- * Index of the largest element of each row, the first of equal ones.
- *
- * Shapes: x [T, N] f32; out [T] u32. A row that holds NaN or infinity gives NOT_FINITE.
- * Map: one workgroup of 64 per row, or per chunk of a long one, whose results a second dispatch compares; invocation
- * `lane` takes the columns lane, lane + 64, ... of the chunk. Elements are compared as integers in the order of the
- * floats, the one above all others standing for NaN and infinity: compilers may assume that neither occurs.
- * Features and limits: WebGPU defaults.
- */
 import { programFamily, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';

@@ -1,18 +1,3 @@
-/**
- * Two models' next-token distributions compared in one pass over tiles of the vocabulary: negative log-likelihood of
- * given targets under each, KL(a || b), and each model's most likely token.
- *
- * Shapes: a, b: hidden [T, D] f32 (after the final norm) and head [V, D] f32, f16 or bf16, D may differ between the
- * two; targets [T] u32; nllA, nllB, kl [T] f32 in nats; topA, topB [T] u32, the first of equal logits.
- * Precondition: targets are below V; any other gives NaN.
- * With ma, mb the running maxima, Za = sum e^(a-ma), Zb likewise and S = sum e^(a-ma) ((a-ma) - (b-mb)),
- * KL = S / Za - log Za + log Zb. Differences are taken from the maxima, so a common shift of the logits costs no
- * accuracy, and equal models give exactly 0.
- * Tiles and memory: vocabularyPasses.ts; the update has one workgroup of 64 per
- * token, invocation `lane` takes the columns lane, lane + 64, ... A last pass turns the sums into the results.
- * Features and limits: WebGPU defaults.
- * Source: Milakov and Gimelshein, Online normalizer calculation for softmax (arXiv:1805.02867), extended by S.
- */
 import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { checkTensor } from '../shared/checks.js';
 import { flatProgram, NAN_BITS, runFlat } from '../shared/flat.js';

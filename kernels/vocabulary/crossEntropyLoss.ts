@@ -1,13 +1,3 @@
-/**
- * Cross-entropy of given next tokens and its gradients, fused over tiles of the vocabulary:
- *   loss[t] = -log softmax(hidden[t] head^T)[targets[t]],  gradients of sum over t of weights[t] loss[t]:
- *   slopes[t, v] = weights[t] (softmax - [v = targets[t]]),  hidden = slopes head,  head += slopes^T hidden.
- *
- * Shapes: hidden [T, D] f32 (after the final norm); head [V, D] f32, f16 or bf16; targets [T] u32; weights and loss [T]
- * f32, loss in nats. Where weights[t] is 0 nothing flows, whatever the target.
- * Precondition: targets are below V; any other gives a loss of NaN.
- * Map, memory: vocabularyPasses.ts; the sums are logLikelihood's. Features and limits: WebGPU defaults.
- */
 import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { scale } from '../elementwise/elementwise.js';
 import { checkTensor } from '../shared/checks.js';

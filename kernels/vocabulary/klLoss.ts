@@ -1,14 +1,3 @@
-/**
- * Kullback-Leibler divergence of a student from a teacher over the whole vocabulary, and its gradients, fused over
- * tiles: with p and q the softmax of teacherHidden[t] teacherHead^T and hidden[t] head^T,
- *   loss[t] = sum over v of p (log p - log q),  gradients of sum over t of weights[t] loss[t]:
- *   slopes[t, v] = weights[t] (q - p),  hidden = slopes head,  head += slopes^T hidden.
- *
- * Shapes: hidden [T, D] f32 (after the final norm) and head [V, D] f32, f16 or bf16 of both, D may differ; weights and
- * loss [T] f32, loss in nats. Equal models have loss and gradient 0, exactly.
- * Map, memory: vocabularyPasses.ts, a tile of logits for each model; the sums are compareDistributions'. Features and
- * limits: WebGPU defaults.
- */
 import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { checkTensor } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';

@@ -1,19 +1,4 @@
-/**
- * Log-likelihood of given next tokens, fused over tiles of the vocabulary:
- * out[t] = log softmax(form(hidden[t] head^T))[targets[t]].
- *
- * Shapes: hidden [T, D] f32 (after the final norm); head [V, D] f32, f16 or bf16; targets [T] u32; out [T] f32, in
- * nats; on request below [T] f32: the target's logit minus the largest, 0 where the target is a most likely token.
- * Precondition: targets are below V; any other gives NaN.
- * Each tile of logits [T, n] is made by logitTile in a temporary of at most 64 MiB; one pass over it updates the running
- * (maximum, sum of exponentials, target logit) of every token, so that no [T, V] tensor is ever stored and a head
- * larger than the largest binding works.
- * Map of the update: one workgroup of 64 per token; invocation `lane` takes the columns lane, lane + 64, ...
- * Features and limits: WebGPU defaults.
- * Source: Milakov and Gimelshein, Online normalizer calculation for softmax (arXiv:1805.02867).
- */
-import { ensure } from '../../engine/errors.js';
-import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
+import { ensure, type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor, floats } from '../shared/checks.js';
 import { NAN_BITS } from '../shared/flat.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';

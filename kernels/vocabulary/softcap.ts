@@ -1,9 +1,3 @@
-/**
- * Soft-capping: softcap(x, cap) = cap * tanh(x / cap), which leaves small values and keeps all within +-cap.
- *
- * tanh is not WGSL's, which may be off by 1e-5 of the cap: below 0.625 an odd polynomial, beyond it 1 - 2 / (e^2z + 1).
- * Sources: Gemma 2 (arXiv:2408.00118), 2; tanh as in the Cephes library (Moshier), tanhf.c.
- */
 import { f32Bits, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
 import { checkTensor } from '../shared/checks.js';
 import { flatProgram, flatType, runFlat } from '../shared/flat.js';

@@ -1,20 +1,3 @@
-/**
- * Kullback-Leibler divergence of a student from a teacher's K likeliest tokens and the rest, and its gradients, fused
- * over tiles of the vocabulary. The rest of the vocabulary counts as one token: with p_k and r the teacher's
- * probabilities of the K tokens and of the rest, q_k and R the student's,
- *   loss[t] = sum over k of p_k (log p_k - log q_k) + r (log r - log R),  gradients of sum over t of weights[t] loss[t]:
- *   slopes[t, v] = weights[t] (s q_v - p_k) of the K tokens,  weights[t] q_v (s - r / R) of the rest,
- *   s = r + sum of p_k,  hidden = slopes head,  head += slopes^T hidden.
- * A divergence of the distributions made coarser, so never more than that over the whole vocabulary (klLoss), and 0 where
- * the student agrees on the K tokens. Unlike probabilities renormalised over the K tokens it holds the student's other
- * tokens down.
- *
- * Shapes: hidden [T, D] f32 (after the final norm); head [V, D] f32, f16 or bf16; ids [T, K] u32, all different within a
- * row; logProbabilities [T, K], logRest, weights and loss [T] f32, in nats.
- * Precondition: ids are below V; any other gives a loss of NaN.
- * Map, memory: vocabularyPasses.ts. The K logits are taken out of their tiles, so that R is summed without them: as
- * 1 - sum of q_k it would be lost in rounding. Features and limits: WebGPU defaults.
- */
 import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { flatProgram, NAN_BITS, runFlat } from '../shared/flat.js';

@@ -1,18 +1,4 @@
-/**
- * The K likeliest next tokens of a model and their log-probabilities, fused over tiles of the vocabulary, and what all
- * other tokens have together: of softmax(hidden[t] head^T), in falling order, of equal logits the lower id first.
- *
- * Shapes: hidden [T, D] f32 (after the final norm); head [V, D] f32, f16 or bf16; ids [T, K] u32; logProbabilities
- * [T, K] and logRest [T] f32 in nats, -1e38 where the rest is nothing. K from 1 to 1,024, at most V.
- * Algorithm: of each tile of logits and at the end of all tiles' lists, the K-th largest value is found digit by digit, by
- * four histograms of 8 bits of the ordered bits; those above it are taken, the rest is summed without them, so that the
- * rest is as exact as the K. No [T, V] tensor is stored.
- * Map: one workgroup of 64 per token. Counts are integers, and the K are put in order at the end, so that the same inputs
- * give the same bits. Features and limits: WebGPU defaults (9 KiB of workgroup memory).
- * Source: radix select, Alabi et al., Fast k-selection algorithms for graphics processing units (ACM JEA 17, 2012).
- */
-import { ensure } from '../../engine/errors.js';
-import { type ProgramSpec, programFamily, type Recorder, Scope } from '../../engine/index.js';
+import { ensure, type ProgramSpec, programFamily, type Recorder, Scope } from '../../engine/index.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { workgroupReduction } from '../shared/workgroup.js';

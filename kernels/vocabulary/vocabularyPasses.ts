@@ -1,5 +1,4 @@
-import { ensure } from '../../engine/errors.js';
-import { type Recorder, Scope, type Tensor } from '../../engine/index.js';
+import { ensure, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { scale } from '../elementwise/elementwise.js';
 import { matmul } from '../matmul/matmul.js';
 import { checkMatrix, checkTensor, floats } from '../shared/checks.js';

@@ -1,6 +1,5 @@
-import type { DType } from '../../engine/dtype.js';
-import type { Activation } from '../../kernels/elementwise/activation.js';
-import type { LogitForm } from '../../kernels/vocabulary/logitTile.js';
+import type { DType } from '../../engine/index.js';
+import type { Activation, LogitForm } from '../../kernels/index.js';
 import type { Rope } from './rope.js';
 
 /** Some rows of a stored tensor: `runs` runs of `count` rows, the first from row `first` on, one every `stride` rows. */

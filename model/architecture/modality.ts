@@ -1,4 +1,4 @@
-import { RmError } from '../../engine/errors.js';
+import { RmError } from '../../engine/index.js';
 import type { Architecture, VisionInput } from './architecture.js';
 
 /** @throws RmError UNSUPPORTED_FAMILY where the model reads text, not images. */

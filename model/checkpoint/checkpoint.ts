@@ -1,5 +1,5 @@
-import { byteSize, type DType, elementCount } from '../../engine/dtype.js';
-import type { BlockFormat } from '../../kernels/elementwise/dequantize.js';
+import { byteSize, type DType, elementCount } from '../../engine/index.js';
+import type { BlockFormat } from '../../kernels/index.js';
 
 /** A tensor as a checkpoint stores it: row-major, little-endian. */
 export interface TensorInfo {

@@ -1,6 +1,5 @@
-import { type Device, download, Tensor, tensorFromBytes, upload } from '../../engine/index.js';
-import { PIECE } from '../../engine/transfer.js';
-import { dequantize } from '../../kernels/elementwise/dequantize.js';
+import { type Device, download, PIECE, Tensor, tensorFromBytes, upload } from '../../engine/index.js';
+import { dequantize } from '../../kernels/index.js';
 import { type Checkpoint, deviceBytes, type TensorInfo } from './checkpoint.js';
 
 /** Puts whole rows, as a checkpoint stores them, into `target`: blocks are dequantised on the device. */

@@ -1,5 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises';
-import { RmError } from '../../engine/errors.js';
+import { RmError } from '../../engine/index.js';
 
 /** fs reads at most 2^31 - 1 bytes at a time. */
 const maxReadBytes = 2 ** 30;

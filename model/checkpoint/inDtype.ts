@@ -1,5 +1,12 @@
-import { byteSize, type DType, decodeToF32, elementCount, encodeFromF32 } from '../../engine/dtype.js';
-import { ensure, RmError } from '../../engine/errors.js';
+import {
+  byteSize,
+  type DType,
+  decodeToF32,
+  elementCount,
+  encodeFromF32,
+  ensure,
+  RmError,
+} from '../../engine/index.js';
 import type { Checkpoint, TensorInfo } from './checkpoint.js';
 
 /** Number types that weights can be stored in. */

@@ -1,7 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { DType } from '../../engine/dtype.js';
-import { ensure, RmError } from '../../engine/errors.js';
+import { type DType, ensure, RmError } from '../../engine/index.js';
 import { isRecord, readJsonFileIfPresent } from '../files/jsonFile.js';
 import type { Checkpoint, TensorInfo } from './checkpoint.js';
 import { openWeightFile, readAt } from './fileReads.js';

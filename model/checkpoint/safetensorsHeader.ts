@@ -1,4 +1,4 @@
-import { RmError } from '../../engine/errors.js';
+import { RmError } from '../../engine/index.js';
 import { isRecord } from '../files/jsonFile.js';
 
 /**

@@ -1,6 +1,5 @@
 import { join } from 'node:path';
-import { byteSize, type DType, elementCount } from '../../engine/dtype.js';
-import { ensure } from '../../engine/errors.js';
+import { byteSize, type DType, elementCount, ensure } from '../../engine/index.js';
 import { writeOutputFile } from '../files/outputFolder.js';
 import { type FileTensor, writeTensorFile } from './tensorFile.js';
 

@@ -1,5 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises';
-import { ensure } from '../../engine/errors.js';
+import { ensure } from '../../engine/index.js';
 import { outputError } from '../files/outputFolder.js';
 
 /** A tensor's bytes, whole or in pieces; asked for when its turn to be written has come. */

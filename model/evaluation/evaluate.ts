@@ -2,16 +2,16 @@ import {
   downloadF32,
   downloadU32,
   ensure,
+  type Journal,
+  liveSums,
+  noJournal,
+  type Progress,
   RmError,
   Scope,
   type Tensor,
   tensorFrom,
 } from '../../engine/index.js';
-import { type Journal, liveSums, noJournal } from '../../engine/journal.js';
-import type { Progress } from '../../engine/progress.js';
-import { compareDistributions } from '../../kernels/vocabulary/compareDistributions.js';
-import { logLikelihood } from '../../kernels/vocabulary/logLikelihood.js';
-import type { Predictions } from '../../kernels/vocabulary/vocabularyPasses.js';
+import { compareDistributions, logLikelihood, type Predictions } from '../../kernels/index.js';
 import { Batch, defaultBatchTokens, totalTokens } from '../transformer/batch.js';
 import type { BatchTensors } from '../transformer/batchTensors.js';
 import type { Model } from '../transformer/model.js';

@@ -1,5 +1,5 @@
-import { type DType, elementCount } from '../../engine/dtype.js';
-import type { BlockFormat } from '../../kernels/elementwise/dequantize.js';
+import { type DType, elementCount } from '../../engine/index.js';
+import type { BlockFormat } from '../../kernels/index.js';
 import {
   type Architecture,
   expectedTensors,

@@ -1,5 +1,4 @@
-import type { DType } from '../../engine/dtype.js';
-import { RmError } from '../../engine/errors.js';
+import { type DType, RmError } from '../../engine/index.js';
 import { isRecord } from '../files/jsonFile.js';
 
 /** Typed access to a config.json (or an object within it); every complaint names the file and the field. */

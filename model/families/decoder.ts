@@ -1,4 +1,4 @@
-import type { Activation } from '../../kernels/elementwise/activation.js';
+import type { Activation } from '../../kernels/index.js';
 import type { Architecture, LayerTensorNames, TensorNames } from '../architecture/architecture.js';
 import { type ConfigReader, statedDtype } from './configReader.js';
 

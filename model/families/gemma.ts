@@ -1,4 +1,4 @@
-import type { LogitForm } from '../../kernels/vocabulary/logitTile.js';
+import type { LogitForm } from '../../kernels/index.js';
 import type { Architecture, LayerTensorNames } from '../architecture/architecture.js';
 import type { Rope } from '../architecture/rope.js';
 import type { ConfigReader } from './configReader.js';

@@ -1,4 +1,4 @@
-import { RmError } from '../../engine/errors.js';
+import { RmError } from '../../engine/index.js';
 import { type Architecture, expectedTensors } from '../architecture/architecture.js';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { plainNumbers } from '../files/exactJson.js';

@@ -1,4 +1,4 @@
-import { ensure, RmError } from '../../engine/errors.js';
+import { ensure, RmError } from '../../engine/index.js';
 import { type Architecture, keepLayers } from '../architecture/architecture.js';
 import { isRecord } from '../files/jsonFile.js';
 

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { RmError } from '../../engine/errors.js';
+import { RmError } from '../../engine/index.js';
 
 const isMissing = (error: unknown): boolean =>
   ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');

@@ -1,7 +1,7 @@
 import { renameSync } from 'node:fs';
 import { copyFile, lstat, mkdir, readdir, realpath, rename, rm, rmdir, writeFile } from 'node:fs/promises';
 import { basename, dirname, extname, join, parse, relative, resolve, sep } from 'node:path';
-import { RmError } from '../../engine/errors.js';
+import { RmError } from '../../engine/index.js';
 import {
   addUnfinished,
   asidePath,

@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import { RmError } from '../../engine/errors.js';
+import { RmError } from '../../engine/index.js';
 
 /** Reading large text files piece by piece: lines, and the elements of a JSON array. Line numbers count from 1. */
 

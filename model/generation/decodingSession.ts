@@ -1,5 +1,5 @@
 import { downloadF32, downloadU32, RmError, Scope } from '../../engine/index.js';
-import { argmax, NOT_FINITE } from '../../kernels/vocabulary/argmax.js';
+import { argmax, NOT_FINITE } from '../../kernels/index.js';
 import { rotateAlike } from '../architecture/rope.js';
 import { Batch } from '../transformer/batch.js';
 import { tokenLogits } from '../transformer/headLogits.js';

@@ -1,4 +1,4 @@
-import type { Progress } from '../../engine/progress.js';
+import type { Progress } from '../../engine/index.js';
 import type { TextReader } from '../text/chat.js';
 import type { Model } from '../transformer/model.js';
 import { generate } from './generate.js';

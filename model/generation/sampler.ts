@@ -1,5 +1,4 @@
-import { ensure, RmError } from '../../engine/errors.js';
-import { seededRandom } from '../../engine/random.js';
+import { ensure, RmError, seededRandom } from '../../engine/index.js';
 
 /** How the next token is chosen. Temperature 0 (the default) takes the most likely one. */
 export interface SamplingOptions {

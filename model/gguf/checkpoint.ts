@@ -1,6 +1,5 @@
-import { type DType, decodeToF32, elementCount, encodeFromF32 } from '../../engine/dtype.js';
-import { ensure, RmError } from '../../engine/errors.js';
-import { type BlockFormat, blockFormats } from '../../kernels/elementwise/dequantize.js';
+import { type DType, decodeToF32, elementCount, encodeFromF32, ensure, RmError } from '../../engine/index.js';
+import { type BlockFormat, blockFormats } from '../../kernels/index.js';
 import type { Checkpoint, TensorInfo } from '../checkpoint/checkpoint.js';
 import { familyOf, sizesOf } from './config.js';
 import { holdsRopeFactors } from './families.js';

@@ -1,4 +1,4 @@
-import { RmError } from '../../engine/errors.js';
+import { RmError } from '../../engine/index.js';
 import type { GgufContents } from './contents.js';
 import { ggufFamilies } from './families.js';
 import type { GgufFamily, GgufField, GgufSizes } from './family.js';

@@ -1,6 +1,5 @@
 import { basename, resolve } from 'node:path';
-import { asBytes } from '../../engine/dtype.js';
-import { RmError } from '../../engine/errors.js';
+import { asBytes, RmError } from '../../engine/index.js';
 import { type Architecture, expectedTensors } from '../architecture/architecture.js';
 import { type Rope, ropeAttentionFactor, ropeInverseFrequencies } from '../architecture/rope.js';
 import type { ModelSource } from '../source/modelFiles.js';

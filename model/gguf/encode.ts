@@ -1,4 +1,4 @@
-import { type DType, decodeToF32, encodeFromF32 } from '../../engine/dtype.js';
+import { type DType, decodeToF32, encodeFromF32 } from '../../engine/index.js';
 
 /** Types that tensors are written in. */
 export const writtenTypes = ['F32', 'F16', 'BF16', 'Q8_0'] as const;

@@ -1,4 +1,4 @@
-import { RmError } from '../../engine/errors.js';
+import { RmError } from '../../engine/index.js';
 import { type GgmlType, ggmlTypeOf } from './tensorTypes.js';
 import {
   type GgufArray,

@@ -1,4 +1,4 @@
-import { RmError } from '../../engine/errors.js';
+import { RmError } from '../../engine/index.js';
 import type { GgufArray, GgufValue } from './values.js';
 
 /** Typed access to the metadata of a file; every complaint names the file and the key. */

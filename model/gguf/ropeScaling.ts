@@ -1,4 +1,4 @@
-import { asF32 } from '../../engine/dtype.js';
+import { asF32 } from '../../engine/index.js';
 import { ropeInverseFrequencies } from '../architecture/rope.js';
 import type { GgufContents } from './contents.js';
 import { ropeFactorTensors } from './families.js';

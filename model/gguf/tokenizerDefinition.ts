@@ -1,4 +1,4 @@
-import { RmError } from '../../engine/errors.js';
+import { RmError } from '../../engine/index.js';
 import { statedTokenIds } from './config.js';
 import type { GgufFile } from './file.js';
 import { GgufMetadata } from './metadata.js';

@@ -1,4 +1,4 @@
-import { RmError } from '../../engine/errors.js';
+import { RmError } from '../../engine/index.js';
 import { isRecord } from '../files/jsonFile.js';
 import type { ModelSource } from '../source/modelFiles.js';
 import { jsonOf, requiredJsonOf } from '../source/modelSource.js';

@@ -1,5 +1,4 @@
-import { elementCount } from '../../engine/dtype.js';
-import { ensure } from '../../engine/errors.js';
+import { elementCount, ensure } from '../../engine/index.js';
 import { type TensorBytes, writeTensorFile } from '../checkpoint/tensorFile.js';
 import type { GgmlType } from './tensorTypes.js';
 import { type GgufValue, numberToBytes, type ValueType, valueTypes } from './values.js';

@@ -1,7 +1,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { open, rename, rm, stat } from 'node:fs/promises';
-import { RmError } from '../../engine/errors.js';
+import { RmError } from '../../engine/index.js';
 import { outputError } from '../files/outputFolder.js';
 
 /** Bytes of a file on a hub. */

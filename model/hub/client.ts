@@ -1,4 +1,4 @@
-import { RmError } from '../../engine/errors.js';
+import { RmError } from '../../engine/index.js';
 
 /** Version of @huggingface/hub that this was tested with, in package.json too. */
 export const HUB_PACKAGE = '@huggingface/hub@2.17.5';

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { RmError } from '../../engine/errors.js';
+import { RmError } from '../../engine/index.js';
 import { huggingFaceHome } from './cacheFolder.js';
 
 type Environment = Readonly<Record<string, string | undefined>>;

@@ -1,7 +1,6 @@
 import { copyFile, lstat, mkdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
-import { RmError } from '../../engine/errors.js';
-import type { Progress } from '../../engine/progress.js';
+import { type Progress, RmError } from '../../engine/index.js';
 import { outputError } from '../files/outputFolder.js';
 import { downloadBlob } from './blob.js';
 import { hubCacheFolder, repoFolder } from './cacheFolder.js';

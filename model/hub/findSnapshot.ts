@@ -1,6 +1,6 @@
 import { open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { RmError } from '../../engine/errors.js';
+import { RmError } from '../../engine/index.js';
 import { isRecord, readJsonFileIfPresent } from '../files/jsonFile.js';
 import { hubCacheFolder, repoFolder } from './cacheFolder.js';
 import { isModelFile } from './neededFiles.js';

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { RmError } from '../../engine/errors.js';
+import { RmError } from '../../engine/index.js';
 
 /** An image of 8 bits a channel: bytes [height, width, 3], red, green, blue. */
 export interface RgbImage {

@@ -1,4 +1,4 @@
-import { ensure } from '../../engine/errors.js';
+import { ensure } from '../../engine/index.js';
 import { ConfigReader } from '../families/configReader.js';
 import { isRecord } from '../files/jsonFile.js';
 import type { ModelSource } from '../source/modelFiles.js';

@@ -1,6 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { RmError } from '../../engine/errors.js';
+import { RmError } from '../../engine/index.js';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { inDtype, type WeightDtype } from '../checkpoint/inDtype.js';
 import { openSafetensors } from '../checkpoint/safetensors.js';

@@ -1,4 +1,4 @@
-import { RmError } from '../../engine/errors.js';
+import { RmError } from '../../engine/index.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { TextRequest } from './prompts.js';
 import { rightStrip } from './pythonText.js';

@@ -1,4 +1,4 @@
-import { RmError } from '../../engine/errors.js';
+import { RmError } from '../../engine/index.js';
 import { invalidData } from '../files/textFiles.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { Model } from '../transformer/model.js';

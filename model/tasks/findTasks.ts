@@ -1,6 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
-import { RmError } from '../../engine/errors.js';
+import { RmError } from '../../engine/index.js';
 import { shippedPath } from '../files/shippedPath.js';
 import type { TaskSource } from './evaluateTask.js';
 import { readTaskFile } from './taskFile.js';

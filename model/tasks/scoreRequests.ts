@@ -1,7 +1,5 @@
-import { downloadF32, RmError, Scope, tensorFrom } from '../../engine/index.js';
-import type { Progress } from '../../engine/progress.js';
-import { embedding } from '../../kernels/elementwise/embedding.js';
-import { logLikelihood } from '../../kernels/vocabulary/logLikelihood.js';
+import { downloadF32, type Progress, RmError, Scope, tensorFrom } from '../../engine/index.js';
+import { embedding, logLikelihood } from '../../kernels/index.js';
 import { rotateAlike } from '../architecture/rope.js';
 import { Batch, defaultBatchTokens } from '../transformer/batch.js';
 import type { Model } from '../transformer/model.js';

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { parseDocument } from 'yaml';
-import { RmError } from '../../engine/errors.js';
+import { RmError } from '../../engine/index.js';
 import { isRecord } from '../files/jsonFile.js';
 import { Template } from './template.js';
 

@@ -1,5 +1,5 @@
 import { Template } from '@huggingface/jinja';
-import { RmError } from '../../engine/errors.js';
+import { RmError } from '../../engine/index.js';
 import { isRecord } from '../files/jsonFile.js';
 import type { ModelSource } from '../source/modelFiles.js';
 import { jsonOf, openModelSource } from '../source/modelSource.js';

@@ -1,4 +1,4 @@
-import { ensure } from '../../engine/errors.js';
+import { ensure } from '../../engine/index.js';
 import { totalTokens } from '../transformer/batch.js';
 import { type ChatTemplate, encodeDocument } from './chat.js';
 import type { Document } from './documents.js';

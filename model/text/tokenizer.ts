@@ -1,5 +1,5 @@
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
-import { ensure, RmError } from '../../engine/errors.js';
+import { ensure, RmError } from '../../engine/index.js';
 import { requireText } from '../architecture/modality.js';
 import { readArchitecture } from '../families/index.js';
 import { isRecord } from '../files/jsonFile.js';

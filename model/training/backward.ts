@@ -1,6 +1,5 @@
 import { ensure, Scope, type Tensor } from '../../engine/index.js';
-import { scale } from '../../kernels/elementwise/elementwise.js';
-import { embeddingBackward } from '../../kernels/elementwise/embeddingBackward.js';
+import { embeddingBackward, scale } from '../../kernels/index.js';
 import type { Batch } from '../transformer/batch.js';
 import type { Model } from '../transformer/model.js';
 import { embedTokens, forward } from '../transformer/transformer.js';

@@ -1,8 +1,11 @@
 import { Scope, type Tensor } from '../../engine/index.js';
-import { crossEntropyLoss } from '../../kernels/vocabulary/crossEntropyLoss.js';
-import { klLoss } from '../../kernels/vocabulary/klLoss.js';
-import { type TopProbabilities, topKlLoss } from '../../kernels/vocabulary/topKlLoss.js';
-import type { Predictions } from '../../kernels/vocabulary/vocabularyPasses.js';
+import {
+  crossEntropyLoss,
+  klLoss,
+  type Predictions,
+  type TopProbabilities,
+  topKlLoss,
+} from '../../kernels/index.js';
 import type { Model } from '../transformer/model.js';
 import { normaliseBackward } from '../transformer/norm.js';
 import { finalNorm } from '../transformer/transformer.js';

@@ -1,10 +1,14 @@
 import { ensure, type Recorder, RmError, Scope, type Tensor } from '../../engine/index.js';
-import { attentionBackward } from '../../kernels/attentionBackward/attentionBackward.js';
-import { activationBackward, gatedActivationBackward } from '../../kernels/elementwise/activationBackward.js';
-import { addInto, scale } from '../../kernels/elementwise/elementwise.js';
-import { rope } from '../../kernels/elementwise/rope.js';
-import { matmul } from '../../kernels/matmul/matmul.js';
-import { columnSums } from '../../kernels/reductions/columnSums.js';
+import {
+  activationBackward,
+  addInto,
+  attentionBackward,
+  columnSums,
+  gatedActivationBackward,
+  matmul,
+  rope,
+  scale,
+} from '../../kernels/index.js';
 import { type Architecture, storedHeadDim } from '../architecture/architecture.js';
 import type { Batch } from '../transformer/batch.js';
 import { type AttentionStep, LayerSteps } from '../transformer/layerSteps.js';

@@ -1,6 +1,13 @@
-import { type Device, download, type Scope, Tensor, tensorFromBytes } from '../../engine/index.js';
-import type { LiveState, StoredTensor } from '../../engine/journal.js';
-import { convert } from '../../kernels/elementwise/convert.js';
+import {
+  type Device,
+  download,
+  type LiveState,
+  type Scope,
+  type StoredTensor,
+  Tensor,
+  tensorFromBytes,
+} from '../../engine/index.js';
+import { convert } from '../../kernels/index.js';
 
 /** Where tensors of all calibration tokens are kept between the layers. */
 export interface StateHome {

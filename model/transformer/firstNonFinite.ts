@@ -1,5 +1,5 @@
 import { type Device, downloadU32, type Tensor, tensorFrom } from '../../engine/index.js';
-import { countNonFinite } from '../../kernels/reductions/finite.js';
+import { countNonFinite } from '../../kernels/index.js';
 
 /** The first of some tensors that holds NaN or infinity, and how many of them; undefined where none does. */
 export async function firstNonFinite(

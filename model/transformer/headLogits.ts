@@ -1,6 +1,5 @@
 import { downloadF32, Tensor } from '../../engine/index.js';
-import { rowTiles } from '../../kernels/shared/rowTiles.js';
-import { logitTile } from '../../kernels/vocabulary/logitTile.js';
+import { logitTile, rowTiles } from '../../kernels/index.js';
 import type { Model } from './model.js';
 
 /**

@@ -1,13 +1,17 @@
 import type { Recorder, Scope, Tensor } from '../../engine/index.js';
-import { type AttentionOptions, attention } from '../../kernels/attention/attention.js';
-import { add, scale } from '../../kernels/elementwise/elementwise.js';
-import { embedding } from '../../kernels/elementwise/embedding.js';
-import { headColumns } from '../../kernels/elementwise/padHeads.js';
-import { rope } from '../../kernels/elementwise/rope.js';
-import { scaleRows } from '../../kernels/elementwise/scaleRows.js';
-import { gatedMatmul } from '../../kernels/matmul/gatedMatmul.js';
-import { matmul } from '../../kernels/matmul/matmul.js';
-import { topExperts } from '../../kernels/reductions/topExperts.js';
+import {
+  type AttentionOptions,
+  add,
+  attention,
+  embedding,
+  gatedMatmul,
+  headColumns,
+  matmul,
+  rope,
+  scale,
+  scaleRows,
+  topExperts,
+} from '../../kernels/index.js';
 import { storedHeadDim } from '../architecture/architecture.js';
 import type { Batch } from './batch.js';
 import type { KvCache } from './kvCache.js';

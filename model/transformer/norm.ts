@@ -1,7 +1,5 @@
 import type { Recorder, Tensor } from '../../engine/index.js';
-import { layerNorm } from '../../kernels/reductions/layerNorm.js';
-import { layerNormBackward, rmsNormBackward } from '../../kernels/reductions/normBackward.js';
-import { rmsNorm } from '../../kernels/reductions/rmsNorm.js';
+import { layerNorm, layerNormBackward, rmsNorm, rmsNormBackward } from '../../kernels/index.js';
 import type { Norm } from '../architecture/architecture.js';
 
 /** out = norm of every row of x; x, out [T, D] f32, gain and bias [D]. */

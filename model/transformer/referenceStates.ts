@@ -1,6 +1,13 @@
-import { RmError, Scope, type Tensor } from '../../engine/index.js';
-import { type Journal, type LiveState, noJournal, type StoredTensor } from '../../engine/journal.js';
-import type { Progress } from '../../engine/progress.js';
+import {
+  type Journal,
+  type LiveState,
+  noJournal,
+  type Progress,
+  RmError,
+  Scope,
+  type StoredTensor,
+  type Tensor,
+} from '../../engine/index.js';
 import { Batch, defaultBatchTokens, groupSequences, totalTokens } from './batch.js';
 import type { BatchTensors } from './batchTensors.js';
 import type { Model } from './model.js';

@@ -1,5 +1,5 @@
 import { type Device, RmError, type Tensor, tensorFrom } from '../../engine/index.js';
-import { ropeTable } from '../../kernels/elementwise/rope.js';
+import { ropeTable } from '../../kernels/index.js';
 import type { Architecture } from '../architecture/architecture.js';
 import { type Rope, ropeAttentionFactor, ropeInverseFrequencies } from '../architecture/rope.js';
 import type { Batch } from './batch.js';

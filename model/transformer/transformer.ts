@@ -1,7 +1,5 @@
 import { ensure, type Recorder, Scope, Tensor } from '../../engine/index.js';
-import { add, scale } from '../../kernels/elementwise/elementwise.js';
-import { embedding } from '../../kernels/elementwise/embedding.js';
-import { matmul } from '../../kernels/matmul/matmul.js';
+import { add, embedding, matmul, scale } from '../../kernels/index.js';
 import type { Batch } from './batch.js';
 import type { KvCache } from './kvCache.js';
 import { LayerSteps } from './layerSteps.js';

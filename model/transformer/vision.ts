@@ -1,9 +1,14 @@
-import { downloadF32, ensure, RmError, Scope, Tensor, tensorFrom, upload } from '../../engine/index.js';
-import type { Progress } from '../../engine/progress.js';
-import { convert } from '../../kernels/elementwise/convert.js';
-import { addInto } from '../../kernels/elementwise/elementwise.js';
-import { embedding } from '../../kernels/elementwise/embedding.js';
-import { matmul } from '../../kernels/matmul/matmul.js';
+import {
+  downloadF32,
+  ensure,
+  type Progress,
+  RmError,
+  Scope,
+  Tensor,
+  tensorFrom,
+  upload,
+} from '../../engine/index.js';
+import { addInto, convert, embedding, matmul } from '../../kernels/index.js';
 import type { Architecture } from '../architecture/architecture.js';
 import { requireVision } from '../architecture/modality.js';
 import { type ImageProcessor, readPixels } from '../images/imageProcessor.js';

@@ -1,10 +1,20 @@
 import { existsSync } from 'node:fs';
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { asU16, asU32 } from '../../engine/dtype.js';
-import { byteSize, type Device, type DType, elementCount, type Scope, Tensor } from '../../engine/index.js';
-import { downloadPieces, PIECE, uploadPieces } from '../../engine/transfer.js';
-import { convert } from '../../kernels/elementwise/convert.js';
+import {
+  asU16,
+  asU32,
+  byteSize,
+  type Device,
+  type DType,
+  downloadPieces,
+  elementCount,
+  PIECE,
+  type Scope,
+  Tensor,
+  uploadPieces,
+} from '../../engine/index.js';
+import { convert } from '../../kernels/index.js';
 import { outputError } from '../files/outputFolder.js';
 import { addUnfinished, forgetUnfinished, unfinishedPath } from '../files/unfinishedOutput.js';
 import type { LayerWeights } from './weights.js';

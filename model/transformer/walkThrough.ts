@@ -1,6 +1,4 @@
-import { type Device, Scope } from '../../engine/index.js';
-import { type Journal, noJournal } from '../../engine/journal.js';
-import type { Progress } from '../../engine/progress.js';
+import { type Device, type Journal, noJournal, type Progress, Scope } from '../../engine/index.js';
 import { Batch } from './batch.js';
 import { BatchTensors } from './batchTensors.js';
 import type { Model } from './model.js';

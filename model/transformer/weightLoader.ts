@@ -1,7 +1,5 @@
-import { type Device, RmError, type Scope, type Tensor } from '../../engine/index.js';
-import type { Progress } from '../../engine/progress.js';
-import { PIECE } from '../../engine/transfer.js';
-import { convert } from '../../kernels/elementwise/convert.js';
+import { type Device, PIECE, type Progress, RmError, type Scope, type Tensor } from '../../engine/index.js';
+import { convert } from '../../kernels/index.js';
 import {
   isStack,
   type LayerTensorNames,

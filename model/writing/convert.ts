@@ -1,6 +1,4 @@
-import { ensure } from '../../engine/errors.js';
-import type { Device } from '../../engine/index.js';
-import type { Progress } from '../../engine/progress.js';
+import { type Device, ensure, type Progress } from '../../engine/index.js';
 import { blocksInDtype, inDtype, type WeightDtype } from '../checkpoint/inDtype.js';
 import { checkShapes, readArchitecture } from '../families/index.js';
 import { isGgufPath } from '../files/ggufPath.js';

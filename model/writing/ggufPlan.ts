@@ -1,4 +1,4 @@
-import { elementCount } from '../../engine/dtype.js';
+import { elementCount } from '../../engine/index.js';
 import { type Architecture, expectedTensors, keepLayers } from '../architecture/architecture.js';
 import { storedCheckpoint } from '../checkpoint/inDtype.js';
 import { GgufCheckpoint } from '../gguf/checkpoint.js';

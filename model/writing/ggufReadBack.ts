@@ -1,4 +1,4 @@
-import { RmError } from '../../engine/errors.js';
+import { RmError } from '../../engine/index.js';
 import { type Architecture, expectedTensors } from '../architecture/architecture.js';
 import { type Rope, ropeAttentionFactor, ropeInverseFrequencies } from '../architecture/rope.js';
 import { architectureFromConfig } from '../families/index.js';

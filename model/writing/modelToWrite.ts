@@ -1,5 +1,4 @@
-import { type Device, RmError } from '../../engine/index.js';
-import type { Progress } from '../../engine/progress.js';
+import { type Device, type Progress, RmError } from '../../engine/index.js';
 import type { Architecture } from '../architecture/architecture.js';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import type { WeightDtype } from '../checkpoint/inDtype.js';

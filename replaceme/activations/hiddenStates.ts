@@ -1,9 +1,5 @@
-import { type Device, Tensor } from '../../engine/index.js';
-import type { LiveState, StoredTensor } from '../../engine/journal.js';
-import type { Architecture } from '../../model/architecture/architecture.js';
-import { totalTokens } from '../../model/transformer/batch.js';
-import type { Model } from '../../model/transformer/model.js';
-import { forward } from '../../model/transformer/transformer.js';
+import { type Device, type LiveState, type StoredTensor, Tensor } from '../../engine/index.js';
+import { type Architecture, forward, type Model, totalTokens } from '../../model/index.js';
 import { batchedTokens, type CalibrationBatch, openBatch } from '../calibration/batch.js';
 import type { WalkOptions } from '../run/runHooks.js';
 import { sha256OfJson } from '../run/sha256.js';

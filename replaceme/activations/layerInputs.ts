@@ -1,9 +1,12 @@
-import { ensure, Scope, type Tensor } from '../../engine/index.js';
-import { type Journal, type LiveState, noJournal } from '../../engine/journal.js';
-import { BatchTensors, type StateHome } from '../../model/transformer/batchTensors.js';
-import type { Model } from '../../model/transformer/model.js';
-import { embedTokens, forward } from '../../model/transformer/transformer.js';
-import type { LayerWeights } from '../../model/transformer/weights.js';
+import { ensure, type Journal, type LiveState, noJournal, Scope, type Tensor } from '../../engine/index.js';
+import {
+  BatchTensors,
+  embedTokens,
+  forward,
+  type LayerWeights,
+  type Model,
+  type StateHome,
+} from '../../model/index.js';
 import { batchedTokens, type CalibrationBatch, openBatch, sequencesOf } from '../calibration/batch.js';
 import { type WalkOptions, walkBatches } from '../run/runHooks.js';
 import type { HiddenStates } from './hiddenStates.js';

@@ -1,11 +1,19 @@
 import { RmError, Scope, Tensor } from '../../engine/index.js';
-import { convert } from '../../kernels/elementwise/convert.js';
-import { refKey, storedName, type TensorRef } from '../../model/architecture/architecture.js';
-import { firstNonFinite } from '../../model/transformer/firstNonFinite.js';
-import type { Model, WeightChanges } from '../../model/transformer/model.js';
-import { nonFiniteIn } from '../../model/transformer/waitingWeights.js';
-import type { LayerWeights, Weights } from '../../model/transformer/weights.js';
-import { addReplacement, type NewValues, type Replacement } from '../../model/writing/replacement.js';
+import { convert } from '../../kernels/index.js';
+import {
+  addReplacement,
+  firstNonFinite,
+  type LayerWeights,
+  type Model,
+  type NewValues,
+  nonFiniteIn,
+  type Replacement,
+  refKey,
+  storedName,
+  type TensorRef,
+  type WeightChanges,
+  type Weights,
+} from '../../model/index.js';
 import { keptLayers, type Window } from '../run/window.js';
 import { rounded } from './spilledWeights.js';
 

@@ -1,6 +1,5 @@
 import { downloadF32, Scope, type Tensor } from '../../engine/index.js';
-import { axpy } from '../../kernels/elementwise/elementwise.js';
-import { rowNorms } from '../../kernels/reductions/reduce.js';
+import { axpy, rowNorms } from '../../kernels/index.js';
 
 /** a - b in `scope`; f32 of one shape. */
 export function difference(scope: Scope, a: Tensor, b: Tensor): Tensor {

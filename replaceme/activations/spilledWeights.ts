@@ -1,9 +1,15 @@
 import { type DType, ensure, Scope, type Tensor } from '../../engine/index.js';
-import { convert } from '../../kernels/elementwise/convert.js';
-import { storedName, type TensorRef } from '../../model/architecture/architecture.js';
-import type { Model, WeightChanges } from '../../model/transformer/model.js';
-import type { WaitingFile, WaitingTensor, WaitingWeights } from '../../model/transformer/waitingWeights.js';
-import type { LayerWeights } from '../../model/transformer/weights.js';
+import { convert } from '../../kernels/index.js';
+import {
+  type LayerWeights,
+  type Model,
+  storedName,
+  type TensorRef,
+  type WaitingFile,
+  type WaitingTensor,
+  type WaitingWeights,
+  type WeightChanges,
+} from '../../model/index.js';
 
 /** In a number type; the tensor itself where it has it, else made in `scope`. */
 export function rounded(tensor: Tensor, dtype: DType, scope: Scope): Tensor {

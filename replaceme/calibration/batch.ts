@@ -1,6 +1,5 @@
 import type { Device } from '../../engine/index.js';
-import { Batch, totalTokens } from '../../model/transformer/batch.js';
-import type { Model } from '../../model/transformer/model.js';
+import { Batch, type Model, totalTokens } from '../../model/index.js';
 
 /** Calibration sequences that run through the model together. */
 export interface CalibrationBatch {

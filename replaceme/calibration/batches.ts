@@ -1,4 +1,4 @@
-import { groupSequences, totalTokens } from '../../model/transformer/batch.js';
+import { groupSequences, totalTokens } from '../../model/index.js';
 import type { CalibrationBatch } from './batch.js';
 import { interleave } from './collect.js';
 import type { Calibration } from './read.js';

@@ -1,8 +1,12 @@
-import type { ChatTemplate } from '../../model/text/chat.js';
-import type { Document } from '../../model/text/documents.js';
-import type { Tokenizer } from '../../model/text/tokenizer.js';
-import { firstTokens, type SequenceOptions, SequencePacker } from '../../model/text/tokenSequences.js';
-import { totalTokens } from '../../model/transformer/batch.js';
+import {
+  type ChatTemplate,
+  type Document,
+  firstTokens,
+  type SequenceOptions,
+  SequencePacker,
+  type Tokenizer,
+  totalTokens,
+} from '../../model/index.js';
 
 /** A sequence that knows where it comes from. */
 export interface CalibrationSequence {

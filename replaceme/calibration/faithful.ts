@@ -1,8 +1,5 @@
 import { RmError } from '../../engine/index.js';
-import type { ChatTemplate } from '../../model/text/chat.js';
-import type { Document } from '../../model/text/documents.js';
-import type { Tokenizer } from '../../model/text/tokenizer.js';
-import { groupSequences } from '../../model/transformer/batch.js';
+import { type ChatTemplate, type Document, groupSequences, type Tokenizer } from '../../model/index.js';
 import type { CalibrationBatch } from './batch.js';
 import { type CalibrationSequence, fewestTokensFirst } from './collect.js';
 import { type Calibration, type CalibrationOptions, describeCalibration, openSources } from './read.js';

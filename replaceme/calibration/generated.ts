@@ -1,13 +1,12 @@
-import { RmError } from '../../engine/index.js';
-import { type Journal, noJournal } from '../../engine/journal.js';
-import type { Progress } from '../../engine/progress.js';
-import { seededRandom } from '../../engine/random.js';
-import { generate } from '../../model/generation/generate.js';
-import type { ChatTemplate } from '../../model/text/chat.js';
-import type { Document } from '../../model/text/documents.js';
-import type { Tokenizer } from '../../model/text/tokenizer.js';
-import { totalTokens } from '../../model/transformer/batch.js';
-import type { Model } from '../../model/transformer/model.js';
+import { type Journal, noJournal, type Progress, RmError, seededRandom } from '../../engine/index.js';
+import {
+  type ChatTemplate,
+  type Document,
+  generate,
+  type Model,
+  type Tokenizer,
+  totalTokens,
+} from '../../model/index.js';
 import { sha256OfJson } from '../run/sha256.js';
 import { collectSequences } from './collect.js';
 import { type Calibration, openSources } from './read.js';

@@ -1,5 +1,4 @@
-import { ensure } from '../../engine/errors.js';
-import { seededRandom } from '../../engine/random.js';
+import { ensure, seededRandom } from '../../engine/index.js';
 import type { CalibrationSequence } from './collect.js';
 
 /** @throws RmError INVALID_ARGUMENT unless `share` lies between 0 and 1. */

@@ -1,10 +1,13 @@
 import { readdir } from 'node:fs/promises';
 import { ensure, RmError } from '../../engine/index.js';
-import { shippedPath } from '../../model/files/shippedPath.js';
-import type { ChatTemplate } from '../../model/text/chat.js';
-import { type Document, readDocuments } from '../../model/text/documents.js';
-import type { Tokenizer } from '../../model/text/tokenizer.js';
-import { totalTokens } from '../../model/transformer/batch.js';
+import {
+  type ChatTemplate,
+  type Document,
+  readDocuments,
+  shippedPath,
+  type Tokenizer,
+  totalTokens,
+} from '../../model/index.js';
 import { sha256OfFile } from '../run/sha256.js';
 import { type CalibrationSequence, collectSequences } from './collect.js';
 import { withMaskedCopies } from './mask.js';

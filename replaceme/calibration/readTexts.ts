@@ -1,7 +1,5 @@
-import { noJournal } from '../../engine/journal.js';
-import type { TextReader } from '../../model/text/chat.js';
-import type { Tokenizer } from '../../model/text/tokenizer.js';
-import type { Model } from '../../model/transformer/model.js';
+import { noJournal } from '../../engine/index.js';
+import type { Model, TextReader, Tokenizer } from '../../model/index.js';
 import { givesTexts, type PruneOptions } from '../options/pruneOptions.js';
 import type { WalkOptions } from '../run/runHooks.js';
 import type { CalibrationBatch } from './batch.js';

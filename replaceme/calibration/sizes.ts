@@ -1,6 +1,5 @@
 import type { Device } from '../../engine/index.js';
-import type { Architecture } from '../../model/architecture/architecture.js';
-import { defaultBatchTokens } from '../../model/transformer/batch.js';
+import { type Architecture, defaultBatchTokens } from '../../model/index.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 import { FAITHFUL_TEXTS } from './faithful.js';
 

@@ -1,5 +1,4 @@
-import { findTasks, prepareTask } from '../../model/tasks/index.js';
-import type { Document } from '../../model/text/documents.js';
+import { type Document, findTasks, prepareTask } from '../../model/index.js';
 
 /** A task's rows as texts to calibrate with. */
 export interface TaskTexts {

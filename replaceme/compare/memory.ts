@@ -1,5 +1,5 @@
 import type { Device } from '../../engine/index.js';
-import type { StateHome } from '../../model/transformer/batchTensors.js';
+import type { StateHome } from '../../model/index.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 import { choosePlacement, type Hindrance } from '../planning/choosePlacement.js';
 import { HEADROOM } from '../planning/memoryParts.js';

@@ -1,9 +1,11 @@
 import { ensure } from '../../engine/index.js';
-import type { Architecture } from '../../model/architecture/architecture.js';
-import { readArchitecture } from '../../model/families/index.js';
-import { loadChatTemplate } from '../../model/text/chat.js';
-import { readDocuments } from '../../model/text/documents.js';
-import { loadTokenizer } from '../../model/text/tokenizer.js';
+import {
+  type Architecture,
+  loadChatTemplate,
+  loadTokenizer,
+  readArchitecture,
+  readDocuments,
+} from '../../model/index.js';
 import { type EvaluationText, readEvaluationText } from '../evaluation/evaluationText.js';
 import { type Method, methodNamed, methodSettings } from '../methods/index.js';
 import type { PruneOptions } from '../options/pruneOptions.js';

@@ -1,8 +1,13 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { RmError } from '../../engine/index.js';
-import { isRecord, readJsonFileIfPresent } from '../../model/files/jsonFile.js';
-import { outputError, withOutputFile, writeOutputFile } from '../../model/files/outputFolder.js';
+import {
+  isRecord,
+  outputError,
+  readJsonFileIfPresent,
+  withOutputFile,
+  writeOutputFile,
+} from '../../model/index.js';
 /** What a row depends on besides method and layers; plain JSON, compared by name. */
 export type ComparisonKey = Readonly<Record<string, unknown>>;
 

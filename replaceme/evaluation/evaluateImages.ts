@@ -1,5 +1,4 @@
-import type { Model } from '../../model/transformer/model.js';
-import { imageEmbeddings } from '../../model/transformer/vision.js';
+import { imageEmbeddings, type Model } from '../../model/index.js';
 import { keptLayers } from '../run/window.js';
 import type { ImageEvaluation, ImageMeasures, PruneOutcome, Role } from './pruneEvaluation.js';
 

@@ -1,8 +1,5 @@
-import type { Device } from '../../engine/index.js';
-import { noJournal } from '../../engine/journal.js';
-import type { TextReader } from '../../model/text/chat.js';
-import { firstTokens } from '../../model/text/tokenSequences.js';
-import type { Model } from '../../model/transformer/model.js';
+import { type Device, noJournal } from '../../engine/index.js';
+import { firstTokens, type Model, type TextReader } from '../../model/index.js';
 import type { WalkOptions } from '../run/runHooks.js';
 import type { EvaluationText, ReportTexts } from './evaluationText.js';
 import { type Damage, layerDamage } from './layerDamage.js';

@@ -1,10 +1,13 @@
 import { type Device, RmError } from '../../engine/index.js';
-import type { Architecture } from '../../model/architecture/architecture.js';
-import { shippedPath } from '../../model/files/shippedPath.js';
-import type { TextReader } from '../../model/text/chat.js';
-import { type Document, readDocuments } from '../../model/text/documents.js';
-import { tokenSequences } from '../../model/text/tokenSequences.js';
-import { totalTokens } from '../../model/transformer/batch.js';
+import {
+  type Architecture,
+  type Document,
+  readDocuments,
+  shippedPath,
+  type TextReader,
+  tokenSequences,
+  totalTokens,
+} from '../../model/index.js';
 import { type Calibration, shippedCalibration } from '../calibration/read.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 import { sha256OfFile } from '../run/sha256.js';

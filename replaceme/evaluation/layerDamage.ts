@@ -1,11 +1,22 @@
-import { downloadF32, Scope, type Tensor } from '../../engine/index.js';
-import { type LiveState, liveSums, noJournal, type StoredTensor } from '../../engine/journal.js';
-import { rowNorms } from '../../kernels/reductions/reduce.js';
-import { Batch, totalTokens } from '../../model/transformer/batch.js';
-import { BatchTensors } from '../../model/transformer/batchTensors.js';
-import type { Model } from '../../model/transformer/model.js';
-import { scoredGroups } from '../../model/transformer/referenceStates.js';
-import { embedTokens, forward } from '../../model/transformer/transformer.js';
+import {
+  downloadF32,
+  type LiveState,
+  liveSums,
+  noJournal,
+  Scope,
+  type StoredTensor,
+  type Tensor,
+} from '../../engine/index.js';
+import { rowNorms } from '../../kernels/index.js';
+import {
+  Batch,
+  BatchTensors,
+  embedTokens,
+  forward,
+  type Model,
+  scoredGroups,
+  totalTokens,
+} from '../../model/index.js';
 import { difference } from '../activations/rows.js';
 import { walkGroups } from '../calibration/batch.js';
 import { RelativeErrors } from '../fits/relativeErrors.js';

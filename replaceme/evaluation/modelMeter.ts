@@ -1,14 +1,15 @@
 import { basename, resolve } from 'node:path';
-import { byteSize, type DType, elementCount } from '../../engine/dtype.js';
-import type { Tensor } from '../../engine/index.js';
-import { noJournal } from '../../engine/journal.js';
-import { expectedTensors } from '../../model/architecture/architecture.js';
-import { evaluate } from '../../model/evaluation/evaluate.js';
-import { firstTokens } from '../../model/text/tokenSequences.js';
-import { Batch, totalTokens } from '../../model/transformer/batch.js';
-import type { Model } from '../../model/transformer/model.js';
-import { ReferenceStates } from '../../model/transformer/referenceStates.js';
-import { forward } from '../../model/transformer/transformer.js';
+import { byteSize, type DType, elementCount, noJournal, type Tensor } from '../../engine/index.js';
+import {
+  Batch,
+  evaluate,
+  expectedTensors,
+  firstTokens,
+  forward,
+  type Model,
+  ReferenceStates,
+  totalTokens,
+} from '../../model/index.js';
 import type { WalkOptions } from '../run/runHooks.js';
 import type { EvaluationText } from './evaluationText.js';
 import type { FileScores, Measures } from './measures.js';

@@ -1,4 +1,4 @@
-import type { LiveState } from '../../engine/journal.js';
+import type { LiveState } from '../../engine/index.js';
 
 /** Mean -log p(next token) in nats of the predictions made at positions `from` to `to` of a sequence (0: its first). */
 export interface PositionLoss {

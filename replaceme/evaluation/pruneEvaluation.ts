@@ -1,4 +1,4 @@
-import type { Model } from '../../model/transformer/model.js';
+import type { Model } from '../../model/index.js';
 import type { PrunedModel } from '../activations/prunedModel.js';
 import type { Window } from '../run/window.js';
 import type { DamagePoint } from './layerDamage.js';

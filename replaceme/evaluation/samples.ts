@@ -1,12 +1,12 @@
-import { noJournal } from '../../engine/journal.js';
+import { noJournal } from '../../engine/index.js';
 import {
   generationHealth,
   type HealthSample,
   healthPrompts,
+  type Model,
   promptTokens,
-} from '../../model/generation/generationHealth.js';
-import type { TextReader } from '../../model/text/chat.js';
-import type { Model } from '../../model/transformer/model.js';
+  type TextReader,
+} from '../../model/index.js';
 import type { WalkOptions } from '../run/runHooks.js';
 
 /** A greedy continuation of a prompt. */

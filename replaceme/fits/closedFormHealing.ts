@@ -1,7 +1,5 @@
-import { Scope } from '../../engine/index.js';
-import { noJournal } from '../../engine/journal.js';
-import { BatchTensors } from '../../model/transformer/batchTensors.js';
-import { LayerSteps } from '../../model/transformer/layerSteps.js';
+import { noJournal, Scope } from '../../engine/index.js';
+import { BatchTensors, LayerSteps } from '../../model/index.js';
 import type { Stream } from '../activations/layerInputs.js';
 import { openBatch, sequencesOf } from '../calibration/batch.js';
 import { walkBatches } from '../run/runHooks.js';

@@ -2,20 +2,24 @@ import {
   type Device,
   downloadF32,
   ensure,
+  liveSums,
+  noJournal,
   RmError,
   Scope,
+  seededRandom,
+  shuffle,
   type Tensor,
   tensorFrom,
 } from '../../engine/index.js';
-import { liveSums, noJournal } from '../../engine/journal.js';
-import { seededRandom, shuffle } from '../../engine/random.js';
-import { adam } from '../../kernels/elementwise/adam.js';
-import { embedding } from '../../kernels/elementwise/embedding.js';
-import { scaleRows } from '../../kernels/elementwise/scaleRows.js';
-import { matmul } from '../../kernels/matmul/matmul.js';
-import { cosineDistance } from '../../kernels/reductions/cosineDistance.js';
-import { cosineLoss } from '../../kernels/reductions/cosineLoss.js';
-import { rowNorms } from '../../kernels/reductions/reduce.js';
+import {
+  adam,
+  cosineDistance,
+  cosineLoss,
+  embedding,
+  matmul,
+  rowNorms,
+  scaleRows,
+} from '../../kernels/index.js';
 import { difference } from '../activations/rows.js';
 import type { CosineSettings } from '../options/cosineSettings.js';
 import { identity } from './identity.js';

@@ -1,9 +1,6 @@
-import type { Recorder } from '../../engine/index.js';
-import { Scope, Tensor } from '../../engine/index.js';
-import { blockProduct } from '../../kernels/blockProduct/blockProduct.js';
-import { convert } from '../../kernels/elementwise/convert.js';
-import { matmul } from '../../kernels/matmul/matmul.js';
-import type { Model } from '../../model/transformer/model.js';
+import { type Recorder, Scope, Tensor } from '../../engine/index.js';
+import { blockProduct, convert, matmul } from '../../kernels/index.js';
+import type { Model } from '../../model/index.js';
 
 /** out = Tᵀ W; T [d,d], W and out [d,n], f32, which may be larger than a binding. */
 function fold(rec: Recorder, transform: Tensor, weight: Tensor, out: Tensor): void {

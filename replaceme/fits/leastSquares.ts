@@ -1,17 +1,24 @@
-import { type Device, Scope, Tensor, tensorFrom } from '../../engine/index.js';
-import { liveSums, noJournal } from '../../engine/journal.js';
-import { requireExactArithmetic } from '../../engine/selftest.js';
-import { cross } from '../../kernels/gram/crossGram.js';
-import { gram } from '../../kernels/gram/gram.js';
 import {
+  type Device,
+  liveSums,
+  noJournal,
+  requireExactArithmetic,
+  Scope,
+  Tensor,
+  tensorFrom,
+} from '../../engine/index.js';
+import {
+  addDiagonal,
   clearDoubleSingle,
   createDoubleSingle,
+  cross,
   type DoubleSingle,
   downloadF64,
-} from '../../kernels/shared/doubleSingle.js';
-import { addDiagonal } from '../../kernels/solve/addDiagonal.js';
-import { type SolveReport, solveSpd } from '../../kernels/solve/solveSpd.js';
-import { mirrorLower } from '../../kernels/solve/symmetrize.js';
+  gram,
+  mirrorLower,
+  type SolveReport,
+  solveSpd,
+} from '../../kernels/index.js';
 import { difference, sumOfSquares } from '../activations/rows.js';
 import type { Sums } from '../statistics/store.js';
 import type { FitPass } from './repairInOrder.js';

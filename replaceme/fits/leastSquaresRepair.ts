@@ -1,5 +1,5 @@
 import { Scope } from '../../engine/index.js';
-import type { Model } from '../../model/transformer/model.js';
+import type { Model } from '../../model/index.js';
 import { lastRemoved, type Window } from '../run/window.js';
 import type { SumsKey } from '../statistics/store.js';
 import { gatherWindows } from './gatherWindows.js';

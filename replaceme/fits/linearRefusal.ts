@@ -1,4 +1,4 @@
-import { type Architecture, hasOutNorms } from '../../model/architecture/architecture.js';
+import { type Architecture, hasOutNorms } from '../../model/index.js';
 
 /**
  * Why no linear map of what a layer adds can be folded into its weights, and no projection be fitted by linear

@@ -1,6 +1,5 @@
 import { Scope, Tensor } from '../../engine/index.js';
-import type { Model } from '../../model/transformer/model.js';
-import type { LayerWeights } from '../../model/transformer/weights.js';
+import type { LayerWeights, Model } from '../../model/index.js';
 import type { Window } from '../run/window.js';
 import { weightedSum } from './weightedSum.js';
 

@@ -1,5 +1,5 @@
 import { asBytes, type Device, Scope, tensorFromBytes } from '../../engine/index.js';
-import { type PolarFactor, polar } from '../../kernels/solve/polar.js';
+import { type PolarFactor, polar } from '../../kernels/index.js';
 
 /** Singular values that are taken out before f32 has to hold the rest. */
 const MOST_LARGE = 8;

@@ -1,10 +1,6 @@
-import { Scope, type Tensor } from '../../engine/index.js';
-import { type Journal, noJournal } from '../../engine/journal.js';
-import { requireExactArithmetic } from '../../engine/selftest.js';
-import { addTransposed } from '../../kernels/elementwise/addTransposed.js';
-import { convert } from '../../kernels/elementwise/convert.js';
-import { LayerSteps } from '../../model/transformer/layerSteps.js';
-import type { Model } from '../../model/transformer/model.js';
+import { type Journal, noJournal, requireExactArithmetic, Scope, type Tensor } from '../../engine/index.js';
+import { addTransposed, convert } from '../../kernels/index.js';
+import { LayerSteps, type Model } from '../../model/index.js';
 import type { Stream } from '../activations/layerInputs.js';
 import { difference, rowNormsOf } from '../activations/rows.js';
 import { type CalibrationBatch, openBatch, sequencesOf } from '../calibration/batch.js';

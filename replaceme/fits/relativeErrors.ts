@@ -1,4 +1,4 @@
-import type { LiveState } from '../../engine/journal.js';
+import type { LiveState } from '../../engine/index.js';
 
 /** Means of |L' - L|² / |L|² over ordinary tokens and, apart from them, over attention sinks. */
 export class RelativeErrors implements LiveState {

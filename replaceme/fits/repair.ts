@@ -1,6 +1,4 @@
-import type { StateHome } from '../../model/transformer/batchTensors.js';
-import type { Model, WeightChanges } from '../../model/transformer/model.js';
-import type { WaitingFile } from '../../model/transformer/waitingWeights.js';
+import type { Model, StateHome, WaitingFile, WeightChanges } from '../../model/index.js';
 import type { HiddenStates } from '../activations/hiddenStates.js';
 import type { CalibrationBatch } from '../calibration/batch.js';
 import type { CosineSettings } from '../options/cosineSettings.js';

@@ -1,11 +1,12 @@
-import { ensure, Scope, type Tensor } from '../../engine/index.js';
-import { noJournal } from '../../engine/journal.js';
-import { add } from '../../kernels/elementwise/elementwise.js';
-import type { Batch } from '../../model/transformer/batch.js';
-import { LayerSteps } from '../../model/transformer/layerSteps.js';
-import type { Model } from '../../model/transformer/model.js';
-import type { LayerTensors } from '../../model/transformer/transformer.js';
-import type { LayerWeights } from '../../model/transformer/weights.js';
+import { ensure, noJournal, Scope, type Tensor } from '../../engine/index.js';
+import { add } from '../../kernels/index.js';
+import {
+  type Batch,
+  LayerSteps,
+  type LayerTensors,
+  type LayerWeights,
+  type Model,
+} from '../../model/index.js';
 import { Stream } from '../activations/layerInputs.js';
 import { KeptWeights } from '../activations/spilledWeights.js';
 import { type CalibrationBatch, openBatch, sequencesOf } from '../calibration/batch.js';

@@ -1,14 +1,24 @@
-import { type Device, ensure, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
-import type { LiveState, StoredTensor } from '../../engine/journal.js';
-import { requireExactArithmetic } from '../../engine/selftest.js';
-import { addInto } from '../../kernels/elementwise/elementwise.js';
-import { scaleRows } from '../../kernels/elementwise/scaleRows.js';
-import { cross } from '../../kernels/gram/crossGram.js';
-import { gram } from '../../kernels/gram/gram.js';
-import { matmul } from '../../kernels/matmul/matmul.js';
-import { rowTiles } from '../../kernels/shared/rowTiles.js';
-import { quadraticLoss, solveRidgePath } from '../../kernels/solve/solveRidge.js';
-import { mirrorLower } from '../../kernels/solve/symmetrize.js';
+import {
+  type Device,
+  ensure,
+  type LiveState,
+  requireExactArithmetic,
+  Scope,
+  type StoredTensor,
+  type Tensor,
+  tensorFrom,
+} from '../../engine/index.js';
+import {
+  addInto,
+  cross,
+  gram,
+  matmul,
+  mirrorLower,
+  quadraticLoss,
+  rowTiles,
+  scaleRows,
+  solveRidgePath,
+} from '../../kernels/index.js';
 import { sumOfSquares } from '../activations/rows.js';
 import type { Sums as StoredSums } from '../statistics/store.js';
 import type { RidgePoint } from './ridgePath.js';

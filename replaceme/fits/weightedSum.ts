@@ -1,7 +1,5 @@
 import { Scope, type Tensor } from '../../engine/index.js';
-import { convert } from '../../kernels/elementwise/convert.js';
-import { axpy, scale } from '../../kernels/elementwise/elementwise.js';
-import { rowTiles } from '../../kernels/shared/rowTiles.js';
+import { axpy, convert, rowTiles, scale } from '../../kernels/index.js';
 
 /** Elements of the f32 tiles in which weights are summed: 64 MiB. */
 const TILE_ELEMENTS = 16 << 20;

@@ -1,9 +1,12 @@
 import { existsSync } from 'node:fs';
 import { download, ensure, RmError, upload } from '../../engine/index.js';
-import { openSafetensorsFile, type SafetensorsFile } from '../../model/checkpoint/safetensors.js';
-import { writeSafetensorsFile } from '../../model/checkpoint/safetensorsWriter.js';
-import { isRecord } from '../../model/files/jsonFile.js';
-import { withOutputFile } from '../../model/files/outputFolder.js';
+import {
+  isRecord,
+  openSafetensorsFile,
+  type SafetensorsFile,
+  withOutputFile,
+  writeSafetensorsFile,
+} from '../../model/index.js';
 import { firstDifference, type Recipe } from '../run/recipe.js';
 import { type LoopState, type Moments, namedTensors } from './trainingLoop.js';
 import type { TrainedParameter } from './trainingTask.js';

@@ -1,5 +1,5 @@
 import { Scope } from '../../engine/index.js';
-import type { Model, WeightChanges } from '../../model/transformer/model.js';
+import type { Model, WeightChanges } from '../../model/index.js';
 import type { Recipe } from '../run/recipe.js';
 import type { WalkOptions } from '../run/runHooks.js';
 import { readCheckpoint, writeCheckpoint } from './checkpointFile.js';

@@ -1,6 +1,5 @@
-import { ensure } from '../../engine/index.js';
-import { noJournal } from '../../engine/journal.js';
-import type { Model, WeightChanges } from '../../model/transformer/model.js';
+import { ensure, noJournal } from '../../engine/index.js';
+import type { Model, WeightChanges } from '../../model/index.js';
 import type { PrunedModel } from '../activations/prunedModel.js';
 import type { Calibration } from '../calibration/read.js';
 import type { WalkOptions } from '../run/runHooks.js';

@@ -1,11 +1,14 @@
 import { existsSync } from 'node:fs';
 import { type Device, ensure, RmError } from '../../engine/index.js';
-import type { Architecture } from '../../model/architecture/architecture.js';
-import { checkShapes, readArchitecture } from '../../model/families/index.js';
-import { locateModel } from '../../model/hub/locate.js';
-import { modelFingerprint } from '../../model/source/fingerprint.js';
-import { checkModelOutput } from '../../model/source/modelOutput.js';
-import { openCheckpoint } from '../../model/source/modelSource.js';
+import {
+  type Architecture,
+  checkModelOutput,
+  checkShapes,
+  locateModel,
+  modelFingerprint,
+  openCheckpoint,
+  readArchitecture,
+} from '../../model/index.js';
 import type { HealOptions } from '../options/healOptions.js';
 import type { Recipe } from '../run/recipe.js';
 import {

@@ -1,5 +1,5 @@
 import { elementCount } from '../../engine/index.js';
-import { type Architecture, expectedTensors } from '../../model/architecture/architecture.js';
+import { type Architecture, expectedTensors } from '../../model/index.js';
 import { layerFlopsPerToken } from '../run/computeRate.js';
 import type { HealingSettings } from './healingSettings.js';
 import { heldOutStates } from './healingTask.js';

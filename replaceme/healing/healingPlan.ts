@@ -1,8 +1,5 @@
 import { Device } from '../../engine/index.js';
-import { expectedTensors } from '../../model/architecture/architecture.js';
-import { deviceBytes } from '../../model/checkpoint/checkpoint.js';
-import { readArchitecture } from '../../model/families/index.js';
-import { openCheckpoint } from '../../model/source/modelSource.js';
+import { deviceBytes, expectedTensors, openCheckpoint, readArchitecture } from '../../model/index.js';
 import type { HealOptions } from '../options/healOptions.js';
 import { matmulRate } from '../run/computeRate.js';
 import {

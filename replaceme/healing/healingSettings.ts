@@ -1,6 +1,5 @@
 import { type Device, ensure } from '../../engine/index.js';
-import type { Architecture } from '../../model/architecture/architecture.js';
-import { defaultBatchTokens } from '../../model/transformer/batch.js';
+import { type Architecture, defaultBatchTokens } from '../../model/index.js';
 import {
   type HealingObjective,
   objectives,

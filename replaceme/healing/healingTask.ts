@@ -1,13 +1,19 @@
 import { type Device, downloadF32, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
-import { topLogProbabilities } from '../../kernels/vocabulary/topLogProbabilities.js';
-import type { Architecture } from '../../model/architecture/architecture.js';
-import { evaluate } from '../../model/evaluation/evaluate.js';
-import { lossAndGradients } from '../../model/training/backward.js';
-import type { Objective } from '../../model/training/headLoss.js';
-import { Batch, totalTokens } from '../../model/transformer/batch.js';
-import type { Model } from '../../model/transformer/model.js';
-import { ReferenceStates, sharedLayers } from '../../model/transformer/referenceStates.js';
-import { embedTokens, finalHidden, forward } from '../../model/transformer/transformer.js';
+import { topLogProbabilities } from '../../kernels/index.js';
+import {
+  type Architecture,
+  Batch,
+  embedTokens,
+  evaluate,
+  finalHidden,
+  forward,
+  lossAndGradients,
+  type Model,
+  type Objective,
+  ReferenceStates,
+  sharedLayers,
+  totalTokens,
+} from '../../model/index.js';
 import type { WalkOptions } from '../run/runHooks.js';
 import type { HealingSettings } from './healingSettings.js';
 import type { TrainingSequence } from './sequenceOrder.js';

@@ -1,8 +1,11 @@
 import { RmError } from '../../engine/index.js';
-import type { TextReader } from '../../model/text/chat.js';
-import type { Document } from '../../model/text/documents.js';
-import { firstTokens, SequencePacker } from '../../model/text/tokenSequences.js';
-import { totalTokens } from '../../model/transformer/batch.js';
+import {
+  type Document,
+  firstTokens,
+  SequencePacker,
+  type TextReader,
+  totalTokens,
+} from '../../model/index.js';
 import { collectSequences } from '../calibration/collect.js';
 import { type CalibrationFile, describeCalibration, openSources } from '../calibration/read.js';
 import { readEvaluationText } from '../evaluation/evaluationText.js';

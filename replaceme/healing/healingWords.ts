@@ -1,4 +1,4 @@
-import { RmError } from '../../engine/errors.js';
+import { RmError } from '../../engine/index.js';
 import { type TrainMode, trainModes } from '../options/healOptions.js';
 
 /** What the words of `--heal` ask for. */

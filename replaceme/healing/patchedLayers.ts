@@ -1,8 +1,12 @@
 import { ensure, RmError } from '../../engine/index.js';
-import { isGgufPath } from '../../model/files/ggufPath.js';
-import { isRecord, readJsonFileIfPresent } from '../../model/files/jsonFile.js';
-import { besideModel } from '../../model/source/modelOutput.js';
-import { jsonOf, openModelSource } from '../../model/source/modelSource.js';
+import {
+  besideModel,
+  isGgufPath,
+  isRecord,
+  jsonOf,
+  openModelSource,
+  readJsonFileIfPresent,
+} from '../../model/index.js';
 
 /** Where a model folder was cut, by what rm-engine has written beside it. */
 export interface Cut {

@@ -1,6 +1,5 @@
 import { RmError } from '../../engine/index.js';
-import type { Architecture } from '../../model/architecture/architecture.js';
-import { requireBackward } from '../../model/training/layerBackward.js';
+import { type Architecture, requireBackward } from '../../model/index.js';
 
 /** Refuses, with UNSUPPORTED_FAMILY, a model that cannot be healed by gradient. */
 export function requireTrainable(arch: Architecture): void {

@@ -1,4 +1,4 @@
-import { seededRandom, shuffle } from '../../engine/random.js';
+import { seededRandom, shuffle } from '../../engine/index.js';
 
 /** A piece of text to train on. */
 export interface TrainingSequence {

@@ -1,11 +1,13 @@
-import { ensure } from '../../engine/index.js';
-import { PIECE } from '../../engine/transfer.js';
-import type { Architecture } from '../../model/architecture/architecture.js';
-import type { Checkpoint, TensorInfo } from '../../model/checkpoint/checkpoint.js';
-import { readArchitecture } from '../../model/families/index.js';
-import { sameTokenizer } from '../../model/source/sameTokenizer.js';
-import type { Model } from '../../model/transformer/model.js';
-import type { ReuseTensor } from '../../model/transformer/weightLoader.js';
+import { ensure, PIECE } from '../../engine/index.js';
+import {
+  type Architecture,
+  type Checkpoint,
+  type Model,
+  type ReuseTensor,
+  readArchitecture,
+  sameTokenizer,
+  type TensorInfo,
+} from '../../model/index.js';
 
 /**
  * Checks that the model in folder `teacher` can teach that in `folder`: logits of the same tokens.

@@ -1,9 +1,13 @@
 import { Scope, Tensor } from '../../engine/index.js';
-import { convert } from '../../kernels/elementwise/convert.js';
-import type { ModelGradients } from '../../model/training/backward.js';
-import type { LayerGradients } from '../../model/training/layerBackward.js';
-import type { Model, WeightChanges } from '../../model/transformer/model.js';
-import type { LayerWeights, Weights } from '../../model/transformer/weights.js';
+import { convert } from '../../kernels/index.js';
+import type {
+  LayerGradients,
+  LayerWeights,
+  Model,
+  ModelGradients,
+  WeightChanges,
+  Weights,
+} from '../../model/index.js';
 import { foldTransform } from '../fits/foldTransform.js';
 import { identity } from '../fits/identity.js';
 import type { TrainMode } from '../options/healOptions.js';

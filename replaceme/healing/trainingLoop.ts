@@ -1,9 +1,6 @@
-import { type Device, downloadF32, Scope, type Tensor } from '../../engine/index.js';
-import { liveSums, noJournal } from '../../engine/journal.js';
-import { adam } from '../../kernels/elementwise/adam.js';
-import { axpy } from '../../kernels/elementwise/elementwise.js';
-import { addSquaredNorm } from '../../kernels/reductions/squaredNorm.js';
-import { groupSequences } from '../../model/transformer/batch.js';
+import { type Device, downloadF32, liveSums, noJournal, Scope, type Tensor } from '../../engine/index.js';
+import { adam, addSquaredNorm, axpy } from '../../kernels/index.js';
+import { groupSequences } from '../../model/index.js';
 import type { WalkOptions } from '../run/runHooks.js';
 import { DivergenceWatch } from './divergence.js';
 import { learningRateAt, type Schedule } from './schedule.js';

@@ -1,14 +1,16 @@
 import { readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
-import { type Device, ensure, RmError } from '../../engine/index.js';
-import { seededRandom } from '../../engine/random.js';
-import type { Architecture } from '../../model/architecture/architecture.js';
-import { requireVision } from '../../model/architecture/modality.js';
-import { readImageProcessor } from '../../model/images/imageProcessor.js';
-import { modelFingerprint } from '../../model/source/fingerprint.js';
-import { openModelSource } from '../../model/source/modelSource.js';
-import type { Model } from '../../model/transformer/model.js';
-import { imageEmbeddings, showImages } from '../../model/transformer/vision.js';
+import { type Device, ensure, RmError, seededRandom } from '../../engine/index.js';
+import {
+  type Architecture,
+  imageEmbeddings,
+  type Model,
+  modelFingerprint,
+  openModelSource,
+  readImageProcessor,
+  requireVision,
+  showImages,
+} from '../../model/index.js';
 import { calibrationBatches } from '../calibration/batches.js';
 import type { CalibrationFile } from '../calibration/read.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';

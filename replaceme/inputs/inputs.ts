@@ -1,4 +1,4 @@
-import type { Model } from '../../model/transformer/model.js';
+import type { Model } from '../../model/index.js';
 import type { CalibrationBatch } from '../calibration/batch.js';
 import type { Calibration } from '../calibration/read.js';
 import type { PruneEvaluations, PruneOutcome } from '../evaluation/pruneEvaluation.js';

@@ -1,9 +1,5 @@
 import type { Device } from '../../engine/index.js';
-import type { Architecture } from '../../model/architecture/architecture.js';
-import { loadChatTemplate } from '../../model/text/chat.js';
-import { loadTokenizer } from '../../model/text/tokenizer.js';
-import { logits } from '../../model/transformer/logits.js';
-import type { Model } from '../../model/transformer/model.js';
+import { type Architecture, loadChatTemplate, loadTokenizer, logits, type Model } from '../../model/index.js';
 import { addGenerated, batchesOf, noCalibration, readTexts } from '../calibration/readTexts.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';
 import { evaluatePruned, tokensOfAll } from '../evaluation/evaluatePruned.js';

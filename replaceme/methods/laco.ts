@@ -1,4 +1,4 @@
-import type { LayerWeights } from '../../model/transformer/weights.js';
+import type { LayerWeights } from '../../model/index.js';
 import { type MergeRule, mergedLayer } from '../fits/mergedLayer.js';
 import { repairInOrder, requireLayerBefore } from '../fits/repairInOrder.js';
 import type { Method } from './method.js';

@@ -1,6 +1,13 @@
-import { asBytes, downloadF32, Scope, type Tensor, tensorFromBytes } from '../../engine/index.js';
-import { liveSums, noJournal } from '../../engine/journal.js';
-import { matmul } from '../../kernels/matmul/matmul.js';
+import {
+  asBytes,
+  downloadF32,
+  liveSums,
+  noJournal,
+  Scope,
+  type Tensor,
+  tensorFromBytes,
+} from '../../engine/index.js';
+import { matmul } from '../../kernels/index.js';
 import { realSequences } from '../calibration/batch.js';
 import { hadamard, hasHadamard } from '../fits/hadamard.js';
 import { type FitPass, type LayerFit, repairInOrder } from '../fits/repairInOrder.js';

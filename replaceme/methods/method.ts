@@ -1,4 +1,4 @@
-import type { Architecture } from '../../model/architecture/architecture.js';
+import type { Architecture } from '../../model/index.js';
 import type { GatherContext, Repair, RepairContext } from '../fits/repair.js';
 import type { Window } from '../run/window.js';
 

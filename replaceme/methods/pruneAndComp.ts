@@ -1,8 +1,6 @@
-import { type Device, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
-import { liveSums, noJournal } from '../../engine/journal.js';
-import { scale } from '../../kernels/elementwise/elementwise.js';
-import type { Model, WeightChanges } from '../../model/transformer/model.js';
-import type { LayerWeights } from '../../model/transformer/weights.js';
+import { type Device, liveSums, noJournal, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
+import { scale } from '../../kernels/index.js';
+import type { LayerWeights, Model, WeightChanges } from '../../model/index.js';
 import { rowNormsOf } from '../activations/rows.js';
 import { identity } from '../fits/identity.js';
 import { type FitPass, repairInOrder } from '../fits/repairInOrder.js';

@@ -1,5 +1,5 @@
 import { Scope } from '../../engine/index.js';
-import type { Model } from '../../model/transformer/model.js';
+import type { Model } from '../../model/index.js';
 import { batchedTokens } from '../calibration/batch.js';
 import { gatherWindows } from '../fits/gatherWindows.js';
 import { linearRefusal } from '../fits/linearRefusal.js';

@@ -1,4 +1,4 @@
-import { scale } from '../../kernels/elementwise/elementwise.js';
+import { scale } from '../../kernels/index.js';
 import { fitCosine } from '../fits/cosineFit.js';
 import { foldTransform } from '../fits/foldTransform.js';
 import { linearRefusal } from '../fits/linearRefusal.js';

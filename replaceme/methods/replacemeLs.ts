@@ -1,4 +1,4 @@
-import type { Model } from '../../model/transformer/model.js';
+import type { Model } from '../../model/index.js';
 import { foldTransform } from '../fits/foldTransform.js';
 import { fitLeastSquares, type LeastSquaresStatistics } from '../fits/leastSquares.js';
 import { gatherLeastSquares, repairByLeastSquares } from '../fits/leastSquaresRepair.js';

@@ -1,10 +1,6 @@
 import { asBytes, downloadF32, Scope, type Tensor, tensorFromBytes } from '../../engine/index.js';
-import { convert } from '../../kernels/elementwise/convert.js';
-import { axpy } from '../../kernels/elementwise/elementwise.js';
-import { downloadF64 } from '../../kernels/shared/doubleSingle.js';
-import { quadraticLoss } from '../../kernels/solve/solveRidge.js';
-import { hasOutNorms } from '../../model/architecture/architecture.js';
-import type { Model } from '../../model/transformer/model.js';
+import { axpy, convert, downloadF64, quadraticLoss } from '../../kernels/index.js';
+import { hasOutNorms, type Model } from '../../model/index.js';
 import { foldTransform } from '../fits/foldTransform.js';
 import { identity } from '../fits/identity.js';
 import type { LeastSquaresStatistics } from '../fits/leastSquares.js';

@@ -1,5 +1,5 @@
 import type { Device } from '../../engine/index.js';
-import type { WeightDtype } from '../../model/checkpoint/inDtype.js';
+import type { WeightDtype } from '../../model/index.js';
 import type { WalkOptions } from '../run/runHooks.js';
 import type { CosineSettings } from './cosineSettings.js';
 import type { TrainingOptions } from './healOptions.js';

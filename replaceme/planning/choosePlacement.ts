@@ -1,5 +1,4 @@
-import { formatBytes } from '../../engine/format.js';
-import { RmError } from '../../engine/index.js';
+import { formatBytes, RmError } from '../../engine/index.js';
 import { batchOptions, HEADROOM, type Placement, placements, smallerBatches } from './memoryParts.js';
 import { type PlannedMemory, plannedMemory } from './memoryPlan.js';
 import type { MemorySizes } from './memorySteps.js';

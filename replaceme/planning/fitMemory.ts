@@ -1,4 +1,4 @@
-import { sizeClass } from '../../engine/memory.js';
+import { sizeClass } from '../../engine/index.js';
 import type { PruneRequest } from '../request/request.js';
 import { isEarly } from '../run/window.js';
 

@@ -1,9 +1,12 @@
-import { elementCount } from '../../engine/index.js';
-import { sizeClass } from '../../engine/memory.js';
-import { type Architecture, expectedTensors } from '../../model/architecture/architecture.js';
-import { type Checkpoint, deviceBytes } from '../../model/checkpoint/checkpoint.js';
-import type { StateHome } from '../../model/transformer/batchTensors.js';
-import { rotationRows } from '../../model/transformer/rotationTable.js';
+import { elementCount, sizeClass } from '../../engine/index.js';
+import {
+  type Architecture,
+  type Checkpoint,
+  deviceBytes,
+  expectedTensors,
+  rotationRows,
+  type StateHome,
+} from '../../model/index.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';
 
 /** Where weights and hidden states are during a run. */

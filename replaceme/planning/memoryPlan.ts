@@ -1,4 +1,4 @@
-import { STAGING_BYTES } from '../../engine/transfer.js';
+import { STAGING_BYTES } from '../../engine/index.js';
 import { cutFits, healingFits } from './fitMemory.js';
 import type { Placement } from './memoryParts.js';
 import { type MemorySizes, MemorySteps, most } from './memorySteps.js';

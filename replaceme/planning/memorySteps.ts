@@ -1,5 +1,4 @@
-import type { Architecture } from '../../model/architecture/architecture.js';
-import type { StateHome } from '../../model/transformer/batchTensors.js';
+import type { Architecture, StateHome } from '../../model/index.js';
 import { plannedStates, roomFor } from '../activations/hiddenStates.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';
 import { KEPT_BYTES } from '../fits/refitLayer.js';

@@ -1,7 +1,5 @@
 import { Device } from '../../engine/index.js';
-import { keepLayers } from '../../model/architecture/architecture.js';
-import { openCheckpoint } from '../../model/source/modelSource.js';
-import type { LoadOptions } from '../../model/transformer/model.js';
+import { keepLayers, type LoadOptions, openCheckpoint } from '../../model/index.js';
 import { calibrationSizes } from '../calibration/sizes.js';
 import { evaluationTokens } from '../evaluation/evaluationText.js';
 import type { HealingWork } from '../healing/healingCost.js';

@@ -1,6 +1,5 @@
-import { formatBytes } from '../../engine/format.js';
-import { RmError } from '../../engine/index.js';
-import type { Architecture } from '../../model/architecture/architecture.js';
+import { formatBytes, RmError } from '../../engine/index.js';
+import type { Architecture } from '../../model/index.js';
 import { roomFor } from '../activations/hiddenStates.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';
 import { solvingBytes, sumsBytes } from '../windowMap/layerSums.js';

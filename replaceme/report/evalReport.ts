@@ -1,8 +1,10 @@
 import type { Device } from '../../engine/index.js';
-import { readArchitecture } from '../../model/families/index.js';
-import type { GenerationHealth } from '../../model/generation/generationHealth.js';
-import { modelFingerprint } from '../../model/source/fingerprint.js';
-import type { TaskResult } from '../../model/tasks/index.js';
+import {
+  type GenerationHealth,
+  modelFingerprint,
+  readArchitecture,
+  type TaskResult,
+} from '../../model/index.js';
 import { continuationOf, type Sample } from '../evaluation/samples.js';
 import type { PhaseClock } from '../run/phaseClock.js';
 import { exactnessWarnings, reportHead } from './head.js';

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { shippedPath } from '../../model/files/shippedPath.js';
+import { shippedPath } from '../../model/index.js';
 import type { HealingRecord } from '../healing/gradientHealing.js';
 import type { HealReport, PruneReport } from './schema/schema.js';
 

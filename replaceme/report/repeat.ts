@@ -1,4 +1,4 @@
-import { modelName } from '../../model/hub/locate.js';
+import { modelName } from '../../model/index.js';
 import type { Repeat } from './schema/schema.js';
 
 /** A word as a POSIX shell reads it back. */

@@ -1,8 +1,5 @@
 import { basename, dirname, join, resolve } from 'node:path';
-import { isGgufPath } from '../../model/files/ggufPath.js';
-import { withOutputFile, writeOutputFile } from '../../model/files/outputFolder.js';
-import { modelName } from '../../model/hub/locate.js';
-import { besideModel } from '../../model/source/modelOutput.js';
+import { besideModel, isGgufPath, modelName, withOutputFile, writeOutputFile } from '../../model/index.js';
 import { healedCard, modelCard } from './modelCard.js';
 import type {
   HealReport,

@@ -1,4 +1,4 @@
-import { ensure } from '../../engine/errors.js';
+import { ensure } from '../../engine/index.js';
 import { FAITHFUL_TEXTS } from '../calibration/faithful.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 

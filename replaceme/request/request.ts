@@ -1,11 +1,14 @@
 import { ensure, RmError } from '../../engine/index.js';
-import type { Architecture } from '../../model/architecture/architecture.js';
-import { weightDtypes } from '../../model/checkpoint/inDtype.js';
-import { checkShapes, readArchitecture } from '../../model/families/index.js';
-import { locateModel } from '../../model/hub/locate.js';
-import { checkModelOutput } from '../../model/source/modelOutput.js';
-import { openModelSource } from '../../model/source/modelSource.js';
-import { checkWritable } from '../../model/writing/writeModel.js';
+import {
+  type Architecture,
+  checkModelOutput,
+  checkShapes,
+  checkWritable,
+  locateModel,
+  openModelSource,
+  readArchitecture,
+  weightDtypes,
+} from '../../model/index.js';
 import { checkMask } from '../calibration/mask.js';
 import { linearRefusal } from '../fits/linearRefusal.js';
 import { type AskedTraining, checkTraining } from '../healing/healingSettings.js';

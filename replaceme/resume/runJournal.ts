@@ -1,8 +1,5 @@
-import type { Device, Tensor } from '../../engine/index.js';
-import { ensure } from '../../engine/index.js';
-import type { Journal, LiveState } from '../../engine/journal.js';
-import { outputError } from '../../model/files/outputFolder.js';
-import { WaitingFile } from '../../model/transformer/waitingWeights.js';
+import { type Device, ensure, type Journal, type LiveState, type Tensor } from '../../engine/index.js';
+import { outputError, WaitingFile } from '../../model/index.js';
 import { firstDifference, type Recipe } from '../run/recipe.js';
 import { CheckpointFolder, type RunState } from './checkpointFolder.js';
 import { loaded, namesIn, type Restoring, restored, type Stored, stored, tensorsIn } from './storedValues.js';

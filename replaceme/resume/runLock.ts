@@ -2,8 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { link, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { RmError } from '../../engine/index.js';
-import { outputError } from '../../model/files/outputFolder.js';
-import { hasEnded, thisWriter, type Writer } from '../../model/files/unfinishedOutput.js';
+import { hasEnded, outputError, thisWriter, type Writer } from '../../model/index.js';
 
 /** How often a run shows that it is alive, and how long it is believed without. */
 const [BEAT_MS, BELIEVED_MS] = [10_000, 60_000];

@@ -3,13 +3,14 @@ import {
   byteSize,
   type Device,
   type DType,
+  downloadPieces,
   elementCount,
   RmError,
+  type StoredTensor,
   Tensor,
+  uploadPieces,
 } from '../../engine/index.js';
-import type { StoredTensor } from '../../engine/journal.js';
-import { downloadPieces, uploadPieces } from '../../engine/transfer.js';
-import { type WaitingFile, WaitingTensor } from '../../model/transformer/waitingWeights.js';
+import { type WaitingFile, WaitingTensor } from '../../model/index.js';
 
 /** Bytes in the order in which they are kept, piece by piece. */
 export type Pieces = () => AsyncIterable<Uint8Array>;

@@ -1,6 +1,6 @@
 import { type Device, elementCount, Scope } from '../../engine/index.js';
-import { matmul } from '../../kernels/matmul/matmul.js';
-import { type Architecture, expectedTensors } from '../../model/architecture/architecture.js';
+import { matmul } from '../../kernels/index.js';
+import { type Architecture, expectedTensors } from '../../model/index.js';
 
 /** Multiply-adds count as two; attention at half of `sequenceLength` keys a token. */
 export function layerFlopsPerToken(arch: Architecture, sequenceLength: number): number {

@@ -1,5 +1,4 @@
-import type { Device } from '../../engine/index.js';
-import type { LiveState } from '../../engine/journal.js';
+import type { Device, LiveState } from '../../engine/index.js';
 
 /** A part of the work. */
 export interface Phase {

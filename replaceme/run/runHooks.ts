@@ -1,6 +1,5 @@
-import { type Journal, noJournal } from '../../engine/journal.js';
-import type { Progress } from '../../engine/progress.js';
-import { totalTokens } from '../../model/transformer/batch.js';
+import { type Journal, noJournal, type Progress } from '../../engine/index.js';
+import { totalTokens } from '../../model/index.js';
 
 /** What every long walk over tokens takes. */
 export interface WalkOptions {

@@ -1,9 +1,6 @@
-import { downloadF32, Scope } from '../../engine/index.js';
-import { liveSums, noJournal } from '../../engine/journal.js';
-import { cosineDistance } from '../../kernels/reductions/cosineDistance.js';
-import { BatchTensors, type StateHome } from '../../model/transformer/batchTensors.js';
-import type { Model } from '../../model/transformer/model.js';
-import { forward, type Tap } from '../../model/transformer/transformer.js';
+import { downloadF32, liveSums, noJournal, Scope } from '../../engine/index.js';
+import { cosineDistance } from '../../kernels/index.js';
+import { BatchTensors, forward, type Model, type StateHome, type Tap } from '../../model/index.js';
 import { type CalibrationBatch, OpenBatches, sequencesOf, walkGroups } from '../calibration/batch.js';
 import { type WalkOptions, walkBatches } from '../run/runHooks.js';
 import { windowsOf } from '../run/window.js';

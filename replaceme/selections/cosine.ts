@@ -1,5 +1,5 @@
-import { ensure } from '../../engine/errors.js';
-import { totalTokens } from '../../model/transformer/batch.js';
+import { ensure } from '../../engine/index.js';
+import { totalTokens } from '../../model/index.js';
 import { batchedTokens, type CalibrationBatch } from '../calibration/batch.js';
 import type { WindowChoice } from '../run/windowChoice.js';
 import { type DistanceMeasure, windowDistanceSums } from '../windowMap/distance.js';

@@ -1,4 +1,4 @@
-import { ensure } from '../../engine/errors.js';
+import { ensure } from '../../engine/index.js';
 import { removedLayers, type Window, windowsOf } from '../run/window.js';
 
 /**

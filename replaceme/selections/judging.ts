@@ -1,4 +1,4 @@
-import type { ReferenceOptions } from '../../model/transformer/referenceStates.js';
+import type { ReferenceOptions } from '../../model/index.js';
 import { spareRoom } from '../activations/hiddenStates.js';
 import type { SelectionContext } from './selection.js';
 

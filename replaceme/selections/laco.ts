@@ -1,10 +1,6 @@
-import { downloadF32, RmError, Scope } from '../../engine/index.js';
-import { noJournal } from '../../engine/journal.js';
-import { cosineDistance } from '../../kernels/reductions/cosineDistance.js';
-import { Batch } from '../../model/transformer/batch.js';
-import type { Model } from '../../model/transformer/model.js';
-import { ReferenceStates } from '../../model/transformer/referenceStates.js';
-import type { LayerWeights } from '../../model/transformer/weights.js';
+import { downloadF32, noJournal, RmError, Scope } from '../../engine/index.js';
+import { cosineDistance } from '../../kernels/index.js';
+import { Batch, type LayerWeights, type Model, ReferenceStates } from '../../model/index.js';
 import { firstSequences } from '../calibration/batch.js';
 import { type MergeRule, mergedLayer } from '../fits/mergedLayer.js';
 import { keptLayers, type Window } from '../run/window.js';

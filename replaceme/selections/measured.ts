@@ -1,7 +1,5 @@
-import type { Device } from '../../engine/index.js';
-import { noJournal } from '../../engine/journal.js';
-import { evaluate } from '../../model/evaluation/evaluate.js';
-import { ReferenceStates } from '../../model/transformer/referenceStates.js';
+import { type Device, noJournal } from '../../engine/index.js';
+import { evaluate, ReferenceStates } from '../../model/index.js';
 import { HiddenStates, LentStates } from '../activations/hiddenStates.js';
 import { PrunedModel } from '../activations/prunedModel.js';
 import { batchedTokens, type CalibrationBatch, realSequences } from '../calibration/batch.js';

@@ -1,9 +1,11 @@
-import { type Device, ensure } from '../../engine/index.js';
-import { noJournal } from '../../engine/journal.js';
-import { evaluate } from '../../model/evaluation/evaluate.js';
-import { totalTokens } from '../../model/transformer/batch.js';
-import type { Model } from '../../model/transformer/model.js';
-import { type ReferenceOptions, ReferenceStates } from '../../model/transformer/referenceStates.js';
+import { type Device, ensure, noJournal } from '../../engine/index.js';
+import {
+  evaluate,
+  type Model,
+  type ReferenceOptions,
+  ReferenceStates,
+  totalTokens,
+} from '../../model/index.js';
 import { firstSequences } from '../calibration/batch.js';
 import { windowsOf } from '../run/window.js';
 import type { WindowChoice } from '../run/windowChoice.js';

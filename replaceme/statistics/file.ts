@@ -1,9 +1,13 @@
 import { existsSync } from 'node:fs';
 import { download, ensure, RmError, type Scope, type Tensor, tensorFromBytes } from '../../engine/index.js';
-import { openSafetensorsFile, type SafetensorsFile } from '../../model/checkpoint/safetensors.js';
-import { type TensorSource, writeSafetensorsFile } from '../../model/checkpoint/safetensorsWriter.js';
-import { isRecord } from '../../model/files/jsonFile.js';
-import { withOutputFile } from '../../model/files/outputFolder.js';
+import {
+  isRecord,
+  openSafetensorsFile,
+  type SafetensorsFile,
+  type TensorSource,
+  withOutputFile,
+  writeSafetensorsFile,
+} from '../../model/index.js';
 import type { Calibration } from '../calibration/read.js';
 import { firstDifference, type Recipe, shownValue, storedValue } from '../run/recipe.js';
 import { sha256 } from '../run/sha256.js';

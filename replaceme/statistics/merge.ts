@@ -1,5 +1,5 @@
 import { asBytes, ensure, RmError } from '../../engine/index.js';
-import { withOutputFile } from '../../model/files/outputFolder.js';
+import { withOutputFile } from '../../model/index.js';
 import type { WalkOptions } from '../run/runHooks.js';
 import { StatisticsFile, type StoredMatrix } from './file.js';
 import { parseShard, SHARD, type Shard, shardName, WHOLE } from './shard.js';

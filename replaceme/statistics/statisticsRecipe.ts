@@ -1,4 +1,4 @@
-import { modelFingerprint, tokenizerFingerprint } from '../../model/source/fingerprint.js';
+import { modelFingerprint, tokenizerFingerprint } from '../../model/index.js';
 import type { CalibrationBatch } from '../calibration/batch.js';
 import type { Calibration } from '../calibration/read.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';

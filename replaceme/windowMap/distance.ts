@@ -1,16 +1,16 @@
-import { downloadF32, RmError, Scope, type Tensor } from '../../engine/index.js';
 import {
+  downloadF32,
   type Journal,
   type LiveState,
   liveSums,
   noJournal,
+  RmError,
+  Scope,
   type StoredTensor,
-} from '../../engine/journal.js';
-import { cosineDistance } from '../../kernels/reductions/cosineDistance.js';
-import type { Batch } from '../../model/transformer/batch.js';
-import { BatchTensors, type StateHome } from '../../model/transformer/batchTensors.js';
-import type { Model } from '../../model/transformer/model.js';
-import { forward } from '../../model/transformer/transformer.js';
+  type Tensor,
+} from '../../engine/index.js';
+import { cosineDistance } from '../../kernels/index.js';
+import { type Batch, BatchTensors, forward, type Model, type StateHome } from '../../model/index.js';
 import type { HiddenStates } from '../activations/hiddenStates.js';
 import { type CalibrationBatch, OpenBatches, sequencesOf, walkGroups } from '../calibration/batch.js';
 import { type WalkOptions, walkBatches } from '../run/runHooks.js';

@@ -1,10 +1,12 @@
-import { downloadF32, Scope, Tensor } from '../../engine/index.js';
-import type { StoredTensor } from '../../engine/journal.js';
-import { addTransposed } from '../../kernels/elementwise/addTransposed.js';
-import { axpy } from '../../kernels/elementwise/elementwise.js';
-import { downloadDiagonal } from '../../kernels/solve/equilibration.js';
-import { quadraticLosses, solveRidgePath } from '../../kernels/solve/solveRidge.js';
-import type { Model } from '../../model/transformer/model.js';
+import { downloadF32, Scope, type StoredTensor, Tensor } from '../../engine/index.js';
+import {
+  addTransposed,
+  axpy,
+  downloadDiagonal,
+  quadraticLosses,
+  solveRidgePath,
+} from '../../kernels/index.js';
+import type { Model } from '../../model/index.js';
 import { notFinite } from './distance.js';
 import type { WindowMeasure } from './measures.js';
 

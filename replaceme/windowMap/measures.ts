@@ -1,4 +1,4 @@
-import type { StateHome } from '../../model/transformer/batchTensors.js';
+import type { StateHome } from '../../model/index.js';
 import type { HiddenStates } from '../activations/hiddenStates.js';
 import type { WalkOptions } from '../run/runHooks.js';
 import type { Window } from '../run/window.js';

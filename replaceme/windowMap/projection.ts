@@ -1,5 +1,4 @@
-import { type Device, type Tensor, tensorFrom } from '../../engine/index.js';
-import { seededRandom } from '../../engine/random.js';
+import { type Device, seededRandom, type Tensor, tensorFrom } from '../../engine/index.js';
 
 /** Rows of a projection are bound on their own, at multiples of 256 bytes. */
 const ROWS = 64;

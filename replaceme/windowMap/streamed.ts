@@ -1,12 +1,6 @@
 import { type Device, downloadF32, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
-import { axpy } from '../../kernels/elementwise/elementwise.js';
-import { scaleRows } from '../../kernels/elementwise/scaleRows.js';
-import { matmul } from '../../kernels/matmul/matmul.js';
-import { cosineDistance } from '../../kernels/reductions/cosineDistance.js';
-import { rowNorms } from '../../kernels/reductions/reduce.js';
-import { BatchTensors, type StateHome } from '../../model/transformer/batchTensors.js';
-import { LayerSteps } from '../../model/transformer/layerSteps.js';
-import { embedTokens, forward } from '../../model/transformer/transformer.js';
+import { axpy, cosineDistance, matmul, rowNorms, scaleRows } from '../../kernels/index.js';
+import { BatchTensors, embedTokens, forward, LayerSteps, type StateHome } from '../../model/index.js';
 import { batchedTokens, type CalibrationBatch, openBatch } from '../calibration/batch.js';
 import { addSquares, LayerSums, tokenWeights } from './layerSums.js';
 import type { WindowMeasure } from './measures.js';

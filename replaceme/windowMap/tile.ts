@@ -1,14 +1,13 @@
-import { downloadF32, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
-import { type LiveState, noJournal } from '../../engine/journal.js';
-import { axpy } from '../../kernels/elementwise/elementwise.js';
-import { scaleRows } from '../../kernels/elementwise/scaleRows.js';
-import { matmul } from '../../kernels/matmul/matmul.js';
-import { cosineDistance } from '../../kernels/reductions/cosineDistance.js';
-import { rowNorms } from '../../kernels/reductions/reduce.js';
-import { groupSequences, totalTokens } from '../../model/transformer/batch.js';
-import { LayerSteps } from '../../model/transformer/layerSteps.js';
-import type { Model } from '../../model/transformer/model.js';
-import { embedTokens } from '../../model/transformer/transformer.js';
+import {
+  downloadF32,
+  type LiveState,
+  noJournal,
+  Scope,
+  type Tensor,
+  tensorFrom,
+} from '../../engine/index.js';
+import { axpy, cosineDistance, matmul, rowNorms, scaleRows } from '../../kernels/index.js';
+import { embedTokens, groupSequences, LayerSteps, type Model, totalTokens } from '../../model/index.js';
 import type { HiddenStates } from '../activations/hiddenStates.js';
 import { batchedTokens, type CalibrationBatch, openBatch } from '../calibration/batch.js';
 import { walkBatches } from '../run/runHooks.js';

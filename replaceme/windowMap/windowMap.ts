@@ -1,6 +1,5 @@
-import { RmError } from '../../engine/index.js';
-import { noJournal } from '../../engine/journal.js';
-import type { Model } from '../../model/transformer/model.js';
+import { noJournal, RmError } from '../../engine/index.js';
+import type { Model } from '../../model/index.js';
 import { roomFor } from '../activations/hiddenStates.js';
 import { batchedTokens, type CalibrationBatch } from '../calibration/batch.js';
 import type { WindowMap, WindowMapOptions, WindowMeasure } from './measures.js';

@@ -1,4 +1,4 @@
-import { formatBytes } from '../../../engine/format.js';
+import { formatBytes } from '../../../engine/index.js';
 import type { ReportHead } from '../schema/schema.js';
 import type { Figure } from './figure.js';
 import { digits, percent } from './numbers.js';

@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import { formatBytes } from '../../../engine/format.js';
+import { formatBytes } from '../../../engine/index.js';
 import type { ModelMeasures, PruneEvaluation } from '../../evaluation/pruneEvaluation.js';
 import { describeWindows } from '../../run/window.js';
 import type { PruneReport } from '../schema/schema.js';

@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import { formatBytes, formatSeconds } from '../../../engine/format.js';
+import { formatBytes, formatSeconds } from '../../../engine/index.js';
 import type { HealReport, PruneReport, Report, ReportHead, Sample } from '../schema/schema.js';
 import { figures } from './figure.js';
 import { type Content, html, type Markup } from './html.js';

@@ -1,6 +1,5 @@
 import type { AdapterInfo } from '../../../engine/index.js';
-import type { WeightDtype } from '../../../model/checkpoint/inDtype.js';
-import type { Evaluation } from '../../../model/evaluation/evaluate.js';
+import type { Evaluation, WeightDtype } from '../../../model/index.js';
 import type { CalibrationFile } from '../../calibration/read.js';
 import type { CalibrationSizes } from '../../calibration/sizes.js';
 import type { Measures } from '../../evaluation/measures.js';

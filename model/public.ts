@@ -1,0 +1,86 @@
+export type {
+  Architecture,
+  LayerTensorNames,
+  Norm,
+  TensorNames,
+  TensorPart,
+  TensorRef,
+  TensorStack,
+  VisionInput,
+  VisionTensorNames,
+} from './architecture/architecture.js';
+export type { Rope, RopeBase } from './architecture/rope.js';
+export type { Checkpoint, TensorInfo } from './checkpoint/checkpoint.js';
+export type { WeightDtype } from './checkpoint/inDtype.js';
+export { openSafetensors } from './checkpoint/safetensors.js';
+export {
+  type Metadata,
+  type TensorSource,
+  type WriteOptions,
+  writeSafetensors,
+  writeSafetensorsFile,
+} from './checkpoint/safetensorsWriter.js';
+export type { TensorBytes } from './checkpoint/tensorFile.js';
+export { type EvaluateOptions, type Evaluation, evaluate } from './evaluation/evaluate.js';
+export type { HasTensor } from './families/decoder.js';
+export {
+  architectureFromConfig,
+  pruneConfig,
+  readArchitecture,
+  supportedFamilies,
+} from './families/index.js';
+export { type ContinueOptions, DecodingSession } from './generation/decodingSession.js';
+export { type GenerateOptions, generate } from './generation/generate.js';
+export {
+  type GenerationHealth,
+  generationHealth,
+  type HealthOptions,
+  type HealthSample,
+  type Repetition,
+} from './generation/generationHealth.js';
+export type { SamplingOptions } from './generation/sampler.js';
+export { type DownloadOptions, downloadModel } from './hub/download.js';
+export type { Snapshot } from './hub/findSnapshot.js';
+export { locateModel, type ModelLocation } from './hub/locate.js';
+export type { HubReference } from './hub/reference.js';
+export { type ImageProcessor, readImageProcessor, readPixels } from './images/imageProcessor.js';
+export type { ModelSource } from './source/modelFiles.js';
+export { openCheckpoint, openModelSource } from './source/modelSource.js';
+export * from './tasks/index.js';
+export { type ChatTemplate, encodeDocument, loadChatTemplate, type TextReader } from './text/chat.js';
+export { type ChatMessage, type Document, type DocumentOptions, readDocuments } from './text/documents.js';
+export { loadTokenizer, type TextStream, type Tokenizer } from './text/tokenizer.js';
+export { type SequenceOptions, tokenSequences } from './text/tokenSequences.js';
+export {
+  createLayerGradients,
+  lossAndGradients,
+  type ModelGradients,
+  type StartOptions,
+} from './training/backward.js';
+export { type HeadGradients, headLoss, type Objective } from './training/headLoss.js';
+export {
+  type LayerBackwardOptions,
+  type LayerGradients,
+  type LayerWeightName,
+  layerBackward,
+  requireBackward,
+} from './training/layerBackward.js';
+export { Batch, type BatchOptions, defaultBatchTokens, groupSequences } from './transformer/batch.js';
+export type { StateHome } from './transformer/batchTensors.js';
+export { KvCache } from './transformer/kvCache.js';
+export { type LogitsResult, logits } from './transformer/logits.js';
+export { type LoadOptions, Model, type WeightChanges } from './transformer/model.js';
+export { type ReferenceOptions, ReferenceStates } from './transformer/referenceStates.js';
+export type { RotationTable } from './transformer/rotationTable.js';
+export {
+  type ForwardOptions,
+  finalNorm,
+  forward,
+  type LayerTensors,
+  type Tap,
+} from './transformer/transformer.js';
+export { imageEmbeddings, type ShownImages, type ShowOptions, showImages } from './transformer/vision.js';
+export { WaitingFile, WaitingTensor, type WaitingWeights } from './transformer/waitingWeights.js';
+export type { ReuseTensor, TensorPlace } from './transformer/weightLoader.js';
+export type { LayerWeights, RequiredWeights, VisionWeights, Weights } from './transformer/weights.js';
+export { type Conversion, type ConvertOptions, convert } from './writing/convert.js';

@@ -1,0 +1,73 @@
+export { shippedPath } from '../model/index.js';
+export type { HiddenStates, Sequences } from './activations/hiddenStates.js';
+export type { CalibrationBatch } from './calibration/batch.js';
+export type { CalibrationSequence } from './calibration/collect.js';
+export {
+  type Calibration,
+  type CalibrationFile,
+  type CalibrationOptions,
+  readCalibration,
+  shippedCalibration,
+} from './calibration/read.js';
+export type { CalibrationSizes } from './calibration/sizes.js';
+export {
+  type Candidate,
+  type CompareOptions,
+  type CompareRequest,
+  checkCompareRequest,
+} from './compare/request.js';
+export { type Compared, formatComparison } from './compare/table.js';
+export { compare } from './compare.js';
+export type { EvaluationText } from './evaluation/evaluationText.js';
+export { type GatheredStatistics, type GatherOptions, gatherStatistics } from './gather.js';
+export { heal } from './heal.js';
+export type { HealingFlops, HealingMemory } from './healing/healingCost.js';
+export { type HealingPlan, planHealing } from './healing/healingPlan.js';
+export type { AskedTraining, HealingSettings, HealingSizes } from './healing/healingSettings.js';
+export { checkHealRequest, type HealRequest } from './healing/healRequest.js';
+export type { Cut } from './healing/patchedLayers.js';
+export {
+  type GatherContext,
+  type Method,
+  methods,
+  type Repair,
+  type RepairContext,
+  type RepairDetails,
+  type RepairSettings,
+} from './methods/index.js';
+export type { CosineSettings } from './options/cosineSettings.js';
+export type { HealingObjective, HealOptions, TrainingOptions, TrainMode } from './options/healOptions.js';
+export type { PruneOptions } from './options/pruneOptions.js';
+export type { Placement } from './planning/memoryParts.js';
+export type { PlannedMemory } from './planning/memoryPlan.js';
+export { type PlanOptions, type PrunePlan, planPrune } from './planning/plan.js';
+export type { PlannedPhase, PlannedRates } from './planning/timePlan.js';
+export { prune } from './prune.js';
+export type * from './report/schema/schema.js';
+export { REPORT_SCHEMA } from './report/schema/schema.js';
+export { checkPruneRequest, type PruneRequest } from './request/request.js';
+export type { PhaseClock } from './run/phaseClock.js';
+export type { WalkOptions } from './run/runHooks.js';
+export { describeWindows, keptLayers, type Window } from './run/window.js';
+export {
+  type MeasuredWindows,
+  type MeasureSettings,
+  type Selection,
+  type SelectionContext,
+  type SelectionPlan,
+  type SelectionTokens,
+  selections,
+  type WindowChoice,
+  type WindowMeans,
+  type WindowScores,
+} from './selections/index.js';
+export { type MergedStatistics, mergeStatistics } from './statistics/merge.js';
+export type { Shard } from './statistics/shard.js';
+export type { RowSums, StatisticsStore, Sums, SumsKey } from './statistics/store.js';
+export { type DistanceMeasure, type DistanceOptions, windowDistances } from './windowMap/distance.js';
+export {
+  type WindowMap,
+  type WindowMapOptions,
+  type WindowMeasure,
+  windowMap,
+} from './windowMap/windowMap.js';
