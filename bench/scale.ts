@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Device, ensure, formatBytes, type Progress } from '../engine/index.js';
-import { gatherStatistics, type PruneOptions, prune } from '../replaceme/index.js';
+import { accumulateStatistics, type PruneOptions, prune } from '../replaceme/index.js';
 import {
   type Benchmark,
   type BenchTable,
@@ -108,7 +108,7 @@ async function measure(
   const started = performance.now();
   const { result: phases, hostBytes } = await withHostPeak(async () => {
     if (sizes.shards === 1) return (await prune(folder, out, options)).phases;
-    await gatherStatistics(folder, out, { ...options, shard: { index: 1, of: sizes.shards } });
+    await accumulateStatistics(folder, out, { ...options, shard: { index: 1, of: sizes.shards } });
     return [];
   });
   const seconds = (performance.now() - started) / 1000;

@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import type { GatheredStatistics, MergedStatistics } from '../replaceme/index.js';
+import type { AccumulatedStatistics, MergedStatistics } from '../replaceme/index.js';
 import { formatFields } from '../replaceme/report/text/textTable.js';
 import { parseShard, type Shard } from '../replaceme/statistics/shard.js';
 import { withDevice } from './device/gpu.js';
@@ -23,7 +23,7 @@ const shard: Parser<Shard> = text => {
 const list = (names: readonly string[]): string => names.join(', ') || 'nothing: all sums were there';
 
 /** What was summed and what comes next, for people. */
-export function formatGathered(gathered: GatheredStatistics): string {
+export function formatAccumulated(gathered: AccumulatedStatistics): string {
   const { path, shard: part, tokens, allTokens, windows, sums, complete } = gathered;
   return formatFields([
     ['result', path],
@@ -87,12 +87,12 @@ model.`,
       'rm-engine stats merge all.safetensors one.safetensors two.safetensors',
     ],
   });
-  stats.addCommand(gatherCommand(signal), { isDefault: true });
+  stats.addCommand(accumulateCommand(signal), { isDefault: true });
   stats.addCommand(mergeCommand(signal));
   return stats;
 }
 
-function gatherCommand(signal: AbortSignal): Command {
+function accumulateCommand(signal: AbortSignal): Command {
   const command = newCommand('stats gather', {
     summary: 'sum over one part of the calibration data',
     details,
@@ -125,15 +125,15 @@ function gatherCommand(signal: AbortSignal): Command {
       ...pruneOptions(settings),
       ...{ shard: part!, onProgress: run.progress, signal },
     };
-    const { checkGatherRequest, gatherStatistics } = await import('../replaceme/gather.js');
+    const { checkAccumulateRequest, accumulateStatistics } = await import('../replaceme/accumulate.js');
     await findModels(run, [model as string]);
     // Before a device is opened: a wrong request should not cost that time.
-    await checkGatherRequest(model as string, options);
+    await checkAccumulateRequest(model as string, options);
     const gathered = await withDevice(run, device =>
-      gatherStatistics(model as string, out as string, { ...options, device }),
+      accumulateStatistics(model as string, out as string, { ...options, device }),
     );
     if (json) run.terminal.json(gathered);
-    else run.terminal.data(formatGathered(gathered));
+    else run.terminal.data(formatAccumulated(gathered));
   });
 }
 

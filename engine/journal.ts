@@ -40,14 +40,14 @@ export interface Journal {
    *
    * @throws the reason of the run's signal where that is aborted.
    */
-  walk(
+  forEach(
     name: string,
     count: number,
     visit: (index: number) => Promise<void>,
     after?: (index: number) => void,
   ): Promise<void>;
   /** Declares a live state, until the result is disposed; it is as an earlier process has left it from then on. */
-  hold(name: string, state: LiveState): Promise<Disposable>;
+  track(name: string, state: LiveState): Promise<Disposable>;
 }
 
 const held: Disposable = { [Symbol.dispose]: () => {} };
@@ -55,13 +55,13 @@ const held: Disposable = { [Symbol.dispose]: () => {} };
 /** Keeps nothing. */
 export const noJournal: Journal = {
   step: (_, compute) => compute(),
-  async walk(_, count, visit, after) {
+  async forEach(_, count, visit, after) {
     for (let index = 0; index < count; index++) {
       await visit(index);
       after?.(index);
     }
   },
-  hold: () => Promise.resolve(held),
+  track: () => Promise.resolve(held),
 };
 
 /** Sums that change: tensors of fixed shape in place, and what else is in the fields of an object. */

@@ -18,10 +18,10 @@ export { type BlockFormat, blockBytes, blockFormats, dequantize } from './elemen
 export { add, addInto, axpy, scale } from './elementwise/elementwise.js';
 export { embedding } from './elementwise/embedding.js';
 export { embeddingBackward } from './elementwise/embeddingBackward.js';
-export { headColumns } from './elementwise/padHeads.js';
+export { padHeads as headColumns } from './elementwise/padHeads.js';
 export { type RopeOptions, rope, ropeTable } from './elementwise/rope.js';
 export { scaleRows } from './elementwise/scaleRows.js';
-export { cross } from './gram/crossGram.js';
+export { crossGram as cross } from './gram/crossGram.js';
 export { gram } from './gram/gram.js';
 export type { OuterProductsOptions } from './gram/outerProducts.js';
 export { type GatedMatmulOptions, gatedMatmul } from './matmul/gatedMatmul.js';
@@ -53,7 +53,7 @@ export { workgroupReduction } from './shared/workgroup.js';
 export { addDiagonal } from './solve/addDiagonal.js';
 export { type CholeskyFactor, type CholeskyOptions, cholesky } from './solve/cholesky.js';
 export { type PolarFactor, polar } from './solve/polar.js';
-export { residual } from './solve/solveResidual.js';
+export { solveResidual as residual } from './solve/solveResidual.js';
 export {
   quadraticLoss,
   type RidgePathOptions,
@@ -67,7 +67,7 @@ export {
   solveSpd,
   solveSpdPath,
 } from './solve/solveSpd.js';
-export { mirrorLower } from './solve/symmetrize.js';
+export { symmetrize as mirrorLower } from './solve/symmetrize.js';
 export { triangularSolve } from './solve/triangularSolve.js';
 export { argmax } from './vocabulary/argmax.js';
 export { compareDistributions, type DistributionComparison } from './vocabulary/compareDistributions.js';

@@ -66,12 +66,13 @@ export {
   requireBackward,
 } from './training/layerBackward.js';
 export { Batch, type BatchOptions, defaultBatchTokens, groupSequences } from './transformer/batch.js';
-export type { StateHome } from './transformer/batchTensors.js';
+export type { StatePlacement } from './transformer/batchTensors.js';
 export { KvCache } from './transformer/kvCache.js';
 export { type LogitsResult, logits } from './transformer/logits.js';
 export { type LoadOptions, Model, type WeightChanges } from './transformer/model.js';
 export { type ReferenceOptions, ReferenceStates } from './transformer/referenceStates.js';
 export type { RotationTable } from './transformer/rotationTable.js';
+export { SpilledTensor, type SpilledWeights, SpillFile } from './transformer/spilledWeights.js';
 export {
   type ForwardOptions,
   finalNorm,
@@ -80,7 +81,6 @@ export {
   type Tap,
 } from './transformer/transformer.js';
 export { imageEmbeddings, type ShownImages, type ShowOptions, showImages } from './transformer/vision.js';
-export { WaitingFile, WaitingTensor, type WaitingWeights } from './transformer/waitingWeights.js';
 export type { ReuseTensor, TensorPlace } from './transformer/weightLoader.js';
 export type { LayerWeights, RequiredWeights, VisionWeights, Weights } from './transformer/weights.js';
 export { type Conversion, type ConvertOptions, convert } from './writing/convert.js';

@@ -33,7 +33,7 @@ import { compareSentence } from './report/sentence.js';
 import { writeReport } from './report/write.js';
 import type { PruneRequest } from './request/request.js';
 import { PhaseClock } from './run/phaseClock.js';
-import type { WalkOptions } from './run/runHooks.js';
+import type { RunHooks } from './run/runHooks.js';
 import { sha256OfFile } from './run/sha256.js';
 import type { WindowChoice } from './selections/index.js';
 
@@ -193,7 +193,7 @@ class Comparing {
   }
 
   /** Progress under a heading, and the end of every step when the signal says so. */
-  #walk(heading: string): WalkOptions {
+  #walk(heading: string): RunHooks {
     const { onProgress, signal } = this.asked.settings;
     return {
       onProgress: event => {
@@ -251,9 +251,9 @@ class Comparing {
     const meter = await this.clock.during('evaluate', () => this.#measuring());
     const heading = `${method.name}, ${layers} removed`;
     const states = new LentStates(this.device, model.arch, await this.#originalStates());
-    const { home, spareBytes } = this.#plans.get(request)!;
+    const { placement, spareBytes } = this.#plans.get(request)!;
     const context = {
-      ...{ model, batches: this.batches, settings, states, home, spareBytes },
+      ...{ model, batches: this.batches, settings, states, placement, spareBytes },
       batchTokens: this.asked.settings.batchTokens,
       ...this.#walk(heading),
     };

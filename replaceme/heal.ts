@@ -35,7 +35,7 @@ import type { HealReport } from './report/schema/schema.js';
 import { healSentence } from './report/sentence.js';
 import { withoutPaths, writeDocumentation } from './report/write.js';
 import { PhaseClock } from './run/phaseClock.js';
-import { walk } from './run/runHooks.js';
+import { runHooks } from './run/runHooks.js';
 
 /**
  * Heals the pruned model in folder `from` by gradient descent and writes it into the new folder (or GGUF file) `to`, in its own
@@ -72,7 +72,7 @@ export async function heal(from: string, to: string, given: HealOptions): Promis
           ...{ model, teacher, settings, layers: request.layers },
           ...{ training: texts.training, heldOut: texts.heldOut },
           kept: { path: request.checkpoint, recipe, resume, finish },
-          ...walk(given),
+          ...runHooks(given),
         }),
       );
       using healed = new PrunedModel(model, [], changes);
@@ -81,14 +81,14 @@ export async function heal(from: string, to: string, given: HealOptions): Promis
       const expected = await outputsOf(healed.model);
       const { evaluation, samples } = await clock.during('evaluate', async () => {
         const batchTokens = settings.microBatchTokens;
-        const options = { batchTokens, ...(teacher && { against: teacher }), ...walk(given) };
+        const options = { batchTokens, ...(teacher && { against: teacher }), ...runHooks(given) };
         const roles: [Role, Model][] = [
           ...(teacher ? [['dense', teacher] as [Role, Model]] : []),
           ['result', healed.model],
         ];
         return {
           evaluation: await evaluate(healed.model, texts.heldOut, options),
-          samples: await samplesOf(roles, reader, walk(given)),
+          samples: await samplesOf(roles, reader, runHooks(given)),
         };
       });
       models.dispose();
@@ -99,7 +99,7 @@ export async function heal(from: string, to: string, given: HealOptions): Promis
             target,
             {
               ...(given.maxShardBytes !== undefined && { maxShardBytes: given.maxShardBytes }),
-              ...walk(given),
+              ...runHooks(given),
             },
           ),
         );
@@ -159,7 +159,7 @@ async function loadModels(
   checkpoint: Checkpoint,
   device: Device,
 ): Promise<{ model: Model; teacher: Model | undefined; dispose(): void; [Symbol.dispose](): void }> {
-  const options = walk(given);
+  const options = runHooks(given);
   if (given.teacher === undefined) {
     const model = await Model.load(device, from, options);
     return {

@@ -104,7 +104,7 @@ export async function profileWindows(
     const map = await windowMap(model, calibrationBatches(calibration, sizes.batchTokens), {
       ...options,
       ...{ longest, room },
-      home: placement.states,
+      placement: placement.states,
     });
     return {
       ...map,

@@ -6,8 +6,8 @@ import {
   Model,
   modelFingerprint,
   openModelSource,
+  SpillFile,
   verifyWritten,
-  WaitingFile,
   withModelOutput,
   writeModel,
 } from '../model/index.js';
@@ -33,7 +33,7 @@ import { checkPruneRequest, outputOptions, type PruneRequest } from './request/r
 import { checkpointPath, markFinished, mayBeFinished, openJournal } from './resume/pruneCheckpoint.js';
 import type { RunJournal } from './resume/runJournal.js';
 import { PhaseClock, type PhaseName } from './run/phaseClock.js';
-import { walk } from './run/runHooks.js';
+import { runHooks } from './run/runHooks.js';
 import { describeWindows } from './run/window.js';
 import type { WindowChoice } from './selections/index.js';
 import type { StatisticsFile } from './statistics/file.js';
@@ -55,7 +55,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
     await checkModelOutput(to, await outputOptions(from, given));
   }
 
-  await using waiting = new WaitingFile(to);
+  await using spillFile = new SpillFile(to);
   const device = given.device ?? (await Device.open(given));
   const clock = new PhaseClock(device, started);
   const asked = { ...given, onProgress: inSteps(given.onProgress, clock, stepsOf(checked, given)) };
@@ -69,7 +69,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
     given.signal?.addEventListener('abort', tellIfKept);
     const options = { ...asked, ...(journal && { journal }) };
     const kept = journal ?? noJournal;
-    using _clock = await kept.hold('phases', clock);
+    using _clock = await kept.track('phases', clock);
     const { request, placement, memory, notes } = await planRun(from, options, checked, device);
     const streamed = placement.weights !== 'device';
     // Buffers that wait for their next use do not add to it; where memory is short not even by what plans leave out.
@@ -103,25 +103,25 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
     });
     const stream = streamOf(placement);
     await using loaded = await clock.during('load', () =>
-      Model.load(device, from, { ...walk(options), stream, ...dtypeOf(options), images: true }),
+      Model.load(device, from, { ...runHooks(options), stream, ...dtypeOf(options), images: true }),
     );
     using opened = await clock.during('calibrate', () => inputs.open(loaded));
     const { model, calibration, batches } = opened;
     journal?.agree(batchesRecipe(batches));
     using states = new HiddenStates(device, arch, memory.hiddenStates);
-    using heldStates = await kept.hold('states', states);
+    using heldStates = await kept.track('states', states);
     const context = {
       model,
       batches,
       settings,
-      home: placement.states,
-      waiting,
+      placement: placement.states,
+      spillFile,
       // A streamed model leaves them no room.
       ...(!streamed && { states }),
       spareBytes: memory.selectionSpare,
       batchTokens: recipe.batchTokens,
       ...(statistics && { statistics }),
-      ...walk(options),
+      ...runHooks(options),
     };
     const select = () => request.selection.select({ ...context, ...request });
     const { map, ...choice }: WindowChoice = request.windows
@@ -149,7 +149,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
           ...{ pruned, original: model, windows: choice.windows, calibration },
           heldOut: opened.heldOut,
           settings: healingSettings(gradient, device, arch),
-          ...walk(options),
+          ...runHooks(options),
         }),
       ));
     await pruned.verifyFinite();
@@ -180,7 +180,7 @@ export async function prune(from: string, to: string, given: PruneOptions = {}):
           await writeModel({ source, checkpoint, arch, keep, replacements, device }, target, {
             ...(options.maxShardBytes !== undefined && { maxShardBytes: options.maxShardBytes }),
             ...dtypeOf(options),
-            ...walk(options),
+            ...runHooks(options),
           });
         } finally {
           await checkpoint.close();

@@ -1,4 +1,5 @@
 export { shippedPath } from '../model/index.js';
+export { type AccumulatedStatistics, type AccumulateOptions, accumulateStatistics } from './accumulate.js';
 export type { HiddenStates, Sequences } from './activations/hiddenStates.js';
 export type { CalibrationBatch } from './calibration/batch.js';
 export type { CalibrationSequence } from './calibration/collect.js';
@@ -19,7 +20,6 @@ export {
 export { type Compared, formatComparison } from './compare/table.js';
 export { compare } from './compare.js';
 export type { EvaluationText } from './evaluation/evaluationText.js';
-export { type GatheredStatistics, type GatherOptions, gatherStatistics } from './gather.js';
 export { heal } from './heal.js';
 export type { HealingFlops, HealingMemory } from './healing/healingCost.js';
 export { type HealingPlan, planHealing } from './healing/healingPlan.js';
@@ -27,7 +27,7 @@ export type { AskedTraining, HealingSettings, HealingSizes } from './healing/hea
 export { checkHealRequest, type HealRequest } from './healing/healRequest.js';
 export type { Cut } from './healing/patchedLayers.js';
 export {
-  type GatherContext,
+  type AccumulateContext,
   type Method,
   methods,
   type Repair,
@@ -47,7 +47,7 @@ export type * from './report/schema/schema.js';
 export { REPORT_SCHEMA } from './report/schema/schema.js';
 export { checkPruneRequest, type PruneRequest } from './request/request.js';
 export type { PhaseClock } from './run/phaseClock.js';
-export type { WalkOptions } from './run/runHooks.js';
+export type { RunHooks as WalkOptions } from './run/runHooks.js';
 export { describeWindows, keptLayers, type Window } from './run/window.js';
 export {
   type MeasuredWindows,

@@ -144,7 +144,7 @@ export function formatPlan(plan: PrunePlan): string {
       '  streams',
       placement.states.place === 'host'
         ? `hidden states of all tokens wait in host memory as ${placement.states.dtype}`
-        : `${formatBytes(memory.streams)} (hidden states of all tokens)`,
+        : `${formatBytes(memory.layerInputs)} (hidden states of all tokens)`,
     ],
     ...(memory.hiddenStates > 0
       ? [

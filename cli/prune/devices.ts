@@ -6,8 +6,12 @@ import { isSoftware, listAdapters } from '../../engine/adapter.js';
 import { ensure, RmError } from '../../engine/errors.js';
 import type { Progress } from '../../engine/progress.js';
 import { withFolderBeside } from '../../model/files/outputFolder.js';
+import {
+  type AccumulatedStatistics,
+  accumulateRounds,
+  checkAccumulateRequest,
+} from '../../replaceme/accumulate.js';
 import { calibrationSizes } from '../../replaceme/calibration/sizes.js';
-import { checkGatherRequest, type GatheredStatistics, gatherRounds } from '../../replaceme/gather.js';
 import { mergeStatistics } from '../../replaceme/statistics/merge.js';
 import { shardName } from '../../replaceme/statistics/shard.js';
 import { withDevice } from '../device/gpu.js';
@@ -70,7 +74,7 @@ interface DevicePlan {
  *
  * @throws RmError as the first process that fails says; the others are ended.
  */
-async function gatherOnDevices(plan: DevicePlan): Promise<GatheredStatistics[]> {
+async function accumulateOnDevices(plan: DevicePlan): Promise<AccumulatedStatistics[]> {
   const stop = new AbortController();
   const signal = AbortSignal.any([plan.signal, stop.signal]);
   let finished = 0;
@@ -88,7 +92,7 @@ async function gatherOnDevices(plan: DevicePlan): Promise<GatheredStatistics[]> 
       ...[...plan.options, '--adapter', device, '--json'],
       ...(plan.statistics === undefined ? [] : ['--statistics', plan.statistics]),
     ];
-    const gathered = await gatherInProcess(words, `${device} (${at + 1})`, plan.terminal, signal);
+    const gathered = await accumulateInProcess(words, `${device} (${at + 1})`, plan.terminal, signal);
     plan.onFinished(++finished);
     return gathered;
   });
@@ -117,7 +121,7 @@ export async function statisticsOfDevices(request: DevicesRequest): Promise<stri
     const phase = `round ${round}`;
     const onFinished = (done: number) => onProgress({ phase, done, total: devices.length, unit: 'devices' });
     onFinished(0);
-    const gathered = await gatherOnDevices({
+    const gathered = await accumulateOnDevices({
       ...request,
       ...(statistics && { statistics }),
       round,
@@ -142,14 +146,25 @@ export async function onDevices<T>(
   const { terminal, signal, progress } = run;
   const devices = await devicesOf(wanted);
   const options = pruneOptions(settings);
-  const request = await checkGatherRequest(model, { ...options, shard: { index: 1, of: devices.length } });
+  const request = await checkAccumulateRequest(model, {
+    ...options,
+    shard: { index: 1, of: devices.length },
+  });
   // Defaults differ between devices, the shards' batches must not.
   const first = { ...run, deviceOptions: { adapter: devices[0]!, memoryLimit } };
   const sizes = await withDevice(first, async device => calibrationSizes(options, device, request.arch));
   const limit = memoryLimit === undefined ? [] : ['--memory-limit', `${memoryLimit}`];
   return await withFolderBeside(out, async folder => {
     const statistics = await statisticsOfDevices({
-      ...{ devices, model, folder, terminal, signal, onProgress: progress, rounds: gatherRounds(request) },
+      ...{
+        devices,
+        model,
+        folder,
+        terminal,
+        signal,
+        onProgress: progress,
+        rounds: accumulateRounds(request),
+      },
       options: [...optionWords({ ...settings, ...sizes }), ...limit],
     });
     return await finish(devices[0]!, statistics);
@@ -159,12 +174,12 @@ export async function onDevices<T>(
 const program = fileURLToPath(new URL('../main.js', import.meta.url));
 
 /** Runs `rm-engine WORDS`; what it tells is passed on behind `name`. */
-async function gatherInProcess(
+async function accumulateInProcess(
   words: readonly string[],
   name: string,
   terminal: Terminal,
   signal: AbortSignal,
-): Promise<GatheredStatistics> {
+): Promise<AccumulatedStatistics> {
   const child = spawn(process.execPath, [program, ...words], { stdio: ['ignore', 'pipe', 'pipe'] });
   const end = () => child.kill('SIGTERM');
   signal.addEventListener('abort', end);
@@ -180,7 +195,7 @@ async function gatherInProcess(
   }).finally(() => signal.removeEventListener('abort', end));
   signal.throwIfAborted();
   const { error, ...gathered } = answerOf(answer);
-  if (status === 0 && !error) return gathered as unknown as GatheredStatistics;
+  if (status === 0 && !error) return gathered as unknown as AccumulatedStatistics;
   throw new RmError(
     error?.code ?? 'DEVICE_LOST',
     `${name}: ${error?.message ?? `its process ended with ${status ?? 'a signal'}`}`,

@@ -86,11 +86,11 @@ function writeCommand(signal: AbortSignal): Command {
 
 async function write(run: Run<SlurmOptions>, model: string, out: string): Promise<void> {
   const { shards, folder = `${out}.slurm`, sbatch = [], submit, json, force = false, ...given } = run.options;
-  const { checkGatherRequest, gatherRounds } = await import('../../replaceme/gather.js');
+  const { checkAccumulateRequest, accumulateRounds } = await import('../../replaceme/accumulate.js');
   const { adapter, memoryLimit, download: _, ...rest } = given;
   await findModels(run, [model]);
   const shard = { index: 1, of: shards };
-  const rounds = gatherRounds(await checkGatherRequest(model, { ...pruneOptions(rest), shard }));
+  const rounds = accumulateRounds(await checkAccumulateRequest(model, { ...pruneOptions(rest), shard }));
   const device = [
     ...(adapter === undefined ? [] : ['--adapter', adapter]),
     ...(memoryLimit === undefined ? [] : ['--memory-limit', `${memoryLimit}`]),

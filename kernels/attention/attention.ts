@@ -71,7 +71,7 @@ const MOST_CHUNKS = 32;
 const busyWorkgroups = { gpu: 512, software: cpus().length };
 
 /** The shortest chunks that are no more than there is room for. */
-function usualChunk({ info }: Device, { queries, keys, heads, kvHeads }: AttentionShape): number {
+function defaultChunk({ info }: Device, { queries, keys, heads, kvHeads }: AttentionShape): number {
   const workgroups = (queries * heads) / headsTogether(heads / kvHeads);
   const most = Math.min(MOST_CHUNKS, Math.floor(busyWorkgroups[info.kind] / workgroups));
   if (most < 2 || keys <= 2 * CHUNKS[0]!) return WHOLE;
@@ -94,7 +94,7 @@ const manyQueries = (program: 'tiled' | 'broadcast'): AttentionVariant => ({ nam
 function chooseVariant(device: Device, shape: AttentionShape): AttentionVariant {
   const software = bySubgroups(device);
   if (shape.queries > FEW_QUERIES) return manyQueries(software ? 'broadcast' : 'tiled');
-  return fewQueries(software ? 'subgroup keys' : 'split keys', usualChunk(device, shape));
+  return fewQueries(software ? 'subgroup keys' : 'split keys', defaultChunk(device, shape));
 }
 
 /** The variants that are worth a try on a device, the one it chooses by itself first. */

@@ -18,10 +18,10 @@ export const broadcast = programFamily((headDim: number, subgroup: number, cappe
   const columns = Math.ceil(width / subgroup);
   const count = broadcastRows(headDim, subgroup);
   const rows = (line: (r: number) => string) => lines(count, line);
-  const strips = (line: (t: number) => string) => lines(count / subgroup, line);
+  const panels = (line: (t: number) => string) => lines(count / subgroup, line);
   const cols = (line: (c: number) => string) => lines(columns, line);
   const keys = (line: (n: number) => string) => lines(4, line);
-  /** The value for row r, which lane r % subgroup holds in its variable `name` of strip r / subgroup. */
+  /** The value for row r, which lane r % subgroup holds in its variable `name` of panel r / subgroup. */
   const ofRow = (name: string, r: number) =>
     `subgroupBroadcast(${name}${Math.floor(r / subgroup)}, ${r % subgroup}u)`;
   return {
@@ -46,7 +46,7 @@ var<workgroup> weights: array<f32, ${4 * subgroup * count}>;
       high = max(high, range.y);
     }
   }
-${strips(
+${panels(
   t => `
   let row${t} = min(first_row + lane + ${t * subgroup}u, last_row);
   let at${t} = ((row${t} / group) * p.heads + kv_head * group + row${t} % group) * p.width;
@@ -64,7 +64,7 @@ ${cols(c => `  var acc${r}_${c} = vec4f(0.0);`)}`,
     let key_at = (min(key, vec4u(high - 1u)) * p.kv_heads + kv_head) * p.width;
 ${rows(r => `    var s${r} = vec4f(0.0);`)}
     for (var d = 0u; d < p.width; d++) {
-${strips(t => `      let q${t} = q[at${t} + d];`)}
+${panels(t => `      let q${t} = q[at${t} + d];`)}
 ${keys(n => `      let k${n} = k[key_at[${n}] + d];`)}
 ${keys(n => `      let x${n} = vec4f(k0[${n}], k1[${n}], k2[${n}], k3[${n}]);`)}
 ${rows(
@@ -93,7 +93,7 @@ ${keys(n => `      weights[(4u * lane + ${n}u) * ${count}u + r] = table[r][${n}]
     let end = min(${4 * subgroup}u, high - start);
     for (var n = 0u; n < end; n++) {
       let row = ((start + n) * p.kv_heads + kv_head) * p.width;
-${strips(t => `      let weight${t} = weights[n * ${count}u + lane + ${t * subgroup}u];`)}
+${panels(t => `      let weight${t} = weights[n * ${count}u + lane + ${t * subgroup}u];`)}
 ${cols(c => `      let v${c} = v[row + min(lane + ${c * subgroup}u, p.width - 1u)];`)}
 ${rows(
   r => `

@@ -15,7 +15,7 @@ export function broadcastWgsl(
   target: ProgramTarget,
 ): string {
   const { parts, sum, add, value, spread, multiplyAdd } = arithmetic;
-  const strips = Math.ceil(rows / subgroup);
+  const panels = Math.ceil(rows / subgroup);
   return `enable subgroups;
 ${head(arithmetic, target)}
 @compute @workgroup_size(${subgroup}) fn main(
@@ -23,7 +23,7 @@ ${head(arithmetic, target)}
 ) {
   let row = wid.y * ${rows}u;
   let column = p.firstColumn + (wid.x * ${subgroup}u + lane) * 4u;
-  ${lines(strips, t => `let a${t} = aAt(row + ${t * subgroup}u + lane);`)}
+  ${lines(panels, t => `let a${t} = aAt(row + ${t * subgroup}u + lane);`)}
   let b = p.bOffset + columns(column);
   var sums: array<${sum}, ${rows}>;
   for (var chunk = 0u; chunk == 0u || chunk < p.k; chunk += p.chunk) {
@@ -32,7 +32,7 @@ ${head(arithmetic, target)}
     for (var start = chunk; start < end; start += ${PARTIAL}u) {
       ${lines(rows, i => `var t${i} = ${sum}();`)}
       for (var k = start; k < min(end, start + ${PARTIAL}u); k++) {
-        ${lines(strips, t => parts.map(part => `let va${t}${part} = p.sign * aMatrix${part}[a${t} + k * p.aColumn];`).join(' '))}
+        ${lines(panels, t => parts.map(part => `let va${t}${part} = p.sign * aMatrix${part}[a${t} + k * p.aColumn];`).join(' '))}
         let vb = ${value(part => `vec4f(${[...'xyzw'].map(c => `bMatrix${part}[b.${c} + k * p.bRow]`).join(', ')})`)};
         ${lines(rows, i => {
           const a = spread(

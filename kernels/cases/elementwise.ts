@@ -1,6 +1,6 @@
 import type { Recorder, Tensor } from '../../engine/index.js';
 import { add, addInto, axpy, scale } from '../elementwise/elementwise.js';
-import { headColumns } from '../elementwise/padHeads.js';
+import { padHeads } from '../elementwise/padHeads.js';
 import { topExperts } from '../reductions/topExperts.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
@@ -51,7 +51,7 @@ const headsCase = (tokens: number, heads: number, from: number, to: number): Ker
     const x = await caseTensor(scope, normals(tokens * heads * from), [tokens, heads * from]);
     const output = scope.tensor([tokens, heads * to]);
     return {
-      run: rec => headColumns(rec, x.tensor, heads, output),
+      run: rec => padHeads(rec, x.tensor, heads, output),
       output,
       reference: () => ({
         expected: Float64Array.from({ length: output.size }, (_, i) => {

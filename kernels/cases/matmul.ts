@@ -2,7 +2,7 @@ import type { Activation } from '../elementwise/activation.js';
 import { matmul, matmulName, matmulVariants } from '../matmul/matmul.js';
 import type { FloatType } from '../shared/checks.js';
 import type { MatmulChoice } from '../shared/tuning.js';
-import { mirrorLower } from '../solve/symmetrize.js';
+import { symmetrize } from '../solve/symmetrize.js';
 import { activations } from './activations.js';
 import type { CaseVariant, KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
@@ -109,7 +109,7 @@ export function matmulCase(item: MatmulCase): KernelCase<MatmulVariant> {
             residual: added?.tensor,
             variant: variant?.choice,
           });
-          if (lower) mirrorLower(rec, out.tensor);
+          if (lower) symmetrize(rec, out.tensor);
         },
         reference: () => {
           const start = Float64Array.from({ length: m * n }, (_, i) => biases?.values[i % n] ?? 0);

@@ -1,13 +1,13 @@
 import type { Scope } from '../../engine/index.js';
 import { type BlockProductVariant, blockProductVariants } from '../blockProduct/blockProduct.js';
-import { cross } from '../gram/crossGram.js';
+import { crossGram } from '../gram/crossGram.js';
 import { gram } from '../gram/gram.js';
 import { outerProductsName, outerProductsVariants } from '../gram/variants.js';
 import { clearDoubleSingle, createDoubleSingle, uploadF64 } from '../shared/doubleSingle.js';
 import type { OuterProductsChoice } from '../shared/tuning.js';
 import { cholesky } from '../solve/cholesky.js';
-import { residual } from '../solve/solveResidual.js';
-import { mirrorLower } from '../solve/symmetrize.js';
+import { solveResidual } from '../solve/solveResidual.js';
+import { symmetrize } from '../solve/symmetrize.js';
 import { triangularSolve } from '../solve/triangularSolve.js';
 import type { CaseVariant, KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
@@ -71,9 +71,9 @@ function outerProductCase(
           clearDoubleSingle(rec, out);
           if (symmetric) {
             gram(rec, x.tensor, w?.tensor, out, options);
-            mirrorLower(rec, out);
+            symmetrize(rec, out);
           } else {
-            cross(rec, x.tensor, y.tensor, w?.tensor, out, options);
+            crossGram(rec, x.tensor, y.tensor, w?.tensor, out, options);
           }
         },
         output: out.hi,
@@ -206,7 +206,7 @@ function residualCase(n: number, r: number, bench = false): KernelCase<BlockProd
       const [matrix, solution, right] = [await own(a, [n, n]), await own(x, [n, r]), await own(b, [n, r])];
       const out = createDoubleSingle(scope, [n, r]);
       return {
-        run: (rec, variant) => residual(rec, matrix, solution, right, out, { variant }),
+        run: (rec, variant) => solveResidual(rec, matrix, solution, right, out, { variant }),
         output: out.hi,
         reference: () => ({ expected: b.map((value, i) => value - product[i]!) }),
       };

@@ -18,7 +18,7 @@ const program = programFamily(() =>
 );
 
 /** out[t, head, c] = x[t, head, c], or 0 where x's heads have no column c; x, out f32. @throws RmError INVALID_ARGUMENT. */
-export function headColumns(rec: Recorder, x: Tensor, heads: number, out: Tensor): void {
+export function padHeads(rec: Recorder, x: Tensor, heads: number, out: Tensor): void {
   const [tokens, columns] = checkMatrix('headColumns', 'x', x);
   checkTensor('headColumns', 'out', out, [tokens, out.columns]);
   ensure(

@@ -13,7 +13,7 @@ const steps = (count: number, step: (d: number) => string): string[] =>
 
 /**
  * Fast sum for drivers that run on the CPU, as matmul/broadcast.ts: a workgroup is one subgroup, its lanes split a
- * strip of x in registers and hand it round by subgroupBroadcast with a constant lane; every lane owns 32 x 4
+ * panel of x in registers and hand it round by subgroupBroadcast with a constant lane; every lane owns 32 x 4
  * elements. No workgroup memory.
  *
  * The additions to out stand in a loop of unknown length: written out, they would be most of the code to compile.
@@ -22,7 +22,7 @@ const steps = (count: number, step: (d: number) => string): string[] =>
  */
 export function broadcastWgsl(layout: OuterProductsLayout, target: ProgramTarget, subgroup: number): string {
   const [rows, depth] = [BROADCAST_ROWS, DEPTH];
-  const strips = Math.ceil(rows / (4 * subgroup));
+  const panels = Math.ceil(rows / (4 * subgroup));
   const element = (part: string, i: number, d: number) =>
     `subgroupBroadcast(x${Math.floor(i / (4 * subgroup))}_${d}.${part}[${i % 4}], ${Math.floor(i / 4) % subgroup}u)`;
   const sum = (terms: string[]): string => {
@@ -38,10 +38,10 @@ ${fastParts(layout)}
 ) {
   ${tileOrigin(rows, 4 * subgroup)}
   let column = column0 + lane * 4u;
-  ${lines(strips, t => `let at${t} = p.firstRow + row0 + ${4 * subgroup * t}u + lane * 4u;`)}
+  ${lines(panels, t => `let at${t} = p.firstRow + row0 + ${4 * subgroup * t}u + lane * 4u;`)}
   for (var start = 0u; start < p.rows; start += ${CHUNK_ROWS}u) {
     let chunk = start / ${CHUNK_ROWS}u;
-    ${lines(strips, t => `let qx${t} = gridX(chunk, at${t});`)}
+    ${lines(panels, t => `let qx${t} = gridX(chunk, at${t});`)}
     let qy = gridY(chunk, column);
     ${lines(rows, i => `var exact${i} = vec4f(); var rest${i} = vec4f();`)}
     for (var k = start; k < ${chunkEnd}; k += ${depth}u) {
@@ -50,7 +50,7 @@ ${fastParts(layout)}
         d => `// Past the end the last row is read again, with weight 0.
       let k${d} = min(k + ${d}u, p.rows - 1u);
       let w${d} = select(0.0, weights[k${d}], k + ${d}u < p.rows);
-      ${lines(strips, t => `let x${t}_${d} = splitX(w${d}, x(k${d}, at${t}), qx${t});`)}
+      ${lines(panels, t => `let x${t}_${d} = splitX(w${d}, x(k${d}, at${t}), qx${t});`)}
       let vy${d} = y(k${d}, column);
       let y${d} = splitY(vy${d}, qy);`,
       )}

@@ -8,7 +8,7 @@ import { addOuterProducts, type OuterProductsOptions } from './outerProducts.js'
  *
  * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit.
  */
-export function cross(
+export function crossGram(
   rec: Recorder,
   x: Tensor,
   y: Tensor,

@@ -4,7 +4,7 @@ import type { DoubleSingle } from '../shared/doubleSingle.js';
 import { type RowTile, rowTiles } from '../shared/rowTiles.js';
 import { chooseOuterProducts, type OuterProductsChoice, SECONDS_PER_DISPATCH } from '../shared/tuning.js';
 import { BROADCAST_ROWS, broadcastWgsl } from './broadcast.js';
-import { EXCEPTIONAL_TILE, exceptionalWgsl } from './outlierProducts.js';
+import { OUTLIER_TILE, outlierWgsl } from './outlierProducts.js';
 import { CHUNK_ROWS, columnGrid, divideRows } from './outlierRows.js';
 import { layoutKey } from './parts.js';
 import { TILED_TILE, tiledWgsl } from './tiled.js';
@@ -27,10 +27,10 @@ const tiled = programFamily((name: string, weighted: boolean, whole: boolean) =>
   wgsl: target => tiledWgsl({ weighted, whole }, target),
 }));
 
-const exceptional = programFamily((weighted: boolean, whole: boolean) => ({
-  key: `outer products of exceptional rows${layoutKey({ weighted, whole })}`,
+const outlier = programFamily((weighted: boolean, whole: boolean) => ({
+  key: `outer products of outlier rows${layoutKey({ weighted, whole })}`,
   bindings: ['write', 'write', 'read', 'read', 'read', ...(weighted ? (['read'] as const) : [])],
-  wgsl: target => exceptionalWgsl({ weighted, whole }, target),
+  wgsl: target => outlierWgsl({ weighted, whole }, target),
 }));
 
 /** Settings of `gram` and `cross`. */
@@ -108,7 +108,7 @@ export function addOuterProducts(
   divideRows(rec, pieces, weights, fast, list);
   const choice = variant ?? chooseOuterProducts(device.info, device.features);
   for (const piece of pieces) addFast(call, piece, fast.rows(piece.start, piece.x.rowCount), choice);
-  for (const piece of pieces) addExceptional(call, piece, weights, list);
+  for (const piece of pieces) addOutlier(call, piece, weights, list);
 }
 
 function addFast(call: Call, { x, y }: Piece, weights: Tensor, choice: OuterProductsChoice): void {
@@ -138,14 +138,14 @@ function addFast(call: Call, { x, y }: Piece, weights: Tensor, choice: OuterProd
   );
 }
 
-function addExceptional(call: Call, { start, x, y }: Piece, weights: Tensor | undefined, list: Tensor): void {
+function addOutlier(call: Call, { start, x, y }: Piece, weights: Tensor | undefined, list: Tensor): void {
   const extra = weights ? [weights.rows(start, x.rowCount)] : [];
   forWindows(call, x, start, (tensors, params, window, elements) =>
     call.rec.dispatch({
-      program: exceptional(call.weighted, call.whole),
+      program: outlier(call.weighted, call.whole),
       tensors: [...tensors, x, y, list, ...extra],
       params,
-      grid: [Math.ceil(y.columns / EXCEPTIONAL_TILE), Math.ceil(window / EXCEPTIONAL_TILE)],
+      grid: [Math.ceil(y.columns / OUTLIER_TILE), Math.ceil(window / OUTLIER_TILE)],
       // One row of a chunk, as in models whose first token is far from the others.
       flops: EXACT_FLOPS * Math.ceil(x.rowCount / CHUNK_ROWS) * elements,
     }),

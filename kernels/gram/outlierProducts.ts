@@ -3,27 +3,27 @@ import { lines } from '../shared/wgsl.js';
 import { head, type OuterProductsLayout, tileOrigin } from './parts.js';
 
 /** Rows and columns of a workgroup's tile. */
-export const EXCEPTIONAL_TILE = 32;
+export const OUTLIER_TILE = 32;
 
 /**
- * Exact sum over the exceptional rows, which are few: workgroups of 8 x 8 invocations, each 4 x 4 elements of out,
+ * Exact sum over the outlier rows, which are few: workgroups of 8 x 8 invocations, each 4 x 4 elements of out,
  * straight from storage. The list counts rows of the whole x; of them those in this piece are added.
  */
-export function exceptionalWgsl(layout: OuterProductsLayout, target: ProgramTarget): string {
+export function outlierWgsl(layout: OuterProductsLayout, target: ProgramTarget): string {
   const { weighted } = layout;
   return `${head(layout, target)}
-@group(0) @binding(5) var<storage, read> exceptional: array<u32>;
+@group(0) @binding(5) var<storage, read> outlier: array<u32>;
 ${weighted ? '@group(0) @binding(6) var<storage, read> weights: array<f32>;' : ''}
 @compute @workgroup_size(8, 8) fn main(
   @builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_id) lane: vec3u,
 ) {
-  ${tileOrigin(EXCEPTIONAL_TILE, EXCEPTIONAL_TILE)}
-  if (exceptional[0] == 0u) { return; }
+  ${tileOrigin(OUTLIER_TILE, OUTLIER_TILE)}
+  if (outlier[0] == 0u) { return; }
   let row = row0 + lane.y * 4u;
   let column = column0 + lane.x * 4u;
   ${lines(4, r => `var s${r} = loadRow(row + ${r}u, column);`)}
-  for (var i = 1u; i <= exceptional[0]; i++) {
-    let k = exceptional[i] - p.firstToken;
+  for (var i = 1u; i <= outlier[0]; i++) {
+    let k = outlier[i] - p.firstToken;
     if (k >= p.rows) { continue; }
     let vx = x(k, p.firstRow + row);
     let z = ${weighted ? 'twoProduct4(vec4f(weights[k]), vx)' : 'Pair4(vx, vec4f())'};

@@ -63,9 +63,9 @@ const magnitudePerLane = programFamily((weighted: boolean) =>
   }),
 );
 
-/** One workgroup: the threshold, every row's weight in the fast sum, and the ascending list of exceptional rows. */
+/** One workgroup: the threshold, every row's weight in the fast sum, and the ascending list of outlier rows. */
 const divide = programFamily((weighted: boolean) => ({
-  key: `exceptional rows${weighted ? ' weighted' : ''}`,
+  key: `outlier rows${weighted ? ' weighted' : ''}`,
   bindings: ['read', 'write', 'write', ...(weighted ? (['read'] as const) : [])],
   wgsl: () => /* wgsl */ `
 struct Params { rows: u32, threshold: f32 }
@@ -73,7 +73,7 @@ struct Params { rows: u32, threshold: f32 }
 @group(0) @binding(1) var<storage, read> magnitude: array<f32>;
 @group(0) @binding(2) var<storage, read_write> fast: array<f32>;
 /** Their number, then the rows. */
-@group(0) @binding(3) var<storage, read_write> exceptional: array<u32>;
+@group(0) @binding(3) var<storage, read_write> outlier: array<u32>;
 ${weighted ? '@group(0) @binding(4) var<storage, read> weights: array<f32>;' : ''}
 ${workgroupReduction('sum', LANES, 'vec2f', 'a + b')}
 var<workgroup> counts: array<u32, ${LANES}>;
@@ -98,9 +98,9 @@ var<workgroup> counts: array<u32, ${LANES}>;
   var at = 1u;
   for (var i = 0u; i < lane; i++) { at += counts[i]; }
   for (var k = start; k < end; k++) {
-    if (!(magnitude[k] <= limit)) { exceptional[at] = k; at++; }
+    if (!(magnitude[k] <= limit)) { outlier[at] = k; at++; }
   }
-  if (lane == ${LANES - 1}u) { exceptional[0] = at - 1u; }
+  if (lane == ${LANES - 1}u) { outlier[0] = at - 1u; }
 }`,
 }));
 
@@ -132,7 +132,7 @@ const grid: ProgramSpec = flatProgram({
 });
 
 /**
- * fast [T]: weight of every row in the fast sum; exceptional u32 [T + 1]: number of the other rows, then they. The
+ * fast [T]: weight of every row in the fast sum; outlier u32 [T + 1]: number of the other rows, then they. The
  * pieces are all of X [T,m] and Y [T,n] in order.
  */
 export function divideRows(
@@ -140,7 +140,7 @@ export function divideRows(
   pieces: readonly { start: number; x: Tensor; y: Tensor }[],
   weights: Tensor | undefined,
   fast: Tensor,
-  exceptional: Tensor,
+  outlier: Tensor,
 ): void {
   const rows = fast.size;
   const weighted = weights !== undefined;
@@ -158,7 +158,7 @@ export function divideRows(
   }
   rec.dispatch({
     program: divide(weighted),
-    tensors: [magnitudes, fast, exceptional, ...(weights ? [weights] : [])],
+    tensors: [magnitudes, fast, outlier, ...(weights ? [weights] : [])],
     params: [rows, f32Bits(THRESHOLD)],
     grid: [1],
     bytes: 16 * rows,

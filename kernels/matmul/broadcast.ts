@@ -3,7 +3,7 @@ import { eachFactor, type FactorWgsl, head, type MatmulLayout, tileOrigin } from
 
 /**
  * Matmul for drivers that run on the CPU, where every load is a gather and a barrier is dear: a workgroup is one
- * subgroup, its lanes hold a strip of A in registers and hand it round by subgroupBroadcast with a constant lane; every
+ * subgroup, its lanes hold a panel of A in registers and hand it round by subgroupBroadcast with a constant lane; every
  * lane owns `rows` x 4 outputs, of a gated product twice as many sums. No workgroup memory.
  *
  * Tile: `rows` x 4*subgroup. Needs: subgroups of one fixed size.
@@ -12,8 +12,8 @@ export function broadcastWgsl(layout: MatmulLayout, subgroup: number, rows: numb
   const { a } = layout;
   const each = (wgsl: FactorWgsl, separator?: string) => eachFactor(layout, wgsl, separator);
   // Four loads of A give the tile's rows for four k: by k inside a lane's vec4, or by rows inside it.
-  const strips = Math.ceil(rows / (a.kContiguous ? subgroup : 4 * subgroup));
-  const setupA = lines(strips, t =>
+  const panels = Math.ceil(rows / (a.kContiguous ? subgroup : 4 * subgroup));
+  const setupA = lines(panels, t =>
     a.kContiguous
       ? `let a_at${t} = min(row0 + ${t * subgroup}u + lane, p.m - 1u) * p.k;`
       : clampedLine(`a_at${t}`, `row0 + ${t * 4 * subgroup}u + lane * 4u`, 'p.m', a.aligned),
@@ -24,10 +24,10 @@ export function broadcastWgsl(layout: MatmulLayout, subgroup: number, rows: numb
       : clampedLine(`${name}_at`, 'column', 'p.n', aligned),
   );
   const loadA = a.kContiguous
-    ? lines(strips, t => `let va${t} = a4(a_at${t} + k);`)
+    ? lines(panels, t => `let va${t} = a4(a_at${t} + k);`)
     : lines(4, kk =>
         lines(
-          strips,
+          panels,
           t => `let va${t}_${kk} = ${stridedLoad('a', `a_at${t}`, `k + ${kk}u`, 'p.m', a.aligned)};`,
         ),
       );
@@ -51,7 +51,7 @@ export function broadcastWgsl(layout: MatmulLayout, subgroup: number, rows: numb
   );
   const tail = `
   for (var k = p.k & ~3u; k < p.k; k++) {
-    ${lines(strips, t => `let va${t} = ${a.kContiguous ? `a(a_at${t} + k)` : stridedLoad('a', `a_at${t}`, 'k', 'p.m', a.aligned)};`)}
+    ${lines(panels, t => `let va${t} = ${a.kContiguous ? `a(a_at${t} + k)` : stridedLoad('a', `a_at${t}`, 'k', 'p.m', a.aligned)};`)}
     ${each(
       (name, { kContiguous, aligned }) =>
         `let ${name}_v = ${
@@ -114,6 +114,6 @@ const stridedLoad = (name: string, at: string, k: string, length: string, aligne
 
 /** Row i of the tile where lanes hold four neighbouring rows each. */
 const broadcastElement = (i: number, subgroup: number, suffix: string): string => {
-  const strip = Math.floor(i / (4 * subgroup));
-  return `subgroupBroadcast(va${strip}${suffix}[${i % 4}], ${Math.floor(i / 4) % subgroup}u)`;
+  const panel = Math.floor(i / (4 * subgroup));
+  return `subgroupBroadcast(va${panel}${suffix}[${i % 4}], ${Math.floor(i / 4) % subgroup}u)`;
 };

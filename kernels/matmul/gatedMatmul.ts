@@ -2,7 +2,7 @@ import { type Recorder, RmError, type Tensor } from '../../engine/index.js';
 import type { Activation } from '../elementwise/activation.js';
 import type { MatmulChoice } from '../shared/tuning.js';
 import { nameOperand, operandType, recordProduct } from './record.js';
-import { canRunGatedMatmul, matmulName, usualGatedMatmul } from './variants.js';
+import { canRunGatedMatmul, defaultGatedMatmul, matmulName } from './variants.js';
 
 export { gatedMatmulVariants } from './variants.js';
 
@@ -69,7 +69,7 @@ export function gatedMatmul(
       accumulate: false,
       partial: false,
     },
-    choice: variant ?? usualGatedMatmul(device, { m, n, k }),
+    choice: variant ?? defaultGatedMatmul(device, { m, n, k }),
     m,
     n,
     k,

@@ -2,7 +2,7 @@ import { type Recorder, RmError, type Tensor } from '../../engine/index.js';
 import type { Activation } from '../elementwise/activation.js';
 import type { MatmulChoice } from '../shared/tuning.js';
 import { nameOperand, operandType, recordProduct } from './record.js';
-import { canRunMatmul, matmulName, usualMatmul } from './variants.js';
+import { canRunMatmul, defaultMatmul, matmulName } from './variants.js';
 
 export { matmulName, matmulVariants } from './variants.js';
 
@@ -83,7 +83,7 @@ export function matmul(rec: Recorder, a: Tensor, b: Tensor, out: Tensor, options
       lower,
       partial: false,
     },
-    choice: variant ?? usualMatmul(device, shape, dtypes),
+    choice: variant ?? defaultMatmul(device, shape, dtypes),
     m,
     n,
     k,

@@ -29,7 +29,7 @@ export function tiledWgsl(layout: MatmulLayout, tile: TileShape): string {
   const [lineA, lineB] = [rows / 4, columns / 4];
   const blocksA = lineA * (depth / 4);
   const blocksB = lineB * (depth / 4);
-  const [strips, sides] = [rows / 64, columns / 64];
+  const [panels, sides] = [rows / 64, columns / 64];
   const { gated } = layout;
   const outColumns = tiledColumns(tile, gated !== undefined);
   // A swizzled line of vec4: threads that differ in k by 4 and in the line by 1 write to different banks.
@@ -63,7 +63,7 @@ var<workgroup> tile_b: array<vec4f, ${depth * lineB}>;
   let block_b = ${blockOf(layout.b, columns, depth)};
   let x = thread % 16u;
   let y = thread / 16u;
-  ${lines(strips, s => lines(sides, c => lines(4, i => `var acc${s}_${c}_${i} = vec4f();`)))}
+  ${lines(panels, s => lines(sides, c => lines(4, i => `var acc${s}_${c}_${i} = vec4f();`)))}
   var next: mat4x4f;
   // Each round fetches ${depth} k into registers, multiplies those before and only then overwrites them.
   for (var k0 = k_begin; k0 < k_end + ${depth}u; k0 += ${depth}u) {
@@ -78,7 +78,7 @@ var<workgroup> tile_b: array<vec4f, ${depth * lineB}>;
         ${lines(sides, c => `let vb${c} = tile_b[at + ${c * 16}u];`)}
         let at_a = k * ${lineA}u + (y ^ (${swizzle}));
         ${lines(
-          strips,
+          panels,
           s => `let va${s} = tile_a[at_a + ${s * 16}u];
         ${lines(sides, c => lines(4, i => `acc${s}_${c}_${i} = acc${s}_${c}_${i} + va${s}[${i}] * vb${c};`))}`,
         )}
@@ -92,9 +92,9 @@ var<workgroup> tile_b: array<vec4f, ${depth * lineB}>;
     workgroupBarrier();
   }
   // In a loop of unknown length: written out, the stores would be most of what drivers compile.
-  ${lines(sides, c => `var sums${c}: array<vec4f, ${4 * strips}>;`)}
-  ${lines(sides, c => lines(strips, s => lines(4, i => `sums${c}[${4 * s + i}] = acc${s}_${c}_${i};`)))}
-  for (var i = 0u; i < select(0u, ${4 * strips}u, p.m > 0u); i++) {
+  ${lines(sides, c => `var sums${c}: array<vec4f, ${4 * panels}>;`)}
+  ${lines(sides, c => lines(panels, s => lines(4, i => `sums${c}[${4 * s + i}] = acc${s}_${c}_${i};`)))}
+  for (var i = 0u; i < select(0u, ${4 * panels}u, p.m > 0u); i++) {
     ${store}
   }
 }`;

@@ -84,7 +84,7 @@ export const matmulClass = (
 const classOf = ({ m, n, k }: Extents): string => `${extentClass(m)}x${extentClass(n)}x${extentClass(k)}`;
 
 /** The variant measured to be the fastest on this device, else the built-in choice. */
-export const usualMatmul = (device: Device, shape: MatmulShape, dtypes: OperandTypes): MatmulChoice =>
+export const defaultMatmul = (device: Device, shape: MatmulShape, dtypes: OperandTypes): MatmulChoice =>
   tunedVariant(
     device,
     'matmul',
@@ -125,8 +125,8 @@ export function gatedMatmulVariants(device: Target, shape: Extents): MatmulChoic
 /** As matmulClass. */
 export const gatedMatmulClass = classOf;
 
-/** As usualMatmul. */
-export const usualGatedMatmul = (device: Device, shape: Extents): MatmulChoice =>
+/** As defaultMatmul. */
+export const defaultGatedMatmul = (device: Device, shape: Extents): MatmulChoice =>
   tunedVariant(
     device,
     'gatedMatmul',

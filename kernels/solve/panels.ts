@@ -11,8 +11,8 @@ import { type DoubleSingle, exactArithmetic, RUNTIME_ZERO } from '../shared/doub
 import { flatProgram, runFlat } from '../shared/flat.js';
 import { rowTiles } from '../shared/rowTiles.js';
 
-/** Columns of matrices [n,r] from `first` on, as many as the strip has. */
-export interface Strip {
+/** Columns of matrices [n,r] from `first` on, as many as the panel has. */
+export interface Panel {
   first: number;
   width: number;
 }
@@ -42,12 +42,12 @@ const declare = (
   };
 };
 
-/** Row of the matrices' windows, column of the strip, and the element in both. */
+/** Row of the matrices' windows, column of the panel, and the element in both. */
 const position = `
   let row = i / p.width;
   let column = i % p.width;
   let at = row * p.columns + p.firstColumn + column;
-  let inStrip = (p.firstRow + row) * p.width + column;`;
+  let inPanel = (p.firstRow + row) * p.width + column;`;
 
 const fields = `width: u32, columns: u32, firstColumn: u32, firstRow: u32, shiftHi: f32, shiftLo: f32, ${RUNTIME_ZERO}`;
 
@@ -85,29 +85,29 @@ const equilibrateProgram = programFamily((pair: boolean) =>
 
 const loadProgram = programFamily((pair: boolean) =>
   program(
-    `load strip${pair ? ' double-single' : ''}`,
+    `load panel${pair ? ' double-single' : ''}`,
     [
       ['m', 'read', true],
       ['s', 'read', false],
-      ['strip', 'write', pair],
+      ['panel', 'write', pair],
     ],
     `
-  stripHi[inStrip] = mHi[at] * sHi[p.firstRow + row];
-  ${pair ? 'stripLo[inStrip] = mLo[at] * sHi[p.firstRow + row];' : ''}`,
+  panelHi[inPanel] = mHi[at] * sHi[p.firstRow + row];
+  ${pair ? 'panelLo[inPanel] = mLo[at] * sHi[p.firstRow + row];' : ''}`,
   ),
 );
 
 const storeProgram = programFamily((pair: boolean, accumulate: boolean) =>
   program(
-    `${accumulate ? 'add' : 'store'} strip${pair ? ' double-single' : ''}`,
+    `${accumulate ? 'add' : 'store'} panel${pair ? ' double-single' : ''}`,
     [
       ['x', 'write', true],
       ['s', 'read', false],
-      ['strip', 'read', pair],
+      ['panel', 'read', pair],
     ],
     `
   let factor = sHi[p.firstRow + row];
-  let v = Pair(stripHi[inStrip] * factor, ${pair ? 'stripLo[inStrip] * factor' : '0.0'});
+  let v = Pair(panelHi[inPanel] * factor, ${pair ? 'panelLo[inPanel] * factor' : '0.0'});
   let sum = ${accumulate ? 'addPair(Pair(xHi[at], xLo[at]), v)' : 'v'};
   xHi[at] = sum.hi;
   xLo[at] = sum.lo;`,
@@ -120,23 +120,23 @@ const beginProgram = program(
     ['b', 'read', true],
     ['x', 'read', true],
     ['r', 'write', true],
-    ['strip', 'write', true],
+    ['panel', 'write', true],
   ],
   `
   let v = Pair(xHi[at], xLo[at]);
   let rest = normalise(multiplyAdd(Pair(bHi[at], bLo[at]), Pair(-p.shiftHi, -p.shiftLo), v));
-  rHi[inStrip] = rest.hi;
-  rLo[inStrip] = rest.lo;
-  stripHi[inStrip] = v.hi;
-  stripLo[inStrip] = v.lo;`,
+  rHi[inPanel] = rest.hi;
+  rLo[inPanel] = rest.lo;
+  panelHi[inPanel] = v.hi;
+  panelLo[inPanel] = v.lo;`,
 );
 
 /** Runs a program over the rows of matrices of one shape, and of tensors that are bound whole, in binding order. */
-function runStrip(
+function runPanel(
   rec: Recorder,
   spec: ProgramSpec,
   operands: readonly { tensor: Tensor; whole: boolean }[],
-  { first, width }: Strip,
+  { first, width }: Panel,
   shift = 0,
 ): void {
   const byRows = operands.map(({ tensor, whole }) => (whole ? undefined : rowTiles(tensor)));
@@ -156,36 +156,36 @@ const whole = (matrix: Matrix) => partsOf(matrix).map(tensor => ({ tensor, whole
 
 /** out = S (A + shift I) S, exact for powers of two s but for the sum with `shift`; f32: its leading part. */
 export function equilibrate(rec: Recorder, a: DoubleSingle, s: Tensor, shift: number, out: Matrix): void {
-  const strip = { first: 0, width: a.hi.columns };
-  runStrip(rec, equilibrateProgram('hi' in out), [...rows(a), ...whole(s), ...rows(out)], strip, shift);
+  const panel = { first: 0, width: a.hi.columns };
+  runPanel(rec, equilibrateProgram('hi' in out), [...rows(a), ...whole(s), ...rows(out)], panel, shift);
 }
 
-/** strip = S M[:, columns] */
-export function loadStrip(rec: Recorder, m: DoubleSingle, s: Tensor, strip: Matrix, columns: Strip): void {
-  runStrip(rec, loadProgram('hi' in strip), [...rows(m), ...whole(s), ...whole(strip)], columns);
+/** panel = S M[:, columns] */
+export function loadPanel(rec: Recorder, m: DoubleSingle, s: Tensor, panel: Matrix, columns: Panel): void {
+  runPanel(rec, loadProgram('hi' in panel), [...rows(m), ...whole(s), ...whole(panel)], columns);
 }
 
-/** X[:, columns] = S strip, or += with `accumulate`. */
-export function storeStrip(
+/** X[:, columns] = S panel, or += with `accumulate`. */
+export function storePanel(
   rec: Recorder,
   x: DoubleSingle,
   s: Tensor,
-  strip: Matrix,
-  columns: Strip,
+  panel: Matrix,
+  columns: Panel,
   accumulate: boolean,
 ): void {
-  runStrip(rec, storeProgram('hi' in strip, accumulate), [...rows(x), ...whole(s), ...whole(strip)], columns);
+  runPanel(rec, storeProgram('hi' in panel, accumulate), [...rows(x), ...whole(s), ...whole(panel)], columns);
 }
 
-/** r = (B - shift X)[:, columns] and strip = X[:, columns]. */
+/** r = (B - shift X)[:, columns] and panel = X[:, columns]. */
 export function beginResidual(
   rec: Recorder,
   b: DoubleSingle,
   x: DoubleSingle,
   shift: number,
   r: DoubleSingle,
-  strip: DoubleSingle,
-  columns: Strip,
+  panel: DoubleSingle,
+  columns: Panel,
 ): void {
-  runStrip(rec, beginProgram, [...rows(b), ...rows(x), ...whole(r), ...whole(strip)], columns, shift);
+  runPanel(rec, beginProgram, [...rows(b), ...rows(x), ...whole(r), ...whole(panel)], columns, shift);
 }

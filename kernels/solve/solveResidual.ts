@@ -8,7 +8,7 @@ import type { DoubleSingle } from '../shared/doubleSingle.js';
  *
  * @throws RmError INVALID_ARGUMENT when shapes do not fit, or X is larger than a binding.
  */
-export function residual(
+export function solveResidual(
   rec: Recorder,
   a: DoubleSingle,
   x: DoubleSingle,

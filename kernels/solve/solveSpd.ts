@@ -15,9 +15,9 @@ import { createDoubleSingle, type DoubleSingle, disposeDoubleSingle } from '../s
 import { type CholeskyFactor, cholesky, notPositiveDefinite, scratchLike } from './cholesky.js';
 import { inverseNormEstimate, normEstimate } from './conditionEstimate.js';
 import { downloadDiagonal, equilibration } from './equilibration.js';
-import { beginResidual, equilibrate, loadStrip, type Strip, storeStrip } from './panels.js';
+import { beginResidual, equilibrate, loadPanel, type Panel, storePanel } from './panels.js';
 import { createProbes, type Probes } from './probes.js';
-import { residual } from './solveResidual.js';
+import { solveResidual } from './solveResidual.js';
 import { solveFactored } from './triangularSolve.js';
 
 /** Settings of `solveSpd`. */
@@ -71,13 +71,13 @@ interface System {
   diagonal: Float32Array;
   normB: number;
   probes: Probes;
-  strips: readonly Strip[];
+  panels: readonly Panel[];
   label: string;
   accuracy: number;
 }
 
-/** Columns of [n,r] in strips that one binding holds. */
-function stripsOf({ device, rowCount: n, columns: r }: Tensor): Strip[] {
+/** Columns of [n,r] in panels that one binding holds. */
+function panelsOf({ device, rowCount: n, columns: r }: Tensor): Panel[] {
   const fitting = Math.floor(device.limits.maxStorageBufferBindingSize / (4 * n));
   // Whole tiles of blockProduct.
   const width = r <= fitting ? r : Math.max(1, fitting - (fitting % Math.min(64, fitting)));
@@ -144,7 +144,7 @@ export async function* solveSpdPath(
     diagonal: await downloadDiagonal(rec, a.hi),
     normB: (await frobeniusNorm(rec, b.hi)) || 1,
     probes: createProbes(scope, device, rec, b),
-    strips: stripsOf(b.hi),
+    panels: panelsOf(b.hi),
     label,
     accuracy,
   };
@@ -224,14 +224,14 @@ async function refine(
   factor: CholeskyFactor,
 ): Promise<{ iterations: number; relativeResidual: number; relativeError: number; converged: boolean }> {
   const { accuracy } = system;
-  solveStrips(system, shift, s, x, factor, false);
+  solvePanels(system, shift, s, x, factor, false);
   let { relativeResidual, relativeError } = await measure(system, shift, s, x, factor);
   const contraction = relativeError;
   let iterations = 1;
   // Also when the last step was so good that only rounding is left: the next would show no more than that.
   for (let expected = relativeError; expected > accuracy && relativeError > accuracy; iterations++) {
     if (iterations === MOST_ITERATIONS || !(relativeError < 0.5)) break;
-    solveStrips(system, shift, s, x, factor, true);
+    solvePanels(system, shift, s, x, factor, true);
     const next = await measure(system, shift, s, x, factor);
     expected = relativeError * contraction;
     const falling = next.relativeError < relativeError / 2;
@@ -250,8 +250,8 @@ async function refine(
 }
 
 /** X = solution of the factored system, or X += correction. */
-function solveStrips(
-  { rec, a, b, strips }: System,
+function solvePanels(
+  { rec, a, b, panels }: System,
   shift: number,
   s: Tensor,
   x: DoubleSingle,
@@ -259,22 +259,22 @@ function solveStrips(
   correction: boolean,
 ): void {
   const n = a.hi.columns;
-  for (const strip of strips) {
+  for (const panel of panels) {
     using scope = new Scope(a.hi.device);
-    const shape = [n, strip.width];
-    const work = scratchLike(scope, factor.u, shape, 'strip');
+    const shape = [n, panel.width];
+    const work = scratchLike(scope, factor.u, shape, 'panel');
     if (correction) {
       const begun = createDoubleSingle(scope, shape, 'right-hand side');
       const rest = createDoubleSingle(scope, shape, 'residual');
-      const solution = createDoubleSingle(scope, shape, 'strip of the solution');
-      beginResidual(rec, b, x, shift, begun, solution, strip);
-      residual(rec, a, solution, begun, rest);
-      loadStrip(rec, rest, s, work, { first: 0, width: strip.width });
+      const solution = createDoubleSingle(scope, shape, 'panel of the solution');
+      beginResidual(rec, b, x, shift, begun, solution, panel);
+      solveResidual(rec, a, solution, begun, rest);
+      loadPanel(rec, rest, s, work, { first: 0, width: panel.width });
     } else {
-      loadStrip(rec, b, s, work, strip);
+      loadPanel(rec, b, s, work, panel);
     }
     solveFactored(rec, factor, work);
-    storeStrip(rec, x, s, work, strip, correction);
+    storePanel(rec, x, s, work, panel, correction);
   }
 }
 
@@ -294,11 +294,11 @@ async function measure(
   ) as [DoubleSingle, DoubleSingle, DoubleSingle, DoubleSingle];
   probes.combine(x, combined);
   beginResidual(rec, probes.b, combined, shift, begun, solution, all);
-  residual(rec, a, solution, begun, rest);
+  solveResidual(rec, a, solution, begun, rest);
   const work = scratchLike(scope, factor.u, shape, 'probed error');
-  loadStrip(rec, rest, s, work, all);
+  loadPanel(rec, rest, s, work, all);
   solveFactored(rec, factor, work);
-  storeStrip(rec, combined, s, work, all, false);
+  storePanel(rec, combined, s, work, all, false);
   const [residualNorm, solutionNorm, errorNorm] = [
     await probes.norm(rest.hi),
     await probes.norm(solution.hi),

@@ -28,7 +28,7 @@ ${copied ? '@group(0) @binding(2) var<storage, read> source: array<f32>;' : ''}`
  *
  * @throws RmError INVALID_ARGUMENT when out is not square.
  */
-export function mirrorLower(rec: Recorder, out: Tensor | DoubleSingle): void {
+export function symmetrize(rec: Recorder, out: Tensor | DoubleSingle): void {
   for (const part of out instanceof Tensor ? [out] : [out.hi, out.lo]) {
     checkTensor('mirrorLower', part.label, part, [part.columns, part.columns]);
     mirrorPart(rec, part);

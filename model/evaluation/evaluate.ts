@@ -17,7 +17,7 @@ import type { BatchTensors } from '../transformer/batchTensors.js';
 import type { Model } from '../transformer/model.js';
 import { ReferenceStates, scoredGroups } from '../transformer/referenceStates.js';
 import { finalHidden, finalNorm } from '../transformer/transformer.js';
-import { waitingStates, walkThrough } from '../transformer/walkThrough.js';
+import { forwardByLayer, waitingStates } from '../transformer/walkThrough.js';
 
 /** Settings of `evaluate`. */
 export interface EvaluateOptions {
@@ -97,14 +97,14 @@ async function measure(
   const walked = new Map<Model, BatchTensors>();
   const held: Disposable[] = [];
   for (const of of new Set([model, reference])) {
-    if (!of?.streams || of === kept?.model) continue;
+    if (!of?.isOffloaded || of === kept?.model) continue;
     const states = waitingStates(device);
     walked.set(of, states);
-    held.push(await journal.hold('states', states));
-    await walkThrough(of, groups, states, options);
+    held.push(await journal.track('states', states));
+    await forwardByLayer(of, groups, states, options);
   }
   const sums = { nll: 0, againstNll: 0, kl: 0, same: 0, tokens: 0, predictions: 0 };
-  held.push(await journal.hold('sums', liveSums({}, sums)));
+  held.push(await journal.track('sums', liveSums({}, sums)));
   const score = async (index: number) => {
     signal?.throwIfAborted();
     const group = groups[index]!;
@@ -127,7 +127,7 @@ async function measure(
     sums.tokens += batch.tokens;
     sums.predictions += batch.tokens - group.length;
   };
-  await journal.walk('texts', groups.length, score, () =>
+  await journal.forEach('texts', groups.length, score, () =>
     onProgress?.({ phase: 'evaluate', done: sums.tokens, total, unit: 'tokens' }),
   );
   for (const state of held) state[Symbol.dispose]();

@@ -42,11 +42,11 @@ export function checkHeads(
 }
 
 /** Under the names that most families use; `headDim` where config.json states none (default: by hidden_size). */
-export function readDimensions(config: ConfigReader, usualHeadDim?: number): Dimensions {
+export function readDimensions(config: ConfigReader, defaultHeadDim?: number): Dimensions {
   const { layers, hidden, heads } = readSize(config);
   const kvHeads = config.count('num_key_value_heads', heads);
   const stated = config.get('head_dim') !== undefined;
-  const headDim = stated ? config.count('head_dim') : (usualHeadDim ?? evenHeads(config, hidden, heads));
+  const headDim = stated ? config.count('head_dim') : (defaultHeadDim ?? evenHeads(config, hidden, heads));
   checkHeads(config, { heads, kvHeads, headDim }, 'num_key_value_heads');
   const { vocab, contextLength } = readVocabulary(config);
   const intermediate = config.count('intermediate_size');

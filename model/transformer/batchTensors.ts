@@ -10,7 +10,7 @@ import {
 import { convert } from '../../kernels/index.js';
 
 /** Where tensors of all calibration tokens are kept between the layers. */
-export interface StateHome {
+export interface StatePlacement {
   /** "host": in the host's memory; a batch comes to the device when its turn is there. */
   readonly place: 'device' | 'host';
   /**
@@ -39,7 +39,7 @@ export class BatchTensors implements LiveState {
 
   constructor(
     private readonly device: Device,
-    private readonly home?: Pick<StateHome, 'place' | 'dtype'>,
+    private readonly placement?: Pick<StatePlacement, 'place' | 'dtype'>,
   ) {}
 
   has(index: number): boolean {
@@ -50,7 +50,7 @@ export class BatchTensors implements LiveState {
   async get(index: number, scope: Scope): Promise<Tensor> {
     const kept = this.#onHost[index];
     if (!kept) return this.#onDevice[index]!;
-    const { dtype } = this.home!;
+    const { dtype } = this.placement!;
     const stored = scope.own(await tensorFromBytes(this.device, kept.bytes, kept.shape, dtype, 'states'));
     if (dtype === 'f32') return stored;
     const wide = scope.tensor(kept.shape, 'f32', 'states');
@@ -60,18 +60,18 @@ export class BatchTensors implements LiveState {
 
   /** Takes over a tensor; what was in its place goes. */
   async put(index: number, tensor: Tensor): Promise<void> {
-    if (this.home?.place !== 'host') {
+    if (this.placement?.place !== 'host') {
       this.#onDevice[index]?.dispose();
       this.#onDevice[index] = tensor;
       return;
     }
     using _ = tensor;
     const { shape } = tensor;
-    if (this.home.dtype === 'f32') {
+    if (this.placement.dtype === 'f32') {
       this.#onHost[index] = { bytes: await download(tensor), shape };
       return;
     }
-    using narrow = Tensor.create(this.device, shape, this.home.dtype, 'states');
+    using narrow = Tensor.create(this.device, shape, this.placement.dtype, 'states');
     convert(this.device.recorder, tensor, narrow);
     this.#onHost[index] = { bytes: await download(narrow), shape };
   }

@@ -1,7 +1,7 @@
 import { type Device, Scope } from '../../engine/index.js';
 import type { TensorNames } from '../architecture/architecture.js';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
-import { toDevice, type WaitingWeights } from './waitingWeights.js';
+import { type SpilledWeights, toDevice } from './spilledWeights.js';
 import { WeightLoader } from './weightLoader.js';
 import type { LayerWeights } from './weights.js';
 
@@ -12,7 +12,7 @@ interface Arrival {
   /** Once it has arrived. */
   weights: LayerWeights | undefined;
   /** What takes the place of some of them, by what was asked for. */
-  readonly changed: Map<WaitingWeights, Partial<LayerWeights>>;
+  readonly changed: Map<SpilledWeights, Partial<LayerWeights>>;
   /** Nobody waits for it any more. */
   dropped: boolean;
 }
@@ -47,7 +47,7 @@ export class LayerStream {
   }
 
   /** The layer that is held. @throws Error for any other: its walk has forgotten to hold it. */
-  at(layer: number, changes?: WaitingWeights): LayerWeights {
+  at(layer: number, changes?: SpilledWeights): LayerWeights {
     const held = layer === this.#held ? this.#layers.get(layer) : undefined;
     const changed = changes && held?.changed.get(changes);
     if (held?.weights && (changed || !changes)) return { ...held.weights, ...changed };
@@ -62,7 +62,7 @@ export class LayerStream {
    * @param changes what is to be there beside the layer's own weights, until it is let go.
    * @throws RmError CHECKPOINT_*, OUT_OF_MEMORY, NOT_FINITE (names the tensor).
    */
-  async hold(layer: number, following?: number, changes?: WaitingWeights): Promise<void> {
+  async load(layer: number, following?: number, changes?: SpilledWeights): Promise<void> {
     const next = this.prefetch ? following : undefined;
     if (layer !== this.#held || next !== undefined) {
       for (const other of [...this.#layers.keys()]) {

@@ -25,7 +25,7 @@ export async function logits(
     const embedding = options.taps && (await downloadF32(hidden));
     const layers: Float32Array[] = [];
     for (let layer = 0; layer < arch.layers; layer++) {
-      await model.hold(layer, layer + 1);
+      await model.loadLayer(layer, layer + 1);
       const output = forward(model, batch, { from: layer, to: layer + 1, input: hidden });
       hidden.dispose();
       hidden = output;

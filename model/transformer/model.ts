@@ -7,7 +7,7 @@ import { checkShapes, readArchitecture } from '../families/index.js';
 import { openCheckpoint } from '../source/modelSource.js';
 import { LayerStream } from './layerStream.js';
 import { RotationTable } from './rotationTable.js';
-import type { WaitingWeights } from './waitingWeights.js';
+import type { SpilledWeights } from './spilledWeights.js';
 import { type LoaderOptions, WeightLoader } from './weightLoader.js';
 import type { LayerWeights, Weights } from './weights.js';
 
@@ -16,7 +16,7 @@ export interface WeightChanges extends Partial<Omit<Weights, 'layers' | 'vision'
   /** By layer, as the model counts them. */
   readonly layers?: ReadonlyMap<number, Partial<LayerWeights>>;
   /** Of a streamed model: weights that come from the disk with their layer, and go with it. */
-  readonly waiting?: ReadonlyMap<number, WaitingWeights>;
+  readonly spilled?: ReadonlyMap<number, SpilledWeights>;
 }
 
 /** Settings of `Model.load`. */
@@ -39,7 +39,7 @@ interface Origin {
   /** By layer of this model: the layer of the stream, and what takes the place of some of its weights. */
   readonly numbers: readonly number[];
   readonly changed: ReadonlyMap<number, Partial<LayerWeights>>;
-  readonly waiting: ReadonlyMap<number, WaitingWeights>;
+  readonly spilled: ReadonlyMap<number, SpilledWeights>;
   /** Number types of the checkpoint's tensors, by name. */
   readonly types: ReadonlyMap<string, DType>;
 }
@@ -81,7 +81,7 @@ export class Model {
       });
       const outer = await loader.outer(scope, arch.vision?.tensorNames);
       const numbers = Array.from({ length: arch.layers }, (_, layer) => layer);
-      const unchanged = { numbers, types, changed: new Map(), waiting: new Map() };
+      const unchanged = { numbers, types, changed: new Map(), spilled: new Map() };
       let layers: readonly LayerWeights[];
       if (options.stream) {
         stream = new LayerStream(device, checkpoint, arch.tensorNames, options.stream.prefetch);
@@ -105,7 +105,7 @@ export class Model {
   }
 
   /** Whether layers come and go: those that are needed must be held, and walks go layer by layer over all tokens. */
-  get streams(): boolean {
+  get isOffloaded(): boolean {
     return this.origin.stream !== undefined;
   }
 
@@ -116,10 +116,10 @@ export class Model {
    * @param next the layer that will be held after this one; it may be past the last one.
    * @throws RmError CHECKPOINT_*, OUT_OF_MEMORY, NOT_FINITE (names the tensor).
    */
-  async hold(layer: number, next?: number): Promise<void> {
-    const { stream, numbers, waiting } = this.origin;
+  async loadLayer(layer: number, next?: number): Promise<void> {
+    const { stream, numbers, spilled } = this.origin;
     const following = next === undefined ? undefined : numbers[next];
-    await stream?.hold(numbers[layer]!, following, waiting.get(layer));
+    await stream?.load(numbers[layer]!, following, spilled.get(layer));
   }
 
   /** Layers uploaded so far where they are streamed; a layer counts every time. */
@@ -136,7 +136,7 @@ export class Model {
    * The model with only the layers `keep` (ascending) and with `changes`, sharing all other tensors: disposing it frees
    * nothing, and it must not outlive this one.
    */
-  withLayers(keep: readonly number[], { layers, waiting, ...outer }: WeightChanges = {}): Model {
+  withLayers(keep: readonly number[], { layers, spilled, ...outer }: WeightChanges = {}): Model {
     const arch = keepLayers(this.arch, keep);
     const { stream, numbers, types } = this.origin;
     const merged = <W extends object>(before: ReadonlyMap<number, W>, now?: ReadonlyMap<number, W>) =>
@@ -154,7 +154,7 @@ export class Model {
       numbers: keep.map(layer => numbers[layer]!),
       types,
       changed: merged(this.origin.changed, layers),
-      waiting: merged(this.origin.waiting, waiting),
+      spilled: merged(this.origin.spilled, spilled),
     };
     const own = stream
       ? layersOf(stream, origin)
@@ -192,11 +192,11 @@ const outerBytes = (arch: Architecture, checkpoint: Checkpoint): number =>
 /** Layers that are looked up in the stream when they are read. */
 function layersOf(
   stream: LayerStream,
-  { numbers, changed, waiting }: Omit<Origin, 'stream'>,
+  { numbers, changed, spilled }: Omit<Origin, 'stream'>,
 ): readonly LayerWeights[] {
   const layers = new Array<LayerWeights>(numbers.length);
   for (const [layer, number] of numbers.entries()) {
-    const get = () => ({ ...stream.at(number, waiting.get(layer)), ...changed.get(layer) });
+    const get = () => ({ ...stream.at(number, spilled.get(layer)), ...changed.get(layer) });
     Object.defineProperty(layers, layer, { get, enumerable: true });
   }
   return layers;

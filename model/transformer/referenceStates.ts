@@ -12,7 +12,7 @@ import { Batch, defaultBatchTokens, groupSequences, totalTokens } from './batch.
 import type { BatchTensors } from './batchTensors.js';
 import type { Model } from './model.js';
 import { finalHidden, finalNorm, forward } from './transformer.js';
-import { waitingStates, walkThrough } from './walkThrough.js';
+import { forwardByLayer, waitingStates } from './walkThrough.js';
 import type { LayerWeights } from './weights.js';
 
 /** Batches of the sequences in which something can be predicted. Throws DATA_INVALID where there are none. */
@@ -93,10 +93,10 @@ export class ReferenceStates implements LiveState {
     const { onProgress, signal, journal = noJournal } = options;
     const { device } = this.model;
     using _section = device.section('reference');
-    if (this.model.streams) this.#walked = waitingStates(device);
-    this.#held = await journal.hold('reference', this.#walked ?? this);
+    if (this.model.isOffloaded) this.#walked = waitingStates(device);
+    this.#held = await journal.track('reference', this.#walked ?? this);
     if (this.#walked) {
-      await walkThrough(this.model, this.groups, this.#walked, options);
+      await forwardByLayer(this.model, this.groups, this.#walked, options);
       return;
     }
     const total = totalTokens(this.groups.flat());
@@ -114,7 +114,7 @@ export class ReferenceStates implements LiveState {
       this.#states.push(states);
       await device.recorder.finish();
     };
-    await journal.walk('texts', this.groups.length, run, index =>
+    await journal.forEach('texts', this.groups.length, run, index =>
       onProgress?.({ phase: 'reference', done: ends[index]!, total, unit: 'tokens' }),
     );
   }

@@ -188,11 +188,11 @@ export async function imageEmbeddings(
 /** Hidden states after the last layer; of a streamed model layer by layer. The caller disposes them. */
 async function throughLayers(model: Model, batch: Batch): Promise<Tensor> {
   const { layers } = model.arch;
-  if (!model.streams) return forward(model, batch);
+  if (!model.isOffloaded) return forward(model, batch);
   let hidden = embedTokens(model, batch);
   for (let layer = 0; layer < layers; layer++) {
     using input = hidden;
-    await model.hold(layer, layer + 1 < layers ? layer + 1 : undefined);
+    await model.loadLayer(layer, layer + 1 < layers ? layer + 1 : undefined);
     hidden = forward(model, batch, { from: layer, to: layer + 1, input });
   }
   return hidden;

@@ -14,7 +14,7 @@ export const waitingStates = (device: Device): BatchTensors =>
  *
  * @param states nothing yet, or what an earlier process has left.
  */
-export async function walkThrough(
+export async function forwardByLayer(
   model: Model,
   groups: readonly (readonly (readonly number[])[])[],
   states: BatchTensors,
@@ -25,12 +25,12 @@ export async function walkThrough(
   }: { readonly onProgress?: Progress; readonly signal?: AbortSignal; readonly journal?: Journal } = {},
 ): Promise<void> {
   const { device, arch } = model;
-  await journal.walk(
+  await journal.forEach(
     'layers',
     arch.layers,
     async layer => {
-      await model.hold(layer, layer + 1);
-      await journal.walk('batches', groups.length, async index => {
+      await model.loadLayer(layer, layer + 1);
+      await journal.forEach('batches', groups.length, async index => {
         signal?.throwIfAborted();
         using batch = new Batch(device, groups[index]!);
         using scope = new Scope(device);

@@ -8,10 +8,10 @@ import {
 } from '../architecture/architecture.js';
 import { type Checkpoint, deviceBytes } from '../checkpoint/checkpoint.js';
 import { readDense } from '../checkpoint/denseTensor.js';
-import type { WaitingTensor } from '../transformer/waitingWeights.js';
+import type { SpilledTensor } from '../transformer/spilledWeights.js';
 
 /** New values of what a reference is to, in the checkpoint's number type, on the device or on the disk. */
-export type NewValues = Tensor | WaitingTensor;
+export type NewValues = Tensor | SpilledTensor;
 
 /** The matrix of a stack that is `place` in the order of its names, and the values of all of them. */
 interface StackedValues {

@@ -1,7 +1,7 @@
 import { type Device, type LiveState, type StoredTensor, Tensor } from '../../engine/index.js';
 import { type Architecture, forward, type Model, totalTokens } from '../../model/index.js';
 import { batchedTokens, type CalibrationBatch, openBatch } from '../calibration/batch.js';
-import type { WalkOptions } from '../run/runHooks.js';
+import type { RunHooks } from '../run/runHooks.js';
 import { sha256OfJson } from '../run/sha256.js';
 
 /** Sequences of one packed batch. */
@@ -166,7 +166,7 @@ export async function keepStates(
   model: Model,
   batches: readonly CalibrationBatch[],
   states: HiddenStates,
-  { onProgress, signal }: WalkOptions,
+  { onProgress, signal }: RunHooks,
 ): Promise<void> {
   const { device, arch } = model;
   using _section = device.section('forward');

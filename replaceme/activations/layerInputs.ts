@@ -5,24 +5,24 @@ import {
   forward,
   type LayerWeights,
   type Model,
-  type StateHome,
+  type StatePlacement,
 } from '../../model/index.js';
 import { batchedTokens, type CalibrationBatch, openBatch, sequencesOf } from '../calibration/batch.js';
-import { type WalkOptions, walkBatches } from '../run/runHooks.js';
+import { forEachBatch, type RunHooks } from '../run/runHooks.js';
 import type { HiddenStates } from './hiddenStates.js';
 
-export interface StreamOptions extends WalkOptions {
+export interface StreamOptions extends RunHooks {
   /** Outputs of layers that an earlier walk has kept; they are used up. */
   readonly states?: HiddenStates | undefined;
   /** Where hidden states of all tokens are kept (default: on the device). */
-  readonly home?: StateHome | undefined;
+  readonly placement?: StatePlacement | undefined;
 }
 
 /**
  * Hidden states of all calibration tokens at one depth of a model, batch by batch: all tokens walk through one layer
  * after the other. Two streams side by side hold what the original model and the pruned one give to a layer.
  */
-export class Stream implements LiveState {
+export class LayerInputs implements LiveState {
   /** Inputs of layer `depth`; none while they are the embeddings, which are looked up when needed. */
   readonly #states: BatchTensors;
   #depth = 0;
@@ -36,7 +36,7 @@ export class Stream implements LiveState {
     readonly batches: readonly CalibrationBatch[],
     readonly options: StreamOptions = {},
   ) {
-    this.#states = new BatchTensors(model.device, options.home);
+    this.#states = new BatchTensors(model.device, options.placement);
     this.#journal = options.journal ?? noJournal;
   }
 
@@ -46,10 +46,10 @@ export class Stream implements LiveState {
     batches: readonly CalibrationBatch[],
     options: StreamOptions,
     name: string,
-  ): Promise<Stream> {
-    const stream = new Stream(model, batches, options);
+  ): Promise<LayerInputs> {
+    const stream = new LayerInputs(model, batches, options);
     try {
-      stream.#held = await stream.#journal.hold(name, stream);
+      stream.#held = await stream.#journal.track(name, stream);
       return stream;
     } catch (error) {
       stream.dispose();
@@ -114,8 +114,8 @@ export class Stream implements LiveState {
   }
 
   /** Another stream, at the inputs of layer `to`; this one stays where it is. */
-  async ahead(to: number): Promise<Stream> {
-    const other = await Stream.open(this.model, this.batches, this.options, 'states ahead');
+  async ahead(to: number): Promise<LayerInputs> {
+    const other = await LayerInputs.open(this.model, this.batches, this.options, 'states ahead');
     try {
       await this.#journal.step(`ahead to layer ${to}`, async () => {
         await this.#run(this.model, to, other);
@@ -141,10 +141,10 @@ export class Stream implements LiveState {
   }
 
   /** Runs layers up to `to`; their outputs go to `target`. */
-  async #run(model: Model, to: number, target: Stream): Promise<void> {
+  async #run(model: Model, to: number, target: LayerInputs): Promise<void> {
     // Where layers are streamed, all tokens go through one before the next takes its place.
-    const step = model.streams ? 1 : to - this.#depth;
-    let source: Stream = this;
+    const step = model.isOffloaded ? 1 : to - this.#depth;
+    let source: LayerInputs = this;
     for (let from = this.#depth; from < to; from += step) {
       const end = from + step;
       await this.#pass(model, { from, to: end, next: end < to ? end : undefined }, source, target);
@@ -156,15 +156,15 @@ export class Stream implements LiveState {
   async #pass(
     model: Model,
     { from, to, next }: { from: number; to: number; next: number | undefined },
-    source: Stream,
-    target: Stream,
+    source: LayerInputs,
+    target: LayerInputs,
   ): Promise<void> {
     const { device } = model;
     const { states } = this.options;
     using _section = device.section('forward');
     const name = from + 1 === to ? `layer ${from}` : `layers ${from} to ${to - 1}`;
-    await walkBatches(this.options, name, this.batches, sequencesOf, async (batch, index) => {
-      await model.hold(from, next);
+    await forEachBatch(this.options, name, this.batches, sequencesOf, async (batch, index) => {
+      await model.loadLayer(from, next);
       using opened = openBatch(device, batch);
       using scope = new Scope(device);
       const known = this.#unchanged ? states?.take(batch.sequences, to - 1) : undefined;

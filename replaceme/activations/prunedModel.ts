@@ -15,7 +15,7 @@ import {
   type Weights,
 } from '../../model/index.js';
 import { keptLayers, type Window } from '../run/window.js';
-import { rounded } from './spilledWeights.js';
+import { rounded } from './keptWeights.js';
 
 /**
  * The model that a method has made, in memory: the layers that stay with their new weights in the checkpoint's dtype,
@@ -53,7 +53,7 @@ export class PrunedModel {
   }
 
   /** Takes over further weights, by old index; they take the place of those that were new before. */
-  change({ layers = new Map<number, Partial<LayerWeights>>(), waiting, ...outer }: WeightChanges): void {
+  change({ layers = new Map<number, Partial<LayerWeights>>(), spilled, ...outer }: WeightChanges): void {
     const { tensorNames } = this.#original.arch;
     for (const weights of [...layers.values(), outer]) {
       for (const tensor of Object.values(weights)) if (tensor) this.#scope.own(tensor);
@@ -65,7 +65,7 @@ export class PrunedModel {
         const stored = this.#stored<LayerWeights>(tensorNames.layers[layer]!, weights, known);
         changed.set(layer, { ...changed.get(layer), ...stored });
       }
-      for (const [layer, weights] of waiting ?? []) {
+      for (const [layer, weights] of spilled ?? []) {
         const names: Readonly<Record<string, TensorRef | null>> = { ...tensorNames.layers[layer]! };
         for (const [key, tensor] of Object.entries(weights)) {
           const ref = names[key];
@@ -75,7 +75,7 @@ export class PrunedModel {
       this.#changes = {
         ...this.#changes,
         layers: changed,
-        ...(waiting && { waiting }),
+        ...(spilled && { spilled }),
         ...this.#stored<Omit<Weights, 'layers' | 'vision'>>(tensorNames, outer, known),
       };
       this.#model = this.#original.withLayers(this.keep, this.#changes);
@@ -89,11 +89,11 @@ export class PrunedModel {
   withOnly(original: Model, wanted: readonly number[]): Model | undefined {
     const of = <W>(all: ReadonlyMap<number, W> = new Map()) =>
       new Map([...all].filter(([layer]) => wanted.includes(layer)));
-    const [layers, waiting] = [of(this.#changes.layers), of(this.#changes.waiting)];
-    const changed = [...layers.values(), ...waiting.values()].some(
+    const [layers, spilled] = [of(this.#changes.layers), of(this.#changes.spilled)];
+    const changed = [...layers.values(), ...spilled.values()].some(
       weights => Object.keys(weights).length > 0,
     );
-    return changed ? original.withLayers(this.keep, { layers, waiting }) : undefined;
+    return changed ? original.withLayers(this.keep, { layers, spilled }) : undefined;
   }
 
   /**
@@ -119,7 +119,7 @@ export class PrunedModel {
   }
 
   /** Of the new tensors on the disk. */
-  async #firstWaiting() {
+  async #firstSpilled() {
     for (const [name, [, tensor]] of this.#written) {
       const count = tensor instanceof Tensor ? 0 : await nonFiniteIn(tensor);
       if (count > 0) return { name, tensor, count };
@@ -131,7 +131,7 @@ export class PrunedModel {
   async verifyFinite(): Promise<void> {
     const here = new Map<string, Tensor>();
     for (const [name, [, tensor]] of this.#written) if (tensor instanceof Tensor) here.set(name, tensor);
-    const found = (await firstNonFinite(this.model.device, here)) ?? (await this.#firstWaiting());
+    const found = (await firstNonFinite(this.model.device, here)) ?? (await this.#firstSpilled());
     if (!found) return;
     const { dtype } = found.tensor;
     throw new RmError(

@@ -32,7 +32,7 @@ export class OpenBatches {
  * Batches that walk through the layers together: each on its own where the model is on the device, all where its layers
  * are streamed, so that each is uploaded once.
  */
-export const walkGroups = <T>({ streams }: Model, batches: readonly T[]): T[][] =>
+export const walkGroups = <T>({ isOffloaded: streams }: Model, batches: readonly T[]): T[][] =>
   streams ? [[...batches]] : batches.map(batch => [batch]);
 
 /** The batch's sequences without their padding. */

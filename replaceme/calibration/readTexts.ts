@@ -1,7 +1,7 @@
 import { noJournal } from '../../engine/index.js';
 import type { Model, TextReader, Tokenizer } from '../../model/index.js';
 import { givesTexts, type PruneOptions } from '../options/pruneOptions.js';
-import type { WalkOptions } from '../run/runHooks.js';
+import type { RunHooks } from '../run/runHooks.js';
 import type { CalibrationBatch } from './batch.js';
 import { calibrationBatches } from './batches.js';
 import { interleave } from './collect.js';
@@ -46,7 +46,7 @@ export async function addGenerated(
   { generate: tokens, mask }: PruneOptions,
   { sequenceLength }: CalibrationSizes,
   statistics: { generated?: Calibration } | undefined,
-  walk: WalkOptions,
+  walk: RunHooks,
 ): Promise<Calibration> {
   if (tokens === undefined) return texts;
   const { journal = noJournal } = walk;

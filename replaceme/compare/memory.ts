@@ -1,5 +1,5 @@
 import type { Device } from '../../engine/index.js';
-import type { StateHome } from '../../model/index.js';
+import type { StatePlacement } from '../../model/index.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 import { choosePlacement, type Hindrance } from '../planning/choosePlacement.js';
 import { HEADROOM } from '../planning/memoryParts.js';
@@ -14,7 +14,7 @@ const wholeModels: Hindrance = {
 /** What a row takes, with all weights on the device. */
 export interface RowPlan {
   /** Where its hidden states are to be. */
-  readonly home: StateHome;
+  readonly placement: StatePlacement;
   /** Bytes at the most, and of these those for speed alone while windows are selected. */
   readonly bytes: number;
   readonly spareBytes: number;
@@ -41,7 +41,7 @@ export async function planRow(
     },
     [wholeModels],
   );
-  return { home: placement.states, bytes: memory.total, spareBytes: memory.selectionSpare };
+  return { placement: placement.states, bytes: memory.total, spareBytes: memory.selectionSpare };
 }
 
 /** Bytes that states for speed may take, each of two kinds, beside the rows that need most. */

@@ -1,6 +1,6 @@
 import { type Device, noJournal } from '../../engine/index.js';
 import { firstTokens, type Model, type TextReader } from '../../model/index.js';
-import type { WalkOptions } from '../run/runHooks.js';
+import type { RunHooks } from '../run/runHooks.js';
 import type { EvaluationText, ReportTexts } from './evaluationText.js';
 import { type Damage, layerDamage } from './layerDamage.js';
 import { ModelMeter } from './modelMeter.js';
@@ -14,7 +14,7 @@ import type {
 } from './pruneEvaluation.js';
 import { samplesOf } from './samples.js';
 
-interface MeasureOptions extends WalkOptions {
+interface MeasureOptions extends RunHooks {
   readonly batchTokens: number;
 }
 
@@ -62,7 +62,7 @@ export async function evaluatePruned(
     models: await measured(),
     damageByLayer: await journal.step('damage by layer', () => damageOf(outcome, plain, texts, options)),
     // Every token would take all layers to the device.
-    samples: model.streams ? [] : await samplesOf(roles, reader, options),
+    samples: model.isOffloaded ? [] : await samplesOf(roles, reader, options),
   };
 }
 

@@ -71,11 +71,11 @@ export interface ReportTexts {
 }
 
 /** Tokens that models are evaluated on, unless told. */
-const usualTokens = ({ info }: Device): number => (info.kind === 'software' ? 2048 : 16_384);
+const defaultTokens = ({ info }: Device): number => (info.kind === 'software' ? 2048 : 16_384);
 
 /** Tokens that models are compared on, where there is as much text. */
 export const evaluationTokens = (options: PruneOptions, device: Device): number =>
-  (options.evaluationTokens ?? usualTokens(device)) * Math.max(1, options.evaluation?.length ?? 1);
+  (options.evaluationTokens ?? defaultTokens(device)) * Math.max(1, options.evaluation?.length ?? 1);
 
 /**
  * Reads the files in `options.evaluation`; without them what follows in the calibration files behind the documents that
@@ -108,14 +108,14 @@ export async function readReportTexts(
     const texts: EvaluationText[] = [];
     for (const file of evaluation) {
       texts.push(
-        await readEvaluationText(file, reader, { ...reading, tokens: tokens ?? usualTokens(device) }),
+        await readEvaluationText(file, reader, { ...reading, tokens: tokens ?? defaultTokens(device) }),
       );
     }
     return all(texts, 'given');
   }
   const own = options.calibration?.length ? options.calibration : undefined;
   const paths = own ?? (await shippedCalibration(reader.chat));
-  const wanted = tokens ?? usualTokens(device);
+  const wanted = tokens ?? defaultTokens(device);
   const unseen: EvaluationText[] = [];
   for (const file of paths) {
     const skip = files.find(({ path }) => path === file)?.documents ?? 0;

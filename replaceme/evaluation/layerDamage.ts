@@ -21,7 +21,7 @@ import { difference } from '../activations/rows.js';
 import { walkGroups } from '../calibration/batch.js';
 import { RelativeErrors } from '../fits/relativeErrors.js';
 import { findSinks } from '../fits/tokenWeights.js';
-import { type WalkOptions, walkBatches } from '../run/runHooks.js';
+import { forEachBatch, type RunHooks } from '../run/runHooks.js';
 
 /** How far a pruned model's hidden states are from the unpruned model's after one layer. */
 export interface DamagePoint {
@@ -53,7 +53,7 @@ export async function layerDamage(
   models: readonly Model[],
   keep: readonly number[],
   sequences: readonly (readonly number[])[],
-  { batchTokens, ...options }: WalkOptions & { readonly batchTokens: number },
+  { batchTokens, ...options }: RunHooks & { readonly batchTokens: number },
 ): Promise<Damage> {
   const { device, arch } = original;
   using _section = device.section('layer damage');
@@ -64,11 +64,11 @@ export async function layerDamage(
   );
   const { journal = noJournal } = options;
   // Groups on their own are done in one go.
-  const inner = original.streams ? journal : noJournal;
+  const inner = original.isOffloaded ? journal : noJournal;
   const sums = models.map(() => depths.map(() => new RelativeErrors()));
   const counted = { tokens: 0, sinks: 0 };
-  using _counted = await journal.hold('tokens', liveSums({}, counted));
-  using _sums = await journal.hold('errors', {
+  using _counted = await journal.track('tokens', liveSums({}, counted));
+  using _sums = await journal.track('errors', {
     save: () => sums.map(points => points.map(point => point.save())),
     restore: (saved: readonly (readonly never[])[]) => {
       for (const [m, points] of saved.entries()) {
@@ -77,7 +77,7 @@ export async function layerDamage(
     },
   });
   const groups = walkGroups(original, scoredGroups(sequences, batchTokens));
-  await walkBatches(
+  await forEachBatch(
     options,
     'damage by layer',
     groups,
@@ -85,7 +85,7 @@ export async function layerDamage(
     async together => {
       using scope = new Scope(device);
       using walk = new Walk(original, models, keep, together);
-      using _walk = await inner.hold('states', walk);
+      using _walk = await inner.track('states', walk);
       const norms = (x: Tensor) => {
         const out = scope.tensor([x.rowCount], 'f32', 'norms');
         rowNorms(device.recorder, x, out);
@@ -93,7 +93,7 @@ export async function layerDamage(
       };
       const measured: { norms: Tensor; errors: Tensor[] }[][] = together.map(() => []);
       const load = async (stored: StoredTensor) => scope.own(await stored.load());
-      using _measured = await inner.hold('norms', {
+      using _measured = await inner.track('norms', {
         save: () => measured,
         restore: async (saved: { norms: StoredTensor; errors: StoredTensor[] }[][]) => {
           for (const [index, points] of saved.entries()) {
@@ -105,7 +105,7 @@ export async function layerDamage(
           }
         },
       });
-      await inner.walk('depths', depths.length, async d => {
+      await inner.forEach('depths', depths.length, async d => {
         await walk.to(depths[d]!);
         for (const index of together.keys()) {
           using visited = new Scope(device);
@@ -152,8 +152,8 @@ class Walk implements LiveState {
   ) {
     const { device } = original;
     this.#batches = groups.map(group => new Batch(device, group));
-    const home = original.streams ? ({ place: 'host', dtype: 'f32' } as const) : undefined;
-    this.#states = [original, ...models].map(() => new BatchTensors(device, home));
+    const placement = original.isOffloaded ? ({ place: 'host', dtype: 'f32' } as const) : undefined;
+    this.#states = [original, ...models].map(() => new BatchTensors(device, placement));
   }
 
   save(): unknown {
@@ -169,12 +169,12 @@ class Walk implements LiveState {
   async to(depth: number): Promise<void> {
     for (; this.#depth <= depth; this.#depth++) {
       const at = this.keep.indexOf(this.#depth);
-      await this.original.hold(this.#depth, this.#depth + 1);
+      await this.original.loadLayer(this.#depth, this.#depth + 1);
       await this.#step(0, this.original, this.#depth);
       if (at < 0) continue;
       for (const [m, model] of this.models.entries()) {
         // The same layer of the checkpoint, beside what has changed of it.
-        await model.hold(at);
+        await model.loadLayer(at);
         await this.#step(m + 1, model, at);
       }
     }

@@ -10,7 +10,7 @@ import {
   ReferenceStates,
   totalTokens,
 } from '../../model/index.js';
-import type { WalkOptions } from '../run/runHooks.js';
+import type { RunHooks } from '../run/runHooks.js';
 import type { EvaluationText } from './evaluationText.js';
 import type { FileScores, Measures } from './measures.js';
 import { PositionLosses } from './positionLoss.js';
@@ -33,7 +33,7 @@ export class ModelMeter {
   static async of(
     model: Model,
     texts: readonly EvaluationText[],
-    { batchTokens, room, ...walk }: WalkOptions & { readonly batchTokens: number; readonly room: number },
+    { batchTokens, room, ...walk }: RunHooks & { readonly batchTokens: number; readonly room: number },
   ): Promise<ModelMeter> {
     const total = totalTokens(texts.flatMap(({ sequences }) => sequences));
     const references: ReferenceStates[] = [];
@@ -51,11 +51,11 @@ export class ModelMeter {
   }
 
   /** @throws RmError NOT_FINITE where the model assigns no finite likelihood to a text. */
-  async measure(model: Model, walk: WalkOptions): Promise<Measures> {
+  async measure(model: Model, walk: RunHooks): Promise<Measures> {
     const { journal = noJournal } = walk;
     const scores: FileScores[] = [];
     const positions = new PositionLosses();
-    using _held = await journal.hold('positions', positions);
+    using _held = await journal.track('positions', positions);
     for (const [i, { file, sequences }] of this.texts.entries()) {
       const against = this.references[i]!;
       const { perplexity, kl, top1 } = await evaluate(model, sequences, {
@@ -83,8 +83,8 @@ export class ModelMeter {
     const all = this.texts.flatMap(({ sequences }) => sequences.map(sequence => [...sequence]));
     using batch = new Batch(model.device, firstTokens(all, Math.ceil(this.batchTokens / 4)));
     const { layers } = model.arch;
-    const to = model.streams ? 1 : layers;
-    await model.hold(0);
+    const to = model.isOffloaded ? 1 : layers;
+    await model.loadLayer(0);
     const seconds: number[] = [];
     for (let pass = 0; pass < 2; pass++) {
       const started = performance.now();
@@ -115,7 +115,7 @@ const storedTensors = (model: Model): Map<string, { size: number; dtype: DType }
 
 /** Numbers in a model's tensors. Where layers are streamed, all of them are the checkpoint's. */
 const parametersOf = (model: Model): number =>
-  model.streams
+  model.isOffloaded
     ? [...storedTensors(model).values()].reduce((sum, { size }) => sum + size, 0)
     : [...tensorsOf(model)].reduce((sum, tensor) => sum + (tensor?.size ?? 0), 0);
 

@@ -9,7 +9,7 @@ export interface PositionLoss {
   readonly nll: number;
 }
 
-/** Gathers losses by position; `evaluate` takes `add` as its `onLosses`. */
+/** Accumulates losses by position; `evaluate` takes `add` as its `onLosses`. */
 export class PositionLosses implements LiveState {
   /** Bucket b > 0 begins at position 2^(b-1). */
   readonly #sums: { predictions: number; nll: number }[] = [];

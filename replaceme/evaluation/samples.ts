@@ -7,7 +7,7 @@ import {
   promptTokens,
   type TextReader,
 } from '../../model/index.js';
-import type { WalkOptions } from '../run/runHooks.js';
+import type { RunHooks } from '../run/runHooks.js';
 
 /** A greedy continuation of a prompt. */
 export interface Continuation {
@@ -46,7 +46,7 @@ const TOKENS = 48;
 export async function samplesOf(
   models: readonly (readonly [name: string, model: Model])[],
   reader: TextReader,
-  { onProgress, signal, journal = noJournal }: WalkOptions,
+  { onProgress, signal, journal = noJournal }: RunHooks,
 ): Promise<Sample[]> {
   const { contextLength } = models[0]![1].arch;
   const prompts = healthPrompts

@@ -1,8 +1,8 @@
 import { noJournal, Scope } from '../../engine/index.js';
 import { BatchTensors, LayerSteps } from '../../model/index.js';
-import type { Stream } from '../activations/layerInputs.js';
+import type { LayerInputs } from '../activations/layerInputs.js';
 import { openBatch, sequencesOf } from '../calibration/batch.js';
-import { walkBatches } from '../run/runHooks.js';
+import { forEachBatch } from '../run/runHooks.js';
 import { type LayerRefit, refitLayer } from './refitLayer.js';
 import type { RepairDetails } from './repair.js';
 import type { RidgePath } from './ridgePath.js';
@@ -12,14 +12,18 @@ import type { RidgePath } from './ridgePath.js';
  * inputs of the pruned one, each with the ridge that fits the held-out half best. Both streams stand at `layer` and
  * move past it. The caller disposes the new weights.
  */
-export async function healLayer(original: Stream, pruned: Stream, layer: number): Promise<LayerRefit> {
+export async function healLayer(
+  original: LayerInputs,
+  pruned: LayerInputs,
+  layer: number,
+): Promise<LayerRefit> {
   const { model, options } = original;
   const { device } = model;
   using _section = device.section('forward');
-  using afterAttention = new BatchTensors(device, options.home);
-  using _held = await (options.journal ?? noJournal).hold('after attention', afterAttention);
-  await model.hold(layer, layer + 1);
-  await walkBatches(options, `heal layer ${layer}`, original.batches, sequencesOf, async (batch, index) => {
+  using afterAttention = new BatchTensors(device, options.placement);
+  using _held = await (options.journal ?? noJournal).track('after attention', afterAttention);
+  await model.loadLayer(layer, layer + 1);
+  await forEachBatch(options, `heal layer ${layer}`, original.batches, sequencesOf, async (batch, index) => {
     using scope = new Scope(device);
     using opened = openBatch(device, batch);
     const steps = new LayerSteps(model, layer, opened, scope);

@@ -109,7 +109,7 @@ async function collectRows(
   const rows = { mlpOutput: mlpOutput!, goal: goal!, ...(postAttention && { postAttention }) };
   const filled = { first: 0, weights: new Float32Array(shape[0]) };
   const { journal = noJournal } = pass.inputs.options;
-  const held = await journal.hold('rows', liveSums(rows, filled));
+  const held = await journal.track('rows', liveSums(rows, filled));
   await pass.forEach((layer, { weight }) => {
     using temporary = new Scope(device);
     const count = layer.mlpOutput.rowCount;
@@ -209,7 +209,7 @@ async function descend(
   rec.clear(firstMoment);
   rec.clear(secondMoment);
   const weighted = weights && scope.tensor(space.slope.shape, 'f32', 'weighted slope');
-  using _held = await journal.hold('Adam', liveSums({ transform, firstMoment, secondMoment }));
+  using _held = await journal.track('Adam', liveSums({ transform, firstMoment, secondMoment }));
   using orders = new EpochOrders(device, tokens, weights, shuffles ? seededRandom(seed) : undefined);
   const perEpoch = Math.ceil(tokens / BATCH_TOKENS);
   const total = epochs * perEpoch;
@@ -235,7 +235,7 @@ async function descend(
     adam(rec, tensors, { learningRate, step: step + 1, l1, l2 });
     await rec.finish();
   };
-  await journal.walk('cosine fit', total, descendOnce, step =>
+  await journal.forEach('cosine fit', total, descendOnce, step =>
     onProgress?.({ phase: 'cosine fit', done: step + 1, total, unit: 'steps' }),
   );
 }

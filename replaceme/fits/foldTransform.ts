@@ -25,7 +25,7 @@ export async function foldTransform(
   transform: Tensor,
 ): Promise<{ down: Tensor; downBias?: Tensor }> {
   const { device } = model;
-  await model.hold(layer);
+  await model.loadLayer(layer);
   // What the solve has left in the pool has other sizes.
   device.memory.trim();
   const { down, downBias } = model.weights.layers[layer]!;

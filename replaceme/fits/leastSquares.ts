@@ -53,7 +53,7 @@ export async function leastSquaresStatistics(pass: FitPass): Promise<LeastSquare
   const statistics = { gram: accumulator(), cross: accumulator() };
   const numbers = { targetSquares: 0 };
   const { journal = noJournal } = pass.inputs.options;
-  const held = await journal.hold('sums', liveSums(matricesOf(statistics), numbers));
+  const held = await journal.track('sums', liveSums(matricesOf(statistics), numbers));
   await pass.forEach(async ({ mlpOutput, layerOutput, target }, { weight }) => {
     using scope = new Scope(device);
     using _ = device.section('statistics');

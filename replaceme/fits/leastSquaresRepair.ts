@@ -2,14 +2,14 @@ import { Scope } from '../../engine/index.js';
 import type { Model } from '../../model/index.js';
 import { lastRemoved, type Window } from '../run/window.js';
 import type { SumsKey } from '../statistics/store.js';
-import { gatherWindows } from './gatherWindows.js';
+import { accumulateWindows } from './accumulateWindows.js';
 import {
   type LeastSquaresStatistics,
   leastSquaresStatistics,
   statisticsFrom,
   sumsOf,
 } from './leastSquares.js';
-import type { GatherContext, Repair, RepairContext } from './repair.js';
+import type { AccumulateContext, Repair, RepairContext } from './repair.js';
 import { type LayerFit, repairInOrder } from './repairInOrder.js';
 
 /** What a method makes of the statistics of a window whose layer `layer` stays. */
@@ -50,8 +50,11 @@ export const repairByLeastSquares = (
   );
 
 /** The sums that `repairByLeastSquares` can recall. */
-export const gatherLeastSquares = (context: GatherContext, windows: readonly Window[]): Promise<boolean> =>
-  gatherWindows(
+export const accumulateLeastSquares = (
+  context: AccumulateContext,
+  windows: readonly Window[],
+): Promise<boolean> =>
+  accumulateWindows(
     context,
     windows,
     async window => context.statistics?.has(keyOf(window)) ?? false,

@@ -1,10 +1,10 @@
 import { type Journal, noJournal, requireExactArithmetic, Scope, type Tensor } from '../../engine/index.js';
 import { addTransposed, convert } from '../../kernels/index.js';
 import { LayerSteps, type Model } from '../../model/index.js';
-import type { Stream } from '../activations/layerInputs.js';
+import type { LayerInputs } from '../activations/layerInputs.js';
 import { difference, rowNormsOf } from '../activations/rows.js';
 import { type CalibrationBatch, openBatch, sequencesOf } from '../calibration/batch.js';
-import { walkBatches } from '../run/runHooks.js';
+import { forEachBatch } from '../run/runHooks.js';
 import { RelativeErrors } from './relativeErrors.js';
 import type { ProjectionPath } from './ridgePath.js';
 import { type RidgeSolution, RidgeStatistics } from './ridgeStatistics.js';
@@ -62,7 +62,7 @@ export const KEPT_BYTES = 2 ** 30;
  * inputs of the compressed model against targets of the original).
  */
 export async function refitLayer(
-  pruned: Stream,
+  pruned: LayerInputs,
   targets: RefitTargets,
   options: RefitOptions = {},
 ): Promise<LayerRefit> {
@@ -103,7 +103,7 @@ class Refit {
   readonly #journal: Journal;
 
   constructor(
-    private readonly pruned: Stream,
+    private readonly pruned: LayerInputs,
     private readonly targets: RefitTargets,
     private readonly options: RefitOptions,
   ) {
@@ -111,7 +111,7 @@ class Refit {
     this.#kept = new Scope(device);
     this.#fresh = new Scope(device);
     this.#journal = pruned.options.journal ?? noJournal;
-    const states = pruned.options.home?.keepsInner ?? true;
+    const states = pruned.options.placement?.keepsInner ?? true;
     this.#keeps = { states, features: states && 4 * pruned.tokens * arch.intermediate <= KEPT_BYTES };
   }
 
@@ -138,7 +138,7 @@ class Refit {
   /** Adds all tokens to the statistics of o_proj. */
   async sumAttention(statistics: RidgeStatistics): Promise<void> {
     const { targets, pruned } = this;
-    using _held = await this.#journal.hold('sums', statistics);
+    using _held = await this.#journal.track('sums', statistics);
     await this.#forEach('o_proj', async ({ index, batch, scope, steps }) => {
       const input = await pruned.input(index, scope);
       const attended = steps.attended(input);
@@ -166,7 +166,7 @@ class Refit {
   /** Adds all tokens to the statistics of down_proj, with o_proj as it is by now. */
   async sumMlp(statistics: RidgeStatistics): Promise<void> {
     const { targets } = this;
-    using _held = await this.#journal.hold('sums', statistics);
+    using _held = await this.#journal.track('sums', statistics);
     await this.#forEach('down_proj', async visit => {
       const { index, batch, scope, steps } = visit;
       const y = await this.#y(visit);
@@ -187,7 +187,7 @@ class Refit {
   /** Runs the layer with its new weights; what is left of the error, by kind of token. */
   async advance(): Promise<{ tokenResidual: number; sinkResidual: number }> {
     const residuals = new RelativeErrors();
-    using _held = await this.#journal.hold('residuals', residuals);
+    using _held = await this.#journal.track('residuals', residuals);
     await this.#forEach('output', async visit => {
       const { index, batch, scope, steps } = visit;
       const y = this.#afterAttention[index] ?? (await this.#y(visit));
@@ -214,10 +214,10 @@ class Refit {
 
   async #forEach(name: string, visit: (visit: Visit) => Promise<void>): Promise<void> {
     const { model, batches, depth, options } = this.pruned;
-    await model.hold(depth);
+    await model.loadLayer(depth);
     const weights = { ...model.weights.layers[depth]!, ...this.#weights };
     using _section = model.device.section('forward');
-    await walkBatches(options, `layer ${depth}, ${name}`, batches, sequencesOf, async (batch, index) => {
+    await forEachBatch(options, `layer ${depth}, ${name}`, batches, sequencesOf, async (batch, index) => {
       using scope = new Scope(model.device);
       using opened = openBatch(model.device, batch);
       await visit({ index, batch, scope, steps: new LayerSteps(model, depth, opened, scope, weights) });
@@ -270,22 +270,22 @@ class Refit {
 }
 
 /** What `refitLayer` gives without what it measures on the tokens. */
-export type RecalledRefit = Pick<LayerRefit, 'weights' | 'attention' | 'mlp' | 'paths'>;
+export type CachedRefit = Pick<LayerRefit, 'weights' | 'attention' | 'mlp' | 'paths'>;
 
 /**
  * The same from statistics that `onStatistics` was shown in an earlier run, without looking at a token.
  *
  * @returns undefined where sums are missing.
  */
-export async function recallRefit(
+export async function refitFromCache(
   model: Model,
   layer: number,
   options: RefitOptions,
-  recall: RecallSums,
-): Promise<RecalledRefit | undefined> {
+  recall: CachedSums,
+): Promise<CachedRefit | undefined> {
   const { arch, device } = model;
   const { attentionStep = 0 } = options;
-  await model.hold(layer);
+  await model.loadLayer(layer);
   using fresh = new Scope(device);
   const paths: ProjectionPath[] = [];
   const solved = async (name: 'o' | 'down', inputs: number, step: number, before?: RidgeSummary) => {
@@ -306,23 +306,23 @@ export async function recallRefit(
 }
 
 /** Puts the sums of a projection into `statistics`, or says false where it has none. */
-export type RecallSums = (
+export type CachedSums = (
   name: 'o' | 'down',
   statistics: RidgeStatistics,
   attention?: RidgeSummary,
 ) => Promise<boolean>;
 
 /**
- * Shows `onStatistics` the sums over a part of the tokens that `recallRefit` lacks: of o_proj, or where `recall` has
+ * Shows `onStatistics` the sums over a part of the tokens that `refitFromCache` lacks: of o_proj, or where `recall` has
  * those over all tokens, of down_proj. MLP features follow from the new o_proj, so its sums must be whole before.
  *
  * @returns whether down_proj's turn has come.
  */
-export async function gatherRefit(
-  pruned: Stream,
+export async function accumulateRefit(
+  pruned: LayerInputs,
   targets: RefitTargets,
   options: RefitOptions,
-  recall: RecallSums,
+  recall: CachedSums,
 ): Promise<boolean> {
   const { arch, device } = pruned.model;
   const { attentionStep = 0, onStatistics } = options;

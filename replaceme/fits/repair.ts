@@ -1,9 +1,9 @@
-import type { Model, StateHome, WaitingFile, WeightChanges } from '../../model/index.js';
+import type { Model, SpillFile, StatePlacement, WeightChanges } from '../../model/index.js';
 import type { HiddenStates } from '../activations/hiddenStates.js';
 import type { CalibrationBatch } from '../calibration/batch.js';
 import type { CosineSettings } from '../options/cosineSettings.js';
 import type { PhaseClock } from '../run/phaseClock.js';
-import type { WalkOptions } from '../run/runHooks.js';
+import type { RunHooks } from '../run/runHooks.js';
 import type { StatisticsStore } from '../statistics/store.js';
 import type { RidgePath } from './ridgePath.js';
 
@@ -29,16 +29,16 @@ export interface RepairSettings {
 }
 
 /** What a method repairs with: the model, calibration batches and settings. */
-export interface RepairContext extends WalkOptions {
+export interface RepairContext extends RunHooks {
   readonly model: Model;
   readonly batches: readonly CalibrationBatch[];
   readonly settings: RepairSettings;
   /** Hidden states of some of these batches, where the walk before has kept them. */
   readonly states?: HiddenStates;
   /** Where hidden states of all tokens are kept (default: on the device). */
-  readonly home?: StateHome;
+  readonly placement?: StatePlacement;
   /** Where new weights of streamed layers wait; such a model needs it. */
-  readonly waiting?: WaitingFile;
+  readonly spillFile?: SpillFile;
   /** What earlier runs over these batches have found. */
   readonly statistics?: StatisticsStore;
   /** Is told when healing begins and ends. */
@@ -46,7 +46,7 @@ export interface RepairContext extends WalkOptions {
 }
 
 /** What sums for a later repair are gathered with: `batches` are some of the calibration batches. */
-export interface GatherContext extends RepairContext {
+export interface AccumulateContext extends RepairContext {
   /** Sums over all of them, of earlier rounds. */
   readonly statistics?: StatisticsStore;
   /** Takes the sums over `batches`. */

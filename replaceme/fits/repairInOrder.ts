@@ -7,10 +7,10 @@ import {
   type LayerWeights,
   type Model,
 } from '../../model/index.js';
-import { Stream } from '../activations/layerInputs.js';
-import { KeptWeights } from '../activations/spilledWeights.js';
+import { KeptWeights } from '../activations/keptWeights.js';
+import { LayerInputs } from '../activations/layerInputs.js';
 import { type CalibrationBatch, openBatch, sequencesOf } from '../calibration/batch.js';
-import { walkBatches } from '../run/runHooks.js';
+import { forEachBatch } from '../run/runHooks.js';
 import { lastRemoved, type Window } from '../run/window.js';
 import { HealingReport, healLayer } from './closedFormHealing.js';
 import type { Repair, RepairContext, RepairDetails } from './repair.js';
@@ -29,9 +29,9 @@ export class FitPass {
 
   constructor(
     /** At the inputs of the layer that stays, in the model pruned so far. */
-    readonly inputs: Stream,
+    readonly inputs: LayerInputs,
     /** L_j of the original model, j the last removed layer. */
-    readonly targets: Stream,
+    readonly targets: LayerInputs,
     /** The inputs too are the original model's: what is summed here holds for other runs. */
     readonly unpruned = true,
   ) {
@@ -59,8 +59,8 @@ export class FitPass {
   ): Promise<void> {
     const { inputs } = this;
     const { device } = this.model;
-    await this.model.hold(this.layer);
-    await walkBatches(inputs.options, 'statistics', inputs.batches, sequencesOf, async (batch, index) => {
+    await this.model.loadLayer(this.layer);
+    await forEachBatch(inputs.options, 'statistics', inputs.batches, sequencesOf, async (batch, index) => {
       using scope = new Scope(device);
       using opened = openBatch(device, batch);
       await visit(await this.#run(index, opened, scope), batch);
@@ -124,7 +124,7 @@ export async function repairInOrder(
   const details: Record<string, number | string> = {};
   const warnings: string[] = [];
   const ridgePaths: RidgePath[] = [];
-  using kept = new KeptWeights(model, context.waiting);
+  using kept = new KeptWeights(model, context.spillFile);
   const report = ({ layer }: Window, found: LayerFit) => {
     warnings.push(...(found.warnings ?? []));
     for (const path of found.paths ?? []) ridgePaths.push({ layer, purpose: 'fit', ...path });
@@ -132,9 +132,9 @@ export async function repairInOrder(
     for (const [name, value] of Object.entries(found.details)) details[prefix + name] = value;
   };
   // The original model up to the first window.
-  using pruned = await Stream.open(model, context.batches, context, 'states');
+  using pruned = await LayerInputs.open(model, context.batches, context, 'states');
   const healed = new HealingReport();
-  let original: Stream | undefined;
+  let original: LayerInputs | undefined;
   try {
     for (const [w, window] of windows.entries()) {
       const next = lastRemoved(window) + 1;
@@ -170,7 +170,7 @@ export async function repairInOrder(
   };
 
   /** Both streams before the window's fit: its inputs from the model pruned so far, its targets from the original. */
-  async function arriveAt(window: Window, original?: Stream, before?: Window): Promise<Stream> {
+  async function arriveAt(window: Window, original?: LayerInputs, before?: Window): Promise<LayerInputs> {
     const next = lastRemoved(window) + 1;
     if (original && before) {
       if (heal) await healBetween(before, window.layer, original);
@@ -187,7 +187,7 @@ export async function repairInOrder(
   }
 
   /** The layers behind a window, up to `layer`. */
-  async function healBetween(window: Window, layer: number, original: Stream): Promise<void> {
+  async function healBetween(window: Window, layer: number, original: LayerInputs): Promise<void> {
     using _phase = context.phases?.enter('heal');
     for (let at = lastRemoved(window) + 1; at < layer; at++) {
       const refit = await journal.step(`layer ${at}`, () => healLayer(original, pruned, at));

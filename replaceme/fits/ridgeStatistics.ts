@@ -120,7 +120,7 @@ export class RidgeStatistics implements LiveState {
     for (const [part, tensor] of Object.entries(this.sums.tensors)) {
       this.device.recorder.copy(tensors[part]!, tensor);
     }
-    this.#recallNumbers(numbers);
+    this.#numbersFromCache(numbers);
   }
 
   save(): unknown {
@@ -132,10 +132,10 @@ export class RidgeStatistics implements LiveState {
     readonly numbers: StoredSums['numbers'];
   }): Promise<void> {
     for (const [part, tensor] of Object.entries(this.sums.tensors)) await saved.tensors[part]!.into(tensor);
-    this.#recallNumbers(saved.numbers);
+    this.#numbersFromCache(saved.numbers);
   }
 
-  #recallNumbers(numbers: StoredSums['numbers']): void {
+  #numbersFromCache(numbers: StoredSums['numbers']): void {
     for (const half of [0, 1] as const) {
       const sums = this.#halves[half];
       sums.trace = numbers[`trace${half}`]!;

@@ -1,7 +1,7 @@
 import { Scope } from '../../engine/index.js';
 import type { Model, WeightChanges } from '../../model/index.js';
 import type { Recipe } from '../run/recipe.js';
-import type { WalkOptions } from '../run/runHooks.js';
+import type { RunHooks } from '../run/runHooks.js';
 import { readCheckpoint, writeCheckpoint } from './checkpointFile.js';
 import type { HealingSettings } from './healingSettings.js';
 import { HealingTask } from './healingTask.js';
@@ -22,7 +22,7 @@ export interface KeptRun {
 }
 
 /** A model to heal, and by what. */
-export interface GradientHealing extends WalkOptions {
+export interface GradientHealing extends RunHooks {
   readonly model: Model;
   readonly teacher: Model | undefined;
   /** Patched layers, ascending; of no matter where all weights are trained. */

@@ -2,14 +2,14 @@ import { ensure, noJournal } from '../../engine/index.js';
 import type { Model, WeightChanges } from '../../model/index.js';
 import type { PrunedModel } from '../activations/prunedModel.js';
 import type { Calibration } from '../calibration/read.js';
-import type { WalkOptions } from '../run/runHooks.js';
+import type { RunHooks } from '../run/runHooks.js';
 import type { Window } from '../run/window.js';
 import { type HealingRecord, healByGradient } from './gradientHealing.js';
 import type { HealingSettings } from './healingSettings.js';
 import { patchedLayers } from './patchedLayers.js';
 
 /** A model that has just been pruned, beside the model that it comes from. */
-export interface HealingOfPruned extends WalkOptions {
+export interface HealingOfPruned extends RunHooks {
   readonly pruned: PrunedModel;
   readonly original: Model;
   readonly windows: readonly Window[];

@@ -96,7 +96,7 @@ export async function checkHealRequest(
 }
 
 /** Tokens to measure on, unless told. */
-export const usualHeldOut = ({ info }: Device): number => (info.kind === 'software' ? 2048 : 16_384);
+export const defaultHeldOut = ({ info }: Device): number => (info.kind === 'software' ? 2048 : 16_384);
 
 /** As asked for, else by the device and the steps. */
 export function healingSizes(
@@ -108,7 +108,7 @@ export function healingSizes(
   return {
     tokens: options.tokens ?? steps * batchTokens,
     sequenceLength: Math.min(options.sequenceLength ?? 1024, contextLength, batchTokens),
-    heldOutTokens: options.heldOutTokens ?? usualHeldOut(device),
+    heldOutTokens: options.heldOutTokens ?? defaultHeldOut(device),
   };
 }
 

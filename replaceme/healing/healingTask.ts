@@ -14,7 +14,7 @@ import {
   sharedLayers,
   totalTokens,
 } from '../../model/index.js';
-import type { WalkOptions } from '../run/runHooks.js';
+import type { RunHooks } from '../run/runHooks.js';
 import type { HealingSettings } from './healingSettings.js';
 import type { TrainingSequence } from './sequenceOrder.js';
 import type { TrainedWeights } from './trainedWeights.js';
@@ -43,11 +43,11 @@ export class HealingTask implements TrainingTask {
     private readonly settings: HealingSettings,
     /** What the teacher makes of the held-out text. */
     private readonly reference: ReferenceStates | undefined,
-    private readonly walk: WalkOptions,
+    private readonly walk: RunHooks,
   ) {}
 
   /** Runs the teacher over the held-out text. @throws RmError OUT_OF_MEMORY. */
-  static async of(inputs: HealingInputs, settings: HealingSettings, walk: WalkOptions): Promise<HealingTask> {
+  static async of(inputs: HealingInputs, settings: HealingSettings, walk: RunHooks): Promise<HealingTask> {
     const { teacher, heldOut, trained } = inputs;
     const { device, arch } = trained.model;
     // What another process takes up again is the training; the teacher's part is made anew.

@@ -1,7 +1,7 @@
 import { type Device, downloadF32, liveSums, noJournal, Scope, type Tensor } from '../../engine/index.js';
 import { adam, addSquaredNorm, axpy } from '../../kernels/index.js';
 import { groupSequences } from '../../model/index.js';
-import type { WalkOptions } from '../run/runHooks.js';
+import type { RunHooks } from '../run/runHooks.js';
 import { DivergenceWatch } from './divergence.js';
 import { learningRateAt, type Schedule } from './schedule.js';
 import { type OrderPosition, SequenceOrder, type TrainingSequence } from './sequenceOrder.js';
@@ -38,7 +38,7 @@ export interface Moments {
   readonly second: Tensor;
 }
 
-export interface LoopHooks extends WalkOptions {
+export interface LoopHooks extends RunHooks {
   /** Where an earlier run has stopped. */
   readonly state?: LoopState | undefined;
   /** Keeps the state; the tensors stay as they are until it is done. Not called while the run is worse than it began. */
@@ -72,7 +72,7 @@ export async function train(
   const steps = [...(state?.steps ?? [])];
   const heldOut = [...(state?.heldOut ?? [])];
   const tensors = liveSums(namedTensors(task.parameters, moments));
-  using _held = await journal.hold('healing', {
+  using _held = await journal.track('healing', {
     save: () => ({ ...current(), tensors: tensors.save() }),
     async restore(saved: LoopState & { readonly tensors: unknown }) {
       order = new SequenceOrder(texts, settings.seed, saved.position);
@@ -91,7 +91,7 @@ export async function train(
   };
   if (heldOut.length === 0) await measure();
   const first = state?.steps.length ?? 0;
-  await journal.walk('healing', settings.steps - first, async index => {
+  await journal.forEach('healing', settings.steps - first, async index => {
     signal?.throwIfAborted();
     const step = first + index + 1;
     const loss = await lossAndGradients(device, task, order.next(settings.batchTokens), settings);

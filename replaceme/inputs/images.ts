@@ -16,7 +16,7 @@ import type { CalibrationFile } from '../calibration/read.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';
 import { evaluateImages } from '../evaluation/evaluateImages.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
-import { walk } from '../run/runHooks.js';
+import { runHooks } from '../run/runHooks.js';
 import { sha256, sha256OfFile } from '../run/sha256.js';
 import type { PruneInputs } from './inputs.js';
 
@@ -114,7 +114,7 @@ export async function readImageInputs(
     },
     async open(loaded: Model) {
       const all = [...fitted, ...(origin === 'calibration' ? [] : judged)].map(({ path }) => path);
-      const shown = await showImages(loaded, processor, all, walk(options));
+      const shown = await showImages(loaded, processor, all, runHooks(options));
       const { model, sequences } = shown;
       const calibrated = sequences.slice(0, fitted.length).map((ids, i) => ({
         ids: [...ids],

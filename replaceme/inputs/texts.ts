@@ -4,9 +4,9 @@ import { addGenerated, batchesOf, noCalibration, readTexts } from '../calibratio
 import type { CalibrationSizes } from '../calibration/sizes.js';
 import { evaluatePruned, tokensOfAll } from '../evaluation/evaluatePruned.js';
 import { readReportTexts } from '../evaluation/evaluationText.js';
-import { usualHeldOut } from '../healing/healRequest.js';
+import { defaultHeldOut } from '../healing/healRequest.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
-import { walk } from '../run/runHooks.js';
+import { runHooks } from '../run/runHooks.js';
 import { sha256OfJson } from '../run/sha256.js';
 import { StatisticsFile } from '../statistics/file.js';
 import { batchesRecipe, statisticsRecipe } from '../statistics/statisticsRecipe.js';
@@ -45,7 +45,7 @@ export async function readTextInputs(
     },
     async open(model: Model) {
       const calibration = needed
-        ? await addGenerated(texts, model, reader, options, sizes, statistics, walk(options))
+        ? await addGenerated(texts, model, reader, options, sizes, statistics, runHooks(options))
         : texts;
       const batches = batchesOf(calibration, options, tokenizer, sizes);
       statistics?.agree(batchesRecipe(batches));
@@ -55,7 +55,7 @@ export async function readTextInputs(
         model,
         calibration,
         batches,
-        heldOut: reportTexts ? tokensOfAll(reportTexts.texts, usualHeldOut(device)) : [],
+        heldOut: reportTexts ? tokensOfAll(reportTexts.texts, defaultHeldOut(device)) : [],
         outputTokens: sample.length,
         outputs,
         outputsOfLoaded: outputs,
@@ -63,7 +63,7 @@ export async function readTextInputs(
           evaluate: async outcome => ({
             evaluation: await evaluatePruned(outcome, reportTexts, reader, {
               batchTokens: sizes.batchTokens,
-              ...walk(options),
+              ...runHooks(options),
             }),
           }),
         }),

@@ -49,4 +49,10 @@ export function methodNamed(name: string): Method {
   );
 }
 
-export type { GatherContext, Repair, RepairContext, RepairDetails, RepairSettings } from '../fits/repair.js';
+export type {
+  AccumulateContext,
+  Repair,
+  RepairContext,
+  RepairDetails,
+  RepairSettings,
+} from '../fits/repair.js';

@@ -40,7 +40,7 @@ async function channelScales(pass: FitPass, basis: Tensor | undefined): Promise<
   const { hidden } = arch;
   const found = { sums: new Float64Array(hidden), weights: 0 };
   const { journal = noJournal } = pass.inputs.options;
-  using _held = await journal.hold('sums', liveSums({}, found));
+  using _held = await journal.track('sums', liveSums({}, found));
   await pass.forEach(async ({ layerOutput, target }, batch) => {
     using scope = new Scope(device);
     const rotated = async (states: Tensor) => {

@@ -1,5 +1,5 @@
 import type { Architecture } from '../../model/index.js';
-import type { GatherContext, Repair, RepairContext } from '../fits/repair.js';
+import type { AccumulateContext, Repair, RepairContext } from '../fits/repair.js';
 import type { Window } from '../run/window.js';
 
 /** Settings that some methods read and others do not. */
@@ -18,7 +18,7 @@ export interface Method {
   /** False where the repair reads no calibration tokens. */
   readonly needsCalibration: boolean;
   /** What it gathers over the calibration tokens, for plans: Gram matrices, or all tokens for a fit step by step. */
-  readonly gathers?: 'outputs Gram' | 'features Gram' | 'tokens';
+  readonly accumulates?: 'outputs Gram' | 'features Gram' | 'tokens';
   /** What it changes besides healing, for plans: whole layers, or all projections before a cut (default: of one layer). */
   readonly changes?: 'layers' | 'all before';
   /** True where it needs several layers at a time, so that layers cannot be streamed. */
@@ -33,7 +33,7 @@ export interface Method {
    * Sums over a part of the tokens what `repair` can recall as a sum over all; left out where it recalls nothing. Says
    * false where there is more to sum, which depends on these sums over all tokens.
    */
-  gather?(context: GatherContext, windows: readonly Window[]): Promise<boolean>;
+  accumulate?(context: AccumulateContext, windows: readonly Window[]): Promise<boolean>;
   /** New weights for the layers that stay; `windows` ascend and do not touch. */
   repair(context: RepairContext, windows: readonly Window[]): Promise<Repair>;
 }

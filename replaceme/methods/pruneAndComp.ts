@@ -11,7 +11,7 @@ import type { Method } from './method.js';
 async function magnitudeRatio(pass: FitPass): Promise<number> {
   const sums = { norms: 0, weights: 0 };
   const { journal = noJournal } = pass.inputs.options;
-  using _held = await journal.hold('sums', liveSums({}, sums));
+  using _held = await journal.track('sums', liveSums({}, sums));
   await pass.forEach(async ({ layerOutput, target }, { weight }) => {
     const [before, after] = [await rowNormsOf(layerOutput), await rowNormsOf(target)];
     for (const [t, norm] of after.entries()) sums.norms += (weight * norm) / before[t]!;

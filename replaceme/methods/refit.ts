@@ -1,17 +1,17 @@
 import { Scope } from '../../engine/index.js';
 import type { Model } from '../../model/index.js';
 import { batchedTokens } from '../calibration/batch.js';
-import { gatherWindows } from '../fits/gatherWindows.js';
+import { accumulateWindows } from '../fits/accumulateWindows.js';
 import { linearRefusal } from '../fits/linearRefusal.js';
 import {
-  gatherRefit,
-  type RecalledRefit,
-  type RecallSums,
+  accumulateRefit,
+  type CachedRefit,
+  type CachedSums,
   type RidgeSummary,
-  recallRefit,
+  refitFromCache,
   refitLayer,
 } from '../fits/refitLayer.js';
-import type { GatherContext, RepairContext, RepairDetails, RepairSettings } from '../fits/repair.js';
+import type { AccumulateContext, RepairContext, RepairDetails, RepairSettings } from '../fits/repair.js';
 import { type FitPass, type LayerFit, repairInOrder } from '../fits/repairInOrder.js';
 import type { RidgeStatistics } from '../fits/ridgeStatistics.js';
 import { isEarly, lastRemoved, type Window } from '../run/window.js';
@@ -19,12 +19,12 @@ import type { SumsKey } from '../statistics/store.js';
 import type { Method } from './method.js';
 
 /** In an early layer a step of o_proj gains little on one text and loses much on another (docs/lab-notes.md). */
-const usualStep = (window: Window, layers: number): number => (isEarly([window], layers) ? 0 : 0.5);
+const defaultStep = (window: Window, layers: number): number => (isEarly([window], layers) ? 0 : 0.5);
 
 const optionsOf = (
   { arch }: Model,
   window: Window,
-  { ridge, attentionStep = usualStep(window, arch.layers), sinkWeight = 1 }: RepairSettings,
+  { ridge, attentionStep = defaultStep(window, arch.layers), sinkWeight = 1 }: RepairSettings,
 ) => ({ ridge, attentionStep, sinkWeight });
 
 /** MLP features follow from o_proj as it is by then. */
@@ -67,7 +67,7 @@ async function fit(
 
 /** From the sums of earlier runs or rounds. */
 const recalled =
-  ({ model, settings, statistics: store }: RepairContext, window: Window): RecallSums =>
+  ({ model, settings, statistics: store }: RepairContext, window: Window): CachedSums =>
   async (name, statistics, attention) => {
     using scope = new Scope(model.device);
     const sums = await store?.get(keyOf(model, window, settings, name, attention), scope);
@@ -79,12 +79,12 @@ async function recall(context: RepairContext, window: Window): Promise<LayerFit 
   const { model, batches, settings, statistics } = context;
   if (!statistics) return undefined;
   const options = optionsOf(model, window, settings);
-  const found = await recallRefit(model, window.layer, options, recalled(context, window));
+  const found = await refitFromCache(model, window.layer, options, recalled(context, window));
   return found && layerFit(found, batchedTokens(batches));
 }
 
-const gather = (context: GatherContext, windows: readonly Window[]): Promise<boolean> =>
-  gatherWindows(
+const gather = (context: AccumulateContext, windows: readonly Window[]): Promise<boolean> =>
+  accumulateWindows(
     context,
     windows,
     async window => {
@@ -100,12 +100,12 @@ const gather = (context: GatherContext, windows: readonly Window[]): Promise<boo
           into.put(keyOf(model, window, settings, name, attention), sums),
       };
       const output = (index: number, scope: Scope) => targets.state(index, scope);
-      return gatherRefit(inputs, { output }, options, recalled(context, window));
+      return accumulateRefit(inputs, { output }, options, recalled(context, window));
     },
   );
 
 const layerFit = (
-  { weights, attention, mlp, paths }: RecalledRefit,
+  { weights, attention, mlp, paths }: CachedRefit,
   tokens: number,
   residuals: RepairDetails = {},
 ): LayerFit => ({
@@ -129,8 +129,8 @@ export const refit: Method = {
   reads: ['ridge', 'attentionStep', 'sinkWeight'],
   needsCalibration: true,
   refusal: linearRefusal,
-  gathers: 'features Gram',
-  gather,
+  accumulates: 'features Gram',
+  accumulate: gather,
   repair: (context, windows) =>
     repairInOrder(
       context,

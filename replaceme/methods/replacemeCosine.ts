@@ -31,7 +31,7 @@ export const replacemeCosine: Method = {
   reads: ['cosine'],
   needsCalibration: true,
   refusal: linearRefusal,
-  gathers: 'tokens',
+  accumulates: 'tokens',
   repair: (context, windows) => {
     const settings = cosineSettings(context.settings.cosine);
     return repairInOrder(context, windows, pass => fit(pass, settings));

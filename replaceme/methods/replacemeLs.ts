@@ -1,7 +1,7 @@
 import type { Model } from '../../model/index.js';
 import { foldTransform } from '../fits/foldTransform.js';
 import { fitLeastSquares, type LeastSquaresStatistics } from '../fits/leastSquares.js';
-import { gatherLeastSquares, repairByLeastSquares } from '../fits/leastSquaresRepair.js';
+import { accumulateLeastSquares, repairByLeastSquares } from '../fits/leastSquaresRepair.js';
 import { linearRefusal } from '../fits/linearRefusal.js';
 import type { LayerFit } from '../fits/repairInOrder.js';
 import type { Method } from './method.js';
@@ -50,8 +50,8 @@ export const replacemeLs: Method = {
   reads: ['alpha'],
   needsCalibration: true,
   refusal: linearRefusal,
-  gathers: 'outputs Gram',
-  gather: gatherLeastSquares,
+  accumulates: 'outputs Gram',
+  accumulate: accumulateLeastSquares,
   repair: (context, windows) =>
     repairByLeastSquares(context, windows, (model, layer, statistics) =>
       fit(model, layer, statistics, context.settings.alpha),

@@ -4,7 +4,7 @@ import { hasOutNorms, type Model } from '../../model/index.js';
 import { foldTransform } from '../fits/foldTransform.js';
 import { identity } from '../fits/identity.js';
 import type { LeastSquaresStatistics } from '../fits/leastSquares.js';
-import { gatherLeastSquares, repairByLeastSquares } from '../fits/leastSquaresRepair.js';
+import { accumulateLeastSquares, repairByLeastSquares } from '../fits/leastSquaresRepair.js';
 import { linearRefusal } from '../fits/linearRefusal.js';
 import { orthogonalFactor } from '../fits/orthogonalFactor.js';
 import type { LayerFit } from '../fits/repairInOrder.js';
@@ -59,7 +59,7 @@ async function foldIntoGain(model: Model, layer: number, transform: Tensor): Pro
   const { device, arch } = model;
   const { offset } = arch.norm;
   using scope = new Scope(device);
-  await model.hold(layer);
+  await model.loadLayer(layer);
   const gain = scope.tensor([arch.hidden], 'f32', 'gain');
   convert(device.recorder, model.weights.layers[layer]!.mlpOutNorm!, gain);
   const factors = await downloadF32(transform);
@@ -99,8 +99,8 @@ const structured = (name: string, summary: string, structure: Structure): Method
   source: 'Shopkhoev et al., ReplaceMe (appendix A.3), arXiv:2505.02819',
   selection: 'cosine',
   needsCalibration: true,
-  gathers: 'outputs Gram',
-  gather: gatherLeastSquares,
+  accumulates: 'outputs Gram',
+  accumulate: accumulateLeastSquares,
   repair: (context, windows) =>
     repairByLeastSquares(context, windows, (model, layer, statistics) =>
       fit(model, layer, statistics, structure),

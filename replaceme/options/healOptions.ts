@@ -1,5 +1,5 @@
 import type { Device } from '../../engine/index.js';
-import type { WalkOptions } from '../run/runHooks.js';
+import type { RunHooks } from '../run/runHooks.js';
 
 /**
  * What healing by gradient changes. `transform`: the map T [hidden, hidden] of the MLP output of each patched layer, which
@@ -37,7 +37,7 @@ export interface TrainingOptions {
 }
 
 /** Settings of `heal`. */
-export interface HealOptions extends TrainingOptions, WalkOptions {
+export interface HealOptions extends TrainingOptions, RunHooks {
   /** Default: transform. */
   train?: TrainMode;
   /** Default: kl where there is a teacher, else lm. */

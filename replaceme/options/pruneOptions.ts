@@ -1,11 +1,11 @@
 import type { Device } from '../../engine/index.js';
 import type { WeightDtype } from '../../model/index.js';
-import type { WalkOptions } from '../run/runHooks.js';
+import type { RunHooks } from '../run/runHooks.js';
 import type { CosineSettings } from './cosineSettings.js';
 import type { TrainingOptions } from './healOptions.js';
 
 /** Settings of `prune`. Layers are counted from 0. */
-export interface PruneOptions extends WalkOptions {
+export interface PruneOptions extends RunHooks {
   /** Layers to remove: a number, or a share of the model's layers. Exactly one of the two. */
   layers?: number;
   ratio?: number;

@@ -25,7 +25,7 @@ export function cutFits(
 ): readonly FitBytes[] {
   const { hidden, intermediate, layers, heads, headDim } = arch;
   const square = sizeClass(4 * hidden * hidden);
-  switch (method.gathers) {
+  switch (method.accumulates) {
     case 'outputs Gram': {
       // Right-hand side, factor and solution in 48 bits, and what estimates the error of the solution; the sums go before
       // both f32 copies of W_down come.

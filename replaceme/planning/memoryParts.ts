@@ -5,7 +5,7 @@ import {
   deviceBytes,
   expectedTensors,
   rotationRows,
-  type StateHome,
+  type StatePlacement,
 } from '../../model/index.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';
 
@@ -16,11 +16,11 @@ export interface Placement {
    * layer in use alone.
    */
   readonly weights: 'device' | 'streamed' | 'one by one';
-  readonly states: StateHome;
+  readonly states: StatePlacement;
 }
 
 /** From where most is possible and fast to where least memory is needed. */
-export const placements = (dtype: StateHome['dtype']): Placement[] =>
+export const placements = (dtype: StatePlacement['dtype']): Placement[] =>
   (['device', 'streamed', 'one by one'] as const).flatMap(weights =>
     [
       { place: 'device', dtype: 'f32', keepsInner: true } as const,

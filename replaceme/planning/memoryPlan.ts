@@ -10,7 +10,7 @@ export interface PlannedMemory {
   readonly activations: number;
   readonly statistics: number;
   /** Of all calibration tokens, what the original model and the pruned one give to a layer. */
-  readonly streams: number;
+  readonly layerInputs: number;
   /** Kept from the walk that ranks windows, so that the fit need not compute them again. */
   readonly hiddenStates: number;
   /** May be kept beside these for speed while windows are selected. */
@@ -51,7 +51,7 @@ export function plannedMemory(sizes: MemorySizes, placement: Placement): Planned
     weights,
     activations: Math.max(passing + steps.ranked, fits ? steps.fitted : 0),
     statistics: most(bytes => bytes.sums + bytes.solve, sums) + steps.kept(tokens),
-    streams: streams * steps.all(tokens),
+    layerInputs: streams * steps.all(tokens),
     hiddenStates,
     selectionSpare,
     evaluationSpare: steps.evaluationSpare(total),

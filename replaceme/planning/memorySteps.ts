@@ -1,4 +1,4 @@
-import type { Architecture, StateHome } from '../../model/index.js';
+import type { Architecture, StatePlacement } from '../../model/index.js';
 import { plannedStates, roomFor } from '../activations/hiddenStates.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';
 import { KEPT_BYTES } from '../fits/refitLayer.js';
@@ -29,7 +29,7 @@ export interface MemorySizes extends WeightSizes, CalibrationSizes {
   /** Healing by gradient, where it is asked for. */
   readonly healing?: HealingWork;
   /** Number type of hidden states on the host. */
-  readonly hostStates: StateHome['dtype'];
+  readonly hostStates: StatePlacement['dtype'];
   /** Tokens that models are measured on for a report; 0 where there is none. */
   readonly evaluationTokens: number;
 }
@@ -102,7 +102,7 @@ export class MemorySteps {
     // are not among the states of all tokens.
     this.passing = activations(4, 1);
     // Besides M or the weighted rows, what is missing, and targets; of a refit the features twice.
-    this.#refits = method.gathers === 'features Gram' || settings.heal;
+    this.#refits = method.accumulates === 'features Gram' || settings.heal;
     this.fitted = this.#refits ? activations(6, 2) : activations(7, 1);
     const scored = 4 * batchTokens * (4 * hidden + 2 * Math.min(LOGIT_COLUMNS, arch.vocab));
     this.#judging = Math.max(this.passing, scored);

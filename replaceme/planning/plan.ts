@@ -4,7 +4,7 @@ import { calibrationSizes } from '../calibration/sizes.js';
 import { evaluationTokens } from '../evaluation/evaluationText.js';
 import type { HealingWork } from '../healing/healingCost.js';
 import { healingSettings } from '../healing/healingSettings.js';
-import { usualHeldOut } from '../healing/healRequest.js';
+import { defaultHeldOut } from '../healing/healRequest.js';
 import { givesTexts, type PruneOptions } from '../options/pruneOptions.js';
 import { checkPruneRequest, type PruneRequest } from '../request/request.js';
 import { matmulRate } from '../run/computeRate.js';
@@ -72,7 +72,7 @@ export async function planRun(
 ): Promise<RunPlan> {
   const written = options.generate ?? 0;
   const sizesOf = (of: PruneRequest) => memorySizes(from, options, of, device, shard);
-  const usual = usualSelection(request, options);
+  const usual = defaultSelection(request, options);
   const asked = await sizesOf(request);
   const whole = usual && choiceWith(asked, ['device']);
   if (whole) return { ...asked, ...whole, written, notes: [] };
@@ -120,7 +120,7 @@ export async function memorySizes(
       ...weightSizes(arch, checkpoint, sequenceLength),
       ...{ tokens, sequenceLength, rankedTokens },
       batchTokens: Math.min(tokens, given.batchTokens),
-      selecting: windows ? {} : (selection.holds?.(planned) ?? { kept: rankedTokens }),
+      selecting: windows ? {} : (selection.memory?.(planned) ?? { kept: rankedTokens }),
       memoryLimit: device.memory.limit,
       hostStates: options.hostStates ?? 'f32',
       evaluationTokens: evaluated,
@@ -145,12 +145,12 @@ function plannedHealing(
     ...{ settings, teacherLayers: arch.layers, sharedLayers: lowest },
     arch: keepLayers(arch, keep),
     layers: settings.train === 'full' ? [] : Array.from({ length: cuts }, (_, i) => lowest + i),
-    heldOutTokens: Math.min(evaluated, usualHeldOut(device)),
+    heldOutTokens: Math.min(evaluated, defaultHeldOut(device)),
   };
 }
 
 /** What takes the place of a method's usual selection where memory is short and that one cannot stream layers. */
-const usualSelection = (
+const defaultSelection = (
   { selection, windows }: PruneRequest,
   { select }: PruneOptions,
 ): Selection | undefined =>

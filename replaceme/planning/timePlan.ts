@@ -72,7 +72,7 @@ function fitCost(
     tokens: tokens * (perToken + 6 * (settings.cosine?.epochs ?? 10) * hidden * hidden),
     'features Gram': refit,
   };
-  const fitted = method.gathers ? cuts * ofCut[method.gathers] : 0;
+  const fitted = method.accumulates ? cuts * ofCut[method.accumulates] : 0;
   return {
     fit: tokens * depth * perToken + fitted,
     heal: healed * (tokens * perToken + refit),

@@ -10,7 +10,7 @@ import { RunJournal } from './runJournal.js';
 import { RunLock } from './runLock.js';
 
 /** Seconds from one save to the next, unless told. */
-const USUAL_INTERVAL = 60;
+const DEFAULT_INTERVAL = 60;
 
 /** Under this name the journal knows the report.json that is about to take its place. */
 export const FINISHED = 'report.json';
@@ -53,7 +53,7 @@ export function checkCheckpointOptions(out: string, options: PruneOptions): void
 export async function openJournal(
   device: Device,
   out: string,
-  { resume, restart, checkpoint = true, checkpointEvery = USUAL_INTERVAL, signal, onNotice }: PruneOptions,
+  { resume, restart, checkpoint = true, checkpointEvery = DEFAULT_INTERVAL, signal, onNotice }: PruneOptions,
 ): Promise<RunJournal | undefined> {
   const path = checkpointPath(out);
   const there = CheckpointFolder.exists(path);

@@ -1,5 +1,5 @@
 import { type Device, ensure, type Journal, type LiveState, type Tensor } from '../../engine/index.js';
-import { outputError, WaitingFile } from '../../model/index.js';
+import { outputError, SpillFile } from '../../model/index.js';
 import { firstDifference, type Recipe } from '../run/recipe.js';
 import { CheckpointFolder, type RunState } from './checkpointFolder.js';
 import { loaded, namesIn, type Restoring, restored, type Stored, stored, tensorsIn } from './storedValues.js';
@@ -53,7 +53,7 @@ export class RunJournal implements Journal {
     this.#done = new Map(Object.entries(state.done));
     this.#cursors = new Map(Object.entries(state.cursors));
     this.#left = new Map(Object.entries(state.live));
-    this.#restored = { device, waiting: new WaitingFile(folder.path) };
+    this.#restored = { device, spillFile: new SpillFile(folder.path) };
     this.#now = options.now ?? (() => performance.now());
     this.#saved = this.#now();
   }
@@ -103,7 +103,7 @@ export class RunJournal implements Journal {
     }
   }
 
-  async walk(
+  async forEach(
     name: string,
     count: number,
     visit: (index: number) => Promise<void>,
@@ -122,7 +122,7 @@ export class RunJournal implements Journal {
     await this.#finish(path, undefined);
   }
 
-  async hold(name: string, state: LiveState): Promise<Disposable> {
+  async track(name: string, state: LiveState): Promise<Disposable> {
     const path = this.#enter(name);
     const left = this.#left.get(path);
     if (left !== undefined) {
@@ -160,7 +160,7 @@ export class RunJournal implements Journal {
   /** Leaves the folder to another process; restored tensors that wait on the disk are gone. True where there is something to go on from. */
   async leave(): Promise<boolean> {
     const left = this.folder.isOpen;
-    await this.#restored.waiting.close();
+    await this.#restored.spillFile.close();
     await this.folder.close();
     return left && CheckpointFolder.exists(this.folder.path);
   }

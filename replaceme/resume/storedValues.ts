@@ -10,7 +10,7 @@ import {
   Tensor,
   uploadPieces,
 } from '../../engine/index.js';
-import { type WaitingFile, WaitingTensor } from '../../model/index.js';
+import { SpilledTensor, type SpillFile } from '../../model/index.js';
 
 /** Bytes in the order in which they are kept, piece by piece. */
 export type Pieces = () => AsyncIterable<Uint8Array>;
@@ -57,7 +57,7 @@ interface TensorFields {
 }
 
 type TensorPlace = TensorFields & Place;
-type WaitingPlace = Pick<TensorFields, 'shape' | 'dtype'> & { readonly byteLength: number } & Place;
+type SpilledPlace = Pick<TensorFields, 'shape' | 'dtype'> & { readonly byteLength: number } & Place;
 type ArrayPlace = { readonly type: ArrayName; readonly byteLength: number } & Place;
 
 async function* onePiece(bytes: Uint8Array): AsyncIterable<Uint8Array> {
@@ -90,10 +90,10 @@ export async function stored(value: unknown, bytes: Bytes): Promise<Stored> {
       tensors.set(part, kept);
       return kept;
     }
-    if (part instanceof WaitingTensor) {
+    if (part instanceof SpilledTensor) {
       const { shape, dtype, byteLength } = part;
       const place = await placed(byteLength, () => part.pieces());
-      return { $waiting: { shape: [...shape], dtype, byteLength, ...place } };
+      return { $spilled: { shape: [...shape], dtype, byteLength, ...place } };
     }
     if (ArrayBuffer.isView(part)) {
       const [type, raw] = [part.constructor.name, asBytes(part)];
@@ -137,8 +137,8 @@ export function* namesIn(value: Stored): Generator<string> {
     for (const part of value) yield* namesIn(part);
     return;
   }
-  const { $tensor, $waiting, $array } = value as { $tensor?: Place; $waiting?: Place; $array?: Place };
-  const place = $tensor ?? $waiting ?? $array;
+  const { $tensor, $spilled, $array } = value as { $tensor?: Place; $spilled?: Place; $array?: Place };
+  const place = $tensor ?? $spilled ?? $array;
   if (place?.place === 'file') yield place.bytes;
   else if (!place) for (const part of Object.values(value)) yield* namesIn(part);
 }
@@ -146,12 +146,12 @@ export function* namesIn(value: Stored): Generator<string> {
 /** What stored values come back to: the device, and the file for tensors that wait on the disk. */
 export interface Restoring {
   readonly device: Device;
-  readonly waiting: WaitingFile;
+  readonly spillFile: SpillFile;
 }
 
 /** The value that `stored` was given, with a `StoredTensor` for every tensor on the device. */
 export async function restored(value: Stored, bytes: Bytes, to: Restoring): Promise<unknown> {
-  const { device, waiting } = to;
+  const { device, spillFile } = to;
   const tensors = new Map<number, StoredTensor>();
   const each = async (part: Stored): Promise<unknown> => {
     if (typeof part !== 'object' || part === null) return part;
@@ -169,9 +169,9 @@ export async function restored(value: Stored, bytes: Bytes, to: Restoring): Prom
       tensors.set(fields.index, known);
       return known;
     }
-    if (tagged.$waiting) {
-      const fields = tagged.$waiting as unknown as WaitingPlace;
-      return await waiting.addBytes(fields.shape, fields.dtype, piecesAt(fields, fields.byteLength, bytes));
+    if (tagged.$spilled) {
+      const fields = tagged.$spilled as unknown as SpilledPlace;
+      return await spillFile.addBytes(fields.shape, fields.dtype, piecesAt(fields, fields.byteLength, bytes));
     }
     if (tagged.$array) return await storedArray(tagged.$array as unknown as ArrayPlace, bytes);
     const fields: Record<string, unknown> = {};
@@ -225,7 +225,7 @@ const isPlain = (value: unknown): value is object =>
   typeof value === 'object' &&
   value !== null &&
   !ArrayBuffer.isView(value) &&
-  !(value instanceof WaitingTensor);
+  !(value instanceof SpilledTensor);
 
 class KeptTensor implements StoredTensor {
   readonly shape: readonly number[];

@@ -2,7 +2,7 @@ import { type Journal, noJournal, type Progress } from '../../engine/index.js';
 import { totalTokens } from '../../model/index.js';
 
 /** What every long walk over tokens takes. */
-export interface WalkOptions {
+export interface RunHooks {
   onProgress?: Progress;
   signal?: AbortSignal;
   /** Keeps what is done, for another process to go on from. */
@@ -10,7 +10,7 @@ export interface WalkOptions {
 }
 
 /** For work that reports progress but does not look at the signal: every step of it ends when the signal says so. */
-export const walk = ({ onProgress, signal, journal }: WalkOptions): WalkOptions => ({
+export const runHooks = ({ onProgress, signal, journal }: RunHooks): RunHooks => ({
   onProgress: event => {
     signal?.throwIfAborted();
     onProgress?.(event);
@@ -25,8 +25,8 @@ export const walk = ({ onProgress, signal, journal }: WalkOptions): WalkOptions 
  * @param name tells what it is about, in progress too.
  * @param sequencesOf the sequences of a batch, whose tokens progress counts.
  */
-export async function walkBatches<T>(
-  { journal = noJournal, signal, onProgress }: WalkOptions,
+export async function forEachBatch<T>(
+  { journal = noJournal, signal, onProgress }: RunHooks,
   name: string,
   batches: readonly T[],
   sequencesOf: (batch: T) => readonly { readonly length: number }[],
@@ -34,7 +34,7 @@ export async function walkBatches<T>(
 ): Promise<void> {
   const ends: number[] = [];
   for (const batch of batches) ends.push((ends.at(-1) ?? 0) + totalTokens(sequencesOf(batch)));
-  await journal.walk(
+  await journal.forEach(
     name,
     batches.length,
     async index => {

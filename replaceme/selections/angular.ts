@@ -18,6 +18,6 @@ export const angular: Selection = {
   source: 'Gromov et al., The Unreasonable Ineffectiveness of the Deeper Layers (UIDL), arXiv:2403.17887',
   dividesInWindows: true,
   layerByLayer: true,
-  means,
+  distanceSums: means,
   select: context => nearestWindow(context, means(context)),
 };

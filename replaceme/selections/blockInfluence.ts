@@ -1,8 +1,8 @@
 import { downloadF32, liveSums, noJournal, Scope } from '../../engine/index.js';
 import { cosineDistance } from '../../kernels/index.js';
-import { BatchTensors, forward, type Model, type StateHome, type Tap } from '../../model/index.js';
+import { BatchTensors, forward, type Model, type StatePlacement, type Tap } from '../../model/index.js';
 import { type CalibrationBatch, OpenBatches, sequencesOf, walkGroups } from '../calibration/batch.js';
-import { type WalkOptions, walkBatches } from '../run/runHooks.js';
+import { forEachBatch, type RunHooks } from '../run/runHooks.js';
 import { windowsOf } from '../run/window.js';
 import type { WindowChoice } from '../run/windowChoice.js';
 import type { RowSums } from '../statistics/store.js';
@@ -10,10 +10,10 @@ import { meansOf } from '../statistics/store.js';
 import { notFinite } from '../windowMap/distance.js';
 import { DISTANCE_TOKENS, rankingBatches } from './cosine.js';
 import { windowMeans } from './means.js';
-import type { Selection, SelectionContext, WindowMeans } from './selection.js';
+import type { DistanceSums, Selection, SelectionContext } from './selection.js';
 
 /** A walk whose states may wait elsewhere. */
-type InfluenceOptions = WalkOptions & { readonly home?: StateHome | undefined };
+type InfluenceOptions = RunHooks & { readonly placement?: StatePlacement | undefined };
 
 /**
  * Block Influence of every layer, BI_l = 1 - mean over all tokens of cos(X_l, L_l), X_l its input and L_l its output.
@@ -35,27 +35,27 @@ async function influenceSums(
 ): Promise<RowSums> {
   const { device, arch } = model;
   using _section = device.section('distances');
-  const { signal, home, journal = noJournal } = options;
+  const { signal, placement, journal = noJournal } = options;
   // A batch on its own is done in one go.
-  const inner = model.streams ? journal : noJournal;
+  const inner = model.isOffloaded ? journal : noJournal;
   const found = { sums: new Array<number>(arch.layers).fill(0), rows: 0 };
-  using _held = await journal.hold('sums', liveSums({}, found));
+  using _held = await journal.track('sums', liveSums({}, found));
   const groups = walkGroups(model, batches);
   const sequencesOfAll = (group: readonly CalibrationBatch[]) => group.flatMap(sequencesOf);
-  await walkBatches(options, 'distances', groups, sequencesOfAll, async group => {
+  await forEachBatch(options, 'distances', groups, sequencesOfAll, async group => {
     using scope = new Scope(device);
-    using states = new BatchTensors(device, home);
-    using _states = await inner.hold('states', states);
+    using states = new BatchTensors(device, placement);
+    using _states = await inner.track('states', states);
     using opened = new OpenBatches(device, group);
     const walked = opened.batches.map(batch => ({
       batch,
       distances: scope.tensor([arch.layers, batch.tokens], 'f32', 'distances'),
     }));
     const distancesOf = Object.fromEntries(walked.map(({ distances }, index) => [index, distances]));
-    using _distances = await inner.hold('distances', liveSums(distancesOf));
-    await inner.walk('layers', arch.layers, async layer => {
-      await model.hold(layer, layer + 1);
-      await inner.walk('batches', walked.length, async index => {
+    using _distances = await inner.track('distances', liveSums(distancesOf));
+    await inner.forEach('layers', arch.layers, async layer => {
+      await model.loadLayer(layer, layer + 1);
+      await inner.forEach('batches', walked.length, async index => {
         const { batch, distances } = walked[index]!;
         signal?.throwIfAborted();
         using temporary = new Scope(device);
@@ -67,7 +67,7 @@ async function influenceSums(
         };
         const output = forward(model, batch, { from: layer, to: layer + 1, tap, ...(input && { input }) });
         await states.put(index, output);
-        if (model.streams) await device.recorder.finish();
+        if (model.isOffloaded) await device.recorder.finish();
       });
     });
     for (const { batch, distances } of walked) {
@@ -82,7 +82,7 @@ async function influenceSums(
   return found;
 }
 
-const means = (context: SelectionContext): WindowMeans => ({
+const means = (context: SelectionContext): DistanceSums => ({
   by: 'block influence',
   count: 1,
   batches: rankingBatches(context.batches),
@@ -100,7 +100,7 @@ export const blockInfluence: Selection = {
   summary: 'the layers that turn their input least, wherever they are',
   source: 'Men et al., ShortGPT, arXiv:2403.03853',
   layerByLayer: true,
-  means,
+  distanceSums: means,
   select,
   tokens: ({ tokens }) => Math.min(tokens, DISTANCE_TOKENS),
 };

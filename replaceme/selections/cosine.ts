@@ -5,7 +5,7 @@ import type { WindowChoice } from '../run/windowChoice.js';
 import { type DistanceMeasure, windowDistanceSums } from '../windowMap/distance.js';
 import { greedyWindows } from './greedy.js';
 import { windowMeans } from './means.js';
-import type { Selection, SelectionContext, WindowMeans } from './selection.js';
+import type { DistanceSums, Selection, SelectionContext } from './selection.js';
 
 /** Calibration tokens that only rank windows. */
 export const DISTANCE_TOKENS = 8192;
@@ -34,7 +34,7 @@ export function windowsOfOneSize(
   by: string,
   batches: readonly CalibrationBatch[],
   measure?: DistanceMeasure,
-): WindowMeans {
+): DistanceSums {
   const { model, count, windowCount } = context;
   const size = count / windowCount;
   ensure(
@@ -50,7 +50,7 @@ export function windowsOfOneSize(
 }
 
 /** The windows whose ends differ least. */
-export async function nearestWindow(context: SelectionContext, means: WindowMeans): Promise<WindowChoice> {
+export async function nearestWindow(context: SelectionContext, means: DistanceSums): Promise<WindowChoice> {
   const { windowCount, apart } = context;
   const distances = await windowMeans(context, means);
   return { windows: greedyWindows(distances, means.count, windowCount, apart), by: means.by, distances };
@@ -65,7 +65,7 @@ export const cosine: Selection = {
   source: 'ReplaceMe (Eq. 4), arXiv:2505.02819; LLM-Streamline, arXiv:2403.19135',
   dividesInWindows: true,
   layerByLayer: true,
-  means,
+  distanceSums: means,
   select: async context => {
     const measure = means(context);
     const { count, batches } = measure;

@@ -8,12 +8,12 @@ import { perplexity } from './perplexity.js';
 import type { Selection } from './selection.js';
 
 export type {
+  DistanceSums as WindowMeans,
   MeasureSettings,
   Selection,
   SelectionContext,
   SelectionPlan,
   SelectionTokens,
-  WindowMeans,
 } from './selection.js';
 
 /** Every selection that `prune --select` knows. */

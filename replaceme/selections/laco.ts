@@ -103,7 +103,7 @@ export const laco: Selection = {
   source: 'Yang et al., LaCo, arXiv:2402.11187',
   judgesText: true,
   select: context => select(context, 'paper'),
-  holds: ({ tokens, count }) => ({
+  memory: ({ tokens, count }) => ({
     judged: Math.min(tokens, SIMILARITY_TOKENS),
     windows: Math.ceil(count / (MERGED_LAYERS - 1)),
   }),

@@ -1,10 +1,10 @@
 import { meansOf } from '../statistics/store.js';
-import type { SelectionContext, WindowMeans } from './selection.js';
+import type { DistanceSums, SelectionContext } from './selection.js';
 
 /** By the layer that stays: as the statistics file has them, else over all batches, and kept there. */
 export async function windowMeans(
   { statistics: store }: SelectionContext,
-  { by, count, batches, sum }: WindowMeans,
+  { by, count, batches, sum }: DistanceSums,
 ): Promise<readonly number[]> {
   const known = store?.distances(by, count);
   if (known) return known;

@@ -19,7 +19,7 @@ import { shortList } from './shortList.js';
  * costs half of the final healing. Healing is not judged on fewer tokens: early windows gain more by it, the more
  * tokens there are.
  */
-const usualSettings = ({ info }: Device, tokens: number): MeasureSettings => {
+const defaultSettings = ({ info }: Device, tokens: number): MeasureSettings => {
   const { heldOutTokens, ...rest } =
     info.kind === 'software'
       ? { fitTokens: 4096, heldOutTokens: 1024, candidates: 6, finalists: 2 }
@@ -73,7 +73,7 @@ async function select(context: SelectionContext): Promise<WindowChoice> {
   const { device, arch } = model;
   const walk = { ...(onProgress && { onProgress }), ...(signal && { signal }), journal };
   const tokens = batchedTokens(context.batches);
-  const settings = { ...usualSettings(device, tokens), ...context.measuring };
+  const settings = { ...defaultSettings(device, tokens), ...context.measuring };
   const split = splitHalves(context.batches, settings);
   if (!split) {
     const nearest = await cosine.select(context);
@@ -81,7 +81,7 @@ async function select(context: SelectionContext): Promise<WindowChoice> {
   }
   using own = context.states ? undefined : new HiddenStates(device, arch);
   const states = context.states ?? own!;
-  using _states = own && (await journal.hold('states', own));
+  using _states = own && (await journal.track('states', own));
   const map = await journal.step('window map', () =>
     windowMap(model, split.fit, {
       ...context,
@@ -102,7 +102,7 @@ async function select(context: SelectionContext): Promise<WindowChoice> {
     batches: split.fit,
     settings: context.settings,
     states: lent,
-    ...(context.home && { home: context.home }),
+    ...(context.placement && { placement: context.placement }),
     ...walk,
   };
   const quickly = method.unhealed ?? method;
@@ -173,13 +173,13 @@ export const measured: Selection = {
   dividesInWindows: true,
   dependsOnMethod: true,
   select,
-  // As usualSettings counts them, without what the fit is spared later.
+  // As defaultSettings counts them, without what the fit is spared later.
   tokens: ({ device, tokens }) => {
-    const { fitTokens, heldOutTokens, candidates } = usualSettings(device, tokens);
+    const { fitTokens, heldOutTokens, candidates } = defaultSettings(device, tokens);
     return 1.25 * fitTokens + heldOutTokens + candidates * (fitTokens / 8 + heldOutTokens);
   },
-  holds: ({ device, tokens }) => {
-    const { fitTokens, heldOutTokens } = usualSettings(device, tokens);
+  memory: ({ device, tokens }) => {
+    const { fitTokens, heldOutTokens } = defaultSettings(device, tokens);
     // Of one half at the most half is held out.
     const judged = Math.min(heldOutTokens, Math.floor(tokens / 4));
     const most = tokens - judged;

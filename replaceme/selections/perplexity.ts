@@ -78,5 +78,5 @@ export const perplexity: Selection = {
   select,
   tokens: ({ device, layers, count, tokens }) =>
     Math.min(tokens, lossTokens(device)) * (count + candidatesOf(layers, count) / 2),
-  holds: ({ device, tokens }) => ({ judged: Math.min(tokens, lossTokens(device)) }),
+  memory: ({ device, tokens }) => ({ judged: Math.min(tokens, lossTokens(device)) }),
 };

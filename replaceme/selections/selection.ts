@@ -35,7 +35,7 @@ export interface SelectionContext extends RepairContext {
 }
 
 /** A mean over calibration tokens that windows are chosen by: its sums may be made on several machines. */
-export interface WindowMeans {
+export interface DistanceSums {
   /** Names it in reports and in the statistics file. */
   readonly by: string;
   /** Layers of each window. */
@@ -83,7 +83,7 @@ export interface Selection {
    * The mean over tokens that it chooses by, where that is all it looks at; left out where it runs changed models, which
    * all of its tokens must be there for.
    */
-  means?(context: SelectionContext): WindowMeans;
+  distanceSums?(context: SelectionContext): DistanceSums;
   /** True where it measures how well models predict texts. */
   readonly judgesText?: true;
   /** True where another method would get other windows. */
@@ -99,5 +99,5 @@ export interface Selection {
    */
   tokens?(plan: SelectionPlan): number;
   /** Tokens whose hidden states it keeps. Left out where it keeps those of `tokens` for the fit. */
-  holds?(plan: SelectionPlan): SelectionTokens;
+  memory?(plan: SelectionPlan): SelectionTokens;
 }

@@ -1,6 +1,6 @@
 import { asBytes, ensure, RmError } from '../../engine/index.js';
 import { withOutputFile } from '../../model/index.js';
-import type { WalkOptions } from '../run/runHooks.js';
+import type { RunHooks } from '../run/runHooks.js';
 import { StatisticsFile, type StoredMatrix } from './file.js';
 import { parseShard, SHARD, type Shard, shardName, WHOLE } from './shard.js';
 import type { RowSums } from './store.js';
@@ -33,7 +33,7 @@ const isWhole = ({ shard }: Part): boolean => shard.of === 1;
 export async function mergeStatistics(
   out: string,
   paths: readonly string[],
-  { force = false, onProgress, signal }: WalkOptions & { force?: boolean } = {},
+  { force = false, onProgress, signal }: RunHooks & { force?: boolean } = {},
 ): Promise<MergedStatistics> {
   ensure(paths.length > 0, 'there are no statistics files to merge', 'Name the files of all shards.');
   const parts: Part[] = [];

@@ -10,10 +10,10 @@ import {
   type Tensor,
 } from '../../engine/index.js';
 import { cosineDistance } from '../../kernels/index.js';
-import { type Batch, BatchTensors, forward, type Model, type StateHome } from '../../model/index.js';
+import { type Batch, BatchTensors, forward, type Model, type StatePlacement } from '../../model/index.js';
 import type { HiddenStates } from '../activations/hiddenStates.js';
 import { type CalibrationBatch, OpenBatches, sequencesOf, walkGroups } from '../calibration/batch.js';
-import { type WalkOptions, walkBatches } from '../run/runHooks.js';
+import { forEachBatch, type RunHooks } from '../run/runHooks.js';
 import type { RowSums } from '../statistics/store.js';
 import { meansOf } from '../statistics/store.js';
 
@@ -31,13 +31,13 @@ const overAllTokens: DistanceMeasure = {
 };
 
 /** How window distances are measured. */
-export interface DistanceOptions extends WalkOptions {
+export interface DistanceOptions extends RunHooks {
   /** Another mean than that over all tokens. */
   measure?: DistanceMeasure;
   /** Is given the outputs of all layers, as far as it has room. */
   states?: HiddenStates;
   /** Where outputs wait for the other end of their windows (default: on the device). */
-  home?: StateHome | undefined;
+  placement?: StatePlacement | undefined;
 }
 
 /**
@@ -73,10 +73,10 @@ export async function windowDistanceSums(
   const found = { sums: counts.map(count => new Array<number>(arch.layers - count).fill(0)), counted: 0 };
   const longest = Math.max(...counts);
   const { journal = noJournal } = options;
-  using _held = await journal.hold('sums', liveSums({}, found));
+  using _held = await journal.track('sums', liveSums({}, found));
   const groups = walkGroups(model, batches);
   const sequencesOfAll = (group: readonly CalibrationBatch[]) => group.flatMap(sequencesOf);
-  await walkBatches(options, 'distances', groups, sequencesOfAll, async group => {
+  await forEachBatch(options, 'distances', groups, sequencesOfAll, async group => {
     using walk = new DistanceWalk(model, group, windows, longest, options);
     using _walk = await walk.hold();
     for (const { batch, distances } of await walk.run()) {
@@ -126,7 +126,7 @@ class DistanceWalk implements LiveState {
   ) {
     const { device } = model;
     // A batch on its own is done in one go.
-    this.#journal = (model.streams ? options.journal : undefined) ?? noJournal;
+    this.#journal = (model.isOffloaded ? options.journal : undefined) ?? noJournal;
     this.#opened = new OpenBatches(device, group);
     this.#scope = new Scope(device);
     this.#batches = group.map(({ sequences }, index) => {
@@ -141,13 +141,13 @@ class DistanceWalk implements LiveState {
   async run(): Promise<readonly WalkedBatch[]> {
     const { model, longest, options } = this;
     const { device, arch } = model;
-    await this.#journal.walk('layers', arch.layers, async layer => {
-      await model.hold(layer, layer + 1);
-      if (!this.#outputs.has(layer)) this.#outputs.set(layer, new BatchTensors(device, options.home));
-      await this.#journal.walk('batches', this.#batches.length, async index => {
+    await this.#journal.forEach('layers', arch.layers, async layer => {
+      await model.loadLayer(layer, layer + 1);
+      if (!this.#outputs.has(layer)) this.#outputs.set(layer, new BatchTensors(device, options.placement));
+      await this.#journal.forEach('batches', this.#batches.length, async index => {
         options.signal?.throwIfAborted();
         await this.#step(layer, index, this.#batches[index]!);
-        if (model.streams) await device.recorder.finish();
+        if (model.isOffloaded) await device.recorder.finish();
       });
       this.#release(layer - longest);
     });
@@ -156,7 +156,7 @@ class DistanceWalk implements LiveState {
 
   /** Keeps the walk in the journal until the result is disposed. */
   hold(): Promise<Disposable> {
-    return this.#journal.hold('outputs', this);
+    return this.#journal.track('outputs', this);
   }
 
   save(): unknown {
@@ -171,7 +171,7 @@ class DistanceWalk implements LiveState {
     for (const [index, { distances }] of this.#batches.entries())
       await saved.distances[index]!.into(distances);
     for (const [layer, states] of saved.outputs) {
-      const outputs = new BatchTensors(this.model.device, this.options.home);
+      const outputs = new BatchTensors(this.model.device, this.options.placement);
       this.#outputs.set(layer, outputs);
       await outputs.restore(states);
     }

@@ -1,6 +1,6 @@
-import type { StateHome } from '../../model/index.js';
+import type { StatePlacement } from '../../model/index.js';
 import type { HiddenStates } from '../activations/hiddenStates.js';
-import type { WalkOptions } from '../run/runHooks.js';
+import type { RunHooks } from '../run/runHooks.js';
 import type { Window } from '../run/window.js';
 
 /** What is known of a window without pruning. */
@@ -21,7 +21,7 @@ export interface WindowMap {
   readonly windows: readonly WindowMeasure[];
 }
 
-export interface WindowMapOptions extends WalkOptions {
+export interface WindowMapOptions extends RunHooks {
   /** Removed layers of the longest windows (default: all but one of the model's). */
   longest?: number;
   /** Is given the outputs of all layers, as far as it has room. */
@@ -31,5 +31,5 @@ export interface WindowMapOptions extends WalkOptions {
   /** Bytes for the sums; where they do not suffice there are several walks over the tokens. */
   room?: number;
   /** Of a streamed model: where outputs wait for the other end of their windows (default: on the device). */
-  home?: StateHome;
+  placement?: StatePlacement;
 }

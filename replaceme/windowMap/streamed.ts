@@ -1,6 +1,6 @@
 import { type Device, downloadF32, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
 import { axpy, cosineDistance, matmul, rowNorms, scaleRows } from '../../kernels/index.js';
-import { BatchTensors, embedTokens, forward, LayerSteps, type StateHome } from '../../model/index.js';
+import { BatchTensors, embedTokens, forward, LayerSteps, type StatePlacement } from '../../model/index.js';
 import { batchedTokens, type CalibrationBatch, openBatch } from '../calibration/batch.js';
 import { addSquares, LayerSums, tokenWeights } from './layerSums.js';
 import type { WindowMeasure } from './measures.js';
@@ -55,9 +55,9 @@ async function firstWalk(context: MapContext, behind: () => void): Promise<First
   const rec = device.recorder;
   const walked = batches.map((): Walked => ({ norms: [], distances: [] }));
   const projected: BatchTensors[] = [];
-  using ring = new OutputRing(device, options.home);
+  using ring = new OutputRing(device, options.placement);
   for (let layer = 0; layer < arch.layers; layer++) {
-    await model.hold(layer, (layer + 1) % arch.layers);
+    await model.loadLayer(layer, (layer + 1) % arch.layers);
     const outputs = ring.add(layer);
     // A fraction of the hidden states: on the host wherever those are.
     const seen = new BatchTensors(device, { place: 'host', dtype: 'f32' });
@@ -101,11 +101,11 @@ class OutputRing {
 
   constructor(
     private readonly device: Device,
-    private readonly home: StateHome | undefined,
+    private readonly placement: StatePlacement | undefined,
   ) {}
 
   add(layer: number): BatchTensors {
-    const outputs = new BatchTensors(this.device, this.home);
+    const outputs = new BatchTensors(this.device, this.placement);
     this.#outputs.set(layer, outputs);
     return outputs;
   }
@@ -134,10 +134,10 @@ async function secondWalk(
   const rec = device.recorder;
   const rows = projection.rowCount;
   const weights = walked.map(({ norms }, index) => tokenWeights(norms, batches[index]!.weight));
-  using states = new BatchTensors(device, options.home);
+  using states = new BatchTensors(device, options.placement);
   const measures: WindowMeasure[] = [];
   for (let layer = 0; layer < arch.layers - 1; layer++) {
-    await model.hold(layer, layer + 2 < arch.layers ? layer + 1 : undefined);
+    await model.loadLayer(layer, layer + 2 < arch.layers ? layer + 1 : undefined);
     using sums = new LayerSums(model, layer, longest, rows);
     await forEachBatch(context, async (batch, index, scope) => {
       using opened = openBatch(device, batch);

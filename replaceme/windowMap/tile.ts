@@ -10,7 +10,7 @@ import { axpy, cosineDistance, matmul, rowNorms, scaleRows } from '../../kernels
 import { embedTokens, groupSequences, LayerSteps, type Model, totalTokens } from '../../model/index.js';
 import type { HiddenStates } from '../activations/hiddenStates.js';
 import { batchedTokens, type CalibrationBatch, openBatch } from '../calibration/batch.js';
-import { walkBatches } from '../run/runHooks.js';
+import { forEachBatch } from '../run/runHooks.js';
 import { addSquares, LayerSums, sumsBytes, tokenWeights } from './layerSums.js';
 import type { WindowMapOptions, WindowMeasure } from './measures.js';
 
@@ -78,7 +78,7 @@ export class Tile implements LiveState {
     const { hidden, layers } = model.arch;
     const most = Math.floor(GROUP_BYTES / (8 * hidden * layers));
     const groups = batches.flatMap(batch => splitBatch(batch, most).map(group => ({ batch, group })));
-    await walkBatches(
+    await forEachBatch(
       options,
       'window map',
       groups,
@@ -193,7 +193,7 @@ export class Tile implements LiveState {
       signal?.throwIfAborted();
       await this.#layers[at]!.solve(this.#tokens);
     };
-    await journal.walk('maps', this.#layers.length, solve, at =>
+    await journal.forEach('maps', this.#layers.length, solve, at =>
       onProgress?.({ phase: 'window map', done: at + 1, total: this.#layers.length, unit: 'layers' }),
     );
     return this.#layers.flatMap(({ measures }) => measures);

@@ -49,7 +49,7 @@ export async function windowMap(
   const { journal = noJournal } = options;
   const measures: WindowMeasure[] = [];
   const spare = { states: options.states };
-  if (model.streams) measures.push(...(await streamedMap(context)));
+  if (model.isOffloaded) measures.push(...(await streamedMap(context)));
   else await walkTiles();
   measures.sort((a, b) => a.count - b.count || a.layer - b.layer);
   return { layers: arch.layers, tokens: batchedTokens(batches), windows: measures };
@@ -58,7 +58,7 @@ export async function windowMap(
     for (const [first, end] of tiles(arch.layers - 1, longest, projection.rowCount, arch.hidden, room)) {
       const found = await journal.step(`layers ${first} to ${end - 1}`, async () => {
         using tile = new Tile(context, first, end, spare.states);
-        using _held = await journal.hold('sums', tile);
+        using _held = await journal.track('sums', tile);
         await tile.walk();
         return await tile.measures();
       });

@@ -77,7 +77,14 @@ test('prune: the report and the plan as text', () => {
       adapter: 'llvmpipe',
     },
     memory: {
-      ...{ weights: 1024, activations: 2048, statistics: 256, streams: 256, hiddenStates: 0, total: 3584 },
+      ...{
+        weights: 1024,
+        activations: 2048,
+        statistics: 256,
+        layerInputs: 256,
+        hiddenStates: 0,
+        total: 3584,
+      },
       ...{ selectionSpare: 0, evaluationSpare: 0, host: 5120, staging: 96 * 2 ** 20, disk: 3 * 2 ** 30 },
     },
     placement: { weights: 'streamed', states: { place: 'host', dtype: 'bf16', keepsInner: false } },

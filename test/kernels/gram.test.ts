@@ -2,12 +2,12 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { asBytes, Device, Scope, tensorFrom, tensorFromBytes } from '../../engine/index.js';
 import { outerProductsF64, statisticsCases } from '../../kernels/cases/statistics.js';
-import { cross } from '../../kernels/gram/crossGram.js';
+import { crossGram } from '../../kernels/gram/crossGram.js';
 import { gram } from '../../kernels/gram/gram.js';
 import { outerProductsName, outerProductsVariants } from '../../kernels/gram/variants.js';
 import { clearDoubleSingle, createDoubleSingle, downloadF64 } from '../../kernels/shared/doubleSingle.js';
 import { addDiagonal } from '../../kernels/solve/addDiagonal.js';
-import { mirrorLower } from '../../kernels/solve/symmetrize.js';
+import { symmetrize } from '../../kernels/solve/symmetrize.js';
 import { maxAbsError, normals, rejectsWith, relativeError } from '../gpu.js';
 import { testCases } from './runCases.js';
 
@@ -35,8 +35,8 @@ test('65,536 rows, columns of uneven scale: relative error far within 1e-7', asy
   clearDoubleSingle(device.recorder, g);
   clearDoubleSingle(device.recorder, c);
   gram(device.recorder, x, undefined, g);
-  cross(device.recorder, x, y, undefined, c);
-  mirrorLower(device.recorder, g);
+  crossGram(device.recorder, x, y, undefined, c);
+  symmetrize(device.recorder, g);
 
   // Rows of G of all scales: the whole would take the host a minute.
   const picked = Array.from({ length: 8 }, (_, i) => Math.floor((i * d) / 8) + i);
@@ -75,7 +75,7 @@ test('rows a thousand times larger do not wipe out the others', async () => {
       const out = createDoubleSingle(scope, [d, d]);
       clearDoubleSingle(device.recorder, out);
       gram(device.recorder, x, w, out, { variant });
-      mirrorLower(device.recorder, out);
+      symmetrize(device.recorder, out);
       const found = await downloadF64(out);
       const error = relativeError(
         found.map((value, i) => value - share[i]!),
@@ -112,8 +112,8 @@ test('operands and sums larger than a binding: the same bits as in one piece', a
       ];
       const w = scope.own(tensorFrom(device, weights));
       gram(rec, tx, w, g, { variant });
-      cross(rec, tx, ty, undefined, c, { variant });
-      mirrorLower(rec, g);
+      crossGram(rec, tx, ty, undefined, c, { variant });
+      symmetrize(rec, g);
       addDiagonal(rec, g, 1 / 3);
       results.push([await downloadF64(g), await downloadF64(c)]);
     }
@@ -134,7 +134,7 @@ test('accumulates over calls; zero rows and zero weights add nothing', async () 
   gram(device.recorder, x, scope.own(tensorFrom(device, new Float32Array(600))), out);
   const zeros = scope.own(tensorFrom(device, new Float32Array(50 * 9), [50, 9]));
   gram(device.recorder, zeros, undefined, out);
-  mirrorLower(device.recorder, out);
+  symmetrize(device.recorder, out);
   const expected = outerProductsF64(values, values, undefined, [600, 9, 9]);
   assert.ok(relativeError(await downloadF64(out), expected) < 1e-9);
   assert.ok(maxAbsError(await downloadF64(out), expected) < 1e-5);
@@ -159,7 +159,7 @@ test('shapes that do not fit are refused', async () => {
   const out = createDoubleSingle(scope, [3, 3]);
   await rejectsWith(() => gram(device.recorder, x, scope.tensor([7]), out), 'INVALID_ARGUMENT');
   await rejectsWith(
-    () => cross(device.recorder, x, scope.tensor([9, 3]), undefined, out),
+    () => crossGram(device.recorder, x, scope.tensor([9, 3]), undefined, out),
     'INVALID_ARGUMENT',
   );
   await rejectsWith(() => gram(device.recorder, scope.tensor([8, 4]), undefined, out), 'INVALID_ARGUMENT');

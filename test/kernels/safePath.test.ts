@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, Scope, tensorFrom } from '../../engine/index.js';
 import { requireExactArithmetic } from '../../engine/selftest.js';
-import { cross } from '../../kernels/gram/crossGram.js';
+import { crossGram } from '../../kernels/gram/crossGram.js';
 import { gram } from '../../kernels/gram/gram.js';
 import {
   clearDoubleSingle,
@@ -11,10 +11,10 @@ import {
   downloadF64,
 } from '../../kernels/shared/doubleSingle.js';
 import { solveSpd } from '../../kernels/solve/solveSpd.js';
-import { mirrorLower } from '../../kernels/solve/symmetrize.js';
+import { symmetrize } from '../../kernels/solve/symmetrize.js';
 import { breaksFloats, normals } from '../gpu.js';
 
-/** G, C and X = (G + I)⁻¹ C of activations with exceptional rows and weights. */
+/** G, C and X = (G + I)⁻¹ C of activations with outlier rows and weights. */
 async function statisticsAndSolution(device: Device): Promise<Float64Array[]> {
   const [rows, m, n] = [300, 24, 6];
   const rec = device.recorder;
@@ -27,8 +27,8 @@ async function statisticsAndSolution(device: Device): Promise<Float64Array[]> {
   clearDoubleSingle(rec, g);
   clearDoubleSingle(rec, c);
   gram(rec, x, weights, g);
-  cross(rec, x, y, weights, c);
-  mirrorLower(rec, g);
+  crossGram(rec, x, y, weights, c);
+  symmetrize(rec, g);
   const { x: solution } = await solveSpd(device, g, c, { shift: 1, label: 'G' });
   const results = [await downloadF64(g), await downloadF64(c), await downloadF64(solution)];
   disposeDoubleSingle(solution);

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { tune } from '../../bench/tune.js';
 import { Device } from '../../engine/index.js';
 import { tuningCases } from '../../kernels/cases/tuning.js';
-import { matmulClass, matmulName, matmulVariants, usualMatmul } from '../../kernels/matmul/variants.js';
+import { defaultMatmul, matmulClass, matmulName, matmulVariants } from '../../kernels/matmul/variants.js';
 import { applyTuning, extentClass, isTuning } from '../../kernels/shared/tunedVariants.js';
 import { rejectsWith } from '../gpu.js';
 
@@ -20,13 +20,13 @@ test('a measured variant is taken for all shapes of its class, and only there', 
   await using device = await Device.open();
   const variants = matmulVariants(device, shape, dtypes);
   const [builtIn, other] = variants;
-  assert.equal(usualMatmul(device, shape, dtypes), builtIn);
+  assert.equal(defaultMatmul(device, shape, dtypes), builtIn);
   applyTuning(device, { matmul: { [matmulClass(shape, dtypes)]: matmulName(other!) } });
-  assert.equal(usualMatmul(device, shape, dtypes), other);
-  assert.equal(usualMatmul(device, { ...shape, m: 257, n: 1000 }, dtypes), other);
-  assert.equal(usualMatmul(device, shape, { ...dtypes, b: 'f16' }), builtIn);
+  assert.equal(defaultMatmul(device, shape, dtypes), other);
+  assert.equal(defaultMatmul(device, { ...shape, m: 257, n: 1000 }, dtypes), other);
+  assert.equal(defaultMatmul(device, shape, { ...dtypes, b: 'f16' }), builtIn);
   applyTuning(device, { matmul: { [matmulClass(shape, dtypes)]: 'of another GPU' } });
-  assert.equal(usualMatmul(device, shape, dtypes), builtIn, 'what cannot run here is ignored');
+  assert.equal(defaultMatmul(device, shape, dtypes), builtIn, 'what cannot run here is ignored');
 });
 
 test('what is no tuning is refused', async () => {

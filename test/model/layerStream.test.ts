@@ -28,12 +28,12 @@ test('streamed layers give the same bits, each is uploaded once per walk, and tw
         (await logits(whole.withLayers([0, 1, 4, 5]), ids)).logits,
       );
       assert.is(streamed.layerUploads, 10);
-      await streamed.hold(2, 3);
+      await streamed.loadLayer(2, 3);
       assert.throws(() => streamed.weights.layers[4], /layer 4 is not on the device/);
       assert.throws(() => streamed.weights.layers[3], /layer 3 is not on the device/);
-      await streamed.hold(3);
+      await streamed.loadLayer(3);
       assert.is(streamed.layerUploads, 12);
-      await streamed.hold(3);
+      await streamed.loadLayer(3);
       assert.is(streamed.layerUploads, 12);
       assert.is(device.memory.liveBytes, withOne, 'only the layer that is held is left');
     }
@@ -49,8 +49,8 @@ test('a layer with NaN is refused when it is held, with the name of the tensor',
   });
   await using device = await Device.open();
   await using model = await Model.load(device, folder.path, { stream: { prefetch: true } });
-  await model.hold(2, 3);
-  assert.match(await rejectsWith(() => model.hold(3), 'NOT_FINITE'), name);
+  await model.loadLayer(2, 3);
+  assert.match(await rejectsWith(() => model.loadLayer(3), 'NOT_FINITE'), name);
 });
 
 test.run();

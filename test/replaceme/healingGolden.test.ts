@@ -67,7 +67,7 @@ test('20 steps of AdamW give the losses of PyTorch, for every way of healing', a
     if (objective.topK === 'all' || objective.objective === 'lm') {
       assert.ok(Math.abs(after - losses[20]!) < 1e-4 * losses[0]!, `${name}: ends with ${after}`);
     }
-    const { layers, waiting: _, ...outer } = changes;
+    const { layers, spilled: _, ...outer } = changes;
     const tensors = new Set<Tensor>([outer, ...layers!.values()].flatMap(of => Object.values(of)));
     if (train !== 'full') assert.equal([[...layers!.keys()], tensors.size], [[patched], 1]);
     for (const tensor of tensors) tensor.dispose();

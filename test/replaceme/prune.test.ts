@@ -217,7 +217,7 @@ test('a device lost on the way ends with DEVICE_LOST and nothing written', async
 test('the plan adds up and needs no calibration text', async () => {
   using place = await workplace();
   const plan = await planPrune(place.model, { layers: 2, window: 1 });
-  const { weights, activations, statistics, streams, hiddenStates, total } = plan.memory;
+  const { weights, activations, statistics, layerInputs: streams, hiddenStates, total } = plan.memory;
   // Sums are there with activations, and then without them with what the solve needs.
   assert.ok(total >= weights + streams + Math.max(statistics, activations));
   assert.ok(total <= weights + streams + statistics + activations);
@@ -249,9 +249,9 @@ test('the plan knows what each method gathers', async () => {
   // Two halves of G and C, a factor, and three of C's shape; A, Y and H of all tokens.
   const kept = 4 * tokens * (heads * size + d + ff);
   assert.is(refit.memory.statistics, 3 * sizeClass(4 * ff * ff) + 5 * sizeClass(4 * ff * d) + kept);
-  assert.is(refit.memory.streams, 2 * state);
+  assert.is(refit.memory.layerInputs, 2 * state);
   const healed = await plan({ heal: 'closed-form' });
-  assert.is(healed.memory.streams, 3 * state);
+  assert.is(healed.memory.layerInputs, 3 * state);
   const flops = ({ phases }: PrunePlan, name: string) => phases.find(phase => phase.name === name)!.flops;
   const healing = await plan({ method: 'refit-heal' });
   for (const name of ['fit', 'heal']) assert.is(flops(healing, name), flops(healed, name));
@@ -264,7 +264,7 @@ test('the plan knows what each method gathers', async () => {
   const more = await plan({ method: 'replaceme-cosine', cosine: { epochs: 20 } });
   assert.is(flops(more, 'fit') - flops(cosine, 'fit'), 10 * 6 * tokens * d * d);
   const plain = await plan({ method: 'plain' });
-  assert.equal([plain.memory.statistics, plain.memory.streams], [0, 0]);
+  assert.equal([plain.memory.statistics, plain.memory.layerInputs], [0, 0]);
   assert.not(plain.phases.some(({ name }) => name === 'fit'));
   assert.is((await plan({ mask: 0.5 })).tokens, 2 * tokens);
   assert.equal(await plan({ generate: 30 }).then(found => [found.tokens, found.generated]), [30, 30]);

@@ -189,7 +189,7 @@ export const pruneFixture: PruneReport = {
         weights: 1,
         activations: 1,
         statistics: 1,
-        streams: 1,
+        layerInputs: 1,
         hiddenStates: 1,
         selectionSpare: 1,
         evaluationSpare: 1,

@@ -7,7 +7,7 @@ import { Device, downloadF32, type RmError, Tensor, tensorFrom } from '../../eng
 import { type Journal, liveSums, noJournal } from '../../engine/journal.js';
 import { seededRandom } from '../../engine/random.js';
 import { addInto } from '../../kernels/elementwise/elementwise.js';
-import { WaitingFile } from '../../model/index.js';
+import { SpillFile } from '../../model/index.js';
 import { RunJournal } from '../../replaceme/resume/runJournal.js';
 import { rejectsWith } from '../gpu.js';
 import { temporaryFolder } from '../support.js';
@@ -34,7 +34,7 @@ class Fate {
  */
 async function work(device: Device, journal: Journal, fate: Fate): Promise<unknown> {
   const history: number[] = [];
-  using _history = await journal.hold('history', {
+  using _history = await journal.track('history', {
     save: () => history,
     restore: (saved: number[]) => void history.splice(0, history.length, ...saved),
   });
@@ -44,8 +44,8 @@ async function work(device: Device, journal: Journal, fate: Fate): Promise<unkno
       device.recorder.clear(total);
       const numbers = { squares: 0, parts: new Float64Array(2100) };
       try {
-        using _sums = await journal.hold('sums', liveSums({ total }, numbers));
-        await journal.walk('batches', count, async index => {
+        using _sums = await journal.track('sums', liveSums({ total }, numbers));
+        await journal.forEach('batches', count, async index => {
           fate.visits++;
           fate.meet(0);
           using batch = tensorFrom(device, Float32Array.of(index, 0.1 * index, 1));
@@ -66,7 +66,7 @@ async function work(device: Device, journal: Journal, fate: Fate): Promise<unkno
   using first = await sum('layer', 3);
   using second = await sum('layer', 4);
   const found: number[][] = [[...(await downloadF32(first))], [...(await downloadF32(second))]];
-  await journal.walk('candidates', 3, async () => {
+  await journal.forEach('candidates', 3, async () => {
     using inner = await sum('fit', 2);
     const values = await downloadF32(inner);
     history.push(...values);
@@ -115,8 +115,8 @@ test('a run that is killed at any visit goes on where it was, and ends with the 
 const options = { every: 0 };
 const oneWalk = async (journal: Journal, count: number, upTo = count): Promise<number> => {
   const sums = { total: 0, values: new Float64Array(5000) };
-  using _ = await journal.hold('sums', liveSums({}, sums));
-  await journal.walk('numbers', count, async index => {
+  using _ = await journal.track('sums', liveSums({}, sums));
+  await journal.forEach('numbers', count, async index => {
     if (index === upTo) throw new Killed();
     sums.total += index;
     sums.values[index] = index;
@@ -148,8 +148,8 @@ test('saves are far apart where saving takes long; a short run leaves nothing', 
   };
   const run = async (visits: number) => {
     const journal = RunJournal.begin(undefined as never, path, { every: 10, now: () => now });
-    using _ = await journal.hold('slow', slow);
-    await journal.walk('visits', visits, async () => {
+    using _ = await journal.track('slow', slow);
+    await journal.forEach('visits', visits, async () => {
       now += 3000;
     });
     return journal;
@@ -280,7 +280,7 @@ test('large results are not kept in memory until a save is due: they are saved a
 test('tensors that wait on the disk are kept, and wait again in the run that goes on', async () => {
   using place = temporaryFolder();
   const path = join(place.path, 'out.checkpoint');
-  await using waiting = new WaitingFile(join(place.path, 'out'));
+  await using waiting = new SpillFile(join(place.path, 'out'));
   const bytes = Uint8Array.from({ length: 60_000 }, (_, i) => i % 251);
   const found = async (journal: Journal) =>
     await journal.step('fit', async () => {
@@ -316,9 +316,9 @@ test('an interrupted run saves once more where that is quick', async () => {
   const error = await oneWalk(
     {
       ...noJournal,
-      hold: (...args) => journal.hold(...args),
-      walk: (name, count, visit) =>
-        journal.walk(name, count, async index => {
+      track: (...args) => journal.track(...args),
+      forEach: (name, count, visit) =>
+        journal.forEach(name, count, async index => {
           await visit(index);
           if (index === 3) controller.abort(new Error('interrupted'));
         }),
@@ -329,13 +329,13 @@ test('an interrupted run saves once more where that is quick', async () => {
   assert.is(await journal.leave(), true);
   let visits = 0;
   const last = await RunJournal.resume(device, path, options);
-  await last.walk('other', 0, async () => {});
+  await last.forEach('other', 0, async () => {});
   const total = await oneWalk(
     {
       ...noJournal,
-      hold: (...args) => last.hold(...args),
-      walk: (name, count, visit) =>
-        last.walk(name, count, async index => {
+      track: (...args) => last.track(...args),
+      forEach: (name, count, visit) =>
+        last.forEach(name, count, async index => {
           visits++;
           await visit(index);
         }),

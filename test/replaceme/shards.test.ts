@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
-import { type GatherOptions, gatherStatistics } from '../../replaceme/gather.js';
+import { type AccumulateOptions, accumulateStatistics } from '../../replaceme/accumulate.js';
 import { type PruneOptions, prune } from '../../replaceme/index.js';
 import { StatisticsFile } from '../../replaceme/statistics/file.js';
 import { mergeStatistics } from '../../replaceme/statistics/merge.js';
@@ -27,7 +27,10 @@ async function sharding() {
     ...more,
   });
   const gather = (name: string, index: number, of: number, more: PruneOptions = {}) =>
-    gatherStatistics(place.model, path(name), { ...asked(more), shard: { index, of } } as GatherOptions);
+    accumulateStatistics(place.model, path(name), {
+      ...asked(more),
+      shard: { index, of },
+    } as AccumulateOptions);
   const run = async (more: PruneOptions = {}) => {
     const phases = new Set<string>();
     const report = await prune(place.model, place.out, {

@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { Device, downloadF32, Scope, tensorFrom } from '../../engine/index.js';
 import { openSafetensors } from '../../model/index.js';
 import { BatchTensors } from '../../model/transformer/batchTensors.js';
-import { gatherStatistics } from '../../replaceme/gather.js';
+import { accumulateStatistics } from '../../replaceme/accumulate.js';
 import { type PruneOptions, type PruneReport, planPrune, prune } from '../../replaceme/index.js';
 import { profileWindows } from '../../replaceme/profile.js';
 import { rejectsWith } from '../gpu.js';
@@ -177,7 +177,9 @@ test('sums of a shard, layer by layer: the same file', async () => {
   const gather = async (name: string, more: PruneOptions) => {
     const file = join(place.path, name);
     const given = options(place.calibration, { ...small, ...more });
-    assert.ok((await gatherStatistics(place.model, file, { ...given, shard: { index: 2, of: 3 } })).complete);
+    assert.ok(
+      (await accumulateStatistics(place.model, file, { ...given, shard: { index: 2, of: 3 } })).complete,
+    );
     return readFileSync(file);
   };
   assert.equal(await gather('streamed', { memoryLimit }), await gather('whole', {}));

@@ -134,7 +134,7 @@ test('layer by layer, every layer uploaded once in two walks: the same but for t
     await using streamed = await Model.load(device, folder.model, { stream: { prefetch: true } });
     const steps: number[] = [];
     const found = await windowMap(streamed, batches, {
-      home: { place, dtype: 'f32', keepsInner: false },
+      placement: { place, dtype: 'f32', keepsInner: false },
       onProgress: ({ done, total }) => steps.push(done / total),
     });
     assert.is(found.windows.length, map.windows.length);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { groupSequences } from '../../model/transformer/batch.js';
 import type { Model } from '../../model/transformer/model.js';
 import type { HiddenStates } from '../../replaceme/activations/hiddenStates.js';
-import { Stream } from '../../replaceme/activations/layerInputs.js';
+import { LayerInputs } from '../../replaceme/activations/layerInputs.js';
 import type { CalibrationBatch } from '../../replaceme/calibration/batch.js';
 import { FitPass } from '../../replaceme/fits/repairInOrder.js';
 import type { PruneOptions, RepairContext } from '../../replaceme/index.js';
@@ -64,7 +64,7 @@ export async function openPass(
   window: Window,
   states?: HiddenStates,
 ): Promise<FitPass & Disposable> {
-  const inputs = new Stream(model, batches, { states });
+  const inputs = new LayerInputs(model, batches, { states });
   states?.retain([window.layer - 1, window.layer + window.count]);
   await inputs.advance(window.layer);
   const targets = await inputs.ahead(window.layer + window.count + 1);

@@ -3,11 +3,11 @@ import { convert } from '../../kernels/index.js';
 import {
   type LayerWeights,
   type Model,
+  type SpilledTensor,
+  type SpilledWeights,
+  type SpillFile,
   storedName,
   type TensorRef,
-  type WaitingFile,
-  type WaitingTensor,
-  type WaitingWeights,
   type WeightChanges,
 } from '../../model/index.js';
 
@@ -25,18 +25,18 @@ export function rounded(tensor: Tensor, dtype: DType, scope: Scope): Tensor {
  */
 export class KeptWeights {
   readonly #layers = new Map<number, Partial<LayerWeights>>();
-  readonly #waiting = new Map<number, WaitingWeights>();
+  readonly #spilled = new Map<number, SpilledWeights>();
   readonly #scope: Scope;
 
   /** @throws RmError INVALID_ARGUMENT for a streamed model without a file. */
   constructor(
     private readonly model: Model,
-    private readonly file?: WaitingFile,
+    private readonly file?: SpillFile,
   ) {
     ensure(
-      file !== undefined || !model.streams,
+      file !== undefined || !model.isOffloaded,
       'the layers are streamed, and there is no file in which new weights could wait',
-      'Pass waiting: new WaitingFile(path).',
+      'Pass spilled: new SpillFile(path).',
     );
     this.#scope = new Scope(model.device);
   }
@@ -54,14 +54,14 @@ export class KeptWeights {
       // What the checkpoint has no name for stays as it is.
       stored[key] = rounded(tensor, ref ? model.typeOf(storedName(ref)) : tensor.dtype, scope);
     }
-    if (!model.streams || !file) {
+    if (!model.isOffloaded || !file) {
       for (const tensor of Object.values(stored)) this.#scope.own(scope.release(tensor));
       this.#layers.set(layer, stored);
       return;
     }
-    const waiting: Record<string, WaitingTensor> = {};
-    for (const [key, tensor] of Object.entries(stored)) waiting[key] = await file.add(tensor);
-    if (Object.keys(waiting).length > 0) this.#waiting.set(layer, waiting);
+    const spilled: Record<string, SpilledTensor> = {};
+    for (const [key, tensor] of Object.entries(stored)) spilled[key] = await file.add(tensor);
+    if (Object.keys(spilled).length > 0) this.#spilled.set(layer, spilled);
   }
 
   /** Hands them over. */
@@ -69,7 +69,7 @@ export class KeptWeights {
     this.#scope.releaseAll();
     return {
       ...(this.#layers.size > 0 && { layers: this.#layers }),
-      ...(this.#waiting.size > 0 && { waiting: this.#waiting }),
+      ...(this.#spilled.size > 0 && { spilled: this.#spilled }),
     };
   }
 

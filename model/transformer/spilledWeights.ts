@@ -20,10 +20,10 @@ import { addUnfinished, forgetUnfinished, unfinishedPath } from '../files/unfini
 import type { LayerWeights } from './weights.js';
 
 /** A tensor that waits on the disk; row-major, little-endian. */
-export class WaitingTensor {
+export class SpilledTensor {
   readonly byteLength: number;
 
-  /** Made by `WaitingFile.add`. */
+  /** Made by `SpillFile.add`. */
   constructor(
     readonly shape: readonly number[],
     readonly dtype: DType,
@@ -46,13 +46,13 @@ export class WaitingTensor {
 }
 
 /** Weights of a layer that wait on the disk, as a checkpoint stores them. */
-export type WaitingWeights = { readonly [K in keyof LayerWeights]?: WaitingTensor };
+export type SpilledWeights = { readonly [K in keyof LayerWeights]?: SpilledTensor };
 
 /**
  * A file for tensors that are too many for memory, in the folder where an output is to be. It has no name: no other process finds it,
  * and it is gone with this one, however that ends.
  */
-export class WaitingFile {
+export class SpillFile {
   #file: Promise<FileHandle> | undefined;
   /** Of a system that keeps the name of a file that is open. */
   #named: string | undefined;
@@ -62,7 +62,7 @@ export class WaitingFile {
   constructor(private readonly out: string) {}
 
   /** A copy of a tensor on the device. @throws RmError OUTPUT_FAILED where the disk is full or refuses. */
-  async add(tensor: Tensor): Promise<WaitingTensor> {
+  async add(tensor: Tensor): Promise<SpilledTensor> {
     return await this.addBytes(tensor.shape, tensor.dtype, downloadPieces(tensor));
   }
 
@@ -71,9 +71,9 @@ export class WaitingFile {
     shape: readonly number[],
     dtype: DType,
     pieces: AsyncIterable<Uint8Array>,
-  ): Promise<WaitingTensor> {
+  ): Promise<SpilledTensor> {
     const begin = this.#end;
-    const tensor = new WaitingTensor(shape, dtype, (from, length) => this.#read(begin + from, length));
+    const tensor = new SpilledTensor(shape, dtype, (from, length) => this.#read(begin + from, length));
     this.#end += tensor.byteLength;
     this.#file ??= this.#open();
     const file = await this.#file;
@@ -143,7 +143,7 @@ export class WaitingFile {
 }
 
 /** How many of its values are NaN or infinite: those whose exponent has all bits set. */
-export async function nonFiniteIn(tensor: WaitingTensor): Promise<number> {
+export async function nonFiniteIn(tensor: SpilledTensor): Promise<number> {
   const { dtype } = tensor;
   if (dtype === 'u32') return 0;
   const exponent = { f32: 0x7f800000, f16: 0x7c00, bf16: 0x7f80 }[dtype];
@@ -158,14 +158,14 @@ export async function nonFiniteIn(tensor: WaitingTensor): Promise<number> {
 /** Brings weights to the device as models hold them: biases in f32, all else as stored; in `scope`. */
 export async function toDevice(
   device: Device,
-  weights: WaitingWeights,
+  weights: SpilledWeights,
   scope: Scope,
 ): Promise<Partial<LayerWeights>> {
   const found: Record<string, Tensor> = {};
-  for (const [key, waiting] of Object.entries(weights) as [string, WaitingTensor][]) {
-    const { shape, dtype } = waiting;
+  for (const [key, spilled] of Object.entries(weights) as [string, SpilledTensor][]) {
+    const { shape, dtype } = spilled;
     const stored = scope.own(Tensor.create(device, shape, dtype, key));
-    await uploadPieces(stored, waiting.pieces());
+    await uploadPieces(stored, spilled.pieces());
     found[key] = stored;
     if (!key.endsWith('Bias') || dtype === 'f32') continue;
     found[key] = scope.tensor(shape, 'f32', key);

@@ -1,23 +1,23 @@
-import { Stream } from '../activations/layerInputs.js';
+import { LayerInputs } from '../activations/layerInputs.js';
 import { lastRemoved, type Window } from '../run/window.js';
-import type { GatherContext } from './repair.js';
+import type { AccumulateContext } from './repair.js';
 import { FitPass, requireLayerBefore } from './repairInOrder.js';
 
 /**
- * Gathers for every window that is fitted on the original model's inputs: the first, or with
+ * Accumulates for every window that is fitted on the original model's inputs: the first, or with
  * `settings.unprunedInputs` all of them. Inputs of later ones depend on what is made of the first.
  *
  * @param known whether all sums of a window are there from earlier rounds.
  * @param gather sums what is missing; false where more is to follow.
  */
-export async function gatherWindows(
-  context: GatherContext,
+export async function accumulateWindows(
+  context: AccumulateContext,
   windows: readonly Window[],
   known: (window: Window) => Promise<boolean>,
   gather: (pass: FitPass, window: Window) => Promise<boolean>,
 ): Promise<boolean> {
   requireLayerBefore(windows);
-  using inputs = new Stream(context.model, context.batches, context);
+  using inputs = new LayerInputs(context.model, context.batches, context);
   let complete = true;
   for (const window of context.settings.unprunedInputs ? windows : windows.slice(0, 1)) {
     if (await known(window)) continue;

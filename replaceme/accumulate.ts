@@ -8,22 +8,22 @@ import { dtypeOf, type PruneOptions } from './options/pruneOptions.js';
 import { planRun, streamOf } from './planning/plan.js';
 import { packageVersion } from './report/modelCard.js';
 import { checkPruneRequest, type PruneRequest } from './request/request.js';
-import { walk } from './run/runHooks.js';
+import { runHooks } from './run/runHooks.js';
 import type { Window } from './run/window.js';
 import { selections } from './selections/index.js';
 import { StatisticsFile } from './statistics/file.js';
 import { type Shard, shardName, shardOf } from './statistics/shard.js';
 import { batchesRecipe, statisticsRecipe } from './statistics/statisticsRecipe.js';
 
-/** Settings of `gatherStatistics`: those of the run that is to use the sums, and the part to sum over. */
-export interface GatherOptions extends PruneOptions {
+/** Settings of `accumulateStatistics`: those of the run that is to use the sums, and the part to sum over. */
+export interface AccumulateOptions extends PruneOptions {
   readonly shard: Shard;
   /** The merged sums of earlier rounds; not written to. */
   statistics?: string;
 }
 
 /** What was summed. */
-export interface GatheredStatistics {
+export interface AccumulatedStatistics {
   readonly path: string;
   readonly shard: Shard;
   /** Calibration tokens of this shard and of all. */
@@ -44,13 +44,13 @@ export interface GatheredStatistics {
  *
  * @throws RmError INVALID_ARGUMENT for a method or a selection that needs all tokens on one machine; else as prune.
  */
-export async function gatherStatistics(
+export async function accumulateStatistics(
   from: string,
   out: string,
-  given: GatherOptions,
-): Promise<GatheredStatistics> {
+  given: AccumulateOptions,
+): Promise<AccumulatedStatistics> {
   const { shard } = given;
-  const request = await checkGatherRequest(from, given);
+  const request = await checkAccumulateRequest(from, given);
   return await withOutputFile(out, given, async path => {
     const device = given.device ?? (await Device.open(given));
     try {
@@ -68,12 +68,12 @@ export async function gatherStatistics(
         'version of rm-engine': await packageVersion(),
       });
       await using model = await Model.load(device, from, {
-        ...walk(given),
+        ...runHooks(given),
         stream: streamOf(placement),
         ...dtypeOf(given),
       });
       if (before) into.adopt(before);
-      const calibration = await addGenerated(texts, model, reader, given, sizes, into, walk(given));
+      const calibration = await addGenerated(texts, model, reader, given, sizes, into, runHooks(given));
       const all = batchesOf(calibration, given, tokenizer, sizes);
       for (const file of [before, into]) file?.agree(batchesRecipe(all));
       const batches = shardOf(all, shard);
@@ -81,13 +81,13 @@ export async function gatherStatistics(
       const context = {
         model,
         settings: request.settings,
-        home: placement.states,
+        placement: placement.states,
         ...(before && { statistics: before }),
-        ...walk(given),
+        ...runHooks(given),
       };
-      const windows = request.windows ?? (await chooseOrGather());
+      const windows = request.windows ?? (await chooseOrAccumulate());
       const complete =
-        windows !== undefined && (await request.method.gather!({ ...context, batches, into }, windows));
+        windows !== undefined && (await request.method.accumulate!({ ...context, batches, into }, windows));
       device.check();
       given.signal?.throwIfAborted();
       return {
@@ -100,10 +100,10 @@ export async function gatherStatistics(
         complete,
       };
 
-      async function chooseOrGather(): Promise<readonly Window[] | undefined> {
+      async function chooseOrAccumulate(): Promise<readonly Window[] | undefined> {
         const { selection } = request;
         const choosing = { ...context, ...request, batches: all };
-        const means = selection.means!(choosing);
+        const means = selection.distanceSums!(choosing);
         if (before?.distances(means.by, means.count)) return (await selection.select(choosing)).windows;
         const own = means.batches.filter(batch => batches.includes(batch));
         await into.putDistances(means.by, means.count, await means.sum(own));
@@ -125,11 +125,11 @@ const summing = (request: PruneRequest): PruneRequest => ({
  * How many rounds of shards a request takes at the most: the selection's distances, o_proj's sums of a refit that moves
  * it, and all others.
  */
-export const gatherRounds = ({ windows, method, settings }: PruneRequest): number =>
+export const accumulateRounds = ({ windows, method, settings }: PruneRequest): number =>
   (windows ? 0 : 1) + (method.reads?.includes('attentionStep') && settings.attentionStep !== 0 ? 1 : 0) + 1;
 
 /** What can be refused without a device. */
-export async function checkGatherRequest(from: string, given: GatherOptions): Promise<PruneRequest> {
+export async function checkAccumulateRequest(from: string, given: AccumulateOptions): Promise<PruneRequest> {
   const { index, of } = given.shard;
   ensure(
     Number.isInteger(index) && Number.isInteger(of) && index >= 1 && index <= of,
@@ -139,18 +139,18 @@ export async function checkGatherRequest(from: string, given: GatherOptions): Pr
   const request = await checkPruneRequest(from, undefined, given);
   const { method, selection, windows } = request;
   const names = (of_: readonly { name: string }[]) => of_.map(({ name }) => name).join(', ');
-  if (!method.gather) {
+  if (!method.accumulate) {
     throw new RmError(
       'INVALID_ARGUMENT',
       `${method.name}: what it needs of the tokens is no sum, they must all be on one machine`,
-      `Prune on one machine, or choose one of: ${names(methods.filter(({ gather }) => gather))}.`,
+      `Prune on one machine, or choose one of: ${names(methods.filter(({ accumulate: gather }) => gather))}.`,
     );
   }
-  if (!windows && !selection.means) {
+  if (!windows && !selection.distanceSums) {
     throw new RmError(
       'INVALID_ARGUMENT',
       `the selection ${selection.name} runs changed models, which no sum over tokens can stand for: it cannot be sharded`,
-      `Choose --select ${names(selections.filter(({ means }) => means))}, or name the layers with --window or --remove.`,
+      `Choose --select ${names(selections.filter(({ distanceSums: means }) => means))}, or name the layers with --window or --remove.`,
     );
   }
   return request;
