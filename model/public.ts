@@ -47,8 +47,9 @@ export { type ImageProcessor, readImageProcessor, readPixels } from './images/im
 export type { ModelSource } from './source/modelFiles.js';
 export { openCheckpoint, openModelSource } from './source/modelSource.js';
 export * from './tasks/index.js';
-export { type ChatTemplate, encodeDocument, loadChatTemplate, type TextReader } from './text/chat.js';
+export { type ChatTemplate, encodeDocument, loadChatTemplate } from './text/chat.js';
 export { type ChatMessage, type Document, type DocumentOptions, readDocuments } from './text/documents.js';
+export { openTextReader, type TextReader } from './text/textReader.js';
 export { loadTokenizer, type TextStream, type Tokenizer } from './text/tokenizer.js';
 export { type SequenceOptions, tokenSequences } from './text/tokenSequences.js';
 export {

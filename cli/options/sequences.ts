@@ -1,26 +1,18 @@
-import type { ChatTemplate } from '../../model/text/chat.js';
 import type { Document } from '../../model/text/documents.js';
-import type { Tokenizer } from '../../model/text/tokenizer.js';
+import type { TextReader } from '../../model/text/textReader.js';
 
-export interface TextTools {
-  readonly tokenizer: Tokenizer;
-  readonly chat: ChatTemplate;
-}
+export type TextTools = TextReader;
 
-/** Tokenizer and chat template of a model folder. */
-export async function loadTextTools(folder: string): Promise<TextTools> {
-  const [{ loadTokenizer }, { loadChatTemplate }] = await Promise.all([
-    import('../../model/text/tokenizer.js'),
-    import('../../model/text/chat.js'),
-  ]);
-  const tokenizer = await loadTokenizer(folder);
-  return { tokenizer, chat: await loadChatTemplate(folder, tokenizer) };
+/** The tokenizer and chat template of a model. */
+export async function loadTextTools(folder: string): Promise<TextReader> {
+  const { openTextReader } = await import('../../model/text/textReader.js');
+  return openTextReader(folder);
 }
 
 /** Token sequences of one text file. */
 export async function fileSequences(
   path: string,
-  { tokenizer, chat }: TextTools,
+  { tokenizer, chat }: TextReader,
   options: { textField?: string; sequenceLength: number; tokens?: number },
 ): Promise<number[][]> {
   const [{ readDocuments }, { tokenSequences }] = await Promise.all([

@@ -1,5 +1,5 @@
 import type { Progress } from '../../engine/index.js';
-import type { TextReader } from '../text/chat.js';
+import type { TextReader } from '../text/textReader.js';
 import type { Model } from '../transformer/model.js';
 import { generate } from './generate.js';
 

@@ -18,12 +18,6 @@ export interface ChatTemplate {
   renderChat(messages: readonly ChatMessage[], options?: { addGenerationPrompt?: boolean }): string;
 }
 
-/** What turns texts and conversations into the tokens that a model expects. */
-export interface TextReader {
-  readonly tokenizer: Tokenizer;
-  readonly chat: ChatTemplate;
-}
-
 /** chat_template.jinja, else chat_template of tokenizer_config.json: a string, or a list of {name, template}. */
 async function templateSource(model: ModelSource): Promise<{ path: string; source: string } | undefined> {
   const file = 'chat_template.jinja';

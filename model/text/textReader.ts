@@ -1,0 +1,18 @@
+import { type ChatTemplate, loadChatTemplate } from './chat.js';
+import { loadTokenizer, type Tokenizer } from './tokenizer.js';
+
+/** Turns texts and conversations into the tokens that a model expects. */
+export interface TextReader {
+  readonly tokenizer: Tokenizer;
+  readonly chat: ChatTemplate;
+}
+
+/**
+ * Opens the tokenizer and the chat template of a model: a folder, a GGUF file or a name in the Hugging Face cache.
+ *
+ * @throws RmError CHECKPOINT_MISSING, CONFIG_INVALID, as loadTokenizer and loadChatTemplate.
+ */
+export async function openTextReader(model: string): Promise<TextReader> {
+  const tokenizer = await loadTokenizer(model);
+  return { tokenizer, chat: await loadChatTemplate(model, tokenizer) };
+}
