@@ -6,7 +6,13 @@ export { openSafetensorsFile, type SafetensorsFile } from './checkpoint/safetens
 export { checkShapes } from './families/index.js';
 export { isGgufPath } from './files/ggufPath.js';
 export { isRecord, readJsonFileIfPresent } from './files/jsonFile.js';
-export { outputError, removeLeftBy, withOutputFile, writeOutputFile } from './files/outputFolder.js';
+export {
+  type OutputFolderOptions,
+  outputError,
+  removeLeftBy,
+  withOutputFile,
+  writeOutputFile,
+} from './files/outputFolder.js';
 export { shippedPath } from './files/shippedPath.js';
 export { hasEnded, thisWriter, type Writer } from './files/unfinishedOutput.js';
 export { healthPrompts, promptTokens } from './generation/generationHealth.js';

@@ -5,9 +5,9 @@ import { addGenerated, batchesOf, readTexts } from './calibration/readTexts.js';
 import { calibrationSizes } from './calibration/sizes.js';
 import { methods } from './methods/index.js';
 import { dtypeOf, type PruneOptions } from './options/pruneOptions.js';
-import { planRun, streamOf } from './planning/plan.js';
-import { packageVersion } from './report/modelCard.js';
+import { offloadOf, planRun } from './planning/plan.js';
 import { checkPruneRequest, type PruneRequest } from './request/request.js';
+import { packageVersion } from './run/packageVersion.js';
 import { runHooks } from './run/runHooks.js';
 import type { Window } from './run/window.js';
 import { selections } from './selections/index.js';
@@ -69,7 +69,7 @@ export async function accumulateStatistics(
       });
       await using model = await Model.load(device, from, {
         ...runHooks(given),
-        stream: streamOf(placement),
+        stream: offloadOf(placement),
         ...dtypeOf(given),
       });
       if (before) into.adopt(before);

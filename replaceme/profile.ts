@@ -14,7 +14,7 @@ import type { CalibrationSizes } from './calibration/sizes.js';
 import { calibrationSizes } from './calibration/sizes.js';
 import type { PruneOptions } from './options/pruneOptions.js';
 import { weightSizes } from './planning/memoryParts.js';
-import { streamOf } from './planning/plan.js';
+import { offloadOf } from './planning/plan.js';
 import { placeProfile } from './planning/profilePlan.js';
 import { type WindowMap, windowMap } from './windowMap/windowMap.js';
 
@@ -100,7 +100,7 @@ export async function profileWindows(
       tokens: sizes.tokens,
       sequenceLength: sizes.sequenceLength,
     });
-    await using model = await Model.load(device, from, { ...options, stream: streamOf(placement) });
+    await using model = await Model.load(device, from, { ...options, stream: offloadOf(placement) });
     const map = await windowMap(model, calibrationBatches(calibration, sizes.batchTokens), {
       ...options,
       ...{ longest, room },

@@ -54,7 +54,7 @@ export interface RunPlan extends RunSizes {
 }
 
 /** As Model.load takes it. */
-export const streamOf = ({ weights }: Placement): LoadOptions['stream'] =>
+export const offloadOf = ({ weights }: Placement): LoadOptions['stream'] =>
   weights !== 'device' && { prefetch: weights === 'streamed' };
 
 /**

@@ -1,15 +1,13 @@
 import type { Device } from '../../engine/index.js';
 import {
   type GenerationHealth,
-  modelFingerprint,
-  readArchitecture,
   type TaskResult,
 } from '../../model/index.js';
 import { continuationOf, type Sample } from '../evaluation/samples.js';
 import type { PhaseClock } from '../run/phaseClock.js';
-import { exactnessWarnings, reportHead } from './head.js';
+import { exactnessWarnings, reportHead, reportModel } from './head.js';
 import { repeatOf } from './repeat.js';
-import type { EvalReport, FileEvaluation, ReportModel, TaskEvaluation } from './schema/schema.js';
+import type { EvalReport, FileEvaluation, TaskEvaluation } from './schema/schema.js';
 import { evalSentence } from './sentence.js';
 
 /** What an evaluation has found. */
@@ -22,11 +20,6 @@ export interface EvalFindings {
   readonly health?: (GenerationHealth & { readonly against?: GenerationHealth }) | undefined;
   /** Whether prompts went through a chat template. */
   readonly chat: boolean;
-}
-
-async function modelOf(path: string): Promise<ReportModel> {
-  const { layers } = await readArchitecture(path);
-  return { path, fingerprint: await modelFingerprint(path), layers };
 }
 
 const STANDARD_ERROR = '_stderr';
@@ -81,8 +74,8 @@ export async function evalReport(
   found: EvalFindings,
   { clock, command }: { clock: PhaseClock; command: readonly string[] },
 ): Promise<EvalReport> {
-  const model = await modelOf(found.model);
-  const against = found.against === undefined ? undefined : await modelOf(found.against);
+  const model = await reportModel(found.model);
+  const against = found.against === undefined ? undefined : await reportModel(found.against);
   const tasks = (found.tasks ?? []).map(taskOf);
   const samples = samplesOf(found);
   return {

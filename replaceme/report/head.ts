@@ -1,7 +1,8 @@
 import type { Device } from '../../engine/index.js';
+import { modelFingerprint, readArchitecture } from '../../model/index.js';
+import { packageVersion } from '../run/packageVersion.js';
 import type { PhaseClock } from '../run/phaseClock.js';
-import { packageVersion } from './modelCard.js';
-import { REPORT_SCHEMA, type ReportHead } from './schema/schema.js';
+import { REPORT_SCHEMA, type ReportHead, type ReportModel } from './schema/schema.js';
 
 /** What a report says of the run itself, taken at its end. */
 export async function reportHead(
@@ -24,6 +25,12 @@ export async function reportHead(
     peakMemoryBytes: Math.max(device.memory.peakBytes, ...clock.phases.map(({ peakBytes }) => peakBytes)),
     seconds: clock.seconds,
   };
+}
+
+/** The model at `path`, as reports name it. */
+export async function reportModel(path: string): Promise<ReportModel> {
+  const { layers } = await readArchitecture(path);
+  return { path, fingerprint: await modelFingerprint(path), layers };
 }
 
 /** What a user should know of how a device computes. */

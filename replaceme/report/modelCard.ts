@@ -1,16 +1,5 @@
-import { readFile } from 'node:fs/promises';
-import { shippedPath } from '../../model/index.js';
 import type { HealingRecord } from '../healing/gradientHealing.js';
 import type { HealReport, PruneReport } from './schema/schema.js';
-
-/** This package's name and version. */
-export async function packageVersion(): Promise<string> {
-  const { name, version } = JSON.parse(await readFile(shippedPath('..', 'package.json'), 'utf8')) as {
-    name: string;
-    version: string;
-  };
-  return `${name} ${version}`;
-}
 
 /** The model card of a pruned model, README.md. @param report with names in place of paths. */
 export function modelCard(report: PruneReport): string {

@@ -1,0 +1,30 @@
+import type { WindowChoice } from '../run/windowChoice.js';
+import type { SelectionContext } from '../selections/index.js';
+import type { StatisticsFile } from '../statistics/file.js';
+import type { PruneRun } from './pruneRun.js';
+
+type Context = Omit<SelectionContext, 'count' | 'windowCount' | 'apart' | 'method'>;
+
+/**
+ * The windows that the request names, else those that its selection chooses.
+ *
+ * @param statistics remembers the choice for later runs with the same settings.
+ * @throws RmError as `Selection.select`.
+ */
+export async function chooseWindows(
+  run: PruneRun,
+  context: Context,
+  statistics: StatisticsFile | undefined,
+): Promise<WindowChoice> {
+  const { request, device } = run;
+  if (request.windows) return { windows: request.windows, by: 'request' };
+  const { selection, method, settings, count, windowCount, apart } = request;
+  const select = () => selection.select({ ...context, method, count, windowCount, apart });
+  return await run.step('select', async () => {
+    if (!statistics) return await select();
+    // What the choice may depend on; selections read more tokens on a GPU.
+    const repair = selection.dependsOnMethod ? [method.name, settings] : [];
+    const key = [selection.name, device.info.kind, count, windowCount, apart, ...repair];
+    return await statistics.choice(key, select);
+  });
+}

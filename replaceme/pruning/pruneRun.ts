@@ -1,0 +1,139 @@
+import { type Device, type Journal, noJournal, type Progress } from '../../engine/index.js';
+import { SpillFile } from '../../model/index.js';
+import type { PruneOptions } from '../options/pruneOptions.js';
+import type { PruneRequest } from '../request/request.js';
+import { checkpointPath, markFinished, openJournal } from '../resume/pruneCheckpoint.js';
+import type { RunJournal } from '../resume/runJournal.js';
+import { type DeviceLease, openDevice } from '../run/openDevice.js';
+import { PhaseClock, type PhaseName } from '../run/phaseClock.js';
+import type { Recipe } from '../run/recipe.js';
+import { type RunHooks, runHooks } from '../run/runHooks.js';
+
+/** What all steps of one prune share: its request, the device, the clock and the journal. */
+export class PruneRun implements AsyncDisposable {
+  readonly clock: PhaseClock;
+  /** Holds the new weights of offloaded layers until they are written. */
+  readonly spillFile: SpillFile;
+  /** The caller's options; progress names the step, and `journal` is set where the run keeps a checkpoint. */
+  readonly options: PruneOptions;
+
+  private constructor(
+    readonly from: string,
+    readonly to: string,
+    readonly request: PruneRequest,
+    options: PruneOptions,
+    started: number,
+    private readonly lease: DeviceLease,
+    private readonly checkpoint: RunJournal | undefined,
+  ) {
+    this.clock = new PhaseClock(lease.device, started);
+    this.spillFile = new SpillFile(to);
+    this.options = {
+      ...options,
+      onProgress: countSteps(options.onProgress, this.clock, stepsOf(request, options)),
+      ...(checkpoint && { journal: checkpoint }),
+    };
+    options.signal?.addEventListener('abort', this.#onAbort);
+  }
+
+  /**
+   * Opens the device and the journal, which goes on from a checkpoint where `options.resume` says so.
+   *
+   * @param started performance.now() when the run began.
+   * @throws RmError as Device.open and openJournal.
+   */
+  static async open(
+    from: string,
+    to: string,
+    request: PruneRequest,
+    options: PruneOptions,
+    started: number,
+  ): Promise<PruneRun> {
+    const lease = await openDevice(options);
+    let run: PruneRun | undefined;
+    try {
+      const checkpoint = await openJournal(lease.device, to, options);
+      run = new PruneRun(from, to, request, options, started, lease, checkpoint);
+      await run.journal.track('phases', run.clock);
+      return run;
+    } catch (error) {
+      await (run ?? lease)[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  get device(): Device {
+    return this.lease.device;
+  }
+
+  get journal(): Journal {
+    return this.checkpoint ?? noJournal;
+  }
+
+  /** Progress, signal and journal for the work of a step. */
+  get hooks(): RunHooks {
+    return runHooks(this.options);
+  }
+
+  /** Times `work` as `phase`. */
+  during<T>(phase: PhaseName, work: () => Promise<T>): Promise<T> {
+    return this.clock.during(phase, work);
+  }
+
+  /** The same for a result that the journal keeps: a resumed run gets it back in place of the work. */
+  step<T>(phase: PhaseName, work: () => Promise<T>): Promise<T> {
+    return this.clock.during(phase, () => this.journal.step(phase, work));
+  }
+
+  /** States what the result depends on. @throws RmError INVALID_ARGUMENT where a resumed run differs. */
+  agree(recipe: Recipe): void {
+    this.checkpoint?.agree(recipe);
+  }
+
+  /** Records that the output, still at `target`, lacks only its name. */
+  async markFinished(target: string): Promise<void> {
+    if (this.checkpoint) await markFinished(this.checkpoint, this.to, target);
+  }
+
+  /** Removes the checkpoint: the output is in place. */
+  async finish(): Promise<void> {
+    await this.checkpoint?.finish();
+  }
+
+  /** Leaves the checkpoint of an unfinished run for `resume`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { signal } = this.options;
+    signal?.removeEventListener('abort', this.#onAbort);
+    if ((await this.checkpoint?.leave()) && !signal?.aborted) this.#tellKept();
+    await this.lease[Symbol.asyncDispose]();
+    await this.spillFile[Symbol.asyncDispose]();
+  }
+
+  /** At once: after an interrupt there may be no time to end in order. */
+  readonly #onAbort = (): void => {
+    if (this.checkpoint?.isKept) this.#tellKept();
+  };
+
+  #tellKept(): void {
+    this.options.onNotice?.(`finished work is kept in ${checkpointPath(this.to)}: resume goes on from there`);
+  }
+}
+
+/** The phases that report progress, in order. */
+const stepsOf = (request: PruneRequest, { generate, report = true }: PruneOptions): PhaseName[] => [
+  'load',
+  ...(generate ? (['calibrate'] as const) : []),
+  ...(request.windows ? [] : (['select'] as const)),
+  ...(request.method.needsCalibration ? (['fit'] as const) : []),
+  ...(request.settings.heal || request.gradient ? (['heal'] as const) : []),
+  ...(report ? (['evaluate'] as const) : []),
+  'write',
+];
+
+/** Numbers progress events by the phase that reports them. */
+const countSteps =
+  (onProgress: Progress | undefined, clock: PhaseClock, steps: readonly PhaseName[]): Progress =>
+  event => {
+    const index = clock.current === undefined ? 0 : steps.indexOf(clock.current) + 1;
+    onProgress?.(index > 0 ? { ...event, step: { index, of: steps.length } } : event);
+  };

@@ -1,0 +1,89 @@
+import type { PrunedModel } from '../activations/prunedModel.js';
+import type { Repair } from '../fits/repair.js';
+import { type HealingRecord, healingWarnings } from '../healing/gradientHealing.js';
+import type { OpenInputs } from '../inputs/inputs.js';
+import { offloadOf, type RunPlan } from '../planning/plan.js';
+import { exactnessWarnings, reportHead, reportModel } from '../report/head.js';
+import { publish } from '../report/publish.js';
+import { repeatOf } from '../report/repeat.js';
+import type { PruneReport } from '../report/schema/schema.js';
+import { pruneSentence } from '../report/sentence.js';
+import { outputOptions } from '../request/request.js';
+import { describeWindows } from '../run/window.js';
+import type { WindowChoice } from '../run/windowChoice.js';
+import type { Measured } from './measure.js';
+import type { PruneRun } from './pruneRun.js';
+import type { PruneRecipe } from './readInputs.js';
+
+/** All that a prune has decided, fitted and measured. */
+export interface PruneResult {
+  readonly plan: RunPlan;
+  readonly recipe: PruneRecipe;
+  readonly inputs: OpenInputs;
+  readonly choice: WindowChoice;
+  readonly repair: Repair;
+  readonly pruned: PrunedModel;
+  readonly healing: HealingRecord | undefined;
+  /** Outputs of the pruned model in memory, which the written one is compared with. */
+  readonly outputs: Float32Array;
+  readonly measured: Measured | undefined;
+}
+
+/** Writes the pruned model with its report to the run's output. @throws RmError as `publish`. */
+export async function publishPruned(run: PruneRun, result: PruneResult): Promise<PruneReport> {
+  const { from, to, options, device, clock, request } = run;
+  const { plan, inputs, pruned, outputs } = result;
+  const report = await publish({
+    ...{ from, to, device, clock, options, model: pruned, arch: request.arch },
+    output: await outputOptions(from, options),
+    expected: outputs,
+    outputsOf: written => inputs.outputsOfLoaded(written),
+    stream: offloadOf(plan.placement),
+    report: maxLogitDifference => reportOf(run, result, maxLogitDifference),
+    beforeRename: target => run.markFinished(target),
+  });
+  await run.finish();
+  return report;
+}
+
+async function reportOf(
+  { from, to, options, request, device, clock }: PruneRun,
+  { plan, recipe, inputs, choice, repair, pruned, healing, measured }: PruneResult,
+  maxLogitDifference: number,
+): Promise<PruneReport> {
+  const { method, arch } = request;
+  const { memory, placement, notes } = plan;
+  const { map, ...selection } = choice;
+  const { phases, ...evaluations } = measured ?? {};
+  const { tokens, sequences, files } = inputs.calibration;
+  const facts = {
+    method: method.name,
+    model: await reportModel(from),
+    selection,
+    recipe,
+    calibration: { tokens, sequences: sequences.length, files },
+    ...(healing && { healing }),
+    plan: { memory, placement, ...(phases && { phases }) },
+    ...evaluations,
+  };
+  return {
+    ...(await reportHead(device, clock)),
+    kind: 'prune',
+    sentence: pruneSentence(facts),
+    repeat: repeatOf('prune', [from, to], options),
+    warnings: [
+      ...notes,
+      ...(repair.warnings ?? []),
+      ...(healing ? healingWarnings(healing) : []),
+      ...exactnessWarnings(device),
+    ],
+    summary: describeWindows(choice.windows, arch.layers),
+    source: method.source,
+    ...facts,
+    output: { path: to, layers: pruned.keep.length, keptLayers: pruned.keep },
+    ...(map && { windowMap: map }),
+    fit: repair.details,
+    ridgePaths: repair.ridgePaths ?? [],
+    verification: { tokens: inputs.outputTokens, maxLogitDifference },
+  };
+}

@@ -1,0 +1,82 @@
+import type { Device } from '../../engine/index.js';
+import {
+  type Architecture,
+  inDtype,
+  type LoadOptions,
+  type Model,
+  type OutputFolderOptions,
+  openModelSource,
+  verifyWritten,
+  withModelOutput,
+  writeModel,
+} from '../../model/index.js';
+import type { PrunedModel } from '../activations/prunedModel.js';
+import { dtypeOf, type PruneOptions } from '../options/pruneOptions.js';
+import type { PhaseClock } from '../run/phaseClock.js';
+import { type RunHooks, runHooks } from '../run/runHooks.js';
+import { repeatOf } from './repeat.js';
+import type { HealReport, PruneReport } from './schema/schema.js';
+import { withoutPaths, writeDocumentation } from './write.js';
+
+/** A model in memory that is to become a folder or a GGUF file. */
+export interface Publication<R extends PruneReport | HealReport> {
+  /** The model it was made from, whose other files it takes over. */
+  readonly from: string;
+  readonly to: string;
+  readonly device: Device;
+  readonly clock: PhaseClock;
+  readonly arch: Architecture;
+  readonly model: Pick<PrunedModel, 'keep' | 'replacements'>;
+  /** Whether `to` may be replaced, and which paths may not. */
+  readonly output: OutputFolderOptions;
+  readonly options: RunHooks & Pick<PruneOptions, 'dtype' | 'maxShardBytes' | 'command'>;
+  /** Outputs of the model in memory on a few inputs, and how to compute them with the written one. */
+  readonly expected: Float32Array;
+  outputsOf(written: Model): Promise<Float32Array>;
+  readonly stream?: LoadOptions['stream'];
+  /** The report, given the largest difference of the outputs. */
+  report(maxLogitDifference: number): Promise<R>;
+  /** Called when the output, still at `target`, lacks only its name. */
+  beforeRename?(target: string): Promise<void>;
+}
+
+/**
+ * Writes the model beside `to`, loads it again, compares its outputs with those in memory, adds report and model card, and
+ * renames it to `to`: nothing is there until everything is.
+ *
+ * @throws RmError VERIFICATION_FAILED, NOT_FINITE, OUTPUT_EXISTS, OUTPUT_FAILED; the reason of an aborted signal.
+ */
+export const publish = <R extends PruneReport | HealReport>(publication: Publication<R>): Promise<R> => {
+  const { from, to, device, clock, output, options, expected, outputsOf, stream } = publication;
+  return withModelOutput(to, output, async target => {
+    await clock.during('write', () => writeWeights(publication, target));
+    const maxLogitDifference = await clock.during('verify', () =>
+      verifyWritten(device, target, outputsOf, expected, stream),
+    );
+    const report = await publication.report(maxLogitDifference);
+    const repeat = repeatOf(report.kind, [from, to], options, { published: true });
+    await writeDocumentation(to, target, withoutPaths(report, repeat));
+    device.check();
+    options.signal?.throwIfAborted();
+    await publication.beforeRename?.(target);
+    return report;
+  });
+};
+
+async function writeWeights<R extends PruneReport | HealReport>(
+  { from, device, arch, model: { keep, replacements }, options }: Publication<R>,
+  target: string,
+): Promise<void> {
+  using _section = device.section('write');
+  const source = await openModelSource(from);
+  const checkpoint = inDtype(await source.openCheckpoint(), options.dtype);
+  try {
+    await writeModel({ source, checkpoint, arch, keep, replacements, device }, target, {
+      ...(options.maxShardBytes !== undefined && { maxShardBytes: options.maxShardBytes }),
+      ...dtypeOf(options),
+      ...runHooks(options),
+    });
+  } finally {
+    await checkpoint.close();
+  }
+}
