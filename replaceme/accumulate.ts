@@ -1,12 +1,15 @@
-import { Device, ensure, RmError } from '../engine/index.js';
-import { loadChatTemplate, loadTokenizer, Model, requireText, withOutputFile } from '../model/index.js';
-import { batchedTokens } from './calibration/batch.js';
+import { ensure, RmError } from '../engine/index.js';
+import { openTextReader, requireText, withOutputFile } from '../model/index.js';
+import { batchedTokens, type CalibrationBatch } from './calibration/batch.js';
 import { addGenerated, batchesOf, readTexts } from './calibration/readTexts.js';
 import { calibrationSizes } from './calibration/sizes.js';
+import type { RepairContext } from './fits/repair.js';
 import { methods } from './methods/index.js';
-import { dtypeOf, type PruneOptions } from './options/pruneOptions.js';
-import { offloadOf, planRun } from './planning/plan.js';
+import type { PruneOptions } from './options/pruneOptions.js';
+import { loadPlanned } from './planning/loadPlanned.js';
+import { planRun } from './planning/plan.js';
 import { checkPruneRequest, type PruneRequest } from './request/request.js';
+import { openDevice } from './run/openDevice.js';
 import { packageVersion } from './run/packageVersion.js';
 import { runHooks } from './run/runHooks.js';
 import type { Window } from './run/window.js';
@@ -47,72 +50,77 @@ export interface AccumulatedStatistics {
 export async function accumulateStatistics(
   from: string,
   out: string,
-  given: AccumulateOptions,
+  options: AccumulateOptions,
 ): Promise<AccumulatedStatistics> {
-  const { shard } = given;
-  const request = await checkAccumulateRequest(from, given);
-  return await withOutputFile(out, given, async path => {
-    const device = given.device ?? (await Device.open(given));
-    try {
-      requireText(request.arch);
-      const { placement } = await planRun(from, { ...given, report: false }, summing(request), device, shard);
-      const sizes = calibrationSizes(given, device, request.arch);
-      const tokenizer = await loadTokenizer(from);
-      const reader = { tokenizer, chat: await loadChatTemplate(from, tokenizer) };
-      const texts = await readTexts(reader, given, sizes);
-      const before = given.statistics === undefined ? undefined : await StatisticsFile.read(given.statistics);
-      before?.agree(await statisticsRecipe(from, texts, given, sizes));
-      const into = await StatisticsFile.open(path);
-      into.agree({
-        ...(await statisticsRecipe(from, texts, given, sizes, shard)),
-        'version of rm-engine': await packageVersion(),
-      });
-      await using model = await Model.load(device, from, {
-        ...runHooks(given),
-        stream: offloadOf(placement),
-        ...dtypeOf(given),
-      });
-      if (before) into.adopt(before);
-      const calibration = await addGenerated(texts, model, reader, given, sizes, into, runHooks(given));
-      const all = batchesOf(calibration, given, tokenizer, sizes);
-      for (const file of [before, into]) file?.agree(batchesRecipe(all));
-      const batches = shardOf(all, shard);
-      await into.save();
-      const context = {
-        model,
-        settings: request.settings,
-        placement: placement.states,
-        ...(before && { statistics: before }),
-        ...runHooks(given),
-      };
-      const windows = request.windows ?? (await chooseOrAccumulate());
-      const complete =
-        windows !== undefined && (await request.method.accumulate!({ ...context, batches, into }, windows));
-      device.check();
-      given.signal?.throwIfAborted();
-      return {
-        path: out,
-        shard,
-        tokens: batchedTokens(batches),
-        allTokens: batchedTokens(all),
-        ...(windows && { windows }),
-        sums: [...into.names, ...into.measures.map(({ measure }) => measure)],
-        complete,
-      };
-
-      async function chooseOrAccumulate(): Promise<readonly Window[] | undefined> {
-        const { selection } = request;
-        const choosing = { ...context, ...request, batches: all };
-        const means = selection.distanceSums!(choosing);
-        if (before?.distances(means.by, means.count)) return (await selection.select(choosing)).windows;
-        const own = means.batches.filter(batch => batches.includes(batch));
-        await into.putDistances(means.by, means.count, await means.sum(own));
-        return undefined;
-      }
-    } finally {
-      if (!given.device) await device.close();
-    }
+  const { shard } = options;
+  const request = await checkAccumulateRequest(from, options);
+  return await withOutputFile(out, options, async path => {
+    await using lease = await openDevice(options);
+    const { device } = lease;
+    requireText(request.arch);
+    const { placement } = await planRun(from, { ...options, report: false }, summing(request), device, shard);
+    const sizes = calibrationSizes(options, device, request.arch);
+    const reader = await openTextReader(from);
+    const texts = await readTexts(reader, options, sizes);
+    const before =
+      options.statistics === undefined ? undefined : await StatisticsFile.read(options.statistics);
+    before?.agree(await statisticsRecipe(from, texts, options, sizes));
+    const into = await StatisticsFile.open(path);
+    into.agree({
+      ...(await statisticsRecipe(from, texts, options, sizes, shard)),
+      'version of rm-engine': await packageVersion(),
+    });
+    await using model = await loadPlanned(device, from, options, placement);
+    if (before) into.adopt(before);
+    const calibration = await addGenerated(texts, model, reader, options, sizes, into, runHooks(options));
+    const all = batchesOf(calibration, options, reader.tokenizer, sizes);
+    for (const file of [before, into]) file?.agree(batchesRecipe(all));
+    const batches = shardOf(all, shard);
+    await into.save();
+    const context = {
+      model,
+      settings: request.settings,
+      placement: placement.states,
+      ...(before && { statistics: before }),
+      ...runHooks(options),
+    };
+    const windows = request.windows ?? (await chooseOrAccumulate(request, context, batches, all, into));
+    const complete =
+      windows !== undefined && (await request.method.accumulate!({ ...context, batches, into }, windows));
+    device.check();
+    options.signal?.throwIfAborted();
+    return {
+      path: out,
+      shard,
+      tokens: batchedTokens(batches),
+      allTokens: batchedTokens(all),
+      ...(windows && { windows }),
+      sums: [...into.names, ...into.measures.map(({ measure }) => measure)],
+      complete,
+    };
   });
+}
+
+/**
+ * The windows, where earlier rounds hold the distances that they are chosen by; else adds up those of this shard and returns
+ * undefined.
+ */
+async function chooseOrAccumulate(
+  request: PruneRequest,
+  context: Omit<RepairContext, 'batches'>,
+  ofShard: readonly CalibrationBatch[],
+  all: readonly CalibrationBatch[],
+  into: StatisticsFile,
+): Promise<readonly Window[] | undefined> {
+  const { selection } = request;
+  const choosing = { ...context, ...request, batches: all };
+  const distances = selection.distanceSums!(choosing);
+  if (context.statistics?.distances(distances.by, distances.count)) {
+    return (await selection.select(choosing)).windows;
+  }
+  const own = distances.batches.filter(batch => ofShard.includes(batch));
+  await into.putDistances(distances.by, distances.count, await distances.sum(own));
+  return undefined;
 }
 
 /** What sums need: they are of the unpruned model, nothing is healed. */
@@ -129,14 +137,17 @@ export const accumulateRounds = ({ windows, method, settings }: PruneRequest): n
   (windows ? 0 : 1) + (method.reads?.includes('attentionStep') && settings.attentionStep !== 0 ? 1 : 0) + 1;
 
 /** What can be refused without a device. */
-export async function checkAccumulateRequest(from: string, given: AccumulateOptions): Promise<PruneRequest> {
-  const { index, of } = given.shard;
+export async function checkAccumulateRequest(
+  from: string,
+  options: AccumulateOptions,
+): Promise<PruneRequest> {
+  const { index, of } = options.shard;
   ensure(
     Number.isInteger(index) && Number.isInteger(of) && index >= 1 && index <= of,
-    `there is no shard ${shardName(given.shard)}`,
+    `there is no shard ${shardName(options.shard)}`,
     'Give k/K with k from 1 to K.',
   );
-  const request = await checkPruneRequest(from, undefined, given);
+  const request = await checkPruneRequest(from, undefined, options);
   const { method, selection, windows } = request;
   const names = (of_: readonly { name: string }[]) => of_.map(({ name }) => name).join(', ');
   if (!method.accumulate) {

@@ -1,21 +1,19 @@
-import { type AdapterInfo, Device, ensure } from '../engine/index.js';
+import { type AdapterInfo, type Device, ensure } from '../engine/index.js';
 import {
   type Architecture,
   checkShapes,
-  loadChatTemplate,
-  loadTokenizer,
-  Model,
   openCheckpoint,
+  openTextReader,
   readArchitecture,
 } from '../model/index.js';
 import { calibrationBatches } from './calibration/batches.js';
 import { type CalibrationFile, readCalibration } from './calibration/read.js';
-import type { CalibrationSizes } from './calibration/sizes.js';
-import { calibrationSizes } from './calibration/sizes.js';
+import { type CalibrationSizes, calibrationSizes } from './calibration/sizes.js';
 import type { PruneOptions } from './options/pruneOptions.js';
+import { loadPlanned } from './planning/loadPlanned.js';
 import { weightSizes } from './planning/memoryParts.js';
-import { offloadOf } from './planning/plan.js';
 import { placeProfile } from './planning/profilePlan.js';
+import { openDevice } from './run/openDevice.js';
 import { type WindowMap, windowMap } from './windowMap/windowMap.js';
 
 export interface ProfileWindowsOptions
@@ -81,38 +79,35 @@ export async function profileWindows(
     `windows of ${longest} layers in a model of ${arch.layers}`,
     `Give a number of layers from 1 to ${arch.layers - 1}.`,
   );
-  const tokenizer = await loadTokenizer(from);
-  const device = options.device ?? (await Device.open(options));
-  try {
-    const sizes = calibrationSizes(
-      { ...options, tokens: options.tokens ?? profileTokens(device) },
-      device,
-      arch,
-    );
-    const { placement, room } = await placed(from, arch, { ...sizes, longest }, device);
-    if (placement.weights !== 'device') {
-      const wait = placement.states.place === 'host' ? ', and hidden states wait in host memory' : '';
-      options.onNotice?.(`the layers are streamed: the model does not fit${wait}`);
-    }
-    const calibration = await readCalibration(tokenizer, await loadChatTemplate(from, tokenizer), {
-      files: options.calibration,
-      textField: options.textField,
-      tokens: sizes.tokens,
-      sequenceLength: sizes.sequenceLength,
-    });
-    await using model = await Model.load(device, from, { ...options, stream: offloadOf(placement) });
-    const map = await windowMap(model, calibrationBatches(calibration, sizes.batchTokens), {
-      ...options,
-      ...{ longest, room },
-      placement: placement.states,
-    });
-    return {
-      ...map,
-      calibration: calibration.files,
-      adapter: device.info,
-      seconds: (performance.now() - started) / 1000,
-    };
-  } finally {
-    if (!options.device) await device.close();
+  const { tokenizer, chat } = await openTextReader(from);
+  await using lease = await openDevice(options);
+  const { device } = lease;
+  const sizes = calibrationSizes(
+    { ...options, tokens: options.tokens ?? profileTokens(device) },
+    device,
+    arch,
+  );
+  const { placement, room } = await placed(from, arch, { ...sizes, longest }, device);
+  if (placement.weights !== 'device') {
+    const wait = placement.states.place === 'host' ? ', and hidden states wait in host memory' : '';
+    options.onNotice?.(`the layers are streamed: the model does not fit${wait}`);
   }
+  const calibration = await readCalibration(tokenizer, chat, {
+    files: options.calibration,
+    textField: options.textField,
+    tokens: sizes.tokens,
+    sequenceLength: sizes.sequenceLength,
+  });
+  await using model = await loadPlanned(device, from, options, placement);
+  const map = await windowMap(model, calibrationBatches(calibration, sizes.batchTokens), {
+    ...options,
+    ...{ longest, room },
+    placement: placement.states,
+  });
+  return {
+    ...map,
+    calibration: calibration.files,
+    adapter: device.info,
+    seconds: (performance.now() - started) / 1000,
+  };
 }

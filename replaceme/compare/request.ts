@@ -1,11 +1,5 @@
 import { ensure } from '../../engine/index.js';
-import {
-  type Architecture,
-  loadChatTemplate,
-  loadTokenizer,
-  readArchitecture,
-  readDocuments,
-} from '../../model/index.js';
+import { type Architecture, openTextReader, readArchitecture, readDocuments } from '../../model/index.js';
 import { type EvaluationText, readEvaluationText } from '../evaluation/evaluationText.js';
 import { type Method, methodNamed, methodSettings } from '../methods/index.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
@@ -101,20 +95,15 @@ async function readEvaluation(
   { contextLength }: Architecture,
   { evaluation, evaluationTokens, sequenceLength = 1024, textField }: CompareOptions,
 ): Promise<EvaluationText[]> {
-  const tokenizer = await loadTokenizer(from);
-  const chat = await loadChatTemplate(from, tokenizer);
+  const reader = await openTextReader(from);
   const texts: EvaluationText[] = [];
   for (const file of evaluation) {
     texts.push(
-      await readEvaluationText(
-        file,
-        { tokenizer, chat },
-        {
-          textField,
-          sequenceLength: Math.min(sequenceLength, contextLength),
-          tokens: evaluationTokens,
-        },
-      ),
+      await readEvaluationText(file, reader, {
+        textField,
+        sequenceLength: Math.min(sequenceLength, contextLength),
+        tokens: evaluationTokens,
+      }),
     );
   }
   return texts;

@@ -1,7 +1,7 @@
-import { Device } from '../../engine/index.js';
 import { deviceBytes, expectedTensors, openCheckpoint, readArchitecture } from '../../model/index.js';
 import type { HealOptions } from '../options/healOptions.js';
 import { matmulRate } from '../run/computeRate.js';
+import { openDevice } from '../run/openDevice.js';
 import {
   type HealingFlops,
   type HealingMemory,
@@ -42,38 +42,35 @@ export async function planHealing(
 ): Promise<HealingPlan> {
   const request = await checkHealRequest(from, to, options);
   const { arch, layers, cut } = request;
-  const device = options.device ?? (await Device.open(options));
-  try {
-    const settings = healingSettings(request.asked, device, arch);
-    const { heldOutTokens, sequenceLength } = healingSizes(options, settings, device, arch);
-    const { teacher } = options;
-    const teacherLayers = teacher === undefined ? 0 : (await readArchitecture(teacher)).layers;
-    const parted = cut?.keptLayers.findIndex((original, layer) => original !== layer) ?? -1;
-    const sharedLayers = Math.min(layers[0] ?? 0, parted < 0 ? arch.layers : parted);
-    const work: HealingWork = { arch, settings, layers, teacherLayers, sharedLayers, heldOutTokens };
-    // Without the teacher's copies of what the model shares with it.
-    const weights =
-      (await weightBytes(teacher ?? from)) +
-      (teacher === undefined ? 0 : await weightBytes(from, sharedLayers));
-    const memory = { weights, ...healingMemory(work) };
-    const flops = healingFlops(work, sequenceLength);
-    const rate = await matmulRate(device, arch, Math.min(256, settings.microBatchTokens));
-    const { steps, batchTokens, train, objective } = settings;
-    return {
-      summary:
-        `${steps} steps of ${batchTokens} tokens: ${train}` +
-        `${layers.length > 0 ? ` of layer ${layers.join(', ')}` : ''}, objective ${objective}`,
-      parameters: trainedNumbers(work),
-      tokens: steps * batchTokens,
-      memory: { ...memory, total: Object.values(memory).reduce((sum, bytes) => sum + bytes, 0) },
-      flops,
-      seconds: { training: flops.training / rate, heldOut: flops.heldOut / rate },
-      matmulGflops: rate / 1e9,
-      adapter: device.info.description,
-    };
-  } finally {
-    if (!options.device) await device.close();
-  }
+  await using lease = await openDevice(options);
+  const { device } = lease;
+  const settings = healingSettings(request.asked, device, arch);
+  const { heldOutTokens, sequenceLength } = healingSizes(options, settings, device, arch);
+  const { teacher } = options;
+  const teacherLayers = teacher === undefined ? 0 : (await readArchitecture(teacher)).layers;
+  const parted = cut?.keptLayers.findIndex((original, layer) => original !== layer) ?? -1;
+  const sharedLayers = Math.min(layers[0] ?? 0, parted < 0 ? arch.layers : parted);
+  const work: HealingWork = { arch, settings, layers, teacherLayers, sharedLayers, heldOutTokens };
+  // Without the teacher's copies of what the model shares with it.
+  const weights =
+    (await weightBytes(teacher ?? from)) +
+    (teacher === undefined ? 0 : await weightBytes(from, sharedLayers));
+  const memory = { weights, ...healingMemory(work) };
+  const flops = healingFlops(work, sequenceLength);
+  const rate = await matmulRate(device, arch, Math.min(256, settings.microBatchTokens));
+  const { steps, batchTokens, train, objective } = settings;
+  return {
+    summary:
+      `${steps} steps of ${batchTokens} tokens: ${train}` +
+      `${layers.length > 0 ? ` of layer ${layers.join(', ')}` : ''}, objective ${objective}`,
+    parameters: trainedNumbers(work),
+    tokens: steps * batchTokens,
+    memory: { ...memory, total: Object.values(memory).reduce((sum, bytes) => sum + bytes, 0) },
+    flops,
+    seconds: { training: flops.training / rate, heldOut: flops.heldOut / rate },
+    matmulGflops: rate / 1e9,
+    adapter: device.info.description,
+  };
 }
 
 /** Of a model's tensors as they are stored; with `from` only those of the layers from there on. */

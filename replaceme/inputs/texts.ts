@@ -1,5 +1,5 @@
 import type { Device } from '../../engine/index.js';
-import { type Architecture, loadChatTemplate, loadTokenizer, logits, type Model } from '../../model/index.js';
+import { type Architecture, logits, type Model, openTextReader } from '../../model/index.js';
 import { addGenerated, batchesOf, noCalibration, readTexts } from '../calibration/readTexts.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';
 import { evaluatePruned, tokensOfAll } from '../evaluation/evaluatePruned.js';
@@ -26,8 +26,7 @@ export async function readTextInputs(
   sizes: CalibrationSizes,
   needed: boolean,
 ): Promise<PruneInputs> {
-  const tokenizer = await loadTokenizer(from);
-  const reader = { tokenizer, chat: await loadChatTemplate(from, tokenizer) };
+  const reader = await openTextReader(from);
   const texts = needed ? await readTexts(reader, options, sizes) : noCalibration;
   const recipe = await statisticsRecipe(from, texts, options, sizes);
   let statistics: StatisticsFile | undefined;
@@ -47,7 +46,7 @@ export async function readTextInputs(
       const calibration = needed
         ? await addGenerated(texts, model, reader, options, sizes, statistics, runHooks(options))
         : texts;
-      const batches = batchesOf(calibration, options, tokenizer, sizes);
+      const batches = batchesOf(calibration, options, reader.tokenizer, sizes);
       statistics?.agree(batchesRecipe(batches));
       const sample = calibration.sequences[0]?.ids.slice(0, 64) ?? [0, 1, 2, 3];
       const outputs = async (of: Model) => (await logits(of, sample)).logits;

@@ -1,5 +1,5 @@
-import { Device } from '../../engine/index.js';
-import { keepLayers, type LoadOptions, openCheckpoint } from '../../model/index.js';
+import type { Device } from '../../engine/index.js';
+import { keepLayers, openCheckpoint } from '../../model/index.js';
 import { calibrationSizes } from '../calibration/sizes.js';
 import { evaluationTokens } from '../evaluation/evaluationText.js';
 import type { HealingWork } from '../healing/healingCost.js';
@@ -8,6 +8,7 @@ import { defaultHeldOut } from '../healing/healRequest.js';
 import { givesTexts, type PruneOptions } from '../options/pruneOptions.js';
 import { checkPruneRequest, type PruneRequest } from '../request/request.js';
 import { matmulRate } from '../run/computeRate.js';
+import { openDevice } from '../run/openDevice.js';
 import { describeWindows, keptLayers } from '../run/window.js';
 import { type Selection, selectionNamed } from '../selections/index.js';
 import { type Shard, WHOLE } from '../statistics/shard.js';
@@ -52,10 +53,6 @@ export interface RunPlan extends RunSizes {
   /** What is done otherwise than with all layers on the device, in sentences. */
   readonly notes: readonly string[];
 }
-
-/** As Model.load takes it. */
-export const offloadOf = ({ weights }: Placement): LoadOptions['stream'] =>
-  weights !== 'device' && { prefetch: weights === 'streamed' };
 
 /**
  * Decides what stays on the device, before weights or texts are read.
@@ -194,33 +191,30 @@ export interface PlanOptions extends PruneOptions {
 export async function planPrune(from: string, options: PlanOptions = {}): Promise<PrunePlan> {
   const request = await checkPruneRequest(from, undefined, options);
   const { arch, count, windows } = request;
-  const device = options.device ?? (await Device.open(options));
-  try {
-    const run = await planRun(from, options, request, device);
-    const { batchTokens, memory, placement, notes } = run;
-    const { uploadGigabytes } = options;
-    const rates: PlannedRates = {
-      matmulGflops: (await matmulRate(device, arch, Math.min(256, batchTokens))) / 1e9,
-      uploadGigabytes: uploadGigabytes ?? assumedUpload(device),
-      uploadMeasured: uploadGigabytes !== undefined,
-      diskGigabytes: DISK_GIGABYTES,
-    };
-    return {
-      summary: windows
-        ? describeWindows(windows, arch.layers)
-        : `remove ${count} of ${arch.layers} layers, where it is cheapest`,
-      method: request.method.name,
-      tokens: run.tokens,
-      generated: run.written,
-      batchTokens,
-      memory,
-      placement,
-      notes,
-      phases: plannedPhases(run, rates),
-      rates,
-      adapter: device.info.description,
-    };
-  } finally {
-    if (!options.device) await device.close();
-  }
+  await using lease = await openDevice(options);
+  const { device } = lease;
+  const run = await planRun(from, options, request, device);
+  const { batchTokens, memory, placement, notes } = run;
+  const { uploadGigabytes } = options;
+  const rates: PlannedRates = {
+    matmulGflops: (await matmulRate(device, arch, Math.min(256, batchTokens))) / 1e9,
+    uploadGigabytes: uploadGigabytes ?? assumedUpload(device),
+    uploadMeasured: uploadGigabytes !== undefined,
+    diskGigabytes: DISK_GIGABYTES,
+  };
+  return {
+    summary: windows
+      ? describeWindows(windows, arch.layers)
+      : `remove ${count} of ${arch.layers} layers, where it is cheapest`,
+    method: request.method.name,
+    tokens: run.tokens,
+    generated: run.written,
+    batchTokens,
+    memory,
+    placement,
+    notes,
+    phases: plannedPhases(run, rates),
+    rates,
+    adapter: device.info.description,
+  };
 }

@@ -1,9 +1,9 @@
-import { Model } from '../../model/index.js';
+import type { Model } from '../../model/index.js';
 import { HiddenStates } from '../activations/hiddenStates.js';
 import type { OpenInputs, PruneInputs } from '../inputs/inputs.js';
-import { dtypeOf } from '../options/pruneOptions.js';
+import { loadPlanned } from '../planning/loadPlanned.js';
 import { HEADROOM } from '../planning/memoryParts.js';
-import { offloadOf, type RunPlan } from '../planning/plan.js';
+import type { RunPlan } from '../planning/plan.js';
 import type { SelectionContext } from '../selections/index.js';
 import { batchesRecipe } from '../statistics/statisticsRecipe.js';
 import type { PruneRun } from './pruneRun.js';
@@ -17,14 +17,7 @@ export function holdToPlan({ device }: PruneRun, { placement, memory }: RunPlan)
 
 /** The unpruned model, its weights placed as planned. @throws RmError as Model.load. */
 export const loadModel = (run: PruneRun, { placement }: RunPlan): Promise<Model> =>
-  run.during('load', () =>
-    Model.load(run.device, run.from, {
-      ...run.hooks,
-      stream: offloadOf(placement),
-      ...dtypeOf(run.options),
-      images: true,
-    }),
-  );
+  run.during('load', () => loadPlanned(run.device, run.from, run.options, placement, { images: true }));
 
 /** Brings the inputs to the model: tokens in batches, text that the model writes itself, images. */
 export async function openInputs(run: PruneRun, inputs: PruneInputs, model: Model): Promise<OpenInputs> {

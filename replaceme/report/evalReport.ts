@@ -1,8 +1,5 @@
 import type { Device } from '../../engine/index.js';
-import {
-  type GenerationHealth,
-  type TaskResult,
-} from '../../model/index.js';
+import type { GenerationHealth, TaskResult } from '../../model/index.js';
 import { continuationOf, type Sample } from '../evaluation/samples.js';
 import type { PhaseClock } from '../run/phaseClock.js';
 import { exactnessWarnings, reportHead, reportModel } from './head.js';
