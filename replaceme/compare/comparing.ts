@@ -23,17 +23,17 @@ import type { RowStore } from './rows.js';
 type Settings = CompareOptions & CompareReport['recipe'];
 type Choice = WindowChoice & { readonly seconds: number };
 
-/** A row as it is kept, with what belongs to the report as a whole. */
-type Kept<Row> = Row & { readonly samples?: readonly Sample[]; readonly windowMap?: MeasuredWindows };
+/** A stored row: the row itself and its part of the report as a whole. */
+type StoredRow<Row> = Row & { readonly samples?: readonly Sample[]; readonly windowMap?: MeasuredWindows };
 
-/** The rows of a comparison, one after the other. The model is loaded when a row has to be made. */
+/** Makes the rows of a comparison, one after the other. The model is loaded when the first row has to be made. */
 export class Comparing {
   #model: Model | undefined;
   #meter: ModelMeter | undefined;
   #states: HiddenStates | undefined;
-  /** Of rows that are still to be made. */
+  /** Plans of the rows still to be made. */
   readonly #plans = new Map<PruneRequest, RowPlan>();
-  /** By selection and number of layers, where nothing else decides. */
+  /** Windows by selection and number of layers, for selections that do not depend on the method. */
   readonly #choices = new Map<string, Choice>();
 
   constructor(
@@ -53,35 +53,35 @@ export class Comparing {
   ): Promise<Pick<CompareReport, 'dense' | 'rows' | 'windowMap' | 'samples'>> {
     const { force = false, onRow } = this.settings;
     const nameOf = ({ layers, method }: Candidate) => `${layers}-${method.name}`;
-    // All are looked at first: a row that cannot be used should not be found after hours.
-    const done = new Map<string, Kept<ComparisonRow>>();
+    // Reads all rows first: an unusable one should not turn up after hours.
+    const stored = new Map<string, StoredRow<ComparisonRow>>();
     for (const candidate of candidates) {
-      const row = await store.read<Kept<ComparisonRow>>(nameOf(candidate), force);
-      if (row) done.set(nameOf(candidate), row);
+      const row = await store.read<StoredRow<ComparisonRow>>(nameOf(candidate), force);
+      if (row) stored.set(nameOf(candidate), row);
       if (row && !('refused' in row)) this.#remember(candidate, row);
     }
     for (const { layers, method, request } of candidates) {
-      if (typeof request === 'string' || done.has(nameOf({ layers, method, request }))) continue;
+      if (typeof request === 'string' || stored.has(nameOf({ layers, method, request }))) continue;
       this.#plans.set(request, await planRow(this.from, this.shared, request, this.device));
     }
-    let first = await store.read<Kept<Measures>>('dense', force);
-    if (!first) {
-      first = await this.#dense();
-      await store.write('dense', first);
+    let original = await store.read<StoredRow<Measures>>('dense', force);
+    if (!original) {
+      original = await this.#measureOriginal();
+      await store.write('dense', original);
     }
-    const { samples: written, windowMap: _, ...dense } = first;
-    const samples = [written];
+    const { samples: ofOriginal, windowMap: _, ...dense } = original;
+    const samples = [ofOriginal];
     const maps: (MeasuredWindows | undefined)[] = [];
     const rows: ComparisonRow[] = [];
     for (const candidate of candidates) {
-      let kept = done.get(nameOf(candidate));
-      if (!kept) {
-        kept = await this.#row(candidate);
+      let made = stored.get(nameOf(candidate));
+      if (!made) {
+        made = await this.#makeRow(candidate);
         this.device.check();
-        await store.write(nameOf(candidate), kept);
+        await store.write(nameOf(candidate), made);
       }
-      const { samples: more, windowMap, ...row } = kept;
-      samples.push(more);
+      const { samples: ofRow, windowMap, ...row } = made;
+      samples.push(ofRow);
       maps.push(windowMap);
       rows.push(row);
       onRow?.(row);
@@ -91,12 +91,12 @@ export class Comparing {
       dense,
       rows,
       ...(windowMap && { windowMap }),
-      ...(written && { samples: joinSamples(samples) }),
+      ...(ofOriginal && { samples: joinSamples(samples) }),
     };
   }
 
-  /** Progress under a heading, and the end of every step when the signal says so. */
-  #walk(heading: string): RunHooks {
+  /** Hooks that put `heading` before each phase and end every step when the signal is aborted. */
+  #hooks(heading: string): RunHooks {
     const { onProgress, signal } = this.settings;
     return {
       onProgress: event => {
@@ -107,67 +107,67 @@ export class Comparing {
     };
   }
 
-  async #loaded(): Promise<Model> {
-    const load = () => Model.load(this.device, this.from, this.#walk('dense'));
+  async #original(): Promise<Model> {
+    const load = () => Model.load(this.device, this.from, this.#hooks('dense'));
     this.#model ??= await this.clock.during('load', load);
     return this.#model;
   }
 
-  /** Measures against the model as it is. */
-  async #measuring(): Promise<ModelMeter> {
+  /** The meter that compares models with the original. */
+  async #openMeter(): Promise<ModelMeter> {
     if (this.#meter) return this.#meter;
-    const model = await this.#loaded();
+    const model = await this.#original();
     this.#meter = await ModelMeter.of(model, this.texts, {
       batchTokens: this.settings.batchTokens,
       room: this.#room(),
-      ...this.#walk('dense'),
+      ...this.#hooks('dense'),
     });
     return this.#meter;
   }
 
-  async #dense(): Promise<Kept<Measures>> {
-    const model = await this.#loaded();
+  async #measureOriginal(): Promise<StoredRow<Measures>> {
+    const model = await this.#original();
     return await this.clock.during('evaluate', async () => ({
-      ...(await (await this.#measuring()).measure(model, this.#walk('dense'))),
+      ...(await (await this.#openMeter()).measure(model, this.#hooks('dense'))),
       ...(await this.#samples('dense', model)),
     }));
   }
 
-  async #row({ layers, method, request }: Candidate): Promise<Kept<ComparisonRow>> {
+  async #makeRow({ layers, method, request }: Candidate): Promise<StoredRow<ComparisonRow>> {
     const refusedRow = (refused: string) =>
       ({ method: method.name, layers, windows: [], eval: [], refused }) as const;
     if (typeof request === 'string') return refusedRow(request);
-    // Buffers of the row before have other sizes.
+    // The previous row's buffers have other sizes.
     this.device.memory.trim();
     try {
-      return await this.#measured(request);
+      return await this.#pruneAndMeasure(request);
     } catch (error) {
       if (error instanceof RmError && error.code === 'INVALID_ARGUMENT') return refusedRow(error.message);
       throw error;
     }
   }
 
-  async #measured(request: PruneRequest): Promise<Kept<MeasuredRow>> {
+  async #pruneAndMeasure(request: PruneRequest): Promise<StoredRow<MeasuredRow>> {
     const { method, count: layers, settings } = request;
-    const model = await this.#loaded();
-    // Before the fit, so that its states find the same room in every row.
-    const meter = await this.clock.during('evaluate', () => this.#measuring());
+    const model = await this.#original();
+    // Before the fit, so that the meter's states find the same room in every row.
+    const meter = await this.clock.during('evaluate', () => this.#openMeter());
     const heading = `${method.name}, ${layers} removed`;
     const states = new LentStates(this.device, model.arch, await this.#originalStates());
     const { placement, spareBytes } = this.#plans.get(request)!;
     const context = {
       ...{ model, batches: this.batches, settings, states, placement, spareBytes },
       batchTokens: this.settings.batchTokens,
-      ...this.#walk(heading),
+      ...this.#hooks(heading),
     };
     const choice = await this.clock.during('select', () =>
-      this.#choice(request, async () => request.selection.select({ ...context, ...request })),
+      this.#chooseWindows(request, async () => request.selection.select({ ...context, ...request })),
     );
     const started = performance.now();
     const repair = await this.clock.during('fit', async () => {
-      const found = await method.repair({ ...context, phases: this.clock }, choice.windows);
+      const fitted = await method.repair({ ...context, phases: this.clock }, choice.windows);
       await this.device.recorder.finish();
-      return found;
+      return fitted;
     });
     const fitSeconds = choice.seconds + (performance.now() - started) / 1000;
     using pruned = new PrunedModel(model, choice.windows, repair.changes);
@@ -177,7 +177,7 @@ export class Comparing {
       layers,
       windows: choice.windows.map(({ layer, count }) => [layer, count]),
       selection: { name: request.selection.name, by: choice.by, seconds: choice.seconds },
-      ...(await meter.measure(pruned.model, this.#walk(heading))),
+      ...(await meter.measure(pruned.model, this.#hooks(heading))),
       fitSeconds,
       details: repair.details,
       ridgePaths: repair.ridgePaths ?? [],
@@ -188,47 +188,46 @@ export class Comparing {
     };
   }
 
-  /** Errors of the hidden states, unless no report is wanted. */
+  /** Errors of the hidden states by layer, unless `report` is false. */
   async #damage({ model, keep }: PrunedModel, heading: string): Promise<Pick<MeasuredRow, 'damageByLayer'>> {
     if (this.settings.report === false) return {};
     const tokens = tokensOfAll(this.texts, damageTokens(this.device));
-    const options = { batchTokens: this.settings.batchTokens, ...this.#walk(heading) };
-    const { models } = await layerDamage(await this.#loaded(), [model], keep, tokens, options);
+    const options = { batchTokens: this.settings.batchTokens, ...this.#hooks(heading) };
+    const { models } = await layerDamage(await this.#original(), [model], keep, tokens, options);
     return { damageByLayer: models[0]! };
   }
 
-  /** What a model writes, unless no report is wanted. */
+  /** Continuations that a model writes, unless `report` is false. */
   async #samples(name: string, model: Model): Promise<{ samples?: readonly Sample[] }> {
     if (this.settings.report === false) return {};
-    return { samples: await samplesOf([[name, model]], this.reader, this.#walk(name)) };
+    return { samples: await samplesOf([[name, model]], this.reader, this.#hooks(name)) };
   }
 
-  /** Outputs of all layers of the original model, which every row begins with: one pass for all. */
+  /** Outputs of all layers of the original model: one pass serves every row. */
   async #originalStates(): Promise<HiddenStates> {
     if (this.#states) return this.#states;
-    const model = await this.#loaded();
+    const model = await this.#original();
     this.#states = new HiddenStates(this.device, model.arch, this.#room());
-    await keepStates(model, this.batches, this.#states, this.#walk('original'));
+    await keepStates(model, this.batches, this.#states, this.#hooks('original'));
     return this.#states;
   }
 
-  /** Bytes of states that are only kept for speed, of one kind. */
+  /** Bytes for one kind of states that are kept for speed alone. */
   #room(): number {
     const { memory } = this.device;
     return Math.min(roomFor(memory.limit, memory.liveBytes), sharedRoom(this.#plans.values(), this.device));
   }
 
-  async #choice(request: PruneRequest, select: () => Promise<WindowChoice>): Promise<Choice> {
-    const known = this.#choices.get(choiceKey(request));
-    if (known) return known;
+  async #chooseWindows(request: PruneRequest, select: () => Promise<WindowChoice>): Promise<Choice> {
+    const shared = this.#choices.get(choiceKey(request));
+    if (shared) return shared;
     const started = performance.now();
-    const found = await select();
-    const choice = { ...found, seconds: (performance.now() - started) / 1000 };
+    const choice = { ...(await select()), seconds: (performance.now() - started) / 1000 };
     if (!request.selection.dependsOnMethod) this.#choices.set(choiceKey(request), choice);
     return choice;
   }
 
-  /** Takes the windows of a row that is done. */
+  /** Reuses the windows of a stored row. */
   #remember({ request }: Candidate, { windows, selection }: MeasuredRow): void {
     if (typeof request === 'string' || request.selection.dependsOnMethod) return;
     this.#choices.set(choiceKey(request), {
@@ -247,14 +246,14 @@ export class Comparing {
 
 const choiceKey = ({ selection, count }: PruneRequest): string => `${selection.name} ${count}`;
 
-/** The map that tells most: of the most windows, with what linear maps leave of them where that was measured. */
+/** The map of the most windows; a window with a measured residual counts half as much again. */
 function largestMap(maps: readonly (MeasuredWindows | undefined)[]): MeasuredWindows | undefined {
   const size = (map: MeasuredWindows | undefined) =>
     (map?.windows ?? []).reduce((sum, { residual }) => sum + (residual === undefined ? 1 : 1.5), 0);
   return maps.reduce((largest, map) => (size(map) > size(largest) ? map : largest), undefined);
 }
 
-/** Samples of one model after the other as samples of all. */
+/** Joins the samples of several models, prompt by prompt. */
 const joinSamples = (lists: readonly (readonly Sample[] | undefined)[]): Sample[] =>
   (lists[0] ?? []).map((sample, prompt) => ({
     ...sample,

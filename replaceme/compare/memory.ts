@@ -11,20 +11,20 @@ const wholeModels: Hindrance = {
   fix: 'Use prune with each method: it goes layer by layer, and its report has the same measures (--eval)',
 };
 
-/** What a row takes, with all weights on the device. */
+/** The memory of a row, with all weights on the device. */
 export interface RowPlan {
-  /** Where its hidden states are to be. */
+  /** Where its hidden states are kept. */
   readonly placement: StatePlacement;
-  /** Bytes at the most, and of these those for speed alone while windows are selected. */
+  /** Peak bytes, and the part of them that only speeds up the selection of windows. */
   readonly bytes: number;
   readonly spareBytes: number;
 }
 
 /**
- * Plans a row, beside the outputs of the original model that all rows are measured against; states that all begin with
- * are not counted.
+ * Plans a row, counting the outputs of the original model that all rows are measured against, but not the hidden states
+ * that all rows share.
  *
- * @throws RmError OUT_OF_MEMORY where it does not fit, with what would make it fit.
+ * @throws RmError OUT_OF_MEMORY where it does not fit, naming the settings that would make it fit.
  */
 export async function planRow(
   from: string,
@@ -44,7 +44,7 @@ export async function planRow(
   return { placement: placement.states, bytes: memory.total, spareBytes: memory.selectionSpare };
 }
 
-/** Bytes that states for speed may take, each of two kinds, beside the rows that need most. */
+/** Bytes for each of two kinds of states kept for speed, beside the row that needs most. */
 export function sharedRoom(plans: Iterable<RowPlan>, { memory }: Device): number {
   const needed = Math.max(0, ...[...plans].map(({ bytes }) => bytes));
   return Math.max(0, memory.limit / HEADROOM - needed) / 2;

@@ -7,39 +7,39 @@ import type { ComparisonRow } from '../report/schema/comparison.js';
 import { checkPruneRequest, type PruneRequest } from '../request/request.js';
 import { layersToRemove } from '../run/window.js';
 
-/** What `compare` compares, and on which texts; settings of `prune` hold for all rows. */
+/** What `compare` compares, and on which texts; the settings of `prune` apply to every row. */
 export interface CompareOptions
   extends Omit<
     PruneOptions,
     | ('layers' | 'ratio' | 'window' | 'remove' | 'method' | 'maxShardBytes')
     | ('generate' | 'faithful' | 'statistics' | 'evaluation' | 'evaluationTokens')
   > {
-  /** How many layers are removed; one row for each of these and each method. */
+  /** Numbers of layers to remove: one row for each of them and each method. */
   layers: readonly number[];
   methods: readonly string[];
-  /** Texts that the models are evaluated on, one file at a time. */
+  /** Texts to evaluate on, each file by itself. */
   evaluation: readonly string[];
   /** First tokens of each of those files (default: all). */
   evaluationTokens?: number;
-  /** Folder that keeps each row when it is done and the whole at the end; without it nothing is written. */
+  /** Folder for each finished row and for the whole at the end; without it nothing is written. */
   out?: string;
-  /** Makes rows again that `out` holds from other data or settings. */
+  /** Makes rows in `out` again that come from other data or settings. */
   force?: boolean;
-  /** Called when a row is done, or found done. */
+  /** Called when a row is made, or read from `out`. */
   onRow?: (row: ComparisonRow) => void;
 }
 
-/** One row to be made. */
+/** A row to make. */
 export interface Candidate {
   readonly layers: number;
   readonly method: Method;
-  /** Or why the method cannot prune this model. */
+  /** The checked request, or why the method cannot prune this model. */
   readonly request: PruneRequest | string;
 }
 
-/** A comparison whose request has been checked, with the texts it evaluates on. */
+/** A checked comparison, with the texts to evaluate on. */
 export interface CompareRequest {
-  /** What all rows have in common. */
+  /** Settings of all rows. */
   readonly shared: PruneOptions;
   readonly arch: Architecture;
   readonly candidates: readonly Candidate[];
@@ -85,7 +85,7 @@ export async function checkCompareRequest(from: string, options: CompareOptions)
   return { shared, arch, candidates, texts: await readEvaluation(from, arch, options) };
 }
 
-/** Throws DATA_INVALID unless a file begins with a document. */
+/** @throws RmError DATA_INVALID unless the file begins with a document. */
 async function checkReadable(file: string, { textField }: CompareOptions): Promise<void> {
   for await (const _ of readDocuments(file, { ...(textField !== undefined && { textField }) })) break;
 }

@@ -8,21 +8,21 @@ import {
   withOutputFile,
   writeOutputFile,
 } from '../../model/index.js';
-/** What a row depends on besides method and layers; plain JSON, compared by name. */
+/** What all rows depend on; plain JSON, compared name by name. */
 export type ComparisonKey = Readonly<Record<string, unknown>>;
 
-/** Rows of a comparison on disk, in DIR/rows, each with the key it was made under; without a folder none are kept. */
+/** The rows of a comparison in DIR/rows, each with the key it was made under. Without a folder it stores nothing. */
 export class RowStore {
   readonly #folder: string | undefined;
   readonly #key: ComparisonKey;
 
   constructor(out: string | undefined, key: ComparisonKey) {
     this.#folder = out === undefined ? undefined : join(out, 'rows');
-    // As it looks when read again.
+    // As it looks after a round trip through JSON.
     this.#key = JSON.parse(JSON.stringify(key)) as ComparisonKey;
   }
 
-  /** Makes the folder, so that one that cannot be written is not found after hours. @throws RmError OUTPUT_FAILED. */
+  /** Creates the folder: if it cannot be written, the user learns it now. @throws RmError OUTPUT_FAILED. */
   async open(): Promise<void> {
     const folder = this.#folder;
     if (folder === undefined) return;
@@ -30,9 +30,9 @@ export class RowStore {
   }
 
   /**
-   * The row `name`, if it has been made.
+   * The row `name`; undefined where it has not been made.
    *
-   * @param force takes a row of another key for none.
+   * @param force ignores a row that was made under another key.
    * @throws RmError OUTPUT_EXISTS naming what differs; CONFIG_INVALID for a file that is no row.
    */
   async read<Row>(name: string, force: boolean): Promise<Row | undefined> {
@@ -41,19 +41,19 @@ export class RowStore {
     const stored = await readJsonFileIfPresent(path);
     if (stored === undefined) return undefined;
     if (!isRecord(stored) || !isRecord(stored.key) || !isRecord(stored.row)) {
-      throw new RmError('CONFIG_INVALID', `${path}: is no row of a comparison`, 'Remove the file.');
+      throw new RmError('CONFIG_INVALID', `${path}: this is no row of a comparison`, 'Remove the file.');
     }
     const differences = this.#differences(stored.key);
     if (differences.length === 0) return stored.row as Row;
     if (force) return undefined;
     throw new RmError(
       'OUTPUT_EXISTS',
-      `${path}: was made otherwise: ${differences.join('; ')}`,
-      'Repeat its settings, choose another --out, or add --force to make such rows again.',
+      `${path}: the row was made with other settings: ${differences.join('; ')}`,
+      'Repeat its settings, choose another out, or add force to make such rows again.',
     );
   }
 
-  /** Keeps a row; the file is whole or not there. @throws RmError OUTPUT_FAILED. */
+  /** Writes a row; a crash leaves no partial file. @throws RmError OUTPUT_FAILED. */
   async write(name: string, row: object): Promise<void> {
     if (this.#folder === undefined) return;
     await writeWhole(this.#path(name), `${JSON.stringify({ key: this.#key, row }, null, 2)}\n`);
@@ -72,6 +72,6 @@ export class RowStore {
   }
 }
 
-/** Writes a file of the comparison beside its place and moves it there. @throws RmError OUTPUT_FAILED. */
+/** Writes a temporary file and renames it. @throws RmError OUTPUT_FAILED. */
 export const writeWhole = (path: string, text: string): Promise<void> =>
   withOutputFile(path, { force: true }, temporary => writeOutputFile(temporary, text));

@@ -4,7 +4,7 @@ import type { ComparisonRow } from '../report/schema/comparison.js';
 import type { CompareReport } from '../report/schema/schema.js';
 import { type Column, formatTable, markdownTable } from '../report/text/textTable.js';
 
-/** What tables show of a comparison. */
+/** The part of a comparison that tables show. */
 export type Compared = Pick<
   CompareReport,
   'model' | 'calibration' | 'recipe' | 'evaluation' | 'adapter' | 'version' | 'dense' | 'rows'
@@ -48,15 +48,15 @@ function table({ dense, rows, evaluation }: Compared): [Column[], string[][]] {
   return [columns, [first, ...rows.map(row => cells(row, evaluation.length))]];
 }
 
-/** Why methods have refused, one line each. */
+/** A line for each method that refused, with the reason. */
 const refusals = ({ rows }: Compared): string[] =>
   rows.flatMap(row => ('refused' in row ? [`${row.method}, ${row.layers} layers: ${row.refused}`] : []));
 
-/** The rows as columns of plain text. */
+/** The rows as a plain-text table. */
 export const formatComparison = (comparison: Compared): string =>
   [formatTable(...table(comparison)), ...refusals(comparison).map(line => `${line}\n`)].join('');
 
-/** The rows as a document: what was compared, the table, what was refused. */
+/** The rows as a Markdown document: what was compared, the table, the refusals. */
 export function comparisonMarkdown(comparison: Compared): string {
   const { model: from, calibration, recipe, evaluation, adapter, version } = comparison;
   const named = (files: readonly { path: string; tokens: number }[]) =>
@@ -66,8 +66,9 @@ export function comparisonMarkdown(comparison: Compared): string {
     `# ${basename(from.path)}: methods compared`,
     `${from.layers} layers. Calibration tokens: ${named(calibration.files)}. Evaluation tokens: ${named(texts)}. ` +
       `Sequences of ${recipe.sequenceLength} tokens at most. Adapter: ${adapter.description}. Made with ${version}.`,
-    'Window (i, n): layer i stays, layers i+1 to i+n are removed. KL in nats from the dense model, top-1: share of ' +
-      'places with the same most likely token. Fit: seconds of selection and repair, beside one pass of the dense model over the calibration tokens that all rows share. Tokens/s: forward pass without head.',
+    'Window (i, n): layer i stays, layers i+1 to i+n are removed. KL: divergence from the dense model in nats. Top-1: share of ' +
+      'positions with the same most likely token. Fit: seconds of selection and repair; one pass of the dense model over the ' +
+      'calibration tokens, which all rows share, is not counted. Tokens/s: forward pass without the output head.',
     markdownTable(...table(comparison)).trimEnd(),
     ...refusals(comparison).map(line => `- ${line}`),
     '',
