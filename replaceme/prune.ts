@@ -1,6 +1,5 @@
 import { PrunedModel } from './activations/prunedModel.js';
 import type { PruneOptions } from './options/pruneOptions.js';
-import { planRun } from './planning/plan.js';
 import { chooseWindows } from './pruning/chooseWindows.js';
 import { holdToPlan, loadModel, openInputs, openStates, repairContext } from './pruning/loadModel.js';
 import { measure } from './pruning/measure.js';
@@ -24,18 +23,17 @@ export async function prune(from: string, to: string, options: PruneOptions = {}
   const finished = await reportOfFinishedRun(from, to, options);
   if (finished) return finished;
 
-  // Open: the device and the journal, what stays on the device, the data, then the model.
+  // Open: the device with a plan of its memory, the journal, the data, then the model.
   await using run = await PruneRun.open(from, to, request, options, started);
-  const plan = await planRun(from, run.options, request, run.device);
-  using _budget = holdToPlan(run, plan);
+  using _budget = holdToPlan(run);
   const recipe = recipeOf(run);
-  const data = await readInputs(run, plan, recipe);
-  await using model = await loadModel(run, plan);
+  const data = await readInputs(run, recipe);
+  await using model = await loadModel(run);
   using inputs = await openInputs(run, data, model);
 
   // Choose the windows, and repair the layers before them. Hidden states pass from the one to the other.
-  using states = await openStates(run, plan);
-  const context = repairContext(run, plan, recipe, data, inputs, states);
+  using states = await openStates(run);
+  const context = repairContext(run, recipe, data, inputs, states);
   const choice = await chooseWindows(run, context, data.statistics);
   const repair = await repairWindows(run, context, choice.windows);
   using pruned = new PrunedModel(inputs.model, choice.windows, repair.changes);
@@ -46,10 +44,10 @@ export async function prune(from: string, to: string, options: PruneOptions = {}
   const healing = await healByTraining(run, inputs, pruned, choice.windows);
   await pruned.verifyFinite();
   const outputs = await inputs.outputs(pruned.model);
-  const measured = await measure(run, plan, inputs, pruned, choice.windows, outputs);
+  const measured = await measure(run, inputs, pruned, choice.windows, outputs);
 
   // Publish. Only the new weights are needed now: the written model is loaded into the freed memory.
   model.dispose();
-  const result = { plan, recipe, inputs, choice, repair, pruned, healing, outputs, measured };
+  const result = { recipe, inputs, choice, repair, pruned, healing, outputs, measured };
   return await publishPruned(run, result);
 }

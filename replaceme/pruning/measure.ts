@@ -1,7 +1,7 @@
 import type { PrunedModel } from '../activations/prunedModel.js';
 import type { PruneEvaluations } from '../evaluation/pruneEvaluation.js';
 import type { OpenInputs } from '../inputs/inputs.js';
-import { planPrune, type RunPlan } from '../planning/plan.js';
+import { planPrune } from '../planning/plan.js';
 import type { PlannedPhase } from '../planning/timePlan.js';
 import type { Window } from '../run/window.js';
 import type { PruneRun } from './pruneRun.js';
@@ -17,13 +17,12 @@ export type Measured = PruneEvaluations & { readonly phases: readonly PlannedPha
  */
 export async function measure(
   run: PruneRun,
-  plan: RunPlan,
   inputs: OpenInputs,
   pruned: PrunedModel,
   windows: readonly Window[],
   outputs: Float32Array,
 ): Promise<Measured | undefined> {
-  const { from, options, request, device } = run;
+  const { from, options, request, plan, device } = run;
   if (!inputs.evaluate || !outputs.every(Number.isFinite)) return undefined;
   const healed = request.settings.heal || request.gradient?.train === 'full';
   return await run.step('evaluate', async () => ({

@@ -1,6 +1,7 @@
 import { type Device, type Journal, noJournal, type Progress } from '../../engine/index.js';
 import { SpillFile } from '../../model/index.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
+import { planRun, type RunPlan } from '../planning/plan.js';
 import type { PruneRequest } from '../request/request.js';
 import { checkpointPath, markFinished, openJournal } from '../resume/pruneCheckpoint.js';
 import type { RunJournal } from '../resume/runJournal.js';
@@ -9,7 +10,7 @@ import { PhaseClock, type PhaseName } from '../run/phaseClock.js';
 import type { Recipe } from '../run/recipe.js';
 import { type RunHooks, runHooks } from '../run/runHooks.js';
 
-/** What all steps of one prune share: its request, the device, the clock and the journal. */
+/** What all steps of one prune share: request and plan, the device, the clock and the journal. */
 export class PruneRun implements AsyncDisposable {
   readonly clock: PhaseClock;
   /** Holds the new weights of offloaded layers until they are written. */
@@ -20,9 +21,10 @@ export class PruneRun implements AsyncDisposable {
   private constructor(
     readonly from: string,
     readonly to: string,
-    readonly request: PruneRequest,
     options: PruneOptions,
     started: number,
+    /** Where memory is short, its request has another selection than the caller's. */
+    readonly plan: RunPlan,
     private readonly lease: DeviceLease,
     private readonly checkpoint: RunJournal | undefined,
   ) {
@@ -30,17 +32,18 @@ export class PruneRun implements AsyncDisposable {
     this.spillFile = new SpillFile(to);
     this.options = {
       ...options,
-      onProgress: countSteps(options.onProgress, this.clock, stepsOf(request, options)),
+      onProgress: countSteps(options.onProgress, this.clock, stepsOf(plan.request, options)),
       ...(checkpoint && { journal: checkpoint }),
     };
     options.signal?.addEventListener('abort', this.#onAbort);
   }
 
   /**
-   * Opens the device and the journal, which goes on from a checkpoint where `options.resume` says so.
+   * Opens the device, decides what stays on it, and opens the journal, which goes on from a checkpoint where
+   * `options.resume` says so.
    *
    * @param started performance.now() when the run began.
-   * @throws RmError as Device.open and openJournal.
+   * @throws RmError OUT_OF_MEMORY where no placement fits; else as Device.open and openJournal.
    */
   static async open(
     from: string,
@@ -52,8 +55,9 @@ export class PruneRun implements AsyncDisposable {
     const lease = await openDevice(options);
     let run: PruneRun | undefined;
     try {
+      const plan = await planRun(from, options, request, lease.device);
       const checkpoint = await openJournal(lease.device, to, options);
-      run = new PruneRun(from, to, request, options, started, lease, checkpoint);
+      run = new PruneRun(from, to, options, started, plan, lease, checkpoint);
       await run.journal.track('phases', run.clock);
       return run;
     } catch (error) {
@@ -64,6 +68,10 @@ export class PruneRun implements AsyncDisposable {
 
   get device(): Device {
     return this.lease.device;
+  }
+
+  get request(): PruneRequest {
+    return this.plan.request;
   }
 
   get journal(): Journal {

@@ -3,7 +3,6 @@ import type { Repair } from '../fits/repair.js';
 import { type HealingRecord, healingWarnings } from '../healing/gradientHealing.js';
 import type { OpenInputs } from '../inputs/inputs.js';
 import { offloadOf } from '../planning/loadPlanned.js';
-import type { RunPlan } from '../planning/plan.js';
 import { exactnessWarnings, reportHead, reportModel } from '../report/head.js';
 import { publish } from '../report/publish.js';
 import { repeatOf } from '../report/repeat.js';
@@ -18,7 +17,6 @@ import type { PruneRecipe } from './readInputs.js';
 
 /** All that a prune has decided, fitted and measured. */
 export interface PruneResult {
-  readonly plan: RunPlan;
   readonly recipe: PruneRecipe;
   readonly inputs: OpenInputs;
   readonly choice: WindowChoice;
@@ -32,8 +30,8 @@ export interface PruneResult {
 
 /** Writes the pruned model with its report to the run's output. @throws RmError as `publish`. */
 export async function publishPruned(run: PruneRun, result: PruneResult): Promise<PruneReport> {
-  const { from, to, options, device, clock, request } = run;
-  const { plan, inputs, pruned, outputs } = result;
+  const { from, to, options, device, clock, request, plan } = run;
+  const { inputs, pruned, outputs } = result;
   const report = await publish({
     ...{ from, to, device, clock, options, model: pruned, arch: request.arch },
     output: await outputOptions(from, options),
@@ -48,8 +46,8 @@ export async function publishPruned(run: PruneRun, result: PruneResult): Promise
 }
 
 async function reportOf(
-  { from, to, options, request, device, clock }: PruneRun,
-  { plan, recipe, inputs, choice, repair, pruned, healing, measured }: PruneResult,
+  { from, to, options, request, plan, device, clock }: PruneRun,
+  { recipe, inputs, choice, repair, pruned, healing, measured }: PruneResult,
   maxLogitDifference: number,
 ): Promise<PruneReport> {
   const { method, arch } = request;

@@ -4,7 +4,6 @@ import { readImageInputs } from '../inputs/images.js';
 import type { PruneInputs } from '../inputs/inputs.js';
 import { readTextInputs } from '../inputs/texts.js';
 import { dtypeOf } from '../options/pruneOptions.js';
-import type { RunPlan } from '../planning/plan.js';
 import type { PruneReport } from '../report/schema/schema.js';
 import { needsCalibration } from '../request/needs.js';
 import { packageVersion } from '../run/packageVersion.js';
@@ -32,11 +31,7 @@ export function recipeOf({ options, request, device }: PruneRun): PruneRecipe {
  *
  * @throws RmError DATA_INVALID for data that cannot be read; INVALID_ARGUMENT where a resumed run differs.
  */
-export async function readInputs(
-  run: PruneRun,
-  { placement }: RunPlan,
-  recipe: PruneRecipe,
-): Promise<PruneInputs> {
+export async function readInputs(run: PruneRun, recipe: PruneRecipe): Promise<PruneInputs> {
   const { from, options, request, device } = run;
   const read = request.arch.vision ? readImageInputs : readTextInputs;
   const inputs = await run.during('calibrate', () =>
@@ -52,7 +47,7 @@ export async function readInputs(
     settings: request.settings,
     'healing by gradient': request.gradient ?? null,
     'number type of the output': options.dtype,
-    'place of weights and hidden states': placement,
+    'place of weights and hidden states': run.plan.placement,
     adapter: [device.info, device.limits],
     'choice of kernels (rm-engine tune)': tuningOf(device),
   });
