@@ -1,5 +1,5 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { freemem } from 'node:os';
+import { freemem, homedir } from 'node:os';
 import { join } from 'node:path';
 import { adapterAdvice, listAdapters } from '../../engine/adapter.js';
 import { cacheFolder } from '../../engine/cacheFolder.js';
@@ -61,6 +61,7 @@ export function thisMachine(options: DeviceOptions): DoctorContext {
     env: process.env,
     advice: adapterAdvice(),
     cacheFolder: cacheFolder(),
+    home: homedir(),
     loadBinary: async () => {
       await import('webgpu');
     },

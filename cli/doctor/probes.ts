@@ -45,6 +45,8 @@ export interface DoctorContext {
   /** Advice on getting an adapter on this platform. */
   readonly advice: string;
   readonly cacheFolder: string;
+  /** The user's home folder: findings write it as ~, because people paste them into reports. */
+  readonly home: string;
   /** Loads the binary of the webgpu package. */
   loadBinary(): Promise<void>;
   exists(path: string): boolean;
@@ -266,6 +268,10 @@ export const probes: readonly Probe[] = [
   ...[device, limits, features, selfTest, matmul, cache, memory],
 ];
 
+/** A text with the home folder written as ~. */
+const withoutHome = (text: string, home: string): string =>
+  home.length > 1 ? text.replaceAll(home, '~') : text;
+
 /** Runs all probes in order; a probe that throws has failed. */
 export async function examine(context: DoctorContext): Promise<Finding[]> {
   const state: State = { binaryLoads: false };
@@ -282,5 +288,9 @@ export async function examine(context: DoctorContext): Promise<Finding[]> {
   } finally {
     await state.device?.close();
   }
-  return findings;
+  return findings.map(finding => ({
+    ...finding,
+    evidence: withoutHome(finding.evidence, context.home),
+    ...(finding.cure && { cure: withoutHome(finding.cure, context.home) }),
+  }));
 }

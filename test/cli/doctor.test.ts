@@ -22,6 +22,7 @@ function machine(changes: Partial<DoctorContext> = {}, device: Partial<ProbedDev
     env: { HOME: '/home/me' },
     advice: 'Install a driver.',
     cacheFolder: '/cache',
+    home: '/home/me',
     loadBinary: async () => {},
     exists: path => path === '/usr/lib/x86_64-linux-gnu/libvulkan.so.1' || path.endsWith('nvidia_icd.json'),
     list: folder => (folder === '/usr/share/vulkan/icd.d' ? ['nvidia_icd.json', 'README'] : []),
@@ -195,6 +196,11 @@ test('a cache that cannot be written, and little memory, are warnings', async ()
   assert.is(of('cache').status, 'warn');
   assert.match(of('cache').evidence, /\/cache: EACCES/);
   assert.is(of('memory').status, 'warn');
+});
+
+test('the home folder is written as ~, so that a report does not name its user', async () => {
+  const { of } = await findings({ cacheFolder: '/home/me/.cache/rm-engine' });
+  assert.is(of('cache').evidence, '~/.cache/rm-engine is writable');
 });
 
 test('as text', () => {
