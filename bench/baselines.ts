@@ -2,7 +2,7 @@ import type { AdapterInfo } from '../engine/index.js';
 import type { Benchmark, BenchText, Metric } from './measure.js';
 import { digits, left, right } from './measure.js';
 
-/** Numbers to compare later runs with, of one adapter. */
+/** One adapter's numbers, to compare later runs with. */
 export interface Baselines {
   readonly adapter: string;
   readonly benches: Readonly<
@@ -13,26 +13,26 @@ export interface Baselines {
         readonly node: string;
         readonly platform: string;
         readonly date: string;
-        /** By name. */
+        /** Metrics by name. */
         readonly metrics: Readonly<Record<string, Omit<Metric, 'name'>>>;
       }
     >
   >;
 }
 
-/** Two runs of the same code on a shared machine differ by up to this factor. */
+/** Runs of the same code on a shared machine differ by up to this factor. */
 const NOISE = 1.5;
 
 const nameOf = ({ device, description }: AdapterInfo): string => device || description;
 
-/** "llvmpipe-llvm-15-0-6-256-bits": the adapter in a file's name. */
+/** The adapter's name for file names: "llvmpipe-llvm-15-0-6-256-bits". */
 export const adapterSlug = (info: AdapterInfo): string =>
   nameOf(info)
     .toLowerCase()
     .replace(/[^a-z0-9]+/g, '-')
     .replace(/^-|-$/g, '');
 
-/** The baselines with this run's numbers in place of those of the same names; all others stay. */
+/** The baselines with this run's numbers added; numbers of the same names are replaced. */
 export function withBaseline(before: Baselines | undefined, result: Benchmark): Baselines {
   const { bench, adapter, node, platform, date, metrics } = result;
   const old = before?.benches[bench]?.metrics ?? {};
@@ -65,7 +65,7 @@ export function isBaselines(value: unknown): value is Baselines {
   );
 }
 
-/** A number of this run beside the baseline's. */
+/** A number of this run and its baseline. */
 export interface Comparison {
   readonly name: string;
   readonly unit: string;
@@ -73,11 +73,11 @@ export interface Comparison {
   readonly baseline?: number;
   /** now / baseline */
   readonly ratio?: number;
-  /** Worse by more than the noise of such measurements. */
+  /** Worse than the baseline by more than the noise. */
   readonly slower: boolean;
 }
 
-/** Every number of this run beside the baseline's of the same name, where there is one. */
+/** Pairs every number of this run with the baseline of the same name, if there is one. */
 export function compareWithBaseline(
   { bench, metrics }: Pick<Benchmark, 'bench' | 'metrics'>,
   baselines: Baselines,
@@ -104,7 +104,7 @@ export function comparisonText(comparisons: readonly Comparison[]): BenchText {
     tables: [
       {
         columns: [
-          left('what'),
+          left('metric'),
           right('now'),
           right('baseline'),
           left('unit'),
@@ -122,7 +122,7 @@ export function comparisonText(comparisons: readonly Comparison[]): BenchText {
       },
     ],
     remarks: [
-      `${slower} of ${comparisons.length} slower than the baseline by more than ${NOISE} x, the noise of such measurements on a busy machine.`,
+      `${slower} of ${comparisons.length} slower than the baseline by more than ${NOISE} x, the noise between runs on a busy machine.`,
     ],
   };
 }

@@ -1,8 +1,8 @@
 const range = (first: number, last: number) => Array.from({ length: last - first + 1 }, (_, i) => first + i);
 
-/** tokenizer.json of a tokenizer of 256 bytes and one special token, without merges: any text, one token a byte. */
+/** A tokenizer.json that makes each byte of a text a token: 256 bytes, one special token, no merges. */
 export function byteTokenizer(): object {
-  // The printable stand-ins of byte-level BPE (GPT-2's bytes_to_unicode).
+  // Byte-level BPE writes bytes as printable characters (GPT-2's bytes_to_unicode).
   const printable = [...range(33, 126), ...range(161, 172), ...range(174, 255)];
   let next = 256;
   const symbols = range(0, 255).map(byte => String.fromCodePoint(printable.includes(byte) ? byte : next++));

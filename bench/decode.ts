@@ -17,21 +17,21 @@ import { someTokens } from './prefill.js';
 export interface DecodeBenchmark extends Benchmark {
   readonly model: string;
   readonly promptTokens: number;
-  /** New tokens, the first of every sequence (which the prompt's pass makes) not among them. */
+  /** New tokens, without the first of every sequence, which the prompt's pass makes. */
   readonly tokens: number;
   readonly sequences: number;
   readonly millisecondsPerToken: number;
   readonly tokensPerSecond: number;
-  /** GB/s of reading every weight once a token. */
+  /** GB/s, if each token reads every weight once. */
   readonly weightGigabytes: number;
   readonly dispatchesPerToken: number;
   readonly submitsPerToken: number;
-  /** After minus before, garbage collected both times: JavaScript heap, array buffers, live device memory. */
+  /** Bytes after minus before, garbage collected each time: JavaScript heap, array buffers, live device memory. */
   readonly growth: { readonly heapBytes: number; readonly bufferBytes: number; readonly deviceBytes: number };
 }
 
 export interface DecodeOptions {
-  /** New tokens altogether; sequences are begun anew as often as needed. */
+  /** New tokens in total; sequences restart as often as needed. */
   readonly tokens?: number;
   readonly promptTokens?: number;
   /** Longest sequence; default: 512, at most the model's context. */
@@ -40,7 +40,7 @@ export interface DecodeOptions {
   readonly signal?: AbortSignal;
 }
 
-/** The garbage collector, whatever flags Node was started with. */
+/** The garbage collector, even without --expose-gc. */
 function garbageCollector(): () => void {
   setFlagsFromString('--expose-gc');
   return runInNewContext('gc') as () => void;
@@ -48,7 +48,7 @@ function garbageCollector(): () => void {
 
 async function memoryInUse(model: Model, collect: () => void) {
   await model.device.recorder.finish();
-  // Twice: finalisers of the first round let go of more.
+  // Twice: finalisers of the first round release more.
   collect();
   await new Promise(resolve => setImmediate(resolve));
   collect();
@@ -57,7 +57,7 @@ async function memoryInUse(model: Model, collect: () => void) {
 }
 
 /**
- * Greedy generation with the KV cache: time, dispatches and submits per token, and what is left in memory after many
+ * Measures greedy generation with the KV cache: time, dispatches and submits per token, and memory left after many
  * tokens.
  *
  * @throws RmError INVALID_ARGUMENT where the context has no room for the prompt and a token.
@@ -77,7 +77,7 @@ export async function benchDecode(
     `a prompt of ${promptTokens} tokens in sequences of ${Math.min(sequenceLength, arch.contextLength)}`,
     'Use a shorter prompt or longer sequences, within the context of the model.',
   );
-  // Allocated before the first look at the heap.
+  // Allocated before the heap is first measured.
   const times = new Float64Array(tokens);
   const counts = { dispatches: 0, submits: 0 };
   let done = 0;
@@ -154,7 +154,7 @@ export const decodeText = (result: DecodeBenchmark): BenchText => ({
     },
   ],
   remarks: [
-    `Left in memory after ${result.tokens} tokens, garbage collected: heap ${signed(result.growth.heapBytes)}, ` +
+    `Memory left after ${result.tokens} tokens, garbage collected: heap ${signed(result.growth.heapBytes)}, ` +
       `array buffers ${signed(result.growth.bufferBytes)}, device ${signed(result.growth.deviceBytes)}.`,
   ],
 });

@@ -1,5 +1,5 @@
 /**
- * What the host does beside the GPU: recording dispatches, converting weights, tokenising. By tinybench, wall clock.
+ * Times the host's work beside the GPU: recording dispatches, converting weights, tokenising. By tinybench, wall clock.
  * Run it with: npm run bench -- host
  */
 import { readFileSync } from 'node:fs';
@@ -27,7 +27,7 @@ const bench = new Bench({ time: 500, warmupTime: 200 })
       for (let i = 0; i < DISPATCHES; i++) add(device.recorder, a, b, c);
     },
     {
-      // Submitting and running them is the GPU's part.
+      // Submit and run them outside the timing.
       afterEach: () => device.recorder.flush(),
     },
   )

@@ -16,20 +16,20 @@ import { formatShare, type PeakRates, shareOfPeak } from './peakRates.js';
 export interface KernelTiming {
   readonly kernel: string;
   readonly name: string;
-  /** Median of `samples` samples of one run, warm; compilation, upload and readback are not in it. */
+  /** One warm run, the median of `samples`; without compilation, upload and readback. */
   readonly milliseconds: number;
   readonly fastest: number;
   readonly samples: number;
   readonly gflops: number;
-  /** GB/s (10^9 bytes) of the traffic that the case needs at least. */
+  /** GB/s (10^9 bytes) of the least traffic that the case needs. */
   readonly gigabytes: number;
-  /** Of the nearer peak of the adapter, where they were given. */
+  /** Share of the adapter's nearer peak, if peaks were given. */
   readonly ofPeak?: number;
   readonly peak?: 'fma' | 'memory';
 }
 
 export interface KernelBenchmark extends Benchmark {
-  /** "gpu": timestamp queries round every dispatch; "wall": time until the queue is empty, over many runs. */
+  /** "gpu": timestamp queries around every dispatch; "wall": time until the queue is empty, over many runs. */
   readonly clock: 'gpu' | 'wall';
   readonly timings: readonly KernelTiming[];
   /** Cases that this device cannot run, with the reason. */
@@ -37,14 +37,14 @@ export interface KernelBenchmark extends Benchmark {
 }
 
 export interface KernelBenchOptions extends MeasureOptions {
-  /** Of this adapter; adds the share of the nearer one to every timing. */
+  /** This adapter's peaks; adds the share of the nearer one to every timing. */
   readonly peak?: PeakRates | undefined;
-  /** Every variant that the device can run, each as a timing of its own, instead of the kernel's own choice. */
+  /** Times every variant that the device can run, instead of the kernel's own choice. */
   readonly variants?: boolean;
   readonly onProgress?: Progress;
 }
 
-/** A sample repeats short kernels until it takes about this long: single dispatches are dominated by overhead. */
+/** A sample repeats short kernels until it takes about this long: overhead dominates single dispatches. */
 const SAMPLE_MS = 5;
 const MOST_REPEATS = 100;
 
@@ -70,7 +70,7 @@ const gpuClock =
     return kernels.reduce((sum, { milliseconds }) => sum + milliseconds, 0) / repeats;
   };
 
-/** One timing, or with `variants` one of each that the device can run, their samples taking turns. */
+/** One timing, or with `variants` one for each that the device can run, their samples in turns. */
 async function timeCase(
   device: Device,
   item: KernelCase,
@@ -80,8 +80,8 @@ async function timeCase(
 ): Promise<KernelTiming[]> {
   using scope = new Scope(device);
   const prepared = await item.setup(scope);
-  const wanted = (variants && item.variants?.(device)) || [undefined];
-  const runs = wanted.map(variant => ({
+  const chosen = (variants && item.variants?.(device)) || [undefined];
+  const runs = chosen.map(variant => ({
     variant,
     run: (rec: Recorder) => prepared.run(rec, variant),
     repeats: 1,
@@ -111,13 +111,13 @@ async function timeCase(
   });
 }
 
-/** Whether a failure is about what this device offers, not about the kernel. */
+/** Whether the device is too small for the case, rather than the kernel wrong. */
 const cannotRun = (error: unknown): error is RmError =>
   error instanceof RmError && ['ADAPTER_UNSUITABLE', 'OUT_OF_MEMORY'].includes(error.code);
 
 /**
- * Times every case on an open device: by timestamp queries where the device was opened with `profile` and has them,
- * else by wall clock.
+ * Times every case on an open device: by timestamp queries if the device was opened with `profile` and has them, else
+ * by wall clock.
  */
 export async function benchKernels(
   device: Device,
@@ -147,7 +147,7 @@ export async function benchKernels(
   };
 }
 
-/** Cells of one timing. A case without arithmetic or traffic to speak of shows none. */
+/** Cells of one timing; rates stay empty for cases without arithmetic or traffic. */
 const timingCells = ({ kernel, name, milliseconds, gflops, gigabytes }: KernelTiming): string[] => [
   kernel,
   name,
@@ -158,18 +158,18 @@ const timingCells = ({ kernel, name, milliseconds, gflops, gigabytes }: KernelTi
 
 export function kernelsText(result: KernelBenchmark): BenchText {
   const { clock, timings, skipped } = result;
-  const known = timings.some(({ ofPeak }) => ofPeak !== undefined);
+  const hasPeaks = timings.some(({ ofPeak }) => ofPeak !== undefined);
   return {
     description: `${clock === 'gpu' ? 'GPU timestamps' : 'wall clock'}, median of ${timings[0]?.samples ?? 0}, ${describeEnvironment(result)}`,
     tables: [
       {
         columns: [
           ...[left('kernel'), left('case'), right('ms'), right('GFLOP/s'), right('GB/s')],
-          ...(known ? [right('of peak')] : []),
+          ...(hasPeaks ? [right('of peak')] : []),
         ],
         rows: timings.map(timing => [
           ...timingCells(timing),
-          ...(known ? [formatShare(timing.ofPeak, timing.peak)] : []),
+          ...(hasPeaks ? [formatShare(timing.ofPeak, timing.peak)] : []),
         ]),
       },
     ],

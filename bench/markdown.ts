@@ -1,7 +1,7 @@
 import { markdownTable } from '../replaceme/index.js';
 import type { Benchmark, BenchText } from './measure.js';
 
-/** The part of a document under a heading of one benchmark: how it was measured, tables, remarks. */
+/** The text under a benchmark's heading in a document: how it was measured, tables, remarks. */
 export const benchmarkSection = ({ description, tables, remarks = [] }: BenchText): string =>
   [
     description,
@@ -9,7 +9,7 @@ export const benchmarkSection = ({ description, tables, remarks = [] }: BenchTex
     ...remarks,
   ].join('\n\n');
 
-/** Parts of a text that begin with a heading of this level; before them, what stands above the first. */
+/** Splits a text before every heading of this level; the text above the first heading comes first. */
 const byHeading = (text: string, mark: '##' | '###'): string[] =>
   text.split(new RegExp(`^(?=${mark} )`, 'm'));
 
@@ -30,7 +30,7 @@ function withPart(
     .join('\n\n');
 }
 
-/** A Markdown document with this adapter's section on this benchmark replaced or added; all others stay. */
+/** Replaces or adds this adapter's section on this benchmark in a Markdown document. */
 export const withSection = (
   document: string,
   { adapter, bench }: Pick<Benchmark, 'adapter' | 'bench'>,

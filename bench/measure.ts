@@ -1,6 +1,6 @@
 import type { AdapterInfo, Device } from '../engine/index.js';
 
-/** One number of a benchmark, by a name that stays: baselines are compared by it. */
+/** One number of a benchmark. Baselines are compared by name, so names must not change. */
 export interface Metric {
   readonly name: string;
   readonly value: number;
@@ -13,7 +13,7 @@ export interface BenchTable {
   readonly rows: readonly (readonly string[])[];
 }
 
-/** What every benchmark returns; each adds its own fields. */
+/** The result of every benchmark; each adds its own fields. */
 export interface Benchmark {
   /** "kernels", "prefill", ... */
   readonly bench: string;
@@ -24,7 +24,7 @@ export interface Benchmark {
   readonly metrics: readonly Metric[];
 }
 
-/** What people read: a line on how it was measured, tables, remarks. */
+/** A benchmark's result for people: a line on how it was measured, tables, remarks. */
 export interface BenchText {
   readonly description: string;
   readonly tables: readonly BenchTable[];
@@ -32,12 +32,12 @@ export interface BenchText {
 }
 
 export interface MeasureOptions {
-  /** Measurements of which the median is taken, after a warm-up. */
+  /** Measurements after a warm-up; their median counts. */
   readonly samples?: number;
   readonly signal?: AbortSignal;
 }
 
-/** Where and when something was measured. */
+/** Where and when a benchmark was measured. */
 export const environment = (device: Device) => ({
   adapter: device.info,
   node: process.version,
@@ -49,21 +49,21 @@ export const environment = (device: Device) => ({
 export const describeEnvironment = ({ node, platform, date }: Benchmark): string =>
   `Node ${node}, ${platform}, ${date}`;
 
-/** Middle value; of an even number the mean of the two in the middle. */
+/** The middle value, or the mean of the middle two. */
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const half = sorted.length >> 1;
   return sorted.length % 2 ? sorted[half]! : (sorted[half - 1]! + sorted[half]!) / 2;
 }
 
-/** Milliseconds of `run`, which waits for the device itself. */
+/** Milliseconds of `run`, which must wait for the device itself. */
 export async function wallTime(run: () => unknown): Promise<number> {
   const started = performance.now();
   await run();
   return performance.now() - started;
 }
 
-/** Median milliseconds of `samples` runs after one that does not count. */
+/** Median milliseconds of `samples` runs, after a warm-up. */
 export async function medianTime(
   run: () => unknown,
   { samples = 7, signal }: MeasureOptions = {},
@@ -77,7 +77,7 @@ export async function medianTime(
   return median(times);
 }
 
-/** Three significant digits, never in the form 1.23e+3. */
+/** Three significant digits, never as 1.23e+3. */
 export const digits = (value: number): string =>
   value >= 100 || value === 0 ? `${Math.round(value)}` : value.toPrecision(3);
 

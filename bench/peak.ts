@@ -18,13 +18,13 @@ export interface PeakBenchmark extends Benchmark {
   readonly peak: PeakRates;
 }
 
-/** Independent chains tried: too few leave latency open, too many spill registers. */
+/** Numbers of independent chains to try: too few do not hide latency, too many spill registers. */
 const CHAINS = [2, 4, 8];
-/** A sample of a probe takes about this long. */
+/** About how long a sample of a probe takes. */
 const SAMPLE_MS = { software: 60, gpu: 10 } as const;
 const DISPATCHES = 1000;
 
-/** Milliseconds of the fastest of some runs, after one that does not count: what is slower was disturbed. */
+/** Milliseconds of the fastest run, after a warm-up: slower runs were disturbed. */
 async function fastestTime(run: () => unknown, { samples = 5, signal }: MeasureOptions): Promise<number> {
   await run();
   let fastest = Number.POSITIVE_INFINITY;
@@ -35,7 +35,7 @@ async function fastestTime(run: () => unknown, { samples = 5, signal }: MeasureO
   return fastest;
 }
 
-/** GFLOP/s of multiply-adds: the best sample of a few instruction mixes. */
+/** GFLOP/s of multiply-adds: the best sample over all numbers of chains. */
 async function fmaRate(device: Device, type: 'f32' | 'f16', options: MeasureOptions): Promise<number> {
   const { recorder, info } = device;
   using out = Tensor.create(device, [INVOCATIONS * (info.kind === 'software' ? 256 : 16384)]);
@@ -47,7 +47,7 @@ async function fmaRate(device: Device, type: 'f32' | 'f16', options: MeasureOpti
     };
     await run(1);
     let iterations = 16;
-    // As long as needed for a sample, but never a dispatch that a driver would kill.
+    // Long enough for a sample, but too short for a driver to kill the dispatch.
     for (;;) {
       const { milliseconds } = await run(iterations);
       if (milliseconds >= SAMPLE_MS[info.kind] / 2 || iterations >= 1 << 22) break;
@@ -62,7 +62,7 @@ async function fmaRate(device: Device, type: 'f32' | 'f16', options: MeasureOpti
   return best;
 }
 
-/** Bytes that fit no cache, and that every device has room for. */
+/** Too many bytes for a cache, few enough for every device. */
 const memoryBytes = (device: Device): number =>
   Math.min(
     device.info.kind === 'software' ? 128 << 20 : 512 << 20,
@@ -119,8 +119,8 @@ async function dispatchTimes(device: Device, options: MeasureOptions) {
 }
 
 /**
- * Measures what the adapter can do at most, by wall clock over work long enough for it. The device should be opened
- * without `profile`, which slows dispatches.
+ * Measures the adapter's peak rates by wall clock, with long enough work. Open the device without `profile`, which slows
+ * dispatches.
  */
 export async function benchPeak(
   device: Device,
@@ -149,10 +149,10 @@ export async function benchPeak(
 }
 
 export const peakText = (result: PeakBenchmark): BenchText => ({
-  description: `wall clock, the fastest of some samples, ${describeEnvironment(result)}`,
+  description: `wall clock, the fastest sample, ${describeEnvironment(result)}`,
   tables: [
     {
-      columns: [left('what'), right('rate'), left('unit')],
+      columns: [left('operation'), right('rate'), left('unit')],
       rows: result.metrics.map(({ name, value, unit }) => [name, digits(value), unit]),
     },
   ],

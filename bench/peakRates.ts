@@ -1,18 +1,18 @@
 import { percent } from './measure.js';
 
-/** The fastest that this adapter was seen to be. GFLOP/s and GB/s are 10^9 a second; a multiply-add counts as two. */
+/** The highest rates measured on this adapter. GFLOP/s and GB/s are 10^9 per second; a multiply-add counts as two. */
 export interface PeakRates {
   readonly f32Gflops: number;
-  /** Where the device has shader-f16. */
+  /** Only where the device has shader-f16. */
   readonly f16Gflops?: number;
-  /** Reading device memory in a kernel; reading and writing it, both counted; the same by a copy of buffers. */
+  /** A kernel reads device memory; a kernel reads and writes it, both counted; a buffer copy, both counted. */
   readonly readGigabytes: number;
   readonly copyGigabytes: number;
   readonly bufferCopyGigabytes: number;
-  /** Host to device and back, as weights and results go. */
+  /** Host to device for weights, device to host for results. */
   readonly uploadGigabytes: number;
   readonly downloadGigabytes: number;
-  /** Host time to record and submit a dispatch; time of a dispatch in a long row of them; of one waited for alone. */
+  /** Host time to record and submit a dispatch; time of a dispatch among many; of a single one, waiting for it. */
   readonly encodeMicroseconds: number;
   readonly dispatchMicroseconds: number;
   readonly roundTripMicroseconds: number;
@@ -34,7 +34,7 @@ export const peakFields: readonly (readonly [keyof PeakRates, string, string])[]
 
 const optionalFields: readonly (keyof PeakRates)[] = ['f16Gflops'];
 
-/** Whether a value read from somewhere has the form of PeakRates. */
+/** Whether a parsed value has the form of PeakRates. */
 export function isPeakRates(value: unknown): value is PeakRates {
   if (typeof value !== 'object' || value === null) return false;
   return peakFields.every(([field]) => {
@@ -45,13 +45,13 @@ export function isPeakRates(value: unknown): value is PeakRates {
 }
 
 export interface PeakShare {
-  /** Time at the peak over the time taken. Above 1 where data stay in a cache, or matrix units do the work. */
+  /** Time at the peak rate / measured time. Above 1 where data stay in a cache or matrix units do the work. */
   readonly share: number;
-  /** Which peak is the nearer one. */
+  /** The nearer peak. */
   readonly of: 'fma' | 'memory';
 }
 
-/** The roofline: the larger of the shares of the f32 multiply-add rate and of the memory rate. */
+/** Roofline: the larger share of the f32 multiply-add rate and the memory rate. */
 export function shareOfPeak(
   { flops, bytes, milliseconds }: { flops: number; bytes: number; milliseconds: number },
   peak: PeakRates,
@@ -63,6 +63,6 @@ export function shareOfPeak(
   return arithmetic >= traffic ? { share: arithmetic, of: 'fma' } : { share: traffic, of: 'memory' };
 }
 
-/** "71 % memory"; nothing where the share is not known. */
+/** "71 % memory", or "" if the share is unknown. */
 export const formatShare = (share: number | undefined, of: PeakShare['of'] | undefined): string =>
   share === undefined ? '' : `${percent(share)} ${of}`;

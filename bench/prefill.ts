@@ -22,13 +22,13 @@ export interface PrefillBenchmark extends Benchmark {
   readonly gflops: number;
 }
 
-/** Token ids that look like nothing in particular: same for every run. */
+/** Random token ids, the same in every run. */
 export function someTokens(count: number, vocab: number): number[] {
   const random = seededRandom(1);
   return Array.from({ length: count }, () => Math.floor(random() * vocab));
 }
 
-/** One sequence through all layers, then the logits of its last token, on the host. */
+/** Runs one sequence through all layers and downloads the logits of its last token. */
 export async function prefill(model: Model, ids: readonly number[]): Promise<Float32Array> {
   const { device } = model;
   using scope = new Scope(device);
@@ -39,9 +39,9 @@ export async function prefill(model: Model, ids: readonly number[]): Promise<Flo
 }
 
 /**
- * Tokens a second of one sequence of `tokens` tokens.
+ * Measures tokens per second of one sequence of `tokens` tokens.
  *
- * @param name of the model in tables and baselines.
+ * @param name names the model in tables and baselines.
  * @throws RmError INVALID_ARGUMENT for a sequence longer than the model's context.
  */
 export async function benchPrefill(

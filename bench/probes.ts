@@ -2,7 +2,7 @@ import { f32Bits, flatGrid, type ProgramSpec, type Recorder, type Tensor } from 
 import { flatBuiltins, flatGroup, lines } from '../kernels/index.js';
 
 export const INVOCATIONS = 256;
-/** Multiply-adds on a vec4 per chain and iteration. */
+/** vec4 multiply-adds per chain and iteration. */
 const STEPS = 4;
 
 const fmaProgram = (type: 'f32' | 'f16', chains: number): ProgramSpec => ({
@@ -78,13 +78,13 @@ struct Params { value: u32 }
 fn main() { out[0] = p.value; }`,
 };
 
-/** Multiply-adds in `out.size` invocations; returns the flop (a multiply-add is two). */
+/** Runs multiply-adds in `out.size` invocations and returns their flops (two each). */
 export function probeFma(
   rec: Recorder,
   out: Tensor,
   { type, chains, iterations }: { type: 'f32' | 'f16'; chains: number; iterations: number },
 ): number {
-  // Both exact in f16: a factor that rounds to 1 would let the loop be hoisted.
+  // Both exact in f16: with a factor that rounds to 1 a compiler could hoist the loop.
   const [b, c] = [0.75, 0.25];
   const flops = 2 * 4 * STEPS * chains * iterations * out.size;
   rec.dispatch({
@@ -97,7 +97,7 @@ export function probeFma(
   return flops;
 }
 
-/** Sums of `a` by invocation into `out`. */
+/** Each invocation sums its part of `a` into `out`. */
 export function probeRead(rec: Recorder, a: Tensor, out: Tensor): void {
   const count = a.size / 4;
   const groups = out.size / INVOCATIONS;
@@ -121,7 +121,7 @@ export function probeCopy(rec: Recorder, a: Tensor, out: Tensor): void {
   });
 }
 
-/** A dispatch that costs nothing but itself; `out` has one element. */
+/** An empty dispatch, to measure its overhead; `out` has one element. */
 export function probeNothing(rec: Recorder, out: Tensor): void {
   rec.dispatch({ program: nothingProgram, tensors: [out], params: [1], grid: [1] });
 }

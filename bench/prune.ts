@@ -18,7 +18,7 @@ import {
 export interface PrunePhase {
   readonly phase: string;
   readonly wallSeconds: number;
-  /** Time of its kernels by timestamps. */
+  /** Kernel time by timestamps. */
   readonly kernelSeconds: number;
 }
 
@@ -30,31 +30,31 @@ export interface PruneBenchmark extends Benchmark {
   readonly tokens: number;
   readonly seconds: number;
   readonly phases: readonly PrunePhase[];
-  /** Kernel seconds: the layers' passes that feed the statistics, G and C of the window, the solve. */
+  /** Kernel seconds: the forward passes that feed the statistics, G and C of the window, the solve. */
   readonly forward: number;
   readonly sums: number;
   readonly solve: number;
 }
 
-/** Shares of the forward pass that G and C, and the solve, are to stay within: for ReplaceMe, and for all others. */
+/** Target costs of G and C, and of the solve, as shares of the forward pass: ReplaceMe's, and those of other methods. */
 const targetsOf = (method: string) =>
   method === 'replaceme-ls' ? { sums: 0.15, solve: 0.02 } : { sums: 1, solve: 1 };
 
-/** Tokens of the run before, which compiles the programs: enough for a solve that takes the same way. */
+/** Tokens of the warm-up run, which compiles the programs: enough for its solve to take the same path. */
 const warmUpTokens = (hidden: number): number => Math.max(512, 2 * hidden);
-/** Its ridge: too small to matter, but of few tokens it makes a positive definite matrix. */
+/** Ridge of the warm-up: negligible, but makes the matrix of few tokens positive definite. */
 const WARM_UP_ALPHA = 1e-3;
 
-/** Milliseconds of the kernels in a section and those within it. */
+/** Kernel milliseconds of a section and its subsections. */
 const kernelTime = (sections: readonly SectionProfile[], path: string): number =>
   sections
     .filter(({ section }) => section === path || section.startsWith(`${path}/`))
     .reduce((sum, { milliseconds }) => sum + milliseconds, 0);
 
-/** Sections whose kernels run the model's layers, wherever they are nested. */
+/** Sections whose kernels run the model's layers, at any depth of nesting. */
 const FORWARD = ['forward', 'distances', 'reference', 'evaluate'];
 
-/** Milliseconds by shares of one prune, from the profiler's sections; the innermost name of a section says what it is. */
+/** Milliseconds of one prune's forward passes, sums and solve, by the innermost names of the profiler's sections. */
 export function pruneShares(sections: readonly SectionProfile[]): {
   forward: number;
   sums: number;
@@ -69,12 +69,12 @@ export function pruneShares(sections: readonly SectionProfile[]): {
     .flatMap(({ kernels }) => kernels)
     .filter(({ kernel }) => kernel.startsWith('cosineDistance'))
     .reduce((sum, { milliseconds }) => sum + milliseconds, 0);
-  // Hidden states of the walk that ranks windows are kept for the statistics: both walks feed them.
+  // The pass that ranks windows keeps hidden states for the statistics, so both passes feed them.
   return { forward: within(...FORWARD) - ranking, sums: within('statistics'), solve: within('solve') };
 }
 
 /**
- * Prunes a model folder into a temporary one with time by phase, after a short run that compiles. `device` must have a
+ * Prunes a model into a temporary folder and times each phase, after a short run that compiles. `device` must have a
  * profiler (open it with `profile`).
  */
 export async function benchPrune(
@@ -87,7 +87,7 @@ export async function benchPrune(
   ensure(profiler !== undefined, 'the device has no profiler', 'Open it with { profile: true }.');
   const temporary = await mkdtemp(join(tmpdir(), 'rm-engine-bench-'));
   try {
-    // What a report measures is no part of pruning.
+    // The report's measurements are not part of pruning.
     const unreported = { ...options, report: false };
     const { onProgress: _, ...quiet } = unreported;
     const { hidden } = await readArchitecture(folder);
@@ -111,7 +111,7 @@ export async function benchPrune(
       kernelSeconds: all - sum('kernelSeconds'),
     });
     const shares = pruneShares(sections);
-    const what = `${name}, ${report.method}, ${report.calibration.tokens} tokens`;
+    const metric = `${name}, ${report.method}, ${report.calibration.tokens} tokens`;
     const better = 'lower' as const;
     return {
       ...{ bench: 'prune', ...environment(device), model: name },
@@ -119,15 +119,15 @@ export async function benchPrune(
       ...{ tokens: report.calibration.tokens, seconds: report.seconds, phases },
       ...{ forward: shares.forward / 1000, sums: shares.sums / 1000, solve: shares.solve / 1000 },
       metrics: [
-        { name: what, value: report.seconds, unit: 's', better },
+        { name: metric, value: report.seconds, unit: 's', better },
         {
-          name: `${what}, G and C of the forward pass`,
+          name: `${metric}, G and C of the forward pass`,
           value: shares.sums / shares.forward,
           unit: '',
           better,
         },
         {
-          name: `${what}, solve of the forward pass`,
+          name: `${metric}, solve of the forward pass`,
           value: shares.solve / shares.forward,
           unit: '',
           better,
@@ -163,8 +163,8 @@ export function pruneText(result: PruneBenchmark): BenchText {
       },
     ],
     remarks: [
-      `Of the forward pass that feeds them (${digits(forward)} s of kernels): G and C ${share(sums, targets.sums)}, ` +
-        `Cholesky and solves ${share(solve, targets.solve)}.`,
+      `Cost as a share of the forward pass that feeds the statistics (${digits(forward)} s of kernels): ` +
+        `G and C ${share(sums, targets.sums)}, Cholesky and solves ${share(solve, targets.solve)}.`,
     ],
   };
 }

@@ -35,7 +35,7 @@ export interface ScaleOptions {
   /** Values of each axis; the others stay at `base`. */
   readonly values: Readonly<Partial<Record<ScaleAxis, readonly number[]>>>;
   readonly base: ScaleSizes;
-  /** Runs of each point, of which the fastest counts; the first compiles (default 2). */
+  /** Runs of each point; the fastest counts, the first compiles (default 2). */
   readonly samples?: number;
   readonly onProgress?: Progress;
   readonly signal?: AbortSignal;
@@ -57,7 +57,7 @@ const SEQUENCE = 256;
 const BATCH = 512;
 const SAMPLE_MS = 20;
 
-/** Words of few letters, in documents of a hundred words; a token a byte. */
+/** Short random words in documents of a hundred; the byte tokenizer makes each byte a token. */
 function textOf(tokens: number): string {
   const words: string[] = [];
   let state = 1;
@@ -70,7 +70,7 @@ function textOf(tokens: number): string {
   return words.join(' ');
 }
 
-/** Memory of the process at the most while `work` runs. */
+/** Runs `work` and samples the peak memory of the process. */
 async function withHostPeak<T>(work: () => Promise<T>): Promise<{ result: T; hostBytes: number }> {
   let hostBytes = process.memoryUsage.rss();
   const look = () => {
@@ -86,7 +86,7 @@ async function withHostPeak<T>(work: () => Promise<T>): Promise<{ result: T; hos
   }
 }
 
-/** One run: the last layer is removed by least squares, so that all tokens go through all layers once. */
+/** One run: removes the last layer by least squares, so that all tokens pass all layers once. */
 async function measure(
   device: Device,
   folder: string,
@@ -123,7 +123,7 @@ async function measure(
   };
 }
 
-/** The smallest of each. */
+/** The smallest value of each quantity. */
 const least = (all: readonly ScaleTimes[]): ScaleTimes => {
   const of = (key: keyof ScaleTimes) => Math.min(...all.map(times => times[key]));
   return {
@@ -133,8 +133,8 @@ const least = (all: readonly ScaleTimes[]): ScaleTimes => {
 };
 
 /**
- * Time and memory of a prune against its sizes, on checkpoints of random weights that it writes and removes. `device` must
- * have a profiler (open it with `profile`).
+ * Measures time and memory of a prune against its sizes, on checkpoints of random weights that it writes and removes.
+ * `device` must have a profiler (open it with `profile`).
  *
  * @throws RmError as prune.
  */
@@ -145,7 +145,7 @@ export async function benchScale(device: Device, options: ScaleOptions): Promise
     (values[axis] ?? []).map(value => ({ axis, sizes: { ...base, [axis]: value } })),
   );
   const temporary = await mkdtemp(join(tmpdir(), 'rm-engine-scale-'));
-  const known = new Map<string, ScaleTimes>();
+  const measured = new Map<string, ScaleTimes>();
   const points: ScalePoint[] = [];
   try {
     await writeFile(
@@ -154,7 +154,7 @@ export async function benchScale(device: Device, options: ScaleOptions): Promise
     );
     for (const { axis, sizes } of planned) {
       const key = JSON.stringify(sizes);
-      if (!known.has(key)) {
+      if (!measured.has(key)) {
         const folder = join(temporary, 'model');
         const { layers, hidden, files } = sizes;
         const heads = Math.max(1, hidden / 64);
@@ -166,9 +166,9 @@ export async function benchScale(device: Device, options: ScaleOptions): Promise
           runs.push(await measure(device, folder, temporary, sizes, signal));
         }
         await rm(folder, { recursive: true });
-        known.set(key, least(runs));
+        measured.set(key, least(runs));
       }
-      points.push({ axis, sizes, ...known.get(key)! });
+      points.push({ axis, sizes, ...measured.get(key)! });
       onProgress?.({ phase: 'scale', done: points.length, total: planned.length, unit: 'runs' });
     }
   } finally {
@@ -196,17 +196,17 @@ const pointsTable = (points: readonly ScalePoint[]): BenchTable => ({
 });
 
 const growthTable = (growth: readonly Growth[]): BenchTable => ({
-  columns: [left('of'), left('with'), right('grows as'), right('expected'), right('R²')],
+  columns: [left('quantity'), left('axis'), right('grows as'), right('expected'), right('R²')],
   rows: growth.map(({ axis, quantity, exponent, expected, r2 }) => [
     ...[quantity, axis, `${axis}^${exponent.toFixed(2)}`, expected, r2.toFixed(3)],
   ]),
 });
 
 export const scaleText = (result: ScaleBenchmark): BenchText => ({
-  description: `A prune by least squares of synthetic models, kernels profiled, ${describeEnvironment(result)}`,
+  description: `least-squares prunes of synthetic models, kernels profiled, ${describeEnvironment(result)}`,
   tables: [pointsTable(result.points), growthTable(result.growth), forecastTable(result.forecasts)],
   remarks: [
-    "Forward, sums and solve are seconds of kernels, the rest is by the clock. Memory of the process is sampled; on a software adapter it holds the device's too.",
+    "Forward, sums and solve count kernel time by timestamps; s and load are wall clock. Process memory is sampled; on a software adapter it includes the device's.",
     'The last table is arithmetic, not a measurement: docs/scale.md names its assumptions.',
   ],
 });

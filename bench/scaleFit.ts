@@ -7,11 +7,11 @@ export interface Growth {
   readonly exponent: number;
   /** Share of the variance of log(quantity) that the line explains. */
   readonly r2: number;
-  /** In words, by arithmetic: "2", or "0 to 1" where a part is constant. */
+  /** The exponent by arithmetic: "2", or "0 to 1" where a part is constant. */
   readonly expected: string;
 }
 
-/** Slope of the least-squares line through (log x, log y), and how much it explains; all values above 0. */
+/** Slope and R² of the least-squares line through (log x, log y); all values must be above 0. */
 export function powerLaw(points: readonly { readonly x: number; readonly y: number }[]): {
   readonly exponent: number;
   readonly r2: number;
@@ -28,7 +28,7 @@ export function powerLaw(points: readonly { readonly x: number; readonly y: numb
   return { exponent: xy / xx, r2: yy > 0 ? xy ** 2 / (xx * yy) : 1 };
 }
 
-/** What arithmetic says of each. Attention within sequences of one length is linear in the tokens. */
+/** Exponents by arithmetic. Attention within sequences of fixed length is linear in the tokens. */
 const expected: Readonly<Record<ScaleAxis, Readonly<Partial<Record<keyof ScaleTimes, string>>>>> = {
   tokens: { load: '0', forward: '1', sums: '1', solve: '0', deviceBytes: '0 to 1', hostBytes: '0' },
   layers: { load: '1', forward: '1', sums: '0', solve: '0', deviceBytes: '0 to 1', hostBytes: '0' },
@@ -37,7 +37,7 @@ const expected: Readonly<Record<ScaleAxis, Readonly<Partial<Record<keyof ScaleTi
   files: { load: '0', forward: '0', sums: '0', solve: '0', deviceBytes: '0', hostBytes: '0' },
 };
 
-/** Exponents of all quantities by all axes that were measured at more than one value. */
+/** Fits an exponent for each quantity along each axis measured at two or more values. */
 export function growthOf(points: readonly ScalePoint[]): Growth[] {
   const axes = [...new Set(points.map(({ axis }) => axis))];
   return axes.flatMap(axis => {

@@ -1,7 +1,7 @@
 import { formatBytes, formatSeconds } from '../engine/index.js';
 import { type BenchTable, left, right } from './measure.js';
 
-/** Dimensions that time and memory depend on. */
+/** The dimensions of a model that decide time and memory. */
 interface Dimensions {
   readonly name: string;
   readonly layers: number;
@@ -24,11 +24,11 @@ const models: readonly Dimensions[] = [
   },
 ];
 
-/** What is assumed of one H100 (SXM, 80 GB) and its host; nothing of it was measured here. */
+/** Assumptions about one H100 (SXM, 80 GB) and its host; none was measured here. */
 export const h100 = {
   /** f32 multiply-adds in WGSL, weights widened from bf16: 72 % of the 66.9e12 of the data sheet, what tuned tiles reach. */
   flops: 48e12,
-  /** Of the products' rate, what a whole layer reaches: norms, attention and dispatches are in the rest. */
+  /** Share of that rate that a whole layer reaches: norms, attention and dispatches take the rest. */
   efficiency: 0.8,
   /** Bytes a second from host memory to the device through WebGPU's staging. */
   upload: 5e9,
@@ -44,7 +44,7 @@ const SEQUENCE = 1024;
 const REFINEMENTS = 3;
 const BATCH = 8192;
 
-/** One prune by least squares, once through all layers. */
+/** Work, time and memory of one prune by least squares: all tokens pass all layers once. */
 export interface Forecast {
   readonly model: string;
   readonly tokens: number;
@@ -55,13 +55,13 @@ export interface Forecast {
   readonly forwardSeconds: number;
   readonly sumsSeconds: number;
   readonly solveSeconds: number;
-  /** Bringing every weight once to the device, by the slower of disk and upload; streamed layers hide it. */
+  /** Loading every weight once, at the slower rate of disk and upload; offloaded layers hide it. */
   readonly loadSeconds: number;
-  /** Hidden states of all tokens, f32: one stream. */
+  /** Hidden states of all tokens at one depth, f32. */
   readonly statesBytes: number;
-  /** Weights resident, two streams of states, G and C in 48 bits, activations of a batch. */
+  /** Device memory with all weights resident: weights, two sets of states, G and C in 48 bits, a batch's activations. */
   readonly residentBytes: number;
-  /** The same with two layers in place of the weights. */
+  /** The same with offloaded layers: two on the device at a time. */
   readonly streamedBytes: number;
 }
 
@@ -101,7 +101,7 @@ function forecast({
   };
 }
 
-/** Of Llama-3-8B and 70B on one H100, by arithmetic. */
+/** Llama-3-8B and 70B on one H100, by arithmetic. */
 export const forecasts = (): Forecast[] => models.map(forecast);
 
 export function forecastTable(all: readonly Forecast[]): BenchTable {
@@ -118,9 +118,9 @@ export function forecastTable(all: readonly Forecast[]): BenchTable {
       row('G and C', ({ sumsFlops, sumsSeconds }) => `${peta(sumsFlops)}, ${formatSeconds(sumsSeconds)}`),
       row('solve', ({ solveFlops, solveSeconds }) => `${peta(solveFlops)}, ${formatSeconds(solveSeconds)}`),
       row('reading the weights once', ({ loadSeconds }) => formatSeconds(loadSeconds)),
-      row('hidden states, one stream', ({ statesBytes }) => formatBytes(statesBytes)),
+      row('hidden states at one depth', ({ statesBytes }) => formatBytes(statesBytes)),
       row('device memory, weights resident', ({ residentBytes }) => formatBytes(residentBytes)),
-      row('device memory, layers streamed', ({ streamedBytes }) => formatBytes(streamedBytes)),
+      row('device memory, layers offloaded', ({ streamedBytes }) => formatBytes(streamedBytes)),
     ],
   };
 }

@@ -1,4 +1,4 @@
-/** What is varied, one at a time. */
+/** The sizes that are varied, one at a time. */
 export const scaleAxes = ['tokens', 'layers', 'hidden', 'shards', 'files'] as const;
 export type ScaleAxis = (typeof scaleAxes)[number];
 
@@ -7,26 +7,26 @@ export interface ScaleSizes {
   readonly tokens: number;
   readonly layers: number;
   readonly hidden: number;
-  /** Parts of the calibration data, of which one is measured: 1 is a whole prune. */
+  /** Parts of the calibration data; one of them is measured, 1 is a whole prune. */
   readonly shards: number;
-  /** Files that the weights are in. */
+  /** Files of the checkpoint's weights. */
   readonly files: number;
 }
 
-/** Of one run; seconds of kernels by timestamps where nothing else is said. */
+/** Times and memory of one run; seconds are kernel time by timestamps unless noted. */
 export interface ScaleTimes {
-  /** From beginning to end, by the clock. */
+  /** The whole run, wall clock. */
   readonly seconds: number;
-  /** Reading and uploading the weights, by the clock. */
+  /** Reading and uploading the weights, wall clock. */
   readonly load: number;
-  /** The layers' passes. */
+  /** Forward passes of the layers. */
   readonly forward: number;
   /** G and C. */
   readonly sums: number;
   readonly solve: number;
-  /** Device memory at the most. */
+  /** Peak device memory. */
   readonly deviceBytes: number;
-  /** Memory of the process at the most, sampled; on a software adapter with the device's in it. */
+  /** Peak memory of the process, sampled; on a software adapter it includes the device's. */
   readonly hostBytes: number;
 }
 

@@ -35,14 +35,14 @@ export interface SolveBenchmark extends Benchmark {
   readonly rightSides: number;
   readonly samples: number;
   readonly phases: readonly SolvePhase[];
-  /** Of the whole solve. */
+  /** The report of the whole solve. */
   readonly report: SolveReport;
 }
 
-/** Decay of correlation with the distance of indices; the condition is ((1 + r) / (1 - r))^2, here 4e4. */
+/** Ratio r of the matrix r^|i-j|; its condition number is ((1 + r) / (1 - r))^2, here 4e4. */
 const DECAY = 0.99;
 
-/** Kac-Murdock-Szego matrix r^|i-j|: dense, symmetric positive definite, of known condition. */
+/** Kac-Murdock-Szego matrix r^|i-j|: dense, symmetric positive definite, of known condition number. */
 const kmsMatrix = (n: number): Float64Array => {
   const powers = Float64Array.from({ length: n }, (_, distance) => DECAY ** distance);
   const values = new Float64Array(n * n);
@@ -51,8 +51,8 @@ const kmsMatrix = (n: number): Float64Array => {
 };
 
 /**
- * Cholesky, solution and residual on their own, and solveSpd as ReplaceMe calls it (equilibration, condition,
- * refinement to double-single), for an n x n matrix and `rightSides` columns. Wall clock round one submit each.
+ * Times Cholesky, solution and residual one by one, and solveSpd as ReplaceMe calls it (equilibration, condition,
+ * refinement to double-single), for an n x n matrix and `rightSides` columns. Wall clock around one submit each.
  */
 export async function benchSolve(
   device: Device,
@@ -118,7 +118,7 @@ export async function benchSolve(
       await wallTime(async () => {
         const solved = await solveSpd(device, a, b, { accuracy: 1e-7 });
         report = solved.report;
-        // Its last kernel is only recorded.
+        // solveSpd only records its last kernel: wait for it.
         await downloadF32(solved.x.hi.rows(0, 1));
         disposeDoubleSingle(solved.x);
       }),
@@ -149,6 +149,6 @@ export const solveText = (result: SolveBenchmark): BenchText => ({
   remarks: [
     `solveSpd: ${result.report.method}, ${result.report.iterations} steps, relative residual ` +
       `${result.report.relativeResidual.toExponential(1)}, condition about ` +
-      `${result.report.conditionEstimate.toExponential(1)}. GFLOP/s count n^3/3 and 2 n^2 per right-hand side, once.`,
+      `${result.report.conditionEstimate.toExponential(1)}. GFLOP/s count n^3/3, and 2 n^2 per right-hand side, once.`,
   ],
 });

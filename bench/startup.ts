@@ -16,9 +16,9 @@ import { prefill, someTokens } from './prefill.js';
 export interface StartupStep {
   readonly step: string;
   readonly milliseconds: number;
-  /** In the calls that compile: Dawn's checks, Tint's translation, the driver. */
+  /** Milliseconds in calls that compile: Dawn's checks, Tint's translation, the driver. */
   readonly compiling: number;
-  /** What a step takes more, the first time, than compiling and its later times explain: code made at first use. */
+  /** Milliseconds of the first time beyond compiling and a later time: drivers generate code at first use. */
   readonly firstUse: number;
 }
 
@@ -28,19 +28,19 @@ export interface StartupBenchmark extends Benchmark {
   readonly steps: readonly StartupStep[];
   /** From the start of the process to the first logits on the host. */
   readonly milliseconds: number;
-  /** Of these in the driver: compiling and first use. */
+  /** Part of it in the driver: compiling and first use. */
   readonly driver: number;
   readonly beyondDriver: number;
 }
 
-/** Beyond the driver's own compile time, to the first result. */
+/** Target for the time to the first result, without the driver's part. */
 const STARTUP_TARGET_MS = 2000;
 
 /**
- * The way from nothing to the first result: opens a device, loads a model, runs one forward pass; then the last two
- * again, for what they cost without compilation. Only the first call in a process tells about a start.
+ * Times a start up to the first result: opens a device, loads a model, runs one forward pass, then repeats the last two
+ * to see their cost without compilation. Only the first call in a process measures a start.
  *
- * @param options.startedAt when the start began, on performance.now()'s clock; default: with the process.
+ * @param options.startedAt when the start began, on performance.now()'s clock (default: the start of the process).
  */
 export async function benchStartup(
   folder: string,
@@ -129,9 +129,9 @@ export const startupText = (result: StartupBenchmark): BenchText => {
       },
     ],
     remarks: [
-      'Compiling: host time in createShaderModule and createComputePipeline. First use: what loading and the forward ' +
-        'pass took more, the first time, than compiling and their later times; drivers that make code at the first ' +
-        'dispatch do it there (first touch of memory is in it too).',
+      'Compiling: host time in createShaderModule and createComputePipeline. First use: time of the first load and ' +
+        'forward pass beyond compiling and a later time; drivers that generate code at the first dispatch do it ' +
+        'there, and memory is touched for the first time.',
       `Beyond the driver: ${digits(beyondDriver)} ms (target: at most ${STARTUP_TARGET_MS}${
         beyondDriver <= STARTUP_TARGET_MS ? ', met' : ', MISSED'
       }); in the driver: ${digits(driver)} ms.`,

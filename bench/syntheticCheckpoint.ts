@@ -17,29 +17,29 @@ export interface SyntheticModel {
   readonly intermediate: number;
   /** Query heads; each has hidden / heads columns. */
   readonly heads: number;
-  /** Heads of keys and values (default: as many as `heads`). */
+  /** Key and value heads (default: `heads`). */
   readonly kvHeads?: number;
   /** Tokens of the vocabulary; the tokenizer uses the first 257 (default 260). */
   readonly vocab?: number;
   /** Whether the output head is the embedding (default true). */
   readonly tied?: boolean;
   readonly contextLength?: number;
-  /** Files that the weights are divided into, as evenly as whole tensors allow (default 1). */
+  /** Files of the weights, as even as whole tensors allow (default 1). */
   readonly shards?: number;
   readonly seed?: number;
 }
 
-/** What was written. */
+/** The files that writeSyntheticCheckpoint wrote. */
 export interface SyntheticCheckpoint {
   /** Data bytes of all tensors. */
   readonly bytes: number;
-  /** Files that hold weights, without folder. */
+  /** Names of the weight files, without folder. */
   readonly files: readonly string[];
 }
 
-/** Bytes made and written at a time. */
+/** Bytes generated and written at a time. */
 const PIECE = 16 << 20;
-/** Different numbers that weights are drawn from. */
+/** Size of the tables from which weights are drawn. */
 const DRAWN = 1 << 16;
 
 /** config.json of such a model. */
@@ -69,7 +69,7 @@ export function syntheticConfig(model: SyntheticModel): Record<string, unknown> 
   };
 }
 
-/** Pieces of bf16 bytes: `count` draws from `table`, by a generator of 32 bits (xorshift, Marsaglia 2003). */
+/** Draws `count` bf16 values from `table` with xorshift32 (Marsaglia 2003); yields their bytes in pieces. */
 function* draws(table: Uint16Array, count: number, seed: number): Generator<Uint8Array> {
   let state = (Math.imul(seed + 1, 0x9e3779b1) >>> 0) | 1;
   for (let left = count; left > 0; ) {
@@ -87,10 +87,10 @@ function* draws(table: Uint16Array, count: number, seed: number): Generator<Uint
 
 /**
  * Writes a Llama with random bf16 weights and a byte tokenizer into a folder, piece by piece, so that host memory does
- * not grow with the model. Norms are near 1, matrices normal with variance 1 / columns: hidden states stay finite over
- * any number of layers. The same dimensions and seed give the same bytes.
+ * not grow with the model. Norms are near 1 and matrices normal with variance 1 / columns, which keeps hidden states
+ * finite over any number of layers. The same dimensions and seed give the same bytes.
  *
- * @param folder is made where it is not there.
+ * @param folder is created if missing.
  * @throws RmError INVALID_ARGUMENT, OUTPUT_FAILED.
  */
 export async function writeSyntheticCheckpoint(
@@ -113,9 +113,9 @@ export async function writeSyntheticCheckpoint(
     );
   const tables = new Map<number, Uint16Array>();
   const matrixTable = (columns: number) => {
-    const known = tables.get(columns) ?? tableOf(1 / Math.sqrt(columns), 0);
-    tables.set(columns, known);
-    return known;
+    const table = tables.get(columns) ?? tableOf(1 / Math.sqrt(columns), 0);
+    tables.set(columns, table);
+    return table;
   };
   const normTable = tableOf(0.1, 1);
   const written = await writeSafetensors(
@@ -142,7 +142,7 @@ export async function writeSyntheticCheckpoint(
   return { bytes, files: written.filter(name => name.endsWith('.safetensors')) };
 }
 
-/** The least limit that divides tensors of these sizes, in their order, into no more than `shards` files. */
+/** The smallest file size that fits tensors of these sizes, in order, into at most `shards` files. */
 function shardLimit(sizes: readonly number[], shards: number): number {
   const filesAt = (limit: number) => {
     let [files, filled] = [1, 0];

@@ -9,18 +9,18 @@ import {
 import { median, wallTime } from './measure.js';
 
 export interface TuneOptions {
-  /** No class of shapes is begun after this many seconds (default 75). */
+  /** After this many seconds no further class of shapes is measured (default 75). */
   seconds?: number;
   cases?: readonly TuningCase[];
   onProgress?: Progress;
   signal?: AbortSignal;
 }
 
-/** What was measured for one class of shapes. */
+/** The measurements of one class of shapes. */
 export interface TunedClass {
   readonly kernel: string;
   readonly shapeClass: string;
-  /** Milliseconds of a run by variant, the built-in choice first; those left out were slower from the start. */
+  /** Milliseconds of a run by variant, the built-in choice first; variants that were much slower at once are left out. */
   readonly milliseconds: Readonly<Record<string, number>>;
   readonly builtIn: string;
   readonly chosen: string;
@@ -29,14 +29,14 @@ export interface TunedClass {
 export interface TuneResult {
   readonly tuning: Tuning;
   readonly measured: readonly TunedClass[];
-  /** Classes that the time did not suffice for; the built-in choice stays. */
+  /** Classes not measured for lack of time; they keep the built-in choice. */
   readonly left: readonly string[];
   readonly seconds: number;
 }
 
-/** A variant this much slower than the best at its first warm run is not measured further. */
+/** A variant whose first warm run is this much slower than the best is dropped. */
 const HOPELESS = 1.6;
-/** Faster by less than this is noise: the built-in choice stays. */
+/** A variant must take less than this share of the built-in choice's time to replace it; the rest is noise. */
 const WORTHWHILE = 0.93;
 const ROUNDS = 7;
 /** A sample repeats short runs until it takes about this long. */
@@ -75,8 +75,8 @@ async function measure(
 }
 
 /**
- * Times the variants of every class of shapes on this device, taking turns, and chooses the fastest where it is
- * clearly faster than the built-in choice.
+ * Times the variants of every class of shapes on this device, in turns, and chooses the fastest if it clearly beats the
+ * built-in choice.
  */
 export async function tune(device: Device, options: TuneOptions = {}): Promise<TuneResult> {
   const { seconds = 75, cases = tuningCases(device), onProgress, signal } = options;
@@ -99,7 +99,7 @@ export async function tune(device: Device, options: TuneOptions = {}): Promise<T
       const builtIn = variants[0]!.name;
       const [fastest, least] = [...times].reduce((a, b) => (b[1] < a[1] ? b : a));
       const chosen = least < WORTHWHILE * times.get(builtIn)! ? fastest : builtIn;
-      // The built-in choice looks closer at a shape than its class does, so it is not kept where it wins.
+      // Where the built-in choice wins, store nothing: it decides by the exact shape, not by the class.
       if (chosen !== builtIn) tuning[item.kernel] = { ...tuning[item.kernel], [shapeClass]: chosen };
       measured.push({
         kernel: item.kernel,

@@ -1,4 +1,4 @@
-// Prints how large the package is: the tarball, what it unpacks to by folder, and what each dependency brings along.
+// Prints the size of the package: the tarball, the unpacked files by folder, and each dependency with its own dependencies.
 //   npm run size
 import { spawnSync } from 'node:child_process';
 import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs';
@@ -15,7 +15,7 @@ const { status, stdout } = spawnSync('npm', ['pack', '--dry-run', '--json', '--i
   shell: process.platform === 'win32',
 });
 if (status !== 0) process.exit(status ?? 1);
-// A list up to npm 10, then an object by name.
+// npm 10 prints a list, npm 11 an object by name.
 const [tarball] = Object.values(JSON.parse(stdout));
 console.log(`${megabytes(tarball.size)}  tarball`);
 console.log(`${megabytes(tarball.unpackedSize)}  unpacked, ${tarball.entryCount} files:`);
@@ -30,7 +30,7 @@ for (const [folder, size] of [...folders].sort(([, a], [, b]) => b - a))
 const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
 const own = 'node_modules/';
 
-/** Bytes of a package's files, without packages inside it. */
+/** Bytes of a package's files, without nested packages. */
 const sizeOf = folder =>
   readdirSync(join(root, folder), { withFileTypes: true })
     .filter(({ name }) => name !== 'node_modules')
@@ -39,7 +39,7 @@ const sizeOf = folder =>
     )
     .reduce((sum, size) => sum + size, 0);
 
-/** Where `from` finds `name`: in its own node_modules or the nearest above. */
+/** The path of package `name` as `from` resolves it: in its own node_modules or the nearest above. */
 function find(name, from) {
   for (let at = from; ; at = at.slice(0, Math.max(0, at.lastIndexOf(`/${own}`)))) {
     const path = at ? `${at}/${own}${name}` : own + name;
@@ -48,13 +48,13 @@ function find(name, from) {
   }
 }
 
-/** The package at `path` and everything that it needs. */
+/** The package at `path` and all of its dependencies. */
 function closure(path, seen = new Set()) {
   if (seen.has(path)) return seen;
   seen.add(path);
   for (const name of Object.keys(packages[path].dependencies ?? {})) {
-    const found = find(name, path);
-    if (found) closure(found, seen);
+    const dependency = find(name, path);
+    if (dependency) closure(dependency, seen);
   }
   return seen;
 }
@@ -74,9 +74,9 @@ const rows = [...Object.keys(dependencies), ...installed].map(name => {
   };
 });
 console.log(
-  `${megabytes(total(all))}  dependencies, ${all.size} packages (those that several share count for each):`,
+  `${megabytes(total(all))}  dependencies, ${all.size} packages (each row counts shared ones too):`,
 );
 for (const { name, alone, bytes, count } of rows.sort((a, b) => b.bytes - a.bytes)) {
-  const others = count > 1 ? `, ${megabytes(alone).trim()} its own, ${count - 1} others with it` : '';
+  const others = count > 1 ? `, ${megabytes(alone).trim()} its own, ${count - 1} others it needs` : '';
   console.log(`${megabytes(bytes)}    ${name}${others}`);
 }

@@ -1,5 +1,5 @@
-// The npm scripts, in Node alone so that they work on Linux, macOS and Windows:
-// each first installs what is missing, then builds, then does its job.
+// The npm scripts, written in Node so that they work on Linux, macOS and Windows. Each installs missing packages, builds,
+// then does its job.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const [job, ...args] = process.argv.slice(2);
 
-/** Runs a program in the project's root with inherited stdio and ends with its exit code if it fails. */
+/** Runs a program in the project's root with inherited stdio; exits with its code if it fails. */
 function run(command, commandArgs, options = {}) {
   const result = spawnSync(command, commandArgs, { cwd: root, stdio: 'inherit', ...options });
   if (result.error) throw result.error;
@@ -17,7 +17,7 @@ function run(command, commandArgs, options = {}) {
 
 const node = (file, ...rest) => run(process.execPath, ['--enable-source-maps', join(root, file), ...rest]);
 
-/** `npm ci` unless node_modules already matches package-lock.json. `probe`: a package that must be there. */
+/** Runs `npm ci` unless node_modules matches package-lock.json and has the package `probe`. */
 function install(folder = root, probe = 'typescript', runOrTry = run) {
   const installed = join(folder, 'node_modules/.package-lock.json');
   if (existsSync(installed) && existsSync(join(folder, 'node_modules', probe))) {
@@ -29,7 +29,7 @@ function install(folder = root, probe = 'typescript', runOrTry = run) {
         .join();
     if (versions('package-lock.json') === versions('node_modules/.package-lock.json')) return;
   }
-  // npm's own words go to stderr: stdout belongs to the job.
+  // npm prints to stderr: stdout belongs to the job.
   runOrTry('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], {
     cwd: folder,
     stdio: ['ignore', 2, 'inherit'],
@@ -67,12 +67,12 @@ const jobs = {
     build();
     if (args[0] === 'host') node('dist/bench/host.js');
     else if (args[0] === 'peers') {
-      // What cannot be installed is listed by the benchmark as skipped.
+      // The benchmark lists packages that cannot be installed as skipped.
       if (!args.includes('--help')) install(join(root, 'bench/peers'), 'onnxruntime-node', spawnSync);
       node('dist/bench/peers/main.js', ...args.slice(1));
     } else node('dist/cli/main.js', 'bench', ...(args.length ? args : ['kernels']));
   },
-  // API documentation into out/api; fails where an export is not documented. A package of its own: see docs/api/package.json.
+  // Writes the API documentation into out/api; fails if an export lacks a comment. Its tools are a package of their own.
   docs: () => {
     install();
     const folder = join(root, 'docs/api');
@@ -84,7 +84,7 @@ const jobs = {
     build();
     node('scripts/packageSize.mjs', ...args);
   },
-  // The checkout's own command: expects `npm run build` to have been run.
+  // The checkout's rm-engine; run `npm run build` before.
   cli: () => node('dist/cli/main.js', ...args),
   lint: () => {
     install();

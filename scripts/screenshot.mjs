@@ -1,6 +1,6 @@
-// Pictures of a report page for docs/, as npm run build leaves the program:
+// Takes pictures of a report page for docs/; run `npm run build` before:
 //   node scripts/screenshot.mjs REPORT.html docs/NAME      writes docs/NAME-light.png, -dark.png and -phone.png
-// Headless Chromium comes out of @sparticuz/chromium (see test/browser.ts), so that fonts are the same everywhere.
+// Uses the headless Chromium of @sparticuz/chromium (see test/browser.ts), so that fonts are the same everywhere.
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { openBrowser } from '../dist/test/browser.js';

@@ -10,7 +10,7 @@ export interface PrepareReply {
   readonly repeats: number;
 }
 
-/** How long one answer may take; the slowest is llama.cpp's first pass with all of its shaders to compile. */
+/** Time limit of an answer; the slowest is llama.cpp's first pass, which compiles all of its shaders. */
 const PATIENCE_MS = 8 * 60_000;
 
 interface Reply {
@@ -27,7 +27,7 @@ export class Child {
   constructor(command: string, args: readonly string[]) {
     const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] });
     this.#process = child;
-    // A program that is gone is noticed by its exit, not by the failed write.
+    // 'close' below reports a dead program, so failed writes are ignored.
     child.stdin.on('error', () => {});
     createInterface({ input: child.stdout }).on('line', line => {
       if (!line.startsWith(MARK)) return;
@@ -68,18 +68,18 @@ export class Child {
     }
   }
 
-  /** Uploads, checks the result and warms up. */
+  /** Lets the program upload its inputs, check a result and warm up. */
   prepare(request: Prepare): Promise<PrepareReply> {
     return this.#ask(request);
   }
 
-  /** Milliseconds of one of `repeats` runs. */
+  /** Milliseconds of a run, the mean of `repeats`. */
   async sample(repeats: number): Promise<number> {
     const { milliseconds } = await this.#ask<{ milliseconds: number }>({ sample: repeats });
     return milliseconds / repeats;
   }
 
-  /** Ends the process and waits until it is gone, so that it takes no time from the next one. */
+  /** Ends the process and waits for its exit, so that it does not slow the next one. */
   async close(): Promise<void> {
     this.#process.stdin!.end();
     const timer = setTimeout(() => this.#process.kill('SIGKILL'), 5000);

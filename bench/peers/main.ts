@@ -18,15 +18,15 @@ const usage = `Usage: npm run bench -- peers [options]
   --samples <count>    timed samples of every program, 7 or more (default: 7)
   --model <folder>     a SmolLM2-135M folder, for prefill and decode (default: RM_SMOLLM2)
   --gguf <file>        the same model for llama.cpp (default: a .gguf file in that folder)
-  --prompt <count>     tokens of the prompt that llama.cpp gets too (default: 32)
-  --long <count>       tokens of a second prompt, without llama.cpp; 0 for none (default: 512)
+  --prompt <count>     tokens of the prompt for all programs (default: 32)
+  --long <count>       tokens of a second prompt for all but llama.cpp; 0 for none (default: 512)
   --steps <count>      tokens of a decode sample (default: 8)
   --replaceme <folder> a checkout of mts-ai/ReplaceMe to run beside prune; needs --model and --calib
   --calib <file>       .jsonl with a field "text": the texts for both
   --layers <count>     layers to remove (default: 7)
 
-Python with torch (and transformers for language models) is found through RM_PYTHON or as python3. The adapter is
-rm-engine's own choice; RM_ENGINE_ADAPTER names another.`;
+RM_PYTHON (default: python3) names a Python with torch, and transformers for language models. rm-engine chooses the
+adapter; RM_ENGINE_ADAPTER names another.`;
 
 const allParts = ['matmul', 'mlp', 'prefill', 'decode', 'replaceme'];
 
@@ -84,14 +84,14 @@ function readArguments() {
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = join(here, '../../..');
-/** The peers' own folder: compiled code lies in dist/, packages and programs beside the sources. */
+/** The source folder: it holds the peers' packages and programs; compiled code lies in dist/. */
 const sources = join(root, 'bench/peers');
 const program = (name: string) => join(sources, 'programs', name);
 const python = process.env.RM_PYTHON || 'python3';
 
 const say = (line: string) => process.stderr.write(`${line}\n`);
 
-/** Runs `work` with the programs started; they are ended whatever happens. */
+/** Starts the programs, runs `work` with them and ends them, also after a failure. */
 async function withEntrants<T>(
   starts: readonly (() => Entrant)[],
   work: (entrants: readonly Entrant[]) => Promise<T>,
@@ -104,7 +104,117 @@ async function withEntrants<T>(
   }
 }
 
-async function run(options: ReturnType<typeof readArguments>): Promise<PeersReport> {
+/** A run of the peers: what it measures, and the report that it fills. */
+interface PeersRun {
+  readonly options: ReturnType<typeof readArguments>;
+  readonly report: PeersReport;
+  /** SmolLM2-135M's folder, where prefill or decode is measured. */
+  readonly folder?: string | undefined;
+  readonly gguf?: string | undefined;
+}
+
+const start =
+  (name: string, role: Entrant['role'], command: string, ...args: string[]) =>
+  (): Entrant => ({ name, role, child: new Child(command, args) });
+
+/** rm-engine and PyTorch, which take part in every task. */
+const ours = ({ folder }: PeersRun) =>
+  start('rm-engine', 'ours', process.execPath, join(here, 'ours.js'), ...(folder ? [folder] : []));
+const torch = ({ folder }: PeersRun) =>
+  start('PyTorch CPU', 'outside', python, program('pytorch.py'), ...(folder ? [folder] : []));
+
+/** Measures one task and notes in the report who took part and who failed. */
+function compare(
+  { options, report }: PeersRun,
+  title: string,
+  task: Task,
+  entrants: readonly Entrant[],
+  counts: { warmups: number; repeats?: number },
+): Promise<Comparison> {
+  say(`${title} ...`);
+  return measure(task, entrants, {
+    samples: options.samples,
+    ...counts,
+    onFailure: ({ name }, reason) => {
+      report.skipped[`${name}, ${title}`] = reason;
+      say(`  ${name}: ${reason}`);
+    },
+    onReady: ({ name, role }, { version, adapter }) => {
+      if (role === 'ours' && typeof adapter === 'object') report.adapter = adapter;
+      const device = typeof adapter === 'object' ? adapter.description : (adapter ?? 'does not tell');
+      report.programs[name] ??= { version, adapter: device };
+    },
+  });
+}
+
+/** matmul and mlp, against the other WebGPU engines. */
+async function compareKernels(run: PeersRun): Promise<void> {
+  const { parts } = run.options;
+  const engines = [
+    start('onnxruntime', 'peer', process.execPath, program('ort.mjs')),
+    start('tfjs', 'peer', process.execPath, program('tfjs.mjs')),
+    start('jax-js', 'peer', process.execPath, program('jaxjs.mjs')),
+  ];
+  await withEntrants([ours(run), ...engines, torch(run)], async entrants => {
+    const warm = { warmups: 3 };
+    for (const task of parts.includes('matmul') ? matmuls : []) {
+      run.report.matmul[nameOf(task)] = await compare(run, `matmul ${nameOf(task)}`, task, entrants, warm);
+    }
+    for (const task of parts.includes('mlp') ? mlps : []) {
+      run.report.mlp[nameOf(task)] = await compare(run, `mlp ${nameOf(task)}`, task, entrants, warm);
+    }
+  });
+}
+
+/** prefill and decode, against llama.cpp. */
+async function compareLanguageModels(run: PeersRun): Promise<void> {
+  const { options, report, gguf } = run;
+  const llama =
+    gguf === undefined
+      ? []
+      : [start('llama.cpp Vulkan', 'peer', process.execPath, program('llama.mjs'), gguf)];
+  if (gguf === undefined)
+    report.skipped['llama.cpp Vulkan'] = 'no --gguf given, and none in the model folder';
+  const once = { warmups: 1, repeats: 1 };
+  await withEntrants([ours(run), ...llama, torch(run)], async entrants => {
+    const random = seededRandom(1);
+    // Any text: speed does not depend on it.
+    const ids = Array.from(
+      { length: Math.max(options.prompt, options.long) },
+      () => 1000 + Math.floor(random() * 20_000),
+    );
+    const prefill = async (tokens: number, programs: readonly Entrant[]) => {
+      const task: Task = { task: 'prefill', ids: ids.slice(0, tokens) };
+      return { tokens, ...(await compare(run, `prefill of ${tokens} tokens`, task, programs, once)) };
+    };
+    if (options.parts.includes('prefill')) {
+      report.prefill = await prefill(options.prompt, entrants);
+      if (options.long > 0) {
+        // llama.cpp would take minutes here.
+        const fast = entrants.filter(({ role }) => role !== 'peer');
+        report.prefill.long = await prefill(options.long, fast);
+      }
+    }
+    if (options.parts.includes('decode')) {
+      const prompt = ids.slice(0, options.prompt);
+      const task: Task = { task: 'decode', ids: prompt, tokens: options.steps };
+      const rates = await compare(run, `decode of ${options.steps} tokens`, task, entrants, once);
+      report.decode = { prompt: prompt.length, tokens: options.steps, ...rates };
+    }
+  });
+}
+
+/** A whole prune beside the original program. */
+async function compareWithOriginal({ options, report }: PeersRun, checkout: string): Promise<void> {
+  const { adapter, comparison } = await compareReplaceme({
+    ...{ python, runner: program('replaceme.py'), cli: join(here, '../../cli/main.js'), checkout },
+    ...{ model: options.model!, calib: options.calib!, layers: options.layers, say },
+  });
+  report.adapter ??= adapter;
+  report.replaceme = comparison;
+}
+
+async function measurePeers(options: ReturnType<typeof readArguments>): Promise<PeersReport> {
   const { parts, samples } = options;
   const language = parts.filter(part => part === 'prefill' || part === 'decode');
   const { folder, gguf, missing } = language.length > 0 ? languageModel(root, python, options, say) : {};
@@ -121,111 +231,13 @@ async function run(options: ReturnType<typeof readArguments>): Promise<PeersRepo
     decode: null,
     skipped: {},
   };
-  const start =
-    (name: string, role: Entrant['role'], command: string, ...args: string[]) =>
-    (): Entrant => ({ name, role, child: new Child(command, args) });
-  const modelArgument = folder === undefined ? [] : [folder];
-  const ours = start('rm-engine', 'ours', process.execPath, join(here, 'ours.js'), ...modelArgument);
-  const torch = start('PyTorch CPU', 'outside', python, program('pytorch.py'), ...modelArgument);
-
-  const compare = async (
-    what: string,
-    task: Task,
-    entrants: readonly Entrant[],
-    fixed: { warmups: number; repeats?: number },
-  ): Promise<Comparison> => {
-    say(`${what} ...`);
-    return await measure(task, entrants, {
-      samples,
-      ...fixed,
-      onFailure: ({ name }, reason) => {
-        report.skipped[`${name}, ${what}`] = reason;
-        say(`  ${name}: ${reason}`);
-      },
-      onReady: ({ name, role }, { version, adapter }) => {
-        if (role === 'ours' && typeof adapter === 'object') report.adapter = adapter;
-        const device = typeof adapter === 'object' ? adapter.description : (adapter ?? 'does not tell');
-        report.programs[name] ??= { version, adapter: device };
-      },
-    });
-  };
-
-  const kernels = parts.some(part => part === 'matmul' || part === 'mlp');
-  if (kernels) {
-    const engines = [
-      start('onnxruntime', 'peer', process.execPath, program('ort.mjs')),
-      start('tfjs', 'peer', process.execPath, program('tfjs.mjs')),
-      start('jax-js', 'peer', process.execPath, program('jaxjs.mjs')),
-    ];
-    await withEntrants([ours, ...engines, torch], async entrants => {
-      const warm = { warmups: 3 };
-      for (const task of parts.includes('matmul') ? matmuls : []) {
-        report.matmul[nameOf(task)] = await compare(`matmul ${nameOf(task)}`, task, entrants, warm);
-      }
-      for (const task of parts.includes('mlp') ? mlps : []) {
-        report.mlp[nameOf(task)] = await compare(`mlp ${nameOf(task)}`, task, entrants, warm);
-      }
-    });
-  }
-
+  const run: PeersRun = { options, report, folder, gguf };
+  if (parts.some(part => part === 'matmul' || part === 'mlp')) await compareKernels(run);
   if (missing !== undefined) {
     for (const part of language) report.skipped[part] = missing;
-  } else if (language.length > 0) {
-    const llama =
-      gguf === undefined
-        ? []
-        : [start('llama.cpp Vulkan', 'peer', process.execPath, program('llama.mjs'), gguf)];
-    if (gguf === undefined)
-      report.skipped['llama.cpp Vulkan'] = 'no --gguf given, and none in the model folder';
-    const once = { warmups: 1, repeats: 1 };
-    await withEntrants([ours, ...llama, torch], async entrants => {
-      const random = seededRandom(1);
-      // Any text: speed does not depend on it.
-      const ids = Array.from(
-        { length: Math.max(options.prompt, options.long) },
-        () => 1000 + Math.floor(random() * 20_000),
-      );
-      const prompt = ids.slice(0, options.prompt);
-      if (parts.includes('prefill')) {
-        const same = await compare(
-          `prefill of ${prompt.length} tokens`,
-          { task: 'prefill', ids: prompt },
-          entrants,
-          once,
-        );
-        report.prefill = { tokens: prompt.length, ...same };
-        if (options.long > 0) {
-          // Waiting for llama.cpp is no option here.
-          const long = await compare(
-            `prefill of ${options.long} tokens`,
-            { task: 'prefill', ids: ids.slice(0, options.long) },
-            entrants.filter(({ role }) => role !== 'peer'),
-            once,
-          );
-          report.prefill.long = { tokens: options.long, ...long };
-        }
-      }
-      if (parts.includes('decode')) {
-        const task: Task = { task: 'decode', ids: prompt, tokens: options.steps };
-        const steps = await compare(`decode of ${options.steps} tokens`, task, entrants, once);
-        report.decode = { prompt: prompt.length, tokens: options.steps, ...steps };
-      }
-    });
-  }
-
+  } else if (language.length > 0) await compareLanguageModels(run);
   if (options.replaceme !== undefined && parts.includes('replaceme')) {
-    const { adapter, comparison } = await compareReplaceme({
-      python,
-      runner: program('replaceme.py'),
-      cli: join(here, '../../cli/main.js'),
-      checkout: options.replaceme,
-      model: options.model!,
-      calib: options.calib!,
-      layers: options.layers,
-      say,
-    });
-    report.adapter ??= adapter;
-    report.replaceme = comparison;
+    await compareWithOriginal(run, options.replaceme);
   }
   return report;
 }
@@ -244,7 +256,7 @@ const options = argumentsOrExit();
 try {
   if (options.help) process.stdout.write(`${usage}\n`);
   else {
-    const report = await run(options);
+    const report = await measurePeers(options);
     process.stdout.write(options.json ? `${JSON.stringify(report, null, 2)}\n` : formatReport(report));
   }
 } catch (error) {

@@ -1,13 +1,13 @@
-/** Alternating measurements: ours, a peer, ours, the next peer, ours, ... so that drift of the machine hits all alike. */
+/** Alternating measurements: ours, a peer, ours, the next peer, ours, ... so that drift of the machine affects all alike. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { median } from '../measure.js';
 import type { Child, PrepareReply } from './child.js';
 import { type Task, workOf } from './workloads.js';
 
-/** A program, or why there is none. */
+/** A program that takes part. */
 export interface Entrant {
   readonly name: string;
-  /** 'outside': reported, but not in the ratio. */
+  /** 'outside' is reported, but not in the ratio. */
   readonly role: 'ours' | 'peer' | 'outside';
   readonly child: Child;
 }
@@ -23,23 +23,23 @@ export interface Comparison {
 }
 
 export interface MeasureOptions {
-  /** Rounds; every program gets a sample in each, ours one more than there are others. */
+  /** Rounds. In each, every other program gets one sample, and ours one more than there are others. */
   readonly samples: number;
   readonly warmups: number;
-  /** Runs of a sample where it is not chosen by time. */
+  /** Runs of a sample (default: chosen by time). */
   readonly repeats?: number;
-  /** Called for a program that fails; it is left out of this task. */
+  /** Called when a program fails; this task goes on without it. */
   onFailure(entrant: Entrant, reason: string): void;
   onReady?(entrant: Entrant, reply: PrepareReply): void;
 }
 
-/** Lets threads that spin for work after a run go to sleep. */
+/** Pause in which threads that spin for work go to sleep. */
 const QUIET_MS = 50;
 
 const significant = (value: number): number => Number(value.toPrecision(4));
 
 /**
- * Median rate of every program on one task.
+ * Measures the median rate of every program on one task.
  *
  * @throws Error when ours fails.
  */

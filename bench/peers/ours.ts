@@ -1,4 +1,4 @@
-/** rm-engine as a measured program: `node ours.js [MODEL FOLDER]`. Every variant is the built-in choice for adapter and shape. */
+/** rm-engine as a measured program: `node ours.js [MODEL FOLDER]`, with the built-in choice of kernel variants. */
 import { Device, downloadF32, type Recorder, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
 import { gatedMatmul, matmul, rmsNorm } from '../../kernels/index.js';
 import { generate, Model } from '../../model/index.js';
@@ -77,7 +77,7 @@ await serve(async (): Promise<Program> => {
     return {
       sample: async () => {
         const times: number[] = [];
-        // The prompt gives the first token, `tokens` steps the others.
+        // The prompt's pass makes the first token, `tokens` steps make the others.
         await generate(loadedModel, ids, {
           maxTokens: tokens + 1,
           onToken: () => times.push(performance.now()),

@@ -1,4 +1,4 @@
-/** The original ReplaceMe program and `rm-engine prune` on the same texts, one after the other on the same machine. */
+/** Times the original ReplaceMe program and `rm-engine prune` on the same texts, one after the other on one machine. */
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -16,7 +16,7 @@ export interface ReplacemeComparison {
   readonly ours: { readonly seconds: readonly number[]; readonly kept: number; readonly tokens: number };
   readonly original: {
     readonly seconds: number;
-    /** Of these: loading Python's packages, the pass for distances, the pass for the fit with its solve and saving. */
+    /** Parts of it: loading Python's packages, the pass for distances, the pass for the fit with its solve and saving. */
     readonly phases: { readonly imports: number; readonly distances: number; readonly fit: number };
     readonly kept: number;
     readonly version: string;
@@ -39,21 +39,21 @@ export interface ReplacemeOptions {
   say(line: string): void;
 }
 
-/** What the original cuts its texts at, and how many it computes at a time (a remainder it drops). */
+/** The original cuts texts to this many tokens, and computes this many texts at a time (it drops a remainder). */
 const LENGTH = 512;
 const BATCH = 8;
 
-/** The turns of a conversation that is already written out in ChatML, as the original gets them. */
+/** Splits a conversation in ChatML, the original's input, into its turns. */
 function turns(text: string): { role: string; content: string }[] {
-  const found = text.matchAll(/<\|im_start\|>(\w+)\n(.*?)(?:<\|im_end\|>\n?|$)/gs);
-  return [...found].map(match => ({ role: match[1]!, content: match[2]! }));
+  const matches = text.matchAll(/<\|im_start\|>(\w+)\n(.*?)(?:<\|im_end\|>\n?|$)/gs);
+  return [...matches].map(match => ({ role: match[1]!, content: match[2]! }));
 }
 
 /**
- * The texts as conversations, cut so that ours computes the same sequences as the original: the first 512 tokens of
- * each text, each for itself. (Plain texts would be joined and filled up.)
+ * Cuts the texts to conversations of which ours computes the same sequences as the original: the first 512 tokens of
+ * each text, unpacked. (Ours would join plain texts and fill up sequences.)
  *
- * @throws Error where that does not come out.
+ * @throws Error for a text that the chat template writes differently.
  */
 async function sameSequences(calib: string, model: string): Promise<Document[]> {
   const tokenizer = await loadTokenizer(model);
@@ -61,18 +61,18 @@ async function sameSequences(calib: string, model: string): Promise<Document[]> 
   const lines = (await readFile(calib, 'utf8')).split('\n').filter(line => line.trim());
   return lines.map((line, i) => {
     const { text } = JSON.parse(line) as { text: string };
-    const wanted = tokenizer.encode(text).slice(0, LENGTH);
-    const document = { messages: turns(tokenizer.decode(wanted)) };
-    const found = encodeDocument(document, tokenizer, chat);
-    // The template trims white space at the end of a turn: where the cut is in some, the last two tokens differ.
-    if (found.length < wanted.length || wanted.slice(0, -2).some((id, at) => id !== found[at])) {
+    const expected = tokenizer.encode(text).slice(0, LENGTH);
+    const document = { messages: turns(tokenizer.decode(expected)) };
+    const encoded = encodeDocument(document, tokenizer, chat);
+    // The template trims white space at the end of a turn: a cut within it changes the last two tokens.
+    if (encoded.length < expected.length || expected.slice(0, -2).some((id, at) => id !== encoded[at])) {
       throw new Error(`${calib}:${i + 1}: not a text that the model's chat template writes in the same way`);
     }
     return document;
   });
 }
 
-/** Runs a program to its end. */
+/** Runs a program to its end and returns its time and output. */
 async function wallTime(
   command: string,
   args: readonly string[],
@@ -98,9 +98,9 @@ async function wallTime(
 }
 
 /**
- * Ours, the original, ours; whole processes, from start to exit.
+ * Runs ours, the original, ours, and times each process from start to exit.
  *
- * @throws Error where one of them fails.
+ * @throws Error if one of them fails.
  */
 export async function compareReplaceme(
   options: ReplacemeOptions,

@@ -1,5 +1,4 @@
-/** The report of `bench -- peers`, and the same as tables for people. */
-
+/** The report of `bench -- peers`, and its tables for people. */
 import type { AdapterInfo } from '../../engine/adapter.js';
 import { formatFields, formatTable } from '../../replaceme/report/text/textTable.js';
 import { digits, left, right } from '../measure.js';
@@ -7,25 +6,25 @@ import type { Comparison } from './measure.js';
 import type { ReplacemeComparison } from './replaceme.js';
 
 export interface PeersReport {
-  /** Ours; null where nothing of ours ran. */
+  /** rm-engine's adapter; null if rm-engine did not run. */
   adapter: AdapterInfo | null;
   date: string;
   node: string;
   platform: string;
-  /** Timed samples of every program, of which the median is taken. */
+  /** Timed samples of every program; their median counts. */
   samples: number;
-  /** Version and device of everything that ran. */
+  /** Version and device of every program that ran. */
   programs: Record<string, { version: string; adapter: string }>;
   /** GFLOP/s by MxNxK. */
   matmul: Record<string, Comparison>;
   /** GFLOP/s by tokens x hidden x intermediate. */
   mlp: Record<string, Comparison>;
-  /** tokens/s; `tokens` is the length of the prompt, the same for all. */
+  /** tokens/s; `tokens` is the length of the prompt. */
   prefill: (Comparison & { tokens: number; long?: Comparison & { tokens: number } }) | null;
   /** tokens/s of `tokens` steps after a prompt of `prompt`. */
   decode: (Comparison & { tokens: number; prompt: number }) | null;
   replaceme?: ReplacemeComparison;
-  /** What did not run, with the reason. */
+  /** The reason for each part that did not run. */
   skipped: Record<string, string>;
 }
 

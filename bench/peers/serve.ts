@@ -1,6 +1,6 @@
 /**
- * The side of a measured program. One JSON object a line comes in on stdin, {"prepare": task} or {"sample": repeats},
- * and one line goes out for each on stdout, marked because native libraries write there too.
+ * The loop of a measured program. It reads one JSON object per line from stdin, {"prepare": task} or {"sample": repeats},
+ * and answers each with a line on stdout, marked because native libraries write there too.
  */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { createInterface } from 'node:readline';
@@ -11,16 +11,16 @@ import { checkResult, type Task } from './workloads.js';
 export const MARK = '@peers ';
 
 export interface Prepared {
-  /** Milliseconds of `repeats` runs: submitted one after the other, then waited for once. */
+  /** Milliseconds of `repeats` runs: submits one after the other, then waits once. */
   sample(repeats: number): Promise<number>;
-  /** The result of a run, where it can be checked. */
+  /** The result of a run, to be checked. */
   result?(): Promise<ArrayLike<number>>;
   dispose?(): unknown;
 }
 
 export interface Program {
   readonly version: string;
-  /** Undefined where it does not tell. */
+  /** Undefined if the program does not name it. */
   readonly adapter?: string | AdapterInfo | undefined;
   readonly tasks: { readonly [T in Task['task']]?: (task: Extract<Task, { task: T }>) => Promise<Prepared> };
 }
@@ -35,15 +35,15 @@ export interface Prepare {
 const SAMPLE_MS = 300;
 const MOST_REPEATS = 64;
 
-/** Two at least, so that submitting overlaps with work as it does in use. */
+/** At least two, so that submitting overlaps with work as in real use. */
 export const repeatsFor = (milliseconds: number): number =>
   Math.max(2, Math.min(MOST_REPEATS, Math.round(SAMPLE_MS / milliseconds)));
 
 export { wallTime as timed } from '../measure.js';
 
 /**
- * What gives the device away in a process that does not name it (Linux): the worker threads of lavapipe, a GPU's
- * device file. Loaded libraries prove nothing: the Vulkan loader opens every driver there is.
+ * Traces of the device in a process that does not name it (Linux): the worker threads of lavapipe, a GPU's device file.
+ * Loaded libraries prove nothing: the Vulkan loader opens every driver.
  */
 function deviceTraces(): string | undefined {
   if (process.platform !== 'linux') return undefined;
@@ -68,9 +68,10 @@ type Request = Prepare | { readonly sample: number };
 
 /** Answers requests until stdin ends. */
 export async function serve(start: () => Promise<Program>): Promise<void> {
-  // As engine/adapter.ts does for itself, so that all programs see the same driver.
-  const wanted = process.env.RM_ENGINE_ADAPTER ?? '';
-  if (/swiftshader/i.test(wanted) || (process.platform === 'linux' && !hasVulkan())) enableBundledDriver();
+  // The same choice as engine/adapter.ts, so that all programs see the same driver.
+  const adapterName = process.env.RM_ENGINE_ADAPTER ?? '';
+  if (/swiftshader/i.test(adapterName) || (process.platform === 'linux' && !hasVulkan()))
+    enableBundledDriver();
   let program: Program | undefined;
   let prepared: Prepared | undefined;
 
@@ -103,6 +104,6 @@ export async function serve(start: () => Promise<Program>): Promise<void> {
     }));
     process.stdout.write(`\n${MARK}${JSON.stringify(reply)}\n`);
   }
-  // Some libraries keep the process alive; all measuring is over.
+  // Some libraries would keep the process alive.
   process.exit(0);
 }

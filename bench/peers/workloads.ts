@@ -1,4 +1,4 @@
-/** What every program is given to compute, with the same numbers, and how its results are checked. */
+/** The tasks of all programs with their inputs, and the check of the results. */
 import { seededRandom } from '../../engine/random.js';
 
 /** C[m,n] = A[m,k] B[k,n], all f32 and row-major. */
@@ -17,13 +17,13 @@ export interface MlpTask {
   readonly intermediate: number;
 }
 
-/** One pass over a prompt; the logits of its last token at most. */
+/** One pass over a prompt, with at most the logits of its last token. */
 export interface PrefillTask {
   readonly task: 'prefill';
   readonly ids: readonly number[];
 }
 
-/** `tokens` steps of one token each after a prompt; the prompt is not timed. */
+/** `tokens` steps of one token after a prompt, which is not timed. */
 export interface DecodeTask {
   readonly task: 'decode';
   readonly ids: readonly number[];
@@ -34,7 +34,7 @@ export type Task = MatmulTask | MlpTask | PrefillTask | DecodeTask;
 
 export const EPS = 1e-5;
 
-/** 10^9 floating-point operations of one run, or tokens for a language model. */
+/** Work of one run: GFLOP, or tokens for a language model. */
 export function workOf(task: Task): number {
   switch (task.task) {
     case 'matmul':
@@ -104,19 +104,19 @@ function referenceRow(task: MatmulTask | MlpTask, row: number): Float64Array {
   return rowTimes(features, down, hidden);
 }
 
-/** Largest deviation that an f32 program may show, relative to the row's largest value. */
+/** Largest error allowed of an f32 program, relative to the row's largest value. */
 const TOLERANCE = 1e-4;
 
-/** Compares three rows of a result with f64. Throws where a program computes something else. */
+/** Compares three rows of a result with f64. @throws Error if one differs. */
 export function checkResult(task: MatmulTask | MlpTask, values: ArrayLike<number>): void {
   const rows = task.task === 'matmul' ? task.m : task.tokens;
   for (const row of [0, rows >> 1, rows - 1]) {
     const expected = referenceRow(task, row);
     const scale = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
     for (const [c, value] of expected.entries()) {
-      const found = values[row * expected.length + c]!;
-      if (!(Math.abs(found - value) <= TOLERANCE * scale)) {
-        throw new Error(`wrong result in row ${row}, column ${c}: ${found} instead of ${value}`);
+      const actual = values[row * expected.length + c]!;
+      if (!(Math.abs(actual - value) <= TOLERANCE * scale)) {
+        throw new Error(`wrong result in row ${row}, column ${c}: ${actual} instead of ${value}`);
       }
     }
   }

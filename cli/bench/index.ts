@@ -10,8 +10,8 @@ import { solveCommand } from './solve.js';
 export function benchCommand(signal: AbortSignal): Command {
   const bench = newCommand('bench', {
     summary: 'measure this machine',
-    details: `Each prints a table, or with --json one object. --save writes the table into a Markdown file, --baseline keeps the
-numbers, --compare prints them beside those kept; two runs on a busy machine differ by up to 1.5 x.`,
+    details: `Each command prints a table, or one object with --json. --save writes the table into a Markdown file, --baseline stores
+the numbers, --compare prints them beside the stored ones. Two runs on a busy machine differ by up to 1.5 x.`,
     examples: ['rm-engine bench peak', 'rm-engine bench kernels --json', 'rm-engine bench prefill --compare'],
   });
   const commands = [

@@ -18,10 +18,10 @@ export const kernelsCommand = (signal: AbortSignal): Command =>
   measuringCommand<KernelsOptions, KernelBenchmark>(signal, {
     name: 'kernels',
     summary: 'time, GFLOP/s and GB/s of every kernel',
-    details: `Times the kernels' cases that are marked for it: the median of warm runs, by GPU timestamps where the adapter has
-them, else by wall clock. Compilation, upload and readback are not in the times. GFLOP/s and GB/s count the arithmetic
-and the traffic that a case needs at least. After rm-engine bench peak also the share of the adapter's nearer peak,
-multiply-adds in f32 or memory; data that fit a cache can exceed the memory's.`,
+    details: `Times cases of every kernel: the median of warm runs, by GPU timestamps if the adapter has them, else by wall clock.
+Compilation, upload and readback do not count. GFLOP/s and GB/s count the least arithmetic and traffic that a case
+needs. After rm-engine bench peak the table also shows the share of the nearer peak, f32 multiply-adds or memory; data
+in a cache can exceed the peak of memory.`,
     examples: [
       'rm-engine bench kernels',
       'rm-engine bench kernels --filter matmul --samples 15',
@@ -32,19 +32,22 @@ multiply-adds in f32 or memory; data that fit a cache can exceed the memory's.`,
     options: command =>
       command
         .option('--filter <text>', 'only kernels and cases with this text in "kernel case"')
-        .option('--variants', 'every variant that this device can run, the one it would choose first')
+        .option(
+          '--variants',
+          'every variant that this device can run; the one that it would choose comes first',
+        )
         .option('--samples <count>', 'samples per case', wholeNumber(5), 7),
     measure: async run => {
       const { options, terminal, progress, signal } = run;
       const { kernelCases } = await import('../../kernels/cases/index.js');
       const { benchKernels } = await kernelBench();
-      const wanted = kernelCases.filter(
+      const cases = kernelCases.filter(
         ({ bench, kernel, name }) => bench && `${kernel} ${name}`.includes(options.filter ?? ''),
       );
-      if (wanted.length === 0) run.usage(`no case contains '${options.filter}'`);
+      if (cases.length === 0) run.usage(`no case contains '${options.filter}'`);
       const profiled = { ...run, deviceOptions: { ...run.deviceOptions, profile: true } };
       const result = await withDevice(profiled, async device =>
-        benchKernels(device, wanted, {
+        benchKernels(device, cases, {
           samples: options.samples,
           ...(options.variants && { variants: true }),
           peak: await storedPeak(device.info, terminal),

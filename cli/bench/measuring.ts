@@ -18,7 +18,7 @@ import { withOutputFile, writeOutputFile } from '../../model/files/outputFolder.
 import { formatTable } from '../../replaceme/report/text/textTable.js';
 import { type CommandText, newCommand, type Run, runs } from '../terminal/command.js';
 
-/** Options of every benchmark. */
+/** Options of every bench command. */
 export interface MeasuringOptions {
   save?: string;
   baseline?: boolean;
@@ -32,7 +32,7 @@ const baselinesFolder = fileURLToPath(new URL('../../../bench/baselines', import
 
 const withoutTrailingSpace = (text: string): string => text.replace(/ +$/gm, '');
 
-/** A benchmark for people: description, tables, remarks. */
+/** A benchmark as text for the terminal. */
 export const formatBench = ({ description, tables, remarks = [] }: BenchText): string =>
   withoutTrailingSpace(
     [
@@ -45,7 +45,7 @@ export const formatBench = ({ description, tables, remarks = [] }: BenchText): s
 const baselinePath = (folder: string, adapter: AdapterInfo): string =>
   join(folder, `${adapterSlug(adapter)}.json`);
 
-/** The baselines of this adapter; undefined where there are none. @throws RmError DATA_INVALID */
+/** The stored baselines, or undefined if there are none. @throws RmError DATA_INVALID */
 async function readBaselines(path: string): Promise<Baselines | undefined> {
   let text: string;
   try {
@@ -63,15 +63,15 @@ async function readBaselines(path: string): Promise<Baselines | undefined> {
   if (isBaselines(parsed)) return parsed;
   throw new RmError(
     'DATA_INVALID',
-    `${path} is no file of baselines`,
-    'Remove it and write it with --baseline.',
+    `${path} is not a file of baselines`,
+    'Remove it and write a new one with --baseline.',
   );
 }
 
 const replaceFile = (path: string, text: string): Promise<void> =>
   withOutputFile(path, { force: true }, temporary => writeOutputFile(temporary, text));
 
-/** Writes the tables into a Markdown file: this adapter's section on this benchmark is replaced, others stay. */
+/** Writes the tables into a Markdown file, in place of this adapter's section on this benchmark. */
 async function save(path: string, result: Benchmark, text: BenchText): Promise<void> {
   const before = await readFile(path, 'utf8').catch(() => '');
   await replaceFile(path, withSection(before, result, benchmarkSection(text)));
@@ -96,22 +96,22 @@ export function measuringCommand<Options extends MeasuringOptions, Result extend
 ): Command {
   const plain = newCommand(`bench ${name}`, help);
   const command = (options?.(plain) ?? plain)
-    .option('--save <file>', "put the tables into a Markdown file, in this adapter's section")
-    .option('--baseline', 'keep the numbers as the baseline of this adapter')
+    .option('--save <file>', "write the tables into this adapter's section of a Markdown file")
+    .option('--baseline', 'store the numbers as the baseline of this adapter')
     .option('--compare', 'print every number beside the baseline of this adapter')
-    .option('--baselines <folder>', 'where baselines are (default: bench/baselines of the checkout)')
+    .option('--baselines <folder>', 'folder of the baselines (default: bench/baselines of the checkout)')
     .option('--json', 'print one JSON object');
   return runs<Options>(command, signal, async (run, ...args) => {
     const { terminal } = run;
     const { save: document, baseline, compare, baselines = baselinesFolder, json } = run.options;
     const result = await measure(run, ...args);
-    const said = await text(result);
+    const benchText = await text(result);
     const path = baselinePath(baselines, result.adapter);
     // Read before --baseline writes over it.
     const before = baseline || compare ? await readBaselines(path) : undefined;
     const comparison = compare && before ? compareWithBaseline(result, before) : undefined;
     if (compare && !before) terminal.warn(`${path} is not there: keep a baseline with --baseline`);
-    if (document) await save(document, result, said);
+    if (document) await save(document, result, benchText);
     if (baseline) {
       await replaceFile(path, `${JSON.stringify(withBaseline(before, result), null, 2)}\n`);
       terminal.note(`baseline: ${path}`);
@@ -120,7 +120,7 @@ export function measuringCommand<Options extends MeasuringOptions, Result extend
       terminal.json({ ...result, ...(comparison && { comparison }) });
       return;
     }
-    terminal.data(`${result.adapter.description}\n${formatBench(said)}`);
+    terminal.data(`${result.adapter.description}\n${formatBench(benchText)}`);
     if (comparison) terminal.data(`\n${formatBench(comparisonText(comparison))}`);
   });
 }

@@ -15,10 +15,12 @@ const modelArgument = [
   'model folder (default: the small demo model that comes with rm-engine)',
 ] as const;
 
-/** The folder given, else the demo model's; and its name for tables. */
-async function modelFolder(given: string | string[] | undefined): Promise<{ folder: string; name: string }> {
+/** The folder of the argument or of the demo model, and its name for tables. */
+async function modelFolder(
+  argument: string | string[] | undefined,
+): Promise<{ folder: string; name: string }> {
   const { shippedPath } = await import('../../model/files/shippedPath.js');
-  const folder = (given as string | undefined) ?? shippedPath('demo-model');
+  const folder = (argument as string | undefined) ?? shippedPath('demo-model');
   return { folder, name: basename(resolve(folder)) };
 }
 
@@ -41,21 +43,16 @@ const prefillBench = () => import('../../bench/prefill.js');
 export const prefillCommand = (signal: AbortSignal): Command =>
   measuringCommand<MeasuringOptions & { tokens: number; samples: number }, PrefillBenchmark>(signal, {
     name: 'prefill',
-    summary: "tokens a second of reading one sequence, with its last token's logits",
+    summary: "tokens per second of one sequence, up to its last token's logits",
     args: [modelArgument],
     examples: ['rm-engine bench prefill', 'rm-engine bench prefill ./SmolLM2-135M --tokens 512'],
     options: command =>
       command
         .option('--tokens <count>', 'tokens of the sequence', wholeNumber(1), 512)
-        .option(
-          '--samples <count>',
-          'samples of which the median is taken, after a warm-up',
-          wholeNumber(1),
-          7,
-        ),
-    measure: async (run, given) => {
+        .option('--samples <count>', 'samples after a warm-up; their median counts', wholeNumber(1), 7),
+    measure: async (run, argument) => {
       const { options, signal } = run;
-      const { folder, name } = await modelFolder(given);
+      const { folder, name } = await modelFolder(argument);
       const { benchPrefill } = await prefillBench();
       const { tokens, samples } = options;
       return withModel(run, folder, model => benchPrefill(model, name, { tokens, samples, signal }));
@@ -75,21 +72,21 @@ interface DecodeOptions extends MeasuringOptions {
 export const decodeCommand = (signal: AbortSignal): Command =>
   measuringCommand<DecodeOptions, DecodeBenchmark>(signal, {
     name: 'decode',
-    summary: 'tokens a second of generation, dispatches and submits a token, memory growth',
-    details: `Greedy generation with the KV cache, sequences begun anew as often as --tokens needs. Heap and device memory are
-compared before and after, garbage collected both times: --tokens 10000 shows what long runs leave behind.`,
+    summary: 'tokens per second of generation, dispatches and submits per token, memory growth',
+    details: `Generates greedily with the KV cache, in as many sequences as --tokens needs. Heap and device memory are compared
+before and after, garbage collected both times: --tokens 10000 shows what long runs leave behind.`,
     args: [modelArgument],
     examples: ['rm-engine bench decode', 'rm-engine bench decode --tokens 10000'],
     options: command =>
       command
-        .option('--tokens <count>', 'new tokens altogether', wholeNumber(1), 256)
+        .option('--tokens <count>', 'new tokens in total', wholeNumber(1), 256)
         .option('--prompt <count>', 'tokens of the prompt', wholeNumber(1), 16)
         .option('--sequence-length <count>', 'longest sequence, at most the context', wholeNumber(3), 512),
-    measure: async (run, given) => {
+    measure: async (run, argument) => {
       const { options, signal } = run;
       const { tokens, prompt, sequenceLength } = options;
       if (prompt + 2 > sequenceLength) run.usage('--sequence-length must be longer than --prompt by 2');
-      const { folder, name } = await modelFolder(given);
+      const { folder, name } = await modelFolder(argument);
       const { benchDecode } = await decodeBench();
       return withModel(run, folder, model =>
         benchDecode(model, name, {
@@ -116,9 +113,9 @@ interface PruneBenchOptions extends MeasuringOptions {
 export const pruneBenchCommand = (signal: AbortSignal): Command =>
   measuringCommand<PruneBenchOptions, PruneBenchmark>(signal, {
     name: 'prune',
-    summary: 'a whole prune by phase, and what statistics and solve cost beside the forward pass',
-    details: `Prunes into a temporary folder that is removed again, after a short run that compiles the programs. The shares of
-kernels come from timestamps of every dispatch, so the adapter must have timestamp queries.`,
+    summary: 'a whole prune by phase, with the cost of statistics and solve beside the forward pass',
+    details: `Prunes into a temporary folder and removes it, after a short run that compiles the programs. Kernel times come from
+timestamps of every dispatch, so the adapter must have timestamp queries.`,
     args: [modelArgument],
     examples: [
       'rm-engine bench prune',
@@ -127,14 +124,14 @@ kernels come from timestamps of every dispatch, so the adapter must have timesta
     options: command =>
       command
         .option('--layers <n>', 'layers to remove', wholeNumber(1), 4)
-        .option('--method <name>', 'as of prune', 'replaceme-ls')
+        .option('--method <name>', 'method, as for prune', 'replaceme-ls')
         .option('--calib <files...>', 'calibration texts (default: a small set that comes with rm-engine)')
-        .option('--tokens <count>', 'calibration tokens at most', wholeNumber(1), 4096)
+        .option('--tokens <count>', 'most calibration tokens', wholeNumber(1), 4096)
         .option('--sequence-length <count>', 'tokens of the longest sequence (default: 1024)', wholeNumber(1))
-        .option('--batch-tokens <count>', 'tokens at a time (default: by the device)', wholeNumber(1)),
-    measure: async (run, given) => {
+        .option('--batch-tokens <count>', 'tokens per batch (default: by the device)', wholeNumber(1)),
+    measure: async (run, argument) => {
       const { options, signal } = run;
-      const { folder, name } = await modelFolder(given);
+      const { folder, name } = await modelFolder(argument);
       const { benchPrune } = await pruneBench();
       const { layers, method, calib, tokens, sequenceLength, batchTokens } = options;
       const deviceOptions = { ...run.deviceOptions, profile: true };
@@ -157,15 +154,15 @@ const startupBench = () => import('../../bench/startup.js');
 export const startupCommand = (signal: AbortSignal): Command =>
   measuringCommand<MeasuringOptions & { tokens: number }, StartupBenchmark>(signal, {
     name: 'startup',
-    summary: 'from the start of the process to the first result, without and with the driver',
-    details: `Opens a device, loads a model and runs one forward pass, then the last two again for what they cost once everything
-is compiled. Drivers keep compiled programs on disk: clear their caches (on Mesa set MESA_SHADER_CACHE_DISABLE=1) to see
-the very first start.`,
+    summary: 'time from the start of the process to the first result, with and without the driver',
+    details: `Opens a device, loads a model and runs one forward pass, then repeats the last two to see their cost once everything
+is compiled. Drivers keep compiled programs on disk: clear their caches (on Mesa set MESA_SHADER_CACHE_DISABLE=1) to
+measure the very first start.`,
     args: [modelArgument],
     examples: ['rm-engine bench startup', 'rm-engine bench startup --json'],
     options: command => command.option('--tokens <count>', 'tokens of the forward pass', wholeNumber(1), 64),
-    measure: async ({ options, deviceOptions }, given) => {
-      const { folder, name } = await modelFolder(given);
+    measure: async ({ options, deviceOptions }, argument) => {
+      const { folder, name } = await modelFolder(argument);
       const { benchStartup } = await startupBench();
       return benchStartup(folder, name, { device: deviceOptions, tokens: options.tokens });
     },

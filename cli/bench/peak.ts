@@ -15,9 +15,9 @@ const peakBench = () => import('../../bench/peak.js');
 export const peakCommand = (signal: AbortSignal): Command =>
   measuringCommand<PeakOptions, PeakBenchmark>(signal, {
     name: 'peak',
-    summary: 'what this adapter can do at most, and keep it for shares of it',
-    details: `Measures multiply-adds, memory, upload and download rates, and what a dispatch costs. The result is kept in the
-user's cache for this adapter, driver and version of rm-engine; then --profile and bench kernels show shares of it. Run
+    summary: 'measure and store the peak rates of this adapter',
+    details: `Measures the rates of multiply-adds, memory, upload and download, and the cost of a dispatch. Stores the result in the
+user's cache for this adapter, driver and version of rm-engine; --profile and bench kernels then show shares of it. Run
 it while the machine does nothing else.`,
     examples: ['rm-engine bench peak', 'rm-engine bench peak --json'],
     options: command => command.option('--samples <count>', 'samples of each rate', wholeNumber(3), 5),
@@ -28,10 +28,10 @@ it while the machine does nothing else.`,
         benchPeak(device, { samples: options.samples, onProgress: progress, signal }),
       );
       try {
-        terminal.note(`kept in ${await storePeak(result.adapter, result.peak)}`);
+        terminal.note(`stored in ${await storePeak(result.adapter, result.peak)}`);
       } catch (error) {
-        // The numbers are worth printing all the same.
-        terminal.warn(`nothing is kept for --profile: ${(error as Error).message}`);
+        // Print the numbers all the same.
+        terminal.warn(`not stored, so --profile cannot show shares of it: ${(error as Error).message}`);
       }
       return result;
     },

@@ -17,18 +17,13 @@ export const solveCommand = (signal: AbortSignal): Command =>
   measuringCommand<SolveOptions, SolveBenchmark>(signal, {
     name: 'solve',
     summary: 'Cholesky, solution and refinement of an n x n system, by phase',
-    details: `The matrix is 0.99^|i-j|, dense, of condition 4e4. The last phase is the whole solve as ReplaceMe calls it.`,
+    details: `The matrix 0.99^|i-j| is dense and has condition number 4e4. The last phase is the whole solve as ReplaceMe calls it.`,
     examples: ['rm-engine bench solve', 'rm-engine bench solve --n 4096 --samples 5'],
     options: command =>
       command
         .option('--n <count>', 'rows of the matrix', wholeNumber(1), 576)
         .option('--right-sides <count>', 'right-hand sides (default: n)', wholeNumber(1))
-        .option(
-          '--samples <count>',
-          'samples of which the median is taken, after a warm-up',
-          wholeNumber(1),
-          5,
-        ),
+        .option('--samples <count>', 'samples after a warm-up; their median counts', wholeNumber(1), 5),
     measure: async run => {
       const { benchSolve } = await solveBench();
       const { n, rightSides, samples } = run.options;
