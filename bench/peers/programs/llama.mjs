@@ -1,12 +1,12 @@
-// llama.cpp's Vulkan backend through node-llama-cpp: `node llama.mjs FILE.gguf`. Prebuilt binaries only, nothing is
-// downloaded or compiled. A prompt's pass asks for no logits.
+// llama.cpp's Vulkan backend through node-llama-cpp: `node llama.mjs FILE.gguf`. Uses prebuilt binaries: nothing is
+// downloaded or compiled. A prompt's pass computes no logits.
 import { existsSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { serve, timed } from '../../../dist/bench/peers/serve.js';
 
 const [file] = process.argv.slice(2);
 
-// Software Vulkan devices are left out unless one is named.
+// llama.cpp skips software Vulkan devices unless one is named.
 const gpus = ['/dev/nvidia0', '/dev/kfd', '/dev/dri'];
 if (process.platform === 'linux' && !gpus.some(path => existsSync(path))) {
   process.env.GGML_VK_VISIBLE_DEVICES ??= '0';
@@ -29,7 +29,7 @@ await serve(async () => {
     ignoreMemorySafetyChecks: true,
   });
   const find = pattern => log.map(line => pattern.exec(line)).find(Boolean);
-  // llama.cpp leaves software Vulkan devices out and then computes on the CPU while 'gpu' still says Vulkan.
+  // llama.cpp may skip software Vulkan devices and compute on the CPU while 'gpu' still says Vulkan.
   const device = find(/using device (Vulkan\d+ \(.*?\)+)/)?.[1];
   const layers = find(/offloaded (\d+)\/(\d+) layers to GPU/);
   if (!device || !layers || layers[1] !== layers[2]) {
@@ -64,7 +64,7 @@ await serve(async () => {
       sample: async () => {
         await sequence.clearHistory();
         const times = [];
-        // The prompt gives the first token, `tokens` steps the others.
+        // The prompt's pass makes the first token, `tokens` steps make the others.
         for await (const _ of sequence.evaluate([...ids], { temperature: 0, yieldEogToken: true })) {
           times.push(performance.now());
           if (times.length > tokens) break;

@@ -49,7 +49,7 @@ const model = (...graph) =>
     message(7, text(2, 'graph'), ...graph),
   ]);
 
-/** A tensor on the device needs the session that made it: one that is collected or released too early ends the process. */
+/** Keeps sessions alive: the process ends if a session is collected or released before its tensors on the device. */
 const sessions = [];
 
 async function load(file, onDevice) {
@@ -57,7 +57,7 @@ async function load(file, onDevice) {
     executionProviders: ['webgpu'],
     logSeverityLevel: 3,
     intraOpNumThreads: 1,
-    // A node that the provider does not have would silently run on the CPU.
+    // Otherwise nodes that the provider lacks would silently run on the CPU.
     extra: { session: { disable_cpu_ep_fallback: '1' } },
     ...(onDevice && { preferredOutputLocation: 'gpu-buffer' }),
   });
@@ -65,12 +65,12 @@ async function load(file, onDevice) {
   return session;
 }
 
-/** One number through the device's queue and back: done when all that was submitted before is done. */
+/** Sends one number through the device's queue and back, which waits for all work submitted before. */
 const fence = await load(model(node('Identity', ['a'], ['b']), value(11, 'a', [1]), value(12, 'b', [1])));
 const one = new ort.Tensor('float32', new Float32Array(1), [1]);
 const wait = () => fence.run({ a: one });
 
-/** Tensors on the device: outputs of a session that only passes them on. */
+/** Copies tensors to the device: runs a session that only passes them on. */
 async function upload(tensors) {
   const names = Object.keys(tensors);
   const session = await load(

@@ -7,7 +7,7 @@ import { adapterName } from './webgpuGlobals.mjs';
 const require = createRequire(import.meta.url);
 
 await serve(async () => {
-  // Asks for navigator.gpu while it loads.
+  // Reads navigator.gpu while it loads.
   const tf = require('@tensorflow/tfjs-core');
   require('@tensorflow/tfjs-backend-webgpu');
   if (!(await tf.setBackend('webgpu'))) throw new Error('the webgpu backend does not start');

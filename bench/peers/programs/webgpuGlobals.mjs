@@ -1,4 +1,4 @@
-// What browsers have and Node has not: navigator.gpu and WebGPU's constants, for the two peers written for browsers.
+// Gives Node a browser's navigator.gpu and WebGPU constants, for the two peers written for browsers.
 import { create, globals } from 'webgpu';
 
 Object.assign(globalThis, globals);
@@ -9,7 +9,7 @@ Object.defineProperty(globalThis, 'navigator', {
   configurable: true,
 });
 
-/** The adapter that a request with default options gets, in Dawn's words. */
+/** Dawn's description of the default adapter. */
 export async function adapterName() {
   const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
   return adapter?.info.description;
