@@ -163,7 +163,10 @@ test('rows of other settings or texts are refused by name, and made again with f
       await rejectsWith(() => compare(place.model, { ...request, ...change }), 'OUTPUT_EXISTS'),
       words,
     );
-  await refused({ tokens: 512 }, /1-plain\.json: the row was made with other settings: tokens was 1024, is now 512$/);
+  await refused(
+    { tokens: 512 },
+    /1-plain\.json: the row was made with other settings: tokens was 1024, is now 512$/,
+  );
   await refused({ evaluation: [place.texts[0]!] }, /evaluation was \["/);
   await refused({ alpha: 1 }, /alpha was not given, is now 1/);
   writeFileSync(place.calibration, `${calibrationText} More.`);
