@@ -1,11 +1,15 @@
-/** What the README's "Getting started" says, word for word, in an empty folder with the packed package. */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+/**
+ * What README.md and docs/library.md show, word for word, in an empty folder with the packed package. A server on this machine answers for the
+ * Hugging Face hub: the demo model under the name of the model that the README downloads.
+ */
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { findBundledDriver, hasVulkan } from '../engine/softwareDriver.js';
 import { openBrowser } from './browser.js';
+import { startHub } from './model/hubServer.js';
 import { pack, root, runIn } from './packed.js';
 import { saySkipped, temporaryFolder } from './support.js';
 
@@ -16,9 +20,20 @@ interface Block {
 }
 
 /** Fenced blocks whose language is followed by a mark that begins with "newcomer", in order. */
-const blocks: Block[] = [
-  ...readFileSync(join(root, 'README.md'), 'utf8').matchAll(/^```\w+ (newcomer\S*)\n([\s\S]*?)^```$/gm),
-].map(([, mark, text]) => ({ mark: mark!, text: text! }));
+const blocks: Block[] = ['README.md', 'docs/library.md'].flatMap(page =>
+  [
+    ...readFileSync(join(root, page), 'utf8').matchAll(/^```\w+ (newcomer\S*)\n([\s\S]*?)^```$/gm),
+  ].map(([, mark, text]) => ({ mark: mark!, text: text! })),
+);
+
+/** The demo model behind a local hub, and an empty cache: the commands that follow see both by their environment. */
+async function serveDemoModel(folder: string) {
+  const model = join(root, 'assets/demo-model');
+  const files = new Map(readdirSync(model).map(name => [name, readFileSync(join(model, name))]));
+  const hub = await startHub(files, undefined, 'HuggingFaceTB/SmolLM2-135M-Instruct');
+  Object.assign(process.env, { HF_ENDPOINT: hub.url, HF_HUB_CACHE: join(folder, 'hub') });
+  return hub;
+}
 
 /** Opens a page as a reader would: from the disk, without a network. It must show text and complain of nothing. */
 async function openReport(path: string): Promise<void> {
@@ -39,7 +54,7 @@ async function openReport(path: string): Promise<void> {
   }
 }
 
-test('the README has a program of 15 lines and an advice that names the tested driver', () => {
+test('the program has 15 lines, and the README names the tested driver', () => {
   const program = blocks.find(({ mark }) => mark === 'newcomer=shorter.mjs')!;
   assert.is(program.text.trim().split('\n').filter(Boolean).length, 15);
   const { devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
@@ -55,7 +70,8 @@ test('the newcomer’s script, word for word', async () => {
     join(folder.path, '.npmrc'),
     'prefer-offline=true\naudit=false\nfund=false\nignore-scripts=true\n',
   );
-  const said: string[] = [];
+  const hub = await serveDemoModel(folder.path);
+  const printed: string[] = [];
   for (const { mark, text } of blocks) {
     if (mark === 'newcomer-without-driver' && hasVulkan()) continue;
     const file = /^newcomer=(.+)$/.exec(mark)?.[1];
@@ -68,10 +84,11 @@ test('the newcomer’s script, word for word', async () => {
       // Where there is no driver, doctor says so, and the next block helps.
       const fails = line === 'npx rm-engine doctor' && mark === 'newcomer' && !hasVulkan();
       assert.is(status, fails ? 1 : 0, `${line}\n${stdout}\n${stderr}`);
-      said.push(stdout);
+      printed.push(stdout);
     }
   }
-  const all = said.join('\n');
+  await hub.close();
+  const all = printed.join('\n');
   assert.match(all, /4 of 12 layers/);
   assert.match(all, /KL/i);
   assert.match(all, /3 of 12 layers/);
@@ -80,6 +97,7 @@ test('the newcomer’s script, word for word', async () => {
     'pruned/config.json',
     'pruned/model.safetensors',
     'pruned/report.html',
+    'pruned.gguf',
     'shorter/config.json',
   ])
     assert.ok(existsSync(join(folder.path, path)), path);

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 /** What a request for bytes is answered with, in place of the file. */
 export type Trouble = (request: IncomingMessage, response: ServerResponse, content: Buffer) => boolean;
 
-/** A stand-in for huggingface.co with one model, org/name, whose branch main is `commit`. */
+/** A stand-in for huggingface.co with one model, whose branch main is `commit`. */
 export interface HubServer {
   readonly url: string;
   readonly commit: string;
@@ -35,8 +35,12 @@ function sendRange(request: IncomingMessage, response: ServerResponse, content: 
   response.end(content.subarray(first, last + 1));
 }
 
-/** Starts it. @param files by path. @param token without which nothing is given, if any. */
-export async function startHub(files: ReadonlyMap<string, Buffer>, token?: string): Promise<HubServer> {
+/** Starts it. @param files by path. @param token without which nothing is given, if any. @param model its name. */
+export async function startHub(
+  files: ReadonlyMap<string, Buffer>,
+  token?: string,
+  model = 'org/name',
+): Promise<HubServer> {
   const commit = 'c0ffee'.padEnd(40, '0');
   const sha256 = (content: Buffer) => createHash('sha256').update(content).digest('hex');
   const entries = [...files].map(([path, content]) => ({
@@ -61,11 +65,12 @@ export async function startHub(files: ReadonlyMap<string, Buffer>, token?: strin
       return;
     }
     hub.tokens.add(authorization);
-    if (/^\/api\/models\/org\/name\/revision\/(main|HEAD|c0ffee\d*)$/.test(pathname)) {
-      json(response, { _id: '1', id: 'org/name', sha: commit, lastModified: '2024-01-01T00:00:00Z' });
-    } else if (pathname === `/api/models/org/name/tree/${commit}`) {
+    const revision = pathname.split(`/api/models/${model}/revision/`)[1];
+    if (revision && /^(main|HEAD|c0ffee\d*)$/.test(revision)) {
+      json(response, { _id: '1', id: model, sha: commit, lastModified: '2024-01-01T00:00:00Z' });
+    } else if (pathname === `/api/models/${model}/tree/${commit}`) {
       json(response, [{ type: 'directory', path: 'additional_chat_templates', oid: '0' }, ...entries]);
-    } else if (pathname.startsWith(`/org/name/resolve/${commit}/`)) {
+    } else if (pathname.startsWith(`/${model}/resolve/${commit}/`)) {
       const path = decodeURI(pathname.split('/').slice(5).join('/'));
       const content = files.get(path)!;
       if (isLarge(path)) response.writeHead(302, { location: `${addressOf(storage)}/${path}` }).end();
