@@ -1,4 +1,4 @@
-/** The everyday functions; the floors below are rm-engine/engine, /kernels, /model and /replaceme. */
+/** The everyday functions. Everything else is in rm-engine/engine, /kernels, /model and /replaceme. */
 export { Device, type DeviceOptions, RmError } from './engine/public.js';
 export { evaluate, generate, loadTokenizer, Model } from './model/public.js';
 export {

@@ -1,6 +1,6 @@
 /**
- * Reads activations with taps: how long the residual stream is after every layer, how much of it each MLP wrote, and
- * which token has the largest activation.
+ * Reads activations with taps: the norm of the residual stream after every layer, the norm of each MLP's output, and the
+ * token with the largest activation.
  *
  *   node dist/examples/activations.js [MODEL [TEXT]]      default: the demo model
  */
@@ -24,8 +24,8 @@ const norms = Array.from({ length: model.arch.layers }, () => ({
   mlp: scope.tensor([batch.tokens]),
 }));
 
-// The tap is called while the layer is recorded. Its tensors live only during the call: kernels that read them are
-// recorded from here, and what is to be kept goes into tensors of our own.
+// `forward` calls the tap while it records the layer. The tap's tensors live only during the call, so record the kernels
+// that read them here, and let these write into tensors of your own.
 using hidden = forward(model, batch, {
   tap: (layer, { layerOutput, mlpOutput }) => {
     rowNorms(device.recorder, layerOutput, norms[layer]!.stream);

@@ -1,6 +1,6 @@
 /**
- * The main job on the small model that ships with the repository: prune it with our method and with ReplaceMe's, then
- * compare both with the original and with plain removal on text that none of them has seen. Run it with: npm run demo
+ * Prunes the small model of this repository with our method and with ReplaceMe's, then compares both with the original
+ * and with plain removal on text that none of them has seen. Run it with: npm run demo
  */
 import { join, relative } from 'node:path';
 import { Device, evaluate, generate, loadTokenizer, Model, prune, RmError } from '../index.js';

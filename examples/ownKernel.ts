@@ -1,5 +1,5 @@
 /**
- * An own kernel: softmax of every row, in WGSL; compared with the host and timed.
+ * A kernel of your own: softmax of every row, in WGSL, compared with the host and timed.
  *
  *   node dist/examples/ownKernel.js
  */
@@ -19,7 +19,7 @@ import {
 const LANES = 64;
 
 /**
- * One workgroup per row; lane l takes the columns l, l + 64, ... Binding 0 is always the block of parameters, bindings
+ * One workgroup per row; lane l takes the columns l, l + 64, ... Binding 0 is always the parameter block; bindings
  * 1, 2, ... are the tensors in the order of `bindings`.
  */
 const program: ProgramSpec = {
@@ -72,18 +72,18 @@ function softmax(rec: Recorder, x: Tensor, out: Tensor, temperature = 1): void {
   rec.dispatch({
     program,
     tensors: [x, out],
-    // u32 as they are, f32 as their bits.
+    // u32 values as they are, f32 values by their bits.
     params: [x.rowCount, x.columns, f32Bits(temperature)],
-    // A row per workgroup; as many dimensions as the device needs for them.
+    // One workgroup per row, spread over as many grid dimensions as the device needs.
     grid: flatGrid(x.rowCount),
-    // For the table below, and so that no submit gets too long.
+    // Work done: for the table below, and so that no submit takes too long.
     flops: 8 * x.size,
     bytes: 12 * x.size,
   });
 }
 
 const [rows, columns] = [512, 1024];
-// Times every dispatch, where the adapter can.
+// Times every dispatch if the adapter can.
 await using device = await Device.open({ profile: true });
 using scope = new Scope(device);
 const values = Float32Array.from({ length: rows * columns }, (_, i) => 8 * Math.sin(i * 0.37));
@@ -102,7 +102,7 @@ for (let row = 0; row < rows; row += 37) {
 }
 console.log(`largest relative error ${worst.toExponential(1)}`);
 
-// The first call compiles the program: what it cost is forgotten.
+// The first call compiled the program: forget its time.
 await device.profiler?.table();
 device.profiler?.reset();
 const started = performance.now();

@@ -11,10 +11,10 @@ const iterations = 12;
 
 await using device = await Device.open();
 const rec = device.recorder;
-// Frees its tensors at the end.
+// Frees its tensors when the program ends.
 using scope = new Scope(device);
 
-// A[i][j] = min(i, j) + 1 is the inverse of a second difference: its eigenvalues are known.
+// A[i][j] = min(i, j) + 1 is the inverse of a second-difference matrix, whose eigenvalues are known.
 const values = Float32Array.from({ length: n * n }, (_, k) => Math.min(Math.floor(k / n), k % n) + 1);
 const a = scope.own(tensorFrom(device, values, [n, n], 'A'));
 let x = scope.own(tensorFrom(device, new Float32Array(n).fill(1 / Math.sqrt(n)), [1, n], 'x'));
@@ -23,7 +23,7 @@ const norm = scope.tensor([1]);
 
 let eigenvalue = 0;
 for (let i = 0; i < iterations; i++) {
-  // Kernels are recorded, not run: the download submits them and waits.
+  // These calls only record kernels; the download submits them and waits.
   matmul(rec, x, a, y);
   rowNorms(rec, y, norm);
   [eigenvalue = 0] = await downloadF32(norm);

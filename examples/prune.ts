@@ -8,13 +8,13 @@ import { shippedPath } from 'rm-engine/replaceme';
 
 const [model = shippedPath('demo-model'), out = 'out/example-pruned'] = process.argv.slice(2);
 
-/** Called often: writes a line over itself on a terminal, and nothing into a file or pipe. */
+/** Rewrites one line on a terminal; writes nothing into a file or pipe. */
 const onProgress: PruneOptions['onProgress'] = ({ phase, done, total, unit }) => {
   if (!process.stderr.isTTY) return;
   process.stderr.write(`\r\x1b[K${phase}: ${done} of ${total || '?'} ${unit}`);
 };
 
-// One device for all that follows; without it each call would open its own.
+// One device for everything below; without it each call would open its own.
 await using device = await Device.open();
 const report = await prune(model, out, {
   device,

@@ -21,9 +21,9 @@ interface Block {
 
 /** Fenced blocks whose language is followed by a mark that begins with "newcomer", in order. */
 const blocks: Block[] = ['README.md', 'docs/library.md'].flatMap(page =>
-  [
-    ...readFileSync(join(root, page), 'utf8').matchAll(/^```\w+ (newcomer\S*)\n([\s\S]*?)^```$/gm),
-  ].map(([, mark, text]) => ({ mark: mark!, text: text! })),
+  [...readFileSync(join(root, page), 'utf8').matchAll(/^```\w+ (newcomer\S*)\n([\s\S]*?)^```$/gm)].map(
+    ([, mark, text]) => ({ mark: mark!, text: text! }),
+  ),
 );
 
 /** The demo model behind a local hub, and an empty cache: the commands that follow see both by their environment. */
