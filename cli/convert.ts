@@ -12,13 +12,14 @@ interface ConvertCommandOptions extends ModelFlags {
   json?: boolean;
 }
 
-const details = `Between a Hugging Face folder and a GGUF file, both ways; what is written is loaded again and compared with the model
-before it appears (docs/gguf.md).
+const details = `Converts a Hugging Face folder to a GGUF file, or a GGUF file to a folder. The result is loaded again and compared with
+the original before it appears under its name (docs/gguf.md).
 
-To GGUF: config.json and the tokenizer become metadata, matrices keep their number type or take that of --type, vectors
-become F32. A tokenizer that llama.cpp would read otherwise is refused.
-To a folder: metadata become config.json, tokenizer.json, tokenizer_config.json, generation_config.json and
-chat_template.jinja; weights keep their number type (quantised matrices become float16) or take that of --type.`;
+To GGUF: config.json and the tokenizer become metadata. Matrices keep their number type or take the one of --type;
+vectors become F32. A tokenizer that llama.cpp would read differently is refused.
+
+To a folder: the metadata become config.json, tokenizer.json, tokenizer_config.json, generation_config.json and
+chat_template.jinja. Weights keep their number type or take the one of --type; quantised matrices become float16.`;
 
 const types: readonly Lowercase<WrittenType>[] = ['f32', 'f16', 'bf16', 'q8_0'];
 
@@ -26,7 +27,7 @@ const types: readonly Lowercase<WrittenType>[] = ['f32', 'f16', 'bf16', 'q8_0'];
 export function convertCommand(signal: AbortSignal): Command {
   const command = withDownload(
     newCommand('convert', {
-      summary: 'write a model as GGUF, or a GGUF file as a folder',
+      summary: 'convert a model folder to GGUF, or a GGUF file to a folder',
       details,
       args: [
         ['<model>', MODEL_TEXT],
@@ -42,11 +43,11 @@ export function convertCommand(signal: AbortSignal): Command {
     .addOption(
       new Option(
         '--type <type>',
-        'what the weights become, q8_0 in GGUF files only (default: as they are)',
+        'number type of the weights; q8_0 for GGUF only (default: unchanged)',
       ).choices(types),
     )
-    .option('--max-shard <bytes>', 'size of the files in a folder (default: 5GB)', byteCount)
-    .option('--force', 'replace what is there')
+    .option('--max-shard <bytes>', 'largest weight file in a folder (default: 5GB)', byteCount)
+    .option('--force', 'replace an existing file or folder')
     .option('--json', 'print one JSON object');
   return runs<ConvertCommandOptions>(command, signal, async (run, model, out) => {
     const { options, terminal, progress } = run;
@@ -61,11 +62,11 @@ export function convertCommand(signal: AbortSignal): Command {
       }),
     );
     if (options.json) terminal.json(result);
-    else terminal.note(`${result.to}: ${result.layers} layers, loaded again${compared(result.verification)}`);
+    else terminal.note(`${result.to}: ${result.layers} layers, loaded again${agreement(result.verification)}`);
   });
 }
 
-const compared = (verification: { tokens: number; maxLogitDifference: number } | null): string =>
+const agreement = (verification: { tokens: number; maxLogitDifference: number } | null): string =>
   verification === null
     ? ''
-    : `; logits of ${verification.tokens} tokens differ by ${verification.maxLogitDifference.toExponential(1)} at most`;
+    : `; logits of ${verification.tokens} tokens differ by at most ${verification.maxLogitDifference.toExponential(1)}`;

@@ -1,6 +1,8 @@
 import { text as readAll } from 'node:stream/consumers';
 import type { Command } from 'commander';
+import type { Device } from '../engine/device.js';
 import { formatSeconds } from '../engine/format.js';
+import type { Tokenizer } from '../model/text/tokenizer.js';
 import {
   PROFILE_FLAG,
   PROFILE_TEXT,
@@ -10,24 +12,23 @@ import {
 } from './device/kernelProfile.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
 import { type SamplingFlags, samplingOf, withSamplingOptions } from './options/samplingOptions.js';
-import { loadTextTools } from './options/sequences.js';
-import { newCommand, runs } from './terminal/command.js';
+import { loadTextTools, type TextTools } from './options/sequences.js';
+import { newCommand, type Run, runs } from './terminal/command.js';
 
-interface GenerateCommandOptions extends ProfileOptions, SamplingFlags, ModelFlags {
+interface GenerateOptions extends ProfileOptions, SamplingFlags, ModelFlags {
   chat?: boolean;
   system?: string;
   json?: boolean;
 }
 
-const details = `The text is streamed as it is made; it ends at the model's end-of-text token, after --max-tokens or where
-the model's context is full.
-The default takes the most likely token each time; with a temperature tokens are drawn, and the same seed gives the same
-text again. The prompt "-" is read from stdin.`;
+const details = `Prints the text while it is generated, until the model's end-of-text token, --max-tokens or the end of the context.
+By default the most likely token is chosen each time. With --temperature tokens are drawn at random; the same seed gives
+the same text again. The prompt "-" is read from stdin.`;
 
 /** `generate MODEL PROMPT` */
 export function generateCommand(signal: AbortSignal): Command {
   const command = newCommand('generate', {
-    summary: 'continue a text',
+    summary: 'continue a text, or answer one message',
     details,
     args: [
       ['<model>', MODEL_TEXT],
@@ -39,62 +40,79 @@ export function generateCommand(signal: AbortSignal): Command {
       'echo "Once upon a time" | rm-engine generate ./pruned -',
     ],
   })
-    .option('--chat', "treat the prompt as a message, through the model's chat template")
-    .option('--system <text>', 'with --chat: a system message before it');
+    .option('--chat', "treat the prompt as a user's message and apply the model's chat template")
+    .option('--system <text>', 'with --chat: the system message');
   withSamplingOptions(command, 128)
     .option(PROFILE_FLAG, PROFILE_TEXT, tracePath)
-    .option('--force', 'replace the trace of --profile')
+    .option('--force', 'replace an existing --profile trace')
     .option('--json', 'print one JSON object instead of streaming');
-  return runs<GenerateCommandOptions>(withDownload(command), signal, async (run, model, prompt) => {
-    const { options, terminal, progress } = run;
-    if (options.system !== undefined && !options.chat) run.usage('--system needs --chat');
-    const folder = model as string;
-    const text = prompt === '-' ? await readAll(process.stdin) : (prompt as string);
-    const [{ Model }, { generate }] = await Promise.all([
-      import('../model/transformer/model.js'),
-      import('../model/generation/generate.js'),
-    ]);
-    await findModels(run, [folder]);
-    const { tokenizer, chat } = await loadTextTools(folder);
-    const system = options.system === undefined ? [] : [{ role: 'system', content: options.system }];
-    const ids = options.chat
-      ? tokenizer.encode(
-          chat.renderChat([...system, { role: 'user', content: text }], { addGenerationPrompt: true }),
-          { addSpecialTokens: false },
-        )
-      : tokenizer.encode(text);
-    const { result, ...profiled } = await withProfiledDevice(run, options, async device => {
-      using loaded = await Model.load(device, folder, { onProgress: progress });
-      const stream = tokenizer.createTextStream({ skipSpecialTokens: true });
-      const say = (piece: string) => {
-        if (piece && !options.json) terminal.data(piece);
-        return piece;
-      };
-      let said = '';
-      const started = performance.now();
-      const generated = await generate(loaded, ids, {
-        ...samplingOf(options),
-        eosIds: tokenizer.eosIds,
-        onToken: id => {
-          said += say(stream.push(id));
-        },
-        signal,
-      });
-      said += say(stream.end());
-      const seconds = (performance.now() - started) / 1000;
-      const room = loaded.arch.contextLength - ids.length;
-      return { text: said, ids: generated, seconds, room, adapter: device.info.description };
-    });
-    const { room, ...output } = result;
-    const count = output.ids.length;
-    if (options.json) {
-      const stopped = count >= options.maxTokens ? 'length' : count >= room ? 'context' : 'end';
-      terminal.json({ model: folder, prompt: text, promptIds: ids, ...output, stopped, ...profiled });
-    } else {
-      terminal.data('\n');
-    }
-    if (count < options.maxTokens && count >= room) terminal.note("the text has reached the model's context");
-    const speed = (count / result.seconds).toPrecision(3);
-    terminal.note(`${count} tokens in ${formatSeconds(result.seconds)} (${speed} tokens/s, prompt included)`);
+  return runs<GenerateOptions>(withDownload(command), signal, (run, model, prompt) =>
+    runGenerate(run, model as string, prompt as string),
+  );
+}
+
+async function runGenerate(run: Run<GenerateOptions>, folder: string, prompt: string): Promise<void> {
+  const { options, terminal } = run;
+  if (options.system !== undefined && !options.chat) run.usage('--system needs --chat');
+  const text = prompt === '-' ? await readAll(process.stdin) : prompt;
+  await findModels(run, [folder]);
+  const tools = await loadTextTools(folder);
+  const promptIds = encodePrompt(text, tools, options);
+  const { result, ...profile } = await withProfiledDevice(run, options, device =>
+    streamText(run, device, folder, promptIds, tools.tokenizer),
+  );
+  const { room, ...output } = result;
+  const count = output.ids.length;
+  const contextFull = count < options.maxTokens && count >= room;
+  if (options.json) {
+    const stopped = count >= options.maxTokens ? 'length' : contextFull ? 'context' : 'end';
+    terminal.json({ model: folder, prompt: text, promptIds, ...output, stopped, ...profile });
+  } else {
+    terminal.data('\n');
+  }
+  if (contextFull) terminal.note("the text has reached the end of the model's context");
+  const speed = (count / result.seconds).toPrecision(3);
+  terminal.note(`${count} tokens in ${formatSeconds(result.seconds)} (${speed} tokens/s, prompt included)`);
+}
+
+/** Token ids of the prompt; with --chat the prompt is a message and goes through the chat template. */
+function encodePrompt(text: string, { tokenizer, chat }: TextTools, options: GenerateOptions): number[] {
+  if (!options.chat) return tokenizer.encode(text);
+  const system = options.system === undefined ? [] : [{ role: 'system', content: options.system }];
+  const messages = [...system, { role: 'user', content: text }];
+  return tokenizer.encode(chat.renderChat(messages, { addGenerationPrompt: true }), {
+    addSpecialTokens: false,
   });
+}
+
+/** Loads the model and prints its text token by token. `room`: tokens that fit the context after the prompt. */
+async function streamText(
+  { options, terminal, progress, signal }: Run<GenerateOptions>,
+  device: Device,
+  folder: string,
+  promptIds: readonly number[],
+  tokenizer: Tokenizer,
+) {
+  const [{ Model }, { generate }] = await Promise.all([
+    import('../model/transformer/model.js'),
+    import('../model/generation/generate.js'),
+  ]);
+  using model = await Model.load(device, folder, { onProgress: progress });
+  const stream = tokenizer.createTextStream({ skipSpecialTokens: true });
+  let text = '';
+  const print = (piece: string) => {
+    text += piece;
+    if (piece && !options.json) terminal.data(piece);
+  };
+  const started = performance.now();
+  const ids = await generate(model, promptIds, {
+    ...samplingOf(options),
+    eosIds: tokenizer.eosIds,
+    onToken: id => print(stream.push(id)),
+    signal,
+  });
+  print(stream.end());
+  const seconds = (performance.now() - started) / 1000;
+  const room = model.arch.contextLength - promptIds.length;
+  return { text, ids, seconds, room, adapter: device.info.description };
 }

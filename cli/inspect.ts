@@ -10,11 +10,11 @@ const thousands = (count: number): string => count.toLocaleString('en-US');
 const describeImages = ({ imageSize, patchSize, projection }: NonNullable<ModelSummary['images']>): string =>
   `${imageSize}x${imageSize} pixels, patches of ${patchSize}x${patchSize}${projection === null ? '' : `, embeddings of ${projection}`}`;
 
-/** A few by name; of many, such as the text tower of a whole CLIP, how many and one of them (--json has all). */
+/** Names a few tensors; counts many, such as the text tower of a whole CLIP (--json lists all). */
 const describeUnused = (names: readonly string[]): string =>
   names.length <= 3 ? names.join(', ') : `${names.length} tensors, for example ${names[0]}`;
 
-/** The summary as text: dimensions, parameters by part, memory. */
+/** The summary as text: dimensions and memory, then parameters by part. */
 export function formatSummary(summary: ModelSummary): string {
   const { parameters, bytes, ropes, dtypes, images } = summary;
   const attention = `${summary.heads} heads of ${summary.headDim}, ${summary.kvHeads} for keys and values`;
@@ -63,8 +63,8 @@ export function formatSummary(summary: ModelSummary): string {
 /** `inspect MODEL` */
 export function inspectCommand(signal: AbortSignal): Command {
   const command = newCommand('inspect', {
-    summary: 'dimensions, parameters and memory of a model',
-    details: 'Reads config.json and the headers of the checkpoint only; no GPU is needed.',
+    summary: "show a model's dimensions, parameters and memory",
+    details: 'Reads only config.json and the headers of the checkpoint. Needs no GPU.',
     args: [['<model>', MODEL_TEXT]],
     examples: ['rm-engine inspect ./SmolLM2-135M-Instruct', 'rm-engine inspect ./pruned --json'],
   }).option('--json', 'print one JSON object');

@@ -6,7 +6,7 @@ import type { TensorSource } from '../model/checkpoint/safetensorsWriter.js';
 import type { LogitsResult } from '../model/transformer/logits.js';
 import { withDevice } from './device/gpu.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
-import { newCommand, runs } from './terminal/command.js';
+import { newCommand, type Run, runs } from './terminal/command.js';
 
 interface LogitsOptions extends ModelFlags {
   ids: string;
@@ -17,11 +17,11 @@ interface LogitsOptions extends ModelFlags {
 }
 
 /**
- * Token ids from a JSON file: one sequence [1, 2, 3] or several [[1, 2], [3, 4, 5]].
+ * Reads token ids from a JSON file: one sequence [1, 2, 3] or several [[1, 2], [3, 4, 5]].
  *
  * @throws RmError DATA_INVALID naming the entry.
  */
-export async function readIds(path: string, vocab: number, context: number): Promise<number[][]> {
+async function readIds(path: string, vocab: number, context: number): Promise<number[][]> {
   const invalid = (problem: string, fix: string, cause?: unknown) =>
     new RmError('DATA_INVALID', `${path}: ${problem}`, fix, { cause });
   const shape = 'Give a JSON array of token ids, or an array of such arrays.';
@@ -57,8 +57,8 @@ export async function readIds(path: string, vocab: number, context: number): Pro
 }
 
 /**
- * The tensors of one sequence. Their values are computed together when the first is asked for, and let go with the
- * last, so that only one sequence is in memory at a time.
+ * The tensors of one sequence, for a writer that reads them one by one. The first read computes all values and the last
+ * one releases them, so only one sequence is in memory at a time.
  */
 export function logitsTensors(
   sequence: number,
@@ -91,18 +91,18 @@ export function logitsTensors(
   }));
 }
 
-const details = `To compare with another runtime. The file of ids holds a JSON array of token ids, or an array of arrays: one entry
-per sequence; every sequence is read from position 0. The output has, for sequence n = 0, 1, ..., all float32:
+const details = `For comparing with another runtime. --ids names a JSON file with an array of token ids, or an array of such arrays, one
+per sequence. Every sequence starts at position 0. The output holds these float32 tensors for sequence n = 0, 1, ...:
   s{n}.logits             [tokens, vocabulary]
   with --taps also the hidden states, [tokens, hidden]:
   s{n}.hidden.embedding   before layer 0
   s{n}.hidden.layer.{i}   after layer i, residual included
-  s{n}.hidden.final_norm  what enters the head`;
+  s{n}.hidden.final_norm  the input of the head`;
 
 /** `logits MODEL --ids FILE --out FILE.safetensors` */
 export function logitsCommand(signal: AbortSignal): Command {
   const command = newCommand('logits', {
-    summary: 'write logits and hidden states of token ids',
+    summary: 'write the logits and hidden states of token ids to a file',
     details,
     args: [['<model>', MODEL_TEXT]],
     examples: [
@@ -112,43 +112,44 @@ export function logitsCommand(signal: AbortSignal): Command {
   })
     .requiredOption('--ids <file>', 'JSON file of token ids')
     .requiredOption('--out <file>', 'the .safetensors file to write')
-    .option('--taps', 'also the hidden states after every layer')
-    .option('--force', 'replace the output file')
+    .option('--taps', 'also write the hidden states after every layer')
+    .option('--force', 'replace an existing output file')
     .option('--json', 'print one JSON object');
-  return runs<LogitsOptions>(withDownload(command), signal, async (run, model) => {
-    const { options, terminal, progress } = run;
-    const folder = model as string;
-    if (!options.out.endsWith('.safetensors')) run.usage("--out must end in '.safetensors'");
-    const [{ Model }, { logits }] = await Promise.all([
+  return runs<LogitsOptions>(withDownload(command), signal, (run, model) => runLogits(run, model as string));
+}
+
+async function runLogits(run: Run<LogitsOptions>, folder: string): Promise<void> {
+  const { options, terminal, progress } = run;
+  const { ids: idsFile, out, taps = false, force = false } = options;
+  if (!out.endsWith('.safetensors')) run.usage("--out must end in '.safetensors'");
+  const [{ Model }, { logits }, { withOutputFile }, { writeSafetensorsFile }, { readArchitecture }] =
+    await Promise.all([
       import('../model/transformer/model.js'),
       import('../model/transformer/logits.js'),
-    ]);
-    const [{ withOutputFile }, { writeSafetensorsFile }, { readArchitecture }] = await Promise.all([
       import('../model/files/outputFolder.js'),
       import('../model/checkpoint/safetensorsWriter.js'),
       import('../model/families/index.js'),
     ]);
-    await findModels(run, [folder]);
-    const arch = await readArchitecture(folder);
-    const sequences = await readIds(options.ids, arch.vocab, arch.contextLength);
-    const total = sequences.reduce((sum, { length }) => sum + length, 0);
-    const names = await withOutputFile(options.out, { force: options.force ?? false }, path =>
-      withDevice(run, async device => {
-        using loaded = await Model.load(device, folder, { onProgress: progress });
-        let done = 0;
-        const tensors = sequences.flatMap((ids, s) =>
-          logitsTensors(s, ids.length, arch, options.taps ?? false, async () => {
-            const result = await logits(loaded, ids, { taps: options.taps ?? false });
-            done += ids.length;
-            progress({ phase: 'logits', done, total, unit: 'tokens' });
-            return result;
-          }),
-        );
-        await writeSafetensorsFile(path, tensors);
-        return tensors.map(({ name }) => name);
-      }),
-    );
-    if (options.json) terminal.json({ model: folder, out: options.out, tokens: total, tensors: names });
-    else terminal.note(`${options.out}: ${names.length} tensors, ${total} tokens`);
-  });
+  await findModels(run, [folder]);
+  const arch = await readArchitecture(folder);
+  const sequences = await readIds(idsFile, arch.vocab, arch.contextLength);
+  const total = sequences.reduce((sum, { length }) => sum + length, 0);
+  const tensors = await withOutputFile(out, { force }, path =>
+    withDevice(run, async device => {
+      using model = await Model.load(device, folder, { onProgress: progress });
+      let done = 0;
+      const sources = sequences.flatMap((ids, sequence) =>
+        logitsTensors(sequence, ids.length, arch, taps, async () => {
+          const result = await logits(model, ids, { taps });
+          done += ids.length;
+          progress({ phase: 'logits', done, total, unit: 'tokens' });
+          return result;
+        }),
+      );
+      await writeSafetensorsFile(path, sources);
+      return sources.map(({ name }) => name);
+    }),
+  );
+  if (options.json) terminal.json({ model: folder, out, tokens: total, tensors });
+  else terminal.note(`${out}: ${tensors.length} tensors, ${total} tokens`);
 }

@@ -5,35 +5,36 @@ import { newCommand, runs } from './terminal/command.js';
 type MethodEntry = Pick<Method, 'name' | 'summary' | 'source' | 'selection' | 'inMemoryOnly'>;
 type SelectionEntry = Pick<Selection, 'name' | 'summary' | 'source'>;
 
-/** What there is to choose from, as `--json` prints it. */
+/** All methods and selections, as `--json` prints them. */
 export interface MethodList {
   readonly methods: readonly MethodEntry[];
   readonly selections: readonly SelectionEntry[];
 }
 
+/** The list for people: a line for each entry, indented lines below it for its paper and more. */
 export function formatMethods({ methods, selections }: MethodList): string {
   const width = Math.max(...[...methods, ...selections].map(({ name }) => name.length));
-  const entry = ({ name, summary, source }: SelectionEntry, more: readonly string[] = []) =>
+  const format = ({ name, summary, source }: SelectionEntry, more: readonly string[] = []) =>
     [`${name.padEnd(width)}  ${summary}`, ...[source, ...more].map(line => `${' '.repeat(width + 4)}${line}`)]
       .map(line => `${line}\n`)
       .join('');
-  const method = (listed: MethodEntry) =>
-    entry(listed, [
-      `layers by ${listed.selection}`,
-      ...(listed.inMemoryOnly ? [`only in memory: ${listed.inMemoryOnly}`] : []),
+  const formatMethod = (method: MethodEntry) =>
+    format(method, [
+      `layers by ${method.selection}`,
+      ...(method.inMemoryOnly ? [`only in memory: ${method.inMemoryOnly}`] : []),
     ]);
   return [
-    'Methods (prune --method, compare --methods): what takes the place of removed layers\n\n',
-    ...methods.map(method),
+    'Methods (prune --method, compare --methods): how the removed layers are made up for\n\n',
+    ...methods.map(formatMethod),
     '\nSelections (--select): which layers are removed\n\n',
-    ...selections.map(selection => entry(selection)),
+    ...selections.map(selection => format(selection)),
   ].join('');
 }
 
 /** `methods` */
 export function methodsCommand(signal: AbortSignal): Command {
   const command = newCommand('methods', {
-    summary: 'lists the methods and how layers can be selected, each with its paper',
+    summary: 'list the pruning methods and the ways to select layers, each with its paper',
     details: 'Needs no GPU.',
     examples: ['rm-engine methods', 'rm-engine methods --json'],
   }).option('--json', 'print one JSON object');

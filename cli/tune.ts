@@ -13,7 +13,7 @@ interface TuneCommandOptions {
   json?: boolean;
 }
 
-/** What was measured, one line per class of shapes; `*` where the choice differs from the built-in one. */
+/** The measurements, one line per class of shapes; `*` marks a choice that differs from the built-in one. */
 export function formatTuning({ measured }: Pick<TuneResult, 'measured'>): string {
   const time = (milliseconds: number) => milliseconds.toPrecision(3);
   const rows = measured.map(({ kernel, shapeClass, milliseconds, builtIn, chosen }) => [
@@ -30,40 +30,40 @@ export function formatTuning({ measured }: Pick<TuneResult, 'measured'>): string
   );
 }
 
-/** How many classes of each kernel were not measured; their names are in the JSON. */
-export function formatLeft(classes: readonly string[]): string {
+/** Counts the shape classes of each kernel that were not measured; --json names them. */
+function formatLeft(classes: readonly string[]): string {
   const counts = new Map<string, number>();
   for (const name of classes) {
     const kernel = name.split(' ')[0]!;
     counts.set(kernel, (counts.get(kernel) ?? 0) + 1);
   }
   const parts = [...counts].map(([kernel, count]) => `${count} of ${kernel}`);
-  return `for lack of time the built-in choice stays for other shapes: ${parts.join(', ')}; --seconds gives more`;
+  return `time ran out, other shapes keep the built-in choice: ${parts.join(', ')}; raise --seconds to measure them`;
 }
 
-const details = `Each heavy kernel has several variants; which one is fastest depends on the GPU and its driver. The built-in table
-knows kinds of adapters; this measures the variants on the adapter at hand, for the shapes that language models have, and
-keeps the choice in the user's cache folder. All commands use it from then on. It holds for this adapter, this driver and
-this version of rm-engine; delete the file to go back.`;
+const details = `Every heavy kernel has several variants, and the fastest one depends on the GPU and its driver. The built-in table only
+knows kinds of adapters. This command measures the variants on your adapter, for the shapes of language models, and
+stores the fastest in the user's cache folder. All commands then use them, until the adapter, the driver or the version of
+rm-engine changes. To undo, delete the file.`;
 
 /** `tune` */
 export function tuneCommand(signal: AbortSignal): Command {
   const command = newCommand('tune', {
-    summary: 'measure which kernel variants are fastest on this machine, and keep the choice',
+    summary: 'find the fastest kernel variants on this machine and use them from now on',
     details,
     examples: ['rm-engine tune', 'rm-engine tune --dry-run', 'rm-engine tune --adapter nvidia --seconds 30'],
   })
-    .option('--seconds <count>', 'begin no further shape after this time', wholeNumber(1), 75)
-    .option('--dry-run', 'measure and print, keep nothing')
+    .option('--seconds <count>', 'start no new shape after this time', wholeNumber(1), 75)
+    .option('--dry-run', 'measure and print, but store nothing')
     .option('--json', 'print one JSON object');
   return runs<TuneCommandOptions>(command, signal, async run => {
     const { options, terminal } = run;
     const { result, adapter } = await measureVariants(run, signal);
-    // Printed first: it is worth seeing even where the cache cannot be written.
+    // Printed first: worth seeing even if the cache cannot be written.
     if (!options.json) terminal.data(formatTuning(result));
     if (result.left.length > 0) terminal.note(formatLeft(result.left));
     const path = options.dryRun ? undefined : await storeTuning(adapter, result.tuning);
-    terminal.note(path ? `kept in ${path}` : 'nothing is kept (--dry-run)');
+    terminal.note(path ? `stored in ${path}` : 'nothing is stored (--dry-run)');
     if (options.json) terminal.json({ adapter, ...result, path: path ?? null });
   });
 }
@@ -73,7 +73,7 @@ async function measureVariants(run: Run<TuneCommandOptions>, signal: AbortSignal
     import('../engine/device.js'),
     import('../bench/tune.js'),
   ]);
-  // Without an earlier tuning in force: the built-in choice is what the others are compared with.
+  // Without an earlier tuning: the others are compared with the built-in choice.
   const device = await Device.open(run.deviceOptions);
   try {
     announceAdapter(device, run);

@@ -1,9 +1,7 @@
 import type { Command } from 'commander';
 import type { Device } from '../../engine/device.js';
-import { RmError } from '../../engine/errors.js';
 import { withOutputFile } from '../../model/files/outputFolder.js';
 import type { FileEvaluation } from '../../replaceme/report/schema/schema.js';
-import { formatTable } from '../../replaceme/report/text/textTable.js';
 import {
   PROFILE_FLAG,
   PROFILE_TEXT,
@@ -13,67 +11,63 @@ import {
 } from '../device/kernelProfile.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from '../options/models.js';
 import { wholeNumber } from '../options/optionTypes.js';
-import { fileSequences, loadTextTools } from '../options/sequences.js';
-import { newCommand, runs } from '../terminal/command.js';
-import { formatHealth, type HealthCommandOptions, readHealthPrompts, runHealth } from './health.js';
+import { loadTextTools } from '../options/sequences.js';
+import { newCommand, type Run, runs } from '../terminal/command.js';
+import {
+  formatHealth,
+  type HealthCommandOptions,
+  type HealthOutcome,
+  readHealthPrompts,
+  runHealth,
+} from './health.js';
 import { openReport, type ReportOptions } from './report.js';
-import { formatTasks, type LoadedModel, prepareTasks, runTasks, type TaskOptions } from './tasks.js';
+import {
+  formatTasks,
+  type LoadedModel,
+  prepareTasks,
+  runTasks,
+  type TaskOptions,
+  type TaskOutcome,
+} from './tasks.js';
+import { evaluateTexts, formatEvaluations, readTexts, type TextOptions } from './texts.js';
 
-interface EvalOptions extends ProfileOptions, TaskOptions, HealthCommandOptions, ReportOptions, ModelFlags {
+interface EvalOptions
+  extends TextOptions,
+    TaskOptions,
+    HealthCommandOptions,
+    ReportOptions,
+    ProfileOptions,
+    ModelFlags {
   against?: string;
-  tokens?: number;
-  sequenceLength?: number;
-  textField?: string;
   json?: boolean;
 }
 
-/** One line per file. */
-export function formatEvaluations(results: readonly FileEvaluation[]): string {
-  const compared = results.some(({ kl }) => kl !== undefined);
-  const right = (title: string) => ({ title, align: 'right' as const });
-  const columns = [{ title: 'file' }, right('tokens'), right('perplexity')];
-  if (compared) columns.push(right('perplexity of other'), right('KL (nats)'), right('same top-1'));
-  const rows = results.map(result => {
-    const cells = [result.file, `${result.tokens}`, result.perplexity.toFixed(4)];
-    if (compared) {
-      cells.push(
-        result.againstPerplexity?.toFixed(4) ?? '',
-        result.kl?.toPrecision(4) ?? '',
-        result.top1 === undefined ? '' : `${(100 * result.top1).toFixed(2)} %`,
-      );
-    }
-    return cells;
-  });
-  return formatTable(columns, rows);
+/** The measurements that the command line asked for. */
+interface EvalResults {
+  readonly files: readonly FileEvaluation[];
+  readonly tasks?: readonly TaskOutcome[];
+  readonly health?: HealthOutcome;
+  readonly adapter: string;
 }
 
-const details = `Files: .txt (documents separated by empty lines), .jsonl, .json, .parquet with a field "text" or "messages".
-Texts follow one another, an empty line between, and are cut into sequences of --sequence-length tokens. Messages go
-through the model's chat template; a conversation is a sequence of its own, or several where it is longer. Every
-sequence is read from position 0. Perplexity is exp of the mean -log p(next token). With --against also the mean
-KL divergence KL(other || model) and the share of places where both have the same most likely token; the other model
-must have the same vocabulary.
+const details = `Texts: .txt (documents separated by empty lines), or .jsonl, .json and .parquet with a field "text" or "messages".
+Texts are joined by empty lines and cut into sequences of --sequence-length tokens. Messages go through the model's chat
+template; each conversation is a sequence of its own, or several if it is longer. Every sequence starts at position 0.
+Perplexity is the exponential of the mean -log p(next token). --against adds the mean KL divergence KL(other || model)
+and the share of positions where both models rank the same token first; both models must have the same vocabulary.
 
-Tasks: --tasks takes NAME=ROWS (a built-in task), a task file (.yaml), a file of rows whose name begins with a built-in
-task's (hellaswag_val.jsonl), or a folder of such; rows are .jsonl, .json or .parquet as published. Prompts, scores and
-standard errors are those of EleutherAI's lm-eval. Answers are kept: a stopped run goes on where it was. With --against
-both models are evaluated. docs/tasks.md lists the tasks and tells how to write one.
+Tasks: --tasks accepts NAME=ROWS (a built-in task), a task file (.yaml), a file of rows whose name begins with the name of
+a built-in task (hellaswag_val.jsonl), or a folder of these. Rows are .jsonl, .json or .parquet files as published.
+Prompts, scores and standard errors are those of EleutherAI's lm-eval. Answers are cached, so a stopped run continues
+where it was. --against evaluates both models. docs/tasks.md lists the tasks and shows how to write one.
 
-Health: --health lets the model continue a few prompts by the most likely token, and counts how much it repeats
-itself, which scores of tasks do not show.`;
-
-/** Options that only tasks have. */
-const flags = {
-  fewshot: '--fewshot',
-  fewshotRows: '--fewshot-rows',
-  limit: '--limit',
-  samples: '--samples',
-} as const;
+Health: --health lets the model continue a few prompts greedily and counts how often it repeats itself, which task
+scores do not show.`;
 
 /** `eval MODEL FILE...` */
 export function evalCommand(signal: AbortSignal): Command {
   const command = newCommand('eval', {
-    summary: 'perplexity on texts, agreement with another model, tasks, health of generated text',
+    summary: 'measure perplexity, agreement with another model, benchmark tasks, repetition',
     details,
     args: [
       ['<model>', MODEL_TEXT],
@@ -86,118 +80,137 @@ export function evalCommand(signal: AbortSignal): Command {
       'rm-engine eval ./pruned --tasks mmlu=test.jsonl --fewshot 5 --fewshot-rows dev.jsonl',
       'rm-engine eval ./pruned --health --against ./SmolLM2-135M-Instruct',
     ],
-  })
-    .option('--against <model>', 'also compare with this model')
-    .option('--tokens <count>', 'most tokens to read of each file (default: all)', wholeNumber(2))
+  });
+  addEvalOptions(command);
+  return runs<EvalOptions>(withDownload(command), signal, (run, model, files) =>
+    runEval(run, model as string, files as string[]),
+  );
+}
+
+const addEvalOptions = (command: Command): Command =>
+  command
+    .option('--against <model>', 'compare with this model')
+    .option('--tokens <count>', 'read at most this many tokens of each file (default: all)', wholeNumber(2))
     .option(
       '--sequence-length <count>',
-      'tokens of the longest sequence (default: 1024, at most the context)',
+      'longest sequence in tokens (default: 1024, or the context if that is shorter)',
       wholeNumber(2),
     )
     .option('--batch-tokens <count>', 'tokens computed at a time (default: by the device)', wholeNumber(1))
     .option('--text-field <name>', 'field or column that holds the text or the messages')
-    .option('--tasks <task...>', 'tasks to evaluate')
-    .option('--fewshot <count>', 'examples before every row (default: as the task says)', wholeNumber(0))
+    .option('--tasks <task...>', 'benchmark tasks to evaluate')
+    .option(
+      '--fewshot <count>',
+      'worked examples before every row (default: as the task says)',
+      wholeNumber(0),
+    )
     .option(
       '--fewshot-rows <file...>',
-      'rows to take examples from, or TASK=FILE (default: the rows themselves)',
+      'take examples from this file; TASK=FILE with several tasks (default: from the rows themselves)',
     )
     .option('--limit <count>', 'rows of each task, or of each of its groups (default: all)', wholeNumber(1))
-    .option('--cache <folder>', "where answers are kept (default: the user's cache folder)")
-    .option('--no-cache', 'keep no answers, and use none')
-    .option('--samples <file.jsonl>', 'write what each row was answered, a line per row')
-    .option('--health [prompts]', 'greedy samples of built-in prompts, or of those in a text file')
-    .option('--health-tokens <count>', 'new tokens of each sample at most (default: 128)', wholeNumber(1))
+    .option('--cache <folder>', "where answers are cached (default: the user's cache folder)")
+    .option('--no-cache', 'neither read nor write cached answers')
+    .option('--samples <file.jsonl>', "write the model's answers, one line per row")
+    .option('--health [prompts]', 'greedy samples for built-in prompts, or for the prompts in a text file')
+    .option('--health-tokens <count>', 'longest sample in new tokens (default: 128)', wholeNumber(1))
     .option('--report <dir>', 'write report.json and report.html into this folder')
     .option(PROFILE_FLAG, PROFILE_TEXT, tracePath)
-    .option('--force', 'replace the trace of --profile, the file of --samples and the report')
+    .option('--force', 'replace an existing report, --samples file or --profile trace')
     .option('--json', 'print one JSON object');
-  return runs<EvalOptions>(withDownload(command), signal, async (run, model, files) => {
-    const { options, terminal, progress } = run;
-    const folder = model as string;
-    const given = files as string[];
-    const { health, against: other } = options;
-    if (given.length === 0 && !options.tasks && !health) {
-      run.usage('nothing to evaluate: give texts, --tasks or --health');
-    }
-    for (const [name, flag] of Object.entries(flags)) {
-      if (options[name as keyof typeof flags] !== undefined && !options.tasks)
-        run.usage(`${flag} needs --tasks`);
-    }
-    const [{ Model }, { evaluate }] = await Promise.all([
-      import('../../model/transformer/model.js'),
-      import('../../model/evaluation/evaluate.js'),
-    ]);
-    await findModels(run, [folder, other]);
-    const { inspectModel } = await import('../../model/evaluation/inspect.js');
-    const tools = await loadTextTools(folder);
-    const otherTools =
-      other !== undefined && (options.tasks || health) ? await loadTextTools(other) : undefined;
-    const context = (await inspectModel(folder)).contextLength;
-    const sequenceLength = Math.min(options.sequenceLength ?? 1024, context);
-    // All files are read before the models are loaded: a bad one should not cost that time.
-    const texts: { file: string; sequences: number[][] }[] = [];
-    for (const file of given) {
-      const sequences = await fileSequences(file, tools, { ...options, sequenceLength });
-      if (sequences.every(({ length }) => length < 2)) {
-        throw new RmError('DATA_INVALID', `${file}: has fewer than two tokens`, 'Evaluate on longer text.');
-      }
-      texts.push({ file, sequences });
-    }
-    const tasks = await prepareTasks(run);
-    const prompts = await readHealthPrompts(health);
-    const work = async (device: Device, samplesFile?: string) => {
-      const report = await openReport(options, device);
-      const models = other ? 2 : 1;
-      progress.steps(models + texts.length + models * (tasks.length + (health ? 1 : 0)));
-      const load = async (path: string) => {
-        progress.nextStep();
-        using _ = report?.clock.enter('load');
-        return await Model.load(device, path, { onProgress: progress });
-      };
-      using dense = await load(folder);
-      using against = other ? await load(other) : undefined;
-      const evaluating = report?.clock.enter('evaluate');
-      const found: FileEvaluation[] = [];
-      for (const { file, sequences } of texts) {
-        progress.nextStep();
-        const evaluation = await evaluate(dense, sequences, {
-          ...(against && { against }),
-          ...(options.batchTokens && { batchTokens: options.batchTokens }),
-          onProgress: progress,
-          signal,
-        });
-        found.push({ file, ...evaluation });
-      }
-      const loaded: LoadedModel = { folder, model: dense, tools };
-      const second: LoadedModel | undefined = against &&
-        otherTools && { folder: other!, model: against, tools: otherTools };
-      const results = {
-        files: found,
-        ...(tasks.length > 0 && { tasks: await runTasks(run, tasks, samplesFile, loaded, second) }),
-        ...(health && { health: await runHealth(run, prompts, loaded, second) }),
-        adapter: device.info.description,
-      };
-      evaluating?.[Symbol.dispose]();
-      const chat = tools.chat.available;
-      await report?.write({ model: folder, against: other, chat, ...results });
-      return results;
-    };
-    const onDevice = (samplesFile?: string) =>
-      withProfiledDevice(run, options, device => work(device, samplesFile));
-    const { result, ...profiled } =
-      options.samples === undefined
-        ? await onDevice()
-        : await withOutputFile(options.samples, { force: options.force ?? false }, onDevice);
-    if (options.json) {
-      terminal.json({ model: folder, against: other, sequenceLength, ...result, ...profiled });
-      return;
-    }
-    const tables = [
-      ...(result.files.length > 0 ? [formatEvaluations(result.files)] : []),
-      ...(result.tasks ? [formatTasks(result.tasks)] : []),
-      ...(result.health ? [formatHealth(result.health)] : []),
-    ];
-    terminal.data(tables.join('\n'));
-  });
+
+async function runEval(run: Run<EvalOptions>, folder: string, files: readonly string[]): Promise<void> {
+  checkOptions(run, files);
+  await findModels(run, [folder, run.options.against]);
+  const inputs = await readInputs(run, folder, files);
+  const { samples, force = false } = run.options;
+  const onDevice = (samplesFile?: string) =>
+    withProfiledDevice(run, run.options, device => measure(run, inputs, device, samplesFile));
+  const { result, ...profile } =
+    samples === undefined ? await onDevice() : await withOutputFile(samples, { force }, onDevice);
+  if (run.options.json) {
+    const { sequenceLength, against } = inputs;
+    run.terminal.json({ model: folder, against, sequenceLength, ...result, ...profile });
+  } else {
+    run.terminal.data(formatResults(result));
+  }
 }
+
+/** Options that only apply to tasks. */
+const taskFlags = {
+  fewshot: '--fewshot',
+  fewshotRows: '--fewshot-rows',
+  limit: '--limit',
+  samples: '--samples',
+} as const;
+
+/** Ends the command if its options do not fit together. */
+function checkOptions({ options, usage }: Run<EvalOptions>, files: readonly string[]): void {
+  const { tasks, health } = options;
+  if (files.length === 0 && !tasks && !health) {
+    usage('nothing to evaluate: give texts, --tasks or --health');
+  }
+  for (const [name, flag] of Object.entries(taskFlags)) {
+    if (options[name as keyof typeof taskFlags] !== undefined && !tasks) usage(`${flag} needs --tasks`);
+  }
+}
+
+/** Everything that is read before a device is opened: a bad file should not cost the time of loading models. */
+async function readInputs(run: Run<EvalOptions>, folder: string, files: readonly string[]) {
+  const { options } = run;
+  const { against, tasks, health } = options;
+  const { inspectModel } = await import('../../model/evaluation/inspect.js');
+  const tools = await loadTextTools(folder);
+  const againstTools = against !== undefined && (tasks || health) ? await loadTextTools(against) : undefined;
+  const { contextLength } = await inspectModel(folder);
+  const sequenceLength = Math.min(options.sequenceLength ?? 1024, contextLength);
+  return {
+    ...{ folder, tools, against, againstTools, sequenceLength },
+    texts: await readTexts(files, tools, { ...options, sequenceLength }),
+    tasks: await prepareTasks(run),
+    prompts: await readHealthPrompts(health),
+  };
+}
+
+/** Loads the models, measures all that was asked for and writes the report. */
+async function measure(
+  run: Run<EvalOptions>,
+  inputs: Awaited<ReturnType<typeof readInputs>>,
+  device: Device,
+  samplesFile: string | undefined,
+): Promise<EvalResults> {
+  const { options, progress } = run;
+  const { folder, tools, against, againstTools, texts, tasks, prompts } = inputs;
+  const report = await openReport(options, device);
+  const models = against ? 2 : 1;
+  progress.steps(models + texts.length + models * (tasks.length + (options.health ? 1 : 0)));
+  const { Model } = await import('../../model/transformer/model.js');
+  const load = async (path: string) => {
+    progress.nextStep();
+    using _ = report?.clock.enter('load');
+    return await Model.load(device, path, { onProgress: progress });
+  };
+  using model = await load(folder);
+  using other = against ? await load(against) : undefined;
+  const evaluating = report?.clock.enter('evaluate');
+  const first: LoadedModel = { folder, model, tools };
+  const second: LoadedModel | undefined = other &&
+    againstTools && { folder: against!, model: other, tools: againstTools };
+  const results: EvalResults = {
+    files: await evaluateTexts(run, texts, model, other),
+    ...(tasks.length > 0 && { tasks: await runTasks(run, tasks, samplesFile, first, second) }),
+    ...(options.health && { health: await runHealth(run, prompts, first, second) }),
+    adapter: device.info.description,
+  };
+  evaluating?.[Symbol.dispose]();
+  await report?.write({ model: folder, against, chat: tools.chat.available, ...results });
+  return results;
+}
+
+/** A table for each kind of measurement. */
+const formatResults = ({ files, tasks, health }: EvalResults): string =>
+  [
+    ...(files.length > 0 ? [formatEvaluations(files)] : []),
+    ...(tasks ? [formatTasks(tasks)] : []),
+    ...(health ? [formatHealth(health)] : []),
+  ].join('\n');

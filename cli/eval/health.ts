@@ -4,19 +4,23 @@ import { formatTable } from '../../replaceme/report/text/textTable.js';
 import type { Run } from '../terminal/command.js';
 import type { LoadedModel } from './tasks.js';
 
-/** Options of `eval` about generated samples. */
+/** Options of `eval` for generated samples. */
 export interface HealthCommandOptions {
-  /** True, or a file of prompts. */
+  /** True for the built-in prompts, or a file of prompts. */
   health?: boolean | string;
   healthTokens?: number;
 }
 
-/** Health of one model, and of the other with --against. */
+/** Health of the model, and of the other one with --against. */
 export interface HealthOutcome extends GenerationHealth {
   readonly against?: GenerationHealth;
 }
 
-/** The prompts of --health, or undefined for the built-in ones. */
+/**
+ * Reads the prompts of --health; undefined stands for the built-in ones.
+ *
+ * @throws RmError DATA_INVALID for a file of conversations.
+ */
 export async function readHealthPrompts(health: boolean | string | undefined): Promise<string[] | undefined> {
   if (typeof health !== 'string') return undefined;
   const { readDocuments } = await import('../../model/text/documents.js');
@@ -30,22 +34,22 @@ export async function readHealthPrompts(health: boolean | string | undefined): P
   return prompts;
 }
 
-/** Lets one model, or two, continue the prompts. */
+/** Lets the model, and the other one if given, continue the prompts. */
 export async function runHealth(
   { options, progress, signal }: Run<HealthCommandOptions>,
   prompts: readonly string[] | undefined,
-  loaded: LoadedModel,
+  first: LoadedModel,
   against?: LoadedModel,
 ): Promise<HealthOutcome> {
   const { generationHealth } = await import('../../model/generation/generationHealth.js');
-  const of = ({ model, tools }: LoadedModel) => {
+  const healthOf = ({ model, tools }: LoadedModel) => {
     progress.nextStep();
     return generationHealth(model, tools, {
       ...{ prompts, tokens: options.healthTokens, onProgress: progress, signal },
     });
   };
-  const result = await of(loaded);
-  return against ? { ...result, against: await of(against) } : result;
+  const health = await healthOf(first);
+  return against ? { ...health, against: await healthOf(against) } : health;
 }
 
 const SHORT = 72;
@@ -54,11 +58,11 @@ const oneLine = (text: string): string => {
   return line.length > SHORT ? `${line.slice(0, SHORT - 1)}…` : line;
 };
 
-/** How much the models repeat themselves, and the beginning of each sample. */
-export function formatHealth(health: HealthOutcome): string {
-  const models = [
-    { name: 'model', health: health as GenerationHealth },
-    ...(health.against ? [{ name: 'other model', health: health.against }] : []),
+/** A table of how much the models repeat themselves, then the beginning of each sample. */
+export function formatHealth(outcome: HealthOutcome): string {
+  const models: { name: string; health: GenerationHealth }[] = [
+    { name: 'model', health: outcome },
+    ...(outcome.against ? [{ name: 'other model', health: outcome.against }] : []),
   ];
   const right = (title: string) => ({ title, align: 'right' as const });
   const share = (value: number) => `${(100 * value).toFixed(1)} %`;
@@ -67,17 +71,17 @@ export function formatHealth(health: HealthOutcome): string {
       ...[{ title: 'greedy samples' }, right('repeated 4-grams'), right('distinct-1'), right('distinct-2')],
       ...[right('longest loop'), right('ended by themselves')],
     ],
-    models.map(({ name, health: of }) => [
-      ...[name, share(of.repeated4grams), of.distinct1.toFixed(3), of.distinct2.toFixed(3)],
-      ...[`${of.longestLoop} tokens`, `${of.ended} of ${of.samples.length}`],
+    models.map(({ name, health }) => [
+      ...[name, share(health.repeated4grams), health.distinct1.toFixed(3), health.distinct2.toFixed(3)],
+      ...[`${health.longestLoop} tokens`, `${health.ended} of ${health.samples.length}`],
     ]),
   );
-  const texts = health.samples.map(({ prompt }, i) =>
+  const texts = outcome.samples.map(({ prompt }, i) =>
     [
       `> ${oneLine(prompt)}`,
-      ...models.map(({ name, health: of }) => {
+      ...models.map(({ name, health }) => {
         const label = models.length > 1 ? `${name}: `.padEnd(13) : '';
-        return `  ${label}${oneLine(of.samples[i]!.text)}`;
+        return `  ${label}${oneLine(health.samples[i]!.text)}`;
       }),
     ].join('\n'),
   );

@@ -7,23 +7,23 @@ import { outputError } from '../../model/files/outputFolder.js';
 import type { EvalFindings } from '../../replaceme/report/evalReport.js';
 import type { PhaseClock } from '../../replaceme/run/phaseClock.js';
 
-/** Options of `eval` about its report. */
+/** Options of `eval` for its report. */
 export interface ReportOptions {
-  /** The folder that it goes to. */
+  /** The report's folder. */
   report?: string;
   force?: boolean;
 }
 
-/** A report that `eval` is to write. */
-export interface OpenReport {
+/** A report whose folder exists; `write` fills it once the results are there. */
+interface OpenReport {
   readonly clock: PhaseClock;
-  write(found: EvalFindings): Promise<void>;
+  write(findings: EvalFindings): Promise<void>;
 }
 
 /**
- * Makes the folder before any work is done for it; undefined where no report is asked for.
+ * Creates the folder of --report before the work begins; undefined without --report.
  *
- * @throws RmError OUTPUT_EXISTS where it holds a report, without `force`; OUTPUT_FAILED.
+ * @throws RmError OUTPUT_EXISTS if the folder holds a report and `force` is not set; OUTPUT_FAILED.
  */
 export async function openReport(
   { report: folder, force = false }: ReportOptions,
@@ -32,7 +32,7 @@ export async function openReport(
   if (folder === undefined) return undefined;
   const path = join(folder, 'report.json');
   if (!force && existsSync(path)) {
-    throw new RmError('OUTPUT_EXISTS', `${path}: is there already`, 'Choose another folder, or add --force.');
+    throw new RmError('OUTPUT_EXISTS', `${path}: exists already`, 'Choose another folder, or add --force.');
   }
   await mkdir(folder, { recursive: true }).catch(error => Promise.reject(outputError(error, folder)));
   const [{ PhaseClock }, { evalReport }, { writeReport }, { writeWhole }] = await Promise.all([
@@ -41,12 +41,11 @@ export async function openReport(
     import('../../replaceme/report/write.js'),
     import('../../replaceme/compare/rows.js'),
   ]);
-  const run = {
-    clock: new PhaseClock(device),
-    command: ['rm-engine', ...process.argv.slice(2)],
-  };
+  const clock = new PhaseClock(device);
+  const command = ['rm-engine', ...process.argv.slice(2)];
   return {
-    clock: run.clock,
-    write: async found => writeReport(folder, await evalReport(device, found, run), writeWhole),
+    clock,
+    write: async findings =>
+      writeReport(folder, await evalReport(device, findings, { clock, command }), writeWhole),
   };
 }

@@ -10,32 +10,32 @@ import type { TextTools } from '../options/sequences.js';
 import type { Run } from '../terminal/command.js';
 import { version } from '../terminal/version.js';
 
-/** Options of `eval` about tasks. */
+/** Options of `eval` for tasks. */
 export interface TaskOptions {
   tasks?: string[];
   fewshot?: number;
   fewshotRows?: string[];
   limit?: number;
-  /** False with --no-cache, true where nothing is said. */
+  /** A folder; false with --no-cache, true by default. */
   cache?: string | boolean;
   samples?: string;
   batchTokens?: number;
   force?: boolean;
 }
 
-/** A model in memory, the folder it is from, and what reads its texts. */
+/** A model in memory, its folder, and its tokenizer and chat template. */
 export interface LoadedModel {
   readonly folder: string;
   readonly model: Model;
   readonly tools: TextTools;
 }
 
-/** Results of one task, and of the other model with --against. */
+/** Results of the model for one task, and of the other one with --against. */
 export interface TaskOutcome extends TaskResult {
   readonly against?: TaskResult;
 }
 
-/** Finds the tasks of --tasks, reads their rows and makes their prompts. */
+/** Finds the tasks of --tasks, reads their rows and builds their prompts. */
 export async function prepareTasks(run: Run<TaskOptions>): Promise<PreparedTask[]> {
   const { options } = run;
   if (!options.tasks?.length) return [];
@@ -48,24 +48,24 @@ export async function prepareTasks(run: Run<TaskOptions>): Promise<PreparedTask[
   return prepared;
 }
 
-/** --fewshot-rows FILE for the only task, TASK=FILE for one of several. */
+/** Applies --fewshot-rows: FILE for the only task, TASK=FILE for one of several. */
 function withExamples(run: Run<TaskOptions>, sources: readonly TaskSource[]): readonly TaskSource[] {
   let result = sources;
   for (const word of run.options.fewshotRows ?? []) {
     const equals = word.indexOf('=');
     const name = equals > 0 ? word.slice(0, equals) : undefined;
-    const meant = (source: TaskSource) => name === undefined || source.task.name === name;
+    const matches = (source: TaskSource) => name === undefined || source.task.name === name;
     if (name === undefined && sources.length > 1) {
       run.usage(`--fewshot-rows ${word}: with several tasks, write TASK=FILE`);
     }
-    if (!sources.some(meant)) run.usage(`--fewshot-rows ${word}: no task ${name} is to be evaluated`);
+    if (!sources.some(matches)) run.usage(`--fewshot-rows ${word}: --tasks names no task ${name}`);
     const fewshotRows = word.slice(equals + 1);
-    result = result.map(source => (meant(source) ? { ...source, fewshotRows } : source));
+    result = result.map(source => (matches(source) ? { ...source, fewshotRows } : source));
   }
   return result;
 }
 
-/** The file of a model's answers: other weights, another kind of adapter and another rm-engine have others. */
+/** The cache file of a model's answers: one for each set of weights, kind of adapter and version of rm-engine. */
 async function answersPath(
   folder: string,
   device: Device,
@@ -78,15 +78,15 @@ async function answersPath(
   return join(typeof cache === 'string' ? cache : join(cacheFolder(), 'answers'), name);
 }
 
-/** Evaluates tasks on one model, or on two. What each row was answered is added to `samplesFile`. */
+/** Evaluates the tasks on the model, and on the other one if given. Appends the answers to `samplesFile`. */
 export async function runTasks(
   run: Run<TaskOptions>,
   tasks: readonly PreparedTask[],
   samplesFile: string | undefined,
-  loaded: LoadedModel,
+  first: LoadedModel,
   against?: LoadedModel,
 ): Promise<TaskOutcome[]> {
-  const results = await runOn(run, tasks, loaded, samplesFile);
+  const results = await runOn(run, tasks, first, samplesFile);
   const others = against && (await runOn(run, tasks, against, samplesFile));
   return results.map((result, i) => ({ ...result, ...(others && { against: others[i]! }) }));
 }
@@ -100,7 +100,7 @@ async function runOn(
   const { evaluateTask, RequestCache } = await import('../../model/tasks/index.js');
   const path = await answersPath(folder, model.device, options.cache, signal);
   using cache = path === undefined ? undefined : await RequestCache.open(path);
-  if (cache) terminal.detail(`answers are kept in ${cache.path} (${cache.size} so far)`);
+  if (cache) terminal.detail(`answers are cached in ${cache.path} (${cache.size} so far)`);
   const results: TaskResult[] = [];
   for (const task of tasks) {
     progress.nextStep();
@@ -111,9 +111,8 @@ async function runOn(
       signal,
     });
     const { requests, cached } = result;
-    const from = cached > 0 ? `${cached} of ${requests} answers came from the cache` : `${requests} requests`;
-    if (cached > 0) terminal.note(`${result.task}: ${from}`);
-    else terminal.detail(`${result.task}: ${from}`);
+    if (cached > 0) terminal.note(`${result.task}: ${cached} of ${requests} answers came from the cache`);
+    else terminal.detail(`${result.task}: ${requests} requests`);
     results.push(result);
     if (samplesFile !== undefined) await addSamples(samplesFile, folder, samples);
   }
@@ -131,7 +130,7 @@ function digits(value: number | undefined): string {
   return value < 100 ? value.toFixed(4) : value < 1e6 ? value.toPrecision(6) : value.toExponential(3);
 }
 
-/** A line per metric, as lm-eval prints them; groups below their task. */
+/** One line per metric, as lm-eval prints them; groups follow their task. */
 export function formatTasks(outcomes: readonly TaskOutcome[]): string {
   const compared = outcomes.some(({ against }) => against);
   const right = (title: string): Column => ({ title, align: 'right' });
@@ -151,10 +150,10 @@ export function formatTasks(outcomes: readonly TaskOutcome[]): string {
         ...cells(metrics, metric),
         ...(compared ? cells(other, metric) : []),
       ]);
-  const lines = outcomes.flatMap(({ task, rows, fewshot, metrics, groups, against }) => [
+  const lines = outcomes.flatMap(({ task, rows, fewshot, metrics, groups = [], against }) => [
     ...linesOf([task, rows, `${fewshot}`], metrics, against?.metrics),
-    ...(groups ?? []).flatMap(({ group, rows: count, metrics: own }, i) =>
-      linesOf([`  ${group}`, count, ''], own, against?.groups?.[i]?.metrics),
+    ...groups.flatMap((group, i) =>
+      linesOf([`  ${group.group}`, group.rows, ''], group.metrics, against?.groups?.[i]?.metrics),
     ),
   ]);
   return formatTable(columns, lines);

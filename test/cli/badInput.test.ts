@@ -126,7 +126,7 @@ test('eval cuts texts to the context', async () => {
 
 test('generate says where the context ended the text', async () => {
   const { stdout, stderr } = await rmEngine(['generate', model, 'x'.repeat(126), '--json']);
-  assert.match(stderr, "has reached the model's context");
+  assert.match(stderr, "has reached the end of the model's context");
   assert.is(JSON.parse(stdout).stopped, 'context');
 });
 

@@ -194,7 +194,7 @@ test('what means no task is refused', async () => {
   await refused(['--tasks', model], /holds neither task files nor rows/);
   const two = ['--tasks', path('colours.yaml'), path('rows')];
   await refused([...two, '--fewshot-rows', 'x.jsonl'], /with several tasks, write TASK=FILE/, 2);
-  await refused([...two, '--fewshot-rows', 'boolq=x.jsonl'], /no task boolq is to be evaluated/, 2);
+  await refused([...two, '--fewshot-rows', 'boolq=x.jsonl'], /--tasks names no task boolq/, 2);
   await refused([...tasks, '--fewshot', '-1'], /Give a whole number/, 2);
 });
 

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { formatEvaluations } from '../../cli/eval/command.js';
+import { formatEvaluations } from '../../cli/eval/texts.js';
 import { logitsTensors } from '../../cli/logits.js';
 import { formatCandidates, formatPlan, formatReport } from '../../cli/prune/command.js';
 import { asF32 } from '../../engine/dtype.js';

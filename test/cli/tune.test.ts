@@ -47,7 +47,7 @@ test('tune keeps its choice; other commands use it, and work without it when it 
 
   const tuned = await rmEngine(['tune', '--seconds', '1'], { env });
   assert.is(tuned.status, 0, tuned.stderr);
-  const file = /^kept in (.*)$/m.exec(tuned.stderr)![1]!;
+  const file = /^stored in (.*)$/m.exec(tuned.stderr)![1]!;
   assert.match((await generate()).stderr, /kernels as rm-engine tune has measured them: \d+ choices differ/);
 
   assert.equal(tunings(), [file]);
