@@ -4,8 +4,8 @@ import { reportFailure } from './terminal/failure.js';
 import { INTERRUPTED, watchInterrupts } from './terminal/interrupt.js';
 import { Terminal } from './terminal/terminal.js';
 
-/** Whether a flag is given; a failure may come before the options are parsed. */
-function given(flag: string): boolean {
+/** Whether the command line holds this flag. Failures may come before commander has parsed the options. */
+function hasFlag(flag: string): boolean {
   const args = process.argv.slice(2);
   const end = args.indexOf('--');
   return (end < 0 ? args : args.slice(0, end)).includes(flag);
@@ -15,10 +15,10 @@ const interrupt = watchInterrupts();
 try {
   await createProgram(interrupt.signal).parseAsync();
 } catch (error) {
-  // What an interrupted work throws is no news.
+  // An interrupt makes the work throw; the user knows about that.
   if (interrupt.exitCode === undefined) {
-    const terminal = new Terminal({ quiet: given('--quiet'), verbose: given('--verbose') });
-    process.exitCode = reportFailure(error, terminal, given('--json'));
+    const terminal = new Terminal({ quiet: hasFlag('--quiet'), verbose: hasFlag('--verbose') });
+    process.exitCode = reportFailure(error, terminal, hasFlag('--json'));
   }
 }
 if (interrupt.exitCode !== undefined) {

@@ -22,11 +22,13 @@ import { version } from './terminal/version.js';
 import { tuneCommand } from './tune.js';
 
 const closing = `
+MODEL is a model folder, a .gguf file, or org/name[@revision] in the Hugging Face cache.
 Results go to stdout, everything else to stderr. With --json, stdout holds exactly one object (chat: one
-per turn and line); of a failure it is {"error": {"code", "message", "where", "fix"}}.
+per turn, each on a line); a failure is {"error": {"code", "message", "where", "fix"}}.
+
 Exit codes: 0 done, 1 failed, 2 wrong command line, 130 interrupted.
-Environment: RM_ENGINE_ADAPTER (as --adapter), RM_ENGINE_DEBUG=1 (stack of an error), NO_COLOR, FORCE_COLOR;
-of models by name: HF_HUB_CACHE, HF_HOME; with --download: HF_ENDPOINT, HF_TOKEN.
+Environment: RM_ENGINE_ADAPTER (same as --adapter), RM_ENGINE_DEBUG=1 (print the stack of an error),
+NO_COLOR, FORCE_COLOR; for models by name HF_HUB_CACHE, HF_HOME; for --download HF_ENDPOINT, HF_TOKEN.
 
 Examples:
   $ rm-engine doctor
@@ -35,15 +37,17 @@ Examples:
   $ rm-engine generate ./pruned "The moon is" --max-tokens 40
 `;
 
-/** All commands. `signal` is aborted by Ctrl-C. Failures of parsing are thrown as CommanderError. */
+/** Builds the program with all its commands. Ctrl-C aborts `signal`. Parsing throws WrongCommandLine. */
 export function createProgram(signal: AbortSignal): Command {
   const program = new Command('rm-engine')
-    .description('Prunes layers of language models with ReplaceMe, on WebGPU, without training.')
+    .description(
+      'Makes language models smaller by removing transformer layers, without training, on any GPU (WebGPU).',
+    )
     .version(version(), '--version', 'print the version')
-    .option('--adapter <name>', 'part of the name of the GPU to use (see: rm-engine doctor)')
-    .option('--memory-limit <bytes>', 'most device memory to use, such as 600MB or 2GiB', byteCount)
-    .addOption(new Option('--quiet', 'neither progress nor notes on stderr').conflicts('verbose'))
-    .option('--verbose', 'details on stderr, and the stack of an error')
+    .option('--adapter <name>', 'GPU to use, by part of its name (see: rm-engine doctor)')
+    .option('--memory-limit <bytes>', 'use at most this much device memory, such as 600MB or 2GiB', byteCount)
+    .addOption(new Option('--quiet', 'print no progress and no notes on stderr').conflicts('verbose'))
+    .option('--verbose', 'print details on stderr, and the stack of an error')
     .helpOption('-h, --help', 'show this help')
     .addHelpText('after', closing);
   const commands = [
@@ -70,12 +74,12 @@ export function createProgram(signal: AbortSignal): Command {
   return program;
 }
 
-/** What addCommand does not hand down. */
+/** Applies the settings that addCommand does not pass on to subcommands. */
 function prepare(command: Command): void {
   command.exitOverride(error => {
     throw new WrongCommandLine(fullName(command), error);
   });
-  // What commander would say of an error, failure.ts says in its three lines.
+  // failure.ts prints errors, in three lines; commander must not.
   command.configureOutput({ outputError: () => {} }).helpCommand(false);
   command.configureHelp({ showGlobalOptions: true, helpWidth: 100 });
   command.helpOption('-h, --help', 'show this help').allowExcessArguments(false);

@@ -7,37 +7,38 @@ import { Terminal } from './terminal.js';
 import { version } from './version.js';
 
 /** Options that every command takes. */
-export interface GlobalOptions {
+interface GlobalOptions {
   adapter?: string;
   memoryLimit?: number;
   quiet?: boolean;
   verbose?: boolean;
 }
 
-/** What a command's work gets besides its own arguments. */
+/** One run of a command: its options, and the means to speak, to report progress and to stop. */
 export interface Run<Options> {
   readonly options: Options & GlobalOptions;
   readonly terminal: Terminal;
   readonly signal: AbortSignal;
   readonly progress: ProgressReport;
-  /** Of --adapter and --memory-limit. */
+  /** From --adapter and --memory-limit. */
   readonly deviceOptions: DeviceOptions;
-  /** Exit code of a command that has done its work, where it is not 0. */
+  /** The exit code once the work is done; 0 unless the work sets it. */
   exitCode: number;
-  /** Ends the command as a wrong command line (exit code 2). */
+  /** Reports a wrong command line and ends the command (exit code 2). */
   usage(reason: string): never;
 }
 
+/** The help of a command. */
 export interface CommandText {
   readonly summary: string;
-  /** More than the summary. Lines of a paragraph are joined and wrapped again, indented lines stay. */
+  /** Paragraphs after the summary. Their lines are joined and wrapped again; indented lines stay. */
   readonly details?: string;
   /** [syntax, description] in commander's words: ['<model>', '...'], ['[files...]', '...']. */
   readonly args?: readonly (readonly [string, string])[];
   readonly examples: readonly string[];
 }
 
-/** A command with its help: summary, details, examples. `path` is "inspect", or "bench kernels" for one below another. */
+/** A command with its help: summary, details, examples. `path` is "inspect", or "bench kernels" for a subcommand. */
 export function newCommand(path: string, { summary, details, args = [], examples }: CommandText): Command {
   const command = new Command(path.split(' ').at(-1)).summary(summary);
   const wrapped = details?.replace(/(?<!\n)\n(?![\n ])/g, ' ');
@@ -47,11 +48,15 @@ export function newCommand(path: string, { summary, details, args = [], examples
   return command;
 }
 
-/** A command as it is called: "rm-engine bench kernels". */
+/** The full name of a command: "rm-engine bench kernels". */
 export const fullName = (command: Command): string =>
   command.parent ? `${fullName(command.parent)} ${command.name()}` : command.name();
 
-/** Gives a command its work. `signal` is aborted by Ctrl-C. */
+/**
+ * Gives a command its work. Ctrl-C aborts `signal`.
+ *
+ * @returns the command, whose action throws FailedWork if the work fails.
+ */
 export function runs<Options extends object>(
   command: Command,
   signal: AbortSignal,

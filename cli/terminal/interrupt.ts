@@ -3,24 +3,23 @@ import { removeUnfinishedOutput } from '../../model/files/unfinishedOutput.js';
 import { describeFailure, formatFailure } from './failure.js';
 import { Terminal } from './terminal.js';
 
-/** How long work may go on after an interrupt before the process ends without it. */
+/** How long the work may go on after an interrupt. Then the process ends without it. */
 const GRACE_MS = 2000;
 
 /** The exit code after a signal. */
 export const INTERRUPTED = 130;
 
-/** Watches for the end of the process being wished for from outside. */
-export interface Interrupt {
-  /** Aborted by Ctrl-C, SIGTERM or a closed stdout. */
+/** A request from outside to end the process. */
+interface Interrupt {
+  /** Aborted by Ctrl-C, SIGTERM, SIGHUP or a closed stdout. */
   readonly signal: AbortSignal;
-  /** Set once `signal` is aborted: 130, 0 where only the reader of stdout went away, 1 where stdout cannot be written. */
+  /** Set once `signal` is aborted: 130; 0 if only the reader of stdout went away; 1 if stdout cannot be written. */
   readonly exitCode: number | undefined;
 }
 
 /**
- * Installs the handlers of SIGINT, SIGTERM, SIGHUP and of a failing stdout. The first aborts the signal, so that the
- * work cleans up and ends by itself; a second one, or two seconds, end the process at once. In every case unfinished
- * output is removed.
+ * Handles SIGINT, SIGTERM, SIGHUP and a failing stdout. The first of them aborts the signal, so that the work cleans up
+ * and ends by itself. A second one, or two seconds, end the process at once. Unfinished output is removed in any case.
  */
 export function watchInterrupts(): Interrupt {
   const controller = new AbortController();
@@ -53,7 +52,7 @@ export function watchInterrupts(): Interrupt {
     terminal.error(formatFailure(describeFailure(outputError(error, 'stdout')), terminal));
     stop(1, 'stdout cannot be written');
   });
-  // Without a reader of stderr the work is still worth finishing.
+  // The work is worth finishing even if nobody reads stderr.
   process.stderr.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
   });

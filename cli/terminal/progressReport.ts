@@ -3,16 +3,16 @@ import type { Progress, ProgressEvent } from '../../engine/progress.js';
 import { padEnd, padStart, textWidth } from '../../replaceme/report/text/textWidth.js';
 import type { Style, Terminal } from './terminal.js';
 
-/** Work shorter than this passes without a word. */
+/** Shorter phases are not shown. */
 const PATIENCE_MS = 2000;
 const LIVE_EVERY_MS = 100;
 const PLAIN_EVERY_MS = 10_000;
 const BAR_COLUMNS = 20;
 
-/** What is known of a device's memory: that of `Device`. */
-export interface MemoryUse {
+/** A device's memory in use, as `Device` has it. */
+interface MemoryUse {
   readonly liveBytes: number;
-  /** Infinity where there is none. */
+  /** Infinity without a limit. */
   readonly limit: number;
 }
 
@@ -35,10 +35,11 @@ function bar(share: number): string {
   return '━'.repeat(filled) + '╌'.repeat(BAR_COLUMNS - filled);
 }
 
-export interface ProgressLook {
-  /** Columns there are (default: any number); what is least worth knowing gives way first. */
+/** How a line of progress looks. */
+interface ProgressLook {
+  /** Columns available (default: any number). If they are too few, the least useful parts are dropped first. */
   readonly columns?: number;
-  /** Whether there is a bar. */
+  /** Whether to draw a bar. */
   readonly bar?: boolean;
   readonly memory?: MemoryUse | undefined;
   style?(style: Style, text: string): string;
@@ -49,15 +50,15 @@ export function formatProgress(event: ProgressEvent, seconds: number, look: Prog
   const { done, total, unit } = event;
   const { columns = Number.POSITIVE_INFINITY, style = (_, text) => text } = look;
   const perSecond = seconds > 0 ? done / seconds : 0;
-  /** In the order of the line; those of the highest `rank` go first. */
+  /** In the order of the line; the parts with the highest `rank` are dropped first. */
   const parts: { text: string; rank: number; style?: Style }[] = [
     { text: label(event), rank: 0, style: 'bold' },
   ];
   if (total > 0) {
     if (look.bar) parts.push({ text: bar(done / total), rank: 6, style: 'cyan' });
     parts.push({ text: `${Math.floor((100 * done) / total)} %`, rank: 1 });
-    const of = unit === 'bytes' ? formatBytes(done) : `${done}`;
-    parts.push({ text: `${of} of ${amount(total, unit)}`, rank: 4 });
+    const doneText = unit === 'bytes' ? formatBytes(done) : `${done}`;
+    parts.push({ text: `${doneText} of ${amount(total, unit)}`, rank: 4 });
   } else {
     parts.push({ text: amount(done, unit), rank: 1 });
   }
@@ -67,86 +68,110 @@ export function formatProgress(event: ProgressEvent, seconds: number, look: Prog
   }
   if (event.detail) parts.push({ text: event.detail, rank: 2 });
   if (look.memory) parts.push({ text: formatMemory(look.memory), rank: 5, style: 'dim' });
-  const columnsOf = () => parts.reduce((sum, { text }) => sum + textWidth(text) + 2, -2);
-  while (parts.length > 1 && columnsOf() > columns) {
-    const last = Math.max(...parts.map(({ rank }) => rank));
+  const usedColumns = () => parts.reduce((sum, { text }) => sum + textWidth(text) + 2, -2);
+  while (parts.length > 1 && usedColumns() > columns) {
+    const highest = Math.max(...parts.map(({ rank }) => rank));
     parts.splice(
-      parts.findIndex(({ rank }) => rank === last),
+      parts.findIndex(({ rank }) => rank === highest),
       1,
     );
   }
   return parts.map(part => (part.style ? style(part.style, part.text) : part.text)).join('  ');
 }
 
-/** What is said of a phase that is over; in columns, since several follow one another. */
-export function formatFinished(event: ProgressEvent, seconds: number): string {
+/** The line of a phase that has ended; in columns, since such lines follow one another. */
+function formatFinished(event: ProgressEvent, seconds: number): string {
   const { done, unit } = event;
   const name = padEnd(label(event), event.step ? 22 : 16);
   const [number = '', ...words] = amount(done, unit).split(' ');
   const counted = `${padStart(number, 8)} ${padEnd(words.join(' '), 16)}`;
   const took = padStart(formatSeconds(seconds), 12);
-  // Candidates per second are of no use once they are done.
-  const telling = done > 0 && seconds > 0 && ['tokens', 'bytes'].includes(unit);
-  return `${name}${counted}${took}${telling ? `  ${rate(done / seconds, unit)}` : ''}`;
+  // Candidates per second say nothing once they are done.
+  const hasRate = done > 0 && seconds > 0 && ['tokens', 'bytes'].includes(unit);
+  return `${name}${counted}${took}${hasRate ? `  ${rate(done / seconds, unit)}` : ''}`;
 }
 
-/** Shows progress when called; what it knows besides is for failures and the device. */
+/** Shows progress when called with an event. */
 export interface ProgressReport extends Progress {
-  /** The work that follows has so many parts; events that name no step of their own are of the part in progress. */
+  /** Announces work of this many steps. Events that name no step of their own belong to the current one. */
   steps(of: number): void;
-  /** The next of these parts begins. */
+  /** Begins the next step. */
   nextStep(): void;
-  /** Shows this memory's use from now on. */
+  /** Shows the use of this memory from now on. */
   watch(memory: MemoryUse | undefined): void;
-  /** Where the work is: "during 'statistics' at 41 %", "after 'load'"; undefined before its first event. */
+  /** How far the work is, for failures: "during 'statistics' at 41 %", "after 'load'"; undefined before the first event. */
   place(): string | undefined;
-  /** Ends the phase in progress. */
+  /** Ends all open phases. */
   end(): void;
 }
 
+/** A phase that has begun and not ended. Another may run within it, such as a forward pass for one of many candidates. */
+interface OpenPhase {
+  readonly event: ProgressEvent;
+  readonly began: number;
+  /** Time of its last event. */
+  readonly at: number;
+}
+
+/** Prints a phase as it is now: the live line of a terminal, elsewhere a line of its own. */
+function showPhase(terminal: Terminal, { event, began, at }: OpenPhase, memory: MemoryUse | undefined): void {
+  const seconds = (at - began) / 1000;
+  if (!terminal.isLive) {
+    terminal.note(formatProgress(event, seconds, { memory }));
+    return;
+  }
+  const columns = (terminal.columns('stderr') ?? 80) - 1;
+  const style = (name: Style, text: string) => terminal.style('stderr', name, text);
+  terminal.live(formatProgress(event, seconds, { columns, memory, style, bar: terminal.isUnicode }));
+}
+
+/** Prints the one line of a phase that has ended, if it took long enough to be worth it. */
+function showFinished(terminal: Terminal, { event, began, at }: OpenPhase): void {
+  if (at - began <= PATIENCE_MS) return;
+  const tick = terminal.isUnicode ? `${terminal.style('stderr', 'green', '✓')} ` : '';
+  terminal.note(tick + formatFinished(event, (at - began) / 1000));
+}
+
 /**
- * Shows progress on stderr for every phase that takes over two seconds: on a terminal a line that rewrites itself,
- * elsewhere a line every ten seconds; and one line when the phase is over. Throws the signal's reason once it is
- * aborted, so that an interrupt ends the work at its next step.
+ * Shows on stderr every phase that takes over two seconds: on a terminal in a line that rewrites itself, elsewhere in a
+ * line every ten seconds, and in one line when the phase ends. Throws the signal's reason once it is aborted, so an
+ * interrupt ends the work at its next event.
  */
 export function progressReport(
   terminal: Terminal,
   signal?: AbortSignal,
   now: () => number = () => performance.now(),
 ): ProgressReport {
-  /** Phases that have begun and are not over: another may come in between, such as a walk for one of many candidates. */
-  const open = new Map<string, { event: ProgressEvent; began: number; at: number }>();
+  const open = new Map<string, OpenPhase>();
   let last: ProgressEvent | undefined;
   let shownAt = now();
-  /** Of the last event: a phase's first event comes when its first step is done. */
+  /** Time of the last event. A new phase began then: its first event comes when its first part is done. */
   let previous = now();
   let memory: MemoryUse | undefined;
   let step = { index: 0, of: 0 };
 
   const close = (key: string) => {
-    const { event, began, at } = open.get(key)!;
+    showFinished(terminal, open.get(key)!);
     open.delete(key);
-    if (at - began <= PATIENCE_MS) return;
-    const tick = terminal.isUnicode ? `${terminal.style('stderr', 'green', '✓')} ` : '';
-    terminal.note(tick + formatFinished(event, (at - began) / 1000));
   };
   const closeAll = () => {
     terminal.clearLive();
     for (const key of [...open.keys()]) close(key);
   };
+  const inStep = (event: ProgressEvent): ProgressEvent =>
+    event.step || step.of <= 1 || step.index < 1 || step.index > step.of ? event : { ...event, step };
 
-  const report = (given: ProgressEvent) => {
+  const report = (reported: ProgressEvent) => {
     signal?.throwIfAborted();
-    const counted = step.of > 1 && step.index >= 1 && step.index <= step.of;
-    const event = counted && !given.step ? { ...given, step } : given;
+    const event = inStep(reported);
     const at = now();
     const key = label(event);
     if (last?.step?.index !== event.step?.index) closeAll();
     const before = open.get(key);
     if (before && event.done < before.event.done) close(key);
-    const began = open.get(key)?.began ?? previous;
-    if (label(last ?? event) !== key) shownAt = Math.max(shownAt, began);
-    open.set(key, { event, began, at });
+    const phase = { event, began: open.get(key)?.began ?? previous, at };
+    if (label(last ?? event) !== key) shownAt = Math.max(shownAt, phase.began);
+    open.set(key, phase);
     previous = at;
     last = event;
     if (event.total > 0 && event.done >= event.total) {
@@ -155,16 +180,9 @@ export function progressReport(
       return;
     }
     const due = at - shownAt >= (terminal.isLive ? LIVE_EVERY_MS : PLAIN_EVERY_MS);
-    if (terminal.quiet || at - began < PATIENCE_MS || !due) return;
+    if (terminal.quiet || at - phase.began < PATIENCE_MS || !due) return;
     shownAt = at;
-    const seconds = (at - began) / 1000;
-    if (terminal.isLive) {
-      const columns = (terminal.columns('stderr') ?? 80) - 1;
-      const style = (name: Style, text: string) => terminal.style('stderr', name, text);
-      terminal.live(formatProgress(event, seconds, { columns, memory, style, bar: terminal.isUnicode }));
-    } else {
-      terminal.note(formatProgress(event, seconds, { memory }));
-    }
+    showPhase(terminal, phase, memory);
   };
   return Object.assign(report, {
     steps: (of: number) => {
