@@ -21,6 +21,18 @@ export interface ProgramSpec {
   wgsl: (target: ProgramTarget) => string;
 }
 
+const elementTypes = /^(?:f32|f16|bf16|u32|vec[24][fu]?)$/;
+
+/**
+ * The kernel that a program's key belongs to: its name with variant and shape class, without the types of its tensors.
+ * "matmul broadcast 32x32: f32 bf16 vec4" -> "matmul broadcast 32x32".
+ */
+export function kernelOfProgram(key: string): string {
+  const words = key.split(':')[0]!.split(' ');
+  while (words.length > 1 && elementTypes.test(words.at(-1)!)) words.pop();
+  return words.join(' ');
+}
+
 /**
  * A family of programs that makes each member once. Generating the text of a program anew for every dispatch would
  * cost more than the dispatch.

@@ -3,17 +3,17 @@ import { formatBytes } from '../../engine/format.js';
 import type { Run } from '../terminal/command.js';
 import { loadTuning } from './tuningCache.js';
 
-/** What a user should know of the device in use; from now on progress shows its memory. */
+/** Tells the user which adapter is in use, and shows its memory in the progress from now on. */
 export function announceAdapter(
   device: Device,
   { terminal, progress }: Pick<Run<object>, 'terminal' | 'progress'>,
 ): void {
   progress.watch(device.memory);
   const software = device.info.kind === 'software';
-  terminal.note(`adapter: ${device.info.description}${software ? ' (software: works, but slowly)' : ''}`);
+  terminal.note(`adapter: ${device.info.description}${software ? ' (software: works, but slow)' : ''}`);
 }
 
-/** Opens the device of --adapter and --memory-limit, does the work and closes it, whatever happens. */
+/** Opens the device of --adapter and --memory-limit, does the work, and closes the device even if the work fails. */
 export async function withDevice<T>(run: Run<object>, work: (device: Device) => Promise<T>): Promise<T> {
   const { Device } = await import('../../engine/device.js');
   const device = await Device.open(run.deviceOptions);
@@ -21,7 +21,7 @@ export async function withDevice<T>(run: Run<object>, work: (device: Device) => 
     announceAdapter(device, run);
     await loadTuning(device, run.terminal);
     const result = await work(device);
-    run.terminal.detail(`peak of device memory: ${formatBytes(device.memory.peakBytes)}`);
+    run.terminal.detail(`peak device memory: ${formatBytes(device.memory.peakBytes)}`);
     return result;
   } finally {
     run.progress.watch(undefined);

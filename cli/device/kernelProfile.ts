@@ -4,56 +4,52 @@ import { formatShare, type PeakRates, shareOfPeak } from '../../bench/peakRates.
 import type { Device } from '../../engine/device.js';
 import { RmError } from '../../engine/errors.js';
 import type { KernelProfile, SectionProfile } from '../../engine/profiler.js';
+import { kernelOfProgram } from '../../engine/program.js';
 import { outputError, withOutputFile } from '../../model/files/outputFolder.js';
 import { formatTable } from '../../replaceme/report/text/textTable.js';
 import type { Run } from '../terminal/command.js';
 import { withDevice } from './gpu.js';
 import { storedPeak } from './storedPeak.js';
 
-/** What the option --profile gives: true, or the path of a trace. */
+/** Options of commands with --profile. */
 export interface ProfileOptions {
+  /** True, or the path of a trace. */
   profile?: boolean | string;
   force?: boolean;
 }
 
 export const PROFILE_FLAG = '--profile [trace.json]';
 export const PROFILE_TEXT =
-  'print the time of every kernel to stderr; also write it as a Chrome trace (chrome://tracing, Perfetto)';
+  'print the time of each kernel on stderr; with a file also write a trace (chrome://tracing, Perfetto)';
 
-/** The value of --profile; commander gives an option with an optional value whatever word follows it. */
+/**
+ * Parses the value of --profile. The value is optional, so commander passes whatever word follows.
+ *
+ * @throws InvalidArgumentError unless it is a .json file.
+ */
 export function tracePath(text: string): string {
   if (text.toLowerCase().endsWith('.json')) return text;
   throw new InvalidArgumentError(
-    'The trace is a .json file. Put --profile behind the other arguments, or write --profile=trace.json.',
+    'The trace is a .json file. Put --profile after the other arguments, or write --profile=trace.json.',
   );
 }
 
-const dtypes = /^(?:f32|f16|bf16|u32|vec[24][fu]?)$/;
-
-/**
- * The kernel that a program's key stands for: variant and shape class stay, what its tensors hold goes.
- * "matmul broadcast 32x32: f32 bf16 vec4" -> "matmul broadcast 32x32".
- */
-export function kernelOfKey(key: string): string {
-  const words = key.split(':')[0]!.split(' ');
-  while (words.length > 1 && dtypes.test(words.at(-1)!)) words.pop();
-  return words.join(' ');
-}
-
 /** A row of the table: all programs of one kernel. */
-export interface ProfileRow extends KernelProfile {
-  /** Of the time of all kernels. */
+interface ProfileRow extends KernelProfile {
+  /** Share of the time of all kernels. */
   readonly share: number;
+  /** Per second. */
   readonly gflops: number;
+  /** Per second. */
   readonly gigabytes: number;
-  /** Where the adapter's peak has been measured. */
+  /** Share of the nearer peak, once `bench peak` has measured this adapter. */
   readonly ofPeak?: number;
   readonly peak?: 'fma' | 'memory';
 }
 
-/** What a profiled command adds to its JSON. */
+/** The part that a profiled command adds to its JSON. */
 export interface ProfileSummary {
-  /** Time of all kernels on the device. */
+  /** Time of all kernels on the device, in total. */
   readonly milliseconds: number;
   readonly kernels: readonly ProfileRow[];
   readonly sections: readonly {
@@ -65,11 +61,11 @@ export interface ProfileSummary {
   readonly trace?: string;
 }
 
-/** Programs by kernel, slowest first, with rates and shares. */
+/** Sums programs by kernel, slowest first, with rates and shares. */
 export function profileRows(programs: readonly KernelProfile[], peak?: PeakRates): ProfileRow[] {
   const groups = new Map<string, KernelProfile[]>();
   for (const program of programs) {
-    const kernel = kernelOfKey(program.kernel);
+    const kernel = kernelOfProgram(program.kernel);
     groups.set(kernel, [...(groups.get(kernel) ?? []), program]);
   }
   const all = programs.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
@@ -89,10 +85,10 @@ export function profileRows(programs: readonly KernelProfile[], peak?: PeakRates
     .sort((a, b) => b.milliseconds - a.milliseconds);
 }
 
-/** Rows of less time than this are told together. */
+/** Kernels with a smaller share of the time share one row. */
 const SMALL = 0.001;
 
-/** The tables for people: by kernel, and by section where there are any. */
+/** The tables for people: by kernel, and by section if there are any. */
 export function formatProfile({ milliseconds, kernels, sections, peak }: ProfileSummary): string {
   const rate = (value: number) => (value > 0 ? digits(value) : '');
   const large = kernels.filter(({ share }) => share >= SMALL);
@@ -126,23 +122,23 @@ export function formatProfile({ milliseconds, kernels, sections, peak }: Profile
   return [
     formatTable(columns, rows),
     ...(named.length > 0
-      ? [`${sectionTable}Kernels of sections within a section count for the inner one alone.\n`]
+      ? [`${sectionTable}A kernel in a section within another counts for the inner section only.\n`]
       : []),
-    `Kernels together: ${digits(milliseconds)} ms by timestamps. While profiling each dispatch has a pass of its own, ` +
+    `All kernels: ${digits(milliseconds)} ms by timestamps. Profiling gives each dispatch a pass of its own, ` +
       'which takes a little longer than usual.\n' +
-      'Software drivers compile a kernel during its first call, which is in its time here.' +
+      'Software drivers compile a kernel during its first call; its time here includes that.' +
       (peak
         ? ''
-        : '\nNo peak of this adapter is known: rm-engine bench peak measures it, then shares of it are shown here.'),
+        : "\nThis adapter's peak is unknown. Run rm-engine bench peak once to see shares of it here."),
   ].join('\n');
 }
 
 /**
- * withDevice, and with --profile everything done there is profiled: the tables go to stderr when the work is done, the
- * trace to its file. Whether that is possible is decided before the work begins.
+ * Does withDevice; with --profile it also profiles the work, prints the tables to stderr when the work is done and
+ * writes the trace to its file. Checks that this is possible before the work begins.
  *
  * @returns the work's result, and the summary for --json.
- * @throws RmError ADAPTER_UNSUITABLE where the adapter has no timestamp queries; OUTPUT_EXISTS, OUTPUT_FAILED.
+ * @throws RmError ADAPTER_UNSUITABLE if the adapter has no timestamp queries; OUTPUT_EXISTS, OUTPUT_FAILED.
  */
 export async function withProfiledDevice<T>(
   run: Run<object>,
@@ -151,7 +147,7 @@ export async function withProfiledDevice<T>(
 ): Promise<{ result: T; profile?: ProfileSummary }> {
   if (!profile) return { result: await withDevice(run, work) };
   const profiling = { ...run, deviceOptions: { ...run.deviceOptions, profile: true } };
-  const measured = (trace?: string) =>
+  const measure = (trace?: string) =>
     withDevice(profiling, async device => {
       requireTimestamps(device, '--profile');
       const result = await work(device);
@@ -159,8 +155,8 @@ export async function withProfiledDevice<T>(
       run.terminal.report(`\n${formatProfile(summary)}`);
       return { result, profile: summary };
     });
-  if (profile === true) return measured();
-  const outcome = await withOutputFile(profile, { force }, measured);
+  if (profile === true) return measure();
+  const outcome = await withOutputFile(profile, { force }, measure);
   run.terminal.note(`${profile}: trace for chrome://tracing or ui.perfetto.dev`);
   return { ...outcome, profile: { ...outcome.profile, trace: profile } };
 }
@@ -171,7 +167,7 @@ export function requireTimestamps(device: Device, what: string): void {
   throw new RmError(
     'ADAPTER_UNSUITABLE',
     `${device.info.description} has no timestamp queries, which ${what} needs`,
-    'Choose another adapter with --adapter, or do without.',
+    'Choose another adapter with --adapter, or leave this out.',
   );
 }
 
@@ -184,7 +180,7 @@ async function summarise(run: Run<object>, device: Device, trace?: string): Prom
     const { dropped } = await profiler
       .writeTrace(trace)
       .catch(error => Promise.reject(outputError(error, trace)));
-    if (dropped > 0) run.terminal.warn(`the trace is full: its last ${dropped} dispatches are left out`);
+    if (dropped > 0) run.terminal.warn(`the trace is full: it lacks the last ${dropped} dispatches`);
   }
   const milliseconds = kernels.reduce((sum, row) => sum + row.milliseconds, 0);
   return { milliseconds, kernels, sections, ...(peak && { peak }) };

@@ -5,7 +5,7 @@ import { cacheKey, readUserCache, writeUserCache } from './userCache.js';
 
 const NAME = 'peak';
 
-/** The peak that `bench peak` has stored for this adapter, if there is one; a damaged one is warned of. */
+/** The peak that `bench peak` stored for this adapter, if any. Warns of a damaged file. */
 export const storedPeak = (
   info: AdapterInfo,
   terminal: Pick<Terminal, 'warn'>,
@@ -15,6 +15,6 @@ export const storedPeak = (
     warn: text => terminal.warn(`${text}; measure again with: rm-engine bench peak`),
   });
 
-/** Stores what `bench peak` has measured. @returns the path. */
+/** Stores the peak that `bench peak` measured. @returns the path. @throws RmError OUTPUT_FAILED. */
 export const storePeak = (info: AdapterInfo, peak: PeakRates): Promise<string> =>
   writeUserCache(NAME, cacheKey(info), peak);

@@ -6,7 +6,7 @@ import { cacheKey, readUserCache, writeUserCache } from './userCache.js';
 
 const NAME = 'tuning';
 
-/** Makes the kernels on this device use what `rm-engine tune` has found for it, if it has. */
+/** Makes the kernels on this device use the variants that `rm-engine tune` stored for it, if any. */
 export async function loadTuning(device: Device, terminal: Pick<Terminal, 'warn' | 'detail'>): Promise<void> {
   const { applyTuning, isTuning } = await import('../../kernels/shared/tunedVariants.js');
   const warn = (text: string) => terminal.warn(`${text}; measure again with: rm-engine tune`);
@@ -15,10 +15,10 @@ export async function loadTuning(device: Device, terminal: Pick<Terminal, 'warn'
   applyTuning(device, tuning);
   const classes = Object.values(tuning).flatMap(Object.keys).length;
   terminal.detail(
-    `kernels as rm-engine tune has measured them: ${classes} choices differ from the built-in ones`,
+    `kernel variants from rm-engine tune: ${classes} choices differ from the built-in ones`,
   );
 }
 
-/** Keeps a tuning for this adapter, driver and version. @returns the path. @throws RmError OUTPUT_FAILED. */
+/** Stores a tuning for this adapter, driver and version. @returns the path. @throws RmError OUTPUT_FAILED. */
 export const storeTuning = (adapter: AdapterInfo, tuning: Tuning): Promise<string> =>
   writeUserCache(NAME, cacheKey(adapter), tuning);

@@ -6,37 +6,37 @@ import { cacheFolder } from '../../engine/cacheFolder.js';
 import { outputError } from '../../model/files/outputFolder.js';
 import { version } from '../terminal/version.js';
 
-/** What a measurement holds for: another driver or another rm-engine may be faster or slower. */
+/** The scope of a measurement: another driver or another version of rm-engine may be faster or slower. */
 export interface CacheKey {
   readonly adapter: string;
   readonly driver: string;
   readonly version: string;
 }
 
-/** The key of what is measured on this adapter by this rm-engine. */
+/** The key for measurements on this adapter by this version of rm-engine. */
 export const cacheKey = ({ vendor, architecture, device, description }: AdapterInfo): CacheKey => ({
   adapter: [vendor, architecture, device].filter(Boolean).join(' '),
   driver: description,
   version: version(),
 });
 
-/** One file per adapter and driver; a newer rm-engine writes over what an older one left. */
+/** The path of a cache file: one per adapter and driver. A newer rm-engine overwrites an older one's file. */
 export function userCachePath(name: string, { adapter, driver }: CacheKey, folder = cacheFolder()): string {
   const mark = createHash('sha256').update(`${adapter}\n${driver}`).digest('hex').slice(0, 12);
   return join(folder, `${name}-${mark}.json`);
 }
 
-export interface ReadOptions<T> {
-  /** Whether the stored value has the form that is expected. */
+interface ReadOptions<T> {
+  /** Whether the stored value has the expected form. */
   readonly valid: (value: unknown) => value is T;
-  /** Told why a file that is there is not used. */
+  /** Receives the reason why an existing file is ignored. */
   readonly warn: (text: string) => void;
   readonly folder?: string;
 }
 
 /**
- * The value stored under `name` for this key. A missing, unreadable, corrupt or foreign file is the same as none; of
- * all but the missing one `warn` is told. Never throws.
+ * Reads the value stored under `name` for this key; undefined if the file is missing, unreadable, corrupt or written for
+ * another key. Calls `warn` unless the file is missing. Never throws.
  */
 export async function readUserCache<T>(
   name: string,
@@ -59,20 +59,20 @@ export async function readUserCache<T>(
     warn(`${path} is not JSON and is ignored`);
     return undefined;
   }
-  const of = stored?.key;
-  if (of?.adapter !== key.adapter || of.driver !== key.driver || of.version !== key.version) {
-    const whose = of?.version && of.version !== key.version ? `rm-engine ${of.version}` : 'another device';
-    warn(`${path} was written for ${whose} and is ignored`);
+  const { adapter, driver, version: writer } = stored?.key ?? {};
+  if (adapter !== key.adapter || driver !== key.driver || writer !== key.version) {
+    const owner = writer && writer !== key.version ? `rm-engine ${writer}` : 'another device';
+    warn(`${path} was written for ${owner} and is ignored`);
     return undefined;
   }
   const value = stored?.value;
   if (valid(value)) return value;
-  warn(`${path} has another form than expected and is ignored`);
+  warn(`${path} does not have the expected form and is ignored`);
   return undefined;
 }
 
 /**
- * Stores a value that JSON can hold; readers see the old file or the new one, never half of one.
+ * Stores a JSON value. Readers see the old file or the new one, never a part of one.
  *
  * @returns the path written.
  * @throws RmError OUTPUT_FAILED.
@@ -90,7 +90,7 @@ export async function writeUserCache(
     await writeFile(temporary, `${JSON.stringify({ key, value }, null, 2)}\n`);
     await rename(temporary, path);
   } catch (error) {
-    // Where the folder itself is at fault, this fails too.
+    // Fails too if the folder itself is the problem.
     await rm(temporary, { force: true }).catch(() => {});
     throw outputError(error, path);
   }

@@ -109,7 +109,7 @@ const wrong: [args: string[], said: RegExp][] = [
     ['bench', 'decode', '--prompt', '20', '--sequence-length', '21'],
     /--sequence-length must be longer than --prompt/,
   ],
-  [['eval', '--profile', 'a', 'b'], /Put --profile behind the other arguments/],
+  [['eval', '--profile', 'a', 'b'], /Put --profile after the other arguments/],
   [['generate', 'a', 'b', '--profile', 'trace.txt'], /The trace is a \.json file/],
 ];
 

@@ -48,7 +48,7 @@ test('tune keeps its choice; other commands use it, and work without it when it 
   const tuned = await rmEngine(['tune', '--seconds', '1'], { env });
   assert.is(tuned.status, 0, tuned.stderr);
   const file = /^stored in (.*)$/m.exec(tuned.stderr)![1]!;
-  assert.match((await generate()).stderr, /kernels as rm-engine tune has measured them: \d+ choices differ/);
+  assert.match((await generate()).stderr, /kernel variants from rm-engine tune: \d+ choices differ/);
 
   assert.equal(tunings(), [file]);
   const stored = JSON.parse(readFileSync(file, 'utf8')) as object;
@@ -57,7 +57,7 @@ test('tune keeps its choice; other commands use it, and work without it when it 
   assert.is(spoken.status, 0, spoken.stderr);
   assert.match(
     spoken.stderr,
-    /has another form than expected and is ignored; measure again with: rm-engine tune/,
+    /does not have the expected form and is ignored; measure again with: rm-engine tune/,
   );
 });
 

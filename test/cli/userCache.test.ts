@@ -59,8 +59,8 @@ for (const [what, content, said] of [
   ['empty', '', /is not JSON/],
   ['null', 'null', /was written for another device/],
   ['a list', '[1]', /was written for another device/],
-  ['of another form', JSON.stringify({ key, value: { rate: 'fast' } }), /has another form/],
-  ['without a value', JSON.stringify({ key }), /has another form/],
+  ['of another form', JSON.stringify({ key, value: { rate: 'fast' } }), /does not have the expected form/],
+  ['without a value', JSON.stringify({ key }), /does not have the expected form/],
   [
     'of another adapter',
     JSON.stringify({ key: { ...key, adapter: 'x' }, value: { rate: 1 } }),
