@@ -62,7 +62,8 @@ export function convertCommand(signal: AbortSignal): Command {
       }),
     );
     if (options.json) terminal.json(result);
-    else terminal.note(`${result.to}: ${result.layers} layers, loaded again${agreement(result.verification)}`);
+    else
+      terminal.note(`${result.to}: ${result.layers} layers, loaded again${agreement(result.verification)}`);
   });
 }
 

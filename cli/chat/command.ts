@@ -18,25 +18,25 @@ interface ChatOptions extends SamplingFlags, ModelFlags {
   json?: boolean;
 }
 
-/** Two columns narrower than this are hard to read. */
+/** Narrower terminals show two answers one after the other: two columns would be hard to read. */
 const LEAST_COLUMNS = 72;
 
-const details = `Each line is a message; the model answers through its chat template and remembers what was said. A model without one
-goes on writing where the line ended. When the conversation no longer fits the model's context, its oldest turns are
+const details = `Each line you type is a message. The model answers through its chat template and remembers the conversation; a model
+without a template continues your line instead. When the conversation outgrows the model's context, its oldest turns are
 forgotten. With --against two models answer every message, each with its own tokenizer, template and memory: side by side
-where the terminal is at least ${LEAST_COLUMNS} columns wide, else one after the other.
+if the terminal has at least ${LEAST_COLUMNS} columns, otherwise one after the other.
 
-Lines /reset (forget what was said), /help and /exit are commands. Ctrl-C stops the answer, twice ends. From a pipe every
-line is a message, and answers are all that is on stdout; with --json every turn is one object in a line:
-{turn, user, answers: [{model, text, ids, stopped, promptTokens, reusedTokens, seconds, forgotten}]}.`;
+Commands: /reset forgets the conversation, /help lists the commands, /exit ends. Ctrl-C stops an answer; a second Ctrl-C
+ends. If stdin is a pipe, every line is a message and stdout holds only the answers. With --json each turn is one object
+on a line: {turn, user, answers: [{model, text, ids, stopped, promptTokens, reusedTokens, seconds, forgotten}]}.`;
 
-const help = `/reset  forget what was said
+const help = `/reset  forget the conversation
 /exit   end (also Ctrl-D)
-/help   this
-Ctrl-C stops an answer, twice ends.`;
+/help   show this
+Ctrl-C stops an answer, a second Ctrl-C ends.`;
 
-/** "42 tokens in 2.1 s, 20.0 tokens/s"; `names` where there are several models. */
-export function formatAnswer({ model, ids, seconds, stopped }: Answer, names: boolean): string {
+/** "42 tokens in 2.1 s, 20.0 tokens/s", with the model's name in front if `named`. */
+function formatAnswer({ model, ids, seconds, stopped }: Answer, named: boolean): string {
   const ends = {
     end: '',
     length: ', cut at --max-tokens',
@@ -44,10 +44,10 @@ export function formatAnswer({ model, ids, seconds, stopped }: Answer, names: bo
     interrupted: ', stopped',
   };
   const speed = seconds > 0 ? `, ${(ids.length / seconds).toPrecision(3)} tokens/s` : '';
-  return `${names ? `${model}: ` : ''}${ids.length} tokens in ${formatSeconds(seconds)}${speed}${ends[stopped]}`;
+  return `${named ? `${model}: ` : ''}${ids.length} tokens in ${formatSeconds(seconds)}${speed}${ends[stopped]}`;
 }
 
-/** A name for each folder, short where that tells them apart. */
+/** A name for each model: the last part of its path if that tells them apart. */
 export function modelNames(folders: readonly string[]): string[] {
   const short = folders.map(folder => basename(resolve(folder)));
   return new Set(short).size === short.length ? short : [...folders];
@@ -56,7 +56,7 @@ export function modelNames(folders: readonly string[]): string[] {
 /** `chat MODEL` */
 export function chatCommand(signal: AbortSignal): Command {
   const command = newCommand('chat', {
-    summary: 'talk with a model, or with two side by side',
+    summary: 'chat with a model, or with two side by side',
     details,
     args: [['<model>', MODEL_TEXT]],
     examples: [
@@ -65,57 +65,54 @@ export function chatCommand(signal: AbortSignal): Command {
       'rm-engine chat ./pruned --system "Answer in one sentence." --json < questions.txt',
     ],
   })
-    .option('--against <model>', 'this model answers too')
-    .option('--system <text>', 'a system message before the conversation');
-  withSamplingOptions(command, 512).option('--json', 'print one JSON object per turn, in a line');
-  return runs<ChatOptions>(withDownload(command), signal, async (run, model) => {
-    const { options, terminal } = run;
-    const folders = [model as string, ...(options.against === undefined ? [] : [options.against])];
-    const names = modelNames(folders);
-    await findModels(run, folders);
-    const tools: TextTools[] = [];
-    for (const [i, folder] of folders.entries()) {
-      const loaded = await loadTextTools(folder);
-      if (!loaded.chat.available)
-        terminal.note(`${names[i]} has no chat template: it goes on writing your lines`);
-      tools.push(loaded);
+    .option('--against <model>', 'a second model that answers too')
+    .option('--system <text>', 'the system message of the conversation');
+  withSamplingOptions(command, 512).option('--json', 'print one JSON object per turn, each on a line');
+  return runs<ChatOptions>(withDownload(command), signal, (run, model) => runChat(run, model as string));
+}
+
+async function runChat(run: Run<ChatOptions>, folder: string): Promise<void> {
+  const { options, terminal, progress } = run;
+  const folders = [folder, ...(options.against === undefined ? [] : [options.against])];
+  const names = modelNames(folders);
+  await findModels(run, folders);
+  const tools: TextTools[] = [];
+  for (const [i, path] of folders.entries()) {
+    tools.push(await loadTextTools(path));
+    if (!tools[i]!.chat.available) {
+      terminal.note(`${names[i]} has no chat template: it continues your lines instead`);
     }
-    const [{ Model }, { Conversation }] = await Promise.all([
-      import('../../model/transformer/model.js'),
-      import('./conversation.js'),
-    ]);
-    await withDevice(run, async device => {
-      const models: Model[] = [];
-      const conversations: Conversation[] = [];
-      run.progress.steps(folders.length);
-      try {
-        for (const [i, folder] of folders.entries()) {
-          run.progress.nextStep();
-          const loaded = await Model.load(device, folder, { onProgress: run.progress });
-          models.push(loaded);
-          conversations.push(
-            new Conversation(names[i]!, loaded, tools[i]!, {
-              ...samplingOf(options),
-              system: options.system,
-            }),
-          );
-        }
-        await converse(run, conversations);
-      } finally {
-        for (const owner of [...conversations, ...models]) owner.dispose();
+  }
+  const [{ Model }, { Conversation }] = await Promise.all([
+    import('../../model/transformer/model.js'),
+    import('./conversation.js'),
+  ]);
+  await withDevice(run, async device => {
+    const models: Model[] = [];
+    const conversations: Conversation[] = [];
+    progress.steps(folders.length);
+    try {
+      for (const [i, path] of folders.entries()) {
+        progress.nextStep();
+        models.push(await Model.load(device, path, { onProgress: progress }));
+        const conversationOptions = { ...samplingOf(options), system: options.system };
+        conversations.push(new Conversation(names[i]!, models[i]!, tools[i]!, conversationOptions));
       }
-    });
+      await converse(run, conversations);
+    } finally {
+      for (const owner of [...conversations, ...models]) owner.dispose();
+    }
   });
 }
 
-/** Reads messages and answers them until there are no more. */
+/** Reads messages and answers them, until /exit or the end of the input. */
 async function converse(run: Run<ChatOptions>, conversations: readonly Conversation[]): Promise<void> {
   const { terminal, signal, options } = run;
   using lines = new MessageLines(process.stdin, process.stderr, {
     prompt: terminal.style('stderr', 'bold', '> '),
     signal,
     onHint: () => terminal.note('\nCtrl-C again, Ctrl-D or /exit ends'),
-    // As a signal from outside would, which this Ctrl-C is not while the terminal is in raw mode.
+    // In raw mode Ctrl-C is no signal; this has the effect of one.
     onEnd: () => process.emit('SIGINT'),
   });
   if (lines.interactive) terminal.note('/help lists commands, Ctrl-C stops an answer, /exit ends');
@@ -126,9 +123,10 @@ async function converse(run: Run<ChatOptions>, conversations: readonly Conversat
     if (message === undefined || message === '/exit') return;
     if (message === '') continue;
     if (/^\/[a-z]+$/.test(message)) {
-      if (message === '/reset') for (const conversation of conversations) conversation.reset();
-      if (message === '/reset') terminal.note('nothing said so far');
-      else if (message === '/help') terminal.note(help);
+      if (message === '/reset') {
+        for (const conversation of conversations) conversation.reset();
+        terminal.note('the conversation is forgotten');
+      } else if (message === '/help') terminal.note(help);
       else terminal.warn(`there is no command ${message}; /help lists them`);
       continue;
     }
@@ -136,9 +134,9 @@ async function converse(run: Run<ChatOptions>, conversations: readonly Conversat
       const answers = await lines.stoppable(stop => answerAll(run, conversations, message, stop));
       turn++;
       if (options.json) terminal.jsonLine({ turn, user: message, answers });
-      for (const answer of answers) tell(run, answer, answers.length > 1);
+      for (const answer of answers) noteAnswer(run, answer, answers.length > 1);
     } catch (error) {
-      // A person can write another message; the next line of a pipe may build on this one.
+      // A person can write another message. The next line of a pipe may depend on this one.
       const code = describeFailure(error).code;
       if (!lines.interactive || !['INVALID_ARGUMENT', 'DATA_INVALID'].includes(code)) throw error;
       terminal.error(formatFailure({ ...describeFailure(error), where: 'this message' }, terminal));
@@ -146,10 +144,11 @@ async function converse(run: Run<ChatOptions>, conversations: readonly Conversat
   }
 }
 
-function tell({ terminal }: Run<ChatOptions>, answer: Answer, names: boolean): void {
-  terminal.note(terminal.style('stderr', 'dim', formatAnswer(answer, names)));
+/** Prints the length and speed of an answer, and a warning if turns were forgotten. */
+function noteAnswer({ terminal }: Run<ChatOptions>, answer: Answer, named: boolean): void {
+  terminal.note(terminal.style('stderr', 'dim', formatAnswer(answer, named)));
   terminal.detail(
-    `${answer.reusedTokens} of ${answer.promptTokens} tokens of the conversation from the KV cache`,
+    `${answer.reusedTokens} of the conversation's ${answer.promptTokens} tokens were in the KV cache`,
   );
   if (answer.forgotten > 0) {
     const turns = answer.forgotten === 1 ? 'turn' : `${answer.forgotten} turns`;
@@ -157,7 +156,7 @@ function tell({ terminal }: Run<ChatOptions>, answer: Answer, names: boolean): v
   }
 }
 
-/** The answers of all to one message, shown while they are made. */
+/** Lets all models answer one message, and prints the answers as they grow. */
 async function answerAll(
   { terminal, signal, options }: Run<ChatOptions>,
   conversations: readonly Conversation[],
@@ -165,7 +164,7 @@ async function answerAll(
   stop: AbortSignal,
 ): Promise<Answer[]> {
   const begin = (conversation: Conversation) => conversation.answer(message, { stop, signal });
-  if (options.json) return await taken(conversations.map(begin), () => {});
+  if (options.json) return await finishAll(conversations.map(begin), () => {});
   const columns = terminal.columns('stdout');
   if (conversations.length > 1 && columns !== undefined && columns >= LEAST_COLUMNS) {
     const rule = terminal.isUnicode ? '│' : '|';
@@ -175,7 +174,7 @@ async function answerAll(
       titles: conversations.map(({ name }) => name),
       write: text => terminal.data(text),
     });
-    return await taken(
+    return await finishAll(
       conversations.map(begin),
       (side, piece) => sides.add(side, piece),
       side => sides.end(side),
@@ -186,14 +185,14 @@ async function answerAll(
     if (conversations.length > 1) {
       terminal.data(terminal.style('stdout', 'dim', `[${conversation.name}]\n`));
     }
-    answers.push(...(await taken([begin(conversation)], (_, piece) => terminal.data(piece))));
+    answers.push(...(await finishAll([begin(conversation)], (_, piece) => terminal.data(piece))));
     terminal.data('\n');
   }
   return answers;
 }
 
-/** Takes a step of each answer in turn, for they share one device, until all are complete. */
-async function taken(
+/** Advances the answers in turn, one token each, since they share one device, until all are complete. */
+async function finishAll(
   answers: readonly AsyncGenerator<string, Answer, void>[],
   onPiece: (index: number, piece: string) => void,
   onEnd: (index: number) => void = () => {},

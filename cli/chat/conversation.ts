@@ -4,23 +4,25 @@ import type { ChatMessage } from '../../model/text/documents.js';
 import type { Model } from '../../model/transformer/model.js';
 import type { TextTools } from '../options/sequences.js';
 
+/** How a model answers in a conversation. */
 export interface ConversationOptions extends SamplingOptions {
   maxTokens: number;
   system?: string | undefined;
 }
 
-/** An answer that is complete. */
+/** A complete answer. */
 export interface Answer {
   readonly model: string;
   readonly text: string;
   readonly ids: readonly number[];
-  /** Why it ends: the model's end-of-text token, --max-tokens, the model's context, or it was stopped. */
+  /** Why it ended: end-of-text token, --max-tokens, the model's context, or the user stopped it. */
   readonly stopped: 'end' | 'length' | 'context' | 'interrupted';
-  /** Tokens of the whole conversation up to the answer, and how many of them were still in the KV cache. */
+  /** Tokens of the whole conversation up to the answer. */
   readonly promptTokens: number;
+  /** Those of them that were still in the KV cache. */
   readonly reusedTokens: number;
   readonly seconds: number;
-  /** Oldest turns that no longer fit the context and were forgotten before this one. */
+  /** Number of oldest turns forgotten before this answer because they no longer fit the context. */
   readonly forgotten: number;
 }
 
@@ -31,8 +33,8 @@ interface Turn {
 }
 
 /**
- * A conversation with one model through its chat template; without one the model goes on writing where the last line
- * ended. The KV cache stays between turns.
+ * A conversation with one model through its chat template. A model without a template continues the last line. The KV
+ * cache stays between turns.
  */
 export class Conversation {
   readonly #model: Model;
@@ -40,10 +42,13 @@ export class Conversation {
   readonly #options: ConversationOptions;
   readonly #session: DecodingSession;
   #turns: Turn[] = [];
-  /** All answers, those that were forgotten too: each has a seed of its own. */
+  /** Number of all answers, forgotten ones too: each answer gets its own seed. */
   #answers = 0;
 
-  /** @param name how answers name the model. The model stays the caller's. */
+  /**
+   * @param name names the model in answers.
+   * @param model stays the caller's.
+   */
   constructor(
     readonly name: string,
     model: Model,
@@ -56,18 +61,19 @@ export class Conversation {
     this.#session = new DecodingSession(model);
   }
 
-  /** Forgets everything said. */
+  /** Forgets the conversation. */
   reset(): void {
     this.#turns = [];
     this.#answers = 0;
   }
 
   /**
-   * Answers a message piece by piece; the answer becomes part of the conversation when the generator has returned it.
+   * Answers a message piece by piece. The answer joins the conversation once the generator returns it; an error leaves
+   * the conversation unchanged.
    *
    * @param stop ends the answer after the token in progress.
-   * @throws RmError INVALID_ARGUMENT for a message too long for the model's context, DATA_INVALID where the template
-   *   refuses the messages; the conversation is then what it was.
+   * @throws RmError INVALID_ARGUMENT if the message is too long for the model's context, DATA_INVALID if the template
+   *   refuses the messages.
    */
   async *answer(
     message: string,
@@ -76,13 +82,13 @@ export class Conversation {
     const { tokenizer } = this.#tools;
     const { maxTokens, seed = 0, ...sampling } = this.#options;
     const context = this.#model.arch.contextLength;
-    // Own time only: whoever takes the pieces may work on another answer meanwhile.
+    // Counts only this answer's time: between pieces the caller may work on another answer.
     let seconds = 0;
     let resumed = performance.now();
     const pause = () => {
       seconds += (performance.now() - resumed) / 1000;
     };
-    // An answer of a quarter of the context should fit.
+    // Leaves room for an answer of up to a quarter of the context.
     const room = Math.min(maxTokens, Math.floor(context / 4));
     let kept = this.#turns;
     let prompt = this.#encode(kept, message);
@@ -103,7 +109,7 @@ export class Conversation {
       ids.push(id);
       const piece = stream.push(id);
       text += piece;
-      // Also where it is empty: whoever alternates between two answers takes one token of each.
+      // Yields empty pieces too: a caller that alternates between two answers takes one token of each.
       pause();
       yield piece;
       resumed = performance.now();
@@ -131,8 +137,8 @@ export class Conversation {
     const { tokenizer, chat } = this.#tools;
     const { system } = this.#options;
     if (!chat.available) {
-      const said = turns.map(({ user, assistant }) => user + assistant);
-      return tokenizer.encode([...(system === undefined ? [] : [system]), ...said, message].join('\n'));
+      const lines = turns.map(({ user, assistant }) => user + assistant);
+      return tokenizer.encode([...(system === undefined ? [] : [system]), ...lines, message].join('\n'));
     }
     const messages: ChatMessage[] = [
       ...(system === undefined ? [] : [{ role: 'system', content: system }]),

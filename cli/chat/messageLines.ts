@@ -1,23 +1,23 @@
 import { createInterface, type Interface } from 'node:readline';
 import { Writable } from 'node:stream';
 
-/** What is read from; process.stdin is such. */
-export type LineInput = NodeJS.ReadableStream & { readonly isTTY?: boolean };
-/** Where a person's typing is shown; process.stderr is such. */
-export type LineOutput = NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number };
+/** The source of lines, such as process.stdin. */
+type LineInput = NodeJS.ReadableStream & { readonly isTTY?: boolean };
+/** Shows the user's typing, such as process.stderr. */
+type LineOutput = NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number };
 
-export interface MessageLinesOptions {
+interface MessageLinesOptions {
   readonly prompt: string;
   readonly signal: AbortSignal;
-  /** Ctrl-C at an empty line, the first time. */
+  /** Called at the first Ctrl-C on an empty line. */
   onHint(): void;
-  /** Ctrl-C a second time. */
+  /** Called at the second Ctrl-C. */
   onEnd(): void;
 }
 
 /**
- * Lines of a person at a terminal, with editing and history, or of a pipe. While an answer is being written nothing
- * typed is shown, but it is kept for the next line.
+ * Lines from a pipe, or from a person at a terminal, with editing and history. Text typed during an answer is not shown
+ * but kept for the next line.
  */
 export class MessageLines {
   readonly interactive: boolean;
@@ -28,7 +28,7 @@ export class MessageLines {
   #waiting: { resolve(line: string | undefined): void; reject(reason: unknown): void } | undefined;
   #closed = false;
   #shown = false;
-  /** Ctrl-C since the last line. */
+  /** Number of Ctrl-C since the last line. */
   #interrupts = 0;
   #stop: AbortController | undefined;
 
@@ -50,12 +50,12 @@ export class MessageLines {
       this.#closed = true;
       this.#deliver();
     });
-    // The terminal is in raw mode: Ctrl-C comes here, not as a signal to the process.
+    // The terminal is in raw mode: Ctrl-C arrives here, not as a signal to the process.
     this.#readline.on('SIGINT', () => this.#interrupted(options));
     options.signal.addEventListener('abort', () => this.#deliver(), { once: true });
   }
 
-  /** Shows what readline draws, but not while an answer is being written. */
+  /** Passes on what readline draws, except during an answer. */
   #screen(output: LineOutput): Writable {
     const screen = new Writable({
       write: (chunk, _encoding, done) => {
@@ -85,7 +85,7 @@ export class MessageLines {
     }
   }
 
-  /** The next line; undefined at the end. Throws the signal's reason once it is aborted. */
+  /** The next line; undefined at the end of the input. Rejects with the signal's reason once it is aborted. */
   next(): Promise<string | undefined> {
     this.#shown = true;
     if (this.interactive && !this.#closed) {
@@ -108,7 +108,7 @@ export class MessageLines {
     this.#waiting = undefined;
   }
 
-  /** Does work that Ctrl-C stops, through the signal that it is given. */
+  /** Does work that Ctrl-C stops: it aborts the signal that the work receives. */
   async stoppable<T>(work: (stop: AbortSignal) => Promise<T>): Promise<T> {
     this.#stop = new AbortController();
     this.#shown = false;

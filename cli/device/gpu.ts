@@ -10,7 +10,7 @@ export function announceAdapter(
 ): void {
   progress.watch(device.memory);
   const software = device.info.kind === 'software';
-  terminal.note(`adapter: ${device.info.description}${software ? ' (software: works, but slow)' : ''}`);
+  terminal.note(`adapter: ${device.info.description}${software ? ' (software: works, but slowly)' : ''}`);
 }
 
 /** Opens the device of --adapter and --memory-limit, does the work, and closes the device even if the work fails. */

@@ -14,9 +14,7 @@ export async function loadTuning(device: Device, terminal: Pick<Terminal, 'warn'
   if (!tuning) return;
   applyTuning(device, tuning);
   const classes = Object.values(tuning).flatMap(Object.keys).length;
-  terminal.detail(
-    `kernel variants from rm-engine tune: ${classes} choices differ from the built-in ones`,
-  );
+  terminal.detail(`kernel variants from rm-engine tune: ${classes} choices differ from the built-in ones`);
 }
 
 /** Stores a tuning for this adapter, driver and version. @returns the path. @throws RmError OUTPUT_FAILED. */

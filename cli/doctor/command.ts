@@ -6,7 +6,7 @@ import type { Finding, Status } from './probes.js';
 
 const colours = { ok: 'green', warn: 'yellow', fail: 'red', skip: 'dim' } as const;
 
-/** One line per finding, and the cure under those that need one. */
+/** One line per finding, and below it the cure if it needs one. */
 export function formatFindings(findings: readonly Finding[], terminal: Pick<Terminal, 'style'>): string {
   const width = Math.max(...findings.map(({ id }) => id.length));
   const count = (status: Status) => findings.filter(finding => finding.status === status).length;
@@ -23,9 +23,9 @@ export function formatFindings(findings: readonly Finding[], terminal: Pick<Term
 /** `doctor` */
 export function doctorCommand(signal: AbortSignal): Command {
   const command = newCommand('doctor', {
-    summary: 'examine Node, driver, adapters and arithmetic of this machine',
+    summary: 'check this machine: Node, drivers, adapters, arithmetic',
     details:
-      'Every probe says what it found, and what to do where that is not right. Exit code 1 if one fails.',
+      'Every check prints ok, warn, fail or skip, the evidence, and what to do about a problem. Exit code 1 if one fails.',
     examples: ['rm-engine doctor', 'rm-engine doctor --json', 'rm-engine doctor --adapter nvidia'],
   }).option('--json', 'print one JSON object: {version, healthy, findings: [{id, status, evidence, cure}]}');
   return runs<{ json?: boolean }>(command, signal, async run => {

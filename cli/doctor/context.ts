@@ -8,7 +8,7 @@ import { findBundledDriver } from '../../engine/softwareDriver.js';
 import { thisHost } from '../../engine/vulkanFiles.js';
 import type { DoctorContext, ProbedDevice } from './probes.js';
 
-/** Normalised error |C - A B|_F / (|A|_F |B|_F) of a 33 x 65 x 17 product on the device, against f64 on the host. */
+/** Normalised error |C - A B|_F / (|A|_F |B|_F) of a 33 x 65 x 17 product on the device, compared with f64 on the host. */
 async function multiply(device: Device): Promise<number> {
   const [{ Scope, tensorFrom, downloadF32 }, { matmul }] = await Promise.all([
     import('../../engine/index.js'),
@@ -52,7 +52,7 @@ async function openDevice(options: DeviceOptions): Promise<ProbedDevice> {
   };
 }
 
-/** This machine. */
+/** The context of the machine that runs this process. */
 export function thisMachine(options: DeviceOptions): DoctorContext {
   return {
     platform: process.platform,

@@ -8,7 +8,7 @@ import { explainBinaryFailure } from '../../engine/webgpu.js';
 
 export type Status = 'ok' | 'warn' | 'fail' | 'skip';
 
-/** What a probe found: evidence, and unless all is well what to do. */
+/** The result of a probe: the evidence, and for a warning or a failure what to do. */
 export interface Finding {
   readonly id: string;
   readonly status: Status;
@@ -16,7 +16,7 @@ export interface Finding {
   readonly cure?: string;
 }
 
-/** An open device as the probes see it. */
+/** The parts of an open device that the probes use. */
 export interface ProbedDevice {
   readonly info: AdapterInfo;
   readonly features: DeviceFeatures;
@@ -36,13 +36,13 @@ export interface ProbedDevice {
   close(): Promise<void>;
 }
 
-/** The machine, so that tests can stand in for it. */
+/** A machine as the probes see it; tests make up their own. */
 export interface DoctorContext {
   readonly platform: string;
   readonly arch: string;
   readonly nodeVersion: string;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Advice on getting an adapter on this platform. */
+  /** How to get an adapter on this platform. */
   readonly advice: string;
   readonly cacheFolder: string;
   /** The user's home folder: findings write it as ~, because people paste them into reports. */
@@ -50,12 +50,12 @@ export interface DoctorContext {
   /** Loads the binary of the webgpu package. */
   loadBinary(): Promise<void>;
   exists(path: string): boolean;
-  /** Names in a folder; none where there is no such folder. */
+  /** Names in a folder; none if there is no such folder. */
   list(folder: string): string[];
   bundledDriver(): { readonly version: string } | undefined;
   listAdapters(): Promise<string[]>;
   openDevice(): Promise<ProbedDevice>;
-  /** Creates the folder where needed, writes and removes a file in it. */
+  /** Creates the folder if needed, then writes and removes a file in it. @throws Error if that fails. */
   tryWrite(folder: string): void;
   freeMemory(): number;
 }
@@ -65,7 +65,7 @@ interface Probe {
   run(context: DoctorContext, state: State): Promise<Omit<Finding, 'id'>> | Omit<Finding, 'id'>;
 }
 
-/** What earlier probes leave for later ones. */
+/** Results of earlier probes that later ones need. */
 interface State {
   binaryLoads: boolean;
   device?: ProbedDevice;
@@ -85,7 +85,7 @@ const libraryFolders = (env: DoctorContext['env']): string[] => [
   ...['/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu', '/usr/lib64', '/usr/lib', '/usr/local/lib'],
 ];
 
-/** A part of Vulkan that this machine lacks: no failure where the bundled driver brings its own. */
+/** A missing part of Vulkan: a failure, or a warning if the bundled driver brings its own. */
 const missing = (context: DoctorContext, evidence: string, cure: string) =>
   context.bundledDriver() ? warn(`${evidence}; the bundled driver will be used`, cure) : fail(evidence, cure);
 
@@ -116,10 +116,10 @@ const loader: Probe = {
   id: 'vulkan-loader',
   run: context => {
     if (context.platform !== 'linux') return skip('only used on Linux');
-    const found = libraryFolders(context.env)
+    const library = libraryFolders(context.env)
       .map(folder => `${folder}/libvulkan.so.1`)
       .find(context.exists);
-    if (found) return ok(found);
+    if (library) return ok(library);
     const evidence = 'libvulkan.so.1 was not found in the usual places';
     const cure = 'Install libvulkan1 (Debian, Ubuntu) or vulkan-loader (Fedora, Arch).';
     return missing(context, evidence, cure);
@@ -134,16 +134,16 @@ const drivers: Probe = {
     const isNvidia = (path: string) => /nvidia/i.test(path);
     if (context.exists('/dev/nvidia0') && !files.some(isNvidia)) {
       return warn(
-        `an NVIDIA GPU is there, but no Vulkan driver for it (${files.join(', ') || 'no driver files'})`,
-        'Install libnvidia-gl of the driver’s version; in containers set NVIDIA_DRIVER_CAPABILITIES=compute,graphics,utility.',
+        `this machine has an NVIDIA GPU, but no Vulkan driver for it (${files.join(', ') || 'no driver files'})`,
+        'Install libnvidia-gl in the version of your driver; in containers set NVIDIA_DRIVER_CAPABILITIES=compute,graphics,utility.',
       );
     }
     if (files.length > 0) return ok(files.join(', '));
-    const named = context.env.VK_DRIVER_FILES ?? context.env.VK_ICD_FILENAMES;
-    const evidence = named
-      ? `none of ${named} exists`
+    const configured = context.env.VK_DRIVER_FILES ?? context.env.VK_ICD_FILENAMES;
+    const evidence = configured
+      ? `none of ${configured} exists`
       : 'no driver files in /usr/share/vulkan/icd.d or /etc/vulkan/icd.d';
-    const cure = named ? 'Correct or unset VK_DRIVER_FILES.' : context.advice;
+    const cure = configured ? 'Correct or unset VK_DRIVER_FILES (or VK_ICD_FILENAMES).' : context.advice;
     return missing(context, evidence, cure);
   },
 };
@@ -151,10 +151,10 @@ const drivers: Probe = {
 const bundled: Probe = {
   id: 'bundled-driver',
   run: context => {
-    const found = context.bundledDriver();
-    if (found) return ok(`SwiftShader of @sparticuz/chromium ${found.version} is installed`);
+    const driver = context.bundledDriver();
+    if (driver) return ok(`SwiftShader of @sparticuz/chromium ${driver.version} is installed`);
     return skip(
-      'not installed; only needed where there is no other driver (npm install @sparticuz/chromium@147.0.0)',
+      'not installed; needed only without any other driver (npm install @sparticuz/chromium@147.0.0)',
     );
   },
 };
@@ -189,7 +189,7 @@ const limits: Probe = {
     return ok(
       `buffers of ${formatBytes(limits.maxBufferSize)}, bindings of ${formatBytes(limits.maxStorageBufferBindingSize)}, ` +
         `${limits.maxComputeInvocationsPerWorkgroup} invocations and ` +
-        `${formatBytes(limits.maxComputeWorkgroupStorageSize)} of memory a workgroup`,
+        `${formatBytes(limits.maxComputeWorkgroupStorageSize)} of memory per workgroup`,
     );
   },
 };
@@ -206,7 +206,7 @@ const features: Probe = {
       [
         `shader-f16: ${f16 ? 'yes' : 'no'}`,
         `subgroups: ${subgroups ? `yes, of ${size}` : 'no'}`,
-        `timestamp-query: ${timestamps ? 'yes' : 'no (bench measures by wall clock)'}`,
+        `timestamp-query: ${timestamps ? 'yes' : 'no (bench uses the wall clock, --profile is unavailable)'}`,
       ].join(', '),
     );
   },
@@ -217,9 +217,9 @@ const selfTest: Probe = {
   run: async (_, { device }) => {
     if (!device) return skip('needs a device');
     const exact = await device.selfTest();
-    if (exact === 'float') return ok('arithmetic is exact where the kernels rely on it');
+    if (exact === 'float') return ok('arithmetic is exact wherever the kernels rely on it');
     return warn(
-      'the driver changes float arithmetic that must be exact; integers do it here, which takes longer',
+      'the driver changes float arithmetic that must be exact; rm-engine uses integers instead, which is slower',
       'Update the graphics driver, or choose another adapter with --adapter.',
     );
   },
@@ -231,7 +231,7 @@ const matmul: Probe = {
     if (!device) return skip('needs a device');
     const error = await device.multiply();
     const evidence = `normalised error of a small matrix product: ${error.toExponential(1)}`;
-    // Written so that NaN fails.
+    // NaN must fail too.
     if (error <= MATMUL_TOLERANCE) return ok(evidence);
     return fail(evidence, 'Update the graphics driver, or choose another adapter with --adapter.');
   },
@@ -246,7 +246,7 @@ const cache: Probe = {
     } catch (error) {
       return warn(
         `${cacheFolder}: ${(error as Error).message}`,
-        'Make it writable, or set XDG_CACHE_HOME; only the bundled driver needs it.',
+        'Make it writable, or set XDG_CACHE_HOME. Only the bundled driver needs it; without it nothing measured is remembered.',
       );
     }
   },
@@ -281,7 +281,10 @@ export async function examine(context: DoctorContext): Promise<Finding[]> {
       try {
         findings.push({ id, ...(await run(context, state)) });
       } catch (error) {
-        const cure = error instanceof RmError ? error.fix : 'Run again with --verbose and report this.';
+        const cure =
+          error instanceof RmError
+            ? error.fix
+            : 'Please report this with the output of: rm-engine doctor --json';
         findings.push({ id, ...fail((error as Error).message, cure) });
       }
     }

@@ -192,7 +192,7 @@ test('from a pipe: answers on stdout as generate prints them, no prompt, no colo
   });
   assert.is(status, 0);
   assert.is(stdout, single.stdout.repeat(2));
-  assert.match(stderr, /demo-model has no chat template: it goes on writing your lines/);
+  assert.match(stderr, /demo-model has no chat template: it continues your lines instead/);
   assert.match(stderr, /^12 tokens in .* s, .* tokens\/s, cut at --max-tokens$/m);
   assert.match(stderr, /there is no command \/nonsense/);
   assert.not.ok((stdout + stderr).includes(ESC));
