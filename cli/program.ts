@@ -14,7 +14,7 @@ import { methodsCommand } from './methods.js';
 import { byteCount } from './options/optionTypes.js';
 import { profileCommand } from './profile.js';
 import { pruneCommand } from './prune/command.js';
-import { slurmCommand } from './slurm/index.js';
+import { slurmCommand } from './slurm/command.js';
 import { statsCommand } from './stats.js';
 import { fullName } from './terminal/command.js';
 import { WrongCommandLine } from './terminal/failure.js';

@@ -42,7 +42,7 @@ export interface DoctorContext {
   readonly arch: string;
   readonly nodeVersion: string;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** How to get an adapter on this platform. */
+  /** Advice on getting an adapter on this platform. */
   readonly advice: string;
   readonly cacheFolder: string;
   /** The user's home folder: findings write it as ~, because people paste them into reports. */

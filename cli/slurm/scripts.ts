@@ -1,16 +1,16 @@
 import { shellWord } from '../../replaceme/report/repeat.js';
 
-/** What the jobs of one pruned model need. */
+/** Everything that the jobs of one pruned model need. */
 export interface ClusterPlan {
   /** The folder of the scripts, absolute. */
   readonly folder: string;
-  /** Where relative paths begin. */
+  /** The folder that relative paths start from. */
   readonly workingFolder: string;
-  /** The words that start rm-engine. */
+  /** The command line that starts rm-engine, in words. */
   readonly program: readonly string[];
   readonly model: string;
   readonly out: string;
-  /** Options of prune, as words. */
+  /** Options of prune, in words. */
   readonly options: readonly string[];
   readonly shards: number;
   readonly rounds: number;
@@ -24,14 +24,14 @@ export interface ClusterPlan {
 export interface ClusterJob {
   readonly name: string;
   readonly tasks: number;
-  /** Files that it leaves, absolute. */
+  /** Files that it writes, absolute. */
   readonly results: readonly string[];
   readonly script: string;
 }
 
 const numbers = (count: number): number[] => Array.from({ length: count }, (_, i) => i + 1);
 
-/** The jobs in their order: each waits for the one before. */
+/** The jobs in order: each waits for the one before. */
 export function clusterJobs(plan: ClusterPlan): ClusterJob[] {
   const { folder, model, out, options, shards, rounds } = plan;
   const shardFile = (round: number, shard: number | string) =>
@@ -83,12 +83,12 @@ export function clusterJobs(plan: ClusterPlan): ClusterJob[] {
     plan,
     'prune',
     plan.settings,
-    `# All sums are there: no pass over the tokens.\n${line(words)}`,
+    `# All sums exist: no pass over the tokens.\n${line(words)}`,
   );
   return [...jobs, { name: 'prune', tasks: 1, results: [out], script: prune }];
 }
 
-/** Of settings for jobs with a GPU those that say where and for whom a job runs. */
+/** The settings that a job without a GPU shares with the others: where and for whom it runs. */
 const partitionOf = (settings: readonly string[]): string[] =>
   settings.filter(setting => /^(partition|account|qos|time|reservation)=/.test(setting));
 
@@ -107,9 +107,9 @@ ${settings.map(setting => `#SBATCH --${setting}\n`).join('')}set -euo pipefail
 ${work}
 `;
 
-/** Submits every job behind the one before, and keeps their numbers in jobs.txt. */
+/** A script that submits each job to run after the one before, and keeps their numbers in jobs.txt. */
 export const submitScript = (folder: string, jobs: readonly ClusterJob[]): string => `#!/bin/bash
-# Submits all jobs; each begins when the one before has ended well, and is cancelled where that cannot happen any more.
+# Submits all jobs. Each starts when the one before has succeeded, and is cancelled if that one fails.
 set -euo pipefail
 cd ${shellWord(folder)}
 rm -f jobs.txt

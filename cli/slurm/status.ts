@@ -5,15 +5,16 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { RmError } from '../../engine/errors.js';
 
-/** What became of a job. */
+/** The state of a job. */
 export interface JobStatus {
   readonly name: string;
-  /** Slurm's number; undefined where it was not submitted. */
+  /** Slurm's number; undefined until it is submitted. */
   readonly id?: string;
-  /** Slurm's words by number of tasks: {"RUNNING": 3, "PENDING": 1}; empty where Slurm has forgotten the job. */
+  /** Number of tasks in each of Slurm's states: {"RUNNING": 3, "PENDING": 1}; empty if Slurm has forgotten the job. */
   readonly states: Readonly<Record<string, number>>;
-  /** Files that are there, of how many. */
+  /** Number of its files that exist. */
   readonly files: number;
+  /** Number of all its files. */
   readonly allFiles: number;
 }
 
@@ -28,22 +29,22 @@ export interface JobList {
 
 const run = promisify(execFile);
 
-/** Output of a command of Slurm, or nothing where it fails: sacct without accounting, squeue of a job long gone. */
-const said = (program: string, args: readonly string[]): Promise<string> =>
+/** Output of a Slurm command, empty if it fails: sacct without accounting, squeue for a job long gone. */
+const outputOf = (program: string, args: readonly string[]): Promise<string> =>
   run(program, [...args]).then(
     ({ stdout }) => stdout,
     () => '',
   );
 
-/** Tasks of a job by state; accounting knows ended ones too. */
+/** Counts the tasks of a job by state. sacct knows ended tasks too. */
 async function statesOf(id: string): Promise<Record<string, number>> {
-  const accounted = await said('sacct', ['-n', '-X', '-P', '-j', id, '-o', 'State']);
+  const accounted = await outputOf('sacct', ['-n', '-X', '-P', '-j', id, '-o', 'State']);
   const queued = accounted.trim()
     ? ''
-    : await said('squeue', ['-h', '-r', '-t', 'all', '-j', id, '-o', '%T']);
+    : await outputOf('squeue', ['-h', '-r', '-t', 'all', '-j', id, '-o', '%T']);
   const states: Record<string, number> = {};
   for (const line of (accounted || queued).split('\n')) {
-    // "CANCELLED by 0"
+    // The first word of "CANCELLED by 0".
     const state = line.trim().split(/[ +]/)[0];
     if (state) states[state] = (states[state] ?? 0) + 1;
   }
@@ -51,9 +52,9 @@ async function statesOf(id: string): Promise<Record<string, number>> {
 }
 
 /**
- * What squeue or sacct say of the jobs of a folder, and which of their files are there.
+ * The states of a folder's jobs, from sacct or squeue, and how many of their files exist.
  *
- * @throws RmError DATA_INVALID where the folder is none that `rm-engine slurm` has written.
+ * @throws RmError DATA_INVALID unless `rm-engine slurm` wrote the folder.
  */
 export async function clusterStatus(folder: string): Promise<JobStatus[]> {
   const path = join(folder, 'jobs.json');
@@ -64,7 +65,7 @@ export async function clusterStatus(folder: string): Promise<JobStatus[]> {
     throw new RmError(
       'DATA_INVALID',
       `${path}: cannot be read: ${(cause as Error).message}`,
-      'Give the folder that rm-engine slurm has written.',
+      'Give the folder that rm-engine slurm wrote.',
       { cause },
     );
   }
