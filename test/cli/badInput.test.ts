@@ -8,7 +8,7 @@ import { saySkipped, temporaryFolder } from '../support.js';
 import { writeTinyModel } from '../tinyModel.js';
 import { rmEngine } from './support.js';
 
-/** Blanks and other alphabets in every path. */
+/** Every path has blanks and letters of other alphabets. */
 const folder = temporaryFolder();
 const place = join(folder.path, 'a b ☃ ü');
 const path = (...parts: string[]) => join(place, ...parts);
@@ -26,7 +26,7 @@ test.before(async () => {
 
 test.after(() => folder[Symbol.dispose]());
 
-/** Runs with --json and asserts the three lines, the one object and that nothing was written. */
+/** Runs with --json; asserts three lines on stderr, one object on stdout and no new files. */
 async function fails(args: string[], code: string, words: RegExp): Promise<void> {
   const before = readdirSync(place);
   const { status, stdout, stderr } = await rmEngine([...args, '--json']);
@@ -35,7 +35,7 @@ async function fails(args: string[], code: string, words: RegExp): Promise<void>
   assert.is(error.code, code, error.message);
   assert.match(error.message, words);
   assert.ok(error.fix.length > 10);
-  // A step that was done before may have taken long enough to be told.
+  // Drops the lines of earlier steps that took long enough to be shown.
   const lines = stderr
     .split('\n')
     .filter(line => !/^(adapter: .*|(\[\d+\/\d+\] )?[a-z][a-z\d ]* {2}.*)$/.test(line));

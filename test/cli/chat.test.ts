@@ -16,9 +16,9 @@ import { saySkipped, temporaryFolder } from '../support.js';
 import { writeTinyModel } from '../tinyModel.js';
 import { rmEngine } from './support.js';
 
-/** No chat template, a tokenizer of 2048 words. */
+/** A model without a chat template; its tokenizer has 2048 words. */
 const demo = fileURLToPath(new URL('../../../assets/demo-model', import.meta.url));
-/** A chat template, a tokenizer of bytes, a context of 128. */
+/** A model with a chat template, a byte tokenizer and a context of 128. */
 const folder = temporaryFolder();
 const tiny = join(folder.path, 'tiny');
 
@@ -51,7 +51,7 @@ test.after(async () => {
 const talk = (name: 'demo' | 'tiny', options: Partial<ConversationOptions> = {}) =>
   new Conversation(name, models[name], tools[name], { maxTokens: 8, ...options });
 
-/** The whole answer; its pieces must be its text. */
+/** Reads the whole answer and checks that its pieces make up its text. */
 async function answered(conversation: Conversation, message: string, stop?: AbortSignal): Promise<Answer> {
   let text = '';
   const pieces = conversation.answer(message, stop && { stop });
@@ -67,7 +67,7 @@ async function answered(conversation: Conversation, message: string, stop?: Abor
 
 const eosIds = (name: 'demo' | 'tiny') => tools[name].tokenizer.eosIds;
 
-/** What the model says to a text from scratch: no session, no cache from before. */
+/** Generates from scratch, without a session or a cache. */
 const fresh = (name: 'demo' | 'tiny', ids: readonly number[], maxTokens = 8) =>
   generate(models[name], ids, { maxTokens, eosIds: eosIds(name) });
 
@@ -80,23 +80,23 @@ test('without a template the first answer is what generate makes, token by token
 });
 
 test('every turn with the KV cache of those before equals the whole conversation from scratch', async () => {
-  // The model's table of rotations is made once.
+  // Creates the model's rotation table, which stays.
   await fresh('tiny', [1]);
   const before = device.memory.liveBytes;
   {
     using conversation = talk('tiny', { system: 'Be.' });
-    let said = 'system:Be.<end>';
+    let text = 'system:Be.<end>';
     let computed = 0;
     for (const message of ['Hi', 'And?', 'ü ☃']) {
-      said += `user:${message}<end>assistant:`;
-      const ids = tools.tiny.tokenizer.encode(said, { addSpecialTokens: false });
+      text += `user:${message}<end>assistant:`;
+      const ids = tools.tiny.tokenizer.encode(text, { addSpecialTokens: false });
       const answer = await answered(conversation, message);
       assert.equal(answer.ids, await fresh('tiny', ids), message);
       assert.is(answer.promptTokens, ids.length);
-      // Bytes that are no text are written differently by the template than they were made; the rest is reused.
+      // Bytes that are not text come back from the template as other tokens; all before them is reused.
       assert.ok(answer.reusedTokens >= computed, `${answer.reusedTokens} of at least ${computed}`);
       computed = ids.length;
-      said += `${answer.text}<end>`;
+      text += `${answer.text}<end>`;
     }
   }
   assert.is(device.memory.liveBytes, before);
@@ -123,7 +123,7 @@ test('a seed gives the same conversation again, and each turn draws anew', async
   );
 });
 
-test('reset forgets what was said; what the cache still holds is used', async () => {
+test('reset forgets the conversation, but uses what the cache still holds', async () => {
   using conversation = talk('demo');
   const first = await answered(conversation, 'It is a truth');
   await answered(conversation, 'Then she');
@@ -155,7 +155,7 @@ test('a message longer than the context is a typed error, and the conversation g
   assert.ok(next.promptTokens > first.promptTokens + first.text.length, 'the first turn is still known');
 });
 
-test('stopped after three tokens: the answer is what was said', async () => {
+test('stopped after three tokens: the answer keeps them', async () => {
   using conversation = talk('demo', { maxTokens: 30 });
   const controller = new AbortController();
   const pieces = conversation.answer('It is a truth', { stop: controller.signal });
@@ -249,7 +249,7 @@ test('names of models: short where that tells them apart', () => {
   assert.equal(modelNames(['a/x', 'b/x']), ['a/x', 'b/x']);
 });
 
-/** A terminal's screen after what was written: enough of one for TwoColumns. */
+/** The screen of a terminal after this output; knows only the escapes that TwoColumns writes. */
 function screen(written: string, columns: number): string[] {
   const lines: string[] = [''];
   let [row, column] = [0, 0];
@@ -311,16 +311,16 @@ test('at a terminal: prompt, colour, Ctrl-C stops an answer, twice ends', async 
   const log = join(folder.path, 'log');
   const { CI: _, NO_COLOR: __, FORCE_COLOR: ___, ...env } = process.env;
   const child = spawn('script', ['-qefc', command, log], { env: { ...env, TERM: 'xterm' } });
-  let said = '';
+  let output = '';
   const until = (pattern: RegExp) =>
     new Promise<void>((resolve, reject) => {
-      const look = () => pattern.test(said) && resolve();
+      const look = () => pattern.test(output) && resolve();
       child.stdout.on('data', look);
-      child.on('close', () => reject(new Error(`ended without ${pattern}: ${said}`)));
+      child.on('close', () => reject(new Error(`ended without ${pattern}: ${output}`)));
       look();
     });
   child.stdout.setEncoding('utf8').on('data', text => {
-    said += text;
+    output += text;
   });
   const ended = new Promise<number | null>(resolve => child.on('close', resolve));
   await until(/\/help lists commands/);

@@ -60,8 +60,8 @@ const tasks = ['--tasks', path('colours.yaml')];
 
 test('a task is evaluated, alone and against another model, and every answer can be had', async () => {
   const samples = path('samples.jsonl');
-  const found = await evaluate(...tasks, '--against', other, '--samples', samples);
-  const [task] = found.tasks;
+  const result = await evaluate(...tasks, '--against', other, '--samples', samples);
+  const [task] = result.tasks;
   assert.is(task.task, 'colours');
   assert.equal([task.rows, task.fewshot, task.requests, task.cached], [rowCount, 0, 5 * rowCount, 0]);
   const lines = readFileSync(samples, 'utf8')
@@ -112,16 +112,16 @@ test('a second run takes the answers from the cache, another model does not', as
   assert.equal([first.tasks[0].cached, second.tasks[0].cached], [0, 200]);
   assert.match(second.stderr, /colours: 200 of 200 answers came from the cache/);
   assert.equal({ ...second.tasks[0], cached: 0 }, first.tasks[0]);
-  const { tasks: found } = JSON.parse(
+  const { tasks: uncached } = JSON.parse(
     (await rmEngine(['eval', other, ...tasks, ...cache, '--json'], { env: env() })).stdout,
   );
-  assert.is(found[0].cached, 0);
+  assert.is(uncached[0].cached, 0);
   const without = await evaluate(...tasks, '--no-cache');
   assert.equal(without.tasks[0], first.tasks[0]);
   assert.is(readdirSync(path('own answers')).length, 2);
 });
 
-/** Starts an evaluation in small batches and ends it by a signal as soon as some answers are kept. */
+/** Starts an evaluation in small batches and sends it a signal as soon as some answers are cached. */
 function stopped(cache: string, signal: NodeJS.Signals): Promise<number | null> {
   const main = fileURLToPath(new URL('../../cli/main.js', import.meta.url));
   const args = ['eval', model, ...tasks, '--batch-tokens', '40', '--cache', cache];
@@ -159,9 +159,9 @@ for (const [signal, status] of [
 }
 
 test('rows are matched with built-in tasks by their names, in a folder with examples', async () => {
-  const { tasks: found } = await evaluate('--tasks', path('rows'), '--fewshot', '1', '--limit', '1');
-  assert.is(found.length, 1);
-  assert.equal([found[0].task, found[0].rows, found[0].fewshot], ['piqa', 1, 1]);
+  const { tasks: results } = await evaluate('--tasks', path('rows'), '--fewshot', '1', '--limit', '1');
+  assert.is(results.length, 1);
+  assert.equal([results[0].task, results[0].rows, results[0].fewshot], ['piqa', 1, 1]);
   const file = path('rows', 'piqa_val.jsonl');
   for (const word of [file, `piqa=${file}`]) {
     const [task] = (await evaluate('--tasks', word, '--fewshot-rows', path('rows', 'piqa-train.jsonl')))
@@ -181,10 +181,10 @@ test('tables name task, metric, value and standard error', async () => {
 
 test('what means no task is refused', async () => {
   const refused = async (args: string[], words: RegExp, status = 1) => {
-    const spoken = await rmEngine(['eval', model, ...args], { env: env() });
-    assert.is(spoken.status, status, spoken.stderr);
-    assert.match(spoken.stderr, words);
-    assert.is(spoken.stdout, '');
+    const result = await rmEngine(['eval', model, ...args], { env: env() });
+    assert.is(result.status, status, result.stderr);
+    assert.match(result.stderr, words);
+    assert.is(result.stdout, '');
   };
   await refused([], /nothing to evaluate/, 2);
   await refused(['--tasks', 'nothing=a.jsonl'], /there is no task "nothing"[\s\S]*Built-in tasks: .*piqa/);

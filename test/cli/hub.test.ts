@@ -9,7 +9,7 @@ import { rmEngine } from './support.js';
 
 const commit = 'ab'.repeat(20);
 
-/** A cache with the tiny model as org/tiny, and a text to evaluate on. */
+/** A Hugging Face cache that holds the tiny model as org/tiny, and a text to evaluate on. */
 async function cacheWithTiny(folder: string) {
   const repo = join(folder, 'hub', 'models--org--tiny');
   const snapshot = join(repo, 'snapshots', commit);
@@ -26,9 +26,9 @@ test('commands take a name in the Hugging Face cache in place of a folder', asyn
   using folder = temporaryFolder();
   const { text, snapshot, env } = await cacheWithTiny(folder.path);
   const run = async (...args: string[]) => {
-    const said = await rmEngine(args, { env });
-    assert.is(said.status, 0, said.stderr);
-    return said;
+    const result = await rmEngine(args, { env });
+    assert.is(result.status, 0, result.stderr);
+    return result;
   };
   const inspected = await run('inspect', 'org/tiny', '--json');
   assert.is(JSON.parse(inspected.stdout).layers, 6);
@@ -68,7 +68,7 @@ test('commands take a name in the Hugging Face cache in place of a folder', asyn
     '256',
   );
 
-  // The cache itself must not be pruned over.
+  // The output must not replace the cache itself.
   const over = await rmEngine(['prune', 'org/tiny', snapshot, '--layers', '1', '--force'], { env });
   assert.is(over.status, 1);
   assert.match(over.stderr, /OUTPUT_EXISTS|cannot be the output folder/);
@@ -77,11 +77,14 @@ test('commands take a name in the Hugging Face cache in place of a folder', asyn
 test('a name that is not in the cache: the command that downloads it', async () => {
   using folder = temporaryFolder();
   const env = { HF_HUB_CACHE: join(folder.path, 'hub') };
-  const said = await rmEngine(['prune', 'org/tiny@v2', join(folder.path, 'out'), '--layers', '1', '--json'], {
-    env,
-  });
-  assert.is(said.status, 1);
-  const { error } = JSON.parse(said.stdout);
+  const result = await rmEngine(
+    ['prune', 'org/tiny@v2', join(folder.path, 'out'), '--layers', '1', '--json'],
+    {
+      env,
+    },
+  );
+  assert.is(result.status, 1);
+  const { error } = JSON.parse(result.stdout);
   assert.is(error.code, 'CHECKPOINT_MISSING');
   assert.match(error.fix, 'hf download org/tiny --revision v2');
   assert.not(existsSync(join(folder.path, 'out')));
@@ -106,11 +109,11 @@ test('--download puts the model into the cache first', async () => {
     const first = await rmEngine(['inspect', 'org/name', '--download', '--json'], { env });
     assert.is(first.status, 0, first.stderr);
     assert.is(JSON.parse(first.stdout).layers, 6);
-    const asked = hub.requests.length;
+    const requests = hub.requests.length;
     const second = await rmEngine(['inspect', 'org/name', '--download', '--json'], { env });
     assert.is(second.stdout, first.stdout);
-    assert.is(hub.requests.length, asked, 'what is in the cache is not asked for');
-    // A folder of that name wins, and that is said.
+    assert.is(hub.requests.length, requests, 'a cached file is not requested again');
+    // A folder of that name wins, and a note says so.
     cpSync(model, join(folder.path, 'work', 'org', 'name'), { recursive: true });
     const before = process.cwd();
     process.chdir(join(folder.path, 'work'));

@@ -175,8 +175,8 @@ test('a damaged cache of peaks is warned of and ignored', async () => {
   const cache = join(folder.path, 'rm-engine');
   const file = readdirSync(cache).find(name => /^peak-[0-9a-f]{12}\.json$/.test(name));
   assert.ok(file);
-  const known = await rmEngine(kernels, { env });
-  assert.ok(JSON.parse(known.stdout).timings[0].ofPeak > 0);
+  const measured = await rmEngine(kernels, { env });
+  assert.ok(JSON.parse(measured.stdout).timings[0].ofPeak > 0);
   writeFileSync(join(cache, file!), '{"key": ');
   const { status, stdout, stderr } = await rmEngine(kernels, { env });
   assert.is(status, 0, stderr);

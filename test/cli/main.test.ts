@@ -46,11 +46,11 @@ test('the examples parse', async () => {
   const seen: string[] = [];
   for (const command of commands) {
     const { stdout } = await rmEngine([...command.split(' '), '--help']);
-    // Up to what is the shell's: a pipe, a file, the end of $(...).
+    // Up to the shell's part: a pipe, a file, the end of $(...).
     for (const [, line] of stdout.matchAll(/^ {2}\$ .*?rm-engine (.*?)(?: ?[|<>)].*)?$/gm)) {
       const words = [...line!.matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain!);
       const program = createProgram(new AbortController().signal);
-      // Parsing without doing: every command's work is taken away.
+      // Parses only: no command does its work.
       const idle = (at: typeof program) => {
         at.action(() => {
           seen.push(line!);
@@ -66,7 +66,7 @@ test('the examples parse', async () => {
   assert.ok(seen.length >= 15);
 });
 
-const wrong: [args: string[], said: RegExp][] = [
+const wrong: [args: string[], message: RegExp][] = [
   [[], /Usage: rm-engine/],
   [['frobnicate'], /unknown command 'frobnicate'/],
   [['inspect'], /missing required argument 'model'/],
@@ -113,12 +113,12 @@ const wrong: [args: string[], said: RegExp][] = [
   [['generate', 'a', 'b', '--profile', 'trace.txt'], /The trace is a \.json file/],
 ];
 
-for (const [args, said] of wrong) {
+for (const [args, message] of wrong) {
   test(`wrong command line: ${args.join(' ') || '(nothing)'}`, async () => {
     const { status, stdout, stderr } = await rmEngine(args);
     assert.is(status, 2);
     assert.is(stdout, '');
-    assert.match(stderr, said);
+    assert.match(stderr, message);
     if (args.length > 0)
       assert.match(stderr, /^error: .* \(USAGE\)\n {2}where: rm-engine.*\n {2}fix: .*See: .*\n$/);
   });

@@ -61,8 +61,8 @@ test('styles take no columns', () => {
   );
 });
 
-/** Events at given seconds; what is said on stderr. */
-function said(events: readonly [second: number, done: number, phase?: string][], options = {}): string {
+/** Reports events at these seconds; returns the text on stderr. */
+function printed(events: readonly [second: number, done: number, phase?: string][], options = {}): string {
   const { terminal, stderr } = recordingTerminal(options);
   let now = 0;
   const report = progressReport(terminal, undefined, () => now * 1000);
@@ -76,7 +76,7 @@ function said(events: readonly [second: number, done: number, phase?: string][],
 
 test('work under two seconds passes without a word', () => {
   assert.is(
-    said([
+    printed([
       [0.5, 100],
       [1, 500],
       [1.9, 1000],
@@ -84,7 +84,7 @@ test('work under two seconds passes without a word', () => {
     '',
   );
   assert.is(
-    said(
+    printed(
       [
         [0.5, 100],
         [1, 500],
@@ -98,7 +98,7 @@ test('work under two seconds passes without a word', () => {
 
 test('elsewhere than on a terminal: a line every ten seconds, and one at the end', () => {
   const seconds = Array.from({ length: 25 }, (_, i): [number, number] => [i + 1, 40 * (i + 1)]);
-  assert.equal(said(seconds).split('\n'), [
+  assert.equal(printed(seconds).split('\n'), [
     'evaluate  40 %  400 of 1000 tokens  40 tokens/s  15 s left',
     'evaluate  80 %  800 of 1000 tokens  40 tokens/s  5.0 s left',
     'evaluate            1000 tokens                  25 s  40 tokens/s',
@@ -107,7 +107,7 @@ test('elsewhere than on a terminal: a line every ten seconds, and one at the end
 });
 
 test('on a terminal: one live line, cleared at the end', () => {
-  const text = said(
+  const text = printed(
     [
       [1, 100],
       [3, 300],
@@ -131,7 +131,7 @@ test('a live line is no longer than the terminal is wide', () => {
 
 test('phases are timed one by one, also where one ends early', () => {
   assert.equal(
-    said([
+    printed([
       [3, 500, 'load'],
       [6, 600, 'fit'],
       [8, 1000, 'fit'],
@@ -146,7 +146,7 @@ test('phases are timed one by one, also where one ends early', () => {
 
 test('a phase within another does not end it', () => {
   assert.equal(
-    said([
+    printed([
       [3, 500, 'candidates'],
       [4, 400, 'walk'],
       [6, 1000, 'walk'],
@@ -208,8 +208,8 @@ test('where the work is, for failures', () => {
 
 test('--quiet says nothing', () => {
   const seconds = Array.from({ length: 25 }, (_, i): [number, number] => [i + 1, 40 * (i + 1)]);
-  assert.is(said(seconds, { quiet: true }), '');
-  assert.is(said(seconds, { quiet: true, isTTY: true }), '');
+  assert.is(printed(seconds, { quiet: true }), '');
+  assert.is(printed(seconds, { quiet: true, isTTY: true }), '');
 });
 
 test('an aborted signal ends the work at its next step', () => {

@@ -8,7 +8,7 @@ import { cacheFolder } from '../../engine/cacheFolder.js';
 
 const main = fileURLToPath(new URL('../../cli/main.js', import.meta.url));
 
-export interface Spoken {
+export interface CommandResult {
   readonly status: number | null;
   readonly stdout: string;
   readonly stderr: string;
@@ -17,22 +17,22 @@ export interface Spoken {
 export interface SpawnOptions {
   input?: string;
   env?: Record<string, string>;
-  /** Sends SIGINT this time after the first words on stderr. */
+  /** Sends SIGINT this long after the first output on stderr. */
   interruptAfterMs?: number;
-  /** Stops reading stdout after its first words, as `| head -1` does. */
+  /** Stops reading stdout after the first output, as `| head -1` does. */
   closeStdoutEarly?: boolean;
 }
 
 /**
- * Environment of a command that finds none of the user's measurements but caches in `folder`; drivers keep what they
- * have unpacked and compiled.
+ * The environment of a command that caches in `folder` and sees none of the user's measurements. Unpacked drivers and
+ * compiled shaders are still shared.
  */
 export function ownCache(folder: string): Record<string, string> {
-  const [own, users] = [join(folder, 'rm-engine'), cacheFolder()];
-  mkdirSync(own, { recursive: true });
-  for (const name of existsSync(users) ? readdirSync(users) : []) {
-    const link = join(own, name);
-    if (/^swiftshader-[\d.]+$/.test(name) && !existsSync(link)) symlinkSync(join(users, name), link);
+  const [ownFolder, userFolder] = [join(folder, 'rm-engine'), cacheFolder()];
+  mkdirSync(ownFolder, { recursive: true });
+  for (const name of existsSync(userFolder) ? readdirSync(userFolder) : []) {
+    const link = join(ownFolder, name);
+    if (/^swiftshader-[\d.]+$/.test(name) && !existsSync(link)) symlinkSync(join(userFolder, name), link);
   }
   const { MESA_SHADER_CACHE_DIR, XDG_CACHE_HOME } = process.env;
   return {
@@ -41,12 +41,12 @@ export function ownCache(folder: string): Record<string, string> {
   };
 }
 
-/** Dawn's own words about limits that it lowers; nothing can silence them. */
+/** Dawn's warnings about limits that it lowers; nothing can silence them. */
 const dawnWarning =
   /^Warning: (max\w+ artificially reduced|vkCreateInstance|Couldn't load Vulkan).*\n( {4}at .*\n\n?)?/gm;
 
-/** Runs `rm-engine ARGS` in a process of its own. */
-export function rmEngine(args: readonly string[], options: SpawnOptions = {}): Promise<Spoken> {
+/** Runs `rm-engine ARGS` in its own process. */
+export function rmEngine(args: readonly string[], options: SpawnOptions = {}): Promise<CommandResult> {
   return new Promise((resolve, reject) => {
     const { RM_ENGINE_DEBUG: _, ...env } = process.env;
     const child = spawn(process.execPath, [main, ...args], { env: { ...env, ...options.env } });
@@ -72,7 +72,7 @@ export function rmEngine(args: readonly string[], options: SpawnOptions = {}): P
   });
 }
 
-/** A terminal that remembers what was written. */
+/** A terminal that records its output. */
 export function recordingTerminal(
   options: Omit<TerminalOptions, 'stdout' | 'stderr'> & { isTTY?: boolean } = {},
 ): { terminal: Terminal; stdout: () => string; stderr: () => string; resize: (columns: number) => void } {

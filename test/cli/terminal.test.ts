@@ -89,15 +89,15 @@ test('a live line is cut by columns, not by characters, and loses its colours wh
 });
 
 test('on a terminal notes and warnings are broken between words, elsewhere they are a line', () => {
-  const told = (isTTY: boolean) => {
+  const printed = (isTTY: boolean) => {
     const { terminal, stderr, resize } = recordingTerminal({ isTTY, env: { NO_COLOR: '1' } });
     resize(16);
     terminal.note('one two three four five');
     terminal.warn('six seven');
     return stderr();
   };
-  assert.is(told(true), 'one two three\nfour five\nwarning: six\nseven\n');
-  assert.is(told(false), 'one two three four five\nwarning: six seven\n');
+  assert.is(printed(true), 'one two three\nfour five\nwarning: six\nseven\n');
+  assert.is(printed(false), 'one two three four five\nwarning: six seven\n');
 });
 
 test('JSON Lines: an object a line', () => {
@@ -182,10 +182,10 @@ test('failures that are none of ours', () => {
 
 test('a wrong command line is exit code 2 and three lines, help is 0', () => {
   const { terminal, stdout, stderr } = recordingTerminal();
-  const said = "error: unknown option '--jsn'\n(Did you mean --json?)";
+  const message = "error: unknown option '--jsn'\n(Did you mean --json?)";
   const wrong = new WrongCommandLine(
     'rm-engine eval',
-    new CommanderError(1, 'commander.unknownOption', said),
+    new CommanderError(1, 'commander.unknownOption', message),
   );
   assert.is(reportFailure(wrong, terminal, true), 2);
   assert.equal(JSON.parse(stdout()).error, {

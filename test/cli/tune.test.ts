@@ -53,10 +53,10 @@ test('tune keeps its choice; other commands use it, and work without it when it 
   assert.equal(tunings(), [file]);
   const stored = JSON.parse(readFileSync(file, 'utf8')) as object;
   writeFileSync(file, JSON.stringify({ ...stored, value: { matmul: 3 } }));
-  const spoken = await generate();
-  assert.is(spoken.status, 0, spoken.stderr);
+  const result = await generate();
+  assert.is(result.status, 0, result.stderr);
   assert.match(
-    spoken.stderr,
+    result.stderr,
     /does not have the expected form and is ignored; measure again with: rm-engine tune/,
   );
 });

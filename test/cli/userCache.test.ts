@@ -18,10 +18,10 @@ const key: CacheKey = { adapter: 'mesa software llvmpipe', driver: 'Mesa 25', ve
 const isRates = (value: unknown): value is { rate: number } =>
   typeof (value as { rate?: unknown } | null)?.rate === 'number';
 
-/** What is read, and what was warned of. */
-async function read(folder: string, wanted = key) {
+/** Reads the cache; returns the value and the warnings. */
+async function read(folder: string, readKey = key) {
   const warnings: string[] = [];
-  const value = await readUserCache('peak', wanted, {
+  const value = await readUserCache('peak', readKey, {
     valid: isRates,
     warn: text => warnings.push(text),
     folder,
@@ -54,7 +54,7 @@ test('every adapter and driver has a file of its own, a newer rm-engine writes o
   assert.match(old.warnings.join(), /was written for rm-engine 2\.0\.0 and is ignored/);
 });
 
-for (const [what, content, said] of [
+for (const [what, content, warning] of [
   ['cut off', '{"key": {"adap', /is not JSON and is ignored/],
   ['empty', '', /is not JSON/],
   ['null', 'null', /was written for another device/],
@@ -73,7 +73,7 @@ for (const [what, content, said] of [
     const { value, warnings } = await read(folder.path);
     assert.is(value, undefined);
     assert.is(warnings.length, 1);
-    assert.match(warnings[0]!, said);
+    assert.match(warnings[0]!, warning);
   });
 }
 
