@@ -12,8 +12,7 @@ interface ConvertCommandOptions extends ModelFlags {
   json?: boolean;
 }
 
-const details = `Converts a Hugging Face folder to a GGUF file, or a GGUF file to a folder. The result is loaded again and compared with
-the original before it appears under its name (docs/gguf.md).
+const details = `The result is loaded again and compared with the original before it appears under its name. docs/gguf.md has more.
 
 To GGUF: config.json and the tokenizer become metadata. Matrices keep their number type or take the one of --type;
 vectors become F32. A tokenizer that llama.cpp would read differently is refused.

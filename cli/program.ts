@@ -23,12 +23,13 @@ import { tuneCommand } from './tune.js';
 
 const closing = `
 MODEL is a model folder, a .gguf file, or org/name[@revision] in the Hugging Face cache.
-Results go to stdout, everything else to stderr. With --json, stdout holds exactly one object (chat: one
-per turn, each on a line); a failure is {"error": {"code", "message", "where", "fix"}}.
+Results go to stdout, everything else to stderr. With --json, stdout holds exactly one object
+(chat: one per turn, each on a line); a failure is {"error": {"code", "message", "where", "fix"}}.
 
 Exit codes: 0 done, 1 failed, 2 wrong command line, 130 interrupted.
-Environment: RM_ENGINE_ADAPTER (same as --adapter), RM_ENGINE_DEBUG=1 (print the stack of an error),
-NO_COLOR, FORCE_COLOR; for models by name HF_HUB_CACHE, HF_HOME; for --download HF_ENDPOINT, HF_TOKEN.
+Environment: RM_ENGINE_ADAPTER (same as --adapter), RM_ENGINE_DEBUG=1 (print the stack of an
+error), NO_COLOR, FORCE_COLOR; for models by name: HF_HUB_CACHE, HF_HOME; for --download:
+HF_ENDPOINT, HF_TOKEN.
 
 Examples:
   $ rm-engine doctor
@@ -41,7 +42,8 @@ Examples:
 export function createProgram(signal: AbortSignal): Command {
   const program = new Command('rm-engine')
     .description(
-      'Makes language models smaller by removing transformer layers, without training, on any GPU (WebGPU).',
+      'Makes language models smaller by removing transformer layers: ReplaceMe and other methods, on any GPU ' +
+        '(WebGPU), without training.',
     )
     .version(version(), '--version', 'print the version')
     .option('--adapter <name>', 'GPU to use, by part of its name (see: rm-engine doctor)')

@@ -89,7 +89,7 @@ export function evalCommand(signal: AbortSignal): Command {
 
 const addEvalOptions = (command: Command): Command =>
   command
-    .option('--against <model>', 'compare with this model')
+    .option('--against <model>', 'another model to compare with')
     .option('--tokens <count>', 'read at most this many tokens of each file (default: all)', wholeNumber(2))
     .option(
       '--sequence-length <count>',
@@ -101,14 +101,14 @@ const addEvalOptions = (command: Command): Command =>
     .option('--tasks <task...>', 'benchmark tasks to evaluate')
     .option(
       '--fewshot <count>',
-      'worked examples before every row (default: as the task says)',
+      'examples shown before every row (default: as the task says)',
       wholeNumber(0),
     )
     .option(
       '--fewshot-rows <file...>',
       'take examples from this file; TASK=FILE with several tasks (default: from the rows themselves)',
     )
-    .option('--limit <count>', 'rows of each task, or of each of its groups (default: all)', wholeNumber(1))
+    .option('--limit <count>', 'evaluate this many rows of each task or group (default: all)', wholeNumber(1))
     .option('--cache <folder>', "where answers are cached (default: the user's cache folder)")
     .option('--no-cache', 'neither read nor write cached answers')
     .option('--samples <file.jsonl>', "write the model's answers, one line per row")
