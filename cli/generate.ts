@@ -2,6 +2,7 @@ import { text as readAll } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import type { Device } from '../engine/device.js';
 import { formatSeconds } from '../engine/format.js';
+import type { TextReader } from '../model/text/textReader.js';
 import type { Tokenizer } from '../model/text/tokenizer.js';
 import {
   PROFILE_FLAG,
@@ -12,7 +13,7 @@ import {
 } from './device/kernelProfile.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
 import { type SamplingFlags, samplingOf, withSamplingOptions } from './options/samplingOptions.js';
-import { loadTextTools, type TextTools } from './options/sequences.js';
+import { openTextReader } from './options/sequences.js';
 import { newCommand, type Run, runs } from './terminal/command.js';
 
 interface GenerateOptions extends ProfileOptions, SamplingFlags, ModelFlags {
@@ -56,10 +57,10 @@ async function runGenerate(run: Run<GenerateOptions>, folder: string, prompt: st
   if (options.system !== undefined && !options.chat) run.usage('--system needs --chat');
   const text = prompt === '-' ? await readAll(process.stdin) : prompt;
   await findModels(run, [folder]);
-  const tools = await loadTextTools(folder);
-  const promptIds = encodePrompt(text, tools, options);
+  const reader = await openTextReader(folder);
+  const promptIds = encodePrompt(text, reader, options);
   const { result, ...profile } = await withProfiledDevice(run, options, device =>
-    streamText(run, device, folder, promptIds, tools.tokenizer),
+    streamText(run, device, folder, promptIds, reader.tokenizer),
   );
   const { room, ...output } = result;
   const count = output.ids.length;
@@ -76,7 +77,7 @@ async function runGenerate(run: Run<GenerateOptions>, folder: string, prompt: st
 }
 
 /** Token ids of the prompt; with --chat the prompt is a message and goes through the chat template. */
-function encodePrompt(text: string, { tokenizer, chat }: TextTools, options: GenerateOptions): number[] {
+function encodePrompt(text: string, { tokenizer, chat }: TextReader, options: GenerateOptions): number[] {
   if (!options.chat) return tokenizer.encode(text);
   const system = options.system === undefined ? [] : [{ role: 'system', content: options.system }];
   const messages = [...system, { role: 'user', content: text }];

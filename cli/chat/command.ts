@@ -1,11 +1,12 @@
 import { basename, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { formatSeconds } from '../../engine/format.js';
+import type { TextReader } from '../../model/text/textReader.js';
 import type { Model } from '../../model/transformer/model.js';
 import { withDevice } from '../device/gpu.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from '../options/models.js';
 import { type SamplingFlags, samplingOf, withSamplingOptions } from '../options/samplingOptions.js';
-import { loadTextTools, type TextTools } from '../options/sequences.js';
+import { openTextReader } from '../options/sequences.js';
 import { newCommand, type Run, runs } from '../terminal/command.js';
 import { describeFailure, formatFailure } from '../terminal/failure.js';
 import type { Answer, Conversation } from './conversation.js';
@@ -76,10 +77,10 @@ async function runChat(run: Run<ChatOptions>, folder: string): Promise<void> {
   const folders = [folder, ...(options.against === undefined ? [] : [options.against])];
   const names = modelNames(folders);
   await findModels(run, folders);
-  const tools: TextTools[] = [];
+  const readers: TextReader[] = [];
   for (const [i, path] of folders.entries()) {
-    tools.push(await loadTextTools(path));
-    if (!tools[i]!.chat.available) {
+    readers.push(await openTextReader(path));
+    if (!readers[i]!.chat.available) {
       terminal.note(`${names[i]} has no chat template: it continues your lines instead`);
     }
   }
@@ -96,7 +97,7 @@ async function runChat(run: Run<ChatOptions>, folder: string): Promise<void> {
         progress.nextStep();
         models.push(await Model.load(device, path, { onProgress: progress }));
         const conversationOptions = { ...samplingOf(options), system: options.system };
-        conversations.push(new Conversation(names[i]!, models[i]!, tools[i]!, conversationOptions));
+        conversations.push(new Conversation(names[i]!, models[i]!, readers[i]!, conversationOptions));
       }
       await converse(run, conversations);
     } finally {

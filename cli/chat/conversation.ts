@@ -1,8 +1,8 @@
 import { DecodingSession } from '../../model/generation/decodingSession.js';
 import type { SamplingOptions } from '../../model/generation/sampler.js';
 import type { ChatMessage } from '../../model/text/documents.js';
+import type { TextReader } from '../../model/text/textReader.js';
 import type { Model } from '../../model/transformer/model.js';
-import type { TextTools } from '../options/sequences.js';
 
 /** How a model answers in a conversation. */
 export interface ConversationOptions extends SamplingOptions {
@@ -38,7 +38,7 @@ interface Turn {
  */
 export class Conversation {
   readonly #model: Model;
-  readonly #tools: TextTools;
+  readonly #reader: TextReader;
   readonly #options: ConversationOptions;
   readonly #session: DecodingSession;
   #turns: Turn[] = [];
@@ -52,11 +52,11 @@ export class Conversation {
   constructor(
     readonly name: string,
     model: Model,
-    tools: TextTools,
+    reader: TextReader,
     options: ConversationOptions,
   ) {
     this.#model = model;
-    this.#tools = tools;
+    this.#reader = reader;
     this.#options = options;
     this.#session = new DecodingSession(model);
   }
@@ -79,7 +79,7 @@ export class Conversation {
     message: string,
     { stop, signal }: { stop?: AbortSignal; signal?: AbortSignal } = {},
   ): AsyncGenerator<string, Answer, void> {
-    const { tokenizer } = this.#tools;
+    const { tokenizer } = this.#reader;
     const { maxTokens, seed = 0, ...sampling } = this.#options;
     const context = this.#model.arch.contextLength;
     // Counts only this answer's time: between pieces the caller may work on another answer.
@@ -134,7 +134,7 @@ export class Conversation {
   }
 
   #encode(turns: readonly Turn[], message: string): number[] {
-    const { tokenizer, chat } = this.#tools;
+    const { tokenizer, chat } = this.#reader;
     const { system } = this.#options;
     if (!chat.available) {
       const lines = turns.map(({ user, assistant }) => user + assistant);

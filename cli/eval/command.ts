@@ -11,7 +11,7 @@ import {
 } from '../device/kernelProfile.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from '../options/models.js';
 import { wholeNumber } from '../options/optionTypes.js';
-import { loadTextTools } from '../options/sequences.js';
+import { openTextReader } from '../options/sequences.js';
 import { newCommand, type Run, runs } from '../terminal/command.js';
 import {
   formatHealth,
@@ -42,7 +42,7 @@ interface EvalOptions
   json?: boolean;
 }
 
-/** The measurements that the command line asked for. */
+/** Results of the measurements that the command line names. */
 interface EvalResults {
   readonly files: readonly FileEvaluation[];
   readonly tasks?: readonly TaskOutcome[];
@@ -155,24 +155,25 @@ function checkOptions({ options, usage }: Run<EvalOptions>, files: readonly stri
   }
 }
 
-/** Everything that is read before a device is opened: a bad file should not cost the time of loading models. */
+/** Reads all inputs before a device is opened: a bad file must not cost the time to load models. */
 async function readInputs(run: Run<EvalOptions>, folder: string, files: readonly string[]) {
   const { options } = run;
   const { against, tasks, health } = options;
   const { inspectModel } = await import('../../model/evaluation/inspect.js');
-  const tools = await loadTextTools(folder);
-  const againstTools = against !== undefined && (tasks || health) ? await loadTextTools(against) : undefined;
+  const reader = await openTextReader(folder);
+  const againstReader =
+    against !== undefined && (tasks || health) ? await openTextReader(against) : undefined;
   const { contextLength } = await inspectModel(folder);
   const sequenceLength = Math.min(options.sequenceLength ?? 1024, contextLength);
   return {
-    ...{ folder, tools, against, againstTools, sequenceLength },
-    texts: await readTexts(files, tools, { ...options, sequenceLength }),
+    ...{ folder, reader, against, againstReader, sequenceLength },
+    texts: await readTexts(files, reader, { ...options, sequenceLength }),
     tasks: await prepareTasks(run),
     prompts: await readHealthPrompts(health),
   };
 }
 
-/** Loads the models, measures all that was asked for and writes the report. */
+/** Loads the models, runs the measurements and writes the report. */
 async function measure(
   run: Run<EvalOptions>,
   inputs: Awaited<ReturnType<typeof readInputs>>,
@@ -180,7 +181,7 @@ async function measure(
   samplesFile: string | undefined,
 ): Promise<EvalResults> {
   const { options, progress } = run;
-  const { folder, tools, against, againstTools, texts, tasks, prompts } = inputs;
+  const { folder, reader, against, againstReader, texts, tasks, prompts } = inputs;
   const report = await openReport(options, device);
   const models = against ? 2 : 1;
   progress.steps(models + texts.length + models * (tasks.length + (options.health ? 1 : 0)));
@@ -193,9 +194,9 @@ async function measure(
   using model = await load(folder);
   using other = against ? await load(against) : undefined;
   const evaluating = report?.clock.enter('evaluate');
-  const first: LoadedModel = { folder, model, tools };
+  const first: LoadedModel = { folder, model, reader };
   const second: LoadedModel | undefined = other &&
-    againstTools && { folder: against!, model: other, tools: againstTools };
+    againstReader && { folder: against!, model: other, reader: againstReader };
   const results: EvalResults = {
     files: await evaluateTexts(run, texts, model, other),
     ...(tasks.length > 0 && { tasks: await runTasks(run, tasks, samplesFile, first, second) }),
@@ -203,7 +204,7 @@ async function measure(
     adapter: device.info.description,
   };
   evaluating?.[Symbol.dispose]();
-  await report?.write({ model: folder, against, chat: tools.chat.available, ...results });
+  await report?.write({ model: folder, against, chat: reader.chat.available, ...results });
   return results;
 }
 

@@ -42,9 +42,9 @@ export async function runHealth(
   against?: LoadedModel,
 ): Promise<HealthOutcome> {
   const { generationHealth } = await import('../../model/generation/generationHealth.js');
-  const healthOf = ({ model, tools }: LoadedModel) => {
+  const healthOf = ({ model, reader }: LoadedModel) => {
     progress.nextStep();
-    return generationHealth(model, tools, {
+    return generationHealth(model, reader, {
       ...{ prompts, tokens: options.healthTokens, onProgress: progress, signal },
     });
   };

@@ -4,9 +4,9 @@ import { cacheFolder } from '../../engine/cacheFolder.js';
 import type { Device } from '../../engine/device.js';
 import { outputError } from '../../model/files/outputFolder.js';
 import type { Metrics, PreparedTask, TaskResult, TaskSample, TaskSource } from '../../model/tasks/index.js';
+import type { TextReader } from '../../model/text/textReader.js';
 import type { Model } from '../../model/transformer/model.js';
 import { type Column, formatTable } from '../../replaceme/report/text/textTable.js';
-import type { TextTools } from '../options/sequences.js';
 import type { Run } from '../terminal/command.js';
 import { version } from '../terminal/version.js';
 
@@ -27,7 +27,7 @@ export interface TaskOptions {
 export interface LoadedModel {
   readonly folder: string;
   readonly model: Model;
-  readonly tools: TextTools;
+  readonly reader: TextReader;
 }
 
 /** Results of the model for one task, and of the other one with --against. */
@@ -94,7 +94,7 @@ export async function runTasks(
 async function runOn(
   { options, terminal, progress, signal }: Run<TaskOptions>,
   tasks: readonly PreparedTask[],
-  { folder, model, tools }: LoadedModel,
+  { folder, model, reader }: LoadedModel,
   samplesFile: string | undefined,
 ): Promise<TaskResult[]> {
   const { evaluateTask, RequestCache } = await import('../../model/tasks/index.js');
@@ -104,7 +104,7 @@ async function runOn(
   const results: TaskResult[] = [];
   for (const task of tasks) {
     progress.nextStep();
-    const { result, samples } = await evaluateTask(model, tools.tokenizer, task, {
+    const { result, samples } = await evaluateTask(model, reader.tokenizer, task, {
       batchTokens: options.batchTokens,
       cache,
       onProgress: progress,

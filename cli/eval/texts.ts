@@ -1,8 +1,9 @@
 import { RmError } from '../../engine/errors.js';
+import type { TextReader } from '../../model/text/textReader.js';
 import type { Model } from '../../model/transformer/model.js';
 import type { FileEvaluation } from '../../replaceme/report/schema/schema.js';
 import { formatTable } from '../../replaceme/report/text/textTable.js';
-import { fileSequences, type TextTools } from '../options/sequences.js';
+import { fileSequences } from '../options/sequences.js';
 import type { Run } from '../terminal/command.js';
 
 /** Options of `eval` for text files. */
@@ -26,12 +27,12 @@ interface EvaluationText {
  */
 export async function readTexts(
   files: readonly string[],
-  tools: TextTools,
+  reader: TextReader,
   options: TextOptions & { sequenceLength: number },
 ): Promise<EvaluationText[]> {
   const texts: EvaluationText[] = [];
   for (const file of files) {
-    const sequences = await fileSequences(file, tools, options);
+    const sequences = await fileSequences(file, reader, options);
     if (sequences.every(({ length }) => length < 2)) {
       throw new RmError('DATA_INVALID', `${file}: has fewer than two tokens`, 'Evaluate on longer text.');
     }

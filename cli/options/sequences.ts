@@ -1,15 +1,13 @@
 import type { Document } from '../../model/text/documents.js';
 import type { TextReader } from '../../model/text/textReader.js';
 
-export type TextTools = TextReader;
-
-/** The tokenizer and chat template of a model. */
-export async function loadTextTools(folder: string): Promise<TextReader> {
+/** Opens the tokenizer and chat template of a model; loads the library's function when called. */
+export async function openTextReader(folder: string): Promise<TextReader> {
   const { openTextReader } = await import('../../model/text/textReader.js');
   return openTextReader(folder);
 }
 
-/** Token sequences of one text file. */
+/** Reads a text file as token sequences. */
 export async function fileSequences(
   path: string,
   { tokenizer, chat }: TextReader,

@@ -7,9 +7,9 @@ import * as assert from 'uvu/assert';
 import { modelNames } from '../../cli/chat/command.js';
 import { type Answer, Conversation, type ConversationOptions } from '../../cli/chat/conversation.js';
 import { TwoColumns } from '../../cli/chat/twoColumns.js';
-import { loadTextTools, type TextTools } from '../../cli/options/sequences.js';
 import { Device } from '../../engine/index.js';
 import { generate } from '../../model/generation/generate.js';
+import { openTextReader, type TextReader } from '../../model/text/textReader.js';
 import { Model } from '../../model/transformer/model.js';
 import { rejectsWith } from '../gpu.js';
 import { saySkipped, temporaryFolder } from '../support.js';
@@ -30,7 +30,7 @@ const ESC = '\u001b';
 
 let device: Device;
 let models: Record<'demo' | 'tiny', Model>;
-let tools: Record<'demo' | 'tiny', TextTools>;
+let readers: Record<'demo' | 'tiny', TextReader>;
 
 test.before(async () => {
   mkdirSync(tiny);
@@ -38,7 +38,7 @@ test.before(async () => {
   writeFileSync(join(tiny, 'chat_template.jinja'), template);
   device = await Device.open();
   models = { demo: await Model.load(device, demo), tiny: await Model.load(device, tiny) };
-  tools = { demo: await loadTextTools(demo), tiny: await loadTextTools(tiny) };
+  readers = { demo: await openTextReader(demo), tiny: await openTextReader(tiny) };
 });
 
 test.after(async () => {
@@ -49,7 +49,7 @@ test.after(async () => {
 });
 
 const talk = (name: 'demo' | 'tiny', options: Partial<ConversationOptions> = {}) =>
-  new Conversation(name, models[name], tools[name], { maxTokens: 8, ...options });
+  new Conversation(name, models[name], readers[name], { maxTokens: 8, ...options });
 
 /** Reads the whole answer and checks that its pieces make up its text. */
 async function answered(conversation: Conversation, message: string, stop?: AbortSignal): Promise<Answer> {
@@ -65,7 +65,7 @@ async function answered(conversation: Conversation, message: string, stop?: Abor
   }
 }
 
-const eosIds = (name: 'demo' | 'tiny') => tools[name].tokenizer.eosIds;
+const eosIds = (name: 'demo' | 'tiny') => readers[name].tokenizer.eosIds;
 
 /** Generates from scratch, without a session or a cache. */
 const fresh = (name: 'demo' | 'tiny', ids: readonly number[], maxTokens = 8) =>
@@ -73,7 +73,7 @@ const fresh = (name: 'demo' | 'tiny', ids: readonly number[], maxTokens = 8) =>
 
 test('without a template the first answer is what generate makes, token by token', async () => {
   using conversation = talk('demo', { maxTokens: 30 });
-  const ids = tools.demo.tokenizer.encode('It is a truth');
+  const ids = readers.demo.tokenizer.encode('It is a truth');
   const answer = await answered(conversation, 'It is a truth');
   assert.equal(answer.ids, await fresh('demo', ids, 30));
   assert.equal([answer.promptTokens, answer.reusedTokens, answer.stopped], [ids.length, 0, 'length']);
@@ -89,7 +89,7 @@ test('every turn with the KV cache of those before equals the whole conversation
     let computed = 0;
     for (const message of ['Hi', 'And?', 'ü ☃']) {
       text += `user:${message}<end>assistant:`;
-      const ids = tools.tiny.tokenizer.encode(text, { addSpecialTokens: false });
+      const ids = readers.tiny.tokenizer.encode(text, { addSpecialTokens: false });
       const answer = await answered(conversation, message);
       assert.equal(answer.ids, await fresh('tiny', ids), message);
       assert.is(answer.promptTokens, ids.length);
@@ -110,7 +110,7 @@ test('a seed gives the same conversation again, and each turn draws anew', async
   };
   const [once, again] = [await texts(), await texts()];
   assert.equal(once, again);
-  const ids = tools.demo.tokenizer.encode('She');
+  const ids = readers.demo.tokenizer.encode('She');
   assert.equal(
     once[0],
     await generate(models.demo, ids, {
@@ -179,8 +179,8 @@ test('two answers in turns on one device are those of each alone', async () => {
     }
     if (done.filter(Boolean).length === 2) break;
   }
-  assert.equal(done[0]!.ids, await fresh('demo', tools.demo.tokenizer.encode('She said')));
-  const ids = tools.tiny.tokenizer.encode('user:She said<end>assistant:', { addSpecialTokens: false });
+  assert.equal(done[0]!.ids, await fresh('demo', readers.demo.tokenizer.encode('She said')));
+  const ids = readers.tiny.tokenizer.encode('user:She said<end>assistant:', { addSpecialTokens: false });
   assert.equal(done[1]!.ids, await fresh('tiny', ids));
 });
 
@@ -226,7 +226,7 @@ test('--json: a turn a line, with the answers of both; --quiet: nothing else', a
       ...['model', 'text', 'ids', 'stopped', 'promptTokens', 'reusedTokens', 'seconds', 'forgotten'],
     ]);
   }
-  assert.equal(turns[0].answers[0].ids, await fresh('demo', tools.demo.tokenizer.encode('Hi'), 5));
+  assert.equal(turns[0].answers[0].ids, await fresh('demo', readers.demo.tokenizer.encode('Hi'), 5));
 });
 
 test('two models from a pipe: one after the other, each named', async () => {
