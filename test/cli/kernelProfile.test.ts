@@ -93,7 +93,7 @@ test('the table: small kernels together, sections, shares of the peak only where
 
 test('a word that commander takes for the trace is refused unless it is a .json file', () => {
   assert.is(tracePath('a/trace.JSON'), 'a/trace.JSON');
-  assert.throws(() => tracePath('./model'), /behind the other arguments, or write --profile=trace\.json/);
+  assert.throws(() => tracePath('./model'), /after the other arguments, or write --profile=trace\.json/);
 });
 
 test('an adapter without timestamp queries is an error that says so', async () => {
