@@ -4,9 +4,9 @@ import {
   createDoubleSingle,
   type DoubleSingle,
   disposeDoubleSingle,
-  residual,
   type SolveReport,
   solveFactored,
+  solveResidual,
   solveSpd,
   uploadF64,
 } from '../kernels/index.js';
@@ -103,7 +103,7 @@ export async function benchSolve(
   rec.clear(x.lo);
   const residualTime = await medianTime(
     async () => {
-      residual(rec, a, x, b, left);
+      solveResidual(rec, a, x, b, left);
       await rec.finish();
     },
     { samples, ...(signal && { signal }) },

@@ -1,4 +1,5 @@
 export { type AttentionOptions, type AttentionVariant, attention } from './attention/attention.js';
+export { padHeads } from './attention/padHeads.js';
 export {
   type AttentionGradients,
   type AttentionTensors,
@@ -16,24 +17,27 @@ export { type AdamOptions, type AdamTensors, adam } from './elementwise/adam.js'
 export { convert } from './elementwise/convert.js';
 export { type BlockFormat, blockBytes, blockFormats, dequantize } from './elementwise/dequantize.js';
 export { add, addInto, axpy, scale } from './elementwise/elementwise.js';
-export { embedding } from './elementwise/embedding.js';
-export { embeddingBackward } from './elementwise/embeddingBackward.js';
-export { padHeads as headColumns } from './elementwise/padHeads.js';
-export { type RopeOptions, rope, ropeTable } from './elementwise/rope.js';
 export { scaleRows } from './elementwise/scaleRows.js';
-export { crossGram as cross } from './gram/crossGram.js';
+export { softcap } from './elementwise/softcap.js';
+export { embedding } from './embedding/embedding.js';
+export { embeddingBackward } from './embedding/embeddingBackward.js';
+export { type RopeOptions, rope, ropeTable } from './embedding/rope.js';
+export { crossGram } from './gram/crossGram.js';
 export { gram } from './gram/gram.js';
 export type { OuterProductsOptions } from './gram/outerProducts.js';
+export type { OuterProductsChoice } from './gram/variants.js';
+export type { MatmulChoice, MatrixExtents } from './matmul/builtInChoice.js';
 export { type GatedMatmulOptions, gatedMatmul } from './matmul/gatedMatmul.js';
 export { type MatmulOptions, matmul } from './matmul/matmul.js';
+export { layerNorm } from './norms/layerNorm.js';
+export { layerNormBackward, type NormBackwardOptions, rmsNormBackward } from './norms/normBackward.js';
+export { rmsNorm } from './norms/rmsNorm.js';
+export { argmax } from './reductions/argmax.js';
 export { type ColumnSumsOptions, columnSums } from './reductions/columnSums.js';
 export { cosineDistance } from './reductions/cosineDistance.js';
 export { cosineLoss } from './reductions/cosineLoss.js';
-export { countNonFinite } from './reductions/finite.js';
-export { layerNorm } from './reductions/layerNorm.js';
-export { layerNormBackward, type NormBackwardOptions, rmsNormBackward } from './reductions/normBackward.js';
-export { rowMaxima, rowNorms, rowSums } from './reductions/reduce.js';
-export { rmsNorm } from './reductions/rmsNorm.js';
+export { countNonFinite } from './reductions/countNonFinite.js';
+export { rowMaxima, rowNorms, rowSums } from './reductions/rowReductions.js';
 export { addSquaredNorm } from './reductions/squaredNorm.js';
 export { topExperts } from './reductions/topExperts.js';
 export {
@@ -47,13 +51,12 @@ export {
 export { type FlatKernel, flatProgram, flatType, runFlat } from './shared/flat.js';
 export { ROW_LANES, type RowKernel, rowProgram, runRows } from './shared/rows.js';
 export { type RowTile, rowTiles } from './shared/rowTiles.js';
-export type { MatmulChoice, MatrixExtents, OuterProductsChoice } from './shared/tuning.js';
 export { scalarTensor, vec4Tensor } from './shared/wgsl.js';
 export { workgroupReduction } from './shared/workgroup.js';
 export { addDiagonal } from './solve/addDiagonal.js';
 export { type CholeskyFactor, type CholeskyOptions, cholesky } from './solve/cholesky.js';
 export { type PolarFactor, polar } from './solve/polar.js';
-export { solveResidual as residual } from './solve/solveResidual.js';
+export { solveResidual } from './solve/solveResidual.js';
 export {
   quadraticLoss,
   type RidgePathOptions,
@@ -67,15 +70,13 @@ export {
   solveSpd,
   solveSpdPath,
 } from './solve/solveSpd.js';
-export { symmetrize as mirrorLower } from './solve/symmetrize.js';
+export { symmetrize } from './solve/symmetrize.js';
 export { triangularSolve } from './solve/triangularSolve.js';
-export { argmax } from './vocabulary/argmax.js';
 export { compareDistributions, type DistributionComparison } from './vocabulary/compareDistributions.js';
 export { crossEntropyLoss } from './vocabulary/crossEntropyLoss.js';
 export { klLoss } from './vocabulary/klLoss.js';
 export { type LogitForm, logitTile } from './vocabulary/logitTile.js';
 export { type LogLikelihoodOptions, logLikelihood } from './vocabulary/logLikelihood.js';
-export { softcap } from './vocabulary/softcap.js';
 export { type TopProbabilities, topKlLoss } from './vocabulary/topKlLoss.js';
 export { topLogProbabilities } from './vocabulary/topLogProbabilities.js';
 export type { LossGradients, Predictions } from './vocabulary/vocabularyPasses.js';

@@ -15,9 +15,10 @@
 import { cpus } from 'node:os';
 import { type Device, ensure, f32Bits, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { tilesPerDispatch } from '../shared/dispatchTime.js';
 import { runFlat } from '../shared/flat.js';
+import { broadcastSubgroup } from '../shared/subgroup.js';
 import { extentClass, tunedVariant } from '../shared/tunedVariants.js';
-import { broadcastSubgroup, tilesPerDispatch } from '../shared/tuning.js';
 import { broadcast, broadcastRows } from './broadcast.js';
 import { combine } from './combine.js';
 import { splitKeys } from './splitKeys.js';

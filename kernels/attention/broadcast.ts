@@ -1,6 +1,6 @@
 import { type ProgramSpec, programFamily } from '../../engine/index.js';
 import { lines } from '../shared/wgsl.js';
-import { bindings, parameters } from './parts.js';
+import { bindings, parameters } from './commonWgsl.js';
 
 /** Rows of a workgroup: so many that a load serves many products, and that the accumulators stay few. */
 export const broadcastRows = (headDim: number, subgroup: number): number =>

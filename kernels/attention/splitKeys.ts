@@ -1,7 +1,7 @@
 import { type ProgramSpec, programFamily } from '../../engine/index.js';
 import { lines } from '../shared/wgsl.js';
 import { workgroupReduction } from '../shared/workgroup.js';
-import { bindings, chunkOfKeys, parameters, storeColumn, storeTotals } from './parts.js';
+import { bindings, chunkOfKeys, parameters, storeColumn, storeTotals } from './commonWgsl.js';
 
 /**
  * Few queries (decoding) on GPUs: one workgroup per query, chunk of keys and up to 4 heads of a group. Each tile of 64

@@ -1,6 +1,6 @@
 import { type ProgramSpec, programFamily } from '../../engine/index.js';
 import { lines } from '../shared/wgsl.js';
-import { bindings, chunkOfKeys, parameters, storeColumn, storeTotals } from './parts.js';
+import { bindings, chunkOfKeys, parameters, storeColumn, storeTotals } from './commonWgsl.js';
 
 /**
  * Few queries (decoding) on a driver that runs on the CPU, where barriers between subgroups are dear: a workgroup is

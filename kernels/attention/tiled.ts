@@ -1,6 +1,6 @@
 import { type ProgramSpec, programFamily } from '../../engine/index.js';
 import { lines } from '../shared/wgsl.js';
-import { bindings, parameters } from './parts.js';
+import { bindings, parameters } from './commonWgsl.js';
 
 /** A workgroup of the tiled program has SIDE x SIDE invocations. */
 export const SIDE = 8;

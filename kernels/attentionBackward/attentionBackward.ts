@@ -1,9 +1,9 @@
 import { f32Bits, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { type AttentionOptions, checkHeads } from '../attention/attention.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
-import { tilesPerDispatch } from '../shared/tuning.js';
-import { byKeys, KEYS_OF_TILE } from './keys.js';
-import { byQueries, ROWS_OF_TILE } from './queries.js';
+import { tilesPerDispatch } from '../shared/dispatchTime.js';
+import { byKeys, KEYS_OF_TILE } from './byKeys.js';
+import { byQueries, ROWS_OF_TILE } from './byQueries.js';
 
 /** What `attention` was called with, and what it gave. */
 export interface AttentionTensors {

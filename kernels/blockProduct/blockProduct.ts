@@ -9,11 +9,12 @@ import {
   RmError,
   type Tensor,
 } from '../../engine/index.js';
+import { SECONDS_PER_DISPATCH } from '../shared/dispatchTime.js';
 import type { DoubleSingle } from '../shared/doubleSingle.js';
 import { rowWindow, windowRows } from '../shared/rowTiles.js';
-import { broadcastSubgroup, SECONDS_PER_DISPATCH } from '../shared/tuning.js';
+import { broadcastSubgroup } from '../shared/subgroup.js';
 import { broadcastWgsl } from './broadcast.js';
-import { arithmetics, CHUNK, operations, type Precision } from './parts.js';
+import { arithmetics, CHUNK, operations, type Precision } from './commonWgsl.js';
 import { TILE_COLUMNS, TILE_ROWS, tiledWgsl } from './tiled.js';
 
 /** A matrix in either precision. */

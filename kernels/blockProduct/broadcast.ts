@@ -1,6 +1,6 @@
 import type { ProgramTarget } from '../../engine/index.js';
 import { lines } from '../shared/wgsl.js';
-import { type Arithmetic, head, PARTIAL } from './parts.js';
+import { type Arithmetic, head, PARTIAL } from './commonWgsl.js';
 
 /**
  * Block product for drivers that run on the CPU, where loads are gathers and barriers dear: a workgroup is one subgroup,

@@ -1,6 +1,6 @@
 import type { ProgramTarget } from '../../engine/index.js';
 import { lines } from '../shared/wgsl.js';
-import { type Arithmetic, head, PARTIAL } from './parts.js';
+import { type Arithmetic, head, PARTIAL } from './commonWgsl.js';
 
 export const TILE_ROWS = 32;
 export const TILE_COLUMNS = 64;

@@ -1,6 +1,6 @@
 import type { Recorder, Tensor } from '../../engine/index.js';
+import { padHeads } from '../attention/padHeads.js';
 import { add, addInto, axpy, scale } from '../elementwise/elementwise.js';
-import { padHeads } from '../elementwise/padHeads.js';
 import { topExperts } from '../reductions/topExperts.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
@@ -41,7 +41,7 @@ function binaryCase({ kernel, rows, columns, flops, tolerance, bench, run, host 
 
 /** Heads of `from` columns as heads of `to`. */
 const headsCase = (tokens: number, heads: number, from: number, to: number): KernelCase => ({
-  kernel: 'headColumns',
+  kernel: 'padHeads',
   name: `${tokens} tokens, ${heads} heads of ${from} to ${to}`,
   flops: 0,
   bytes: 4 * tokens * heads * (from + to),

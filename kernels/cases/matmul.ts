@@ -1,7 +1,7 @@
 import type { Activation } from '../elementwise/activation.js';
+import type { MatmulChoice } from '../matmul/builtInChoice.js';
 import { matmul, matmulName, matmulVariants } from '../matmul/matmul.js';
 import type { FloatType } from '../shared/checks.js';
-import type { MatmulChoice } from '../shared/tuning.js';
 import { symmetrize } from '../solve/symmetrize.js';
 import { activations } from './activations.js';
 import type { CaseVariant, KernelCase } from './case.js';

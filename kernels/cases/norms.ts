@@ -1,6 +1,6 @@
 import { byteSize } from '../../engine/index.js';
-import { layerNorm } from '../reductions/layerNorm.js';
-import { rmsNorm } from '../reductions/rmsNorm.js';
+import { layerNorm } from '../norms/layerNorm.js';
+import { rmsNorm } from '../norms/rmsNorm.js';
 import type { FloatType } from '../shared/checks.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';

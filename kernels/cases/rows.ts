@@ -1,7 +1,7 @@
 import type { Recorder, Tensor } from '../../engine/index.js';
+import { argmax } from '../reductions/argmax.js';
 import { cosineDistance } from '../reductions/cosineDistance.js';
-import { rowMaxima, rowNorms, rowSums } from '../reductions/reduce.js';
-import { argmax } from '../vocabulary/argmax.js';
+import { rowMaxima, rowNorms, rowSums } from '../reductions/rowReductions.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
 

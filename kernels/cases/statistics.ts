@@ -2,9 +2,8 @@ import type { Scope } from '../../engine/index.js';
 import { type BlockProductVariant, blockProductVariants } from '../blockProduct/blockProduct.js';
 import { crossGram } from '../gram/crossGram.js';
 import { gram } from '../gram/gram.js';
-import { outerProductsName, outerProductsVariants } from '../gram/variants.js';
+import { type OuterProductsChoice, outerProductsName, outerProductsVariants } from '../gram/variants.js';
 import { clearDoubleSingle, createDoubleSingle, uploadF64 } from '../shared/doubleSingle.js';
-import type { OuterProductsChoice } from '../shared/tuning.js';
 import { cholesky } from '../solve/cholesky.js';
 import { solveResidual } from '../solve/solveResidual.js';
 import { symmetrize } from '../solve/symmetrize.js';
@@ -51,7 +50,7 @@ function outerProductCase(
 ): KernelCase<OuterProductsVariant> {
   const elements = symmetric ? (m * (m + 1)) / 2 : m * n;
   return {
-    kernel: symmetric ? 'gram' : 'cross',
+    kernel: symmetric ? 'gram' : 'crossGram',
     name: `${rows}x${m}${symmetric ? '' : `, ${rows}x${n}`}${weighted ? ' weighted' : ''}`,
     flops: 2 * rows * elements,
     bytes: 4 * rows * (symmetric ? m : m + n),
@@ -184,7 +183,7 @@ function triangularCase(
 
 function residualCase(n: number, r: number, bench = false): KernelCase<BlockProductVariant> {
   return {
-    kernel: 'residual',
+    kernel: 'solveResidual',
     name: `${n}, ${r} right-hand sides`,
     flops: 2 * n * n * r,
     bytes: 8 * (n * n + 3 * n * r),

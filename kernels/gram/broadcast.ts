@@ -1,7 +1,7 @@
 import type { ProgramTarget } from '../../engine/index.js';
 import { lines } from '../shared/wgsl.js';
+import { chunkEnd, fastParts, head, type OuterProductsLayout, tileOrigin } from './commonWgsl.js';
 import { CHUNK_ROWS } from './outlierRows.js';
-import { chunkEnd, fastParts, head, type OuterProductsLayout, tileOrigin } from './parts.js';
 
 /** Rows of a workgroup's tile. */
 export const BROADCAST_ROWS = 32;

@@ -16,5 +16,5 @@ export function crossGram(
   out: DoubleSingle,
   options?: OuterProductsOptions,
 ): void {
-  addOuterProducts(rec, 'cross', x, y, weights, out, false, options);
+  addOuterProducts(rec, 'crossGram', x, y, weights, out, false, options);
 }

@@ -4,7 +4,7 @@ import { addOuterProducts, type OuterProductsOptions } from './outerProducts.js'
 
 /**
  * out += X^T diag(w) X in double-single. X f32 [T,d]; weights f32 [T] of 0 or more, undefined for ones; out [d,d], of
- * which only the lower triangle counts: `mirrorLower` completes it after the last call. The same inputs give the same
+ * which only the lower triangle counts: `symmetrize` completes it after the last call. The same inputs give the same
  * bits on the same device. Algorithm: outerProducts.ts.
  *
  * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit.

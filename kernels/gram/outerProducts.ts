@@ -1,14 +1,14 @@
 import { ensure, programFamily, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { SECONDS_PER_DISPATCH } from '../shared/dispatchTime.js';
 import type { DoubleSingle } from '../shared/doubleSingle.js';
 import { type RowTile, rowTiles } from '../shared/rowTiles.js';
-import { chooseOuterProducts, type OuterProductsChoice, SECONDS_PER_DISPATCH } from '../shared/tuning.js';
 import { BROADCAST_ROWS, broadcastWgsl } from './broadcast.js';
+import { layoutKey } from './commonWgsl.js';
 import { OUTLIER_TILE, outlierWgsl } from './outlierProducts.js';
 import { CHUNK_ROWS, columnGrid, divideRows } from './outlierRows.js';
-import { layoutKey } from './parts.js';
 import { TILED_TILE, tiledWgsl } from './tiled.js';
-import { outerProductsName } from './variants.js';
+import { chooseOuterProducts, type OuterProductsChoice, outerProductsName } from './variants.js';
 
 const FAST_FLOPS = 6;
 const EXACT_FLOPS = 26;

@@ -1,6 +1,6 @@
 import type { ProgramTarget } from '../../engine/index.js';
 import { lines } from '../shared/wgsl.js';
-import { head, type OuterProductsLayout, tileOrigin } from './parts.js';
+import { head, type OuterProductsLayout, tileOrigin } from './commonWgsl.js';
 
 /** Rows and columns of a workgroup's tile. */
 export const OUTLIER_TILE = 32;

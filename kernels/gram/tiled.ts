@@ -1,7 +1,7 @@
 import type { ProgramTarget } from '../../engine/index.js';
 import { lines } from '../shared/wgsl.js';
+import { chunkEnd, fastParts, head, type OuterProductsLayout, tileOrigin } from './commonWgsl.js';
 import { CHUNK_ROWS } from './outlierRows.js';
-import { chunkEnd, fastParts, head, type OuterProductsLayout, tileOrigin } from './parts.js';
 
 /** Rows and columns of a workgroup's tile. */
 export const TILED_TILE = 64;

@@ -1,5 +1,5 @@
-import type { Device } from '../../engine/index.js';
-import { broadcastSubgroup, chooseOuterProducts, type OuterProductsChoice } from '../shared/tuning.js';
+import type { AdapterInfo, Device, DeviceFeatures } from '../../engine/index.js';
+import { broadcastSubgroup } from '../shared/subgroup.js';
 import { BROADCAST_ROWS } from './broadcast.js';
 import { TILED_TILE } from './tiled.js';
 
@@ -21,4 +21,16 @@ export function outerProductsVariants({
     ...(subgroup ? [{ variant: 'broadcast', subgroup } as const] : []),
   ];
   return [first, ...others.filter(({ variant }) => variant !== first.variant)];
+}
+
+/** A variant of `gram` and `cross`. */
+export type OuterProductsChoice = { variant: 'broadcast'; subgroup: number } | { variant: 'tiled' };
+
+/** The variant of gram and cross for a device, on the grounds of chooseMatmul. */
+export function chooseOuterProducts(
+  info: Pick<AdapterInfo, 'kind' | 'subgroupMinSize' | 'subgroupMaxSize'>,
+  features: Pick<DeviceFeatures, 'subgroups'>,
+): OuterProductsChoice {
+  const subgroup = broadcastSubgroup(info, features);
+  return info.kind === 'software' && subgroup ? { variant: 'broadcast', subgroup } : { variant: 'tiled' };
 }

@@ -1,5 +1,5 @@
 import { lines } from '../shared/wgsl.js';
-import { eachFactor, type FactorWgsl, head, type MatmulLayout, tileOrigin } from './parts.js';
+import { eachFactor, type FactorWgsl, head, type MatmulLayout, tileOrigin } from './commonWgsl.js';
 
 /**
  * Matmul for drivers that run on the CPU, where every load is a gather and a barrier is dear: a workgroup is one

@@ -1,7 +1,7 @@
 import { type Recorder, RmError, type Tensor } from '../../engine/index.js';
 import type { Activation } from '../elementwise/activation.js';
-import type { MatmulChoice } from '../shared/tuning.js';
-import { nameOperand, operandType, recordProduct } from './record.js';
+import type { MatmulChoice } from './builtInChoice.js';
+import { nameOperand, operandType, recordProduct } from './recordProduct.js';
 import { canRunGatedMatmul, defaultGatedMatmul, matmulName } from './variants.js';
 
 export { gatedMatmulVariants } from './variants.js';

@@ -1,7 +1,7 @@
 import { type Recorder, RmError, type Tensor } from '../../engine/index.js';
 import type { Activation } from '../elementwise/activation.js';
-import type { MatmulChoice } from '../shared/tuning.js';
-import { nameOperand, operandType, recordProduct } from './record.js';
+import type { MatmulChoice } from './builtInChoice.js';
+import { nameOperand, operandType, recordProduct } from './recordProduct.js';
 import { canRunMatmul, defaultMatmul, matmulName } from './variants.js';
 
 export { matmulName, matmulVariants } from './variants.js';
@@ -15,7 +15,7 @@ export interface MatmulOptions {
   /** out += instead of = */
   accumulate?: boolean;
   /**
-   * out is symmetric: only its lower triangle is sure to be computed, in about half the time; `mirrorLower` gives the
+   * out is symmetric: only its lower triangle is sure to be computed, in about half the time; `symmetrize` gives the
    * rest. K is not split.
    */
   lower?: boolean;

@@ -1,5 +1,5 @@
 import { flatBuiltins, lines } from '../shared/wgsl.js';
-import { eachFactor, type FactorWgsl, head, type MatmulLayout, tileOrigin } from './parts.js';
+import { eachFactor, type FactorWgsl, head, type MatmulLayout, tileOrigin } from './commonWgsl.js';
 
 /** Lanes of a workgroup: together on four columns, or each on four columns of its own. */
 const TOGETHER = 64;

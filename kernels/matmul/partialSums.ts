@@ -7,7 +7,7 @@ import {
   type MatmulLayout,
   outType,
   partialSumBindings,
-} from './parts.js';
+} from './commonWgsl.js';
 
 const programs = new Map<string, ProgramSpec>();
 

@@ -1,6 +1,6 @@
-import type { MatmulChoice } from '../shared/tuning.js';
 import { lines } from '../shared/wgsl.js';
-import { head, type MatmulLayout, type OperandLayout, tileOrigin } from './parts.js';
+import type { MatmulChoice } from './builtInChoice.js';
+import { head, type MatmulLayout, type OperandLayout, tileOrigin } from './commonWgsl.js';
 
 type Choice = Extract<MatmulChoice, { variant: 'subgroupMatrix' }>;
 

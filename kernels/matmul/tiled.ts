@@ -1,5 +1,5 @@
 import { lines } from '../shared/wgsl.js';
-import { eachFactor, head, type MatmulLayout, type OperandLayout, tileOrigin } from './parts.js';
+import { eachFactor, head, type MatmulLayout, type OperandLayout, tileOrigin } from './commonWgsl.js';
 
 /** Rows and columns of a workgroup's tile. */
 export interface TileShape {

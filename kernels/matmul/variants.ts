@@ -1,14 +1,14 @@
 import type { Device } from '../../engine/index.js';
+import { broadcastSubgroup } from '../shared/subgroup.js';
 import { extentClass, tunedVariant } from '../shared/tunedVariants.js';
 import {
-  broadcastSubgroup,
   chooseGatedMatmul,
   chooseMatmul,
   type MatmulChoice,
   type MatmulShape,
   type OperandTypes,
   subgroupMatrixConfig,
-} from '../shared/tuning.js';
+} from './builtInChoice.js';
 import { RANGE_STEP } from './tiled.js';
 
 /** What a choice is called in test names, benchmarks and program keys, e.g. "tiled 128x64". */

@@ -9,7 +9,7 @@ import {
 } from '../../engine/index.js';
 import { scale } from '../elementwise/elementwise.js';
 import { matmul } from '../matmul/matmul.js';
-import { frobeniusNorm } from '../reductions/reduce.js';
+import { frobeniusNorm } from '../reductions/rowReductions.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 

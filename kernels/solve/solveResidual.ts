@@ -18,9 +18,9 @@ export function solveResidual(
 ): void {
   const [m = 0, k = 0] = a.hi.shape;
   const r = x.hi.columns;
-  checkTensor('residual', 'x', x.hi, [k, r]);
-  checkTensor('residual', 'b', b.hi, [m, r]);
-  checkTensor('residual', 'out', out.hi, [m, r]);
+  checkTensor('solveResidual', 'x', x.hi, [k, r]);
+  checkTensor('solveResidual', 'b', b.hi, [m, r]);
+  checkTensor('solveResidual', 'out', out.hi, [m, r]);
   blockProduct(rec, {
     out: { matrix: out },
     from: { matrix: b },

@@ -14,7 +14,7 @@ import {
 import { blockProduct } from '../blockProduct/blockProduct.js';
 import { scaleRows } from '../elementwise/scaleRows.js';
 import { matmul } from '../matmul/matmul.js';
-import { countNonFinite } from '../reductions/finite.js';
+import { countNonFinite } from '../reductions/countNonFinite.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';

@@ -8,8 +8,8 @@ import {
   tensorFrom,
 } from '../../engine/index.js';
 import type { Matrix } from '../blockProduct/blockProduct.js';
-import { operations } from '../blockProduct/parts.js';
-import { frobeniusNorm } from '../reductions/reduce.js';
+import { operations } from '../blockProduct/commonWgsl.js';
+import { frobeniusNorm } from '../reductions/rowReductions.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { createDoubleSingle, type DoubleSingle, disposeDoubleSingle } from '../shared/doubleSingle.js';
 import { type CholeskyFactor, cholesky, notPositiveDefinite, scratchLike } from './cholesky.js';

@@ -8,7 +8,7 @@ import { rowTiles } from '../shared/rowTiles.js';
 const program = programFamily(
   (copied: boolean): ProgramSpec =>
     flatProgram({
-      key: `mirror lower triangle${copied ? ', other rows' : ''}`,
+      key: `symmetrize${copied ? ', other rows' : ''}`,
       bindings: copied ? ['write', 'read'] : ['write'],
       fields: 'n: u32, first: u32, start: u32, width: u32',
       declarations: `
@@ -30,12 +30,12 @@ ${copied ? '@group(0) @binding(2) var<storage, read> source: array<f32>;' : ''}`
  */
 export function symmetrize(rec: Recorder, out: Tensor | DoubleSingle): void {
   for (const part of out instanceof Tensor ? [out] : [out.hi, out.lo]) {
-    checkTensor('mirrorLower', part.label, part, [part.columns, part.columns]);
-    mirrorPart(rec, part);
+    checkTensor('symmetrize', part.label, part, [part.columns, part.columns]);
+    symmetrizePart(rec, part);
   }
 }
 
-function mirrorPart(rec: Recorder, out: Tensor): void {
+function symmetrizePart(rec: Recorder, out: Tensor): void {
   const n = out.columns;
   const tiles = rowTiles(out);
   using scope = new Scope(out.device);

@@ -1,7 +1,7 @@
 import type { Recorder, Tensor } from '../../engine/index.js';
 import { scale } from '../elementwise/elementwise.js';
+import { softcap } from '../elementwise/softcap.js';
 import { matmul } from '../matmul/matmul.js';
-import { softcap } from './softcap.js';
 
 /** What a model does to its logits: softcap(factor * logits, cap). */
 export interface LogitForm {

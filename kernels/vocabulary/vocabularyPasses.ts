@@ -1,11 +1,11 @@
 import { ensure, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { scale } from '../elementwise/elementwise.js';
+import { softcapBackward } from '../elementwise/softcap.js';
 import { matmul } from '../matmul/matmul.js';
 import { checkMatrix, checkTensor, floats } from '../shared/checks.js';
 import { tileRows } from '../shared/rowTiles.js';
 import { type LogitForm, logitTile } from './logitTile.js';
 import { tileColumns } from './logLikelihood.js';
-import { softcapBackward } from './softcap.js';
 
 /**
  * Hidden states after the final norm, [T, D] f32, the output head of one model, [V, D] f32, f16 or bf16, and what it does

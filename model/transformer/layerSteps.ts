@@ -5,8 +5,8 @@ import {
   attention,
   embedding,
   gatedMatmul,
-  headColumns,
   matmul,
+  padHeads,
   rope,
   scale,
   scaleRows,
@@ -192,7 +192,7 @@ export class LayerSteps {
   widened(x: Tensor, heads: number, headDim: number): Tensor {
     if (x.columns === heads * headDim) return x;
     const widened = this.scope.tensor([x.rowCount, heads * headDim], 'f32', x.label);
-    headColumns(this.#rec, x, heads, widened);
+    padHeads(this.#rec, x, heads, widened);
     return widened;
   }
 

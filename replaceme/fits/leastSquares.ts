@@ -11,13 +11,13 @@ import {
   addDiagonal,
   clearDoubleSingle,
   createDoubleSingle,
-  cross,
+  crossGram,
   type DoubleSingle,
   downloadF64,
   gram,
-  mirrorLower,
   type SolveReport,
   solveSpd,
+  symmetrize,
 } from '../../kernels/index.js';
 import { difference, sumOfSquares } from '../activations/rows.js';
 import type { Sums } from '../statistics/store.js';
@@ -63,11 +63,11 @@ export async function leastSquaresStatistics(pass: FitPass): Promise<LeastSquare
         ? undefined
         : scope.own(tensorFrom(device, new Float32Array(mlpOutput.rowCount).fill(weight)));
     gram(rec, mlpOutput, weights, statistics.gram);
-    cross(rec, mlpOutput, change, weights, statistics.cross);
+    crossGram(rec, mlpOutput, change, weights, statistics.cross);
     numbers.targetSquares += weight * (await sumOfSquares(change));
   });
   held[Symbol.dispose]();
-  mirrorLower(rec, statistics.gram);
+  symmetrize(rec, statistics.gram);
   const owned = accumulators.releaseAll();
   return {
     ...statistics,

@@ -10,14 +10,14 @@ import {
 } from '../../engine/index.js';
 import {
   addInto,
-  cross,
+  crossGram,
   gram,
   matmul,
-  mirrorLower,
   quadraticLoss,
   rowTiles,
   scaleRows,
   solveRidgePath,
+  symmetrize,
 } from '../../kernels/index.js';
 import { sumOfSquares } from '../activations/rows.js';
 import type { Sums as StoredSums } from '../statistics/store.js';
@@ -167,7 +167,7 @@ export class RidgeStatistics implements LiveState {
     if (sums.low) {
       await requireExactArithmetic(device);
       gram(rec, x, undefined, { hi: sums.gram, lo: sums.low.gram });
-      cross(rec, x, y, undefined, { hi: sums.cross, lo: sums.low.cross });
+      crossGram(rec, x, y, undefined, { hi: sums.cross, lo: sums.low.cross });
     } else {
       addProducts(x, sums.gram);
       addProducts(y, sums.cross);
@@ -192,7 +192,7 @@ export class RidgeStatistics implements LiveState {
       'all calibration tokens are in one half, none are left to choose the ridge by',
       'Calibrate with several documents.',
     );
-    for (const { gram } of this.#halves) mirrorLower(this.device.recorder, gram);
+    for (const { gram } of this.#halves) symmetrize(this.device.recorder, gram);
     const found = ridge === undefined ? await this.#chooseRidge(fitted, held, scaled) : { ridge };
     if (!found) return undefined;
     // The halves are not needed apart any more.

@@ -15,7 +15,7 @@ import {
 } from '../../kernels/cases/vocabularyLoss.js';
 import { activationBackward, gatedActivationBackward } from '../../kernels/elementwise/activationBackward.js';
 import { matmul } from '../../kernels/matmul/matmul.js';
-import { layerNormBackward, rmsNormBackward } from '../../kernels/reductions/normBackward.js';
+import { layerNormBackward, rmsNormBackward } from '../../kernels/norms/normBackward.js';
 import { crossEntropyLoss } from '../../kernels/vocabulary/crossEntropyLoss.js';
 import { klLoss } from '../../kernels/vocabulary/klLoss.js';
 import { topKlLoss } from '../../kernels/vocabulary/topKlLoss.js';

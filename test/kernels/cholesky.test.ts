@@ -8,7 +8,7 @@ import { rejectsWith } from '../gpu.js';
 import { testCases } from './runCases.js';
 
 testCases(
-  statisticsCases.filter(({ kernel }) => ['cholesky', 'triangularSolve', 'residual'].includes(kernel)),
+  statisticsCases.filter(({ kernel }) => ['cholesky', 'triangularSolve', 'solveResidual'].includes(kernel)),
 );
 
 /** Identity but for one diagonal element. */

@@ -1,5 +1,5 @@
+import type { MatrixExtents } from '../../kernels/matmul/builtInChoice.js';
 import type { MatrixOperations } from '../../kernels/matmul/subgroupMatrix.js';
-import type { MatrixExtents } from '../../kernels/shared/tuning.js';
 
 /**
  * The operations of subgroup matrices in plain WGSL, for devices without them: subgroups are 32 neighbouring threads,

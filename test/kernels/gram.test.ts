@@ -11,7 +11,7 @@ import { symmetrize } from '../../kernels/solve/symmetrize.js';
 import { maxAbsError, normals, rejectsWith, relativeError } from '../gpu.js';
 import { testCases } from './runCases.js';
 
-testCases(statisticsCases.filter(({ kernel }) => kernel === 'gram' || kernel === 'cross'));
+testCases(statisticsCases.filter(({ kernel }) => kernel === 'gram' || kernel === 'crossGram'));
 
 test('65,536 rows, columns of uneven scale: relative error far within 1e-7', async () => {
   await using device = await Device.open();

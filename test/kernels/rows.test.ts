@@ -9,10 +9,10 @@ import {
   tensorFromBytes,
 } from '../../engine/index.js';
 import { rowCases } from '../../kernels/cases/rows.js';
+import { argmax, NOT_FINITE } from '../../kernels/reductions/argmax.js';
 import { cosineDistance } from '../../kernels/reductions/cosineDistance.js';
-import { countNonFinite } from '../../kernels/reductions/finite.js';
+import { countNonFinite } from '../../kernels/reductions/countNonFinite.js';
 import { type FloatType, floats } from '../../kernels/shared/checks.js';
-import { argmax, NOT_FINITE } from '../../kernels/vocabulary/argmax.js';
 import { normals } from '../gpu.js';
 import { testCases } from './runCases.js';
 

@@ -1,6 +1,6 @@
 import { type ProgramSpec, programFamily } from '../../engine/index.js';
 import { lines } from '../shared/wgsl.js';
-import { parameters } from './parts.js';
+import { parameters } from './commonWgsl.js';
 
 /** Keys of a workgroup. */
 export const KEYS_OF_TILE = 32;

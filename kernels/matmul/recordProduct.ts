@@ -1,11 +1,12 @@
 import { flatGrid, type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import type { FloatType } from '../shared/checks.js';
+import { tilesPerDispatch } from '../shared/dispatchTime.js';
 import { runFlat } from '../shared/flat.js';
-import { type MatmulChoice, tilesPerDispatch } from '../shared/tuning.js';
 import { broadcastWgsl } from './broadcast.js';
+import type { MatmulChoice } from './builtInChoice.js';
+import { layoutKey, type MatmulLayout, productBindings } from './commonWgsl.js';
 import { matvecColumns, matvecWgsl } from './matvec.js';
 import { partialSumsProgram } from './partialSums.js';
-import { layoutKey, type MatmulLayout, productBindings } from './parts.js';
 import { subgroupMatrixWgsl } from './subgroupMatrix.js';
 import { RANGE_STEP, tiledColumns, tiledWgsl } from './tiled.js';
 import { matmulName } from './variants.js';

@@ -1,14 +1,6 @@
-import type { AdapterInfo, Device, DeviceFeatures } from '../../engine/index.js';
-import type { FloatType } from './checks.js';
-
-/** Seconds of estimated work in one dispatch: drivers kill submits of a few seconds. */
-export const SECONDS_PER_DISPATCH = 0.25;
-
-/** How many of a kernel's `tiles`, of `flops` together, one dispatch may compute. */
-export function tilesPerDispatch(tiles: number, flops: number, { assumedRates }: Device): number {
-  const dispatches = Math.ceil(flops / (SECONDS_PER_DISPATCH * assumedRates.flops));
-  return Math.ceil(tiles / Math.max(1, dispatches));
-}
+import type { AdapterInfo, DeviceFeatures } from '../../engine/index.js';
+import type { FloatType } from '../shared/checks.js';
+import { broadcastSubgroup } from '../shared/subgroup.js';
 
 export interface MatmulShape {
   m: number;
@@ -39,16 +31,8 @@ export type MatmulChoice =
   | { variant: 'subgroupMatrix'; rows: 64 | 128; columns: 64 | 128; config: MatrixExtents };
 
 type MatmulInfo = Pick<AdapterInfo, 'kind' | 'subgroupMinSize' | 'subgroupMaxSize' | 'subgroupMatrixConfigs'>;
-type MatmulFeatures = Pick<DeviceFeatures, 'f16' | 'subgroups' | 'subgroupMatrix'>;
 
-/** The subgroup size for 'broadcast', if this device has one size that fits. */
-export function broadcastSubgroup(
-  { subgroupMinSize, subgroupMaxSize }: Pick<AdapterInfo, 'subgroupMinSize' | 'subgroupMaxSize'>,
-  { subgroups }: Pick<DeviceFeatures, 'subgroups'>,
-): number | undefined {
-  const usable = subgroups && subgroupMinSize >= 4 && subgroupMinSize === subgroupMaxSize;
-  return usable ? subgroupMinSize : undefined;
-}
+type MatmulFeatures = Pick<DeviceFeatures, 'f16' | 'subgroups' | 'subgroupMatrix'>;
 
 /** Whether matrices of these extents fill the tiles and steps of matmul/subgroupMatrix.ts without a rest. */
 const fillsTiles = ({ m, n, k }: MatrixExtents): boolean => 32 % m === 0 && 16 % n === 0 && 16 % k === 0;
@@ -73,6 +57,7 @@ export function subgroupMatrixConfig(
 
 /** Tiles that keep a large GPU busy: about one for each of its processors. */
 const ENOUGH_TILES = 128;
+
 /** Least k of a part of a product that is split along k. */
 const LEAST_RANGE = 256;
 
@@ -123,16 +108,4 @@ export function chooseGatedMatmul(
   if (software && subgroup) return { variant: 'broadcast', subgroup, rows: m <= 8 ? 8 : 16 };
   const rows = tilesOf({ m, n }, 128, 64) >= ENOUGH_TILES ? 128 : 64;
   return { variant: 'tiled', rows, columns: 128, splits: 1 };
-}
-
-/** A variant of `gram` and `cross`. */
-export type OuterProductsChoice = { variant: 'broadcast'; subgroup: number } | { variant: 'tiled' };
-
-/** The variant of gram and cross for a device, on the grounds of chooseMatmul. */
-export function chooseOuterProducts(
-  info: Pick<AdapterInfo, 'kind' | 'subgroupMinSize' | 'subgroupMaxSize'>,
-  features: Pick<DeviceFeatures, 'subgroups'>,
-): OuterProductsChoice {
-  const subgroup = broadcastSubgroup(info, features);
-  return info.kind === 'software' && subgroup ? { variant: 'broadcast', subgroup } : { variant: 'tiled' };
 }

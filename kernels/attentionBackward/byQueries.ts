@@ -1,6 +1,6 @@
 import { type ProgramSpec, programFamily } from '../../engine/index.js';
 import { lines } from '../shared/wgsl.js';
-import { parameters } from './parts.js';
+import { parameters } from './commonWgsl.js';
 
 /** A row is one query of one head; the rows of a key/value head are numbered query by query, head by head. */
 export const ROWS_OF_TILE = 32;

@@ -1,9 +1,9 @@
 import { byteSize, f32Bits, programFamily, type Recorder, Scope, type Tensor } from '../../engine/index.js';
+import { columnSums } from '../reductions/columnSums.js';
 import { checkMatrix, checkTensor, type FloatType, floats } from '../shared/checks.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { scalarTensor } from '../shared/wgsl.js';
 import { workgroupReduction } from '../shared/workgroup.js';
-import { columnSums } from './columnSums.js';
 
 /** Settings of `rmsNormBackward` and `layerNormBackward`. */
 export interface NormBackwardOptions {

@@ -1,4 +1,4 @@
-import { softcapWgsl } from '../vocabulary/softcap.js';
+import { softcapWgsl } from '../elementwise/softcap.js';
 
 /** `side` is 8, and `width` headDim / 4, as numbers that the compiler does not know: see attention/parts.ts. */
 export const parameters = (capped: boolean): string => /* wgsl */ `

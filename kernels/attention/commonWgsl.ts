@@ -1,4 +1,4 @@
-import { softcapWgsl } from '../vocabulary/softcap.js';
+import { softcapWgsl } from '../elementwise/softcap.js';
 
 /**
  * Parameters, bindings, and `score(s) -> type`, what a softmax sees of a scaled product; `type` is how many a program

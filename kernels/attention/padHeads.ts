@@ -4,7 +4,7 @@ import { flatProgram, runFlat } from '../shared/flat.js';
 
 const program = programFamily(() =>
   flatProgram({
-    key: 'headColumns',
+    key: 'padHeads',
     bindings: ['read', 'write'],
     fields: 'from_width: u32, to_width: u32',
     declarations: `@group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -19,11 +19,11 @@ const program = programFamily(() =>
 
 /** out[t, head, c] = x[t, head, c], or 0 where x's heads have no column c; x, out f32. @throws RmError INVALID_ARGUMENT. */
 export function padHeads(rec: Recorder, x: Tensor, heads: number, out: Tensor): void {
-  const [tokens, columns] = checkMatrix('headColumns', 'x', x);
-  checkTensor('headColumns', 'out', out, [tokens, out.columns]);
+  const [tokens, columns] = checkMatrix('padHeads', 'x', x);
+  checkTensor('padHeads', 'out', out, [tokens, out.columns]);
   ensure(
     columns % heads === 0 && out.columns % heads === 0 && columns > 0,
-    `headColumns: ${columns} and ${out.columns} columns cannot be ${heads} heads`,
+    `padHeads: ${columns} and ${out.columns} columns cannot be ${heads} heads`,
     'Columns must be a multiple of the number of heads.',
   );
   runFlat(rec, program(), [x, out], out.size, [columns / heads, out.columns / heads], {
