@@ -2,9 +2,9 @@ import { RmError } from './errors.js';
 import { enableBundledDriver, hasVulkan } from './softwareDriver.js';
 import { loadWebgpu } from './webgpu.js';
 
-/** What is known of the chosen adapter; goes into reports, benchmark tables and provenance files. */
+/** Describes an adapter in reports, benchmark tables and provenance files. */
 export interface AdapterInfo {
-  /** Driver's own words, e.g. "llvmpipe: Mesa 25.0.7 (LLVM 15.0.6)". */
+  /** As the driver words it, e.g. "llvmpipe: Mesa 25.0.7 (LLVM 15.0.6)". */
   description: string;
   vendor: string;
   architecture: string;
@@ -13,11 +13,11 @@ export interface AdapterInfo {
   kind: 'gpu' | 'software';
   subgroupMinSize: number;
   subgroupMaxSize: number;
-  /** What a subgroup can multiply at once, m x k by k x n; empty without subgroup matrices. */
+  /** The matrix products that a subgroup computes at once; empty without subgroup matrices. */
   subgroupMatrixConfigs: readonly SubgroupMatrixConfig[];
 }
 
-/** A product that the subgroup-matrix units of an adapter compute: an m x k by a k x n matrix. */
+/** A matrix product that an adapter's subgroup-matrix units support: m x k times k x n. */
 export interface SubgroupMatrixConfig {
   /** Element types of the operands and of the sums, e.g. "f16" and "f32". */
   component: string;
@@ -41,13 +41,13 @@ export const toggles = [
   'disable-dawn-features=timestamp_quantization',
 ];
 
-/** On Linux only Vulkan is asked for: Dawn's null backend accepts everything and computes nothing. */
+/** Linux requests Vulkan alone: Dawn's null backend accepts everything and computes nothing. */
 const backend = process.platform === 'linux' ? ['backend=vulkan'] : [];
 
 /**
- * Instances by Vulkan driver (an instance keeps to those it found) and flags, kept for the life of the process:
- * dawn.node crashes when the object that create() returned is collected while anything made from it is alive (crbug
- * 387965810).
+ * Instances by Vulkan driver files and flags; an instance looks for drivers only once. They live as long as the process:
+ * dawn.node crashes when V8 collects the object that create() returned while anything made from it is alive
+ * (crbug 387965810).
  */
 const instances = new Map<string, GPU>();
 
@@ -62,11 +62,11 @@ async function instance(...flags: string[]): Promise<GPU> {
   return gpu;
 }
 
-/** Whether an adapter of this name or description computes on the CPU. */
+/** Whether a name or description is that of an adapter that computes on the CPU. */
 export const isSoftware = (text: string): boolean =>
   /llvmpipe|lavapipe|swiftshader|basic render|\bWARP\b/i.test(text);
 
-/** Raw names of the adapters Dawn sees. Dawn lists them only in the error for an unknown name. */
+/** Lists the names of all adapters that Dawn sees. Dawn prints them only in the error for an unknown name. */
 export async function listAdapters(): Promise<string[]> {
   const lister = await instance('adapter=__list__');
   try {
@@ -77,7 +77,7 @@ export async function listAdapters(): Promise<string[]> {
   }
 }
 
-/** Dawn's objects have no fields of their own: JSON would show {}. */
+/** Fields of Dawn's object, which are getters: JSON.stringify would show {}. */
 interface DawnMatrixConfig {
   componentType: string;
   resultComponentType: string;
@@ -119,37 +119,37 @@ async function request(...flags: string[]): Promise<OpenedAdapter | undefined> {
 }
 
 /**
- * Chooses an adapter: the one whose name contains `wanted` (case does not matter), else discrete before integrated
- * (Dawn's own order for high-performance) before software. Where no Vulkan driver is installed, a software driver
- * from the npm package @sparticuz/chromium is used if that package is there.
+ * Opens the first adapter whose name contains `query` (in any case). Without a query it prefers discrete to integrated
+ * (Dawn's order for high-performance) to software. If no Vulkan driver is installed, it uses the software driver from
+ * the npm package @sparticuz/chromium, if that is installed.
  *
- * @throws RmError ADAPTER_NONE with the adapters there are and how to get one.
+ * @throws RmError ADAPTER_NONE, which lists the adapters and says how to get one.
  */
-export async function openAdapter(wanted?: string): Promise<OpenedAdapter> {
-  if (/swiftshader/i.test(wanted ?? '') || (process.platform === 'linux' && !hasVulkan()))
+export async function openAdapter(query?: string): Promise<OpenedAdapter> {
+  if (/swiftshader/i.test(query ?? '') || (process.platform === 'linux' && !hasVulkan()))
     enableBundledDriver();
-  if (wanted) {
+  if (query) {
     const names = await listAdapters();
-    const name = names.find(candidate => candidate.toLowerCase().includes(wanted.toLowerCase()));
-    const found = name && (await request(`adapter=${name}`));
-    if (found) return found;
+    const name = names.find(candidate => candidate.toLowerCase().includes(query.toLowerCase()));
+    const opened = name && (await request(`adapter=${name}`));
+    if (opened) return opened;
     throw new RmError(
       'ADAPTER_NONE',
-      `no adapter's name contains '${wanted}' (there are: ${names.join(', ') || 'none'})`,
+      `no adapter's name contains '${query}' (adapters: ${names.join(', ') || 'none'})`,
       'Name one of these with --adapter or RM_ENGINE_ADAPTER, or leave it out.',
     );
   }
-  let found = await request();
-  if (found?.info.kind === 'software') {
+  let opened = await request();
+  if (opened?.info.kind === 'software') {
     const hardware = (await listAdapters()).find(name => !isSoftware(name));
-    if (hardware) found = (await request(`adapter=${hardware}`)) ?? found;
+    if (hardware) opened = (await request(`adapter=${hardware}`)) ?? opened;
   }
-  if (!found && enableBundledDriver()) found = await request();
-  if (found) return found;
+  if (!opened && enableBundledDriver()) opened = await request();
+  if (opened) return opened;
   throw new RmError('ADAPTER_NONE', 'no WebGPU adapter was found on this machine', adapterAdvice());
 }
 
-/** How to get an adapter, by platform. */
+/** Says how to get a WebGPU adapter on this platform. */
 export function adapterAdvice(): string {
   if (process.platform !== 'linux') return 'Update the graphics driver, then run: rm-engine doctor';
   return (

@@ -1,4 +1,4 @@
-/** A range of a buffer as a dispatch binds it. */
+/** The range of a buffer that a dispatch binds. */
 interface BoundRange {
   readonly buffer: { readonly id: number };
   readonly byteOffset: number;
@@ -13,8 +13,8 @@ interface Entry {
 }
 
 /**
- * Bind groups by program and bound ranges. Looked up on every dispatch, hence without making a key: a hash over the
- * numbers finds the few entries to compare with.
+ * Caches bind groups by program and bound ranges. Every dispatch looks one up, so no key string is built: a hash of the
+ * numbers selects the few entries to compare.
  */
 export class BindGroupCache {
   readonly #entries = new Map<number, Entry[]>();
@@ -31,7 +31,7 @@ export class BindGroupCache {
     return undefined;
   }
 
-  /** Forgets everything first when the cache is full. */
+  /** Adds a bind group; a full cache is emptied first. */
   set(program: number, tensors: readonly BoundRange[], group: GPUBindGroup): void {
     if (this.#size >= this.capacity) this.clear();
     const key = hash(program, tensors);

@@ -4,8 +4,8 @@ import { runInNewContext } from 'node:vm';
 let collect: (() => void) | undefined;
 
 /**
- * Lets V8 collect garbage now: native objects of Dawn go with their handles, of which V8 sees a few bytes and is in no
- * hurry. V8 has no other way to be asked.
+ * Makes V8 collect garbage now. Dawn frees a native object when V8 collects its handle, but a handle is only a few bytes
+ * to V8, which is in no hurry. Node exposes the collector only through this flag.
  */
 export function collectGarbage(): void {
   if (!collect) {

@@ -10,27 +10,28 @@ import { ProgramCache } from './program.js';
 import { Recorder } from './recorder.js';
 import { loadWebgpu } from './webgpu.js';
 
+/** Settings of `Device.open`. */
 export interface DeviceOptions {
   /** Part of the adapter's name; default: RM_ENGINE_ADAPTER, else the best adapter found. */
   adapter?: string;
-  /** Most bytes of GPU buffers; default: three quarters of the host's memory on a software adapter, else unlimited. */
+  /** Limit in bytes on all GPU buffers; default: 3/4 of the host's memory on a software adapter, else none. */
   memoryLimit?: number;
-  /** Most bytes of one storage binding where that is less than the adapter's: for drivers that promise too much. */
+  /** Limit in bytes on one storage binding, below the adapter's own: for drivers that promise too much. */
   bindingLimit?: number;
   /** Times every dispatch (needs timestamp-query). */
   profile?: boolean;
 }
 
-/** Features as booleans; kernels choose their variants by these. */
+/** The optional WebGPU features that a device has; kernels choose their variants by them. */
 export interface DeviceFeatures {
   f16: boolean;
   subgroups: boolean;
-  /** Which sizes: AdapterInfo.subgroupMatrixConfigs. */
+  /** AdapterInfo.subgroupMatrixConfigs lists the sizes. */
   subgroupMatrix: boolean;
   timestamps: boolean;
 }
 
-const wantedFeatures = {
+const requestedFeatures = {
   f16: 'shader-f16',
   subgroups: 'subgroups',
   subgroupMatrix: 'chromium-experimental-subgroup-matrix',
@@ -38,23 +39,23 @@ const wantedFeatures = {
 } as const;
 
 /**
- * Limits asked for at the adapter's own value. All others stay at WebGPU's defaults, so that a kernel that needs more,
- * or a view that begins where only some drivers allow it, fails on every machine and not only on small ones.
+ * Limits requested at the adapter's own value. All others stay at WebGPU's defaults: a kernel that needs more, or a view
+ * that begins where only some drivers allow it, then fails on every machine and not only on small ones.
  */
-const wantedLimits = ['maxBufferSize', 'maxStorageBufferBindingSize'] as const;
+const requestedLimits = ['maxBufferSize', 'maxStorageBufferBindingSize'] as const;
 
-/** Limits that kernels and messages look at. */
+/** Limits that kernels and messages read. */
 const limitNames = [
-  ...wantedLimits,
+  ...requestedLimits,
   'minStorageBufferOffsetAlignment',
   'maxComputeWorkgroupsPerDimension',
   'maxComputeWorkgroupStorageSize',
   'maxComputeInvocationsPerWorkgroup',
 ] as const;
-/** One of the limits that kernels and messages look at. */
+/** Name of a WebGPU limit in `Device.limits`. */
 export type LimitName = (typeof limitNames)[number];
 
-/** Vendors of integrated and mobile GPUs, some of which are ten times slower than any other GPU in use. */
+/** Vendors of integrated and mobile GPUs, some of which are ten times slower than other GPUs. */
 const slowVendors = /^(intel|arm|qualcomm|img-tec|samsung|broadcom)$/i;
 
 function assumedRates({ kind, vendor }: AdapterInfo): { flops: number; bytes: number } {
@@ -64,15 +65,16 @@ function assumedRates({ kind, vendor }: AdapterInfo): { flops: number; bytes: nu
 
 const noSection: Disposable = { [Symbol.dispose]: () => {} };
 
-/** How long the reason of a loss may take to arrive after the first promise that it rejects. */
+/** A lost device rejects promises first and gives its reason up to this much later. */
 const LOSS_ARRIVES_MS = 200;
 
-/** Everything that must stay referenced while Dawn's objects are in use (crbug 387965810). */
+/** Keeps these objects referenced while Dawn's objects are in use (crbug 387965810). */
 const roots = new Set<OpenedAdapter | GPUDevice>();
 
 /**
- * An open GPU: memory, compiled programs and one recorder. A failure (lost device, uncaptured error, no memory) is
- * kept and thrown by the next `check`, `finish` or download; after it nothing computed here may be written anywhere.
+ * An open GPU: memory, compiled programs and one recorder. The device remembers a failure (lost device, uncaptured
+ * error, out of memory) and the next `check`, `finish` or download throws it. After a failure no result of the device
+ * may be written anywhere.
  */
 export class Device {
   readonly memory: MemoryPool;
@@ -80,9 +82,9 @@ export class Device {
   readonly recorder: Recorder;
   readonly profiler: Profiler | undefined;
   readonly features: DeviceFeatures;
-  /** The device's limits as plain numbers: every look at Dawn's own object crosses into native code. */
+  /** The device's limits, copied: reading Dawn's own object crosses into native code. */
   readonly limits: Readonly<Record<LimitName, number>>;
-  /** Rough floors of what this kind of device does a second; only to cut submits into pieces. */
+  /** Rough lower bounds of the device's work per second; used only to split long submits. */
   readonly assumedRates: { readonly flops: number; readonly bytes: number };
   readonly #opened: OpenedAdapter;
   #failure: RmError | undefined;
@@ -107,10 +109,10 @@ export class Device {
     this.assumedRates = assumedRates(opened.info);
     const has = (feature: string) => gpu.features.has(feature as GPUFeatureName);
     this.features = {
-      f16: has(wantedFeatures.f16),
-      subgroups: has(wantedFeatures.subgroups),
-      subgroupMatrix: has(wantedFeatures.subgroupMatrix),
-      timestamps: has(wantedFeatures.timestamps),
+      f16: has(requestedFeatures.f16),
+      subgroups: has(requestedFeatures.subgroups),
+      subgroupMatrix: has(requestedFeatures.subgroupMatrix),
+      timestamps: has(requestedFeatures.timestamps),
     };
     gpu.addEventListener('uncapturederror', event => {
       // Without preventDefault dawn.node prints the error to stdout.
@@ -132,7 +134,7 @@ export class Device {
         new RmError(
           'DEVICE_LOST',
           `the GPU device was lost (${reason}): ${message}`,
-          'Run again; if it repeats, use fewer tokens per batch and look at the system log for driver resets.',
+          'Run again. If it repeats, use fewer tokens per batch and look for driver resets in the system log.',
         ),
       );
     });
@@ -152,19 +154,21 @@ export class Device {
   }
 
   /**
-   * Opens the chosen adapter's device; buffers and bindings may be as large as the adapter allows.
+   * Opens a device on the chosen adapter, with the largest buffers and bindings that the adapter allows.
    *
    * @throws RmError ADAPTER_NONE or ADAPTER_UNSUITABLE.
    */
   static async open(options: DeviceOptions = {}): Promise<Device> {
-    // GPUBufferUsage and the other constants, which browsers have as globals.
+    // GPUBufferUsage and the other constants that are globals in browsers.
     Object.assign(globalThis, (await loadWebgpu()).globals);
     const opened = await openAdapter(options.adapter ?? process.env.RM_ENGINE_ADAPTER);
     const { adapter } = opened;
     roots.add(opened);
-    const requiredFeatures = Object.values(wantedFeatures).filter(feature => adapter.features.has(feature));
+    const requiredFeatures = Object.values(requestedFeatures).filter(feature =>
+      adapter.features.has(feature),
+    );
     const requiredLimits: Record<string, number> = {};
-    for (const name of wantedLimits) requiredLimits[name] = adapter.limits[name];
+    for (const name of requestedLimits) requiredLimits[name] = adapter.limits[name];
     let gpu: GPUDevice;
     try {
       gpu = await adapter.requestDevice({
@@ -184,22 +188,22 @@ export class Device {
     return new Device(gpu, opened, options);
   }
 
-  /** The adapter that the device was opened on. */
+  /** Describes the device's adapter. */
   get info(): AdapterInfo {
     return this.#opened.info;
   }
 
-  /** Remembers the first failure; a later one that explains an uncaptured GPU error takes its place. */
+  /** Remembers the first failure; a later failure replaces an uncaptured GPU error, since it explains more. */
   fail(error: RmError): void {
     if (!this.#failure || this.#failure.code === 'GPU_ERROR') this.#failure = error;
   }
 
-  /** @throws RmError: the failure, if there has been one. */
+  /** Throws the remembered failure, if any. @throws RmError of any code. */
   check(): void {
     if (this.#failure) throw this.#failure;
   }
 
-  /** Waits for pending compile outcomes, then throws what failed. */
+  /** Waits for pending compilations, then throws the remembered failure, if any. */
   async settle(): Promise<void> {
     await Promise.all(this.#outcomes.splice(0));
     this.check();
@@ -210,7 +214,7 @@ export class Device {
     return this.info.kind === 'software' ? withNaps(promise) : promise;
   }
 
-  /** Waits until everything submitted is done. @throws RmError for any failure so far. */
+  /** Waits until the GPU has done all submitted work. @throws RmError for any failure so far. */
   async drain(): Promise<void> {
     try {
       await this.wait(this.gpu.queue.onSubmittedWorkDone());
@@ -221,7 +225,8 @@ export class Device {
   }
 
   /**
-   * Throws the reason why Dawn rejected a promise: the rejection may arrive before the loss that caused it.
+   * Throws the reason why Dawn rejected a promise, after waiting a moment: the loss may be reported after the rejection
+   * that it causes.
    *
    * @throws RmError always.
    */
@@ -231,20 +236,20 @@ export class Device {
     throw new RmError(
       'GPU_ERROR',
       `${what}: ${(cause as Error).message}`,
-      'Run again; if it repeats, report it with the output of: rm-engine doctor --json',
+      'Run again. If it repeats, report it with the output of: rm-engine doctor --json',
       { cause },
     );
   }
 
   /**
-   * Names what is recorded until the end of the block, `using _ = device.section('solve')`, for the profiler; sections
-   * nest. Free without one.
+   * Names a section for the profiler: everything recorded until the result is disposed belongs to it, as in
+   * `using _ = device.section('solve')`. Sections nest. Without a profiler this costs nothing.
    */
   section(name: string): Disposable {
     return this.profiler?.section(name) ?? noSection;
   }
 
-  /** Waits for the device, frees everything on it and lets the process end. Harmless when repeated. */
+  /** Waits for pending work, frees everything on the device and lets the process end. May be called again. */
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
@@ -252,9 +257,11 @@ export class Device {
 
   async #close(): Promise<void> {
     this.recorder.flush();
-    // A lost device never answers; otherwise pending work must drain before destroy.
+    // Pending work must drain before destroy, but a lost device never answers.
     await Promise.race([this.gpu.queue.onSubmittedWorkDone().catch(() => {}), this.gpu.lost]);
-    this.fail(new RmError('DEVICE_LOST', 'the device has been closed', 'Open another with Device.open.'));
+    this.fail(
+      new RmError('DEVICE_LOST', 'the device has been closed', 'Open a new device with Device.open.'),
+    );
     this.profiler?.close();
     this.recorder.close();
     this.memory.trim();

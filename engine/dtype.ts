@@ -1,7 +1,7 @@
 import { Float16Array } from '@petamoriken/float16';
 import { RmError } from './errors.js';
 
-/** Element types of tensors. f16 and bf16 are storage only: kernels widen them to f32 and accumulate in f32. */
+/** Element type of a tensor. f16 and bf16 are storage formats: kernels widen them to f32 and accumulate in f32. */
 export type DType = 'f32' | 'f16' | 'bf16' | 'u32';
 
 /** Bytes of one element. */
@@ -10,7 +10,7 @@ export const byteSize = (dtype: DType): number => (dtype === 'f16' || dtype === 
 /** Number of elements of a shape. */
 export const elementCount = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
-/** A typed array over the same memory where alignment allows, else over a copy. */
+/** Bytes as a typed array: a view if they are aligned, else a copy. */
 function words<T>(
   bytes: Uint8Array,
   View: { new (b: ArrayBufferLike, o: number, n: number): T; BYTES_PER_ELEMENT: number },
@@ -23,17 +23,17 @@ function words<T>(
   );
 }
 
-/** The bytes as f32 values: a view where they are aligned, else a copy. */
+/** Bytes as f32 values: a view if they are aligned, else a copy. */
 export const asF32 = (bytes: Uint8Array): Float32Array => words(bytes, Float32Array);
-/** The bytes as u32 values: a view where they are aligned, else a copy. */
+/** Bytes as u32 values: a view if they are aligned, else a copy. */
 export const asU32 = (bytes: Uint8Array): Uint32Array => words(bytes, Uint32Array);
-/** The bytes as u16 values, which f16 and bf16 are stored in: a view where they are aligned, else a copy. */
+/** Bytes as the u16 values that f16 and bf16 are stored in: a view if they are aligned, else a copy. */
 export const asU16 = (bytes: Uint8Array): Uint16Array => words(bytes, Uint16Array);
-/** The bytes of a typed array, as a view. */
+/** A view of a typed array's bytes. */
 export const asBytes = (array: ArrayBufferView): Uint8Array =>
   new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 
-/** Little-endian bytes of any float dtype -> f32 values (exact). */
+/** Decodes little-endian bytes of any float dtype to f32 values, exactly. */
 export function decodeToF32(bytes: Uint8Array, dtype: DType): Float32Array {
   switch (dtype) {
     case 'f32':
@@ -47,11 +47,11 @@ export function decodeToF32(bytes: Uint8Array, dtype: DType): Float32Array {
       return new Float32Array(out.buffer);
     }
     case 'u32':
-      throw new RmError('INVALID_ARGUMENT', 'u32 data cannot be read as floats', 'Read it with asU32.');
+      throw new RmError('INVALID_ARGUMENT', 'u32 data cannot be read as floats', 'Use downloadU32.');
   }
 }
 
-/** f32 values -> little-endian bytes of `dtype`, rounded to nearest even; bf16 NaN stays NaN. */
+/** Encodes f32 values as little-endian bytes of `dtype`, rounded to nearest even; NaN stays NaN. */
 export function encodeFromF32(values: Float32Array, dtype: DType): Uint8Array {
   switch (dtype) {
     case 'f32':

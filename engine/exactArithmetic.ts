@@ -1,34 +1,34 @@
 /**
- * WGSL of the error-free transformations (Knuth's two-sum, Dekker's two-product) and of double-single accumulation.
+ * WGSL of error-free transformations (Knuth's two-sum, Dekker's two-product) and of double-single accumulation.
  *
  * WGSL lets a compiler reassociate and fuse: Mesa turns a plain two-sum into zero, and Metal and D3D compile in
- * fast-math modes, which reorder any chain of sums and products. `fma` may be unfused. Every sum, difference and
- * rounded product that another operation reads is therefore hidden from the optimiser by XOR with a zero that only the
- * uniform block knows, so that no two of them make a chain (low parts may: their own rounding does not matter).
- * Products are split by a bit mask, so that all partial products are exact with or without fusing.
+ * fast-math modes, which reorder any chain of sums and products. `fma` may be unfused. Therefore every sum, difference
+ * and rounded product that another operation reads is XORed with a zero that only the uniform block knows: the optimiser
+ * cannot see through it, so no two operations form a chain. (Low parts may: their own rounding does not matter.)
+ * A bit mask splits the factors of products, so that all partial products are exact with or without fusing.
  *
- * Where that does not hold (no WGSL promises it), integers take over, many times slower; selftest.ts decides for a
- * device. They compute every sum and product that is rounded. Differences that floats hold exactly need no rounding:
- * every other of those is left to floats, so that no two float operations follow each other and nothing is left to
- * reorder. The bits are the same where nothing underflows.
+ * WGSL does not guarantee that this works. selftest.ts tests each device; where it fails, integer operations compute
+ * every rounded sum and product, many times slower. Differences that f32 holds exactly need no rounding: every other one
+ * of them stays a float operation, so that no two float operations follow each other and nothing can be reordered. Both
+ * ways give the same bits unless a value underflows.
  */
 import { integerArithmetic } from './integerArithmetic.js';
 import type { ProgramTarget } from './program.js';
 
-/** Name of the uniform u32 that holds zero; a program that uses `exactArithmetic` has it in its block `p`. */
+/** Declares the uniform u32 that holds zero; programs that use `exactArithmetic` need it in their block `p`. */
 export const RUNTIME_ZERO = 'zero: u32';
 
 const suffix = { f32: '', vec4f: '4' } as const;
 const bits = { f32: 'u32', vec4f: 'vec4u' } as const;
 
 /**
- * Functions for f32 (`twoSum`) or vec4f (`twoSum4`); of a pair, hi + lo is exact and hi is its rounding.
+ * WGSL functions for f32 (`twoSum`) or vec4f (`twoSum4`). A pair stands for hi + lo exactly, and hi is that sum rounded.
  *
  * keep(v) = v, opaque; top(v) = v's leading 12 bits; twoSum(a, b) = a + b; fastTwoSum(a, b) = a + b for |a| >= |b|;
  * twoProduct(a, b) = a * b; add(s, v) = s + v; addPair(a, b) = a + b; multiplyAdd(s, a, b) = s + a * b for pairs.
- * The sums are normalised, that of `multiplyAdd` only after normalise(s).
+ * Results are normalised, except that of `multiplyAdd`, which needs normalise(s).
  *
- * @param exact of the program's target.
+ * @param exact which arithmetic to use: `ProgramTarget.exact`.
  */
 export function exactArithmetic(type: 'f32' | 'vec4f', exact: ProgramTarget['exact']): string {
   const n = suffix[type];
@@ -97,7 +97,7 @@ fn twoProduct${n}(a: ${type}, b: ${type}) -> Pair${n} {
   return Pair${n}(s, keep${n}(plus${n}(first, al * bh) + al * bl));
 }`;
 
-/** Quotient and square root of normalised pairs to about 2^-46; needs `exactArithmetic('f32')`. */
+/** WGSL of quotient and square root of normalised pairs, to about 2^-46; needs `exactArithmetic('f32')`. */
 export const pairDivision = /* wgsl */ `
 fn minus(a: Pair, q: f32, b: Pair) -> Pair {
   return normalise(multiplyAdd(a, Pair(-q, 0.0), b));

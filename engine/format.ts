@@ -1,4 +1,4 @@
-/** 1536 -> "1.50 KiB"; binary units, as memory is counted. */
+/** Formats bytes in binary units: 1536 -> "1.50 KiB". */
 export function formatBytes(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
   let value = bytes;
@@ -12,7 +12,7 @@ export function formatBytes(bytes: number): string {
   return `${digits} ${units[unit]}`;
 }
 
-/** 75 -> "1 min 15 s". */
+/** Formats seconds: 75 -> "1 min 15 s". */
 export function formatSeconds(seconds: number): string {
   if (!Number.isFinite(seconds)) return 'unknown time';
   if (seconds < 9.95) return `${seconds.toFixed(1)} s`;

@@ -1,5 +1,7 @@
+export { adapterAdvice } from './adapter.js';
+export { asBytes, asF32, asU16, asU32 } from './dtype.js';
 export { exactArithmetic, pairDivision, RUNTIME_ZERO } from './exactArithmetic.js';
-export { formatSeconds } from './format.js';
+export { formatBytes, formatSeconds } from './format.js';
 export { liveSums, noJournal } from './journal.js';
 export { sizeClass } from './memory.js';
 export * from './public.js';

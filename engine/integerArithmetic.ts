@@ -1,14 +1,15 @@
 /**
- * WGSL of f32 addition and multiplication, rounded to nearest even by integer operations alone, for devices whose float
- * operations cannot be relied on. Results below the normal range are zero; infinities and NaN stay one of both.
+ * WGSL of f32 addition and multiplication by integer operations alone, rounded to nearest even, for devices whose float
+ * operations are unreliable. Results below the normal range become zero; infinity and NaN give infinity or NaN.
  *
  * Source: IEEE 754 addition and multiplication with guard, round and sticky bits (Goldberg, What Every Computer
  * Scientist Should Know About Floating-Point Arithmetic, ACM Computing Surveys 23, 1991).
  */
 
 /**
- * plus(a, b) and times(a, b) for f32; plus4 and times4 for vec4f. Those are loops whose length only the uniform block
- * `p` knows (see RUNTIME_ZERO): a program has dozens of them, and drivers compile every copy.
+ * WGSL functions plus(a, b) and times(a, b) for f32, or plus4 and times4 for vec4f. The vec4f forms loop over a length
+ * that only the uniform block `p` knows (see RUNTIME_ZERO): a program calls them dozens of times, and drivers would
+ * unroll and compile every copy.
  */
 export function integerArithmetic(type: 'f32' | 'vec4f'): string {
   if (type === 'f32') return scalar('plus', 'times', '');
@@ -21,7 +22,7 @@ fn ${name}4(a: vec4f, b: vec4f) -> vec4f {
   return `${scalar('plusElement', 'timesElement', '4')}${each('plus')}${each('times')}`;
 }
 
-/** `n` ends the names of what they have in common. */
+/** The scalar functions `plus` and `times`; `n` is the suffix of their helper functions. */
 const scalar = (plus: string, times: string, n: string): string => /* wgsl */ `
 /** Significand with its leading one; what is below the normal range counts as zero. */
 fn significand${n}(v: u32) -> u32 {

@@ -1,44 +1,43 @@
 import type { DType } from './dtype.js';
 import type { Tensor } from './tensor.js';
 
-/** A tensor that was kept: its bytes come to the device when they are wanted. */
+/** A stored tensor, whose bytes stay off the device until `load` or `into` is called. */
 export interface StoredTensor {
   readonly shape: readonly number[];
   readonly dtype: DType;
-  /** A new tensor, the caller's. */
+  /** Returns a new tensor with the values; the caller owns it. */
   load(): Promise<Tensor>;
-  /** Puts the values into a tensor of the same shape. */
+  /** Copies the values into a tensor of the same shape. */
   into(tensor: Tensor): Promise<void>;
 }
 
 /**
- * Something that changes while work is going on. What `save` gives may hold numbers, strings, arrays, plain objects,
- * Maps, typed arrays and tensors; `restore` gets the same with a `StoredTensor` for every tensor.
+ * State that changes while work is going on. `save` may return numbers, strings, arrays, plain objects, Maps, typed
+ * arrays and tensors; `restore` receives the same with a `StoredTensor` in place of each tensor.
  */
 export interface LiveState {
-  /** What it is now, as plain data and tensors. */
+  /** Returns the present state as plain data and tensors. */
   save(): unknown;
-  /** Takes up what `save` gave, perhaps in another process. */
+  /** Restores a saved state, perhaps in another process. */
   restore(saved: never): Promise<void> | void;
 }
 
 /**
- * What a long run has done, so that another process can go on from there. The work must be deterministic: a run that
- * goes on takes the same way from the beginning, is given what is done and computes the rest. Names need only tell
- * what it is about; the same name again is another piece of work.
+ * Records what a long run has done, so that another process can resume it. The work must be deterministic: a resumed run
+ * replays the same path from the beginning, and finished steps return their stored results. Names only describe the
+ * work; using a name again starts another piece of work.
  */
 export interface Journal {
   /**
-   * A piece of work with a result (as `LiveState` may save it), which an earlier process may have done: then `compute` is
-   * not called. Tensors in the result are the caller's. What happens to live states meanwhile must be all else that it
-   * does.
+   * Runs `compute` and stores its result, or returns the result that an earlier process stored. The result may hold what
+   * `LiveState.save` may hold; the caller owns its tensors. `compute` must have no other effect than on tracked states.
    */
   step<T>(name: string, compute: () => Promise<T>): Promise<T>;
   /**
-   * `visit` for 0 .. count-1, one after the other, from the first that no earlier process has done. Behind each of them
-   * the run may be taken up again, with all live states as they are then. `after` is told of each that is behind it.
+   * Calls `visit` for 0 .. count-1 in order, starting after the last index that an earlier process finished. A run can be
+   * resumed after each index, with all tracked states as they were then. Calls `after` for every finished index.
    *
-   * @throws the reason of the run's signal where that is aborted.
+   * @throws the reason of the run's signal if it is aborted.
    */
   forEach(
     name: string,
@@ -46,13 +45,13 @@ export interface Journal {
     visit: (index: number) => Promise<void>,
     after?: (index: number) => void,
   ): Promise<void>;
-  /** Declares a live state, until the result is disposed; it is as an earlier process has left it from then on. */
+  /** Tracks a state until the result is disposed, and first restores it if an earlier process saved it. */
   track(name: string, state: LiveState): Promise<Disposable>;
 }
 
-const held: Disposable = { [Symbol.dispose]: () => {} };
+const untracked: Disposable = { [Symbol.dispose]: () => {} };
 
-/** Keeps nothing. */
+/** A journal that stores nothing. */
 export const noJournal: Journal = {
   step: (_, compute) => compute(),
   async forEach(_, count, visit, after) {
@@ -61,10 +60,10 @@ export const noJournal: Journal = {
       after?.(index);
     }
   },
-  track: () => Promise.resolve(held),
+  track: () => Promise.resolve(untracked),
 };
 
-/** Sums that change: tensors of fixed shape in place, and what else is in the fields of an object. */
+/** The live state of running sums: tensors of fixed shape, restored in place, and the fields of `numbers`. */
 export function liveSums(tensors: Readonly<Record<string, Tensor>>, numbers: object = {}): LiveState {
   return {
     save: () => ({ tensors, numbers }),

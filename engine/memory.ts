@@ -1,7 +1,7 @@
 import { RmError } from './errors.js';
 import { formatBytes } from './format.js';
 
-/** A GPU buffer of the pool. `id` names it in bind-group caches; ids are never used twice. */
+/** A GPU buffer of the pool. `id` identifies it in bind-group caches and is never reused. */
 export interface PooledBuffer {
   readonly id: number;
   readonly gpu: GPUBuffer;
@@ -11,8 +11,8 @@ export interface PooledBuffer {
 const usage = () => GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
 
 /**
- * Sizes grow in steps of at most 25 %, so that variable shapes reuse buffers and little is wasted. Every size is a
- * multiple of 256, so that a vec4 binding may reach past the end of an odd-sized tensor.
+ * Rounds a size up to that of a pooled buffer. Sizes grow in steps of at most 25 %, so that variable shapes reuse buffers
+ * and waste little. They are multiples of 256, so that a vec4 binding may reach past the end of an odd-sized tensor.
  */
 export function sizeClass(bytes: number): number {
   const least = Math.max(256, bytes);
@@ -20,11 +20,11 @@ export function sizeClass(bytes: number): number {
   return Math.ceil(least / step) * step;
 }
 
-/** Buffers by size class with counters and a limit. Dawn never collects buffers, so lifetimes are explicit. */
+/** A pool of GPU buffers with counters and a limit. Dawn never collects buffers, so their lifetimes are explicit. */
 export class MemoryPool {
   readonly #free = new Map<number, PooledBuffer[]>();
-  /** Size of the largest buffer; read once, since every look at Dawn's limits crosses into native code. */
-  readonly #most: number;
+  /** Size of the largest buffer; read once, since reading Dawn's limits crosses into native code. */
+  readonly #largest: number;
   #nextId = 1;
   #pooledBytes = 0;
   #liveBytes = 0;
@@ -34,20 +34,20 @@ export class MemoryPool {
 
   constructor(
     private readonly device: GPUDevice,
-    /** Most bytes of live and pooled buffers together. */
+    /** Limit in bytes on live and pooled buffers together. */
     readonly limit: number,
     private readonly hooks: {
-      /** Called before buffers are destroyed: recorded commands may still name them. */
+      /** Called before buffers are destroyed, since recorded commands may still use them. */
       beforeDestroy(): void;
-      /** Called after: nothing may keep naming them. */
+      /** Called after buffers are destroyed, so that caches drop them. */
       destroyed(): void;
       failed(error: RmError): void;
     },
   ) {
-    this.#most = Math.floor(device.limits.maxBufferSize / 256) * 256;
+    this.#largest = Math.floor(device.limits.maxBufferSize / 256) * 256;
   }
 
-  /** Bytes in tensors not yet disposed. */
+  /** Bytes of tensors that are not disposed. */
   get liveBytes(): number {
     return this.#liveBytes;
   }
@@ -57,12 +57,12 @@ export class MemoryPool {
     return this.#peakBytes;
   }
 
-  /** Bytes in buffers that wait for their next use. */
+  /** Bytes of free buffers that the pool keeps for reuse. */
   get pooledBytes(): number {
     return this.#pooledBytes;
   }
 
-  /** Largest sum of live and pooled bytes since this was last called. */
+  /** Returns the largest sum of live and pooled bytes since the last call. */
   takePeak(): number {
     const peak = this.#recentPeakBytes;
     this.#recentPeakBytes = this.#liveBytes + this.#pooledBytes;
@@ -70,8 +70,8 @@ export class MemoryPool {
   }
 
   /**
-   * Until it is disposed, buffers that wait for their next use are given up before they and the live ones exceed `bytes`.
-   * Live ones may.
+   * Limits live and pooled bytes to `bytes` until the result is disposed: above it, `allocate` destroys the free buffers
+   * first. Live buffers alone may exceed it.
    */
   budget(bytes: number): Disposable {
     const before = this.#budget;
@@ -83,21 +83,25 @@ export class MemoryPool {
     };
   }
 
-  /** @throws RmError OUT_OF_MEMORY when the limit or the device's largest buffer is exceeded. */
+  /**
+   * Takes a free buffer of the size class or creates one.
+   *
+   * @throws RmError OUT_OF_MEMORY when the limit or the device's largest buffer is exceeded.
+   */
   allocate(bytes: number, label: string): PooledBuffer {
-    // Not past the largest buffer there is: what fits exactly must not fail for being rounded up.
-    const most = this.#most;
-    const size = bytes <= most ? Math.min(sizeClass(bytes), most) : sizeClass(bytes);
+    // Rounding up must not turn a size that fits into one that does not.
+    const largest = this.#largest;
+    const size = bytes <= largest ? Math.min(sizeClass(bytes), largest) : sizeClass(bytes);
     const free = this.#free.get(size)?.pop();
     if (free) {
       this.#pooledBytes -= size;
       this.#liveBytes += size;
       return free;
     }
-    if (size > most) {
+    if (size > largest) {
       throw new RmError(
         'OUT_OF_MEMORY',
-        `'${label}' needs a buffer of ${formatBytes(size)}, this device allows ${formatBytes(most)}`,
+        `'${label}' needs a buffer of ${formatBytes(size)}; this device allows at most ${formatBytes(largest)}`,
         'Use fewer tokens per batch, or a device with larger buffers.',
       );
     }
@@ -130,7 +134,7 @@ export class MemoryPool {
     return { id: this.#nextId++, gpu, bytes: size };
   }
 
-  /** Gives a buffer back. Commands already recorded with it stay valid: one queue runs them in order. */
+  /** Returns a buffer to the pool. Commands recorded with it stay valid: one queue runs them in order. */
   release(buffer: PooledBuffer): void {
     this.#liveBytes -= buffer.bytes;
     this.#pooledBytes += buffer.bytes;
@@ -139,7 +143,7 @@ export class MemoryPool {
     else this.#free.set(buffer.bytes, [buffer]);
   }
 
-  /** Destroys all pooled buffers. */
+  /** Destroys all free buffers. */
   trim(): void {
     if (this.#pooledBytes === 0) return;
     this.hooks.beforeDestroy();

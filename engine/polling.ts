@@ -1,12 +1,12 @@
-/** Between two looks at a pending promise, in milliseconds. */
+/** Milliseconds between two polls of a pending promise. */
 const NAP = 0.3;
 
 const cell = new Int32Array(new SharedArrayBuffer(4));
 
 /**
- * Waits for a promise of Dawn's bindings with naps in between. The bindings look for answers in every turn of the event
- * loop, without rest: as long as a promise is pending, that takes a whole core. A software adapter needs that core itself
- * (on two of them a forward pass took 1.9 times as long).
+ * Waits for one of Dawn's promises and sleeps between polls. Dawn's bindings poll in every turn of the event loop, which
+ * takes a whole core while a promise is pending. A software adapter needs that core itself: without the sleep, a forward
+ * pass on two cores took 1.9 times as long.
  */
 export async function withNaps<T>(promise: Promise<T>): Promise<T> {
   let pending = true;
@@ -16,7 +16,7 @@ export async function withNaps<T>(promise: Promise<T>): Promise<T> {
   promise.then(done, done);
   const nap = () => {
     if (!pending) return;
-    // Nobody ever wakes it: this is a sleep.
+    // Nobody ever notifies the cell, so this sleeps.
     Atomics.wait(cell, 0, 0, NAP);
     setImmediate(nap);
   };

@@ -1,10 +1,10 @@
 import { writeFile } from 'node:fs/promises';
 
 const CAPACITY = 2048;
-/** Dispatches that a trace holds; the tables count all. */
+/** Dispatches that a trace holds at most; the tables count all. */
 const MOST_SPANS = 100_000;
 
-/** Sum over all dispatches of one kernel. */
+/** GPU time and work of all dispatches of one kernel. */
 export interface KernelProfile {
   /** The program's key. */
   readonly kernel: string;
@@ -14,13 +14,13 @@ export interface KernelProfile {
   readonly bytes: number;
 }
 
-/** What was recorded in one section (not in sections within it). */
+/** The dispatches recorded in one section, without those of nested sections. */
 export interface SectionProfile {
-  /** "fit/statistics"; "" for what was recorded outside of all. */
+  /** "fit/statistics"; "" for dispatches outside all sections. */
   readonly section: string;
-  /** Wall clock from its beginnings to its ends, sections within it included; 0 for "". */
+  /** Wall time from beginning to end, summed, including nested sections; 0 for "". */
   readonly wallMilliseconds: number;
-  /** Sum over its kernels. */
+  /** GPU time of its kernels. */
   readonly milliseconds: number;
   /** Slowest first. */
   readonly kernels: readonly KernelProfile[];
@@ -44,10 +44,10 @@ interface Recorded {
   readonly bytes: number;
 }
 
-/** What the profiler needs of a device. */
-export interface ProfiledDevice {
+/** The part of a device that the profiler uses. */
+interface ProfiledDevice {
   readonly gpu: GPUDevice;
-  /** Submits what is recorded and waits for it. */
+  /** Submits all recorded work and waits for it. */
   finish(): Promise<void>;
 }
 
@@ -55,8 +55,8 @@ const slowestFirst = <T extends { milliseconds: number }>(list: T[]): T[] =>
   list.sort((a, b) => b.milliseconds - a.milliseconds);
 
 /**
- * Times every dispatch with timestamp queries. Each dispatch then has a pass of its own, so the sum is a little
- * larger than without profiling.
+ * Times every dispatch with timestamp queries. Each dispatch then needs its own pass, so the total is a little larger
+ * than without profiling.
  */
 export class Profiler {
   readonly #device: ProfiledDevice;
@@ -72,6 +72,7 @@ export class Profiler {
   #readback: { buffer: GPUBuffer; recorded: Recorded[] } | undefined;
   #pending: Promise<void>[] = [];
 
+  /** @internal */
   constructor(device: ProfiledDevice) {
     this.#device = device;
     this.#querySet = device.gpu.createQuerySet({ type: 'timestamp', count: 2 * CAPACITY });
@@ -82,12 +83,12 @@ export class Profiler {
     });
   }
 
-  /** True when the recorder must submit before the next dispatch. */
+  /** Whether the recorder must submit before the next dispatch. */
   get full(): boolean {
     return this.#recorded.length === CAPACITY;
   }
 
-  /** Begins a section within the current one; ends with the returned object. Sections end in the order of a stack. */
+  /** Begins a section inside the current one; disposing the result ends it. End inner sections before outer ones. */
   section(name: string): Disposable {
     const outer = this.#section;
     const path = outer ? `${outer}/${name}` : name;
@@ -102,7 +103,7 @@ export class Profiler {
     };
   }
 
-  /** Timestamp slots for the next dispatch. */
+  /** Reserves the timestamp slots of the next dispatch. */
   next(kernel: string, flops: number, bytes: number): GPUComputePassTimestampWrites {
     const total = this.#total(kernel);
     total.calls++;
@@ -113,7 +114,7 @@ export class Profiler {
     return { querySet: this.#querySet, beginningOfPassWriteIndex: slot, endOfPassWriteIndex: slot + 1 };
   }
 
-  /** Records the read-out of the slots used since the last submit. */
+  /** Records the readback of the slots used since the last submit. */
   resolve(encoder: GPUCommandEncoder): void {
     const recorded = this.#recorded;
     if (!recorded.length) return;
@@ -128,7 +129,7 @@ export class Profiler {
     this.#readback = { buffer, recorded };
   }
 
-  /** Starts reading what `resolve` recorded; call after the submit. */
+  /** Starts the readback that `resolve` recorded; call it after the submit. */
   collect(): void {
     const readback = this.#readback;
     if (!readback) return;
@@ -141,20 +142,20 @@ export class Profiler {
           const times = new BigUint64Array(buffer.getMappedRange());
           recorded.forEach(({ total, flops, bytes }, i) => {
             const start = Number(times[2 * i]);
-            // GPUs may set their clock back between the two.
+            // A GPU may set its clock back between the two.
             const end = Math.max(start, Number(times[2 * i + 1]));
             total.milliseconds += (end - start) / 1e6;
             if (this.#spans.length < MOST_SPANS) this.#spans.push({ total, start, end, flops, bytes });
             else this.#droppedSpans++;
           });
         })
-        // Only a lost or closed device rejects; the device tells that itself.
+        // Only a lost or closed device rejects, and the device reports that itself.
         .catch(() => {})
         .finally(() => buffer.destroy()),
     );
   }
 
-  /** Totals by kernel, slowest first. */
+  /** Returns the totals of each kernel, slowest first. */
   async table(): Promise<KernelProfile[]> {
     await this.#settle();
     const kernels = new Map<string, { -readonly [Field in keyof KernelProfile]: KernelProfile[Field] }>();
@@ -169,7 +170,7 @@ export class Profiler {
     return slowestFirst([...kernels.values()]);
   }
 
-  /** Totals by section, in the order in which they first began. */
+  /** Returns the totals of each section, in the order in which they first began. */
   async sections(): Promise<SectionProfile[]> {
     await this.#settle();
     const names = new Set([...this.#walls.keys(), ...this.#totals.keys()]);
@@ -187,9 +188,9 @@ export class Profiler {
   }
 
   /**
-   * Writes the dispatches as a trace for chrome://tracing or Perfetto (times in microseconds), sections above them.
+   * Writes a trace for chrome://tracing or Perfetto: the dispatches, with the sections above them (times in microseconds).
    *
-   * @returns how many dispatches are in the trace and how many were too many for it.
+   * @returns how many dispatches the trace holds and how many it had no room for.
    */
   async writeTrace(path: string): Promise<{ written: number; dropped: number }> {
     await this.#settle();
@@ -214,7 +215,7 @@ export class Profiler {
     return { written: spans.length, dropped: this.#droppedSpans };
   }
 
-  /** Forgets what was timed so far. */
+  /** Forgets all times measured so far. */
   reset(): void {
     this.#totals.clear();
     this.#walls.clear();
@@ -222,7 +223,7 @@ export class Profiler {
     this.#droppedSpans = 0;
   }
 
-  /** Frees the query sets; the device does this when it is closed. */
+  /** Frees the query sets; `Device.close` calls this. */
   close(): void {
     this.#querySet.destroy();
     this.#resolved.destroy();
@@ -252,7 +253,7 @@ export class Profiler {
   }
 }
 
-/** From the first to the last dispatch of every stay in a section, outer sections before those within them. */
+/** Every visit to a section, from its first to its last dispatch; outer sections come before inner ones. */
 function sectionRuns(spans: readonly Span[]): { name: string; start: number; end: number }[] {
   const runs: { name: string; start: number; end: number }[] = [];
   const paths = spans.map(({ total }) => (total.section ? total.section.split('/') : []));

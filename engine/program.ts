@@ -1,23 +1,21 @@
 import { RmError } from './errors.js';
 
-/** How a storage binding is used: 'read' is var<storage, read>, 'write' var<storage, read_write>. */
+/** How a program uses a storage binding: 'read' is var<storage, read>, 'write' is var<storage, read_write>. */
 export type Access = 'read' | 'write';
 
-/** What WGSL may depend on beyond its key; decided once per device. */
+/** The properties of a device that generated WGSL may depend on besides its key. */
 export interface ProgramTarget {
-  /** How sums and products that must be rounded correctly are computed; see exactArithmetic.ts. */
+  /** How the program computes sums and products that must be rounded correctly; see exactArithmetic.ts. */
   readonly exact: 'float' | 'integer';
 }
 
-/**
- * A WGSL compute program before it is compiled: it compiles when it is first dispatched, once per device and key.
- */
+/** A WGSL compute program, which compiles at its first dispatch, once per device and key. */
 export interface ProgramSpec {
-  /** Name of the kernel and of everything that its WGSL is generated from, e.g. "matmul f32 bf16 32x32". */
+  /** Names the kernel and everything that its WGSL is generated from, e.g. "matmul f32 bf16 32x32". */
   key: string;
   /** Storage bindings 1..n in order; binding 0 is always the uniform block of parameters. */
   bindings: readonly Access[];
-  /** Entry point `main`. Called once per key. */
+  /** Generates the WGSL, whose entry point is `main`; called once per key. */
   wgsl: (target: ProgramTarget) => string;
 }
 
@@ -34,8 +32,8 @@ export function kernelOfProgram(key: string): string {
 }
 
 /**
- * A family of programs that makes each member once. Generating the text of a program anew for every dispatch would
- * cost more than the dispatch.
+ * Caches the programs that `make` returns, by its arguments. Building a program for every dispatch would cost more than
+ * the dispatch.
  */
 export function programFamily<Args extends readonly (string | number | boolean)[]>(
   make: (...args: Args) => ProgramSpec,
@@ -61,33 +59,33 @@ export interface Program {
   readonly layout: GPUBindGroupLayout;
 }
 
-/** Compiled programs by key, so that each compiles once per device. */
+/** Caches compiled programs by key, so that each compiles once per device. */
 export class ProgramCache {
   readonly #programs = new Map<string, Program>();
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
   #compileMilliseconds = 0;
   #exact: ProgramTarget['exact'] = 'float';
-  /** Keys of programs whose WGSL depends on it. */
+  /** Keys of programs whose WGSL depends on `exact`. */
   readonly #exactKeys = new Set<string>();
   #nextId = 0;
 
   constructor(
     private readonly device: GPUDevice,
-    /** Told of compile errors, which Dawn reports later than the call that causes them. */
+    /** Receives the outcome of each compilation, which Dawn reports after the call. */
     private readonly pending: (outcome: Promise<RmError | undefined>) => void,
   ) {}
 
-  /** Programs compiled so far. */
+  /** Number of compiled programs. */
   get size(): number {
     return this.#programs.size;
   }
 
-  /** Host time in the calls that compile; what a driver leaves for a program's first dispatch is not in it. */
+  /** Host time spent in compile calls. Drivers may leave part of the work to a program's first dispatch. */
   get compileMilliseconds(): number {
     return this.#compileMilliseconds;
   }
 
-  /** How programs compiled from now on do exact arithmetic; those that already do it otherwise are compiled again. */
+  /** Sets how programs do exact arithmetic; programs that depend on it are compiled again. */
   set exact(exact: ProgramTarget['exact']) {
     if (exact === this.#exact) return;
     this.#exact = exact;
@@ -95,14 +93,12 @@ export class ProgramCache {
     this.#exactKeys.clear();
   }
 
-  /** How programs compiled from now on do exact arithmetic. */
+  /** How programs do exact arithmetic. */
   get exact(): ProgramTarget['exact'] {
     return this.#exact;
   }
 
-  /**
-   * The compiled program of that key. Compile errors show later, in `Device.check`, `finish` or a download.
-   */
+  /** Returns the compiled program. Compile errors surface later, in `Device.check`, `finish` or a download. */
   get(spec: ProgramSpec): Program {
     return this.#programs.get(spec.key) ?? this.#compile(spec);
   }
@@ -126,7 +122,7 @@ export class ProgramCache {
       compute: { module, entryPoint: 'main' },
     });
     this.#compileMilliseconds += performance.now() - started;
-    // Only a lost device rejects, here or in compileError; the device tells that itself.
+    // Only a lost device rejects, here or in compileError, and the device reports that itself.
     const outcome = device.popErrorScope().then(error => error && compileError(key, code, module, error));
     this.pending(outcome.then(reason => reason ?? undefined).catch(() => undefined));
     const program = { id: this.#nextId++, key, bindings, pipeline, layout };
@@ -159,7 +155,7 @@ export class ProgramCache {
   }
 }
 
-/** Dawn's pipeline error says only "invalid shader module": the reason stands in the compilation info. */
+/** Takes the reason from the compilation info: Dawn's pipeline error says only "invalid shader module". */
 async function compileError(
   key: string,
   code: string,
@@ -176,6 +172,6 @@ async function compileError(
   return new RmError(
     'SHADER_COMPILE',
     `program '${key}' does not compile: ${reasons.join('\n') || error.message}`,
-    'Correct the WGSL. If the kernel is one of rm-engine’s own, please report this with: rm-engine doctor --json',
+    'Correct the WGSL. If the kernel is part of rm-engine, please report this with: rm-engine doctor --json',
   );
 }

@@ -1,18 +1,7 @@
-export { type AdapterInfo, adapterAdvice, listAdapters, type SubgroupMatrixConfig } from './adapter.js';
+export { type AdapterInfo, listAdapters, type SubgroupMatrixConfig } from './adapter.js';
 export { Device, type DeviceFeatures, type DeviceOptions, type LimitName } from './device.js';
-export {
-  asBytes,
-  asF32,
-  asU16,
-  asU32,
-  byteSize,
-  type DType,
-  decodeToF32,
-  elementCount,
-  encodeFromF32,
-} from './dtype.js';
+export { byteSize, type DType, decodeToF32, elementCount, encodeFromF32 } from './dtype.js';
 export { type ErrorCode, ensure, errorCodes, RmError } from './errors.js';
-export { formatBytes } from './format.js';
 export type { Journal, LiveState, StoredTensor } from './journal.js';
 export type { MemoryPool, PooledBuffer } from './memory.js';
 export type { KernelProfile, Profiler, SectionProfile } from './profiler.js';
@@ -25,13 +14,6 @@ export {
   programFamily,
 } from './program.js';
 export type { Progress, ProgressEvent } from './progress.js';
-export {
-  type BufferView,
-  type Dispatch,
-  f32Bits,
-  flatGrid,
-  Recorder,
-  type RecorderHost,
-} from './recorder.js';
+export { type BufferView, type Dispatch, f32Bits, flatGrid, Recorder } from './recorder.js';
 export { Scope, Tensor } from './tensor.js';
 export { download, downloadF32, downloadU32, tensorFrom, tensorFromBytes, upload } from './transfer.js';

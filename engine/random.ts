@@ -1,4 +1,4 @@
-/** Uniform numbers in [0, 1), the same for the same seed on every machine: mulberry32. */
+/** Returns a generator of uniform numbers in [0, 1) (mulberry32); a seed gives the same numbers on every machine. */
 export function seededRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -9,7 +9,7 @@ export function seededRandom(seed: number): () => number {
   };
 }
 
-/** Fisher and Yates' shuffle, in place. */
+/** Shuffles in place, by Fisher and Yates. */
 export function shuffle(order: Uint32Array, random: () => number): void {
   for (let i = order.length - 1; i > 0; i--) {
     const j = Math.floor(random() * (i + 1));

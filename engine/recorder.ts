@@ -10,30 +10,30 @@ const SLOT_BYTES = 256;
 const SLOTS = 4096;
 const MAX_CACHED_GROUPS = 8192;
 /**
- * Bind groups that may be made until those not cached any more are collected. lavapipe maps a page for each, and crashes
- * where a process may map no more (Linux: 65,530).
+ * After this many new bind groups V8 is asked to collect evicted ones. lavapipe maps a page for each, and crashes when the
+ * process reaches its limit of mappings (Linux: 65,530).
  */
 const MAX_NEW_GROUPS = 8192;
 
 const scratch = new DataView(new ArrayBuffer(4));
 
-/** Uniform parameter that WGSL declares as f32: its bits as a number of the u32 list. */
+/** Encodes an f32 uniform parameter as the u32 word that `Dispatch.params` takes. */
 export function f32Bits(value: number): number {
   scratch.setFloat32(0, value);
   return scratch.getUint32(0);
 }
 
 /**
- * Workgroup counts for a flat range: one dimension holds at most 65,535. In WGSL the flat workgroup index is
- * `wid.y * num_workgroups.x + wid.x`; the last row may reach past the end, so kernels check their bound.
+ * Spreads a flat range of workgroups over two dimensions, since one dimension holds at most 65,535. In WGSL the flat
+ * workgroup index is `wid.y * num_workgroups.x + wid.x`; the last row may reach past the end, so kernels check it.
  */
 export function flatGrid(groups: number): [number, number, number] {
   const y = Math.max(1, Math.ceil(groups / 65535));
-  // Rows of equal length: 65,536 workgroups are 2 rows of 32,768, not 65,535 and a row that is idle but for one.
+  // Rows of equal length: 65,536 workgroups become 2 rows of 32,768, not a row of 65,535 and a nearly idle one.
   return [Math.ceil(groups / y), y, 1];
 }
 
-/** What the recorder needs to know of a tensor. */
+/** A tensor as the recorder sees it: a range of a buffer with a shape and a dtype. */
 export interface BufferView {
   readonly label: string;
   readonly shape: readonly number[];
@@ -43,8 +43,8 @@ export interface BufferView {
   readonly byteLength: number;
 }
 
-/** What the recorder needs of a device. */
-export interface RecorderHost {
+/** The part of a device that the recorder uses. */
+interface RecorderHost {
   readonly gpu: GPUDevice;
   readonly limits: Readonly<
     Record<
@@ -55,37 +55,37 @@ export interface RecorderHost {
   readonly assumedRates: { readonly flops: number; readonly bytes: number };
   readonly programs: ProgramCache;
   readonly profiler: Profiler | undefined;
-  /** Throws the first failure of the device, if there was one. */
+  /** Throws the device's failure, if any. */
   check(): void;
-  /** Waits until everything submitted is done. */
+  /** Waits until the GPU has done all submitted work. */
   drain(): Promise<void>;
 }
 
-/** One run of a program over a grid of workgroups, as `Recorder.dispatch` takes it. */
+/** One run of a program over a grid of workgroups, for `Recorder.dispatch`. */
 export interface Dispatch {
   program: ProgramSpec;
   /** Storage bindings 1..n, in the order of the program's `bindings`. */
   tensors: readonly BufferView[];
-  /** Uniform block: 32-bit words in order (u32 as they are, f32 through f32Bits); at most 64. */
+  /** Uniform block: at most 64 words of 32 bits, in order (u32 as they are, f32 through f32Bits). */
   params: readonly number[];
-  /** Workgroups; nothing is recorded when one of them is 0. */
+  /** Workgroups in x, y and z; a 0 records nothing. */
   grid: readonly [number, number?, number?];
-  /** Work estimate for profiling and for cutting long submits. */
+  /** Estimates of the work, for profiling and for splitting long submits. */
   flops?: number;
   bytes?: number;
 }
 
 /**
- * Records dispatches into one pass and submits them together. Parameters go through slots of one uniform buffer,
- * bind groups are cached, and a submit is cut off at about half a second of estimated work, because drivers kill
- * longer ones (Windows TDR: 2 s).
+ * Records dispatches into one pass and submits them together. It keeps parameters in slots of one uniform buffer, caches
+ * bind groups, and submits after about half a second of estimated work, because drivers kill long submits (Windows TDR:
+ * 2 s).
  */
 export class Recorder {
   readonly #device: RecorderHost;
   readonly #uniforms: GPUBuffer;
   readonly #params = new Uint32Array((SLOT_BYTES / 4) * SLOTS);
   readonly #groups = new BindGroupCache(MAX_CACHED_GROUPS);
-  /** Dynamic offset of the next dispatch; one array for all, since garbage is most of what a dispatch costs. */
+  /** Dynamic offset of the next dispatch; one array for all, since garbage is most of the cost of a dispatch. */
   readonly #offset = [0];
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
@@ -96,6 +96,7 @@ export class Recorder {
   #dispatches = 0;
   #submits = 0;
 
+  /** @internal */
   constructor(device: RecorderHost) {
     this.#device = device;
     this.#uniforms = device.gpu.createBuffer({
@@ -105,19 +106,23 @@ export class Recorder {
     });
   }
 
-  /** Dispatches recorded since the device was opened. */
+  /** Number of dispatches recorded since the device was opened. */
   get dispatches(): number {
     return this.#dispatches;
   }
 
-  /** Submits since the device was opened. */
+  /** Number of submits since the device was opened. */
   get submits(): number {
     return this.#submits;
   }
 
-  /** @throws RmError INVALID_ARGUMENT when a tensor is written and bound twice. GPU failures show in `finish`. */
+  /**
+   * Records one run of a program. GPU failures surface later, in `finish`.
+   *
+   * @throws RmError INVALID_ARGUMENT when tensors do not fit the program or the device, or one is written and bound twice.
+   */
   dispatch({ program: spec, tensors, params, grid, flops = 0, bytes = 0 }: Dispatch): void {
-    // No destructuring and no TypedArray.set below: an iterator and a builtin take longer than the few words.
+    // No destructuring and no TypedArray.set below: an iterator or a builtin call takes longer than the few words.
     const x = grid[0];
     const y = grid[1] ?? 1;
     const z = grid[2] ?? 1;
@@ -128,7 +133,7 @@ export class Recorder {
       throw new RmError(
         'INVALID_ARGUMENT',
         `'${spec.key}' would need ${x} x ${y} x ${z} workgroups`,
-        `This device allows ${most} a dimension: work on fewer rows at a time.`,
+        `This device allows ${most} per dimension: work on fewer rows at a time.`,
       );
     }
     const program = this.#device.programs.get(spec);
@@ -139,7 +144,7 @@ export class Recorder {
 
     const { profiler } = this.#device;
     if (profiler) {
-      // Timestamps are written at the ends of passes: while profiling every dispatch has its own.
+      // Timestamps are written at the ends of a pass, so each profiled dispatch needs its own.
       this.#endPass();
       this.#pass = this.#commands().beginComputePass({
         label: spec.key,
@@ -167,7 +172,7 @@ export class Recorder {
   copy(source: BufferView, target: BufferView): void {
     ensure(
       source.byteLength === target.byteLength,
-      `copy of '${source.label}' (${source.byteLength} bytes) to '${target.label}' (${target.byteLength} bytes)`,
+      `cannot copy '${source.label}' (${source.byteLength} bytes) to '${target.label}' (${target.byteLength} bytes)`,
       'Copy between tensors of the same size.',
     );
     const bytes = Math.ceil(source.byteLength / 4) * 4;
@@ -190,13 +195,13 @@ export class Recorder {
     this.#commands().clearBuffer(tensor.buffer.gpu, tensor.byteOffset, bytes);
   }
 
-  /** Copies a tensor's bytes into a mappable buffer; for transfer.ts. */
+  /** @internal Copies a tensor's bytes into a mappable buffer; for transfer.ts. */
   copyOut(tensor: BufferView, target: GPUBuffer, bytes: number): void {
     this.#endPass();
     this.#commands().copyBufferToBuffer(tensor.buffer.gpu, tensor.byteOffset, target, 0, bytes);
   }
 
-  /** Submits what is recorded; does not wait. */
+  /** Submits all recorded work and does not wait. */
   flush(): void {
     if (!this.#encoder) return;
     this.#endPass();
@@ -212,19 +217,19 @@ export class Recorder {
     this.#seconds = 0;
   }
 
-  /** Submits and waits until the device has done everything. @throws RmError for any GPU failure so far. */
+  /** Submits all recorded work and waits for it. @throws RmError for any GPU failure so far. */
   async finish(): Promise<void> {
     this.#device.check();
     this.flush();
     await this.#device.drain();
   }
 
-  /** Drops the cached bind groups: buffers have been destroyed, which is rare. */
+  /** @internal Drops the cached bind groups, after buffers were destroyed. */
   forget(): void {
     this.#groups.clear();
   }
 
-  /** Frees the uniform buffer; the device does this when it is closed. */
+  /** Frees the uniform buffer; `Device.close` calls this. */
   close(): void {
     this.#uniforms.destroy();
     this.forget();
@@ -251,7 +256,7 @@ export class Recorder {
         { binding: 0, resource: { buffer: this.#uniforms, size: SLOT_BYTES } },
         ...tensors.map((tensor, i) => ({
           binding: i + 1,
-          // Up to a multiple of 16: vec4 bindings may end inside the padding that every buffer has.
+          // Rounded up to 16 bytes: a vec4 binding may end inside the padding that every buffer has.
           resource: {
             buffer: tensor.buffer.gpu,
             offset: tensor.byteOffset,
@@ -275,7 +280,7 @@ export class Recorder {
       ensure(
         tensor.byteLength <= most,
         `'${tensor.label}' [${tensor.shape}] has ${tensor.byteLength} bytes, '${spec.key}' can bind ${most}`,
-        'This device binds no more at once: use fewer tokens per batch, or split the tensor by rows.',
+        'This is the limit of the device: use fewer tokens per batch, or split the tensor by rows.',
       );
       const alignment = this.#device.limits.minStorageBufferOffsetAlignment;
       ensure(
@@ -288,7 +293,7 @@ export class Recorder {
       ensure(
         twin < 0,
         `'${spec.key}' writes '${tensor.label}' and binds its buffer again as argument ${twin + 1}`,
-        'Write to a tensor of its own.',
+        'Write to a tensor that is not bound twice.',
       );
     });
   }

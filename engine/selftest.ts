@@ -6,14 +6,14 @@ import { seededRandom } from './random.js';
 import { Tensor } from './tensor.js';
 import { downloadF32, tensorFrom } from './transfer.js';
 
-/** What was found exact on this adapter and driver. */
-export interface SelfTest {
-  /** hi + lo = a + b for every pair tried. */
+/** Which operations are exact on this adapter and driver. */
+interface SelfTest {
+  /** hi + lo = a + b for every test pair. */
   twoSum: boolean;
   fastTwoSum: boolean;
-  /** hi + lo = a * b for every pair tried. */
+  /** hi + lo = a * b for every test pair. */
   twoProduct: boolean;
-  /** Sums of products by the operations on pairs keep 40 bits: what is exact alone may break when it is inlined. */
+  /** Sums of products of pairs keep 40 bits: an operation that is exact alone may break when it is inlined. */
   pairs: boolean;
   /** A product of small integer matrices is exact. */
   matmul: boolean;
@@ -21,7 +21,7 @@ export interface SelfTest {
 
 const PAIRS = 2048;
 const TERMS = 16;
-/** Results of an invocation. */
+/** Results per invocation. */
 const COLUMNS = 12;
 const SIZE = 24;
 
@@ -78,7 +78,7 @@ struct Params { size: u32 }
 }`,
 };
 
-/** Pairs with full mantissas and exponents 0 to 30 apart, both signs; f64 holds their sums and products exactly. */
+/** Pairs of either sign with full mantissas and exponents 0 to 30 apart; f64 holds their sums and products exactly. */
 function samplePairs(): Float32Array {
   const random = seededRandom(12345);
   const below = (limit: number) => Math.floor(limit * random());
@@ -90,9 +90,9 @@ function samplePairs(): Float32Array {
 }
 
 /**
- * Runs the transformations and a small product on the device and compares with the host in f64.
+ * Runs the transformations and a small product on the device and compares the results with the host's in f64.
  *
- * @param exact which arithmetic to try.
+ * @param exact the arithmetic to test.
  * @param arithmetic its WGSL; tests pass one that fails.
  */
 export async function selfTest(
@@ -110,13 +110,13 @@ export async function selfTest(
     params: [PAIRS, TERMS, 0],
     grid: [PAIRS / 64],
   });
-  const found = await downloadF32(out);
+  const computed = await downloadF32(out);
   const matches = (column: number, expected: (a: number, b: number) => number) => {
     for (let i = 0; i < PAIRS; i++) {
       const value = expected(pairs[2 * i]!, pairs[2 * i + 1]!);
       const high = Math.fround(value);
       const at = COLUMNS * i + column;
-      if (found[at] !== high || found[at + 1] !== Math.fround(value - high)) return false;
+      if (computed[at] !== high || computed[at + 1] !== Math.fround(value - high)) return false;
     }
     return true;
   };
@@ -130,7 +130,7 @@ export async function selfTest(
         size += Math.abs(a) + Math.abs(a * b) + Math.abs(b);
       }
       const at = COLUMNS * i + 10;
-      if (!(Math.abs(found[at]! + found[at + 1]! - expected) <= 2 ** -40 * size)) return false;
+      if (!(Math.abs(computed[at]! + computed[at + 1]! - expected) <= 2 ** -40 * size)) return false;
     }
     return true;
   };
@@ -162,7 +162,7 @@ export async function selfTest(
 
 const decisions = new WeakMap<Device, Promise<SelfTest>>();
 
-/** Tries the arithmetics, the fast one first, and leaves the first that is exact as the device's. */
+/** Tests float arithmetic, then integer arithmetic, and sets the first that is exact on the device. */
 async function decide(device: Device, arithmetic: typeof exactArithmetic): Promise<SelfTest> {
   const outcome = await selfTest(device, 'float', arithmetic);
   if (failures(outcome).length === 0) return outcome;
@@ -173,10 +173,10 @@ async function decide(device: Device, arithmetic: typeof exactArithmetic): Promi
 }
 
 /**
- * Runs the self-test once per device and decides how its programs do exact arithmetic: with floats, or with
- * integers where the driver's optimiser breaks those (30 to 60 times slower on lavapipe).
+ * Runs the self-test once per device and sets how its programs do exact arithmetic: with floats, or with integers if the
+ * driver's optimiser breaks the float operations (30 to 60 times slower on lavapipe).
  *
- * @param arithmetic for tests: other WGSL than the product's.
+ * @param arithmetic WGSL that tests pass in place of the real one.
  * @throws RmError SELF_TEST_FAILED when double-single arithmetic is exact neither way.
  */
 export async function requireExactArithmetic(device: Device, arithmetic = exactArithmetic): Promise<Exact> {
@@ -192,7 +192,7 @@ export async function requireExactArithmetic(device: Device, arithmetic = exactA
 const failures = (outcome: SelfTest): string[] =>
   Object.entries(outcome).flatMap(([name, passed]) => (passed ? [] : [name]));
 
-/** @throws RmError SELF_TEST_FAILED naming what failed. */
+/** @throws RmError SELF_TEST_FAILED, which names the operations that failed. */
 export function assertExact(outcome: SelfTest, adapter: string): void {
   const failed = failures(outcome);
   if (failed.length === 0) return;

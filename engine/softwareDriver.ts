@@ -5,12 +5,12 @@ import { brotliDecompressSync } from 'node:zlib';
 import { cacheFolder } from './cacheFolder.js';
 import { thisHost, vulkanDriverFiles } from './vulkanFiles.js';
 
-const wantedFiles = ['libvulkan.so.1', 'libvk_swiftshader.so', 'vk_swiftshader_icd.json'];
+const driverFiles = ['libvulkan.so.1', 'libvk_swiftshader.so', 'vk_swiftshader_icd.json'];
 const RTLD_NOW = 2;
-/** Keeps the library loaded, so that Dawn's own dlopen("libvulkan.so.1") finds it by its soname. */
+/** Keeps the library loaded, so that Dawn's dlopen("libvulkan.so.1") finds it by its soname. */
 const RTLD_NODELETE = 0x1000;
 
-/** The archive of @sparticuz/chromium that holds SwiftShader and a Vulkan loader, if the package is installed. */
+/** Finds the archive with SwiftShader and a Vulkan loader in @sparticuz/chromium, if that package is installed. */
 export function findBundledDriver(): { archive: string; version: string } | undefined {
   if (process.platform !== 'linux' || process.arch !== 'x64') return undefined;
   for (const from of [import.meta.url, join(process.cwd(), 'package.json')]) {
@@ -30,17 +30,17 @@ export function findBundledDriver(): { archive: string; version: string } | unde
   return undefined;
 }
 
-/** Unpacks the driver's three files once into the user's cache; another process may be doing the same. */
+/** Unpacks the driver's three files into the user's cache, once; another process may be doing the same. */
 function unpack(archive: string, version: string): string {
   const folder = join(cacheFolder(), `swiftshader-${version}`);
-  if (wantedFiles.every(file => existsSync(join(folder, file)))) return folder;
+  if (driverFiles.every(file => existsSync(join(folder, file)))) return folder;
   const part = `${folder}.${process.pid}`;
   mkdirSync(part, { recursive: true });
   const tar = brotliDecompressSync(readFileSync(archive));
   for (let at = 0; at + 512 <= tar.length && tar[at]; ) {
     const name = basename(tar.toString('latin1', at, at + 100).replace(/\0.*$/s, ''));
     const size = Number.parseInt(tar.toString('latin1', at + 124, at + 136), 8);
-    if (wantedFiles.includes(name)) {
+    if (driverFiles.includes(name)) {
       writeFileSync(join(part, name), tar.subarray(at + 512, at + 512 + size), { mode: 0o755 });
     }
     at += 512 + Math.ceil(size / 512) * 512;
@@ -48,8 +48,8 @@ function unpack(archive: string, version: string): string {
   try {
     renameSync(part, folder);
   } catch {
-    // Someone else was first, or an earlier try left an incomplete folder behind.
-    if (wantedFiles.every(file => existsSync(join(folder, file)))) rmSync(part, { recursive: true });
+    // Another process was first, or an earlier attempt left an incomplete folder.
+    if (driverFiles.every(file => existsSync(join(folder, file)))) rmSync(part, { recursive: true });
     else {
       rmSync(folder, { recursive: true, force: true });
       renameSync(part, folder);
@@ -58,18 +58,18 @@ function unpack(archive: string, version: string): string {
   return folder;
 }
 
-/** Loads a shared library for good; says why where that fails. */
+/** Loads a shared library for the life of the process; returns dlopen's message. */
 function keepLoaded(library: string): string {
   try {
     process.dlopen({ exports: {} } as NodeJS.Module, library, RTLD_NOW | RTLD_NODELETE);
   } catch (error) {
-    // Also thrown for a library that was loaded: it is no addon of Node's.
+    // Node throws even if the library was loaded, since it is no Node addon.
     return (error as Error).message;
   }
   return '';
 }
 
-/** Whether this Linux has a Vulkan loader and a driver for it, found without asking Dawn, which prints what it misses. */
+/** Whether this Linux has a Vulkan loader and driver. Asking Dawn would print a message for each that is missing. */
 export const hasVulkan = (): boolean =>
   vulkanDriverFiles(thisHost).length > 0 &&
   !keepLoaded('libvulkan.so.1').includes('cannot open shared object');
@@ -77,19 +77,19 @@ export const hasVulkan = (): boolean =>
 let enabled: boolean | undefined;
 
 /**
- * Makes SwiftShader (a Vulkan driver on the CPU) out of the npm package @sparticuz/chromium the Vulkan driver of this
- * process; no restart needed. Must run before the first adapter request that is to see it.
+ * Makes SwiftShader, a Vulkan driver on the CPU, the Vulkan driver of this process; it comes from the npm package
+ * @sparticuz/chromium. Call it before the adapter request that should see it.
  *
- * @returns whether it could be done; false where the package is not installed or the platform is not x64 Linux.
+ * @returns whether it succeeded; false if the package is not installed or the platform is not x64 Linux.
  */
 export function enableBundledDriver(): boolean {
   if (enabled !== undefined) return enabled;
-  const found = findBundledDriver();
-  if (!found) {
+  const driver = findBundledDriver();
+  if (!driver) {
     enabled = false;
     return false;
   }
-  const folder = unpack(found.archive, found.version);
+  const folder = unpack(driver.archive, driver.version);
   process.env.VK_DRIVER_FILES = join(folder, 'vk_swiftshader_icd.json');
   keepLoaded(join(folder, 'libvulkan.so.1'));
   enabled = true;

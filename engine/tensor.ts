@@ -5,8 +5,8 @@ import { RmError } from './errors.js';
 import type { PooledBuffer } from './memory.js';
 
 /**
- * A contiguous row-major array on the device. Views made by `rows` and `reshape` share the buffer and must not outlive
- * their owner. f16 and bf16 are stored packed, two elements a 32-bit word, the first in the low half.
+ * A contiguous row-major array on the device. Views made by `rows` and `reshape` share the buffer of their owner and must
+ * not outlive it. f16 and bf16 are packed, two elements per 32-bit word, the first in the low half.
  */
 export class Tensor {
   /** Number of elements. */
@@ -28,7 +28,7 @@ export class Tensor {
     this.byteLength = this.size * byteSize(dtype);
   }
 
-  /** An uninitialised tensor: every kernel writes all of its output, `recorder.clear` zeroes. */
+  /** Creates an uninitialised tensor. Kernels write all of their output; `recorder.clear` fills with zeros. */
   static create(device: Device, shape: readonly number[], dtype: DType = 'f32', label = 'tensor'): Tensor {
     if (!shape.every(extent => Number.isInteger(extent) && extent >= 0)) {
       throw new RmError(
@@ -41,7 +41,7 @@ export class Tensor {
     return new Tensor(device, shape, dtype, label, buffer, 0, undefined);
   }
 
-  /** The pooled buffer. @throws RmError INVALID_ARGUMENT after dispose. */
+  /** The buffer that holds the elements. @throws RmError INVALID_ARGUMENT after dispose. */
   get buffer(): PooledBuffer {
     const buffer = this.owner ? this.owner.buffer : this.#buffer;
     if (!buffer) {
@@ -69,8 +69,8 @@ export class Tensor {
   }
 
   /**
-   * Rows start .. start+count-1 of the first dimension, without a copy. To be bound to a program, the first byte must
-   * be aligned to the device's minStorageBufferOffsetAlignment (at most 256); copies have no such need.
+   * A view of rows start .. start+count-1 of the first dimension. A program can bind it only if its first byte is aligned
+   * to the device's minStorageBufferOffsetAlignment (at most 256); copies work at any row.
    *
    * @throws RmError INVALID_ARGUMENT when out of range.
    */
@@ -86,7 +86,7 @@ export class Tensor {
     return this.#view([count, ...rest], this.byteOffset + start * elementCount(rest) * byteSize(this.dtype));
   }
 
-  /** The same elements under another shape. */
+  /** A view of the same elements in another shape. @throws RmError INVALID_ARGUMENT when the sizes differ. */
   reshape(shape: readonly number[]): Tensor {
     if (elementCount(shape) !== this.size) {
       throw new RmError(
@@ -103,7 +103,7 @@ export class Tensor {
     return new Tensor(this.device, shape, this.dtype, this.label, owner.buffer, byteOffset, owner);
   }
 
-  /** Gives the buffer back to the pool. Harmless when repeated, and on a view. */
+  /** Returns the buffer to the pool. Repeating it, or calling it on a view, does nothing. */
   dispose(): void {
     if (this.owner || !this.#buffer) return;
     this.device.memory.release(this.#buffer);
@@ -116,36 +116,36 @@ export class Tensor {
   }
 }
 
-/** Owner of temporaries: everything made through it is disposed with it. `using scope = new Scope(device)`. */
+/** Owns temporary tensors and disposes them together: `using scope = new Scope(device)`. */
 export class Scope {
   readonly #tensors: Tensor[] = [];
 
   constructor(readonly device: Device) {}
 
-  /** An uninitialised tensor that is disposed with the scope. */
+  /** Creates an uninitialised tensor that the scope owns. */
   tensor(shape: readonly number[], dtype: DType = 'f32', label = 'temporary'): Tensor {
     return this.own(Tensor.create(this.device, shape, dtype, label));
   }
 
-  /** Takes over a tensor made elsewhere. */
+  /** Takes ownership of a tensor made elsewhere, and returns it. */
   own(tensor: Tensor): Tensor {
     this.#tensors.push(tensor);
     return tensor;
   }
 
-  /** Hands a tensor of the scope over to the caller. */
+  /** Hands ownership of a tensor back to the caller. */
   release(tensor: Tensor): Tensor {
     const at = this.#tensors.indexOf(tensor);
     if (at >= 0) this.#tensors.splice(at, 1);
     return tensor;
   }
 
-  /** Hands all of them over. */
+  /** Hands ownership of all tensors to the caller. */
   releaseAll(): Tensor[] {
     return this.#tensors.splice(0);
   }
 
-  /** Disposes everything that the scope owns. */
+  /** Disposes all tensors that the scope owns. */
   dispose(): void {
     for (const tensor of this.releaseAll()) tensor.dispose();
   }

@@ -3,15 +3,15 @@ import { asBytes, asU32, byteSize, type DType, decodeToF32 } from './dtype.js';
 import { ensure, RmError } from './errors.js';
 import { Tensor } from './tensor.js';
 
-/** Dawn keeps a ring of staging memory for writes up to this size and makes a fresh buffer for larger ones. */
+/** Dawn keeps a ring of staging memory for writes up to this size and makes a new buffer for each larger one. */
 const CHUNK = 4 << 20;
-/** Bytes in flight before waiting: unawaited writes pile up as staging memory. */
+/** Bytes written before waiting for the device: unawaited writes pile up as staging memory. */
 const WINDOW = 32 << 20;
 
-/** Bytes on the way between device, host and disk at a time. */
+/** Bytes of a piece in `downloadPieces` and in copies between disk and device. */
 export const PIECE = 64 << 20;
 
-/** Host memory of an upload in pieces: what is read, and what the driver holds of it. */
+/** Host memory of an upload in pieces: the piece, and the driver's staging memory. */
 export const STAGING_BYTES = PIECE + WINDOW;
 
 function writeChunk(tensor: Tensor, bytes: Uint8Array, start: number): number {
@@ -47,7 +47,11 @@ export async function upload(tensor: Tensor, bytes: Uint8Array): Promise<void> {
   device.check();
 }
 
-/** A new tensor from host values: Float32Array as f32, Uint32Array as u32. For data of at most 64 MiB. */
+/**
+ * Creates a tensor from host values: Float32Array as f32, Uint32Array as u32, at most 64 MiB.
+ *
+ * @throws RmError INVALID_ARGUMENT when there are more bytes, or the shape has another size.
+ */
 export function tensorFrom(
   device: Device,
   values: Float32Array | Uint32Array,
@@ -57,7 +61,7 @@ export function tensorFrom(
   ensure(
     values.byteLength <= 2 * WINDOW,
     `'${label}' has ${values.byteLength} bytes`,
-    'Use upload for data over 64 MiB.',
+    'Use tensorFromBytes for data over 64 MiB.',
   );
   ensure(
     shape.reduce((size, extent) => size * extent, 1) === values.length,
@@ -71,7 +75,7 @@ export function tensorFrom(
   return tensor;
 }
 
-/** A new tensor of any size and dtype from little-endian bytes. */
+/** Creates a tensor of any size and dtype from little-endian bytes. */
 export async function tensorFromBytes(
   device: Device,
   bytes: Uint8Array,
@@ -89,7 +93,7 @@ export async function tensorFromBytes(
   return tensor;
 }
 
-/** The tensor's bytes, after all recorded work. @throws RmError for any GPU failure so far. */
+/** Reads a tensor's bytes, after all recorded work. @throws RmError for any GPU failure so far. */
 export async function download(tensor: Tensor): Promise<Uint8Array> {
   const { device } = tensor;
   device.check();
@@ -114,7 +118,7 @@ export async function download(tensor: Tensor): Promise<Uint8Array> {
   }
 }
 
-/** The same in pieces of 64 MiB. */
+/** Reads a tensor's bytes in pieces of 64 MiB. */
 export async function* downloadPieces(tensor: Tensor): AsyncIterable<Uint8Array> {
   const elements = tensor.reshape([tensor.size]);
   const most = PIECE / byteSize(tensor.dtype);
@@ -123,7 +127,7 @@ export async function* downloadPieces(tensor: Tensor): AsyncIterable<Uint8Array>
   }
 }
 
-/** Fills a tensor with the bytes that `downloadPieces` gives, in pieces of whole 32-bit words but for the last. */
+/** Fills a tensor from pieces, as `downloadPieces` yields them; all but the last must be whole 32-bit words. */
 export async function uploadPieces(tensor: Tensor, pieces: AsyncIterable<Uint8Array>): Promise<void> {
   const elements = tensor.reshape([tensor.size]);
   const size = byteSize(tensor.dtype);
@@ -134,12 +138,12 @@ export async function uploadPieces(tensor: Tensor, pieces: AsyncIterable<Uint8Ar
   }
 }
 
-/** The values of a float tensor, widened to f32. */
+/** Reads a float tensor, widened to f32. @throws RmError for any GPU failure so far. */
 export async function downloadF32(tensor: Tensor): Promise<Float32Array> {
   return decodeToF32(await download(tensor), tensor.dtype);
 }
 
-/** The values of a u32 tensor. */
+/** Reads a u32 tensor. @throws RmError INVALID_ARGUMENT for other dtypes, or for any GPU failure so far. */
 export async function downloadU32(tensor: Tensor): Promise<Uint32Array> {
   ensure(tensor.dtype === 'u32', `'${tensor.label}' is ${tensor.dtype}`, 'Use downloadF32 for floats.');
   return asU32(await download(tensor));

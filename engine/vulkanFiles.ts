@@ -1,10 +1,10 @@
 import { existsSync, readdirSync } from 'node:fs';
 
 /** The file system and environment as the Vulkan loader sees them. */
-export interface VulkanHost {
+interface VulkanHost {
   readonly env: Readonly<Record<string, string | undefined>>;
   exists(path: string): boolean;
-  /** Names in a folder; none where there is no such folder. */
+  /** Names in a folder; none if it does not exist. */
   list(folder: string): string[];
 }
 
@@ -20,7 +20,7 @@ export const thisHost: VulkanHost = {
   },
 };
 
-/** Manifests of Vulkan drivers (ICDs), where the loader looks for them on Linux. */
+/** Finds the manifests of Vulkan drivers (ICDs) where the loader looks for them on Linux. */
 export function vulkanDriverFiles({ env, exists, list }: VulkanHost): string[] {
   const named = env.VK_DRIVER_FILES ?? env.VK_ICD_FILENAMES;
   if (named) return named.split(':').filter(path => path && exists(path));

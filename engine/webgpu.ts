@@ -1,6 +1,6 @@
 import { RmError } from './errors.js';
 
-/** Why the binary of the webgpu package does not load, and what helps. */
+/** Explains why the binary of the webgpu package does not load, and how to mend it. */
 export function explainBinaryFailure(message: string): { reason: string; cure: string } {
   const library = /(GLIBC(?:XX)?)_([\d.]+)['`’]? not found/.exec(message);
   if (library) {
@@ -29,10 +29,10 @@ export function explainBinaryFailure(message: string): { reason: string; cure: s
 }
 
 /**
- * The webgpu package. It is imported when an adapter is first asked for and not with the modules: its binary is large,
- * may not load on a machine, and what needs no GPU should work there.
+ * Imports the webgpu package when an adapter is first requested. Its binary is large and does not load on every machine;
+ * functions that need no GPU should work there.
  *
- * @throws RmError ADAPTER_NONE where the binary does not load.
+ * @throws RmError ADAPTER_NONE when the binary does not load.
  */
 export async function loadWebgpu(): Promise<typeof import('webgpu')> {
   try {
