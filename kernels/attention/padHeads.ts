@@ -11,19 +11,22 @@ const program = programFamily(() =>
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;`,
     body: `
   let column = i % p.to_width;
-  // The index of a column that is not there is another head's.
+  // Clamped: a column beyond from_width would be another head's.
   let value = x[i / p.to_width * p.from_width + min(column, p.from_width - 1u)];
   out[i] = select(0.0, value, column < p.from_width);`,
   }),
 );
 
-/** out[t, head, c] = x[t, head, c], or 0 where x's heads have no column c; x, out f32. @throws RmError INVALID_ARGUMENT. */
+/**
+ * Widens every head with zero columns, or cuts it, to the width that `out` has: out[t, head, c] = x[t, head, c], or 0 if
+ * x's heads have no column c; x, out f32 [T, heads * width]. @throws RmError INVALID_ARGUMENT.
+ */
 export function padHeads(rec: Recorder, x: Tensor, heads: number, out: Tensor): void {
   const [tokens, columns] = checkMatrix('padHeads', 'x', x);
   checkTensor('padHeads', 'out', out, [tokens, out.columns]);
   ensure(
     columns % heads === 0 && out.columns % heads === 0 && columns > 0,
-    `padHeads: ${columns} and ${out.columns} columns cannot be ${heads} heads`,
+    `padHeads: ${columns} or ${out.columns} columns cannot be divided into ${heads} heads`,
     'Columns must be a multiple of the number of heads.',
   );
   runFlat(rec, program(), [x, out], out.size, [columns / heads, out.columns / heads], {

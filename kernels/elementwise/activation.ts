@@ -1,5 +1,5 @@
 /**
- * Activation functions of feed-forward blocks as WGSL, for f32 and vec4f. Any finite input gives a finite result.
+ * Activation function of a feed-forward block, in WGSL for f32 and vec4f. Any finite input gives a finite result.
  *
  * Sources: Shazeer, GLU Variants Improve Transformer (arXiv:2002.05202). `gelu` is the exact form by erfc, fractional
  * error 1.2e-7 (Press et al., Numerical Recipes, 2nd ed., 6.2); `gelu_tanh` is x * sigmoid(2u), which is
@@ -8,7 +8,7 @@
  */
 export type Activation = 'silu' | 'gelu' | 'gelu_tanh' | 'quick_gelu' | 'relu';
 
-/** Exponents are capped where the quotient is below any f32 sum, so that no infinity is made on the way. */
+/** Exponents are capped where the quotient is too small to matter in any f32 sum, so that exp never gives infinity. */
 const sigmoid = 'fn sigmoid(x: T) -> T { return 1.0 / (1.0 + exp(min(-x, T(80.0)))); }';
 
 const bodies: Record<Activation, string> = {
@@ -40,7 +40,7 @@ fn activation(x: T) -> T {
 }`,
 };
 
-/** WGSL function `activation(x: T) -> T`; T is an alias of f32 or vec4f that the program declares. */
+/** WGSL function `activation(x: T) -> T`; the program declares T as an alias of f32 or vec4f. */
 export const activationWgsl = (activation: Activation): string => bodies[activation];
 
 const slopes: Record<Activation, string> = {
@@ -69,5 +69,5 @@ fn slope(x: T) -> T {
 }`,
 };
 
-/** WGSL function `slope(x: T) -> T`, the derivative of `activation`, which stands before it. */
+/** WGSL function `slope(x: T) -> T`, the derivative of `activation`; put it after `activationWgsl`. */
 export const activationSlopeWgsl = (activation: Activation): string => slopes[activation];

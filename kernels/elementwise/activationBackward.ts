@@ -6,7 +6,7 @@ import { type Activation, activationSlopeWgsl, activationWgsl } from './activati
 /** Settings of `gatedActivationBackward` and `activationBackward`. */
 export interface ActivationBackwardOptions {
   activation: Activation;
-  /** f32 [T,F], on request: the block's output, which down_proj's gradient needs. */
+  /** f32 [T,F]: receives the forward result if you pass it; the gradient of down_proj needs it. */
   features?: Tensor | undefined;
 }
 
@@ -41,10 +41,10 @@ function record(
   { activation, features }: ActivationBackwardOptions,
 ): void {
   const shape = checkMatrix(kernel, 'gradient', gradient);
-  const written = { ...inputs, ...(features && { features }) };
-  for (const [name, tensor] of Object.entries(written)) checkTensor(kernel, name, tensor, shape);
+  const outputs = { ...inputs, ...(features && { features }) };
+  for (const [name, tensor] of Object.entries(outputs)) checkTensor(kernel, name, tensor, shape);
   const { type, width } = flatType(gradient.size);
-  const tensors = [gradient, ...Object.values(written)];
+  const tensors = [gradient, ...Object.values(outputs)];
   const gated = 'up' in inputs;
   runFlat(rec, program(activation, gated, features !== undefined, type), tensors, gradient.size / width, [], {
     flops: 12 * gradient.size,
@@ -53,8 +53,8 @@ function record(
 }
 
 /**
- * gate and up [T,F] f32, before the activation, become their gradients; gradient [T,F] f32 is that of
- * activation(gate) * up. @throws RmError INVALID_ARGUMENT.
+ * Backward pass of activation(gate) * up: overwrites gate and up [T,F] f32, the inputs of the forward pass, with their
+ * gradients; gradient [T,F] f32 is that of the result. @throws RmError INVALID_ARGUMENT.
  */
 export function gatedActivationBackward(
   rec: Recorder,
@@ -66,7 +66,11 @@ export function gatedActivationBackward(
   record(rec, 'gatedActivationBackward', { gate, up }, gradient, options);
 }
 
-/** x [T,F] f32, before the activation, becomes its gradient; gradient [T,F] f32 is that of activation(x). */
+/**
+ * Backward pass of activation(x): overwrites x [T,F] f32 with its gradient; gradient [T,F] f32 is that of the result.
+ *
+ * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit.
+ */
 export function activationBackward(
   rec: Recorder,
   x: Tensor,

@@ -14,7 +14,7 @@ import { convert } from './convert.js';
 /** Settings of one Adam step. */
 export interface AdamOptions {
   learningRate: number;
-  /** From 1. */
+  /** Number of this step, counted from 1. */
   step: number;
   /** Default 0.9. */
   beta1?: number;
@@ -22,24 +22,25 @@ export interface AdamOptions {
   beta2?: number;
   /** Default 1e-8. */
   epsilon?: number;
-  /** Weight of the sum of absolute values in the objective; default 0. */
+  /** Weight of the parameters' sum of absolute values in the objective; default 0. */
   l1?: number;
-  /** Weight of the sum of squares in the objective; default 0. */
+  /** Weight of the parameters' sum of squares in the objective; default 0. */
   l2?: number;
-  /** Decoupled from the gradient, as in AdamW; default 0. */
+  /** Weight decay, decoupled from the gradient as in AdamW; default 0. */
   weightDecay?: number;
   /** Factor of the gradient, e.g. to clip its norm; default 1. */
   gradientScale?: number;
 }
 
-/** What a step reads and writes; of one shape, f32 unless said otherwise. */
+/** The tensors that `adam` reads and updates: all of one shape, f32 except `working`. */
 export interface AdamTensors {
   parameters: Tensor;
   gradient: Tensor;
-  /** m and v of the steps before, zero at first. */
+  /** Running mean m of the gradient; zeros before the first step. */
   firstMoment: Tensor;
+  /** Running mean v of the squared gradient; zeros before the first step. */
   secondMoment: Tensor;
-  /** Copy of the parameters to work with, f32, f16 or bf16: the parameters are its master values. */
+  /** f32, f16 or bf16: receives a copy of the updated parameters, which are its master values. */
   working?: Tensor | undefined;
 }
 
@@ -67,9 +68,9 @@ const program = programFamily(
 );
 
 /**
- * One step of Adam: parameters, both moments and `working` are updated, the gradient is read.
+ * Takes one step of Adam: updates parameters, both moments and `working` from the gradient.
  *
- * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit, or `step` is no integer from 1.
+ * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit, or `step` is not an integer of at least 1.
  */
 export function adam(
   rec: Recorder,

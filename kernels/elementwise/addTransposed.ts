@@ -17,7 +17,7 @@ const program = flatProgram({
   y[at] = y[at] + p.factor * x[column * p.m + p.firstY + row];`,
 });
 
-/** y += factor * xᵀ; x f32 [N,M], y f32 [M,N]. @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit. */
+/** Adds a transpose: y += factor * xᵀ; x f32 [N,M], y f32 [M,N]. @throws RmError INVALID_ARGUMENT. */
 export function addTransposed(rec: Recorder, x: Tensor, factor: number, y: Tensor): void {
   const [n, m] = checkMatrix('addTransposed', 'x', x);
   checkTensor('addTransposed', 'y', y, [m, n]);

@@ -10,7 +10,7 @@ import { floats } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 import { scalarTensor } from '../shared/wgsl.js';
 
-/** WGSL of `narrow`: f32 bits -> 16 bits, rounded to nearest even. */
+/** WGSL function `narrow(bits) -> u32` from f32 bits to 16 bits, rounded to nearest even. */
 export const narrowTo: Record<'f16' | 'bf16', string> = {
   bf16: /* wgsl */ `
 fn narrow(bits: u32) -> u32 {
@@ -44,7 +44,7 @@ function program(from: DType, to: DType): ProgramSpec {
       body: '  y[i] = x(i);',
     });
   }
-  // An odd last element leaves the other half of its word alone: in a view it belongs to the next row.
+  // An odd last element keeps the other half of its word, which belongs to the next row if this is a view.
   return flatProgram({
     key: `convert f32 ${to}`,
     bindings: ['read', 'write'],
@@ -61,10 +61,10 @@ ${narrowTo[to as 'f16' | 'bf16']}`,
 }
 
 /**
- * target = source in the target's dtype. One of the two is f32, or both have the same dtype; either may be larger than a
+ * Converts dtypes: target = source. One of the two must be f32, or both have the same dtype; either may be larger than a
  * binding.
  *
- * @throws RmError INVALID_ARGUMENT for other pairs or different sizes.
+ * @throws RmError INVALID_ARGUMENT for other pairs of dtypes or different sizes.
  */
 export function convert(rec: Recorder, source: Tensor, target: Tensor): void {
   const [from, to] = [source.dtype, target.dtype];
@@ -72,7 +72,7 @@ export function convert(rec: Recorder, source: Tensor, target: Tensor): void {
     source.size === target.size &&
       (from === to ||
         (floats.includes(from as never) && floats.includes(to as never) && [from, to].includes('f32'))),
-    `convert '${source.label}' [${source.shape}] ${from} to '${target.label}' [${target.shape}] ${to}`,
+    `cannot convert '${source.label}' [${source.shape}] ${from} to '${target.label}' [${target.shape}] ${to}`,
     'Convert between f32 and f16 or bf16 of the same size.',
   );
   if (from === to) {
@@ -80,7 +80,7 @@ export function convert(rec: Recorder, source: Tensor, target: Tensor): void {
     return;
   }
   const { size } = source;
-  // Pieces that one binding holds, at offsets of whole 256 bytes in either dtype.
+  // Pieces that fit one binding, at offsets that are multiples of 256 bytes in either dtype.
   const most = Math.floor(source.device.limits.maxStorageBufferBindingSize / byteSize('f32') / 128) * 128;
   for (let start = 0; start < size; start += most) {
     const piece = Math.min(most, size - start);

@@ -3,18 +3,18 @@ import { checkTensor, type FloatType, floats } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 import { narrowTo } from './convert.js';
 
-/** A block format: its bytes, elements, and WGSL of `value(at, j)`: element j of the block that begins at byte `at`. */
+/** A block format: bytes and elements per block, and WGSL of `value(at, j)`, element j of the block at byte `at`. */
 interface BlockLayout {
   readonly bytes: number;
   readonly elements: number;
   readonly value: string;
 }
 
-/** Nibble j of 32: the low ones first, then the high ones. */
+/** WGSL of nibble j of 32: first the low nibbles of 16 bytes, then the high ones. */
 const nibble = (start: number) => `((byte(at + ${start}u + j % 16u) >> (4u * (j / 16u))) & 15u)`;
 const fifthBit = (start: number) => `(((word(at + ${start}u) >> j) & 1u) << 4u)`;
 
-/** Scale and minimum of group g of a super-block, 6 bits each, packed into 12 bytes. */
+/** WGSL of scale and minimum of group g of a super-block: 6 bits each, packed into 12 bytes. */
 const kScales = /* wgsl */ `
 fn scaleAndMin(at: u32, g: u32) -> vec2f {
   if (g < 4u) { return vec2f(f32(byte(at + g) & 63u), f32(byte(at + g + 4u) & 63u)); }
@@ -24,7 +24,7 @@ fn scaleAndMin(at: u32, g: u32) -> vec2f {
     f32((both >> 4u) | ((byte(at + g) >> 6u) << 4u)));
 }`;
 
-/** Block formats that kernels can read, by ggml's names. */
+/** A quantised block format that kernels can read, by ggml's name. */
 export type BlockFormat = 'Q4_0' | 'Q4_1' | 'Q5_0' | 'Q5_1' | 'Q8_0' | 'Q4_K' | 'Q5_K' | 'Q6_K';
 
 const layouts: Readonly<Record<BlockFormat, BlockLayout>> = {
@@ -90,7 +90,7 @@ fn value(at: u32, j: u32) -> f32 {
   },
 };
 
-/** Names of the block formats. */
+/** All block formats that `dequantize` reads. */
 export const blockFormats = Object.keys(layouts) as readonly BlockFormat[];
 
 const program = programFamily((format: BlockFormat, to: FloatType) =>
@@ -128,11 +128,14 @@ ${to === 'f32' ? '  y[2u * i] = first;\n  y[2u * i + 1u] = second;' : '  y[i] = 
   }),
 );
 
-/** Bytes that `elements` take in a block format. */
+/** Bytes of `elements` elements in a block format. */
 export const blockBytes = (format: BlockFormat, elements: number): number =>
   (elements / layouts[format].elements) * layouts[format].bytes;
 
-/** out = the numbers that `blocks` stand for; u32 words of at least `blockBytes(format, out.size)` bytes. */
+/**
+ * Dequantises blocks of a ggml format into `out`, any shape of f32, f16 or bf16; `blocks` are u32 words of at least
+ * `blockBytes(format, out.size)` bytes. @throws RmError INVALID_ARGUMENT.
+ */
 export function dequantize(rec: Recorder, blocks: Tensor, format: BlockFormat, out: Tensor): void {
   checkTensor('dequantize', 'blocks', blocks, [blocks.size], ['u32']);
   checkTensor('dequantize', 'out', out, out.shape, floats);
@@ -140,7 +143,7 @@ export function dequantize(rec: Recorder, blocks: Tensor, format: BlockFormat, o
   ensure(
     out.size % layouts[format].elements === 0 && blocks.byteLength >= bytes,
     `dequantize: '${blocks.label}' has ${blocks.byteLength} bytes, ${out.size} elements of ${format} take ${bytes}`,
-    'Pass whole blocks, all of them.',
+    'Pass whole blocks for all elements.',
   );
   runFlat(rec, program(format, out.dtype as FloatType), [blocks, out], out.size / 2, [], {
     flops: 2 * out.size,

@@ -10,10 +10,10 @@ const statements = {
   scale: 'y[i] = p.factor * y[i];',
 };
 
-/** In the order of the bindings. */
+/** Names of the operands, in the order of the bindings. */
 const operands = ['output', 'a', 'b'];
 
-/** The output is the first binding, `y`; the inputs follow. */
+/** The first binding is the output `y`; the inputs follow. */
 const program = programFamily((name: keyof typeof statements, inputs: number, type: 'f32' | 'vec4f') => {
   const declare = (input: string, i: number) =>
     `@group(0) @binding(${i + 2}) var<storage, read> ${input}: array<${type}>;`;
@@ -37,28 +37,28 @@ function run(rec: Recorder, name: keyof typeof statements, tensors: readonly Ten
     const pieces = size === y.size ? tensors : tensors.map(tensor => tensor.rows(start, piece.shape[0]!));
     runFlat(rec, program(name, tensors.length - 1, type), pieces, size / width, [f32Bits(factor)], {
       flops: (name === 'axpy' ? 2 : 1) * size,
-      // All but add read what they write.
+      // All but add also read their output.
       bytes: 4 * size * (tensors.length + (name === 'add' ? 0 : 1)),
     });
   }
 }
 
-/** out = a + b; all f32 of one shape. */
+/** Adds two tensors: out = a + b; all f32 of one shape. @throws RmError INVALID_ARGUMENT. */
 export function add(rec: Recorder, a: Tensor, b: Tensor, out: Tensor): void {
   run(rec, 'add', [out, a, b]);
 }
 
-/** x += y; both f32 of one shape. */
+/** Adds in place: x += y; both f32 of one shape. @throws RmError INVALID_ARGUMENT. */
 export function addInto(rec: Recorder, x: Tensor, y: Tensor): void {
   run(rec, 'addInto', [x, y]);
 }
 
-/** y += factor * x; both f32 of one shape. */
+/** Adds a multiple in place, as BLAS axpy: y += factor * x; both f32 of one shape. @throws RmError INVALID_ARGUMENT. */
 export function axpy(rec: Recorder, factor: number, x: Tensor, y: Tensor): void {
   run(rec, 'axpy', [y, x], factor);
 }
 
-/** x *= factor; x f32. */
+/** Scales in place: x *= factor; x f32. @throws RmError INVALID_ARGUMENT. */
 export function scale(rec: Recorder, x: Tensor, factor: number): void {
   run(rec, 'scale', [x], factor);
 }

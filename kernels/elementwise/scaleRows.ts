@@ -20,7 +20,7 @@ const program = programFamily(
 );
 
 /**
- * out[t,j] = weights[t] * x[t, first + j]; x [T,N], out [T,M] f32, weights [T] f32; first 0 by default.
+ * Multiplies each row by its weight: out[t,j] = weights[t] * x[t, first + j]; x [T,N], out [T,M], weights [T], all f32.
  *
  * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit.
  */
@@ -31,7 +31,7 @@ export function scaleRows(rec: Recorder, x: Tensor, weights: Tensor, out: Tensor
   ensure(
     first >= 0 && first + out.columns <= columns,
     `scaleRows: columns ${first} to ${first + out.columns - 1} of '${x.label}' [${x.shape}]`,
-    'Stay within its columns.',
+    'Stay within the columns of x.',
   );
   const { type, width } = [columns, out.columns, first].every(size => size % 4 === 0)
     ? flatType(out.columns)

@@ -2,7 +2,7 @@ import { f32Bits, programFamily, type Recorder, type Tensor } from '../../engine
 import { checkTensor } from '../shared/checks.js';
 import { flatProgram, flatType, runFlat } from '../shared/flat.js';
 
-/** WGSL function `softcap(x: type, cap: f32) -> type` for f32 and its vectors. */
+/** WGSL function `softcap(x: type, cap: f32) -> type`, which is cap * tanh(x / cap), for f32 and its vectors. */
 export const softcapWgsl = (type: string): string => /* wgsl */ `
 fn softcap(x: ${type}, cap: f32) -> ${type} {
   let z = min(abs(x / cap), ${type}(10.0));
@@ -37,7 +37,7 @@ ${softcapWgsl(type)}`,
   }),
 );
 
-/** x = softcap(factor * x, cap) in place; x f32, cap above 0. */
+/** Caps values smoothly, in place: x = cap * tanh(factor * x / cap); x f32, cap above 0. */
 export function softcap(rec: Recorder, x: Tensor, cap: number, factor = 1): void {
   checkTensor('softcap', 'x', x, x.shape);
   const { type, width } = flatType(x.size);
@@ -48,8 +48,8 @@ export function softcap(rec: Recorder, x: Tensor, cap: number, factor = 1): void
 }
 
 /**
- * The gradient of `softcap` in place: gradient, f32, of what it gave, `capped`, becomes that of x: times
- * factor (1 - (capped / cap)^2).
+ * Backward pass of `softcap`, in place: turns the gradient of its result `capped` into that of x, by multiplying with
+ * factor (1 - (capped / cap)^2); both f32.
  */
 export function softcapBackward(
   rec: Recorder,

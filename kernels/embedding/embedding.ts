@@ -23,7 +23,10 @@ ${scalarTensor('ids', 2, 'u32')}
   }),
 );
 
-/** out[t] = table[ids[t]]; table [V,D] f32|f16|bf16, ids u32 [T], out f32 [T,D]. Ids of V or more give NaN. */
+/**
+ * Looks up token embeddings: out[t] = table[ids[t]]; table [V,D] f32|f16|bf16, ids u32 [T], out f32 [T,D]. Ids of V or
+ * more give NaN. @throws RmError INVALID_ARGUMENT.
+ */
 export function embedding(rec: Recorder, table: Tensor, ids: Tensor, out: Tensor): void {
   const [vocabulary, columns] = checkMatrix('embedding', 'table', table, floats);
   const tokens = ids.size;

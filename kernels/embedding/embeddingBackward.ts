@@ -31,8 +31,8 @@ ${workgroupReduction('any_earlier', ROW_LANES, 'u32', 'a | b')}`,
   });
 
 /**
- * tableGradient[ids[t]] += gradient[t]; ids u32 [T], gradient f32 [T,D], tableGradient f32 [V,D]. The same inputs give
- * the same bits. @throws RmError INVALID_ARGUMENT.
+ * Backward pass of `embedding`: tableGradient[ids[t]] += gradient[t]; ids u32 [T], gradient f32 [T,D], tableGradient f32
+ * [V,D]. The same inputs give the same bits. @throws RmError INVALID_ARGUMENT.
  */
 export function embeddingBackward(rec: Recorder, ids: Tensor, gradient: Tensor, tableGradient: Tensor): void {
   const shape = checkMatrix('embeddingBackward', 'gradient', gradient);

@@ -6,9 +6,9 @@ import { scalarTensor } from '../shared/wgsl.js';
 /** Settings of `rope`. */
 export interface RopeOptions {
   headDim: number;
-  /** Multiplies by the transpose of the rotation (times the table's scale), as its gradient does; not with `store`. */
+  /** For the backward pass: multiplies by the transpose of the rotation, times the table's scale; not with `store`. */
   transpose?: boolean;
-  /** Rows of a KV cache that take rotated k and v, in place of k itself. */
+  /** Writes rotated k, and v, to a KV cache from row `start` on, and leaves k unchanged. */
   store?: { readonly v: Tensor; readonly keys: Tensor; readonly values: Tensor; readonly start: number };
 }
 
@@ -42,7 +42,7 @@ fn rotated(a: f32, b: f32, token: u32, i: u32) -> vec2f {
   }
   return vec2f(a * turn.x - b * turn.y, b * turn.x + a * turn.y);
 }`,
-    // Pairs beyond those rotated are neighbours: all that is left to do with them is to store them.
+    // Columns beyond the rotated ones are paired with their neighbours: they are only stored.
     body: `
   let pair = i % p.half;
   let rotates = pair < p.pairs;
@@ -84,8 +84,8 @@ ${
 );
 
 /**
- * cos and sin of position * inverseFrequencies[j], times `scale`, for positions 0 .. count-1, computed in f64: row
- * major [count, 2 * frequencies], cosines first.
+ * Computes the table of `rope`: cos and sin of position * inverseFrequencies[j], times `scale`, for positions
+ * 0 .. count-1, in f64. Row-major [count, 2 * frequencies], cosines first.
  */
 export function ropeTable(inverseFrequencies: Float64Array, count: number, scale = 1): Float32Array {
   const pairs = inverseFrequencies.length;
@@ -102,10 +102,11 @@ export function ropeTable(inverseFrequencies: Float64Array, count: number, scale
 }
 
 /**
- * Rotates every head of q [T, heads*headDim] and k [T, kvHeads*headDim] f32 in place; positions [T] u32, table
- * [P, R <= headDim] f32. With `store`, k stays as it is: rotated k, and v, go to rows of keys and values.
+ * Applies rotary position embedding to every head of q [T, heads*headDim] and k [T, kvHeads*headDim] f32, in place;
+ * positions [T] u32, table [P, R <= headDim] f32 from `ropeTable`. With `store`, k stays unchanged: rotated k, and v, go
+ * to a KV cache.
  *
- * @throws RmError INVALID_ARGUMENT.
+ * @throws RmError INVALID_ARGUMENT when shapes, dtypes or options do not fit.
  */
 export function rope(
   rec: Recorder,
@@ -122,15 +123,15 @@ export function rope(
   const [tableRows, rotated] = checkMatrix('rope', 'table', table);
   ensure(
     headDim > 0 && headDim % 2 === 0 && columns % headDim === 0 && kvColumns % headDim === 0,
-    `rope: q has ${columns} columns and k ${kvColumns}, heads of ${headDim}`,
+    `rope: q has ${columns} columns and k ${kvColumns}, but heads have ${headDim}`,
     'Columns must be a multiple of headDim, which must be even.',
   );
   ensure(
     rotated <= headDim && rotated % 2 === 0,
-    `rope: heads of ${headDim}, of which the table rotates ${rotated}`,
-    'The table must be as wide as headDim or narrower by an even number.',
+    `rope: the table rotates ${rotated} columns of heads that have ${headDim}`,
+    'The width of the table must be even and at most headDim.',
   );
-  ensure(!(store && transpose), 'rope: gradients have no cache', 'Pass either store or transpose.');
+  ensure(!(store && transpose), 'rope: gradients are not cached', 'Pass either store or transpose.');
   const tensors = [positions, table, q, k];
   if (store) {
     const { v, keys, values, start } = store;

@@ -38,8 +38,8 @@ ${workgroupReduction('sum', ROW_LANES, 'f32', 'a + b')}`,
 });
 
 /**
- * out = (x - mean) / sqrt(variance + eps) * weight (+ bias) over each row; x, out [T,D] f32, weight and bias [D]
- * f32|f16|bf16. @throws RmError INVALID_ARGUMENT.
+ * Layer norm of each row: out = (x - mean) / sqrt(variance + eps) * weight (+ bias); x, out [T,D] f32, weight and bias
+ * [D] f32|f16|bf16. @throws RmError INVALID_ARGUMENT.
  */
 export function layerNorm(
   rec: Recorder,

@@ -8,15 +8,15 @@ import { workgroupReduction } from '../shared/workgroup.js';
 /** Settings of `rmsNormBackward` and `layerNormBackward`. */
 export interface NormBackwardOptions {
   eps: number;
-  /** Of `rmsNorm`; default 0. */
+  /** The offset of `rmsNorm`; default 0. */
   offset?: number;
   /** inputGradient += instead of = */
   accumulate?: boolean;
-  /** f32 [D], added to. */
+  /** f32 [D]: the gradient of weight or gain accumulates into it. */
   weightGradient?: Tensor | undefined;
 }
 
-/** A loop over this invocation's columns of the row, element number `at`. */
+/** WGSL of a loop over this invocation's columns j; `at` is the index of the element. */
 const loop = (statement: string): string => `
   for (var j = lane; j < p.columns; j += ${ROW_LANES}u) {
     let at = row * p.columns + j;
@@ -88,8 +88,8 @@ function record(
 }
 
 /**
- * Gradients of `rmsNorm`: inputGradient (+)= of x [T,D] f32, weightGradient += of the gain [D]; gradient [T,D] f32 is that
- * of the output. @throws RmError INVALID_ARGUMENT.
+ * Backward pass of `rmsNorm`: inputGradient [T,D] f32 (+)= the gradient of x, weightGradient += that of the gain [D];
+ * gradient [T,D] f32 is that of the output. @throws RmError INVALID_ARGUMENT.
  */
 export function rmsNormBackward(
   rec: Recorder,
@@ -103,7 +103,7 @@ export function rmsNormBackward(
 }
 
 /**
- * Gradients of `layerNorm`, as `rmsNormBackward`; biasGradient f32 [D] is added to.
+ * Backward pass of `layerNorm`, like `rmsNormBackward`; the gradient of the bias accumulates into biasGradient f32 [D].
  *
  * @throws RmError INVALID_ARGUMENT.
  */

@@ -30,9 +30,10 @@ ${workgroupReduction('sum', ROW_LANES, 'f32', 'a + b')}`,
 });
 
 /**
- * out = x / sqrt(mean(x^2 over the row) + eps) * (gain + offset); x, out [T,D] f32, gain [D] f32|f16|bf16.
+ * RMS norm of each row: out = x / sqrt(mean(x^2) + eps) * (gain + offset); x, out [T,D] f32, gain [D] f32|f16|bf16.
  *
- * @param offset 1 in families that store the gain's difference from 1.
+ * @param offset 1 in families that store gain - 1.
+ * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit.
  */
 export function rmsNorm(rec: Recorder, x: Tensor, gain: Tensor, out: Tensor, eps: number, offset = 0): void {
   const shape = checkMatrix('rmsNorm', 'x', x);

@@ -5,13 +5,13 @@ import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { scalarTensor } from '../shared/wgsl.js';
 import { workgroupReduction } from '../shared/workgroup.js';
 
-/** What stands for the index in a row that is not finite. */
+/** The index that `argmax` writes for a row with NaN or infinity. */
 export const NOT_FINITE = 0xffffffff;
 
-/** Columns of a chunk; rows up to four times as long are not cut. */
+/** Columns of a chunk; rows of up to four chunks are not divided. */
 const CHUNK = 2048;
 
-/** Of two (order, index): the larger element, of equal ones the first. */
+/** WGSL that chooses between two (order, index): the larger element, or the first if they are equal. */
 const BETTER = 'select(a, b, b.x > a.x || (b.x == a.x && b.y < a.y))';
 const indexOf = 'select(best.y, 0xffffffffu, best.x == 0xffffffffu)';
 
@@ -60,7 +60,10 @@ const compare = flatProgram({
   out[i] = ${indexOf};`,
 });
 
-/** out[t] = index of the largest of x[t], the first of equal ones; x [T,N] f32, out [T] u32. @see NOT_FINITE */
+/**
+ * Finds the largest element of each row: out[t] = its index, the first if several are equal; x [T,N] f32, out [T] u32.
+ * A row with NaN or infinity gives 0xffffffff. @throws RmError INVALID_ARGUMENT.
+ */
 export function argmax(rec: Recorder, x: Tensor, out: Tensor): void {
   const [rows, columns] = checkMatrix('argmax', 'x', x);
   checkTensor('argmax', 'out', out, [rows], ['u32']);

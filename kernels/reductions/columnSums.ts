@@ -6,7 +6,7 @@ import { flatProgram, runFlat } from '../shared/flat.js';
 export interface ColumnSumsOptions {
   /** out += instead of = */
   accumulate?: boolean;
-  /** Every element is multiplied by that of a normalised matrix: (of - shift) * factor, (shift, factor) by row. */
+  /** Multiplies each element by that of a normalised matrix, (of - shift) * factor; statistics [T,2]: (shift, factor). */
   normalised?: { readonly of: Tensor; readonly statistics: Tensor };
 }
 
@@ -41,7 +41,7 @@ ${
 );
 
 /**
- * out[j] (+)= sum of column j of x [T,N] f32, out [N] f32. The same inputs give the same bits.
+ * Sums columns: out[j] (+)= sum of column j; x [T,N] f32, out [N] f32. The same inputs give the same bits.
  *
  * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit.
  */

@@ -4,7 +4,7 @@ import { NAN_BITS } from '../shared/flat.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { workgroupReduction } from '../shared/workgroup.js';
 
-/** A loop over this invocation's columns of both rows, with elements `a` and `b` as `ab`. */
+/** WGSL of a loop over this invocation's columns; `ab` holds the elements of both rows. */
 const loop = (statement: string): string => `
   for (var j = lane; j < p.columns; j += ${ROW_LANES}u) {
     let ab = vec2f(a[row * p.columns + j], b[row * p.columns + j]);
@@ -42,7 +42,10 @@ ${workgroupReduction('sum', ROW_LANES, 'vec2f', 'a + b')}`,
   }`,
   });
 
-/** out[t] = 1 - cos(a[t], b[t]); a, b [T,D] f32, out [T] f32. A zero row gives 1. */
+/**
+ * Cosine distance of each pair of rows: out[t] = 1 - cos(a[t], b[t]); a, b [T,D] f32, out [T] f32. A zero row gives 1, a
+ * row with NaN or infinity gives NaN. @throws RmError INVALID_ARGUMENT.
+ */
 export function cosineDistance(rec: Recorder, a: Tensor, b: Tensor, out: Tensor): void {
   const shape = checkMatrix('cosineDistance', 'a', a);
   checkTensor('cosineDistance', 'b', b, shape);

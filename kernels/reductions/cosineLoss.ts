@@ -3,7 +3,7 @@ import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { workgroupReduction } from '../shared/workgroup.js';
 
-/** A loop over this invocation's columns, with elements `p` and `d` of both rows as `pd`. */
+/** WGSL of a loop over this invocation's columns; `pd` holds the elements of output and target. */
 const loop = (statement: string): string => `
   for (var j = lane; j < p.columns; j += ${ROW_LANES}u) {
     let pd = vec2f(outputs[row * p.columns + j], targets[row * p.columns + j]);
@@ -48,8 +48,8 @@ ${workgroupReduction('sum', ROW_LANES, 'vec2f', 'a + b')}`,
 });
 
 /**
- * loss[t] = 1 - cos(outputs[t], targets[t]) and the gradient of the mean loss by the outputs; outputs, targets,
- * gradient [T,D] f32, loss [T] f32.
+ * Cosine loss and its gradient: loss[t] = 1 - cos(outputs[t], targets[t]), gradient = that of the mean loss by the
+ * outputs; outputs, targets, gradient [T,D] f32, loss [T] f32. @throws RmError INVALID_ARGUMENT.
  */
 export function cosineLoss(
   rec: Recorder,

@@ -3,12 +3,12 @@ import { checkTensor, type FloatType, floats } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 import { rowTiles } from '../shared/rowTiles.js';
 
-/** All exponent bits set: in a 32-bit word, and in each half of it. */
+/** The exponent bits of an element, which are all set in NaN and infinity. */
 const exponents: Record<FloatType, number> = { f32: 0x7f800000, f16: 0x7c00, bf16: 0x7f80 };
 
-/** `type`: the words of one invocation, vec4u where their number is a multiple of 4. */
+/** `type`: the words that one invocation reads; vec4u if the number of words is a multiple of 4. */
 const program = (dtype: FloatType, type: 'vec4u' | 'u32'): ProgramSpec => {
-  // The half of a last word that lies beyond the tensor is looked at by the scalar form only.
+  // Only the scalar form can meet a last word whose upper half lies beyond the tensor.
   const halves =
     type === 'vec4u'
       ? 'bad(w & T(0xffffu)) + bad(w >> T(16u))'
@@ -30,7 +30,11 @@ fn total(v: T) -> u32 { return ${type === 'vec4u' ? 'v.x + v.y + v.z + v.w' : 'v
   });
 };
 
-/** counter[0] += number of NaN and infinite elements of x (f32, f16 or bf16, any shape); counter [1] u32. */
+/**
+ * Counts NaN and infinite elements of x (f32, f16 or bf16, any shape): counter[0] += their number; counter [1] u32.
+ *
+ * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit.
+ */
 export function countNonFinite(rec: Recorder, x: Tensor, counter: Tensor): void {
   checkTensor('countNonFinite', 'x', x, x.shape, floats);
   checkTensor('countNonFinite', 'counter', counter, [1], ['u32']);

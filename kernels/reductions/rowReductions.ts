@@ -10,7 +10,7 @@ const declarations = `${scalarTensor('x', 1, 'f32')}
 ${workgroupReduction('sum', ROW_LANES, 'f32', 'a + b')}
 ${workgroupReduction('most', ROW_LANES, 'f32', 'max(a, b)')}`;
 
-/** A loop over this invocation's columns of the row, with element `value`. */
+/** WGSL of a loop over this invocation's columns; `value` holds the element. */
 const loop = (statement: string): string => `
   for (var j = lane; j < p.columns; j += ${ROW_LANES}u) {
     let value = x(row * p.columns + j);
@@ -51,22 +51,22 @@ function reduce(rec: Recorder, kernel: keyof typeof bodies, x: Tensor, out: Tens
   runRows(rec, program(kernel), [x, out], shape, [], { flops: 2 * x.size, bytes: 4 * (x.size + out.size) });
 }
 
-/** out[t] = sum of x[t]; x [T,N], out [T] f32. */
+/** Sums each row: out[t] = sum of x[t]; x [T,N], out [T] f32. @throws RmError INVALID_ARGUMENT. */
 export function rowSums(rec: Recorder, x: Tensor, out: Tensor): void {
   reduce(rec, 'rowSums', x, out);
 }
 
-/** out[t] = largest element of x[t]; x [T,N], out [T] f32. */
+/** Largest element of each row: out[t] = max of x[t]; x [T,N], out [T] f32. @throws RmError INVALID_ARGUMENT. */
 export function rowMaxima(rec: Recorder, x: Tensor, out: Tensor): void {
   reduce(rec, 'rowMaxima', x, out);
 }
 
-/** out[t] = Euclidean norm of x[t]; x [T,N], out [T] f32. */
+/** Euclidean norm of each row: out[t] = |x[t]|; x [T,N], out [T] f32. @throws RmError INVALID_ARGUMENT. */
 export function rowNorms(rec: Recorder, x: Tensor, out: Tensor): void {
   reduce(rec, 'rowNorms', x, out);
 }
 
-/** Square root of the sum of squares of a matrix, which may be larger than a binding; waits for the device. */
+/** Computes the Frobenius norm of a matrix, which may be larger than a binding; waits for the device. */
 export async function frobeniusNorm(rec: Recorder, matrix: Tensor): Promise<number> {
   let sum = 0;
   for (const { tensor } of rowTiles(matrix)) {

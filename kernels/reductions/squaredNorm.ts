@@ -6,7 +6,7 @@ import { workgroupReduction } from '../shared/workgroup.js';
 
 const PARTS = 1024;
 
-/** Row r of `parts` sums the elements r * lanes + lane, and so on; or, as the `last`, one row all parts. */
+/** First pass: row r of p.rows sums the squares of every p.rows-th group of lanes. `last` pass: one row adds the sums. */
 const program = (last: boolean): ProgramSpec =>
   rowProgram({
     key: last ? 'squaredNorm total' : 'squaredNorm',
@@ -24,7 +24,7 @@ ${workgroupReduction('sum', ROW_LANES, 'f32', 'a + b')}`,
   if (lane == 0u) { out[row] ${last ? '+=' : '='} total; }`,
   });
 
-/** total[0] += sum of the squares of x (f32, any shape); total [1] f32. @throws RmError INVALID_ARGUMENT. */
+/** Adds a squared norm: total[0] += sum of x^2; x f32 of any shape, total [1] f32. @throws RmError INVALID_ARGUMENT. */
 export function addSquaredNorm(rec: Recorder, x: Tensor, total: Tensor): void {
   checkTensor('addSquaredNorm', 'x', x, x.shape);
   checkTensor('addSquaredNorm', 'total', total, [1]);

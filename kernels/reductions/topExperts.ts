@@ -30,14 +30,17 @@ const program = programFamily(() =>
   }),
 );
 
-/** out = softmax over the `count` largest of each row of logits [T,E], 0 elsewhere; f32. @throws RmError INVALID_ARGUMENT. */
+/**
+ * Routes tokens to experts: out = softmax over the `count` largest logits of each row, 0 elsewhere; logits, out [T,E]
+ * f32. @throws RmError INVALID_ARGUMENT.
+ */
 export function topExperts(rec: Recorder, logits: Tensor, count: number, out: Tensor): void {
   const [tokens, experts] = checkMatrix('topExperts', 'logits', logits);
   checkTensor('topExperts', 'out', out, [tokens, experts]);
   ensure(
     Number.isInteger(count) && count >= 1 && count <= experts,
-    `topExperts: ${count} of ${experts} experts`,
-    'Take at least one and at most all.',
+    `topExperts: cannot choose ${count} of ${experts} experts`,
+    'Choose at least one and at most all.',
   );
   runFlat(rec, program(), [logits, out], tokens, [experts, count], {
     flops: 2 * experts * experts * tokens,

@@ -1,7 +1,8 @@
 import { type DType, RmError, type Tensor } from '../../engine/index.js';
 
-/** Dtypes that kernels widen to f32 when they read. */
+/** Dtypes that kernels widen to f32 as they read. */
 export type FloatType = Exclude<DType, 'u32'>;
+/** All dtypes that kernels widen to f32. */
 export const floats: readonly FloatType[] = ['f32', 'f16', 'bf16'];
 
 /** Throws INVALID_ARGUMENT unless `tensor` has this shape and one of these dtypes; the message names both. */
@@ -18,11 +19,11 @@ export function checkTensor(
   throw new RmError(
     'INVALID_ARGUMENT',
     `${kernel}: '${name}' is [${tensor.shape}] ${tensor.dtype}, [${shape}] ${dtypes.join(' or ')} is needed`,
-    'Pass tensors whose shapes and number types fit each other.',
+    'Pass tensors whose shapes and dtypes match.',
   );
 }
 
-/** Rows and columns of a two-dimensional tensor of one of these dtypes. @throws RmError INVALID_ARGUMENT. */
+/** Returns rows and columns of a matrix. @throws RmError INVALID_ARGUMENT for other ranks or dtypes. */
 export function checkMatrix(
   kernel: string,
   name: string,

@@ -10,13 +10,13 @@ import {
 
 export { exactArithmetic, pairDivision, RUNTIME_ZERO } from '../../engine/index.js';
 
-/** An unevaluated sum hi + lo of two f32 tensors of one shape: about 48 bits of mantissa. */
+/** A tensor with about 48 bits of mantissa: the unevaluated sum hi + lo of two f32 tensors of one shape. */
 export interface DoubleSingle {
   hi: Tensor;
   lo: Tensor;
 }
 
-/** An uninitialised double-single tensor. Owner: the caller, or `scope` when one is given instead of the device. */
+/** Creates an uninitialised double-single tensor, which belongs to the scope or, with a device, to the caller. */
 export function createDoubleSingle(
   owner: Device | Scope,
   shape: readonly number[],
@@ -47,14 +47,14 @@ export function disposeDoubleSingle({ hi, lo }: DoubleSingle): void {
   lo.dispose();
 }
 
-/** hi + lo as f64, exactly. */
+/** Reads hi + lo as f64, exactly. */
 export async function downloadF64({ hi, lo }: DoubleSingle): Promise<Float64Array> {
   const high = await downloadF32(hi);
   const low = await downloadF32(lo);
   return Float64Array.from(high, (value, i) => value + low[i]!);
 }
 
-/** f64 values rounded to double-single (48 bits). */
+/** Uploads f64 values, rounded to double-single (48 bits). The caller owns the tensors. */
 export async function uploadF64(
   device: Device,
   values: ArrayLike<number>,

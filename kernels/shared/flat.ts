@@ -10,23 +10,23 @@ import { flatBuiltins, flatGroup } from './wgsl.js';
 
 const LANES = 64;
 
-/** Bits of a quiet NaN for uniform blocks: what a kernel writes where an index is out of range. */
+/** Bits of a quiet NaN for uniform blocks: kernels write NaN where an index is out of range. */
 export const NAN_BITS = 0x7fc00000;
 
-/** What `flatProgram` makes a program of: its storage bindings are declared from 1 on, its parameters are `p`. */
+/** The parts of a program for `flatProgram`. Storage bindings start at 1; `p` is the uniform block. */
 export interface FlatKernel {
-  /** Name of the kernel and of everything its WGSL is generated from. */
+  /** Names the kernel and everything that its WGSL is generated from. */
   key: string;
   bindings: readonly Access[];
   /** Fields of the uniform block `p` after `count`, e.g. "factor: f32". */
   fields?: string;
-  /** Bindings from 1 on, and functions. */
+  /** WGSL of the bindings, from 1 on, and of functions. */
   declarations: string | ((target: ProgramTarget) => string);
   /** Statements for element `i` < p.count. */
   body: string;
 }
 
-/** A program with one invocation per element: the shape of all kernels without a reduction. */
+/** Builds a program with one invocation per element, for kernels without a reduction. */
 export function flatProgram({ key, bindings, fields, declarations, body }: FlatKernel): ProgramSpec {
   return {
     key,
@@ -61,6 +61,6 @@ export function runFlat(
   });
 }
 
-/** The widest WGSL type that divides `count` elements evenly: whole vectors never touch a neighbour's rows. */
+/** Chooses the widest WGSL type that divides `count` elements evenly, so that no vector reaches into the next row. */
 export const flatType = (count: number): { type: 'vec4f' | 'f32'; width: 4 | 1 } =>
   count % 4 === 0 ? { type: 'vec4f', width: 4 } : { type: 'f32', width: 1 };

@@ -1,20 +1,20 @@
 import { ensure, type Tensor } from '../../engine/index.js';
 
-/** Some rows of a matrix, few enough to be bound at once. */
+/** Consecutive rows of a matrix that fit one storage binding. */
 export interface RowTile {
-  /** First row of the tile. */
+  /** First row of the tile in the matrix. */
   start: number;
   tensor: Tensor;
 }
 
 const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
 
-/** Views begin at multiples of this many rows. */
+/** A view can be bound only if it begins at a multiple of this many rows. */
 const rowStep = (alignment: number, rowBytes: number): number => alignment / gcd(alignment, rowBytes);
 
 /**
- * Rows of one tile, at most `most`: all of them where one binding holds them, else as many as fit, in multiples of 256
- * (a row of any length then starts at a bindable offset) or of what this matrix needs.
+ * Rows of one tile, at most `most`: all rows if one binding holds them, else as many as fit, in multiples of 256 (then a
+ * tile starts at a bindable offset for rows of any length) or of the step that this matrix needs.
  *
  * @throws RmError INVALID_ARGUMENT when not even the smallest bindable group of rows fits.
  */
@@ -26,7 +26,7 @@ export function tileRows(matrix: Tensor, most = Number.POSITIVE_INFINITY): numbe
   if (rows <= fitting) return rows;
   if (fitting >= 256) return fitting - (fitting % 256);
   const least = rowStep(limits.minStorageBufferOffsetAlignment, rowBytes);
-  // Both are powers of two. 64 rows of any f32 matrix beside this one begin at a bindable offset too.
+  // Both are powers of two. With a step of 64, tiles of any other f32 matrix begin at a bindable offset too.
   const step = fitting >= 64 ? Math.max(64, least) : least;
   const count = Math.max(1, Math.floor(fitting / step)) * step;
   ensure(
@@ -38,8 +38,8 @@ export function tileRows(matrix: Tensor, most = Number.POSITIVE_INFINITY): numbe
 }
 
 /**
- * Views of at most `most` rows that cover a matrix: each fits one storage binding and starts at an offset that the
- * device can bind, so a matrix larger than the largest binding can be worked on piece by piece.
+ * Splits a matrix into views of at most `most` rows, each of which the device can bind. Kernels use it for matrices that
+ * are larger than the largest binding.
  *
  * @throws RmError INVALID_ARGUMENT when not even the smallest bindable group of rows fits.
  */
@@ -55,7 +55,7 @@ export function rowTiles(matrix: Tensor, most = Number.POSITIVE_INFINITY): RowTi
   return tiles;
 }
 
-/** The most rows that `rowWindow` can cover wherever they begin; Infinity where one binding holds the matrix. */
+/** The most rows that `rowWindow` can cover from any first row; Infinity if one binding holds the matrix. */
 export function windowRows(matrix: Tensor): number {
   const { limits } = matrix.device;
   if (matrix.byteLength <= limits.maxStorageBufferBindingSize) return Number.POSITIVE_INFINITY;
@@ -64,7 +64,7 @@ export function windowRows(matrix: Tensor): number {
   return Math.max(0, Math.floor(limits.maxStorageBufferBindingSize / rowBytes) - (step - 1));
 }
 
-/** The matrix if one binding holds it, else a view of at least these rows that begins where a binding may. */
+/** Returns the matrix if one binding holds it, else a bindable view that contains these rows. */
 export function rowWindow(matrix: Tensor, start: number, count: number): RowTile {
   const { limits } = matrix.device;
   if (matrix.byteLength <= limits.maxStorageBufferBindingSize) return { start: 0, tensor: matrix };

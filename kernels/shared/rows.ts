@@ -1,23 +1,23 @@
 import { type Access, flatGrid, type ProgramSpec, type Recorder, type Tensor } from '../../engine/index.js';
 import { flatBuiltins, flatGroup } from './wgsl.js';
 
-/** Invocations that share one row: a square number, for workgroupReduction. */
+/** Invocations that share a row in `rowProgram`: a square number, as workgroupReduction needs. */
 export const ROW_LANES = 64;
 
-/** What `rowProgram` makes a program of: its storage bindings are declared from 1 on, its parameters are `p`. */
+/** The parts of a program for `rowProgram`. Storage bindings start at 1; `p` is the uniform block. */
 export interface RowKernel {
-  /** Name of the kernel and of everything its WGSL is generated from. */
+  /** Names the kernel and everything that its WGSL is generated from. */
   key: string;
   bindings: readonly Access[];
   /** Fields of the uniform block `p` after `rows` and `columns`. */
   fields?: string;
-  /** Bindings from 1 on, functions and reductions. */
+  /** WGSL of the bindings, from 1 on, and of functions and reductions. */
   declarations: string;
-  /** Statements of all ROW_LANES invocations `lane` of row `row`; the row is the same for the whole workgroup. */
+  /** Statements of invocation `lane` of ROW_LANES for row `row`, which is uniform in the workgroup. */
   body: string;
 }
 
-/** A program with one workgroup per row: the shape of all kernels that reduce rows. */
+/** Builds a program with one workgroup per row, for kernels that reduce rows. */
 export function rowProgram({ key, bindings, fields, declarations, body }: RowKernel): ProgramSpec {
   return {
     key,
@@ -34,7 +34,7 @@ ${body}
   };
 }
 
-/** Records a row program; `params` follow rows and columns in the uniform block. */
+/** Records a row program over a matrix; `params` follow rows and columns in the uniform block. */
 export function runRows(
   rec: Recorder,
   program: ProgramSpec,

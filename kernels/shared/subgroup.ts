@@ -1,6 +1,6 @@
 import type { AdapterInfo, DeviceFeatures } from '../../engine/index.js';
 
-/** The subgroup size for 'broadcast', if this device has one size that fits. */
+/** The subgroup size for 'broadcast' variants, if this device has subgroups of one fixed size of at least 4. */
 export function broadcastSubgroup(
   { subgroupMinSize, subgroupMaxSize }: Pick<AdapterInfo, 'subgroupMinSize' | 'subgroupMaxSize'>,
   { subgroups }: Pick<DeviceFeatures, 'subgroups'>,

@@ -1,9 +1,9 @@
 import { type Device, ensure } from '../../engine/index.js';
 
-/** Kernel -> class of shapes -> name of the variant that was fastest there. */
+/** The fastest variant by kernel and class of shapes, as measured on a device. */
 export type Tuning = Readonly<Record<string, Readonly<Record<string, string>>>>;
 
-/** The variant of a class of shapes, looked up by its name once. */
+/** A tuned variant; its name is looked up once. */
 interface Tuned {
   readonly name: string;
   variant?: unknown;
@@ -12,17 +12,13 @@ interface Tuned {
 const tunings = new WeakMap<Device, ReadonlyMap<string, ReadonlyMap<string, Tuned>>>();
 
 /**
- * Makes the kernels on this device prefer the variants of `tuning`, as `rm-engine tune` measures them. A variant that
- * the device cannot run is ignored.
+ * Makes the kernels on this device use the variants that `rm-engine tune` measured as fastest. Variants that the device
+ * cannot run are ignored.
  *
  * @throws RmError INVALID_ARGUMENT when `tuning` has another form.
  */
 export function applyTuning(device: Device, tuning: Tuning): void {
-  ensure(
-    isTuning(tuning),
-    'tuning has another form than kernel -> shape class -> variant',
-    'Run: rm-engine tune',
-  );
+  ensure(isTuning(tuning), 'tuning does not map kernel -> shape class -> variant', 'Run: rm-engine tune');
   const kernels = Object.entries(tuning).map(([kernel, classes]) => {
     const tuned = Object.entries(classes).map(([shapeClass, name]) => [shapeClass, { name }] as const);
     return [kernel, new Map<string, Tuned>(tuned)] as const;
@@ -30,7 +26,7 @@ export function applyTuning(device: Device, tuning: Tuning): void {
   tunings.set(device, new Map(kernels));
 }
 
-/** What `applyTuning` was given for this device. */
+/** Returns the tuning that `applyTuning` set for this device. */
 export const tuningOf = (device: Device): Tuning =>
   Object.fromEntries(
     [...(tunings.get(device) ?? [])].map(([kernel, classes]) => [
@@ -50,11 +46,11 @@ const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /**
- * The variant measured for this class of shapes, if there is one and the device can run it. The functions are only
- * called as far as needed: this is asked at every dispatch.
+ * Returns the variant measured for this class of shapes, if there is one and it runs for this shape. Every dispatch calls
+ * this, so each argument function is called only when its result is needed.
  *
- * @param variants of this shape on this device.
- * @param runs whether a variant that another shape of the class has runs for this one too.
+ * @param variants the variants of this shape on this device.
+ * @param runs whether a variant, perhaps found for another shape of the class, runs for this one.
  */
 export function tunedVariant<V>(
   device: Device,
@@ -71,5 +67,5 @@ export function tunedVariant<V>(
   return variant !== undefined && runs(variant) ? variant : undefined;
 }
 
-/** Extents within a factor of two of a power of four share a class: "4", "16", ... "65536". */
+/** Rounds an extent to a power of four, so that similar extents share a class: 4, 16, ... 65536. */
 export const extentClass = (extent: number): number => 4 ** Math.round(Math.log2(Math.max(1, extent)) / 2);

@@ -1,8 +1,8 @@
 import type { DType } from '../../engine/index.js';
 
 /**
- * Declares a read-only tensor and a function `name(i) -> f32` for its element i. 16-bit dtypes are read from packed
- * words with core WGSL, so they work on adapters without shader-f16.
+ * WGSL that declares a read-only tensor and a function `name(i)` that returns its element i as f32 (u32 for dtype u32).
+ * It unpacks 16-bit dtypes with core WGSL, so they work on adapters without shader-f16.
  */
 export function scalarTensor(name: string, binding: number, dtype: DType): string {
   const declare = (type: string) =>
@@ -20,7 +20,7 @@ fn ${name}(i: u32) -> f32 { return bitcast<f32>((${name}_[i >> 1u] >> ((i & 1u) 
   }
 }
 
-/** Declares a read-only float tensor and a function `name(i) -> vec4f` for its elements 4i .. 4i+3. */
+/** WGSL that declares a read-only float tensor and a function `name(i) -> vec4f` that returns elements 4i .. 4i+3. */
 export function vec4Tensor(name: string, binding: number, dtype: Exclude<DType, 'u32'>): string {
   const declare = (type: string) =>
     `@group(0) @binding(${binding}) var<storage, read> ${name}_: array<${type}>;`;
@@ -42,11 +42,12 @@ fn ${name}(i: u32) -> vec4f {
   }
 }
 
-/** `count` lines made by `line`; unrolls WGSL by hand, since drivers do not unroll over register arrays. */
+/** Joins `count` lines; unrolls WGSL by hand, since drivers do not unroll loops over register arrays. */
 export const lines = (count: number, line: (i: number) => string): string =>
   Array.from({ length: count }, (_, i) => line(i)).join('\n');
 
-/** Builtins of a kernel launched over a flat range by `flatGrid`, and the flat index that goes with them. */
+/** WGSL parameters of `main` for a grid made by `flatGrid`; `flatGroup` is the flat workgroup index. */
 export const flatBuiltins =
   '@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32';
+/** WGSL of the flat workgroup index; needs `flatBuiltins`. */
 export const flatGroup = '(wid.y * groups.x + wid.x)';

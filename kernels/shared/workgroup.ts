@@ -1,8 +1,8 @@
 /**
- * WGSL function `name(value: type, lane: u32) -> type`: the reduction of one value per invocation over a workgroup of
- * `lanes` (a square number), returned to every invocation. `combine` is an expression of `a` and `b`. Calls may follow
- * each other without a barrier between. Two barriers, where a tree would have log2(lanes): software adapters suspend
- * every invocation at each. The sum of `root` partial sums of `root` values also keeps rounding errors small.
+ * WGSL function `name(value: type, lane: u32) -> type` that reduces one value per invocation over a workgroup of `lanes`
+ * (a square number) and returns the result to every invocation. `combine` is an expression of `a` and `b`. Consecutive
+ * calls need no barrier between them. It has two barriers where a tree would have log2(lanes), since software adapters
+ * suspend every invocation at each. Adding `root` partial sums of `root` values also keeps rounding errors small.
  */
 export function workgroupReduction(name: string, lanes: number, type: string, combine: string): string {
   const root = Math.sqrt(lanes);
@@ -26,8 +26,8 @@ fn ${name}(value: ${type}, lane: u32) -> ${type} {
 }
 
 /**
- * WGSL struct `Best` (a value and its index), `better(a, b)` and the reduction `best` over a workgroup: the largest
- * value, of equal ones the lowest index. Invocations without a value pass NOTHING.
+ * WGSL struct `Best` (a value and its index), `better(a, b)` and the reduction `best` over a workgroup. The largest value
+ * wins; the lowest index breaks ties. Invocations without a value pass NOTHING.
  */
 export const bestReduction = (lanes: number): string => /* wgsl */ `
 struct Best { value: f32, index: u32 }
