@@ -1,15 +1,15 @@
 /**
- * Attention with grouped queries and online softmax: for every query row t and head h,
- * out[t, h] = softmax(scale * q[t, h] . k[s, h / group]) v[s, h / group] over the keys s of ranges[t], in f32; the
- * scores are soft-capped before the softmax where that is asked for.
+ * Grouped-query attention with online softmax: for every query row t and head h,
+ * out[t, h] = softmax(scale * q[t, h] . k[s, h / group]) v[s, h / group] over the keys s of ranges[t], in f32. With
+ * `softcap`, scores are soft-capped before the softmax.
  *
  * Shapes: q, out [Tq, heads * headDim]; k, v [Tk, kvHeads * headDim]; ranges [Tq, 2] u32, the first key row of each
  * query and one past its last. Ranges express causal masks, packed sequences, sliding windows, decoding from a
- * cache, and attention in both directions; an empty range gives zeros. Nothing of size Tq x Tk is stored.
+ * cache, and bidirectional attention; an empty range gives zeros. Nothing of size Tq x Tk is stored.
  * Preconditions: headDim a multiple of 4, at most 256; ranges within 0 .. Tk.
  * Features and limits: WebGPU defaults (16 KiB of workgroup memory).
- * Source: Milakov and Gimelshein, Online normalizer calculation for softmax (arXiv:1805.02867); Dao et al.,
- * FlashAttention (arXiv:2205.14135); for few queries and many keys the keys are divided among workgroups: Dao et al.,
+ * Sources: Milakov and Gimelshein, Online normalizer calculation for softmax (arXiv:1805.02867); Dao et al.,
+ * FlashAttention (arXiv:2205.14135). For few queries and many keys, workgroups share the keys as in Dao et al.,
  * Flash-Decoding for long-context inference (PyTorch blog, 2023).
  */
 import { cpus } from 'node:os';
@@ -25,53 +25,54 @@ import { splitKeys } from './splitKeys.js';
 import { subgroupKeys } from './subgroupKeys.js';
 import { ROWS, SIDE, tiled } from './tiled.js';
 
-/** Up to here one workgroup per query is faster than tiles of rows that are mostly empty. */
+/** For up to this many queries, one workgroup per query is faster than tiles of mostly empty rows. */
 const FEW_QUERIES = 4;
 
-export interface AttentionShape {
+/** The extents on which the choice of variant depends. */
+interface AttentionShape {
   queries: number;
-  /** Keys that a query sees, at most. */
+  /** Keys that a query sees at most. */
   keys: number;
   heads: number;
   kvHeads: number;
 }
 
 /**
- * The programs in attention/: 'tiled' and 'split keys' for GPUs, 'broadcast' and 'subgroup keys' for drivers that run
- * on the CPU; the latter of each pair for few queries, whose keys may be divided among workgroups by `chunk`.
+ * A variant of `attention`: 'tiled' (many queries) and 'split keys' (few) for GPUs, 'broadcast' (many) and 'subgroup keys'
+ * (few) for drivers that run on the CPU. With few queries, workgroups can share the keys, in chunks of `chunk`.
  */
 export type AttentionVariant =
   | { name: string; program: 'tiled' | 'broadcast' }
   | { name: string; program: 'split keys' | 'subgroup keys'; chunk: number };
 
-/** Heads of an attention layer. */
+/** Settings of `attention` and `attentionBackward`. */
 export interface AttentionOptions {
   heads: number;
   kvHeads: number;
   headDim: number;
   /** Factor of the scores, usually 1 / sqrt(headDim). */
   scale: number;
-  /** Scores become softcap * tanh(score / softcap) (default: they stay as they are). */
+  /** Replaces scores by softcap * tanh(score / softcap); default: no cap. */
   softcap?: number;
-  /** Keys that a query sees at most, where that is less than k has rows; decides only how the work is divided. */
+  /** Keys that a query sees at most, if k has more rows; affects only how the work is divided. */
   mostKeys?: number;
-  /** Instead of the choice by device and shape; for tests and measurements. */
+  /** @internal Replaces the default choice; for tests and measurements. */
   variant?: AttentionVariant;
 }
 
-/** Heads of a group that one workgroup of the programs for few queries takes. */
+/** How many heads of a group one workgroup takes in the programs for few queries. */
 const headsTogether = (group: number): number => [4, 3, 2, 1].find(n => group % n === 0)!;
 
-/** Keys of a chunk, if the keys are divided. */
+/** Possible numbers of keys in a chunk; WHOLE does not divide the keys. */
 const CHUNKS = [128, 512, 2048];
 const WHOLE = Number.POSITIVE_INFINITY;
-/** More cost more in the second dispatch, which adds the chunks up, than they save in the first. */
+/** More chunks cost more in the second dispatch, which adds them up, than they save in the first. */
 const MOST_CHUNKS = 32;
 
-/** Workgroups that keep a device busy: of a driver that runs on the CPU, one per core. */
+/** Number of workgroups that keeps a device busy; a driver that runs on the CPU needs one per core. */
 const busyWorkgroups = { gpu: 512, software: cpus().length };
 
-/** The shortest chunks that are no more than there is room for. */
+/** The shortest chunk that does not make too many chunks. */
 function defaultChunk({ info }: Device, { queries, keys, heads, kvHeads }: AttentionShape): number {
   const workgroups = (queries * heads) / headsTogether(heads / kvHeads);
   const most = Math.min(MOST_CHUNKS, Math.floor(busyWorkgroups[info.kind] / workgroups));
@@ -79,7 +80,7 @@ function defaultChunk({ info }: Device, { queries, keys, heads, kvHeads }: Atten
   return CHUNKS.find(chunk => Math.ceil(keys / chunk) <= most) ?? CHUNKS.at(-1)!;
 }
 
-/** Whether the programs for drivers that run on the CPU are to be used: they need subgroups of one fixed size. */
+/** Whether to use the programs for drivers that run on the CPU, which need subgroups of one fixed size. */
 function bySubgroups({ info, features }: Device): boolean {
   const subgroup = broadcastSubgroup(info, features);
   return info.kind === 'software' && (subgroup === 4 || subgroup === 8);
@@ -98,7 +99,7 @@ function chooseVariant(device: Device, shape: AttentionShape): AttentionVariant 
   return fewQueries(software ? 'subgroup keys' : 'split keys', defaultChunk(device, shape));
 }
 
-/** The variants that are worth a try on a device, the one it chooses by itself first. */
+/** The variants that are worth measuring on a device, the default first. */
 export function attentionVariants(device: Device, shape: AttentionShape): AttentionVariant[] {
   const software = bySubgroups(device);
   const chunks = [WHOLE, ...CHUNKS.filter(chunk => chunk < shape.keys)];
@@ -114,16 +115,16 @@ export function attentionVariants(device: Device, shape: AttentionShape): Attent
   return all.filter(({ name }, i) => all.findIndex(other => other.name === name) === i);
 }
 
-/** Shapes for which one measurement of the variants is enough. */
+/** The class of a shape: one measurement of the variants serves all shapes of a class. */
 export const attentionClass = ({ queries, keys }: AttentionShape): string =>
   `${extentClass(queries)} queries, ${extentClass(keys)} keys`;
 
-/** @throws RmError INVALID_ARGUMENT for heads that attention's programs cannot take. */
+/** Checks the options of attention. @throws RmError INVALID_ARGUMENT for heads that its programs do not support. */
 export function checkHeads(kernel: string, { heads, kvHeads, headDim, softcap }: AttentionOptions): void {
   ensure(
     headDim > 0 && headDim % 4 === 0 && headDim <= 256,
     `${kernel}: headDim is ${headDim}`,
-    'Heads of 4 to 256 columns are supported, in steps of 4.',
+    'headDim must be a multiple of 4, from 4 to 256.',
   );
   ensure(
     kvHeads > 0 && heads % kvHeads === 0 && heads > 0,
@@ -138,8 +139,8 @@ export function checkHeads(kernel: string, { heads, kvHeads, headDim, softcap }:
 }
 
 /**
- * Grouped-query attention; q, out [Tq, heads*headDim], k, v [Tk, kvHeads*headDim] f32, ranges [Tq, 2] u32: first key
- * row of each query and one past the last. @throws RmError INVALID_ARGUMENT.
+ * Computes grouped-query attention; q, out [Tq, heads*headDim], k, v [Tk, kvHeads*headDim] f32, ranges [Tq, 2] u32: the
+ * first key row of each query and one past its last. @throws RmError INVALID_ARGUMENT.
  */
 export function attention(
   rec: Recorder,
@@ -175,12 +176,12 @@ export function attention(
     chooseVariant(device, shape);
   ensure(
     !options.variant || attentionVariants(device, shape).some(({ name }) => name === variant.name),
-    'attention: the variant asked for does not run here',
-    'Take one of those that attentionVariants lists for the shape.',
+    `attention: the variant '${variant.name}' does not run here`,
+    'Choose one that attentionVariants lists for the shape.',
   );
   const group = heads / kvHeads;
   const work = {
-    // Half of all pairs where there are many queries: causal ranges.
+    // With many queries, half of all pairs: ranges are causal.
     flops: (queries > FEW_QUERIES ? 2 : 4) * queries * keys * heads * headDim,
     bytes: 8 * (q.size + keys * kvHeads * headDim),
   };

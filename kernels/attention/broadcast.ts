@@ -2,16 +2,16 @@ import { type ProgramSpec, programFamily } from '../../engine/index.js';
 import { lines } from '../shared/wgsl.js';
 import { bindings, parameters } from './commonWgsl.js';
 
-/** Rows of a workgroup: so many that a load serves many products, and that the accumulators stay few. */
+/** Rows of a workgroup: enough that a load serves many products, but with few accumulators. */
 export const broadcastRows = (headDim: number, subgroup: number): number =>
   Math.ceil(headDim / 4 / subgroup) <= 4 ? 16 : 8;
 
 /**
  * Many queries on a driver that runs on the CPU, where every load is a gather: a workgroup is one subgroup of
- * `subgroup` lanes and takes 16 (or 8) rows of one key/value head; a row is one query of one head, numbered query by
- * query, head by head. For a tile of 4 keys a lane, the lanes read q for one row each and hand it round by
- * subgroupBroadcast; the weights go through workgroup memory to lanes that own columns of v, and are handed round
- * likewise. Ten loads of f32 serve 128 products. `side` is the number of rows. Needs: subgroups of one fixed size.
+ * `subgroup` lanes and takes 16 (or 8) rows of one key/value head. A row is one query of one head, numbered query by
+ * query, head by head. A tile has 4 keys per lane. Each lane reads q for one row and passes it on by subgroupBroadcast.
+ * The weights go through workgroup memory to the lanes that own columns of v, which pass them on in the same way. Ten
+ * loads of f32 serve 128 products. `side` is the number of rows. Needs: subgroups of one fixed size.
  */
 export const broadcast = programFamily((headDim: number, subgroup: number, capped: boolean): ProgramSpec => {
   const width = headDim / 4;
@@ -21,7 +21,7 @@ export const broadcast = programFamily((headDim: number, subgroup: number, cappe
   const panels = (line: (t: number) => string) => lines(count / subgroup, line);
   const cols = (line: (c: number) => string) => lines(columns, line);
   const keys = (line: (n: number) => string) => lines(4, line);
-  /** The value for row r, which lane r % subgroup holds in its variable `name` of panel r / subgroup. */
+  /** WGSL of the value for row r, which lane r % subgroup holds in its variable `name` of panel r / subgroup. */
   const ofRow = (name: string, r: number) =>
     `subgroupBroadcast(${name}${Math.floor(r / subgroup)}, ${r % subgroup}u)`;
   return {

@@ -2,8 +2,8 @@ import type { ProgramSpec } from '../../engine/index.js';
 import { flatProgram } from '../shared/flat.js';
 
 /**
- * Adds up what the chunks of keys of a head gave, in their order: `partial` [heads, chunks, width + 1] as `storeColumn`
- * and `storeTotals` write it, each chunk's sum relative to its own maximum. One invocation per vec4 of `out`.
+ * Adds up the results of a head's chunks of keys, in order. `storeColumn` and `storeTotals` write `partial`
+ * [heads, chunks, width + 1]; each chunk's sum is relative to its own maximum. One invocation per vec4 of `out`.
  */
 export const combine: ProgramSpec = flatProgram({
   key: 'attention combine',

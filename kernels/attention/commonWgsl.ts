@@ -1,11 +1,11 @@
 import { softcapWgsl } from '../elementwise/softcap.js';
 
 /**
- * Parameters, bindings, and `score(s) -> type`, what a softmax sees of a scaled product; `type` is how many a program
- * keeps together. `width` is headDim / 4 and `side` a size that each program names, as numbers that the compiler does not know:
- * software drivers unroll loops of a known length, and every load in them costs milliseconds of compile time.
- * `first_tile` is the tile of rows of workgroup 0, where the rows are divided among dispatches. With `capped` scores are
- * soft-capped to `cap`.
+ * WGSL of the parameters, the bindings and `score(s) -> type`, which turns scaled products into the input of the softmax;
+ * with `capped` it soft-caps them to `cap`. `type` is the vector in which a program keeps scores. `width` is headDim / 4
+ * and `side` a size that each program defines; both are parameters so that the compiler does not know them: software
+ * drivers unroll loops of a known length, and every load in them takes milliseconds to compile. `first_tile` is the tile of
+ * rows of workgroup 0, if the rows are divided among dispatches.
  */
 export const parameters = (capped: boolean, type: string): string => /* wgsl */ `
 struct Params {
@@ -17,17 +17,18 @@ struct Params {
 @group(0) @binding(3) var<storage, read> v: array<vec4f>;
 @group(0) @binding(4) var<storage, read> ranges: array<vec2u>;
 @group(0) @binding(5) var<storage, read_write> out: array<vec4f>;
-// exp(LOWEST - x) is 0 without an infinity on the way: compilers may assume that there is none.
+// exp(LOWEST - x) is 0, without infinity: compilers may assume that there is none.
 const LOWEST = -1.0e38;
 ${capped ? softcapWgsl(type) : ''}
 fn score(s: ${type}) -> ${type} { return ${capped ? 'softcap(s, p.cap)' : 's'}; }`;
 
+/** Access of the bindings of `parameters`. */
 export const bindings = ['read', 'read', 'read', 'read', 'write'] as const;
 
 /**
- * Start of `main` in the programs for few queries: workgroup (t, c, z) takes chunk c of the keys of query t, `low` to
- * `high`, for `group` heads from `first_head` on. Chunks are multiples of `tile` keys. `side` is the number of
- * workgroups that share a key/value head; the heads of one key/value head, and so the parts of them, lie side by side.
+ * WGSL at the start of `main` in the programs for few queries: workgroup (t, c, z) takes chunk c of the keys of query t,
+ * `low` to `high`, for `group` heads from `first_head` on. Chunks are multiples of `tile` keys. `side` is the number of
+ * workgroups that share a key/value head; the heads that share one are neighbours.
  */
 export const chunkOfKeys = (group: number, tile: number): string => /* wgsl */ `
   let t = wid.x;
@@ -41,8 +42,8 @@ export const chunkOfKeys = (group: number, tile: number): string => /* wgsl */ `
   let high = range.x + min(length, (wid.y + 1u) * chunk);`;
 
 /**
- * Writes vec4 column `column` of head first_head + g: the result, or with `partial` the sum before its division, for
- * combine.ts. There every chunk has one column more, which lane 0 fills with (maximum of the scores, sum of weights).
+ * WGSL that writes vec4 column `column` of head first_head + g: the result or, with `partial`, the undivided sum for
+ * combine.ts. A partial chunk has one more column: (maximum of the scores, sum of weights), written by `storeTotals`.
  */
 export function storeColumn(partial: boolean, g: number, column: string, sum: string, total: string): string {
   return partial
@@ -50,7 +51,7 @@ export function storeColumn(partial: boolean, g: number, column: string, sum: st
     : `out[(first_head + ${g}u) * p.width + ${column}] = select(vec4f(0.0), ${sum} / ${total}, ${total} > 0.0);`;
 }
 
-/** The further column of `storeColumn`; nothing without `partial`. */
+/** WGSL with which lane 0 writes the additional column of a partial chunk; empty without `partial`. */
 export function storeTotals(partial: boolean, g: number, most: string, total: string): string {
   return partial
     ? `if (lane == 0u) { ${storeColumn(true, g, 'p.width', `vec4f(${most}, ${total}, 0.0, 0.0)`, '')} }`

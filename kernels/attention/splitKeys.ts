@@ -4,10 +4,10 @@ import { workgroupReduction } from '../shared/workgroup.js';
 import { bindings, chunkOfKeys, parameters, storeColumn, storeTotals } from './commonWgsl.js';
 
 /**
- * Few queries (decoding) on GPUs: one workgroup per query, chunk of keys and up to 4 heads of a group. Each tile of 64
- * keys is scored with one key per invocation; then the invocations divide the columns of v (and the keys of the tile,
- * where there are more invocations than vec4 columns) among them. Every k and v element is loaded once for all heads of
- * the workgroup. With `partial` the keys are divided among workgroups and combine.ts adds them up.
+ * Few queries (decoding) on GPUs: one workgroup per query, chunk of keys and up to 4 heads of a group. For each tile of 64
+ * keys, every invocation scores one key; then the invocations share the columns of v (and the keys of the tile, if there
+ * are more invocations than vec4 columns). Every element of k and v is loaded once for all heads of the workgroup. With
+ * `partial`, workgroups share the keys and combine.ts adds up their results.
  */
 export const splitKeys = programFamily(
   (headDim: number, group: number, partial: boolean, capped: boolean): ProgramSpec => {

@@ -3,11 +3,11 @@ import { lines } from '../shared/wgsl.js';
 import { bindings, chunkOfKeys, parameters, storeColumn, storeTotals } from './commonWgsl.js';
 
 /**
- * Few queries (decoding) on a driver that runs on the CPU, where barriers between subgroups are dear: a workgroup is
+ * Few queries (decoding) on a driver that runs on the CPU, where barriers between subgroups are expensive: a workgroup is
  * one subgroup of `subgroup` lanes and takes one query, chunk of keys and up to 4 heads of a group. A lane scores four
- * keys of a tile; the weights go through workgroup memory to the lanes that own columns of v. Every k and v element is
- * loaded once for all heads of the workgroup. With `partial` the keys are divided among workgroups and combine.ts adds
- * them up. Needs: subgroups of one fixed size.
+ * keys of a tile; the weights go through workgroup memory to the lanes that own columns of v. Every element of k and v is
+ * loaded once for all heads of the workgroup. With `partial`, workgroups share the keys and combine.ts adds up their
+ * results. Needs: subgroups of one fixed size.
  */
 export const subgroupKeys = programFamily(
   (headDim: number, group: number, partial: boolean, subgroup: number, capped: boolean): ProgramSpec => {

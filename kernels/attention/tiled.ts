@@ -13,8 +13,8 @@ const KEYS = 64;
  * Many queries (prefill): one workgroup of 8 x 8 invocations per 32 rows of one key/value head. For each tile of 64
  * keys, invocation (i, j) computes the scores of rows 4i .. 4i+3 with keys j, j+8, ..., exchanges the rows' maxima,
  * writes the weights to workgroup memory, and adds weights times v for the same rows and the vec4 columns j, j+8, ...
- * Each load from q, k, v or the weights serves 4 or 8 products; two barriers a tile. q, k and v are read in place: the
- * loads of neighbours coincide in the first-level cache. `side` is SIDE.
+ * Each load from q, k, v or the weights serves 4 or 8 products; a tile needs two barriers. q, k and v are read in place,
+ * since neighbours load the same elements from the first-level cache. `side` is SIDE.
  */
 export const tiled = programFamily((headDim: number, capped: boolean): ProgramSpec => {
   const width = headDim / 4;
@@ -35,7 +35,7 @@ var<workgroup> weights: array<vec4f, ${KEYS * 8}>;
   let kv_head = wid.y;
   let first_row = (p.first_tile + wid.x) * ${ROWS}u;
   let end_row = min(first_row + ${ROWS}u, p.queries * group);
-  // The keys that any row of the tile needs; the loop over them must be the same for the whole workgroup.
+  // The keys that any row of the tile needs: the loop over them must be uniform in the workgroup.
   var low = 0xffffffffu;
   var high = 0u;
   for (var t = first_row / group; t <= (end_row - 1u) / group; t++) {

@@ -5,7 +5,7 @@ import { tilesPerDispatch } from '../shared/dispatchTime.js';
 import { byKeys, KEYS_OF_TILE } from './byKeys.js';
 import { byQueries, ROWS_OF_TILE } from './byQueries.js';
 
-/** What `attention` was called with, and what it gave. */
+/** The inputs and the result of `attention`. */
 export interface AttentionTensors {
   q: Tensor;
   k: Tensor;
@@ -14,19 +14,19 @@ export interface AttentionTensors {
   out: Tensor;
 }
 
-/** Where `attentionBackward` writes. */
+/** The gradients that `attentionBackward` writes, shaped like q, k and v. */
 export interface AttentionGradients {
   q: Tensor;
   k: Tensor;
   v: Tensor;
 }
 
-/** Lanes along a side of the programs' workgroups. */
+/** The programs' workgroups have SIDE x SIDE invocations. */
 const SIDE = 8;
 
 /**
- * Gradients of `attention` by q, k and v (written); gradient [Tq, heads*headDim] f32 is that of its output. The same
- * inputs give the same bits.
+ * Backward pass of `attention`: writes the gradients of q, k and v; gradient [Tq, heads*headDim] f32 is that of the
+ * output. The same inputs give the same bits.
  *
  * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit.
  */
@@ -56,7 +56,7 @@ export function attentionBackward(
   const { device } = q;
   const group = heads / kvHeads;
   using scope = new Scope(device);
-  /** Of every query and head: logarithm of the sum of exponentials, and D. */
+  /** For every query and head: logarithm of the sum of exponentials, and D = gradient . out. */
   const statistics = scope.tensor([queries * heads, 2], 'f32', 'attention statistics');
   const width = headDim / 4;
   const products = queries * Math.min(keys, mostKeys ?? keys) * heads * headDim;
@@ -74,7 +74,7 @@ export function attentionBackward(
       });
     }
   };
-  // Half of all pairs: causal ranges. Four and four products a pair.
+  // Half of all pairs, since ranges are causal; four products per pair in each program.
   record(
     byQueries(headDim, softcap !== undefined),
     [q, k, v, ranges, out, gradient, gradients.q, statistics],

@@ -2,15 +2,16 @@ import { type ProgramSpec, programFamily } from '../../engine/index.js';
 import { lines } from '../shared/wgsl.js';
 import { parameters } from './commonWgsl.js';
 
-/** Keys of a workgroup. */
+/** Keys per workgroup. */
 export const KEYS_OF_TILE = 32;
 const ROWS = 32;
 
 /**
- * dk and dv: one workgroup of 8 x 8 invocations per 32 keys of one key/value head. It looks for the first and the last
- * query that sees any of them and goes through the rows between (a row is one query of one head, as in queries.ts), 32
- * at a time: invocation (i, j) computes the weights of keys 4i .. 4i+3 for rows j, j+8, ..., which go to workgroup memory
- * and from there times the output's gradient into the vec4 columns j, j+8, ... of dv; then ds likewise, times q, for dk.
+ * dk and dv: one workgroup of 8 x 8 invocations per 32 keys of one key/value head. It finds the first and the last query
+ * that sees any of these keys and visits the rows between, 32 at a time (a row is one query of one head, as in
+ * byQueries.ts). Invocation (i, j) computes the weights of keys 4i .. 4i+3 for rows j, j+8, ... and writes them to workgroup
+ * memory; from there it adds them, times the gradient of the output, to the vec4 columns j, j+8, ... of dv. In the same
+ * way it computes ds and adds it, times q, to dk.
  */
 export const byKeys = programFamily((headDim: number, capped: boolean): ProgramSpec => {
   const width = headDim / 4;
@@ -18,7 +19,7 @@ export const byKeys = programFamily((headDim: number, capped: boolean): ProgramS
   const keys = (line: (r: number) => string) => lines(4, line);
   const rows = (line: (n: number) => string) => lines(4, line);
   const cols = (line: (c: number) => string) => lines(columns, line);
-  /** s0 .. s3: rows of `right` at the tile's rows times those of `left` at this invocation's keys. */
+  /** WGSL of `name`0 .. 3: rows of `right` at the tile's rows times rows of `left` at this invocation's keys. */
   const products = (name: string, left: string, right: string) => `
 ${rows(n => `    var ${name}${n} = vec4f(0.0);`)}
     for (var d = 0u; d < p.width; d++) {
@@ -29,7 +30,7 @@ ${rows(
       ${name}${n} += vec4f(dot(a0, x${n}), dot(a1, x${n}), dot(a2, x${n}), dot(a3, x${n}));`,
 )}
     }`;
-  /** Adds the tile's weights times rows of `source` to the columns of `name`. */
+  /** WGSL that adds the tile's weights times rows of `source` to the columns of `name`. */
   const addWeighted = (name: string, source: string) => `
     workgroupBarrier();
     for (var n = 0u; n < count; n++) {
@@ -53,7 +54,7 @@ ${keys(r => `      ${name}${r}_${c} += w[${r}] * x${c};`)}`,
 var<workgroup> spans: array<vec2u, 64>;
 var<workgroup> span: vec2u;
 var<workgroup> weights: array<vec4f, ${ROWS * 8}>;
-// Which of all queries' heads a row of this key/value head is.
+// Index of a row of this key/value head among the heads of all queries.
 fn head_of(row: u32, kv_head: u32) -> u32 {
   let group = p.heads / p.kv_heads;
   return row / group * p.heads + kv_head * group + row % group;
@@ -78,7 +79,7 @@ fn head_of(row: u32, kv_head: u32) -> u32 {
     }
     span = mine;
   }
-  // The loop over the rows must be the same for the whole workgroup.
+  // The loop over the rows must be uniform in the workgroup.
   let queries = workgroupUniformLoad(&span);
   let end_row = queries.y * group;
 ${keys(

@@ -7,10 +7,10 @@ export const ROWS_OF_TILE = 32;
 const KEYS = 32;
 
 /**
- * dq, and of every row the logarithm of its sum of exponentials and D: one workgroup of 8 x 8 invocations per 32 rows of
+ * dq, and for every row the logarithm of its sum of exponentials and D: one workgroup of 8 x 8 invocations per 32 rows of
  * one key/value head. For each tile of 32 keys, invocation (i, j) computes the scores of rows 4i .. 4i+3 with keys j,
- * j+8, ...: a first time for the sums, each lane its own, which are put together once at the end; a second time with
- * g v^T for ds, which goes to workgroup memory, and from there times k into the vec4 columns j, j+8, ... of the rows.
+ * j+8, ... twice. The first pass sums exponentials per lane and joins the sums once at the end. The second pass also
+ * computes g v^T and writes ds to workgroup memory; from there it adds ds times k to the vec4 columns j, j+8, ... of dq.
  */
 export const byQueries = programFamily((headDim: number, capped: boolean): ProgramSpec => {
   const width = headDim / 4;
@@ -18,7 +18,7 @@ export const byQueries = programFamily((headDim: number, capped: boolean): Progr
   const rows = (line: (r: number) => string) => lines(4, line);
   const keys = (line: (n: number) => string) => lines(4, line);
   const cols = (line: (c: number) => string) => lines(columns, line);
-  /** s0 .. s3: rows of `left` times those of `right` at the tile's keys. */
+  /** WGSL of `name`0 .. 3: this invocation's rows of `left` times rows of `right` at the tile's keys. */
   const products = (name: string, left: string, right: string) => `
 ${keys(n => `    var ${name}${n} = vec4f(0.0);`)}
     for (var d = 0u; d < p.width; d++) {
@@ -56,7 +56,7 @@ var<workgroup> weights: array<vec4f, ${KEYS * 8}>;
   let kv_head = wid.y;
   let first_row = (p.first_tile + wid.x) * ${ROWS_OF_TILE}u;
   let end_row = min(first_row + ${ROWS_OF_TILE}u, p.queries * group);
-  // The keys that any row of the tile needs; the loop over them must be the same for the whole workgroup.
+  // The keys that any row of the tile needs: the loop over them must be uniform in the workgroup.
   var low = 0xffffffffu;
   var high = 0u;
   for (var t = first_row / group; t <= (end_row - 1u) / group; t++) {

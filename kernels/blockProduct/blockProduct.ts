@@ -17,35 +17,36 @@ import { broadcastWgsl } from './broadcast.js';
 import { arithmetics, CHUNK, operations, type Precision } from './commonWgsl.js';
 import { TILE_COLUMNS, TILE_ROWS, tiledWgsl } from './tiled.js';
 
-/** A matrix in either precision. */
+/** A matrix in f32 or double-single. */
 export type Matrix = Tensor | DoubleSingle;
 
 export const isPair = (matrix: Matrix): matrix is DoubleSingle => 'hi' in matrix;
 export const partsOf = (matrix: Matrix): Tensor[] => (isPair(matrix) ? [matrix.hi, matrix.lo] : [matrix]);
 export const shapeOf = (matrix: Matrix): readonly number[] => (isPair(matrix) ? matrix.hi : matrix).shape;
 
-/** Part of a matrix [rows, columns], from this element to the right and down. */
-export interface Block {
+/** The block of a matrix [rows, columns] that begins at this element (default: the first). */
+interface Block {
   matrix: Matrix;
   row?: number;
   column?: number;
 }
 
-export interface BlockProduct {
-  /** A matrix that is no other operand. */
+/** The product out = from +- op(A) B of blocks of matrices. */
+interface BlockProduct {
+  /** A matrix that is not another operand. */
   out: Block;
-  /** F; absent: zero. */
+  /** Default: zero. */
   from?: Block;
   a: Block & { transpose?: boolean };
   b: Block;
   shape: readonly [m: number, n: number, k: number];
   op: 'add' | 'subtract';
-  /** Sums of three parts where the operands are double-single. */
+  /** Sums double-single operands in three parts; see `Precision`. */
   precise?: boolean;
   variant?: BlockProductVariant | undefined;
 }
 
-/** A way of computing a product of blocks. */
+/** A variant of `blockProduct`. */
 export type BlockProductVariant =
   | { readonly name: string; readonly kind: 'broadcast'; readonly subgroup: number; readonly rows: number }
   | { readonly name: string; readonly kind: 'tiled' };
@@ -61,39 +62,39 @@ const broadcasts = [8, 16, 32].flatMap(rows =>
   })),
 );
 
-/** Rows of a broadcast tile: more keep fewer loads busy, until the sums no longer fit the registers. */
+/** Rows of a broadcast tile: more rows need fewer loads, until the sums no longer fit the registers. */
 const BROADCAST_ROWS: Readonly<Record<Precision, number>> = { f32: 32, pair: 8, precise: 8 };
 
-/** The variants that a device can run, the best known for its kind first. */
+/** All variants that a device can run, the default first. */
 export function blockProductVariants(
   { info, features, programs }: Device,
   precision: Precision,
 ): readonly BlockProductVariant[] {
   const fixed = broadcastSubgroup(info, features);
   const possible = broadcasts.filter(({ subgroup }) => subgroup === fixed);
-  // Arithmetic by integers is long: unrolled over the rows of a broadcast tile it would take a minute to compile.
+  // Integer arithmetic is long: unrolled over the rows of a broadcast tile, it would take a minute to compile.
   const integers = programs.exact === 'integer' && precision !== 'f32';
   if (info.kind !== 'software' || integers) return [tiled, ...possible];
   const suited = possible.filter(({ rows }) => rows === BROADCAST_ROWS[precision]);
   return [...suited, ...possible.filter(variant => !suited.includes(variant)), tiled];
 }
 
-/** By precision and by the arithmetic of pairs, which a device may change once. */
-const choices = new WeakMap<Device, Map<string, BlockProductVariant>>();
+/** Defaults by precision and by the arithmetic of pairs, which a device may change once. */
+const defaults = new WeakMap<Device, Map<string, BlockProductVariant>>();
 
-/** Asked at every dispatch. */
-function chooseVariant(device: Device, precision: Precision): BlockProductVariant {
-  let chosen = choices.get(device);
-  if (!chosen) {
-    chosen = new Map();
-    choices.set(device, chosen);
+/** The default variant; cached, since every dispatch calls this. */
+function defaultVariant(device: Device, precision: Precision): BlockProductVariant {
+  let variants = defaults.get(device);
+  if (!variants) {
+    variants = new Map();
+    defaults.set(device, variants);
   }
   const key = `${precision} ${device.programs.exact}`;
-  const known = chosen.get(key);
-  if (known) return known;
-  const [best = tiled] = blockProductVariants(device, precision);
-  chosen.set(key, best);
-  return best;
+  const cached = variants.get(key);
+  if (cached) return cached;
+  const [first = tiled] = blockProductVariants(device, precision);
+  variants.set(key, first);
+  return first;
 }
 
 const wgsl = (variant: BlockProductVariant, precision: Precision, target: ProgramTarget): string =>
@@ -111,7 +112,7 @@ const program = programFamily((name: string, precision: Precision): ProgramSpec 
   };
 });
 
-/** Records the product. All operands have the same precision. */
+/** Records out = from +- op(A) B. All operands have the same precision. @throws RmError INVALID_ARGUMENT. */
 export function blockProduct(rec: Recorder, product: BlockProduct): void {
   const { out, from, a, b, shape, op, precise = false } = product;
   const [m, n, k] = shape;
@@ -124,7 +125,7 @@ export function blockProduct(rec: Recorder, product: BlockProduct): void {
   );
   const precision = pair ? (precise ? 'precise' : 'pair') : 'f32';
   const { device } = partsOf(out.matrix)[0]!;
-  const variant = product.variant ?? chooseVariant(device, precision);
+  const variant = product.variant ?? defaultVariant(device, precision);
   const [tileRows, tileColumns] =
     variant.kind === 'tiled' ? [TILE_ROWS, TILE_COLUMNS] : [variant.rows, 4 * variant.subgroup];
 
@@ -134,7 +135,7 @@ export function blockProduct(rec: Recorder, product: BlockProduct): void {
   const kStep = pieces(alongK, k, CHUNK);
   ensure(
     !precise || kStep === k,
-    `a precise product over ${k} terms would have to stop after ${kStep}`,
+    `a precise product over ${k} terms cannot be split, but one dispatch can bind only ${kStep}`,
     'Pass fewer columns at a time.',
   );
   const columnFlops = operations[precision] * tileColumns * Math.min(m, mStep) * Math.min(k, kStep);
@@ -169,7 +170,7 @@ export function blockProduct(rec: Recorder, product: BlockProduct): void {
             ...target.tensors,
             ...left.tensors,
             ...right.tensors,
-            // Where sums begin otherwise, anything that is only read stands here.
+            // Unless sums begin with F, this binding is unused, and any input can fill it.
             ...(begins === 1 ? begin! : left).tensors,
           ],
           params: [
@@ -186,7 +187,7 @@ export function blockProduct(rec: Recorder, product: BlockProduct): void {
   }
 }
 
-/** How far one dispatch may go along an extent of which all these matrices' rows are bound; a multiple of `unit`. */
+/** How much of an extent along the rows of these matrices one dispatch can bind: all of it or a multiple of `unit`. */
 function pieces(blocks: readonly (Block | undefined)[], extent: number, unit: number): number {
   const tensors = blocks.flatMap(block => (block ? partsOf(block.matrix) : []));
   const most = Math.min(...tensors.map(windowRows));

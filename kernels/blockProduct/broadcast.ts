@@ -3,8 +3,9 @@ import { lines } from '../shared/wgsl.js';
 import { type Arithmetic, head, PARTIAL } from './commonWgsl.js';
 
 /**
- * Block product for drivers that run on the CPU, where loads are gathers and barriers dear: a workgroup is one subgroup,
- * every lane loads one row's element of A and hands it round by subgroupBroadcast; every lane owns `rows` x 4 outputs.
+ * Block product for drivers that run on the CPU, where loads are gathers and barriers are expensive: a workgroup is one
+ * subgroup. Every lane loads an element of A for one row and passes it on by subgroupBroadcast; every lane owns
+ * `rows` x 4 outputs.
  *
  * Tile: `rows` x 4*subgroup. Needs: subgroups of one fixed size.
  */

@@ -2,35 +2,37 @@ import type { ProgramTarget } from '../../engine/index.js';
 import { exactArithmetic, RUNTIME_ZERO } from '../shared/doubleSingle.js';
 
 /**
- * f32: 2 operations a multiply-add. Pair: double-single in 22, errs by about 2^-48 of the terms. Precise: pairs whose
- * sums have three parts, in 55, errs by 2^-51: for a residual, which is what remains of terms a condition number larger.
+ * Precision of a product. f32 takes 2 operations per multiply-add. 'pair' is double-single: 22 operations and an error of
+ * about 2^-48 of the terms. 'precise' sums pairs in three parts: 55 operations and an error of 2^-51, for residuals, whose
+ * terms exceed the result by a factor of the condition number.
  */
 export type Precision = 'f32' | 'pair' | 'precise';
 
+/** Operations per multiply-add. */
 export const operations = { f32: 2, pair: 22, precise: 55 } as const;
 
 /** Terms of a partial sum. */
 export const PARTIAL = 16;
-/** Terms of a long sum, which is then added to the output. Precise sums are as long as the product. */
+/** Terms of a long sum, which is then added to the output. Precise sums take all terms of the product. */
 export const CHUNK = 256;
 
-/** What the precisions do differently. Values are vec4f wide: four columns. */
+/** WGSL of the arithmetic in one precision. Values are four columns wide. */
 export interface Arithmetic {
   /** Suffixes of a matrix's parts. */
   parts: readonly string[];
   functions(target: ProgramTarget): string;
-  /** Of a partial and of a long sum. */
+  /** Type of partial and long sums. */
   sum: string;
   add(s: string, t: string): string;
-  /** A value for the four columns of which `part` is a vec4f. */
+  /** Builds the value of four columns; `part` is a vec4f. */
   value(part: (suffix: string) => string): string;
-  /** The scalar a as a value for `multiplyAdd`. */
+  /** Spreads a scalar over four columns, for `multiplyAdd`. */
   spread(part: (suffix: string) => string): string;
   /** t + a b */
   multiplyAdd(t: string, a: string, b: string): string;
-  /** Part of the final sum as vec4f. */
+  /** A part of the final sum, as vec4f. */
   result(s: string, suffix: string): string;
-  /** The scalar of which these are the parts, and the sum of two of them. */
+  /** Builds a scalar from its parts. */
   scalar(part: (suffix: string) => string): string;
   addScalars(s: string, t: string): string;
   scalarPart(s: string, suffix: string): string;
@@ -94,14 +96,15 @@ fn total4(s: Sum4) -> Pair4 {
   result: (s, suffix) => `total4(${s}).${suffix.toLowerCase()}`,
 };
 
+/** The arithmetic of each precision. */
 export const arithmetics: Readonly<Record<Precision, Arithmetic>> = { f32, pair, precise };
 
 /**
- * Parameters, bindings and functions that the variants share: `aAt(row)` gives the index of a row's first element,
- * `columns(column)` four neighbouring columns, `store(row, column, sum, first)` adds to the output, or to F for the first
- * chunk. Past the edges the last row or column is read again; it is not stored.
+ * WGSL that the variants share: parameters, bindings and functions. `aAt(row)` returns the index of a row's first element,
+ * `columns(column)` four neighbouring columns. `store(row, column, sum, first)` adds to the output or, for the first chunk,
+ * to F. Past the edges, programs read the last row or column again and do not store it.
  *
- * Every place where memory is read or written takes a driver on the CPU some 50 ms to compile, so `store` has one each.
+ * A driver on the CPU takes some 50 ms to compile each read or write of memory, so `store` contains only one of each.
  */
 export function head(arithmetic: Arithmetic, target: ProgramTarget): string {
   const { parts, functions, sum, result, scalar, addScalars, scalarPart } = arithmetic;

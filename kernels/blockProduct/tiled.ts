@@ -2,15 +2,16 @@ import type { ProgramTarget } from '../../engine/index.js';
 import { lines } from '../shared/wgsl.js';
 import { type Arithmetic, head, PARTIAL } from './commonWgsl.js';
 
+/** Rows and columns of a workgroup's tile. */
 export const TILE_ROWS = 32;
 export const TILE_COLUMNS = 64;
-/** One vec4 of padding a line of A. */
+/** Each line of A has one vec4 of padding. */
 const LINE_A = TILE_ROWS / 4 + 1;
 const LINE_B = TILE_COLUMNS / 4;
 
 /**
- * Block product for GPUs, portable: 128 invocations, each 4 x 4 outputs in registers; 16 k at a time of both operands lie
- * k-major in workgroup memory. Rows are as many as a diagonal block of cholesky.ts has.
+ * Portable block product for GPUs: 128 invocations, each with 4 x 4 outputs in registers; workgroup memory holds 16 k of
+ * both operands at a time, k-major. The tile has as many rows as a diagonal block of cholesky.ts.
  *
  * Tile: 32 x 64. Invocation (x, y) owns columns 4x..4x+3 and rows 4y..4y+3. Needs 6.2 KiB of workgroup memory, 12.5 KiB
  * in double-single.
@@ -31,7 +32,7 @@ var<workgroup> tileB${part}: array<vec4f, ${PARTIAL * LINE_B}>;`,
   let column = p.firstColumn + wid.x * ${TILE_COLUMNS}u;
   let x = thread % 16u;
   let y = thread / 16u;
-  // Neighbouring invocations read neighbouring elements of A, whichever way it lies.
+  // Neighbouring invocations read neighbouring elements of A, transposed or not.
   let rowsA = select(thread % 8u, y, p.aColumn == 1u);
   let kA = select(thread / 8u, x, p.aColumn == 1u);
   let b = p.bOffset + columns(column + x * 4u);
@@ -71,7 +72,7 @@ var<workgroup> tileB${part}: array<vec4f, ${PARTIAL * LINE_B}>;`,
     }
     ${lines(4, i => `sums[${i}] = ${add(`sums[${i}]`, `t${i}`)};`)}
   }
-  // Never more than 4; rolled, since four copies of store would be most of the code.
+  // Always 4 rows, but in a loop: four copies of store would be most of the code.
   for (var i = 0u; i < min(4u, p.m); i++) { store(row + y * 4u + i, column + x * 4u, sums[i], chunk == 0u); }
   }
 }`;

@@ -8,7 +8,7 @@ import {
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
 
-/** Key ranges of each query of causal sequences packed one after another, at most `window` keys back. */
+/** Key ranges of the queries of packed causal sequences, each at most `window` keys long. */
 export function causalRanges(lengths: readonly number[], window = Number.POSITIVE_INFINITY): Uint32Array {
   const ranges: number[] = [];
   for (const length of lengths) {
@@ -18,7 +18,7 @@ export function causalRanges(lengths: readonly number[], window = Number.POSITIV
   return Uint32Array.from(ranges);
 }
 
-/** Every query of packed sequences sees all keys of its own. */
+/** Key ranges of packed sequences in which every query sees all keys of its sequence. */
 export function mutualRanges(lengths: readonly number[]): Uint32Array {
   let first = 0;
   return Uint32Array.from(
@@ -30,7 +30,7 @@ export function mutualRanges(lengths: readonly number[]): Uint32Array {
   );
 }
 
-/** out[t, h] = softmax(scale q.k) v over ranges[t], in f64. */
+/** Attention in f64: out[t, h] = softmax(scale q.k) v over ranges[t]. */
 export function attentionF64(
   q: ArrayLike<number>,
   k: ArrayLike<number>,
@@ -67,7 +67,7 @@ interface Shape {
   headDim: number;
   ranges: Uint32Array;
   softcap?: number;
-  /** Key rows; default: one a query. */
+  /** Key rows; default: one per query. */
   keys?: number;
   bench?: boolean;
 }

@@ -8,7 +8,7 @@ import { caseTensor, normals } from './data.js';
 
 type Values = ArrayLike<number>;
 
-/** Gradients of sum(gradient * out) by q, k and v in f64, by the definition. */
+/** Gradients of sum(gradient * out) by q, k and v in f64, from the definition. */
 function gradientsF64(
   [q, k, v, gradient]: readonly [q: Values, k: Values, v: Values, gradient: Values],
   ranges: Uint32Array,
@@ -56,7 +56,7 @@ interface Shape {
   headDim: number;
   ranges: Uint32Array;
   softcap?: number;
-  /** Key rows; default: one a query. */
+  /** Key rows; default: one per query. */
   keys?: number;
   bench?: boolean;
 }
@@ -96,7 +96,7 @@ function attentionBackwardCase(shape: Shape, result: 'q' | 'k' | 'v'): KernelCas
         output: gradients[result],
         reference: () => ({
           expected: gradientsF64([q.values, k.values, v.values, gradient.values], ranges, options)[result],
-          // Of a single key dq and dk are zero; g v^T - D is rounded.
+          // With a single key, dq and dk are zero except for the rounding of g v^T - D.
           ...(pairs === queries ? { scale: Math.sqrt(queries * columns) } : {}),
         }),
       };

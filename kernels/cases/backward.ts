@@ -12,7 +12,7 @@ import { caseTensor, normals } from './data.js';
 
 type Shape = readonly [rows: number, columns: number];
 
-/** A tensor of ones times `value`: what a kernel that adds begins with. */
+/** A tensor filled with `value`, to which a kernel accumulates. */
 const begin = (scope: Scope, shape: readonly number[], value: number): Tensor =>
   scope.own(tensorFrom(scope.device, new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(value), shape));
 
@@ -93,7 +93,7 @@ function normBackwardCase(item: NormShape, result: 'input' | 'weight' | 'bias'):
     flops: 14 * size,
     bytes: 12 * size,
     bench: bench && result === 'input',
-    // x - mean has lost what the mean has taken of its bits.
+    // Subtracting the mean costs x - mean as many bits as the mean has above it.
     tolerance: 2e-6 * Math.max(1, mean),
     async setup(scope) {
       const x = await caseTensor(
@@ -117,16 +117,15 @@ function normBackwardCase(item: NormShape, result: 'input' | 'weight' | 'bias'):
         },
         output: outputs[result],
         reference() {
-          const found = normGradientsF64(item, [x.values, weight.values, gradient.values], eps)[result];
+          const slopes = normGradientsF64(item, [x.values, weight.values, gradient.values], eps)[result];
           const added = result !== 'input' || accumulate;
-          return { expected: added ? found.map(value => value + 1) : found, scale: Math.sqrt(size) };
+          return { expected: added ? slopes.map(value => value + 1) : slopes, scale: Math.sqrt(size) };
         },
       };
     },
   };
 }
 
-/** Activations in f64 and their slopes. */
 const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
 const gauss = (x: number) => Math.exp((-x * x) / 2) / Math.sqrt(2 * Math.PI);
 
@@ -188,7 +187,7 @@ function activationBackwardCase(
     // Slopes are differences of larger terms where they change sign.
     tolerance: 1e-6,
     async setup(scope) {
-      // Values to where every activation is flat.
+      // Wide enough to reach the flat parts of every activation.
       const x = await caseTensor(
         scope,
         normals(size, 1).map(value => 4 * value),
@@ -232,7 +231,7 @@ function embeddingBackwardCase(
     bench,
     tolerance: 3e-7,
     async setup(scope) {
-      // Many repetitions, in no order.
+      // Many repeated ids, in no order.
       const ids = Uint32Array.from({ length: tokens }, (_, t) => ((t * t * 7 + 3 * t) % 31) % vocabulary);
       const gradient = await caseTensor(scope, normals(tokens * columns), [tokens, columns]);
       const idTensor = scope.own(tensorFrom(scope.device, ids));

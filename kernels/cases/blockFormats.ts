@@ -3,7 +3,7 @@ import { type BlockFormat, blockBytes, blockFormats, dequantize } from '../eleme
 import type { FloatType } from '../shared/checks.js';
 import type { KernelCase } from './case.js';
 
-/** Where the f16 scales lie in a block: random bytes there could be NaN. */
+/** Offsets of the f16 scales in a block, where random bytes could be NaN. */
 const scalesAt: Readonly<Record<BlockFormat, readonly number[]>> = {
   ...{ Q4_0: [0], Q4_1: [0, 2], Q5_0: [0], Q5_1: [0, 2], Q8_0: [0], Q4_K: [0, 2], Q5_K: [0, 2], Q6_K: [208] },
 };
@@ -99,7 +99,7 @@ const readers: Readonly<Record<BlockFormat, (view: DataView, out: Float64Array) 
   Q6_K: q6,
 };
 
-/** `elements` numbers out of blocks, in f64, with the loops of ggml-quants.c. */
+/** Dequantises `elements` elements in f64, with the loops of ggml-quants.c. */
 export function dequantizedOnHost(bytes: Uint8Array, format: BlockFormat, elements: number): Float64Array {
   const out = new Float64Array(elements);
   const size = format.endsWith('K') ? 256 : 32;
@@ -111,8 +111,8 @@ export function dequantizedOnHost(bytes: Uint8Array, format: BlockFormat, elemen
   return out;
 }
 
-/** Random blocks: any bytes, scales from subnormal f16 to 2 of either sign. */
-export function randomBlocks(format: BlockFormat, elements: number, seed: number): Uint8Array {
+/** Random blocks: any bytes, with scales of either sign from subnormal f16 to 2. */
+function randomBlocks(format: BlockFormat, elements: number, seed: number): Uint8Array {
   const random = seededRandom(seed);
   const bytes = Uint8Array.from({ length: blockBytes(format, elements) }, () => Math.floor(256 * random()));
   const stride = blockBytes(format, format.endsWith('K') ? 256 : 32);
@@ -136,7 +136,7 @@ function dequantizeCase(
     flops: 2 * elements,
     bytes: blockBytes(format, elements) + elements * (to === 'f32' ? 4 : 2),
     bench,
-    // Half a unit in the last place, on average a third of it.
+    // The rounding error is at most half a unit in the last place, on average a third of that.
     tolerance: { f32: 1e-7, f16: 3e-4, bf16: 2.5e-3 }[to],
     setup(scope) {
       const bytes = randomBlocks(format, elements, elements);

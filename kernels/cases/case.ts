@@ -1,13 +1,13 @@
 import type { Device, Recorder, Scope, Tensor } from '../../engine/index.js';
 
-/** One way of running a case, e.g. "tiled 128x64"; each kernel's own variants say more. */
+/** A variant of the kernel of a case, e.g. "tiled 128x64"; each kernel adds its own fields. */
 export interface CaseVariant {
   readonly name: string;
 }
 
 /**
- * One run of one kernel. The test compares `output` with `reference()`, for every variant; `rm-engine bench kernels`
- * times `run` and prints GFLOP/s and GB/s from `flops` and `bytes`. Both read the same list.
+ * One run of one kernel, for tests and benchmarks alike. The test compares `output` with `reference()` for every variant;
+ * `rm-engine bench kernels` times `run` and prints GFLOP/s and GB/s from `flops` and `bytes`.
  */
 export interface KernelCase<V extends CaseVariant = CaseVariant> {
   kernel: string;
@@ -15,21 +15,21 @@ export interface KernelCase<V extends CaseVariant = CaseVariant> {
   name: string;
   flops: number;
   bytes: number;
-  /** Also timed by `bench kernels`; cases of odd sizes only serve the test. */
+  /** Whether `bench kernels` times it; cases of odd sizes only serve the test. */
   bench: boolean;
-  /** Largest |output - expected|_F / scale that passes. */
+  /** Largest accepted |output - expected|_F / scale. */
   tolerance: number;
-  /** The variants that this device can run, first the one that runs by default. Absent: there is only one. */
+  /** The variants that this device can run, the default first; absent if there is only one. */
   variants?(device: Device): readonly V[];
-  /** Makes inputs and outputs, which belong to `scope`. */
+  /** Creates inputs and outputs, which belong to `scope`. */
   setup(scope: Scope): PreparedCase<V> | Promise<PreparedCase<V>>;
 }
 
-/** A case whose tensors are on the device. */
+/** A case with its tensors on the device. */
 export interface PreparedCase<V extends CaseVariant = CaseVariant> {
-  /** By default as the kernel chooses. */
+  /** Records the kernel, by default with the variant that it chooses itself. */
   run(rec: Recorder, variant?: V): void;
   output: Tensor;
-  /** Computed on the host in f64. `scale` defaults to |expected|_F; matmul states the operands' norm product. */
+  /** Computes the result on the host in f64. `scale` defaults to |expected|_F; matmul returns the operands' norm product. */
   reference(): { expected: ArrayLike<number>; scale?: number };
 }

@@ -8,7 +8,7 @@ import {
   tensorFromBytes,
 } from '../../engine/index.js';
 
-/** Past this many the numbers repeat, to save time; a prime, so that rows still differ. */
+/** The numbers repeat after this many, to save time; a prime, so that rows still differ. */
 const PERIOD = 1_000_003;
 
 /** Deterministic standard normal numbers (Box-Muller). */
@@ -23,7 +23,7 @@ export function normals(count: number, seed = 1): Float32Array {
   return values;
 }
 
-/** Uploads `values` as `dtype`; the returned values are the rounded ones, so that a reference sees what the GPU sees. */
+/** Uploads `values` as `dtype` and returns them as rounded, so that a reference has the same inputs as the GPU. */
 export async function caseTensor(
   scope: Scope,
   values: Float32Array,

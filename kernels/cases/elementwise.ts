@@ -39,7 +39,7 @@ function binaryCase({ kernel, rows, columns, flops, tolerance, bench, run, host 
   };
 }
 
-/** Heads of `from` columns as heads of `to`. */
+/** Pads or cuts heads of `from` columns to `to` columns. */
 const headsCase = (tokens: number, heads: number, from: number, to: number): KernelCase => ({
   kernel: 'padHeads',
   name: `${tokens} tokens, ${heads} heads of ${from} to ${to}`,
@@ -63,7 +63,7 @@ const headsCase = (tokens: number, heads: number, from: number, to: number): Ker
   },
 });
 
-/** The largest `count` of every row's softmax. */
+/** Softmax over the largest `count` logits of every row. */
 const expertsCase = (tokens: number, experts: number, count: number): KernelCase => ({
   kernel: 'topExperts',
   name: `${count} of ${experts} for ${tokens} tokens`,
@@ -81,9 +81,9 @@ const expertsCase = (tokens: number, experts: number, count: number): KernelCase
         expected: Float64Array.from({ length: output.size }, (_, i) => {
           const row = Math.floor(i / experts) * experts;
           const powers = logits.values.slice(row, row + experts).map(Math.exp);
-          const taken = [...powers].sort((a, b) => b - a).slice(0, count);
+          const chosen = [...powers].sort((a, b) => b - a).slice(0, count);
           const own = powers[i - row]!;
-          return own >= taken.at(-1)! ? own / taken.reduce((a, b) => a + b, 0) : 0;
+          return own >= chosen.at(-1)! ? own / chosen.reduce((a, b) => a + b, 0) : 0;
         }),
       }),
     };

@@ -33,7 +33,7 @@ function scaleRowsCase([rows, columns]: Shape, bench = false): KernelCase {
   };
 }
 
-/** Parameters after one step in f64, as algorithm 1 of the paper writes it. */
+/** Parameters after one step in f64, by algorithm 1 of the paper. */
 function adamF64(
   [p, g, m, v]: readonly [p: number, g: number, m: number, v: number],
   options: AdamOptions,
@@ -46,7 +46,7 @@ function adamF64(
   return (1 - learningRate * weightDecay) * p - (learningRate * first) / (Math.sqrt(second) + epsilon);
 }
 
-/** With `working`, the case is of the copy of the new parameters. */
+/** With `working`, the case checks the copy of the updated parameters. */
 function adamCase(
   [rows, columns]: Shape,
   options: AdamOptions,
@@ -98,7 +98,7 @@ function adamCase(
   };
 }
 
-/** loss and gradient of cosineLoss in f64, by the definition. */
+/** Loss and gradient of cosineLoss in f64, from the definition. */
 export function cosineLossF64(
   outputs: ArrayLike<number>,
   targets: ArrayLike<number>,
@@ -147,7 +147,7 @@ function cosineLossCases({ shape, noise, spread = 1, zeros = false, bench = fals
     flops: 18 * size,
     bytes: 12 * size,
     bench: bench && part === 'gradient',
-    // Errors of the loss are a few ulp of 1 however small it is; in the gradient they stand beside `noise`.
+    // The error of the loss is a few ulp of 1 even if it is small; that of the gradient is relative to `noise`.
     tolerance: part === 'loss' ? 3e-7 : 3e-7 / Math.min(1, noise),
     async setup(scope) {
       const [x, y] = [normals(size, 1), normals(size, 2)];

@@ -10,7 +10,7 @@ interface GatedMatmulCase {
   m: number;
   n: number;
   k: number;
-  /** Of gate and up; x is f32. */
+  /** Dtype of gate and up; x is f32. */
   weights?: FloatType;
   activation?: Activation;
   bias?: boolean;
@@ -19,7 +19,7 @@ interface GatedMatmulCase {
   bench?: boolean;
 }
 
-/** Both products of random matrices and the gate between them. */
+/** A gated product of random matrices. */
 export function gatedMatmulCase(item: GatedMatmulCase): KernelCase<MatmulVariant> {
   const { m, n, k, weights = 'bf16', activation = 'silu', bias = false, spread = 3, bench = false } = item;
   const name = `${m}x${n}x${k} ${weights} ${activation}${bias ? ' + biases' : ''}`;

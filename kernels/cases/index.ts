@@ -16,7 +16,7 @@ import { vocabularyLossCases } from './vocabularyLoss.js';
 
 export type { CaseVariant, KernelCase, PreparedCase } from './case.js';
 
-/** Every case of every kernel: the tests compare each with its reference, `bench kernels` times those marked. */
+/** All cases of all kernels: the tests compare each with its reference, `bench kernels` times those with `bench`. */
 export const kernelCases: KernelCase[] = [
   ...matmulCases,
   ...gatedMatmulCases,

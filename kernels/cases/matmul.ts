@@ -20,7 +20,7 @@ interface MatmulCase {
   activation?: Activation;
   residual?: boolean;
   accumulate?: boolean;
-  /** Both operands are the same, out's lower triangle is made and mirrored. */
+  /** Both operands are the same; the kernel computes out's lower triangle, which `symmetrize` mirrors. */
   lower?: boolean;
   bench?: boolean;
 }
@@ -35,7 +35,7 @@ export const namedChoices = (choices: readonly MatmulChoice[]): MatmulVariant[] 
 
 const norm = (values: Float32Array) => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0));
 
-/** The product in f64; element (i,l) of A and (l,j) of B by their strides. */
+/** The product in f64, added to `start`. */
 export function hostMatmul(
   { m, n, k, form }: Pick<MatmulCase, 'form' | 'm' | 'n' | 'k'>,
   a: Float32Array,
@@ -58,7 +58,7 @@ export function hostMatmul(
   return out;
 }
 
-/** A product of random matrices; error |C - C64|_F / (|A|_F |B|_F) at most 1e-6, whatever the operands' dtypes. */
+/** A product of random matrices with an error |C - C64|_F / (|A|_F |B|_F) of at most 1e-6 for all dtypes. */
 export function matmulCase(item: MatmulCase): KernelCase<MatmulVariant> {
   const { form, m, n, k, a = 'f32', b = 'f32' } = item;
   const {
@@ -94,7 +94,7 @@ export function matmulCase(item: MatmulCase): KernelCase<MatmulVariant> {
         : await caseTensor(scope, normals(n * k, 2), transposeB ? [n, k] : [k, n], b);
       const biases = bias ? await caseTensor(scope, normals(n, 3), [n]) : undefined;
       const added = residual ? await caseTensor(scope, normals(m * n, 5), [m, n]) : undefined;
-      // Filled in every case: what is there before must vanish unless it is accumulated on.
+      // Always filled: old values must vanish unless the case accumulates.
       const out = await caseTensor(scope, normals(m * n, 4), [m, n]);
       return {
         output: out.tensor,
@@ -125,9 +125,9 @@ export function matmulCase(item: MatmulCase): KernelCase<MatmulVariant> {
   };
 }
 
-/** Layouts repeat on purpose: each variant of each layout is a program, and drivers on the CPU compile slowly. */
+/** Cases share layouts on purpose: each variant of each layout is a program, and drivers on the CPU compile slowly. */
 export const matmulCases: KernelCase[] = [
-  // Operands of every dtype, odd extents.
+  // Odd extents, operands of every dtype.
   matmulCase({ form: 'NT', m: 1, n: 1, k: 1 }),
   matmulCase({ form: 'NT', m: 7, n: 1001, k: 61 }),
   matmulCase({ form: 'NN', m: 7, n: 1001, k: 61, a: 'bf16', b: 'f16', accumulate: true }),
@@ -140,7 +140,7 @@ export const matmulCases: KernelCase[] = [
   matmulCase({ form: 'NT', m: 5, n: 3, k: 0, b: 'bf16', bias: true }),
   matmulCase({ form: 'NT', m: 1, n: 577, k: 576, b: 'bf16', bias: true }),
   matmulCase({ form: 'NT', m: 4, n: 1001, k: 72, b: 'bf16', bias: true }),
-  // Whole vec4.
+  // Extents that are multiples of 4.
   matmulCase({ form: 'NT', m: 68, n: 144, k: 576, b: 'bf16', residual: true }),
   matmulCase({ form: 'NN', m: 40, n: 68, k: 36, a: 'f16', b: 'f16' }),
   matmulCase({ form: 'TN', m: 36, n: 140, k: 52, a: 'f16', b: 'f16', accumulate: true, bias: true }),

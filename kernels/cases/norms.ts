@@ -8,12 +8,12 @@ import { caseTensor, normals } from './data.js';
 interface NormCase {
   rows: number;
   columns: number;
-  /** Of gain or weight, and of the bias. */
+  /** Dtype of gain or weight. */
   dtype: FloatType;
   /** Standard deviation and mean of the values; default 1 and 0. */
   spread?: number;
   mean?: number;
-  /** Of rmsNorm's gain. */
+  /** The offset of rmsNorm's gain. */
   offset?: number;
   /** layerNorm has a bias, of this dtype. */
   bias?: FloatType;
@@ -71,7 +71,7 @@ function layerNormCase(item: NormCase): KernelCase {
     flops: 8 * rows * columns,
     bytes: 8 * rows * columns + (byteSize(dtype) + (bias ? byteSize(bias) : 0)) * columns,
     bench,
-    // What is left of a value once a large mean is taken away has fewer digits.
+    // Subtracting a large mean leaves fewer digits.
     tolerance: 1e-6 * Math.max(1, Math.abs(mean) / spread),
     async setup(scope) {
       const x = await caseTensor(
@@ -114,7 +114,7 @@ export const normCases: KernelCase[] = [
   rmsNormCase({ rows: 129, columns: 576, dtype: 'bf16', bench: true }),
   rmsNormCase({ rows: 7, columns: 1000, dtype: 'f32', spread: 1e-3 }),
   rmsNormCase({ rows: 7, columns: 1000, dtype: 'f32', spread: 1e4 }),
-  // Heads of queries one by one.
+  // As for the norm of each query head.
   rmsNormCase({ rows: 70_000, columns: 8, dtype: 'bf16', offset: 1 }),
   layerNormCase({ rows: 1, columns: 1, dtype: 'f32', bias: 'f32' }),
   layerNormCase({ rows: 1, columns: 7, dtype: 'bf16' }),

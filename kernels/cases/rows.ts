@@ -19,7 +19,7 @@ interface Reduction {
   bench?: boolean;
 }
 
-/** Any kernel from a matrix to one number a row. */
+/** A case of a kernel that reduces each row of a matrix to one number. */
 function reductionCase(item: Reduction): KernelCase {
   const { kernel, shape, values = (_, x) => x, note } = item;
   const [rows, columns] = shape;

@@ -37,7 +37,7 @@ export function outerProductsF64(
 
 type Sizes = readonly [rows: number, m: number, n: number];
 
-/** A variant of gram and cross. */
+/** A variant of gram and crossGram. */
 interface OuterProductsVariant extends CaseVariant {
   readonly choice: OuterProductsChoice;
 }
@@ -125,7 +125,7 @@ function choleskyCase(n: number, pair: boolean, bench = false): KernelCase<Block
         },
         output: work.hi,
         reference: () => ({
-          // L^T; what is below the diagonal stays what it was.
+          // L^T; elements below the diagonal stay unchanged.
           expected: a.map((value, at) => {
             const [row, column] = [Math.floor(at / n), at % n];
             return column < row ? value : l[column * n + row]!;
@@ -193,7 +193,7 @@ function residualCase(n: number, r: number, bench = false): KernelCase<BlockProd
     setup: async scope => {
       const { a } = factorable(n);
       const x = Float64Array.from(normals(n * r, 6), (value, i) => value * (1 + 2 ** -30 * (i % 5)));
-      // B close to A X: the residual is what f32 cannot see.
+      // B is close to A X: the residual is below the resolution of f32.
       const product = outerProductsF64(a, x, undefined, [n, n, r]);
       const b = product.map((value, i) => value * (1 + 2 ** -20 * ((i % 7) - 3)));
       const own = async (values: Float64Array, shape: number[]) => {

@@ -43,7 +43,7 @@ interface RopeShape {
   bench?: boolean;
 }
 
-/** What the kernel writes: q and k in place, or q in place and k and v to rows of a cache. */
+/** The outputs of the kernel: q and k in place, or q in place and k and v in rows of a cache. */
 type RopeOutput = 'q' | 'k' | 'keys' | 'values';
 const CACHE = { rows: 7, start: 3 };
 
@@ -68,7 +68,7 @@ function ropeCase(shape: RopeShape, result: RopeOutput): KernelCase {
       const table = scope.own(
         tensorFrom(scope.device, ropeTable(frequencies, count, scale), [count, rotated]),
       );
-      // Descending, so that a kernel that takes the row for the position fails.
+      // Descending, so that a kernel that confuses row and position fails.
       const positions = Uint32Array.from({ length: tokens }, (_, t) => count - 1 - t);
       const positionTensor = scope.own(tensorFrom(scope.device, positions));
       const [qTurned, kTurned] = [scope.tensor([tokens, columns]), scope.tensor([tokens, kvColumns])];

@@ -6,7 +6,7 @@ import type { KernelCase } from './case.js';
 import { gatedMatmulCase } from './gatedMatmul.js';
 import { matmulCase } from './matmul.js';
 
-/** A case whose fastest variant is taken for all shapes of a class. */
+/** A case that `rm-engine tune` measures: its fastest variant is used for all shapes of its class. */
 export interface TuningCase {
   readonly shapeClass: string;
   readonly item: KernelCase;
@@ -14,7 +14,7 @@ export interface TuningCase {
 
 type Extents = readonly [m: number, n: number, k: number];
 
-/** Rows of a batch, from decoding on, against the square, widening and narrowing weights of language models. */
+/** Rows of a batch, from decoding to prefill; they meet square, widening and narrowing weights of language models. */
 const rows = [1, 16, 64, 256, 1024];
 const weights = [
   [1024, 1024],
@@ -34,10 +34,10 @@ const attentionShapes = [
 ];
 const heads = { heads: 8, kvHeads: 2, headDim: 64 };
 
-/** Larger shapes would take a driver on the CPU longer than all others together. */
+/** On a driver on the CPU, larger shapes would take longer than all others together. */
 const SOFTWARE_FLOPS = 6e8;
 
-/** The shapes that language models have, the most common first: the time may not suffice for all. */
+/** The shapes of language models, the most common first, since the time may not suffice for all. */
 export function tuningCases({ info, features }: Pick<Device, 'info' | 'features'>): TuningCase[] {
   const shapes = weights.flatMap(([n, k]) => rows.map((m): Extents => [m, n, k]));
   const cases = [

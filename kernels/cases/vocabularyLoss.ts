@@ -12,7 +12,7 @@ import { logitsF64, targetsOf } from './vocabulary.js';
 
 type Values = ArrayLike<number>;
 
-/** Loss of one token and its slopes by the logits, of given logits of student and teacher. */
+/** Computes the loss of one token and its slopes by the student's logits. */
 export type LossF64 = (
   student: Float64Array,
   teacher: Float64Array,
@@ -42,13 +42,13 @@ export const klF64: LossF64 = (student, teacher) => {
   return { loss, slopes: logQ.map((x, v) => Math.exp(x) - Math.exp(logP[v]!)) };
 };
 
-/** Ids of the K largest, in falling order, of equal ones the lower first. */
+/** Ids of the K largest values, in falling order; the lower id comes first if values are equal. */
 const likeliest = (values: Float64Array, k: number): number[] =>
   Array.from(values.keys())
     .sort((a, b) => values[b]! - values[a]! || a - b)
     .slice(0, k);
 
-/** log of the sum of e^x over all but some ids, -1e38 of nothing. */
+/** Logarithm of the sum of e^x over all but some ids; -1e38 if the sum is 0. */
 function logRest(logs: Float64Array, ids: readonly number[]): number {
   const left = logs.slice();
   for (const id of ids) left[id] = Number.NEGATIVE_INFINITY;
@@ -56,7 +56,7 @@ function logRest(logs: Float64Array, ids: readonly number[]): number {
   return sum > 0 ? Math.log(sum) : Math.fround(-1e38);
 }
 
-/** KL over the teacher's K likeliest tokens and the rest as one token. */
+/** KL over the teacher's K likeliest tokens, with all others merged into one. */
 export const topKlF64 =
   (k: number): LossF64 =>
   (student, teacher) => {
@@ -70,7 +70,7 @@ export const topKlF64 =
     return { loss: loss + (r > 0 ? r * (logRestP - logRestQ) : 0), slopes };
   };
 
-/** Losses of all tokens, and of sum(weights * loss) the gradients by hidden and head, in f64. */
+/** Losses of all tokens, and the gradients of sum(weights * loss) by hidden and head, in f64. */
 export function vocabularyLossF64(
   loss: LossF64,
   student: { hidden: Values; head: Values },
@@ -79,7 +79,7 @@ export function vocabularyLossF64(
   depth: number,
   form: LogitForm = {},
 ): Record<'loss' | 'hidden' | 'head', Float64Array> {
-  const found = {
+  const results = {
     loss: new Float64Array(weights.length),
     hidden: new Float64Array(student.hidden.length),
     head: new Float64Array(student.head.length),
@@ -88,17 +88,17 @@ export function vocabularyLossF64(
     const of = ({ hidden, head }: typeof student) => logitsF64(hidden, head, depth, t, form).values;
     const logits = of(student);
     const one = loss(logits, of(teacher), t);
-    found.loss[t] = one.loss;
+    results.loss[t] = one.loss;
     one.slopes.forEach((slopeOfFormed, v) => {
       const { factor = 1, softcap } = form;
       const slope = slopeOfFormed * factor * (softcap ? 1 - (logits[v]! / softcap) ** 2 : 1);
       for (let d = 0; d < depth; d++) {
-        found.hidden[t * depth + d]! += weights[t]! * slope * student.head[v * depth + d]!;
-        found.head[v * depth + d]! += weights[t]! * slope * student.hidden[t * depth + d]!;
+        results.hidden[t * depth + d]! += weights[t]! * slope * student.head[v * depth + d]!;
+        results.head[v * depth + d]! += weights[t]! * slope * student.hidden[t * depth + d]!;
       }
     });
   }
-  return found;
+  return results;
 }
 
 interface Shape {
@@ -108,7 +108,7 @@ interface Shape {
   dtype: FloatType;
   /** Standard deviation of the logits. */
   spread: number;
-  /** Top tokens of topKlLoss. */
+  /** K of topKlLoss. */
   k: number;
   form?: LogitForm;
   bench?: boolean;
@@ -132,7 +132,7 @@ async function predictions(
   return { tensors, values: { hidden: hidden.values, head: head.values } };
 }
 
-/** Tensors of a teacher's K likeliest tokens, computed on the device. */
+/** Creates tensors for a teacher's K likeliest tokens. */
 export function topTensors(scope: Scope, tokens: number, k: number) {
   return {
     ids: scope.tensor([tokens, k], 'u32', 'ids'),
@@ -153,7 +153,7 @@ function lossCase(kernel: Kernel, shape: Shape, result: 'loss' | 'hidden' | 'hea
     flops: products * tokens * vocabulary * depth,
     bytes: 8 * vocabulary * depth,
     bench: bench && result === 'head',
-    // The loss: absolute, root mean square over the tokens.
+    // That of the loss is absolute: root mean square over the tokens.
     tolerance: result === 'loss' ? 5e-6 : 1e-5,
     async setup(scope) {
       const [student, teacher] = [await predictions(scope, shape, 1), await predictions(scope, shape, 0)];
@@ -183,8 +183,15 @@ function lossCase(kernel: Kernel, shape: Shape, result: 'loss' | 'hidden' | 'hea
           const host = { crossEntropyLoss: crossEntropyF64(targets), klLoss: klF64, topKlLoss: topKlF64(k) }[
             kernel
           ];
-          const found = vocabularyLossF64(host, student.values, teacher.values, weights.values, depth, form);
-          return { expected: found[result], ...(result === 'loss' && { scale: Math.sqrt(tokens) }) };
+          const results = vocabularyLossF64(
+            host,
+            student.values,
+            teacher.values,
+            weights.values,
+            depth,
+            form,
+          );
+          return { expected: results[result], ...(result === 'loss' && { scale: Math.sqrt(tokens) }) };
         },
       };
     },

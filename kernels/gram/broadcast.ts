@@ -5,18 +5,19 @@ import { CHUNK_ROWS } from './outlierRows.js';
 
 /** Rows of a workgroup's tile. */
 export const BROADCAST_ROWS = 32;
-/** Rows of x and y that are multiplied at a time: as many as the registers hold. */
+/** Rows of x and y that are multiplied together: as many as the registers hold. */
 const DEPTH = 2;
 
 const steps = (count: number, step: (d: number) => string): string[] =>
   Array.from({ length: count }, (_, d) => step(d));
 
 /**
- * Fast sum for drivers that run on the CPU, as matmul/broadcast.ts: a workgroup is one subgroup, its lanes split a
- * panel of x in registers and hand it round by subgroupBroadcast with a constant lane; every lane owns 32 x 4
- * elements. No workgroup memory.
+ * Fast sum for drivers that run on the CPU, built like matmul/broadcast.ts: a workgroup is one subgroup. Its lanes hold a
+ * panel of x in registers, split into parts, and pass its elements on by subgroupBroadcast with a constant lane; every
+ * lane owns 32 x 4 elements. No workgroup memory.
  *
- * The additions to out stand in a loop of unknown length: written out, they would be most of the code to compile.
+ * The additions to out are in a loop whose length the compiler does not know: unrolled, they would be most of the code to
+ * compile.
  *
  * Tile: 32 x 4*subgroup. Needs: subgroups of one fixed size.
  */

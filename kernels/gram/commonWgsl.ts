@@ -2,18 +2,19 @@ import type { ProgramTarget } from '../../engine/index.js';
 import { exactArithmetic, RUNTIME_ZERO } from '../shared/doubleSingle.js';
 import { CHUNK_ROWS } from './outlierRows.js';
 
-/** Everything the WGSL of a variant is generated from. */
+/** Everything that the WGSL of a variant is generated from. */
 export interface OuterProductsLayout {
   weighted: boolean;
-  /** m and n are multiples of 4, so that rows are read and written as vec4. */
+  /** m and n are multiples of 4, so that rows can be read and written as vec4. */
   whole: boolean;
 }
 
+/** The part of a program's key that names its layout. */
 export const layoutKey = ({ weighted, whole }: OuterProductsLayout): string =>
   `${weighted ? ' weighted' : ''}${whole ? '' : ' odd'}`;
 
-/** Function `name(row, column) -> vec4f`: four neighbouring elements; beyond the last column anything. */
-export const load4 = (name: string, binding: number, columns: string, whole: boolean): string =>
+/** WGSL function `name(row, column) -> vec4f`: four neighbouring elements, undefined beyond the last column. */
+const load4 = (name: string, binding: number, columns: string, whole: boolean): string =>
   whole
     ? `@group(0) @binding(${binding}) var<storage, read> ${name}_: array<vec4f>;
 fn ${name}(row: u32, column: u32) -> vec4f { return ${name}_[(row * ${columns} + min(column, ${columns} - 4u)) >> 2u]; }`
@@ -24,9 +25,9 @@ fn ${name}(row: u32, column: u32) -> vec4f {
 }`;
 
 /**
- * Parameters, out and the operands x and y. out is a window of rows of the whole: `loadRow(row, column)` and
- * `storeRow(row, column, v)` count rows from the window's first and move four neighbours, as far as they exist; the
- * columns of x count from p.firstRow.
+ * WGSL of the parameters, out and the operands x and y. out is a window of rows: `loadRow(row, column)` and
+ * `storeRow(row, column, v)` count rows from the window's first, read or write four neighbouring columns and skip those
+ * that do not exist. Row r of the window belongs to column p.firstRow + r of x.
  */
 export const head = ({ whole }: OuterProductsLayout, { exact }: ProgramTarget): string => /* wgsl */ `
 struct Params {
@@ -67,14 +68,14 @@ fn storeRow(row: u32, column: u32, v: Pair4) {
 }`
 }`;
 
-/** Bindings and functions of the fast sum: a weight for every row, grids, and the values split on them. */
+/** WGSL of the fast sum: bindings of the row weights and grids, and functions that split values on the grids. */
 export const fastParts = ({ weighted, whole }: OuterProductsLayout): string => /* wgsl */ `
 @group(0) @binding(5) var<storage, read> weights: array<f32>;
 ${load4('gridX', 6, 'p.m', whole)}
 ${load4('gridY', 7, 'p.n', whole)}
-/** Multiples of the grid q, and rests. */
+/** Splits values into multiples of the grid q and rests. */
 fn splitX(w: f32, v: vec4f, q: vec4f) -> Pair4 {
-  // Of a weighted value both halves come from one product: w * v, fused into z - h, would hold the low one too.
+  // A weighted value takes both halves from one product: if w * v were fused into z - h, it would hold the low half too.
   let z = ${weighted ? 'twoProduct4(vec4f(w), v)' : 'Pair4(w * v, vec4f())'};
   let h = round(z.hi * (1.0 / q)) * q;
   return Pair4(h, (z.hi - h) + z.lo);
@@ -84,11 +85,11 @@ fn splitY(v: vec4f, q: vec4f) -> Pair4 {
   return Pair4(h, v - h);
 }`;
 
-/** Start of `main`: row0 (within the window) and column0 of the workgroup's tile; ends those above the diagonal. */
+/** WGSL at the start of `main`: row0 (in the window) and column0 of the workgroup's tile; skips tiles above the diagonal. */
 export const tileOrigin = (rows: number, columns: number): string => `
   let row0 = wid.y * ${rows}u;
   let column0 = wid.x * ${columns}u;
   if (p.symmetric != 0u && column0 >= p.firstRow + row0 + ${rows}u) { return; }`;
 
-/** End of the chunk of rows that starts at `start`. */
+/** WGSL of the end of the chunk of rows that begins at `start`. */
 export const chunkEnd = `min(p.rows, start + ${CHUNK_ROWS}u)`;

@@ -33,17 +33,17 @@ const outlier = programFamily((weighted: boolean, whole: boolean) => ({
   wgsl: target => outlierWgsl({ weighted, whole }, target),
 }));
 
-/** Settings of `gram` and `cross`. */
+/** Settings of `gram` and `crossGram`. */
 export interface OuterProductsOptions {
-  /** Instead of the choice of tuning.ts; for tests and measurements. */
+  /** @internal Replaces the built-in choice; for tests and measurements. */
   variant?: OuterProductsChoice | undefined;
 }
 
-/** What all dispatches of one call share. */
+/** Values that all dispatches of one call share. */
 interface Call {
   rec: Recorder;
   out: DoubleSingle;
-  /** Rows of out that a dispatch works on. */
+  /** Rows of out for each dispatch. */
   windows: readonly RowTile[];
   symmetric: boolean;
   weighted: boolean;
@@ -58,7 +58,11 @@ interface Piece {
 }
 
 /**
- * out += X^T diag(w) Y; `symmetric` promises Y = X and leaves what is above the diagonal undefined.
+ * Accumulates out += X^T diag(w) Y. `symmetric` promises Y = X and leaves the upper triangle undefined.
+ *
+ * A few outlier tokens are up to a thousand times larger than the others. The fast sum takes all other rows: it rounds
+ * values to a grid per column and chunk, so that f32 adds their products exactly, and adds each chunk to the double-single
+ * out. Outlier rows go through exact products.
  *
  * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit.
  */
@@ -84,10 +88,10 @@ export function addOuterProducts(
   const bindable = Math.floor(device.limits.maxStorageBufferBindingSize / (4 * Math.max(m, n)));
   ensure(
     bindable >= Math.min(rows, CHUNK_ROWS),
-    `${kernel}: ${CHUNK_ROWS} rows of '${x.label}' [${x.shape}] or '${y.label}' [${y.shape}] cannot be bound at once`,
+    `${kernel}: the device cannot bind ${CHUNK_ROWS} rows of '${x.label}' [${x.shape}] or '${y.label}' [${y.shape}] at once`,
     'Use a device with larger storage bindings.',
   );
-  // First fewer tokens a dispatch, then, from one chunk on, fewer rows of out.
+  // To shorten a dispatch, take fewer tokens first; once they are a single chunk, take fewer rows of out.
   const affordable = (SECONDS_PER_DISPATCH * device.assumedRates.flops) / FAST_FLOPS;
   const elements = symmetric ? (m * m) / 2 : m * n;
   const most = Math.max(1, Math.floor(Math.min(affordable / elements, bindable) / CHUNK_ROWS)) * CHUNK_ROWS;
@@ -146,13 +150,13 @@ function addOutlier(call: Call, { start, x, y }: Piece, weights: Tensor | undefi
       tensors: [...tensors, x, y, list, ...extra],
       params,
       grid: [Math.ceil(y.columns / OUTLIER_TILE), Math.ceil(window / OUTLIER_TILE)],
-      // One row of a chunk, as in models whose first token is far from the others.
+      // An estimate: one row per chunk, as in models whose first token is far from the others.
       flops: EXACT_FLOPS * Math.ceil(x.rowCount / CHUNK_ROWS) * elements,
     }),
   );
 }
 
-/** Calls `record` with both parts of every window of out, its parameters, rows and number of elements worked on. */
+/** Calls `record` for every window of out, with both its parts, the parameters, its rows and the elements computed. */
 function forWindows(
   { out, windows, symmetric }: Call,
   x: Tensor,

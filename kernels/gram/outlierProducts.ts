@@ -6,8 +6,8 @@ import { head, type OuterProductsLayout, tileOrigin } from './commonWgsl.js';
 export const OUTLIER_TILE = 32;
 
 /**
- * Exact sum over the outlier rows, which are few: workgroups of 8 x 8 invocations, each 4 x 4 elements of out,
- * straight from storage. The list counts rows of the whole x; of them those in this piece are added.
+ * Exact sum over the few outlier rows, read straight from storage: workgroups of 8 x 8 invocations, each with 4 x 4
+ * elements of out. The list numbers rows of the whole x; the program adds those that are in its piece.
  */
 export function outlierWgsl(layout: OuterProductsLayout, target: ProgramTarget): string {
   const { weighted } = layout;

@@ -11,8 +11,9 @@ import { flatProgram, runFlat } from '../shared/flat.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { workgroupReduction } from '../shared/workgroup.js';
 
-/** Rows summed in f32 before a double-single addition. */
+/** Rows that are summed in f32 before a double-single addition. */
 export const CHUNK_ROWS = 256;
+/** A row is an outlier if its magnitude exceeds this many times the geometric mean. */
 const THRESHOLD = 64;
 const LANES = 256;
 
@@ -31,7 +32,7 @@ fn magnitude(row: u32, squares: vec2f) -> f32 {
   return ${weighted ? 'abs(weights[row]) * ' : ''}norms.x * norms.y;
 }`;
 
-/** |w| |x| |y| of every row, a workgroup a row. */
+/** Computes |w| |x| |y| of every row, one workgroup per row. */
 const magnitude = programFamily((weighted: boolean) =>
   rowProgram({
     key: `row magnitude${weighted ? ' weighted' : ''}`,
@@ -48,7 +49,7 @@ ${workgroupReduction('sum', ROW_LANES, 'vec2f', 'a + b')}`,
   }),
 );
 
-/** The same, an invocation a row, for drivers that run on the CPU: they take most of the other's time for barriers. */
+/** The same with one invocation per row, for drivers that run on the CPU, where barriers take most of the time. */
 const magnitudePerLane = programFamily((weighted: boolean) =>
   flatProgram({
     key: `row magnitude per lane${weighted ? ' weighted' : ''}`,
@@ -63,7 +64,7 @@ const magnitudePerLane = programFamily((weighted: boolean) =>
   }),
 );
 
-/** One workgroup: the threshold, every row's weight in the fast sum, and the ascending list of outlier rows. */
+/** Computes, in one workgroup, the threshold, every row's weight in the fast sum and the ascending list of outlier rows. */
 const divide = programFamily((weighted: boolean) => ({
   key: `outlier rows${weighted ? ' weighted' : ''}`,
   bindings: ['read', 'write', 'write', ...(weighted ? (['read'] as const) : [])],
@@ -72,7 +73,7 @@ struct Params { rows: u32, threshold: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> magnitude: array<f32>;
 @group(0) @binding(2) var<storage, read_write> fast: array<f32>;
-/** Their number, then the rows. */
+/** The number of outlier rows, then their indices. */
 @group(0) @binding(3) var<storage, read_write> outlier: array<u32>;
 ${weighted ? '@group(0) @binding(4) var<storage, read> weights: array<f32>;' : ''}
 ${workgroupReduction('sum', LANES, 'vec2f', 'a + b')}
@@ -105,9 +106,9 @@ var<workgroup> counts: array<u32, ${LANES}>;
 }));
 
 /**
- * q[c, j] = 2^-12 times a power of two of at least the norm of column j over chunk c. Values rounded to multiples of q
- * have products that are multiples of q_i q_j, and by Cauchy-Schwarz every partial sum over the chunk stays within
- * 2^24 of them: f32 adds them without any rounding.
+ * Computes the grids: q[c, j] = 2^-12 times a power of two that is at least the norm of column j over chunk c. Products of
+ * values rounded to multiples of q are multiples of q_i q_j. By Cauchy-Schwarz every partial sum over the chunk is at most
+ * 2^24 such multiples, so f32 adds them without rounding.
  */
 const grid: ProgramSpec = flatProgram({
   key: 'column grid',
@@ -132,8 +133,9 @@ const grid: ProgramSpec = flatProgram({
 });
 
 /**
- * fast [T]: weight of every row in the fast sum; outlier u32 [T + 1]: number of the other rows, then they. The
- * pieces are all of X [T,m] and Y [T,n] in order.
+ * Divides the rows between the fast and the exact sum. Writes fast [T], the weight of every row in the fast sum (0 for
+ * outliers), and outlier u32 [T + 1], the number of outlier rows and then their indices. The pieces cover X [T,m] and
+ * Y [T,n] in order.
  */
 export function divideRows(
   rec: Recorder,
@@ -165,7 +167,7 @@ export function divideRows(
   });
 }
 
-/** q [chunks, columns] of weights[k] * x[k, j], or of x[k, j] in the rows whose weight is not 0. */
+/** Grids q [chunks, columns] of weights[k] * x[k, j] if `weighted`, else of x[k, j] in rows with a weight other than 0. */
 export function columnGrid(rec: Recorder, x: Tensor, weights: Tensor, weighted: boolean, q: Tensor): void {
   runFlat(rec, grid, [x, weights, q], q.size, [x.rowCount, x.columns, weighted ? 1 : 0], {
     flops: 3 * x.size,

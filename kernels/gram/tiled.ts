@@ -5,15 +5,15 @@ import { CHUNK_ROWS } from './outlierRows.js';
 
 /** Rows and columns of a workgroup's tile. */
 export const TILED_TILE = 64;
-/** Rows of x and y in workgroup memory at a time; CHUNK_ROWS is a multiple. */
+/** Rows of x and y in workgroup memory at a time; divides CHUNK_ROWS. */
 const DEPTH = 8;
 const LINE = TILED_TILE / 4;
 
 /**
  * Fast sum for GPUs: 256 threads, each with 4 x 4 elements in registers: the chunk's exact sums and rests, and out
- * itself, which is read and written once a dispatch. 8 rows at a time of x and y lie in workgroup
- * memory, both k-major as they are stored, split into parts when they are put there; the next 8 are fetched into
- * registers meanwhile, one vec4 a thread: x by the first half of the threads, y by the second.
+ * itself, which each dispatch reads and writes once. Workgroup memory holds 8 rows of x and y at a time, k-major as they
+ * are stored and already split into parts. Meanwhile the threads fetch the next 8 rows into registers, one vec4 per
+ * thread: x by the first half of the threads, y by the second.
  *
  * Tile: 64 x 64. Needs 8 KiB of workgroup memory.
  */
@@ -44,7 +44,7 @@ var<workgroup> yRest: array<vec4f, ${DEPTH * LINE}>;
     ${lines(4, r => `var exact${r} = vec4f(); var rest${r} = vec4f();`)}
     var next: vec4f;
     var weight: f32;
-    // Each round fetches 8 rows into registers, multiplies the 8 before and only then overwrites them.
+    // Each round fetches 8 rows into registers, multiplies the previous 8 and then overwrites them.
     for (var k0 = start; k0 < end + ${DEPTH}u; k0 += ${DEPTH}u) {
       if (k0 < end) {
         // Past the end the last row is read again, with weight 0.

@@ -3,13 +3,16 @@ import { broadcastSubgroup } from '../shared/subgroup.js';
 import { BROADCAST_ROWS } from './broadcast.js';
 import { TILED_TILE } from './tiled.js';
 
-/** What a choice is called in test names, benchmarks and program keys, e.g. "tiled 64x64". */
+/** A variant of `gram` and `crossGram`. */
+export type OuterProductsChoice = { variant: 'broadcast'; subgroup: number } | { variant: 'tiled' };
+
+/** Name of a variant in tests, benchmarks and program keys, e.g. "tiled 64x64". */
 export const outerProductsName = (choice: OuterProductsChoice): string =>
   choice.variant === 'tiled'
     ? `tiled ${TILED_TILE}x${TILED_TILE}`
     : `broadcast ${BROADCAST_ROWS}x${4 * choice.subgroup}`;
 
-/** Every variant of gram and cross that this device can run, first the one that runs by default. */
+/** All variants of gram and crossGram that this device can run, the default first. */
 export function outerProductsVariants({
   info,
   features,
@@ -23,10 +26,7 @@ export function outerProductsVariants({
   return [first, ...others.filter(({ variant }) => variant !== first.variant)];
 }
 
-/** A variant of `gram` and `cross`. */
-export type OuterProductsChoice = { variant: 'broadcast'; subgroup: number } | { variant: 'tiled' };
-
-/** The variant of gram and cross for a device, on the grounds of chooseMatmul. */
+/** The built-in choice of variant for a device, for the reasons of matmul's `chooseMatmul`. */
 export function chooseOuterProducts(
   info: Pick<AdapterInfo, 'kind' | 'subgroupMinSize' | 'subgroupMaxSize'>,
   features: Pick<DeviceFeatures, 'subgroups'>,

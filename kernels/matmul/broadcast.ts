@@ -2,16 +2,16 @@ import { lines } from '../shared/wgsl.js';
 import { eachFactor, type FactorWgsl, head, type MatmulLayout, tileOrigin } from './commonWgsl.js';
 
 /**
- * Matmul for drivers that run on the CPU, where every load is a gather and a barrier is dear: a workgroup is one
- * subgroup, its lanes hold a panel of A in registers and hand it round by subgroupBroadcast with a constant lane; every
- * lane owns `rows` x 4 outputs, of a gated product twice as many sums. No workgroup memory.
+ * Matmul for drivers that run on the CPU, where every load is a gather and a barrier is expensive: a workgroup is one
+ * subgroup. Its lanes hold a panel of A in registers and pass its elements on by subgroupBroadcast with a constant lane;
+ * every lane owns `rows` x 4 outputs (twice as many sums in a gated product). No workgroup memory.
  *
  * Tile: `rows` x 4*subgroup. Needs: subgroups of one fixed size.
  */
 export function broadcastWgsl(layout: MatmulLayout, subgroup: number, rows: number): string {
   const { a } = layout;
   const each = (wgsl: FactorWgsl, separator?: string) => eachFactor(layout, wgsl, separator);
-  // Four loads of A give the tile's rows for four k: by k inside a lane's vec4, or by rows inside it.
+  // Four loads of A give the tile's rows for four k: a lane's vec4 runs along k, or along rows.
   const panels = Math.ceil(rows / (a.kContiguous ? subgroup : 4 * subgroup));
   const setupA = lines(panels, t =>
     a.kContiguous
@@ -86,7 +86,7 @@ ${head(layout)}
     ${multiply}
   }
   ${layout.oddK ? tail : ''}
-  // In a loop of unknown length: written out, the stores took most of the driver's compile time.
+  // In a loop whose length the compiler does not know: unrolled, the stores took most of the compile time.
   ${each(name => `var ${name}_sums: array<vec4f, ${rows}>;`)}
   ${each(name => lines(rows, i => `${name}_sums[${i}] = ${name}_acc${i};`))}
   for (var i = 0u; i < min(${rows}u, p.m - row0); i++) {
@@ -95,13 +95,13 @@ ${head(layout)}
 }`;
 }
 
-/** Four products are summed before they meet the long sum: as fast, and a quarter of the roundings at its size. */
+/** Sums four products before adding them to the long sum: as fast, with a quarter of the roundings at its size. */
 const addFourProducts = (name: string, i: number, element: (kk: number) => string): string => {
   const [p0, p1, p2, p3] = [0, 1, 2, 3].map(kk => `${element(kk)} * ${name}_v${kk}`);
   return `${name}_acc${i} = ${name}_acc${i} + ((${p0} + ${p1}) + (${p2} + ${p3}));`;
 };
 
-/** Offsets of four neighbours within a k-strided row, held inside the row: what lies beyond is never stored. */
+/** WGSL of the offsets of four neighbours in a k-strided row, clamped to the row; sums of clamped ones are never stored. */
 const clampedLine = (at: string, start: string, length: string, aligned: boolean): string =>
   aligned
     ? `let ${at} = min(${start}, ${length} - 4u);`
@@ -112,7 +112,7 @@ const stridedLoad = (name: string, at: string, k: string, length: string, aligne
     ? `${name}4((${k}) * ${length} + ${at})`
     : `vec4f(${[0, 1, 2, 3].map(j => `${name}((${k}) * ${length} + ${at}[${j}])`).join(', ')})`;
 
-/** Row i of the tile where lanes hold four neighbouring rows each. */
+/** WGSL of row i of the tile if each lane holds four neighbouring rows. */
 const broadcastElement = (i: number, subgroup: number, suffix: string): string => {
   const panel = Math.floor(i / (4 * subgroup));
   return `subgroupBroadcast(va${panel}${suffix}[${i % 4}], ${Math.floor(i / 4) % subgroup}u)`;

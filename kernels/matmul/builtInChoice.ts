@@ -2,6 +2,7 @@ import type { AdapterInfo, DeviceFeatures } from '../../engine/index.js';
 import type { FloatType } from '../shared/checks.js';
 import { broadcastSubgroup } from '../shared/subgroup.js';
 
+/** Extents of a product [m,k] x [k,n] and the storage order of its operands. */
 export interface MatmulShape {
   m: number;
   n: number;
@@ -16,7 +17,7 @@ export interface OperandTypes {
   b: FloatType;
 }
 
-/** Extents of the matrices that one subgroup multiplies at once. */
+/** Extents of a subgroup-matrix product m x k times k x n. */
 export interface MatrixExtents {
   m: number;
   n: number;
@@ -34,12 +35,12 @@ type MatmulInfo = Pick<AdapterInfo, 'kind' | 'subgroupMinSize' | 'subgroupMaxSiz
 
 type MatmulFeatures = Pick<DeviceFeatures, 'f16' | 'subgroups' | 'subgroupMatrix'>;
 
-/** Whether matrices of these extents fill the tiles and steps of matmul/subgroupMatrix.ts without a rest. */
+/** Whether matrices of these extents divide the tiles and steps of subgroupMatrix.ts evenly. */
 const fillsTiles = ({ m, n, k }: MatrixExtents): boolean => 32 % m === 0 && 16 % n === 0 && 16 % k === 0;
 
 /**
- * The subgroup matrices for a product, if this device has any: both operands f16, sums in f32, subgroups of 32. Other
- * operands are left out because f16 does not hold them: f32 would lose 13 bits, and bf16 reaches to 3e38, f16 to 65504.
+ * The subgroup matrices for a product, if this device has suitable ones: both operands f16, sums in f32, subgroups of 32.
+ * Other operands would have to become f16: f32 would lose 13 bits, and bf16 reaches 3e38 where f16 ends at 65504.
  */
 export function subgroupMatrixConfig(
   { subgroupMinSize, subgroupMaxSize, subgroupMatrixConfigs }: MatmulInfo,
@@ -55,19 +56,19 @@ export function subgroupMatrixConfig(
   return largest && { m: largest.m, n: largest.n, k: largest.k };
 }
 
-/** Tiles that keep a large GPU busy: about one for each of its processors. */
+/** Number of tiles that keeps a large GPU busy: about one per processor. */
 const ENOUGH_TILES = 128;
 
-/** Least k of a part of a product that is split along k. */
+/** Shortest range of k in a product that is split along k. */
 const LEAST_RANGE = 256;
 
 const tilesOf = ({ m, n }: Pick<MatmulShape, 'm' | 'n'>, rows: number, columns: number): number =>
   Math.ceil(m / rows) * Math.ceil(n / columns);
 
 /**
- * The matmul variant for a device and a shape. Software drivers: no workgroup memory, A spread by subgroupBroadcast.
- * GPUs: subgroup matrices for f16, else workgroup tiles, the largest of which there are enough to fill many
- * processors, split along k where even the smallest are few.
+ * The built-in choice of matmul variant for a device and a shape. Software drivers get 'broadcast', without workgroup
+ * memory. GPUs get subgroup matrices for f16, else workgroup tiles: the largest of which there are enough to keep many
+ * processors busy. If there are too few of the smallest tiles, k is split.
  */
 export function chooseMatmul(
   info: MatmulInfo,
@@ -96,7 +97,7 @@ export function chooseMatmul(
   return { variant: 'tiled', rows: 64, columns: 64, splits: Math.max(1, splits) };
 }
 
-/** The variant of a gated product [m,k] x two of [n,k]: as chooseMatmul, but twice as many sums a column. */
+/** The built-in choice for a gated product [m,k] x two of [n,k], like chooseMatmul but with twice as many sums per column. */
 export function chooseGatedMatmul(
   info: MatmulInfo,
   features: MatmulFeatures,

@@ -3,37 +3,37 @@ import { type Activation, activationWgsl } from '../elementwise/activation.js';
 import type { FloatType } from '../shared/checks.js';
 import { flatGroup, scalarTensor, vec4Tensor } from '../shared/wgsl.js';
 
-/** How one operand lies in memory, as far as the WGSL depends on it. */
+/** The memory layout of an operand, on which the WGSL depends. */
 export interface OperandLayout {
   dtype: FloatType;
-  /** k runs along the stored rows: A as [M,K], B as [N,K]. Otherwise A is [K,M], B [K,N]. */
+  /** k runs along the stored rows: A is [M,K], B is [N,K]. Otherwise A is [K,M], B is [K,N]. */
   kContiguous: boolean;
-  /** The stored row length is a multiple of 4, so rows can be read as vec4. */
+  /** The length of a stored row is a multiple of 4, so that rows can be read as vec4. */
   aligned: boolean;
 }
 
-/** Everything the WGSL of a matmul variant is generated from. */
+/** Everything that the WGSL of a matmul variant is generated from. */
 export interface MatmulLayout {
   a: OperandLayout;
   b: OperandLayout;
-  /** A second right operand `up` of B's extents: out = activation(A B + bias) * (A up + upBias). */
+  /** A second right operand `up` with B's extents: out = activation(A B + bias) * (A up + upBias). */
   gated?: { up: OperandLayout; activation: Activation; upBias: boolean };
-  /** K is no multiple of 4. */
+  /** K is not a multiple of 4. */
   oddK: boolean;
   /** N is a multiple of 4, so that `out` is written as vec4. */
   vec4Out: boolean;
   bias: boolean;
-  /** Of the sum and its bias, where there is no gate. */
+  /** Applied to the sum and its bias, if the product is not gated. */
   activation?: Activation;
   residual: boolean;
   accumulate: boolean;
-  /** `out` is square and only its lower triangle is asked for. */
+  /** `out` is square and only its lower triangle is computed. */
   lower?: boolean;
-  /** `out` is [splits,M,N]: a workgroup sums one range of k, without bias, residual and what was there. */
+  /** `out` is [splits,M,N]: a workgroup sums one range of k and adds neither bias, residual nor the old `out`. */
   partial: boolean;
 }
 
-/** The right operands by name, each with sums of its own. */
+/** The right operands by name; each has its own sums. */
 const factors = ({ b, gated }: MatmulLayout): readonly (readonly [name: string, layout: OperandLayout])[] =>
   gated
     ? ([
@@ -42,15 +42,16 @@ const factors = ({ b, gated }: MatmulLayout): readonly (readonly [name: string, 
       ] as const)
     : [['b', b]];
 
+/** Generates WGSL for one right operand. */
 export type FactorWgsl = (name: string, operand: OperandLayout) => string;
 
-/** WGSL once for each right operand: `b`, and `up` of a gated product. */
+/** Joins the WGSL for each right operand: `b` and, in a gated product, `up`. */
 export const eachFactor = (layout: MatmulLayout, wgsl: FactorWgsl, separator = '\n'): string =>
   factors(layout)
     .map(([name, operand]) => wgsl(name, operand))
     .join(separator);
 
-/** Names what the WGSL of the sums depends on. */
+/** The part of a program's key that names everything the WGSL of the sums depends on. */
 export function layoutKey(layout: MatmulLayout): string {
   const { a, b, gated, oddK, lower, partial } = layout;
   const right = gated ? `${operandKey(b)}, ${operandKey(gated.up)}` : operandKey(b);
@@ -60,7 +61,7 @@ export function layoutKey(layout: MatmulLayout): string {
 const operandKey = ({ dtype, kContiguous, aligned }: OperandLayout): string =>
   `${dtype}${kContiguous ? '' : ' k-strided'}${aligned ? '' : ' odd'}`;
 
-/** Names what the WGSL that completes the sums depends on. */
+/** The part of a program's key that names everything the WGSL that completes the sums depends on. */
 export const epilogueKey = ({
   gated,
   activation,
@@ -71,17 +72,17 @@ export const epilogueKey = ({
 }: MatmulLayout): string =>
   `out${vec4Out ? '' : ' odd-n'}${gated ? ` ${gated.activation}${gated.upBias ? ' up-bias' : ''}` : ''}${bias ? ' + bias' : ''}${activation ? `, ${activation}` : ''}${residual ? ' + residual' : ''}${accumulate ? ' + out' : ''}`;
 
-export interface Binding {
-  /** Also of the tensor that `recordProduct` binds here. */
+/** A storage binding of a product's program. */
+interface Binding {
   name: string;
   access: Access;
   wgsl(binding: number): string;
 }
 
-/** The type of `out`, bias and residual: whole vectors where every row of out has them. */
+/** The WGSL type of `out`, bias and residual: vec4f if every row of out consists of whole vectors. */
 export const outType = ({ vec4Out }: MatmulLayout): 'vec4f' | 'f32' => (vec4Out ? 'vec4f' : 'f32');
 
-/** What is added and applied when a sum is complete. */
+/** The bindings of the tensors that are added when a sum is complete. */
 function epilogueBindings({ bias, gated, residual, partial }: MatmulLayout): Binding[] {
   if (partial) return [];
   return [
@@ -129,10 +130,11 @@ const operandBinding = (name: string, { dtype, aligned }: OperandLayout): Bindin
 fn ${name}4(i: u32) -> vec4f { return vec4f(${name}(i), ${name}(i + 1u), ${name}(i + 2u), ${name}(i + 3u)); }`,
 });
 
+/** WGSL that declares bindings, from 1 on. */
 export const declareBindings = (bindings: readonly Binding[]): string =>
   bindings.map((binding, i) => binding.wgsl(i + 1)).join('\n');
 
-/** WGSL `finish(at, column, sums...)`: what is written to out[at], in units of T. */
+/** WGSL function `finish(at, column, sums...) -> T` that computes out[at] from complete sums; indices count T. */
 export function finish(layout: MatmulLayout): string {
   const parameters = eachFactor(layout, name => `sum_${name}: T`, ', ');
   const { bias, gated, residual, accumulate, partial } = layout;
@@ -147,11 +149,11 @@ fn finish(at: u32, column: u32, ${parameters}) -> T { return ${value}${rest}; }`
 }
 
 /**
- * Parameters, bindings and functions that all variants share:
- * - `a4(i)`, `b4(i)`, `up4(i)`: the elements i .. i+3 of the stored matrix; i is a multiple of 4 where the operand is
- *   aligned. All four must exist. Unaligned operands have `a(i)`, `b(i)`, `up(i)` for single elements as well.
- * - `store(row, column, sums...)`: completes columns column .. column+3 of `out`, as far as they exist, from a vec4f of
- *   sums for each right operand.
+ * WGSL that all variants share: parameters, bindings and functions.
+ * - `a4(i)`, `b4(i)`, `up4(i)` return elements i .. i+3 of the stored matrix, which must exist; i must be a multiple of 4
+ *   if the operand is aligned. Unaligned operands also have `a(i)`, `b(i)`, `up(i)` for single elements.
+ * - `store(row, column, sums...)` completes columns column .. column+3 of `out` from a vec4f of sums for each right
+ *   operand, and skips columns that do not exist.
  */
 export function head(layout: MatmulLayout): string {
   const start = layout.partial ? 'p.m * split + ' : '';
@@ -179,8 +181,8 @@ fn store(row: u32, column: u32, ${eachFactor(layout, name => `sum_${name}: vec4f
 }
 
 /**
- * Start of `main`: row0 and column0 of the workgroup's tile, k_begin and k_end of its sums (begin is a multiple of
- * p.range); ends workgroups that have no tile, or one that nobody asked for.
+ * WGSL at the start of `main`: row0 and column0 of the workgroup's tile, k_begin (a multiple of p.range) and k_end of its
+ * sums. Workgroups without a tile, or with one above the diagonal of a `lower` product, return.
  */
 export const tileOrigin = ({ lower, partial }: MatmulLayout, rows: number, columns: number): string => `
   let index = p.first + ${flatGroup};

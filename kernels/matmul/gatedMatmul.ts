@@ -13,13 +13,14 @@ export interface GatedMatmulOptions {
   gateBias?: Tensor;
   /** f32 [F] */
   upBias?: Tensor;
-  /** Instead of the choice of tuning.ts; one of `gatedMatmulVariants`. */
+  /** @internal Replaces the default choice; one of `gatedMatmulVariants`. */
   variant?: MatmulChoice;
 }
 
 /**
- * out[T,F] = activation(x[T,K] @ gate[F,K]^T (+ gateBias)) * (x @ up[F,K]^T (+ upBias)), f32 accumulation. Leading
- * dimensions of x and out are rows. The same inputs give the same bits on the same device.
+ * Gated feed-forward product: out[T,F] = activation(x[T,K] @ gate[F,K]^T (+ gateBias)) * (x @ up[F,K]^T (+ upBias)),
+ * accumulated in f32; x, gate, up: f32 | f16 | bf16, out f32. Leading dimensions of x and out count as rows. The same
+ * inputs give the same bits on the same device.
  *
  * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit, or the variant does not run here.
  */
@@ -39,7 +40,7 @@ export function gatedMatmul(
     throw new RmError('INVALID_ARGUMENT', `gatedMatmul of ${operands} ${what}`, fix);
   };
   if (gate.columns !== k) fail(`has inner extents ${k} and ${gate.columns}`, 'They must be equal.');
-  if (up.rowCount !== n || up.columns !== k) fail('is uneven', `Gate and up must both be [${n},${k}].`);
+  if (up.rowCount !== n || up.columns !== k) fail('has two shapes', `Gate and up must both be [${n},${k}].`);
   if (out.rowCount !== m || out.columns !== n || out.dtype !== 'f32')
     fail(`into ${nameOperand(out)}`, `The output must be f32 [${m},${n}].`);
   for (const bias of [gateBias, upBias]) {
@@ -55,7 +56,7 @@ export function gatedMatmul(
   if (m === 0 || n === 0) return;
   const { device } = out;
   if (variant && !canRunGatedMatmul(device, variant, m))
-    fail(`has no variant ${matmulName(variant)}`, 'Take one of those that gatedMatmulVariants lists for it.');
+    fail(`has no variant ${matmulName(variant)}`, 'Choose one that gatedMatmulVariants lists.');
   recordProduct(rec, {
     kernel: 'gatedMatmul',
     layout: {

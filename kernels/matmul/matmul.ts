@@ -15,25 +15,24 @@ export interface MatmulOptions {
   /** out += instead of = */
   accumulate?: boolean;
   /**
-   * out is symmetric: only its lower triangle is sure to be computed, in about half the time; `symmetrize` gives the
-   * rest. K is not split.
+   * Computes only the lower triangle of a symmetric out, in about half the time; the upper triangle is undefined until
+   * `symmetrize`. K is not split.
    */
   lower?: boolean;
-  /** f32 [N], added to every row */
+  /** f32 [N], added to every row. */
   bias?: Tensor;
-  /** Of the product and its bias (default: none): a feed-forward block without a gate. */
+  /** Applied to the product and its bias, for a feed-forward block without a gate; default: none. */
   activation?: Activation;
-  /** f32 [M,N], added; another tensor than out */
+  /** f32 [M,N], added after the activation; must not be out. */
   residual?: Tensor;
-  /** Instead of the choice of tuning.ts; one of `matmulVariants`. */
+  /** @internal Replaces the default choice; one of `matmulVariants`. */
   variant?: MatmulChoice;
 }
 
 /**
- * out[M,N] = op(A)[M,K] @ op(B)[K,N] (+ bias) (+ residual) (+ out), the product and bias through `activation` where
- * there is one. A, B: f32 | f16 | bf16, out f32, f32 accumulation.
- * Leading dimensions of A and out are rows. Transposing both operands is not supported. The same inputs give the same
- * bits on the same device.
+ * Matrix product: out[M,N] = activation(op(A)[M,K] @ op(B)[K,N] (+ bias)) (+ residual) (+ out), accumulated in f32; A, B:
+ * f32 | f16 | bf16, out f32. Leading dimensions of A and out count as rows. It cannot transpose both operands. The same
+ * inputs give the same bits on the same device.
  *
  * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit, or the variant does not run here.
  */
@@ -61,14 +60,14 @@ export function matmul(rec: Recorder, a: Tensor, b: Tensor, out: Tensor, options
     fail(`with bias ${nameOperand(bias)}`, `The bias must be f32 [${n}].`);
   if (residual && (residual.rowCount !== m || residual.columns !== n || residual.dtype !== 'f32'))
     fail(`with residual ${nameOperand(residual)}`, `The residual must be f32 [${m},${n}].`);
-  if (lower && m !== n) fail(`has no lower triangle in [${m},${n}]`, 'Ask for all of it.');
+  if (lower && m !== n) fail(`has no lower triangle in [${m},${n}]`, 'Use `lower` for square products only.');
   const dtypes = { a: operandType(a, fail), b: operandType(b, fail) };
   if (m === 0 || n === 0) return;
   const shape = { m, n, k, transposeA, transposeB };
   const { device } = out;
   const { variant } = options;
   if (variant && !canRunMatmul(device, variant, shape, dtypes))
-    fail(`has no variant ${matmulName(variant)}`, 'Take one of those that matmulVariants lists for it.');
+    fail(`has no variant ${matmulName(variant)}`, 'Choose one that matmulVariants lists.');
   recordProduct(rec, {
     kernel: 'matmul',
     layout: {

@@ -1,7 +1,7 @@
 import { flatBuiltins, lines } from '../shared/wgsl.js';
 import { eachFactor, type FactorWgsl, head, type MatmulLayout, tileOrigin } from './commonWgsl.js';
 
-/** Lanes of a workgroup: together on four columns, or each on four columns of its own. */
+/** Lanes of a workgroup that work together on four columns, or each on its own four columns. */
 const TOGETHER = 64;
 const PER_LANE = 8;
 
@@ -10,8 +10,8 @@ export const matvecColumns = (perLane: boolean): number => (perLane ? 4 * PER_LA
 
 /**
  * out[m, N] = A[m, K] @ B[N, K]^T for m of 1 to 4 (decoding). On GPUs a workgroup reads four rows of B along k, every
- * word once and neighbours together, and adds the lanes' sums in a fixed tree; on drivers that run on the CPU a lane
- * computes its columns alone (`perLane`), since barriers are dear there and lines of memory stay cached.
+ * word once and neighbouring words together, and adds the lanes' sums in a fixed tree. On drivers that run on the CPU each
+ * lane computes its columns alone (`perLane`), since barriers are expensive there and cache lines stay cached.
  *
  * Tile: m x 4, or m x 32. Needs at most 8 KiB of workgroup memory.
  */

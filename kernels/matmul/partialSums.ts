@@ -12,17 +12,17 @@ import {
 const programs = new Map<string, ProgramSpec>();
 
 /**
- * Second half of a product split along k: adds the partial products [splits,M,N] in their order, so that the sum is
- * the same on every run, and completes the elements of `out`.
+ * Second half of a product split along k: adds the partial products [splits,M,N] in a fixed order, so that every run gives
+ * the same sum, and completes the elements of `out`.
  */
 export function partialSumsProgram(layout: MatmulLayout): ProgramSpec {
   const key = `matmul partial sums: ${epilogueKey(layout)}`;
-  let found = programs.get(key);
-  if (!found) {
-    found = makeProgram(key, layout);
-    programs.set(key, found);
+  let cached = programs.get(key);
+  if (!cached) {
+    cached = makeProgram(key, layout);
+    programs.set(key, cached);
   }
-  return found;
+  return cached;
 }
 
 const makeProgram = (key: string, layout: MatmulLayout): ProgramSpec =>

@@ -11,27 +11,27 @@ import { subgroupMatrixWgsl } from './subgroupMatrix.js';
 import { RANGE_STEP, tiledColumns, tiledWgsl } from './tiled.js';
 import { matmulName } from './variants.js';
 
-/** A product whose operands have been checked. */
-export interface Product {
+/** A product with checked operands. */
+interface Product {
   kernel: 'matmul' | 'gatedMatmul';
-  /** `partial` is false here: whether k is split is the choice's matter. */
+  /** `partial` is false: `choice` decides whether k is split. */
   layout: MatmulLayout;
   choice: MatmulChoice;
   m: number;
   n: number;
   k: number;
-  /** A, B and, of a gated product, the second right operand. */
+  /** A, B and, for a gated product, the second right operand. */
   operands: readonly Tensor[];
   out: Tensor;
-  /** Bias, the second bias and residual, those that the layout has. */
+  /** Those of bias, second bias and residual that the layout has, in this order. */
   epilogue: readonly Tensor[];
 }
 
-/** "'label' [shape] dtype", for messages. */
+/** Describes an operand in messages: "'label' [shape] dtype". */
 export const nameOperand = ({ label, shape, dtype }: Tensor, transposed = false): string =>
   `'${label}' [${shape}] ${dtype}${transposed ? ' transposed' : ''}`;
 
-/** The dtype of an operand; `fail` throws. */
+/** The dtype of an operand; calls `fail`, which throws, for u32. */
 export function operandType({ dtype, label }: Tensor, fail: (what: string, fix: string) => never): FloatType {
   return dtype === 'u32' ? fail(`has u32 in '${label}'`, 'Operands are f32, f16 or bf16.') : dtype;
 }
@@ -96,19 +96,19 @@ interface Plan {
   program: ProgramSpec;
 }
 
-/** Plans by everything that their WGSL depends on: making one takes longer than a dispatch. */
+/** Plans by everything that their WGSL depends on; cached, since making one takes longer than a dispatch. */
 const plans = new Map<string, Plan>();
 
 function plan(kernel: string, choice: MatmulChoice, layout: MatmulLayout, m: number): Plan {
   const key = `${kernel} ${matmulName(choice)}${choice.variant === 'matvec' ? `, ${m} rows` : ''}: ${layoutKey(layout)}`;
-  let found = plans.get(key);
-  if (!found) {
+  let cached = plans.get(key);
+  if (!cached) {
     const { rows, columns, wgsl } = generator(choice, layout, m);
     const bindings = productBindings(layout).map(({ access }) => access);
-    found = { rows, columns, program: { key, bindings, wgsl } };
-    plans.set(key, found);
+    cached = { rows, columns, program: { key, bindings, wgsl } };
+    plans.set(key, cached);
   }
-  return found;
+  return cached;
 }
 
 type Generator = Omit<Plan, 'program'> & { wgsl(): string };

@@ -7,20 +7,21 @@ type Choice = Extract<MatmulChoice, { variant: 'subgroupMatrix' }>;
 type Order = 'row_major' | 'col_major';
 
 /**
- * The five operations on matrices of a subgroup as WGSL. The kernel is written against these, so that a test can put
- * an emulation in their place and run the rest of it where subgroup matrices do not exist.
+ * WGSL of the five operations on subgroup matrices. The kernel uses only these, so that a test can replace them by an
+ * emulation and run the rest of the kernel on devices without subgroup matrices.
  */
 export interface MatrixOperations {
-  /** Directives before everything else. */
+  /** Directives at the top of the program. */
   enable: string;
   /** Parameter of `main` that declares `subgroup`, if it is a builtin. */
   subgroupParameter: string;
-  /** Functions, and statements at the start of `main`. */
+  /** Functions. */
   declarations: string;
+  /** Statements at the start of `main`. */
   setup: string;
   /** Declares a matrix of f32 sums, all 0. */
   sums(name: string): string;
-  /** Declares the left (m x k) or right (k x n) f16 matrix in tile_a or tile_b at `offset`. */
+  /** Declares the left f16 matrix (m x k), read from tile_a at `offset`, or the right one (k x n), from tile_b. */
   left(name: string, order: Order, offset: string, stride: number): string;
   right(name: string, order: Order, offset: string, stride: number): string;
   multiplyAccumulate(sums: string, left: string, right: string): string;
@@ -28,7 +29,7 @@ export interface MatrixOperations {
   store(sums: string, offset: string): string;
 }
 
-/** Dawn's own; type arguments are element, columns, rows. */
+/** The operations of Dawn's extension, whose type arguments are element, columns, rows. */
 const chromium = ({ m, n, k }: Choice['config']): MatrixOperations => ({
   enable: 'enable f16;\nenable subgroups;\nenable chromium_experimental_subgroup_matrix;',
   subgroupParameter: '@builtin(subgroup_id) subgroup: u32,',
@@ -48,16 +49,16 @@ const chromium = ({ m, n, k }: Choice['config']): MatrixOperations => ({
 const [DOWN, ACROSS] = [2, 4];
 const SUBGROUPS = DOWN * ACROSS;
 const THREADS = 32 * SUBGROUPS;
-/** Halves between staged lines, so that the rows of a matrix begin in different banks. */
+/** f16 elements between staged lines, so that the rows of a matrix begin in different banks. */
 const PADDING = 8;
-/** f32 of the workgroup's patch of finished sums. */
+/** Number of f32 in the workgroup's patch for finished sums. */
 const PATCH = 1024;
 
 /**
- * Matmul on tensor cores: operands f16, sums f32. A workgroup of eight subgroups stages k steps of both operands as
- * they lie in memory, zero beyond the edges (a subgroup matrix that reaches out of bounds is not clipped but moved),
- * fetching the next steps into registers meanwhile. Finished matrices go through a patch of workgroup memory, from
- * where all threads complete and store them with the edges masked.
+ * Matmul on tensor cores: operands f16, sums f32. A workgroup of eight subgroups stages steps of k of both operands in
+ * workgroup memory, in their memory order and with zeros beyond the edges (a subgroup matrix that reaches out of bounds is
+ * not clipped but moved). Meanwhile it fetches the next steps into registers. Finished matrices go through a patch of
+ * workgroup memory, from which all threads complete and store them, with the edges masked.
  *
  * Tile: `rows` x `columns`, a subgroup rows/2 x columns/4. Needs 12 to 16 KiB of workgroup memory, the features
  * shader-f16, subgroups and chromium-experimental-subgroup-matrix, and subgroups of 32.
@@ -73,7 +74,7 @@ export function subgroupMatrixWgsl(
   const b = staging('b', layout.b, columns, depth, 'p.n');
   const [matrixRows, matrixColumns] = [rows / DOWN / m, columns / ACROSS / n];
   const matrices = matrixRows * matrixColumns;
-  // As many subgroups at a time as the patch has room for put a matrix there.
+  // The patch has room for the matrices of this many subgroups at a time.
   const storing = Math.min(SUBGROUPS, PATCH / (m * n));
   const rounds = SUBGROUPS / storing;
   return `${operations.enable}
@@ -93,7 +94,7 @@ ${operations.declarations}
   ${lines(matrices, i => operations.sums(`sums${i}`))}
   ${a.registers}
   ${b.registers}
-  // Each round fetches ${depth} k into registers, multiplies those before and only then overwrites them.
+  // Each round fetches ${depth} k into registers, multiplies the previous ones and then overwrites them.
   for (var k0 = k_begin; k0 < k_end + ${depth}u; k0 += ${depth}u) {
     if (k0 < k_end) {
       ${a.fetch('row0')}
@@ -147,7 +148,7 @@ const other = (order: Order): Order => (order === 'row_major' ? 'col_major' : 'r
 
 interface Staging {
   declarations: string;
-  /** Of the staged tile, seen as lines x k. */
+  /** Order of the staged tile, seen as lines x k. */
   order: Order;
   stride: number;
   registers: string;
@@ -156,7 +157,7 @@ interface Staging {
 }
 
 /**
- * An operand's way into workgroup memory, four neighbouring halves at a time: tile_x[line][k] where k is contiguous in
+ * WGSL that stages an operand in workgroup memory, four neighbouring f16 at a time: tile_x[line][k] if k is contiguous in
  * memory, else tile_x[k][line].
  */
 function staging(

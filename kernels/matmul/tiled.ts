@@ -2,25 +2,25 @@ import { lines } from '../shared/wgsl.js';
 import { eachFactor, head, type MatmulLayout, type OperandLayout, tileOrigin } from './commonWgsl.js';
 
 /** Rows and columns of a workgroup's tile. */
-export interface TileShape {
+interface TileShape {
   rows: 64 | 128;
   columns: 64 | 128;
 }
 
-/** k staged at a time: as many as 16 KiB of workgroup memory hold of both operands, a power of two. */
+/** How many k are staged at a time: the power of two that fits 16 KiB of workgroup memory with both operands. */
 const depthOf = ({ rows, columns }: TileShape): 16 | 32 => (rows + columns === 128 ? 32 : 16);
 
-/** Ranges of k of a product split along k are multiples of this. */
+/** A product split along k has ranges that are multiples of this. */
 export const RANGE_STEP = 32;
 
 /**
- * Matmul for GPUs, portable: 256 threads, each with (rows/16) x (columns/16) sums in registers; 16 or 32 k of both
- * operands lie k-major in workgroup memory, the next are fetched into registers meanwhile.
+ * Portable matmul for GPUs: 256 threads, each with (rows/16) x (columns/16) sums in registers. Workgroup memory holds 16 or
+ * 32 k of both operands, k-major; meanwhile the threads fetch the next ones into registers.
  *
- * Thread (x, y) owns columns 4x..4x+3 and rows 4y..4y+3 of every 64 x 64 of the tile, and stages a block of 4 x 4,
- * transposed in registers where k is contiguous in memory. The vec4 of a line are exchanged by the bits of k (see
- * `swizzle`), so that eight neighbouring threads always meet eight different bank groups without padding.
- * A gated product has tiles half as wide: their left half of the sums is of B, the right half of `up`.
+ * Thread (x, y) owns columns 4x..4x+3 and rows 4y..4y+3 of every 64 x 64 part of the tile, and stages a block of 4 x 4,
+ * transposed in registers if k is contiguous in memory. The bits of k permute the vec4 of a line (see `swizzle`), so that
+ * eight neighbouring threads always access eight different bank groups, without padding.
+ * A gated product has tiles half as wide: the left half of its sums belongs to B, the right half to `up`.
  * Needs 12 or 16 KiB of workgroup memory; 16 is the least that WebGPU grants.
  */
 export function tiledWgsl(layout: MatmulLayout, tile: TileShape): string {
@@ -32,7 +32,7 @@ export function tiledWgsl(layout: MatmulLayout, tile: TileShape): string {
   const [panels, sides] = [rows / 64, columns / 64];
   const { gated } = layout;
   const outColumns = tiledColumns(tile, gated !== undefined);
-  // A swizzled line of vec4: threads that differ in k by 4 and in the line by 1 write to different banks.
+  // Swizzles a line of vec4: threads that differ by 4 in k and by 1 in the line write to different banks.
   const swizzle = `k4 * ${32 / depth}u`;
   const fetchRight = gated
     ? `if (block_b.x < 16u) { next = fetch_b(column0 + block_b.x * 4u, k0 + block_b.y * 4u); }
@@ -65,7 +65,7 @@ var<workgroup> tile_b: array<vec4f, ${depth * lineB}>;
   let y = thread / 16u;
   ${lines(panels, s => lines(sides, c => lines(4, i => `var acc${s}_${c}_${i} = vec4f();`)))}
   var next: mat4x4f;
-  // Each round fetches ${depth} k into registers, multiplies those before and only then overwrites them.
+  // Each round fetches ${depth} k into registers, multiplies the previous ones and then overwrites them.
   for (var k0 = k_begin; k0 < k_end + ${depth}u; k0 += ${depth}u) {
     if (k0 < k_end) {
       if (is_a) { next = fetch_a(row0 + block_a.x * 4u, k0 + block_a.y * 4u); }
@@ -91,7 +91,7 @@ var<workgroup> tile_b: array<vec4f, ${depth * lineB}>;
     }
     workgroupBarrier();
   }
-  // In a loop of unknown length: written out, the stores would be most of what drivers compile.
+  // In a loop whose length the compiler does not know: unrolled, the stores would be most of the code.
   ${lines(sides, c => `var sums${c}: array<vec4f, ${4 * panels}>;`)}
   ${lines(sides, c => lines(panels, s => lines(4, i => `sums${c}[${4 * s + i}] = acc${s}_${c}_${i};`)))}
   for (var i = 0u; i < select(0u, ${4 * panels}u, p.m > 0u); i++) {
@@ -104,13 +104,13 @@ var<workgroup> tile_b: array<vec4f, ${depth * lineB}>;
 export const tiledColumns = ({ columns }: TileShape, gated: boolean): number =>
   gated ? columns / 2 : columns;
 
-/** Block number -> (block along rows or columns, block along k). */
+/** WGSL of the position of `block`: (block along rows or columns, block along k). */
 const blockOf = ({ kContiguous }: OperandLayout, extent: number, depth: number): string =>
   kContiguous
     ? `vec2u(block / ${depth / 4}u, block % ${depth / 4}u)`
     : `vec2u(block % ${extent / 4}u, block / ${extent / 4}u)`;
 
-/** `fetch_x(line, k)`: lines line .. line+3 at k .. k+3, one vec4 of lines for each k; zero outside the matrix. */
+/** WGSL function `fetch_x(line, k)`: lines line .. line+3 at k .. k+3, a vec4 of lines per k; zero outside the matrix. */
 function fetch(name: string, { kContiguous, aligned }: OperandLayout, extent: string): string {
   const [outer, inner, length] = kContiguous ? ['line', 'k', 'p.k'] : ['k', 'line', extent];
   const rows = kContiguous ? extent : 'p.k';

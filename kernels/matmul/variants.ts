@@ -11,7 +11,7 @@ import {
 } from './builtInChoice.js';
 import { RANGE_STEP } from './tiled.js';
 
-/** What a choice is called in test names, benchmarks and program keys, e.g. "tiled 128x64". */
+/** Name of a variant in tests, benchmarks and program keys, e.g. "tiled 128x64". */
 export function matmulName(choice: MatmulChoice): string {
   switch (choice.variant) {
     case 'broadcast':
@@ -27,7 +27,7 @@ export function matmulName(choice: MatmulChoice): string {
   }
 }
 
-/** Elements of out beyond which k is not split: there are tiles enough, and the parts would be stored in full. */
+/** Above this many elements of out, k is not split: there are enough tiles, and the partial products would be large. */
 const MOST_SPLIT = 2 ** 20;
 
 type Target = Pick<Device, 'info' | 'features'>;
@@ -54,7 +54,7 @@ export function canRunMatmul(
   }
 }
 
-/** Every variant that computes this product on this device, each once, first the built-in choice. */
+/** All variants that compute this product on this device, the built-in choice first. */
 export function matmulVariants(device: Target, shape: MatmulShape, dtypes: OperandTypes): MatmulChoice[] {
   const { info, features } = device;
   const { m, n, k } = shape;
@@ -75,7 +75,7 @@ export function matmulVariants(device: Target, shape: MatmulShape, dtypes: Opera
   return distinct(candidates.filter(choice => canRunMatmul(device, choice, shape, dtypes)));
 }
 
-/** Shapes for which one measurement of the variants is enough. */
+/** The class of a shape: one measurement of the variants serves all shapes of a class. */
 export const matmulClass = (
   { m, n, k, transposeA, transposeB }: MatmulShape,
   { a, b }: OperandTypes,
@@ -83,7 +83,7 @@ export const matmulClass = (
 
 const classOf = ({ m, n, k }: Extents): string => `${extentClass(m)}x${extentClass(n)}x${extentClass(k)}`;
 
-/** The variant measured to be the fastest on this device, else the built-in choice. */
+/** The variant that was measured as fastest on this device, else the built-in choice. */
 export const defaultMatmul = (device: Device, shape: MatmulShape, dtypes: OperandTypes): MatmulChoice =>
   tunedVariant(
     device,
@@ -108,7 +108,7 @@ export function canRunGatedMatmul({ info, features }: Target, choice: MatmulChoi
   }
 }
 
-/** Every variant of a gated product [m,k] x two of [n,k] on this device, each once, first the built-in choice. */
+/** All variants of a gated product [m,k] x two of [n,k] on this device, the built-in choice first. */
 export function gatedMatmulVariants(device: Target, shape: Extents): MatmulChoice[] {
   const { info, features } = device;
   const { m } = shape;
@@ -122,10 +122,10 @@ export function gatedMatmulVariants(device: Target, shape: Extents): MatmulChoic
   return distinct(candidates.filter(choice => canRunGatedMatmul(device, choice, m)));
 }
 
-/** As matmulClass. */
+/** The class of a gated product's shape, like `matmulClass`. */
 export const gatedMatmulClass = classOf;
 
-/** As defaultMatmul. */
+/** The default variant of a gated product, like `defaultMatmul`. */
 export const defaultGatedMatmul = (device: Device, shape: Extents): MatmulChoice =>
   tunedVariant(
     device,
@@ -141,7 +141,7 @@ const matvecs: readonly MatmulChoice[] = [
   { variant: 'matvec', perLane: false },
 ];
 
-/** The two largest tiles of 'broadcast' that m rows fill at least by half: smaller ones read B more often. */
+/** The tiles of 'broadcast' that m rows fill at least by half, since smaller tiles read B more often. */
 function broadcasts({ info, features }: Target, m: number, tiles: readonly (8 | 16 | 32)[]): MatmulChoice[] {
   const subgroup = broadcastSubgroup(info, features);
   if (!subgroup) return [];

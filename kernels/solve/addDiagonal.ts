@@ -19,7 +19,7 @@ ${exactArithmetic('f32', exact)}`,
   lo[at] = sum.lo;`,
 });
 
-/** A += value * I, A [n,n]; `value` keeps 48 bits. */
+/** Adds to a diagonal: A += value * I; A [n,n] double-single, `value` to 48 bits. @throws RmError INVALID_ARGUMENT. */
 export function addDiagonal(rec: Recorder, a: DoubleSingle, value: number): void {
   const n = a.hi.columns;
   checkTensor('addDiagonal', 'hi', a.hi, [n, n]);

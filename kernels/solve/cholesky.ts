@@ -27,7 +27,7 @@ import { rowWindow } from '../shared/rowTiles.js';
 /** Rows of a diagonal block. */
 const BLOCK = 32;
 
-/** f32 counterparts of the pair operations, so that one text serves both precisions. */
+/** WGSL of the pair operations in f32, so that one program text serves both precisions. */
 const f32Arithmetic = /* wgsl */ `
 alias Number = f32;
 fn subtractProduct(s: f32, a: f32, b: f32) -> f32 { return s - a * b; }
@@ -62,7 +62,7 @@ ${
 }`;
 };
 
-/** One workgroup; invocation i owns column i of the block of U, then row i of its inverse. */
+/** Factorises a diagonal block in one workgroup; invocation i owns column i of the block of U, then row i of its inverse. */
 const diagonalBlock = programFamily((pair: boolean): ProgramSpec => {
   const parts = pair ? 2 : 1;
   return {
@@ -89,7 +89,7 @@ fn at(row: u32, column: u32) -> u32 { return row * ${BLOCK + 1}u + column; }
   }
   for (var j = 0u; j < size; j++) {
     workgroupBarrier();
-    // status is read by another invocation than the one that wrote it.
+    // One invocation writes status and another reads it.
     storageBarrier();
     if (lane == j) {
       var pivot = tile[at(j, j)];
@@ -111,7 +111,7 @@ fn at(row: u32, column: u32) -> u32 { return row * ${BLOCK + 1}u + column; }
   workgroupBarrier();
   if (lane >= size) { return; }
   for (var c = 0u; c <= lane; c++) { matrixSet(p.offset + c * p.row + lane, tile[at(lane, c)]); }
-  // Row lane of the inverse by forward substitution; it is read back where it was written, by the same invocation.
+  // Row lane of the inverse by forward substitution; the invocation reads back only what it wrote itself.
   let base = p.inverseOffset + lane * p.inverseRow;
   for (var i = 0u; i < size; i++) {
     var s = Number();
@@ -126,31 +126,33 @@ fn at(row: u32, column: u32) -> u32 { return row * ${BLOCK + 1}u + column; }
   };
 });
 
-/** U in the upper triangle of `u`, and what solves and the error report need. */
+/** A Cholesky factor A = U^T U, as `cholesky` returns it and `triangularSolve` takes it. */
 export interface CholeskyFactor {
+  /** U is the upper triangle. */
   u: Matrix;
   n: number;
   /** Inverses of the diagonal blocks of U, [n, inverseBlock]. */
   inverses: Matrix;
   inverseBlock: number;
+  /** @internal */
   variant: BlockProductVariant | undefined;
-  /** The tensors made here, freed by `dispose`. */
+  /** The tensors that `cholesky` created. */
   owned: readonly Tensor[];
-  /** The first pivot that failed, or undefined; waits for the device. */
+  /** Waits for the device and returns the first pivot that failed, if any. */
   failedPivot(): Promise<{ index: number; value: number } | undefined>;
-  /** @throws RmError NOT_POSITIVE_DEFINITE naming the first pivot that failed. */
+  /** Waits for the device. @throws RmError NOT_POSITIVE_DEFINITE, which names the first pivot that failed. */
   check(): Promise<void>;
-  /** Frees the tensors made here. */
+  /** Frees the tensors that `cholesky` created. */
   dispose(): void;
 }
 
-/** Settings of a factorisation. */
+/** Settings of `cholesky`. */
 export interface CholeskyOptions {
-  /** Pivots that are not above it fail. */
+  /** Pivots must be above this; default: 0. */
   minimumPivot?: number;
-  /** Rows of the inverted diagonal blocks: 32, or 128 on GPUs. */
+  /** Rows of the inverted diagonal blocks; default: 128 on GPUs, else 32. */
   inverseBlock?: 32 | 64 | 128;
-  /** Of the products; for tests and measurements. */
+  /** @internal The variant of the products; for tests and measurements. */
   variant?: BlockProductVariant | undefined;
 }
 
@@ -158,7 +160,8 @@ export interface CholeskyOptions {
 const chooseInverseBlock = ({ info }: Device) => (info.kind === 'software' ? 32 : 128);
 
 /**
- * Factorises A in place; call `check` before the result is used.
+ * Records the Cholesky factorisation A = U^T U of a symmetric positive definite A [n,n] f32 or double-single, in place.
+ * Call `check` on the result before you use the solution.
  *
  * @throws RmError INVALID_ARGUMENT when A is not square.
  */
@@ -178,7 +181,7 @@ export function cholesky(rec: Recorder, a: Matrix, options: CholeskyOptions = {}
   try {
     inverses = scratchLike(scope, a, [n, inverseBlock], 'inverse blocks');
     status = scope.tensor([2], 'u32', 'cholesky status');
-    // Solves read the whole blocks, also below their diagonals.
+    // Solves read whole blocks, including the part below the diagonal.
     for (const part of partsOf(inverses)) rec.clear(part);
     factorise(rec, a, inverses, status, options);
     if (inverseBlock > BLOCK) joinInverses(rec, a, inverses, options.variant);
@@ -209,7 +212,7 @@ export function cholesky(rec: Recorder, a: Matrix, options: CholeskyOptions = {}
   };
 }
 
-/** Scratch in the precision of `matrix`. */
+/** Creates scratch in the precision of `matrix`. */
 export const scratchLike = (scope: Scope, matrix: Matrix, shape: readonly number[], label: string): Matrix =>
   isPair(matrix) ? createDoubleSingle(scope, shape, label) : scope.tensor(shape, 'f32', label);
 
@@ -261,7 +264,7 @@ function factorise(
   }
 }
 
-/** From inverses of blocks of 32 along the diagonals of larger blocks: the inverses of those. */
+/** Joins the inverses of diagonal blocks of 32 into inverses of larger diagonal blocks. */
 function joinInverses(rec: Recorder, u: Matrix, inverses: Matrix, variant?: BlockProductVariant): void {
   const [n, inverseBlock] = shapeOf(inverses) as [number, number];
   using scope = new Scope(partsOf(u)[0]!.device);
@@ -292,7 +295,7 @@ function joinInverses(rec: Recorder, u: Matrix, inverses: Matrix, variant?: Bloc
         op: 'subtract',
         variant,
       });
-      // A copy: no matrix is an operand of its own product.
+      // This product only copies: a matrix cannot be an operand of its own product.
       blockProduct(rec, {
         out: { matrix: inverses, row, column: column + block },
         from: { matrix: second },
@@ -306,7 +309,7 @@ function joinInverses(rec: Recorder, u: Matrix, inverses: Matrix, variant?: Bloc
   }
 }
 
-/** The error for a pivot that failed. */
+/** Makes the error for a pivot that failed. */
 export function notPositiveDefinite(
   label: string,
   n: number,
@@ -315,6 +318,6 @@ export function notPositiveDefinite(
   return new RmError(
     'NOT_POSITIVE_DEFINITE',
     `'${label}' [${n},${n}] is not positive definite: pivot ${index} is ${Number.isNaN(value) ? 'NaN' : value.toExponential(3)}`,
-    'A Gram matrix of fewer independent tokens than dimensions needs a ridge (alpha > 0) or more tokens.',
+    'Add a ridge (alpha > 0), or use more tokens than the Gram matrix has dimensions.',
   );
 }

@@ -3,14 +3,14 @@ import { blockProduct, partsOf } from '../blockProduct/blockProduct.js';
 import { type CholeskyFactor, scratchLike } from './cholesky.js';
 import { solveFactored } from './triangularSolve.js';
 
-/** A tile's width: fewer would take as long. */
+/** Number of random vectors: the width of a tile, since fewer would take as long. */
 export const PROBES = 32;
 
-/** Random signs [n, PROBES] from a multiplicative hash: the same in every run. */
+/** Random signs [n, PROBES] from a multiplicative hash, the same in every run. */
 export const randomSigns = (n: number): Float32Array =>
   Float32Array.from({ length: n * PROBES }, (_, i) => ((Math.imul(i + 1, 0x9e3779b1) >>> 16) & 1 ? 1 : -1));
 
-/** Sums of squares of the columns of [n, PROBES]. */
+/** Sum of squares of each column of [n, PROBES]. */
 function columnSquares(values: Float32Array): Float64Array {
   const sums = new Float64Array(PROBES);
   for (let i = 0; i < values.length; i++) sums[i % PROBES]! += values[i]! ** 2;
@@ -24,7 +24,7 @@ async function largestGrowth(before: Tensor, after: Tensor): Promise<number> {
   return Math.sqrt(growth.reduce((most, value) => Math.max(most, value), 0));
 }
 
-/** 2-norm of a symmetric matrix [n,n] f32 from three powers of it; an estimate from below. */
+/** Estimates the 2-norm of a symmetric matrix [n,n] f32 from below, by three steps of power iteration. */
 export async function normEstimate(rec: Recorder, a: Tensor): Promise<number> {
   const n = a.columns;
   const shape = [n, PROBES];
@@ -44,8 +44,9 @@ export async function normEstimate(rec: Recorder, a: Tensor): Promise<number> {
 }
 
 /**
- * 2-norm of the inverse of a symmetric positive definite matrix from two powers of it; an estimate from below but for
- * the factor's rounding. The matrix is equilibrated, so that they stay within f32's range up to a condition of 1e15.
+ * Estimates the 2-norm of the inverse of a symmetric positive definite matrix from below (up to the rounding of the
+ * factor), by two steps of power iteration. The matrix is equilibrated, so that the powers stay in the range of f32 up to a
+ * condition of 1e15.
  */
 export async function inverseNormEstimate(rec: Recorder, factor: CholeskyFactor): Promise<number> {
   const { n, u } = factor;

@@ -13,7 +13,7 @@ const diagonal = flatProgram({
   body: 'out[p.firstRow + i] = a[i * p.columns + p.firstRow + i];',
 });
 
-/** The diagonal of A [n,n], which may be larger than a binding; waits for the device. */
+/** Reads the diagonal of A [n,n], which may be larger than a binding; waits for the device. */
 export async function downloadDiagonal(rec: Recorder, a: Tensor): Promise<Float32Array> {
   using entries = new Scope(a.device);
   const out = entries.tensor([a.columns]);
@@ -25,9 +25,9 @@ export async function downloadDiagonal(rec: Recorder, a: Tensor): Promise<Float3
 }
 
 /**
- * Powers of two s with s_i^2 (a_ii + shift) between 1/2 and 2.
+ * Computes the scales of an equilibration: powers of two s_i such that s_i^2 (a_ii + shift) is between 1/2 and 2.
  *
- * @throws RmError NOT_FINITE or NOT_POSITIVE_DEFINITE naming the first element that is not finite or not above zero.
+ * @throws RmError NOT_FINITE or NOT_POSITIVE_DEFINITE, which names the first element that is not finite or not above 0.
  */
 export function equilibration(diagonal: Float32Array, shift: number, label: string): Float32Array {
   return diagonal.map((entry, index) => {

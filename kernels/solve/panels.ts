@@ -11,19 +11,19 @@ import { type DoubleSingle, exactArithmetic, RUNTIME_ZERO } from '../shared/doub
 import { flatProgram, runFlat } from '../shared/flat.js';
 import { rowTiles } from '../shared/rowTiles.js';
 
-/** Columns of matrices [n,r] from `first` on, as many as the panel has. */
+/** A panel: `width` columns of matrices [n,r] from `first` on. */
 export interface Panel {
   first: number;
   width: number;
 }
 
-/** Rounded to double-single. */
+/** A value rounded to double-single, as uniform parameters. */
 const parts = (value: number): [high: number, low: number] => {
   const high = Math.fround(value);
   return [f32Bits(high), f32Bits(value - high)];
 };
 
-/** Bindings from 1 on: every matrix of `names` has a high and, with `pair`, a low part. */
+/** Declares bindings from 1 on: each matrix has a high part and, with `pair`, a low part. */
 const declare = (
   matrices: readonly (readonly [name: string, access: Access, pair: boolean])[],
 ): { bindings: Access[]; declarations: string } => {
@@ -42,7 +42,7 @@ const declare = (
   };
 };
 
-/** Row of the matrices' windows, column of the panel, and the element in both. */
+/** WGSL of the row in the matrices' windows, the column in the panel, and the indices of the element in both. */
 const position = `
   let row = i / p.width;
   let column = i % p.width;
@@ -131,7 +131,7 @@ const beginProgram = program(
   panelLo[inPanel] = v.lo;`,
 );
 
-/** Runs a program over the rows of matrices of one shape, and of tensors that are bound whole, in binding order. */
+/** Runs a program on operands in binding order: matrices of one shape, bound in row tiles, and tensors bound whole. */
 function runPanel(
   rec: Recorder,
   spec: ProgramSpec,
@@ -154,7 +154,7 @@ function runPanel(
 const rows = (matrix: Matrix) => partsOf(matrix).map(tensor => ({ tensor, whole: false }));
 const whole = (matrix: Matrix) => partsOf(matrix).map(tensor => ({ tensor, whole: true }));
 
-/** out = S (A + shift I) S, exact for powers of two s but for the sum with `shift`; f32: its leading part. */
+/** out = S (A + shift I) S; powers of two s make it exact except for the sum with `shift`. An f32 out gets the high part. */
 export function equilibrate(rec: Recorder, a: DoubleSingle, s: Tensor, shift: number, out: Matrix): void {
   const panel = { first: 0, width: a.hi.columns };
   runPanel(rec, equilibrateProgram('hi' in out), [...rows(a), ...whole(s), ...rows(out)], panel, shift);

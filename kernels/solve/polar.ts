@@ -13,15 +13,15 @@ import { frobeniusNorm } from '../reductions/rowReductions.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 
-/** The smallest singular value relative to the largest that f32 tells from zero. */
+/** The smallest singular value, relative to the largest, that f32 distinguishes from zero. */
 const LEAST_SINGULAR = 1e-5;
-/** l for the choice of c is at least this. */
+/** Lower bound on l in the choice of the scale c. */
 const LEAST_FOR_SCALE = 0.1;
-/** Largest |X' X - I|_F / sqrt(d) that is accepted. */
+/** Largest accepted |X' X - I|_F / sqrt(d). */
 const TOLERANCE = 1e-5;
-/** From here on convergence is quadratic: the orthogonality is looked at. */
+/** Above this the convergence is quadratic, and the orthogonality is checked. */
 const NEAR_ONE = 0.9;
-/** Steps from there: 4e-3, 6e-6 and 2e-11 of the distance to 1 are left, and one more for rounding. */
+/** Steps from there: three leave 4e-3, 6e-6 and 2e-11 of the distance to 1, and one more is for rounding. */
 const LAST_STEPS = 4;
 
 const program: ProgramSpec = flatProgram({
@@ -43,7 +43,7 @@ function addIdentity(rec: Recorder, m: Tensor, factor: number, diagonal: number,
   });
 }
 
-/** A step on singular values in [least, 1]: its scale c, and the least value after it. */
+/** Chooses the scale c of a step on singular values in [least, 1], and returns the least value after it. */
 function scaledStep(least: number): { factor: number; least: number } {
   const l = Math.max(least, LEAST_FOR_SCALE);
   const factor = Math.sqrt(3 / (1 + l + l * l));
@@ -51,7 +51,7 @@ function scaledStep(least: number): { factor: number; least: number } {
   return { factor, least: Math.min(image(least), image(1)) };
 }
 
-/** The orthogonal factor of a polar decomposition, and how near to orthogonal it is. */
+/** The orthogonal factor of a polar decomposition, and how close it is to orthogonal. */
 export interface PolarFactor {
   /** U V' [d,d] f32; the caller disposes it. */
   factor: Tensor;
@@ -61,9 +61,9 @@ export interface PolarFactor {
 }
 
 /**
- * The orthogonal polar factor U V' of A = U S V' [d,d] f32; A stays as it is.
+ * Computes the orthogonal polar factor U V' of A = U S V' [d,d] f32 by scaled Newton-Schulz iteration; A stays unchanged.
  *
- * @throws RmError NOT_CONVERGED when A is singular to f32, NOT_FINITE, INVALID_ARGUMENT.
+ * @throws RmError NOT_CONVERGED when A is singular in f32, NOT_FINITE, INVALID_ARGUMENT.
  */
 export async function polar(
   device: Device,
@@ -114,6 +114,6 @@ export async function polar(
 const singular = (label: string, d: number, orthogonality: number): RmError =>
   new RmError(
     'NOT_CONVERGED',
-    `'${label}' [${d},${d}] is singular to f32: its polar factor stays ${orthogonality.toExponential(1)} from orthogonal`,
+    `'${label}' [${d},${d}] is singular in f32: its polar factor stays ${orthogonality.toExponential(1)} from orthogonal`,
     'Use more calibration tokens than dimensions, or add a small multiple of the identity to the matrix.',
   );

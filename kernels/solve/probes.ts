@@ -10,16 +10,17 @@ import { blockProduct } from '../blockProduct/blockProduct.js';
 import { createDoubleSingle, type DoubleSingle } from '../shared/doubleSingle.js';
 import { PROBES, randomSigns } from './conditionEstimate.js';
 
+/** Random combinations of the columns of matrices [n,r], from which `solveSpd` estimates norms and errors cheaply. */
 export interface Probes {
   /** Combinations of the right-hand sides, B W [n,32]. */
   readonly b: DoubleSingle;
   /** out = X W */
   combine(x: DoubleSingle, out: DoubleSingle): void;
-  /** Estimate of a matrix's Frobenius norm from its combinations [n,32]. */
+  /** Estimates a matrix's Frobenius norm from its combinations [n,32]. */
   norm(combinations: Tensor): Promise<number>;
 }
 
-/** W [r, up to 32]: the unit vectors, or random signs where there are more columns. */
+/** W: the r unit vectors for up to 32 columns, else random signs [r, 32]. */
 function combinations(r: number): { values: Float32Array; count: number; variance: number } {
   if (r > PROBES) return { values: randomSigns(r), count: PROBES, variance: PROBES };
   const values = new Float32Array(r * r);
@@ -27,7 +28,7 @@ function combinations(r: number): { values: Float32Array; count: number; varianc
   return { values, count: r, variance: 1 };
 }
 
-/** Probes of matrices [n,r] like B; their tensors belong to `scope`. */
+/** Creates the probes for matrices of the shape of B [n,r]; their tensors belong to `scope`. */
 export function createProbes(scope: Scope, device: Device, rec: Recorder, b: DoubleSingle): Probes {
   const [n, r] = [b.hi.rowCount, b.hi.columns];
   const { values, count, variance } = combinations(r);

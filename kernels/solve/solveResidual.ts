@@ -4,7 +4,8 @@ import { checkTensor } from '../shared/checks.js';
 import type { DoubleSingle } from '../shared/doubleSingle.js';
 
 /**
- * R = B - A X in double-single: A [m,k], X [k,r], B and R [m,r], error about 2^-51 of the sum of |a x|.
+ * Residual of a linear system in double-single: R = B - A X; A [m,k], X [k,r], B and R [m,r]. The error is about 2^-51 of
+ * the sum of |a x|.
  *
  * @throws RmError INVALID_ARGUMENT when shapes do not fit, or X is larger than a binding.
  */

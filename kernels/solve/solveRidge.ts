@@ -24,14 +24,14 @@ import { cholesky, notPositiveDefinite } from './cholesky.js';
 import { downloadDiagonal, equilibration } from './equilibration.js';
 import { solveFactored } from './triangularSolve.js';
 
-/** Of the mean of the diagonal, added beside a scaled ridge: a feature that is always 0 has none of its own. */
+/** Share of the mean diagonal that is added to a scaled ridge: a feature that is always 0 gets no ridge from itself. */
 const LEAST_SHIFT = 1e-6;
 
 /** Settings of `solveRidgePath`. */
 export interface RidgePathOptions {
-  /** A ridge r stands for r diag(G) instead of r I: as if all columns of the features had the same norm. */
+  /** Adds ridge * diag(G) instead of ridge * I, as if all columns of the features had the same norm. */
   scaled?: boolean | undefined;
-  /** Names G in messages. */
+  /** Name of G in messages. */
   label?: string | undefined;
 }
 
@@ -57,7 +57,7 @@ const equilibrated: ProgramSpec = flatProgram({
   out[i] = (a[i] + ridge) * s[row] * s[column];`,
 });
 
-/** shift I + share diag(G) */
+/** The ridge shift I + share diag(G). */
 interface Ridge {
   readonly shift: number;
   readonly share: number;
@@ -76,12 +76,12 @@ function equilibrate(rec: Recorder, a: Tensor, s: Tensor, { shift, share }: Ridg
 }
 
 /**
- * Solves (G + ridge I) X = C for each ridge, in their order, in f32: gram G [n,n] symmetric with both triangles,
- * cross C [n,r], X [n,r]; ridges above 0 in G's units, or with `scaled` shares of G's own diagonal. G and C stay as
- * they are. Each X belongs to the caller, who may dispose it before asking for the next. A failure ends the path; ask
- * for large ridges first.
+ * Solves the ridge regression (G + ridge I) X = C for each ridge, in order, in f32: gram G [n,n] symmetric with both
+ * triangles, cross C [n,r], X [n,r]. Ridges are above 0, in G's units or, with `scaled`, as shares of G's diagonal. G and
+ * C stay unchanged. The caller owns each X and may dispose it before taking the next. A failure ends the path, so pass
+ * large ridges first.
  *
- * @throws RmError NOT_POSITIVE_DEFINITE naming the pivot when G + ridge I is singular to f32, NOT_FINITE,
+ * @throws RmError NOT_POSITIVE_DEFINITE, which names the pivot, when G + ridge I is singular in f32; NOT_FINITE,
  * INVALID_ARGUMENT.
  */
 export async function* solveRidgePath(
@@ -102,13 +102,13 @@ export async function* solveRidgePath(
   const work = scope.tensor([n, r], 'f32', 'equilibrated solution');
   for (const ridge of ridges) {
     if (!(ridge > 0))
-      throw new RmError('INVALID_ARGUMENT', `solveRidgePath: a ridge of ${ridge}`, 'Ridges are above 0.');
+      throw new RmError('INVALID_ARGUMENT', `solveRidgePath: the ridge is ${ridge}`, 'Pass ridges above 0.');
     const x = Tensor.create(device, [n, r], 'f32', 'ridge solution');
     try {
-      const added = scaled ? { shift: LEAST_SHIFT * mean, share: ridge } : { shift: ridge, share: 0 };
-      const ridged = diagonal.map(value => value + added.share * value);
-      const factors = equilibration(ridged, added.shift, label);
-      await solve(gram, cross, added, x, { factor, work, factors, label });
+      const terms = scaled ? { shift: LEAST_SHIFT * mean, share: ridge } : { shift: ridge, share: 0 };
+      const ridged = diagonal.map(value => value + terms.share * value);
+      const factors = equilibration(ridged, terms.shift, label);
+      await solve(gram, cross, terms, x, { factor, work, factors, label });
     } catch (error) {
       x.dispose();
       throw error;
@@ -191,9 +191,9 @@ function multiply(rec: Recorder, gram: Tensor, x: Tensor, out: Tensor): void {
 }
 
 /**
- * The loss of a linear map from statistics, tr(X' G X) - 2 tr(X' C): |Y - H X|_F^2 - |Y|_F^2 of inputs H and targets Y
- * with G = H' H and C = H' Y. gram G [n,n] symmetric, cross C and X [n,r], f32. The product G X and the sums along its
- * rows are f32, the sum of the rows f64.
+ * Computes the squared error of a linear map from its statistics: tr(X' G X) - 2 tr(X' C), which is
+ * |Y - H X|_F^2 - |Y|_F^2 for inputs H and targets Y with G = H' H and C = H' Y. gram G [n,n] symmetric, cross C and X
+ * [n,r], f32. G X and the sums along its rows are f32; the sum over rows is f64.
  *
  * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit.
  */
@@ -201,7 +201,7 @@ export async function quadraticLoss(device: Device, gram: Tensor, cross: Tensor,
   return (await quadraticLosses(device, gram, cross, x, 1))[0]!;
 }
 
-/** The same of several maps side by side: `maps` blocks of equally many columns of C and X. */
+/** `quadraticLoss` of several maps side by side: C and X are divided into `maps` blocks of columns of equal width. */
 export async function quadraticLosses(
   device: Device,
   gram: Tensor,
@@ -212,7 +212,11 @@ export async function quadraticLosses(
   const [n, r] = checkMatrix('quadraticLoss', 'x', x);
   checkTensor('quadraticLoss', 'gram', gram, [n, n]);
   checkTensor('quadraticLoss', 'cross', cross, [n, r]);
-  ensure(r % maps === 0, `quadraticLoss: ${r} columns for ${maps} maps`, 'Give all maps the same columns.');
+  ensure(
+    r % maps === 0,
+    `quadraticLoss: ${r} columns for ${maps} maps`,
+    'Give all maps the same number of columns.',
+  );
   const rec = device.recorder;
   using scope = new Scope(device);
   const product = scope.tensor([n, r], 'f32', 'G X');
@@ -221,7 +225,7 @@ export async function quadraticLosses(
   const sums = rowTiles(x).map(({ start, tensor }) => {
     const rows = tensor.rowCount;
     const out = scope.tensor([rows * maps]);
-    // A row of every map is a row of its own.
+    // Each map's part of a row becomes a row.
     const rowsOf = (all: Tensor) => all.rows(start, rows).reshape([rows * maps, width]);
     runRows(rec, lossRows, [rowsOf(x), rowsOf(product), rowsOf(cross), out], [rows * maps, width], [], {
       flops: 4 * rows * r,

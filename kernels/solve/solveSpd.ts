@@ -22,35 +22,35 @@ import { solveFactored } from './triangularSolve.js';
 
 /** Settings of `solveSpd`. */
 export interface SolveOptions {
-  /** Added to the diagonal of A, in A's units: the ridge. */
+  /** The ridge: added to the diagonal of A, in A's units; default: 0. */
   shift?: number;
-  /** Largest |B - A X|_F / |B|_F that is accepted. */
+  /** Largest accepted |B - A X|_F / |B|_F; default: 1e-6. */
   tolerance?: number;
   /**
-   * Relative error of X, |X - X'|_F / |X|_F as estimated, that is good enough: refinement stops there. By default it
-   * goes as far as double-single allows; for an X that is used in f32, 1e-7 costs less than half.
+   * Refinement stops at this estimated relative error of X, |X - X'|_F / |X|_F. By default it goes as far as
+   * double-single allows; if X is used in f32, 1e-7 suffices and costs less than half.
    */
   accuracy?: number;
-  /** Names A in messages. */
+  /** Name of A in messages. */
   label?: string;
 }
 
-/** How a system was solved, and how well. */
+/** How `solveSpd` solved a system, and how accurately. */
 export interface SolveReport {
-  /** Precision of the Cholesky factor; residuals and solution are double-single in both. */
+  /** 'refinement' uses an f32 factor, the other a double-single factor; residuals and X are double-single in both. */
   method: 'refinement' | 'double-single refinement';
-  /** Solves with the factor: one, and one for each refinement of X. */
+  /** Number of solves with the factor: 1, and 1 for each refinement of X. */
   iterations: number;
   /** |B - (A + shift I) X|_F / |B|_F, estimated from 32 combinations of the columns. */
   relativeResidual: number;
-  /** |X - X'|_F / |X|_F, estimated likewise by one more step of refinement. */
+  /** |X - X'|_F / |X|_F, estimated in the same way by one more step of refinement. */
   relativeError: number;
-  /** 2-norm condition number of the equilibrated matrix; an estimate from below, usually within a factor 2. */
+  /** 2-norm condition number of the equilibrated matrix, estimated from below, usually within a factor of 2. */
   conditionEstimate: number;
   shiftUsed: number;
 }
 
-/** The solution of a system and how it was found. */
+/** The solution of a system, with a report of its accuracy. */
 export interface Solution {
   /** [n,r]; the caller disposes it. */
   x: DoubleSingle;
@@ -63,7 +63,7 @@ const SMALLEST_PIVOT = 1e-12;
 /** A refinement step with an f32 factor leaves about this times the condition of the error. */
 const CONTRACTION_F32 = 2e-8;
 
-/** What does not depend on the shift. */
+/** The parts of a system that do not depend on the shift. */
 interface System {
   rec: Recorder;
   a: DoubleSingle;
@@ -76,7 +76,7 @@ interface System {
   accuracy: number;
 }
 
-/** Columns of [n,r] in panels that one binding holds. */
+/** Divides the columns of a matrix [n,r] into panels that fit one binding. */
 function panelsOf({ device, rowCount: n, columns: r }: Tensor): Panel[] {
   const fitting = Math.floor(device.limits.maxStorageBufferBindingSize / (4 * n));
   // Whole tiles of blockProduct.
@@ -87,7 +87,7 @@ function panelsOf({ device, rowCount: n, columns: r }: Tensor): Panel[] {
   }));
 }
 
-/** Operations per column of A for the two kinds of factor; products of pairs and of three parts dominate them. */
+/** Whether an f32 factor needs fewer operations per column of A; products of pairs and of three parts dominate both. */
 function f32Pays(n: number, r: number, condition: number, accuracy: number): boolean {
   const contraction = condition * CONTRACTION_F32;
   if (contraction > 0.1) return false;
@@ -100,11 +100,11 @@ function f32Pays(n: number, r: number, condition: number, accuracy: number): boo
 }
 
 /**
- * Solves (A + shift I) X = B: A [n,n] symmetric positive definite, B [n,r], X [n,r], all double-single. A and B stay
- * as they are; the caller owns X.
+ * Solves (A + shift I) X = B for a symmetric positive definite A [n,n]; B [n,r], X [n,r], all double-single. A and B stay
+ * unchanged; the caller owns X.
  *
- * @throws RmError NOT_POSITIVE_DEFINITE naming the pivot when A + shift I is singular to working precision or
- * indefinite, NOT_CONVERGED when the residual stays above `tolerance`, NOT_FINITE, INVALID_ARGUMENT.
+ * @throws RmError NOT_POSITIVE_DEFINITE, which names the pivot, when A + shift I is singular to working precision or
+ * indefinite; NOT_CONVERGED when the residual stays above `tolerance`; NOT_FINITE, INVALID_ARGUMENT.
  */
 export async function solveSpd(
   device: Device,
@@ -117,9 +117,9 @@ export async function solveSpd(
 }
 
 /**
- * Solves (A + shift I) X = B for several shifts, in their order; what does not depend on the shift is computed once. Each
- * X belongs to the caller, who may dispose it before asking for the next. A failure ends the path; ask for large shifts
- * first where small ones may leave A + shift I indefinite.
+ * Solves (A + shift I) X = B for several shifts, in order, and shares the work that does not depend on the shift. The
+ * caller owns each X and may dispose it before taking the next. A failure ends the path, so pass large shifts first if
+ * small ones may leave A + shift I indefinite.
  *
  * @throws RmError as solveSpd.
  */
@@ -179,7 +179,7 @@ async function solveShift(system: System, shift: number, x: DoubleSingle): Promi
   );
 }
 
-/** One factorisation, solve and refinement; undefined when f32 is not enough. */
+/** Factorises, solves and refines once; returns undefined if an f32 factor does not suffice. */
 async function attempt(
   system: System,
   shift: number,
@@ -215,7 +215,7 @@ async function attempt(
   }
 }
 
-/** Solves and refines until X is accurate enough or gets no better. */
+/** Solves, then refines X until it is accurate enough or stops improving. */
 async function refine(
   system: System,
   shift: number,
@@ -228,7 +228,7 @@ async function refine(
   let { relativeResidual, relativeError } = await measure(system, shift, s, x, factor);
   const contraction = relativeError;
   let iterations = 1;
-  // Also when the last step was so good that only rounding is left: the next would show no more than that.
+  // Also ends once the expected error is below `accuracy`: another step would only measure rounding.
   for (let expected = relativeError; expected > accuracy && relativeError > accuracy; iterations++) {
     if (iterations === MOST_ITERATIONS || !(relativeError < 0.5)) break;
     solvePanels(system, shift, s, x, factor, true);
@@ -249,7 +249,7 @@ async function refine(
   };
 }
 
-/** X = solution of the factored system, or X += correction. */
+/** X = solution of the factorised system or, with `correction`, X += solution for the residual. */
 function solvePanels(
   { rec, a, b, panels }: System,
   shift: number,
@@ -278,7 +278,7 @@ function solvePanels(
   }
 }
 
-/** Relative residual and error of X. */
+/** Estimates the relative residual and error of X. */
 async function measure(
   { rec, a, probes, normB }: System,
   shift: number,

@@ -4,7 +4,7 @@ import type { DoubleSingle } from '../shared/doubleSingle.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 import { rowTiles } from '../shared/rowTiles.js';
 
-/** Block of out: rows first.. of the bound rows, columns from..from+width; `copied`: of rows from.. of `source`. */
+/** Mirrors rows start .. start+width-1, taken from `source` if `copied`, to the rows of out from `first` on. */
 const program = programFamily(
   (copied: boolean): ProgramSpec =>
     flatProgram({
@@ -24,7 +24,7 @@ ${copied ? '@group(0) @binding(2) var<storage, read> source: array<f32>;' : ''}`
 );
 
 /**
- * out[i,j] = out[j,i] for i < j, of a double-single both parts; out [n,n] f32.
+ * Copies the lower triangle of a matrix to the upper one: out[i,j] = out[j,i] for i < j; out [n,n] f32 or double-single.
  *
  * @throws RmError INVALID_ARGUMENT when out is not square.
  */

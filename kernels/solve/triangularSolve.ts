@@ -3,7 +3,7 @@ import { blockProduct, type Matrix, partsOf, shapeOf } from '../blockProduct/blo
 import { type CholeskyFactor, scratchLike } from './cholesky.js';
 
 /**
- * Solves U^T X = B (or U X = B with `transpose`) in place: B [n,r] becomes X, in the precision of the factor.
+ * Solves U^T X = B, or U X = B with `transpose`, in place: overwrites B [n,r] with X. B has the precision of the factor.
  *
  * @throws RmError INVALID_ARGUMENT when shapes or precisions do not fit.
  */
@@ -17,7 +17,7 @@ export function triangularSolve(
   ensure(
     rows === n && shapeOf(b).length === 2,
     `triangularSolve: B is [${shapeOf(b)}] and the factor [${n},${n}]`,
-    'B must have one row per row of the factor.',
+    'B must have as many rows as the factor.',
   );
   if (r === 0) return;
   using scope = new Scope(partsOf(u)[0]!.device);
@@ -51,7 +51,7 @@ export function triangularSolve(
   }
 }
 
-/** Solves U^T U X = B in place. */
+/** Solves U^T U X = B in place, as `triangularSolve` twice. */
 export function solveFactored(rec: Recorder, factor: CholeskyFactor, b: Matrix): void {
   triangularSolve(rec, factor, b);
   triangularSolve(rec, factor, b, { transpose: true });

@@ -6,7 +6,7 @@ import { scalarTensor } from '../shared/wgsl.js';
 import { bestReduction, workgroupReduction } from '../shared/workgroup.js';
 import { checkPredictions, type Predictions, vocabularyPasses } from './vocabularyPasses.js';
 
-/** Where `compareDistributions` writes, each [T]: -log p of the targets and KL(a || b) in nats, f32; likeliest tokens, u32. */
+/** Results of `compareDistributions`, each [T]: -log p of the targets and KL(a || b) in nats, f32; likeliest tokens, u32. */
 export interface DistributionComparison {
   nllA: Tensor;
   nllB: Tensor;
@@ -15,7 +15,7 @@ export interface DistributionComparison {
   topB: Tensor;
 }
 
-/** What is carried from tile to tile. Indices are u32: as bits of an f32 they would be subnormal and might be flushed. */
+/** WGSL of the running state of a token. Indices are u32: as bits of an f32 they would be subnormal and could be flushed. */
 export const comparisonState = /* wgsl */ `
 struct State {
   most: vec2f, sum: vec2f, target_logit: vec2f, s: f32, pad: f32,
@@ -62,7 +62,7 @@ fn ab(i: u32) -> vec2f { return vec2f(a[i], b[i]); }`,
   }
   let added = sum(part, lane);
   if (lane == 0u) {
-    // Of the very first tile, nothing older is scaled: its maxima are placeholders.
+    // The first tile has no older sums to rescale: the old maxima are placeholders.
     if (p.first == 0u) {
       let rise = next.most - old.most;
       let fade = exp(-rise);
@@ -98,11 +98,11 @@ const finish = (): ProgramSpec =>
   top_b[i] = row.top.y;`,
   });
 
-/** What `addComparison` carries from tile to tile, for `tokens` tokens. */
+/** Creates the state of `addComparison` for `tokens` tokens. */
 export const comparisonTensor = (scope: Scope, tokens: number): Tensor =>
   scope.tensor([tokens, STATE_WORDS], 'f32', 'comparison state');
 
-/** Adds a tile of both models' logits [T, columns], of the tokens from `start` of the vocabulary on; 0 begins anew. */
+/** Adds both models' logits [T, columns] of the vocabulary from token `start` on; start 0 resets the state. */
 export function addComparison(
   rec: Recorder,
   logits: readonly [a: Tensor, b: Tensor],
@@ -121,7 +121,7 @@ export function addComparison(
   );
 }
 
-/** Turns what all tiles have left into results. */
+/** Computes the results from the state, after the last tile. */
 export function finishComparison(rec: Recorder, states: Tensor, out: DistributionComparison): void {
   const { nllA, nllB, kl, topA, topB } = out;
   const tokens = kl.size;
@@ -132,7 +132,8 @@ export function finishComparison(rec: Recorder, states: Tensor, out: Distributio
 }
 
 /**
- * nllA, nllB, kl [T] f32 (nats, KL(a || b)) and topA, topB [T] u32 of two models on the same tokens; targets [T] u32.
+ * Compares the next-token distributions of two models on the same tokens: writes nllA, nllB and kl = KL(a || b) [T] f32
+ * in nats, and topA, topB [T] u32; targets [T] u32.
  *
  * @throws RmError INVALID_ARGUMENT when shapes do not fit or the vocabularies differ in size.
  */

@@ -28,8 +28,8 @@ const slopes = (): ProgramSpec =>
   });
 
 /**
- * loss[t] = -log p(targets[t] | hidden[t]), and of sum(weights * loss) the gradients asked for: by hidden [T,D] written,
- * by head [V,D] added, f32. @throws RmError INVALID_ARGUMENT.
+ * Cross-entropy loss: loss[t] = -log p(targets[t] | hidden[t]); loss, weights [T] f32, targets [T] u32. Pass a tensor for
+ * each gradient of sum(weights * loss) that you want. @throws RmError INVALID_ARGUMENT.
  */
 export function crossEntropyLoss(
   rec: Recorder,

@@ -26,14 +26,14 @@ const slopes = (): ProgramSpec =>
 @group(0) @binding(4) var<storage, read_write> logits: array<f32>;`,
     body: `
   let row = i / p.columns;
-  // One formula for both: of equal models nothing is left.
+  // The same formula for both, so that equal models give exactly 0.
   let pq = exp(vec2f(teacher[i], logits[i]) - states[row].most) / states[row].sum;
   logits[i] = weights[row] * (pq.y - pq.x);`,
   });
 
 /**
- * loss[t] = KL(teacher || student) of token t, and of sum(weights * loss) the gradients asked for: by the student's
- * hidden [T,D] written, by its head [V,D] added, f32. @throws RmError INVALID_ARGUMENT.
+ * Distillation loss: loss[t] = KL(teacher || student) for token t; loss, weights [T] f32. Pass a tensor for each gradient
+ * of sum(weights * loss) by the student that you want. @throws RmError INVALID_ARGUMENT.
  */
 export function klLoss(
   rec: Recorder,

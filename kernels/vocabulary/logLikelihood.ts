@@ -9,7 +9,7 @@ import { type LogitForm, logitTile } from './logitTile.js';
 
 const TILE_ELEMENTS = 16 << 20;
 
-/** Columns of a tile of logits, at most `most`: 64 MiB of f32 unless there are over 65,536 tokens. */
+/** Columns of a tile of logits, at most `most`. A tile takes at most 64 MiB for up to 65,536 tokens. */
 export const tileColumns = (tokens: number, most: number): number =>
   Math.min(most, Math.max(256, Math.floor(TILE_ELEMENTS / Math.max(1, tokens))));
 
@@ -50,14 +50,14 @@ ${workgroupReduction('sum', ROW_LANES, 'f32', 'a + b')}`,
 
 /** Settings of `logLikelihood`. */
 export interface LogLikelihoodOptions {
-  /** Scaling and capping of the logits. */
+  /** How the model scales and caps its logits. */
   form?: LogitForm;
-  /** [T] f32, takes the target's logit minus the largest. */
+  /** [T] f32: receives the target's logit minus the largest logit. */
   below?: Tensor;
 }
 
-/** Logits [T, columns] of the tokens from `start` of the vocabulary on. */
-export interface LogitsTile {
+/** Logits [T, columns] of the vocabulary from token `start` on. */
+interface LogitsTile {
   logits: Tensor;
   start: number;
   first: boolean;
@@ -65,8 +65,8 @@ export interface LogitsTile {
 }
 
 /**
- * Adds a tile to the state [T, 4] f32 of every token: (maximum, sum of e^(logit - maximum), logit of the target); after
- * the last, `out` and `below` [T] f32 are as `logLikelihood` gives them.
+ * Adds a tile to the state [T, 4] f32 of every token: (maximum, sum of e^(logit - maximum), logit of the target). The last
+ * tile writes `out` and `below` [T] f32, as `logLikelihood` does.
  */
 export function addTile(
   rec: Recorder,
@@ -84,8 +84,8 @@ export function addTile(
 }
 
 /**
- * out[t] = log p(targets[t] | hidden[t]) in nats; hidden [T,D] f32, head [V,D] f32|f16|bf16, targets [T] u32, out [T]
- * f32. @throws RmError INVALID_ARGUMENT.
+ * Log-likelihood of the next tokens: out[t] = log p(targets[t] | hidden[t]) in nats; hidden [T,D] f32, head [V,D]
+ * f32|f16|bf16, targets [T] u32, out [T] f32. @throws RmError INVALID_ARGUMENT.
  */
 export function logLikelihood(
   rec: Recorder,

@@ -3,17 +3,17 @@ import { scale } from '../elementwise/elementwise.js';
 import { softcap } from '../elementwise/softcap.js';
 import { matmul } from '../matmul/matmul.js';
 
-/** What a model does to its logits: softcap(factor * logits, cap). */
+/** How a model scales and caps its logits: softcap(factor * logits, cap). */
 export interface LogitForm {
   /** Default: 1. */
   readonly factor?: number;
-  /** Default: none. */
+  /** The cap; default: none. */
   readonly softcap?: number;
 }
 
 /**
- * out[T,n] = logits of the hidden states [T,D] f32 (after the final norm) for some rows [n,D] of the output head, as
- * `form` changes them.
+ * Computes the logits of some tokens of the vocabulary: out [T,n] f32 = hidden states [T,D] f32 (after the final norm)
+ * times those rows [n,D] of the output head, transposed, scaled and capped by `form`.
  */
 export function logitTile(
   rec: Recorder,

@@ -11,20 +11,20 @@ import {
   vocabularyPasses,
 } from './vocabularyPasses.js';
 
-/** A teacher's likeliest tokens, as `topLogProbabilities` finds them. */
+/** A teacher's K likeliest tokens, as `topLogProbabilities` writes them. */
 export interface TopProbabilities {
-  /** u32 [T, K], different within a row. */
+  /** u32 [T, K], all different within a row. */
   ids: Tensor;
-  /** f32 [T, K], logarithms of the teacher's probabilities, in nats. */
+  /** f32 [T, K], log-probabilities in nats. */
   logProbabilities: Tensor;
-  /** f32 [T], the logarithm of what all other tokens have together; -1e38 where that is nothing. */
+  /** f32 [T], logarithm of the total probability of all other tokens; -1e38 if that is 0. */
   logRest: Tensor;
 }
 
-/** Below any logit, and so far below that its exponential is 0 even beside the lowest running maximum. */
+/** So far below any logit that its exponential is 0 even next to the lowest running maximum. */
 const TAKEN = '-3.0e38';
 
-/** Both programs look at entry i of the lists, token i / k, and at its place in the tile. */
+/** WGSL of entry i of the lists, which belongs to token i / k, and of its place in the tile. */
 const entry = `
   let row = i / p.k;
   let column = ids[i] - p.start;
@@ -62,7 +62,10 @@ const putIn = (): ProgramSpec =>
   if (inside) { logits[at] = slopes[i]; }`,
   });
 
-/** The loss of a row; `taken` become the slopes of the K tokens, `factors` (log sum, weight s, weight r) for the rest. */
+/**
+ * The loss of a row. Overwrites `taken` with the slopes of the K tokens, and writes `factors` of the other slopes: log sum,
+ * weight * mass, weight * rest probability / rest sum, rest maximum.
+ */
 const finish = (): ProgramSpec =>
   rowProgram({
     key: 'topKlLoss loss',
@@ -117,15 +120,15 @@ const restSlopes = (): ProgramSpec =>
 @group(0) @binding(2) var<storage, read_write> logits: array<f32>;`,
     body: `
   let f = factors[i / p.columns];
-  // Above the rest's maximum are only the K tokens, whose slopes come from elsewhere.
+  // Only the K tokens exceed the rest's maximum; the next program overwrites their slopes.
   logits[i] = f.y * exp(logits[i] - f.x) - f.z * exp(min(logits[i] - f.w, 0.0));`,
   });
 
 /**
- * loss[t] = KL(teacher || student) over the teacher's K likeliest tokens and the rest as one, and of
- * sum(weights * loss) the gradients asked for: by hidden [T,D] written, by head [V,D] added, f32.
+ * Distillation loss from a teacher's K likeliest tokens: loss[t] = KL(teacher || student) with all other tokens merged
+ * into one; loss, weights [T] f32. Pass a tensor for each gradient of sum(weights * loss) that you want.
  *
- * @throws RmError INVALID_ARGUMENT.
+ * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit.
  */
 export function topKlLoss(
   rec: Recorder,

@@ -5,14 +5,16 @@ import { workgroupReduction } from '../shared/workgroup.js';
 import type { TopProbabilities } from './topKlLoss.js';
 import { checkPredictions, type Predictions, vocabularyPasses } from './vocabularyPasses.js';
 
+/** Largest K. */
 const MOST = 1024;
 
-/** What stands in a tile's list that has fewer than K columns. */
+/** Fills the list of a tile that has fewer than K columns. */
 const EMPTY = '-3.0e38';
 
 /**
- * `lists`: chooses of the tiles' lists and completes the result; else of a tile of logits, into its list. A rest is
- * (largest logit, sum of e^(logit - largest) of all that are not in the list).
+ * Without `lists`, selects the K largest logits of a tile and writes them to the tile's list; with `lists`, selects among
+ * the lists of all tiles and writes the result. A rest is (largest logit, sum of e^(logit - largest) over all tokens that
+ * are not in the list).
  */
 const program = programFamily(
   (lists: boolean): ProgramSpec =>
@@ -43,7 +45,7 @@ var<workgroup> digits: Digits;
 var<workgroup> taken: atomic<u32>;
 var<workgroup> taken_values: array<f32, ${MOST}>;
 var<workgroup> taken_ids: array<u32, ${MOST}>;
-// Bits in the order of the numbers.
+// Maps a float to a u32 of the same order.
 fn ordered(x: f32) -> u32 {
   let bits = bitcast<u32>(x);
   return select(bits | 0x80000000u, ~bits, (bits >> 31u) == 1u);
@@ -68,7 +70,7 @@ fn take(value: f32, id: u32) {
     let found = workgroupUniformLoad(&digits);
     for (var j = lane; j < p.columns; j += ${ROW_LANES}u) {
       let key = ordered(values[base + j]);
-      // Shifted twice: a shift by all 32 bits is none.
+      // Shifted twice: WGSL takes a shift of 32 as a shift of 0.
       if (((key >> u32(shift)) >> 8u) == found.prefix) { atomicAdd(&histogram[(key >> u32(shift)) & 255u], 1u); }
     }
     workgroupBarrier();
@@ -98,7 +100,7 @@ fn take(value: f32, id: u32) {
     }
   }
   if (lane == 0u && !all_equal) {
-    // Of more equal values than there is room for, the first; the others are the rest.
+    // If there are more equal values than room, the first ones are taken and the others belong to the rest.
     var room = threshold.remaining;
     for (var j = 0u; j < p.columns; j++) {
       let value = values[base + j];
@@ -153,9 +155,10 @@ fn take(value: f32, id: u32) {
 );
 
 /**
- * ids [T,K] u32, logProbabilities [T,K] and logRest [T] f32 of the model's K likeliest next tokens.
+ * Finds a model's K likeliest next tokens, in falling order: writes ids [T,K] u32, logProbabilities [T,K] and logRest [T]
+ * f32. K is the width of `ids`, from 1 to 1,024 and at most V.
  *
- * @throws RmError INVALID_ARGUMENT when shapes do not fit, or K is not from 1 to 1,024 and at most V.
+ * @throws RmError INVALID_ARGUMENT when shapes or K do not fit.
  */
 export function topLogProbabilities(
   rec: Recorder,
@@ -170,8 +173,8 @@ export function topLogProbabilities(
   checkTensor(kernel, 'logRest', logRest, [tokens]);
   ensure(
     k >= 1 && k <= Math.min(MOST, vocabulary),
-    `${kernel}: the ${k} likeliest of ${vocabulary} tokens`,
-    `Ask for 1 to ${Math.min(MOST, vocabulary)} tokens.`,
+    `${kernel}: cannot list the ${k} likeliest of ${vocabulary} tokens`,
+    `Choose K from 1 to ${Math.min(MOST, vocabulary)}.`,
   );
   using scope = new Scope(ids.device);
   vocabularyPasses(rec, [model], {

@@ -8,8 +8,8 @@ import { type LogitForm, logitTile } from './logitTile.js';
 import { tileColumns } from './logLikelihood.js';
 
 /**
- * Hidden states after the final norm, [T, D] f32, the output head of one model, [V, D] f32, f16 or bf16, and what it does
- * to its logits.
+ * The next-token predictions of a model, before the logits: hidden states after the final norm [T, D] f32, output head
+ * [V, D] f32, f16 or bf16, and how the model scales and caps its logits.
  */
 export interface Predictions {
   hidden: Tensor;
@@ -17,35 +17,35 @@ export interface Predictions {
   form?: LogitForm;
 }
 
-/** Where a loss puts its gradients: that of the hidden states [T, D] is written, that of the head [V, D] added; f32. */
+/** The gradients that a loss computes if you pass them: hidden [T, D] is overwritten, head [V, D] accumulated; f32. */
 export interface LossGradients {
   hidden?: Tensor | undefined;
   head?: Tensor | undefined;
 }
 
-/** Logits [T, columns] of the tokens from `start` of the vocabulary on, one tensor for each model. */
-export interface VocabularyTile {
+/** Logits [T, columns] of the vocabulary from token `start` on, one tensor per model. */
+interface VocabularyTile {
   start: number;
   columns: number;
-  /** Which of the tiles. */
+  /** Number of the tile, from 0. */
   index: number;
   first: boolean;
   last: boolean;
   logits: readonly Tensor[];
 }
 
-/** What is done with each tile of logits. */
-export interface VocabularyPasses {
-  /** Called once, with the number of tiles: what is done with each as it is computed. It may change the logits. */
+/** The work of a loss on each tile of logits. */
+interface VocabularyPasses {
+  /** Called once with the number of tiles. The first pass calls the result for each tile; it may change the logits. */
   begin(tiles: number): (tile: VocabularyTile) => void;
-  /** After all that: turns the first model's logits, as computed or as they were left, into their gradient. */
+  /** The second pass: turns the first model's logits, recomputed or as the first pass left them, into their gradient. */
   slope?(tile: VocabularyTile): void;
 }
 
-/** Short tiles keep the sums short: their rounding errors enter KL multiplied by the size of the differences. */
+/** Short tiles keep sums short: KL multiplies their rounding errors by the size of the logit differences. */
 const MOST_COLUMNS = 4096;
 
-/** Shapes of the predictions of several models on the same tokens. @throws RmError INVALID_ARGUMENT. */
+/** Checks that several models predict the same tokens. @throws RmError INVALID_ARGUMENT when shapes do not fit. */
 export function checkPredictions(
   kernel: string,
   models: Readonly<Record<string, Predictions>>,
@@ -62,11 +62,10 @@ export function checkPredictions(
 }
 
 /**
- * Runs a loss of next tokens over tiles of the vocabulary: logits = hidden head^T of every model, once to
- * begin with and, where gradients are asked for, again for the slopes, which become
- *   gradients.hidden = slopes head,   gradients.head += slopes^T hidden   of the first model.
- * with the slope of the model's `form`. Of logits no more than one tile a model is stored (two of a model that caps them),
- * at most 64 MiB each unless there are over 65,536 tokens.
+ * Runs a next-token loss over tiles of the vocabulary. The first pass computes every model's logits = hidden head^T tile by
+ * tile. If gradients are requested, a second pass computes them again and turns the first model's into slopes, through its
+ * `form`: gradients.hidden = slopes head, gradients.head += slopes^T hidden. It stores one tile of logits per model (two
+ * for a first model that caps them), each of at most 64 MiB for up to 65,536 tokens.
  */
 export function vocabularyPasses(
   rec: Recorder,
@@ -106,7 +105,7 @@ export function vocabularyPasses(
   const capped = form?.softcap ? scope.tensor([tokens * step], 'f32', 'capped logits') : undefined;
   forTiles(tile => {
     const { start, columns, first, last } = tile;
-    // Of a single tile the logits are still there, unless the slope of a cap needs them as they were.
+    // A single tile still holds its logits, but the slope of a cap needs them unchanged.
     if (!(first && last) || capped) compute(tile);
     const slopes = tile.logits[0]!;
     if (capped) rec.copy(slopes, capped.rows(0, slopes.size));
