@@ -98,7 +98,7 @@ export class ProgramCache {
     return this.#exact;
   }
 
-  /** Returns the compiled program. Compile errors surface later, in `Device.check`, `finish` or a download. */
+  /** @internal Returns the compiled program. Compile errors surface later, in `Device.check`, `finish` or a download. */
   get(spec: ProgramSpec): Program {
     return this.#programs.get(spec.key) ?? this.#compile(spec);
   }

@@ -7,7 +7,6 @@ export type { MemoryPool, PooledBuffer } from './memory.js';
 export type { KernelProfile, Profiler, SectionProfile } from './profiler.js';
 export {
   type Access,
-  type Program,
   type ProgramCache,
   type ProgramSpec,
   type ProgramTarget,

@@ -1,5 +1,6 @@
 export { blockProduct } from './blockProduct/blockProduct.js';
 export { normals } from './cases/data.js';
+export { type CaseVariant, type KernelCase, kernelCases, type PreparedCase } from './cases/index.js';
 export { type TuningCase, tuningCases } from './cases/tuning.js';
 export { addTransposed } from './elementwise/addTransposed.js';
 export * from './public.js';

@@ -1,12 +1,11 @@
-export { type AttentionOptions, type AttentionVariant, attention } from './attention/attention.js';
+export { type AttentionOptions, attention } from './attention/attention.js';
 export { padHeads } from './attention/padHeads.js';
 export {
   type AttentionGradients,
   type AttentionTensors,
   attentionBackward,
 } from './attentionBackward/attentionBackward.js';
-export type { BlockProductVariant, Matrix } from './blockProduct/blockProduct.js';
-export { type CaseVariant, type KernelCase, kernelCases, type PreparedCase } from './cases/index.js';
+export type { Matrix } from './blockProduct/blockProduct.js';
 export type { Activation } from './elementwise/activation.js';
 export {
   type ActivationBackwardOptions,
@@ -25,8 +24,6 @@ export { type RopeOptions, rope, ropeTable } from './embedding/rope.js';
 export { crossGram } from './gram/crossGram.js';
 export { gram } from './gram/gram.js';
 export type { OuterProductsOptions } from './gram/outerProducts.js';
-export type { OuterProductsChoice } from './gram/variants.js';
-export type { MatmulChoice, MatrixExtents } from './matmul/builtInChoice.js';
 export { type GatedMatmulOptions, gatedMatmul } from './matmul/gatedMatmul.js';
 export { type MatmulOptions, matmul } from './matmul/matmul.js';
 export { layerNorm } from './norms/layerNorm.js';

@@ -1,7 +1,8 @@
 import type { Recorder } from '../../engine/index.js';
-import { type BlockProductVariant, blockProduct } from '../blockProduct/blockProduct.js';
+import { blockProduct } from '../blockProduct/blockProduct.js';
 import { checkTensor } from '../shared/checks.js';
 import type { DoubleSingle } from '../shared/doubleSingle.js';
+import type { CholeskyOptions } from './cholesky.js';
 
 /**
  * Residual of a linear system in double-single: R = B - A X; A [m,k], X [k,r], B and R [m,r]. The error is about 2^-51 of
@@ -15,7 +16,7 @@ export function solveResidual(
   x: DoubleSingle,
   b: DoubleSingle,
   out: DoubleSingle,
-  { variant }: { variant?: BlockProductVariant | undefined } = {},
+  { variant }: Pick<CholeskyOptions, 'variant'> = {},
 ): void {
   const [m = 0, k = 0] = a.hi.shape;
   const r = x.hi.columns;
