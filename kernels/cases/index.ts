@@ -4,13 +4,13 @@ import { backwardCases } from './backward.js';
 import { blockFormatCases } from './blockFormats.js';
 import type { KernelCase } from './case.js';
 import { elementwiseCases } from './elementwise.js';
+import { embeddingCases } from './embedding.js';
 import { fittingCases } from './fitting.js';
 import { gatedMatmulCases } from './gatedMatmul.js';
+import { gramAndSolveCases } from './gramAndSolve.js';
 import { matmulCases } from './matmul.js';
 import { normCases } from './norms.js';
-import { rowCases } from './rows.js';
-import { statisticsCases } from './statistics.js';
-import { tokenCases } from './tokens.js';
+import { reductionCases } from './reductions.js';
 import { vocabularyCases } from './vocabulary.js';
 import { vocabularyLossCases } from './vocabularyLoss.js';
 
@@ -20,14 +20,14 @@ export type { CaseVariant, KernelCase, PreparedCase } from './case.js';
 export const kernelCases: KernelCase[] = [
   ...matmulCases,
   ...gatedMatmulCases,
-  ...tokenCases,
+  ...embeddingCases,
   ...blockFormatCases,
   ...normCases,
   ...attentionCases,
   ...elementwiseCases,
-  ...rowCases,
+  ...reductionCases,
   ...vocabularyCases,
-  ...statisticsCases,
+  ...gramAndSolveCases,
   ...fittingCases,
   ...backwardCases,
   ...attentionBackwardCases,

@@ -1,14 +1,14 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, Scope, tensorFrom } from '../../engine/index.js';
-import { statisticsCases } from '../../kernels/cases/statistics.js';
+import { gramAndSolveCases } from '../../kernels/cases/gramAndSolve.js';
 import { disposeDoubleSingle, uploadF64 } from '../../kernels/shared/doubleSingle.js';
 import { cholesky } from '../../kernels/solve/cholesky.js';
 import { rejectsWith } from '../gpu.js';
 import { testCases } from './runCases.js';
 
 testCases(
-  statisticsCases.filter(({ kernel }) => ['cholesky', 'triangularSolve', 'solveResidual'].includes(kernel)),
+  gramAndSolveCases.filter(({ kernel }) => ['cholesky', 'triangularSolve', 'solveResidual'].includes(kernel)),
 );
 
 /** Identity but for one diagonal element. */

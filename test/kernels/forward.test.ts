@@ -1,8 +1,8 @@
 import { test } from 'uvu';
 import { elementwiseCases } from '../../kernels/cases/elementwise.js';
+import { embeddingCases } from '../../kernels/cases/embedding.js';
 import { normCases } from '../../kernels/cases/norms.js';
-import { tokenCases } from '../../kernels/cases/tokens.js';
 import { testCases } from './runCases.js';
 
-testCases([...tokenCases, ...normCases, ...elementwiseCases]);
+testCases([...embeddingCases, ...normCases, ...elementwiseCases]);
 test.run();

@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { asBytes, Device, Scope, tensorFrom, tensorFromBytes } from '../../engine/index.js';
-import { outerProductsF64, statisticsCases } from '../../kernels/cases/statistics.js';
+import { gramAndSolveCases, outerProductsF64 } from '../../kernels/cases/gramAndSolve.js';
 import { crossGram } from '../../kernels/gram/crossGram.js';
 import { gram } from '../../kernels/gram/gram.js';
 import { outerProductsName, outerProductsVariants } from '../../kernels/gram/variants.js';
@@ -11,7 +11,7 @@ import { symmetrize } from '../../kernels/solve/symmetrize.js';
 import { maxAbsError, normals, rejectsWith, relativeError } from '../gpu.js';
 import { testCases } from './runCases.js';
 
-testCases(statisticsCases.filter(({ kernel }) => kernel === 'gram' || kernel === 'crossGram'));
+testCases(gramAndSolveCases.filter(({ kernel }) => kernel === 'gram' || kernel === 'crossGram'));
 
 test('65,536 rows, columns of uneven scale: relative error far within 1e-7', async () => {
   await using device = await Device.open();

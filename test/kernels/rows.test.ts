@@ -8,7 +8,7 @@ import {
   tensorFrom,
   tensorFromBytes,
 } from '../../engine/index.js';
-import { rowCases } from '../../kernels/cases/rows.js';
+import { reductionCases } from '../../kernels/cases/reductions.js';
 import { argmax, NOT_FINITE } from '../../kernels/reductions/argmax.js';
 import { cosineDistance } from '../../kernels/reductions/cosineDistance.js';
 import { countNonFinite } from '../../kernels/reductions/countNonFinite.js';
@@ -16,7 +16,7 @@ import { type FloatType, floats } from '../../kernels/shared/checks.js';
 import { normals } from '../gpu.js';
 import { testCases } from './runCases.js';
 
-const device = testCases(rowCases);
+const device = testCases(reductionCases);
 
 for (const dtype of floats) {
   test(`countNonFinite ${dtype} adds to its counter`, async () => {

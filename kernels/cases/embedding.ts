@@ -114,7 +114,7 @@ const ropeShapes: RopeShape[] = [
   { tokens: 7, heads: 2, kvHeads: 2, headDim: 80, rotated: 32 },
 ];
 
-export const tokenCases: KernelCase[] = [
+export const embeddingCases: KernelCase[] = [
   embeddingCase(1, 7, 'f32'),
   embeddingCase(7, 129, 'f16'),
   embeddingCase(129, 576, 'bf16', true),

@@ -213,7 +213,7 @@ function residualCase(n: number, r: number, bench = false): KernelCase<BlockProd
   };
 }
 
-export const statisticsCases: readonly KernelCase[] = [
+export const gramAndSolveCases: readonly KernelCase[] = [
   ...[false, true].flatMap(weighted => [
     ...[1, 7, 129].map(d => outerProductCase([300, d, d], true, weighted)),
     ...(

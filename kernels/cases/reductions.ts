@@ -124,7 +124,7 @@ function cosineCase(
   };
 }
 
-export const rowCases: KernelCase[] = [
+export const reductionCases: KernelCase[] = [
   ...reductions([1, 1]),
   ...reductions([7, 129]),
   ...reductions([129, 576], true),
