@@ -24,12 +24,12 @@ fn ${name}4(a: vec4f, b: vec4f) -> vec4f {
 
 /** The scalar functions `plus` and `times`; `n` is the suffix of their helper functions. */
 const scalar = (plus: string, times: string, n: string): string => /* wgsl */ `
-/** Significand with its leading one; what is below the normal range counts as zero. */
+/** Significand with its leading one; values below the normal range count as zero. */
 fn significand${n}(v: u32) -> u32 {
   return select(0u, (v & 0x7fffffu) | 0x800000u, (v & 0x7f800000u) != 0u);
 }
 fn exponent${n}(v: u32) -> u32 { return (v >> 23u) & 0xffu; }
-/** m * 2^(e - 153) with this sign; m has 27 bits, the last three rounded off, of which the last stands for all below. */
+/** m * 2^(e - 153) with this sign, rounded; m has 27 bits, the last three are guard, round and sticky bits. */
 fn rounded${n}(negative: u32, e: i32, m: u32) -> u32 {
   let r = (m + 3u + ((m >> 3u) & 1u)) >> 3u;
   let magnitude = min((bitcast<u32>(e - 1) << 23u) + r, 0x7f800000u);

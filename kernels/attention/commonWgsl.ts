@@ -17,7 +17,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> v: array<vec4f>;
 @group(0) @binding(4) var<storage, read> ranges: array<vec2u>;
 @group(0) @binding(5) var<storage, read_write> out: array<vec4f>;
-// exp(LOWEST - x) is 0, without infinity: compilers may assume that there is none.
+// exp(LOWEST - x) is 0 and never meets infinity, which compilers may assume not to occur.
 const LOWEST = -1.0e38;
 ${capped ? softcapWgsl(type) : ''}
 fn score(s: ${type}) -> ${type} { return ${capped ? 'softcap(s, p.cap)' : 's'}; }`;

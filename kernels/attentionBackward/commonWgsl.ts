@@ -13,7 +13,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> k: array<vec4f>;
 @group(0) @binding(3) var<storage, read> v: array<vec4f>;
 @group(0) @binding(4) var<storage, read> ranges: array<vec2u>;
-// exp(-NEVER) is 0, without infinity: compilers may assume that there is none.
+// exp(-NEVER) is 0 and never meets infinity, which compilers may assume not to occur.
 const NEVER = 1.0e38;
 ${capped ? softcapWgsl('vec4f') : ''}
 // The softmax input of products, and its slope.

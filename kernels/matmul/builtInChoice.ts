@@ -67,8 +67,8 @@ const tilesOf = ({ m, n }: Pick<MatmulShape, 'm' | 'n'>, rows: number, columns: 
 
 /**
  * The built-in choice of matmul variant for a device and a shape. Software drivers get 'broadcast', without workgroup
- * memory. GPUs get subgroup matrices for f16, else workgroup tiles: the largest of which there are enough to keep many
- * processors busy. If there are too few of the smallest tiles, k is split.
+ * memory. GPUs get subgroup matrices for f16, else workgroup tiles: the largest that are still numerous enough to keep many
+ * processors busy. If even the smallest tiles are too few, k is split.
  */
 export function chooseMatmul(
   info: MatmulInfo,

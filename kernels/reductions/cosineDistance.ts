@@ -25,7 +25,7 @@ ${workgroupReduction('most', ROW_LANES, 'vec2f', 'max(a, b)')}
 ${workgroupReduction('sum', ROW_LANES, 'vec2f', 'a + b')}`,
     body: `
   var mine = vec2f(0.0);
-  // By the bits, since max drops NaN and compilers may assume that there is none.
+  // Tests the bits: max drops NaN, and compilers may assume that NaN does not occur.
   ${loop(`let finite = (bitcast<vec2u>(ab) & vec2u(0x7f800000u)) != vec2u(0x7f800000u);
     mine = max(mine, select(vec2f(LARGEST), abs(ab), finite));`)}
   let largest = most(mine, lane);

@@ -56,7 +56,7 @@ test('50 devices open and close, 10,000 dispatches, live bytes back at zero', as
   }
 });
 
-test('100,000 pairs of bound ranges: bind groups that are not cached any more go', async () => {
+test('100,000 pairs of bound ranges: evicted bind groups are freed', async () => {
   await using device = await Device.open();
   const [sources, targets, columns] = [500, 200, 64];
   using x = tensorFrom(
@@ -121,7 +121,7 @@ test('a lost device is DEVICE_LOST', async () => {
   await rejectsWith(() => downloadF32(x), 'DEVICE_LOST');
 });
 
-test('a closed device refuses work, and closing waits for what is under way', async () => {
+test('a closed device refuses work, and closing waits for pending work', async () => {
   const device = await Device.open({ profile: true });
   const [x, y] = [tensorFrom(device, new Float32Array(64)), Tensor.create(device, [64])];
   recordScale(device, x, y, 2);

@@ -27,7 +27,7 @@ test('it runs once per device', async () => {
   assert.is(device.recorder.dispatches, dispatches);
 });
 
-test('a failure is SELF_TEST_FAILED and names what failed and where', async () => {
+test('a failure is SELF_TEST_FAILED and names operation and adapter', async () => {
   const outcome = { ...allExact, twoSum: false, twoProduct: false };
   const message = await rejectsWith(() => assertExact(outcome, 'Some adapter'), 'SELF_TEST_FAILED');
   assert.match(message, 'twoSum, twoProduct are not exact on Some adapter');
@@ -42,7 +42,7 @@ const arithmetic: ProgramSpec = {
 @compute @workgroup_size(1) fn main() { out[0] = ${exact === 'integer' ? 1 : 0}u; }`,
 };
 
-test('where floats are not exact integers take over, also in programs compiled before', async () => {
+test('if floats are not exact, integers replace them, also in programs compiled before', async () => {
   await using device = await Device.open();
   using out = Tensor.create(device, [1], 'u32');
   const used = async () => {
@@ -55,7 +55,7 @@ test('where floats are not exact integers take over, also in programs compiled b
   assert.is(await requireExactArithmetic(device), 'integer', 'decided once');
 });
 
-test('where neither is exact it is SELF_TEST_FAILED', async () => {
+test('if neither is exact it is SELF_TEST_FAILED', async () => {
   await using device = await Device.open();
   const broken: typeof exactArithmetic = type => breaksFloats(type, 'float');
   await rejectsWith(() => requireExactArithmetic(device, broken), 'SELF_TEST_FAILED');

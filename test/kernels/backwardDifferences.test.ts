@@ -22,7 +22,7 @@ import { topKlLoss } from '../../kernels/vocabulary/topKlLoss.js';
 import { topLogProbabilities } from '../../kernels/vocabulary/topLogProbabilities.js';
 import { normals, rejectsWith, relativeError } from '../gpu.js';
 
-// Each kernel's gradients against central differences of a host forward pass in f64, which know nothing of derivatives.
+// Compares each kernel's gradients with central differences of a host forward pass in f64, which use no derivatives.
 
 let device: Device;
 test.before(async () => {
@@ -236,7 +236,7 @@ test('a student equal to its teacher has no loss and no gradient', async () => {
   assert.ok((await downloadF32(gradient)).every(value => Math.abs(value) < 1e-5));
 });
 
-test('what cannot be computed is NaN or refused', async () => {
+test('undefined results are NaN, invalid calls are refused', async () => {
   using scope = new Scope(device);
   const hidden = upload(scope, normals(2 * 16, 1), [2, 16]);
   const head = upload(scope, normals(40 * 16, 2), [40, 16]);

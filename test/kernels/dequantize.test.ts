@@ -15,7 +15,7 @@ const golden = JSON.parse(readFileSync(dataPath('gguf', 'blocks.json'), 'utf8'))
   { bytes: string; values: string }
 >;
 
-/** The values of blocks that the Python package gguf has read. */
+/** Values of blocks as the Python package gguf reads them. */
 const goldenOf = (format: BlockFormat) => ({
   bytes: new Uint8Array(Buffer.from(golden[format]!.bytes, 'base64')),
   values: asF32(new Uint8Array(Buffer.from(golden[format]!.values, 'base64'))),
@@ -46,7 +46,7 @@ for (const format of blockFormats) {
   });
 }
 
-test('blocks that are too few are refused', async () => {
+test('too few blocks are refused', async () => {
   using blocks = tensorFrom(device(), new Uint32Array(4));
   using out = Tensor.create(device(), [1, 32]);
   const message = await rejectsWith(

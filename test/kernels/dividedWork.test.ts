@@ -8,14 +8,14 @@ import { matmul } from '../../kernels/matmul/matmul.js';
 import { clearDoubleSingle, createDoubleSingle } from '../../kernels/shared/doubleSingle.js';
 import { normals } from '../gpu.js';
 
-/** A device that is taken for so slow that every kernel divides its work among many dispatches. */
+/** A device assumed to be so slow that every kernel divides its work among many dispatches. */
 async function slowDevice(): Promise<Device> {
   const device = await Device.open();
   Object.defineProperty(device, 'assumedRates', { value: { flops: 1e6, bytes: 1e6 } });
   return device;
 }
 
-/** The bytes that `work` writes, and in how many dispatches. */
+/** The bytes that `work` writes, and the number of its dispatches. */
 type Outcome = { bytes: Buffer; dispatches: number };
 
 async function outcome(device: Device, work: (scope: Scope) => Tensor): Promise<Outcome> {

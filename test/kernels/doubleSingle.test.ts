@@ -51,7 +51,7 @@ test('quotients, roots and sums of products have 44 bits', async () => {
   const noise = normals(4 * COUNT, 3);
   const numbers = (from: number) =>
     Float64Array.from({ length: COUNT }, (_, i) => {
-      // 48 bits: what a pair holds.
+      // A pair holds 48 bits.
       const high = Math.fround(noise[from + i]! * 10 ** ((i % 9) - 4));
       return high + Math.fround(high * 2 ** -25 * Math.tanh(noise[from + COUNT + i]!));
     });

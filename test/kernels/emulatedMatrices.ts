@@ -2,9 +2,9 @@ import type { MatrixExtents } from '../../kernels/matmul/builtInChoice.js';
 import type { MatrixOperations } from '../../kernels/matmul/subgroupMatrix.js';
 
 /**
- * The operations of subgroup matrices in plain WGSL, for devices without them: subgroups are 32 neighbouring threads,
- * an operand is where it lies in its tile (offset, step to the next row, to the next column), and a lane holds every
- * 32nd of the sums. Needs shader-f16 only.
+ * Subgroup-matrix operations in plain WGSL, for devices without them: a subgroup is 32 neighbouring threads, an operand is
+ * its place in the tile (offset, step to the next row and to the next column), and a lane holds every 32nd sum. Needs only
+ * shader-f16.
  */
 export function emulatedMatrices({ m, n, k }: MatrixExtents): MatrixOperations {
   const owned = (m * n) / 32;
@@ -15,7 +15,7 @@ export function emulatedMatrices({ m, n, k }: MatrixExtents): MatrixOperations {
     subgroupParameter: '',
     declarations: `
 var<private> subgroup_lane: u32;
-// Loops of unknown length: unrolled sixteen times, they would take minutes to compile.
+// Loops whose length the compiler does not know: unrolled sixteen times, they would take minutes to compile.
 fn unknown(count: u32) -> u32 { return select(0u, count, p.m > 0u); }
 fn multiply_accumulate(a: vec3u, b: vec3u, sums: ptr<function, array<f32, ${owned}>>) {
   for (var i = 0u; i < unknown(${owned}u); i++) {

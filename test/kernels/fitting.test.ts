@@ -101,7 +101,7 @@ test('cosineLoss: the gradient is that of the mean loss by central differences i
   assert.ok(relativeError(await downloadF32(gradient), differences) < 1e-6);
 });
 
-test('scaleRows and cosineLoss: shapes that do not fit are refused, nothing to do is nothing done', async () => {
+test('scaleRows and cosineLoss refuse shapes that do not fit and accept empty ones', async () => {
   using scope = new Scope(device());
   const rec = scope.device.recorder;
   const t = (...shape: number[]) => scope.tensor(shape);

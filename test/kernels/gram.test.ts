@@ -67,7 +67,7 @@ test('rows a thousand times larger do not wipe out the others', async () => {
   for (const weights of [undefined, normals(rows, 9).map(Math.abs)]) {
     const x = scope.own(tensorFrom(device, values, [rows, d]));
     const w = weights && scope.own(tensorFrom(device, weights));
-    // What is left after the large rows is 1e-7 of the sum and must still have five digits.
+    // Without the large rows, 1e-7 of the sum remains and must still have five digits.
     const large = Float32Array.from(values, (value, i) => (Math.floor(i / d) % 100 ? 0 : value));
     const share = outerProductsF64(large, large, weights, [rows, d, d]);
     const rest = outerProductsF64(values, values, weights, [rows, d, d]).map((value, i) => value - share[i]!);
@@ -91,7 +91,7 @@ test('rows a thousand times larger do not wipe out the others', async () => {
 
 test('operands and sums larger than a binding: the same bits as in one piece', async () => {
   const [rows, m, n] = [600, 530, 517];
-  // What 256 rows of X need: X and Y are read in three pieces, G and C have three windows of rows.
+  // Just enough for 256 rows of X: X and Y are read in three pieces, G and C have three windows of rows.
   const bindingLimit = 256 * 4 * m;
   const x = normals(rows * m, 12).map((value, i) => (Math.floor(i / m) % 300 === 7 ? 2000 * value : value));
   const y = normals(rows * n, 13);

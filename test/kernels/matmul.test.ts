@@ -28,7 +28,7 @@ test('shapes, dtypes and variants that do not fit are INVALID_ARGUMENT', async (
   matmul(rec, a, b, out, { transposeB: true });
 });
 
-test('what the adapter has no feature for is left out', () => {
+test('variants that need a missing feature are left out', () => {
   if (!device().features.subgroupMatrix) {
     saySkipped('subgroupMatrix, the adapter has no subgroup matrices (see subgroupMatrix.test)');
   }
@@ -91,7 +91,7 @@ test('subgroup matrices: only f16 operands with f32 sums, the largest shape', ()
   assert.is(choose(f16, gpu, { ...features, f16: false }).variant, 'tiled');
 });
 
-test('matmulVariants: the choice first, none twice, none that does not fit', () => {
+test('matmulVariants: the built-in choice first, each once, only those that fit', () => {
   for (const info of [gpu, lavapipe]) {
     for (const m of [1, 70, 4096]) {
       const target = { info, features } as unknown as Device;

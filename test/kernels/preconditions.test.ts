@@ -122,7 +122,7 @@ test('tiles of rows cover a matrix at bindable offsets', () => {
   }
 });
 
-test('nothing to do is nothing done', async () => {
+test('empty tensors record nothing', async () => {
   const rec = device.recorder;
   const before = rec.dispatches;
   const [x, ids] = [t([0, 8]), t([0], 'u32')];

@@ -16,10 +16,10 @@ function normalisedError(actual: ArrayLike<number>, expected: ArrayLike<number>,
   return Math.sqrt(difference) / ((scale ?? Math.sqrt(norm)) || 1);
 }
 
-/** Operations or bytes from which on drivers on the CPU would need minutes for the variants that are made for GPUs. */
+/** Above these operations or bytes, drivers on the CPU would need minutes for the variants made for GPUs. */
 const LARGE = 1.5e7;
 
-/** The cases with only the variant that is chosen where they are large and the adapter is software; says so. */
+/** Limits large cases to the default variant on a software adapter, and says so. */
 export function chosenVariantWhereLarge(cases: readonly KernelCase[]): KernelCase[] {
   const skipped = new Set<string>();
   test.after(() => {
@@ -38,8 +38,8 @@ export function chosenVariantWhereLarge(cases: readonly KernelCase[]): KernelCas
 }
 
 /**
- * Registers one test per case on one shared device. For every variant of the case: the error against the host reference
- * and equal bits in a second run; then live bytes back where they were. Call before `test.run()`.
+ * Registers one test per case on one shared device. It checks, for every variant, the error against the host reference and
+ * equal bits in a second run, and at the end that all memory is freed. Call before `test.run()`.
  *
  * @returns the device, for further tests of the same file.
  */
@@ -59,7 +59,7 @@ export function testCases(cases: readonly KernelCase[]): () => Device {
         using scope = new Scope(device!);
         const prepared = await item.setup(scope);
         const { expected, scale } = prepared.reference();
-        // Every run starts with the same output: some kernels add to it, and none may rely on a run before.
+        // Every run starts with the same output: some kernels add to it, and none may depend on an earlier run.
         const start = scope.tensor(prepared.output.shape, prepared.output.dtype);
         recorder.copy(prepared.output, start);
         for (const variant of item.variants?.(device!) ?? [undefined]) {

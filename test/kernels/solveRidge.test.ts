@@ -92,7 +92,7 @@ for (const [n, r, scales] of [
   });
 }
 
-test('quadraticLoss is the squared error of the fit but for the targets, and the ridge path lowers it', async () => {
+test('quadraticLoss is the squared error of the fit minus |Y|^2, and the ridge path lowers it', async () => {
   await using device = await Device.open();
   using scope = new Scope(device);
   const [tokens, n, r] = [300, 24, 6];
@@ -201,7 +201,7 @@ test('scaled: a share of every element of the diagonal, also where a feature is 
   const cross = scope.own(tensorFrom(device, c, [n, r]));
   for await (const { ridge, x } of solveRidgePath(device, gram, cross, [1, 0.1], { scaled: true })) {
     const scaled = Float64Array.from(g, (value, at) => (at % (n + 1) === 0 ? (1 + ridge) * value : value));
-    // As the kernel adds it, beside which the shares' own diagonal is the whole ridge.
+    // The kernel adds this to the scaled ridge.
     const expected = solveF64(scaled, c, n, r, (1e-6 * trace(g, n)) / n);
     assert.ok(relativeError(await downloadF32(scope.own(x)), expected) < 1e-4);
   }

@@ -109,7 +109,7 @@ for (const [condition, accuracy] of [
     const { values, report } = await solve(device, a, b, r, accuracy ? { accuracy } : {});
     const error = relativeError(values, x);
     assert.ok(error <= (accuracy ?? 1e-9), `error ${error}, report ${JSON.stringify(report)}`);
-    // B itself is rounded to 48 bits, which the solver cannot see.
+    // B is rounded to 48 bits before the solver sees it.
     assert.ok(error <= 4 * report.relativeError + condition * 2 ** -48, `${error} ${JSON.stringify(report)}`);
   });
 }

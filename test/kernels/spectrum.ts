@@ -1,8 +1,8 @@
 import { normals } from '../gpu.js';
 
 /**
- * Symmetric positive definite with the eigenvalues given: a diagonal matrix turned by random Householder reflections,
- * in f64; columns and rows then scaled by `scales`.
+ * A symmetric positive definite matrix with these eigenvalues: a diagonal matrix turned by random Householder reflections,
+ * in f64, with columns and rows then scaled by `scales`.
  */
 export function withSpectrum(eigenvalues: Float64Array, scales?: (i: number) => number): Float64Array {
   const n = eigenvalues.length;

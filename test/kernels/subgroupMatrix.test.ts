@@ -14,7 +14,7 @@ import { emulatedMatrices } from './emulatedMatrices.js';
 
 type Choice = Extract<MatmulChoice, { variant: 'subgroupMatrix' }>;
 
-/** What NVIDIA's and Apple's drivers offer. */
+/** Configurations that NVIDIA's and Apple's drivers offer. */
 const configs: readonly MatrixExtents[] = [
   { m: 16, n: 16, k: 16 },
   { m: 16, n: 8, k: 16 },
@@ -61,7 +61,7 @@ const choiceOf = (size: 64 | 128, config: MatrixExtents): Choice => ({
   config,
 });
 
-/** Dawn's null backend checks programs in full and computes nothing. Kept as long as the process (crbug 387965810). */
+/** Dawn's null backend validates programs but computes nothing. It lives as long as the process (crbug 387965810). */
 const nullBackend: { gpu?: GPU; adapter?: GPUAdapter | null; device?: GPUDevice } = {};
 
 async function nullDevice(): Promise<GPUDevice> {
@@ -112,7 +112,7 @@ for (const config of configs) {
   });
 }
 
-test('the null backend finds what is wrong with a program', async () => {
+test('the null backend finds errors in a program', async () => {
   const right = subgroupMatrixWgsl(layoutOf(forms[0], configs[1]!), choiceOf(64, configs[1]!));
   // Type arguments are columns, rows: exchanged, the operands do not fit each other.
   const exchanged = right.replaceAll(
@@ -177,7 +177,7 @@ async function twinError(
   return relativeError(await downloadF32(out.tensor), expected);
 }
 
-/** Few matrices each: every product of two is code of its own, and software drivers compile slowly. */
+/** Few matrices each: every product of two adds code, and software drivers compile slowly. */
 const twins: [form: (typeof forms)[number], extents: MatrixExtents, choice: Choice, extras: Extras][] = [
   [forms[0], { m: 70, n: 131, k: 37 }, choiceOf(128, configs[0]!), { bias: true, residual: true }],
   [forms[1], { m: 65, n: 68, k: 33 }, choiceOf(64, configs[1]!), { accumulate: true }],

@@ -29,7 +29,7 @@ test('a measured variant is taken for all shapes of its class, and only there', 
   assert.equal(defaultMatmul(device, shape, dtypes), builtIn, 'what cannot run here is ignored');
 });
 
-test('what is no tuning is refused', async () => {
+test('values that are not a tuning are refused', async () => {
   await using device = await Device.open();
   for (const value of [null, [], { matmul: 'tiled' }, { matmul: { class: 3 } }]) {
     assert.not(isTuning(value));
