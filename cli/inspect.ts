@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { formatBytes } from '../engine/format.js';
-import type { ModelSummary } from '../model/evaluation/inspect.js';
+import type { ModelSummary } from '../model/source/inspectModel.js';
 import { formatFields, formatTable } from '../replaceme/report/text/textTable.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
 import { newCommand, runs } from './terminal/command.js';
@@ -71,7 +71,7 @@ export function inspectCommand(signal: AbortSignal): Command {
   return runs<{ json?: boolean } & ModelFlags>(withDownload(command), signal, async (run, model) => {
     const { options, terminal } = run;
     await findModels(run, [model as string]);
-    const { inspectModel } = await import('../model/evaluation/inspect.js');
+    const { inspectModel } = await import('../model/source/inspectModel.js');
     const summary = await inspectModel(model as string);
     if (options.json) terminal.json(summary);
     else terminal.data(formatSummary(summary));

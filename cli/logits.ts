@@ -128,7 +128,7 @@ async function runLogits(run: Run<LogitsOptions>, folder: string): Promise<void>
       import('../model/transformer/logits.js'),
       import('../model/files/outputFolder.js'),
       import('../model/checkpoint/safetensorsWriter.js'),
-      import('../model/families/index.js'),
+      import('../model/source/readArchitecture.js'),
     ]);
   await findModels(run, [folder]);
   const arch = await readArchitecture(folder);

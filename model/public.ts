@@ -12,6 +12,7 @@ export type {
 export type { Rope, RopeBase } from './architecture/rope.js';
 export type { Checkpoint, TensorInfo } from './checkpoint/checkpoint.js';
 export type { WeightDtype } from './checkpoint/inDtype.js';
+export type { ModelSource } from './checkpoint/modelSource.js';
 export { openSafetensors } from './checkpoint/safetensors.js';
 export {
   type Metadata,
@@ -22,11 +23,11 @@ export {
 } from './checkpoint/safetensorsWriter.js';
 export type { TensorBytes } from './checkpoint/tensorFile.js';
 export { type EvaluateOptions, type Evaluation, evaluate } from './evaluation/evaluate.js';
+export { type ReferenceOptions, ReferenceStates } from './evaluation/referenceStates.js';
 export type { HasTensor } from './families/decoder.js';
 export {
   architectureFromConfig,
   pruneConfig,
-  readArchitecture,
   supportedFamilies,
 } from './families/index.js';
 export { type ContinueOptions, DecodingSession } from './generation/decodingSession.js';
@@ -44,8 +45,9 @@ export type { Snapshot } from './hub/findSnapshot.js';
 export { locateModel, type ModelLocation } from './hub/locate.js';
 export type { HubReference } from './hub/reference.js';
 export { type ImageProcessor, readImageProcessor, readPixels } from './images/imageProcessor.js';
-export type { ModelSource } from './source/modelFiles.js';
-export { openCheckpoint, openModelSource } from './source/modelSource.js';
+export { imageEmbeddings, type ShownImages, type ShowOptions, showImages } from './images/imageTokens.js';
+export { openCheckpoint, openModelSource } from './source/openModelSource.js';
+export { readArchitecture } from './source/readArchitecture.js';
 export * from './tasks/index.js';
 export { type ChatTemplate, encodeDocument, loadChatTemplate } from './text/chat.js';
 export { type ChatMessage, type Document, type DocumentOptions, readDocuments } from './text/documents.js';
@@ -71,7 +73,6 @@ export type { StatePlacement } from './transformer/batchTensors.js';
 export { KvCache } from './transformer/kvCache.js';
 export { type LogitsResult, logits } from './transformer/logits.js';
 export { type LoadOptions, Model, type WeightChanges } from './transformer/model.js';
-export { type ReferenceOptions, ReferenceStates } from './transformer/referenceStates.js';
 export type { RotationTable } from './transformer/rotationTable.js';
 export { SpilledTensor, type SpilledWeights, SpillFile } from './transformer/spilledWeights.js';
 export {
@@ -81,7 +82,6 @@ export {
   type LayerTensors,
   type Tap,
 } from './transformer/transformer.js';
-export { imageEmbeddings, type ShownImages, type ShowOptions, showImages } from './transformer/vision.js';
 export type { ReuseTensor, TensorPlace } from './transformer/weightLoader.js';
 export type { LayerWeights, RequiredWeights, VisionWeights, Weights } from './transformer/weights.js';
 export { type Conversion, type ConvertOptions, convert } from './writing/convert.js';

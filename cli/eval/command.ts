@@ -159,7 +159,7 @@ function checkOptions({ options, usage }: Run<EvalOptions>, files: readonly stri
 async function readInputs(run: Run<EvalOptions>, folder: string, files: readonly string[]) {
   const { options } = run;
   const { against, tasks, health } = options;
-  const { inspectModel } = await import('../../model/evaluation/inspect.js');
+  const { inspectModel } = await import('../../model/source/inspectModel.js');
   const reader = await openTextReader(folder);
   const againstReader =
     against !== undefined && (tasks || health) ? await openTextReader(against) : undefined;

@@ -335,7 +335,7 @@ export function pruneCommand(signal: AbortSignal): Command {
     if (candidates) terminal.detail(formatCandidates(candidates));
     if (json) terminal.json({ ...report, ...profiled });
     else {
-      const { inspectModel } = await import('../../model/evaluation/inspect.js');
+      const { inspectModel } = await import('../../model/source/inspectModel.js');
       const [before, after] = [await inspectModel(model), await inspectModel(out!)];
       terminal.data(`${formatReport(report)}\n${formatBeforeAfter(report, before, after)}`);
     }

@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import { formatBytes } from '../../engine/format.js';
-import type { ModelSummary } from '../../model/evaluation/inspect.js';
+import type { ModelSummary } from '../../model/source/inspectModel.js';
 import type { PruneReport } from '../../replaceme/index.js';
 import { shellWord } from '../../replaceme/report/repeat.js';
 import { formatTable } from '../../replaceme/report/text/textTable.js';

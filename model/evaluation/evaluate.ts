@@ -15,9 +15,9 @@ import { compareDistributions, logLikelihood, type Predictions } from '../../ker
 import { Batch, defaultBatchTokens, totalTokens } from '../transformer/batch.js';
 import type { BatchTensors } from '../transformer/batchTensors.js';
 import type { Model } from '../transformer/model.js';
-import { ReferenceStates, scoredGroups } from '../transformer/referenceStates.js';
 import { finalHidden, finalNorm } from '../transformer/transformer.js';
-import { forwardByLayer, waitingStates } from '../transformer/walkThrough.js';
+import { forwardByLayer, waitingStates } from './forwardByLayer.js';
+import { ReferenceStates, scoredGroups } from './referenceStates.js';
 
 /** Settings of `evaluate`. */
 export interface EvaluateOptions {

@@ -3,7 +3,6 @@ import { type Architecture, expectedTensors } from '../architecture/architecture
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { plainNumbers } from '../files/exactJson.js';
 import { isRecord } from '../files/jsonFile.js';
-import { openModelSource, requiredJsonOf } from '../source/modelSource.js';
 import { clip, clipVision } from './clip.js';
 import { ConfigReader } from './configReader.js';
 import type { HasTensor } from './decoder.js';
@@ -84,20 +83,6 @@ export const pruneConfig = (
   keepLayers: readonly number[],
 ): Record<string, unknown> =>
   cutConfig(config, keepLayers, changed => architectureFromConfig(plainNumbers(changed), 'config.json'));
-
-/** The architecture of a model. Throws what architectureFromConfig throws, CHECKPOINT_MISSING. */
-export async function readArchitecture(model: string): Promise<Architecture> {
-  const source = await openModelSource(model);
-  const config = await requiredJsonOf(source, 'config.json');
-  // What is wrong with the weights is said by those who read them.
-  const checkpoint = await source.openCheckpoint().catch(() => undefined);
-  try {
-    const has = checkpoint && ((name: string) => checkpoint.has(name));
-    return architectureFromConfig(config, source.nameOf('config.json'), has);
-  } finally {
-    await checkpoint?.close();
-  }
-}
 
 /**
  * Checks that every tensor the architecture reads is in the checkpoint with the shape config.json implies.

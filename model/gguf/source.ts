@@ -1,5 +1,5 @@
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
-import type { ModelSource } from '../source/modelFiles.js';
+import type { ModelSource } from '../checkpoint/modelSource.js';
 import { GgufCheckpoint } from './checkpoint.js';
 import { configOfGguf } from './config.js';
 import { contentsOf, type GgufFile, openGgufFile, withGgufFile } from './file.js';

@@ -1,8 +1,8 @@
 import { ensure } from '../../engine/index.js';
+import type { ModelSource } from '../checkpoint/modelSource.js';
+import { jsonOf } from '../checkpoint/modelSource.js';
 import { ConfigReader } from '../families/configReader.js';
 import { isRecord } from '../files/jsonFile.js';
-import type { ModelSource } from '../source/modelFiles.js';
-import { jsonOf } from '../source/modelSource.js';
 import { decodeImage, type RgbImage } from './decodeImage.js';
 import { resample, resampleFilters } from './resample.js';
 

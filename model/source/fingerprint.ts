@@ -2,7 +2,8 @@ import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { openModelSource, requiredJsonOf, requiredTextOf } from './modelSource.js';
+import { requiredJsonOf, requiredTextOf } from '../checkpoint/modelSource.js';
+import { openModelSource } from './openModelSource.js';
 
 /** SHA-256 of config.json, and the files of the weights. */
 async function begin(model: string): Promise<{ hash: Hash; weightFiles: string[] }> {

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
+import { requiredJsonOf } from '../checkpoint/modelSource.js';
 import { isRecord } from '../files/jsonFile.js';
-import { openModelSource, requiredJsonOf } from './modelSource.js';
+import { openModelSource } from './openModelSource.js';
 
 /** What decides which ids a text becomes; padding, truncation and decoding do not. */
 const parts = ['model', 'added_tokens', 'normalizer', 'pre_tokenizer', 'post_processor'];

@@ -1,8 +1,9 @@
 import { Template } from '@huggingface/jinja';
 import { RmError } from '../../engine/index.js';
+import type { ModelSource } from '../checkpoint/modelSource.js';
+import { jsonOf } from '../checkpoint/modelSource.js';
 import { isRecord } from '../files/jsonFile.js';
-import type { ModelSource } from '../source/modelFiles.js';
-import { jsonOf, openModelSource } from '../source/modelSource.js';
+import { openModelSource } from '../source/openModelSource.js';
 import type { ChatMessage, Document } from './documents.js';
 import type { Tokenizer } from './tokenizer.js';
 

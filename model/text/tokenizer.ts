@@ -1,9 +1,10 @@
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import { ensure, RmError } from '../../engine/index.js';
 import { requireText } from '../architecture/modality.js';
-import { readArchitecture } from '../families/index.js';
+import { jsonOf, requiredJsonOf } from '../checkpoint/modelSource.js';
 import { isRecord } from '../files/jsonFile.js';
-import { jsonOf, openModelSource, requiredJsonOf } from '../source/modelSource.js';
+import { openModelSource } from '../source/openModelSource.js';
+import { readArchitecture } from '../source/readArchitecture.js';
 
 /** Turns token ids that arrive one at a time into text, never cutting a character in two. */
 export interface TextStream {

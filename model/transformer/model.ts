@@ -3,9 +3,10 @@ import { type Architecture, expectedTensors, keepLayers } from '../architecture/
 import { requireText } from '../architecture/modality.js';
 import { type Checkpoint, deviceBytes } from '../checkpoint/checkpoint.js';
 import type { WeightDtype } from '../checkpoint/inDtype.js';
-import { checkShapes, readArchitecture } from '../families/index.js';
-import { openCheckpoint } from '../source/modelSource.js';
-import { LayerStream } from './layerStream.js';
+import { checkShapes } from '../families/index.js';
+import { openCheckpoint } from '../source/openModelSource.js';
+import { readArchitecture } from '../source/readArchitecture.js';
+import { OffloadedLayers } from './offloadedLayers.js';
 import { RotationTable } from './rotationTable.js';
 import type { SpilledWeights } from './spilledWeights.js';
 import { type LoaderOptions, WeightLoader } from './weightLoader.js';
@@ -35,7 +36,7 @@ export interface LoadOptions extends Pick<LoaderOptions, 'reuse' | 'onProgress'>
 /** What a model that is made from another has of it. */
 interface Origin {
   /** Where layers come from that are not on the device. */
-  readonly stream: LayerStream | undefined;
+  readonly stream: OffloadedLayers | undefined;
   /** By layer of this model: the layer of the stream, and what takes the place of some of its weights. */
   readonly numbers: readonly number[];
   readonly changed: ReadonlyMap<number, Partial<LayerWeights>>;
@@ -69,7 +70,7 @@ export class Model {
     if (!options.images) requireText(arch);
     const checkpoint = await openCheckpoint(folder, options.dtype);
     const scope = new Scope(device);
-    let stream: LayerStream | undefined;
+    let stream: OffloadedLayers | undefined;
     try {
       checkShapes(arch, checkpoint);
       const types = new Map(expectedTensors(arch).map(({ name }) => [name, checkpoint.info(name).dtype]));
@@ -84,7 +85,7 @@ export class Model {
       const unchanged = { numbers, types, changed: new Map(), spilled: new Map() };
       let layers: readonly LayerWeights[];
       if (options.stream) {
-        stream = new LayerStream(device, checkpoint, arch.tensorNames, options.stream.prefetch);
+        stream = new OffloadedLayers(device, checkpoint, arch.tensorNames, options.stream.prefetch);
         layers = layersOf(stream, unchanged);
       } else {
         const all: LayerWeights[] = [];
@@ -191,7 +192,7 @@ const outerBytes = (arch: Architecture, checkpoint: Checkpoint): number =>
 
 /** Layers that are looked up in the stream when they are read. */
 function layersOf(
-  stream: LayerStream,
+  stream: OffloadedLayers,
   { numbers, changed, spilled }: Omit<Origin, 'stream'>,
 ): readonly LayerWeights[] {
   const layers = new Array<LayerWeights>(numbers.length);

@@ -1,12 +1,13 @@
 import { type Device, ensure, type Progress } from '../../engine/index.js';
 import { blocksInDtype, inDtype, type WeightDtype } from '../checkpoint/inDtype.js';
-import { checkShapes, readArchitecture } from '../families/index.js';
+import { checkShapes } from '../families/index.js';
 import { isGgufPath } from '../files/ggufPath.js';
 import type { WrittenType } from '../gguf/encode.js';
-import { checkModelOutput, withModelOutput } from '../source/modelOutput.js';
-import { openModelSource } from '../source/modelSource.js';
+import { openModelSource } from '../source/openModelSource.js';
+import { readArchitecture } from '../source/readArchitecture.js';
 import { logits } from '../transformer/logits.js';
 import { Model } from '../transformer/model.js';
+import { checkModelOutput, withModelOutput } from './modelOutput.js';
 import { verifyWritten } from './verifyWritten.js';
 import { checkWritable, writeModel } from './writeModel.js';
 

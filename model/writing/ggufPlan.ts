@@ -3,15 +3,15 @@ import { type Architecture, expectedTensors, keepLayers } from '../architecture/
 import { storedCheckpoint } from '../checkpoint/inDtype.js';
 import { GgufCheckpoint } from '../gguf/checkpoint.js';
 import { familyOf } from '../gguf/config.js';
-import { describeAsGguf, ggufFamilyOf } from '../gguf/configMetadata.js';
 import { typeOfDtype, type WrittenType } from '../gguf/encode.js';
 import { holdsRopeFactors } from '../gguf/families.js';
 import type { GgufFamily } from '../gguf/family.js';
 import type { GgufTensor } from '../gguf/header.js';
 import { ggufLayerOf, ggufName, huggingFaceNames } from '../gguf/names.js';
-import { prunedMetadata } from '../gguf/prunedMetadata.js';
 import { type GgmlType, ggmlType } from '../gguf/tensorTypes.js';
 import type { GgufTensorSource, WrittenMetadata } from '../gguf/writer.js';
+import { describeAsGguf, ggufFamilyOf } from './ggufConfigMetadata.js';
+import { prunedMetadata } from './ggufPrunedMetadata.js';
 import { checkReadBack } from './ggufReadBack.js';
 import type { ModelToWrite, WriteModelOptions } from './modelToWrite.js';
 

@@ -2,12 +2,12 @@ import { type Device, type Progress, RmError } from '../../engine/index.js';
 import type { Architecture } from '../architecture/architecture.js';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import type { WeightDtype } from '../checkpoint/inDtype.js';
+import type { ModelSource } from '../checkpoint/modelSource.js';
+import { requiredTextOf } from '../checkpoint/modelSource.js';
 import { pruneConfig } from '../families/index.js';
 import { parseExactJson } from '../files/exactJson.js';
 import { isRecord } from '../files/jsonFile.js';
 import type { WrittenType } from '../gguf/encode.js';
-import type { ModelSource } from '../source/modelFiles.js';
-import { requiredTextOf } from '../source/modelSource.js';
 import type { Replacement } from './replacement.js';
 
 /** Tensors of the checkpoint that get other values. */

@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { formatSummary } from '../../cli/inspect.js';
-import { inspectModel } from '../../model/evaluation/inspect.js';
+import { inspectModel } from '../../model/source/inspectModel.js';
 import { dataPath } from '../support.js';
 
 test('tensors of a whole CLIP that are not used are counted, and listed in the summary', async () => {

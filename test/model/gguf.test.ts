@@ -11,7 +11,6 @@ import { ggufFamilies } from '../../model/gguf/families.js';
 import { withGgufFile } from '../../model/gguf/file.js';
 import { MoreBytesNeeded, parseGgufHeader } from '../../model/gguf/header.js';
 import { ggufName, huggingFaceName, huggingFaceNames } from '../../model/gguf/names.js';
-import { prunedMetadata } from '../../model/gguf/prunedMetadata.js';
 import { headRuns, inGgufOrder, rotaryHalfRow, rotaryPairRow, rowOrder } from '../../model/gguf/rowOrder.js';
 import { ggmlType } from '../../model/gguf/tensorTypes.js';
 import { type GgufValue, ggufArray } from '../../model/gguf/values.js';
@@ -19,6 +18,7 @@ import { type GgufTensorSource, writeGgufFile } from '../../model/gguf/writer.js
 import { openCheckpoint, readArchitecture } from '../../model/index.js';
 import { loadChatTemplate } from '../../model/text/chat.js';
 import { loadTokenizer } from '../../model/text/tokenizer.js';
+import { prunedMetadata } from '../../model/writing/ggufPrunedMetadata.js';
 import { rejectsWith } from '../gpu.js';
 import { dataPath, temporaryFolder } from '../support.js';
 

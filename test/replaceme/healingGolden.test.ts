@@ -4,7 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, type Tensor } from '../../engine/index.js';
 import { Model } from '../../model/index.js';
-import { openCheckpoint } from '../../model/source/modelSource.js';
+import { openCheckpoint } from '../../model/source/openModelSource.js';
 import { healByGradient } from '../../replaceme/healing/gradientHealing.js';
 import { healingSettings } from '../../replaceme/healing/healingSettings.js';
 import { tensorsOfTeacher } from '../../replaceme/healing/teacher.js';

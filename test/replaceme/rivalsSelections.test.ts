@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { ReferenceStates } from '../../model/evaluation/referenceStates.js';
 import { logits, type Model } from '../../model/index.js';
-import { ReferenceStates } from '../../model/transformer/referenceStates.js';
 import { methodNamed, methods } from '../../replaceme/methods/index.js';
 import { removedLayers } from '../../replaceme/run/window.js';
 import { angular } from '../../replaceme/selections/angular.js';

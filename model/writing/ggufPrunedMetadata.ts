@@ -1,7 +1,7 @@
-import type { GgufFile } from './file.js';
-import { GgufMetadata } from './metadata.js';
-import { type GgufValue, ggufArray } from './values.js';
-import type { WrittenMetadata } from './writer.js';
+import type { GgufFile } from '../gguf/file.js';
+import { GgufMetadata } from '../gguf/metadata.js';
+import { type GgufValue, ggufArray } from '../gguf/values.js';
+import type { WrittenMetadata } from '../gguf/writer.js';
 
 /** Of the file that was read: how its tensors were laid out, or what no longer holds. */
 const leftOut = new Set([

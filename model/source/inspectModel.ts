@@ -8,8 +8,9 @@ import {
   type VisionInput,
 } from '../architecture/architecture.js';
 import { deviceBytes } from '../checkpoint/checkpoint.js';
-import { checkShapes, readArchitecture } from '../families/index.js';
-import { openCheckpoint } from '../source/modelSource.js';
+import { checkShapes } from '../families/index.js';
+import { openCheckpoint } from './openModelSource.js';
+import { readArchitecture } from './readArchitecture.js';
 
 type Dimensions = Pick<
   Architecture,

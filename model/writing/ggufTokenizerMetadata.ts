@@ -1,12 +1,12 @@
 import { RmError } from '../../engine/index.js';
+import type { ModelSource } from '../checkpoint/modelSource.js';
+import { jsonOf, requiredJsonOf } from '../checkpoint/modelSource.js';
 import { isRecord } from '../files/jsonFile.js';
-import type { ModelSource } from '../source/modelFiles.js';
-import { jsonOf, requiredJsonOf } from '../source/modelSource.js';
+import { tokenIdKeys } from '../gguf/config.js';
+import { knownPreTokenizer, preTokenizers } from '../gguf/preTokenizers.js';
+import { tokenTypes } from '../gguf/tokenizerDefinition.js';
+import { type GgufValue, ggufArray } from '../gguf/values.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
-import { tokenIdKeys } from './config.js';
-import { knownPreTokenizer, preTokenizers } from './preTokenizers.js';
-import { tokenTypes } from './tokenizerDefinition.js';
-import { type GgufValue, ggufArray } from './values.js';
 
 type Entries = Map<string, GgufValue>;
 

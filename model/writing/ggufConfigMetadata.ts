@@ -2,16 +2,16 @@ import { basename, resolve } from 'node:path';
 import { asBytes, RmError } from '../../engine/index.js';
 import { type Architecture, expectedTensors } from '../architecture/architecture.js';
 import { type Rope, ropeAttentionFactor, ropeInverseFrequencies } from '../architecture/rope.js';
-import type { ModelSource } from '../source/modelFiles.js';
-import { ggufFamilies, ropeFactorTensors } from './families.js';
-import type { GgufFamily } from './family.js';
-import { ggufName } from './names.js';
-import { sizeLabel } from './prunedMetadata.js';
-import { SLIDING_WINDOW } from './slidingLayers.js';
-import { ggmlType } from './tensorTypes.js';
-import { tokenizerMetadata } from './tokenizerMetadata.js';
-import type { GgufValue } from './values.js';
-import type { GgufTensorSource } from './writer.js';
+import type { ModelSource } from '../checkpoint/modelSource.js';
+import { ggufFamilies, ropeFactorTensors } from '../gguf/families.js';
+import type { GgufFamily } from '../gguf/family.js';
+import { ggufName } from '../gguf/names.js';
+import { SLIDING_WINDOW } from '../gguf/slidingLayers.js';
+import { ggmlType } from '../gguf/tensorTypes.js';
+import type { GgufValue } from '../gguf/values.js';
+import type { GgufTensorSource } from '../gguf/writer.js';
+import { sizeLabel } from './ggufPrunedMetadata.js';
+import { tokenizerMetadata } from './ggufTokenizerMetadata.js';
 
 const refused = (source: ModelSource, problem: string): RmError =>
   new RmError(

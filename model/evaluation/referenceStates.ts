@@ -8,12 +8,12 @@ import {
   type StoredTensor,
   type Tensor,
 } from '../../engine/index.js';
-import { Batch, defaultBatchTokens, groupSequences, totalTokens } from './batch.js';
-import type { BatchTensors } from './batchTensors.js';
-import type { Model } from './model.js';
-import { finalHidden, finalNorm, forward } from './transformer.js';
-import { forwardByLayer, waitingStates } from './walkThrough.js';
-import type { LayerWeights } from './weights.js';
+import { Batch, defaultBatchTokens, groupSequences, totalTokens } from '../transformer/batch.js';
+import type { BatchTensors } from '../transformer/batchTensors.js';
+import type { Model } from '../transformer/model.js';
+import { finalHidden, finalNorm, forward } from '../transformer/transformer.js';
+import type { LayerWeights } from '../transformer/weights.js';
+import { forwardByLayer, waitingStates } from './forwardByLayer.js';
 
 /** Batches of the sequences in which something can be predicted. Throws DATA_INVALID where there are none. */
 export function scoredGroups(

@@ -22,7 +22,7 @@ interface Arrival {
  * needed next arrives meanwhile, so that there are two on the device at most. Recorded work may still read a layer that
  * is let go: one queue runs everything in order, and the buffers are written again behind it.
  */
-export class LayerStream {
+export class OffloadedLayers {
   readonly #layers = new Map<number, Arrival>();
   /** Layers that are known to hold no NaN. */
   readonly #sound = new Set<number>();

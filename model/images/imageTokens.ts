@@ -11,11 +11,11 @@ import {
 import { addInto, convert, embedding, matmul } from '../../kernels/index.js';
 import type { Architecture } from '../architecture/architecture.js';
 import { requireVision } from '../architecture/modality.js';
-import { type ImageProcessor, readPixels } from '../images/imageProcessor.js';
-import { Batch, defaultBatchTokens, groupSequences } from './batch.js';
-import type { Model } from './model.js';
-import { normalise } from './norm.js';
-import { embedTokens, finalNorm, forward } from './transformer.js';
+import { Batch, defaultBatchTokens, groupSequences } from '../transformer/batch.js';
+import type { Model } from '../transformer/model.js';
+import { normalise } from '../transformer/norm.js';
+import { embedTokens, finalNorm, forward } from '../transformer/transformer.js';
+import { type ImageProcessor, readPixels } from './imageProcessor.js';
 
 /** Some settings of reading images. */
 export interface ShowOptions {

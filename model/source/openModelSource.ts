@@ -1,14 +1,13 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { RmError } from '../../engine/index.js';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { inDtype, type WeightDtype } from '../checkpoint/inDtype.js';
+import type { ModelSource } from '../checkpoint/modelSource.js';
 import { openSafetensors } from '../checkpoint/safetensors.js';
 import { isGgufPath } from '../files/ggufPath.js';
-import { parseJson, readTextFileIfPresent } from '../files/jsonFile.js';
+import { readTextFileIfPresent } from '../files/jsonFile.js';
 import { GgufSource } from '../gguf/source.js';
 import { locateModel } from '../hub/locate.js';
-import type { ModelSource } from './modelFiles.js';
 
 class FolderSource implements ModelSource {
   constructor(
@@ -47,28 +46,6 @@ export async function openModelSource(path: string): Promise<ModelSource> {
   if (isGgufPath(path)) return new GgufSource(path);
   const located = await locateModel(path);
   return new FolderSource(path, located.path);
-}
-
-/** The JSON value of one of the files, or undefined where the model has none. Throws CONFIG_INVALID. */
-export async function jsonOf(source: ModelSource, file: string): Promise<unknown> {
-  const text = await source.text(file);
-  return text === undefined ? undefined : parseJson(text, source.nameOf(file));
-}
-
-/** Like jsonOf, but a missing file is CHECKPOINT_MISSING. */
-export async function requiredJsonOf(source: ModelSource, file: string): Promise<unknown> {
-  return parseJson(await requiredTextOf(source, file), source.nameOf(file));
-}
-
-/** The text of one of the files. Throws CHECKPOINT_MISSING where the model has none, CONFIG_INVALID. */
-export async function requiredTextOf(source: ModelSource, file: string): Promise<string> {
-  const text = await source.text(file);
-  if (text !== undefined) return text;
-  throw new RmError(
-    'CHECKPOINT_MISSING',
-    `${source.nameOf(file)} does not exist`,
-    'Give the folder of a Hugging Face model: config.json, tokenizer.json and *.safetensors files.',
-  );
 }
 
 /** Opens the weights of the model at `path`. @param dtype as numbers of this type (default: as they are stored). */

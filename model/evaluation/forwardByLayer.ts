@@ -1,8 +1,8 @@
 import { type Device, type Journal, noJournal, type Progress, Scope } from '../../engine/index.js';
-import { Batch } from './batch.js';
-import { BatchTensors } from './batchTensors.js';
-import type { Model } from './model.js';
-import { forward } from './transformer.js';
+import { Batch } from '../transformer/batch.js';
+import { BatchTensors } from '../transformer/batchTensors.js';
+import type { Model } from '../transformer/model.js';
+import { forward } from '../transformer/transformer.js';
 
 /** States that wait in the host's memory, in f32. */
 export const waitingStates = (device: Device): BatchTensors =>
