@@ -2,7 +2,7 @@ import type { DType } from '../../engine/index.js';
 import type { Activation, LogitForm } from '../../kernels/index.js';
 import type { Rope } from './rope.js';
 
-/** Some rows of a stored tensor: `runs` runs of `count` rows, the first from row `first` on, one every `stride` rows. */
+/** Some rows of a stored tensor: `runs` runs of `count` rows; the first begins at row `first`, then one every `stride` rows. */
 export interface TensorPart {
   readonly name: string;
   readonly first: number;
@@ -11,26 +11,26 @@ export interface TensorPart {
   readonly runs: number;
 }
 
-/** Several stored matrices of one shape, under each other or side by side. */
+/** Several stored matrices of one shape, concatenated along rows or columns. */
 export interface TensorStack {
   readonly names: readonly string[];
   readonly along: 'rows' | 'columns';
 }
 
-/** What a checkpoint calls a tensor; a part, where it stores several as one; a stack, where it stores one in pieces. */
+/** Where a checkpoint stores a tensor: under a name, as part of a fused tensor, or as a stack of separate tensors. */
 export type TensorRef = string | TensorPart | TensorStack;
 
 export const isStack = (ref: TensorRef): ref is TensorStack => typeof ref !== 'string' && 'names' in ref;
 
-/** The name of the tensor that a reference is to, to a part of, or to a stack of which it is the first. */
+/** The stored tensor's name; for a stack, the name of its first tensor. */
 export const storedName = (ref: TensorRef): string =>
   typeof ref === 'string' ? ref : isStack(ref) ? ref.names[0]! : ref.name;
 
-/** Tells references apart: the stored name, of a part also its first row. */
+/** A key that tells references apart: the stored name and, for a part, its first row. */
 export const refKey = (ref: TensorRef): string =>
   typeof ref === 'string' || isStack(ref) ? storedName(ref) : `${ref.name} from row ${ref.first}`;
 
-/** Where one layer's tensors are in a checkpoint; null where the family has none. */
+/** Where a checkpoint stores one layer's tensors; null for those that the family lacks. */
 export interface LayerTensorNames {
   /** Before the attention. */
   readonly inputNorm: TensorRef | null;
@@ -50,9 +50,9 @@ export interface LayerTensorNames {
   /** Before the MLP. */
   readonly mlpNorm: TensorRef | null;
   readonly mlpNormBias: TensorRef | null;
-  /** Says which experts a token uses. */
+  /** Chooses the experts of a token. */
   readonly router: TensorRef | null;
-  /** Null: down(activation(up(x))). Of a mixture of experts gate, up and down are those of all. */
+  /** Null: down(activation(up(x))). In a mixture of experts, gate, up and down hold all experts. */
   readonly gate: TensorRef | null;
   readonly up: TensorRef;
   readonly down: TensorRef;
@@ -63,66 +63,65 @@ export interface LayerTensorNames {
   readonly mlpOutNorm: TensorRef | null;
 }
 
-/** Where a checkpoint’s tensors are. */
+/** Where a checkpoint stores a model's tensors. */
 export interface TensorNames {
-  /** Token embeddings [vocab, hidden]; of an image encoder what makes states of patches [hidden, channels, side, side]. */
+  /** Token embeddings [vocab, hidden]; in an image encoder, the patch embedding [hidden, channels, side, side]. */
   readonly embedding: string;
   readonly finalNorm: string;
   readonly finalNormBias: string | null;
-  /** The output head, of an image encoder the projection; the embedding's name where there is none of its own. */
+  /** The output head, or an image encoder's projection; the embedding's name if the model has neither. */
   readonly lmHead: string;
-  /** What stands before the number of a layer in the names of its tensors. */
+  /** The part of a layer's tensor names before the layer number. */
   readonly layerPrefix: string;
   readonly layers: readonly LayerTensorNames[];
 }
 
-/** What an image encoder has before its layers: where a checkpoint has it. */
+/** Where a checkpoint stores the tensors that an image encoder applies before its layers. */
 export interface VisionTensorNames {
-  /** [hidden], stands before the patches of an image. */
+  /** [hidden]; the first token of an image, before its patches. */
   readonly classToken: string;
   /** [1 + patches, hidden] */
   readonly positions: string;
-  /** Of class token and patches with their positions. */
+  /** Normalises class token and patches after positions are added. */
   readonly norm: string;
   readonly normBias: string;
 }
 
-/** How an image becomes tokens (a vision transformer), and their class token an embedding of the image. */
+/** How a vision transformer turns an image into tokens, and the class token into an embedding of the image. */
 export interface VisionInput {
-  /** Pixels of each side of the image and of each square patch of it. */
+  /** Side of the image and of its square patches, in pixels. */
   readonly imageSize: number;
   readonly patchSize: number;
   readonly channels: number;
-  /** Columns of an image's embedding; null where the class token's state is not projected. */
+  /** Columns of an image's embedding; null if the class token's state is not projected. */
   readonly projection: number | null;
   readonly tensorNames: VisionTensorNames;
 }
 
-/** The norms of a model, all of one kind but for their gains (and biases). */
+/** The kind of norm that a model uses throughout; only gains and biases differ. */
 export interface Norm {
   /** x / rms(x) or (x - mean) / deviation, times gain (plus bias). */
   readonly kind: 'rms' | 'layer';
   readonly eps: number;
-  /** 1 where the checkpoint stores the gain's difference from 1. */
+  /** 1 if the checkpoint stores gain - 1 (Gemma), else 0. */
   readonly offset: 0 | 1;
 }
 
 /**
- * Everything the transformer must know about a model, whatever its family: plain data, made from config.json by
- * model/families. Weights are [out, in], row-major, as torch.nn.Linear stores them. With norms that are not there left
- * out, and s the residual scale, a decoder layer is
+ * Describes a model of any family as plain data, read from config.json by model/families; the transformer needs nothing
+ * else. Weights are [out, in], row-major, as torch.nn.Linear stores them. With s the residual scale, a decoder layer is
  *
  *     Y = X + s outNorm(o(attention(norm(X)))),  L = Y + s outNorm(down(act(gate(Z)) * up(Z))),  Z = norm(Y)
  *
- * or, where its branches are parallel, the same with Z = norm(X).
+ * with Z = norm(X) if its branches are parallel. A norm that the family lacks is the identity.
  */
 export interface Architecture {
   readonly family: string;
   readonly layers: number;
   readonly hidden: number;
-  /** Features of the MLP; of a mixture of experts, of all of them. */
+  /** MLP features; in a mixture of experts, those of all experts together. */
   readonly intermediate: number;
-  /** The features are those of so many experts, one after the other; a token uses its best, others count 0. */
+  /** Mixture of experts: the features are those of `count` experts in order; a token uses its best `perToken`. */
   readonly experts: { readonly count: number; readonly perToken: number } | null;
   readonly heads: number;
   /** Key/value heads; query head h reads key/value head floor(h * kvHeads / heads). */
@@ -130,53 +129,53 @@ export interface Architecture {
   readonly headDim: number;
   /** 0 for image encoders. */
   readonly vocab: number;
-  /** Positions the model was made for. */
+  /** Largest number of positions. */
   readonly contextLength: number;
   readonly norm: Norm;
-  /** What queries and keys are normalised over, where they are: each head, or all heads together. */
+  /** Queries and keys are normalised per head, over the whole projection, or not at all (null). */
   readonly qkNorm: 'head' | 'projection' | null;
-  /** The MLP reads the layer's input, not what the attention has made of it. */
+  /** Parallel branches: the MLP reads the layer's input, not the attention's output. */
   readonly parallel: boolean;
-  /** Factor of what attention and MLP add to the residual stream. */
+  /** Factor on what attention and MLP add to the residual stream. */
   readonly residualScale: number;
-  /** Factor of the embeddings. */
+  /** Factor on the embeddings. */
   readonly embeddingScale: number;
   readonly tiedEmbeddings: boolean;
   readonly activation: Activation;
   /** Factor on q . k before the softmax. */
   readonly attentionScale: number;
-  /** Scores become softcap * tanh(score / softcap); null: they stay. */
+  /** Scores become softcap * tanh(score / softcap); null: no cap. */
   readonly attentionSoftcap: number | null;
-  /** The kinds of rotation that layers have. */
+  /** The kinds of rotation that layers use. */
   readonly ropes: readonly Rope[];
-  /** Per layer: which of `ropes`; null is none. */
+  /** Per layer: an index into `ropes`; null: no rotation. */
   readonly layerRope: readonly (number | null)[];
-  /** Per layer: how many tokens a query looks back at, itself included; null is all of them. */
+  /** Per layer: the tokens that a query attends to, itself included; null: all. */
   readonly attentionWindow: readonly (number | null)[];
-  /** Of image encoders, in which every token sees all others of its image; null: tokens are of text and see none after them. */
+  /** Set for image encoders, whose tokens attend to their whole image; null for text, whose tokens attend backwards only. */
   readonly vision: VisionInput | null;
-  /** What becomes of the logits before the softmax. */
+  /** Scale and cap of the logits before the softmax. */
   readonly logitForm: LogitForm;
   readonly tensorNames: TensorNames;
-  /** Keys in config.json that lead to the object that describes the layers; none where that is all of it. */
+  /** Keys in config.json that lead to the object describing the layers; empty if the whole file does. */
   readonly configPath: readonly string[];
-  /** Lists by layer that say in config.json what `layerRope` and `attentionWindow` say, also where it has a rule instead. */
+  /** Per-layer lists that express `layerRope` and `attentionWindow` in config.json, even if the file uses a rule instead. */
   readonly configLists: Readonly<Record<string, readonly unknown[]>>;
-  /** Number type that config.json states for the weights; the checkpoint's own types decide. */
+  /** Number type that config.json states for the weights; the checkpoint's own types win. */
   readonly dtype: DType | null;
 }
 
-/** Columns of a head as queries, keys and values lie on the device: attention reads four at a time, the last may be 0. */
+/** Columns of a head on the device: headDim padded with zeros to a multiple of four, because attention reads four at a time. */
 export const storedHeadDim = ({ headDim }: Pick<Architecture, 'headDim'>): number =>
   4 * Math.ceil(headDim / 4);
 
-/** Whether a norm stands between a layer's last linear maps and the residual stream. */
+/** Whether any layer has a norm between o_proj or down_proj and the residual stream. */
 export const hasOutNorms = ({ tensorNames }: Architecture): boolean =>
   tensorNames.layers.some(({ attentionOutNorm, mlpOutNorm }) => attentionOutNorm ?? mlpOutNorm);
 
 /**
- * The same model with only the layers `keep` (old indices, ascending). Tensor names stay those of the checkpoint it
- * came from.
+ * Restricts an architecture to the layers `keep` (old indices, ascending). Tensor names stay those of the original
+ * checkpoint.
  */
 export function keepLayers(arch: Architecture, keep: readonly number[]): Architecture {
   const cut = <T>(list: readonly T[]): T[] => keep.map(layer => list[layer]!);
@@ -201,7 +200,7 @@ export interface ExpectedTensor {
   readonly layer: number | null;
 }
 
-/** Shape of every kind of tensor in a layer, and the part of the model it counts as. */
+/** Shape of every kind of tensor in a layer, and the part of the model it belongs to. */
 function layerShapes(arch: Architecture): Record<keyof LayerTensorNames, [ModelPart, number[]]> {
   const { hidden, intermediate, headDim, qkNorm } = arch;
   const [queries, keys] = [arch.heads * headDim, arch.kvHeads * headDim];
@@ -235,27 +234,27 @@ function layerShapes(arch: Architecture): Record<keyof LayerTensorNames, [ModelP
 }
 
 /**
- * Every tensor of the checkpoint that the architecture reads, with its shape: one that holds several parts is listed
- * once, as it is stored, and a tied lmHead is the embedding and not listed again.
+ * Lists every checkpoint tensor that the architecture reads, with its stored shape. A fused tensor appears once; a tied
+ * lmHead does not appear besides the embedding.
  */
 export function expectedTensors(arch: Architecture): ExpectedTensor[] {
   const { hidden, vocab, tensorNames, vision } = arch;
-  const found = new Map<string, ExpectedTensor>();
+  const tensors = new Map<string, ExpectedTensor>();
   const add = (ref: TensorRef | null, shape: number[], part: ModelPart, layer: number | null = null) => {
     if (ref === null) return;
     if (isStack(ref)) {
       const { names, along } = ref;
       const [rows, columns] = along === 'rows' ? [names.length, 1] : [1, names.length];
       for (const name of names) {
-        found.set(name, { name, shape: [shape[0]! / rows, shape[1]! / columns], part, layer });
+        tensors.set(name, { name, shape: [shape[0]! / rows, shape[1]! / columns], part, layer });
       }
       return;
     }
     const name = storedName(ref);
-    const known = found.get(name);
-    // Parts add up to what is stored; one tensor may also serve twice.
-    const rows = typeof ref === 'string' ? 0 : (known?.shape[0] ?? 0);
-    found.set(name, { name, shape: [rows + shape[0]!, ...shape.slice(1)], part, layer });
+    const listed = tensors.get(name);
+    // The parts of a fused tensor add up to its rows; a whole tensor may be referenced twice.
+    const rows = typeof ref === 'string' ? 0 : (listed?.shape[0] ?? 0);
+    tensors.set(name, { name, shape: [rows + shape[0]!, ...shape.slice(1)], part, layer });
   };
   if (vision) {
     const { patchSize: side, channels, tensorNames: names } = vision;
@@ -277,5 +276,5 @@ export function expectedTensors(arch: Architecture): ExpectedTensor[] {
   add(tensorNames.finalNorm, [hidden], 'norms');
   add(tensorNames.finalNormBias, [hidden], 'norms');
   if (!arch.tiedEmbeddings) add(tensorNames.lmHead, [vision?.projection ?? vocab, hidden], 'lmHead');
-  return [...found.values()];
+  return [...tensors.values()];
 }

@@ -1,7 +1,7 @@
 import { RmError } from '../../engine/index.js';
 import type { Architecture, VisionInput } from './architecture.js';
 
-/** @throws RmError UNSUPPORTED_FAMILY where the model reads text, not images. */
+/** Returns the model's vision settings. @throws RmError UNSUPPORTED_FAMILY if it reads text, not images. */
 export function requireVision({ family, vision }: Architecture): VisionInput {
   if (vision) return vision;
   throw new RmError(
@@ -11,12 +11,12 @@ export function requireVision({ family, vision }: Architecture): VisionInput {
   );
 }
 
-/** @throws RmError UNSUPPORTED_FAMILY where the model reads images, not text. */
+/** Checks that a model reads text. @throws RmError UNSUPPORTED_FAMILY if it reads images. */
 export function requireText({ family, vision }: Architecture): void {
   if (!vision) return;
   throw new RmError(
     'UNSUPPORTED_FAMILY',
-    `a ${family} model is used as an encoder of images here, it has no text`,
-    'Give the folder of a language model; prune and inspect are what vision encoders can be used with.',
+    `a ${family} model serves as an image encoder here and reads no text`,
+    'Give the folder of a language model. Vision encoders work with prune and inspect only.',
   );
 }

@@ -1,10 +1,10 @@
-/** What every kind of rotary embedding has. */
+/** Settings common to all kinds of rotary embedding. */
 export interface RopeBase {
   /** Base of the frequencies. */
   readonly theta: number;
-  /** Columns of each head that turn, from the first on; the rest stays as it is. Even. */
+  /** Leading columns of each head that rotate; even. */
   readonly rotaryDim: number;
-  /** What the exponents of the frequencies are parts of (default: rotaryDim); one less where an odd number was asked for. */
+  /** Divisor in the exponents of the frequencies (default: rotaryDim); rotaryDim - 1 if the config asks for an odd number. */
   readonly exponents?: number;
 }
 
@@ -23,22 +23,22 @@ export type Rope = RopeBase &
     | {
         readonly kind: 'yarn';
         readonly factor: number;
-        /** Turns within the original context from which on a frequency is kept, and up to which it is divided. */
+        /** A frequency with at least betaFast turns in the original context is kept; with at most betaSlow, divided. */
         readonly betaFast: number;
         readonly betaSlow: number;
-        /** The ramp between the two begins and ends at whole columns. */
+        /** Whether the ramp between the two begins and ends at whole columns. */
         readonly truncate: boolean;
         readonly originalContext: number;
-        /** Of cosines and sines. */
+        /** Factor on cosines and sines. */
         readonly attentionFactor: number;
       }
     | {
         readonly kind: 'longrope';
-        /** Divisors of the frequencies, rotaryDim / 2 of them, for sequences within the original context and beyond. */
+        /** rotaryDim / 2 divisors of the frequencies: for sequences within the original context, and for longer ones. */
         readonly shortFactors: readonly number[];
         readonly longFactors: readonly number[];
         readonly originalContext: number;
-        /** Of cosines and sines. */
+        /** Factor on cosines and sines. */
         readonly attentionFactor: number;
       }
   );
@@ -46,9 +46,9 @@ export type Rope = RopeBase &
 const f32 = Math.fround;
 
 /**
- * The rotation frequencies per position, radians, rotaryDim / 2 of them; column d of a head turns with column
- * d + rotaryDim / 2. `long`: of sequences beyond the original context, which only longrope tells apart.
- * Each step rounds to f32, because transformers computes them so and models are trained with the rounded values.
+ * Computes the rotaryDim / 2 rotation frequencies, radians per position; column d of a head turns with column
+ * d + rotaryDim / 2. `long` selects the frequencies for sequences beyond the original context, which only longrope
+ * distinguishes. Every step rounds to f32: transformers does so, and models are trained with the rounded values.
  * Source: transformers/modeling_rope_utils.py; llama3: Llama 3.1; yarn: Peng et al. (arXiv:2309.00071); longrope: Ding et
  * al. (arXiv:2402.13753).
  */
@@ -89,7 +89,7 @@ function llama3(rope: Extract<Rope, { kind: 'llama3' }>, inverse: number): numbe
   return f32(f32(f32(f32(1 - smooth) * inverse) / factor) + f32(smooth * inverse));
 }
 
-/** Yarn: how far frequency i is divided by the factor, from 0 to 1. */
+/** Yarn: how much of frequency i is divided by the factor, from 0 to 1. */
 function ramp(rope: Rope): (i: number) => number {
   if (rope.kind !== 'yarn') return () => 0;
   const { theta, rotaryDim, betaFast, betaSlow, truncate, originalContext } = rope;
@@ -102,10 +102,10 @@ function ramp(rope: Rope): (i: number) => number {
   return i => Math.min(1, Math.max(0, f32(f32(i - low) / width)));
 }
 
-/** Factor of cosines and sines. */
+/** Factor on cosines and sines. */
 export const ropeAttentionFactor = (rope: Rope): number =>
   rope.kind === 'yarn' || rope.kind === 'longrope' ? rope.attentionFactor : 1;
 
-/** Whether sequences of `a` and of `b` tokens turn by the same frequencies. */
+/** Whether sequences of `a` and of `b` tokens rotate by the same frequencies. */
 export const rotateAlike = (ropes: readonly Rope[], a: number, b: number): boolean =>
   ropes.every(rope => rope.kind !== 'longrope' || a > rope.originalContext === b > rope.originalContext);

@@ -2,7 +2,7 @@ import { type Device, download, PIECE, Tensor, tensorFromBytes, upload } from '.
 import { dequantize } from '../../kernels/index.js';
 import { type Checkpoint, deviceBytes, type TensorInfo } from './checkpoint.js';
 
-/** Puts whole rows, as a checkpoint stores them, into `target`: blocks are dequantised on the device. */
+/** Uploads whole rows, as a checkpoint stores them, into `target`; dequantises blocks on the device. */
 export async function uploadStored(
   { name, blocks }: Pick<TensorInfo, 'name' | 'blocks'>,
   bytes: Uint8Array,
@@ -16,8 +16,8 @@ export async function uploadStored(
 }
 
 /**
- * A tensor as numbers of its `dtype`, little-endian, in pieces of whole rows, a multiple of `rowStep` of them (but the
- * last): host memory stays small. Blocks go through the device.
+ * Reads a tensor as numbers of its `dtype`, little-endian, in pieces of whole rows, so that host memory stays small. Every
+ * piece but the last has a multiple of `rowStep` rows. Blocks are dequantised on the device.
  */
 export async function* densePieces(
   device: Device,
@@ -42,7 +42,7 @@ export async function* densePieces(
   }
 }
 
-/** All of a tensor as numbers of its `dtype`. */
+/** Reads a whole tensor as numbers of its `dtype`, little-endian. */
 export async function readDense(device: Device, checkpoint: Checkpoint, name: string): Promise<Uint8Array> {
   if (!checkpoint.info(name).blocks) return checkpoint.read(name);
   const pieces: Uint8Array[] = [];

@@ -10,7 +10,7 @@ function unreadable(path: string, error: NodeJS.ErrnoException): RmError {
   return new RmError('CHECKPOINT_MISSING', `${path} ${reason}`, fix, { cause: error });
 }
 
-/** `byteLength` bytes from `position` on. Throws CHECKPOINT_MISSING, CHECKPOINT_CORRUPT where the file ends early. */
+/** Reads `byteLength` bytes at `position`. @throws RmError CHECKPOINT_MISSING; CHECKPOINT_CORRUPT if the file ends early. */
 export async function readAt(
   file: FileHandle,
   path: string,
@@ -26,7 +26,7 @@ export async function readAt(
     if (bytesRead === 0) {
       throw new RmError(
         'CHECKPOINT_CORRUPT',
-        `${path}: ends at byte ${position + done}, it was cut while open`,
+        `${path}: ends at byte ${position + done}; it was truncated while open`,
         'The file is damaged or was not fully copied: download or export it again.',
       );
     }
@@ -35,11 +35,11 @@ export async function readAt(
   return bytes;
 }
 
-/** Opens a file of weights and says how long it is. Throws CHECKPOINT_MISSING. */
+/** Opens a weight file and returns its size in bytes. @throws RmError CHECKPOINT_MISSING. */
 export async function openWeightFile(path: string): Promise<{ file: FileHandle; size: number }> {
   const file = await open(path, 'r').catch(error => Promise.reject(unreadable(path, error)));
-  const found = await file.stat();
-  if (found.isFile()) return { file, size: found.size };
+  const stats = await file.stat();
+  if (stats.isFile()) return { file, size: stats.size };
   await file.close();
-  throw new RmError('CHECKPOINT_MISSING', `${path} is not a file`, 'Put the weights there as a file.');
+  throw new RmError('CHECKPOINT_MISSING', `${path} is not a file`, 'Put the weight file there.');
 }

@@ -9,7 +9,7 @@ import {
 } from '../../engine/index.js';
 import type { Checkpoint, TensorInfo } from './checkpoint.js';
 
-/** Number types that weights can be stored in. */
+/** Number type of stored weights. */
 export type WeightDtype = Exclude<DType, 'u32'>;
 
 export const weightDtypes: readonly WeightDtype[] = ['f32', 'f16', 'bf16'];
@@ -19,7 +19,7 @@ const PIECE = 16 << 20;
 
 const isWeight = ({ dtype }: TensorInfo): boolean => dtype !== 'u32';
 
-/** Tensors of types that can be read; checkpoints may hold others (masks, positions), which no model needs. */
+/** Names of tensors whose type can be read. Checkpoints may hold others (masks, positions), which no model needs. */
 const readable = (checkpoint: Checkpoint): string[] =>
   checkpoint.names.filter(name => {
     try {
@@ -30,7 +30,7 @@ const readable = (checkpoint: Checkpoint): string[] =>
     }
   });
 
-/** The checkpoint with all weights as numbers of another type, rounded to nearest even when they are read. */
+/** Presents a checkpoint's weights in another number type; rounds to nearest even on reading. */
 class ConvertedCheckpoint implements Checkpoint {
   readonly path: string;
   readonly names: readonly string[];
@@ -54,7 +54,7 @@ class ConvertedCheckpoint implements Checkpoint {
     const stored = this.stored.info(name);
     if (!this.changes(stored)) return stored;
     const { dtype } = this;
-    // Blocks become numbers of this type on the device, without a step between.
+    // Blocks are dequantised straight to this type on the device.
     if (stored.blocks) return { ...stored, dtype };
     return { ...stored, dtype, byteLength: elementCount(stored.shape) * byteSize(dtype) };
   }
@@ -71,8 +71,8 @@ class ConvertedCheckpoint implements Checkpoint {
     const [size, storedSize] = [byteSize(this.dtype), byteSize(stored.dtype)];
     ensure(
       byteStart % size === 0 && byteLength % size === 0,
-      `bytes ${byteStart} to ${byteStart + byteLength} of tensor ${JSON.stringify(name)} are no whole numbers`,
-      `Ask for multiples of ${size}.`,
+      `bytes ${byteStart} to ${byteStart + byteLength} of tensor ${JSON.stringify(name)} cut an element in two`,
+      `Read a multiple of ${size} bytes, from a multiple of ${size} on.`,
     );
     const out = new Uint8Array(byteLength);
     for (let done = 0; done < byteLength; done += PIECE) {
@@ -89,12 +89,12 @@ class ConvertedCheckpoint implements Checkpoint {
     if (this.dtype === 'f32') return bytes;
     const rounded = decodeToF32(bytes, this.dtype);
     for (let i = 0; i < rounded.length; i++) {
-      // What is not finite already is told by the one who loads it.
+      // The loader reports values that are not finite on disk.
       if (Number.isFinite(rounded[i]!) || !Number.isFinite(values[i]!)) continue;
       throw new RmError(
         'NOT_FINITE',
-        `tensor '${name}' in ${this.path} holds ${values[i]!.toPrecision(6)}, which ${this.dtype} cannot hold`,
-        `Choose ${this.dtype === 'f16' ? 'bf16, which has the range of f32' : 'f32'}, or keep the number type of the model.`,
+        `tensor '${name}' in ${this.path} holds ${values[i]!.toPrecision(6)}, which overflows ${this.dtype}`,
+        `Choose ${this.dtype === 'f16' ? 'bf16, which has the range of f32' : 'f32'}, or keep the model's number type.`,
       );
     }
     return bytes;
@@ -106,9 +106,10 @@ class ConvertedCheckpoint implements Checkpoint {
 }
 
 /**
- * The checkpoint as if its weights were stored as `dtype`; the same where they are, or where none is asked for.
+ * Presents a checkpoint as if its weights were stored as `dtype`. Returns it unchanged if they already are, or if `dtype`
+ * is undefined.
  *
- * @throws RmError (when they are read) NOT_FINITE naming the tensor with a value out of the type's range.
+ * @throws RmError (on reading) NOT_FINITE naming a tensor with a value outside the type's range.
  */
 export function inDtype(checkpoint: Checkpoint, dtype: WeightDtype | undefined): Checkpoint {
   if (dtype === undefined) return checkpoint;
@@ -116,11 +117,11 @@ export function inDtype(checkpoint: Checkpoint, dtype: WeightDtype | undefined):
   return same ? checkpoint : new ConvertedCheckpoint(checkpoint, dtype, isWeight);
 }
 
-/** The checkpoint with what is stored in blocks as numbers of `dtype`, all else as it is. */
+/** Presents tensors stored in blocks as numbers of `dtype`; leaves the others as they are. */
 export const blocksInDtype = (checkpoint: Checkpoint, dtype: WeightDtype): Checkpoint =>
   new ConvertedCheckpoint(checkpoint, dtype, ({ blocks }) => blocks !== undefined);
 
-/** What `inDtype` was given. */
+/** The checkpoint behind `inDtype` or `blocksInDtype`. */
 export const storedCheckpoint = (checkpoint: Checkpoint): Checkpoint =>
   checkpoint instanceof ConvertedCheckpoint ? checkpoint.stored : checkpoint;
 
@@ -130,7 +131,7 @@ const torchNames: Readonly<Record<WeightDtype, string>> = {
   bf16: 'bfloat16',
 };
 
-/** A parsed config.json that says so of the weights, under the key it has: "dtype" (transformers 5) or "torch_dtype". */
+/** Sets the weights' number type in a parsed config.json, under its own key: "dtype" (transformers 5) or "torch_dtype". */
 export function configInDtype(
   config: Readonly<Record<string, unknown>>,
   dtype: WeightDtype | undefined,
@@ -140,7 +141,7 @@ export function configInDtype(
     Object.fromEntries(
       Object.entries(values).map(([key, value]) => {
         if (key === 'dtype' || key === 'torch_dtype') return [key, torchNames[dtype]];
-        // Models of several parts have a configuration for each.
+        // Models with several parts have a nested configuration for each.
         const nested = /_config$/.test(key) && typeof value === 'object' && value !== null;
         return [key, nested ? named(value as Record<string, unknown>) : value];
       }),

@@ -3,25 +3,25 @@ import { parseJson } from '../files/jsonFile.js';
 import type { Checkpoint } from './checkpoint.js';
 
 /**
- * A model on disk, whatever its form: what the files of a Hugging Face model folder say (config.json, tokenizer.json,
- * chat_template.jinja ...) and its weights. All else reads models through this.
+ * A model on disk in any form, folder or GGUF file: the texts of a Hugging Face model folder's files (config.json,
+ * tokenizer.json, chat_template.jinja ...) and the weights.
  */
 export interface ModelSource {
-  /** As it was given. */
+  /** The path or name that the caller gave. */
   readonly path: string;
-  /** The folder whose other files belong to the model; null where there is none. */
+  /** The folder whose other files belong to the model; null if there is none. */
   readonly folder: string | null;
-  /** What messages call one of the files. */
+  /** The name of one of the files, for messages. */
   nameOf(file: string): string;
-  /** The text of one of the files; undefined where the model has none. Throws CONFIG_INVALID, CHECKPOINT_MISSING. */
+  /** Reads one of the files; undefined if the model lacks it. @throws RmError CONFIG_INVALID, CHECKPOINT_MISSING. */
   text(file: string): Promise<string | undefined>;
-  /** Opens the weights. Throws CHECKPOINT_MISSING, CHECKPOINT_CORRUPT. */
+  /** Opens the weights. @throws RmError CHECKPOINT_MISSING, CHECKPOINT_CORRUPT. */
   openCheckpoint(): Promise<Checkpoint>;
-  /** Paths of the files that hold the weights, in a fixed order. */
+  /** Paths of the weight files, in a fixed order. */
   weightFiles(): Promise<string[]>;
 }
 
-/** The JSON value of one of the files, or undefined where the model has none. Throws CONFIG_INVALID. */
+/** Parses one of the files as JSON; undefined if the model lacks it. @throws RmError CONFIG_INVALID. */
 export async function jsonOf(source: ModelSource, file: string): Promise<unknown> {
   const text = await source.text(file);
   return text === undefined ? undefined : parseJson(text, source.nameOf(file));
@@ -32,7 +32,7 @@ export async function requiredJsonOf(source: ModelSource, file: string): Promise
   return parseJson(await requiredTextOf(source, file), source.nameOf(file));
 }
 
-/** The text of one of the files. Throws CHECKPOINT_MISSING where the model has none, CONFIG_INVALID. */
+/** Reads one of the files. @throws RmError CHECKPOINT_MISSING if the model lacks it, CONFIG_INVALID. */
 export async function requiredTextOf(source: ModelSource, file: string): Promise<string> {
   const text = await source.text(file);
   if (text !== undefined) return text;

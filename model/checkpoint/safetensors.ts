@@ -8,7 +8,7 @@ import { corrupt, headerLength, parseHeader, type SafetensorsEntry } from './saf
 
 const dtypes: Readonly<Record<string, DType>> = { F32: 'f32', F16: 'f16', BF16: 'bf16', U32: 'u32' };
 
-/** One open file: what its header says, and positioned reads. Also holds types that no kernel reads (I64, F64 ...). */
+/** One open safetensors file: its parsed header and positioned reads. Also holds types that no kernel reads (I64, F64 ...). */
 export interface SafetensorsFile {
   readonly path: string;
   readonly entries: ReadonlyMap<string, SafetensorsEntry>;
@@ -17,7 +17,7 @@ export interface SafetensorsFile {
   close(): Promise<void>;
 }
 
-/** Opens one file and checks its whole header. CHECKPOINT_MISSING, CHECKPOINT_CORRUPT. */
+/** Opens one file and checks its whole header. @throws RmError CHECKPOINT_MISSING, CHECKPOINT_CORRUPT. */
 export async function openSafetensorsFile(path: string): Promise<SafetensorsFile> {
   const { file, size } = await openWeightFile(path);
   try {
@@ -89,8 +89,8 @@ class SafetensorsCheckpoint implements Checkpoint {
     const size = this.info(name).byteLength;
     ensure(
       byteStart >= 0 && byteLength >= 0 && byteStart + byteLength <= size,
-      `bytes ${byteStart} to ${byteStart + byteLength} of tensor ${JSON.stringify(name)}, which has ${size}`,
-      'Ask for a range within the tensor.',
+      `bytes ${byteStart} to ${byteStart + byteLength} lie outside tensor ${JSON.stringify(name)}, which has ${size}`,
+      'Read a range within the tensor.',
     );
     return this.fileOf.get(name)!.read(this.entry(name), byteStart, byteLength);
   }
@@ -100,7 +100,7 @@ class SafetensorsCheckpoint implements Checkpoint {
   }
 }
 
-/** weight_map of an index: tensor name -> shard. A shard name with a path could point outside the model's folder. */
+/** Reads weight_map of an index: tensor name -> shard. Rejects shard names with a path: they could leave the model's folder. */
 async function readIndex(path: string): Promise<Map<string, string> | undefined> {
   const index = await readJsonFileIfPresent(path);
   if (index === undefined) return undefined;
@@ -109,7 +109,7 @@ async function readIndex(path: string): Promise<Map<string, string> | undefined>
   for (const [name, shard] of Object.entries(map)) {
     if (typeof shard !== 'string' || !/^[^/\\:\0]+\.safetensors$/.test(shard)) {
       throw corrupt(
-        `${path}: tensor ${JSON.stringify(name)} lies in ${JSON.stringify(shard)}, which is no file name of a shard`,
+        `${path}: tensor ${JSON.stringify(name)} is in ${JSON.stringify(shard)}, which is not the file name of a shard`,
         'Shards are plain *.safetensors names beside the index: download the index again.',
       );
     }
@@ -134,7 +134,7 @@ async function openSharded(folder: string, index: ReadonlyMap<string, string>, i
       const file = files.get(shard)!;
       if (!file.entries.has(name)) {
         throw corrupt(
-          `${file.path}: has no tensor ${JSON.stringify(name)}, though ${indexPath} puts it there`,
+          `${file.path}: has no tensor ${JSON.stringify(name)}, although ${indexPath} places it there`,
         );
       }
       fileOf.set(name, file);
@@ -162,7 +162,7 @@ async function missing(folder: string): Promise<RmError> {
     'CHECKPOINT_MISSING',
     `${folder}: holds neither model.safetensors nor model.safetensors.index.json${other ? `, only ${other}` : ''}`,
     other?.endsWith('.gguf')
-      ? `Give the file itself: ${join(folder, other)}`
+      ? `Give the path of the file itself: ${join(folder, other)}`
       : other
         ? 'Convert the weights to safetensors (transformers: model.save_pretrained) or download that variant.'
         : 'Give the folder of a Hugging Face model with its weights, or download them again.',
@@ -170,17 +170,18 @@ async function missing(folder: string): Promise<RmError> {
 }
 
 /**
- * Opens model.safetensors, or model.safetensors.index.json and its shards, of a model folder (a single *.safetensors
- * file will do too). All headers are checked now, tensor bytes are read from disk when asked for.
- * Throws CHECKPOINT_MISSING or CHECKPOINT_CORRUPT naming file and tensor.
+ * Opens the safetensors weights of a model folder: model.safetensors, or model.safetensors.index.json and its shards.
+ * Accepts a single *.safetensors file too. Checks all headers now; reads tensor bytes on demand.
+ *
+ * @throws RmError CHECKPOINT_MISSING or CHECKPOINT_CORRUPT naming file and tensor.
  */
 export async function openSafetensors(folder: string): Promise<Checkpoint> {
-  const found = await stat(folder).catch(() => undefined);
-  if (!found) {
+  const stats = await stat(folder).catch(() => undefined);
+  if (!stats) {
     throw new RmError('CHECKPOINT_MISSING', `${folder}: no such folder`, 'Check the path of the model.');
   }
-  if (found.isFile()) return openSingle(folder, folder);
-  // The order transformers looks in: a single file wins over an index.
+  if (stats.isFile()) return openSingle(folder, folder);
+  // As in transformers, a single file wins over an index.
   const single = join(folder, 'model.safetensors');
   if (await stat(single).catch(() => undefined)) return openSingle(folder, single);
   const indexPath = join(folder, 'model.safetensors.index.json');

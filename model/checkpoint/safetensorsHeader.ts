@@ -6,14 +6,14 @@ import { isRecord } from '../files/jsonFile.js';
  * Format: u64 little-endian header length, JSON header, tensor bytes. https://github.com/huggingface/safetensors
  */
 
-/** Bits per element of every type the format knows; reading one that kernels lack fails when it is asked for. */
+/** Bits per element of every type in the format. Types that kernels lack fail on reading. */
 const storageBits: Readonly<Record<string, number>> = {
   ...{ F64: 64, I64: 64, U64: 64, C64: 64, F32: 32, I32: 32, U32: 32, F16: 16, BF16: 16, I16: 16, U16: 16 },
   ...{ I8: 8, U8: 8, BOOL: 8, F8_E4M3: 8, F8_E5M2: 8, F8_E8M0: 8, F8_E4M3FNUZ: 8, F8_E5M2FNUZ: 8 },
   ...{ F6_E2M3: 6, F6_E3M2: 6, F4: 4 },
 };
 
-/** The reference implementation's limit; a larger number is a sign of something else than a header. */
+/** The reference implementation's limit; a larger number means that this is no header. */
 export const maxHeaderBytes = 100_000_000;
 
 /** One tensor of a file: `begin` and `end` are absolute byte positions in the file. */
@@ -50,7 +50,7 @@ export function headerLength(prefix: Uint8Array, fileBytes: number, path: string
   return Number(length);
 }
 
-/** JSON.parse keeps the last of two equal keys without a word; here that would hide a tensor. */
+/** Finds a duplicate key: JSON.parse silently keeps the last of two equal keys, which would hide a tensor. */
 function duplicateKey(json: string): string | undefined {
   const open: (Set<string> | null)[] = [];
   let last = '';
@@ -100,13 +100,15 @@ function parseEntry(name: string, value: unknown, dataStart: number, path: strin
 export interface SafetensorsHeader {
   /** In the order of their bytes. */
   readonly entries: readonly SafetensorsEntry[];
-  /** What `__metadata__` says in words; other values are left out. */
+  /** The strings of `__metadata__`; other values are dropped. */
   readonly metadata: Readonly<Record<string, string>>;
 }
 
 /**
- * Parses and checks a header: valid JSON, known types, size = product of shape, and tensors that cover the rest of
- * the file without overlap or hole. Throws CHECKPOINT_CORRUPT naming file and tensor.
+ * Parses and checks a header: valid JSON, known types, sizes that match the shapes, and tensors that cover the rest of
+ * the file without overlap or gap.
+ *
+ * @throws RmError CHECKPOINT_CORRUPT naming file and tensor.
  */
 export function parseHeader(bytes: Uint8Array, fileBytes: number, path: string): SafetensorsHeader {
   let header: unknown;

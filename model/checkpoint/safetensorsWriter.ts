@@ -3,16 +3,16 @@ import { byteSize, type DType, elementCount, ensure } from '../../engine/index.j
 import { writeOutputFile } from '../files/outputFolder.js';
 import { type FileTensor, writeTensorFile } from './tensorFile.js';
 
-/** A tensor to be written; its `bytes`, little-endian and row-major, are asked for once. */
+/** A tensor to write; its `bytes`, little-endian and row-major, are read once. */
 export interface TensorSource extends FileTensor {
   readonly dtype: DType;
 }
 
 /** Settings of `writeSafetensors`. */
 export interface WriteOptions {
-  /** Data bytes per file before a new shard begins. 5e9 is what transformers and mergekit use. */
+  /** Most data bytes per shard (default: 5e9, as in transformers and mergekit). */
   readonly maxShardBytes?: number;
-  /** Called after every tensor with the bytes written so far and in all. */
+  /** Called after every tensor with the bytes written so far and in total. */
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
 }
 
@@ -20,7 +20,7 @@ const storageOf: Readonly<Record<DType, string>> = { f32: 'F32', f16: 'F16', bf1
 
 const byteLength = (tensor: TensorSource): number => elementCount(tensor.shape) * byteSize(tensor.dtype);
 
-/** The strings of a safetensors header. */
+/** The metadata strings of a safetensors header. */
 export type Metadata = Readonly<Record<string, string>>;
 
 function headerOf(tensors: readonly TensorSource[], metadata: Metadata): Uint8Array {
@@ -44,7 +44,9 @@ function headerOf(tensors: readonly TensorSource[], metadata: Metadata): Uint8Ar
 
 /**
  * Writes one safetensors file, tensor by tensor. Wider types come first, so that every tensor stays aligned to its
- * element size (readers that map the file need that). Throws OUTPUT_FAILED where the disk is full or refuses.
+ * element size, as readers that map the file require.
+ *
+ * @throws RmError OUTPUT_FAILED if the disk is full or the write fails.
  */
 export async function writeSafetensorsFile(
   path: string,
@@ -85,9 +87,11 @@ function shard(tensors: readonly TensorSource[], maxShardBytes: number): TensorS
 }
 
 /**
- * Writes model.safetensors, or shards of at most `maxShardBytes` (a larger single tensor gets a shard of its own) and
- * model.safetensors.index.json, as transformers reads them. Holds one tensor, or a piece of one, in memory at a time.
- * Returns the names of the files written. Throws OUTPUT_FAILED where the disk is full or refuses.
+ * Writes weights as transformers reads them: model.safetensors, or shards of at most `maxShardBytes` (a larger tensor gets
+ * its own shard) with model.safetensors.index.json. Holds one tensor, or a piece of one, in memory at a time.
+ *
+ * @returns the names of the written files.
+ * @throws RmError OUTPUT_FAILED if the disk is full or the write fails.
  */
 export async function writeSafetensors(
   folder: string,

@@ -2,14 +2,14 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { ensure } from '../../engine/index.js';
 import { outputError } from '../files/outputFolder.js';
 
-/** A tensor's bytes, whole or in pieces; asked for when its turn to be written has come. */
+/** Produces a tensor's bytes, whole or in pieces; called when the tensor is written. */
 export type TensorBytes = () =>
   | Promise<Uint8Array>
   | Uint8Array
   | Iterable<Uint8Array>
   | AsyncIterable<Uint8Array>;
 
-/** A tensor as it goes into a file. */
+/** A tensor to be written to a file. */
 export interface FileTensor {
   readonly name: string;
   readonly shape: readonly number[];
@@ -29,9 +29,11 @@ async function writeAll(file: FileHandle, bytes: Uint8Array, path: string): Prom
 }
 
 /**
- * Writes a header and tensors one after the other, each followed by zeros up to a multiple of `alignment`. Holds one
- * piece of a tensor in memory at a time. Throws OUTPUT_FAILED where the disk is full or refuses, INVALID_ARGUMENT where
- * a tensor gives other than `byteLength` of it.
+ * Writes a header and then each tensor, padded with zeros to a multiple of `alignment`. Holds one piece of a tensor in
+ * memory at a time.
+ *
+ * @throws RmError OUTPUT_FAILED if the disk is full or the write fails; INVALID_ARGUMENT if a tensor does not yield
+ *   `byteLength` bytes.
  */
 export async function writeTensorFile<T extends FileTensor>(
   path: string,
@@ -47,21 +49,21 @@ export async function writeTensorFile<T extends FileTensor>(
   try {
     await writeAll(file, header, path);
     for (const tensor of tensors) {
-      const given = await tensor.bytes();
+      const content = await tensor.bytes();
       let bytes = 0;
-      for await (const piece of given instanceof Uint8Array ? [given] : given) {
+      for await (const piece of content instanceof Uint8Array ? [content] : content) {
         await writeAll(file, piece, path);
         bytes += piece.byteLength;
       }
       ensure(
         bytes === byteLength(tensor),
-        `tensor ${tensor.name}: ${bytes} bytes given for shape [${tensor.shape}], which takes ${byteLength(tensor)}`,
-        'Give as many bytes as shape and number type say.',
+        `tensor ${tensor.name}: got ${bytes} bytes for shape [${tensor.shape}], which needs ${byteLength(tensor)}`,
+        'Provide as many bytes as shape and number type require.',
       );
       await writeAll(file, new Uint8Array((alignment - (bytes % alignment)) % alignment), path);
       onTensor(tensor);
     }
-    // Some file systems report a full disk only now.
+    // Some file systems report a full disk only on sync.
     await file.sync().catch(error => {
       if (!['EINVAL', 'ENOTSUP', 'EROFS'].includes((error as NodeJS.ErrnoException).code ?? '')) {
         throw outputError(error, path);

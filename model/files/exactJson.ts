@@ -1,14 +1,14 @@
 import { isRecord, parseJson } from './jsonFile.js';
 
 /**
- * JSON that is read, changed and written again with its numbers as they were spelt: 30.0 stays 30.0, which strictly typed
- * readers (transformers' configurations) tell from 30. Such numbers are strings that begin with a mark meanwhile.
+ * JSON that keeps the spelling of its numbers through reading, changing and writing: 30.0 stays 30.0, because strictly
+ * typed readers (transformers' configurations) distinguish it from 30. In memory such numbers are marked strings.
  */
 const MARK = '\uE000number ';
 
 const numbers = /"(?:[^"\\]|\\.)*"|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 
-/** The JSON value of a text; `path` is used in messages only. Throws CONFIG_INVALID. */
+/** Parses a JSON text; `path` appears in messages only. @throws RmError CONFIG_INVALID. */
 export const parseExactJson = (text: string, path: string): unknown =>
   parseJson(
     text.replace(numbers, token =>
@@ -17,11 +17,11 @@ export const parseExactJson = (text: string, path: string): unknown =>
     path,
   );
 
-/** A text of what `parseExactJson` gave, with two spaces a level. */
+/** Writes a value of `parseExactJson` as text, indented by two spaces. */
 export const exactJsonText = (value: unknown): string =>
   JSON.stringify(value, null, 2).replaceAll(new RegExp(`"${MARK}([^"]+)"`, 'g'), '$1');
 
-/** The same with ordinary numbers, to be read. */
+/** Turns the marked strings into ordinary numbers. */
 export function plainNumbers(value: unknown): unknown {
   if (typeof value === 'string') return value.startsWith(MARK) ? Number(value.slice(MARK.length)) : value;
   if (Array.isArray(value)) return value.map(plainNumbers);

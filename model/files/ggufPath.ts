@@ -1,2 +1,2 @@
-/** Whether a path names a GGUF file, by its ending. */
+/** Whether a path ends in .gguf. */
 export const isGgufPath = (path: string): boolean => path.toLowerCase().endsWith('.gguf');

@@ -4,7 +4,7 @@ import { RmError } from '../../engine/index.js';
 const isMissing = (error: unknown): boolean =>
   ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
 
-/** The text of a UTF-8 file of a model folder, or undefined where there is no such file. */
+/** Reads a UTF-8 file of a model folder; undefined if it does not exist. @throws RmError CONFIG_INVALID, CHECKPOINT_MISSING. */
 export async function readTextFileIfPresent(path: string): Promise<string | undefined> {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(path));
@@ -22,13 +22,13 @@ export async function readTextFileIfPresent(path: string): Promise<string | unde
   }
 }
 
-/** The JSON value of a file, or undefined where there is no such file. Throws CONFIG_INVALID where it is not JSON. */
+/** Parses a JSON file; undefined if it does not exist. @throws RmError CONFIG_INVALID if it is not JSON. */
 export async function readJsonFileIfPresent(path: string): Promise<unknown> {
   const text = await readTextFileIfPresent(path);
   return text === undefined ? undefined : parseJson(text, path);
 }
 
-/** The JSON value of a file's text; `path` is used in messages only. Throws CONFIG_INVALID. */
+/** Parses a JSON text; `path` appears in messages only. @throws RmError CONFIG_INVALID. */
 export function parseJson(text: string, path: string): unknown {
   try {
     return JSON.parse(text) as unknown;
@@ -36,7 +36,7 @@ export function parseJson(text: string, path: string): unknown {
     throw new RmError(
       'CONFIG_INVALID',
       `${path} is not valid JSON: ${(error as Error).message}`,
-      'Download the file again, or mend the place named.',
+      'Download the file again, or correct it at that place.',
       { cause: error },
     );
   }

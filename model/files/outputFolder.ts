@@ -21,11 +21,11 @@ const reasons: Readonly<Record<string, readonly [string, string]>> = {
   EACCES: ['permission denied', 'Choose a place you may write to.'],
   EPERM: ['permission denied', 'Choose a place you may write to.'],
   EROFS: ['the file system is read-only', 'Choose a place you may write to.'],
-  ENOTDIR: ['a part of the path is a file', 'Choose another path.'],
+  ENOTDIR: ['part of the path is a file', 'Choose another path.'],
   ENAMETOOLONG: ['the name is too long', 'Choose a shorter path.'],
 };
 
-/** A failed write as OUTPUT_FAILED with a cure; an RmError passes as it is. */
+/** Turns a failed write into OUTPUT_FAILED with a fix; returns an RmError unchanged. */
 export function outputError(error: unknown, path: string): RmError {
   if (error instanceof RmError) return error;
   const { code, message } = error as NodeJS.ErrnoException;
@@ -33,18 +33,18 @@ export function outputError(error: unknown, path: string): RmError {
   return new RmError('OUTPUT_FAILED', `${path}: cannot be written: ${reason}`, fix, { cause: error });
 }
 
-/** Writes a small file; OUTPUT_FAILED where the disk is full or refuses. */
+/** Writes a small file. @throws RmError OUTPUT_FAILED if the disk is full or the write fails. */
 export const writeOutputFile = (path: string, data: string | Uint8Array): Promise<void> =>
   writeFile(path, data).catch(error => Promise.reject(outputError(error, path)));
 
-/** Copies a file byte for byte; OUTPUT_FAILED where the disk is full or refuses. */
+/** Copies a file byte for byte. @throws RmError OUTPUT_FAILED if the disk is full or the write fails. */
 export const copyOutputFile = (from: string, to: string): Promise<void> =>
   copyFile(from, to).catch(error => Promise.reject(outputError(error, to)));
 
 export interface OutputFolderOptions {
-  /** Replace what is there. */
+  /** Replace an existing output. */
   readonly force?: boolean;
-  /** Paths that must survive (the input model): an output folder that is or contains one of them is refused. */
+  /** Paths that must survive (the input model): an output that is or contains one of them is refused. */
   readonly protect?: readonly string[];
 }
 
@@ -53,7 +53,7 @@ const contains = (folder: string, path: string): boolean => {
   return way === '' || (way !== '..' && !way.startsWith(`..${sep}`) && parse(way).root === '');
 };
 
-/** The path behind symbolic links, as far as it exists. */
+/** Resolves symbolic links in the existing part of a path. */
 async function realPathOf(path: string): Promise<string> {
   try {
     return await realpath(path);
@@ -67,9 +67,9 @@ type Existing = 'nothing' | 'emptyFolder' | 'folder' | 'file' | 'brokenLink';
 
 async function whatIsAt(path: string): Promise<Existing> {
   try {
-    const found = await lstat(path);
-    if (found.isSymbolicLink()) return 'brokenLink';
-    if (!found.isDirectory()) return 'file';
+    const stats = await lstat(path);
+    if (stats.isSymbolicLink()) return 'brokenLink';
+    if (!stats.isDirectory()) return 'file';
     return (await readdir(path)).length === 0 ? 'emptyFolder' : 'folder';
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return 'nothing';
@@ -78,20 +78,26 @@ async function whatIsAt(path: string): Promise<Existing> {
 }
 
 /**
- * Checks that `out` may be written, before any work is done for it; returns its real path. Throws OUTPUT_EXISTS where
- * a file or a folder with content is in the way without `force`, and, with or without it, where replacing the folder
- * would remove an input (`protect`), the working directory or the home directory.
+ * Checks before any work that the folder `out` may be written; returns its real path.
+ *
+ * @throws RmError OUTPUT_EXISTS if a file or a non-empty folder is in the way without `force`, and always if replacing the
+ *   folder would remove an input (`protect`), the working directory or the home directory.
  */
 export async function checkOutputFolder(out: string, options: OutputFolderOptions = {}): Promise<string> {
   const target = await realPathOf(resolve(out));
-  const kept = [...(options.protect ?? []), process.cwd(), process.env.HOME, process.env.USERPROFILE];
-  await refuseProtected(out, target, kept, 'folder');
+  const protectedPaths = [
+    ...(options.protect ?? []),
+    process.cwd(),
+    process.env.HOME,
+    process.env.USERPROFILE,
+  ];
+  await refuseProtected(out, target, protectedPaths, 'folder');
   const existing = await whatIsAt(target);
   if (existing === 'brokenLink') {
     throw new RmError(
       'OUTPUT_EXISTS',
-      `${out}: is a symbolic link to nothing`,
-      'Remove it, or choose another path.',
+      `${out}: is a broken symbolic link`,
+      'Remove the link, or choose another path.',
     );
   }
   if ((existing === 'folder' || existing === 'file') && !options.force) throw inTheWay(out, existing);
@@ -101,15 +107,15 @@ export async function checkOutputFolder(out: string, options: OutputFolderOption
 async function refuseProtected(
   out: string,
   target: string,
-  kept: readonly (string | undefined)[],
+  protectedPaths: readonly (string | undefined)[],
   what: 'folder' | 'file',
 ): Promise<void> {
-  for (const path of kept) {
+  for (const path of protectedPaths) {
     if (path && contains(target, await realPathOf(resolve(path)))) {
       throw new RmError(
         'OUTPUT_EXISTS',
-        `${out}: cannot be the output ${what}, it is or contains ${path}`,
-        `Choose a ${what} of its own for the result.`,
+        `${out}: cannot be the output ${what}, because it is or contains ${path}`,
+        `Choose a separate ${what} for the result.`,
       );
     }
   }
@@ -122,7 +128,7 @@ const inTheWay = (out: string, existing: 'folder' | 'file'): RmError =>
     'Choose another path, or add --force to replace it.',
   );
 
-/** Puts `folder` where `target` is; returns where the old content went, if there was any and `force` allows it. */
+/** Renames `folder` to `target`; returns the path of the old content if `force` moved any aside. */
 async function moveIntoPlace(folder: string, target: string, force: boolean): Promise<string | undefined> {
   const existing = await whatIsAt(target);
   if (existing === 'emptyFolder') await rmdir(target);
@@ -131,7 +137,7 @@ async function moveIntoPlace(folder: string, target: string, force: boolean): Pr
       renameSync(folder, target);
       return undefined;
     } catch (error) {
-      // Another process may have put something there just now: look again.
+      // Another process may have just created the target: look again.
       if ((await whatIsAt(target)) === 'nothing') throw error;
       return moveIntoPlace(folder, target, force);
     }
@@ -154,7 +160,7 @@ async function removeOld(aside: string, out: string): Promise<void> {
   try {
     await rm(aside, { recursive: true, force: true });
   } catch (error) {
-    const message = `${out}: is written, but what was there before could not be removed from ${aside}`;
+    const message = `${out}: is written, but its old content could not be removed from ${aside}`;
     throw new RmError('OUTPUT_FAILED', message, 'Remove that folder yourself.', { cause: error });
   } finally {
     forgetUnfinished(aside);
@@ -172,7 +178,7 @@ async function removeEmptyParents(deepest: string, top: string): Promise<void> {
   }
 }
 
-/** A new folder beside `target` in place of what killed processes have left of theirs. */
+/** Removes what killed processes left beside `target` and creates a new temporary folder there. */
 async function beginFolder(target: string): Promise<string> {
   await removeLeftovers(target);
   const folder = unfinishedPath(target);
@@ -181,15 +187,16 @@ async function beginFolder(target: string): Promise<string> {
   return folder;
 }
 
-/** Removes what the process `writer`, which is known to be dead, has left half written for `out`. */
+/** Removes unfinished output for `out` left by the dead process `writer`. */
 export const removeLeftBy = async (writer: Writer, out: string): Promise<void> =>
   removeLeftovers(await realPathOf(resolve(out)), writer);
 
 /**
- * Runs `work` on a temporary folder beside `out` and renames it to `out` when it is done, so that `out` is either
- * whole or untouched. The temporary folder goes on any failure; on a signal call removeUnfinishedOutput().
- * With `force` what was at `out` is moved aside and removed only after the new folder is in place.
- * Throws what checkOutputFolder throws, what `work` throws, OUTPUT_FAILED.
+ * Runs `work` on a temporary folder beside `out` and renames it to `out` at the end, so that `out` is either complete or
+ * untouched. Removes the temporary folder on failure; on a signal, call removeUnfinishedOutput(). With `force`, old content
+ * of `out` is moved aside and removed only once the new folder is in place.
+ *
+ * @throws RmError OUTPUT_FAILED; what checkOutputFolder and `work` throw.
  */
 export async function withOutputFolder<T>(
   out: string,
@@ -208,7 +215,7 @@ export async function withOutputFolder<T>(
   }
   try {
     const result = await work(temporary);
-    // Once more: something may have come into the way while the work was going on.
+    // Check again: something may have appeared there during the work.
     await checkOutputFolder(out, options);
     const aside = await moveIntoPlace(temporary, target, options.force ?? false).catch(error =>
       Promise.reject(outputError(error, out)),
@@ -225,8 +232,10 @@ export async function withOutputFolder<T>(
 }
 
 /**
- * Runs `work` on a folder of its own beside `out`, for files that are too large for the system's temporary folder; it goes
- * when the work is over, whatever happens. Throws what `work` throws, OUTPUT_FAILED.
+ * Runs `work` on a temporary folder beside `out`, for files too large for the system's temporary folder, and always removes
+ * the folder afterwards.
+ *
+ * @throws RmError OUTPUT_FAILED; what `work` throws.
  */
 export async function withFolderBeside<T>(out: string, work: (folder: string) => Promise<T>): Promise<T> {
   const target = await realPathOf(resolve(out));
@@ -248,8 +257,9 @@ export async function withFolderBeside<T>(out: string, work: (folder: string) =>
 }
 
 /**
- * Checks that the file `out` may be written, before any work is done for it; returns its real path. Throws OUTPUT_EXISTS
- * where a folder, or without `force` a file, is in the way, and where it is one of the files to `protect`.
+ * Checks before any work that the file `out` may be written; returns its real path.
+ *
+ * @throws RmError OUTPUT_EXISTS if a folder, or without `force` a file, is in the way, or if `out` is one of `protect`.
  */
 export async function checkOutputFile(
   out: string,
@@ -267,8 +277,10 @@ export async function checkOutputFile(
 }
 
 /**
- * The same as withOutputFolder for a single file: `work` writes to a temporary path beside `out`, with the same ending,
- * which is renamed at the end. Throws what checkOutputFile throws; what `work` throws; OUTPUT_FAILED.
+ * Like withOutputFolder, for a single file: `work` writes to a temporary path beside `out`, with the same ending, which is
+ * renamed at the end.
+ *
+ * @throws RmError OUTPUT_FAILED; what checkOutputFile and `work` throw.
  */
 export async function withOutputFile<T>(
   out: string,

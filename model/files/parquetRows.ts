@@ -3,8 +3,8 @@ import { compressors } from 'hyparquet-compressors';
 import { invalidData } from './textFiles.js';
 
 /**
- * The rows of a parquet file, one row group at a time, with only the columns that `choose` takes of the file's own.
- * hyparquet itself only knows Snappy; the compressors add gzip, Brotli, LZ4 and Zstandard.
+ * Reads the rows of a parquet file, one row group at a time; `choose` picks from the file's columns. hyparquet itself
+ * supports only Snappy; the compressors add gzip, Brotli, LZ4 and Zstandard.
  *
  * @throws RmError DATA_INVALID, and what `choose` throws.
  */

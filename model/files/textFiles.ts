@@ -1,9 +1,9 @@
 import { createReadStream } from 'node:fs';
 import { RmError } from '../../engine/index.js';
 
-/** Reading large text files piece by piece: lines, and the elements of a JSON array. Line numbers count from 1. */
+/** Reads large text files piece by piece: lines, and the elements of a JSON array. Line numbers count from 1. */
 
-export interface Located<T> {
+interface Located<T> {
   readonly value: T;
   readonly line: number;
 }
@@ -23,7 +23,7 @@ async function* chunks(path: string): AsyncGenerator<Buffer> {
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-/** A byte order mark at the beginning is dropped (TextDecoder's default). */
+/** Drops a byte order mark at the beginning (TextDecoder's default). */
 function decode(bytes: Uint8Array, path: string, line: number): string {
   try {
     return utf8.decode(bytes);
@@ -33,8 +33,8 @@ function decode(bytes: Uint8Array, path: string, line: number): string {
 }
 
 /**
- * The lines of a UTF-8 file, without their line ends (\n or \r\n). Not node:readline, which also splits at U+2028 and
- * U+2029: both may stand unescaped within a JSON string.
+ * Reads the lines of a UTF-8 file, without their line ends (\n or \r\n). node:readline would also split at U+2028 and
+ * U+2029, which may appear unescaped in a JSON string.
  */
 export async function* readLines(path: string): AsyncGenerator<Located<string>> {
   let line = 1;
@@ -58,7 +58,7 @@ export function parseJson(text: string, path: string, line: number): unknown {
     return JSON.parse(text) as unknown;
   } catch (error) {
     const message = `${path}:${line}: not JSON: ${(error as Error).message}`;
-    throw invalidData(message, 'Mend or remove that place in the file.', error);
+    throw invalidData(message, 'Correct or remove that place in the file.', error);
   }
 }
 
@@ -68,18 +68,18 @@ const opening = new Set([91, 123]);
 const closing = new Set([93, 125]);
 
 /**
- * The elements of a JSON array, one at a time: data sets of this kind are larger than the longest string JavaScript
- * can hold. Structure is found by its bytes (in UTF-8 all of it is ASCII), each element is parsed by JSON.parse.
+ * Reads the elements of a JSON array one at a time: such data sets may exceed JavaScript's longest string. Scans the bytes
+ * for structure, which is ASCII in UTF-8, and parses each element by JSON.parse.
  */
 export async function* readJsonArray(path: string): AsyncGenerator<Located<unknown>> {
   const misplaced = (what: string, line: number) =>
     invalidData(
       `${path}:${line}: ${what}`,
-      'A .json file should hold one array; use .jsonl for one object a line.',
+      'A .json file should hold one array; use .jsonl for one object per line.',
     );
   let state: 'before' | 'element' | 'after' = 'before';
   let line = 1;
-  let startLine = 0; // of the element being read, 0 while none has begun
+  let startLine = 0; // first line of the current element; 0 between elements
   let elements = 0;
   let depth = 0;
   let inString = false;
@@ -96,7 +96,7 @@ export async function* readJsonArray(path: string): AsyncGenerator<Located<unkno
           throw misplaced('not a JSON array', line);
         start = i + 1;
       } else if (state === 'after') {
-        if (!isSpace(byte)) throw misplaced('there is something after the array', line);
+        if (!isSpace(byte)) throw misplaced('the array is followed by other content', line);
       } else if (inString) {
         if (escaped) escaped = false;
         else if (byte === backslash) escaped = true;

@@ -4,7 +4,7 @@ import { readdir, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 
-/** A process that writes, by its number and the name of its machine. */
+/** A writing process: its id and the name of its machine. */
 export interface Writer {
   readonly pid: number;
   readonly host: string;
@@ -12,10 +12,10 @@ export interface Writer {
 
 export const thisWriter = (): Writer => ({ pid: process.pid, host: hostname() });
 
-/** Whether a process of this machine has ended; of another machine nothing can be told. */
+/** Whether a process is known to have ended; false for processes on other machines. */
 export function hasEnded({ pid, host }: Writer): boolean {
   if (host !== hostname()) return false;
-  // A container's processes begin with the same numbers every time.
+  // Containers reuse process ids, so an earlier process may have had this one's.
   if (pid === process.pid) return true;
   try {
     process.kill(pid, 0);
@@ -25,16 +25,16 @@ export function hasEnded({ pid, host }: Writer): boolean {
   }
 }
 
-/** What this process has not finished (or no longer wants). */
+/** Paths that this process has not finished, or no longer needs. */
 const unfinished = new Set<string>();
 
-/** Removes what unfinished writes have left. Synchronous: for a handler of SIGINT, SIGTERM or 'exit'. */
+/** Removes the output of unfinished writes. Synchronous, so that handlers of SIGINT, SIGTERM or 'exit' can call it. */
 export function removeUnfinishedOutput(): void {
   for (const path of unfinished) rmSync(path, { recursive: true, force: true });
   unfinished.clear();
 }
 
-/** Notes a path that goes when the process is interrupted, until `forgetUnfinished`. */
+/** Registers a path for removal on interruption, until `forgetUnfinished`. */
 export function addUnfinished(path: string): void {
   unfinished.add(path);
 }
@@ -46,19 +46,19 @@ export function forgetUnfinished(path: string): void {
 const start = (target: string): string => `.${basename(target)}.rm-engine-`;
 const hostMark = (host: string): string => createHash('sha256').update(host).digest('hex').slice(0, 8);
 
-/** A new path beside `target`, to be written before it takes that name; it tells whose it is. `ending` as '.gguf'. */
+/** A new temporary path beside `target`; its name identifies the writing process. `ending` is e.g. '.gguf'. */
 export function unfinishedPath(target: string, ending = ''): string {
   const { pid, host } = thisWriter();
   const name = `${start(target)}${pid}-${hostMark(host)}-${randomBytes(4).toString('hex')}${ending}`;
   return join(dirname(target), name);
 }
 
-/** Where the content before goes while what is unfinished takes its place. */
+/** Where the old content goes while the new output takes its place. */
 export const asidePath = (unfinished: string): string => `${unfinished}.old`;
 
 /**
- * Removes what killed processes have left half written for `target`: those of this machine, and `dead`, of which it is
- * known from elsewhere. Content that one of them had moved aside stays while there is none in its place.
+ * Removes unfinished output for `target` left by dead processes: those of this machine, and `dead`, which the caller knows
+ * to be dead. Keeps content that was moved aside while `target` itself is missing.
  */
 export async function removeLeftovers(target: string, dead?: Writer): Promise<void> {
   for (const name of await readdir(dirname(target)).catch(() => [])) {
@@ -69,7 +69,7 @@ export async function removeLeftovers(target: string, dead?: Writer): Promise<vo
     const neighbour = { pid: Number(pid), host: hostname() };
     const left = (isOf(neighbour) && hasEnded(neighbour)) || (dead !== undefined && isOf(dead));
     if (!left || (name.endsWith(asidePath('')) && !existsSync(target))) continue;
-    // Where that is refused the new output has a place of its own all the same.
+    // A failure does not matter: the new output has its own path.
     await rm(path, { recursive: true, force: true }).catch(() => {});
   }
 }

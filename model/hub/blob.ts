@@ -4,18 +4,18 @@ import { open, rename, rm, stat } from 'node:fs/promises';
 import { RmError } from '../../engine/index.js';
 import { outputError } from '../files/outputFolder.js';
 
-/** Bytes of a file on a hub. */
-export interface RemoteFile {
-  /** For messages. */
+/** A file on a hub. */
+interface RemoteFile {
+  /** Name for messages. */
   readonly name: string;
   readonly size: number;
-  /** Of its content, where that is known. */
+  /** SHA-256 of the content, if known. */
   readonly sha256: string | undefined;
-  /** Its bytes from `start` on. */
+  /** Reads the bytes from `start` on. */
   read(start: number): Promise<ReadableStream<Uint8Array>>;
 }
 
-/** Attempts that bring nothing new before it is given up. */
+/** Consecutive attempts without new bytes before the download gives up. */
 const MOST_FUTILE_ATTEMPTS = 3;
 
 async function hashFirst(hash: Hash, path: string, bytes: number): Promise<void> {
@@ -27,16 +27,15 @@ const failed = (file: RemoteFile, problem: string, cause?: unknown): RmError =>
   new RmError(
     'DOWNLOAD_FAILED',
     `${file.name}: ${problem}`,
-    'Run the same command again: it goes on where it was stopped.',
+    'Run the same command again: it resumes where it stopped.',
     { cause },
   );
 
 /**
- * Downloads one file to `path`, by way of `path`.incomplete, which a later call takes up where it ends. The
- * SHA-256 is checked before the file gets its name.
+ * Downloads one file to `path` through `path`.incomplete, which a later call resumes. Checks the SHA-256 before renaming.
  *
- * @param onBytes called with the bytes that have come, those that were there before first.
- * @throws RmError DOWNLOAD_FAILED, OUTPUT_FAILED; what `signal` was aborted with.
+ * @param onBytes called with the number of new bytes; first with those of an earlier call.
+ * @throws RmError DOWNLOAD_FAILED, OUTPUT_FAILED; the reason of `signal` once it is aborted.
  */
 export async function downloadBlob(
   file: RemoteFile,
@@ -53,7 +52,7 @@ export async function downloadBlob(
     Promise.reject(outputError(error, partial)),
   );
   const take = async (piece: Uint8Array) => {
-    // At its own position, so that two downloads of the same file write the same.
+    // Explicit positions: two downloads of the same file then write the same bytes.
     await target
       .write(piece, 0, piece.byteLength, position)
       .catch(error => Promise.reject(outputError(error, partial)));
@@ -71,7 +70,7 @@ export async function downloadBlob(
       try {
         for await (const piece of (await file.read(position)) as unknown as AsyncIterable<Uint8Array>) {
           tooLong = position + piece.byteLength > file.size;
-          if (tooLong) throw failed(file, `the hub sends more than the ${file.size} bytes it had named`);
+          if (tooLong) throw failed(file, `the hub sends more than the ${file.size} bytes it announced`);
           await take(piece);
         }
       } catch (error) {
@@ -91,10 +90,10 @@ export async function downloadBlob(
   }
   if (file.sha256 !== undefined && hash.digest('hex') !== file.sha256) {
     await rm(partial, { force: true });
-    throw failed(file, 'what has come is not what the hub has: its SHA-256 differs, so it was removed');
+    throw failed(file, "the downloaded file's SHA-256 differs from the hub's, so it was removed");
   }
   await rename(partial, path).catch(async error => {
-    // Another download of the same file may have been faster.
+    // Another download of the same file may have finished first.
     if ((await stat(path).catch(() => undefined))?.size !== file.size) throw outputError(error, path);
   });
 }

@@ -14,14 +14,14 @@ import { type HubReference, hubName, parseHubReference } from './reference.js';
 /** Settings of `downloadModel`. */
 export interface DownloadOptions {
   onProgress?: Progress;
-  /** Ends it; what has come is kept and taken up by the next call. */
+  /** Stops the download; the next call resumes it. */
   signal?: AbortSignal;
 }
 
-/** Part of a path in a repository: no way out of the snapshot's folder. */
+/** A path in a repository that cannot leave the snapshot's folder. */
 const plainPath = /^(?!.*(^|\/)\.\.?(\/|$))[\w][\w./ +-]*$/;
 
-/** A message for what the hub has answered. */
+/** Explains an error answer of the hub. */
 function refused(reference: HubReference, { hubUrl }: HubConnection, error: unknown): RmError {
   const status = (error as { statusCode?: number }).statusCode;
   const name = hubName(reference);
@@ -29,33 +29,33 @@ function refused(reference: HubReference, { hubUrl }: HubConnection, error: unkn
     new RmError('DOWNLOAD_FAILED', `${name}: ${problem}`, fix, { cause: error });
   if (status === 401 || status === 403) {
     return make(
-      `${hubUrl} does not give it to you (${status}): it is private, or its terms have to be accepted, or there is none`,
+      `${hubUrl} denies access (${status}): the model is private, requires accepting its terms, or does not exist`,
       `Check the name, accept the terms at ${hubUrl}/${reference.repo}, and set HF_TOKEN to a token that may read it.`,
     );
   }
   if (status === 404) {
     return make(
       `${hubUrl} has no such model or revision`,
-      'Check name and revision; of a private model, set HF_TOKEN.',
+      'Check name and revision; for a private model, set HF_TOKEN.',
     );
   }
   const { message, cause } = error as Error;
   const reason = cause instanceof Error && cause.message ? cause.message : message;
   return make(
     `${hubUrl} ${status === undefined ? `cannot be reached: ${reason}` : `answers with status ${status}`}`,
-    'Check the network and HF_ENDPOINT, then run again: it goes on where it was stopped.',
+    'Check the network and HF_ENDPOINT, then run again: it resumes where it stopped.',
   );
 }
 
-interface Wanted {
+interface RemoteEntry {
   readonly path: string;
   readonly size: number;
-  /** Its name in blobs/: SHA-256 of a large file's content, git's hash of a small one. */
+  /** Its name in blobs/: the SHA-256 of a large file's content, git's hash of a small file. */
   readonly etag: string;
   readonly sha256: string | undefined;
 }
 
-/** One model's download: what the hub is asked, and where in the cache it goes. */
+/** Downloads one model into the cache. */
 class Download {
   readonly folder: string;
   #done = 0;
@@ -71,18 +71,18 @@ class Download {
   }
 
   async run(): Promise<Snapshot> {
-    const commit = await this.#asked(async () => this.#commit());
-    const wanted = await this.#asked(async () => this.#wanted(commit));
-    this.#total = wanted.reduce((sum, { size }) => sum + size, 0);
-    // What is small comes first: a mistake shows before the weights are there.
-    for (const file of wanted.sort((a, b) => a.size - b.size)) await this.#fetch(file, commit);
+    const commit = await this.#request(async () => this.#commit());
+    const files = await this.#request(async () => this.#list(commit));
+    this.#total = files.reduce((sum, { size }) => sum + size, 0);
+    // Small files first: a mistake shows before the weights are downloaded.
+    for (const file of files.sort((a, b) => a.size - b.size)) await this.#fetch(file, commit);
     const { revision } = this.reference;
     if (!commit.startsWith(revision)) await this.#writeRef(revision, commit);
     forgetLocations();
     return await findSnapshot({ ...this.reference, revision: commit });
   }
 
-  async #asked<T>(ask: () => Promise<T>): Promise<T> {
+  async #request<T>(ask: () => Promise<T>): Promise<T> {
     try {
       return await ask();
     } catch (error) {
@@ -100,14 +100,14 @@ class Download {
     throw new RmError(
       'DOWNLOAD_FAILED',
       `${hubName(this.reference)}: ${this.connection.hubUrl} names no commit for it`,
-      'Check HF_ENDPOINT: it must speak as huggingface.co does.',
+      'Check HF_ENDPOINT: the server must offer the API of huggingface.co.',
     );
   }
 
-  async #wanted(commit: string): Promise<Wanted[]> {
+  async #list(commit: string): Promise<RemoteEntry[]> {
     const { repo } = this.reference;
     const place = { ...this.connection, repo, revision: commit };
-    const files = new Map<string, Wanted>();
+    const files = new Map<string, RemoteEntry>();
     for await (const { type, path, size, oid, lfs } of this.client.listFiles({ ...place, recursive: true })) {
       const etag = lfs?.oid ?? oid;
       if (type !== 'file' || !plainPath.test(path) || !etag || !/^[\w-]+$/.test(etag)) continue;
@@ -127,7 +127,7 @@ class Download {
     return chosen.map(path => files.get(path)!);
   }
 
-  async #fetch({ path, size, etag, sha256 }: Wanted, commit: string): Promise<void> {
+  async #fetch({ path, size, etag, sha256 }: RemoteEntry, commit: string): Promise<void> {
     const blob = join(this.folder, 'blobs', etag);
     const pointer = join(this.folder, 'snapshots', commit, path);
     const advance = (bytes: number) => {
@@ -151,7 +151,7 @@ class Download {
         size,
         sha256,
         read: async (start: number) => {
-          // Plain HTTP: the other way, Xet, cannot be taken up where it was stopped.
+          // Plain HTTP, because Xet downloads cannot be resumed.
           const blob = await this.client.downloadFile({
             ...place,
             downloadInfo: { size, etag, url },
@@ -165,12 +165,12 @@ class Download {
     await this.#point(pointer, blob);
   }
 
-  /** Puts the file into the snapshot: a link into blobs/, or where those are not allowed (Windows) a copy. */
+  /** Adds the file to the snapshot: a link into blobs/, or a copy if links are not allowed (Windows). */
   async #point(pointer: string, blob: string): Promise<void> {
     await this.#makeFolder(dirname(pointer));
     const temporary = `${pointer}.${process.pid}.incomplete`;
     try {
-      // What is there is a link to nothing, or another content: a link from elsewhere is not followed.
+      // Replace a broken link or other content rather than writing through it.
       if (await lstat(pointer).catch(() => undefined)) await rm(pointer, { force: true });
       await symlink(relative(dirname(pointer), blob), temporary).catch(() => copyFile(blob, temporary));
       await rename(temporary, pointer);
@@ -198,21 +198,21 @@ class Download {
 }
 
 /**
- * Downloads a model from the Hugging Face hub into huggingface_hub's cache, where other programs find it too: what says
- * how it computes and reads text, its card and licence, and its safetensors; no other variants of the weights. A download
- * that was stopped goes on where it ended, and the revision gets its name when all is there. HF_ENDPOINT and HF_TOKEN are
- * respected. Needs the package @huggingface/hub.
+ * Downloads a model from the Hugging Face hub into huggingface_hub's cache, where other programs find it too:
+ * configuration, tokenizer, card, licence and safetensors weights, but no other variants of the weights. Resumes a stopped
+ * download; writes the revision's ref once all files are complete. Respects HF_ENDPOINT and HF_TOKEN. Needs the package
+ * @huggingface/hub.
  *
  * @param name "org/name" or "org/name@revision".
  * @returns the snapshot's folder and its commit.
- * @throws RmError DOWNLOAD_FAILED, OUTPUT_FAILED, INVALID_ARGUMENT; what `signal` was aborted with.
+ * @throws RmError DOWNLOAD_FAILED, OUTPUT_FAILED, INVALID_ARGUMENT; the reason of `signal` once it is aborted.
  */
 export async function downloadModel(name: string, options: DownloadOptions = {}): Promise<Snapshot> {
   const reference = parseHubReference(name);
   if (!reference) {
     throw new RmError(
       'INVALID_ARGUMENT',
-      `${JSON.stringify(name)} is no name of a model on the hub`,
+      `${JSON.stringify(name)} is not the name of a model on the hub`,
       'Give org/name or org/name@revision.',
     );
   }

@@ -8,9 +8,9 @@ import { type HubReference, hubName, parseHubReference } from './reference.js';
 
 /** Where the files of a model are. */
 export interface ModelLocation {
-  /** A folder or a single file; for what is neither there nor the name of a model, the path as it was given. */
+  /** A folder or a single file; the caller's path unchanged if nothing was found. */
   readonly path: string;
-  /** Set where the model was named, not its path. */
+  /** Set if the model was given by name. */
   readonly snapshot?: Snapshot & { readonly reference: HubReference };
 }
 
@@ -20,61 +20,61 @@ const exists = (path: string): Promise<boolean> =>
     () => false,
   );
 
-/** What names have meant so far in this process. */
-const located = new Map<string, Promise<ModelLocation>>();
+/** Names resolved so far in this process. */
+const resolved = new Map<string, Promise<ModelLocation>>();
 
-/** Forgets what names have meant: the cache has changed. */
-export const forgetLocations = (): void => located.clear();
+/** Forgets resolved names, because the cache has changed. */
+export const forgetLocations = (): void => resolved.clear();
 
-async function find(given: string, reference: HubReference): Promise<ModelLocation> {
-  const bare = !given.includes('/') && !given.includes('@');
-  // A word alone is a mistyped path more often than one of the few models without an owner.
-  if (bare && !(await exists(repoFolder(hubCacheFolder(), reference.repo)))) return { path: given };
+async function resolveName(name: string, reference: HubReference): Promise<ModelLocation> {
+  const bare = !name.includes('/') && !name.includes('@');
+  // A single word is more often a mistyped path than one of the few models without an owner.
+  if (bare && !(await exists(repoFolder(hubCacheFolder(), reference.repo)))) return { path: name };
   const snapshot = await findSnapshot(reference);
   return { path: snapshot.folder, snapshot: { ...snapshot, reference } };
 }
 
 /**
- * Where the model is that a path or a name ("org/name", "org/name@revision") stands for. What is there under that path
- * wins over the Hugging Face cache, as in transformers. Nothing is downloaded. A name keeps its meaning while the
- * process runs, so that a branch that moves meanwhile does not mix two commits in one run.
+ * Resolves a path or a name ("org/name", "org/name@revision") to a model's files, without downloading. As in transformers,
+ * an existing path wins over the Hugging Face cache. A name keeps its meaning while the process runs, so that a branch that
+ * moves does not mix two commits in one run.
  *
- * @throws RmError as findSnapshot does, for a name.
+ * @throws RmError for a name, what findSnapshot throws.
  */
-export async function locateModel(given: string): Promise<ModelLocation> {
-  const reference = await namedModel(given);
-  if (!reference) return { path: given };
-  const key = `${hubCacheFolder()}\n${given}`;
-  const known = located.get(key);
-  if (known) return known;
-  const found = find(given, reference);
-  located.set(key, found);
-  found.catch(() => located.delete(key));
-  return found;
+export async function locateModel(pathOrName: string): Promise<ModelLocation> {
+  const reference = await namedModel(pathOrName);
+  if (!reference) return { path: pathOrName };
+  const key = `${hubCacheFolder()}\n${pathOrName}`;
+  const earlier = resolved.get(key);
+  if (earlier) return earlier;
+  const location = resolveName(pathOrName, reference);
+  resolved.set(key, location);
+  location.catch(() => resolved.delete(key));
+  return location;
 }
 
-/** The reference that a text is, where nothing lies under a path of the same spelling. */
-export async function namedModel(given: string): Promise<HubReference | undefined> {
-  // A mistyped path of a file, not the name of a model.
-  const reference = isGgufPath(given) ? undefined : parseHubReference(given);
-  return reference && !(await exists(given)) ? reference : undefined;
+/** Parses a model name; undefined if it can only be a path, or if a path of that spelling exists. */
+export async function namedModel(pathOrName: string): Promise<HubReference | undefined> {
+  // A name ending in .gguf is a mistyped path.
+  const reference = isGgufPath(pathOrName) ? undefined : parseHubReference(pathOrName);
+  return reference && !(await exists(pathOrName)) ? reference : undefined;
 }
 
-/** The reference that a local path of the same spelling hides from sight, where the cache has such a model. */
-export async function hiddenReference(given: string): Promise<HubReference | undefined> {
-  const reference = parseHubReference(given);
+/** The cached model that an existing path of the same spelling hides; undefined if there is none. */
+export async function hiddenReference(path: string): Promise<HubReference | undefined> {
+  const reference = parseHubReference(path);
   const hidden =
-    reference && (await exists(given)) && (await exists(repoFolder(hubCacheFolder(), reference.repo)));
+    reference && (await exists(path)) && (await exists(repoFolder(hubCacheFolder(), reference.repo)));
   return hidden ? reference : undefined;
 }
 
 /**
- * What to call a model in what is published: "org/name" of one in the cache (`revision`: with the one asked for), else
- * the last part of its path.
+ * The name of a model in published output: "org/name" for a model in the cache (with its revision if `revision` is set),
+ * else the last part of its path.
  */
-export function modelName(given: string, { revision = false } = {}): string {
-  const reference = parseHubReference(given);
+export function modelName(pathOrName: string, { revision = false } = {}): string {
+  const reference = parseHubReference(pathOrName);
   const cached = reference && existsSync(repoFolder(hubCacheFolder(), reference.repo));
-  if (cached && !existsSync(given)) return revision ? hubName(reference) : reference.repo;
-  return repoOfSnapshot(resolve(given)) ?? basename(resolve(given));
+  if (cached && !existsSync(pathOrName)) return revision ? hubName(reference) : reference.repo;
+  return repoOfSnapshot(resolve(pathOrName)) ?? basename(resolve(pathOrName));
 }

@@ -1,20 +1,20 @@
-/** What a model is made of besides its weights, as file names in its folder. */
+/** Files that a model needs besides its weights. */
 const description =
   /^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template|preprocessor_config|processor_config)\.json$|^(merges\.txt|chat_template\.jinja|tokenizer\.model|spiece\.model)$|^additional_chat_templates\/[\w.-]+\.jinja$/;
 
-/** Its card and the terms it comes under, which a pruned model carries on. */
+/** Model card and licence, which a pruned model inherits. */
 const papers = /^(README\.md|(LICEN[CS]E|NOTICE|USE_POLICY|COPYING)[\w.-]*)$/i;
 
-/** model.safetensors, its index and its shards; no other variant of the weights ("consolidated", "pytorch_model.bin"). */
+/** model.safetensors, its index and its shards, but no other variant ("consolidated", "pytorch_model.bin"). */
 const weights = /^model(-\d{5,}-of-\d{5,})?\.safetensors$|^model\.safetensors\.index\.json$/;
 
-/** Whether a file of a model repository, by its path in it, holds weights that are read. */
+/** Whether a path in a model repository is a weight file that this program reads. */
 export const isWeightFile = (path: string): boolean => weights.test(path);
 
-/** Whether a file says how the model computes or reads text; without it the model is not whole. */
+/** Whether a model is incomplete without this file: weights, configuration or tokenizer. */
 export const isModelFile = (path: string): boolean => description.test(path) || weights.test(path);
 
-/** The files of a repository that are worth downloading. A single file of weights wins over shards, as when loading. */
+/** Selects the files to download. A single weight file wins over shards, as in loading. */
 export function filesToDownload(paths: readonly string[]): string[] {
   const single = paths.includes('model.safetensors');
   return paths.filter(path =>

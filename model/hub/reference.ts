@@ -1,23 +1,23 @@
 /** A model on the Hugging Face hub: `org/name`, or `org/name@revision`. */
 export interface HubReference {
-  /** "org/name", of some old models only "name". */
+  /** "org/name", or only "name" for some old models. */
   readonly repo: string;
   /** Branch, tag, "refs/pr/1" or the beginning of a commit's hash. */
   readonly revision: string;
-  /** Whether `revision` was given and is not the usual "main". */
+  /** Whether the caller named the revision; else it is "main". */
   readonly pinned: boolean;
 }
 
 const DEFAULT_REVISION = 'main';
 
-// As huggingface_hub's validate_repo_id has it.
+// The rule of huggingface_hub's validate_repo_id.
 const name = /^(?!.*(--|\.\.))(?!.*\.git$)[\w](?:[\w.-]{0,94}\w)?$/;
-/** What git allows in the name of a branch or tag, without what no shell would leave alone. */
+/** Characters that git allows in a branch or tag and that need no quoting in a shell. */
 const revisionName = /^(?!.*(\.\.|\/\/|@\{))(?!\/)[\w./+=-]{1,200}(?<![./])$/;
 /** Single files are paths. */
 const file = /\.(gguf|safetensors|json)$/i;
 
-/** What "org/name@revision" names, or undefined where the text can only be a path. Looks at nothing on disk. */
+/** Parses "org/name" or "org/name@revision" without looking at the disk; undefined if the text can only be a path. */
 export function parseHubReference(text: string): HubReference | undefined {
   const at = text.indexOf('@');
   const [repo, revision] = at < 0 ? [text, undefined] : [text.slice(0, at), text.slice(at + 1)];
@@ -27,10 +27,10 @@ export function parseHubReference(text: string): HubReference | undefined {
   return { repo, revision: revision ?? DEFAULT_REVISION, pinned: revision !== undefined };
 }
 
-/** "org/name", with "@revision" where one was given. */
+/** "org/name", with "@revision" if the caller named one. */
 export const hubName = ({ repo, revision, pinned }: HubReference): string =>
   pinned ? `${repo}@${revision}` : repo;
 
-/** The command of huggingface_hub that puts the model into the cache. */
+/** The huggingface_hub command that downloads the model into the cache. */
 export const downloadCommand = ({ repo, revision, pinned }: HubReference): string =>
   `hf download ${repo}${pinned ? ` --revision ${revision}` : ''}`;

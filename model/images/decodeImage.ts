@@ -1,17 +1,17 @@
 import { readFile } from 'node:fs/promises';
 import { RmError } from '../../engine/index.js';
 
-/** An image of 8 bits a channel: bytes [height, width, 3], red, green, blue. */
+/** An 8-bit image: bytes [height, width, 3] in the order red, green, blue. */
 export interface RgbImage {
   readonly width: number;
   readonly height: number;
   readonly data: Uint8Array;
 }
 
-/** Pixels that an image may have at most: one that claims more is taken for damaged or hostile. */
+/** Most pixels of an image; a file that claims more is treated as damaged or hostile. */
 const MOST_PIXELS = 1 << 28;
 
-/** What is used of sharp; it is loaded with the first image, so that all else starts without it. */
+/** The part of sharp used here. It is loaded with the first image, so that everything else starts without it. */
 interface Decoder {
   toColourspace(space: 'srgb'): Decoder;
   raw(options: { depth: 'uchar' }): Decoder;
@@ -23,7 +23,7 @@ type Sharp = (bytes: Uint8Array, options: Readonly<Record<string, unknown>>) => 
 
 let loading: Promise<Sharp> | undefined;
 
-/** Typed here, not by its own types: a build without the package still passes. */
+/** Declared as a string so that a build without the package still passes. */
 const packageName: string = 'sharp';
 
 async function loadSharp(): Promise<Sharp> {
@@ -43,10 +43,10 @@ async function loadSharp(): Promise<Sharp> {
 }
 
 /**
- * Reads a JPEG, PNG, WebP, GIF or TIFF file as transformers' image processors do with Pillow: what is transparent becomes
- * white, colour profiles and orientation tags are not applied, of an animation the first frame counts.
+ * Reads a JPEG, PNG, WebP, GIF or TIFF file as transformers' image processors do with Pillow: transparency becomes white,
+ * colour profiles and orientation tags are ignored, and an animation gives its first frame.
  *
- * @throws RmError DATA_INVALID naming the file where it cannot be read or is no image of those formats.
+ * @throws RmError DATA_INVALID naming a file that cannot be read or is not an image in one of those formats.
  */
 export async function decodeImage(path: string): Promise<RgbImage> {
   const sharp = await loadSharp();
@@ -66,11 +66,11 @@ export async function decodeImage(path: string): Promise<RgbImage> {
       .toBuffer({ resolveWithObject: true });
     return { width: info.width, height: info.height, data: toRgb(data, info.channels) };
   } catch (error) {
-    throw invalid(`is damaged or no image (${(error as Error).message.split('\n')[0]})`, error);
+    throw invalid(`is damaged or not an image (${(error as Error).message.split('\n')[0]})`, error);
   }
 }
 
-/** Of pixels with one (grey) or three channels, and perhaps an opacity behind them. */
+/** Converts pixels with one (grey) or three channels, optionally followed by opacity. */
 function toRgb(data: Uint8Array, channels: number): Uint8Array {
   if (channels === 3) return data;
   const colours = channels > 2 ? 3 : 1;

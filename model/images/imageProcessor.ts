@@ -6,28 +6,28 @@ import { isRecord } from '../files/jsonFile.js';
 import { decodeImage, type RgbImage } from './decodeImage.js';
 import { resample, resampleFilters } from './resample.js';
 
-/** How pictures of any size become pixels of one size: what preprocessor_config.json says. */
+/** The steps of preprocessor_config.json that turn pictures of any size into pixels of one size. */
 export interface ImageProcessor {
-  /** Resized so that the shorter side has this length, or to this width and height; null: not at all. */
+  /** Resize the shorter side to this length, or to this width and height; null: do not resize. */
   readonly resize: { readonly shortest: number } | { readonly width: number; readonly height: number } | null;
-  /** Pillow's number of the filter. */
+  /** Pillow's number of the resampling filter. */
   readonly filter: number;
-  /** Cut out of the middle, with black around what is smaller; null: not at all. */
+  /** Crop to this size around the centre, padding smaller images with black; null: do not crop. */
   readonly crop: { readonly width: number; readonly height: number } | null;
-  /** Factor of the bytes. */
+  /** Factor applied to the bytes. */
   readonly rescale: number;
-  /** By channel, after rescaling. */
+  /** Per channel, applied after rescaling. */
   readonly mean: readonly number[];
   readonly std: readonly number[];
 }
 
-/** Of OpenAI's CLIP. */
+/** Values of OpenAI's CLIP. */
 const CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073];
 const CLIP_STD = [0.26862954, 0.26130258, 0.27577711];
 
 /**
- * The processor of a CLIP model by its preprocessor_config.json, in transformers' forms of versions 4 and 5; without the
- * file, OpenAI's for `imageSize`.
+ * Reads a CLIP model's preprocessor_config.json as transformers 4 or 5 writes it; without the file, returns OpenAI's
+ * settings for `imageSize`.
  *
  * @throws RmError CONFIG_INVALID naming the field, UNSUPPORTED_FAMILY for another resampling filter.
  */
@@ -36,7 +36,7 @@ export async function readImageProcessor(source: ModelSource, imageSize: number)
   const json = (await jsonOf(source, name)) ?? {};
   const path = source.nameOf(name);
   const config = new ConfigReader(isRecord(json) ? json : {}, path);
-  if (!isRecord(json)) throw config.invalid('size', 'cannot be read: the file holds no JSON object');
+  if (!isRecord(json)) throw config.invalid('size', 'cannot be read: the file is not a JSON object');
   const resize = config.flag('do_resize', true) ? readSize(config, 'size', imageSize) : null;
   const filter = config.get('resample') ?? 3;
   if (typeof filter !== 'number' || !resampleFilters.includes(filter)) {
@@ -65,7 +65,7 @@ function channels(config: ConfigReader, field: string, fallback: readonly number
   return config.get(field) === undefined ? fallback : config.positives(field, 3);
 }
 
-/** Whole numbers are the shorter side of `size` and both sides of `crop_size`, as in OpenAI's first files. */
+/** A plain number is the shorter side for `size` and both sides for `crop_size`, as in OpenAI's first files. */
 function readSize(
   config: ConfigReader,
   field: 'size' | 'crop_size',
@@ -82,9 +82,9 @@ function readSize(
 }
 
 /**
- * Pixels of an image file as the model takes them, f32 [3, height, width], equal to CLIPImageProcessor's on Pillow.
+ * Reads an image file as the model's input pixels, f32 [3, height, width], equal to CLIPImageProcessor's on Pillow.
  *
- * @throws RmError DATA_INVALID for a file that is no image.
+ * @throws RmError DATA_INVALID for a file that is not an image.
  */
 export async function readPixels(
   path: string,
@@ -95,7 +95,7 @@ export async function readPixels(
   const area = width * height;
   const pixels = new Float32Array(3 * area);
   for (let c = 0; c < 3; c++) {
-    // numpy's steps: the product in f64, rounded, then mean and deviation in f32.
+    // numpy's steps: multiply in f64, round, then apply mean and deviation in f32.
     const [mean, std] = [Math.fround(processor.mean[c]!), Math.fround(processor.std[c]!)];
     for (let i = 0; i < area; i++) {
       const value = Math.fround(data[3 * i + c]! * processor.rescale);
@@ -110,11 +110,11 @@ function resized(image: RgbImage, { resize, filter }: ImageProcessor): RgbImage 
   if (!('shortest' in resize)) return resample(image, resize.width, resize.height, filter);
   const { width, height } = image;
   const longer = Math.trunc((resize.shortest * Math.max(width, height)) / Math.min(width, height));
-  // A strip of one pixel would become one of gigabytes.
+  // A strip one pixel wide would grow to gigabytes.
   ensure(
     longer * resize.shortest <= 1 << 28,
     `an image of ${width}x${height} pixels is too narrow to be resized to ${resize.shortest}`,
-    'Leave it out.',
+    'Leave this image out.',
   );
   return width <= height
     ? resample(image, resize.shortest, longer, filter)
@@ -138,6 +138,6 @@ function cropped(image: RgbImage, { crop }: ImageProcessor): RgbImage {
   return { width, height, data };
 }
 
-/** Where the cut begins in the image; what is smaller gets the larger half of an odd rest before it. */
-const offset = (have: number, want: number): number =>
-  have >= want ? Math.floor((have - want) / 2) : -Math.ceil((want - have) / 2);
+/** Where the crop begins in the image. A smaller image gets the larger half of an odd padding before it. */
+const offset = (size: number, target: number): number =>
+  size >= target ? Math.floor((size - target) / 2) : -Math.ceil((target - size) / 2);

@@ -17,15 +17,15 @@ import { normalise } from '../transformer/norm.js';
 import { embedTokens, finalNorm, forward } from '../transformer/transformer.js';
 import { type ImageProcessor, readPixels } from './imageProcessor.js';
 
-/** Some settings of reading images. */
+/** Settings of `showImages`. */
 export interface ShowOptions {
   onProgress?: Progress;
   signal?: AbortSignal;
 }
 
-/** Images as the tokens of a model. */
+/** Images as tokens of a model. */
 export interface ShownImages {
-  /** The model, whose embeddings are the tokens of these images; it shares all else, and must not outlive it. */
+  /** The model with the images' tokens as its embedding table; it shares the rest and must not outlive the original. */
   readonly model: Model;
   /** Token ids of every image, its class token first. */
   readonly sequences: readonly (readonly number[])[];
@@ -34,11 +34,11 @@ export interface ShownImages {
 }
 
 /**
- * Reads image files and makes their tokens (class token and patches with positions, normalised: what enters layer 0): a
- * vocabulary of these images, so that batches, walks and fits work on them as on text.
+ * Reads image files and turns them into tokens of a vision encoder, so that batches, passes and fits work on images as on
+ * text. A token is what enters layer 0: the class token or a patch, with its position, normalised.
  *
- * @throws RmError DATA_INVALID for a file that is no image, CONFIG_INVALID where the processor's images have another size
- *   than the model's; OUT_OF_MEMORY.
+ * @throws RmError DATA_INVALID for a file that is not an image; CONFIG_INVALID if the processor makes images of another
+ *   size than the model's; OUT_OF_MEMORY.
  */
 export async function showImages(
   model: Model,
@@ -60,21 +60,21 @@ export async function showImages(
     const group = Math.max(1, Math.floor(defaultBatchTokens(device, arch) / perImage));
     for (let first = 0; first < paths.length; first += group) {
       signal?.throwIfAborted();
-      const some = paths.slice(first, first + group);
+      const files = paths.slice(first, first + group);
       const patches: Float32Array[] = [];
-      for (const path of some) {
+      for (const path of files) {
         const { width, height, pixels } = await readPixels(path, processor);
         if (width !== imageSize || height !== imageSize) {
           throw new RmError(
             'CONFIG_INVALID',
-            `preprocessor_config.json makes images of ${width}x${height}, config.json says ${imageSize}x${imageSize}`,
+            `preprocessor_config.json makes images of ${width}x${height}, but config.json says ${imageSize}x${imageSize}`,
             'Use the two files that the model was published with.',
           );
         }
         patches.push(unfolded(pixels, arch));
       }
-      await embedPatches(model, patches, positions, table.rows(first * perImage, some.length * perImage));
-      onProgress?.({ phase: 'images', done: first + some.length, total: paths.length, unit: 'images' });
+      await embedPatches(model, patches, positions, table.rows(first * perImage, files.length * perImage));
+      onProgress?.({ phase: 'images', done: first + files.length, total: paths.length, unit: 'images' });
     }
   } catch (error) {
     table.dispose();
@@ -88,7 +88,7 @@ export async function showImages(
   };
 }
 
-/** f32 [tokens of an image, hidden]: positions, the first with the class token on it. */
+/** f32 [tokens of an image, hidden]: position embeddings, with the class token added to the first. */
 function positionTable({ device, weights, arch }: Model, scope: Scope): Tensor {
   const { classToken, positions } = weights.vision!;
   const wide = (tensor: Tensor) => {
@@ -101,7 +101,7 @@ function positionTable({ device, weights, arch }: Model, scope: Scope): Tensor {
   return table;
 }
 
-/** Rows of pixels [tokens of an image, channels * side * side], zeros for the class token; columns as a patch is stored. */
+/** Unfolds pixels into patches [tokens of an image, channels * side * side]; the class token's row is zero. */
 function unfolded(pixels: Float32Array, { vision, contextLength }: Architecture): Float32Array {
   const { imageSize, patchSize: side, channels } = vision!;
   const across = Math.floor(imageSize / side);
@@ -148,8 +148,8 @@ async function embedPatches(
 }
 
 /**
- * Embeddings of images that the model is shown, f32 [images, projection] (without a projection [images, hidden]): the
- * class token after the final norm, projected, as `image_embeds` or `pooler_output` of transformers.
+ * Computes the embeddings of shown images, f32 [images, projection] (without a projection [images, hidden]): the class
+ * token after the final norm, projected, like `image_embeds` or `pooler_output` in transformers.
  */
 export async function imageEmbeddings(
   model: Model,
@@ -157,9 +157,9 @@ export async function imageEmbeddings(
 ): Promise<Float32Array> {
   const { device, arch, weights } = model;
   const { projection } = requireVision(arch);
-  ensure(sequences.length > 0, 'there are no images', 'Give one at least.');
+  ensure(sequences.length > 0, 'there are no images', 'Give at least one image.');
   const rec = device.recorder;
-  const found: Float32Array[] = [];
+  const parts: Float32Array[] = [];
   for (const group of groupSequences(sequences, defaultBatchTokens(device, arch))) {
     using scope = new Scope(device);
     using batch = new Batch(device, group);
@@ -169,23 +169,23 @@ export async function imageEmbeddings(
     embedding(rec, hidden, scope.own(tensorFrom(device, first)), states);
     const normed = scope.own(finalNorm(model, states));
     if (projection === null) {
-      found.push(await downloadF32(normed));
+      parts.push(await downloadF32(normed));
       continue;
     }
     const projected = scope.tensor([group.length, projection], 'f32', 'image embeddings');
     matmul(rec, normed, weights.lmHead, projected, { transposeB: true });
-    found.push(await downloadF32(projected));
+    parts.push(await downloadF32(projected));
   }
-  const all = new Float32Array(found.reduce((sum, { length }) => sum + length, 0));
+  const all = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
-  for (const values of found) {
+  for (const values of parts) {
     all.set(values, at);
     at += values.length;
   }
   return all;
 }
 
-/** Hidden states after the last layer; of a streamed model layer by layer. The caller disposes them. */
+/** Hidden states after the last layer; loads an offloaded model layer by layer. The caller disposes them. */
 async function throughLayers(model: Model, batch: Batch): Promise<Tensor> {
   const { layers } = model.arch;
   if (!model.isOffloaded) return forward(model, batch);

@@ -1,6 +1,6 @@
 import type { RgbImage } from './decodeImage.js';
 
-/** Filters by Pillow's numbers (`resample` of preprocessor_config.json): weight by distance, and how far they reach. */
+/** Filters by Pillow's numbers ("resample" in preprocessor_config.json): weight by distance, and reach in pixels. */
 const filters: Readonly<Record<number, { reach: number; weight: (x: number) => number }>> = {
   2: { reach: 1, weight: x => Math.max(0, 1 - Math.abs(x)) },
   3: {
@@ -14,20 +14,20 @@ const filters: Readonly<Record<number, { reach: number; weight: (x: number) => n
   },
 };
 
-/** Numbers of the filters that `resample` has: bilinear and bicubic. */
+/** Numbers of the filters that `resample` supports: bilinear and bicubic. */
 export const resampleFilters: readonly number[] = Object.keys(filters).map(Number);
 
-/** Weights are whole numbers of this fraction of 1. */
+/** Weights are integers in units of 1 / ONE. */
 const ONE = 2 ** 22;
 
 interface Taps {
-  /** First pixel that counts. */
+  /** First pixel with a weight. */
   readonly first: number;
   /** In units of 1 / ONE. */
   readonly weights: readonly number[];
 }
 
-/** What each of `to` pixels takes of `from`; the filter widens where the image shrinks, so that nothing is skipped. */
+/** Weights of `from` source pixels for each of `to` target pixels; the filter widens when shrinking, so no pixel is skipped. */
 function taps(from: number, to: number, filter: number): Taps[] {
   const { reach, weight } = filters[filter]!;
   const scale = from / to;
@@ -51,7 +51,7 @@ function taps(from: number, to: number, filter: number): Taps[] {
   });
 }
 
-/** Lines of `stride` channels, `step` apart, one after the other, each filtered along itself. */
+/** Filters every line along itself; the pixels of a line are `step` bytes apart. */
 function pass(
   source: Uint8Array,
   from: { length: number; step: number },
@@ -72,8 +72,8 @@ function pass(
 }
 
 /**
- * Resizes as Pillow's `Image.resize` does, bit for bit: a separable filter, columns before rows, whole-number weights, the
- * intermediate image rounded to 8 bits.
+ * Resizes an image exactly as Pillow's `Image.resize` does, bit for bit: a separable filter, horizontal pass first, integer
+ * weights, the intermediate image rounded to 8 bits.
  *
  * @param filter one of `resampleFilters`.
  * Source: Pillow, src/libImaging/Resample.c.

@@ -5,7 +5,7 @@ import { basename } from 'node:path';
 import { requiredJsonOf, requiredTextOf } from '../checkpoint/modelSource.js';
 import { openModelSource } from './openModelSource.js';
 
-/** SHA-256 of config.json, and the files of the weights. */
+/** Starts a SHA-256 over config.json and lists the weight files. */
 async function begin(model: string): Promise<{ hash: Hash; weightFiles: string[] }> {
   const source = await openModelSource(model);
   const config = JSON.stringify(await requiredJsonOf(source, 'config.json'));
@@ -13,8 +13,8 @@ async function begin(model: string): Promise<{ hash: Hash; weightFiles: string[]
 }
 
 /**
- * Identifies a model without reading all of it: SHA-256 over config.json and, for every weight file, its name, size,
- * first and last mebibyte.
+ * Identifies a model without reading all of it: SHA-256 over config.json and, for every weight file, its name, size, and
+ * first and last MiB.
  */
 export async function modelFingerprint(model: string): Promise<string> {
   const { hash, weightFiles } = await begin(model);
@@ -36,8 +36,8 @@ export async function modelFingerprint(model: string): Promise<string> {
 }
 
 /**
- * Identifies what a model computes: SHA-256 over config.json and all bytes of its weight files. Two models that differ
- * in one layer have different ones, which modelFingerprint does not promise.
+ * Identifies exactly what a model computes: SHA-256 over config.json and all bytes of its weight files. Unlike
+ * modelFingerprint, it distinguishes models that differ in a single layer.
  *
  * @throws RmError CHECKPOINT_MISSING.
  */

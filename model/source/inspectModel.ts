@@ -21,23 +21,24 @@ type Dimensions = Pick<
 /** Sides in pixels. */
 type Images = Pick<VisionInput, 'imageSize' | 'patchSize' | 'projection'>;
 
+/** What a model on disk consists of. */
 export interface ModelSummary extends Dimensions {
   readonly path: string;
-  /** Of an image encoder. */
+  /** Set for image encoders. */
   readonly images?: Images;
-  /** Numbers of weights; a tied lmHead counts as embedding. */
+  /** Number of weights by part; a tied lmHead counts as embedding. */
   readonly parameters: Readonly<Record<ModelPart, number>> & {
     readonly perLayer: number;
     readonly total: number;
   };
-  /** Number types of the stored weights, with the number of tensors of each. */
+  /** Number of tensors of each stored number type. */
   readonly dtypes: Readonly<Partial<Record<DType | BlockFormat, number>>>;
   readonly bytes: {
-    /** Tensors of the checkpoint on disk. */
+    /** All tensors of the checkpoint on disk. */
     readonly checkpoint: number;
-    /** Weights on the device: they keep the number type of the checkpoint; blocks become f16. */
+    /** Weights on the device, in the checkpoint's number type; blocks become f16. */
     readonly weights: number;
-    /** Keys and values of one token in the cache, all layers (f32). */
+    /** Keys and values of one token in the KV cache, all layers (f32). */
     readonly cachePerToken: number;
   };
   /** Tensors in the checkpoint that the model does not use. */
@@ -51,9 +52,9 @@ const imagesOf = ({ imageSize, patchSize, projection }: VisionInput): Images => 
 });
 
 /**
- * What a model folder holds, from config.json and the headers of the checkpoint; no weights are read, no GPU is needed.
+ * Summarises a model from config.json and the checkpoint's headers, without reading weights and without a GPU.
  *
- * @throws RmError as Model.load does for folders that cannot be loaded: CHECKPOINT_*, CONFIG_INVALID, UNSUPPORTED_*.
+ * @throws RmError CHECKPOINT_*, CONFIG_INVALID, UNSUPPORTED_*, as Model.load.
  */
 export async function inspectModel(folder: string): Promise<ModelSummary> {
   const arch = await readArchitecture(folder);

@@ -30,25 +30,25 @@ class FolderSource implements ModelSource {
   async weightFiles(): Promise<string[]> {
     const names = (await readdir(this.folder)).filter(file => file.endsWith('.safetensors')).sort();
     const paths = names.map(name => join(this.folder, name));
-    // The weights in use have been read; another entry of that name may be a folder or a link to nothing.
-    const found = await Promise.all(paths.map(path => stat(path).catch(() => undefined)));
-    return paths.filter((_, i) => found[i]?.isFile());
+    // An entry with this ending may also be a folder or a broken link.
+    const stats = await Promise.all(paths.map(path => stat(path).catch(() => undefined)));
+    return paths.filter((_, i) => stats[i]?.isFile());
   }
 }
 
 /**
- * The model at `path`, or of that name ("org/name[@revision]") in the Hugging Face cache; nothing of a folder is read
- * yet. The one place that knows in which forms models come.
+ * Opens a model of any form: a folder, a GGUF file, or a name ("org/name[@revision]") in the Hugging Face cache. Files are
+ * read on demand. Only this function knows which forms exist.
  *
- * @throws RmError for a name that is not in the cache, or damaged there: CHECKPOINT_MISSING, CHECKPOINT_CORRUPT.
+ * @throws RmError CHECKPOINT_MISSING, CHECKPOINT_CORRUPT if the cache lacks the named model or holds a damaged one.
  */
 export async function openModelSource(path: string): Promise<ModelSource> {
   if (isGgufPath(path)) return new GgufSource(path);
-  const located = await locateModel(path);
-  return new FolderSource(path, located.path);
+  const location = await locateModel(path);
+  return new FolderSource(path, location.path);
 }
 
-/** Opens the weights of the model at `path`. @param dtype as numbers of this type (default: as they are stored). */
+/** Opens the weights of a model. @param dtype number type to present them in (default: as stored). */
 export async function openCheckpoint(path: string, dtype?: WeightDtype): Promise<Checkpoint> {
   return inDtype(await (await openModelSource(path)).openCheckpoint(), dtype);
 }

@@ -3,13 +3,13 @@ import { requiredJsonOf } from '../checkpoint/modelSource.js';
 import { isRecord } from '../files/jsonFile.js';
 import { openModelSource } from './openModelSource.js';
 
-/** What decides which ids a text becomes; padding, truncation and decoding do not. */
+/** The parts of tokenizer.json that decide on token ids; padding, truncation and decoding do not. */
 const parts = ['model', 'added_tokens', 'normalizer', 'pre_tokenizer', 'post_processor'];
 
 /**
- * Whether two models turn texts into the same token ids, by their tokenizer.json.
+ * Whether two models turn texts into the same token ids, judged by their tokenizer.json.
  *
- * @throws RmError CHECKPOINT_MISSING, CONFIG_INVALID where one of the files is not there or no JSON.
+ * @throws RmError CHECKPOINT_MISSING, CONFIG_INVALID if a file is missing or not JSON.
  */
 export async function sameTokenizer(model: string, other: string): Promise<boolean> {
   const tokenizerOf = async (path: string) => requiredJsonOf(await openModelSource(path), 'tokenizer.json');

@@ -4,23 +4,23 @@ import { isRecord } from '../files/jsonFile.js';
 import { readParquetRows } from '../files/parquetRows.js';
 import { invalidData, parseJson, readJsonArray, readLines } from '../files/textFiles.js';
 
-/** One turn of a conversation, as chat templates take it. */
+/** One turn of a conversation, in the form that chat templates take. */
 export interface ChatMessage {
   readonly role: string;
   readonly content: string;
 }
 
-/** One independent text: plain, or a conversation that still has to go through a chat template. */
+/** One independent text: plain text, or a conversation to be rendered by a chat template. */
 export type Document = { readonly text: string } | { readonly messages: readonly ChatMessage[] };
 
-/** How a text file is read. */
+/** Settings of `readDocuments`. */
 export interface DocumentOptions {
-  /** The field (jsonl, json) or column (parquet) that holds the text or the messages, where it has another name. */
+  /** Field (jsonl, json) or column (parquet) with the text or messages (default: messages, conversations or text). */
   readonly textField?: string;
 }
 
-/** Where documents are looked for when no field is named, first match wins. */
-const knownFields = ['messages', 'conversations', 'text'] as const;
+/** Fields tried when the caller names none; the first match wins. */
+const defaultFields = ['messages', 'conversations', 'text'] as const;
 
 const shareGptRoles: Readonly<Record<string, string>> = {
   ...{ human: 'user', user: 'user', system: 'system' },
@@ -40,9 +40,9 @@ function toMessage(turn: unknown, where: string): ChatMessage {
   if (typeof turn.role === 'string') return { role: turn.role, content };
   const role = typeof turn.from === 'string' ? shareGptRoles[turn.from] : undefined;
   if (!role) {
-    const said = JSON.stringify(turn.role ?? turn.from);
+    const author = JSON.stringify(turn.role ?? turn.from);
     throw invalidData(
-      `${where}: a turn is by ${said}`,
+      `${where}: a turn has the unknown author ${author}`,
       `${fix} Known in "from": ${Object.keys(shareGptRoles).join(', ')}.`,
     );
   }
@@ -50,7 +50,7 @@ function toMessage(turn: unknown, where: string): ChatMessage {
 }
 
 function fieldOf(names: readonly string[], textField: string | undefined, where: string): string {
-  const field = textField ?? knownFields.find(name => names.includes(name));
+  const field = textField ?? defaultFields.find(name => names.includes(name));
   if (field === undefined || !names.includes(field)) {
     throw invalidData(
       `${where}: has no field ${textField === undefined ? '"messages", "conversations" or "text"' : `"${textField}"`}`,
@@ -62,7 +62,7 @@ function fieldOf(names: readonly string[], textField: string | undefined, where:
   return field;
 }
 
-/** Undefined for an empty document: data sets contain some, and there is nothing to learn from them. */
+/** Returns undefined for an empty document; data sets contain some, and they teach nothing. */
 function toDocument(value: unknown, where: string): Document | undefined {
   if (typeof value === 'string') return value === '' ? undefined : { text: value };
   if (Array.isArray(value)) {
@@ -82,13 +82,13 @@ function recordToDocument(
   if (typeof value === 'string' && textField === undefined) return toDocument(value, where);
   if (!isRecord(value)) {
     const fix = 'Each document should be an object with a field "text" or "messages".';
-    throw invalidData(`${where}: ${JSON.stringify(value).slice(0, 80)} is no document`, fix);
+    throw invalidData(`${where}: ${JSON.stringify(value).slice(0, 80)} is not a document`, fix);
   }
   const field = fieldOf(Object.keys(value), textField, where);
   return toDocument(value[field], `${where}: "${field}"`);
 }
 
-/** Paragraph blocks: a line that is empty or only white space ends a document. */
+/** Reads documents separated by blank lines. */
 async function* readText(path: string): AsyncGenerator<Document | undefined> {
   let lines: string[] = [];
   for await (const { value: line } of readLines(path)) {
@@ -138,10 +138,12 @@ const readers: Readonly<
 };
 
 /**
- * The documents of a file, in order, read as they are asked for: .txt (documents separated by empty lines), .jsonl
- * (an object a line), .json (an array of objects) and .parquet. Objects and rows hold `messages`, ShareGPT
- * `conversations` or `text`. Empty documents are left out.
- * Throws DATA_INVALID naming file and line (or row): unreadable, no JSON, no such field, no document at all.
+ * Reads the documents of a file lazily, in order: .txt (documents separated by blank lines), .jsonl (one object per
+ * line), .json (an array of objects) or .parquet. Objects and rows hold `messages`, ShareGPT `conversations` or `text`.
+ * Empty documents are skipped.
+ *
+ * @throws RmError DATA_INVALID naming file and line (or row) if the file is unreadable, is not JSON, lacks the field or
+ *   holds no document.
  */
 export async function* readDocuments(path: string, options: DocumentOptions = {}): AsyncGenerator<Document> {
   const reader = readers[extname(path).toLowerCase()];
@@ -149,14 +151,14 @@ export async function* readDocuments(path: string, options: DocumentOptions = {}
     const fix = `Known endings: ${Object.keys(readers).join(', ')}.`;
     throw invalidData(`${path}: unknown kind of text file`, fix);
   }
-  const found = await stat(path).catch(() => undefined);
-  if (!found?.isFile()) {
+  const file = await stat(path).catch(() => undefined);
+  if (!file?.isFile()) {
     throw invalidData(
-      `${path}: ${found ? 'is not a file' : 'no such file'}`,
+      `${path}: ${file ? 'is not a file' : 'no such file'}`,
       'Check the path of the text file.',
     );
   }
-  if (found.size === 0)
+  if (file.size === 0)
     throw invalidData(`${path}: the file is empty`, 'Give a file with texts or conversations.');
   let documents = 0;
   for await (const document of reader(path, options)) {

@@ -4,32 +4,31 @@ import { type ChatTemplate, encodeDocument } from './chat.js';
 import type { Document } from './documents.js';
 import type { Tokenizer } from './tokenizer.js';
 
-/** How documents become token sequences. */
+/** Settings of `tokenSequences`. */
 export interface SequenceOptions {
-  /** Longest sequence. */
+  /** Most tokens of a sequence. */
   sequenceLength: number;
-  /** Tokens wanted in all (default: everything); the last sequence is cut to end exactly there. */
+  /** Total number of tokens (default: all); the last sequence is cut to match it exactly. */
   tokens?: number;
 }
 
-/** Pieces shorter than this carry too little context to be worth a sequence of their own. */
+/** Shorter pieces carry too little context for a sequence of their own. */
 const SHORTEST = 8;
 
 /**
- * Makes token sequences of documents, one document after the other. A conversation goes through the chat template and
- * starts a sequence of its own; if it is longer than `sequenceLength` it continues in the next one. Plain texts follow one
- * another, an empty line between, and fill sequences to the end, each beginning with the tokenizer's own first token
- * (BOS) where it has one.
+ * Packs documents into token sequences, one document after the other. A conversation is rendered by the chat template and
+ * starts its own sequence; past `sequenceLength` it continues in the next one. Plain texts are joined by blank lines and
+ * fill each sequence to the end. Every sequence of plain text begins with the tokenizer's BOS if it has one.
  */
 export class SequencePacker {
   readonly #opening: readonly number[];
   readonly #gap: readonly number[];
   readonly #room: number;
-  /** Tokens of text that fill no sequence yet. */
+  /** Tokens of plain text that do not yet fill a sequence. */
   #text: number[] = [];
   #packed = 0;
 
-  /** @throws RmError INVALID_ARGUMENT where `sequenceLength` has no room for a token of text. */
+  /** @throws RmError INVALID_ARGUMENT if `sequenceLength` leaves no room for a token of text. */
   constructor(
     private readonly tokenizer: Tokenizer,
     private readonly chat: ChatTemplate,
@@ -40,12 +39,12 @@ export class SequencePacker {
     this.#room = sequenceLength - this.#opening.length;
     ensure(
       Number.isInteger(this.#room) && this.#room >= 1,
-      `sequences of ${sequenceLength} tokens have no room for text`,
+      `sequences of ${sequenceLength} tokens leave no room for text`,
       'Give a sequence length of 2 or more.',
     );
   }
 
-  /** Tokens of all sequences so far, those of `rest` included. */
+  /** Tokens of all sequences so far, including those of `rest`. */
   get tokens(): number {
     return this.#packed + (this.#restCounts ? this.#opening.length + this.#text.length : 0);
   }
@@ -54,14 +53,14 @@ export class SequencePacker {
     return this.#text.length >= SHORTEST || (this.#text.length > 0 && this.#packed === 0);
   }
 
-  /** The sequences that are complete with this document. Throws as encodeDocument. */
+  /** Adds a document and returns the sequences it completes. Throws what encodeDocument throws. */
   add(document: Document): number[][] {
     const complete = 'text' in document ? this.#addText(document.text) : this.#pieces(document);
     this.#packed += totalTokens(complete);
     return complete;
   }
 
-  /** What is left of the texts at the end, unless it is too short beside the rest. */
+  /** Returns the last, incomplete sequence of plain text unless it is too short to keep. */
   rest(): number[][] {
     return this.#restCounts ? [[...this.#opening, ...this.#text]] : [];
   }
@@ -89,7 +88,7 @@ export class SequencePacker {
   }
 }
 
-/** The first `tokens` tokens of some sequences; the last one is cut to end exactly there. */
+/** Keeps the first `tokens` tokens of some sequences; cuts the last one to match exactly. */
 export function firstTokens(sequences: readonly number[][], tokens: number): number[][] {
   let left = tokens;
   const first: number[][] = [];
@@ -102,9 +101,9 @@ export function firstTokens(sequences: readonly number[][], tokens: number): num
 }
 
 /**
- * Token sequences of documents, as SequencePacker makes them.
+ * Packs documents into token sequences for evaluation or calibration; see SequencePacker for the rules.
  *
- * @throws RmError INVALID_ARGUMENT where `sequenceLength` has no room for a token of text; as encodeDocument.
+ * @throws RmError INVALID_ARGUMENT if `sequenceLength` leaves no room for a token of text; what encodeDocument throws.
  */
 export async function tokenSequences(
   documents: Iterable<Document> | AsyncIterable<Document>,

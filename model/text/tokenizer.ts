@@ -6,33 +6,33 @@ import { isRecord } from '../files/jsonFile.js';
 import { openModelSource } from '../source/openModelSource.js';
 import { readArchitecture } from '../source/readArchitecture.js';
 
-/** Turns token ids that arrive one at a time into text, never cutting a character in two. */
+/** Decodes token ids that arrive one at a time, never cutting a character in two. */
 export interface TextStream {
-  /** Text that became certain with this token; may be empty. */
+  /** Adds a token and returns the text that is now certain; may be empty. */
   push(id: number): string;
-  /** What was held back, at the end of the text. */
+  /** Returns the text still held back at the end. */
   end(): string;
 }
 
-/** The tokenizer of a model folder. */
+/** A model's tokenizer. */
 export interface Tokenizer {
   /** One more than the largest id in tokenizer.json; a model's vocabulary may be padded beyond it. */
   readonly vocabSize: number;
   readonly bosId: number | null;
-  /** Ids that end a generated text, from generation_config.json, else config.json, else tokenizer_config.json. */
+  /** Ids that end generation, from generation_config.json, else config.json, else tokenizer_config.json. */
   readonly eosIds: readonly number[];
   /** bos_token, eos_token, pad_token ... as text, for chat templates. */
   readonly specialTokens: Readonly<Record<string, string>>;
-  /** Token ids of a text. `addSpecialTokens` (default true) lets tokenizer.json add its BOS and the like. */
+  /** Encodes a text. `addSpecialTokens` (default true) adds the special tokens that tokenizer.json asks for, such as BOS. */
   encode(text: string, options?: { addSpecialTokens?: boolean }): number[];
-  /** The text of token ids; ids that tokenizer.json does not have are left out. */
+  /** Decodes token ids; skips ids that tokenizer.json does not have. */
   decode(ids: readonly number[], options?: { skipSpecialTokens?: boolean }): string;
-  /** For generation; the pieces together equal decode() of all ids. */
+  /** Decodes while generating; the pieces together equal decode() of all ids. */
   createTextStream(options?: { skipSpecialTokens?: boolean }): TextStream;
 }
 
-/** What is used of the library; its own declarations import without file endings, which NodeNext does not resolve. */
-interface Inner {
+/** The part of the library used here. Its own declarations import without file endings, which NodeNext cannot resolve. */
+interface HuggingFaceApi {
   readonly pre_tokenizer: PreTokenizer | null;
   encode(text: string, options: { add_special_tokens: boolean }): { ids: number[]; tokens: string[] };
   decode(
@@ -46,12 +46,12 @@ interface Inner {
 
 interface PreTokenizer {
   readonly config?: { readonly type?: string; readonly individual_digits?: boolean };
-  /** Of a Sequence. */
+  /** The parts of a Sequence. */
   readonly tokenizers?: readonly (PreTokenizer | null)[];
   pattern?: RegExp | null;
 }
 
-/** `\s` and `\S` of a regular expression as Rust and Oniguruma mean them: White_Space has U+0085 and lacks U+FEFF. */
+/** Gives `\s` and `\S` the meaning of Rust and Oniguruma: White_Space includes U+0085 and excludes U+FEFF. */
 const unicodeSpaces = (pattern: RegExp): RegExp =>
   new RegExp(
     pattern.source.replace(/\\(.)/gsu, (escaped, letter: string) =>
@@ -61,12 +61,12 @@ const unicodeSpaces = (pattern: RegExp): RegExp =>
   );
 
 /**
- * Mends two places where @huggingface/tokenizers 0.2.0 splits a text differently from the Rust tokenizers that models
- * are trained with: its Digits knows only 0-9 where Rust takes every Unicode number (half, Roman eight, superscripts),
- * and JavaScript's \s is not quite Unicode's White_Space.
+ * Fixes two differences between @huggingface/tokenizers 0.2.0 and the Rust tokenizers that models are trained with: its
+ * Digits knows only 0-9, while Rust matches every Unicode number (½, Ⅷ, superscripts), and JavaScript's \s differs from
+ * Unicode's White_Space.
  */
-function mend(preTokenizer: PreTokenizer | null): void {
-  preTokenizer?.tokenizers?.forEach(mend);
+function fixPreTokenizer(preTokenizer: PreTokenizer | null): void {
+  preTokenizer?.tokenizers?.forEach(fixPreTokenizer);
   if (preTokenizer?.config?.type === 'Digits') {
     preTokenizer.pattern = preTokenizer.config.individual_digits ? /\P{N}+|\p{N}/gu : /\P{N}+|\p{N}+/gu;
   } else if (preTokenizer?.pattern?.unicode) {
@@ -80,7 +80,7 @@ class LoadedTokenizer implements Tokenizer {
   readonly vocabSize: number;
 
   constructor(
-    private readonly inner: Inner,
+    private readonly inner: HuggingFaceApi,
     readonly bosId: number | null,
     readonly eosIds: readonly number[],
     readonly specialTokens: Readonly<Record<string, string>>,
@@ -95,24 +95,24 @@ class LoadedTokenizer implements Tokenizer {
     const unknown = ids.indexOf(undefined as never);
     ensure(
       unknown < 0,
-      `the tokenizer has no id for ${JSON.stringify(tokens[unknown])} and no unknown-token`,
+      `the tokenizer has neither an id for ${JSON.stringify(tokens[unknown])} nor an unknown-token`,
       'Use a text that the tokenizer covers.',
     );
     return ids;
   }
 
   decode(ids: readonly number[], { skipSpecialTokens = false } = {}): string {
-    const known = ids.filter(id => this.inner.id_to_token(id) !== undefined);
-    if (known.length === 0) return '';
-    return this.inner.decode(known, {
+    const knownIds = ids.filter(id => this.inner.id_to_token(id) !== undefined);
+    if (knownIds.length === 0) return '';
+    return this.inner.decode(knownIds, {
       skip_special_tokens: skipSpecialTokens,
-      // Clean-up removes spaces before punctuation: the text would no longer be what the tokens say.
+      // Clean-up removes spaces before punctuation: the text would no longer match the tokens.
       clean_up_tokenization_spaces: false,
     });
   }
 
   createTextStream(options: { skipSpecialTokens?: boolean } = {}): TextStream {
-    // Some decoders drop the first token's space, so new tokens are decoded together with those last given out.
+    // Some decoders drop the first token's space, so new tokens are decoded after the last ones returned.
     let context: number[] = [];
     let pending: number[] = [];
     const release = (whole: boolean): string => {
@@ -133,7 +133,7 @@ class LoadedTokenizer implements Tokenizer {
   }
 }
 
-/** A special token is written as a string or as an object with its content. */
+/** A special token is stored as a string or as an object with its content. */
 function tokenText(value: unknown): string | undefined {
   if (typeof value === 'string') return value;
   return isRecord(value) && typeof value.content === 'string' ? value.content : undefined;
@@ -143,13 +143,15 @@ const asIds = (value: unknown): number[] =>
   (Array.isArray(value) ? value : [value]).filter((id): id is number => Number.isInteger(id));
 
 /**
- * The tokenizer of a model: tokenizer.json, with tokenizer_config.json, special_tokens_map.json, config.json
- * and generation_config.json where they exist. Throws CHECKPOINT_MISSING, CONFIG_INVALID.
+ * Loads a model's tokenizer from tokenizer.json, and from tokenizer_config.json, special_tokens_map.json, config.json
+ * and generation_config.json if they exist.
+ *
+ * @throws RmError CHECKPOINT_MISSING, CONFIG_INVALID.
  */
 export async function loadTokenizer(model: string): Promise<Tokenizer> {
   const source = await openModelSource(model);
   const definition = await requiredJsonOf(source, 'tokenizer.json').catch(async error => {
-    // Of an image encoder that is no oversight.
+    // An image encoder has no tokenizer: say so instead.
     const arch = await readArchitecture(model).catch(() => undefined);
     if (arch) requireText(arch);
     throw error;
@@ -168,14 +170,14 @@ export async function loadTokenizer(model: string): Promise<Tokenizer> {
   const config = await optional('config.json');
   const generation = await optional('generation_config.json');
 
-  let inner: Inner;
+  let inner: HuggingFaceApi;
   try {
     inner = new HuggingFaceTokenizer(definition as object, settings);
-    mend(inner.pre_tokenizer);
+    fixPreTokenizer(inner.pre_tokenizer);
   } catch (error) {
     throw new RmError(
       'CONFIG_INVALID',
-      `${source.nameOf('tokenizer.json')}: not a tokenizer that can be read: ${(error as Error).message}`,
+      `${source.nameOf('tokenizer.json')}: the tokenizer cannot be read: ${(error as Error).message}`,
       'Download the file again, or save it with a recent version of transformers.',
       { cause: error },
     );

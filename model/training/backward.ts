@@ -13,8 +13,8 @@ import {
 } from './layerBackward.js';
 
 /**
- * Gradients of a model's weights, f32, each of its weight's shape; they are added to, and what is absent is not
- * computed. Of tied embeddings the gradient is that of both uses: pass one tensor as `embedding` and `lmHead`.
+ * Gradients of a model's weights, f32, in the weights' shapes. Pass a tensor for each gradient you want; results
+ * accumulate into it. For tied embeddings pass one tensor as both `embedding` and `lmHead`.
  */
 export interface ModelGradients extends Omit<HeadGradients, 'hidden'> {
   /** By layer, as the model counts them. */
@@ -22,14 +22,14 @@ export interface ModelGradients extends Omit<HeadGradients, 'hidden'> {
   readonly embedding?: Tensor | undefined;
 }
 
-/** Where the forward pass begins. */
+/** Where the forward pass of `lossAndGradients` begins. */
 export interface StartOptions {
   /** First layer to run (default 0) and, if not 0, its input [T, hidden]. */
   from?: number;
   input?: Tensor;
 }
 
-/** Tensors of zeros, in `scope`, for the gradients of these weights of a layer. */
+/** Creates zeroed gradient tensors for the named weights of a layer, owned by `scope`. */
 export function createLayerGradients(
   scope: Scope,
   weights: LayerWeights,
@@ -43,20 +43,21 @@ export function createLayerGradients(
   return Object.fromEntries(names.map(cleared));
 }
 
-/** The lowest layer that a backward pass must visit; -1 is the embedding, Infinity nothing below the head. */
+/** The lowest layer that the backward pass must visit: -1 for the embedding, Infinity for nothing below the head. */
 const lowestOf = ({ layers, embedding }: ModelGradients): number => {
   if (embedding) return -1;
-  const asked = [...layers].filter(([, gradients]) => Object.values(gradients).some(Boolean));
-  return Math.min(...asked.map(([layer]) => layer));
+  const trained = [...layers].filter(([, gradients]) => Object.values(gradients).some(Boolean));
+  return Math.min(...trained.map(([layer]) => layer));
 };
 
 /**
- * Forward, loss and backward. Writes the loss of every token (loss [T] f32, nats, as if its weight were 1) and adds the
- * gradients of the sum of weights[t] loss[t]; weights [T] f32 carry mask and mean. Of the forward pass only the inputs of
- * the layers that the backward pass visits are kept, [T, hidden] each; it goes from the top down to the lowest weight
- * that a gradient is asked for, computing each layer's activations again.
+ * Runs a training step without the optimiser: forward, loss and backward. Writes the loss of every token (loss [T] f32,
+ * nats, unweighted) and accumulates the gradients of sum over t of weights[t] loss[t]; weights [T] f32 carry mask and
+ * mean. The forward pass keeps only the inputs [T, hidden] of the layers that the backward pass visits; the backward pass
+ * goes down to the lowest trained weight and recomputes each layer's activations.
  *
- * @throws RmError UNSUPPORTED_FAMILY as `requireBackward`, INVALID_ARGUMENT when a gradient is asked for below `from`, or shapes do not fit.
+ * @throws RmError UNSUPPORTED_FAMILY as `requireBackward`; INVALID_ARGUMENT for a gradient below `from` or shapes that do
+ *   not match.
  */
 export function lossAndGradients(
   model: Model,
@@ -72,8 +73,8 @@ export function lossAndGradients(
   const lowest = lowestOf(gradients);
   ensure(
     lowest >= from || (lowest === -1 && from === 0 && !input),
-    `gradients are asked for below layer ${from}, where the forward pass begins`,
-    'Begin at the lowest weight that is trained, or below it.',
+    `a gradient is requested below layer ${from}, where the forward pass begins`,
+    'Begin at the lowest trained weight, or below it.',
   );
   using scope = new Scope(device);
   const inputs = new Map<number, Tensor>();
@@ -93,8 +94,8 @@ export function lossAndGradients(
   headLoss(model, hidden, objective, weights, loss, { hidden: gradient, finalNorm, finalNormBias, lmHead });
   if (!gradient) return;
   for (let layer = arch.layers - 1; layer >= Math.max(0, lowest); layer--) {
-    const asked = gradients.layers.get(layer) ?? {};
-    layerBackward(model, layer, batch, inputs.get(layer)!, gradient, asked, {
+    const layerGradients = gradients.layers.get(layer) ?? {};
+    layerBackward(model, layer, batch, inputs.get(layer)!, gradient, layerGradients, {
       inputGradient: layer > lowest,
     });
   }

@@ -10,30 +10,30 @@ import type { Model } from '../transformer/model.js';
 import { normaliseBackward } from '../transformer/norm.js';
 import { finalNorm } from '../transformer/transformer.js';
 
-/** What a model is trained towards, token by token. */
+/** The training target of each token. */
 export type Objective =
-  /** The next token: cross-entropy. Targets u32 [T]; where there is none, any with a weight of 0. */
+  /** The next token: cross-entropy. Targets u32 [T]; give a token without a target any value and weight 0. */
   | { readonly kind: 'lm'; readonly targets: Tensor }
   /** A teacher's distribution over all tokens: KL(teacher || model). */
   | { readonly kind: 'kl'; readonly teacher: Predictions }
-  /** A teacher's likeliest tokens, and all others as one. */
+  /** A teacher's most likely tokens, with all others merged into one. */
   | { readonly kind: 'top-kl'; readonly teacher: TopProbabilities };
 
-/** Which gradients `headLoss` computes; f32. */
+/** The gradients that `headLoss` computes, f32: pass a tensor for each one you want. */
 export interface HeadGradients {
-  /** Of the hidden states before the final norm, [T, hidden]: written. */
+  /** Gradient of the hidden states before the final norm, [T, hidden]: overwritten. */
   readonly hidden?: Tensor | undefined;
-  /** Of the weights: added to. */
+  /** Gradients of the weights: accumulated. */
   readonly finalNorm?: Tensor | undefined;
   readonly finalNormBias?: Tensor | undefined;
   readonly lmHead?: Tensor | undefined;
 }
 
 /**
- * The loss of every token in nats (loss [T] f32, as if its weight were 1), and of the sum of weights[t] loss[t] the
- * gradients asked for. hidden [T, hidden] f32 are the states before the final norm; weights [T] f32 carry mask and mean.
+ * Computes the loss of every token (loss [T] f32, nats, unweighted) and the gradients of sum over t of weights[t] loss[t].
+ * hidden [T, hidden] f32 are the states before the final norm; weights [T] f32 carry mask and mean.
  *
- * @throws RmError INVALID_ARGUMENT when shapes do not fit, e.g. the vocabularies of model and teacher.
+ * @throws RmError INVALID_ARGUMENT if shapes do not match, e.g. the vocabularies of model and teacher.
  */
 export function headLoss(
   model: Model,
@@ -53,10 +53,10 @@ export function headLoss(
     gradients.hidden || weightGradient || biasGradient
       ? scope.tensor(hidden.shape, 'f32', 'gradient of the normed states')
       : undefined;
-  const wanted = { hidden: slopes, head };
-  if (objective.kind === 'lm') crossEntropyLoss(rec, student, objective.targets, weights, loss, wanted);
-  else if (objective.kind === 'kl') klLoss(rec, student, objective.teacher, weights, loss, wanted);
-  else topKlLoss(rec, student, objective.teacher, weights, loss, wanted);
+  const outputs = { hidden: slopes, head };
+  if (objective.kind === 'lm') crossEntropyLoss(rec, student, objective.targets, weights, loss, outputs);
+  else if (objective.kind === 'kl') klLoss(rec, student, objective.teacher, weights, loss, outputs);
+  else topKlLoss(rec, student, objective.teacher, weights, loss, outputs);
   if (!slopes) return;
   const target = gradients.hidden ?? scope.tensor(hidden.shape, 'f32', 'gradient of the states');
   normaliseBackward(rec, arch.norm, hidden, model.weights.finalNorm, slopes, target, {

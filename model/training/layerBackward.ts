@@ -16,24 +16,24 @@ import type { Model } from '../transformer/model.js';
 import { normaliseBackward } from '../transformer/norm.js';
 import type { LayerWeights } from '../transformer/weights.js';
 
-/** A layer's weights by name: 'q', 'down', 'mlpNorm', 'qBias', 'mlpMap' and so on. */
+/** Name of a layer's weight: 'q', 'down', 'mlpNorm', 'qBias', 'mlpMap' and so on. */
 export type LayerWeightName = keyof LayerWeights;
 
-/** Gradients of a layer's weights, f32, each of its weight's shape; they are added to. What is absent is not computed. */
+/** Gradients of a layer's weights, f32, in the weights' shapes. Pass a tensor for each you want; results accumulate. */
 export type LayerGradients = { readonly [name in LayerWeightName]?: Tensor | undefined };
 
 /** Settings of `layerBackward`. */
 export interface LayerBackwardOptions {
-  /** As in LayerSteps: the layer's own, or others that take their place. */
+  /** Weights to use instead of the layer's own. */
   weights?: LayerWeights;
-  /** Whether the gradient by the layer's input is needed; default true. */
+  /** Whether to compute the gradient of the layer's input (default true). */
   inputGradient?: boolean;
 }
 
 const MLP_OUTPUT = ['down', 'downBias', 'mlpMap', 'mlpOutNorm', 'residualMap'] as const;
 const MLP_INPUT = ['gate', 'up', 'gateBias', 'upBias', 'mlpNorm', 'mlpNormBias'] as const;
 
-/** @throws RmError UNSUPPORTED_FAMILY for a model that cannot be trained: there is no gradient of the choice of experts. */
+/** @throws RmError UNSUPPORTED_FAMILY for a mixture of experts: the router's choice has no gradient here. */
 export function requireBackward({ experts, family }: Architecture): void {
   if (!experts) return;
   throw new RmError(
@@ -44,13 +44,13 @@ export function requireBackward({ experts, family }: Architecture): void {
 }
 
 /**
- * The backward pass of one layer. Its activations are computed again from its input X [T, hidden]; `gradient`
- * [T, hidden] f32, that of the loss by the layer's output, becomes that by X, in place. With `inputGradient: false` it
- * ends when the weights' gradients are complete, and `gradient` is then undefined. Everything else it allocates is gone
- * afterwards: at most about 4 [T, intermediate] and 12 [T, hidden].
+ * Runs the backward pass of one layer. It recomputes the activations from the layer's input X [T, hidden] and turns
+ * `gradient` [T, hidden] f32 in place from the gradient of the layer's output into that of X. With `inputGradient: false`
+ * it stops once the weights' gradients are complete, and the content of `gradient` is then undefined. It frees all its
+ * temporaries: at most about 4 [T, intermediate] and 12 [T, hidden].
  *
- * @throws RmError UNSUPPORTED_FAMILY as `requireBackward`, INVALID_ARGUMENT for gradients of weights that the layer does not have, of another shape, or for a batch
- *   with a past or shared beginnings.
+ * @throws RmError UNSUPPORTED_FAMILY as `requireBackward`; INVALID_ARGUMENT for the gradient of a weight that the layer
+ *   does not have or that has another shape, or for a batch with a past or shared prefixes.
  */
 export function layerBackward(
   model: Model,
@@ -65,15 +65,15 @@ export function layerBackward(
   requireBackward(model.arch);
   ensure(
     batch.past === 0 && !batch.keyRows,
-    'a batch with a past or with shared beginnings has no backward pass',
+    'a batch with a past or with shared prefixes has no backward pass',
     'Make a batch of whole sequences.',
   );
   for (const [name, tensor] of Object.entries(gradients)) {
     const weight = weights[name as LayerWeightName];
     ensure(
       tensor === undefined || (weight !== undefined && `${weight.shape}` === `${tensor.shape}`),
-      `gradient of '${name}' [${tensor?.shape}] of layer ${layer}, whose weight is ${weight ? `[${weight.shape}]` : 'not there'}`,
-      'Ask for gradients of the weights that the layer has, in their shapes.',
+      `layer ${layer}: the gradient of '${name}' is [${tensor?.shape}], its weight is ${weight ? `[${weight.shape}]` : 'missing'}`,
+      'Pass gradients for weights that the layer has, in their shapes.',
     );
   }
   new LayerBackward(model, layer, batch, weights, gradients).run(input, gradient, inputGradient);
@@ -99,40 +99,40 @@ class LayerBackward {
     const steps = new LayerSteps(model, layer, batch, scope, weights);
     const attention = steps.attention(input);
     const y = steps.postAttention(input, attention.attended);
-    const attentionAsked = inputGradient || this.#asksBeyond([...MLP_OUTPUT, ...MLP_INPUT]);
+    const needsAttention = inputGradient || this.#trainsBeyond([...MLP_OUTPUT, ...MLP_INPUT]);
     const mlpInput = parallel ? input : y;
-    // Where branches are parallel the MLP's part belongs to X, not to Y: it is added at the end.
+    // With parallel branches the MLP's part belongs to X, not to Y: it is added at the end.
     const mlpPart =
       parallel && inputGradient ? scope.tensor(input.shape, 'f32', 'gradient of the MLP') : undefined;
-    const deeper = (parallel ? inputGradient : attentionAsked) || this.#asks(MLP_INPUT);
+    const deeper = (parallel ? inputGradient : needsAttention) || this.#trains(MLP_INPUT);
     this.#mlp(y, mlpInput, gradient, mlpPart, deeper);
-    if (!attentionAsked) return;
+    if (!needsAttention) return;
     this.#attention(steps, scope, attention, input, gradient, inputGradient);
     if (mlpPart) addInto(this.#rec, gradient, mlpPart);
   }
 
-  #asks(names: readonly LayerWeightName[]): boolean {
+  #trains(names: readonly LayerWeightName[]): boolean {
     return names.some(name => this.gradients[name]);
   }
 
-  /** Whether gradients of weights are asked for that are none of these. */
-  #asksBeyond(names: readonly LayerWeightName[]): boolean {
+  /** Whether any weight besides these needs a gradient. */
+  #trainsBeyond(names: readonly LayerWeightName[]): boolean {
     const entries = Object.entries(this.gradients) as [LayerWeightName, Tensor | undefined][];
     return entries.some(([name, tensor]) => tensor && !names.includes(name));
   }
 
   /**
-   * From the layer's output to the MLP's input: `gradient` becomes that by Y, or, with `part`, that by Y without the MLP's
-   * part, which goes there.
+   * Goes from the layer's output to the MLP's input: `gradient` becomes that of Y. With `part`, the MLP's share goes into
+   * `part` instead.
    */
   #mlp(y: Tensor, input: Tensor, gradient: Tensor, part: Tensor | undefined, deeper: boolean): void {
     const { model, weights } = this;
     const { intermediate, activation } = model.arch;
     using scope = new Scope(model.device);
     const steps = new LayerSteps(model, this.layer, this.batch, scope, weights);
-    // Where down's gradient alone needs them, they come with those of gate and up.
+    // If only down's gradient needs the features, the backward kernel of gate and up returns them.
     const early =
-      weights.mlpOutNorm || this.#asks(['residualMap', 'mlpMap', ...(deeper ? [] : (['down'] as const))]);
+      weights.mlpOutNorm || this.#trains(['residualMap', 'mlpMap', ...(deeper ? [] : (['down'] as const))]);
     const features = early ? steps.mlpFeatures(y, input) : undefined;
     this.#residualMap(steps, scope, y, features, gradient);
     const projected = this.#branch(scope, gradient, weights.mlpOutNorm, 'mlpOutNorm', () =>
@@ -159,7 +159,7 @@ class LayerBackward {
     this.#norm(input, ['mlpNorm', 'mlpNormBias'], entering, target, target === gradient);
   }
 
-  /** Through the map of the residual stream: `gradient` becomes that by L = Y + M. */
+  /** Goes through the map of the residual stream: `gradient` becomes that of L = Y + M. */
   #residualMap(
     steps: LayerSteps,
     scope: Scope,
@@ -181,7 +181,7 @@ class LayerBackward {
     matmul(this.#rec, before, residualMap, gradient, { transposeB: true });
   }
 
-  /** Through ReplaceMe's T: the gradient by what down_proj gives, of that by what T makes of it. */
+  /** Goes through ReplaceMe's T: from the gradient of T's output to the gradient of down_proj's output. */
   #map(steps: LayerSteps, scope: Scope, features: Tensor | undefined, mapped: Tensor): Tensor {
     const { mlpMap } = this.weights;
     if (!mlpMap) return mapped;
@@ -196,7 +196,7 @@ class LayerBackward {
     return gradient;
   }
 
-  /** From Y to X: `gradient` becomes that by X, without the MLP's part where branches are parallel. */
+  /** Goes from Y to X: `gradient` becomes that of X, without the MLP's part if branches are parallel. */
   #attention(
     steps: LayerSteps,
     scope: Scope,
@@ -226,7 +226,7 @@ class LayerBackward {
       'inputNorm',
       'inputNormBias',
     ] as const;
-    if (!inputGradient && !this.#asks(below)) return;
+    if (!inputGradient && !this.#trains(below)) return;
     const attended = scope.tensor(step.attended.shape, 'f32', 'gradient of attended');
     matmul(this.#rec, projected, weights.o, attended);
     const slopes = {
@@ -251,7 +251,7 @@ class LayerBackward {
     this.#norm(input, ['inputNorm', 'inputNormBias'], entering, gradient, true);
   }
 
-  /** From queries or keys as attention reads them to what their projection gave, through their norm. */
+  /** Goes from queries or keys as attention reads them, through their norm, to the output of their projection. */
   #heads(
     steps: LayerSteps,
     scope: Scope,
@@ -275,7 +275,7 @@ class LayerBackward {
     return before;
   }
 
-  /** The gradient by what a projection gave, of that by what the layer adds to the residual stream. */
+  /** Goes from what the layer adds to the residual stream back to the output of the projection. */
   #branch(
     scope: Scope,
     gradient: Tensor,
@@ -296,7 +296,7 @@ class LayerBackward {
     return before;
   }
 
-  /** Of x Wᵀ + bias: the gradients of both, and `entering` (+)= gradient W. */
+  /** Goes through x Wᵀ + bias: accumulates the gradients of both, and `entering` (+)= gradient W. */
   #linear(
     name: LayerWeightName,
     biasName: LayerWeightName,
@@ -320,7 +320,7 @@ class LayerBackward {
     if (target) columnSums(this.#rec, gradient, target, { accumulate: true });
   }
 
-  /** Through a norm of x, or where there is none, straight on: target (+)= the gradient by x. */
+  /** Goes through a norm of x, if there is one: target (+)= the gradient of x. */
   #norm(
     x: Tensor,
     [gain, bias]: readonly [LayerWeightName, LayerWeightName | undefined],
