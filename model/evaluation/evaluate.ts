@@ -16,49 +16,49 @@ import { Batch, defaultBatchTokens, totalTokens } from '../transformer/batch.js'
 import type { BatchTensors } from '../transformer/batchTensors.js';
 import type { Model } from '../transformer/model.js';
 import { finalHidden, finalNorm } from '../transformer/transformer.js';
-import { forwardByLayer, waitingStates } from './forwardByLayer.js';
+import { createHostStates, forwardByLayer } from './forwardByLayer.js';
 import { ReferenceStates, scoredGroups } from './referenceStates.js';
 
 /** Settings of `evaluate`. */
 export interface EvaluateOptions {
   /**
-   * Reference model with the same vocabulary, or what it has made of these very sequences; adds KL divergence and top-1
+   * Reference model with the same vocabulary, or its states for these same sequences; adds KL divergence and top-1
    * agreement.
    */
   against?: Model | ReferenceStates;
-  /** What a model with the same first layers has made of these very sequences: these layers need not run again. */
+  /** States of a model with the same first layers for these same sequences: those layers do not run again. */
   prefix?: ReferenceStates;
-  /** Most tokens of a packed batch; default by the kind of device. With ReferenceStates theirs count. */
+  /** Most tokens of a packed batch (default: by the kind of device). Ignored with ReferenceStates, which have their own. */
   batchTokens?: number;
-  /** Is shown -log p(next token) of every token of some sequences, one after the other; the last of each has none. */
+  /** Receives -log p(next token) of every token of some sequences, concatenated; the last token of each has none. */
   onLosses?: (sequences: readonly (readonly number[])[], nll: Float32Array) => void;
   onProgress?: Progress;
   signal?: AbortSignal;
-  /** Keeps what is done, for another process to go on from; what `onLosses` changes must be kept there too. */
+  /** Saves progress, so that another process can resume; also track there whatever `onLosses` changes. */
   journal?: Journal;
 }
 
-/** What `evaluate` measured. */
+/** Result of `evaluate`. */
 export interface Evaluation {
-  /** Tokens read, and next-token predictions scored: every token of a sequence but its first is predicted. */
+  /** Tokens read, and next-token predictions scored: one for every token of a sequence but its first. */
   tokens: number;
   predictions: number;
   /** Mean -log p(next token) in nats, and its exponential. */
   nll: number;
   perplexity: number;
-  /** Of `against`, on the same predictions. */
+  /** Perplexity of `against` on the same predictions. */
   againstPerplexity?: number;
   /** Mean KL(against || model) in nats. */
   kl?: number;
-  /** Share of predictions whose most likely token is the same in both models. */
+  /** Share of predictions on which both models agree about the most likely token. */
   top1?: number;
 }
 
 /**
- * Perplexity of token sequences, each read from position 0 on its own; with `against`, KL divergence and top-1
- * agreement as well.
+ * Measures a model's perplexity on token sequences, each read on its own from position 0; with `against`, also KL
+ * divergence and top-1 agreement.
  *
- * @throws RmError DATA_INVALID when nothing can be predicted, NOT_FINITE when the model's output is not finite.
+ * @throws RmError DATA_INVALID if no sequence has two or more tokens, NOT_FINITE if the model's output is not finite.
  */
 export async function evaluate(
   model: Model,
@@ -78,33 +78,24 @@ async function measure(
   const { device } = model;
   const { against, onProgress, signal } = options;
   using _section = device.section('evaluate');
-  const kept = options.prefix ?? (against instanceof ReferenceStates ? against : undefined);
+  const cached = options.prefix ?? (against instanceof ReferenceStates ? against : undefined);
   const reference = against instanceof ReferenceStates ? against.model : against;
-  ensure(
-    !reference || reference.arch.vocab === model.arch.vocab,
-    `the models have vocabularies of ${model.arch.vocab} and ${reference?.arch.vocab} tokens`,
-    'Compare models with the same tokenizer.',
-  );
-  ensure(
-    !kept || kept.sequences === sequences,
-    'the reference was made of other sequences',
-    'Give the list that ReferenceStates.of was given.',
-  );
+  checkInputs(model, reference, sequences, cached);
   const groups =
-    kept?.groups ?? scoredGroups(sequences, options.batchTokens ?? defaultBatchTokens(device, model.arch));
+    cached?.groups ?? scoredGroups(sequences, options.batchTokens ?? defaultBatchTokens(device, model.arch));
   const total = totalTokens(groups.flat());
-  /** Of models whose layers are streamed: each goes through them once. */
-  const walked = new Map<Model, BatchTensors>();
-  const held: Disposable[] = [];
-  for (const of of new Set([model, reference])) {
-    if (!of?.isOffloaded || of === kept?.model) continue;
-    const states = waitingStates(device);
-    walked.set(of, states);
-    held.push(await journal.track('states', states));
-    await forwardByLayer(of, groups, states, options);
+  /** Final states of offloaded models, computed layer by layer. */
+  const offloaded = new Map<Model, BatchTensors>();
+  const tracked: Disposable[] = [];
+  for (const each of new Set([model, reference])) {
+    if (!each?.isOffloaded || each === cached?.model) continue;
+    const states = createHostStates(device);
+    offloaded.set(each, states);
+    tracked.push(await journal.track('states', states));
+    await forwardByLayer(each, groups, states, options);
   }
-  const sums = { nll: 0, againstNll: 0, kl: 0, same: 0, tokens: 0, predictions: 0 };
-  held.push(await journal.track('sums', liveSums({}, sums)));
+  const sums: Sums = { nll: 0, againstNll: 0, kl: 0, same: 0, tokens: 0, predictions: 0 };
+  tracked.push(await journal.track('sums', liveSums({}, sums)));
   const score = async (index: number) => {
     signal?.throwIfAborted();
     const group = groups[index]!;
@@ -113,15 +104,15 @@ async function measure(
     const targets = Uint32Array.from(group.flatMap(sequence => [...sequence.slice(1), 0]));
     using targetTensor = tensorFrom(device, targets, [batch.tokens], 'targets');
     const scored = group.flatMap(sequence => sequence.map((_, i) => i < sequence.length - 1));
-    const hiddenOf = async (of: Model) => {
+    const hiddenOf = async (each: Model) => {
       using scope = new Scope(device);
-      const states = await walked.get(of)?.get(index, scope);
-      if (states) return finalNorm(of, states);
-      return (await kept?.finalHidden(of, index, batch)) ?? finalHidden(of, batch);
+      const states = await offloaded.get(each)?.get(index, scope);
+      if (states) return finalNorm(each, states);
+      return (await cached?.finalHidden(each, index, batch)) ?? finalHidden(each, batch);
     };
     using hidden = await hiddenOf(model);
-    using referred = reference && (await hiddenOf(reference));
-    const other = referred && predictionsOf(reference!, referred);
+    using referenceHidden = reference && (await hiddenOf(reference));
+    const other = referenceHidden && predictionsOf(reference!, referenceHidden);
     const nll = await addScores(sums, predictionsOf(model, hidden), other, targetTensor, scored);
     options.onLosses?.(group, nll);
     sums.tokens += batch.tokens;
@@ -130,7 +121,39 @@ async function measure(
   await journal.forEach('texts', groups.length, score, () =>
     onProgress?.({ phase: 'evaluate', done: sums.tokens, total, unit: 'tokens' }),
   );
-  for (const state of held) state[Symbol.dispose]();
+  for (const state of tracked) state[Symbol.dispose]();
+  return resultOf(sums, against !== undefined);
+}
+
+/** Sums over all batches. */
+interface Sums {
+  nll: number;
+  againstNll: number;
+  kl: number;
+  same: number;
+  tokens: number;
+  predictions: number;
+}
+
+function checkInputs(
+  model: Model,
+  reference: Model | undefined,
+  sequences: readonly (readonly number[])[],
+  cached: ReferenceStates | undefined,
+): void {
+  ensure(
+    !reference || reference.arch.vocab === model.arch.vocab,
+    `the models have vocabularies of ${model.arch.vocab} and ${reference?.arch.vocab} tokens`,
+    'Compare models with the same tokenizer.',
+  );
+  ensure(
+    !cached || cached.sequences === sequences,
+    'the reference states belong to other sequences',
+    'Pass the same list of sequences as to ReferenceStates.of.',
+  );
+}
+
+function resultOf(sums: Sums, compared: boolean): Evaluation {
   const { tokens, predictions } = sums;
   const nll = sums.nll / predictions;
   if (!Number.isFinite(nll)) {
@@ -145,7 +168,7 @@ async function measure(
     predictions,
     nll,
     perplexity: Math.exp(nll),
-    ...(against && {
+    ...(compared && {
       againstPerplexity: Math.exp(sums.againstNll / predictions),
       kl: sums.kl / predictions,
       top1: sums.same / predictions,
@@ -153,16 +176,16 @@ async function measure(
   };
 }
 
-/** Hidden states after the final norm with what makes logits of them. */
+/** Hidden states after the final norm, with the output head. */
 const predictionsOf = ({ weights, arch }: Model, hidden: Tensor): Predictions => ({
   hidden,
   head: weights.lmHead,
   form: arch.logitForm,
 });
 
-/** Adds the sums of a batch; returns -log p(next token) of `predictions` by token. */
+/** Adds a batch's scores to the sums; returns -log p(next token) of `predictions` per token. */
 async function addScores(
-  sums: { nll: number; againstNll: number; kl: number; same: number },
+  sums: Sums,
   predictions: Predictions,
   against: Predictions | undefined,
   targets: Tensor,

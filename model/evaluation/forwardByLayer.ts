@@ -4,15 +4,15 @@ import { BatchTensors } from '../transformer/batchTensors.js';
 import type { Model } from '../transformer/model.js';
 import { forward } from '../transformer/transformer.js';
 
-/** States that wait in the host's memory, in f32. */
-export const waitingStates = (device: Device): BatchTensors =>
+/** Creates storage for hidden states in host memory, in f32. */
+export const createHostStates = (device: Device): BatchTensors =>
   new BatchTensors(device, { place: 'host', dtype: 'f32' });
 
 /**
- * Outputs of the last layer, by group of sequences, of a model whose layers are streamed: all groups go through a layer
- * before the next one is held.
+ * Runs an offloaded model over groups of sequences: all groups go through one layer before the next layer is loaded. Stores
+ * the outputs of the last layer in `states`, by group.
  *
- * @param states nothing yet, or what an earlier process has left.
+ * @param states empty, or restored from an earlier process.
  */
 export async function forwardByLayer(
   model: Model,

@@ -13,49 +13,50 @@ import type { BatchTensors } from '../transformer/batchTensors.js';
 import type { Model } from '../transformer/model.js';
 import { finalHidden, finalNorm, forward } from '../transformer/transformer.js';
 import type { LayerWeights } from '../transformer/weights.js';
-import { forwardByLayer, waitingStates } from './forwardByLayer.js';
+import { createHostStates, forwardByLayer } from './forwardByLayer.js';
 
-/** Batches of the sequences in which something can be predicted. Throws DATA_INVALID where there are none. */
+/** Groups the sequences of two tokens or more into batches. @throws RmError DATA_INVALID if there are none. */
 export function scoredGroups(
   sequences: readonly (readonly number[])[],
   batchTokens: number,
 ): (readonly number[])[][] {
   const usable = sequences.filter(sequence => sequence.length > 1);
   if (usable.length > 0) return groupSequences(usable, batchTokens);
-  throw new RmError('DATA_INVALID', 'no sequence has two tokens or more', 'Evaluate on longer text.');
+  throw new RmError('DATA_INVALID', 'no sequence has two or more tokens', 'Evaluate on longer text.');
 }
 
 /** Settings of `ReferenceStates.of`. */
 export interface ReferenceOptions {
-  /** Most tokens of a packed batch; default by the kind of device. */
+  /** Most tokens of a packed batch (default: by the kind of device). */
   batchTokens?: number;
-  /** Device memory for hidden states between layers, beside those after the last layer (default 0). */
+  /** Bytes of device memory for hidden states between layers, besides those after the last layer (default 0). */
   stateBytes?: number;
   onProgress?: Progress;
   signal?: AbortSignal;
-  /** Keeps the states, for another process to go on with. */
+  /** Saves the states, so that another process can resume. */
   journal?: Journal;
 }
 
 /**
- * What a model makes of some sequences, kept on the device (where its layers are streamed, on the host): many other models can be evaluated against it without
- * running it again, and those that share its first layers (Model.withLayers) begin where they part, as near as states
- * are kept. It must not outlive the model.
+ * Keeps a model's hidden states for some sequences, on the device (on the host if the model is offloaded), so that many
+ * other models can be evaluated against it without running it again. A model that shares its first layers
+ * (Model.withLayers) starts from the deepest kept state before the first layer that differs. The states must not outlive
+ * the model.
  */
 export class ReferenceStates implements LiveState {
-  /** Depths at which states are kept, ascending; the last is behind all layers. */
+  /** Depths at which states are kept, ascending; the last is after all layers. */
   #depths: readonly number[];
   /** By batch and depth. */
   readonly #states: Tensor[][] = [];
-  /** By batch, behind all layers, where these are streamed. */
-  #walked: BatchTensors | undefined;
+  /** Final states by batch, if the model is offloaded. */
+  #hostStates: BatchTensors | undefined;
   readonly #scope: Scope;
-  #held: Disposable | undefined;
+  #tracked: Disposable | undefined;
 
   private constructor(
     readonly model: Model,
     readonly sequences: readonly (readonly number[])[],
-    /** The sequences of two tokens or more, as they run together. */
+    /** The sequences of two tokens or more, by batch. */
     readonly groups: readonly (readonly (readonly number[])[])[],
     stateBytes: number,
   ) {
@@ -68,9 +69,9 @@ export class ReferenceStates implements LiveState {
   }
 
   /**
-   * Runs the model over the sequences.
+   * Runs the model over the sequences and keeps its states.
    *
-   * @throws RmError DATA_INVALID when nothing can be predicted, OUT_OF_MEMORY.
+   * @throws RmError DATA_INVALID if no sequence has two or more tokens, OUT_OF_MEMORY.
    */
   static async of(
     model: Model,
@@ -93,10 +94,10 @@ export class ReferenceStates implements LiveState {
     const { onProgress, signal, journal = noJournal } = options;
     const { device } = this.model;
     using _section = device.section('reference');
-    if (this.model.isOffloaded) this.#walked = waitingStates(device);
-    this.#held = await journal.track('reference', this.#walked ?? this);
-    if (this.#walked) {
-      await forwardByLayer(this.model, this.groups, this.#walked, options);
+    if (this.model.isOffloaded) this.#hostStates = createHostStates(device);
+    this.#tracked = await journal.track('reference', this.#hostStates ?? this);
+    if (this.#hostStates) {
+      await forwardByLayer(this.model, this.groups, this.#hostStates, options);
       return;
     }
     const total = totalTokens(this.groups.flat());
@@ -119,17 +120,17 @@ export class ReferenceStates implements LiveState {
     );
   }
 
-  /** For a journal: what another process goes on from. */
+  /** For a journal: the state from which another process resumes. */
   save(): unknown {
     return { depths: this.#depths, states: this.#states };
   }
 
-  /** Takes up what `save` gave. */
+  /** Resumes from the value of `save`. */
   async restore(saved: {
     readonly depths: readonly number[];
     readonly states: readonly (readonly StoredTensor[])[];
   }): Promise<void> {
-    // Another process may have other room for them.
+    // The saving process may have had room for other depths.
     this.#depths = saved.depths;
     for (const stored of saved.states) {
       const states: Tensor[] = [];
@@ -139,13 +140,13 @@ export class ReferenceStates implements LiveState {
   }
 
   /**
-   * Hidden states [T, hidden] of `model` over batch `index` after the final norm. The caller disposes them. Where layers
-   * are streamed it must be the model that these states are of.
+   * Computes the hidden states [T, hidden] of `model` over batch `index` after the final norm. The caller disposes them. An
+   * offloaded `model` must be the one these states belong to.
    */
   async finalHidden(model: Model, index: number, batch: Batch): Promise<Tensor> {
-    if (this.#walked && model === this.model) {
+    if (this.#hostStates && model === this.model) {
       using scope = new Scope(model.device);
-      return finalNorm(model, await this.#walked.get(index, scope));
+      return finalNorm(model, await this.#hostStates.get(index, scope));
     }
     const shared = sharedLayers(this.model, model);
     const at = this.#depths.findLastIndex(depth => depth <= shared);
@@ -156,7 +157,7 @@ export class ReferenceStates implements LiveState {
 
   /** Frees the states. */
   dispose(): void {
-    this.#held?.[Symbol.dispose]();
+    this.#tracked?.[Symbol.dispose]();
     this.#scope.dispose();
   }
 
@@ -166,11 +167,11 @@ export class ReferenceStates implements LiveState {
   }
 }
 
-/** How many layers, from the first on, both models compute with the same tensors. */
+/** Counts the leading layers that two models compute with the same tensors. */
 export function sharedLayers({ weights: a }: Model, { weights: b }: Model): number {
   if (a.embedding !== b.embedding) return 0;
-  const parted = a.layers.findIndex((layer, i) => !sameTensors(layer, b.layers[i]));
-  return parted < 0 ? a.layers.length : parted;
+  const differing = a.layers.findIndex((layer, i) => !sameTensors(layer, b.layers[i]));
+  return differing < 0 ? a.layers.length : differing;
 }
 
 const sameTensors = (a: LayerWeights, b: LayerWeights | undefined): boolean =>

@@ -8,17 +8,18 @@ import type { Model } from '../transformer/model.js';
 import { finalNorm, forward } from '../transformer/transformer.js';
 import { createSampler, notFiniteLogits, type SamplingOptions } from './sampler.js';
 
+/** Settings of `DecodingSession.continue`. */
 export interface ContinueOptions extends SamplingOptions {
-  /** New tokens at most. */
+  /** Most new tokens. */
   maxTokens: number;
-  /** Tokens that end the text; the ending token is not given out. */
+  /** Tokens that end the text; the ending token is not returned. */
   eosIds?: readonly number[];
   signal?: AbortSignal;
 }
 
 /**
- * Continues sequences of one model and keeps the KV cache between them: of a sequence that begins like the one before,
- * as the next turn of a conversation does, only what is new is computed.
+ * Continues sequences token by token and keeps the KV cache between them. If a sequence begins like the previous one, as
+ * the next turn of a conversation does, only its new tokens are computed.
  */
 export class DecodingSession {
   readonly #model: Model;
@@ -37,8 +38,8 @@ export class DecodingSession {
   }
 
   /**
-   * The tokens after `sequence`, one at a time; nothing is computed before the next one is asked for. It may be left
-   * early. One at a time: a session has one cache.
+   * Generates the tokens after `sequence`, each computed when it is requested. The caller may stop early. Run one generator
+   * at a time: a session has one cache.
    *
    * @throws RmError INVALID_ARGUMENT for an empty sequence or one that leaves no room in the model's context,
    *   NOT_FINITE; the signal's reason once it is aborted.
@@ -50,7 +51,7 @@ export class DecodingSession {
     if (sequence.length === 0 || room < 1) {
       throw new RmError(
         'INVALID_ARGUMENT',
-        `the prompt has ${sequence.length} tokens, the model's context is ${contextLength}`,
+        `the prompt has ${sequence.length} tokens, the model's context ${contextLength}`,
         'Use a prompt of at least one token that leaves room for new ones.',
       );
     }
@@ -62,25 +63,27 @@ export class DecodingSession {
       const token = await this.#nextToken(next, options.temperature ? sample : undefined);
       if (eosIds.includes(token)) return;
       yield token;
-      const known = this.#cached;
-      next = this.#keepsRotation(known.length + 1) ? [token] : this.#begin([...known, token], limit - count);
+      const cached = this.#cached;
+      next = this.#keepsRotation(cached.length + 1)
+        ? [token]
+        : this.#begin([...cached, token], limit - count);
     }
   }
 
-  /** Whether a sequence of so many tokens turns by the frequencies by which the cached keys were turned. */
+  /** Whether a sequence of `tokens` tokens uses the same rotation frequencies as the cached keys. */
   #keepsRotation(tokens: number): boolean {
     return rotateAlike(this.#model.arch.ropes, this.#cached.length, tokens);
   }
 
-  /** Prepares the cache for `sequence` and `more` new tokens; returns what of the sequence is still to be computed. */
+  /** Prepares the cache for `sequence` and `more` new tokens; returns the tokens that are not cached. */
   #begin(sequence: readonly number[], more: number): readonly number[] {
     const differs = sequence.findIndex((id, i) => id !== this.#cached[i]);
-    // The last token always runs: its hidden state is what the first new one comes from.
+    // The last token always runs: its hidden state gives the first new token.
     const common = Math.min(differs < 0 ? sequence.length : differs, sequence.length - 1);
     const { device, arch } = this.#model;
     const needed = sequence.length + more;
     this.#cache ??= new KvCache(device, arch, needed);
-    // Ahead of need, so that a long conversation is not copied at every turn.
+    // Grow ahead of need, so that a long conversation is not copied at every turn.
     if (needed > this.#cache.capacity) {
       this.#cache.grow(Math.min(arch.contextLength, Math.max(needed, 2 * this.#cache.capacity)));
     }
@@ -92,8 +95,8 @@ export class DecodingSession {
   }
 
   /**
-   * The token after `tokens`, which are appended to the cache: the most likely one, found on the device, or the choice
-   * of `sample`. One submit (long prompts: more) and one download.
+   * Appends `tokens` to the cache and returns the next token: the most likely one, found on the device, or the choice of
+   * `sample`. Takes one submit (more for long prompts) and one download.
    */
   async #nextToken(
     tokens: readonly number[],
@@ -108,7 +111,7 @@ export class DecodingSession {
     const hidden = scope.own(forward(model, batch, { cache, lastToken: true }));
     this.#cached.push(...tokens);
     const logits = scope.own(tokenLogits(model, scope.own(finalNorm(model, hidden))));
-    // Awaited here: returning the promise would dispose the tensors before they are read.
+    // Await here: returning the promise would dispose the tensors before they are read.
     if (sample) return sample(await downloadF32(logits));
     const best = scope.tensor([1], 'u32', 'token');
     argmax(device.recorder, logits, best);

@@ -1,9 +1,9 @@
 import type { Model } from '../transformer/model.js';
 import { type ContinueOptions, DecodingSession } from './decodingSession.js';
 
-/** How `generate` continues. */
+/** Settings of `generate`. */
 export interface GenerateOptions extends ContinueOptions {
-  /** Is shown every token as soon as it is chosen. */
+  /** Receives every token as soon as it is chosen. */
   onToken?: (id: number) => void;
 }
 

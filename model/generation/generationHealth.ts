@@ -3,7 +3,7 @@ import type { TextReader } from '../text/textReader.js';
 import type { Model } from '../transformer/model.js';
 import { generate } from './generate.js';
 
-/** What is asked where nobody brings prompts: facts, a story, a list, an explanation, code. */
+/** Default prompts: a fact, a story, instructions, an explanation, a list, code. */
 export const healthPrompts: readonly string[] = [
   'The capital of France is',
   'Once upon a time, in a small village by the sea, there lived',
@@ -13,11 +13,11 @@ export const healthPrompts: readonly string[] = [
   'def fibonacci(n):',
 ];
 
-/** What `generationHealth` is asked for. */
+/** Settings of `generationHealth`. */
 export interface HealthOptions {
-  /** Default: some that come with rm-engine. */
+  /** Prompts to continue (default: six that come with rm-engine). */
   prompts?: readonly string[] | undefined;
-  /** New tokens of each sample at most (default 128). */
+  /** Most new tokens per sample (default 128). */
   tokens?: number | undefined;
   onProgress?: Progress | undefined;
   signal?: AbortSignal | undefined;
@@ -25,15 +25,16 @@ export interface HealthOptions {
 
 /** How much a list of tokens repeats itself. */
 export interface Repetition {
-  /** Share of 4-grams that occurred before, 0 to 1; 0 of fewer than four tokens. */
+  /** Share of 4-grams that occurred before, 0 to 1; 0 for fewer than four tokens. */
   readonly repeated4grams: number;
-  /** Different tokens, and pairs of neighbours, as a share of all; 1 where there are none. */
+  /** Distinct tokens and distinct bigrams as a share of all; 1 if there are none. */
   readonly distinct1: number;
   readonly distinct2: number;
-  /** Tokens of the longest stretch that is one piece over and over, twice at least; 0 where there is none. */
+  /** Tokens of the longest run that repeats one piece at least twice; 0 if there is none. */
   readonly longestLoop: number;
 }
 
+/** One generated sample. */
 export interface HealthSample extends Repetition {
   readonly prompt: string;
   readonly text: string;
@@ -42,13 +43,14 @@ export interface HealthSample extends Repetition {
   readonly ended: boolean;
 }
 
-/** The same over all samples: means, and the longest loop of any. */
+/** Result of `generationHealth` over all samples: mean shares and the longest loop. */
 export interface GenerationHealth extends Repetition {
+  /** Samples that the model ended by itself. */
   readonly ended: number;
   readonly samples: readonly HealthSample[];
 }
 
-/** A prompt as it is given to a model: through the chat template where there is one. */
+/** Encodes a prompt, rendered by the chat template if the model has one. */
 export const promptTokens = (prompt: string, { tokenizer, chat }: TextReader): number[] =>
   chat.available
     ? tokenizer.encode(chat.renderChat([{ role: 'user', content: prompt }], { addGenerationPrompt: true }), {
@@ -57,8 +59,8 @@ export const promptTokens = (prompt: string, { tokenizer, chat }: TextReader): n
     : tokenizer.encode(prompt);
 
 /**
- * Lets a model continue a few prompts, always by the most likely token, and measures how much it repeats itself: what
- * scores of classification do not show. Prompts go through the chat template where the model has one.
+ * Measures how much a model repeats itself when it continues a few prompts greedily, which classification scores do not
+ * show. Renders prompts by the chat template if the model has one.
  *
  * @throws RmError INVALID_ARGUMENT for a prompt longer than the context, NOT_FINITE.
  */
@@ -74,7 +76,7 @@ export async function generationHealth(
   for (const [p, prompt] of prompts.entries()) {
     const ids = promptTokens(prompt, reader);
     let done = p * maxTokens;
-    const made = await generate(model, ids, {
+    const generated = await generate(model, ids, {
       maxTokens,
       eosIds: tokenizer.eosIds,
       onToken: () => onProgress?.({ phase: 'samples', done: ++done, total, unit: 'tokens' }),
@@ -83,10 +85,10 @@ export async function generationHealth(
     const room = Math.min(maxTokens, model.arch.contextLength - ids.length);
     samples.push({
       prompt,
-      text: tokenizer.decode(made, { skipSpecialTokens: true }),
-      tokens: made.length,
-      ended: made.length < room,
-      ...repetition(made),
+      text: tokenizer.decode(generated, { skipSpecialTokens: true }),
+      tokens: generated.length,
+      ended: generated.length < room,
+      ...repetition(generated),
     });
     onProgress?.({ phase: 'samples', done: (p + 1) * maxTokens, total, unit: 'tokens' });
   }
@@ -102,7 +104,7 @@ export async function generationHealth(
   };
 }
 
-/** How much a list of tokens repeats itself. */
+/** Measures how much a list of tokens repeats itself. */
 export function repetition(tokens: readonly number[]): Repetition {
   const distinct = (n: number) => {
     const count = tokens.length - n + 1;

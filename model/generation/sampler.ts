@@ -1,13 +1,14 @@
 import { ensure, RmError, seededRandom } from '../../engine/index.js';
 
-/** How the next token is chosen. Temperature 0 (the default) takes the most likely one. */
+/** How the next token is chosen. */
 export interface SamplingOptions {
+  /** 0 (default): always the most likely token. */
   temperature?: number;
-  /** Only the k most likely tokens (0: all). */
+  /** Sample from the k most likely tokens only (0: all). */
   topK?: number;
-  /** Only the most likely tokens that together reach this probability (1: all). */
+  /** Sample from the most likely tokens that together reach this probability (1: all). */
   topP?: number;
-  /** The same seed, model and adapter give the same text. */
+  /** The same seed, model and adapter give the same text (default 0). */
   seed?: number;
 }
 
@@ -17,16 +18,16 @@ function mostLikely(logits: Float32Array): number {
   return best;
 }
 
-/** What logits that are NaN or infinite give instead of a token. */
+/** The error for NaN or infinite logits. */
 export const notFiniteLogits = (): RmError =>
   new RmError(
     'NOT_FINITE',
     'the model gives NaN or infinite logits',
-    'The model is damaged: look at its weights, or at how it was made.',
+    'The model is damaged: check its weights and how it was made.',
   );
 
 /**
- * A function from logits [vocab] to the next token id; it throws NOT_FINITE where a logit is NaN or infinite.
+ * Creates a function from logits [vocab] to the next token id; it throws NOT_FINITE if a logit is NaN or infinite.
  *
  * @throws RmError INVALID_ARGUMENT for a temperature below 0, or a topP outside (0, 1].
  */
@@ -46,7 +47,7 @@ export function createSampler(options: SamplingOptions = {}): (logits: Float32Ar
       weights[id] = Math.exp((logits[id]! - largest) / temperature);
       total += weights[id]!;
     }
-    // Tokens below this weigh less, all together, than what topP leaves out: they need not be sorted.
+    // All tokens below this together weigh less than the share that topP excludes: they need not be sorted.
     const least = topK > 0 ? 0 : ((1 - topP) * total) / logits.length;
     let tokens: { id: number; weight: number }[] = [];
     for (let id = 0; id < logits.length; id++) {

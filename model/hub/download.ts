@@ -113,9 +113,9 @@ class Download {
       if (type !== 'file' || !plainPath.test(path) || !etag || !/^[\w-]+$/.test(etag)) continue;
       files.set(path, { path, size: lfs?.size ?? size, etag, sha256: lfs?.oid });
     }
-    const chosen = filesToDownload([...files.keys()]);
-    if (!chosen.includes('config.json') || !chosen.some(isWeightFile)) {
-      const lacks = chosen.includes('config.json')
+    const needed = filesToDownload([...files.keys()]);
+    if (!needed.includes('config.json') || !needed.some(isWeightFile)) {
+      const lacks = needed.includes('config.json')
         ? 'model.safetensors, in one file or in shards'
         : 'config.json';
       throw new RmError(
@@ -124,7 +124,7 @@ class Download {
         'Choose a model, or a revision of it, with safetensors weights.',
       );
     }
-    return chosen.map(path => files.get(path)!);
+    return needed.map(path => files.get(path)!);
   }
 
   async #fetch({ path, size, etag, sha256 }: RemoteEntry, commit: string): Promise<void> {

@@ -1,43 +1,42 @@
 import { type Device, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
 import { type Architecture, storedHeadDim } from '../architecture/architecture.js';
 
-/** Words up to the next 256 bytes, where every device can bind a view. */
+/** Rounds up to a multiple of 256 bytes, where every device can bind a view. */
 const padded = (words: number): number => Math.ceil(words / 64) * 64;
 
-/** Where the sequences of a batch begin, and which of their tokens are real. */
+/** Settings of a `Batch`. */
 export interface BatchOptions {
-  /** Tokens already in the KV cache (default 0), where the sequence's positions begin; only for a single sequence. */
+  /** Tokens already in the KV cache (default 0), where positions begin; only for a single sequence. */
   readonly past?: number | undefined;
   /**
-   * Real tokens of every sequence, at least one; those behind are padding (default: none is). As in transformers'
-   * models with padding on the right, padding goes on counting positions and attends to the real tokens, and nothing
-   * to it.
+   * Real tokens of every sequence, at least one; the rest is padding (default: no padding). As in transformers with
+   * padding on the right, padding continues the positions and attends to the real tokens, but no token attends to it.
    */
   readonly lengths?: readonly number[] | undefined;
   /**
-   * Of every sequence, the leading tokens that it has in common with the one before (default: none, the first has
-   * none). They are computed once; only for sequences without past and without padding.
+   * For every sequence, the number of leading tokens it shares with the previous one (0 for the first; default: 0). Shared
+   * tokens are computed once; only for sequences without past and padding.
    */
   readonly shared?: readonly number[] | undefined;
 }
 
 /**
- * Tokens of one or several sequences side by side. Every token carries its position in its own sequence and the range
- * of key rows that it attends to. Keys lie as their tokens do, unless sequences share beginnings: then every sequence
- * has its keys in a stretch of their own, copied together by `keyRows`, and shared tokens see those of the first that
- * has them.
+ * Packs one or several sequences side by side, without padding, as input of the transformer. Every token carries its
+ * position in its own sequence and the range of key rows that it attends to. Keys have the order of their tokens. If
+ * sequences share prefixes, `keyRows` gathers each sequence's keys into a contiguous range; shared tokens attend to the
+ * keys of the first sequence that has them.
  */
 export class Batch {
-  /** Rows: padding counts, what sequences share counts once. */
+  /** Rows of the batch: padding counts, shared tokens count once. */
   readonly tokens: number;
   readonly past: number;
   /** One past the largest position. */
   readonly longest: number;
   /** The row of every sequence's last real token. */
   readonly lastRows: readonly number[];
-  /** Of every sequence, the row of each of its tokens. */
+  /** For every sequence, the row of each of its tokens. */
   readonly rowsOf: readonly (readonly number[])[];
-  /** The row of every key, u32 [tokens of all sequences], where sequences share beginnings. */
+  /** The row of every key, u32 [tokens of all sequences]; set if sequences share prefixes. */
   readonly keyRows: Tensor | undefined;
   /** u32 [tokens] */
   readonly ids: Tensor;
@@ -70,7 +69,7 @@ export class Batch {
     this.past = past;
     this.lastRows = rowsOf.map((rows, s) => rows[lengths[s]! - 1]!);
     this.longest = past + Math.max(0, ...sequences.map(sequence => sequence.length));
-    // One tensor and one write for all: a batch is made for every token of a generated text.
+    // One tensor and one write for everything, because generation makes a batch for every token.
     const at = padded(tokens);
     const words = new Uint32Array(2 * at + 2 * tokens);
     words.set(sequences.flatMap((sequence, s) => sequence.slice(this.#shared[s])));
@@ -93,8 +92,8 @@ export class Batch {
   }
 
   /**
-   * u32 [tokens, 2]: first key row and one past the last key row of every token, for causal attention that looks
-   * back at most `window` tokens (null: all), the token itself included.
+   * Key rows of every token for causal attention, u32 [tokens, 2]: the first, and one past the last. A token attends to
+   * at most `window` tokens (null: all), itself included.
    */
   ranges(window: number | null): Tensor {
     let ranges = this.#ranges.get(window);
@@ -106,7 +105,7 @@ export class Batch {
     return ranges;
   }
 
-  /** The same where every token sees its whole sequence; only for sequences without past, and without shared tokens. */
+  /** Like `ranges`, with every token attending to its whole sequence; only without past and without shared tokens. */
   mutualRanges(): Tensor {
     this.#mutual ??= this.#scope.own(
       tensorFrom(
@@ -120,8 +119,8 @@ export class Batch {
   }
 
   /**
-   * u32 [tokens]: the positions, with `shift` added in sequences of more than `most` tokens (padding and past counted).
-   * What sequences share counts as the first one's.
+   * Positions, u32 [tokens], with `shift` added in sequences of more than `most` tokens (including padding and past).
+   * Shared tokens belong to the first sequence that has them.
    */
   positionsApart(most: number, shift: number): Tensor {
     if (this.longest <= most) return this.positions;
@@ -150,7 +149,7 @@ export class Batch {
       for (let i = this.#shared[s]!; i < sequence.length; i++, row++) {
         const end = first + i + this.past + 1;
         const begin = window === null ? first : Math.max(first, end - window);
-        // Padding further behind than the window sees nothing.
+        // Padding beyond the window attends to nothing.
         values[2 * row] = Math.min(begin, real);
         values[2 * row + 1] = Math.min(end, real);
       }
@@ -174,7 +173,7 @@ export class Batch {
 export const totalTokens = (sequences: readonly { readonly length: number }[]): number =>
   sequences.reduce((sum, { length }) => sum + length, 0);
 
-/** Groups sequences, in order, so that no group has more than `tokens` tokens (a longer sequence stands alone). */
+/** Groups sequences in order into batches of at most `tokens` tokens; a longer sequence gets its own group. */
 export function groupSequences<T extends { readonly length: number }>(
   sequences: readonly T[],
   tokens: number,
@@ -192,10 +191,10 @@ export function groupSequences<T extends { readonly length: number }>(
   return groups;
 }
 
-/** Bytes of the widest activation that every device can bind. */
+/** Largest activation, in bytes, that every device can bind. */
 const WIDEST = 128 << 20;
 
-/** Tokens of a packed batch that keep a device of this kind busy without large activations. */
+/** Default number of tokens per batch: enough to keep the device busy, without large activations. */
 export function defaultBatchTokens(device: Device, arch: Architecture): number {
   const columns = Math.max(arch.intermediate, arch.hidden, arch.heads * storedHeadDim(arch));
   return Math.min(device.info.kind === 'software' ? 1024 : 8192, Math.floor(WIDEST / (4 * columns)));

@@ -9,16 +9,16 @@ import {
 } from '../../engine/index.js';
 import { convert } from '../../kernels/index.js';
 
-/** Where tensors of all calibration tokens are kept between the layers. */
+/** Where hidden states of all calibration tokens are kept between layers. */
 export interface StatePlacement {
-  /** "host": in the host's memory; a batch comes to the device when its turn is there. */
+  /** "host": in host memory; each batch is uploaded when it is needed. */
   readonly place: 'device' | 'host';
   /**
-   * Number type on the host: f32 keeps every bit; bf16 takes half and rounds every state to 8 bits of mantissa, 0.2 % at
-   * the most, once per layer.
+   * Number type on the host: f32 keeps every bit; bf16 halves the memory and rounds every state to 8 bits of mantissa, an
+   * error of at most 0.2 %, once per layer.
    */
   readonly dtype: 'f32' | 'bf16';
-  /** Whether what would be computed more than once is kept too: of a layer by a refit, and between the steps of a run. */
+  /** Also keep intermediate results that a refit, or a later step of the run, would otherwise compute again. */
   readonly keepsInner: boolean;
 }
 
@@ -32,7 +32,7 @@ interface SavedTensors {
   readonly onHost: readonly (HostState | undefined)[];
 }
 
-/** One f32 tensor of every calibration batch. */
+/** Holds one f32 tensor per calibration batch, on the device or the host. */
 export class BatchTensors implements LiveState {
   readonly #onDevice: (Tensor | undefined)[] = [];
   readonly #onHost: (HostState | undefined)[] = [];
@@ -46,19 +46,21 @@ export class BatchTensors implements LiveState {
     return (this.#onDevice[index] ?? this.#onHost[index]) !== undefined;
   }
 
-  /** The batch's tensor, which has been put here; it stays, or is made in `scope`. */
+  /** Returns a batch's tensor; if it is on the host, uploads it into `scope`. */
   async get(index: number, scope: Scope): Promise<Tensor> {
-    const kept = this.#onHost[index];
-    if (!kept) return this.#onDevice[index]!;
+    const hostState = this.#onHost[index];
+    if (!hostState) return this.#onDevice[index]!;
     const { dtype } = this.placement!;
-    const stored = scope.own(await tensorFromBytes(this.device, kept.bytes, kept.shape, dtype, 'states'));
+    const stored = scope.own(
+      await tensorFromBytes(this.device, hostState.bytes, hostState.shape, dtype, 'states'),
+    );
     if (dtype === 'f32') return stored;
-    const wide = scope.tensor(kept.shape, 'f32', 'states');
+    const wide = scope.tensor(hostState.shape, 'f32', 'states');
     convert(this.device.recorder, stored, wide);
     return wide;
   }
 
-  /** Takes over a tensor; what was in its place goes. */
+  /** Takes ownership of a batch's tensor and frees the one it replaces. */
   async put(index: number, tensor: Tensor): Promise<void> {
     if (this.placement?.place !== 'host') {
       this.#onDevice[index]?.dispose();
@@ -87,7 +89,7 @@ export class BatchTensors implements LiveState {
     this.#onHost.push(...onHost);
   }
 
-  /** Hands a batch's tensor over to the caller, where it is on the device. */
+  /** Transfers ownership of a batch's tensor to the caller; undefined if it is not on the device. */
   take(index: number): Tensor | undefined {
     const tensor = this.#onDevice[index];
     this.#onDevice[index] = undefined;

@@ -1,7 +1,7 @@
 import { type Device, downloadU32, type Tensor, tensorFrom } from '../../engine/index.js';
 import { countNonFinite } from '../../kernels/index.js';
 
-/** The first of some tensors that holds NaN or infinity, and how many of them; undefined where none does. */
+/** Finds the first tensor that holds NaN or infinity, and counts these values; undefined if all are finite. */
 export async function firstNonFinite(
   device: Device,
   tensors: ReadonlyMap<string, Tensor>,

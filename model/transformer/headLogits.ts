@@ -3,8 +3,9 @@ import { logitTile, rowTiles } from '../../kernels/index.js';
 import type { Model } from './model.js';
 
 /**
- * Logits of every token on the host, f32 [tokens * vocab] row-major: `hidden` [tokens, hidden] after the final norm
- * times the output head, in the architecture's form, by tiles of the vocabulary so that a head of any size can be bound.
+ * Computes the logits of every token on the host, f32 [tokens * vocab] row-major: `hidden` [tokens, hidden] after the final
+ * norm times the output head, scaled and capped as the architecture says. Works by tiles of the vocabulary, so that a head
+ * of any size can be bound.
  */
 export async function headLogits(model: Model, hidden: Tensor): Promise<Float32Array> {
   const { device, weights, arch } = model;
@@ -23,8 +24,8 @@ export async function headLogits(model: Model, hidden: Tensor): Promise<Float32A
 }
 
 /**
- * Logits [1, vocab] of one token on the device, in tiles only where the head is too large for one binding; `hidden`
- * [1, hidden] after the final norm. The caller disposes the result.
+ * Computes the logits [1, vocab] of one token on the device, in tiles only if the head is too large for one binding;
+ * `hidden` [1, hidden] after the final norm. The caller disposes the result.
  */
 export function tokenLogits({ device, weights, arch }: Model, hidden: Tensor): Tensor {
   const logits = Tensor.create(device, [1, arch.vocab], 'f32', 'logits');

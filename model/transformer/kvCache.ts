@@ -8,7 +8,7 @@ interface Store {
   readonly values: readonly Tensor[];
 }
 
-/** Keys and values of one sequence, layer by layer, for generation token by token. */
+/** Keeps keys and values of one sequence, layer by layer, for generation token by token. */
 export class KvCache {
   readonly #device: Device;
   readonly #arch: Architecture;
@@ -16,7 +16,7 @@ export class KvCache {
   #store: Store;
   #length = 0;
 
-  /** Room for `capacity` tokens: 2 x layers x capacity x kvHeads x headDim f32 values (headDim: a multiple of 4). */
+  /** Allocates room for `capacity` tokens: 2 x layers x capacity x kvHeads x headDim f32 values (headDim: a multiple of 4). */
   constructor(device: Device, arch: Architecture, capacity: number) {
     this.#device = device;
     this.#arch = arch;
@@ -38,7 +38,7 @@ export class KvCache {
     }
   }
 
-  /** Tokens that there is room for. */
+  /** Tokens that fit in the cache. */
   get capacity(): number {
     return this.#capacity;
   }
@@ -48,15 +48,15 @@ export class KvCache {
     return this.#length;
   }
 
-  /** Keys and values of a layer [capacity, kvDim] each; rows from `length` on hold nothing yet. */
+  /** Keys and values of a layer, [capacity, kvDim] each; rows from `length` on are unused. */
   layer(layer: number): { keys: Tensor; values: Tensor } {
     return { keys: this.#store.keys[layer]!, values: this.#store.values[layer]! };
   }
 
   /**
-   * Makes room for `capacity` tokens altogether where there is less; what the cache holds is copied.
+   * Grows to a capacity of at least `capacity` tokens, copying the content.
    *
-   * @throws RmError OUT_OF_MEMORY; the cache is then what it was.
+   * @throws RmError OUT_OF_MEMORY; the cache is then unchanged.
    */
   grow(capacity: number): void {
     if (capacity <= this.#capacity) return;
@@ -92,7 +92,7 @@ export class KvCache {
     );
   }
 
-  /** Counts `count` more tokens; call once after all layers have stored their keys and values. */
+  /** Adds `count` to the length; call once after all layers have stored their keys and values. */
   advance(count: number): void {
     this.#length += count;
   }

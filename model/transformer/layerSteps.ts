@@ -19,11 +19,11 @@ import type { Model } from './model.js';
 import { normalise } from './norm.js';
 import type { LayerWeights } from './weights.js';
 
-/** An attention layer's tensors; heads as wide as they are stored in q, keys, values and out. */
+/** Tensors of one attention step; in q, keys, values and out, heads have their padded width. */
 export interface AttentionStep {
   /** The norm of X. */
   readonly normed: Tensor;
-  /** What q_proj and k_proj give, to be read only where a norm of queries and keys follows: it is turned in place else. */
+  /** Outputs of q_proj and k_proj; valid only if queries and keys have a norm, else RoPE has overwritten them. */
   readonly projectedQ: Tensor;
   readonly projectedK: Tensor;
   readonly q: Tensor;
@@ -32,20 +32,19 @@ export interface AttentionStep {
   readonly ranges: Tensor;
   readonly options: AttentionOptions;
   readonly out: Tensor;
-  /** A: `out` with heads as wide as o_proj reads them. */
+  /** A: `out` with heads in the width that o_proj reads. */
   readonly attended: Tensor;
 }
 
 /**
- * One layer over a packed batch, step by step: A = attention(norm(X)), Y = X + what o_proj makes of A, H = act(gate) *
- * up of norm(Y) (of norm(X) where branches are parallel), M = what down_proj makes of H, L = Y + M. Norms after a
- * projection and the residual scale are part of what it makes. What the steps return lives in `scope`, with one row per
- * token.
+ * Runs one layer over a packed batch step by step: A = attention(norm(X)), Y = X + o_proj(A), H = act(gate(Z)) * up(Z) with
+ * Z = norm(Y) (norm(X) if branches are parallel), M = down_proj(H), L = Y + M. Here o_proj and down_proj include a norm
+ * after the projection and the residual scale. The returned tensors belong to `scope` and have one row per token.
  */
 export class LayerSteps {
   readonly #rec: Recorder;
 
-  /** @param weights the layer's own, or others that take their place. */
+  /** @param weights default: the layer's own. */
   constructor(
     private readonly model: Model,
     private readonly layer: number,
@@ -56,12 +55,12 @@ export class LayerSteps {
     this.#rec = model.device.recorder;
   }
 
-  /** A [T, heads * headDim] of X [T, hidden]: what enters o_proj. */
+  /** A [T, heads * headDim], the input of o_proj, from X [T, hidden]. */
   attended(input: Tensor, cache?: KvCache): Tensor {
     return this.attention(input, cache).attended;
   }
 
-  /** All that A is made of: the backward pass needs it again. */
+  /** A with all intermediate tensors, which the backward pass needs. */
   attention(input: Tensor, cache?: KvCache): AttentionStep {
     const { weights, batch } = this;
     const { arch } = this.model;
@@ -90,14 +89,14 @@ export class LayerSteps {
     return { normed, projectedQ, projectedK, q, keys, values, ranges, options, out, attended };
   }
 
-  /** Y = X + what o_proj makes of A [T, hidden]. */
+  /** Y = X + o_proj(A) [T, hidden]. */
   postAttention(input: Tensor, attended: Tensor): Tensor {
     const { o, oBias, attentionOutNorm } = this.weights;
     if (this.#addsDirectly(attentionOutNorm)) return this.linear(attended, o, oBias, input);
     return this.#added(input, this.linear(attended, o, oBias), attentionOutNorm);
   }
 
-  /** H [T, intermediate] of Y, and of X where the layer's branches are parallel: what enters down_proj. */
+  /** H [T, intermediate], the input of down_proj, from Y (from X if branches are parallel). */
   mlpFeatures(y: Tensor, input: Tensor): Tensor {
     const { weights, model } = this;
     const { parallel, intermediate, activation } = model.arch;
@@ -119,7 +118,7 @@ export class LayerSteps {
     return this.#routed(normed, features);
   }
 
-  /** What down_proj gives of H, through T where there is one, before any norm [T, hidden]. */
+  /** down_proj(H), times ReplaceMe's T if there is one, before any norm [T, hidden]. */
   mlpProjected(features: Tensor): Tensor {
     const { down, downBias, mlpMap } = this.weights;
     const projected = this.linear(features, down, downBias);
@@ -129,7 +128,7 @@ export class LayerSteps {
     return mapped;
   }
 
-  /** M [T, hidden]: what down_proj makes of H, and what the layer adds to Y. */
+  /** M [T, hidden]: what the MLP adds to Y. */
   mlpOutput(features: Tensor): Tensor {
     return this.#branch(this.mlpProjected(features), this.weights.mlpOutNorm);
   }
@@ -141,7 +140,7 @@ export class LayerSteps {
     return this.#added(y, this.mlpProjected(features), mlpOutNorm);
   }
 
-  /** Features of experts by how much each token uses them; all alike without a router. */
+  /** Scales the experts' features by the router's weights for each token; returns them unchanged without a router. */
   #routed(normed: Tensor, features: Tensor): Tensor {
     const { experts } = this.model.arch;
     const { router } = this.weights;
@@ -155,7 +154,7 @@ export class LayerSteps {
     return routed;
   }
 
-  /** Projected queries, keys or values, as attention reads them. */
+  /** Normalises and pads projected queries, keys or values as attention reads them. */
   #heads(projected: Tensor, gain: Tensor | undefined, heads: number): Tensor {
     const { arch } = this.model;
     const rows = arch.qkNorm === 'head' ? [projected.rowCount * heads, arch.headDim] : projected.shape;
@@ -163,7 +162,7 @@ export class LayerSteps {
     return this.widened(normed, heads, storedHeadDim(arch));
   }
 
-  /** Rotates q and k in place, or puts rotated k, and v, behind what the cache holds; returns all keys and values. */
+  /** Rotates q and k in place. With a cache, appends k and v to it. Returns all keys and values. */
   #rotated(q: Tensor, k: Tensor, v: Tensor, cache: KvCache | undefined): { keys: Tensor; values: Tensor } {
     const { model, batch } = this;
     const headDim = storedHeadDim(model.arch);
@@ -179,7 +178,7 @@ export class LayerSteps {
     return store ?? { keys: this.#keyed(k), values: this.#keyed(v) };
   }
 
-  /** Keys or values as the batch's ranges count them. */
+  /** Gathers keys or values into the row order of the batch's ranges. */
   #keyed(x: Tensor): Tensor {
     const { keyRows } = this.batch;
     if (!keyRows) return x;
@@ -188,7 +187,7 @@ export class LayerSteps {
     return keyed;
   }
 
-  /** Heads of another number of columns, cut or continued by zeros; x itself where they have it. */
+  /** Cuts or zero-pads heads to `headDim` columns; returns x itself if they have that width. */
   widened(x: Tensor, heads: number, headDim: number): Tensor {
     if (x.columns === heads * headDim) return x;
     const widened = this.scope.tensor([x.rowCount, heads * headDim], 'f32', x.label);
@@ -196,7 +195,7 @@ export class LayerSteps {
     return widened;
   }
 
-  /** The norm of x; x itself where there is none. */
+  /** The norm of x; x itself without a gain. */
   normed(x: Tensor, gain: Tensor | undefined, bias: Tensor | undefined): Tensor {
     if (!gain) return x;
     const normed = this.scope.tensor(x.shape, 'f32', 'normed');
@@ -204,12 +203,12 @@ export class LayerSteps {
     return normed;
   }
 
-  /** Whether what a projection gives is added to the residual stream as it is, so that the product can do it. */
+  /** Whether the matmul can add the projection straight to the residual stream. */
   #addsDirectly(outNorm: Tensor | undefined): boolean {
     return !outNorm && this.model.arch.residualScale === 1;
   }
 
-  /** What is added to the residual stream of what a projection gives. */
+  /** Applies the norm after a projection and the residual scale. */
   #branch(projected: Tensor, outNorm: Tensor | undefined): Tensor {
     const { residualScale } = this.model.arch;
     const branch = this.normed(projected, outNorm, undefined);

@@ -4,7 +4,7 @@ import { headLogits } from './headLogits.js';
 import type { Model } from './model.js';
 import { embedTokens, finalNorm, forward } from './transformer.js';
 
-/** What `logits` returns; values on the host, row-major. */
+/** Result of `logits`; values on the host, row-major. */
 export interface LogitsResult {
   /** f32 [tokens, vocab] */
   logits: Float32Array;
@@ -12,7 +12,7 @@ export interface LogitsResult {
   hidden?: { embedding: Float32Array; layers: Float32Array[]; finalNorm: Float32Array };
 }
 
-/** Logits of every token of one sequence, and on request the hidden states between the layers. */
+/** Computes the logits of every token of one sequence and, with `taps`, the hidden states between the layers. */
 export async function logits(
   model: Model,
   ids: readonly number[],

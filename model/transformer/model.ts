@@ -12,32 +12,32 @@ import type { SpilledWeights } from './spilledWeights.js';
 import { type LoaderOptions, WeightLoader } from './weightLoader.js';
 import type { LayerWeights, Weights } from './weights.js';
 
-/** Weights that take the place of a model's own. */
+/** Replacements for some of a model's weights. */
 export interface WeightChanges extends Partial<Omit<Weights, 'layers' | 'vision'>> {
-  /** By layer, as the model counts them. */
+  /** By the model's layer index. */
   readonly layers?: ReadonlyMap<number, Partial<LayerWeights>>;
-  /** Of a streamed model: weights that come from the disk with their layer, and go with it. */
+  /** For an offloaded model: weights that are read from disk and evicted together with their layer. */
   readonly spilled?: ReadonlyMap<number, SpilledWeights>;
 }
 
 /** Settings of `Model.load`. */
 export interface LoadOptions extends Pick<LoaderOptions, 'reuse' | 'onProgress'> {
   /**
-   * Layers are read and uploaded when they are held (`Model.hold`) and let go afterwards, two at a time at most (one
-   * without `prefetch`), so that the model may be larger than the device's memory (default: all stay on the device).
+   * Offload the layers: `Model.loadLayer` uploads each one when it is needed and evicts it afterwards. At most two layers
+   * are on the device (one without `prefetch`), so the model may exceed device memory (default: all layers stay there).
    */
   stream?: false | { readonly prefetch: boolean };
-  /** Number type of the weights (default: that of the checkpoint). */
+  /** Number type of the weights (default: the checkpoint's). */
   dtype?: WeightDtype;
-  /** The model may be an encoder of images, which no text can be given to (default: such models are refused). */
+  /** Accept an image encoder, which reads no text (default: reject it). */
   images?: true;
 }
 
-/** What a model that is made from another has of it. */
+/** What a model shares with the models that `withLayers` derives from it. */
 interface Origin {
-  /** Where layers come from that are not on the device. */
+  /** Loads the layers of an offloaded model. */
   readonly stream: OffloadedLayers | undefined;
-  /** By layer of this model: the layer of the stream, and what takes the place of some of its weights. */
+  /** By layer of this model: the layer's index in `stream`, and replacements for some of its weights. */
   readonly numbers: readonly number[];
   readonly changed: ReadonlyMap<number, Partial<LayerWeights>>;
   readonly spilled: ReadonlyMap<number, SpilledWeights>;
@@ -45,14 +45,14 @@ interface Origin {
   readonly types: ReadonlyMap<string, DType>;
 }
 
-/** A transformer whose weights are on the device: all of them, or those of the layers that are held. */
+/** A transformer with its weights on the device: all of them or, if it is offloaded, those of the loaded layers. */
 export class Model {
   private constructor(
     readonly device: Device,
     readonly arch: Architecture,
     readonly weights: Weights,
     readonly rotations: RotationTable,
-    /** Tensors as stored, by checkpoint name; without those of the layers, where these are streamed. */
+    /** Tensors as stored, by checkpoint name; without those of offloaded layers. */
     readonly tensors: ReadonlyMap<string, Tensor>,
     private readonly origin: Origin,
     private readonly owned: Scope | undefined,
@@ -62,7 +62,7 @@ export class Model {
    * Loads a model: a folder (config.json and safetensors), a GGUF file or a name in the Hugging Face cache.
    *
    * @throws RmError CHECKPOINT_*, CONFIG_INVALID, UNSUPPORTED_FAMILY, OUT_OF_MEMORY, NOT_FINITE (names the tensor; for
-   *   layers that are streamed when they are first held).
+   *   offloaded layers on their first load).
    */
   static async load(device: Device, folder: string, options: LoadOptions = {}): Promise<Model> {
     using _section = device.section('load');
@@ -74,7 +74,7 @@ export class Model {
     try {
       checkShapes(arch, checkpoint);
       const types = new Map(expectedTensors(arch).map(({ name }) => [name, checkpoint.info(name).dtype]));
-      // What earlier work left in the pool would stand beside the weights.
+      // Free pooled buffers of earlier work before the weights arrive.
       device.memory.trim();
       const loader = new WeightLoader(device, checkpoint, arch.tensorNames, {
         ...options,
@@ -105,16 +105,16 @@ export class Model {
     }
   }
 
-  /** Whether layers come and go: those that are needed must be held, and walks go layer by layer over all tokens. */
+  /** Whether layers are offloaded: load each one by `loadLayer` before use, and take all tokens through it at a time. */
   get isOffloaded(): boolean {
     return this.origin.stream !== undefined;
   }
 
   /**
-   * Brings a layer to the device, where layers are streamed; all others are let go but `next`, which begins to arrive
-   * while this one computes. Nothing to do for a model that is on the device as a whole.
+   * Loads layer `layer` of an offloaded model, evicts the others and prefetches `next`. Does nothing if the whole model is
+   * on the device.
    *
-   * @param next the layer that will be held after this one; it may be past the last one.
+   * @param next the layer to load after this one; may be past the last.
    * @throws RmError CHECKPOINT_*, OUT_OF_MEMORY, NOT_FINITE (names the tensor).
    */
   async loadLayer(layer: number, next?: number): Promise<void> {
@@ -123,7 +123,7 @@ export class Model {
     await stream?.load(numbers[layer]!, following, spilled.get(layer));
   }
 
-  /** Layers uploaded so far where they are streamed; a layer counts every time. */
+  /** Number of layer uploads so far, if layers are offloaded. */
   get layerUploads(): number {
     return this.origin.stream?.uploads ?? 0;
   }
@@ -134,8 +134,8 @@ export class Model {
   }
 
   /**
-   * The model with only the layers `keep` (ascending) and with `changes`, sharing all other tensors: disposing it frees
-   * nothing, and it must not outlive this one.
+   * Returns the model with only the layers `keep` (ascending) and with `changes`; it shares all other tensors, so removing
+   * layers costs no memory. Disposing it frees nothing, and it must not outlive this model.
    */
   withLayers(keep: readonly number[], { layers, spilled, ...outer }: WeightChanges = {}): Model {
     const arch = keepLayers(this.arch, keep);
@@ -143,11 +143,11 @@ export class Model {
     const merged = <W extends object>(before: ReadonlyMap<number, W>, now?: ReadonlyMap<number, W>) =>
       new Map(
         keep.flatMap((layer, at) => {
-          const known = [before.get(layer), now?.get(layer)].filter(weights => weights !== undefined);
-          // What is the same object is uploaded once, for whatever models.
-          return known.length === 0
+          const changes = [before.get(layer), now?.get(layer)].filter(weights => weights !== undefined);
+          // Keep the same object, so that models sharing it upload it once.
+          return changes.length === 0
             ? []
-            : [[at, known.length === 1 ? known[0]! : { ...known[0], ...known[1] }]];
+            : [[at, changes.length === 1 ? changes[0]! : { ...changes[0], ...changes[1] }]];
         }) as [number, W][],
       );
     const origin = {
@@ -164,7 +164,7 @@ export class Model {
     return new Model(this.device, arch, weights, this.rotations, this.tensors, origin, undefined);
   }
 
-  /** Frees the weights; nothing, where the model shares those of another. */
+  /** Frees the weights, unless they belong to another model. */
   dispose(): void {
     if (!this.owned) return;
     this.owned.dispose();
@@ -177,20 +177,20 @@ export class Model {
     this.dispose();
   }
 
-  /** `dispose`, and waits until the checkpoint's files are closed: `await using`. */
+  /** `dispose`, for `await using`; also waits until the checkpoint's files are closed. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.dispose();
     if (this.owned) await this.origin.stream?.close();
   }
 }
 
-/** Bytes of the tensors that are no layer's. */
+/** Bytes of the tensors outside the layers. */
 const outerBytes = (arch: Architecture, checkpoint: Checkpoint): number =>
   expectedTensors(arch)
     .filter(({ layer }) => layer === null)
     .reduce((sum, { name }) => sum + deviceBytes(checkpoint.info(name)), 0);
 
-/** Layers that are looked up in the stream when they are read. */
+/** An array of layers that looks each one up among the offloaded layers on access. */
 function layersOf(
   stream: OffloadedLayers,
   { numbers, changed, spilled }: Omit<Origin, 'stream'>,

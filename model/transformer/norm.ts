@@ -2,7 +2,7 @@ import type { Recorder, Tensor } from '../../engine/index.js';
 import { layerNorm, layerNormBackward, rmsNorm, rmsNormBackward } from '../../kernels/index.js';
 import type { Norm } from '../architecture/architecture.js';
 
-/** out = norm of every row of x; x, out [T, D] f32, gain and bias [D]. */
+/** Normalises every row of x into out; x, out [T, D] f32, gain and bias [D]. */
 export function normalise(
   rec: Recorder,
   { kind, eps, offset }: Norm,
@@ -14,16 +14,16 @@ export function normalise(
   else rmsNorm(rec, x, gain, out, eps, offset);
 }
 
-/** Where the gradients of a norm go. */
-export interface NormGradients {
+/** Targets of a norm's gradients. */
+interface NormGradients {
   /** inputGradient += instead of = */
   readonly accumulate?: boolean;
-  /** f32 [D], added to. */
+  /** f32 [D], accumulated. */
   readonly weightGradient?: Tensor | undefined;
   readonly biasGradient?: Tensor | undefined;
 }
 
-/** Through `normalise`: inputGradient [T, D] (+)= that by x, of `gradient` by its output; all f32 but the gain. */
+/** Backward pass of `normalise`: from the output's `gradient`, inputGradient [T, D] (+)= the gradient of x; all f32 but the gain. */
 export function normaliseBackward(
   rec: Recorder,
   { kind, eps, offset }: Norm,

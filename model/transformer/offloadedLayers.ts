@@ -5,34 +5,34 @@ import { type SpilledWeights, toDevice } from './spilledWeights.js';
 import { WeightLoader } from './weightLoader.js';
 import type { LayerWeights } from './weights.js';
 
-/** A layer that is on the device or on its way there. */
+/** A layer that is on the device or being uploaded. */
 interface Arrival {
   readonly scope: Scope;
   readonly arrived: Promise<void>;
-  /** Once it has arrived. */
+  /** Set once it has arrived. */
   weights: LayerWeights | undefined;
-  /** What takes the place of some of them, by what was asked for. */
+  /** Uploaded replacements of some weights, by the spilled weights they come from. */
   readonly changed: Map<SpilledWeights, Partial<LayerWeights>>;
-  /** Nobody waits for it any more. */
-  dropped: boolean;
+  /** Evicted before it arrived. */
+  evicted: boolean;
 }
 
 /**
- * Layers that are read from a checkpoint when they are needed and let go afterwards: one is held, and the one that is
- * needed next arrives meanwhile, so that there are two on the device at most. Recorded work may still read a layer that
- * is let go: one queue runs everything in order, and the buffers are written again behind it.
+ * Loads layers from the checkpoint when they are needed and evicts them afterwards. One layer is current and the next one
+ * is prefetched, so at most two are on the device. Recorded work may still read an evicted layer: one queue runs everything
+ * in order, so its buffers are overwritten only later.
  */
 export class OffloadedLayers {
   readonly #layers = new Map<number, Arrival>();
-  /** Layers that are known to hold no NaN. */
-  readonly #sound = new Set<number>();
+  /** Layers that were checked for NaN. */
+  readonly #finite = new Set<number>();
   #closed: Promise<void> | undefined;
-  #held: number | undefined;
+  #current: number | undefined;
   #uploads = 0;
 
   /**
-   * @param checkpoint is taken over.
-   * @param prefetch whether the layer that follows arrives while one is held.
+   * @param checkpoint closed by `close`.
+   * @param prefetch whether to upload the next layer while the current one computes.
    */
   constructor(
     private readonly device: Device,
@@ -41,75 +41,74 @@ export class OffloadedLayers {
     private readonly prefetch: boolean,
   ) {}
 
-  /** Layers that have been uploaded so far; a layer counts every time. */
+  /** Number of layer uploads so far. */
   get uploads(): number {
     return this.#uploads;
   }
 
-  /** The layer that is held. @throws Error for any other: its walk has forgotten to hold it. */
+  /** Returns the current layer. @throws Error for any other layer: the caller forgot to load it. */
   at(layer: number, changes?: SpilledWeights): LayerWeights {
-    const held = layer === this.#held ? this.#layers.get(layer) : undefined;
-    const changed = changes && held?.changed.get(changes);
-    if (held?.weights && (changed || !changes)) return { ...held.weights, ...changed };
+    const current = layer === this.#current ? this.#layers.get(layer) : undefined;
+    const changed = changes && current?.changed.get(changes);
+    if (current?.weights && (changed || !changes)) return { ...current.weights, ...changed };
     throw new Error(
-      `layer ${layer} is not on the device: the model's layers are streamed, and it is not held`,
+      `layer ${layer} is not on the device: the model is offloaded, and loadLayer was not called`,
     );
   }
 
   /**
-   * Waits for a layer; all others are let go but `following`, which begins to arrive.
+   * Loads a layer, evicts the others and prefetches `following`.
    *
-   * @param changes what is to be there beside the layer's own weights, until it is let go.
+   * @param changes weights to upload besides the layer's own, until it is evicted.
    * @throws RmError CHECKPOINT_*, OUT_OF_MEMORY, NOT_FINITE (names the tensor).
    */
   async load(layer: number, following?: number, changes?: SpilledWeights): Promise<void> {
     const next = this.prefetch ? following : undefined;
-    if (layer !== this.#held || next !== undefined) {
+    if (layer !== this.#current || next !== undefined) {
       for (const other of [...this.#layers.keys()]) {
-        if (other !== layer && other !== next) this.#drop(other);
+        if (other !== layer && other !== next) this.#evict(other);
       }
     }
-    if (layer !== this.#held) await this.#moveTo(layer);
+    if (layer !== this.#current) await this.#moveTo(layer);
     const { scope, changed } = this.#layers.get(layer)!;
     if (changes && !changed.has(changes)) changed.set(changes, await toDevice(this.device, changes, scope));
-    if (next !== undefined && next !== layer) this.#arrive(next);
+    if (next !== undefined && next !== layer) this.#startLoading(next);
   }
 
   async #moveTo(layer: number): Promise<void> {
-    this.#held = undefined;
-    // What the last layer's walk has left in the pool would stand beside this one's; the driver gives a buffer's memory back
-    // when the work that read it is done.
+    this.#current = undefined;
+    // Free pooled buffers of the previous layer first. The driver returns their memory once the work that reads them is done.
     await this.device.recorder.finish();
     this.device.memory.trim();
     try {
-      await this.#arrive(layer).arrived;
+      await this.#startLoading(layer).arrived;
     } catch (error) {
-      this.#drop(layer);
+      this.#evict(layer);
       throw error;
     }
-    this.#held = layer;
+    this.#current = layer;
   }
 
-  #drop(layer: number): void {
+  #evict(layer: number): void {
     const arrival = this.#layers.get(layer)!;
     this.#layers.delete(layer);
-    arrival.dropped = true;
-    // One that is still on its way frees its tensors when it notices.
+    arrival.evicted = true;
+    // A layer still being uploaded frees its tensors when it notices.
     if (arrival.weights) arrival.scope.dispose();
   }
 
-  #arrive(layer: number): Arrival {
-    const known = this.#layers.get(layer);
-    if (known) return known;
+  #startLoading(layer: number): Arrival {
+    const existing = this.#layers.get(layer);
+    if (existing) return existing;
     const scope = new Scope(this.device);
     const arrival: Arrival = {
       scope,
       arrived: Promise.resolve().then(() => this.#load(layer, arrival)),
       weights: undefined,
       changed: new Map(),
-      dropped: false,
+      evicted: false,
     };
-    // A failure is thrown where the layer is held.
+    // `load` throws the failure.
     arrival.arrived.catch(() => {});
     this.#layers.set(layer, arrival);
     return arrival;
@@ -117,13 +116,13 @@ export class OffloadedLayers {
 
   async #load(layer: number, arrival: Arrival): Promise<void> {
     const check = () => {
-      if (arrival.dropped) throw new Error(`layer ${layer} is not needed any more`);
+      if (arrival.evicted) throw new Error(`layer ${layer} is not needed any more`);
     };
     try {
       const loader = new WeightLoader(this.device, this.checkpoint, this.names, { check });
       const weights = await loader.layer(layer, arrival.scope);
-      if (!this.#sound.has(layer)) await loader.verifyFinite();
-      this.#sound.add(layer);
+      if (!this.#finite.has(layer)) await loader.verifyFinite();
+      this.#finite.add(layer);
       check();
       this.#uploads++;
       arrival.weights = weights;
@@ -133,12 +132,12 @@ export class OffloadedLayers {
     }
   }
 
-  /** Lets all layers go, and closes the checkpoint when nothing reads it any more. */
+  /** Evicts all layers, and closes the checkpoint once nothing reads it. */
   close(): Promise<void> {
     if (!this.#closed) {
       const pending = [...this.#layers.values()].map(({ arrived }) => arrived);
-      this.#held = undefined;
-      for (const layer of [...this.#layers.keys()]) this.#drop(layer);
+      this.#current = undefined;
+      for (const layer of [...this.#layers.keys()]) this.#evict(layer);
       this.#closed = Promise.allSettled(pending).then(() => this.checkpoint.close());
     }
     return this.#closed;

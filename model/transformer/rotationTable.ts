@@ -4,11 +4,11 @@ import type { Architecture } from '../architecture/architecture.js';
 import { type Rope, ropeAttentionFactor, ropeInverseFrequencies } from '../architecture/rope.js';
 import type { Batch } from './batch.js';
 
-/** Rows of the table that a sequence of `positions` tokens needs. */
+/** Number of table rows allocated for a sequence of `positions` tokens. */
 export const rotationRows = (contextLength: number, positions: number): number =>
   Math.min(contextLength, Math.max(512, 2 ** Math.ceil(Math.log2(positions))));
 
-/** Cosines and sines of a model's rotary embeddings on the device; they grow with the longest sequence seen. */
+/** Keeps cosines and sines of a model's rotary embeddings on the device; the tables grow with the longest sequence. */
 export class RotationTable {
   /** By kind of rotation. */
   readonly #tables: (Tensor | undefined)[] = [];
@@ -19,11 +19,10 @@ export class RotationTable {
   ) {}
 
   /**
-   * The table [rows, rotaryDim] f32 of one of the architecture's `ropes`, and for every token of the batch the row that
-   * turns it, u32 [tokens]. Where frequencies depend on the length of a sequence (longrope), the table has those of long
-   * sequences behind those of short ones.
+   * Returns the table [rows, rotaryDim] f32 of one of the architecture's `ropes`, and each token's row in it, u32 [tokens].
+   * If frequencies depend on the sequence's length (longrope), rows for long sequences follow those for short ones.
    *
-   * @throws RmError INVALID_ARGUMENT beyond the model's context length.
+   * @throws RmError INVALID_ARGUMENT for a sequence longer than the model's context.
    */
   of(kind: number, batch: Batch): { table: Tensor; positions: Tensor } {
     const rope = this.arch.ropes[kind]!;
@@ -38,8 +37,8 @@ export class RotationTable {
   #upTo(kind: number, rope: Rope, positions: number): Tensor {
     const { contextLength } = this.arch;
     const lengths = rope.kind === 'longrope' ? [false, true] : [false];
-    const known = this.#tables[kind];
-    if (known && known.shape[0]! >= positions * lengths.length) return known;
+    const existing = this.#tables[kind];
+    if (existing && existing.shape[0]! >= positions * lengths.length) return existing;
     if (positions > contextLength) {
       throw new RmError(
         'INVALID_ARGUMENT',
@@ -47,7 +46,7 @@ export class RotationTable {
         'Shorten the prompt or text, or ask for fewer new tokens.',
       );
     }
-    known?.dispose();
+    existing?.dispose();
     const count = rotationRows(contextLength, positions);
     const { rotaryDim } = rope;
     const values = new Float32Array(lengths.length * count * rotaryDim);

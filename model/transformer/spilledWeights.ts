@@ -19,11 +19,11 @@ import { outputError } from '../files/outputFolder.js';
 import { addUnfinished, forgetUnfinished, unfinishedPath } from '../files/unfinishedOutput.js';
 import type { LayerWeights } from './weights.js';
 
-/** A tensor that waits on the disk; row-major, little-endian. */
+/** A tensor spilled to disk; row-major, little-endian. */
 export class SpilledTensor {
   readonly byteLength: number;
 
-  /** Made by `SpillFile.add`. */
+  /** Called by `SpillFile.add`. */
   constructor(
     readonly shape: readonly number[],
     readonly dtype: DType,
@@ -32,12 +32,12 @@ export class SpilledTensor {
     this.byteLength = elementCount(shape) * byteSize(dtype);
   }
 
-  /** Some of its bytes (default: all). @throws RmError OUTPUT_FAILED where they cannot be read. */
+  /** Reads some of its bytes (default: all). @throws RmError OUTPUT_FAILED if they cannot be read. */
   read(from = 0, byteLength = this.byteLength - from): Promise<Uint8Array> {
     return this.readAt(from, byteLength);
   }
 
-  /** Its bytes, 64 MiB at a time. */
+  /** Reads its bytes, 64 MiB at a time. */
   async *pieces(): AsyncIterable<Uint8Array> {
     for (let from = 0; from < this.byteLength; from += PIECE) {
       yield await this.read(from, Math.min(PIECE, this.byteLength - from));
@@ -45,28 +45,28 @@ export class SpilledTensor {
   }
 }
 
-/** Weights of a layer that wait on the disk, as a checkpoint stores them. */
+/** A layer's weights spilled to disk, in the checkpoint's form. */
 export type SpilledWeights = { readonly [K in keyof LayerWeights]?: SpilledTensor };
 
 /**
- * A file for tensors that are too many for memory, in the folder where an output is to be. It has no name: no other process finds it,
- * and it is gone with this one, however that ends.
+ * Spills tensors to a temporary file beside an output. The file is unlinked at once: no other process finds it, and it
+ * disappears with this one, however that ends.
  */
 export class SpillFile {
   #file: Promise<FileHandle> | undefined;
-  /** Of a system that keeps the name of a file that is open. */
-  #named: string | undefined;
+  /** Set on systems that cannot unlink an open file. */
+  #path: string | undefined;
   #end = 0;
 
-  /** @param out the output, whose disk must have room for what waits; nothing is there until something is added. */
+  /** @param out the output; its disk must have room for the spilled tensors. The file is created by the first `add`. */
   constructor(private readonly out: string) {}
 
-  /** A copy of a tensor on the device. @throws RmError OUTPUT_FAILED where the disk is full or refuses. */
+  /** Copies a tensor from the device to disk. @throws RmError OUTPUT_FAILED if the disk is full or the write fails. */
   async add(tensor: Tensor): Promise<SpilledTensor> {
     return await this.addBytes(tensor.shape, tensor.dtype, downloadPieces(tensor));
   }
 
-  /** The same of bytes. */
+  /** Like `add`, from bytes. */
   async addBytes(
     shape: readonly number[],
     dtype: DType,
@@ -99,7 +99,7 @@ export class SpillFile {
     const path = unfinishedPath(join(folder, basename(this.out)));
     try {
       const file = await open(path, 'wx+');
-      this.#named = path;
+      this.#path = path;
       addUnfinished(path);
       await this.#removeName().catch(() => {});
       return file;
@@ -121,7 +121,7 @@ export class SpillFile {
     return bytes;
   }
 
-  /** Frees the disk; what waits is lost. */
+  /** Frees the disk space; the spilled tensors are lost. */
   async close(): Promise<void> {
     const file = await this.#file?.catch(() => undefined);
     await file?.close();
@@ -130,10 +130,10 @@ export class SpillFile {
   }
 
   async #removeName(): Promise<void> {
-    if (this.#named === undefined) return;
-    await rm(this.#named, { force: true });
-    forgetUnfinished(this.#named);
-    this.#named = undefined;
+    if (this.#path === undefined) return;
+    await rm(this.#path, { force: true });
+    forgetUnfinished(this.#path);
+    this.#path = undefined;
   }
 
   /** `close`, for `await using`. */
@@ -142,7 +142,7 @@ export class SpillFile {
   }
 }
 
-/** How many of its values are NaN or infinite: those whose exponent has all bits set. */
+/** Counts the NaN and infinite values of a spilled tensor: those whose exponent bits are all set. */
 export async function nonFiniteIn(tensor: SpilledTensor): Promise<number> {
   const { dtype } = tensor;
   if (dtype === 'u32') return 0;
@@ -155,21 +155,21 @@ export async function nonFiniteIn(tensor: SpilledTensor): Promise<number> {
   return count;
 }
 
-/** Brings weights to the device as models hold them: biases in f32, all else as stored; in `scope`. */
+/** Uploads spilled weights into `scope` as models expect them: biases in f32, the rest as stored. */
 export async function toDevice(
   device: Device,
   weights: SpilledWeights,
   scope: Scope,
 ): Promise<Partial<LayerWeights>> {
-  const found: Record<string, Tensor> = {};
+  const tensors: Record<string, Tensor> = {};
   for (const [key, spilled] of Object.entries(weights) as [string, SpilledTensor][]) {
     const { shape, dtype } = spilled;
     const stored = scope.own(Tensor.create(device, shape, dtype, key));
     await uploadPieces(stored, spilled.pieces());
-    found[key] = stored;
+    tensors[key] = stored;
     if (!key.endsWith('Bias') || dtype === 'f32') continue;
-    found[key] = scope.tensor(shape, 'f32', key);
-    convert(device.recorder, stored, found[key]);
+    tensors[key] = scope.tensor(shape, 'f32', key);
+    convert(device.recorder, stored, tensors[key]);
   }
-  return found as Partial<LayerWeights>;
+  return tensors as Partial<LayerWeights>;
 }

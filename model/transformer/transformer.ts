@@ -6,13 +6,13 @@ import { LayerSteps } from './layerSteps.js';
 import type { Model } from './model.js';
 import { normalise } from './norm.js';
 
-/** What a tap sees of a layer; row k is of token k of the batch. Valid only during the call: copy what you keep. */
+/** The tensors of a layer that a tap receives; row k is token k of the batch. Valid only during the call: copy what you keep. */
 export interface LayerTensors {
   /** X_i [T, hidden] */
   readonly layerInput: Tensor;
-  /** Y_i [T, hidden]: X_i and what the attention adds */
+  /** Y_i [T, hidden]: X_i plus the attention's output */
   readonly postAttention: Tensor;
-  /** H_i [T, intermediate], what enters down_proj */
+  /** H_i [T, intermediate], the input of down_proj */
   readonly mlpFeatures: Tensor;
   /** M_i [T, hidden], what the MLP adds */
   readonly mlpOutput: Tensor;
@@ -20,41 +20,41 @@ export interface LayerTensors {
   readonly layerOutput: Tensor;
 }
 
-/** Called while layer `layer` is being recorded; kernels that read the tensors may be recorded from here. */
+/** Called while layer `layer` is being recorded; may record kernels that read its tensors. */
 export type Tap = (layer: number, tensors: LayerTensors) => void;
 
-/** Which layers `forward` runs, and what it does beside them. */
+/** Settings of `forward`. */
 export interface ForwardOptions {
   /** First layer to run (default 0) and, if not 0, its input [T, hidden]. */
   from?: number;
   input?: Tensor;
   /** One past the last layer to run (default: all). */
   to?: number;
-  /** Layers that are tapped store M_i, which otherwise is added to Y_i as soon as it is computed. */
+  /** Receives every layer's tensors. A tapped layer stores M_i, which is otherwise added to Y_i as it is computed. */
   tap?: Tap;
-  /** Only with a batch of one sequence that starts at the cache's length. */
+  /** KV cache to read and extend; requires a batch of one sequence that starts at the cache's length. */
   cache?: KvCache;
   /**
-   * The result is only the last token's [1, hidden]; of the last layer no more is computed than that needs, so a tap
-   * sees one row there.
+   * Return only the last token's state [1, hidden]. The last layer then computes only what that needs, so a tap sees one
+   * row there.
    */
   lastToken?: boolean;
 }
 
 /**
- * Token embeddings of the batch [T, hidden]. The caller disposes the result.
+ * Computes the token embeddings of a batch [T, hidden]. The caller disposes the result.
  *
- * @throws RmError INVALID_ARGUMENT for a token id that the model does not have.
+ * @throws RmError INVALID_ARGUMENT for a token id outside the vocabulary.
  */
 export function embedTokens(model: Model, batch: Batch): Tensor {
-  // Of an image encoder the tokens of the images that it was shown.
+  // An image encoder's vocabulary is the tokens of the shown images.
   const vocab = model.arch.vision ? model.weights.embedding.shape[0]! : model.arch.vocab;
   for (const sequence of batch.sequences) {
     for (const id of sequence) {
       ensure(
         Number.isInteger(id) && id >= 0 && id < vocab,
-        `token id ${id}, but the model's vocabulary has ${vocab} tokens`,
-        'Use the tokenizer.json that was published with the model: this one belongs to another.',
+        `token id ${id} is outside the model's vocabulary of ${vocab} tokens`,
+        'Use the tokenizer.json published with the model: this one belongs to another model.',
       );
     }
   }
@@ -65,10 +65,10 @@ export function embedTokens(model: Model, batch: Batch): Tensor {
 }
 
 /**
- * Records layers from .. to-1 over a packed batch.
+ * Runs layers from .. to-1 over a packed batch.
  *
- * @returns the hidden states after the last of them, before the final norm: [T, hidden], or [1, hidden] with `lastToken`.
- *   The caller disposes them.
+ * @returns the hidden states after the last of these layers, before the final norm: [T, hidden], or [1, hidden] with
+ *   `lastToken`. The caller disposes them.
  */
 export function forward(model: Model, batch: Batch, options: ForwardOptions = {}): Tensor {
   const { from = 0, to = model.arch.layers, input, cache, lastToken } = options;
@@ -98,10 +98,10 @@ function runLayer(
   using scope = new Scope(model.device);
   const steps = new LayerSteps(model, layer, batch, scope);
   const attended = steps.attended(input, cache);
-  // From here on every token is on its own.
-  const wanted = (all: Tensor) => (lastToken ? lastRow(rec, scope, all) : all);
-  const x = wanted(input);
-  const y = steps.postAttention(x, wanted(attended));
+  // From here on tokens are independent.
+  const neededRows = (all: Tensor) => (lastToken ? lastRow(rec, scope, all) : all);
+  const x = neededRows(input);
+  const y = steps.postAttention(x, neededRows(attended));
   const features = steps.mlpFeatures(y, x);
   let output: Tensor;
   if (tap) {
@@ -126,7 +126,7 @@ function lastRow(rec: Recorder, scope: Scope, all: Tensor): Tensor {
   return row;
 }
 
-/** The final norm of hidden states [T, hidden]. The caller disposes the result. */
+/** Applies the final norm to hidden states [T, hidden]. The caller disposes the result. */
 export function finalNorm(model: Model, hidden: Tensor): Tensor {
   const output = Tensor.create(model.device, hidden.shape, 'f32', 'final norm');
   const { finalNorm: gain, finalNormBias: bias } = model.weights;
@@ -134,7 +134,7 @@ export function finalNorm(model: Model, hidden: Tensor): Tensor {
   return output;
 }
 
-/** What `forward` returns, after the final norm. The caller disposes it. */
+/** Runs `forward` and the final norm. The caller disposes the result. */
 export function finalHidden(model: Model, batch: Batch, options: ForwardOptions = {}): Tensor {
   using hidden = forward(model, batch, options);
   return finalNorm(model, hidden);

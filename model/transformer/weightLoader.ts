@@ -16,29 +16,29 @@ import { uploadStored } from '../checkpoint/denseTensor.js';
 import { firstNonFinite } from './firstNonFinite.js';
 import type { LayerWeights, VisionWeights, Weights } from './weights.js';
 
-/** Where a tensor belongs: a field of a layer's weights or, without a layer, of the model's. */
+/** The field that a tensor fills: of a layer's weights or, without a layer, of the model's. */
 export interface TensorPlace {
   readonly layer: number | undefined;
   readonly key: string;
 }
 
-/** A tensor that is on the device already and takes the place of that of the checkpoint, or undefined. */
+/** Returns a tensor already on the device that replaces the checkpoint's, or undefined. */
 export type ReuseTensor = (place: TensorPlace, name: string) => Promise<Tensor | undefined>;
 
-/** What a loader takes besides the checkpoint. */
+/** Settings of a WeightLoader. */
 export interface LoaderOptions {
-  /** Asked for every tensor before it is read; it must hold the same values and outlive the model. Not for streamed layers. */
+  /** Called before each tensor is read; a returned tensor must hold the same values and outlive the model. Not for offloaded layers. */
   reuse?: ReuseTensor;
   onProgress?: Progress;
-  /** What is to be loaded, for progress (default: all of the checkpoint). */
+  /** Bytes to load, for progress (default: the whole checkpoint). */
   totalBytes?: number;
-  /** Throws where loading should end between two pieces. */
+  /** Called between pieces; throws to stop loading. */
   readonly check?: () => void;
 }
 
-/** Reads tensors piece by piece, so that host memory stays small, and counts NaN and infinity on the device. */
+/** Uploads tensors piece by piece, so that host memory stays small, and counts NaN and infinity on the device. */
 export class WeightLoader {
-  /** In the checkpoint's number type, by checkpoint name, parts of stored tensors also by their first row. */
+  /** Loaded tensors in the checkpoint's number type, by refKey. */
   readonly loaded = new Map<string, Tensor>();
   #bytes = 0;
 
@@ -49,7 +49,7 @@ export class WeightLoader {
     private readonly options: LoaderOptions = {},
   ) {}
 
-  /** What is no layer's; in `scope`. */
+  /** Loads the weights outside the layers into `scope`. */
   async outer(scope: Scope, vision?: VisionTensorNames): Promise<Omit<Weights, 'layers'>> {
     const { embedding, finalNorm, finalNormBias, lmHead } = this.names;
     const names = { embedding, finalNorm, finalNormBias, lmHead };
@@ -60,13 +60,13 @@ export class WeightLoader {
     };
   }
 
-  /** One layer's weights, in `scope`. */
+  /** Loads one layer's weights into `scope`. */
   async layer(index: number, scope: Scope): Promise<LayerWeights> {
     const names: Readonly<Record<keyof LayerTensorNames, TensorRef | null>> = this.names.layers[index]!;
     return (await this.#loadAll(index, names, scope)) as LayerWeights;
   }
 
-  /** What is named, by the same keys. */
+  /** Loads the named tensors and returns them under the same keys. */
   async #loadAll<K extends string>(
     layer: number | undefined,
     names: Readonly<Record<K, TensorRef | null>>,
@@ -79,23 +79,23 @@ export class WeightLoader {
     return tensors as Record<K, Tensor | undefined>;
   }
 
-  /** @throws RmError NOT_FINITE naming the first tensor that holds NaN or infinity. */
+  /** Checks all loaded tensors. @throws RmError NOT_FINITE naming the first that holds NaN or infinity. */
   async verifyFinite(): Promise<void> {
-    const found = await firstNonFinite(this.device, this.loaded);
-    if (!found) return;
+    const bad = await firstNonFinite(this.device, this.loaded);
+    if (!bad) return;
     throw new RmError(
       'NOT_FINITE',
-      `tensor '${found.name}' in ${this.checkpoint.path} has ${found.count} NaN or infinite values`,
-      'The checkpoint is damaged: download it again, or export it again from a healthy training state.',
+      `tensor '${bad.name}' in ${this.checkpoint.path} has ${bad.count} NaN or infinite values`,
+      'The checkpoint is damaged: download it again, or export it again from an undamaged training state.',
     );
   }
 
-  /** A tensor as the model holds it: biases in f32. */
+  /** Loads a tensor as models expect it: biases in f32. */
   async #load(layer: number | undefined, key: string, ref: TensorRef, scope: Scope): Promise<Tensor> {
     const name = refKey(ref);
-    const known = this.loaded.get(name);
+    const loaded = this.loaded.get(name);
     const whole = typeof ref === 'string';
-    const reused = known ?? (whole ? await this.options.reuse?.({ layer, key }, ref) : undefined);
+    const reused = loaded ?? (whole ? await this.options.reuse?.({ layer, key }, ref) : undefined);
     const read = () => (isStack(ref) ? this.#readStack(ref, scope) : this.#read(ref, scope));
     const stored = reused ?? (await read());
     this.loaded.set(name, stored);
@@ -114,7 +114,7 @@ export class WeightLoader {
     const rows = part.runs * part.count;
     const tensor = scope.tensor([rows, ...rest], dtype, name);
     const rowBytes = byteLength / Math.max(1, stored);
-    // Pieces of an even number of rows: copies begin at multiples of four bytes.
+    // Pieces have an even number of rows, because copies begin at multiples of four bytes.
     const piece = Math.max(2, 2 * Math.floor((PIECE * stored) / deviceBytes(info) / 2));
     for (let row = 0; row < rows; row += piece) {
       this.options.check?.();
@@ -125,7 +125,7 @@ export class WeightLoader {
     return tensor;
   }
 
-  /** Matrices under each other or side by side, some rows of all of them at a time. */
+  /** Loads a stack of matrices, some rows of all of them at a time. */
   async #readStack({ names, along }: TensorStack, scope: Scope): Promise<Tensor> {
     const info = this.checkpoint.info(names[0]!);
     const { shape, dtype, byteLength } = info;
@@ -135,7 +135,7 @@ export class WeightLoader {
     const rowBytes = byteLength / rows;
     const readRows = (name: string, row: number, count: number) =>
       this.checkpoint.readRange(name, row * rowBytes, count * rowBytes);
-    // Copies to the device begin at multiples of four bytes: matrices of odd rows go there side by side in one piece.
+    // Copies to the device begin at multiples of four bytes, so matrices with odd rows are joined on the host first.
     const piece = Math.max(2, 2 * Math.floor((PIECE * rows) / (names.length * deviceBytes(info)) / 2));
     if (along === 'columns') {
       for (let row = 0; row < rows; row += piece) {
@@ -173,7 +173,7 @@ export class WeightLoader {
     this.options.onProgress?.({ phase: 'load', done: this.#bytes, total, unit: 'bytes' });
   }
 
-  /** Rows row .. row+count-1 of a part of a stored tensor. */
+  /** Reads rows row .. row+count-1 of a part of a stored tensor. */
   async #rows(
     name: string,
     { first, count: run, stride }: Omit<TensorPart, 'name'>,

@@ -1,38 +1,38 @@
 import type { Tensor } from '../../engine/index.js';
 import type { LayerTensorNames, VisionTensorNames } from '../architecture/architecture.js';
 
-/** A layer's tensors that no model is without. */
+/** Weights that every model's layers have. */
 export type RequiredWeights = 'q' | 'k' | 'v' | 'o' | 'up' | 'down';
 
 /**
- * One layer's tensors on the device, in the checkpoint's dtype, biases as f32: what LayerTensorNames names, parts of
- * stored tensors as tensors of their own.
+ * One layer's weights on the device, in the checkpoint's dtype, biases as f32, under the keys of LayerTensorNames. Fused
+ * tensors are split on load.
  */
 export type LayerWeights = { readonly [K in RequiredWeights]: Tensor } & {
   readonly [K in Exclude<keyof LayerTensorNames, RequiredWeights>]: Tensor | undefined;
 } & {
-  /** f32 [hidden, hidden], multiplies the residual stream after the layer: what a patch does that no checkpoint holds. */
+  /** f32 [hidden, hidden]; multiplies the residual stream after the layer. A patch in memory; no checkpoint stores it. */
   readonly residualMap?: Tensor;
   /**
-   * f32 [hidden, hidden], multiplies what down_proj gives: ReplaceMe's T as long as it is trained. Folded, down is Tᵀ down and
-   * its bias is bias T.
+   * f32 [hidden, hidden]; multiplies the output of down_proj: ReplaceMe's T while it is trained. Once folded, down is
+   * Tᵀ down and its bias is bias T.
    */
   readonly mlpMap?: Tensor;
 };
 
-/** What an image encoder has before its layers: see VisionTensorNames; biases as f32. */
+/** Weights that an image encoder applies before its layers, see VisionTensorNames; biases as f32. */
 export type VisionWeights = { readonly [K in keyof VisionTensorNames]: Tensor };
 
-/** A model's tensors on the device, in the dtype of the checkpoint. */
+/** A model's weights on the device, in the checkpoint's dtype. */
 export interface Weights {
-  /** Token embeddings; of an image encoder its patch embedding, and once it is shown images (`showImages`) their tokens. */
+  /** Token embeddings; in an image encoder the patch embedding or, after `showImages`, the tokens of the images. */
   readonly embedding: Tensor;
   readonly finalNorm: Tensor;
   readonly finalNormBias: Tensor | undefined;
-  /** The embedding itself where they are tied. */
+  /** The embedding itself if the two are tied. */
   readonly lmHead: Tensor;
-  /** Of an image encoder. */
+  /** Set for image encoders. */
   readonly vision?: VisionWeights | undefined;
-  /** Of a streamed model only those that are held can be read (`Model.hold`). */
+  /** In an offloaded model only the loaded layer can be read (`Model.loadLayer`). */
   readonly layers: readonly LayerWeights[];
 }
