@@ -36,8 +36,8 @@ export interface LoadOptions extends Pick<LoaderOptions, 'reuse' | 'onProgress'>
 /** What a model shares with the models that `withLayers` derives from it. */
 interface Origin {
   /** Loads the layers of an offloaded model. */
-  readonly stream: OffloadedLayers | undefined;
-  /** By layer of this model: the layer's index in `stream`, and replacements for some of its weights. */
+  readonly offloaded: OffloadedLayers | undefined;
+  /** By layer of this model: the layer's index in `offloaded`, and replacements for some of its weights. */
   readonly numbers: readonly number[];
   readonly changed: ReadonlyMap<number, Partial<LayerWeights>>;
   readonly spilled: ReadonlyMap<number, SpilledWeights>;
@@ -70,7 +70,7 @@ export class Model {
     if (!options.images) requireText(arch);
     const checkpoint = await openCheckpoint(folder, options.dtype);
     const scope = new Scope(device);
-    let stream: OffloadedLayers | undefined;
+    let offloaded: OffloadedLayers | undefined;
     try {
       checkShapes(arch, checkpoint);
       const types = new Map(expectedTensors(arch).map(({ name }) => [name, checkpoint.info(name).dtype]));
@@ -85,8 +85,8 @@ export class Model {
       const unchanged = { numbers, types, changed: new Map(), spilled: new Map() };
       let layers: readonly LayerWeights[];
       if (options.stream) {
-        stream = new OffloadedLayers(device, checkpoint, arch.tensorNames, options.stream.prefetch);
-        layers = layersOf(stream, unchanged);
+        offloaded = new OffloadedLayers(device, checkpoint, arch.tensorNames, options.stream.prefetch);
+        layers = layersOf(offloaded, unchanged);
       } else {
         const all: LayerWeights[] = [];
         for (let layer = 0; layer < arch.layers; layer++) all.push(await loader.layer(layer, scope));
@@ -95,19 +95,19 @@ export class Model {
       await loader.verifyFinite();
       await device.recorder.finish();
       const rotations = new RotationTable(device, arch);
-      const origin = { stream, ...unchanged };
+      const origin = { offloaded, ...unchanged };
       return new Model(device, arch, { ...outer, layers }, rotations, loader.loaded, origin, scope);
     } catch (error) {
       scope.dispose();
       throw error;
     } finally {
-      if (!stream) await checkpoint.close();
+      if (!offloaded) await checkpoint.close();
     }
   }
 
   /** Whether layers are offloaded: load each one by `loadLayer` before use, and take all tokens through it at a time. */
   get isOffloaded(): boolean {
-    return this.origin.stream !== undefined;
+    return this.origin.offloaded !== undefined;
   }
 
   /**
@@ -118,14 +118,14 @@ export class Model {
    * @throws RmError CHECKPOINT_*, OUT_OF_MEMORY, NOT_FINITE (names the tensor).
    */
   async loadLayer(layer: number, next?: number): Promise<void> {
-    const { stream, numbers, spilled } = this.origin;
+    const { offloaded, numbers, spilled } = this.origin;
     const following = next === undefined ? undefined : numbers[next];
-    await stream?.load(numbers[layer]!, following, spilled.get(layer));
+    await offloaded?.load(numbers[layer]!, following, spilled.get(layer));
   }
 
   /** Number of layer uploads so far, if layers are offloaded. */
   get layerUploads(): number {
-    return this.origin.stream?.uploads ?? 0;
+    return this.origin.offloaded?.uploads ?? 0;
   }
 
   /** The number type of a tensor in the checkpoint. */
@@ -139,7 +139,7 @@ export class Model {
    */
   withLayers(keep: readonly number[], { layers, spilled, ...outer }: WeightChanges = {}): Model {
     const arch = keepLayers(this.arch, keep);
-    const { stream, numbers, types } = this.origin;
+    const { offloaded, numbers, types } = this.origin;
     const merged = <W extends object>(before: ReadonlyMap<number, W>, now?: ReadonlyMap<number, W>) =>
       new Map(
         keep.flatMap((layer, at) => {
@@ -151,14 +151,14 @@ export class Model {
         }) as [number, W][],
       );
     const origin = {
-      stream,
+      offloaded,
       numbers: keep.map(layer => numbers[layer]!),
       types,
       changed: merged(this.origin.changed, layers),
       spilled: merged(this.origin.spilled, spilled),
     };
-    const own = stream
-      ? layersOf(stream, origin)
+    const own = offloaded
+      ? layersOf(offloaded, origin)
       : keep.map(layer => ({ ...this.weights.layers[layer]!, ...layers?.get(layer) }));
     const weights = { ...this.weights, ...outer, layers: own };
     return new Model(this.device, arch, weights, this.rotations, this.tensors, origin, undefined);
@@ -169,7 +169,7 @@ export class Model {
     if (!this.owned) return;
     this.owned.dispose();
     this.rotations.dispose();
-    this.origin.stream?.close().catch(() => {});
+    this.origin.offloaded?.close().catch(() => {});
   }
 
   /** `dispose`, for `using`. */
@@ -180,7 +180,7 @@ export class Model {
   /** `dispose`, for `await using`; also waits until the checkpoint's files are closed. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.dispose();
-    if (this.owned) await this.origin.stream?.close();
+    if (this.owned) await this.origin.offloaded?.close();
   }
 }
 
@@ -192,12 +192,12 @@ const outerBytes = (arch: Architecture, checkpoint: Checkpoint): number =>
 
 /** An array of layers that looks each one up among the offloaded layers on access. */
 function layersOf(
-  stream: OffloadedLayers,
-  { numbers, changed, spilled }: Omit<Origin, 'stream'>,
+  offloaded: OffloadedLayers,
+  { numbers, changed, spilled }: Omit<Origin, 'offloaded'>,
 ): readonly LayerWeights[] {
   const layers = new Array<LayerWeights>(numbers.length);
   for (const [layer, number] of numbers.entries()) {
-    const get = () => ({ ...stream.at(number, spilled.get(layer)), ...changed.get(layer) });
+    const get = () => ({ ...offloaded.at(number, spilled.get(layer)), ...changed.get(layer) });
     Object.defineProperty(layers, layer, { get, enumerable: true });
   }
   return layers;
