@@ -11,43 +11,44 @@ import { headRuns, type RowOrder, reorderedRows, rotaryPairRow, rowOrder } from 
 
 const plainTypes: Readonly<Record<string, DType>> = { F32: 'f32', F16: 'f16', BF16: 'bf16' };
 
-/** Types that are dequantised on the device. */
+/** Returns the block format of a type that is dequantised on the device. */
 const blockType = (name: string): BlockFormat | undefined => blockFormats.find(format => format === name);
 
 /** A tensor under its Hugging Face name. */
-export interface NamedTensor {
+interface NamedTensor {
   readonly tensor: GgufTensor;
-  /** Where rows lie in llama.cpp's order and not in transformers'. */
+  /** Set if rows have llama.cpp's order instead of transformers'. */
   readonly order: RowOrder | undefined;
-  /** Of a tensor with the matrices of all experts: which one. */
+  /** Index of the expert, if the stored tensor holds the matrices of all experts. */
   readonly expert: number | undefined;
-  /** What the file has more of in each number. */
+  /** Added to every number in the file; subtract it on reading. */
   readonly offset: number;
 }
 
 /**
- * The tensors of a file by their Hugging Face names. Those that config.json speaks for are left out.
- * Throws UNSUPPORTED_FAMILY for a tensor that the family does not have: without it the model would compute another thing.
+ * Lists a file's tensors by their Hugging Face names, without those that config.json expresses.
+ *
+ * @throws RmError UNSUPPORTED_FAMILY for a tensor that the family lacks: ignoring it would change what the model computes.
  */
-export function namedTensors(file: GgufFile, family: GgufFamily): Map<string, NamedTensor> {
-  const found = new Map<string, NamedTensor>();
+function namedTensors(file: GgufFile, family: GgufFamily): Map<string, NamedTensor> {
+  const byName = new Map<string, NamedTensor>();
   for (const tensor of file.tensors) {
     if (holdsRopeFactors(tensor.name)) continue;
     const names = huggingFaceNames(family, tensor.name, tensor.shape);
     if (names.length === 0) {
       throw new RmError(
         'UNSUPPORTED_FAMILY',
-        `${file.path}: tensor ${JSON.stringify(tensor.name)} belongs to no ${family.architecture} that is supported`,
+        `${file.path}: tensor ${JSON.stringify(tensor.name)} is not supported in ${family.architecture} models`,
         "Give the model's Hugging Face folder.",
       );
     }
     const order = orderOf(file, family, tensor);
     for (const [i, name] of names.entries()) {
       const expert = tensor.shape.length === 3 ? i : undefined;
-      found.set(name, { tensor, order, expert, offset: gainOffset(family, tensor.name) });
+      byName.set(name, { tensor, order, expert, offset: gainOffset(family, tensor.name) });
     }
   }
-  return found;
+  return byName;
 }
 
 function orderOf(file: GgufFile, family: GgufFamily, { name, shape }: GgufTensor): RowOrder | undefined {
@@ -56,18 +57,18 @@ function orderOf(file: GgufFile, family: GgufFamily, { name, shape }: GgufTensor
   const order = rowOrder(kind, shape[0]!, sizesOf(file, family.architecture));
   if (order) return order;
   throw corruptGguf(
-    `${file.path}: tensor ${JSON.stringify(name)} has ${shape[0]} rows, which are no whole heads`,
+    `${file.path}: tensor ${JSON.stringify(name)} has ${shape[0]} rows, not a whole number of heads`,
   );
 }
 
-/** A GGUF file as the checkpoint of a Hugging Face model: names, shapes and order of rows are those of transformers. */
+/** Presents a GGUF file as a Hugging Face checkpoint, with transformers' names, shapes and row order. */
 export class GgufCheckpoint implements Checkpoint {
   readonly path: string;
   readonly names: readonly string[];
   readonly totalBytes: number;
   readonly #tensors: ReadonlyMap<string, NamedTensor>;
 
-  /** @param file is taken over. */
+  /** @param file closed by `close`. */
   constructor(readonly file: GgufFile) {
     this.path = file.path;
     this.#tensors = namedTensors(file, familyOf(file));
@@ -79,13 +80,13 @@ export class GgufCheckpoint implements Checkpoint {
     return this.#tensors.has(name);
   }
 
-  /** The tensor as the file has it. */
+  /** Returns a tensor as the file stores it. */
   stored(name: string): NamedTensor {
-    const found = this.#tensors.get(name);
-    if (found) return found;
+    const entry = this.#tensors.get(name);
+    if (entry) return entry;
     throw corruptGguf(
       `${this.path}: has no tensor for ${JSON.stringify(name)}`,
-      'The file is not complete: download or convert it again.',
+      'The file is incomplete: download or convert it again.',
     );
   }
 
@@ -94,11 +95,11 @@ export class GgufCheckpoint implements Checkpoint {
     const shape = tensor.shape.slice(expert === undefined ? 0 : 1);
     const byteLength = (tensor.end - tensor.begin) / (expert === undefined ? 1 : tensor.shape[0]!);
     const dtype = plainTypes[tensor.type.name];
-    // Less the offset, numbers of 16 bits need more.
+    // Without the offset, 16-bit numbers need more bits.
     if (dtype && offset !== 0) return { name, dtype: 'f32', shape, byteLength: 4 * elementCount(shape) };
     if (dtype) return { name, dtype, shape, byteLength };
     const blocks = blockType(tensor.type.name);
-    // Rows are whole blocks; a vector has no rows.
+    // Only matrices have rows of whole blocks.
     if (blocks && shape.length > 1) return { name, dtype: 'f16', shape, byteLength, blocks };
     throw new RmError(
       'UNSUPPORTED_DTYPE',
@@ -116,15 +117,15 @@ export class GgufCheckpoint implements Checkpoint {
     const { byteLength: size, dtype } = this.info(name);
     ensure(
       byteStart >= 0 && byteLength >= 0 && byteStart + byteLength <= size,
-      `bytes ${byteStart} to ${byteStart + byteLength} of tensor ${JSON.stringify(name)}, which has ${size}`,
-      'Ask for a range within the tensor.',
+      `bytes ${byteStart} to ${byteStart + byteLength} lie outside tensor ${JSON.stringify(name)}, which has ${size}`,
+      'Read a range within the tensor.',
     );
     const begin = tensor.begin + expert * size;
     if (offset !== 0) {
       const stored = plainTypes[tensor.type.name]!;
       const values = decodeToF32(await this.file.read(tensor.begin, tensor.end - tensor.begin), stored);
-      const less = values.map(value => value - offset);
-      return encodeFromF32(less, dtype).subarray(byteStart, byteStart + byteLength);
+      const shifted = values.map(value => value - offset);
+      return encodeFromF32(shifted, dtype).subarray(byteStart, byteStart + byteLength);
     }
     if (!order) return this.file.read(begin + byteStart, byteLength);
     const rowBytes = size / tensor.shape[0]!;

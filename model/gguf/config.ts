@@ -7,7 +7,7 @@ import { ropeScaling } from './ropeScaling.js';
 import { shortestF32 } from './shortestF32.js';
 import { SLIDING_WINDOW, slidingLayers } from './slidingLayers.js';
 
-/** Settings that change what a model computes: refused in a family that does not read them. */
+/** Settings that change what a model computes; rejected in a family that does not read them. */
 const changing = [
   ...['expert_count', 'expert_used_count', 'attn_logit_softcapping', 'final_logit_softcapping'],
   ...['logit_scale', 'embedding_scale', 'residual_scale', 'attention.scale', 'attention.clamp_kqv'],
@@ -17,7 +17,7 @@ const changing = [
 
 const unsupported = (message: string, fix: string) => new RmError('UNSUPPORTED_FAMILY', message, fix);
 
-/** The family of a file's architecture. Throws CONFIG_INVALID, UNSUPPORTED_FAMILY. */
+/** Finds the family of a file's architecture. @throws RmError CONFIG_INVALID, UNSUPPORTED_FAMILY. */
 export function familyOf(file: Pick<GgufContents, 'metadata' | 'path' | 'tensors'>): GgufFamily {
   const metadata = new GgufMetadata(file.metadata, file.path);
   if ((metadata.count('split.count', 0) ?? 1) > 1) {
@@ -33,9 +33,9 @@ export function familyOf(file: Pick<GgufContents, 'metadata' | 'path' | 'tensors
     ({ architecture, mark }) => architecture === name && (mark === undefined || has(mark)),
   );
   if (!family) {
-    const known = [...new Set(ggufFamilies.map(({ architecture }) => architecture))];
+    const supported = [...new Set(ggufFamilies.map(({ architecture }) => architecture))];
     throw unsupported(
-      `${file.path}: general.architecture is ${JSON.stringify(name)}; of GGUF files ${known.join(', ')} are supported`,
+      `${file.path}: general.architecture is ${JSON.stringify(name)}; GGUF files are supported for ${supported.join(', ')}`,
       "Choose a model of one of these families, or give the model's Hugging Face folder.",
     );
   }
@@ -60,7 +60,7 @@ const required = (metadata: GgufMetadata, key: string, value: number | undefined
   return value;
 };
 
-/** Ids of special tokens: config.json's and generation_config.json's names beside the metadata's. */
+/** Ids of special tokens: names in config.json and generation_config.json -> keys in the metadata. */
 export const tokenIdKeys: Readonly<Record<string, string>> = {
   bos_token_id: 'tokenizer.ggml.bos_token_id',
   eos_token_id: 'tokenizer.ggml.eos_token_id',
@@ -68,7 +68,7 @@ export const tokenIdKeys: Readonly<Record<string, string>> = {
   unk_token_id: 'tokenizer.ggml.unknown_token_id',
 };
 
-/** The special tokens' ids that the metadata state. */
+/** Reads the special tokens' ids from the metadata. */
 export function statedTokenIds(metadata: GgufMetadata): Record<string, number> {
   const ids: Record<string, number> = {};
   for (const [name, key] of Object.entries(tokenIdKeys)) {
@@ -79,7 +79,7 @@ export function statedTokenIds(metadata: GgufMetadata): Record<string, number> {
   return ids;
 }
 
-/** The numbers of a layer that the metadata of every model have. @throws RmError CONFIG_INVALID, UNSUPPORTED_FAMILY. */
+/** Reads the sizes that every model's metadata contain. @throws RmError CONFIG_INVALID, UNSUPPORTED_FAMILY. */
 export function sizesOf(file: Pick<GgufContents, 'metadata' | 'path'>, architecture: string): GgufSizes {
   const metadata = new GgufMetadata(file.metadata, file.path);
   const key = (name: string) => `${architecture}.${name}`;
@@ -92,8 +92,8 @@ export function sizesOf(file: Pick<GgufContents, 'metadata' | 'path'>, architect
   const valueDim = metadata.count(key('attention.value_length')) ?? headDim;
   if (valueDim !== headDim) {
     throw unsupported(
-      `${file.path}: keys have ${headDim} numbers a head, values ${valueDim}`,
-      'Choose a model whose keys and values are of one size.',
+      `${file.path}: keys have ${headDim} numbers per head, values ${valueDim}`,
+      'Choose a model whose keys and values have the same size.',
     );
   }
   if (!Number.isInteger(headDim)) {
@@ -122,25 +122,26 @@ function fieldValue(
   return typeof fallback === 'function' ? fallback(sizes) : fallback;
 }
 
-/** part / whole, of which rounding leaves no less than `part` of `whole`: it is cut down to a whole number. */
+/** part / whole, rounded so that share * whole is at least `part`: readers truncate that product to a whole number. */
 function share(part: number, whole: number): number {
   const exact = part / whole;
   return exact * whole < part ? exact * (1 + 2 * Number.EPSILON) : exact;
 }
 
-/** What config.json says of the layers that look back only so far. */
+/** Fields of config.json about sliding layers. */
 function slidingFields(metadata: GgufMetadata, family: GgufFamily, layers: number): Record<string, unknown> {
-  const found = slidingLayers(metadata, family, layers);
-  if (!found) return {};
+  const sliding = slidingLayers(metadata, family, layers);
+  if (!sliding) return {};
   return {
-    layer_types: found.slides.map(slides => (slides ? 'sliding_attention' : 'full_attention')),
-    ...(found.window !== undefined && { sliding_window: found.window }),
+    layer_types: sliding.slides.map(slides => (slides ? 'sliding_attention' : 'full_attention')),
+    ...(sliding.window !== undefined && { sliding_window: sliding.window }),
   };
 }
 
 /**
- * The config.json that the model of a file would have. Throws CONFIG_INVALID naming the key, UNSUPPORTED_FAMILY,
- * CHECKPOINT_CORRUPT.
+ * Builds the config.json of a GGUF file's model from its metadata.
+ *
+ * @throws RmError CONFIG_INVALID naming the key, UNSUPPORTED_FAMILY, CHECKPOINT_CORRUPT.
  */
 export async function configOfGguf(file: GgufContents): Promise<Record<string, unknown>> {
   const family = familyOf(file);
@@ -159,7 +160,7 @@ export async function configOfGguf(file: GgufContents): Promise<Record<string, u
   const rotated = metadata.count(key('rope.dimension_count')) ?? headDim;
   if (rotated !== headDim && names.rotated === null) {
     throw unsupported(
-      `${file.path}: ${rotated} of ${headDim} columns of each head turn, which models of ${architecture} do not have`,
+      `${file.path}: only ${rotated} of ${headDim} columns of each head rotate, which is not supported in ${architecture}`,
       "Choose another model of the family, or give the model's Hugging Face folder.",
     );
   }

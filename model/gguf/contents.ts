@@ -1,7 +1,7 @@
 import type { GgmlType } from './tensorTypes.js';
 import type { GgufValue } from './values.js';
 
-/** What a GGUF file says of a model, whether it is read or about to be written. */
+/** The content of a GGUF file, whether it exists or is about to be written. */
 export interface GgufContents {
   readonly path: string;
   readonly metadata: ReadonlyMap<string, GgufValue>;
@@ -10,6 +10,6 @@ export interface GgufContents {
     readonly type: GgmlType;
     readonly shape: readonly number[];
   }[];
-  /** All bytes of one of the tensors. */
+  /** Reads all bytes of one of the tensors. */
   bytesOf(tensor: string): Promise<Uint8Array>;
 }

@@ -1,15 +1,14 @@
 import { type DType, decodeToF32, encodeFromF32 } from '../../engine/index.js';
 
-/** Types that tensors are written in. */
-export const writtenTypes = ['F32', 'F16', 'BF16', 'Q8_0'] as const;
-export type WrittenType = (typeof writtenTypes)[number];
+/** A type that tensors can be written in. */
+export type WrittenType = 'F32' | 'F16' | 'BF16' | 'Q8_0';
 
-/** The type that holds a dtype's numbers as they are. */
+/** The type that stores a dtype's numbers unchanged. */
 export const typeOfDtype = (dtype: DType): WrittenType =>
   (({ f32: 'F32', f16: 'F16', bf16: 'BF16', u32: 'F32' }) as const)[dtype];
 
 /**
- * Blocks of 32: one f16 scale d = max |x| / 127 and 32 bytes round(x / d), halves away from zero.
+ * Quantises blocks of 32: one f16 scale d = max |x| / 127 and 32 bytes round(x / d), halves away from zero.
  * Source: quantize_row_q8_0_ref of ggml-quants.c.
  */
 function quantizeQ8(values: Float32Array): Uint8Array {
@@ -32,7 +31,7 @@ function quantizeQ8(values: Float32Array): Uint8Array {
   return out;
 }
 
-/** Numbers of a dtype as bytes of a GGUF type; for Q8_0 whole blocks of 32. */
+/** Encodes numbers of a dtype in a GGUF type; Q8_0 needs whole blocks of 32. */
 export function encodeAs(bytes: Uint8Array, dtype: DType, type: WrittenType): Uint8Array {
   if (typeOfDtype(dtype) === type) return bytes;
   const values = decodeToF32(bytes, dtype);
@@ -40,7 +39,7 @@ export function encodeAs(bytes: Uint8Array, dtype: DType, type: WrittenType): Ui
   return encodeFromF32(values, ({ F32: 'f32', F16: 'f16', BF16: 'bf16' } as const)[type]);
 }
 
-/** The same with `offset` added to every number. */
+/** Like encodeAs, with `offset` added to every number. */
 export function shifted(bytes: Uint8Array, dtype: DType, offset: number, type: WrittenType): Uint8Array {
   const values = decodeToF32(bytes, dtype).map(value => value + offset);
   return encodeAs(encodeFromF32(values, 'f32'), 'f32', type);

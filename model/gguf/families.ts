@@ -1,11 +1,11 @@
 /**
- * What llama.cpp calls the families, their tensors and their sizes, beside what Hugging Face calls them. Data: the reader,
- * the writer and `convert` work with any row. Source: gguf-py (constants.py, tensor_mapping.py), the converters of
- * llama.cpp (conversion/) and its models (src/models/).
+ * Maps llama.cpp's names of families, tensors and sizes to those of Hugging Face. Reader, writer and `convert` work with any
+ * row of the table. Source: gguf-py (constants.py, tensor_mapping.py), llama.cpp's converters (conversion/) and models
+ * (src/models/).
  */
 import type { GgufFamily, GgufField } from './family.js';
 
-/** Factors of the rotation frequencies, which config.json has as numbers: of all sequences, or of short and long ones. */
+/** Tensors with factors of the rotation frequencies: for all sequences, or for short and long ones. config.json lists them. */
 export const ropeFactorTensors = {
   all: 'rope_freqs.weight',
   short: 'rope_factors_short.weight',
@@ -14,7 +14,7 @@ export const ropeFactorTensors = {
 
 const isRopeFactors = new Set<string>(Object.values(ropeFactorTensors));
 
-/** Whether a tensor holds such factors. */
+/** Whether a tensor holds rotation factors. */
 export const holdsRopeFactors = (name: string): boolean => isRopeFactors.has(name);
 
 const { all, short, long } = ropeFactorTensors;
@@ -46,7 +46,7 @@ const qkNorms = { attn_q_norm: 'self_attn.q_norm', attn_k_norm: 'self_attn.k_nor
 const qkvBiases = ['attn_q', 'attn_k', 'attn_v'] as const;
 const allBiases = [...qkvBiases, 'attn_output', 'ffn_gate', 'ffn_up', 'ffn_down'] as const;
 
-/** In the manner of Llama, without its order of rows. */
+/** Like Llama, but without its row order. */
 const base = {
   outerTensors: { token_embd: 'model.embed_tokens', output_norm: 'model.norm', output: 'lm_head' },
   layerPrefix: 'model.layers.',
@@ -71,7 +71,7 @@ const pairs = { attn_q: 'queryPairs', attn_k: 'keyPairs' } as const;
 const attentionBias = { attention_bias: ['attn_q.bias', true, false] } as const;
 const llamaBiases = { ...attentionBias, mlp_bias: ['ffn_gate.bias', true, false] } as const;
 
-/** llama.cpp takes the factor of scores of a Gemma by its number of layers: the largest model's differs. */
+/** llama.cpp derives a Gemma's attention scale from its number of layers: the largest model's differs. */
 const gemmaScale =
   (largest: number): GgufFamily['constants'] =>
   ({ layers, hidden, heads, headDim }) => ({
@@ -141,7 +141,7 @@ const falconConstants = {
   activation: 'gelu',
 } as const;
 
-/** Rows with a mark stand before the one of their architecture that has none. */
+/** Within an architecture, rows with a mark come before the row without one. */
 export const ggufFamilies: readonly GgufFamily[] = [
   {
     ...base,
@@ -171,7 +171,7 @@ export const ggufFamilies: readonly GgufFamily[] = [
     architecture: 'llama',
     modelType: 'llama',
     className: 'LlamaForCausalLM',
-    // Mistral's tensors and sizes are Llama's, and llama.cpp has no name of its own for it.
+    // Mistral has Llama's tensors and sizes, and llama.cpp has no separate name for it.
     alsoWrites: ['mistral'],
     biases: allBiases,
     rowOrders: pairs,
@@ -288,7 +288,7 @@ export const ggufFamilies: readonly GgufFamily[] = [
     architecture: 'gemma3',
     modelType: 'gemma3_text',
     className: 'Gemma3ForCausalLM',
-    // Of a model that reads images too, its language model.
+    // The language model of a Gemma 3 that also reads images.
     alsoWrites: ['gemma3'],
     layerTensors: { ...gemma.layerTensors, ...qkNorms },
     fields: [

@@ -2,21 +2,21 @@ import type { Architecture } from '../architecture/architecture.js';
 import type { RowOrderKind } from './rowOrder.js';
 import type { NumberType } from './values.js';
 
-/** A setting that the metadata (after "<architecture>.") and config.json both have. */
+/** A setting present in the metadata (after "<architecture>.") and in config.json. */
 export interface GgufField {
   readonly key: string;
   /** Its name in config.json. */
   readonly config: string;
   readonly type: NumberType | 'bool';
-  /** What it is of a model; undefined: it is not written. */
+  /** A model's value; undefined: do not write the setting. */
   readonly of: (arch: Architecture) => number | boolean | undefined;
-  /** Of config.json where the metadata lack it; absent: it is required. Null: it stays out of config.json. */
+  /** Value if the metadata lack the setting; absent: it is required; null: leave it out of config.json. */
   readonly fallback?: number | null | ((sizes: GgufSizes) => number);
-  /** 0 in the metadata means that there is none. */
+  /** 0 in the metadata means absent. */
   readonly zeroIsNone?: boolean;
 }
 
-/** Sizes that the metadata of every model have. */
+/** Sizes that every model's metadata contain. */
 export interface GgufSizes {
   readonly layers: number;
   readonly hidden: number;
@@ -25,55 +25,55 @@ export interface GgufSizes {
   readonly headDim: number;
 }
 
-/** What config.json calls some sizes; null: the family has no such field. */
-export interface SizeNames {
+/** Names of some sizes in config.json; null: the family has no such field. */
+interface SizeNames {
   readonly intermediate: string;
   readonly kvHeads: string | null;
   readonly headDim: string | null;
-  /** The part of each head that turns; null: whole heads. */
+  /** The rotating part of each head; null: whole heads rotate. */
   readonly rotated: string | null;
 }
 
-/** Where GGUF and config.json meet for one architecture of llama.cpp: data, made of names. */
+/** Maps one architecture of llama.cpp to config.json and Hugging Face's tensor names. */
 export interface GgufFamily {
   /** general.architecture. */
   readonly architecture: string;
-  /** A part of a layer that only models of this row have, of those with the same architecture. */
+  /** A part of a layer that distinguishes this row from others of the same architecture. */
   readonly mark?: string;
   /** model_type and architectures of config.json. */
   readonly modelType: string;
   readonly className: string;
-  /** Other values of model_type that this row can say. */
+  /** Other values of model_type that are written by this row. */
   readonly alsoWrites?: readonly string[];
-  /** Tensors outside the layers: GGUF's names beside Hugging Face's, without ".weight" or ".bias". */
+  /** Tensors outside the layers: GGUF's name -> Hugging Face's, without ".weight" or ".bias". */
   readonly outerTensors: Readonly<Record<string, string>>;
-  /** What stands before a layer's number in Hugging Face's names. */
+  /** The part of Hugging Face's tensor names before the layer number. */
   readonly layerPrefix: string;
   /**
-   * Tensors of a layer: after "blk.N." beside after `layerPrefix` and the number. A star stands for the number of an
-   * expert: GGUF has the matrices of all experts as one tensor.
+   * Tensors of a layer: GGUF's name after "blk.N." -> Hugging Face's after `layerPrefix` and the number. A star stands for
+   * the expert's number: GGUF stores the matrices of all experts as one tensor.
    */
   readonly layerTensors: Readonly<Record<string, string>>;
-  /** Parts of a layer, and "output_norm", that may have a bias: llama.cpp reads no other. */
+  /** Parts of a layer, and "output_norm", that may have a bias; llama.cpp reads no others. */
   readonly biases: readonly string[];
-  /** Parts whose rows lie in another order in GGUF. */
+  /** Parts whose rows have another order in GGUF. */
   readonly rowOrders: Readonly<Record<string, RowOrderKind>>;
-  /** Tensors of rotation factors that llama.cpp reads of such models. */
+  /** Tensors of rotation factors that llama.cpp reads in such models. */
   readonly ropeFactors: readonly string[];
-  /** What is added to gains of norms in GGUF. */
+  /** Added to the gains of norms in GGUF. */
   readonly gainOffset: 0 | 1;
-  /** Whether the output head is a tensor of its own even where it is the embedding. */
+  /** Whether GGUF needs a separate output head even if it equals the embedding. */
   readonly needsOutput: boolean;
   readonly fields: readonly GgufField[];
   readonly sizes: SizeNames;
-  /** Which layers slide where "attention.sliding_window_pattern" does not say: all but each `every`-th. */
+  /** Without "attention.sliding_window_pattern", all layers slide but every `every`-th. */
   readonly sliding?: {
     readonly every: number;
-    /** Tokens where the metadata do not say; null: then no layer slides. */
+    /** Window in tokens if the metadata lack it; null: no layer slides then. */
     readonly window: number | null;
   };
-  /** Fields of config.json that hold for every model of the family, or follow from its sizes. */
+  /** Fields of config.json that are constant in the family or follow from its sizes. */
   readonly constants: (sizes: GgufSizes) => Readonly<Record<string, unknown>>;
-  /** What tensors tell: fields of config.json by whether layer 0 has them. */
+  /** Fields of config.json that depend on whether layer 0 has a tensor. */
   readonly flags: Readonly<Record<string, readonly [tensor: string, there: unknown, missing: unknown]>>;
 }

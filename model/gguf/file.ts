@@ -8,21 +8,21 @@ import {
   parseGgufHeader,
 } from './header.js';
 
-/** An open GGUF file: its checked header, and reads at places in it. */
+/** An open GGUF file: its checked header and positioned reads. */
 export interface GgufFile extends GgufHeader {
   readonly path: string;
   readonly fileBytes: number;
-  /** `byteLength` bytes from `position` on. Throws CHECKPOINT_CORRUPT where the file ends early. */
+  /** Reads `byteLength` bytes at `position`. @throws RmError CHECKPOINT_CORRUPT if the file ends early. */
   read(position: number, byteLength: number): Promise<Uint8Array>;
   close(): Promise<void>;
 }
 
-/** Opens a GGUF file and checks its whole header. Throws CHECKPOINT_MISSING, CHECKPOINT_CORRUPT. */
+/** Opens a GGUF file and checks its whole header. @throws RmError CHECKPOINT_MISSING, CHECKPOINT_CORRUPT. */
 export async function openGgufFile(path: string): Promise<GgufFile> {
   const { file, size: fileBytes } = await openWeightFile(path);
   const read = (position: number, byteLength: number) => readAt(file, path, position, byteLength);
   try {
-    // How long the header is only reading it tells.
+    // The header's length is unknown before it is parsed.
     for (let length = 1 << 20; ; length *= 4) {
       const bytes = await read(0, Math.min(length, fileBytes, MAX_HEADER_BYTES));
       try {
@@ -41,7 +41,7 @@ export async function openGgufFile(path: string): Promise<GgufFile> {
   }
 }
 
-/** Opens a file for the time of `work`. */
+/** Runs `work` on an open file and closes it. */
 export async function withGgufFile<T>(path: string, work: (file: GgufFile) => Promise<T>): Promise<T> {
   const file = await openGgufFile(path);
   try {
@@ -51,7 +51,7 @@ export async function withGgufFile<T>(path: string, work: (file: GgufFile) => Pr
   }
 }
 
-/** What a file says of a model. */
+/** The content of an open file. */
 export const contentsOf = ({ path, metadata, tensors, read }: GgufFile): GgufContents => ({
   path,
   metadata,

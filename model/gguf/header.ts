@@ -11,7 +11,7 @@ import {
 } from './values.js';
 
 /**
- * The header of a GGUF file and every check on it: nothing in it is believed before it fits the file.
+ * The header of a GGUF file. Every value in it is checked against the file before it is used.
  * Format: "GGUF", version, number of tensors, number of metadata entries, the entries, the tensors' descriptions,
  * padding to the alignment, the tensors' bytes. Source: ggml/docs/gguf.md.
  */
@@ -23,26 +23,26 @@ export interface GgufHeader {
   readonly tensors: readonly GgufTensor[];
 }
 
-/** One entry of the metadata, and its own bytes (key, type and value). */
-export type GgufEntry = GgufValue & { readonly bytes: Uint8Array };
+/** One metadata entry with its bytes in the file (key, type and value). */
+type GgufEntry = GgufValue & { readonly bytes: Uint8Array };
 
 export interface GgufTensor {
   readonly name: string;
   readonly type: GgmlType;
-  /** Row-major, as torch says it: the file has it in reverse. */
+  /** Row-major, in torch's order; the file stores it reversed. */
   readonly shape: readonly number[];
-  /** Where its bytes lie in the file. */
+  /** Byte positions in the file. */
   readonly begin: number;
   readonly end: number;
 }
 
-/** More than any model's vocabulary takes; a header that goes on is a sign of something else than a header. */
+/** More than any model's vocabulary needs; a longer header is not a header. */
 export const MAX_HEADER_BYTES = 256 << 20;
 const MAX_DIMENSIONS = 4;
-/** Lists of lists: the format allows them, no model has them. */
+/** The format allows lists of lists; no model uses them. */
 const MAX_NESTING = 4;
 const MAX_ALIGNMENT = 1 << 20;
-/** The longest name that llama.cpp takes is 64 bytes. */
+/** llama.cpp accepts at most 64 bytes. */
 const MAX_NAME_BYTES = 1024;
 
 const again = 'The file is damaged or was not fully copied: download or convert it again.';
@@ -50,7 +50,7 @@ const again = 'The file is damaged or was not fully copied: download or convert 
 export const corruptGguf = (message: string, fix = again, cause?: unknown): RmError =>
   new RmError('CHECKPOINT_CORRUPT', message, fix, cause === undefined ? undefined : { cause });
 
-/** Thrown by the parser where the bytes given end before the header does. */
+/** Thrown by the parser if its bytes end before the header does. */
 export class MoreBytesNeeded extends Error {}
 
 class Cursor {
@@ -59,14 +59,14 @@ class Cursor {
 
   constructor(
     private readonly bytes: Uint8Array,
-    /** Of the whole file. */
+    /** Size of the whole file. */
     readonly fileBytes: number,
     readonly path: string,
   ) {
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
-  /** Goes over `count` bytes and returns where they begin. */
+  /** Advances by `count` bytes and returns the position before them. */
   take(count: number, what: string): number {
     const begin = this.at;
     if (count > this.fileBytes - begin) {
@@ -83,7 +83,7 @@ class Cursor {
     return readNumber(this.#view, this.take(numberBytes[type], what), type);
   }
 
-  /** A count of things of at least `least` bytes each: more than the rest of the file holds is refused at once. */
+  /** Reads a count of items of at least `least` bytes each; rejects more than the rest of the file can hold. */
   count(least: number, what: string): number {
     const count = this.number('u64', what);
     const room = Math.floor((this.fileBytes - this.at) / least);
@@ -97,13 +97,13 @@ class Cursor {
     return this.bytes.subarray(begin, this.at);
   }
 
-  /** The bytes of a string. */
+  /** Reads the bytes of a string. */
   string(what: string): Uint8Array {
     const length = this.count(1, `the length of ${what}`);
     return this.span(this.take(length, what));
   }
 
-  /** A string that something is called by. */
+  /** Reads the name of a tensor or key. */
   name(what: string): string {
     const bytes = this.string(what);
     if (bytes.byteLength === 0 || bytes.byteLength > MAX_NAME_BYTES) {
@@ -119,7 +119,7 @@ class Cursor {
 
 const utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
 
-/** Goes over a value's bytes; `decode` reads them again when they are asked for. */
+/** Skips a value's bytes, checking them; `decodeValue` reads them on demand. */
 function skipValue(cursor: Cursor, type: ValueType, what: string, depth: number): void {
   if (type === 'string') cursor.string(what);
   else if (type === 'array') skipArray(cursor, what, depth);
@@ -146,7 +146,7 @@ function skipArray(cursor: Cursor, what: string, depth: number): { of: ValueType
   return { of, length };
 }
 
-/** The values of a list whose bytes have been gone over before. */
+/** Decodes a list whose bytes skipArray has checked. */
 function decodeArray(cursor: Cursor): unknown[] {
   const of = valueType(cursor, 'a list');
   const length = cursor.number('u64', 'a list');
@@ -178,7 +178,7 @@ function readEntry(cursor: Cursor): [string, GgufEntry] {
   }
   if (type === 'bool') {
     const flag = cursor.number('u8', what);
-    if (flag > 1) throw corruptGguf(`${cursor.path}: ${what} is ${flag}, a flag is 0 or 1`);
+    if (flag > 1) throw corruptGguf(`${cursor.path}: ${what} is ${flag}; a flag is 0 or 1`);
     return [key, { type, value: flag === 1, bytes: cursor.span(begin) }];
   }
   if (type === 'string') {
@@ -187,13 +187,13 @@ function readEntry(cursor: Cursor): [string, GgufEntry] {
   return [key, { type, value: cursor.number(type, what), bytes: cursor.span(begin) }];
 }
 
-/** A tensor's description; `begin` and `end` are counted from where the tensors' bytes begin. */
+/** Reads a tensor's description; `begin` and `end` count from the start of the tensor data. */
 function readTensor(cursor: Cursor): GgufTensor {
   const name = cursor.name('the name of a tensor');
   const where = `${cursor.path}: tensor ${JSON.stringify(name)}`;
   const dimensions = cursor.number('u32', where);
   if (dimensions < 1 || dimensions > MAX_DIMENSIONS) {
-    throw corruptGguf(`${where}: has ${dimensions} dimensions; 1 to ${MAX_DIMENSIONS} are possible`);
+    throw corruptGguf(`${where}: has ${dimensions} dimensions; 1 to ${MAX_DIMENSIONS} are allowed`);
   }
   const extents = Array.from({ length: dimensions }, () => cursor.number('u64', where));
   const id = cursor.number('u32', where);
@@ -206,10 +206,11 @@ function readTensor(cursor: Cursor): GgufTensor {
     );
   }
   const size = extents.reduce((product, extent) => product * extent, 1);
-  if (!Number.isSafeInteger(size) || size < 1) throw corruptGguf(`${where}: has the shape [${extents}]`);
+  if (!Number.isSafeInteger(size) || size < 1)
+    throw corruptGguf(`${where}: has the impossible shape [${extents}]`);
   if (extents[0]! % type.blockSize !== 0) {
     throw corruptGguf(
-      `${where}: rows of ${extents[0]} are no whole blocks of ${type.blockSize} (${type.name})`,
+      `${where}: rows of ${extents[0]} are not whole blocks of ${type.blockSize} (${type.name})`,
     );
   }
   const bytes = (size / type.blockSize) * type.blockBytes;
@@ -227,7 +228,7 @@ function alignmentOf(metadata: ReadonlyMap<string, GgufEntry>, path: string): nu
   );
 }
 
-/** Moves tensors to their places in the file, and checks that these are there, aligned and apart. */
+/** Turns tensor offsets into file positions, and checks that they lie in the file, aligned and without overlap. */
 function placed(
   tensors: readonly GgufTensor[],
   headerEnd: number,
@@ -245,7 +246,7 @@ function placed(
   for (const tensor of [...result].sort((a, b) => a.begin - b.begin)) {
     const where = `${path}: tensor ${JSON.stringify(tensor.name)}`;
     if ((tensor.begin - dataStart) % alignment !== 0) {
-      throw corruptGguf(`${where}: begins at ${tensor.begin - dataStart}, no multiple of ${alignment}`);
+      throw corruptGguf(`${where}: begins at ${tensor.begin - dataStart}, not a multiple of ${alignment}`);
     }
     if (tensor.begin < end) throw corruptGguf(`${where}: overlaps tensor ${JSON.stringify(before)}`);
     if (tensor.end > fileBytes) {
@@ -276,7 +277,9 @@ function checkStart(cursor: Cursor): number {
   if (version === 2 || version === 3) return version;
   const bigEndian = version !== 0 && version % 2 ** 24 === 0;
   throw corruptGguf(
-    bigEndian ? `${path}: is big-endian` : `${path}: has version ${version} of the format; 2 and 3 are read`,
+    bigEndian
+      ? `${path}: is big-endian`
+      : `${path}: has version ${version} of the format; 2 and 3 are supported`,
     'Convert the model again with a recent llama.cpp, on a machine with little-endian numbers.',
   );
 }
@@ -285,18 +288,18 @@ function checkStart(cursor: Cursor): number {
  * Parses and checks the header of a file of `fileBytes` bytes.
  *
  * @param bytes the file's beginning.
- * @throws MoreBytesNeeded where the header is longer than `bytes`; RmError CHECKPOINT_CORRUPT naming file and place.
+ * @throws MoreBytesNeeded if the header is longer than `bytes`; RmError CHECKPOINT_CORRUPT naming file and place.
  */
 export function parseGgufHeader(bytes: Uint8Array, fileBytes: number, path: string): GgufHeader {
   const cursor = new Cursor(bytes, fileBytes, path);
   const version = checkStart(cursor);
-  // A description of a tensor has 32 bytes at least, an entry of the metadata 14.
+  // A tensor's description takes at least 32 bytes, a metadata entry at least 14.
   const tensorCount = cursor.count(32, 'the number of tensors');
   const entryCount = cursor.count(14, 'the number of metadata entries');
   const metadata = new Map<string, GgufEntry>();
   for (let i = 0; i < entryCount; i++) {
     const [key, entry] = readEntry(cursor);
-    if (metadata.has(key)) throw corruptGguf(`${path}: metadata ${JSON.stringify(key)} is there twice`);
+    if (metadata.has(key)) throw corruptGguf(`${path}: metadata ${JSON.stringify(key)} appears twice`);
     metadata.set(key, entry);
   }
   const alignment = alignmentOf(metadata, path);
@@ -305,7 +308,7 @@ export function parseGgufHeader(bytes: Uint8Array, fileBytes: number, path: stri
   for (let i = 0; i < tensorCount; i++) {
     const tensor = readTensor(cursor);
     if (names.has(tensor.name)) {
-      throw corruptGguf(`${path}: tensor ${JSON.stringify(tensor.name)} is there twice`);
+      throw corruptGguf(`${path}: tensor ${JSON.stringify(tensor.name)} appears twice`);
     }
     names.add(tensor.name);
     tensors.push(tensor);

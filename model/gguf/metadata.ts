@@ -1,14 +1,14 @@
 import { RmError } from '../../engine/index.js';
 import type { GgufArray, GgufValue } from './values.js';
 
-/** Typed access to the metadata of a file; every complaint names the file and the key. */
+/** Typed access to a file's metadata; every error names the file and the key. */
 export class GgufMetadata {
   constructor(
     private readonly entries: ReadonlyMap<string, GgufValue>,
     readonly path: string,
   ) {}
 
-  /** CONFIG_INVALID about one key. */
+  /** Creates a CONFIG_INVALID about one key. */
   invalid(key: string, problem: string): RmError {
     return new RmError(
       'CONFIG_INVALID',
@@ -26,28 +26,28 @@ export class GgufMetadata {
   }
 
   text(key: string): string | undefined {
-    const found = this.entries.get(key);
-    if (found === undefined || found.type === 'string') return found?.value;
-    throw this.invalid(key, `is of the type ${found.type}; it should be a string`);
+    const entry = this.entries.get(key);
+    if (entry === undefined || entry.type === 'string') return entry?.value;
+    throw this.invalid(key, `is of the type ${entry.type}; it should be a string`);
   }
 
   flag(key: string): boolean | undefined {
-    const found = this.entries.get(key);
-    if (found === undefined || found.type === 'bool') return found?.value;
-    throw this.invalid(key, `is of the type ${found.type}; it should be true or false`);
+    const entry = this.entries.get(key);
+    if (entry === undefined || entry.type === 'bool') return entry?.value;
+    throw this.invalid(key, `is of the type ${entry.type}; it should be true or false`);
   }
 
   number(key: string): number | undefined {
-    const found = this.entries.get(key);
-    if (found === undefined) return undefined;
-    if (typeof found.value === 'number' && Number.isFinite(found.value)) return found.value;
+    const entry = this.entries.get(key);
+    if (entry === undefined) return undefined;
+    if (typeof entry.value === 'number' && Number.isFinite(entry.value)) return entry.value;
     throw this.invalid(
       key,
-      `is ${found.type === 'array' ? 'a list' : String(found.value)}; it should be a number`,
+      `is ${entry.type === 'array' ? 'a list' : String(entry.value)}; it should be a number`,
     );
   }
 
-  /** A whole number of at least `least`. */
+  /** Reads a whole number of at least `least`. */
   count(key: string, least = 1): number | undefined {
     const value = this.number(key);
     if (value === undefined || (Number.isSafeInteger(value) && value >= least)) return value;
@@ -55,7 +55,7 @@ export class GgufMetadata {
   }
 
   /**
-   * A number that may be given per layer. Layers that differ are refused: no supported family has them.
+   * Reads a number that may be stored per layer. Rejects layers that differ: no supported family has them.
    */
   uniformCount(key: string): number | undefined {
     if (this.get(key)?.type !== 'array') return this.count(key);
@@ -67,28 +67,28 @@ export class GgufMetadata {
     throw new RmError(
       'UNSUPPORTED_FAMILY',
       `${this.path}: metadata "${key}" differs from layer to layer, which is not supported`,
-      'Choose a model whose layers are all of one shape.',
+      'Choose a model whose layers all have one shape.',
     );
   }
 
-  /** A list of values of one kind, of `length` elements where that is given. */
+  /** Reads a list of values of one kind; checks that it has `length` elements unless that is undefined. */
   list(key: string, length: number | undefined, kind: 'string' | 'number'): readonly unknown[] | undefined {
-    const found = this.entries.get(key);
-    if (found === undefined) return undefined;
-    if (found.type !== 'array') throw this.invalid(key, `is of the type ${found.type}; it should be a list`);
-    const array: GgufArray = found.value;
+    const entry = this.entries.get(key);
+    if (entry === undefined) return undefined;
+    if (entry.type !== 'array') throw this.invalid(key, `is of the type ${entry.type}; it should be a list`);
+    const array: GgufArray = entry.value;
     const fits = kind === 'string' ? array.of === 'string' : !['string', 'bool', 'array'].includes(array.of);
-    if (!fits) throw this.invalid(key, `is a list of ${array.of}; it should be one of ${kind}s`);
+    if (!fits) throw this.invalid(key, `is a list of ${array.of}; it should be a list of ${kind}s`);
     if (length !== undefined && array.length !== length) {
       throw this.invalid(key, `has ${array.length} elements; it should have ${length}`);
     }
     return array.values();
   }
 
-  /** A list of `length` flags, which may be stored as numbers. */
+  /** Reads a list of `length` flags, which may be stored as numbers. */
   flags(key: string, length: number): boolean[] {
-    const found = this.entries.get(key);
-    const array = found?.type === 'array' ? found.value : undefined;
+    const entry = this.entries.get(key);
+    const array = entry?.type === 'array' ? entry.value : undefined;
     if (array?.length !== length || array.of === 'string' || array.of === 'array') {
       throw this.invalid(key, `should be a list of ${length} flags`);
     }

@@ -1,18 +1,18 @@
 import { isRecord } from '../files/jsonFile.js';
 
 /**
- * How byte-level BPE splits a text into words before it merges: llama.cpp knows a way by its name (tokenizer.ggml.pre),
- * tokenizer.json spells it out. Source: llama-vocab.cpp of llama.cpp, and the tokenizer.json of the models named.
+ * How byte-level BPE splits a text into words before merging. llama.cpp identifies it by name (tokenizer.ggml.pre),
+ * tokenizer.json spells it out. Source: llama.cpp's llama-vocab.cpp, and the tokenizer.json of the models named.
  */
-export interface PreTokenizer {
-  /** The first is what is written. */
+interface PreTokenizer {
+  /** Names in llama.cpp; the first is written. */
   readonly names: readonly string[];
   /** "pre_tokenizer" of tokenizer.json. */
   readonly definition: Record<string, unknown>;
   readonly normalizer: Record<string, unknown> | null;
-  /** Whether a word that is a token is taken whole, whatever the merges say. */
+  /** Whether a word that is itself a token skips the merges. */
   readonly ignoreMerges: boolean;
-  /** Whether llama.cpp puts BOS before a text where the file does not say. */
+  /** Whether llama.cpp prepends BOS if the file does not say. */
   readonly addsBos: boolean;
 }
 
@@ -31,7 +31,7 @@ const split = (regex: string) => ({
 });
 const digits = (individual: boolean) => ({ type: 'Digits', individual_digits: individual });
 
-/** Contractions, letters, digits (so many at a time), other characters, line ends, spaces. */
+/** Splits into contractions, letters, digits (grouped by `numbers`), other characters, line ends and spaces. */
 const words = (numbers: string) =>
   `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${numbers}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`;
 
@@ -84,11 +84,11 @@ export const preTokenizers: readonly PreTokenizer[] = [
   },
 ];
 
-/** The way to split of that name; undefined for a name that is not known. */
+/** Finds a pre-tokenizer by llama.cpp's name. */
 export const preTokenizerNamed = (name: string): PreTokenizer | undefined =>
   preTokenizers.find(({ names }) => names.includes(name));
 
-/** What of a definition changes how words are split, as text: two with the same text split alike. */
+/** The parts of a definition that decide how words are split, as text: equal texts split alike. */
 function essence(definition: unknown): string[] {
   if (!isRecord(definition)) return [JSON.stringify(definition)];
   const { type } = definition;
@@ -106,10 +106,10 @@ function essence(definition: unknown): string[] {
   return [JSON.stringify(definition)];
 }
 
-/** The known way to split that "pre_tokenizer" and "ignore_merges" of a tokenizer.json describe. */
+/** Finds the pre-tokenizer that "pre_tokenizer" and "ignore_merges" of a tokenizer.json describe. */
 export function knownPreTokenizer(definition: unknown, ignoreMerges: boolean): PreTokenizer | undefined {
-  const wanted = essence(definition).join('\n');
+  const text = essence(definition).join('\n');
   return preTokenizers.find(
-    known => essence(known.definition).join('\n') === wanted && known.ignoreMerges === ignoreMerges,
+    candidate => essence(candidate.definition).join('\n') === text && candidate.ignoreMerges === ignoreMerges,
   );
 }

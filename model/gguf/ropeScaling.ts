@@ -6,14 +6,14 @@ import { corruptGguf } from './header.js';
 import type { GgufMetadata } from './metadata.js';
 import { shortestF32 } from './shortestF32.js';
 
-/** What the factors of a file are factors of. */
-export interface RopeSizes {
+/** The unscaled rotation that a file's factors apply to. */
+interface RopeSizes {
   readonly theta: number;
   readonly rotaryDim: number;
   readonly contextLength: number;
 }
 
-/** Fields of config.json about the scaling of rotation frequencies; none where they are not scaled. */
+/** Fields of config.json for scaled rotation frequencies; empty if they are not scaled. */
 export async function ropeScaling(
   file: GgufContents,
   metadata: GgufMetadata,
@@ -52,12 +52,12 @@ export async function ropeScaling(
 async function factorsOf(file: GgufContents, name: string, { rotaryDim }: RopeSizes): Promise<number[]> {
   const { type, shape } = file.tensors.find(tensor => tensor.name === name)!;
   if (type.name !== 'F32' || shape.length !== 1 || shape[0] !== rotaryDim / 2) {
-    throw corruptGguf(`${file.path}: tensor ${name} is no list of ${rotaryDim / 2} F32 factors`);
+    throw corruptGguf(`${file.path}: tensor ${name} is not a list of ${rotaryDim / 2} F32 factors`);
   }
   return [...asF32(await file.bytesOf(name))];
 }
 
-/** Factors of Phi-3: one list for sequences within the original context, one beyond. */
+/** Phi-3's factors: one list for sequences within the original context, one for longer ones. */
 async function longrope(
   file: GgufContents,
   sizes: RopeSizes,
@@ -66,28 +66,28 @@ async function longrope(
 ): Promise<Record<string, unknown>> {
   const from = original ?? sizes.contextLength;
   const scale = sizes.contextLength / from;
-  const usual = scale <= 1 ? 1 : Math.sqrt(1 + Math.log(scale) / Math.log(from));
+  const defaultFactor = scale <= 1 ? 1 : Math.sqrt(1 + Math.log(scale) / Math.log(from));
   const shortest = async (name: string) => (await factorsOf(file, name, sizes)).map(shortestF32);
   return {
     original_max_position_embeddings: from,
     rope_scaling: {
-      // Some versions of transformers refuse any other field beside these three.
+      // Some versions of transformers reject any field besides these three.
       type: 'longrope',
       short_factor: await shortest(ropeFactorTensors.short),
       long_factor: await shortest(ropeFactorTensors.long),
-      ...(Math.abs((attentionFactor ?? 1) - usual) > 1e-6 && {
+      ...(Math.abs((attentionFactor ?? 1) - defaultFactor) > 1e-6 && {
         attention_factor: shortestF32(attentionFactor ?? 1),
       }),
     },
   };
 }
 
-/** Lengths that models with llama3 scaling were first trained for. */
+/** Original context lengths of models with llama3 scaling. */
 const originalContexts = [8192, 4096, 2048, 16_384, 32_768];
 
 /**
- * The scaling that gives the factors in the file, which has no other settings: of llama3 the largest factor is "factor"
- * and the rest is tried; where that does not fit, the factors themselves, which config.json can say as longrope.
+ * Recovers the scaling settings from the factors, the only ones in the file. Tries llama3, whose largest factor is
+ * "factor"; if no original context fits, returns the factors themselves as longrope.
  */
 function scalingOfFactors(
   factors: readonly number[],

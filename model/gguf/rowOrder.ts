@@ -1,35 +1,35 @@
 /**
- * llama.cpp has rows of some tensors in another order than transformers.
+ * llama.cpp orders the rows of some tensors differently from transformers.
  *
- * Pairs: it rotates neighbouring rows of a head together (0 with 1, 2 with 3), transformers row r with row r + half the
- * head. Groups: it has all queries, then all keys, then all values, where transformers has the queries of one key head,
- * that key head and its value head, group by group.
+ * Pairs: llama.cpp rotates neighbouring rows of a head together (0 with 1, 2 with 3), transformers row r with row r + half
+ * the head. Groups: llama.cpp stores all queries, then all keys, then all values; transformers stores, group by group, the
+ * queries of one key head, that key head and its value head.
  * Source: LlamaModel.permute, FalconModel and GPTNeoXModel.modify_tensors in llama.cpp's converters.
  */
 export type RowOrderKind = 'queryPairs' | 'keyPairs' | 'groups';
 
-/** Heads that a tensor's rows are of. */
-export interface HeadCounts {
+/** Head counts of a model. */
+interface HeadCounts {
   readonly heads: number;
   readonly kvHeads: number;
 }
 
-/** Where the rows of a tensor are: whole heads in another order, or rows within them. */
+/** How a tensor's rows are reordered: whole heads, or rows within heads. */
 export interface RowOrder {
   readonly headRows: number;
-  /** Place of each of transformers' heads in llama.cpp's order. */
+  /** For each of transformers' heads, its index in llama.cpp's order. */
   readonly places: readonly number[];
-  /** Whether rows that rotate together lie side by side. */
+  /** Whether rows that rotate together are adjacent. */
   readonly paired: boolean;
 }
 
 const identity = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 
-/** Heads of a tensor whose rows are in an order of that kind. */
+/** Number of heads in a tensor with this row order. */
 const headsOf = (kind: RowOrderKind, { heads, kvHeads }: HeadCounts): number =>
   ({ queryPairs: heads, keyPairs: kvHeads, groups: heads + 2 * kvHeads })[kind];
 
-/** The order of a tensor of so many rows; undefined where they are no whole heads. */
+/** The row order of a tensor with `rows` rows; undefined if these are not whole heads. */
 export function rowOrder(kind: RowOrderKind, rows: number, counts: HeadCounts): RowOrder | undefined {
   const count = headsOf(kind, counts);
   const headRows = rows / count;
@@ -47,20 +47,20 @@ export function rowOrder(kind: RowOrderKind, rows: number, counts: HeadCounts): 
   return { headRows, places, paired };
 }
 
-/** Where row `row` of transformers' order lies in llama.cpp's; heads of `headDim` rows. */
+/** Index in llama.cpp's order of row `row` in transformers' order; heads have `headDim` rows. */
 export function rotaryPairRow(row: number, headDim: number): number {
   const within = row % headDim;
   const half = headDim / 2;
   return row - within + (within < half ? 2 * within : 2 * (within - half) + 1);
 }
 
-/** The other way round. */
+/** The inverse of rotaryPairRow. */
 export function rotaryHalfRow(row: number, headDim: number): number {
   const within = row % headDim;
   return row - within + Math.floor(within / 2) + (within % 2) * (headDim / 2);
 }
 
-/** Rows of `rowBytes` in another order: row r of the result is row `from(r)`. */
+/** Reorders rows of `rowBytes` bytes: row r of the result is row `from(r)`. */
 export function reorderedRows(
   bytes: Uint8Array,
   rowBytes: number,
@@ -74,7 +74,7 @@ export function reorderedRows(
   return out;
 }
 
-/** Heads first .. first+count-1 of transformers' order as runs of heads that are neighbours in llama.cpp's too. */
+/** Splits transformers' heads first .. first+count-1 into runs that are contiguous in llama.cpp's order too. */
 export function* headRuns(
   { places }: RowOrder,
   first: number,
@@ -88,7 +88,7 @@ export function* headRuns(
   }
 }
 
-/** Rows brought from transformers' order into llama.cpp's: whole heads where rows are paired, else all of a tensor. */
+/** Reorders rows from transformers' order into llama.cpp's. `bytes` are whole heads if rows are paired, else the whole tensor. */
 export function inGgufOrder(bytes: Uint8Array, rowBytes: number, order: RowOrder): Uint8Array {
   const { headRows, places, paired } = order;
   if (paired) return reorderedRows(bytes, rowBytes, row => rotaryHalfRow(row, headRows));

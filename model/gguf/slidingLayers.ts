@@ -1,15 +1,15 @@
 import type { GgufFamily } from './family.js';
 import type { GgufMetadata } from './metadata.js';
 
-/** After "<architecture>.": a flag for each layer, or all but each so-many-th slide. Newer files may have it. */
+/** Newer files may contain this after "<architecture>.": a flag per layer, or n if all but every n-th layer slide. */
 const SLIDING_PATTERN = 'attention.sliding_window_pattern';
 export const SLIDING_WINDOW = 'attention.sliding_window';
 
-/** Which layers slide by llama.cpp's rule. */
+/** llama.cpp's rule for which layers slide. */
 const slidingByRule = (every: number, layers: number): boolean[] =>
   Array.from({ length: layers }, (_, layer) => layer % every < every - 1);
 
-/** Which layers of a file slide, and how far they look back; undefined for a family whose layers do not. */
+/** Which layers of a file slide, and their window; undefined for a family without sliding layers. */
 export function slidingLayers(
   metadata: GgufMetadata,
   { architecture, sliding }: GgufFamily,

@@ -5,7 +5,7 @@ import { configOfGguf } from './config.js';
 import { contentsOf, type GgufFile, openGgufFile, withGgufFile } from './file.js';
 import { chatTemplateOfGguf, tokenizerOfGguf } from './tokenizerDefinition.js';
 
-/** The files of a model folder that a GGUF file's metadata can stand for. */
+/** The files of a model folder that are made from a GGUF file's metadata. */
 const texts: Readonly<Record<string, (file: GgufFile) => unknown>> = {
   'config.json': file => configOfGguf(contentsOf(file)),
   'tokenizer.json': file => tokenizerOfGguf(file).definition,
@@ -17,7 +17,7 @@ const texts: Readonly<Record<string, (file: GgufFile) => unknown>> = {
 /** Names of those files. */
 export const ggufTexts: readonly string[] = Object.keys(texts);
 
-/** A model in a GGUF file: config.json and the tokenizer's files are made of its metadata. */
+/** A model in a GGUF file; config.json and the tokenizer's files are made from its metadata. */
 export class GgufSource implements ModelSource {
   readonly folder = null;
 

@@ -1,17 +1,17 @@
 /**
- * How GGUF files store tensors. Source: ggml.h, ggml-common.h (enum ggml_type, block structures).
- * A row is a whole number of blocks; types of plain numbers are blocks of one.
+ * A storage type of GGUF tensors. A row is a whole number of blocks; plain numbers are blocks of one. Source: ggml.h,
+ * ggml-common.h (enum ggml_type, block structures).
  */
 export interface GgmlType {
   readonly name: string;
   /** Its number in the file. */
   readonly id: number;
-  /** Elements of a block, and its bytes. */
+  /** Elements and bytes of a block. */
   readonly blockSize: number;
   readonly blockBytes: number;
 }
 
-/** Also types that are not read: their sizes are needed to check where tensors lie. */
+/** Includes types that cannot be read: their sizes are needed to check tensor positions. */
 const sizes: Readonly<Record<string, readonly [id: number, blockSize: number, blockBytes: number]>> = {
   F32: [0, 1, 4],
   F16: [1, 1, 2],
@@ -48,15 +48,18 @@ const sizes: Readonly<Record<string, readonly [id: number, blockSize: number, bl
   NVFP4: [40, 64, 36],
 };
 
-export const ggmlTypes: readonly GgmlType[] = Object.entries(sizes).map(
-  ([name, [id, blockSize, blockBytes]]) => ({ name, id, blockSize, blockBytes }),
-);
+const ggmlTypes: readonly GgmlType[] = Object.entries(sizes).map(([name, [id, blockSize, blockBytes]]) => ({
+  name,
+  id,
+  blockSize,
+  blockBytes,
+}));
 
 const byId = new Map(ggmlTypes.map(type => [type.id, type]));
 const byName = new Map(ggmlTypes.map(type => [type.name, type]));
 
-/** The type of a number in a file; undefined for one that is not known. */
+/** The type with this number in a file; undefined if unknown. */
 export const ggmlTypeOf = (id: number): GgmlType | undefined => byId.get(id);
 
-/** The type of that name, which must be one of `ggmlTypes`. */
+/** The type with this name, which must exist. */
 export const ggmlType = (name: string): GgmlType => byName.get(name)!;

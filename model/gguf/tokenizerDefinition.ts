@@ -7,7 +7,7 @@ import { preTokenizerNamed, preTokenizers } from './preTokenizers.js';
 /** tokenizer.ggml.token_type. Source: llama.h (enum llama_token_type). */
 export const tokenTypes = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
 
-/** The vocabulary of a file; lists have one element per token. */
+/** A file's vocabulary; lists have one element per token. */
 interface Vocabulary {
   readonly tokens: readonly string[];
   readonly types: readonly number[];
@@ -35,7 +35,7 @@ const addedTokens = ({ tokens, types }: Vocabulary) =>
     return [{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special }];
   });
 
-/** Puts BOS before and EOS behind a text. */
+/** A template that adds BOS before and EOS after a text. */
 function template(bos: string | undefined, eos: string | undefined, idOf: ReadonlyMap<string, number>) {
   const special = [bos, eos].filter(token => token !== undefined);
   if (special.length === 0) return null;
@@ -55,7 +55,7 @@ function template(bos: string | undefined, eos: string | undefined, idOf: Readon
   };
 }
 
-/** Merges "a b"; the space that divides is the first one behind the first character: tokens may begin with a space. */
+/** Splits a merge "a b" at the first space after the first character, because tokens may begin with a space. */
 const mergePair = (merge: string): [string, string] => {
   const at = merge.indexOf(' ', 1);
   return [merge.slice(0, at), merge.slice(at + 1)];
@@ -85,7 +85,7 @@ function byteLevelParts(metadata: GgufMetadata, vocabulary: Vocabulary) {
   if (!pre) {
     throw new RmError(
       'CONFIG_INVALID',
-      `${metadata.path}: metadata "tokenizer.ggml.pre" is ${JSON.stringify(name)}: how it splits words is not known; known are ${preTokenizers.flatMap(({ names }) => names).join(', ')}`,
+      `${metadata.path}: metadata "tokenizer.ggml.pre" is the unknown pre-tokenizer ${JSON.stringify(name)}; known are ${preTokenizers.flatMap(({ names }) => names).join(', ')}`,
       "Put the model's tokenizer.json into a folder with its weights (rm-engine convert needs it too), or choose another model.",
     );
   }
@@ -102,12 +102,12 @@ function byteLevelParts(metadata: GgufMetadata, vocabulary: Vocabulary) {
 }
 
 /**
- * The merges that scores stand for: every way to put a piece together from two others, the best piece first.
+ * Derives merges from scores: every way to join two pieces into a third, ordered by the third's score, best first.
  * Source: generate_merges in transformers/convert_slow_tokenizer.py.
  */
 function mergesOfScores({ tokens }: Vocabulary, scores: readonly number[]): [string, string][] {
   const idOf = new Map(tokens.map((token, id) => [token, id]));
-  const found: { pair: [string, string]; score: number; ids: [number, number] }[] = [];
+  const merges: { pair: [string, string]; score: number; ids: [number, number] }[] = [];
   for (const [id, token] of tokens.entries()) {
     const letters = [...token];
     let left = '';
@@ -116,13 +116,13 @@ function mergesOfScores({ tokens }: Vocabulary, scores: readonly number[]): [str
       const right = token.slice(left.length);
       const ids: [number | undefined, number | undefined] = [idOf.get(left), idOf.get(right)];
       if (ids[0] === undefined || ids[1] === undefined) continue;
-      found.push({ pair: [left, right], score: scores[id]!, ids: ids as [number, number] });
+      merges.push({ pair: [left, right], score: scores[id]!, ids: ids as [number, number] });
     }
   }
-  // Sorting is stable: pieces of one score stay in the order of their parts' numbers.
-  found.sort((a, b) => a.ids[0] - b.ids[0] || a.ids[1] - b.ids[1]);
-  found.sort((a, b) => b.score - a.score);
-  return found.map(({ pair }) => pair);
+  // Sorting is stable: pieces with equal scores stay in the order of their parts' ids.
+  merges.sort((a, b) => a.ids[0] - b.ids[0] || a.ids[1] - b.ids[1]);
+  merges.sort((a, b) => b.score - a.score);
+  return merges.map(({ pair }) => pair);
 }
 
 const SPACE = '▁';
@@ -155,16 +155,17 @@ function sentencePieceParts(metadata: GgufMetadata, vocabulary: Vocabulary) {
   };
 }
 
-/** tokenizer.json, tokenizer_config.json and generation_config.json that the model of a file would have. */
-export interface TokenizerFiles {
+/** Contents of tokenizer.json, tokenizer_config.json and generation_config.json. */
+interface TokenizerFiles {
   readonly definition: Record<string, unknown>;
   readonly settings: Record<string, unknown>;
   readonly generation: Record<string, unknown>;
 }
 
 /**
- * Makes them of the metadata. Throws CONFIG_INVALID naming the key, and for tokenizers and ways to split words that are
- * not known.
+ * Builds the tokenizer files from a file's metadata.
+ *
+ * @throws RmError CONFIG_INVALID naming the key, also for unknown tokenizers and pre-tokenizers.
  */
 export function tokenizerOfGguf(file: GgufFile): TokenizerFiles {
   const metadata = new GgufMetadata(file.metadata, file.path);
@@ -173,7 +174,7 @@ export function tokenizerOfGguf(file: GgufFile): TokenizerFiles {
   if (kind !== 'gpt2' && kind !== 'llama') {
     throw new RmError(
       'CONFIG_INVALID',
-      `${file.path}: metadata "tokenizer.ggml.model" is ${JSON.stringify(kind)}; gpt2 (byte-level BPE) and llama (SentencePiece) can be read`,
+      `${file.path}: metadata "tokenizer.ggml.model" is ${JSON.stringify(kind)}; supported are gpt2 (byte-level BPE) and llama (SentencePiece)`,
       'Choose a model with one of these tokenizers, or give its Hugging Face folder.',
     );
   }
@@ -219,6 +220,6 @@ export function tokenizerOfGguf(file: GgufFile): TokenizerFiles {
   };
 }
 
-/** The chat template of a file. Throws CONFIG_INVALID. */
+/** A file's chat template. @throws RmError CONFIG_INVALID. */
 export const chatTemplateOfGguf = (file: GgufFile): string | undefined =>
   new GgufMetadata(file.metadata, file.path).text('tokenizer.chat_template');

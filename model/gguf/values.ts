@@ -1,5 +1,3 @@
-import { isRecord } from '../files/jsonFile.js';
-
 /** Types of metadata values, by their number in the file. Source: ggml/docs/gguf.md. */
 export const valueTypes = [
   'u8',
@@ -24,7 +22,7 @@ export const numberBytes: Readonly<Record<NumberType, number>> = {
   ...{ u8: 1, i8: 1, u16: 2, i16: 2, u32: 4, i32: 4, f32: 4, u64: 8, i64: 8, f64: 8 },
 };
 
-/** A list in the metadata; its values are decoded when they are asked for. */
+/** A list in the metadata; its values are decoded on demand. */
 export interface GgufArray {
   readonly of: ValueType;
   readonly length: number;
@@ -37,16 +35,13 @@ export type GgufValue =
   | { readonly type: 'string'; readonly value: string }
   | { readonly type: 'array'; readonly value: GgufArray };
 
-/** A list made here. */
+/** Creates a list from values. */
 export const ggufArray = (of: ValueType, values: readonly unknown[]): GgufValue => ({
   type: 'array',
   value: { of, length: values.length, values: () => values },
 });
 
-export const isGgufArray = (value: unknown): value is GgufArray =>
-  isRecord(value) && typeof value.values === 'function';
-
-/** One number, little-endian. Whole numbers beyond 2^53 lose their last digits: none that is read needs them. */
+/** Reads one little-endian number. Integers beyond 2^53 lose digits, which no value used here needs. */
 export function readNumber(view: DataView, at: number, type: NumberType): number {
   switch (type) {
     case 'u8':
@@ -72,7 +67,7 @@ export function readNumber(view: DataView, at: number, type: NumberType): number
   }
 }
 
-/** The bytes of one number, little-endian. */
+/** Encodes one number, little-endian. */
 export function numberToBytes(value: number, type: NumberType): Uint8Array {
   const bytes = new Uint8Array(numberBytes[type]);
   const view = new DataView(bytes.buffer);

@@ -3,7 +3,7 @@ import { type TensorBytes, writeTensorFile } from '../checkpoint/tensorFile.js';
 import type { GgmlType } from './tensorTypes.js';
 import { type GgufValue, numberToBytes, type ValueType, valueTypes } from './values.js';
 
-/** A tensor to be written; its `bytes`, as `type` has them, are asked for once. */
+/** A tensor to write; its `bytes`, encoded as `type`, are read once. */
 export interface GgufTensorSource {
   readonly name: string;
   readonly type: GgmlType;
@@ -12,10 +12,10 @@ export interface GgufTensorSource {
   readonly bytes: TensorBytes;
 }
 
-/** What is written of the metadata; of an entry that was read its bytes, as they are. */
+/** Metadata to write; entries read from a file keep their original bytes. */
 export type WrittenMetadata = ReadonlyMap<string, GgufValue & { readonly bytes?: Uint8Array }>;
 
-/** Where tensors begin; llama.cpp's default. */
+/** Alignment of tensors; llama.cpp's default. */
 const ALIGNMENT = 32;
 const VERSION = 3;
 
@@ -66,8 +66,10 @@ function headerOf(metadata: WrittenMetadata, tensors: readonly GgufTensorSource[
 }
 
 /**
- * Writes a GGUF file of version 3, tensor by tensor. `general.alignment` must not be among the metadata: 32 is used.
- * Throws OUTPUT_FAILED where the disk is full or refuses, INVALID_ARGUMENT for a tensor that does not fit its type.
+ * Writes a GGUF file of version 3, tensor by tensor. The alignment is 32, so the metadata must not set `general.alignment`.
+ *
+ * @throws RmError OUTPUT_FAILED if the disk is full or the write fails, INVALID_ARGUMENT for a tensor that does not fit its
+ *   type.
  */
 export async function writeGgufFile(
   path: string,
@@ -85,7 +87,7 @@ export async function writeGgufFile(
     seen.add(name);
     ensure(
       (shape.at(-1) ?? 0) % type.blockSize === 0,
-      `tensor ${name}: rows of ${shape.at(-1)} are no whole blocks of ${type.name}`,
+      `tensor ${name}: rows of ${shape.at(-1)} are not whole blocks of ${type.name}`,
       'Choose a type without blocks.',
     );
   }

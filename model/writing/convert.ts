@@ -13,34 +13,34 @@ import { checkWritable, writeModel } from './writeModel.js';
 
 /** Settings of `convert`. */
 export interface ConvertOptions {
-  /** What weights are stored as (default: as they are; in a folder blocks become F16). Vectors in a GGUF file stay F32. */
+  /** Storage type of the weights (default: unchanged; in a folder blocks become F16). Vectors in a GGUF file stay F32. */
   type?: WrittenType;
-  /** Of a folder: data bytes per file before a new shard begins (default: 5e9). */
+  /** For a folder: most data bytes per shard (default: 5e9). */
   maxShardBytes?: number;
-  /** Replace what is there. */
+  /** Replace an existing output. */
   force?: boolean;
   onProgress?: Progress;
 }
 
-/** What `convert` has written. */
+/** Result of `convert`. */
 export interface Conversion {
   readonly from: string;
   readonly to: string;
   readonly layers: number;
-  /** Tokens whose logits were compared, and the largest difference; null where `type` has rounded what a GGUF file holds. */
+  /** Number of tokens whose logits were compared, and the largest difference; null if `type` rounded weights in a GGUF file. */
   readonly verification: { readonly tokens: number; readonly maxLogitDifference: number } | null;
 }
 
-/** Tokens that the written model is compared on. */
+/** Number of tokens on which the written model is compared. */
 const COMPARED = 16;
 
-/** The number type of a type without blocks. */
+/** The number type of a storage type; undefined for blocks. */
 const dtypeOf = (type: WrittenType): WeightDtype | undefined =>
   (({ F32: 'f32', F16: 'f16', BF16: 'bf16', Q8_0: undefined }) as const)[type];
 
 /**
- * Writes a model in another form: a GGUF file where `to` ends in .gguf, else a folder. What was written is loaded and,
- * unless `type` rounds the weights of a GGUF file, gives the same logits; `to` appears only then.
+ * Converts a model to a GGUF file if `to` ends in .gguf, else to a folder. Loads the result and checks that it gives the
+ * same logits, unless `type` rounds the weights of a GGUF file; `to` appears only after this check.
  *
  * @throws RmError CHECKPOINT_*, CONFIG_INVALID, UNSUPPORTED_*, OUTPUT_*, VERIFICATION_FAILED.
  */
@@ -54,7 +54,7 @@ export async function convert(
   const dtype = type && dtypeOf(type);
   ensure(
     toGguf || type === undefined || dtype !== undefined,
-    `${to}: a folder holds no ${type}`,
+    `${to}: a folder cannot store ${type}`,
     'Give f32, f16 or bf16, or write a .gguf file.',
   );
   const output = { force, protect: [from] };
@@ -62,7 +62,7 @@ export async function convert(
   const arch = await readArchitecture(from);
   const source = await openModelSource(from);
   const stored = await source.openCheckpoint();
-  // Blocks become the numbers that are asked for without a step between.
+  // Blocks are dequantised straight to the requested type.
   const checkpoint = toGguf
     ? type
       ? blocksInDtype(stored, dtype ?? 'f32')

@@ -20,7 +20,7 @@ const refused = (source: ModelSource, problem: string): RmError =>
     'Write a model folder instead (an output path without .gguf).',
   );
 
-/** The row under which llama.cpp knows a model. @throws RmError UNSUPPORTED_FAMILY. */
+/** Finds the GGUF family that can express a model. @throws RmError UNSUPPORTED_FAMILY. */
 export function ggufFamilyOf(source: ModelSource, arch: Architecture): GgufFamily {
   const rows = ggufFamilies.filter(
     ({ modelType, alsoWrites = [] }) => modelType === arch.family || alsoWrites.includes(arch.family),
@@ -42,7 +42,7 @@ const factorsTensor = (name: string, factors: readonly number[]): GgufTensorSour
   bytes: () => asBytes(Float32Array.from(factors)),
 });
 
-/** How the frequencies of a rotation are scaled: metadata after "<architecture>.rope.scaling.", or tensors. */
+/** Describes how rotation frequencies are scaled: metadata after "<architecture>.rope.scaling.", or tensors. */
 function describeRope(rope: Rope): {
   settings: Readonly<Record<string, GgufValue>>;
   tensors: readonly GgufTensorSource[];
@@ -90,27 +90,27 @@ function describeRope(rope: Rope): {
 }
 
 /**
- * How far the layers look back that do. Which they are llama.cpp knows by a rule: most of its versions read no list, and
- * those that read none would compute another model without a word.
+ * Writes the window of sliding layers. llama.cpp derives by a rule which layers slide; most of its versions ignore a list
+ * and would silently compute something else.
  */
 function describeSliding({ attentionWindow }: Architecture, { sliding }: GgufFamily) {
-  const window = attentionWindow.find(found => found !== null);
+  const window = attentionWindow.find(each => each !== null);
   return sliding && window ? [[SLIDING_WINDOW, { type: 'u32', value: window }] as const] : [];
 }
 
-/** What a GGUF file says of a model besides its tensors, and the tensors that config.json has no need of. */
-export interface GgufDescription {
+/** A GGUF file's metadata, and tensors that express settings of config.json. */
+interface GgufDescription {
   readonly metadata: Map<string, GgufValue>;
   readonly extraTensors: readonly GgufTensorSource[];
 }
 
 /**
- * The metadata of a model folder's config.json and tokenizer.
+ * Builds GGUF metadata from a model folder's config.json and tokenizer.
  *
- * @param family as ggufFamilyOf finds it.
- * @param arch as its config.json says, cut to the layers that are written.
- * @param parameters of the model that is written.
- * @throws RmError UNSUPPORTED_FAMILY, CONFIG_INVALID for what GGUF cannot say.
+ * @param family the result of ggufFamilyOf.
+ * @param arch the architecture, restricted to the written layers.
+ * @param parameters number of weights written.
+ * @throws RmError UNSUPPORTED_FAMILY, CONFIG_INVALID for settings that GGUF cannot express.
  */
 export async function describeAsGguf(
   source: ModelSource,

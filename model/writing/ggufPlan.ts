@@ -15,13 +15,13 @@ import { prunedMetadata } from './ggufPrunedMetadata.js';
 import { checkReadBack } from './ggufReadBack.js';
 import type { ModelToWrite, WriteModelOptions } from './modelToWrite.js';
 
-/** Of where a tensor's bytes come: as they lie in a GGUF file, of the checkpoint's tensors, or made here. */
+/** Where a tensor's bytes come from: copied from a GGUF file, encoded from checkpoint tensors, or computed. */
 type Origin =
   | { readonly copy: GgufTensor }
   | { readonly encode: readonly string[]; readonly type: WrittenType }
   | { readonly bytes: GgufTensorSource['bytes'] };
 
-/** A tensor that is to be written. */
+/** A tensor to write. */
 export interface PlannedTensor {
   readonly name: string;
   readonly type: GgmlType;
@@ -29,43 +29,43 @@ export interface PlannedTensor {
   readonly origin: Origin;
 }
 
-/** All of a GGUF file that is to be written, but for the tensors' bytes. */
-export interface GgufPlan {
+/** The content of a GGUF file to write, without the tensors' bytes. */
+interface GgufPlan {
   readonly family: GgufFamily;
   readonly metadata: WrittenMetadata;
   readonly tensors: readonly PlannedTensor[];
 }
 
-/** What is written, without what it takes to make the bytes. */
+/** The model to write; planning needs no device. */
 export type PlannedModel = Omit<ModelToWrite, 'device'>;
 
 const parameterCount = (arch: Architecture): number =>
   expectedTensors(arch).reduce((sum, { shape }) => sum + elementCount(shape), 0);
 
 /**
- * llama.cpp computes with vectors in f32 only, and its converter keeps routers so; rows that are no whole blocks stay as
- * they are.
+ * Chooses a tensor's stored type. llama.cpp needs vectors in f32, and its converter keeps routers in f32; rows that are not
+ * whole Q8_0 blocks become F16.
  */
 function writtenType(
   name: string,
   shape: readonly number[],
   own: WrittenType,
-  wanted: WrittenType | undefined,
+  requested: WrittenType | undefined,
 ): WrittenType {
   if (shape.length === 1 || name.endsWith('.ffn_gate_inp.weight')) return 'F32';
-  const type = wanted ?? own;
+  const type = requested ?? own;
   return type === 'Q8_0' && shape.at(-1)! % 32 !== 0 ? 'F16' : type;
 }
 
-/** A tensor made of the checkpoint's: of one, or of the matrices of all experts. */
+/** Plans a tensor encoded from one checkpoint tensor, or from the matrices of all experts. */
 function encoded(
   { checkpoint }: PlannedModel,
   name: string,
   huggingFace: readonly string[],
-  wanted: WrittenType | undefined,
+  requested: WrittenType | undefined,
 ): PlannedTensor {
   const { dtype, shape } = checkpoint.info(huggingFace[0]!);
-  const type = writtenType(name, shape, typeOfDtype(dtype), wanted);
+  const type = writtenType(name, shape, typeOfDtype(dtype), requested);
   return {
     name,
     type: ggmlType(type),
@@ -74,11 +74,11 @@ function encoded(
   };
 }
 
-/** What goes into a file that is made of another GGUF file: untouched tensors as they are, byte for byte. */
+/** Plans a file made from another GGUF file: untouched tensors are copied byte for byte. */
 function fromGguf(
   model: PlannedModel,
   { file }: GgufCheckpoint,
-  { dtype: changed, type: wanted = changed && typeOfDtype(changed) }: WriteModelOptions,
+  { dtype: changed, type: requested = changed && typeOfDtype(changed) }: WriteModelOptions,
 ): GgufPlan {
   const { keep, replacements, arch } = model;
   const family = familyOf(file);
@@ -91,24 +91,24 @@ function fromGguf(
     const name = layer ? layer.renumbered(index!) : tensor.name;
     const huggingFace = huggingFaceNames(family, tensor.name, tensor.shape);
     const replaced = huggingFace.some(part => replacements.has(part));
-    const untouched = !replaced && !changed && (tensor.shape.length === 1 || !wanted);
+    const untouched = !replaced && !changed && (tensor.shape.length === 1 || !requested);
     tensors.push(
       untouched || holdsRopeFactors(tensor.name)
         ? { name, type: tensor.type, shape: tensor.shape, origin: { copy: tensor } }
-        : encoded(model, name, huggingFace, wanted),
+        : encoded(model, name, huggingFace, requested),
     );
   }
   const metadata = prunedMetadata(file, keep, parameterCount(keepLayers(arch, keep)));
   return { family, metadata, tensors };
 }
 
-async function fromFolder(model: PlannedModel, { type: wanted }: WriteModelOptions): Promise<GgufPlan> {
+async function fromFolder(model: PlannedModel, { type: requested }: WriteModelOptions): Promise<GgufPlan> {
   const { source, arch, keep } = model;
   const written = keepLayers(arch, keep);
   const family = ggufFamilyOf(source, written);
   const { metadata, extraTensors } = await describeAsGguf(source, family, written, parameterCount(written));
   const newIndex = new Map(keep.map((layer, i) => [layer, i]));
-  // Only what the model uses: GGUF has no names for anything else.
+  // Only tensors that the model uses: GGUF has no names for others.
   const parts = new Map<string, string[]>();
   for (const { name: huggingFace } of expectedTensors(written)) {
     const old = ggufName(family, arch.tensorNames, huggingFace)!;
@@ -122,15 +122,15 @@ async function fromFolder(model: PlannedModel, { type: wanted }: WriteModelOptio
     metadata,
     tensors: [
       ...extraTensors.map(({ bytes, ...tensor }) => ({ ...tensor, origin: { bytes } })),
-      ...[...parts].map(([name, huggingFace]) => encoded(model, name, huggingFace, wanted)),
+      ...[...parts].map(([name, huggingFace]) => encoded(model, name, huggingFace, requested)),
     ],
   };
 }
 
 /**
- * What a GGUF file of a model is made of, checked: read again it is the same model.
+ * Plans a GGUF file of a model, and checks that reading it gives the same model.
  *
- * @throws RmError UNSUPPORTED_FAMILY, CONFIG_INVALID for what GGUF cannot say.
+ * @throws RmError UNSUPPORTED_FAMILY, CONFIG_INVALID for settings that GGUF cannot express.
  */
 export async function planGguf(model: PlannedModel, options: WriteModelOptions = {}): Promise<GgufPlan> {
   const stored = storedCheckpoint(model.checkpoint);

@@ -3,7 +3,7 @@ import { GgufMetadata } from '../gguf/metadata.js';
 import { type GgufValue, ggufArray } from '../gguf/values.js';
 import type { WrittenMetadata } from '../gguf/writer.js';
 
-/** Of the file that was read: how its tensors were laid out, or what no longer holds. */
+/** Keys that describe the source file's layout or no longer hold. */
 const leftOut = new Set([
   'general.alignment',
   'general.size_label',
@@ -14,7 +14,7 @@ const leftOut = new Set([
 
 const text = (value: string): GgufValue => ({ type: 'string', value });
 
-/** A model's size as Hugging Face names it: 135M, 1.2B. */
+/** A model's size in Hugging Face's notation: 135M, 1.2B. */
 export function sizeLabel(parameters: number): string {
   for (const [unit, size] of [
     ['B', 1e9],
@@ -29,10 +29,10 @@ export function sizeLabel(parameters: number): string {
 }
 
 /**
- * The metadata of a file for the layers `keep` (old indices, ascending): block_count and every list of the architecture
- * that has one element per layer cut, a name that says what was done and whose model it was, all else byte for byte.
+ * Adapts a file's metadata to the layers `keep` (old indices, ascending): cuts block_count and every per-layer list of the
+ * architecture, names the pruned model and its base model, and keeps the rest byte for byte.
  *
- * @param parameters of the model that is written.
+ * @param parameters number of weights written.
  */
 export function prunedMetadata(
   file: Pick<GgufFile, 'metadata' | 'path'>,

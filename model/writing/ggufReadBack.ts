@@ -15,7 +15,7 @@ const frequencies = (rope: Rope, long: boolean): number[] => [
   ...ropeInverseFrequencies(rope, long),
 ];
 
-/** Whether sequences of any length turn alike. */
+/** Whether two rotations agree for sequences of any length. */
 function alike(a: Rope | undefined, b: Rope | undefined): boolean {
   if (!a || !b) return a === b;
   const same = (long: boolean) => {
@@ -42,22 +42,22 @@ const ropeOf = ({ ropes, layerRope }: Architecture, layer: number): Rope | undef
   return kind === null ? undefined : ropes[kind];
 };
 
-/** All that decides on what a model computes beside its tensors, in words. */
+/** Everything besides tensors that decides what a model computes, in words for messages. */
 const aspects: readonly Aspect[] = [
   ['its sizes', equal(a => [a.layers, a.hidden, a.intermediate, a.heads, a.kvHeads, a.headDim, a.vocab])],
   ['its experts', equal(a => a.experts)],
   ['the kind of its norms', equal(a => [a.norm.kind, a.norm.offset, a.qkNorm])],
   ['the epsilon of its norms', nearly(a => a.norm.eps)],
-  ['that attention and MLP stand side by side, or that they do not', equal(a => a.parallel)],
+  ['whether attention and MLP run in parallel', equal(a => a.parallel)],
   ['its activation', equal(a => a.activation)],
-  ['the factor of its attention scores', nearly(a => a.attentionScale)],
+  ['the scale of its attention scores', nearly(a => a.attentionScale)],
   ['the cap of its attention scores', nearly(a => a.attentionSoftcap ?? 0)],
-  ['the factor of its embeddings', nearly(a => a.embeddingScale)],
-  ['the factor of what its layers add', nearly(a => a.residualScale)],
-  ['the factor of its logits', nearly(a => a.logitForm.factor ?? 1)],
+  ['the scale of its embeddings', nearly(a => a.embeddingScale)],
+  ['the scale of its residual branches', nearly(a => a.residualScale)],
+  ['the scale of its logits', nearly(a => a.logitForm.factor ?? 1)],
   ['the cap of its logits', nearly(a => a.logitForm.softcap ?? 0)],
   [
-    'which of its layers look back only so far',
+    'which of its layers use a sliding window',
     equal(a =>
       a.attentionWindow.map(window => (window !== null && window < a.contextLength ? window : null)),
     ),
@@ -69,19 +69,19 @@ const aspects: readonly Aspect[] = [
 ];
 
 /**
- * Checks that a GGUF file says all of a model: what is read of it computes the same from the same tensors.
+ * Checks that a GGUF file expresses a model completely: read back, it computes the same from the same tensors.
  *
- * @param arch of the model that is written.
- * @param name of the model in messages.
- * @throws RmError UNSUPPORTED_FAMILY naming what a GGUF file cannot say of it.
+ * @param arch architecture of the written model.
+ * @param name name of the model in messages.
+ * @throws RmError UNSUPPORTED_FAMILY naming what a GGUF file cannot express.
  */
 export async function checkReadBack(file: GgufContents, arch: Architecture, name: string): Promise<void> {
   const family = familyOf(file);
   const refused = (what: string) =>
     new RmError(
       'UNSUPPORTED_FAMILY',
-      `${name}: a GGUF file (${family.architecture}) cannot say ${what}`,
-      'Write a model folder instead (an output path without .gguf); if only the pruned model is refused, other layers may do.',
+      `${name}: a GGUF file (${family.architecture}) cannot express ${what}`,
+      'Write a model folder instead (an output path without .gguf). If only the pruned model is rejected, try other layers.',
     );
   const read = architectureFromConfig(await configOfGguf(file), file.path);
   for (const [what, same] of aspects) if (!same(arch, read)) throw refused(what);
@@ -90,9 +90,9 @@ export async function checkReadBack(file: GgufContents, arch: Architecture, name
       .filter(tensor => !holdsRopeFactors(tensor.name))
       .flatMap(tensor => huggingFaceNames(family, tensor.name, tensor.shape)),
   );
-  const wanted = new Set(expectedTensors(read).map(tensor => tensor.name));
-  const [missing] = [...wanted].filter(tensor => !there.has(tensor));
-  const [unknown] = [...there].filter(tensor => !wanted.has(tensor));
-  if (missing !== undefined) throw refused(`that it has no ${missing}`);
-  if (unknown !== undefined) throw refused(`that it has ${unknown}`);
+  const expected = new Set(expectedTensors(read).map(tensor => tensor.name));
+  const [missing] = [...expected].filter(tensor => !there.has(tensor));
+  const [unknown] = [...there].filter(tensor => !expected.has(tensor));
+  if (missing !== undefined) throw refused(`the absence of tensor ${missing}`);
+  if (unknown !== undefined) throw refused(`the tensor ${unknown}`);
 }

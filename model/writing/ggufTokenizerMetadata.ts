@@ -16,7 +16,7 @@ const u32 = (value: number): GgufValue => ({ type: 'u32', value });
 
 const key = (name: string) => `tokenizer.ggml.${name}`;
 
-/** What is read of a tokenizer.json with a BPE model. */
+/** The parts of a tokenizer.json with a BPE model that are used here. */
 interface Definition {
   readonly path: string;
   readonly model: Record<string, unknown>;
@@ -30,16 +30,16 @@ interface Definition {
 const refused = (path: string, problem: string): RmError =>
   new RmError(
     'CONFIG_INVALID',
-    `${path}: ${problem}; a GGUF file cannot say that so that llama.cpp would read it alike`,
-    'Write a model folder instead (an output path without .gguf), which keeps the tokenizer as it is.',
+    `${path}: ${problem}, which llama.cpp would read differently from a GGUF file`,
+    'Write a model folder instead (an output path without .gguf), which keeps the tokenizer unchanged.',
   );
 
 async function readDefinition(source: ModelSource): Promise<Definition> {
   const path = source.nameOf('tokenizer.json');
-  const found = await requiredJsonOf(source, 'tokenizer.json');
-  const model = isRecord(found) && isRecord(found.model) ? found.model : {};
+  const json = await requiredJsonOf(source, 'tokenizer.json');
+  const model = isRecord(json) && isRecord(json.model) ? json.model : {};
   const { type, vocab, merges } = model;
-  if (!isRecord(found) || type !== 'BPE' || !isRecord(vocab) || !Array.isArray(merges)) {
+  if (!isRecord(json) || type !== 'BPE' || !isRecord(vocab) || !Array.isArray(merges)) {
     throw refused(path, `the tokenizer's model is ${JSON.stringify(type)}, not BPE`);
   }
   const pairs = merges.map(merge => {
@@ -47,20 +47,20 @@ async function readDefinition(source: ModelSource): Promise<Definition> {
     if (Array.isArray(pair) && pair.length === 2 && pair.every(part => typeof part === 'string')) {
       return pair as [string, string];
     }
-    throw refused(path, `the merge ${JSON.stringify(merge)} is no pair`);
+    throw refused(path, `the merge ${JSON.stringify(merge)} is not a pair`);
   });
   return {
     path,
     model,
     vocab: vocab as Record<string, number>,
     merges: pairs,
-    added: Array.isArray(found.added_tokens) ? found.added_tokens.filter(isRecord) : [],
-    normalizer: found.normalizer ?? null,
-    preTokenizer: found.pre_tokenizer ?? null,
+    added: Array.isArray(json.added_tokens) ? json.added_tokens.filter(isRecord) : [],
+    normalizer: json.normalizer ?? null,
+    preTokenizer: json.pre_tokenizer ?? null,
   };
 }
 
-/** Every token by its id with its type, filled up to `rows` as llama.cpp's converter does. */
+/** Lists every token and its type by id, padded to `rows` as in llama.cpp's converter. */
 function tokensOf({ vocab, added, model }: Definition, rows: number, bytesAsTokens: boolean) {
   const tokens = Array.from({ length: rows }, (_, id) => `[PAD${id}]`);
   const types = new Array<number>(rows).fill(tokenTypes.unused);
@@ -87,13 +87,13 @@ function byteLevel(definition: Definition, entries: Entries): void {
   if (normalizer !== null && !(isRecord(normalizer) && normalizer.type === 'NFC')) {
     throw refused(path, `the normalizer is ${JSON.stringify(normalizer)}`);
   }
-  const known = knownPreTokenizer(preTokenizer, model.ignore_merges === true);
-  if (!known) {
+  const match = knownPreTokenizer(preTokenizer, model.ignore_merges === true);
+  if (!match) {
     const names = preTokenizers.map(({ names: [name] }) => name).join(', ');
-    throw refused(path, `the way it splits words is none of those known by name (${names})`);
+    throw refused(path, `its pre-tokenizer is none of the known ones (${names})`);
   }
   entries.set(key('model'), text('gpt2'));
-  entries.set(key('pre'), text(known.names[0]!));
+  entries.set(key('pre'), text(match.names[0]!));
   entries.set(
     key('merges'),
     ggufArray(
@@ -105,7 +105,7 @@ function byteLevel(definition: Definition, entries: Entries): void {
 
 const PREFIX = '▁';
 
-/** Whether SentencePiece's space is put before a text. */
+/** Whether the tokenizer prepends SentencePiece's space to a text. */
 function prefixesSpace({ path, normalizer, preTokenizer }: Definition): boolean {
   const parts = (value: unknown): Record<string, unknown>[] =>
     !isRecord(value)
@@ -118,14 +118,14 @@ function prefixesSpace({ path, normalizer, preTokenizer }: Definition): boolean 
   if (other) throw refused(path, `the normalizer is ${JSON.stringify(other)}`);
   if (isRecord(preTokenizer)) {
     if (preTokenizer.type === 'Metaspace') return preTokenizer.prepend_scheme !== 'never';
-    // Splits at spaces that the normalizer has replaced before: nothing is left to split.
+    // It splits at spaces, which the normalizer has already replaced, so it does nothing.
     const idle = preTokenizer.type === 'Split' && JSON.stringify(preTokenizer.pattern) === '{"String":" "}';
     if (!idle) throw refused(path, `the pre-tokenizer is ${JSON.stringify(preTokenizer.type)}`);
   }
   return normalizers.some(({ type, prepend }) => type === 'Prepend' && prepend === PREFIX);
 }
 
-/** Scores put pieces in the order in which the merges make them; what no merge makes comes last. */
+/** Scores that order pieces by the merges that make them; pieces made by no merge come last. */
 function sentencePiece(definition: Definition, tokens: readonly string[], entries: Entries): void {
   const ranks = new Map<string, number>();
   for (const [rank, [left, right]] of definition.merges.entries()) {
@@ -145,7 +145,7 @@ function sentencePiece(definition: Definition, tokens: readonly string[], entrie
   entries.set(key('add_space_prefix'), flag(prefixesSpace(definition)));
 }
 
-/** Which special tokens the tokenizer puts around a text. */
+/** Which special tokens the tokenizer adds around a text. */
 function around(tokenizer: Tokenizer): { bos: boolean; eos: boolean } {
   const inner = tokenizer.encode('a', { addSpecialTokens: false });
   const whole = tokenizer.encode('a');
@@ -157,7 +157,7 @@ function around(tokenizer: Tokenizer): { bos: boolean; eos: boolean } {
   };
 }
 
-/** Ids of special tokens as generation_config.json, config.json or the tokenizer's settings state them. */
+/** Reads the special tokens' ids from generation_config.json, config.json or tokenizer_config.json. */
 async function specialIds(
   source: ModelSource,
   { vocab, added }: Definition,
@@ -180,11 +180,11 @@ async function specialIds(
 }
 
 /**
- * The tokenizer of a model as GGUF metadata that llama.cpp reads: byte-level BPE whose way to split words it knows by
+ * Expresses a model's tokenizer as GGUF metadata for llama.cpp: byte-level BPE with a pre-tokenizer that llama.cpp knows by
  * name, or SentencePiece's BPE.
  *
- * @param rows of the embedding: tokens beyond the vocabulary are filled up.
- * @throws RmError CONFIG_INVALID for a tokenizer that llama.cpp would read otherwise.
+ * @param rows rows of the embedding; the vocabulary is padded to this length.
+ * @throws RmError CONFIG_INVALID for a tokenizer that llama.cpp would read differently.
  */
 export async function tokenizerMetadata(source: ModelSource, rows: number): Promise<Entries> {
   const definition = await readDefinition(source);

@@ -8,19 +8,20 @@ import {
   withOutputFolder,
 } from '../files/outputFolder.js';
 
-/** A file that belongs to a GGUF file: "model.report.json" beside "model.gguf". */
+/** Path of a companion file of a GGUF file: "model.report.json" beside "model.gguf". */
 export const besideModel = (model: string, name: string): string =>
   join(dirname(model), `${basename(model).replace(/\.gguf$/i, '')}.${name}`);
 
 /**
- * Checks that a model may be written at `out`, a file where its name ends in .gguf, else a folder.
- * Throws OUTPUT_EXISTS as checkOutputFile and checkOutputFolder do.
+ * Checks that a model may be written at `out`, a file if it ends in .gguf, else a folder.
+ *
+ * @throws RmError OUTPUT_EXISTS, as checkOutputFile and checkOutputFolder.
  */
 export async function checkModelOutput(out: string, options: OutputFolderOptions = {}): Promise<void> {
   await (isGgufPath(out) ? checkOutputFile : checkOutputFolder)(out, options);
 }
 
-/** Runs `work` on a temporary path beside `out` that takes its place when all is done; see withOutputFolder. */
+/** Runs `work` on a temporary path beside `out`, which replaces `out` at the end; see withOutputFolder. */
 export const withModelOutput = <T>(
   out: string,
   options: OutputFolderOptions,

@@ -10,37 +10,39 @@ import { isRecord } from '../files/jsonFile.js';
 import type { WrittenType } from '../gguf/encode.js';
 import type { Replacement } from './replacement.js';
 
-/** Tensors of the checkpoint that get other values. */
-export type Replacements = ReadonlyMap<string, Replacement>;
-
-/** What is written: a model on disk, of which some layers stay and some tensors have other values. */
+/** The model to write: a model on disk with some of its layers and new values for some tensors. */
 export interface ModelToWrite {
   readonly source: ModelSource;
-  /** Of the source, or `inDtype` of that. */
+  /** The source's checkpoint, perhaps through `inDtype`. */
   readonly checkpoint: Checkpoint;
   readonly arch: Architecture;
-  /** Old indices of the layers that stay, ascending. */
+  /** Old indices of the kept layers, ascending. */
   readonly keep: readonly number[];
-  readonly replacements: Replacements;
-  /** Dequantises what is stored in blocks. */
+  /** New values by the names of the checkpoint's tensors. */
+  readonly replacements: ReadonlyMap<string, Replacement>;
+  /** Dequantises blocks. */
   readonly device: Device;
 }
 
 /** Settings of `writeModel`. */
 export interface WriteModelOptions {
-  /** Of a folder: data bytes per file before a new shard begins (default: 5e9). */
+  /** For a folder: most data bytes per shard (default: 5e9). */
   maxShardBytes?: number;
-  /** The number type that the checkpoint was given by `inDtype`, where it was. */
+  /** The number type passed to `inDtype`, if any. */
   dtype?: WeightDtype;
-  /** Of a GGUF file: what matrices are stored as (default: as they are in the source, new values exactly). */
+  /** For a GGUF file: storage type of matrices (default: as in the source; new values exactly). */
   type?: WrittenType;
   onProgress?: Progress;
 }
 
-/** config.json for the layers that stay, its numbers as they are spelt (exactJson.ts). @throws RmError CONFIG_INVALID. */
+/** Cuts config.json to the kept layers and keeps the spelling of its numbers (exactJson.ts). @throws RmError CONFIG_INVALID. */
 export async function writtenConfig({ source, keep }: ModelToWrite): Promise<Record<string, unknown>> {
   const text = await requiredTextOf(source, 'config.json');
   const config = parseExactJson(text, source.nameOf('config.json'));
   if (isRecord(config)) return pruneConfig(config, keep);
-  throw new RmError('CONFIG_INVALID', `${source.nameOf('config.json')} is no object`, 'Download it again.');
+  throw new RmError(
+    'CONFIG_INVALID',
+    `${source.nameOf('config.json')} is not an object`,
+    'Download it again.',
+  );
 }

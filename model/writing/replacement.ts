@@ -10,23 +10,23 @@ import { type Checkpoint, deviceBytes } from '../checkpoint/checkpoint.js';
 import { readDense } from '../checkpoint/denseTensor.js';
 import type { SpilledTensor } from '../transformer/spilledWeights.js';
 
-/** New values of what a reference is to, in the checkpoint's number type, on the device or on the disk. */
+/** New values of a referenced tensor, in the checkpoint's number type, on the device or on disk. */
 export type NewValues = Tensor | SpilledTensor;
 
-/** The matrix of a stack that is `place` in the order of its names, and the values of all of them. */
+/** The values of a whole stack, and the index of one of its matrices. */
 interface StackedValues {
   readonly stack: TensorStack;
   readonly place: number;
   readonly values: NewValues;
 }
 
-/** New values of a stored tensor: all of it, a matrix of a stack, or some of the parts that it consists of. */
+/** New values of a stored tensor: the whole tensor, one matrix of a stack, or some parts of a fused tensor. */
 export type Replacement =
   | NewValues
   | StackedValues
   | readonly (readonly [part: TensorPart, values: NewValues])[];
 
-/** Notes new values by the names of the stored tensors that they go into. */
+/** Records new values under the names of the stored tensors that they change. */
 export function addReplacement(
   replacements: Map<string, Replacement>,
   ref: TensorRef,
@@ -38,12 +38,12 @@ export function addReplacement(
   } else if (isStack(ref)) {
     for (const [place, each] of ref.names.entries()) replacements.set(each, { stack: ref, place, values });
   } else {
-    const known = replacements.get(name);
-    replacements.set(name, [...(Array.isArray(known) ? known : []), [ref, values]]);
+    const earlier = replacements.get(name);
+    replacements.set(name, [...(Array.isArray(earlier) ? earlier : []), [ref, values]]);
   }
 }
 
-/** A stored tensor's new bytes; rows for which there are no new values keep their old ones. */
+/** Computes a stored tensor's new bytes; rows without new values keep the old ones. */
 export async function replacedBytes(
   replacement: Replacement,
   { checkpoint, device }: { readonly checkpoint: Checkpoint; readonly device: Device },
@@ -76,7 +76,7 @@ export async function replacedBytes(
   return bytes;
 }
 
-/** Gives bytes of new values: of those on the disk only what is asked for is in memory. */
+/** Returns a function that reads ranges of new values; values on disk are read on demand. */
 async function reader(
   values: NewValues,
   name: string,
@@ -85,8 +85,8 @@ async function reader(
   if (values.dtype !== dtype) {
     throw new RmError(
       'INVALID_ARGUMENT',
-      `'${name}' is ${values.dtype}, the file has ${dtype}`,
-      'Convert it.',
+      `the new values of '${name}' are ${values.dtype}, but the file stores ${dtype}`,
+      `Convert them to ${dtype}.`,
     );
   }
   if (!(values instanceof Tensor)) return (from, byteLength) => values.read(from, byteLength);

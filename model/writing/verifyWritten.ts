@@ -5,15 +5,15 @@ import { type LoadOptions, Model } from '../transformer/model.js';
 const TOLERANCE = 1e-4;
 
 /**
- * Loads what was written and compares what it makes of some inputs (logits, embeddings of images) with what the model
- * made of them that was in memory.
+ * Loads a written model and compares its outputs for some inputs (logits, or embeddings of images) with those of the model
+ * in memory.
  *
- * @param path of the folder or file.
- * @param outputsOf what a model makes of the inputs.
- * @param expected what the model in memory made of them.
- * @param stream as Model.load takes it.
+ * @param path the written folder or file.
+ * @param outputsOf computes a model's outputs.
+ * @param expected outputs of the model in memory.
+ * @param stream see Model.load.
  * @returns the largest absolute difference.
- * @throws RmError VERIFICATION_FAILED when it is above 1e-4; NOT_FINITE when the model in memory gave NaN or infinity.
+ * @throws RmError VERIFICATION_FAILED if it exceeds 1e-4; NOT_FINITE if the model in memory gave NaN or infinity.
  */
 export async function verifyWritten(
   device: Device,
@@ -31,11 +31,11 @@ export async function verifyWritten(
     );
   }
   await using written = await Model.load(device, path, { stream, images: true });
-  const found = await outputsOf(written);
+  const outputs = await outputsOf(written);
   let worst = 0;
   for (let i = 0; i < expected.length; i++) {
-    // Math.max keeps a NaN, and NaN is not within the tolerance.
-    worst = Math.max(worst, Math.abs(expected[i]! - found[i]!));
+    // Math.max propagates NaN, which fails the tolerance below.
+    worst = Math.max(worst, Math.abs(expected[i]! - outputs[i]!));
   }
   if (worst <= TOLERANCE) return worst;
   throw new RmError(

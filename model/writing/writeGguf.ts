@@ -22,10 +22,10 @@ const fileTypes: Readonly<Record<WrittenType, number>> = { F32: 0, F16: 1, Q8_0:
 
 const PIECE = 16 << 20;
 
-/** Bytes of a row of numbers. */
+/** Bytes of a row on the device. */
 const rowBytesOf = (info: TensorInfo): number => deviceBytes(info) / info.shape[0]!;
 
-/** A tensor of the checkpoint as numbers, from the source or in its place, in llama.cpp's order. */
+/** Reads a checkpoint tensor, or its replacement, as numbers in llama.cpp's row order. */
 async function* numbersOf(
   model: ModelToWrite,
   family: GgufFamily,
@@ -50,7 +50,7 @@ async function* numbersOf(
   }
 }
 
-/** The same as bytes of a type, of several tensors one after the other. */
+/** Encodes several checkpoint tensors, one after the other, in a GGUF type. */
 async function* encodedBytes(
   model: ModelToWrite,
   family: GgufFamily,
@@ -62,7 +62,7 @@ async function* encodedBytes(
     const info = model.checkpoint.info(huggingFace);
     const rowBytes = rowBytesOf(info);
     for await (const piece of numbersOf(model, family, name, huggingFace)) {
-      // Encoding takes several times the room.
+      // Encode in slices, because encoding takes several times their memory.
       const slice = Math.max(1, Math.floor(PIECE / rowBytes)) * rowBytes;
       for (let at = 0; at < piece.byteLength; at += slice) {
         const part = piece.slice(at, at + slice);
@@ -76,7 +76,7 @@ async function* copied({ file }: GgufCheckpoint, { begin, end }: GgufTensor): As
   for (let at = begin; at < end; at += PIECE) yield await file.read(at, Math.min(PIECE, end - at));
 }
 
-/** The tensor with its bytes. */
+/** Adds the bytes to a planned tensor. */
 function withBytes(
   model: ModelToWrite,
   family: GgufFamily,
@@ -91,11 +91,11 @@ function withBytes(
 }
 
 /**
- * Writes a GGUF file. From a GGUF file untouched tensors keep their type byte for byte (unless `type` asks for another),
- * and those with new values are stored as the device holds them: f16 where they were blocks. From a folder, matrices
- * keep their number type, vectors become F32, and the metadata are made of config.json and the tokenizer.
+ * Writes a model as a GGUF file. From a GGUF file, untouched tensors are copied byte for byte unless `type` sets another
+ * type, and tensors with new values are stored as on the device: f16 if they were blocks. From a folder, matrices keep
+ * their number type, vectors become F32, and metadata are made from config.json and the tokenizer.
  *
- * @throws RmError OUTPUT_FAILED; UNSUPPORTED_FAMILY, CONFIG_INVALID for what GGUF cannot say.
+ * @throws RmError OUTPUT_FAILED; UNSUPPORTED_FAMILY, CONFIG_INVALID for settings that GGUF cannot express.
  */
 export async function writeGgufModel(
   model: ModelToWrite,
@@ -112,7 +112,7 @@ export async function writeGgufModel(
   });
 }
 
-/** general.file_type as most of the bytes are; what no writer of ours makes is the source's own. */
+/** Sets general.file_type to the type of most bytes; keeps the source's value if that type is not written here. */
 function withFileType(metadata: WrittenMetadata, tensors: readonly GgufTensorSource[]): WrittenMetadata {
   const bytes = new Map<string, number>();
   for (const tensor of tensors) {

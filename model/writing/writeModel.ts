@@ -13,25 +13,25 @@ import { type ModelToWrite, type WriteModelOptions, writtenConfig } from './mode
 import { replacedBytes } from './replacement.js';
 import { writeGgufModel } from './writeGguf.js';
 
-/** Weights in any format: the unpruned ones must not travel with the pruned model. */
+/** Weight files of any format: unpruned weights must not be copied beside the pruned model. */
 const weightFile =
   /\.(safetensors|safetensors\.index\.json|bin|bin\.index\.json|pt|pth|ckpt|gguf|h5|msgpack|npz|onnx|onnx_data|ot)$/;
 
 /**
- * Writes a model: into a file where `to` ends in .gguf, else into a folder. Untouched tensors are copied byte for byte
- * where the form stays, configuration and per-layer lists are cut, all else that belongs to the model comes with it.
+ * Writes a model to a file if `to` ends in .gguf, else to a folder. If the form stays the same, untouched tensors are
+ * copied byte for byte. Cuts the configuration to the kept layers and copies the model's other files.
  *
  * @param to an empty folder (see withOutputFolder), or the file.
- * @throws RmError OUTPUT_FAILED; UNSUPPORTED_FAMILY, CONFIG_INVALID for what the other form cannot say.
+ * @throws RmError OUTPUT_FAILED; UNSUPPORTED_FAMILY, CONFIG_INVALID for settings that the other form cannot express.
  */
 export function writeModel(model: ModelToWrite, to: string, options: WriteModelOptions = {}): Promise<void> {
   return isGgufPath(to) ? writeGgufModel(model, to, options) : writeModelFolder(model, to, options);
 }
 
 /**
- * Checks what can be checked of a model that is to be written, before it is made.
+ * Checks early, before any work, that a model can be written in the form of `to`.
  *
- * @throws RmError UNSUPPORTED_FAMILY, CONFIG_INVALID for what the form that `to` asks for cannot say.
+ * @throws RmError UNSUPPORTED_FAMILY, CONFIG_INVALID for settings that this form cannot express.
  */
 export async function checkWritable(model: PlannedModel, to: string): Promise<void> {
   if (isGgufPath(to)) await planGguf(model);
@@ -52,10 +52,10 @@ async function writeModelFolder(model: ModelToWrite, to: string, options: WriteM
   }
 }
 
-/** What old checkpoints hold though it is computed, not learnt; loaders ignore it or complain. */
+/** Buffers that old checkpoints store although they are computed; loaders ignore them or complain. */
 const computedBuffer = /\.(rotary_emb\.inv_freq|(attention|attn)\.(bias|masked_bias)|position_ids)$/;
 
-/** Names "…layers.12.…" get the layer's new number; tensors of removed layers are left out. */
+/** Lists the tensors to write: renumbers names "…layers.12.…" and drops tensors of removed layers. */
 function* writtenTensors(model: ModelToWrite): Generator<TensorSource> {
   const { checkpoint, arch, keep, replacements, device } = model;
   const newIndex = new Map(keep.map((layer, i) => [layer, i]));
@@ -64,7 +64,7 @@ function* writtenTensors(model: ModelToWrite): Generator<TensorSource> {
     if (computedBuffer.test(name) && !used.has(name)) continue;
     const layer = layerOf(name, arch);
     if (layer && !newIndex.has(layer.index)) continue;
-    // 0, 1, 2 ... as whole numbers, which old versions of transformers have stored and all count for themselves.
+    // The integers 0, 1, 2 ..., stored by old versions of transformers; every version computes them itself.
     if (name.endsWith('.position_ids')) continue;
     const { dtype, shape } = checkpoint.info(name);
     const replacement = replacements.get(name);
@@ -78,7 +78,7 @@ function* writtenTensors(model: ModelToWrite): Generator<TensorSource> {
   }
 }
 
-/** Splits a per-layer tensor name at its layer number, by the prefix that the architecture's names share. */
+/** Splits a layer's tensor name at the layer number, which follows the architecture's common prefix. */
 function layerOf(
   name: string,
   arch: Architecture,
@@ -88,10 +88,10 @@ function layerOf(
   return match ? { prefix, index: Number(match[1]), rest: match[2]! } : undefined;
 }
 
-/** Of the run that made the model that is pruned again. */
+/** Reports of an earlier run, if the model is pruned again. */
 const reports = new Set(['report.json', 'report.html']);
 
-/** Files as they are, symbolic links as what they point to; a link to nothing, and what is no file, is left out. */
+/** Copies other files unchanged, following symbolic links; skips broken links and anything that is not a file. */
 async function copyOtherFiles(
   from: string,
   to: string,
@@ -101,18 +101,18 @@ async function copyOtherFiles(
   for (const name of await readdir(from)) {
     if (name.startsWith('.') || name === 'config.json' || weightFile.test(name) || reports.has(name))
       continue;
-    // The card of a model that was pruned before has a card of its base beside it: each moves one back.
+    // A model that was pruned before has its base model's card beside its own: shift each card by one.
     const [source, target] = [
       join(from, name),
       join(to, name.replace(/^README((\.base)*)\.md$/, 'README.base$1.md')),
     ];
-    const found = await stat(source).catch(() => undefined);
-    if (found?.isDirectory()) {
-      // A link to a folder that it lies in has no end.
+    const stats = await stat(source).catch(() => undefined);
+    if (stats?.isDirectory()) {
+      // Skip a link to a folder that contains it.
       if (folders.has(await realpath(source))) continue;
       await mkdir(target).catch(error => Promise.reject(outputError(error, target)));
       await copyOtherFiles(source, target, folders);
-    } else if (found?.isFile()) {
+    } else if (stats?.isFile()) {
       await copyOutputFile(source, target);
     }
   }
