@@ -160,7 +160,7 @@ function resultOf(sums: Sums, compared: boolean): Evaluation {
     throw new RmError(
       'NOT_FINITE',
       'the model assigns no finite likelihood to the text',
-      'The model is damaged: look at its weights, or at how it was made.',
+      'The model is damaged: check its weights and how it was made.',
     );
   }
   return {

@@ -2,7 +2,7 @@ import type { Architecture, LayerTensorNames } from '../architecture/architectur
 import { type ConfigReader, statedDtype } from './configReader.js';
 import { checkHeads, evenHeads, type HasTensor, readActivation, readSize } from './decoder.js';
 
-/** CLIP with both towers: its vision encoder and the projection of image embeddings; the text tower stays as it is. */
+/** CLIP with both towers: reads the vision encoder and the projection of image embeddings; the text tower stays unchanged. */
 export function clip(config: ConfigReader, has?: HasTensor): Architecture {
   return build(config, config.object('vision_config'), ['vision_config'], true, has);
 }
@@ -15,8 +15,8 @@ export function clipVision(config: ConfigReader, has?: HasTensor): Architecture 
 }
 
 /**
- * A vision transformer: LayerNorm before attention and MLP, biases everywhere, no gate, every patch sees all others; the
- * class token's state after the last norm, projected, is the embedding of the image. Source: transformers/models/clip,
+ * A vision transformer: LayerNorm before attention and MLP, biases everywhere, no gate, every patch attends to all others.
+ * The class token's state after the last norm, projected, is the image's embedding. Source: transformers/models/clip,
  * Radford et al. (arXiv:2103.00020).
  */
 function build(
@@ -35,16 +35,16 @@ function build(
   }
   const patches = Math.floor(imageSize / patchSize) ** 2;
   if (patches >= 1 << 20)
-    throw config.invalid('image_size', `makes ${patches} patches, more than any model has`);
+    throw config.invalid('image_size', `gives ${patches} patches, more than any model has`);
   const channels = config.count('num_channels', 3);
   if (channels !== 3) {
     throw config.unsupported(
       'num_channels',
       `is ${channels}; images have 3`,
-      'Choose a model of colour images.',
+      'Choose a model for colour images.',
     );
   }
-  // transformers 5 writes an encoder of its own without the prefix that all others have.
+  // transformers 5 writes a stand-alone encoder without the usual prefix.
   const bare = has?.('embeddings.patch_embedding.weight') === true;
   const prefix = bare ? '' : 'vision_model.';
   const named = (name: string) => ({ weight: `${prefix}${name}.weight`, bias: `${prefix}${name}.bias` });

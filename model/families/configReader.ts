@@ -1,7 +1,7 @@
 import { type DType, RmError } from '../../engine/index.js';
 import { isRecord } from '../files/jsonFile.js';
 
-/** Typed access to a config.json (or an object within it); every complaint names the file and the field. */
+/** Typed access to a config.json (or an object within it); every error names the file and the field. */
 export class ConfigReader {
   constructor(
     private readonly fields: Record<string, unknown>,
@@ -9,21 +9,21 @@ export class ConfigReader {
     private readonly prefix = '',
   ) {}
 
-  /** CONFIG_INVALID about one field. */
+  /** Creates a CONFIG_INVALID about one field. */
   invalid(field: string, problem: string): RmError {
     return new RmError(
       'CONFIG_INVALID',
       `${this.path}: "${this.prefix}${field}" ${problem}`,
-      'Compare it with the config.json the model was published with, or download that again.',
+      "Compare it with the model's published config.json, or download that again.",
     );
   }
 
-  /** UNSUPPORTED_FAMILY about one field: a valid value that this program does not compute. */
+  /** Creates an UNSUPPORTED_FAMILY about one field: its value is valid, but not supported here. */
   unsupported(field: string, problem: string, fix: string): RmError {
     return new RmError('UNSUPPORTED_FAMILY', `${this.path}: "${this.prefix}${field}" ${problem}`, fix);
   }
 
-  /** JSON null counts as absent, as in transformers. */
+  /** Returns a field; JSON null counts as absent, as in transformers. */
   get(field: string): unknown {
     return this.fields[field] ?? undefined;
   }
@@ -51,7 +51,7 @@ export class ConfigReader {
     return value;
   }
 
-  /** A whole number of at least 1. */
+  /** Reads a whole number of at least 1. */
   count(field: string, fallback?: number): number {
     const test = (v: unknown): v is number => Number.isSafeInteger(v) && (v as number) >= 1;
     return this.read(field, fallback, 'a whole number of at least 1', test);
@@ -62,7 +62,7 @@ export class ConfigReader {
     return this.read(field, fallback, 'a number above 0', test);
   }
 
-  /** `length` numbers above 0. */
+  /** Reads `length` numbers above 0. */
   positives(field: string, length: number): readonly number[] {
     const test = (v: unknown): v is number[] =>
       Array.isArray(v) &&
@@ -71,7 +71,7 @@ export class ConfigReader {
     return this.read(field, undefined, `a list of ${length} numbers above 0`, test);
   }
 
-  /** Each a string out of `choices`; UNSUPPORTED_FAMILY for any other. Undefined where the field is missing. */
+  /** Reads a list of strings out of `choices`; undefined if the field is missing. @throws RmError UNSUPPORTED_FAMILY for others. */
   choices<T extends string>(field: string, length: number, choices: readonly T[]): T[] | undefined {
     const value = this.get(field);
     if (value === undefined) return undefined;
@@ -83,7 +83,7 @@ export class ConfigReader {
       throw this.unsupported(
         field,
         `has an entry ${JSON.stringify(other)}; supported are ${choices.join(', ')}`,
-        'Choose a model whose layers are of these kinds.',
+        'Choose a model whose layers have these kinds.',
       );
     }
     return value as T[];
@@ -103,9 +103,9 @@ export class ConfigReader {
   }
 }
 
-/** `dtype` of transformers 5, `torch_dtype` of transformers 4; null where neither is given or it is none of ours. */
+/** Reads `dtype` (transformers 5) or `torch_dtype` (transformers 4); null if absent or not supported here. */
 export function statedDtype(config: ConfigReader): DType | null {
   const name = config.get('dtype') ?? config.get('torch_dtype');
-  const known: Record<string, DType> = { float32: 'f32', float16: 'f16', bfloat16: 'bf16' };
-  return typeof name === 'string' ? (known[name.replace('torch.', '')] ?? null) : null;
+  const dtypes: Record<string, DType> = { float32: 'f32', float16: 'f16', bfloat16: 'bf16' };
+  return typeof name === 'string' ? (dtypes[name.replace('torch.', '')] ?? null) : null;
 }

@@ -2,7 +2,7 @@ import type { Activation } from '../../kernels/index.js';
 import type { Architecture, LayerTensorNames, TensorNames } from '../architecture/architecture.js';
 import { type ConfigReader, statedDtype } from './configReader.js';
 
-/** Says whether a checkpoint has a tensor; undefined where only config.json is known. */
+/** Tells whether a checkpoint has a tensor; undefined if only config.json is known. */
 export type HasTensor = ((name: string) => boolean) | undefined;
 
 export type Dimensions = Pick<
@@ -10,10 +10,10 @@ export type Dimensions = Pick<
   'layers' | 'hidden' | 'intermediate' | 'heads' | 'kvHeads' | 'headDim' | 'vocab' | 'contextLength'
 >;
 
-/** Columns of a head up to which attention is computed. */
+/** Largest head dimension that attention supports. */
 const WIDEST_HEAD = 256;
 
-/** num_hidden_layers and hidden_size. */
+/** Reads num_hidden_layers, hidden_size and num_attention_heads. */
 export function readSize(config: ConfigReader): Pick<Dimensions, 'layers' | 'hidden' | 'heads'> {
   const layers = config.count('num_hidden_layers');
   if (layers > 10_000) throw config.invalid('num_hidden_layers', `is ${layers}, more than any model has`);
@@ -26,7 +26,7 @@ export function evenHeads(config: ConfigReader, hidden: number, heads: number): 
   throw config.invalid('hidden_size', `${hidden} is not a multiple of num_attention_heads ${heads}`);
 }
 
-/** @throws RmError CONFIG_INVALID, UNSUPPORTED_FAMILY for heads that attention cannot have. */
+/** Checks head counts and size. @throws RmError CONFIG_INVALID, UNSUPPORTED_FAMILY for heads that attention does not support. */
 export function checkHeads(
   config: ConfigReader,
   { heads, kvHeads, headDim }: Pick<Dimensions, 'heads' | 'kvHeads' | 'headDim'>,
@@ -36,12 +36,12 @@ export function checkHeads(
     throw config.invalid(kvField, `${kvHeads} does not divide num_attention_heads ${heads}`);
   }
   if (headDim > WIDEST_HEAD) {
-    const problem = `makes heads of ${headDim} columns; at most ${WIDEST_HEAD} are supported`;
+    const problem = `gives heads of ${headDim} columns; at most ${WIDEST_HEAD} are supported`;
     throw config.unsupported('head_dim', problem, 'Choose a model with smaller heads.');
   }
 }
 
-/** Under the names that most families use; `headDim` where config.json states none (default: by hidden_size). */
+/** Reads dimensions under the names that most families use; `defaultHeadDim` is by default hidden_size / heads. */
 export function readDimensions(config: ConfigReader, defaultHeadDim?: number): Dimensions {
   const { layers, hidden, heads } = readSize(config);
   const kvHeads = config.count('num_key_value_heads', heads);
@@ -73,24 +73,24 @@ const activations: Readonly<Record<string, Activation>> = {
   relu: 'relu',
 };
 
-export function readActivation(config: ConfigReader, field: string, usual: string): Activation {
-  const name = config.text(field, usual);
-  const found = Object.hasOwn(activations, name) ? activations[name] : undefined;
-  if (found) return found;
+export function readActivation(config: ConfigReader, field: string, defaultName: string): Activation {
+  const name = config.text(field, defaultName);
+  const activation = Object.hasOwn(activations, name) ? activations[name] : undefined;
+  if (activation) return activation;
   const problem = `is ${JSON.stringify(name)}; supported are ${Object.keys(activations).join(', ')}`;
   throw config.unsupported(field, problem, 'Choose a model with one of these activations.');
 }
 
-/** Whole heads turn: an odd number of columns cannot. */
+/** Checks that heads have an even number of columns, which RoPE on whole heads needs. */
 export function requireEvenHeads(config: ConfigReader, headDim: number): void {
   if (headDim % 2 === 0) return;
   throw config.invalid('head_dim', `is ${headDim}, but RoPE needs an even number`);
 }
 
 const KINDS = ['full_attention', 'sliding_attention'] as const;
-export type LayerKind = (typeof KINDS)[number];
+type LayerKind = (typeof KINDS)[number];
 
-/** `layer_types`, or what the family's rule says of each layer where it is missing. */
+/** Reads `layer_types`; if it is missing, applies the family's rule to each layer. */
 export const layerKinds = (
   config: ConfigReader,
   layers: number,
@@ -98,29 +98,36 @@ export const layerKinds = (
 ): LayerKind[] =>
   config.choices('layer_types', layers, KINDS) ?? Array.from({ length: layers }, (_, layer) => rule(layer));
 
-/** Tokens that the sliding layers look back at. */
+/** The window of each sliding layer, in tokens; null for the others. */
 export function windowsOf(
   config: ConfigReader,
   kinds: readonly LayerKind[],
-  usual?: number,
+  defaultWindow?: number,
 ): (number | null)[] {
-  return kinds.map(kind => (kind === 'sliding_attention' ? config.count('sliding_window', usual) : null));
+  return kinds.map(kind =>
+    kind === 'sliding_attention' ? config.count('sliding_window', defaultWindow) : null,
+  );
 }
 
-/** `sliding_window` of families where it holds for all layers; null and 0 mean none. */
-export function commonWindow(config: ConfigReader, layers: number, usual: number | null): (number | null)[] {
-  const stated = config.has('sliding_window') ? config.get('sliding_window') : usual;
-  const window = stated === undefined || stated === null ? null : config.count('sliding_window', usual ?? 1);
+/** Reads `sliding_window` in families where it applies to all layers; null means no window. */
+export function commonWindow(
+  config: ConfigReader,
+  layers: number,
+  defaultWindow: number | null,
+): (number | null)[] {
+  const stated = config.has('sliding_window') ? config.get('sliding_window') : defaultWindow;
+  const window =
+    stated === undefined || stated === null ? null : config.count('sliding_window', defaultWindow ?? 1);
   return new Array<number | null>(layers).fill(window);
 }
 
-/** Everything outside the layers; `prefix` is what the model's own tensors begin with. */
+/** Names outside the layers; `prefix` begins the names of the model's own tensors. */
 export interface OuterNames {
   readonly prefix: string;
   readonly lmHead: string;
 }
 
-/** The first form whose embedding the checkpoint has; a model may be stored without its head's wrapper, for instance. */
+/** The first form whose embedding the checkpoint has; a model may be stored without the wrapper that adds its head. */
 export function storedForm(
   forms: readonly [OuterNames, ...OuterNames[]],
   embedding: string,
@@ -129,7 +136,7 @@ export function storedForm(
   return forms.find(({ prefix }) => has?.(prefix + embedding)) ?? forms[0];
 }
 
-/** As models in the manner of Llama are stored: as a whole, or without what wraps the model itself. */
+/** The forms of Llama-like models: complete, or without the wrapper that adds the head. */
 export const llamaForms: readonly [OuterNames, ...OuterNames[]] = [
   { prefix: 'model.', lmHead: 'lm_head.weight' },
   { prefix: '', lmHead: 'lm_head.weight' },
@@ -152,7 +159,7 @@ export function namesInForm(
   };
 }
 
-/** Which parts of a layer have biases, and what its queries and keys are normalised by. */
+/** Which parts of a layer have biases, and whether queries and keys have a norm. */
 export interface LlamaParts {
   readonly qkvBias?: boolean;
   readonly outBias?: boolean;
@@ -160,13 +167,13 @@ export interface LlamaParts {
   readonly qkNorm?: boolean;
 }
 
-/** One layer in the manner of Llama: a norm before the attention and one before the MLP. */
+/** Tensor names of a Llama-like layer: a norm before the attention and one before the MLP. */
 export function llamaLayer(
   at: string,
   { qkvBias = false, outBias = false, mlpBias = false, qkNorm = false }: LlamaParts,
 ): LayerTensorNames {
-  const bias = (wanted: boolean, name: string) => (wanted ? `${at}.${name}.bias` : null);
-  const norm = (wanted: boolean, name: string) => (wanted ? `${at}.${name}.weight` : null);
+  const bias = (present: boolean, name: string) => (present ? `${at}.${name}.bias` : null);
+  const norm = (present: boolean, name: string) => (present ? `${at}.${name}.weight` : null);
   return {
     inputNorm: `${at}.input_layernorm.weight`,
     inputNormBias: null,
@@ -194,11 +201,11 @@ export function llamaLayer(
   };
 }
 
-/** What a family says of itself beyond its dimensions. */
+/** What a family sets besides its dimensions. */
 export type FamilyTraits = Pick<Architecture, 'ropes' | 'tensorNames' | 'tiedEmbeddings'> &
   Partial<Architecture>;
 
-/** The architecture of a decoder: what most families have, but for the family's traits. */
+/** Builds a decoder's architecture: defaults that suit most families, overridden by the family's traits. */
 export function decoder(
   config: ConfigReader,
   dimensions: Dimensions,

@@ -22,15 +22,15 @@ const forms: readonly [OuterNames, ...OuterNames[]] = [
 ];
 
 /**
- * Falcon: attention and MLP side by side after one LayerNorm (7B) or one each (40B, 180B), or one after the other; one
- * key/value head, groups of them or one per query head, fused with the queries; no gate, exact GELU.
+ * Falcon: attention and MLP in parallel after one LayerNorm (7B) or one each (40B, 180B), or in sequence; a single
+ * key/value head, one per group or one per query head, fused with the queries; no gate, exact GELU.
  * Source: transformers/models/falcon.
  */
 export function falcon(config: ConfigReader, has: HasTensor): Architecture {
   if (config.flag('alibi', false)) {
     throw config.unsupported(
       'alibi',
-      'is true: positions as biases of attention scores are not supported',
+      'is true: ALiBi position biases are not supported',
       'Choose a Falcon with rotary positions (7B, 11B, 40B, 180B).',
     );
   }
@@ -40,7 +40,7 @@ export function falcon(config: ConfigReader, has: HasTensor): Architecture {
   const ownHeads = grouped || !multiQuery;
   const kvHeads = ownHeads ? config.count('num_kv_heads', heads) : 1;
   if (!grouped && ownHeads && kvHeads !== heads) {
-    throw config.invalid('num_kv_heads', `is ${kvHeads}, but every one of the ${heads} heads has its own`);
+    throw config.invalid('num_kv_heads', `is ${kvHeads}, but each of the ${heads} heads has its own`);
   }
   const headDim = evenHeads(config, hidden, heads);
   checkHeads(config, { heads, kvHeads, headDim }, 'num_kv_heads');
@@ -87,7 +87,7 @@ function readNorms(config: ConfigReader, grouped: boolean, parallel: boolean): N
     if (grouped) {
       throw config.unsupported(
         'parallel_attn',
-        'is false beside new_decoder_architecture, which transformers computes as parallel from norms it does not store',
+        'is false together with new_decoder_architecture: transformers then runs parallel branches with norms it does not store',
         'Choose one of the published Falcon models.',
       );
     }

@@ -1,13 +1,13 @@
 import type { TensorPart } from '../architecture/architecture.js';
 
-/** Where queries, keys and values are in a projection that holds them group by group. */
-export interface FusedHeads {
+/** Where a fused projection stores queries, keys and values, group by group. */
+interface FusedHeads {
   readonly q: (name: string) => TensorPart;
   readonly k: (name: string) => TensorPart;
   readonly v: (name: string) => TensorPart;
 }
 
-/** `groups` times the rows of `queries` query heads, of one key head and of one value head. */
+/** A projection with `groups` groups, each with the rows of `queries` query heads, one key head and one value head. */
 export function fusedHeads(groups: number, queries: number, headDim: number): FusedHeads {
   const stride = (queries + 2) * headDim;
   const part = (first: number, heads: number) => (name: string) => ({

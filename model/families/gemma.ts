@@ -19,8 +19,8 @@ import {
 import { readRope } from './rope.js';
 
 /**
- * Gemma 2: norms before and after attention and MLP, gains stored as their difference from 1, embeddings times
- * sqrt(hidden), soft-capped scores and logits, every other layer sliding. Source: transformers/models/gemma2.
+ * Gemma 2: norms before and after attention and MLP, gains stored as gain - 1, embeddings times sqrt(hidden), soft-capped
+ * scores and logits, sliding windows in every other layer. Source: transformers/models/gemma2.
  */
 export function gemma2(config: ConfigReader, has: HasTensor): Architecture {
   return gemma(config, has, {
@@ -34,14 +34,14 @@ export function gemma2(config: ConfigReader, has: HasTensor): Architecture {
 }
 
 /**
- * Gemma 3, text: as Gemma 2, but queries and keys are normalised head by head and no scores are capped; sliding layers
- * rotate by frequencies of their own. Source: transformers/models/gemma3.
+ * Gemma 3, text: like Gemma 2, but with a norm per query and key head and no score cap; sliding layers have their own
+ * rotation frequencies. Source: transformers/models/gemma3.
  */
 export function gemma3Text(config: ConfigReader, has: HasTensor): Architecture {
   return gemma3(config, has, llamaForms, cap(config, 'final_logit_softcapping', undefined));
 }
 
-/** The language model in a Gemma 3 that also reads images; its logits are not capped. */
+/** The language model of a Gemma 3 that also reads images; its logits are not capped. */
 export function gemma3Multimodal(config: ConfigReader, has: HasTensor): Architecture {
   const text = config.object('text_config');
   const forms: [OuterNames, ...OuterNames[]] = [
@@ -63,7 +63,7 @@ function gemma3(
     forms,
     ropes: headDim => gemma3Ropes(config, headDim),
     slidesEvery: config.count('sliding_window_pattern', 6),
-    // transformers reads attn_logit_softcapping and makes no use of it.
+    // transformers reads attn_logit_softcapping but does not use it.
     attentionSoftcap: null,
     finalSoftcap,
     qkNorm: true,
@@ -73,14 +73,14 @@ function gemma3(
 
 interface GemmaTraits {
   readonly forms: readonly [OuterNames, ...OuterNames[]];
-  /** Of layers that see everything and, if they rotate otherwise, of those that slide. */
+  /** Rotation of full layers and, if it differs, of sliding layers. */
   readonly ropes: (headDim: number) => readonly [Rope, Rope?];
-  /** The last of so many layers sees everything, the others slide, where layer_types does not say. */
+  /** Without layer_types, every `slidesEvery`-th layer is full and the others slide. */
   readonly slidesEvery: number;
   readonly attentionSoftcap: number | null;
   readonly finalSoftcap: number | undefined;
   readonly qkNorm: boolean;
-  /** In place of tie_word_embeddings. */
+  /** Overrides tie_word_embeddings. */
   readonly tied?: boolean;
 }
 
@@ -88,7 +88,7 @@ function gemma(config: ConfigReader, has: HasTensor, traits: GemmaTraits): Archi
   if (config.flag('use_bidirectional_attention', false)) {
     throw config.unsupported(
       'use_bidirectional_attention',
-      'is true: such a model predicts no next tokens',
+      'is true: such a model does not predict next tokens',
       'Choose a model that generates text.',
     );
   }
@@ -107,7 +107,7 @@ function gemma(config: ConfigReader, has: HasTensor, traits: GemmaTraits): Archi
   return decoder(config, dimensions, {
     norm: { kind: 'rms', eps: config.positive('rms_norm_eps'), offset: 1 },
     qkNorm: traits.qkNorm ? 'head' : null,
-    // transformers rounds the factor to the number type it computes in.
+    // transformers rounds the factor to its number type.
     embeddingScale: Math.fround(Math.sqrt(hidden)),
     tiedEmbeddings,
     activation: readActivation(config, 'hidden_activation', 'gelu_pytorch_tanh'),
@@ -122,7 +122,7 @@ function gemma(config: ConfigReader, has: HasTensor, traits: GemmaTraits): Archi
   });
 }
 
-/** A layer with a norm before and after each of its branches. */
+/** A layer with a norm before and after each branch. */
 const sandwich = (at: string, names: LayerTensorNames): LayerTensorNames => ({
   ...names,
   attentionOutNorm: `${at}.post_attention_layernorm.weight`,
@@ -130,9 +130,9 @@ const sandwich = (at: string, names: LayerTensorNames): LayerTensorNames => ({
   mlpOutNorm: `${at}.post_feedforward_layernorm.weight`,
 });
 
-/** A missing field means `usual`, an explicit null none. */
-function cap(config: ConfigReader, field: string, usual: number | undefined): number | undefined {
-  if (!config.has(field)) return usual;
+/** Reads a cap: a missing field means the default, an explicit null means no cap. */
+function cap(config: ConfigReader, field: string, defaultCap: number | undefined): number | undefined {
+  if (!config.has(field)) return defaultCap;
   return config.get(field) === undefined ? undefined : config.positive(field);
 }
 

@@ -21,8 +21,8 @@ const forms: readonly [OuterNames, ...OuterNames[]] = [
 ];
 
 /**
- * GPT-NeoX and Pythia: attention and MLP side by side (or one after the other), each after a LayerNorm of its own; a
- * quarter of each head turns; queries, keys and values fused head by head; no gate. Source: transformers/models/gpt_neox.
+ * GPT-NeoX and Pythia: attention and MLP in parallel (or in sequence), each after its own LayerNorm; a quarter of each head
+ * rotates; queries, keys and values are fused head by head; no gate. Source: transformers/models/gpt_neox.
  */
 export function gptNeox(config: ConfigReader, has: HasTensor): Architecture {
   const { layers, hidden, heads } = readSize(config);

@@ -4,7 +4,7 @@ import type { HasTensor } from './decoder.js';
 import { likeLlama } from './llama.js';
 
 /**
- * Granite 3: a Llama with factors on embeddings, on what a layer adds, on attention scores and on logits.
+ * Granite 3: a Llama with factors on embeddings, residual branches, attention scores and logits.
  * Source: transformers/models/granite.
  */
 export function granite(config: ConfigReader, has: HasTensor): Architecture {

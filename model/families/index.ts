@@ -19,7 +19,7 @@ import { cutConfig } from './pruneConfig.js';
 import { qwen2, qwen3 } from './qwen.js';
 import { smollm3 } from './smollm3.js';
 
-/** model_type of config.json -> the family's reader. */
+/** "model_type" in config.json -> the family's reader. */
 const families: Readonly<Record<string, (config: ConfigReader, has: HasTensor) => Architecture>> = {
   llama,
   smollm3,
@@ -39,15 +39,16 @@ const families: Readonly<Record<string, (config: ConfigReader, has: HasTensor) =
   clip_vision_model: clipVision,
 };
 
-/** Values of `model_type` that `readArchitecture` accepts. */
+/** The supported values of "model_type" in config.json. */
 export const supportedFamilies: readonly string[] = Object.keys(families);
 
 /**
- * The architecture a parsed config.json describes; `path` is used in messages only. Reads the key names of
- * transformers 4 and 5. Throws CONFIG_INVALID naming the field, UNSUPPORTED_FAMILY for what cannot be computed.
+ * Reads the architecture from a parsed config.json, with the key names of transformers 4 or 5.
  *
- * @param has says whether the checkpoint has a tensor, for families that are stored under several names; without it
- *   tensors get the usual ones.
+ * @param path appears in messages only.
+ * @param has tells whether the checkpoint has a tensor, for families with several naming schemes; without it, the default
+ *   names are used.
+ * @throws RmError CONFIG_INVALID naming the field, UNSUPPORTED_FAMILY for a model that cannot be computed.
  */
 export function architectureFromConfig(config: unknown, path: string, has?: HasTensor): Architecture {
   if (!isRecord(config)) {
@@ -66,7 +67,7 @@ export function architectureFromConfig(config: unknown, path: string, has?: HasT
   if (reader.get('quantization_config') !== undefined) {
     throw reader.unsupported(
       'quantization_config',
-      'says that the weights are quantised, which is not supported',
+      'is set: quantised weights are not supported',
       'Use the original f32, f16 or bf16 weights of the model.',
     );
   }
@@ -74,9 +75,9 @@ export function architectureFromConfig(config: unknown, path: string, has?: HasT
 }
 
 /**
- * A parsed config.json (by parseExactJson too) for the layers `keepLayers` (old indices, ascending); see cutConfig.
+ * Cuts a parsed config.json (also by parseExactJson) to the layers `keepLayers` (old indices, ascending); see cutConfig.
  *
- * @throws RmError INVALID_ARGUMENT for other layers, and what architectureFromConfig throws.
+ * @throws RmError INVALID_ARGUMENT for invalid layers; what architectureFromConfig throws.
  */
 export const pruneConfig = (
   config: Record<string, unknown>,
@@ -85,29 +86,30 @@ export const pruneConfig = (
   cutConfig(config, keepLayers, changed => architectureFromConfig(plainNumbers(changed), 'config.json'));
 
 /**
- * Checks that every tensor the architecture reads is in the checkpoint with the shape config.json implies.
- * Throws CHECKPOINT_CORRUPT naming the tensor, both shapes and the file; UNSUPPORTED_DTYPE.
+ * Checks that the checkpoint has every tensor the architecture needs, in the shape that config.json implies.
+ *
+ * @throws RmError CHECKPOINT_CORRUPT naming the tensor, both shapes and the file; UNSUPPORTED_DTYPE.
  */
 export function checkShapes(arch: Architecture, checkpoint: Checkpoint): void {
-  const fix = 'config.json and the weights do not belong together: download the model again.';
+  const fix = 'config.json and the weights do not match: download the model again.';
   for (const { name, shape } of expectedTensors(arch)) {
     if (!checkpoint.has(name)) {
       const tied = name === arch.tensorNames.lmHead ? ' (config.json: "tie_word_embeddings" is false)' : '';
       const message = `${checkpoint.path}: tensor ${name} [${shape}] is missing${tied}`;
       throw new RmError('CHECKPOINT_CORRUPT', message, fix);
     }
-    const { shape: found, dtype } = checkpoint.info(name);
+    const { shape: storedShape, dtype } = checkpoint.info(name);
     if (dtype === 'u32') {
       throw new RmError(
         'UNSUPPORTED_DTYPE',
-        `${checkpoint.path}: tensor ${name} holds whole numbers (U32), not weights`,
+        `${checkpoint.path}: tensor ${name} holds integers (U32), not weights`,
         'Use the original f32, f16 or bf16 weights of the model.',
       );
     }
-    if (found.length !== shape.length || found.some((size, axis) => size !== shape[axis])) {
+    if (storedShape.length !== shape.length || storedShape.some((size, axis) => size !== shape[axis])) {
       throw new RmError(
         'CHECKPOINT_CORRUPT',
-        `${checkpoint.path}: tensor ${name} has shape [${found}], config.json implies [${shape}]`,
+        `${checkpoint.path}: tensor ${name} has shape [${storedShape}], but config.json implies [${shape}]`,
         fix,
       );
     }

@@ -17,8 +17,8 @@ import {
 import { readRope } from './rope.js';
 
 /**
- * Llama 1 to 3.x and what is built the same way (SmolLM, TinyLlama ...): grouped queries, RMSNorm before attention and
- * MLP, SwiGLU, RoPE on whole heads. Source: transformers/models/llama.
+ * Llama 1 to 3.x and models built the same way (SmolLM, TinyLlama ...): grouped-query attention, RMSNorm before attention
+ * and MLP, SwiGLU, RoPE on whole heads. Source: transformers/models/llama.
  */
 export function llama(config: ConfigReader, has: HasTensor): Architecture {
   const attentionBias = config.flag('attention_bias', false);
@@ -27,23 +27,23 @@ export function llama(config: ConfigReader, has: HasTensor): Architecture {
   });
 }
 
-/** Where a family in the manner of Llama differs from it. */
-export interface LikeLlama {
+/** How a Llama-like family differs from Llama. */
+interface LlamaVariant {
   readonly parts?: LlamaParts;
-  /** Base of the rotation frequencies where config.json states none (default: 10,000). */
+  /** Base of the rotation frequencies if config.json lacks it (default: 10,000). */
   readonly theta?: number;
-  /** Columns of a head where config.json states none (default: hidden_size / num_attention_heads). */
+  /** Columns of a head if config.json lacks it (default: hidden_size / num_attention_heads). */
   readonly headDim?: number;
-  /** Whether embeddings are tied where config.json does not say (default: not). */
+  /** Whether embeddings are tied if config.json does not say (default: no). */
   readonly tied?: boolean;
   readonly traits?: (dimensions: Dimensions) => Partial<FamilyTraits>;
 }
 
-/** The architecture of a family in the manner of Llama. */
+/** Builds the architecture of a Llama-like family. */
 export function likeLlama(
   config: ConfigReader,
   has: HasTensor,
-  { parts = {}, theta = 10_000, headDim, tied = false, traits }: LikeLlama,
+  { parts = {}, theta = 10_000, headDim, tied = false, traits }: LlamaVariant,
 ): Architecture {
   const dimensions = readDimensions(config, headDim);
   requireEvenHeads(config, dimensions.headDim);

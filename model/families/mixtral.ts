@@ -4,14 +4,14 @@ import { commonWindow, type HasTensor, llamaForms, llamaLayer, namesInForm, stor
 import { likeLlama } from './llama.js';
 
 /**
- * Mixtral: a Mistral with several MLPs in every layer, of which each token uses those that a router finds best. All of
- * them are computed, as one MLP whose features count by the router's weights. Source: transformers/models/mixtral.
+ * Mixtral: a Mistral with several MLPs (experts) per layer; a router chooses the best few for each token. All experts are
+ * computed as one wide MLP whose features are scaled by the router's weights. Source: transformers/models/mixtral.
  */
 export function mixtral(config: ConfigReader, has: HasTensor): Architecture {
   const count = config.count('num_local_experts', 8);
   const perToken = config.count('num_experts_per_tok', 2);
   if (perToken > count) {
-    throw config.invalid('num_experts_per_tok', `is ${perToken}, more than the ${count} experts there are`);
+    throw config.invalid('num_experts_per_tok', `is ${perToken}, but there are only ${count} experts`);
   }
   const tiedEmbeddings = config.flag('tie_word_embeddings', false);
   const form = storedForm(llamaForms, 'embed_tokens.weight', has);

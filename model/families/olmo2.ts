@@ -4,7 +4,7 @@ import { type HasTensor, llamaForms, llamaLayer, namesInForm, storedForm } from 
 import { likeLlama } from './llama.js';
 
 /**
- * OLMo 2: norms after attention and MLP in place of those before, queries and keys normalised over all heads.
+ * OLMo 2: a Llama with norms after attention and MLP instead of before, and queries and keys normalised over all heads.
  * Source: transformers/models/olmo2.
  */
 export function olmo2(config: ConfigReader, has: HasTensor): Architecture {

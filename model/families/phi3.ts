@@ -15,8 +15,8 @@ import {
 import { readRope } from './rope.js';
 
 /**
- * Phi-3, 3.5 and 4: a Llama whose queries, keys and values are stored as one tensor, and so gate and up; longrope (once
- * called su), on parts of heads; a sliding window. Source: transformers/models/phi3.
+ * Phi-3, 3.5 and 4: a Llama with fused queries, keys and values and fused gate and up; longrope (formerly su) on parts of
+ * heads; a sliding window. Source: transformers/models/phi3.
  */
 export function phi3(config: ConfigReader, has: HasTensor): Architecture {
   const dimensions = readDimensions(config);

@@ -8,16 +8,15 @@ type Config = Record<string, unknown>;
 const notPerLayer =
   /^(architectures|auto_map|.*_token_ids?|.*_tokens|rope_.*|quantization_config|(id2label|label2id))$/;
 
-/** Rules by which a layer's place decides on its kind; lists by layer stand in for them. */
+/** Rules that derive a layer's kind from its index; per-layer lists can replace them. */
 const placeRules = ['no_rope_layer_interval', 'sliding_window_pattern', '_sliding_window_pattern'];
 
 /**
- * A parsed config.json for the layers `keep` (old indices, ascending): num_hidden_layers and every per-layer list
- * (layer_types, no_rope_layers ..., nested ones too) cut, max_window_layers counted anew, all else and the order of
- * keys as before. Where layers got their kind from a rule that gives another one now, lists take the rule's place. Does
- * not change its argument.
+ * Cuts a parsed config.json to the layers `keep` (old indices, ascending): shortens num_hidden_layers and every per-layer
+ * list (layer_types, no_rope_layers ..., nested ones too), recounts max_window_layers, and keeps the rest and the order of
+ * keys. If an index rule would now give layers another kind, replaces it by lists. Does not change its argument.
  *
- * @param read what the architecture of a config.json is.
+ * @param read reads the architecture from a config.json.
  */
 export function cutConfig(
   config: Config,
@@ -28,7 +27,7 @@ export function cutConfig(
   const { configPath } = arch;
   const cut = inObject(config, configPath, inner => cutObject(inner, keep));
   const kept = keepLayers(arch, keep);
-  const same = (found: Architecture) => layerKindsOf(found) === layerKindsOf(kept);
+  const same = (candidate: Architecture) => layerKindsOf(candidate) === layerKindsOf(kept);
   if (same(read(cut))) return cut;
   const listed = inObject(cut, configPath, inner => {
     const rest = Object.entries(inner).filter(([key]) => !placeRules.includes(key));
@@ -37,15 +36,15 @@ export function cutConfig(
   if (same(read(listed))) return listed;
   throw new RmError(
     'UNSUPPORTED_FAMILY',
-    `config.json of a ${arch.family} cannot say what kinds of layers [${keep}] are`,
-    'Choose other layers, so that those that stay follow the rule of the model.',
+    `config.json of a ${arch.family} model cannot express the kinds of layers [${keep}]`,
+    "Choose other layers, so that the kept ones follow the model's rule.",
   );
 }
 
 const layerKindsOf = ({ attentionWindow, layerRope }: Architecture): string =>
   JSON.stringify([attentionWindow, layerRope]);
 
-/** The config with the object at `path` changed. */
+/** Returns the config with the object at `path` changed. */
 function inObject(config: Config, path: readonly string[], change: (inner: Config) => Config): Config {
   const [key, ...rest] = path;
   if (key === undefined) return change(config);
@@ -57,8 +56,8 @@ function cutObject(config: Config, keep: readonly number[]): Config {
   ensure(
     keep.length > 0 &&
       keep.every((layer, i) => Number.isInteger(layer) && layer > (keep[i - 1] ?? -1) && layer < layers),
-    `layers [${keep}] cannot be kept of ${layers}`,
-    'Give indices from 0 up, each once, in order.',
+    `cannot keep layers [${keep}] of a model with ${layers}`,
+    'Give ascending indices from 0, each once.',
   );
 
   const cut = (value: unknown): unknown => {
@@ -70,7 +69,7 @@ function cutObject(config: Config, keep: readonly number[]): Config {
       Object.entries(value).map(([key, inner]) => {
         if (notPerLayer.test(key)) return [key, inner];
         if (key === 'num_hidden_layers' && inner === layers) return [key, keep.length];
-        // Layers below max_window_layers have full attention: as many of those as are kept.
+        // Layers below max_window_layers have full attention: count the kept ones.
         if (key === 'max_window_layers' && typeof inner === 'number') {
           return [key, keep.filter(layer => layer < inner).length];
         }

@@ -3,11 +3,11 @@ import type { ConfigReader } from './configReader.js';
 import { type Dimensions, type FamilyTraits, type HasTensor, layerKinds, windowsOf } from './decoder.js';
 import { likeLlama } from './llama.js';
 
-/** Qwen2 and 2.5: a Llama whose queries, keys and values have biases. Source: transformers/models/qwen2. */
+/** Qwen2 and 2.5: a Llama with biases on queries, keys and values. Source: transformers/models/qwen2. */
 export const qwen2 = (config: ConfigReader, has: HasTensor): Architecture =>
   likeLlama(config, has, { parts: { qkvBias: true }, traits: slidingLayers(config) });
 
-/** Qwen3: a Llama whose queries and keys are normalised head by head. Source: transformers/models/qwen3. */
+/** Qwen3: a Llama with a norm per query and key head. Source: transformers/models/qwen3. */
 export function qwen3(config: ConfigReader, has: HasTensor): Architecture {
   const bias = config.flag('attention_bias', false);
   const windows = slidingLayers(config);
@@ -18,7 +18,7 @@ export function qwen3(config: ConfigReader, has: HasTensor): Architecture {
   });
 }
 
-/** Layers from max_window_layers on slide, if any do, unless layer_types says otherwise. */
+/** With use_sliding_window, layers from max_window_layers on slide, unless layer_types says otherwise. */
 const slidingLayers =
   (config: ConfigReader) =>
   ({ layers }: Dimensions): Partial<FamilyTraits> => {
@@ -30,7 +30,7 @@ const slidingLayers =
       slides && layer >= first ? 'sliding_attention' : 'full_attention',
     );
     if (!slides && kinds.includes('sliding_attention')) {
-      throw config.invalid('layer_types', 'has sliding layers, but no sliding window is in use');
+      throw config.invalid('layer_types', 'has sliding layers, but no sliding window is set');
     }
     return { attentionWindow: windowsOf(config, kinds, 4096), configLists: { layer_types: kinds } };
   };

@@ -1,39 +1,39 @@
 import type { Rope } from '../architecture/rope.js';
 import type { ConfigReader } from './configReader.js';
 
-/** What `readRope` must know of the rest of a config.json. */
-export interface RopeContext {
+/** What `readRope` needs from the rest of a config.json. */
+interface RopeContext {
   readonly headDim: number;
-  /** Stands for the length before scaling where no such length is given. */
+  /** Default for the context length before scaling. */
   readonly contextLength: number;
-  /** Base of the frequencies where the settings name none (default: `rope_theta`, else 10,000). */
+  /** Default base of the frequencies (default: `rope_theta`, else 10,000). */
   readonly theta?: number;
-  /** The part of each head that turns by default, in families that turn parts of heads (default: others are refused). */
+  /** Default rotating part of each head, in families that rotate parts of heads (other families reject a part). */
   readonly partial?: number;
-  /** The length before scaling, whatever the settings say. */
+  /** Context length before scaling; overrides the settings. */
   readonly originalContext?: number;
-  /** In place of `rope_parameters` or `rope_scaling`: the settings of one kind of layer. */
+  /** Settings of one kind of layer, instead of `rope_parameters` or `rope_scaling`. */
   readonly scaling?: ConfigReader;
 }
 
-/** What transformers 4 calls `rope_scaling`, which wins over `rope_parameters`, as in transformers. */
+/** The RoPE settings: transformers 4's `rope_scaling`, else `rope_parameters`, as in transformers. */
 const flatSettings = (config: ConfigReader): ConfigReader => {
   const old = config.object('rope_scaling');
   return old.isEmpty ? config.object('rope_parameters') : old;
 };
 
 /**
- * RoPE settings from `rope_parameters` (transformers 5) or `rope_theta` + `rope_scaling` (transformers 4).
- * Where a file has both, rope_scaling wins, as in transformers.
+ * Reads RoPE settings from `rope_parameters` (transformers 5) or `rope_theta` + `rope_scaling` (transformers 4). If a file
+ * has both, rope_scaling wins, as in transformers.
  */
 export function readRope(config: ConfigReader, context: RopeContext): Rope {
   const { scaling = flatSettings(config), theta = config.positive('rope_theta', 10_000) } = context;
   const stated = scaling.text('rope_type', scaling.text('type', 'default'));
-  // What Phi-3's first files call longrope.
+  // Phi-3's first files call longrope su or yarn.
   const kind = stated === 'su' || (stated === 'yarn' && scaling.has('long_factor')) ? 'longrope' : stated;
   const base = {
     theta: scaling.positive('rope_theta', theta),
-    ...turned(config, scaling, context),
+    ...rotatedColumns(config, scaling, context),
   };
   const originalContext = () => {
     const field = 'original_max_position_embeddings';
@@ -45,7 +45,7 @@ export function readRope(config: ConfigReader, context: RopeContext): Rope {
     case 'linear':
       return { kind, ...base, factor: scaling.positive('factor') };
     case 'dynamic':
-      // Frequencies change only beyond the context, which no sequence may exceed here.
+      // Frequencies change only beyond the context, which sequences cannot exceed here.
       scaling.positive('factor');
       return { kind: 'default', ...base };
     case 'llama3': {
@@ -79,14 +79,14 @@ export function readRope(config: ConfigReader, context: RopeContext): Rope {
     case 'longrope': {
       const original = originalContext();
       const factor = scaling.positive('factor', context.contextLength / original);
-      const usual = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(original));
+      const defaultFactor = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(original));
       return {
         kind,
         ...base,
         shortFactors: scaling.positives('short_factor', base.rotaryDim / 2),
         longFactors: scaling.positives('long_factor', base.rotaryDim / 2),
         originalContext: original,
-        attentionFactor: scaling.positive('attention_factor', usual),
+        attentionFactor: scaling.positive('attention_factor', defaultFactor),
       };
     }
     default:
@@ -98,8 +98,8 @@ export function readRope(config: ConfigReader, context: RopeContext): Rope {
   }
 }
 
-/** Columns of a head that turn; an odd number is rounded up, but the exponents of the frequencies are parts of it. */
-function turned(
+/** Rotating columns of a head. An odd number is rounded up, but still divides the exponents of the frequencies. */
+function rotatedColumns(
   config: ConfigReader,
   scaling: ConfigReader,
   { headDim, partial }: RopeContext,
@@ -109,7 +109,7 @@ function turned(
   if (factor !== 1 && partial === undefined) {
     throw config.unsupported(
       field,
-      'turns only a part of each head, which models of this family do not do',
+      'rotates only part of each head, which is not supported in this family',
       'Choose a model that rotates whole heads.',
     );
   }
@@ -118,16 +118,16 @@ function turned(
   if (exponents < 1 || rotaryDim > headDim) {
     throw config.invalid(
       field,
-      `${factor} of heads of ${headDim} is ${exponents} columns, which cannot turn`,
+      `${factor} of heads of ${headDim} gives ${exponents} columns, which cannot rotate`,
     );
   }
   return exponents === rotaryDim ? { rotaryDim } : { rotaryDim, exponents };
 }
 
-/** As `get_mscale` of transformers. */
+/** The same as `get_mscale` in transformers. */
 function yarnAttentionFactor(scaling: ConfigReader, factor: number): number {
   const scale = (weight: number) => (factor <= 1 ? 1 : 0.1 * weight * Math.log(factor) + 1);
-  // 0 counts as not given.
+  // 0 counts as absent.
   const weight = (field: string) => (scaling.get(field) ? scaling.positive(field) : undefined);
   const [some, all] = [weight('mscale'), weight('mscale_all_dim')];
   return some !== undefined && all !== undefined ? scale(some) / scale(all) : scale(1);

@@ -4,8 +4,8 @@ import { type HasTensor, layerKinds, windowsOf } from './decoder.js';
 import { likeLlama } from './llama.js';
 
 /**
- * SmolLM3: a Llama in which some layers know no positions (no_rope_layers holds 0 for them, else every fourth), and may
- * see a sliding window. Source: transformers/models/smollm3.
+ * SmolLM3: a Llama with some layers without positions (0 in no_rope_layers; by default every fourth), which may have a
+ * sliding window. Source: transformers/models/smollm3.
  */
 export function smollm3(config: ConfigReader, has: HasTensor): Architecture {
   const attentionBias = config.flag('attention_bias', false);
@@ -14,15 +14,15 @@ export function smollm3(config: ConfigReader, has: HasTensor): Architecture {
     theta: 2_000_000,
     tied: true,
     traits: ({ layers }) => {
-      const turns = rotatingLayers(config, layers);
+      const rotates = rotatingLayers(config, layers);
       const slides = config.flag('use_sliding_window', false) && config.get('sliding_window') !== undefined;
       const kinds = layerKinds(config, layers, layer =>
-        slides && !turns[layer] ? 'sliding_attention' : 'full_attention',
+        slides && !rotates[layer] ? 'sliding_attention' : 'full_attention',
       );
       return {
-        layerRope: turns.map(turning => (turning ? 0 : null)),
+        layerRope: rotates.map(rotating => (rotating ? 0 : null)),
         attentionWindow: windowsOf(config, kinds),
-        configLists: { no_rope_layers: turns.map(Number), layer_types: kinds },
+        configLists: { no_rope_layers: rotates.map(Number), layer_types: kinds },
       };
     },
   });

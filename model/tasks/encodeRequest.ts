@@ -3,21 +3,21 @@ import type { Tokenizer } from '../text/tokenizer.js';
 import type { TextRequest } from './prompts.js';
 import { rightStrip } from './pythonText.js';
 
-/** Token ids of a text and of the continuation to be scored. */
+/** Token ids of a context and of the continuation to score. */
 export interface TokenRequest {
   readonly context: readonly number[];
   readonly continuation: readonly number[];
 }
 
 /**
- * Encodes requests as lm-eval does for causal models: white space at the end of the context goes to the continuation,
- * the continuation's tokens are those of the whole text behind as many as the context alone has, and an empty context
- * is the model's BOS, or EOS where it has none.
+ * Encodes requests as lm-eval does for causal models. White space at the end of the context moves to the continuation. The
+ * whole text is encoded; tokens beyond the length of the encoded context are the continuation. An empty context becomes
+ * the model's BOS, or its EOS if it has no BOS.
  */
 export class RequestEncoder {
   readonly #prefix: number | undefined;
   readonly #prefixText: string;
-  /** Of contexts, which choices share. */
+  /** The last encoded context, because the choices of a row share it. */
   #last: { context: string; ids: number[] } | undefined;
 
   constructor(private readonly tokenizer: Tokenizer) {
@@ -27,14 +27,14 @@ export class RequestEncoder {
     this.#prefixText = this.#prefix === undefined ? '' : tokenizer.decode([this.#prefix]);
   }
 
-  /** @throws RmError DATA_INVALID where nothing is left to score. @param where of the row, for the message. */
+  /** Encodes a request. @param where names the row in messages. @throws RmError DATA_INVALID if nothing is left to score. */
   encode(request: TextRequest, where: string): TokenRequest {
     const encoded = request.context === '' ? this.#alone(request.continuation) : this.#pair(request);
     if (encoded.context.length > 0 && encoded.continuation.length > 0) return encoded;
     throw new RmError(
       'DATA_INVALID',
-      `${where}: the continuation ${JSON.stringify(request.continuation)} has no token of its own`,
-      'Look at the row: its text or its answer may be empty.',
+      `${where}: the continuation ${JSON.stringify(request.continuation)} adds no token to its context`,
+      'Check the row: its text or its answer may be empty.',
     );
   }
 
@@ -54,7 +54,7 @@ export class RequestEncoder {
     return { context: ids, continuation: whole.slice(ids.length) };
   }
 
-  /** A text that begins with the BOS itself gets no other. */
+  /** A text that already begins with BOS gets no second one. */
   #tokens(text: string): number[] {
     const has = this.#prefixText !== '' && text.startsWith(this.#prefixText);
     return this.tokenizer.encode(text, { addSpecialTokens: !has });

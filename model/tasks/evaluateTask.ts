@@ -10,24 +10,24 @@ import { type ScoreOptions, scoreRequests } from './scoreRequests.js';
 import type { MetricName, Task } from './taskFile.js';
 import { readTaskRows, type TaskRow } from './taskRows.js';
 
-/** A task and the rows it is to be asked with. */
+/** A task and the files of its rows. */
 export interface TaskSource {
   readonly task: Task;
-  /** File of the rows (default: what the task file names). */
+  /** File of the rows (default: the one in the task file). */
   readonly rows?: string | undefined;
-  /** File of the examples (default: what the task file names, else the rows themselves). */
+  /** File of the few-shot examples (default: the one in the task file, else the rows themselves). */
   readonly fewshotRows?: string | undefined;
 }
 
-/** How much of a task is asked. */
+/** Settings of `prepareTask`. */
 export interface PrepareOptions {
-  /** Examples before every row (default: what the task file says). */
+  /** Few-shot examples before every row (default: the task file's number). */
   fewshot?: number | undefined;
-  /** Rows to use, the first ones, of each group (default: all). */
+  /** Use only the first rows of each group (default: all). */
   limit?: number | undefined;
 }
 
-/** A task's rows as prompts, before any model has seen them. */
+/** A task's rows as prompts, ready for any model. */
 export interface PreparedTask {
   readonly task: Task;
   readonly rowsFile: string;
@@ -35,10 +35,10 @@ export interface PreparedTask {
   readonly prompts: readonly Prompt[];
 }
 
-/** Metrics by name, each with its standard error where it can be told: {acc, acc_stderr, ...}. */
+/** Metrics by name, each with its standard error if known: {acc, acc_stderr, ...}. */
 export type Metrics = Readonly<Record<string, number>>;
 
-/** What came of a task. */
+/** A model's result on a task. */
 export interface TaskResult {
   readonly task: string;
   /** File of the rows. */
@@ -46,42 +46,42 @@ export interface TaskResult {
   readonly rows: number;
   readonly fewshot: number;
   readonly metrics: Metrics;
-  /** Of a task with `group_by`. */
+  /** Set for a task with `group_by`. */
   readonly groups?: readonly { readonly group: string; readonly rows: number; readonly metrics: Metrics }[];
-  /** Different requests, and how many of them the cache answered. */
+  /** Distinct requests, and how many of them the cache answered. */
   readonly requests: number;
   readonly cached: number;
 }
 
-/** What a model said to a row. */
+/** A model's answers to one row. */
 export interface TaskSample {
   readonly task: string;
   /** File and line. */
   readonly row: string;
   readonly group?: string;
-  /** Indices of the right choices; of a task without choices none. */
+  /** Indices of the correct choices; empty in a task without choices. */
   readonly gold: readonly number[];
   readonly answers: readonly (Answer & {
     readonly context: string;
     readonly continuation: string;
-    /** What acc_norm and acc_bytes divide by. */
+    /** Divisors of acc_norm and acc_bytes. */
     readonly characters?: number;
     readonly bytes?: number;
   })[];
-  /** What the row contributes to each metric; of perplexity the log-likelihood. */
+  /** The row's contribution to each metric; for perplexity the log-likelihood. */
   readonly scores: Readonly<Record<string, number>>;
 }
 
 /**
- * Reads a task's rows and makes all prompts of them.
+ * Reads a task's rows and turns them into prompts.
  *
- * @throws RmError DATA_INVALID naming file, line and field; INVALID_ARGUMENT where there is no file of rows.
+ * @throws RmError DATA_INVALID naming file, line and field; INVALID_ARGUMENT if no file of rows is known.
  */
 export async function prepareTask(
-  { task, rows: givenRows, fewshotRows: givenExamples }: TaskSource,
+  { task, rows: rowsOption, fewshotRows: examplesOption }: TaskSource,
   options: PrepareOptions = {},
 ): Promise<PreparedTask> {
-  const rowsFile = givenRows ?? task.rows;
+  const rowsFile = rowsOption ?? task.rows;
   if (rowsFile === undefined) {
     throw new RmError(
       'INVALID_ARGUMENT',
@@ -91,18 +91,18 @@ export async function prepareTask(
   }
   const rows = await readTaskRows(task, rowsFile);
   const fewshot = options.fewshot ?? task.fewshot;
-  const examplesFile = givenExamples ?? task.fewshotRows;
+  const examplesFile = examplesOption ?? task.fewshotRows;
   const examples =
     fewshot > 0 && examplesFile !== undefined ? await readTaskRows(task, examplesFile) : undefined;
   const prompter = new Prompter(task, rows, examples, fewshot);
   const used = new Map<string, number>();
-  const wanted = rows.filter(row => {
+  const selected = rows.filter(row => {
     const group = groupOf(task, row) ?? '';
     const count = (used.get(group) ?? 0) + 1;
     used.set(group, count);
     return count <= (options.limit ?? Number.POSITIVE_INFINITY);
   });
-  return { task, rowsFile, fewshot, prompts: wanted.map(row => prompter.prompt(row)) };
+  return { task, rowsFile, fewshot, prompts: selected.map(row => prompter.prompt(row)) };
 }
 
 function groupOf(task: Task, { values, where }: TaskRow): string | undefined {
@@ -110,13 +110,13 @@ function groupOf(task: Task, { values, where }: TaskRow): string | undefined {
   const group = values[task.groupBy];
   if (typeof group === 'string' || typeof group === 'number') return String(group);
   throw invalidData(
-    `${where}: has no "${task.groupBy}", by which task ${task.name} groups its rows`,
-    'Add the field to every row, or take group_by out of the task file.',
+    `${where}: lacks the field "${task.groupBy}", by which task ${task.name} groups its rows`,
+    'Add the field to every row, or remove group_by from the task file.',
   );
 }
 
 /**
- * Asks a model a task's prompts and measures its answers.
+ * Scores a model on a prepared task, in agreement with lm-eval.
  *
  * @throws RmError DATA_INVALID, NOT_FINITE.
  */

@@ -8,7 +8,7 @@ import { isRowsFile } from './taskRows.js';
 
 const isTaskFile = (path: string): boolean => /^\.ya?ml$/i.test(extname(path));
 
-/** Names of the tasks whose files ship with the package. */
+/** Lists the tasks that ship with the package. */
 export async function builtInTasks(): Promise<string[]> {
   const files = await readdir(shippedPath('tasks')).catch(() => []);
   return files
@@ -17,11 +17,11 @@ export async function builtInTasks(): Promise<string[]> {
     .sort();
 }
 
-/** The built-in task that a file name begins with, the longest, and what follows. */
+/** Finds the longest name of a built-in task at the beginning of a file name, and the rest after it. */
 function taskOfName(path: string, names: readonly string[]): { name: string; rest: string } | undefined {
   const stem = basename(path, extname(path)).toLowerCase().replaceAll('-', '_');
   const [name] = names
-    .filter(known => stem.startsWith(known) && !/^[a-z0-9]/.test(stem.slice(known.length)))
+    .filter(candidate => stem.startsWith(candidate) && !/^[a-z0-9]/.test(stem.slice(candidate.length)))
     .sort((a, b) => b.length - a.length);
   return name === undefined ? undefined : { name, rest: stem.slice(name.length + 1) };
 }
@@ -29,17 +29,17 @@ function taskOfName(path: string, names: readonly string[]): { name: string; res
 const builtInFile = (name: string): string => shippedPath('tasks', `${name}.yaml`);
 
 /**
- * The tasks that words of a command line mean: NAME=ROWS (a built-in task or a task file, and its rows), a task file,
- * a file of rows whose name begins with a built-in task's, or a folder with such. In a folder, rows called
- * NAME_fewshot, NAME_dev or NAME_train are the examples of the others.
+ * Resolves words to tasks: NAME=ROWS (a built-in task or a task file, and its rows), a task file, a file of rows whose name
+ * begins with a built-in task's, or a folder of such files. In a folder, rows called NAME_fewshot, NAME_dev or NAME_train
+ * are the few-shot examples of the others.
  *
- * @throws RmError INVALID_ARGUMENT for a word that means none, CONFIG_INVALID for a wrong task file.
+ * @throws RmError INVALID_ARGUMENT for a word that matches no task, CONFIG_INVALID for an invalid task file.
  */
 export async function findTasks(words: readonly string[]): Promise<TaskSource[]> {
   const names = await builtInTasks();
-  const found: TaskSource[] = [];
-  for (const word of words) found.push(...(await tasksOfWord(word, names)));
-  return found;
+  const sources: TaskSource[] = [];
+  for (const word of words) sources.push(...(await tasksOfWord(word, names)));
+  return sources;
 }
 
 async function tasksOfWord(word: string, names: readonly string[]): Promise<TaskSource[]> {
@@ -51,18 +51,18 @@ async function tasksOfWord(word: string, names: readonly string[]): Promise<Task
     if (names.includes(name)) return [{ task: await readTaskFile(builtInFile(name)), rows }];
     throw new RmError('INVALID_ARGUMENT', `${word}: there is no task "${name}"`, known);
   }
-  const there = await stat(word).catch(() => undefined);
-  if (there?.isDirectory()) return tasksOfFolder(word, names);
+  const stats = await stat(word).catch(() => undefined);
+  if (stats?.isDirectory()) return tasksOfFolder(word, names);
   if (isTaskFile(word)) return [{ task: await readTaskFile(word) }];
   if (names.includes(word)) {
     throw new RmError('INVALID_ARGUMENT', `task ${word} needs its rows`, `Write ${word}=rows.jsonl.`);
   }
-  if (!there) throw new RmError('INVALID_ARGUMENT', `${word}: no such file, folder or task`, known);
+  if (!stats) throw new RmError('INVALID_ARGUMENT', `${word}: no such file, folder or task`, known);
   const match = isRowsFile(word) ? taskOfName(word, names) : undefined;
   if (match) return [{ task: await readTaskFile(builtInFile(match.name)), rows: word }];
   throw new RmError(
     'INVALID_ARGUMENT',
-    `${word}: its name does not begin with that of a task`,
+    `${word}: its name does not begin with the name of a task`,
     `Write TASK=${word}. ${known}`,
   );
 }

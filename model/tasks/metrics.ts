@@ -5,26 +5,26 @@ import { codePoints } from './pythonText.js';
 import type { Answer } from './requestCache.js';
 import type { MetricName } from './taskFile.js';
 
-/** A metric of some rows. */
+/** A metric over some rows. */
 export interface Measured {
   readonly value: number;
-  /** Undefined where it cannot be told: of a single row. */
+  /** Undefined for a single row. */
   readonly stderr: number | undefined;
 }
 
 const utf8 = new TextEncoder();
 
-/** What acc_norm and acc_bytes divide by. */
+/** The divisors of acc_norm and acc_bytes. */
 export const textSize = (text: string): { characters: number; bytes: number } => ({
   characters: codePoints(text),
   bytes: utf8.encode(text).length,
 });
 
-/** Index of the largest, the first of equal ones. */
+/** Index of the largest value; the first if several are equal. */
 const argmax = (values: readonly number[]): number =>
   values.reduce((best, value, i) => (value > values[best]! ? i : best), 0);
 
-/** What one row contributes to a metric: lm-eval's process_results. */
+/** One row's contribution to a metric, as in lm-eval's process_results. */
 export function rowScore(metric: MetricName, prompt: Prompt, answers: readonly Answer[]): number {
   const logLikelihoods = answers.map(answer => answer.logLikelihood);
   if (metric === 'perplexity') return logLikelihoods[0]!;
@@ -43,7 +43,7 @@ function standardDeviation(values: readonly number[]): number {
   return Math.sqrt(sum(values.map(value => (value - middle) ** 2)) / (values.length - 1));
 }
 
-/** A metric of all rows, with its standard error: lm-eval's aggregation, over 100,000 resamples for perplexity. */
+/** Aggregates a metric over rows, with its standard error, as lm-eval does; perplexity uses 100,000 bootstrap resamples. */
 export async function aggregate(metric: MetricName, scores: readonly number[]): Promise<Measured> {
   const perplexity = (average: number) => Math.exp(-average);
   const one = scores.length < 2;
@@ -60,28 +60,28 @@ export async function aggregate(metric: MetricName, scores: readonly number[]): 
 const ROUNDS = 100;
 const RESAMPLES = 1000;
 
-/** The standard deviation of a statistic of the mean over resampled rows, with lm-eval's own random numbers. */
-export async function bootstrapError(
+/** The standard deviation of a statistic of the mean over resampled rows, with lm-eval's random numbers. */
+async function bootstrapError(
   scores: readonly number[],
   statistic: (average: number) => number,
 ): Promise<number> {
   const values = Float64Array.from(scores);
   const { length } = values;
-  const found: number[] = [];
+  const statistics: number[] = [];
   for (let round = 0; round < ROUNDS; round++) {
-    // Of thousands of rows a round takes a while, in which an interrupt should be heard.
+    // With thousands of rows a round takes a while; let interrupts through.
     await nextTurn();
     const random = pythonRandom(round);
     for (let sample = 0; sample < RESAMPLES; sample++) {
       let total = 0;
       for (let i = 0; i < length; i++) total += values[Math.floor(random() * length)]!;
-      found.push(statistic(total / length));
+      statistics.push(statistic(total / length));
     }
   }
-  return standardDeviation(found);
+  return standardDeviation(statistics);
 }
 
-/** A metric of groups together, weighted by their sizes, with the pooled standard error: as lm-eval's groups. */
+/** Combines a metric over groups, weighted by size, with the pooled standard error, as lm-eval does for its groups. */
 export function aggregateGroups(groups: readonly (Measured & { rows: number })[]): Measured {
   const rows = sum(groups.map(group => group.rows));
   const value = sum(groups.map(group => group.value * group.rows)) / rows;

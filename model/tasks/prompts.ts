@@ -2,32 +2,32 @@ import { invalidData } from '../files/textFiles.js';
 import type { Field, Task } from './taskFile.js';
 import { evaluated, type TaskRow } from './taskRows.js';
 
-/** A text and its continuation, whose log-likelihood is asked for. */
+/** A text and the continuation whose log-likelihood is scored. */
 export interface TextRequest {
   readonly context: string;
   readonly continuation: string;
 }
 
-/** What is asked about a row. */
+/** The requests made for one row. */
 export interface Prompt {
   readonly row: TaskRow;
-  /** One per choice, or the only one. */
+  /** One per choice, or a single one in a task without choices. */
   readonly requests: readonly TextRequest[];
-  /** The texts by whose length acc_norm and acc_bytes divide; of a task without choices none. */
+  /** Texts whose length divides acc_norm and acc_bytes; empty in a task without choices. */
   readonly choices: readonly string[];
-  /** Indices of the right choices; of a task without choices none. */
+  /** Indices of the correct choices; empty in a task without choices. */
   readonly gold: readonly number[];
 }
 
-/** The prompts of a task's rows, character for character as lm-eval 0.4.13 makes them without a chat template. */
+/** Makes prompts from a task's rows, character for character like lm-eval 0.4.13 without a chat template. */
 export class Prompter {
-  /** Whether choices are contexts that one continuation follows, as in WinoGrande: decided by the first row. */
+  /** Whether choices are contexts with a common continuation, as in WinoGrande; decided by the first row. */
   readonly #multipleInput: boolean;
 
   constructor(
     private readonly task: Task,
     private readonly rows: readonly TaskRow[],
-    /** Where examples come from; without them the rows themselves, never the row in question. */
+    /** Rows of the few-shot examples; undefined: the rows themselves, without the row in question. */
     private readonly examples: readonly TaskRow[] | undefined,
     private readonly fewshot: number,
   ) {
@@ -73,7 +73,7 @@ export class Prompter {
     return description ? String(this.#value(description, 'description', row)) : '';
   }
 
-  /** lm-eval's first_n: the first rows, of the rows themselves without those that equal the one in question. */
+  /** lm-eval's first_n: the first example rows; if the rows themselves serve, without those equal to the row in question. */
   #exampleTexts(row: TaskRow): string {
     const { task, fewshot } = this;
     if (fewshot === 0) return '';
@@ -89,8 +89,8 @@ export class Prompter {
     if (chosen.length < fewshot) {
       const which = task.groupBy === undefined ? '' : ` with the same "${task.groupBy}"`;
       throw invalidData(
-        `${row.where}: ${fewshot} examples are asked for, there are ${chosen.length} other rows${which}`,
-        'Ask for fewer with --fewshot, or give more rows with --fewshot-rows.',
+        `${row.where}: ${fewshot} examples are requested, but there are only ${chosen.length} other rows${which}`,
+        'Use fewer examples with --fewshot, or give more rows with --fewshot-rows.',
       );
     }
     return chosen.map(example => this.#exampleText(example)).join('');
@@ -113,7 +113,7 @@ export class Prompter {
     return `${question}${task.targetDelimiter}${answer}${task.fewshotDelimiter}`;
   }
 
-  /** A number stands for the right one of the choices, which then are contexts. */
+  /** A number is the index of the correct choice; the choices are then contexts. */
   #text(row: TaskRow): unknown {
     return this.#numbered(this.task.docToText, 'doc_to_text', row);
   }
@@ -123,7 +123,7 @@ export class Prompter {
     return typeof value === 'boolean' ? Number(value) : value;
   }
 
-  /** As lm-eval resolves them: digits that a template prints are a number where there are choices. */
+  /** As in lm-eval, digits printed by a template are a number if the task has choices. */
   #numbered(field: Field, name: string, row: TaskRow): unknown {
     const value = this.#value(field, name, row);
     const printed = field.kind === 'template' && !Object.hasOwn(row.values, field.template.source);
@@ -131,7 +131,7 @@ export class Prompter {
     return digits && this.task.docToChoice ? Number(value) : value;
   }
 
-  /** The row's field of that name, else what the template gives; lists stay lists. */
+  /** The row's field with the template's text as its name, else the template's value; lists stay lists. */
   #value(field: Field, name: string, row: TaskRow): unknown {
     if (field.kind === 'constant') return field.value;
     const { template } = field;
@@ -149,21 +149,21 @@ export class Prompter {
   }
 
   #choices(row: TaskRow): string[] {
-    const found = this.#value(this.task.docToChoice!, 'doc_to_choice', row);
-    if (Array.isArray(found) && found.length > 0 && found.every(choice => typeof choice === 'string')) {
-      return found;
+    const choices = this.#value(this.task.docToChoice!, 'doc_to_choice', row);
+    if (Array.isArray(choices) && choices.length > 0 && choices.every(choice => typeof choice === 'string')) {
+      return choices;
     }
     throw invalidData(
-      `${row.where}: "doc_to_choice" of task ${this.task.name} gives ${shown(found)}, no list of texts`,
-      'It should be a list, the name of a field that holds one, or one expression {{...}} that gives one.',
+      `${row.where}: "doc_to_choice" of task ${this.task.name} gives ${shown(choices)}, not a list of texts`,
+      'It should be a list, the name of a field with a list, or a single expression {{...}} that gives a list.',
     );
   }
 
   #string(value: unknown, name: string, row: TaskRow): string {
     if (typeof value === 'string') return value;
     throw invalidData(
-      `${row.where}: "${name}" of task ${this.task.name} gives ${shown(value)}, no text`,
-      'Compare the row with those before it: a field may be missing or of another kind.',
+      `${row.where}: "${name}" of task ${this.task.name} gives ${shown(value)}, not a text`,
+      'Compare the row with those before it: a field may be missing or have another type.',
     );
   }
 
@@ -172,8 +172,8 @@ export class Prompter {
       const index = typeof one === 'string' ? choices.indexOf(one) : one;
       if (Number.isInteger(index) && index >= 0 && index < choices.length) return index as number;
       throw invalidData(
-        `${row.where}: "${name}" of task ${this.task.name} gives ${shown(one)}, none of the ${choices.length} choices`,
-        'It should be the index of the right choice, counted from 0, or its text. Test sets without answers cannot be used.',
+        `${row.where}: "${name}" of task ${this.task.name} gives ${shown(one)}, which is none of the ${choices.length} choices`,
+        'It should be the index of the correct choice, counted from 0, or its text. Test sets without answers cannot be used.',
       );
     });
   }

@@ -1,4 +1,4 @@
-/** Python's constants that ast.literal_eval understands, as far as data sets hold them: RACE's questions are such a text. */
+/** Parses the Python literals that occur in data sets, like ast.literal_eval; RACE stores its questions this way. */
 
 const escapes: Readonly<Record<string, string>> = {
   n: '\n',
@@ -37,9 +37,9 @@ class Reader {
 
   #match(pattern: RegExp): string | undefined {
     pattern.lastIndex = this.#at;
-    const [found] = pattern.exec(this.source) ?? [];
-    this.#at += found?.length ?? 0;
-    return found;
+    const [text] = pattern.exec(this.source) ?? [];
+    this.#at += text?.length ?? 0;
+    return text;
   }
 
   #takes(character: string): boolean {
@@ -69,10 +69,10 @@ class Reader {
     if (number) return Number(number);
     const word = this.#match(/[A-Za-z]+/y);
     if (word !== undefined && Object.hasOwn(constants, word)) return constants[word];
-    return this.#fail('no list, text, number or constant');
+    return this.#fail('expected a list, text, number or constant');
   }
 
-  /** With or without a comma after the last one. */
+  /** Reads items up to `end`, with or without a trailing comma. */
   #items<T>(end: string, item: () => T): T[] {
     const items: T[] = [];
     while (!this.#takes(end)) {
@@ -98,15 +98,15 @@ class Reader {
         continue;
       }
       const next = this.source[this.#at++] ?? '';
-      // As in Python, a backslash before anything else but a quote or a backslash stays.
+      // As in Python, a backslash stays unless a known escape, a quote or a backslash follows.
       text += escapes[next] ?? (/['"\\]/.test(next) ? next : `\\${next}`);
     }
   }
 }
 
 /**
- * The value that a Python literal stands for: lists, tuples (as lists), dictionaries, texts, numbers, True, False, None.
+ * Parses a Python literal: lists, tuples (as lists), dictionaries, texts, numbers, True, False, None.
  *
- * @throws Error saying at which character it is none.
+ * @throws Error naming the character at which the literal is invalid.
  */
 export const pythonLiteral = (source: string): unknown => new Reader(source).whole();

@@ -1,6 +1,6 @@
 /**
- * Python's random.Random(seed).random() for a small whole seed: numbers of 53 bits in [0, 1) by MT19937, seeded with
- * init_by_array([seed]) as CPython does.
+ * Reproduces Python's random.Random(seed).random() for a small integer seed: 53-bit numbers in [0, 1) from MT19937, seeded
+ * with init_by_array([seed]) like CPython.
  * Source: Matsumoto and Nishimura, Mersenne Twister (ACM TOMACS 8, 1998); CPython, Modules/_randommodule.c.
  */
 export function pythonRandom(seed: number): () => number {

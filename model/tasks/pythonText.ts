@@ -1,13 +1,13 @@
-/** Python's string functions where JavaScript's differ, for templates that were written for Python's Jinja. */
+/** Python's string functions where JavaScript's differ, for templates written for Python's Jinja. */
 
-/** What str.strip() takes off, and str.isspace() accepts. */
+/** Characters that str.strip() removes and str.isspace() accepts. */
 const SPACE = '\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
 const leading = new RegExp(`^[${SPACE}]+`);
 const trailing = new RegExp(`[${SPACE}]+$`);
 
 const inSet = (characters: string) => new Set(characters);
 
-/** str.lstrip: white space, or all of the given characters, off the beginning. */
+/** str.lstrip: removes white space, or the given characters, from the beginning. */
 export function leftStrip(text: string, characters?: string | null): string {
   if (characters == null) return text.replace(leading, '');
   const set = inSet(characters);
@@ -16,7 +16,7 @@ export function leftStrip(text: string, characters?: string | null): string {
   return first < 0 ? '' : points.slice(first).join('');
 }
 
-/** str.rstrip: the same off the end. */
+/** str.rstrip: the same from the end. */
 export function rightStrip(text: string, characters?: string | null): string {
   if (characters == null) return text.replace(trailing, '');
   const set = inSet(characters);
@@ -37,15 +37,15 @@ export function codePoints(text: string): number {
   return count;
 }
 
-/** str.find by code points, -1 where it does not occur. */
+/** str.find: index in code points, or -1. */
 export function find(text: string, part: string): number {
   const at = text.indexOf(part);
   return at < 0 ? -1 : codePoints(text.slice(0, at));
 }
 
 /**
- * re.sub: `count` replacements at most (0: all). The pattern is JavaScript's where the two dialects differ; in the
- * replacement \1 and \g<name> stand for groups.
+ * re.sub with at most `count` replacements (0: all). Where the two dialects differ, the pattern follows JavaScript; in the
+ * replacement, \1 and \g<name> are groups.
  */
 export function regexReplace(text: string, pattern: string, replacement: string, count = 0): string {
   let done = 0;
@@ -61,7 +61,7 @@ export function regexReplace(text: string, pattern: string, replacement: string,
   });
 }
 
-/** str(value) of what JSON can hold, but for lists and objects. */
+/** str(value) for JSON values other than lists and objects. */
 export function pythonString(value: unknown): string {
   if (value === true) return 'True';
   if (value === false) return 'False';

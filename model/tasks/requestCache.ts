@@ -6,7 +6,7 @@ import { outputError } from '../files/outputFolder.js';
 import { readLines } from '../files/textFiles.js';
 import type { TokenRequest } from './encodeRequest.js';
 
-/** What a model says to a request. */
+/** A model's answer to a request. */
 export interface Answer {
   /** log p(continuation | context) in nats. */
   readonly logLikelihood: number;
@@ -14,16 +14,15 @@ export interface Answer {
   readonly isGreedy: boolean;
 }
 
-/** Of the token ids of both parts. */
+/** A hash over the token ids of both parts. */
 export function requestKey({ context, continuation }: TokenRequest): string {
   const hash = createHash('sha256').update(`${context.join(' ')}|${continuation.join(' ')}`);
   return hash.digest('base64url').slice(0, 32);
 }
 
 /**
- * Answers of one model on one kind of adapter, kept in a file of JSON lines that only grows. The answers of a batch
- * are written at once, so that a run which is stopped, in whatever way, loses no more than the batch it was at. A line
- * that cannot be read is passed over.
+ * Caches the answers of one model on one kind of adapter in an append-only file of JSON lines. All answers of a batch are
+ * written at once, so that an interrupted run loses at most one batch. Unreadable lines are skipped.
  */
 export class RequestCache {
   readonly #answers = new Map<string, Answer>();
@@ -31,7 +30,7 @@ export class RequestCache {
 
   private constructor(readonly path: string) {}
 
-  /** @throws RmError DATA_INVALID where the file is there and cannot be read. */
+  /** Opens a cache file, which need not exist yet. @throws RmError DATA_INVALID if it exists but cannot be read. */
   static async open(path: string): Promise<RequestCache> {
     const cache = new RequestCache(path);
     if (await stat(path).catch(() => undefined)) {
@@ -46,21 +45,21 @@ export class RequestCache {
       if (typeof key !== 'string' || typeof logLikelihood !== 'number') return;
       this.#answers.set(key, { logLikelihood, isGreedy: greedy === 1 });
     } catch {
-      // A line that was being written when the process was killed.
+      // The process was killed while writing this line.
     }
   }
 
-  /** Answers it holds. */
+  /** Number of cached answers. */
   get size(): number {
     return this.#answers.size;
   }
 
-  /** The answer to a request by `requestKey`, where it is known. */
+  /** The cached answer for a `requestKey`. */
   get(key: string): Answer | undefined {
     return this.#answers.get(key);
   }
 
-  /** @throws RmError OUTPUT_FAILED. */
+  /** Adds answers and writes them to the file. @throws RmError OUTPUT_FAILED. */
   add(answers: readonly (readonly [key: string, answer: Answer])[]): void {
     const lines = answers.map(([key, answer]) => {
       this.#answers.set(key, answer);
@@ -74,7 +73,7 @@ export class RequestCache {
     }
   }
 
-  /** Closes the file; what was added is on disk already. */
+  /** Closes the file; all answers are already on disk. */
   close(): void {
     if (this.#file !== undefined) closeSync(this.#file);
     this.#file = undefined;
@@ -86,12 +85,12 @@ export class RequestCache {
   }
 }
 
-/** Opens a file behind its last line, which is ended first where it was torn. */
+/** Opens a file for appending; ends a torn last line first. */
 function openForAppending(path: string): number {
   mkdirSync(dirname(path), { recursive: true });
   const file = openSync(path, 'a+');
   const last = Buffer.alloc(1);
-  // Reads go to the position given, writes to the end.
+  // Reads use the given position, writes append.
   const { size } = fstatSync(file);
   if (size > 0) {
     readSync(file, last, 0, 1, size - 1);

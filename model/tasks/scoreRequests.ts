@@ -7,47 +7,47 @@ import { finalNorm, forward } from '../transformer/transformer.js';
 import type { TokenRequest } from './encodeRequest.js';
 import { type Answer, type RequestCache, requestKey } from './requestCache.js';
 
-/** How requests are scored. */
+/** Settings of `scoreRequests`. */
 export interface ScoreOptions {
-  /** Tokens computed at a time, at most; default by the kind of device. */
+  /** Most tokens of a packed batch (default: by the kind of device). */
   batchTokens?: number | undefined;
   cache?: RequestCache | undefined;
-  /** What progress is called (default "score"). */
+  /** Name of the phase in progress events (default "score"). */
   phase?: string;
   onProgress?: Progress | undefined;
   signal?: AbortSignal | undefined;
 }
 
-/** What `scoreRequests` found. */
+/** Result of `scoreRequests`. */
 export interface Scores {
-  /** One for each request, in order. */
+  /** One answer per request, in order. */
   readonly answers: readonly Answer[];
-  /** Different requests, and those of them whose answer was in the cache. */
+  /** Distinct requests, and how many of them the cache answered. */
   readonly requests: number;
   readonly cached: number;
 }
 
-/** A sequence that the model reads, and the requests that it answers. */
+/** A sequence to read, and the requests that it answers. */
 interface Reading {
   readonly ids: readonly number[];
   readonly requests: { readonly key: string; readonly continuation: readonly number[] }[];
 }
 
-/** Sequences read together. */
+/** Sequences read in one batch. */
 interface Plan {
   readonly readings: Reading[];
-  /** Of each, the tokens that it has in common with the one before. */
+  /** For each, the number of leading tokens it shares with the previous one. */
   readonly shared: number[];
 }
 
 /**
- * Log-likelihoods of continuations, each given its context. Sequences are sorted, so that those with the same
- * beginning follow one another, and a beginning is computed once per batch however many share it: the choices of a row,
- * and the examples before all rows. Nothing is padded, and only hidden states that predict a token of a continuation
- * meet the output head. What is longer than the model's context loses tokens on the left.
+ * Computes log-likelihoods of continuations given their contexts. Sequences are sorted, so that those with a common prefix
+ * follow one another and each batch computes that prefix once: the few-shot examples before all rows, and a row's text
+ * before its choices. There is no padding, and the output head runs only on hidden states that predict a continuation's
+ * token. A sequence longer than the model's context loses tokens on the left.
  *
- * Batches depend on the requests alone, not on what the cache holds: a run that goes on where another was stopped
- * computes what that would have.
+ * Batches depend on the requests alone, not on the cache, so a resumed run computes the same values as an uninterrupted
+ * one.
  *
  * @throws RmError DATA_INVALID for a continuation longer than the context, NOT_FINITE.
  */
@@ -63,21 +63,21 @@ export async function scoreRequests(
   const answers = new Map<string, Answer>();
   const missing = (reading: Reading) => reading.requests.filter(({ key }) => !answers.has(key));
   for (const key of keys) {
-    const known = cache?.get(key);
-    if (known) answers.set(key, known);
+    const answer = cache?.get(key);
+    if (answer) answers.set(key, answer);
   }
   const [total, cached] = [new Set(keys).size, answers.size];
   const batchTokens = options.batchTokens ?? defaultBatchTokens(model.device, model.arch);
   const alike = (a: number, b: number) => rotateAlike(model.arch.ropes, a, b);
   for (const { readings: planned } of plans(readings, batchTokens, alike)) {
     signal?.throwIfAborted();
-    const wanted = planned
+    const unanswered = planned
       .map(reading => ({ ids: reading.ids, requests: missing(reading) }))
       .filter(({ requests: left }) => left.length > 0);
-    for (const plan of plans(wanted, Number.POSITIVE_INFINITY, alike)) {
-      const found = await scoreBatch(model, plan);
-      cache?.add(found);
-      for (const [key, answer] of found) answers.set(key, answer);
+    for (const plan of plans(unanswered, Number.POSITIVE_INFINITY, alike)) {
+      const scored = await scoreBatch(model, plan);
+      cache?.add(scored);
+      for (const [key, answer] of scored) answers.set(key, answer);
     }
     onProgress?.({ phase, done: answers.size, total, unit: 'requests' });
   }
@@ -95,13 +95,13 @@ function sortedReadings(
     if (continuation.length > contextLength) {
       throw new RmError(
         'DATA_INVALID',
-        `a continuation has ${continuation.length} tokens, the model's context is ${contextLength}`,
+        `a continuation has ${continuation.length} tokens, the model's context ${contextLength}`,
         'Shorten the answer, or use a model with a longer context.',
       );
     }
     if (seen.has(keys[i]!)) continue;
     seen.add(keys[i]!);
-    // The last token is predicted and not read.
+    // The last token is predicted, not read.
     const ids = [...context, ...continuation].slice(-(contextLength + 1)).slice(0, -1);
     const name = ids.join(' ');
     const reading = byIds.get(name) ?? { ids, requests: [] };
@@ -123,10 +123,10 @@ function commonPrefix(a: readonly number[], b: readonly number[]): number {
   return i;
 }
 
-/** Keys of a batch are copied per sequence: so many times the tokens are as much memory as the wide MLP takes. */
+/** Keys are copied per sequence; this many keys per token take about as much memory as the wide MLP. */
 const KEYS_PER_TOKEN = 8;
 
-/** Batches of at most `batchTokens` tokens, those that neighbours share (if they are `alike`) counted once. */
+/** Plans batches of at most `batchTokens` tokens, counting tokens shared by neighbours (if `alike`) once. */
 function plans(
   readings: readonly Reading[],
   batchTokens: number,
@@ -165,7 +165,7 @@ async function scoreBatch(
     readings.map(({ ids }) => ids),
     { shared },
   );
-  // Of every token of every continuation, the row that predicts it.
+  // The row that predicts each token of each continuation.
   const rows: number[] = [];
   const targets: number[] = [];
   for (const [r, { requests }] of readings.entries()) {
@@ -201,7 +201,7 @@ async function scoreBatch(
         throw new RmError(
           'NOT_FINITE',
           'the model assigns no finite likelihood to a continuation',
-          'The model is damaged: look at its weights, or at how it was made.',
+          'The model is damaged: check its weights and how it was made.',
         );
       }
       return [key, { logLikelihood: sum, isGreedy }] as const;

@@ -5,15 +5,15 @@ import { RmError } from '../../engine/index.js';
 import { isRecord } from '../files/jsonFile.js';
 import { Template } from './template.js';
 
-/** What can be measured of a task. */
+/** Name of a task's metric. */
 export type MetricName = 'acc' | 'acc_norm' | 'acc_bytes' | 'perplexity';
 
-/** How a value is taken from a row: the field of that name, else what the template gives; a constant is itself. */
+/** How to get a value from a row: by the field with the template's text as its name, else by the template, or a constant. */
 export type Field =
   | { readonly kind: 'constant'; readonly value: unknown }
   | { readonly kind: 'template'; readonly template: Template };
 
-/** A task as a task file describes it; the fields are lm-eval's of the same meaning. */
+/** A task as described by a task file; the fields have the same meaning as lm-eval's. */
 export interface Task {
   readonly name: string;
   /** The task file. */
@@ -25,12 +25,12 @@ export interface Task {
   readonly docToTarget: Field;
   readonly targetDelimiter: string;
   readonly fewshotDelimiter: string;
-  /** Examples before every row, unless another number is asked for. */
+  /** Default number of few-shot examples before every row. */
   readonly fewshot: number;
   readonly metrics: readonly MetricName[];
-  /** Fields that every row gets before all else, in this order. */
+  /** Derived fields, added to every row in this order. */
   readonly fields: readonly (readonly [name: string, template: Template])[];
-  /** The field whose values divide the rows into groups with results of their own. */
+  /** The field that divides the rows into groups with separate results. */
   readonly groupBy: string | undefined;
   /** Files of rows and of examples, absolute. */
   readonly rows: string | undefined;
@@ -42,7 +42,7 @@ const lmEvalFields = [
   ...['target_delimiter', 'fewshot_delimiter', 'num_fewshot', 'fewshot_config', 'metric_list'],
 ];
 const ownFields = ['rows', 'fewshot_rows', 'fields', 'group_by', 'dataset', 'paper'];
-/** Of lm-eval: where its data comes from and how it is filed. Rows come from files here, so these say nothing. */
+/** lm-eval's fields about the source and filing of data, ignored because rows come from files here. */
 const silentFields = [
   ...['dataset_path', 'dataset_name', 'dataset_kwargs', 'training_split', 'validation_split', 'test_split'],
   ...[
@@ -55,7 +55,7 @@ const silentFields = [
   ],
 ];
 
-/** lm-eval's aggregation of each metric, and whether more is better: the only ones that are supported. */
+/** Each metric's only supported aggregation, and whether higher is better, as in lm-eval. */
 const metricRules: Readonly<Record<MetricName, { aggregation: string; higherIsBetter: boolean }>> = {
   acc: { aggregation: 'mean', higherIsBetter: true },
   acc_norm: { aggregation: 'mean', higherIsBetter: true },
@@ -63,13 +63,13 @@ const metricRules: Readonly<Record<MetricName, { aggregation: string; higherIsBe
   perplexity: { aggregation: 'perplexity', higherIsBetter: false },
 };
 
-/** Metrics that each kind of output has; the first ones are what is measured where the file names none. */
+/** Metrics of each output type; the first two are the default. */
 const metricsOf: Readonly<Record<Task['outputType'], readonly MetricName[]>> = {
   multiple_choice: ['acc', 'acc_norm', 'acc_bytes'],
   loglikelihood: ['perplexity', 'acc'],
 };
 
-/** Reads one task file's values, each error naming file and field. */
+/** Reads a task file's values; every error names the file and the field. */
 class Reader {
   constructor(
     readonly path: string,
@@ -98,13 +98,13 @@ class Reader {
     } catch (error) {
       throw this.wrong(
         field,
-        `is no Jinja template: ${(error as Error).message}`,
-        'Mend it: {{ }} prints a value, {% %} is a statement.',
+        `is not a Jinja template: ${(error as Error).message}`,
+        'Correct it: {{ }} prints a value, {% %} is a statement.',
       );
     }
   }
 
-  /** A text is a field name or a template, all else a constant. */
+  /** Reads a field: a text is a field name or a template, anything else a constant. */
   field(name: string): Field | undefined {
     const value = this.values[name] ?? undefined;
     if (value === undefined) return undefined;
@@ -130,29 +130,29 @@ async function readYaml(path: string): Promise<Record<string, unknown>> {
       'CONFIG_INVALID',
       `${path}: ${problem.message.split('\n')[0]}`,
       python
-        ? 'Functions in Python cannot run here: write them as Jinja, with "fields" for what is needed in between.'
-        : 'Mend the YAML at that place.',
+        ? 'Python functions cannot run here: write them as Jinja, with "fields" for intermediate values.'
+        : 'Correct the YAML at that place.',
     );
   }
   const value: unknown = document.toJS();
   if (isRecord(value)) return value;
-  throw new RmError('CONFIG_INVALID', `${path}: is no table of fields`, 'Write "field: value" lines.');
+  throw new RmError('CONFIG_INVALID', `${path}: is not a table of fields`, 'Write "field: value" lines.');
 }
 
 function metricsFrom(reader: Reader, outputType: Task['outputType']): MetricName[] {
   const possible = metricsOf[outputType];
-  const given = reader.values.metric_list ?? undefined;
-  if (given === undefined) return possible.slice(0, 2);
+  const metrics = reader.values.metric_list ?? undefined;
+  if (metrics === undefined) return possible.slice(0, 2);
   const wrong = (message: string) =>
     reader.wrong(
       'metric_list',
       message,
-      `Write a list such as [{metric: acc}]; for ${outputType} there are: ${possible.join(', ')}.`,
+      `Write a list such as [{metric: acc}]; ${outputType} has the metrics ${possible.join(', ')}.`,
     );
-  if (!Array.isArray(given) || given.length === 0) throw wrong('is no list');
-  return given.map(entry => {
+  if (!Array.isArray(metrics) || metrics.length === 0) throw wrong('is not a non-empty list');
+  return metrics.map(entry => {
     const { metric, aggregation, higher_is_better: higher, ...others } = isRecord(entry) ? entry : {};
-    const name = possible.find(known => known === metric);
+    const name = possible.find(candidate => candidate === metric);
     if (!name) throw wrong(`has ${JSON.stringify(isRecord(entry) ? metric : entry)}`);
     const rule = metricRules[name];
     const more = Object.keys(others)[0];
@@ -163,7 +163,7 @@ function metricsFrom(reader: Reader, outputType: Task['outputType']): MetricName
       );
     }
     if (higher !== undefined && higher !== rule.higherIsBetter) {
-      throw wrong(`says higher_is_better ${JSON.stringify(higher)} of ${name}`);
+      throw wrong(`sets higher_is_better to ${JSON.stringify(higher)} for ${name}`);
     }
     return name;
   });
@@ -180,7 +180,7 @@ export async function readTaskFile(path: string): Promise<Task> {
   const known = [...lmEvalFields, ...ownFields];
   for (const name of Object.keys(values)) {
     if (known.includes(name) || silentFields.includes(name)) continue;
-    throw reader.wrong(name, 'is not known here', `Known fields: ${known.join(', ')}.`);
+    throw reader.wrong(name, 'is not a known field', `Known fields: ${known.join(', ')}.`);
   }
   const outputType = reader.requiredText('output_type');
   if (outputType !== 'multiple_choice' && outputType !== 'loglikelihood') {
@@ -196,14 +196,14 @@ export async function readTaskFile(path: string): Promise<Task> {
     throw reader.wrong(
       'fewshot_config',
       `is ${JSON.stringify(config)}`,
-      'Only {sampler: first_n} is supported: the first rows that are not the one in question.',
+      'Only {sampler: first_n} is supported: the first rows other than the one in question.',
     );
   }
   const docToChoice = reader.field('doc_to_choice');
   if (outputType === 'multiple_choice' && !docToChoice) reader.requiredText('doc_to_choice');
   const derived = values.fields ?? {};
   if (!isRecord(derived))
-    throw reader.wrong('fields', 'is no table', 'Write "name: template" lines below it.');
+    throw reader.wrong('fields', 'is not a table', 'Write "name: template" lines below it.');
   const beside = (field: string) => {
     const file = reader.text(field);
     return file === undefined ? undefined : resolve(dirname(path), file);

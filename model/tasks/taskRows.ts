@@ -8,7 +8,7 @@ import type { Task } from './taskFile.js';
 /** One row of a data set. */
 export interface TaskRow {
   readonly values: Readonly<Record<string, unknown>>;
-  /** File and line, or row, for messages. */
+  /** File and line (or row), for messages. */
   readonly where: string;
 }
 
@@ -28,7 +28,7 @@ async function* parquet(path: string): AsyncGenerator<{ value: unknown; where: s
   }
 }
 
-/** 64-bit integers of parquet as numbers. */
+/** Turns parquet's 64-bit integers into numbers. */
 function plain(value: unknown): unknown {
   if (typeof value === 'bigint') return Number(value);
   if (Array.isArray(value)) return value.map(plain);
@@ -40,13 +40,14 @@ function plain(value: unknown): unknown {
 const readers: Readonly<Record<string, (path: string) => AsyncGenerator<{ value: unknown; where: string }>>> =
   { '.jsonl': jsonLines, '.ndjson': jsonLines, '.json': jsonArray, '.parquet': parquet };
 
-/** Whether a path has an ending that rows can have. */
+/** Whether a path's ending is one of those that rows can have. */
 export const isRowsFile = (path: string): boolean => extname(path).toLowerCase() in readers;
 
 /**
- * The rows of a data set's file: .jsonl, .json (one array) or .parquet, with the task's derived fields.
+ * Reads the rows of a data set, .jsonl, .json (one array) or .parquet, and adds the task's derived fields.
  *
- * @throws RmError DATA_INVALID naming file and line: unreadable, no objects, none at all, a derived field that fails.
+ * @throws RmError DATA_INVALID naming file and line if the file is unreadable, holds no rows or rows that are not objects,
+ *   or if a derived field fails.
  */
 export async function readTaskRows(task: Task, path: string): Promise<TaskRow[]> {
   const reader = readers[extname(path).toLowerCase()];
@@ -59,7 +60,7 @@ export async function readTaskRows(task: Task, path: string): Promise<TaskRow[]>
   const rows: TaskRow[] = [];
   for await (const { value, where } of reader(path)) {
     if (!isRecord(value)) {
-      throw invalidData(`${where}: is no object with fields`, 'Every row should be an object.');
+      throw invalidData(`${where}: is not an object with fields`, 'Every row should be an object.');
     }
     const values: Record<string, unknown> = { ...value };
     for (const [name, template] of task.fields) {
@@ -71,7 +72,7 @@ export async function readTaskRows(task: Task, path: string): Promise<TaskRow[]>
   return rows;
 }
 
-/** What a template of the task gives for a row. @throws RmError DATA_INVALID naming file, line and field. */
+/** Evaluates a template of the task for a row. @throws RmError DATA_INVALID naming file, line and field. */
 export function evaluated<T>(
   work: () => T,
   task: Task,

@@ -11,16 +11,15 @@ import {
 } from './pythonText.js';
 
 /**
- * Jinja as lm-eval evaluates it. @huggingface/jinja is made for chat templates: it lacks filters and Python methods
- * that task files use, prints nothing for what is not there, and True as "true". All that is mended by rewriting the
- * parsed template: those filters and methods become calls of the functions below, and what is printed goes through
- * `print`.
+ * Evaluates Jinja like lm-eval. @huggingface/jinja is made for chat templates: it lacks filters and Python methods that task
+ * files use, prints nothing for a missing value, and prints True as "true". Rewriting the parsed template fixes this: those
+ * filters and methods become calls of the functions below, and printed values go through `print`.
  */
 
 type Node = { type: string } & Record<string, unknown>;
 type Function = (...args: never[]) => unknown;
 
-/** What a rewritten template calls itself by can be no name of a template's own. */
+/** Names of the functions that rewritten templates call; the space keeps them apart from a template's own names. */
 const own = (kind: string, name: string): string => `${kind} ${name}`;
 
 const asText = (value: unknown, what: string): string => {
@@ -65,7 +64,7 @@ const filters: Readonly<Record<string, Function>> = {
         : Object.keys(of as object).length,
 };
 
-/** What a filter of the library does to every item, by its name. */
+/** Filters that `map` applies to every item. */
 const itemFilters: Readonly<Record<string, Function>> = {
   ...filters,
   replace: (text: unknown, from: string, to: string) => asText(text, 'replace').replaceAll(from, () => to),
@@ -75,7 +74,7 @@ const itemFilters: Readonly<Record<string, Function>> = {
 };
 
 function print(value: unknown): string {
-  if (value === undefined) throw new Error('what is to be printed is not there');
+  if (value === undefined) throw new Error('the value to print is missing');
   if (typeof value === 'object' && value !== null) throw new Error('a list or an object cannot be printed');
   return pythonString(value);
 }
@@ -98,7 +97,7 @@ const functions: Readonly<Record<string, Function>> = {
   [own('print', '')]: print,
 };
 
-/** A value as the library holds it. */
+/** A value in the library's wrapper. */
 interface Wrapped {
   readonly type: string;
   value: unknown;
@@ -111,7 +110,7 @@ function unwrapped({ type, value }: Wrapped): unknown {
   return Object.fromEntries([...value].map(([key, item]) => [key, unwrapped(item as Wrapped)]));
 }
 
-/** What is used of the library's class; its own declarations import without file endings, which NodeNext does not resolve. */
+/** The part of the library's class used here. Its own declarations import without file endings, which NodeNext cannot resolve. */
 const Scope = Environment as unknown as new () => {
   readonly variables: Map<string, Wrapped>;
   set(name: string, value: unknown): Wrapped;
@@ -139,7 +138,7 @@ const isNode = (value: unknown): value is Node =>
 const named = (node: unknown): string | undefined =>
   isNode(node) && node.type === 'Identifier' ? String(node.value) : undefined;
 
-/** The node with everything below it rewritten. */
+/** Rewrites a node and everything below it. */
 function rewrite(node: Node): Node {
   for (const [key, value] of Object.entries(node)) {
     if (isNode(value)) node[key] = rewrite(value);
@@ -178,11 +177,11 @@ function rewrite(node: Node): Node {
   return node;
 }
 
-/** Remembers the first name that was looked up in vain: the library takes such for undefined values. */
+/** Remembers the first unknown name, which the library would treat as an undefined value. */
 class Names extends Scope {
   missing: string | undefined;
 
-  // Scopes within a template ask their parents by it.
+  // Inner scopes of a template call this on their parents.
   resolve(name: string): Names {
     if (!this.variables.has(name)) {
       this.missing ??= name;
@@ -191,7 +190,7 @@ class Names extends Scope {
     return this;
   }
 
-  /** A function that gets plain values, also of what is null or not there. */
+  /** Defines a function that receives plain values, including null and undefined. */
   define(name: string, f: Function): void {
     const held = this.set(name, f);
     const library = held.value as (args: readonly { value: unknown }[]) => unknown;
@@ -199,15 +198,15 @@ class Names extends Scope {
   }
 }
 
-/** A parsed template. */
+/** A parsed Jinja template of a task file. */
 export class Template {
   readonly #program: { body: Node[] };
-  /** Where the whole template is one expression. */
+  /** Set if the whole template is one expression. */
   readonly #expression: Node | undefined;
 
-  /** @throws Error where the source is no Jinja. */
+  /** @throws Error if the source is not valid Jinja. */
   constructor(readonly source: string) {
-    // The library drops a newline at the end, as Jinja does unless told otherwise, which lm-eval does.
+    // The library drops a trailing newline, Jinja's default, but lm-eval keeps it.
     const parsed = () =>
       parse(tokenize(source.endsWith('\n') ? `${source}\n` : source)) as unknown as { body: Node[] };
     const [only, ...others] = parsed().body;
@@ -215,18 +214,18 @@ export class Template {
     this.#program = rewrite(parsed() as unknown as Node) as unknown as { body: Node[] };
   }
 
-  /** The text that the template gives. @throws Error naming what is missing or wrong. */
+  /** Renders the template as text. @throws Error naming what is missing or wrong. */
   text(fields: Readonly<Record<string, unknown>>): string {
     return this.#run(this.#program.body, fields, {});
   }
 
-  /** The value where the template is one expression {{...}}, else its text. @throws Error */
+  /** Evaluates a template that is a single expression {{...}}, else renders it as text. @throws Error as `text`. */
   value(fields: Readonly<Record<string, unknown>>): unknown {
     if (!this.#expression) return this.text(fields);
     let kept: unknown;
     const keep = (value: unknown) => {
       kept = value;
-      if (kept === undefined) throw new Error('its value is not there');
+      if (kept === undefined) throw new Error('its value is missing');
       return '';
     };
     this.#run([call(own('keep', ''), this.#expression)], fields, { [own('keep', '')]: keep as Function });
