@@ -27,7 +27,6 @@ export { type ReferenceOptions, ReferenceStates } from './evaluation/referenceSt
 export type { HasTensor } from './families/decoder.js';
 export {
   architectureFromConfig,
-  pruneConfig,
   supportedFamilies,
 } from './families/index.js';
 export { type ContinueOptions, DecodingSession } from './generation/decodingSession.js';
@@ -44,7 +43,7 @@ export { type DownloadOptions, downloadModel } from './hub/download.js';
 export type { Snapshot } from './hub/findSnapshot.js';
 export { locateModel, type ModelLocation } from './hub/locate.js';
 export type { HubReference } from './hub/reference.js';
-export { type ImageProcessor, readImageProcessor, readPixels } from './images/imageProcessor.js';
+export { type ImageProcessor, readImageProcessor } from './images/imageProcessor.js';
 export { imageEmbeddings, type ShownImages, type ShowOptions, showImages } from './images/imageTokens.js';
 export { openCheckpoint, openModelSource } from './source/openModelSource.js';
 export { readArchitecture } from './source/readArchitecture.js';
@@ -60,21 +59,15 @@ export {
   type ModelGradients,
   type StartOptions,
 } from './training/backward.js';
-export { type HeadGradients, headLoss, type Objective } from './training/headLoss.js';
-export {
-  type LayerBackwardOptions,
-  type LayerGradients,
-  type LayerWeightName,
-  layerBackward,
-  requireBackward,
-} from './training/layerBackward.js';
+export type { HeadGradients, Objective } from './training/headLoss.js';
+export type { LayerGradients, LayerWeightName } from './training/layerBackward.js';
 export { Batch, type BatchOptions, defaultBatchTokens, groupSequences } from './transformer/batch.js';
 export type { StatePlacement } from './transformer/batchTensors.js';
 export { KvCache } from './transformer/kvCache.js';
 export { type LogitsResult, logits } from './transformer/logits.js';
 export { type LoadOptions, Model, type WeightChanges } from './transformer/model.js';
 export type { RotationTable } from './transformer/rotationTable.js';
-export { SpilledTensor, type SpilledWeights, SpillFile } from './transformer/spilledWeights.js';
+export type { SpilledTensor, SpilledWeights } from './transformer/spilledWeights.js';
 export {
   type ForwardOptions,
   finalNorm,

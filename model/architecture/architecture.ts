@@ -192,7 +192,7 @@ export function keepLayers(arch: Architecture, keep: readonly number[]): Archite
 
 export type ModelPart = 'embedding' | 'attention' | 'mlp' | 'norms' | 'lmHead';
 
-export interface ExpectedTensor {
+interface ExpectedTensor {
   readonly name: string;
   readonly shape: readonly number[];
   readonly part: ModelPart;

@@ -14,7 +14,7 @@ const storageBits: Readonly<Record<string, number>> = {
 };
 
 /** The reference implementation's limit; a larger number means that this is no header. */
-export const maxHeaderBytes = 100_000_000;
+const maxHeaderBytes = 100_000_000;
 
 /** One tensor of a file: `begin` and `end` are absolute byte positions in the file. */
 export interface SafetensorsEntry {
@@ -97,7 +97,7 @@ function parseEntry(name: string, value: unknown, dataStart: number, path: strin
   return { name, storage: dtype, shape, begin: dataStart + begin, end: dataStart + end };
 }
 
-export interface SafetensorsHeader {
+interface SafetensorsHeader {
   /** In the order of their bytes. */
   readonly entries: readonly SafetensorsEntry[];
   /** The strings of `__metadata__`; other values are dropped. */

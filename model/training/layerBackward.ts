@@ -23,7 +23,7 @@ export type LayerWeightName = keyof LayerWeights;
 export type LayerGradients = { readonly [name in LayerWeightName]?: Tensor | undefined };
 
 /** Settings of `layerBackward`. */
-export interface LayerBackwardOptions {
+interface LayerBackwardOptions {
   /** Weights to use instead of the layer's own. */
   weights?: LayerWeights;
   /** Whether to compute the gradient of the layer's input (default true). */

@@ -51,11 +51,11 @@ const cases: [args: string[], code: string, words: RegExp][] = [
   [['eval', model, path('a.txt')], 'DATA_INVALID', /a\.txt: has fewer than two tokens/],
   [['eval', model, path('bad.jsonl')], 'DATA_INVALID', /bad\.jsonl:2: not JSON/],
   [['eval', model, place], 'DATA_INVALID', /unknown kind of text file/],
-  [['eval', small, long], 'INVALID_ARGUMENT', /vocabulary has 100 tokens/],
+  [['eval', small, long], 'INVALID_ARGUMENT', /vocabulary of 100 tokens/],
   [['eval', model, long, '--against', small], 'INVALID_ARGUMENT', /vocabularies of 260 and 100/],
   [['generate', model, 'x'.repeat(200)], 'INVALID_ARGUMENT', /200 tokens, the model's context is 128/],
   [['generate', model, ''], 'INVALID_ARGUMENT', /0 tokens/],
-  [['generate', small, 'hello'], 'INVALID_ARGUMENT', /vocabulary has 100 tokens/],
+  [['generate', small, 'hello'], 'INVALID_ARGUMENT', /vocabulary of 100 tokens/],
   [['generate', model, 'hello', '--chat'], 'CONFIG_INVALID', /no chat template/],
   [['generate', model, 'hello', '--memory-limit', '50kB'], 'OUT_OF_MEMORY', /needs/],
   [
@@ -65,7 +65,7 @@ const cases: [args: string[], code: string, words: RegExp][] = [
   ],
   [['prune', model, model, '--layers', '2', '--force'], 'OUTPUT_EXISTS', /is or contains/],
   [['prune', model, place, '--layers', '2'], 'OUTPUT_EXISTS', /is or contains/],
-  [['prune', model, join(long, 'x'), '--layers', '2'], 'OUTPUT_FAILED', /a part of the path is a file/],
+  [['prune', model, join(long, 'x'), '--layers', '2'], 'OUTPUT_FAILED', /part of the path is a file/],
   [['prune', model, out, '--layers', '9'], 'INVALID_ARGUMENT', /cannot remove 9 of 6 layers/],
   [['prune', model, out, '--layers', '2', '--window', '4'], 'INVALID_ARGUMENT', /window 4 with 2 layers/],
   [
@@ -73,7 +73,7 @@ const cases: [args: string[], code: string, words: RegExp][] = [
     'INVALID_ARGUMENT',
     /window 9/,
   ],
-  [['prune', small, out, '--layers', '2', '--calib', long], 'INVALID_ARGUMENT', /vocabulary has 100/],
+  [['prune', small, out, '--layers', '2', '--calib', long], 'INVALID_ARGUMENT', /vocabulary of 100/],
   [
     ['prune', model, out, '--layers', '2', '--force', '--statistics', join(out, 's.safetensors')],
     'OUTPUT_EXISTS',

@@ -190,7 +190,7 @@ test('what means no task is refused', async () => {
   await refused(['--tasks', 'nothing=a.jsonl'], /there is no task "nothing"[\s\S]*Built-in tasks: .*piqa/);
   await refused(['--tasks', 'piqa'], /task piqa needs its rows/);
   await refused(['--tasks', path('none.jsonl')], /no such file, folder or task/);
-  await refused(['--tasks', path('rows', 'notes.jsonl')], /does not begin with that of a task/);
+  await refused(['--tasks', path('rows', 'notes.jsonl')], /does not begin with the name of a task/);
   await refused(['--tasks', model], /holds neither task files nor rows/);
   const two = ['--tasks', path('colours.yaml'), path('rows')];
   await refused([...two, '--fewshot-rows', 'x.jsonl'], /with several tasks, write TASK=FILE/, 2);

@@ -68,7 +68,7 @@ test('jsonl: what is wrong is named with its line', async () => {
   assert.match(await refuse('a.jsonl', `${good}\n{"text": \n`), /a\.jsonl:3: not JSON/);
   assert.match(await refuse('a.jsonl', `${good}{"body": "x"}`), /a\.jsonl:2: has no field "messages"/);
   assert.match(await refuse('a.jsonl', good, { textField: 'body' }), /a\.jsonl:1: has no field "body"/);
-  assert.match(await refuse('a.jsonl', `${good}7`), /a\.jsonl:2: 7 is no document/);
+  assert.match(await refuse('a.jsonl', `${good}7`), /a\.jsonl:2: 7 is not a document/);
   assert.match(await refuse('a.jsonl', `${good}{"text": 7}`), /a\.jsonl:2: "text": is 7/);
   assert.match(await refuse('a.jsonl', `${good}{"text": null}`), /a\.jsonl:2: "text": is null/);
   assert.match(
@@ -77,7 +77,7 @@ test('jsonl: what is wrong is named with its line', async () => {
   );
   assert.match(await refuse('a.jsonl', '{"messages": ["hi"]}'), /a\.jsonl:1: .*a turn is "hi"/);
   const unknown = '{"conversations": [{"from": "martian", "value": "x"}]}';
-  assert.match(await refuse('a.jsonl', unknown), /a\.jsonl:1: .*a turn is by "martian"/);
+  assert.match(await refuse('a.jsonl', unknown), /a\.jsonl:1: .*a turn has the unknown author "martian"/);
   assert.match(
     await refuse('a.jsonl', Buffer.concat([Buffer.from(good), Uint8Array.of(0xff)])),
     /:2: not UTF-8/,
@@ -102,7 +102,7 @@ test('json: an array, element by element', async () => {
   assert.match(await refuse('a.json', '["x",\n]'), /a\.json:2: not JSON: an element is missing/);
   assert.match(await refuse('a.json', '["x",,"y"]'), /an element is missing/);
   assert.match(await refuse('a.json', '["x"'), /truncated/);
-  assert.match(await refuse('a.json', '["x"]\n\n"y"'), /a\.json:3: there is something after/);
+  assert.match(await refuse('a.json', '["x"]\n\n"y"'), /a\.json:3: the array is followed by/);
   assert.match(await refuse('a.json', '["x"}]'), /not JSON|truncated/);
   assert.match(await refuse('a.json', '["x", {"id": 1}]'), /a\.json:1: has no field/);
 });

@@ -270,7 +270,7 @@ test('tensors are compared with what the config implies', async () => {
   const wrong = await rejectsWith(() => checkShapes(arch, checkpointOf(turned)), 'CHECKPOINT_CORRUPT');
   assert.match(
     wrong,
-    'tensor model.layers.2.mlp.down_proj.weight has shape [96,64], config.json implies [64,96]',
+    'tensor model.layers.2.mlp.down_proj.weight has shape [96,64], but config.json implies [64,96]',
   );
 });
 

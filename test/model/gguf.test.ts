@@ -317,10 +317,10 @@ test('duplicates, overlaps, alignment, shapes and nesting', async () => {
   assert.match(await edited(two, 'bb', described('bb', 4n, 0, 0n)), /"bb": overlaps tensor "aa"/);
   assert.match(await edited(two, 'bb', described('bb', 4n, 0, 33n)), /no multiple of 32/);
   assert.match(await edited(two, 'bb', described('bb', 4n, 0, 64n)), /truncated/);
-  assert.match(await edited(two, 'bb', described('bb', 0n, 0, 32n)), /has the shape \[0\]/);
-  assert.match(await edited(two, 'bb', described('bb', 2n ** 62n, 0, 32n)), /has the shape/);
+  assert.match(await edited(two, 'bb', described('bb', 0n, 0, 32n)), /has the impossible shape \[0\]/);
+  assert.match(await edited(two, 'bb', described('bb', 2n ** 62n, 0, 32n)), /has the impossible shape/);
   assert.match(await edited(two, 'bb', described('bb', 4n, 999, 32n)), /unknown type 999/);
-  assert.match(await edited(two, 'bb', described('bb', 33n, 8, 32n)), /no whole blocks of 32 \(Q8_0\)/);
+  assert.match(await edited(two, 'bb', described('bb', 33n, 8, 32n)), /not whole blocks of 32 \(Q8_0\)/);
   for (const value of [0, 3, 33, 2 ** 30]) {
     await fileOf(path, { metadata: [['general.alignment', { type: 'u32', value }]] });
     assert.match(await rejectsWith(() => openCheckpoint(path), 'CHECKPOINT_CORRUPT'), /power of two/);
@@ -355,13 +355,13 @@ test('what is not supported is named', async () => {
   const u32 = (value: number): GgufValue => ({ type: 'u32', value });
   assert.match(
     await message([['general.architecture', { type: 'string', value: 'mamba' }]]),
-    /"mamba"; of GGUF files llama/,
+    /"mamba"; GGUF files are supported for llama/,
   );
   assert.match(await message([['llama.expert_count', u32(8)]]), /llama.expert_count/);
   assert.match(await message([['split.count', u32(3)]]), /one part of a model in 3 files/);
   assert.match(
     await message([], [{ name: 'blk.0.ffn_gate_exps.weight' }]),
-    /"blk.0.ffn_gate_exps.weight" belongs to no llama/,
+    /"blk.0.ffn_gate_exps.weight" is not supported in llama/,
   );
   await fileOf(path, {
     tensors: [

@@ -185,7 +185,7 @@ const damages: readonly Damage[] = [
   {
     what: 'a ref that is a link to itself',
     code: 'CHECKPOINT_CORRUPT',
-    message: /leads back to itself/,
+    message: /is a symbolic link to itself/,
     make: ({ repo }) => {
       rmSync(join(repo, 'refs', 'main'));
       symlinkSync('main', join(repo, 'refs', 'main'));
@@ -207,7 +207,7 @@ const damages: readonly Damage[] = [
   {
     what: 'snapshots that is a file',
     code: 'CHECKPOINT_CORRUPT',
-    message: /snapshots is no folder/,
+    message: /snapshots is not a folder/,
     make: ({ repo }) => {
       rmSync(join(repo, 'snapshots'), { recursive: true });
       writeFileSync(join(repo, 'snapshots'), '');
@@ -223,7 +223,7 @@ const damages: readonly Damage[] = [
   {
     what: 'links in a circle',
     code: 'CHECKPOINT_CORRUPT',
-    message: /config\.json is a symbolic link that leads back to itself/,
+    message: /config\.json is a symbolic link to itself/,
     make: ({ snapshot }) => {
       rmSync(join(snapshot, 'config.json'));
       symlinkSync('other', join(snapshot, 'config.json'));
@@ -273,7 +273,7 @@ const damages: readonly Damage[] = [
   {
     what: 'a hash that two commits begin with',
     code: 'INVALID_ARGUMENT',
-    message: /more than one commit begins so/,
+    message: /several commits begin like this/,
     name: 'org/model@aaaa',
     make: ({ repo }) => mkdirSync(join(repo, 'snapshots', `aaaaa${sha('b').slice(5)}`)),
   },

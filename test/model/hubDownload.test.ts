@@ -185,7 +185,7 @@ downloads('the token goes to the hub and not to where its files lie; refusals sa
     process.env.HF_TOKEN = 'wrong';
     assert.match(
       await rejectsWith(() => downloadModel('org/name'), 'DOWNLOAD_FAILED'),
-      /does not give it to you \(401\)/,
+      /denies access \(401\)/,
     );
     process.env.HF_TOKEN = 'secret';
     assert.match(

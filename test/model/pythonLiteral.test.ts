@@ -24,7 +24,7 @@ test('anything else is refused, with the place', () => {
     ['[1, 2', /no \] at character 5/],
     ["'open", /a text has no end at character 5/],
     ['[1] 2', /something follows the value at character 4: 2/],
-    ['__import__', /no list, text, number or constant at character 0: __import__/],
+    ['__import__', /expected a list, text, number or constant at character 0: __import__/],
     ['{1}', /no : at character 2/],
   ] as const) {
     assert.throws(() => pythonLiteral(source), place, source);

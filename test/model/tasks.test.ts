@@ -158,7 +158,7 @@ test('examples of grouped rows come from their own group, and the limit counts b
   );
   assert.match(
     message,
-    /grouped\.jsonl:2: 2 examples are asked for, there are 1 other rows with the same "topic"/,
+    /grouped\.jsonl:2: 2 examples are requested, but there are only 1 other rows with the same "topic"/,
   );
 });
 
@@ -192,14 +192,14 @@ test('wrong task files are refused, naming file and field', async () => {
       path('wrong.yaml'),
       'FILE',
     );
-  assert.is(await refused(`${choice}doc_to_txt: x\n`), 'FILE: "doc_to_txt" is not known here');
+  assert.is(await refused(`${choice}doc_to_txt: x\n`), 'FILE: "doc_to_txt" is not a known field');
   assert.is(await refused(choice.replace('task: topics', '')), 'FILE: "task" is missing');
   assert.is(await refused(choice.replace(/doc_to_choice.*\n/, '')), 'FILE: "doc_to_choice" is missing');
   assert.match(
     await refused(choice.replace('multiple_choice', 'generate_until')),
     /"output_type" is generate_until/,
   );
-  assert.match(await refused(choice.replace('"{{q}}"', '"{{q"')), /"doc_to_text" is no Jinja template/);
+  assert.match(await refused(choice.replace('"{{q}}"', '"{{q"')), /"doc_to_text" is not a Jinja template/);
   assert.match(await refused(`${choice}metric_list: [{metric: bleu}]\n`), /"metric_list" has "bleu"/);
   assert.match(
     await refused(`${choice}metric_list: [{metric: acc, aggregation: median}]\n`),
@@ -209,7 +209,7 @@ test('wrong task files are refused, naming file and field', async () => {
   assert.match(await refused(`${choice}num_fewshot: -1\n`), /"num_fewshot" is -1/);
   assert.match(await refused(`${choice}process_docs: !function utils.process\n`), /!function/);
   assert.match(await refused(`${choice}a: b: c\n`), /FILE: /);
-  assert.match(await refused('- a\n'), /is no table of fields/);
+  assert.match(await refused('- a\n'), /is not a table of fields/);
 });
 
 test('wrong rows are refused, naming file, line and field', async () => {
@@ -233,10 +233,10 @@ test('wrong rows are refused, naming file, line and field', async () => {
   );
   assert.match(
     await refused({ q: 'x', options: 'ab', label: 1 }),
-    /ROWS:2: "doc_to_choice".* no list of texts/,
+    /ROWS:2: "doc_to_choice".* not a list of texts/,
   );
   assert.match(await refused('{"q": '), /ROWS:2: not JSON/);
-  assert.match(await refused('[1]'), /ROWS:2: is no object/);
+  assert.match(await refused('[1]'), /ROWS:2: is not an object/);
   assert.match(
     await refused({ q: 'x', options: ['a', 'b'], label: 1 }, `${choice}fields: {upper: "{{z}}"}\n`),
     /ROWS:1: "fields\.upper" of task topics: there is no field "z"/,

@@ -247,7 +247,7 @@ test('where nothing can be saved the run goes on, and says so once', async () =>
   });
   assert.is(await oneWalk(journal, 5), 10);
   assert.is(said.length, 1);
-  assert.match(said[0]!, /cannot be written: a part of the path is a file/);
+  assert.match(said[0]!, /cannot be written: part of the path is a file/);
 });
 
 /** A run with a step of 10 MB after the other. */
