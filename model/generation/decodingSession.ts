@@ -51,7 +51,7 @@ export class DecodingSession {
     if (sequence.length === 0 || room < 1) {
       throw new RmError(
         'INVALID_ARGUMENT',
-        `the prompt has ${sequence.length} tokens, the model's context ${contextLength}`,
+        `the prompt has ${sequence.length} tokens, but the model's context is ${contextLength}`,
         'Use a prompt of at least one token that leaves room for new ones.',
       );
     }

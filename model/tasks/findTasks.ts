@@ -43,13 +43,13 @@ export async function findTasks(words: readonly string[]): Promise<TaskSource[]>
 }
 
 async function tasksOfWord(word: string, names: readonly string[]): Promise<TaskSource[]> {
-  const known = `Built-in tasks: ${names.join(', ')}.`;
+  const fix = `Built-in tasks: ${names.join(', ')}.`;
   const equals = word.indexOf('=');
   if (equals > 0) {
     const [name, rows] = [word.slice(0, equals), word.slice(equals + 1)];
     if (isTaskFile(name)) return [{ task: await readTaskFile(name), rows }];
     if (names.includes(name)) return [{ task: await readTaskFile(builtInFile(name)), rows }];
-    throw new RmError('INVALID_ARGUMENT', `${word}: there is no task "${name}"`, known);
+    throw new RmError('INVALID_ARGUMENT', `${word}: there is no task "${name}"`, fix);
   }
   const stats = await stat(word).catch(() => undefined);
   if (stats?.isDirectory()) return tasksOfFolder(word, names);
@@ -57,13 +57,13 @@ async function tasksOfWord(word: string, names: readonly string[]): Promise<Task
   if (names.includes(word)) {
     throw new RmError('INVALID_ARGUMENT', `task ${word} needs its rows`, `Write ${word}=rows.jsonl.`);
   }
-  if (!stats) throw new RmError('INVALID_ARGUMENT', `${word}: no such file, folder or task`, known);
+  if (!stats) throw new RmError('INVALID_ARGUMENT', `${word}: no such file, folder or task`, fix);
   const match = isRowsFile(word) ? taskOfName(word, names) : undefined;
   if (match) return [{ task: await readTaskFile(builtInFile(match.name)), rows: word }];
   throw new RmError(
     'INVALID_ARGUMENT',
     `${word}: its name does not begin with the name of a task`,
-    `Write TASK=${word}. ${known}`,
+    `Write TASK=${word}. ${fix}`,
   );
 }
 

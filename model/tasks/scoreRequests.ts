@@ -95,7 +95,7 @@ function sortedReadings(
     if (continuation.length > contextLength) {
       throw new RmError(
         'DATA_INVALID',
-        `a continuation has ${continuation.length} tokens, the model's context ${contextLength}`,
+        `a continuation has ${continuation.length} tokens, but the model's context is ${contextLength}`,
         'Shorten the answer, or use a model with a longer context.',
       );
     }

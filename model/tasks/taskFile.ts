@@ -177,10 +177,10 @@ function metricsFrom(reader: Reader, outputType: Task['outputType']): MetricName
 export async function readTaskFile(path: string): Promise<Task> {
   const values = await readYaml(path);
   const reader = new Reader(path, values);
-  const known = [...lmEvalFields, ...ownFields];
+  const knownFields = [...lmEvalFields, ...ownFields];
   for (const name of Object.keys(values)) {
-    if (known.includes(name) || silentFields.includes(name)) continue;
-    throw reader.wrong(name, 'is not a known field', `Known fields: ${known.join(', ')}.`);
+    if (knownFields.includes(name) || silentFields.includes(name)) continue;
+    throw reader.wrong(name, 'is not a known field', `Known fields: ${knownFields.join(', ')}.`);
   }
   const outputType = reader.requiredText('output_type');
   if (outputType !== 'multiple_choice' && outputType !== 'loglikelihood') {

@@ -21,7 +21,7 @@ export interface BatchOptions {
 }
 
 /**
- * Packs one or several sequences side by side, without padding, as input of the transformer. Every token carries its
+ * Packs one or several sequences side by side as input of the transformer. Every token carries its
  * position in its own sequence and the range of key rows that it attends to. Keys have the order of their tokens. If
  * sequences share prefixes, `keyRows` gathers each sequence's keys into a contiguous range; shared tokens attend to the
  * keys of the first sequence that has them.

@@ -53,7 +53,7 @@ const cases: [args: string[], code: string, words: RegExp][] = [
   [['eval', model, place], 'DATA_INVALID', /unknown kind of text file/],
   [['eval', small, long], 'INVALID_ARGUMENT', /vocabulary of 100 tokens/],
   [['eval', model, long, '--against', small], 'INVALID_ARGUMENT', /vocabularies of 260 and 100/],
-  [['generate', model, 'x'.repeat(200)], 'INVALID_ARGUMENT', /200 tokens, the model's context is 128/],
+  [['generate', model, 'x'.repeat(200)], 'INVALID_ARGUMENT', /200 tokens, but the model's context is 128/],
   [['generate', model, ''], 'INVALID_ARGUMENT', /0 tokens/],
   [['generate', small, 'hello'], 'INVALID_ARGUMENT', /vocabulary of 100 tokens/],
   [['generate', model, 'hello', '--chat'], 'CONFIG_INVALID', /no chat template/],

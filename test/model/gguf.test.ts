@@ -297,12 +297,12 @@ test('duplicates, overlaps, alignment, shapes and nesting', async () => {
     return rejectsWith(() => openCheckpoint(path), 'CHECKPOINT_CORRUPT');
   };
   const text = (value: string) => new TextEncoder().encode(value);
-  assert.match(await edited(two, 'bb', text('aa')), /"aa" is there twice/);
+  assert.match(await edited(two, 'bb', text('aa')), /"aa" appears twice/);
   const keys: [string, GgufValue][] = [
     ['k.a', { type: 'u8', value: 1 }],
     ['k.b', { type: 'u8', value: 1 }],
   ];
-  assert.match(await edited({ metadata: keys }, 'k.b', text('k.a')), /"k.a" is there twice/);
+  assert.match(await edited({ metadata: keys }, 'k.b', text('k.a')), /"k.a" appears twice/);
   // name, number of dimensions, extent, type, offset.
   const described = (name: string, extent: bigint, type: number, offset: bigint) => {
     const bytes = new Uint8Array(name.length + 28);

@@ -266,7 +266,7 @@ test('what has no gradient is refused', async () => {
   const down = scope.tensor(model.weights.layers[0]!.down.shape);
   assert.match(await run({ layers: new Map([[0, { down }]]) }, { from: 1, input }), 'below layer 1');
   assert.match(await run({ layers: new Map([[0, { up: down }]]) }), "'up'");
-  assert.match(await run({ layers: new Map([[0, { downBias: down }]]) }), 'not there');
+  assert.match(await run({ layers: new Map([[0, { downBias: down }]]) }), 'missing');
   using shared = new Batch(
     device,
     [

@@ -155,7 +155,7 @@ const damages: readonly Damage[] = [
   {
     what: 'a ref to a snapshot that is gone',
     code: 'CHECKPOINT_MISSING',
-    message: /"main" is commit a+, of which .* has no snapshot/,
+    message: /"main" is commit a+, but .* has no snapshot/,
     make: ({ snapshot }) => rmSync(snapshot, { recursive: true }),
   },
   {
@@ -216,7 +216,7 @@ const damages: readonly Damage[] = [
   {
     what: 'a link into blobs whose blob is still being downloaded',
     code: 'CHECKPOINT_MISSING',
-    message: /model\.safetensors is a symbolic link to nothing; its download was stopped/,
+    message: /model\.safetensors is a broken symbolic link; its download was stopped/,
     make: ({ repo }) =>
       renameSync(join(repo, 'blobs', 'aaaaaaaa2'), join(repo, 'blobs', 'aaaaaaaa2.incomplete')),
   },

@@ -181,7 +181,7 @@ test('templates print and fail as those of Python do', () => {
   const value = new Template("{{xs|map('replace', 'a', '-')|list + [y]}}").value({ xs: ['ab', 'b'], y: 'c' });
   assert.equal(value, ['-b', 'b', 'c']);
   assert.throws(() => text('{{missing}}'), /there is no field "missing"/);
-  assert.throws(() => text('{{x.y}}', { x: {} }), /not there/);
+  assert.throws(() => text('{{x.y}}', { x: {} }), /is missing/);
   assert.throws(() => text("{{'abc'.index('d')}}"), /index: "d" is not there/);
   assert.throws(() => text('{{x}}', { x: ['a'] }), /a list or an object cannot be printed/);
 });
@@ -225,7 +225,7 @@ test('wrong rows are refused, naming file, line and field', async () => {
   );
   assert.match(
     await refused({ q: 'x', options: ['a', 'b'], label: 2 }),
-    /ROWS:2: "doc_to_target".* gives 2, none of/,
+    /ROWS:2: "doc_to_target".* gives 2, which is none of/,
   );
   assert.match(
     await refused({ q: 'x', options: ['a', 'b'], label: '' }),
