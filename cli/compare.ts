@@ -1,28 +1,46 @@
 import type { Command } from 'commander';
-import type { ComparisonRow } from '../replaceme/index.js';
+import type { CompareOptions, ComparisonRow } from '../replaceme/index.js';
+import {
+  calibrationSettings,
+  layerSettings,
+  reportSettings,
+  runSettings,
+} from '../replaceme/options/pruneSettings.js';
+import type { DeclaredSetting } from '../replaceme/options/setting.js';
 import { withDevice } from './device/gpu.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
-import { each, positive, wholeNumber } from './options/optionTypes.js';
+import { each, wholeNumber } from './options/optionTypes.js';
+import { addSettings, commandWords, libraryOptions } from './options/settings.js';
 import { newCommand, runs } from './terminal/command.js';
 
 interface CompareCommandOptions extends ModelFlags {
   layers: number[];
   methods: string[];
-  eval: string[];
-  evalTokens?: number;
   calib?: string[];
   calibTask?: string[];
-  weights?: number[];
-  textField?: string;
-  tokens?: number;
-  sequenceLength?: number;
-  batchTokens?: number;
-  select?: string;
   out?: string;
   report?: boolean;
-  force?: boolean;
   json?: boolean;
 }
+
+const { calibration, calibrationTasks, weights, textField, tokens, sequenceLength, batchTokens } =
+  calibrationSettings;
+
+/** The settings of `prune` that hold for all rows. */
+const sharedSettings: readonly DeclaredSetting[] = [
+  {
+    ...reportSettings.evaluationTokens,
+    help: 'first tokens of each evaluation file',
+    otherwise: 'all',
+  },
+  {
+    ...layerSettings.select,
+    help: 'one selection for all methods',
+    otherwise: "each method's own",
+  },
+  { ...calibration, help: 'calibration texts' },
+  ...[calibrationTasks, weights, textField, tokens, sequenceLength, batchTokens],
+].map(setting => ({ ...setting, group: 'Options:' }));
 
 /** A row in a line, for those who wait. */
 export function formatRow(row: ComparisonRow): string {
@@ -34,15 +52,15 @@ export function formatRow(row: ComparisonRow): string {
   return `${name}: ${scores.join('; ')}`;
 }
 
-const details = `Every method at every number of removed layers selects layers, repairs the model and is evaluated in memory against the
-model as it is, all on the same calibration texts. The first row is the model as it is. Perplexity, KL divergence from
-it in nats and the share of equal most likely tokens are printed for every evaluation file; fit is the time of selection
-and repair; tokens/s that of a forward pass without the output head.
+const details = `Selects layers and repairs the model by every method at every number of removed layers, and evaluates each result in memory
+against the unpruned model, all on the same calibration texts. The first row is the unpruned model. For every evaluation file
+the table has perplexity, KL divergence from the unpruned model in nats, and the share of equal most likely tokens; fit is
+the time of selection and repair; tokens/s the speed of a forward pass without the output head.
 
 --out keeps every row as soon as it is done, in DIR/rows, and at the end DIR/report.json, DIR/report.html and
-DIR/compare.md. The same
-command again goes on where it was stopped; more methods and layers may be added. Rows of other texts, settings, adapter
-or version are refused, with --force made again. A method that cannot prune the model gets a row with the reason.`;
+DIR/compare.md. The same command again continues where it stopped; you may add methods and layers. Rows of other texts,
+settings, adapter or version are refused; --force makes them again. A method that cannot prune the model gets a row with
+the reason.`;
 
 /** `compare MODEL` */
 export function compareCommand(signal: AbortSignal): Command {
@@ -61,39 +79,20 @@ export function compareCommand(signal: AbortSignal): Command {
       'methods, see: rm-engine methods',
       each(name => name),
     )
-    .requiredOption('--eval <files...>', 'texts to evaluate on')
-    .option('--eval-tokens <count>', 'first tokens of each of them (default: all)', wholeNumber(2))
-    .option('--select <name>', 'one selection for all methods (default: of each method its own)')
-    .option('--calib <files...>', 'calibration texts (default: a small set that comes with rm-engine)')
-    .option('--calib-task <task=rows...>', 'rows of a benchmark as calibration texts (docs/tasks.md)')
-    .option('--weights <numbers...>', 'how much a token of each of them counts', each(positive))
-    .option('--text-field <name>', 'field or column that holds the text or the messages')
-    .option('--tokens <count>', 'calibration tokens at most (default: by the device)', wholeNumber(1))
-    .option('--sequence-length <count>', 'tokens of the longest sequence (default: 1024)', wholeNumber(2))
-    .option('--batch-tokens <count>', 'tokens computed at a time (default: by the device)', wholeNumber(1))
+    .requiredOption('--eval <files...>', 'texts to evaluate on');
+  addSettings(command, sharedSettings)
     .option('--out <dir>', 'folder that keeps rows and result')
     .option('--no-report', 'measure nothing for the report beside the rows')
     .option('--force', 'make rows again that --out holds from other texts or settings')
     .option('--json', 'print one JSON object');
   return runs<CompareCommandOptions>(withDownload(command), signal, async (run, model) => {
     const { terminal, progress, options } = run;
-    const { eval: evaluation, evalTokens, calib, calibTask, layers, methods, json } = options;
-    const { textField, weights, tokens, sequenceLength, batchTokens, select, out, report, force } = options;
+    const { layers, methods, out, report, calib, calibTask, json } = options;
+    const shared = [...sharedSettings, reportSettings.evaluation, runSettings.force];
     const request = {
-      ...{
-        layers,
-        methods,
-        evaluation,
-        evaluationTokens: evalTokens,
-        calibration: calib,
-        calibrationTasks: calibTask,
-        select,
-        out,
-        report,
-        force,
-      },
-      ...{ textField, weights, tokens, sequenceLength, batchTokens },
-      command: ['rm-engine', ...process.argv.slice(2)],
+      ...(libraryOptions(shared, { ...options }) as Pick<CompareOptions, 'evaluation'>),
+      ...{ layers, methods, out, report },
+      command: commandWords([]),
       onRow: (row: ComparisonRow) => {
         terminal.note(formatRow(row));
         progress.nextStep();

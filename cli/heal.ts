@@ -1,58 +1,35 @@
 import type { Command } from 'commander';
 import { formatBytes, formatSeconds } from '../engine/format.js';
 import type { HealingPlan, HealOptions, HealReport } from '../replaceme/index.js';
+import {
+  healingRunSettings,
+  healingTextSettings,
+  healSettings,
+  teacherSettings,
+} from '../replaceme/options/healSettings.js';
+import { listed } from '../replaceme/options/setting.js';
+import { objectiveSettings, trainingSettings } from '../replaceme/options/trainingSettings.js';
 import { formatFields } from '../replaceme/report/text/textTable.js';
 import { withDevice } from './device/gpu.js';
-import { defined } from './options/defined.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
-import { layerList, notNegative, oneOf, type Parser, positive, wholeNumber } from './options/optionTypes.js';
+import { addSettings, commandWords, libraryOptions } from './options/settings.js';
 import { healingFields, small } from './prune/healingFields.js';
-import { newCommand, runs } from './terminal/command.js';
+import { commandSettings } from './prune/options.js';
+import { newCommand, type Run, runs } from './terminal/command.js';
+import { onCommandLine } from './terminal/failure.js';
 
 interface HealCommandOptions extends ModelFlags {
-  train: 'transform' | 'down-proj' | 'full';
-  objective?: 'lm' | 'kl';
   teacher?: string;
-  topK?: number | 'all';
-  layer?: number[];
-  data: string[];
-  textField?: string;
-  tokens?: number;
-  sequenceLength?: number;
-  eval?: string[];
-  evalTokens?: number;
-  evalEvery?: number;
-  steps?: number;
-  lr?: number;
-  batchTokens?: number;
-  microBatchTokens?: number;
-  warmup?: number;
-  weightDecay?: number;
-  clip?: number;
-  seed?: number;
-  checkpoint?: string;
-  checkpointEvery?: number;
   resume?: boolean;
-  finish?: boolean;
   dryRun?: boolean;
-  force?: boolean;
   json?: boolean;
 }
 
-const topK: Parser<number | 'all'> = text => (text === 'all' ? 'all' : wholeNumber(1)(text));
-
-/** Settings of the command line as `heal` takes them; what is not given stays out. */
-function healOptions(options: HealCommandOptions): HealOptions {
-  const { train, objective, teacher, layer, data, textField, tokens, sequenceLength } = options;
-  const { steps, batchTokens, microBatchTokens, warmup, weightDecay, clip, seed } = options;
-  const { checkpoint, checkpointEvery, resume, finish, force } = options;
-  return defined({
-    ...{ train, objective, teacher, layers: layer, data, textField, tokens, sequenceLength },
-    ...{ heldOut: options.eval, heldOutTokens: options.evalTokens, evaluateEvery: options.evalEvery },
-    ...{ steps, learningRate: options.lr, batchTokens, microBatchTokens, warmup, weightDecay, clip, seed },
-    ...{ checkpoint, checkpointEvery, resume, finish, force, topK: options.topK },
-  }) as HealOptions;
-}
+/** The options of `heal` in the order of its help. */
+const commandOptions = [
+  ...listed(objectiveSettings, teacherSettings, healingTextSettings, trainingSettings),
+  ...listed({ ...healingRunSettings, dryRun: commandSettings.dryRun }),
+];
 
 /** What was done, for people; --json has all of it. */
 function formatHealing(report: HealReport): string {
@@ -93,18 +70,18 @@ function formatHealingPlan({ memory, seconds, ...plan }: HealingPlan): string {
   ]);
 }
 
-const details = `Training by gradient, after pruning: the paper's way to win back most of what a cut costs (docs/healing.md says when
-it is worth it, and what it costs). --train says what changes: transform, the linear map of the MLP output before the cut, which is
-folded into down_proj at the end; down-proj, that matrix itself; full, all weights. Layers below the cut are
-run, not differentiated. AdamW on f32 values, with a warm-up, half a cosine and clipping; the result has the model's own
-number types and nothing is added to it.
+const details = `Trains a pruned model by gradient descent: the paper's way to win back most of what a cut costs (docs/healing.md says when
+it is worth it, and what it costs). --train chooses what changes: transform, the linear map of the MLP output before the cut,
+which is folded into down_proj at the end; down-proj, that matrix itself; full, all weights. Layers below the cut run
+without gradients. AdamW on f32 values, with a warm-up, half a cosine and clipping. The result has the model's own number
+types, and nothing is added to it.
 
---objective kl asks for what the model before pruning (--teacher) would say, lm for the next token of the text. The
-patched layers are known from report.json, which prune writes; --layer names them in other folders, counted in the
+--objective kl trains towards the predictions of the model before pruning (--teacher), lm towards the next token of the text.
+report.json, which prune writes, says which layers are patched; for other folders name them with --layer, counted in the
 pruned model.
 
-The run is kept in a checkpoint, every --checkpoint-every steps: the same command with --resume goes on with the same
-numbers as if nothing had happened. A run that diverges ends with an error and leaves the last good checkpoint, which
+A checkpoint keeps the run every --checkpoint-every steps: the same command with --resume continues with the same
+numbers as an uninterrupted run. A run that diverges ends with an error and leaves the last good checkpoint, which
 --resume --finish writes as a model.`;
 
 /** `heal MODEL OUT` */
@@ -122,85 +99,41 @@ export function healCommand(signal: AbortSignal): Command {
       'rm-engine heal ./pruned ./healed --teacher ./model --data chat.jsonl --resume',
       'rm-engine heal ./pruned ./healed --teacher ./model --data chat.jsonl --dry-run',
     ],
-  })
-    .optionsGroup('What is trained:')
-    .option(
-      '--train <what>',
-      'transform, down-proj or full',
-      oneOf('transform', 'down-proj', 'full'),
-      'transform',
-    )
-    .option('--objective <what>', 'kl or lm (default: kl where there is a teacher)', oneOf('lm', 'kl'))
-    .option('--teacher <model>', 'the model before pruning')
-    .option(
-      '--top-k <count>',
-      "of the teacher's tokens these count one by one, the rest as one; or all (default: 100)",
-      topK,
-    )
-    .option('--layer <layers>', 'patched layers (default: as report.json says)', layerList)
-    .optionsGroup('Texts:')
-    .requiredOption('--data <files...>', 'texts to train on')
-    .option('--text-field <name>', 'field or column that holds the text or the messages')
-    .option('--tokens <count>', 'tokens to read of them at most (default: as all steps use)', wholeNumber(2))
-    .option('--sequence-length <count>', 'tokens of the longest sequence (default: 1024)', wholeNumber(2))
-    .option('--eval <files...>', 'texts to measure on (default: every tenth document of --data)')
-    .option('--eval-tokens <count>', 'tokens of these at most (default: by the device)', wholeNumber(2))
-    .option('--eval-every <count>', 'steps between measures (default: a tenth of all)', wholeNumber(1))
-    .optionsGroup('Steps:')
-    .option('--steps <count>', 'steps (default: 300)', wholeNumber(1))
-    .option(
-      '--lr <rate>',
-      'learning rate at its highest (default: 3e-4, down-proj 1e-4, full 1e-5)',
-      positive,
-    )
-    .option('--batch-tokens <count>', 'tokens of a step (default: by the device)', wholeNumber(2))
-    .option('--micro-batch-tokens <count>', 'of these at a time (default: by the device)', wholeNumber(2))
-    .option(
-      '--warmup <count>',
-      'steps until the learning rate is there (default: a twentieth)',
-      wholeNumber(0),
-    )
-    .option('--weight-decay <share>', "AdamW's (default: 0)", notNegative)
-    .option('--clip <number>', 'longest gradient (default: 1)', positive)
-    .option('--seed <number>', 'of the order of the texts (default: 0)', wholeNumber(0))
-    .optionsGroup('Run:')
-    .option('--checkpoint <file>', 'keeps the run (default: OUT.checkpoint.safetensors)')
-    .option(
-      '--checkpoint-every <count>',
-      'steps between checkpoints, 0 for none (default: 50)',
-      wholeNumber(0),
-    )
-    .option('--resume', 'go on from the checkpoint, where there is one')
-    .option('--finish', 'with --resume: write the model as the checkpoint has it')
-    .option('--dry-run', 'print the plan with memory and time, and do nothing')
-    .option('--force', 'replace the output folder and the checkpoint of an earlier run')
-    .option('--json', 'print one JSON object');
-  return runs<HealCommandOptions>(withDownload(command), signal, async (run, model, out) => {
-    const { terminal, progress, options: given } = run;
-    if (out === undefined && !given.dryRun) return run.usage('give the folder to write');
-    const folder = model as string;
-    const target = out as string | undefined;
-    const options = {
-      ...healOptions(given),
-      ...{ command: ['rm-engine', ...process.argv.slice(2)], onProgress: progress, signal },
-    };
-    await findModels(run, [folder, given.teacher]);
-    const { checkHealRequest, heal, planHealing } = await import('../replaceme/index.js');
-    // Before a device is opened: a wrong request should not cost that time.
-    const { checkpoint } = await checkHealRequest(folder, target, options);
-    if (given.dryRun) {
-      const plan = await withDevice(run, device => planHealing(folder, target, { ...options, device }));
-      if (given.json) terminal.json(plan);
-      else terminal.data(formatHealingPlan(plan));
-      return;
-    }
-    const { existsSync } = await import('node:fs');
-    if (given.resume && !existsSync(checkpoint)) {
-      terminal.note(`no checkpoint at ${checkpoint}: beginning with the first step`);
-    }
-    const report = await withDevice(run, device => heal(folder, target!, { ...options, device }));
-    for (const warning of report.warnings) terminal.warn(warning);
-    if (given.json) terminal.json(report);
-    else terminal.data(formatHealing(report));
   });
+  addSettings(command, commandOptions).option('--json', 'print one JSON object');
+  return runs<HealCommandOptions>(withDownload(command), signal, (run, model, out) =>
+    healModel(run, model as string, out as string | undefined),
+  );
+}
+
+async function healModel(
+  run: Run<HealCommandOptions>,
+  model: string,
+  out: string | undefined,
+): Promise<void> {
+  const { terminal, progress, signal, options: flags } = run;
+  const { teacher, resume, dryRun, json } = flags;
+  if (out === undefined && !dryRun) return run.usage('give the folder to write');
+  const options = {
+    ...(libraryOptions(healSettings, { ...flags }) as HealOptions),
+    ...{ command: commandWords(healSettings), onProgress: progress, signal },
+  };
+  await findModels(run, [model, teacher]);
+  const { checkHealRequest, heal, planHealing } = await import('../replaceme/index.js');
+  // Before a device is opened: a wrong request should not cost that time.
+  const { checkpoint } = await checkHealRequest(model, out, options);
+  if (dryRun) {
+    const plan = await withDevice(run, device => planHealing(model, out, { ...options, device }));
+    if (json) terminal.json(plan);
+    else terminal.data(formatHealingPlan(plan));
+    return;
+  }
+  const { existsSync } = await import('node:fs');
+  if (resume && !existsSync(checkpoint)) {
+    terminal.note(`no checkpoint at ${checkpoint}: beginning with the first step`);
+  }
+  const report = await withDevice(run, device => heal(model, out!, { ...options, device }));
+  for (const warning of report.warnings) terminal.warn(onCommandLine(warning, 'rm-engine heal'));
+  if (json) terminal.json(report);
+  else terminal.data(formatHealing(report));
 }

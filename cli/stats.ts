@@ -1,23 +1,24 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import type { AccumulatedStatistics, MergedStatistics } from '../replaceme/index.js';
+import { recipeSettings, runSettings, statisticsSettings } from '../replaceme/options/pruneSettings.js';
 import { formatFields } from '../replaceme/report/text/textTable.js';
 import { parseShard, type Shard } from '../replaceme/statistics/shard.js';
 import { withDevice } from './device/gpu.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
 import type { Parser } from './options/optionTypes.js';
-import type { PruneSettings } from './prune/configFile.js';
-import { addPruneOptions, pruneOptions } from './prune/options.js';
+import { addSettings } from './options/settings.js';
+import { pruneOptions } from './prune/options.js';
 import { newCommand, type Run, runs } from './terminal/command.js';
 
-interface StatsCommandOptions extends Omit<PruneSettings, 'model' | 'out' | 'dryRun'>, ModelFlags {
+interface StatsCommandOptions extends ModelFlags {
   shard?: Shard;
   json?: boolean;
 }
 
 const shard: Parser<Shard> = text => {
-  const found = parseShard(text);
-  if (!found) throw new InvalidArgumentError('Give k/K with k from 1 to K, such as 2/8.');
-  return found;
+  const part = parseShard(text);
+  if (!part) throw new InvalidArgumentError('Give k/K with k from 1 to K, such as 2/8.');
+  return part;
 };
 
 const list = (names: readonly string[]): string => names.join(', ') || 'nothing: all sums were there';
@@ -107,22 +108,15 @@ function accumulateCommand(signal: AbortSignal): Command {
       'rm-engine prune ./Llama-3.2-1B ./pruned --statistics all.safetensors --method replaceme-ls --remove 9..12 --calib a.jsonl',
     ],
   }).requiredOption('--shard <k/K>', 'which part of the calibration batches', shard);
-  addPruneOptions(command)
-    .option('--statistics <file>', 'the merged file of the round before')
-    .optionsGroup('Run:')
-    .option('--force', 'replace the file')
-    .option('--json', 'print one JSON object');
+  addSettings(command, [
+    ...recipeSettings,
+    { ...statisticsSettings.statistics, help: 'the merged file of the round before' },
+    { ...runSettings.force, help: 'replace the file' },
+  ]).option('--json', 'print one JSON object');
   return runs<StatsCommandOptions>(withDownload(command), signal, async (run, model, out) => {
-    const {
-      json,
-      shard: part,
-      adapter: _,
-      memoryLimit: _limit,
-      download: _download,
-      ...settings
-    } = run.options;
+    const { json, shard: part } = run.options;
     const options = {
-      ...pruneOptions(settings),
+      ...pruneOptions({ ...run.options }),
       ...{ shard: part!, onProgress: run.progress, signal },
     };
     const { checkAccumulateRequest, accumulateStatistics } = await import('../replaceme/accumulate.js');

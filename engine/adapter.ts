@@ -136,7 +136,7 @@ export async function openAdapter(query?: string): Promise<OpenedAdapter> {
     throw new RmError(
       'ADAPTER_NONE',
       `no adapter's name contains '${query}' (adapters: ${names.join(', ') || 'none'})`,
-      'Name one of these with --adapter or RM_ENGINE_ADAPTER, or leave it out.',
+      'Name one of these as `adapter` or in RM_ENGINE_ADAPTER, or leave it out.',
     );
   }
   let opened = await request();

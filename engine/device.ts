@@ -121,7 +121,7 @@ export class Device {
         new RmError(
           'GPU_ERROR',
           `GPU error: ${event.error.message}`,
-          'Please report this with: rm-engine doctor --json',
+          'Please report this with the output of: rm-engine doctor',
           {
             cause: event.error,
           },
@@ -180,7 +180,7 @@ export class Device {
       throw new RmError(
         'ADAPTER_UNSUITABLE',
         `${opened.info.description} opens no device: ${(cause as Error).message}`,
-        'Choose another adapter with --adapter, or update the driver.',
+        'Choose another `adapter`, or update the driver.',
         { cause },
       );
     }

@@ -110,7 +110,7 @@ export class MemoryPool {
       throw new RmError(
         'OUT_OF_MEMORY',
         `'${label}' needs ${formatBytes(size)}; ${formatBytes(this.#liveBytes)} of ${formatBytes(this.limit)} are in use`,
-        'Use fewer tokens per batch or a smaller model, close other programs on this GPU, or raise --memory-limit.',
+        'Use fewer tokens per batch or a smaller model, close other programs on this GPU, or raise `memoryLimit`.',
       );
     }
     this.device.pushErrorScope('out-of-memory');

@@ -199,6 +199,6 @@ export function assertExact(outcome: SelfTest, adapter: string): void {
   throw new RmError(
     'SELF_TEST_FAILED',
     `${failed.join(', ')} ${failed.length > 1 ? 'are' : 'is'} not exact on ${adapter}`,
-    'Update the graphics driver or choose another adapter with --adapter; report it with: rm-engine doctor --json',
+    'Update the graphics driver or choose another `adapter`; report it with the output of: rm-engine doctor',
   );
 }

@@ -6,6 +6,7 @@ import { calibrationSizes } from './calibration/sizes.js';
 import type { RepairContext } from './fits/repair.js';
 import { methods } from './methods/index.js';
 import type { PruneOptions } from './options/pruneOptions.js';
+import { methodSettings } from './options/pruneSettings.js';
 import { loadPlanned } from './planning/loadPlanned.js';
 import { planRun } from './planning/plan.js';
 import { checkPruneRequest, type PruneRequest } from './request/request.js';
@@ -134,7 +135,7 @@ const summing = (request: PruneRequest): PruneRequest => ({
  * it, and all others.
  */
 export const accumulateRounds = ({ windows, method, settings }: PruneRequest): number =>
-  (windows ? 0 : 1) + (method.reads?.includes('attentionStep') && settings.attentionStep !== 0 ? 1 : 0) + 1;
+  (windows ? 0 : 1) + (method.reads?.includes(methodSettings.attentionStep) && settings.attentionStep !== 0 ? 1 : 0) + 1;
 
 /** What can be refused without a device. */
 export async function checkAccumulateRequest(
@@ -161,7 +162,7 @@ export async function checkAccumulateRequest(
     throw new RmError(
       'INVALID_ARGUMENT',
       `the selection ${selection.name} runs changed models, which no sum over tokens can stand for: it cannot be sharded`,
-      `Choose --select ${names(selections.filter(({ distanceSums: means }) => means))}, or name the layers with --window or --remove.`,
+      `Choose as \`select\` one of ${names(selections.filter(({ distanceSums: means }) => means))}, or name the layers by \`window\` or \`remove\`.`,
     );
   }
   return request;

@@ -22,7 +22,7 @@ import {
   healOutput,
 } from './healing/healRequest.js';
 import { loadModelAndTeacher, type ModelAndTeacher } from './healing/modelAndTeacher.js';
-import type { HealOptions } from './options/healOptions.js';
+import type { HealOptions } from './options/healSettings.js';
 import { exactnessWarnings, reportHead, reportModel } from './report/head.js';
 import { publish } from './report/publish.js';
 import { repeatOf } from './report/repeat.js';
@@ -64,7 +64,7 @@ export async function heal(from: string, to: string, options: HealOptions): Prom
   await using lease = await openDevice(options);
   const { device } = lease;
   const clock = new PhaseClock(device, started);
-  const settings = healingSettings(request.asked, device, request.arch);
+  const settings = healingSettings(request.training, device, request.arch);
   const sizes = healingSizes(options, settings, device, request.arch);
   const reader = await openTextReader(from);
   const texts = await clock.during('calibrate', () => readTexts(reader, options, sizes));

@@ -23,7 +23,7 @@ export type { EvaluationText } from './evaluation/evaluationText.js';
 export { heal } from './heal.js';
 export type { HealingFlops, HealingMemory } from './healing/healingCost.js';
 export { type HealingPlan, planHealing } from './healing/healingPlan.js';
-export type { AskedTraining, HealingSettings, HealingSizes } from './healing/healingSettings.js';
+export type { HealingSettings, HealingSizes, TrainingRequest } from './healing/healingSettings.js';
 export { checkHealRequest, type HealRequest } from './healing/healRequest.js';
 export type { Cut } from './healing/patchedLayers.js';
 export {
@@ -35,9 +35,10 @@ export {
   type RepairDetails,
   type RepairSettings,
 } from './methods/index.js';
-export type { CosineSettings } from './options/cosineSettings.js';
-export type { HealingObjective, HealOptions, TrainingOptions, TrainMode } from './options/healOptions.js';
-export type { PruneOptions } from './options/pruneOptions.js';
+export type { GradientHealingOptions, PruneHealing } from './options/healingWords.js';
+export type { HealOptions } from './options/healSettings.js';
+export type { CosineSettings, MethodOptions, PruneOptions } from './options/pruneOptions.js';
+export type { HealingObjective, TrainingOptions, TrainMode } from './options/trainingSettings.js';
 export type { Placement } from './planning/memoryParts.js';
 export type { PlannedMemory } from './planning/memoryPlan.js';
 export { type PlanOptions, type PrunePlan, planPrune } from './planning/plan.js';

@@ -1,145 +1,25 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { InvalidArgumentError } from 'commander';
 import { RmError } from '../../engine/errors.js';
-import { parseHealing } from '../../replaceme/healing/healingWords.js';
-import { trainModes } from '../../replaceme/options/healOptions.js';
-import {
-  byteCount,
-  layerList,
-  notNegative,
-  oneOf,
-  type Parser,
-  positive,
-  share,
-  unitNumber,
-  weightDtype,
-  wholeNumber,
-} from '../options/optionTypes.js';
+import { calibrationSettings } from '../../replaceme/options/pruneSettings.js';
+import { onOff, readValue, text, type ValueType, wholeNumber } from '../../replaceme/options/valueTypes.js';
+import { defined } from '../options/defined.js';
+import { camelCase, flagKey, type OptionSetting, withOption } from '../options/settings.js';
+import { configSettings, type PruneFlags } from './options.js';
 
-/** What a configuration file may say: the options of `prune`, its two folders and the global options. */
-export interface PruneSettings {
-  model?: string;
-  out?: string;
-  layers?: number;
-  ratio?: number;
-  window?: number;
-  remove?: number[];
-  select?: string;
-  windows?: number;
-  apart?: boolean;
-  method?: string;
-  heal?: string;
-  healLr?: number;
-  healBatchTokens?: number;
-  ridge?: number;
-  attentionStep?: number;
-  sinkWeight?: number;
-  alpha?: number;
-  equation?: number;
-  epochs?: number;
-  learningRate?: number;
-  l1?: number;
-  l2?: number;
-  scale?: string;
-  faithful?: boolean;
-  calib?: string[];
-  calibTask?: string[];
-  weights?: number[];
-  mask?: number;
-  generate?: number;
-  statistics?: string;
-  textField?: string;
-  tokens?: number;
-  sequenceLength?: number;
-  batchTokens?: number;
-  hostStates?: 'f32' | 'bf16';
-  eval?: string[];
-  evalTokens?: number;
-  dtype?: 'f32' | 'f16' | 'bf16';
-  maxShardSize?: number;
-  report?: boolean;
-  dryRun?: boolean;
-  force?: boolean;
-  adapter?: string;
-  memoryLimit?: number;
-  devices?: string;
-}
-
+/** A configuration file. */
 export interface PruneConfig {
-  readonly settings: PruneSettings;
-  /** Keys that are known but cannot be honoured, with the reason. */
+  /** What it sets, by the names of options in camel case. */
+  readonly flags: PruneFlags;
+  /** Known keys that have no effect here, with the reason. */
   readonly warnings: readonly string[];
 }
 
-const text: Parser<string> = value => value;
-const healing: Parser<string> = Object.assign(
-  (value: string) => {
-    try {
-      parseHealing(value);
-    } catch (error) {
-      throw new InvalidArgumentError((error as RmError).fix);
-    }
-    return value;
-  },
-  { choices: ['none', 'closed-form', ...trainModes] },
-);
-const flag: Parser<boolean> = value => oneOf('true', 'false')(value) === 'true';
-
-/** How each of several values is read. */
-export const listParsers = { calib: text, calibTask: text, weights: positive, eval: text } as const;
-
-/** How a value is read; the command line reads its options with the same parsers. */
-export const settingParsers = {
-  model: text,
-  out: text,
-  layers: wholeNumber(1),
-  ratio: share,
-  window: wholeNumber(0),
-  remove: layerList,
-  select: text,
-  windows: wholeNumber(1),
-  apart: flag,
-  method: text,
-  heal: healing,
-  healLr: positive,
-  healBatchTokens: wholeNumber(2),
-  ridge: positive,
-  attentionStep: unitNumber,
-  sinkWeight: notNegative,
-  alpha: notNegative,
-  equation: value => Number(oneOf('7', '8')(value)),
-  epochs: wholeNumber(1),
-  learningRate: positive,
-  l1: notNegative,
-  l2: notNegative,
-  scale: oneOf('paper', 'least-squares'),
-  faithful: flag,
-  mask: share,
-  generate: wholeNumber(1),
-  statistics: text,
-  textField: text,
-  tokens: wholeNumber(1),
-  sequenceLength: wholeNumber(2),
-  batchTokens: wholeNumber(1),
-  hostStates: oneOf('f32', 'bf16'),
-  evalTokens: wholeNumber(2),
-  dtype: weightDtype,
-  maxShardSize: byteCount,
-  report: flag,
-  dryRun: flag,
-  force: flag,
-  adapter: text,
-  memoryLimit: byteCount,
-  devices: text,
-} as const satisfies {
-  [K in Exclude<keyof PruneSettings, keyof typeof listParsers>]-?: Parser<NonNullable<PruneSettings[K]>>;
-};
-
-const DEFAULT_MAX_LENGTH = 1024;
+/** The settings by their keys in a file. */
+const settingsByKey = new Map(withOption(configSettings).map(setting => [flagKey(setting), setting]));
 
 /** ReplaceMe's keys that mean one of our options. */
-const renamed: Readonly<Record<string, keyof typeof settingParsers>> = {
+const renamed: Readonly<Record<string, string>> = {
   model_path: 'model',
   save_path: 'out',
   max_length: 'sequenceLength',
@@ -152,7 +32,7 @@ const foreignMethods: Readonly<Record<string, string>> = {
   cosine: 'replaceme-cosine',
 };
 
-/** ReplaceMe's keys that have no counterpart, and why; values that switch them off pass silently. */
+/** ReplaceMe's keys that have no counterpart, and why. Values that switch them off pass silently. */
 const withoutCounterpart: Readonly<Record<string, string>> = {
   use_4bit: "activations are measured with the model's own weights",
   min_distance_layer: 'all windows are considered (ReplaceMe itself ignores this key)',
@@ -172,23 +52,20 @@ const withoutCounterpart: Readonly<Record<string, string>> = {
   strategy: 'give "select" instead',
 };
 
-/** Computed from several keys below. */
+/** ReplaceMe's keys that are combined below. */
 const combined = ['layers_to_skip', 'dataset', 'dataset_column', 'dataset_size', 'batch_size'];
 
-/** Values of ReplaceMe's keys that ask for what is done anyway. */
-const usual: Readonly<Record<string, unknown>> = { loss: 'cosine', solver: 'adam' };
+/** Values of ReplaceMe's keys that match what rm-engine does. */
+const matching: Readonly<Record<string, unknown>> = { loss: 'cosine', solver: 'adam' };
 
 const isOff = (key: string, value: unknown): boolean =>
-  value === false || value === 0 || value === '' || usual[key] === value;
+  value === false || value === 0 || value === '' || matching[key] === value;
 
-const camelCase = (key: string): string =>
-  key.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
-
-/** Reads the fields of one file, complaining by its name. */
+/** Reads the fields of one file; errors name it. */
 class Mapper {
-  readonly settings: PruneSettings = {};
+  readonly flags: Record<string, unknown> = {};
   readonly warnings: string[] = [];
-  readonly #givenBy = new Map<string, string>();
+  readonly #keys = new Map<string, string>();
 
   constructor(
     private readonly fields: Readonly<Record<string, unknown>>,
@@ -203,52 +80,42 @@ class Mapper {
     this.warnings.push(`${this.path}: "${key}" is not used: ${reason}`);
   }
 
-  parse<T>(key: string, value: unknown, parser: Parser<T>): T {
-    if (!['string', 'number', 'boolean'].includes(typeof value)) {
-      throw this.invalid(`"${key}" is ${JSON.stringify(value)}`, 'Give a single value.');
-    }
-    try {
-      return parser(String(value));
-    } catch (error) {
-      throw this.invalid(`"${key}" is ${JSON.stringify(value)}`, (error as Error).message);
-    }
+  parse<T>(key: string, value: unknown, type: ValueType<T>): T {
+    const isSingle = ['string', 'number', 'boolean'].includes(typeof value);
+    const parsed = isSingle ? readValue(type, String(value)) : undefined;
+    if (parsed !== undefined) return parsed;
+    const needs = isSingle ? type.needs : 'a single value';
+    throw this.invalid(`"${key}" is ${JSON.stringify(value)}`, `Give ${needs}.`);
   }
 
-  set<K extends keyof PruneSettings>(key: string, name: K, value: PruneSettings[K]): void {
-    const before = this.#givenBy.get(name);
+  set(key: string, name: string, value: unknown): void {
+    const before = this.#keys.get(name);
     if (before !== undefined) {
       throw this.invalid(`"${before}" and "${key}" say the same`, 'Keep one of the two.');
     }
-    this.#givenBy.set(name, key);
-    this.settings[name] = value;
+    this.#keys.set(name, key);
+    this.flags[name] = value;
   }
 
-  setParsed(key: string, name: keyof typeof settingParsers): void {
-    const parser: Parser<unknown> = settingParsers[name];
-    this.set(key, name, this.parse(key, this.fields[key], parser) as never);
+  setParsed(key: string, setting: OptionSetting): void {
+    const { item } = setting.type;
+    const value = item ? this.list(key, item) : this.parse(key, this.fields[key], setting.type);
+    this.set(key, flagKey(setting), value);
   }
 
-  setList(key: string, name: keyof typeof listParsers): void {
+  /** One value, or a list of them. */
+  list(key: string, item: ValueType<unknown>): unknown[] {
     const value = this.fields[key];
     const items: unknown[] = Array.isArray(value) ? value : [value];
     if (items.length === 0 || items.includes('')) {
       throw this.invalid(`"${key}" is ${JSON.stringify(value)}`, 'Give one value, or a list of them.');
     }
-    const parser: Parser<string | number> = listParsers[name];
-    this.set(key, name, items.map(item => this.parse(key, item, parser)) as never);
-  }
-
-  /** method, with ReplaceMe's names for it. */
-  setMethod(key: string): void {
-    const value = this.fields[key];
-    const known = typeof value === 'string' && Object.hasOwn(foreignMethods, value);
-    if (known) this.set(key, 'method', foreignMethods[value]!);
-    else this.setParsed(key, 'method');
+    return items.map(element => this.parse(key, element, item));
   }
 
   /** ReplaceMe's switches that choose between two of our values. */
   setSwitch(key: 'accurate' | 'merge_consecutive'): void {
-    const on = this.parse(key, this.fields[key], flag);
+    const on = this.parse(key, this.fields[key], onOff);
     if (key === 'accurate') this.set(key, 'equation', on ? 7 : 8);
     else this.set(key, 'apart', !on);
   }
@@ -261,14 +128,14 @@ class Mapper {
     const given = (key: string) => this.fields[key] !== undefined && this.fields[key] !== null;
     const count = (key: string) => this.parse(key, this.fields[key], wholeNumber(1));
     if (given('layers_to_skip')) {
-      this.set('layers_to_skip', 'layers', count('layers_to_skip') * (this.settings.windows ?? 1));
+      this.set('layers_to_skip', 'layers', count('layers_to_skip') * ((this.flags.windows as number) ?? 1));
     }
-    const length = given('max_length') ? count('max_length') : DEFAULT_MAX_LENGTH;
+    const length = given('max_length') ? count('max_length') : calibrationSettings.sequenceLength.default;
     if (given('dataset_size')) this.set('dataset_size', 'tokens', count('dataset_size') * length);
     if (given('batch_size')) this.set('batch_size', 'batchTokens', count('batch_size') * length);
     if (given('dataset')) {
       const file = this.parse('dataset', this.fields.dataset, text);
-      if (isFile(file)) this.setList('dataset', 'calib');
+      if (isFile(file)) this.set('dataset', 'calib', [file]);
       else
         this.warn(
           'dataset',
@@ -277,14 +144,14 @@ class Mapper {
     }
     if (!given('dataset_column')) return;
     const column = this.parse('dataset_column', this.fields.dataset_column, text);
-    if (this.settings.calib) this.set('dataset_column', 'textField', column);
+    if (this.flags.calib) this.set('dataset_column', 'textField', column);
     else this.warn('dataset_column', 'it belongs to a "dataset" that is a local file');
   }
 }
 
 /**
- * Understands the fields of a configuration file: our own option names (sequence-length or sequenceLength) and
- * ReplaceMe's (layers_to_skip). null counts as absent.
+ * Reads the fields of a configuration file: our own option names (sequence-length or sequenceLength) and ReplaceMe's
+ * (layers_to_skip). null counts as absent.
  *
  * @throws RmError CONFIG_INVALID for a wrong value, an option given twice, or keys that neither program knows.
  */
@@ -297,33 +164,31 @@ export function mapPruneConfig(
   const unknown: string[] = [];
   for (const [key, value] of Object.entries(fields)) {
     const name = Object.hasOwn(renamed, key) ? renamed[key]! : camelCase(key);
-    const isList = Object.hasOwn(listParsers, name);
-    const isOwn = isList || Object.hasOwn(settingParsers, name);
+    const setting = settingsByKey.get(name);
     const isSwitch = key === 'accurate' || key === 'merge_consecutive';
     const isForeign = Object.hasOwn(withoutCounterpart, key);
-    if (!isOwn && !isForeign && !isSwitch && !combined.includes(key)) unknown.push(key);
+    if (!setting && !isForeign && !isSwitch && !combined.includes(key)) unknown.push(key);
     else if (value === null || value === undefined) continue;
-    else if (isList) mapper.setList(key, name as keyof typeof listParsers);
     else if (isSwitch) mapper.setSwitch(key);
-    else if (name === 'method') mapper.setMethod(key);
-    else if (isOwn) mapper.setParsed(key, name as keyof typeof settingParsers);
+    else if (key === 'method' && Object.hasOwn(foreignMethods, `${value}`)) {
+      mapper.set(key, key, foreignMethods[`${value}`]);
+    } else if (setting) mapper.setParsed(key, setting);
     else if (isForeign && !isOff(key, value)) mapper.warn(key, withoutCounterpart[key]!);
   }
   if (unknown.length > 0) {
-    const names = [...Object.keys(settingParsers), ...Object.keys(listParsers)].join(', ');
     throw mapper.invalid(
       `unknown ${unknown.length === 1 ? 'key' : 'keys'} ${unknown.map(key => `"${key}"`).join(', ')}`,
-      `Known are ${names}, and the keys of ReplaceMe.`,
+      `Known are ${[...settingsByKey.keys()].join(', ')}, and the keys of ReplaceMe.`,
     );
   }
   mapper.setProducts(isFile);
-  return { settings: mapper.settings, warnings: mapper.warnings };
+  return { flags: mapper.flags, warnings: mapper.warnings };
 }
 
 /**
  * Reads a JSON or YAML configuration file.
  *
- * @throws RmError CONFIG_INVALID where it cannot be read, is neither, or says what is not understood.
+ * @throws RmError CONFIG_INVALID for a file that cannot be read, is neither, or has a wrong field.
  */
 export async function readPruneConfig(path: string): Promise<PruneConfig> {
   const { parse } = await import('yaml');
@@ -339,7 +204,7 @@ export async function readPruneConfig(path: string): Promise<PruneConfig> {
   } catch (cause) {
     throw invalid(
       `neither JSON nor YAML: ${(cause as Error).message.split('\n')[0]}`,
-      'Mend the place named.',
+      'Correct the place named.',
       cause,
     );
   }
@@ -347,4 +212,22 @@ export async function readPruneConfig(path: string): Promise<PruneConfig> {
     throw invalid('is not a list of "name: value" lines', 'For example: layers: 4');
   }
   return mapPruneConfig(fields as Record<string, unknown>, path);
+}
+
+/**
+ * The command line over the file. --layers, --ratio and --remove replace each other, --remove and --window too, and both
+ * a selection.
+ */
+export function mergeFlags(file: PruneFlags, commandLine: PruneFlags): PruneFlags {
+  const { layers, ratio, remove, window, select, windows, ...rest } = file;
+  const amount = commandLine.layers !== undefined || commandLine.ratio !== undefined;
+  const place = commandLine.remove !== undefined;
+  return {
+    ...rest,
+    ...(!amount && !place && defined({ layers, ratio })),
+    ...(!place && commandLine.select === undefined && defined({ window })),
+    ...(!place && commandLine.window === undefined && defined({ select, windows })),
+    ...(!amount && commandLine.window === undefined && defined({ remove })),
+    ...defined(commandLine),
+  };
 }

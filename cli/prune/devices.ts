@@ -12,13 +12,14 @@ import {
   checkAccumulateRequest,
 } from '../../replaceme/accumulate.js';
 import { calibrationSizes } from '../../replaceme/calibration/sizes.js';
+import { recipeSettings } from '../../replaceme/options/pruneSettings.js';
 import { mergeStatistics } from '../../replaceme/statistics/merge.js';
 import { shardName } from '../../replaceme/statistics/shard.js';
 import { withDevice } from '../device/gpu.js';
+import { optionWords } from '../options/settings.js';
 import type { Run } from '../terminal/command.js';
 import type { Terminal } from '../terminal/terminal.js';
-import type { PruneSettings } from './configFile.js';
-import { optionWords, pruneOptions } from './options.js';
+import { type PruneFlags, pruneOptions } from './options.js';
 
 /** The word that stands for all GPUs. */
 const ALL = 'all';
@@ -140,12 +141,12 @@ export async function onDevices<T>(
   run: Run<object>,
   model: string,
   out: string,
-  { devices: wanted, memoryLimit, ...settings }: PruneSettings & { devices: string },
+  { devices: names, memoryLimit, ...flags }: PruneFlags & { devices: string },
   finish: (adapter: string, statistics: string) => Promise<T>,
 ): Promise<T> {
   const { terminal, signal, progress } = run;
-  const devices = await devicesOf(wanted);
-  const options = pruneOptions(settings);
+  const devices = await devicesOf(names);
+  const options = pruneOptions(flags);
   const request = await checkAccumulateRequest(model, {
     ...options,
     shard: { index: 1, of: devices.length },
@@ -165,7 +166,7 @@ export async function onDevices<T>(
         onProgress: progress,
         rounds: accumulateRounds(request),
       },
-      options: [...optionWords({ ...settings, ...sizes }), ...limit],
+      options: [...optionWords(recipeSettings, { ...flags, ...sizes }), ...limit],
     });
     return await finish(devices[0]!, statistics);
   });

@@ -5,20 +5,22 @@ import { promisify } from 'node:util';
 import { type Command, InvalidArgumentError } from 'commander';
 import { RmError } from '../../engine/errors.js';
 import { checkOutputFolder, withOutputFolder, writeOutputFile } from '../../model/files/outputFolder.js';
+import { recipeSettings } from '../../replaceme/options/pruneSettings.js';
 import { formatFields, formatTable } from '../../replaceme/report/text/textTable.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from '../options/models.js';
 import { each, type Parser, wholeNumber } from '../options/optionTypes.js';
-import type { PruneSettings } from '../prune/configFile.js';
-import { addPruneOptions, optionWords, pruneOptions } from '../prune/options.js';
+import { addSettings, type Flags, optionWords } from '../options/settings.js';
+import { pruneOptions } from '../prune/options.js';
 import { newCommand, type Run, runs } from '../terminal/command.js';
 import { type ClusterJob, type ClusterPlan, clusterJobs, submitScript } from './scripts.js';
 import { clusterStatus, type JobList, type JobStatus } from './status.js';
 
-interface SlurmOptions extends Omit<PruneSettings, 'model' | 'out' | 'dryRun'>, ModelFlags {
+interface SlurmOptions extends ModelFlags {
   shards: number;
   folder?: string;
   sbatch?: string[];
   submit?: boolean;
+  force?: boolean;
   json?: boolean;
 }
 
@@ -72,7 +74,7 @@ function writeCommand(signal: AbortSignal): Command {
     'shards of the calibration data, one array task each',
     wholeNumber(1),
   );
-  addPruneOptions(command)
+  addSettings(command, recipeSettings)
     .optionsGroup('Cluster:')
     .option('--folder <folder>', 'folder for the scripts and the sums (default: OUT.slurm)')
     .option(
@@ -121,9 +123,10 @@ async function planJobs(
   out: string,
   folder: string,
 ): Promise<ClusterPlan> {
-  const { shards, sbatch = [], force = false, adapter, memoryLimit, ...settings } = run.options;
+  const { shards, sbatch = [], force = false, adapter, memoryLimit } = run.options;
+  const flags: Flags = { ...run.options };
   const { checkAccumulateRequest, accumulateRounds } = await import('../../replaceme/accumulate.js');
-  const request = { ...pruneOptions(settings), shard: { index: 1, of: shards } };
+  const request = { ...pruneOptions(flags), shard: { index: 1, of: shards } };
   const device = [
     ...(adapter === undefined ? [] : ['--adapter', adapter]),
     ...(memoryLimit === undefined ? [] : ['--memory-limit', `${memoryLimit}`]),
@@ -132,7 +135,7 @@ async function planJobs(
     ...{ folder, workingFolder: process.cwd(), model, out, shards, settings: sbatch, force },
     rounds: accumulateRounds(await checkAccumulateRequest(model, request)),
     program: [process.execPath, fileURLToPath(new URL('../main.js', import.meta.url)), ...device],
-    options: optionWords({ ...settings }),
+    options: optionWords(recipeSettings, flags),
   };
 }
 

@@ -1,7 +1,11 @@
 import { existsSync } from 'node:fs';
 import { CommanderError } from 'commander';
 import { type ErrorCode, RmError } from '../../engine/errors.js';
+import { healSettings } from '../../replaceme/options/healSettings.js';
+import { pruneSettings } from '../../replaceme/options/pruneSettings.js';
+import type { DeclaredSetting } from '../../replaceme/options/setting.js';
 import { wrapText } from '../../replaceme/report/text/textWidth.js';
+import { longOption, withOption } from '../options/settings.js';
 import type { Style, Terminal } from './terminal.js';
 
 /** The stable codes of the engine, and two of the command line's own. */
@@ -38,6 +42,41 @@ export class WrongCommandLine extends CommanderError {
   }
 }
 
+/** Names that the library's messages use besides those of the tables. */
+const otherOptions: Readonly<Record<string, string>> = {
+  'heal.closedForm': '--heal closed-form',
+  'heal.gradient.train': '--heal',
+  longest: '--layers',
+  out: '--out',
+  download: '--download',
+  tasks: '--tasks',
+  fewshot: '--fewshot',
+  fewshotRows: '--fewshot-rows',
+};
+
+/** The option that a setting's library name stands for; within an object also by the name's last part. */
+function optionNamed(name: string, settings: readonly DeclaredSetting[]): string | undefined {
+  const options = withOption(settings);
+  const setting =
+    options.find(declared => declared.name === name) ?? options.find(({ path }) => path.at(-1) === name);
+  return setting ? longOption(setting) : otherOptions[name];
+}
+
+/**
+ * A text of the library for users of the command line: settings that it names in backticks become options, `report: false`
+ * for example --no-report, `ratio: 0.25` --ratio 0.25.
+ *
+ * @param where the command: "rm-engine heal", perhaps with words after it.
+ */
+export function onCommandLine(text: string, where = ''): string {
+  const settings = /^rm-engine heal\b/.test(where) ? healSettings : pruneSettings;
+  return text.replace(/`([\w.]+)(?:: ([^`]+))?`/g, (whole, name: string, value?: string) => {
+    const option = optionNamed(name, settings);
+    if (option === undefined) return whole;
+    return value === undefined || ['true', 'false'].includes(value) ? option : `${option} ${value}`;
+  });
+}
+
 const oneLine = (text: string): string => text.trim().replace(/\s*\n\s*/g, ' ');
 
 /** What the underlying failure adds to the message; of the system's errors their short name. */
@@ -50,7 +89,11 @@ function reasonBelow({ message, cause }: RmError): string | undefined {
 
 /** Describes whatever was thrown. */
 export function describeFailure(error: unknown): Failure {
-  if (error instanceof FailedWork) return { ...describeFailure(error.cause), where: error.where };
+  if (error instanceof FailedWork) {
+    const { where } = error;
+    const { message, fix, ...failure } = describeFailure(error.cause);
+    return { ...failure, message: onCommandLine(message, where), where, fix: onCommandLine(fix, where) };
+  }
   if (error instanceof CommanderError) return describeUsage(error);
   if (error instanceof RmError) {
     const deeper = reasonBelow(error);
@@ -72,18 +115,20 @@ export function describeFailure(error: unknown): Failure {
     code: 'UNEXPECTED',
     message: oneLine(message) || 'unknown failure',
     fix:
-      'This is most likely a mistake in rm-engine itself: run again with --verbose and report what it prints, ' +
+      'This is most likely a bug in rm-engine: run again with --verbose and report what it prints, ' +
       'together with: rm-engine doctor --json',
   };
 }
 
 /** commander says "error: unknown option '--x'", and may add "(Did you mean --y?)" in a line of its own. */
 function describeUsage(error: CommanderError): Failure {
-  const [, said, meant] = /^(?:error: )?(.*?)(?:\s*\((Did you mean .*\?)\))?$/s.exec(error.message.trim())!;
+  const [, problem, meant] = /^(?:error: )?(.*?)(?:\s*\((Did you mean .*\?)\))?$/s.exec(
+    error.message.trim(),
+  )!;
   const where = error instanceof WrongCommandLine ? error.where : 'rm-engine';
   return {
     code: 'USAGE',
-    message: oneLine(said!),
+    message: oneLine(problem!),
     where,
     fix: `${meant ? `${oneLine(meant)} ` : ''}See: ${where} --help`,
   };

@@ -125,7 +125,7 @@ const inTheWay = (out: string, existing: 'folder' | 'file'): RmError =>
   new RmError(
     'OUTPUT_EXISTS',
     existing === 'file' ? `${out}: a file is in the way` : `${out}: the folder exists and is not empty`,
-    'Choose another path, or add --force to replace it.',
+    'Choose another path, or add `force` to replace it.',
   );
 
 /** Renames `folder` to `target`; returns the path of the old content if `force` moved any aside. */
@@ -272,7 +272,7 @@ export async function checkOutputFile(
   throw new RmError(
     'OUTPUT_EXISTS',
     `${out}: a ${existing === 'file' ? 'file' : 'folder or link'} is in the way`,
-    `Choose another path${existing === 'file' ? ', or add --force to replace it' : ''}.`,
+    `Choose another path${existing === 'file' ? ', or add `force` to replace it' : ''}.`,
   );
 }
 

@@ -35,7 +35,7 @@ export async function hubConnection(
     throw new RmError(
       'INVALID_ARGUMENT',
       'HF_HUB_OFFLINE is set, so nothing is downloaded',
-      'Unset it, or leave out --download.',
+      'Unset it, or leave out `download`.',
     );
   }
   const hubUrl = (env.HF_ENDPOINT || 'https://huggingface.co').replace(/\/+$/, '');

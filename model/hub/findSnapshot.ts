@@ -21,7 +21,7 @@ const missing = (reference: HubReference, problem: string, fix?: string): RmErro
     'CHECKPOINT_MISSING',
     `${hubName(reference)}: ${problem}`,
     fix ??
-      `Run: ${downloadCommand(reference)}   (or add --download, which needs no Python), or give a folder.`,
+      `Run: ${downloadCommand(reference)}   (or use \`download\`, which needs no Python), or give a folder.`,
   );
 
 const damaged = (reference: HubReference, problem: string): RmError =>
@@ -101,7 +101,7 @@ async function commitOf(reference: HubReference, folder: string): Promise<string
   throw missing(
     reference,
     `the cache has no revision "${revision}" of it, only ${available.join(', ')}`,
-    `Run: ${downloadCommand(reference)}   (or add --download), or use a cached revision: ${repo}@${available[0]}`,
+    `Run: ${downloadCommand(reference)}   (or use \`download\`), or use a cached revision: ${repo}@${available[0]}`,
   );
 }
 

@@ -86,7 +86,7 @@ export async function prepareTask(
     throw new RmError(
       'INVALID_ARGUMENT',
       `task ${task.name} has no rows`,
-      `Give them: --tasks ${task.name}=rows.jsonl`,
+      `Give them as \`tasks: ${task.name}=rows.jsonl\`.`,
     );
   }
   const rows = await readTaskRows(task, rowsFile);

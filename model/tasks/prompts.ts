@@ -90,7 +90,7 @@ export class Prompter {
       const which = task.groupBy === undefined ? '' : ` with the same "${task.groupBy}"`;
       throw invalidData(
         `${row.where}: ${fewshot} examples are requested, but there are only ${chosen.length} other rows${which}`,
-        'Use fewer examples with --fewshot, or give more rows with --fewshot-rows.',
+        'Use a smaller `fewshot`, or give more rows as `fewshotRows`.',
       );
     }
     return chosen.map(example => this.#exampleText(example)).join('');

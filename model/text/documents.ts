@@ -55,7 +55,7 @@ function fieldOf(names: readonly string[], textField: string | undefined, where:
     throw invalidData(
       `${where}: has no field ${textField === undefined ? '"messages", "conversations" or "text"' : `"${textField}"`}`,
       names.length > 0
-        ? `Name one of its fields with --text-field: ${names.join(', ')}.`
+        ? `Name one of its fields as \`textField\`: ${names.join(', ')}.`
         : 'Give each document a field "text" or "messages".',
     );
   }

@@ -39,7 +39,7 @@ export function requireBackward({ experts, family }: Architecture): void {
   throw new RmError(
     'UNSUPPORTED_FAMILY',
     `${family} models are mixtures of experts, whose routers have no backward pass here`,
-    'Heal by --heal closed-form, which needs no gradients, or train a model without experts.',
+    'Use `heal.closedForm`, which needs no gradients, or train a model without experts.',
   );
 }
 

@@ -27,7 +27,7 @@ export async function verifyWritten(
     throw new RmError(
       'NOT_FINITE',
       'the pruned model gives NaN or infinite outputs',
-      'Choose another --window or fewer layers; if eval of the unpruned model fails too, its weights are damaged.',
+      'Choose another `window` or fewer layers; if eval of the unpruned model fails too, its weights are damaged.',
     );
   }
   await using written = await Model.load(device, path, { stream, images: true });

@@ -137,7 +137,7 @@ export class PrunedModel {
     throw new RmError(
       'NOT_FINITE',
       `the new '${found.name}' has ${found.count} values that are NaN or infinite as ${dtype}`,
-      `${dtype === 'f16' ? 'Store it as --dtype bf16 or f32, or choose' : 'Choose'} another --window or fewer layers; if eval of the unpruned model fails too, its weights are damaged.`,
+      `${dtype === 'f16' ? 'Store it as `dtype: bf16` or f32, or choose' : 'Choose'} another \`window\` or fewer layers; if eval of the unpruned model fails too, its weights are damaged.`,
     );
   }
 

@@ -54,7 +54,7 @@ export async function faithfulCalibration(
     throw new RmError(
       'DATA_INVALID',
       `${paths.join(', ')}: ${read.length} texts, and the original program takes them by ${TEXTS_TOGETHER}`,
-      `Give ${TEXTS_TOGETHER} texts or more and tokens for them, or leave out --faithful.`,
+      `Give ${TEXTS_TOGETHER} texts or more and tokens for them, or leave out \`faithful\`.`,
     );
   }
   return describeCalibration(sequences, paths, documents);

@@ -8,7 +8,7 @@ import type { PruneRequest } from '../request/request.js';
 
 const wholeModels: Hindrance = {
   what: 'compare runs whole models side by side',
-  fix: 'Use prune with each method: it goes layer by layer, and its report has the same measures (--eval)',
+  fix: 'Use prune with each method: it goes layer by layer, and its report has the same measures (`evaluation`)',
 };
 
 /** The memory of a row, with all weights on the device. */

@@ -1,7 +1,7 @@
 import { ensure } from '../../engine/index.js';
 import { type Architecture, openTextReader, readArchitecture, readDocuments } from '../../model/index.js';
 import { type EvaluationText, readEvaluationText } from '../evaluation/evaluationText.js';
-import { type Method, methodNamed, methodSettings } from '../methods/index.js';
+import { type Method, methodNamed, unreadSettings } from '../methods/index.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 import type { ComparisonRow } from '../report/schema/comparison.js';
 import { checkPruneRequest, type PruneRequest } from '../request/request.js';
@@ -47,8 +47,8 @@ export interface CompareRequest {
 }
 
 /** Without the settings of other methods: what all rows share is meant for those that read it. */
-function read(shared: PruneOptions, { reads = [] }: Method): PruneOptions {
-  const unread: readonly string[] = methodSettings.filter(setting => !reads.includes(setting));
+function read(shared: PruneOptions, method: Method): PruneOptions {
+  const unread = unreadSettings(method).map(({ path }) => path[0]!);
   return Object.fromEntries(Object.entries(shared).filter(([name]) => !unread.includes(name)));
 }
 

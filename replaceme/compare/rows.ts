@@ -49,7 +49,7 @@ export class RowStore {
     throw new RmError(
       'OUTPUT_EXISTS',
       `${path}: the row was made with other settings: ${differences.join('; ')}`,
-      'Repeat its settings, choose another out, or add force to make such rows again.',
+      'Repeat its settings, choose another `out`, or add `force` to make such rows again.',
     );
   }
 

@@ -21,7 +21,7 @@ import {
   scaleRows,
 } from '../../kernels/index.js';
 import { difference } from '../activations/rows.js';
-import type { CosineSettings } from '../options/cosineSettings.js';
+import type { CosineSettings } from '../options/pruneOptions.js';
 import { identity } from './identity.js';
 import type { FitPass } from './repairInOrder.js';
 
@@ -102,7 +102,7 @@ async function collectRows(
   ensure(
     shape[0] <= most,
     `the cosine fit keeps the MLP outputs of all ${shape[0]} calibration tokens in one buffer`,
-    `Use at most ${most} tokens on this device (--tokens).`,
+    `Use at most ${most} tokens on this device (\`tokens\`).`,
   );
   const [mlpOutput, goal] = ['MLP outputs', 'goals'].map(label => scope.tensor(shape, 'f32', label));
   const postAttention = equation === 7 ? scope.tensor(shape, 'f32', 'hidden states') : undefined;

@@ -1,27 +1,16 @@
 import type { Model, SpillFile, StatePlacement, WeightChanges } from '../../model/index.js';
 import type { HiddenStates } from '../activations/hiddenStates.js';
 import type { CalibrationBatch } from '../calibration/batch.js';
-import type { CosineSettings } from '../options/cosineSettings.js';
+import type { MethodOptions } from '../options/pruneOptions.js';
 import type { PhaseClock } from '../run/phaseClock.js';
 import type { RunHooks } from '../run/runHooks.js';
 import type { StatisticsStore } from '../statistics/store.js';
 import type { RidgePath } from './ridgePath.js';
 
-/** Settings of the methods; each reads those that concern it. */
-export interface RepairSettings {
+/** Settings of the methods; each reads those that it names (Method.reads). */
+export interface RepairSettings extends Readonly<MethodOptions> {
   /** Ridge of ReplaceMe's least squares on the unnormalised Gram matrix (0: none). */
   readonly alpha: number;
-  /** Ridge of a refit as a share of the Gram matrix's mean diagonal; undefined: by held-out tokens. */
-  readonly ridge?: number;
-  /**
-   * How much of the way to the window's output a refit lets o_proj go before down_proj takes over (default 0.5, in the
-   * first third of the layers 0).
-   */
-  readonly attentionStep?: number;
-  /** How much attention sinks count in a refit, beside ordinary tokens (default 1). */
-  readonly sinkWeight?: number;
-  /** ReplaceMe's cosine fit, where it differs from the paper's. */
-  readonly cosine?: Partial<CosineSettings>;
   /** Closed-form healing of the layers after the cut. */
   readonly heal: boolean;
   /** Fits every window on the unpruned model's activations, as the original ReplaceMe program does. */

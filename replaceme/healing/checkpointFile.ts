@@ -66,7 +66,7 @@ export async function readCheckpoint(
     ensure(
       difference === undefined,
       `${path}: differs from this run in ${difference?.told}`,
-      'Give the same model, texts and options as then, or --force to begin anew.',
+      'Give the same model, texts and options as then, or `force` to begin anew.',
     );
     const all = namedTensors(tensors.parameters, tensors.moments);
     for (const [name, tensor] of Object.entries(all)) {
@@ -87,6 +87,6 @@ const damaged = (path: string, problem: string, cause?: unknown): RmError =>
   new RmError(
     'DATA_INVALID',
     `${path}: no whole checkpoint of healing: ${problem}`,
-    'Move it away, or add --force to begin anew.',
+    'Move it away, or add `force` to begin anew.',
     { cause },
   );

@@ -20,7 +20,7 @@ export class DivergenceWatch {
   /** @param steps of the run, added to from outside. @param remedy what to do about it, in a sentence or two. */
   constructor(
     private readonly steps: readonly TrainingStep[],
-    private readonly remedy: () => string = () => 'Use a smaller learning rate (--lr; of prune --heal-lr).',
+    private readonly remedy: () => string = () => 'Use a smaller learning rate (`learningRate`).',
   ) {}
 
   get #losses(): number[] {

@@ -110,9 +110,9 @@ export async function healByGradient(healing: GradientHealing): Promise<Healed> 
 }
 
 function remedyFor(kept: KeptRun, saved: number): string {
-  const smaller = 'Use a smaller learning rate (--lr).';
+  const smaller = 'Use a smaller learning rate (`learningRate`).';
   return saved > 0
-    ? `${smaller} The last good checkpoint, of step ${saved}, is in ${kept.path}: --resume --finish makes a model of it.`
+    ? `${smaller} The last good checkpoint, of step ${saved}, is in ${kept.path}: \`resume\` with \`finish\` makes a model of it.`
     : `${smaller} It went wrong before the first checkpoint: nothing was kept.`;
 }
 

@@ -38,7 +38,7 @@ export async function healPruned({
   ensure(
     settings.train === 'full' || layers.length === windows.length,
     'the first layer is removed: no layer stays before it whose output could be trained',
-    'Keep layer 0, or train all weights (--heal full:STEPS).',
+    'Keep layer 0, or train all weights (`heal.gradient.train: full`).',
   );
   const training = calibration.sequences
     .filter(({ ids }) => ids.length > 1)

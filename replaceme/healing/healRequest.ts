@@ -9,13 +9,15 @@ import {
   openCheckpoint,
   readArchitecture,
 } from '../../model/index.js';
-import type { HealOptions } from '../options/healOptions.js';
+import { type HealOptions, healingTextSettings, healSettings } from '../options/healSettings.js';
+import { checkValues } from '../options/setting.js';
+import { objectiveSettings } from '../options/trainingSettings.js';
 import type { Recipe } from '../run/recipe.js';
 import {
-  type AskedTraining,
   checkTraining,
   type HealingSettings,
   type HealingSizes,
+  type TrainingRequest,
 } from './healingSettings.js';
 import type { HealingTexts } from './healingTexts.js';
 import { type Cut, layersToTrain, readCut } from './patchedLayers.js';
@@ -25,7 +27,7 @@ import { checkTeacher } from './teacher.js';
 /** A request to heal in which nothing contradicts the model's config.json and headers. */
 export interface HealRequest {
   readonly arch: Architecture;
-  readonly asked: AskedTraining;
+  readonly training: TrainingRequest;
   /** What report.json says of the pruning. */
   readonly cut: Cut | undefined;
   /** Patched layers to train, ascending; empty where all weights are trained. */
@@ -34,16 +36,16 @@ export interface HealRequest {
   readonly checkpoint: string;
 }
 
-/** Nothing may take the place of the models. */
+/** Neither model may be overwritten. */
 export const healOutput = async (from: string, { teacher, force = false }: HealOptions) => {
   const models = [from, ...(teacher === undefined ? [] : [teacher])];
   return { protect: await Promise.all(models.map(async model => (await locateModel(model)).path)), force };
 };
 
 /**
- * Everything about a request that can be checked without a device and without reading weights or texts.
+ * Checks everything about a request that needs neither a device nor weights nor texts.
  *
- * @param to the output folder; undefined where nothing is to be written.
+ * @param to the output folder; undefined where nothing is written.
  * @throws RmError INVALID_ARGUMENT, OUTPUT_EXISTS, UNSUPPORTED_FAMILY, and what Model.load throws for a damaged folder.
  */
 export async function checkHealRequest(
@@ -51,21 +53,18 @@ export async function checkHealRequest(
   to: string | undefined,
   options: HealOptions,
 ): Promise<HealRequest> {
-  const { train = 'transform', teacher, resume = false, finish = false } = options;
+  checkValues(healSettings, options);
+  const { train = objectiveSettings.train.default, teacher, resume = false, finish = false } = options;
   const objective = options.objective ?? (teacher === undefined ? 'lm' : 'kl');
-  const asked: AskedTraining = { ...options, train, objective };
-  checkTraining(asked);
+  const training: TrainingRequest = { ...options, train, objective };
+  checkTraining(training);
   ensure(
     objective === 'lm' || teacher !== undefined,
     'the objective kl has no teacher',
-    'Give the model that this one was pruned from with --teacher, or choose --objective lm.',
+    'Give the model that this one was pruned from as `teacher`, or choose `objective: lm`.',
   );
-  ensure(options.data.length > 0, 'there is no text to train on', 'Give files with --data.');
-  ensure(!finish || resume, 'there is nothing to finish', 'Give --resume with --finish.');
-  for (const name of ['tokens', 'sequenceLength', 'heldOutTokens'] as const) {
-    const value = options[name] ?? 2;
-    ensure(Number.isSafeInteger(value) && value >= 2, `${name} is ${value}`, 'Give a number of 2 or more.');
-  }
+  ensure(options.data.length > 0, 'there is no text to train on', 'Give files as `data`.');
+  ensure(!finish || resume, 'there is nothing to finish', 'Give `resume` with `finish`.');
   const arch = await readArchitecture(from);
   requireTrainable(arch);
   if (teacher !== undefined) await checkTeacher(from, arch, teacher);
@@ -73,7 +72,7 @@ export async function checkHealRequest(
   ensure(
     train !== 'full' || options.layers === undefined,
     'layers are named, but all weights are trained',
-    'Leave --layer out, or train the transform or down-proj.',
+    'Leave `layers` out, or train the transform or down-proj.',
   );
   const layers = train === 'full' ? [] : layersToTrain(options.layers, cut, arch.layers, from);
   if (to !== undefined) await checkModelOutput(to, await healOutput(from, options));
@@ -82,23 +81,23 @@ export async function checkHealRequest(
     throw new RmError(
       'OUTPUT_EXISTS',
       `${checkpoint}: an earlier run has left a checkpoint`,
-      'Add --resume to go on with that run, or --force to begin anew.',
+      'Add `resume` to continue that run, or `force` to begin anew.',
     );
   }
-  ensure(!finish || existsSync(checkpoint), `${checkpoint}: there is no checkpoint`, 'Leave --finish out.');
+  ensure(!finish || existsSync(checkpoint), `${checkpoint}: there is no checkpoint`, 'Leave `finish` out.');
   const opened = await openCheckpoint(from);
   try {
     checkShapes(arch, opened);
   } finally {
     await opened.close();
   }
-  return { arch, asked, cut, layers, checkpoint };
+  return { arch, training, cut, layers, checkpoint };
 }
 
-/** Tokens to measure on, unless told. */
+/** Tokens to measure on by default. */
 export const defaultHeldOut = ({ info }: Device): number => (info.kind === 'software' ? 2048 : 16_384);
 
-/** As asked for, else by the device and the steps. */
+/** The options' sizes, else those that suit the device and the steps. */
 export function healingSizes(
   options: HealOptions,
   { steps, batchTokens }: HealingSettings,
@@ -107,7 +106,11 @@ export function healingSizes(
 ): HealingSizes {
   return {
     tokens: options.tokens ?? steps * batchTokens,
-    sequenceLength: Math.min(options.sequenceLength ?? 1024, contextLength, batchTokens),
+    sequenceLength: Math.min(
+      options.sequenceLength ?? healingTextSettings.sequenceLength.default,
+      contextLength,
+      batchTokens,
+    ),
     heldOutTokens: options.heldOutTokens ?? defaultHeldOut(device),
   };
 }

@@ -1,5 +1,5 @@
 import { deviceBytes, expectedTensors, openCheckpoint, readArchitecture } from '../../model/index.js';
-import type { HealOptions } from '../options/healOptions.js';
+import type { HealOptions } from '../options/healSettings.js';
 import { matmulRate } from '../run/computeRate.js';
 import { openDevice } from '../run/openDevice.js';
 import {
@@ -44,7 +44,7 @@ export async function planHealing(
   const { arch, layers, cut } = request;
   await using lease = await openDevice(options);
   const { device } = lease;
-  const settings = healingSettings(request.asked, device, arch);
+  const settings = healingSettings(request.training, device, arch);
   const { heldOutTokens, sequenceLength } = healingSizes(options, settings, device, arch);
   const { teacher } = options;
   const teacherLayers = teacher === undefined ? 0 : (await readArchitecture(teacher)).layers;

@@ -87,7 +87,7 @@ const tooShort = (paths: readonly string[], problem: string): RmError =>
   new RmError(
     'DATA_INVALID',
     `${paths.join(', ')}: ${problem}`,
-    'Give more text, and text to measure on with --eval.',
+    'Give more text, and text to measure on as `heldOut`.',
   );
 
 /** The documents but those that go to `packer` instead, whose full sequences go to `apart`. */

@@ -1,6 +1,6 @@
 import type { Device } from '../../engine/index.js';
 import { Model, openCheckpoint } from '../../model/index.js';
-import type { HealOptions } from '../options/healOptions.js';
+import type { HealOptions } from '../options/healSettings.js';
 import { runHooks } from '../run/runHooks.js';
 import type { HealRequest } from './healRequest.js';
 import { tensorsOfTeacher } from './teacher.js';

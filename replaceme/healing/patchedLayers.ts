@@ -69,7 +69,7 @@ export function layersToTrain(
       cut === undefined
         ? `${folder}: has no report.json that says which layer was patched`
         : `${folder}: no layer stays before the removed ones`,
-      'Name the layer after which layers were removed with --layer, or train all weights (--train full).',
+      'Name the layer after which layers were removed as `layers`, or train all weights (`train: full`).',
     );
   }
   for (const [i, layer] of chosen.entries()) {

@@ -7,7 +7,7 @@ export function requireTrainable(arch: Architecture): void {
     throw new RmError(
       'UNSUPPORTED_FAMILY',
       `${arch.family} models encode images: they predict no tokens that they could be trained on`,
-      'Heal by --heal closed-form, which needs no gradients.',
+      'Use `heal.closedForm`, which needs no gradients.',
     );
   }
   requireBackward(arch);

@@ -16,7 +16,7 @@ import {
  */
 export async function checkTeacher(folder: string, arch: Architecture, teacher: string): Promise<void> {
   const other = await readArchitecture(teacher);
-  const fix = 'Give the model that this one was pruned from with --teacher.';
+  const fix = 'Give the model that this one was pruned from as `teacher`.';
   ensure(
     other.vocab === arch.vocab,
     `${teacher}: has a vocabulary of ${other.vocab} tokens, the model to heal one of ${arch.vocab}`,

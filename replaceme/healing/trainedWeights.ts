@@ -10,7 +10,7 @@ import type {
 } from '../../model/index.js';
 import { foldTransform } from '../fits/foldTransform.js';
 import { identity } from '../fits/identity.js';
-import type { TrainMode } from '../options/healOptions.js';
+import type { TrainMode } from '../options/trainingSettings.js';
 import type { TrainedParameter } from './trainingTask.js';
 
 /** A model in training: the same tensors as `base` but for those that are trained, which are f32. */

@@ -101,7 +101,7 @@ export async function readImageInputs(
   ensure(
     fitted.length + judged.length > 0,
     'there is no image to compare the written model with',
-    'Give images by --calib or --eval.',
+    'Give images as `calibration` or `evaluation`.',
   );
   const reports = options.report ?? true;
   return {

@@ -13,12 +13,9 @@ import { sleb } from './sleb.js';
 import { streamline } from './streamline.js';
 import { uidl } from './uidl.js';
 
-export {
-  type Method,
-  methodSettings,
-} from './method.js';
+export { type Method, unreadSettings } from './method.js';
 
-/** Every method that `prune --method` knows. */
+/** Every method of `prune`. */
 export const methods: readonly Method[] = [
   refit,
   refitHeal,

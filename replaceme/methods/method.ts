@@ -1,11 +1,11 @@
 import type { Architecture } from '../../model/index.js';
+import type { FitCost, FitRun } from '../fits/fitCost.js';
 import type { AccumulateContext, Repair, RepairContext } from '../fits/repair.js';
+import { cosineSettings, methodSettings } from '../options/pruneSettings.js';
+import { type DeclaredSetting, listed } from '../options/setting.js';
 import type { Window } from '../run/window.js';
 
-/** Settings that some methods read and others do not. */
-export const methodSettings = ['alpha', 'ridge', 'attentionStep', 'sinkWeight', 'cosine'] as const;
-
-/** What takes the place of removed layers. One file per method, one line in methods/index.ts. */
+/** How a model is repaired when layers are removed. One file per method, one line in methods/index.ts. */
 export interface Method {
   readonly name: string;
   readonly summary: string;
@@ -13,12 +13,12 @@ export interface Method {
   readonly source: string;
   /** Which layers it removes unless told: the name of a selection (selections/index.ts). */
   readonly selection: string;
-  /** The settings of some methods that this one reads. */
-  readonly reads?: readonly (typeof methodSettings)[number][];
+  /** The settings that it reads, of those that only some methods do (options/pruneSettings.ts). */
+  readonly reads?: readonly DeclaredSetting[];
   /** False where the repair reads no calibration tokens. */
   readonly needsCalibration: boolean;
-  /** What it gathers over the calibration tokens, for plans: Gram matrices, or all tokens for a fit step by step. */
-  readonly accumulates?: 'outputs Gram' | 'features Gram' | 'tokens';
+  /** What its fits before one cut cost, for plans; left out where it fits nothing to the tokens. */
+  fitCost?(run: FitRun): FitCost;
   /** What it changes besides healing, for plans: whole layers, or all projections before a cut (default: of one layer). */
   readonly changes?: 'layers' | 'all before';
   /** True where it needs several layers at a time, so that layers cannot be streamed. */
@@ -37,3 +37,7 @@ export interface Method {
   /** New weights for the layers that stay; `windows` ascend and do not touch. */
   repair(context: RepairContext, windows: readonly Window[]): Promise<Repair>;
 }
+
+/** The settings of other methods. */
+export const unreadSettings = ({ reads = [] }: Pick<Method, 'reads'>): DeclaredSetting[] =>
+  listed(methodSettings, cosineSettings).filter(setting => !reads.includes(setting));

@@ -2,6 +2,7 @@ import { Scope } from '../../engine/index.js';
 import type { Model } from '../../model/index.js';
 import { batchedTokens } from '../calibration/batch.js';
 import { accumulateWindows } from '../fits/accumulateWindows.js';
+import { refitCost } from '../fits/fitCost.js';
 import { linearRefusal } from '../fits/linearRefusal.js';
 import {
   accumulateRefit,
@@ -14,6 +15,7 @@ import {
 import type { AccumulateContext, RepairContext, RepairDetails, RepairSettings } from '../fits/repair.js';
 import { type FitPass, type LayerFit, repairInOrder } from '../fits/repairInOrder.js';
 import type { RidgeStatistics } from '../fits/ridgeStatistics.js';
+import { methodSettings } from '../options/pruneSettings.js';
 import { isEarly, lastRemoved, type Window } from '../run/window.js';
 import type { SumsKey } from '../statistics/store.js';
 import type { Method } from './method.js';
@@ -24,7 +26,11 @@ const defaultStep = (window: Window, layers: number): number => (isEarly([window
 const optionsOf = (
   { arch }: Model,
   window: Window,
-  { ridge, attentionStep = defaultStep(window, arch.layers), sinkWeight = 1 }: RepairSettings,
+  {
+    ridge,
+    attentionStep = defaultStep(window, arch.layers),
+    sinkWeight = methodSettings.sinkWeight.default,
+  }: RepairSettings,
 ) => ({ ridge, attentionStep, sinkWeight });
 
 /** MLP features follow from o_proj as it is by then. */
@@ -126,10 +132,14 @@ export const refit: Method = {
   summary: 'refit the projections of the layer that stays by ridge regression, ridge by held-out tokens',
   source: 'our own, after ReplaceMe, arXiv:2505.02819',
   selection: 'measured',
-  reads: ['ridge', 'attentionStep', 'sinkWeight'],
+  reads: [methodSettings.ridge, methodSettings.attentionStep, methodSettings.sinkWeight],
   needsCalibration: true,
   refusal: linearRefusal,
-  accumulates: 'features Gram',
+  fitCost: run => {
+    const { arch, settings, windows } = run;
+    const step = settings.attentionStep ?? (windows && isEarly(windows, arch.layers) ? 0 : undefined);
+    return refitCost(run, step === 0 ? 0 : 2);
+  },
   accumulate: gather,
   repair: (context, windows) =>
     repairInOrder(

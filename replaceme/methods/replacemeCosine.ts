@@ -1,9 +1,12 @@
+import { sizeClass } from '../../engine/index.js';
 import { scale } from '../../kernels/index.js';
 import { fitCosine } from '../fits/cosineFit.js';
 import { foldTransform } from '../fits/foldTransform.js';
 import { linearRefusal } from '../fits/linearRefusal.js';
 import { type FitPass, type LayerFit, repairInOrder } from '../fits/repairInOrder.js';
-import { type CosineSettings, cosineSettings } from '../options/cosineSettings.js';
+import { type CosineSettings, cosineSettings } from '../options/pruneOptions.js';
+import { cosineSettings as cosineTable } from '../options/pruneSettings.js';
+import { listed } from '../options/setting.js';
 import type { Method } from './method.js';
 
 async function fit(pass: FitPass, settings: CosineSettings): Promise<LayerFit> {
@@ -28,10 +31,17 @@ export const replacemeCosine: Method = {
   summary: 'one linear map in place of the layers, by Adam on the cosine distance',
   source: 'Shopkhoev et al., ReplaceMe (Eqs. 7 and 8), arXiv:2505.02819',
   selection: 'cosine',
-  reads: ['cosine'],
+  reads: listed(cosineTable),
   needsCalibration: true,
   refusal: linearRefusal,
-  accumulates: 'tokens',
+  fitCost: ({ arch: { hidden }, settings, tokens, flopsPerToken }) => {
+    const { epochs } = cosineSettings(settings.cosine);
+    return {
+      // M, what it is compared with, and both once more in the order of an epoch.
+      memory: [{ sums: 4 * 3 * tokens * hidden, solve: 6 * sizeClass(4 * hidden * hidden) }],
+      flops: tokens * (flopsPerToken + 6 * epochs * hidden * hidden),
+    };
+  },
   repair: (context, windows) => {
     const settings = cosineSettings(context.settings.cosine);
     return repairInOrder(context, windows, pass => fit(pass, settings));

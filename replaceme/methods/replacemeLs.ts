@@ -1,9 +1,11 @@
 import type { Model } from '../../model/index.js';
+import { leastSquaresCost } from '../fits/fitCost.js';
 import { foldTransform } from '../fits/foldTransform.js';
 import { fitLeastSquares, type LeastSquaresStatistics } from '../fits/leastSquares.js';
 import { accumulateLeastSquares, repairByLeastSquares } from '../fits/leastSquaresRepair.js';
 import { linearRefusal } from '../fits/linearRefusal.js';
 import type { LayerFit } from '../fits/repairInOrder.js';
+import { methodSettings } from '../options/pruneSettings.js';
 import type { Method } from './method.js';
 
 const tooFew = (tokens: number, hidden: number, alpha: number): string =>
@@ -47,10 +49,10 @@ export const replacemeLs: Method = {
   summary: 'one linear map in place of the layers, by least squares with ridge alpha',
   source: 'Shopkhoev et al., ReplaceMe (Eqs. 6 and 9), arXiv:2505.02819',
   selection: 'cosine',
-  reads: ['alpha'],
+  reads: [methodSettings.alpha],
   needsCalibration: true,
   refusal: linearRefusal,
-  accumulates: 'outputs Gram',
+  fitCost: leastSquaresCost,
   accumulate: accumulateLeastSquares,
   repair: (context, windows) =>
     repairByLeastSquares(context, windows, (model, layer, statistics) =>

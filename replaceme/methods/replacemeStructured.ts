@@ -1,6 +1,7 @@
 import { asBytes, downloadF32, Scope, type Tensor, tensorFromBytes } from '../../engine/index.js';
 import { axpy, convert, downloadF64, quadraticLoss } from '../../kernels/index.js';
 import { hasOutNorms, type Model } from '../../model/index.js';
+import { leastSquaresCost } from '../fits/fitCost.js';
 import { foldTransform } from '../fits/foldTransform.js';
 import { identity } from '../fits/identity.js';
 import type { LeastSquaresStatistics } from '../fits/leastSquares.js';
@@ -99,7 +100,7 @@ const structured = (name: string, summary: string, structure: Structure): Method
   source: 'Shopkhoev et al., ReplaceMe (appendix A.3), arXiv:2505.02819',
   selection: 'cosine',
   needsCalibration: true,
-  accumulates: 'outputs Gram',
+  fitCost: leastSquaresCost,
   accumulate: accumulateLeastSquares,
   repair: (context, windows) =>
     repairByLeastSquares(context, windows, (model, layer, statistics) =>

@@ -2,7 +2,7 @@ import { ensure } from '../../engine/index.js';
 import type { PruneOptions } from './pruneOptions.js';
 
 /**
- * Checks what is asked of an encoder of images.
+ * Checks the options of a prune of an image encoder.
  *
  * @param needed whether there is anything to calibrate.
  * @throws RmError INVALID_ARGUMENT for settings that have no meaning for images, or where there are none.
@@ -13,12 +13,12 @@ export function checkImageOptions(options: PruneOptions, needed: boolean): void 
   ).filter(name => options[name] !== undefined && options[name] !== false);
   ensure(
     textual.length === 0,
-    `an encoder of images is pruned without ${textual.join(', ')}`,
+    `an encoder of images is pruned without ${textual.map(name => `\`${name}\``).join(', ')}`,
     'Leave that out: it concerns texts.',
   );
   ensure(
     !needed || !!options.calibration?.length,
     'no images are given to calibrate with',
-    'Give folders of images or image files by --calib.',
+    'Give folders of images or image files as `calibration`.',
   );
 }

@@ -55,7 +55,7 @@ export function choosePlacement(sizes: MemorySizes, hindrances: readonly Hindran
     allowed
       ? `the run needs ${formatBytes(needed)} of device memory at the least, ${limit} are allowed`
       : `the run needs ${formatBytes(needed)} with all weights on the device, ${limit} are allowed; layer by layer it needs ${formatBytes(least(sizes, true))}, but ${words}`,
-    [...remedies(), `raise --memory-limit to ${formatBytes(HEADROOM * needed)}${withLess()}`]
+    [...remedies(), `raise \`memoryLimit\` to ${formatBytes(HEADROOM * needed)}${withLess()}`]
       .join('; or ')
       .replace(/^r/, 'R')
       .concat(', or use a device with more memory.'),

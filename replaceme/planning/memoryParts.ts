@@ -53,9 +53,9 @@ export const batchOptions = (
   { batchTokens, sequenceLength }: CalibrationSizes,
 ): string =>
   [
-    ...(batchTokens < usual.batchTokens ? [`--batch-tokens ${batchTokens}`] : []),
-    ...(sequenceLength < usual.sequenceLength ? [`--sequence-length ${sequenceLength}`] : []),
-  ].join(' ');
+    ...(batchTokens < usual.batchTokens ? [`\`batchTokens: ${batchTokens}\``] : []),
+    ...(sequenceLength < usual.sequenceLength ? [`\`sequenceLength: ${sequenceLength}\``] : []),
+  ].join(' and ');
 
 /** Bytes of a model's weights on the device. */
 export interface WeightSizes {

@@ -1,5 +1,4 @@
 import { STAGING_BYTES } from '../../engine/index.js';
-import { cutFits, healingFits } from './fitMemory.js';
 import type { Placement } from './memoryParts.js';
 import { type MemorySizes, MemorySteps, most } from './memorySteps.js';
 
@@ -46,11 +45,12 @@ export function plannedMemory(sizes: MemorySizes, placement: Placement): Planned
   const streams = fits ? (healed > 0 ? 3 : 2) : 0;
   const { place, dtype } = placement.states;
   const onHost = place === 'host' ? (dtype === 'f32' ? 4 : 2) * tokens * request.arch.hidden : 0;
-  const sums = [...cutFits(request, tokens), ...(healed > 0 ? healingFits(request) : [])];
   return {
     weights,
     activations: Math.max(passing + steps.ranked, fits ? steps.fitted : 0),
-    statistics: most(bytes => bytes.sums + bytes.solve, sums) + steps.kept(tokens),
+    statistics:
+      most(bytes => bytes.sums + bytes.solve, [...steps.cutFits(tokens), ...steps.healingFits]) +
+      steps.kept(tokens),
     layerInputs: streams * steps.all(tokens),
     hiddenStates,
     selectionSpare,

@@ -1,12 +1,13 @@
 import type { Architecture, StatePlacement } from '../../model/index.js';
 import { plannedStates, roomFor } from '../activations/hiddenStates.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';
+import { type FitBytes, type FitRun, refitCost } from '../fits/fitCost.js';
 import { KEPT_BYTES } from '../fits/refitLayer.js';
 import { type HealingWork, healingMemory } from '../healing/healingCost.js';
 import type { PruneRequest } from '../request/request.js';
+import { layerFlopsPerToken } from '../run/computeRate.js';
 import { lastRemoved } from '../run/window.js';
 import type { SelectionTokens } from '../selections/selection.js';
-import { cutFits, type FitBytes, healingFits } from './fitMemory.js';
 import {
   activationBytes,
   heldBytes,
@@ -47,6 +48,12 @@ const COMPARED_MODELS = 4;
 export const most = (of: (bytes: FitBytes) => number, fits: readonly FitBytes[]) =>
   Math.max(0, ...fits.map(of));
 
+/** The run as its fits cost, on so many tokens. */
+export const fitRun = (
+  { request: { arch, settings, windows }, sequenceLength }: MemorySizes,
+  tokens: number,
+): FitRun => ({ arch, settings, windows, tokens, flopsPerToken: layerFlopsPerToken(arch, sequenceLength) });
+
 /** Bytes of the device that the steps of a run take, each on its own, with weights and hidden states placed so. */
 export class MemorySteps {
   /** Weights that are there where so many layers are of use. */
@@ -62,6 +69,8 @@ export class MemorySteps {
   /** Of one layer over a batch; and of one that is fitted. */
   readonly passing: number;
   readonly fitted: number;
+  /** The fits of one healed layer, each after the other; empty where none is healed. */
+  readonly healingFits: readonly FitBytes[];
   /** Kept from the walk that ranks windows, and between the layers while others are judged. */
   readonly hiddenStates: number;
   readonly selectionSpare: number;
@@ -73,7 +82,6 @@ export class MemorySteps {
   readonly #keeps: boolean;
   /** Whether projections are refitted, at a cut or in healing. */
   readonly #refits: boolean;
-  readonly #heals: readonly FitBytes[];
   /** A batch in the last norm and the tiles of logits, or in a layer; the f32 tiles in which weights are summed. */
   readonly #judging: number;
   readonly #summing: number;
@@ -102,7 +110,7 @@ export class MemorySteps {
     // are not among the states of all tokens.
     this.passing = activations(4, 1);
     // Besides M or the weighted rows, what is missing, and targets; of a refit the features twice.
-    this.#refits = method.accumulates === 'features Gram' || settings.heal;
+    this.#refits = method.fitCost?.(fitRun(sizes, tokens)).refitsProjections === true || settings.heal;
     this.fitted = this.#refits ? activations(6, 2) : activations(7, 1);
     const scored = 4 * batchTokens * (4 * hidden + 2 * Math.min(LOGIT_COLUMNS, arch.vocab));
     this.#judging = Math.max(this.passing, scored);
@@ -110,7 +118,7 @@ export class MemorySteps {
     this.projections = (hidden * (heads * headDim + intermediate) * layerBytes) / layerElements(arch);
     const after = windows ? layers - lastRemoved(windows[0]!) - 1 : layers - count - 1;
     this.healed = settings.heal ? after : 0;
-    this.#heals = this.healed > 0 ? healingFits(request) : [];
+    this.healingFits = this.healed > 0 ? refitCost(fitRun(sizes, tokens), 1).memory : [];
     this.fresh = (this.#resident ? this.healed : Math.min(1, this.healed)) * this.projections;
     const cuts = windows?.length ?? selecting.windows ?? windowCount;
     const atCuts = {
@@ -148,14 +156,19 @@ export class MemorySteps {
     return 4 * tokens * heads * headDim + this.#stream(tokens) + features;
   }
 
+  /** The fits before a cut, each after the other, over so many tokens. */
+  cutFits(tokens: number): readonly FitBytes[] {
+    return this.sizes.request.method.fitCost?.(fitRun(this.sizes, tokens)).memory ?? [];
+  }
+
   /** A repair on so many tokens; healing goes on to the next layer, a fit alone stays where it is. */
-  repairing(tokens: number, heals = this.#heals): number {
+  repairing(tokens: number, heals = this.healingFits): number {
     const { held, fitted } = this;
     const { request } = this.sizes;
     const all = this.all(tokens);
     const working = (of: readonly FitBytes[]) =>
       most(({ sums, solve }) => sums + Math.max(solve, fitted), of) + this.kept(tokens);
-    const cut = cutFits(request, tokens);
+    const cut = this.cutFits(tokens);
     return Math.max(
       held(2) + (this.fits ? this.passing + 2 * all : 0),
       cut.length > 0 ? held(1) + working(cut) + 2 * all : 0,

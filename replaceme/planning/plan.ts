@@ -160,19 +160,19 @@ function hindrances(
 ): Hindrance[] {
   const found: Hindrance[] = [];
   if (!windows && !selection.layerByLayer) {
-    found.push({ what: `the selection ${selection.name} runs whole models`, fix: 'Use --select cosine' });
+    found.push({ what: `the selection ${selection.name} runs whole models`, fix: 'Use `select: cosine`' });
   }
   if (method.wholeModel) {
     found.push({
       what: `the method ${method.name} reads several layers at a time`,
-      fix: 'Use another --method',
+      fix: 'Use another `method`',
     });
   }
   if (gradient) {
-    found.push({ what: 'healing by gradient needs all layers at a time', fix: 'Use --heal closed-form' });
+    found.push({ what: 'healing by gradient needs all layers at a time', fix: 'Use `heal.closedForm`' });
   }
   if (generate !== undefined) {
-    found.push({ what: 'the model cannot write text then', fix: 'Leave --generate out' });
+    found.push({ what: 'the model cannot write text then', fix: 'Leave `generate` out' });
   }
   return found;
 }

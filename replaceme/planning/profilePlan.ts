@@ -85,11 +85,11 @@ export function placeProfile(sizes: ProfileSizes): { placement: Placement; room:
   while (shorter > 0 && !fits({ ...sizes, longest: shorter })) shorter = Math.floor(shorter / 2);
   const remedies = [
     ...(smaller ? [batchOptions(sizes, smaller)] : []),
-    ...(shorter === 0 ? [] : [`--layers ${shorter} (windows of no more)`]),
+    ...(shorter === 0 ? [] : [`\`longest: ${shorter}\` (windows of no more)`]),
   ];
   throw new RmError(
     'OUT_OF_MEMORY',
     `the map needs ${formatBytes(least(sizes))} of device memory at the least, layer by layer; ${formatBytes(memoryLimit)} are allowed`,
-    `${remedies.length > 0 ? `Use ${remedies.join(' or ')}. Or: r` : 'R'}aise --memory-limit to ${formatBytes(least(sizes))}, or use a device with more memory.`,
+    `${remedies.length > 0 ? `Use ${remedies.join(' or ')}. Or: r` : 'R'}aise \`memoryLimit\` to ${formatBytes(least(sizes))}, or use a device with more memory.`,
   );
 }

@@ -1,13 +1,12 @@
 import type { Device } from '../../engine/index.js';
-import { RIDGES } from '../fits/ridgeStatistics.js';
+import { refitCost } from '../fits/fitCost.js';
 import { healingFlops } from '../healing/healingCost.js';
-import type { PruneRequest } from '../request/request.js';
 import { layerFlopsPerToken } from '../run/computeRate.js';
 import type { PhaseName } from '../run/phaseClock.js';
 import { lastRemoved } from '../run/window.js';
 import type { Placement } from './memoryParts.js';
 import type { PlannedMemory } from './memoryPlan.js';
-import type { MemorySizes } from './memorySteps.js';
+import { fitRun, type MemorySizes } from './memorySteps.js';
 
 /** What a phase of a run is expected to cost. */
 export interface PlannedPhase {
@@ -35,7 +34,7 @@ export const DISK_GIGABYTES = 1;
 /** Where it was not measured. */
 export const assumedUpload = ({ info }: Device): number => (info.kind === 'software' ? 2 : 8);
 
-interface FitCost {
+interface RepairCost {
   /** Of the forward passes, the sums and the solves: of the layers that stay before a cut, and of healing. */
   readonly fit: number;
   readonly heal: number;
@@ -45,37 +44,20 @@ interface FitCost {
   readonly healed: number;
 }
 
-/** Ridges that are tried on the held-out half, and the one solve with all tokens. */
-const RIDGE_SOLVES = RIDGES.length + 1;
-
-/** A ridge regression of [inputs, outputs]. */
-const ridgeFlops = (tokens: number, inputs: number, outputs: number) =>
-  2 * tokens * inputs * (inputs + outputs) + RIDGE_SOLVES * inputs * inputs * (inputs / 3 + 4 * outputs);
-
-/** What a fit computes; where the window is not known yet, at the most. */
-function fitCost(
-  { arch, count, windows, windowCount, method, settings }: PruneRequest,
-  tokens: number,
-  perToken: number,
-): FitCost {
-  const { hidden, intermediate, layers } = arch;
-  const attended = arch.heads * arch.headDim;
+/** What all fits compute; where the window is not known yet, at the most. */
+function repairCost(run: RunSizes, perToken: number): RepairCost {
+  const { request, tokens } = run;
+  const { count, windows, windowCount, method, settings } = request;
+  const { layers } = request.arch;
   const cuts = windows?.length ?? windowCount;
   const depth = windows ? lastRemoved(windows.at(-1)!) + 1 : layers;
   const after = windows ? layers - lastRemoved(windows[0]!) - 1 : layers - count - 1;
   const healed = settings.heal ? after : 0;
-  // The layer runs for o_proj, for down_proj and for its output.
-  const refit =
-    3 * tokens * perToken + ridgeFlops(tokens, attended, hidden) + ridgeFlops(tokens, intermediate, hidden);
-  const ofCut = {
-    'outputs Gram': tokens * (perToken + 3 * hidden * hidden),
-    tokens: tokens * (perToken + 6 * (settings.cosine?.epochs ?? 10) * hidden * hidden),
-    'features Gram': refit,
-  };
-  const fitted = method.accumulates ? cuts * ofCut[method.accumulates] : 0;
+  const fit = fitRun(run, tokens);
+  const fitted = cuts * (method.fitCost?.(fit).flops ?? 0);
   return {
     fit: tokens * depth * perToken + fitted,
-    heal: healed * (tokens * perToken + refit),
+    heal: healed * (tokens * perToken + refitCost(fit, 1).flops),
     depth,
     cuts,
     healed,
@@ -90,7 +72,7 @@ export interface RunSizes extends MemorySizes {
 
 /** The phases of a run in their order, without texts that are read or written by the model. */
 export function plannedPhases(run: RunSizes, rates: PlannedRates): PlannedPhase[] {
-  const { request, tokens, layerBytes, outerBytes, weightBytes, evaluationTokens } = run;
+  const { request, layerBytes, outerBytes, weightBytes, evaluationTokens } = run;
   const { arch, count, windows, method, settings } = request;
   const { layers, hidden, vocab } = arch;
   const streamed = run.placement.weights !== 'device';
@@ -104,7 +86,7 @@ export function plannedPhases(run: RunSizes, rates: PlannedRates): PlannedPhase[
   const uploaded = (of: number) => (streamed ? of * layerBytes : 0);
   const found = [phase('load', 0, streamed ? outerBytes : weightBytes, false)];
   if (!windows) found.push(phase('select', run.rankedTokens * layers * perToken, uploaded(layers)));
-  const cost = fitCost(request, tokens, perToken);
+  const cost = repairCost(run, perToken);
   if (method.needsCalibration || settings.heal) {
     // Of these tokens the layers below the cut need not run again.
     const known = run.memory.hiddenStates / (4 * hidden * layers);

@@ -1,29 +1,19 @@
 import { modelName } from '../../model/index.js';
+import { healSettings } from '../options/healSettings.js';
+import { pruneSettings } from '../options/pruneSettings.js';
 import type { Repeat } from './schema/schema.js';
 
 /** A word as a POSIX shell reads it back. */
 export const shellWord = (word: string): string =>
   /^[\w%+,./:=@-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 
-/** What of a call is no setting that another run could be given. */
-const ownOfTheRun = new Set([
-  ...['device', 'onProgress', 'onRow', 'onNotice', 'signal', 'command'],
-  ...['journal', 'checkpoint', 'checkpointEvery', 'resume', 'restart'],
+/** Options of a call that concern it alone: they cannot or need not be repeated. */
+const ofTheRun = new Set([
+  ...['device', 'onProgress', 'onRow', 'onNotice', 'signal', 'command', 'journal'],
+  ...[...pruneSettings, ...healSettings].flatMap(({ ofTheRun, name }) => (ofTheRun ? [name] : [])),
 ]);
 
-/** The same on the command line. */
-const wordsOfTheRun = new Set(['--resume', '--restart', '--no-checkpoint']);
-
-/** The words of a command line that another run could be given. */
-const settingWords = (words: readonly string[]): string[] =>
-  words.filter(
-    (word, w) =>
-      !wordsOfTheRun.has(word) &&
-      !word.startsWith('--checkpoint-every') &&
-      words[w - 1] !== '--checkpoint-every',
-  );
-
-/** The last part of a path; a word without one stays. `--out=a/b` becomes `--out=b`. */
+/** The last part of a path; a word without one stays. An option with its value, OPTION=a/b, becomes OPTION=b. */
 function lastPart(word: string): string {
   const [, option = '', value = word] = /^(--[\w-]+=)(.*)$/s.exec(word) ?? [];
   return option + (value.split(/[\\/]/).filter(Boolean).at(-1) ?? value);
@@ -32,7 +22,7 @@ function lastPart(word: string): string {
 const same = (word: string): string => word;
 
 /**
- * How to do again what the words of a command line (`options.command`), or a call of the function `name`, have asked for.
+ * How to repeat a command line (`options.command`), or else a call of the function `name`.
  *
  * @param folders the model first.
  * @param published leaves out the folders of all paths, so that the text does not tell where it was made.
@@ -49,13 +39,11 @@ export function repeatOf(
   if (options.command) {
     return {
       kind: 'command',
-      text: settingWords(options.command)
-        .map(word => shellWord(shown(word)))
-        .join(' '),
+      text: options.command.map(word => shellWord(shown(word))).join(' '),
     };
   }
   const settings = Object.entries(options).filter(
-    ([key, value]) => !ownOfTheRun.has(key) && value !== undefined,
+    ([key, value]) => !ofTheRun.has(key) && value !== undefined,
   );
   const text = (value: unknown) =>
     JSON.stringify(value, (_, part: unknown) => (typeof part === 'string' ? shown(part) : part));

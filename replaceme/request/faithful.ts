@@ -3,41 +3,41 @@ import { FAITHFUL_TEXTS } from '../calibration/faithful.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 
 /**
- * What `--faithful` does as the original ReplaceMe program (mts-ai/ReplaceMe at 5bb71d9) does it, and where that is
- * switched. What it leaves out of that program: activations of a 4-bit model, the final norm in the states of the last
- * layer, and a second transform for touching windows that is folded into the wrong product.
+ * What `faithful` does as the original ReplaceMe program (mts-ai/ReplaceMe at 5bb71d9), and where the code switches it.
+ * Left out of that program: activations of a 4-bit model, the final norm in the states of the last layer, and a second
+ * transform for touching windows that is folded into the wrong product.
  */
 export const faithfulQuirks: readonly string[] = [
   // selections/angular.ts
   'windows are chosen by the angular distance of the last token of every text',
   // calibration/faithful.ts
   'conversations are tokenised with special tokens after the template has written them: BOS twice',
-  'every text is one sequence, cut at --sequence-length; what follows is not read',
+  'every text is one sequence, cut at `sequenceLength`; what follows is not read',
   'texts are padded by eights, and padding counts in the Gram matrix; a rest below 8 is left out',
   // calibrationSizes
-  `texts of up to ${FAITHFUL_TEXTS} full sequences are read unless --tokens says otherwise`,
+  `texts of up to ${FAITHFUL_TEXTS} full sequences are read unless \`tokens\` says otherwise`,
   // settings.unprunedInputs, repairInOrder.ts
-  'with --windows above 1 all transforms are fitted on the unpruned model',
+  'with several `windows` all transforms are fitted on the unpruned model',
 ];
 
-/** Options that have no meaning in the original program. */
+/** Options that the original program does not have. */
 const foreign = [
   ...(['heal', 'ridge', 'attentionStep', 'sinkWeight', 'cosine'] as const),
   ...(['weights', 'mask', 'generate'] as const),
 ];
 
 /**
- * The options with what --faithful decides.
+ * The options with what `faithful` decides.
  *
  * @throws RmError INVALID_ARGUMENT for options that the original program does not have.
  */
 export function faithfulOptions(options: PruneOptions): PruneOptions {
   const { method = 'replaceme-ls', select = 'angular' } = options;
-  const found = foreign.find(name => options[name] !== undefined);
+  const unknown = foreign.find(name => options[name] !== undefined);
   ensure(
-    found === undefined && method === 'replaceme-ls',
-    `the original program has no ${found === undefined ? `method '${method}'` : `'${found}'`}`,
-    'Leave it out, or leave out --faithful.',
+    unknown === undefined && method === 'replaceme-ls',
+    `the original program has no ${unknown === undefined ? `method '${method}'` : `\`${unknown}\``}`,
+    'Leave it out, or leave out `faithful`.',
   );
   return { ...options, method, select };
 }

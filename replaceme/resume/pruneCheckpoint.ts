@@ -4,56 +4,56 @@ import { join, resolve } from 'node:path';
 import { type Device, ensure, RmError } from '../../engine/index.js';
 import { besideModel, isGgufPath, removeLeftBy } from '../../model/index.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
+import { runSettings } from '../options/pruneSettings.js';
 import { sha256 } from '../run/sha256.js';
 import { CheckpointFolder } from './checkpointFolder.js';
 import { RunJournal } from './runJournal.js';
 import { RunLock } from './runLock.js';
 
-/** Seconds from one save to the next, unless told. */
-const DEFAULT_INTERVAL = 60;
-
-/** Under this name the journal knows the report.json that is about to take its place. */
+/** The journal's name for the report.json of a finished output. */
 export const FINISHED = 'report.json';
 
 /** Where a run that writes `out` keeps its state: beside it. */
 export const checkpointPath = (out: string): string => `${resolve(out)}.checkpoint`;
 
 /**
- * Refuses what does not fit together, and a checkpoint that nobody has said what to do with.
+ * Refuses options that contradict each other, and a checkpoint that no option says what to do with.
  *
  * @throws RmError INVALID_ARGUMENT; OUTPUT_EXISTS where an interrupted run has left a checkpoint.
  */
 export function checkCheckpointOptions(out: string, options: PruneOptions): void {
   const { resume = false, restart = false, checkpoint = true, checkpointEvery } = options;
-  ensure(!(resume && restart), 'resume and restart contradict each other', 'Give --resume or --restart.');
+  ensure(!(resume && restart), 'resume and restart contradict each other', 'Give `resume` or `restart`.');
   ensure(
     checkpoint || (!resume && checkpointEvery === undefined),
-    'nothing is to be kept for another run, and yet there are settings for it',
-    'Leave out --no-checkpoint, or --resume and --checkpoint-every.',
-  );
-  ensure(
-    checkpointEvery === undefined || (Number.isFinite(checkpointEvery) && checkpointEvery >= 0),
-    `checkpointEvery is ${checkpointEvery}`,
-    'Give a number of seconds, 0 or more.',
+    'the run keeps no checkpoint, and yet there are settings for it',
+    'Leave out `checkpoint: false`, or `resume` and `checkpointEvery`.',
   );
   const path = checkpointPath(out);
   if (resume || restart || !CheckpointFolder.exists(path)) return;
   throw new RmError(
     'OUTPUT_EXISTS',
     `${path}: an interrupted run has left its state there`,
-    'Add --resume to go on from it, or --restart to discard it and begin anew.',
+    'Add `resume` to continue from it, or `restart` to discard it and begin anew.',
   );
 }
 
 /**
- * Opens the journal of a prune; undefined where none is wanted.
+ * Opens the journal of a prune; undefined where the options switch it off.
  *
  * @throws RmError OUTPUT_EXISTS where another run works on the same output; DATA_INVALID for a damaged checkpoint.
  */
 export async function openJournal(
   device: Device,
   out: string,
-  { resume, restart, checkpoint = true, checkpointEvery = DEFAULT_INTERVAL, signal, onNotice }: PruneOptions,
+  {
+    resume,
+    restart,
+    checkpoint = true,
+    checkpointEvery = runSettings.checkpointEvery.default,
+    signal,
+    onNotice,
+  }: PruneOptions,
 ): Promise<RunJournal | undefined> {
   const path = checkpointPath(out);
   const there = CheckpointFolder.exists(path);
@@ -80,7 +80,7 @@ export async function openJournal(
 export const reportOf = (path: string): string =>
   isGgufPath(path) ? besideModel(path, FINISHED) : join(path, FINISHED);
 
-/** Keeps that the output `out`, which is at `target` meanwhile, is complete but for its name. */
+/** Records that the output `out`, still at `target`, is complete but for its name. */
 export async function markFinished(journal: RunJournal, out: string, target: string): Promise<void> {
   if (!journal.isKept) return;
   await journal.step(FINISHED, async () => sha256(await readFile(reportOf(isGgufPath(out) ? out : target))));

@@ -83,7 +83,7 @@ export class RunJournal implements Journal {
     ensure(
       difference === undefined,
       `${this.folder.path}: differs from this run in ${difference?.told}`,
-      'Give the same inputs and options as then to go on, or --restart to discard it and begin anew.',
+      'Give the same inputs and options as then to continue, or `restart` to discard it and begin anew.',
     );
     Object.assign(this.#recipe, recipe);
   }

@@ -281,6 +281,6 @@ export const changed = (problem: string, cause?: unknown): RmError =>
   new RmError(
     'DATA_INVALID',
     `the checkpoint of this run is damaged: ${problem}`,
-    'Give --restart to discard it and begin anew.',
+    'Give `restart` to discard it and begin anew.',
     { cause },
   );

@@ -51,7 +51,7 @@ export function layersToRemove(options: { layers?: number; ratio?: number }, tot
   ensure(
     (options.layers === undefined) !== (options.ratio === undefined),
     'the number of layers to remove is not given, or given twice',
-    'Give either --layers N or --ratio R (for example --ratio 0.25).',
+    'Give either `layers: N` or `ratio: R` (for example `ratio: 0.25`).',
   );
   const count = options.layers ?? Math.round(options.ratio! * total);
   ensure(total > 1, 'the model has a single layer, none can be removed', 'Choose a model with more layers.');
@@ -68,7 +68,7 @@ export function checkWindow(window: Window, layers: number): void {
   ensure(
     Number.isInteger(window.layer) && window.layer >= 0 && lastRemoved(window) < layers,
     `window ${window.layer} with ${window.count} layers does not fit a model of ${layers} layers`,
-    `Choose --window between 0 and ${layers - 1 - window.count}: the layer that stays, before the removed ones.`,
+    `Choose \`window\` between 0 and ${layers - 1 - window.count}: the layer that stays, before the removed ones.`,
   );
 }
 

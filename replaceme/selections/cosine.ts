@@ -40,7 +40,7 @@ export function windowsOfOneSize(
   ensure(
     Number.isInteger(size),
     `${count} layers cannot be divided into ${windowCount} windows of equal size`,
-    'Remove a multiple of --windows layers, or name them with --remove.',
+    'Remove a multiple of `windows` layers, or name them by `remove`.',
   );
   const sum = async (some: readonly CalibrationBatch[]) => {
     const [sums] = await windowDistanceSums(model, some, [size], { ...context, ...(measure && { measure }) });

@@ -16,7 +16,7 @@ export type {
   SelectionTokens,
 } from './selection.js';
 
-/** Every selection that `prune --select` knows. */
+/** Every selection of `prune`. */
 export const selections: readonly Selection[] = [
   cosine,
   measured,

@@ -82,7 +82,7 @@ export class StatisticsFile implements StatisticsStore {
       `${this.path}: differs from this run in ${difference?.told}`,
       difference?.name === SHARD
         ? 'Merge the files of all shards first (rm-engine stats merge), and give the merged one.'
-        : 'Give the same inputs as then, or another --statistics file for these.',
+        : 'Give the same inputs as then, or another `statistics` file for these.',
     );
     for (const [name, value] of Object.entries(recipe)) this.content.recipe[name] = storedValue(value);
   }

@@ -87,7 +87,7 @@ function commonRecipe(parts: readonly Part[]): Record<string, unknown> {
       ensure(
         !before || JSON.stringify(before.value) === JSON.stringify(value),
         `${file.path}: differs from ${before?.path} in the ${name}`,
-        'Make all shards with the same model, options and version of rm-engine (give --tokens and --batch-tokens: their defaults differ between devices).',
+        'Make all shards with the same model, options and version of rm-engine (give `tokens` and `batchTokens`: their defaults differ between devices).',
       );
       if (!before) known.set(name, { value, path: file.path });
     }
@@ -118,7 +118,7 @@ function checkShards(shards: readonly Part[]): void {
   ensure(
     missing.length === 0,
     `${missing.length === 1 ? 'a shard is' : 'shards are'} missing: ${missing.map(index => `${index}/${of}`).join(', ')}`,
-    'Name the files of all shards; make what is missing with rm-engine stats --shard.',
+    'Name the files of all shards; make the missing ones with rm-engine stats.',
   );
 }
 
@@ -139,7 +139,7 @@ function checkNames(whole: readonly Part[], shards: readonly Part[]): void {
     ensure(
       lacking === undefined && more === undefined,
       `${lacks.file.path} has no sums "${lacking ?? more}", which ${has.file.path} has`,
-      'Make all shards with the same options and the same --statistics file.',
+      'Make all shards with the same options and the same `statistics` file.',
     );
   }
   const paths = new Map<string, string>();

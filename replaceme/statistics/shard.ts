@@ -34,7 +34,7 @@ export function shardOf(batches: readonly CalibrationBatch[], { index, of }: Sha
   ensure(
     batches.length >= of,
     `${batches.length} calibration batches cannot be divided into ${of} shards`,
-    'Choose fewer shards, more --tokens or smaller batches (--batch-tokens).',
+    'Choose fewer shards, more `tokens` or smaller `batchTokens`.',
   );
   return batches.filter((_, at) => at % of === index - 1);
 }

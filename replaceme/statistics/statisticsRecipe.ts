@@ -7,7 +7,7 @@ import type { Recipe } from '../run/recipe.js';
 import { sha256OfJson } from '../run/sha256.js';
 import { SHARD, type Shard, shardName, WHOLE } from './shard.js';
 
-/** What statistics depend on, as far as it is known before the model writes anything. */
+/** What statistics depend on that is known before the model writes anything. */
 export async function statisticsRecipe(
   model: string,
   { files }: Calibration,
@@ -27,7 +27,7 @@ export async function statisticsRecipe(
     'number type of the weights': options.dtype,
     'share of masked tokens': options.mask,
     'number of generated tokens': options.generate,
-    'use of --faithful': options.faithful ?? false,
+    'use of faithful': options.faithful ?? false,
   };
 }
 

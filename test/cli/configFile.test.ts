@@ -2,8 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { mergeSettings } from '../../cli/prune/command.js';
-import { mapPruneConfig, readPruneConfig } from '../../cli/prune/configFile.js';
+import { mapPruneConfig, mergeFlags, readPruneConfig } from '../../cli/prune/configFile.js';
 import { pruneOptions } from '../../cli/prune/options.js';
 import { rejectsWith } from '../gpu.js';
 import { temporaryFolder } from '../support.js';
@@ -12,7 +11,7 @@ const here = (path: string) => path.endsWith('.jsonl');
 const map = (fields: Record<string, unknown>) => mapPruneConfig(fields, 'c.yaml', here);
 
 test('our own names, in both spellings', () => {
-  const { settings, warnings } = map({
+  const { flags, warnings } = map({
     model: 'in',
     out: 'out',
     layers: 4,
@@ -45,7 +44,7 @@ test('our own names, in both spellings', () => {
     generate: 100,
     statistics: 's.safetensors',
   });
-  assert.equal(settings, {
+  assert.equal(flags, {
     model: 'in',
     out: 'out',
     layers: 4,
@@ -63,7 +62,7 @@ test('our own names, in both spellings', () => {
     select: 'angular',
     windows: 2,
     apart: true,
-    heal: 'closed-form',
+    heal: { closedForm: true },
     ridge: 0.1,
     attentionStep: 0,
     sinkWeight: 2,
@@ -82,7 +81,7 @@ test('our own names, in both spellings', () => {
 });
 
 test("ReplaceMe's keys", () => {
-  const { settings, warnings } = map({
+  const { flags, warnings } = map({
     method: 'lstsq',
     model_path: 'meta-llama/Meta-Llama-3-8B',
     save_path: null,
@@ -98,7 +97,7 @@ test("ReplaceMe's keys", () => {
     merge_consecutive: false,
     save_transform_only: false,
   });
-  assert.equal(settings, {
+  assert.equal(flags, {
     method: 'replaceme-ls',
     model: 'meta-llama/Meta-Llama-3-8B',
     calib: ['data/orca.jsonl'],
@@ -115,16 +114,16 @@ test("ReplaceMe's keys", () => {
 });
 
 test("ReplaceMe's cosine fit and several transforms", () => {
-  const { settings, warnings } = map({
+  const { flags, warnings } = map({
     ...{ method: 'cosine', loss: 'cosine', solver: 'adam', accurate: true, diag: false, thri: false },
     ...{ layers_to_skip: 8, num_A: 4, merge_consecutive: true },
   });
-  assert.equal(settings, {
+  assert.equal(flags, {
     ...{ method: 'replaceme-cosine', equation: 7 },
     ...{ layers: 32, windows: 4, apart: false },
   });
   assert.equal(warnings, []);
-  assert.is(map({ method: 'cosine', accurate: false }).settings.equation, 8);
+  assert.is(map({ method: 'cosine', accurate: false }).flags.equation, 8);
   for (const [key, value] of Object.entries({
     loss: 'mse',
     solver: 'lbfgs',
@@ -146,8 +145,16 @@ test('settings as prune takes them: what is not given stays out, those of the co
   });
 });
 
+test('what the words of heal and its options say makes one object', () => {
+  const heal = map({ heal: 'closed-form,full:20' }).flags.heal;
+  assert.equal(pruneOptions({ heal, healLr: 1e-3, healBatchTokens: 64 }), {
+    heal: { closedForm: true, gradient: { train: 'full', steps: 20, learningRate: 1e-3, batchTokens: 64 } },
+  });
+  assert.equal(heal, { closedForm: true, gradient: { train: 'full', steps: 20 } }, 'stays as it is');
+});
+
 test('known keys that cannot be honoured are named with the reason', () => {
-  const { settings, warnings } = map({
+  const { flags, warnings } = map({
     layers_to_skip: 2,
     dataset: 'Open-Orca/SlimOrca',
     dataset_column: 'text',
@@ -156,7 +163,7 @@ test('known keys that cannot be honoured are named with the reason', () => {
     distances_path: './distances.pth',
     save_transform_only: true,
   });
-  assert.equal(settings, { layers: 2 });
+  assert.equal(flags, { layers: 2 });
   const keys = ['dataset', 'dataset_column', 'use_4bit', 'min_distance_layer'];
   for (const key of [...keys, 'distances_path', 'save_transform_only']) {
     const warning = warnings.find(text => text.includes(`"${key}"`));
@@ -191,9 +198,9 @@ test('files in JSON and YAML; what is neither is a typed error', async () => {
     return path;
   };
   const yaml = await readPruneConfig(file('a.yaml', 'layers_to_skip: 3 # comment\nmethod: "lstsq"\n'));
-  assert.equal(yaml.settings, { layers: 3, method: 'replaceme-ls' });
+  assert.equal(yaml.flags, { layers: 3, method: 'replaceme-ls' });
   const json = await readPruneConfig(file('a.json', '{"ratio": 0.25, "model": "m"}'));
-  assert.equal(json.settings, { ratio: 0.25, model: 'm' });
+  assert.equal(json.flags, { ratio: 0.25, model: 'm' });
   const refused = (path: string) => rejectsWith(() => readPruneConfig(path), 'CONFIG_INVALID');
   assert.match(await refused(file('b.json', '{"layers": ')), /neither JSON nor YAML/);
   assert.match(await refused(file('c.yaml', '- 1\n- 2\n')), /is not a list of "name: value" lines/);
@@ -203,20 +210,19 @@ test('files in JSON and YAML; what is neither is a typed error', async () => {
 
 test('the command line wins over the file', () => {
   const file = { model: 'a', layers: 4, alpha: 1, calib: ['x'] };
-  assert.equal(mergeSettings(file, { alpha: 2, model: undefined, calib: ['y'] }), {
-    ...{ model: 'a', layers: 4, ratio: undefined, window: undefined, remove: undefined },
-    ...{ select: undefined, windows: undefined, alpha: 2, calib: ['y'] },
+  assert.equal(mergeFlags(file, { alpha: 2, model: undefined, calib: ['y'] }), {
+    ...{ model: 'a', layers: 4, alpha: 2, calib: ['y'] },
   });
-  const changed = mergeSettings(file, { ratio: 0.5 });
+  const changed = mergeFlags(file, { ratio: 0.5 });
   assert.is(changed.layers, undefined, 'a ratio takes the place of layers');
   assert.is(changed.ratio, 0.5);
-  const removed = mergeSettings({ ...file, window: 3 }, { remove: [1, 2] });
+  const removed = mergeFlags({ ...file, window: 3 }, { remove: [1, 2] });
   assert.equal([removed.layers, removed.window, removed.remove], [undefined, undefined, [1, 2]]);
-  assert.is(mergeSettings({ remove: [1] }, { layers: 2 }).remove, undefined);
-  const placed = mergeSettings({ ...file, select: 'angular', windows: 2 }, { window: 3 });
+  assert.is(mergeFlags({ remove: [1] }, { layers: 2 }).remove, undefined);
+  const placed = mergeFlags({ ...file, select: 'angular', windows: 2 }, { window: 3 });
   assert.equal([placed.layers, placed.window, placed.select, placed.windows], [4, 3, undefined, undefined]);
-  assert.is(mergeSettings({ ...file, window: 3 }, { select: 'angular' }).window, undefined);
-  assert.equal(mergeSettings({ remove: [1] }, { alpha: 2 }).remove, [1]);
+  assert.is(mergeFlags({ ...file, window: 3 }, { select: 'angular' }).window, undefined);
+  assert.equal(mergeFlags({ remove: [1] }, { alpha: 2 }).remove, [1]);
 });
 
 test.run();

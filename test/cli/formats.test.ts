@@ -2,7 +2,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { formatEvaluations } from '../../cli/eval/texts.js';
 import { logitsTensors } from '../../cli/logits.js';
-import { formatCandidates, formatPlan, formatReport } from '../../cli/prune/command.js';
+import { formatPlan } from '../../cli/prune/formatPlan.js';
+import { formatCandidates, formatReport } from '../../cli/prune/formatReport.js';
 import { asF32 } from '../../engine/dtype.js';
 import { REPORT_SCHEMA } from '../../replaceme/index.js';
 

@@ -4,16 +4,21 @@ import * as assert from 'uvu/assert';
 import {
   byteCount,
   each,
-  layerList,
   notNegative,
   oneOf,
   type Parser,
+  parserOf,
   positive,
   probability,
-  share,
-  unitNumber,
   wholeNumber,
 } from '../../cli/options/optionTypes.js';
+import * as types from '../../replaceme/options/valueTypes.js';
+
+const [share, unitNumber, layerList] = [
+  parserOf(types.share),
+  parserOf(types.unitNumber),
+  parserOf(types.layerList),
+];
 
 function refuses(parser: Parser<unknown>, ...texts: string[]): void {
   for (const text of texts) {

@@ -75,7 +75,7 @@ test('tasks stand beside files, as sources of their own', async () => {
   assert.match(rowsOf, /called\?\nAnswer: ice\n\n/, 'an empty line between rows');
 });
 
-test('--faithful takes tasks too, each row a sequence', async () => {
+test('faithful takes tasks too, each row a sequence', async () => {
   const { sequences } = await faithfulCalibration(characters(false), chat, {
     ...{ tasks: [`sciq=${rows('sciq_train')}`], tokens: 4000, sequenceLength: 1000 },
   });

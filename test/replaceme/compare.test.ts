@@ -258,7 +258,7 @@ test('a row that does not fit with all weights on the device is refused before a
     error.message,
     /^the run needs .* (with all weights on the device|at the least), 293 KiB are allowed/,
   );
-  assert.match(error.fix, /raise --memory-limit to .*iB/i);
+  assert.match(error.fix, /raise `memoryLimit` to .*iB/i);
   assert.equal(phases, []);
 });
 

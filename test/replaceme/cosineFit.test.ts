@@ -6,7 +6,7 @@ import { Model } from '../../model/index.js';
 import { fitCosine } from '../../replaceme/fits/cosineFit.js';
 import { checkPruneRequest } from '../../replaceme/index.js';
 import { methodNamed } from '../../replaceme/methods/index.js';
-import { type CosineSettings, cosineSettings } from '../../replaceme/options/cosineSettings.js';
+import { type CosineSettings, cosineSettings } from '../../replaceme/options/pruneOptions.js';
 import { maxAbsError, rejectsWith, relativeError } from '../gpu.js';
 import { dot, HIDDEN, type Rows, rowsOf, weightedBatches } from './fitRows.js';
 import { openPass, repairContext, workplace } from './workplace.js';

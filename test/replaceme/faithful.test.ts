@@ -22,7 +22,7 @@ async function pruning() {
 const residual = (fit: Readonly<Record<string, number | string>>, layer?: number) =>
   fit[layer === undefined ? 'relativeResidual' : `${layer}: relativeResidual`] as number;
 
-test('--faithful chooses method, selection and texts as the original program', async () => {
+test('faithful chooses method, selection and texts as the original program', async () => {
   using place = await pruning();
   const { method, selection, calibration, recipe, fit } = await place.run({ faithful: true, layers: 2 });
   assert.is(method, 'replaceme-ls');
@@ -34,7 +34,7 @@ test('--faithful chooses method, selection and texts as the original program', a
   assert.is(fit.tokens, 56 * 32);
 });
 
-test('several windows are each fitted on the unpruned model, other than without --faithful', async () => {
+test('several windows are each fitted on the unpruned model, other than without faithful', async () => {
   using place = await pruning();
   const layersOf = (remove: number[]) => ({ remove, method: 'replaceme-ls' });
   const [both, first, second] = [layersOf([1, 4]), layersOf([1]), layersOf([4])];

@@ -6,9 +6,9 @@ import { Device } from '../../engine/index.js';
 import { Batch, evaluate, loadTokenizer, Model } from '../../model/index.js';
 import { loadChatTemplate } from '../../model/text/chat.js';
 import { readHealingTexts } from '../../replaceme/healing/healingTexts.js';
-import { parseHealing } from '../../replaceme/healing/healingWords.js';
 import { patchedLayers, readCut } from '../../replaceme/healing/patchedLayers.js';
 import { type HealOptions, heal, planHealing, prune } from '../../replaceme/index.js';
+import { readHealing, writeHealing } from '../../replaceme/options/healingWords.js';
 import { rejectsWith } from '../gpu.js';
 import { writeTinyModel } from '../tinyModel.js';
 import { options, workplace } from './workplace.js';
@@ -97,8 +97,11 @@ test('prune heals in one go, closed form first', async () => {
   await using device = await Device.open();
   using place = await workplace();
   const report = await prune(place.model, place.out, {
-    ...options(place.calibration, { heal: 'closed-form,transform:30', method: 'refit' }),
-    training: { learningRate: 3e-3, batchTokens: 256 },
+    ...options(place.calibration, { method: 'refit' }),
+    heal: {
+      closedForm: true,
+      gradient: { train: 'transform', steps: 30, learningRate: 3e-3, batchTokens: 256 },
+    },
     device,
   });
   assert.is(report.recipe.heal, true);
@@ -124,8 +127,9 @@ test('a prune that is interrupted while it trains goes on with the same losses',
   await using device = await Device.open();
   using place = await workplace();
   const asked = {
-    ...options(place.calibration, { heal: 'transform:12', layers: undefined, remove: [3], report: false }),
-    ...{ method: 'plain', training: { learningRate: 3e-3, batchTokens: 128 }, device, checkpointEvery: 0 },
+    ...options(place.calibration, { layers: undefined, remove: [3], report: false }),
+    heal: { gradient: { train: 'transform' as const, steps: 12, learningRate: 3e-3, batchTokens: 128 } },
+    ...{ method: 'plain', device, checkpointEvery: 0 },
   };
   const whole = await prune(place.model, place.out, asked);
   const other = join(place.path, 'other');
@@ -204,11 +208,11 @@ test('a teacher of another vocabulary, width or tokenizer is refused, and what e
     [{ data: [] }, /no text to train on/, 'INVALID_ARGUMENT'],
     [{ data: [empty] }, /the file is empty/, 'DATA_INVALID'],
     [{ data: [short] }, /nothing is left to train on/, 'DATA_INVALID'],
-    [{ learningRate: -1 }, /learningRate is -1/, 'INVALID_ARGUMENT'],
+    [{ learningRate: -1 }, /`learningRate` is -1/, 'INVALID_ARGUMENT'],
     [{ steps: 3, warmup: 3 }, /leaves none of 3/, 'INVALID_ARGUMENT'],
-    [{ topK: 0 }, /topK is 0/, 'INVALID_ARGUMENT'],
+    [{ topK: 0 }, /`topK` is 0/, 'INVALID_ARGUMENT'],
     [{ finish: true }, /nothing to finish/, 'INVALID_ARGUMENT'],
-    [{ train: 'half' as never }, /no training of 'half'/, 'INVALID_ARGUMENT'],
+    [{ train: 'half' as never }, /`train` is 'half'/, 'INVALID_ARGUMENT'],
   ];
   for (const [extra, message, code] of cases) {
     assert.match(await rejectsWith(() => heal(place.pruned, place.healed, place.more(extra)), code), message);
@@ -269,14 +273,14 @@ test('every tenth document of a file is held out, as far as they are wanted; or 
   assert.ok(apart.tokens > training.reduce((sum, { ids }) => sum + ids.length, 0));
 });
 
-test('the words of --heal', async () => {
-  assert.equal(parseHealing('none'), { closedForm: false });
-  assert.equal(parseHealing('closed-form'), { closedForm: true });
-  assert.equal(parseHealing('transform:300'), {
-    closedForm: false,
-    gradient: { train: 'transform', steps: 300 },
-  });
-  assert.equal(parseHealing('closed-form, full'), { closedForm: true, gradient: { train: 'full' } });
+test('the words of healing on the command line, and back', () => {
+  assert.equal(readHealing('none'), { closedForm: false });
+  assert.equal(readHealing('closed-form'), { closedForm: true });
+  assert.equal(readHealing('transform:300'), { gradient: { train: 'transform', steps: 300 } });
+  assert.equal(readHealing('closed-form, full'), { closedForm: true, gradient: { train: 'full' } });
+  for (const words of ['none', 'closed-form', 'full', 'down-proj:7', 'closed-form,transform:300']) {
+    assert.is(writeHealing(readHealing(words)!), words);
+  }
   for (const wrong of [
     '',
     'magic',
@@ -286,7 +290,7 @@ test('the words of --heal', async () => {
     'full:1,full:2',
     'none,full',
   ]) {
-    assert.match(await rejectsWith(() => parseHealing(wrong), 'INVALID_ARGUMENT'), /there is no healing '/);
+    assert.is(readHealing(wrong), undefined, wrong);
   }
   assert.equal(patchedLayers([{ layer: 2 }, { layer: 7 }], [0, 1, 2, 6, 7, 9]), [2, 4]);
 });

@@ -8,7 +8,7 @@ import { openCheckpoint } from '../../model/source/openModelSource.js';
 import { healByGradient } from '../../replaceme/healing/gradientHealing.js';
 import { healingSettings } from '../../replaceme/healing/healingSettings.js';
 import { tensorsOfTeacher } from '../../replaceme/healing/teacher.js';
-import type { HealingObjective, TrainMode } from '../../replaceme/options/healOptions.js';
+import type { HealingObjective, TrainMode } from '../../replaceme/options/trainingSettings.js';
 
 /** Made by test/python/healing_losses.py with PyTorch and transformers. */
 const data = (name: string) => fileURLToPath(new URL(`../../../test/data/healing/${name}`, import.meta.url));

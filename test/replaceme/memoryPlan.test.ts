@@ -34,7 +34,11 @@ async function leastLimit(model: string, options: PruneOptions): Promise<number>
 /** Selections that run whole models, or layer by layer; some change whole layers, one trains all weights, one has sequences that are longer than a batch. */
 const runs: PruneOptions[] = [
   ...['plain', 'refit', 'sleb', 'laco', 'prune-and-comp'].map(method => ({ method })),
-  { method: 'replaceme-ls', select: 'cosine', heal: 'full:2', training: { batchTokens: 256 } },
+  {
+    method: 'replaceme-ls',
+    select: 'cosine',
+    heal: { gradient: { train: 'full', steps: 2, batchTokens: 256 } },
+  },
   { method: 'replaceme-ls', select: 'cosine', batchTokens: 32 },
 ];
 
@@ -66,7 +70,7 @@ test('the peak is within 10 % of the plan, and a limit that is accepted is kept'
       const { plan, peakMemoryBytes } = await prune(model, out, options);
       const share = peakMemoryBytes / plan!.memory.total;
       const { weights, states } = plan!.placement;
-      const told = `${method}${heal ? `, healing ${heal}` : ''}, ${weights}, states on the ${states.place}: ${share.toFixed(3)} of the plan`;
+      const told = `${method}${heal ? ', healing' : ''}, ${weights}, states on the ${states.place}: ${share.toFixed(3)} of the plan`;
       console.log(told);
       assert.ok(Math.abs(share - 1) < 0.1, told);
       if (memoryLimit !== undefined) assert.ok(peakMemoryBytes <= memoryLimit, told);
@@ -82,7 +86,7 @@ test('batches that are proposed fit, and so do sequences', async () => {
   const refused = () => planPrune(place.model, { ...wanted, ...usual, memoryLimit });
   const refusal = await refused().catch((error: RmError) => error);
   assert.instance(refusal, RmError);
-  const [, length] = /^Use --sequence-length (\d+); or raise --memory-limit/.exec((refusal as RmError).fix)!;
+  const [, length] = /^Use `sequenceLength: (\d+)`; or raise `memoryLimit`/.exec((refusal as RmError).fix)!;
   const less = { ...usual, sequenceLength: Number(length) };
   const out = join(place.path, 'pruned');
   const { peakMemoryBytes } = await prune(place.model, out, { ...wanted, ...less, memoryLimit });
@@ -109,7 +113,7 @@ test('a comparison says which limit it needs, and keeps to it', async () => {
       return;
     }
     assert.is(found.code, 'OUT_OF_MEMORY');
-    const [, size, unit] = /raise --memory-limit to ([0-9.]+) ([KM])iB/i.exec(found.fix)!;
+    const [, size, unit] = /raise `memoryLimit` to ([0-9.]+) ([KM])iB/i.exec(found.fix)!;
     // What is printed is rounded.
     const needed = 1.005 * Number(size) * units[unit as 'K' | 'M'];
     assert.ok(needed > memoryLimit, 'a row that needs more than those before');

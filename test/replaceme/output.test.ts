@@ -36,7 +36,7 @@ async function tensorsOf(folder: string) {
 
 const config = (folder: string) => JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8'));
 
-test('--dtype: every tensor in that type, rounded once; the new ones with all the bits it has', async () => {
+test('dtype: every tensor in that type, rounded once; the new ones with all the bits it has', async () => {
   using place = await workplace();
   await using device = await Device.open();
   const stored = await tensorsOf(place.model);

@@ -21,15 +21,15 @@ test('a method that cannot mend a family names the option that can', async () =>
     return `${message}. ${fix}`;
   };
   for (const name of ['gemma2', 'gemma3', 'olmo2']) {
-    assert.match(await refused(name, {}), /refit: .*norm between.* Give --method replaceme-diagonal, which/);
+    assert.match(await refused(name, {}), /refit: .*norm between.* Give `method: replaceme-diagonal`, which/);
   }
   assert.match(
-    await refused('gemma2', { heal: 'closed-form' }),
-    /Give --method replaceme-diagonal without --heal, which/,
+    await refused('gemma2', { heal: { closedForm: true } }),
+    /Give `method: replaceme-diagonal` without `heal`, which/,
   );
   assert.match(
-    await refused('gemma2', { method: 'replaceme-diagonal', heal: 'closed-form' }),
-    /Leave --heal out: no layer of such a model can be healed in closed form/,
+    await refused('gemma2', { method: 'replaceme-diagonal', heal: { closedForm: true } }),
+    /Leave `heal` out: no layer of such a model can be healed in closed form/,
   );
   for (const method of ['replaceme-diagonal', 'plain']) {
     await checkPruneRequest(family('gemma2'), undefined, { layers: 1, method });
@@ -43,7 +43,7 @@ test('an encoder of images without images, and with settings of texts', async ()
       'INVALID_ARGUMENT',
     );
   assert.match(await refused({}), /no images are given/);
-  assert.match(await refused({ calibration: ['a'], generate: 5 }), /without generate/);
+  assert.match(await refused({ calibration: ['a'], generate: 5 }), /without `generate`/);
   const given = { remove: [1], method: 'plain' } as const;
   await checkPruneRequest(dataPath('clip', 'whole'), undefined, given);
 });

@@ -322,7 +322,7 @@ test('a disk that is full while the output is written: nothing of it is there, t
     'OUTPUT_FAILED',
   );
   assert.match(message, 'the disk is full');
-  assert.match(notices.join(), /finished work is kept in .*pruned\.checkpoint: resume goes on from there/);
+  assert.match(notices.join(), /finished work is kept in .*pruned\.checkpoint: `resume` goes on from there/);
   assert.equal(place.left(), ['calibration.txt', 'model', 'pruned.checkpoint']);
   await prune(place.model, place.out, { ...wanted, resume: true });
   assert.equal([...phases], ['load', 'write']);

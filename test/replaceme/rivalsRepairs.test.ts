@@ -237,9 +237,9 @@ test('rivals write models that evaluate like the ones in memory, and leave nothi
     ['sleb', {}],
     ['laco', {}],
     ['laco-released', {}],
-    ['laco', { layers: undefined, remove: [1, 3], heal: 'closed-form' }],
+    ['laco', { layers: undefined, remove: [1, 3], heal: { closedForm: true } }],
     ['prune-and-comp', { layers: undefined, remove: [1, 3] }],
-    ['prune-and-comp', { layers: undefined, remove: [1, 3], heal: 'closed-form' }],
+    ['prune-and-comp', { layers: undefined, remove: [1, 3], heal: { closedForm: true } }],
   ] as const) {
     const { layers, ...rest } = options(place.calibration, { method, device, force: true });
     const request = { ...rest, ...('remove' in more ? { remove: more.remove } : { layers: 2 }) };

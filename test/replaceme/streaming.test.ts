@@ -133,7 +133,7 @@ test('what needs the whole model is refused with what to do; so is what does not
   await plan({ memoryLimit, select: 'measured' }).catch(error => {
     fix = error.fix;
   });
-  assert.match(fix, /^Use --select cosine; or raise/);
+  assert.match(fix, /^Use `select: cosine`; or raise/);
   assert.match((await plan({ memoryLimit })).notes.join(), /selected by cosine/);
   assert.equal((await plan({})).notes, []);
 });
@@ -167,7 +167,7 @@ test('a map of windows on a model that does not fit: layer by layer within the l
     assert.is(error.code, 'OUT_OF_MEMORY');
     fix = error.fix;
   });
-  assert.match(fix, /raise --memory-limit to /i);
+  assert.match(fix, /raise `memoryLimit` to /i);
 });
 
 test('sums of a shard, layer by layer: the same file', async () => {

@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { Device, downloadF32 } from '../../engine/index.js';
 import { Model } from '../../model/index.js';
 import { fitCosine } from '../../replaceme/fits/cosineFit.js';
-import { cosineSettings } from '../../replaceme/options/cosineSettings.js';
+import { cosineSettings } from '../../replaceme/options/pruneOptions.js';
 import { relativeError } from '../gpu.js';
 import { openPass, plainBatches } from '../replaceme/workplace.js';
 import { readGolden, saySkipped, sharedPath } from '../support.js';

@@ -7,7 +7,7 @@ import { evaluate, Model } from '../../model/index.js';
 import { fitCosine } from '../../replaceme/fits/cosineFit.js';
 import { foldTransform } from '../../replaceme/fits/foldTransform.js';
 import type { FitPass } from '../../replaceme/fits/repairInOrder.js';
-import { type CosineSettings, cosineSettings } from '../../replaceme/options/cosineSettings.js';
+import { type CosineSettings, cosineSettings } from '../../replaceme/options/pruneOptions.js';
 import { keptLayers } from '../../replaceme/run/window.js';
 import { openPass, plainBatches } from '../replaceme/workplace.js';
 import { saySkipped, sharedPath } from '../support.js';

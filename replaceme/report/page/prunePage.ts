@@ -87,7 +87,7 @@ function factsOf(report: PruneReport): Fact[] {
 }
 
 const origins = {
-  given: 'given with --eval',
+  given: 'given for the evaluation',
   'held-out calibration': 'held out of the calibration text',
   shipped: 'comes with the package',
 } as const;

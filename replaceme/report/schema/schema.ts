@@ -91,7 +91,7 @@ export interface PruneReport extends ReportHead {
   readonly calibration: ReportCalibration;
   /** The method's own numbers. */
   readonly fit: Readonly<Record<string, number | string>>;
-  /** What followed the repair, with --heal transform, down-proj or full. */
+  /** Training after the repair, where `heal.gradient` asks for it. */
   readonly healing?: HealingRecord;
   /** Of every ridge regression, in the order of the layers; empty where the method has none. */
   readonly ridgePaths: readonly RidgePath[];

@@ -1,0 +1,88 @@
+import { sizeClass } from '../../engine/index.js';
+import type { Architecture } from '../../model/index.js';
+import type { Window } from '../run/window.js';
+import type { RepairSettings } from './repair.js';
+import { RIDGES } from './ridgeStatistics.js';
+
+/** A run as the cost of a fit depends on it. */
+export interface FitRun {
+  readonly arch: Architecture;
+  readonly settings: RepairSettings;
+  /** Undefined where a selection still has to find them. */
+  readonly windows: readonly Window[] | undefined;
+  /** Tokens that it fits to. */
+  readonly tokens: number;
+  /** FLOPs of one layer for one token. */
+  readonly flopsPerToken: number;
+}
+
+/** Device memory in bytes: what a fit keeps while it goes over the tokens, and what solving takes besides. */
+export interface FitBytes {
+  readonly sums: number;
+  readonly solve: number;
+}
+
+/** What the fits before one cut cost. */
+export interface FitCost {
+  /** One after the other. */
+  readonly memory: readonly FitBytes[];
+  /** Of the passes of the fitted layer over the tokens, the sums and the solves. */
+  readonly flops: number;
+  /** Whether it refits projections on their inputs, which a walk then keeps. */
+  readonly refitsProjections?: true;
+}
+
+/** kernels/solveSpd: columns that estimate errors, and tensors of as many columns. */
+const PROBES = 32;
+const PROBE_TENSORS = 14;
+
+/** Least squares on the Gram matrix [hidden, hidden] of MLP outputs. */
+export function leastSquaresCost({ arch, tokens, flopsPerToken }: FitRun): FitCost {
+  const { hidden, intermediate } = arch;
+  const square = sizeClass(4 * hidden * hidden);
+  // Right-hand side, factor and solution in 48 bits, and what estimates the error of the solution; the sums go before
+  // both f32 copies of W_down come.
+  const probes = PROBE_TENSORS * sizeClass(4 * PROBES * hidden);
+  const fold = square + 2 * sizeClass(4 * hidden * intermediate);
+  return {
+    memory: [{ sums: 4 * square, solve: Math.max(6 * square + probes, fold - 4 * square) }],
+    flops: tokens * (flopsPerToken + 3 * hidden * hidden),
+  };
+}
+
+/** Of a ridge regression: G and C of two halves, in 48 bits twice; then the factor, the solution and a product. */
+function ridgeBytes(inputs: number, outputs: number, words: 1 | 2 = 1): FitBytes {
+  const [gram, cross] = [sizeClass(4 * inputs * inputs), sizeClass(4 * inputs * outputs)];
+  return { sums: 2 * words * (gram + cross), solve: gram + 3 * cross };
+}
+
+/** Ridges that are tried on the held-out half, and the one solve with all tokens. */
+const RIDGE_SOLVES = RIDGES.length + 1;
+
+const ridgeFlops = (tokens: number, inputs: number, outputs: number) =>
+  2 * tokens * inputs * (inputs + outputs) + RIDGE_SOLVES * inputs * inputs * (inputs / 3 + 4 * outputs);
+
+/**
+ * Ridge regressions of o_proj and down_proj of one layer.
+ *
+ * @param attention words of o_proj's sums: 1 for f32, 2 for 48 bits; 0 where o_proj stays.
+ */
+export function refitCost(
+  { arch, tokens, flopsPerToken }: Omit<FitRun, 'settings' | 'windows'>,
+  attention: 0 | 1 | 2,
+): FitCost {
+  const { hidden, intermediate, heads, headDim } = arch;
+  const attended = heads * headDim;
+  return {
+    memory: [
+      ...(attention === 0 ? [] : [ridgeBytes(attended, hidden, attention)]),
+      ridgeBytes(intermediate, hidden),
+    ],
+    // The layer runs for o_proj, for down_proj and for its output.
+    flops:
+      3 * tokens * flopsPerToken +
+      ridgeFlops(tokens, attended, hidden) +
+      ridgeFlops(tokens, intermediate, hidden),
+    refitsProjections: true,
+  };
+}
