@@ -135,7 +135,9 @@ const summing = (request: PruneRequest): PruneRequest => ({
  * it, and all others.
  */
 export const accumulateRounds = ({ windows, method, settings }: PruneRequest): number =>
-  (windows ? 0 : 1) + (method.reads?.includes(methodSettings.attentionStep) && settings.attentionStep !== 0 ? 1 : 0) + 1;
+  (windows ? 0 : 1) +
+  (method.reads?.includes(methodSettings.attentionStep) && settings.attentionStep !== 0 ? 1 : 0) +
+  1;
 
 /** What can be refused without a device. */
 export async function checkAccumulateRequest(

@@ -79,6 +79,13 @@ const jobs = {
     install(folder);
     run(process.execPath, [join(folder, 'node_modules/typedoc/bin/typedoc'), ...args], { cwd: folder });
   },
+  // docs/options.md and the recipes in docs/report.schema.json, from the tables of replaceme/options.
+  'docs:options': () => {
+    install();
+    build();
+    node('scripts/options.mjs');
+    biome('format', '--write', 'docs/report.schema.json');
+  },
   size: () => {
     install();
     build();

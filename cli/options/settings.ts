@@ -26,7 +26,8 @@ const isSwitch = ({ type }: DeclaredSetting): boolean => type === (onOff as Valu
 export const longOption = (setting: OptionSetting): string =>
   `--${isSwitch(setting) && setting.default === true ? 'no-' : ''}${setting.option}`;
 
-function shownDefault({ type, default: value, otherwise }: DeclaredSetting): string | undefined {
+/** The default as help shows it. */
+export function shownDefault({ type, default: value, otherwise }: DeclaredSetting): string | undefined {
   if (otherwise !== undefined || value === undefined || typeof value === 'boolean') return otherwise;
   return typeof value === 'number' && value !== 0 && value < 1e-2
     ? value.toExponential()
@@ -40,11 +41,16 @@ export function helpText(setting: DeclaredSetting): string {
   return `${of === undefined ? '' : `${of}: `}${help}${value === undefined ? '' : ` (default: ${value})`}`;
 }
 
+/** The option with its value: --calib <files...> */
+export const optionSyntax = (setting: OptionSetting): string =>
+  isSwitch(setting)
+    ? longOption(setting)
+    : `${longOption(setting)} <${setting.takes}${setting.type.item ? '...' : ''}>`;
+
 function optionOf(setting: OptionSetting): Option {
-  const { type, takes } = setting;
-  if (isSwitch(setting)) return new Option(longOption(setting), helpText(setting));
-  const value = `<${takes}${type.item ? '...' : ''}>`;
-  const option = new Option(`${longOption(setting)} ${value}`, helpText(setting));
+  const { type } = setting;
+  const option = new Option(optionSyntax(setting), helpText(setting));
+  if (isSwitch(setting)) return option;
   const single = type.item ?? type;
   // Words stay as they are: the name of a file may have a comma.
   if (single === (text as ValueType<unknown>)) return option;

@@ -4,6 +4,8 @@ import { LayerSteps, type Model } from '../../model/index.js';
 import type { LayerInputs } from '../activations/layerInputs.js';
 import { difference, rowNormsOf } from '../activations/rows.js';
 import { type CalibrationBatch, openBatch, sequencesOf } from '../calibration/batch.js';
+import type { MethodOptions } from '../options/pruneOptions.js';
+import { methodSettings } from '../options/pruneSettings.js';
 import { forEachBatch } from '../run/runHooks.js';
 import { RelativeErrors } from './relativeErrors.js';
 import type { ProjectionPath } from './ridgePath.js';
@@ -18,15 +20,10 @@ export interface RefitTargets {
   afterAttention?(index: number, scope: Scope): Promise<Tensor>;
 }
 
-export interface RefitOptions {
-  /** Share of G's mean diagonal; undefined: by held-out tokens. */
-  readonly ridge?: number | undefined;
+/** Settings of a refit (options/pruneSettings.ts); without an attention step o_proj stays, unless it has a target. */
+export interface RefitOptions extends Readonly<Omit<MethodOptions, 'alpha' | 'cosine'>> {
   /** Ridges as shares of every feature's own square instead of their mean: better where little is left to explain. */
   readonly scaled?: boolean | undefined;
-  /** Without a target of its own: how much of the way to the output o_proj goes, before down_proj goes the rest. */
-  readonly attentionStep?: number | undefined;
-  /** How much attention sinks count, beside ordinary tokens. */
-  readonly sinkWeight?: number | undefined;
   /** Is shown each projection's statistics before they are solved; `attention`: what was done to o_proj before. */
   readonly onStatistics?: (
     name: 'o' | 'down',
@@ -48,6 +45,12 @@ export interface LayerRefit {
 }
 
 export type RidgeSummary = Omit<RidgeSolution, 'delta'>;
+
+const defaultSinkWeight = methodSettings.sinkWeight.default;
+
+/** How the sums weigh tokens, in words: sums of another weighting are of no use. */
+export const tokenWeighting = ({ sinkWeight = defaultSinkWeight }: RefitOptions): string =>
+  `w = 1/|L|, sinks ${sinkWeight}`;
 
 /** Features of all tokens are kept from one pass to the next up to this; above it they are computed again. */
 export const KEPT_BYTES = 2 ** 30;
@@ -240,7 +243,7 @@ class Refit {
     using _section = scope.device.section('statistics');
     const norms = await rowNormsOf(target);
     const sinks = findSinks(norms, batch.sequences);
-    const { sinkWeight = 1 } = this.options;
+    const { sinkWeight = defaultSinkWeight } = this.options;
     const weights = norms.map((norm, t) =>
       norm > 0 ? (batch.weight * (sinks[t] ? sinkWeight : 1)) / norm : 0,
     );

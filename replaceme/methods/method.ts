@@ -38,6 +38,12 @@ export interface Method {
   repair(context: RepairContext, windows: readonly Window[]): Promise<Repair>;
 }
 
+/** The settings that only some methods read. */
+const someRead = listed(methodSettings, cosineSettings);
+
+/** The settings that belong to the method `name`. */
+export const settingsOf = (name: string): DeclaredSetting[] => someRead.filter(({ of }) => of === name);
+
 /** The settings of other methods. */
 export const unreadSettings = ({ reads = [] }: Pick<Method, 'reads'>): DeclaredSetting[] =>
-  listed(methodSettings, cosineSettings).filter(setting => !reads.includes(setting));
+  someRead.filter(setting => !reads.includes(setting));

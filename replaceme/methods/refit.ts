@@ -11,27 +11,23 @@ import {
   type RidgeSummary,
   refitFromCache,
   refitLayer,
+  tokenWeighting,
 } from '../fits/refitLayer.js';
 import type { AccumulateContext, RepairContext, RepairDetails, RepairSettings } from '../fits/repair.js';
 import { type FitPass, type LayerFit, repairInOrder } from '../fits/repairInOrder.js';
 import type { RidgeStatistics } from '../fits/ridgeStatistics.js';
-import { methodSettings } from '../options/pruneSettings.js';
 import { isEarly, lastRemoved, type Window } from '../run/window.js';
 import type { SumsKey } from '../statistics/store.js';
-import type { Method } from './method.js';
+import { type Method, settingsOf } from './method.js';
 
 /** In an early layer a step of o_proj gains little on one text and loses much on another (docs/lab-notes.md). */
 const defaultStep = (window: Window, layers: number): number => (isEarly([window], layers) ? 0 : 0.5);
 
-const optionsOf = (
-  { arch }: Model,
-  window: Window,
-  {
-    ridge,
-    attentionStep = defaultStep(window, arch.layers),
-    sinkWeight = methodSettings.sinkWeight.default,
-  }: RepairSettings,
-) => ({ ridge, attentionStep, sinkWeight });
+/** The settings, with the step that suits the place of the window. */
+const optionsOf = ({ arch }: Model, window: Window, settings: RepairSettings) => ({
+  ...settings,
+  attentionStep: settings.attentionStep ?? defaultStep(window, arch.layers),
+});
 
 /** MLP features follow from o_proj as it is by then. */
 function keyOf(
@@ -41,13 +37,13 @@ function keyOf(
   name: 'o' | 'down',
   attention: RidgeSummary | undefined,
 ): SumsKey {
-  const { attentionStep, sinkWeight } = optionsOf(model, window, settings);
-  const moved = attention ? `, o_proj ${attentionStep} at ridge ${attention.ridge}` : '';
+  const options = optionsOf(model, window, settings);
+  const moved = attention ? `, o_proj ${options.attentionStep} at ridge ${attention.ridge}` : '';
   return {
     kind: `refit ${name}_proj`,
     layer: window.layer,
     target: lastRemoved(window),
-    weighting: `w = 1/|L|, sinks ${sinkWeight}${moved}`,
+    weighting: `${tokenWeighting(options)}${moved}`,
   };
 }
 
@@ -132,7 +128,7 @@ export const refit: Method = {
   summary: 'refit the projections of the layer that stays by ridge regression, ridge by held-out tokens',
   source: 'our own, after ReplaceMe, arXiv:2505.02819',
   selection: 'measured',
-  reads: [methodSettings.ridge, methodSettings.attentionStep, methodSettings.sinkWeight],
+  reads: settingsOf('refit'),
   needsCalibration: true,
   refusal: linearRefusal,
   fitCost: run => {

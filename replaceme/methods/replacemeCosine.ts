@@ -5,9 +5,7 @@ import { foldTransform } from '../fits/foldTransform.js';
 import { linearRefusal } from '../fits/linearRefusal.js';
 import { type FitPass, type LayerFit, repairInOrder } from '../fits/repairInOrder.js';
 import { type CosineSettings, cosineSettings } from '../options/pruneOptions.js';
-import { cosineSettings as cosineTable } from '../options/pruneSettings.js';
-import { listed } from '../options/setting.js';
-import type { Method } from './method.js';
+import { type Method, settingsOf } from './method.js';
 
 async function fit(pass: FitPass, settings: CosineSettings): Promise<LayerFit> {
   const { transform, lossBefore, lossAfter, leastSquaresScale } = await fitCosine(pass, settings);
@@ -31,7 +29,7 @@ export const replacemeCosine: Method = {
   summary: 'one linear map in place of the layers, by Adam on the cosine distance',
   source: 'Shopkhoev et al., ReplaceMe (Eqs. 7 and 8), arXiv:2505.02819',
   selection: 'cosine',
-  reads: listed(cosineTable),
+  reads: settingsOf('replaceme-cosine'),
   needsCalibration: true,
   refusal: linearRefusal,
   fitCost: ({ arch: { hidden }, settings, tokens, flopsPerToken }) => {

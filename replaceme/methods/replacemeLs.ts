@@ -5,8 +5,7 @@ import { fitLeastSquares, type LeastSquaresStatistics } from '../fits/leastSquar
 import { accumulateLeastSquares, repairByLeastSquares } from '../fits/leastSquaresRepair.js';
 import { linearRefusal } from '../fits/linearRefusal.js';
 import type { LayerFit } from '../fits/repairInOrder.js';
-import { methodSettings } from '../options/pruneSettings.js';
-import type { Method } from './method.js';
+import { type Method, settingsOf } from './method.js';
 
 const tooFew = (tokens: number, hidden: number, alpha: number): string =>
   `${tokens} calibration tokens for ${hidden} dimensions: the least squares has no unique solution` +
@@ -49,7 +48,7 @@ export const replacemeLs: Method = {
   summary: 'one linear map in place of the layers, by least squares with ridge alpha',
   source: 'Shopkhoev et al., ReplaceMe (Eqs. 6 and 9), arXiv:2505.02819',
   selection: 'cosine',
-  reads: [methodSettings.alpha],
+  reads: settingsOf('replaceme-ls'),
   needsCalibration: true,
   refusal: linearRefusal,
   fitCost: leastSquaresCost,

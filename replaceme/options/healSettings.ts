@@ -40,14 +40,14 @@ export const healingTextSettings = declare('Texts:', {
     flag: 'eval',
     takes: 'files',
     otherwise: 'every tenth document of the training texts',
-    help: 'texts to measure on',
+    help: 'held-out texts to measure on',
     details: 'By default those documents are measured on and not trained on.',
   }),
   heldOutTokens: setting(wholeNumber(2), {
     flag: 'eval-tokens',
     takes: 'count',
     otherwise: 'by the device',
-    help: 'tokens of these at most',
+    help: 'held-out tokens at most',
     details: '16,384 on a GPU, else 2,048.',
   }),
 });

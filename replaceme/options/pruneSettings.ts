@@ -192,7 +192,9 @@ export const cosineSettings = declare(
 
 /** Compatibility with the original program. */
 export const faithfulSettings = declare('How the rest is repaired:', {
-  faithful: setting(onOff, { help: 'do what the original ReplaceMe program does, quirks included (above)' }),
+  faithful: setting(onOff, {
+    help: 'do what the original ReplaceMe program does, quirks included (the help of prune lists them)',
+  }),
 });
 
 /** Texts, or images, that the run calibrates with. */

@@ -69,9 +69,15 @@ export const trainingSettings = declare('Steps:', {
     takes: 'share',
     default: 0,
     help: 'weight decay of AdamW',
-    details: 'A transform decays towards the identity; gains and biases do not decay.',
+    details:
+      'Every step takes learning rate x this share from matrices; a transform decays towards the identity, gains and biases do not decay.',
   }),
-  clip: setting(positive, { takes: 'number', default: 1, help: 'longer gradients are scaled to this norm' }),
+  clip: setting(positive, {
+    takes: 'number',
+    default: 1,
+    help: 'longer gradients are scaled to this norm',
+    details: 'The Euclidean norm of all parameters together.',
+  }),
   seed: setting(wholeNumber(0), { takes: 'number', default: 0, help: 'seed of the order of the texts' }),
   topK: setting(topTokens, {
     takes: 'count',

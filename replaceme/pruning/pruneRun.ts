@@ -123,7 +123,9 @@ export class PruneRun implements AsyncDisposable {
   };
 
   #tellKept(): void {
-    this.options.onNotice?.(`finished work is kept in ${checkpointPath(this.to)}: \`resume\` goes on from there`);
+    this.options.onNotice?.(
+      `finished work is kept in ${checkpointPath(this.to)}: \`resume\` goes on from there`,
+    );
   }
 }
 

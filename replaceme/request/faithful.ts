@@ -1,6 +1,13 @@
 import { ensure } from '../../engine/index.js';
 import { FAITHFUL_TEXTS } from '../calibration/faithful.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
+import {
+  calibrationSettings,
+  cosineSettings,
+  methodSettings,
+  repairSettings,
+} from '../options/pruneSettings.js';
+import { type DeclaredSetting, listed, settingValue } from '../options/setting.js';
 
 /**
  * What `faithful` does as the original ReplaceMe program (mts-ai/ReplaceMe at 5bb71d9), and where the code switches it.
@@ -20,10 +27,11 @@ export const faithfulQuirks: readonly string[] = [
   'with several `windows` all transforms are fitted on the unpruned model',
 ];
 
-/** Options that the original program does not have. */
-const foreign = [
-  ...(['heal', 'ridge', 'attentionStep', 'sinkWeight', 'cosine'] as const),
-  ...(['weights', 'mask', 'generate'] as const),
+/** Settings that the original program does not have. */
+const foreign: readonly DeclaredSetting[] = [
+  repairSettings.heal,
+  ...listed(methodSettings, cosineSettings).filter(({ of }) => of !== 'replaceme-ls'),
+  ...[calibrationSettings.weights, calibrationSettings.mask, calibrationSettings.generate],
 ];
 
 /**
@@ -33,10 +41,10 @@ const foreign = [
  */
 export function faithfulOptions(options: PruneOptions): PruneOptions {
   const { method = 'replaceme-ls', select = 'angular' } = options;
-  const unknown = foreign.find(name => options[name] !== undefined);
+  const unknown = foreign.find(setting => settingValue(setting, options) !== undefined);
   ensure(
     unknown === undefined && method === 'replaceme-ls',
-    `the original program has no ${unknown === undefined ? `method '${method}'` : `\`${unknown}\``}`,
+    `the original program has no ${unknown === undefined ? `method '${method}'` : `\`${unknown.name}\``}`,
     'Leave it out, or leave out `faithful`.',
   );
   return { ...options, method, select };
