@@ -10,7 +10,6 @@ import {
   isBaselines,
   withBaseline,
 } from '../../bench/baselines.js';
-import { benchmarkSection, withSection } from '../../bench/markdown.js';
 import type { Benchmark, BenchText } from '../../bench/measure.js';
 import type { AdapterInfo } from '../../engine/adapter.js';
 import { RmError } from '../../engine/errors.js';
@@ -74,6 +73,7 @@ const replaceFile = (path: string, text: string): Promise<void> =>
 /** Writes the tables into a Markdown file, in place of this adapter's section on this benchmark. */
 async function save(path: string, result: Benchmark, text: BenchText): Promise<void> {
   const before = await readFile(path, 'utf8').catch(() => '');
+  const { benchmarkSection, withSection } = await import('../../bench/markdown.js');
   await replaceFile(path, withSection(before, result, benchmarkSection(text)));
 }
 

@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import type { Device } from '../../engine/device.js';
 import type { Method, PruneOptions, PruneReport } from '../../replaceme/index.js';
+import { faithfulQuirks } from '../../replaceme/options/faithfulQuirks.js';
 import { pruneSettings } from '../../replaceme/options/pruneSettings.js';
-import { faithfulQuirks } from '../../replaceme/request/faithful.js';
 import { withDevice } from '../device/gpu.js';
 import {
   PROFILE_FLAG,

@@ -2,7 +2,7 @@ import { basename } from 'node:path';
 import { formatBytes } from '../../engine/format.js';
 import type { ModelSummary } from '../../model/source/inspectModel.js';
 import type { PruneReport } from '../../replaceme/index.js';
-import { shellWord } from '../../replaceme/report/repeat.js';
+import { shellWord } from '../../replaceme/report/text/shellWord.js';
 import { formatTable } from '../../replaceme/report/text/textTable.js';
 
 /** What the table needs of a model folder. */

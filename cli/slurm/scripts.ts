@@ -1,4 +1,4 @@
-import { shellWord } from '../../replaceme/report/repeat.js';
+import { shellWord } from '../../replaceme/report/text/shellWord.js';
 
 /** Everything that the jobs of one pruned model need. */
 export interface ClusterPlan {

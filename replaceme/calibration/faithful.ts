@@ -95,6 +95,3 @@ export function faithfulBatches(
   }
   return batches;
 }
-
-/** Samples that the configurations of the original program read. */
-export const FAITHFUL_TEXTS = 8000;

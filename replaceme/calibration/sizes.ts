@@ -1,7 +1,7 @@
 import type { Device } from '../../engine/index.js';
 import { type Architecture, defaultBatchTokens } from '../../model/index.js';
+import { FAITHFUL_TEXTS } from '../options/faithfulQuirks.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
-import { FAITHFUL_TEXTS } from './faithful.js';
 
 /** How much is read, and how much at a time: as asked for, else by the device and the model. */
 export function calibrationSizes(

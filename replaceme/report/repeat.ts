@@ -2,10 +2,7 @@ import { modelName } from '../../model/index.js';
 import { healSettings } from '../options/healSettings.js';
 import { pruneSettings } from '../options/pruneSettings.js';
 import type { Repeat } from './schema/schema.js';
-
-/** A word as a POSIX shell reads it back. */
-export const shellWord = (word: string): string =>
-  /^[\w%+,./:=@-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+import { shellWord } from './text/shellWord.js';
 
 /** Options of a call that concern it alone: they cannot or need not be repeated. */
 const ofTheRun = new Set([
