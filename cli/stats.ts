@@ -61,20 +61,20 @@ export const formatMerged = ({ path, shards, sums, measures }: MergedStatistics)
     ],
   ]);
 
-const details = `Part k of K of the calibration batches (--shard k/K), on any machine: what prune needs of these tokens, as sums. Give every shard
-the model and options of the prune that is to follow, --tokens and --batch-tokens among them, whose defaults differ
-between devices. When all shards are done, rm-engine stats merge adds them up, and prune --statistics MERGED with the same options looks at
-no token: the sums are those of a single run.
+const details = `Sums over part k of K of the calibration batches (--shard k/K) what prune needs of these tokens, on any machine. Give every
+shard the model and options of the prune that follows, --tokens and --batch-tokens among them, whose defaults differ
+between devices. When all shards are done, rm-engine stats merge adds them up, and prune --statistics MERGED with the same
+options runs no token: the sums are those of a single run.
 
 Sums that depend on others take rounds: the next one is the same command with --statistics MERGED. First the distances,
-where a selection is to look for the windows; then o_proj's sums of a refit (none with --attention-step 0, or in the
-first third of the layers); then those of down_proj, or of a least-squares method, which need no round before. "next"
-in the output says which it is (--json: complete). Merge every round together with the merged file of the one before.
+where a selection finds the windows; then o_proj's sums of a refit (none with --attention-step 0, or in the first third of
+the layers); then those of down_proj, or of a least-squares method, which need no round before. "next" in the output says
+which it is (--json: complete). Merge every round together with the merged file of the one before.
 
-Selections cosine, angular and block-influence are means over tokens. measured, perplexity and laco run changed models and are refused:
-choose the layers by --window or --remove, or with rm-engine profile. Methods: refit, refit-heal, replaceme-ls,
-replaceme-diagonal, replaceme-orthogonal. Of several windows the first is summed; later ones, and healing, depend on what was made of it:
-prune computes them from all tokens.`;
+Selections cosine, angular and block-influence are means over tokens. measured, perplexity and laco run changed models and
+are refused: choose the layers by --window or --remove, or with rm-engine profile. Methods: refit, refit-heal, replaceme-ls,
+replaceme-diagonal, replaceme-orthogonal. Of several windows stats sums the first; later ones, and healing, depend on its
+result: prune computes them from all tokens.`;
 
 /** `stats MODEL OUT`, `stats merge OUT FILES` */
 export function statsCommand(signal: AbortSignal): Command {

@@ -40,31 +40,32 @@ interface RequestedPrune {
 }
 
 const details = `Layers are counted from 0. A window (i, n) keeps layer i, which is patched, and removes layers i+1 ... i+n. Without
---window or --remove the method's own selection looks for them on the calibration data. The result is an ordinary model: same architecture, fewer layers, no custom code; a GGUF file where the output ends in .gguf (docs/gguf.md), else a folder. It appears only when it is
-complete and its logits have been compared with the model in memory.
+--window or --remove the method's own selection finds the windows on the calibration data. The result is an ordinary model:
+same architecture, fewer layers, no custom code; a GGUF file where the output ends in .gguf (docs/gguf.md), else a folder. It
+appears only when it is complete and its logits have been compared with the model in memory.
 
-Of CLIP the vision encoder is pruned; --calib and --eval then name folders of images (docs/vision.md).
+Of a CLIP model prune changes the vision encoder; --calib and --eval then name folders of images (docs/vision.md).
 
 Calibration files: .txt (documents separated by empty lines), .jsonl, .json, .parquet with a field "text" or "messages";
-messages go through the model's chat template. --calib-task makes a text of each row of a benchmark: its prompt with the
-right answer, for a model that is meant for this task (docs/tasks.md). --config takes the same options from a JSON or YAML file, by their names
-here (layers, calib, sequence-length, also model and out) or by ReplaceMe's (model_path, layers_to_skip, max_length,
-...); the command line wins.
+messages go through the model's chat template. --calib-task makes a text of each row of a benchmark, its prompt with the
+right answer, for a model that is meant for this task (docs/tasks.md). --config reads the same options from a JSON or YAML
+file, by their names here (layers, calib, sequence-length, also model and out) or by ReplaceMe's (model_path,
+layers_to_skip, max_length, ...); the command line wins. docs/options.md describes every option.
 
---statistics keeps what was summed over the calibration data: another --alpha, another method of least squares or a window
-that was fitted before then costs no forward pass. A file of another model, tokenizer or calibration is refused.
+--statistics keeps the sums over the calibration data: another --alpha, another method of least squares or a window that was
+fitted before then costs no forward pass. A file of another model, tokenizer or calibration is refused.
 
-With --memory-limit, or on a device with little memory, a model that does not fit is pruned layer by layer, each uploaded when
-all tokens go through it: with --select cosine, angular or block-influence (or --window, --remove). --dry-run says where weights
-and hidden states will be, and what is done otherwise then.
+With --memory-limit, or on a device with little memory, prune works layer by layer where the model does not fit: it uploads
+each layer when all tokens go through it. That needs --select cosine, angular or block-influence (or --window, --remove).
+--dry-run says where weights and hidden states will be, and what else changes.
 
-A run of more than a minute keeps its state in OUT.checkpoint. Killed at any moment, the same command with --resume goes on from
-there and ends with the same bytes; without a checkpoint --resume begins as usual.
+A run of more than a minute keeps its state in OUT.checkpoint. After a kill at any moment, the same command with --resume
+continues from there and ends with the same bytes; without a checkpoint --resume begins as usual.
 
 --devices divides the calibration tokens among the GPUs of this machine, a process on each, and finishes on the first.
 What can be divided: rm-engine stats gather --help.
 
---faithful is --method replaceme-ls --select angular as in mts-ai/ReplaceMe, for comparison with its results:
+--faithful means --method replaceme-ls --select angular as in mts-ai/ReplaceMe, for comparison with its results:
 ${faithfulQuirks.map(quirk => `  ${onCommandLine(quirk)}`).join('\n')}`;
 
 /** `prune MODEL OUT` */
