@@ -20,6 +20,7 @@ export {
 export { type Compared, formatComparison } from './compare/table.js';
 export { compare } from './compare.js';
 export type { EvaluationText } from './evaluation/evaluationText.js';
+export type { FitBytes, FitCost, FitRun } from './fits/fitCost.js';
 export { heal } from './heal.js';
 export type { HealingFlops, HealingMemory } from './healing/healingCost.js';
 export { type HealingPlan, planHealing } from './healing/healingPlan.js';
@@ -38,7 +39,9 @@ export {
 export type { GradientHealingOptions, PruneHealing } from './options/healingWords.js';
 export type { HealOptions } from './options/healSettings.js';
 export type { CosineSettings, MethodOptions, PruneOptions } from './options/pruneOptions.js';
+export type { DeclaredSetting, Description, Setting } from './options/setting.js';
 export type { HealingObjective, TrainingOptions, TrainMode } from './options/trainingSettings.js';
+export type { ValueType } from './options/valueTypes.js';
 export type { Placement } from './planning/memoryParts.js';
 export type { PlannedMemory } from './planning/memoryPlan.js';
 export { type PlanOptions, type PrunePlan, planPrune } from './planning/plan.js';

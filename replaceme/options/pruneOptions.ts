@@ -22,7 +22,7 @@ export interface MethodOptions extends Values<typeof methodSettings> {
 }
 
 /** Settings of ReplaceMe's cosine fit; docs/options.md describes each. */
-export type CosineSettings = Readonly<Required<Values<typeof cosineTable>>>;
+export interface CosineSettings extends Readonly<Required<Values<typeof cosineTable>>> {}
 
 /** Settings of `prune`; docs/options.md describes each. Layers are counted from 0. */
 export interface PruneOptions

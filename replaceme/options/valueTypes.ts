@@ -4,6 +4,7 @@ import type { WeightDtype } from '../../model/index.js';
 export interface ValueType<T> {
   /** What to give: "a number of 0 or more". */
   readonly needs: string;
+  /** Whether a value of a call is of the type. */
   accepts(value: unknown): boolean;
   /** The value that a text stands for; undefined where it stands for none. */
   read(text: string): T | undefined;
