@@ -315,7 +315,7 @@ test('duplicates, overlaps, alignment, shapes and nesting', async () => {
     return bytes.subarray(0, name.length + 24);
   };
   assert.match(await edited(two, 'bb', described('bb', 4n, 0, 0n)), /"bb": overlaps tensor "aa"/);
-  assert.match(await edited(two, 'bb', described('bb', 4n, 0, 33n)), /no multiple of 32/);
+  assert.match(await edited(two, 'bb', described('bb', 4n, 0, 33n)), /not a multiple of 32/);
   assert.match(await edited(two, 'bb', described('bb', 4n, 0, 64n)), /truncated/);
   assert.match(await edited(two, 'bb', described('bb', 0n, 0, 32n)), /has the impossible shape \[0\]/);
   assert.match(await edited(two, 'bb', described('bb', 2n ** 62n, 0, 32n)), /has the impossible shape/);

@@ -243,7 +243,7 @@ test('wrong rows are refused, naming file, line and field', async () => {
   );
   assert.match(
     await refused({ q: 'x', options: ['a', 'b'], label: 1 }, `${choice}group_by: subject\n`),
-    /ROWS:1: has no "subject"/,
+    /ROWS:1: lacks the field "subject"/,
   );
   const task = await readTaskFile(write('task.yaml', choice));
   await rejectsWith(() => prepareTask({ task, rows: path('none.jsonl') }), 'DATA_INVALID');
