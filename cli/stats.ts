@@ -149,7 +149,7 @@ GPU.`,
     .option('--force', 'replace the file')
     .option('--json', 'print one JSON object');
   const work = async (run: Run<{ force?: boolean; json?: boolean }>, out: string, files: string[]) => {
-    const { mergeStatistics } = await import('../replaceme/statistics/merge.js');
+    const { mergeStatistics } = await import('../replaceme/statistics/mergeStatistics.js');
     const { force = false, json } = run.options;
     const merged = await mergeStatistics(out, files, { force, onProgress: run.progress, signal });
     if (json) run.terminal.json(merged);

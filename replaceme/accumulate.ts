@@ -1,7 +1,7 @@
 import { ensure, RmError } from '../engine/index.js';
 import { openTextReader, requireText, withOutputFile } from '../model/index.js';
-import { batchedTokens, type CalibrationBatch } from './calibration/batch.js';
-import { addGenerated, batchesOf, readTexts } from './calibration/readTexts.js';
+import { batchedTokens, type CalibrationBatch } from './calibration/calibrationBatch.js';
+import { addGenerated, batchesOf, readRequestedTexts } from './calibration/requestedTexts.js';
 import { calibrationSizes } from './calibration/sizes.js';
 import type { RepairContext } from './fits/repair.js';
 import { methods } from './methods/index.js';
@@ -15,8 +15,8 @@ import { packageVersion } from './run/packageVersion.js';
 import { runHooks } from './run/runHooks.js';
 import type { Window } from './run/window.js';
 import { selections } from './selections/index.js';
-import { StatisticsFile } from './statistics/file.js';
 import { type Shard, shardName, shardOf } from './statistics/shard.js';
+import { StatisticsFile } from './statistics/statisticsFile.js';
 import { batchesRecipe, statisticsRecipe } from './statistics/statisticsRecipe.js';
 
 /** Settings of `accumulateStatistics`: those of the run that is to use the sums, and the part to sum over. */
@@ -62,7 +62,7 @@ export async function accumulateStatistics(
     const { placement } = await planRun(from, { ...options, report: false }, summing(request), device, shard);
     const sizes = calibrationSizes(options, device, request.arch);
     const reader = await openTextReader(from);
-    const texts = await readTexts(reader, options, sizes);
+    const texts = await readRequestedTexts(reader, options, sizes);
     const before =
       options.statistics === undefined ? undefined : await StatisticsFile.read(options.statistics);
     before?.agree(await statisticsRecipe(from, texts, options, sizes));

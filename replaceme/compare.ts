@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { Device } from '../engine/index.js';
 import { openTextReader, totalTokens } from '../model/index.js';
-import { batchesOf, readTexts } from './calibration/readTexts.js';
+import { batchesOf, readRequestedTexts } from './calibration/requestedTexts.js';
 import { calibrationSizes } from './calibration/sizes.js';
 import { Comparing } from './compare/comparing.js';
 import { type CompareOptions, checkCompareRequest } from './compare/request.js';
@@ -9,11 +9,11 @@ import { type ComparisonKey, RowStore, writeWhole } from './compare/rows.js';
 import { comparisonMarkdown } from './compare/table.js';
 import type { EvaluationText } from './evaluation/evaluationText.js';
 import type { PruneOptions } from './options/pruneOptions.js';
-import { exactnessWarnings, reportHead, reportModel } from './report/head.js';
 import { repeatOf } from './report/repeat.js';
+import { exactnessWarnings, reportHead, reportModel } from './report/reportHead.js';
 import type { CompareReport } from './report/schema/schema.js';
 import { compareSentence } from './report/sentence.js';
-import { writeReport } from './report/write.js';
+import { writeReport } from './report/writeReport.js';
 import { openDevice } from './run/openDevice.js';
 import { packageVersion } from './run/packageVersion.js';
 import { PhaseClock } from './run/phaseClock.js';
@@ -36,7 +36,7 @@ export async function compare(from: string, options: CompareOptions): Promise<Co
   const clock = new PhaseClock(device, started);
   const recipe = calibrationSizes(shared, device, arch);
   const reader = await openTextReader(from);
-  const calibration = await clock.during('calibrate', () => readTexts(reader, shared, recipe));
+  const calibration = await clock.during('calibrate', () => readRequestedTexts(reader, shared, recipe));
   const inputs = {
     model: await reportModel(from),
     recipe,

@@ -23,9 +23,9 @@ import {
 } from './healing/healRequest.js';
 import { loadModelAndTeacher, type ModelAndTeacher } from './healing/modelAndTeacher.js';
 import type { HealOptions } from './options/healSettings.js';
-import { exactnessWarnings, reportHead, reportModel } from './report/head.js';
 import { publish } from './report/publish.js';
 import { repeatOf } from './report/repeat.js';
+import { exactnessWarnings, reportHead, reportModel } from './report/reportHead.js';
 import type { HealReport } from './report/schema/schema.js';
 import { healSentence } from './report/sentence.js';
 import { openDevice } from './run/openDevice.js';

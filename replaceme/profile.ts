@@ -6,8 +6,8 @@ import {
   openTextReader,
   readArchitecture,
 } from '../model/index.js';
-import { calibrationBatches } from './calibration/batches.js';
-import { type CalibrationFile, readCalibration } from './calibration/read.js';
+import { calibrationBatches } from './calibration/packBatches.js';
+import { type CalibrationFile, readCalibration } from './calibration/readCalibration.js';
 import { type CalibrationSizes, calibrationSizes } from './calibration/sizes.js';
 import type { PruneOptions } from './options/pruneOptions.js';
 import { loadPlanned } from './planning/loadPlanned.js';

@@ -1,15 +1,15 @@
 export { shippedPath } from '../model/index.js';
 export { type AccumulatedStatistics, type AccumulateOptions, accumulateStatistics } from './accumulate.js';
 export type { HiddenStates, Sequences } from './activations/hiddenStates.js';
-export type { CalibrationBatch } from './calibration/batch.js';
-export type { CalibrationSequence } from './calibration/collect.js';
+export type { CalibrationBatch } from './calibration/calibrationBatch.js';
+export type { CalibrationSequence } from './calibration/collectSequences.js';
 export {
   type Calibration,
   type CalibrationFile,
   type CalibrationOptions,
   readCalibration,
   shippedCalibration,
-} from './calibration/read.js';
+} from './calibration/readCalibration.js';
 export type { CalibrationSizes } from './calibration/sizes.js';
 export {
   type Candidate,
@@ -65,10 +65,10 @@ export {
   type WindowMeans,
   type WindowScores,
 } from './selections/index.js';
-export { type MergedStatistics, mergeStatistics } from './statistics/merge.js';
+export { type MergedStatistics, mergeStatistics } from './statistics/mergeStatistics.js';
 export type { Shard } from './statistics/shard.js';
-export type { RowSums, StatisticsStore, Sums, SumsKey } from './statistics/store.js';
-export { type DistanceMeasure, type DistanceOptions, windowDistances } from './windowMap/distance.js';
+export type { RowSums, StatisticsStore, Sums, SumsKey } from './statistics/statisticsStore.js';
+export { type DistanceMeasure, type DistanceOptions, windowDistances } from './windowMap/windowDistances.js';
 export {
   type WindowMap,
   type WindowMapOptions,

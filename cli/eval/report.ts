@@ -38,7 +38,7 @@ export async function openReport(
   const [{ PhaseClock }, { evalReport }, { writeReport }, { writeWhole }] = await Promise.all([
     import('../../replaceme/run/phaseClock.js'),
     import('../../replaceme/report/evalReport.js'),
-    import('../../replaceme/report/write.js'),
+    import('../../replaceme/report/writeReport.js'),
     import('../../replaceme/compare/rows.js'),
   ]);
   const clock = new PhaseClock(device);

@@ -13,7 +13,7 @@ import {
 } from '../../replaceme/accumulate.js';
 import { calibrationSizes } from '../../replaceme/calibration/sizes.js';
 import { recipeSettings } from '../../replaceme/options/pruneSettings.js';
-import { mergeStatistics } from '../../replaceme/statistics/merge.js';
+import { mergeStatistics } from '../../replaceme/statistics/mergeStatistics.js';
 import { shardName } from '../../replaceme/statistics/shard.js';
 import { withDevice } from '../device/gpu.js';
 import { optionWords } from '../options/settings.js';

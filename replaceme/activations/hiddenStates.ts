@@ -1,6 +1,6 @@
 import { type Device, type LiveState, type StoredTensor, Tensor } from '../../engine/index.js';
 import { type Architecture, forward, type Model, totalTokens } from '../../model/index.js';
-import { batchedTokens, type CalibrationBatch, openBatch } from '../calibration/batch.js';
+import { batchedTokens, type CalibrationBatch, openBatch } from '../calibration/calibrationBatch.js';
 import type { RunHooks } from '../run/runHooks.js';
 import { sha256OfJson } from '../run/sha256.js';
 

@@ -7,11 +7,16 @@ import {
   type Model,
   type StatePlacement,
 } from '../../model/index.js';
-import { batchedTokens, type CalibrationBatch, openBatch, sequencesOf } from '../calibration/batch.js';
-import { forEachBatch, type RunHooks } from '../run/runHooks.js';
+import {
+  batchedTokens,
+  type CalibrationBatch,
+  openBatch,
+  sequencesOf,
+} from '../calibration/calibrationBatch.js';
+import { forEachGroup, type RunHooks } from '../run/runHooks.js';
 import type { HiddenStates } from './hiddenStates.js';
 
-export interface StreamOptions extends RunHooks {
+export interface LayerInputOptions extends RunHooks {
   /** Outputs of layers that an earlier walk has kept; they are used up. */
   readonly states?: HiddenStates | undefined;
   /** Where hidden states of all tokens are kept (default: on the device). */
@@ -34,7 +39,7 @@ export class LayerInputs implements LiveState {
   constructor(
     readonly model: Model,
     readonly batches: readonly CalibrationBatch[],
-    readonly options: StreamOptions = {},
+    readonly options: LayerInputOptions = {},
   ) {
     this.#states = new BatchTensors(model.device, options.placement);
     this.#journal = options.journal ?? noJournal;
@@ -44,7 +49,7 @@ export class LayerInputs implements LiveState {
   static async open(
     model: Model,
     batches: readonly CalibrationBatch[],
-    options: StreamOptions,
+    options: LayerInputOptions,
     name: string,
   ): Promise<LayerInputs> {
     const stream = new LayerInputs(model, batches, options);
@@ -163,7 +168,7 @@ export class LayerInputs implements LiveState {
     const { states } = this.options;
     using _section = device.section('forward');
     const name = from + 1 === to ? `layer ${from}` : `layers ${from} to ${to - 1}`;
-    await forEachBatch(this.options, name, this.batches, sequencesOf, async (batch, index) => {
+    await forEachGroup(this.options, name, this.batches, sequencesOf, async (batch, index) => {
       await model.loadLayer(from, next);
       using opened = openBatch(device, batch);
       using scope = new Scope(device);

@@ -15,7 +15,7 @@ import {
   type Weights,
 } from '../../model/index.js';
 import { keptLayers, type Window } from '../run/window.js';
-import { rounded } from './keptWeights.js';
+import { rounded } from './newWeights.js';
 
 /**
  * The model that a method has made, in memory: the layers that stay with their new weights in the checkpoint's dtype,

@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import type { FileScores, Measures } from '../evaluation/measures.js';
+import type { FileScores, Measures } from '../evaluation/modelMeasures.js';
 import type { ComparisonRow } from '../report/schema/comparison.js';
 import type { CompareReport } from '../report/schema/schema.js';
 import { type Column, formatTable, markdownTable } from '../report/text/textTable.js';

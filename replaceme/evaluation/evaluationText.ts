@@ -8,7 +8,7 @@ import {
   tokenSequences,
   totalTokens,
 } from '../../model/index.js';
-import { type Calibration, shippedCalibration } from '../calibration/read.js';
+import { type Calibration, shippedCalibration } from '../calibration/readCalibration.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 import { sha256OfFile } from '../run/sha256.js';
 import type { EvaluatedText } from './pruneEvaluation.js';

@@ -17,11 +17,11 @@ import {
   scoredGroups,
   totalTokens,
 } from '../../model/index.js';
-import { difference } from '../activations/rows.js';
-import { walkGroups } from '../calibration/batch.js';
+import { difference } from '../activations/rowNorms.js';
+import { walkGroups } from '../calibration/calibrationBatch.js';
+import { findSinks } from '../fits/attentionSinks.js';
 import { RelativeErrors } from '../fits/relativeErrors.js';
-import { findSinks } from '../fits/tokenWeights.js';
-import { forEachBatch, type RunHooks } from '../run/runHooks.js';
+import { forEachGroup, type RunHooks } from '../run/runHooks.js';
 
 /** How far a pruned model's hidden states are from the unpruned model's after one layer. */
 export interface DamagePoint {
@@ -77,7 +77,7 @@ export async function layerDamage(
     },
   });
   const groups = walkGroups(original, scoredGroups(sequences, batchTokens));
-  await forEachBatch(
+  await forEachGroup(
     options,
     'damage by layer',
     groups,

@@ -12,7 +12,7 @@ import {
 } from '../../model/index.js';
 import type { RunHooks } from '../run/runHooks.js';
 import type { EvaluationText } from './evaluationText.js';
-import type { FileScores, Measures } from './measures.js';
+import type { FileScores, Measures } from './modelMeasures.js';
 import { PositionLosses } from './positionLoss.js';
 
 /** Measures models in memory, side by side with one of the same vocabulary, on the same texts. */

@@ -2,7 +2,7 @@ import type { Model } from '../../model/index.js';
 import type { PrunedModel } from '../activations/prunedModel.js';
 import type { Window } from '../run/window.js';
 import type { DamagePoint } from './layerDamage.js';
-import type { Measures } from './measures.js';
+import type { Measures } from './modelMeasures.js';
 import type { Sample } from './samples.js';
 
 /** `dense`: the model as it was; `plain`: without the removed layers and nothing else; `result`: as it was written. */

@@ -1,8 +1,8 @@
 import { noJournal, Scope } from '../../engine/index.js';
 import { BatchTensors, LayerSteps } from '../../model/index.js';
 import type { LayerInputs } from '../activations/layerInputs.js';
-import { openBatch, sequencesOf } from '../calibration/batch.js';
-import { forEachBatch } from '../run/runHooks.js';
+import { openBatch, sequencesOf } from '../calibration/calibrationBatch.js';
+import { forEachGroup } from '../run/runHooks.js';
 import { type LayerRefit, refitLayer } from './refitLayer.js';
 import type { RepairDetails } from './repair.js';
 import type { RidgePath } from './ridgePath.js';
@@ -23,7 +23,7 @@ export async function healLayer(
   using afterAttention = new BatchTensors(device, options.placement);
   using _held = await (options.journal ?? noJournal).track('after attention', afterAttention);
   await model.loadLayer(layer, layer + 1);
-  await forEachBatch(options, `heal layer ${layer}`, original.batches, sequencesOf, async (batch, index) => {
+  await forEachGroup(options, `heal layer ${layer}`, original.batches, sequencesOf, async (batch, index) => {
     using scope = new Scope(device);
     using opened = openBatch(device, batch);
     const steps = new LayerSteps(model, layer, opened, scope);

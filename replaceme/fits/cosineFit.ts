@@ -20,8 +20,8 @@ import {
   rowNorms,
   scaleRows,
 } from '../../kernels/index.js';
-import { difference } from '../activations/rows.js';
 import type { CosineSettings } from '../options/pruneOptions.js';
+import { difference } from '../activations/rowNorms.js';
 import { identity } from './identity.js';
 import type { FitPass } from './repairInOrder.js';
 

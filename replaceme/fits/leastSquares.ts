@@ -19,8 +19,8 @@ import {
   solveSpd,
   symmetrize,
 } from '../../kernels/index.js';
-import { difference, sumOfSquares } from '../activations/rows.js';
-import type { Sums } from '../statistics/store.js';
+import { difference, sumOfSquares } from '../activations/rowNorms.js';
+import type { Sums } from '../statistics/statisticsStore.js';
 import type { FitPass } from './repairInOrder.js';
 
 /**

@@ -1,7 +1,7 @@
 import { Scope } from '../../engine/index.js';
 import type { Model } from '../../model/index.js';
 import { lastRemoved, type Window } from '../run/window.js';
-import type { SumsKey } from '../statistics/store.js';
+import type { SumsKey } from '../statistics/statisticsStore.js';
 import { accumulateWindows } from './accumulateWindows.js';
 import {
   type LeastSquaresStatistics,

@@ -2,15 +2,15 @@ import { type Journal, noJournal, requireExactArithmetic, Scope, type Tensor } f
 import { addTransposed, convert } from '../../kernels/index.js';
 import { LayerSteps, type Model } from '../../model/index.js';
 import type { LayerInputs } from '../activations/layerInputs.js';
-import { difference, rowNormsOf } from '../activations/rows.js';
-import { type CalibrationBatch, openBatch, sequencesOf } from '../calibration/batch.js';
 import type { MethodOptions } from '../options/pruneOptions.js';
 import { methodSettings } from '../options/pruneSettings.js';
-import { forEachBatch } from '../run/runHooks.js';
+import { difference, rowNormsOf } from '../activations/rowNorms.js';
+import { type CalibrationBatch, openBatch, sequencesOf } from '../calibration/calibrationBatch.js';
+import { forEachGroup } from '../run/runHooks.js';
+import { findSinks } from './attentionSinks.js';
 import { RelativeErrors } from './relativeErrors.js';
 import type { ProjectionPath } from './ridgePath.js';
 import { type RidgeSolution, RidgeStatistics } from './ridgeStatistics.js';
-import { findSinks } from './tokenWeights.js';
 
 /** What a layer's projections are to lead to; rows are the tokens of batch `index`; it may be made in `scope`. */
 export interface RefitTargets {
@@ -220,7 +220,7 @@ class Refit {
     await model.loadLayer(depth);
     const weights = { ...model.weights.layers[depth]!, ...this.#weights };
     using _section = model.device.section('forward');
-    await forEachBatch(options, `layer ${depth}, ${name}`, batches, sequencesOf, async (batch, index) => {
+    await forEachGroup(options, `layer ${depth}, ${name}`, batches, sequencesOf, async (batch, index) => {
       using scope = new Scope(model.device);
       using opened = openBatch(model.device, batch);
       await visit({ index, batch, scope, steps: new LayerSteps(model, depth, opened, scope, weights) });

@@ -1,10 +1,10 @@
 import type { Model, SpillFile, StatePlacement, WeightChanges } from '../../model/index.js';
 import type { HiddenStates } from '../activations/hiddenStates.js';
-import type { CalibrationBatch } from '../calibration/batch.js';
 import type { MethodOptions } from '../options/pruneOptions.js';
+import type { CalibrationBatch } from '../calibration/calibrationBatch.js';
 import type { PhaseClock } from '../run/phaseClock.js';
 import type { RunHooks } from '../run/runHooks.js';
-import type { StatisticsStore } from '../statistics/store.js';
+import type { StatisticsStore } from '../statistics/statisticsStore.js';
 import type { RidgePath } from './ridgePath.js';
 
 /** Settings of the methods; each reads those that it names (Method.reads). */

@@ -7,10 +7,10 @@ import {
   type LayerWeights,
   type Model,
 } from '../../model/index.js';
-import { KeptWeights } from '../activations/keptWeights.js';
 import { LayerInputs } from '../activations/layerInputs.js';
-import { type CalibrationBatch, openBatch, sequencesOf } from '../calibration/batch.js';
-import { forEachBatch } from '../run/runHooks.js';
+import { NewWeights } from '../activations/newWeights.js';
+import { type CalibrationBatch, openBatch, sequencesOf } from '../calibration/calibrationBatch.js';
+import { forEachGroup } from '../run/runHooks.js';
 import { lastRemoved, type Window } from '../run/window.js';
 import { HealingReport, healLayer } from './closedFormHealing.js';
 import type { Repair, RepairContext, RepairDetails } from './repair.js';
@@ -60,7 +60,7 @@ export class FitPass {
     const { inputs } = this;
     const { device } = this.model;
     await this.model.loadLayer(this.layer);
-    await forEachBatch(inputs.options, 'statistics', inputs.batches, sequencesOf, async (batch, index) => {
+    await forEachGroup(inputs.options, 'statistics', inputs.batches, sequencesOf, async (batch, index) => {
       using scope = new Scope(device);
       using opened = openBatch(device, batch);
       await visit(await this.#run(index, opened, scope), batch);
@@ -124,7 +124,7 @@ export async function repairInOrder(
   const details: Record<string, number | string> = {};
   const warnings: string[] = [];
   const ridgePaths: RidgePath[] = [];
-  using kept = new KeptWeights(model, context.spillFile);
+  using kept = new NewWeights(model, context.spillFile);
   const report = ({ layer }: Window, found: LayerFit) => {
     warnings.push(...(found.warnings ?? []));
     for (const path of found.paths ?? []) ridgePaths.push({ layer, purpose: 'fit', ...path });

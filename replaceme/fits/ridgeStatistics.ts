@@ -19,8 +19,8 @@ import {
   solveRidgePath,
   symmetrize,
 } from '../../kernels/index.js';
-import { sumOfSquares } from '../activations/rows.js';
-import type { Sums as StoredSums } from '../statistics/store.js';
+import { sumOfSquares } from '../activations/rowNorms.js';
+import type { Sums as StoredSums } from '../statistics/statisticsStore.js';
 import type { RidgePoint } from './ridgePath.js';
 
 /** Sums over the tokens of one half of the documents; F features, R what they are to add to the layer's output. */

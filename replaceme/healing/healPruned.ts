@@ -1,7 +1,7 @@
 import { ensure, noJournal } from '../../engine/index.js';
 import type { Model, WeightChanges } from '../../model/index.js';
 import type { PrunedModel } from '../activations/prunedModel.js';
-import type { Calibration } from '../calibration/read.js';
+import type { Calibration } from '../calibration/readCalibration.js';
 import type { RunHooks } from '../run/runHooks.js';
 import type { Window } from '../run/window.js';
 import { type HealingRecord, healByGradient } from './gradientHealing.js';

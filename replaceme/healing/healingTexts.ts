@@ -6,8 +6,8 @@ import {
   type TextReader,
   totalTokens,
 } from '../../model/index.js';
-import { collectSequences } from '../calibration/collect.js';
-import { type CalibrationFile, describeCalibration, openSources } from '../calibration/read.js';
+import { collectSequences } from '../calibration/collectSequences.js';
+import { type CalibrationFile, describeCalibration, openSources } from '../calibration/readCalibration.js';
 import { readEvaluationText } from '../evaluation/evaluationText.js';
 import { sha256OfFile } from '../run/sha256.js';
 import type { TrainingSequence } from './sequenceOrder.js';

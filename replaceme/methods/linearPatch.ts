@@ -8,7 +8,7 @@ import {
   tensorFromBytes,
 } from '../../engine/index.js';
 import { matmul } from '../../kernels/index.js';
-import { realSequences } from '../calibration/batch.js';
+import { realSequences } from '../calibration/calibrationBatch.js';
 import { hadamard, hasHadamard } from '../fits/hadamard.js';
 import { type FitPass, type LayerFit, repairInOrder } from '../fits/repairInOrder.js';
 import type { Method } from './method.js';

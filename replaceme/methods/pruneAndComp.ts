@@ -1,7 +1,7 @@
 import { type Device, liveSums, noJournal, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
 import { scale } from '../../kernels/index.js';
 import type { LayerWeights, Model, WeightChanges } from '../../model/index.js';
-import { rowNormsOf } from '../activations/rows.js';
+import { rowNormsOf } from '../activations/rowNorms.js';
 import { identity } from '../fits/identity.js';
 import { type FitPass, repairInOrder } from '../fits/repairInOrder.js';
 import { weightedSum } from '../fits/weightedSum.js';

@@ -1,6 +1,6 @@
 import { Scope } from '../../engine/index.js';
 import type { Model } from '../../model/index.js';
-import { batchedTokens } from '../calibration/batch.js';
+import { batchedTokens } from '../calibration/calibrationBatch.js';
 import { accumulateWindows } from '../fits/accumulateWindows.js';
 import { refitCost } from '../fits/fitCost.js';
 import { linearRefusal } from '../fits/linearRefusal.js';
@@ -17,8 +17,8 @@ import type { AccumulateContext, RepairContext, RepairDetails, RepairSettings } 
 import { type FitPass, type LayerFit, repairInOrder } from '../fits/repairInOrder.js';
 import type { RidgeStatistics } from '../fits/ridgeStatistics.js';
 import { isEarly, lastRemoved, type Window } from '../run/window.js';
-import type { SumsKey } from '../statistics/store.js';
 import { type Method, settingsOf } from './method.js';
+import type { SumsKey } from '../statistics/statisticsStore.js';
 
 /** In an early layer a step of o_proj gains little on one text and loses much on another (docs/lab-notes.md). */
 const defaultStep = (window: Window, layers: number): number => (isEarly([window], layers) ? 0 : 0.5);

@@ -3,8 +3,8 @@ import type { Architecture } from '../../model/index.js';
 import { roomFor } from '../activations/hiddenStates.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';
 import { solvingBytes, sumsBytes } from '../windowMap/layerSums.js';
+import { GROUP_BYTES } from '../windowMap/layerTile.js';
 import { projectionRows } from '../windowMap/projection.js';
-import { GROUP_BYTES } from '../windowMap/tile.js';
 import { PROJECTIONS } from '../windowMap/windowMap.js';
 import {
   activationBytes,

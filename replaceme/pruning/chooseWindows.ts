@@ -1,6 +1,6 @@
 import type { WindowChoice } from '../run/windowChoice.js';
 import type { SelectionContext } from '../selections/index.js';
-import type { StatisticsFile } from '../statistics/file.js';
+import type { StatisticsFile } from '../statistics/statisticsFile.js';
 import type { PruneRun } from './pruneRun.js';
 
 type Context = Omit<SelectionContext, 'count' | 'windowCount' | 'apart' | 'method'>;

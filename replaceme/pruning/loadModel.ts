@@ -1,6 +1,6 @@
 import type { Model } from '../../model/index.js';
 import { HiddenStates } from '../activations/hiddenStates.js';
-import type { OpenInputs, PruneInputs } from '../inputs/inputs.js';
+import type { OpenInputs, PruneInputs } from '../inputs/pruneInputs.js';
 import { loadPlanned } from '../planning/loadPlanned.js';
 import { HEADROOM } from '../planning/memoryParts.js';
 import type { SelectionContext } from '../selections/index.js';

@@ -1,6 +1,6 @@
 import type { PrunedModel } from '../activations/prunedModel.js';
 import type { PruneEvaluations } from '../evaluation/pruneEvaluation.js';
-import type { OpenInputs } from '../inputs/inputs.js';
+import type { OpenInputs } from '../inputs/pruneInputs.js';
 import { planPrune } from '../planning/plan.js';
 import type { PlannedPhase } from '../planning/timePlan.js';
 import type { Window } from '../run/window.js';

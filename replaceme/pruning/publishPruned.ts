@@ -1,11 +1,11 @@
 import type { PrunedModel } from '../activations/prunedModel.js';
 import type { Repair } from '../fits/repair.js';
 import { type HealingRecord, healingWarnings } from '../healing/gradientHealing.js';
-import type { OpenInputs } from '../inputs/inputs.js';
+import type { OpenInputs } from '../inputs/pruneInputs.js';
 import { offloadOf } from '../planning/loadPlanned.js';
-import { exactnessWarnings, reportHead, reportModel } from '../report/head.js';
 import { publish } from '../report/publish.js';
 import { repeatOf } from '../report/repeat.js';
+import { exactnessWarnings, reportHead, reportModel } from '../report/reportHead.js';
 import type { PruneReport } from '../report/schema/schema.js';
 import { pruneSentence } from '../report/sentence.js';
 import { outputOptions } from '../request/request.js';

@@ -1,8 +1,8 @@
 import { tuningOf } from '../../kernels/index.js';
 import { calibrationSizes } from '../calibration/sizes.js';
-import { readImageInputs } from '../inputs/images.js';
-import type { PruneInputs } from '../inputs/inputs.js';
-import { readTextInputs } from '../inputs/texts.js';
+import { readImageInputs } from '../inputs/imageInputs.js';
+import type { PruneInputs } from '../inputs/pruneInputs.js';
+import { readTextInputs } from '../inputs/textInputs.js';
 import { dtypeOf } from '../options/pruneOptions.js';
 import type { PruneReport } from '../report/schema/schema.js';
 import { needsCalibration } from '../request/needs.js';

@@ -3,7 +3,7 @@ import type { Repair, RepairContext } from '../fits/repair.js';
 import type { HealingRecord } from '../healing/gradientHealing.js';
 import { healingSettings } from '../healing/healingSettings.js';
 import { healPruned } from '../healing/healPruned.js';
-import type { OpenInputs } from '../inputs/inputs.js';
+import type { OpenInputs } from '../inputs/pruneInputs.js';
 import type { Window } from '../run/window.js';
 import type { PruneRun } from './pruneRun.js';
 

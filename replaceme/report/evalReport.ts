@@ -2,8 +2,8 @@ import type { Device } from '../../engine/index.js';
 import type { GenerationHealth, TaskResult } from '../../model/index.js';
 import { continuationOf, type Sample } from '../evaluation/samples.js';
 import type { PhaseClock } from '../run/phaseClock.js';
-import { exactnessWarnings, reportHead, reportModel } from './head.js';
 import { repeatOf } from './repeat.js';
+import { exactnessWarnings, reportHead, reportModel } from './reportHead.js';
 import type { EvalReport, FileEvaluation, TaskEvaluation } from './schema/schema.js';
 import { evalSentence } from './sentence.js';
 

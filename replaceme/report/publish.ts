@@ -16,7 +16,7 @@ import type { PhaseClock } from '../run/phaseClock.js';
 import { type RunHooks, runHooks } from '../run/runHooks.js';
 import { repeatOf } from './repeat.js';
 import type { HealReport, PruneReport } from './schema/schema.js';
-import { withoutPaths, writeDocumentation } from './write.js';
+import { withoutPaths, writeDocumentation } from './writeReport.js';
 
 /** A model in memory that is to become a folder or a GGUF file. */
 export interface Publication<R extends PruneReport | HealReport> {

@@ -25,7 +25,7 @@ export const runHooks = ({ onProgress, signal, journal }: RunHooks): RunHooks =>
  * @param name tells what it is about, in progress too.
  * @param sequencesOf the sequences of a batch, whose tokens progress counts.
  */
-export async function forEachBatch<T>(
+export async function forEachGroup<T>(
   { journal = noJournal, signal, onProgress }: RunHooks,
   name: string,
   batches: readonly T[],

@@ -1,5 +1,5 @@
-import type { DistanceMeasure } from '../windowMap/distance.js';
-import { nearestWindow, windowsOfOneSize } from './cosine.js';
+import type { DistanceMeasure } from '../windowMap/windowDistances.js';
+import { equalWindowDistances, nearestWindow } from './cosine.js';
 import type { Selection, SelectionContext } from './selection.js';
 
 /** acos(cos) / pi of the last real token; from d = 1 - cos by the half angle, which keeps small angles exact. */
@@ -10,7 +10,7 @@ export const lastTokenAngle: DistanceMeasure = {
 
 // Of a sequence a single token counts, so that all sequences are read.
 const means = (context: SelectionContext) =>
-  windowsOfOneSize(context, 'mean angular distance of last tokens', context.batches, lastTokenAngle);
+  equalWindowDistances(context, 'mean angular distance of last tokens', context.batches, lastTokenAngle);
 
 export const angular: Selection = {
   name: 'angular',

@@ -1,15 +1,20 @@
 import { downloadF32, liveSums, noJournal, Scope } from '../../engine/index.js';
 import { cosineDistance } from '../../kernels/index.js';
 import { BatchTensors, forward, type Model, type StatePlacement, type Tap } from '../../model/index.js';
-import { type CalibrationBatch, OpenBatches, sequencesOf, walkGroups } from '../calibration/batch.js';
-import { forEachBatch, type RunHooks } from '../run/runHooks.js';
+import {
+  type CalibrationBatch,
+  OpenBatches,
+  sequencesOf,
+  walkGroups,
+} from '../calibration/calibrationBatch.js';
+import { forEachGroup, type RunHooks } from '../run/runHooks.js';
 import { windowsOf } from '../run/window.js';
 import type { WindowChoice } from '../run/windowChoice.js';
-import type { RowSums } from '../statistics/store.js';
-import { meansOf } from '../statistics/store.js';
-import { notFinite } from '../windowMap/distance.js';
+import type { RowSums } from '../statistics/statisticsStore.js';
+import { meansOf } from '../statistics/statisticsStore.js';
+import { notFinite } from '../windowMap/windowDistances.js';
 import { DISTANCE_TOKENS, rankingBatches } from './cosine.js';
-import { windowMeans } from './means.js';
+import { meanDistances } from './meanDistances.js';
 import type { DistanceSums, Selection, SelectionContext } from './selection.js';
 
 /** A walk whose states may wait elsewhere. */
@@ -42,7 +47,7 @@ async function influenceSums(
   using _held = await journal.track('sums', liveSums({}, found));
   const groups = walkGroups(model, batches);
   const sequencesOfAll = (group: readonly CalibrationBatch[]) => group.flatMap(sequencesOf);
-  await forEachBatch(options, 'distances', groups, sequencesOfAll, async group => {
+  await forEachGroup(options, 'distances', groups, sequencesOfAll, async group => {
     using scope = new Scope(device);
     using states = new BatchTensors(device, placement);
     using _states = await inner.track('states', states);
@@ -90,7 +95,7 @@ const means = (context: SelectionContext): DistanceSums => ({
 });
 
 async function select(context: SelectionContext): Promise<WindowChoice> {
-  const influences = await windowMeans(context, means(context));
+  const influences = await meanDistances(context, means(context));
   const ranked = [...influences.keys()].sort((a, b) => influences[a]! - influences[b]!);
   return { windows: windowsOf(ranked.slice(0, context.count)), by: 'block influence' };
 }

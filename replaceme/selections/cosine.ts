@@ -1,10 +1,10 @@
 import { ensure } from '../../engine/index.js';
 import { totalTokens } from '../../model/index.js';
-import { batchedTokens, type CalibrationBatch } from '../calibration/batch.js';
+import { batchedTokens, type CalibrationBatch } from '../calibration/calibrationBatch.js';
 import type { WindowChoice } from '../run/windowChoice.js';
-import { type DistanceMeasure, windowDistanceSums } from '../windowMap/distance.js';
-import { greedyWindows } from './greedy.js';
-import { windowMeans } from './means.js';
+import { type DistanceMeasure, windowDistanceSums } from '../windowMap/windowDistances.js';
+import { greedyWindows } from './greedyWindows.js';
+import { meanDistances } from './meanDistances.js';
 import type { DistanceSums, Selection, SelectionContext } from './selection.js';
 
 /** Calibration tokens that only rank windows. */
@@ -29,7 +29,7 @@ export function rankingBatches(
  *
  * @throws RmError INVALID_ARGUMENT where the layers cannot be divided so.
  */
-export function windowsOfOneSize(
+export function equalWindowDistances(
   context: SelectionContext,
   by: string,
   batches: readonly CalibrationBatch[],
@@ -52,12 +52,12 @@ export function windowsOfOneSize(
 /** The windows whose ends differ least. */
 export async function nearestWindow(context: SelectionContext, means: DistanceSums): Promise<WindowChoice> {
   const { windowCount, apart } = context;
-  const distances = await windowMeans(context, means);
+  const distances = await meanDistances(context, means);
   return { windows: greedyWindows(distances, means.count, windowCount, apart), by: means.by, distances };
 }
 
 const means = (context: SelectionContext) =>
-  windowsOfOneSize(context, 'mean cosine distance', rankingBatches(context.batches));
+  equalWindowDistances(context, 'mean cosine distance', rankingBatches(context.batches));
 
 export const cosine: Selection = {
   name: 'cosine',

@@ -1,11 +1,11 @@
 import { downloadF32, noJournal, RmError, Scope } from '../../engine/index.js';
 import { cosineDistance } from '../../kernels/index.js';
 import { Batch, type LayerWeights, type Model, ReferenceStates } from '../../model/index.js';
-import { firstSequences } from '../calibration/batch.js';
+import { firstSequences } from '../calibration/calibrationBatch.js';
 import { type MergeRule, mergedLayer } from '../fits/mergedLayer.js';
 import { keptLayers, type Window } from '../run/window.js';
 import type { WindowChoice } from '../run/windowChoice.js';
-import { judgingOptions } from './judging.js';
+import { judgingOptions } from './judgingOptions.js';
 import type { Selection, SelectionContext } from './selection.js';
 
 /** Calibration tokens that candidates are compared on (the paper: ten short sentences). */

@@ -2,13 +2,13 @@ import { type Device, noJournal } from '../../engine/index.js';
 import { evaluate, ReferenceStates } from '../../model/index.js';
 import { HiddenStates, LentStates } from '../activations/hiddenStates.js';
 import { PrunedModel } from '../activations/prunedModel.js';
-import { batchedTokens, type CalibrationBatch, realSequences } from '../calibration/batch.js';
+import { batchedTokens, type CalibrationBatch, realSequences } from '../calibration/calibrationBatch.js';
 import type { RepairContext } from '../fits/repair.js';
 import { isEarly, type Window } from '../run/window.js';
 import type { WindowChoice, WindowScores } from '../run/windowChoice.js';
 import { type WindowMap, windowMap } from '../windowMap/windowMap.js';
 import { cosine, rankingBatches } from './cosine.js';
-import { judgingOptions } from './judging.js';
+import { judgingOptions } from './judgingOptions.js';
 import type { MeasureSettings, Selection, SelectionContext } from './selection.js';
 import { shortList } from './shortList.js';
 

@@ -6,10 +6,10 @@ import {
   ReferenceStates,
   totalTokens,
 } from '../../model/index.js';
-import { firstSequences } from '../calibration/batch.js';
+import { firstSequences } from '../calibration/calibrationBatch.js';
 import { windowsOf } from '../run/window.js';
 import type { WindowChoice } from '../run/windowChoice.js';
-import { judgingOptions } from './judging.js';
+import { judgingOptions } from './judgingOptions.js';
 import type { Selection, SelectionContext } from './selection.js';
 
 /** Calibration tokens that every candidate is evaluated on (the paper: 128 sequences of 2048). */

@@ -1,9 +1,9 @@
 import type { Device } from '../../engine/index.js';
-import type { CalibrationBatch } from '../calibration/batch.js';
+import type { CalibrationBatch } from '../calibration/calibrationBatch.js';
 import type { RepairContext } from '../fits/repair.js';
 import type { Method } from '../methods/method.js';
 import type { WindowChoice } from '../run/windowChoice.js';
-import type { RowSums } from '../statistics/store.js';
+import type { RowSums } from '../statistics/statisticsStore.js';
 
 /** How much the selection `measured` measures. */
 export interface MeasureSettings {

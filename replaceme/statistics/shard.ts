@@ -1,5 +1,5 @@
 import { ensure } from '../../engine/index.js';
-import type { CalibrationBatch } from '../calibration/batch.js';
+import type { CalibrationBatch } from '../calibration/calibrationBatch.js';
 
 /** One of the equal parts that calibration batches are divided into. */
 export interface Shard {

@@ -1,6 +1,6 @@
 import { modelFingerprint, tokenizerFingerprint } from '../../model/index.js';
-import type { CalibrationBatch } from '../calibration/batch.js';
-import type { Calibration } from '../calibration/read.js';
+import type { CalibrationBatch } from '../calibration/calibrationBatch.js';
+import type { Calibration } from '../calibration/readCalibration.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 import type { Recipe } from '../run/recipe.js';

@@ -7,8 +7,8 @@ import {
   solveRidgePath,
 } from '../../kernels/index.js';
 import type { Model } from '../../model/index.js';
-import { notFinite } from './distance.js';
-import type { WindowMeasure } from './measures.js';
+import { notFinite } from './windowDistances.js';
+import type { WindowMeasure } from './windowMeasures.js';
 
 /** Shares of the Gram matrix's mean diagonal, large ones first; a coarse path, since windows are only ranked. */
 const RIDGES = [1, 0.1, 0.01];

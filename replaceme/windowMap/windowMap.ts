@@ -1,13 +1,13 @@
 import { noJournal, RmError } from '../../engine/index.js';
 import type { Model } from '../../model/index.js';
 import { roomFor } from '../activations/hiddenStates.js';
-import { batchedTokens, type CalibrationBatch } from '../calibration/batch.js';
-import type { WindowMap, WindowMapOptions, WindowMeasure } from './measures.js';
+import { batchedTokens, type CalibrationBatch } from '../calibration/calibrationBatch.js';
+import { Tile, tiles } from './layerTile.js';
+import { offloadedMap } from './offloadedMap.js';
 import { projectionMatrix } from './projection.js';
-import { streamedMap } from './streamed.js';
-import { Tile, tiles } from './tile.js';
+import type { WindowMap, WindowMapOptions, WindowMeasure } from './windowMeasures.js';
 
-export type { WindowMap, WindowMapOptions, WindowMeasure } from './measures.js';
+export type { WindowMap, WindowMapOptions, WindowMeasure } from './windowMeasures.js';
 
 /** Random projections that stand for all columns of the targets, unless told. */
 export const PROJECTIONS = 128;
@@ -49,7 +49,7 @@ export async function windowMap(
   const { journal = noJournal } = options;
   const measures: WindowMeasure[] = [];
   const spare = { states: options.states };
-  if (model.isOffloaded) measures.push(...(await streamedMap(context)));
+  if (model.isOffloaded) measures.push(...(await offloadedMap(context)));
   else await walkTiles();
   measures.sort((a, b) => a.count - b.count || a.layer - b.layer);
   return { layers: arch.layers, tokens: batchedTokens(batches), windows: measures };

@@ -3,14 +3,14 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { calibrationBatches } from '../../replaceme/calibration/batches.js';
-import { evenShares, interleave } from '../../replaceme/calibration/collect.js';
-import { withMaskedCopies } from '../../replaceme/calibration/mask.js';
+import { evenShares, interleave } from '../../replaceme/calibration/collectSequences.js';
+import { withMaskedCopies } from '../../replaceme/calibration/maskedCopies.js';
+import { calibrationBatches } from '../../replaceme/calibration/packBatches.js';
 import {
   type Calibration,
   type CalibrationOptions,
   readCalibration,
-} from '../../replaceme/calibration/read.js';
+} from '../../replaceme/calibration/readCalibration.js';
 import { rejectsWith } from '../gpu.js';
 import { asText, characters, chat } from '../model/characters.js';
 import { temporaryFolder } from '../support.js';

@@ -6,7 +6,7 @@ import {
   type FaithfulOptions,
   faithfulBatches,
   faithfulCalibration,
-} from '../../replaceme/calibration/faithful.js';
+} from '../../replaceme/calibration/faithfulCalibration.js';
 import { rejectsWith } from '../gpu.js';
 import { asText, characters, chat } from '../model/characters.js';
 import { temporaryFolder } from '../support.js';

@@ -9,7 +9,10 @@ import { loadChatTemplate } from '../../model/text/chat.js';
 import { loadTokenizer } from '../../model/text/tokenizer.js';
 import { tokenSequences } from '../../model/text/tokenSequences.js';
 import { Model } from '../../model/transformer/model.js';
-import { type GenerationOptions, generateCalibration } from '../../replaceme/calibration/generated.js';
+import {
+  type GenerationOptions,
+  generateCalibration,
+} from '../../replaceme/calibration/generateCalibration.js';
 import { rejectsWith } from '../gpu.js';
 import { temporaryFolder } from '../support.js';
 import { writeTinyModel } from '../tinyModel.js';

@@ -1,5 +1,5 @@
 import { downloadF32 } from '../../engine/index.js';
-import type { CalibrationBatch } from '../../replaceme/calibration/batch.js';
+import type { CalibrationBatch } from '../../replaceme/calibration/calibrationBatch.js';
 import type { FitPass } from '../../replaceme/fits/repairInOrder.js';
 import { tinyConfig } from '../tinyModel.js';
 

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { greedyWindows } from '../../replaceme/selections/greedy.js';
+import { greedyWindows } from '../../replaceme/selections/greedyWindows.js';
 import { rejectsWith } from '../gpu.js';
 
 //                 layer   0    1    2    3    4    5    6

@@ -1,6 +1,6 @@
 import { Device, decodeToF32 } from '../../engine/index.js';
 import { logits, Model, openSafetensors } from '../../model/index.js';
-import type { CalibrationBatch } from '../../replaceme/calibration/batch.js';
+import type { CalibrationBatch } from '../../replaceme/calibration/calibrationBatch.js';
 import { normals } from '../gpu.js';
 import type { writeTinyModel } from '../tinyModel.js';
 import { plainBatches, workplace } from './workplace.js';

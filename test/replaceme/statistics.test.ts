@@ -4,7 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
 import { type PruneOptions, prune } from '../../replaceme/index.js';
-import { StatisticsFile } from '../../replaceme/statistics/file.js';
+import { StatisticsFile } from '../../replaceme/statistics/statisticsFile.js';
 import { rejectsWith } from '../gpu.js';
 import { writeTinyModel } from '../tinyModel.js';
 import { options, workplace } from './workplace.js';

@@ -5,7 +5,7 @@ import { Batch } from '../../model/transformer/batch.js';
 import { Model } from '../../model/transformer/model.js';
 import { forward } from '../../model/transformer/transformer.js';
 import { HiddenStates } from '../../replaceme/activations/hiddenStates.js';
-import type { CalibrationBatch } from '../../replaceme/calibration/batch.js';
+import type { CalibrationBatch } from '../../replaceme/calibration/calibrationBatch.js';
 import { type WindowMap, windowDistances, windowMap } from '../../replaceme/index.js';
 import { normals, rejectsWith } from '../gpu.js';
 import { plainBatches, workplace } from './workplace.js';

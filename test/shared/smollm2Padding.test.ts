@@ -9,8 +9,8 @@ import { loadChatTemplate } from '../../model/text/chat.js';
 import { loadTokenizer } from '../../model/text/tokenizer.js';
 import { Model } from '../../model/transformer/model.js';
 import { embedTokens, forward } from '../../model/transformer/transformer.js';
-import { type CalibrationBatch, openBatch } from '../../replaceme/calibration/batch.js';
-import { faithfulBatches, faithfulCalibration } from '../../replaceme/calibration/faithful.js';
+import { type CalibrationBatch, openBatch } from '../../replaceme/calibration/calibrationBatch.js';
+import { faithfulBatches, faithfulCalibration } from '../../replaceme/calibration/faithfulCalibration.js';
 import { maxAbsError } from '../gpu.js';
 import { saySkipped, sharedPath, temporaryFolder } from '../support.js';
 

@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
 import { Model } from '../../model/index.js';
 import { lastTokenAngle } from '../../replaceme/selections/angular.js';
-import { windowDistances } from '../../replaceme/windowMap/distance.js';
+import { windowDistances } from '../../replaceme/windowMap/windowDistances.js';
 import { maxAbsError } from '../gpu.js';
 import { plainBatches } from '../replaceme/workplace.js';
 import { saySkipped, sharedPath } from '../support.js';

@@ -1,5 +1,5 @@
 import type { DamagePoint } from '../../evaluation/layerDamage.js';
-import type { Measures } from '../../evaluation/measures.js';
+import type { Measures } from '../../evaluation/modelMeasures.js';
 import type { RepairDetails } from '../../fits/repair.js';
 import type { RidgePath } from '../../fits/ridgePath.js';
 

@@ -1,8 +1,8 @@
 import type { AdapterInfo } from '../../../engine/index.js';
 import type { Evaluation, WeightDtype } from '../../../model/index.js';
-import type { CalibrationFile } from '../../calibration/read.js';
+import type { CalibrationFile } from '../../calibration/readCalibration.js';
 import type { CalibrationSizes } from '../../calibration/sizes.js';
-import type { Measures } from '../../evaluation/measures.js';
+import type { Measures } from '../../evaluation/modelMeasures.js';
 import type { ImageEvaluation, PruneEvaluation } from '../../evaluation/pruneEvaluation.js';
 import type { Sample } from '../../evaluation/samples.js';
 import type { RidgePath } from '../../fits/ridgePath.js';
@@ -185,5 +185,5 @@ export interface TaskMetric {
   readonly against?: number;
 }
 
-export type { FileScores, Measures } from '../../evaluation/measures.js';
+export type { FileScores, Measures } from '../../evaluation/modelMeasures.js';
 export type { ComparisonRow, MeasuredRow, RefusedRow } from './comparison.js';

@@ -1,8 +1,13 @@
 import { RmError } from '../../engine/index.js';
 import { type ChatTemplate, type Document, groupSequences, type Tokenizer } from '../../model/index.js';
-import type { CalibrationBatch } from './batch.js';
-import { type CalibrationSequence, fewestTokensFirst } from './collect.js';
-import { type Calibration, type CalibrationOptions, describeCalibration, openSources } from './read.js';
+import type { CalibrationBatch } from './calibrationBatch.js';
+import { type CalibrationSequence, fewestTokensFirst } from './collectSequences.js';
+import {
+  type Calibration,
+  type CalibrationOptions,
+  describeCalibration,
+  openSources,
+} from './readCalibration.js';
 
 /** Texts that the original program tokenises and pads together. */
 const TEXTS_TOGETHER = 8;

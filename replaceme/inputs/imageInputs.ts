@@ -11,14 +11,14 @@ import {
   requireVision,
   showImages,
 } from '../../model/index.js';
-import { calibrationBatches } from '../calibration/batches.js';
-import type { CalibrationFile } from '../calibration/read.js';
+import { calibrationBatches } from '../calibration/packBatches.js';
+import type { CalibrationFile } from '../calibration/readCalibration.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';
 import { evaluateImages } from '../evaluation/evaluateImages.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 import { runHooks } from '../run/runHooks.js';
 import { sha256, sha256OfFile } from '../run/sha256.js';
-import type { PruneInputs } from './inputs.js';
+import type { PruneInputs } from './pruneInputs.js';
 
 const imageFile = /^\.(jpe?g|png|webp|gif|tiff?)$/i;
 

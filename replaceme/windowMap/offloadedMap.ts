@@ -1,10 +1,10 @@
 import { type Device, downloadF32, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
 import { axpy, cosineDistance, matmul, rowNorms, scaleRows } from '../../kernels/index.js';
 import { BatchTensors, embedTokens, forward, LayerSteps, type StatePlacement } from '../../model/index.js';
-import { batchedTokens, type CalibrationBatch, openBatch } from '../calibration/batch.js';
+import { batchedTokens, type CalibrationBatch, openBatch } from '../calibration/calibrationBatch.js';
 import { addSquares, LayerSums, tokenWeights } from './layerSums.js';
-import type { WindowMeasure } from './measures.js';
-import type { MapContext } from './tile.js';
+import type { MapContext } from './layerTile.js';
+import type { WindowMeasure } from './windowMeasures.js';
 
 /** What the first walk leaves of a batch. */
 interface Walked {
@@ -25,7 +25,7 @@ interface FirstWalk {
  * counts is known when it has been through all layers, so the first walk keeps norms, distances and L Pᵀ of every layer
  * on the host; the second sums over the MLP outputs, for one layer that stays at a time.
  */
-export async function streamedMap(context: MapContext): Promise<WindowMeasure[]> {
+export async function offloadedMap(context: MapContext): Promise<WindowMeasure[]> {
   const { model, options } = context;
   const total = 2 * model.arch.layers - 1;
   let done = 0;

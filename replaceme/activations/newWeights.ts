@@ -23,7 +23,7 @@ export function rounded(tensor: Tensor, dtype: DType, scope: Scope): Tensor {
  * New weights that have been found, until all are, as the checkpoint stores them: on the device, or where layers are
  * streamed on the disk, so that no memory grows with their number.
  */
-export class KeptWeights {
+export class NewWeights {
   readonly #layers = new Map<number, Partial<LayerWeights>>();
   readonly #spilled = new Map<number, SpilledWeights>();
   readonly #scope: Scope;

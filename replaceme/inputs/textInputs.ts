@@ -1,6 +1,6 @@
 import type { Device } from '../../engine/index.js';
 import { type Architecture, logits, type Model, openTextReader } from '../../model/index.js';
-import { addGenerated, batchesOf, noCalibration, readTexts } from '../calibration/readTexts.js';
+import { addGenerated, batchesOf, noCalibration, readRequestedTexts } from '../calibration/requestedTexts.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';
 import { evaluatePruned, tokensOfAll } from '../evaluation/evaluatePruned.js';
 import { readReportTexts } from '../evaluation/evaluationText.js';
@@ -8,9 +8,9 @@ import { defaultHeldOut } from '../healing/healRequest.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 import { runHooks } from '../run/runHooks.js';
 import { sha256OfJson } from '../run/sha256.js';
-import { StatisticsFile } from '../statistics/file.js';
+import { StatisticsFile } from '../statistics/statisticsFile.js';
 import { batchesRecipe, statisticsRecipe } from '../statistics/statisticsRecipe.js';
-import type { PruneInputs } from './inputs.js';
+import type { PruneInputs } from './pruneInputs.js';
 
 /**
  * Texts of a language model.
@@ -27,7 +27,7 @@ export async function readTextInputs(
   needed: boolean,
 ): Promise<PruneInputs> {
   const reader = await openTextReader(from);
-  const texts = needed ? await readTexts(reader, options, sizes) : noCalibration;
+  const texts = needed ? await readRequestedTexts(reader, options, sizes) : noCalibration;
   const recipe = await statisticsRecipe(from, texts, options, sizes);
   let statistics: StatisticsFile | undefined;
   if (options.statistics !== undefined && needed) {

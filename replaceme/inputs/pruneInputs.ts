@@ -1,9 +1,9 @@
 import type { Model } from '../../model/index.js';
-import type { CalibrationBatch } from '../calibration/batch.js';
-import type { Calibration } from '../calibration/read.js';
+import type { CalibrationBatch } from '../calibration/calibrationBatch.js';
+import type { Calibration } from '../calibration/readCalibration.js';
 import type { PruneEvaluations, PruneOutcome } from '../evaluation/pruneEvaluation.js';
 import type { Recipe } from '../run/recipe.js';
-import type { StatisticsFile } from '../statistics/file.js';
+import type { StatisticsFile } from '../statistics/statisticsFile.js';
 
 /** What a run of `prune` reads besides the model, before the model: a wrong file should not cost that time. */
 export interface PruneInputs {

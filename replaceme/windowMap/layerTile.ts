@@ -9,10 +9,10 @@ import {
 import { axpy, cosineDistance, matmul, rowNorms, scaleRows } from '../../kernels/index.js';
 import { embedTokens, groupSequences, LayerSteps, type Model, totalTokens } from '../../model/index.js';
 import type { HiddenStates } from '../activations/hiddenStates.js';
-import { batchedTokens, type CalibrationBatch, openBatch } from '../calibration/batch.js';
-import { forEachBatch } from '../run/runHooks.js';
+import { batchedTokens, type CalibrationBatch, openBatch } from '../calibration/calibrationBatch.js';
+import { forEachGroup } from '../run/runHooks.js';
 import { addSquares, LayerSums, sumsBytes, tokenWeights } from './layerSums.js';
-import type { WindowMapOptions, WindowMeasure } from './measures.js';
+import type { WindowMapOptions, WindowMeasure } from './windowMeasures.js';
 
 /** Bytes of a group of sequences' outputs and MLP outputs of all layers. */
 export const GROUP_BYTES = 2 ** 29;
@@ -78,7 +78,7 @@ export class Tile implements LiveState {
     const { hidden, layers } = model.arch;
     const most = Math.floor(GROUP_BYTES / (8 * hidden * layers));
     const groups = batches.flatMap(batch => splitBatch(batch, most).map(group => ({ batch, group })));
-    await forEachBatch(
+    await forEachGroup(
       options,
       'window map',
       groups,

@@ -1,9 +1,9 @@
 import { asBytes, ensure, RmError } from '../../engine/index.js';
 import { withOutputFile } from '../../model/index.js';
 import type { RunHooks } from '../run/runHooks.js';
-import { StatisticsFile, type StoredMatrix } from './file.js';
 import { parseShard, SHARD, type Shard, shardName, WHOLE } from './shard.js';
-import type { RowSums } from './store.js';
+import { StatisticsFile, type StoredMatrix } from './statisticsFile.js';
+import type { RowSums } from './statisticsStore.js';
 
 /** What a merged file has. */
 export interface MergedStatistics {

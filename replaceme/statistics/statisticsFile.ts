@@ -8,13 +8,13 @@ import {
   withOutputFile,
   writeSafetensorsFile,
 } from '../../model/index.js';
-import type { Calibration } from '../calibration/read.js';
+import type { Calibration } from '../calibration/readCalibration.js';
 import { firstDifference, type Recipe, shownValue, storedValue } from '../run/recipe.js';
 import { sha256 } from '../run/sha256.js';
 import type { WindowChoice } from '../run/windowChoice.js';
 import { SHARD } from './shard.js';
-import type { RowSums, StatisticsStore, Sums, SumsKey } from './store.js';
-import { meansOf } from './store.js';
+import type { RowSums, StatisticsStore, Sums, SumsKey } from './statisticsStore.js';
+import { meansOf } from './statisticsStore.js';
 
 /** Written into every file; a change of what the sums mean takes another number. */
 const FORMAT = 'rm-engine statistics 2';

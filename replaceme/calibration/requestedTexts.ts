@@ -2,13 +2,13 @@ import { noJournal } from '../../engine/index.js';
 import type { Model, TextReader, Tokenizer } from '../../model/index.js';
 import { givesTexts, type PruneOptions } from '../options/pruneOptions.js';
 import type { RunHooks } from '../run/runHooks.js';
-import type { CalibrationBatch } from './batch.js';
-import { calibrationBatches } from './batches.js';
-import { interleave } from './collect.js';
-import { faithfulBatches, faithfulCalibration } from './faithful.js';
-import { generateCalibration } from './generated.js';
-import { withMaskedCopies } from './mask.js';
-import { type Calibration, readCalibration } from './read.js';
+import type { CalibrationBatch } from './calibrationBatch.js';
+import { interleave } from './collectSequences.js';
+import { faithfulBatches, faithfulCalibration } from './faithfulCalibration.js';
+import { generateCalibration } from './generateCalibration.js';
+import { withMaskedCopies } from './maskedCopies.js';
+import { calibrationBatches } from './packBatches.js';
+import { type Calibration, readCalibration } from './readCalibration.js';
 import type { CalibrationSizes } from './sizes.js';
 
 export const noCalibration: Calibration = { sequences: [], tokens: 0, files: [] };
@@ -18,7 +18,7 @@ export const noCalibration: Calibration = { sequences: [], tokens: 0, files: [] 
  *
  * @throws RmError as readCalibration and faithfulCalibration.
  */
-export async function readTexts(
+export async function readRequestedTexts(
   { tokenizer, chat }: TextReader,
   options: PruneOptions,
   { tokens, sequenceLength }: CalibrationSizes,

@@ -1,5 +1,5 @@
 import { ensure, seededRandom } from '../../engine/index.js';
-import type { CalibrationSequence } from './collect.js';
+import type { CalibrationSequence } from './collectSequences.js';
 
 /** @throws RmError INVALID_ARGUMENT unless `share` lies between 0 and 1. */
 export const checkMask = (share: number): void =>

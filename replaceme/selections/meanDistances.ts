@@ -1,8 +1,8 @@
-import { meansOf } from '../statistics/store.js';
+import { meansOf } from '../statistics/statisticsStore.js';
 import type { DistanceSums, SelectionContext } from './selection.js';
 
 /** By the layer that stays: as the statistics file has them, else over all batches, and kept there. */
-export async function windowMeans(
+export async function meanDistances(
   { statistics: store }: SelectionContext,
   { by, count, batches, sum }: DistanceSums,
 ): Promise<readonly number[]> {

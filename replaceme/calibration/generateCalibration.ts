@@ -8,8 +8,8 @@ import {
   totalTokens,
 } from '../../model/index.js';
 import { sha256OfJson } from '../run/sha256.js';
-import { collectSequences } from './collect.js';
-import { type Calibration, openSources } from './read.js';
+import { collectSequences } from './collectSequences.js';
+import { type Calibration, openSources } from './readCalibration.js';
 
 export interface GenerationOptions {
   /** Tokens at most. The model writes about this many, token by token. */

@@ -1,7 +1,7 @@
 import { groupSequences, totalTokens } from '../../model/index.js';
-import type { CalibrationBatch } from './batch.js';
-import { interleave } from './collect.js';
-import type { Calibration } from './read.js';
+import type { CalibrationBatch } from './calibrationBatch.js';
+import { interleave } from './collectSequences.js';
+import type { Calibration } from './readCalibration.js';
 
 /**
  * Batches of at most `batchTokens` tokens (a longer sequence stands alone), each of one half and one weight. Any

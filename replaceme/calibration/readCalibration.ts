@@ -9,8 +9,8 @@ import {
   totalTokens,
 } from '../../model/index.js';
 import { sha256OfFile } from '../run/sha256.js';
-import { type CalibrationSequence, collectSequences } from './collect.js';
-import { withMaskedCopies } from './mask.js';
+import { type CalibrationSequence, collectSequences } from './collectSequences.js';
+import { withMaskedCopies } from './maskedCopies.js';
 import { readTaskTexts } from './taskTexts.js';
 
 /** A calibration file and what was taken of it. */

@@ -12,10 +12,15 @@ import {
 import { cosineDistance } from '../../kernels/index.js';
 import { type Batch, BatchTensors, forward, type Model, type StatePlacement } from '../../model/index.js';
 import type { HiddenStates } from '../activations/hiddenStates.js';
-import { type CalibrationBatch, OpenBatches, sequencesOf, walkGroups } from '../calibration/batch.js';
-import { forEachBatch, type RunHooks } from '../run/runHooks.js';
-import type { RowSums } from '../statistics/store.js';
-import { meansOf } from '../statistics/store.js';
+import {
+  type CalibrationBatch,
+  OpenBatches,
+  sequencesOf,
+  walkGroups,
+} from '../calibration/calibrationBatch.js';
+import { forEachGroup, type RunHooks } from '../run/runHooks.js';
+import type { RowSums } from '../statistics/statisticsStore.js';
+import { meansOf } from '../statistics/statisticsStore.js';
 
 /** What counts of the cosine distances d of a batch's tokens: the mean of `of(d)` over `rows`. */
 export interface DistanceMeasure {
@@ -76,7 +81,7 @@ export async function windowDistanceSums(
   using _held = await journal.track('sums', liveSums({}, found));
   const groups = walkGroups(model, batches);
   const sequencesOfAll = (group: readonly CalibrationBatch[]) => group.flatMap(sequencesOf);
-  await forEachBatch(options, 'distances', groups, sequencesOfAll, async group => {
+  await forEachGroup(options, 'distances', groups, sequencesOfAll, async group => {
     using walk = new DistanceWalk(model, group, windows, longest, options);
     using _walk = await walk.hold();
     for (const { batch, distances } of await walk.run()) {
