@@ -1,6 +1,7 @@
 import { type Device, type LiveState, type StoredTensor, Tensor } from '../../engine/index.js';
 import { type Architecture, forward, type Model, totalTokens } from '../../model/index.js';
-import { batchedTokens, type CalibrationBatch, openBatch } from '../calibration/calibrationBatch.js';
+import type { CalibrationBatch } from '../calibration/calibrationBatch.js';
+import { forEachBatch } from '../calibration/forEachBatch.js';
 import type { RunHooks } from '../run/runHooks.js';
 import { sha256OfJson } from '../run/sha256.js';
 
@@ -11,7 +12,7 @@ const MOST_BYTES = 2 ** 32;
 
 const keys = new WeakMap<Sequences, string>();
 
-/** Tells batches apart, from one process to the next too. */
+/** Identifies a batch by its content, in later processes too. */
 function keyOf(sequences: Sequences): string {
   let key = keys.get(sequences);
   if (key === undefined) {
@@ -24,8 +25,8 @@ function keyOf(sequences: Sequences): string {
 const bytesPerToken = ({ hidden, layers }: Architecture): number => 4 * hidden * layers;
 
 /**
- * Bytes that hidden states may take: at most a quarter of what the memory limit leaves, and at most 4 GiB. Where no
- * limit is known (WebGPU does not tell a GPU's memory) half of what is in use: where a model fits, some more does.
+ * Bytes that hidden states may take: a quarter of what the memory limit leaves, at most 4 GiB. Without a known limit
+ * (WebGPU does not report a GPU's memory) half of what is in use: a device that holds the model has some room left.
  */
 export const roomFor = (memoryLimit: number, bytesInUse: number): number =>
   Math.max(
@@ -33,10 +34,10 @@ export const roomFor = (memoryLimit: number, bytesInUse: number): number =>
     Math.min(MOST_BYTES, Number.isFinite(memoryLimit) ? (memoryLimit - bytesInUse) / 4 : bytesInUse / 2),
   );
 
-/** Room for states that other walks begin with, unless it was planned: half of what `roomFor` gives now. */
+/** Room for states that other passes start from, where no plan gives one: half of what `roomFor` gives now. */
 export const spareRoom = ({ memory }: Device): number => roomFor(memory.limit, memory.liveBytes) / 2;
 
-/** How many of `tokens` would have their hidden states kept beside `bytesInUse`, and the bytes of these; for plans. */
+/** For plans: how many of `tokens` keep their hidden states beside `bytesInUse`, and how many bytes those take. */
 export function plannedStates(arch: Architecture, tokens: number, memoryLimit: number, bytesInUse: number) {
   const perToken = bytesPerToken(arch);
   const kept = Math.min(tokens, Math.floor(roomFor(memoryLimit, bytesInUse) / perToken));
@@ -44,22 +45,22 @@ export function plannedStates(arch: Architecture, tokens: number, memoryLimit: n
 }
 
 /**
- * Outputs of all layers over some batches, kept on the device from the walk that ranks windows to the one that gathers
- * statistics: over these batches the latter then runs one layer instead of all below the cut.
+ * Outputs of all layers for some batches, kept on the device by the pass that ranks windows for the pass that sums
+ * statistics, which then runs one layer over these batches instead of all layers below the cut.
  */
 export class HiddenStates implements LiveState {
-  /** By the sequences' content. */
+  /** By the content of a batch's sequences, then by layer. */
   readonly #outputs = new Map<string, Map<number, Tensor>>();
   readonly #bytesPerToken: number;
   #room: number;
 
-  /** @param room bytes that they may take (default: by what is free now). */
+  /** @param room bytes that the states may take (default: `roomFor` what is free now). */
   constructor({ memory }: Device, arch: Architecture, room = roomFor(memory.limit, memory.liveBytes)) {
     this.#bytesPerToken = bytesPerToken(arch);
     this.#room = room;
   }
 
-  /** True when the outputs of this batch will be kept. */
+  /** Reserves room for a batch's outputs; false when there is too little. */
   reserve(sequences: Sequences): boolean {
     const key = keyOf(sequences);
     if (this.#outputs.has(key)) return true;
@@ -70,7 +71,7 @@ export class HiddenStates implements LiveState {
     return true;
   }
 
-  /** Takes over L of `layer` for a batch that has been reserved; others are left to the caller. */
+  /** Takes ownership of layer `layer`'s output for a reserved batch; returns false for others, which stay the caller's. */
   keep(sequences: Sequences, layer: number, output: Tensor): boolean {
     const kept = this.#outputs.get(keyOf(sequences));
     kept?.get(layer)?.dispose();
@@ -78,7 +79,7 @@ export class HiddenStates implements LiveState {
     return kept !== undefined;
   }
 
-  /** Hands L of `layer` over to the caller, if it was kept. */
+  /** Hands a kept output of layer `layer` over to the caller. */
   take(sequences: Sequences, layer: number): Tensor | undefined {
     const kept = this.#outputs.get(keyOf(sequences));
     const output = kept?.get(layer);
@@ -86,17 +87,17 @@ export class HiddenStates implements LiveState {
     return output;
   }
 
-  /** L of `layer`, if it was kept; it stays here. */
+  /** A kept output of layer `layer`, still owned here. */
   peek(sequences: Sequences, layer: number): Tensor | undefined {
     return this.#outputs.get(keyOf(sequences))?.get(layer);
   }
 
-  /** For a journal: what another process goes on from. */
+  /** State for a journal. */
   save(): unknown {
     return { room: this.#room, outputs: this.#outputs };
   }
 
-  /** Takes up what `save` gave. */
+  /** Restores what `save` returned. */
   async restore(saved: {
     readonly room: number;
     readonly outputs: ReadonlyMap<string, ReadonlyMap<number, StoredTensor>>;
@@ -109,7 +110,7 @@ export class HiddenStates implements LiveState {
     }
   }
 
-  /** Frees all layers but these. */
+  /** Frees the outputs of all other layers. */
   retain(layers: readonly number[]): void {
     for (const kept of this.#outputs.values()) {
       for (const [layer, output] of kept) {
@@ -132,7 +133,7 @@ export class HiddenStates implements LiveState {
   }
 }
 
-/** States that several fits use one after the other: each takes copies, none keeps or frees any. */
+/** States that several fits share one after the other: each takes copies; none keeps or frees any. */
 export class LentStates extends HiddenStates {
   constructor(
     private readonly device: Device,
@@ -161,29 +162,22 @@ export class LentStates extends HiddenStates {
   override retain(): void {}
 }
 
-/** Runs the model over the batches and keeps the outputs of all layers, as far as `states` has room. */
+/** Runs the model over as many batches as `states` has room for, and keeps the outputs of all layers there. */
 export async function keepStates(
   model: Model,
   batches: readonly CalibrationBatch[],
   states: HiddenStates,
-  { onProgress, signal }: RunHooks,
+  { journal: _, ...hooks }: RunHooks,
 ): Promise<void> {
   const { device, arch } = model;
   using _section = device.section('forward');
   const kept = batches.filter(({ sequences }) => states.reserve(sequences));
-  const total = batchedTokens(kept);
-  let done = 0;
-  for (const batch of kept) {
-    signal?.throwIfAborted();
-    using opened = openBatch(device, batch);
+  await forEachBatch(device, hooks, 'hidden states', kept, ({ batch, opened }) => {
     let input: Tensor | undefined;
     for (let layer = 0; layer < arch.layers; layer++) {
       const output = forward(model, opened, { from: layer, to: layer + 1, ...(input && { input }) });
       states.keep(batch.sequences, layer, output);
       input = output;
     }
-    await device.recorder.finish();
-    done += opened.tokens;
-    onProgress?.({ phase: 'hidden states', done, total, unit: 'tokens' });
-  }
+  });
 }

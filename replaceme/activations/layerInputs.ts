@@ -1,4 +1,11 @@
-import { ensure, type Journal, type LiveState, noJournal, Scope, type Tensor } from '../../engine/index.js';
+import {
+  ensure,
+  type Journal,
+  type LiveState,
+  noJournal,
+  type Scope,
+  type Tensor,
+} from '../../engine/index.js';
 import {
   BatchTensors,
   embedTokens,
@@ -7,34 +14,30 @@ import {
   type Model,
   type StatePlacement,
 } from '../../model/index.js';
-import {
-  batchedTokens,
-  type CalibrationBatch,
-  openBatch,
-  sequencesOf,
-} from '../calibration/calibrationBatch.js';
-import { forEachGroup, type RunHooks } from '../run/runHooks.js';
+import { batchedTokens, type CalibrationBatch, openBatch } from '../calibration/calibrationBatch.js';
+import { forEachBatch } from '../calibration/forEachBatch.js';
+import type { RunHooks } from '../run/runHooks.js';
 import type { HiddenStates } from './hiddenStates.js';
 
 export interface LayerInputOptions extends RunHooks {
-  /** Outputs of layers that an earlier walk has kept; they are used up. */
+  /** Layer outputs that an earlier pass kept; they are used up. */
   readonly states?: HiddenStates | undefined;
-  /** Where hidden states of all tokens are kept (default: on the device). */
+  /** Where the hidden states of all tokens are kept (default: on the device). */
   readonly placement?: StatePlacement | undefined;
 }
 
 /**
- * Hidden states of all calibration tokens at one depth of a model, batch by batch: all tokens walk through one layer
- * after the other. Two streams side by side hold what the original model and the pruned one give to a layer.
+ * The inputs of one layer for all calibration tokens, batch by batch. Moving on runs all tokens through one layer, then
+ * through the next. Two of these side by side hold what the original model and the pruned one feed to a layer.
  */
 export class LayerInputs implements LiveState {
-  /** Inputs of layer `depth`; none while they are the embeddings, which are looked up when needed. */
+  /** Inputs of layer `depth`; empty at depth 0, where the embeddings are looked up when needed. */
   readonly #states: BatchTensors;
   #depth = 0;
-  /** Whether the states are still those of the model as it is, which `states` holds too. */
+  /** Whether the states still come from the unchanged model, so that `options.states` holds the same. */
   #unchanged = true;
   readonly #journal: Journal;
-  #held: Disposable | undefined;
+  #tracking: Disposable | undefined;
 
   constructor(
     readonly model: Model,
@@ -45,19 +48,19 @@ export class LayerInputs implements LiveState {
     this.#journal = options.journal ?? noJournal;
   }
 
-  /** At the embeddings, or where an earlier process has left it. */
+  /** Starts at the embeddings, or where an earlier process stopped. */
   static async open(
     model: Model,
     batches: readonly CalibrationBatch[],
     options: LayerInputOptions,
     name: string,
   ): Promise<LayerInputs> {
-    const stream = new LayerInputs(model, batches, options);
+    const inputs = new LayerInputs(model, batches, options);
     try {
-      stream.#held = await stream.#journal.track(name, stream);
-      return stream;
+      inputs.#tracking = await inputs.#journal.track(name, inputs);
+      return inputs;
     } catch (error) {
-      stream.dispose();
+      inputs.dispose();
       throw error;
     }
   }
@@ -85,31 +88,31 @@ export class LayerInputs implements LiveState {
     return batchedTokens(this.batches);
   }
 
-  /** Input [T, hidden] of layer `depth` for batch `index`; it is the stream's, or made in `scope`. */
+  /** Input [T, hidden] of layer `depth` for batch `index`; owned by this object or by `scope`. */
   async input(index: number, scope: Scope): Promise<Tensor> {
     if (this.#depth > 0) return await this.state(index, scope);
     using batch = openBatch(this.model.device, this.batches[index]!);
     return scope.own(embedTokens(this.model, batch));
   }
 
-  /** The same beyond layer 0. */
+  /** Like `input`, for depths above 0. */
   async state(index: number, scope: Scope): Promise<Tensor> {
-    ensure(this.#states.has(index), 'the stream has no states at the embeddings', 'Advance it first.');
+    ensure(this.#states.has(index), 'there are no hidden states at the embeddings', 'Advance first.');
     return await this.#states.get(index, scope);
   }
 
-  /** Puts another state in the place of a batch's; it is taken over. */
+  /** Replaces a batch's state and takes ownership of the new one. */
   async replace(index: number, state: Tensor): Promise<void> {
     await this.#states.put(index, state);
   }
 
-  /** Says that what `replace` has put there are the inputs of `layer`; `unchanged`: as the model itself makes them. */
+  /** Declares that the replaced states are the inputs of `layer`; `unchanged`: the unchanged model computed them. */
   arriveAt(layer: number, unchanged = false): void {
     this.#unchanged &&= unchanged;
     this.#depth = layer;
   }
 
-  /** Runs layers up to the inputs of layer `to`. */
+  /** Runs the layers up to the inputs of layer `to`. */
   async advance(to: number): Promise<void> {
     await this.#journal.step(`to layer ${to}`, async () => {
       if (to === this.#depth) return;
@@ -118,22 +121,22 @@ export class LayerInputs implements LiveState {
     });
   }
 
-  /** Another stream, at the inputs of layer `to`; this one stays where it is. */
+  /** New inputs, of layer `to`; these stay where they are. */
   async ahead(to: number): Promise<LayerInputs> {
-    const other = await LayerInputs.open(this.model, this.batches, this.options, 'states ahead');
+    const later = await LayerInputs.open(this.model, this.batches, this.options, 'states ahead');
     try {
       await this.#journal.step(`ahead to layer ${to}`, async () => {
-        await this.#run(this.model, to, other);
-        other.#depth = to;
+        await this.#run(this.model, to, later);
+        later.#depth = to;
       });
-      return other;
+      return later;
     } catch (error) {
-      other.dispose();
+      later.dispose();
       throw error;
     }
   }
 
-  /** Runs layer `depth` with other weights, to the inputs of layer `next`: the layers between are removed. */
+  /** Runs layer `depth` with other weights and jumps to the inputs of layer `next`: the layers between are removed. */
   async step(weights: Partial<LayerWeights>, next: number): Promise<void> {
     await this.#journal.step(`past layers to ${next}`, async () => {
       const layer = this.#depth;
@@ -145,9 +148,9 @@ export class LayerInputs implements LiveState {
     });
   }
 
-  /** Runs layers up to `to`; their outputs go to `target`. */
+  /** Runs the layers up to `to` and puts their outputs into `target`. */
   async #run(model: Model, to: number, target: LayerInputs): Promise<void> {
-    // Where layers are streamed, all tokens go through one before the next takes its place.
+    // Offloaded layers run one at a time, each over all tokens, so that each is uploaded once.
     const step = model.isOffloaded ? 1 : to - this.#depth;
     let source: LayerInputs = this;
     for (let from = this.#depth; from < to; from += step) {
@@ -157,7 +160,7 @@ export class LayerInputs implements LiveState {
     }
   }
 
-  /** All tokens through layers from .. to-1; `next` is needed after them. */
+  /** Runs all tokens through layers from .. to-1 and prefetches layer `next`. */
   async #pass(
     model: Model,
     { from, to, next }: { from: number; to: number; next: number | undefined },
@@ -168,20 +171,16 @@ export class LayerInputs implements LiveState {
     const { states } = this.options;
     using _section = device.section('forward');
     const name = from + 1 === to ? `layer ${from}` : `layers ${from} to ${to - 1}`;
-    await forEachGroup(this.options, name, this.batches, sequencesOf, async (batch, index) => {
+    await forEachBatch(device, this.options, name, this.batches, async ({ batch, index, opened, scope }) => {
       await model.loadLayer(from, next);
-      using opened = openBatch(device, batch);
-      using scope = new Scope(device);
-      const known = this.#unchanged ? states?.take(batch.sequences, to - 1) : undefined;
-      const input = known || from === 0 ? undefined : await source.state(index, scope);
-      await target.replace(index, known ?? forward(model, opened, { from, to, ...(input && { input }) }));
-      // Without waiting, the host would record all batches before the device has run the first.
-      await device.recorder.finish();
+      const kept = this.#unchanged ? states?.take(batch.sequences, to - 1) : undefined;
+      const input = kept || from === 0 ? undefined : await source.state(index, scope);
+      await target.replace(index, kept ?? forward(model, opened, { from, to, ...(input && { input }) }));
     });
   }
 
   dispose(): void {
-    this.#held?.[Symbol.dispose]();
+    this.#tracking?.[Symbol.dispose]();
     this.#states.dispose();
   }
 

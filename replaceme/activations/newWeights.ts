@@ -11,7 +11,7 @@ import {
   type WeightChanges,
 } from '../../model/index.js';
 
-/** In a number type; the tensor itself where it has it, else made in `scope`. */
+/** The tensor in the given number type: itself when it has that type, else a copy in `scope`. */
 export function rounded(tensor: Tensor, dtype: DType, scope: Scope): Tensor {
   if (tensor.dtype === dtype) return tensor;
   const stored = scope.tensor(tensor.shape, dtype, tensor.label);
@@ -20,28 +20,28 @@ export function rounded(tensor: Tensor, dtype: DType, scope: Scope): Tensor {
 }
 
 /**
- * New weights that have been found, until all are, as the checkpoint stores them: on the device, or where layers are
- * streamed on the disk, so that no memory grows with their number.
+ * Collects new layer weights in the number types of the checkpoint until all layers are done: on the device, or for an
+ * offloaded model on the disk, so that memory does not grow with their number.
  */
 export class NewWeights {
   readonly #layers = new Map<number, Partial<LayerWeights>>();
   readonly #spilled = new Map<number, SpilledWeights>();
   readonly #scope: Scope;
 
-  /** @throws RmError INVALID_ARGUMENT for a streamed model without a file. */
+  /** @throws RmError INVALID_ARGUMENT for an offloaded model without a spill file. */
   constructor(
     private readonly model: Model,
     private readonly file?: SpillFile,
   ) {
     ensure(
       file !== undefined || !model.isOffloaded,
-      'the layers are streamed, and there is no file in which new weights could wait',
-      'Pass spilled: new SpillFile(path).',
+      'the layers are offloaded, and there is no file to spill new weights to',
+      'Pass spillFile: new SpillFile(path).',
     );
     this.#scope = new Scope(model.device);
   }
 
-  /** Takes over new weights of a layer, which no walk needs any more. */
+  /** Takes ownership of a layer's new weights; call it when no later pass needs them. */
   async add(layer: number, weights: Partial<LayerWeights>): Promise<void> {
     const { model, file } = this;
     using scope = new Scope(model.device);
@@ -51,7 +51,7 @@ export class NewWeights {
       if (!tensor) continue;
       scope.own(tensor);
       const ref = names[key];
-      // What the checkpoint has no name for stays as it is.
+      // Weights that the checkpoint has no name for keep their type.
       stored[key] = rounded(tensor, ref ? model.typeOf(storedName(ref)) : tensor.dtype, scope);
     }
     if (!model.isOffloaded || !file) {
@@ -64,7 +64,7 @@ export class NewWeights {
     if (Object.keys(spilled).length > 0) this.#spilled.set(layer, spilled);
   }
 
-  /** Hands them over. */
+  /** Hands all weights over to the caller. */
   release(): WeightChanges {
     this.#scope.releaseAll();
     return {

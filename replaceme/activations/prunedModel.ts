@@ -18,16 +18,16 @@ import { keptLayers, type Window } from '../run/window.js';
 import { rounded } from './newWeights.js';
 
 /**
- * The model that a method has made, in memory: the layers that stay with their new weights in the checkpoint's dtype,
- * the same numbers that go into the file. It takes over the tensors of `changes` and shares all others with `model`,
- * which must outlive it.
+ * The pruned model in memory: the layers that stay, with new weights rounded to the checkpoint's dtype, the same numbers
+ * that go into the file. It owns the tensors of `changes` and shares all others with the original model, which must
+ * outlive it.
  */
 export class PrunedModel {
-  /** The layers that stay, by their old index. */
+  /** Original indices of the layers that stay. */
   readonly keep: readonly number[];
   readonly #original: Model;
   readonly #scope: Scope;
-  /** New values of what the checkpoint has a name for, by that name. */
+  /** New values of the checkpoint's tensors, by name. */
   readonly #written = new Map<string, readonly [ref: TensorRef, values: NewValues]>();
   #changes: WeightChanges = {};
   #model: Model;
@@ -45,24 +45,24 @@ export class PrunedModel {
     return this.#model;
   }
 
-  /** New values of the checkpoint's tensors, by name. */
+  /** What to write in place of the checkpoint's tensors, by name. */
   get replacements(): ReadonlyMap<string, Replacement> {
     const replacements = new Map<string, Replacement>();
     for (const [ref, values] of this.#written.values()) addReplacement(replacements, ref, values);
     return replacements;
   }
 
-  /** Takes over further weights, by old index; they take the place of those that were new before. */
+  /** Takes ownership of further weights, keyed by original layer index; they replace earlier changes. */
   change({ layers = new Map<number, Partial<LayerWeights>>(), spilled, ...outer }: WeightChanges): void {
     const { tensorNames } = this.#original.arch;
     for (const weights of [...layers.values(), outer]) {
       for (const tensor of Object.values(weights)) if (tensor) this.#scope.own(tensor);
     }
     try {
-      const known = new Map<string, Tensor>();
+      const converted = new Map<string, Tensor>();
       const changed = new Map(this.#changes.layers);
       for (const [layer, weights] of layers) {
-        const stored = this.#stored<LayerWeights>(tensorNames.layers[layer]!, weights, known);
+        const stored = this.#stored<LayerWeights>(tensorNames.layers[layer]!, weights, converted);
         changed.set(layer, { ...changed.get(layer), ...stored });
       }
       for (const [layer, weights] of spilled ?? []) {
@@ -76,7 +76,7 @@ export class PrunedModel {
         ...this.#changes,
         layers: changed,
         ...(spilled && { spilled }),
-        ...this.#stored<Omit<Weights, 'layers' | 'vision'>>(tensorNames, outer, known),
+        ...this.#stored<Omit<Weights, 'layers' | 'vision'>>(tensorNames, outer, converted),
       };
       this.#model = this.#original.withLayers(this.keep, this.#changes);
     } catch (error) {
@@ -85,11 +85,11 @@ export class PrunedModel {
     }
   }
 
-  /** The same with new weights of these layers alone; undefined where they have none. */
-  withOnly(original: Model, wanted: readonly number[]): Model | undefined {
-    const of = <W>(all: ReadonlyMap<number, W> = new Map()) =>
-      new Map([...all].filter(([layer]) => wanted.includes(layer)));
-    const [layers, spilled] = [of(this.#changes.layers), of(this.#changes.spilled)];
+  /** The pruned model with the new weights of these layers only; undefined when they have none. */
+  withOnly(original: Model, layerIndices: readonly number[]): Model | undefined {
+    const only = <W>(all: ReadonlyMap<number, W> = new Map()) =>
+      new Map([...all].filter(([layer]) => layerIndices.includes(layer)));
+    const [layers, spilled] = [only(this.#changes.layers), only(this.#changes.spilled)];
     const changed = [...layers.values(), ...spilled.values()].some(
       weights => Object.keys(weights).length > 0,
     );
@@ -97,20 +97,20 @@ export class PrunedModel {
   }
 
   /**
-   * Weights rounded to the checkpoint's dtype; what the checkpoint has no name for stays as it is. Tied embeddings are one
-   * tensor under two keys, and so is a norm that serves twice: `known`, by name.
+   * Rounds weights to the checkpoint's dtype; weights that the checkpoint has no name for stay as they are. Tied
+   * embeddings, or a norm that serves twice, are one tensor under two keys: `converted` holds each once, by name.
    */
-  #stored<W>(names: object, weights: Partial<W>, known: Map<string, Tensor>): Partial<W> {
+  #stored<W>(names: object, weights: Partial<W>, converted: Map<string, Tensor>): Partial<W> {
     const { recorder } = this.#original.device;
     const entries = Object.entries(weights as Record<string, Tensor | undefined>).map(([key, fresh]) => {
       const ref = (names as Record<string, TensorRef | null>)[key];
       if (!fresh || !ref) return [key, fresh] as const;
       const name = storedName(ref);
-      const stored = known.get(refKey(ref)) ?? rounded(fresh, this.#original.typeOf(name), this.#scope);
-      known.set(refKey(ref), stored);
+      const stored = converted.get(refKey(ref)) ?? rounded(fresh, this.#original.typeOf(name), this.#scope);
+      converted.set(refKey(ref), stored);
       this.#written.set(refKey(ref), [ref, stored]);
       if (!key.endsWith('Bias') || stored.dtype === 'f32') return [key, stored] as const;
-      // Models hold biases in f32.
+      // A loaded model holds its biases in f32.
       const widened = this.#scope.tensor(stored.shape, 'f32', name);
       convert(recorder, stored, widened);
       return [key, widened] as const;
@@ -118,8 +118,8 @@ export class PrunedModel {
     return Object.fromEntries(entries) as Partial<W>;
   }
 
-  /** Of the new tensors on the disk. */
-  async #firstSpilled() {
+  /** The first spilled tensor with values that are not finite. */
+  async #firstNonFiniteSpilled() {
     for (const [name, [, tensor]] of this.#written) {
       const count = tensor instanceof Tensor ? 0 : await nonFiniteIn(tensor);
       if (count > 0) return { name, tensor, count };
@@ -127,16 +127,17 @@ export class PrunedModel {
     return undefined;
   }
 
-  /** @throws RmError NOT_FINITE naming the first new tensor that has values its number type cannot hold. */
+  /** @throws RmError NOT_FINITE naming the first new tensor with values that its number type cannot hold. */
   async verifyFinite(): Promise<void> {
-    const here = new Map<string, Tensor>();
-    for (const [name, [, tensor]] of this.#written) if (tensor instanceof Tensor) here.set(name, tensor);
-    const found = (await firstNonFinite(this.model.device, here)) ?? (await this.#firstSpilled());
-    if (!found) return;
-    const { dtype } = found.tensor;
+    const onDevice = new Map<string, Tensor>();
+    for (const [name, [, tensor]] of this.#written) if (tensor instanceof Tensor) onDevice.set(name, tensor);
+    const broken =
+      (await firstNonFinite(this.model.device, onDevice)) ?? (await this.#firstNonFiniteSpilled());
+    if (!broken) return;
+    const { dtype } = broken.tensor;
     throw new RmError(
       'NOT_FINITE',
-      `the new '${found.name}' has ${found.count} values that are NaN or infinite as ${dtype}`,
+      `the new '${broken.name}' has ${broken.count} values that are NaN or infinite as ${dtype}`,
       `${dtype === 'f16' ? 'Store it as `dtype: bf16` or f32, or choose' : 'Choose'} another \`window\` or fewer layers; if eval of the unpruned model fails too, its weights are damaged.`,
     );
   }

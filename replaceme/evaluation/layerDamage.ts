@@ -1,7 +1,7 @@
 import {
+  type Device,
   downloadF32,
   type LiveState,
-  liveSums,
   noJournal,
   Scope,
   type StoredTensor,
@@ -17,33 +17,36 @@ import {
   scoredGroups,
   totalTokens,
 } from '../../model/index.js';
-import { difference } from '../activations/rowNorms.js';
-import { walkGroups } from '../calibration/calibrationBatch.js';
+import { difference } from '../activations/rowOperations.js';
 import { findSinks } from '../fits/attentionSinks.js';
 import { RelativeErrors } from '../fits/relativeErrors.js';
-import { forEachGroup, type RunHooks } from '../run/runHooks.js';
+import { forEachGroup, layerwiseGroups } from '../run/forEachGroup.js';
+import type { RunHooks } from '../run/runHooks.js';
 
 /** How far a pruned model's hidden states are from the unpruned model's after one layer. */
 export interface DamagePoint {
-  /** The layer of the unpruned model whose output L the pruned model's L' stands for; the last one of a window. */
+  /** The layer of the unpruned model whose output L corresponds to the pruned model's L'; for a window its last one. */
   readonly layer: number;
-  /** Mean |L' - L|² / |L|² over ordinary tokens and over sinks; null where there are none. */
+  /** Mean |L' - L|² / |L|² over ordinary tokens and over attention sinks; null where there are none. */
   readonly ordinary: number;
   readonly sinks: number | null;
 }
 
-/** What `layerDamage` measures. */
+/** The result of `layerDamage`. */
 export interface Damage {
   readonly tokens: number;
-  /** Of these, attention sinks after the last layer. */
+  /** How many of them are attention sinks after the last layer. */
   readonly sinks: number;
-  /** Of each pruned model, in the order of the layers. */
+  /** For each pruned model, by layer. */
   readonly models: readonly (readonly DamagePoint[])[];
 }
 
+/** Sequences that run as one batch. */
+type Group = readonly (readonly number[])[];
+
 /**
- * Hidden-state errors of pruned models after each layer, beside the unpruned model: all walk through a batch together,
- * layer by layer. Sinks are judged by |L| of the unpruned model at each layer, as fits do.
+ * Hidden-state errors of pruned models after each layer: all models run side by side through a batch, layer by layer.
+ * Sinks are found by |L| of the unpruned model at each layer, as in fits.
  *
  * @param models made of `original` with the layers `keep`.
  * @throws RmError DATA_INVALID where no sequence has two tokens.
@@ -53,92 +56,155 @@ export async function layerDamage(
   models: readonly Model[],
   keep: readonly number[],
   sequences: readonly (readonly number[])[],
-  { batchTokens, ...options }: RunHooks & { readonly batchTokens: number },
+  { batchTokens, ...hooks }: RunHooks & { readonly batchTokens: number },
 ): Promise<Damage> {
   const { device, arch } = original;
   using _section = device.section('layer damage');
   const kept = new Set(keep);
-  // After these layers of the original model the pruned ones have a state that stands for the same.
+  // After these layers of the original model the pruned models have corresponding states.
   const depths = Array.from({ length: arch.layers }, (_, layer) => layer).filter(
     layer => layer + 1 === arch.layers || kept.has(layer + 1),
   );
-  const { journal = noJournal } = options;
-  // Groups on their own are done in one go.
+  const { journal = noJournal } = hooks;
+  // A single group is quick enough to be redone on resume.
   const inner = original.isOffloaded ? journal : noJournal;
-  const sums = models.map(() => depths.map(() => new RelativeErrors()));
-  const counted = { tokens: 0, sinks: 0 };
-  using _counted = await journal.track('tokens', liveSums({}, counted));
-  using _sums = await journal.track('errors', {
-    save: () => sums.map(points => points.map(point => point.save())),
-    restore: (saved: readonly (readonly never[])[]) => {
-      for (const [m, points] of saved.entries()) {
-        for (const [d, point] of points.entries()) sums[m]![d]!.restore(point);
-      }
-    },
-  });
-  const groups = walkGroups(original, scoredGroups(sequences, batchTokens));
+  const damage = new DamageSums(models.length, depths);
+  using _tracking = await journal.track('errors', damage);
   await forEachGroup(
-    options,
+    hooks,
     'damage by layer',
-    groups,
-    together => together.flat(),
-    async together => {
-      using scope = new Scope(device);
-      using walk = new Walk(original, models, keep, together);
-      using _walk = await inner.track('states', walk);
-      const norms = (x: Tensor) => {
-        const out = scope.tensor([x.rowCount], 'f32', 'norms');
-        rowNorms(device.recorder, x, out);
-        return out;
-      };
-      const measured: { norms: Tensor; errors: Tensor[] }[][] = together.map(() => []);
-      const load = async (stored: StoredTensor) => scope.own(await stored.load());
-      using _measured = await inner.track('norms', {
-        save: () => measured,
-        restore: async (saved: { norms: StoredTensor; errors: StoredTensor[] }[][]) => {
-          for (const [index, points] of saved.entries()) {
-            for (const { norms, errors } of points) {
-              const found = { norms: await load(norms), errors: [] as Tensor[] };
-              measured[index]!.push(found);
-              for (const error of errors) found.errors.push(await load(error));
-            }
-          }
-        },
-      });
+    layerwiseGroups(original, scoredGroups(sequences, batchTokens)),
+    groups => groups.flat(),
+    async groups => {
+      using lockstep = new Lockstep(original, models, keep, groups);
+      using _states = await inner.track('states', lockstep);
+      using rows = new DamageRows(device, groups.length);
+      using _rows = await inner.track('norms', rows);
       await inner.forEach('depths', depths.length, async d => {
-        await walk.to(depths[d]!);
-        for (const index of together.keys()) {
-          using visited = new Scope(device);
-          const [target, ...states] = await walk.states(index, visited);
-          measured[index]!.push({
-            norms: norms(target!),
-            errors: states.map(state => norms(difference(visited, target!, state))),
-          });
+        await lockstep.advance(depths[d]!);
+        for (const index of groups.keys()) {
+          using scope = new Scope(device);
+          rows.add(index, await lockstep.states(index, scope), scope);
         }
       });
-      for (const [index, group] of together.entries()) {
-        for (const [d, { norms, errors }] of measured[index]!.entries()) {
-          const lengths = await downloadF32(norms);
-          const sinks = findSinks(lengths, group);
-          if (d + 1 === depths.length) counted.sinks += sinks.filter(Boolean).length;
-          for (const [m, error] of errors.entries()) {
-            sums[m]![d]!.add(lengths, await downloadF32(error), sinks);
-          }
-        }
-        counted.tokens += totalTokens(group);
-      }
+      for (const [index, group] of groups.entries()) await damage.add(group, rows.of(index));
     },
   );
-  return {
-    ...counted,
-    models: sums.map(points =>
-      points.map(({ ordinary, sinks }, d) => ({ layer: depths[d]!, ordinary, sinks: sinks ?? null })),
-    ),
-  };
+  return damage.result();
 }
 
-/** Hidden states of the original model and of pruned ones at one depth of some batches. */
-class Walk implements LiveState {
+/** Norms of one batch at one depth, f32 [tokens]: |L|, and |L' - L| of each pruned model. */
+interface RowNorms<T> {
+  readonly norms: T;
+  readonly errors: readonly T[];
+}
+
+/** Norms of some batches at all depths so far, on the device. */
+class DamageRows implements LiveState {
+  readonly #scope: Scope;
+  /** By batch, then by depth. */
+  readonly #rows: readonly RowNorms<Tensor>[][];
+
+  constructor(device: Device, batches: number) {
+    this.#scope = new Scope(device);
+    this.#rows = Array.from({ length: batches }, () => []);
+  }
+
+  of(index: number): readonly RowNorms<Tensor>[] {
+    return this.#rows[index]!;
+  }
+
+  /** Adds the next depth of a batch. @param states the original model's, then those of the pruned models. */
+  add(index: number, [target, ...states]: readonly Tensor[], scope: Scope): void {
+    this.#rows[index]!.push({
+      norms: this.#norms(target!),
+      errors: states.map(state => this.#norms(difference(scope, target!, state))),
+    });
+  }
+
+  #norms(x: Tensor): Tensor {
+    const norms = this.#scope.tensor([x.rowCount], 'f32', 'norms');
+    rowNorms(x.device.recorder, x, norms);
+    return norms;
+  }
+
+  save(): unknown {
+    return this.#rows;
+  }
+
+  async restore(saved: readonly (readonly RowNorms<StoredTensor>[])[]): Promise<void> {
+    const load = async (stored: StoredTensor) => this.#scope.own(await stored.load());
+    for (const [index, depths] of saved.entries()) {
+      for (const { norms, errors } of depths) {
+        const loaded: Tensor[] = [];
+        const loadedNorms = await load(norms);
+        for (const error of errors) loaded.push(await load(error));
+        this.#rows[index]!.push({ norms: loadedNorms, errors: loaded });
+      }
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#scope.dispose();
+  }
+}
+
+/** Sums of errors by model and depth. */
+class DamageSums implements LiveState {
+  readonly #errors: readonly (readonly RelativeErrors[])[];
+  #tokens = 0;
+  #sinks = 0;
+
+  constructor(
+    models: number,
+    private readonly depths: readonly number[],
+  ) {
+    this.#errors = Array.from({ length: models }, () => depths.map(() => new RelativeErrors()));
+  }
+
+  /** Adds a batch. @param rows its norms by depth. */
+  async add(group: Group, rows: readonly RowNorms<Tensor>[]): Promise<void> {
+    for (const [d, { norms, errors }] of rows.entries()) {
+      const lengths = await downloadF32(norms);
+      const sinks = findSinks(lengths, group);
+      if (d + 1 === rows.length) this.#sinks += sinks.filter(Boolean).length;
+      for (const [m, error] of errors.entries()) {
+        this.#errors[m]![d]!.add(lengths, await downloadF32(error), sinks);
+      }
+    }
+    this.#tokens += totalTokens(group);
+  }
+
+  result(): Damage {
+    return {
+      tokens: this.#tokens,
+      sinks: this.#sinks,
+      models: this.#errors.map(errors =>
+        errors.map(({ ordinary, sinks }, d) => ({ layer: this.depths[d]!, ordinary, sinks: sinks ?? null })),
+      ),
+    };
+  }
+
+  save(): unknown {
+    const errors = this.#errors.map(points => points.map(point => point.save()));
+    return { tokens: this.#tokens, sinks: this.#sinks, errors };
+  }
+
+  restore(saved: {
+    readonly tokens: number;
+    readonly sinks: number;
+    readonly errors: readonly (readonly never[])[];
+  }): void {
+    this.#tokens = saved.tokens;
+    this.#sinks = saved.sinks;
+    for (const [m, points] of saved.errors.entries()) {
+      for (const [d, point] of points.entries()) this.#errors[m]![d]!.restore(point);
+    }
+  }
+}
+
+/** Runs the original model and pruned ones side by side, layer by layer, over some batches. */
+class Lockstep implements LiveState {
   readonly #batches: readonly Batch[];
   /** By model, the original first. */
   readonly #states: readonly BatchTensors[];
@@ -148,7 +214,7 @@ class Walk implements LiveState {
     private readonly original: Model,
     private readonly models: readonly Model[],
     private readonly keep: readonly number[],
-    groups: readonly (readonly (readonly number[])[])[],
+    groups: readonly Group[],
   ) {
     const { device } = original;
     this.#batches = groups.map(group => new Batch(device, group));
@@ -162,34 +228,34 @@ class Walk implements LiveState {
 
   async restore(saved: { readonly depth: number; readonly states: readonly never[] }): Promise<void> {
     this.#depth = saved.depth;
-    for (const [of, states] of saved.states.entries()) await this.#states[of]!.restore(states);
+    for (const [m, states] of saved.states.entries()) await this.#states[m]!.restore(states);
   }
 
-  /** Runs all of them up to the outputs of layer `depth` of the original. */
-  async to(depth: number): Promise<void> {
-    for (; this.#depth <= depth; this.#depth++) {
+  /** Runs all models up to the outputs of layer `layer` of the original. */
+  async advance(layer: number): Promise<void> {
+    for (; this.#depth <= layer; this.#depth++) {
       const at = this.keep.indexOf(this.#depth);
       await this.original.loadLayer(this.#depth, this.#depth + 1);
       await this.#step(0, this.original, this.#depth);
       if (at < 0) continue;
       for (const [m, model] of this.models.entries()) {
-        // The same layer of the checkpoint, beside what has changed of it.
+        // The same layer of the checkpoint, with the pruned model's changes.
         await model.loadLayer(at);
         await this.#step(m + 1, model, at);
       }
     }
   }
 
-  /** Of a batch: the original model's and the pruned ones'. */
+  /** Hidden states of a batch: the original model's, then those of the pruned models. */
   states(index: number, scope: Scope): Promise<Tensor[]> {
-    return Promise.all(this.#states.map(of => of.get(index, scope)));
+    return Promise.all(this.#states.map(states => states.get(index, scope)));
   }
 
-  async #step(of: number, model: Model, layer: number): Promise<void> {
-    const states = this.#states[of]!;
+  async #step(m: number, model: Model, layer: number): Promise<void> {
+    const states = this.#states[m]!;
     for (const [index, batch] of this.#batches.entries()) {
       using scope = new Scope(model.device);
-      // Models with fewer layers begin where the original does.
+      // All models start at the original's embeddings.
       const input = states.has(index) ? await states.get(index, scope) : scope.own(embedTokens(model, batch));
       await states.put(index, forward(model, batch, { from: layer, to: layer + 1, input }));
     }

@@ -1,29 +1,31 @@
 import { LayerInputs } from '../activations/layerInputs.js';
 import { lastRemoved, type Window } from '../run/window.js';
+import { FitPass } from './fitPass.js';
 import type { AccumulateContext } from './repair.js';
-import { FitPass, requireLayerBefore } from './repairInOrder.js';
+import { requireLayerBefore } from './repairInOrder.js';
 
 /**
- * Accumulates for every window that is fitted on the original model's inputs: the first, or with
- * `settings.unprunedInputs` all of them. Inputs of later ones depend on what is made of the first.
+ * Sums statistics for every window that is fitted on the original model's inputs: the first, or all of them with
+ * `settings.unprunedInputs`. The inputs of later windows depend on the fit of the first.
  *
- * @param known whether all sums of a window are there from earlier rounds.
- * @param gather sums what is missing; false where more is to follow.
+ * @param isComplete whether earlier rounds left all sums of a window.
+ * @param accumulate sums what is missing; returns false when another round must follow.
+ * @returns whether all sums are complete.
  */
 export async function accumulateWindows(
   context: AccumulateContext,
   windows: readonly Window[],
-  known: (window: Window) => Promise<boolean>,
-  gather: (pass: FitPass, window: Window) => Promise<boolean>,
+  isComplete: (window: Window) => Promise<boolean>,
+  accumulate: (pass: FitPass, window: Window) => Promise<boolean>,
 ): Promise<boolean> {
   requireLayerBefore(windows);
   using inputs = new LayerInputs(context.model, context.batches, context);
   let complete = true;
   for (const window of context.settings.unprunedInputs ? windows : windows.slice(0, 1)) {
-    if (await known(window)) continue;
+    if (await isComplete(window)) continue;
     await inputs.advance(window.layer);
     using targets = await inputs.ahead(lastRemoved(window) + 1);
-    if (!(await gather(new FitPass(inputs, targets), window))) complete = false;
+    if (!(await accumulate(new FitPass(inputs, targets), window))) complete = false;
   }
   return complete;
 }

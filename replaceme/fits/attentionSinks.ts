@@ -1,9 +1,9 @@
-/** A row larger than this many medians carries a massive activation. */
+/** A row with a norm above this many medians carries a massive activation. */
 const MASSIVE = 10;
 
 /**
- * Tokens that later layers use as attention sinks: the first of every sequence, and all whose norm is far above the
- * median (Sun et al., Massive Activations in Large Language Models, arXiv:2402.17762).
+ * Marks the tokens that later layers use as attention sinks: the first of every sequence, and every token with a norm far
+ * above the median (Sun et al., Massive Activations in Large Language Models, arXiv:2402.17762).
  *
  * @param norms |L| of every token of a batch, sequences one after the other.
  */

@@ -1,39 +1,36 @@
-import { noJournal, Scope } from '../../engine/index.js';
+import { noJournal } from '../../engine/index.js';
 import { BatchTensors, LayerSteps } from '../../model/index.js';
 import type { LayerInputs } from '../activations/layerInputs.js';
-import { openBatch, sequencesOf } from '../calibration/calibrationBatch.js';
-import { forEachGroup } from '../run/runHooks.js';
+import { forEachBatch } from '../calibration/forEachBatch.js';
 import { type LayerRefit, refitLayer } from './refitLayer.js';
 import type { RepairDetails } from './repair.js';
 import type { RidgePath } from './ridgePath.js';
 
 /**
- * Closed-form healing of one layer after the cut: o_proj towards Y and down_proj towards L of the original model, from
- * inputs of the pruned one, each with the ridge that fits the held-out half best. Both streams stand at `layer` and
- * move past it. The caller disposes the new weights.
+ * Closed-form healing of one layer after the cut: fits o_proj to Y and down_proj to L of the original model, on inputs of
+ * the pruned one, each with the ridge that fits the held-out half best. Both inputs stand at `layer` and move past it.
+ * The caller disposes the new weights.
  */
 export async function healLayer(
   original: LayerInputs,
   pruned: LayerInputs,
   layer: number,
 ): Promise<LayerRefit> {
-  const { model, options } = original;
+  const { model, options, batches } = original;
   const { device } = model;
   using _section = device.section('forward');
   using afterAttention = new BatchTensors(device, options.placement);
-  using _held = await (options.journal ?? noJournal).track('after attention', afterAttention);
+  using _tracking = await (options.journal ?? noJournal).track('after attention', afterAttention);
   await model.loadLayer(layer, layer + 1);
-  await forEachGroup(options, `heal layer ${layer}`, original.batches, sequencesOf, async (batch, index) => {
-    using scope = new Scope(device);
-    using opened = openBatch(device, batch);
+  const name = `heal layer ${layer}`;
+  await forEachBatch(device, options, name, batches, async ({ batch, index, opened, scope }) => {
     const steps = new LayerSteps(model, layer, opened, scope);
     const input = await original.state(index, scope);
     const y = steps.postAttention(input, steps.attended(input));
-    const known = options.states?.take(batch.sequences, layer);
-    const output = known ?? scope.release(steps.output(y, steps.mlpFeatures(y, input)));
+    const kept = options.states?.take(batch.sequences, layer);
+    const output = kept ?? scope.release(steps.output(y, steps.mlpFeatures(y, input)));
     await afterAttention.put(index, scope.release(y));
     await original.replace(index, output);
-    await device.recorder.finish();
   });
   original.arriveAt(layer + 1, true);
   const refit = await refitLayer(
@@ -48,7 +45,7 @@ export async function healLayer(
   return refit;
 }
 
-/** What healing did, for the report. */
+/** Collects the results of healing for the report. */
 export class HealingReport {
   readonly #ridges: string[] = [];
   readonly paths: RidgePath[] = [];

@@ -20,22 +20,22 @@ import {
   rowNorms,
   scaleRows,
 } from '../../kernels/index.js';
+import { difference } from '../activations/rowOperations.js';
 import type { CosineSettings } from '../options/pruneOptions.js';
-import { difference } from '../activations/rowNorms.js';
+import type { FitPass } from './fitPass.js';
 import { identity } from './identity.js';
-import type { FitPass } from './repairInOrder.js';
 
-/** Tokens of one step (the paper's table 14). Views of so many rows begin where a binding may. */
+/** Tokens of one step (the paper's table 14). A view that starts at a multiple of it is aligned for a binding. */
 const BATCH_TOKENS = 1024;
 
-/** What the objective needs of the layer that stays, a row per token: loss = 1 - cos(M T + Y, goal), Y in Eq. 7. */
+/** The objective's inputs from the layer that stays, a row per token: loss = 1 - cos(M T + Y, goal), Y in Eq. 7. */
 interface TokenRows {
   readonly mlpOutput: Tensor;
   readonly postAttention?: Tensor;
   readonly goal: Tensor;
 }
 
-/** The same of one step, and what it computes. */
+/** The rows of one step, and its results. */
 interface Workspace extends TokenRows {
   /** M T (+ Y) */
   readonly output: Tensor;
@@ -47,19 +47,19 @@ interface Workspace extends TokenRows {
 export interface CosineFit {
   /** T [hidden, hidden] f32, row vectors from the left. The caller disposes it. */
   readonly transform: Tensor;
-  /** Mean loss over all tokens, by their weights: of T = I and of T. */
+  /** Weighted mean loss over all tokens: of T = I and of T. */
   readonly lossBefore: number;
   readonly lossAfter: number;
-  /** The number that least squares would multiply Adam's T by; of Eq. 8 only. */
+  /** The number by which least squares would multiply Adam's T; Eq. 8 only. */
   readonly leastSquaresScale?: number;
 }
 
 /**
  * T = argmin of the mean over all tokens of w (1 - cos(M T + Y, L_j)) (Eq. 7) or w (1 - cos(M T, L_j - Y)) (Eq. 8),
- * + l1 |T|_1 + l2 |T|_F² (alpha R(T) in the paper), by Adam from T = I. Both norms pull T itself towards 0, as the
- * paper's formula has it, not T - I; since Eq. 8 does not feel the length of T, they shrink it there freely.
+ * + l1 |T|_1 + l2 |T|_F² (alpha R(T) in the paper), by Adam from T = I. As in the paper's formula, both norms pull T
+ * itself, not T - I, towards 0; the loss of Eq. 8 ignores the length of T, so there they shrink it freely.
  *
- * M and the goal (and Y) of all tokens stay on the device meanwhile.
+ * M and the goal (and Y) of all tokens stay on the device during the fit.
  *
  * Source: Shopkhoev et al., ReplaceMe (Eqs. 7 and 8, table 14), arXiv:2505.02819.
  * @throws RmError INVALID_ARGUMENT when there are too many tokens for one buffer, NOT_FINITE when the fit diverges.
@@ -68,8 +68,8 @@ export async function fitCosine(pass: FitPass, settings: CosineSettings): Promis
   const { device, arch } = pass.model;
   using scope = new Scope(device);
   const { journal = noJournal } = pass.inputs.options;
-  const { rows, weights, held } = await collectRows(pass, settings.equation, scope);
-  using _held = held;
+  const { rows, weights, tracking } = await collectRows(pass, settings.equation, scope);
+  using _tracking = tracking;
   using _section = device.section('cosine fit');
   const transform = await identity(scope, arch.hidden, 'T');
   const space = workspace(scope, rows);
@@ -87,14 +87,14 @@ export async function fitCosine(pass: FitPass, settings: CosineSettings): Promis
 }
 
 /**
- * Runs the layer over all tokens and keeps the rows, in `scope`, and for the journal as long as `held`; weights undefined:
- * all tokens count alike.
+ * Runs the layer over all tokens and keeps the rows in `scope`; the journal tracks them until `tracking` is disposed.
+ * Without `weights` all tokens count alike.
  */
 async function collectRows(
   pass: FitPass,
   equation: 7 | 8,
   scope: Scope,
-): Promise<{ rows: TokenRows; weights: Float32Array | undefined; held: Disposable }> {
+): Promise<{ rows: TokenRows; weights: Float32Array | undefined; tracking: Disposable }> {
   const { device, arch } = pass.model;
   const rec = device.recorder;
   const shape = [pass.inputs.tokens, arch.hidden] as const;
@@ -109,7 +109,7 @@ async function collectRows(
   const rows = { mlpOutput: mlpOutput!, goal: goal!, ...(postAttention && { postAttention }) };
   const filled = { first: 0, weights: new Float32Array(shape[0]) };
   const { journal = noJournal } = pass.inputs.options;
-  const held = await journal.track('rows', liveSums(rows, filled));
+  const tracking = await journal.track('rows', liveSums(rows, filled));
   await pass.forEach((layer, { weight }) => {
     using temporary = new Scope(device);
     const count = layer.mlpOutput.rowCount;
@@ -122,7 +122,7 @@ async function collectRows(
     filled.first += count;
   });
   const { weights } = filled;
-  return { rows, weights: weights.every(weight => weight === 1) ? undefined : weights, held };
+  return { rows, weights: weights.every(weight => weight === 1) ? undefined : weights, tracking };
 }
 
 function workspace(scope: Scope, rows: TokenRows): Workspace {
@@ -138,7 +138,7 @@ function workspace(scope: Scope, rows: TokenRows): Workspace {
   };
 }
 
-/** The first `count` rows of everything, or `count` rows from `first`. */
+/** Views of `count` rows of each tensor, from row `first`. */
 function slice<T extends TokenRows>(rows: T, first: number, count: number): T {
   const views = Object.entries(rows).map(([name, tensor]) => [name, (tensor as Tensor).rows(first, count)]);
   return Object.fromEntries(views) as T;
@@ -209,7 +209,7 @@ async function descend(
   rec.clear(firstMoment);
   rec.clear(secondMoment);
   const weighted = weights && scope.tensor(space.slope.shape, 'f32', 'weighted slope');
-  using _held = await journal.track('Adam', liveSums({ transform, firstMoment, secondMoment }));
+  using _tracking = await journal.track('Adam', liveSums({ transform, firstMoment, secondMoment }));
   using orders = new EpochOrders(device, tokens, weights, shuffles ? seededRandom(seed) : undefined);
   const perEpoch = Math.ceil(tokens / BATCH_TOKENS);
   const total = epochs * perEpoch;
@@ -240,14 +240,14 @@ async function descend(
   );
 }
 
-/** The order in which an epoch draws the tokens, with their weights in it. */
+/** The order in which an epoch draws the tokens, and their weights in that order. */
 class EpochOrders {
   readonly #order: Uint32Array;
   readonly #scope: Scope;
   #drawn = 0;
   #current: { readonly ids: Tensor; readonly rowWeights: Tensor | undefined } | undefined;
 
-  /** @param random undefined: as they were read, every time. */
+  /** @param random undefined: every epoch draws the tokens as they were read. */
   constructor(
     private readonly device: Device,
     tokens: number,
@@ -258,7 +258,7 @@ class EpochOrders {
     this.#scope = new Scope(device);
   }
 
-  /** @param epoch from 0, ascending from one call to the next; those in between are drawn too. */
+  /** @param epoch from 0, ascending from call to call; skipped epochs are shuffled too. */
   of(epoch: number): { readonly ids: Tensor; readonly rowWeights: Tensor | undefined } {
     const { device, weights } = this;
     if (this.#current && epoch < this.#drawn) return this.#current;

@@ -2,7 +2,7 @@ import { type Recorder, Scope, Tensor } from '../../engine/index.js';
 import { blockProduct, convert, matmul } from '../../kernels/index.js';
 import type { Model } from '../../model/index.js';
 
-/** out = Tᵀ W; T [d,d], W and out [d,n], f32, which may be larger than a binding. */
+/** out = Tᵀ W; T [d,d], W and out [d,n], all f32; W and out may be larger than a binding. */
 function fold(rec: Recorder, transform: Tensor, weight: Tensor, out: Tensor): void {
   if (weight.byteLength <= weight.device.limits.maxStorageBufferBindingSize) {
     matmul(rec, transform, weight, out, { transposeA: true });
@@ -18,7 +18,7 @@ function fold(rec: Recorder, transform: Tensor, weight: Tensor, out: Tensor): vo
   });
 }
 
-/** One linear map T on the MLP output of a layer, folded into its down_proj: W' = Tᵀ W, b' = Tᵀ b. */
+/** Folds a linear map T of a layer's MLP output into its down_proj: W' = Tᵀ W, b' = Tᵀ b. The caller disposes both. */
 export async function foldTransform(
   model: Model,
   layer: number,
@@ -26,12 +26,12 @@ export async function foldTransform(
 ): Promise<{ down: Tensor; downBias?: Tensor }> {
   const { device } = model;
   await model.loadLayer(layer);
-  // What the solve has left in the pool has other sizes.
+  // The solve left buffers of other sizes in the pool.
   device.memory.trim();
   const { down, downBias } = model.weights.layers[layer]!;
   using wide = Tensor.create(device, down.shape, 'f32', 'down_proj');
   convert(device.recorder, down, wide);
-  // Both outputs exist before anything is recorded, so that a lack of memory leaves none behind.
+  // Allocate both outputs before recording, so that running out of memory leaves none behind.
   const results = new Scope(device);
   const output = (shape: readonly number[]) => results.tensor(shape, 'f32', 'folded down_proj');
   try {

@@ -4,13 +4,13 @@ function isPrime(n: number): boolean {
   return true;
 }
 
-/** The prime of Paley's constructions: n = q + 1 with q = 3 mod 4, or n = 2 (q + 1) with q = 1 mod 4. */
+/** The prime q of one of Paley's constructions: n = q + 1 with q = 3 mod 4, or n = 2 (q + 1) with q = 1 mod 4. */
 function paleyPrime(n: number): number | undefined {
   if (n % 4 !== 0) return undefined;
   return [n - 1, n / 2 - 1].find((q, i) => q % 4 === (i === 0 ? 3 : 1) && isPrime(q));
 }
 
-/** Jacobsthal's matrix chi(i - j) modulo q, 0 on the diagonal, with a border of ones, whose column has `sign`. */
+/** Jacobsthal's matrix chi(i - j) modulo q, 0 on the diagonal, bordered by ones; the border's column has `sign`. */
 function conference(q: number, sign: 1 | -1): (i: number, j: number) => number {
   const character = new Int8Array(q).fill(-1);
   for (let x = 1; x < q; x++) character[(x * x) % q] = 1;
@@ -22,7 +22,7 @@ function conference(q: number, sign: 1 | -1): (i: number, j: number) => number {
   };
 }
 
-/** Entries +1 and -1 of Paley's matrix of order n. */
+/** Entries, +1 or -1, of Paley's matrix of order n. */
 function paley(n: number, q: number): (i: number, j: number) => number {
   if (q === n - 1) {
     const entry = conference(q, -1);
@@ -37,26 +37,26 @@ function paley(n: number, q: number): (i: number, j: number) => number {
   };
 }
 
-/** Entries of Sylvester's matrix, of any order that is a power of two. */
+/** Entries of Sylvester's matrix; its order is any power of two. */
 function sylvester(i: number, j: number): number {
   let sign = 1;
   for (let both = i & j; both !== 0; both &= both - 1) sign = -sign;
   return sign;
 }
 
-/** The smallest n / 2^k that is 1 or an order of Paley's; undefined where there is none. */
+/** The smallest n / 2^k that is 1 or the order of a Paley matrix; undefined where there is none. */
 function baseOrder(n: number): number | undefined {
   if (n <= 1) return n === 1 ? 1 : undefined;
   const smaller = n % 2 === 0 ? baseOrder(n / 2) : undefined;
   return smaller ?? (paleyPrime(n) && n);
 }
 
-/** True for the orders that `hadamard` can build. */
+/** Whether `hadamard` can build this order. */
 export const hasHadamard = (n: number): boolean => baseOrder(n) !== undefined;
 
 /**
- * An orthogonal matrix [n, n] whose entries are all 1/sqrt(n) in size, row-major; undefined for an order that Paley's
- * constructions (over prime fields) times Sylvester's do not reach.
+ * An orthogonal matrix [n, n] with entries ±1/sqrt(n), row-major: Paley's construction (over prime fields) times
+ * Sylvester's. Undefined for other orders.
  */
 export function hadamard(n: number): Float32Array | undefined {
   const order = baseOrder(n);

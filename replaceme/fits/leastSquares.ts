@@ -19,13 +19,13 @@ import {
   solveSpd,
   symmetrize,
 } from '../../kernels/index.js';
-import { difference, sumOfSquares } from '../activations/rowNorms.js';
+import { difference, sumOfSquares } from '../activations/rowOperations.js';
 import type { Sums } from '../statistics/statisticsStore.js';
-import type { FitPass } from './repairInOrder.js';
+import type { FitPass } from './fitPass.js';
 
 /**
- * Sums over calibration tokens for one window (i, n), j = i + n. The right-hand side is taken against L_i instead of
- * Y_i, so that the small change Delta = T - I is fitted: less cancellation, same T.
+ * Sums over calibration tokens for one window (i, n), j = i + n. The right-hand side uses L_i instead of Y_i, which fits
+ * the small change Delta = T - I: less cancellation, same T.
  */
 export interface LeastSquaresStatistics {
   readonly tokens: number;
@@ -41,7 +41,7 @@ export interface LeastSquaresStatistics {
 /** Accumulates the statistics of a window over all calibration tokens. */
 export async function leastSquaresStatistics(pass: FitPass): Promise<LeastSquaresStatistics> {
   const { device, arch } = pass.model;
-  // Before the long walk, not only in the solve after it.
+  // Fail before the long pass, not in the solve after it.
   await requireExactArithmetic(device);
   const rec = device.recorder;
   using accumulators = new Scope(device);
@@ -53,7 +53,7 @@ export async function leastSquaresStatistics(pass: FitPass): Promise<LeastSquare
   const statistics = { gram: accumulator(), cross: accumulator() };
   const numbers = { targetSquares: 0 };
   const { journal = noJournal } = pass.inputs.options;
-  const held = await journal.track('sums', liveSums(matricesOf(statistics), numbers));
+  const tracking = await journal.track('sums', liveSums(matricesOf(statistics), numbers));
   await pass.forEach(async ({ mlpOutput, layerOutput, target }, { weight }) => {
     using scope = new Scope(device);
     using _ = device.section('statistics');
@@ -66,7 +66,7 @@ export async function leastSquaresStatistics(pass: FitPass): Promise<LeastSquare
     crossGram(rec, mlpOutput, change, weights, statistics.cross);
     numbers.targetSquares += weight * (await sumOfSquares(change));
   });
-  held[Symbol.dispose]();
+  tracking[Symbol.dispose]();
   symmetrize(rec, statistics.gram);
   const owned = accumulators.releaseAll();
   return {
@@ -86,13 +86,13 @@ const matricesOf = ({ gram, cross }: Pick<LeastSquaresStatistics, 'gram' | 'cros
   'C lo': cross.lo,
 });
 
-/** The same for a file of statistics; the tensors stay where they are. */
+/** The sums for a statistics file; they keep their tensors. */
 export const sumsOf = (statistics: LeastSquaresStatistics): Sums => ({
   tensors: matricesOf(statistics),
   numbers: { tokens: statistics.tokens, targetSquares: statistics.targetSquares },
 });
 
-/** What `sumsOf` was given; takes over the tensors of `scope`. */
+/** The inverse of `sumsOf`; takes ownership of the tensors in `scope`. */
 export function statisticsFrom({ tensors, numbers }: Sums, scope: Scope): LeastSquaresStatistics {
   const owned = scope.releaseAll();
   return {
@@ -106,20 +106,19 @@ export function statisticsFrom({ tensors, numbers }: Sums, scope: Scope): LeastS
   };
 }
 
-/** A least-squares fit whose sums are complete. */
 export interface LeastSquaresFit {
-  /** T [hidden, hidden] f32: M_i T stands for L_j - Y_i (row vectors). The caller disposes it. */
+  /** T [hidden, hidden] f32: M_i T approximates L_j - Y_i (row vectors). The caller disposes it. */
   readonly transform: Tensor;
   readonly solve: SolveReport;
   /** |M T - (L_j - Y_i)|_F / |L_j - Y_i|_F over the calibration tokens. */
   readonly relativeResidual: number;
-  /** The same for plain removal, T = I. */
+  /** Of plain removal, T = I. */
   readonly plainRelativeResidual: number;
 }
 
-/** Of Delta: below what the f32 rounding of T leaves of it, and of what f32 activations do to it. */
+/** Accuracy of Delta: finer than the f32 rounding of T, and than the effect of f32 activations. */
 const SOLVE_ACCURACY = 1e-7;
-/** Elements of a matrix on the host at a time. */
+/** Elements of a matrix that are on the host at a time. */
 const HOST_ELEMENTS = 2 ** 24;
 
 const downloadRows = ({ hi, lo }: DoubleSingle, first: number, count: number): Promise<Float64Array> =>
@@ -139,7 +138,7 @@ export async function fitLeastSquares(
 ): Promise<LeastSquaresFit> {
   using _section = device.section('solve');
   using scope = new Scope(device);
-  // What the walk has left in the pool has other sizes than what the solve needs.
+  // The pass left buffers of other sizes in the pool than the solve needs.
   device.memory.trim();
   const hidden = statistics.gram.hi.columns;
   const rightSide = createDoubleSingle(scope, [hidden, hidden]);

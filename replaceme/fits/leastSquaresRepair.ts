@@ -12,7 +12,7 @@ import {
 import type { AccumulateContext, Repair, RepairContext } from './repair.js';
 import { type LayerFit, repairInOrder } from './repairInOrder.js';
 
-/** What a method makes of the statistics of a window whose layer `layer` stays. */
+/** Fits layer `layer`, which stays before a window, from the window's statistics. */
 export type FitStatistics = (
   model: Model,
   layer: number,
@@ -26,7 +26,7 @@ const keyOf = (window: Window): SumsKey => ({
   weighting: 'w = 1',
 });
 
-/** repairInOrder for methods that need least-squares statistics and nothing else, which a file may hold already. */
+/** repairInOrder for methods that need only least-squares statistics, which a statistics file may already hold. */
 export const repairByLeastSquares = (
   context: RepairContext,
   windows: readonly Window[],
@@ -49,7 +49,7 @@ export const repairByLeastSquares = (
     },
   );
 
-/** The sums that `repairByLeastSquares` can recall. */
+/** Sums the statistics that `repairByLeastSquares` then finds in the statistics file. */
 export const accumulateLeastSquares = (
   context: AccumulateContext,
   windows: readonly Window[],

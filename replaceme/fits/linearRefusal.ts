@@ -1,11 +1,11 @@
 import { type Architecture, hasOutNorms } from '../../model/index.js';
 
 /**
- * Why no linear map of what a layer adds can be folded into its weights, and no projection be fitted by linear
- * regression; undefined where it can.
+ * Why a linear map of a layer's output can't be folded into its weights, nor a projection be fitted by linear regression;
+ * undefined where both work.
  */
 export const linearRefusal = (arch: Architecture): string | undefined =>
   hasOutNorms(arch)
-    ? `${arch.family} models have a norm between each layer's last linear maps and the residual stream, which undoes ` +
-      'what a linear fit would ask of them'
+    ? `${arch.family} models normalise the output of each layer's last linear maps before adding it to the residual stream, ` +
+      'which undoes a linear fit'
     : undefined;

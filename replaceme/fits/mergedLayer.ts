@@ -4,15 +4,15 @@ import type { Window } from '../run/window.js';
 import { weightedSum } from './weightedSum.js';
 
 /**
- * How layers become one. "paper": theta_l + sum over k of (theta_{l+k} - theta_l), LaCo's equation. "released": the
- * authors' notebook (laco_llama-13b.ipynb) subtracts the running sum in place of theta_l, which leaves the weights of
- * the last removed layer.
+ * How layers merge into one. "paper": theta_l + sum over k of (theta_{l+k} - theta_l), LaCo's equation. "released": the
+ * authors' notebook (laco_llama-13b.ipynb) subtracts the running sum instead of theta_l, which leaves the weights of the
+ * last removed layer.
  */
 export type MergeRule = 'paper' | 'released';
 
 /**
- * What takes the place of the layer that stays before a window and of the removed ones: all weights, norms and biases
- * included. The caller disposes them.
+ * Merges the layer before a window and the removed layers into one: all weights, including norms and biases. The caller
+ * disposes them.
  *
  * Source: LaCo (Reserving-Differences-while-Seeking-Common), arXiv:2402.11187.
  */

@@ -1,18 +1,18 @@
 import { asBytes, type Device, Scope, tensorFromBytes } from '../../engine/index.js';
 import { type PolarFactor, polar } from '../../kernels/index.js';
 
-/** Singular values that are taken out before f32 has to hold the rest. */
+/** Most singular values that are reduced before the matrix is rounded to f32. */
 const MOST_LARGE = 8;
-/** Power iterations for one; a value twice as large as the next needs 22. */
+/** Power iterations per singular value; one that is twice the next needs 22. */
 const ITERATIONS = 30;
-/** Change of a singular vector by which it has converged. */
+/** A singular vector that changes no more than this has converged. */
 const CONVERGED = 1e-13;
 
 /**
- * Orthogonal polar factor U V' of A = U S V' [n,n] in f64, whose largest singular values may stand far above the
- * others, as those of tokens with massive activations do (1e4 times on SmolLM2): f32 would lose the others beside
- * them. They are found one by one by power iterations in f64, as long as each stands out, and set to the size of the
- * next. That changes no singular vector and so not the factor.
+ * Orthogonal polar factor U V' of A = U S V' [n,n] in f64. Tokens with massive activations can make the largest singular
+ * values far exceed the others (1e4 times on SmolLM2), which f32 would then lose. Power iterations in f64 find the
+ * outliers one by one and reduce each to the size of the next value. That changes no singular vector, so the factor
+ * stays the same.
  *
  * @throws RmError NOT_CONVERGED when A is singular, NOT_FINITE.
  */
@@ -44,7 +44,7 @@ function largestSingular(
   n: number,
 ): { u: Float64Array; v: Float64Array; value: number; converged: boolean } {
   const u = new Float64Array(n);
-  // The direction of the longest row has a share of the vector sought.
+  // The direction of the longest row is not orthogonal to the vector sought.
   let v = new Float64Array(n);
   let longest = 0;
   for (let i = 0; i < n; i++) {

@@ -1,6 +1,6 @@
 import type { LiveState } from '../../engine/index.js';
 
-/** Means of |L' - L|² / |L|² over ordinary tokens and, apart from them, over attention sinks. */
+/** Means of |L' - L|² / |L|² over ordinary tokens and, separately, over attention sinks. */
 export class RelativeErrors implements LiveState {
   #ordinary = 0;
   #ordinaryTokens = 0;
@@ -16,7 +16,7 @@ export class RelativeErrors implements LiveState {
   }
 
   /**
-   * Adds tokens. A token whose norm is 0 counts as without error.
+   * Adds tokens. A token of norm 0 counts as error 0.
    *
    * @param norms |L| of every token.
    * @param errors |L' - L|.

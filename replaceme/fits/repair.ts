@@ -1,7 +1,7 @@
 import type { Model, SpillFile, StatePlacement, WeightChanges } from '../../model/index.js';
 import type { HiddenStates } from '../activations/hiddenStates.js';
-import type { MethodOptions } from '../options/pruneOptions.js';
 import type { CalibrationBatch } from '../calibration/calibrationBatch.js';
+import type { MethodOptions } from '../options/pruneOptions.js';
 import type { PhaseClock } from '../run/phaseClock.js';
 import type { RunHooks } from '../run/runHooks.js';
 import type { StatisticsStore } from '../statistics/statisticsStore.js';
@@ -17,41 +17,41 @@ export interface RepairSettings extends Readonly<MethodOptions> {
   readonly unprunedInputs?: boolean;
 }
 
-/** What a method repairs with: the model, calibration batches and settings. */
+/** The inputs of a repair: the model, calibration batches and settings. */
 export interface RepairContext extends RunHooks {
   readonly model: Model;
   readonly batches: readonly CalibrationBatch[];
   readonly settings: RepairSettings;
-  /** Hidden states of some of these batches, where the walk before has kept them. */
+  /** Hidden states of some of these batches that an earlier pass kept. */
   readonly states?: HiddenStates;
-  /** Where hidden states of all tokens are kept (default: on the device). */
+  /** Where the hidden states of all tokens are kept (default: on the device). */
   readonly placement?: StatePlacement;
-  /** Where new weights of streamed layers wait; such a model needs it. */
+  /** Where an offloaded model spills its new weights; it needs one. */
   readonly spillFile?: SpillFile;
-  /** What earlier runs over these batches have found. */
+  /** Sums of earlier runs over these batches. */
   readonly statistics?: StatisticsStore;
-  /** Is told when healing begins and ends. */
+  /** Measures the time of healing. */
   readonly phases?: PhaseClock;
 }
 
-/** What sums for a later repair are gathered with: `batches` are some of the calibration batches. */
+/** The inputs of sums for a later repair: `batches` are some of the calibration batches. */
 export interface AccumulateContext extends RepairContext {
-  /** Sums over all of them, of earlier rounds. */
+  /** Sums of earlier rounds, over all batches. */
   readonly statistics?: StatisticsStore;
-  /** Takes the sums over `batches`. */
+  /** Receives the sums over `batches`. */
   readonly into: StatisticsStore;
 }
 
 /** Numbers for the report: residuals, condition, iterations. */
 export type RepairDetails = Readonly<Record<string, number | string>>;
 
-/** What a method makes of the layers that stay. */
+/** The result of a method: new weights of the layers that stay. */
 export interface Repair {
   /** Tensors in f32 or in the checkpoint's dtype. The caller disposes them. */
   readonly changes: WeightChanges;
   readonly details: RepairDetails;
-  /** What a user should know of the result, in sentences. */
+  /** What a user should know about the result, in sentences. */
   readonly warnings?: readonly string[];
-  /** Of ridges that were chosen by held-out tokens. */
+  /** The held-out losses of all ridges, where held-out tokens chose one. */
   readonly ridgePaths?: readonly RidgePath[];
 }

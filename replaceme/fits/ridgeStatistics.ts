@@ -5,7 +5,7 @@ import {
   requireExactArithmetic,
   Scope,
   type StoredTensor,
-  type Tensor,
+  Tensor,
   tensorFrom,
 } from '../../engine/index.js';
 import {
@@ -19,17 +19,17 @@ import {
   solveRidgePath,
   symmetrize,
 } from '../../kernels/index.js';
-import { sumOfSquares } from '../activations/rowNorms.js';
+import { sumOfSquares } from '../activations/rowOperations.js';
 import type { Sums as StoredSums } from '../statistics/statisticsStore.js';
 import type { RidgePoint } from './ridgePath.js';
 
-/** Sums over the tokens of one half of the documents; F features, R what they are to add to the layer's output. */
+/** Sums over the tokens of one half of the documents; F features, R what they should add to the layer's output. */
 interface Sums {
-  /** G = Fᵀ diag(w) F [inputs, inputs], its lower triangle until `solve` mirrors it. */
+  /** G = Fᵀ diag(w) F [inputs, inputs]; only its lower triangle until `solve` mirrors it. */
   readonly gram: Tensor;
   /** C = Fᵀ diag(w) R [inputs, outputs] */
   readonly cross: Tensor;
-  /** What G and C lack of sums in 48 bits, where they are summed so. */
+  /** The low parts of G and C when they are summed in 48 bits. */
   readonly low?: { readonly gram: Tensor; readonly cross: Tensor };
   /** tr G */
   trace: number;
@@ -41,22 +41,22 @@ export interface RidgeSolution {
   /** Delta [inputs, outputs] f32, from all tokens. The caller disposes it. */
   readonly delta: Tensor;
   /**
-   * The ridge, as a share of the mean diagonal of G; of its own element of the diagonal where it is scaled. G is that of
-   * the half it was chosen on, where it was chosen.
+   * The ridge as a share of the mean diagonal of G, or of each element of the diagonal when it is scaled. A chosen ridge
+   * refers to the G of the half that it was chosen on.
    */
   readonly ridge: number;
-  /** Where it was measured: weighted |F Delta - R|² / |R|² on the held-out half, of the other half's Delta. */
+  /** When held-out tokens chose the ridge: weighted |F Delta - R|² / |R|² on the held-out half, Delta of the other half. */
   readonly heldOut?: number;
 }
 
-/** Shares of G's mean diagonal that are tried, large ones first: the loss has one minimum along them. */
+/** Shares of G's mean diagonal to try, largest first: along them the loss has one minimum. */
 export const RIDGES: readonly number[] = [3, 1, 0.3, 0.1, 0.03];
 
 /**
- * Weighted normal equations of a ridge regression, (G + ridge mean(diag G) I) Delta = C, one set of sums for each half
- * of the documents. Plain f32: a ridge of a hundredth of the mean diagonal hides its rounding errors.
- * In 48 bits the sums round to the same f32 whatever the order of the batches, so that shards of them, added up, give
- * the same weights bit for bit: for what other sums depend on.
+ * Weighted normal equations of a ridge regression, (G + ridge mean(diag G) I) Delta = C, with one set of sums for each
+ * half of the documents. Plain f32 suffices for a fit: a ridge of a hundredth of the mean diagonal hides its rounding
+ * errors. Sums in 48 bits round to the same f32 in any order of the batches, so that shards add up to the same weights
+ * bit for bit; a fit on which other sums depend needs them.
  */
 export class RidgeStatistics implements LiveState {
   readonly #scope: Scope;
@@ -87,12 +87,12 @@ export class RidgeStatistics implements LiveState {
     this.#halves = [sums(), sums()];
   }
 
-  /** The ridges that `solve` has tried, large ones first; none where one was given. */
+  /** The ridges that `solve` tried, largest first; none when a ridge was given. */
   get points(): readonly RidgePoint[] {
     return this.#points;
   }
 
-  /** For a file of statistics; before `solve`, which adds the halves up. The tensors stay where they are. */
+  /** The sums for a statistics file; they keep their tensors. Read them before `solve`, which adds up the halves. */
   get sums(): StoredSums {
     const [a, b] = this.#halves;
     return {
@@ -115,27 +115,23 @@ export class RidgeStatistics implements LiveState {
     };
   }
 
-  /** Takes the place of adding tokens: what `sums` of the same sizes has given. */
-  recall({ tensors, numbers }: StoredSums): void {
-    for (const [part, tensor] of Object.entries(this.sums.tensors)) {
-      this.device.recorder.copy(tensors[part]!, tensor);
-    }
-    this.#numbersFromCache(numbers);
-  }
-
   save(): unknown {
     return this.sums;
   }
 
-  async restore(saved: {
-    readonly tensors: Readonly<Record<string, StoredTensor>>;
+  /** Takes over the `sums` of an earlier run, of the same sizes: those of a checkpoint or of a statistics file. */
+  async restore({
+    tensors,
+    numbers,
+  }: {
+    readonly tensors: Readonly<Record<string, Tensor | StoredTensor>>;
     readonly numbers: StoredSums['numbers'];
   }): Promise<void> {
-    for (const [part, tensor] of Object.entries(this.sums.tensors)) await saved.tensors[part]!.into(tensor);
-    this.#numbersFromCache(saved.numbers);
-  }
-
-  #numbersFromCache(numbers: StoredSums['numbers']): void {
+    for (const [part, tensor] of Object.entries(this.sums.tensors)) {
+      const earlier = tensors[part]!;
+      if (earlier instanceof Tensor) this.device.recorder.copy(earlier, tensor);
+      else await earlier.into(tensor);
+    }
     for (const half of [0, 1] as const) {
       const sums = this.#halves[half];
       sums.trace = numbers[`trace${half}`]!;
@@ -143,7 +139,7 @@ export class RidgeStatistics implements LiveState {
     }
   }
 
-  /** Adds tokens: features [T, inputs], residual [T, outputs], weights [T] of 0 or more; all f32. */
+  /** Adds tokens: features [T, inputs], residual [T, outputs], weights [T] >= 0; all f32. */
   async add(half: 0 | 1, features: Tensor, residual: Tensor, weights: Float32Array): Promise<void> {
     const { device } = this;
     const rec = device.recorder;
@@ -157,7 +153,7 @@ export class RidgeStatistics implements LiveState {
     };
     const [x, y] = [scaled(features), scaled(residual)];
     const addProducts = (right: Tensor, sum: Tensor) => {
-      // A sum larger than a binding is made by rows, from as many columns of the features.
+      // A sum larger than a binding is computed by rows, from as many columns of the features.
       for (const { start, tensor } of rowTiles(sum)) {
         const left = tensor.rowCount === x.columns ? x : scaled(features, start, tensor.rowCount);
         const lower = left === right;
@@ -177,44 +173,42 @@ export class RidgeStatistics implements LiveState {
   }
 
   /**
-   * Delta with a given ridge, or with the one that fits the held-out half best; undefined where none does better there
-   * than no change at all.
+   * Delta with the given ridge, or with the one that fits the held-out half best; undefined when no ridge beats no change
+   * there.
    *
-   * @throws RmError NOT_POSITIVE_DEFINITE, NOT_FINITE; INVALID_ARGUMENT where a ridge is to be chosen and one half is empty.
+   * @throws RmError NOT_POSITIVE_DEFINITE, NOT_FINITE; INVALID_ARGUMENT when no ridge is given and one half is empty.
    */
   async solve(
     ridge?: number,
     { scaled = false }: { scaled?: boolean | undefined } = {},
   ): Promise<RidgeSolution | undefined> {
-    const [fitted, held] = this.#halves;
+    const [fitted, heldOut] = this.#halves;
     ensure(
-      ridge !== undefined || (fitted.trace > 0 && held.trace > 0),
-      'all calibration tokens are in one half, none are left to choose the ridge by',
+      ridge !== undefined || (fitted.trace > 0 && heldOut.trace > 0),
+      'all calibration tokens are in one half, so none are held out to choose the ridge',
       'Calibrate with several documents.',
     );
     for (const { gram } of this.#halves) symmetrize(this.device.recorder, gram);
-    const found = ridge === undefined ? await this.#chooseRidge(fitted, held, scaled) : { ridge };
-    if (!found) return undefined;
-    // The halves are not needed apart any more.
-    addInto(this.device.recorder, fitted.gram, held.gram);
-    addInto(this.device.recorder, fitted.cross, held.cross);
-    const all = fitted.trace + held.trace;
+    const choice = ridge === undefined ? await this.#chooseRidge(fitted, heldOut, scaled) : { ridge };
+    if (!choice) return undefined;
+    // The halves are no longer needed separately.
+    addInto(this.device.recorder, fitted.gram, heldOut.gram);
+    addInto(this.device.recorder, fitted.cross, heldOut.cross);
+    const all = fitted.trace + heldOut.trace;
     const unit = scaled ? 1 : all / fitted.gram.columns;
-    // A ridge stands for what is known beside the tokens, so it does not grow with them: what was chosen on one half
-    // stays the same number, and is a smaller share of the diagonal of both.
+    // A ridge expresses knowledge besides the tokens, so it does not grow with them: a ridge chosen on one half stays the
+    // same number, and is a smaller share of both halves' diagonal.
     const share = ridge === undefined ? fitted.trace / all : 1;
-    const { gram, cross } = fitted;
-    for await (const { x } of solveRidgePath(this.device, gram, cross, [unit * share * found.ridge], {
-      scaled,
-    })) {
-      return { delta: x, ...found };
+    const shifts = [unit * share * choice.ridge];
+    for await (const { x } of solveRidgePath(this.device, fitted.gram, fitted.cross, shifts, { scaled })) {
+      return { delta: x, ...choice };
     }
     throw new Error('a path of one ridge has one solution');
   }
 
   async #chooseRidge(
     fitted: Sums,
-    held: Sums,
+    heldOut: Sums,
     scaled: boolean,
   ): Promise<{ ridge: number; heldOut: number } | undefined> {
     const unit = scaled ? 1 : fitted.trace / fitted.gram.columns;
@@ -224,10 +218,10 @@ export class RidgeStatistics implements LiveState {
     for await (const { x } of solveRidgePath(this.device, fitted.gram, fitted.cross, shifts, { scaled })) {
       using _ = x;
       const ridge = RIDGES[next++]!;
-      const loss = await quadraticLoss(this.device, held.gram, held.cross, x);
-      const heldOut = 1 + loss / held.targetSquares;
-      this.#points.push({ ridge, heldOut });
-      if (heldOut < best.heldOut) best = { ridge, heldOut };
+      const loss = await quadraticLoss(this.device, heldOut.gram, heldOut.cross, x);
+      const relativeLoss = 1 + loss / heldOut.targetSquares;
+      this.#points.push({ ridge, heldOut: relativeLoss });
+      if (relativeLoss < best.heldOut) best = { ridge, heldOut: relativeLoss };
       else if (Number.isFinite(best.ridge)) break;
     }
     return Number.isFinite(best.ridge) ? best : undefined;

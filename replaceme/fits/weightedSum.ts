@@ -5,8 +5,8 @@ import { axpy, convert, rowTiles, scale } from '../../kernels/index.js';
 const TILE_ELEMENTS = 16 << 20;
 
 /**
- * Sum of factor * tensor over weights of one shape and dtype, in that dtype: computed in f32 and rounded once. The sum
- * lives in `scope`; weights may be larger than a binding.
+ * Sum of factor * tensor over weights of one shape and dtype, in that dtype: computed in f32 and rounded once, new in
+ * `scope`. Weights may be larger than a binding.
  */
 export function weightedSum(scope: Scope, terms: readonly (readonly [factor: number, Tensor])[]): Tensor {
   const first = terms[0]![1];

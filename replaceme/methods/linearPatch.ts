@@ -9,11 +9,12 @@ import {
 } from '../../engine/index.js';
 import { matmul } from '../../kernels/index.js';
 import { realSequences } from '../calibration/calibrationBatch.js';
+import type { FitPass } from '../fits/fitPass.js';
 import { hadamard, hasHadamard } from '../fits/hadamard.js';
-import { type FitPass, type LayerFit, repairInOrder } from '../fits/repairInOrder.js';
+import { type LayerFit, repairInOrder } from '../fits/repairInOrder.js';
 import type { Method } from './method.js';
 
-/** For every sequence of a batch the mean |x| of every channel over its tokens; x [T, N] on the host. */
+/** The mean |x| of every channel over each sequence's tokens; x [T, N] on the host. */
 function* channelMagnitudes(
   x: Float32Array,
   columns: number,
@@ -32,15 +33,15 @@ function* channelMagnitudes(
 }
 
 /**
- * Factor of every channel: the mean over sequences of mean |L_j| / mean |L_i| (as in the authors' code), the means over
- * a sequence's tokens, the channels those of the states times `basis`.
+ * Factor of every channel: the mean over sequences of mean |L_j| / mean |L_i| (as in the authors' code), each mean over
+ * the sequence's tokens. Channels are those of the hidden states times `basis`.
  */
 async function channelScales(pass: FitPass, basis: Tensor | undefined): Promise<Float32Array> {
   const { device, arch } = pass.model;
   const { hidden } = arch;
-  const found = { sums: new Float64Array(hidden), weights: 0 };
+  const ratios = { sums: new Float64Array(hidden), weights: 0 };
   const { journal = noJournal } = pass.inputs.options;
-  using _held = await journal.track('sums', liveSums({}, found));
+  using _tracking = await journal.track('sums', liveSums({}, ratios));
   await pass.forEach(async ({ layerOutput, target }, batch) => {
     using scope = new Scope(device);
     const rotated = async (states: Tensor) => {
@@ -54,14 +55,14 @@ async function channelScales(pass: FitPass, basis: Tensor | undefined): Promise<
     ];
     const [before, after] = [await magnitudes(layerOutput), await magnitudes(target)];
     for (const [s, means] of before.entries()) {
-      found.weights += batch.weight;
-      // A channel that is always 0 stays so under any factor.
+      ratios.weights += batch.weight;
+      // A channel that is always 0 stays 0 under any factor.
       for (const [c, mean] of means.entries()) {
-        found.sums[c]! += batch.weight * (mean > 0 ? after[s]![c]! / mean : 1);
+        ratios.sums[c]! += batch.weight * (mean > 0 ? after[s]![c]! / mean : 1);
       }
     }
   });
-  return Float32Array.from(found.sums, sum => sum / found.weights);
+  return Float32Array.from(ratios.sums, sum => sum / ratios.weights);
 }
 
 async function fit(pass: FitPass, rotated: boolean): Promise<LayerFit> {
@@ -95,9 +96,9 @@ const patch = (name: string, summary: string, rotated: boolean): Method => ({
   source: 'Chen et al., LinearPatch, arXiv:2505.24680',
   selection: 'cosine',
   needsCalibration: true,
-  inMemoryOnly: 'it multiplies the residual stream by a matrix, for which an ordinary model has no place',
+  inMemoryOnly: 'it multiplies the residual stream by a matrix, which no ordinary model can store',
   refusal: ({ hidden }) =>
-    rotated && !hasHadamard(hidden) ? `no Hadamard matrix of order ${hidden} is known to it` : undefined,
+    rotated && !hasHadamard(hidden) ? `it can't construct a Hadamard matrix of order ${hidden}` : undefined,
   repair: (context, windows) => repairInOrder(context, windows, pass => fit(pass, rotated)),
 });
 

@@ -1,7 +1,7 @@
 import { repairInOrder } from '../fits/repairInOrder.js';
 import type { Method } from './method.js';
 
-/** The layers are removed and nothing else changes (except by healing, where it is asked for). */
+/** Removes the layers and changes nothing else, except by healing where the settings ask for it. */
 export const plain: Method = {
   name: 'plain',
   summary: 'remove the layers, replace them by nothing',

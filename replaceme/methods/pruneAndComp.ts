@@ -1,9 +1,10 @@
 import { type Device, liveSums, noJournal, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
 import { scale } from '../../kernels/index.js';
 import type { LayerWeights, Model, WeightChanges } from '../../model/index.js';
-import { rowNormsOf } from '../activations/rowNorms.js';
+import { rowNormsOf } from '../activations/rowOperations.js';
+import type { FitPass } from '../fits/fitPass.js';
 import { identity } from '../fits/identity.js';
-import { type FitPass, repairInOrder } from '../fits/repairInOrder.js';
+import { repairInOrder } from '../fits/repairInOrder.js';
 import { weightedSum } from '../fits/weightedSum.js';
 import type { Method } from './method.js';
 
@@ -11,7 +12,7 @@ import type { Method } from './method.js';
 async function magnitudeRatio(pass: FitPass): Promise<number> {
   const sums = { norms: 0, weights: 0 };
   const { journal = noJournal } = pass.inputs.options;
-  using _held = await journal.track('sums', liveSums({}, sums));
+  using _tracking = await journal.track('sums', liveSums({}, sums));
   await pass.forEach(async ({ layerOutput, target }, { weight }) => {
     const [before, after] = [await rowNormsOf(layerOutput), await rowNormsOf(target)];
     for (const [t, norm] of after.entries()) sums.norms += (weight * norm) / before[t]!;
@@ -28,7 +29,10 @@ async function scaledIdentity(device: Device, n: number, factor: number): Promis
   return scope.release(matrix);
 }
 
-/** What adds to the residual stream: projections, or the norms after them, which undo a projection's scale. */
+/**
+ * Weights that scale what each branch adds to the residual stream: the norm after the projection where there is one, since
+ * it undoes a scale of the projection, else the projection.
+ */
 const BRANCHES = [
   { norm: 'attentionOutNorm', projection: ['o', 'oBias'] },
   { norm: 'mlpOutNorm', projection: ['down', 'downBias'] },
@@ -46,13 +50,13 @@ function scaledGain(scope: Scope, factor: number, gain: Tensor, offset: number):
 }
 
 /**
- * Scales of the residual stream folded into the weights before them: a layer's projections and the embedding are
- * multiplied by all scales that come after them. The norms undo a scale of the stream (up to their eps), the final one
- * too. Where the output head is the embedding, the gain of the final norm is divided by the embedding's factor, so that
- * logits stay as they are.
+ * Folds scales of the residual stream into the weights before them: multiplies a layer's projections and the embedding by
+ * all scales that come after them. Every norm, the final one too, undoes a scale of the stream (up to its eps). Where
+ * the output head is the embedding, the gain of the final norm is divided by the embedding's factor, so that the logits
+ * stay the same.
  *
  * @param scales by the layer after which the stream is multiplied.
- * @param layers changed weights, which are scaled in the place of the model's own; they are taken over.
+ * @param layers changed weights, scaled instead of the model's own; ownership passes to the result.
  */
 export function foldScales(
   model: Model,
@@ -101,12 +105,12 @@ export const pruneAndComp: Method = {
   summary:
     'one factor for what precedes a cut, so that hidden states are as large as after the removed layers',
   source: 'Chen et al., Prune&Comp, arXiv:2507.18212',
-  // The paper's measure, at one shot; it also removes layers one by one and measures again.
+  // The paper's measure in one shot; the paper also removes layers one by one and measures again.
   selection: 'block-influence',
   needsCalibration: true,
   refusal: ({ family, tensorNames, vision }) =>
     vision || tensorNames.layers.some(({ inputNorm, mlpNorm }) => !inputNorm || !mlpNorm)
-      ? `${family} models have no scale of the residual stream that could be folded: it is normalised before layer 0, or read without a norm`
+      ? `a scale of the residual stream of ${family} models can't be folded: the stream is normalised before layer 0, or read without a norm`
       : undefined,
   wholeModel: true,
   changes: 'all before',

@@ -3,24 +3,19 @@ import type { Model } from '../../model/index.js';
 import { batchedTokens } from '../calibration/calibrationBatch.js';
 import { accumulateWindows } from '../fits/accumulateWindows.js';
 import { refitCost } from '../fits/fitCost.js';
+import type { FitPass } from '../fits/fitPass.js';
+import type { Projection, ProjectionFits, RidgeSummary, SumsSource } from '../fits/fitProjections.js';
 import { linearRefusal } from '../fits/linearRefusal.js';
-import {
-  accumulateRefit,
-  type CachedRefit,
-  type CachedSums,
-  type RidgeSummary,
-  refitFromCache,
-  refitLayer,
-  tokenWeighting,
-} from '../fits/refitLayer.js';
+import { accumulateRefit, refitFromCache, refitLayer } from '../fits/refitLayer.js';
+import { tokenWeighting } from '../fits/refitPass.js';
 import type { AccumulateContext, RepairContext, RepairDetails, RepairSettings } from '../fits/repair.js';
-import { type FitPass, type LayerFit, repairInOrder } from '../fits/repairInOrder.js';
+import { type LayerFit, repairInOrder } from '../fits/repairInOrder.js';
 import type { RidgeStatistics } from '../fits/ridgeStatistics.js';
 import { isEarly, lastRemoved, type Window } from '../run/window.js';
-import { type Method, settingsOf } from './method.js';
 import type { SumsKey } from '../statistics/statisticsStore.js';
+import { type Method, settingsOf } from './method.js';
 
-/** In an early layer a step of o_proj gains little on one text and loses much on another (docs/lab-notes.md). */
+/** In an early layer, moving o_proj gains little on one text and loses much on another (docs/lab-notes.md). */
 const defaultStep = (window: Window, layers: number): number => (isEarly([window], layers) ? 0 : 0.5);
 
 /** The settings, with the step that suits the place of the window. */
@@ -29,18 +24,18 @@ const optionsOf = ({ arch }: Model, window: Window, settings: RepairSettings) =>
   attentionStep: settings.attentionStep ?? defaultStep(window, arch.layers),
 });
 
-/** MLP features follow from o_proj as it is by then. */
+/** @param attention the fit of o_proj, from which the MLP features follow. */
 function keyOf(
   model: Model,
   window: Window,
   settings: RepairSettings,
-  name: 'o' | 'down',
+  projection: Projection,
   attention: RidgeSummary | undefined,
 ): SumsKey {
   const options = optionsOf(model, window, settings);
   const moved = attention ? `, o_proj ${options.attentionStep} at ridge ${attention.ridge}` : '';
   return {
-    kind: `refit ${name}_proj`,
+    kind: `refit ${projection}_proj`,
     layer: window.layer,
     target: lastRemoved(window),
     weighting: `${tokenWeighting(options)}${moved}`,
@@ -52,62 +47,62 @@ async function fit(
   window: Window,
   { settings, statistics: store }: RepairContext,
 ): Promise<LayerFit> {
-  const { tokenResidual, sinkResidual, ...fitted } = await refitLayer(
+  const { tokenResidual, sinkResidual, ...fits } = await refitLayer(
     inputs,
     { output: (index, scope) => targets.state(index, scope) },
     {
       ...optionsOf(inputs.model, window, settings),
       ...(unpruned && {
-        onStatistics: async (name, { sums }, attention) =>
-          store?.put(keyOf(inputs.model, window, settings, name, attention), sums),
+        onStatistics: async (projection, { sums }, attention) =>
+          store?.put(keyOf(inputs.model, window, settings, projection, attention), sums),
       }),
     },
   );
   inputs.arriveAt(lastRemoved(window) + 1);
-  return layerFit(fitted, inputs.tokens, { tokenResidual, sinkResidual });
+  return layerFit(fits, inputs.tokens, { tokenResidual, sinkResidual });
 }
 
-/** From the sums of earlier runs or rounds. */
-const recalled =
-  ({ model, settings, statistics: store }: RepairContext, window: Window): CachedSums =>
-  async (name, statistics, attention) => {
+/** Reads the sums of earlier runs or rounds. */
+const cachedSums =
+  ({ model, settings, statistics: store }: RepairContext, window: Window): SumsSource =>
+  async (projection, statistics, attention) => {
     using scope = new Scope(model.device);
-    const sums = await store?.get(keyOf(model, window, settings, name, attention), scope);
-    if (sums) statistics.recall(sums);
+    const sums = await store?.get(keyOf(model, window, settings, projection, attention), scope);
+    if (sums) await statistics.restore(sums);
     return sums !== undefined;
   };
 
-async function recall(context: RepairContext, window: Window): Promise<LayerFit | undefined> {
+async function fitFromCache(context: RepairContext, window: Window): Promise<LayerFit | undefined> {
   const { model, batches, settings, statistics } = context;
   if (!statistics) return undefined;
   const options = optionsOf(model, window, settings);
-  const found = await refitFromCache(model, window.layer, options, recalled(context, window));
-  return found && layerFit(found, batchedTokens(batches));
+  const fits = await refitFromCache(model, window.layer, options, cachedSums(context, window));
+  return fits && layerFit(fits, batchedTokens(batches));
 }
 
-const gather = (context: AccumulateContext, windows: readonly Window[]): Promise<boolean> =>
+const accumulate = (context: AccumulateContext, windows: readonly Window[]): Promise<boolean> =>
   accumulateWindows(
     context,
     windows,
     async window => {
-      const known = await recall(context, window);
-      for (const tensor of Object.values(known?.weights ?? {})) tensor.dispose();
-      return known !== undefined;
+      const cached = await fitFromCache(context, window);
+      for (const tensor of Object.values(cached?.weights ?? {})) tensor.dispose();
+      return cached !== undefined;
     },
     ({ inputs, targets }, window) => {
       const { model, settings, into } = context;
       const options = {
         ...optionsOf(model, window, settings),
-        onStatistics: (name: 'o' | 'down', { sums }: RidgeStatistics, attention?: RidgeSummary) =>
-          into.put(keyOf(model, window, settings, name, attention), sums),
+        onStatistics: (projection: Projection, { sums }: RidgeStatistics, attention?: RidgeSummary) =>
+          into.put(keyOf(model, window, settings, projection, attention), sums),
       };
       const output = (index: number, scope: Scope) => targets.state(index, scope);
-      return accumulateRefit(inputs, { output }, options, recalled(context, window));
+      return accumulateRefit(inputs, { output }, options, cachedSums(context, window));
     },
   );
 
 const layerFit = (
-  { weights, attention, mlp, paths }: CachedRefit,
+  { weights, attention, mlp, paths }: ProjectionFits,
   tokens: number,
   residuals: RepairDetails = {},
 ): LayerFit => ({
@@ -122,7 +117,7 @@ const layerFit = (
   },
 });
 
-/** The whole down_proj (and half a step of o_proj) of the layer that stays, instead of a map on its output. */
+/** Fits the whole down_proj (and o_proj half the way) of the layer that stays, instead of a map of its output. */
 export const refit: Method = {
   name: 'refit',
   summary: 'refit the projections of the layer that stays by ridge regression, ridge by held-out tokens',
@@ -136,13 +131,13 @@ export const refit: Method = {
     const step = settings.attentionStep ?? (windows && isEarly(windows, arch.layers) ? 0 : undefined);
     return refitCost(run, step === 0 ? 0 : 2);
   },
-  accumulate: gather,
+  accumulate,
   repair: (context, windows) =>
     repairInOrder(
       context,
       windows,
       (pass, window) => fit(pass, window, context),
-      window => recall(context, window),
+      window => fitFromCache(context, window),
     ),
 };
 

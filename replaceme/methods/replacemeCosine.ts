@@ -1,9 +1,10 @@
 import { sizeClass } from '../../engine/index.js';
 import { scale } from '../../kernels/index.js';
 import { fitCosine } from '../fits/cosineFit.js';
+import type { FitPass } from '../fits/fitPass.js';
 import { foldTransform } from '../fits/foldTransform.js';
 import { linearRefusal } from '../fits/linearRefusal.js';
-import { type FitPass, type LayerFit, repairInOrder } from '../fits/repairInOrder.js';
+import { type LayerFit, repairInOrder } from '../fits/repairInOrder.js';
 import { type CosineSettings, cosineSettings } from '../options/pruneOptions.js';
 import { type Method, settingsOf } from './method.js';
 
@@ -23,7 +24,7 @@ async function fit(pass: FitPass, settings: CosineSettings): Promise<LayerFit> {
   };
 }
 
-/** One linear map T on the MLP output of the layer that stays, for the direction of the hidden states. */
+/** Fits one linear map T of the MLP output of the layer that stays, to the direction of the hidden states. */
 export const replacemeCosine: Method = {
   name: 'replaceme-cosine',
   summary: 'one linear map in place of the layers, by Adam on the cosine distance',

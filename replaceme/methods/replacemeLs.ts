@@ -9,7 +9,7 @@ import { type Method, settingsOf } from './method.js';
 
 const tooFew = (tokens: number, hidden: number, alpha: number): string =>
   `${tokens} calibration tokens for ${hidden} dimensions: the least squares has no unique solution` +
-  (alpha > 0 ? ', the ridge (alpha) decides what the data leave open' : '; use more tokens or alpha > 0');
+  (alpha > 0 ? ', so the ridge (alpha) decides what the data leave open' : '; use more tokens or alpha > 0');
 
 async function fit(
   model: Model,
@@ -25,7 +25,7 @@ async function fit(
   );
   using _ = transform;
   const { tokens } = statistics;
-  // The fold needs room, and the sums have done what they were for.
+  // Free the sums: the fold needs room.
   statistics[Symbol.dispose]();
   return {
     weights: await foldTransform(model, layer, transform),

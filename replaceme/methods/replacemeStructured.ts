@@ -11,7 +11,7 @@ import { orthogonalFactor } from '../fits/orthogonalFactor.js';
 import type { LayerFit } from '../fits/repairInOrder.js';
 import type { Method } from './method.js';
 
-/** Statistics of a window on the host; n hidden dimensions. */
+/** A window's statistics on the host; n hidden dimensions. */
 interface HostStatistics {
   readonly n: number;
   /** G = M'M, [n,n]. */
@@ -20,13 +20,13 @@ interface HostStatistics {
   readonly rightSide: Float64Array;
 }
 
-/** T [n,n] of one structure from the statistics, in `scope`. */
+/** Fits T [n,n] of one structure to the statistics; T is new in `scope`. */
 type Structure = (statistics: HostStatistics, scope: Scope) => Promise<Tensor>;
 
-/** Every dimension times a number of its own: argmin |M T - (L_j - Y_i)| among diagonal T. */
+/** One factor per dimension: argmin |M T - (L_j - Y_i)| among diagonal T. */
 const diagonal: Structure = async ({ n, gram, rightSide }, scope) => {
   const values = new Float32Array(n * n);
-  // A dimension that is always 0 may stay as it is.
+  // A dimension that is always 0 keeps factor 1.
   for (let at = 0; at < n * n; at += n + 1) values[at] = gram[at]! > 0 ? rightSide[at]! / gram[at]! : 1;
   return scope.own(await tensorFromBytes(scope.device, asBytes(values), [n, n], 'f32', 'T'));
 };
@@ -55,7 +55,7 @@ async function fit(
   return { weights: folded, details };
 }
 
-/** The gain of the norm after down_proj with a diagonal T in it, f32 [hidden]: t (gain + offset) - offset. */
+/** Folds a diagonal T into the gain of the norm after down_proj, f32 [hidden]: t (gain + offset) - offset. */
 async function foldIntoGain(model: Model, layer: number, transform: Tensor): Promise<Tensor> {
   const { device, arch } = model;
   const { offset } = arch.norm;
@@ -79,7 +79,7 @@ async function residuals(
   const { device, shape } = transform;
   const { n } = host;
   using scope = new Scope(device);
-  // |L_j - Y_i|² of |L_j - L_i|², since L_j - Y_i = (L_j - L_i) + M.
+  // |L_j - Y_i|² from |L_j - L_i|², since L_j - Y_i = (L_j - L_i) + M.
   let target = targetSquares;
   for (let at = 0; at < n * n; at += n + 1) {
     target += 2 * host.rightSide[at]! - host.gram[at]!;

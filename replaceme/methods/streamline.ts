@@ -1,7 +1,7 @@
 import type { Method } from './method.js';
 import { plain } from './plain.js';
 
-/** LLM-Streamline without its trained layer: its selection is `cosine`, so that the result is that of `plain`. */
+/** LLM-Streamline without its trained layer: it selects by `cosine`, so its result is that of `plain`. */
 export const streamline: Method = {
   ...plain,
   name: 'streamline',

@@ -2,7 +2,7 @@ import type { Architecture, StatePlacement } from '../../model/index.js';
 import { plannedStates, roomFor } from '../activations/hiddenStates.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';
 import { type FitBytes, type FitRun, refitCost } from '../fits/fitCost.js';
-import { KEPT_BYTES } from '../fits/refitLayer.js';
+import { KEPT_BYTES } from '../fits/refitPass.js';
 import { type HealingWork, healingMemory } from '../healing/healingCost.js';
 import type { PruneRequest } from '../request/request.js';
 import { layerFlopsPerToken } from '../run/computeRate.js';

@@ -1,15 +1,14 @@
-import { type Journal, noJournal, type Progress } from '../../engine/index.js';
-import { totalTokens } from '../../model/index.js';
+import type { Journal, Progress } from '../../engine/index.js';
 
-/** What every long walk over tokens takes. */
+/** What a long run over tokens reports to and obeys. */
 export interface RunHooks {
   onProgress?: Progress;
   signal?: AbortSignal;
-  /** Keeps what is done, for another process to go on from. */
+  /** Records finished work so that another process can resume the run. */
   journal?: Journal;
 }
 
-/** For work that reports progress but does not look at the signal: every step of it ends when the signal says so. */
+/** Picks the hooks of a larger object. Progress throws when the signal aborts, for work that doesn't look at the signal. */
 export const runHooks = ({ onProgress, signal, journal }: RunHooks): RunHooks => ({
   onProgress: event => {
     signal?.throwIfAborted();
@@ -18,29 +17,3 @@ export const runHooks = ({ onProgress, signal, journal }: RunHooks): RunHooks =>
   ...(signal && { signal }),
   ...(journal && { journal }),
 });
-
-/**
- * Visits batches (or groups of sequences) one after the other, from the first that no earlier process has done.
- *
- * @param name tells what it is about, in progress too.
- * @param sequencesOf the sequences of a batch, whose tokens progress counts.
- */
-export async function forEachGroup<T>(
-  { journal = noJournal, signal, onProgress }: RunHooks,
-  name: string,
-  batches: readonly T[],
-  sequencesOf: (batch: T) => readonly { readonly length: number }[],
-  visit: (batch: T, index: number) => Promise<void>,
-): Promise<void> {
-  const ends: number[] = [];
-  for (const batch of batches) ends.push((ends.at(-1) ?? 0) + totalTokens(sequencesOf(batch)));
-  await journal.forEach(
-    name,
-    batches.length,
-    async index => {
-      signal?.throwIfAborted();
-      await visit(batches[index]!, index);
-    },
-    index => onProgress?.({ phase: name, done: ends[index]!, total: ends.at(-1)!, unit: 'tokens' }),
-  );
-}

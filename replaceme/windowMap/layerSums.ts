@@ -10,22 +10,22 @@ import type { Model } from '../../model/index.js';
 import { notFinite } from './windowDistances.js';
 import type { WindowMeasure } from './windowMeasures.js';
 
-/** Shares of the Gram matrix's mean diagonal, large ones first; a coarse path, since windows are only ranked. */
+/** Ridges as shares of the Gram matrix's mean diagonal, largest first; a coarse path suffices to rank windows. */
 const RIDGES = [1, 0.1, 0.01];
 
-/** Sums of one layer that stays and one half of the documents; M and L of every token times sqrt(w). */
+/** Sums for one layer that stays and one half of the documents; M and L of every token are scaled by sqrt(w). */
 export interface HalfSums {
   /** G = MᵀM [hidden, hidden] */
   readonly gram: Tensor;
-  /** P Lᵀ M for L of this layer and of the next ones [(targets + 1) * rows, hidden] */
+  /** P Lᵀ M for L of this layer and of the following ones [(targets + 1) * rows, hidden] */
   readonly products: Tensor;
 }
 
-/** Bytes of the sums of a layer with so many windows. */
+/** Bytes of the sums of a layer with `targets` windows. */
 export const sumsBytes = (hidden: number, targets: number, rows: number): number =>
   2 * 4 * hidden * (hidden + (targets + 1) * rows);
 
-/** Bytes that solving for the maps takes beside the sums: both halves' C, a solution, its product, and the factor. */
+/** Bytes that solving for the maps takes besides the sums: both halves' C, a solution, its product, and the factor. */
 export const solvingBytes = (hidden: number, targets: number, rows: number): number =>
   4 * hidden * (2 * hidden + 5 * targets * rows);
 
@@ -37,18 +37,18 @@ interface SavedLayer {
   readonly numbers?: Readonly<Record<(typeof numberNames)[number], Float64Array>>;
 }
 
-/** What is summed over all tokens for one layer that stays, then the measures of its windows. */
+/** Sums over all tokens for one layer that stays, and the measures of its windows that follow from them. */
 export class LayerSums {
-  /** Windows: the last one removes the layers up to layer + targets. */
+  /** Number of windows: the longest removes the layers up to layer + targets. */
   readonly targets: number;
   readonly halves: readonly [HalfSums, HalfSums];
-  /** By count - 1, over the held-out half: |P (L_j - L_i)|² */
+  /** Indexed by count - 1, like the next three: |P (L_j - L_i)|² over the held-out half. */
   readonly projected: Float64Array;
-  /** Sums of cosine distances; and over the held-out half |L_j - L_i|² and |L_j|². */
+  /** Cosine distances over all tokens; |L_j - L_i|² and |L_j|² over the held-out half. */
   readonly cosine: Float64Array;
   readonly changes: Float64Array;
   readonly outputs: Float64Array;
-  /** Once they are known; the sums are gone then. */
+  /** Empty until `solve`, which disposes the sums. */
   readonly measures: WindowMeasure[] = [];
   readonly #scope: Scope;
 
@@ -96,10 +96,10 @@ export class LayerSums {
   }
 
   /**
-   * Adds the cosine distances of a batch between this layer's outputs and those of layer + n + 1, and from them and the
-   * norms the exact squares.
+   * Adds the cosine distances of a batch between this layer's outputs and those of layer + n + 1, and the exact squares
+   * that follow from distances and norms.
    *
-   * @param weights w of every token; those of half 0 count in the distances alone.
+   * @param weights w of every token; tokens of half 0 count only in the distances.
    * @throws RmError NOT_FINITE.
    */
   addDistances(
@@ -119,7 +119,7 @@ export class LayerSums {
     if (!Number.isFinite(this.cosine[n])) throw notFinite(this.layer, this.layer + n + 1);
   }
 
-  /** Solves for the maps over `tokens` tokens; the sums are used up. */
+  /** Solves for the maps over `tokens` tokens, which uses up the sums. */
   async solve(tokens: number): Promise<void> {
     using _section = this.model.device.section('solve');
     for (const [n, loss] of (await this.#losses()).entries()) {
@@ -133,7 +133,7 @@ export class LayerSums {
     this.dispose();
   }
 
-  /** By count - 1: the least that a ridge adds to |P (L_j - L_i)|² on the held-out half. */
+  /** By count - 1: the change of |P (L_j - L_i)|² on the held-out half under the best ridge. */
   async #losses(): Promise<number[]> {
     const { targets, halves, rows } = this;
     const { device, arch } = this.model;
@@ -150,13 +150,13 @@ export class LayerSums {
       return cross;
     });
     const best = new Array<number>(targets).fill(Number.POSITIVE_INFINITY);
-    const [fitted, held] = halves;
+    const [fitted, heldOut] = halves;
     const diagonal = await downloadDiagonal(rec, fitted.gram);
     const mean = diagonal.reduce((sum, value) => sum + value, 0) / arch.hidden;
     const shifts = mean > 0 ? RIDGES.map(share => share * mean) : [];
     for await (const { x } of solveRidgePath(device, fitted.gram, crosses[0]!, shifts)) {
       using _ = x;
-      const losses = await quadraticLosses(device, held.gram, crosses[1]!, x, targets);
+      const losses = await quadraticLosses(device, heldOut.gram, crosses[1]!, x, targets);
       for (const [n, loss] of losses.entries()) best[n] = Math.min(best[n]!, loss);
     }
     return best;
@@ -171,7 +171,7 @@ export class LayerSums {
   }
 }
 
-/** How much a token counts: `weight` over its largest norm in any layer. */
+/** Each token's weight: `weight` over the token's largest norm in any layer. */
 export function tokenWeights(norms: readonly Float32Array[], weight: number): Float64Array {
   return Float64Array.from({ length: norms[0]!.length }, (_, t) => {
     const largest = Math.max(...norms.map(of => of[t]!));
@@ -179,7 +179,7 @@ export function tokenWeights(norms: readonly Float32Array[], weight: number): Fl
   });
 }
 
-/** Adds the squares of norms, of so many each to every sum. */
+/** Adds squared norms to `sums`: the first `each` to the first sum, the next to the second, ... */
 export async function addSquares(norms: Tensor, each: number, sums: Float64Array): Promise<void> {
   for (const [at, norm] of (await downloadF32(norms)).entries()) sums[Math.floor(at / each)]! += norm * norm;
 }

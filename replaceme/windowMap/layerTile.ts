@@ -6,18 +6,26 @@ import {
   type Tensor,
   tensorFrom,
 } from '../../engine/index.js';
-import { axpy, cosineDistance, matmul, rowNorms, scaleRows } from '../../kernels/index.js';
-import { embedTokens, groupSequences, LayerSteps, type Model, totalTokens } from '../../model/index.js';
+import { axpy, cosineDistance, matmul, rowNorms } from '../../kernels/index.js';
+import {
+  type Batch,
+  embedTokens,
+  groupSequences,
+  LayerSteps,
+  type Model,
+  totalTokens,
+} from '../../model/index.js';
 import type { HiddenStates } from '../activations/hiddenStates.js';
-import { batchedTokens, type CalibrationBatch, openBatch } from '../calibration/calibrationBatch.js';
-import { forEachGroup } from '../run/runHooks.js';
+import { scaledRows } from '../activations/rowOperations.js';
+import { batchedTokens, type CalibrationBatch } from '../calibration/calibrationBatch.js';
+import { type BatchVisit, forEachBatch } from '../calibration/forEachBatch.js';
 import { addSquares, LayerSums, sumsBytes, tokenWeights } from './layerSums.js';
 import type { WindowMapOptions, WindowMeasure } from './windowMeasures.js';
 
-/** Bytes of a group of sequences' outputs and MLP outputs of all layers. */
+/** Most bytes of the outputs and MLP outputs of all layers, for the sequences that run at a time. */
 export const GROUP_BYTES = 2 ** 29;
 
-/** Ranges of layers whose sums fit into `room` together, one layer at least. */
+/** Divides layers 0 .. end-1 into ranges whose sums fit into `room` together, of one layer at least. */
 export function tiles(
   end: number,
   longest: number,
@@ -25,23 +33,23 @@ export function tiles(
   hidden: number,
   room: number,
 ): [number, number][] {
-  const found: [number, number][] = [];
+  const ranges: [number, number][] = [];
   let bytes = 0;
   for (let layer = 0; layer < end; layer++) {
     const needed = sumsBytes(hidden, Math.min(longest, end - layer), rows);
-    const last = found.at(-1);
+    const last = ranges.at(-1);
     if (last && bytes + needed <= room) {
       last[1] = layer + 1;
       bytes += needed;
     } else {
-      found.push([layer, layer + 1]);
+      ranges.push([layer, layer + 1]);
       bytes = needed;
     }
   }
-  return found;
+  return ranges;
 }
 
-/** What a map is made of. */
+/** The inputs of a window map. */
 export interface MapContext {
   readonly model: Model;
   readonly batches: readonly CalibrationBatch[];
@@ -50,8 +58,8 @@ export interface MapContext {
   readonly projection: Tensor;
 }
 
-/** The layers first .. end-1 as layers that stay, of a model that is on the device: one walk over the tokens for all. */
-export class Tile implements LiveState {
+/** Measures the windows after layers first .. end-1 of a model on the device, in one pass over the tokens. */
+export class LayerTile implements LiveState {
   readonly #layers: LayerSums[] = [];
   readonly #tokens: number;
 
@@ -73,17 +81,15 @@ export class Tile implements LiveState {
     }
   }
 
-  async walk(): Promise<void> {
+  /** Sums over all tokens. */
+  async sum(): Promise<void> {
     const { model, batches, options } = this.context;
     const { hidden, layers } = model.arch;
     const most = Math.floor(GROUP_BYTES / (8 * hidden * layers));
-    const groups = batches.flatMap(batch => splitBatch(batch, most).map(group => ({ batch, group })));
-    await forEachGroup(
-      options,
-      'window map',
-      groups,
-      ({ group }) => group.sequences,
-      ({ batch, group }) => this.#add(group, group.sequences === batch.sequences),
+    const whole = new Set(batches);
+    const parts = batches.flatMap(batch => splitBatch(batch, most));
+    await forEachBatch(model.device, options, 'window map', parts, visit =>
+      this.#add(visit, whole.has(visit.batch)),
     );
   }
 
@@ -95,12 +101,11 @@ export class Tile implements LiveState {
     for (const [at, layer] of saved.entries()) await this.#layers[at]!.restore(layer);
   }
 
-  /** @param whole the batch is as the walks to come know it: those find no states of parts. */
-  async #add(batch: CalibrationBatch, whole: boolean): Promise<void> {
+  /** @param whole whether this is a whole batch: later passes would not find the states of parts. */
+  async #add({ batch, opened, scope }: BatchVisit, whole: boolean): Promise<void> {
     const { device } = this.context.model;
     const rec = device.recorder;
-    using scope = new Scope(device);
-    const { outputs, mlpOutputs } = this.#forward(batch, scope);
+    const { outputs, mlpOutputs } = this.#forward(opened, scope);
     using _section = device.section('statistics');
     const norms = await allNorms(scope, outputs);
     const tokens = norms[0]!.length;
@@ -108,24 +113,18 @@ export class Tile implements LiveState {
     await this.#addDistances(batch, scope, outputs, norms, weights);
 
     const roots = scope.own(tensorFrom(device, Float32Array.from(weights, Math.sqrt)));
-    const weighted = (x: Tensor, inner: Scope) => {
-      const out = inner.tensor(x.shape, 'f32', x.label);
-      scaleRows(rec, x, roots, out);
-      return out;
-    };
     const { projection } = this.context;
     const rows = projection.rowCount;
     /** P Lᵀ of every layer. */
     const projected = scope.tensor([outputs.length * rows, tokens], 'f32', 'projected outputs');
     for (const [layer, output] of outputs.entries()) {
       using inner = new Scope(device);
-      matmul(rec, projection, weighted(output, inner), projected.rows(layer * rows, rows), {
-        transposeB: true,
-      });
+      const weighted = scaledRows(inner, output, roots);
+      matmul(rec, projection, weighted, projected.rows(layer * rows, rows), { transposeB: true });
     }
     for (const [at, sums] of this.#layers.entries()) {
       using inner = new Scope(device);
-      const mlpOutput = weighted(mlpOutputs[at]!, inner);
+      const mlpOutput = scaledRows(inner, mlpOutputs[at]!, roots);
       const all = projected.rows((this.first + at) * rows, (sums.targets + 1) * rows);
       const { gram, products } = sums.halves[batch.half];
       matmul(rec, mlpOutput, mlpOutput, gram, { transposeA: true, accumulate: true });
@@ -137,14 +136,12 @@ export class Tile implements LiveState {
         this.states.keep(batch.sequences, layer, scope.release(output));
       }
     }
-    await rec.finish();
   }
 
-  /** L of all layers, and M of those of this tile. */
-  #forward(batch: CalibrationBatch, scope: Scope): { outputs: Tensor[]; mlpOutputs: Tensor[] } {
+  /** L of all layers, and M of this tile's layers. */
+  #forward(opened: Batch, scope: Scope): { outputs: Tensor[]; mlpOutputs: Tensor[] } {
     const { model } = this.context;
     using _section = model.device.section('forward');
-    using opened = openBatch(model.device, batch);
     const outputs: Tensor[] = [];
     const mlpOutputs: Tensor[] = [];
     let input = scope.own(embedTokens(model, opened));
@@ -162,7 +159,7 @@ export class Tile implements LiveState {
     return { outputs, mlpOutputs };
   }
 
-  /** Cosine distances of all windows. */
+  /** Adds the cosine distances of all windows. */
   async #addDistances(
     { half }: CalibrationBatch,
     scope: Scope,
@@ -186,7 +183,7 @@ export class Tile implements LiveState {
     }
   }
 
-  /** Solves for the maps; the sums are used up. */
+  /** Solves for the maps, which uses up the sums. */
   async measures(): Promise<WindowMeasure[]> {
     const { journal = noJournal, onProgress, signal } = this.context.options;
     const solve = async (at: number) => {
@@ -204,7 +201,7 @@ export class Tile implements LiveState {
   }
 }
 
-/** Whole sequences, so that no group has more than `tokens` tokens; the batch itself where it has not more. */
+/** Splits a batch between sequences so that no part exceeds `tokens` tokens; a small enough batch stays itself. */
 function splitBatch(batch: CalibrationBatch, tokens: number): readonly CalibrationBatch[] {
   if (totalTokens(batch.sequences) <= tokens) return [batch];
   let first = 0;
@@ -229,7 +226,7 @@ async function allNorms(scope: Scope, outputs: readonly Tensor[]): Promise<Float
   return outputs.map((_, layer) => values.subarray(layer * tokens, (layer + 1) * tokens));
 }
 
-/** Adds |P (L_j - L_i)|² of every j; `all`: P Lᵀ of the layer that stays, then of the targets, `rows` rows each. */
+/** Adds |P (L_j - L_i)|² for every j; `all`: P Lᵀ of the layer that stays, then of the targets, `rows` rows each. */
 async function addProjectedChanges(
   scope: Scope,
   all: Tensor,

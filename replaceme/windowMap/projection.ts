@@ -1,13 +1,13 @@
 import { type Device, seededRandom, type Tensor, tensorFrom } from '../../engine/index.js';
 
-/** Rows of a projection are bound on their own, at multiples of 256 bytes. */
+/** A projection has a multiple of this many rows: views of its products are bound at multiples of 256 bytes. */
 const ROWS = 64;
 
-/** Rows of the projection onto `count` numbers of outputs that have `hidden`. */
+/** Rows of the projection of outputs [hidden] onto `count` numbers. */
 export const projectionRows = (hidden: number, count: number): number =>
   Math.ceil(Math.min(hidden, count) / ROWS) * ROWS;
 
-/** P [rows, hidden]: signs / sqrt(count), or the identity; rows of zeros fill it up. */
+/** P [rows, hidden]: random signs / sqrt(rows), or the identity where `count` reaches `hidden`, padded by rows of zeros. */
 export function projectionMatrix(device: Device, hidden: number, count: number): Tensor {
   const exact = count >= hidden;
   const rows = projectionRows(hidden, count);

@@ -10,23 +10,19 @@ import {
   type Tensor,
 } from '../../engine/index.js';
 import { cosineDistance } from '../../kernels/index.js';
-import { type Batch, BatchTensors, forward, type Model, type StatePlacement } from '../../model/index.js';
+import { type Batch, embedTokens, forward, type Model, type StatePlacement } from '../../model/index.js';
 import type { HiddenStates } from '../activations/hiddenStates.js';
-import {
-  type CalibrationBatch,
-  OpenBatches,
-  sequencesOf,
-  walkGroups,
-} from '../calibration/calibrationBatch.js';
-import { forEachGroup, type RunHooks } from '../run/runHooks.js';
-import type { RowSums } from '../statistics/statisticsStore.js';
-import { meansOf } from '../statistics/statisticsStore.js';
+import { type CalibrationBatch, openBatch } from '../calibration/calibrationBatch.js';
+import { forEachGroup, layerwiseGroups } from '../run/forEachGroup.js';
+import type { RunHooks } from '../run/runHooks.js';
+import { meansOf, type RowSums } from '../statistics/statisticsStore.js';
+import { LayerOutputs } from './layerOutputs.js';
 
-/** What counts of the cosine distances d of a batch's tokens: the mean of `of(d)` over `rows`. */
+/** How the cosine distances d of a batch's tokens count: the mean of `of(d)` over `rows`. */
 export interface DistanceMeasure {
   /** Rows of the batch that count. */
   rows(batch: Batch): Iterable<number>;
-  /** The value of a row whose cosine distance this is. */
+  /** The value of a row with this cosine distance. */
   of(distance: number): number;
 }
 
@@ -37,18 +33,24 @@ const overAllTokens: DistanceMeasure = {
 
 /** How window distances are measured. */
 export interface DistanceOptions extends RunHooks {
-  /** Another mean than that over all tokens. */
+  /** Another measure than the mean over all tokens. */
   measure?: DistanceMeasure;
-  /** Is given the outputs of all layers, as far as it has room. */
+  /** Receives as many layer outputs as it has room for. */
   states?: HiddenStates;
-  /** Where outputs wait for the other end of their windows (default: on the device). */
+  /** Where outputs stay until the end of their windows (default: on the device). */
   placement?: StatePlacement | undefined;
 }
 
+/** Two depths of a model: the output of `layer` (-1: the embeddings) and that of `end`. */
+interface Span {
+  readonly layer: number;
+  readonly end: number;
+}
+
 /**
- * Mean over all tokens of 1 - cos(L_i, L_{i+n}) (ReplaceMe Eq. 4) for every window of the sizes `counts`, in one walk
- * over the batches. All tokens count alike, the first of a sequence included; L of the last layer is taken before the
- * final norm.
+ * Mean over all tokens of 1 - cos(L_i, L_{i+n}) (ReplaceMe Eq. 4) for every window of the sizes `counts`, in one pass
+ * over the batches. All tokens count alike, including the first of a sequence; L of the last layer precedes the final
+ * norm.
  *
  * @returns for every n of `counts` the means, index i = 0 .. layers-1-n.
  * @throws RmError NOT_FINITE naming the first window whose hidden states hold NaN or infinity.
@@ -62,111 +64,143 @@ export async function windowDistances(
   return (await windowDistanceSums(model, batches, counts, options)).map(meansOf);
 }
 
-/** The same as sums, which those over other batches can be added to. */
+/** The sums behind `windowDistances`, to which sums over other batches can be added. */
 export async function windowDistanceSums(
   model: Model,
   batches: readonly CalibrationBatch[],
   counts: readonly number[],
   options: DistanceOptions = {},
 ): Promise<RowSums[]> {
-  const { measure = overAllTokens } = options;
-  const { device, arch } = model;
-  using _section = device.section('distances');
-  const windows = counts.flatMap((count, c) =>
-    Array.from({ length: arch.layers - count }, (_, layer) => ({ c, layer, end: layer + count })),
+  const { layers } = model.arch;
+  const windows = counts.map(count =>
+    Array.from({ length: layers - count }, (_, layer) => ({ layer, end: layer + count })),
   );
-  const found = { sums: counts.map(count => new Array<number>(arch.layers - count).fill(0)), counted: 0 };
-  const longest = Math.max(...counts);
-  const { journal = noJournal } = options;
-  using _held = await journal.track('sums', liveSums({}, found));
-  const groups = walkGroups(model, batches);
-  const sequencesOfAll = (group: readonly CalibrationBatch[]) => group.flatMap(sequencesOf);
-  await forEachGroup(options, 'distances', groups, sequencesOfAll, async group => {
-    using walk = new DistanceWalk(model, group, windows, longest, options);
-    using _walk = await walk.hold();
-    for (const { batch, distances } of await walk.run()) {
-      const values = await downloadF32(distances);
-      const rows = [...measure.rows(batch)];
-      for (const [w, { c, layer }] of windows.entries()) {
-        for (const row of rows) found.sums[c]![layer]! += measure.of(values[w * batch.tokens + row]!);
-      }
-      found.counted += rows.length;
-    }
-  });
-  const broken = windows.find(({ c, layer }) => !Number.isFinite(found.sums[c]![layer]));
+  const spans = windows.flat();
+  const { sums, rows } = await spanSums(model, batches, spans, options);
+  const broken = spans[sums.findIndex(sum => !Number.isFinite(sum))];
   if (broken) throw notFinite(broken.layer, broken.end);
-  return found.sums.map(sums => ({ sums, rows: found.counted }));
+  let first = 0;
+  return windows.map(({ length }) => {
+    first += length;
+    return { sums: sums.slice(first - length, first), rows };
+  });
 }
 
-/** The failure of a window whose hidden states hold NaN or infinity. */
+/**
+ * Sums of the cosine distance between each layer's input and its output, over all tokens.
+ *
+ * @throws RmError NOT_FINITE naming the first layer whose hidden states hold NaN or infinity.
+ */
+export async function layerDistanceSums(
+  model: Model,
+  batches: readonly CalibrationBatch[],
+  options: RunHooks & { readonly placement?: StatePlacement | undefined },
+): Promise<RowSums> {
+  const spans = Array.from({ length: model.arch.layers }, (_, layer) => ({ layer: layer - 1, end: layer }));
+  const distances = await spanSums(model, batches, spans, options);
+  const broken = distances.sums.findIndex(sum => !Number.isFinite(sum));
+  if (broken >= 0) throw notFinite(broken, broken);
+  return distances;
+}
+
+async function spanSums(
+  model: Model,
+  batches: readonly CalibrationBatch[],
+  spans: readonly Span[],
+  options: DistanceOptions,
+): Promise<RowSums> {
+  const { measure = overAllTokens, journal = noJournal } = options;
+  using _section = model.device.section('distances');
+  const total = { sums: new Array<number>(spans.length).fill(0), rows: 0 };
+  using _tracking = await journal.track('sums', liveSums({}, total));
+  const sequencesOf = (group: readonly CalibrationBatch[]) => group.flatMap(({ sequences }) => sequences);
+  await forEachGroup(options, 'distances', layerwiseGroups(model, batches), sequencesOf, async group => {
+    using pass = new DistancePass(model, group, spans, options);
+    using _passTracking = await pass.track();
+    for (const { opened, distances } of await pass.run()) {
+      const values = await downloadF32(distances);
+      const rows = [...measure.rows(opened)];
+      for (const s of spans.keys()) {
+        for (const row of rows) total.sums[s]! += measure.of(values[s * opened.tokens + row]!);
+      }
+      total.rows += rows.length;
+    }
+  });
+  return total;
+}
+
+/** The error for a window whose hidden states hold NaN or infinity. */
 export const notFinite = (layer: number, end: number): RmError =>
   new RmError(
     'NOT_FINITE',
     `the outputs of layers ${layer} to ${end} hold NaN or infinity on the calibration data`,
-    'The model is damaged: look at its weights, or at how it was made.',
+    'The model is damaged: check its weights and how it was made.',
   );
 
-interface WalkedBatch {
+interface MeasuredBatch {
   readonly sequences: CalibrationBatch['sequences'];
-  readonly batch: Batch;
-  /** f32 [windows, tokens] */
+  readonly opened: Batch;
+  /** f32 [spans, tokens] */
   readonly distances: Tensor;
 }
 
-/** Batches that walk through the layers together. */
-class DistanceWalk implements LiveState {
+/** Runs a group of batches through the layers and measures the distances over all spans. */
+class DistancePass implements LiveState {
   readonly #scope: Scope;
-  readonly #opened: OpenBatches;
-  readonly #batches: readonly WalkedBatch[];
-  /** Outputs by layer, as far back as a window reaches. */
-  readonly #outputs = new Map<number, BatchTensors>();
+  readonly #batches: readonly MeasuredBatch[];
+  readonly #outputs: LayerOutputs;
+  /** Layers of the longest span. */
+  readonly #reach: number;
   readonly #journal: Journal;
 
   constructor(
     private readonly model: Model,
     group: readonly CalibrationBatch[],
-    private readonly windows: readonly { readonly layer: number; readonly end: number }[],
-    private readonly longest: number,
+    private readonly spans: readonly Span[],
     private readonly options: DistanceOptions,
   ) {
     const { device } = model;
-    // A batch on its own is done in one go.
+    // A single batch is quick enough to be redone on resume.
     this.#journal = (model.isOffloaded ? options.journal : undefined) ?? noJournal;
-    this.#opened = new OpenBatches(device, group);
+    this.#reach = Math.max(...spans.map(({ layer, end }) => end - layer));
+    this.#outputs = new LayerOutputs(device, options.placement);
     this.#scope = new Scope(device);
-    this.#batches = group.map(({ sequences }, index) => {
+    this.#batches = group.map(batch => {
+      const { sequences } = batch;
       options.states?.reserve(sequences);
-      const batch = this.#opened.batches[index]!;
-      const distances = this.#scope.tensor([windows.length, batch.tokens], 'f32', 'distances');
-      return { sequences, batch, distances };
+      const opened = openBatch(device, batch);
+      const distances = this.#scope.tensor([spans.length, opened.tokens], 'f32', 'distances');
+      return { sequences, opened, distances };
     });
   }
 
-  /** The distances of all windows are recorded when it is done. */
-  async run(): Promise<readonly WalkedBatch[]> {
-    const { model, longest, options } = this;
+  /** Records the distances of all spans. */
+  async run(): Promise<readonly MeasuredBatch[]> {
+    const { model, options } = this;
     const { device, arch } = model;
     await this.#journal.forEach('layers', arch.layers, async layer => {
       await model.loadLayer(layer, layer + 1);
-      if (!this.#outputs.has(layer)) this.#outputs.set(layer, new BatchTensors(device, options.placement));
+      this.#outputs.add(layer);
       await this.#journal.forEach('batches', this.#batches.length, async index => {
         options.signal?.throwIfAborted();
         await this.#step(layer, index, this.#batches[index]!);
         if (model.isOffloaded) await device.recorder.finish();
       });
-      this.#release(layer - longest);
+      this.#release(layer - this.#reach);
     });
     return this.#batches;
   }
 
-  /** Keeps the walk in the journal until the result is disposed. */
-  hold(): Promise<Disposable> {
+  /** Keeps the pass in the journal until the result is disposed. */
+  track(): Promise<Disposable> {
     return this.#journal.track('outputs', this);
   }
 
   save(): unknown {
-    const outputs = new Map([...this.#outputs].map(([layer, states]) => [layer, states.save()]));
-    return { outputs, distances: this.#batches.map(({ distances }) => distances) };
+    return {
+      outputs: this.#outputs.save(),
+      distances: this.#batches.map(({ distances }) => distances),
+    };
   }
 
   async restore(saved: {
@@ -175,50 +209,50 @@ class DistanceWalk implements LiveState {
   }): Promise<void> {
     for (const [index, { distances }] of this.#batches.entries())
       await saved.distances[index]!.into(distances);
-    for (const [layer, states] of saved.outputs) {
-      const outputs = new BatchTensors(this.model.device, this.options.placement);
-      this.#outputs.set(layer, outputs);
-      await outputs.restore(states);
-    }
+    await this.#outputs.restore(saved.outputs);
   }
 
-  async #step(layer: number, index: number, { sequences, batch, distances }: WalkedBatch): Promise<void> {
-    const { device } = this.model;
+  async #step(layer: number, index: number, { sequences, opened, distances }: MeasuredBatch): Promise<void> {
+    const { model } = this;
+    const { device } = model;
     using scope = new Scope(device);
-    const input = await this.#outputs.get(layer - 1)?.get(index, scope);
-    const run = () => forward(this.model, batch, { from: layer, to: layer + 1, ...(input && { input }) });
-    const output = this.options.states?.take(sequences, layer) ?? run();
+    const input =
+      layer === 0
+        ? scope.own(embedTokens(model, opened))
+        : await this.#outputs.at(layer - 1)!.get(index, scope);
+    const output =
+      this.options.states?.take(sequences, layer) ??
+      forward(model, opened, { from: layer, to: layer + 1, input });
     try {
-      const current = scope.tensor([batch.tokens], 'f32', 'distance');
-      for (const [w, window] of this.windows.entries()) {
-        if (window.end !== layer) continue;
-        const start = await this.#outputs.get(window.layer)!.get(index, scope);
+      const current = scope.tensor([opened.tokens], 'f32', 'distance');
+      for (const [s, span] of this.spans.entries()) {
+        if (span.end !== layer) continue;
+        const start =
+          span.layer === layer - 1 ? input : await this.#outputs.at(span.layer)!.get(index, scope);
         cosineDistance(device.recorder, start, output, current);
-        device.recorder.copy(current, distances.rows(w, 1));
+        device.recorder.copy(current, distances.rows(s, 1));
       }
     } catch (error) {
       output.dispose();
       throw error;
     }
-    await this.#outputs.get(layer)!.put(index, output);
+    await this.#outputs.at(layer)!.put(index, output);
   }
 
-  /** Gives a layer's outputs away, or frees them. */
+  /** Gives a layer's outputs to `options.states`, or frees them. */
   #release(layer: number): void {
-    const outputs = this.#outputs.get(layer);
-    if (!outputs) return;
-    this.#outputs.delete(layer);
+    const outputs = this.#outputs.at(layer);
     const { states } = this.options;
     for (const [index, { sequences }] of this.#batches.entries()) {
-      const kept = states && outputs.take(index);
-      if (kept && !states.keep(sequences, layer, kept)) kept.dispose();
+      const output = states && outputs?.take(index);
+      if (output && !states.keep(sequences, layer, output)) output.dispose();
     }
-    outputs.dispose();
+    this.#outputs.drop(layer);
   }
 
   [Symbol.dispose](): void {
-    for (const layer of [...this.#outputs.keys()]) this.#release(layer);
-    this.#opened[Symbol.dispose]();
+    for (const layer of this.#outputs.layers) this.#release(layer);
+    for (const { opened } of this.#batches) opened.dispose();
     this.#scope.dispose();
   }
 }

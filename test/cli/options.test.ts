@@ -92,7 +92,7 @@ const text = (path: string) => readFileSync(join(root, path), 'utf8');
 
 test('a number of a method is in two source files: its table, and the fit that reads it', () => {
   assert.equal(sources.filter(path => /\bsinkWeight\b|sink-weight/.test(text(path))).sort(), [
-    'replaceme/fits/refitLayer.ts',
+    'replaceme/fits/refitPass.ts',
     'replaceme/options/pruneSettings.ts',
   ]);
 });

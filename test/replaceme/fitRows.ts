@@ -1,6 +1,6 @@
 import { downloadF32 } from '../../engine/index.js';
 import type { CalibrationBatch } from '../../replaceme/calibration/calibrationBatch.js';
-import type { FitPass } from '../../replaceme/fits/repairInOrder.js';
+import type { FitPass } from '../../replaceme/fits/fitPass.js';
 import { tinyConfig } from '../tinyModel.js';
 
 /** Of the tiny model. */

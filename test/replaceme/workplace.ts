@@ -5,7 +5,7 @@ import type { Model } from '../../model/transformer/model.js';
 import type { HiddenStates } from '../../replaceme/activations/hiddenStates.js';
 import { LayerInputs } from '../../replaceme/activations/layerInputs.js';
 import type { CalibrationBatch } from '../../replaceme/calibration/calibrationBatch.js';
-import { FitPass } from '../../replaceme/fits/repairInOrder.js';
+import { FitPass } from '../../replaceme/fits/fitPass.js';
 import type { PruneOptions, RepairContext } from '../../replaceme/index.js';
 import type { RepairSettings } from '../../replaceme/methods/index.js';
 import type { Window } from '../../replaceme/run/window.js';

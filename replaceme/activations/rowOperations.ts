@@ -1,12 +1,19 @@
 import { downloadF32, Scope, type Tensor } from '../../engine/index.js';
-import { axpy, rowNorms } from '../../kernels/index.js';
+import { axpy, rowNorms, scaleRows } from '../../kernels/index.js';
 
-/** a - b in `scope`; f32 of one shape. */
+/** a - b in `scope`; both f32, of the same shape. */
 export function difference(scope: Scope, a: Tensor, b: Tensor): Tensor {
   const { recorder } = scope.device;
   const out = scope.tensor(a.shape, 'f32', 'residual');
   recorder.copy(a, out);
   axpy(recorder, -1, b, out);
+  return out;
+}
+
+/** The rows of x [T, N] f32 times `factors` [T], in `scope`. */
+export function scaledRows(scope: Scope, x: Tensor, factors: Tensor): Tensor {
+  const out = scope.tensor(x.shape, 'f32', x.label);
+  scaleRows(scope.device.recorder, x, factors, out);
   return out;
 }
 

@@ -1,0 +1,165 @@
+import { type Journal, noJournal, Scope, type Tensor } from '../../engine/index.js';
+import { LayerSteps } from '../../model/index.js';
+import type { LayerInputs } from '../activations/layerInputs.js';
+import { difference, rowNormsOf } from '../activations/rowOperations.js';
+import { type BatchVisit, forEachBatch } from '../calibration/forEachBatch.js';
+import type { MethodOptions } from '../options/pruneOptions.js';
+import { methodSettings } from '../options/pruneSettings.js';
+import { findSinks } from './attentionSinks.js';
+import type { Projection, ProjectionWeights } from './fitProjections.js';
+import { RelativeErrors } from './relativeErrors.js';
+import type { RidgeStatistics } from './ridgeStatistics.js';
+
+/** What a refitted layer should produce; rows are the tokens of batch `index`, and a tensor may be new in `scope`. */
+export interface RefitTargets {
+  /** L [T, hidden]: the layer's output. */
+  output(index: number, scope: Scope): Promise<Tensor>;
+  /** Y [T, hidden]: the hidden states after the attention. */
+  afterAttention?(index: number, scope: Scope): Promise<Tensor>;
+}
+
+/** How much attention sinks count, beside ordinary tokens. */
+export type TokenWeighting = Pick<MethodOptions, 'sinkWeight'>;
+
+const defaultSinkWeight = methodSettings.sinkWeight.default;
+
+/** Names the weighting of tokens: cached sums of another weighting do not fit. */
+export const tokenWeighting = ({ sinkWeight = defaultSinkWeight }: TokenWeighting): string =>
+  `w = 1/|L|, sinks ${sinkWeight}`;
+
+/** MLP features of all tokens are kept between passes up to this size; above it they are recomputed. */
+export const KEPT_BYTES = 2 ** 30;
+
+/** A batch on its way through the layer. */
+interface LayerVisit extends BatchVisit {
+  readonly steps: LayerSteps;
+}
+
+/** Runs one layer over all tokens: to sum statistics of its projections, then with its new weights. */
+export class RefitPass {
+  readonly #kept: Scope;
+  /** By batch: A, Y and H, where there is room; otherwise they are recomputed. */
+  readonly #attended: Tensor[] = [];
+  readonly #afterAttention: Tensor[] = [];
+  readonly #features: Tensor[] = [];
+  readonly #keepsStates: boolean;
+  readonly #keepsFeatures: boolean;
+  readonly #journal: Journal;
+
+  /**
+   * @param weights new weights of the layer so far, which each pass uses.
+   * @param weighting how much a token counts.
+   */
+  constructor(
+    private readonly inputs: LayerInputs,
+    private readonly targets: RefitTargets,
+    private readonly weights: ProjectionWeights,
+    private readonly weighting: TokenWeighting,
+  ) {
+    this.#kept = new Scope(inputs.model.device);
+    this.#journal = inputs.options.journal ?? noJournal;
+    this.#keepsStates = inputs.options.placement?.keepsInner ?? true;
+    this.#keepsFeatures =
+      this.#keepsStates && 4 * inputs.tokens * inputs.model.arch.intermediate <= KEPT_BYTES;
+  }
+
+  /** Adds all tokens to the statistics of a projection. */
+  async sum(projection: Projection, statistics: RidgeStatistics): Promise<void> {
+    using _tracking = await this.#journal.track('sums', statistics);
+    await this.#forEach(`${projection}_proj`, visit =>
+      projection === 'o' ? this.#addAttention(statistics, visit) : this.#addMlp(statistics, visit),
+    );
+  }
+
+  async #addAttention(statistics: RidgeStatistics, visit: LayerVisit): Promise<void> {
+    const { targets } = this;
+    const { index, scope, steps } = visit;
+    const input = await this.inputs.input(index, scope);
+    const attended = steps.attended(input);
+    if (this.#keepsStates) this.#keep(scope, this.#attended, index, attended);
+    const y = steps.postAttention(input, attended);
+    const [target, current] = targets.afterAttention
+      ? [await targets.afterAttention(index, scope), y]
+      : [await targets.output(index, scope), steps.output(y, steps.mlpFeatures(y, input))];
+    await this.#add(statistics, visit, attended, target, current);
+  }
+
+  async #addMlp(statistics: RidgeStatistics, visit: LayerVisit): Promise<void> {
+    const { index, scope, steps } = visit;
+    const y = await this.#y(visit);
+    if (this.#keepsStates) this.#keep(scope, this.#afterAttention, index, y);
+    const features = await this.#featuresOf(visit, y);
+    if (this.#keepsFeatures) this.#keep(scope, this.#features, index, features);
+    const target = await this.targets.output(index, scope);
+    await this.#add(statistics, visit, features, target, steps.output(y, features));
+  }
+
+  /**
+   * Runs the layer with its new weights and replaces its inputs by its outputs.
+   *
+   * @returns mean |L' - L|² / |L|² over ordinary tokens and over attention sinks, L' the new output.
+   */
+  async advance(): Promise<{ tokenResidual: number; sinkResidual: number }> {
+    const residuals = new RelativeErrors();
+    using _tracking = await this.#journal.track('residuals', residuals);
+    await this.#forEach('output', async visit => {
+      const { index, batch, scope, steps } = visit;
+      const y = this.#afterAttention[index] ?? (await this.#y(visit));
+      const output = steps.output(y, this.#features[index] ?? (await this.#featuresOf(visit, y)));
+      const target = await this.targets.output(index, scope);
+      const [norms, errors] = [await rowNormsOf(target), await rowNormsOf(difference(scope, target, output))];
+      residuals.add(norms, errors, findSinks(norms, batch.sequences));
+      await this.inputs.replace(index, scope.release(output));
+    });
+    return { tokenResidual: residuals.ordinary, sinkResidual: residuals.sinks ?? 0 };
+  }
+
+  /** Y with the weights so far. */
+  async #y({ index, scope, steps }: LayerVisit): Promise<Tensor> {
+    const input = await this.inputs.input(index, scope);
+    return steps.postAttention(input, this.#attended[index] ?? steps.attended(input));
+  }
+
+  /** MLP features: from Y, or from the layer's input where the branches are parallel. */
+  async #featuresOf({ index, scope, steps }: LayerVisit, y: Tensor): Promise<Tensor> {
+    const { parallel } = this.inputs.model.arch;
+    return steps.mlpFeatures(y, parallel ? await this.inputs.input(index, scope) : y);
+  }
+
+  async #forEach(name: string, visit: (visit: LayerVisit) => Promise<void>): Promise<void> {
+    const { model, batches, depth, options } = this.inputs;
+    await model.loadLayer(depth);
+    const weights = { ...model.weights.layers[depth]!, ...this.weights };
+    using _section = model.device.section('forward');
+    await forEachBatch(model.device, options, `layer ${depth}, ${name}`, batches, batch => {
+      const steps = new LayerSteps(model, depth, batch.opened, batch.scope, weights);
+      return visit({ ...batch, steps });
+    });
+  }
+
+  #keep(scope: Scope, list: Tensor[], index: number, tensor: Tensor): void {
+    list[index] = this.#kept.own(scope.release(tensor));
+  }
+
+  /** Adds a batch: features, and what `current` lacks to reach `target`. A token counts 1/|target|. */
+  async #add(
+    statistics: RidgeStatistics,
+    { batch, scope }: LayerVisit,
+    features: Tensor,
+    target: Tensor,
+    current: Tensor,
+  ): Promise<void> {
+    using _section = scope.device.section('statistics');
+    const norms = await rowNormsOf(target);
+    const sinks = findSinks(norms, batch.sequences);
+    const { sinkWeight = defaultSinkWeight } = this.weighting;
+    const weights = norms.map((norm, t) =>
+      norm > 0 ? (batch.weight * (sinks[t] ? sinkWeight : 1)) / norm : 0,
+    );
+    await statistics.add(batch.half, features, difference(scope, target, current), weights);
+  }
+
+  [Symbol.dispose](): void {
+    this.#kept.dispose();
+  }
+}
