@@ -54,6 +54,7 @@ export type { PhaseClock } from './run/phaseClock.js';
 export type { RunHooks as WalkOptions } from './run/runHooks.js';
 export { describeWindows, keptLayers, type Window } from './run/window.js';
 export {
+  type DistanceSums,
   type MeasuredWindows,
   type MeasureSettings,
   type Selection,
@@ -62,7 +63,6 @@ export {
   type SelectionTokens,
   selections,
   type WindowChoice,
-  type WindowMeans,
   type WindowScores,
 } from './selections/index.js';
 export { type MergedStatistics, mergeStatistics } from './statistics/mergeStatistics.js';

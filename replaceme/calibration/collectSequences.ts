@@ -8,21 +8,21 @@ import {
   totalTokens,
 } from '../../model/index.js';
 
-/** A sequence that knows where it comes from. */
+/** A token sequence and its origin. */
 export interface CalibrationSequence {
   readonly ids: readonly number[];
   /** Index of the file. */
   readonly source: number;
-  /** A document is in one half only, so that what was fitted on half 0 meets only texts it has not seen in half 1. */
+  /** Each document is in one half only, so that half 1 is unseen text for a fit on half 0. */
   readonly half: 0 | 1;
 }
 
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
 
 /**
- * Documents of several sources, always one of the source that has the fewest tokens so far (the first of them).
+ * Yields documents of several sources: each time of the source with the fewest tokens so far (on a tie, the first).
  *
- * @param open indices of the sources that may have more; those that have ended are taken out.
+ * @param open indices of sources that may have more documents; exhausted ones are removed from it.
  */
 export async function* fewestTokensFirst(
   sources: readonly AsyncGenerator<Document>[],
@@ -37,12 +37,12 @@ export async function* fewestTokensFirst(
       else yield { document: value, source };
     }
   } finally {
-    // Files that were not read to their end are still open.
+    // Close files that were not read to their end.
     for (const source of open) await sources[source]!.return(undefined);
   }
 }
 
-/** `total` in whole parts that are as equal as the `most` of each allows; less in all where they allow no more. */
+/** Divides `total` into whole parts, as equal as their limits `most` allow; the sum is less where the limits are. */
 export function evenShares(total: number, most: readonly number[]): number[] {
   const shares = most.map(() => 0);
   const ascending = [...most.keys()].sort((a, b) => most[a]! - most[b]!);
@@ -54,7 +54,7 @@ export function evenShares(total: number, most: readonly number[]): number[] {
   return shares;
 }
 
-/** Merges lists, each in its own order, so that any beginning holds about the same share of the tokens of each. */
+/** Merges lists, keeping the order of each, so that any beginning holds about the same share of each list's tokens. */
 export function interleave<T>(lists: readonly (readonly T[])[], tokensOf: (item: T) => number): T[] {
   return lists
     .flatMap(list => {
@@ -62,7 +62,7 @@ export function interleave<T>(lists: readonly (readonly T[])[], tokensOf: (item:
       let before = 0;
       return list.map(item => {
         before += tokensOf(item);
-        // How far the list has come with half of this item.
+        // The list's progress at the middle of this item.
         return { item, at: (before - tokensOf(item) / 2) / total };
       });
     })
@@ -71,9 +71,9 @@ export function interleave<T>(lists: readonly (readonly T[])[], tokensOf: (item:
 }
 
 /**
- * Sequences of one source: a packing for each half, to which documents go by turns of tokens. Of a conversation that is
- * longer than a sequence the first piece counts; what follows waits until the source has no other conversations left,
- * since many of them teach more than much of one.
+ * Packs the documents of one source into two halves; each document goes to the half with fewer tokens. A conversation
+ * longer than a sequence contributes its first piece; the rest is used only when the source has no other conversations
+ * left, since many conversations teach more than much of one.
  */
 class Halves {
   readonly #packers: readonly SequencePacker[];
@@ -97,17 +97,17 @@ class Halves {
     this.#counts.later[half]! += totalTokens(later);
   }
 
-  /** By half, of the first pieces. */
+  /** Tokens of first pieces, by half. */
   get tokens(): number[] {
     return this.#counts.first.map((tokens, half) => tokens + totalTokens(this.#packers[half]!.rest()));
   }
 
-  /** By half, of all pieces. */
+  /** Tokens of all pieces, by half. */
   get allTokens(): number[] {
     return this.tokens.map((tokens, half) => tokens + this.#counts.later[half]!);
   }
 
-  /** Of each half about the same number of tokens, `tokens` in all. */
+  /** Sequences by half: `tokens` tokens in all, about as many of each half. */
   take(tokens: number): number[][][] {
     const shares = evenShares(tokens, this.allTokens);
     return shares.map((share, half) =>
@@ -117,9 +117,9 @@ class Halves {
 }
 
 /**
- * Sequences of `tokens` tokens in all (fewer where the sources hold fewer), as many of one source as of another, as
- * far as they have them, and half of every source's in each half. A document goes to the half of its source that has
- * fewer tokens so far: documents alternate where they are about equally long. The order mixes sources and halves.
+ * Collects sequences of `tokens` tokens in all (fewer where the sources hold fewer): equal shares of every source, as long
+ * as it lasts, and equal shares of both halves. A document goes to the half of its source with fewer tokens so far, so
+ * documents of about equal length alternate. The order mixes sources and halves.
  *
  * @throws RmError as readDocuments and SequencePacker.
  */
@@ -131,10 +131,10 @@ export async function collectSequences(
 ): Promise<CalibrationSequence[]> {
   const halves = sources.map(() => new Halves(tokenizer, chat, sequenceLength));
   const open = new Set(sources.keys());
-  /** Tokens of a source that can be given out in two equal halves, if it goes on. */
+  /** Tokens that a source can contribute: two equal halves while it has more documents, all tokens after that. */
   const usable = (source: number): number => {
-    const { tokens: found, allTokens } = halves[source]!;
-    return open.has(source) ? 2 * Math.min(...found) : sum(allTokens);
+    const { tokens: byHalf, allTokens } = halves[source]!;
+    return open.has(source) ? 2 * Math.min(...byHalf) : sum(allTokens);
   };
   const enough = (): boolean => {
     const level = Math.min(...[...open].map(usable));

@@ -9,10 +9,10 @@ import {
   openSources,
 } from './readCalibration.js';
 
-/** Texts that the original program tokenises and pads together. */
+/** The original program tokenises and pads this many texts together. */
 const TEXTS_TOGETHER = 8;
 
-/** `texts`: how many are read at most. */
+/** `texts`: the most texts to read. */
 export type FaithfulOptions = Pick<
   CalibrationOptions,
   'files' | 'tasks' | 'textField' | 'tokens' | 'sequenceLength'
@@ -20,19 +20,19 @@ export type FaithfulOptions = Pick<
   texts?: number | undefined;
 };
 
-/** Token ids as the original program makes them: a second BOS where the template has written one. */
+/** Token ids as in the original program: with a second BOS where the template writes one. */
 function faithfulIds(document: Document, tokenizer: Tokenizer, chat: ChatTemplate): number[] {
   return tokenizer.encode('text' in document ? document.text : chat.renderChat(document.messages));
 }
 
 /**
- * Calibration sequences as the original ReplaceMe program makes them (mts-ai/ReplaceMe at 5bb71d9), quirks included:
- * - a conversation is rendered by the template, which writes BOS itself, and tokenised with special tokens: BOS twice;
- * - every document is one sequence, short or long, cut at `sequenceLength` without a second piece;
- * - texts that fill no batch of 8 at the end are left out (`drop_last=True`).
- * There all documents are fitted on: all are half 0, and no weights. The program counts texts, not tokens; reading ends
- * before the text that would be one too many or would exceed `tokens`. It reads one data set; of several files, the next
- * text is of the one with the fewest tokens so far.
+ * Calibration sequences as in the original ReplaceMe program (mts-ai/ReplaceMe at 5bb71d9), quirks included:
+ * - the template writes BOS into a conversation, and tokenising with special tokens adds a second BOS;
+ * - every document becomes one sequence, short or long, cut at `sequenceLength`; the rest is dropped;
+ * - the last texts are left out where they fill no batch of 8 (`drop_last=True`).
+ * The program fits on all documents: all are in half 0, and no file has a weight. It counts texts, not tokens; reading
+ * ends before the text that would exceed `texts` or `tokens`. It reads one data set; with several files, the next text
+ * comes from the file with the fewest tokens so far.
  *
  * @throws RmError DATA_INVALID for fewer than 8 texts and as readDocuments.
  */
@@ -41,7 +41,7 @@ export async function faithfulCalibration(
   chat: ChatTemplate,
   { tokens, sequenceLength, texts = Number.POSITIVE_INFINITY, ...from }: FaithfulOptions,
 ): Promise<Calibration> {
-  const { paths, sources, read: documents } = await openSources(chat, from);
+  const { paths, sources, documentCounts } = await openSources(chat, from);
   const read: CalibrationSequence[] = [];
   const counts = sources.map(() => 0);
   let total = 0;
@@ -58,25 +58,25 @@ export async function faithfulCalibration(
   if (sequences.length === 0) {
     throw new RmError(
       'DATA_INVALID',
-      `${paths.join(', ')}: ${read.length} texts, and the original program takes them by ${TEXTS_TOGETHER}`,
+      `${paths.join(', ')}: ${read.length} texts, but the original program takes ${TEXTS_TOGETHER} at a time`,
       `Give ${TEXTS_TOGETHER} texts or more and tokens for them, or leave out \`faithful\`.`,
     );
   }
-  return describeCalibration(sequences, paths, documents);
+  return describeCalibration(sequences, paths, documentCounts);
 }
 
-/** What the original program pads with: the tokenizer's padding token, else the one that ends texts. */
+/** The original program's padding: the tokenizer's padding token, else its end-of-text token. */
 function paddingId(tokenizer: Tokenizer): number {
   const { pad_token, eos_token } = tokenizer.specialTokens;
-  const stated = tokenizer.encode(pad_token ?? eos_token ?? '', { addSpecialTokens: false })[0];
-  return stated ?? tokenizer.eosIds[0] ?? 0;
+  const id = tokenizer.encode(pad_token ?? eos_token ?? '', { addSpecialTokens: false })[0];
+  return id ?? tokenizer.eosIds[0] ?? 0;
 }
 
 /**
- * The batches of the original program: each 8 sequences of faithfulCalibration, in order, are padded on the right to
- * the longest of them, and padding counts in statistics like any token. Only how long the padding is depends on the
- * 8, so they are divided where they have more than `batchTokens` tokens. Padding is on the right whatever
- * tokenizer_config.json says: transformers' default, and that of most models.
+ * The batches of the original program: it pads each 8 sequences of faithfulCalibration, in order, on the right to the
+ * longest of them, and padding counts in statistics like any token. Only the padded length depends on the 8, so batches
+ * of more than `batchTokens` tokens are divided. Padding is on the right whatever tokenizer_config.json says:
+ * transformers' default, and that of most models.
  */
 export function faithfulBatches(
   { sequences }: Pick<Calibration, 'sequences'>,

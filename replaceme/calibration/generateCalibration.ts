@@ -12,9 +12,9 @@ import { collectSequences } from './collectSequences.js';
 import { type Calibration, openSources } from './readCalibration.js';
 
 export interface GenerationOptions {
-  /** Tokens at most. The model writes about this many, token by token. */
+  /** Most tokens. The model writes about this many, one by one. */
   tokens: number;
-  /** Longest sequence; at most the model's context. */
+  /** Length of the longest sequence; at most the model's context. */
   sequenceLength: number;
   /** Default 1. */
   temperature?: number | undefined;
@@ -23,36 +23,36 @@ export interface GenerationOptions {
   /** Default 0. The same seed, model and adapter give the same text. */
   seed?: number | undefined;
   /**
-   * Taken in turn: what the user says, or for a model without chat template how texts begin. Default: the model
-   * decides.
+   * What the user says, or for a model without chat template how texts begin; used in turn. Default: the model writes
+   * these too.
    */
   prompts?: readonly string[] | undefined;
   onProgress?: Progress | undefined;
   signal?: AbortSignal | undefined;
-  /** Keeps what is written, for another process to go on from. */
+  /** Records each written text so that another process can resume. */
   journal?: Journal | undefined;
 }
 
-/** Continues token ids, at most to `length` in all, until one of `ends`. */
+/** Continues a prompt up to `length` tokens in all or to one of the tokens `ends`. */
 type Continue = (prompt: readonly number[], length: number, ends: readonly number[]) => Promise<number[]>;
 
-/** Documents in a row that may come out empty before the model is taken for one that writes nothing. */
+/** After this many empty documents in a row the model counts as one that writes nothing. */
 const MOST_EMPTY = 100;
 
-/** Tokens of a shipped text that begin a text of a model which has no BOS to begin with. */
+/** A model without BOS begins each text with this many tokens of a shipped text. */
 const BEGINNING = 8;
 
 /**
- * Documents need not be longer than half of what is wanted, since either half of the sequences has some, nor shorter
- * than this.
+ * Documents are at most half of all tokens long, since each half of the sequences needs some, but they may always have
+ * this many tokens.
  */
 const SHORTEST = 256;
 
-/** Stands where the user's words go, to find what the template writes around them. */
+/** Placeholder for the user's words, to find what the template writes around them. */
 const USER = 'rm-engine-user-turn';
 
 /**
- * What the template writes before the user's first words, and the token with which it begins what comes behind them.
+ * What the template writes before the user's first words, and the first token that it writes after them.
  */
 function userTurn(tokenizer: Tokenizer, chat: ChatTemplate): { opening: number[]; end: number[] } {
   const rendered = chat.renderChat([{ role: 'user', content: USER }], { addGenerationPrompt: true });
@@ -60,7 +60,7 @@ function userTurn(tokenizer: Tokenizer, chat: ChatTemplate): { opening: number[]
   if (at < 0) {
     throw new RmError(
       'CONFIG_INVALID',
-      'the chat template does not write what the user says, so the model cannot write it either',
+      "the chat template does not include the user's words, so the model cannot write them",
       'Give calibration files instead of text that the model generates.',
     );
   }
@@ -72,40 +72,40 @@ function userTurn(tokenizer: Tokenizer, chat: ChatTemplate): { opening: number[]
 }
 
 /**
- * Conversations: the model writes the user's words into a turn that the template has opened, and answers them
+ * Conversations: the template opens the user's turn, the model writes the user's words into it and then answers them
  * (Magpie, Xu et al., arXiv:2406.08464). The user's turn may take a quarter of a sequence, the answer the rest.
  */
 async function* conversations(
   tokenizer: Tokenizer,
   chat: ChatTemplate,
   { sequenceLength, prompts = [] }: GenerationOptions,
-  goOn: Continue,
+  continueIds: Continue,
 ): AsyncGenerator<Document | undefined> {
   const { opening, end } = userTurn(tokenizer, chat);
-  const written = async (prompt: readonly number[], length: number, ends: readonly number[]) =>
-    tokenizer.decode(await goOn(prompt, length, ends), { skipSpecialTokens: true }).trim();
+  const write = async (prompt: readonly number[], length: number, ends: readonly number[]) =>
+    tokenizer.decode(await continueIds(prompt, length, ends), { skipSpecialTokens: true }).trim();
   for (let turn = 0; ; turn++) {
-    const given = prompts[turn % prompts.length];
+    const prompt = prompts[turn % prompts.length];
     const most = opening.length + Math.ceil(sequenceLength / 4);
-    const question = given ?? (await written(opening, most, [...tokenizer.eosIds, ...end]));
+    const question = prompt ?? (await write(opening, most, [...tokenizer.eosIds, ...end]));
     const user = { role: 'user', content: question };
-    const asked = chat.renderChat([user], { addGenerationPrompt: true });
+    const rendered = chat.renderChat([user], { addGenerationPrompt: true });
     const answer = question
-      ? await written(tokenizer.encode(asked, { addSpecialTokens: false }), sequenceLength, tokenizer.eosIds)
+      ? await write(tokenizer.encode(rendered, { addSpecialTokens: false }), sequenceLength, tokenizer.eosIds)
       : '';
     yield answer ? { messages: [user, { role: 'assistant', content: answer }] } : undefined;
   }
 }
 
 /**
- * Texts of a model without chat template: from BOS, or else from the first tokens of the texts that ship with the
- * package.
+ * Texts of a model without chat template. They begin with BOS, or else with the first tokens of the texts that ship with
+ * the package.
  */
 async function* texts(
   tokenizer: Tokenizer,
   chat: ChatTemplate,
   { sequenceLength, prompts }: GenerationOptions,
-  goOn: Continue,
+  continueIds: Continue,
 ): AsyncGenerator<Document | undefined> {
   const encode = (text: string) => tokenizer.encode(text, { addSpecialTokens: false });
   const bos = tokenizer.encode('')[0] ?? tokenizer.bosId;
@@ -117,7 +117,7 @@ async function* texts(
       : [[]];
   for (let text = 0; ; text++) {
     const beginning = beginnings[text % beginnings.length]!;
-    const added = await goOn([...opening, ...beginning], sequenceLength, tokenizer.eosIds);
+    const added = await continueIds([...opening, ...beginning], sequenceLength, tokenizer.eosIds);
     const written = tokenizer.decode([...beginning, ...added], { skipSpecialTokens: true });
     yield added.length ? { text: written } : undefined;
   }
@@ -152,9 +152,9 @@ async function* withoutEmpty(documents: AsyncGenerator<Document | undefined>): A
 }
 
 /**
- * Calibration text that the model itself writes (as ReplaceMe's "orca_generated", Table 4, whose recipe is not
- * published): conversations with a chat template, plain texts without. What it writes goes the way of texts that are
- * read, in two halves by documents, and is one source.
+ * Lets the model itself write calibration text (like ReplaceMe's "orca_generated", Table 4, whose recipe is unpublished):
+ * conversations if it has a chat template, plain texts otherwise. Its documents form one source and are divided into two
+ * halves like texts from files.
  *
  * @throws RmError DATA_INVALID for a model that writes nothing; as generate.
  */
@@ -171,18 +171,18 @@ export async function generateCalibration(
     onProgress,
     signal,
     journal = noJournal,
-    ...wanted
+    ...sizes
   } = options;
   const { contextLength } = model.arch;
-  const half = Math.max(SHORTEST, Math.ceil(wanted.tokens / 2));
-  const sequenceLength = Math.min(wanted.sequenceLength, contextLength, half);
+  const half = Math.max(SHORTEST, Math.ceil(sizes.tokens / 2));
+  const sequenceLength = Math.min(sizes.sequenceLength, contextLength, half);
   const random = seededRandom(seed);
   let done = 0;
-  const goOn: Continue = (prompt, length, ends) =>
+  const continueIds: Continue = (prompt, length, ends) =>
     prompt.length < length
-      ? written(prompt, length - prompt.length, ends, Math.floor(random() * 2 ** 32))
+      ? write(prompt, length - prompt.length, ends, Math.floor(random() * 2 ** 32))
       : Promise.resolve([]);
-  const written = (prompt: readonly number[], maxTokens: number, eosIds: readonly number[], seed: number) =>
+  const write = (prompt: readonly number[], maxTokens: number, eosIds: readonly number[], seed: number) =>
     journal.step('text', () =>
       generate(model, prompt, {
         ...{ maxTokens, eosIds, temperature, topP, seed },
@@ -193,11 +193,13 @@ export async function generateCalibration(
         },
       }),
     );
-  const write = chat.available ? conversations : texts;
-  const documents = withoutEmpty(write(tokenizer, chat, { ...wanted, sequenceLength }, goOn));
+  const generateDocuments = chat.available ? conversations : texts;
+  const documents = withoutEmpty(
+    generateDocuments(tokenizer, chat, { ...sizes, sequenceLength }, continueIds),
+  );
   const sequences = await collectSequences([documents], tokenizer, chat, {
     sequenceLength,
-    tokens: wanted.tokens,
+    tokens: sizes.tokens,
   });
   const ids = sequences.map(sequence => sequence.ids);
   const tokens = totalTokens(ids);

@@ -6,14 +6,13 @@ export const checkMask = (share: number): void =>
   ensure(share > 0 && share < 1, `the share of masked tokens is ${share}`, 'Give a number between 0 and 1.');
 
 /**
- * Token masking as augmentation (ReplaceMe, arXiv:2505.02819v4, Table 12). The paper gives neither a share nor code,
- * so this is our reading: every sequence stays as it is and is followed by a copy in which a share of its positions,
- * chosen at random, holds other tokens: drawn from all tokens of the set, so common ones come as often as they occur
- * (a draw may hit the token that was there). Position 0, where models keep their attention sink, stays. Targets are
- * what the model itself makes of the copy.
+ * Token masking as augmentation (ReplaceMe, arXiv:2505.02819v4, Table 12). The paper gives neither a share nor code, so
+ * this is our reading: every sequence is followed by a copy in which a random share of the positions holds other tokens,
+ * drawn from all tokens of the set, so that common tokens come up as often as they occur (a draw may hit the original
+ * token). Position 0, the attention sink of many models, stays. The targets are the model's own outputs for the copy.
  *
- * @param share of the positions behind the first, above 0 and below 1; rounded to a whole number of positions.
- * @returns twice as many sequences; a copy has the source and the half of its original, and draws from that half only.
+ * @param share of the positions after the first, above 0 and below 1; rounded to a whole number of positions.
+ * @returns twice as many sequences; a copy keeps the source and half of its original, and draws from that half only.
  * @throws RmError INVALID_ARGUMENT for another share.
  */
 export function withMaskedCopies(
@@ -24,7 +23,7 @@ export function withMaskedCopies(
   checkMask(share);
   const random = seededRandom(seed);
   const below = (count: number) => Math.floor(random() * count);
-  // A half that held tokens of the other would no longer be unseen.
+  // A half with tokens of the other half would no longer be unseen.
   const tokens = [0, 1].map(half =>
     sequences.filter(sequence => sequence.half === half).flatMap(({ ids }) => ids),
   );
@@ -32,7 +31,7 @@ export function withMaskedCopies(
     const positions = ids.map((_, position) => position);
     const copy = [...ids];
     const count = Math.round(share * (ids.length - 1));
-    // Fisher and Yates' shuffle of positions 1 .., as far as they are needed.
+    // Fisher and Yates' shuffle of the first `count` positions, from 1.
     for (let i = 1; i <= count; i++) {
       const chosen = i + below(ids.length - i);
       const position = positions[chosen]!;

@@ -4,15 +4,15 @@ import { interleave } from './collectSequences.js';
 import type { Calibration } from './readCalibration.js';
 
 /**
- * Batches of at most `batchTokens` tokens (a longer sequence stands alone), each of one half and one weight. Any
- * beginning of the list holds about the same share of every half and weight. Weights are scaled so that the mean over
- * all tokens is 1.
+ * Packs sequences into batches of at most `batchTokens` tokens (a longer sequence stands alone), each of one half and one
+ * weight. Any beginning of the list holds about the same share of every half and weight. Weights are scaled so that
+ * their mean over all tokens is 1.
  */
 export function calibrationBatches(
   { sequences, tokens, files }: Pick<Calibration, 'sequences' | 'tokens' | 'files'>,
   batchTokens: number,
 ): CalibrationBatch[] {
-  const weighed = files.reduce((sum, { weight, tokens: count }) => sum + weight * count, 0);
+  const weightedTokens = files.reduce((sum, { weight, tokens: count }) => sum + weight * count, 0);
   const weights = [...new Set(files.map(({ weight }) => weight))];
   const lists = weights.flatMap(weight =>
     ([0, 1] as const).map(half => {
@@ -22,7 +22,7 @@ export function calibrationBatches(
       return groupSequences(ids, batchTokens).map(group => ({
         sequences: group,
         half,
-        weight: (weight * tokens) / weighed,
+        weight: (weight * tokens) / weightedTokens,
       }));
     }),
   );

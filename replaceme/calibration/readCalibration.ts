@@ -13,47 +13,48 @@ import { type CalibrationSequence, collectSequences } from './collectSequences.j
 import { withMaskedCopies } from './maskedCopies.js';
 import { readTaskTexts } from './taskTexts.js';
 
-/** A calibration file and what was taken of it. */
+/** A calibration file and how much of it was used. */
 export interface CalibrationFile {
-  /** Of a file; otherwise a few words. */
+  /** The file's path, or a description of text that comes from no file. */
   readonly path: string;
-  /** Of the file's bytes; without a file, of its token ids. */
+  /** SHA-256 of the file's bytes; without a file, of its token ids. */
   readonly sha256: string;
-  /** How much its tokens count, relative to those of the other files. */
+  /** How much its tokens count, relative to those of other files. */
   readonly weight: number;
+  /** Tokens used. */
   readonly tokens: number;
-  /** Documents that were read of it, where it is a file of documents. */
+  /** Documents read, where the file has documents. */
   readonly documents?: number;
 }
 
 /** Token sequences to calibrate with, and the files they come from. */
 export interface Calibration {
-  /** Sources and halves mixed, so that any beginning is a fair sample. */
+  /** Sources and halves are mixed, so that any beginning is a fair sample. */
   readonly sequences: readonly CalibrationSequence[];
   readonly tokens: number;
   /** By source. */
   readonly files: readonly CalibrationFile[];
 }
 
-/** How much is read of calibration files, and how. */
+/** Which calibration texts to read, and how. */
 export interface CalibrationOptions {
-  /** .jsonl, .json, .txt or .parquet files; without them, the small set that ships with the package. */
+  /** .jsonl, .json, .txt or .parquet files; default: the small set that ships with the package. */
   files?: readonly string[] | undefined;
-  /** Tasks whose rows are calibration texts too: NAME=ROWS, and what else findTasks understands. */
+  /** Tasks whose rows serve as calibration texts too, in the forms that findTasks understands, such as NAME=ROWS. */
   tasks?: readonly string[] | undefined;
-  /** Tokens at most, of all files together; masked copies come on top. */
+  /** Most tokens of all files together; masked copies are additional. */
   tokens: number;
   sequenceLength: number;
   textField?: string | undefined;
   /** How much a token of each file counts in statistics (default 1 each). */
   weights?: readonly number[] | undefined;
-  /** Share of tokens, between 0 and 1, that a copy of every sequence has replaced at random; default: no copies. */
+  /** Adds a copy of every sequence with this share of its tokens, between 0 and 1, replaced at random. Default: no copies. */
   mask?: number | undefined;
-  /** Of what is drawn at random (default 0). */
+  /** Random seed (default 0). */
   seed?: number | undefined;
 }
 
-/** The calibration files that ship with the package; conversations only for models with a chat template. */
+/** Paths of the calibration files that ship with the package; conversations only for models with a chat template. */
 export async function shippedCalibration(chat: ChatTemplate): Promise<string[]> {
   const names = (await readdir(shippedPath('calibration'))).filter(name => name.endsWith('.jsonl')).sort();
   return names
@@ -61,35 +62,45 @@ export async function shippedCalibration(chat: ChatTemplate): Promise<string[]> 
     .map(name => shippedPath('calibration', name));
 }
 
-/**
- * The documents of the files asked for, then of the tasks, or of the files that ship with the package; `read` counts them
- * as they are read.
- */
+/** Opened calibration texts, indexed by source. */
+interface Sources {
+  readonly paths: readonly string[];
+  readonly sources: AsyncGenerator<Document>[];
+  /** Documents read so far. */
+  readonly documentCounts: readonly number[];
+}
+
+/** Opens the given files, then the tasks' rows; without either, the files that ship with the package. */
 export async function openSources(
   chat: ChatTemplate,
   { files = [], tasks = [], textField }: Pick<CalibrationOptions, 'files' | 'tasks' | 'textField'>,
-): Promise<{ paths: readonly string[]; sources: AsyncGenerator<Document>[]; read: readonly number[] }> {
-  const given = files.length + tasks.length > 0 ? files : await shippedCalibration(chat);
+): Promise<Sources> {
+  const filePaths = files.length + tasks.length > 0 ? files : await shippedCalibration(chat);
   const options = textField === undefined ? {} : { textField };
   const all: { path: string; documents: Iterable<Document> | AsyncIterable<Document> }[] = [
-    ...given.map(path => ({ path, documents: readDocuments(path, options) })),
+    ...filePaths.map(path => ({ path, documents: readDocuments(path, options) })),
     ...(await readTaskTexts(tasks)),
   ];
-  const read = all.map(() => 0);
+  const documentCounts = all.map(() => 0);
   const sources = all.map(async function* ({ documents }, source) {
     for await (const document of documents) {
-      read[source]!++;
+      documentCounts[source]!++;
       yield document;
     }
   });
-  return { paths: all.map(({ path }) => path), sources, read };
+  return { paths: all.map(({ path }) => path), sources, documentCounts };
 }
 
-/** Sequences with what they were read from, `read` documents of each path. Throws DATA_INVALID where there are none. */
+/**
+ * Describes sequences and the files they come from.
+ *
+ * @param documentCounts documents read of each file.
+ * @throws RmError DATA_INVALID where there are no sequences.
+ */
 export async function describeCalibration(
   sequences: readonly CalibrationSequence[],
   paths: readonly string[],
-  read: readonly number[],
+  documentCounts: readonly number[],
   weights: readonly number[] = paths.map(() => 1),
 ): Promise<Calibration> {
   if (sequences.length === 0) {
@@ -99,13 +110,13 @@ export async function describeCalibration(
       'Give files with text or conversations.',
     );
   }
-  const tokensOf = (of: readonly CalibrationSequence[]) => totalTokens(of.map(({ ids }) => ids));
+  const tokensOf = (some: readonly CalibrationSequence[]) => totalTokens(some.map(({ ids }) => ids));
   const files = paths.map(async (path, source) => ({
     path,
     sha256: await sha256OfFile(path),
     weight: weights[source]!,
     tokens: tokensOf(sequences.filter(sequence => sequence.source === source)),
-    documents: read[source]!,
+    documents: documentCounts[source]!,
   }));
   return { sequences, tokens: tokensOf(sequences), files: await Promise.all(files) };
 }
@@ -120,26 +131,26 @@ function checkWeights(weights: readonly number[], files: number): void {
     ensure(
       Number.isFinite(weight) && weight > 0,
       `a calibration file has weight ${weight}`,
-      'Give numbers above 0; leave out files that should not count.',
+      'Give numbers above 0, and leave out files that should not count.',
     );
   }
 }
 
 /**
- * Token sequences for calibration: plain text as it is, conversations through the model's own template; of every file
- * as many tokens as of another, in two halves by documents.
+ * Reads token sequences for calibration: plain text as it is, conversations rendered by the model's own chat template.
+ * Files contribute equal tokens, and their documents are divided into two halves.
  *
- * @throws RmError DATA_INVALID when a file cannot be read or all of them hold no tokens; INVALID_ARGUMENT for weights or
- *   a mask that cannot be.
+ * @throws RmError DATA_INVALID when a file cannot be read or there are no tokens at all; INVALID_ARGUMENT for an invalid
+ *   weight or mask.
  */
 export async function readCalibration(
   tokenizer: Tokenizer,
   chat: ChatTemplate,
   { tokens, sequenceLength, weights, mask, seed = 0, ...from }: CalibrationOptions,
 ): Promise<Calibration> {
-  const { paths, sources, read: documents } = await openSources(chat, from);
+  const { paths, sources, documentCounts } = await openSources(chat, from);
   if (weights) checkWeights(weights, paths.length);
   const read = await collectSequences(sources, tokenizer, chat, { sequenceLength, tokens });
   const sequences = mask === undefined ? read : withMaskedCopies(read, mask, seed);
-  return describeCalibration(sequences, paths, documents, weights);
+  return describeCalibration(sequences, paths, documentCounts, weights);
 }

@@ -14,7 +14,7 @@ import type { CalibrationSizes } from './sizes.js';
 export const noCalibration: Calibration = { sequences: [], tokens: 0, files: [] };
 
 /**
- * The calibration texts that are asked for in files; none where only the model is to write.
+ * Reads the calibration texts that the options name; none where the model writes all of them.
  *
  * @throws RmError as readCalibration and faithfulCalibration.
  */
@@ -38,7 +38,10 @@ export async function readRequestedTexts(
   return readCalibration(tokenizer, chat, { ...from, weights, mask });
 }
 
-/** Those texts with what the model writes, mixed; what it wrote in an earlier run is in the statistics file. */
+/**
+ * Mixes the texts with text that the model writes, if the options ask for it. A statistics file returns what the model
+ * wrote in an earlier run, or keeps what it writes now.
+ */
 export async function addGenerated(
   texts: Calibration,
   model: Model,
@@ -46,14 +49,16 @@ export async function addGenerated(
   { generate: tokens, mask }: PruneOptions,
   { sequenceLength }: CalibrationSizes,
   statistics: { generated?: Calibration } | undefined,
-  walk: RunHooks,
+  hooks: RunHooks,
 ): Promise<Calibration> {
   if (tokens === undefined) return texts;
-  const { journal = noJournal } = walk;
-  const written = await journal.step('generated text', async () => {
-    const known = statistics?.generated;
-    return known ?? (await generateCalibration(model, tokenizer, chat, { tokens, sequenceLength, ...walk }));
-  });
+  const { journal = noJournal } = hooks;
+  const written = await journal.step(
+    'generated text',
+    async () =>
+      statistics?.generated ??
+      (await generateCalibration(model, tokenizer, chat, { tokens, sequenceLength, ...hooks })),
+  );
   if (statistics) statistics.generated = written;
   const copied = mask === undefined ? written.sequences : withMaskedCopies(written.sequences, mask, 0);
   const added = copied.map(sequence => ({ ...sequence, source: texts.files.length }));
@@ -66,6 +71,7 @@ export async function addGenerated(
   };
 }
 
+/** Packs calibration texts into batches, as the original program does with `faithful`. */
 export const batchesOf = (
   calibration: Calibration,
   { faithful }: PruneOptions,

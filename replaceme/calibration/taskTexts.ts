@@ -1,16 +1,16 @@
 import { type Document, findTasks, prepareTask } from '../../model/index.js';
 
-/** A task's rows as texts to calibrate with. */
-export interface TaskTexts {
-  /** File of the rows. */
+/** A task's rows as calibration texts. */
+interface TaskTexts {
+  /** The file with the rows. */
   readonly path: string;
   readonly documents: readonly Document[];
 }
 
 /**
- * Tasks as calibration texts, for a model that is to be good at these: every row is a document, its prompt followed by
- * the right answer, as ReplaceMe's experiment with SciQ (arXiv:2505.02819, table 17). Documents stand one behind the
- * other with an empty line between, like examples in a prompt.
+ * Reads tasks as calibration texts, for a model that should do well on them. Every row becomes a document: its prompt
+ * followed by the right answer, as in ReplaceMe's experiment with SciQ (arXiv:2505.02819, table 17). Documents follow
+ * each other with an empty line between them, like examples in a prompt.
  *
  * @param words as findTasks understands them, such as "sciq=train.jsonl".
  * @throws RmError as findTasks and prepareTask.

@@ -2,17 +2,17 @@ import { imageEmbeddings, type Model } from '../../model/index.js';
 import { keptLayers } from '../run/window.js';
 import type { ImageEvaluation, ImageMeasures, PruneOutcome, Role } from './pruneEvaluation.js';
 
-/** How near embeddings of a pruned encoder are to those of the encoder as it was, image by image. */
+/** Compares a pruned encoder's embeddings with the original encoder's, image by image. */
 export async function evaluateImages(
   { model, pruned, windows }: PruneOutcome,
   sequences: readonly (readonly number[])[],
   origin: ImageEvaluation['origin'],
 ): Promise<ImageEvaluation> {
   const dense = await imageEmbeddings(model, sequences);
-  const measure = async (role: Role, of: Model): Promise<ImageMeasures> => ({
+  const measure = async (role: Role, encoder: Model): Promise<ImageMeasures> => ({
     role,
-    layers: of.arch.layers,
-    ...compare(dense, await imageEmbeddings(of, sequences), sequences.length),
+    layers: encoder.arch.layers,
+    ...compare(dense, await imageEmbeddings(encoder, sequences), sequences.length),
   });
   const kept = model.withLayers(keptLayers(windows, model.arch.layers));
   return {
@@ -22,10 +22,10 @@ export async function evaluateImages(
   };
 }
 
-/** Over `count` rows, in f64. */
+/** Compares `count` rows of embeddings in f64. */
 function compare(
   dense: Float32Array,
-  found: Float32Array,
+  pruned: Float32Array,
   count: number,
 ): Pick<ImageMeasures, 'cosine' | 'lowestCosine' | 'relativeError'> {
   const columns = dense.length / count;
@@ -33,7 +33,7 @@ function compare(
   for (let row = 0; row < count; row++) {
     let [ab, aa, bb] = [0, 0, 0];
     for (let i = row * columns; i < (row + 1) * columns; i++) {
-      const [a, b] = [dense[i]!, found[i]!];
+      const [a, b] = [dense[i]!, pruned[i]!];
       ab += a * b;
       aa += a * a;
       bb += b * b;

@@ -18,20 +18,20 @@ interface MeasureOptions extends RunHooks {
   readonly batchTokens: number;
 }
 
-/** Tokens that layers are compared on. */
+/** Number of tokens for comparing models layer by layer. */
 export const damageTokens = ({ info }: Device): number => (info.kind === 'software' ? 512 : 8192);
 
-/** The first tokens of all texts, of each as many. */
+/** The first tokens of all texts, equally many of each. */
 export function tokensOfAll(texts: readonly EvaluationText[], tokens: number): number[][] {
   const share = Math.ceil(tokens / texts.length);
   return texts.flatMap(({ sequences }) => firstTokens(sequences as readonly number[][], share));
 }
 
 /**
- * Measures the unpruned model, plain removal of the same layers and the result: on texts, layer by layer, and in what
- * they write.
+ * Measures the unpruned model, plain removal of the same layers, and the result: on texts, layer by layer, and by samples
+ * that they write.
  *
- * @throws RmError NOT_FINITE where one of them assigns no finite likelihood to a text.
+ * @throws RmError NOT_FINITE where a model assigns no finite likelihood to a text.
  */
 export async function evaluatePruned(
   outcome: PruneOutcome,
@@ -48,25 +48,25 @@ export async function evaluatePruned(
     ...(changed ? [['plain', plain] as [Role, Model]] : []),
     ['result', pruned.model],
   ];
-  const measured = async () => {
+  const measureAll = async () => {
     const models: ModelMeasures[] = [];
     using meter = await ModelMeter.of(model, texts, { ...options, room: spareBytes });
-    for (const [role, of] of roles) {
-      const measures = await journal.step(role, () => meter.measure(of, options));
-      models.push({ role, layers: of.arch.layers, ...measures });
+    for (const [role, candidate] of roles) {
+      const measures = await journal.step(role, () => meter.measure(candidate, options));
+      models.push({ role, layers: candidate.arch.layers, ...measures });
     }
     return models;
   };
   return {
     texts: described,
-    models: await measured(),
+    models: await measureAll(),
     damageByLayer: await journal.step('damage by layer', () => damageOf(outcome, plain, texts, options)),
-    // Every token would take all layers to the device.
+    // An offloaded model would upload all layers for every token.
     samples: model.isOffloaded ? [] : await samplesOf(roles, reader, options),
   };
 }
 
-/** Removal alone; with the layers before the windows changed; with all that has changed. */
+/** Damage after removal alone, with the layers before the windows changed, and with all changes. */
 async function damageOf(
   { model, pruned, windows, healed }: PruneOutcome,
   plain: Model,
@@ -83,7 +83,7 @@ async function damageOf(
   if (pruned.replacements.size > 0) stages.push([healed ? 'healed' : 'fit', pruned.model]);
   const damage: Damage = await layerDamage(
     model,
-    stages.map(([, of]) => of),
+    stages.map(([, staged]) => staged),
     keep,
     tokensOfAll(texts, damageTokens(model.device)),
     options,

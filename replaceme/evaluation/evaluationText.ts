@@ -13,24 +13,24 @@ import type { PruneOptions } from '../options/pruneOptions.js';
 import { sha256OfFile } from '../run/sha256.js';
 import type { EvaluatedText } from './pruneEvaluation.js';
 
-/** An evaluation file as it is read. */
+/** The token sequences of an evaluation file. */
 export interface EvaluationText {
   readonly file: string;
   readonly sequences: readonly (readonly number[])[];
 }
 
-/** Too little to say anything. */
+/** Fewer tokens than this say too little. */
 const FEWEST_TOKENS = 256;
 
-interface Reading extends Pick<PruneOptions, 'textField'> {
+interface ReadOptions extends Pick<PruneOptions, 'textField'> {
   readonly sequenceLength: number;
-  /** First tokens; all of the file where it is not given. */
+  /** Most tokens (default: all of the file). */
   readonly tokens?: number | undefined;
-  /** Documents at the beginning that are left out. */
+  /** How many documents to skip at the beginning. */
   readonly skip?: number;
 }
 
-async function* behind(documents: AsyncIterable<Document>, skip: number): AsyncGenerator<Document> {
+async function* after(documents: AsyncIterable<Document>, skip: number): AsyncGenerator<Document> {
   let index = 0;
   for await (const document of documents) if (index++ >= skip) yield document;
 }
@@ -38,24 +38,24 @@ async function* behind(documents: AsyncIterable<Document>, skip: number): AsyncG
 const readSequences = (
   file: string,
   { tokenizer, chat }: TextReader,
-  { textField, sequenceLength, tokens, skip = 0 }: Reading,
+  { textField, sequenceLength, tokens, skip = 0 }: ReadOptions,
 ): Promise<number[][]> =>
   tokenSequences(
-    behind(readDocuments(file, { ...(textField !== undefined && { textField }) }), skip),
+    after(readDocuments(file, { ...(textField !== undefined && { textField }) }), skip),
     tokenizer,
     chat,
     { sequenceLength, ...(tokens !== undefined && { tokens }) },
   );
 
 /**
- * A file to evaluate on, tokenised.
+ * Reads and tokenises an evaluation file.
  *
- * @throws RmError DATA_INVALID where it cannot be read or nothing can be predicted in it.
+ * @throws RmError DATA_INVALID where it cannot be read, or has too few tokens to predict any.
  */
 export async function readEvaluationText(
   file: string,
   reader: TextReader,
-  options: Reading,
+  options: ReadOptions,
 ): Promise<EvaluationText> {
   const sequences = await readSequences(file, reader, options);
   if (sequences.every(({ length }) => length < 2)) {
@@ -64,22 +64,22 @@ export async function readEvaluationText(
   return { file, sequences };
 }
 
-/** Texts for the report of a prune: those asked for, else what no fit has seen. */
+/** Evaluation texts for the report of a prune: the given files, or text that no fit has seen. */
 export interface ReportTexts {
   readonly texts: readonly EvaluationText[];
   readonly described: readonly EvaluatedText[];
 }
 
-/** Tokens that models are evaluated on, unless told. */
+/** Default number of tokens to evaluate models on. */
 const defaultTokens = ({ info }: Device): number => (info.kind === 'software' ? 2048 : 16_384);
 
-/** Tokens that models are compared on, where there is as much text. */
+/** Most tokens that models are evaluated on, all files together. */
 export const evaluationTokens = (options: PruneOptions, device: Device): number =>
   (options.evaluationTokens ?? defaultTokens(device)) * Math.max(1, options.evaluation?.length ?? 1);
 
 /**
- * Reads the files in `options.evaluation`; without them what follows in the calibration files behind the documents that
- * were read for calibration, and where that is too little, a text that comes with the package.
+ * Reads the files in `options.evaluation`. Without them reads on in the calibration files, after the documents that
+ * calibration used; where too little follows, reads a text that ships with the package.
  *
  * @throws RmError DATA_INVALID as readEvaluationText.
  */
@@ -113,20 +113,20 @@ export async function readReportTexts(
     }
     return all(texts, 'given');
   }
-  const own = options.calibration?.length ? options.calibration : undefined;
-  const paths = own ?? (await shippedCalibration(reader.chat));
-  const wanted = tokens ?? defaultTokens(device);
+  const calibrationFiles = options.calibration?.length ? options.calibration : undefined;
+  const paths = calibrationFiles ?? (await shippedCalibration(reader.chat));
+  const most = tokens ?? defaultTokens(device);
   const unseen: EvaluationText[] = [];
   for (const file of paths) {
     const skip = files.find(({ path }) => path === file)?.documents ?? 0;
-    const share = Math.ceil(wanted / paths.length);
+    const share = Math.ceil(most / paths.length);
     const sequences = await readSequences(file, reader, { ...reading, tokens: share, skip });
     const usable = sequences.filter(({ length }) => length > 1);
     if (usable.length > 0) unseen.push({ file, sequences: usable });
   }
-  if (totalTokens(unseen.flatMap(({ sequences }) => sequences)) >= Math.min(FEWEST_TOKENS, wanted)) {
-    return all(unseen, own ? 'held-out calibration' : 'shipped');
+  if (totalTokens(unseen.flatMap(({ sequences }) => sequences)) >= Math.min(FEWEST_TOKENS, most)) {
+    return all(unseen, calibrationFiles ? 'held-out calibration' : 'shipped');
   }
   const shipped = shippedPath('demo-heldout.txt');
-  return all([await readEvaluationText(shipped, reader, { ...reading, tokens: wanted })], 'shipped');
+  return all([await readEvaluationText(shipped, reader, { ...reading, tokens: most })], 'shipped');
 }

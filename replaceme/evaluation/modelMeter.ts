@@ -15,25 +15,25 @@ import type { EvaluationText } from './evaluationText.js';
 import type { FileScores, Measures } from './modelMeasures.js';
 import { PositionLosses } from './positionLoss.js';
 
-/** Measures models in memory, side by side with one of the same vocabulary, on the same texts. */
+/** Measures models in memory against a reference model of the same vocabulary, on the same texts. */
 export class ModelMeter {
   private constructor(
     private readonly texts: readonly EvaluationText[],
-    /** Of the model as it is, by text. */
+    /** The reference model's states, by text. */
     private readonly references: readonly ReferenceStates[],
     private readonly batchTokens: number,
   ) {}
 
   /**
-   * Runs the model as it is over the texts.
+   * Runs the reference model over the texts.
    *
-   * @param room bytes for states between layers, which models with the same first layers begin with.
+   * @param room bytes for states between layers, from which models with the same first layers start.
    * @throws RmError OUT_OF_MEMORY.
    */
   static async of(
     model: Model,
     texts: readonly EvaluationText[],
-    { batchTokens, room, ...walk }: RunHooks & { readonly batchTokens: number; readonly room: number },
+    { batchTokens, room, ...hooks }: RunHooks & { readonly batchTokens: number; readonly room: number },
   ): Promise<ModelMeter> {
     const total = totalTokens(texts.flatMap(({ sequences }) => sequences));
     const references: ReferenceStates[] = [];
@@ -41,7 +41,7 @@ export class ModelMeter {
     try {
       for (const { sequences } of texts) {
         const stateBytes = (room * totalTokens(sequences)) / total;
-        references.push(await ReferenceStates.of(model, sequences, { batchTokens, stateBytes, ...walk }));
+        references.push(await ReferenceStates.of(model, sequences, { batchTokens, stateBytes, ...hooks }));
       }
       return meter;
     } catch (error) {
@@ -51,19 +51,19 @@ export class ModelMeter {
   }
 
   /** @throws RmError NOT_FINITE where the model assigns no finite likelihood to a text. */
-  async measure(model: Model, walk: RunHooks): Promise<Measures> {
-    const { journal = noJournal } = walk;
+  async measure(model: Model, hooks: RunHooks): Promise<Measures> {
+    const { journal = noJournal } = hooks;
     const scores: FileScores[] = [];
     const positions = new PositionLosses();
-    using _held = await journal.track('positions', positions);
+    using _tracking = await journal.track('positions', positions);
     for (const [i, { file, sequences }] of this.texts.entries()) {
       const against = this.references[i]!;
       const { perplexity, kl, top1 } = await evaluate(model, sequences, {
         ...(model === against.model ? { prefix: against } : { against }),
         onLosses: positions.add,
-        ...walk,
+        ...hooks,
       });
-      // Beside itself a model differs by nothing.
+      // The reference model itself has KL 0 and agreement 1.
       scores.push({ file: basename(resolve(file)), ppl: perplexity, kl: kl ?? 0, top1: top1 ?? 1 });
     }
     return {
@@ -76,8 +76,8 @@ export class ModelMeter {
   }
 
   /**
-   * Tokens a second of the faster of two passes over a quarter of a batch; the first may have to compile kernels. Where
-   * layers are streamed the first one stands for all, without its upload.
+   * Tokens per second of the faster of two passes over a quarter of a batch; the first may have to compile kernels. For an
+   * offloaded model, extrapolates from the first layer, without its upload.
    */
   async #speed(model: Model): Promise<number> {
     const all = this.texts.flatMap(({ sequences }) => sequences.map(sequence => [...sequence]));
@@ -100,11 +100,11 @@ export class ModelMeter {
   }
 }
 
-/** A model's tensors; tied ones count once. */
+/** A model's tensors, tied ones once. */
 const tensorsOf = ({ weights: { layers, vision, ...outer } }: Model): Set<Tensor | undefined> =>
   new Set<Tensor | undefined>([outer, vision ?? {}, ...layers].flatMap(group => Object.values(group)));
 
-/** Numbers in each tensor that the checkpoint has a name for, and its number type. */
+/** Size and number type of each tensor that the checkpoint has a name for. */
 const storedTensors = (model: Model): Map<string, { size: number; dtype: DType }> =>
   new Map(
     expectedTensors(model.arch).map(({ name, shape }) => [
@@ -113,16 +113,16 @@ const storedTensors = (model: Model): Map<string, { size: number; dtype: DType }
     ]),
   );
 
-/** Numbers in a model's tensors. Where layers are streamed, all of them are the checkpoint's. */
+/** Number of parameters. All tensors of an offloaded model are the checkpoint's. */
 const parametersOf = (model: Model): number =>
   model.isOffloaded
     ? [...storedTensors(model).values()].reduce((sum, { size }) => sum + size, 0)
     : [...tensorsOf(model)].reduce((sum, tensor) => sum + (tensor?.size ?? 0), 0);
 
-/** Of a model's tensors as a checkpoint stores them; what has no place in one counts as it is. */
+/** Bytes of a model's tensors as a checkpoint stores them; tensors that a checkpoint can't store count as f32. */
 function bytesOf(model: Model): number {
   const named = [...storedTensors(model).values()];
   const stored = named.reduce((sum, { size, dtype }) => sum + size * byteSize(dtype), 0);
-  const known = named.reduce((sum, { size }) => sum + size, 0);
-  return stored + byteSize('f32') * (parametersOf(model) - known);
+  const namedParameters = named.reduce((sum, { size }) => sum + size, 0);
+  return stored + byteSize('f32') * (parametersOf(model) - namedParameters);
 }

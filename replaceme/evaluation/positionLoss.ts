@@ -1,6 +1,6 @@
 import type { LiveState } from '../../engine/index.js';
 
-/** Mean -log p(next token) in nats of the predictions made at positions `from` to `to` of a sequence (0: its first). */
+/** Mean -log p(next token) in nats of the predictions at positions `from` to `to` of a sequence, counted from 0. */
 export interface PositionLoss {
   /** Inclusive; powers of two: 0, 1, 2..3, 4..7, ... */
   readonly from: number;
@@ -9,12 +9,12 @@ export interface PositionLoss {
   readonly nll: number;
 }
 
-/** Accumulates losses by position; `evaluate` takes `add` as its `onLosses`. */
+/** Accumulates losses by position; pass `add` to `evaluate` as `onLosses`. */
 export class PositionLosses implements LiveState {
   /** Bucket b > 0 begins at position 2^(b-1). */
   readonly #sums: { predictions: number; nll: number }[] = [];
 
-  /** @param nll -log p(next token) of every token of `sequences`, one after the other; the last of each is left out. */
+  /** @param nll -log p(next token) for every token of `sequences`, concatenated; ignores the last token of each. */
   readonly add = (sequences: readonly { readonly length: number }[], nll: Float32Array): void => {
     let first = 0;
     for (const { length } of sequences) {
@@ -36,7 +36,7 @@ export class PositionLosses implements LiveState {
     this.#sums.push(...saved);
   }
 
-  /** By position. */
+  /** Mean losses, by position. */
   get losses(): PositionLoss[] {
     return this.#sums.map(({ predictions, nll }, bucket) => ({
       from: bucket === 0 ? 0 : 2 ** (bucket - 1),

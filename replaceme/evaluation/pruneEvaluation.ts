@@ -5,33 +5,33 @@ import type { DamagePoint } from './layerDamage.js';
 import type { Measures } from './modelMeasures.js';
 import type { Sample } from './samples.js';
 
-/** `dense`: the model as it was; `plain`: without the removed layers and nothing else; `result`: as it was written. */
+/** `dense`: the unpruned model; `plain`: with the layers removed and nothing else changed; `result`: the written model. */
 export type Role = 'dense' | 'plain' | 'result';
 
-/** How near the embeddings of an image encoder stayed, measured in memory before anything is written. */
+/** How close an image encoder's embeddings stayed, measured in memory before anything is written. */
 export interface ImageEvaluation {
   readonly images: number;
-  /** Asked for; images of the calibration folders that nothing was fitted on; or, without such, those that it was. */
+  /** Given images; unused images of the calibration folders; or, where all are used, calibration images. */
   readonly origin: 'given' | 'held-out calibration' | 'calibration';
   /** plain, result. */
   readonly models: readonly ImageMeasures[];
 }
 
-/** Embeddings of a pruned encoder against those of the encoder as it was. */
+/** Embeddings of a pruned encoder against those of the original. */
 export interface ImageMeasures {
   readonly role: Role;
   readonly layers: number;
-  /** Cosine of both embeddings of an image: the mean and the lowest. */
+  /** Cosine of an image's two embeddings: the mean and the lowest. */
   readonly cosine: number;
   readonly lowestCosine: number;
   /** |difference| / |embedding| over all images together. */
   readonly relativeError: number;
 }
 
-/** Measured in memory before anything is written. */
+/** The evaluation of a pruned language model, in memory before anything is written. */
 export interface PruneEvaluation {
   readonly texts: readonly EvaluatedText[];
-  /** dense, plain, result; without plain where that is the result. */
+  /** dense, plain, result; plain is left out where it is the result. */
   readonly models: readonly ModelMeasures[];
   readonly damageByLayer: LayerDamage;
   readonly samples: readonly Sample[];
@@ -39,17 +39,17 @@ export interface PruneEvaluation {
 
 /** A text that models were evaluated on. */
 export interface EvaluatedText {
-  /** Only the file's name in a report that lies in a model folder. */
+  /** The path; in a report inside a model folder only the file's name. */
   readonly file: string;
   readonly sha256: string;
-  /** That were read of it, and in how many sequences. */
+  /** Tokens and sequences that were read. */
   readonly tokens: number;
   readonly sequences: number;
-  /** Asked for; what follows in a calibration file behind all that was fitted on; or text that comes with the package. */
+  /** A given file; the rest of a calibration file, after all text that was used; or text that ships with the package. */
   readonly origin: 'given' | 'held-out calibration' | 'shipped';
 }
 
-/** One of the models side by side. */
+/** The measures of one of the compared models. */
 export interface ModelMeasures extends Measures {
   readonly role: Role;
   readonly layers: number;
@@ -58,31 +58,31 @@ export interface ModelMeasures extends Measures {
 /** How far hidden states are from the unpruned model's, layer by layer. */
 export interface LayerDamage {
   readonly tokens: number;
-  /** Of these, attention sinks (first tokens, massive activations) after the last layer; they are averaged apart. */
+  /** How many of them are attention sinks (first tokens, massive activations) after the last layer; averaged separately. */
   readonly sinks: number;
   readonly series: readonly DamageSeries[];
 }
 
 /** How far one pruned model’s hidden states are from the unpruned model’s, layer by layer. */
 export interface DamageSeries {
-  /** `plain`: removal alone; `fit`: only the layers before the windows changed; `healed`: also those after them. */
+  /** `plain`: removal alone; `fit`: also with the layers before the windows changed; `healed`: with all changes. */
   readonly stage: 'plain' | 'fit' | 'healed';
-  /** In ascending order. */
+  /** Ascending. */
   readonly layers: readonly DamagePoint[];
 }
 
-/** The two models that a report compares, and what was done. */
+/** The two models that a report compares, and what changed. */
 export interface PruneOutcome {
   readonly model: Model;
   readonly pruned: PrunedModel;
   readonly windows: readonly Window[];
   /** Whether layers after the windows were refitted. */
   readonly healed: boolean;
-  /** Bytes of the device that hidden states may take with which models begin where they part. */
+  /** Device bytes for hidden states from which models start where they first differ. */
   readonly spareBytes: number;
 }
 
-/** What was measured of a pruned model, by what it reads: texts or images. */
+/** The evaluation of a pruned model: on texts or on images. */
 export interface PruneEvaluations {
   readonly evaluation?: PruneEvaluation;
   readonly imageEvaluation?: ImageEvaluation;

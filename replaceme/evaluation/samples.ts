@@ -11,11 +11,11 @@ import type { RunHooks } from '../run/runHooks.js';
 
 /** A greedy continuation of a prompt. */
 export interface Continuation {
-  /** A role, "model" and "other model" in an evaluation, or "METHOD, N removed" in a comparison. */
+  /** A role; "model" or "other model" in an evaluation; "METHOD, N removed" in a comparison. */
   readonly model: string;
   readonly text: string;
   readonly tokens: number;
-  /** Share of its 4-grams of tokens that occurred before in it; 0 where it has fewer than four tokens. */
+  /** Share of its token 4-grams that repeat earlier ones; 0 for fewer than four tokens. */
   readonly repetition: number;
 }
 
@@ -27,19 +27,19 @@ export interface Sample {
   readonly continuations: readonly Continuation[];
 }
 
-/** What `model` has written, as the report has it. */
+/** A sample of `model` in the form of the report. */
 export const continuationOf = (
   model: string,
   { text, tokens, repeated4grams }: HealthSample,
 ): Continuation => ({ model, text, tokens, repetition: repeated4grams });
 
-/** How many of the built-in prompts, and new tokens of each at most. */
+/** Number of built-in prompts, and most new tokens after each. */
 const PROMPTS = 2;
 const TOKENS = 48;
 
 /**
- * What models of one tokenizer write after built-in prompts that their context has room for, each taking the most
- * likely token every time.
+ * Greedy continuations of built-in prompts by models with one tokenizer; prompts that their context has no room for are
+ * left out.
  *
  * @throws RmError NOT_FINITE.
  */
@@ -53,16 +53,16 @@ export async function samplesOf(
     .slice(0, PROMPTS)
     .filter(prompt => promptTokens(prompt, reader).length < contextLength);
   if (prompts.length === 0) return [];
-  const written: (readonly Continuation[])[] = [];
+  const continuations: (readonly Continuation[])[] = [];
   for (const [name, model] of models) {
     const { samples } = await journal.step('samples', () =>
       generationHealth(model, reader, { prompts, tokens: TOKENS, onProgress, signal }),
     );
-    written.push(samples.map(sample => continuationOf(name, sample)));
+    continuations.push(samples.map(sample => continuationOf(name, sample)));
   }
   return prompts.map((prompt, p) => ({
     prompt,
     chat: reader.chat.available,
-    continuations: written.map(texts => texts[p]!),
+    continuations: continuations.map(ofModel => ofModel[p]!),
   }));
 }

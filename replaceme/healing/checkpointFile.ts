@@ -11,7 +11,7 @@ import { firstDifference, type Recipe } from '../run/recipe.js';
 import { type LoopState, type Moments, namedTensors } from './trainingLoop.js';
 import type { TrainedParameter } from './trainingTask.js';
 
-/** Written into every file; a change of what it means takes another number. */
+/** Written into every file; increase the number when its meaning changes. */
 const FORMAT = 'rm-engine healing 1';
 
 /** The tensors of a run in progress. */
@@ -21,8 +21,8 @@ export interface TrainedTensors {
 }
 
 /**
- * Keeps a run: master values, moments, place in the texts and all numbers so far, in one safetensors file that takes the
- * place of the one before as a whole.
+ * Writes a run to one safetensors file, which replaces the previous one as a whole: master values, moments, position in
+ * the texts, and all losses so far.
  *
  * @throws RmError OUTPUT_FAILED.
  */
@@ -44,9 +44,9 @@ export async function writeCheckpoint(
 }
 
 /**
- * The state of the run that has left a checkpoint, and its numbers in `tensors`; undefined where there is none.
+ * Reads a checkpoint: returns the run's state and puts its values into `tensors`. Undefined where there is no file.
  *
- * @throws RmError INVALID_ARGUMENT naming what differs where it is of another run, DATA_INVALID for a damaged file.
+ * @throws RmError INVALID_ARGUMENT naming the difference where it is another run's, DATA_INVALID for a damaged file.
  */
 export async function readCheckpoint(
   path: string,
@@ -59,14 +59,14 @@ export async function readCheckpoint(
     file = await openSafetensorsFile(path);
     const { metadata } = file;
     if (metadata.format !== FORMAT) throw damaged(path, `its format is not "${FORMAT}"`);
-    const there = JSON.parse(metadata.recipe ?? '') as Recipe;
+    const storedRecipe = JSON.parse(metadata.recipe ?? '') as Recipe;
     const state = JSON.parse(metadata.state ?? '') as LoopState;
-    if (!isRecord(there) || !isRecord(state)) throw damaged(path, 'its description is incomplete');
-    const difference = firstDifference(there, recipe);
+    if (!isRecord(storedRecipe) || !isRecord(state)) throw damaged(path, 'its description is incomplete');
+    const difference = firstDifference(storedRecipe, recipe);
     ensure(
       difference === undefined,
-      `${path}: differs from this run in ${difference?.told}`,
-      'Give the same model, texts and options as then, or `force` to begin anew.',
+      `${path}: differs from this run in ${difference?.description}`,
+      'Give the same model, texts and options as before, or `force` to start again.',
     );
     const all = namedTensors(tensors.parameters, tensors.moments);
     for (const [name, tensor] of Object.entries(all)) {
@@ -86,7 +86,7 @@ export async function readCheckpoint(
 const damaged = (path: string, problem: string, cause?: unknown): RmError =>
   new RmError(
     'DATA_INVALID',
-    `${path}: no whole checkpoint of healing: ${problem}`,
-    'Move it away, or add `force` to begin anew.',
+    `${path}: not a complete checkpoint of healing: ${problem}`,
+    'Move it away, or add `force` to start again.',
     { cause },
   );

@@ -1,5 +1,5 @@
 import { Scope } from '../../engine/index.js';
-import type { Model, WeightChanges } from '../../model/index.js';
+import { type Model, totalTokens, type WeightChanges } from '../../model/index.js';
 import type { Recipe } from '../run/recipe.js';
 import type { RunHooks } from '../run/runHooks.js';
 import { readCheckpoint, writeCheckpoint } from './checkpointFile.js';
@@ -10,22 +10,22 @@ import { trainedWeights } from './trainedWeights.js';
 import { train, zeroMoments } from './trainingLoop.js';
 import { type HeldOutPoint, skippedSteps, type TrainingStep } from './trainingRecord.js';
 
-/** A run that is kept on disk, so that another can go on with it. */
+/** The checkpoint of a run, from which another process can resume. */
 export interface KeptRun {
   readonly path: string;
-  /** What the run depends on. */
+  /** Everything that the run depends on. */
   readonly recipe: Recipe;
-  /** Goes on from what is there. */
+  /** Resumes from the checkpoint. */
   readonly resume: boolean;
-  /** Takes no further step. */
+  /** Takes no further step: makes a model of the checkpoint. */
   readonly finish: boolean;
 }
 
-/** A model to heal, and by what. */
+/** A model to heal and the inputs of its training. */
 export interface GradientHealing extends RunHooks {
   readonly model: Model;
   readonly teacher: Model | undefined;
-  /** Patched layers, ascending; of no matter where all weights are trained. */
+  /** Patched layers, ascending; ignored when all weights are trained. */
   readonly layers: readonly number[];
   readonly training: readonly TrainingSequence[];
   readonly heldOut: readonly (readonly number[])[];
@@ -33,43 +33,40 @@ export interface GradientHealing extends RunHooks {
   readonly kept?: KeptRun | undefined;
 }
 
-/** What healing by gradient has done, for reports. */
+/** The record of a healing by gradient, for reports. */
 export interface HealingRecord {
-  /** Defaults filled in. */
+  /** With defaults filled in. */
   readonly settings: HealingSettings;
-  /** The patched layers, in the pruned model; empty where all weights were trained. */
+  /** The patched layers, counted in the pruned model; empty when all weights were trained. */
   readonly layers: readonly number[];
-  /** Numbers that were trained. */
+  /** Number of trained parameters. */
   readonly parameters: number;
-  /** Tokens of the texts that were trained on, over and over where the steps used more. */
+  /** Tokens of the training texts; longer runs repeat them. */
   readonly tokens: number;
   readonly heldOutTokens: number;
-  /** Step after which the run was taken up again the last time, where it was. */
+  /** The step after which the run was last resumed. */
   readonly resumedAt?: number;
-  /** Steps that changed nothing, because their loss or gradient was not finite. */
+  /** Number of steps that changed nothing because their loss or gradient was not finite. */
   readonly skipped: number;
   readonly steps: readonly TrainingStep[];
-  /** Before the first step, now and then, and after the last one; empty without held-out text. */
+  /** Before the first step, at intervals, and after the last step; empty without held-out text. */
   readonly heldOut: readonly HeldOutPoint[];
 }
 
 /** A healed model's new weights. */
 export interface Healed {
-  /** f32, by layers of the model that was healed. The caller disposes them. */
+  /** f32, by layer of the model before healing. The caller disposes them. */
   readonly changes: WeightChanges;
   readonly record: HealingRecord;
 }
 
-const sumOf = (values: readonly { readonly length: number }[]): number =>
-  values.reduce((sum, { length }) => sum + length, 0);
-
 /**
- * Heals a model in memory by gradient descent; the model itself stays as it is.
+ * Heals a model in memory by gradient descent; the model itself does not change.
  *
- * @throws RmError DIVERGED, OUT_OF_MEMORY; of a kept run as readCheckpoint and writeCheckpoint.
+ * @throws RmError DIVERGED, OUT_OF_MEMORY; for a kept run as readCheckpoint and writeCheckpoint.
  */
 export async function healByGradient(healing: GradientHealing): Promise<Healed> {
-  const { model, layers, training, heldOut, settings, kept, teacher, ...walk } = healing;
+  const { model, layers, training, heldOut, settings, kept, teacher, ...hooks } = healing;
   const { device } = model;
   using scope = new Scope(device);
   using trained = await trainedWeights(model, settings.train, layers);
@@ -78,17 +75,17 @@ export async function healByGradient(healing: GradientHealing): Promise<Healed> 
   const tensors = { parameters, moments };
   const state = kept?.resume ? await readCheckpoint(kept.path, kept.recipe, tensors) : undefined;
   let saved = state?.steps.length ?? 0;
-  using task = await HealingTask.of({ trained, teacher, heldOut }, settings, walk);
-  const done =
+  using task = await HealingTask.of({ trained, teacher, heldOut }, settings, hooks);
+  const final =
     state && kept?.finish
       ? state
       : await train(device, task, training, moments, settings, {
-          ...walk,
+          ...hooks,
           state,
           ...(kept && {
-            save: async reached => {
-              await writeCheckpoint(kept.path, kept.recipe, reached, tensors);
-              saved = reached.steps.length;
+            save: async current => {
+              await writeCheckpoint(kept.path, kept.recipe, current, tensors);
+              saved = current.steps.length;
             },
           }),
           ...(kept && { remedy: () => remedyFor(kept, saved) }),
@@ -99,12 +96,12 @@ export async function healByGradient(healing: GradientHealing): Promise<Healed> 
       settings,
       layers: settings.train === 'full' ? [] : layers,
       parameters: parameters.reduce((sum, { values }) => sum + values.size, 0),
-      tokens: sumOf(training.map(({ ids }) => ids)),
-      heldOutTokens: sumOf(heldOut),
+      tokens: totalTokens(training.map(({ ids }) => ids)),
+      heldOutTokens: totalTokens(heldOut),
       ...(state && { resumedAt: state.steps.length }),
-      skipped: skippedSteps(done.steps),
-      steps: done.steps,
-      heldOut: done.heldOut,
+      skipped: skippedSteps(final.steps),
+      steps: final.steps,
+      heldOut: final.heldOut,
     },
   };
 }
@@ -113,10 +110,10 @@ function remedyFor(kept: KeptRun, saved: number): string {
   const smaller = 'Use a smaller learning rate (`learningRate`).';
   return saved > 0
     ? `${smaller} The last good checkpoint, of step ${saved}, is in ${kept.path}: \`resume\` with \`finish\` makes a model of it.`
-    : `${smaller} It went wrong before the first checkpoint: nothing was kept.`;
+    : `${smaller} The run failed before its first checkpoint, so nothing was kept.`;
 }
 
-/** What a user should know of a run, in sentences. */
+/** What a user should know about a run, in sentences. */
 export function healingWarnings({ skipped, steps, heldOut }: HealingRecord): string[] {
   const [first, last] = [heldOut[0], heldOut.at(-1)];
   const [before, after] = [first?.kl ?? first?.nll ?? 0, last?.kl ?? last?.nll ?? 0];
@@ -127,7 +124,7 @@ export function healingWarnings({ skipped, steps, heldOut }: HealingRecord): str
       : []),
     ...(after > before
       ? [
-          `healing by gradient has made the held-out ${what} worse, ${before.toPrecision(4)} to ${after.toPrecision(4)}: use more text, or a smaller learning rate`,
+          `healing by gradient made the held-out ${what} worse, from ${before.toPrecision(4)} to ${after.toPrecision(4)}: use more text, or a smaller learning rate`,
         ]
       : []),
   ];

@@ -8,7 +8,7 @@ import { type HealingRecord, healByGradient } from './gradientHealing.js';
 import type { HealingSettings } from './healingSettings.js';
 import { patchedLayers } from './patchedLayers.js';
 
-/** A model that has just been pruned, beside the model that it comes from. */
+/** A pruned model in memory, its original, and the inputs of its training. */
 export interface HealingOfPruned extends RunHooks {
   readonly pruned: PrunedModel;
   readonly original: Model;
@@ -19,9 +19,9 @@ export interface HealingOfPruned extends RunHooks {
 }
 
 /**
- * Heals a pruned model by gradient towards the original, on the calibration texts; `pruned` has the new weights.
+ * Heals a pruned model by gradient towards the original, on the calibration texts, and puts the new weights into `pruned`.
  *
- * @throws RmError INVALID_ARGUMENT where no layer stays before a window, or there is nothing to train on; as
+ * @throws RmError INVALID_ARGUMENT where no layer stays before a window or there is no text to train on; as
  *   healByGradient.
  */
 export async function healPruned({
@@ -31,31 +31,31 @@ export async function healPruned({
   calibration,
   heldOut,
   settings,
-  ...walk
+  ...hooks
 }: HealingOfPruned): Promise<HealingRecord> {
   const { keep } = pruned;
   const layers = settings.train === 'full' ? [] : patchedLayers(windows, keep);
   ensure(
     settings.train === 'full' || layers.length === windows.length,
-    'the first layer is removed: no layer stays before it whose output could be trained',
+    'the first layer is removed, so no layer stays before it whose output could be trained',
     'Keep layer 0, or train all weights (`heal.gradient.train: full`).',
   );
   const training = calibration.sequences
     .filter(({ ids }) => ids.length > 1)
     .map(({ ids, source }) => ({ ids, weight: calibration.files[source]?.weight ?? 1 }));
   ensure(training.length > 0, 'no calibration sequence has two tokens', 'Give more calibration text.');
-  const { journal = noJournal } = walk;
+  const { journal = noJournal } = hooks;
   const { changes, record } = await journal.step('healing by gradient', () =>
     healByGradient({
       ...{ model: pruned.model, teacher: original, layers, training, heldOut, settings },
-      ...walk,
+      ...hooks,
     }),
   );
   pruned.change(renumbered(changes, keep));
   return record;
 }
 
-/** With layers by the numbers of the original model. */
+/** Renumbers layers to those of the original model. */
 const renumbered = (
   { layers = new Map(), ...outer }: WeightChanges,
   keep: readonly number[],

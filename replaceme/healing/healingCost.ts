@@ -4,41 +4,41 @@ import { layerFlopsPerToken } from '../run/computeRate.js';
 import type { HealingSettings } from './healingSettings.js';
 import { heldOutStates } from './healingTask.js';
 
-/** Device memory of healing in bytes, by what it is for. */
+/** Device memory of healing in bytes, by purpose. */
 export interface HealingMemory {
-  /** Of the model and of the teacher; what both have alike counts once. */
+  /** The model and the teacher; shared tensors count once. */
   readonly weights: number;
   /** Master values, gradients and two moments. */
   readonly training: number;
-  /** Inputs of all layers that are differentiated, one of them computed again, and tiles of logits. */
+  /** Inputs of all differentiated layers, the layer that is being recomputed, and tiles of logits. */
   readonly activations: number;
-  /** What the teacher makes of the held-out text. */
+  /** The teacher's states for the held-out text. */
   readonly heldOut: number;
   readonly total: number;
 }
 
-/** Floating-point operations: of the gradients and steps; of the measures of the held-out text. */
+/** Floating-point operations of training, and of measuring the held-out text. */
 export interface HealingFlops {
   readonly training: number;
   readonly heldOut: number;
 }
 
-/** What healing is as far as its cost depends on it. */
+/** Everything that the cost of healing depends on. */
 export interface HealingWork {
   readonly arch: Architecture;
   readonly settings: HealingSettings;
-  /** Patched layers, ascending; empty where all weights are trained. */
+  /** Patched layers, ascending; empty when all weights are trained. */
   readonly layers: readonly number[];
-  /** Layers of the teacher, where there is one, and of these, from the first, those that the model has too. */
+  /** Layers of the teacher (0: none), and how many of the first ones the model shares. */
   readonly teacherLayers: number;
   readonly sharedLayers: number;
   readonly heldOutTokens: number;
 }
 
-/** Tiles of logits, and of their gradients. */
+/** Bytes of the tiles of logits and of their gradients. */
 const LOGIT_BYTES = 2 * (64 << 20);
 
-/** Numbers that are trained. */
+/** Number of trained parameters. */
 export function trainedNumbers({ arch, settings: { train }, layers }: HealingWork): number {
   const { tensorNames, hidden, intermediate } = arch;
   if (train === 'transform') return layers.length * hidden * hidden;
@@ -47,7 +47,7 @@ export function trainedNumbers({ arch, settings: { train }, layers }: HealingWor
   return layers.length * hidden * intermediate + biases * hidden;
 }
 
-/** Memory beside the weights. */
+/** Memory of healing, besides the weights. */
 export function healingMemory(work: HealingWork): Omit<HealingMemory, 'weights' | 'total'> {
   const { arch, settings, layers, heldOutTokens, teacherLayers } = work;
   const { microBatchTokens: tokens, topK, train } = settings;
@@ -55,7 +55,7 @@ export function healingMemory(work: HealingWork): Omit<HealingMemory, 'weights' 
   const lowest = layers[0] ?? 0;
   const attention = (2 * arch.heads + 2 * arch.kvHeads) * arch.headDim;
   const identities = train === 'transform' ? layers.length * hidden * hidden : 0;
-  // The layer that is computed again holds its activations and their gradients.
+  // The recomputed layer has its activations and their gradients in memory.
   const perToken =
     (arch.layers - lowest + 4) * hidden +
     2 * (attention + 3 * intermediate) +
@@ -67,7 +67,7 @@ export function healingMemory(work: HealingWork): Omit<HealingMemory, 'weights' 
   };
 }
 
-/** Floating-point operations of all steps, and of all measures of the held-out text. */
+/** Floating-point operations of all steps, and of all measurements of the held-out text. */
 export function healingFlops(work: HealingWork, sequenceLength: number): HealingFlops {
   const { arch, settings, layers, teacherLayers, sharedLayers, heldOutTokens } = work;
   const layer = layerFlopsPerToken(arch, sequenceLength);
@@ -75,7 +75,7 @@ export function healingFlops(work: HealingWork, sequenceLength: number): Healing
   const lowest = layers[0] ?? 0;
   const above = arch.layers - lowest;
   const common = Math.min(lowest, sharedLayers);
-  // Forward, forward again, and the gradient of activations; that of weights too where all are trained.
+  // Forward, recomputation, and the gradient of activations; also the gradient of weights when all are trained.
   const passes = settings.train === 'full' ? 4 : 3;
   const taught = settings.objective === 'kl' ? (teacherLayers - common) * layer + head : 0;
   const perToken = lowest * layer + passes * above * layer + 3 * head + taught;

@@ -13,18 +13,18 @@ import {
 import { healingSettings } from './healingSettings.js';
 import { checkHealRequest, healingSizes } from './healRequest.js';
 
-/** What healing would cost, found without reading weights or texts. */
+/** The estimated cost of healing, made without reading weights or texts. */
 export interface HealingPlan {
   /** "300 steps of 1024 tokens: transform of layer 2, objective kl" */
   readonly summary: string;
-  /** Numbers that are trained. */
+  /** Number of trained parameters. */
   readonly parameters: number;
   /** Tokens of all steps. */
   readonly tokens: number;
   /** Device memory in bytes. */
   readonly memory: HealingMemory;
   readonly flops: HealingFlops;
-  /** Seconds of kernel time at the rate of a matrix product measured on this device just now. */
+  /** Seconds of kernel time, at a matrix-product rate just measured on this device. */
   readonly seconds: HealingFlops;
   readonly matmulGflops: number;
   readonly adapter: string;
@@ -51,7 +51,7 @@ export async function planHealing(
   const parted = cut?.keptLayers.findIndex((original, layer) => original !== layer) ?? -1;
   const sharedLayers = Math.min(layers[0] ?? 0, parted < 0 ? arch.layers : parted);
   const work: HealingWork = { arch, settings, layers, teacherLayers, sharedLayers, heldOutTokens };
-  // Without the teacher's copies of what the model shares with it.
+  // Layers that the model shares with the teacher count once.
   const weights =
     (await weightBytes(teacher ?? from)) +
     (teacher === undefined ? 0 : await weightBytes(from, sharedLayers));
@@ -73,7 +73,7 @@ export async function planHealing(
   };
 }
 
-/** Of a model's tensors as they are stored; with `from` only those of the layers from there on. */
+/** Bytes of a model's stored tensors; with `from` only of the layers from there on. */
 async function weightBytes(model: string, from?: number): Promise<number> {
   const arch = await readArchitecture(model);
   const checkpoint = await openCheckpoint(model);

@@ -11,28 +11,28 @@ import {
 } from '../options/trainingSettings.js';
 import type { LoopSettings } from './trainingLoop.js';
 
-/** Defaults: of a transform and of the whole model those of ReplaceMe's healing (arXiv:2505.02819, table 15). */
+/** Default learning rates; `transform` and `full` as in ReplaceMe's healing (arXiv:2505.02819, table 15). */
 export const LEARNING_RATES: Readonly<Record<TrainMode, number>> = {
   transform: 3e-4,
   'down-proj': 1e-4,
   full: 1e-5,
 };
 
-/** A run's settings, defaults filled in. */
+/** A run's settings, with defaults filled in. */
 export interface HealingSettings extends LoopSettings {
   readonly train: TrainMode;
   readonly objective: HealingObjective;
   readonly topK: number | 'all';
 }
 
-/** How much text is read. */
+/** How much text to read. */
 export interface HealingSizes {
   readonly tokens: number;
   readonly sequenceLength: number;
   readonly heldOutTokens: number;
 }
 
-/** Settings of training before a device is known. */
+/** Requested settings, before the device is known. */
 export interface TrainingRequest extends TrainingOptions {
   readonly train: TrainMode;
   readonly objective: HealingObjective;
@@ -45,12 +45,12 @@ export function checkTraining(training: TrainingRequest): void {
   const { steps = trainingSettings.steps.default, warmup = 0 } = training;
   ensure(
     warmup < steps,
-    `a warm-up of ${warmup} steps leaves none of ${steps}`,
+    `a warm-up of ${warmup} steps leaves no step of ${steps}`,
     'Give a shorter warm-up, or more steps.',
   );
 }
 
-/** Defaults filled in for a device and a model. */
+/** Fills in defaults for a device and a model. */
 export function healingSettings(
   training: TrainingRequest,
   device: Device,
@@ -75,7 +75,7 @@ export function healingSettings(
     batchTokens,
     microBatchTokens: Math.min(batchTokens, training.microBatchTokens ?? defaultBatchTokens(device, arch)),
     ...{ weightDecay, clip, seed },
-    // More than there are is all of them.
+    // As many as the vocabulary has means all.
     topK: topK !== 'all' && topK >= arch.vocab ? 'all' : topK,
     evaluateEvery: training.evaluateEvery ?? Math.max(1, Math.ceil(steps / 10)),
     checkpointEvery: training.checkpointEvery ?? healingRunSettings.checkpointEvery.default,

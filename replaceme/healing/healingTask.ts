@@ -20,45 +20,45 @@ import type { TrainingSequence } from './sequenceOrder.js';
 import type { TrainedWeights } from './trainedWeights.js';
 import type { HeldOutScores, TrainingTask } from './trainingTask.js';
 
-/** What a model is trained on besides its texts. */
+/** The models and the held-out text of a training. */
 export interface HealingInputs {
   readonly trained: TrainedWeights;
-  /** The model before pruning; of the objective lm only for the held-out KL. */
+  /** The model before pruning; the objective lm uses it only for the held-out KL. */
   readonly teacher: Model | undefined;
   readonly heldOut: readonly (readonly number[])[];
 }
 
-/** Bytes of what the teacher makes of so much held-out text: after its last layer, and at three depths before. */
+/** Bytes of the teacher's hidden states for so many held-out tokens: after its last layer, and at three earlier depths. */
 export const heldOutStates = ({ hidden }: Pick<Architecture, 'hidden'>, tokens: number): number =>
   4 * 4 * hidden * tokens;
 
 /**
- * Healing as a task of the training loop. Layers below the first that is trained are run, not differentiated and not
- * kept; of these, those that the teacher computes with the same tensors run once for both.
+ * Healing as a task of the training loop. Layers below the first trained one only run forward, without keeping
+ * activations; those whose tensors the teacher shares run once for both models.
  */
 export class HealingTask implements TrainingTask {
   private constructor(
     private readonly device: Device,
     private readonly inputs: HealingInputs,
     private readonly settings: HealingSettings,
-    /** What the teacher makes of the held-out text. */
+    /** The teacher's states for the held-out text. */
     private readonly reference: ReferenceStates | undefined,
-    private readonly walk: RunHooks,
+    private readonly hooks: RunHooks,
   ) {}
 
   /** Runs the teacher over the held-out text. @throws RmError OUT_OF_MEMORY. */
-  static async of(inputs: HealingInputs, settings: HealingSettings, walk: RunHooks): Promise<HealingTask> {
+  static async of(inputs: HealingInputs, settings: HealingSettings, hooks: RunHooks): Promise<HealingTask> {
     const { teacher, heldOut, trained } = inputs;
     const { device, arch } = trained.model;
-    // What another process takes up again is the training; the teacher's part is made anew.
-    const { journal: _, ...alone } = walk;
+    // A resumed process continues the training, but runs the teacher again.
+    const { journal: _, ...unjournaled } = hooks;
     const batchTokens = settings.microBatchTokens;
     const stateBytes = heldOutStates(arch, totalTokens(heldOut)) - 4 * arch.hidden * totalTokens(heldOut);
     const reference =
       teacher && heldOut.length > 0
-        ? await ReferenceStates.of(teacher, heldOut, { batchTokens, stateBytes, ...alone })
+        ? await ReferenceStates.of(teacher, heldOut, { batchTokens, stateBytes, ...unjournaled })
         : undefined;
-    return new HealingTask(device, inputs, settings, reference, walk);
+    return new HealingTask(device, inputs, settings, reference, hooks);
   }
 
   get parameters() {
@@ -71,7 +71,7 @@ export class HealingTask implements TrainingTask {
     using scope = new Scope(device);
     const ids = sequences.map(sequence => sequence.ids);
     using batch = new Batch(device, ids);
-    // A sequence's last token predicts nothing that is known.
+    // The last token of a sequence has no known successor.
     const values = sequences.flatMap(({ ids, weight }) =>
       ids.map((_, i) => (i < ids.length - 1 ? scale * weight : 0)),
     );
@@ -84,18 +84,18 @@ export class HealingTask implements TrainingTask {
     return values.reduce((sum, value, t) => (value > 0 ? sum + value * losses[t]! : sum), 0);
   }
 
-  /** The input of the lowest trained layer, and the objective; what both models have in common is computed once. */
+  /** The input of the lowest trained layer, and the objective; layers that both models share run once. */
   #belowAndObjective(batch: Batch, scope: Scope): { below?: Tensor; objective: Objective } {
     const { teacher, trained } = this.inputs;
     const { model, lowest } = trained;
     const taught = this.settings.objective === 'kl' ? teacher : undefined;
     if (lowest === undefined) return { objective: this.#objective(batch, scope, taught) };
     const shared = taught ? Math.min(lowest, sharedLayers(taught, model)) : 0;
-    const run = (of: Model, from: number, to: number, input: Tensor): Tensor =>
-      from === to ? input : scope.own(forward(of, batch, { from, to, input }));
-    const common = run(model, 0, shared, scope.own(embedTokens(model, batch)));
-    const below = run(model, shared, lowest, common);
-    // An embedding of its own has nothing in common with the teacher's.
+    const run = (from: number, to: number, input: Tensor): Tensor =>
+      from === to ? input : scope.own(forward(model, batch, { from, to, input }));
+    const common = run(0, shared, scope.own(embedTokens(model, batch)));
+    const below = run(shared, lowest, common);
+    // The models may differ in their embeddings.
     const start = shared > 0 ? { from: shared, input: common } : {};
     return { below, objective: this.#objective(batch, scope, taught, start) };
   }
@@ -130,7 +130,7 @@ export class HealingTask implements TrainingTask {
   async heldOut(): Promise<HeldOutScores | undefined> {
     const { trained, heldOut } = this.inputs;
     if (heldOut.length === 0) return undefined;
-    const { signal } = this.walk;
+    const { signal } = this.hooks;
     const { nll, kl } = await evaluate(trained.model, heldOut, {
       batchTokens: this.settings.microBatchTokens,
       ...(this.reference && { against: this.reference }),

@@ -12,63 +12,64 @@ import { readEvaluationText } from '../evaluation/evaluationText.js';
 import { sha256OfFile } from '../run/sha256.js';
 import type { TrainingSequence } from './sequenceOrder.js';
 
-/** What is trained on, and what is not, to see by. */
+/** Texts to train on, and held-out texts to measure on. */
 export interface HealingTexts {
   readonly training: readonly TrainingSequence[];
   readonly tokens: number;
   readonly files: readonly CalibrationFile[];
-  /** Of documents that are not trained on, or of files of their own. */
+  /** Sequences of documents outside training, or of separate files. */
   readonly heldOut: readonly (readonly number[])[];
-  /** Of the files it comes from, where these are others. */
+  /** SHA-256 of the separate held-out files; empty where there are none. */
   readonly heldOutSha256: readonly string[];
 }
 
-/** How much is read, and of what. */
+/** Which texts to read, and how much of them. */
 export interface HealingReading {
   readonly files: readonly string[];
   readonly textField?: string | undefined;
-  /** To train on, at most. */
+  /** Most tokens to train on. */
   readonly tokens: number;
   readonly sequenceLength: number;
   /** Files to measure on, instead of a part of `files`. */
   readonly heldOutFiles?: readonly string[] | undefined;
-  /** To measure on, at most. */
+  /** Most tokens to measure on. */
   readonly heldOutTokens: number;
 }
 
 /**
- * Token sequences to train on, as calibration makes them, and others to measure on: every tenth document of each file,
- * beginning with the first, or files of their own.
+ * Reads token sequences to train on, packed as for calibration, and others to measure on: every tenth document of each
+ * file, beginning with the first, up to `heldOutTokens`; or separate files.
  *
- * @throws RmError DATA_INVALID where a file cannot be read, or there is nothing to train or measure on.
+ * @throws RmError DATA_INVALID where a file cannot be read, or there is no text to train or to measure on.
  */
 export async function readHealingTexts(
   reader: TextReader,
   { files, textField, tokens, sequenceLength, heldOutFiles, heldOutTokens }: HealingReading,
 ): Promise<HealingTexts> {
   const { tokenizer, chat } = reader;
-  const { paths, sources, read } = await openSources(chat, { files, textField });
+  const { paths, sources, documentCounts } = await openSources(chat, { files, textField });
   const packers = sources.map(() => new SequencePacker(tokenizer, chat, sequenceLength));
-  const apart: number[][] = [];
+  const heldOutSequences: number[][] = [];
   const share = Math.ceil(heldOutTokens / paths.length);
-  const withoutHeldOut = sources.map((documents, source) =>
-    heldOutFiles ? documents : without(documents, packers[source]!, share, apart),
+  const trainingSources = sources.map((documents, source) =>
+    heldOutFiles ? documents : withoutHeldOut(documents, packers[source]!, share, heldOutSequences),
   );
-  const sequences = await collectSequences(withoutHeldOut, tokenizer, chat, { sequenceLength, tokens });
-  for (const packer of packers) apart.push(...packer.rest());
-  if (sequences.length === 0 && apart.length > 0) throw tooShort(paths, 'nothing is left to train on');
-  const found = await describeCalibration(sequences, paths, read);
-  const training = found.sequences.filter(({ ids }) => ids.length > 1).map(({ ids }) => ({ ids, weight: 1 }));
+  const sequences = await collectSequences(trainingSources, tokenizer, chat, { sequenceLength, tokens });
+  for (const packer of packers) heldOutSequences.push(...packer.rest());
+  if (sequences.length === 0 && heldOutSequences.length > 0)
+    throw tooShort(paths, 'no text is left to train on');
+  const texts = await describeCalibration(sequences, paths, documentCounts);
+  const training = texts.sequences.filter(({ ids }) => ids.length > 1).map(({ ids }) => ({ ids, weight: 1 }));
   if (training.length === 0) throw tooShort(paths, 'no sequence of two tokens to train on');
   if (heldOutFiles) {
     const each = Math.ceil(heldOutTokens / heldOutFiles.length);
     for (const file of heldOutFiles) {
       const text = await readEvaluationText(file, reader, { textField, sequenceLength, tokens: each });
-      apart.push(...text.sequences.map(sequence => [...sequence]));
+      heldOutSequences.push(...text.sequences.map(sequence => [...sequence]));
     }
   }
   const heldOut = firstTokens(
-    apart.filter(({ length }) => length > 1),
+    heldOutSequences.filter(({ length }) => length > 1),
     heldOutTokens,
   ).filter(({ length }) => length > 1);
   if (heldOut.length === 0) {
@@ -77,7 +78,7 @@ export async function readHealingTexts(
   return {
     training,
     tokens: totalTokens(training.map(({ ids }) => ids)),
-    files: found.files,
+    files: texts.files,
     heldOut,
     heldOutSha256: await Promise.all((heldOutFiles ?? []).map(sha256OfFile)),
   };
@@ -90,16 +91,16 @@ const tooShort = (paths: readonly string[], problem: string): RmError =>
     'Give more text, and text to measure on as `heldOut`.',
   );
 
-/** The documents but those that go to `packer` instead, whose full sequences go to `apart`. */
-async function* without(
+/** Yields the documents to train on; packs every tenth into `heldOut` instead, up to `tokens` tokens. */
+async function* withoutHeldOut(
   documents: AsyncGenerator<Document>,
   packer: SequencePacker,
   tokens: number,
-  apart: number[][],
+  heldOut: number[][],
 ): AsyncGenerator<Document> {
   let index = 0;
   for await (const document of documents) {
-    if (index++ % 10 === 0 && packer.tokens < tokens) apart.push(...packer.add(document));
+    if (index++ % 10 === 0 && packer.tokens < tokens) heldOut.push(...packer.add(document));
     else yield document;
   }
 }

@@ -8,27 +8,28 @@ import {
   readJsonFileIfPresent,
 } from '../../model/index.js';
 
-/** Where a model folder was cut, by what rm-engine has written beside it. */
+/** Where a model was cut, according to the report that rm-engine wrote beside it. */
 export interface Cut {
   /** Patched layers, counted in the pruned model. */
   readonly patched: readonly number[];
-  /** By layer of the pruned model, that of the original it comes from. */
+  /** For each layer of the pruned model its index in the original. */
   readonly keptLayers: readonly number[];
 }
 
 const numbers = (value: unknown): readonly number[] | undefined =>
   Array.isArray(value) && value.every(Number.isInteger) ? (value as number[]) : undefined;
 
-/** The layers that stay before windows, in the numbers of the pruned model. */
+/** The layers that stay before windows, counted in the pruned model. */
 export const patchedLayers = (
   windows: readonly { readonly layer: number }[],
   keptLayers: readonly number[],
 ): number[] => windows.flatMap(({ layer }) => (layer < 0 ? [] : [keptLayers.indexOf(layer)]));
 
 /**
- * Reads report.json of a folder (beside a GGUF file) that `prune` or `heal` has made; undefined where there is none that says.
+ * Reads the cut from the report.json that `prune` or `heal` wrote into the folder (or beside a GGUF file); undefined where
+ * there is no such report.
  *
- * @throws RmError CONFIG_INVALID where the file is no JSON.
+ * @throws RmError CONFIG_INVALID where the file is not JSON.
  */
 export async function readCut(folder: string, layers: number): Promise<Cut | undefined> {
   const report = isGgufPath(folder)
@@ -46,28 +47,28 @@ export async function readCut(folder: string, layers: number): Promise<Cut | und
     const { patched, keptLayers } = report.cut;
     if (numbers(patched) && numbers(keptLayers)) cut = { patched, keptLayers } as Cut;
   }
-  // A report of another model, which was copied along, says nothing of this one.
+  // Ignore the report of another model that was copied along.
   const fits = cut?.keptLayers.length === layers && cut.patched.every(layer => layer >= 0 && layer < layers);
   return fits ? cut : undefined;
 }
 
 /**
- * The layers to train: those asked for, else the patched ones of the cut, ascending.
+ * The layers to train, ascending: the requested ones, else the cut's patched ones.
  *
- * @throws RmError INVALID_ARGUMENT where there are none, or none of that number.
+ * @throws RmError INVALID_ARGUMENT where there are none, or a layer does not exist.
  */
 export function layersToTrain(
-  asked: readonly number[] | undefined,
+  requested: readonly number[] | undefined,
   cut: Cut | undefined,
   layers: number,
   folder: string,
 ): number[] {
-  const chosen = asked ?? cut?.patched;
+  const chosen = requested ?? cut?.patched;
   if (chosen === undefined || chosen.length === 0) {
     throw new RmError(
       'INVALID_ARGUMENT',
       cut === undefined
-        ? `${folder}: has no report.json that says which layer was patched`
+        ? `${folder}: has no report.json that names the patched layer`
         : `${folder}: no layer stays before the removed ones`,
       'Name the layer after which layers were removed as `layers`, or train all weights (`train: full`).',
     );

@@ -1,15 +1,15 @@
-/** What a learning rate follows over a run. */
+/** The schedule of a run's learning rate. */
 export interface Schedule {
-  /** At its highest. */
+  /** The peak. */
   readonly learningRate: number;
   readonly steps: number;
-  /** Steps until it gets there. */
+  /** Number of steps before the peak. */
   readonly warmup: number;
 }
 
 /**
- * The learning rate of step `step` (from 1): linear from learningRate / (warmup + 1) up, then along half a cosine
- * towards 0, which the step after the last would have.
+ * The learning rate of step `step` (from 1): rises linearly from learningRate / (warmup + 1), then falls along half a
+ * cosine towards 0, which it would reach one step after the last.
  *
  * Source: Loshchilov and Hutter, SGDR (arXiv:1608.03983, Eq. 5), one period.
  */

@@ -1,21 +1,21 @@
 import { seededRandom, shuffle } from '../../engine/index.js';
 
-/** A piece of text to train on. */
+/** A token sequence to train on. */
 export interface TrainingSequence {
   readonly ids: readonly number[];
   /** How much each of its predictions counts. */
   readonly weight: number;
 }
 
-/** Where in the texts a run is: everything before has been used. */
+/** A run's position in the texts. */
 export interface OrderPosition {
-  /** Times that all sequences have been used. */
+  /** Number of completed passes over all sequences. */
   readonly epoch: number;
-  /** Sequences used of this epoch. */
+  /** Number of sequences used in this epoch. */
   readonly used: number;
 }
 
-/** 0 .. length-1 in a random order, another for every seed and epoch. */
+/** 0 .. length-1 in a random order that depends on seed and epoch. */
 function shuffled(length: number, seed: number, epoch: number): Uint32Array {
   const order = Uint32Array.from({ length }, (_, i) => i);
   shuffle(order, seededRandom(seed + Math.imul(epoch, 0x9e3779b9)));
@@ -23,8 +23,8 @@ function shuffled(length: number, seed: number, epoch: number): Uint32Array {
 }
 
 /**
- * The sequences in a random order, all of them once before any comes again. What comes next depends on the seed and
- * the position alone, so that a run can go on from a position as if it had never stopped.
+ * Draws sequences in a random order, each once per epoch. The next ones depend only on seed and position, so a resumed run
+ * continues as if it had never stopped.
  */
 export class SequenceOrder {
   #order: Uint32Array;
@@ -41,7 +41,7 @@ export class SequenceOrder {
     return this.at;
   }
 
-  /** The sequences that follow: at most `tokens` tokens of them, and at least one. */
+  /** The next sequences: at most `tokens` tokens, but at least one sequence. */
   next(tokens: number): TrainingSequence[] {
     const taken: TrainingSequence[] = [];
     for (let sum = 0; ; ) {

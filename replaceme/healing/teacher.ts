@@ -10,9 +10,9 @@ import {
 } from '../../model/index.js';
 
 /**
- * Checks that the model in folder `teacher` can teach that in `folder`: logits of the same tokens.
+ * Checks that the model in folder `teacher` can teach the model in `folder`: it must predict the same tokens.
  *
- * @throws RmError INVALID_ARGUMENT where it has another vocabulary, tokenizer or width; as readArchitecture.
+ * @throws RmError INVALID_ARGUMENT where vocabulary, tokenizer or width differ; as readArchitecture.
  */
 export async function checkTeacher(folder: string, arch: Architecture, teacher: string): Promise<void> {
   const other = await readArchitecture(teacher);
@@ -29,7 +29,7 @@ export async function checkTeacher(folder: string, arch: Architecture, teacher: 
   );
   ensure(
     await sameTokenizer(folder, teacher),
-    `${teacher}: its tokenizer is another than that of the model to heal`,
+    `${teacher}: its tokenizer differs from that of the model to heal`,
     fix,
   );
 }
@@ -49,15 +49,15 @@ async function sameBytes(a: Checkpoint, nameA: string, b: Checkpoint, nameB: str
 }
 
 /**
- * Tensors of the teacher for those of another model that hold the same bytes: one copy on the device for both, and by
- * that what is computed with them is computed once.
+ * Lets another model use the teacher's tensors wherever both have the same bytes: the device holds them once, and layers
+ * with shared tensors run once for both.
  *
- * @param keptLayers by layer of the other model, that of the teacher which it may come from.
+ * @param keptLayers for each layer of the other model the teacher's layer that it may come from.
  */
 export function tensorsOfTeacher(
   teacher: Model,
-  teachers: Checkpoint,
-  own: Checkpoint,
+  teacherCheckpoint: Checkpoint,
+  checkpoint: Checkpoint,
   keptLayers: readonly number[],
 ): ReuseTensor {
   const { tensorNames } = teacher.arch;
@@ -66,8 +66,9 @@ export function tensorsOfTeacher(
     const names = (layer === undefined ? tensorNames : tensorNames.layers[layer]) as unknown as
       | Readonly<Record<string, unknown>>
       | undefined;
-    const theirs = names?.[place.key];
-    if (typeof theirs !== 'string' || !(await sameBytes(own, name, teachers, theirs))) return undefined;
+    const teacherName = names?.[place.key];
+    if (typeof teacherName !== 'string') return undefined;
+    if (!(await sameBytes(checkpoint, name, teacherCheckpoint, teacherName))) return undefined;
     const weights = layer === undefined ? teacher.weights : teacher.weights.layers[layer];
     return (weights as unknown as Readonly<Record<string, Model['weights']['embedding']>>)[place.key];
   };

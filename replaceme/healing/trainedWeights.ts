@@ -13,27 +13,27 @@ import { identity } from '../fits/identity.js';
 import type { TrainMode } from '../options/trainingSettings.js';
 import type { TrainedParameter } from './trainingTask.js';
 
-/** A model in training: the same tensors as `base` but for those that are trained, which are f32. */
+/** A model in training: shares all tensors with `base` except the trained ones, which are f32. */
 export interface TrainedWeights extends Disposable {
   readonly parameters: readonly TrainedParameter[];
   readonly model: Model;
-  /** The parameters' gradients, where the backward pass looks for them. */
+  /** The parameters' gradients, where the backward pass expects them. */
   readonly gradients: ModelGradients;
-  /** The first layer that is trained; of a model that is trained as a whole undefined: the embedding comes before it. */
+  /** The first trained layer; undefined when the whole model is trained, including the embedding before it. */
   readonly lowest: number | undefined;
-  /** What has become of the weights, f32, by layers of `base`; maps are folded. Once; the caller disposes them. */
+  /** The trained weights, f32, by layer of `base`, with maps folded. Call it once; the caller disposes them. */
   release(): Promise<WeightChanges>;
 }
 
-/** Weights of one layer that are trained as they are. */
+/** Weights of one layer that are trained directly. */
 type OwnWeights = readonly (keyof LayerWeights)[];
 
 const projection: OwnWeights = ['down', 'downBias'];
 
 /**
- * Makes what is trained, in f32, with cleared gradients.
+ * Copies the weights to train in f32 and allocates their gradients.
  *
- * @param layers patched ones, ascending; of no matter where the whole model is trained.
+ * @param layers patched layers, ascending; ignored when the whole model is trained.
  * @throws RmError OUT_OF_MEMORY.
  */
 export async function trainedWeights(
@@ -43,18 +43,18 @@ export async function trainedWeights(
 ): Promise<TrainedWeights> {
   const scope = new Scope(base.device);
   try {
-    const made = new Maker(base, scope);
-    if (train === 'transform') for (const layer of layers) await made.transform(layer);
-    if (train === 'down-proj') for (const layer of layers) made.layer(layer, projection);
-    if (train === 'full') made.everything();
-    return made.finish(train);
+    const builder = new TrainedWeightsBuilder(base, scope);
+    if (train === 'transform') for (const layer of layers) await builder.transform(layer);
+    if (train === 'down-proj') for (const layer of layers) builder.layer(layer, projection);
+    if (train === 'full') builder.everything();
+    return builder.finish(train);
   } catch (error) {
     scope.dispose();
     throw error;
   }
 }
 
-class Maker {
+class TrainedWeightsBuilder {
   readonly #parameters: TrainedParameter[] = [];
   readonly #layers = new Map<number, Partial<Record<keyof LayerWeights, Tensor>>>();
   readonly #layerGradients = new Map<number, LayerGradients>();
@@ -66,7 +66,7 @@ class Maker {
     private readonly scope: Scope,
   ) {}
 
-  /** T = I after layer `layer`'s MLP. */
+  /** Adds a map T, at first the identity, after the MLP of layer `layer`. */
   async transform(layer: number): Promise<void> {
     const n = this.base.arch.hidden;
     const values = await identity(this.scope, n, `T of layer ${layer}`);

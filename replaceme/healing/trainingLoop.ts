@@ -8,24 +8,24 @@ import { type OrderPosition, SequenceOrder, type TrainingSequence } from './sequ
 import { type HeldOutPoint, skippedSteps, type TrainingStep } from './trainingRecord.js';
 import type { TrainedParameter, TrainingTask } from './trainingTask.js';
 
-/** How a run goes; it depends on nothing else but the texts and the task. */
+/** Settings of a run, which otherwise depends only on the texts and the task. */
 export interface LoopSettings extends Schedule {
-  /** Tokens of one step, at most. */
+  /** Most tokens of one step. */
   readonly batchTokens: number;
-  /** Of these at a time: gradients of the parts are added up. */
+  /** Most tokens at a time; their gradients add up to those of the step. */
   readonly microBatchTokens: number;
-  /** AdamW's: every step takes learning rate x this share from matrices. */
+  /** AdamW's weight decay: every step shrinks matrices by learning rate x this share. */
   readonly weightDecay: number;
-  /** Longer gradients are scaled to this Euclidean norm, all parameters together. */
+  /** Gradients with a larger Euclidean norm, over all parameters together, are scaled down to it. */
   readonly clip: number;
   readonly seed: number;
-  /** Steps from one measure of the held-out text to the next. */
+  /** Steps between measurements of the held-out text. */
   readonly evaluateEvery: number;
-  /** Steps from one checkpoint to the next; 0: none. */
+  /** Steps between checkpoints; 0: none. */
   readonly checkpointEvery: number;
 }
 
-/** Where a run is, besides its tensors; plain JSON. */
+/** A run's state besides its tensors; plain JSON. */
 export interface LoopState {
   readonly position: OrderPosition;
   readonly steps: readonly TrainingStep[];
@@ -39,24 +39,23 @@ export interface Moments {
 }
 
 export interface LoopHooks extends RunHooks {
-  /** Where an earlier run has stopped. */
+  /** The state where an earlier run stopped. */
   readonly state?: LoopState | undefined;
-  /** Keeps the state; the tensors stay as they are until it is done. Not called while the run is worse than it began. */
+  /** Saves the state; the tensors don't change meanwhile. Not called while the run is worse than at its beginning. */
   readonly save?: ((state: LoopState) => Promise<void>) | undefined;
-  /** What to do about a run that has diverged, in a sentence or two. */
+  /** Advice for a run that has diverged, in a sentence or two. */
   readonly remedy?: (() => string) | undefined;
 }
 
 /**
- * Trains: AdamW (decoupled weight decay) on f32 master values with a warm-up, half a cosine and clipping by the global
- * norm, gradients added up over parts of a step. A step whose loss or gradient is not finite changes nothing and is
- * counted. The same task, texts, settings and state give the same numbers, bit for bit, on the same device.
+ * Trains with AdamW (decoupled weight decay) on f32 master values: warm-up, half a cosine, clipping by the global norm,
+ * gradients accumulated over parts of a step. A step whose loss or gradient is not finite changes nothing and counts as
+ * skipped. The same task, texts, settings and state give the same numbers, bit for bit, on the same device.
  *
  * Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization (arXiv:1711.05101, algorithm 2), as
  * torch.optim.AdamW; clipping as torch.nn.utils.clip_grad_norm_.
- * @param moments of the parameters, zero at first.
- * @throws RmError DIVERGED after MOST_SKIPPED skipped steps in a row, or where the loss has risen far above what it was at
- *   first.
+ * @param moments the parameters' moments, zero at first.
+ * @throws RmError DIVERGED after MOST_SKIPPED skipped steps in a row, or when the loss rises far above its initial value.
  */
 export async function train(
   device: Device,
@@ -72,7 +71,7 @@ export async function train(
   const steps = [...(state?.steps ?? [])];
   const heldOut = [...(state?.heldOut ?? [])];
   const tensors = liveSums(namedTensors(task.parameters, moments));
-  using _held = await journal.track('healing', {
+  using _tracking = await journal.track('healing', {
     save: () => ({ ...current(), tensors: tensors.save() }),
     async restore(saved: LoopState & { readonly tensors: unknown }) {
       order = new SequenceOrder(texts, settings.seed, saved.position);
@@ -114,7 +113,7 @@ export async function train(
     if (step % settings.evaluateEvery === 0 || step === settings.steps) await measure();
     onProgress?.({
       ...{ phase: 'heal', done: step, total: settings.steps, unit: 'steps' },
-      detail: told(steps.at(-1)!, heldOut.at(-1)),
+      detail: describeStep(steps.at(-1)!, heldOut.at(-1)),
     });
     const due = settings.checkpointEvery > 0 && step % settings.checkpointEvery === 0;
     if (due && step < settings.steps && watch.isGood()) await save?.(current());
@@ -123,16 +122,17 @@ export async function train(
 }
 
 /** "loss 0.0213, lr 2.9e-4, held-out KL 0.0201" */
-function told({ loss, learningRate }: TrainingStep, heldOut: HeldOutPoint | undefined): string {
-  const held = heldOut && (heldOut.kl === undefined ? ['loss', heldOut.nll] : ['KL', heldOut.kl]);
+function describeStep({ loss, learningRate }: TrainingStep, heldOut: HeldOutPoint | undefined): string {
+  const score =
+    heldOut && (heldOut.kl === undefined ? (['loss', heldOut.nll] as const) : (['KL', heldOut.kl] as const));
   return [
     `loss ${loss === null ? 'not finite' : loss.toPrecision(3)}`,
     `lr ${learningRate.toExponential(1)}`,
-    ...(held ? [`held-out ${held[0]} ${(held[1] as number).toPrecision(3)}`] : []),
+    ...(score ? [`held-out ${score[0]} ${score[1].toPrecision(3)}`] : []),
   ].join(', ');
 }
 
-/** The mean loss of a step's texts; their gradient is in the parameters' `gradient`. */
+/** The mean loss of a step's texts; puts its gradients into the parameters' `gradient`. */
 async function lossAndGradients(
   device: Device,
   task: TrainingTask,
@@ -171,7 +171,7 @@ function descend(
   }
 }
 
-/** All tensors of a run that change, by name. */
+/** All tensors that a run changes, by name. */
 export const namedTensors = (
   parameters: readonly TrainedParameter[],
   moments: readonly Moments[],
@@ -184,18 +184,18 @@ export const namedTensors = (
     ]),
   );
 
-/** Zero moments of some parameters, in `scope`. */
+/** Moments of parameters, all zero, in `scope`. */
 export const zeroMoments = (scope: Scope, parameters: readonly TrainedParameter[]): Moments[] =>
   parameters.map(({ values, name }) => {
-    const zero = (what: string) => {
-      const tensor = scope.tensor(values.shape, 'f32', `${what} moment of ${name}`);
+    const zero = (order: string) => {
+      const tensor = scope.tensor(values.shape, 'f32', `${order} moment of ${name}`);
       scope.device.recorder.clear(tensor);
       return tensor;
     };
     return { first: zero('first'), second: zero('second') };
   });
 
-/** The Euclidean norm of all gradients together; NaN or infinite where one of them is not finite. */
+/** Measures the Euclidean norm of all gradients together: NaN or infinite when one of them is not finite. */
 class GradientNorm {
   readonly #total: Tensor;
   readonly #scope: Scope;

@@ -1,22 +1,22 @@
 import type { HeldOutScores } from './trainingTask.js';
 
-/** What a step has done. */
+/** The record of one training step. */
 export interface TrainingStep {
   /** From 1. */
   readonly step: number;
-  /** Of its texts before the step, in nats a prediction; null where it was not finite. */
+  /** Loss on the step's texts before its update, in nats per prediction; null where it was not finite. */
   readonly loss: number | null;
   readonly learningRate: number;
-  /** Of the gradient before clipping; null where it was not finite, and the step was skipped. */
+  /** Norm of the gradient before clipping; null where it was not finite, so that the step was skipped. */
   readonly gradientNorm: number | null;
 }
 
-/** A measure of the held-out text. */
+/** Scores on the held-out text at one point of a run. */
 export interface HeldOutPoint extends HeldOutScores {
-  /** Steps before it. */
+  /** Number of steps before the measurement. */
   readonly step: number;
 }
 
-/** How many steps changed nothing. */
+/** Number of steps that changed nothing. */
 export const skippedSteps = (steps: readonly TrainingStep[]): number =>
   steps.filter(({ gradientNorm }) => gradientNorm === null).length;

@@ -22,47 +22,47 @@ import type { PruneInputs } from './pruneInputs.js';
 
 const imageFile = /^\.(jpe?g|png|webp|gif|tiff?)$/i;
 
-/** Images whose embeddings tell whether the written model is the one in memory. */
+/** Number of images whose embeddings verify the written model. */
 const COMPARED = 4;
 
-/** Image files in folders or named themselves; in a fixed random order, so that any beginning is a fair sample. */
+/** The given image files and those in given folders, in a fixed random order, so that any beginning is a fair sample. */
 async function imageFiles(paths: readonly string[]): Promise<{ source: number; path: string }[]> {
-  const found: { source: number; path: string }[] = [];
+  const files: { source: number; path: string }[] = [];
   for (const [source, path] of paths.entries()) {
     const entry = await stat(path).catch(() => undefined);
     if (!entry) {
       throw new RmError('DATA_INVALID', `${path}: does not exist`, 'Give image files, or folders of them.');
     }
     if (!entry.isDirectory()) {
-      found.push({ source, path });
+      files.push({ source, path });
       continue;
     }
     const names = (await readdir(path)).filter(name => imageFile.test(extname(name))).sort();
     if (names.length === 0) {
-      const message = `${path}: holds no JPEG, PNG, WebP, GIF or TIFF file`;
+      const message = `${path}: has no JPEG, PNG, WebP, GIF or TIFF file`;
       throw new RmError('DATA_INVALID', message, 'Give image files, or folders of them.');
     }
-    found.push(...names.map(name => ({ source, path: join(path, name) })));
+    files.push(...names.map(name => ({ source, path: join(path, name) })));
   }
   // Fisher and Yates' shuffle: folders are often sorted by what the images show.
   const random = seededRandom(0);
-  for (let i = found.length - 1; i > 0; i--) {
+  for (let i = files.length - 1; i > 0; i--) {
     const j = Math.floor(random() * (i + 1));
-    [found[i], found[j]] = [found[j]!, found[i]!];
+    [files[i], files[j]] = [files[j]!, files[i]!];
   }
-  return found;
+  return files;
 }
 
-/** Of the bytes of several files. */
+/** SHA-256 over several files. */
 async function hashOf(paths: readonly string[]): Promise<string> {
   return sha256((await Promise.all(paths.map(sha256OfFile))).join(''));
 }
 
 /**
- * Images of a vision encoder.
+ * Reads the images for pruning a vision encoder.
  *
- * @param needed whether there is anything to calibrate.
- * @throws RmError DATA_INVALID for what is no image, CONFIG_INVALID for a wrong preprocessor_config.json.
+ * @param needsCalibration whether the run uses calibration images.
+ * @throws RmError DATA_INVALID for a file that is no image, CONFIG_INVALID for a wrong preprocessor_config.json.
  */
 export async function readImageInputs(
   from: string,
@@ -70,28 +70,28 @@ export async function readImageInputs(
   device: Device,
   options: PruneOptions,
   { tokens, batchTokens }: CalibrationSizes,
-  needed: boolean,
+  needsCalibration: boolean,
 ): Promise<PruneInputs> {
   const processor = await readImageProcessor(await openModelSource(from), requireVision(arch).imageSize);
   const perImage = arch.contextLength;
-  const found = await imageFiles(options.calibration ?? []);
-  const fitted = needed ? found.slice(0, Math.max(1, Math.floor(tokens / perImage))) : [];
+  const images = await imageFiles(options.calibration ?? []);
+  const fitted = needsCalibration ? images.slice(0, Math.max(1, Math.floor(tokens / perImage))) : [];
   const files = await Promise.all(
     (options.calibration ?? []).map(async (path, source): Promise<CalibrationFile> => {
-      const taken = fitted.filter(image => image.source === source).map(image => image.path);
+      const used = fitted.filter(image => image.source === source).map(image => image.path);
       return {
         path,
-        sha256: await hashOf(taken),
+        sha256: await hashOf(used),
         weight: 1,
-        tokens: taken.length * perImage,
-        documents: taken.length,
+        tokens: used.length * perImage,
+        documents: used.length,
       };
     }),
   );
-  const asked = options.evaluationTokens ?? (device.info.kind === 'software' ? 2048 : 16_384);
-  const most = Math.max(1, Math.floor(asked / perImage));
+  const evaluationTokens = options.evaluationTokens ?? (device.info.kind === 'software' ? 2048 : 16_384);
+  const most = Math.max(1, Math.floor(evaluationTokens / perImage));
   const given = (await imageFiles(options.evaluation ?? [])).slice(0, most);
-  const unseen = found.slice(fitted.length, fitted.length + most);
+  const unseen = images.slice(fitted.length, fitted.length + most);
   const [judged, origin] =
     given.length > 0
       ? ([given, 'given'] as const)
@@ -100,10 +100,10 @@ export async function readImageInputs(
         : ([fitted.slice(0, most), 'calibration'] as const);
   ensure(
     fitted.length + judged.length > 0,
-    'there is no image to compare the written model with',
-    'Give images as `calibration` or `evaluation`.',
+    'there is no image to verify the written model with',
+    'Give images by `calibration` or `evaluation`.',
   );
-  const reports = options.report ?? true;
+  const withReport = options.report ?? true;
   return {
     recipe: {
       model: await modelFingerprint(from),
@@ -130,12 +130,12 @@ export async function readImageInputs(
         batches: calibrationBatches(calibration, batchTokens),
         heldOut: [],
         outputTokens: compared.length * perImage,
-        outputs: of => imageEmbeddings(of, compared),
+        outputs: either => imageEmbeddings(either, compared),
         async outputsOfLoaded(written) {
-          using again = await showImages(written, processor, all.slice(0, COMPARED));
-          return await imageEmbeddings(again.model, again.sequences);
+          using shownAgain = await showImages(written, processor, all.slice(0, COMPARED));
+          return await imageEmbeddings(shownAgain.model, shownAgain.sequences);
         },
-        ...(reports && {
+        ...(withReport && {
           evaluate: async outcome => ({ imageEvaluation: await evaluateImages(outcome, evaluated, origin) }),
         }),
         [Symbol.dispose]: () => shown[Symbol.dispose](),

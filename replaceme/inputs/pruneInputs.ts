@@ -5,30 +5,30 @@ import type { PruneEvaluations, PruneOutcome } from '../evaluation/pruneEvaluati
 import type { Recipe } from '../run/recipe.js';
 import type { StatisticsFile } from '../statistics/statisticsFile.js';
 
-/** What a run of `prune` reads besides the model, before the model: a wrong file should not cost that time. */
+/** What `prune` reads before it loads the model, so that a wrong file fails early. */
 export interface PruneInputs {
   readonly statistics?: StatisticsFile;
-  /** What the model and all that is read come to. */
+  /** Identifies the model and all inputs. */
   readonly recipe: Recipe;
-  /** Gives them to the model that was loaded. */
+  /** Prepares the inputs for the loaded model. */
   open(loaded: Model): Promise<OpenInputs>;
 }
 
-/** Inputs of a loaded model: all that depends on whether it reads texts or images. */
+/** Everything about the inputs of a loaded model that differs between texts and images. */
 export interface OpenInputs {
-  /** The model that walks and fits run; of an image encoder, with its images for a vocabulary. */
+  /** The model to run; an image encoder has its images as vocabulary. */
   readonly model: Model;
   readonly calibration: Calibration;
   readonly batches: readonly CalibrationBatch[];
-  /** Sequences that nothing is fitted on, to see on the way how a model does; none where no report is to be made. */
+  /** Sequences that no fit uses, to measure the model during healing; empty without a report. */
   readonly heldOut: readonly (readonly number[])[];
-  /** How many tokens `outputs` looks at. */
+  /** Number of tokens behind `outputs`. */
   readonly outputTokens: number;
-  /** What `model`, or what it was pruned to, makes of the first inputs. */
+  /** Outputs of `model`, or of its pruned version, for the first inputs. */
   outputs(model: Model): Promise<Float32Array>;
-  /** The same of a model that was loaded from a folder. */
+  /** The same outputs of a model loaded from a folder. */
   outputsOfLoaded(loaded: Model): Promise<Float32Array>;
-  /** Measures both models for the report; absent where none is to be made. */
+  /** Measures both models for the report; absent without a report. */
   evaluate?(outcome: PruneOutcome): Promise<PruneEvaluations>;
   [Symbol.dispose](): void;
 }

@@ -13,9 +13,9 @@ import { batchesRecipe, statisticsRecipe } from '../statistics/statisticsRecipe.
 import type { PruneInputs } from './pruneInputs.js';
 
 /**
- * Texts of a language model.
+ * Reads the texts for pruning a language model.
  *
- * @param needed whether there is anything to calibrate.
+ * @param needsCalibration whether the run uses calibration texts.
  * @throws RmError as readTexts, readReportTexts and StatisticsFile do.
  */
 export async function readTextInputs(
@@ -24,18 +24,18 @@ export async function readTextInputs(
   device: Device,
   options: PruneOptions,
   sizes: CalibrationSizes,
-  needed: boolean,
+  needsCalibration: boolean,
 ): Promise<PruneInputs> {
   const reader = await openTextReader(from);
-  const texts = needed ? await readRequestedTexts(reader, options, sizes) : noCalibration;
+  const texts = needsCalibration ? await readRequestedTexts(reader, options, sizes) : noCalibration;
   const recipe = await statisticsRecipe(from, texts, options, sizes);
   let statistics: StatisticsFile | undefined;
-  if (options.statistics !== undefined && needed) {
+  if (options.statistics !== undefined && needsCalibration) {
     statistics = await StatisticsFile.open(options.statistics);
     statistics.agree(recipe);
   }
-  const reports = options.report ?? true;
-  const reportTexts = reports ? await readReportTexts(device, arch, reader, texts, options) : undefined;
+  const withReport = options.report ?? true;
+  const reportTexts = withReport ? await readReportTexts(device, arch, reader, texts, options) : undefined;
   return {
     ...(statistics && { statistics }),
     recipe: {
@@ -43,13 +43,13 @@ export async function readTextInputs(
       'texts of the report': reportTexts && sha256OfJson(reportTexts.texts.map(({ sequences }) => sequences)),
     },
     async open(model: Model) {
-      const calibration = needed
+      const calibration = needsCalibration
         ? await addGenerated(texts, model, reader, options, sizes, statistics, runHooks(options))
         : texts;
       const batches = batchesOf(calibration, options, reader.tokenizer, sizes);
       statistics?.agree(batchesRecipe(batches));
       const sample = calibration.sequences[0]?.ids.slice(0, 64) ?? [0, 1, 2, 3];
-      const outputs = async (of: Model) => (await logits(of, sample)).logits;
+      const outputs = async (either: Model) => (await logits(either, sample)).logits;
       return {
         model,
         calibration,

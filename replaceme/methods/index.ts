@@ -35,7 +35,7 @@ export const methods: readonly Method[] = [
   linearPatchDiagonal,
 ];
 
-/** @throws RmError INVALID_ARGUMENT naming the methods there are. */
+/** @throws RmError INVALID_ARGUMENT listing all methods. */
 export function methodNamed(name: string): Method {
   const method = methods.find(candidate => candidate.name === name);
   if (method) return method;

@@ -9,55 +9,55 @@ import { sha256 } from '../run/sha256.js';
 import { RunLock } from './runLock.js';
 import { type Bytes, changed, namesIn, type Pieces, type Stored } from './storedValues.js';
 
-/** Written into every checkpoint; a change of what it means takes another number. */
+/** Written into every checkpoint; increase the number when its meaning changes. */
 const FORMAT = 'rm-engine checkpoint 1';
 const STATE = 'state.json';
 
-/** Where a run is: plain JSON, with the names of bytes beside it. */
+/** How far a run has come: plain JSON that names files of bytes. */
 export interface RunState {
   readonly recipe: Recipe;
-  /** Results of finished pieces of work, by path. */
+  /** Results of finished steps, by path. */
   readonly done: Readonly<Record<string, Stored>>;
-  /** Next index of walks that are under way. */
+  /** Next index of unfinished loops, by path. */
   readonly cursors: Readonly<Record<string, number>>;
-  /** Live states as they were. */
+  /** Live states, by path. */
   readonly live: Readonly<Record<string, Stored>>;
 }
 
 const stateParts = ['recipe', 'done', 'cursors', 'live'] as const;
 
 /**
- * A folder with one state of a run. Bytes lie in files named by their SHA-256, so that what has not changed is not
- * written again; state.json names them and takes the place of the one before when all of them are on the disk. What a
- * killed process has left besides is removed by the next.
+ * A folder with one state of a run. Bytes are in files named by their SHA-256, so that unchanged bytes are not written
+ * again. state.json names these files and replaces the previous one when all of them are on the disk. The next process
+ * removes whatever else a killed process left.
  */
 export class CheckpointFolder implements Bytes {
-  /** Files that are whole and on the disk. */
+  /** Complete files on the disk. */
   readonly #files = new Set<string>();
-  /** Bytes that have no file yet. */
+  /** Bytes that have no file yet, by name. */
   readonly #pending = new Map<string, readonly Uint8Array[]>();
-  /** Whether nothing more is kept; what is in the folder stays. */
+  /** Whether it keeps nothing more; the folder's contents stay. */
   #abandoned = false;
-  /** Files that a save in progress has added. */
+  /** Files that the save in progress added. */
   #added: string[] | undefined;
   #lock: RunLock | undefined;
 
   private constructor(readonly path: string) {}
 
-  /** Whether a run has left something there. */
+  /** Whether an earlier run left a state there. */
   static exists(path: string): boolean {
     return existsSync(join(path, STATE));
   }
 
-  /** For a run that keeps nothing yet: the folder is made when it does. */
+  /** For a new run; the first save creates the folder. */
   static fresh(path: string): CheckpointFolder {
     return new CheckpointFolder(path);
   }
 
   /**
-   * Opens what an earlier run has left.
+   * Opens an earlier run's state.
    *
-   * @throws RmError OUTPUT_EXISTS where a run still works there, DATA_INVALID where the state is damaged.
+   * @throws RmError OUTPUT_EXISTS where a run still works there, DATA_INVALID for a damaged state.
    */
   static async open(path: string): Promise<{ folder: CheckpointFolder; state: RunState }> {
     const folder = new CheckpointFolder(path);
@@ -79,21 +79,21 @@ export class CheckpointFolder implements Bytes {
     }
   }
 
-  /** Removes what an earlier run has left. @throws RmError OUTPUT_EXISTS where a run still works there. */
+  /** Removes an earlier run's state. @throws RmError OUTPUT_EXISTS where a run still works there. */
   static async discard(path: string): Promise<void> {
     const lock = await RunLock.take(path);
-    // The state first: without it the rest is nothing.
+    // The state first: without it the other files have no meaning.
     await rm(join(path, STATE), { force: true });
     await lock.release();
     await rm(path, { recursive: true, force: true });
   }
 
-  /** Whether the folder is there and this run's. */
+  /** Whether the folder exists and this run holds it. */
   get isOpen(): boolean {
     return this.#lock !== undefined;
   }
 
-  /** Bytes that wait in memory for the next save. */
+  /** Number of bytes in memory that the next save will write. */
   get pendingBytes(): number {
     let bytes = 0;
     for (const pieces of this.#pending.values()) for (const { byteLength } of pieces) bytes += byteLength;
@@ -104,7 +104,7 @@ export class CheckpointFolder implements Bytes {
     return this.#abandoned;
   }
 
-  /** Keeps nothing from now on, so that memory does not fill up with what cannot be written. */
+  /** Keeps nothing from now on, so that bytes that cannot be written don't fill up the memory. */
   abandon(): void {
     this.#abandoned = true;
     this.#pending.clear();
@@ -116,25 +116,25 @@ export class CheckpointFolder implements Bytes {
       try {
         return await this.#write(pieces);
       } catch (error) {
-        // What waits in memory is written by the next save, which says why it cannot be.
+        // Keep the bytes in memory: the next save tries again and reports the failure.
         if (this.#added) throw error;
       }
     }
-    const kept: Uint8Array[] = [];
+    const inMemory: Uint8Array[] = [];
     const hash = createHash('sha256');
     for await (const piece of pieces()) {
       hash.update(piece);
-      kept.push(piece);
+      inMemory.push(piece);
     }
     const name = hash.digest('hex');
-    if (!this.#files.has(name)) this.#pending.set(name, kept);
+    if (!this.#files.has(name)) this.#pending.set(name, inMemory);
     return name;
   }
 
   async *get(name: string, byteLength: number): AsyncIterable<Uint8Array> {
-    const kept = this.#pending.get(name);
-    if (kept) {
-      yield* kept;
+    const pending = this.#pending.get(name);
+    if (pending) {
+      yield* pending;
       return;
     }
     const path = join(this.path, name);
@@ -151,14 +151,13 @@ export class CheckpointFolder implements Bytes {
           const { bytesRead } = await file
             .read(piece, done, piece.byteLength - done, at + done)
             .catch(error => Promise.reject(changed(`${path} cannot be read`, error)));
-          if (bytesRead === 0) throw changed(`${path} was cut while it was read`);
+          if (bytesRead === 0) throw changed(`${path} was truncated while it was read`);
           done += bytesRead;
         }
         hash.update(piece);
         at += piece.byteLength;
-        // The last piece counts only if all were right.
-        if (at === size && hash.digest('hex') !== name)
-          throw changed(`${path} has other bytes than were written`);
+        // Check the hash before the last piece goes out.
+        if (at === size && hash.digest('hex') !== name) throw changed(`the bytes of ${path} have changed`);
         yield piece;
       }
     } finally {
@@ -167,9 +166,9 @@ export class CheckpointFolder implements Bytes {
   }
 
   /**
-   * Puts a state in the place of the one before; that is valid until then, and stays so where this one fails.
+   * Replaces the previous state, which stays valid until then, and if the save fails.
    *
-   * @throws RmError OUTPUT_EXISTS where another run has taken the folder over; the system's errors.
+   * @throws RmError OUTPUT_EXISTS where another run took over the folder; the system's errors.
    */
   async save(state: () => Promise<RunState>): Promise<void> {
     if (this.#lock) await this.#lock.check(this.path);
@@ -181,7 +180,7 @@ export class CheckpointFolder implements Bytes {
     try {
       await this.#save(await state());
     } catch (error) {
-      // The disk may be full, and the result needs room.
+      // The disk may be full, and the result will need room.
       for (const name of this.#added) await this.#remove(name);
       throw error;
     } finally {
@@ -189,15 +188,15 @@ export class CheckpointFolder implements Bytes {
     }
   }
 
-  async #save(now: RunState): Promise<void> {
-    const needed = namesOf(now);
-    for (const [name, kept] of this.#pending) {
+  async #save(state: RunState): Promise<void> {
+    const needed = namesOf(state);
+    for (const [name, pieces] of this.#pending) {
       if (!needed.has(name)) continue;
       await this.#write(async function* () {
-        yield* kept;
+        yield* pieces;
       });
     }
-    const body = JSON.stringify(now);
+    const body = JSON.stringify(state);
     const head = JSON.stringify({ format: FORMAT, sha256: sha256(body) });
     await this.#replace(STATE, async file => {
       await file.writeFile(`${head}\n${body}\n`);
@@ -212,18 +211,18 @@ export class CheckpointFolder implements Bytes {
     await rm(join(this.path, name), { force: true });
   }
 
-  /** Forgets bytes that wait for a file and that nothing names any more. */
+  /** Drops bytes in memory that nothing names any more. */
   forget(names: Iterable<string>, needed: (name: string) => boolean): void {
     for (const name of names) if (!needed(name)) this.#pending.delete(name);
   }
 
-  /** Ends this run's hold on the folder; what is in it stays. */
+  /** Releases the folder; its contents stay. */
   async close(): Promise<void> {
     await this.#lock?.release();
     this.#lock = undefined;
   }
 
-  /** Removes the folder: the run is done. */
+  /** Removes the folder after a finished run. */
   async remove(): Promise<void> {
     if (!this.#lock) return;
     await rm(join(this.path, STATE), { force: true });
@@ -233,17 +232,17 @@ export class CheckpointFolder implements Bytes {
 
   async #write(pieces: Pieces): Promise<string> {
     const rest = pieces()[Symbol.asyncIterator]();
-    const taken = [await rest.next(), await rest.next()] as const;
-    // Most come in one piece, and what is there already need not be written.
-    const known = taken[1].done && !taken[0].done ? sha256(taken[0].value) : '';
-    if (this.#files.has(known)) return known;
+    const first = [await rest.next(), await rest.next()] as const;
+    // Most bytes come in one piece; if their file is already there, write nothing.
+    const onlyPiece = first[1].done && !first[0].done ? sha256(first[0].value) : '';
+    if (this.#files.has(onlyPiece)) return onlyPiece;
     const hash = createHash('sha256');
     const temporary = join(this.path, `${randomUUID()}.part`);
     let name = '';
     try {
       const file = await open(temporary, 'wx');
       try {
-        for await (const piece of chained(taken, rest)) {
+        for await (const piece of chained(first, rest)) {
           hash.update(piece);
           await file.writeFile(piece);
         }
@@ -282,9 +281,9 @@ export class CheckpointFolder implements Bytes {
   }
 }
 
-/** What has been taken from an iterator, then the rest of it. */
-async function* chained<T>(taken: readonly IteratorResult<T>[], rest: AsyncIterator<T>): AsyncIterable<T> {
-  for (const { done, value } of taken) {
+/** The first results of an iterator, then its rest. */
+async function* chained<T>(first: readonly IteratorResult<T>[], rest: AsyncIterator<T>): AsyncIterable<T> {
+  for (const { done, value } of first) {
     if (done) return;
     yield value;
   }
@@ -294,7 +293,7 @@ async function* chained<T>(taken: readonly IteratorResult<T>[], rest: AsyncItera
 const namesOf = ({ done, live }: RunState): Set<string> =>
   new Set([done, live].flatMap(parts => Object.values(parts).flatMap(value => [...namesIn(value)])));
 
-/** Renames are on the disk when their folder is; not every system can be asked for that. */
+/** Flushes renames in a folder to the disk, where the system supports it. */
 async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, 'r').catch(() => undefined);
   await folder?.sync().catch(() => {});
@@ -313,7 +312,7 @@ async function readState(path: string): Promise<RunState> {
   try {
     const { format, sha256: expected } = JSON.parse(head) as { format?: string; sha256?: string };
     if (format !== FORMAT) throw new Error(`its format is ${JSON.stringify(format)}, not "${FORMAT}"`);
-    if (sha256(body) !== expected) throw new Error('it has other bytes than were written');
+    if (sha256(body) !== expected) throw new Error('its bytes have changed');
     state = JSON.parse(body) as RunState;
   } catch (error) {
     throw changed(`${path}: ${(error as Error).message}`, error);

@@ -2,36 +2,44 @@ import { type Device, ensure, type Journal, type LiveState, type Tensor } from '
 import { outputError, SpillFile } from '../../model/index.js';
 import { firstDifference, type Recipe } from '../run/recipe.js';
 import { CheckpointFolder, type RunState } from './checkpointFolder.js';
-import { loaded, namesIn, type Restoring, restored, type Stored, stored, tensorsIn } from './storedValues.js';
+import {
+  loaded,
+  namesIn,
+  type RestoreDestination,
+  restored,
+  type Stored,
+  stored,
+  tensorsIn,
+} from './storedValues.js';
 
-/** Saving takes no more than this share of the time. */
+/** Saving takes at most this share of the time. */
 const SHARE = 0.05;
-/** Bytes that may wait in memory for the first save: no more than a short run leaves, for a long one saves soon anyway. */
+/** Most bytes that wait in memory for the first save: about what a short run leaves; a long run saves soon anyway. */
 const MOST_PENDING = 2 ** 24;
-/** A save that took no longer than this may be waited for after Ctrl-C. */
+/** After Ctrl-C a run still saves if its last save took no longer than this. */
 const QUICK_MS = 1000;
 
 export interface JournalOptions {
-  /** Seconds from one save to the next, and to the first; more where saving takes long. 0: behind every batch. */
+  /** Seconds between saves, and before the first; more where saving takes long. 0: save after every batch. */
   readonly every: number;
   readonly signal?: AbortSignal | undefined;
-  /** Is told, once, why nothing can be saved; the run goes on. */
+  /** Called once with the reason when saving fails; the run continues. */
   readonly onFailure?: ((reason: string) => void) | undefined;
   /** Milliseconds, as performance.now. */
   readonly now?: () => number;
 }
 
 /**
- * The journal of one run, kept in a folder. Paths of its steps, walks and live states are their names from the outermost
- * to the innermost; what lies within a finished step is forgotten.
+ * The journal of one run, kept in a folder. The path of a step, loop or live state joins the names from the outermost to
+ * its own. A finished step forgets everything inside it.
  */
 export class RunJournal implements Journal {
   readonly #done: Map<string, Stored>;
   readonly #cursors: Map<string, number>;
-  /** Of the process before, as long as nothing has asked for them. */
+  /** Live states of the earlier process that this one has not yet tracked. */
   readonly #left: Map<string, Stored>;
   readonly #live = new Map<string, LiveState>();
-  /** How often a path has been asked for. */
+  /** How often each path was used. */
   readonly #uses = new Map<string, number>();
   readonly #now: () => number;
   #recipe: Record<string, unknown>;
@@ -40,8 +48,8 @@ export class RunJournal implements Journal {
   #saved: number;
   #duration = 0;
   #failed = false;
-  /** What restored values come back to. */
-  readonly #restored: Restoring;
+  /** Where restored values go. */
+  readonly #destination: RestoreDestination;
 
   private constructor(
     device: Device,
@@ -53,20 +61,20 @@ export class RunJournal implements Journal {
     this.#done = new Map(Object.entries(state.done));
     this.#cursors = new Map(Object.entries(state.cursors));
     this.#left = new Map(Object.entries(state.live));
-    this.#restored = { device, spillFile: new SpillFile(folder.path) };
+    this.#destination = { device, spillFile: new SpillFile(folder.path) };
     this.#now = options.now ?? (() => performance.now());
     this.#saved = this.#now();
   }
 
-  /** Of a run that begins. */
+  /** The journal of a new run. */
   static begin(device: Device, path: string, options: JournalOptions): RunJournal {
     return new RunJournal(device, CheckpointFolder.fresh(path), options);
   }
 
   /**
-   * Of a run that goes on from what an earlier process has left in the folder.
+   * The journal of a run that resumes from the state of an earlier process.
    *
-   * @throws RmError OUTPUT_EXISTS where a run still works there, DATA_INVALID where it is damaged.
+   * @throws RmError OUTPUT_EXISTS where a run still works there, DATA_INVALID for a damaged state.
    */
   static async resume(device: Device, path: string, options: JournalOptions): Promise<RunJournal> {
     const { folder, state } = await CheckpointFolder.open(path);
@@ -74,24 +82,24 @@ export class RunJournal implements Journal {
   }
 
   /**
-   * Says what the run's result depends on; may be called again when more is known.
+   * Compares what this run's result depends on with the earlier run's; call it again when more is known.
    *
-   * @throws RmError INVALID_ARGUMENT where the earlier run's was another.
+   * @throws RmError INVALID_ARGUMENT where they differ.
    */
   agree(recipe: Recipe): void {
     const difference = firstDifference(this.#recipe, recipe);
     ensure(
       difference === undefined,
-      `${this.folder.path}: differs from this run in ${difference?.told}`,
-      'Give the same inputs and options as then to continue, or `restart` to discard it and begin anew.',
+      `${this.folder.path}: differs from this run in ${difference?.description}`,
+      'Give the same inputs and options as before to resume, or `restart` to discard the state and start again.',
     );
     Object.assign(this.#recipe, recipe);
   }
 
   async step<T>(name: string, compute: () => Promise<T>): Promise<T> {
     const path = this.#enter(name);
-    const known = this.#done.get(path);
-    if (known !== undefined) return (await loaded(known, this.folder, this.#restored)) as T;
+    const result = this.#done.get(path);
+    if (result !== undefined) return (await loaded(result, this.folder, this.#destination)) as T;
     const value = await this.#within(path, compute);
     try {
       await this.#finish(path, value);
@@ -126,14 +134,14 @@ export class RunJournal implements Journal {
     const path = this.#enter(name);
     const left = this.#left.get(path);
     if (left !== undefined) {
-      await state.restore((await restored(left, this.folder, this.#restored)) as never);
+      await state.restore((await restored(left, this.folder, this.#destination)) as never);
       this.#left.delete(path);
     }
     this.#live.set(path, state);
     return { [Symbol.dispose]: () => this.#live.delete(path) };
   }
 
-  /** Keeps the run's state as it is, unless that has been given up. @throws RmError OUTPUT_FAILED, OUTPUT_EXISTS. */
+  /** Saves the run's state, unless saving was abandoned. @throws RmError OUTPUT_FAILED, OUTPUT_EXISTS. */
   async save(): Promise<void> {
     if (this.folder.isAbandoned) return;
     const began = this.#now();
@@ -147,25 +155,25 @@ export class RunJournal implements Journal {
     }
   }
 
-  /** Whether there is a folder to go on from, should the process end. */
+  /** Whether another process could resume the run from its folder. */
   get isKept(): boolean {
     return this.folder.isOpen;
   }
 
-  /** Removes the folder: the run is done. */
+  /** Removes the folder after a finished run. */
   async finish(): Promise<void> {
     await this.folder.remove();
   }
 
-  /** Leaves the folder to another process; restored tensors that wait on the disk are gone. True where there is something to go on from. */
+  /** Leaves the folder to another process and drops restored spilled tensors. Returns whether there is a state to resume. */
   async leave(): Promise<boolean> {
-    const left = this.folder.isOpen;
-    await this.#restored.spillFile.close();
+    const wasOpen = this.folder.isOpen;
+    await this.#destination.spillFile.close();
     await this.folder.close();
-    return left && CheckpointFolder.exists(this.folder.path);
+    return wasOpen && CheckpointFolder.exists(this.folder.path);
   }
 
-  /** The path of the next piece of work of this name at this place. */
+  /** A new path for this name at the present place; repeated names are numbered. */
   #enter(name: string): string {
     const path = `${this.#path}/${name}`;
     const before = this.#uses.get(path) ?? 0;
@@ -188,7 +196,7 @@ export class RunJournal implements Journal {
     this.#forget(path);
   }
 
-  /** What lies within a path is not needed any more. */
+  /** Drops everything inside a path. */
   #forget(path: string): void {
     const inner = `${path}/`;
     const names: string[] = [];
@@ -206,7 +214,7 @@ export class RunJournal implements Journal {
     this.folder.forget(names, name => needed.has(name));
   }
 
-  /** The run may be taken up from here: saves where it is time to. */
+  /** Called where the run may be resumed: saves when it is time. */
   async #reached(): Promise<void> {
     const { every, signal } = this.options;
     const least = every === 0 ? 0 : Math.max(1000 * every, this.#duration / SHARE);

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { RmError } from '../../engine/index.js';
 import { hasEnded, outputError, thisWriter, type Writer } from '../../model/index.js';
 
-/** How often a run shows that it is alive, and how long it is believed without. */
-const [BEAT_MS, BELIEVED_MS] = [10_000, 60_000];
+/** How often a run touches its lock, and how long the lock stays valid without. */
+const [BEAT_MS, VALID_MS] = [10_000, 60_000];
 
 interface Holder extends Writer {
   readonly token: string;
@@ -14,8 +14,8 @@ interface Holder extends Writer {
 const lockPath = (folder: string): string => join(folder, 'lock');
 
 /**
- * Only one run at a time works in a folder: its file `lock` names the run. A run that has died loses it, at once where
- * that can be seen from here, else when its file has not been touched for a minute.
+ * Lets only one run at a time work in a folder; its file `lock` names that run. A dead run's lock expires at once on this
+ * machine, and a minute after its last touch elsewhere.
  */
 export class RunLock {
   readonly #beat: NodeJS.Timeout;
@@ -26,18 +26,18 @@ export class RunLock {
   ) {
     this.#beat = setInterval(() => {
       const now = new Date();
-      // Where it is gone, `check` says so.
+      // `check` reports a lock that is gone.
       utimes(this.path, now, now).catch(() => {});
     }, BEAT_MS);
     this.#beat.unref();
   }
 
-  /** The run that works in the folder, or was killed there. */
+  /** The run that works in the folder or was killed there. */
   static async holder(folder: string): Promise<Writer | undefined> {
     return await holderOf(lockPath(folder));
   }
 
-  /** @throws RmError OUTPUT_EXISTS where another run has it, OUTPUT_FAILED where nothing can be written there. */
+  /** @throws RmError OUTPUT_EXISTS where another run holds the lock, OUTPUT_FAILED where it cannot be written. */
   static async take(folder: string): Promise<RunLock> {
     try {
       return await RunLock.#take(folder);
@@ -55,7 +55,7 @@ export class RunLock {
     try {
       for (let attempt = 0; ; attempt++) {
         try {
-          // Unlike a rename, it fails where the file is there.
+          // Unlike a rename, a link fails when the file exists.
           await link(own, path);
           return new RunLock(path, token);
         } catch (error) {
@@ -70,20 +70,20 @@ export class RunLock {
     }
   }
 
-  /** @throws RmError OUTPUT_EXISTS where another run has taken the folder over: this one has stood still too long. */
+  /** @throws RmError OUTPUT_EXISTS where another run took over the folder because this one was stopped for too long. */
   async check(folder: string): Promise<void> {
-    const now = await holderOf(this.path);
-    if (now?.token !== this.token) throw taken(folder, now);
+    const holder = await holderOf(this.path);
+    if (holder?.token !== this.token) throw taken(folder, holder);
   }
 
   async release(): Promise<void> {
     clearInterval(this.#beat);
-    const now = await holderOf(this.path).catch(() => undefined);
-    if (now?.token === this.token) await rm(this.path, { force: true });
+    const holder = await holderOf(this.path).catch(() => undefined);
+    if (holder?.token === this.token) await rm(this.path, { force: true });
   }
 }
 
-/** Undefined where nobody holds it, or the file is not whole. */
+/** The run that a lock file names; undefined where there is none, or the file is incomplete. */
 async function holderOf(path: string): Promise<Holder | undefined> {
   try {
     const { token, pid, host } = JSON.parse(await readFile(path, 'utf8')) as Partial<Holder>;
@@ -93,14 +93,14 @@ async function holderOf(path: string): Promise<Holder | undefined> {
   }
 }
 
-/** @param own a file just written there: its time is what the folder's machine calls now. */
+/** @param own a file just written to the folder: its time is the present time of the folder's machine. */
 async function isAlive(holder: Holder, path: string, own: string): Promise<boolean> {
   if (hasEnded(holder)) return false;
   const [touched, now] = await Promise.all([stat(path), stat(own)]).catch(() => []);
-  return touched !== undefined && now !== undefined && now.mtimeMs - touched.mtimeMs < BELIEVED_MS;
+  return touched !== undefined && now !== undefined && now.mtimeMs - touched.mtimeMs < VALID_MS;
 }
 
-/** Takes a dead run's file away, unless another run has just done so and put its own there. */
+/** Removes a dead run's lock, unless another run just did and put its own there. */
 async function discard(path: string, own: string, dead: Holder | undefined): Promise<void> {
   const aside = `${own}-dead`;
   try {
@@ -108,14 +108,14 @@ async function discard(path: string, own: string, dead: Holder | undefined): Pro
   } catch {
     return;
   }
-  const found = await holderOf(aside);
-  if (found && found.token !== dead?.token) await link(aside, path).catch(() => {});
+  const moved = await holderOf(aside);
+  if (moved && moved.token !== dead?.token) await link(aside, path).catch(() => {});
   await rm(aside, { force: true });
 }
 
 const taken = (folder: string, other: Holder | undefined): RmError =>
   new RmError(
     'OUTPUT_EXISTS',
-    `${folder}: is in use by another run${other ? ` (process ${other.pid} on ${other.host})` : ''}`,
+    `${folder}: in use by another run${other ? ` (process ${other.pid} on ${other.host})` : ''}`,
     'Wait until that run has ended, or write to another folder.',
   );

@@ -12,18 +12,18 @@ import {
 } from '../../engine/index.js';
 import { SpilledTensor, type SpillFile } from '../../model/index.js';
 
-/** Bytes in the order in which they are kept, piece by piece. */
+/** Bytes, piece by piece. */
 export type Pieces = () => AsyncIterable<Uint8Array>;
 
-/** Where bytes are kept that are too many for JSON. */
+/** Keeps bytes that are too many for JSON. */
 export interface Bytes {
-  /** Keeps bytes; their name. */
+  /** Keeps bytes and returns their name. */
   put(pieces: Pieces): Promise<string>;
-  /** The bytes in pieces of `pieceBytes`. @throws RmError DATA_INVALID where they have changed. */
+  /** The bytes of a name, in pieces. @throws RmError DATA_INVALID where they have changed. */
   get(name: string, byteLength: number): AsyncIterable<Uint8Array>;
 }
 
-/** A value as it is kept, in JSON; bytes and tensors by the names of their bytes. */
+/** A value in JSON; arrays and tensors are represented by the names of their bytes. */
 export type Stored =
   | string
   | number
@@ -32,7 +32,7 @@ export type Stored =
   | readonly Stored[]
   | { readonly [key: string]: Stored };
 
-/** Up to it bytes stand in the JSON itself: fewer files to wait for. */
+/** Up to this size the JSON contains the bytes themselves: fewer files to wait for. */
 const INLINE_BYTES = 2 ** 14;
 
 const arrays = {
@@ -45,14 +45,14 @@ const arrays = {
 } as const;
 type ArrayName = keyof typeof arrays;
 
-/** Where bytes are: in a file of this name, or here in base64. */
+/** The place of bytes: the name of a file, or the bytes here in base64. */
 type Place = { readonly place: 'file' | 'here'; readonly bytes: string };
 
 interface TensorFields {
   readonly shape: readonly number[];
   readonly dtype: DType;
   readonly label: string;
-  /** Tensors of one value with the same number are the same tensor. */
+  /** Within one value, tensors with the same index are the same tensor. */
   readonly index: number;
 }
 
@@ -65,10 +65,10 @@ async function* onePiece(bytes: Uint8Array): AsyncIterable<Uint8Array> {
 }
 
 /**
- * A value as JSON, bit for bit: also NaN, infinities, -0 and undefined, Maps, typed arrays, and tensors on
- * the device or waiting on the disk.
+ * Converts a value to JSON, bit for bit: including NaN, infinities, -0 and undefined, Maps, typed arrays, and tensors on
+ * the device or spilled to the disk.
  *
- * @throws Error for what is none of these: a mistake in the program.
+ * @throws Error for any other value: a mistake in the program.
  */
 export async function stored(value: unknown, bytes: Bytes): Promise<Stored> {
   const tensors = new Map<Tensor, Stored>();
@@ -83,12 +83,13 @@ export async function stored(value: unknown, bytes: Bytes): Promise<Stored> {
     if (Array.isArray(part)) return await list(part);
     if (part instanceof Map) return { $map: await list([...part].flat(1)) };
     if (part instanceof Tensor) {
-      const known = tensors.get(part);
-      if (known) return known;
+      const earlier = tensors.get(part);
+      if (earlier) return earlier;
       const fields = { shape: [...part.shape], dtype: part.dtype, label: part.label, index: tensors.size };
-      const kept = { $tensor: { ...fields, ...(await placed(part.byteLength, () => downloadPieces(part))) } };
-      tensors.set(part, kept);
-      return kept;
+      const place = await placed(part.byteLength, () => downloadPieces(part));
+      const tagged = { $tensor: { ...fields, ...place } };
+      tensors.set(part, tagged);
+      return tagged;
     }
     if (part instanceof SpilledTensor) {
       const { shape, dtype, byteLength } = part;
@@ -114,14 +115,14 @@ export async function stored(value: unknown, bytes: Bytes): Promise<Stored> {
   };
   const placed = async (byteLength: number, pieces: Pieces): Promise<Place> => {
     if (byteLength > INLINE_BYTES) return { place: 'file', bytes: await bytes.put(pieces) };
-    const found: Uint8Array[] = [];
-    for await (const piece of pieces()) found.push(piece);
-    return { place: 'here', bytes: Buffer.concat(found).toString('base64') };
+    const all: Uint8Array[] = [];
+    for await (const piece of pieces()) all.push(piece);
+    return { place: 'here', bytes: Buffer.concat(all).toString('base64') };
   };
   const list = async (parts: readonly unknown[]): Promise<Stored[]> => {
-    const found: Stored[] = [];
-    for (const part of parts) found.push(await each(part));
-    return found;
+    const values: Stored[] = [];
+    for (const part of parts) values.push(await each(part));
+    return values;
   };
   return await each(value);
 }
@@ -130,7 +131,7 @@ export async function stored(value: unknown, bytes: Bytes): Promise<Stored> {
 const piecesAt = ({ place, bytes }: Place, byteLength: number, files: Bytes): AsyncIterable<Uint8Array> =>
   place === 'file' ? files.get(bytes, byteLength) : onePiece(Uint8Array.from(Buffer.from(bytes, 'base64')));
 
-/** The names of all bytes that a stored value needs. */
+/** The names of all files that a stored value needs. */
 export function* namesIn(value: Stored): Generator<string> {
   if (typeof value !== 'object' || value === null) return;
   if (Array.isArray(value)) {
@@ -143,14 +144,14 @@ export function* namesIn(value: Stored): Generator<string> {
   else if (!place) for (const part of Object.values(value)) yield* namesIn(part);
 }
 
-/** What stored values come back to: the device, and the file for tensors that wait on the disk. */
-export interface Restoring {
+/** Where stored values go: to the device, and spilled tensors to a file. */
+export interface RestoreDestination {
   readonly device: Device;
   readonly spillFile: SpillFile;
 }
 
-/** The value that `stored` was given, with a `StoredTensor` for every tensor on the device. */
-export async function restored(value: Stored, bytes: Bytes, to: Restoring): Promise<unknown> {
+/** The inverse of `stored`, with a `StoredTensor` for every tensor on the device. */
+export async function restored(value: Stored, bytes: Bytes, to: RestoreDestination): Promise<unknown> {
   const { device, spillFile } = to;
   const tensors = new Map<number, StoredTensor>();
   const each = async (part: Stored): Promise<unknown> => {
@@ -165,9 +166,9 @@ export async function restored(value: Stored, bytes: Bytes, to: Restoring): Prom
     }
     if (tagged.$tensor) {
       const fields = tagged.$tensor as unknown as TensorPlace;
-      const known = tensors.get(fields.index) ?? storedTensor(fields, bytes, device);
-      tensors.set(fields.index, known);
-      return known;
+      const tensor = tensors.get(fields.index) ?? storedTensor(fields, bytes, device);
+      tensors.set(fields.index, tensor);
+      return tensor;
     }
     if (tagged.$spilled) {
       const fields = tagged.$spilled as unknown as SpilledPlace;
@@ -179,15 +180,15 @@ export async function restored(value: Stored, bytes: Bytes, to: Restoring): Prom
     return fields;
   };
   const list = async (parts: readonly Stored[]): Promise<unknown[]> => {
-    const found: unknown[] = [];
-    for (const part of parts) found.push(await each(part));
-    return found;
+    const values: unknown[] = [];
+    for (const part of parts) values.push(await each(part));
+    return values;
   };
   return await each(value);
 }
 
-/** The same with its tensors on the device, the caller's. @throws RmError OUT_OF_MEMORY. */
-export async function loaded(value: Stored, bytes: Bytes, to: Restoring): Promise<unknown> {
+/** Like `restored`, with tensors on the device, which the caller owns. @throws RmError OUT_OF_MEMORY. */
+export async function loaded(value: Stored, bytes: Bytes, to: RestoreDestination): Promise<unknown> {
   const tensors = new Map<StoredTensor, Tensor>();
   const each = async (part: unknown): Promise<unknown> => {
     if (isStoredTensor(part)) {
@@ -213,7 +214,7 @@ export async function loaded(value: Stored, bytes: Bytes, to: Restoring): Promis
   }
 }
 
-/** The tensors in a value that can be kept. */
+/** All tensors in a value. */
 export function* tensorsIn(value: unknown): Generator<Tensor> {
   if (value instanceof Tensor) yield value;
   else if (value instanceof Map || Array.isArray(value))
@@ -276,11 +277,11 @@ async function storedArray(fields: ArrayPlace, bytes: Bytes): Promise<ArrayBuffe
   return new View(raw.buffer, 0, raw.byteLength / View.BYTES_PER_ELEMENT);
 }
 
-/** The failure of a checkpoint that does not hold what it says. */
+/** The error for a checkpoint whose contents have changed. */
 export const changed = (problem: string, cause?: unknown): RmError =>
   new RmError(
     'DATA_INVALID',
     `the checkpoint of this run is damaged: ${problem}`,
-    'Give `restart` to discard it and begin anew.',
+    'Give `restart` to discard it and start again.',
     { cause },
   );

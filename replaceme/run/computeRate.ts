@@ -2,7 +2,7 @@ import { type Device, elementCount, Scope } from '../../engine/index.js';
 import { matmul } from '../../kernels/index.js';
 import { type Architecture, expectedTensors } from '../../model/index.js';
 
-/** Multiply-adds count as two; attention at half of `sequenceLength` keys a token. */
+/** Flops of one layer per token: two per multiply-add; attention reads half of `sequenceLength` keys per token. */
 export function layerFlopsPerToken(arch: Architecture, sequenceLength: number): number {
   const weights = expectedTensors(arch)
     .filter(tensor => tensor.layer === 0)
@@ -10,7 +10,7 @@ export function layerFlopsPerToken(arch: Architecture, sequenceLength: number): 
   return 2 * weights + 2 * sequenceLength * arch.heads * arch.headDim;
 }
 
-/** Rate of the product that dominates a forward pass, in flop/s: median of five after a warm-up. */
+/** Measured rate of the product that dominates a forward pass, in flop/s: median of five runs after a warm-up. */
 export async function matmulRate(device: Device, arch: Architecture, rows: number): Promise<number> {
   using scope = new Scope(device);
   const a = scope.tensor([rows, arch.hidden]);

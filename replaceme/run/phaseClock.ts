@@ -1,23 +1,23 @@
 import type { Device, LiveState } from '../../engine/index.js';
 
-/** A part of the work. */
+/** Time and memory of a part of the work. */
 export interface Phase {
   readonly name: PhaseName;
   readonly seconds: number;
-  /** Device memory at the most during it. */
+  /** Peak device memory during the phase. */
   readonly peakBytes: number;
 }
 
-/** The parts that work is divided in. */
+/** The parts of a run. */
 export type PhaseName = 'load' | 'calibrate' | 'select' | 'fit' | 'heal' | 'evaluate' | 'write' | 'verify';
 
-/** Time and memory by phase: what is done within an inner phase does not count for the outer one. */
+/** Measures time and memory by phase; an inner phase does not count for the outer one. */
 export class PhaseClock implements LiveState {
   readonly #phases = new Map<PhaseName, { seconds: number; peakBytes: number }>();
-  /** The phases that have begun, the inner ones last. */
+  /** Phases in progress, the innermost last. */
   readonly #open: PhaseName[] = [];
   #since = performance.now();
-  /** Of processes before, whose run this one goes on with. */
+  /** Seconds of the earlier processes of a resumed run. */
   #before = 0;
 
   /** @param started performance.now() when the run began. */
@@ -26,7 +26,7 @@ export class PhaseClock implements LiveState {
     private readonly started = performance.now(),
   ) {}
 
-  /** Begins a phase that ends with the block: `using _ = phases.enter('fit')`. It may begin more than once. */
+  /** Begins a phase that ends with the block: `using _ = phases.enter('fit')`. A phase may begin more than once. */
   enter(name: PhaseName): Disposable {
     this.#turn();
     if (!this.#phases.has(name)) this.#phases.set(name, { seconds: 0, peakBytes: 0 });
@@ -39,40 +39,40 @@ export class PhaseClock implements LiveState {
     };
   }
 
-  /** The same for a piece of work. */
+  /** Runs work as a phase. */
   async during<T>(name: PhaseName, work: () => Promise<T>): Promise<T> {
     using _ = this.enter(name);
     return await work();
   }
 
-  /** The phase in progress, the innermost. */
+  /** The innermost phase in progress. */
   get current(): PhaseName | undefined {
     return this.#open.at(-1);
   }
 
-  /** Since the run began. */
+  /** Seconds since the run began, earlier processes included. */
   get seconds(): number {
     return this.#before + (performance.now() - this.started) / 1000;
   }
 
-  /** For a journal: what another process goes on from. */
+  /** State for a journal. */
   save(): unknown {
     this.#turn();
     return { seconds: this.seconds, phases: this.phases };
   }
 
-  /** Takes up what `save` gave. */
+  /** Restores what `save` returned. */
   restore({ seconds, phases }: { readonly seconds: number; readonly phases: readonly Phase[] }): void {
     this.#before = seconds;
     for (const { name, ...measured } of phases) this.#phases.set(name, measured);
   }
 
-  /** In the order in which they began first. */
+  /** All phases, in the order in which they first began. */
   get phases(): Phase[] {
     return [...this.#phases].map(([name, measured]) => ({ name, ...measured }));
   }
 
-  /** Counts what has been since the last turn for the innermost phase. */
+  /** Adds the time and memory since the last turn to the innermost phase. */
   #turn(): void {
     const now = performance.now();
     const peakBytes = this.device.memory.takePeak();

@@ -6,10 +6,10 @@ export interface Window {
   readonly count: number;
 }
 
-/** The last removed layer, whose output the patched layer is to reproduce. */
+/** The last removed layer, whose output the patched layer should reproduce. */
 export const lastRemoved = ({ layer, count }: Window): number => layer + count;
 
-/** Windows that begin in the first third: few layers before them and many behind them that healing can refit. */
+/** Whether the first window begins in the first third of the layers: many layers follow it that healing can refit. */
 export const isEarly = (windows: readonly Window[], layers: number): boolean =>
   windows[0]!.layer < layers / 3;
 
@@ -19,13 +19,13 @@ export function keptLayers(windows: readonly Window[], layers: number): number[]
   return Array.from({ length: layers }, (_, layer) => layer).filter(layer => !removed.has(layer));
 }
 
-/** Indices of the layers that go, ascending. */
+/** Indices of the removed layers, ascending. */
 export const removedLayers = (windows: readonly Window[]): number[] =>
   windows
     .flatMap(({ layer, count }) => Array.from({ length: count }, (_, i) => layer + 1 + i))
     .sort((a, b) => a - b);
 
-/** The windows that remove exactly these layers; those that touch are one. Layer is -1 where the first layer goes. */
+/** The windows that remove exactly these layers; adjacent ones merge. Removing the first layer gives `layer` -1. */
 export function windowsOf(removed: readonly number[]): Window[] {
   const windows: Window[] = [];
   for (const layer of [...removed].sort((a, b) => a - b)) {
@@ -46,7 +46,7 @@ export function describeWindows(windows: readonly Window[], layers: number): str
   return `${windows.map(describeRemoved).join('; ')} (${count} of ${layers} layers)`;
 }
 
-/** How many layers `layers` or `ratio` asks for. @throws RmError INVALID_ARGUMENT when out of range. */
+/** The number of layers that `layers` or `ratio` asks for. @throws RmError INVALID_ARGUMENT when out of range. */
 export function layersToRemove(options: { layers?: number; ratio?: number }, total: number): number {
   ensure(
     (options.layers === undefined) !== (options.ratio === undefined),
@@ -54,7 +54,11 @@ export function layersToRemove(options: { layers?: number; ratio?: number }, tot
     'Give either `layers: N` or `ratio: R` (for example `ratio: 0.25`).',
   );
   const count = options.layers ?? Math.round(options.ratio! * total);
-  ensure(total > 1, 'the model has a single layer, none can be removed', 'Choose a model with more layers.');
+  ensure(
+    total > 1,
+    'the model has a single layer, which cannot be removed',
+    'Choose a model with more layers.',
+  );
   ensure(
     Number.isInteger(count) && count >= 1 && count <= total - 1,
     `cannot remove ${count} of ${total} layers${options.ratio === undefined ? '' : ` (ratio ${options.ratio})`}`,
@@ -72,7 +76,7 @@ export function checkWindow(window: Window, layers: number): void {
   );
 }
 
-/** The windows that remove `removed`. @throws RmError INVALID_ARGUMENT unless these are some of the model's layers. */
+/** The windows that remove these layers. @throws RmError INVALID_ARGUMENT unless they are some of the model's layers. */
 export function checkRemoved(removed: readonly number[], layers: number): Window[] {
   for (const [i, layer] of removed.entries()) {
     ensure(

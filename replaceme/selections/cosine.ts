@@ -7,7 +7,7 @@ import { greedyWindows } from './greedyWindows.js';
 import { meanDistances } from './meanDistances.js';
 import type { DistanceSums, Selection, SelectionContext } from './selection.js';
 
-/** Calibration tokens that only rank windows. */
+/** Calibration tokens that suffice to rank windows. */
 export const DISTANCE_TOKENS = 8192;
 
 /** The first batches, to this many tokens. */
@@ -24,10 +24,10 @@ export function rankingBatches(
 }
 
 /**
- * The mean distance of the ends of every window, over all tokens of `batches`, for windows of equal size: as many as
- * are asked for.
+ * The mean distance between the ends of every window over all tokens of `batches`, for windows of equal size,
+ * `context.windowCount` of which remove `context.count` layers.
  *
- * @throws RmError INVALID_ARGUMENT where the layers cannot be divided so.
+ * @throws RmError INVALID_ARGUMENT where the layers cannot be divided equally.
  */
 export function equalWindowDistances(
   context: SelectionContext,
@@ -50,13 +50,13 @@ export function equalWindowDistances(
 }
 
 /** The windows whose ends differ least. */
-export async function nearestWindow(context: SelectionContext, means: DistanceSums): Promise<WindowChoice> {
+export async function nearestWindow(context: SelectionContext, sums: DistanceSums): Promise<WindowChoice> {
   const { windowCount, apart } = context;
-  const distances = await meanDistances(context, means);
-  return { windows: greedyWindows(distances, means.count, windowCount, apart), by: means.by, distances };
+  const distances = await meanDistances(context, sums);
+  return { windows: greedyWindows(distances, sums.count, windowCount, apart), by: sums.by, distances };
 }
 
-const means = (context: SelectionContext) =>
+const distanceSums = (context: SelectionContext) =>
   equalWindowDistances(context, 'mean cosine distance', rankingBatches(context.batches));
 
 export const cosine: Selection = {
@@ -65,11 +65,11 @@ export const cosine: Selection = {
   source: 'ReplaceMe (Eq. 4), arXiv:2505.02819; LLM-Streamline, arXiv:2403.19135',
   dividesInWindows: true,
   layerByLayer: true,
-  distanceSums: means,
+  distanceSums,
   select: async context => {
-    const measure = means(context);
-    const { count, batches } = measure;
-    const choice = await nearestWindow(context, measure);
+    const sums = distanceSums(context);
+    const { count, batches } = sums;
+    const choice = await nearestWindow(context, sums);
     const windows = choice.distances!.map((cosine, layer) => ({ layer, count, cosine }));
     return { ...choice, map: { layers: context.model.arch.layers, tokens: batchedTokens(batches), windows } };
   },

@@ -1,7 +1,7 @@
 import { lastRemoved, type Window } from '../run/window.js';
 
 export interface WindowSet {
-  /** In ascending order; none touches another. */
+  /** Ascending; no two are adjacent. */
   readonly windows: readonly Window[];
   /** Sum of the windows' costs. */
   readonly cost: number;
@@ -12,7 +12,7 @@ export interface WindowSetOptions {
   readonly layers: number;
   /** Layers to remove. */
   readonly count: number;
-  /** Windows of a set (default 1 to 4). */
+  /** Fewest and most windows of a set (default 1 and 4). */
   readonly fewest?: number;
   readonly most?: number;
   /** Sets to return (default 1). */
@@ -20,19 +20,19 @@ export interface WindowSetOptions {
 }
 
 /**
- * The best sets of windows when costs add up, cheapest first, by dynamic programming over (layer, layers left to
- * remove, windows left): layers² * count * most * best steps at most. Windows keep at least one layer between them;
- * those that touched would be one window with a cost of its own.
+ * The cheapest sets of windows, assuming that costs add up, by dynamic programming over (layer, layers left to remove,
+ * windows left): layers² * count * most * best steps at most. At least one layer stays between two windows; adjacent
+ * windows would be one window with its own cost.
  *
  * Source: the cost of removed intervals adds up nearly (pruning.md 4.1 F); ROCKET's knapsack is kin.
  *
- * @param cost of the window (i, n), asked once for each; infinity forbids it.
+ * @param cost of the window (i, n), called once for each; infinity forbids it.
  */
 export function proposeWindowSets(
   cost: (layer: number, count: number) => number,
   { layers, count, fewest = 1, most = 4, best = 1 }: WindowSetOptions,
 ): WindowSet[] {
-  /** By windows left, then by layers left to remove: the best sets among layers `from` and later. */
+  /** By windows left, then by layers left to remove: the best sets among the later layers. */
   type Sets = readonly (readonly (readonly WindowSet[])[])[];
   const none = Array.from({ length: count + 1 }, () => [] as WindowSet[]);
   const empty = none.map((sets, left) => (left === 0 ? [{ windows: [], cost: 0 }] : sets));

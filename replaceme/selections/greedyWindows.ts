@@ -2,12 +2,12 @@ import { ensure } from '../../engine/index.js';
 import { removedLayers, type Window, windowsOf } from '../run/window.js';
 
 /**
- * Several windows of one size, the nearest first, each beside those before it (ReplaceMe, arXiv:2505.02819,
+ * Chooses several windows of one size greedily, the nearest first, without overlap (ReplaceMe, arXiv:2505.02819,
  * section 2.4).
  *
  * @param distances of the windows of `size` layers, by the layer that stays.
- * @param apart keeps a layer between windows; otherwise those that touch become one.
- * @throws RmError INVALID_ARGUMENT where the model has no room for so many.
+ * @param apart keeps a layer between windows; otherwise adjacent windows merge.
+ * @throws RmError INVALID_ARGUMENT where the model has no room for that many.
  */
 export function greedyWindows(
   distances: readonly number[],
@@ -24,7 +24,7 @@ export function greedyWindows(
   }
   ensure(
     chosen.length === windowCount,
-    `there is no room for ${windowCount} windows of ${size} layers beside the nearest ones`,
+    `${windowCount} windows of ${size} layers don't fit beside the nearest ones`,
     'Choose fewer windows or fewer layers.',
   );
   return windowsOf(removedLayers(chosen));

@@ -8,7 +8,7 @@ import { perplexity } from './perplexity.js';
 import type { Selection } from './selection.js';
 
 export type {
-  DistanceSums as WindowMeans,
+  DistanceSums,
   MeasureSettings,
   Selection,
   SelectionContext,
@@ -27,7 +27,7 @@ export const selections: readonly Selection[] = [
   perplexity,
 ];
 
-/** @throws RmError INVALID_ARGUMENT naming the selections there are. */
+/** @throws RmError INVALID_ARGUMENT listing all selections. */
 export function selectionNamed(name: string): Selection {
   const selection = selections.find(candidate => candidate.name === name);
   if (selection) return selection;

@@ -2,7 +2,7 @@ import type { ReferenceOptions } from '../../model/index.js';
 import { spareRoom } from '../activations/hiddenStates.js';
 import type { SelectionContext } from './selection.js';
 
-/** How the original model runs over texts that candidates are judged on. */
+/** Options for running the original model over the texts that judge candidates. */
 export const judgingOptions = ({
   model,
   batchTokens,

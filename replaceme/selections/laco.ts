@@ -8,16 +8,16 @@ import type { WindowChoice } from '../run/windowChoice.js';
 import { judgingOptions } from './judgingOptions.js';
 import type { Selection, SelectionContext } from './selection.js';
 
-/** Calibration tokens that candidates are compared on (the paper: ten short sentences). */
+/** Calibration tokens on which candidates are compared (the paper: ten short sentences). */
 const SIMILARITY_TOKENS = 512;
-/** Layers that one merge makes into one (C; the paper's choice for Llama-2-7B). */
+/** Number of layers that each merge combines (C; the paper's choice for Llama-2-7B). */
 const MERGED_LAYERS = 4;
-/** The threshold T falls by a twentieth until enough layers are gone. */
+/** The threshold T falls by a twentieth until enough layers are removed. */
 const STEPS = 20;
 
 /**
- * How near a model with merged layers comes to the original: the cosine of the hidden states after the final norm, all
- * tokens of a sequence as one vector, averaged over sequences (as the authors' notebook does).
+ * Similarity of a model with merged layers to the original: the cosine of the hidden states after the final norm, all
+ * tokens of a sequence as one vector, averaged over sequences (as in the authors' notebook).
  */
 export async function mergedSimilarity(
   original: ReferenceStates,
@@ -38,8 +38,8 @@ export async function mergedSimilarity(
   for (const [index, group] of groups.entries()) {
     using scope = new Scope(device);
     using batch = new Batch(device, group);
-    const row = async (of: Model) =>
-      scope.own(await original.finalHidden(of, index, batch)).reshape([1, batch.tokens * arch.hidden]);
+    const row = async (either: Model) =>
+      scope.own(await original.finalHidden(either, index, batch)).reshape([1, batch.tokens * arch.hidden]);
     const distance = scope.tensor([1], 'f32', 'distance');
     cosineDistance(device.recorder, await row(model), await row(candidate), distance);
     sum += 1 - (await downloadF32(distance))[0]!;
@@ -48,9 +48,9 @@ export async function mergedSimilarity(
 }
 
 /**
- * Merges C layers into one from the last layer down, each accepted where the model stays more similar than T. The paper
- * fixes T; here T falls until `count` layers are gone, and the last merge takes only what is missing. Merges lie C
- * layers apart (the paper's interval I), so that none takes up a merged layer; C grows where too few would fit.
+ * Merges C layers into one, from the last layer down; accepts a merge if the model's similarity stays above T. The paper
+ * fixes T; here T falls until `count` layers are removed, and the last merge takes only the missing layers. Merges lie C
+ * layers apart (the paper's interval I), so that none includes a merged layer; C grows where too few merges would fit.
  */
 async function select(context: SelectionContext, rule: MergeRule): Promise<WindowChoice> {
   const { model, count, batches, onProgress, signal, journal = noJournal } = context;
@@ -59,20 +59,21 @@ async function select(context: SelectionContext, rule: MergeRule): Promise<Windo
   while (Math.floor(layers / size) * (size - 1) < count) size++;
   using original = await ReferenceStates.of(model, firstSequences(batches, SIMILARITY_TOKENS), {
     ...judgingOptions(context),
-    // Every sequence on its own.
+    // One sequence per batch.
     batchTokens: 1,
     ...(signal && { signal }),
     journal,
   });
-  const known = new Map<string, number>();
+  const similarities = new Map<string, number>();
   const similarity = async (windows: readonly Window[]): Promise<number> => {
     const key = JSON.stringify(windows);
-    if (!known.has(key)) {
+    if (!similarities.has(key)) {
       signal?.throwIfAborted();
-      known.set(key, await journal.step('similarity', () => mergedSimilarity(original, windows, rule)));
-      onProgress?.({ phase: 'similarity', done: known.size, total: 0, unit: 'candidates' });
+      const measure = () => mergedSimilarity(original, windows, rule);
+      similarities.set(key, await journal.step('similarity', measure));
+      onProgress?.({ phase: 'similarity', done: similarities.size, total: 0, unit: 'candidates' });
     }
-    return known.get(key)!;
+    return similarities.get(key)!;
   };
   // Below -1 every merge is accepted.
   for (let step = STEPS - 1; step >= -STEPS - 1; step--) {
@@ -92,7 +93,7 @@ async function select(context: SelectionContext, rule: MergeRule): Promise<Windo
   }
   throw new RmError(
     'NOT_FINITE',
-    'layers merged by LaCo give hidden states that hold NaN or infinity',
+    'the layers that LaCo merged produce hidden states with NaN or infinity',
     'Choose another method (rm-engine methods).',
   );
 }

@@ -13,22 +13,22 @@ import type { MeasureSettings, Selection, SelectionContext } from './selection.j
 import { shortList } from './shortList.js';
 
 /**
- * Together about the cost of the fit itself. On a software adapter, where that has 8,192 tokens, in units of one
- * forward pass over 1,024: the map takes 4 (which the fit is spared later) and 1 for its solves, the reference 1, and
- * each of six candidates one half for the fit and one for its later layers and the output head; each of two finalists
- * costs half of the final healing. Healing is not judged on fewer tokens: early windows gain more by it, the more
- * tokens there are.
+ * Defaults that together cost about as much as the fit itself. On a software adapter, whose fit uses 8,192 tokens, in units
+ * of one forward pass over 1,024 tokens: 4 for the map (which the fit saves later) and 1 for its solves, 1 for the
+ * reference, and for each of six candidates one half for the fit and one for the later layers and the output head. Each
+ * of two finalists costs half of the final healing. Healing is not judged on fewer tokens, because early windows gain
+ * more from it with more tokens.
  */
 const defaultSettings = ({ info }: Device, tokens: number): MeasureSettings => {
   const { heldOutTokens, ...rest } =
     info.kind === 'software'
       ? { fitTokens: 4096, heldOutTokens: 1024, candidates: 6, finalists: 2 }
       : { fitTokens: 32_768, heldOutTokens: 8192, candidates: 16, finalists: 3 };
-  // Where there is more text to fit on, there is more to judge by.
+  // With more text to fit on, there is more to judge by.
   return { ...rest, heldOutTokens: Math.max(heldOutTokens, Math.floor(tokens / 8)) };
 };
 
-/** Windows of a set, unless told. */
+/** Default for the most windows of a set. */
 const MOST_WINDOWS = 4;
 
 interface Split {
@@ -38,8 +38,8 @@ interface Split {
 }
 
 /**
- * Batches of both halves to fit on, and sequences of half 1 that are in none of them; undefined where there are too few
- * sequences for both.
+ * Divides the batches: some of both halves to fit on, and other sequences of half 1 to judge by. Undefined where there are
+ * too few sequences for both.
  */
 export function splitHalves(
   batches: readonly CalibrationBatch[],
@@ -48,7 +48,7 @@ export function splitHalves(
   const half = (which: 0 | 1) => batches.filter(batch => batch.half === which);
   const first = rankingBatches(half(0), fitTokens / 2);
   let second = half(1);
-  // A single batch is shared, sequence by sequence.
+  // A single batch is divided by sequences.
   if (second.length === 1) second = singleSequences(second[0]!);
   if (first.length === 0 || second.length < 2) return undefined;
   const most = Math.floor(batchedTokens(second) / 2);
@@ -71,7 +71,7 @@ const singleSequences = (batch: CalibrationBatch): CalibrationBatch[] =>
 async function select(context: SelectionContext): Promise<WindowChoice> {
   const { model, count, method, spareBytes, onProgress, signal, journal = noJournal } = context;
   const { device, arch } = model;
-  const walk = { ...(onProgress && { onProgress }), ...(signal && { signal }), journal };
+  const hooks = { ...(onProgress && { onProgress }), ...(signal && { signal }), journal };
   const tokens = batchedTokens(context.batches);
   const settings = { ...defaultSettings(device, tokens), ...context.measuring };
   const split = splitHalves(context.batches, settings);
@@ -90,11 +90,11 @@ async function select(context: SelectionContext): Promise<WindowChoice> {
     }),
   );
   const most = context.windowCount > 1 ? context.windowCount : MOST_WINDOWS;
-  const listed = shortList(map, count, settings.candidates, Math.min(most, count));
+  const candidates = shortList(map, count, settings.candidates, Math.min(most, count));
 
   using reference = await ReferenceStates.of(model, split.heldOut, {
     ...judgingOptions(context),
-    ...walk,
+    ...hooks,
   });
   using lent = new LentStates(device, arch, states);
   const repairing: RepairContext = {
@@ -103,20 +103,20 @@ async function select(context: SelectionContext): Promise<WindowChoice> {
     settings: context.settings,
     states: lent,
     ...(context.placement && { placement: context.placement }),
-    ...walk,
+    ...hooks,
   };
-  const quickly = method.unhealed ?? method;
+  const unhealed = method.unhealed ?? method;
   const heals = context.settings.heal || method.unhealed !== undefined;
-  // The same sequences are held out.
+  // Holds out the same sequences.
   const more = splitHalves(context.batches, {
     ...settings,
     fitTokens: Math.max(settings.fitTokens, tokens / 2),
   })!;
-  const measured = async (windows: readonly Window[], healed: boolean): Promise<WindowScores> => {
+  const score = async (windows: readonly Window[], healed: boolean): Promise<WindowScores> => {
     using _section = device.section('candidates');
     const repair = healed
       ? await method.repair({ ...repairing, batches: more.fit }, windows)
-      : await quickly.repair({ ...repairing, settings: { ...context.settings, heal: false } }, windows);
+      : await unhealed.repair({ ...repairing, settings: { ...context.settings, heal: false } }, windows);
     using pruned = new PrunedModel(model, windows, repair.changes);
     const { kl, nll } = await evaluate(pruned.model, split.heldOut, {
       against: reference,
@@ -126,17 +126,15 @@ async function select(context: SelectionContext): Promise<WindowChoice> {
     return { windows, ...proxies(map, windows), kl: kl!, nll, healed };
   };
   const scores: WindowScores[] = [];
-  for (const [c, windows] of listed.entries()) {
-    scores.push(await journal.step('candidate', () => measured(windows, false)));
-    onProgress?.({ phase: 'candidates', done: c + 1, total: listed.length, unit: 'sets of windows' });
+  for (const [c, windows] of candidates.entries()) {
+    scores.push(await journal.step('candidate', () => score(windows, false)));
+    onProgress?.({ phase: 'candidates', done: c + 1, total: candidates.length, unit: 'sets of windows' });
   }
   scores.sort(byKl);
   if (heals) {
     const finalists = chooseFinalists(scores, arch.layers, settings.finalists);
     for (const [f, finalist] of finalists.entries()) {
-      scores[scores.indexOf(finalist)] = await journal.step('finalist', () =>
-        measured(finalist.windows, true),
-      );
+      scores[scores.indexOf(finalist)] = await journal.step('finalist', () => score(finalist.windows, true));
       onProgress?.({ phase: 'finalists', done: f + 1, total: finalists.length, unit: 'sets of windows' });
     }
     scores.sort((a, b) => Number(b.healed) - Number(a.healed) || byKl(a, b));
@@ -147,14 +145,14 @@ async function select(context: SelectionContext): Promise<WindowChoice> {
 
 const byKl = (a: WindowScores, b: WindowScores): number => a.kl - b.kl;
 
-/** The best ones and, since healing helps it more, the best that begins early. */
+/** The best candidates and the best early one, which healing helps more. */
 function chooseFinalists(scores: readonly WindowScores[], layers: number, count: number): WindowScores[] {
   const early = scores.find(({ windows }) => isEarly(windows, layers));
   const order = [...scores.slice(0, 1), ...(early ? [early] : []), ...scores];
   return [...new Set(order)].slice(0, count);
 }
 
-/** What the map says of a set: sums over its windows. */
+/** A set's measures in the map: sums over its windows. */
 function proxies(map: WindowMap, windows: readonly Window[]): { cosine: number; residual: number } {
   const measures = windows.map(
     ({ layer, count }) => map.windows.find(window => window.layer === layer && window.count === count)!,
@@ -173,14 +171,14 @@ export const measured: Selection = {
   dividesInWindows: true,
   dependsOnMethod: true,
   select,
-  // As defaultSettings counts them, without what the fit is spared later.
+  // As defaultSettings counts them, without the part that the fit saves later.
   tokens: ({ device, tokens }) => {
     const { fitTokens, heldOutTokens, candidates } = defaultSettings(device, tokens);
     return 1.25 * fitTokens + heldOutTokens + candidates * (fitTokens / 8 + heldOutTokens);
   },
   memory: ({ device, tokens }) => {
     const { fitTokens, heldOutTokens } = defaultSettings(device, tokens);
-    // Of one half at the most half is held out.
+    // At most half of one half is held out.
     const judged = Math.min(heldOutTokens, Math.floor(tokens / 4));
     const most = tokens - judged;
     const repaired = Math.min(most, fitTokens);

@@ -12,12 +12,12 @@ import type { WindowChoice } from '../run/windowChoice.js';
 import { judgingOptions } from './judgingOptions.js';
 import type { Selection, SelectionContext } from './selection.js';
 
-/** Calibration tokens that every candidate is evaluated on (the paper: 128 sequences of 2048). */
+/** Calibration tokens for evaluating each candidate (the paper: 128 sequences of 2048). */
 const lossTokens = ({ info }: Device): number => (info.kind === 'software' ? 512 : 8192);
 
 /**
- * The mean loss (-log p of the next token, nats) of the model without each of its layers in turn; infinity for the
- * first layer and the last one, which stay. Layers before the missing one run once for all candidates.
+ * The mean loss (-log p of the next token, nats) of the model without each of its layers in turn; infinity for the first
+ * layer and the last one, which stay. Layers before a removed one run once for all candidates.
  */
 export async function lossWithoutLayers(
   model: Model,
@@ -37,7 +37,7 @@ export async function lossWithoutLayers(
   return losses;
 }
 
-/** Models that are evaluated: all layers but the first and the last of those that are left, `count` times. */
+/** Number of evaluated models: in each of `count` rounds one per remaining layer, except the first and the last. */
 const candidatesOf = (layers: number, count: number): number =>
   Array.from({ length: count }, (_, gone) => layers - gone - 2).reduce((a, b) => a + b, 0);
 
@@ -46,7 +46,7 @@ async function select(context: SelectionContext): Promise<WindowChoice> {
   const { layers } = model.arch;
   ensure(
     count <= layers - 2,
-    `selection by perplexity keeps the first layer and the last one, so ${count} of ${layers} layers cannot go`,
+    `selection by perplexity keeps the first layer and the last one, so it can't remove ${count} of ${layers} layers`,
     `Remove at most ${layers - 2} layers, or choose another selection.`,
   );
   const sequences = firstSequences(batches, lossTokens(model.device));

@@ -5,61 +5,61 @@ import type { Method } from '../methods/method.js';
 import type { WindowChoice } from '../run/windowChoice.js';
 import type { RowSums } from '../statistics/statisticsStore.js';
 
-/** How much the selection `measured` measures. */
+/** Sizes of the selection `measured`. */
 export interface MeasureSettings {
-  /** Tokens that the map of windows and the candidates are fitted on, and others that candidates are judged on. */
+  /** Tokens to fit the window map and the candidates on, and other tokens to judge the candidates by. */
   readonly fitTokens: number;
   readonly heldOutTokens: number;
-  /** Sets of windows that are repaired and judged. */
+  /** How many sets of windows are repaired and judged. */
   readonly candidates: number;
-  /** Of these, how many are judged again with healing, where the method heals; each on half of all tokens. */
+  /** How many of them are judged again with healing, if the method heals; each on half of all tokens. */
   readonly finalists: number;
 }
 
-/** What a selection chooses from. */
+/** The inputs of a selection. */
 export interface SelectionContext extends RepairContext {
   /** Layers to remove. */
   readonly count: number;
-  /** Into how many windows of equal size they are divided. */
+  /** The number of windows of equal size that remove them. */
   readonly windowCount: number;
-  /** Keeps at least one layer between windows; otherwise those that touch become one. */
+  /** Keeps at least one layer between windows; otherwise adjacent windows merge. */
   readonly apart: boolean;
-  /** How much the selection `measured` measures; the rest by the device. */
+  /** Sizes of the selection `measured`; the others depend on the device. */
   readonly measuring?: Partial<MeasureSettings>;
-  /** Tokens at a time of texts that models are judged on (default: by the device). */
+  /** Tokens at a time of texts that judge models (default: by the device). */
   readonly batchTokens?: number;
-  /** Bytes of the device that may be taken for speed alone, besides `states` (default: a share of what is free). */
+  /** Device bytes to use for speed alone, besides `states` (default: a share of what is free). */
   readonly spareBytes?: number;
-  /** The method that is to repair what is selected. */
+  /** The method that will repair the chosen windows. */
   readonly method: Method;
 }
 
-/** A mean over calibration tokens that windows are chosen by: its sums may be made on several machines. */
+/** A mean over calibration tokens that chooses windows; several machines may sum its parts. */
 export interface DistanceSums {
-  /** Names it in reports and in the statistics file. */
+  /** The measure's name in reports and in the statistics file. */
   readonly by: string;
   /** Layers of each window. */
   readonly count: number;
-  /** The batches that it is a mean over. */
+  /** The batches that the mean is taken over. */
   readonly batches: readonly CalibrationBatch[];
-  /** Sums over some of these. */
+  /** Sums over some of these batches. */
   sum(batches: readonly CalibrationBatch[]): Promise<RowSums>;
 }
 
-/** Tokens whose hidden states a selection keeps at a time, for plans; what is left out it does without. */
+/** For plans: the tokens whose hidden states a selection keeps at a time (default 0 each). */
 export interface SelectionTokens {
-  /** Outputs of all layers, which the fit finds again. */
+  /** With outputs of all layers, which the fit uses later. */
   readonly kept?: number;
-  /** What the original model makes of them is compared with what candidates do. */
+  /** With the original model's outputs, against which candidates are compared. */
   readonly judged?: number;
-  /** That candidates are repaired on; and, where the method heals, the best of them once more. */
+  /** On which candidates are repaired; and on which the best are repaired again with healing. */
   readonly repaired?: number;
   readonly healed?: number;
-  /** Windows that it removes, where these are not of one size. */
+  /** Number of removed windows, where they differ in size. */
   readonly windows?: number;
 }
 
-/** What is known of a selection before it runs. */
+/** For plans: what a selection's cost depends on. */
 export interface SelectionPlan {
   readonly device: Device;
   readonly layers: number;
@@ -69,35 +69,36 @@ export interface SelectionPlan {
   readonly tokens: number;
 }
 
-/** Decides which layers go. One file per selection, one line in selections/index.ts. */
+/** Chooses the layers to remove. One file per selection, one line in selections/index.ts. */
 export interface Selection {
   readonly name: string;
   readonly summary: string;
-  /** The paper it comes from. */
+  /** Its paper. */
   readonly source: string;
-  /** True where it heeds `windowCount`; the others remove layers wherever they lie. */
+  /** Whether it obeys `windowCount`; other selections remove layers wherever they are. */
   readonly dividesInWindows?: true;
-  /** True where it sends all tokens through one layer after the other: the layers may be streamed. */
+  /** Whether it runs all tokens through one layer after the other, so that layers may be offloaded. */
   readonly layerByLayer?: true;
   /**
-   * The mean over tokens that it chooses by, where that is all it looks at; left out where it runs changed models, which
-   * all of its tokens must be there for.
+   * The mean over tokens that alone decides the choice; left out by a selection that runs changed models, which needs all
+   * tokens on one machine.
    */
   distanceSums?(context: SelectionContext): DistanceSums;
-  /** True where it measures how well models predict texts. */
+  /** Whether it measures how well models predict texts. */
   readonly judgesText?: true;
-  /** True where another method would get other windows. */
+  /** Whether the choice depends on the method. */
   readonly dependsOnMethod?: true;
   /**
-   * Chooses windows of `context.count` layers in all. @throws RmError where the model or the request leaves no
-   * choice.
+   * Chooses windows of `context.count` layers in all.
+   *
+   * @throws RmError where the model or the request leaves no choice.
    */
   select(context: SelectionContext): Promise<WindowChoice>;
   /**
-   * Tokens that it runs through all layers, for plans: a token through half of the layers counts one half. Left out
-   * where these are all calibration tokens once.
+   * For plans: how many tokens it runs through all layers; a token through half of the layers counts one half (default:
+   * all calibration tokens once).
    */
   tokens?(plan: SelectionPlan): number;
-  /** Tokens whose hidden states it keeps. Left out where it keeps those of `tokens` for the fit. */
+  /** For plans: tokens whose hidden states it keeps (default: those of `tokens`, for the fit). */
   memory?(plan: SelectionPlan): SelectionTokens;
 }

@@ -5,14 +5,14 @@ import { parseShard, SHARD, type Shard, shardName, WHOLE } from './shard.js';
 import { StatisticsFile, type StoredMatrix } from './statisticsFile.js';
 import type { RowSums } from './statisticsStore.js';
 
-/** What a merged file has. */
+/** The contents of a merged file. */
 export interface MergedStatistics {
   readonly path: string;
-  /** How many shards were summed; 0 where all of the files were over all tokens. */
+  /** Number of summed shards; 0 where all files cover all tokens. */
   readonly shards: number;
-  /** Sums, by name. */
+  /** Names of sums. */
   readonly sums: readonly string[];
-  /** Measures of windows. */
+  /** Window distances. */
   readonly measures: readonly { readonly measure: string; readonly count: number }[];
 }
 
@@ -24,11 +24,11 @@ interface Part {
 const isWhole = ({ shard }: Part): boolean => shard.of === 1;
 
 /**
- * Sums the statistics of all shards of one calibration into a new file, in f64 on the host; sums in 48 bits stay so.
- * Files over all tokens, of earlier rounds, are taken in as they are.
+ * Adds up the statistics of all shards of one calibration in a new file, in f64 on the host; sums in 48 bits stay in 48
+ * bits. Files of earlier rounds, which cover all tokens, are copied unchanged.
  *
- * @throws RmError INVALID_ARGUMENT where files are of different inputs, a shard is missing or there twice, or shards have
- *   summed different things; DATA_INVALID for a damaged file; OUTPUT_EXISTS, OUTPUT_FAILED.
+ * @throws RmError INVALID_ARGUMENT for files of different inputs, a missing or repeated shard, or shards with different
+ *   sums; DATA_INVALID for a damaged file; OUTPUT_EXISTS, OUTPUT_FAILED.
  */
 export async function mergeStatistics(
   out: string,
@@ -39,7 +39,7 @@ export async function mergeStatistics(
   const parts: Part[] = [];
   for (const path of paths) {
     const file = await StatisticsFile.read(path);
-    // Files of before shards are over all tokens.
+    // Older files name no shard and cover all tokens.
     const shard = file.recipe[SHARD] === undefined ? WHOLE : parseShard(file.recipe[SHARD]);
     if (!shard)
       throw new RmError('DATA_INVALID', `${path}: names no shard`, 'Make it again with rm-engine stats.');
@@ -77,22 +77,22 @@ export async function mergeStatistics(
   });
 }
 
-/** What all files agree in; what only some of them say goes in too. */
+/** The recipe of all files together, which may not contradict each other. */
 function commonRecipe(parts: readonly Part[]): Record<string, unknown> {
-  const known = new Map<string, { value: unknown; path: string }>();
+  const common = new Map<string, { value: unknown; path: string }>();
   for (const { file } of parts) {
     for (const [name, value] of Object.entries(file.recipe)) {
       if (name === SHARD) continue;
-      const before = known.get(name);
+      const before = common.get(name);
       ensure(
         !before || JSON.stringify(before.value) === JSON.stringify(value),
         `${file.path}: differs from ${before?.path} in the ${name}`,
         'Make all shards with the same model, options and version of rm-engine (give `tokens` and `batchTokens`: their defaults differ between devices).',
       );
-      if (!before) known.set(name, { value, path: file.path });
+      if (!before) common.set(name, { value, path: file.path });
     }
   }
-  return Object.fromEntries([...known].map(([name, { value }]) => [name, value]));
+  return Object.fromEntries([...common].map(([name, { value }]) => [name, value]));
 }
 
 function checkShards(shards: readonly Part[]): void {
@@ -109,8 +109,8 @@ function checkShards(shards: readonly Part[]): void {
     const before = paths.get(shard.index);
     ensure(
       before === undefined,
-      `shard ${shardName(shard)} is there twice: ${before} and ${file.path}`,
-      'Name one file for every shard.',
+      `shard ${shardName(shard)} appears twice: ${before} and ${file.path}`,
+      'Name one file per shard.',
     );
     paths.set(shard.index, file.path);
   }
@@ -118,17 +118,17 @@ function checkShards(shards: readonly Part[]): void {
   ensure(
     missing.length === 0,
     `${missing.length === 1 ? 'a shard is' : 'shards are'} missing: ${missing.map(index => `${index}/${of}`).join(', ')}`,
-    'Name the files of all shards; make the missing ones with rm-engine stats.',
+    'Name the files of all shards; make missing ones with rm-engine stats.',
   );
 }
 
-/** What a file has summed, in words. */
+/** The sums and distances of a file, in words. */
 const contents = ({ file }: Part): string[] => [
   ...file.names,
   ...file.measures.map(({ measure, count }) => `${measure}, windows of ${count}`),
 ];
 
-/** All shards must have summed the same, and nothing may be counted twice. */
+/** Checks that all shards have the same sums, and that nothing would count twice. */
 function checkNames(whole: readonly Part[], shards: readonly Part[]): void {
   const [first, ...others] = shards;
   for (const other of others) {
@@ -138,7 +138,7 @@ function checkNames(whole: readonly Part[], shards: readonly Part[]): void {
     const [has, lacks] = lacking === undefined ? [other, first!] : [first!, other];
     ensure(
       lacking === undefined && more === undefined,
-      `${lacks.file.path} has no sums "${lacking ?? more}", which ${has.file.path} has`,
+      `${lacks.file.path} lacks the sums "${lacking ?? more}" of ${has.file.path}`,
       'Make all shards with the same options and the same `statistics` file.',
     );
   }
@@ -158,7 +158,7 @@ function checkNames(whole: readonly Part[], shards: readonly Part[]): void {
 
 function summedRows(files: readonly StatisticsFile[], measure: string, count: number): RowSums {
   const all = files.map(
-    file => file.measures.find(found => found.measure === measure && found.count === count)!.values,
+    file => file.measures.find(other => other.measure === measure && other.count === count)!.values,
   );
   return {
     sums: all[0]!.sums.map((_, layer) => all.reduce((sum, { sums }) => sum + sums[layer]!, 0)),
@@ -174,39 +174,39 @@ const summedNumbers = (files: readonly StatisticsFile[], name: string): Record<s
     ]),
   );
 
-/** The matrices of all files added up; of "X hi" and "X lo" their sum, as two f32 again. */
+/** Adds up the matrices of all files. The pair "X hi", "X lo" is summed together and split into two f32 again. */
 async function summedMatrices(files: readonly StatisticsFile[], name: string): Promise<StoredMatrix[]> {
   const parts = files[0]!.parts(name);
-  const found: StoredMatrix[] = [];
+  const matrices: StoredMatrix[] = [];
   for (const part of parts) {
     if (files.length === 1) {
-      found.push(await files[0]!.matrix(name, part));
+      matrices.push(await files[0]!.matrix(name, part));
       continue;
     }
     const low = lowOf(part);
     if (parts.some(other => lowOf(other) === part)) continue;
-    const { shape, sum } = await addedUp(
+    const { shape, sum } = await addUp(
       files,
       name,
       low !== undefined && parts.includes(low) ? [part, low] : [part],
     );
     const high = Float32Array.from(sum);
-    found.push({ part, shape, bytes: asBytes(high) });
+    matrices.push({ part, shape, bytes: asBytes(high) });
     if (low === undefined) continue;
-    found.push({
+    matrices.push({
       part: low,
       shape,
       bytes: asBytes(Float32Array.from(sum, (value, at) => value - high[at]!)),
     });
   }
-  return found;
+  return matrices;
 }
 
-/** Of "G hi" "G lo". */
+/** "G lo" for "G hi". */
 const lowOf = (part: string): string | undefined =>
   part.endsWith(' hi') ? `${part.slice(0, -2)}lo` : undefined;
 
-async function addedUp(
+async function addUp(
   files: readonly StatisticsFile[],
   name: string,
   parts: readonly string[],

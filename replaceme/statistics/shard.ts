@@ -1,20 +1,20 @@
 import { ensure } from '../../engine/index.js';
 import type { CalibrationBatch } from '../calibration/calibrationBatch.js';
 
-/** One of the equal parts that calibration batches are divided into. */
+/** One of the equal parts into which calibration batches are divided. */
 export interface Shard {
   /** From 1 to `of`. */
   readonly index: number;
   readonly of: number;
 }
 
-/** Where a recipe names the part that was summed over. */
+/** The recipe's entry for the shard. */
 export const SHARD = 'shard';
 
-/** As recipes and command lines write it: "2/4". */
+/** A shard in recipes and on command lines: "2/4". */
 export const shardName = ({ index, of }: Shard): string => `${index}/${of}`;
 
-/** What `shardName` was given; undefined where the text is something else. */
+/** The inverse of `shardName`; undefined for other text. */
 export function parseShard(text: unknown): Shard | undefined {
   const match = typeof text === 'string' ? /^(\d{1,6})\/(\d{1,6})$/.exec(text) : null;
   const [index, of] = [Number(match?.[1]), Number(match?.[2])];
@@ -25,8 +25,8 @@ export function parseShard(text: unknown): Shard | undefined {
 export const WHOLE: Shard = { index: 1, of: 1 };
 
 /**
- * Every `of`-th batch. Batches stay as they are in a single run, with their halves, weights and sequences: sums over
- * all shards are the single run's.
+ * Every `of`-th batch. Batches keep their halves, weights and sequences, so that the shards' sums add up to those of a
+ * single run.
  *
  * @throws RmError INVALID_ARGUMENT where there are fewer batches than shards.
  */

@@ -16,10 +16,10 @@ import { SHARD } from './shard.js';
 import type { RowSums, StatisticsStore, Sums, SumsKey } from './statisticsStore.js';
 import { meansOf } from './statisticsStore.js';
 
-/** Written into every file; a change of what the sums mean takes another number. */
+/** Written into every file; increase the number when the sums change their meaning. */
 const FORMAT = 'rm-engine statistics 2';
 
-/** A matrix of some sums, by its part of them. */
+/** One matrix of some sums. */
 export interface StoredMatrix {
   readonly part: string;
   readonly shape: readonly number[];
@@ -33,14 +33,14 @@ interface Entry {
   readonly sha256: Readonly<Record<string, string>>;
 }
 
-/** What the file says besides its matrices; all of it JSON. */
+/** The file's metadata, all of it JSON. */
 interface Content {
   recipe: Record<string, unknown>;
   sums: Record<string, Entry>;
   distances: Record<string, Record<string, RowSums>>;
-  /** What selections have chosen, by all that their choice depends on. */
+  /** Windows that selections chose, by everything that the choice depends on. */
   choices: Record<string, WindowChoice>;
-  /** Calibration text that the model has written. */
+  /** Calibration text that the model wrote. */
   generated: Calibration | null;
 }
 
@@ -50,12 +50,12 @@ const nameOf = ({ kind, layer, target, weighting }: SumsKey): string =>
   `${kind} ${layer}..${target} ${weighting}`;
 
 /**
- * A safetensors file of sums and window distances, kept from one run to the next. `agree` says which model, tokenizer
- * and texts a run has; a file of others is refused. Every addition writes the whole file anew beside it and renames it,
- * so that it is at all times complete.
+ * A safetensors file of sums and window distances, kept from run to run. `agree` checks that the file belongs to the run's
+ * model, tokenizer and texts. Every addition writes a whole new file beside the old one and renames it, so that the file
+ * is always complete.
  *
- * @throws RmError DATA_INVALID for a file that is damaged or something else, INVALID_ARGUMENT for one that belongs to
- *   other inputs, OUTPUT_FAILED.
+ * @throws RmError DATA_INVALID for a damaged file or another kind of file, INVALID_ARGUMENT for a file of other inputs,
+ *   OUTPUT_FAILED.
  */
 export class StatisticsFile implements StatisticsStore {
   private constructor(
@@ -63,52 +63,53 @@ export class StatisticsFile implements StatisticsStore {
     private readonly content: Content,
   ) {}
 
-  /** Reads what there is; a file that is not there yet has nothing. */
+  /** Opens a file, empty if it does not exist yet. */
   static async open(path: string): Promise<StatisticsFile> {
     if (existsSync(path)) return await StatisticsFile.read(path);
     return new StatisticsFile(path, { recipe: {}, sums: {}, distances: {}, choices: {}, generated: null });
   }
 
-  /** Reads a file that must be there. */
+  /** Reads a file that must exist. */
   static async read(path: string): Promise<StatisticsFile> {
     return await withFile(path, async file => new StatisticsFile(path, contentOf(file)));
   }
 
-  /** Compares what this run has with what the file was made for, and remembers what is new to the file. */
+  /** Compares this run's recipe with the file's, and adds new entries to the file's. */
   agree(recipe: Recipe): void {
     const difference = firstDifference(this.content.recipe, recipe);
     ensure(
       difference === undefined,
-      `${this.path}: differs from this run in ${difference?.told}`,
+      `${this.path}: differs from this run in ${difference?.description}`,
       difference?.name === SHARD
-        ? 'Merge the files of all shards first (rm-engine stats merge), and give the merged one.'
-        : 'Give the same inputs as then, or another `statistics` file for these.',
+        ? 'Merge the files of all shards first (rm-engine stats merge), and give the merged file.'
+        : 'Give the same inputs as before, or another `statistics` file for these.',
     );
     for (const [name, value] of Object.entries(recipe)) this.content.recipe[name] = storedValue(value);
   }
 
-  /** What was summed over. */
+  /** Everything that the sums depend on. */
   get recipe(): Recipe {
     return this.content.recipe;
   }
 
-  /** Of all sums. */
+  /** Names of all sums. */
   get names(): string[] {
     return Object.keys(this.content.sums);
   }
 
-  /** Of all measures of windows. */
+  /** All window distances. */
   get measures(): { measure: string; count: number; values: RowSums }[] {
     return Object.entries(this.content.distances).flatMap(([measure, byCount]) =>
       Object.entries(byCount).map(([count, values]) => ({ measure, count: Number(count), values })),
     );
   }
 
+  /** Calibration text that the model wrote. */
   get generated(): Calibration | undefined {
     return this.content.generated ?? undefined;
   }
 
-  /** Is written with the first sums or distances. */
+  /** Written to disk with the next sums or distances. */
   set generated(texts: Calibration) {
     this.content.generated = texts;
   }
@@ -133,12 +134,12 @@ export class StatisticsFile implements StatisticsStore {
     return this.content.sums[name]!.numbers;
   }
 
-  /** The matrices of the sums `name`. */
+  /** The names of the matrices of the sums `name`. */
   parts(name: string): string[] {
     return Object.keys(this.content.sums[name]!.sha256);
   }
 
-  /** One of these. */
+  /** One matrix of the sums `name`. */
   async matrix(name: string, part: string): Promise<StoredMatrix> {
     return await withFile(this.path, async file => {
       const stored = file.entries.get(`${name} ${part}`);
@@ -152,7 +153,7 @@ export class StatisticsFile implements StatisticsStore {
 
   async put(key: SumsKey, { tensors, numbers }: Sums): Promise<void> {
     const name = nameOf(key);
-    // The same sums of the same tokens.
+    // The file already has the same sums of the same tokens.
     if (this.content.sums[name]) return;
     const matrices: StoredMatrix[] = [];
     for (const [part, tensor] of Object.entries(tensors)) {
@@ -161,7 +162,7 @@ export class StatisticsFile implements StatisticsStore {
     await this.putMatrices(name, matrices, numbers);
   }
 
-  /** `put` of what is on the host. */
+  /** `put` for sums on the host. */
   async putMatrices(
     name: string,
     matrices: readonly StoredMatrix[],
@@ -189,22 +190,22 @@ export class StatisticsFile implements StatisticsStore {
     await this.#write([]);
   }
 
-  /** What a file over the same tokens has chosen, and the text that it calibrated with. */
+  /** Takes over the choices and the generated text of another file for the same tokens. */
   adopt({ content: { choices, generated } }: StatisticsFile): void {
     Object.assign(this.content.choices, choices);
     this.content.generated ??= generated;
   }
 
-  /** Writes the file although it has no sums yet. */
+  /** Writes the file, even without sums. */
   async save(): Promise<void> {
     await this.#write([]);
   }
 
-  /** What was chosen before for these words, else what `select` chooses. */
-  async choice(words: readonly unknown[], select: () => Promise<WindowChoice>): Promise<WindowChoice> {
-    const key = JSON.stringify(words);
-    const known = this.content.choices[key];
-    if (known) return known;
+  /** The choice that the file holds for `dependencies`, else that of `select`, which it then keeps. */
+  async choice(dependencies: readonly unknown[], select: () => Promise<WindowChoice>): Promise<WindowChoice> {
+    const key = JSON.stringify(dependencies);
+    const cached = this.content.choices[key];
+    if (cached) return cached;
     const choice = await select();
     this.content.choices[key] = choice;
     await this.#write([]);
@@ -240,8 +241,8 @@ export class StatisticsFile implements StatisticsStore {
 const damaged = (path: string, problem: string, cause?: unknown): RmError =>
   new RmError(
     'DATA_INVALID',
-    `${path}: no whole statistics file: ${problem}`,
-    'Give another statistics file, or move this one away: it is written anew.',
+    `${path}: not a complete statistics file: ${problem}`,
+    'Give another statistics file, or move this one away and a new one will be written.',
     { cause },
   );
 

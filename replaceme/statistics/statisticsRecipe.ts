@@ -7,7 +7,7 @@ import type { Recipe } from '../run/recipe.js';
 import { sha256OfJson } from '../run/sha256.js';
 import { SHARD, type Shard, shardName, WHOLE } from './shard.js';
 
-/** What statistics depend on that is known before the model writes anything. */
+/** Everything that statistics depend on and that is known before the model generates any text. */
 export async function statisticsRecipe(
   model: string,
   { files }: Calibration,
@@ -31,7 +31,7 @@ export async function statisticsRecipe(
   };
 }
 
-/** The token ids themselves: another template or packing makes others of the same files. */
+/** The token ids: another template or packing gives other ids for the same files. */
 export const batchesRecipe = (batches: readonly CalibrationBatch[]): Recipe => ({
   'token ids': sha256OfJson(batches),
 });

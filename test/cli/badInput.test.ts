@@ -106,7 +106,7 @@ const cases: [args: string[], code: string, words: RegExp][] = [
   [
     ['prune', model, out, '--layers', '2', '--calib', long, '--statistics', long],
     'DATA_INVALID',
-    /long text\.txt: no whole statistics file/,
+    /long text\.txt: not a complete statistics file/,
   ],
 ];
 

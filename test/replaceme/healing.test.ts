@@ -207,9 +207,9 @@ test('a teacher of another vocabulary, width or tokenizer is refused, and what e
     [{ train: 'full', layers: [2] }, /all weights are trained/, 'INVALID_ARGUMENT'],
     [{ data: [] }, /no text to train on/, 'INVALID_ARGUMENT'],
     [{ data: [empty] }, /the file is empty/, 'DATA_INVALID'],
-    [{ data: [short] }, /nothing is left to train on/, 'DATA_INVALID'],
+    [{ data: [short] }, /no text is left to train on/, 'DATA_INVALID'],
     [{ learningRate: -1 }, /`learningRate` is -1/, 'INVALID_ARGUMENT'],
-    [{ steps: 3, warmup: 3 }, /leaves none of 3/, 'INVALID_ARGUMENT'],
+    [{ steps: 3, warmup: 3 }, /leaves no step of 3/, 'INVALID_ARGUMENT'],
     [{ topK: 0 }, /`topK` is 0/, 'INVALID_ARGUMENT'],
     [{ finish: true }, /nothing to finish/, 'INVALID_ARGUMENT'],
     [{ train: 'half' as never }, /`train` is 'half'/, 'INVALID_ARGUMENT'],
@@ -224,7 +224,7 @@ test('a teacher of another vocabulary, width or tokenizer is refused, and what e
   );
   rmSync(join(place.pruned, 'report.json'));
   const unknown = await rejectsWith(() => heal(place.pruned, place.healed, place.more()), 'INVALID_ARGUMENT');
-  assert.match(unknown, /no report\.json that says which layer was patched/);
+  assert.match(unknown, /no report\.json that names the patched layer/);
   assert.not(existsSync(place.healed));
 });
 

@@ -161,12 +161,12 @@ test('missing, doubled, mixed and foreign shards are named', async () => {
   await refused(/a shard is missing: 2\/2/, '1 of 2');
   await refused(/shards are missing: 2\/4, 4\/4/, '1 of 4', '3 of 4');
   copyFileSync(path('2 of 2'), path('copy'));
-  await refused(/shard 2\/2 is there twice: .*2 of 2.* and .*copy/, '1 of 2', '2 of 2', 'copy');
+  await refused(/shard 2\/2 appears twice: .*2 of 2.* and .*copy/, '1 of 2', '2 of 2', 'copy');
   await refused(/1 of 4.* is shard 1\/4, .*2 of 2.* is shard 2\/2/, '2 of 2', '1 of 4');
   await place.gather('other', 2, 2, { ...asked, tokens: 512 });
   await refused(/other.* differs from .*1 of 2.* in the number of tokens/, '1 of 2', 'other');
   await place.gather('elsewhere', 2, 2, { window: 3 });
-  await refused(/elsewhere.* has no sums "ls 2\.\.4 w = 1", which .*1 of 2/, '1 of 2', 'elsewhere');
+  await refused(/elsewhere.* lacks the sums "ls 2\.\.4 w = 1" of .*1 of 2/, '1 of 2', 'elsewhere');
   await place.gather('all', 1, 1, asked);
   await refused(/"ls 2\.\.4 w = 1" is in .*all.* and in .*1 of 2/, 'all', '1 of 2', '2 of 2');
   await refused(/no statistics files/);

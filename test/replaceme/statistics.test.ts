@@ -186,7 +186,7 @@ test('a damaged or foreign file is a typed error, and is left as it is', async (
   await damaged(
     'truncated',
     () => truncateSync(place.file, length - 5),
-    /no whole statistics file: .*truncated/,
+    /not a complete statistics file: .*truncated/,
   );
   await damaged('empty', () => truncateSync(place.file, 0), /has 0 bytes/);
   const flipped = () => {
