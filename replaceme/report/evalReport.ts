@@ -7,9 +7,9 @@ import { exactnessWarnings, reportHead, reportModel } from './reportHead.js';
 import type { EvalReport, FileEvaluation, TaskEvaluation } from './schema/schema.js';
 import { evalSentence } from './sentence.js';
 
-/** What an evaluation has found. */
+/** The results of an evaluation. */
 export interface EvalFindings {
-  /** Folders. */
+  /** Path of the model; `against`: of the other model. */
   readonly model: string;
   readonly against?: string | undefined;
   readonly files: readonly FileEvaluation[];
@@ -55,8 +55,8 @@ const samplesOf = ({ health, chat }: EvalFindings): Sample[] =>
         ['model', health],
         ['other model', health?.against],
       ] as const
-    ).flatMap(([model, of]) => {
-      const sample = of?.samples[p];
+    ).flatMap(([model, written]) => {
+      const sample = written?.samples[p];
       return sample ? [continuationOf(model, sample)] : [];
     }),
   }));
@@ -68,22 +68,22 @@ const samplesOf = ({ health, chat }: EvalFindings): Sample[] =>
  */
 export async function evalReport(
   device: Device,
-  found: EvalFindings,
+  findings: EvalFindings,
   { clock, command }: { clock: PhaseClock; command: readonly string[] },
 ): Promise<EvalReport> {
-  const model = await reportModel(found.model);
-  const against = found.against === undefined ? undefined : await reportModel(found.against);
-  const tasks = (found.tasks ?? []).map(taskOf);
-  const samples = samplesOf(found);
+  const model = await reportModel(findings.model);
+  const against = findings.against === undefined ? undefined : await reportModel(findings.against);
+  const tasks = (findings.tasks ?? []).map(taskOf);
+  const samples = samplesOf(findings);
   return {
     ...(await reportHead(device, clock)),
     kind: 'eval',
-    sentence: evalSentence({ model, files: found.files, tasks, ...(against && { against }) }),
-    repeat: repeatOf('evaluate', [found.model], { command }),
+    sentence: evalSentence({ model, files: findings.files, tasks, ...(against && { against }) }),
+    repeat: repeatOf('evaluate', [findings.model], { command }),
     warnings: exactnessWarnings(device),
     model,
     ...(against && { against }),
-    files: found.files,
+    files: findings.files,
     tasks,
     ...(samples.length > 0 && { samples }),
   };

@@ -5,8 +5,8 @@ import { sha256 } from '../run/sha256.js';
 import type { PruneReport } from './schema/schema.js';
 
 /**
- * The report of a run that was killed between giving its output its name and removing its checkpoint, which goes now;
- * undefined where the output is something else.
+ * The report of a run that was killed after renaming its output but before removing its checkpoint; removes the checkpoint
+ * now. Undefined where the output is something else.
  */
 export async function finishedReport(out: string): Promise<PruneReport | undefined> {
   const { folder, state } = await CheckpointFolder.open(checkpointPath(out));

@@ -14,7 +14,7 @@ export function modelCard(report: PruneReport): string {
     ...(report.healing ? [healingInWords(report.healing)] : []),
   ];
   const healed = healings.length > 0 ? `, with ${healings.join(', then ')}` : '';
-  const evaluated = report.evaluation ? ', with what was measured; `report.html` shows it' : '';
+  const evaluated = report.evaluation ? ' with all measurements; `report.html` shows them' : '';
   return `---
 base_model: ${JSON.stringify(base)}
 library_name: transformers
@@ -35,8 +35,8 @@ The result is an ordinary model of the same architecture with ${report.output.la
 | layers chosen by | ${report.selection.by} |
 ${details.join('\n')}
 
-Made with ${report.version} on ${report.adapter.description}. The full recipe is in \`report.json\`${evaluated}; the base
-model's own card, if it had one, is \`README.base.md\`, and its licence applies.
+Made with ${report.version} on ${report.adapter.description}. \`report.json\` has the full recipe${evaluated}. The base
+model's licence applies; its card, if it had one, is \`README.base.md\`.
 `;
 }
 
@@ -64,10 +64,10 @@ The result is an ordinary model of the same architecture with ${model.layers} la
 |---|---|
 | healed | ${model.path} |
 | training | ${healingInWords(healing)}, learning rate ${recipe.learningRate}, ${recipe.batchTokens} tokens a step |
-| trained numbers | ${healing.parameters} |
+| trained parameters | ${healing.parameters} |
 | text | ${data.tokens} tokens in ${data.sequences} sequences (${data.files.map(({ path }) => path).join(', ')}) |
 
-Made with ${report.version} on ${report.adapter.description}. The full recipe is in \`report.json\`, with what was measured;
-\`report.html\` shows it. The card of the model that was healed, if it had one, is \`README.base.md\`, and its licence applies.
+Made with ${report.version} on ${report.adapter.description}. \`report.json\` has the full recipe with all measurements;
+\`report.html\` shows them. The licence of the model before healing applies; its card, if it had one, is \`README.base.md\`.
 `;
 }

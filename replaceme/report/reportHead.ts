@@ -4,7 +4,7 @@ import { packageVersion } from '../run/packageVersion.js';
 import type { PhaseClock } from '../run/phaseClock.js';
 import { REPORT_SCHEMA, type ReportHead, type ReportModel } from './schema/schema.js';
 
-/** What a report says of the run itself, taken at its end. */
+/** The part of a report about the run itself; call it at the end of the run. */
 export async function reportHead(
   device: Device,
   clock: PhaseClock,
@@ -21,7 +21,7 @@ export async function reportHead(
     date: new Date().toISOString(),
     adapter: device.info,
     phases: clock.phases,
-    // Of processes before this one the phases know.
+    // The phases include the earlier processes of a resumed run.
     peakMemoryBytes: Math.max(device.memory.peakBytes, ...clock.phases.map(({ peakBytes }) => peakBytes)),
     seconds: clock.seconds,
   };
@@ -33,10 +33,10 @@ export async function reportModel(path: string): Promise<ReportModel> {
   return { path, fingerprint: await modelFingerprint(path), layers };
 }
 
-/** What a user should know of how a device computes. */
+/** Warnings about the device's arithmetic. */
 export const exactnessWarnings = ({ programs }: Device): string[] =>
   programs.exact === 'integer'
     ? [
-        'the graphics driver changes float arithmetic that must be exact, so integers did it, which took longer',
+        'the graphics driver changes float arithmetic that must be exact, so it was done in integers, which took longer',
       ]
     : [];

@@ -16,28 +16,28 @@ function layersInWords(windows: readonly Window[]): string {
   return `layer${removedLayers(windows).length === 1 ? '' : 's'} ${list}`;
 }
 
-/** What evaluation says, as the end of a sentence. */
+/** The result of the evaluation, as the end of a sentence. */
 function outcome({ models }: PruneEvaluation): string {
-  const of = (role: string) => models.find(model => model.role === role)?.eval[0];
-  const [dense, plain, result] = [of('dense')!, of('plain'), of('result')!];
+  const scores = (role: string) => models.find(model => model.role === role)?.eval[0];
+  const [dense, plain, result] = [scores('dense')!, scores('plain'), scores('result')!];
   const number = (value: number) => value.toPrecision(4);
   const alone = plain ? ` (${number(plain.ppl)} by removal alone)` : '';
   return `: perplexity on ${result.file} went from ${number(dense.ppl)} to ${number(result.ppl)}${alone}`;
 }
 
-/** What evaluation on images says. */
+/** The result of the evaluation on images, as the end of a sentence. */
 function imageOutcome({ models }: ImageEvaluation): string {
-  const of = (role: string) => models.find(model => model.role === role)!;
-  const number = (role: string) => of(role).cosine.toPrecision(4);
-  return `: embeddings of images have a cosine of ${number('result')} with what they were (${number('plain')} by removal alone)`;
+  const cosine = (role: string) => models.find(model => model.role === role)!.cosine.toPrecision(4);
+  return `: image embeddings have a cosine of ${cosine('result')} with the original ones (${cosine('plain')} by removal alone)`;
 }
+
 const trained = {
   transform: 'the linear map after the cut',
   'down-proj': 'down_proj before the cut',
   full: 'all weights',
 } as const;
 
-/** What a prune has done. */
+/** A prune in one sentence. */
 export function pruneSentence({
   model,
   selection,
@@ -66,7 +66,7 @@ export function pruneSentence({
   );
 }
 
-/** What a healing has done. */
+/** A healing in one sentence. */
 export function healSentence({
   model,
   teacher,
@@ -84,7 +84,7 @@ export function healSentence({
   return `Healed ${nameOf(model.path)} by ${counted(steps.length, 'step')} ${towards}, training ${trained[settings.train]}: ${outcome}.`;
 }
 
-/** What a comparison has done, and which row came nearest to the model as it is. */
+/** A comparison in one sentence, with the row that came nearest to the unpruned model. */
 export function compareSentence({
   model,
   calibration,
@@ -109,7 +109,7 @@ export function compareSentence({
   );
 }
 
-/** What an evaluation has done. */
+/** An evaluation in one sentence. */
 export function evalSentence({
   model,
   against,
@@ -120,6 +120,6 @@ export function evalSentence({
     ...(files.length > 0 ? [counted(files.length, 'text')] : []),
     ...(tasks.length > 0 ? [counted(tasks.length, 'task')] : []),
   ];
-  const on = what.length > 0 ? `on ${what.join(' and ')}` : 'by what it writes';
-  return `Evaluated ${nameOf(model.path)} ${on}${against ? `, beside ${nameOf(against.path)}` : ''}.`;
+  const on = what.length > 0 ? `on ${what.join(' and ')}` : 'by samples of its text';
+  return `Evaluated ${nameOf(model.path)} ${on}${against ? `, against ${nameOf(against.path)}` : ''}.`;
 }

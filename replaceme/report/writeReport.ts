@@ -10,25 +10,25 @@ import type {
   ReportModel,
 } from './schema/schema.js';
 
-/** A small file's text, and where it goes. */
+/** Writes a small text file. */
 type Write = (path: string, text: string) => Promise<void>;
 
 const fileName = (path: string): string => basename(resolve(path));
 
-const named = (model: ReportModel): ReportModel => ({ ...model, path: modelName(model.path) });
+const namedModel = (model: ReportModel): ReportModel => ({ ...model, path: modelName(model.path) });
 
 const namedFiles = (texts: ReportCalibration): ReportCalibration => ({
   ...texts,
   files: texts.files.map(file => ({ ...file, path: fileName(file.path) })),
 });
 
-/** The report with names in place of paths: a published model should not tell where it was made. */
+/** The report with names instead of paths: a published model should not reveal where it was made. */
 export function withoutPaths<R extends PruneReport | HealReport>(report: R, repeat: Repeat): R {
   const { model, output } = report;
-  const shared = { repeat, model: named(model), output: { ...output, path: fileName(output.path) } };
+  const shared = { repeat, model: namedModel(model), output: { ...output, path: fileName(output.path) } };
   if (report.kind === 'heal') {
     const { teacher, data } = report;
-    return { ...report, ...shared, ...(teacher && { teacher: named(teacher) }), data: namedFiles(data) };
+    return { ...report, ...shared, ...(teacher && { teacher: namedModel(teacher) }), data: namedFiles(data) };
   }
   const { calibration, evaluation } = report;
   return {
@@ -54,7 +54,7 @@ export const writeReportData = (
 /**
  * Writes report.json and report.html into a folder.
  *
- * @param write how: into a folder that is not in its place yet as it comes, else beside its place and moved there.
+ * @param write writes a file (default: directly, for a folder that is not in its place yet).
  * @throws RmError OUTPUT_FAILED.
  */
 export async function writeReport(
@@ -63,17 +63,17 @@ export async function writeReport(
   write: Write = writeOutputFile,
 ): Promise<void> {
   await writeReportData(folder, report, write);
-  // The plotting library takes a while to load.
+  // Imported late: the plotting library takes a while to load.
   const { reportPage } = await import('./page/page.js');
   await write(join(folder, 'report.html'), await reportPage(report));
 }
 
 /**
- * Writes what a pruned or healed model says of itself: into its folder the report and the model card README.md, beside a GGUF file
- * the report, under the file's name.
+ * Writes the documentation of a pruned or healed model: the report and the model card README.md into its folder; for a
+ * GGUF file only the report, beside it under the file's name.
  *
- * @param to where the model will be.
- * @param target where it is now: the folder or file that is moved there.
+ * @param to the model's final path.
+ * @param target its present path: the folder or file that will be moved there.
  */
 export async function writeDocumentation(
   to: string,

@@ -20,7 +20,7 @@ const nearest = (rows: readonly MeasuredRow[]): MeasuredRow[] =>
   [...rows].sort((a, b) => meanKl(a) - meanKl(b));
 const windowsOf = ({ windows }: MeasuredRow) => windows.map(([layer, count]) => ({ layer, count }));
 
-/** Of the most layers: plain removal, and the rows nearest to the dense model, as many as there are signs for. */
+/** With the most layers removed: plain removal, and the rows nearest to the dense model, as many as there are styles. */
 function highlights(rows: readonly MeasuredRow[]): { row: MeasuredRow; style: SeriesStyle; name: string }[] {
   const most = Math.max(...rows.map(({ layers }) => layers));
   const last = rows.filter(({ layers }) => layers === most);
@@ -42,7 +42,7 @@ function rowsTable({ dense, rows, evaluation }: CompareReport): Markup {
   const counts = [...new Set(rows.map(({ layers }) => layers))].sort((a, b) => a - b);
   const inOrder = counts.map(count => rows.filter(({ layers }) => layers === count));
   const best = new Set(
-    inOrder.map(of => nearest(of.filter(isMeasured))[0]).filter(row => row !== undefined),
+    inOrder.map(group => nearest(group.filter(isMeasured))[0]).filter(row => row !== undefined),
   ) as ReadonlySet<CompareReport['rows'][number]>;
   const blank = new Array<string>(3 * evaluation.length + 3).fill('');
   const cells = (row: CompareReport['rows'][number]): Content[] =>
@@ -72,7 +72,10 @@ function rowsTable({ dense, rows, evaluation }: CompareReport): Markup {
     ],
     groups: [
       { rows: [['dense', '', ...measures(dense), '']] },
-      ...inOrder.map((of, c) => ({ title: `${plural(counts[c]!, 'layer')} removed`, rows: of.map(cells) })),
+      ...inOrder.map((group, c) => ({
+        title: `${plural(counts[c]!, 'layer')} removed`,
+        rows: group.map(cells),
+      })),
     ],
     marked: new Set(ordered.flatMap((row, r) => (row && best.has(row) ? [r] : []))),
   });
@@ -94,7 +97,7 @@ ${measured.some(({ warnings }) => warnings.length > 0) && html`<h3>Warnings of m
   };
 }
 
-/** The report of `compare`, question by question. */
+/** The page of `compare`, question by question. */
 export async function comparePage(report: CompareReport): Promise<PageContent> {
   const { dense, evaluation, windowMap, model } = report;
   const measured = report.rows.filter(isMeasured);
@@ -144,7 +147,7 @@ export async function comparePage(report: CompareReport): Promise<PageContent> {
         id: 'damage',
         question: 'Where does the damage arise?',
         short: 'Damage',
-        content: html`<p>With ${plural(best.layers, 'layer')} removed, ${shown.some(({ row }) => row.method === 'plain') && 'plain removal and '}the methods nearest to the dense model.${lines.length > 0 && ` Shaded: what ${best.method} removed.`}</p>${damage}`,
+        content: html`<p>With ${plural(best.layers, 'layer')} removed, ${shown.some(({ row }) => row.method === 'plain') && 'plain removal and '}the methods nearest to the dense model.${lines.length > 0 && ` Shaded: the layers that ${best.method} removed.`}</p>${damage}`,
       },
       maps && {
         id: 'choice',

@@ -6,7 +6,7 @@ import { palette } from './palette.js';
 import { type Series, type SeriesStyle, seriesEncoding, seriesStyles } from './series.js';
 import { dataTable } from './table.js';
 
-/** By number of removed layers, fewest first; begins again where there are more. */
+/** Styles by number of removed layers, fewest first; repeated where there are more. */
 const styles: readonly SeriesStyle[] = [
   seriesStyles.result,
   seriesStyles.plain,
@@ -19,10 +19,10 @@ const styles: readonly SeriesStyle[] = [
 export const meanKl = ({ eval: files }: Pick<MeasuredRow, 'eval'>): number =>
   files.reduce((sum, { kl }) => sum + kl, 0) / files.length;
 
-/** KL against the number of removed layers, a line for every method, the nearest to the dense model on top. */
+/** Plots each method's KL at every number of removed layers, the method nearest to the dense model on top. */
 export function comparisonFigure(rows: readonly MeasuredRow[], files: number): Figure | undefined {
   const counts = [...new Set(rows.map(({ layers }) => layers))].sort((a, b) => a - b);
-  // A logarithm shows no zero; a method that changes nothing has none.
+  // A logarithm can't show zero, the KL of a method that changes nothing.
   const values = rows
     .map(row => ({ method: row.method, layers: row.layers, kl: meanKl(row) }))
     .filter(({ kl }) => kl > 0);
@@ -59,7 +59,7 @@ export function comparisonFigure(rows: readonly MeasuredRow[], files: number): F
   return {
     id: 'comparison',
     title: 'KL by method and removed layers',
-    note: `Nearer to the left is nearer to the dense model${files > 1 ? '; means over the texts' : ''}. A sign for each number of removed layers.`,
+    note: `Nearer to the left is nearer to the dense model${files > 1 ? '; means over the texts' : ''}. Each sign stands for a number of removed layers.`,
     description: `${plural(methods.length, 'method')} from the nearest to the dense model to the farthest. Least KL at ${best.join('; ')}.`,
     spec: {
       ...{ width: 400, height: 24 * methods.length + 90, autosize: { type: 'fit', contains: 'padding' } },

@@ -1,6 +1,8 @@
 import { lastRemoved, type Window } from '../../run/window.js';
 import type { DamagePoint } from '../schema/schema.js';
+import type { PlotSpec } from './drawing.js';
 import type { Figure } from './figure.js';
+import type { Markup } from './html.js';
 import { logAxis } from './logAxis.js';
 import { plotSize } from './lossPlots.js';
 import { digits } from './numbers.js';
@@ -8,7 +10,7 @@ import { palette } from './palette.js';
 import { type Series, seriesEncoding } from './series.js';
 import { dataTable } from './table.js';
 
-/** A model, or a stage of its making, in plots of hidden-state error. */
+/** A model, or a stage of its pruning, in plots of hidden-state error. */
 export interface DamageLine extends Series {
   readonly points: readonly DamagePoint[];
 }
@@ -22,88 +24,89 @@ const bands = (windows: readonly Window[]) => ({
   encoding: { x: { field: 'from', type: 'quantitative' }, x2: { field: 'to' } },
 });
 
-function damageFigure(
+function damageSpec(
   lines: readonly DamageLine[],
   windows: readonly Window[],
   layers: number,
   kind: Kind,
-): Figure {
-  const values = lines.flatMap(({ name, points }) =>
-    points.map(point => ({ layer: point.layer, series: name, value: point[kind] ?? 0 })),
-  );
+): PlotSpec {
   // Before the first change there is no error, which a logarithm cannot show.
-  const shown = values.filter(({ value }) => value > 0);
-  const last = ({ name, points }: DamageLine) => `${name} ${digits(points.at(-1)?.[kind] ?? 0)}`;
-  const id = `damage-${kind}`;
-  const places = [...new Set(values.map(({ layer }) => layer))].sort((a, b) => a - b);
-  const whose = kind === 'ordinary' ? 'Ordinary tokens' : 'Attention sinks';
+  const values = lines
+    .flatMap(({ name, points }) =>
+      points.map(point => ({ layer: point.layer, series: name, value: point[kind] ?? 0 })),
+    )
+    .filter(({ value }) => value > 0);
+  const x = {
+    ...{ field: 'layer', type: 'quantitative', scale: { domain: [-0.5, layers - 0.5], nice: false } },
+    axis: { title: 'layer of the dense model', format: 'd', tickMinStep: 1, tickCount: 8, grid: false },
+  };
+  const y = {
+    ...{ field: 'value', type: 'quantitative' },
+    ...logAxis(
+      values.map(({ value }) => value),
+      'relative error',
+    ),
+  };
   return {
+    ...plotSize,
+    layer: [
+      bands(windows),
+      ...[
+        { type: 'line', strokeWidth: 2 },
+        { type: 'point', filled: true, opacity: 1, size: 45 },
+      ].map(mark => ({ data: { values }, mark, encoding: { x, y, ...seriesEncoding(lines) } })),
+    ],
+  };
+}
+
+function damageTable(id: string, caption: string, lines: readonly DamageLine[], kind: Kind): Markup {
+  const layers = [...new Set(lines.flatMap(({ points }) => points.map(({ layer }) => layer)))];
+  return dataTable({
     id,
-    title: `Hidden-state error by layer: ${whose.toLowerCase()}`,
-    note:
-      kind === 'ordinary'
-        ? 'Mean |L′ − L|² / |L|² after each layer of the dense model; removed layers are shaded.'
-        : 'The same for first tokens and massive activations, whose size says little about what they carry.',
-    description: `Error relative to the dense model over layers 0 to ${layers - 1}, on a logarithmic scale. After the last layer: ${lines.map(last).join(', ')}.`,
-    spec: {
-      ...plotSize,
-      layer: [
-        bands(windows),
-        ...[
-          { type: 'line', strokeWidth: 2 },
-          { type: 'point', filled: true, opacity: 1, size: 45 },
-        ].map(mark => ({
-          ...{ data: { values: shown }, mark },
-          encoding: {
-            x: {
-              ...{
-                field: 'layer',
-                type: 'quantitative',
-                scale: { domain: [-0.5, layers - 0.5], nice: false },
-              },
-              axis: {
-                title: 'layer of the dense model',
-                format: 'd',
-                tickMinStep: 1,
-                tickCount: 8,
-                grid: false,
-              },
-            },
-            y: {
-              ...{ field: 'value', type: 'quantitative' },
-              ...logAxis(
-                shown.map(({ value }) => value),
-                'relative error',
-              ),
-            },
-            ...seriesEncoding(lines),
-          },
-        })),
-      ],
-    },
-    table: dataTable({
-      id: `${id}-numbers`,
-      caption: `Relative error after each layer, ${whose.toLowerCase()}`,
-      columns: [
-        { title: 'Layer', numeric: true },
-        ...lines.map(({ name }) => ({ title: name, numeric: true })),
-      ],
-      groups: [
-        {
-          rows: places.map(layer => [
+    caption,
+    columns: [
+      { title: 'Layer', numeric: true },
+      ...lines.map(({ name }) => ({ title: name, numeric: true })),
+    ],
+    groups: [
+      {
+        rows: layers
+          .sort((a, b) => a - b)
+          .map(layer => [
             `${layer}`,
             ...lines.map(({ points }) => {
               const value = points.find(point => point.layer === layer)?.[kind];
               return value === undefined || value === null ? '' : digits(value);
             }),
           ]),
-        },
-      ],
-    }),
+      },
+    ],
+  });
+}
+
+function damageFigure(
+  lines: readonly DamageLine[],
+  windows: readonly Window[],
+  layers: number,
+  kind: Kind,
+): Figure {
+  const last = ({ name, points }: DamageLine) => `${name} ${digits(points.at(-1)?.[kind] ?? 0)}`;
+  const id = `damage-${kind}`;
+  const tokens = kind === 'ordinary' ? 'ordinary tokens' : 'attention sinks';
+  return {
+    id,
+    title: `Hidden-state error by layer: ${tokens}`,
+    note:
+      kind === 'ordinary'
+        ? 'Mean |L′ − L|² / |L|² after each layer of the dense model; removed layers are shaded.'
+        : 'The same for first tokens and massive activations, whose size says little about what they carry.',
+    description: `Error relative to the dense model over layers 0 to ${layers - 1}, on a logarithmic scale. After the last layer: ${lines.map(last).join(', ')}.`,
+    spec: damageSpec(lines, windows, layers, kind),
+    table: damageTable(`${id}-numbers`, `Relative error after each layer, ${tokens}`, lines, kind),
   };
 }
 
-/** Hidden-state error after each layer, of ordinary tokens and, where there were some, of attention sinks. */
+/** Plots of the hidden-state error after each layer: for ordinary tokens and, where there are some, for attention sinks. */
 export function damageFigures(
   lines: readonly DamageLine[],
   windows: readonly Window[],

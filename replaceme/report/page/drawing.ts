@@ -2,13 +2,13 @@ import type { TopLevelSpec } from 'vega-lite';
 import { escapeHtml } from './html.js';
 import { darkDrawingRules, palette } from './palette.js';
 
-/** A plot as Vega-Lite wants it, without what all plots share: size on the page, fonts, colours of axes. */
+/** A Vega-Lite specification without what all plots share: size on the page, fonts, colours of axes. */
 export type PlotSpec = Record<string, unknown>;
 
 export interface DrawingText {
   /** Unique among the drawings of a document; letters, digits and hyphens. */
   readonly id: string;
-  /** What is to be seen, in a few words, and in sentences for those who cannot see it. */
+  /** What the drawing shows: in a few words, and in sentences for readers who cannot see it. */
   readonly title: string;
   readonly description: string;
 }
@@ -19,7 +19,7 @@ const { ink, muted, axis, rule } = palette;
 const words = { labelColor: muted.light, titleColor: ink.light, labelFontSize: 11.5, titleFontSize: 11.5 };
 const plain = { titleFontWeight: 'normal' };
 const config = {
-  // What a reader hears is the drawing's title and description; single marks say more under the pointer.
+  // Screen readers get the drawing's title and description; single marks have tooltips.
   aria: false,
   axis: {
     ...words,
@@ -48,7 +48,7 @@ const config = {
   text: { color: ink.light, fontSize: 12 },
 };
 
-/** Vega's text without what browsers need not read: half as long, and its marks' descriptions become tooltips. */
+/** Removes what browsers don't need from Vega's SVG, about half of it, and turns marks' descriptions into tooltips. */
 const tidied = (svg: string): string =>
   svg
     .replace(/<(\w+) aria-label="([^"]*)"([^>]*)\/>/g, '<$1$3><title>$2</title></$1>')
@@ -63,14 +63,13 @@ const tidied = (svg: string): string =>
     .replace(/<g><\/g>/g, '');
 
 /**
- * The plot as an `svg` element for use inside a page that has `darkDrawingRules`.
+ * The plot as an `svg` element for a page that has `darkDrawingRules`.
  *
- * Vega and Vega-Lite need neither a browser nor a canvas; they are loaded here, by the first plot, since that takes a
- * quarter of a second.
+ * Vega and Vega-Lite need neither a browser nor a canvas; the first plot loads them, which takes a quarter of a second.
  */
 export async function drawing(spec: PlotSpec, { id, title, description }: DrawingText): Promise<string> {
   const [{ parse, View }, { compile }] = await Promise.all([import('vega'), import('vega-lite')]);
-  // Remarks on a specification are for those who write it.
+  // Warnings about a specification are no concern of users.
   const logger = Object.assign(() => logger, {
     ...{
       level: () => logger,
@@ -91,7 +90,7 @@ export async function drawing(spec: PlotSpec, { id, title, description }: Drawin
 ${tidied(content)}</svg>`;
 }
 
-/** The plot as an SVG document of its own, which follows the viewer's choice of light or dark. */
+/** The plot as a separate SVG document, which follows the viewer's choice of light or dark. */
 export async function svgDocument(spec: PlotSpec, text: DrawingText): Promise<string> {
   const svg = await drawing(spec, text);
   const open = svg.indexOf('>') + 1;

@@ -40,7 +40,7 @@ function taskTable({ tasks, against }: EvalReport): Markup | undefined {
   if (tasks.length === 0) return undefined;
   return dataTable({
     id: 'task-results',
-    caption: 'Tasks as lm-eval counts them, with standard errors',
+    caption: 'Tasks, scored as in lm-eval, with standard errors',
     columns: [
       { title: 'Task' },
       { title: 'Rows', numeric: true },
@@ -62,7 +62,7 @@ function taskTable({ tasks, against }: EvalReport): Markup | undefined {
   });
 }
 
-/** The report of `eval`, question by question. */
+/** The page of `eval`, question by question. */
 export async function evalPage(report: EvalReport): Promise<PageContent> {
   const { files, tasks, model, against } = report;
   const facts: Fact[] = [

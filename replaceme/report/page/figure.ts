@@ -1,16 +1,16 @@
 import { drawing, type PlotSpec } from './drawing.js';
 import { type Content, html, Markup } from './html.js';
 
-/** A plot with what it says in words and in numbers. */
+/** A plot with its content in words and in numbers. */
 export interface Figure {
   readonly id: string;
   readonly title: string;
-  /** Beside the title: how it is to be read. */
+  /** Below the title: how to read the plot. */
   readonly note?: Content;
-  /** What it shows, for those who cannot see it. */
+  /** What the plot shows, for readers who cannot see it. */
   readonly description: string;
   readonly spec: PlotSpec;
-  /** The same in numbers. */
+  /** The plot's numbers. */
   readonly table: Markup;
   /** Takes the page's whole width. */
   readonly wide?: boolean;
@@ -35,7 +35,7 @@ ${table}</details>
 `;
 }
 
-/** Plots beside each other where there is room. */
+/** Plots side by side where there is room. */
 export async function figures(list: readonly (Figure | undefined)[]): Promise<Markup | undefined> {
   const drawn = await Promise.all(list.filter(figure => figure !== undefined).map(figureMarkup));
   return drawn.length > 0 ? html`<div class="figures">${drawn}</div>` : undefined;

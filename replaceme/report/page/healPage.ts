@@ -5,7 +5,7 @@ import { digits, percent } from './numbers.js';
 import type { PageContent } from './prunePage.js';
 import { costSection, type Fact, repeatSection, samplesSection, verified } from './sections.js';
 
-/** The report of `heal`, question by question. */
+/** The page of `heal`, question by question. */
 export async function healPage(report: HealReport): Promise<PageContent> {
   const { model, teacher, healing, result, verification, samples, data } = report;
   const before = healing.heldOut[0];
@@ -32,7 +32,7 @@ export async function healPage(report: HealReport): Promise<PageContent> {
       await healingSection(healing),
       {
         id: 'written',
-        question: 'Was it written soundly?',
+        question: 'Was it written correctly?',
         short: 'Output',
         content: verified(verification),
       },

@@ -13,13 +13,13 @@ const heldOutText: Series = { name: 'Held-out text', style: seriesStyles.result 
 
 const steps = { field: 'step', type: 'quantitative', axis: { title: 'step', grid: false, tickCount: 5 } };
 
-/** No more rows of a table or points of a line than anybody would read: every n-th, and the last. */
+/** At most about `most` values: every n-th, and the last. */
 function thinned<T>(values: readonly T[], most: number): T[] {
   const every = Math.ceil(values.length / most);
   return values.filter((_, i) => i % every === 0 || i === values.length - 1);
 }
 
-/** What training makes smaller, of a measure. */
+/** The score that training minimises. */
 const measured = ({ settings: { objective } }: HealingRecord, point: HeldOutPoint): number =>
   objective === 'kl' ? (point.kl ?? point.nll) : point.nll;
 
@@ -34,7 +34,7 @@ function lossFigure(record: HealingRecord): Figure {
   const shown = [...(trained.length > 0 ? [training] : []), ...(measures.length > 0 ? [heldOutText] : [])];
   const { strokeDash, shape, color } = seriesEncoding(shown);
   const [first, last] = [measures[0], measures.at(-1)];
-  const told =
+  const summary =
     first && last
       ? `On held-out text from ${digits(first.value)} to ${digits(last.value)}.`
       : `On the training text from ${digits(trained[0]?.value ?? 0)} to ${digits(trained.at(-1)?.value ?? 0)}.`;
@@ -47,8 +47,8 @@ function lossFigure(record: HealingRecord): Figure {
   return {
     id: 'healing-loss',
     title: 'Loss by step',
-    note: 'Of the texts of each step before it, and of text that is not trained on.',
-    description: `Lines of ${shown.map(series => series.name).join(' and ')} over ${plural(record.steps.length, 'step')}. ${told}`,
+    note: 'On the texts of each step before its update, and on text outside training.',
+    description: `Lines of ${shown.map(series => series.name).join(' and ')} over ${plural(record.steps.length, 'step')}. ${summary}`,
     spec: {
       ...plotSize,
       layer: [
@@ -71,7 +71,7 @@ function lossFigure(record: HealingRecord): Figure {
     },
     table: dataTable({
       id: 'healing-loss-numbers',
-      caption: 'The held-out text by steps before it, nats',
+      caption: 'Scores on the held-out text by steps before the measurement, in nats',
       columns: ['Steps', 'KL', 'Loss'].map(title => ({ title, numeric: true })),
       groups: [
         {
@@ -96,8 +96,8 @@ function rateFigure({ steps: all }: HealingRecord): Figure {
   return {
     id: 'healing-gradient',
     title: 'Gradient by step',
-    note: 'Euclidean norm of the gradient of all trained numbers, before clipping.',
-    description: `A line over ${plural(all.length, 'step')}, ${digits(most)} at the most.`,
+    note: 'Euclidean norm of the gradient of all trained parameters, before clipping.',
+    description: `A line over ${plural(all.length, 'step')}, at most ${digits(most)}.`,
     spec: {
       ...plotSize,
       data: { values: thinned(values, 400) },
@@ -125,7 +125,7 @@ function rateFigure({ steps: all }: HealingRecord): Figure {
   };
 }
 
-/** What training by gradient has done. */
+/** The section about training by gradient. */
 export async function healingSection(record: HealingRecord): Promise<Section> {
   const { settings, layers, parameters, tokens, heldOutTokens, skipped, steps: all, resumedAt } = record;
   const where = layers.length > 0 ? `${settings.train} of layer ${layers.join(', ')}` : 'all weights';
@@ -134,11 +134,11 @@ export async function healingSection(record: HealingRecord): Promise<Section> {
     question: 'Did healing help?',
     short: 'Healing',
     content: html`${definitions([
-      ['Trained', `${where}: ${counted(parameters)} numbers`],
+      ['Trained', `${where}: ${counted(parameters)} parameters`],
       ['Objective', settings.objective === 'kl' ? 'KL to the model before pruning' : 'the next token'],
       [
         'Steps',
-        `${all.length} of ${settings.batchTokens} tokens at most${skipped > 0 ? `, ${skipped} skipped` : ''}${resumedAt === undefined ? '' : `; taken up again after step ${resumedAt}`}`,
+        `${all.length} of at most ${settings.batchTokens} tokens${skipped > 0 ? `, ${skipped} skipped` : ''}${resumedAt === undefined ? '' : `; resumed after step ${resumedAt}`}`,
       ],
       [
         'Text',

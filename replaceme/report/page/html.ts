@@ -1,4 +1,4 @@
-/** Text that is HTML already; everything else is escaped where it is put in. */
+/** Text that is already HTML; all other content is escaped. */
 export class Markup {
   readonly #text: string;
 
@@ -11,7 +11,7 @@ export class Markup {
   }
 }
 
-/** What may stand in a template: nothing for undefined, null and false. */
+/** The content of a template; undefined, null and false render as nothing. */
 export type Content = Markup | string | number | undefined | null | false | readonly Content[];
 
 const signs: Readonly<Record<string, string>> = {
@@ -22,7 +22,7 @@ const signs: Readonly<Record<string, string>> = {
   "'": '&#39;',
 };
 
-/** For text and for attribute values in quotes. */
+/** Escapes text for elements and for quoted attribute values. */
 export const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, sign => signs[sign]!);
 
 function rendered(content: Content): string {

@@ -4,11 +4,11 @@ import { listed, plural } from './numbers.js';
 import { palette } from './palette.js';
 import { dataTable } from './table.js';
 
-/** What became of each layer. */
+/** How pruning changed each layer. */
 export interface LayerFates {
   readonly layers: number;
   readonly windows: readonly Window[];
-  /** Layers before a window that have new weights, and others that have. */
+  /** Layers with new weights: those before a window, and others. */
   readonly patched: readonly number[];
   readonly healed: readonly number[];
 }
@@ -26,16 +26,16 @@ function ranges(layers: readonly number[]): string {
 }
 
 const { ground, ink, axis, rule, blue, green } = palette;
-/** In the order of the legend: what it is called, and how its cell and the sign in it look. */
+/** In the order of the legend: the name, and the look of the cell and its sign. */
 const fates = {
-  kept: { name: 'as it was', fill: rule.light, stroke: rule.light, sign: '' },
+  kept: { name: 'unchanged', fill: rule.light, stroke: rule.light, sign: '' },
   patched: { name: 'patched', fill: blue.light, stroke: blue.light, sign: '●' },
   healed: { name: 'healed', fill: green.light, stroke: green.light, sign: '+' },
   removed: { name: 'removed', fill: ground.light, stroke: axis.light, sign: '×' },
 } as const;
 type Fate = keyof typeof fates;
 
-/** All layers in a row: which stay as they were, are patched, healed or removed. */
+/** All layers in a row: unchanged, patched, healed or removed. */
 export function layerStrip({ layers, windows, patched, healed }: LayerFates): Figure {
   const fateOf = (layer: number): Fate => {
     if (windows.some(window => layer > window.layer && layer <= lastRemoved(window))) return 'removed';
@@ -44,9 +44,9 @@ export function layerStrip({ layers, windows, patched, healed }: LayerFates): Fi
   };
   const cells = Array.from({ length: layers }, (_, layer) => ({ layer, fate: fateOf(layer) }));
   const present = (Object.keys(fates) as Fate[]).filter(fate => cells.some(cell => cell.fate === fate));
-  const of = (fate: Fate) => cells.filter(cell => cell.fate === fate).map(({ layer }) => layer);
+  const layersWith = (fate: Fate) => cells.filter(cell => cell.fate === fate).map(({ layer }) => layer);
   const step = Math.min(28, WIDTH / layers);
-  const told = present.map(fate => `${fates[fate].name}: ${ranges(of(fate))}`);
+  const summary = present.map(fate => `${fates[fate].name}: ${ranges(layersWith(fate))}`);
   const x = {
     ...{ field: 'layer', type: 'ordinal', scale: { paddingInner: 0.12, paddingOuter: 0 } },
     axis: { title: null, labelAngle: 0, labelOverlap: true, ticks: false, domain: false },
@@ -62,7 +62,7 @@ export function layerStrip({ layers, windows, patched, healed }: LayerFates): Fi
   return {
     id: 'layers',
     title: `The ${layers} layers`,
-    description: `${told.join('; ')}.`,
+    description: `${summary.join('; ')}.`,
     spec: {
       width: { step },
       height: Math.max(18, Math.min(26, step)),
@@ -94,10 +94,14 @@ export function layerStrip({ layers, windows, patched, healed }: LayerFates): Fi
     },
     table: dataTable({
       id: 'layers-numbers',
-      caption: 'What became of each layer, counted from 0',
+      caption: 'How each layer changed, counted from 0',
       columns: [{ title: 'Layers' }, { title: 'Count', numeric: true }, { title: 'Which' }],
       groups: [
-        { rows: present.map(fate => [fates[fate].name, plural(of(fate).length, 'layer'), ranges(of(fate))]) },
+        {
+          rows: present.map(fate => [
+            ...[fates[fate].name, plural(layersWith(fate).length, 'layer'), ranges(layersWith(fate))],
+          ]),
+        },
       ],
     }),
   };

@@ -1,9 +1,9 @@
-/** Steps within a decade, for many decades and for few. */
+/** Ticks within a decade, from many decades to few. */
 const steps = [[1], [1, 3], [1, 2, 5], [1, 1.5, 2, 3, 5, 7]] as const;
-/** The fewest ticks that let a logarithm be read. */
+/** Fewest ticks that make a logarithmic axis readable. */
 const FEWEST = 4;
 
-/** A logarithmic scale with some room beside the values, and an axis whose ticks are few and round. */
+/** A logarithmic scale with some room around the values, and an axis with few round ticks. */
 export function logAxis(values: readonly number[], title: string, reverse = false) {
   const [least, most] = [Math.min(...values), Math.max(...values)];
   const room = (most / least) ** 0.06 * 1.05;
@@ -20,7 +20,7 @@ export function logAxis(values: readonly number[], title: string, reverse = fals
     scale: { type: 'log', domain, nice: false, reverse },
     axis: {
       title,
-      values: candidates.find(found => found.length >= FEWEST) ?? candidates.at(-1),
+      values: candidates.find(({ length }) => length >= FEWEST) ?? candidates.at(-1),
       format: '~g',
     },
   };

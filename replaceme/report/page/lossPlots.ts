@@ -10,7 +10,7 @@ export interface LossSeries extends Series {
   readonly losses: Measures['lossByPosition'];
 }
 
-/** The size of a plot on the page, words included. */
+/** The size of a plot on the page, including text. */
 export const plotSize = {
   width: 400,
   height: 220,
@@ -49,16 +49,19 @@ const nothing = { value: null };
 const zeroLine = { x: nothing, y: { datum: 0 }, color: nothing, shape: nothing, strokeDash: nothing };
 
 /**
- * Loss by position of the models, the dense one first, and what the others lose to it.
+ * Plots the models' loss by position, the dense model first, and the loss that the other models add to it.
  *
- * @returns none where nothing was measured.
+ * @returns no figures where nothing was measured.
  */
 export function lossFigures(models: readonly LossSeries[]): Figure[] {
   const [dense, ...others] = models;
   const buckets = dense?.losses ?? [];
   if (!dense || buckets.length === 0) return [];
-  const places = (of: LossSeries, value: (loss: PositionLoss, bucket: number) => number): Place[] =>
-    of.losses.map((loss, b) => ({ position: bucketName(loss), series: of.name, value: value(loss, b) }));
+  const places = (
+    { name, losses }: LossSeries,
+    value: (loss: PositionLoss, bucket: number) => number,
+  ): Place[] =>
+    losses.map((loss, b) => ({ position: bucketName(loss), series: name, value: value(loss, b) }));
   const table = (
     id: string,
     shown: readonly LossSeries[],
@@ -83,9 +86,9 @@ export function lossFigures(models: readonly LossSeries[]): Figure[] {
     });
   const added = ({ nll }: PositionLoss, b: number) => nll - buckets[b]!.nll;
   const loss = ({ nll }: PositionLoss) => nll;
-  const worst = (of: LossSeries): string => {
-    const [most] = of.losses.map((l, b) => ({ l, added: added(l, b) })).sort((x, y) => y.added - x.added);
-    return `${of.name}: most at positions ${bucketName(most!.l)}, ${fixed(most!.added, 3)} nats more than dense`;
+  const worst = ({ name, losses }: LossSeries): string => {
+    const [most] = losses.map((l, b) => ({ l, added: added(l, b) })).sort((x, y) => y.added - x.added);
+    return `${name}: most at positions ${bucketName(most!.l)}, ${fixed(most!.added, 3)} nats more than dense`;
   };
   return [
     {
@@ -107,7 +110,7 @@ export function lossFigures(models: readonly LossSeries[]): Figure[] {
           {
             id: 'added-loss',
             title: 'Loss added by pruning',
-            note: 'The same, less the dense model’s loss: zero would be as good as before.',
+            note: 'The same minus the dense model’s loss: zero would be as good as before.',
             description: `${others.map(worst).join('; ')}.`,
             spec: positionPlot(
               others.flatMap(model => places(model, added)),
@@ -121,7 +124,7 @@ export function lossFigures(models: readonly LossSeries[]): Figure[] {
   ];
 }
 
-/** How the models of a pruning are called and drawn. */
+/** Names and styles of the models in a prune's report. */
 export const roles = {
   dense: { name: 'Dense', style: seriesStyles.dense },
   plain: { name: 'Plain removal', style: seriesStyles.plain },

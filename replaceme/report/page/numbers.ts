@@ -1,4 +1,4 @@
-/** A number with so many significant digits, without exponents between 1e-4 and 1e6, with a true minus sign. */
+/** A number with `precision` significant digits, without exponents between 1e-4 and 1e6, with a true minus sign. */
 export function digits(value: number, precision = 3): string {
   if (!Number.isFinite(value))
     return Number.isNaN(value) ? 'not a number' : value > 0 ? 'infinite' : '−infinite';
@@ -13,7 +13,7 @@ export function digits(value: number, precision = 3): string {
   return text.replaceAll('-', '−');
 }
 
-/** With so many places after the point. */
+/** A number with a fixed number of decimal places. */
 export const fixed = (value: number, places: number): string => value.toFixed(places).replace('-', '−');
 
 /** 0.9643 -> "96.4 %". */

@@ -21,7 +21,7 @@ const contentOf = (report: Report): Promise<PageContent> => {
   }
 };
 
-/** Nothing is fetched and nothing runs, whatever the texts in the report may say: only this very style sheet is applied. */
+/** Allows only this style sheet: whatever text a report contains, the page fetches nothing and runs nothing. */
 const policy = [
   "default-src 'none'",
   `style-src 'sha256-${createHash('sha256').update(pageStyle).digest('base64')}'`,
@@ -30,8 +30,8 @@ const policy = [
 ].join('; ');
 
 /**
- * The report as one HTML file that needs nothing else: no script, no font, no network. For light and dark screens,
- * phones and paper; every plot (an SVG made by Vega-Lite) has a description and its numbers in a table.
+ * The report as one self-contained HTML file: no script, no font, no network. For light and dark screens, phones and
+ * paper. Every plot (an SVG made by Vega-Lite) has a description, and its numbers in a table.
  */
 export async function reportPage(report: Report): Promise<string> {
   const { title, facts, sections: all } = await contentOf(report);
@@ -65,7 +65,7 @@ ${content}
 `,
 )}
 </main>
-<footer><p>Layers are counted from 0. The numbers of this page are in report.json beside it (${report.schema}).</p></footer>
+<footer><p>Layers are counted from 0. report.json beside this page has its numbers (${report.schema}).</p></footer>
 </body>
 </html>
 `;

@@ -5,8 +5,9 @@ interface Colour {
 }
 
 /**
- * Colours of pages and plots. Lines and marks keep 3 to 1 against their ground and text 4.5 to 1 (WCAG 2.2, AA); the four
- * of series stay apart in all common kinds of colour vision (after Okabe and Ito), and each has a shape of its own too.
+ * Colours of pages and plots. Lines and marks have a contrast of 3 to 1 with their ground, text 4.5 to 1 (WCAG 2.2, AA).
+ * The four series colours differ in all common kinds of colour vision (after Okabe and Ito), and each series also has its
+ * own shape.
  */
 export const palette = {
   ground: { light: '#ffffff', dark: '#14171c' },
@@ -21,7 +22,7 @@ export const palette = {
   purple: { light: '#9a3d86', dark: '#e08fd0' },
 } as const satisfies Record<string, Colour>;
 
-/** Near to far, nearest the strongest on either ground (ColorBrewer's YlGnBu, from both ends). */
+/** From near to far; the nearest is the strongest on either ground (ColorBrewer's YlGnBu, from both ends). */
 export const heatColours: readonly Colour[] = [
   { light: '#081d58', dark: '#ffffd8' },
   { light: '#253494', dark: '#e4f4b1' },
@@ -35,8 +36,8 @@ export const heatColours: readonly Colour[] = [
 ];
 
 /**
- * Rules that turn a drawing made in the light colours into one for dark ground. The drawing itself says plain colours, so
- * that programs that know no style sheets show it too.
+ * Style rules that turn a drawing in light colours into one for dark ground. The drawing itself has plain colours, so that
+ * programs without style sheets can show it too.
  */
 export const darkDrawingRules = (selector: string): string =>
   [...Object.values(palette), ...heatColours]

@@ -7,7 +7,7 @@ import { dataTable } from './table.js';
 
 const MIB = 2 ** 20;
 
-/** Time and memory of every phase, side by side. */
+/** Plots time and memory of every phase, side by side. */
 export function phaseFigure({ phases, seconds }: Pick<ReportHead, 'phases' | 'seconds'>): Figure | undefined {
   if (phases.length === 0) return undefined;
   const panel = (field: string, title: string, names: boolean) => ({

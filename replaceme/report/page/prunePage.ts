@@ -24,10 +24,10 @@ import { seriesStyles } from './series.js';
 import { dataTable } from './table.js';
 import { distanceFigure, windowFigures } from './windowPlots.js';
 
-/** What one kind of report puts between its heading and its end. */
+/** The content of one kind of report. */
 export interface PageContent {
   readonly title: string;
-  /** What is seen before anything else. */
+  /** The most important numbers, at the top. */
   readonly facts: readonly Fact[];
   readonly sections: readonly (Section | undefined)[];
 }
@@ -89,20 +89,20 @@ function factsOf(report: PruneReport): Fact[] {
 const origins = {
   given: 'given for the evaluation',
   'held-out calibration': 'held out of the calibration text',
-  shipped: 'comes with the package',
+  shipped: 'ships with the package',
 } as const;
 
-/** What plain removal costs and how much of that the fit makes up for, in words. */
+/** The cost of plain removal, and how much of it the fit recovers, in words. */
 function verdict(evaluation: PruneEvaluation): Markup | undefined {
   const [plain, result] = [model(evaluation, 'plain'), model(evaluation, 'result')];
   if (!plain || !result) return undefined;
   const [removed, after] = [overall(evaluation, plain), overall(evaluation, result)];
   const share = 1 - after.kl / removed.kl;
-  const told =
+  const recovered =
     share > 0
-      ? `of which the fit makes up for ${percent(share, share > 0.99 ? 1 : 0)}: ${digits(after.kl)} nats remain`
+      ? `of which the fit recovers ${percent(share, share > 0.99 ? 1 : 0)}: ${digits(after.kl)} nats remain`
       : `and the result is no nearer: ${digits(after.kl)} nats`;
-  return html`<p>Removing the layers and nothing else costs ${digits(removed.kl)} nats of KL divergence, ${told}.</p>`;
+  return html`<p>Removing the layers and changing nothing else costs ${digits(removed.kl)} nats of KL divergence, ${recovered}.</p>`;
 }
 
 function measuresTable(evaluation: PruneEvaluation): Markup {
@@ -239,30 +239,30 @@ ${table}`,
   };
 }
 
-/** The method's own numbers; those named "LAYER: NAME" as a row for every layer. */
+/** Tables of the method's numbers; those named "LAYER: NAME" get a row per layer. */
 function fitTables(fit: PruneReport['fit']): (Markup | false)[] {
   const text = (value: number | string | undefined) => (typeof value === 'number' ? digits(value, 4) : value);
   const ofLayers = Object.entries(fit).flatMap(([name, value]) => {
     const [, layer, own] = /^(\d+): (.*)$/.exec(name) ?? [];
     return layer !== undefined && own !== undefined ? [{ name, layer, own, value }] : [];
   });
-  const others = Object.entries(fit).filter(([name]) => ofLayers.every(known => known.name !== name));
+  const others = Object.entries(fit).filter(([name]) => ofLayers.every(entry => entry.name !== name));
   const layers = [...new Set(ofLayers.map(({ layer }) => layer))];
   const names = [...new Set(ofLayers.map(({ own }) => own))];
   const value = (layer: string, own: string) =>
-    ofLayers.find(known => known.layer === layer && known.own === own)?.value;
+    ofLayers.find(entry => entry.layer === layer && entry.own === own)?.value;
   return [
     others.length > 0 &&
       dataTable({
         id: 'fit-numbers',
-        caption: 'The method’s own numbers',
+        caption: 'The method’s numbers',
         columns: [{ title: 'Name' }, { title: 'Value', numeric: true }],
         groups: [{ rows: others.map(([name, number]) => [name, text(number)]) }],
       }),
     layers.length > 0 &&
       dataTable({
         id: 'fit-layers',
-        caption: 'The method’s own numbers by layer',
+        caption: 'The method’s numbers by layer',
         columns: ['Layer', ...names].map(title => ({ title, numeric: true })),
         groups: [{ rows: layers.map(layer => [layer, ...names.map(own => text(value(layer, own)))]) }],
       }),
@@ -281,7 +281,7 @@ ${fitTables(fit)}`,
   };
 }
 
-/** The report of `prune`, question by question. */
+/** The page of `prune`, question by question. */
 export async function prunePage(report: PruneReport): Promise<PageContent> {
   const { evaluation, selection, ridgePaths, model: from } = report;
   const changed = (purpose: 'fit' | 'healing') =>

@@ -6,11 +6,11 @@ import { type Content, html, type Markup } from './html.js';
 import { digits, percent, plural } from './numbers.js';
 import { phaseFigure } from './phasePlot.js';
 
-/** A part of the page under a question that it answers. */
+/** A part of the page that answers a question. */
 export interface Section {
   readonly id: string;
   readonly question: string;
-  /** For the list of contents. */
+  /** Its entry in the list of contents. */
   readonly short: string;
   readonly content: Content;
 }
@@ -21,7 +21,7 @@ export interface Fact {
   readonly note?: string | undefined;
 }
 
-/** What anyone wants to know first. */
+/** The most important numbers, at the top of the page. */
 export const factList = (facts: readonly Fact[]): Markup =>
   html`<dl class="facts">${facts.map(
     ({
@@ -33,7 +33,7 @@ export const factList = (facts: readonly Fact[]): Markup =>
   )}</dl>
 `;
 
-/** Names and values below each other. */
+/** A list of names and values. */
 export const definitions = (
   entries: readonly (readonly [name: string, value: Content] | undefined)[],
 ): Markup =>
@@ -42,7 +42,7 @@ export const definitions = (
     .map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>\n`)}</dl>
 `;
 
-/** How far what was written is from the model in memory. */
+/** How far the written model is from the model in memory. */
 export const verified = ({
   tokens,
   maxLogitDifference,
@@ -50,7 +50,7 @@ export const verified = ({
   definitions([
     [
       'Written files',
-      `loaded again, logits on ${plural(tokens, 'token')} differ by ${digits(maxLogitDifference)} at most`,
+      `loaded again, logits on ${plural(tokens, 'token')} differ by at most ${digits(maxLogitDifference)}`,
     ],
   ]);
 
@@ -61,11 +61,11 @@ export const warningList = ({ warnings }: Pick<ReportHead, 'warnings'>): Markup 
 <ul>${warnings.map(warning => html`<li>${warning}</li>\n`)}</ul></aside>
 `;
 
-/** How many characters both texts begin with. */
+/** Number of leading characters that both texts share. */
 function sharedBeginning(a: string, b: string): number {
   let length = 0;
   while (length < a.length && a[length] === b[length]) length++;
-  // Half of a surrogate pair is no character.
+  // Don't cut a surrogate pair.
   return length > 0 && /[\uD800-\uDBFF]/.test(a[length - 1]!) ? length - 1 : length;
 }
 
@@ -75,7 +75,7 @@ const roleNames: Readonly<Record<string, string>> = {
   result: 'Result',
 };
 
-/** What models write, the dense one first; where another leaves its words. */
+/** Samples of the models, the dense one first; marks where others depart from it. */
 export function samplesSection(samples: readonly Sample[] | undefined): Section | undefined {
   if (!samples || samples.length === 0) return undefined;
   const shown = samples.map(({ prompt, chat, continuations }) => {
@@ -86,10 +86,10 @@ export function samplesSection(samples: readonly Sample[] | undefined): Section 
         shared === text.length && text === first!.text && others.length > 0 && first!.model !== model;
       return html`<div class="sample"><h4>${roleNames[model] ?? model}</h4>
 <blockquote>${shared > 0 && html`<span class="shared">${text.slice(0, shared)}</span>`}${text.slice(shared)}${text === '' && html`<em>nothing</em>`}</blockquote>
-<p class="small">${tokens} tokens, ${percent(repetition, 0)} of 4-grams repeated${same ? '; word for word like the first' : ''}</p></div>
+<p class="small">${tokens} tokens, ${percent(repetition, 0)} of 4-grams repeated${same ? '; identical to the first' : ''}</p></div>
 `;
     });
-    return html`<section class="prompt"><h3>${chat ? 'Asked' : 'Begun with'}: <q>${prompt}</q></h3>
+    return html`<section class="prompt"><h3>${chat ? 'Asked' : 'Prompt'}: <q>${prompt}</q></h3>
 <div class="samples">${cards}</div></section>
 `;
   });
@@ -98,7 +98,7 @@ export function samplesSection(samples: readonly Sample[] | undefined): Section 
     id: 'samples',
     question: 'What does it write?',
     short: 'Samples',
-    content: html`<p>The most likely token every time.${several && html` What a model has in common with the first one is <span class="shared">underlined with dots</span>.`}</p>${shown}`,
+    content: html`<p>Greedy: each token is the most likely one.${several && html` Text that a model shares with the first one is <span class="shared">underlined with dots</span>.`}</p>${shown}`,
   };
 }
 
@@ -120,8 +120,8 @@ export async function costSection(report: Report): Promise<Section> {
       [
         'Device memory',
         plan
-          ? `${formatBytes(report.peakMemoryBytes)} at the most; planned ${formatBytes(plan.memory.total)}`
-          : `${formatBytes(report.peakMemoryBytes)} at the most`,
+          ? `peak ${formatBytes(report.peakMemoryBytes)}; planned ${formatBytes(plan.memory.total)}`
+          : `peak ${formatBytes(report.peakMemoryBytes)}`,
       ],
       [
         'Adapter',
@@ -131,13 +131,13 @@ export async function costSection(report: Report): Promise<Section> {
   };
 }
 
-/** A setting as people write it. */
+/** The text of a setting. */
 function settingText(value: unknown): string {
   if (value !== null && typeof value === 'object') return JSON.stringify(value);
   return `${value}`;
 }
 
-/** Everything that a second run needs. */
+/** Everything needed to repeat the run. */
 export function repeatSection(report: Report, texts: readonly { path: string; sha256: string }[]): Section {
   const recipe = report.kind === 'eval' ? {} : report.recipe;
   const files = texts.filter(({ sha256 }, t) => texts.findIndex(text => text.sha256 === sha256) === t);

@@ -1,9 +1,9 @@
 import { palette } from './palette.js';
 
-/** How a series looks in every plot of a page: never by its colour alone. */
+/** The look of a series in every plot of a page; series never differ by colour alone. */
 export interface SeriesStyle {
   readonly colour: string;
-  /** As Vega names it. */
+  /** Vega's name of the shape. */
   readonly shape: string;
   readonly dash: readonly number[];
 }
@@ -23,10 +23,10 @@ export interface Series {
   readonly style: SeriesStyle;
 }
 
-/** Width of a plot that a legend must not exceed, of a letter, and of a sign with the space around it, in pixels. */
+/** In pixels: the greatest width of a legend, and the widths of a letter and of a sign with the space around it. */
 const [ROOM, LETTER, SIGN] = [290, 6.2, 28];
 
-/** How many names stand side by side in a legend whose columns are as wide as their longest names. */
+/** The number of columns of a legend whose columns are as wide as their longest names. */
 function legendColumns(names: readonly string[]): number {
   const width = (columns: number) =>
     Array.from({ length: Math.min(columns, names.length) }, (_, column) => {
@@ -50,7 +50,7 @@ export function seriesEncoding(series: readonly Series[]): Record<string, unknow
   return {
     color: channel(series.map(({ style }) => style.colour)),
     shape: channel(series.map(({ style }) => style.shape)),
-    // The dash of a symbol's outline would only blur it.
+    // A dashed outline would blur the legend's symbols.
     strokeDash: { ...channel(series.map(({ style }) => style.dash)), legend: null },
   };
 }

@@ -5,7 +5,7 @@ const colours = (ground: 'light' | 'dark'): string =>
     .map(([name, colour]) => `--${name}:${colour[ground]}`)
     .join(';');
 
-/** The page's style sheet: light, dark, narrow screens and paper. No font or picture is loaded. */
+/** The page's style sheet, for light and dark, narrow screens and paper. It loads no font and no picture. */
 export const pageStyle = `
 :root{color-scheme:light dark;${colours('light')}}
 @media screen and (prefers-color-scheme:dark){:root{${colours('dark')}}

@@ -2,13 +2,13 @@ import { type Content, html, type Markup } from './html.js';
 
 export interface TableColumn {
   readonly title: Content;
-  /** Numbers stand to the right, digits below each other. */
+  /** Aligns numbers to the right. */
   readonly numeric?: boolean;
-  /** A title of this and the next columns, `columns` together. */
+  /** A title above this column and the next ones, `columns` in all. */
   readonly group?: { readonly title: Content; readonly columns: number };
 }
 
-/** Rows below a title of their own. */
+/** Rows under a title. */
 export interface TableGroup {
   readonly title?: Content;
   readonly rows: readonly (readonly Content[])[];
@@ -18,10 +18,10 @@ export interface TableOptions {
   /** Unique in the page. */
   readonly id: string;
   readonly caption: Content;
-  /** The first is that of the row's name. */
+  /** The first column has the rows' names. */
   readonly columns: readonly TableColumn[];
   readonly groups: readonly TableGroup[];
-  /** Rows (counted over all groups) that are to catch the eye. */
+  /** Highlighted rows, counted over all groups. */
   readonly marked?: ReadonlySet<number>;
 }
 
@@ -43,7 +43,7 @@ function head(columns: readonly TableColumn[]): Markup {
   return html`<tr>${above}</tr>${titles}`;
 }
 
-/** A table with a caption, in a frame that scrolls sideways where the screen is too narrow for it. */
+/** A table with a caption, in a frame that scrolls sideways on narrow screens. */
 export function dataTable({ id, caption, columns, groups, marked }: TableOptions): Markup {
   let index = 0;
   const body = groups.map(({ title, rows }) => {

@@ -9,7 +9,7 @@ const series = [
   { name: 'acc_norm', style: seriesStyles.plain },
 ];
 
-/** Accuracies of all tasks with their standard errors. */
+/** Plots the accuracies of all tasks with their standard errors. */
 export function taskFigure(tasks: readonly TaskEvaluation[]): Figure | undefined {
   const values = tasks.flatMap(({ task, metrics }) =>
     metrics

@@ -13,12 +13,12 @@ const titles: Readonly<Record<HeatMeasure, string>> = {
   residual: 'Windows by held-out residual',
 };
 const notes: Readonly<Record<HeatMeasure, string>> = {
-  cosine: 'How far the hidden states at both ends of a window are apart.',
+  cosine: 'The distance between the hidden states at both ends of a window.',
   residual:
-    'What the best linear map on the MLP’s output leaves of the window’s work, on text it was not fitted to.',
+    'The error that the best linear map of the MLP’s output leaves, on text that it was not fitted to.',
 };
 
-/** Like the map: a row for every count, a column for every layer that stays; chosen windows are bold. */
+/** The map in numbers: a row for every count, a column for every layer that stays; chosen windows are bold. */
 function windowTable(
   id: string,
   { windows }: MeasuredWindows,
@@ -45,7 +45,7 @@ function windowTable(
   });
 }
 
-/** A heat map of each measure that there is. */
+/** A heat map of each available measure. */
 export function windowFigures(map: MeasuredWindows | undefined, marks: HeatMapMarks): Figure[] {
   if (!map) return [];
   const chosen = marks.chosen ?? [];
@@ -55,7 +55,7 @@ export function windowFigures(map: MeasuredWindows | undefined, marks: HeatMapMa
       const ranked = [...map.windows].sort((a, b) => a[measure]! - b[measure]!);
       const value = ({ layer, count }: Window) =>
         map.windows.find(window => window.layer === layer && window.count === count)?.[measure];
-      const told = chosen.map(window => {
+      const choices = chosen.map(window => {
         const measured = value(window);
         return `keep ${window.layer}, remove ${removedLayers(window)}${measured === undefined ? '' : ` (${digits(measured)})`}`;
       });
@@ -65,14 +65,14 @@ export function windowFigures(map: MeasuredWindows | undefined, marks: HeatMapMa
         note: `${notes[measure]} Framed: the least of its row.`,
         description:
           `${heatMeasures[measure]} of ${map.windows.length} windows, from ${digits(ranked[0]![measure]!)} to ${digits(ranked.at(-1)![measure]!)}.` +
-          (told.length > 0 ? ` Chosen: ${listed(told)}.` : ''),
+          (choices.length > 0 ? ` Chosen: ${listed(choices)}.` : ''),
         spec: heatMapSpec(map, measure, marks),
         table: windowTable(`windows-${measure}-numbers`, map, measure, chosen),
       };
     });
 }
 
-/** The distance of windows of one length, where a selection has ranked only these. */
+/** Plots the distances of windows of one length, for selections that rank only these. */
 export function distanceFigure(
   distances: readonly number[],
   count: number,
@@ -88,7 +88,7 @@ export function distanceFigure(
   return {
     id: 'distances',
     title: `Windows of ${count} layers by distance`,
-    note: 'How far the hidden states at both ends of each window are apart; the chosen one carries a sign.',
+    note: 'The distance between the hidden states at both ends of each window; a sign marks the chosen one.',
     description: `From ${digits(Math.min(...distances))} to ${digits(Math.max(...distances))}; chosen: ${listed(taken.map(({ layer, distance }) => `keep ${layer} (${digits(distance)})`))}.`,
     spec: {
       ...plotSize,

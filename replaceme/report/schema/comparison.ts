@@ -10,25 +10,25 @@ export interface MeasuredRow extends Measures {
   /** (i, n): layer i stays, layers i+1 ... i+n are removed. */
   readonly windows: readonly (readonly [layer: number, count: number])[];
   readonly selection: { readonly name: string; readonly by: string; readonly seconds: number };
-  /** Selection and repair; a selection that several rows share counts for each. */
+  /** Seconds of selection and repair; a selection that several rows share counts for each. */
   readonly fitSeconds: number;
-  /** The method's own numbers. */
+  /** The method's numbers. */
   readonly details: RepairDetails;
   readonly ridgePaths: readonly RidgePath[];
-  /** Where it was measured. */
+  /** Absent without a report. */
   readonly damageByLayer?: readonly DamagePoint[];
   readonly warnings: readonly string[];
 }
 
-/** A method that cannot do it. */
+/** A method that refused the model or the number of layers. */
 export interface RefusedRow {
   readonly method: string;
   readonly layers: number;
   readonly windows: readonly [];
   readonly eval: readonly [];
-  /** Why. */
+  /** The reason. */
   readonly refused: string;
 }
 
-/** A row of a comparison: measured, or the reason why there is no measure. */
+/** A row of a comparison: measures, or the reason why there are none. */
 export type ComparisonRow = MeasuredRow | RefusedRow;

@@ -25,13 +25,13 @@ export type { HeldOutPoint, TrainingStep } from '../../healing/trainingRecord.js
 export type { Phase, PhaseName } from '../../run/phaseClock.js';
 export type { MappedWindow, MeasuredWindows } from '../../selections/index.js';
 
-/** Says how a report.json is to be read; the number goes up when a field changes its meaning or goes away. */
+/** The version of report.json; the number rises when a field changes its meaning or is removed. */
 export const REPORT_SCHEMA = 'rm-engine-report/1';
 
-/** The content of report.json. docs/report.schema.json is the same as a JSON Schema. Lengths of time are seconds. */
+/** The content of report.json; docs/report.schema.json describes it as a JSON Schema. Durations are in seconds. */
 export type Report = PruneReport | HealReport | CompareReport | EvalReport;
 
-/** What all reports begin with. */
+/** The fields that all reports share. */
 export interface ReportHead {
   readonly schema: typeof REPORT_SCHEMA;
   /** What was done, in one sentence without paths. */
@@ -40,28 +40,28 @@ export interface ReportHead {
   /** This package's name and version, and Node's. */
   readonly version: string;
   readonly node: string;
-  /** When it was finished, ISO 8601. */
+  /** When the run finished, ISO 8601. */
   readonly date: string;
   readonly model: ReportModel;
   readonly adapter: AdapterInfo;
   readonly warnings: readonly string[];
-  /** In the order in which they began; together nearly all of `seconds`. */
+  /** In the order in which they began; together they take nearly all of `seconds`. */
   readonly phases: readonly Phase[];
-  /** Device memory at the most. */
+  /** Peak device memory. */
   readonly peakMemoryBytes: number;
   readonly seconds: number;
 }
 
-/** How to do it again. */
+/** How to repeat the run. */
 export interface Repeat {
   /** A line for a POSIX shell, or a call of the library in TypeScript. */
   readonly kind: 'command' | 'call';
   readonly text: string;
 }
 
-/** The model that was read. */
+/** The input model. */
 export interface ReportModel {
-  /** Only the folder's name in a report that lies in a model folder. */
+  /** The path; in a report inside a model folder only the folder's name. */
   readonly path: string;
   /** See `modelFingerprint`. */
   readonly fingerprint: string;
@@ -74,13 +74,13 @@ export interface PruneReport extends ReportHead {
   /** "keep 11, remove 12..18 (7 of 30 layers)" */
   readonly summary: string;
   readonly method: string;
-  /** The paper the method comes from. */
+  /** The method's paper. */
   readonly source: string;
   readonly output: { readonly path: string; readonly layers: number; readonly keptLayers: readonly number[] };
   readonly selection: Omit<WindowChoice, 'map'>;
-  /** Where the selection has measured windows. */
+  /** The windows that the selection measured, if any. */
   readonly windowMap?: MeasuredWindows;
-  /** The settings of the run, defaults filled in. */
+  /** The run's settings with defaults filled in. */
   readonly recipe: RepairSettings &
     CalibrationSizes & {
       readonly mask?: number;
@@ -89,47 +89,47 @@ export interface PruneReport extends ReportHead {
       readonly dtype?: WeightDtype;
     };
   readonly calibration: ReportCalibration;
-  /** The method's own numbers. */
+  /** The method's numbers. */
   readonly fit: Readonly<Record<string, number | string>>;
-  /** Training after the repair, where `heal.gradient` asks for it. */
+  /** Healing by gradient after the repair. */
   readonly healing?: HealingRecord;
-  /** Of every ridge regression, in the order of the layers; empty where the method has none. */
+  /** One per ridge regression, by layer; empty where the method has none. */
   readonly ridgePaths: readonly RidgePath[];
-  /** What was expected before it began, beside `peakMemoryBytes` and `seconds`. */
+  /** Estimates from before the run, to compare with `peakMemoryBytes` and `seconds`. */
   readonly plan?: {
     readonly memory: PlannedMemory;
     readonly placement: Placement;
     readonly phases?: readonly PlannedPhase[];
   };
-  /** What was written, loaded again, against the model in memory. */
+  /** Difference between the written model, loaded again, and the model in memory. */
   readonly verification: { readonly tokens: number; readonly maxLogitDifference: number };
-  /** What was measured of the models; this and the plan's phases are absent where the report was switched off. */
+  /** Measures of the models; this and the plan's phases are absent when the report is switched off. */
   readonly evaluation?: PruneEvaluation;
-  /** The same of an image encoder. */
+  /** Measures of an image encoder. */
   readonly imageEvaluation?: ImageEvaluation;
 }
 
 /** report.json of `heal`. */
 export interface HealReport extends ReportHead {
   readonly kind: 'heal';
-  /** The model before pruning, where one was given. */
+  /** The model before pruning, if given. */
   readonly teacher?: ReportModel;
-  /** Where the model was pruned: its patched layers, and by layer that of the original it comes from. */
+  /** Where the model was pruned: its patched layers, and each layer's index in the original model. */
   readonly cut: { readonly patched: readonly number[]; readonly keptLayers: readonly number[] };
-  /** The settings of the run, defaults filled in. */
+  /** The run's settings with defaults filled in. */
   readonly recipe: HealingSettings & HealingSizes;
-  /** Texts that it was trained on. */
+  /** The training texts. */
   readonly data: ReportCalibration;
   readonly healing: HealingRecord;
-  /** The held-out text by the weights as they were written, and beside the teacher where there is one. */
+  /** Scores of the written weights on the held-out text, against the teacher if there is one. */
   readonly result: Evaluation;
   readonly output: { readonly path: string };
   readonly samples: readonly Sample[];
-  /** The written folder, loaded again, against the model in memory. */
+  /** Difference between the written folder, loaded again, and the model in memory. */
   readonly verification: { readonly tokens: number; readonly maxLogitDifference: number };
 }
 
-/** Texts that windows were chosen and layers fitted on. */
+/** The calibration texts, or the training texts of healing. */
 export interface ReportCalibration {
   readonly tokens: number;
   readonly sequences: number;
@@ -142,32 +142,32 @@ export interface CompareReport extends ReportHead {
   readonly recipe: CalibrationSizes;
   readonly calibration: ReportCalibration;
   readonly evaluation: readonly { readonly file: string; readonly sha256: string; readonly tokens: number }[];
-  /** The model as it is. */
+  /** The unpruned model. */
   readonly dense: Measures;
-  /** By number of layers, then by method, as asked for. Those with `refused` have no measures. */
+  /** By number of layers, then by method, in the requested order. Rows with `refused` have no measures. */
   readonly rows: readonly ComparisonRow[];
-  /** The windows up to the longest that any row has measured. */
+  /** The largest window map that any row measured. */
   readonly windowMap?: MeasuredWindows;
-  /** Of the dense model and of rows; absent where that was switched off. */
+  /** Samples of the dense model and of the rows; absent when switched off. */
   readonly samples?: readonly Sample[];
 }
 
 /** report.json of `eval`. */
 export interface EvalReport extends ReportHead {
   readonly kind: 'eval';
-  /** The other model, if there was one. */
+  /** The other model, if given. */
   readonly against?: ReportModel;
   readonly files: readonly FileEvaluation[];
   readonly tasks: readonly TaskEvaluation[];
   readonly samples?: readonly Sample[];
 }
 
-/** What `eval` has found on one file. */
+/** A model's scores on one file. */
 export interface FileEvaluation extends Evaluation {
   readonly file: string;
 }
 
-/** What `eval` has found on one task. */
+/** A model's scores on one task. */
 export interface TaskEvaluation {
   readonly task: string;
   readonly rows: number;
@@ -181,7 +181,7 @@ export interface TaskMetric {
   readonly metric: string;
   readonly value: number;
   readonly standardError?: number;
-  /** What the other model comes to, if there was one. */
+  /** The other model's value, if one was given. */
   readonly against?: number;
 }
 

@@ -2,13 +2,13 @@ import { padEnd, padStart, textWidth } from './textWidth.js';
 
 export interface Column {
   readonly title: string;
-  /** Numbers to the right, words (the default) to the left. */
+  /** Right for numbers; default left, for words. */
   readonly align?: 'left' | 'right';
-  /** A title of this and the next columns, `columns` together. */
+  /** A title above this column and the next ones, `columns` in all. */
   readonly group?: { readonly title: string; readonly columns: number };
 }
 
-/** Plain text columns, two spaces apart; one line per row, with a heading, and one above it where columns form groups. */
+/** Columns of plain text, two spaces apart: a line per row under a heading, with a line of group titles where there are any. */
 export function formatTable(columns: readonly Column[], rows: readonly (readonly string[])[]): string {
   const widths = columns.map(({ title }, i) =>
     Math.max(textWidth(title), ...rows.map(row => textWidth(row[i]!))),
@@ -24,7 +24,7 @@ export function formatTable(columns: readonly Column[], rows: readonly (readonly
   return above + [columns.map(({ title }) => title), ...rows].map(row => `${line(row)}\n`).join('');
 }
 
-/** Titles of groups above their columns; the first column of a group is widened where its title needs the room. */
+/** The line of group titles above their columns; widens the first column of a group where its title needs room. */
 function groupLine(columns: readonly Column[], widths: number[]): string {
   if (!columns.some(({ group }) => group)) return '';
   let text = '';
@@ -44,13 +44,13 @@ function groupLine(columns: readonly Column[], widths: number[]): string {
 const markdownRow = (cells: readonly string[]): string =>
   `| ${cells.map(cell => cell.replaceAll('|', '\\|')).join(' | ')} |\n`;
 
-/** The same as a Markdown table. */
+/** The table in Markdown. */
 export const markdownTable = (columns: readonly Column[], rows: readonly (readonly string[])[]): string =>
   markdownRow(columns.map(({ title, group }) => (group ? `${group.title}: ${title}` : title))) +
   markdownRow(columns.map(({ align }) => (align === 'right' ? '--:' : '---'))) +
   rows.map(markdownRow).join('');
 
-/** "name   value" lines, the values below each other; a value may have several lines. */
+/** Lines of "name   value" with aligned values; a value may have several lines. */
 export function formatFields(fields: readonly (readonly [string, string])[]): string {
   const width = Math.max(...fields.map(([name]) => name.length));
   return fields

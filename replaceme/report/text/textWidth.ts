@@ -2,12 +2,12 @@ import { stripVTControlCharacters } from 'node:util';
 
 const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' });
 
-/** What terminals draw two columns wide: East Asian Wide and Fullwidth (UAX #11), and emoji. */
+/** Characters that terminals draw two columns wide: East Asian Wide and Fullwidth (UAX #11), and emoji. */
 const wide =
   /^[\p{Emoji_Presentation}\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}\p{Script=Bopomofo}\p{Script=Yi}\u3001-\u303e\uff01-\uff60\uffe0-\uffe6]/u;
-/** Half-width forms of scripts that are wide otherwise. */
+/** Half-width forms of otherwise wide scripts. */
 const half = /^[\uff61-\uffdc]/u;
-/** What takes no column by itself: marks, controls, joiners. */
+/** Characters that take no column: marks, controls, joiners. */
 const nothing = /^[\p{Mark}\p{Cc}\p{Cf}]+$/u;
 const plain = /^[\x20-\x7e]*$/;
 
@@ -17,7 +17,7 @@ function graphemeWidth(grapheme: string): number {
   return (wide.test(grapheme) && !half.test(grapheme)) || grapheme.includes('\ufe0f') ? 2 : 1;
 }
 
-/** Columns that a text takes on a terminal; colours take none. Tabs and line ends are not expected. */
+/** Columns that a text takes on a terminal; colour codes take none. The text must have no tabs or line ends. */
 export function textWidth(text: string): number {
   if (plain.test(text)) return text.length;
   let width = 0;
@@ -26,15 +26,15 @@ export function textWidth(text: string): number {
   return width;
 }
 
-/** As String.padEnd, by columns. */
+/** Like String.padEnd, but by columns. */
 export const padEnd = (text: string, width: number): string =>
   text + ' '.repeat(Math.max(0, width - textWidth(text)));
 
-/** As String.padStart, by columns. */
+/** Like String.padStart, but by columns. */
 export const padStart = (text: string, width: number): string =>
   ' '.repeat(Math.max(0, width - textWidth(text))) + text;
 
-/** The beginning of a text without colours that takes at most `width` columns; no character is cut in two. */
+/** The beginning of a text without colour codes, at most `width` columns; never cuts a character in two. */
 export function cutToWidth(text: string, width: number): string {
   if (plain.test(text)) return text.slice(0, Math.max(0, width));
   let used = 0;
@@ -48,8 +48,8 @@ export function cutToWidth(text: string, width: number): string {
 }
 
 /**
- * Lines of at most `width` columns, broken at spaces, within a word only where it is longer than a line. Line ends of
- * the text stay; spaces at a break go.
+ * Wraps text to lines of at most `width` columns. Breaks at spaces, and within a word only if it is longer than a line.
+ * Keeps the text's line ends; drops spaces at a break.
  */
 export function wrapText(text: string, width: number): string[] {
   const most = Math.max(1, width);
@@ -65,7 +65,7 @@ export function wrapText(text: string, width: number): string[] {
       if (line !== '') lines.push(line);
       line = line === '' ? piece : piece.trimStart();
       while (textWidth(line) > most) {
-        // At least one character a line, also where it is wider than the line.
+        // At least one character per line, even if it is wider than the line.
         const head = cutToWidth(line, most) || [...graphemes.segment(line)][0]!.segment;
         if (head === line) break;
         lines.push(head);
