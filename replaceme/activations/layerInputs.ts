@@ -19,7 +19,7 @@ import { forEachBatch } from '../calibration/forEachBatch.js';
 import type { RunHooks } from '../run/runHooks.js';
 import type { HiddenStates } from './hiddenStates.js';
 
-export interface LayerInputOptions extends RunHooks {
+interface LayerInputOptions extends RunHooks {
   /** Layer outputs that an earlier pass kept; they are used up. */
   readonly states?: HiddenStates | undefined;
   /** Where the hidden states of all tokens are kept (default: on the device). */

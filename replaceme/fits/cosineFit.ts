@@ -44,7 +44,7 @@ interface Workspace extends TokenRows {
   readonly slope: Tensor;
 }
 
-export interface CosineFit {
+interface CosineFit {
   /** T [hidden, hidden] f32, row vectors from the left. The caller disposes it. */
   readonly transform: Tensor;
   /** Weighted mean loss over all tokens: of T = I and of T. */

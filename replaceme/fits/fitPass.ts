@@ -5,7 +5,7 @@ import type { LayerInputs } from '../activations/layerInputs.js';
 import type { CalibrationBatch } from '../calibration/calibrationBatch.js';
 import { forEachBatch } from '../calibration/forEachBatch.js';
 
-export interface FitTensors extends LayerTensors {
+interface FitTensors extends LayerTensors {
   /** L_j [T, hidden] of the original model, j the last removed layer. */
   readonly target: Tensor;
 }

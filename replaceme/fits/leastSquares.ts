@@ -106,7 +106,7 @@ export function statisticsFrom({ tensors, numbers }: Sums, scope: Scope): LeastS
   };
 }
 
-export interface LeastSquaresFit {
+interface LeastSquaresFit {
   /** T [hidden, hidden] f32: M_i T approximates L_j - Y_i (row vectors). The caller disposes it. */
   readonly transform: Tensor;
   readonly solve: SolveReport;

@@ -13,11 +13,7 @@ import type { AccumulateContext, Repair, RepairContext } from './repair.js';
 import { type LayerFit, repairInOrder } from './repairInOrder.js';
 
 /** Fits layer `layer`, which stays before a window, from the window's statistics. */
-export type FitStatistics = (
-  model: Model,
-  layer: number,
-  statistics: LeastSquaresStatistics,
-) => Promise<LayerFit>;
+type FitStatistics = (model: Model, layer: number, statistics: LeastSquaresStatistics) => Promise<LayerFit>;
 
 const keyOf = (window: Window): SumsKey => ({
   kind: 'ls',

@@ -18,7 +18,7 @@ import type { RidgeStatistics } from './ridgeStatistics.js';
  * Settings of a refit (options/pruneSettings.ts). Without an attention step o_proj keeps its weight, unless
  * `targets.afterAttention` gives it a target.
  */
-export interface RefitOptions extends Readonly<Omit<MethodOptions, 'alpha' | 'cosine'>> {
+interface RefitOptions extends Readonly<Omit<MethodOptions, 'alpha' | 'cosine'>> {
   /** Ridges as shares of every feature's own square instead of their mean: better where little is left to explain. */
   readonly scaled?: boolean | undefined;
   /** Receives each projection's statistics before they are solved; `attention`: the fit of o_proj. */

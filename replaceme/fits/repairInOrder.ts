@@ -18,7 +18,7 @@ export interface LayerFit {
 }
 
 /** Fits the layer that stays. It may itself move `pass.inputs` past the window, with the new weights. */
-export type FitLayer = (pass: FitPass, window: Window) => Promise<LayerFit>;
+type FitLayer = (pass: FitPass, window: Window) => Promise<LayerFit>;
 
 /** @throws RmError INVALID_ARGUMENT when the model's first layer is removed, so that no layer stays before the window. */
 export function requireLayerBefore(windows: readonly Window[]): void {

@@ -15,7 +15,7 @@ import type { TrainedParameter } from './trainingTask.js';
 const FORMAT = 'rm-engine healing 1';
 
 /** The tensors of a run in progress. */
-export interface TrainedTensors {
+interface TrainedTensors {
   readonly parameters: readonly TrainedParameter[];
   readonly moments: readonly Moments[];
 }

@@ -11,7 +11,7 @@ import { train, zeroMoments } from './trainingLoop.js';
 import { type HeldOutPoint, skippedSteps, type TrainingStep } from './trainingRecord.js';
 
 /** The checkpoint of a run, from which another process can resume. */
-export interface KeptRun {
+interface KeptRun {
   readonly path: string;
   /** Everything that the run depends on. */
   readonly recipe: Recipe;
@@ -22,7 +22,7 @@ export interface KeptRun {
 }
 
 /** A model to heal and the inputs of its training. */
-export interface GradientHealing extends RunHooks {
+interface GradientHealing extends RunHooks {
   readonly model: Model;
   readonly teacher: Model | undefined;
   /** Patched layers, ascending; ignored when all weights are trained. */

@@ -9,7 +9,7 @@ import type { HealingSettings } from './healingSettings.js';
 import { patchedLayers } from './patchedLayers.js';
 
 /** A pruned model in memory, its original, and the inputs of its training. */
-export interface HealingOfPruned extends RunHooks {
+interface HealingOfPruned extends RunHooks {
   readonly pruned: PrunedModel;
   readonly original: Model;
   readonly windows: readonly Window[];

@@ -21,7 +21,7 @@ import type { TrainedWeights } from './trainedWeights.js';
 import type { HeldOutScores, TrainingTask } from './trainingTask.js';
 
 /** The models and the held-out text of a training. */
-export interface HealingInputs {
+interface HealingInputs {
   readonly trained: TrainedWeights;
   /** The model before pruning; the objective lm uses it only for the held-out KL. */
   readonly teacher: Model | undefined;

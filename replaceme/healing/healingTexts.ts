@@ -24,7 +24,7 @@ export interface HealingTexts {
 }
 
 /** Which texts to read, and how much of them. */
-export interface HealingReading {
+interface HealingReading {
   readonly files: readonly string[];
   readonly textField?: string | undefined;
   /** Most tokens to train on. */

@@ -38,7 +38,7 @@ export interface Moments {
   readonly second: Tensor;
 }
 
-export interface LoopHooks extends RunHooks {
+interface LoopHooks extends RunHooks {
   /** The state where an earlier run stopped. */
   readonly state?: LoopState | undefined;
   /** Saves the state; the tensors don't change meanwhile. Not called while the run is worse than at its beginning. */

@@ -45,11 +45,8 @@ export function withoutPaths<R extends PruneReport | HealReport>(report: R, repe
 }
 
 /** Writes report.json. @throws RmError OUTPUT_FAILED. */
-export const writeReportData = (
-  folder: string,
-  report: Report,
-  write: Write = writeOutputFile,
-): Promise<void> => write(join(folder, 'report.json'), `${JSON.stringify(report, null, 2)}\n`);
+const writeReportData = (folder: string, report: Report, write: Write = writeOutputFile): Promise<void> =>
+  write(join(folder, 'report.json'), `${JSON.stringify(report, null, 2)}\n`);
 
 /**
  * Writes report.json and report.html into a folder.

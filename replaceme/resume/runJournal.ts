@@ -19,7 +19,7 @@ const MOST_PENDING = 2 ** 24;
 /** After Ctrl-C a run still saves if its last save took no longer than this. */
 const QUICK_MS = 1000;
 
-export interface JournalOptions {
+interface JournalOptions {
   /** Seconds between saves, and before the first; more where saving takes long. 0: save after every batch. */
   readonly every: number;
   readonly signal?: AbortSignal | undefined;

@@ -7,7 +7,7 @@ export interface WindowSet {
   readonly cost: number;
 }
 
-export interface WindowSetOptions {
+interface WindowSetOptions {
   /** Layers of the model. */
   readonly layers: number;
   /** Layers to remove. */

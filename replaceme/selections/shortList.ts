@@ -3,7 +3,7 @@ import type { WindowMap, WindowMeasure } from '../windowMap/windowMap.js';
 import { proposeWindowSets } from './dynamicProgram.js';
 
 /** Cosine distance times the share of it that no linear map corrects; ranks single windows and sets. */
-export const repairedDistance = ({ cosine, unexplained }: WindowMeasure): number => cosine * unexplained;
+const repairedDistance = ({ cosine, unexplained }: WindowMeasure): number => cosine * unexplained;
 
 /**
  * At most `length` sets of windows worth measuring. Takes in turn from several rankings: single windows by repaired

@@ -14,7 +14,7 @@ import type { WindowMeasure } from './windowMeasures.js';
 const RIDGES = [1, 0.1, 0.01];
 
 /** Sums for one layer that stays and one half of the documents; M and L of every token are scaled by sqrt(w). */
-export interface HalfSums {
+interface HalfSums {
   /** G = MᵀM [hidden, hidden] */
   readonly gram: Tensor;
   /** P Lᵀ M for L of this layer and of the following ones [(targets + 1) * rows, hidden] */

@@ -11,7 +11,7 @@ import { type Series, seriesEncoding } from './series.js';
 import { dataTable } from './table.js';
 
 /** A model, or a stage of its pruning, in plots of hidden-state error. */
-export interface DamageLine extends Series {
+interface DamageLine extends Series {
   readonly points: readonly DamagePoint[];
 }
 

@@ -5,7 +5,7 @@ import { darkDrawingRules, palette } from './palette.js';
 /** A Vega-Lite specification without what all plots share: size on the page, fonts, colours of axes. */
 export type PlotSpec = Record<string, unknown>;
 
-export interface DrawingText {
+interface DrawingText {
   /** Unique among the drawings of a document; letters, digits and hyphens. */
   readonly id: string;
   /** What the drawing shows: in a few words, and in sentences for readers who cannot see it. */

@@ -16,15 +16,7 @@ export interface Figure {
   readonly wide?: boolean;
 }
 
-export async function figureMarkup({
-  id,
-  title,
-  note,
-  description,
-  spec,
-  table,
-  wide,
-}: Figure): Promise<Markup> {
+async function figureMarkup({ id, title, note, description, spec, table, wide }: Figure): Promise<Markup> {
   const svg = await drawing(spec, { id, title, description });
   return html`<figure class="${wide ? 'plot wide' : 'plot'}">
 <figcaption><h3>${title}</h3>${note && html`<p>${note}</p>`}</figcaption>

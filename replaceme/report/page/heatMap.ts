@@ -6,7 +6,7 @@ import { heatColours, palette } from './palette.js';
 
 export type HeatMeasure = 'cosine' | 'residual';
 
-export interface HeatMapOptions {
+interface HeatMapOptions {
   readonly measure?: HeatMeasure;
   /** The model's name. */
   readonly title?: string;

@@ -5,7 +5,7 @@ import { palette } from './palette.js';
 import { dataTable } from './table.js';
 
 /** How pruning changed each layer. */
-export interface LayerFates {
+interface LayerFates {
   readonly layers: number;
   readonly windows: readonly Window[];
   /** Layers with new weights: those before a window, and others. */

@@ -6,7 +6,7 @@ import { type Series, seriesEncoding, seriesStyles } from './series.js';
 import { dataTable } from './table.js';
 
 /** A model in plots of loss by position. */
-export interface LossSeries extends Series {
+interface LossSeries extends Series {
   readonly losses: Measures['lossByPosition'];
 }
 

@@ -1,6 +1,6 @@
 import { type Content, html, type Markup } from './html.js';
 
-export interface TableColumn {
+interface TableColumn {
   readonly title: Content;
   /** Aligns numbers to the right. */
   readonly numeric?: boolean;
@@ -9,12 +9,12 @@ export interface TableColumn {
 }
 
 /** Rows under a title. */
-export interface TableGroup {
+interface TableGroup {
   readonly title?: Content;
   readonly rows: readonly (readonly Content[])[];
 }
 
-export interface TableOptions {
+interface TableOptions {
   /** Unique in the page. */
   readonly id: string;
   readonly caption: Content;
