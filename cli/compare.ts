@@ -8,7 +8,7 @@ import {
 } from '../replaceme/options/pruneSettings.js';
 import type { DeclaredSetting } from '../replaceme/options/setting.js';
 import { withDevice } from './device/gpu.js';
-import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './inputs/models.js';
 import { each, wholeNumber } from './options/optionTypes.js';
 import { addSettings, commandWords, libraryOptions } from './options/settings.js';
 import { newCommand, runs } from './terminal/command.js';

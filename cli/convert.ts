@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import type { WrittenType } from '../model/gguf/encode.js';
 import { withDevice } from './device/gpu.js';
-import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './inputs/models.js';
 import { byteCount } from './options/optionTypes.js';
 import { newCommand, runs } from './terminal/command.js';
 

@@ -11,9 +11,9 @@ import {
   tracePath,
   withProfiledDevice,
 } from './device/kernelProfile.js';
-import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './inputs/models.js';
+import { openTextReader } from './inputs/sequences.js';
 import { type SamplingFlags, samplingOf, withSamplingOptions } from './options/samplingOptions.js';
-import { openTextReader } from './options/sequences.js';
 import { newCommand, type Run, runs } from './terminal/command.js';
 
 interface GenerateOptions extends ProfileOptions, SamplingFlags, ModelFlags {

@@ -11,7 +11,7 @@ import { listed } from '../replaceme/options/setting.js';
 import { objectiveSettings, trainingSettings } from '../replaceme/options/trainingSettings.js';
 import { formatFields } from '../replaceme/report/text/textTable.js';
 import { withDevice } from './device/gpu.js';
-import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './inputs/models.js';
 import { addSettings, commandWords, libraryOptions } from './options/settings.js';
 import { healingFields, small } from './prune/healingFields.js';
 import { commandSettings } from './prune/options.js';

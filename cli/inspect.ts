@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { formatBytes } from '../engine/format.js';
 import type { ModelSummary } from '../model/source/inspectModel.js';
 import { formatFields, formatTable } from '../replaceme/report/text/textTable.js';
-import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './inputs/models.js';
 import { newCommand, runs } from './terminal/command.js';
 
 const thousands = (count: number): string => count.toLocaleString('en-US');

@@ -5,7 +5,7 @@ import { RmError } from '../engine/errors.js';
 import type { TensorSource } from '../model/checkpoint/safetensorsWriter.js';
 import type { LogitsResult } from '../model/transformer/logits.js';
 import { withDevice } from './device/gpu.js';
-import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './inputs/models.js';
 import { newCommand, type Run, runs } from './terminal/command.js';
 
 interface LogitsOptions extends ModelFlags {

@@ -9,7 +9,7 @@ import type { HeatMeasure } from '../replaceme/report/page/heatMap.js';
 import { formatTable } from '../replaceme/report/text/textTable.js';
 import type { WindowMap, WindowMeasure } from '../replaceme/windowMap/windowMap.js';
 import { withDevice } from './device/gpu.js';
-import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './inputs/models.js';
 import { each, oneOf, parserOf } from './options/optionTypes.js';
 import { addSettings, libraryOptions } from './options/settings.js';
 import { newCommand, runs } from './terminal/command.js';

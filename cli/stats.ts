@@ -4,7 +4,7 @@ import { recipeSettings, runSettings, statisticsSettings } from '../replaceme/op
 import { formatFields } from '../replaceme/report/text/textTable.js';
 import { parseShard, type Shard } from '../replaceme/statistics/shard.js';
 import { withDevice } from './device/gpu.js';
-import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './options/models.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './inputs/models.js';
 import type { Parser } from './options/optionTypes.js';
 import { addSettings } from './options/settings.js';
 import { pruneOptions } from './prune/options.js';

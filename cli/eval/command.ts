@@ -9,9 +9,9 @@ import {
   tracePath,
   withProfiledDevice,
 } from '../device/kernelProfile.js';
-import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from '../options/models.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from '../inputs/models.js';
+import { openTextReader } from '../inputs/sequences.js';
 import { wholeNumber } from '../options/optionTypes.js';
-import { openTextReader } from '../options/sequences.js';
 import { newCommand, type Run, runs } from '../terminal/command.js';
 import {
   formatHealth,

@@ -3,7 +3,7 @@ import type { TextReader } from '../../model/text/textReader.js';
 import type { Model } from '../../model/transformer/model.js';
 import type { FileEvaluation } from '../../replaceme/report/schema/schema.js';
 import { formatTable } from '../../replaceme/report/text/textTable.js';
-import { fileSequences } from '../options/sequences.js';
+import { fileSequences } from '../inputs/sequences.js';
 import type { Run } from '../terminal/command.js';
 
 /** Options of `eval` for text files. */

@@ -13,7 +13,7 @@ import {
   withProfiledDevice,
 } from '../device/kernelProfile.js';
 import { storedPeak } from '../device/storedPeak.js';
-import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from '../options/models.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from '../inputs/models.js';
 import { addSettings, commandWords, givenFlags } from '../options/settings.js';
 import { newCommand, type Run, runs } from '../terminal/command.js';
 import { onCommandLine } from '../terminal/failure.js';

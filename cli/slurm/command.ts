@@ -7,7 +7,7 @@ import { RmError } from '../../engine/errors.js';
 import { checkOutputFolder, withOutputFolder, writeOutputFile } from '../../model/files/outputFolder.js';
 import { recipeSettings } from '../../replaceme/options/pruneSettings.js';
 import { formatFields, formatTable } from '../../replaceme/report/text/textTable.js';
-import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from '../options/models.js';
+import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from '../inputs/models.js';
 import { each, type Parser, wholeNumber } from '../options/optionTypes.js';
 import { addSettings, type Flags, optionWords } from '../options/settings.js';
 import { pruneOptions } from '../prune/options.js';
