@@ -3,7 +3,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { optionsPage, recipeSchemas } from '../dist/cli/options/reference.js';
+import { optionsPage, recipeSchemas } from '../dist/cli/optionsReference.js';
 
 const docs = join(dirname(fileURLToPath(import.meta.url)), '../docs');
 const path = join(docs, 'report.schema.json');

@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { optionsPage, recipeSchemas } from '../../cli/options/reference.js';
 import {
   addSettings,
   commandWords,
@@ -13,6 +12,7 @@ import {
   optionWords,
   withOption,
 } from '../../cli/options/settings.js';
+import { optionsPage, recipeSchemas } from '../../cli/optionsReference.js';
 import { createProgram } from '../../cli/program.js';
 import { mapPruneConfig } from '../../cli/prune/configFile.js';
 import { configSettings } from '../../cli/prune/options.js';

@@ -1,5 +1,5 @@
-import { methods } from '../../replaceme/index.js';
-import { healSettings } from '../../replaceme/options/healSettings.js';
+import { methods } from '../replaceme/index.js';
+import { healSettings } from '../replaceme/options/healSettings.js';
 import {
   calibrationSettings,
   cosineSettings,
@@ -10,11 +10,11 @@ import {
   pruneSettings,
   reportSettings,
   resultSettings,
-} from '../../replaceme/options/pruneSettings.js';
-import { type DeclaredSetting, listed } from '../../replaceme/options/setting.js';
-import { objectiveSettings, trainingSettings } from '../../replaceme/options/trainingSettings.js';
-import { commandSettings } from '../prune/options.js';
-import { camelCase, optionSyntax, shownDefault, withOption } from './settings.js';
+} from '../replaceme/options/pruneSettings.js';
+import { type DeclaredSetting, listed } from '../replaceme/options/setting.js';
+import { objectiveSettings, trainingSettings } from '../replaceme/options/trainingSettings.js';
+import { camelCase, optionSyntax, shownDefault, withOption } from './options/settings.js';
+import { commandSettings } from './prune/options.js';
 
 /** The text of docs/options.md and the generated parts of docs/report.schema.json: `npm run docs:options` writes them. */
 
