@@ -236,7 +236,7 @@ export const calibrationSettings = declare('Calibration:', {
     help: 'calibration tokens at most',
     details: '131,072 on a GPU, 8,192 on a software adapter.',
   }),
-  sequenceLength: setting(wholeNumber(2), {
+  sequenceLength: setting(wholeNumber(1), {
     takes: 'count',
     default: 1024,
     help: 'tokens of the longest sequence',

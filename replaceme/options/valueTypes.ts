@@ -88,7 +88,7 @@ const byteUnits = ['', 'k', 'm', 'g', 't'];
 
 /** Bytes; as text with a unit: 600MB (decimal), 2GiB (binary), 1.5 GB, 1000000. */
 export const byteCount: ValueType<number> = {
-  ...wholeNumber(1),
+  ...positive,
   needs: 'bytes with a unit, such as 600MB or 2GiB',
   read: text => {
     const [, digits, letter, binary] = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?$/i.exec(text.trim()) ?? [];

@@ -91,7 +91,7 @@ const cases: [args: string[], code: string, words: RegExp][] = [
   [
     ['prune', model, out, '--layers', '2', '--faithful', '--mask', '0.1'],
     'INVALID_ARGUMENT',
-    /original program has no 'mask'/,
+    /original program has no --mask/,
   ],
   [
     ['prune', model, out, '--layers', '2', '--faithful', '--method', 'refit'],

@@ -122,7 +122,7 @@ for (const [name, args] of Object.entries(tried)) {
     assert.is(status, 0, stderr);
     assert.match(stderr, /^rm-engine [\d.]+\S*, Node v/m);
     assert.match(stderr, /^time: .* s$/m);
-    if (!opensNoDevice.includes(name)) assert.match(stderr, /^peak of device memory: .* [KM]iB$/m);
+    if (!opensNoDevice.includes(name)) assert.match(stderr, /^peak device memory: .* [KM]iB$/m);
     assert.throws(() => JSON.parse(stdout));
     assert.not.ok((stdout + stderr).includes('\u001b'));
   });

@@ -50,7 +50,7 @@ test('tensors that do not fit are INVALID_ARGUMENT naming the tensor', async () 
     ["'x'", () => softcap(rec, ids, 30)],
     ["'k'", () => rope(rec, x, t([3, 8]), ids, t([9, 4]), { headDim: 4 })],
     ["'positions'", () => rope(rec, x, t([4, 4]), t([3], 'u32'), t([9, 4]), { headDim: 4 })],
-    ['heads of 3', () => rope(rec, x, t([4, 4]), ids, t([9, 4]), { headDim: 3 })],
+    ['heads have 3', () => rope(rec, x, t([4, 4]), ids, t([9, 4]), { headDim: 3 })],
     ['rotates 4', () => rope(rec, x, t([4, 4]), ids, t([9, 4]), { headDim: 2 })],
     [
       "'values'",

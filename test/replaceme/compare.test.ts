@@ -243,7 +243,7 @@ test('wrong requests are refused before a device is opened', async () => {
   await wrong({ evaluation: [] }, 'INVALID_ARGUMENT', /no evaluation files/);
   await wrong({ evaluation: [missing] }, 'DATA_INVALID', /no-such\.txt/);
   await wrong({ calibration: [missing] }, 'DATA_INVALID', /no-such\.txt/);
-  await wrong({ evaluationTokens: 1 }, 'INVALID_ARGUMENT', /evaluationTokens is 1/);
+  await wrong({ evaluationTokens: 1 }, 'INVALID_ARGUMENT', /`evaluationTokens` is 1/);
   await wrong({}, 'ADAPTER_NONE', /no such adapter/);
 });
 

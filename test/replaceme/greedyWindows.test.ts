@@ -29,7 +29,7 @@ test('windows that touch become one, or are kept apart', () => {
 test('too many windows are refused', async () => {
   assert.match(
     await rejectsWith(() => greedyWindows(distances, 2, 5, false), 'INVALID_ARGUMENT'),
-    'no room for 5 windows of 2 layers',
+    "5 windows of 2 layers don't fit",
   );
 });
 

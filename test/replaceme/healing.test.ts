@@ -202,7 +202,7 @@ test('a teacher of another vocabulary, width or tokenizer is refused, and what e
       /hidden states of 64 numbers, the model to heal of 32/,
       'INVALID_ARGUMENT',
     ],
-    [{ teacher: renamed }, /its tokenizer is another/, 'INVALID_ARGUMENT'],
+    [{ teacher: renamed }, /its tokenizer differs/, 'INVALID_ARGUMENT'],
     [{ layers: [4] }, /there is no layer 4 in a model of 4 layers/, 'INVALID_ARGUMENT'],
     [{ train: 'full', layers: [2] }, /all weights are trained/, 'INVALID_ARGUMENT'],
     [{ data: [] }, /no text to train on/, 'INVALID_ARGUMENT'],

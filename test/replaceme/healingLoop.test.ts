@@ -205,7 +205,7 @@ test('steps that are not finite change nothing and are counted; five in a row en
       ),
     'DIVERGED',
   );
-  assert.match(message, /5 steps in a row, the last of them 7/);
+  assert.match(message, /5 steps in a row, up to step 7/);
   assert.is(saved, 2, 'the last good one');
 });
 

@@ -104,7 +104,7 @@ else {
     const refused = (options: Parameters<typeof prune>[2], code: Parameters<typeof rejectsWith>[1]) =>
       rejectsWith(() => prune(from, to, { layers: 1, method: 'replaceme-ls', device, ...options }), code);
     assert.match(await refused({}, 'INVALID_ARGUMENT'), /no images are given/);
-    assert.match(await refused({ calibration: [images], mask: 0.1 }, 'INVALID_ARGUMENT'), /without mask/);
+    assert.match(await refused({ calibration: [images], mask: 0.1 }, 'INVALID_ARGUMENT'), /without `mask`/);
     assert.match(
       await refused({ calibration: [images], select: 'perplexity' }, 'INVALID_ARGUMENT'),
       /reads images/,

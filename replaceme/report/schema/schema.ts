@@ -26,7 +26,7 @@ export type { Phase, PhaseName } from '../../run/phaseClock.js';
 export type { MappedWindow, MeasuredWindows } from '../../selections/index.js';
 
 /** The version of report.json; the number rises when a field changes its meaning or is removed. */
-export const REPORT_SCHEMA = 'rm-engine-report/1';
+export const REPORT_SCHEMA = 'rm-engine-report/2';
 
 /** The content of report.json; docs/report.schema.json describes it as a JSON Schema. Durations are in seconds. */
 export type Report = PruneReport | HealReport | CompareReport | EvalReport;
