@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { asU32, Device, decodeToF32, download, Scope } from '../../engine/index.js';
-import type { KernelCase } from '../../kernels/cases/case.js';
+import type { CaseVariant, KernelCase } from '../../kernels/cases/case.js';
 import { saySkipped } from '../support.js';
 
 /** |actual - expected|_F / scale in f64; NaN unless every difference is a number. */
@@ -37,6 +37,12 @@ export function chosenVariantWhereLarge(cases: readonly KernelCase[]): KernelCas
   }));
 }
 
+/** All variants that the device can run; in `npm run test:fast` the one that runs by default. */
+function variantsOf(item: KernelCase, device: Device): readonly (CaseVariant | undefined)[] {
+  const variants = item.variants?.(device) ?? [undefined];
+  return process.env.RM_TEST_FAST ? variants.slice(0, 1) : variants;
+}
+
 /**
  * Registers one test per case on one shared device. It checks, for every variant, the error against the host reference and
  * equal bits in a second run, and at the end that all memory is freed. Call before `test.run()`.
@@ -62,7 +68,7 @@ export function testCases(cases: readonly KernelCase[]): () => Device {
         // Every run starts with the same output: some kernels add to it, and none may depend on an earlier run.
         const start = scope.tensor(prepared.output.shape, prepared.output.dtype);
         recorder.copy(prepared.output, start);
-        for (const variant of item.variants?.(device!) ?? [undefined]) {
+        for (const variant of variantsOf(item, device!)) {
           const what = variant ? `${variant.name}: ` : '';
           const output = async () => {
             recorder.copy(start, prepared.output);

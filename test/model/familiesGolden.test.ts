@@ -5,10 +5,13 @@ import { generate, logits, Model } from '../../model/index.js';
 import { familyData, familyNames } from '../familyData.js';
 import { maxAbsError } from '../gpu.js';
 
+// One device for all families: they share most kernels, which each new device compiles again.
+const device = await Device.open();
+test.after(() => device.close());
+
 for (const family of familyNames) {
   test(`${family}: logits, generated tokens and logits without a layer equal transformers'`, async () => {
     const golden = await familyData(family);
-    await using device = await Device.open();
     await using model = await Model.load(device, golden.folder);
     const error = maxAbsError((await logits(model, golden.ids)).logits, golden.logits);
     assert.ok(error <= 1e-4, `logits differ by ${error}`);

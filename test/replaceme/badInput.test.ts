@@ -3,10 +3,14 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, type ErrorCode, RmError } from '../../engine/index.js';
-import { prune } from '../../replaceme/index.js';
+import { type PruneOptions, prune } from '../../replaceme/index.js';
 import { rejectsWith } from '../gpu.js';
 import { saySkipped } from '../support.js';
-import { options, workplace } from './workplace.js';
+import { options as reported, workplace } from './workplace.js';
+
+/** Nothing is measured for a report. */
+const options = (calibration: string, more: PruneOptions = {}): PruneOptions =>
+  reported(calibration, { report: false, ...more });
 
 /** Every case goes through the whole of `prune`: a typed error, nothing written, nothing left on the device. */
 let device: Device;
@@ -197,7 +201,7 @@ test('prune: finite weights whose activations overflow', async () => {
     values: (name, values) => name.includes('down_proj') && values.fill(3e38),
   });
   for (const more of [{}, { window: 1 }, { window: 1, method: 'plain' }, { method: 'plain' }]) {
-    const work = () => prune(place.model, place.out, { ...options(place.calibration, more), device });
+    const work = () => prune(place.model, place.out, { ...reported(place.calibration, more), device });
     await rejectsWith(work, 'NOT_FINITE');
     assert.equal(place.left(), ['calibration.txt', 'model']);
     assert.is(device.memory.liveBytes, 0);
@@ -239,7 +243,7 @@ test('prune: whatever the memory limit, either it succeeds or nothing is written
   for (const memoryLimit of [50e3, 130e3, 170e3, 220e3, 300e3, 450e3, 20e6]) {
     await using small = await Device.open({ memoryLimit });
     try {
-      await prune(place.model, place.out, { ...options(place.calibration, { tokens: 256 }), device: small });
+      await prune(place.model, place.out, { ...reported(place.calibration, { tokens: 256 }), device: small });
       outcomes.push('done');
       rmSync(place.out, { recursive: true });
     } catch (error) {

@@ -10,6 +10,10 @@ import { maxAbsError } from '../gpu.js';
 import { temporaryFolder } from '../support.js';
 import { prunedFamily } from './prunedFamily.js';
 
+// One device for all families: they share most kernels, which each new device compiles again.
+const device = await Device.open();
+test.after(() => device.close());
+
 /** One of every kind of change to weights: none, T folded, the projections refitted, all weights, a factor. */
 const tried = ['plain', 'replaceme-ls', 'replaceme-diagonal', 'refit', 'laco', 'prune-and-comp'];
 
@@ -27,7 +31,6 @@ for (const family of familyNames) {
   test(`${family}: pruned by methods of every kind, the written model computes what it should`, async () => {
     const golden = await familyData(family);
     using folder = temporaryFolder();
-    await using device = await Device.open();
     await using model = await Model.load(device, golden.folder);
     for (const { name, refusal } of methods.filter(method => tried.includes(method.name))) {
       if (refusal?.(model.arch)) continue;

@@ -16,18 +16,22 @@ import {
 import { layersToRemove } from '../../replaceme/run/window.js';
 import { maxAbsError, rejectsWith } from '../gpu.js';
 import { tinyConfig } from '../tinyModel.js';
-import { options, workplace } from './workplace.js';
+import { options as reported, workplace } from './workplace.js';
+
+// One device for all: each new one compiles the kernels again. Most tests measure nothing for a report.
+const device = await Device.open();
+test.after(() => device.close());
+const options = (calibration: string, more: PruneOptions = {}): PruneOptions =>
+  reported(calibration, { report: false, device, ...more });
 
 test('prune writes a model with fewer layers that evaluates like the one in memory', async () => {
   using place = await workplace();
   writeFileSync(join(place.model, 'README.md'), 'the base model');
   writeFileSync(join(place.model, 'notes.txt'), 'kept');
   writeFileSync(join(place.model, 'pytorch_model.bin'), 'other weights');
-  await using device = await Device.open();
   const events: string[] = [];
   const report = await prune(place.model, place.out, {
-    ...options(place.calibration),
-    device,
+    ...reported(place.calibration, { device }),
     onProgress: ({ phase, done, total }) => {
       assert.ok(done <= total);
       events.push(phase);
@@ -72,7 +76,8 @@ test('prune writes a model with fewer layers that evaluates like the one in memo
 test('the same run twice gives the same bytes', async () => {
   using place = await workplace();
   const weights = async (out: string) => {
-    await prune(place.model, out, options(place.calibration, { window: 2 }));
+    // On a device of its own, as a user's run.
+    await prune(place.model, out, reported(place.calibration, { window: 2, report: false }));
     return readFileSync(join(out, 'model.safetensors'));
   };
   const first = await weights(join(place.path, 'a'));
@@ -81,8 +86,7 @@ test('the same run twice gives the same bytes', async () => {
 
 test('plain removal changes no weight and keeps the logits of the remaining layers', async () => {
   using place = await workplace();
-  await prune(place.model, place.out, { ratio: 1 / 3, window: 1, method: 'plain' });
-  await using device = await Device.open();
+  await prune(place.model, place.out, { ratio: 1 / 3, window: 1, method: 'plain', report: false, device });
   using dense = await Model.load(device, place.model);
   using pruned = await Model.load(device, place.out);
   const ids = [1, 2, 3, 4, 5];
@@ -130,7 +134,7 @@ test('wrong requests are refused before any work, and nothing is left behind', a
   await wrong({ generate: 100, mask: 5 }, 'INVALID_ARGUMENT', 'masked');
   await wrong({ calibration: [join(place.path, 'empty.txt')] }, 'DATA_INVALID', 'empty.txt');
   await wrong({ calibration: [join(place.path, 'no-such.txt')] }, 'DATA_INVALID', 'no-such.txt');
-  await wrong({ memoryLimit: 60_000 }, 'OUT_OF_MEMORY', 'needs');
+  await wrong({ memoryLimit: 60_000, device: undefined }, 'OUT_OF_MEMORY', 'needs');
   assert.match(await rejectsWith(() => prune(model, model, options(calibration)), 'OUTPUT_EXISTS'), 'model');
 });
 
@@ -205,10 +209,10 @@ test('a cancelled run leaves nothing', async () => {
 
 test('a device lost on the way ends with DEVICE_LOST and nothing written', async () => {
   using place = await workplace();
-  await using device = await Device.open();
+  await using lost = await Device.open();
   const request = options(place.calibration, {
-    device,
-    onProgress: ({ phase }) => phase === 'statistics' && device.gpu.destroy(),
+    device: lost,
+    onProgress: ({ phase }) => phase === 'statistics' && lost.gpu.destroy(),
   });
   await rejectsWith(() => prune(place.model, place.out, request), 'DEVICE_LOST');
   assert.equal(place.left(), ['calibration.txt', 'model']);
@@ -239,7 +243,6 @@ test('the plan adds up and needs no calibration text', async () => {
 
 test('the plan knows what each method gathers', async () => {
   using place = await workplace();
-  await using device = await Device.open();
   const { hidden_size: d, intermediate_size: ff, num_attention_heads: heads, head_dim: size } = tinyConfig;
   const tokens = 500;
   const plan = (more: PruneOptions) =>
@@ -279,7 +282,6 @@ test('layersToRemove rounds a ratio', () => {
 
 test('evaluate: perplexity equals the one computed from logits in f64, KL against a pruned model likewise', async () => {
   using place = await workplace();
-  await using device = await Device.open();
   using model = await Model.load(device, place.model);
   const other = model.withLayers([0, 1, 4, 5]);
   const sequences = [[5, 9, 200, 31, 77, 3], [8, 8], [100]];
