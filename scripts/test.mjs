@@ -36,9 +36,11 @@ const cores = availableParallelism();
 const memory = (process.env.RM_SMOLLM2 ? 4 : 1) * 2 ** 30;
 const fitting = Math.max(1, Math.min(cores, Math.floor(totalmem() / memory)));
 const jobs = Math.min(Number(process.env.RM_TEST_JOBS || fitting), files.length);
+const threads = String(Math.max(1, Math.floor(cores / jobs)));
 const env = {
-  // lavapipe would start a thread per core in each process.
-  LP_NUM_THREADS: String(Math.max(1, Math.floor(cores / jobs))),
+  // lavapipe, and the torch that results are compared with, would start a thread per core in each process.
+  LP_NUM_THREADS: threads,
+  OMP_NUM_THREADS: threads,
   ...process.env,
   FORCE_COLOR: '0',
   ...(isFast && { RM_TEST_FAST: '1' }),

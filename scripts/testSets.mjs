@@ -32,7 +32,8 @@ export const slowest = `
   cli/flags kernels/cholesky replaceme/healing model/ggufFamilies replaceme/streaming shared/smollm2Rivals model/gradients
   replaceme/reportPage cli/badInput cli/evalTasks examples shared/familiesInTransformers lmEvalGolden replaceme/compare
   replaceme/report replaceme/smallBindings kernels/safePath cli/kernelProfile cli/heal shared/cli replaceme/shards package
-  replaceme/statistics replaceme/rivalsRepairs replaceme/families model/ggufConvert slurm/slurm
+  replaceme/statistics replaceme/rivalsRepairs replaceme/families model/ggufConvert slurm/slurm replaceme/prune
+  model/familiesGolden kernels/solveRidge engine/device model/evaluate replaceme/hiddenStates replaceme/repairInOrder
 `
   .trim()
   .split(/\s+/);

@@ -4,12 +4,16 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Device, evaluate, Model } from '../../index.js';
+import { Device, evaluate, loadTokenizer, Model } from '../../index.js';
+import { shippedPath } from '../../replaceme/index.js';
 import { saySkipped, sharedPath, temporaryFolder } from '../support.js';
 
 // Named by .ci/run: the folder that shared/models/smollm2.py builds, and a Python with torch and transformers.
 const { RM_SMOLLM2: smollm2, RM_PYTHON: python } = process.env;
-const chat = sharedPath('golden', 'texts', 'chat.jsonl');
+// Without ../shared the demo's text serves to calibrate and to evaluate.
+const text = shippedPath('demo-calibration.txt');
+const calibration = sharedPath('golden', 'texts', 'chat.jsonl') ?? text;
+const golden = sharedPath('golden', 'smollm2', 'tokens.json');
 const dist = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 
 function run(command: string, args: readonly string[]): string {
@@ -18,10 +22,16 @@ function run(command: string, args: readonly string[]): string {
   return stdout;
 }
 
-if (!smollm2 || !python || !chat) {
-  saySkipped(
-    'the pruned SmolLM2 in transformers: needs RM_SMOLLM2, RM_PYTHON and shared/ beside the repository',
-  );
+/** Sequences of 256 tokens to evaluate on. */
+async function sequences(model: string): Promise<Record<'eval_wt2' | 'eval_chat', number[][]>> {
+  if (golden) return JSON.parse(readFileSync(golden, 'utf8'));
+  const ids = (await loadTokenizer(model)).encode(readFileSync(text, 'utf8').slice(-20_000));
+  const four = Array.from({ length: 4 }, (_, s) => ids.slice(256 * s, 256 * (s + 1)));
+  return { eval_wt2: four, eval_chat: four };
+}
+
+if (!smollm2 || !python) {
+  saySkipped('the pruned SmolLM2 in transformers: needs RM_SMOLLM2 and RM_PYTHON');
 } else {
   test('SmolLM2 pruned by 7 layers loads in transformers with the same logits and perplexity', async () => {
     using folder = temporaryFolder();
@@ -35,7 +45,7 @@ if (!smollm2 || !python || !chat) {
         '--layers',
         '7',
         '--calib',
-        chat,
+        calibration,
         '--tokens',
         '4096',
         '--sequence-length',
@@ -47,12 +57,9 @@ if (!smollm2 || !python || !chat) {
       `${report.summary}; logits after reloading differ by ${report.verification.maxLogitDifference}`,
     );
 
-    const tokens = JSON.parse(readFileSync(sharedPath('golden', 'smollm2', 'tokens.json')!, 'utf8'));
+    const tokens = await sequences(smollm2);
     const ids = join(folder.path, 'ids.json');
-    writeFileSync(
-      ids,
-      JSON.stringify(tokens.eval_wt2.slice(0, 2).map((sequence: number[]) => sequence.slice(0, 64))),
-    );
+    writeFileSync(ids, JSON.stringify(tokens.eval_wt2.slice(0, 2).map(sequence => sequence.slice(0, 64))));
     const logits = join(folder.path, 'logits.safetensors');
     cli('logits', pruned, '--ids', ids, '--out', logits);
 
