@@ -123,7 +123,7 @@ test('wrong requests are refused before any work, and nothing is left behind', a
   };
   writeFileSync(join(place.path, 'empty.txt'), '');
   await wrong({ window: 4 }, 'INVALID_ARGUMENT', 'window 4');
-  await wrong({ window: -1 }, 'INVALID_ARGUMENT', 'window -1');
+  await wrong({ window: -1 }, 'INVALID_ARGUMENT', '`window` is -1');
   await wrong({ layers: 6 }, 'INVALID_ARGUMENT', '6 of 6');
   await wrong({ ratio: 0.5 }, 'INVALID_ARGUMENT', 'twice');
   await wrong({ method: 'magic' }, 'INVALID_ARGUMENT', 'magic');
@@ -131,7 +131,7 @@ test('wrong requests are refused before any work, and nothing is left behind', a
   await wrong({ window: 1, select: 'cosine' }, 'INVALID_ARGUMENT', 'nothing to select');
   await wrong({ window: 1, windows: 2 }, 'INVALID_ARGUMENT', 'nothing to select');
   await wrong({ select: 'block-influence', apart: true }, 'INVALID_ARGUMENT', 'block-influence');
-  await wrong({ generate: 100, mask: 5 }, 'INVALID_ARGUMENT', 'masked');
+  await wrong({ generate: 100, mask: 5 }, 'INVALID_ARGUMENT', '`mask` is 5');
   await wrong({ calibration: [join(place.path, 'empty.txt')] }, 'DATA_INVALID', 'empty.txt');
   await wrong({ calibration: [join(place.path, 'no-such.txt')] }, 'DATA_INVALID', 'no-such.txt');
   await wrong({ memoryLimit: 60_000, device: undefined }, 'OUT_OF_MEMORY', 'needs');

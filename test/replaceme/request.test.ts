@@ -21,7 +21,10 @@ test('a method that cannot mend a family names the option that can', async () =>
     return `${message}. ${fix}`;
   };
   for (const name of ['gemma2', 'gemma3', 'olmo2']) {
-    assert.match(await refused(name, {}), /refit: .*normalise the output.* Give `method: replaceme-diagonal`, which/);
+    assert.match(
+      await refused(name, {}),
+      /refit: .*normalise the output.* Give `method: replaceme-diagonal`, which/,
+    );
   }
   assert.match(
     await refused('gemma2', { heal: { closedForm: true } }),

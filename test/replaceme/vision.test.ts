@@ -116,7 +116,7 @@ else {
     );
     const empty = join(folder.path, 'empty');
     mkdirSync(empty);
-    assert.match(await refused({ calibration: [empty] }, 'DATA_INVALID'), /holds no JPEG/);
+    assert.match(await refused({ calibration: [empty] }, 'DATA_INVALID'), /has no JPEG/);
     for (const [name, bytes] of [
       ['text.png', Buffer.from('no image')],
       ['cut.jpg', readFileSync(join(images, 'b-tall.jpg')).subarray(0, 900)],

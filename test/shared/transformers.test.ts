@@ -50,6 +50,7 @@ if (!smollm2 || !python) {
         '4096',
         '--sequence-length',
         '256',
+        '--no-report',
         '--json',
       ),
     );
