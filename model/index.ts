@@ -30,7 +30,7 @@ export { firstNonFinite } from './transformer/firstNonFinite.js';
 export { tokenLogits } from './transformer/headLogits.js';
 export { LayerSteps } from './transformer/layerSteps.js';
 export { rotationRows } from './transformer/rotationTable.js';
-export { nonFiniteIn, SpilledTensor, SpillFile } from './transformer/spilledWeights.js';
+export { nonFiniteIn, SpilledTensor } from './transformer/spilledWeights.js';
 export { embedTokens, finalHidden } from './transformer/transformer.js';
 export { besideModel, checkModelOutput, withModelOutput } from './writing/modelOutput.js';
 export { addReplacement, type NewValues, type Replacement } from './writing/replacement.js';

@@ -39,6 +39,7 @@ export {
   type Repetition,
 } from './generation/generationHealth.js';
 export type { SamplingOptions } from './generation/sampler.js';
+export type { WrittenType } from './gguf/encode.js';
 export { type DownloadOptions, downloadModel } from './hub/download.js';
 export type { Snapshot } from './hub/findSnapshot.js';
 export { locateModel, type ModelLocation } from './hub/locate.js';
@@ -67,7 +68,7 @@ export { KvCache } from './transformer/kvCache.js';
 export { type LogitsResult, logits } from './transformer/logits.js';
 export { type LoadOptions, Model, type WeightChanges } from './transformer/model.js';
 export type { RotationTable } from './transformer/rotationTable.js';
-export type { SpilledTensor, SpilledWeights } from './transformer/spilledWeights.js';
+export { type SpilledTensor, type SpilledWeights, SpillFile } from './transformer/spilledWeights.js';
 export {
   type ForwardOptions,
   finalNorm,

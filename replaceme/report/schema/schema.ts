@@ -18,6 +18,16 @@ import type { ComparisonRow } from './comparison.js';
 
 export type { DamagePoint } from '../../evaluation/layerDamage.js';
 export type { PositionLoss } from '../../evaluation/positionLoss.js';
+export type {
+  DamageSeries,
+  EvaluatedText,
+  ImageEvaluation,
+  ImageMeasures,
+  LayerDamage,
+  ModelMeasures,
+  PruneEvaluation,
+  Role,
+} from '../../evaluation/pruneEvaluation.js';
 export type { Continuation, Sample } from '../../evaluation/samples.js';
 export type { RidgePath, RidgePoint } from '../../fits/ridgePath.js';
 export type { HealingRecord } from '../../healing/gradientHealing.js';
