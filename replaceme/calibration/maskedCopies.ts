@@ -2,7 +2,7 @@ import { ensure, seededRandom } from '../../engine/index.js';
 import type { CalibrationSequence } from './collectSequences.js';
 
 /** @throws RmError INVALID_ARGUMENT unless `share` lies between 0 and 1. */
-export const checkMask = (share: number): void =>
+const checkMask = (share: number): void =>
   ensure(share > 0 && share < 1, `the share of masked tokens is ${share}`, 'Give a number between 0 and 1.');
 
 /**

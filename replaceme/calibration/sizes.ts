@@ -3,7 +3,7 @@ import { type Architecture, defaultBatchTokens } from '../../model/index.js';
 import { FAITHFUL_TEXTS } from '../options/faithfulQuirks.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 
-/** How much is read, and how much at a time: as asked for, else by the device and the model. */
+/** How much text to read, and how much at a time: from the options, else by the device and the model. */
 export function calibrationSizes(
   options: PruneOptions,
   device: Device,

@@ -19,7 +19,7 @@ export interface RefitTargets {
 }
 
 /** How much attention sinks count, beside ordinary tokens. */
-export type TokenWeighting = Pick<MethodOptions, 'sinkWeight'>;
+type TokenWeighting = Pick<MethodOptions, 'sinkWeight'>;
 
 const defaultSinkWeight = methodSettings.sinkWeight.default;
 

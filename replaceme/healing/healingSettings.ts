@@ -12,7 +12,7 @@ import {
 import type { LoopSettings } from './trainingLoop.js';
 
 /** Default learning rates; `transform` and `full` as in ReplaceMe's healing (arXiv:2505.02819, table 15). */
-export const LEARNING_RATES: Readonly<Record<TrainMode, number>> = {
+const LEARNING_RATES: Readonly<Record<TrainMode, number>> = {
   transform: 3e-4,
   'down-proj': 1e-4,
   full: 1e-5,

@@ -18,8 +18,8 @@ import { repeatOf } from './repeat.js';
 import type { HealReport, PruneReport } from './schema/schema.js';
 import { withoutPaths, writeDocumentation } from './writeReport.js';
 
-/** A model in memory that is to become a folder or a GGUF file. */
-export interface Publication<R extends PruneReport | HealReport> {
+/** A model in memory to write as a folder or a GGUF file. */
+interface Publication<R extends PruneReport | HealReport> {
   /** The model it was made from, whose other files it takes over. */
   readonly from: string;
   readonly to: string;

@@ -1,7 +1,7 @@
 import { Device, type DeviceOptions } from '../../engine/index.js';
 
 /** The device to compute on: one that is open already, or how to open one. */
-export interface DeviceChoice extends Pick<DeviceOptions, 'adapter' | 'memoryLimit'> {
+interface DeviceChoice extends Pick<DeviceOptions, 'adapter' | 'memoryLimit'> {
   /** An open device to use; it stays open. */
   device?: Device;
 }
