@@ -38,7 +38,7 @@ function row(setting: DeclaredSetting): string {
   const cells = [
     option ? code(optionSyntax(option)) : '',
     code(option && setting.default === true ? `${setting.name}: false` : setting.name),
-    cell(defaultOf(setting) ?? ''),
+    cell(setting.required ? 'required' : (defaultOf(setting) ?? '')),
     cell(text),
   ];
   return `| ${cells.join(' | ')} |\n`;

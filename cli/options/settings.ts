@@ -49,7 +49,9 @@ export const optionSyntax = (setting: OptionSetting): string =>
 
 function optionOf(setting: OptionSetting): Option {
   const { type } = setting;
-  const option = new Option(optionSyntax(setting), helpText(setting));
+  const option = new Option(optionSyntax(setting), helpText(setting)).makeOptionMandatory(
+    setting.required === true,
+  );
   if (isSwitch(setting)) return option;
   const single = type.item ?? type;
   // Words stay as they are: the name of a file may have a comma.

@@ -21,6 +21,7 @@ export const teacherSettings = declare('What is trained:', {
 export const healingTextSettings = declare('Texts:', {
   data: setting(listOf(text), {
     takes: 'files',
+    required: true,
     help: 'texts to train on',
     details: '.jsonl, .json, .txt or .parquet.',
   }),

@@ -14,6 +14,8 @@ export interface Description<T> {
   readonly flag?: string | false;
   /** What follows the option in help: "count" for `<count>`. A switch has none. */
   readonly takes?: string;
+  /** No run goes without it. */
+  readonly required?: true;
   /** The method that it belongs to. */
   readonly of?: string;
   /** It concerns one run alone, so that a report's "repeat" leaves it out. */
