@@ -88,8 +88,10 @@ const byteUnits = ['', 'k', 'm', 'g', 't'];
 
 /** Bytes; as text with a unit: 600MB (decimal), 2GiB (binary), 1.5 GB, 1000000. */
 export const byteCount: ValueType<number> = {
-  ...positive,
-  needs: 'bytes with a unit, such as 600MB or 2GiB',
+  ...number(
+    'bytes with a unit, such as 600MB or 2GiB',
+    value => value >= 1 && value <= Number.MAX_SAFE_INTEGER,
+  ),
   read: text => {
     const [, digits, letter, binary] = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?$/i.exec(text.trim()) ?? [];
     if (digits === undefined || (binary && !letter)) return undefined;
