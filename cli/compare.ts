@@ -7,9 +7,10 @@ import {
   runSettings,
 } from '../replaceme/options/pruneSettings.js';
 import type { DeclaredSetting } from '../replaceme/options/setting.js';
+import { wholeNumber } from '../replaceme/options/valueTypes.js';
 import { withDevice } from './device/gpu.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './inputs/models.js';
-import { each, wholeNumber } from './options/optionTypes.js';
+import { each, parserOf } from './options/optionTypes.js';
 import { addSettings, commandWords, libraryOptions } from './options/settings.js';
 import { newCommand, runs } from './terminal/command.js';
 
@@ -39,7 +40,9 @@ const sharedSettings: readonly DeclaredSetting[] = [
     otherwise: "each method's own",
   },
   { ...calibration, help: 'calibration texts' },
-  ...[calibrationTasks, weights, textField, tokens, sequenceLength, batchTokens],
+  ...[calibrationTasks, weights, textField, tokens],
+  // Rows are evaluated, which predicts a token of each sequence at the least.
+  ...[{ ...sequenceLength, type: wholeNumber(2) }, batchTokens],
 ].map(setting => ({ ...setting, group: 'Options:' }));
 
 /** A row in a line, for those who wait. */
@@ -73,7 +76,7 @@ export function compareCommand(signal: AbortSignal): Command {
       'rm-engine compare ./model --layers 7 --methods refit --calib a.jsonl --eval b.txt --out ./cmp',
     ],
   })
-    .requiredOption('--layers <n...>', 'numbers of layers to remove', each(wholeNumber(1)))
+    .requiredOption('--layers <n...>', 'numbers of layers to remove', each(parserOf(wholeNumber(1))))
     .requiredOption(
       '--methods <names...>',
       'methods, see: rm-engine methods',

@@ -4,13 +4,12 @@ import type { Command } from 'commander';
 import { outputError, withOutputFile, withOutputFolder } from '../model/files/outputFolder.js';
 import { calibrationSettings } from '../replaceme/options/pruneSettings.js';
 import type { DeclaredSetting } from '../replaceme/options/setting.js';
-import { wholeNumber } from '../replaceme/options/valueTypes.js';
 import type { HeatMeasure } from '../replaceme/report/page/heatMap.js';
 import { formatTable } from '../replaceme/report/text/textTable.js';
 import type { WindowMap, WindowMeasure } from '../replaceme/windowMap/windowMap.js';
 import { withDevice } from './device/gpu.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './inputs/models.js';
-import { each, oneOf, parserOf } from './options/optionTypes.js';
+import { each, oneOf, wholeNumber } from './options/optionTypes.js';
 import { addSettings, libraryOptions } from './options/settings.js';
 import { newCommand, runs } from './terminal/command.js';
 import { onCommandLine } from './terminal/failure.js';
@@ -26,10 +25,10 @@ interface ProfileCommandOptions extends ModelFlags {
 
 const { calibration, textField, tokens, sequenceLength, batchTokens } = calibrationSettings;
 
-/** Texts to measure windows on: no token is predicted, so a sequence may have a single one. */
+/** Texts to measure windows on. */
 const textSettings: readonly DeclaredSetting[] = [
   { ...calibration, help: 'calibration texts' },
-  ...[textField, tokens, { ...sequenceLength, type: wholeNumber(1) }, batchTokens],
+  ...[textField, tokens, sequenceLength, batchTokens],
 ].map(setting => ({ ...setting, group: 'Options:' }));
 
 /** What `profile` writes. */
@@ -96,7 +95,7 @@ export function profileCommand(signal: AbortSignal): Command {
   }).option(
     '--layers <n...>',
     'numbers of layers to show (default: the best window of each)',
-    each(parserOf(wholeNumber(1))),
+    each(wholeNumber(1)),
   );
   addSettings(command, textSettings)
     .option('--svg <file>', 'write a heat map')
