@@ -19,7 +19,6 @@ import { newCommand, type Run, runs } from './terminal/command.js';
 import { onCommandLine } from './terminal/failure.js';
 
 interface HealCommandOptions extends ModelFlags {
-  data?: string[];
   teacher?: string;
   resume?: boolean;
   dryRun?: boolean;
@@ -115,7 +114,6 @@ async function healModel(
   const { terminal, progress, signal, options: flags } = run;
   const { teacher, resume, dryRun, json } = flags;
   if (out === undefined && !dryRun) return run.usage('give the folder to write');
-  if (flags.data === undefined) return run.usage('give texts to train on with --data');
   const options = {
     ...(libraryOptions(healSettings, { ...flags }) as HealOptions),
     ...{ command: commandWords(healSettings), onProgress: progress, signal },

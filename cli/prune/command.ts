@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
 import type { Device } from '../../engine/device.js';
-import type { Method, PruneOptions, PruneReport } from '../../replaceme/index.js';
+import type { PruneOptions, PruneReport, PruneRequest } from '../../replaceme/index.js';
 import { faithfulQuirks } from '../../replaceme/options/faithfulQuirks.js';
 import { pruneSettings } from '../../replaceme/options/pruneSettings.js';
+import { needsCalibration } from '../../replaceme/request/needs.js';
 import { withDevice } from '../device/gpu.js';
 import {
   PROFILE_FLAG,
@@ -36,7 +37,7 @@ interface RequestedPrune {
   readonly out: string | undefined;
   readonly flags: PruneFlags;
   readonly options: PruneOptions;
-  readonly method: Method;
+  readonly request: PruneRequest;
 }
 
 const details = `Layers are counted from 0. A window (i, n) keeps layer i, which is patched, and removes layers i+1 ... i+n. Without
@@ -134,8 +135,7 @@ async function request(
   };
   const { checkPruneRequest } = await import('../../replaceme/index.js');
   await findModels(run, [model]);
-  const { method } = await checkPruneRequest(model, out, options);
-  return { model, out, flags, options, method };
+  return { model, out, flags, options, request: await checkPruneRequest(model, out, options) };
 }
 
 const deviceOptionsOf = ({ adapter, memoryLimit }: PruneFlags) => ({ adapter, memoryLimit });
@@ -154,14 +154,8 @@ async function printPlan(
 }
 
 /** Says so where a run calibrates with the small set of the package. */
-function noteDefaultTexts({ terminal }: Run<object>, { flags, options, method }: RequestedPrune): void {
-  const { heal } = options;
-  const calibrates =
-    method.needsCalibration ||
-    heal?.closedForm === true ||
-    heal?.gradient !== undefined ||
-    (flags.window ?? flags.remove) === undefined;
-  if (calibrates && !flags.calib && !flags.calibTask && flags.generate === undefined) {
+function noteDefaultTexts({ terminal }: Run<object>, { flags, request }: RequestedPrune): void {
+  if (needsCalibration(request) && !flags.calib && !flags.calibTask && flags.generate === undefined) {
     terminal.note(
       'no --calib given: calibrating with the small set that comes with rm-engine; your own texts will do better',
     );

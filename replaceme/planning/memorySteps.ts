@@ -4,6 +4,7 @@ import type { CalibrationSizes } from '../calibration/sizes.js';
 import { type FitBytes, type FitRun, refitCost } from '../fits/fitCost.js';
 import { KEPT_BYTES } from '../fits/refitPass.js';
 import { type HealingWork, healingMemory } from '../healing/healingCost.js';
+import { fitsInClosedForm } from '../request/needs.js';
 import type { PruneRequest } from '../request/request.js';
 import { layerFlopsPerToken } from '../run/computeRate.js';
 import { lastRemoved } from '../run/window.js';
@@ -102,7 +103,7 @@ export class MemorySteps {
     this.#keeps = states.keepsInner && this.#onDevice;
     const own = heldBytes(sizes, weights, layers);
     this.held = of => own(of) + (sizes.besides ?? 0);
-    this.fits = method.needsCalibration || settings.heal;
+    this.fits = fitsInClosedForm(request);
 
     const activations = (hiddenColumns: number, features: number) =>
       activationBytes(arch, batchTokens, hiddenColumns + (this.#onDevice ? 0 : 2), features);

@@ -1,6 +1,7 @@
 import type { Device } from '../../engine/index.js';
 import { refitCost } from '../fits/fitCost.js';
 import { healingFlops } from '../healing/healingCost.js';
+import { fitsInClosedForm } from '../request/needs.js';
 import { layerFlopsPerToken } from '../run/computeRate.js';
 import type { PhaseName } from '../run/phaseClock.js';
 import { lastRemoved } from '../run/window.js';
@@ -73,7 +74,7 @@ export interface RunSizes extends MemorySizes {
 /** The phases of a run in their order, without texts that are read or written by the model. */
 export function plannedPhases(run: RunSizes, rates: PlannedRates): PlannedPhase[] {
   const { request, layerBytes, outerBytes, weightBytes, evaluationTokens } = run;
-  const { arch, count, windows, method, settings } = request;
+  const { arch, count, windows, settings } = request;
   const { layers, hidden, vocab } = arch;
   const streamed = run.placement.weights !== 'device';
   const perToken = layerFlopsPerToken(arch, run.sequenceLength);
@@ -87,7 +88,7 @@ export function plannedPhases(run: RunSizes, rates: PlannedRates): PlannedPhase[
   const found = [phase('load', 0, streamed ? outerBytes : weightBytes, false)];
   if (!windows) found.push(phase('select', run.rankedTokens * layers * perToken, uploaded(layers)));
   const cost = repairCost(run, perToken);
-  if (method.needsCalibration || settings.heal) {
+  if (fitsInClosedForm(request)) {
     // Of these tokens the layers below the cut need not run again.
     const known = run.memory.hiddenStates / (4 * hidden * layers);
     const flops = Math.max(0, cost.fit - known * cost.depth * perToken);

@@ -1,11 +1,17 @@
-import type { PruneRequest } from './request.js';
+import type { Method, RepairSettings } from '../methods/index.js';
 
-type Needs = Pick<PruneRequest, 'method' | 'settings' | 'windows' | 'gradient'>;
+/** The parts of a request that decide whether it reads calibration data. */
+interface Needs {
+  readonly method: Pick<Method, 'needsCalibration'>;
+  readonly settings: Pick<RepairSettings, 'heal'>;
+  readonly windows?: unknown;
+  readonly gradient?: unknown;
+}
 
-/** Whether a run fits weights on calibration data: those of the method, of healed layers, or by gradient. */
-export const fitsWeights = ({ method, settings, gradient }: Omit<Needs, 'windows'>): boolean =>
-  method.needsCalibration || settings.heal || gradient !== undefined;
+/** Whether a run fits weights in closed form: those of the method, or of healed layers. */
+export const fitsInClosedForm = ({ method, settings }: Needs): boolean =>
+  method.needsCalibration || settings.heal;
 
-/** Whether a run reads calibration data: to fit weights, or to choose the windows. */
+/** Whether a run reads calibration data: to fit or train weights, or to choose the windows. */
 export const needsCalibration = (request: Needs): boolean =>
-  fitsWeights(request) || request.windows === undefined;
+  fitsInClosedForm(request) || request.gradient !== undefined || request.windows === undefined;

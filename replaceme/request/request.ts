@@ -20,6 +20,7 @@ import { checkCheckpointOptions, mayBeFinished } from '../resume/pruneCheckpoint
 import { checkRemoved, checkWindow, layersToRemove, removedLayers, type Window } from '../run/window.js';
 import { type Selection, selectionNamed } from '../selections/index.js';
 import { faithfulOptions } from './faithful.js';
+import { needsCalibration } from './needs.js';
 
 /** A request to prune in which nothing contradicts the model's config.json and headers. */
 export interface PruneRequest {
@@ -60,17 +61,17 @@ export async function checkPruneRequest(
   const gradient = trainingOf(options);
   if (gradient) requireTrainable(arch);
   const { windows: windowCount = 1, apart = false } = options;
-  const request = { method, selection, arch, count, windowCount, apart, windows, settings };
+  const request: PruneRequest = {
+    ...{ method, selection, arch, count, windowCount, apart, windows, settings },
+    ...(gradient && { gradient }),
+  };
   checkWindows(request, pruneOptions.select);
   checkTexts(options);
   requireRepairable(method, arch, settings.heal);
-  if (arch.vision) {
-    const fits = method.needsCalibration || settings.heal || gradient !== undefined;
-    checkImageOptions(options, fits || windows === undefined);
-  }
+  if (arch.vision) checkImageOptions(options, needsCalibration(request));
   if (to !== undefined) await checkOutput(from, to, options, method);
   await checkModelFiles(from, to, request);
-  return { ...request, ...(gradient && { gradient }) };
+  return request;
 }
 
 /** The windows against the selection that would find them. */
