@@ -3,13 +3,13 @@ import { batchOptions, HEADROOM, type Placement, placements, smallerBatches } fr
 import { type PlannedMemory, plannedMemory } from './memoryPlan.js';
 import type { MemorySizes } from './memorySteps.js';
 
-/** What keeps a request from running layer by layer: the words for it, and what to do. */
+/** A reason why a request cannot run layer by layer, and what to do about it. */
 export interface Hindrance {
   readonly what: string;
   readonly fix: string;
 }
 
-/** What a run would take. */
+/** A placement and the memory it needs. */
 export interface PlacementChoice {
   readonly placement: Placement;
   readonly memory: PlannedMemory;
@@ -18,7 +18,7 @@ export interface PlacementChoice {
 const choices = (sizes: MemorySizes): PlacementChoice[] =>
   placements(sizes.hostStates).map(placement => ({ placement, memory: plannedMemory(sizes, placement) }));
 
-/** The first that fits of those that place the weights so; undefined where none does. */
+/** The first placement with such weights that fits; undefined where none does. */
 export const choiceWith = (
   sizes: MemorySizes,
   weights: readonly Placement['weights'][],
@@ -29,10 +29,10 @@ export const choiceWith = (
   );
 
 /**
- * The first placement that fits: hidden states that are kept for speed are given up first, then all hidden states go to
- * the host, then layers are streamed.
+ * The first placement that fits. It gives up hidden states kept for speed first, then moves all hidden states to the host,
+ * then offloads layers.
  *
- * @param hindrances what rules streaming out.
+ * @param hindrances reasons that rule out offloading.
  * @throws RmError OUT_OF_MEMORY where none fits, with the option that would make it fit.
  */
 export function choosePlacement(sizes: MemorySizes, hindrances: readonly Hindrance[]): PlacementChoice {
@@ -55,31 +55,33 @@ export function choosePlacement(sizes: MemorySizes, hindrances: readonly Hindran
     allowed
       ? `the run needs ${formatBytes(needed)} of device memory at the least, ${limit} are allowed`
       : `the run needs ${formatBytes(needed)} with all weights on the device, ${limit} are allowed; layer by layer it needs ${formatBytes(least(sizes, true))}, but ${words}`,
-    [...remedies(), `raise \`memoryLimit\` to ${formatBytes(HEADROOM * needed)}${withLess()}`]
+    [...findRemedies(), `raise \`memoryLimit\` to ${formatBytes(HEADROOM * needed)}${withLess()}`]
       .join('; or ')
       .replace(/^r/, 'R')
       .concat(', or use a device with more memory.'),
   );
 
-  /** With the largest batches that would fit; '' where all do. */
+  /** The settings of the largest batches that fit; '' where the present ones do. */
   function fittingBatch(layers: boolean): string | undefined {
-    const found = [sizes, ...smaller].find(of => least(of, layers) * HEADROOM <= memoryLimit);
-    return found && batchOptions(sizes, found);
+    const fitting = [sizes, ...smaller].find(of => least(of, layers) * HEADROOM <= memoryLimit);
+    return fitting && batchOptions(sizes, fitting);
   }
 
-  /** Options that would make it fit. */
-  function remedies(): string[] {
-    const found: string[] = [];
+  /** Settings that would make the run fit. */
+  function findRemedies(): string[] {
+    const remedies: string[] = [];
     const batch = fittingBatch(allowed);
-    if (batch !== undefined) found.push(`Use ${batch}`);
+    if (batch !== undefined) remedies.push(`Use ${batch}`);
     const streamed = allowed ? undefined : fittingBatch(true);
     if (streamed !== undefined) {
-      found.push([...hindrances.map(({ fix }) => fix), ...(streamed ? [`with ${streamed}`] : [])].join(', '));
+      remedies.push(
+        [...hindrances.map(({ fix }) => fix), ...(streamed ? [`with ${streamed}`] : [])].join(', '),
+      );
     }
-    return found;
+    return remedies;
   }
 
-  /** What the limit may be with fewer tokens at a time, where that alone does not suffice. */
+  /** The lower limit that smaller batches would allow, where they alone do not make the run fit. */
   function withLess(): string {
     const smallest = smaller.at(-1);
     if (!smallest) return '';

@@ -12,14 +12,14 @@ import type { CalibrationSizes } from '../calibration/sizes.js';
 /** Where weights and hidden states are during a run. */
 export interface Placement {
   /**
-   * "device": all weights, all the time; "streamed": the layer in use and the next one on its way; "one by one": the
-   * layer in use alone.
+   * "device": all weights stay on the device; "streamed": the layer in use, and the next one while it is prefetched; "one by
+   * one": the layer in use alone.
    */
   readonly weights: 'device' | 'streamed' | 'one by one';
   readonly states: StatePlacement;
 }
 
-/** From where most is possible and fast to where least memory is needed. */
+/** All placements, from the fastest to the one that needs least memory. */
 export const placements = (dtype: StatePlacement['dtype']): Placement[] =>
   (['device', 'streamed', 'one by one'] as const).flatMap(weights =>
     [
@@ -29,45 +29,45 @@ export const placements = (dtype: StatePlacement['dtype']): Placement[] =>
     ].map(states => ({ weights, states })),
   );
 
-/** Fewer tokens at a time are not proposed. */
+/** The smallest batch that a plan proposes. */
 const LEAST_BATCH = 64;
 
-/** Tokens of the largest batch: a sequence that is longer than a batch stands alone. */
+/** Tokens of the largest batch: a sequence longer than `batchTokens` is a batch of its own. */
 export const largestBatch = ({ tokens, batchTokens, sequenceLength }: CalibrationSizes): number =>
   Math.min(tokens, Math.max(batchTokens, sequenceLength));
 
-/** The same run in batches of half the tokens, a quarter and so on; sequences are cut to that, images cannot be. */
+/** The same run in batches of half the tokens, a quarter and so on. Sequences are cut to the batch; images cannot be. */
 export function smallerBatches<T extends CalibrationSizes>(sizes: T, { vision }: Architecture): T[] {
-  const found: T[] = [];
+  const smaller: T[] = [];
   const least = vision ? sizes.sequenceLength : LEAST_BATCH;
   for (let most = Math.floor(largestBatch(sizes) / 2); most >= least; most = Math.floor(most / 2)) {
     const batchTokens = Math.min(sizes.batchTokens, most);
-    found.push({ ...sizes, batchTokens, sequenceLength: Math.min(sizes.sequenceLength, most) });
+    smaller.push({ ...sizes, batchTokens, sequenceLength: Math.min(sizes.sequenceLength, most) });
   }
-  return found;
+  return smaller;
 }
 
-/** The options that make batches of one size those of a smaller one. */
+/** The settings that turn the present batches into smaller ones. */
 export const batchOptions = (
-  usual: CalibrationSizes,
+  present: CalibrationSizes,
   { batchTokens, sequenceLength }: CalibrationSizes,
 ): string =>
   [
-    ...(batchTokens < usual.batchTokens ? [`\`batchTokens: ${batchTokens}\``] : []),
-    ...(sequenceLength < usual.sequenceLength ? [`\`sequenceLength: ${sequenceLength}\``] : []),
+    ...(batchTokens < present.batchTokens ? [`\`batchTokens: ${batchTokens}\``] : []),
+    ...(sequenceLength < present.sequenceLength ? [`\`sequenceLength: ${sequenceLength}\``] : []),
   ].join(' and ');
 
 /** Bytes of a model's weights on the device. */
 export interface WeightSizes {
-  /** Of the largest layer, and of what is no layer's. */
+  /** Of the largest layer, and of all weights outside the layers. */
   readonly layerBytes: number;
   readonly outerBytes: number;
   readonly weightBytes: number;
 }
 
 /**
- * Bytes of a checkpoint's tensors on the device, in buffers of the sizes that there are; with the rotary embedding of
- * sequences of `positions` tokens.
+ * Bytes of a checkpoint's tensors on the device, rounded up to size classes, with the rotary embedding for sequences of
+ * `positions` tokens.
  */
 export function weightSizes(arch: Architecture, checkpoint: Checkpoint, positions: number): WeightSizes {
   const layers = new Array<number>(arch.layers).fill(0);
@@ -91,10 +91,10 @@ export const layerElements = (arch: Architecture): number =>
     .filter(({ layer }) => layer === 0)
     .reduce((sum, { shape }) => sum + elementCount(shape), 0);
 
-/** What plans leave out: small tensors, and buffers that are larger than what they hold. */
+/** Factor for what plans leave out: small tensors, and buffers larger than their contents. */
 export const HEADROOM = 1.05;
 
-/** Bytes of the weights that are on the device where `most` layers are of use. */
+/** Bytes of the weights on the device while `most` layers are in use. */
 export const heldBytes =
   ({ layerBytes, outerBytes, weightBytes }: WeightSizes, weights: Placement['weights'], layers: number) =>
   (most: number): number =>
@@ -102,7 +102,7 @@ export const heldBytes =
       ? weightBytes
       : outerBytes + (weights === 'streamed' ? Math.min(most, layers) : 1) * layerBytes;
 
-/** Bytes of a batch's tensors: so many with hidden columns, so many with MLP features, and attention's. */
+/** Bytes of a batch's f32 tensors: `hiddenColumns` of [T, hidden], `features` of [T, intermediate], and attention's. */
 export const activationBytes = (
   { hidden, intermediate, heads, kvHeads, headDim }: Architecture,
   tokens: number,

@@ -2,33 +2,33 @@ import { STAGING_BYTES } from '../../engine/index.js';
 import type { Placement } from './memoryParts.js';
 import { type MemorySizes, MemorySteps, most } from './memorySteps.js';
 
-/** Memory in bytes, by what it is for; each part at its largest. */
+/** Memory in bytes by purpose, each part at its peak. */
 export interface PlannedMemory {
-  /** With the new weights of healed layers, as far as they stay on the device. */
+  /** Weights, with the new ones of healed layers that stay on the device. */
   readonly weights: number;
   readonly activations: number;
   readonly statistics: number;
-  /** Of all calibration tokens, what the original model and the pruned one give to a layer. */
+  /** Hidden states of all calibration tokens: the inputs of one layer in the original model and in the pruned one. */
   readonly layerInputs: number;
-  /** Kept from the walk that ranks windows, so that the fit need not compute them again. */
+  /** Hidden states kept from the selection, so that the fit need not recompute them. */
   readonly hiddenStates: number;
-  /** May be kept beside these for speed while windows are selected. */
+  /** Further bytes that the selection may use for speed. */
   readonly selectionSpare: number;
-  /** May be kept for speed while models are measured for the report. */
+  /** Bytes that the evaluation for the report may use for speed. */
   readonly evaluationSpare: number;
-  /** Of healing by gradient: what is trained, its gradients and moments, activations, held-out states. */
+  /** Healing by gradient: trained weights, their gradients and moments, activations, held-out states. */
   readonly healing?: number;
-  /** Of the device, at the step that needs most: not all parts are there at the same time. */
+  /** Device memory at the step that needs most. The parts above do not all peak there. */
   readonly total: number;
-  /** Of the host, hidden states that wait there for their turn. */
+  /** Host memory for hidden states placed there. */
   readonly host: number;
-  /** Of the host, on the way to the device: a piece of a tensor that is read, and what the driver copies. */
+  /** Host memory for uploads: the piece of a tensor being read, and the driver's copy. */
   readonly staging: number;
-  /** Of the disk of the output, new weights of streamed layers that wait there for their turn. */
+  /** Disk space beside the output for spilled weights of offloaded layers. */
   readonly disk: number;
 }
 
-/** What a run of these sizes takes with weights and hidden states placed so. */
+/** The memory of a run of these sizes under a placement. */
 export function plannedMemory(sizes: MemorySizes, placement: Placement): PlannedMemory {
   const { request, tokens } = sizes;
   const steps = new MemorySteps(sizes, placement);

@@ -28,7 +28,7 @@ export interface MemorySizes extends WeightSizes, CalibrationSizes {
   readonly memoryLimit: number;
   /** Bytes of the device that other work holds all the time. */
   readonly besides?: number;
-  /** Healing by gradient, where it is asked for. */
+  /** Healing by gradient, if requested. */
   readonly healing?: HealingWork;
   /** Number type of hidden states on the host. */
   readonly hostStates: StatePlacement['dtype'];

@@ -25,40 +25,40 @@ import {
   type RunSizes,
 } from './timePlan.js';
 
-/** What a prune would cost, found without reading weights or texts. */
+/** The cost of a prune, estimated without reading weights or texts. */
 export interface PrunePlan {
-  /** "keep 11, remove 12..18 (7 of 30 layers)", or how many layers where the window is still to be chosen. */
+  /** "keep 11, remove 12..18 (7 of 30 layers)", or the number of layers where the selection still has to choose. */
   readonly summary: string;
   readonly method: string;
   readonly tokens: number;
-  /** Of which the model writes these itself, one by one; that time is not in the phases. */
+  /** Tokens among them that the model generates itself; the phases do not count that time. */
   readonly generated: number;
   readonly batchTokens: number;
   readonly memory: PlannedMemory;
-  /** Where weights and hidden states are to be. */
+  /** Where weights and hidden states are placed. */
   readonly placement: Placement;
-  /** What is done otherwise than with all layers on the device, in sentences. */
+  /** How the run differs from one with all layers on the device, in sentences. */
   readonly notes: readonly string[];
-  /** In their order; texts are not counted. */
+  /** In order; reading texts is not counted. */
   readonly phases: readonly PlannedPhase[];
-  /** What the phases' seconds are reckoned with. */
+  /** The rates behind the phases' seconds. */
   readonly rates: PlannedRates;
   readonly adapter: string;
 }
 
-/** How many tokens a run reads, and where its weights and hidden states are to be. */
+/** How many tokens a run reads, and where its weights and hidden states are placed. */
 export interface RunPlan extends RunSizes {
-  /** Of the tokens, those that the model writes itself. */
+  /** Tokens among them that the model generates itself. */
   readonly written: number;
-  /** What is done otherwise than with all layers on the device, in sentences. */
+  /** How the run differs from one with all layers on the device, in sentences. */
   readonly notes: readonly string[];
 }
 
 /**
  * Decides what stays on the device, before weights or texts are read.
  *
- * @param shard the part of the calibration batches that the run goes over.
- * @throws RmError OUT_OF_MEMORY where the memory limit has no room for the run in any way.
+ * @param shard the part of the calibration batches that the run processes.
+ * @throws RmError OUT_OF_MEMORY where no placement fits the memory limit.
  */
 export async function planRun(
   from: string,
@@ -69,19 +69,19 @@ export async function planRun(
 ): Promise<RunPlan> {
   const written = options.generate ?? 0;
   const sizesOf = (of: PruneRequest) => memorySizes(from, options, of, device, shard);
-  const usual = defaultSelection(request, options);
-  const asked = await sizesOf(request);
-  const whole = usual && choiceWith(asked, ['device']);
-  if (whole) return { ...asked, ...whole, written, notes: [] };
-  const to = usual ? { ...request, selection: usual } : request;
-  const sizes = usual ? await sizesOf(to) : asked;
+  const fallback = fallbackSelection(request, options);
+  const requested = await sizesOf(request);
+  const whole = fallback && choiceWith(requested, ['device']);
+  if (whole) return { ...requested, ...whole, written, notes: [] };
+  const to = fallback ? { ...request, selection: fallback } : request;
+  const sizes = fallback ? await sizesOf(to) : requested;
   const choice = choosePlacement(sizes, hindrances(to, options));
   const streamed = choice.placement.weights !== 'device';
   const notes: string[] = [];
-  if (usual) {
+  if (fallback) {
     const why = streamed ? 'the layers are streamed' : 'memory is short';
     const { name } = request.selection;
-    notes.push(`${why}: windows are selected by ${usual.name}, since ${name} runs whole models`);
+    notes.push(`${why}: windows are selected by ${fallback.name}, since ${name} runs whole models`);
   }
   if (streamed && sizes.evaluationTokens > 0) {
     notes.push(
@@ -91,7 +91,7 @@ export async function planRun(
   return { ...sizes, ...choice, written, notes };
 }
 
-/** How much a run reads and holds, by the model's config.json and headers. @throws RmError as Model.load for these. */
+/** Sizes of a run, from the model's config.json and headers. @throws RmError as Model.load for these files. */
 export async function memorySizes(
   from: string,
   options: PruneOptions,
@@ -128,7 +128,7 @@ export async function memorySizes(
   }
 }
 
-/** Healing by gradient after the cut; where that is not known yet, from the first layer on. */
+/** Healing by gradient after the cut, or from the first layer on while the cut is unknown. */
 function plannedHealing(
   { arch, gradient, windows, windowCount, count }: PruneRequest,
   device: Device,
@@ -146,8 +146,8 @@ function plannedHealing(
   };
 }
 
-/** What takes the place of a method's usual selection where memory is short and that one cannot stream layers. */
-const defaultSelection = (
+/** The selection to use where memory is short and the method's default one cannot offload layers. */
+const fallbackSelection = (
   { selection, windows }: PruneRequest,
   { select }: PruneOptions,
 ): Selection | undefined =>
@@ -158,28 +158,28 @@ function hindrances(
   { method, selection, windows, gradient }: PruneRequest,
   { generate }: PruneOptions,
 ): Hindrance[] {
-  const found: Hindrance[] = [];
+  const reasons: Hindrance[] = [];
   if (!windows && !selection.layerByLayer) {
-    found.push({ what: `the selection ${selection.name} runs whole models`, fix: 'Use `select: cosine`' });
+    reasons.push({ what: `the selection ${selection.name} runs whole models`, fix: 'Use `select: cosine`' });
   }
   if (method.wholeModel) {
-    found.push({
+    reasons.push({
       what: `the method ${method.name} reads several layers at a time`,
       fix: 'Use another `method`',
     });
   }
   if (gradient) {
-    found.push({ what: 'healing by gradient needs all layers at a time', fix: 'Use `heal.closedForm`' });
+    reasons.push({ what: 'healing by gradient needs all layers at a time', fix: 'Use `heal.closedForm`' });
   }
   if (generate !== undefined) {
-    found.push({ what: 'the model cannot write text then', fix: 'Leave `generate` out' });
+    reasons.push({ what: 'the model cannot write text then', fix: 'Leave `generate` out' });
   }
-  return found;
+  return reasons;
 }
 
-/** Settings of `planPrune`: those of the run, and what is known of the device. */
+/** Settings of `planPrune`: those of the run, and a measured rate of the device. */
 export interface PlanOptions extends PruneOptions {
-  /** GB a second from host to device, where that was measured. */
+  /** GB per second from host to device, if measured. */
   readonly uploadGigabytes?: number | undefined;
 }
 

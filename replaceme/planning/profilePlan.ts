@@ -18,7 +18,7 @@ import {
   type WeightSizes,
 } from './memoryParts.js';
 
-/** What the memory of a map of windows depends on. */
+/** Everything that the memory of a map of windows depends on. */
 export interface ProfileSizes extends WeightSizes, CalibrationSizes {
   readonly arch: Architecture;
   /** Removed layers of the longest windows. */
@@ -36,7 +36,7 @@ export function allSumsBytes({ arch, longest }: Pick<ProfileSizes, 'arch' | 'lon
   return windows.reduce((sum, targets) => sum + sumsBytes(arch.hidden, targets, rowsOf(arch)), 0);
 }
 
-/** Bytes of the device that a map takes with all weights there, and with so much room for the sums of several layers. */
+/** Device bytes of a map with all weights on the device and `room` bytes for the sums of several layers. */
 export function residentMapBytes(sizes: Omit<ProfileSizes, 'memoryLimit'>, room = 0): number {
   const { arch, longest, weightBytes } = sizes;
   const { hidden, layers } = arch;
@@ -49,7 +49,7 @@ export function residentMapBytes(sizes: Omit<ProfileSizes, 'memoryLimit'>, room 
   return weightBytes + 4 * rows * hidden + sums + working;
 }
 
-/** Bytes of the device that a map takes with weights and hidden states placed so. */
+/** Device bytes of a map under a placement. */
 export function profileBytes(sizes: ProfileSizes, { weights, states }: Placement): number {
   if (weights === 'device') return residentMapBytes(sizes);
   const { arch, tokens, longest } = sizes;
@@ -65,7 +65,7 @@ export function profileBytes(sizes: ProfileSizes, { weights, states }: Placement
 }
 
 /**
- * The first placement in which a map of windows fits, and bytes for the sums of layers that are walked together.
+ * The first placement in which a map of windows fits, and the bytes for sums of layers that one pass covers together.
  *
  * @throws RmError OUT_OF_MEMORY where none does, with the options that would make it fit.
  */

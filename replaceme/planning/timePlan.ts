@@ -9,30 +9,30 @@ import type { Placement } from './memoryParts.js';
 import type { PlannedMemory } from './memoryPlan.js';
 import { fitRun, type MemorySizes } from './memorySteps.js';
 
-/** What a phase of a run is expected to cost. */
+/** The expected cost of a phase of a run. */
 export interface PlannedPhase {
   readonly name: PhaseName;
-  /** Of weights that are read from disk and uploaded; of `write` those that are read and written. */
+  /** Bytes of weights read from disk and uploaded; for `write`, read and written. */
   readonly bytes: number;
   readonly flops: number;
-  /** At the rates of the plan. Layers that are streamed arrive while the one before computes. */
+  /** At the plan's rates. Offloaded layers arrive while the previous one computes. */
   readonly seconds: number;
 }
 
-/** What this device does a second. */
+/** What this device does per second. */
 export interface PlannedRates {
-  /** Of the matrix product that dominates a forward pass, measured just now. */
+  /** Of the matrix product that dominates a forward pass, measured for this plan. */
   readonly matmulGflops: number;
-  /** Host to device, in GB; and whether that was measured on this device (rm-engine bench peak). */
+  /** Host to device, in GB, and whether `rm-engine bench peak` measured it on this device. */
   readonly uploadGigabytes: number;
   readonly uploadMeasured: boolean;
-  /** From and to disk, in GB: assumed, a plan reads no weights. */
+  /** From and to disk, in GB; assumed, because a plan reads no weights. */
   readonly diskGigabytes: number;
 }
 
-/** An SSD of a server; a network drive or a cold cloud volume is slower. */
+/** A server's SSD; network drives and cold cloud volumes are slower. */
 export const DISK_GIGABYTES = 1;
-/** Where it was not measured. */
+/** The upload rate where none was measured. */
 export const assumedUpload = ({ info }: Device): number => (info.kind === 'software' ? 2 : 8);
 
 interface RepairCost {
@@ -85,28 +85,30 @@ export function plannedPhases(run: RunSizes, rates: PlannedRates): PlannedPhase[
     return { name, bytes, flops, seconds: overlaps ? Math.max(computing, moving) : computing + moving };
   };
   const uploaded = (of: number) => (streamed ? of * layerBytes : 0);
-  const found = [phase('load', 0, streamed ? outerBytes : weightBytes, false)];
-  if (!windows) found.push(phase('select', run.rankedTokens * layers * perToken, uploaded(layers)));
+  const phases = [phase('load', 0, streamed ? outerBytes : weightBytes, false)];
+  if (!windows) phases.push(phase('select', run.rankedTokens * layers * perToken, uploaded(layers)));
   const cost = repairCost(run, perToken);
   if (fitsInClosedForm(request)) {
     // Of these tokens the layers below the cut need not run again.
     const known = run.memory.hiddenStates / (4 * hidden * layers);
     const flops = Math.max(0, cost.fit - known * cost.depth * perToken);
-    found.push(phase('fit', flops, uploaded(cost.depth + cost.cuts)));
+    phases.push(phase('fit', flops, uploaded(cost.depth + cost.cuts)));
   }
   const training = run.healing && healingFlops(run.healing, run.sequenceLength);
   if (settings.heal || training) {
     const trained = training ? training.training + training.heldOut : 0;
-    found.push(phase('heal', cost.heal + trained, uploaded(cost.healed)));
+    phases.push(phase('heal', cost.heal + trained, uploaded(cost.healed)));
   }
   const kept = weightBytes - count * layerBytes;
   if (evaluationTokens > 0) {
     // The unpruned model, plain removal and the result; all of them once more, a layer at a time.
     const walked = layers + 2 * (layers - count);
     const scored = 3 * 2 * hidden * vocab;
-    found.push(phase('evaluate', evaluationTokens * (walked * perToken + scored), uploaded(walked + layers)));
+    phases.push(
+      phase('evaluate', evaluationTokens * (walked * perToken + scored), uploaded(walked + layers)),
+    );
   }
-  found.push({ name: 'write', bytes: kept, flops: 0, seconds: (2 * kept) / disk });
-  found.push(phase('verify', 0, kept, false));
-  return found;
+  phases.push({ name: 'write', bytes: kept, flops: 0, seconds: (2 * kept) / disk });
+  phases.push(phase('verify', 0, kept, false));
+  return phases;
 }
