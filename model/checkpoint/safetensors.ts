@@ -4,7 +4,13 @@ import { type DType, ensure, RmError } from '../../engine/index.js';
 import { isRecord, readJsonFileIfPresent } from '../files/jsonFile.js';
 import type { Checkpoint, TensorInfo } from './checkpoint.js';
 import { openWeightFile, readAt } from './fileReads.js';
-import { corrupt, headerLength, parseHeader, type SafetensorsEntry } from './safetensorsHeader.js';
+import {
+  corrupt,
+  headerLength,
+  PREFIX_BYTES,
+  parseHeader,
+  type SafetensorsEntry,
+} from './safetensorsHeader.js';
 
 const dtypes: Readonly<Record<string, DType>> = { F32: 'f32', F16: 'f16', BF16: 'bf16', U32: 'u32' };
 
@@ -21,7 +27,7 @@ export interface SafetensorsFile {
 export async function openSafetensorsFile(path: string): Promise<SafetensorsFile> {
   const { file, size } = await openWeightFile(path);
   try {
-    const length = headerLength(await readAt(file, path, 0, Math.min(8, size)), size, path);
+    const length = headerLength(await readAt(file, path, 0, Math.min(PREFIX_BYTES, size)), size, path);
     const { entries, metadata } = parseHeader(await readAt(file, path, 8, length), size, path);
     return {
       path,

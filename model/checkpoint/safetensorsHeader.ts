@@ -1,5 +1,6 @@
 import { RmError } from '../../engine/index.js';
 import { isRecord } from '../files/jsonFile.js';
+import { notTheFile } from '../files/notTheFile.js';
 
 /**
  * The header of a safetensors file and every check on it.
@@ -32,13 +33,16 @@ export function corrupt(message: string, fix = again, cause?: unknown): RmError 
   return new RmError('CHECKPOINT_CORRUPT', message, fix, cause === undefined ? undefined : { cause });
 }
 
-/** Checks the first eight bytes of a file of `fileBytes` bytes and returns the header's length. */
+/** Number of a file's first bytes that tell whether it is a safetensors file. */
+export const PREFIX_BYTES = 64;
+
+/** Checks the first bytes (PREFIX_BYTES, or all) of a file of `fileBytes` bytes and returns the header's length. */
 export function headerLength(prefix: Uint8Array, fileBytes: number, path: string): number {
+  // A header begins with "{"; the bytes of its length may be any.
+  const other = prefix[8] === 0x7b ? undefined : notTheFile(Buffer.from(prefix).toString('latin1'));
+  if (other) throw corrupt(`${path}: ${other.problem}`, other.fix);
   if (fileBytes < 8 || prefix.byteLength < 8) {
     throw corrupt(`${path}: has ${fileBytes} bytes, too few for a safetensors file`);
-  }
-  if (new TextDecoder('latin1').decode(prefix) === 'version ') {
-    throw corrupt(`${path}: is a Git LFS pointer, not the weights`, 'Fetch the file itself: git lfs pull.');
   }
   const length = new DataView(prefix.buffer, prefix.byteOffset, 8).getBigUint64(0, true);
   if (length > BigInt(maxHeaderBytes)) {

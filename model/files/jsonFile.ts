@@ -1,5 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { RmError } from '../../engine/index.js';
+import { notTheFile } from './notTheFile.js';
+import { parsePythonJson } from './pythonJson.js';
 
 const isMissing = (error: unknown): boolean =>
   ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
@@ -28,17 +30,19 @@ export async function readJsonFileIfPresent(path: string): Promise<unknown> {
   return text === undefined ? undefined : parseJson(text, path);
 }
 
-/** Parses a JSON text; `path` appears in messages only. @throws RmError CONFIG_INVALID. */
-export function parseJson(text: string, path: string): unknown {
+/** Parses a JSON text, also with Python's NaN and Infinity; `path` appears in messages only. @throws RmError CONFIG_INVALID. */
+export const parseJson = (text: string, path: string): unknown => jsonOrError(parsePythonJson, text, path);
+
+/** Parses a text by `parse`, and says what the file is where it is no JSON. @throws RmError CONFIG_INVALID. */
+export function jsonOrError(parse: (text: string) => unknown, text: string, path: string): unknown {
   try {
-    return JSON.parse(text) as unknown;
+    return parse(text);
   } catch (error) {
-    throw new RmError(
-      'CONFIG_INVALID',
-      `${path} is not valid JSON: ${(error as Error).message}`,
-      'Download the file again, or correct it at that place.',
-      { cause: error },
-    );
+    const { problem, fix } = notTheFile(text) ?? {
+      problem: `is not valid JSON: ${(error as Error).message}`,
+      fix: 'Download the file again, or correct it at that place.',
+    };
+    throw new RmError('CONFIG_INVALID', `${path} ${problem}`, fix, { cause: error });
   }
 }
 

@@ -1,5 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { RmError } from '../../engine/index.js';
+import { parsePythonJson } from './pythonJson.js';
 
 /** Reads large text files piece by piece: lines, and the elements of a JSON array. Line numbers count from 1. */
 
@@ -55,7 +56,7 @@ export async function* readLines(path: string): AsyncGenerator<Located<string>> 
 
 export function parseJson(text: string, path: string, line: number): unknown {
   try {
-    return JSON.parse(text) as unknown;
+    return parsePythonJson(text);
   } catch (error) {
     const message = `${path}:${line}: not JSON: ${(error as Error).message}`;
     throw invalidData(message, 'Correct or remove that place in the file.', error);
@@ -69,7 +70,7 @@ const closing = new Set([93, 125]);
 
 /**
  * Reads the elements of a JSON array one at a time: such data sets may exceed JavaScript's longest string. Scans the bytes
- * for structure, which is ASCII in UTF-8, and parses each element by JSON.parse.
+ * for structure, which is ASCII in UTF-8, and parses each element by itself.
  */
 export async function* readJsonArray(path: string): AsyncGenerator<Located<unknown>> {
   const misplaced = (what: string, line: number) =>

@@ -101,6 +101,21 @@ test('the header length', async () => {
   assert.match(await complaint(Buffer.from('version https://git-lfs.github.com/spec/v1\n')), /Git LFS/);
 });
 
+test('what stands in the place of a weight file', async () => {
+  const about = (content: string) => complaint(Buffer.from(content, 'latin1'));
+  assert.match(await about('<!DOCTYPE html>\n<html><body>Sign in'), /is a web page/);
+  assert.match(await about('PK\x03\x04\0\0\b\b\0\0archive/data.pkl'), /zip archive, perhaps PyTorch/);
+  assert.match(await about('\x1f\x8b\b\0\0\0\0\0\0\x03 and more'), /is compressed/);
+  assert.match(await about('GGUF\x03\0\0\0\0\0\0\0'), /is a GGUF file/);
+  // The length of this header, 35,615 bytes, is spelt like the beginning of a gzip file.
+  using folder = temporaryFolder();
+  const header = JSON.stringify({ x: entry('F32', [1], 0, 4) }).padEnd(0x8b1f);
+  const file = rawFile({ header, data: f32(1) });
+  assert.equal([...file.subarray(0, 2)], [0x1f, 0x8b]);
+  writeFileSync(join(folder.path, 'model.safetensors'), file);
+  await (await openSafetensors(folder.path)).close();
+});
+
 test('the header text', async () => {
   assert.match(await complaint(rawFile({ header: '{"a": ' })), /not valid JSON/);
   assert.match(await complaint(rawFile({ header: Uint8Array.of(0x7b, 0xff, 0x7d) })), /not valid JSON/);
