@@ -10,7 +10,7 @@ export type {
   VisionTensorNames,
 } from './architecture/architecture.js';
 export type { Rope, RopeBase } from './architecture/rope.js';
-export type { Checkpoint, TensorInfo } from './checkpoint/checkpoint.js';
+export type { Checkpoint, OpaqueTensor, TensorInfo } from './checkpoint/checkpoint.js';
 export type { WeightDtype } from './checkpoint/inDtype.js';
 export type { ModelSource } from './checkpoint/modelSource.js';
 export { openSafetensors } from './checkpoint/safetensors.js';

@@ -13,6 +13,14 @@ export interface TensorInfo {
   readonly blocks?: BlockFormat;
 }
 
+/** A tensor of a number type that kernels cannot read, as a checkpoint stores it: it can be copied, no more. */
+export interface OpaqueTensor {
+  /** As the safetensors format names it: I64, BOOL, F64, F8_E4M3 ... */
+  readonly storage: string;
+  readonly shape: readonly number[];
+  readonly byteLength: number;
+}
+
 /** Bytes of a tensor on the device. */
 export const deviceBytes = ({ shape, dtype }: TensorInfo): number => elementCount(shape) * byteSize(dtype);
 
@@ -25,9 +33,11 @@ export interface Checkpoint {
   readonly totalBytes: number;
   /** Whether the checkpoint holds a tensor of that name. */
   has(name: string): boolean;
+  /** A tensor that kernels cannot read; undefined for the others. @throws RmError CHECKPOINT_CORRUPT for a missing tensor. */
+  opaque(name: string): OpaqueTensor | undefined;
   /** @throws RmError CHECKPOINT_CORRUPT for a missing tensor, UNSUPPORTED_DTYPE for a type that kernels cannot read. */
   info(name: string): TensorInfo;
-  /** Reads all bytes of a tensor as stored. Throws what `info` throws; CHECKPOINT_CORRUPT if the file ends early. */
+  /** Reads all bytes of a tensor as stored. @throws RmError CHECKPOINT_CORRUPT for a missing tensor or a file that ends early. */
   read(name: string): Promise<Uint8Array>;
   /** Reads `byteLength` stored bytes of a tensor from `byteStart` on, both counted within the tensor. */
   readRange(name: string, byteStart: number, byteLength: number): Promise<Uint8Array>;

@@ -42,6 +42,17 @@ export async function* densePieces(
   }
 }
 
+/** Reads a tensor's bytes as stored, in pieces. */
+export async function* storedPieces(
+  checkpoint: Checkpoint,
+  name: string,
+  byteLength: number,
+): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < byteLength; at += PIECE) {
+    yield await checkpoint.readRange(name, at, Math.min(PIECE, byteLength - at));
+  }
+}
+
 /** Reads a whole tensor as numbers of its `dtype`, little-endian. */
 export async function readDense(device: Device, checkpoint: Checkpoint, name: string): Promise<Uint8Array> {
   if (!checkpoint.info(name).blocks) return checkpoint.read(name);

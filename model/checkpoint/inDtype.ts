@@ -7,7 +7,7 @@ import {
   ensure,
   RmError,
 } from '../../engine/index.js';
-import type { Checkpoint, TensorInfo } from './checkpoint.js';
+import type { Checkpoint, OpaqueTensor, TensorInfo } from './checkpoint.js';
 
 /** Number type of stored weights. */
 export type WeightDtype = Exclude<DType, 'u32'>;
@@ -21,14 +21,7 @@ const isWeight = ({ dtype }: TensorInfo): boolean => dtype !== 'u32';
 
 /** Names of tensors whose type can be read. Checkpoints may hold others (masks, positions), which no model needs. */
 const readable = (checkpoint: Checkpoint): string[] =>
-  checkpoint.names.filter(name => {
-    try {
-      return checkpoint.info(name) !== undefined;
-    } catch (error) {
-      if (error instanceof RmError && error.code === 'UNSUPPORTED_DTYPE') return false;
-      throw error;
-    }
-  });
+  checkpoint.names.filter(name => !checkpoint.opaque(name));
 
 /** Presents a checkpoint's weights in another number type; rounds to nearest even on reading. */
 class ConvertedCheckpoint implements Checkpoint {
@@ -50,6 +43,10 @@ class ConvertedCheckpoint implements Checkpoint {
     return this.stored.has(name);
   }
 
+  opaque(name: string): OpaqueTensor | undefined {
+    return this.stored.opaque(name);
+  }
+
   info(name: string): TensorInfo {
     const stored = this.stored.info(name);
     if (!this.changes(stored)) return stored;
@@ -60,10 +57,11 @@ class ConvertedCheckpoint implements Checkpoint {
   }
 
   read(name: string): Promise<Uint8Array> {
-    return this.readRange(name, 0, this.info(name).byteLength);
+    return this.readRange(name, 0, (this.opaque(name) ?? this.info(name)).byteLength);
   }
 
   async readRange(name: string, byteStart: number, byteLength: number): Promise<Uint8Array> {
+    if (this.opaque(name)) return this.stored.readRange(name, byteStart, byteLength);
     const stored = this.stored.info(name);
     if (!this.changes(stored) || stored.blocks || stored.dtype === this.dtype) {
       return this.stored.readRange(name, byteStart, byteLength);

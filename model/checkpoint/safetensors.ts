@@ -2,7 +2,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type DType, ensure, RmError } from '../../engine/index.js';
 import { isRecord, readJsonFileIfPresent } from '../files/jsonFile.js';
-import type { Checkpoint, TensorInfo } from './checkpoint.js';
+import type { Checkpoint, OpaqueTensor, TensorInfo } from './checkpoint.js';
 import { openWeightFile, readAt } from './fileReads.js';
 import {
   corrupt,
@@ -73,6 +73,11 @@ class SafetensorsCheckpoint implements Checkpoint {
     return this.fileOf.has(name);
   }
 
+  opaque(name: string): OpaqueTensor | undefined {
+    const { storage, shape, begin, end } = this.entry(name);
+    return storage in dtypes ? undefined : { storage, shape, byteLength: end - begin };
+  }
+
   info(name: string): TensorInfo {
     const { storage, shape, begin, end } = this.entry(name);
     const dtype = dtypes[storage];
@@ -92,7 +97,8 @@ class SafetensorsCheckpoint implements Checkpoint {
   }
 
   async readRange(name: string, byteStart: number, byteLength: number): Promise<Uint8Array> {
-    const size = this.info(name).byteLength;
+    const { begin, end } = this.entry(name);
+    const size = end - begin;
     ensure(
       byteStart >= 0 && byteLength >= 0 && byteStart + byteLength <= size,
       `bytes ${byteStart} to ${byteStart + byteLength} lie outside tensor ${JSON.stringify(name)}, which has ${size}`,

@@ -8,7 +8,7 @@ import { notTheFile } from '../files/notTheFile.js';
  */
 
 /** Bits per element of every type in the format. Types that kernels lack fail on reading. */
-const storageBits: Readonly<Record<string, number>> = {
+export const storageBits: Readonly<Record<string, number>> = {
   ...{ F64: 64, I64: 64, U64: 64, C64: 64, F32: 32, I32: 32, U32: 32, F16: 16, BF16: 16, I16: 16, U16: 16 },
   ...{ I8: 8, U8: 8, BOOL: 8, F8_E4M3: 8, F8_E5M2: 8, F8_E8M0: 8, F8_E4M3FNUZ: 8, F8_E5M2FNUZ: 8 },
   ...{ F6_E2M3: 6, F6_E3M2: 6, F4: 4 },

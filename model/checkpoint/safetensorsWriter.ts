@@ -1,11 +1,13 @@
 import { join } from 'node:path';
-import { byteSize, type DType, elementCount, ensure } from '../../engine/index.js';
+import { type DType, elementCount, ensure } from '../../engine/index.js';
 import { writeOutputFile } from '../files/outputFolder.js';
+import type { OpaqueTensor } from './checkpoint.js';
+import { storageBits } from './safetensorsHeader.js';
 import { type FileTensor, writeTensorFile } from './tensorFile.js';
 
 /** A tensor to write; its `bytes`, little-endian and row-major, are read once. */
 export interface TensorSource extends FileTensor {
-  readonly dtype: DType;
+  readonly dtype: DType | Pick<OpaqueTensor, 'storage'>;
 }
 
 /** Settings of `writeSafetensors`. */
@@ -16,9 +18,14 @@ export interface WriteOptions {
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
 }
 
-const storageOf: Readonly<Record<DType, string>> = { f32: 'F32', f16: 'F16', bf16: 'BF16', u32: 'U32' };
+const storages: Readonly<Record<DType, string>> = { f32: 'F32', f16: 'F16', bf16: 'BF16', u32: 'U32' };
 
-const byteLength = (tensor: TensorSource): number => elementCount(tensor.shape) * byteSize(tensor.dtype);
+const storageOf = ({ dtype }: TensorSource): string =>
+  typeof dtype === 'string' ? storages[dtype] : dtype.storage;
+
+const bitsOf = (tensor: TensorSource): number => storageBits[storageOf(tensor)]!;
+
+const byteLength = (tensor: TensorSource): number => (elementCount(tensor.shape) * bitsOf(tensor)) / 8;
 
 /** The metadata strings of a safetensors header. */
 export type Metadata = Readonly<Record<string, string>>;
@@ -28,10 +35,7 @@ function headerOf(tensors: readonly TensorSource[], metadata: Metadata): Uint8Ar
   let begin = 0;
   for (const tensor of tensors) {
     const end = begin + byteLength(tensor);
-    header.push([
-      tensor.name,
-      { dtype: storageOf[tensor.dtype], shape: tensor.shape, data_offsets: [begin, end] },
-    ]);
+    header.push([tensor.name, { dtype: storageOf(tensor), shape: tensor.shape, data_offsets: [begin, end] }]);
     begin = end;
   }
   const json = Buffer.from(JSON.stringify(Object.fromEntries(header)));
@@ -55,7 +59,7 @@ export async function writeSafetensorsFile(
   metadata: Metadata = { format: 'pt' },
 ): Promise<void> {
   checkSources(tensors);
-  const ordered = [...tensors].sort((a, b) => byteSize(b.dtype) - byteSize(a.dtype));
+  const ordered = [...tensors].sort((a, b) => bitsOf(b) - bitsOf(a));
   await writeTensorFile(path, headerOf(ordered, metadata), ordered, { byteLength, onTensor });
 }
 

@@ -90,6 +90,10 @@ export class GgufCheckpoint implements Checkpoint {
     );
   }
 
+  opaque(): undefined {
+    return undefined;
+  }
+
   info(name: string): TensorInfo {
     const { tensor, expert, offset } = this.stored(name);
     const shape = tensor.shape.slice(expert === undefined ? 0 : 1);

@@ -1,7 +1,7 @@
 import { mkdir, readdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Architecture, expectedTensors } from '../architecture/architecture.js';
-import { densePieces } from '../checkpoint/denseTensor.js';
+import { densePieces, storedPieces } from '../checkpoint/denseTensor.js';
 import { configInDtype } from '../checkpoint/inDtype.js';
 import { type TensorSource, writeSafetensors } from '../checkpoint/safetensorsWriter.js';
 import { exactJsonText } from '../files/exactJson.js';
@@ -66,10 +66,22 @@ function* writtenTensors(model: ModelToWrite): Generator<TensorSource> {
     if (layer && !newIndex.has(layer.index)) continue;
     // The integers 0, 1, 2 ..., stored by old versions of transformers; every version computes them itself.
     if (name.endsWith('.position_ids')) continue;
+    const written = layer ? `${layer.prefix}${newIndex.get(layer.index)}${layer.rest}` : name;
+    const opaque = checkpoint.opaque(name);
+    if (opaque) {
+      const { storage, shape, byteLength } = opaque;
+      yield {
+        name: written,
+        dtype: { storage },
+        shape,
+        bytes: () => storedPieces(checkpoint, name, byteLength),
+      };
+      continue;
+    }
     const { dtype, shape } = checkpoint.info(name);
     const replacement = replacements.get(name);
     yield {
-      name: layer ? `${layer.prefix}${newIndex.get(layer.index)}${layer.rest}` : name,
+      name: written,
       dtype,
       shape,
       bytes: () =>

@@ -18,6 +18,7 @@ import { methodSettings, pruneSettings } from '../options/pruneSettings.js';
 import { checkValues, type DeclaredSetting, listed, settingValue } from '../options/setting.js';
 import { checkCheckpointOptions, mayBeFinished } from '../resume/pruneCheckpoint.js';
 import { checkRemoved, checkWindow, layersToRemove, removedLayers, type Window } from '../run/window.js';
+import { checkRoom, equalWindowSize } from '../selections/greedyWindows.js';
 import { type Selection, selectionNamed } from '../selections/index.js';
 import { faithfulOptions } from './faithful.js';
 import { needsCalibration } from './needs.js';
@@ -76,7 +77,7 @@ export async function checkPruneRequest(
 
 /** The windows against the selection that would find them. */
 function checkWindows(
-  { selection, count, windowCount, apart, windows }: Omit<PruneRequest, 'gradient'>,
+  { arch, selection, count, windowCount, apart, windows }: Omit<PruneRequest, 'gradient'>,
   select: string | undefined,
 ): void {
   ensure(
@@ -90,10 +91,12 @@ function checkWindows(
     'Leave out `select` and `windows`, or `window` and `remove`.',
   );
   ensure(
-    (windowCount === 1 && !apart) || windows !== undefined || selection.dividesInWindows === true,
+    (windowCount === 1 && !apart) || windows !== undefined || selection.dividesInWindows !== undefined,
     `the selection ${selection.name} does not take a number of windows`,
     'Leave `windows` and `apart` out, or choose another selection (rm-engine methods).',
   );
+  if (windows || selection.dividesInWindows !== 'equal') return;
+  checkRoom(arch.layers, equalWindowSize({ count, windowCount }), windowCount, apart);
 }
 
 /** Settings of the texts that contradict each other. */

@@ -16,7 +16,7 @@ export const angular: Selection = {
   name: 'angular',
   summary: 'smallest mean angle between the ends of a window, at the last token of every sequence',
   source: 'Gromov et al., The Unreasonable Ineffectiveness of the Deeper Layers (UIDL), arXiv:2403.17887',
-  dividesInWindows: true,
+  dividesInWindows: 'equal',
   layerByLayer: true,
   distanceSums,
   select: context => nearestWindow(context, distanceSums(context)),

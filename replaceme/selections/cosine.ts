@@ -1,9 +1,8 @@
-import { ensure } from '../../engine/index.js';
 import { totalTokens } from '../../model/index.js';
 import { batchedTokens, type CalibrationBatch } from '../calibration/calibrationBatch.js';
 import type { WindowChoice } from '../run/windowChoice.js';
 import { type DistanceMeasure, windowDistanceSums } from '../windowMap/windowDistances.js';
-import { greedyWindows } from './greedyWindows.js';
+import { equalWindowSize, greedyWindows } from './greedyWindows.js';
 import { meanDistances } from './meanDistances.js';
 import type { DistanceSums, Selection, SelectionContext } from './selection.js';
 
@@ -26,8 +25,6 @@ export function rankingBatches(
 /**
  * The mean distance between the ends of every window over all tokens of `batches`, for windows of equal size,
  * `context.windowCount` of which remove `context.count` layers.
- *
- * @throws RmError INVALID_ARGUMENT where the layers cannot be divided equally.
  */
 export function equalWindowDistances(
   context: SelectionContext,
@@ -35,13 +32,8 @@ export function equalWindowDistances(
   batches: readonly CalibrationBatch[],
   measure?: DistanceMeasure,
 ): DistanceSums {
-  const { model, count, windowCount } = context;
-  const size = count / windowCount;
-  ensure(
-    Number.isInteger(size),
-    `${count} layers cannot be divided into ${windowCount} windows of equal size`,
-    'Remove a multiple of `windows` layers, or name them by `remove`.',
-  );
+  const { model } = context;
+  const size = equalWindowSize(context);
   const sum = async (some: readonly CalibrationBatch[]) => {
     const [sums] = await windowDistanceSums(model, some, [size], { ...context, ...(measure && { measure }) });
     return sums!;
@@ -63,7 +55,7 @@ export const cosine: Selection = {
   name: 'cosine',
   summary: 'smallest mean cosine distance between the ends of a window, over all tokens',
   source: 'ReplaceMe (Eq. 4), arXiv:2505.02819; LLM-Streamline, arXiv:2403.19135',
-  dividesInWindows: true,
+  dividesInWindows: 'equal',
   layerByLayer: true,
   distanceSums,
   select: async context => {

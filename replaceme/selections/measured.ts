@@ -76,7 +76,9 @@ async function select(context: SelectionContext): Promise<WindowChoice> {
   const settings = { ...defaultSettings(device, tokens), ...context.measuring };
   const split = splitHalves(context.batches, settings);
   if (!split) {
-    const nearest = await cosine.select(context);
+    // `windowCount` is the most here: one window where the layers do not divide.
+    const divides = count % context.windowCount === 0;
+    const nearest = await cosine.select(divides ? context : { ...context, windowCount: 1 });
     return { ...nearest, by: `${nearest.by}, for lack of held-out texts` };
   }
   using own = context.states ? undefined : new HiddenStates(device, arch);
@@ -168,7 +170,7 @@ export const measured: Selection = {
   summary: 'smallest KL to the original of candidates that are repaired and judged on held-out tokens',
   source: 'our own; kin: ReplaceMe A.10, SLEB, arXiv:2402.09025',
   judgesText: true,
-  dividesInWindows: true,
+  dividesInWindows: 'any',
   dependsOnMethod: true,
   select,
   // As defaultSettings counts them, without the part that the fit saves later.

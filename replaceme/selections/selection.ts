@@ -75,8 +75,8 @@ export interface Selection {
   readonly summary: string;
   /** Its paper. */
   readonly source: string;
-  /** Whether it obeys `windowCount`; other selections remove layers wherever they are. */
-  readonly dividesInWindows?: true;
+  /** How it obeys `windowCount`: by windows of equal or of any size. Other selections remove layers wherever they are. */
+  readonly dividesInWindows?: 'equal' | 'any';
   /** Whether it runs all tokens through one layer after the other, so that layers may be offloaded. */
   readonly layerByLayer?: true;
   /**

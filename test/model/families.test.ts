@@ -245,6 +245,7 @@ function checkpointOf(shapes: Map<string, number[]>): Checkpoint {
     names: [...shapes.keys()],
     totalBytes: 0,
     has: name => shapes.has(name),
+    opaque: () => undefined,
     info: name => ({ name, dtype: 'f32', shape: shapes.get(name)!, byteLength: 0 }),
     read: refuse,
     readRange: refuse,

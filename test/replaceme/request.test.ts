@@ -51,6 +51,22 @@ test('an encoder of images without images, and with settings of texts', async ()
   await checkPruneRequest(dataPath('clip', 'whole'), undefined, given);
 });
 
+test('windows for which the model has no room', async () => {
+  const refused = (options: PruneOptions) =>
+    rejectsWith(() => checkPruneRequest(family('llama'), undefined, options), 'INVALID_ARGUMENT');
+  assert.match(await refused({ layers: 2, windows: 9 }), /2 layers cannot be removed in 9 windows/);
+  assert.match(
+    await refused({ layers: 3, windows: 2, select: 'cosine' }),
+    /cannot be divided into 2 windows/,
+  );
+  for (const select of ['cosine', 'angular']) {
+    assert.match(
+      await refused({ layers: 3, windows: 3, apart: true, select }),
+      /no room for 3 windows of 1 layers/,
+    );
+  }
+});
+
 test('what a GGUF file cannot say of a model, or of what would be left of it', async () => {
   using place = temporaryFolder();
   const out = join(place.path, 'out.gguf');
