@@ -1,23 +1,17 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Device, downloadF32, Tensor, tensorFrom } from '../../engine/index.js';
+import { downloadF32, Tensor, tensorFrom } from '../../engine/index.js';
 import { matmul } from '../../kernels/matmul/matmul.js';
-import { evaluate, generate, logits, Model } from '../../model/index.js';
+import { evaluate, generate, logits } from '../../model/index.js';
 import { foldTransform } from '../../replaceme/fits/foldTransform.js';
 import { fitLeastSquares, leastSquaresStatistics } from '../../replaceme/fits/leastSquares.js';
 import { windowDistances } from '../../replaceme/index.js';
 import { keptLayers } from '../../replaceme/run/window.js';
 import { maxAbsError, relativeError } from '../gpu.js';
-import { openPass, plainBatches } from '../replaceme/workplace.js';
-import { readGolden, saySkipped, sharedPath } from '../support.js';
-
-// The folder that shared/models/smollm2.py builds; .ci/run names it.
-const folder = process.env.RM_SMOLLM2;
-const golden = sharedPath('golden', 'smollm2');
-
-const readJson = <T>(name: string) => JSON.parse(readFileSync(join(golden!, name), 'utf8')) as T;
+import { openPass } from '../replaceme/workplace.js';
+import { readGolden, saySkipped } from '../support.js';
+import { golden, openSmolLM2, readJson, smollm2 } from './smollm2Golden.js';
 
 interface Window {
   i: number;
@@ -26,21 +20,16 @@ interface Window {
   evaluations: Record<string, Record<string, { perplexity: number; kl: number; top1: number }>>;
 }
 
-if (!folder || !golden) {
+if (!smollm2 || !golden) {
   saySkipped('SmolLM2-135M against golden data: set RM_SMOLLM2 to its folder, shared/ beside the repository');
 } else {
-  const device = await Device.open();
-  const model = await Model.load(device, folder);
-  const tokens = readJson<Record<string, number[][]>>('tokens.json');
-  const batches = plainBatches(tokens.fit!, 1024);
-  test.after(async () => {
-    model.dispose();
-    await device.close();
-  });
+  const opened = await openSmolLM2();
+  const { device, model, batches } = opened;
+  test.after(opened.close);
 
   test('logits of two sequences', async () => {
     const { sequences } = readJson<{ sequences: { ids: number[]; mean_nll: number }[] }>('logits.json');
-    const tensors = await readGolden(join(golden, 'logits.safetensors'));
+    const tensors = await readGolden(join(golden!, 'logits.safetensors'));
     for (const [s, { ids, mean_nll }] of sequences.entries()) {
       const found = (await logits(model, ids)).logits;
       const vocab = model.arch.vocab;
@@ -76,7 +65,7 @@ if (!folder || !golden) {
     using pass = await openPass(model, batches, window);
     using statistics = await leastSquaresStatistics(pass);
     const { transform, relativeResidual, solve } = await fitLeastSquares(device, statistics, 0);
-    const expected = (await readGolden(join(golden, 'replaceme-T-i11-n7.safetensors'))).get('T')!.values;
+    const expected = (await readGolden(join(golden!, 'replaceme-T-i11-n7.safetensors'))).get('T')!.values;
     const tError = relativeError(await downloadF32(transform), expected);
     const bound = reference.ls.float32_activation_error;
     console.log(
@@ -111,12 +100,12 @@ if (!folder || !golden) {
       assert.ok(Math.abs(found / expected - 1) < 5e-3, `${what}: ${found}, expected ${expected}`);
     for (const set of ['eval_chat', 'eval_wt2']) {
       const expected = reference.evaluations.ls![set]!;
-      const found = await evaluate(pruned, tokens[set]!, { against: model });
+      const found = await opened.evaluate(pruned, set);
       near(found.perplexity, expected.perplexity, `${set} perplexity`);
-      near(found.kl!, expected.kl, `${set} KL`);
-      assert.ok(Math.abs(found.top1! - expected.top1) < 5e-3, `${set} top-1`);
+      near(found.kl, expected.kl, `${set} KL`);
+      assert.ok(Math.abs(found.top1 - expected.top1) < 5e-3, `${set} top-1`);
     }
-    const found = await evaluate(plain, tokens.eval_chat!);
+    const found = await opened.evaluate(plain, 'eval_chat');
     near(found.perplexity, reference.evaluations.plain!.eval_chat!.perplexity, 'plain removal, perplexity');
   });
 }

@@ -1,22 +1,14 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Device, downloadF32 } from '../../engine/index.js';
-import { evaluate, Model } from '../../model/index.js';
+import { downloadF32 } from '../../engine/index.js';
 import { fitCosine } from '../../replaceme/fits/cosineFit.js';
 import type { FitPass } from '../../replaceme/fits/fitPass.js';
 import { foldTransform } from '../../replaceme/fits/foldTransform.js';
 import { type CosineSettings, cosineSettings } from '../../replaceme/options/pruneOptions.js';
 import { keptLayers } from '../../replaceme/run/window.js';
-import { openPass, plainBatches } from '../replaceme/workplace.js';
-import { saySkipped, sharedPath } from '../support.js';
-
-// The folder that shared/models/smollm2.py builds; .ci/run names it.
-const folder = process.env.RM_SMOLLM2;
-const golden = sharedPath('golden', 'smollm2');
-
-const readJson = <T>(name: string) => JSON.parse(readFileSync(join(golden!, name), 'utf8')) as T;
+import { openPass } from '../replaceme/workplace.js';
+import { saySkipped } from '../support.js';
+import { golden, openSmolLM2, readJson, smollm2 } from './smollm2Golden.js';
 
 const sets = ['eval_chat', 'eval_wt2'] as const;
 type EvaluationSet = (typeof sets)[number];
@@ -34,20 +26,15 @@ interface Golden {
     Record<`cosine eq${7 | 8}`, { band: Evaluations<[number, number]>; loss: Losses<[number, number]> }>;
 }
 
-if (!folder || !golden) {
+if (!smollm2 || !golden) {
   saySkipped(
     'cosine fits of SmolLM2-135M against golden data: set RM_SMOLLM2 to its folder, shared/ beside the repository',
   );
 } else {
-  const device = await Device.open();
-  const model = await Model.load(device, folder);
-  const tokens = readJson<Record<string, number[][]>>('tokens.json');
-  const batches = plainBatches(tokens.fit!, 1024);
+  const opened = await openSmolLM2();
+  const { model, batches } = opened;
   const references = readJson<{ windows: Golden[] }>('replaceme.json').windows;
-  test.after(async () => {
-    model.dispose();
-    await device.close();
-  });
+  test.after(opened.close);
 
   /** Losses, |T - I|_F and what the pruned model is worth on some sets, all in f32 as in the reference. */
   async function fitted(
@@ -68,10 +55,7 @@ if (!folder || !golden) {
     const layers = new Map([[i, folded]]);
     const pruned = model.withLayers(keptLayers([{ layer: i, count: n }], model.arch.layers), { layers });
     const found: Partial<Evaluations<number>> = {};
-    for (const set of evaluated) {
-      const { perplexity, kl, top1 } = await evaluate(pruned, tokens[set]!, { against: model });
-      found[set] = { perplexity, kl: kl!, top1: top1! };
-    }
+    for (const set of evaluated) found[set] = await opened.evaluate(pruned, set);
     return { ...losses, distance, evaluations: found as Evaluations<number> };
   }
 
@@ -84,7 +68,7 @@ if (!folder || !golden) {
     const { i, n } = reference;
     test(`cosine fits on window (${i}, ${n})`, async () => {
       using pass = await openPass(model, batches, { layer: i, count: n });
-      // Evaluating takes longer than fitting: every set once in order, and one of them with shuffling.
+      // Every set once in order, and one of them with shuffling.
       const [inOrder, shuffled] = n > 4 ? [sets, undefined] : [sets.slice(0, 1), sets.slice(1)];
       for (const equation of [7, 8] as const) {
         const expected = reference.evaluations[`cosine eq${equation}, in order`];

@@ -1,16 +1,10 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Device } from '../../engine/index.js';
-import { evaluate, Model } from '../../model/index.js';
 import { PrunedModel } from '../../replaceme/activations/prunedModel.js';
 import { refit } from '../../replaceme/methods/refit.js';
-import { plainBatches, repairContext } from '../replaceme/workplace.js';
-import { saySkipped, sharedPath } from '../support.js';
-
-const folder = process.env.RM_SMOLLM2;
-const golden = sharedPath('golden', 'smollm2');
+import { repairContext } from '../replaceme/workplace.js';
+import { saySkipped } from '../support.js';
+import { golden, openSmolLM2, readJson, smollm2 } from './smollm2Golden.js';
 
 type Evaluations = Record<string, { perplexity: number; kl: number; top1: number }>;
 interface Golden {
@@ -18,18 +12,13 @@ interface Golden {
   two_spans: Evaluations & { spans: { i: number; n: number; token_residual_train: number }[] };
 }
 
-if (!folder || !golden) {
+if (!smollm2 || !golden) {
   saySkipped('refits of SmolLM2-135M against golden data: set RM_SMOLLM2 to its folder');
 } else {
-  const readJson = <T>(name: string) => JSON.parse(readFileSync(join(golden, name), 'utf8')) as T;
   const { windows, two_spans } = readJson<Golden>('replaceme.json');
-  const tokens = readJson<Record<string, number[][]>>('tokens.json');
-  const device = await Device.open();
-  const model = await Model.load(device, folder);
-  test.after(async () => {
-    model.dispose();
-    await device.close();
-  });
+  const opened = await openSmolLM2();
+  const { model, batches } = opened;
+  test.after(opened.close);
 
   /** The reference keeps its merged weights in f32, ours are rounded to bf16 like any checkpoint of this model. */
   const near = (found: number, expected: number, what: string) =>
@@ -37,14 +26,14 @@ if (!folder || !golden) {
 
   const check = async (spans: readonly { i: number; n: number }[], expected: Evaluations, sets: string[]) => {
     const removed = spans.map(({ i, n }) => ({ layer: i, count: n }));
-    const context = repairContext(model, plainBatches(tokens.fit!, 1024), { ridge: 0.1, attentionStep: 0 });
+    const context = repairContext(model, batches, { ridge: 0.1, attentionStep: 0 });
     const { changes, details } = await refit.repair(context, removed);
     using pruned = new PrunedModel(model, removed, changes);
     for (const set of sets) {
-      const found = await evaluate(pruned.model, tokens[set]!, { against: model });
+      const found = await opened.evaluate(pruned.model, set);
       near(found.perplexity, expected[set]!.perplexity, `${set} perplexity`);
-      near(found.kl!, expected[set]!.kl, `${set} KL`);
-      assert.ok(Math.abs(found.top1! - expected[set]!.top1) < 5e-3, `${set} top-1`);
+      near(found.kl, expected[set]!.kl, `${set} KL`);
+      assert.ok(Math.abs(found.top1 - expected[set]!.top1) < 5e-3, `${set} top-1`);
     }
     return details;
   };

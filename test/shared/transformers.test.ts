@@ -47,7 +47,7 @@ if (!smollm2 || !python) {
         '--calib',
         calibration,
         '--tokens',
-        '4096',
+        '2048',
         '--sequence-length',
         '256',
         '--no-report',
