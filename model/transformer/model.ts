@@ -26,7 +26,7 @@ export interface LoadOptions extends Pick<LoaderOptions, 'reuse' | 'onProgress'>
    * Offload the layers: `Model.loadLayer` uploads each one when it is needed and evicts it afterwards. At most two layers
    * are on the device (one without `prefetch`), so the model may exceed device memory (default: all layers stay there).
    */
-  stream?: false | { readonly prefetch: boolean };
+  offload?: false | { readonly prefetch: boolean };
   /** Number type of the weights (default: the checkpoint's). */
   dtype?: WeightDtype;
   /** Accept an image encoder, which reads no text (default: reject it). */
@@ -78,14 +78,14 @@ export class Model {
       device.memory.trim();
       const loader = new WeightLoader(device, checkpoint, arch.tensorNames, {
         ...options,
-        ...(options.stream && { totalBytes: outerBytes(arch, checkpoint) }),
+        ...(options.offload && { totalBytes: outerBytes(arch, checkpoint) }),
       });
       const outer = await loader.outer(scope, arch.vision?.tensorNames);
       const numbers = Array.from({ length: arch.layers }, (_, layer) => layer);
       const unchanged = { numbers, types, changed: new Map(), spilled: new Map() };
       let layers: readonly LayerWeights[];
-      if (options.stream) {
-        offloaded = new OffloadedLayers(device, checkpoint, arch.tensorNames, options.stream.prefetch);
+      if (options.offload) {
+        offloaded = new OffloadedLayers(device, checkpoint, arch.tensorNames, options.offload.prefetch);
         layers = layersOf(offloaded, unchanged);
       } else {
         const all: LayerWeights[] = [];

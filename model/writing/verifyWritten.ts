@@ -11,7 +11,7 @@ const TOLERANCE = 1e-4;
  * @param path the written folder or file.
  * @param outputsOf computes a model's outputs.
  * @param expected outputs of the model in memory.
- * @param stream see Model.load.
+ * @param offload see Model.load.
  * @returns the largest absolute difference.
  * @throws RmError VERIFICATION_FAILED if it exceeds 1e-4; NOT_FINITE if the model in memory gave NaN or infinity.
  */
@@ -20,7 +20,7 @@ export async function verifyWritten(
   path: string,
   outputsOf: (written: Model) => Promise<Float32Array>,
   expected: Float32Array,
-  stream: LoadOptions['stream'] = false,
+  offload: LoadOptions['offload'] = false,
 ): Promise<number> {
   using _section = device.section('verify');
   if (!expected.every(Number.isFinite)) {
@@ -30,7 +30,7 @@ export async function verifyWritten(
       'Choose another `window` or fewer layers; if eval of the unpruned model fails too, its weights are damaged.',
     );
   }
-  await using written = await Model.load(device, path, { stream, images: true });
+  await using written = await Model.load(device, path, { offload, images: true });
   const outputs = await outputsOf(written);
   let worst = 0;
   for (let i = 0; i < expected.length; i++) {

@@ -5,7 +5,7 @@ import { type RunHooks, runHooks } from '../run/runHooks.js';
 import type { Placement } from './memoryParts.js';
 
 /** How Model.load offloads layers under a plan. */
-export const offloadOf = ({ weights }: Placement): LoadOptions['stream'] =>
+export const offloadOf = ({ weights }: Placement): LoadOptions['offload'] =>
   weights !== 'device' && { prefetch: weights === 'streamed' };
 
 /** Loads a model in `options.dtype`, its weights where the plan puts them. @throws RmError as Model.load. */
@@ -19,6 +19,6 @@ export const loadPlanned = (
   Model.load(device, from, {
     ...runHooks(options),
     ...dtypeOf(options),
-    stream: offloadOf(placement),
+    offload: offloadOf(placement),
     ...kind,
   });

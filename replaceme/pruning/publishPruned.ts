@@ -37,7 +37,7 @@ export async function publishPruned(run: PruneRun, result: PruneResult): Promise
     output: await outputOptions(from, options),
     expected: outputs,
     outputsOf: written => inputs.outputsOfLoaded(written),
-    stream: offloadOf(plan.placement),
+    offload: offloadOf(plan.placement),
     report: maxLogitDifference => reportOf(run, result, maxLogitDifference),
     beforeRename: target => run.markFinished(target),
   });

@@ -33,7 +33,7 @@ interface Publication<R extends PruneReport | HealReport> {
   /** Outputs of the model in memory on a few inputs, and how to compute them with the written one. */
   readonly expected: Float32Array;
   outputsOf(written: Model): Promise<Float32Array>;
-  readonly stream?: LoadOptions['stream'];
+  readonly offload?: LoadOptions['offload'];
   /** The report, given the largest difference of the outputs. */
   report(maxLogitDifference: number): Promise<R>;
   /** Called when the output, still at `target`, lacks only its name. */
@@ -47,11 +47,11 @@ interface Publication<R extends PruneReport | HealReport> {
  * @throws RmError VERIFICATION_FAILED, NOT_FINITE, OUTPUT_EXISTS, OUTPUT_FAILED; the reason of an aborted signal.
  */
 export const publish = <R extends PruneReport | HealReport>(publication: Publication<R>): Promise<R> => {
-  const { from, to, device, clock, output, options, expected, outputsOf, stream } = publication;
+  const { from, to, device, clock, output, options, expected, outputsOf, offload } = publication;
   return withModelOutput(to, output, async target => {
     await clock.during('write', () => writeWeights(publication, target));
     const maxLogitDifference = await clock.during('verify', () =>
-      verifyWritten(device, target, outputsOf, expected, stream),
+      verifyWritten(device, target, outputsOf, expected, offload),
     );
     const report = await publication.report(maxLogitDifference);
     const repeat = repeatOf(report.kind, [from, to], options, { published: true });

@@ -17,7 +17,7 @@ test('streamed layers give the same bits, each is uploaded once per walk, and tw
   for (const prefetch of [true, false]) {
     const live = device.memory.liveBytes;
     {
-      await using streamed = await Model.load(device, folder.path, { stream: { prefetch } });
+      await using streamed = await Model.load(device, folder.path, { offload: { prefetch } });
       assert.equal(await logits(streamed, ids, { taps: true }), expected);
       assert.is(streamed.layerUploads, 6);
       const withOne = device.memory.liveBytes;
@@ -48,7 +48,7 @@ test('a layer with NaN is refused when it is held, with the name of the tensor',
     values: (tensor, values) => tensor === name && values.fill(Number.NaN, 7, 8),
   });
   await using device = await Device.open();
-  await using model = await Model.load(device, folder.path, { stream: { prefetch: true } });
+  await using model = await Model.load(device, folder.path, { offload: { prefetch: true } });
   await model.loadLayer(2, 3);
   assert.match(await rejectsWith(() => model.loadLayer(3), 'NOT_FINITE'), name);
 });

@@ -34,9 +34,9 @@ else {
     test(`${name}: image embeddings are transformers', of all layers and without one`, async () => {
       const golden = await readGolden(join(folder, 'golden.safetensors'));
       await using device = await Device.open();
-      // One of them with its layers streamed.
-      const stream = name === 'whole' && { prefetch: true };
-      await using model = await Model.load(device, folder, { images: true, stream });
+      // One of them with its layers offloaded.
+      const offload = name === 'whole' && { prefetch: true };
+      await using model = await Model.load(device, folder, { images: true, offload });
       const processor = await readImageProcessor(await openModelSource(folder), imageSize);
       using shown = await showImages(model, processor, imageFiles);
       const all = maxAbsError(

@@ -131,7 +131,7 @@ test('residuals of all windows are those of an f64 host; distances are those of 
 
 test('layer by layer, every layer uploaded once in two walks: the same but for the rounding of sums', async () => {
   for (const place of ['device', 'host'] as const) {
-    await using streamed = await Model.load(device, folder.model, { stream: { prefetch: true } });
+    await using streamed = await Model.load(device, folder.model, { offload: { prefetch: true } });
     const steps: number[] = [];
     const found = await windowMap(streamed, batches, {
       placement: { place, dtype: 'f32', keepsInner: false },
@@ -153,7 +153,7 @@ test('layer by layer, every layer uploaded once in two walks: the same but for t
 });
 
 test('layer by layer, windows up to a length: those of the whole map', async () => {
-  await using streamed = await Model.load(device, folder.model, { stream: { prefetch: false } });
+  await using streamed = await Model.load(device, folder.model, { offload: { prefetch: false } });
   const all = await windowMap(streamed, batches);
   const live = device.memory.liveBytes;
   const short = await windowMap(streamed, batches, { longest: 2 });
