@@ -20,6 +20,10 @@ export function calibrationSizes(
   };
 }
 
+/** How many tokens models are measured on, where nothing else is asked for. */
+export const defaultEvaluationTokens = ({ info }: Device): number =>
+  info.kind === 'software' ? 2048 : 16_384;
+
 /** How much text a run calibrates with. */
 export interface CalibrationSizes {
   /** Of the files, at most. */

@@ -9,6 +9,7 @@ import {
   totalTokens,
 } from '../../model/index.js';
 import { type Calibration, shippedCalibration } from '../calibration/readCalibration.js';
+import { defaultEvaluationTokens } from '../calibration/sizes.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 import { sha256OfFile } from '../run/sha256.js';
 import type { EvaluatedText } from './pruneEvaluation.js';
@@ -70,12 +71,10 @@ export interface ReportTexts {
   readonly described: readonly EvaluatedText[];
 }
 
-/** Default number of tokens to evaluate models on. */
-const defaultTokens = ({ info }: Device): number => (info.kind === 'software' ? 2048 : 16_384);
-
 /** Most tokens that models are evaluated on, all files together. */
 export const evaluationTokens = (options: PruneOptions, device: Device): number =>
-  (options.evaluationTokens ?? defaultTokens(device)) * Math.max(1, options.evaluation?.length ?? 1);
+  (options.evaluationTokens ?? defaultEvaluationTokens(device)) *
+  Math.max(1, options.evaluation?.length ?? 1);
 
 /**
  * Reads the files in `options.evaluation`. Without them reads on in the calibration files, after the documents that
@@ -108,14 +107,17 @@ export async function readReportTexts(
     const texts: EvaluationText[] = [];
     for (const file of evaluation) {
       texts.push(
-        await readEvaluationText(file, reader, { ...reading, tokens: tokens ?? defaultTokens(device) }),
+        await readEvaluationText(file, reader, {
+          ...reading,
+          tokens: tokens ?? defaultEvaluationTokens(device),
+        }),
       );
     }
     return all(texts, 'given');
   }
   const calibrationFiles = options.calibration?.length ? options.calibration : undefined;
   const paths = calibrationFiles ?? (await shippedCalibration(reader.chat));
-  const most = tokens ?? defaultTokens(device);
+  const most = tokens ?? defaultEvaluationTokens(device);
   const unseen: EvaluationText[] = [];
   for (const file of paths) {
     const skip = files.find(({ path }) => path === file)?.documents ?? 0;

@@ -9,6 +9,7 @@ import {
   openCheckpoint,
   readArchitecture,
 } from '../../model/index.js';
+import { defaultEvaluationTokens } from '../calibration/sizes.js';
 import { type HealOptions, healingTextSettings, healSettings } from '../options/healSettings.js';
 import { checkValues } from '../options/setting.js';
 import { objectiveSettings } from '../options/trainingSettings.js';
@@ -94,9 +95,6 @@ export async function checkHealRequest(
   return { arch, training, cut, layers, checkpoint };
 }
 
-/** Tokens to measure on by default. */
-export const defaultHeldOut = ({ info }: Device): number => (info.kind === 'software' ? 2048 : 16_384);
-
 /** The options' sizes, else those that suit the device and the steps. */
 export function healingSizes(
   options: HealOptions,
@@ -111,7 +109,7 @@ export function healingSizes(
       contextLength,
       batchTokens,
     ),
-    heldOutTokens: options.heldOutTokens ?? defaultHeldOut(device),
+    heldOutTokens: options.heldOutTokens ?? defaultEvaluationTokens(device),
   };
 }
 

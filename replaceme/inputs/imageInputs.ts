@@ -14,6 +14,7 @@ import {
 import { calibrationBatches } from '../calibration/packBatches.js';
 import type { CalibrationFile } from '../calibration/readCalibration.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';
+import { defaultEvaluationTokens } from '../calibration/sizes.js';
 import { evaluateImages } from '../evaluation/evaluateImages.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 import { runHooks } from '../run/runHooks.js';
@@ -88,7 +89,7 @@ export async function readImageInputs(
       };
     }),
   );
-  const evaluationTokens = options.evaluationTokens ?? (device.info.kind === 'software' ? 2048 : 16_384);
+  const evaluationTokens = options.evaluationTokens ?? defaultEvaluationTokens(device);
   const most = Math.max(1, Math.floor(evaluationTokens / perImage));
   const given = (await imageFiles(options.evaluation ?? [])).slice(0, most);
   const unseen = images.slice(fitted.length, fitted.length + most);

@@ -2,9 +2,9 @@ import type { Device } from '../../engine/index.js';
 import { type Architecture, logits, type Model, openTextReader } from '../../model/index.js';
 import { addGenerated, batchesOf, noCalibration, readRequestedTexts } from '../calibration/requestedTexts.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';
+import { defaultEvaluationTokens } from '../calibration/sizes.js';
 import { evaluatePruned, tokensOfAll } from '../evaluation/evaluatePruned.js';
 import { readReportTexts } from '../evaluation/evaluationText.js';
-import { defaultHeldOut } from '../healing/healRequest.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 import { runHooks } from '../run/runHooks.js';
 import { sha256OfJson } from '../run/sha256.js';
@@ -54,7 +54,7 @@ export async function readTextInputs(
         model,
         calibration,
         batches,
-        heldOut: reportTexts ? tokensOfAll(reportTexts.texts, defaultHeldOut(device)) : [],
+        heldOut: reportTexts ? tokensOfAll(reportTexts.texts, defaultEvaluationTokens(device)) : [],
         outputTokens: sample.length,
         outputs,
         outputsOfLoaded: outputs,

@@ -1,10 +1,9 @@
 import type { Device } from '../../engine/index.js';
 import { keepLayers, openCheckpoint } from '../../model/index.js';
-import { calibrationSizes } from '../calibration/sizes.js';
+import { calibrationSizes, defaultEvaluationTokens } from '../calibration/sizes.js';
 import { evaluationTokens } from '../evaluation/evaluationText.js';
 import type { HealingWork } from '../healing/healingCost.js';
 import { healingSettings } from '../healing/healingSettings.js';
-import { defaultHeldOut } from '../healing/healRequest.js';
 import { givesTexts, type PruneOptions } from '../options/pruneOptions.js';
 import { checkPruneRequest, type PruneRequest } from '../request/request.js';
 import { matmulRate } from '../run/computeRate.js';
@@ -142,7 +141,7 @@ function plannedHealing(
     ...{ settings, teacherLayers: arch.layers, sharedLayers: lowest },
     arch: keepLayers(arch, keep),
     layers: settings.train === 'full' ? [] : Array.from({ length: cuts }, (_, i) => lowest + i),
-    heldOutTokens: Math.min(evaluated, defaultHeldOut(device)),
+    heldOutTokens: Math.min(evaluated, defaultEvaluationTokens(device)),
   };
 }
 
