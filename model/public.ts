@@ -49,8 +49,9 @@ export { imageEmbeddings, type ShownImages, type ShowOptions, showImages } from 
 export { openCheckpoint, openModelSource } from './source/openModelSource.js';
 export { readArchitecture } from './source/readArchitecture.js';
 export * from './tasks/index.js';
-export { type ChatTemplate, encodeDocument, loadChatTemplate } from './text/chat.js';
-export { type ChatMessage, type Document, type DocumentOptions, readDocuments } from './text/documents.js';
+export { type ChatTemplate, encodeDocument, loadChatTemplate, type RenderOptions } from './text/chat.js';
+export type { ChatMessage, Conversation } from './text/conversation.js';
+export { type Document, type DocumentOptions, type LeftOut, readDocuments } from './text/documents.js';
 export { openTextReader, type TextReader } from './text/textReader.js';
 export { loadTokenizer, type TextStream, type Tokenizer } from './text/tokenizer.js';
 export { type SequenceOptions, tokenSequences } from './text/tokenSequences.js';

@@ -1,6 +1,6 @@
 import { DecodingSession } from '../../model/generation/decodingSession.js';
 import type { SamplingOptions } from '../../model/generation/sampler.js';
-import type { ChatMessage } from '../../model/text/documents.js';
+import type { ChatMessage } from '../../model/text/conversation.js';
 import type { TextReader } from '../../model/text/textReader.js';
 import type { Model } from '../../model/transformer/model.js';
 

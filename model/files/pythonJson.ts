@@ -8,12 +8,37 @@ const MARK = '\uE000number ';
 
 const isWord = (token: string): boolean => /^(NaN|-?Infinity)$/.test(token);
 
-/** Strings, numbers, and Python's words for numbers. */
-const tokens = /"(?:[^"\\]|\\.)*"|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|NaN|-?Infinity/g;
+/** Numbers, and Python's words for numbers. */
+const numbers = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|NaN|-?Infinity/g;
+
+/** Where the string that begins at `open` ends; -1 where it does not. */
+function endOfString(text: string, open: number): number {
+  for (let at = text.indexOf('"', open + 1); at >= 0; at = text.indexOf('"', at + 1)) {
+    let backslashes = 0;
+    while (text[at - 1 - backslashes] === '\\') backslashes++;
+    if (backslashes % 2 === 0) return at + 1;
+  }
+  return -1;
+}
+
+/** Replaces the numbers outside of strings. No pattern spans a string: a long one would overflow the stack of patterns. */
+function replaceNumbers(text: string, change: (token: string) => string): string {
+  const parts: string[] = [];
+  for (let at = 0; at < text.length; ) {
+    const open = text.indexOf('"', at);
+    const outside = open < 0 ? text.slice(at) : text.slice(at, open);
+    parts.push(outside.replace(numbers, change));
+    if (open < 0) break;
+    const end = endOfString(text, open);
+    at = end < 0 ? text.length : end;
+    parts.push(text.slice(open, at));
+  }
+  return parts.join('');
+}
 
 /** Turns those numbers outside of strings that `chosen` names into marked strings. */
 const markNumbers = (text: string, chosen: (token: string) => boolean): string =>
-  text.replace(tokens, token => (token.startsWith('"') || !chosen(token) ? token : `"${MARK}${token}"`));
+  replaceNumbers(text, token => (chosen(token) ? `"${MARK}${token}"` : token));
 
 /** The number that a marked string stands for; any other value unchanged. */
 export const plainNumber = (value: unknown): unknown =>
@@ -30,7 +55,7 @@ export function parsePythonJson(text: string): unknown {
   } catch (error) {
     if (!/NaN|Infinity/.test(text)) throw error;
   }
-  JSON.parse(text.replace(tokens, token => (isWord(token) ? numberOfLength(token) : token)));
+  JSON.parse(replaceNumbers(text, token => (isWord(token) ? numberOfLength(token) : token)));
   return JSON.parse(markNumbers(text, isWord), (_, value) => plainNumber(value)) as unknown;
 }
 
@@ -39,6 +64,28 @@ export function parseMarkedJson(text: string): unknown {
   parsePythonJson(text);
   return JSON.parse(markNumbers(text, token => JSON.stringify(Number(token)) !== token)) as unknown;
 }
+
+/** A number as Python writes it: 1.50 as 1.5, 1e3 as 1000.0, 1e-7 as 1e-07. */
+function pythonSpelling(token: string): string {
+  if (isWord(token)) return token;
+  if (!/[.e]/i.test(token)) return token === '-0' ? '0' : token;
+  const value = Number(token);
+  if (!Number.isFinite(value)) return String(value);
+  if (Object.is(value, -0)) return '-0.0';
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-4 || size >= 1e16)) {
+    return value.toExponential().replace(/e([+-])(\d)$/, 'e$10$2');
+  }
+  return Number.isInteger(value) ? `${value}.0` : String(value);
+}
+
+/** A text in which values of `parseMarkedJson` were printed, with their numbers as Python writes them. */
+export const printedNumbers = (text: string): string =>
+  text.includes(MARK)
+    ? text.replace(new RegExp(`"${MARK}([-+.\\w]+)"|${MARK}([-+.\\w]+)`, 'g'), (_, quoted, bare) =>
+        pythonSpelling(quoted ?? bare),
+      )
+    : text;
 
 /** Writes a value as text, indented by two spaces, with marked strings as numbers. */
 export const markedJsonText = (value: unknown): string =>

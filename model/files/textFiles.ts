@@ -1,20 +1,24 @@
 import { createReadStream } from 'node:fs';
 import { RmError } from '../../engine/index.js';
-import { parsePythonJson } from './pythonJson.js';
 
-/** Reads large text files piece by piece: lines, and the elements of a JSON array. Line numbers count from 1. */
+/** Reads large text files piece by piece. Line numbers count from 1. */
 
-interface Located<T> {
-  readonly value: T;
+/** Bytes of a text, and the line where they begin. */
+export interface Located {
+  readonly value: Uint8Array;
   readonly line: number;
 }
+
+/** Longest line or element of a list, in bytes: Node's strings end at 512 MB. */
+const MOST_BYTES = 2 ** 28;
 
 export const invalidData = (message: string, fix: string, cause?: unknown): RmError =>
   new RmError('DATA_INVALID', message, fix, cause === undefined ? undefined : { cause });
 
-async function* chunks(path: string): AsyncGenerator<Buffer> {
+/** The bytes of a file, in parts of `size`. @throws RmError DATA_INVALID where it cannot be read. */
+export async function* fileChunks(path: string, size = 1 << 20): AsyncGenerator<Buffer> {
   try {
-    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) yield chunk as Buffer;
+    for await (const chunk of createReadStream(path, { highWaterMark: size })) yield chunk as Buffer;
   } catch (error) {
     const reason =
       (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'no such file' : (error as Error).message;
@@ -22,106 +26,85 @@ async function* chunks(path: string): AsyncGenerator<Buffer> {
   }
 }
 
+export const notUtf8 = (where: string, cause: unknown): RmError =>
+  invalidData(`${where}: not UTF-8 text`, 'Save the file as UTF-8.', cause);
+
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-/** Drops a byte order mark at the beginning (TextDecoder's default). */
-function decode(bytes: Uint8Array, path: string, line: number): string {
+/** Bytes as text, without a byte order mark at the beginning. @throws RmError DATA_INVALID where they are not UTF-8. */
+export function decode(bytes: Uint8Array, where: string): string {
   try {
     return utf8.decode(bytes);
   } catch (error) {
-    throw invalidData(`${path}:${line}: not UTF-8 text`, 'Save the file as UTF-8.', error);
+    throw notUtf8(where, error);
   }
 }
 
+/** Joins the parts of a line or an element. @throws RmError DATA_INVALID for more than MOST_BYTES. */
+export class Parts {
+  #parts: Uint8Array[] = [];
+  #bytes = 0;
+
+  constructor(private readonly path: string) {}
+
+  get empty(): boolean {
+    return this.#bytes === 0;
+  }
+
+  add(part: Uint8Array, line: number): void {
+    this.#parts.push(part);
+    this.#bytes += part.byteLength;
+    if (this.#bytes <= MOST_BYTES) return;
+    throw invalidData(
+      `${this.path}:${line}: is longer than ${MOST_BYTES / 2 ** 20} MB without an end`,
+      'Divide the text into several rows, or give it as a .txt file.',
+    );
+  }
+
+  take(): Uint8Array {
+    const whole = this.#parts.length === 1 ? this.#parts[0]! : Buffer.concat(this.#parts);
+    this.#parts = [];
+    this.#bytes = 0;
+    return whole;
+  }
+}
+
+/** Where a line that begins at `start` ends: the next \n or \r, or -1. */
+function lineEnd(chunk: Uint8Array, start: number): number {
+  const end = chunk.indexOf(10, start);
+  const ended = end < 0 ? chunk : chunk.subarray(0, end);
+  const carriage = ended.indexOf(13, start);
+  return carriage < 0 ? end : carriage;
+}
+
 /**
- * Reads the lines of a UTF-8 file, without their line ends (\n or \r\n). node:readline would also split at U+2028 and
- * U+2029, which may appear unescaped in a JSON string.
+ * The lines of a text that arrives in parts, without their ends: \n, \r\n or \r. node:readline would also split at U+2028
+ * and U+2029, which may appear unescaped in a JSON string.
  */
-export async function* readLines(path: string): AsyncGenerator<Located<string>> {
+export async function* linesOf(chunks: AsyncIterable<Uint8Array>, path: string): AsyncGenerator<Located> {
+  const rest = new Parts(path);
   let line = 1;
-  let rest: Buffer[] = [];
-  const text = (bytes: Uint8Array) => decode(bytes, path, line).replace(/\r$/, '');
-  for await (const chunk of chunks(path)) {
-    let start = 0;
-    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
-      yield { value: text(Buffer.concat([...rest, chunk.subarray(start, end)])), line };
-      rest = [];
+  let afterCarriage = false;
+  for await (const chunk of chunks) {
+    let start = afterCarriage && chunk[0] === 10 ? 1 : 0;
+    if (chunk.byteLength > 0) afterCarriage = false;
+    for (let end = lineEnd(chunk, start); end >= 0; end = lineEnd(chunk, start)) {
+      rest.add(chunk.subarray(start, end), line);
+      yield { value: rest.take(), line };
       line++;
       start = end + 1;
+      if (chunk[end] !== 13) continue;
+      if (start === chunk.byteLength) afterCarriage = true;
+      else if (chunk[start] === 10) start++;
     }
-    if (start < chunk.byteLength) rest.push(chunk.subarray(start));
+    if (start < chunk.byteLength) rest.add(chunk.subarray(start), line);
   }
-  if (rest.length > 0) yield { value: text(Buffer.concat(rest)), line };
+  if (!rest.empty) yield { value: rest.take(), line };
 }
 
-export function parseJson(text: string, path: string, line: number): unknown {
-  try {
-    return parsePythonJson(text);
-  } catch (error) {
-    const message = `${path}:${line}: not JSON: ${(error as Error).message}`;
-    throw invalidData(message, 'Correct or remove that place in the file.', error);
+/** The lines of a UTF-8 file. */
+export async function* readLines(path: string): AsyncGenerator<{ value: string; line: number }> {
+  for await (const { value, line } of linesOf(fileChunks(path), path)) {
+    yield { value: decode(value, `${path}:${line}`), line };
   }
-}
-
-const isSpace = (byte: number) => byte === 32 || (byte >= 9 && byte <= 13);
-const [quote, comma, backslash, newline] = [34, 44, 92, 10];
-const opening = new Set([91, 123]);
-const closing = new Set([93, 125]);
-
-/**
- * Reads the elements of a JSON array one at a time: such data sets may exceed JavaScript's longest string. Scans the bytes
- * for structure, which is ASCII in UTF-8, and parses each element by itself.
- */
-export async function* readJsonArray(path: string): AsyncGenerator<Located<unknown>> {
-  const misplaced = (what: string, line: number) =>
-    invalidData(
-      `${path}:${line}: ${what}`,
-      'A .json file should hold one array; use .jsonl for one object per line.',
-    );
-  let state: 'before' | 'element' | 'after' = 'before';
-  let line = 1;
-  let startLine = 0; // first line of the current element; 0 between elements
-  let elements = 0;
-  let depth = 0;
-  let inString = false;
-  let escaped = false;
-  let rest: Buffer[] = [];
-  for await (const chunk of chunks(path)) {
-    let start = 0;
-    for (let i = 0; i < chunk.byteLength; i++) {
-      const byte = chunk[i]!;
-      if (byte === newline) line++;
-      if (state === 'before') {
-        if (byte === 91) state = 'element';
-        else if (!isSpace(byte) && ![0xef, 0xbb, 0xbf].includes(byte))
-          throw misplaced('not a JSON array', line);
-        start = i + 1;
-      } else if (state === 'after') {
-        if (!isSpace(byte)) throw misplaced('the array is followed by other content', line);
-      } else if (inString) {
-        if (escaped) escaped = false;
-        else if (byte === backslash) escaped = true;
-        else if (byte === quote) inString = false;
-      } else if (depth === 0 && (byte === comma || byte === 93)) {
-        const last = byte === 93;
-        if (startLine > 0) {
-          const text = decode(Buffer.concat([...rest, chunk.subarray(start, i)]), path, startLine);
-          yield { value: parseJson(text, path, startLine), line: startLine };
-          elements++;
-        } else if (!last || elements > 0) throw misplaced('not JSON: an element is missing', line);
-        if (last) state = 'after';
-        rest = [];
-        start = i + 1;
-        startLine = 0;
-      } else if (!isSpace(byte)) {
-        startLine ||= line;
-        if (byte === quote) inString = true;
-        else if (opening.has(byte)) depth++;
-        else if (closing.has(byte)) depth--;
-      }
-    }
-    if (state === 'element') rest.push(chunk.subarray(start));
-  }
-  if (state === 'before') throw misplaced('the file is empty', line);
-  if (state === 'element') throw misplaced('the file ends within the array: it is truncated', line);
 }

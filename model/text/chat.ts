@@ -3,8 +3,10 @@ import { RmError } from '../../engine/index.js';
 import type { ModelSource } from '../checkpoint/modelSource.js';
 import { jsonOf } from '../checkpoint/modelSource.js';
 import { isRecord } from '../files/jsonFile.js';
+import { printedNumbers } from '../files/pythonJson.js';
 import { openModelSource } from '../source/openModelSource.js';
-import type { ChatMessage, Document } from './documents.js';
+import type { ChatMessage, Conversation } from './conversation.js';
+import type { Document } from './documents.js';
 import type { Tokenizer } from './tokenizer.js';
 
 /** A model's own way of writing a conversation as text. */
@@ -16,7 +18,12 @@ export interface ChatTemplate {
    * The text contains the special tokens: encode it with addSpecialTokens false, or BOS comes twice.
    * @throws RmError CONFIG_INVALID without a template, DATA_INVALID if the template rejects the messages.
    */
-  renderChat(messages: readonly ChatMessage[], options?: { addGenerationPrompt?: boolean }): string;
+  renderChat(messages: readonly ChatMessage[], options?: RenderOptions): string;
+}
+
+/** What a chat template is given besides the turns. */
+export interface RenderOptions extends Omit<Conversation, 'messages'> {
+  readonly addGenerationPrompt?: boolean;
 }
 
 /** Reads chat_template.jinja, else "chat_template" in tokenizer_config.json: a string or a list of {name, template}. */
@@ -72,11 +79,13 @@ export async function loadChatTemplate(
   }
   return {
     available: true,
-    renderChat: (messages, { addGenerationPrompt = false } = {}) => {
+    renderChat: (messages, { addGenerationPrompt = false, tools, documents } = {}) => {
       try {
         return template.render({
           ...tokenizer.specialTokens,
           messages: messages.map(message => ({ ...message })),
+          ...(tools && { tools }),
+          ...(documents && { documents }),
           add_generation_prompt: addGenerationPrompt,
         });
       } catch (error) {
@@ -91,9 +100,26 @@ export async function loadChatTemplate(
   };
 }
 
+/**
+ * A conversation as its chat template writes it, with numbers of its row as Python spells them.
+ *
+ * @throws RmError DATA_INVALID naming the row, where the template rejects it.
+ */
+export function renderConversation(
+  { messages, where, ...beside }: Exclude<Document, { text: string }>,
+  chat: ChatTemplate,
+): string {
+  try {
+    return printedNumbers(chat.renderChat(messages, beside));
+  } catch (error) {
+    if (!(error instanceof RmError) || error.code !== 'DATA_INVALID' || where === undefined) throw error;
+    throw new RmError(error.code, `${where}: ${error.message}`, error.fix, { cause: error });
+  }
+}
+
 /** Encodes a document: plain text with the tokenizer's special tokens, a conversation through the chat template. */
 export function encodeDocument(document: Document, tokenizer: Tokenizer, chat: ChatTemplate): number[] {
   return 'text' in document
     ? tokenizer.encode(document.text)
-    : tokenizer.encode(chat.renderChat(document.messages), { addSpecialTokens: false });
+    : tokenizer.encode(renderConversation(document, chat), { addSpecialTokens: false });
 }

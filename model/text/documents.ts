@@ -1,171 +1,160 @@
-import { stat } from 'node:fs/promises';
-import { extname } from 'node:path';
+import { RmError } from '../../engine/index.js';
+import { plainNumbers } from '../files/exactJson.js';
 import { isRecord } from '../files/jsonFile.js';
-import { readParquetRows } from '../files/parquetRows.js';
-import { invalidData, parseJson, readJsonArray, readLines } from '../files/textFiles.js';
+import { parseMarkedJson } from '../files/pythonJson.js';
+import { checkDataFile, endingOf, parseRow, type Row, readRows, rowEndings } from '../files/rows.js';
+import { invalidData } from '../files/textFiles.js';
+import { type Conversation, isEmpty, toConversation, turnsIn } from './conversation.js';
+import { readParagraphs } from './plainText.js';
 
-/** One turn of a conversation, in the form that chat templates take. */
-export interface ChatMessage {
-  readonly role: string;
-  readonly content: string;
+/** Where a document comes from, for messages. */
+interface Place {
+  /** File and line (or row). */
+  readonly where?: string;
 }
 
 /** One independent text: plain text, or a conversation to be rendered by a chat template. */
-export type Document = { readonly text: string } | { readonly messages: readonly ChatMessage[] };
+export type Document = ({ readonly text: string } & Place) | (Conversation & Place);
+
+/** A row that `readDocuments` leaves out. */
+export interface LeftOut {
+  readonly where: string;
+  /** What is wrong with it; undefined where it holds no text. */
+  readonly problem?: RmError;
+}
 
 /** Settings of `readDocuments`. */
 export interface DocumentOptions {
   /** Field (jsonl, json) or column (parquet) with the text or messages (default: messages, conversations or text). */
-  readonly textField?: string;
+  readonly textField?: string | undefined;
+  /** Leave invalid rows out instead of refusing the file. */
+  readonly skipInvalid?: boolean | undefined;
+  /** Is told of each row that is left out, empty or invalid. */
+  readonly onLeftOut?: ((row: LeftOut) => void) | undefined;
 }
 
-/** Fields tried when the caller names none; the first match wins. */
+/** Fields tried when the caller names none; the first that is not empty is used. */
 const defaultFields = ['messages', 'conversations', 'text'] as const;
 
-const shareGptRoles: Readonly<Record<string, string>> = {
-  ...{ human: 'user', user: 'user', system: 'system' },
-  ...{ gpt: 'assistant', chatgpt: 'assistant', assistant: 'assistant', bing: 'assistant', bard: 'assistant' },
-};
+/** Fields that a chat template is given with the turns. */
+const fieldsBeside = ['system', 'tools', 'documents'] as const;
 
-function toMessage(turn: unknown, where: string): ChatMessage {
-  const fix = 'A turn is {"role", "content"} or, in ShareGPT files, {"from", "value"}, all strings.';
-  if (!isRecord(turn)) throw invalidData(`${where}: a turn is ${JSON.stringify(turn)}`, fix);
-  const content = turn.content ?? turn.value;
-  if (typeof content !== 'string') {
-    throw invalidData(
-      `${where}: a turn has no text in "content" or "value": ${JSON.stringify(turn).slice(0, 80)}`,
-      fix,
-    );
-  }
-  if (typeof turn.role === 'string') return { role: turn.role, content };
-  const role = typeof turn.from === 'string' ? shareGptRoles[turn.from] : undefined;
-  if (!role) {
-    const author = JSON.stringify(turn.role ?? turn.from);
-    throw invalidData(
-      `${where}: a turn has the unknown author ${author}`,
-      `${fix} Known in "from": ${Object.keys(shareGptRoles).join(', ')}.`,
-    );
-  }
-  return { role, content };
-}
-
-function fieldOf(names: readonly string[], textField: string | undefined, where: string): string {
-  const field = textField ?? defaultFields.find(name => names.includes(name));
-  if (field === undefined || !names.includes(field)) {
-    throw invalidData(
-      `${where}: has no field ${textField === undefined ? '"messages", "conversations" or "text"' : `"${textField}"`}`,
-      names.length > 0
-        ? `Name one of its fields as \`textField\`: ${names.join(', ')}.`
-        : 'Give each document a field "text" or "messages".',
-    );
-  }
-  return field;
-}
-
-/** Returns undefined for an empty document; data sets contain some, and they teach nothing. */
-function toDocument(value: unknown, where: string): Document | undefined {
-  if (typeof value === 'string') return value === '' ? undefined : { text: value };
-  if (Array.isArray(value)) {
-    return value.length === 0 ? undefined : { messages: value.map(turn => toMessage(turn, where)) };
-  }
+/** @throws RmError DATA_INVALID where none of the names is a field with text. */
+function checkFields(
+  names: readonly string[],
+  textField: string | undefined,
+  where: string,
+  row: Record<string, unknown> = {},
+): void {
+  const fields = textField === undefined ? defaultFields : [textField];
+  if (fields.some(field => names.includes(field))) return;
+  const rows = names.find(name => Array.isArray(row[name]) && (row[name] as unknown[]).every(isRecord));
   throw invalidData(
-    `${where}: is ${JSON.stringify(value)?.slice(0, 80)}, neither a text nor a list of turns`,
-    'Use a field that holds a string or a list of messages.',
+    `${where}: has no field ${textField === undefined ? '"messages", "conversations" or "text"' : `"${textField}"`}`,
+    names.length > 0
+      ? `Name one of its fields as \`textField\`: ${names.join(', ')}.${rows === undefined ? '' : ` Where "${rows}" holds the rows, save that list as the file.`}`
+      : 'Give each document a field "text" or "messages".',
   );
 }
 
-function recordToDocument(
-  value: unknown,
-  where: string,
-  { textField }: DocumentOptions,
-): Document | undefined {
-  if (typeof value === 'string' && textField === undefined) return toDocument(value, where);
+/** @throws RmError DATA_INVALID for half a surrogate pair, which no tokenizer can read. */
+function wellFormed(text: string, where: string): string {
+  const half = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/.exec(text);
+  if (!half) return text;
+  const code = half[0].charCodeAt(0).toString(16);
+  throw invalidData(
+    `${where}: has \\u${code} alone, which is half a character`,
+    'Correct or remove that row.',
+  );
+}
+
+/** The text or the conversation of a field that is not empty. */
+function fromField(field: string, row: Record<string, unknown>, where: string): Document {
+  const value = row[field];
+  const place = `${where}: "${field}"`;
+  const holdsTurns = field === 'messages' || field === 'conversations';
+  const turns = field === 'text' && typeof value === 'string' ? undefined : turnsIn(value, holdsTurns);
+  if (turns) return { ...toConversation(turns, row, place), where };
+  if (typeof value === 'string' && !holdsTurns) return { text: wellFormed(value, place), where };
+  throw invalidData(
+    `${place}: is ${String(JSON.stringify(plainNumbers(value))).slice(0, 80)}, ${holdsTurns ? 'no list of turns' : 'neither a text nor a list of turns'}`,
+    'Name a field that holds a text or a list of messages as `textField`.',
+  );
+}
+
+/** Returns undefined for a row without text; data sets contain some, and they teach nothing. */
+function toDocument(row: Row, { textField }: DocumentOptions): Document | undefined {
+  const { where } = row;
+  const value = parseRow(row);
+  if (typeof value === 'string' && textField === undefined) {
+    return value === '' ? undefined : { text: wellFormed(value, where), where };
+  }
   if (!isRecord(value)) {
     const fix = 'Each document should be an object with a field "text" or "messages".';
     throw invalidData(`${where}: ${JSON.stringify(value).slice(0, 80)} is not a document`, fix);
   }
-  const field = fieldOf(Object.keys(value), textField, where);
-  return toDocument(value[field], `${where}: "${field}"`);
+  checkFields(Object.keys(value), textField, where, value);
+  const fields = textField === undefined ? defaultFields : [textField];
+  const field = fields.find(name => !isEmpty(value[name]) && (name === 'text' || value[name] !== '[]'));
+  if (field === undefined) return undefined;
+  // Templates print numbers as Python spells them.
+  const exact = field === 'text' ? value : (parseRow(row, parseMarkedJson) as Record<string, unknown>);
+  return fromField(field, exact, where);
 }
 
-/** Reads documents separated by blank lines. */
-async function* readText(path: string): AsyncGenerator<Document | undefined> {
-  let lines: string[] = [];
-  for await (const { value: line } of readLines(path)) {
-    if (line.trim() !== '') lines.push(line);
-    else if (lines.length > 0) {
-      yield { text: lines.join('\n') };
-      lines = [];
+/** Whether the reader may go on with the next row. */
+export const isInvalidRow = (error: unknown): error is RmError =>
+  error instanceof RmError && error.code === 'DATA_INVALID';
+
+async function* readRowDocuments(path: string, options: DocumentOptions): AsyncGenerator<Document> {
+  const { textField, skipInvalid = false, onLeftOut } = options;
+  const rows = readRows(path, {
+    wanted: textField === undefined ? [...defaultFields, ...fieldsBeside] : [textField, ...fieldsBeside],
+    check: columns => checkFields(columns, textField, path),
+  });
+  for await (const row of rows) {
+    try {
+      const document = toDocument(row, options);
+      if (document) yield document;
+      else onLeftOut?.({ where: row.where });
+    } catch (error) {
+      if (!skipInvalid || !isInvalidRow(error)) throw error;
+      onLeftOut?.({ where: row.where, problem: error });
     }
-  }
-  if (lines.length > 0) yield { text: lines.join('\n') };
-}
-
-async function* readJsonLines(path: string, options: DocumentOptions): AsyncGenerator<Document | undefined> {
-  for await (const { value, line } of readLines(path)) {
-    if (value.trim() !== '') yield recordToDocument(parseJson(value, path, line), `${path}:${line}`, options);
-  }
-}
-
-async function* readJson(path: string, options: DocumentOptions): AsyncGenerator<Document | undefined> {
-  for await (const { value, line } of readJsonArray(path)) {
-    yield recordToDocument(value, `${path}:${line}`, options);
-  }
-}
-
-async function* readParquet(
-  path: string,
-  { textField }: DocumentOptions,
-): AsyncGenerator<Document | undefined> {
-  let field = '';
-  const choose = (columns: string[]) => {
-    field = fieldOf(columns, textField, path);
-    return [field];
-  };
-  for await (const { row, index } of readParquetRows(path, choose)) {
-    yield toDocument(row[field] ?? '', `${path}: row ${index}: "${field}"`);
   }
 }
 
 const readers: Readonly<
-  Record<string, (path: string, options: DocumentOptions) => AsyncGenerator<Document | undefined>>
-> = {
-  '.txt': readText,
-  '.jsonl': readJsonLines,
-  '.ndjson': readJsonLines,
-  '.json': readJson,
-  '.parquet': readParquet,
-};
+  Record<string, (path: string, options: DocumentOptions) => AsyncGenerator<Document>>
+> = { '.txt': readParagraphs, ...Object.fromEntries(rowEndings.map(ending => [ending, readRowDocuments])) };
+
+/** Endings of the files that `readDocuments` reads. */
+export const documentEndings: readonly string[] = Object.keys(readers);
 
 /**
- * Reads the documents of a file lazily, in order: .txt (documents separated by blank lines), .jsonl (one object per
- * line), .json (an array of objects) or .parquet. Objects and rows hold `messages`, ShareGPT `conversations` or `text`.
- * Empty documents are skipped.
+ * Reads the documents of a file lazily, in order: .txt (documents separated by empty lines), .jsonl (one object per
+ * line), .json (a list of objects, or one object after the other) or .parquet. Of `messages`, ShareGPT `conversations` and
+ * `text` an object gives the first that is not empty; `tools`, `documents` and `system` beside turns belong to them. Rows
+ * without text are left out.
  *
- * @throws RmError DATA_INVALID naming file and line (or row) if the file is unreadable, is not JSON, lacks the field or
+ * @throws RmError DATA_INVALID naming file and line (or row) if the file is unreadable, has a row that cannot be used, or
  *   holds no document.
  */
 export async function* readDocuments(path: string, options: DocumentOptions = {}): AsyncGenerator<Document> {
-  const reader = readers[extname(path).toLowerCase()];
-  if (!reader) {
-    const fix = `Known endings: ${Object.keys(readers).join(', ')}.`;
-    throw invalidData(`${path}: unknown kind of text file`, fix);
-  }
-  const file = await stat(path).catch(() => undefined);
-  if (!file?.isFile()) {
-    throw invalidData(
-      `${path}: ${file ? 'is not a file' : 'no such file'}`,
-      'Check the path of the text file.',
-    );
-  }
-  if (file.size === 0)
-    throw invalidData(`${path}: the file is empty`, 'Give a file with texts or conversations.');
+  await checkDataFile(path, documentEndings);
   let documents = 0;
-  for await (const document of reader(path, options)) {
-    if (!document) continue;
+  let invalid: RmError | undefined;
+  const onLeftOut = (row: LeftOut) => {
+    invalid ??= row.problem;
+    options.onLeftOut?.(row);
+  };
+  for await (const document of readers[endingOf(path)]!(path, { ...options, onLeftOut })) {
     documents++;
     yield document;
   }
-  if (documents === 0)
-    throw invalidData(`${path}: holds no document`, 'Give a file with texts or conversations.');
+  if (documents > 0) return;
+  throw invalidData(
+    `${path}: holds no document${invalid ? `; what was left out: ${invalid.message}` : ''}`,
+    invalid?.fix ?? 'Give a file with texts or conversations.',
+  );
 }

@@ -1,5 +1,11 @@
 import { RmError } from '../../engine/index.js';
-import { type ChatTemplate, type Document, groupSequences, type Tokenizer } from '../../model/index.js';
+import {
+  type ChatTemplate,
+  type Document,
+  groupSequences,
+  renderConversation,
+  type Tokenizer,
+} from '../../model/index.js';
 import type { CalibrationBatch } from './calibrationBatch.js';
 import { type CalibrationSequence, fewestTokensFirst } from './collectSequences.js';
 import {
@@ -22,7 +28,7 @@ export type FaithfulOptions = Pick<
 
 /** Token ids as in the original program: with a second BOS where the template writes one. */
 function faithfulIds(document: Document, tokenizer: Tokenizer, chat: ChatTemplate): number[] {
-  return tokenizer.encode('text' in document ? document.text : chat.renderChat(document.messages));
+  return tokenizer.encode('text' in document ? document.text : renderConversation(document, chat));
 }
 
 /**

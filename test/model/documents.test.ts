@@ -2,7 +2,13 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Document, type DocumentOptions, readDocuments } from '../../model/text/documents.js';
+import { RmError } from '../../engine/index.js';
+import {
+  type Document,
+  type DocumentOptions,
+  type LeftOut,
+  readDocuments,
+} from '../../model/text/documents.js';
 import { rejectsWith } from '../gpu.js';
 import { temporaryFolder } from '../support.js';
 
@@ -15,7 +21,7 @@ async function read(
   const path = join(folder.path, name);
   writeFileSync(path, content);
   const documents: Document[] = [];
-  for await (const document of readDocuments(path, options)) documents.push(document);
+  for await (const { where: _, ...document } of readDocuments(path, options)) documents.push(document);
   return documents;
 }
 
@@ -31,7 +37,7 @@ test('txt: documents end at empty lines', async () => {
   const text = '\ufeff\n one\ntwo \n\n \t\n\nthree\u2028still three\r\nfour\r\n\r\nfive';
   assert.equal(await read('a.txt', text), [
     { text: ' one\ntwo ' },
-    { text: 'three\u2028still three\nfour' },
+    { text: 'three\u2028still three\r\nfour' },
     { text: 'five' },
   ]);
 });
@@ -70,7 +76,6 @@ test('jsonl: what is wrong is named with its line', async () => {
   assert.match(await refuse('a.jsonl', good, { textField: 'body' }), /a\.jsonl:1: has no field "body"/);
   assert.match(await refuse('a.jsonl', `${good}7`), /a\.jsonl:2: 7 is not a document/);
   assert.match(await refuse('a.jsonl', `${good}{"text": 7}`), /a\.jsonl:2: "text": is 7/);
-  assert.match(await refuse('a.jsonl', `${good}{"text": null}`), /a\.jsonl:2: "text": is null/);
   assert.match(
     await refuse('a.jsonl', '{"messages": [{"role": "user"}]}'),
     /a\.jsonl:1: .*no text in "content"/,
@@ -97,14 +102,102 @@ test('json: an array, element by element', async () => {
   }
   assert.equal(await read('a.json', `\ufeff ${JSON.stringify(list)} \n`), expected);
   assert.match(await refuse('a.json', '[]'), /holds no document/);
-  assert.match(await refuse('a.json', '{"text": "x"}'), /a\.json:1: not a JSON array/);
+  assert.match(await refuse('a.json', '7'), /a\.json:1: neither a list nor an object/);
   assert.match(await refuse('a.json', '[{"text": "x"}\n,{"text": }]'), /a\.json:2: not JSON/);
   assert.match(await refuse('a.json', '["x",\n]'), /a\.json:2: not JSON: an element is missing/);
   assert.match(await refuse('a.json', '["x",,"y"]'), /an element is missing/);
   assert.match(await refuse('a.json', '["x"'), /truncated/);
-  assert.match(await refuse('a.json', '["x"]\n\n"y"'), /a\.json:3: the array is followed by/);
+  assert.match(await refuse('a.json', '["x"]\n\n"y"'), /a\.json:3: the list is followed by/);
   assert.match(await refuse('a.json', '["x"}]'), /not JSON|truncated/);
   assert.match(await refuse('a.json', '["x", {"id": 1}]'), /a\.json:1: has no field/);
+});
+
+test('a row gives its first field that is not empty', async () => {
+  const lines = [
+    { messages: [], text: 'a' },
+    { messages: null, conversations: '[]', text: 'b' },
+    { messages: chat, text: 'not this' },
+    { text: null },
+    { messages: { role: [], content: [] }, text: '' },
+  ];
+  const left: LeftOut[] = [];
+  const options = { onLeftOut: (row: LeftOut) => left.push(row) };
+  const documents = await read('a.jsonl', lines.map(line => JSON.stringify(line)).join('\n'), options);
+  assert.equal(documents, [{ text: 'a' }, { text: 'b' }, { messages: chat }]);
+  assert.equal(
+    left.map(({ where, problem }) => [where.split(':')[1], problem]),
+    [
+      ['4', undefined],
+      ['5', undefined],
+    ],
+  );
+});
+
+test('invalid rows are left out where the caller asks for it', async () => {
+  const lines = [
+    '{"text": "x"}',
+    'oops',
+    '{"body": 1}',
+    '{"messages": [{"role": "user"}]}',
+    '{"text": "\\ud800"}',
+    '"y"',
+  ];
+  const left: LeftOut[] = [];
+  const options = { skipInvalid: true, onLeftOut: (row: LeftOut) => left.push(row) };
+  assert.equal(await read('a.jsonl', lines.join('\n'), options), [{ text: 'x' }, { text: 'y' }]);
+  assert.equal(
+    left.map(({ where, problem }) => [where.split(':')[1], problem?.code]),
+    ['2', '3', '4', '5'].map(line => [line, 'DATA_INVALID']),
+  );
+  assert.match(await refuse('a.jsonl', 'oops', options), /holds no document; .*a\.jsonl:1: not JSON/);
+});
+
+test('turns that cannot be used are refused', async () => {
+  const turn = (fields: object) => JSON.stringify({ messages: [{ role: 'user', ...fields }] });
+  assert.match(await refuse('a.jsonl', turn({ content: null })), /no text in "content"/);
+  assert.match(await refuse('a.jsonl', turn({ content: null, tool_calls: [] })), /no text in "content"/);
+  assert.match(await refuse('a.jsonl', turn({ content: 7 })), /no text in "content"/);
+  assert.match(await refuse('a.jsonl', turn({ content: [{ type: 'image_url' }] })), /a turn has .*image_url/);
+  const beside = (fields: object) => JSON.stringify({ messages: chat, ...fields });
+  assert.match(await refuse('a.jsonl', beside({ tools: 'oops' })), /"tools" is "oops"/);
+  const system = { messages: [{ role: 'system', content: 'a' }, ...chat], system: 'b' };
+  assert.match(await refuse('a.jsonl', JSON.stringify(system)), /"system" differs/);
+  assert.match(await refuse('a.jsonl', '{"messages": "hi"}'), /is "hi", no list of turns/);
+  assert.match(await refuse('a.jsonl', '{"text": ["a", "b"]}'), /is \["a","b"\], neither a text nor/);
+});
+
+test('forms of files that people have', async () => {
+  const rows = ['a', 'b'].map(text => ({ text }));
+  const lines = rows.map(row => JSON.stringify(row)).join('\n');
+  for (const [name, content] of [
+    ['windows.jsonl', lines.replaceAll('\n', '\r\n')],
+    ['mac.jsonl', lines.replaceAll('\n', '\r')],
+    ['mark.jsonl', `\ufeff${lines}`],
+    ['mark.json', `\ufeff${lines}`],
+    ['lines.json', lines],
+    ['pretty.json', rows.map(row => JSON.stringify(row, null, 2)).join('\n')],
+    ['nan.jsonl', lines.replaceAll('}', ', "score": NaN}')],
+  ] as const) {
+    assert.equal(await read(name, content), rows, name);
+  }
+  assert.equal(await read('one.json', '{"text": "a"}'), [{ text: 'a' }]);
+  for (const [name, content, problem, fix] of [
+    ['a.jsonl.gz', 'x', /unknown kind/, /gzip -dk a\.jsonl\.gz/],
+    ['a.parquet.zst', 'x', /unknown kind/, /zstd -d a\.parquet\.zst/],
+    ['inside.jsonl', Uint8Array.of(0x1f, 0x8b, 8), /is compressed/, /Unpack/],
+    ['a.csv', 'x', /unknown kind/, /Convert/],
+    ['a.md', 'x', /unknown kind/, /Rename a plain text to \.txt/],
+    ['utf16.jsonl', Buffer.from('\ufeff"a"', 'utf16le'), /is UTF-16/, /UTF-8/],
+    ['page.json', '<!DOCTYPE html><html>', /is a web page/, /Download/],
+    ['lfs.parquet', 'version https://git-lfs.github.com/spec/v1', /is a Git LFS pointer/, /git lfs pull/],
+    ['rows.json', JSON.stringify({ version: 1, data: rows }), /has no field/, /"data" holds the rows/],
+  ] as const) {
+    const error = await read(name, content).catch(caught => caught as RmError);
+    assert.instance(error, RmError, name);
+    assert.is((error as RmError).code, 'DATA_INVALID');
+    assert.match((error as RmError).message, problem);
+    assert.match((error as RmError).fix, fix);
+  }
 });
 
 test('elements larger than what is read at a time', async () => {

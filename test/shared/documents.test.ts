@@ -9,7 +9,9 @@ const texts = sharedPath('golden', 'texts');
 
 async function read(name: string, options?: DocumentOptions): Promise<Document[]> {
   const documents: Document[] = [];
-  for await (const document of readDocuments(join(texts!, name), options)) documents.push(document);
+  for await (const { where: _, ...document } of readDocuments(join(texts!, name), options)) {
+    documents.push(document);
+  }
   return documents;
 }
 

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadChatTemplate } from '../../model/text/chat.js';
-import type { ChatMessage } from '../../model/text/documents.js';
+import type { ChatMessage } from '../../model/text/conversation.js';
 import { loadTokenizer } from '../../model/text/tokenizer.js';
 import { saySkipped, sharedPath } from '../support.js';
 
