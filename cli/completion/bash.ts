@@ -1,13 +1,15 @@
-import { allCommands, type CompletedCommand, type CompletedValue, quoted } from './tree.js';
+import { shellWord } from '../../replaceme/report/text/shellWord.js';
+import { allCommands, type CompletedCommand, type CompletedValue } from './tree.js';
 
 /** What the function below does with a value: how many there are, and what they are. */
 const effect = ({ variadic, kind, words }: CompletedValue): string =>
-  `takes=${variadic ? 'many' : 'one'}${kind === 'word' ? '' : ` kind=${kind}`}${words.length ? ` words=${quoted(words.join(' '))}` : ''}`;
+  `takes=${variadic ? 'many' : 'one'}${kind === 'word' ? '' : ` kind=${kind}`}${words.length ? ` words=${shellWord(words.join(' '))}` : ''}`;
 
 /** Branches of a case, those that do the same joined. */
 function branches(entries: readonly (readonly [pattern: string, effect: string])[]): string {
   const patterns = new Map<string, string[]>();
-  for (const [pattern, does] of entries) patterns.set(does, [...(patterns.get(does) ?? []), quoted(pattern)]);
+  for (const [pattern, does] of entries)
+    patterns.set(does, [...(patterns.get(does) ?? []), shellWord(pattern)]);
   return [...patterns].map(([does, list]) => `    ${list.join('|')}) ${does} ;;\n`).join('');
 }
 
@@ -30,16 +32,19 @@ export function bashScript(root: CompletedCommand): string {
   const fixed = args.filter(([, , variadic]) => !variadic).map(([place, does]) => [place, does] as const);
   const endless = args
     .filter(([, , variadic]) => variadic)
-    .map(([place, does]) => `    ${quoted(place.slice(0, -1))}*) ${does} ;;\n`);
+    .map(([place, does]) => `    ${shellWord(place.slice(0, -1))}*) ${does} ;;\n`);
   const options = commands.map(
     command =>
-      [at(command), `words=${quoted(command.options.flatMap(({ names }) => names).join(' '))}`] as const,
+      [at(command), `words=${shellWord(command.options.flatMap(({ names }) => names).join(' '))}`] as const,
   );
   const children = commands
     .filter(command => command.commands.length > 0)
     .map(
       command =>
-        [at(command), `words=${quoted(command.commands.map(({ path }) => path.at(-1)!).join(' '))}`] as const,
+        [
+          at(command),
+          `words=${shellWord(command.commands.map(({ path }) => path.at(-1)!).join(' '))}`,
+        ] as const,
     );
   return `# Completion of rm-engine for bash, made by: rm-engine completion bash
 
@@ -94,14 +99,15 @@ _rm_engine() {
     _rm_engine_commands "$at"
     [[ -n $words ]] || _rm_engine_argument "\${at:+$at }$arguments"
   fi
-  local IFS=$'\\n'
+  local IFS=$' \\t\\n'
+  # Names of files are the line editor's own matter: it quotes whatever is in them. Bash 3.2 always falls back on them.
   case $kind in
-    file) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$cur")) ;;
-    folder) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -d -- "$cur")) ;;
-    *) COMPREPLY=($(compgen -W "\${words// /$IFS}" -- "$cur")) ;;
+    file) ;;
+    folder) compopt +o default -o dirnames 2>/dev/null ;;
+    *) compopt +o default 2>/dev/null; COMPREPLY=($(compgen -W "$words" -- "$cur")) ;;
   esac
 }
 
-complete -F _rm_engine rm-engine
+complete -o default -F _rm_engine rm-engine
 `;
 }

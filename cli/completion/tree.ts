@@ -91,6 +91,3 @@ export const allCommands = (command: CompletedCommand): CompletedCommand[] => [
   command,
   ...command.commands.flatMap(allCommands),
 ];
-
-/** In single quotes, for bash and zsh. */
-export const quoted = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;

@@ -1,10 +1,5 @@
-import {
-  allCommands,
-  type CompletedCommand,
-  type CompletedOption,
-  type CompletedValue,
-  quoted,
-} from './tree.js';
+import { shellWord } from '../../replaceme/report/text/shellWord.js';
+import { allCommands, type CompletedCommand, type CompletedOption, type CompletedValue } from './tree.js';
 
 /** Within a specification of _arguments or _describe. */
 const escaped = (text: string): string => text.replace(/[\\:[\]]/g, '\\$&');
@@ -18,11 +13,11 @@ function optionSpecs({ names, description, value }: CompletedOption): string[] {
   const what = value && `${escaped(value.name)}:${action(value)}`;
   // Of several values: all words up to the next option.
   const suffix = value ? (value.variadic ? `:*-*:${what}` : `:${value.optional ? ':' : ''}${what}`) : '';
-  return names.map(name => quoted(`${name}[${escaped(description)}]${suffix}`));
+  return names.map(name => shellWord(`${name}[${escaped(description)}]${suffix}`));
 }
 
 const argumentSpec = (value: CompletedValue, i: number): string =>
-  quoted(
+  shellWord(
     `${value.variadic ? '*' : i + 1}:${value.optional ? ':' : ''}${escaped(value.name)}:${action(value)}`,
   );
 
@@ -37,7 +32,7 @@ function functionOf({ path, options, args, commands }: CompletedCommand): string
 }
 `;
   }
-  const described = commands.map(child => quoted(`${escaped(child.path.at(-1)!)}:${child.summary}`));
+  const described = commands.map(child => shellWord(`${escaped(child.path.at(-1)!)}:${child.summary}`));
   return `${functionName(path)}() {
   local state
   local -a line commands

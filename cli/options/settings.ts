@@ -103,10 +103,13 @@ export const optionWords = (settings: readonly DeclaredSetting[], flags: Flags):
     const value = flags[flagKey(setting)];
     if (value === undefined) return [];
     if (isSwitch(setting)) return value === (setting.default !== true) ? [longOption(setting)] : [];
-    if (type.item && Array.isArray(value)) {
-      return [longOption(setting), ...value.map(item => writeValue(type.item!, item))];
-    }
-    return [longOption(setting), writeValue(type, value)];
+    const values =
+      type.item && Array.isArray(value)
+        ? value.map(item => writeValue(type.item!, item))
+        : [writeValue(type, value)];
+    // After a space a word with a dash would be the next option.
+    const apart = values.some(word => word.startsWith('-'));
+    return apart ? values.map(word => `${longOption(setting)}=${word}`) : [longOption(setting), ...values];
   });
 
 /** This process's command line without options that concern one run alone: what another run could be given. */

@@ -13,6 +13,7 @@ import {
 } from '../../replaceme/accumulate.js';
 import { calibrationSizes } from '../../replaceme/calibration/sizes.js';
 import { recipeSettings } from '../../replaceme/options/pruneSettings.js';
+import { pathArgument } from '../../replaceme/report/text/shellWord.js';
 import { mergeStatistics } from '../../replaceme/statistics/mergeStatistics.js';
 import { shardName } from '../../replaceme/statistics/shard.js';
 import { withDevice } from '../device/gpu.js';
@@ -82,14 +83,8 @@ async function accumulateOnDevices(plan: DevicePlan): Promise<AccumulatedStatist
   const work = plan.devices.map(async (device, at) => {
     const file = join(plan.folder, `round-${plan.round}-shard-${at + 1}.safetensors`);
     const words = [
-      ...[
-        'stats',
-        'gather',
-        plan.model,
-        file,
-        '--shard',
-        shardName({ index: at + 1, of: plan.devices.length }),
-      ],
+      ...['stats', 'gather', pathArgument(plan.model), file],
+      ...['--shard', shardName({ index: at + 1, of: plan.devices.length })],
       ...[...plan.options, '--adapter', device, '--json'],
       ...(plan.statistics === undefined ? [] : ['--statistics', plan.statistics]),
     ];

@@ -2,7 +2,7 @@ import { basename } from 'node:path';
 import { formatBytes } from '../../engine/format.js';
 import type { ModelSummary } from '../../model/source/inspectModel.js';
 import type { PruneReport } from '../../replaceme/index.js';
-import { shellWord } from '../../replaceme/report/text/shellWord.js';
+import { shellPath } from '../../replaceme/report/text/shellWord.js';
 import { formatTable } from '../../replaceme/report/text/textTable.js';
 
 /** What the table needs of a model folder. */
@@ -76,8 +76,8 @@ export const nextSteps = (
   { imageEvaluation }: Pick<PruneReport, 'imageEvaluation'>,
 ): string =>
   imageEvaluation
-    ? `next: rm-engine inspect ${shellWord(to)}`
+    ? `next: rm-engine inspect ${shellPath(to)}`
     : [
-        `next: rm-engine chat ${shellWord(to)} --against ${shellWord(from)}`,
-        `      rm-engine eval ${shellWord(to)} FILE... --against ${shellWord(from)}`,
+        `next: rm-engine chat ${shellPath(to)} --against ${shellPath(from)}`,
+        `      rm-engine eval ${shellPath(to)} FILE... --against ${shellPath(from)}`,
       ].join('\n');

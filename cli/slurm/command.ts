@@ -1,11 +1,14 @@
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { type Command, InvalidArgumentError } from 'commander';
-import { RmError } from '../../engine/errors.js';
+import { ensure, RmError } from '../../engine/errors.js';
 import { checkOutputFolder, withOutputFolder, writeOutputFile } from '../../model/files/outputFolder.js';
 import { recipeSettings } from '../../replaceme/options/pruneSettings.js';
+import { shellPath } from '../../replaceme/report/text/shellWord.js';
+import { shownName } from '../../replaceme/report/text/shownText.js';
 import { formatFields, formatTable } from '../../replaceme/report/text/textTable.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from '../inputs/models.js';
 import { each, type Parser, wholeNumber } from '../options/optionTypes.js';
@@ -25,7 +28,7 @@ interface SlurmOptions extends ModelFlags {
 }
 
 const setting: Parser<string> = text => {
-  if (!/^[a-z][a-z-]*(=\S+)?$/.test(text)) {
+  if (!/^[a-z][a-z-]*(=.+)?$/s.test(text) || shownName(text) !== text) {
     throw new InvalidArgumentError(
       'Give settings of sbatch without dashes, such as partition=gpu gres=gpu:1.',
     );
@@ -110,11 +113,27 @@ async function write(run: Run<SlurmOptions>, model: string, out: string): Promis
     formatFields([
       ['folder', folder],
       ['jobs', `${names.join(', ')} (${shards} tasks per round)`],
-      ['submitted', submit ? ids.join(', ') : `no; to submit: bash ${join(folder, 'submit.sh')}`],
-      ['progress', `rm-engine slurm status ${folder}`],
+      ['submitted', submit ? ids.join(', ') : `no; to submit: ${submitCommand(folder)}`],
+      ['progress', `rm-engine slurm status ${shellPath(folder)}`],
     ]),
   );
 }
+
+/** @throws RmError INVALID_ARGUMENT for a folder whose name the scripts cannot hold. */
+function checkNames(folder: string, workingFolder: string): void {
+  ensure(
+    !/[%\\]/.test(folder),
+    `${folder}: Slurm cannot write logs into a folder with % or \\ in its path: it expands and drops them`,
+    'Give another folder with --folder.',
+  );
+  ensure(
+    existsSync(workingFolder),
+    `${workingFolder}: the working folder's name is not UTF-8, so that no script can name it`,
+    'Work in another folder.',
+  );
+}
+
+const submitCommand = (folder: string): string => `bash ${shellPath(join(folder, 'submit.sh'))}`;
 
 /** Checks the request and counts its rounds. @throws RmError if it cannot be sharded. */
 async function planJobs(
@@ -124,6 +143,8 @@ async function planJobs(
   folder: string,
 ): Promise<ClusterPlan> {
   const { shards, sbatch = [], force = false, adapter, memoryLimit } = run.options;
+  const workingFolder = process.cwd();
+  checkNames(folder, workingFolder);
   const flags: Flags = { ...run.options };
   const { checkAccumulateRequest, accumulateRounds } = await import('../../replaceme/accumulate.js');
   const request = { ...pruneOptions(flags), shard: { index: 1, of: shards } };
@@ -132,7 +153,7 @@ async function planJobs(
     ...(memoryLimit === undefined ? [] : ['--memory-limit', `${memoryLimit}`]),
   ];
   return {
-    ...{ folder, workingFolder: process.cwd(), model, out, shards, settings: sbatch, force },
+    ...{ folder, workingFolder, model, out, shards, settings: sbatch, force },
     rounds: accumulateRounds(await checkAccumulateRequest(model, request)),
     program: [process.execPath, fileURLToPath(new URL('../main.js', import.meta.url)), ...device],
     options: optionWords(recipeSettings, flags),
@@ -165,7 +186,7 @@ async function submitJobs(folder: string): Promise<string[]> {
     throw new RmError(
       'INVALID_ARGUMENT',
       `the jobs could not be submitted: ${(stderr || message).trim()}`,
-      `Cancel the jobs in ${join(folder, 'jobs.txt')} (scancel). Then correct the --sbatch settings, or submit on a machine of the cluster: bash ${join(folder, 'submit.sh')}`,
+      `Cancel the jobs in ${join(folder, 'jobs.txt')} (scancel). Then correct the --sbatch settings, or submit on a machine of the cluster: ${submitCommand(folder)}`,
       { cause },
     );
   }

@@ -1,8 +1,8 @@
-import { shellWord } from '../../replaceme/report/text/shellWord.js';
+import { pathArgument, shellWord } from '../../replaceme/report/text/shellWord.js';
 
 /** Everything that the jobs of one pruned model need. */
 export interface ClusterPlan {
-  /** The folder of the scripts, absolute. */
+  /** The folder of the scripts, absolute. Slurm writes the logs there, so its name has neither % nor \. */
   readonly folder: string;
   /** The folder that relative paths start from. */
   readonly workingFolder: string;
@@ -33,17 +33,19 @@ const numbers = (count: number): number[] => Array.from({ length: count }, (_, i
 
 /** The jobs in order: each waits for the one before. */
 export function clusterJobs(plan: ClusterPlan): ClusterJob[] {
-  const { folder, model, out, options, shards, rounds } = plan;
-  const shardFile = (round: number, shard: number | string) =>
-    `${folder}/round-${round}-shard-${shard}.safetensors`;
+  const { folder, out, options, shards, rounds } = plan;
+  const model = pathArgument(plan.model);
+  const shardFile = (round: number, shard: number) => `${folder}/round-${round}-shard-${shard}.safetensors`;
   const merged = (round: number) => `${folder}/round-${round}.safetensors`;
   const text = (words: readonly string[]) => words.map(shellWord).join(' ');
   const line = (words: readonly string[]) => text([...plan.program, ...words]);
   const before = (round: number) => (round > 1 ? ['--statistics', merged(round - 1)] : []);
   const jobs = numbers(rounds).flatMap((round): ClusterJob[] => {
     const files = numbers(shards).map(shard => shardFile(round, shard));
-    const task = '$SLURM_ARRAY_TASK_ID';
-    const gather = `${line(['stats', 'gather', model])} "${shardFile(round, task)}" --shard "${task}/${shards}"`;
+    // A variable of the shell, so outside of the quoted words.
+    const task = '"$SLURM_ARRAY_TASK_ID"';
+    const file = `${shellWord(`${folder}/round-${round}-shard-`)}${task}.safetensors`;
+    const gather = `${line(['stats', 'gather', model])} ${file} --shard ${task}/${shards}`;
     const merge = ['stats', 'merge', merged(round), ...(round > 1 ? [merged(round - 1)] : []), ...files];
     return [
       {
@@ -71,9 +73,7 @@ export function clusterJobs(plan: ClusterPlan): ClusterJob[] {
     ];
   });
   const words = [
-    'prune',
-    model,
-    out,
+    ...['prune', model, pathArgument(out)],
     ...options,
     '--statistics',
     merged(rounds),
@@ -92,18 +92,26 @@ export function clusterJobs(plan: ClusterPlan): ClusterJob[] {
 const partitionOf = (settings: readonly string[]): string[] =>
   settings.filter(setting => /^(partition|account|qos|time|reservation)=/.test(setting));
 
+/** A setting as sbatch reads it in a script, by rules of its own: # begins a comment, double quotes hold all else. */
+function sbatchSetting(setting: string): string {
+  if (/^[\w%+,./:=@*-]+$/.test(setting)) return `--${setting}`;
+  const at = setting.indexOf('=') + 1;
+  return `--${setting.slice(0, at)}"${setting.slice(at).replace(/["\\]/g, '\\$&')}"`;
+}
+
+/** No name of the user's is in a line for sbatch, which would expand it. Logs are relative to where submit.sh calls it. */
 const script = (
-  { folder, workingFolder }: ClusterPlan,
+  { workingFolder }: ClusterPlan,
   name: string,
   settings: readonly string[],
   work: string,
 ): string => `#!/bin/bash
 #SBATCH --job-name=rm-engine-${name}
-#SBATCH --chdir=${workingFolder}
-#SBATCH --output=${folder}/log-${name}${settings.some(setting => setting.startsWith('array=')) ? '-%a' : ''}.txt
+#SBATCH --output=log-${name}${settings.some(setting => setting.startsWith('array=')) ? '-%a' : ''}.txt
 #SBATCH --open-mode=append
 #SBATCH --requeue
-${settings.map(setting => `#SBATCH --${setting}\n`).join('')}set -euo pipefail
+${settings.map(setting => `#SBATCH ${sbatchSetting(setting)}\n`).join('')}set -euo pipefail
+cd -- ${shellWord(workingFolder)}
 ${work}
 `;
 
@@ -111,7 +119,7 @@ ${work}
 export const submitScript = (folder: string, jobs: readonly ClusterJob[]): string => `#!/bin/bash
 # Submits all jobs. Each starts when the one before has succeeded, and is cancelled if that one fails.
 set -euo pipefail
-cd ${shellWord(folder)}
+cd -- ${shellWord(folder)}
 rm -f jobs.txt
 submit() {
   id=$(sbatch --parsable --kill-on-invalid-dep=yes \${id:+--dependency=afterok:$id} "$1.sbatch")

@@ -1,8 +1,9 @@
+import { basename } from 'node:path';
 import { modelName } from '../../model/index.js';
 import { healSettings } from '../options/healSettings.js';
 import { pruneSettings } from '../options/pruneSettings.js';
 import type { Repeat } from './schema/schema.js';
-import { shellWord } from './text/shellWord.js';
+import { pathArgument, shellWord } from './text/shellWord.js';
 
 /** Options of a call that concern it alone: they cannot or need not be repeated. */
 const ofTheRun = new Set([
@@ -13,7 +14,9 @@ const ofTheRun = new Set([
 /** The last part of a path; a word without one stays. An option with its value, OPTION=a/b, becomes OPTION=b. */
 function lastPart(word: string): string {
   const [, option = '', value = word] = /^(--[\w-]+=)(.*)$/s.exec(word) ?? [];
-  return option + (value.split(/[\\/]/).filter(Boolean).at(-1) ?? value);
+  if (option === '' && word.startsWith('-')) return word;
+  const last = basename(value) || value;
+  return option + (option === '' ? pathArgument(last) : last);
 }
 
 const same = (word: string): string => word;
@@ -31,7 +34,8 @@ export function repeatOf(
   { published = false } = {},
 ): Repeat {
   const shown = published
-    ? (word: string) => (word === folders[0] ? modelName(word, { revision: true }) : lastPart(word))
+    ? (word: string) =>
+        word === folders[0] ? pathArgument(modelName(word, { revision: true })) : lastPart(word)
     : same;
   if (options.command) {
     return {

@@ -1,5 +1,5 @@
 import { execFile, spawnSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Command } from 'commander';
@@ -16,15 +16,13 @@ const commands = names(
   createProgram(new AbortController().signal).commands.map(command => ({ name: command.name() })),
 );
 
-/** Files to complete, and the scripts. */
+/** For the scripts. */
 const folder = temporaryFolder();
 const shells = ['bash', 'zsh', 'fish'] as const;
 type Shell = (typeof shells)[number];
 const script = (shell: Shell) => join(folder.path, `completion.${shell}`);
 
 test.before(async () => {
-  mkdirSync(join(folder.path, 'data', 'my model'), { recursive: true });
-  writeFileSync(join(folder.path, 'data', 'my text.txt'), '');
   for (const shell of shells) {
     const { status, stdout } = await rmEngine(['completion', shell]);
     assert.is(status, 0);
@@ -101,23 +99,6 @@ for (const shell of shells) {
         assert.equal(await candidates(shell, ['rm-engine', ...words]), [...expected].sort());
       });
     }
-
-    test(`${shell} completes folders for models, files for texts`, async () => {
-      const after = async (...words: string[]) =>
-        (await candidates(shell, ['rm-engine', ...words])).map(name => name.replaceAll('\\', ''));
-      const [models] = [await after('inspect', 'data/')];
-      assert.equal(names(models.map(name => ({ name: name.split('/').at(-1)! }))), ['my model']);
-      for (const words of [
-        ['eval', 'm', 'data/my'],
-        ['prune', '--calib', 'a.txt', 'data/my'],
-      ]) {
-        const found = await after(...words);
-        assert.ok(
-          found.some(name => name.endsWith('my text.txt')),
-          `${words.join(' ')}: ${found}`,
-        );
-      }
-    });
   }
 }
 

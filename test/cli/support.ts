@@ -17,6 +17,7 @@ export interface CommandResult {
 export interface SpawnOptions {
   input?: string;
   env?: Record<string, string>;
+  cwd?: string;
   /** Sends SIGINT this long after the first output on stderr. */
   interruptAfterMs?: number;
   /** Stops reading stdout after the first output, as `| head -1` does. */
@@ -49,7 +50,10 @@ const dawnWarning =
 export function rmEngine(args: readonly string[], options: SpawnOptions = {}): Promise<CommandResult> {
   return new Promise((resolve, reject) => {
     const { RM_ENGINE_DEBUG: _, ...env } = process.env;
-    const child = spawn(process.execPath, [main, ...args], { env: { ...env, ...options.env } });
+    const child = spawn(process.execPath, [main, ...args], {
+      env: { ...env, ...options.env },
+      ...(options.cwd !== undefined && { cwd: options.cwd }),
+    });
     let stdout = '';
     let stderr = '';
     child.stdout.setEncoding('utf8').on('data', text => {

@@ -69,10 +69,12 @@ else {
     using place = await workplace();
     await using slurm = await cluster(join(place.path, 'cluster'));
     const { env } = slurm;
-    const folder = join(place.path, 'jobs');
+    // Names that sbatch, its scripts and the nodes must take as they are.
+    const folder = join(place.path, "jobs $(touch PWNED)\n#'x' ;");
+    const out = join(place.path, 'pruned "%j`touch PWNED`');
     const written = await rmEngine(
       [
-        ...['slurm', place.model, place.out, ...asked(place.calibration), '--shards', '4'],
+        ...['slurm', place.model, out, ...asked(place.calibration), '--shards', '4'],
         ...['--folder', folder, '--submit', '--json'],
       ],
       { env },
@@ -101,25 +103,26 @@ else {
     assert.ok(during[0]!.states.PENDING! >= 1, JSON.stringify(during));
     assert.is(during[1]!.states.PENDING, 1);
 
-    const logs = () => execFileSync('bash', ['-c', `tail -n 5 ${folder}/log-*`], { encoding: 'utf8' });
+    const logs = () => execFileSync('bash', ['-c', 'tail -n 5 log-*'], { cwd: folder, encoding: 'utf8' });
+    assert.match(logs(), /log-round-1-1\.txt/);
     await until('the pruned model', async () => {
       const left = slurm.ask('squeue', '-h', '-o', '%T');
       return left === '' ? true : undefined;
     });
-    assert.ok(existsSync(place.out), logs());
+    assert.ok(existsSync(out), logs());
     assert.match(slurm.ask('scontrol', 'show', 'job', `${array}_${running}`), /Restarts=1/);
     const after = await status();
     for (const { name, files, allFiles, states } of after) {
       assert.is(files, allFiles, name);
       assert.equal(Object.keys(states), ['COMPLETED'], name);
     }
-    const report = JSON.parse(readFileSync(join(place.out, 'report.json'), 'utf8'));
+    const report = JSON.parse(readFileSync(join(out, 'report.json'), 'utf8'));
     assert.is(report.calibration.tokens, 1024);
 
     const alone = join(place.path, 'alone');
     const single = await rmEngine(['prune', place.model, alone, ...asked(place.calibration), '--no-report']);
     assert.is(single.status, 0, single.stderr);
-    const weights = await readGolden(join(place.out, 'model.safetensors'));
+    const weights = await readGolden(join(out, 'model.safetensors'));
     for (const [name, { values }] of await readGolden(join(alone, 'model.safetensors'))) {
       // Stored in bf16: a value on the edge may fall to the other side.
       assert.ok(relativeError(weights.get(name)!.values, values) <= 2e-4, name);
@@ -143,7 +146,7 @@ test('scripts without a cluster: what to submit, and what is in the way', async 
   assert.match(script, /^#SBATCH --gres=gpu:1$/m);
   assert.match(
     script,
-    /stats gather .* --shard "\$SLURM_ARRAY_TASK_ID\/2" .*--ridge 0\.5 .*--statistics .*round-1\.safetensors --force$/m,
+    /stats gather .* --shard "\$SLURM_ARRAY_TASK_ID"\/2 .*--ridge 0\.5 .*--statistics .*round-1\.safetensors --force$/m,
   );
   const merge = readFileSync(join(folder, 'merge-2.sbatch'), 'utf8');
   assert.match(merge, /^#SBATCH --partition=gpu$/m);
