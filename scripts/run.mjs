@@ -57,6 +57,12 @@ const jobs = {
     build();
     node('scripts/test.mjs', ...args);
   },
+  // Random inputs for everything that is read; test/fuzz/main.ts.
+  fuzz: () => {
+    install();
+    build();
+    node('dist/test/fuzz/main.js', ...args);
+  },
   demo: () => {
     install();
     build();

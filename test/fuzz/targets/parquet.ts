@@ -1,0 +1,24 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { readTaskFile } from '../../../model/tasks/taskFile.js';
+import { readTaskRows } from '../../../model/tasks/taskRows.js';
+import { readDocuments } from '../../../model/text/documents.js';
+import { asFile, bytesOf, dataFile } from '../files.js';
+import { mutateParquet } from '../mutators/parquet.js';
+import type { Target } from '../target.js';
+
+const task = { task: 'fuzz', output_type: 'loglikelihood', doc_to_text: 'question', doc_to_target: 'answer' };
+
+/** A parquet file: as texts, and as rows of a task. */
+export const target: Target = {
+  corpus: async () => ['arc_easy', 'c3', 'mmlu'].map(name => dataFile('tasks', 'parquet', `${name}.parquet`)),
+  mutate: mutateParquet,
+  open: async folder => {
+    const taskPath = join(folder, 'task.yaml');
+    writeFileSync(taskPath, bytesOf(task));
+    return asFile(join(folder, 'rows.parquet'), async path => {
+      await readTaskRows(await readTaskFile(taskPath), path);
+      for await (const _ of readDocuments(path, { textField: 'question' }));
+    });
+  },
+};
