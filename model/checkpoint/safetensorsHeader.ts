@@ -1,6 +1,7 @@
 import { RmError } from '../../engine/index.js';
 import { isRecord } from '../files/jsonFile.js';
 import { notTheFile } from '../files/notTheFile.js';
+import { parseShallowJson } from '../files/shallowJson.js';
 
 /**
  * The header of a safetensors file and every check on it.
@@ -119,7 +120,7 @@ export function parseHeader(bytes: Uint8Array, fileBytes: number, path: string):
   let json: string;
   try {
     json = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
-    header = JSON.parse(json);
+    header = parseShallowJson(json);
   } catch (error) {
     throw corrupt(`${path}: the header is not valid JSON: ${(error as Error).message}`, again, error);
   }

@@ -3,6 +3,8 @@
  * files of transformers and rows of data sets contain.
  */
 
+import { parseShallowJson } from './shallowJson.js';
+
 /** Begins a string that stands for a number with the spelling that follows. */
 const MARK = '\uE000number ';
 
@@ -51,11 +53,11 @@ const numberOfLength = (word: string): string =>
 /** Parses a text. @throws SyntaxError if it is not JSON, as JSON.parse. */
 export function parsePythonJson(text: string): unknown {
   try {
-    return JSON.parse(text) as unknown;
+    return parseShallowJson(text);
   } catch (error) {
     if (!/NaN|Infinity/.test(text)) throw error;
   }
-  JSON.parse(replaceNumbers(text, token => (isWord(token) ? numberOfLength(token) : token)));
+  parseShallowJson(replaceNumbers(text, token => (isWord(token) ? numberOfLength(token) : token)));
   return JSON.parse(markNumbers(text, isWord), (_, value) => plainNumber(value)) as unknown;
 }
 

@@ -30,13 +30,15 @@ function faultOf(error: unknown): Fault {
     stack = '',
   } = error instanceof Error ? error : new Error(`no error: ${String(error)}`);
   // The place tells faults apart, except where the stack overflowed somewhere.
-  const frames = stack.split('\n').filter(line => /^\s+at .*(dist|node_modules)/.test(line));
+  const frames = stack
+    .split('\n')
+    .filter(line => /^\s+at .*[\\/]/.test(line) && !/node:|fuzz.child/.test(line));
   const place = /call stack/.test(message) ? '' : (frames[0] ?? '').trim().replace(/:\d+:\d+\)?$/, '');
   const shown = `${name}: ${message.slice(0, 300)}`;
   return {
     kind: 'error',
     key: `${name} ${place || message.replaceAll(/\d+|".*"/g, '').slice(0, 60)}`,
-    message: [shown, ...frames.slice(0, 5)].join('\n'),
+    message: [shown, ...frames.slice(0, 6)].join('\n'),
   };
 }
 

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pruneConfig, supportedFamilies } from '../../../model/families/index.js';
+import { parseJson } from '../../../model/files/jsonFile.js';
 import { readArchitecture } from '../../../model/index.js';
 import { inspectModel } from '../../../model/source/inspectModel.js';
 import { dataPath } from '../../support.js';
@@ -50,7 +51,8 @@ export const target: Target = {
     return asFile(path, async () => {
       const { layers } = await readArchitecture(folder);
       const keep = Array.from({ length: Math.min(layers, 100) - 1 }, (_, i) => i);
-      if (keep.length > 0) pruneConfig(JSON.parse(readFileSync(path, 'utf8')), keep);
+      if (keep.length > 0)
+        pruneConfig(parseJson(readFileSync(path, 'utf8'), path) as Record<string, unknown>, keep);
       await inspectModel(folder);
     });
   },
