@@ -23,9 +23,11 @@ const progress = new Int32Array(new SharedArrayBuffer(4));
 
 // Ctrl-C goes to all processes of a terminal; the one that reads the rows decides when this one ends.
 for (const signal of ['SIGINT', 'SIGHUP'] as const) process.on(signal, () => {});
-new Worker(new URL('./watchdog.js', import.meta.url), {
+const watchdog = new Worker(new URL('./watchdog.js', import.meta.url), {
   workerData: { progress, bytes: Number(bytes), seconds: Number(seconds), parent: process.ppid },
-}).unref();
+});
+await once(watchdog, 'message');
+watchdog.unref();
 
 async function fileBuffer(): Promise<AsyncBuffer> {
   const file = await open(path);

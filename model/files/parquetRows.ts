@@ -11,7 +11,7 @@ import { invalidData, linesOf } from './textFiles.js';
 const limitsFor = (size: number) => ({
   bytes: Math.min(512 * 2 ** 20 + 16 * size, Math.max(2 ** 31, totalmem() / 2)),
   /** Of computing from one row to the next. */
-  seconds: 5 + Math.ceil(size / 1e6),
+  seconds: 3 + Math.ceil(size / 1e6),
 });
 
 /** How much of what a reader said is kept: the end says why it ended. */

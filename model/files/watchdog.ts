@@ -3,7 +3,7 @@
  * computes too long without progress, or has lost the process that started it.
  */
 import { writeSync } from 'node:fs';
-import { workerData } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 
 const { progress, bytes, seconds, parent } = workerData as {
   progress: Int32Array;
@@ -44,3 +44,6 @@ setInterval(() => {
   if (computed() - since > seconds) end('time');
   if (!hasParent()) end('orphan');
 }, 20);
+
+// Loading this file needs the main thread, which must not begin to work before.
+parentPort!.postMessage('watching');
