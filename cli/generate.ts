@@ -58,7 +58,7 @@ async function runGenerate(run: Run<GenerateOptions>, folder: string, prompt: st
   const text = prompt === '-' ? await readAll(process.stdin) : prompt;
   await findModels(run, [folder]);
   const reader = await openTextReader(folder);
-  const promptIds = encodePrompt(text, reader, options);
+  const promptIds = await encodePrompt(text, reader, options);
   const { result, ...profile } = await withProfiledDevice(run, options, device =>
     streamText(run, device, folder, promptIds, reader.tokenizer),
   );
@@ -77,11 +77,15 @@ async function runGenerate(run: Run<GenerateOptions>, folder: string, prompt: st
 }
 
 /** Token ids of the prompt; with --chat the prompt is a message and goes through the chat template. */
-function encodePrompt(text: string, { tokenizer, chat }: TextReader, options: GenerateOptions): number[] {
+async function encodePrompt(
+  text: string,
+  { tokenizer, chat }: TextReader,
+  options: GenerateOptions,
+): Promise<number[]> {
   if (!options.chat) return tokenizer.encode(text);
   const system = options.system === undefined ? [] : [{ role: 'system', content: options.system }];
   const messages = [...system, { role: 'user', content: text }];
-  return tokenizer.encode(chat.renderChat(messages, { addGenerationPrompt: true }), {
+  return tokenizer.encode(await chat.renderChat(messages, { addGenerationPrompt: true }), {
     addSpecialTokens: false,
   });
 }

@@ -42,6 +42,7 @@ function build() {
   run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'tsconfig.json')], {
     stdio: ['ignore', 2, 'inherit'],
   });
+  run(process.execPath, [join(root, 'scripts/python.mjs')]);
 }
 
 const biome = (...rest) =>

@@ -45,8 +45,8 @@ test('the tarball holds what a user needs and nothing else', () => {
   for (const needed of ['LICENSE', 'README.md', 'dist/cli/main.js', 'dist/index.d.ts'])
     assert.ok(paths.includes(needed), needed);
   assert.ok(paths.some(path => path.startsWith('assets/demo-model/')));
-  // The demo model is 4.4 MB of it.
-  assert.ok(packed.size < 6e6, `${packed.size} bytes`);
+  // The demo model is 4.4 MB of it, Python's library for templates 1.6 MB.
+  assert.ok(packed.size < 7.5e6, `${packed.size} bytes`);
 });
 
 test('it installs without a compiler and without development dependencies', () => {

@@ -59,17 +59,18 @@ async function sameSequences(calib: string, model: string): Promise<Document[]> 
   const tokenizer = await loadTokenizer(model);
   const chat = await loadChatTemplate(model, tokenizer);
   const lines = (await readFile(calib, 'utf8')).split('\n').filter(line => line.trim());
-  return lines.map((line, i) => {
+  const same = async (line: string, i: number): Promise<Document> => {
     const { text } = JSON.parse(line) as { text: string };
     const expected = tokenizer.encode(text).slice(0, LENGTH);
     const document = { messages: turns(tokenizer.decode(expected)) };
-    const encoded = encodeDocument(document, tokenizer, chat);
+    const encoded = await encodeDocument(document, tokenizer, chat);
     // The template trims white space at the end of a turn: a cut within it changes the last two tokens.
     if (encoded.length < expected.length || expected.slice(0, -2).some((id, at) => id !== encoded[at])) {
       throw new Error(`${calib}:${i + 1}: not a text that the model's chat template writes in the same way`);
     }
     return document;
-  });
+  };
+  return Promise.all(lines.map(same));
 }
 
 /** Runs a program to its end and returns its time and output. */

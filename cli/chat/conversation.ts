@@ -91,10 +91,10 @@ export class Conversation {
     // Leaves room for an answer of up to a quarter of the context.
     const room = Math.min(maxTokens, Math.floor(context / 4));
     let kept = this.#turns;
-    let prompt = this.#encode(kept, message);
+    let prompt = await this.#encode(kept, message);
     while (kept.length > 0 && prompt.length + room > context) {
       kept = kept.slice(1);
-      prompt = this.#encode(kept, message);
+      prompt = await this.#encode(kept, message);
     }
     const stream = tokenizer.createTextStream({ skipSpecialTokens: true });
     const ids: number[] = [];
@@ -133,7 +133,7 @@ export class Conversation {
     };
   }
 
-  #encode(turns: readonly Turn[], message: string): number[] {
+  async #encode(turns: readonly Turn[], message: string): Promise<number[]> {
     const { tokenizer, chat } = this.#reader;
     const { system } = this.#options;
     if (!chat.available) {
@@ -148,7 +148,7 @@ export class Conversation {
       ]),
       { role: 'user', content: message },
     ];
-    return tokenizer.encode(chat.renderChat(messages, { addGenerationPrompt: true }), {
+    return tokenizer.encode(await chat.renderChat(messages, { addGenerationPrompt: true }), {
       addSpecialTokens: false,
     });
   }

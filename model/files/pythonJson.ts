@@ -67,28 +67,6 @@ export function parseMarkedJson(text: string): unknown {
   return JSON.parse(markNumbers(text, token => JSON.stringify(Number(token)) !== token)) as unknown;
 }
 
-/** A number as Python writes it: 1.50 as 1.5, 1e3 as 1000.0, 1e-7 as 1e-07. */
-function pythonSpelling(token: string): string {
-  if (isWord(token)) return token;
-  if (!/[.e]/i.test(token)) return token === '-0' ? '0' : token;
-  const value = Number(token);
-  if (!Number.isFinite(value)) return String(value);
-  if (Object.is(value, -0)) return '-0.0';
-  const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-4 || size >= 1e16)) {
-    return value.toExponential().replace(/e([+-])(\d)$/, 'e$10$2');
-  }
-  return Number.isInteger(value) ? `${value}.0` : String(value);
-}
-
-/** A text in which values of `parseMarkedJson` were printed, with their numbers as Python writes them. */
-export const printedNumbers = (text: string): string =>
-  text.includes(MARK)
-    ? text.replace(new RegExp(`"${MARK}([-+.\\w]+)"|${MARK}([-+.\\w]+)`, 'g'), (_, quoted, bare) =>
-        pythonSpelling(quoted ?? bare),
-      )
-    : text;
-
 /** Writes a value as text, indented by two spaces, with marked strings as numbers. */
 export const markedJsonText = (value: unknown): string =>
   JSON.stringify(value, null, 2).replaceAll(new RegExp(`"${MARK}([^"]+)"`, 'g'), '$1');

@@ -51,11 +51,14 @@ export interface GenerationHealth extends Repetition {
 }
 
 /** Encodes a prompt, rendered by the chat template if the model has one. */
-export const promptTokens = (prompt: string, { tokenizer, chat }: TextReader): number[] =>
+export const promptTokens = async (prompt: string, { tokenizer, chat }: TextReader): Promise<number[]> =>
   chat.available
-    ? tokenizer.encode(chat.renderChat([{ role: 'user', content: prompt }], { addGenerationPrompt: true }), {
-        addSpecialTokens: false,
-      })
+    ? tokenizer.encode(
+        await chat.renderChat([{ role: 'user', content: prompt }], { addGenerationPrompt: true }),
+        {
+          addSpecialTokens: false,
+        },
+      )
     : tokenizer.encode(prompt);
 
 /**
@@ -74,7 +77,7 @@ export async function generationHealth(
   const samples: HealthSample[] = [];
   const total = prompts.length * maxTokens;
   for (const [p, prompt] of prompts.entries()) {
-    const ids = promptTokens(prompt, reader);
+    const ids = await promptTokens(prompt, reader);
     let done = p * maxTokens;
     const generated = await generate(model, ids, {
       maxTokens,

@@ -102,7 +102,7 @@ export async function prepareTask(
     used.set(group, count);
     return count <= (options.limit ?? Number.POSITIVE_INFINITY);
   });
-  return { task, rowsFile, fewshot, prompts: selected.map(row => prompter.prompt(row)) };
+  return { task, rowsFile, fewshot, prompts: await prompter.prompts(selected) };
 }
 
 function groupOf(task: Task, { values, where }: TaskRow): string | undefined {

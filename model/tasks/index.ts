@@ -15,4 +15,3 @@ export { type Answer, RequestCache } from './requestCache.js';
 export { type ScoreOptions, type Scores, scoreRequests } from './scoreRequests.js';
 export { type Field, type MetricName, readTaskFile, type Task } from './taskFile.js';
 export type { TaskRow } from './taskRows.js';
-export { Template } from './template.js';

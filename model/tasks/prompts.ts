@@ -1,6 +1,7 @@
 import { invalidData } from '../files/textFiles.js';
 import type { Field, Task } from './taskFile.js';
-import { evaluated, type TaskRow } from './taskRows.js';
+import { fieldValue, type TaskRow } from './taskRows.js';
+import { evaluateTemplates, type Outcome } from './templates.js';
 
 /** A text and the continuation whose log-likelihood is scored. */
 export interface TextRequest {
@@ -19,10 +20,21 @@ export interface Prompt {
   readonly gold: readonly number[];
 }
 
+type FieldName = 'description' | 'doc_to_text' | 'doc_to_choice' | 'doc_to_target';
+
+const fieldsOf = (task: Task): Readonly<Record<FieldName, Field | undefined>> => ({
+  description: task.description,
+  doc_to_text: task.docToText,
+  doc_to_choice: task.docToChoice,
+  doc_to_target: task.docToTarget,
+});
+
 /** Makes prompts from a task's rows, character for character like lm-eval 0.4.13 without a chat template. */
 export class Prompter {
   /** Whether choices are contexts with a common continuation, as in WinoGrande; decided by the first row. */
-  readonly #multipleInput: boolean;
+  #multipleInput = false;
+  /** What the templates gave. */
+  readonly #outcomes = new Map<TaskRow, Readonly<Record<string, Outcome>>>();
 
   constructor(
     private readonly task: Task,
@@ -30,13 +42,34 @@ export class Prompter {
     /** Rows of the few-shot examples; undefined: the rows themselves, without the row in question. */
     private readonly examples: readonly TaskRow[] | undefined,
     private readonly fewshot: number,
-  ) {
-    const [first] = rows;
+  ) {}
+
+  /** @throws RmError DATA_INVALID naming file, line and field; CONFIG_INVALID for a template that takes too much. */
+  async prompts(rows: readonly TaskRow[]): Promise<Prompt[]> {
+    await this.#evaluate([...rows, ...this.rows.slice(0, 1)]);
+    const [first] = this.rows;
     this.#multipleInput = first !== undefined && typeof this.#text(first) === 'number';
+    return rows.map(row => this.#prompt(row));
   }
 
-  /** @throws RmError DATA_INVALID naming file, line and field. */
-  prompt(row: TaskRow): Prompt {
+  /** Evaluates the templates for the rows and their examples. */
+  async #evaluate(rows: readonly TaskRow[]): Promise<void> {
+    const { task } = this;
+    const templates = Object.fromEntries(
+      Object.entries(fieldsOf(task)).flatMap(([name, field]) =>
+        field?.kind === 'template' ? [[name, field.template]] : [],
+      ),
+    );
+    const needed = [...new Set(rows.flatMap(row => [row, ...this.#examplesFor(row)]))];
+    const outcomes = await evaluateTemplates(
+      task.path,
+      needed.map(({ exact }) => exact),
+      templates,
+    );
+    for (const [i, row] of needed.entries()) this.#outcomes.set(row, outcomes[i]!);
+  }
+
+  #prompt(row: TaskRow): Prompt {
     const { task } = this;
     const before = this.#description(row) + this.#exampleTexts(row);
     const text = this.#text(row);
@@ -69,14 +102,19 @@ export class Prompter {
   }
 
   #description(row: TaskRow): string {
-    const { description } = this.task;
-    return description ? String(this.#value(description, 'description', row)) : '';
+    return this.task.description ? String(this.#value('description', row)) : '';
+  }
+
+  #exampleTexts(row: TaskRow): string {
+    return this.#examplesFor(row)
+      .map(example => this.#exampleText(example))
+      .join('');
   }
 
   /** lm-eval's first_n: the first example rows; if the rows themselves serve, without those equal to the row in question. */
-  #exampleTexts(row: TaskRow): string {
+  #examplesFor(row: TaskRow): TaskRow[] {
     const { task, fewshot } = this;
-    if (fewshot === 0) return '';
+    if (fewshot === 0) return [];
     const group = (of: TaskRow) => (task.groupBy === undefined ? undefined : of.values[task.groupBy]);
     const own = this.examples === undefined;
     const same = (other: TaskRow) =>
@@ -93,7 +131,7 @@ export class Prompter {
         'Use a smaller `fewshot`, or give more rows as `fewshotRows`.',
       );
     }
-    return chosen.map(example => this.#exampleText(example)).join('');
+    return chosen;
   }
 
   #exampleText(row: TaskRow): string {
@@ -115,41 +153,33 @@ export class Prompter {
 
   /** A number is the index of the correct choice; the choices are then contexts. */
   #text(row: TaskRow): unknown {
-    return this.#numbered(this.task.docToText, 'doc_to_text', row);
+    return this.#numbered('doc_to_text', row);
   }
 
   #target(row: TaskRow): unknown {
-    const value = this.#numbered(this.task.docToTarget, 'doc_to_target', row);
+    const value = this.#numbered('doc_to_target', row);
     return typeof value === 'boolean' ? Number(value) : value;
   }
 
   /** As in lm-eval, digits printed by a template are a number if the task has choices. */
-  #numbered(field: Field, name: string, row: TaskRow): unknown {
-    const value = this.#value(field, name, row);
-    const printed = field.kind === 'template' && !Object.hasOwn(row.values, field.template.source);
+  #numbered(name: FieldName, row: TaskRow): unknown {
+    const value = this.#value(name, row);
+    const field = fieldsOf(this.task)[name]!;
+    const printed = field.kind === 'template' && !Object.hasOwn(row.values, field.template);
     const digits = printed && typeof value === 'string' && /^\d+$/.test(value);
     return digits && this.task.docToChoice ? Number(value) : value;
   }
 
-  /** The row's field with the template's text as its name, else the template's value; lists stay lists. */
-  #value(field: Field, name: string, row: TaskRow): unknown {
+  /** The row's field with the template's text as its name, else what the template gives; lists stay lists. */
+  #value(name: FieldName, row: TaskRow): unknown {
+    const field = fieldsOf(this.task)[name]!;
     if (field.kind === 'constant') return field.value;
-    const { template } = field;
-    if (Object.hasOwn(row.values, template.source)) return row.values[template.source];
-    return evaluated(
-      () => {
-        const value = template.value(row.values);
-        return Array.isArray(value) ? value : template.text(row.values);
-      },
-      this.task,
-      name,
-      row.where,
-      row.values,
-    );
+    if (Object.hasOwn(row.values, field.template)) return row.values[field.template];
+    return fieldValue(this.#outcomes.get(row)![name]!, this.task, name, row);
   }
 
   #choices(row: TaskRow): string[] {
-    const choices = this.#value(this.task.docToChoice!, 'doc_to_choice', row);
+    const choices = this.#value('doc_to_choice', row);
     if (Array.isArray(choices) && choices.length > 0 && choices.every(choice => typeof choice === 'string')) {
       return choices;
     }

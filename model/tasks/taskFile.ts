@@ -3,7 +3,7 @@ import { dirname, resolve } from 'node:path';
 import { parseDocument } from 'yaml';
 import { RmError } from '../../engine/index.js';
 import { isRecord } from '../files/jsonFile.js';
-import { Template } from './template.js';
+import { checkTemplates } from './templates.js';
 
 /** Name of a task's metric. */
 export type MetricName = 'acc' | 'acc_norm' | 'acc_bytes' | 'perplexity';
@@ -11,7 +11,7 @@ export type MetricName = 'acc' | 'acc_norm' | 'acc_bytes' | 'perplexity';
 /** How to get a value from a row: by the field with the template's text as its name, else by the template, or a constant. */
 export type Field =
   | { readonly kind: 'constant'; readonly value: unknown }
-  | { readonly kind: 'template'; readonly template: Template };
+  | { readonly kind: 'template'; readonly template: string };
 
 /** A task as described by a task file; the fields have the same meaning as lm-eval's. */
 export interface Task {
@@ -29,7 +29,7 @@ export interface Task {
   readonly fewshot: number;
   readonly metrics: readonly MetricName[];
   /** Derived fields, added to every row in this order. */
-  readonly fields: readonly (readonly [name: string, template: Template])[];
+  readonly fields: readonly (readonly [name: string, template: string])[];
   /** The field that divides the rows into groups with separate results. */
   readonly groupBy: string | undefined;
   /** Files of rows and of examples, absolute. */
@@ -71,6 +71,8 @@ const metricsOf: Readonly<Record<Task['outputType'], readonly MetricName[]>> = {
 
 /** Reads a task file's values; every error names the file and the field. */
 class Reader {
+  readonly #templates: [field: string, source: string][] = [];
+
   constructor(
     readonly path: string,
     readonly values: Readonly<Record<string, unknown>>,
@@ -92,16 +94,25 @@ class Reader {
     throw this.wrong(field, 'is missing', 'Add it; docs/tasks.md explains the fields of a task file.');
   }
 
-  template(field: string, source: string): Template {
-    try {
-      return new Template(source);
-    } catch (error) {
-      throw this.wrong(
-        field,
-        `is not a Jinja template: ${(error as Error).message}`,
-        'Correct it: {{ }} prints a value, {% %} is a statement.',
-      );
-    }
+  /** A template, which `checkTemplates` checks with all others. */
+  template(field: string, source: string): string {
+    this.#templates.push([field, source]);
+    return source;
+  }
+
+  /** @throws RmError for the first template that is not Jinja. */
+  async checkTemplates(): Promise<void> {
+    const problems = await checkTemplates(
+      this.path,
+      this.#templates.map(([, source]) => source),
+    );
+    const wrong = problems.findIndex(problem => problem !== null);
+    if (wrong < 0) return;
+    throw this.wrong(
+      this.#templates[wrong]![0],
+      `is not a Jinja template: ${problems[wrong]}`,
+      'Correct it: {{ }} prints a value, {% %} is a statement.',
+    );
   }
 
   /** Reads a field: a text is a field name or a template, anything else a constant. */
@@ -208,7 +219,7 @@ export async function readTaskFile(path: string): Promise<Task> {
     const file = reader.text(field);
     return file === undefined ? undefined : resolve(dirname(path), file);
   };
-  return {
+  const task: Task = {
     name: reader.requiredText('task'),
     path,
     outputType,
@@ -228,4 +239,6 @@ export async function readTaskFile(path: string): Promise<Task> {
     rows: beside('rows'),
     fewshotRows: beside('fewshot_rows'),
   };
+  await reader.checkTemplates();
+  return task;
 }

@@ -1,11 +1,15 @@
 import { isRecord } from '../files/jsonFile.js';
+import { parseMarkedJson } from '../files/pythonJson.js';
 import { checkDataFile, endingOf, parseRow, readRows, rowEndings } from '../files/rows.js';
 import { invalidData } from '../files/textFiles.js';
 import type { Task } from './taskFile.js';
+import { deriveFields, type Outcome } from './templates.js';
 
 /** One row of a data set. */
 export interface TaskRow {
   readonly values: Readonly<Record<string, unknown>>;
+  /** The same for templates, with numbers as they are spelled in the file. */
+  readonly exact: Readonly<Record<string, unknown>>;
   /** File and line (or row), for messages. */
   readonly where: string;
 }
@@ -24,35 +28,35 @@ export async function readTaskRows(task: Task, path: string): Promise<TaskRow[]>
   const rows: TaskRow[] = [];
   for await (const row of readRows(path)) {
     const { where } = row;
-    const value = parseRow(row);
-    if (!isRecord(value)) {
+    const values = parseRow(row);
+    if (!isRecord(values)) {
       throw invalidData(`${where}: is not an object with fields`, 'Every row should be an object.');
     }
-    const values: Record<string, unknown> = { ...value };
-    for (const [name, template] of task.fields) {
-      values[name] = evaluated(() => template.value(values), task, `fields.${name}`, where, values);
-    }
-    rows.push({ values, where });
+    rows.push({ values, exact: parseRow(row, parseMarkedJson) as TaskRow['exact'], where });
   }
   if (rows.length === 0) throw invalidData(`${path}: holds no row`, 'Give a file with rows.');
-  return rows;
+  if (task.fields.length === 0) return rows;
+  const derived = await deriveFields(
+    task.path,
+    rows.map(({ exact }) => exact),
+    task.fields,
+  );
+  return rows.map((row, i) => {
+    const fields = Object.fromEntries(
+      Object.entries(derived[i]!).map(([name, outcome]) => [
+        name,
+        fieldValue(outcome, task, `fields.${name}`, row),
+      ]),
+    );
+    return { ...row, values: { ...row.values, ...fields }, exact: { ...row.exact, ...fields } };
+  });
 }
 
-/** Evaluates a template of the task for a row. @throws RmError DATA_INVALID naming file, line and field. */
-export function evaluated<T>(
-  work: () => T,
-  task: Task,
-  field: string,
-  where: string,
-  values: Readonly<Record<string, unknown>>,
-): T {
-  try {
-    return work();
-  } catch (error) {
-    throw invalidData(
-      `${where}: "${field}" of task ${task.name}: ${(error as Error).message}`,
-      `The row has: ${Object.keys(values).join(', ')}. Compare it with the templates in ${task.path}.`,
-      error,
-    );
-  }
+/** What a template of the task gave for a row. @throws RmError DATA_INVALID naming file, line and field. */
+export function fieldValue(outcome: Outcome, task: Task, field: string, { where, values }: TaskRow): unknown {
+  if ('value' in outcome) return outcome.value;
+  throw invalidData(
+    `${where}: "${field}" of task ${task.name}: ${outcome.error}`,
+    `The row has: ${Object.keys(values).join(', ')}. Compare it with the templates in ${task.path}.`,
+  );
 }

@@ -1,10 +1,9 @@
-import { Template } from '@huggingface/jinja';
 import { RmError } from '../../engine/index.js';
 import type { ModelSource } from '../checkpoint/modelSource.js';
-import { jsonOf } from '../checkpoint/modelSource.js';
-import { isRecord } from '../files/jsonFile.js';
-import { printedNumbers } from '../files/pythonJson.js';
+import { askPython } from '../jinja/python.js';
+import { TemplateFailure } from '../jinja/templateFailure.js';
 import { openModelSource } from '../source/openModelSource.js';
+import { type NamedTemplates, readTemplates } from './chatTemplateFiles.js';
 import type { ChatMessage, Conversation } from './conversation.js';
 import type { Document } from './documents.js';
 import type { Tokenizer } from './tokenizer.js';
@@ -13,104 +12,116 @@ import type { Tokenizer } from './tokenizer.js';
 export interface ChatTemplate {
   /** False if the model has no template; renderChat then throws. */
   readonly available: boolean;
+  /** The date that the template prints, in ISO 8601; null if it prints none. */
+  readonly date: string | null;
   /**
-   * Renders a conversation as text; `addGenerationPrompt` (default false) opens the assistant's next turn.
-   * The text contains the special tokens: encode it with addSpecialTokens false, or BOS comes twice.
-   * @throws RmError CONFIG_INVALID without a template, DATA_INVALID if the template rejects the messages.
+   * Renders a conversation as transformers does. The text contains the special tokens: encode it with addSpecialTokens
+   * false, or BOS comes twice.
+   * @throws RmError CONFIG_INVALID without a template, or for one that is no Jinja or takes too much time or memory;
+   *   DATA_INVALID if it rejects the messages.
    */
-  renderChat(messages: readonly ChatMessage[], options?: RenderOptions): string;
+  renderChat(messages: readonly ChatMessage[], options?: RenderOptions): Promise<string>;
 }
 
 /** What a chat template is given besides the turns. */
 export interface RenderOptions extends Omit<Conversation, 'messages'> {
+  /** Opens the assistant's next turn (default false). */
   readonly addGenerationPrompt?: boolean;
 }
 
-/** Reads chat_template.jinja, else "chat_template" in tokenizer_config.json: a string or a list of {name, template}. */
-async function templateSource(model: ModelSource): Promise<{ path: string; source: string } | undefined> {
-  const file = 'chat_template.jinja';
-  const text = await model.text(file);
-  if (text !== undefined) return { path: model.nameOf(file), source: text };
-  const path = model.nameOf('tokenizer_config.json');
-  const settings = await jsonOf(model, 'tokenizer_config.json');
-  const value = isRecord(settings) ? (settings.chat_template ?? undefined) : undefined;
-  if (value === undefined) return undefined;
-  if (typeof value === 'string') return { path, source: value };
-  const named = Array.isArray(value) ? value.filter(isRecord) : [];
-  const chosen = named.find(({ name }) => name === 'default') ?? (named.length === 1 ? named[0] : undefined);
-  if (typeof chosen?.template === 'string') return { path, source: chosen.template };
-  const names = named.map(({ name }) => String(name)).join(', ');
+/** Settings of `loadChatTemplate`. */
+export interface ChatTemplateOptions {
+  /** What the template takes for the present: 2024-07-26 or 2024-07-26T15:00 (default: FIXED_DATE). */
+  readonly date?: string | undefined;
+}
+
+/**
+ * The date for templates that print one, unless the caller gives another: results must not depend on the day. Llama's
+ * templates have this date where they cannot ask for today's.
+ */
+export const FIXED_DATE = '2024-07-26';
+
+function noTemplate(model: string): ChatTemplate {
+  const error = new RmError(
+    'CONFIG_INVALID',
+    `${model}: the model has no chat template, so conversations cannot be rendered`,
+    'Use plain text instead of messages, or add a chat_template.jinja to the folder.',
+  );
+  return { available: false, date: null, renderChat: () => Promise.reject(error) };
+}
+
+/** As transformers chooses: "tool_use" for conversations with tools, else "default". */
+function choose(model: ModelSource, templates: NamedTemplates, { tools }: RenderOptions) {
+  const chosen = (tools && templates.get('tool_use')) ?? templates.get('default');
+  if (chosen) return chosen;
   throw new RmError(
     'CONFIG_INVALID',
-    `${path}: "chat_template" has no template called "default"${names ? `, only ${names}` : ''}`,
-    'Save the template to use as chat_template.jinja beside this file.',
+    `${model.path}: the model has no chat template called "default", only ${[...templates.keys()].join(', ')}`,
+    'Save the template to use as chat_template.jinja in the folder of the model.',
   );
 }
 
-/** Loads a model's chat template. @throws RmError CONFIG_INVALID if the template cannot be parsed. */
+/** The failure of a template in this file. */
+function rmError(path: string, cause: TemplateFailure): RmError {
+  const { message, reason } = cause;
+  if (reason === 'render') {
+    return new RmError(
+      'DATA_INVALID',
+      `${path}: the chat template rejects these messages: ${message}`,
+      'Check the roles and their order (system first, then user and assistant in turn).',
+      { cause },
+    );
+  }
+  return reason === 'syntax'
+    ? new RmError(
+        'CONFIG_INVALID',
+        `${path}: the chat template cannot be parsed: ${message}`,
+        'Download the file again.',
+        { cause },
+      )
+    : new RmError(
+        'CONFIG_INVALID',
+        `${path}: the chat template was stopped: ${message}`,
+        'Correct the template, or save another as chat_template.jinja.',
+        { cause },
+      );
+}
+
+/** Loads a model's chat template. @throws RmError CONFIG_INVALID if the files that hold it cannot be read. */
 export async function loadChatTemplate(
   model: string,
   tokenizer: Pick<Tokenizer, 'specialTokens'>,
+  { date = FIXED_DATE }: ChatTemplateOptions = {},
 ): Promise<ChatTemplate> {
-  const file = await templateSource(await openModelSource(model));
-  if (!file) {
-    const error = new RmError(
-      'CONFIG_INVALID',
-      `${model}: the model has no chat template, so conversations cannot be rendered`,
-      'Use plain text instead of messages, or add a chat_template.jinja to the folder.',
-    );
-    return {
-      available: false,
-      renderChat: () => {
-        throw error;
-      },
-    };
-  }
-  let template: Template;
-  try {
-    template = new Template(file.source);
-  } catch (error) {
-    throw new RmError(
-      'CONFIG_INVALID',
-      `${file.path}: the chat template cannot be parsed: ${(error as Error).message}`,
-      'Download the file again.',
-      { cause: error },
-    );
-  }
+  const source = await openModelSource(model);
+  const templates = await readTemplates(source);
+  if (templates.size === 0) return noTemplate(model);
+  const printsDate = [...templates.values()].some(({ text }) => text.includes('strftime_now'));
   return {
     available: true,
-    renderChat: (messages, { addGenerationPrompt = false, tools, documents } = {}) => {
+    date: printsDate ? date : null,
+    renderChat: async (messages, { addGenerationPrompt = false, tools = null, documents = null } = {}) => {
+      const { path, text } = choose(source, templates, { ...(tools && { tools }) });
+      const fields = {
+        ...tokenizer.specialTokens,
+        ...{ messages, tools, documents, add_generation_prompt: addGenerationPrompt },
+      };
       try {
-        return template.render({
-          ...tokenizer.specialTokens,
-          messages: messages.map(message => ({ ...message })),
-          ...(tools && { tools }),
-          ...(documents && { documents }),
-          add_generation_prompt: addGenerationPrompt,
-        });
+        return (await askPython({ kind: 'chat', source: text, fields, date })) as string;
       } catch (error) {
-        throw new RmError(
-          'DATA_INVALID',
-          `${file.path}: the chat template rejects these messages: ${(error as Error).message}`,
-          'Check the roles and their order (system first, then user and assistant in turn).',
-          { cause: error },
-        );
+        throw error instanceof TemplateFailure ? rmError(path, error) : error;
       }
     },
   };
 }
 
-/**
- * A conversation as its chat template writes it, with numbers of its row as Python spells them.
- *
- * @throws RmError DATA_INVALID naming the row, where the template rejects it.
- */
-export function renderConversation(
+/** A conversation as its chat template writes it. @throws RmError DATA_INVALID naming the row, where it is rejected. */
+export async function renderConversation(
   { messages, where, ...beside }: Exclude<Document, { text: string }>,
   chat: ChatTemplate,
-): string {
+): Promise<string> {
   try {
-    return printedNumbers(chat.renderChat(messages, beside));
+    return await chat.renderChat(messages, beside);
   } catch (error) {
     if (!(error instanceof RmError) || error.code !== 'DATA_INVALID' || where === undefined) throw error;
     throw new RmError(error.code, `${where}: ${error.message}`, error.fix, { cause: error });
@@ -118,8 +129,12 @@ export function renderConversation(
 }
 
 /** Encodes a document: plain text with the tokenizer's special tokens, a conversation through the chat template. */
-export function encodeDocument(document: Document, tokenizer: Tokenizer, chat: ChatTemplate): number[] {
+export async function encodeDocument(
+  document: Document,
+  tokenizer: Tokenizer,
+  chat: ChatTemplate,
+): Promise<number[]> {
   return 'text' in document
     ? tokenizer.encode(document.text)
-    : tokenizer.encode(renderConversation(document, chat), { addSpecialTokens: false });
+    : tokenizer.encode(await renderConversation(document, chat), { addSpecialTokens: false });
 }

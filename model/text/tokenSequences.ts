@@ -54,8 +54,8 @@ export class SequencePacker {
   }
 
   /** Adds a document and returns the sequences it completes. Throws what encodeDocument throws. */
-  add(document: Document): number[][] {
-    const complete = 'text' in document ? this.#addText(document.text) : this.#pieces(document);
+  async add(document: Document): Promise<number[][]> {
+    const complete = 'text' in document ? this.#addText(document.text) : await this.#pieces(document);
     this.#packed += totalTokens(complete);
     return complete;
   }
@@ -77,8 +77,8 @@ export class SequencePacker {
     return full;
   }
 
-  #pieces(conversation: Document): number[][] {
-    const ids = encodeDocument(conversation, this.tokenizer, this.chat);
+  async #pieces(conversation: Document): Promise<number[][]> {
+    const ids = await encodeDocument(conversation, this.tokenizer, this.chat);
     const pieces: number[][] = [];
     for (let start = 0; start < ids.length; start += this.sequenceLength) {
       const piece = ids.slice(start, start + this.sequenceLength);
@@ -114,7 +114,7 @@ export async function tokenSequences(
   const packer = new SequencePacker(tokenizer, chat, sequenceLength);
   const sequences: number[][] = [];
   for await (const document of documents) {
-    sequences.push(...packer.add(document));
+    sequences.push(...(await packer.add(document)));
     if (packer.tokens >= tokens) break;
   }
   return firstTokens([...sequences, ...packer.rest()], tokens);

@@ -85,10 +85,10 @@ class Halves {
     this.#packers = [0, 1].map(() => new SequencePacker(tokenizer, chat, sequenceLength));
   }
 
-  add(document: Document): void {
+  async add(document: Document): Promise<void> {
     const [even, odd] = this.tokens as [number, number];
     const half = odd < even ? 1 : 0;
-    const sequences = this.#packers[half]!.add(document);
+    const sequences = await this.#packers[half]!.add(document);
     const counting = 'text' in document ? sequences.length : 1;
     const [first, later] = [sequences.slice(0, counting), sequences.slice(counting)];
     this.#first[half]!.push(...first);
@@ -141,7 +141,7 @@ export async function collectSequences(
     return sum(halves.map((_, source) => Math.min(level, usable(source)))) >= tokens;
   };
   for await (const { document, source } of fewestTokensFirst(sources, open, usable)) {
-    halves[source]!.add(document);
+    await halves[source]!.add(document);
     if (enough()) break;
   }
   const shares = evenShares(

@@ -27,8 +27,8 @@ export type FaithfulOptions = Pick<
 };
 
 /** Token ids as in the original program: with a second BOS where the template writes one. */
-function faithfulIds(document: Document, tokenizer: Tokenizer, chat: ChatTemplate): number[] {
-  return tokenizer.encode('text' in document ? document.text : renderConversation(document, chat));
+async function faithfulIds(document: Document, tokenizer: Tokenizer, chat: ChatTemplate): Promise<number[]> {
+  return tokenizer.encode('text' in document ? document.text : await renderConversation(document, chat));
 }
 
 /**
@@ -53,7 +53,7 @@ export async function faithfulCalibration(
   let total = 0;
   const inTurn = fewestTokensFirst(sources, new Set(sources.keys()), source => counts[source]!);
   for await (const { document, source } of inTurn) {
-    const ids = faithfulIds(document, tokenizer, chat).slice(0, sequenceLength);
+    const ids = (await faithfulIds(document, tokenizer, chat)).slice(0, sequenceLength);
     if (ids.length === 0) continue;
     total += ids.length;
     if (total > tokens || read.length >= texts) break;

@@ -54,8 +54,11 @@ const USER = 'rm-engine-user-turn';
 /**
  * What the template writes before the user's first words, and the first token that it writes after them.
  */
-function userTurn(tokenizer: Tokenizer, chat: ChatTemplate): { opening: number[]; end: number[] } {
-  const rendered = chat.renderChat([{ role: 'user', content: USER }], { addGenerationPrompt: true });
+async function userTurn(
+  tokenizer: Tokenizer,
+  chat: ChatTemplate,
+): Promise<{ opening: number[]; end: number[] }> {
+  const rendered = await chat.renderChat([{ role: 'user', content: USER }], { addGenerationPrompt: true });
   const at = rendered.indexOf(USER);
   if (at < 0) {
     throw new RmError(
@@ -81,7 +84,7 @@ async function* conversations(
   { sequenceLength, prompts = [] }: GenerationOptions,
   continueIds: Continue,
 ): AsyncGenerator<Document | undefined> {
-  const { opening, end } = userTurn(tokenizer, chat);
+  const { opening, end } = await userTurn(tokenizer, chat);
   const write = async (prompt: readonly number[], length: number, ends: readonly number[]) =>
     tokenizer.decode(await continueIds(prompt, length, ends), { skipSpecialTokens: true }).trim();
   for (let turn = 0; ; turn++) {
@@ -89,7 +92,7 @@ async function* conversations(
     const most = opening.length + Math.ceil(sequenceLength / 4);
     const question = prompt ?? (await write(opening, most, [...tokenizer.eosIds, ...end]));
     const user = { role: 'user', content: question };
-    const rendered = chat.renderChat([user], { addGenerationPrompt: true });
+    const rendered = await chat.renderChat([user], { addGenerationPrompt: true });
     const answer = question
       ? await write(tokenizer.encode(rendered, { addSpecialTokens: false }), sequenceLength, tokenizer.eosIds)
       : '';

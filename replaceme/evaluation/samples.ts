@@ -49,9 +49,10 @@ export async function samplesOf(
   { onProgress, signal, journal = noJournal }: RunHooks,
 ): Promise<Sample[]> {
   const { contextLength } = models[0]![1].arch;
-  const prompts = healthPrompts
-    .slice(0, PROMPTS)
-    .filter(prompt => promptTokens(prompt, reader).length < contextLength);
+  const prompts: string[] = [];
+  for (const prompt of healthPrompts.slice(0, PROMPTS)) {
+    if ((await promptTokens(prompt, reader)).length < contextLength) prompts.push(prompt);
+  }
   if (prompts.length === 0) return [];
   const continuations: (readonly Continuation[])[] = [];
   for (const [name, model] of models) {

@@ -100,7 +100,8 @@ async function* withoutHeldOut(
 ): AsyncGenerator<Document> {
   let index = 0;
   for await (const document of documents) {
-    if (index++ % 10 === 0 && packer.tokens < tokens) heldOut.push(...packer.add(document));
-    else yield document;
+    if (index++ % 10 === 0 && packer.tokens < tokens) {
+      heldOut.push(...(await packer.add(document)));
+    } else yield document;
   }
 }

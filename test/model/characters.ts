@@ -29,7 +29,8 @@ export const asText = (ids: readonly number[]): string =>
 /** The template writes its own BOS, as models' templates do. */
 export const chat: ChatTemplate = {
   available: true,
-  renderChat: messages => `^${messages.map(({ content }) => content).join('|')}`,
+  date: null,
+  renderChat: async messages => `^${messages.map(({ content }) => content).join('|')}`,
 };
 
 export const talk = (...contents: string[]): Document => ({

@@ -67,7 +67,7 @@ test('metadata as architecture, tokenizer and chat template', async () => {
   assert.is(tokenizer.decode([256, 97, 116]), 'that');
   assert.equal(tokenizer.eosIds, [257]);
   const chat = await loadChatTemplate(tiny, tokenizer);
-  assert.is(chat.renderChat([{ role: 'user', content: 'hi' }]), 'hi<end>');
+  assert.is(await chat.renderChat([{ role: 'user', content: 'hi' }]), 'hi<end>');
 });
 
 test('rows of q and k: both orders are inverse', () => {

@@ -24,7 +24,7 @@ async function rendered(path: string): Promise<string[]> {
   const chat = await loadChatTemplate(folder.path, { specialTokens: {} });
   const texts: string[] = [];
   for await (const document of readDocuments(path)) {
-    texts.push('text' in document ? document.text : renderConversation(document, chat));
+    texts.push('text' in document ? document.text : await renderConversation(document, chat));
   }
   return texts;
 }

@@ -2,11 +2,12 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { parseMarkedJson } from '../../model/files/pythonJson.js';
 import { prepareTask, readTaskFile } from '../../model/tasks/index.js';
 import { aggregate, aggregateGroups, rowScore } from '../../model/tasks/metrics.js';
 import type { Prompt } from '../../model/tasks/prompts.js';
 import { pythonRandom } from '../../model/tasks/pythonRandom.js';
-import { Template } from '../../model/tasks/template.js';
+import { evaluateTemplates } from '../../model/tasks/templates.js';
 import { rejectsWith } from '../gpu.js';
 import { temporaryFolder } from '../support.js';
 
@@ -169,21 +170,39 @@ test('examples of another file are all taken, also one that equals the row', asy
   assert.is(prompts[0]!.requests[0]!.context, 'x b\n\nx');
 });
 
-test('templates print and fail as those of Python do', () => {
-  const text = (source: string, fields = {}) => new Template(source).text(fields);
-  assert.is(text('{{a}} {{b}} {{c}}', { a: true, b: null, c: 2 }), 'True None 2');
-  assert.is(text('line\n'), 'line\n');
-  assert.is(text('{% if x %}\n a{% endif %}', { x: true }), '\n a');
-  assert.is(text("{{'McX'.capitalize()}}{{'McX'|capitalize}}"), 'McxMcx');
-  assert.is(text("{{'xxaxx'.strip('x')}}{{'\u{1f600}b'|length}}{{'\u{1f600}b'.find('b')}}"), 'a21');
-  assert.is(text('{{t|regex_replace("(.)\\\\[x\\\\]", "<\\\\1>")}}', { t: 'a[x]b[x]' }), '<a><b>');
-  assert.is(text("{{regex_replace(t, 'a', 'b', 1)}}", { t: 'aa' }), 'ba');
-  const value = new Template("{{xs|map('replace', 'a', '-')|list + [y]}}").value({ xs: ['ab', 'b'], y: 'c' });
-  assert.equal(value, ['-b', 'b', 'c']);
-  assert.throws(() => text('{{missing}}'), /there is no field "missing"/);
-  assert.throws(() => text('{{x.y}}', { x: {} }), /is missing/);
-  assert.throws(() => text("{{'abc'.index('d')}}"), /index: "d" is not there/);
-  assert.throws(() => text('{{x}}', { x: ['a'] }), /a list or an object cannot be printed/);
+/** The values are those of lm_eval.utils.apply_template 0.4.13. */
+test('templates print and fail as those of lm-eval do', async () => {
+  const given = async (source: string, fields = {}) => {
+    const [outcomes] = await evaluateTemplates('', [fields], { it: source });
+    const outcome = outcomes!.it!;
+    return 'value' in outcome ? outcome.value : `error: ${outcome.error}`;
+  };
+  assert.is(await given('{{a}} {{b}} {{c}}', { a: true, b: null, c: 2 }), 'True None 2');
+  assert.is(await given('line\n'), 'line\n');
+  assert.is(await given('{% if x %}\n a{% endif %}', { x: true }), '\n a');
+  assert.is(await given("{{'McX'.capitalize()}}{{'McX'|capitalize}}"), 'McxMcx');
+  assert.is(await given("{{'xxaxx'.strip('x')}}{{'\u{1f600}b'|length}}{{'\u{1f600}b'.find('b')}}"), 'a21');
+  assert.is(await given('{{t|regex_replace("(.)\\\\[x\\\\]", "<\\\\1>")}}', { t: 'a[x]b[x]' }), '<a><b>');
+  assert.is(await given("{{regex_replace(t, 'a', 'b', 1)}}", { t: 'aa' }), 'ba');
+  assert.is(await given('{{x}} {{y}}', { x: ['a'], y: { b: null } }), "['a'] {'b': None}");
+  assert.is(await given('{{x}}', parseMarkedJson('{"x": 1.50}') as object), '1.5');
+  assert.is(await given('{{x}}', parseMarkedJson('{"x": 2.0}') as object), '2.0');
+  assert.equal(await given("{{xs|map('replace', 'a', '-')|list + [y]}}", { xs: ['ab', 'b'], y: 'c' }), [
+    '-b',
+    'b',
+    'c',
+  ]);
+  assert.is(await given('{{missing}}'), "error: 'missing' is undefined");
+  assert.is(await given('{{x.y}}', { x: {} }), "error: 'dict object' has no attribute 'y'");
+  assert.is(await given("{{'abc'.index('d')}}"), 'error: substring not found');
+});
+
+test('a template that does not end is stopped', async () => {
+  const endless = '{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}';
+  assert.match(
+    await rejectsWith(() => asked(`${choice}fields: {x: "${endless}"}\n`, questions), 'CONFIG_INVALID'),
+    /task\.yaml: a template was stopped: it does not end within 5 seconds/,
+  );
 });
 
 test('wrong task files are refused, naming file and field', async () => {
@@ -221,7 +240,7 @@ test('wrong rows are refused, naming file, line and field', async () => {
   };
   assert.is(
     await refused({ options: ['a', 'b'], label: 1 }),
-    'ROWS:2: "doc_to_text" of task topics: there is no field "q"',
+    `ROWS:2: "doc_to_text" of task topics: 'q' is undefined`,
   );
   assert.match(
     await refused({ q: 'x', options: ['a', 'b'], label: 2 }),
@@ -239,7 +258,7 @@ test('wrong rows are refused, naming file, line and field', async () => {
   assert.match(await refused('[1]'), /ROWS:2: is not an object/);
   assert.match(
     await refused({ q: 'x', options: ['a', 'b'], label: 1 }, `${choice}fields: {upper: "{{z}}"}\n`),
-    /ROWS:1: "fields\.upper" of task topics: there is no field "z"/,
+    /ROWS:1: "fields\.upper" of task topics: 'z' is undefined/,
   );
   assert.match(
     await refused({ q: 'x', options: ['a', 'b'], label: 1 }, `${choice}group_by: subject\n`),
@@ -252,7 +271,7 @@ test('wrong rows are refused, naming file, line and field', async () => {
 
 test('accuracies divide by nothing, characters and bytes', () => {
   const prompt: Prompt = {
-    row: { values: {}, where: '' },
+    row: { values: {}, exact: {}, where: '' },
     requests: [],
     choices: ['é', 'ab', 'abcd'],
     gold: [0],

@@ -148,17 +148,19 @@ test('chat templates: the file, the string, the list, none', async () => {
   };
   const source = '{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}';
   const prompted = `${source}{% if add_generation_prompt %}>{% endif %}`;
-  assert.is((await load('string', source)).renderChat(messages), '<s>hi');
+  assert.is(await (await load('string', source)).renderChat(messages), '<s>hi');
   const fromFile = await load('file', 'not this', prompted);
-  assert.is(fromFile.renderChat(messages), '<s>hi');
-  assert.is(fromFile.renderChat(messages, { addGenerationPrompt: true }), '<s>hi>');
+  assert.is(await fromFile.renderChat(messages), '<s>hi');
+  assert.is(await fromFile.renderChat(messages, { addGenerationPrompt: true }), '<s>hi>');
   const list = [
     { name: 'tool_use', template: 'x' },
     { name: 'default', template: source },
   ];
-  assert.is((await load('list', list)).renderChat(messages), '<s>hi');
-  await rejectsWith(() => load('unclear', [list[0], { name: 'rag', template: 'y' }]), 'CONFIG_INVALID');
-  assert.match(await rejectsWith(() => load('broken', '{% if %}'), 'CONFIG_INVALID'), /cannot be parsed/);
+  assert.is(await (await load('list', list)).renderChat(messages), '<s>hi');
+  const unclear = await load('unclear', [list[0], { name: 'rag', template: 'y' }]);
+  assert.match(await rejectsWith(() => unclear.renderChat(messages), 'CONFIG_INVALID'), /only tool_use, rag/);
+  const broken = await load('broken', '{% if %}');
+  assert.match(await rejectsWith(() => broken.renderChat(messages), 'CONFIG_INVALID'), /cannot be parsed/);
   const refusing = await load('refusing', "{{ raise_exception('roles must alternate') }}");
   assert.match(
     await rejectsWith(() => refusing.renderChat(messages), 'DATA_INVALID'),
@@ -178,8 +180,11 @@ test('a document gets its special tokens once', async () => {
   });
   const tokenizer = await loadTokenizer(folder.path);
   const chat = await loadChatTemplate(folder.path, tokenizer);
-  assert.equal(encodeDocument({ text: 'ab' }, tokenizer, chat), [bos, 257]);
-  assert.equal(encodeDocument({ messages: [{ role: 'user', content: 'ab' }] }, tokenizer, chat), [bos, 257]);
+  assert.equal(await encodeDocument({ text: 'ab' }, tokenizer, chat), [bos, 257]);
+  assert.equal(await encodeDocument({ messages: [{ role: 'user', content: 'ab' }] }, tokenizer, chat), [
+    bos,
+    257,
+  ]);
 });
 
 test.run();

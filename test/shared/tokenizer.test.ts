@@ -65,7 +65,7 @@ if (!goldenPath || !folder) {
         [false, rendered],
         [true, rendered_with_generation_prompt],
       ] as const) {
-        const text = chat.renderChat(messages, { addGenerationPrompt });
+        const text = await chat.renderChat(messages, { addGenerationPrompt });
         assert.is(text, expected.text);
         assert.equal(tokenizer.encode(text, { addSpecialTokens: false }), expected.ids);
       }
