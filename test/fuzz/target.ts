@@ -24,7 +24,7 @@ export interface Limits {
   readonly memory: number;
 }
 
-export const defaultLimits: Limits = { seconds: 5, idleSeconds: 30, memory: 768 << 20 };
+export const defaultLimits: Limits = { seconds: 5, idleSeconds: 60, memory: 768 << 20 };
 
 /** What an input must not do. */
 export interface Fault {
