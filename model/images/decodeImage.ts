@@ -11,6 +11,19 @@ export interface RgbImage {
 /** Most pixels of an image; a file that claims more is treated as damaged or hostile. */
 const MOST_PIXELS = 1 << 28;
 
+/** First bytes of the formats, as latin1. sharp would also open others, such as SVG, which a short file keeps busy. */
+const beginnings = [
+  '\xff\xd8\xff',
+  '\x89PNG\r\n',
+  'GIF87a',
+  'GIF89a',
+  'II*\0',
+  'II+\0',
+  'MM\0*',
+  'MM\0+',
+  'RIFF',
+];
+
 /** The part of sharp used here. It is loaded with the first image, so that everything else starts without it. */
 interface Decoder {
   toColourspace(space: 'srgb'): Decoder;
@@ -55,6 +68,10 @@ export async function decodeImage(path: string): Promise<RgbImage> {
   const bytes = await readFile(path).catch((error: Error) => {
     throw invalid(`cannot be read: ${error.message}`, error);
   });
+  const first = bytes.subarray(0, 6).toString('latin1');
+  if (!beginnings.some(beginning => first.startsWith(beginning))) {
+    throw invalid('is damaged or not an image (its first bytes are those of no such format)');
+  }
   try {
     const { data, info } = await sharp(bytes, {
       ignoreIcc: true,

@@ -1,13 +1,15 @@
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
+import { decodeImage } from '../../model/images/decodeImage.js';
 import { readImageProcessor, readPixels } from '../../model/images/imageProcessor.js';
 import { imageEmbeddings, showImages } from '../../model/images/imageTokens.js';
 import { openModelSource } from '../../model/source/openModelSource.js';
 import { Model } from '../../model/transformer/model.js';
-import { maxAbsError } from '../gpu.js';
-import { readGolden, saySkipped } from '../support.js';
+import { maxAbsError, rejectsWith } from '../gpu.js';
+import { readGolden, saySkipped, temporaryFolder } from '../support.js';
 import { clip, imageFiles, installed } from '../vision.js';
 
 const models = [
@@ -18,6 +20,13 @@ const models = [
 
 if (!installed) saySkipped('image encoders: the package sharp is not installed');
 else {
+  test('a drawing under the name of a photo is not opened', async () => {
+    using folder = temporaryFolder();
+    const path = join(folder.path, 'photo.png');
+    writeFileSync(path, '<svg xmlns="http://www.w3.org/2000/svg" width="16" height="16"/>');
+    assert.match(await rejectsWith(() => decodeImage(path), 'DATA_INVALID'), /photo\.png: .*not an image/);
+  });
+
   for (const [name, imageSize] of models) {
     const folder = join(clip, name);
     test(`${name}: pixels are CLIPImageProcessor's`, async () => {
