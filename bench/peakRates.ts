@@ -1,3 +1,4 @@
+import { type Form, finite, optional, record } from '../engine/index.js';
 import { percent } from './measure.js';
 
 /** The highest rates measured on this adapter. GFLOP/s and GB/s are 10^9 per second; a multiply-add counts as two. */
@@ -32,17 +33,12 @@ export const peakFields: readonly (readonly [keyof PeakRates, string, string])[]
   ['roundTripMicroseconds', 'a dispatch waited for alone', 'us'],
 ];
 
-const optionalFields: readonly (keyof PeakRates)[] = ['f16Gflops'];
+const rate = finite(Number.MIN_VALUE);
 
-/** Whether a parsed value has the form of PeakRates. */
-export function isPeakRates(value: unknown): value is PeakRates {
-  if (typeof value !== 'object' || value === null) return false;
-  return peakFields.every(([field]) => {
-    const rate = (value as Partial<PeakRates>)[field];
-    if (rate === undefined) return optionalFields.includes(field);
-    return typeof rate === 'number' && Number.isFinite(rate) && rate > 0;
-  });
-}
+/** The form of PeakRates in a file. */
+export const peakForm = record(
+  Object.fromEntries(peakFields.map(([field]) => [field, field === 'f16Gflops' ? optional(rate) : rate])),
+) as unknown as Form<PeakRates>;
 
 export interface PeakShare {
   /** Time at the peak rate / measured time. Above 1 where data stay in a cache or matrix units do the work. */

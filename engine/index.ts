@@ -1,10 +1,34 @@
 export { adapterAdvice } from './adapter.js';
 export { asBytes, asF32, asU16, asU32 } from './dtype.js';
 export { exactArithmetic, pairDivision, RUNTIME_ZERO } from './exactArithmetic.js';
+export {
+  also,
+  anything,
+  entryOf,
+  type Form,
+  type Formed,
+  finite,
+  flag,
+  hashText,
+  isRecord,
+  listOf,
+  oneOf,
+  optional,
+  orNull,
+  readForm,
+  record,
+  tableOf,
+  text,
+  textLike,
+  whole,
+} from './form.js';
 export { formatBytes, formatSeconds } from './format.js';
 export { liveSums, noJournal } from './journal.js';
+export { endOfString, MOST_LEVELS, parseJsonText } from './json.js';
 export { sizeClass } from './memory.js';
 export * from './public.js';
 export { seededRandom, shuffle } from './random.js';
+export { reasonOf } from './reasons.js';
+export { brokenSeal, sealed, sha256, sha256OfFile, sha256OfJson } from './seal.js';
 export { requireExactArithmetic } from './selftest.js';
 export { downloadPieces, PIECE, STAGING_BYTES, uploadPieces } from './transfer.js';

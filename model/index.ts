@@ -4,6 +4,13 @@ export { deviceBytes } from './checkpoint/checkpoint.js';
 export { inDtype, weightDtypes } from './checkpoint/inDtype.js';
 export { jsonOf } from './checkpoint/modelSource.js';
 export { openSafetensorsFile, type SafetensorsFile } from './checkpoint/safetensors.js';
+export {
+  openSealedTensors,
+  type SealedKind,
+  type SealedSource,
+  type SealedTensors,
+  writeSealedTensors,
+} from './checkpoint/sealedTensors.js';
 export { scoredGroups, sharedLayers } from './evaluation/referenceStates.js';
 export { checkShapes } from './families/index.js';
 export { isGgufPath } from './files/ggufPath.js';

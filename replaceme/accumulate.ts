@@ -66,6 +66,7 @@ export async function accumulateStatistics(
     const before =
       options.statistics === undefined ? undefined : await StatisticsFile.read(options.statistics);
     before?.agree(await statisticsRecipe(from, texts, options, sizes));
+    await before?.fits(request.arch);
     const into = await StatisticsFile.open(path);
     into.agree({
       ...(await statisticsRecipe(from, texts, options, sizes, shard)),

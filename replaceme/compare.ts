@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { Device } from '../engine/index.js';
+import { type Device, sha256OfFile } from '../engine/index.js';
 import { openTextReader, totalTokens } from '../model/index.js';
 import { batchesOf, readRequestedTexts } from './calibration/requestedTexts.js';
 import { calibrationSizes } from './calibration/sizes.js';
@@ -17,7 +17,6 @@ import { writeReport } from './report/writeReport.js';
 import { openDevice } from './run/openDevice.js';
 import { packageVersion } from './run/packageVersion.js';
 import { PhaseClock } from './run/phaseClock.js';
-import { sha256OfFile } from './run/sha256.js';
 
 /**
  * Compares methods on one model and one set of calibration data: every method at every number of removed layers

@@ -1,4 +1,4 @@
-import { isPeakRates, type PeakRates } from '../../bench/peakRates.js';
+import { type PeakRates, peakForm } from '../../bench/peakRates.js';
 import type { AdapterInfo } from '../../engine/adapter.js';
 import type { Terminal } from '../terminal/terminal.js';
 import { cacheKey, readUserCache, writeUserCache } from './userCache.js';
@@ -11,7 +11,7 @@ export const storedPeak = (
   terminal: Pick<Terminal, 'warn'>,
 ): Promise<PeakRates | undefined> =>
   readUserCache(NAME, cacheKey(info), {
-    valid: isPeakRates,
+    form: peakForm,
     warn: text => terminal.warn(`${text}; measure again with: rm-engine bench peak`),
   });
 

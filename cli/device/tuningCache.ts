@@ -8,9 +8,9 @@ const NAME = 'tuning';
 
 /** Makes the kernels on this device use the variants that `rm-engine tune` stored for it, if any. */
 export async function loadTuning(device: Device, terminal: Pick<Terminal, 'warn' | 'detail'>): Promise<void> {
-  const { applyTuning, isTuning } = await import('../../kernels/shared/tunedVariants.js');
+  const { applyTuning, tuningForm } = await import('../../kernels/shared/tunedVariants.js');
   const warn = (text: string) => terminal.warn(`${text}; measure again with: rm-engine tune`);
-  const tuning = await readUserCache(NAME, cacheKey(device.info), { valid: isTuning, warn });
+  const tuning = await readUserCache(NAME, cacheKey(device.info), { form: tuningForm, warn });
   if (!tuning) return;
   applyTuning(device, tuning);
   const classes = Object.values(tuning).flatMap(Object.keys).length;

@@ -1,8 +1,11 @@
-import { createHash } from 'node:crypto';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { AdapterInfo } from '../../engine/adapter.js';
 import { cacheFolder } from '../../engine/cacheFolder.js';
+import { type Form, record, text } from '../../engine/form.js';
+import { parseJsonText } from '../../engine/json.js';
+import { reasonOf } from '../../engine/reasons.js';
+import { brokenSeal, sealed, sha256 } from '../../engine/seal.js';
 import { outputError } from '../../model/files/outputFolder.js';
 import { version } from '../terminal/version.js';
 
@@ -22,52 +25,61 @@ export const cacheKey = ({ vendor, architecture, device, description }: AdapterI
 
 /** The path of a cache file: one per adapter and driver. A newer rm-engine overwrites an older one's file. */
 export function userCachePath(name: string, { adapter, driver }: CacheKey, folder = cacheFolder()): string {
-  const mark = createHash('sha256').update(`${adapter}\n${driver}`).digest('hex').slice(0, 12);
+  const mark = sha256(`${adapter}\n${driver}`).slice(0, 12);
   return join(folder, `${name}-${mark}.json`);
 }
 
+const keyForm: Form<CacheKey> = record({ adapter: text, driver: text, version: text });
+
 interface ReadOptions<T> {
-  /** Whether the stored value has the expected form. */
-  readonly valid: (value: unknown) => value is T;
+  /** The form of the stored value. */
+  readonly form: Form<T>;
   /** Receives the reason why an existing file is ignored. */
   readonly warn: (text: string) => void;
   readonly folder?: string;
 }
 
 /**
- * Reads the value stored under `name` for this key; undefined if the file is missing, unreadable, corrupt or written for
- * another key. Calls `warn` unless the file is missing. Never throws.
+ * Reads the value stored under `name` for this key; undefined if the file is missing, unreadable, changed since it was
+ * written, or written for another key. Calls `warn` unless the file is missing. Never throws.
  */
 export async function readUserCache<T>(
   name: string,
   key: CacheKey,
-  { valid, warn, folder }: ReadOptions<T>,
+  { form, warn, folder }: ReadOptions<T>,
 ): Promise<T | undefined> {
   const path = userCachePath(name, key, folder);
-  let text: string;
+  let content: string;
   try {
-    text = await readFile(path, 'utf8');
+    content = await readFile(path, 'utf8');
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code !== 'ENOENT' && code !== 'ENOTDIR') warn(`${path} cannot be read and is ignored: ${message}`);
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'ENOENT' && code !== 'ENOTDIR') {
+      warn(`${path} cannot be read and is ignored: ${reasonOf(error)}`);
+    }
     return undefined;
   }
-  let stored: { key?: Partial<CacheKey>; value?: unknown } | null;
+  let stored: unknown;
   try {
-    stored = JSON.parse(text);
+    stored = parseJsonText(content);
   } catch {
     warn(`${path} is not JSON and is ignored`);
     return undefined;
   }
-  const { adapter, driver, version: writer } = stored?.key ?? {};
-  if (adapter !== key.adapter || driver !== key.driver || writer !== key.version) {
-    const owner = writer && writer !== key.version ? `rm-engine ${writer}` : 'another device';
+  const problem = brokenSeal(stored) ?? record({ key: keyForm })(stored, '');
+  if (problem) {
+    warn(`${path} is damaged and is ignored: ${problem}`);
+    return undefined;
+  }
+  const { key: written, value } = stored as { key: CacheKey; value: unknown };
+  if (written.adapter !== key.adapter || written.driver !== key.driver || written.version !== key.version) {
+    const owner = written.version !== key.version ? `rm-engine ${written.version}` : 'another device';
     warn(`${path} was written for ${owner} and is ignored`);
     return undefined;
   }
-  const value = stored?.value;
-  if (valid(value)) return value;
-  warn(`${path} does not have the expected form and is ignored`);
+  const odd = form(value, 'its value');
+  if (odd === undefined) return value as T;
+  warn(`${path} does not have the expected form and is ignored: ${odd}`);
   return undefined;
 }
 
@@ -87,7 +99,7 @@ export async function writeUserCache(
   const temporary = `${path}.${process.pid}`;
   try {
     await mkdir(dirname(path), { recursive: true });
-    await writeFile(temporary, `${JSON.stringify({ key, value }, null, 2)}\n`);
+    await writeFile(temporary, `${JSON.stringify(sealed({ key, value }), null, 2)}\n`);
     await rename(temporary, path);
   } catch (error) {
     // Fails too if the folder itself is the problem.

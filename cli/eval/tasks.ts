@@ -100,6 +100,11 @@ async function runOn(
   const { evaluateTask, RequestCache } = await import('../../model/tasks/index.js');
   const path = await answersPath(folder, model.device, options.cache, signal);
   using cache = path === undefined ? undefined : await RequestCache.open(path);
+  if (cache?.disbelieved) {
+    terminal.warn(
+      `${cache.path}: ${cache.disbelieved} lines are not as they were written, and their answers are computed again`,
+    );
+  }
   if (cache) terminal.detail(`answers are cached in ${cache.path} (${cache.size} so far)`);
   const results: TaskResult[] = [];
   for (const task of tasks) {

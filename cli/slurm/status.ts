@@ -4,6 +4,9 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { RmError } from '../../engine/errors.js';
+import { listOf, readForm, record, text, whole } from '../../engine/form.js';
+import { parseJsonText } from '../../engine/json.js';
+import { reasonOf } from '../../engine/reasons.js';
 
 /** The state of a job. */
 export interface JobStatus {
@@ -26,6 +29,8 @@ export interface JobList {
     readonly results: readonly string[];
   }[];
 }
+
+const listForm = record({ jobs: listOf(record({ name: text, tasks: whole(), results: listOf(text) })) });
 
 const run = promisify(execFile);
 
@@ -60,11 +65,11 @@ export async function clusterStatus(folder: string): Promise<JobStatus[]> {
   const path = join(folder, 'jobs.json');
   let list: JobList;
   try {
-    list = JSON.parse(await readFile(path, 'utf8')) as JobList;
+    list = readForm(parseJsonText(await readFile(path, 'utf8')), listForm, problem => new Error(problem));
   } catch (cause) {
     throw new RmError(
       'DATA_INVALID',
-      `${path}: cannot be read: ${(cause as Error).message}`,
+      `${path}: cannot be read: ${reasonOf(cause)}`,
       'Give the folder that rm-engine slurm wrote.',
       { cause },
     );

@@ -1,4 +1,4 @@
-import { type Device, ensure } from '../../engine/index.js';
+import { type Device, ensure, type Form, tableOf, text } from '../../engine/index.js';
 
 /** The fastest variant by kernel and class of shapes, as measured on a device. */
 export type Tuning = Readonly<Record<string, Readonly<Record<string, string>>>>;
@@ -18,7 +18,8 @@ const tunings = new WeakMap<Device, ReadonlyMap<string, ReadonlyMap<string, Tune
  * @throws RmError INVALID_ARGUMENT when `tuning` has another form.
  */
 export function applyTuning(device: Device, tuning: Tuning): void {
-  ensure(isTuning(tuning), 'tuning does not map kernel -> shape class -> variant', 'Run: rm-engine tune');
+  const problem = tuningForm(tuning, 'tuning');
+  ensure(problem === undefined, `${problem}`, 'Map kernel -> shape class -> variant, or run: rm-engine tune');
   const kernels = Object.entries(tuning).map(([kernel, classes]) => {
     const tuned = Object.entries(classes).map(([shapeClass, name]) => [shapeClass, { name }] as const);
     return [kernel, new Map<string, Tuned>(tuned)] as const;
@@ -35,15 +36,8 @@ export const tuningOf = (device: Device): Tuning =>
     ]),
   );
 
-/** Whether a value read from a file is a tuning. */
-export const isTuning = (value: unknown): value is Tuning =>
-  isRecord(value) &&
-  Object.values(value).every(
-    classes => isRecord(classes) && Object.values(classes).every(name => typeof name === 'string'),
-  );
-
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
+/** The form of a tuning in a file. */
+export const tuningForm: Form<Tuning> = tableOf(tableOf(text));
 
 /**
  * Returns the variant measured for this class of shapes, if there is one and it runs for this shape. Every dispatch calls

@@ -1,7 +1,6 @@
-import { RmError } from '../../engine/index.js';
+import { parseJsonText, RmError, reasonOf } from '../../engine/index.js';
 import { isRecord } from '../files/jsonFile.js';
 import { notTheFile } from '../files/notTheFile.js';
-import { parseShallowJson } from '../files/shallowJson.js';
 
 /**
  * The header of a safetensors file and every check on it.
@@ -120,9 +119,9 @@ export function parseHeader(bytes: Uint8Array, fileBytes: number, path: string):
   let json: string;
   try {
     json = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
-    header = parseShallowJson(json);
+    header = parseJsonText(json);
   } catch (error) {
-    throw corrupt(`${path}: the header is not valid JSON: ${(error as Error).message}`, again, error);
+    throw corrupt(`${path}: the header is not valid JSON: ${reasonOf(error)}`, again, error);
   }
   if (!isRecord(header)) throw corrupt(`${path}: the header is not a JSON object`);
   const twice = duplicateKey(json);

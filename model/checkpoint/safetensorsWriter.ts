@@ -30,7 +30,8 @@ const byteLength = (tensor: TensorSource): number => (elementCount(tensor.shape)
 /** The metadata strings of a safetensors header. */
 export type Metadata = Readonly<Record<string, string>>;
 
-function headerOf(tensors: readonly TensorSource[], metadata: Metadata): Uint8Array {
+/** The length and the JSON header of a file with these tensors in this order. */
+export function tensorHeader(tensors: readonly TensorSource[], metadata: Metadata): Uint8Array {
   const header: [string, unknown][] = [['__metadata__', metadata]];
   let begin = 0;
   for (const tensor of tensors) {
@@ -60,7 +61,7 @@ export async function writeSafetensorsFile(
 ): Promise<void> {
   checkSources(tensors);
   const ordered = [...tensors].sort((a, b) => bitsOf(b) - bitsOf(a));
-  await writeTensorFile(path, headerOf(ordered, metadata), ordered, { byteLength, onTensor });
+  await writeTensorFile(path, tensorHeader(ordered, metadata), ordered, { byteLength, onTensor });
 }
 
 function checkSources(tensors: readonly TensorSource[]): void {

@@ -1,7 +1,9 @@
 import { readFile } from 'node:fs/promises';
-import { RmError } from '../../engine/index.js';
+import { RmError, reasonOf } from '../../engine/index.js';
 import { notTheFile } from './notTheFile.js';
 import { parsePythonJson } from './pythonJson.js';
+
+export { isRecord } from '../../engine/index.js';
 
 const isMissing = (error: unknown): boolean =>
   ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
@@ -17,8 +19,7 @@ export async function readTextFileIfPresent(path: string): Promise<string | unde
         cause: error,
       });
     }
-    const reason = (error as Error).message;
-    throw new RmError('CHECKPOINT_MISSING', `${path} cannot be read: ${reason}`, 'Check its permissions.', {
+    throw new RmError('CHECKPOINT_MISSING', `${path} cannot be read: ${reasonOf(error)}`, 'Check the file.', {
       cause: error,
     });
   }
@@ -39,12 +40,9 @@ export function jsonOrError(parse: (text: string) => unknown, text: string, path
     return parse(text);
   } catch (error) {
     const { problem, fix } = notTheFile(text) ?? {
-      problem: `is not valid JSON: ${(error as Error).message}`,
+      problem: `is not valid JSON: ${reasonOf(error)}`,
       fix: 'Download the file again, or correct it at that place.',
     };
     throw new RmError('CONFIG_INVALID', `${path} ${problem}`, fix, { cause: error });
   }
 }
-
-export const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);

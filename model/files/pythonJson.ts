@@ -1,9 +1,9 @@
+import { endOfString, parseJsonText } from '../../engine/index.js';
+
 /**
  * JSON as Python's json module reads and writes it: besides JSON also the numbers NaN, Infinity and -Infinity, which config
  * files of transformers and rows of data sets contain.
  */
-
-import { parseShallowJson } from './shallowJson.js';
 
 /** Begins a string that stands for a number with the spelling that follows. */
 const MARK = '\uE000number ';
@@ -12,16 +12,6 @@ const isWord = (token: string): boolean => /^(NaN|-?Infinity)$/.test(token);
 
 /** Numbers, and Python's words for numbers. */
 const numbers = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|NaN|-?Infinity/g;
-
-/** Where the string that begins at `open` ends; -1 where it does not. */
-function endOfString(text: string, open: number): number {
-  for (let at = text.indexOf('"', open + 1); at >= 0; at = text.indexOf('"', at + 1)) {
-    let backslashes = 0;
-    while (text[at - 1 - backslashes] === '\\') backslashes++;
-    if (backslashes % 2 === 0) return at + 1;
-  }
-  return -1;
-}
 
 /** Replaces the numbers outside of strings. No pattern spans a string: a long one would overflow the stack of patterns. */
 function replaceNumbers(text: string, change: (token: string) => string): string {
@@ -50,14 +40,14 @@ export const plainNumber = (value: unknown): unknown =>
 const numberOfLength = (word: string): string =>
   `${word.startsWith('-') ? '-' : ''}1e`.padEnd(word.length, '0');
 
-/** Parses a text. @throws SyntaxError if it is not JSON, as JSON.parse. */
+/** Parses a text. @throws SyntaxError if it is not JSON, as JSON.parse, or nests too deep. */
 export function parsePythonJson(text: string): unknown {
   try {
-    return parseShallowJson(text);
+    return parseJsonText(text);
   } catch (error) {
     if (!/NaN|Infinity/.test(text)) throw error;
   }
-  parseShallowJson(replaceNumbers(text, token => (isWord(token) ? numberOfLength(token) : token)));
+  parseJsonText(replaceNumbers(text, token => (isWord(token) ? numberOfLength(token) : token)));
   return JSON.parse(markNumbers(text, isWord), (_, value) => plainNumber(value)) as unknown;
 }
 

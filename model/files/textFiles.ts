@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import { RmError } from '../../engine/index.js';
+import { RmError, reasonOf } from '../../engine/index.js';
 
 /** Reads large text files piece by piece. Line numbers count from 1. */
 
@@ -20,9 +20,11 @@ export async function* fileChunks(path: string, size = 1 << 20): AsyncGenerator<
   try {
     for await (const chunk of createReadStream(path, { highWaterMark: size })) yield chunk as Buffer;
   } catch (error) {
-    const reason =
-      (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'no such file' : (error as Error).message;
-    throw invalidData(`${path}: ${reason}`, 'Check the path of the text file.', error);
+    throw invalidData(
+      `${path}: cannot be read: ${reasonOf(error)}`,
+      'Check the path of the text file.',
+      error,
+    );
   }
 }
 

@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto';
 import { closeSync, fstatSync, mkdirSync, openSync, readSync, writeSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
+import { finite, oneOf, parseJsonText, sha256, sha256OfJson, text } from '../../engine/index.js';
 import { outputError } from '../files/outputFolder.js';
 import { readLines } from '../files/textFiles.js';
 import type { TokenRequest } from './encodeRequest.js';
@@ -14,18 +14,24 @@ export interface Answer {
   readonly isGreedy: boolean;
 }
 
+/** Rounding may leave a little more than log 1. */
+const logProbability = finite(-Number.MAX_VALUE, 0.001);
+
 /** A hash over the token ids of both parts. */
 export function requestKey({ context, continuation }: TokenRequest): string {
-  const hash = createHash('sha256').update(`${context.join(' ')}|${continuation.join(' ')}`);
-  return hash.digest('base64url').slice(0, 32);
+  const hash = sha256(`${context.join(' ')}|${continuation.join(' ')}`);
+  return Buffer.from(hash, 'hex').toString('base64url').slice(0, 32);
 }
 
 /**
  * Caches the answers of one model on one kind of adapter in an append-only file of JSON lines. All answers of a batch are
- * written at once, so that an interrupted run loses at most one batch. Unreadable lines are skipped.
+ * written at once, so that an interrupted run loses at most one batch. Each line ends with a hash over it and the file's
+ * name, which names model and adapter. Lines that do not match their hash are not believed, and lines cut off in writing
+ * are skipped.
  */
 export class RequestCache {
   readonly #answers = new Map<string, Answer>();
+  #disbelieved = 0;
   #file: number | undefined;
 
   private constructor(readonly path: string) {}
@@ -40,13 +46,26 @@ export class RequestCache {
   }
 
   #remember(line: string): void {
+    let parts: unknown;
     try {
-      const [key, logLikelihood, greedy] = JSON.parse(line) as [unknown, unknown, unknown];
-      if (typeof key !== 'string' || typeof logLikelihood !== 'number') return;
-      this.#answers.set(key, { logLikelihood, isGreedy: greedy === 1 });
+      parts = parseJsonText(line);
     } catch {
       // The process was killed while writing this line.
+      return;
     }
+    const [key, logLikelihood, greedy, hash] = Array.isArray(parts) ? (parts as unknown[]) : [];
+    const odd = text(key, '') ?? logProbability(logLikelihood, '') ?? oneOf(0, 1)(greedy, '');
+    if (odd !== undefined || hash !== this.#hashOf([key, logLikelihood, greedy])) this.#disbelieved++;
+    else this.#answers.set(key as string, { logLikelihood: logLikelihood as number, isGreedy: greedy === 1 });
+  }
+
+  #hashOf(parts: readonly unknown[]): string {
+    return sha256OfJson([basename(this.path), ...parts]).slice(0, 16);
+  }
+
+  /** Number of lines that were changed after they were written, or that an earlier build wrote without a hash. */
+  get disbelieved(): number {
+    return this.#disbelieved;
   }
 
   /** Number of cached answers. */
@@ -63,7 +82,8 @@ export class RequestCache {
   add(answers: readonly (readonly [key: string, answer: Answer])[]): void {
     const lines = answers.map(([key, answer]) => {
       this.#answers.set(key, answer);
-      return `${JSON.stringify([key, answer.logLikelihood, answer.isGreedy ? 1 : 0])}\n`;
+      const parts = [key, answer.logLikelihood, answer.isGreedy ? 1 : 0];
+      return `${JSON.stringify([...parts, this.#hashOf(parts)])}\n`;
     });
     try {
       this.#file ??= openForAppending(this.path);

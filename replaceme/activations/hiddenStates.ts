@@ -1,9 +1,8 @@
-import { type Device, type LiveState, type StoredTensor, Tensor } from '../../engine/index.js';
+import { type Device, type LiveState, type StoredTensor, sha256OfJson, Tensor } from '../../engine/index.js';
 import { type Architecture, forward, type Model, totalTokens } from '../../model/index.js';
 import type { CalibrationBatch } from '../calibration/calibrationBatch.js';
 import { forEachBatch } from '../calibration/forEachBatch.js';
 import type { RunHooks } from '../run/runHooks.js';
-import { sha256OfJson } from '../run/sha256.js';
 
 /** Sequences of one packed batch. */
 export type Sequences = readonly (readonly number[])[];

@@ -1,4 +1,11 @@
-import { type Journal, noJournal, type Progress, RmError, seededRandom } from '../../engine/index.js';
+import {
+  type Journal,
+  noJournal,
+  type Progress,
+  RmError,
+  seededRandom,
+  sha256OfJson,
+} from '../../engine/index.js';
 import {
   type ChatTemplate,
   type Document,
@@ -7,7 +14,6 @@ import {
   type Tokenizer,
   totalTokens,
 } from '../../model/index.js';
-import { sha256OfJson } from '../run/sha256.js';
 import { collectSequences } from './collectSequences.js';
 import { type Calibration, openSources } from './readCalibration.js';
 

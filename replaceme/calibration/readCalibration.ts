@@ -1,5 +1,5 @@
 import { readdir } from 'node:fs/promises';
-import { ensure, RmError } from '../../engine/index.js';
+import { ensure, RmError, sha256OfFile } from '../../engine/index.js';
 import {
   type ChatTemplate,
   type Document,
@@ -8,7 +8,6 @@ import {
   type Tokenizer,
   totalTokens,
 } from '../../model/index.js';
-import { sha256OfFile } from '../run/sha256.js';
 import { type CalibrationSequence, collectSequences } from './collectSequences.js';
 import { withMaskedCopies } from './maskedCopies.js';
 import { readTaskTexts } from './taskTexts.js';

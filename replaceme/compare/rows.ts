@@ -1,13 +1,10 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { RmError } from '../../engine/index.js';
-import {
-  isRecord,
-  outputError,
-  readJsonFileIfPresent,
-  withOutputFile,
-  writeOutputFile,
-} from '../../model/index.js';
+import { anything, brokenSeal, type Formed, RmError, record, sealed, tableOf } from '../../engine/index.js';
+import { outputError, readJsonFileIfPresent, withOutputFile, writeOutputFile } from '../../model/index.js';
+
+const rowForm = record({ key: tableOf(anything), row: tableOf(anything) });
+
 /** What all rows depend on; plain JSON, compared name by name. */
 export type ComparisonKey = Readonly<Record<string, unknown>>;
 
@@ -32,19 +29,30 @@ export class RowStore {
   /**
    * The row `name`; undefined where it has not been made.
    *
-   * @param force ignores a row that was made under another key.
+   * @param force ignores a row that was made under another key, or is damaged.
    * @throws RmError OUTPUT_EXISTS naming what differs; CONFIG_INVALID for a file that is no row.
    */
   async read<Row>(name: string, force: boolean): Promise<Row | undefined> {
     if (this.#folder === undefined) return undefined;
     const path = this.#path(name);
-    const stored = await readJsonFileIfPresent(path);
+    const stored = await readJsonFileIfPresent(path).catch(error => {
+      if (force) return undefined;
+      throw error;
+    });
     if (stored === undefined) return undefined;
-    if (!isRecord(stored) || !isRecord(stored.key) || !isRecord(stored.row)) {
-      throw new RmError('CONFIG_INVALID', `${path}: this is no row of a comparison`, 'Remove the file.');
+    const problem = brokenSeal(stored) ?? rowForm(stored, '');
+    if (problem && force) return undefined;
+    if (problem) {
+      const fix = 'Remove the file, or add `force`, and the row is made again.';
+      throw new RmError(
+        'CONFIG_INVALID',
+        `${path}: is no row of a comparison as it was written: ${problem}`,
+        fix,
+      );
     }
-    const differences = this.#differences(stored.key);
-    if (differences.length === 0) return stored.row as Row;
+    const { key, row } = stored as Formed<typeof rowForm>;
+    const differences = this.#differences(key);
+    if (differences.length === 0) return row as Row;
     if (force) return undefined;
     throw new RmError(
       'OUTPUT_EXISTS',
@@ -56,7 +64,7 @@ export class RowStore {
   /** Writes a row; a crash leaves no partial file. @throws RmError OUTPUT_FAILED. */
   async write(name: string, row: object): Promise<void> {
     if (this.#folder === undefined) return;
-    await writeWhole(this.#path(name), `${JSON.stringify({ key: this.#key, row }, null, 2)}\n`);
+    await writeWhole(this.#path(name), `${JSON.stringify(sealed({ key: this.#key, row }), null, 2)}\n`);
   }
 
   #path(name: string): string {

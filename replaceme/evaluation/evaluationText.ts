@@ -1,4 +1,4 @@
-import { type Device, RmError } from '../../engine/index.js';
+import { type Device, RmError, sha256OfFile } from '../../engine/index.js';
 import {
   type Architecture,
   type Document,
@@ -11,7 +11,6 @@ import {
 import { type Calibration, shippedCalibration } from '../calibration/readCalibration.js';
 import { defaultEvaluationTokens } from '../calibration/sizes.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
-import { sha256OfFile } from '../run/sha256.js';
 import type { EvaluatedText } from './pruneEvaluation.js';
 
 /** The token sequences of an evaluation file. */

@@ -1,18 +1,49 @@
 import { existsSync } from 'node:fs';
-import { download, ensure, RmError, upload } from '../../engine/index.js';
 import {
-  isRecord,
-  openSafetensorsFile,
-  type SafetensorsFile,
-  withOutputFile,
-  writeSafetensorsFile,
-} from '../../model/index.js';
+  also,
+  anything,
+  download,
+  ensure,
+  type Form,
+  finite,
+  listOf,
+  optional,
+  orNull,
+  RmError,
+  readForm,
+  record,
+  tableOf,
+  upload,
+  whole,
+} from '../../engine/index.js';
+import { openSealedTensors, type SealedKind, writeSealedTensors } from '../../model/index.js';
 import { firstDifference, type Recipe } from '../run/recipe.js';
 import { type LoopState, type Moments, namedTensors } from './trainingLoop.js';
 import type { TrainedParameter } from './trainingTask.js';
 
-/** Written into every file; increase the number when its meaning changes. */
-const FORMAT = 'rm-engine healing 1';
+/** Increase the number of the format when its meaning changes. */
+const kind: SealedKind = {
+  format: 'rm-engine healing 2',
+  what: 'checkpoint of healing',
+  fix: 'Move it away, or add `force` to start again.',
+};
+
+const stateForm: Form<LoopState> = record({
+  position: record({ epoch: whole(), used: whole() }),
+  steps: also(
+    listOf(
+      record({
+        ...{ step: whole(1), loss: orNull(finite()), learningRate: finite(0) },
+        gradientNorm: orNull(finite(0)),
+      }),
+      1,
+    ),
+    steps => (steps.every(({ step }, at) => step === at + 1) ? undefined : 'its steps are not 1, 2, 3 ...'),
+  ),
+  heldOut: listOf(record({ step: whole(), nll: finite(), kl: optional(finite()) })),
+}) as Form<LoopState>;
+
+const checkpointForm = record({ recipe: tableOf(anything), state: stateForm });
 
 /** The tensors of a run in progress. */
 interface TrainedTensors {
@@ -20,9 +51,16 @@ interface TrainedTensors {
   readonly moments: readonly Moments[];
 }
 
+/** What bounds a run's state. */
+interface RunSize {
+  readonly steps: number;
+  /** Number of training sequences. */
+  readonly sequences: number;
+}
+
 /**
- * Writes a run to one safetensors file, which replaces the previous one as a whole: master values, moments, position in
- * the texts, and all losses so far.
+ * Writes a run to one sealed file, which replaces the previous one as a whole: master values, moments, position in the
+ * texts, and all losses so far.
  *
  * @throws RmError OUTPUT_FAILED.
  */
@@ -32,15 +70,11 @@ export async function writeCheckpoint(
   state: LoopState,
   tensors: TrainedTensors,
 ): Promise<void> {
-  const metadata = { format: FORMAT, recipe: JSON.stringify(recipe), state: JSON.stringify(state) };
   const all = namedTensors(tensors.parameters, tensors.moments);
   const sources = Object.entries(all).map(([name, tensor]) => ({
-    ...{ name, dtype: 'f32' as const, shape: tensor.shape },
-    bytes: () => download(tensor),
+    ...{ name, shape: tensor.shape, bytes: () => download(tensor) },
   }));
-  await withOutputFile(path, { force: true }, temporary =>
-    writeSafetensorsFile(temporary, sources, undefined, metadata),
-  );
+  await writeSealedTensors(path, kind, { recipe, state }, sources);
 }
 
 /**
@@ -51,42 +85,37 @@ export async function writeCheckpoint(
 export async function readCheckpoint(
   path: string,
   recipe: Recipe,
+  size: RunSize,
   tensors: TrainedTensors,
 ): Promise<LoopState | undefined> {
   if (!existsSync(path)) return undefined;
-  let file: SafetensorsFile | undefined;
+  const damaged = (problem: string) =>
+    new RmError('DATA_INVALID', `${path}: not a complete ${kind.what}: ${problem}`, kind.fix);
+  const file = await openSealedTensors(path, kind);
   try {
-    file = await openSafetensorsFile(path);
-    const { metadata } = file;
-    if (metadata.format !== FORMAT) throw damaged(path, `its format is not "${FORMAT}"`);
-    const storedRecipe = JSON.parse(metadata.recipe ?? '') as Recipe;
-    const state = JSON.parse(metadata.state ?? '') as LoopState;
-    if (!isRecord(storedRecipe) || !isRecord(state)) throw damaged(path, 'its description is incomplete');
-    const difference = firstDifference(storedRecipe, recipe);
+    const { recipe: stored, state } = readForm(file.description, checkpointForm, damaged);
+    const difference = firstDifference(stored, recipe);
     ensure(
       difference === undefined,
       `${path}: differs from this run in ${difference?.description}`,
       'Give the same model, texts and options as before, or `force` to start again.',
     );
-    const all = namedTensors(tensors.parameters, tensors.moments);
-    for (const [name, tensor] of Object.entries(all)) {
-      const entry = file.entries.get(name);
-      if (!entry || `${entry.shape}` !== `${tensor.shape}`) throw damaged(path, `it has no "${name}"`);
-      await upload(tensor, await file.read(entry, 0, entry.end - entry.begin));
+    const { steps, position, heldOut } = state;
+    if (steps.length > size.steps) throw damaged(`it has ${steps.length} steps of ${size.steps}`);
+    if (position.used >= size.sequences)
+      throw damaged(`it has used ${position.used} of ${size.sequences} texts`);
+    if (heldOut.some(({ step }) => step > steps.length))
+      throw damaged('it measured steps that it has not taken');
+    const all = Object.entries(namedTensors(tensors.parameters, tensors.moments));
+    if (file.names.length !== all.length)
+      throw damaged(`it has ${file.names.length} tensors of ${all.length}`);
+    for (const [name, { shape }] of all) {
+      if (`${file.shapeOf(name)}` !== `${shape}`)
+        throw damaged(`"${name}" is [${file.shapeOf(name)}], not [${shape}]`);
     }
+    for (const [name, tensor] of all) await upload(tensor, await file.read(name));
     return state;
-  } catch (error) {
-    if (error instanceof RmError && ['INVALID_ARGUMENT', 'DATA_INVALID'].includes(error.code)) throw error;
-    throw damaged(path, (error as Error).message, error);
   } finally {
-    await file?.close();
+    await file.close();
   }
 }
-
-const damaged = (path: string, problem: string, cause?: unknown): RmError =>
-  new RmError(
-    'DATA_INVALID',
-    `${path}: not a complete checkpoint of healing: ${problem}`,
-    'Move it away, or add `force` to start again.',
-    { cause },
-  );

@@ -73,7 +73,8 @@ export async function healByGradient(healing: GradientHealing): Promise<Healed> 
   const { parameters } = trained;
   const moments = zeroMoments(scope, parameters);
   const tensors = { parameters, moments };
-  const state = kept?.resume ? await readCheckpoint(kept.path, kept.recipe, tensors) : undefined;
+  const size = { steps: settings.steps, sequences: training.length };
+  const state = kept?.resume ? await readCheckpoint(kept.path, kept.recipe, size, tensors) : undefined;
   let saved = state?.steps.length ?? 0;
   using task = await HealingTask.of({ trained, teacher, heldOut }, settings, hooks);
   const final =

@@ -1,4 +1,4 @@
-import { RmError } from '../../engine/index.js';
+import { RmError, sha256OfFile } from '../../engine/index.js';
 import {
   type Document,
   firstTokens,
@@ -9,7 +9,6 @@ import {
 import { collectSequences } from '../calibration/collectSequences.js';
 import { type CalibrationFile, describeCalibration, openSources } from '../calibration/readCalibration.js';
 import { readEvaluationText } from '../evaluation/evaluationText.js';
-import { sha256OfFile } from '../run/sha256.js';
 import type { TrainingSequence } from './sequenceOrder.js';
 
 /** Texts to train on, and held-out texts to measure on. */

@@ -1,12 +1,24 @@
-import { ensure, RmError } from '../../engine/index.js';
+import {
+  also,
+  brokenSeal,
+  ensure,
+  isRecord,
+  listOf,
+  oneOf,
+  RmError,
+  readForm,
+  record,
+  text,
+  whole,
+} from '../../engine/index.js';
 import {
   besideModel,
   isGgufPath,
-  isRecord,
   jsonOf,
   openModelSource,
   readJsonFileIfPresent,
 } from '../../model/index.js';
+import { describeWindows, keptLayers, lastRemoved } from '../run/window.js';
 
 /** Where a model was cut, according to the report that rm-engine wrote beside it. */
 export interface Cut {
@@ -16,40 +28,75 @@ export interface Cut {
   readonly keptLayers: readonly number[];
 }
 
-const numbers = (value: unknown): readonly number[] | undefined =>
-  Array.isArray(value) && value.every(Number.isInteger) ? (value as number[]) : undefined;
-
 /** The layers that stay before windows, counted in the pruned model. */
 export const patchedLayers = (
   windows: readonly { readonly layer: number }[],
   keptLayers: readonly number[],
 ): number[] => windows.flatMap(({ layer }) => (layer < 0 ? [] : [keptLayers.indexOf(layer)]));
 
+const ascending = also(listOf(whole()), layers =>
+  layers.every((layer, at) => at === 0 || layer > layers[at - 1]!) ? undefined : 'layers are not ascending',
+);
+const modelForm = record({ layers: whole(1, 100_000) });
+const pruneForm = record({
+  model: modelForm,
+  summary: text,
+  selection: record({ windows: listOf(record({ layer: whole(-1), count: whole(1) }), 1) }),
+  output: record({ layers: whole(1), keptLayers: ascending }),
+});
+const healForm = record({ model: modelForm, cut: record({ patched: ascending, keptLayers: ascending }) });
+
+const CONTRADICTION = 'what it says of layers does not agree';
+
+/** The cut of a report of `prune`, whose facts must agree with each other. */
+function cutOfPrune(report: unknown, fail: (problem: string) => Error): Cut {
+  const { model, summary, selection, output } = readForm(report, pruneForm, fail);
+  const { windows } = selection;
+  const inside = windows.every(window => lastRemoved(window) < model.layers);
+  const kept = inside ? keptLayers(windows, model.layers) : [];
+  const agree =
+    `${kept}` === `${output.keptLayers}` &&
+    kept.length === output.layers &&
+    summary === describeWindows(windows, model.layers);
+  if (!agree) throw fail(CONTRADICTION);
+  return { keptLayers: kept, patched: patchedLayers(windows, kept) };
+}
+
+/** The same of a report of `heal`. */
+function cutOfHeal(report: unknown, fail: (problem: string) => Error): Cut {
+  const { model, cut } = readForm(report, healForm, fail);
+  const agree = model.layers === cut.keptLayers.length && (cut.patched.at(-1) ?? 0) < model.layers;
+  if (!agree) throw fail(CONTRADICTION);
+  return cut;
+}
+
 /**
  * Reads the cut from the report.json that `prune` or `heal` wrote into the folder (or beside a GGUF file); undefined where
- * there is no such report.
+ * there is no such report, or one of a model with another number of layers, which was copied along.
  *
- * @throws RmError CONFIG_INVALID where the file is not JSON.
+ * @throws RmError CONFIG_INVALID where the report is not JSON, has changed since it was written, or contradicts itself.
  */
 export async function readCut(folder: string, layers: number): Promise<Cut | undefined> {
-  const report = isGgufPath(folder)
-    ? await readJsonFileIfPresent(besideModel(folder, 'report.json'))
-    : await jsonOf(await openModelSource(folder), 'report.json');
-  if (!isRecord(report)) return undefined;
-  let cut: Cut | undefined;
-  if (report.kind === 'prune' && isRecord(report.selection) && isRecord(report.output)) {
-    const keptLayers = numbers(report.output.keptLayers);
-    const windows = Array.isArray(report.selection.windows) ? report.selection.windows : [];
-    if (keptLayers && windows.every(isRecord)) {
-      cut = { keptLayers, patched: patchedLayers(windows as unknown as { layer: number }[], keptLayers) };
-    }
-  } else if (report.kind === 'heal' && isRecord(report.cut)) {
-    const { patched, keptLayers } = report.cut;
-    if (numbers(patched) && numbers(keptLayers)) cut = { patched, keptLayers } as Cut;
-  }
-  // Ignore the report of another model that was copied along.
-  const fits = cut?.keptLayers.length === layers && cut.patched.every(layer => layer >= 0 && layer < layers);
-  return fits ? cut : undefined;
+  const gguf = isGgufPath(folder);
+  const source = gguf ? undefined : await openModelSource(folder);
+  const path = source ? source.nameOf('report.json') : besideModel(folder, 'report.json');
+  const report = source ? await jsonOf(source, 'report.json') : await readJsonFileIfPresent(path);
+  if (!isRecord(report) || !`${report.schema}`.startsWith('rm-engine-report/')) return undefined;
+  const fail = (problem: string) =>
+    new RmError(
+      'CONFIG_INVALID',
+      `${path}: is not as it was written: ${problem}`,
+      'Move the report away and name the patched layers as `layers`, or prune again.',
+    );
+  // Reports had no hash at first: then the facts that agree with each other must do.
+  const broken = report.sha256 === undefined ? undefined : brokenSeal(report);
+  if (broken) throw fail(broken);
+  const kind = readForm(report.kind, oneOf('prune', 'heal', 'compare', 'eval'), problem =>
+    fail(`kind: ${problem}`),
+  );
+  const cut =
+    kind === 'prune' ? cutOfPrune(report, fail) : kind === 'heal' ? cutOfHeal(report, fail) : undefined;
+  return cut?.keptLayers.length === layers ? cut : undefined;
 }
 
 /**

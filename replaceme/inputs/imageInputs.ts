@@ -1,6 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
-import { type Device, ensure, RmError, seededRandom } from '../../engine/index.js';
+import { type Device, ensure, RmError, seededRandom, sha256, sha256OfFile } from '../../engine/index.js';
 import {
   type Architecture,
   imageEmbeddings,
@@ -18,7 +18,6 @@ import { defaultEvaluationTokens } from '../calibration/sizes.js';
 import { evaluateImages } from '../evaluation/evaluateImages.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 import { runHooks } from '../run/runHooks.js';
-import { sha256, sha256OfFile } from '../run/sha256.js';
 import type { PruneInputs } from './pruneInputs.js';
 
 const imageFile = /^\.(jpe?g|png|webp|gif|tiff?)$/i;

@@ -1,4 +1,4 @@
-import type { Device } from '../../engine/index.js';
+import { type Device, sha256OfJson } from '../../engine/index.js';
 import { type Architecture, logits, type Model, openTextReader } from '../../model/index.js';
 import { addGenerated, batchesOf, noCalibration, readRequestedTexts } from '../calibration/requestedTexts.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';
@@ -7,7 +7,6 @@ import { evaluatePruned, tokensOfAll } from '../evaluation/evaluatePruned.js';
 import { readReportTexts } from '../evaluation/evaluationText.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 import { runHooks } from '../run/runHooks.js';
-import { sha256OfJson } from '../run/sha256.js';
 import { StatisticsFile } from '../statistics/statisticsFile.js';
 import { batchesRecipe, statisticsRecipe } from '../statistics/statisticsRecipe.js';
 import type { PruneInputs } from './pruneInputs.js';
@@ -33,6 +32,7 @@ export async function readTextInputs(
   if (options.statistics !== undefined && needsCalibration) {
     statistics = await StatisticsFile.open(options.statistics);
     statistics.agree(recipe);
+    await statistics.fits(arch);
   }
   const withReport = options.report ?? true;
   const reportTexts = withReport ? await readReportTexts(device, arch, reader, texts, options) : undefined;

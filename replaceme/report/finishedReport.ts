@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
+import { sha256 } from '../../engine/index.js';
 import { CheckpointFolder } from '../resume/checkpointFolder.js';
 import { checkpointPath, FINISHED, reportOf } from '../resume/pruneCheckpoint.js';
-import { sha256 } from '../run/sha256.js';
 import type { PruneReport } from './schema/schema.js';
 
 /**

@@ -1,4 +1,5 @@
 import { basename, dirname, join, resolve } from 'node:path';
+import { sealed } from '../../engine/index.js';
 import { besideModel, isGgufPath, modelName, withOutputFile, writeOutputFile } from '../../model/index.js';
 import { healedCard, modelCard } from './modelCard.js';
 import type {
@@ -44,9 +45,9 @@ export function withoutPaths<R extends PruneReport | HealReport>(report: R, repe
   };
 }
 
-/** Writes report.json. @throws RmError OUTPUT_FAILED. */
+/** Writes report.json with a hash over it, which `heal` checks. @throws RmError OUTPUT_FAILED. */
 const writeReportData = (folder: string, report: Report, write: Write = writeOutputFile): Promise<void> =>
-  write(join(folder, 'report.json'), `${JSON.stringify(report, null, 2)}\n`);
+  write(join(folder, 'report.json'), `${JSON.stringify(sealed(report), null, 2)}\n`);
 
 /**
  * Writes report.json and report.html into a folder.

@@ -2,11 +2,10 @@ import { createHash, randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PIECE } from '../../engine/index.js';
-import { isRecord } from '../../model/index.js';
+import { PIECE, parseJsonText, RmError, readForm, reasonOf, sha256 } from '../../engine/index.js';
 import type { Recipe } from '../run/recipe.js';
-import { sha256 } from '../run/sha256.js';
 import { RunLock } from './runLock.js';
+import { headForm, stateForm } from './storedForm.js';
 import { type Bytes, changed, namesIn, type Pieces, type Stored } from './storedValues.js';
 
 /** Written into every checkpoint; increase the number when its meaning changes. */
@@ -23,8 +22,6 @@ export interface RunState {
   /** Live states, by path. */
   readonly live: Readonly<Record<string, Stored>>;
 }
-
-const stateParts = ['recipe', 'done', 'cursors', 'live'] as const;
 
 /**
  * A folder with one state of a run. Bytes are in files named by their SHA-256, so that unchanged bytes are not written
@@ -301,22 +298,20 @@ async function syncFolder(path: string): Promise<void> {
 }
 
 async function readState(path: string): Promise<RunState> {
-  let text: string;
+  let content: string;
   try {
-    text = await readFile(path, 'utf8');
+    content = await readFile(path, 'utf8');
   } catch (error) {
     throw changed(`${path} cannot be read`, error);
   }
-  const [head = '', body = ''] = text.split('\n');
-  let state: RunState;
+  const [head = '', body = ''] = content.split('\n');
+  const damaged = (problem: string) => changed(`${path}: ${problem}`);
   try {
-    const { format, sha256: expected } = JSON.parse(head) as { format?: string; sha256?: string };
-    if (format !== FORMAT) throw new Error(`its format is ${JSON.stringify(format)}, not "${FORMAT}"`);
-    if (sha256(body) !== expected) throw new Error('its bytes have changed');
-    state = JSON.parse(body) as RunState;
+    const { format, sha256: expected } = readForm(parseJsonText(head), headForm, damaged);
+    if (format !== FORMAT) throw damaged(`its format is ${JSON.stringify(format)}, not "${FORMAT}"`);
+    if (sha256(body) !== expected) throw damaged('its bytes have changed');
+    return readForm(parseJsonText(body), stateForm, damaged);
   } catch (error) {
-    throw changed(`${path}: ${(error as Error).message}`, error);
+    throw error instanceof RmError ? error : damaged(reasonOf(error));
   }
-  if (!stateParts.every(part => isRecord(state[part]))) throw changed(`${path} is incomplete`);
-  return state;
 }

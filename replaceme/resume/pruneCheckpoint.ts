@@ -1,11 +1,10 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { type Device, ensure, RmError } from '../../engine/index.js';
+import { type Device, ensure, RmError, sha256 } from '../../engine/index.js';
 import { besideModel, isGgufPath, removeLeftBy } from '../../model/index.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 import { runSettings } from '../options/pruneSettings.js';
-import { sha256 } from '../run/sha256.js';
 import { CheckpointFolder } from './checkpointFolder.js';
 import { RunJournal } from './runJournal.js';
 import { RunLock } from './runLock.js';

@@ -35,7 +35,8 @@ export type Stored =
 /** Up to this size the JSON contains the bytes themselves: fewer files to wait for. */
 const INLINE_BYTES = 2 ** 14;
 
-const arrays = {
+/** The typed arrays that can be kept. */
+export const arrays = {
   Uint8Array,
   Uint16Array,
   Uint32Array,

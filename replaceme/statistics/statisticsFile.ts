@@ -1,23 +1,36 @@
 import { existsSync } from 'node:fs';
-import { download, ensure, RmError, type Scope, type Tensor, tensorFromBytes } from '../../engine/index.js';
 import {
-  isRecord,
-  openSafetensorsFile,
-  type SafetensorsFile,
-  type TensorSource,
-  withOutputFile,
-  writeSafetensorsFile,
+  download,
+  ensure,
+  entryOf,
+  RmError,
+  readForm,
+  type Scope,
+  type Tensor,
+  tensorFromBytes,
+} from '../../engine/index.js';
+import {
+  type Architecture,
+  openSealedTensors,
+  type SealedKind,
+  type SealedSource,
+  type SealedTensors,
+  writeSealedTensors,
 } from '../../model/index.js';
 import type { Calibration } from '../calibration/readCalibration.js';
-import { firstDifference, type Recipe, shownValue, storedValue } from '../run/recipe.js';
-import { sha256 } from '../run/sha256.js';
+import { firstDifference, type Recipe, storedValue } from '../run/recipe.js';
 import type { WindowChoice } from '../run/windowChoice.js';
 import { SHARD } from './shard.js';
+import { misfit, type StatisticsContent, statisticsForm } from './statisticsForm.js';
 import type { RowSums, StatisticsStore, Sums, SumsKey } from './statisticsStore.js';
 import { meansOf } from './statisticsStore.js';
 
-/** Written into every file; increase the number when the sums change their meaning. */
-const FORMAT = 'rm-engine statistics 2';
+/** Increase the number when the sums change their meaning. */
+const kind: SealedKind = {
+  format: 'rm-engine statistics 3',
+  what: 'statistics file',
+  fix: 'Give another statistics file, or move this one away and a new one will be written.',
+};
 
 /** One matrix of some sums. */
 export interface StoredMatrix {
@@ -26,25 +39,6 @@ export interface StoredMatrix {
   /** f32, row-major. */
   readonly bytes: Uint8Array;
 }
-
-interface Entry {
-  readonly numbers: Readonly<Record<string, number>>;
-  /** SHA-256 of the bytes of each matrix. */
-  readonly sha256: Readonly<Record<string, string>>;
-}
-
-/** The file's metadata, all of it JSON. */
-interface Content {
-  recipe: Record<string, unknown>;
-  sums: Record<string, Entry>;
-  distances: Record<string, Record<string, RowSums>>;
-  /** Windows that selections chose, by everything that the choice depends on. */
-  choices: Record<string, WindowChoice>;
-  /** Calibration text that the model wrote. */
-  generated: Calibration | null;
-}
-
-const parts = ['recipe', 'sums', 'distances', 'choices', 'generated'] as const;
 
 const nameOf = ({ kind, layer, target, weighting }: SumsKey): string =>
   `${kind} ${layer}..${target} ${weighting}`;
@@ -60,7 +54,7 @@ const nameOf = ({ kind, layer, target, weighting }: SumsKey): string =>
 export class StatisticsFile implements StatisticsStore {
   private constructor(
     readonly path: string,
-    private readonly content: Content,
+    private readonly content: StatisticsContent,
   ) {}
 
   /** Opens a file, empty if it does not exist yet. */
@@ -71,7 +65,16 @@ export class StatisticsFile implements StatisticsStore {
 
   /** Reads a file that must exist. */
   static async read(path: string): Promise<StatisticsFile> {
-    return await withFile(path, async file => new StatisticsFile(path, contentOf(file)));
+    return await withFile(path, async file => new StatisticsFile(path, contentOf(path, file)));
+  }
+
+  /** Checks that what the file holds can be of this model. @throws RmError DATA_INVALID. */
+  async fits(arch: Architecture): Promise<void> {
+    if (!existsSync(this.path)) return;
+    const problem = await withFile(this.path, async file =>
+      misfit(this.content, arch, name => file.shapeOf(name)),
+    );
+    if (problem) throw damaged(this.path, problem);
   }
 
   /** Compares this run's recipe with the file's, and adds new entries to the file's. */
@@ -120,7 +123,7 @@ export class StatisticsFile implements StatisticsStore {
 
   async get(key: SumsKey, scope: Scope): Promise<Sums | undefined> {
     const name = nameOf(key);
-    if (!this.content.sums[name]) return undefined;
+    if (!this.has(key)) return undefined;
     const tensors: Record<string, Tensor> = {};
     for (const matrix of this.parts(name)) {
       const { part, shape, bytes } = await this.matrix(name, matrix);
@@ -136,25 +139,21 @@ export class StatisticsFile implements StatisticsStore {
 
   /** The names of the matrices of the sums `name`. */
   parts(name: string): string[] {
-    return Object.keys(this.content.sums[name]!.sha256);
+    return [...this.content.sums[name]!.parts];
   }
 
   /** One matrix of the sums `name`. */
   async matrix(name: string, part: string): Promise<StoredMatrix> {
-    return await withFile(this.path, async file => {
-      const stored = file.entries.get(`${name} ${part}`);
-      const bytes = stored && (await file.read(stored, 0, stored.end - stored.begin));
-      if (!bytes || sha256(bytes) !== this.content.sums[name]!.sha256[part]) {
-        throw damaged(this.path, `"${name} ${part}" has changed`);
-      }
-      return { part, shape: stored.shape, bytes };
-    });
+    const tensor = `${name} ${part}`;
+    return await withFile(this.path, async file => ({
+      ...{ part, shape: file.shapeOf(tensor), bytes: await file.read(tensor) },
+    }));
   }
 
   async put(key: SumsKey, { tensors, numbers }: Sums): Promise<void> {
     const name = nameOf(key);
     // The file already has the same sums of the same tokens.
-    if (this.content.sums[name]) return;
+    if (this.has(key)) return;
     const matrices: StoredMatrix[] = [];
     for (const [part, tensor] of Object.entries(tensors)) {
       matrices.push({ part, shape: tensor.shape, bytes: await download(tensor) });
@@ -168,20 +167,14 @@ export class StatisticsFile implements StatisticsStore {
     matrices: readonly StoredMatrix[],
     numbers: Readonly<Record<string, number>>,
   ): Promise<void> {
-    const hashes = matrices.map(({ part, bytes }) => [part, sha256(bytes)] as const);
-    this.content.sums[name] = { numbers, sha256: Object.fromEntries(hashes) };
+    this.content.sums[name] = { numbers, parts: matrices.map(({ part }) => part) };
     await this.#write(
-      matrices.map(({ part, shape, bytes }) => ({
-        name: `${name} ${part}`,
-        dtype: 'f32',
-        shape,
-        bytes: () => bytes,
-      })),
+      matrices.map(({ part, shape, bytes }) => ({ name: `${name} ${part}`, shape, bytes: () => bytes })),
     );
   }
 
   distances(measure: string, count: number): readonly number[] | undefined {
-    const values = this.content.distances[measure]?.[count];
+    const values = entryOf(entryOf(this.content.distances, measure) ?? {}, `${count}`);
     return values && meansOf(values);
   }
 
@@ -204,7 +197,7 @@ export class StatisticsFile implements StatisticsStore {
   /** The choice that the file holds for `dependencies`, else that of `select`, which it then keeps. */
   async choice(dependencies: readonly unknown[], select: () => Promise<WindowChoice>): Promise<WindowChoice> {
     const key = JSON.stringify(dependencies);
-    const cached = this.content.choices[key];
+    const cached = entryOf(this.content.choices, key);
     if (cached) return cached;
     const choice = await select();
     this.content.choices[key] = choice;
@@ -212,47 +205,24 @@ export class StatisticsFile implements StatisticsStore {
     return choice;
   }
 
-  async #write(added: readonly TensorSource[]): Promise<void> {
-    const metadata = {
-      format: FORMAT,
-      ...Object.fromEntries(parts.map(part => [part, JSON.stringify(this.content[part])])),
-    };
-    const write = (before: readonly TensorSource[]) => {
+  async #write(added: readonly SealedSource[]): Promise<void> {
+    const write = (before: readonly SealedSource[]) => {
       const fresh = new Set(added.map(({ name }) => name));
       const all = [...before.filter(({ name }) => !fresh.has(name)), ...added];
-      return withOutputFile(this.path, { force: true }, path =>
-        writeSafetensorsFile(path, all, undefined, metadata),
-      );
+      return writeSealedTensors(this.path, kind, this.content, all);
     };
     if (!existsSync(this.path)) return write([]);
     await withFile(this.path, file =>
-      write(
-        [...file.entries.values()].map(entry => ({
-          name: entry.name,
-          dtype: 'f32' as const,
-          shape: entry.shape,
-          bytes: () => file.read(entry, 0, entry.end - entry.begin),
-        })),
-      ),
+      write(file.names.map(name => ({ name, shape: file.shapeOf(name), bytes: () => file.read(name) }))),
     );
   }
 }
 
-const damaged = (path: string, problem: string, cause?: unknown): RmError =>
-  new RmError(
-    'DATA_INVALID',
-    `${path}: not a complete statistics file: ${problem}`,
-    'Give another statistics file, or move this one away and a new one will be written.',
-    { cause },
-  );
+const damaged = (path: string, problem: string): RmError =>
+  new RmError('DATA_INVALID', `${path}: not a complete ${kind.what}: ${problem}`, kind.fix);
 
-async function withFile<T>(path: string, work: (file: SafetensorsFile) => Promise<T>): Promise<T> {
-  let file: SafetensorsFile;
-  try {
-    file = await openSafetensorsFile(path);
-  } catch (error) {
-    throw damaged(path, (error as Error).message, error);
-  }
+async function withFile<T>(path: string, work: (file: SealedTensors) => Promise<T>): Promise<T> {
+  const file = await openSealedTensors(path, kind);
   try {
     return await work(file);
   } finally {
@@ -260,28 +230,13 @@ async function withFile<T>(path: string, work: (file: SafetensorsFile) => Promis
   }
 }
 
-function contentOf({ path, entries, metadata }: SafetensorsFile): Content {
-  if (metadata.format !== FORMAT) {
-    throw damaged(path, `its format is ${shownValue(metadata.format)}, not "${FORMAT}"`);
-  }
-  let content: Content;
-  try {
-    content = Object.fromEntries(
-      parts.map(part => [part, JSON.parse(metadata[part]!)]),
-    ) as unknown as Content;
-  } catch (error) {
-    throw damaged(path, (error as Error).message, error);
-  }
-  const { recipe, sums, distances, choices } = content;
-  if (![recipe, sums, distances, choices, ...Object.values(sums ?? {})].every(isRecord)) {
-    throw damaged(path, 'its description is incomplete');
-  }
-  for (const [name, { sha256: hashes, numbers }] of Object.entries(sums)) {
-    const whole =
-      isRecord(hashes) &&
-      isRecord(numbers) &&
-      Object.keys(hashes).every(part => entries.has(`${name} ${part}`));
-    if (!whole) throw damaged(path, `"${name}" is incomplete`);
-  }
+function contentOf(path: string, { description, names }: SealedTensors): StatisticsContent {
+  const content = readForm(description, statisticsForm, problem => damaged(path, problem));
+  const described = Object.entries(content.sums).flatMap(([name, { parts }]) =>
+    parts.map(part => `${name} ${part}`),
+  );
+  const odd = described.find(name => !names.includes(name)) ?? names.find(name => !described.includes(name));
+  if (odd !== undefined)
+    throw damaged(path, `"${odd}" is described but not there, or there but not described`);
   return content;
 }

@@ -1,10 +1,10 @@
+import { sha256OfJson } from '../../engine/index.js';
 import { modelFingerprint, tokenizerFingerprint } from '../../model/index.js';
 import type { CalibrationBatch } from '../calibration/calibrationBatch.js';
 import type { Calibration } from '../calibration/readCalibration.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 import type { Recipe } from '../run/recipe.js';
-import { sha256OfJson } from '../run/sha256.js';
 import { SHARD, type Shard, shardName, WHOLE } from './shard.js';
 
 /** Everything that statistics depend on and that is known before the model generates any text. */

@@ -13,7 +13,7 @@ import {
 import { type KernelBenchmark, kernelsText } from '../../bench/kernels.js';
 import { benchmarkSection, withSection } from '../../bench/markdown.js';
 import { digits, median } from '../../bench/measure.js';
-import { isPeakRates, type PeakRates, shareOfPeak } from '../../bench/peakRates.js';
+import { type PeakRates, peakForm, shareOfPeak } from '../../bench/peakRates.js';
 import { pruneShares } from '../../bench/prune.js';
 import { formatBench } from '../../cli/bench/measuring.js';
 import { temporaryFolder } from '../support.js';
@@ -88,11 +88,11 @@ test('share of the nearer peak', () => {
 });
 
 test('what counts as stored peak rates', () => {
-  assert.ok(isPeakRates(peak));
-  assert.ok(isPeakRates({ ...peak, f16Gflops: 3 }));
+  assert.is(peakForm(peak, ''), undefined);
+  assert.is(peakForm({ ...peak, f16Gflops: 3 }, ''), undefined);
   const { readGigabytes: _, ...less } = peak;
   for (const wrong of [null, 3, [], less, { ...peak, f32Gflops: 0 }, { ...peak, f16Gflops: 'fast' }]) {
-    assert.not.ok(isPeakRates(wrong), JSON.stringify(wrong));
+    assert.ok(peakForm(wrong, ''), JSON.stringify(wrong));
   }
 });
 

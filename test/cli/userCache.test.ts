@@ -11,18 +11,19 @@ import {
   writeUserCache,
 } from '../../cli/device/userCache.js';
 import { cacheFolder } from '../../engine/cacheFolder.js';
+import { finite, record } from '../../engine/form.js';
+import { sealed } from '../../engine/seal.js';
 import { rejectsWith } from '../gpu.js';
 import { temporaryFolder } from '../support.js';
 
 const key: CacheKey = { adapter: 'mesa software llvmpipe', driver: 'Mesa 25', version: '1.0.0' };
-const isRates = (value: unknown): value is { rate: number } =>
-  typeof (value as { rate?: unknown } | null)?.rate === 'number';
+const rates = record({ rate: finite() });
 
 /** Reads the cache; returns the value and the warnings. */
 async function read(folder: string, readKey = key) {
   const warnings: string[] = [];
   const value = await readUserCache('peak', readKey, {
-    valid: isRates,
+    form: rates,
     warn: text => warnings.push(text),
     folder,
   });
@@ -57,13 +58,22 @@ test('every adapter and driver has a file of its own, a newer rm-engine writes o
 for (const [what, content, warning] of [
   ['cut off', '{"key": {"adap', /is not JSON and is ignored/],
   ['empty', '', /is not JSON/],
-  ['null', 'null', /was written for another device/],
-  ['a list', '[1]', /was written for another device/],
-  ['of another form', JSON.stringify({ key, value: { rate: 'fast' } }), /does not have the expected form/],
-  ['without a value', JSON.stringify({ key }), /does not have the expected form/],
+  ['null', 'null', /is damaged and is ignored: it is not an object/],
+  ['a list', '[1]', /is damaged and is ignored/],
+  ['too deep', `${'['.repeat(9999)}${']'.repeat(9999)}`, /is not JSON/],
+  ['of another form', JSON.stringify(sealed({ key, value: { rate: 'fast' } })), /expected form .*"fast"/],
+  ['of a number that is none', JSON.stringify(sealed({ key, value: { rate: null } })), /expected form/],
+  ['without a value', JSON.stringify(sealed({ key })), /does not have the expected form/],
+  ['of no key', JSON.stringify(sealed({ key: 'a', value: { rate: 1 } })), /is damaged/],
+  ['without a hash', JSON.stringify({ key, value: { rate: 1 } }), /has no "sha256" over its content/],
+  [
+    'changed',
+    JSON.stringify({ ...sealed({ key, value: { rate: 1 } }), value: { rate: 2 } }),
+    /does not match/,
+  ],
   [
     'of another adapter',
-    JSON.stringify({ key: { ...key, adapter: 'x' }, value: { rate: 1 } }),
+    JSON.stringify(sealed({ key: { ...key, adapter: 'x' }, value: { rate: 1 } })),
     /another device/,
   ],
 ] as const) {

@@ -4,7 +4,7 @@ import { tune } from '../../bench/tune.js';
 import { Device } from '../../engine/index.js';
 import { tuningCases } from '../../kernels/cases/tuning.js';
 import { defaultMatmul, matmulClass, matmulName, matmulVariants } from '../../kernels/matmul/variants.js';
-import { applyTuning, extentClass, isTuning } from '../../kernels/shared/tunedVariants.js';
+import { applyTuning, extentClass, tuningForm } from '../../kernels/shared/tunedVariants.js';
 import { rejectsWith } from '../gpu.js';
 
 const shape = { m: 200, n: 700, k: 600, transposeA: false, transposeB: true };
@@ -32,7 +32,7 @@ test('a measured variant is taken for all shapes of its class, and only there', 
 test('values that are not a tuning are refused', async () => {
   await using device = await Device.open();
   for (const value of [null, [], { matmul: 'tiled' }, { matmul: { class: 3 } }]) {
-    assert.not(isTuning(value));
+    assert.ok(tuningForm(value, 'tuning'));
     await rejectsWith(() => applyTuning(device, value as never), 'INVALID_ARGUMENT');
   }
 });
@@ -45,7 +45,7 @@ test('tune: a choice among the variants for every class it had time for', async 
   const { tuning, measured, left } = await tune(device, { cases, seconds: 60 });
   assert.equal(left, []);
   assert.is(memory.liveBytes, live);
-  assert.ok(isTuning(tuning));
+  assert.is(tuningForm(tuning, ''), undefined);
   for (const [i, { kernel, shapeClass, milliseconds, builtIn, chosen }] of measured.entries()) {
     const names = cases[i]!.item.variants!(device).map(({ name }) => name);
     assert.is(builtIn, names[0]);

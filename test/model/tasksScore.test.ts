@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { appendFileSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -179,14 +180,38 @@ test('requests are encoded as lm-eval encodes them', async () => {
   assert.match(await rejectsWith(() => encode('A:', ''), 'DATA_INVALID'), /row 1: the continuation ""/);
 });
 
-test('the cache file is read line by line', async () => {
+test('a line of the cache is believed only as it was written, in the file that it was written to', async () => {
   using place = temporaryFolder();
   const path = join(place.path, 'answers.jsonl');
-  writeFileSync(path, '["a",-1.5,1]\nnot json\n["b",null,0]\n["c",-2,0]\n');
-  using cache = await RequestCache.open(path);
-  assert.is(cache.size, 2);
-  assert.equal(cache.get('a'), { logLikelihood: -1.5, isGreedy: true });
-  assert.equal(cache.get('c'), { logLikelihood: -2, isGreedy: false });
+  {
+    using cache = await RequestCache.open(path);
+    cache.add([
+      ['a', { logLikelihood: -1.5, isGreedy: true }],
+      ['c', { logLikelihood: -2, isGreedy: false }],
+    ]);
+  }
+  const lines = readFileSync(path, 'utf8');
+  // SHA-256 by hand, of the file's name and the parts.
+  const hash = createHash('sha256').update('["answers.jsonl","a",-1.5,1]').digest('hex').slice(0, 16);
+  assert.is(lines.split('\n')[0], `["a",-1.5,1,"${hash}"]`);
+  const read = async (content: string, file = path) => {
+    writeFileSync(file, content);
+    using cache = await RequestCache.open(file);
+    return { keys: ['a', 'b', 'c'].filter(key => cache.get(key)), disbelieved: cache.disbelieved };
+  };
+  assert.equal(await read(`not json\n${lines}["b"`), { keys: ['a', 'c'], disbelieved: 0 });
+  for (const [what, content] of [
+    ['another number', lines.replace('-1.5', '-0.5')],
+    ['another answer', lines.replace('-1.5,1', '-1.5,0')],
+    ['another request', lines.replace('"a"', '"b"')],
+    ['no hash, as earlier builds wrote', `["a",-1.5,1]\n${lines.split('\n')[1]}\n`],
+    ['nonsense', `["a",null,7,"x"]\n${lines.split('\n')[1]}\n`],
+    ['too deep', `${'['.repeat(5000)}${']'.repeat(5000)}\n{"a":1}\n${lines.split('\n')[1]}\n`],
+  ] as const) {
+    assert.equal(await read(content), { keys: ['c'], disbelieved: 1 }, what);
+  }
+  const other = join(place.path, 'of-another-model.jsonl');
+  assert.equal(await read(lines, other), { keys: [], disbelieved: 2 });
 });
 
 test.run();

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Device, RmError } from '../../engine/index.js';
+import { Device, RmError, sealed } from '../../engine/index.js';
 import { expectedTensors } from '../../model/architecture/architecture.js';
 import { evaluate, loadTokenizer, Model, readArchitecture } from '../../model/index.js';
 import { type CompareOptions, type CompareReport, compare, type MeasuredRow } from '../../replaceme/index.js';
@@ -147,7 +147,7 @@ test('a comparison that was stopped goes on where it was', async () => {
   const again = await compare(place.model, request);
   assert.equal([again.dense, again.rows, again.samples], [resumed.dense, resumed.rows, resumed.samples]);
   assert.equal(phases, [], 'nothing is loaded where all is there');
-  assert.equal(JSON.parse(readFileSync(join(place.out, 'report.json'), 'utf8')), again);
+  assert.equal(JSON.parse(readFileSync(join(place.out, 'report.json'), 'utf8')), sealed(again));
   const markdown = readFileSync(join(place.out, 'compare.md'), 'utf8');
   assert.match(markdown, /^# model: methods compared\n/);
   assert.is(markdown.match(/^\| (dense|plain|replaceme-ls) \|/gm)!.length, 5);
@@ -181,8 +181,16 @@ test('rows of other settings or texts are refused by name, and made again with f
   const copy = join(elsewhere, 'copy.txt');
   writeFileSync(copy, readFileSync(place.calibration));
   await compare(place.model, { ...request, calibration: [copy] });
-  writeFileSync(path, '[]');
-  await rejectsWith(() => compare(place.model, request), 'CONFIG_INVALID');
+  const row = readFileSync(path, 'utf8');
+  const { sha256: _, ...unsealed } = JSON.parse(row);
+  const edited = row.replace(/"ppl": \d/, '"ppl": 0');
+  assert.not.equal(edited, row);
+  for (const damaged of ['[]', '{', edited, JSON.stringify(unsealed), row.replace('"windows"', '"window"')]) {
+    writeFileSync(path, damaged);
+    await rejectsWith(() => compare(place.model, request), 'CONFIG_INVALID');
+  }
+  await compare(place.model, { ...request, force: true });
+  assert.is(JSON.parse(readFileSync(path, 'utf8')).row.method, 'plain');
 });
 
 test('a method that cannot do it has a row with the reason, other failures end the comparison', async () => {

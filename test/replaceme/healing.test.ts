@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Device } from '../../engine/index.js';
+import { Device, sealed } from '../../engine/index.js';
 import { Batch, evaluate, loadTokenizer, Model } from '../../model/index.js';
 import { loadChatTemplate } from '../../model/text/chat.js';
 import { readHealingTexts } from '../../replaceme/healing/healingTexts.js';
@@ -12,6 +12,9 @@ import { readHealing, writeHealing } from '../../replaceme/options/healingWords.
 import { rejectsWith } from '../gpu.js';
 import { writeTinyModel } from '../tinyModel.js';
 import { options, workplace } from './workplace.js';
+
+/** A value of a file, of any form. */
+type Json = ReturnType<typeof JSON.parse>;
 
 /** A pruned tiny model beside its original: layers 3 and 4 of six are gone, layer 2 is patched. */
 async function prunedPlace(device: Device) {
@@ -222,7 +225,61 @@ test('a teacher of another vocabulary, width or tokenizer is refused, and what e
     await rejectsWith(() => heal(place.pruned, place.healed, alone), 'INVALID_ARGUMENT'),
     /kl has no teacher/,
   );
-  rmSync(join(place.pruned, 'report.json'));
+  const reportPath = join(place.pruned, 'report.json');
+  const report = JSON.parse(readFileSync(reportPath, 'utf8'));
+  const { sha256: _hash, ...unsealed } = report;
+  const layers = report.output.keptLayers.length;
+  const nonsense: [what: string, change: (report: Json) => unknown][] = [
+    ['kept layers reversed', r => r.output.keptLayers.reverse()],
+    ['kept layers twice', r => (r.output.keptLayers[1] = r.output.keptLayers[0])],
+    ['a negative layer', r => (r.output.keptLayers[0] = -1)],
+    ['a layer beyond', r => (r.output.keptLayers[3] = 99)],
+    ['half a layer', r => (r.output.keptLayers[1] = 0.5)],
+    ['a layer as text', r => (r.output.keptLayers[1] = '1')],
+    ['no kept layers', r => (r.output.keptLayers = [])],
+    ['kept layers as an object', r => (r.output.keptLayers = {})],
+    ['another window', r => (r.selection.windows[0].layer += 1)],
+    ['a longer window', r => (r.selection.windows[0].count += 1)],
+    ['a window of nothing', r => (r.selection.windows[0].count = 0)],
+    ['an endless window', r => (r.selection.windows[0].count = 1e15)],
+    ['a window that is none', r => (r.selection.windows[0] = null)],
+    ['no windows', r => (r.selection.windows = [])],
+    ['windows as text', r => (r.selection.windows = 'all')],
+    ['no selection', r => delete r.selection],
+    ['another number of layers', r => (r.output.layers = 3)],
+    ['another original', r => (r.model.layers = 7)],
+    ['an original of 1e15 layers', r => (r.model.layers = 1e15)],
+    ['a kind of its own', r => (r.kind = 'constructor')],
+    ['no kind', r => delete r.kind],
+    ['another summary', r => (r.summary = 'keep 0, remove 1..2 (2 of 6 layers)')],
+    [
+      'the cut of a healing',
+      r => Object.assign(r, { kind: 'heal', cut: { patched: [9], keptLayers: [0, 1, 2, 3] } }),
+    ],
+  ];
+  for (const [what, change] of nonsense) {
+    // With the old hash, without one, and with a new one.
+    for (const seal of [
+      (r: object) => r,
+      ({ sha256: _, ...r }: Json) => r,
+      ({ sha256: _, ...r }: Json) => sealed(r),
+    ]) {
+      const changed = structuredClone(report);
+      change(changed);
+      writeFileSync(reportPath, JSON.stringify(seal(changed)));
+      const message = await rejectsWith(() => readCut(place.pruned, layers), 'CONFIG_INVALID').catch(String);
+      assert.match(message, /report\.json: is not as it was written: /, what);
+    }
+  }
+  writeFileSync(reportPath, JSON.stringify({ ...report, sentence: 'It is a better model now.' }));
+  await rejectsWith(() => heal(place.pruned, place.healed, place.more()), 'CONFIG_INVALID');
+  // As written, in another layout, and as it was before reports had a hash.
+  for (const good of [JSON.stringify(report, null, 2), JSON.stringify(report), JSON.stringify(unsealed)]) {
+    writeFileSync(reportPath, good);
+    assert.equal((await readCut(place.pruned, layers))!.keptLayers, report.output.keptLayers);
+  }
+  assert.is(await readCut(place.pruned, layers + 1), undefined, 'the report of another model, copied along');
+  rmSync(reportPath);
   const unknown = await rejectsWith(() => heal(place.pruned, place.healed, place.more()), 'INVALID_ARGUMENT');
   assert.match(unknown, /no report\.json that names the patched layer/);
   assert.not(existsSync(place.healed));

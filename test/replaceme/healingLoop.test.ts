@@ -1,9 +1,10 @@
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, downloadF32, Scope, tensorFrom } from '../../engine/index.js';
 import { addInto } from '../../kernels/elementwise/elementwise.js';
+import { openSealedTensors, type SealedSource, writeSealedTensors } from '../../model/index.js';
 import { readCheckpoint, writeCheckpoint } from '../../replaceme/healing/checkpointFile.js';
 import { learningRateAt } from '../../replaceme/healing/schedule.js';
 import { SequenceOrder, type TrainingSequence } from '../../replaceme/healing/sequenceOrder.js';
@@ -138,10 +139,63 @@ test('every sequence comes once in an epoch, in another order in the next, and f
   assert.is(new SequenceOrder(texts, 7).next(9).length, 3, 'as many as the tokens allow');
 });
 
+/** Changes the checkpoint at `path` in ways that its hash finds, and then in ways that a right hash hides. */
+async function damagedStates(path: string, parameter: string, read: () => Promise<unknown>): Promise<void> {
+  const whole = readFileSync(path);
+  const header = 8 + Number(whole.readBigUInt64LE(0));
+  for (let at = 9; at < whole.byteLength; at += at < header ? 13 : 97) {
+    const bytes = Buffer.from(whole);
+    bytes[at]! ^= 1;
+    writeFileSync(path, bytes);
+    // Spaces that fill up the header may change; the content may not.
+    if (whole[at] !== 32) await rejectsWith(read, 'DATA_INVALID');
+  }
+  const kind = { format: 'rm-engine healing 2', what: 'checkpoint', fix: '' };
+  writeFileSync(path, whole);
+  const file = await openSealedTensors(path, kind);
+  const tensors: SealedSource[] = [];
+  for (const name of file.names) {
+    const bytes = await file.read(name);
+    tensors.push({ name, shape: file.shapeOf(name), bytes: () => bytes });
+  }
+  await file.close();
+  type Json = ReturnType<typeof JSON.parse>;
+  const lies: [change: (content: Json, tensors: SealedSource[]) => unknown, words: RegExp][] = [
+    [({ state }) => (state.steps[2].step = 7), /steps are not 1, 2, 3/],
+    [({ state }) => (state.steps = []), /list of 0/],
+    [({ state }) => (state.steps[0].loss = 'low'), /loss is "low"/],
+    [
+      ({ state }) =>
+        state.steps.push(...Array.from({ length: 9 }, (_, i) => ({ ...state.steps[0], step: 6 + i }))),
+      /14 steps of 12/,
+    ],
+    [({ state }) => (state.position.used = 1e9), /texts/],
+    [({ state }) => (state.position.epoch = -1), /epoch is -1/],
+    [({ state }) => state.heldOut.push({ step: 9, nll: 1 }), /steps that it has not taken/],
+    [content => delete content.state, /state is missing/],
+    [(_, all) => all.pop(), /tensors of/],
+    [(_, all) => (all[0] = { ...all[0]!, name: 'other' }), /is missing/],
+    [(_, all) => (all[0] = { ...all[0]!, shape: [1, ...all[0]!.shape] }), /not \[/],
+  ];
+  for (const [change, words] of lies) {
+    const [content, changed] = [structuredClone(file.description), [...tensors]];
+    change(content, changed);
+    await writeSealedTensors(path, kind, content, changed);
+    assert.match(await rejectsWith(read, 'DATA_INVALID'), words);
+  }
+  const bytes = new Uint8Array(tensors[0]!.shape.reduce((a, b) => a * b, 4)).fill(255);
+  await writeSealedTensors(path, kind, file.description, [
+    { ...tensors[0]!, bytes: () => bytes },
+    ...tensors.slice(1),
+  ]);
+  assert.match(await rejectsWith(read, 'DATA_INVALID'), new RegExp(`${parameter} .*not finite`));
+}
+
 test('a run that is taken up again from its file goes on bit by bit; one of other settings is refused', async () => {
   await using device = await Device.open();
   using folder = temporaryFolder();
   const path = join(folder.path, 'state.safetensors');
+  const size = { steps: 12, sequences: texts.length };
   const recipe = { steps: 12, learningRate: 0.05, texts: ['a'.repeat(64)] };
   using scope = new Scope(device);
   const task = bowl(scope, start);
@@ -157,19 +211,20 @@ test('a run that is taken up again from its file goes on bit by bit; one of othe
   const other = bowl(scope, Float32Array.from(normals(SIZE, 9)));
   const others = { parameters: other.parameters, moments: zeroMoments(scope, other.parameters) };
   const message = await rejectsWith(
-    () => readCheckpoint(path, { ...recipe, learningRate: 0.1 }, others),
+    () => readCheckpoint(path, { ...recipe, learningRate: 0.1 }, size, others),
     'INVALID_ARGUMENT',
   );
   assert.match(message, /the learningRate: 0\.05 there, 0\.1 now/);
-  const state = await readCheckpoint(path, recipe, others);
+  const state = await readCheckpoint(path, recipe, size, others);
   assert.is(state!.steps.length, 5);
   const rest = await train(device, other, texts, others.moments, settings, { state });
   assert.equal(rest.steps, whole.steps);
   assert.equal(await downloadF32(other.parameters[0]!.values), await downloadF32(task.parameters[0]!.values));
 
-  assert.is(await readCheckpoint(join(folder.path, 'none'), recipe, others), undefined);
+  assert.is(await readCheckpoint(join(folder.path, 'none'), recipe, size, others), undefined);
+  await damagedStates(path, others.parameters[0]!.name, () => readCheckpoint(path, recipe, size, others));
   writeFileSync(path, 'no checkpoint');
-  await rejectsWith(() => readCheckpoint(path, recipe, others), 'DATA_INVALID');
+  await rejectsWith(() => readCheckpoint(path, recipe, size, others), 'DATA_INVALID');
   assert.ok(existsSync(path));
 });
 

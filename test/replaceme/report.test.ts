@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Device, downloadF32, tensorFrom } from '../../engine/index.js';
+import { Device, downloadF32, sealed, tensorFrom } from '../../engine/index.js';
 import { evaluate, loadTokenizer, Model } from '../../model/index.js';
 import { Batch } from '../../model/transformer/batch.js';
 import { forward } from '../../model/transformer/transformer.js';
@@ -171,7 +171,7 @@ test('compare writes a report of all rows', async () => {
   });
   const written = JSON.parse(readFileSync(join(place.out, 'report.json'), 'utf8'));
   conforms(written);
-  assert.equal(written, JSON.parse(JSON.stringify(report)));
+  assert.equal(written, JSON.parse(JSON.stringify(sealed(report))));
   assert.match(readFileSync(join(place.out, 'report.html'), 'utf8'), report.sentence);
   for (const row of report.rows) {
     assert.is('refused' in row ? row.refused : row.damageByLayer!.length, 5);

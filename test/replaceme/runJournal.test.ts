@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
@@ -200,6 +201,39 @@ test('another recipe is refused with the difference; damage is refused; a new st
   ]) {
     writeFileSync(state, damage);
     await rejectsWith(resumed, 'DATA_INVALID');
+  }
+  // A state whose hash is right, as of a program that wants to deceive: names of files cannot lead out of the folder.
+  const body = text.split('\n')[1]!;
+  const lie = (changed: string) => {
+    const sha256 = createHash('sha256').update(changed).digest('hex');
+    writeFileSync(state, `${JSON.stringify({ format: 'rm-engine checkpoint 1', sha256 })}\n${changed}\n`);
+  };
+  lie(body);
+  await (await RunJournal.resume(device, path, options)).leave();
+  const lies = [
+    body.replace(bytes!, '../../../etc/passwd'),
+    body.replace(bytes!, bytes!.toUpperCase()),
+    body.replace(/"byteLength":\d+/, '"byteLength":-1'),
+    body.replace(/"byteLength":\d+/, '"byteLength":1e99'),
+    body.replace(/"type":"\w+"/, '"type":"constructor"'),
+    body.replace('$array', '$function'),
+    body.replace(/"cursors":\{"([^"]+)":\d+/, '"cursors":{"$1":0.5'),
+    body.replace('"live"', '"Live"'),
+    body.replace('"done":{', `"done":{"deep":${'['.repeat(5000)}${']'.repeat(5000)},`),
+    body.replace('"done":{', '"done":{"/x":{"$map":[1]},'),
+    body.replace('"done":{', '"done":{"/x":{"$tensor":null},'),
+    body.replace(
+      '"done":{',
+      '"done":{"/x":{"$tensor":{"shape":[2],"dtype":"f32","label":"","index":0,"place":"here","bytes":"AA=="}},',
+    ),
+    body.replace('"done":{', '"done":{"/x":{"$undefined":true,"more":1},'),
+    'null',
+    '[]',
+  ];
+  for (const [i, changed] of lies.entries()) {
+    assert.is.not(changed, body, `lie ${i}`);
+    lie(changed);
+    await rejectsWith(() => RunJournal.resume(device, path, options), 'DATA_INVALID');
   }
   writeFileSync(state, text);
   // What a killed save has left goes.

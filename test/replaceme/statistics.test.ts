@@ -3,6 +3,12 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
+import {
+  openSealedTensors,
+  readArchitecture,
+  type SealedSource,
+  writeSealedTensors,
+} from '../../model/index.js';
 import { type PruneOptions, prune } from '../../replaceme/index.js';
 import { StatisticsFile } from '../../replaceme/statistics/statisticsFile.js';
 import { rejectsWith } from '../gpu.js';
@@ -199,6 +205,140 @@ test('a damaged or foreign file is a typed error, and is left as it is', async (
   await damaged('weights', () => copyFileSync(weights, place.file), /its format is "pt", not "rm-engine/);
   copyFileSync(whole, place.file);
   assertNoPass(await place.run());
+});
+
+/** A value of a file, of any form. */
+type Json = ReturnType<typeof JSON.parse>;
+
+/** Changes a copy of the description, and seals it again, as a program would that wants to deceive. */
+async function resealed(
+  path: string,
+  change: (content: Json, tensors: SealedSource[]) => unknown,
+): Promise<void> {
+  const kind = { format: 'rm-engine statistics 3', what: 'statistics file', fix: '' };
+  const file = await openSealedTensors(path, kind);
+  const content = structuredClone(file.description);
+  const tensors: SealedSource[] = [];
+  for (const name of file.names) {
+    const bytes = await file.read(name);
+    tensors.push({ name, shape: file.shapeOf(name), bytes: () => bytes });
+  }
+  await file.close();
+  change(content, tensors);
+  await writeSealedTensors(path, kind, content, tensors);
+}
+
+test('no byte of the file can be changed unseen: names, numbers, choices, shapes, matrices', async () => {
+  using place = await measuring();
+  await place.run();
+  const whole = readFileSync(place.file);
+  const header = 8 + Number(whole.readBigUInt64LE(0));
+  const text = whole.subarray(8, header).toString('latin1').trimEnd();
+  const tried: string[] = [];
+  // The digits of the description, one at a time, and bytes of the matrices here and there.
+  const digits = [...text.matchAll(/[0-9]/g)].map(({ index }) => 8 + index);
+  const places = [
+    ...digits.filter((_, i) => i % 7 === 0),
+    ...Array.from({ length: 20 }, (_, i) => header + i * 199),
+  ];
+  for (const at of places) {
+    const bytes = Buffer.from(whole);
+    bytes[at] = at < header ? 48 + ((bytes[at]! - 47) % 10) : bytes[at]! ^ 1;
+    writeFileSync(place.file, bytes);
+    const code = await StatisticsFile.read(place.file)
+      .then(async file => {
+        for (const name of file.names) for (const part of file.parts(name)) await file.matrix(name, part);
+        return 'believed';
+      })
+      .catch(error => error.code);
+    if (code !== 'DATA_INVALID') tried.push(`${at}: ${code}`);
+  }
+  assert.equal(tried, []);
+  // The case that was believed before: another layer as the chosen one.
+  const choice = whole
+    .toString('latin1')
+    .replace(
+      /(windows[^0-9]{4,20}layer[^0-9]{2,6})(\d)/,
+      (_, before, layer) => before + ((Number(layer) + 1) % 4),
+    );
+  assert.not.equal(choice, whole.toString('latin1'));
+  writeFileSync(place.file, Buffer.from(choice, 'latin1'));
+  assert.match(await rejectsWith(() => place.run(), 'DATA_INVALID'), /does not match its hash/);
+});
+
+test('a file whose hash is right is still checked against the model', async () => {
+  using place = await measuring();
+  await place.run({ select: 'cosine' });
+  const arch = await readArchitecture(place.model);
+  const check = async () => {
+    const file = await StatisticsFile.read(place.file);
+    await file.fits(arch);
+    for (const name of file.names) for (const part of file.parts(name)) await file.matrix(name, part);
+  };
+  await check();
+  const whole = readFileSync(place.file);
+  const sums = (content: Json) => Object.keys(content.sums)[0]!;
+  const renamed = (content: Json, tensors: SealedSource[], from: RegExp, to: string) => {
+    const [name, entry] = Object.entries(content.sums)[0]!;
+    const other = name.replace(from, to);
+    content.sums = { [other]: entry };
+    for (const [i, tensor] of tensors.entries()) {
+      tensors[i] = { ...tensor, name: tensor.name.replace(name, other) };
+    }
+  };
+  const first = (content: Json) => content.sums[sums(content)];
+  const measure = (content: Json) => Object.values<Json>(content.distances)[0]['2'];
+  const choice = (content: Json): Json => Object.values(content.choices)[0];
+  const half = new Uint8Array(4 * 16 * 16);
+  const lies: [what: string, change: (content: Json, tensors: SealedSource[]) => unknown, words: RegExp][] = [
+    [
+      'layers beyond the model',
+      (c, t) => renamed(c, t, /\d+\.\.\d+/, '5..7'),
+      /layers that the model does not have/,
+    ],
+    [
+      'layers that run backwards',
+      (c, t) => renamed(c, t, /\d+\.\.\d+/, '3..2'),
+      /layers that the model does not have/,
+    ],
+    ['a name that is none', (c, t) => renamed(c, t, /\d+\.\.\d+/, 'x'), /not the name of sums/],
+    ['a number too few', c => delete first(c).numbers.tokens, /not complete/],
+    [
+      'a number that is none',
+      c => (first(c).numbers.tokens = 'many'),
+      /numbers\.tokens is "many", not a finite number/,
+    ],
+    ['a negative sum', c => (first(c).numbers.tokens = -1), /negative/],
+    ['a matrix too few', (_, t) => t.pop(), /described but not there/],
+    ['a matrix too many', (_, t) => t.push({ ...t[0]!, name: 'more' }), /described but not there/],
+    ['a smaller matrix', (_, t) => (t[0] = { ...t[0]!, shape: [16, 16], bytes: () => half }), /is \[16,16\]/],
+    ['inherited names', c => (first(c).numbers = { constructor: 1 }), /not complete/],
+    ['distances of other layers', c => (measure(c).sums = [1]), /1 windows of 2 layers, the model 4/],
+    ['a distance that is none', c => (measure(c).sums[1] = null), /sums\[1\] is null/],
+    ['no rows', c => (measure(c).rows = 0), /rows is 0, not a whole number from 1/],
+    ['a chosen layer beyond', c => (choice(c).windows[0].layer = 5), /chooses layers/],
+    ['a chosen half layer', c => (choice(c).windows[0].layer = 1.5), /layer is 1\.5, not a whole number/],
+    ['no chosen window', c => (choice(c).windows = []), /list of 0/],
+    ['endless windows', c => (choice(c).windows[0].count = 1e12), /not a whole number/],
+    ['windows that overlap', c => choice(c).windows.push(choice(c).windows[0]), /overlap/],
+    ['generated text of no file', c => (c.generated = { sequences: [], tokens: 1, files: [] }), /sequences/],
+    ['no recipe', c => delete c.recipe, /recipe is missing/],
+  ];
+  for (const [what, change, words] of lies) {
+    writeFileSync(place.file, whole);
+    await resealed(place.file, change);
+    assert.match(await rejectsWith(check, 'DATA_INVALID'), words, what);
+  }
+  writeFileSync(place.file, whole);
+  await resealed(place.file, (_, tensors) => {
+    const bytes = new Uint8Array(tensors[0]!.shape.reduce((a, b) => a * b, 4)).fill(255);
+    tensors[0] = { ...tensors[0]!, bytes: () => bytes };
+  });
+  assert.match(await rejectsWith(check, 'DATA_INVALID'), /not finite/);
+  // A run asks for the same checks.
+  writeFileSync(place.file, whole);
+  await resealed(place.file, content => (choice(content).windows[0].layer = 5));
+  assert.match(await rejectsWith(() => place.run({ select: 'cosine' }), 'DATA_INVALID'), /chooses layers/);
 });
 
 test('a failed solve loses no statistics', async () => {

@@ -1,7 +1,7 @@
-import { rmSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { RequestCache, requestKey } from '../../../model/tasks/requestCache.js';
-import { asFile, bytesOf, promised } from '../files.js';
+import { asFile, promised } from '../files.js';
 import { textMutator } from '../mutators/text.js';
 import type { Target } from '../target.js';
 
@@ -9,7 +9,12 @@ const keys = [[1], [2, 3], []].map(continuation => requestKey({ context: [0], co
 
 /** The answers that `eval` keeps. */
 export const target: Target = {
-  corpus: async () => [bytesOf(keys.map((key, i) => `${JSON.stringify([key, -1.5 * i, i % 2])}\n`).join(''))],
+  corpus: async folder => {
+    const path = join(folder, 'answers.jsonl');
+    using cache = await RequestCache.open(path);
+    cache.add(keys.map((key, i) => [key, { logLikelihood: -1.5 * i, isGreedy: i % 2 === 1 }]));
+    return [new Uint8Array(readFileSync(path))];
+  },
   mutate: textMutator([...keys, '\n', '[', ']', 'null', 'NaN', '{}', ',']),
   open: async folder => {
     const path = join(folder, 'answers.jsonl');

@@ -1,8 +1,8 @@
 import { cpSync, readFileSync, rmSync } from 'node:fs';
 import { cp, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { sha256 } from '../../../engine/index.js';
 import { RunJournal } from '../../../replaceme/resume/runJournal.js';
-import { sha256 } from '../../../replaceme/run/sha256.js';
 import { noDevice } from '../files.js';
 import { jsonMutator } from '../mutators/json.js';
 import { textMutator } from '../mutators/text.js';

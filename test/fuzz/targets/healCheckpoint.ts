@@ -1,10 +1,12 @@
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { readCheckpoint } from '../../../replaceme/healing/checkpointFile.js';
-import { asFile, promised, smallSafetensors } from '../files.js';
+import { readCheckpoint, writeCheckpoint } from '../../../replaceme/healing/checkpointFile.js';
+import { asFile, promised } from '../files.js';
 import { jsonMutator } from '../mutators/json.js';
-import { safetensorsMutator } from '../mutators/safetensors.js';
-import type { Mutator, Target } from '../target.js';
+import { sealedTensorsMutator } from '../mutators/sealed.js';
+import type { Target } from '../target.js';
 
+const tensors = { parameters: [], moments: [] };
 const recipe = { model: 'abc', steps: 3 };
 const state = {
   position: { epoch: 0, used: 2 },
@@ -27,33 +29,17 @@ const mutateJson = jsonMutator([
   'format',
 ]);
 
-/** Changes a value within the texts of the metadata, which are JSON themselves. */
-const mutateHeader: Mutator = (input, random) => {
-  try {
-    const header = JSON.parse(new TextDecoder().decode(input)) as { __metadata__: Record<string, string> };
-    const part = random.pick(['state', 'state', 'recipe']);
-    header.__metadata__[part] = new TextDecoder().decode(
-      mutateJson(new TextEncoder().encode(header.__metadata__[part]), random),
-    );
-    return new TextEncoder().encode(JSON.stringify(header));
-  } catch {
-    return mutateJson(input, random);
-  }
-};
-
 /** The checkpoint of an interrupted healing, up to its tensors. */
 export const target: Target = {
   corpus: async folder => [
-    await smallSafetensors(folder, {
-      format: 'rm-engine healing 1',
-      recipe: JSON.stringify(recipe),
-      state: JSON.stringify(state),
-    }),
+    await writeCheckpoint(join(folder, 'made'), recipe, state, tensors).then(
+      () => new Uint8Array(readFileSync(join(folder, 'made'))),
+    ),
   ],
-  mutate: safetensorsMutator(mutateHeader),
+  mutate: sealedTensorsMutator(mutateJson),
   open: async folder =>
     asFile(join(folder, 'out.checkpoint.safetensors'), async path => {
-      const read = await readCheckpoint(path, recipe, { parameters: [], moments: [] });
+      const read = await readCheckpoint(path, recipe, { steps: 3, sequences: 3 }, tensors);
       promised(
         read !== undefined && [read.steps, read.heldOut].every(Array.isArray),
         'a state without steps',

@@ -1,20 +1,22 @@
 import { copyFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Architecture } from '../../../model/index.js';
 import { mergeStatistics } from '../../../replaceme/statistics/mergeStatistics.js';
 import { StatisticsFile } from '../../../replaceme/statistics/statisticsFile.js';
 import { asFile, promised } from '../files.js';
 import { jsonMutator } from '../mutators/json.js';
-import { safetensorsMutator } from '../mutators/safetensors.js';
-import type { Mutator, Target } from '../target.js';
+import { sealedTensorsMutator } from '../mutators/sealed.js';
+import type { Target } from '../target.js';
 
 const recipe = { model: 'abc', 'token ids': 'def' };
+const arch = { layers: 4, hidden: 2, heads: 1, headDim: 2, intermediate: 4, vocab: 8 } as Architecture;
 const dependencies = ['cosine', 1];
 
 async function make(path: string, shard: string): Promise<Uint8Array> {
   const file = await StatisticsFile.open(path);
   file.agree({ ...recipe, shard });
   const matrix = (part: string) => ({ part, shape: [2, 2], bytes: new Uint8Array(16) });
-  await file.putMatrices('ls 1..3 even', [matrix('gram'), matrix('cross')], {
+  await file.putMatrices('ls 1..3 even', ['G hi', 'G lo', 'C hi', 'C lo'].map(matrix), {
     tokens: 12,
     targetSquares: 0.5,
   });
@@ -33,27 +35,13 @@ const words = [
 ];
 const mutateJson = jsonMutator(words);
 
-/** Changes a value within the texts of the metadata, which are JSON themselves. */
-const mutateHeader: Mutator = (input, random) => {
-  if (random.chance(0.3)) return mutateJson(input, random);
-  try {
-    const header = JSON.parse(new TextDecoder().decode(input)) as { __metadata__: Record<string, string> };
-    const part = random.pick(Object.keys(header.__metadata__));
-    const text = new TextEncoder().encode(header.__metadata__[part]);
-    header.__metadata__[part] = new TextDecoder().decode(mutateJson(text, random));
-    return new TextEncoder().encode(JSON.stringify(header));
-  } catch {
-    return mutateJson(input, random);
-  }
-};
-
 /** A statistics file: everything in it is read, and it is merged with another shard. */
 export const target: Target = {
   corpus: async folder => [
     await make(join(folder, 'whole'), '1/1'),
     await make(join(folder, 'first'), '1/2'),
   ],
-  mutate: safetensorsMutator(mutateHeader),
+  mutate: sealedTensorsMutator(mutateJson),
   open: async folder => {
     const second = join(folder, 'second');
     await make(second, '2/2');
@@ -77,6 +65,7 @@ export const target: Target = {
         'a window',
       );
       file.agree(recipe);
+      await file.fits(arch);
       await mergeStatistics(join(folder, 'merged'), [path, second], { force: true });
     });
   },
