@@ -1,4 +1,4 @@
-import { RmError } from '../../engine/index.js';
+import { RmError, reasonOf } from '../../engine/index.js';
 
 /** The tested version of @huggingface/hub, as in package.json. */
 const HUB_PACKAGE = '@huggingface/hub@2.17.5';
@@ -17,14 +17,10 @@ export interface HubClient {
     options: Connection & { name: string; additionalFields: string[] },
   ): Promise<{ readonly sha?: string }>;
   listFiles(options: Connection & { repo: string; recursive: boolean }): AsyncIterable<ListedFile>;
-  /** Returns a blob that downloads on reading; a slice downloads only its part. */
-  downloadFile(
-    options: Connection & { repo: string; path: string; downloadInfo: DownloadInfo; xet: boolean },
-  ): Promise<Blob | null>;
 }
 
 /** An entry of a repository. */
-interface ListedFile {
+export interface ListedFile {
   readonly type: string;
   readonly path: string;
   readonly size: number;
@@ -32,12 +28,6 @@ interface ListedFile {
   readonly oid?: string;
   /** Set for a large file: SHA-256 and size of its content. */
   readonly lfs?: { readonly oid: string; readonly size: number };
-}
-
-interface DownloadInfo {
-  readonly size: number;
-  readonly etag: string;
-  readonly url: string;
 }
 
 /** Loads @huggingface/hub on first use. @throws RmError DOWNLOAD_FAILED if it is not installed. */
@@ -49,7 +39,7 @@ export async function loadHubClient(): Promise<HubClient> {
   } catch (error) {
     throw new RmError(
       'DOWNLOAD_FAILED',
-      `the package @huggingface/hub, needed to download models, cannot be loaded: ${(error as Error).message.split('\n')[0]}`,
+      `the package @huggingface/hub, needed to download models, cannot be loaded: ${reasonOf(error)}`,
       `npm install ${HUB_PACKAGE}`,
       { cause: error },
     );

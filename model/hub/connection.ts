@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { RmError } from '../../engine/index.js';
 import { huggingFaceHome } from './cacheFolder.js';
+import { guardedFetch } from './guardedFetch.js';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -46,17 +47,5 @@ export async function hubConnection(
       'Give it as https://host, or unset it.',
     );
   }
-  const token = await accessToken(env);
-  const { origin } = new URL(hubUrl);
-  return {
-    hubUrl,
-    fetch: (input, init) => {
-      const headers = new Headers(init?.headers);
-      const url = input instanceof Request ? input.url : String(input);
-      if (token !== undefined && new URL(url).origin === origin) {
-        headers.set('authorization', `Bearer ${token}`);
-      }
-      return fetch(input, { ...init, headers, ...(signal && { signal }) });
-    },
-  };
+  return { hubUrl, fetch: guardedFetch(hubUrl, await accessToken(env), signal) };
 }

@@ -1,14 +1,18 @@
+import { randomUUID } from 'node:crypto';
+import { constants } from 'node:fs';
 import { copyFile, lstat, mkdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
-import { type Progress, RmError } from '../../engine/index.js';
+import { type Progress, RmError, reasonOf } from '../../engine/index.js';
 import { outputError } from '../files/outputFolder.js';
 import { downloadBlob } from './blob.js';
 import { hubCacheFolder, repoFolder } from './cacheFolder.js';
 import { type HubClient, loadHubClient } from './client.js';
 import { type HubConnection, hubConnection } from './connection.js';
+import { openContent } from './fileContent.js';
 import { findSnapshot, type Snapshot } from './findSnapshot.js';
+import { neededEntries, type RemoteEntry } from './listedFiles.js';
 import { forgetLocations } from './locate.js';
-import { filesToDownload, isWeightFile } from './neededFiles.js';
+import { isWeightFile } from './neededFiles.js';
 import { type HubReference, hubName, parseHubReference } from './reference.js';
 
 /** Settings of `downloadModel`. */
@@ -17,9 +21,6 @@ export interface DownloadOptions {
   /** Stops the download; the next call resumes it. */
   signal?: AbortSignal;
 }
-
-/** A path in a repository that cannot leave the snapshot's folder. */
-const plainPath = /^(?!.*(^|\/)\.\.?(\/|$))[\w][\w./ +-]*$/;
 
 /** Explains an error answer of the hub. */
 function refused(reference: HubReference, { hubUrl }: HubConnection, error: unknown): RmError {
@@ -39,20 +40,11 @@ function refused(reference: HubReference, { hubUrl }: HubConnection, error: unkn
       'Check name and revision; for a private model, set HF_TOKEN.',
     );
   }
-  const { message, cause } = error as Error;
-  const reason = cause instanceof Error && cause.message ? cause.message : message;
+  const reason = reasonOf((error as Error).cause ?? error);
   return make(
     `${hubUrl} ${status === undefined ? `cannot be reached: ${reason}` : `answers with status ${status}`}`,
     'Check the network and HF_ENDPOINT, then run again: it resumes where it stopped.',
   );
-}
-
-interface RemoteEntry {
-  readonly path: string;
-  readonly size: number;
-  /** Its name in blobs/: the SHA-256 of a large file's content, git's hash of a small file. */
-  readonly etag: string;
-  readonly sha256: string | undefined;
 }
 
 /** Downloads one model into the cache. */
@@ -106,14 +98,12 @@ class Download {
 
   async #list(commit: string): Promise<RemoteEntry[]> {
     const { repo } = this.reference;
-    const place = { ...this.connection, repo, revision: commit };
-    const files = new Map<string, RemoteEntry>();
-    for await (const { type, path, size, oid, lfs } of this.client.listFiles({ ...place, recursive: true })) {
-      const etag = lfs?.oid ?? oid;
-      if (type !== 'file' || !plainPath.test(path) || !etag || !/^[\w-]+$/.test(etag)) continue;
-      files.set(path, { path, size: lfs?.size ?? size, etag, sha256: lfs?.oid });
-    }
-    const needed = filesToDownload([...files.keys()]);
+    const name = hubName(this.reference);
+    const fail = (problem: string) =>
+      new RmError('DOWNLOAD_FAILED', `${name}: ${problem}`, 'Check HF_ENDPOINT, or choose another model.');
+    const listed = this.client.listFiles({ ...this.connection, repo, revision: commit, recursive: true });
+    const entries = await neededEntries(listed, fail);
+    const needed = entries.map(({ path }) => path);
     if (!needed.includes('config.json') || !needed.some(isWeightFile)) {
       const lacks = needed.includes('config.json')
         ? 'model.safetensors, in one file or in shards'
@@ -124,10 +114,10 @@ class Download {
         'Choose a model, or a revision of it, with safetensors weights.',
       );
     }
-    return needed.map(path => files.get(path)!);
+    return entries;
   }
 
-  async #fetch({ path, size, etag, sha256 }: RemoteEntry, commit: string): Promise<void> {
+  async #fetch({ path, size, etag, hash }: RemoteEntry, commit: string): Promise<void> {
     const blob = join(this.folder, 'blobs', etag);
     const pointer = join(this.folder, 'snapshots', commit, path);
     const advance = (bytes: number) => {
@@ -143,24 +133,10 @@ class Download {
     await this.#makeFolder(dirname(blob));
     if ((await sizeOf(blob)) === size) advance(size);
     else {
-      const { repo } = this.reference;
-      const url = `${this.connection.hubUrl}/${repo}/resolve/${commit}/${encodeURI(path)}`;
-      const place = { ...this.connection, repo, revision: commit, path };
-      const remote = {
-        name: `${hubName(this.reference)}, ${path}`,
-        size,
-        sha256,
-        read: async (start: number) => {
-          // Plain HTTP, because Xet downloads cannot be resumed.
-          const blob = await this.client.downloadFile({
-            ...place,
-            downloadInfo: { size, etag, url },
-            xet: false,
-          });
-          return blob!.slice(start).stream();
-        },
-      };
-      await downloadBlob(remote, blob, advance, this.options.signal);
+      const url = `${this.connection.hubUrl}/${this.reference.repo}/resolve/${commit}/${encodeURI(path)}`;
+      const name = `${hubName(this.reference)}, ${path}`;
+      const read = (start: number) => openContent(this.connection, url, name, start, size);
+      await this.#request(() => downloadBlob({ name, size, hash, read }, blob, advance, this.options.signal));
     }
     await this.#point(pointer, blob);
   }
@@ -168,11 +144,14 @@ class Download {
   /** Adds the file to the snapshot: a link into blobs/, or a copy if links are not allowed (Windows). */
   async #point(pointer: string, blob: string): Promise<void> {
     await this.#makeFolder(dirname(pointer));
-    const temporary = `${pointer}.${process.pid}.incomplete`;
+    // A name that nothing can have been put at beforehand.
+    const temporary = `${pointer}.${randomUUID()}.incomplete`;
     try {
       // Replace a broken link or other content rather than writing through it.
       if (await lstat(pointer).catch(() => undefined)) await rm(pointer, { force: true });
-      await symlink(relative(dirname(pointer), blob), temporary).catch(() => copyFile(blob, temporary));
+      await symlink(relative(dirname(pointer), blob), temporary).catch(() =>
+        copyFile(blob, temporary, constants.COPYFILE_EXCL),
+      );
       await rename(temporary, pointer);
     } catch (error) {
       await rm(temporary, { force: true });
@@ -183,11 +162,12 @@ class Download {
   async #writeRef(revision: string, commit: string): Promise<void> {
     const path = join(this.folder, 'refs', ...revision.split('/'));
     await this.#makeFolder(dirname(path));
-    const temporary = `${path}.${process.pid}.incomplete`;
+    const temporary = `${path}.${randomUUID()}.incomplete`;
     try {
-      await writeFile(temporary, commit);
+      await writeFile(temporary, commit, { flag: 'wx' });
       await rename(temporary, path);
     } catch (error) {
+      await rm(temporary, { force: true });
       throw outputError(error, path);
     }
   }

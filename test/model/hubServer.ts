@@ -14,10 +14,25 @@ export interface HubServer {
   /** Authorization headers that came with them. */
   readonly tokens: Set<string | undefined>;
   trouble: Trouble | undefined;
+  /** Answers a request for the listing in its place; undefined: as it is. */
+  listing:
+    | ((entries: ListedEntry[], request: IncomingMessage, response: ServerResponse) => unknown)
+    | undefined;
+  /** Leads a request for weights elsewhere. */
+  location: ((usual: string) => string) | undefined;
   close(): Promise<void>;
 }
 
-const gitHash = (content: Buffer): string =>
+/** An entry of the listing, as the hub's API has it. */
+export interface ListedEntry {
+  type: string;
+  path: string;
+  oid?: unknown;
+  size?: unknown;
+  lfs?: { oid: unknown; size: unknown; pointerSize: number };
+}
+
+export const gitHash = (content: Buffer): string =>
   createHash('sha1').update(`blob ${content.byteLength}\0`).update(content).digest('hex');
 
 /** Weights are large files, kept apart: asking for them leads to another address, as the real hub's storage. */
@@ -43,10 +58,12 @@ export async function startHub(
 ): Promise<HubServer> {
   const commit = 'c0ffee'.padEnd(40, '0');
   const sha256 = (content: Buffer) => createHash('sha256').update(content).digest('hex');
-  const entries = [...files].map(([path, content]) => ({
-    ...{ type: 'file', path, oid: gitHash(content), size: content.byteLength },
-    ...(isLarge(path) && { lfs: { oid: sha256(content), size: content.byteLength, pointerSize: 134 } }),
-  }));
+  const entries = [...files].map(
+    ([path, content]): ListedEntry => ({
+      ...{ type: 'file', path, oid: gitHash(content), size: content.byteLength },
+      ...(isLarge(path) && { lfs: { oid: sha256(content), size: content.byteLength, pointerSize: 134 } }),
+    }),
+  );
   const json = (response: ServerResponse, value: unknown, status = 200) => {
     response.writeHead(status, { 'content-type': 'application/json' });
     response.end(JSON.stringify(value));
@@ -69,12 +86,19 @@ export async function startHub(
     if (revision && /^(main|HEAD|c0ffee\d*)$/.test(revision)) {
       json(response, { _id: '1', id: model, sha: commit, lastModified: '2024-01-01T00:00:00Z' });
     } else if (pathname === `/api/models/${model}/tree/${commit}`) {
-      json(response, [{ type: 'directory', path: 'additional_chat_templates', oid: '0' }, ...entries]);
+      const all = [
+        { type: 'directory', path: 'additional_chat_templates', oid: '0' },
+        ...structuredClone(entries),
+      ];
+      const changed = hub.listing ? hub.listing(all, request, response) : all;
+      if (!response.headersSent) json(response, changed);
     } else if (pathname.startsWith(`/${model}/resolve/${commit}/`)) {
       const path = decodeURI(pathname.split('/').slice(5).join('/'));
       const content = files.get(path)!;
-      if (isLarge(path)) response.writeHead(302, { location: `${addressOf(storage)}/${path}` }).end();
-      else if (!hub.trouble?.(request, response, content)) sendRange(request, response, content);
+      if (isLarge(path)) {
+        const usual = `${addressOf(storage)}/${path}`;
+        response.writeHead(302, { location: hub.location?.(usual) ?? usual }).end();
+      } else if (!hub.trouble?.(request, response, content)) sendRange(request, response, content);
     } else {
       json(response, { error: 'Repository not found' }, 404);
     }
@@ -88,6 +112,8 @@ export async function startHub(
     requests: [],
     tokens: new Set(),
     trouble: undefined,
+    listing: undefined,
+    location: undefined,
     close: async () => {
       for (const each of [server, storage]) {
         each.closeAllConnections();
