@@ -14,7 +14,8 @@ export async function finishedReport(out: string): Promise<PruneReport | undefin
     const bytes = await readFile(reportOf(out));
     if (state.done[`/${FINISHED}`] !== sha256(bytes)) return undefined;
     await folder.remove();
-    return JSON.parse(bytes.toString('utf8')) as PruneReport;
+    const { sha256: _, ...report } = JSON.parse(bytes.toString('utf8')) as PruneReport & { sha256?: string };
+    return report;
   } finally {
     await folder.close();
   }

@@ -74,14 +74,25 @@ const batchesIn = (lines: readonly string[]): string[] =>
       !/^(load|write|samples|generate|candidates|finalists|notice|report|similarity|perplexity)/.test(line),
   );
 
+/** report.json as it lies on the disk. */
+type StoredReport = PruneReport & { sha256?: string };
+
 /** A report without what time and memory it took. */
-function lasting({ seconds, date, phases, peakMemoryBytes, plan, ...report }: PruneReport): unknown {
+function lasting({
+  seconds,
+  date,
+  phases,
+  peakMemoryBytes,
+  plan,
+  sha256: _,
+  ...report
+}: StoredReport): unknown {
   assert.ok(seconds > 0 && date.length > 0 && phases.length > 0 && peakMemoryBytes > 0);
   const models = report.evaluation?.models.map(({ tokensPerSecond, ...rest }) => rest);
   return { ...report, plan: { ...plan, phases: undefined }, evaluation: { ...report.evaluation, models } };
 }
 
-const parsed = (path: string) => JSON.parse(readFileSync(path, 'utf8')) as PruneReport;
+const parsed = (path: string) => JSON.parse(readFileSync(path, 'utf8')) as StoredReport;
 
 /** The same files with the same bytes; of the report what does not depend on time. */
 function assertSame(found: string, expected: string): void {
