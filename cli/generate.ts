@@ -107,7 +107,7 @@ async function streamText(
   let text = '';
   const print = (piece: string) => {
     text += piece;
-    if (piece && !options.json) terminal.data(piece);
+    if (piece && !options.json) terminal.verbatim(piece);
   };
   const started = performance.now();
   const ids = await generate(model, promptIds, {

@@ -9,6 +9,7 @@ import { openTextReader } from '../inputs/sequences.js';
 import { type SamplingFlags, samplingOf, withSamplingOptions } from '../options/samplingOptions.js';
 import { newCommand, type Run, runs } from '../terminal/command.js';
 import { describeFailure, formatFailure } from '../terminal/failure.js';
+import { styled } from '../terminal/text.js';
 import type { Answer, Conversation } from './conversation.js';
 import { MessageLines } from './messageLines.js';
 import { TwoColumns } from './twoColumns.js';
@@ -110,7 +111,7 @@ async function runChat(run: Run<ChatOptions>, folder: string): Promise<void> {
 async function converse(run: Run<ChatOptions>, conversations: readonly Conversation[]): Promise<void> {
   const { terminal, signal, options } = run;
   using lines = new MessageLines(process.stdin, process.stderr, {
-    prompt: terminal.style('stderr', 'bold', '> '),
+    prompt: terminal.rendered('stderr', styled('bold', '> ')),
     signal,
     onHint: () => terminal.note('\nCtrl-C again, Ctrl-D or /exit ends'),
     // In raw mode Ctrl-C is no signal; this has the effect of one.
@@ -147,7 +148,7 @@ async function converse(run: Run<ChatOptions>, conversations: readonly Conversat
 
 /** Prints the length and speed of an answer, and a warning if turns were forgotten. */
 function noteAnswer({ terminal }: Run<ChatOptions>, answer: Answer, named: boolean): void {
-  terminal.note(terminal.style('stderr', 'dim', formatAnswer(answer, named)));
+  terminal.note(styled('dim', formatAnswer(answer, named)));
   terminal.detail(
     `${answer.reusedTokens} of the conversation's ${answer.promptTokens} tokens were in the KV cache`,
   );
@@ -170,10 +171,8 @@ async function answerAll(
   if (conversations.length > 1 && columns !== undefined && columns >= LEAST_COLUMNS) {
     const rule = terminal.isUnicode ? '│' : '|';
     const sides = new TwoColumns({
-      ...{ columns, rows: terminal.rows!, rule },
-      title: text => terminal.style('stdout', 'dim', text),
+      ...{ columns, rows: terminal.rows!, rule, terminal },
       titles: conversations.map(({ name }) => name),
-      write: text => terminal.data(text),
     });
     return await finishAll(
       conversations.map(begin),
@@ -184,9 +183,9 @@ async function answerAll(
   const answers: Answer[] = [];
   for (const conversation of conversations) {
     if (conversations.length > 1) {
-      terminal.data(terminal.style('stdout', 'dim', `[${conversation.name}]\n`));
+      terminal.data(styled('dim', `[${conversation.name}]\n`));
     }
-    answers.push(...(await finishAll([begin(conversation)], (_, piece) => terminal.data(piece))));
+    answers.push(...(await finishAll([begin(conversation)], (_, piece) => terminal.verbatim(piece))));
     terminal.data('\n');
   }
   return answers;

@@ -1,4 +1,7 @@
+import { shownName, shownText } from '../../replaceme/report/text/shownText.js';
 import { cutToWidth, padEnd, wrapText } from '../../replaceme/report/text/textWidth.js';
+import type { Terminal } from '../terminal/terminal.js';
+import { styled } from '../terminal/text.js';
 
 interface TwoColumnsOptions {
   /** Width of the terminal. */
@@ -9,14 +12,8 @@ interface TwoColumnsOptions {
   readonly rule: string;
   /** The title above each column. */
   readonly titles: readonly string[];
-  /** Styles the line of titles. */
-  title(text: string): string;
-  write(text: string): void;
+  readonly terminal: Pick<Terminal, 'data' | 'redraw'>;
 }
-
-/** Characters that would move the cursor; spaces replace them, tabs too. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: intended.
-const controls = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g;
 
 /**
  * Two texts that grow side by side on a terminal. Rows that can no longer change are written once; the rows below are
@@ -35,13 +32,14 @@ export class TwoColumns {
   constructor(options: TwoColumnsOptions) {
     this.#options = options;
     this.#width = Math.floor((options.columns - 4) / 2);
-    const [left = '', right = ''] = options.titles.map(name => cutToWidth(name, this.#width));
-    options.write(`${options.title(`${padEnd(left, this.#width)} ${options.rule} ${right}`)}\n`);
+    const [left = '', right = ''] = options.titles.map(name => cutToWidth(shownName(name), this.#width));
+    options.terminal.data([styled('dim', `${padEnd(left, this.#width)} ${options.rule} ${right}`), '\n']);
   }
 
   /** Appends to the text of a side. */
   add(side: number, piece: string): void {
-    this.#texts[side] += piece.replace(controls, ' ');
+    // Here, so that lines are wrapped as they are shown.
+    this.#texts[side] += shownText(piece).replaceAll('\t', ' ');
     this.#render();
   }
 
@@ -49,11 +47,11 @@ export class TwoColumns {
   end(side: number): void {
     this.#ended[side] = true;
     this.#render();
-    if (this.#ended.every(Boolean)) this.#options.write('\n');
+    if (this.#ended.every(Boolean)) this.#options.terminal.data('\n');
   }
 
   #render(): void {
-    const { write, rows, rule } = this.#options;
+    const { terminal, rows, rule } = this.#options;
     const sides = this.#texts.map(text => wrapText(text, this.#width));
     const total = Math.max(...sides.map(({ length }) => length));
     // The last line of a growing text may still change.
@@ -68,8 +66,7 @@ export class TwoColumns {
     // The very last row stays open until the end: rather a line end too few than one too many.
     const written = Math.max(this.#written, Math.min(final, total - 1));
     const shown = Math.min(total, written + Math.max(2, rows - 2));
-    const back = this.#drawn > 1 ? `\u001b[${this.#drawn - 1}A` : '';
-    write(`\r${back}\u001b[J${range(this.#written, shown).join('\n')}`);
+    terminal.redraw(Math.max(0, this.#drawn - 1), range(this.#written, shown).join('\n'));
     this.#drawn = shown - written;
     this.#written = written;
   }

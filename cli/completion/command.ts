@@ -30,6 +30,6 @@ export function completionCommand(signal: AbortSignal): Command {
       '--methods': names(methods),
       '--select': names(selections),
     };
-    terminal.data(scripts[shell as keyof typeof scripts](completedCommand(command.parent!, vocabulary)));
+    terminal.verbatim(scripts[shell as keyof typeof scripts](completedCommand(command.parent!, vocabulary)));
   });
 }

@@ -1,23 +1,25 @@
 import type { Command } from 'commander';
+import { shownName } from '../../replaceme/report/text/shownText.js';
 import { newCommand, runs } from '../terminal/command.js';
-import type { Terminal } from '../terminal/terminal.js';
+import { styled, type Text } from '../terminal/text.js';
 import { version } from '../terminal/version.js';
 import type { Finding, Status } from './probes.js';
 
 const colours = { ok: 'green', warn: 'yellow', fail: 'red', skip: 'dim' } as const;
 
 /** One line per finding, and below it the cure if it needs one. */
-export function formatFindings(findings: readonly Finding[], terminal: Pick<Terminal, 'style'>): string {
+export function formatFindings(findings: readonly Finding[]): Text {
   const width = Math.max(...findings.map(({ id }) => id.length));
   const count = (status: Status) => findings.filter(finding => finding.status === status).length;
-  const lines = findings.flatMap(({ id, status, evidence, cure }) => [
-    `${terminal.style('stdout', colours[status], status.padEnd(4))}  ${id.padEnd(width)}  ${evidence}`,
-    ...(cure ? [`${' '.repeat(width + 8)}-> ${cure}`] : []),
+  const lines = findings.map(({ id, status, evidence, cure }) => [
+    styled(colours[status], status.padEnd(4)),
+    `  ${id.padEnd(width)}  ${shownName(evidence)}\n`,
+    cure ? `${' '.repeat(width + 8)}-> ${shownName(cure)}\n` : '',
   ]);
   const verdict =
     count('fail') > 0 ? `${count('fail')} failed: rm-engine will not work` : 'rm-engine will work here';
   const warnings = count('warn') > 0 ? `, ${count('warn')} to look at` : '';
-  return `${lines.join('\n')}\n\n${verdict}${warnings}\n`;
+  return [...lines, `\n${verdict}${warnings}\n`];
 }
 
 /** `doctor` */
@@ -33,7 +35,7 @@ export function doctorCommand(signal: AbortSignal): Command {
     const findings = await examine(thisMachine(run.deviceOptions));
     const healthy = findings.every(({ status }) => status !== 'fail');
     if (run.options.json) run.terminal.json({ version: version(), healthy, findings });
-    else run.terminal.data(formatFindings(findings, run.terminal));
+    else run.terminal.data(formatFindings(findings));
     run.exitCode = healthy ? 0 : 1;
   });
 }

@@ -176,7 +176,11 @@ async function accumulateInProcess(
   terminal: Terminal,
   signal: AbortSignal,
 ): Promise<AccumulatedStatistics> {
-  const child = spawn(process.execPath, [program, ...words], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, [program, ...words], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    // Escape sequences in its lines would be shown as such.
+    env: { ...process.env, FORCE_COLOR: '0' },
+  });
   const end = () => child.kill('SIGTERM');
   signal.addEventListener('abort', end);
   let answer = '';

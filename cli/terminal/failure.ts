@@ -4,9 +4,11 @@ import { type ErrorCode, RmError } from '../../engine/errors.js';
 import { healSettings } from '../../replaceme/options/healSettings.js';
 import { pruneSettings } from '../../replaceme/options/pruneSettings.js';
 import type { DeclaredSetting } from '../../replaceme/options/setting.js';
+import { shownName } from '../../replaceme/report/text/shownText.js';
 import { wrapText } from '../../replaceme/report/text/textWidth.js';
 import { longOption, withOption } from '../options/settings.js';
-import type { Style, Terminal } from './terminal.js';
+import type { Terminal } from './terminal.js';
+import { type Style, styled, type Text } from './text.js';
 
 /** The stable codes of the engine, and two of the command line's own. */
 export type FailureCode = ErrorCode | 'USAGE' | 'UNEXPECTED';
@@ -147,7 +149,7 @@ function splitPlace(message: string): { input?: string; what: string } {
 }
 
 /** Three lines: what (code), where, what to do. On a terminal they are broken at its width. */
-export function formatFailure(failure: Failure, terminal: Terminal): string {
+export function formatFailure(failure: Failure, terminal: Terminal): Text {
   const { input, what } = splitPlace(failure.message);
   const where = [input, failure.where].filter(Boolean).join(', in ');
   const lines: [label: string, style: Style, text: string][] = [
@@ -156,13 +158,11 @@ export function formatFailure(failure: Failure, terminal: Terminal): string {
     ['  fix: ', 'bold', failure.fix],
   ];
   const columns = terminal.columns('stderr') ?? Number.POSITIVE_INFINITY;
-  return lines
-    .map(([label, style, text]) => {
-      const wrapped = wrapText(text, columns - label.length).join(`\n${' '.repeat(label.length)}`);
-      const [indent] = /^ */.exec(label)!;
-      return `${indent}${terminal.style('stderr', style, label.trim())} ${wrapped}`;
-    })
-    .join('\n');
+  return lines.map(([label, style, text], i) => {
+    const wrapped = wrapText(shownName(text), columns - label.length).join(`\n${' '.repeat(label.length)}`);
+    const [indent] = /^ */.exec(label)!;
+    return [i > 0 ? '\n' : '', indent, styled(style, label.trim()), ` ${wrapped}`];
+  });
 }
 
 /** The stacks of an error and of what caused it. */

@@ -1,7 +1,8 @@
 import { formatBytes, formatSeconds } from '../../engine/format.js';
 import type { Progress, ProgressEvent } from '../../engine/progress.js';
 import { padEnd, padStart, textWidth } from '../../replaceme/report/text/textWidth.js';
-import type { Style, Terminal } from './terminal.js';
+import type { Terminal } from './terminal.js';
+import { type Style, styled, type Text } from './text.js';
 
 /** Shorter phases are not shown. */
 const PATIENCE_MS = 2000;
@@ -42,13 +43,12 @@ interface ProgressLook {
   /** Whether to draw a bar. */
   readonly bar?: boolean;
   readonly memory?: MemoryUse | undefined;
-  style?(style: Style, text: string): string;
 }
 
 /** "[2/5] evaluate  41 %  2048 of 5000 tokens  210 tokens/s  14 s left  GPU 1.20 GiB" */
-export function formatProgress(event: ProgressEvent, seconds: number, look: ProgressLook = {}): string {
+export function formatProgress(event: ProgressEvent, seconds: number, look: ProgressLook = {}): Text {
   const { done, total, unit } = event;
-  const { columns = Number.POSITIVE_INFINITY, style = (_, text) => text } = look;
+  const { columns = Number.POSITIVE_INFINITY } = look;
   const perSecond = seconds > 0 ? done / seconds : 0;
   /** In the order of the line; the parts with the highest `rank` are dropped first. */
   const parts: { text: string; rank: number; style?: Style }[] = [
@@ -76,7 +76,7 @@ export function formatProgress(event: ProgressEvent, seconds: number, look: Prog
       1,
     );
   }
-  return parts.map(part => (part.style ? style(part.style, part.text) : part.text)).join('  ');
+  return parts.map(({ style, text }, i) => [i > 0 ? '  ' : '', style ? styled(style, text) : text]);
 }
 
 /** The line of a phase that has ended; in columns, since such lines follow one another. */
@@ -121,15 +121,14 @@ function showPhase(terminal: Terminal, { event, began, at }: OpenPhase, memory: 
     return;
   }
   const columns = (terminal.columns('stderr') ?? 80) - 1;
-  const style = (name: Style, text: string) => terminal.style('stderr', name, text);
-  terminal.live(formatProgress(event, seconds, { columns, memory, style, bar: terminal.isUnicode }));
+  terminal.live(formatProgress(event, seconds, { columns, memory, bar: terminal.isUnicode }));
 }
 
 /** Prints the one line of a phase that has ended, if it took long enough to be worth it. */
 function showFinished(terminal: Terminal, { event, began, at }: OpenPhase): void {
   if (at - began <= PATIENCE_MS) return;
-  const tick = terminal.isUnicode ? `${terminal.style('stderr', 'green', '✓')} ` : '';
-  terminal.note(tick + formatFinished(event, (at - began) / 1000));
+  const tick = terminal.isUnicode ? [styled('green', '✓'), ' '] : [];
+  terminal.note([...tick, formatFinished(event, (at - began) / 1000)]);
 }
 
 /**

@@ -1,6 +1,7 @@
-import util from 'node:util';
 import { outputError } from '../../model/files/outputFolder.js';
+import { shownName, shownText } from '../../replaceme/report/text/shownText.js';
 import { cutToWidth, textWidth, wrapText } from '../../replaceme/report/text/textWidth.js';
+import { colouredText, plainText, styled, type Text } from './text.js';
 
 /** The part of a stream that a terminal needs, as process.stdout and process.stderr have it. */
 export interface Output {
@@ -20,7 +21,6 @@ export interface TerminalOptions {
   env?: Readonly<Record<string, string | undefined>>;
 }
 
-export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan';
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** FORCE_COLOR decides, as in Node itself; without it https://no-color.org. */
@@ -41,7 +41,10 @@ function drawsUnicode(env: Environment): boolean {
 const DEFAULT_COLUMNS = 80;
 const DEFAULT_ROWS = 24;
 
-/** The output of a command: data on stdout, everything else on stderr. */
+/**
+ * The output of a command: data on stdout, everything else on stderr. Everything goes through here, and nothing in a string
+ * reaches a terminal as a control character (text.ts).
+ */
 export class Terminal {
   readonly quiet: boolean;
   readonly verbose: boolean;
@@ -87,8 +90,22 @@ export class Terminal {
     return this.#stdout.isTTY ? this.#stdout.rows || DEFAULT_ROWS : undefined;
   }
 
-  /** Writes data to stdout, unchanged. @throws RmError OUTPUT_FAILED (Node 20.0). */
-  data(text: string): void {
+  /** Writes data for people to stdout. @throws RmError OUTPUT_FAILED (Node 20.0). */
+  data(text: Text): void {
+    this.#write(this.rendered('stdout', text));
+  }
+
+  /** Writes what a model has generated, or a script: every byte of it, except to a terminal. */
+  verbatim(text: string): void {
+    this.#write(this.#stdout.isTTY ? shownText(text) : text);
+  }
+
+  /** On a terminal: goes back to the beginning of the line `up` lines above, and replaces all from there on. */
+  redraw(up: number, text: string): void {
+    this.#write(`\r${up > 0 ? `\u001b[${up}A` : ''}\u001b[J${shownText(text)}`);
+  }
+
+  #write(text: string): void {
     this.clearLive();
     try {
       this.#stdout.write(text);
@@ -100,27 +117,29 @@ export class Terminal {
 
   /** Prints the one object of --json. */
   json(value: unknown): void {
-    this.data(`${JSON.stringify(value, null, 2)}\n`);
+    this.#write(`${shownText(JSON.stringify(value, null, 2))}\n`);
   }
 
   /** Prints one of several objects on a line (JSON Lines). */
   jsonLine(value: unknown): void {
-    this.data(`${JSON.stringify(value)}\n`);
+    this.#write(`${shownText(JSON.stringify(value))}\n`);
   }
 
   /** Prints something worth knowing, unless --quiet. */
-  note(text: string): void {
-    if (!this.quiet) this.#line(this.#wrapped(text));
+  note(text: Text): void {
+    if (!this.quiet) this.#line(typeof text === 'string' ? this.#wrapped(text) : text);
   }
 
   /** Prints a detail, only with --verbose. */
   detail(text: string): void {
-    if (this.verbose) this.#line(this.style('stderr', 'dim', text));
+    if (this.verbose) this.#line(styled('dim', text));
   }
 
   /** Prints a warning, also with --quiet. */
   warn(text: string): void {
-    this.#line(this.#wrapped(`${this.style('stderr', 'yellow', 'warning:')} ${text}`));
+    const label = 'warning:';
+    const lines = this.#wrapped(`${label} ${shownName(text)}`);
+    this.#line([styled('yellow', label), lines.slice(label.length)]);
   }
 
   /** Prints something that the user asked for, also with --quiet: a table of --profile. */
@@ -129,16 +148,17 @@ export class Terminal {
   }
 
   /** Prints an error, also with --quiet. */
-  error(text: string): void {
+  error(text: Text): void {
     this.#line(text);
   }
 
   /** Replaces the live line, cut at the terminal's width. Call it only if `isLive`. */
-  live(text: string): void {
+  live(text: Text): void {
     const width = (this.columns('stderr') ?? DEFAULT_COLUMNS) - 1;
-    const shown = textWidth(text) <= width ? text : cutToWidth(util.stripVTControlCharacters(text), width);
-    this.#stderr.write(`${this.#erase()}${shown}`);
-    this.#liveColumns = textWidth(shown);
+    const plain = plainText(text);
+    const fits = textWidth(plain) <= width;
+    this.#stderr.write(this.#erase() + (fits ? this.rendered('stderr', text) : cutToWidth(plain, width)));
+    this.#liveColumns = Math.min(width, textWidth(plain));
   }
 
   /** Removes the live line. */
@@ -154,22 +174,19 @@ export class Terminal {
     return rows > 1 ? `\r\u001b[${rows - 1}A\u001b[J` : '\r\u001b[K';
   }
 
-  /** Colours a text if the stream is a terminal and NO_COLOR is not set, or if FORCE_COLOR is set. */
-  style(stream: 'stdout' | 'stderr', style: Style, text: string): string {
-    if (!this.#coloured[stream]) return text;
-    // Not util.styleText, which came with Node 20.12.
-    const [open, close] = util.inspect.colors[style]!;
-    return `\u001b[${open}m${text}\u001b[${close}m`;
+  /** A text as a stream gets it: with colours if it is a terminal and NO_COLOR is not set, or if FORCE_COLOR is set. */
+  rendered(stream: 'stdout' | 'stderr', text: Text): string {
+    return this.#coloured[stream] ? colouredText(text) : plainText(text);
   }
 
   /** Breaks prose between words; a terminal would break it anywhere. */
   #wrapped(text: string): string {
     const columns = this.columns('stderr');
-    return columns === undefined ? text : wrapText(text, columns).join('\n');
+    return columns === undefined ? text : wrapText(shownText(text), columns).join('\n');
   }
 
-  #line(text: string): void {
+  #line(text: Text): void {
     this.clearLive();
-    this.#stderr.write(`${text}\n`);
+    this.#stderr.write(`${this.rendered('stderr', text)}\n`);
   }
 }

@@ -2,6 +2,7 @@ import { basename } from 'node:path';
 import type { FileScores, Measures } from '../evaluation/modelMeasures.js';
 import type { ComparisonRow } from '../report/schema/comparison.js';
 import type { CompareReport } from '../report/schema/schema.js';
+import { markdownName, markdownText } from '../report/text/markdown.js';
 import { type Column, formatTable, markdownTable } from '../report/text/textTable.js';
 
 /** The part of a comparison that tables show. */
@@ -56,21 +57,26 @@ const refusals = ({ rows }: Compared): string[] =>
 export const formatComparison = (comparison: Compared): string =>
   [formatTable(...table(comparison)), ...refusals(comparison).map(line => `${line}\n`)].join('');
 
+/** Of the columns' titles only the names of files are not ours. */
+const inMarkdown = ({ group, ...column }: Column): Column =>
+  group ? { ...column, group: { ...group, title: markdownName(group.title) } } : column;
+
 /** The rows as a Markdown document: what was compared, the table, the refusals. */
 export function comparisonMarkdown(comparison: Compared): string {
   const { model: from, calibration, recipe, evaluation, adapter, version } = comparison;
   const named = (files: readonly { path: string; tokens: number }[]) =>
-    files.map(({ path, tokens }) => `${basename(path)} (${tokens})`).join(', ');
+    files.map(({ path, tokens }) => `${markdownName(basename(path))} (${tokens})`).join(', ');
   const texts = evaluation.map(({ file, tokens }) => ({ path: file, tokens }));
+  const [columns, rows] = table(comparison);
   return [
-    `# ${basename(from.path)}: methods compared`,
+    `# ${markdownName(basename(from.path))}: methods compared`,
     `${from.layers} layers. Calibration tokens: ${named(calibration.files)}. Evaluation tokens: ${named(texts)}. ` +
-      `Sequences of ${recipe.sequenceLength} tokens at most. Adapter: ${adapter.description}. Made with ${version}.`,
+      `Sequences of ${recipe.sequenceLength} tokens at most. Adapter: ${markdownText(adapter.description)}. Made with ${version}.`,
     'Window (i, n): layer i stays, layers i+1 to i+n are removed. KL: divergence from the dense model in nats. Top-1: share of ' +
       'positions with the same most likely token. Fit: seconds of selection and repair; one pass of the dense model over the ' +
       'calibration tokens, which all rows share, is not counted. Tokens/s: forward pass without the output head.',
-    markdownTable(...table(comparison)).trimEnd(),
-    ...refusals(comparison).map(line => `- ${line}`),
+    markdownTable(columns.map(inMarkdown), rows).trimEnd(),
+    ...refusals(comparison).map(line => `- ${markdownText(line)}`),
     '',
   ].join('\n\n');
 }

@@ -1,13 +1,14 @@
 import type { HealingRecord } from '../healing/gradientHealing.js';
 import type { HealReport, PruneReport } from './schema/schema.js';
+import { markdownName, markdownText, yamlText } from './text/markdown.js';
 
 /** The model card of a pruned model, README.md. @param report with names in place of paths. */
 export function modelCard(report: PruneReport): string {
-  const base = report.model.path;
-  const name = report.output.path;
-  const files = report.calibration.files.map(file => file.path).join(', ');
+  const base = markdownName(report.model.path);
+  const files = report.calibration.files.map(({ path }) => markdownName(path)).join(', ');
   const details = Object.entries(report.fit).map(
-    ([key, value]) => `| ${key} | ${typeof value === 'number' ? Number(value.toPrecision(6)) : value} |`,
+    ([key, value]) =>
+      `| ${markdownText(key)} | ${typeof value === 'number' ? Number(value.toPrecision(6)) : markdownText(`${value}`)} |`,
   );
   const healings = [
     ...(report.recipe.heal ? ['closed-form healing'] : []),
@@ -16,26 +17,26 @@ export function modelCard(report: PruneReport): string {
   const healed = healings.length > 0 ? `, with ${healings.join(', then ')}` : '';
   const evaluated = report.evaluation ? ' with all measurements; `report.html` shows them' : '';
   return `---
-base_model: ${JSON.stringify(base)}
+base_model: ${yamlText(report.model.path)}
 library_name: transformers
 tags:
 - depth-pruning
 - replaceme
 ---
-# ${name}
+# ${markdownName(report.output.path)}
 
-${base} with ${report.model.layers - report.output.layers} of its ${report.model.layers} layers removed: ${report.summary}
-(layers counted from 0). Method: \`${report.method}\` (${report.source})${healed}.
+${base} with ${report.model.layers - report.output.layers} of its ${report.model.layers} layers removed: ${markdownText(report.summary)}
+(layers counted from 0). Method: \`${report.method}\` (${markdownText(report.source)})${healed}.
 
 The result is an ordinary model of the same architecture with ${report.output.layers} layers: it needs no extra code.
 
 | | |
 |---|---|
 | calibration | ${report.calibration.tokens} tokens in ${report.calibration.sequences} sequences${files && ` (${files})`} |
-| layers chosen by | ${report.selection.by} |
+| layers chosen by | ${markdownText(report.selection.by)} |
 ${details.join('\n')}
 
-Made with ${report.version} on ${report.adapter.description}. \`report.json\` has the full recipe${evaluated}. The base
+Made with ${report.version} on ${markdownText(report.adapter.description)}. \`report.json\` has the full recipe${evaluated}. The base
 model's licence applies; its card, if it had one, is \`README.base.md\`.
 `;
 }
@@ -48,26 +49,26 @@ const healingInWords = ({ settings: { train, objective }, steps }: HealingRecord
 export function healedCard(report: HealReport): string {
   const { model, teacher, output, healing, data, recipe } = report;
   return `---
-base_model: ${JSON.stringify((teacher ?? model).path)}
+base_model: ${yamlText((teacher ?? model).path)}
 library_name: transformers
 tags:
 - depth-pruning
 - replaceme
 ---
-# ${output.path}
+# ${markdownName(output.path)}
 
-${report.sentence}
+${markdownText(report.sentence)}
 
 The result is an ordinary model of the same architecture with ${model.layers} layers: it needs no extra code.
 
 | | |
 |---|---|
-| healed | ${model.path} |
+| healed | ${markdownName(model.path)} |
 | training | ${healingInWords(healing)}, learning rate ${recipe.learningRate}, ${recipe.batchTokens} tokens a step |
 | trained parameters | ${healing.parameters} |
-| text | ${data.tokens} tokens in ${data.sequences} sequences (${data.files.map(({ path }) => path).join(', ')}) |
+| text | ${data.tokens} tokens in ${data.sequences} sequences (${data.files.map(({ path }) => markdownName(path)).join(', ')}) |
 
-Made with ${report.version} on ${report.adapter.description}. \`report.json\` has the full recipe with all measurements;
+Made with ${report.version} on ${markdownText(report.adapter.description)}. \`report.json\` has the full recipe with all measurements;
 \`report.html\` shows them. The licence of the model before healing applies; its card, if it had one, is \`README.base.md\`.
 `;
 }

@@ -14,7 +14,7 @@ import { Model } from '../../model/transformer/model.js';
 import { rejectsWith } from '../gpu.js';
 import { saySkipped, temporaryFolder } from '../support.js';
 import { writeTinyModel } from '../tinyModel.js';
-import { rmEngine } from './support.js';
+import { recordingTerminal, rmEngine } from './support.js';
 
 /** A model without a chat template; its tokenizer has 2048 words. */
 const demo = fileURLToPath(new URL('../../../assets/demo-model', import.meta.url));
@@ -269,14 +269,16 @@ function screen(written: string, columns: number): string[] {
 }
 
 test('two columns: texts that grow at different speed end side by side, wrapped', () => {
-  let written = '';
+  const { terminal, stdout } = recordingTerminal();
   let highest = 0;
   const columns = new TwoColumns({
-    ...{ columns: 44, rows: 6, rule: '|', titles: ['left', 'right'], title: (text: string) => text },
-    write: text => {
-      written += text;
-      const lines = written.split('\u001b[J').at(-1)!.split('\n').length;
-      highest = Math.max(highest, lines);
+    ...{ columns: 44, rows: 6, rule: '|', titles: ['left', 'right'] },
+    terminal: {
+      data: text => terminal.data(text),
+      redraw: (up, text) => {
+        terminal.redraw(up, text);
+        highest = Math.max(highest, text.split('\n').length);
+      },
     },
   });
   const left = 'one two three four five six seven eight nine ten eleven twelve\nthirteen\u001b[2J';
@@ -287,14 +289,14 @@ test('two columns: texts that grow at different speed end side by side, wrapped'
     if (i === left.length - 1) columns.end(0);
   }
   columns.end(1);
-  const rows = screen(written, 44);
+  const rows = screen(stdout(), 44);
   assert.equal(rows.slice(0, 6), [
     'left                 | right',
     'one two three four   | a',
     'five six seven eight |',
     'nine ten eleven      | b a',
     'twelve               |',
-    'thirteen [2J         | b a',
+    'thirteen\\u001b[2J    | b a',
   ]);
   assert.is(rows.length, 1 + 21 + 1, 'every row once, and an empty line');
   assert.is(rows.at(-2), '                     | b');

@@ -8,9 +8,9 @@ import {
   type ProbedDevice,
   probes,
 } from '../../cli/doctor/probes.js';
+import { plainText } from '../../cli/terminal/text.js';
 import { RmError } from '../../engine/errors.js';
 import { explainBinaryFailure } from '../../engine/webgpu.js';
-import { recordingTerminal } from './support.js';
 
 /** A machine with a GPU where all is well. */
 function machine(changes: Partial<DoctorContext> = {}, device: Partial<ProbedDevice> = {}) {
@@ -204,12 +204,11 @@ test('the home folder is written as ~, so that a report does not name its user',
 });
 
 test('as text', () => {
-  const { terminal } = recordingTerminal();
   const list: Finding[] = [
     { id: 'node', status: 'ok', evidence: 'Node 20' },
     { id: 'matmul', status: 'fail', evidence: 'wrong', cure: 'Mend it.' },
   ];
-  assert.equal(formatFindings(list, terminal).split('\n'), [
+  assert.equal(plainText(formatFindings(list)).split('\n'), [
     'ok    node    Node 20',
     'fail  matmul  wrong',
     '              -> Mend it.',
@@ -217,7 +216,7 @@ test('as text', () => {
     '1 failed: rm-engine will not work',
     '',
   ]);
-  assert.match(formatFindings(list.slice(0, 1), terminal), /rm-engine will work here\n$/);
+  assert.match(plainText(formatFindings(list.slice(0, 1))), /rm-engine will work here\n$/);
 });
 
 test.run();

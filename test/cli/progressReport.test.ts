@@ -1,10 +1,14 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { formatProgress, progressReport } from '../../cli/terminal/progressReport.js';
+import { colouredText, plainText } from '../../cli/terminal/text.js';
 import { formatSeconds } from '../../engine/format.js';
 import { recordingTerminal } from './support.js';
 
 const event = (done: number, phase = 'evaluate', total = 1000) => ({ phase, done, total, unit: 'tokens' });
+
+const progressLine = (...line: Parameters<typeof formatProgress>): string =>
+  plainText(formatProgress(...line));
 
 test('seconds in words', () => {
   assert.is(formatSeconds(0.04), '0.0 s');
@@ -17,32 +21,32 @@ test('seconds in words', () => {
 });
 
 test('share, amount, rate and time left', () => {
-  assert.is(formatProgress(event(250), 5), 'evaluate  25 %  250 of 1000 tokens  50 tokens/s  15 s left');
-  assert.is(formatProgress(event(1000), 4), 'evaluate  100 %  1000 of 1000 tokens  250 tokens/s');
+  assert.is(progressLine(event(250), 5), 'evaluate  25 %  250 of 1000 tokens  50 tokens/s  15 s left');
+  assert.is(progressLine(event(1000), 4), 'evaluate  100 %  1000 of 1000 tokens  250 tokens/s');
   assert.is(
-    formatProgress({ phase: 'load', done: 2 ** 20, total: 2 ** 22, unit: 'bytes' }, 2),
+    progressLine({ phase: 'load', done: 2 ** 20, total: 2 ** 22, unit: 'bytes' }, 2),
     'load  25 %  1.00 MiB of 4.00 MiB  512 KiB/s  6.0 s left',
   );
-  assert.is(formatProgress(event(7, 'read', 0), 2), 'read  7 tokens  3.5 tokens/s', 'total unknown');
-  assert.is(formatProgress(event(0), 0), 'evaluate  0 %  0 of 1000 tokens');
+  assert.is(progressLine(event(7, 'read', 0), 2), 'read  7 tokens  3.5 tokens/s', 'total unknown');
+  assert.is(progressLine(event(0), 0), 'evaluate  0 %  0 of 1000 tokens');
 });
 
 test('step, memory and bar, each where it is known', () => {
   const memory = { liveBytes: 3 * 2 ** 29, limit: Number.POSITIVE_INFINITY };
   const third = { ...event(250, 'fit'), step: { index: 3, of: 5 } };
   assert.is(
-    formatProgress(third, 5, { memory }),
+    progressLine(third, 5, { memory }),
     '[3/5] fit  25 %  250 of 1000 tokens  50 tokens/s  15 s left  GPU 1.50 GiB',
   );
   assert.is(
-    formatProgress(third, 5, { bar: true, memory: { ...memory, limit: 2 ** 31 } }),
+    progressLine(third, 5, { bar: true, memory: { ...memory, limit: 2 ** 31 } }),
     '[3/5] fit  ━━━━━╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌  25 %  250 of 1000 tokens  50 tokens/s  15 s left  GPU 1.50 GiB of 2.00 GiB',
   );
 });
 
 test('what is least worth knowing gives way where the terminal is narrow', () => {
   const memory = { liveBytes: 2 ** 20, limit: Number.POSITIVE_INFINITY };
-  const at = (columns: number) => formatProgress(event(250), 5, { columns, memory, bar: true });
+  const at = (columns: number) => progressLine(event(250), 5, { columns, memory, bar: true });
   const all = at(200).length;
   assert.is(at(all), at(200));
   assert.is(at(all - 1), 'evaluate  25 %  250 of 1000 tokens  50 tokens/s  15 s left  GPU 1.00 MiB');
@@ -54,11 +58,8 @@ test('what is least worth knowing gives way where the terminal is narrow', () =>
 });
 
 test('styles take no columns', () => {
-  const style = (name: string, text: string) => `<${name}>${text}</>`;
-  assert.is(
-    formatProgress(event(250), 0, { columns: 34, style }),
-    '<bold>evaluate</>  25 %  250 of 1000 tokens',
-  );
+  const line = formatProgress(event(250), 0, { columns: 34 });
+  assert.is(colouredText(line), '\u001b[1mevaluate\u001b[22m  25 %  250 of 1000 tokens');
 });
 
 /** Reports events at these seconds; returns the text on stderr. */

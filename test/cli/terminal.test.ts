@@ -9,6 +9,7 @@ import {
   reportFailure,
   WrongCommandLine,
 } from '../../cli/terminal/failure.js';
+import { plainText, styled } from '../../cli/terminal/text.js';
 import { RmError } from '../../engine/errors.js';
 import { formatFields, formatTable } from '../../replaceme/report/text/textTable.js';
 import { recordingTerminal } from './support.js';
@@ -47,12 +48,12 @@ test('colour only on a terminal, and not with NO_COLOR', () => {
 });
 
 test('FORCE_COLOR has the last word', () => {
-  const styled = (isTTY: boolean, env: Record<string, string>) =>
-    recordingTerminal({ isTTY, env }).terminal.style('stderr', 'bold', 'x') !== 'x';
-  assert.is(styled(false, { FORCE_COLOR: '1' }), true);
-  assert.is(styled(false, { FORCE_COLOR: '1', NO_COLOR: '1' }), true);
-  assert.is(styled(true, { FORCE_COLOR: '0' }), false);
-  assert.is(styled(true, { NO_COLOR: '' }), true, 'an empty NO_COLOR is none');
+  const isStyled = (isTTY: boolean, env: Record<string, string>) =>
+    recordingTerminal({ isTTY, env }).terminal.rendered('stderr', styled('bold', 'x')) !== 'x';
+  assert.is(isStyled(false, { FORCE_COLOR: '1' }), true);
+  assert.is(isStyled(false, { FORCE_COLOR: '1', NO_COLOR: '1' }), true);
+  assert.is(isStyled(true, { FORCE_COLOR: '0' }), false);
+  assert.is(isStyled(true, { NO_COLOR: '' }), true, 'an empty NO_COLOR is none');
 });
 
 test('a line is rewritten only where that works, ornaments only where they are drawn', () => {
@@ -83,8 +84,8 @@ test('a live line is cut by columns, not by characters, and loses its colours wh
   const { terminal, stderr, resize } = recordingTerminal({ isTTY: true });
   resize(8);
   terminal.live('模型模型模型');
-  terminal.live('\u001b[1m模型\u001b[22m ok');
-  terminal.live('\u001b[1m模型\u001b[22m okay');
+  terminal.live([styled('bold', '模型'), ' ok']);
+  terminal.live([styled('bold', '模型'), ' okay']);
   assert.is(stderr(), '\r\u001b[K模型模\r\u001b[K\u001b[1m模型\u001b[22m ok\r\u001b[K模型 ok');
 });
 
@@ -135,7 +136,9 @@ test('a file that the message begins with is where it happened', () => {
   const { terminal } = recordingTerminal();
   const file = fileURLToPath(import.meta.url);
   const lines = (message: string) =>
-    formatFailure({ code: 'DATA_INVALID', message, where: 'rm-engine eval', fix: 'y' }, terminal).split('\n');
+    plainText(
+      formatFailure({ code: 'DATA_INVALID', message, where: 'rm-engine eval', fix: 'y' }, terminal),
+    ).split('\n');
   assert.equal(lines(`${file}:12: no JSON: at 3`).slice(0, 2), [
     'error: no JSON: at 3 (DATA_INVALID)',
     `  where: ${file}:12, in rm-engine eval`,
@@ -148,7 +151,9 @@ test('on a terminal an error is broken at its width, below each other', () => {
   resize(24);
   const message = 'one two three four five six';
   assert.equal(
-    formatFailure({ code: 'NOT_FINITE', message, fix: 'seven eight nine ten' }, terminal).split('\n'),
+    plainText(formatFailure({ code: 'NOT_FINITE', message, fix: 'seven eight nine ten' }, terminal)).split(
+      '\n',
+    ),
     [
       'error: one two three',
       '       four five six',

@@ -1,4 +1,5 @@
 import type { TopLevelSpec } from 'vega-lite';
+import { shownText } from '../text/shownText.js';
 import { escapeHtml } from './html.js';
 import { darkDrawingRules, palette } from './palette.js';
 
@@ -87,7 +88,7 @@ export async function drawing(spec: PlotSpec, { id, title, description }: Drawin
   const names = `aria-labelledby="${id}-title" aria-describedby="${id}-desc"`;
   return `<svg class="drawing" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" ${names}>
 <title id="${id}-title">${escapeHtml(title)}</title><desc id="${id}-desc">${escapeHtml(description)}</desc>
-${tidied(content)}</svg>`;
+${shownText(tidied(content))}</svg>`;
 }
 
 /** The plot as a separate SVG document, which follows the viewer's choice of light or dark. */

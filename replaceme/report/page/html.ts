@@ -1,3 +1,5 @@
+import { shownText } from '../text/shownText.js';
+
 /** Text that is already HTML; all other content is escaped. */
 export class Markup {
   readonly #text: string;
@@ -22,8 +24,8 @@ const signs: Readonly<Record<string, string>> = {
   "'": '&#39;',
 };
 
-/** Escapes text for elements and for quoted attribute values. */
-export const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, sign => signs[sign]!);
+/** Escapes text for elements and for quoted attribute values, and shows what hides or reorders it. */
+export const escapeHtml = (text: string): string => shownText(text).replace(/[&<>"']/g, sign => signs[sign]!);
 
 function rendered(content: Content): string {
   if (content === undefined || content === null || content === false) return '';

@@ -1,3 +1,4 @@
+import { shownName, shownText } from './shownText.js';
 import { padEnd, padStart, textWidth } from './textWidth.js';
 
 export interface Column {
@@ -8,8 +9,17 @@ export interface Column {
   readonly group?: { readonly title: string; readonly columns: number };
 }
 
-/** Columns of plain text, two spaces apart: a line per row under a heading, with a line of group titles where there are any. */
-export function formatTable(columns: readonly Column[], rows: readonly (readonly string[])[]): string {
+/**
+ * Columns of plain text, two spaces apart: a line per row under a heading, with a line of group titles where there are any.
+ * Whatever is in a cell stays in its place.
+ */
+export function formatTable(given: readonly Column[], cells: readonly (readonly string[])[]): string {
+  const columns = given.map(({ group, ...column }) => ({
+    ...column,
+    title: shownName(column.title),
+    ...(group && { group: { ...group, title: shownName(group.title) } }),
+  }));
+  const rows = cells.map(row => row.map(shownName));
   const widths = columns.map(({ title }, i) =>
     Math.max(textWidth(title), ...rows.map(row => textWidth(row[i]!))),
   );
@@ -42,9 +52,9 @@ function groupLine(columns: readonly Column[], widths: number[]): string {
 }
 
 const markdownRow = (cells: readonly string[]): string =>
-  `| ${cells.map(cell => cell.replaceAll('|', '\\|')).join(' | ')} |\n`;
+  `| ${cells.map(cell => shownName(cell).replaceAll('|', '\\|')).join(' | ')} |\n`;
 
-/** The table in Markdown. */
+/** The table in Markdown, which the cells may hold. */
 export const markdownTable = (columns: readonly Column[], rows: readonly (readonly string[])[]): string =>
   markdownRow(columns.map(({ title, group }) => (group ? `${group.title}: ${title}` : title))) +
   markdownRow(columns.map(({ align }) => (align === 'right' ? '--:' : '---'))) +
@@ -55,7 +65,8 @@ export function formatFields(fields: readonly (readonly [string, string])[]): st
   const width = Math.max(...fields.map(([name]) => name.length));
   return fields
     .map(
-      ([name, value]) => `${name.padEnd(width)}  ${value.replaceAll('\n', `\n${' '.repeat(width + 2)}`)}\n`,
+      ([name, value]) =>
+        `${name.padEnd(width)}  ${shownText(value).replaceAll('\n', `\n${' '.repeat(width + 2)}`)}\n`,
     )
     .join('');
 }
