@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Child } from './childProcess.js';
+import { Child, type Located } from './childProcess.js';
 import { type Effort, minimise } from './minimise.js';
 import { Random } from './random.js';
 import {
@@ -33,8 +33,6 @@ export interface CampaignResult {
   readonly read: number;
   readonly refused: number;
   readonly findings: readonly Finding[];
-  /** Time spent on trying them. */
-  readonly seconds: number;
 }
 
 export interface CampaignOptions {
@@ -76,16 +74,18 @@ export async function campaign(
   module: string,
   { seconds, seed, limits, effort = defaultEffort }: CampaignOptions,
 ): Promise<CampaignResult> {
-  const started = performance.now();
-  const until = Date.now() + 1000 * seconds;
   const actual = await limitsOf(module, limits);
   const sums = { inputs: 0, read: 0, refused: 0 };
-  const faults = new Map<string, { index: number; fault: Fault }>();
-  for (let from = 0; Date.now() < until; ) {
+  const faults = new Map<string, Located>();
+  let milliseconds = 1000 * seconds;
+  for (let from = 0; milliseconds > 0; ) {
+    const started = performance.now();
     const child = new Child(actual);
-    const reply = await child.run({ module, seed, from, until });
+    const reply = await child.run({ module, seed, from, milliseconds });
+    const found = [...child.faults];
+    if ('death' in reply) found.push({ index: reply.index, fault: reply.death });
     await child.stop();
-    const found = 'death' in reply ? [{ index: reply.index, fault: reply.death }] : reply.faults;
+    milliseconds -= 'death' in reply ? performance.now() - started : reply.milliseconds;
     const next = 'death' in reply ? reply.index + 1 : reply.next;
     for (const entry of found) if (!faults.has(entry.fault.key)) faults.set(entry.fault.key, entry);
     sums.inputs += next - from;
@@ -93,18 +93,17 @@ export async function campaign(
     sums.refused += reply.refused;
     from = next;
   }
-  const tried = (performance.now() - started) / 1000;
   const findings: Finding[] = [];
   for (const { index, fault } of faults.values()) {
     findings.push(await examine(module, { index, fault, seed }, actual, effort));
   }
-  return { ...sums, findings, seconds: tried };
+  return { ...sums, findings };
 }
 
 /** Makes the input of a fault again, tries it alone, and makes it smaller. */
 async function examine(
   module: string,
-  { index, fault, seed }: { index: number; fault: Fault; seed: number },
+  { index, fault, seed }: Located & { seed: number },
   limits: Limits,
   effort: Effort,
 ): Promise<Finding> {

@@ -1,7 +1,7 @@
 // The process that tries inputs of a target, started by childProcess.ts. Before each input it writes the input's index and its
-// counts into a file: so its parent knows them, and the culprit, when this process dies or hangs.
-//   node child.js PROGRESS_FILE FOLDER MEMORY
-import { mkdirSync, openSync, writeSync } from 'node:fs';
+// counts into a file, and each new fault into another: so its parent knows them, and the culprit, when this process dies or hangs.
+//   node child.js PROGRESS_FILE FAULTS_FILE FOLDER MEMORY
+import { appendFileSync, mkdirSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { errorCodes, RmError } from '../../engine/errors.js';
@@ -9,7 +9,7 @@ import type { Job, Report } from './childProcess.js';
 import { Random } from './random.js';
 import { type Fault, inputAt, isFault, loadTarget, type Outcome } from './target.js';
 
-const [progressFile, folder, memory] = process.argv.slice(2) as [string, string, string];
+const [progressFile, faultsFile, folder, memory] = process.argv.slice(2) as [string, string, string, string];
 const progress = openSync(progressFile, 'w');
 const announce = (...numbers: number[]) => writeSync(progress, numbers.join(' ').padEnd(40), 0);
 
@@ -84,29 +84,33 @@ const targets = new Map<string, ReturnType<typeof open>>();
 
 async function perform(job: Job): Promise<Report> {
   const { module } = job;
+  if ('from' in job) announce(job.from);
   const entry = targets.get(module) ?? open(module);
   targets.set(module, entry);
   const { target, read, corpus } = await entry;
   if ('input' in job) return { outcome: await attempt(read, job.input) };
   const originals = await corpus();
   const counts = { read: 0, refused: 0 };
-  const faults = new Map<string, { index: number; fault: Fault }>();
+  const known = new Set<string>();
+  const started = performance.now();
+  const passed = () => performance.now() - started;
   let index = job.from;
-  for (; Date.now() < job.until; index++) {
+  for (; passed() < job.milliseconds; index++) {
     announce(index, counts.read, counts.refused);
     const outcome = await attempt(read, inputAt(target, originals, new Random(job.seed, index)));
     if (!isFault(outcome)) {
       counts[outcome]++;
       continue;
     }
-    if (!faults.has(outcome.key)) faults.set(outcome.key, { index, fault: outcome });
+    if (!known.has(outcome.key)) appendFileSync(faultsFile, `${JSON.stringify({ index, fault: outcome })}\n`);
+    known.add(outcome.key);
     // The peak of this process says nothing of the next inputs.
     if (outcome.kind === 'memory') {
       index++;
       break;
     }
   }
-  return { ...counts, faults: [...faults.values()], next: index };
+  return { ...counts, next: index, milliseconds: passed() };
 }
 
 process.on('message', (job: Job) => {

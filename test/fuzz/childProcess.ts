@@ -1,14 +1,14 @@
 import { type ChildProcess, fork } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Fault, Limits, Outcome } from './target.js';
 
-/** A single input, or the inputs of a seed from an index on until a time (milliseconds, as Date.now). */
+/** A single input, or the inputs of a seed from an index on, for a time that begins with the first. */
 export type Job =
   | { readonly module: string; readonly input: Uint8Array }
-  | { readonly module: string; readonly seed: number; readonly from: number; readonly until: number };
+  | { readonly module: string; readonly seed: number; readonly from: number; readonly milliseconds: number };
 
 interface Counts {
   readonly read: number;
@@ -20,12 +20,18 @@ export interface Single {
   readonly outcome: Outcome;
 }
 export interface Many extends Counts {
-  /** The first input of each fault. */
-  readonly faults: readonly { readonly index: number; readonly fault: Fault }[];
   /** Index of the first input that was not tried. */
   readonly next: number;
+  /** Time since the first. */
+  readonly milliseconds: number;
 }
 export type Report = Single | Many;
+
+/** A fault, and the index of its input. */
+export interface Located {
+  readonly index: number;
+  readonly fault: Fault;
+}
 
 /** The child died or was stopped while it tried the input at `index`. */
 export interface Death extends Counts {
@@ -50,6 +56,7 @@ function usageOf(pid: number): { cpu: number; memory: number } | undefined {
 export class Child {
   readonly #folder = mkdtempSync(join(tmpdir(), 'rm-engine-fuzz-'));
   readonly #progress = join(this.#folder, 'progress');
+  readonly #faults = join(this.#folder, 'faults');
   readonly #process: ChildProcess;
   #stderr = '';
 
@@ -58,7 +65,7 @@ export class Child {
     mkdirSync(work);
     this.#process = fork(
       fileURLToPath(new URL('child.js', import.meta.url)),
-      [this.#progress, work, `${limits.memory}`],
+      [this.#progress, this.#faults, work, `${limits.memory}`],
       {
         // Below the limit of the process, so that V8 says what happened.
         execArgv: ['--enable-source-maps', `--max-old-space-size=${Math.floor(limits.memory / 2 ** 21)}`],
@@ -71,8 +78,14 @@ export class Child {
     });
   }
 
-  /** Whether it can take another job. */
-  get isAlive(): boolean {
+  /** The first input of each fault among many inputs; the death of the process is not among them. */
+  get faults(): readonly Located[] {
+    if (!existsSync(this.#faults)) return [];
+    const lines = readFileSync(this.#faults, 'utf8').trim().split('\n');
+    return lines.map(line => JSON.parse(line) as Located);
+  }
+
+  get #isAlive(): boolean {
     return this.#process.exitCode === null && this.#process.signalCode === null;
   }
 
@@ -152,7 +165,7 @@ export class Child {
   /** Ends the process and removes its folder. */
   async stop(): Promise<void> {
     const child = this.#process;
-    if (this.isAlive) {
+    if (this.#isAlive) {
       const ended = new Promise(resolve => child.once('close', resolve));
       child.kill('SIGKILL');
       await ended;
