@@ -37,8 +37,8 @@ const bench = new Bench({ time: 500, warmupTime: 200 })
   .add(`${VALUES} values bf16 -> f32`, () => {
     decodeToF32(halves, 'bf16');
   })
-  .add(`tokenise ${text.length} characters`, () => {
-    tokenizer.encode(text);
+  .add(`tokenise ${text.length} characters`, async () => {
+    await tokenizer.encode(text);
   });
 
 await bench.run();

@@ -113,10 +113,10 @@ async function streamText(
   const ids = await generate(model, promptIds, {
     ...samplingOf(options),
     eosIds: tokenizer.eosIds,
-    onToken: id => print(stream.push(id)),
+    onToken: async id => print(await stream.push(id)),
     signal,
   });
-  print(stream.end());
+  print(await stream.end());
   const seconds = (performance.now() - started) / 1000;
   const room = model.arch.contextLength - promptIds.length;
   return { text, ids, seconds, room, adapter: device.info.description };

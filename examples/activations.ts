@@ -15,7 +15,7 @@ const [folder = shippedPath('demo-model'), text = 'It is a truth universally ack
 await using device = await Device.open();
 using model = await Model.load(device, folder);
 const tokenizer = await loadTokenizer(folder);
-const ids = tokenizer.encode(text);
+const ids = await tokenizer.encode(text);
 
 using scope = new Scope(device);
 using batch = new Batch(device, [ids]);
@@ -45,5 +45,5 @@ const largest = last.indexOf(last.reduce((a, b) => Math.max(a, b)));
 const token = Math.floor(largest / model.arch.hidden);
 console.log(
   `largest activation ${last[largest]!.toFixed(2)}: channel ${largest % model.arch.hidden} of token ${token}, ` +
-    JSON.stringify(tokenizer.decode([ids[token]!])),
+    JSON.stringify(await tokenizer.decode([ids[token]!])),
 );

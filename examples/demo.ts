@@ -72,11 +72,11 @@ async function main(): Promise<void> {
   }
 
   console.log(`\nEach continues "${PROMPT}":\n`);
-  const prompt = tokenizer.encode(PROMPT);
+  const prompt = await tokenizer.encode(PROMPT);
   for (const [name, model] of rows) {
     const ids = await generate(model, prompt, { maxTokens: 40, temperature: 0.7, topK: 40, seed: 1 });
     console.log(
-      `${name}:\n   ${tokenizer.decode(ids, { skipSpecialTokens: true }).trim().replace(/\s+/g, ' ')}\n`,
+      `${name}:\n   ${(await tokenizer.decode(ids, { skipSpecialTokens: true })).trim().replace(/\s+/g, ' ')}\n`,
     );
   }
   const shown = relative(process.cwd(), refit.output.path);

@@ -34,7 +34,7 @@ using dense = await Model.load(device, model);
 using pruned = await Model.load(device, out);
 const tokenizer = await loadTokenizer(model);
 const text = 'She was then obliged to return home, and could think of nothing but the letter.';
-const { perplexity, againstPerplexity, kl } = await evaluate(pruned, [tokenizer.encode(text)], {
+const { perplexity, againstPerplexity, kl } = await evaluate(pruned, [await tokenizer.encode(text)], {
   against: dense,
 });
 console.log(

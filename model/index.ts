@@ -29,7 +29,7 @@ export { modelName } from './hub/locate.js';
 export * from './public.js';
 export { modelFingerprint, tokenizerFingerprint } from './source/fingerprint.js';
 export { sameTokenizer } from './source/sameTokenizer.js';
-export { renderConversation } from './text/chat.js';
+export { type EncodedDocument, encodeDocuments } from './text/encodeDocuments.js';
 export { firstTokens, SequencePacker } from './text/tokenSequences.js';
 export { requireBackward } from './training/layerBackward.js';
 export { totalTokens } from './transformer/batch.js';

@@ -53,7 +53,8 @@ export { type ChatTemplate, encodeDocument, loadChatTemplate, type RenderOptions
 export type { ChatMessage, Conversation } from './text/conversation.js';
 export { type Document, type DocumentOptions, type LeftOut, readDocuments } from './text/documents.js';
 export { openTextReader, type TextReader } from './text/textReader.js';
-export { loadTokenizer, type TextStream, type Tokenizer } from './text/tokenizer.js';
+export type { TextStream } from './text/textStream.js';
+export { type DecodeOptions, type EncodeOptions, loadTokenizer, type Tokenizer } from './text/tokenizer.js';
 export { type SequenceOptions, tokenSequences } from './text/tokenSequences.js';
 export {
   createLayerGradients,

@@ -75,7 +75,7 @@ export async function accumulateStatistics(
     await using model = await loadPlanned(device, from, options, placement);
     if (before) into.adopt(before);
     const calibration = await addGenerated(texts, model, reader, options, sizes, into, runHooks(options));
-    const all = batchesOf(calibration, options, reader.tokenizer, sizes);
+    const all = await batchesOf(calibration, options, reader.tokenizer, sizes);
     for (const file of [before, into]) file?.agree(batchesRecipe(all));
     const batches = shardOf(all, shard);
     await into.save();

@@ -48,7 +48,7 @@ export async function compare(from: string, options: CompareOptions): Promise<Co
   };
   const store = new RowStore(options.out, keyOf(inputs, shared, await packageVersion(), device));
   await store.open();
-  const batches = batchesOf(calibration, shared, reader.tokenizer, recipe);
+  const batches = await batchesOf(calibration, shared, reader.tokenizer, recipe);
   using comparing = new Comparing(
     from,
     device,

@@ -53,7 +53,7 @@ test('activations: norms are those of the hidden states', async () => {
   const text = await printed('activations', [source, words]);
   await using device = await Device.open();
   using model = await Model.load(device, source);
-  const { hidden } = await logits(model, (await loadTokenizer(source)).encode(words), { taps: true });
+  const { hidden } = await logits(model, await (await loadTokenizer(source)).encode(words), { taps: true });
   const { hidden: width, layers } = model.arch;
   const rows = [...text.matchAll(/^ +(\d+) +([\d.]+) +([\d.]+)$/gm)];
   assert.is(rows.length, layers);
@@ -77,7 +77,7 @@ test('prune writes a model and prints what it is worth', async () => {
   using dense = await Model.load(device, source);
   assert.is(pruned.arch.layers, 8);
   const sentence = 'She was then obliged to return home, and could think of nothing but the letter.';
-  const ids = (await loadTokenizer(source)).encode(sentence);
+  const ids = await (await loadTokenizer(source)).encode(sentence);
   assert.is(numberAfter(text, 'perplexity'), Number((await evaluate(pruned, [ids])).perplexity.toFixed(2)));
   assert.is(
     numberAfter(text, 'of the original'),

@@ -59,18 +59,19 @@ async function sameSequences(calib: string, model: string): Promise<Document[]> 
   const tokenizer = await loadTokenizer(model);
   const chat = await loadChatTemplate(model, tokenizer);
   const lines = (await readFile(calib, 'utf8')).split('\n').filter(line => line.trim());
-  const same = async (line: string, i: number): Promise<Document> => {
+  const documents: Document[] = [];
+  for (const [i, line] of lines.entries()) {
     const { text } = JSON.parse(line) as { text: string };
-    const expected = tokenizer.encode(text).slice(0, LENGTH);
-    const document = { messages: turns(tokenizer.decode(expected)) };
+    const expected = (await tokenizer.encode(text)).slice(0, LENGTH);
+    const document = { messages: turns(await tokenizer.decode(expected)) };
     const encoded = await encodeDocument(document, tokenizer, chat);
     // The template trims white space at the end of a turn: a cut within it changes the last two tokens.
     if (encoded.length < expected.length || expected.slice(0, -2).some((id, at) => id !== encoded[at])) {
       throw new Error(`${calib}:${i + 1}: not a text that the model's chat template writes in the same way`);
     }
-    return document;
-  };
-  return Promise.all(lines.map(same));
+    documents.push(document);
+  }
+  return documents;
 }
 
 /** Runs a program to its end and returns its time and output. */

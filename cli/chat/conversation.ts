@@ -107,7 +107,7 @@ export class Conversation {
     });
     for await (const id of tokens) {
       ids.push(id);
-      const piece = stream.push(id);
+      const piece = await stream.push(id);
       text += piece;
       // Yields empty pieces too: a caller that alternates between two answers takes one token of each.
       pause();
@@ -119,7 +119,7 @@ export class Conversation {
       }
     }
     pause();
-    const rest = stream.end();
+    const rest = await stream.end();
     text += rest;
     if (rest) yield rest;
     const full = prompt.length + ids.length >= context ? 'context' : 'end';

@@ -3,8 +3,8 @@ import { type ContinueOptions, DecodingSession } from './decodingSession.js';
 
 /** Settings of `generate`. */
 export interface GenerateOptions extends ContinueOptions {
-  /** Receives every token as soon as it is chosen. */
-  onToken?: (id: number) => void;
+  /** Receives every token as soon as it is chosen; the next one waits for it. */
+  onToken?: (id: number) => unknown;
 }
 
 /**
@@ -22,7 +22,7 @@ export async function generate(
   const generated: number[] = [];
   for await (const token of session.continue(prompt, options)) {
     generated.push(token);
-    onToken?.(token);
+    await onToken?.(token);
   }
   return generated;
 }

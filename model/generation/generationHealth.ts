@@ -88,7 +88,7 @@ export async function generationHealth(
     const room = Math.min(maxTokens, model.arch.contextLength - ids.length);
     samples.push({
       prompt,
-      text: tokenizer.decode(generated, { skipSpecialTokens: true }),
+      text: await tokenizer.decode(generated, { skipSpecialTokens: true }),
       tokens: generated.length,
       ended: generated.length < room,
       ...repetition(generated),

@@ -2,7 +2,7 @@ import { RmError } from '../../engine/index.js';
 import { invalidData } from '../files/textFiles.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { Model } from '../transformer/model.js';
-import { RequestEncoder, type TokenRequest } from './encodeRequest.js';
+import { encodeRequests } from './encodeRequest.js';
 import { aggregate, aggregateGroups, type Measured, rowScore, textSize } from './metrics.js';
 import { type Prompt, Prompter } from './prompts.js';
 import type { Answer } from './requestCache.js';
@@ -126,9 +126,9 @@ export async function evaluateTask(
   { task, rowsFile, fewshot, prompts }: PreparedTask,
   options: Omit<ScoreOptions, 'phase'> = {},
 ): Promise<{ result: TaskResult; samples: TaskSample[] }> {
-  const encoder = new RequestEncoder(tokenizer);
-  const requests: TokenRequest[] = prompts.flatMap(prompt =>
-    prompt.requests.map(request => encoder.encode(request, prompt.row.where)),
+  const requests = await encodeRequests(
+    tokenizer,
+    prompts.flatMap(({ requests, row }) => requests.map(request => ({ request, where: row.where }))),
   );
   const scored = await scoreRequests(model, requests, { ...options, phase: task.name });
   let at = 0;

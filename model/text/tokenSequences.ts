@@ -1,7 +1,8 @@
 import { ensure } from '../../engine/index.js';
 import { totalTokens } from '../transformer/batch.js';
-import { type ChatTemplate, encodeDocument } from './chat.js';
+import type { ChatTemplate } from './chat.js';
 import type { Document } from './documents.js';
+import { type EncodedDocument, encodeDocuments } from './encodeDocuments.js';
 import type { Tokenizer } from './tokenizer.js';
 
 /** Settings of `tokenSequences`. */
@@ -18,7 +19,7 @@ const SHORTEST = 8;
 /**
  * Packs documents into token sequences, one document after the other. A conversation is rendered by the chat template and
  * starts its own sequence; past `sequenceLength` it continues in the next one. Plain texts are joined by blank lines and
- * fill each sequence to the end. Every sequence of plain text begins with the tokenizer's BOS if it has one.
+ * fill each sequence to the end. Every sequence of plain text begins with what the tokenizer puts before a text, such as BOS.
  */
 export class SequencePacker {
   readonly #opening: readonly number[];
@@ -28,20 +29,25 @@ export class SequencePacker {
   #text: number[] = [];
   #packed = 0;
 
-  /** @throws RmError INVALID_ARGUMENT if `sequenceLength` leaves no room for a token of text. */
-  constructor(
-    private readonly tokenizer: Tokenizer,
-    private readonly chat: ChatTemplate,
+  private constructor(
+    opening: readonly number[],
+    gap: readonly number[],
     private readonly sequenceLength: number,
   ) {
-    this.#opening = tokenizer.encode('').slice(0, 1);
-    this.#gap = tokenizer.encode('\n\n', { addSpecialTokens: false });
+    this.#opening = opening;
+    this.#gap = gap;
     this.#room = sequenceLength - this.#opening.length;
     ensure(
       Number.isInteger(this.#room) && this.#room >= 1,
       `sequences of ${sequenceLength} tokens leave no room for text`,
-      'Give a sequence length of 2 or more.',
+      `Give a sequence length of ${opening.length + 1} or more.`,
     );
+  }
+
+  /** @throws RmError INVALID_ARGUMENT if `sequenceLength` leaves no room for a token of text. */
+  static async open(tokenizer: Tokenizer, sequenceLength: number): Promise<SequencePacker> {
+    const gap = await tokenizer.encode('\n\n', { addSpecialTokens: false });
+    return new SequencePacker(tokenizer.opening, gap, sequenceLength);
   }
 
   /** Tokens of all sequences so far, including those of `rest`. */
@@ -53,9 +59,9 @@ export class SequencePacker {
     return this.#text.length >= SHORTEST || (this.#text.length > 0 && this.#packed === 0);
   }
 
-  /** Adds a document and returns the sequences it completes. Throws what encodeDocument throws. */
-  async add(document: Document): Promise<number[][]> {
-    const complete = 'text' in document ? this.#addText(document.text) : await this.#pieces(document);
+  /** Adds a document, encoded without special tokens, and returns the sequences it completes. */
+  add({ ids, isChat }: EncodedDocument): number[][] {
+    const complete = isChat ? this.#pieces(ids) : this.#addText(ids);
     this.#packed += totalTokens(complete);
     return complete;
   }
@@ -65,8 +71,7 @@ export class SequencePacker {
     return this.#restCounts ? [[...this.#opening, ...this.#text]] : [];
   }
 
-  #addText(added: string): number[][] {
-    const ids = this.tokenizer.encode(added, { addSpecialTokens: false });
+  #addText(ids: readonly number[]): number[][] {
     const text = this.#text.length ? [...this.#text, ...this.#gap, ...ids] : ids;
     const full: number[][] = [];
     let start = 0;
@@ -77,8 +82,7 @@ export class SequencePacker {
     return full;
   }
 
-  async #pieces(conversation: Document): Promise<number[][]> {
-    const ids = await encodeDocument(conversation, this.tokenizer, this.chat);
+  #pieces(ids: readonly number[]): number[][] {
     const pieces: number[][] = [];
     for (let start = 0; start < ids.length; start += this.sequenceLength) {
       const piece = ids.slice(start, start + this.sequenceLength);
@@ -103,7 +107,7 @@ export function firstTokens(sequences: readonly number[][], tokens: number): num
 /**
  * Packs documents into token sequences for evaluation or calibration; see SequencePacker for the rules.
  *
- * @throws RmError INVALID_ARGUMENT if `sequenceLength` leaves no room for a token of text; what encodeDocument throws.
+ * @throws RmError INVALID_ARGUMENT if `sequenceLength` leaves no room for a token of text; what the documents and the chat template throw.
  */
 export async function tokenSequences(
   documents: Iterable<Document> | AsyncIterable<Document>,
@@ -111,10 +115,10 @@ export async function tokenSequences(
   chat: ChatTemplate,
   { sequenceLength, tokens = Number.POSITIVE_INFINITY }: SequenceOptions,
 ): Promise<number[][]> {
-  const packer = new SequencePacker(tokenizer, chat, sequenceLength);
+  const packer = await SequencePacker.open(tokenizer, sequenceLength);
   const sequences: number[][] = [];
-  for await (const document of documents) {
-    sequences.push(...(await packer.add(document)));
+  for await (const document of encodeDocuments(documents, tokenizer, chat)) {
+    sequences.push(...packer.add(document));
     if (packer.tokens >= tokens) break;
   }
   return firstTokens([...sequences, ...packer.rest()], tokens);

@@ -1,197 +1,285 @@
-import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import { ensure, RmError } from '../../engine/index.js';
 import { requireText } from '../architecture/modality.js';
-import { jsonOf, requiredJsonOf } from '../checkpoint/modelSource.js';
-import { isRecord } from '../files/jsonFile.js';
+import { jsonOf, type ModelSource, requiredTextOf } from '../checkpoint/modelSource.js';
+import { IsolatedProcess } from '../files/isolatedProcess.js';
+import { isRecord, parseJson } from '../files/jsonFile.js';
 import { openModelSource } from '../source/openModelSource.js';
 import { readArchitecture } from '../source/readArchitecture.js';
+import { readSpecialTokens, type SpecialTokens } from './addedTokens.js';
+import { createTextStream, type TextStream } from './textStream.js';
+import type { TokenizerRequests } from './tokenizerWorker.js';
 
-/** Decodes token ids that arrive one at a time, never cutting a character in two. */
-export interface TextStream {
-  /** Adds a token and returns the text that is now certain; may be empty. */
-  push(id: number): string;
-  /** Returns the text still held back at the end. */
-  end(): string;
+/** Settings of `encode` and `encodeBatch`. */
+export interface EncodeOptions {
+  /** Whether to add the special tokens that tokenizer.json asks for, such as BOS (default true). */
+  addSpecialTokens?: boolean;
 }
 
-/** A model's tokenizer. */
-export interface Tokenizer {
-  /** One more than the largest id in tokenizer.json; a model's vocabulary may be padded beyond it. */
+/** Settings of `decode` and `createTextStream`. */
+export interface DecodeOptions {
+  /** Whether to leave out special tokens (default false). */
+  skipSpecialTokens?: boolean;
+}
+
+/**
+ * A model's tokenizer: Hugging Face's own, in a process of its own, which ends with this one or when nothing refers to the
+ * tokenizer any more; `using` ends it earlier. All functions throw CONFIG_INVALID where tokenizer.json makes the library
+ * fail on a text, or gives a token an id beyond the model's embedding.
+ */
+export interface Tokenizer extends Disposable {
+  /** One more than the largest id in the tokenizer's files; a model's vocabulary may be padded beyond it. */
   readonly vocabSize: number;
   readonly bosId: number | null;
   /** Ids that end generation, from generation_config.json, else config.json, else tokenizer_config.json. */
   readonly eosIds: readonly number[];
+  /** What `encode` puts before a text, such as BOS; empty if nothing. */
+  readonly opening: readonly number[];
   /** bos_token, eos_token, pad_token ... as text, for chat templates. */
   readonly specialTokens: Readonly<Record<string, string>>;
-  /** Encodes a text. `addSpecialTokens` (default true) adds the special tokens that tokenizer.json asks for, such as BOS. */
-  encode(text: string, options?: { addSpecialTokens?: boolean }): number[];
-  /** Decodes token ids; skips ids that tokenizer.json does not have. */
-  decode(ids: readonly number[], options?: { skipSpecialTokens?: boolean }): string;
+  /** Encodes a text. */
+  encode(text: string, options?: EncodeOptions): Promise<number[]>;
+  /** Encodes many texts, each on its own, on all cores. */
+  encodeBatch(texts: readonly string[], options?: EncodeOptions): Promise<number[][]>;
+  /** Decodes token ids; skips ids that the tokenizer does not have. @throws RmError INVALID_ARGUMENT for what is no id. */
+  decode(ids: readonly number[], options?: DecodeOptions): Promise<string>;
   /** Decodes while generating; the pieces together equal decode() of all ids. */
-  createTextStream(options?: { skipSpecialTokens?: boolean }): TextStream;
+  createTextStream(options?: DecodeOptions): TextStream;
 }
 
-/** The part of the library used here. Its own declarations import without file endings, which NodeNext cannot resolve. */
-interface HuggingFaceApi {
-  readonly pre_tokenizer: PreTokenizer | null;
-  encode(text: string, options: { add_special_tokens: boolean }): { ids: number[]; tokens: string[] };
-  decode(
-    ids: number[],
-    options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean },
-  ): string;
-  id_to_token(id: number): string | undefined;
-  token_to_id(token: string): number | undefined;
-  get_vocab(): Map<string, number>;
-}
+/** The most characters of one request. */
+const CHARACTERS = 1 << 20;
 
-interface PreTokenizer {
-  readonly config?: { readonly type?: string; readonly individual_digits?: boolean };
-  /** The parts of a Sequence. */
-  readonly tokenizers?: readonly (PreTokenizer | null)[];
-  pattern?: RegExp | null;
-}
+/** Ends the processes of tokenizers that nothing refers to any more. */
+const forgotten = new FinalizationRegistry<IsolatedProcess>(process => process.stop());
 
-/** Gives `\s` and `\S` the meaning of Rust and Oniguruma: White_Space includes U+0085 and excludes U+FEFF. */
-const unicodeSpaces = (pattern: RegExp): RegExp =>
-  new RegExp(
-    pattern.source.replace(/\\(.)/gsu, (escaped, letter: string) =>
-      letter === 's' ? '\\p{White_Space}' : letter === 'S' ? '\\P{White_Space}' : escaped,
-    ),
-    pattern.flags,
-  );
+/** The requests to the library, and its failures as errors about the file. */
+class TokenizerProcess {
+  readonly #process = new IsolatedProcess(new URL('./tokenizerWorker.js', import.meta.url));
 
-/**
- * Fixes two differences between @huggingface/tokenizers 0.2.0 and the Rust tokenizers that models are trained with: its
- * Digits knows only 0-9, while Rust matches every Unicode number (½, Ⅷ, superscripts), and JavaScript's \s differs from
- * Unicode's White_Space.
- */
-function fixPreTokenizer(preTokenizer: PreTokenizer | null): void {
-  preTokenizer?.tokenizers?.forEach(fixPreTokenizer);
-  if (preTokenizer?.config?.type === 'Digits') {
-    preTokenizer.pattern = preTokenizer.config.individual_digits ? /\P{N}+|\p{N}/gu : /\P{N}+|\p{N}+/gu;
-  } else if (preTokenizer?.pattern?.unicode) {
-    preTokenizer.pattern = unicodeSpaces(preTokenizer.pattern);
+  constructor(private readonly path: string) {}
+
+  async ask<Kind extends keyof TokenizerRequests>(
+    kind: Kind,
+    body: Omit<TokenizerRequests[Kind], 'result'>,
+  ): Promise<TokenizerRequests[Kind]['result']> {
+    try {
+      return (await this.#process.request({ kind, ...body })) as TokenizerRequests[Kind]['result'];
+    } catch (error) {
+      const doing = {
+        load: 'cannot be read',
+        encode: 'fails on a text',
+        decode: 'fails on token ids',
+        idsOf: 'fails',
+      };
+      throw new RmError(
+        'CONFIG_INVALID',
+        `${this.path}: the tokenizer ${doing[kind]}: ${(error as Error).message}`,
+        kind === 'load'
+          ? 'Download the file again, or save it with a recent version of transformers.'
+          : 'Use a text that the tokenizer covers, or the tokenizer files published with the model.',
+        { cause: error },
+      );
+    }
+  }
+
+  endWith(owner: object): void {
+    forgotten.register(owner, this.#process);
+  }
+
+  stop(): void {
+    this.#process.stop();
   }
 }
 
-const replacement = '\ufffd';
+interface LoadedParts
+  extends Pick<Tokenizer, 'vocabSize' | 'bosId' | 'eosIds' | 'opening' | 'specialTokens'> {
+  readonly path: string;
+  /** Rows of the model's embedding; infinity if unknown. */
+  readonly rows: number;
+}
 
 class LoadedTokenizer implements Tokenizer {
   readonly vocabSize: number;
+  readonly bosId: number | null;
+  readonly eosIds: readonly number[];
+  readonly opening: readonly number[];
+  readonly specialTokens: Readonly<Record<string, string>>;
 
   constructor(
-    private readonly inner: HuggingFaceApi,
-    readonly bosId: number | null,
-    readonly eosIds: readonly number[],
-    readonly specialTokens: Readonly<Record<string, string>>,
+    private readonly process: TokenizerProcess,
+    private readonly parts: LoadedParts,
   ) {
-    let largest = -1;
-    for (const id of inner.get_vocab().values()) largest = Math.max(largest, id);
-    this.vocabSize = largest + 1;
+    process.endWith(this);
+    this.vocabSize = parts.vocabSize;
+    this.bosId = parts.bosId;
+    this.eosIds = parts.eosIds;
+    this.opening = parts.opening;
+    this.specialTokens = parts.specialTokens;
   }
 
-  encode(text: string, { addSpecialTokens = true } = {}): number[] {
-    const { ids, tokens } = this.inner.encode(text, { add_special_tokens: addSpecialTokens });
-    const unknown = ids.indexOf(undefined as never);
-    ensure(
-      unknown < 0,
-      `the tokenizer has neither an id for ${JSON.stringify(tokens[unknown])} nor an unknown-token`,
-      'Use a text that the tokenizer covers.',
+  async encode(text: string, options?: EncodeOptions): Promise<number[]> {
+    const [ids] = await this.encodeBatch([text], options);
+    return ids!;
+  }
+
+  async encodeBatch(texts: readonly string[], { addSpecialTokens = true } = {}): Promise<number[][]> {
+    const all: number[][] = [];
+    for (let start = 0; start < texts.length; ) {
+      let end = start + 1;
+      let characters = texts[start]!.length;
+      while (end < texts.length && characters + texts[end]!.length <= CHARACTERS)
+        characters += texts[end++]!.length;
+      for (const ids of await this.process.ask('encode', {
+        texts: texts.slice(start, end),
+        addSpecialTokens,
+      })) {
+        await this.#checkRows(ids);
+        all.push(Array.from(ids));
+      }
+      start = end;
+    }
+    return all;
+  }
+
+  async #checkRows(ids: Uint32Array): Promise<void> {
+    const { path, rows } = this.parts;
+    const beyond = ids.find(id => id >= rows);
+    if (beyond === undefined) return;
+    const token = JSON.stringify(await this.decode([beyond]));
+    throw new RmError(
+      'CONFIG_INVALID',
+      `${path}: the text contains ${token} with the id ${beyond}, but the model's embedding has ${rows} rows`,
+      'Use the tokenizer files published with the model, or texts without this token.',
     );
-    return ids;
   }
 
-  decode(ids: readonly number[], { skipSpecialTokens = false } = {}): string {
-    const knownIds = ids.filter(id => this.inner.id_to_token(id) !== undefined);
-    if (knownIds.length === 0) return '';
-    return this.inner.decode(knownIds, {
-      skip_special_tokens: skipSpecialTokens,
-      // Clean-up removes spaces before punctuation: the text would no longer match the tokens.
-      clean_up_tokenization_spaces: false,
-    });
+  async decode(ids: readonly number[], options?: DecodeOptions): Promise<string> {
+    const [text] = await this.#decodeAll([ids], options);
+    return text!;
   }
 
-  createTextStream(options: { skipSpecialTokens?: boolean } = {}): TextStream {
-    // Some decoders drop the first token's space, so new tokens are decoded after the last ones returned.
-    let context: number[] = [];
-    let pending: number[] = [];
-    const release = (whole: boolean): string => {
-      const before = this.decode(context, options);
-      const text = this.decode([...context, ...pending], options);
-      if (!whole && text.endsWith(replacement)) return '';
-      context = pending;
-      pending = [];
-      return text.slice(before.length);
-    };
-    return {
-      push: id => {
-        pending.push(id);
-        return release(false);
-      },
-      end: () => (pending.length > 0 ? release(true) : ''),
-    };
+  async #decodeAll(
+    lists: readonly (readonly number[])[],
+    { skipSpecialTokens = false }: DecodeOptions = {},
+  ): Promise<string[]> {
+    for (const ids of lists) {
+      const wrong = ids.find(id => !Number.isInteger(id) || id < 0 || id >= 2 ** 32);
+      ensure(wrong === undefined, `${wrong} is not a token id`, 'Give whole numbers from 0.');
+    }
+    return await this.process.ask('decode', { ids: lists, skipSpecialTokens });
   }
-}
 
-/** A special token is stored as a string or as an object with its content. */
-function tokenText(value: unknown): string | undefined {
-  if (typeof value === 'string') return value;
-  return isRecord(value) && typeof value.content === 'string' ? value.content : undefined;
+  createTextStream(options?: DecodeOptions): TextStream {
+    return createTextStream(lists => this.#decodeAll(lists, options));
+  }
+
+  [Symbol.dispose](): void {
+    this.process.stop();
+  }
 }
 
 const asIds = (value: unknown): number[] =>
   (Array.isArray(value) ? value : [value]).filter((id): id is number => Number.isInteger(id));
 
+/** One of a model's JSON files; an empty object if the model lacks it. @throws RmError CONFIG_INVALID. */
+async function optional(source: ModelSource, name: string): Promise<Record<string, unknown>> {
+  const value = (await jsonOf(source, name)) ?? {};
+  if (isRecord(value)) return value;
+  throw new RmError(
+    'CONFIG_INVALID',
+    `${source.nameOf(name)}: is not a JSON object`,
+    'Download the file again.',
+  );
+}
+
+/** Rows of the model's embedding by config.json, which other functions check; infinity if it does not say. */
+function embeddingRows(config: Readonly<Record<string, unknown>>): number {
+  const text = isRecord(config.text_config) ? config.text_config : {};
+  const rows = config.vocab_size ?? text.vocab_size;
+  return Number.isInteger(rows) && (rows as number) > 0 ? (rows as number) : Number.POSITIVE_INFINITY;
+}
+
+/** @throws RmError CONFIG_INVALID if the model's part of tokenizer.json has a token beyond the embedding. */
+function checkVocabulary({ stated }: SpecialTokens, rows: number): void {
+  const beyond = stated.find(({ id, ofModel }) => ofModel && id >= rows);
+  if (!beyond) return;
+  throw new RmError(
+    'CONFIG_INVALID',
+    `${beyond.file}: gives the token ${JSON.stringify(beyond.content)} the id ${beyond.id}, but the model's embedding has ${rows} rows`,
+    'Use the tokenizer files published with the model.',
+  );
+}
+
+/** @throws RmError CONFIG_INVALID if the library gives a token another id than a file. */
+async function checkIds(process: TokenizerProcess, { stated: all }: SpecialTokens): Promise<void> {
+  const stated = all.filter(({ ofModel }) => !ofModel);
+  const ids = await process.ask('idsOf', { tokens: stated.map(({ content }) => content) });
+  for (const [i, { content, id, file }] of stated.entries()) {
+    if (ids[i] === id) continue;
+    const token = JSON.stringify(content);
+    throw new RmError(
+      'CONFIG_INVALID',
+      `${file}: gives the token ${token} the id ${id}, but its place after the other tokens gives it ${ids[i]}`,
+      'Take all tokenizer files from one model, or save them again with transformers.',
+    );
+  }
+}
+
 /**
- * Loads a model's tokenizer from tokenizer.json, and from tokenizer_config.json, special_tokens_map.json, config.json
- * and generation_config.json if they exist.
+ * Loads a model's tokenizer from tokenizer.json, and from tokenizer_config.json, special_tokens_map.json,
+ * added_tokens.json, config.json and generation_config.json if they exist.
  *
- * @throws RmError CHECKPOINT_MISSING, CONFIG_INVALID.
+ * @throws RmError CHECKPOINT_MISSING; CONFIG_INVALID for files that are damaged or contradict each other.
  */
 export async function loadTokenizer(model: string): Promise<Tokenizer> {
   const source = await openModelSource(model);
-  const definition = await requiredJsonOf(source, 'tokenizer.json').catch(async error => {
+  const text = await requiredTextOf(source, 'tokenizer.json').catch(async error => {
     // An image encoder has no tokenizer: say so instead.
     const arch = await readArchitecture(model).catch(() => undefined);
     if (arch) requireText(arch);
     throw error;
   });
-  const optional = async (name: string): Promise<Record<string, unknown>> => {
-    const value = (await jsonOf(source, name)) ?? {};
-    if (isRecord(value)) return value;
-    throw new RmError(
-      'CONFIG_INVALID',
-      `${source.nameOf(name)}: is not a JSON object`,
-      'Download the file again.',
-    );
-  };
-  const settings = await optional('tokenizer_config.json');
-  const tokenMap = await optional('special_tokens_map.json');
-  const config = await optional('config.json');
-  const generation = await optional('generation_config.json');
-
-  let inner: HuggingFaceApi;
+  const path = source.nameOf('tokenizer.json');
+  const definition = parseJson(text, path);
+  if (!isRecord(definition)) {
+    throw new RmError('CONFIG_INVALID', `${path}: is not a JSON object`, 'Download the file again.');
+  }
+  const settings = await optional(source, 'tokenizer_config.json');
+  const config = await optional(source, 'config.json');
+  const generation = await optional(source, 'generation_config.json');
+  const special = readSpecialTokens({
+    nameOf: name => source.nameOf(name),
+    ...{ definition, settings },
+    tokenMap: await optional(source, 'special_tokens_map.json'),
+    addedTokens: await optional(source, 'added_tokens.json'),
+  });
+  const rows = embeddingRows(config);
+  checkVocabulary(special, rows);
+  const process = new TokenizerProcess(path);
   try {
-    inner = new HuggingFaceTokenizer(definition as object, settings);
-    fixPreTokenizer(inner.pre_tokenizer);
+    const { opening } = await process.ask('load', { definition: text, added: special.added });
+    await checkIds(process, special);
+    const ids = await tokenIds(process, special);
+    const first = (...lists: number[][]): number[] => lists.find(list => list.length > 0) ?? [];
+    const stated = (name: string) => [asIds(generation[name]), asIds(config[name])];
+    return new LoadedTokenizer(process, {
+      ...{ path, rows, opening },
+      vocabSize: special.stated.reduce((most, { id }) => Math.max(most, id + 1), 0),
+      bosId: first(...stated('bos_token_id'), asIds(ids.bos_token))[0] ?? null,
+      eosIds: first(...stated('eos_token_id'), asIds(ids.eos_token)),
+      specialTokens: special.named,
+    });
   } catch (error) {
-    throw new RmError(
-      'CONFIG_INVALID',
-      `${source.nameOf('tokenizer.json')}: the tokenizer cannot be read: ${(error as Error).message}`,
-      'Download the file again, or save it with a recent version of transformers.',
-      { cause: error },
-    );
+    process.stop();
+    throw error;
   }
+}
 
-  const specialTokens: Record<string, string> = {};
-  for (const [key, value] of Object.entries({ ...tokenMap, ...settings })) {
-    const text = key.endsWith('_token') ? tokenText(value) : undefined;
-    if (text !== undefined) specialTokens[key] = text;
-  }
-  const idOf = (name: string): number[] => asIds(inner.token_to_id(specialTokens[name] ?? ''));
-  const first = (...lists: number[][]): number[] => lists.find(list => list.length > 0) ?? [];
-  const stated = (name: string) => [asIds(generation[name]), asIds(config[name])];
-  const bosId = first(...stated('bos_token_id'), idOf('bos_token'))[0] ?? null;
-  const eosIds = first(...stated('eos_token_id'), idOf('eos_token'));
-  return new LoadedTokenizer(inner, bosId, eosIds, specialTokens);
+/** The ids of the named special tokens. */
+async function tokenIds(
+  process: TokenizerProcess,
+  { named }: SpecialTokens,
+): Promise<Readonly<Record<string, number | null>>> {
+  const ids = await process.ask('idsOf', { tokens: Object.values(named) });
+  return Object.fromEntries(Object.keys(named).map((name, i) => [name, ids[i]!]));
 }

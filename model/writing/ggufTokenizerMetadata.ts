@@ -146,9 +146,9 @@ function sentencePiece(definition: Definition, tokens: readonly string[], entrie
 }
 
 /** Which special tokens the tokenizer adds around a text. */
-function around(tokenizer: Tokenizer): { bos: boolean; eos: boolean } {
-  const inner = tokenizer.encode('a', { addSpecialTokens: false });
-  const whole = tokenizer.encode('a');
+async function around(tokenizer: Tokenizer): Promise<{ bos: boolean; eos: boolean }> {
+  const inner = await tokenizer.encode('a', { addSpecialTokens: false });
+  const whole = await tokenizer.encode('a');
   const before = whole.length > inner.length && whole[0] === tokenizer.bosId;
   const end = whole.at(-1);
   return {
@@ -201,7 +201,8 @@ export async function tokenizerMetadata(source: ModelSource, rows: number): Prom
   const [, ...otherEnds] = ids.eos_token_id ?? [];
   if (otherEnds.length > 0) entries.set(key('eot_token_id'), u32(otherEnds.at(-1)!));
   if (otherEnds.length > 1) entries.set(key('eom_token_id'), u32(otherEnds[0]!));
-  const { bos, eos } = around(await loadTokenizer(source.path));
+  using tokenizer = await loadTokenizer(source.path);
+  const { bos, eos } = await around(tokenizer);
   entries.set(key('add_bos_token'), flag(bos));
   entries.set(key('add_eos_token'), flag(eos));
 

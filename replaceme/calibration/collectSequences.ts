@@ -1,6 +1,5 @@
 import {
-  type ChatTemplate,
-  type Document,
+  type EncodedDocument,
   firstTokens,
   type SequenceOptions,
   SequencePacker,
@@ -25,10 +24,10 @@ const sum = (values: readonly number[]): number => values.reduce((total, value) 
  * @param open indices of sources that may have more documents; exhausted ones are removed from it.
  */
 export async function* fewestTokensFirst(
-  sources: readonly AsyncGenerator<Document>[],
+  sources: readonly AsyncGenerator<EncodedDocument>[],
   open: Set<number>,
   tokensOf: (source: number) => number,
-): AsyncGenerator<{ document: Document; source: number }> {
+): AsyncGenerator<{ document: EncodedDocument; source: number }> {
   try {
     while (open.size) {
       const source = [...open].reduce((best, at) => (tokensOf(at) < tokensOf(best) ? at : best));
@@ -81,15 +80,20 @@ class Halves {
   readonly #later: readonly number[][][] = [[], []];
   readonly #counts = { first: [0, 0], later: [0, 0] };
 
-  constructor(tokenizer: Tokenizer, chat: ChatTemplate, sequenceLength: number) {
-    this.#packers = [0, 1].map(() => new SequencePacker(tokenizer, chat, sequenceLength));
+  private constructor(packers: readonly SequencePacker[]) {
+    this.#packers = packers;
   }
 
-  async add(document: Document): Promise<void> {
+  static async open(tokenizer: Tokenizer, sequenceLength: number): Promise<Halves> {
+    const packer = () => SequencePacker.open(tokenizer, sequenceLength);
+    return new Halves([await packer(), await packer()]);
+  }
+
+  add(document: EncodedDocument): void {
     const [even, odd] = this.tokens as [number, number];
     const half = odd < even ? 1 : 0;
-    const sequences = await this.#packers[half]!.add(document);
-    const counting = 'text' in document ? sequences.length : 1;
+    const sequences = this.#packers[half]!.add(document);
+    const counting = document.isChat ? 1 : sequences.length;
     const [first, later] = [sequences.slice(0, counting), sequences.slice(counting)];
     this.#first[half]!.push(...first);
     this.#later[half]!.push(...later);
@@ -124,12 +128,11 @@ class Halves {
  * @throws RmError as readDocuments and SequencePacker.
  */
 export async function collectSequences(
-  sources: readonly AsyncGenerator<Document>[],
+  sources: readonly AsyncGenerator<EncodedDocument>[],
   tokenizer: Tokenizer,
-  chat: ChatTemplate,
   { sequenceLength, tokens = Number.POSITIVE_INFINITY }: SequenceOptions,
 ): Promise<CalibrationSequence[]> {
-  const halves = sources.map(() => new Halves(tokenizer, chat, sequenceLength));
+  const halves = await Promise.all(sources.map(() => Halves.open(tokenizer, sequenceLength)));
   const open = new Set(sources.keys());
   /** Tokens that a source can contribute: two equal halves while it has more documents, all tokens after that. */
   const usable = (source: number): number => {
@@ -141,7 +144,7 @@ export async function collectSequences(
     return sum(halves.map((_, source) => Math.min(level, usable(source)))) >= tokens;
   };
   for await (const { document, source } of fewestTokensFirst(sources, open, usable)) {
-    await halves[source]!.add(document);
+    halves[source]!.add(document);
     if (enough()) break;
   }
   const shares = evenShares(

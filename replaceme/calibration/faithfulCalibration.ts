@@ -1,11 +1,5 @@
 import { RmError } from '../../engine/index.js';
-import {
-  type ChatTemplate,
-  type Document,
-  groupSequences,
-  renderConversation,
-  type Tokenizer,
-} from '../../model/index.js';
+import { type ChatTemplate, groupSequences, type Tokenizer } from '../../model/index.js';
 import type { CalibrationBatch } from './calibrationBatch.js';
 import { type CalibrationSequence, fewestTokensFirst } from './collectSequences.js';
 import {
@@ -26,11 +20,6 @@ export type FaithfulOptions = Pick<
   texts?: number | undefined;
 };
 
-/** Token ids as in the original program: with a second BOS where the template writes one. */
-async function faithfulIds(document: Document, tokenizer: Tokenizer, chat: ChatTemplate): Promise<number[]> {
-  return tokenizer.encode('text' in document ? document.text : await renderConversation(document, chat));
-}
-
 /**
  * Calibration sequences as in the original ReplaceMe program (mts-ai/ReplaceMe at 5bb71d9), quirks included:
  * - the template writes BOS into a conversation, and tokenising with special tokens adds a second BOS;
@@ -47,13 +36,14 @@ export async function faithfulCalibration(
   chat: ChatTemplate,
   { tokens, sequenceLength, texts = Number.POSITIVE_INFINITY, ...from }: FaithfulOptions,
 ): Promise<Calibration> {
-  const { paths, sources, documentCounts } = await openSources(chat, from);
+  // With special tokens: a conversation gets a second BOS where the template writes one.
+  const { paths, sources, documentCounts } = await openSources({ tokenizer, chat }, from, true);
   const read: CalibrationSequence[] = [];
   const counts = sources.map(() => 0);
   let total = 0;
   const inTurn = fewestTokensFirst(sources, new Set(sources.keys()), source => counts[source]!);
   for await (const { document, source } of inTurn) {
-    const ids = (await faithfulIds(document, tokenizer, chat)).slice(0, sequenceLength);
+    const ids = document.ids.slice(0, sequenceLength);
     if (ids.length === 0) continue;
     total += ids.length;
     if (total > tokens || read.length >= texts) break;
@@ -72,9 +62,9 @@ export async function faithfulCalibration(
 }
 
 /** The original program's padding: the tokenizer's padding token, else its end-of-text token. */
-function paddingId(tokenizer: Tokenizer): number {
+async function paddingId(tokenizer: Tokenizer): Promise<number> {
   const { pad_token, eos_token } = tokenizer.specialTokens;
-  const id = tokenizer.encode(pad_token ?? eos_token ?? '', { addSpecialTokens: false })[0];
+  const [id] = await tokenizer.encode(pad_token ?? eos_token ?? '', { addSpecialTokens: false });
   return id ?? tokenizer.eosIds[0] ?? 0;
 }
 
@@ -84,12 +74,12 @@ function paddingId(tokenizer: Tokenizer): number {
  * of more than `batchTokens` tokens are divided. Padding is on the right whatever tokenizer_config.json says:
  * transformers' default, and that of most models.
  */
-export function faithfulBatches(
+export async function faithfulBatches(
   { sequences }: Pick<Calibration, 'sequences'>,
   tokenizer: Tokenizer,
   batchTokens: number,
-): CalibrationBatch[] {
-  const padding = paddingId(tokenizer);
+): Promise<CalibrationBatch[]> {
+  const padding = await paddingId(tokenizer);
   const batches: CalibrationBatch[] = [];
   for (let first = 0; first < sequences.length; first += TEXTS_TOGETHER) {
     const together = sequences.slice(first, first + TEXTS_TOGETHER).map(({ ids }) => ids);

@@ -9,6 +9,7 @@ import {
 import {
   type ChatTemplate,
   type Document,
+  encodeDocuments,
   generate,
   type Model,
   type Tokenizer,
@@ -75,8 +76,8 @@ async function userTurn(
   }
   const ids = (text: string) => tokenizer.encode(text, { addSpecialTokens: false });
   return {
-    opening: ids(rendered.slice(0, at)),
-    end: ids(rendered.slice(at + USER.length).trim()).slice(0, 1),
+    opening: await ids(rendered.slice(0, at)),
+    end: (await ids(rendered.slice(at + USER.length).trim())).slice(0, 1),
   };
 }
 
@@ -92,7 +93,7 @@ async function* conversations(
 ): AsyncGenerator<Document | undefined> {
   const { opening, end } = await userTurn(tokenizer, chat);
   const write = async (prompt: readonly number[], length: number, ends: readonly number[]) =>
-    tokenizer.decode(await continueIds(prompt, length, ends), { skipSpecialTokens: true }).trim();
+    (await tokenizer.decode(await continueIds(prompt, length, ends), { skipSpecialTokens: true })).trim();
   for (let turn = 0; ; turn++) {
     const prompt = prompts[turn % prompts.length];
     const most = opening.length + Math.ceil(sequenceLength / 4);
@@ -100,7 +101,11 @@ async function* conversations(
     const user = { role: 'user', content: question };
     const rendered = await chat.renderChat([user], { addGenerationPrompt: true });
     const answer = question
-      ? await write(tokenizer.encode(rendered, { addSpecialTokens: false }), sequenceLength, tokenizer.eosIds)
+      ? await write(
+          await tokenizer.encode(rendered, { addSpecialTokens: false }),
+          sequenceLength,
+          tokenizer.eosIds,
+        )
       : '';
     yield answer ? { messages: [user, { role: 'assistant', content: answer }] } : undefined;
   }
@@ -116,32 +121,26 @@ async function* texts(
   { sequenceLength, prompts }: GenerationOptions,
   continueIds: Continue,
 ): AsyncGenerator<Document | undefined> {
-  const encode = (text: string) => tokenizer.encode(text, { addSpecialTokens: false });
-  const bos = tokenizer.encode('')[0] ?? tokenizer.bosId;
-  const opening = bos === null ? [] : [bos];
+  const bos = tokenizer.bosId === null ? [] : [tokenizer.bosId];
+  const opening = tokenizer.opening.length > 0 ? tokenizer.opening : bos;
   const beginnings = prompts?.length
-    ? prompts.map(encode)
-    : bos === null
-      ? await shippedBeginnings(chat, encode)
-      : [[]];
+    ? await tokenizer.encodeBatch(prompts, { addSpecialTokens: false })
+    : opening.length > 0
+      ? [[]]
+      : await shippedBeginnings(tokenizer, chat);
   for (let text = 0; ; text++) {
     const beginning = beginnings[text % beginnings.length]!;
     const added = await continueIds([...opening, ...beginning], sequenceLength, tokenizer.eosIds);
-    const written = tokenizer.decode([...beginning, ...added], { skipSpecialTokens: true });
+    const written = await tokenizer.decode([...beginning, ...added], { skipSpecialTokens: true });
     yield added.length ? { text: written } : undefined;
   }
 }
 
-async function shippedBeginnings(
-  chat: ChatTemplate,
-  encode: (text: string) => number[],
-): Promise<number[][]> {
-  const { sources } = await openSources(chat, {});
+async function shippedBeginnings(tokenizer: Tokenizer, chat: ChatTemplate): Promise<number[][]> {
+  const { sources } = await openSources({ tokenizer, chat }, {});
   const beginnings: number[][] = [];
   for (const source of sources) {
-    for await (const document of source) {
-      if ('text' in document) beginnings.push(encode(document.text).slice(0, BEGINNING));
-    }
+    for await (const { ids, isChat } of source) if (!isChat) beginnings.push(ids.slice(0, BEGINNING));
   }
   return beginnings;
 }
@@ -206,10 +205,9 @@ export async function generateCalibration(
   const documents = withoutEmpty(
     generateDocuments(tokenizer, chat, { ...sizes, sequenceLength }, continueIds),
   );
-  const sequences = await collectSequences([documents], tokenizer, chat, {
-    sequenceLength,
-    tokens: sizes.tokens,
-  });
+  // One at a time: the model must write no document that is not needed.
+  const encoded = encodeDocuments(documents, tokenizer, chat, { ahead: 1 });
+  const sequences = await collectSequences([encoded], tokenizer, { sequenceLength, tokens: sizes.tokens });
   const ids = sequences.map(sequence => sequence.ids);
   const tokens = totalTokens(ids);
   const file = {

@@ -3,8 +3,11 @@ import { ensure, RmError, sha256OfFile } from '../../engine/index.js';
 import {
   type ChatTemplate,
   type Document,
+  type EncodedDocument,
+  encodeDocuments,
   readDocuments,
   shippedPath,
+  type TextReader,
   type Tokenizer,
   totalTokens,
 } from '../../model/index.js';
@@ -64,15 +67,20 @@ export async function shippedCalibration(chat: ChatTemplate): Promise<string[]> 
 /** Opened calibration texts, indexed by source. */
 interface Sources {
   readonly paths: readonly string[];
-  readonly sources: AsyncGenerator<Document>[];
-  /** Documents read so far. */
+  readonly sources: AsyncGenerator<EncodedDocument>[];
+  /** Documents taken so far. */
   readonly documentCounts: readonly number[];
 }
 
-/** Opens the given files, then the tasks' rows; without either, the files that ship with the package. */
+/**
+ * Opens the given files, then the tasks' rows; without either, the files that ship with the package.
+ *
+ * @param addSpecialTokens whether documents are encoded with the special tokens that tokenizer.json asks for (default false).
+ */
 export async function openSources(
-  chat: ChatTemplate,
+  { tokenizer, chat }: TextReader,
   { files = [], tasks = [], textField }: Pick<CalibrationOptions, 'files' | 'tasks' | 'textField'>,
+  addSpecialTokens = false,
 ): Promise<Sources> {
   const filePaths = files.length + tasks.length > 0 ? files : await shippedCalibration(chat);
   const options = textField === undefined ? {} : { textField };
@@ -82,7 +90,7 @@ export async function openSources(
   ];
   const documentCounts = all.map(() => 0);
   const sources = all.map(async function* ({ documents }, source) {
-    for await (const document of documents) {
+    for await (const document of encodeDocuments(documents, tokenizer, chat, { addSpecialTokens })) {
       documentCounts[source]!++;
       yield document;
     }
@@ -147,9 +155,9 @@ export async function readCalibration(
   chat: ChatTemplate,
   { tokens, sequenceLength, weights, mask, seed = 0, ...from }: CalibrationOptions,
 ): Promise<Calibration> {
-  const { paths, sources, documentCounts } = await openSources(chat, from);
+  const { paths, sources, documentCounts } = await openSources({ tokenizer, chat }, from);
   if (weights) checkWeights(weights, paths.length);
-  const read = await collectSequences(sources, tokenizer, chat, { sequenceLength, tokens });
+  const read = await collectSequences(sources, tokenizer, { sequenceLength, tokens });
   const sequences = mask === undefined ? read : withMaskedCopies(read, mask, seed);
   return describeCalibration(sequences, paths, documentCounts, weights);
 }

@@ -72,12 +72,12 @@ export async function addGenerated(
 }
 
 /** Packs calibration texts into batches, as the original program does with `faithful`. */
-export const batchesOf = (
+export const batchesOf = async (
   calibration: Calibration,
   { faithful }: PruneOptions,
   tokenizer: Tokenizer,
   { batchTokens }: CalibrationSizes,
-): CalibrationBatch[] =>
+): Promise<CalibrationBatch[]> =>
   faithful
-    ? faithfulBatches(calibration, tokenizer, batchTokens)
+    ? await faithfulBatches(calibration, tokenizer, batchTokens)
     : calibrationBatches(calibration, batchTokens);

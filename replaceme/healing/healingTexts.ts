@@ -1,6 +1,6 @@
 import { RmError, sha256OfFile } from '../../engine/index.js';
 import {
-  type Document,
+  type EncodedDocument,
   firstTokens,
   SequencePacker,
   type TextReader,
@@ -45,15 +45,15 @@ export async function readHealingTexts(
   reader: TextReader,
   { files, textField, tokens, sequenceLength, heldOutFiles, heldOutTokens }: HealingReading,
 ): Promise<HealingTexts> {
-  const { tokenizer, chat } = reader;
-  const { paths, sources, documentCounts } = await openSources(chat, { files, textField });
-  const packers = sources.map(() => new SequencePacker(tokenizer, chat, sequenceLength));
+  const { tokenizer } = reader;
+  const { paths, sources, documentCounts } = await openSources(reader, { files, textField });
+  const packers = await Promise.all(sources.map(() => SequencePacker.open(tokenizer, sequenceLength)));
   const heldOutSequences: number[][] = [];
   const share = Math.ceil(heldOutTokens / paths.length);
   const trainingSources = sources.map((documents, source) =>
     heldOutFiles ? documents : withoutHeldOut(documents, packers[source]!, share, heldOutSequences),
   );
-  const sequences = await collectSequences(trainingSources, tokenizer, chat, { sequenceLength, tokens });
+  const sequences = await collectSequences(trainingSources, tokenizer, { sequenceLength, tokens });
   for (const packer of packers) heldOutSequences.push(...packer.rest());
   if (sequences.length === 0 && heldOutSequences.length > 0)
     throw tooShort(paths, 'no text is left to train on');
@@ -92,15 +92,15 @@ const tooShort = (paths: readonly string[], problem: string): RmError =>
 
 /** Yields the documents to train on; packs every tenth into `heldOut` instead, up to `tokens` tokens. */
 async function* withoutHeldOut(
-  documents: AsyncGenerator<Document>,
+  documents: AsyncGenerator<EncodedDocument>,
   packer: SequencePacker,
   tokens: number,
   heldOut: number[][],
-): AsyncGenerator<Document> {
+): AsyncGenerator<EncodedDocument> {
   let index = 0;
   for await (const document of documents) {
     if (index++ % 10 === 0 && packer.tokens < tokens) {
-      heldOut.push(...(await packer.add(document)));
+      heldOut.push(...packer.add(document));
     } else yield document;
   }
 }

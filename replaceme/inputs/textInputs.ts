@@ -46,7 +46,7 @@ export async function readTextInputs(
       const calibration = needsCalibration
         ? await addGenerated(texts, model, reader, options, sizes, statistics, runHooks(options))
         : texts;
-      const batches = batchesOf(calibration, options, reader.tokenizer, sizes);
+      const batches = await batchesOf(calibration, options, reader.tokenizer, sizes);
       statistics?.agree(batchesRecipe(batches));
       const sample = calibration.sequences[0]?.ids.slice(0, 64) ?? [0, 1, 2, 3];
       const outputs = async (either: Model) => (await logits(either, sample)).logits;

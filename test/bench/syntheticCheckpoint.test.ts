@@ -44,7 +44,7 @@ test('a model that runs; the same seed gives the same bytes, another one others'
 
   await using device = await Device.open();
   using loaded = await Model.load(device, join(folder.path, 'first'));
-  const ids = (await loadTokenizer(join(folder.path, 'first'))).encode('Any text.');
+  const ids = await (await loadTokenizer(join(folder.path, 'first'))).encode('Any text.');
   assert.ok((await logits(loaded, ids)).logits.every(Number.isFinite));
 });
 

@@ -73,7 +73,7 @@ const fresh = (name: 'demo' | 'tiny', ids: readonly number[], maxTokens = 8) =>
 
 test('without a template the first answer is what generate makes, token by token', async () => {
   using conversation = talk('demo', { maxTokens: 30 });
-  const ids = readers.demo.tokenizer.encode('It is a truth');
+  const ids = await readers.demo.tokenizer.encode('It is a truth');
   const answer = await answered(conversation, 'It is a truth');
   assert.equal(answer.ids, await fresh('demo', ids, 30));
   assert.equal([answer.promptTokens, answer.reusedTokens, answer.stopped], [ids.length, 0, 'length']);
@@ -89,7 +89,7 @@ test('every turn with the KV cache of those before equals the whole conversation
     let computed = 0;
     for (const message of ['Hi', 'And?', 'ü ☃']) {
       text += `user:${message}<end>assistant:`;
-      const ids = readers.tiny.tokenizer.encode(text, { addSpecialTokens: false });
+      const ids = await readers.tiny.tokenizer.encode(text, { addSpecialTokens: false });
       const answer = await answered(conversation, message);
       assert.equal(answer.ids, await fresh('tiny', ids), message);
       assert.is(answer.promptTokens, ids.length);
@@ -110,7 +110,7 @@ test('a seed gives the same conversation again, and each turn draws anew', async
   };
   const [once, again] = [await texts(), await texts()];
   assert.equal(once, again);
-  const ids = readers.demo.tokenizer.encode('She');
+  const ids = await readers.demo.tokenizer.encode('She');
   assert.equal(
     once[0],
     await generate(models.demo, ids, {
@@ -179,8 +179,10 @@ test('two answers in turns on one device are those of each alone', async () => {
     }
     if (done.filter(Boolean).length === 2) break;
   }
-  assert.equal(done[0]!.ids, await fresh('demo', readers.demo.tokenizer.encode('She said')));
-  const ids = readers.tiny.tokenizer.encode('user:She said<end>assistant:', { addSpecialTokens: false });
+  assert.equal(done[0]!.ids, await fresh('demo', await readers.demo.tokenizer.encode('She said')));
+  const ids = await readers.tiny.tokenizer.encode('user:She said<end>assistant:', {
+    addSpecialTokens: false,
+  });
   assert.equal(done[1]!.ids, await fresh('tiny', ids));
 });
 
@@ -226,7 +228,7 @@ test('--json: a turn a line, with the answers of both; --quiet: nothing else', a
       ...['model', 'text', 'ids', 'stopped', 'promptTokens', 'reusedTokens', 'seconds', 'forgotten'],
     ]);
   }
-  assert.equal(turns[0].answers[0].ids, await fresh('demo', readers.demo.tokenizer.encode('Hi'), 5));
+  assert.equal(turns[0].answers[0].ids, await fresh('demo', await readers.demo.tokenizer.encode('Hi'), 5));
 });
 
 test('two models from a pipe: one after the other, each named', async () => {

@@ -8,17 +8,21 @@ export const BOS = 1000;
 
 /** One token a character; `bos` is put before a text as tokenizer.json would. */
 export function characters(bos: boolean): Tokenizer {
+  const ids = (text: string, { addSpecialTokens = true } = {}) => [
+    ...(bos && addSpecialTokens ? [BOS] : []),
+    ...Array.from(text, character => character.charCodeAt(0)),
+  ];
   return {
     vocabSize: BOS + 1,
     bosId: bos ? BOS : null,
     eosIds: [],
     specialTokens: {},
-    encode: (text, { addSpecialTokens = true } = {}) => [
-      ...(bos && addSpecialTokens ? [BOS] : []),
-      ...Array.from(text, character => character.charCodeAt(0)),
-    ],
-    decode: ids => String.fromCharCode(...ids),
-    createTextStream: () => ({ push: id => String.fromCharCode(id), end: () => '' }),
+    opening: bos ? [BOS] : [],
+    encode: async (text, options) => ids(text, options),
+    encodeBatch: async (texts, options) => texts.map(text => ids(text, options)),
+    decode: async ids => String.fromCharCode(...ids),
+    createTextStream: () => ({ push: async id => String.fromCharCode(id), end: async () => '' }),
+    [Symbol.dispose]() {},
   };
 }
 

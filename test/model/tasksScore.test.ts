@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert';
 import { Device, tensorFrom } from '../../engine/index.js';
 import { shippedPath } from '../../model/files/shippedPath.js';
 import { loadTokenizer, logits, Model } from '../../model/index.js';
-import { RequestEncoder, type TokenRequest } from '../../model/tasks/encodeRequest.js';
+import { encodeRequests, type TokenRequest } from '../../model/tasks/encodeRequest.js';
 import { RequestCache } from '../../model/tasks/index.js';
 import { scoreRequests } from '../../model/tasks/scoreRequests.js';
 import { rejectsWith } from '../gpu.js';
@@ -162,21 +162,23 @@ test('a continuation longer than the context and a damaged model are refused', a
 
 /** The ids are those of lm-eval 0.4.13's _encode_pair with the same tokenizer. */
 test('requests are encoded as lm-eval encodes them', async () => {
-  const encoder = new RequestEncoder(await loadTokenizer(shippedPath('demo-model')));
-  const encode = (context: string, continuation: string) => {
-    const { context: before, continuation: after } = encoder.encode({ context, continuation }, 'row 1');
-    return [before, after];
+  using tokenizer = await loadTokenizer(shippedPath('demo-model'));
+  const encode = async (context: string, continuation: string) => {
+    const [encoded] = await encodeRequests(tokenizer, [
+      { request: { context, continuation }, where: 'row 1' },
+    ]);
+    return [encoded!.context, encoded!.continuation];
   };
-  assert.equal(encode('The cat sat ', 'on'), [[639, 278, 297, 803], [338]]);
-  assert.equal(encode('A:', ' rain'), [
+  assert.equal(await encode('The cat sat ', 'on'), [[639, 278, 297, 803], [338]]);
+  assert.equal(await encode('A:', ' rain'), [
     [33, 26],
     [528, 366],
   ]);
-  assert.equal(encode('line\n\n', 'x'), [
+  assert.equal(await encode('line\n\n', 'x'), [
     [76, 541],
     [199, 199, 88],
   ]);
-  assert.equal(encode('', 'Hi'), [[0], [40, 73]], 'an empty context is the BOS');
+  assert.equal(await encode('', 'Hi'), [[0], [40, 73]], 'an empty context is the BOS');
   assert.match(await rejectsWith(() => encode('A:', ''), 'DATA_INVALID'), /row 1: the continuation ""/);
 });
 

@@ -1,6 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Document } from '../../model/text/documents.js';
+import { encodeDocuments } from '../../model/text/encodeDocuments.js';
 import { SequencePacker, tokenSequences } from '../../model/text/tokenSequences.js';
 import { rejectsWith } from '../gpu.js';
 import { asText, characters, chat, talk } from './characters.js';
@@ -84,7 +85,7 @@ test('the number of tokens is kept exactly, and reading ends there', async () =>
 
 test('a packer counts what it will have given out in the end', async () => {
   for (const bos of [false, true]) {
-    const packer = new SequencePacker(characters(bos), chat, 20);
+    const packer = await SequencePacker.open(characters(bos), 20);
     let given = 0;
     assert.is(packer.tokens, 0);
     const added = [
@@ -94,8 +95,8 @@ test('a packer counts what it will have given out in the end', async () => {
       { text: 'k'.repeat(37) },
       talk('y'),
     ];
-    for (const document of added) {
-      given += (await packer.add(document)).join().split(',').filter(Boolean).length;
+    for await (const document of encodeDocuments(added, characters(bos), chat)) {
+      given += packer.add(document).join().split(',').filter(Boolean).length;
       assert.is(packer.tokens, given + packer.rest().flat().length);
     }
   }

@@ -72,7 +72,7 @@ test('texts are padded on the right to the longest of eight, also where the eigh
     [18, [3, 3, 2, 6, 2]],
     [1, new Array(16).fill(1)],
   ] as const) {
-    const batches = faithfulBatches(calibration, tokenizer, batchTokens);
+    const batches = await faithfulBatches(calibration, tokenizer, batchTokens);
     assert.equal(
       batches.map(({ sequences }) => sequences.length),
       sizes,
@@ -88,7 +88,8 @@ test('texts are padded on the right to the longest of eight, also where the eigh
     assert.ok(batches.every(({ half, weight }) => half === 0 && weight === 1));
   }
   const stated = { ...tokenizer, specialTokens: { eos_token: '$', pad_token: '#' } };
-  assert.is(asText(faithfulBatches(calibration, stated, 1)[0]!.sequences[0]!), '<a####');
+  const [first] = await faithfulBatches(calibration, stated, 1);
+  assert.is(asText(first!.sequences[0]!), '<a####');
 });
 
 test('reading ends by texts or by tokens, without a piece of the next text', async () => {

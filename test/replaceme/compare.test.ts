@@ -73,11 +73,11 @@ test('every method at every number of layers, against the dense model, as evalua
   using model = await Model.load(device, place.model);
   const tokenizer = await loadTokenizer(place.model);
   // The byte tokenizer has no first token of its own: a text is cut every 64 tokens.
-  const sequencesOf = (path: string) => {
-    const ids = tokenizer.encode(readFileSync(path, 'utf8')).slice(0, 300);
+  const sequencesOf = async (path: string) => {
+    const ids = (await tokenizer.encode(readFileSync(path, 'utf8'))).slice(0, 300);
     return [0, 64, 128, 192, 256].map(start => ids.slice(start, start + 64));
   };
-  const sequences = sequencesOf(place.texts[1]!);
+  const sequences = await sequencesOf(place.texts[1]!);
   for (const row of rows.filter(({ method }) => method === 'plain')) {
     const [[layer, count]] = row.windows as [[number, number]];
     assert.is(count, row.layers);

@@ -187,7 +187,7 @@ test('loss by position adds up to the whole, in buckets of powers of two', async
   using place = await workplace();
   await using device = await Device.open();
   using model = await Model.load(device, place.model);
-  const ids = (await loadTokenizer(place.model)).encode(calibrationText);
+  const ids = await (await loadTokenizer(place.model)).encode(calibrationText);
   const sequences = [ids.slice(0, 70), ids.slice(70, 71), ids.slice(100, 117)];
   const positions = new PositionLosses();
   const { nll, predictions } = await evaluate(model, sequences, { onLosses: positions.add });
@@ -213,7 +213,7 @@ test('damage by layer is that of hidden states in f64, and none of an identical 
   using place = await workplace();
   await using device = await Device.open();
   using model = await Model.load(device, place.model);
-  const ids = (await loadTokenizer(place.model)).encode(calibrationText);
+  const ids = await (await loadTokenizer(place.model)).encode(calibrationText);
   const sequences = [ids.slice(0, 50), ids.slice(50, 90)];
   const keep = [0, 3, 4, 5];
   const pruned = model.withLayers(keep);

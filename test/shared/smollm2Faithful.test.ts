@@ -53,7 +53,7 @@ if (!folder || !golden || !wikiText) {
     // The first 8 x 512 tokens of the text, as shared/peers/ppl.py cuts them.
     const tokenizer = await loadTokenizer(folder);
     const text = readFileSync(wikiText, 'utf8').slice(0, 40_000);
-    const ids = tokenizer.encode(text, { addSpecialTokens: false });
+    const ids = await tokenizer.encode(text, { addSpecialTokens: false });
     const sequences = Array.from({ length: 8 }, (_, s) => ids.slice(512 * s, 512 * (s + 1)));
     using model = await Model.load(device, out);
     const { perplexity, predictions } = await evaluate(model, sequences);

@@ -67,7 +67,7 @@ if (!folder || !golden) {
       [8, 15, 0.148912, 0.182227],
       [10, 17, 0.149315, 0.198841],
     ] as const;
-    const [batch] = faithfulBatches(calibration, tokenizer, 1024);
+    const [batch] = await faithfulBatches(calibration, tokenizer, 1024);
     const { outputs, lastRows } = await layerOutputs(model, batch!, [8, 10, 11, 15, 17, 18]);
     assert.equal(lastRows, [511, 1023]);
     for (const [i, j, ...distances] of expected) {
@@ -92,7 +92,7 @@ if (!folder || !golden) {
       writeFileSync(file, eight.join('\n'));
       const options = { files: [file], tokens: 1000, sequenceLength: 48 };
       const calibration = await faithfulCalibration(tokenizer, chat, options);
-      const [batch] = faithfulBatches(calibration, tokenizer, 1000);
+      const [batch] = await faithfulBatches(calibration, tokenizer, 1000);
       const { outputs } = await layerOutputs(model, batch!, [0, 5, 28]);
       const states = join(place.path, 'states.json');
       writeFileSync(

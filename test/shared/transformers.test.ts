@@ -25,7 +25,7 @@ function run(command: string, args: readonly string[]): string {
 /** Sequences of 256 tokens to evaluate on. */
 async function sequences(model: string): Promise<Record<'eval_wt2' | 'eval_chat', number[][]>> {
   if (golden) return JSON.parse(readFileSync(golden, 'utf8'));
-  const ids = (await loadTokenizer(model)).encode(readFileSync(text, 'utf8').slice(-20_000));
+  const ids = await (await loadTokenizer(model)).encode(readFileSync(text, 'utf8').slice(-20_000));
   const four = Array.from({ length: 4 }, (_, s) => ids.slice(256 * s, 256 * (s + 1)));
   return { eval_wt2: four, eval_chat: four };
 }

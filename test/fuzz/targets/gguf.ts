@@ -18,7 +18,8 @@ export const target: Target = {
       } finally {
         await checkpoint.close();
       }
-      const { tokenizer } = await openTextReader(path);
-      tokenizer.decode(tokenizer.encode('a few words, 12'));
+      const reader = await openTextReader(path);
+      using tokenizer = reader.tokenizer;
+      await tokenizer.decode(await tokenizer.encode('a few words, 12'));
     }),
 };

@@ -75,15 +75,15 @@ export const target: Target = {
   mutate: jsonMutator(words),
   open: async folder =>
     asFile(join(folder, 'tokenizer.json'), async () => {
-      const tokenizer = await loadTokenizer(folder);
+      using tokenizer = await loadTokenizer(folder);
       for (const text of texts) {
         for (const addSpecialTokens of [true, false]) {
-          const ids = tokenizer.encode(text, { addSpecialTokens });
-          tokenizer.decode(ids, { skipSpecialTokens: true });
+          const ids = await tokenizer.encode(text, { addSpecialTokens });
+          await tokenizer.decode(ids, { skipSpecialTokens: true });
         }
       }
       const stream = tokenizer.createTextStream();
-      for (const id of [0, 1, 2, 1e9, -1]) stream.push(id);
-      stream.end();
+      for (const id of [0, 1, 2, 1e9, -1]) await stream.push(id);
+      await stream.end();
     }),
 };

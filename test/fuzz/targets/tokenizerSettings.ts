@@ -44,9 +44,10 @@ export const target: Target = {
     writeFileSync(join(folder, 'tokenizer.json'), bytesOf(byteTokenizer()));
     return async input => {
       for (const file of files) await writeFile(join(folder, file), input);
-      const { tokenizer, chat } = await openTextReader(folder);
-      tokenizer.encode('text');
-      if (chat.available) chat.renderChat([{ role: 'user', content: 'hello' }]);
+      const { tokenizer: opened, chat } = await openTextReader(folder);
+      using tokenizer = opened;
+      await tokenizer.encode('text');
+      if (chat.available) await chat.renderChat([{ role: 'user', content: 'hello' }]);
     };
   },
 };
