@@ -46,12 +46,14 @@ export function convertCommand(signal: AbortSignal): Command {
       ).choices(types),
     )
     .option('--max-shard <bytes>', 'largest weight file in a folder (default: 5GB)', byteCount)
-    .option('--force', 'replace an existing file or folder')
+    .option('--force', 'replace an earlier output: a GGUF file or a model folder')
     .option('--json', 'print one JSON object');
   return runs<ConvertCommandOptions>(command, signal, async (run, model, out) => {
     const { options, terminal, progress } = run;
     await findModels(run, [model as string]);
-    const { convert } = await import('../model/writing/convert.js');
+    const { checkConversion, convert } = await import('../model/writing/convert.js');
+    // Before a device is opened: an output in the way should not cost that time.
+    await checkConversion(model as string, out as string, options.force ?? false);
     const result = await withDevice(run, device =>
       convert(device, model as string, out as string, {
         ...(options.type && { type: options.type.toUpperCase() as WrittenType }),

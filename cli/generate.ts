@@ -2,6 +2,7 @@ import { text as readAll } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import type { Device } from '../engine/device.js';
 import { formatSeconds } from '../engine/format.js';
+import { inputPaths } from '../model/hub/inputPaths.js';
 import type { TextReader } from '../model/text/textReader.js';
 import type { Tokenizer } from '../model/text/tokenizer.js';
 import {
@@ -45,7 +46,7 @@ export function generateCommand(signal: AbortSignal): Command {
     .option('--system <text>', 'with --chat: the system message');
   withSamplingOptions(command, 128)
     .option(PROFILE_FLAG, PROFILE_TEXT, tracePath)
-    .option('--force', 'replace an existing --profile trace')
+    .option('--force', 'replace an earlier --profile trace')
     .option('--json', 'print one JSON object instead of streaming');
   return runs<GenerateOptions>(withDownload(command), signal, (run, model, prompt) =>
     runGenerate(run, model as string, prompt as string),
@@ -59,7 +60,8 @@ async function runGenerate(run: Run<GenerateOptions>, folder: string, prompt: st
   await findModels(run, [folder]);
   const reader = await openTextReader(folder);
   const promptIds = await encodePrompt(text, reader, options);
-  const { result, ...profile } = await withProfiledDevice(run, options, device =>
+  const profiling = { ...options, protect: await inputPaths([folder]) };
+  const { result, ...profile } = await withProfiledDevice(run, profiling, device =>
     streamText(run, device, folder, promptIds, reader.tokenizer),
   );
   const { room, ...output } = result;

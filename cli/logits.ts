@@ -2,7 +2,9 @@ import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { asBytes } from '../engine/dtype.js';
 import { RmError } from '../engine/errors.js';
+import { safetensorsKind } from '../model/checkpoint/safetensorsKind.js';
 import type { TensorSource } from '../model/checkpoint/safetensorsWriter.js';
+import { inputPaths } from '../model/hub/inputPaths.js';
 import type { LogitsResult } from '../model/transformer/logits.js';
 import { withDevice } from './device/gpu.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './inputs/models.js';
@@ -15,6 +17,13 @@ interface LogitsOptions extends ModelFlags {
   force?: boolean;
   json?: boolean;
 }
+
+/** A file with the tensors of `logitsTensors` and no others. */
+const logitsKind = safetensorsKind(
+  'a file of rm-engine logits',
+  ({ entries }) =>
+    entries.has('s0.logits') && [...entries.keys()].every(name => /^s\d+\.(logits|hidden\..+)$/.test(name)),
+);
 
 /**
  * Reads token ids from a JSON file: one sequence [1, 2, 3] or several [[1, 2], [3, 4, 5]].
@@ -113,7 +122,7 @@ export function logitsCommand(signal: AbortSignal): Command {
     .requiredOption('--ids <file>', 'JSON file of token ids')
     .requiredOption('--out <file>', 'the .safetensors file to write')
     .option('--taps', 'also write the hidden states after every layer')
-    .option('--force', 'replace an existing output file')
+    .option('--force', 'replace a file of an earlier run')
     .option('--json', 'print one JSON object');
   return runs<LogitsOptions>(withDownload(command), signal, (run, model) => runLogits(run, model as string));
 }
@@ -126,7 +135,7 @@ async function runLogits(run: Run<LogitsOptions>, folder: string): Promise<void>
     await Promise.all([
       import('../model/transformer/model.js'),
       import('../model/transformer/logits.js'),
-      import('../model/files/outputFolder.js'),
+      import('../model/files/outputFile.js'),
       import('../model/checkpoint/safetensorsWriter.js'),
       import('../model/source/readArchitecture.js'),
     ]);
@@ -134,7 +143,8 @@ async function runLogits(run: Run<LogitsOptions>, folder: string): Promise<void>
   const arch = await readArchitecture(folder);
   const sequences = await readIds(idsFile, arch.vocab, arch.contextLength);
   const total = sequences.reduce((sum, { length }) => sum + length, 0);
-  const tensors = await withOutputFile(out, { force }, path =>
+  const output = { force, protect: await inputPaths([folder], [idsFile]) };
+  const tensors = await withOutputFile(out, logitsKind, output, path =>
     withDevice(run, async device => {
       using model = await Model.load(device, folder, { onProgress: progress });
       let done = 0;

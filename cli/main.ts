@@ -1,8 +1,5 @@
 #!/usr/bin/env node
-import { createProgram } from './program.js';
-import { reportFailure } from './terminal/failure.js';
 import { INTERRUPTED, watchInterrupts } from './terminal/interrupt.js';
-import { Terminal } from './terminal/terminal.js';
 
 /** Whether the command line holds this flag. Failures may come before commander has parsed the options. */
 function hasFlag(flag: string): boolean {
@@ -12,8 +9,14 @@ function hasFlag(flag: string): boolean {
 }
 
 const interrupt = watchInterrupts();
+// Loaded only now: it takes a while, in which a signal may come.
+const [{ createProgram }, { reportFailure }, { Terminal }] = await Promise.all([
+  import('./program.js'),
+  import('./terminal/failure.js'),
+  import('./terminal/terminal.js'),
+]);
 try {
-  await createProgram(interrupt.signal).parseAsync();
+  if (interrupt.exitCode === undefined) await createProgram(interrupt.signal).parseAsync();
 } catch (error) {
   // An interrupt makes the work throw; the user knows about that.
   if (interrupt.exitCode === undefined) {

@@ -1,7 +1,10 @@
-import { writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { outputError, withOutputFile, withOutputFolder } from '../model/files/outputFolder.js';
+import { writeOutputFile } from '../model/files/outputError.js';
+import { withOutputFile } from '../model/files/outputFile.js';
+import { withOutputFolder } from '../model/files/outputFolder.js';
+import { type FolderKind, textKind } from '../model/files/outputKind.js';
+import { inputPaths } from '../model/hub/inputPaths.js';
 import { calibrationSettings } from '../replaceme/options/pruneSettings.js';
 import type { DeclaredSetting } from '../replaceme/options/setting.js';
 import type { HeatMeasure } from '../replaceme/report/page/heatMap.js';
@@ -16,6 +19,7 @@ import { onCommandLine } from './terminal/failure.js';
 
 interface ProfileCommandOptions extends ModelFlags {
   layers?: number[];
+  calib?: string[];
   measure?: HeatMeasure;
   svg?: string;
   out?: string;
@@ -30,6 +34,20 @@ const textSettings: readonly DeclaredSetting[] = [
   { ...calibration, help: 'calibration texts' },
   ...[textField, tokens, sequenceLength, batchTokens],
 ].map(setting => ({ ...setting, group: 'Options:' }));
+
+const heatMapKind = textKind(
+  'a heat map of rm-engine profile',
+  /^<svg xmlns="[^"]*" font-family='[^']*' class="drawing" /,
+);
+const windowsKind = textKind('windows of rm-engine profile', /^\{\s*"layers": \d+,\s*"tokens": \d+,/);
+
+/** What --out writes. */
+const folderFiles = { 'windows.json': windowsKind, 'cosine.svg': heatMapKind, 'residual.svg': heatMapKind };
+const folderKind: FolderKind = {
+  name: 'a folder of rm-engine profile',
+  isOne: folder => windowsKind.isOne(join(folder, 'windows.json')),
+  holds: (name, path) => folderFiles[name as keyof typeof folderFiles]?.isOne(path) === true,
+};
 
 /** What `profile` writes. */
 interface ProfileOutputs {
@@ -101,7 +119,7 @@ export function profileCommand(signal: AbortSignal): Command {
     .option('--svg <file>', 'write a heat map')
     .option('--measure <name>', 'of the heat map: cosine (default) or residual', oneOf('cosine', 'residual'))
     .option('--out <folder>', 'write windows.json and a heat map of either measure')
-    .option('--force', 'replace what --svg and --out write')
+    .option('--force', 'replace what an earlier run wrote')
     .option('--json', 'print one JSON object');
   return runs<ProfileCommandOptions>(withDownload(command), signal, async (run, model) => {
     const { options, terminal, progress } = run;
@@ -119,42 +137,46 @@ export function profileCommand(signal: AbortSignal): Command {
           ...{ device, onProgress: progress, signal },
         }),
       );
-    const map = await withOutputs(folder, { svg, measure, out, force }, measured);
+    const inputs = await inputPaths([folder], options.calib);
+    const map = await withOutputs(folder, inputs, { svg, measure, out, force }, measured);
     if (json) terminal.json({ model: folder, ...map });
     else terminal.data(formatWindows(map, layers));
   });
 }
 
+const present = (path: string | undefined): string[] => (path === undefined ? [] : [path]);
+
 /** Measures, and writes what the options ask for; outputs that are in the way are refused before. */
 async function withOutputs(
   model: string,
+  inputs: readonly string[],
   { svg, measure, out, force }: ProfileOutputs,
   measured: () => Promise<WindowMap>,
 ): Promise<WindowMap> {
-  const [{ windowHeatMap }, { locateModel }] = await Promise.all([
-    import('../replaceme/report/page/heatMap.js'),
-    import('../model/hub/locate.js'),
-  ]);
+  const { windowHeatMap } = await import('../replaceme/report/page/heatMap.js');
   const title = basename(resolve(model));
-  const write = (path: string, text: string) =>
-    writeFile(path, text).catch(error => Promise.reject(outputError(error, path)));
   const heatMap = (map: WindowMap, of?: HeatMeasure) =>
     windowHeatMap(map, { title, ...(of && { measure: of }) });
   const intoFolder = async () =>
     out === undefined
       ? measured()
-      : withOutputFolder(out, { protect: [(await locateModel(model)).path], force }, async target => {
+      : withOutputFolder(out, folderKind, { protect: [...inputs, ...present(svg)], force }, async target => {
           const map = await measured();
-          await write(join(target, 'windows.json'), `${JSON.stringify(map, null, 2)}\n`);
+          await writeOutputFile(join(target, 'windows.json'), `${JSON.stringify(map, null, 2)}\n`);
           for (const of of ['cosine', 'residual'] as const) {
-            await write(join(target, `${of}.svg`), await heatMap(map, of));
+            await writeOutputFile(join(target, `${of}.svg`), await heatMap(map, of));
           }
           return map;
         });
   if (svg === undefined) return await intoFolder();
-  return await withOutputFile(svg, { force }, async path => {
-    const map = await intoFolder();
-    await write(path, await heatMap(map, measure));
-    return map;
-  });
+  return await withOutputFile(
+    svg,
+    heatMapKind,
+    { force, protect: [...inputs, ...present(out)] },
+    async path => {
+      const map = await intoFolder();
+      await writeOutputFile(path, await heatMap(map, measure));
+      return map;
+    },
+  );
 }

@@ -111,7 +111,7 @@ function accumulateCommand(signal: AbortSignal): Command {
   addSettings(command, [
     ...recipeSettings,
     { ...statisticsSettings.statistics, help: 'the merged file of the round before' },
-    { ...runSettings.force, help: 'replace the file' },
+    { ...runSettings.force, help: 'replace an earlier statistics file' },
   ]).option('--json', 'print one JSON object');
   return runs<StatsCommandOptions>(withDownload(command), signal, async (run, model, out) => {
     const { json, shard: part } = run.options;
@@ -119,10 +119,13 @@ function accumulateCommand(signal: AbortSignal): Command {
       ...pruneOptions({ ...run.options }),
       ...{ shard: part!, onProgress: run.progress, signal },
     };
-    const { checkAccumulateRequest, accumulateStatistics } = await import('../replaceme/accumulate.js');
+    const { accumulateStatistics, checkAccumulated, checkAccumulateRequest } = await import(
+      '../replaceme/accumulate.js'
+    );
     await findModels(run, [model as string]);
     // Before a device is opened: a wrong request should not cost that time.
     await checkAccumulateRequest(model as string, options);
+    await checkAccumulated(model as string, out as string, options);
     const gathered = await withDevice(run, device =>
       accumulateStatistics(model as string, out as string, { ...options, device }),
     );
@@ -146,7 +149,7 @@ GPU.`,
       'rm-engine stats merge second.safetensors first.safetensors round2-*.safetensors',
     ],
   })
-    .option('--force', 'replace the file')
+    .option('--force', 'replace an earlier statistics file')
     .option('--json', 'print one JSON object');
   const work = async (run: Run<{ force?: boolean; json?: boolean }>, out: string, files: string[]) => {
     const { mergeStatistics } = await import('../replaceme/statistics/mergeStatistics.js');

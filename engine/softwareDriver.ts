@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmdirSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import { brotliDecompressSync } from 'node:zlib';
@@ -45,16 +45,10 @@ function unpack(archive: string, version: string): string {
     }
     at += 512 + Math.ceil(size / 512) * 512;
   }
-  try {
-    renameSync(part, folder);
-  } catch {
-    // Another process was first, or an earlier attempt left an incomplete folder.
-    if (driverFiles.every(file => existsSync(join(folder, file)))) rmSync(part, { recursive: true });
-    else {
-      rmSync(folder, { recursive: true, force: true });
-      renameSync(part, folder);
-    }
-  }
+  mkdirSync(folder, { recursive: true });
+  // File by file: another process may do the same, and nothing else in the folder is touched.
+  for (const file of driverFiles) renameSync(join(part, file), join(folder, file));
+  rmdirSync(part);
   return folder;
 }
 

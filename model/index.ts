@@ -4,27 +4,38 @@ export { deviceBytes } from './checkpoint/checkpoint.js';
 export { inDtype, weightDtypes } from './checkpoint/inDtype.js';
 export { jsonOf } from './checkpoint/modelSource.js';
 export { openSafetensorsFile, type SafetensorsFile } from './checkpoint/safetensors.js';
+export { safetensorsKind } from './checkpoint/safetensorsKind.js';
 export {
   openSealedTensors,
   type SealedKind,
   type SealedSource,
   type SealedTensors,
+  sealedFile,
   writeSealedTensors,
 } from './checkpoint/sealedTensors.js';
 export { scoredGroups, sharedLayers } from './evaluation/referenceStates.js';
 export { checkShapes } from './families/index.js';
 export { isGgufPath } from './files/ggufPath.js';
 export { isRecord, readJsonFileIfPresent } from './files/jsonFile.js';
+export { checkKeptFolder } from './files/keptFolder.js';
+export { outputError, writeOutputFile } from './files/outputError.js';
+export { checkOutputFile, withOutputFile } from './files/outputFile.js';
+export { checkOutputFolder, removeLeftBy } from './files/outputFolder.js';
 export {
-  type OutputFolderOptions,
-  outputError,
-  removeLeftBy,
-  withOutputFile,
-  writeOutputFile,
-} from './files/outputFolder.js';
+  entryAt,
+  type FileKind,
+  type FolderKind,
+  headOf,
+  listFolder,
+  removeEntries,
+  textKind,
+} from './files/outputKind.js';
+export { type CheckedOutput, type OutputOptions, whatIsAt, writableTarget } from './files/outputPlace.js';
+export { refuseOverlap } from './files/overlap.js';
 export { shippedPath } from './files/shippedPath.js';
-export { hasEnded, thisWriter, type Writer } from './files/unfinishedOutput.js';
+export { companionPath, hasEnded, thisWriter, type Writer } from './files/unfinishedOutput.js';
 export { healthPrompts, promptTokens } from './generation/generationHealth.js';
+export { inputPaths } from './hub/inputPaths.js';
 export { modelName } from './hub/locate.js';
 export * from './public.js';
 export { modelFingerprint, tokenizerFingerprint } from './source/fingerprint.js';
@@ -40,7 +51,14 @@ export { LayerSteps } from './transformer/layerSteps.js';
 export { rotationRows } from './transformer/rotationTable.js';
 export { nonFiniteIn, SpilledTensor } from './transformer/spilledWeights.js';
 export { embedTokens, finalHidden } from './transformer/transformer.js';
-export { besideModel, checkModelOutput, withModelOutput } from './writing/modelOutput.js';
+export { besideModel } from './writing/besideModel.js';
+export { checkModelOutput } from './writing/modelOutput.js';
 export { addReplacement, type NewValues, type Replacement } from './writing/replacement.js';
+export {
+  checkReportsBeside,
+  type ReportName,
+  replaceReport,
+  reportFiles,
+} from './writing/reportFiles.js';
 export { verifyWritten } from './writing/verifyWritten.js';
 export { checkWritable, writeModel } from './writing/writeModel.js';

@@ -1,5 +1,11 @@
 import { ensure, RmError } from '../engine/index.js';
-import { openTextReader, requireText, withOutputFile } from '../model/index.js';
+import {
+  type CheckedOutput,
+  checkOutputFile,
+  inputPaths,
+  openTextReader,
+  requireText,
+} from '../model/index.js';
 import { batchedTokens, type CalibrationBatch } from './calibration/calibrationBatch.js';
 import { addGenerated, batchesOf, readRequestedTexts } from './calibration/requestedTexts.js';
 import { calibrationSizes } from './calibration/sizes.js';
@@ -16,7 +22,7 @@ import { runHooks } from './run/runHooks.js';
 import type { Window } from './run/window.js';
 import { selections } from './selections/index.js';
 import { type Shard, shardName, shardOf } from './statistics/shard.js';
-import { StatisticsFile } from './statistics/statisticsFile.js';
+import { StatisticsFile, statisticsKind } from './statistics/statisticsFile.js';
 import { batchesRecipe, statisticsRecipe } from './statistics/statisticsRecipe.js';
 
 /** Settings of `accumulateStatistics`: those of the run that is to use the sums, and the part to sum over. */
@@ -55,7 +61,8 @@ export async function accumulateStatistics(
 ): Promise<AccumulatedStatistics> {
   const { shard } = options;
   const request = await checkAccumulateRequest(from, options);
-  return await withOutputFile(out, options, async path => {
+  const output = await checkAccumulated(from, out, options);
+  return await output.write(async path => {
     await using lease = await openDevice(options);
     const { device } = lease;
     requireText(request.arch);
@@ -101,6 +108,16 @@ export async function accumulateStatistics(
       complete,
     };
   });
+}
+
+/** Checks before any work that sums may be written to `out`. @throws RmError OUTPUT_EXISTS, OUTPUT_FAILED. */
+export async function checkAccumulated(
+  from: string,
+  out: string,
+  { force = false, calibration = [], calibrationTasks = [], statistics }: AccumulateOptions,
+): Promise<CheckedOutput> {
+  const protect = await inputPaths([from], [...calibration, ...calibrationTasks, statistics]);
+  return await checkOutputFile(out, statisticsKind, { force, protect });
 }
 
 /**

@@ -1,11 +1,10 @@
-import { join } from 'node:path';
 import { type Device, sha256OfFile } from '../engine/index.js';
 import { openTextReader, totalTokens } from '../model/index.js';
 import { batchesOf, readRequestedTexts } from './calibration/requestedTexts.js';
 import { calibrationSizes } from './calibration/sizes.js';
 import { Comparing } from './compare/comparing.js';
 import { type CompareOptions, checkCompareRequest } from './compare/request.js';
-import { type ComparisonKey, RowStore, writeWhole } from './compare/rows.js';
+import { type ComparisonKey, RowStore, writeTable } from './compare/rows.js';
 import { comparisonMarkdown } from './compare/table.js';
 import type { EvaluationText } from './evaluation/evaluationText.js';
 import type { PruneOptions } from './options/pruneOptions.js';
@@ -13,7 +12,7 @@ import { repeatOf } from './report/repeat.js';
 import { exactnessWarnings, reportHead, reportModel } from './report/reportHead.js';
 import type { CompareReport } from './report/schema/schema.js';
 import { compareSentence } from './report/sentence.js';
-import { writeReport } from './report/writeReport.js';
+import { replaceReports } from './report/writeReport.js';
 import { openDevice } from './run/openDevice.js';
 import { packageVersion } from './run/packageVersion.js';
 import { PhaseClock } from './run/phaseClock.js';
@@ -47,7 +46,6 @@ export async function compare(from: string, options: CompareOptions): Promise<Co
     evaluation: await Promise.all(texts.map(describeText)),
   };
   const store = new RowStore(options.out, keyOf(inputs, shared, await packageVersion(), device));
-  await store.open();
   const batches = await batchesOf(calibration, shared, reader.tokenizer, recipe);
   using comparing = new Comparing(
     from,
@@ -70,8 +68,8 @@ export async function compare(from: string, options: CompareOptions): Promise<Co
     ...facts,
   };
   if (options.out !== undefined) {
-    await writeReport(options.out, report, writeWhole);
-    await writeWhole(join(options.out, 'compare.md'), comparisonMarkdown(report));
+    await replaceReports(options.out, report);
+    await writeTable(options.out, comparisonMarkdown(report));
   }
   return report;
 }

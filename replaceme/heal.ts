@@ -1,4 +1,3 @@
-import { rm } from 'node:fs/promises';
 import type { Device } from '../engine/index.js';
 import {
   type Evaluation,
@@ -11,16 +10,11 @@ import {
 import { PrunedModel } from './activations/prunedModel.js';
 import type { Role } from './evaluation/pruneEvaluation.js';
 import { type Sample, samplesOf } from './evaluation/samples.js';
+import { removeCheckpoint } from './healing/checkpointFile.js';
 import { type HealingRecord, healByGradient, healingWarnings } from './healing/gradientHealing.js';
 import { type HealingSettings, type HealingSizes, healingSettings } from './healing/healingSettings.js';
 import { type HealingTexts, readHealingTexts } from './healing/healingTexts.js';
-import {
-  checkHealRequest,
-  type HealRequest,
-  healingRecipe,
-  healingSizes,
-  healOutput,
-} from './healing/healRequest.js';
+import { checkHealRequest, type HealRequest, healingRecipe, healingSizes } from './healing/healRequest.js';
 import { loadModelAndTeacher, type ModelAndTeacher } from './healing/modelAndTeacher.js';
 import type { HealOptions } from './options/healSettings.js';
 import { publish } from './report/publish.js';
@@ -83,13 +77,13 @@ export async function heal(from: string, to: string, options: HealOptions): Prom
   models[Symbol.dispose]();
   const report = await publish({
     ...{ from, to, device, clock, options, expected, outputsOf, model: healed, arch: request.arch },
-    output: await healOutput(from, options),
+    output: request.output!,
     report: async maxLogitDifference => ({
       ...(await describe(run, record, healed.keep, measured)),
       verification: { tokens: sample.length, maxLogitDifference },
     }),
   });
-  await rm(request.checkpoint, { force: true });
+  await removeCheckpoint(request.checkpoint);
   return report;
 }
 

@@ -13,7 +13,11 @@ import {
 import type { Benchmark, BenchText } from '../../bench/measure.js';
 import type { AdapterInfo } from '../../engine/adapter.js';
 import { RmError } from '../../engine/errors.js';
-import { withOutputFile, writeOutputFile } from '../../model/files/outputFolder.js';
+import { outputError, writeOutputFile } from '../../model/files/outputError.js';
+import { withOutputFile } from '../../model/files/outputFile.js';
+import type { FileKind } from '../../model/files/outputKind.js';
+import { writableTarget } from '../../model/files/outputPlace.js';
+import { inputPaths } from '../../model/hub/inputPaths.js';
 import { formatTable } from '../../replaceme/report/text/textTable.js';
 import { type CommandText, newCommand, type Run, runs } from '../terminal/command.js';
 
@@ -67,14 +71,40 @@ async function readBaselines(path: string): Promise<Baselines | undefined> {
   );
 }
 
-const replaceFile = (path: string, text: string): Promise<void> =>
-  withOutputFile(path, { force: true }, temporary => writeOutputFile(temporary, text));
+/** Files that are read before they are replaced, so that nothing in them is lost. */
+const asRead = (name: string): FileKind => ({ name, isOne: () => true });
+
+const replaceFile = (path: string, kind: FileKind, protect: readonly string[], text: string): Promise<void> =>
+  withOutputFile(path, kind, { force: true, protect }, temporary => writeOutputFile(temporary, text));
+
+/** A text file to which a section is added; empty if it does not exist. @throws RmError OUTPUT_FAILED, DATA_INVALID. */
+async function textBefore(path: string): Promise<string> {
+  let bytes: Buffer;
+  try {
+    bytes = await readFile(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
+    throw outputError(error, path);
+  }
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (error) {
+    throw new RmError('DATA_INVALID', `${path} is not UTF-8 text`, 'Choose a Markdown file.', {
+      cause: error,
+    });
+  }
+}
 
 /** Writes the tables into a Markdown file, in place of this adapter's section on this benchmark. */
-async function save(path: string, result: Benchmark, text: BenchText): Promise<void> {
-  const before = await readFile(path, 'utf8').catch(() => '');
+async function save(
+  path: string,
+  protect: readonly string[],
+  result: Benchmark,
+  text: BenchText,
+): Promise<void> {
   const { benchmarkSection, withSection } = await import('../../bench/markdown.js');
-  await replaceFile(path, withSection(before, result, benchmarkSection(text)));
+  const after = withSection(await textBefore(path), result, benchmarkSection(text));
+  await replaceFile(path, asRead('a Markdown file'), protect, after);
 }
 
 /** A benchmark as a command. */
@@ -104,6 +134,11 @@ export function measuringCommand<Options extends MeasuringOptions, Result extend
   return runs<Options>(command, signal, async (run, ...args) => {
     const { terminal } = run;
     const { save: document, baseline, compare, baselines = baselinesFolder, json } = run.options;
+    const protect = await inputPaths([], args.flat());
+    if (document) {
+      writableTarget(document, { protect });
+      await textBefore(document);
+    }
     const result = await measure(run, ...args);
     const benchText = await text(result);
     const path = baselinePath(baselines, result.adapter);
@@ -111,9 +146,14 @@ export function measuringCommand<Options extends MeasuringOptions, Result extend
     const before = baseline || compare ? await readBaselines(path) : undefined;
     const comparison = compare && before ? compareWithBaseline(result, before) : undefined;
     if (compare && !before) terminal.warn(`${path} is not there: keep a baseline with --baseline`);
-    if (document) await save(document, result, benchText);
+    if (document) await save(document, protect, result, benchText);
     if (baseline) {
-      await replaceFile(path, `${JSON.stringify(withBaseline(before, result), null, 2)}\n`);
+      await replaceFile(
+        path,
+        asRead('a file of baselines'),
+        protect,
+        `${JSON.stringify(withBaseline(before, result), null, 2)}\n`,
+      );
       terminal.note(`baseline: ${path}`);
     }
     if (json) {

@@ -5,7 +5,9 @@ import type { Device } from '../../engine/device.js';
 import { RmError } from '../../engine/errors.js';
 import type { KernelProfile, SectionProfile } from '../../engine/profiler.js';
 import { kernelOfProgram } from '../../engine/program.js';
-import { outputError, withOutputFile } from '../../model/files/outputFolder.js';
+import { outputError } from '../../model/files/outputError.js';
+import { checkOutputFile, withOutputFile } from '../../model/files/outputFile.js';
+import { textKind } from '../../model/files/outputKind.js';
 import { formatTable } from '../../replaceme/report/text/textTable.js';
 import type { Run } from '../terminal/command.js';
 import { withDevice } from './gpu.js';
@@ -17,6 +19,12 @@ export interface ProfileOptions {
   profile?: boolean | string;
   force?: boolean;
 }
+
+/** A trace as `Profiler.writeTrace` begins it. */
+const traceKind = textKind(
+  'a trace of --profile',
+  /^\{"traceEvents":\[\{"name":"thread_name","ph":"M","pid":1,"tid":1,"args":\{"name":"sections"\}\}/,
+);
 
 export const PROFILE_FLAG = '--profile [trace.json]';
 export const PROFILE_TEXT =
@@ -133,16 +141,25 @@ export function formatProfile({ milliseconds, kernels, sections, peak }: Profile
   ].join('\n');
 }
 
+/** Checks the file of --profile before any work. @throws RmError OUTPUT_EXISTS, OUTPUT_FAILED. */
+export async function checkTrace(
+  { profile, force = false }: ProfileOptions,
+  protect: readonly string[],
+): Promise<void> {
+  if (typeof profile === 'string') await checkOutputFile(profile, traceKind, { force, protect });
+}
+
 /**
  * Does withDevice; with --profile it also profiles the work, prints the tables to stderr when the work is done and
  * writes the trace to its file. Checks that this is possible before the work begins.
  *
+ * @param protect inputs and other outputs, which the trace may not touch.
  * @returns the work's result, and the summary for --json.
  * @throws RmError ADAPTER_UNSUITABLE if the adapter has no timestamp queries; OUTPUT_EXISTS, OUTPUT_FAILED.
  */
 export async function withProfiledDevice<T>(
   run: Run<object>,
-  { profile, force = false }: ProfileOptions,
+  { profile, force = false, protect }: ProfileOptions & { protect: readonly string[] },
   work: (device: Device) => Promise<T>,
 ): Promise<{ result: T; profile?: ProfileSummary }> {
   if (!profile) return { result: await withDevice(run, work) };
@@ -156,7 +173,7 @@ export async function withProfiledDevice<T>(
       return { result, profile: summary };
     });
   if (profile === true) return measure();
-  const outcome = await withOutputFile(profile, { force }, measure);
+  const outcome = await withOutputFile(profile, traceKind, { force, protect }, measure);
   run.terminal.note(`${profile}: trace for chrome://tracing or ui.perfetto.dev`);
   return { ...outcome, profile: { ...outcome.profile, trace: profile } };
 }

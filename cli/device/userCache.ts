@@ -6,7 +6,7 @@ import { type Form, record, text } from '../../engine/form.js';
 import { parseJsonText } from '../../engine/json.js';
 import { reasonOf } from '../../engine/reasons.js';
 import { brokenSeal, sealed, sha256 } from '../../engine/seal.js';
-import { outputError } from '../../model/files/outputFolder.js';
+import { outputError } from '../../model/files/outputError.js';
 import { version } from '../terminal/version.js';
 
 /** The scope of a measurement: another driver or another version of rm-engine may be faster or slower. */

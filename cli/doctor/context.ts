@@ -73,7 +73,7 @@ export function thisMachine(options: DeviceOptions): DoctorContext {
     tryWrite: folder => {
       mkdirSync(folder, { recursive: true });
       const file = join(folder, `doctor-${process.pid}`);
-      writeFileSync(file, '');
+      writeFileSync(file, '', { flag: 'wx' });
       rmSync(file);
     },
     freeMemory: freemem,

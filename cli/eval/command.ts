@@ -1,6 +1,9 @@
 import type { Command } from 'commander';
 import type { Device } from '../../engine/device.js';
-import { withOutputFile } from '../../model/files/outputFolder.js';
+import { withOutputFile } from '../../model/files/outputFile.js';
+import { textKind } from '../../model/files/outputKind.js';
+import { refuseOverlap } from '../../model/files/overlap.js';
+import { inputPaths } from '../../model/hub/inputPaths.js';
 import type { FileEvaluation } from '../../replaceme/report/schema/schema.js';
 import {
   PROFILE_FLAG,
@@ -20,7 +23,7 @@ import {
   readHealthPrompts,
   runHealth,
 } from './health.js';
-import { openReport, type ReportOptions } from './report.js';
+import { checkReport, openReport, type ReportOptions } from './report.js';
 import {
   formatTasks,
   type LoadedModel,
@@ -116,24 +119,61 @@ const addEvalOptions = (command: Command): Command =>
     .option('--health-tokens <count>', 'longest sample in new tokens (default: 128)', wholeNumber(1))
     .option('--report <dir>', 'write report.json and report.html into this folder')
     .option(PROFILE_FLAG, PROFILE_TEXT, tracePath)
-    .option('--force', 'replace an existing report, --samples file or --profile trace')
+    .option('--force', 'replace an earlier report, --samples file or --profile trace')
     .option('--json', 'print one JSON object');
 
 async function runEval(run: Run<EvalOptions>, folder: string, files: readonly string[]): Promise<void> {
   checkOptions(run, files);
   await findModels(run, [folder, run.options.against]);
+  const outputs = await checkOutputs(run.options, folder, files);
   const inputs = await readInputs(run, folder, files);
   const { samples, force = false } = run.options;
   const onDevice = (samplesFile?: string) =>
-    withProfiledDevice(run, run.options, device => measure(run, inputs, device, samplesFile));
+    withProfiledDevice(run, { ...run.options, protect: outputs('profile') }, device =>
+      measure(run, inputs, device, samplesFile),
+    );
   const { result, ...profile } =
-    samples === undefined ? await onDevice() : await withOutputFile(samples, { force }, onDevice);
+    samples === undefined
+      ? await onDevice()
+      : await withOutputFile(samples, samplesKind, { force, protect: outputs('samples') }, onDevice);
   if (run.options.json) {
     const { sequenceLength, against } = inputs;
     run.terminal.json({ model: folder, against, sequenceLength, ...result, ...profile });
   } else {
     run.terminal.data(formatResults(result));
   }
+}
+
+/** The line of a row, as --samples begins with. */
+const samplesKind = textKind(
+  'a file of --samples',
+  /^\{"model":"(?:[^"\\]|\\.)*","task":"(?:[^"\\]|\\.)*","row":/,
+);
+
+/**
+ * Checks --report and --cache before any work.
+ *
+ * @returns what an output may not touch: the inputs and the other outputs.
+ * @throws RmError OUTPUT_EXISTS, OUTPUT_FAILED.
+ */
+async function checkOutputs(
+  options: EvalOptions,
+  folder: string,
+  files: readonly string[],
+): Promise<(output: 'samples' | 'profile' | 'report' | 'cache') => string[]> {
+  const { against, tasks = [], fewshotRows = [], health, samples, report, profile, cache } = options;
+  const prompts = typeof health === 'string' ? [health] : [];
+  const inputs = await inputPaths([folder, against], [...files, ...tasks, ...fewshotRows, ...prompts]);
+  const outputs = { samples, report, profile, cache };
+  const around = (output: keyof typeof outputs) => [
+    ...inputs,
+    ...Object.entries(outputs).flatMap(([name, path]) =>
+      name !== output && typeof path === 'string' ? [path] : [],
+    ),
+  ];
+  await checkReport(options, around('report'));
+  if (typeof cache === 'string') refuseOverlap(cache, around('cache'));
+  return around;
 }
 
 /** Options that only apply to tasks. */

@@ -1,9 +1,6 @@
-import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Device } from '../../engine/device.js';
-import { RmError } from '../../engine/errors.js';
-import { outputError } from '../../model/files/outputFolder.js';
+import { checkKeptFolder } from '../../model/files/keptFolder.js';
+import { reportFiles } from '../../model/writing/reportFiles.js';
 import type { EvalFindings } from '../../replaceme/report/evalReport.js';
 import type { PhaseClock } from '../../replaceme/run/phaseClock.js';
 
@@ -14,38 +11,39 @@ export interface ReportOptions {
   force?: boolean;
 }
 
-/** A report whose folder exists; `write` fills it once the results are there. */
+/** `write` writes the report once the results are there. */
 interface OpenReport {
   readonly clock: PhaseClock;
   write(findings: EvalFindings): Promise<void>;
 }
 
 /**
- * Creates the folder of --report before the work begins; undefined without --report.
+ * Checks the folder of --report before the work begins.
  *
- * @throws RmError OUTPUT_EXISTS if the folder holds a report and `force` is not set; OUTPUT_FAILED.
+ * @throws RmError OUTPUT_EXISTS if it holds a report and `force` is not set, or anything but a report; OUTPUT_FAILED.
  */
+export async function checkReport(
+  { report, force = false }: ReportOptions,
+  protect: readonly string[],
+): Promise<void> {
+  if (report !== undefined) await checkKeptFolder(report, reportFiles, { force, protect });
+}
+
+/** Begins the report of --report; undefined without. */
 export async function openReport(
-  { report: folder, force = false }: ReportOptions,
+  { report: folder }: ReportOptions,
   device: Device,
 ): Promise<OpenReport | undefined> {
   if (folder === undefined) return undefined;
-  const path = join(folder, 'report.json');
-  if (!force && existsSync(path)) {
-    throw new RmError('OUTPUT_EXISTS', `${path}: exists already`, 'Choose another folder, or add --force.');
-  }
-  await mkdir(folder, { recursive: true }).catch(error => Promise.reject(outputError(error, folder)));
-  const [{ PhaseClock }, { evalReport }, { writeReport }, { writeWhole }] = await Promise.all([
+  const [{ PhaseClock }, { evalReport }, { replaceReports }] = await Promise.all([
     import('../../replaceme/run/phaseClock.js'),
     import('../../replaceme/report/evalReport.js'),
     import('../../replaceme/report/writeReport.js'),
-    import('../../replaceme/compare/rows.js'),
   ]);
   const clock = new PhaseClock(device);
   const command = ['rm-engine', ...process.argv.slice(2)];
   return {
     clock,
-    write: async findings =>
-      writeReport(folder, await evalReport(device, findings, { clock, command }), writeWhole),
+    write: async findings => replaceReports(folder, await evalReport(device, findings, { clock, command })),
   };
 }

@@ -2,7 +2,7 @@ import { appendFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cacheFolder } from '../../engine/cacheFolder.js';
 import type { Device } from '../../engine/device.js';
-import { outputError } from '../../model/files/outputFolder.js';
+import { outputError } from '../../model/files/outputError.js';
 import type { Metrics, PreparedTask, TaskResult, TaskSample, TaskSource } from '../../model/tasks/index.js';
 import type { TextReader } from '../../model/text/textReader.js';
 import type { Model } from '../../model/transformer/model.js';

@@ -1,11 +1,14 @@
 import type { Command } from 'commander';
 import type { Device } from '../../engine/device.js';
+import { refuseOverlap } from '../../model/files/overlap.js';
+import { inputPaths } from '../../model/hub/inputPaths.js';
 import type { PruneOptions, PruneReport, PruneRequest } from '../../replaceme/index.js';
 import { faithfulQuirks } from '../../replaceme/options/faithfulQuirks.js';
 import { pruneSettings } from '../../replaceme/options/pruneSettings.js';
 import { needsCalibration } from '../../replaceme/request/needs.js';
 import { withDevice } from '../device/gpu.js';
 import {
+  checkTrace,
   PROFILE_FLAG,
   PROFILE_TEXT,
   type ProfileOptions,
@@ -38,6 +41,8 @@ interface RequestedPrune {
   readonly flags: PruneFlags;
   readonly options: PruneOptions;
   readonly request: PruneRequest;
+  /** What the trace of --profile may not touch. */
+  readonly protect: readonly string[];
 }
 
 const details = `Layers are counted from 0. A window (i, n) keeps layer i, which is patched, and removes layers i+1 ... i+n. Without
@@ -135,7 +140,15 @@ async function request(
   };
   const { checkPruneRequest } = await import('../../replaceme/index.js');
   await findModels(run, [model]);
-  return { model, out, flags, options, request: await checkPruneRequest(model, out, options) };
+  const inputs = await inputPaths(
+    [model],
+    [words.config, ...(flags.calib ?? []), ...(flags.calibTask ?? [])],
+  );
+  const others = [out, flags.statistics].filter(path => path !== undefined);
+  const protect = [...inputs, ...others];
+  await checkTrace({ ...flags, profile: words.profile }, protect);
+  if (out !== undefined && words.config !== undefined) refuseOverlap(out, [words.config]);
+  return { model, out, flags, options, protect, request: await checkPruneRequest(model, out, options) };
 }
 
 const deviceOptionsOf = ({ adapter, memoryLimit }: PruneFlags) => ({ adapter, memoryLimit });
@@ -165,13 +178,13 @@ function noteDefaultTexts({ terminal }: Run<object>, { flags, request }: Request
 /** Prunes on one device, or on those of --devices. */
 async function pruned(
   run: Run<PruneCommandOptions>,
-  { model, out, flags, options }: RequestedPrune,
+  { model, out, flags, options, protect }: RequestedPrune,
 ): Promise<{ result: PruneReport; profile?: ProfileSummary }> {
   const { prune } = await import('../../replaceme/index.js');
   const pruneOn = (adapter = flags.adapter, statistics = flags.statistics) =>
     withProfiledDevice(
       { ...run, deviceOptions: { adapter, memoryLimit: flags.memoryLimit } },
-      { profile: run.options.profile, force: flags.force },
+      { profile: run.options.profile, force: flags.force, protect },
       (device: Device) => prune(model, out!, { ...options, ...(statistics && { statistics }), device }),
     );
   const { devices } = flags;

@@ -52,7 +52,7 @@ export const commandOptions = [
   ...listed(statisticsSettings, reportSettings, commandSettings),
   ...listed({
     ...runSettings,
-    force: { ...runSettings.force, help: 'replace the output, and the trace of --profile' },
+    force: { ...runSettings.force, help: 'replace an earlier output, and an earlier trace of --profile' },
   }),
 ];
 

@@ -5,7 +5,10 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { type Command, InvalidArgumentError } from 'commander';
 import { ensure, RmError } from '../../engine/errors.js';
-import { checkOutputFolder, withOutputFolder, writeOutputFile } from '../../model/files/outputFolder.js';
+import { writeOutputFile } from '../../model/files/outputError.js';
+import { withOutputFolder } from '../../model/files/outputFolder.js';
+import { companionPath } from '../../model/files/unfinishedOutput.js';
+import { inputPaths } from '../../model/hub/inputPaths.js';
 import { recipeSettings } from '../../replaceme/options/pruneSettings.js';
 import { shellPath } from '../../replaceme/report/text/shellWord.js';
 import { shownName } from '../../replaceme/report/text/shownText.js';
@@ -15,12 +18,15 @@ import { each, type Parser, wholeNumber } from '../options/optionTypes.js';
 import { addSettings, type Flags, optionWords } from '../options/settings.js';
 import { pruneOptions } from '../prune/options.js';
 import { newCommand, type Run, runs } from '../terminal/command.js';
+import { jobsKind } from './jobsFolder.js';
 import { type ClusterJob, type ClusterPlan, clusterJobs, submitScript } from './scripts.js';
 import { clusterStatus, type JobList, type JobStatus } from './status.js';
 
 interface SlurmOptions extends ModelFlags {
   shards: number;
   folder?: string;
+  calib?: string[];
+  calibTask?: string[];
   sbatch?: string[];
   submit?: boolean;
   force?: boolean;
@@ -86,7 +92,7 @@ function writeCommand(signal: AbortSignal): Command {
       each(setting),
     )
     .option('--submit', 'submit the jobs')
-    .option('--force', 'replace an existing folder of scripts, and OUT in the end')
+    .option('--force', 'replace an earlier folder of scripts, and an earlier OUT in the end')
     .option('--json', 'print one JSON object');
   return runs<SlurmOptions>(withDownload(command), signal, (run, model, out) =>
     write(run, model as string, out as string),
@@ -94,15 +100,18 @@ function writeCommand(signal: AbortSignal): Command {
 }
 
 async function write(run: Run<SlurmOptions>, model: string, out: string): Promise<void> {
-  const { folder = `${out}.slurm`, shards, submit, json, force = false } = run.options;
+  const { folder = companionPath(out, '.slurm'), shards, submit, json, force = false } = run.options;
   await findModels(run, [model]);
   const plan = await planJobs(run, model, out, resolve(folder));
   const jobs = clusterJobs(plan);
-  const { locateModel } = await import('../../model/hub/locate.js');
-  const protect = [(await locateModel(model)).path];
+  const { calib = [], calibTask = [] } = run.options;
+  const inputs = await inputPaths([model], [...calib, ...calibTask]);
+  const { checkModelOutput } = await import('../../model/writing/modelOutput.js');
   // Checked now: the last job would find OUT in the way only hours later.
-  await checkOutputFolder(out, { force, protect });
-  await withOutputFolder(folder, { force, protect }, target => writeJobs(target, plan.folder, jobs));
+  await checkModelOutput(model, out, { force, protect: [...inputs, folder] });
+  await withOutputFolder(folder, jobsKind, { force, protect: [...inputs, out] }, target =>
+    writeJobs(target, plan.folder, jobs),
+  );
   const ids = submit ? await submitJobs(plan.folder) : [];
   const names = jobs.map(({ name }) => name);
   if (json) {

@@ -1,10 +1,12 @@
-import { outputError } from '../../model/files/outputFolder.js';
-import { removeUnfinishedOutput } from '../../model/files/unfinishedOutput.js';
-import { describeFailure, formatFailure } from './failure.js';
-import { Terminal } from './terminal.js';
+import { Worker } from 'node:worker_threads';
+import { removeUnfinishedOutput, unfinishedPaths } from '../../model/files/unfinishedOutput.js';
+import type { Deadline } from './watchdog.js';
 
-/** How long the work may go on after an interrupt. Then the process ends without it. */
-const GRACE_MS = 2000;
+/** How long the work may go on after an interrupt. Then the process ends without it, and needs some time for that too. */
+const GRACE_MS = 1500;
+/** When a thread ends the process whose main thread has not come to it. */
+const DEADLINE_MS = 1900;
+const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /** The exit code after a signal. */
 export const INTERRUPTED = 130;
@@ -19,7 +21,8 @@ interface Interrupt {
 
 /**
  * Handles SIGINT, SIGTERM, SIGHUP and a failing stdout. The first of them aborts the signal, so that the work cleans up
- * and ends by itself. A second one, or two seconds, end the process at once. Unfinished output is removed in any case.
+ * and ends by itself; two seconds later, or on a second signal, the process has ended in any case. Unfinished output is
+ * removed.
  */
 export function watchInterrupts(): Interrupt {
   const controller = new AbortController();
@@ -39,8 +42,13 @@ export function watchInterrupts(): Interrupt {
     controller.abort(new Error(reason));
     setTimeout(endNow, GRACE_MS).unref();
   };
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(name, () => stop(INTERRUPTED, 'interrupted'));
+  for (const name of signals) {
+    process.on(name, () => {
+      stop(INTERRUPTED, 'interrupted');
+      // The next one ends the process, however busy it is.
+      for (const other of signals) process.removeAllListeners(other);
+      watch(name);
+    });
   }
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (exitCode !== undefined) return;
@@ -48,9 +56,8 @@ export function watchInterrupts(): Interrupt {
       stop(0, 'nobody reads stdout any more');
       return;
     }
-    const terminal = new Terminal();
-    terminal.error(formatFailure(describeFailure(outputError(error, 'stdout')), terminal));
     stop(1, 'stdout cannot be written');
+    void reportFailedStdout(error);
   });
   // The work is worth finishing even if nobody reads stderr.
   process.stderr.on('error', (error: NodeJS.ErrnoException) => {
@@ -63,4 +70,24 @@ export function watchInterrupts(): Interrupt {
       return exitCode;
     },
   };
+}
+
+/** Ends the process soon, even if the main thread computes without a break. */
+function watch(signal: NodeJS.Signals): void {
+  const deadline: Deadline = { time: Date.now() + DEADLINE_MS, signal, paths: unfinishedPaths() };
+  const worker = new Worker(new URL('./watchdog.js', import.meta.url), { workerData: deadline });
+  // Without it the grace period ends the process.
+  worker.on('error', () => {});
+  worker.unref();
+}
+
+/** Loads what it needs only now: signals must be handled before anything large is loaded. */
+async function reportFailedStdout(error: unknown): Promise<void> {
+  const [{ outputError }, { describeFailure, formatFailure }, { Terminal }] = await Promise.all([
+    import('../../model/files/outputError.js'),
+    import('./failure.js'),
+    import('./terminal.js'),
+  ]);
+  const terminal = new Terminal();
+  terminal.error(formatFailure(describeFailure(outputError(error, 'stdout')), terminal));
 }

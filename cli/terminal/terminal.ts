@@ -1,4 +1,4 @@
-import { outputError } from '../../model/files/outputFolder.js';
+import { outputError } from '../../model/files/outputError.js';
 import { shownName, shownText } from '../../replaceme/report/text/shownText.js';
 import { cutToWidth, textWidth, wrapText } from '../../replaceme/report/text/textWidth.js';
 import { colouredText, plainText, styled, type Text } from './text.js';

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { type DType, elementCount, ensure } from '../../engine/index.js';
-import { writeOutputFile } from '../files/outputFolder.js';
+import { writeOutputFile } from '../files/outputError.js';
 import type { OpaqueTensor } from './checkpoint.js';
 import { storageBits } from './safetensorsHeader.js';
 import { type FileTensor, writeTensorFile } from './tensorFile.js';

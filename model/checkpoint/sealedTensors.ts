@@ -12,8 +12,11 @@ import {
   sha256OfJson,
   tableOf,
 } from '../../engine/index.js';
-import { outputError, withOutputFile } from '../files/outputFolder.js';
+import { outputError } from '../files/outputError.js';
+import { withOutputFile } from '../files/outputFile.js';
+import type { FileKind } from '../files/outputKind.js';
 import { openSafetensorsFile, type SafetensorsFile } from './safetensors.js';
+import { safetensorsKind } from './safetensorsKind.js';
 import { type Metadata, type TensorSource, tensorHeader, writeSafetensorsFile } from './safetensorsWriter.js';
 
 /**
@@ -39,6 +42,12 @@ export interface SealedKind {
   /** What to do where a file is damaged, or of another version. */
   readonly fix: string;
 }
+
+/** How an earlier file of this kind, in any version of its format, is recognised. */
+export const sealedFile = ({ what, format }: SealedKind): FileKind => {
+  const unversioned = (text = '') => text.replace(/ \d+$/, '');
+  return safetensorsKind(`a ${what}`, ({ metadata }) => unversioned(metadata.format) === unversioned(format));
+};
 
 /** A matrix to write, f32; its bytes are read once. */
 export type SealedSource = Omit<TensorSource, 'dtype'>;
@@ -69,10 +78,11 @@ export function sealedMetadata(
  */
 export async function writeSealedTensors(
   path: string,
-  { format }: SealedKind,
+  kind: SealedKind,
   description: unknown,
   tensors: readonly SealedSource[],
 ): Promise<void> {
+  const { format } = kind;
   const text = JSON.stringify(description);
   const hashes: Record<string, string> = Object.fromEntries(tensors.map(({ name }) => [name, sha256('')]));
   const hashed = tensors.map(({ name, shape, bytes }) => ({
@@ -87,7 +97,7 @@ export async function writeSealedTensors(
       hashes[name] = hash.digest('hex');
     },
   }));
-  await withOutputFile(path, { force: true }, async temporary => {
+  await withOutputFile(path, sealedFile(kind), { force: true }, async temporary => {
     // The hashes are known once the tensors are written; they do not change the header's length.
     await writeSafetensorsFile(temporary, hashed, undefined, sealedMetadata(format, text, hashes, tensors));
     try {

@@ -1,6 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { ensure } from '../../engine/index.js';
-import { outputError } from '../files/outputFolder.js';
+import { outputError } from '../files/outputError.js';
 
 /** Produces a tensor's bytes, whole or in pieces; called when the tensor is written. */
 export type TensorBytes = () =>

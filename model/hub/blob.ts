@@ -2,7 +2,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { type FileHandle, rename, rm, stat } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
 import { RmError, reasonOf } from '../../engine/index.js';
-import { outputError } from '../files/outputFolder.js';
+import { outputError } from '../files/outputError.js';
 import { BusyServer, type Content, RefusedRequest } from './fileContent.js';
 import { openPartialFile } from './partialFile.js';
 

@@ -3,7 +3,7 @@ import { constants } from 'node:fs';
 import { copyFile, lstat, mkdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { type Progress, RmError, reasonOf } from '../../engine/index.js';
-import { outputError } from '../files/outputFolder.js';
+import { outputError } from '../files/outputError.js';
 import { downloadBlob } from './blob.js';
 import { hubCacheFolder, repoFolder } from './cacheFolder.js';
 import { type HubClient, loadHubClient } from './client.js';

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { type FileHandle, lstat, open } from 'node:fs/promises';
 import { RmError } from '../../engine/index.js';
-import { outputError } from '../files/outputFolder.js';
+import { outputError } from '../files/outputError.js';
 
 const foreign = (path: string, what: string): RmError =>
   new RmError(

@@ -2,7 +2,7 @@ import { closeSync, fstatSync, mkdirSync, openSync, readSync, writeSync } from '
 import { stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { finite, oneOf, parseJsonText, sha256, sha256OfJson, text } from '../../engine/index.js';
-import { outputError } from '../files/outputFolder.js';
+import { outputError } from '../files/outputError.js';
 import { readLines } from '../files/textFiles.js';
 import type { TokenRequest } from './encodeRequest.js';
 

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { RmError } from '../../engine/index.js';
 import { plainNumbers } from '../files/exactJson.js';
 import { isRecord } from '../files/jsonFile.js';
@@ -131,6 +132,9 @@ const readers: Readonly<
 /** Endings of the files that `readDocuments` reads. */
 export const documentEndings: readonly string[] = Object.keys(readers);
 
+/** Those who read compute tokens without a break: signals and timers get their turn this often. */
+const TURN_MS = 50;
+
 /**
  * Reads the documents of a file lazily, in order: .txt (documents separated by empty lines), .jsonl (one object per
  * line), .json (a list of objects, or one object after the other) or .parquet. Of `messages`, ShareGPT `conversations` and
@@ -143,6 +147,7 @@ export const documentEndings: readonly string[] = Object.keys(readers);
 export async function* readDocuments(path: string, options: DocumentOptions = {}): AsyncGenerator<Document> {
   await checkDataFile(path, documentEndings);
   let documents = 0;
+  let turned = performance.now();
   let invalid: RmError | undefined;
   const onLeftOut = (row: LeftOut) => {
     invalid ??= row.problem;
@@ -151,6 +156,9 @@ export async function* readDocuments(path: string, options: DocumentOptions = {}
   for await (const document of readers[endingOf(path)]!(path, { ...options, onLeftOut })) {
     documents++;
     yield document;
+    if (performance.now() - turned < TURN_MS) continue;
+    await nextTurn();
+    turned = performance.now();
   }
   if (documents > 0) return;
   throw invalidData(

@@ -15,7 +15,7 @@ import {
   uploadPieces,
 } from '../../engine/index.js';
 import { convert } from '../../kernels/index.js';
-import { outputError } from '../files/outputFolder.js';
+import { outputError } from '../files/outputError.js';
 import { addUnfinished, forgetUnfinished, unfinishedPath } from '../files/unfinishedOutput.js';
 import type { LayerWeights } from './weights.js';
 

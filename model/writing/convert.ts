@@ -2,12 +2,14 @@ import { type Device, ensure, type Progress } from '../../engine/index.js';
 import { blocksInDtype, inDtype, type WeightDtype } from '../checkpoint/inDtype.js';
 import { checkShapes } from '../families/index.js';
 import { isGgufPath } from '../files/ggufPath.js';
+import type { CheckedOutput } from '../files/outputPlace.js';
 import type { WrittenType } from '../gguf/encode.js';
+import { inputPaths } from '../hub/inputPaths.js';
 import { openModelSource } from '../source/openModelSource.js';
 import { readArchitecture } from '../source/readArchitecture.js';
 import { logits } from '../transformer/logits.js';
 import { Model } from '../transformer/model.js';
-import { checkModelOutput, withModelOutput } from './modelOutput.js';
+import { checkModelOutput } from './modelOutput.js';
 import { verifyWritten } from './verifyWritten.js';
 import { checkWritable, writeModel } from './writeModel.js';
 
@@ -57,8 +59,7 @@ export async function convert(
     `${to}: a folder cannot store ${type}`,
     'Give f32, f16 or bf16, or write a .gguf file.',
   );
-  const output = { force, protect: [from] };
-  await checkModelOutput(to, output);
+  const output = await checkConversion(from, to, force);
   const arch = await readArchitecture(from);
   const source = await openModelSource(from);
   const stored = await source.openCheckpoint();
@@ -79,7 +80,7 @@ export async function convert(
       ...(dtype && !toGguf && { dtype }),
       ...progress,
     });
-    return await withModelOutput(to, output, async target => {
+    return await output.write(async target => {
       await writeModel({ ...model, device }, target, {
         ...(toGguf ? type && { type } : dtype && { dtype }),
         ...(maxShardBytes !== undefined && { maxShardBytes }),
@@ -98,6 +99,10 @@ export async function convert(
     await checkpoint.close();
   }
 }
+
+/** Checks before any work that the conversion may be written. @throws RmError OUTPUT_EXISTS, OUTPUT_FAILED. */
+export const checkConversion = async (from: string, to: string, force: boolean): Promise<CheckedOutput> =>
+  checkModelOutput(from, to, { force, protect: await inputPaths([from]) });
 
 async function logitsOf(
   device: Device,

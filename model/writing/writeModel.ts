@@ -6,11 +6,12 @@ import { configInDtype } from '../checkpoint/inDtype.js';
 import { type TensorSource, writeSafetensors } from '../checkpoint/safetensorsWriter.js';
 import { exactJsonText } from '../files/exactJson.js';
 import { isGgufPath } from '../files/ggufPath.js';
-import { copyOutputFile, outputError, writeOutputFile } from '../files/outputFolder.js';
+import { copyOutputFile, outputError, writeOutputFile } from '../files/outputError.js';
 import { ggufTexts } from '../gguf/source.js';
 import { type PlannedModel, planGguf } from './ggufPlan.js';
 import { type ModelToWrite, type WriteModelOptions, writtenConfig } from './modelToWrite.js';
 import { replacedBytes } from './replacement.js';
+import { reportFiles } from './reportFiles.js';
 import { writeGgufModel } from './writeGguf.js';
 
 /** Weight files of any format: unpruned weights must not be copied beside the pruned model. */
@@ -21,7 +22,7 @@ const weightFile =
  * Writes a model to a file if `to` ends in .gguf, else to a folder. If the form stays the same, untouched tensors are
  * copied byte for byte. Cuts the configuration to the kept layers and copies the model's other files.
  *
- * @param to an empty folder (see withOutputFolder), or the file.
+ * @param to an empty folder, or the file.
  * @throws RmError OUTPUT_FAILED; UNSUPPORTED_FAMILY, CONFIG_INVALID for settings that the other form cannot express.
  */
 export function writeModel(model: ModelToWrite, to: string, options: WriteModelOptions = {}): Promise<void> {
@@ -100,9 +101,6 @@ function layerOf(
   return match ? { prefix, index: Number(match[1]), rest: match[2]! } : undefined;
 }
 
-/** Reports of an earlier run, if the model is pruned again. */
-const reports = new Set(['report.json', 'report.html']);
-
 /** Copies other files unchanged, following symbolic links; skips broken links and anything that is not a file. */
 async function copyOtherFiles(
   from: string,
@@ -111,7 +109,7 @@ async function copyOtherFiles(
 ): Promise<void> {
   const folders = new Set([...above, await realpath(from)]);
   for (const name of await readdir(from)) {
-    if (name.startsWith('.') || name === 'config.json' || weightFile.test(name) || reports.has(name))
+    if (name.startsWith('.') || name === 'config.json' || weightFile.test(name) || name in reportFiles)
       continue;
     // A model that was pruned before has its base model's card beside its own: shift each card by one.
     const [source, target] = [

@@ -1,11 +1,18 @@
 import { ensure } from '../../engine/index.js';
-import { type Architecture, openTextReader, readArchitecture, readDocuments } from '../../model/index.js';
+import {
+  type Architecture,
+  inputPaths,
+  openTextReader,
+  readArchitecture,
+  readDocuments,
+} from '../../model/index.js';
 import { type EvaluationText, readEvaluationText } from '../evaluation/evaluationText.js';
 import { type Method, methodNamed, unreadSettings } from '../methods/index.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 import type { ComparisonRow } from '../report/schema/comparison.js';
 import { checkPruneRequest, type PruneRequest } from '../request/request.js';
 import { layersToRemove } from '../run/window.js';
+import { checkComparisonFolder } from './rows.js';
 
 /** What `compare` compares, and on which texts; the settings of `prune` apply to every row. */
 export interface CompareOptions
@@ -81,7 +88,14 @@ export async function checkCompareRequest(from: string, options: CompareOptions)
       candidates.push({ layers, method, request });
     }
   }
-  for (const file of options.calibration ?? []) await checkReadable(file, options);
+  const { calibration = [], calibrationTasks = [], evaluation } = options;
+  if (out !== undefined) {
+    await checkComparisonFolder(
+      out,
+      await inputPaths([from], [...calibration, ...calibrationTasks, ...evaluation]),
+    );
+  }
+  for (const file of calibration) await checkReadable(file, options);
   return { shared, arch, candidates, texts: await readEvaluation(from, arch, options) };
 }
 

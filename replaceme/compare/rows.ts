@@ -1,8 +1,20 @@
-import { mkdir } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { anything, brokenSeal, type Formed, RmError, record, sealed, tableOf } from '../../engine/index.js';
-import { outputError, readJsonFileIfPresent, withOutputFile, writeOutputFile } from '../../model/index.js';
+import {
+  checkKeptFolder,
+  type FileKind,
+  readJsonFileIfPresent,
+  reportFiles,
+  textKind,
+  withOutputFile,
+  writeOutputFile,
+} from '../../model/index.js';
 
+/** The folder of the rows within that of the comparison. */
+const ROWS = 'rows';
+/** "7-refit.json", "dense.json". */
+const rowName = /^(\d+-[a-z-]+|dense)\.json$/;
 const rowForm = record({ key: tableOf(anything), row: tableOf(anything) });
 
 /** What all rows depend on; plain JSON, compared name by name. */
@@ -14,16 +26,9 @@ export class RowStore {
   readonly #key: ComparisonKey;
 
   constructor(out: string | undefined, key: ComparisonKey) {
-    this.#folder = out === undefined ? undefined : join(out, 'rows');
+    this.#folder = out === undefined ? undefined : join(out, ROWS);
     // As it looks after a round trip through JSON.
     this.#key = JSON.parse(JSON.stringify(key)) as ComparisonKey;
-  }
-
-  /** Creates the folder: if it cannot be written, the user learns it now. @throws RmError OUTPUT_FAILED. */
-  async open(): Promise<void> {
-    const folder = this.#folder;
-    if (folder === undefined) return;
-    await mkdir(folder, { recursive: true }).catch(error => Promise.reject(outputError(error, folder)));
   }
 
   /**
@@ -43,7 +48,7 @@ export class RowStore {
     const problem = brokenSeal(stored) ?? rowForm(stored, '');
     if (problem && force) return undefined;
     if (problem) {
-      const fix = 'Remove the file, or add `force`, and the row is made again.';
+      const fix = 'Move the file away, or add `force`, and the row is made again.';
       throw new RmError(
         'CONFIG_INVALID',
         `${path}: is no row of a comparison as it was written: ${problem}`,
@@ -64,7 +69,7 @@ export class RowStore {
   /** Writes a row; a crash leaves no partial file. @throws RmError OUTPUT_FAILED. */
   async write(name: string, row: object): Promise<void> {
     if (this.#folder === undefined) return;
-    await writeWhole(this.#path(name), `${JSON.stringify(sealed({ key: this.#key, row }), null, 2)}\n`);
+    await replace(this.#path(name), rowKind, `${JSON.stringify(sealed({ key: this.#key, row }), null, 2)}\n`);
   }
 
   #path(name: string): string {
@@ -80,6 +85,25 @@ export class RowStore {
   }
 }
 
-/** Writes a temporary file and renames it. @throws RmError OUTPUT_FAILED. */
-export const writeWhole = (path: string, text: string): Promise<void> =>
-  withOutputFile(path, { force: true }, temporary => writeOutputFile(temporary, text));
+const rowKind = textKind('a row of a comparison', /^\s*\{\s*"key":\s*\{/);
+const tableKind = textKind(
+  'a table of rm-engine compare',
+  /^# .*: methods compared\n[\s\S]*Made with rm-engine /,
+);
+const TABLE = 'compare.md';
+
+/** Checks before any work that a comparison may be kept in a folder. @throws RmError OUTPUT_EXISTS, OUTPUT_FAILED. */
+export async function checkComparisonFolder(out: string, protect: readonly string[]): Promise<void> {
+  const names = await readdir(join(out, ROWS)).catch(() => []);
+  const rows = names.filter(name => rowName.test(name)).map(name => [`${ROWS}/${name}`, rowKind] as const);
+  const files = { ...reportFiles, [TABLE]: tableKind, ...Object.fromEntries(rows) };
+  await checkKeptFolder(out, files, { protect, force: true });
+}
+
+/** Writes the table of a comparison into its folder. @throws RmError OUTPUT_EXISTS, OUTPUT_FAILED. */
+export const writeTable = (out: string, text: string): Promise<void> =>
+  replace(join(out, TABLE), tableKind, text);
+
+/** Replaces a file of this kind; a crash leaves no partial one. */
+const replace = (path: string, kind: FileKind, text: string): Promise<void> =>
+  withOutputFile(path, kind, { force: true }, temporary => writeOutputFile(temporary, text));

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import {
   also,
   anything,
@@ -16,7 +17,13 @@ import {
   upload,
   whole,
 } from '../../engine/index.js';
-import { openSealedTensors, type SealedKind, writeSealedTensors } from '../../model/index.js';
+import {
+  checkOutputFile,
+  openSealedTensors,
+  type SealedKind,
+  sealedFile,
+  writeSealedTensors,
+} from '../../model/index.js';
 import { firstDifference, type Recipe } from '../run/recipe.js';
 import { type LoopState, type Moments, namedTensors } from './trainingLoop.js';
 import type { TrainedParameter } from './trainingTask.js';
@@ -44,6 +51,32 @@ const stateForm: Form<LoopState> = record({
 }) as Form<LoopState>;
 
 const checkpointForm = record({ recipe: tableOf(anything), state: stateForm });
+
+const fileKind = sealedFile(kind);
+
+/**
+ * Checks before any work that a run may be kept in this file.
+ *
+ * @param replace goes on from an earlier checkpoint or begins anew.
+ * @throws RmError OUTPUT_EXISTS where it is another file, or an earlier checkpoint that is not to be replaced.
+ */
+export async function checkCheckpoint(
+  path: string,
+  { protect, replace }: { protect: readonly string[]; replace: boolean },
+): Promise<void> {
+  await checkOutputFile(path, fileKind, { protect, force: true });
+  if (replace || !existsSync(path)) return;
+  throw new RmError(
+    'OUTPUT_EXISTS',
+    `${path}: an earlier run has left a checkpoint`,
+    'Add `resume` to continue that run, or `force` to begin anew.',
+  );
+}
+
+/** Removes the checkpoint of a run that is done, and no other file. */
+export async function removeCheckpoint(path: string): Promise<void> {
+  if (await fileKind.isOne(path)) await rm(path, { force: true });
+}
 
 /** The tensors of a run in progress. */
 interface TrainedTensors {

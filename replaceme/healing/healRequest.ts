@@ -1,10 +1,13 @@
 import { existsSync } from 'node:fs';
-import { type Device, ensure, RmError } from '../../engine/index.js';
+import { type Device, ensure } from '../../engine/index.js';
 import {
   type Architecture,
+  type CheckedOutput,
   checkModelOutput,
+  checkReportsBeside,
   checkShapes,
-  locateModel,
+  companionPath,
+  inputPaths,
   modelFingerprint,
   openCheckpoint,
   readArchitecture,
@@ -14,6 +17,7 @@ import { type HealOptions, healingTextSettings, healSettings } from '../options/
 import { checkValues } from '../options/setting.js';
 import { objectiveSettings } from '../options/trainingSettings.js';
 import type { Recipe } from '../run/recipe.js';
+import { checkCheckpoint } from './checkpointFile.js';
 import {
   checkTraining,
   type HealingSettings,
@@ -35,13 +39,9 @@ export interface HealRequest {
   readonly layers: readonly number[];
   /** Where the run is kept. */
   readonly checkpoint: string;
+  /** Where the result goes; undefined where nothing is written. */
+  readonly output?: CheckedOutput;
 }
-
-/** Neither model may be overwritten. */
-export const healOutput = async (from: string, { teacher, force = false }: HealOptions) => {
-  const models = [from, ...(teacher === undefined ? [] : [teacher])];
-  return { protect: await Promise.all(models.map(async model => (await locateModel(model)).path)), force };
-};
 
 /**
  * Checks everything about a request that needs neither a device nor weights nor texts.
@@ -76,15 +76,8 @@ export async function checkHealRequest(
     'Leave `layers` out, or train the transform or down-proj.',
   );
   const layers = train === 'full' ? [] : layersToTrain(options.layers, cut, arch.layers, from);
-  if (to !== undefined) await checkModelOutput(to, await healOutput(from, options));
-  const checkpoint = options.checkpoint ?? `${to ?? from}.checkpoint.safetensors`;
-  if (to !== undefined && !resume && !options.force && existsSync(checkpoint)) {
-    throw new RmError(
-      'OUTPUT_EXISTS',
-      `${checkpoint}: an earlier run has left a checkpoint`,
-      'Add `resume` to continue that run, or `force` to begin anew.',
-    );
-  }
+  const checkpoint = options.checkpoint ?? companionPath(to ?? from, '.checkpoint.safetensors');
+  const output = to === undefined ? undefined : await checkOutputs(from, to, checkpoint, options);
   ensure(!finish || existsSync(checkpoint), `${checkpoint}: there is no checkpoint`, 'Leave `finish` out.');
   const opened = await openCheckpoint(from);
   try {
@@ -92,7 +85,22 @@ export async function checkHealRequest(
   } finally {
     await opened.close();
   }
-  return { arch, training, cut, layers, checkpoint };
+  return { arch, training, cut, layers, checkpoint, ...(output && { output }) };
+}
+
+/** The places of the result and of the checkpoint. @throws RmError OUTPUT_EXISTS, OUTPUT_FAILED. */
+async function checkOutputs(
+  from: string,
+  to: string,
+  checkpoint: string,
+  { teacher, data, heldOut = [], resume = false, force = false }: HealOptions,
+): Promise<CheckedOutput> {
+  const inputs = await inputPaths([from, teacher], [...data, ...heldOut]);
+  await checkCheckpoint(checkpoint, { protect: [...inputs, to], replace: resume || force });
+  const options = { force, protect: [...inputs, checkpoint] };
+  // A run that was killed may have written its reports.
+  await checkReportsBeside(to, { ...options, force: force || resume });
+  return await checkModelOutput(from, to, options);
 }
 
 /** The options' sizes, else those that suit the device and the steps. */

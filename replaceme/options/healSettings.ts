@@ -70,7 +70,7 @@ export const healingRunSettings = declare('Run:', {
   resume: setting(onOff, { help: 'continue from the checkpoint, if there is one', ofTheRun: true }),
   finish: setting(onOff, { help: 'write the model of the checkpoint without further steps; needs resume' }),
   maxShardBytes: setting(resultSettings.maxShardBytes.type, { ...resultSettings.maxShardBytes, flag: false }),
-  force: setting(onOff, { help: "replace the output, and an earlier run's checkpoint" }),
+  force: setting(onOff, { help: "replace an earlier output, and an earlier run's checkpoint" }),
 });
 
 /** All settings of `heal`, in the order of its help. */

@@ -318,7 +318,10 @@ export const runSettings = declare('Run:', {
     ofTheRun: true,
   }),
   checkpoint: setting(onOff, { default: true, help: 'keep nothing for a resume', ofTheRun: true }),
-  force: setting(onOff, { help: 'replace the output folder' }),
+  force: setting(onOff, {
+    help: 'replace an earlier output',
+    details: 'A model folder or GGUF file; a folder with anything else in it is refused.',
+  }),
 });
 
 /** The device; options of every command. */

@@ -8,7 +8,7 @@ import { repeatOf } from '../report/repeat.js';
 import { exactnessWarnings, reportHead, reportModel } from '../report/reportHead.js';
 import type { PruneReport } from '../report/schema/schema.js';
 import { pruneSentence } from '../report/sentence.js';
-import { outputOptions } from '../request/request.js';
+import { checkPrunedOutput } from '../request/request.js';
 import { describeWindows } from '../run/window.js';
 import type { WindowChoice } from '../run/windowChoice.js';
 import type { Measured } from './measure.js';
@@ -34,7 +34,7 @@ export async function publishPruned(run: PruneRun, result: PruneResult): Promise
   const { inputs, pruned, outputs } = result;
   const report = await publish({
     ...{ from, to, device, clock, options, model: pruned, arch: request.arch },
-    output: await outputOptions(from, options),
+    output: request.output ?? (await checkPrunedOutput(from, to, options)),
     expected: outputs,
     outputsOf: written => inputs.outputsOfLoaded(written),
     offload: offloadOf(plan.placement),

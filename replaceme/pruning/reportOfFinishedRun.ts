@@ -1,8 +1,7 @@
-import { checkModelOutput } from '../../model/index.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 import { finishedReport } from '../report/finishedReport.js';
 import type { PruneReport } from '../report/schema/schema.js';
-import { outputOptions } from '../request/request.js';
+import { checkPrunedOutput } from '../request/request.js';
 import { mayBeFinished } from '../resume/pruneCheckpoint.js';
 
 /**
@@ -18,6 +17,6 @@ export async function reportOfFinishedRun(
 ): Promise<PruneReport | undefined> {
   if (!mayBeFinished(to, options)) return undefined;
   const report = await finishedReport(to);
-  if (!report) await checkModelOutput(to, await outputOptions(from, options));
+  if (!report) await checkPrunedOutput(from, to, options);
   return report;
 }

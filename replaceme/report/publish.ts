@@ -1,13 +1,12 @@
 import type { Device } from '../../engine/index.js';
 import {
   type Architecture,
+  type CheckedOutput,
   inDtype,
   type LoadOptions,
   type Model,
-  type OutputFolderOptions,
   openModelSource,
   verifyWritten,
-  withModelOutput,
   writeModel,
 } from '../../model/index.js';
 import type { PrunedModel } from '../activations/prunedModel.js';
@@ -27,8 +26,8 @@ interface Publication<R extends PruneReport | HealReport> {
   readonly clock: PhaseClock;
   readonly arch: Architecture;
   readonly model: Pick<PrunedModel, 'keep' | 'replacements'>;
-  /** Whether `to` may be replaced, and which paths may not. */
-  readonly output: OutputFolderOptions;
+  /** `to`, checked before the work. */
+  readonly output: CheckedOutput;
   readonly options: RunHooks & Pick<PruneOptions, 'dtype' | 'maxShardBytes' | 'command'>;
   /** Outputs of the model in memory on a few inputs, and how to compute them with the written one. */
   readonly expected: Float32Array;
@@ -48,7 +47,7 @@ interface Publication<R extends PruneReport | HealReport> {
  */
 export const publish = <R extends PruneReport | HealReport>(publication: Publication<R>): Promise<R> => {
   const { from, to, device, clock, output, options, expected, outputsOf, offload } = publication;
-  return withModelOutput(to, output, async target => {
+  return output.write(async target => {
     await clock.during('write', () => writeWeights(publication, target));
     const maxLogitDifference = await clock.during('verify', () =>
       verifyWritten(device, target, outputsOf, expected, offload),

@@ -1,6 +1,13 @@
 import { basename, dirname, join, resolve } from 'node:path';
 import { sealed } from '../../engine/index.js';
-import { besideModel, isGgufPath, modelName, withOutputFile, writeOutputFile } from '../../model/index.js';
+import {
+  besideModel,
+  isGgufPath,
+  modelName,
+  type ReportName,
+  replaceReport,
+  writeOutputFile,
+} from '../../model/index.js';
 import { healedCard, modelCard } from './modelCard.js';
 import type {
   HealReport,
@@ -66,6 +73,10 @@ export async function writeReport(
   await write(join(folder, 'report.html'), await reportPage(report));
 }
 
+/** Writes report.json and report.html into a folder in place of earlier ones. @throws RmError OUTPUT_EXISTS, OUTPUT_FAILED. */
+export const replaceReports = (folder: string, report: Report): Promise<void> =>
+  writeReport(folder, report, (path, text) => replaceReport(path, basename(path) as ReportName, text));
+
 /**
  * Writes the documentation of a pruned or healed model: the report and the model card README.md into its folder; for a
  * GGUF file only the report, beside it under the file's name.
@@ -80,11 +91,10 @@ export async function writeDocumentation(
 ): Promise<void> {
   const write = report.kind === 'heal' || report.evaluation ? writeReport : writeReportData;
   if (isGgufPath(to)) {
-    await write(dirname(to), report, (path, text) =>
-      withOutputFile(besideModel(to, basename(path)), { force: true }, temporary =>
-        writeOutputFile(temporary, text),
-      ),
-    );
+    await write(dirname(to), report, (path, text) => {
+      const name = basename(path) as ReportName;
+      return replaceReport(besideModel(to, name), name, text);
+    });
     return;
   }
   await write(target, report);

@@ -1,12 +1,16 @@
 import { ensure, RmError } from '../../engine/index.js';
 import {
   type Architecture,
+  type CheckedOutput,
   checkModelOutput,
+  checkReportsBeside,
   checkShapes,
   checkWritable,
-  locateModel,
+  inputPaths,
+  type OutputOptions,
   openModelSource,
   readArchitecture,
+  writableTarget,
 } from '../../model/index.js';
 import { linearRefusal } from '../fits/linearRefusal.js';
 import { checkTraining, type TrainingRequest } from '../healing/healingSettings.js';
@@ -37,6 +41,8 @@ export interface PruneRequest {
   readonly settings: RepairSettings;
   /** Healing by gradient after the repair, if any. */
   readonly gradient?: TrainingRequest;
+  /** Where the result goes; undefined where nothing is written, or an earlier run may have written it already. */
+  readonly output?: CheckedOutput;
 }
 
 /**
@@ -70,9 +76,9 @@ export async function checkPruneRequest(
   checkTexts(options);
   requireRepairable(method, arch, settings.heal);
   if (arch.vision) checkImageOptions(options, needsCalibration(request));
-  if (to !== undefined) await checkOutput(from, to, options, method);
+  const output = to === undefined ? undefined : await checkOutput(from, to, options, method);
   await checkModelFiles(from, to, request);
-  return request;
+  return { ...request, ...(output && { output }) };
 }
 
 /** The windows against the selection that would find them. */
@@ -114,14 +120,35 @@ function checkTexts(options: PruneOptions): void {
 }
 
 /** What is to be written, and the place where it goes. */
-async function checkOutput(from: string, to: string, options: PruneOptions, method: Method): Promise<void> {
+async function checkOutput(
+  from: string,
+  to: string,
+  options: PruneOptions,
+  method: Method,
+): Promise<CheckedOutput | undefined> {
   ensure(
     !method.inMemoryOnly,
     `${method.name}: ${method.inMemoryOnly}`,
     'rm-engine compare evaluates it in memory; to write a model, choose another method.',
   );
-  checkCheckpointOptions(to, options);
-  if (!mayBeFinished(to, options)) await checkModelOutput(to, await outputOptions(from, options));
+  const inputs = await inputsOf(from, options);
+  if (options.statistics !== undefined) writableTarget(options.statistics, { protect: inputs });
+  await checkCheckpointOptions(to, options);
+  return mayBeFinished(to, options) ? undefined : await checkPrunedOutput(from, to, options);
+}
+
+/** Checks the output of a prune. @throws RmError OUTPUT_EXISTS, OUTPUT_FAILED. */
+export async function checkPrunedOutput(
+  from: string,
+  to: string,
+  options: PruneOptions,
+): Promise<CheckedOutput> {
+  const { force = false, resume = false, statistics, onNotice } = options;
+  const protect = [...(await inputsOf(from, options)), ...(statistics === undefined ? [] : [statistics])];
+  const output: OutputOptions = { force, protect, onNotice };
+  // A run that was killed may have written its reports.
+  await checkReportsBeside(to, { ...output, force: force || resume });
+  return await checkModelOutput(from, to, output);
 }
 
 /** The model's headers, and whether its output format can say what is left of it. */
@@ -247,8 +274,8 @@ function repairSettings(options: PruneOptions, method: Method): RepairSettings {
   };
 }
 
-/** Neither the model itself nor the statistics may be overwritten. */
-export const outputOptions = async (from: string, { force = false, statistics }: PruneOptions) => ({
-  protect: [(await locateModel(from)).path, ...(statistics === undefined ? [] : [statistics])],
-  force,
-});
+/** What a run reads, but for the statistics, which it writes too. */
+const inputsOf = (
+  from: string,
+  { calibration = [], calibrationTasks = [], evaluation = [] }: PruneOptions,
+): Promise<string[]> => inputPaths([from], [...calibration, ...calibrationTasks, ...evaluation]);

@@ -1,16 +1,15 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PIECE, parseJsonText, RmError, readForm, reasonOf, sha256 } from '../../engine/index.js';
 import type { Recipe } from '../run/recipe.js';
+import { checkRunFolder, ownName, removeRunFiles, STATE } from './runFolder.js';
 import { RunLock } from './runLock.js';
 import { headForm, stateForm } from './storedForm.js';
 import { type Bytes, changed, namesIn, type Pieces, type Stored } from './storedValues.js';
 
 /** Written into every checkpoint; increase the number when its meaning changes. */
 const FORMAT = 'rm-engine checkpoint 1';
-const STATE = 'state.json';
 
 /** How far a run has come: plain JSON that names files of bytes. */
 export interface RunState {
@@ -26,7 +25,7 @@ export interface RunState {
 /**
  * A folder with one state of a run. Bytes are in files named by their SHA-256, so that unchanged bytes are not written
  * again. state.json names these files and replaces the previous one when all of them are on the disk. The next process
- * removes whatever else a killed process left.
+ * removes what else of its own a killed process left; files with other names are never touched.
  */
 export class CheckpointFolder implements Bytes {
   /** Complete files on the disk. */
@@ -40,11 +39,6 @@ export class CheckpointFolder implements Bytes {
   #lock: RunLock | undefined;
 
   private constructor(readonly path: string) {}
-
-  /** Whether an earlier run left a state there. */
-  static exists(path: string): boolean {
-    return existsSync(join(path, STATE));
-  }
 
   /** For a new run; the first save creates the folder. */
   static fresh(path: string): CheckpointFolder {
@@ -64,10 +58,7 @@ export class CheckpointFolder implements Bytes {
       const needed = namesOf(state);
       for (const name of await readdir(path)) {
         if (needed.has(name)) folder.#files.add(name);
-        else if (name !== STATE && !name.startsWith('lock')) await rm(join(path, name), { force: true });
-      }
-      for (const name of needed) {
-        if (!folder.#files.has(name)) throw changed(`${join(path, name)} is missing`);
+        else if (ownName.test(name)) await rm(join(path, name), { force: true }).catch(() => {});
       }
       return { folder, state };
     } catch (error) {
@@ -78,11 +69,14 @@ export class CheckpointFolder implements Bytes {
 
   /** Removes an earlier run's state. @throws RmError OUTPUT_EXISTS where a run still works there. */
   static async discard(path: string): Promise<void> {
-    const lock = await RunLock.take(path);
-    // The state first: without it the other files have no meaning.
-    await rm(join(path, STATE), { force: true });
-    await lock.release();
-    await rm(path, { recursive: true, force: true });
+    await removeRunFiles(path, await RunLock.take(path));
+  }
+
+  /** @throws RmError DATA_INVALID where a file that the state names is missing. */
+  checkComplete(state: RunState): void {
+    for (const name of namesOf(state)) {
+      if (!this.#files.has(name)) throw changed(`${join(this.path, name)} is missing`);
+    }
   }
 
   /** Whether the folder exists and this run holds it. */
@@ -171,6 +165,8 @@ export class CheckpointFolder implements Bytes {
     if (this.#lock) await this.#lock.check(this.path);
     else {
       await mkdir(this.path, { recursive: true });
+      // Somebody may have put a folder there since the run began.
+      await checkRunFolder(this.path);
       this.#lock = await RunLock.take(this.path);
     }
     this.#added = [];
@@ -222,9 +218,9 @@ export class CheckpointFolder implements Bytes {
   /** Removes the folder after a finished run. */
   async remove(): Promise<void> {
     if (!this.#lock) return;
-    await rm(join(this.path, STATE), { force: true });
-    await this.close();
-    await rm(this.path, { recursive: true, force: true });
+    const lock = this.#lock;
+    this.#lock = undefined;
+    await removeRunFiles(this.path, lock);
   }
 
   async #write(pieces: Pieces): Promise<string> {

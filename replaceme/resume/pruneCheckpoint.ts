@@ -2,10 +2,11 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type Device, ensure, RmError, sha256 } from '../../engine/index.js';
-import { besideModel, isGgufPath, removeLeftBy } from '../../model/index.js';
+import { besideModel, companionPath, isGgufPath, removeLeftBy } from '../../model/index.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 import { runSettings } from '../options/pruneSettings.js';
 import { CheckpointFolder } from './checkpointFolder.js';
+import { checkRunFolder, holdsState, removeLeftover } from './runFolder.js';
 import { RunJournal } from './runJournal.js';
 import { RunLock } from './runLock.js';
 
@@ -13,14 +14,14 @@ import { RunLock } from './runLock.js';
 export const FINISHED = 'report.json';
 
 /** Where a run that writes `out` keeps its state: beside it. */
-export const checkpointPath = (out: string): string => `${resolve(out)}.checkpoint`;
+export const checkpointPath = (out: string): string => companionPath(resolve(out), '.checkpoint');
 
 /**
  * Refuses options that contradict each other, and a checkpoint that no option says what to do with.
  *
  * @throws RmError INVALID_ARGUMENT; OUTPUT_EXISTS where an interrupted run has left a checkpoint.
  */
-export function checkCheckpointOptions(out: string, options: PruneOptions): void {
+export async function checkCheckpointOptions(out: string, options: PruneOptions): Promise<void> {
   const { resume = false, restart = false, checkpoint = true, checkpointEvery } = options;
   ensure(!(resume && restart), 'resume and restart contradict each other', 'Give `resume` or `restart`.');
   ensure(
@@ -29,7 +30,8 @@ export function checkCheckpointOptions(out: string, options: PruneOptions): void
     'Leave out `checkpoint: false`, or `resume` and `checkpointEvery`.',
   );
   const path = checkpointPath(out);
-  if (resume || restart || !CheckpointFolder.exists(path)) return;
+  if (checkpoint || restart) await checkRunFolder(path);
+  if (resume || restart || !holdsState(path)) return;
   throw new RmError(
     'OUTPUT_EXISTS',
     `${path}: an interrupted run has left its state there`,
@@ -55,7 +57,7 @@ export async function openJournal(
   }: PruneOptions,
 ): Promise<RunJournal | undefined> {
   const path = checkpointPath(out);
-  const there = CheckpointFolder.exists(path);
+  const there = holdsState(path);
   const killed = there ? await RunLock.holder(path) : undefined;
   const options = {
     every: checkpointEvery,
@@ -63,6 +65,7 @@ export async function openJournal(
     onFailure: (reason: string) => onNotice?.(`the run goes on, but could not be resumed: ${reason}`),
   };
   if (there && restart) await CheckpointFolder.discard(path);
+  await removeLeftover(path);
   const resumed = there && !restart ? await RunJournal.resume(device, path, options) : undefined;
   // Either has found its lock free.
   if (killed) await removeLeftBy(killed, out);
@@ -83,12 +86,14 @@ export const reportOf = (path: string): string =>
 export async function markFinished(journal: RunJournal, out: string, target: string): Promise<void> {
   if (!journal.isKept) return;
   await journal.step(FINISHED, async () => sha256(await readFile(reportOf(isGgufPath(out) ? out : target))));
-  await journal.save();
+  try {
+    await journal.save();
+  } catch (error) {
+    // Where the state cannot be saved any more, the output is complete all the same.
+    if (!(error instanceof RmError && error.code === 'OUTPUT_FAILED')) throw error;
+  }
 }
 
 /** Whether a run may have been killed between giving its output its name and removing its checkpoint. */
 export const mayBeFinished = (out: string, { resume }: PruneOptions): boolean =>
-  resume === true &&
-  CheckpointFolder.exists(checkpointPath(out)) &&
-  existsSync(out) &&
-  existsSync(reportOf(out));
+  resume === true && holdsState(checkpointPath(out)) && existsSync(out) && existsSync(reportOf(out));

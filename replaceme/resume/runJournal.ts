@@ -2,6 +2,7 @@ import { type Device, ensure, type Journal, type LiveState, type Tensor } from '
 import { outputError, SpillFile } from '../../model/index.js';
 import { firstDifference, type Recipe } from '../run/recipe.js';
 import { CheckpointFolder, type RunState } from './checkpointFolder.js';
+import { holdsState } from './runFolder.js';
 import {
   loaded,
   namesIn,
@@ -78,6 +79,12 @@ export class RunJournal implements Journal {
    */
   static async resume(device: Device, path: string, options: JournalOptions): Promise<RunJournal> {
     const { folder, state } = await CheckpointFolder.open(path);
+    try {
+      folder.checkComplete(state);
+    } catch (error) {
+      await folder.close();
+      throw error;
+    }
     return new RunJournal(device, folder, options, state);
   }
 
@@ -170,7 +177,7 @@ export class RunJournal implements Journal {
     const wasOpen = this.folder.isOpen;
     await this.#destination.spillFile.close();
     await this.folder.close();
-    return wasOpen && CheckpointFolder.exists(this.folder.path);
+    return wasOpen && holdsState(this.folder.path);
   }
 
   /** A new path for this name at the present place; repeated names are numbered. */

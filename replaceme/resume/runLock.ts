@@ -11,7 +11,14 @@ interface Holder extends Writer {
   readonly token: string;
 }
 
-const lockPath = (folder: string): string => join(folder, 'lock');
+/** The name of a lock. */
+export const LOCK = 'lock';
+
+const lockPath = (folder: string): string => join(folder, LOCK);
+
+/** Whether a file of this name is what a killed run left of the attempt to take a lock. */
+export const isAttempt = (name: string): boolean =>
+  /^lock-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(-dead)?$/.test(name);
 
 /**
  * Lets only one run at a time work in a folder; its file `lock` names that run. A dead run's lock expires at once on this
@@ -70,10 +77,14 @@ export class RunLock {
     }
   }
 
-  /** @throws RmError OUTPUT_EXISTS where another run took over the folder because this one was stopped for too long. */
+  /**
+   * @throws RmError OUTPUT_EXISTS where another run took over the folder because this one was stopped for too long;
+   *   OUTPUT_FAILED where somebody removed the folder or the lock in it.
+   */
   async check(folder: string): Promise<void> {
     const holder = await holderOf(this.path);
-    if (holder?.token !== this.token) throw taken(folder, holder);
+    if (!holder) throw gone(folder);
+    if (holder.token !== this.token) throw taken(folder, holder);
   }
 
   async release(): Promise<void> {
@@ -112,6 +123,13 @@ async function discard(path: string, own: string, dead: Holder | undefined): Pro
   if (moved && moved.token !== dead?.token) await link(aside, path).catch(() => {});
   await rm(aside, { force: true });
 }
+
+const gone = (folder: string): RmError =>
+  new RmError(
+    'OUTPUT_FAILED',
+    `${folder}: the folder, or the lock of this run in it, was removed while the run kept its state there`,
+    'Leave the folder in its place while a run works.',
+  );
 
 const taken = (folder: string, other: Holder | undefined): RmError =>
   new RmError(

@@ -1,8 +1,8 @@
 import { asBytes, ensure, RmError } from '../../engine/index.js';
-import { withOutputFile } from '../../model/index.js';
+import { inputPaths, withOutputFile } from '../../model/index.js';
 import type { RunHooks } from '../run/runHooks.js';
 import { parseShard, SHARD, type Shard, shardName, WHOLE } from './shard.js';
-import { StatisticsFile, type StoredMatrix } from './statisticsFile.js';
+import { StatisticsFile, type StoredMatrix, statisticsKind } from './statisticsFile.js';
 import type { RowSums } from './statisticsStore.js';
 
 /** The contents of a merged file. */
@@ -49,7 +49,8 @@ export async function mergeStatistics(
   const [whole, shards] = [parts.filter(isWhole), parts.filter(part => !isWhole(part))];
   checkShards(shards);
   checkNames(whole, shards);
-  return await withOutputFile(out, { force }, async path => {
+  const output = { force, protect: await inputPaths([], paths) };
+  return await withOutputFile(out, statisticsKind, output, async path => {
     const merged = await StatisticsFile.open(path);
     merged.agree({ ...recipe, [SHARD]: shardName(WHOLE) });
     for (const { file } of parts) merged.adopt(file);

@@ -15,6 +15,7 @@ import {
   type SealedKind,
   type SealedSource,
   type SealedTensors,
+  sealedFile,
   writeSealedTensors,
 } from '../../model/index.js';
 import type { Calibration } from '../calibration/readCalibration.js';
@@ -31,6 +32,9 @@ const kind: SealedKind = {
   what: 'statistics file',
   fix: 'Give another statistics file, or move this one away and a new one will be written.',
 };
+
+/** How an earlier file is recognised. */
+export const statisticsKind = sealedFile(kind);
 
 /** One matrix of some sums. */
 export interface StoredMatrix {

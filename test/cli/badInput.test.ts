@@ -104,9 +104,9 @@ const cases: [args: string[], code: string, words: RegExp][] = [
     /2 weights for 1 calibration files/,
   ],
   [
-    ['prune', model, out, '--layers', '2', '--calib', long, '--statistics', long],
+    ['prune', model, out, '--layers', '2', '--calib', long, '--statistics', path('a.txt')],
     'DATA_INVALID',
-    /long text\.txt: not a complete statistics file/,
+    /a\.txt: not a complete statistics file/,
   ],
 ];
 

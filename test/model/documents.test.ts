@@ -227,4 +227,19 @@ test('files that are no text files', async () => {
   );
 });
 
+test('timers and signals get their turn while documents are read and computed on', async () => {
+  using folder = temporaryFolder();
+  const path = join(folder.path, 'many.txt');
+  writeFileSync(path, Array.from({ length: 200 }, (_, i) => `Text ${i}.`).join('\n\n'));
+  let [turns, documents] = [0, 0];
+  const timer = setInterval(() => turns++, 1);
+  for await (const _ of readDocuments(path)) {
+    documents++;
+    for (const end = performance.now() + 5; performance.now() < end; );
+  }
+  clearInterval(timer);
+  assert.is(documents, 200);
+  assert.ok(turns >= 10, `${turns} turns in a second of work`);
+});
+
 test.run();

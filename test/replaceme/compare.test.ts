@@ -185,12 +185,16 @@ test('rows of other settings or texts are refused by name, and made again with f
   const { sha256: _, ...unsealed } = JSON.parse(row);
   const edited = row.replace(/"ppl": \d/, '"ppl": 0');
   assert.not.equal(edited, row);
-  for (const damaged of ['[]', '{', edited, JSON.stringify(unsealed), row.replace('"windows"', '"window"')]) {
+  for (const damaged of [edited, JSON.stringify(unsealed), row.replace('"windows"', '"window"')]) {
     writeFileSync(path, damaged);
     await rejectsWith(() => compare(place.model, request), 'CONFIG_INVALID');
   }
   await compare(place.model, { ...request, force: true });
   assert.is(JSON.parse(readFileSync(path, 'utf8')).row.method, 'plain');
+  for (const foreign of ['[]', '{']) {
+    writeFileSync(path, foreign);
+    await rejectsWith(() => compare(place.model, { ...request, force: true }), 'OUTPUT_EXISTS');
+  }
 });
 
 test('a method that cannot do it has a row with the reason, other failures end the comparison', async () => {
@@ -219,8 +223,9 @@ test('a method that cannot do it has a row with the reason, other failures end t
 test('a folder that cannot be written is found before the model is loaded', async () => {
   using place = await comparing();
   const phases: string[] = [];
+  writeFileSync(join(place.path, 'file'), '');
   const request = place.options({
-    out: join(place.calibration, 'inside a file'),
+    out: join(place.model, '..', 'file', 'inside a file'),
     onProgress: ({ phase }) => void phases.push(phase),
   });
   await rejectsWith(() => compare(place.model, request), 'OUTPUT_FAILED');

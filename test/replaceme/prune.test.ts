@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -168,15 +168,22 @@ test('settings that the method does not read are refused, unless they have the d
   }
 });
 
-test('an existing folder is kept without force and replaced with it', async () => {
+test('force replaces an earlier output, and no folder that holds something else', async () => {
   using place = await workplace();
   mkdirSync(place.out);
   writeFileSync(join(place.out, 'mine.txt'), 'precious');
   const request = options(place.calibration, { window: 0, method: 'plain' });
+  for (const force of [false, true]) {
+    await rejectsWith(() => prune(place.model, place.out, { ...request, force }), 'OUTPUT_EXISTS');
+    assert.is(readFileSync(join(place.out, 'mine.txt'), 'utf8'), 'precious');
+  }
+  rmSync(join(place.out, 'mine.txt'));
+  await prune(place.model, place.out, request);
   await rejectsWith(() => prune(place.model, place.out, request), 'OUTPUT_EXISTS');
-  assert.is(readFileSync(join(place.out, 'mine.txt'), 'utf8'), 'precious');
-  await prune(place.model, place.out, { ...request, force: true });
-  assert.not(existsSync(join(place.out, 'mine.txt')));
+  const layers = () => JSON.parse(readFileSync(join(place.out, 'config.json'), 'utf8')).num_hidden_layers;
+  assert.is(layers(), 4);
+  await prune(place.model, place.out, { ...request, layers: 1, force: true });
+  assert.is(layers(), 5);
 });
 
 test('NaN in the weights is NOT_FINITE and names the tensor', async () => {

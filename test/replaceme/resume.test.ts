@@ -241,7 +241,7 @@ test('what a run had half written that died on another machine goes with the res
   const ended = await run(place.model, place.out, wanted, { batches: Number.POSITIVE_INFINITY, ms: 0 });
   assert.ok(ended.killed);
   // As if it had been there, more than a minute ago.
-  const half = place.left().find(name => name.startsWith('.pruned.rm-engine-'))!;
+  const half = place.left().find(name => name.startsWith('.rm-engine-'))!;
   const mark = createHash('sha256').update('elsewhere').digest('hex').slice(0, 8);
   renameSync(join(place.path, half), join(place.path, half.replace(/-[0-9a-f]{8}-/, `-${mark}-`)));
   const lock = join(checkpointPath(place.out), 'lock');
@@ -324,7 +324,7 @@ test('a disk that is full while the output is written: nothing of it is there, t
       prune(place.model, place.out, {
         ...wanted,
         onProgress: ({ phase }) => {
-          const unfinished = readdirSync(place.path).find(name => name.startsWith('.pruned'));
+          const unfinished = readdirSync(place.path).find(name => name.startsWith('.rm-engine-'));
           if (phase !== 'write' || !unfinished) return;
           const config = join(place.path, unfinished, 'config.json');
           if (!existsSync(config)) symlinkSync('/dev/full', config);

@@ -237,9 +237,10 @@ test('another recipe is refused with the difference; damage is refused; a new st
   }
   writeFileSync(state, text);
   // What a killed save has left goes.
-  writeFileSync(join(path, 'x.part'), 'half');
+  const part = join(path, '01234567-89ab-cdef-0123-456789abcdef.part');
+  writeFileSync(part, 'half');
   assert.is(await resumed(), 10);
-  assert.is(existsSync(join(path, 'x.part')), false);
+  assert.is(existsSync(part), false);
 });
 
 test('two runs at once: the second is refused; a dead one holds nothing', async () => {

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -93,10 +93,13 @@ test('an output file in the way stays as it is', async () => {
   writeFileSync(ids, '[1, 2]');
   writeFileSync(out, 'mine');
   const args = ['logits', llama, '--ids', ids, '--out', out];
-  const refused = await rmEngine(args);
+  const refused = await rmEngine([...args, '--force']);
   assert.is(refused.status, 1);
-  assert.match(refused.stderr, /\(OUTPUT_EXISTS\)[\s\S]*--force/);
+  assert.match(refused.stderr, /may not be replaced.*\(OUTPUT_EXISTS\)/);
   assert.is(readFileSync(out, 'utf8'), 'mine');
+  rmSync(out);
+  assert.is((await rmEngine(args)).status, 0);
+  assert.match((await rmEngine(args)).stderr, /\(OUTPUT_EXISTS\)[\s\S]*--force/);
   assert.is((await rmEngine([...args, '--force'])).status, 0);
   assert.equal((await readGolden(out)).get('s0.logits')!.shape, [2, 512]);
 });
