@@ -1,6 +1,6 @@
 import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { isRecord } from '../../../model/files/jsonFile.js';
+import { isRecord, parseJsonText } from '../../../engine/index.js';
 import { findSnapshot } from '../../../model/hub/findSnapshot.js';
 import { parseHubReference } from '../../../model/hub/reference.js';
 import { bytesOf } from '../files.js';
@@ -19,10 +19,12 @@ function make(path: string, content: unknown, depth = 0): void {
     mkdirSync(path, { recursive: true });
     for (const [name, inner] of Object.entries(content))
       if (isName(name)) make(join(path, name), inner, depth + 1);
-  } else if (typeof content === 'string' && content.startsWith('-> ')) {
+    return;
+  }
+  mkdirSync(dirname(path), { recursive: true });
+  if (typeof content === 'string' && content.startsWith('-> ')) {
     if (!content.includes('\0')) symlinkSync(content.slice(3), path);
   } else {
-    mkdirSync(dirname(path), { recursive: true });
     writeFileSync(path, typeof content === 'string' ? content : (JSON.stringify(content) ?? ''));
   }
 }
@@ -67,7 +69,7 @@ export const target: Target = {
   open: async folder => async input => {
     let described: unknown;
     try {
-      described = JSON.parse(new TextDecoder().decode(input));
+      described = parseJsonText(new TextDecoder().decode(input));
     } catch {
       return;
     }
