@@ -1,8 +1,8 @@
-export { blockProduct } from './blockProduct/blockProduct.js';
 export { normals } from './cases/data.js';
 export { type CaseVariant, type KernelCase, kernelCases, type PreparedCase } from './cases/index.js';
 export { type TuningCase, tuningCases } from './cases/tuning.js';
 export { addTransposed } from './elementwise/addTransposed.js';
+export { largeProduct } from './matmul/largeProduct.js';
 export * from './public.js';
 export { NOT_FINITE } from './reductions/argmax.js';
 export { type Tuning, tuningOf } from './shared/tunedVariants.js';

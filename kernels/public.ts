@@ -34,6 +34,7 @@ export { type ColumnSumsOptions, columnSums } from './reductions/columnSums.js';
 export { cosineDistance } from './reductions/cosineDistance.js';
 export { cosineLoss } from './reductions/cosineLoss.js';
 export { countNonFinite } from './reductions/countNonFinite.js';
+export { rowDots } from './reductions/rowDots.js';
 export { rowMaxima, rowNorms, rowSums } from './reductions/rowReductions.js';
 export { addSquaredNorm } from './reductions/squaredNorm.js';
 export { topExperts } from './reductions/topExperts.js';

@@ -1,6 +1,7 @@
 import type { Recorder, Tensor } from '../../engine/index.js';
 import { argmax } from '../reductions/argmax.js';
 import { cosineDistance } from '../reductions/cosineDistance.js';
+import { rowDots } from '../reductions/rowDots.js';
 import { rowMaxima, rowNorms, rowSums } from '../reductions/rowReductions.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
@@ -124,11 +125,46 @@ function cosineCase(
   };
 }
 
+const dotCase = ([rows, columns]: Shape): KernelCase => ({
+  kernel: 'rowDots',
+  name: `${rows}x${columns}`,
+  flops: 2 * rows * columns,
+  bytes: 8 * rows * columns,
+  bench: columns === 576,
+  tolerance: 1e-6,
+  async setup(scope) {
+    const size = rows * columns;
+    const [a, b] = [
+      await caseTensor(scope, normals(size, 1), [rows, columns]),
+      await caseTensor(scope, normals(size, 2), [rows, columns]),
+    ];
+    const output = scope.tensor([rows]);
+    return {
+      run: rec => rowDots(rec, a.tensor, b.tensor, output),
+      output,
+      reference() {
+        const expected = new Float64Array(rows);
+        for (const [i, value] of a.values.entries())
+          expected[Math.floor(i / columns)]! += value * b.values[i]!;
+        return { expected };
+      },
+    };
+  },
+});
+
 export const reductionCases: KernelCase[] = [
   ...reductions([1, 1]),
   ...reductions([7, 129]),
   ...reductions([129, 576], true),
   ...reductions([3, 1000]),
+  ...(
+    [
+      [1, 1],
+      [7, 129],
+      [129, 576],
+      [3, 1000],
+    ] as const
+  ).map(dotCase),
   reductionCase({
     kernel: 'argmax',
     shape: [7, 1000],

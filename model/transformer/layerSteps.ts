@@ -89,11 +89,16 @@ export class LayerSteps {
     return { normed, projectedQ, projectedK, q, keys, values, ranges, options, out, attended };
   }
 
+  /** o_proj(A), before any norm [T, hidden]. */
+  attentionProjected(attended: Tensor): Tensor {
+    return this.linear(attended, this.weights.o, this.weights.oBias);
+  }
+
   /** Y = X + o_proj(A) [T, hidden]. */
   postAttention(input: Tensor, attended: Tensor): Tensor {
     const { o, oBias, attentionOutNorm } = this.weights;
     if (this.#addsDirectly(attentionOutNorm)) return this.linear(attended, o, oBias, input);
-    return this.#added(input, this.linear(attended, o, oBias), attentionOutNorm);
+    return this.#added(input, this.attentionProjected(attended), attentionOutNorm);
   }
 
   /** H [T, intermediate], the input of down_proj, from Y (from X if branches are parallel). */

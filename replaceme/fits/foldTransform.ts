@@ -1,22 +1,6 @@
-import { type Recorder, Scope, Tensor } from '../../engine/index.js';
-import { blockProduct, convert, matmul } from '../../kernels/index.js';
+import { Scope, Tensor } from '../../engine/index.js';
+import { convert, largeProduct, matmul } from '../../kernels/index.js';
 import type { Model } from '../../model/index.js';
-
-/** out = Tᵀ W; T [d,d], W and out [d,n], all f32; W and out may be larger than a binding. */
-function fold(rec: Recorder, transform: Tensor, weight: Tensor, out: Tensor): void {
-  if (weight.byteLength <= weight.device.limits.maxStorageBufferBindingSize) {
-    matmul(rec, transform, weight, out, { transposeA: true });
-    return;
-  }
-  const [d, n] = [weight.rowCount, weight.columns];
-  blockProduct(rec, {
-    out: { matrix: out },
-    a: { matrix: transform, transpose: true },
-    b: { matrix: weight },
-    shape: [d, n, d],
-    op: 'add',
-  });
-}
 
 /** Folds a linear map T of a layer's MLP output into its down_proj: W' = Tᵀ W, b' = Tᵀ b. The caller disposes both. */
 export async function foldTransform(
@@ -36,7 +20,7 @@ export async function foldTransform(
   const output = (shape: readonly number[]) => results.tensor(shape, 'f32', 'folded down_proj');
   try {
     const folded = { down: output(down.shape), ...(downBias && { downBias: output(downBias.shape) }) };
-    fold(device.recorder, transform, wide, folded.down);
+    largeProduct(device.recorder, transform, wide, folded.down, { transposeA: true });
     if (downBias) {
       const column = [downBias.size, 1];
       const result = folded.downBias!.reshape(column);

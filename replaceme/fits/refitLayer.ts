@@ -2,15 +2,8 @@ import { noJournal, requireExactArithmetic } from '../../engine/index.js';
 import type { Model } from '../../model/index.js';
 import type { LayerInputs } from '../activations/layerInputs.js';
 import type { MethodOptions } from '../options/pruneOptions.js';
-import {
-  fitProjections,
-  type Projection,
-  type ProjectionFit,
-  type ProjectionFits,
-  type ProjectionWeights,
-  type RidgeSummary,
-  type SumsSource,
-} from './fitProjections.js';
+import { fitProjections, type ProjectionFits } from './fitProjections.js';
+import type { ProjectionFit, ProjectionWeights, SumsRequest, SumsSource } from './projectionFit.js';
 import { RefitPass, type RefitTargets } from './refitPass.js';
 import type { RidgeStatistics } from './ridgeStatistics.js';
 
@@ -21,12 +14,8 @@ import type { RidgeStatistics } from './ridgeStatistics.js';
 interface RefitOptions extends Readonly<Omit<MethodOptions, 'alpha' | 'cosine'>> {
   /** Ridges as shares of every feature's own square instead of their mean: better where little is left to explain. */
   readonly scaled?: boolean | undefined;
-  /** Receives each projection's statistics before they are solved; `attention`: the fit of o_proj. */
-  readonly onStatistics?: (
-    projection: Projection,
-    statistics: RidgeStatistics,
-    attention?: RidgeSummary,
-  ) => Promise<void>;
+  /** Receives a projection's statistics before they are solved. */
+  readonly onStatistics?: (request: SumsRequest, statistics: RidgeStatistics) => Promise<void>;
 }
 
 export interface LayerRefit extends ProjectionFits {
@@ -54,16 +43,16 @@ export async function refitLayer(
   const fit = await projectionFit(inputs, targets, options, weights);
   const fits = await fitProjections({
     ...fit,
-    async sumsOf(projection, statistics, attention) {
-      await pass.sum(projection, statistics);
-      await options.onStatistics?.(projection, statistics, attention);
+    async sumsOf(request, statistics) {
+      await pass.sum(request.projection, statistics);
+      await options.onStatistics?.(request, statistics);
       return true;
     },
   });
   try {
     return { ...fits!, ...(await pass.advance()) };
   } catch (error) {
-    for (const tensor of Object.values(weights)) tensor.dispose();
+    for (const tensor of Object.values(weights)) tensor?.dispose();
     throw error;
   }
 }
@@ -89,11 +78,11 @@ export async function refitFromCache(
 }
 
 /**
- * Sums one projection over a part of the tokens for a later `refitFromCache` and passes the sums to `onStatistics`: o_proj,
- * or down_proj once `cachedSums` has o_proj's sums over all tokens. MLP features follow from the new o_proj, so its sums
- * must be complete first.
+ * Sums over a part of the tokens what a later `refitFromCache` needs first of what `cachedSums` lacks, and passes it to
+ * `onStatistics`: o_proj, then down_proj, behind a norm a round of them. MLP features follow from the new o_proj, and the
+ * norms of a round from the round before, so those sums must be complete over all tokens first.
  *
- * @returns whether it summed down_proj, the last one.
+ * @returns whether that were the last sums.
  */
 export async function accumulateRefit(
   inputs: LayerInputs,
@@ -102,20 +91,22 @@ export async function accumulateRefit(
   cachedSums: SumsSource,
 ): Promise<boolean> {
   const weights: ProjectionWeights = {};
-  let summed: Projection | undefined;
+  let isLast = false;
+  const isNormed = Boolean(inputs.model.arch.tensorNames.layers[inputs.depth]!.mlpOutNorm);
   using pass = new RefitPass(inputs, targets, weights, options);
   const fit = await projectionFit(inputs, targets, options, weights);
   await fitProjections({
     ...fit,
-    async sumsOf(projection, statistics, attention) {
-      if (projection === 'o' && (await cachedSums(projection, statistics))) return true;
-      await pass.sum(projection, statistics);
-      await options.onStatistics?.(projection, statistics, attention);
-      summed = projection;
+    async sumsOf(request, statistics) {
+      if (await cachedSums(request, statistics)) return true;
+      await pass.sum(request.projection, statistics);
+      await options.onStatistics?.(request, statistics);
+      // How many rounds there are depends on their sums.
+      isLast = request.projection === 'down' && !isNormed;
       return false;
     },
   });
-  return summed === 'down';
+  return isLast;
 }
 
 async function projectionFit(

@@ -1,12 +1,13 @@
-import { type Journal, noJournal, Scope, type Tensor } from '../../engine/index.js';
+import { type Journal, noJournal, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
+import { add } from '../../kernels/index.js';
 import { LayerSteps } from '../../model/index.js';
 import type { LayerInputs } from '../activations/layerInputs.js';
-import { difference, rowNormsOf } from '../activations/rowOperations.js';
+import { difference, rowNormsOf, scaledRows } from '../activations/rowOperations.js';
 import { type BatchVisit, forEachBatch } from '../calibration/forEachBatch.js';
 import type { MethodOptions } from '../options/pruneOptions.js';
 import { methodSettings } from '../options/pruneSettings.js';
 import { findSinks } from './attentionSinks.js';
-import type { Projection, ProjectionWeights } from './fitProjections.js';
+import { gainOf, type Projection, type ProjectionWeights } from './projectionFit.js';
 import { RelativeErrors } from './relativeErrors.js';
 import type { RidgeStatistics } from './ridgeStatistics.js';
 
@@ -35,15 +36,15 @@ interface LayerVisit extends BatchVisit {
   readonly steps: LayerSteps;
 }
 
+/** What a layer computes between its input and its output: A, Y and H. */
+type Inner = 'attended' | 'afterAttention' | 'features';
+
 /** Runs one layer over all tokens: to sum statistics of its projections, then with its new weights. */
 export class RefitPass {
-  readonly #kept: Scope;
+  readonly #scope: Scope;
   /** By batch: A, Y and H, where there is room; otherwise they are recomputed. */
-  readonly #attended: Tensor[] = [];
-  readonly #afterAttention: Tensor[] = [];
-  readonly #features: Tensor[] = [];
-  readonly #keepsStates: boolean;
-  readonly #keepsFeatures: boolean;
+  readonly #tensors: Readonly<Record<Inner, Tensor[]>> = { attended: [], afterAttention: [], features: [] };
+  readonly #keeps: Readonly<Record<Inner, boolean>>;
   readonly #journal: Journal;
 
   /**
@@ -56,11 +57,11 @@ export class RefitPass {
     private readonly weights: ProjectionWeights,
     private readonly weighting: TokenWeighting,
   ) {
-    this.#kept = new Scope(inputs.model.device);
+    this.#scope = new Scope(inputs.model.device);
     this.#journal = inputs.options.journal ?? noJournal;
-    this.#keepsStates = inputs.options.placement?.keepsInner ?? true;
-    this.#keepsFeatures =
-      this.#keepsStates && 4 * inputs.tokens * inputs.model.arch.intermediate <= KEPT_BYTES;
+    const states = inputs.options.placement?.keepsInner ?? true;
+    const features = states && 4 * inputs.tokens * inputs.model.arch.intermediate <= KEPT_BYTES;
+    this.#keeps = { attended: states, afterAttention: states, features };
   }
 
   /** Adds all tokens to the statistics of a projection. */
@@ -75,8 +76,14 @@ export class RefitPass {
     const { targets } = this;
     const { index, scope, steps } = visit;
     const input = await this.inputs.input(index, scope);
-    const attended = steps.attended(input);
-    if (this.#keepsStates) this.#keep(scope, this.#attended, index, attended);
+    const attended = await this.#kept('attended', visit, () => steps.attended(input));
+    if (this.#isNormed('o')) {
+      const [target, rest] = targets.afterAttention
+        ? [await targets.afterAttention(index, scope), input]
+        : [await targets.output(index, scope), await this.#withMlpAsItWas(visit, input, attended)];
+      const divided = await this.#dividedByNorm(scope, attended, steps.attentionProjected(attended));
+      return await this.#add(statistics, visit, divided, target, rest);
+    }
     const y = steps.postAttention(input, attended);
     const [target, current] = targets.afterAttention
       ? [await targets.afterAttention(index, scope), y]
@@ -86,12 +93,39 @@ export class RefitPass {
 
   async #addMlp(statistics: RidgeStatistics, visit: LayerVisit): Promise<void> {
     const { index, scope, steps } = visit;
-    const y = await this.#y(visit);
-    if (this.#keepsStates) this.#keep(scope, this.#afterAttention, index, y);
-    const features = await this.#featuresOf(visit, y);
-    if (this.#keepsFeatures) this.#keep(scope, this.#features, index, features);
+    const y = await this.#kept('afterAttention', visit, () => this.#y(visit));
+    const features = await this.#kept('features', visit, () => this.#featuresOf(visit, y));
     const target = await this.targets.output(index, scope);
-    await this.#add(statistics, visit, features, target, steps.output(y, features));
+    if (!this.#isNormed('down')) {
+      return await this.#add(statistics, visit, features, target, steps.output(y, features));
+    }
+    const divided = await this.#dividedByNorm(scope, features, steps.mlpProjected(features));
+    await this.#add(statistics, visit, divided, target, y);
+  }
+
+  /** Whether a norm stands between the projection and the residual stream. */
+  #isNormed(projection: Projection): boolean {
+    const { model, depth } = this.inputs;
+    return Boolean(model.arch.tensorNames.layers[depth]![gainOf[projection]]);
+  }
+
+  /** X + M, M the MLP's part before o_proj was touched. */
+  async #withMlpAsItWas({ scope, opened }: LayerVisit, input: Tensor, attended: Tensor): Promise<Tensor> {
+    const { model, depth } = this.inputs;
+    const steps = new LayerSteps(model, depth, opened, scope);
+    const y = steps.postAttention(input, attended);
+    const sum = scope.tensor(input.shape, 'f32', 'input and MLP');
+    add(model.device.recorder, input, steps.mlpOutput(steps.mlpFeatures(y, input)), sum);
+    return sum;
+  }
+
+  /** Features divided by what the norm behind their projection divides by, times the residual scale. */
+  async #dividedByNorm(scope: Scope, features: Tensor, projected: Tensor): Promise<Tensor> {
+    const { norm, residualScale } = this.inputs.model.arch;
+    const factors = (await rowNormsOf(projected)).map(
+      length => residualScale / Math.sqrt(length ** 2 / projected.columns + norm.eps),
+    );
+    return scaledRows(scope, features, scope.own(tensorFrom(scope.device, factors)));
   }
 
   /**
@@ -104,8 +138,9 @@ export class RefitPass {
     using _tracking = await this.#journal.track('residuals', residuals);
     await this.#forEach('output', async visit => {
       const { index, batch, scope, steps } = visit;
-      const y = this.#afterAttention[index] ?? (await this.#y(visit));
-      const output = steps.output(y, this.#features[index] ?? (await this.#featuresOf(visit, y)));
+      const { afterAttention, features } = this.#tensors;
+      const y = afterAttention[index] ?? (await this.#y(visit));
+      const output = steps.output(y, features[index] ?? (await this.#featuresOf(visit, y)));
       const target = await this.targets.output(index, scope);
       const [norms, errors] = [await rowNormsOf(target), await rowNormsOf(difference(scope, target, output))];
       residuals.add(norms, errors, findSinks(norms, batch.sequences));
@@ -117,7 +152,7 @@ export class RefitPass {
   /** Y with the weights so far. */
   async #y({ index, scope, steps }: LayerVisit): Promise<Tensor> {
     const input = await this.inputs.input(index, scope);
-    return steps.postAttention(input, this.#attended[index] ?? steps.attended(input));
+    return steps.postAttention(input, this.#tensors.attended[index] ?? steps.attended(input));
   }
 
   /** MLP features: from Y, or from the layer's input where the branches are parallel. */
@@ -137,8 +172,17 @@ export class RefitPass {
     });
   }
 
-  #keep(scope: Scope, list: Tensor[], index: number, tensor: Tensor): void {
-    list[index] = this.#kept.own(scope.release(tensor));
+  /** The tensor as an earlier pass kept it, else computed, and kept where there is room. */
+  async #kept(
+    name: Inner,
+    { index, scope }: LayerVisit,
+    compute: () => Tensor | Promise<Tensor>,
+  ): Promise<Tensor> {
+    const earlier = this.#tensors[name][index];
+    if (earlier) return earlier;
+    const tensor = await compute();
+    if (this.#keeps[name]) this.#tensors[name][index] = this.#scope.own(scope.release(tensor));
+    return tensor;
   }
 
   /** Adds a batch: features, and what `current` lacks to reach `target`. A token counts 1/|target|. */
@@ -160,6 +204,6 @@ export class RefitPass {
   }
 
   [Symbol.dispose](): void {
-    this.#kept.dispose();
+    this.#scope.dispose();
   }
 }

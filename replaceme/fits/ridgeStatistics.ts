@@ -1,5 +1,6 @@
 import {
   type Device,
+  downloadF32,
   ensure,
   type LiveState,
   requireExactArithmetic,
@@ -10,10 +11,13 @@ import {
 } from '../../engine/index.js';
 import {
   addInto,
+  addTransposed,
   crossGram,
   gram,
+  largeProduct,
   matmul,
   quadraticLoss,
+  rowDots,
   rowTiles,
   scaleRows,
   solveRidgePath,
@@ -21,6 +25,7 @@ import {
 } from '../../kernels/index.js';
 import { sumOfSquares } from '../activations/rowOperations.js';
 import type { Sums as StoredSums } from '../statistics/statisticsStore.js';
+import { type ChannelSums, gainLoss } from './fitGains.js';
 import type { RidgePoint } from './ridgePath.js';
 
 /** Sums over the tokens of one half of the documents; F features, R what they should add to the layer's output. */
@@ -173,6 +178,45 @@ export class RidgeStatistics implements LiveState {
   }
 
   /**
+   * For features F of a projection W with a gain behind it: turns targets D into what g * (W F) lacks of them. W is
+   * [outputs, inputs] f32; `choose` gets both halves' sums by output channel and returns g [outputs].
+   *
+   * @returns the sum of w |D - g * (W F)|² of each half.
+   */
+  async subtractOutputs(
+    weight: Tensor,
+    choose: (halves: readonly [ChannelSums, ChannelSums]) => Promise<Float32Array>,
+  ): Promise<[number, number]> {
+    const { device } = this;
+    const rec = device.recorder;
+    using scope = new Scope(device);
+    const products: Tensor[] = [];
+    const channels: ChannelSums[] = [];
+    for (const { gram, cross, targetSquares } of this.#halves) {
+      symmetrize(rec, gram);
+      const product = scope.tensor(weight.shape, 'f32', 'W G');
+      largeProduct(rec, weight, gram, product);
+      products.push(product);
+      const squares = await dotsWithRows(weight, product);
+      channels.push({ targetSquares, cross: await dotsWithColumns(weight, cross), squares });
+    }
+    const gains = await choose([channels[0]!, channels[1]!]);
+    const negative = scope.own(
+      tensorFrom(
+        device,
+        gains.map(gain => -gain),
+      ),
+    );
+    for (const [half, sums] of this.#halves.entries()) {
+      const scaled = scope.tensor(weight.shape, 'f32', 'g W G');
+      scaleRows(rec, products[half]!, negative, scaled);
+      addTransposed(rec, scaled, 1, sums.cross);
+      sums.targetSquares = gainLoss(channels[half]!, gains);
+    }
+    return [this.#halves[0].targetSquares, this.#halves[1].targetSquares];
+  }
+
+  /**
    * Delta with the given ridge, or with the one that fits the held-out half best; undefined when no ridge beats no change
    * there.
    *
@@ -230,4 +274,19 @@ export class RidgeStatistics implements LiveState {
   [Symbol.dispose](): void {
     this.#scope.dispose();
   }
+}
+
+/** Sums over the rows of a times those of b, both [N, M] f32. */
+async function dotsWithRows(a: Tensor, b: Tensor): Promise<Float32Array> {
+  using out = Tensor.create(a.device, [a.rowCount]);
+  rowDots(a.device.recorder, a, b, out);
+  return await downloadF32(out);
+}
+
+/** Sums over the rows of a [N, M] times the columns of b [M, N]. */
+async function dotsWithColumns(a: Tensor, b: Tensor): Promise<Float32Array> {
+  using transposed = Tensor.create(a.device, a.shape, 'f32', 'transposed');
+  a.device.recorder.clear(transposed);
+  addTransposed(a.device.recorder, b, 1, transposed);
+  return await dotsWithRows(a, transposed);
 }

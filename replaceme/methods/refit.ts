@@ -4,8 +4,8 @@ import { batchedTokens } from '../calibration/calibrationBatch.js';
 import { accumulateWindows } from '../fits/accumulateWindows.js';
 import { refitCost } from '../fits/fitCost.js';
 import type { FitPass } from '../fits/fitPass.js';
-import type { Projection, ProjectionFits, RidgeSummary, SumsSource } from '../fits/fitProjections.js';
-import { linearRefusal } from '../fits/linearRefusal.js';
+import type { ProjectionFits } from '../fits/fitProjections.js';
+import type { SumsRequest, SumsSource } from '../fits/projectionFit.js';
 import { accumulateRefit, refitFromCache, refitLayer } from '../fits/refitLayer.js';
 import { tokenWeighting } from '../fits/refitPass.js';
 import type { AccumulateContext, RepairContext, RepairDetails, RepairSettings } from '../fits/repair.js';
@@ -24,23 +24,12 @@ const optionsOf = ({ arch }: Model, window: Window, settings: RepairSettings) =>
   attentionStep: settings.attentionStep ?? defaultStep(window, arch.layers),
 });
 
-/** @param attention the fit of o_proj, from which the MLP features follow. */
-function keyOf(
-  model: Model,
-  window: Window,
-  settings: RepairSettings,
-  projection: Projection,
-  attention: RidgeSummary | undefined,
-): SumsKey {
-  const options = optionsOf(model, window, settings);
-  const moved = attention ? `, o_proj ${options.attentionStep} at ridge ${attention.ridge}` : '';
-  return {
-    kind: `refit ${projection}_proj`,
-    layer: window.layer,
-    target: lastRemoved(window),
-    weighting: `${tokenWeighting(options)}${moved}`,
-  };
-}
+const keyOf = (window: Window, settings: RepairSettings, { projection, after }: SumsRequest): SumsKey => ({
+  kind: `refit ${projection}_proj`,
+  layer: window.layer,
+  target: lastRemoved(window),
+  weighting: `${tokenWeighting(settings)}${after}`,
+});
 
 async function fit(
   { inputs, targets, unpruned }: FitPass,
@@ -53,8 +42,7 @@ async function fit(
     {
       ...optionsOf(inputs.model, window, settings),
       ...(unpruned && {
-        onStatistics: async (projection, { sums }, attention) =>
-          store?.put(keyOf(inputs.model, window, settings, projection, attention), sums),
+        onStatistics: async (request, { sums }) => store?.put(keyOf(window, settings, request), sums),
       }),
     },
   );
@@ -65,9 +53,9 @@ async function fit(
 /** Reads the sums of earlier runs or rounds. */
 const cachedSums =
   ({ model, settings, statistics: store }: RepairContext, window: Window): SumsSource =>
-  async (projection, statistics, attention) => {
+  async (request, statistics) => {
     using scope = new Scope(model.device);
-    const sums = await store?.get(keyOf(model, window, settings, projection, attention), scope);
+    const sums = await store?.get(keyOf(window, settings, request), scope);
     if (sums) await statistics.restore(sums);
     return sums !== undefined;
   };
@@ -86,15 +74,15 @@ const accumulate = (context: AccumulateContext, windows: readonly Window[]): Pro
     windows,
     async window => {
       const cached = await fitFromCache(context, window);
-      for (const tensor of Object.values(cached?.weights ?? {})) tensor.dispose();
+      for (const tensor of Object.values(cached?.weights ?? {})) tensor?.dispose();
       return cached !== undefined;
     },
     ({ inputs, targets }, window) => {
       const { model, settings, into } = context;
       const options = {
         ...optionsOf(model, window, settings),
-        onStatistics: (projection: Projection, { sums }: RidgeStatistics, attention?: RidgeSummary) =>
-          into.put(keyOf(model, window, settings, projection, attention), sums),
+        onStatistics: (request: SumsRequest, { sums }: RidgeStatistics) =>
+          into.put(keyOf(window, settings, request), sums),
       };
       const output = (index: number, scope: Scope) => targets.state(index, scope);
       return accumulateRefit(inputs, { output }, options, cachedSums(context, window));
@@ -125,7 +113,6 @@ export const refit: Method = {
   selection: 'measured',
   reads: settingsOf('refit'),
   needsCalibration: true,
-  refusal: linearRefusal,
   fitCost: run => {
     const { arch, settings, windows } = run;
     const step = settings.attentionStep ?? (windows && isEarly(windows, arch.layers) ? 0 : undefined);

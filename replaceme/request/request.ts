@@ -12,7 +12,6 @@ import {
   readArchitecture,
   writableTarget,
 } from '../../model/index.js';
-import { linearRefusal } from '../fits/linearRefusal.js';
 import { checkTraining, type TrainingRequest } from '../healing/healingSettings.js';
 import { requireTrainable } from '../healing/requireTrainable.js';
 import { type Method, methodNamed, methods, type RepairSettings, unreadSettings } from '../methods/index.js';
@@ -74,7 +73,7 @@ export async function checkPruneRequest(
   };
   checkWindows(request, pruneOptions.select);
   checkTexts(options);
-  requireRepairable(method, arch, settings.heal);
+  requireRepairable(method, arch);
   if (arch.vision) checkImageOptions(options, needsCalibration(request));
   const output = to === undefined ? undefined : await checkOutput(from, to, options, method);
   await checkModelFiles(from, to, request);
@@ -174,9 +173,8 @@ async function checkModelFiles(
 }
 
 /** @throws RmError INVALID_ARGUMENT naming the methods that can prune such a model. */
-function requireRepairable(method: Method, arch: Architecture, heal: boolean): void {
-  const own = method.refusal?.(arch);
-  const refusal = own ?? (heal ? linearRefusal(arch) : undefined);
+function requireRepairable(method: Method, arch: Architecture): void {
+  const refusal = method.refusal?.(arch);
   const others = methods.filter(other => !other.refusal?.(arch) && !other.inMemoryOnly);
   // A method that fits something repairs more than one that only removes.
   const [best, ...rest] = [
@@ -185,10 +183,8 @@ function requireRepairable(method: Method, arch: Architecture, heal: boolean): v
   ].map(({ name }) => name);
   ensure(
     refusal === undefined,
-    `${method.name}${heal ? ' with healing' : ''}: ${refusal}`,
-    own === undefined
-      ? 'Leave `heal` out: no layer of such a model can be healed in closed form.'
-      : `Give \`method: ${best}\`${heal ? ' without `heal`' : ''}, which can repair such layers; others that can remove them: ${rest.join(', ')}.`,
+    `${method.name}: ${refusal}`,
+    `Give \`method: ${best}\`, which can repair such layers; others that can remove them: ${rest.join(', ')}.`,
   );
 }
 

@@ -1,0 +1,57 @@
+import type { Journal, Tensor } from '../../engine/index.js';
+import type { Model } from '../../model/index.js';
+import type { ProjectionPath } from './ridgePath.js';
+import { type RidgeSolution, RidgeStatistics } from './ridgeStatistics.js';
+
+/** A projection that a refit changes: o_proj or down_proj. */
+export type Projection = ProjectionPath['projection'];
+
+/** The gain of the norm behind each projection, in families that have one. */
+export const gainOf = { o: 'attentionOutNorm', down: 'mlpOutNorm' } as const;
+
+/** New weights of a layer, those that changed. */
+export type ProjectionWeights = { [P in Projection | (typeof gainOf)[Projection]]?: Tensor };
+
+export type RidgeSummary = Omit<RidgeSolution, 'delta'>;
+
+export interface SumsRequest {
+  readonly projection: Projection;
+  /** Names the fits so far on which these sums depend; empty for the first. */
+  readonly after: string;
+}
+
+/** Puts a projection's sums into `statistics`. Returns false to end the fit, where the sums are not complete. */
+export type SumsSource = (request: SumsRequest, statistics: RidgeStatistics) => Promise<boolean>;
+
+export interface ProjectionFit {
+  readonly model: Model;
+  readonly layer: number;
+  /** How much of its change o_proj takes; 0: it keeps its weight. */
+  readonly attentionStep: number;
+  /** Precision of o_proj's sums; down_proj has f32. */
+  readonly precision: 'f32' | '48 bits';
+  /** Share of G's mean diagonal; undefined: chosen by held-out tokens. */
+  readonly ridge?: number | undefined;
+  /** Ridges as shares of every feature's own square instead of their mean. */
+  readonly scaled?: boolean | undefined;
+  readonly journal: Journal;
+  readonly sumsOf: SumsSource;
+  /** Receives each new weight as soon as it is solved: later sums depend on it. */
+  readonly weights: ProjectionWeights;
+}
+
+export interface Fitted {
+  readonly path: ProjectionPath;
+  /** Undefined where nothing helps, so that the projection keeps its weight. */
+  readonly solved:
+    | { readonly weights: ProjectionWeights; readonly summary: RidgeSummary | undefined }
+    | undefined;
+}
+
+/** Empty sums for a projection. */
+export function statisticsOf({ model, precision }: ProjectionFit, projection: Projection): RidgeStatistics {
+  const { heads, headDim, intermediate, hidden } = model.arch;
+  return projection === 'o'
+    ? new RidgeStatistics(model.device, heads * headDim, hidden, precision)
+    : new RidgeStatistics(model.device, intermediate, hidden);
+}
