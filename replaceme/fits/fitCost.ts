@@ -1,6 +1,7 @@
 import { sizeClass } from '../../engine/index.js';
-import type { Architecture } from '../../model/index.js';
+import { type Architecture, hasOutNorms } from '../../model/index.js';
 import type { Window } from '../run/window.js';
+import { NORM_ROUNDS } from './fitThroughNorm.js';
 import type { RepairSettings } from './repair.js';
 import { RIDGES } from './ridgeStatistics.js';
 
@@ -36,6 +37,9 @@ export interface FitCost {
 const PROBES = 32;
 const PROBE_TENSORS = 14;
 
+/** Passes over the tokens for one fit: a norm behind the projection takes several. */
+const roundsOf = (arch: Architecture): number => (hasOutNorms(arch) ? NORM_ROUNDS : 1);
+
 /** Least squares on the Gram matrix [hidden, hidden] of MLP outputs. */
 export function leastSquaresCost({ arch, tokens, flopsPerToken }: FitRun): FitCost {
   const { hidden, intermediate } = arch;
@@ -46,14 +50,17 @@ export function leastSquaresCost({ arch, tokens, flopsPerToken }: FitRun): FitCo
   const fold = square + 2 * sizeClass(4 * hidden * intermediate);
   return {
     memory: [{ sums: 4 * square, solve: Math.max(6 * square + probes, fold - 4 * square) }],
-    flops: tokens * (flopsPerToken + 3 * hidden * hidden),
+    flops: roundsOf(arch) * tokens * (flopsPerToken + 3 * hidden * hidden),
   };
 }
 
-/** Of a ridge regression: G and C of two halves, in 48 bits twice; then the factor, the solution and a product. */
-function ridgeBytes(inputs: number, outputs: number, words: 1 | 2 = 1): FitBytes {
-  const [gram, cross] = [sizeClass(4 * inputs * inputs), sizeClass(4 * inputs * outputs)];
-  return { sums: 2 * words * (gram + cross), solve: gram + 3 * cross };
+/**
+ * Of a ridge regression: G and C of two halves, in 48 bits twice; then the factor, the solution and a product. Behind a norm
+ * the weight in f32 stays beside them.
+ */
+function ridgeBytes(arch: Architecture, inputs: number, words: 1 | 2 = 1): FitBytes {
+  const [gram, cross] = [sizeClass(4 * inputs * inputs), sizeClass(4 * inputs * arch.hidden)];
+  return { sums: 2 * words * (gram + cross), solve: gram + (hasOutNorms(arch) ? 4 : 3) * cross };
 }
 
 /** Ridges that are tried on the held-out half, and the one solve with all tokens. */
@@ -73,16 +80,16 @@ export function refitCost(
 ): FitCost {
   const { hidden, intermediate, heads, headDim } = arch;
   const attended = heads * headDim;
+  const rounds = roundsOf(arch);
   return {
     memory: [
-      ...(attention === 0 ? [] : [ridgeBytes(attended, hidden, attention)]),
-      ridgeBytes(intermediate, hidden),
+      ...(attention === 0 ? [] : [ridgeBytes(arch, attended, attention)]),
+      ridgeBytes(arch, intermediate),
     ],
     // The layer runs for o_proj, for down_proj and for its output.
     flops:
-      3 * tokens * flopsPerToken +
-      ridgeFlops(tokens, attended, hidden) +
-      ridgeFlops(tokens, intermediate, hidden),
+      (2 * rounds + 1) * tokens * flopsPerToken +
+      rounds * (ridgeFlops(tokens, attended, hidden) + ridgeFlops(tokens, intermediate, hidden)),
     refitsProjections: true,
   };
 }

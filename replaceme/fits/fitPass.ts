@@ -1,9 +1,10 @@
 import type { Scope, Tensor } from '../../engine/index.js';
-import { add } from '../../kernels/index.js';
+import { add, matmul } from '../../kernels/index.js';
 import { type Batch, LayerSteps, type LayerTensors, type Model } from '../../model/index.js';
 import type { LayerInputs } from '../activations/layerInputs.js';
 import type { CalibrationBatch } from '../calibration/calibrationBatch.js';
 import { forEachBatch } from '../calibration/forEachBatch.js';
+import { dividedByNorm } from './dividedByNorm.js';
 
 interface FitTensors extends LayerTensors {
   /** L_j [T, hidden] of the original model, j the last removed layer. */
@@ -28,29 +29,44 @@ export class FitPass {
     this.layer = inputs.depth;
   }
 
-  async #run(index: number, batch: Batch, scope: Scope): Promise<FitTensors> {
+  async #run(index: number, batch: Batch, scope: Scope, before?: Tensor): Promise<FitTensors> {
     const { device } = this.model;
     using _section = device.section('forward');
     const steps = new LayerSteps(this.model, this.layer, batch, scope);
     const layerInput = await this.inputs.input(index, scope);
     const postAttention = steps.postAttention(layerInput, steps.attended(layerInput));
     const mlpFeatures = steps.mlpFeatures(postAttention, layerInput);
-    const mlpOutput = steps.mlpOutput(mlpFeatures);
+    const mlpOutput = before
+      ? await this.#beforeNorm(steps, scope, mlpFeatures, before)
+      : steps.mlpOutput(mlpFeatures);
     const layerOutput = scope.tensor(postAttention.shape, 'f32', 'layer output');
     add(device.recorder, postAttention, mlpOutput, layerOutput);
     const target = await this.targets.state(index, scope);
     return { layerInput, postAttention, mlpFeatures, mlpOutput, layerOutput, target };
   }
 
-  /** Runs the layer batch by batch; `tensors` live until `visit` settles. */
+  async #beforeNorm(steps: LayerSteps, scope: Scope, features: Tensor, transform: Tensor): Promise<Tensor> {
+    const projected = steps.mlpProjected(features);
+    const mapped = scope.tensor(projected.shape, 'f32', 'mapped MLP output');
+    matmul(scope.device.recorder, projected, transform, mapped);
+    return await dividedByNorm(scope, this.model.arch, projected, mapped);
+  }
+
+  /**
+   * Runs the layer batch by batch; `tensors` live until `visit` settles.
+   *
+   * @param before a T before the norm behind the MLP: the MLP output is then that before the norm, divided by what the norm
+   *   divides by with T in place.
+   */
   async forEach(
     visit: (tensors: FitTensors, batch: CalibrationBatch) => Promise<void> | void,
+    before?: Tensor,
   ): Promise<void> {
     const { device } = this.model;
     const { options, batches } = this.inputs;
     await this.model.loadLayer(this.layer);
     await forEachBatch(device, options, 'statistics', batches, async ({ index, batch, opened, scope }) =>
-      visit(await this.#run(index, opened, scope), batch),
+      visit(await this.#run(index, opened, scope, before), batch),
     );
   }
 }

@@ -38,8 +38,16 @@ export interface LeastSquaresStatistics {
   [Symbol.dispose](): void;
 }
 
-/** Accumulates the statistics of a window over all calibration tokens. */
-export async function leastSquaresStatistics(pass: FitPass): Promise<LeastSquaresStatistics> {
+/**
+ * Accumulates the statistics of a window over all calibration tokens.
+ *
+ * @param before a T before the norm behind the MLP: M is then what comes before that norm, divided by what the norm divides
+ *   by with T in place, and L_i is Y + M.
+ */
+export async function leastSquaresStatistics(
+  pass: FitPass,
+  before?: Tensor,
+): Promise<LeastSquaresStatistics> {
   const { device, arch } = pass.model;
   // Fail before the long pass, not in the solve after it.
   await requireExactArithmetic(device);
@@ -65,7 +73,7 @@ export async function leastSquaresStatistics(pass: FitPass): Promise<LeastSquare
     gram(rec, mlpOutput, weights, statistics.gram);
     crossGram(rec, mlpOutput, change, weights, statistics.cross);
     numbers.targetSquares += weight * (await sumOfSquares(change));
-  });
+  }, before);
   tracking[Symbol.dispose]();
   symmetrize(rec, statistics.gram);
   const owned = accumulators.releaseAll();
@@ -106,7 +114,7 @@ export function statisticsFrom({ tensors, numbers }: Sums, scope: Scope): LeastS
   };
 }
 
-interface LeastSquaresFit {
+export interface LeastSquaresFit {
   /** T [hidden, hidden] f32: M_i T approximates L_j - Y_i (row vectors). The caller disposes it. */
   readonly transform: Tensor;
   readonly solve: SolveReport;

@@ -1,12 +1,13 @@
-import { type Journal, noJournal, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
+import { type Journal, noJournal, Scope, type Tensor } from '../../engine/index.js';
 import { add } from '../../kernels/index.js';
 import { LayerSteps } from '../../model/index.js';
 import type { LayerInputs } from '../activations/layerInputs.js';
-import { difference, rowNormsOf, scaledRows } from '../activations/rowOperations.js';
+import { difference, rowNormsOf } from '../activations/rowOperations.js';
 import { type BatchVisit, forEachBatch } from '../calibration/forEachBatch.js';
 import type { MethodOptions } from '../options/pruneOptions.js';
 import { methodSettings } from '../options/pruneSettings.js';
 import { findSinks } from './attentionSinks.js';
+import { dividedByNorm } from './dividedByNorm.js';
 import { gainOf, type Projection, type ProjectionWeights } from './projectionFit.js';
 import { RelativeErrors } from './relativeErrors.js';
 import type { RidgeStatistics } from './ridgeStatistics.js';
@@ -73,7 +74,10 @@ export class RefitPass {
   }
 
   async #addAttention(statistics: RidgeStatistics, visit: LayerVisit): Promise<void> {
-    const { targets } = this;
+    const {
+      targets,
+      inputs: { model },
+    } = this;
     const { index, scope, steps } = visit;
     const input = await this.inputs.input(index, scope);
     const attended = await this.#kept('attended', visit, () => steps.attended(input));
@@ -81,7 +85,7 @@ export class RefitPass {
       const [target, rest] = targets.afterAttention
         ? [await targets.afterAttention(index, scope), input]
         : [await targets.output(index, scope), await this.#withMlpAsItWas(visit, input, attended)];
-      const divided = await this.#dividedByNorm(scope, attended, steps.attentionProjected(attended));
+      const divided = await dividedByNorm(scope, model.arch, attended, steps.attentionProjected(attended));
       return await this.#add(statistics, visit, divided, target, rest);
     }
     const y = steps.postAttention(input, attended);
@@ -99,7 +103,12 @@ export class RefitPass {
     if (!this.#isNormed('down')) {
       return await this.#add(statistics, visit, features, target, steps.output(y, features));
     }
-    const divided = await this.#dividedByNorm(scope, features, steps.mlpProjected(features));
+    const divided = await dividedByNorm(
+      scope,
+      this.inputs.model.arch,
+      features,
+      steps.mlpProjected(features),
+    );
     await this.#add(statistics, visit, divided, target, y);
   }
 
@@ -117,15 +126,6 @@ export class RefitPass {
     const sum = scope.tensor(input.shape, 'f32', 'input and MLP');
     add(model.device.recorder, input, steps.mlpOutput(steps.mlpFeatures(y, input)), sum);
     return sum;
-  }
-
-  /** Features divided by what the norm behind their projection divides by, times the residual scale. */
-  async #dividedByNorm(scope: Scope, features: Tensor, projected: Tensor): Promise<Tensor> {
-    const { norm, residualScale } = this.inputs.model.arch;
-    const factors = (await rowNormsOf(projected)).map(
-      length => residualScale / Math.sqrt(length ** 2 / projected.columns + norm.eps),
-    );
-    return scaledRows(scope, features, scope.own(tensorFrom(scope.device, factors)));
   }
 
   /**

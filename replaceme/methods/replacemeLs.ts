@@ -1,9 +1,9 @@
-import type { Model } from '../../model/index.js';
+import { hasOutNorms, type Model } from '../../model/index.js';
 import { leastSquaresCost } from '../fits/fitCost.js';
 import { foldTransform } from '../fits/foldTransform.js';
-import { fitLeastSquares, type LeastSquaresStatistics } from '../fits/leastSquares.js';
+import { fitLeastSquares, type LeastSquaresFit, type LeastSquaresStatistics } from '../fits/leastSquares.js';
 import { accumulateLeastSquares, repairByLeastSquares } from '../fits/leastSquaresRepair.js';
-import { linearRefusal } from '../fits/linearRefusal.js';
+import { accumulateThroughNorm, repairThroughNorm } from '../fits/leastSquaresThroughNorm.js';
 import type { LayerFit } from '../fits/repairInOrder.js';
 import { type Method, settingsOf } from './method.js';
 
@@ -11,36 +11,47 @@ const tooFew = (tokens: number, hidden: number, alpha: number): string =>
   `${tokens} calibration tokens for ${hidden} dimensions: the least squares has no unique solution` +
   (alpha > 0 ? ', so the ridge (alpha) decides what the data leave open' : '; use more tokens or alpha > 0');
 
-async function fit(
+interface Found extends LeastSquaresFit {
+  readonly tokens: number;
+  /** Of a fit through a norm. */
+  readonly rounds?: number;
+}
+
+async function folded(
   model: Model,
   layer: number,
-  statistics: LeastSquaresStatistics,
   alpha: number,
+  { transform, solve, tokens, rounds, ...residuals }: Found,
 ): Promise<LayerFit> {
-  const { device, arch } = model;
-  const { transform, solve, relativeResidual, plainRelativeResidual } = await fitLeastSquares(
-    device,
-    statistics,
-    alpha,
-  );
+  const { hidden } = model.arch;
   using _ = transform;
-  const { tokens } = statistics;
-  // Free the sums: the fold needs room.
-  statistics[Symbol.dispose]();
   return {
     weights: await foldTransform(model, layer, transform),
-    warnings: tokens < arch.hidden ? [tooFew(tokens, arch.hidden, alpha)] : [],
+    warnings: tokens < hidden ? [tooFew(tokens, hidden, alpha)] : [],
     details: {
       tokens,
       alpha,
-      relativeResidual,
-      plainRelativeResidual,
+      ...residuals,
+      ...(rounds !== undefined && { rounds }),
       conditionEstimate: solve.conditionEstimate,
       solver: solve.method,
       solverIterations: solve.iterations,
       solverRelativeResidual: solve.relativeResidual,
     },
   };
+}
+
+async function fit(
+  model: Model,
+  layer: number,
+  statistics: LeastSquaresStatistics,
+  alpha: number,
+): Promise<LayerFit> {
+  const found = await fitLeastSquares(model.device, statistics, alpha);
+  const { tokens } = statistics;
+  // Free the sums: the fold needs room.
+  statistics[Symbol.dispose]();
+  return await folded(model, layer, alpha, { ...found, tokens });
 }
 
 export const replacemeLs: Method = {
@@ -50,11 +61,18 @@ export const replacemeLs: Method = {
   selection: 'cosine',
   reads: settingsOf('replaceme-ls'),
   needsCalibration: true,
-  refusal: linearRefusal,
   fitCost: leastSquaresCost,
-  accumulate: accumulateLeastSquares,
-  repair: (context, windows) =>
-    repairByLeastSquares(context, windows, (model, layer, statistics) =>
-      fit(model, layer, statistics, context.settings.alpha),
-    ),
+  accumulate: (context, windows) =>
+    hasOutNorms(context.model.arch)
+      ? accumulateThroughNorm(context, windows)
+      : accumulateLeastSquares(context, windows),
+  repair(context, windows) {
+    const { model, settings } = context;
+    const { alpha } = settings;
+    return hasOutNorms(model.arch)
+      ? repairThroughNorm(context, windows, (layer, found) => folded(model, layer, alpha, found))
+      : repairByLeastSquares(context, windows, (_, layer, statistics) =>
+          fit(model, layer, statistics, alpha),
+        );
+  },
 };

@@ -3,7 +3,10 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, downloadF32, noJournal, Scope, tensorFrom } from '../../engine/index.js';
 import type { Model } from '../../model/index.js';
+import type { FitPass } from '../../replaceme/fits/fitPass.js';
 import { fitThroughNorm, NORM_ROUNDS } from '../../replaceme/fits/fitThroughNorm.js';
+import { leastSquaresStatistics } from '../../replaceme/fits/leastSquares.js';
+import { fitTransformRounds } from '../../replaceme/fits/leastSquaresThroughNorm.js';
 import type { ProjectionFit, ProjectionWeights } from '../../replaceme/fits/projectionFit.js';
 import { normals, relativeError } from '../gpu.js';
 
@@ -181,5 +184,63 @@ for (const offset of [0, 1]) {
     assert.ok(loss(halves, weight, gain) < 0.05 * before, 'the rounds help');
   });
 }
+
+/** T of ReplaceMe's least squares before a norm by the same rounds in f64: rows are M, D what the branch should add. */
+function transformOnHost({ features, targets }: Data, gain: Float64Array): Rows {
+  const size = gain.length;
+  const columns = Array.from({ length: size }, (_, c) =>
+    Float64Array.from({ length: size }, (_, i) => +(i === c)),
+  );
+  for (let round = 0; round < NORM_ROUNDS; round++) {
+    const gram = columns.map(() => new Float64Array(size));
+    const cross = columns.map(() => new Float64Array(size));
+    for (const [t, h] of features.entries()) {
+      const { r } = normed(columns, h);
+      for (let i = 0; i < size; i++) {
+        for (let j = 0; j < size; j++) gram[i]![j]! += (h[i]! * h[j]!) / r ** 2;
+        for (let c = 0; c < size; c++) cross[c]![i]! += (h[i]! * targets[t]![c]!) / r;
+      }
+    }
+    for (let c = 0; c < size; c++) columns[c] = solve(gram, cross[c]!).map(value => value / gain[c]!);
+  }
+  return columns;
+}
+
+test('rounds of a linear map before a norm', async () => {
+  const size = outputs;
+  const gain = Float64Array.from({ length: size }, (_, c) => 1 + c / 16);
+  const [exact, noise] = [matrix(size, size, 1, 0.2), matrix(tokens, size, 4, 0.05)];
+  for (let i = 0; i < size; i++) exact[i]![i]! += 1;
+  const features = matrix(tokens, size, 3);
+  const targets = features.map((h, t) => {
+    const { m, r } = normed(exact, h);
+    return m.map((value, c) => Math.fround((gain[c]! * value) / r + noise[t]![c]!));
+  });
+  using scope = new Scope(device);
+  const tensor = (rows: Rows) => scope.own(tensorFrom(device, flat(rows), [rows.length, rows[0]!.length]));
+  const mlpOutNorm = scope.own(tensorFrom(device, Float32Array.from(gain)));
+  const arch = { norm: { kind: 'rms', eps, offset: 0 }, hidden: size };
+  const model = { device, arch, weights: { layers: [{ mlpOutNorm }] }, loadLayer: async () => {} };
+  const target = tensor(targets);
+  const found = await fitTransformRounds(model as unknown as Model, 0, 0, async (_, transform) => {
+    const values = await downloadF32(transform);
+    const columns = Array.from({ length: size }, (_, c) =>
+      Float64Array.from({ length: size }, (_, i) => values[i * size + c]!),
+    );
+    const mlpOutput = tensor(features.map(h => h.map(value => value / normed(columns, h).r)));
+    const tensors = { mlpOutput, layerOutput: mlpOutput, target };
+    const pass = {
+      ...{ model, inputs: { tokens, options: {} } },
+      forEach: (visit: (tensors: unknown, batch: unknown) => Promise<void>) => visit(tensors, { weight: 1 }),
+    };
+    return await leastSquaresStatistics(pass as unknown as FitPass, transform);
+  });
+  using transform = found!.transform;
+  const expected = transformOnHost({ features, targets, weights: new Float64Array() }, gain);
+  const rows = expected.map((_, i) => Float64Array.from(expected, column => column[i]!));
+  assert.ok(relativeError(await downloadF32(transform), flat(rows)) < 1e-5);
+  assert.is(found!.rounds, NORM_ROUNDS);
+  assert.ok(found!.relativeResidual < 0.2 * found!.plainRelativeResidual);
+});
 
 test.run();
