@@ -21,20 +21,14 @@ test('a method that cannot mend a family names the option that can', async () =>
     return `${message}. ${fix}`;
   };
   for (const name of ['gemma2', 'gemma3', 'olmo2']) {
-    assert.match(
-      await refused(name, {}),
-      /refit: .*normalise the output.* Give `method: replaceme-diagonal`, which/,
-    );
+    for (const method of ['replaceme-cosine', 'replaceme-orthogonal']) {
+      assert.match(
+        await refused(name, { method }),
+        /normalise the output.* Give `method: refit`, which can repair such layers/,
+      );
+    }
   }
-  assert.match(
-    await refused('gemma2', { heal: { closedForm: true } }),
-    /Give `method: replaceme-diagonal` without `heal`, which/,
-  );
-  assert.match(
-    await refused('gemma2', { method: 'replaceme-diagonal', heal: { closedForm: true } }),
-    /Leave `heal` out: no layer of such a model can be healed in closed form/,
-  );
-  for (const method of ['replaceme-diagonal', 'plain']) {
+  for (const method of ['refit-heal', 'replaceme-ls', 'replaceme-diagonal', 'plain']) {
     await checkPruneRequest(family('gemma2'), undefined, { layers: 1, method });
   }
 });
