@@ -7,7 +7,7 @@ import type { FamilyData } from '../familyData.js';
 import { plainBatches, repairContext } from './workplace.js';
 
 /** 64 sequences of 24 tokens each that the tiny models know. */
-const sequences = Array.from({ length: 64 }, (_, s) =>
+export const familySequences = Array.from({ length: 64 }, (_, s) =>
   Array.from({ length: 24 }, (_, i) => 3 + ((s * 31 + i * i * 7 + ((s * i) % 11) * 5) % 57)),
 );
 
@@ -22,7 +22,7 @@ export async function prunedFamily(
   to: string,
 ): Promise<{ details: RepairDetails; logits: Float32Array }> {
   const windows = [{ layer: 1, count: 1 }];
-  const context = repairContext(model, plainBatches(sequences, 256), { alpha: 0.1 });
+  const context = repairContext(model, plainBatches(familySequences, 256), { alpha: 0.1 });
   const { changes, details } = await methodNamed(method).repair(context, windows);
   using pruned = new PrunedModel(model, windows, changes);
   const checkpoint = await openCheckpoint(family.folder);
