@@ -32,3 +32,4 @@ export { reasonOf } from './reasons.js';
 export { brokenSeal, sealed, sha256, sha256OfFile, sha256OfJson } from './seal.js';
 export { requireExactArithmetic } from './selftest.js';
 export { downloadPieces, PIECE, STAGING_BYTES, uploadPieces } from './transfer.js';
+export { withoutCredentials } from './withoutCredentials.js';

@@ -5,6 +5,7 @@ import { formatBytes } from '../../engine/format.js';
 import type { ProgramTarget } from '../../engine/program.js';
 import { vulkanDriverFiles } from '../../engine/vulkanFiles.js';
 import { explainBinaryFailure } from '../../engine/webgpu.js';
+import { withoutCredentials } from '../../engine/withoutCredentials.js';
 
 export type Status = 'ok' | 'warn' | 'fail' | 'skip';
 
@@ -268,9 +269,9 @@ export const probes: readonly Probe[] = [
   ...[device, limits, features, selfTest, matmul, cache, memory],
 ];
 
-/** A text with the home folder written as ~. */
-const withoutHome = (text: string, home: string): string =>
-  home.length > 1 ? text.replaceAll(home, '~') : text;
+/** A text as people may paste it into a report: with the home folder written as ~, and no secret of a URL. */
+const toBePasted = (text: string, home: string): string =>
+  withoutCredentials(home.length > 1 ? text.replaceAll(home, '~') : text);
 
 /** Runs all probes in order; a probe that throws has failed. */
 export async function examine(context: DoctorContext): Promise<Finding[]> {
@@ -293,7 +294,7 @@ export async function examine(context: DoctorContext): Promise<Finding[]> {
   }
   return findings.map(finding => ({
     ...finding,
-    evidence: withoutHome(finding.evidence, context.home),
-    ...(finding.cure && { cure: withoutHome(finding.cure, context.home) }),
+    evidence: toBePasted(finding.evidence, context.home),
+    ...(finding.cure && { cure: toBePasted(finding.cure, context.home) }),
   }));
 }

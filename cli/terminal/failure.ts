@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { CommanderError } from 'commander';
 import { type ErrorCode, RmError } from '../../engine/errors.js';
+import { withoutCredentials } from '../../engine/withoutCredentials.js';
 import { healSettings } from '../../replaceme/options/healSettings.js';
 import { pruneSettings } from '../../replaceme/options/pruneSettings.js';
 import type { DeclaredSetting } from '../../replaceme/options/setting.js';
@@ -79,7 +80,8 @@ export function onCommandLine(text: string, where = ''): string {
   });
 }
 
-const oneLine = (text: string): string => text.trim().replace(/\s*\n\s*/g, ' ');
+/** On one line, without secrets. */
+const oneLine = (text: string): string => withoutCredentials(text.trim().replace(/\s*\n\s*/g, ' '));
 
 /** What the underlying failure adds to the message; of the system's errors their short name. */
 function reasonBelow({ message, cause }: RmError): string | undefined {
@@ -170,7 +172,7 @@ function stacks(error: unknown): string {
   const parts: string[] = [];
   for (let at = error; at instanceof Error && parts.length < 5; at = at.cause)
     parts.push(at.stack ?? at.message);
-  return parts.join('\ncaused by ');
+  return withoutCredentials(parts.join('\ncaused by '));
 }
 
 /**

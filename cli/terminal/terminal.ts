@@ -1,3 +1,4 @@
+import { withoutCredentials } from '../../engine/withoutCredentials.js';
 import { outputError } from '../../model/files/outputError.js';
 import { shownName, shownText } from '../../replaceme/report/text/shownText.js';
 import { cutToWidth, textWidth, wrapText } from '../../replaceme/report/text/textWidth.js';
@@ -127,18 +128,18 @@ export class Terminal {
 
   /** Prints something worth knowing, unless --quiet. */
   note(text: Text): void {
-    if (!this.quiet) this.#line(typeof text === 'string' ? this.#wrapped(text) : text);
+    if (!this.quiet) this.#line(typeof text === 'string' ? this.#wrapped(withoutCredentials(text)) : text);
   }
 
   /** Prints a detail, only with --verbose. */
   detail(text: string): void {
-    if (this.verbose) this.#line(styled('dim', text));
+    if (this.verbose) this.#line(styled('dim', withoutCredentials(text)));
   }
 
   /** Prints a warning, also with --quiet. */
   warn(text: string): void {
     const label = 'warning:';
-    const lines = this.#wrapped(`${label} ${shownName(text)}`);
+    const lines = this.#wrapped(`${label} ${shownName(withoutCredentials(text))}`);
     this.#line([styled('yellow', label), lines.slice(label.length)]);
   }
 

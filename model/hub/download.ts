@@ -14,6 +14,7 @@ import { neededEntries, type RemoteEntry } from './listedFiles.js';
 import { forgetLocations } from './locate.js';
 import { isWeightFile } from './neededFiles.js';
 import { type HubReference, hubName, parseHubReference } from './reference.js';
+import { hideSecrets } from './secrets.js';
 
 /** Settings of `downloadModel`. */
 export interface DownloadOptions {
@@ -197,5 +198,12 @@ export async function downloadModel(name: string, options: DownloadOptions = {})
     );
   }
   const connection = await hubConnection(options.signal);
-  return await new Download(reference, await loadHubClient(), connection, options).run();
+  const download = new Download(reference, await loadHubClient(), connection, options);
+  try {
+    return await download.run();
+  } catch (error) {
+    // A hub may send back what it was sent.
+    hideSecrets(error, connection.hide);
+    throw error;
+  }
 }
