@@ -104,6 +104,12 @@ const changes: readonly Change[] = [
   ({ parent, key }, _, random) => put(parent, key, oddValue(random)),
   (place, _, random) => put(place.parent, place.key, near(at(place), random)),
   (place, _, random) => put(place.parent, place.key, near(at(place), random)),
+  // A count or size, however many other fields there are.
+  (place, all, random) => {
+    const numbers = all.filter(other => typeof at(other) === 'number');
+    const { parent, key } = numbers.length > 0 ? random.pick(numbers) : place;
+    put(parent, key, random.pick(oddNumbers));
+  },
   place => drop(place),
   // A field under another name: an odd one, or that of another field.
   (place, all, random, words) => {
