@@ -39,6 +39,7 @@ export { inputPaths } from './hub/inputPaths.js';
 export { modelName } from './hub/locate.js';
 export * from './public.js';
 export { modelFingerprint, tokenizerFingerprint } from './source/fingerprint.js';
+export { modelWarnings } from './source/modelWarnings.js';
 export { sameTokenizer } from './source/sameTokenizer.js';
 export { type EncodedDocument, encodeDocuments } from './text/encodeDocuments.js';
 export { firstTokens, SequencePacker } from './text/tokenSequences.js';

@@ -1,5 +1,5 @@
 import { type Device, sha256OfFile } from '../engine/index.js';
-import { openTextReader, totalTokens } from '../model/index.js';
+import { modelWarnings, openTextReader, totalTokens } from '../model/index.js';
 import { batchesOf, readRequestedTexts } from './calibration/requestedTexts.js';
 import { calibrationSizes } from './calibration/sizes.js';
 import { Comparing } from './compare/comparing.js';
@@ -64,7 +64,7 @@ export async function compare(from: string, options: CompareOptions): Promise<Co
     kind: 'compare',
     sentence: compareSentence(facts),
     repeat: repeatOf('compare', [from], options),
-    warnings: exactnessWarnings(device),
+    warnings: [...(await modelWarnings(from)), ...exactnessWarnings(device)],
     ...facts,
   };
   if (options.out !== undefined) {

@@ -4,6 +4,7 @@ import {
   evaluate,
   logits,
   type Model,
+  modelWarnings,
   openTextReader,
   type TextReader,
 } from '../model/index.js';
@@ -152,7 +153,7 @@ async function describe(
     kind: 'heal',
     sentence: healSentence(facts),
     repeat: repeatOf('heal', [from, to], options),
-    warnings: [...healingWarnings(record), ...exactnessWarnings(device)],
+    warnings: [...(await modelWarnings(from)), ...healingWarnings(record), ...exactnessWarnings(device)],
     ...facts,
     cut: { patched, keptLayers },
     recipe: { ...settings, ...sizes },

@@ -82,9 +82,18 @@ export function writeGgufCase(folder: string, { family, config = {} }: GgufCase)
   mkdirSync(folder, { recursive: true });
   const from = dataPath('families', family);
   copyFileSync(join(from, 'model.safetensors'), join(folder, 'model.safetensors'));
+  const text = over(JSON.parse(readFileSync(join(from, 'config.json'), 'utf8')) as Json, config);
+  writeFileSync(join(folder, 'config.json'), JSON.stringify(text));
+  writeSmallTokenizer(folder, 64);
+}
+
+/** Writes a tokenizer of at most 64 tokens, each a letter. */
+export function writeSmallTokenizer(folder: string, tokens: number): void {
   const write = (name: string, value: unknown) => writeFileSync(join(folder, name), JSON.stringify(value));
-  write('config.json', over(JSON.parse(readFileSync(join(from, 'config.json'), 'utf8')) as Json, config));
-  const letters = [...'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789', 'Ġ', 'Ċ'];
+  const letters = [...'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789', 'Ġ', 'Ċ'].slice(
+    0,
+    tokens,
+  );
   const { model, ...tokenizer } = byteTokenizer() as { model: Json };
   const vocab = Object.fromEntries(letters.map((letter, id) => [letter, id]));
   write('tokenizer.json', { ...tokenizer, added_tokens: [], model: { ...model, vocab } });

@@ -55,6 +55,7 @@ export class Terminal {
   readonly #canRewrite: boolean;
   readonly #unicode: boolean;
   /** Columns of the live line; 0 if there is none. */
+  readonly #warned = new Set<string>();
   #liveColumns = 0;
 
   constructor(options: TerminalOptions = {}) {
@@ -136,8 +137,10 @@ export class Terminal {
     if (this.verbose) this.#line(styled('dim', withoutCredentials(text)));
   }
 
-  /** Prints a warning, also with --quiet. */
+  /** Prints a warning, also with --quiet; each once. */
   warn(text: string): void {
+    if (this.#warned.has(text)) return;
+    this.#warned.add(text);
     const label = 'warning:';
     const lines = this.#wrapped(`${label} ${shownName(withoutCredentials(text))}`);
     this.#line([styled('yellow', label), lines.slice(label.length)]);

@@ -71,6 +71,8 @@ export interface TensorNames {
   readonly finalNormBias: string | null;
   /** The output head, or an image encoder's projection; the embedding's name if the model has neither. */
   readonly lmHead: string;
+  /** Where the head is stored if the model has one of its own. */
+  readonly ownHead: string;
   /** The part of a layer's tensor names before the layer number. */
   readonly layerPrefix: string;
   readonly layers: readonly LayerTensorNames[];

@@ -129,6 +129,22 @@ async function readIndex(path: string): Promise<Map<string, string> | undefined>
   return new Map(Object.entries(map) as [string, string][]);
 }
 
+const SINGLE = 'model.safetensors';
+const INDEX = 'model.safetensors.index.json';
+
+/** Which weights of a folder are read, and the weights of other versions of the model among its files `names`. */
+export async function leftoverShards(
+  folder: string,
+  names: readonly string[],
+): Promise<{ read: string; left: string[] }> {
+  const shards = names.filter(name => /^model-\d{5,}-of-\d{5,}\.safetensors$/.test(name));
+  if (names.includes(SINGLE)) {
+    return { read: SINGLE, left: [...names.filter(name => name === INDEX), ...shards] };
+  }
+  const named = new Set((await readIndex(join(folder, INDEX)))?.values());
+  return { read: INDEX, left: named.size === 0 ? [] : shards.filter(name => !named.has(name)) };
+}
+
 async function openSharded(folder: string, index: ReadonlyMap<string, string>, indexPath: string) {
   const files = new Map<string, SafetensorsFile>();
   try {
@@ -194,9 +210,9 @@ export async function openSafetensors(folder: string): Promise<Checkpoint> {
   }
   if (stats.isFile()) return openSingle(folder, folder);
   // As in transformers, a single file wins over an index.
-  const single = join(folder, 'model.safetensors');
+  const single = join(folder, SINGLE);
   if (await stat(single).catch(() => undefined)) return openSingle(folder, single);
-  const indexPath = join(folder, 'model.safetensors.index.json');
+  const indexPath = join(folder, INDEX);
   const index = await readIndex(indexPath);
   if (!index) throw await missing(folder);
   return openSharded(folder, index, indexPath);

@@ -91,6 +91,7 @@ function build(
       finalNorm: postNorm.weight,
       finalNormBias: postNorm.bias,
       lmHead: projects ? 'visual_projection.weight' : embedding,
+      ownHead: 'visual_projection.weight',
       layerPrefix: `${prefix}encoder.layers.`,
       layers: Array.from({ length: layers }, (_, layer) => layerNames(`${prefix}encoder.layers.${layer}`)),
     },

@@ -154,6 +154,7 @@ export function namesInForm(
     finalNorm: `${prefix}norm.weight`,
     finalNormBias: null,
     lmHead: arch.tiedEmbeddings ? embedding : lmHead,
+    ownHead: lmHead,
     layerPrefix,
     layers: Array.from({ length: arch.layers }, (_, layer) => layerNames(`${layerPrefix}${layer}`)),
   };

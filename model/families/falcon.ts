@@ -68,6 +68,7 @@ export function falcon(config: ConfigReader, has: HasTensor): Architecture {
       finalNorm: `${prefix}ln_f.weight`,
       finalNormBias: `${prefix}ln_f.bias`,
       lmHead: tiedEmbeddings ? embedding : lmHead,
+      ownHead: lmHead,
       layerPrefix,
       layers: Array.from({ length: layers }, (_, layer) =>
         layerNames(`${layerPrefix}${layer}`, dimensions, norms, bias),

@@ -56,6 +56,7 @@ export function gptNeox(config: ConfigReader, has: HasTensor): Architecture {
       finalNorm: `${prefix}final_layer_norm.weight`,
       finalNormBias: `${prefix}final_layer_norm.bias`,
       lmHead: tiedEmbeddings ? embedding : head,
+      ownHead: head,
       layerPrefix,
       layers: Array.from({ length: layers }, (_, layer) =>
         layerNames(`${layerPrefix}${layer}`, dimensions, bias),

@@ -13,9 +13,11 @@ import { granite } from './granite.js';
 import { llama } from './llama.js';
 import { mistral } from './mistral.js';
 import { mixtral } from './mixtral.js';
+import { refuseOtherTasks, unknownClass } from './modelClass.js';
 import { olmo2 } from './olmo2.js';
+import { explainMissing, refuseStoredTwice } from './otherNames.js';
 import { phi3 } from './phi3.js';
-import { cutConfig } from './pruneConfig.js';
+import { cutConfig, untiedConfig } from './pruneConfig.js';
 import { qwen2, qwen3 } from './qwen.js';
 import { smollm3 } from './smollm3.js';
 
@@ -71,8 +73,20 @@ export function architectureFromConfig(config: unknown, path: string, has?: HasT
       'Use the original f32, f16 or bf16 weights of the model.',
     );
   }
+  if (reader.get('transformers_weights') !== undefined) {
+    throw reader.unsupported(
+      'transformers_weights',
+      'names the weights to read, which is not supported',
+      'Rename that file to model.safetensors (or its index to model.safetensors.index.json), and leave the field out.',
+    );
+  }
+  refuseOtherTasks(reader);
   return family(reader, has);
 }
+
+/** A warning where config.json names a class that may be no language model. */
+export const classWarnings = (config: unknown, path: string): string[] =>
+  isRecord(config) ? unknownClass(new ConfigReader(config, path)) : [];
 
 /**
  * Cuts a parsed config.json (also by parseExactJson) to the layers `keepLayers` (old indices, ascending); see cutConfig.
@@ -85,18 +99,29 @@ export const pruneConfig = (
 ): Record<string, unknown> =>
   cutConfig(config, keepLayers, changed => architectureFromConfig(plainNumbers(changed), 'config.json'));
 
+/** The config.json (also by parseExactJson) of a model whose head may have weights of its own against its config.json. */
+export function withHead(
+  config: Record<string, unknown>,
+  { tiedEmbeddings, configPath, vision }: Architecture,
+): Record<string, unknown> {
+  if (tiedEmbeddings || vision) return config;
+  const stated = architectureFromConfig(plainNumbers(config), 'config.json');
+  return stated.tiedEmbeddings ? untiedConfig(config, configPath) : config;
+}
+
 /**
- * Checks that the checkpoint has every tensor the architecture needs, in the shape that config.json implies.
+ * Checks that the checkpoint has every tensor the architecture needs, once, in the shape that config.json implies.
  *
  * @throws RmError CHECKPOINT_CORRUPT naming the tensor, both shapes and the file; UNSUPPORTED_DTYPE.
  */
 export function checkShapes(arch: Architecture, checkpoint: Checkpoint): void {
   const fix = 'config.json and the weights do not match: download the model again.';
+  refuseStoredTwice(arch, checkpoint);
   for (const { name, shape } of expectedTensors(arch)) {
     if (!checkpoint.has(name)) {
-      const tied = name === arch.tensorNames.lmHead ? ' (config.json: "tie_word_embeddings" is false)' : '';
-      const message = `${checkpoint.path}: tensor ${name} [${shape}] is missing${tied}`;
-      throw new RmError('CHECKPOINT_CORRUPT', message, fix);
+      const { problem, fix: mend } = explainMissing(name, arch, checkpoint);
+      const message = `${checkpoint.path}: tensor ${name} [${shape}] is missing: ${problem}`;
+      throw new RmError('CHECKPOINT_CORRUPT', message, mend);
     }
     const { shape: storedShape, dtype } = checkpoint.info(name);
     if (dtype === 'u32') {

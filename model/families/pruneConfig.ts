@@ -1,20 +1,15 @@
 import { ensure, RmError } from '../../engine/index.js';
 import { type Architecture, keepLayers } from '../architecture/architecture.js';
-import { isRecord } from '../files/jsonFile.js';
+import { cutSettings } from './layerSettings.js';
 
 type Config = Record<string, unknown>;
-
-/** Lists that are not per layer, even where their length happens to be the number of layers. */
-const notPerLayer =
-  /^(architectures|auto_map|.*_token_ids?|.*_tokens|rope_.*|quantization_config|(id2label|label2id))$/;
 
 /** Rules that derive a layer's kind from its index; per-layer lists can replace them. */
 const placeRules = ['no_rope_layer_interval', 'sliding_window_pattern', '_sliding_window_pattern'];
 
 /**
- * Cuts a parsed config.json to the layers `keep` (old indices, ascending): shortens num_hidden_layers and every per-layer
- * list (layer_types, no_rope_layers ..., nested ones too), recounts max_window_layers, and keeps the rest and the order of
- * keys. If an index rule would now give layers another kind, replaces it by lists. Does not change its argument.
+ * Cuts a parsed config.json to the layers `keep` (old indices, ascending): num_hidden_layers and every setting by layer
+ * (cutSettings). If an index rule would now give layers another kind, replaces it by lists. Does not change its argument.
  *
  * @param read reads the architecture from a config.json.
  */
@@ -41,6 +36,12 @@ export function cutConfig(
   );
 }
 
+/** Says in a config.json, also in the object at `path`, that the head has weights of its own. */
+export const untiedConfig = (config: Config, path: readonly string[]): Config => {
+  const untied = { tie_word_embeddings: false };
+  return inObject({ ...config, ...untied }, path, inner => ({ ...inner, ...untied }));
+};
+
 const layerKindsOf = ({ attentionWindow, layerRope }: Architecture): string =>
   JSON.stringify([attentionWindow, layerRope]);
 
@@ -60,22 +61,5 @@ function cutObject(config: Config, keep: readonly number[]): Config {
     'Give ascending indices from 0, each once.',
   );
 
-  const cut = (value: unknown): unknown => {
-    if (Array.isArray(value)) {
-      return value.length === layers ? keep.map(layer => value[layer] as unknown) : value;
-    }
-    if (!isRecord(value)) return value;
-    return Object.fromEntries(
-      Object.entries(value).map(([key, inner]) => {
-        if (notPerLayer.test(key)) return [key, inner];
-        if (key === 'num_hidden_layers' && inner === layers) return [key, keep.length];
-        // Layers below max_window_layers have full attention: count the kept ones.
-        if (key === 'max_window_layers' && typeof inner === 'number') {
-          return [key, keep.filter(layer => layer < inner).length];
-        }
-        return [key, cut(inner)];
-      }),
-    );
-  };
-  return cut(config) as Config;
+  return cutSettings(config, { keep, layers }) as Config;
 }

@@ -1,18 +1,36 @@
+import { RmError } from '../../engine/index.js';
 import type { Architecture } from '../architecture/architecture.js';
-import { requiredJsonOf } from '../checkpoint/modelSource.js';
+import { type ModelSource, requiredJsonOf } from '../checkpoint/modelSource.js';
 import { architectureFromConfig } from '../families/index.js';
 import { openModelSource } from './openModelSource.js';
+import { withStoredHead } from './storedHead.js';
 
-/** Reads a model's architecture from its config.json. Throws what architectureFromConfig throws; CHECKPOINT_MISSING. */
+/**
+ * Reads a model's architecture from its config.json, and from the names of its tensors where config.json leaves a choice.
+ * Throws what architectureFromConfig throws; CHECKPOINT_MISSING; UNSUPPORTED_FAMILY for a folder with an adapter.
+ */
 export async function readArchitecture(model: string): Promise<Architecture> {
   const source = await openModelSource(model);
   const config = await requiredJsonOf(source, 'config.json');
+  await refuseAdapter(source);
   // Whoever reads the weights reports what is wrong with them.
   const checkpoint = await source.openCheckpoint().catch(() => undefined);
   try {
     const has = checkpoint && ((name: string) => checkpoint.has(name));
-    return architectureFromConfig(config, source.nameOf('config.json'), has);
+    const arch = architectureFromConfig(config, source.nameOf('config.json'), has);
+    return checkpoint ? await withStoredHead(arch, source, checkpoint) : arch;
   } finally {
     await checkpoint?.close();
   }
+}
+
+/** transformers adds the adapter that it finds in a model's folder to the model. */
+async function refuseAdapter(source: ModelSource): Promise<void> {
+  const file = 'adapter_config.json';
+  if ((await source.text(file)) === undefined) return;
+  throw new RmError(
+    'UNSUPPORTED_FAMILY',
+    `${source.nameOf(file)}: the folder holds an adapter (LoRA), which transformers adds to the model`,
+    'Merge it first (peft: model.merge_and_unload().save_pretrained(folder)); if the weights are merged already, move this file out of the folder.',
+  );
 }

@@ -5,6 +5,7 @@ import { isGgufPath } from '../files/ggufPath.js';
 import type { CheckedOutput } from '../files/outputPlace.js';
 import type { WrittenType } from '../gguf/encode.js';
 import { inputPaths } from '../hub/inputPaths.js';
+import { modelWarnings } from '../source/modelWarnings.js';
 import { openModelSource } from '../source/openModelSource.js';
 import { readArchitecture } from '../source/readArchitecture.js';
 import { logits } from '../transformer/logits.js';
@@ -31,6 +32,8 @@ export interface Conversion {
   readonly layers: number;
   /** Number of tokens whose logits were compared, and the largest difference; null if `type` rounded weights in a GGUF file. */
   readonly verification: { readonly tokens: number; readonly maxLogitDifference: number } | null;
+  /** What somebody should know of the model: weights that nothing reads, files that contradict each other. */
+  readonly warnings: readonly string[];
 }
 
 /** Number of tokens on which the written model is compared. */
@@ -93,7 +96,7 @@ export async function convert(
       if (!verified) await logitsOf(device, target, ids);
       device.check();
       const verification = verified ? { tokens: ids.length, maxLogitDifference } : null;
-      return { from, to, layers: arch.layers, verification };
+      return { from, to, layers: arch.layers, verification, warnings: await modelWarnings(from) };
     });
   } finally {
     await checkpoint.close();

@@ -4,7 +4,7 @@ import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import type { WeightDtype } from '../checkpoint/inDtype.js';
 import type { ModelSource } from '../checkpoint/modelSource.js';
 import { requiredTextOf } from '../checkpoint/modelSource.js';
-import { pruneConfig } from '../families/index.js';
+import { pruneConfig, withHead } from '../families/index.js';
 import { parseExactJson } from '../files/exactJson.js';
 import { isRecord } from '../files/jsonFile.js';
 import type { WrittenType } from '../gguf/encode.js';
@@ -35,11 +35,14 @@ export interface WriteModelOptions {
   onProgress?: Progress;
 }
 
-/** Cuts config.json to the kept layers and keeps the spelling of its numbers (exactJson.ts). @throws RmError CONFIG_INVALID. */
-export async function writtenConfig({ source, keep }: ModelToWrite): Promise<Record<string, unknown>> {
+/**
+ * Cuts config.json to the kept layers and keeps the spelling of its numbers (exactJson.ts). Says where the head has weights of
+ * its own, so that every loader takes those that were measured. @throws RmError CONFIG_INVALID.
+ */
+export async function writtenConfig({ source, keep, arch }: ModelToWrite): Promise<Record<string, unknown>> {
   const text = await requiredTextOf(source, 'config.json');
   const config = parseExactJson(text, source.nameOf('config.json'));
-  if (isRecord(config)) return pruneConfig(config, keep);
+  if (isRecord(config)) return withHead(pruneConfig(config, keep), arch);
   throw new RmError(
     'CONFIG_INVALID',
     `${source.nameOf('config.json')} is not an object`,

@@ -1,6 +1,7 @@
 import { mkdir, readdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Architecture, expectedTensors } from '../architecture/architecture.js';
+import { isComputedBuffer } from '../architecture/computedBuffers.js';
 import { densePieces, storedPieces } from '../checkpoint/denseTensor.js';
 import { configInDtype } from '../checkpoint/inDtype.js';
 import { type TensorSource, writeSafetensors } from '../checkpoint/safetensorsWriter.js';
@@ -53,20 +54,18 @@ async function writeModelFolder(model: ModelToWrite, to: string, options: WriteM
   }
 }
 
-/** Buffers that old checkpoints store although they are computed; loaders ignore them or complain. */
-const computedBuffer = /\.(rotary_emb\.inv_freq|(attention|attn)\.(bias|masked_bias)|position_ids)$/;
-
 /** Lists the tensors to write: renumbers names "…layers.12.…" and drops tensors of removed layers. */
 function* writtenTensors(model: ModelToWrite): Generator<TensorSource> {
   const { checkpoint, arch, keep, replacements, device } = model;
   const newIndex = new Map(keep.map((layer, i) => [layer, i]));
   const used = new Set(expectedTensors(arch).map(({ name }) => name));
   for (const name of checkpoint.names) {
-    if (computedBuffer.test(name) && !used.has(name)) continue;
+    if (isComputedBuffer(name) && !used.has(name)) continue;
+    // A copy of the embedding that would no longer be one.
+    if (name === arch.tensorNames.ownHead && !used.has(name) && replacements.has(arch.tensorNames.embedding))
+      continue;
     const layer = layerOf(name, arch);
     if (layer && !newIndex.has(layer.index)) continue;
-    // The integers 0, 1, 2 ..., stored by old versions of transformers; every version computes them itself.
-    if (name.endsWith('.position_ids')) continue;
     const written = layer ? `${layer.prefix}${newIndex.get(layer.index)}${layer.rest}` : name;
     const opaque = checkpoint.opaque(name);
     if (opaque) {

@@ -1,3 +1,4 @@
+import { modelWarnings } from '../../model/index.js';
 import type { PrunedModel } from '../activations/prunedModel.js';
 import type { Repair } from '../fits/repair.js';
 import { type HealingRecord, healingWarnings } from '../healing/gradientHealing.js';
@@ -71,6 +72,7 @@ async function reportOf(
     sentence: pruneSentence(facts),
     repeat: repeatOf('prune', [from, to], options),
     warnings: [
+      ...(await modelWarnings(from)),
       ...notes,
       ...(repair.warnings ?? []),
       ...(healing ? healingWarnings(healing) : []),

@@ -1,5 +1,5 @@
 import type { Device } from '../../engine/index.js';
-import type { GenerationHealth, TaskResult } from '../../model/index.js';
+import { type GenerationHealth, modelWarnings, type TaskResult } from '../../model/index.js';
 import { continuationOf, type Sample } from '../evaluation/samples.js';
 import type { PhaseClock } from '../run/phaseClock.js';
 import { repeatOf } from './repeat.js';
@@ -80,7 +80,7 @@ export async function evalReport(
     kind: 'eval',
     sentence: evalSentence({ model, files: findings.files, tasks, ...(against && { against }) }),
     repeat: repeatOf('evaluate', [findings.model], { command }),
-    warnings: exactnessWarnings(device),
+    warnings: [...(await modelWarnings(findings.model)), ...exactnessWarnings(device)],
     model,
     ...(against && { against }),
     files: findings.files,

@@ -4,7 +4,12 @@ import { expectedTensors, keepLayers } from '../../model/architecture/architectu
 import { type Rope, ropeAttentionFactor, ropeInverseFrequencies } from '../../model/architecture/rope.js';
 import type { Checkpoint } from '../../model/checkpoint/checkpoint.js';
 import { ConfigReader } from '../../model/families/configReader.js';
-import { architectureFromConfig, checkShapes, pruneConfig } from '../../model/families/index.js';
+import {
+  architectureFromConfig,
+  checkShapes,
+  classWarnings,
+  pruneConfig,
+} from '../../model/families/index.js';
 import { readRope } from '../../model/families/rope.js';
 import { rejectsWith } from '../gpu.js';
 
@@ -238,7 +243,7 @@ test('rotation frequencies are those of transformers', () => {
   same(longrope, beyond, true);
 });
 
-function checkpointOf(shapes: Map<string, number[]>): Checkpoint {
+function checkpointOf(shapes: ReadonlyMap<string, readonly number[]>): Checkpoint {
   const refuse = () => Promise.reject(new Error('nothing is read'));
   return {
     path: 'model',
@@ -246,7 +251,7 @@ function checkpointOf(shapes: Map<string, number[]>): Checkpoint {
     totalBytes: 0,
     has: name => shapes.has(name),
     opaque: () => undefined,
-    info: name => ({ name, dtype: 'f32', shape: shapes.get(name)!, byteLength: 0 }),
+    info: name => ({ name, dtype: 'f32', shape: [...shapes.get(name)!], byteLength: 0 }),
     read: refuse,
     readRange: refuse,
     close: async () => {},
@@ -264,7 +269,7 @@ test('tensors are compared with what the config implies', async () => {
   const without = shapes();
   without.delete('lm_head.weight');
   const missing = await rejectsWith(() => checkShapes(arch, checkpointOf(without)), 'CHECKPOINT_CORRUPT');
-  assert.match(missing, /lm_head\.weight \[512,64\] is missing .*tie_word_embeddings/);
+  assert.match(missing, /lm_head\.weight \[512,64\] is missing: .*tie_word_embeddings/);
   checkShapes({ ...arch, tiedEmbeddings: true }, checkpointOf(without));
 
   const turned = shapes().set('model.layers.2.mlp.down_proj.weight', [96, 64]);
@@ -273,6 +278,132 @@ test('tensors are compared with what the config implies', async () => {
     wrong,
     'tensor model.layers.2.mlp.down_proj.weight has shape [96,64], but config.json implies [64,96]',
   );
+});
+
+test('tensors under other names are recognised', async () => {
+  const arch = read();
+  const named = (rename: (name: string) => string, more: string[] = []) =>
+    checkpointOf(
+      new Map([
+        ...expectedTensors(arch).map(({ name, shape }) => [rename(name), [...shape]] as const),
+        ...more.map(name => [name, [1]] as const),
+      ]),
+    );
+  const refused = (rename: (name: string) => string, more?: string[]) =>
+    rejectsWith(() => checkShapes(arch, named(rename, more)), 'CHECKPOINT_CORRUPT');
+  for (const prefix of ['module.', '_orig_mod.', 'base_model.model.', 'module._orig_mod.']) {
+    assert.match(await refused(name => prefix + name), /names have "\w+(\.model)?\." in them/);
+  }
+  const within = (name: string) => name.replace(/layers\.\d+/, '$&._fsdp_wrapped_module');
+  assert.match(await refused(within), /"_fsdp_wrapped_module\." in them/);
+  assert.match(
+    await refused(
+      name => name.replace('q_proj', 'q_proj.base_layer'),
+      ['model.layers.0.q_proj.lora_A.default.weight'],
+    ),
+    /adapters \(LoRA\) beside them/,
+  );
+  assert.match(
+    await refused(name => name.replace('proj.weight', 'proj.qweight')),
+    /are quantised \(.*qweight\)/,
+  );
+  assert.match(
+    await refused(name =>
+      name.replace('model.embed_tokens', 'tok_embeddings').replace('model.layers', 'layers'),
+    ),
+    /Meta's and Mistral's own format \(tok_embeddings\.weight\)/,
+  );
+  assert.match(
+    await refused(name => name.replace('lm_head', 'score')),
+    /but score\.weight: this is no language model/,
+  );
+  assert.match(await refused(name => name.replace('layers.2', 'tail')), /states 3 layers, and 2 are stored/);
+  assert.match(await refused(name => name.replace('model.', 'transformer.')), /for example, transformer\./);
+
+  // Twice: without the prefix, with that of a wrapper, and single tensors too.
+  const same = (name: string) => name;
+  for (const more of [
+    'layers.0.mlp.down_proj.weight',
+    'module.model.layers.1.mlp.down_proj.weight',
+    'norm.weight',
+    'model.lm_head.weight',
+    '_orig_mod.lm_head.weight',
+  ]) {
+    assert.match(await refused(same, [more]), `and as ${more}`);
+  }
+  checkShapes(
+    arch,
+    named(same, ['vision_tower.layers.0.mlp.down_proj.weight', 'model.layers.0.mlp.down_proj.bias']),
+  );
+});
+
+test('classes that are no language models are refused', async () => {
+  const classes = (...architectures: unknown[]) => read({ architectures });
+  for (const name of [
+    'LlamaForSequenceClassification',
+    'Qwen2ForTokenClassification',
+    'LlamaForQuestionAnswering',
+    'MistralForSequenceClassification',
+    'LlamaForRewardModel',
+    'Qwen2ForRewardModel',
+    'InternLM2ForRewardModel',
+    'LlamaRewardModel',
+    'LlamaForMaskedLM',
+  ]) {
+    assert.match(await rejectsWith(() => classes(name), 'UNSUPPORTED_FAMILY'), `"architectures" is ${name}`);
+  }
+  for (const name of [
+    'LlamaForCausalLM',
+    'MyLlamaForCausalLM',
+    'Gemma3ForConditionalGeneration',
+    'GPT2LMHeadModel',
+  ]) {
+    classes(name);
+    assert.equal(classWarnings({ ...config, architectures: [name] }, 'config.json'), []);
+  }
+  for (const name of ['LlamaModel', 'LlamaForCausalLMEagle3', 'AutoModelForCausalLMWithValueHead']) {
+    classes(name);
+    assert.match(
+      classWarnings({ ...config, architectures: [name] }, 'config.json')[0]!,
+      `is ${name}, which may be`,
+    );
+  }
+  for (const nothing of [undefined, null, [], 'LlamaForCausalLM', [3]]) {
+    read({ architectures: nothing });
+    assert.equal(classWarnings({ ...config, architectures: nothing }, 'config.json'), []);
+  }
+  assert.match(
+    await rejectsWith(() => read({ transformers_weights: 'x.safetensors' }), 'UNSUPPORTED_FAMILY'),
+    /names the weights to read/,
+  );
+});
+
+test('settings by the number of a layer follow the layers', () => {
+  const full = {
+    ...config,
+    num_hidden_layers: 12,
+    per_layer: Object.fromEntries(Array.from({ length: 12 }, (_, layer) => [`${layer}`, { bits: layer }])),
+    overrides: { default: 4, 2: 'two', 10: 'ten', 11: 'eleven' },
+    pruned_heads: { 0: [1], 3: [2, 3] },
+    nested: { modules: { 'model.layers.2.mlp': 'a', 'model.layers.10.mlp': 'b', lm_head: 'c' } },
+    by_name: { layer_1: 1, layer_2: 2, layer11: 11 },
+    mlp_only_layers: [1, 2, 10],
+    id2label: { 0: 'no', 1: 'yes' },
+    token_names: { 1: 'one' },
+    sizes: { 1: 'small', 40: 'large' },
+    eos_token_id: [1, 2, 3],
+    layer_norm_eps: [1, 2],
+  };
+  assert.equal(pruneConfig(full, [0, 2, 3, 10]), {
+    ...full,
+    num_hidden_layers: 4,
+    per_layer: { 0: { bits: 0 }, 1: { bits: 2 }, 2: { bits: 3 }, 3: { bits: 10 } },
+    overrides: { default: 4, 1: 'two', 3: 'ten' },
+    pruned_heads: { 0: [1], 2: [2, 3] },
+    nested: { modules: { 'model.layers.1.mlp': 'a', 'model.layers.3.mlp': 'b', lm_head: 'c' } },
+    by_name: { layer_1: 2 },
+    mlp_only_layers: [1, 3],
+  });
 });
 
 test('keepLayers keeps the names of the old checkpoint', () => {

@@ -3,7 +3,7 @@ import { writeModel } from '../../model/writing/writeModel.js';
 import { PrunedModel } from '../../replaceme/activations/prunedModel.js';
 import type { RepairDetails } from '../../replaceme/fits/repair.js';
 import { methodNamed } from '../../replaceme/methods/index.js';
-import type { FamilyData } from '../familyData.js';
+import type { GoldenModel } from '../familyData.js';
 import { plainBatches, repairContext } from './workplace.js';
 
 /** 64 sequences of 24 tokens each that the tiny models know. */
@@ -17,12 +17,13 @@ export const familySequences = Array.from({ length: 64 }, (_, s) =>
  */
 export async function prunedFamily(
   model: Model,
-  family: FamilyData,
+  family: Pick<GoldenModel, 'folder' | 'ids'>,
   method: string,
   to: string,
 ): Promise<{ details: RepairDetails; logits: Float32Array }> {
   const windows = [{ layer: 1, count: 1 }];
-  const context = repairContext(model, plainBatches(familySequences, 256), { alpha: 0.1 });
+  const known = familySequences.map(ids => ids.map(id => id % model.arch.vocab));
+  const context = repairContext(model, plainBatches(known, 256), { alpha: 0.1 });
   const { changes, details } = await methodNamed(method).repair(context, windows);
   using pruned = new PrunedModel(model, windows, changes);
   const checkpoint = await openCheckpoint(family.folder);

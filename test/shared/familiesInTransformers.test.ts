@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
 import { logits, Model } from '../../model/index.js';
 import { methods } from '../../replaceme/methods/index.js';
-import { familyData, familyNames } from '../familyData.js';
+import { checkpointData, checkpointNames, familyData, familyNames, type GoldenModel } from '../familyData.js';
 import { prunedFamily } from '../replaceme/prunedFamily.js';
 import { saySkipped, temporaryFolder } from '../support.js';
 
@@ -16,6 +16,32 @@ const script = join(
   dirname(fileURLToPath(import.meta.url)),
   ...['..', '..', '..', 'test', 'python', 'check_families.py'],
 );
+
+/** Prunes a tiny model into the folder `to`, with what transformers is to find there. */
+async function writePruned(
+  model: Model,
+  golden: GoldenModel,
+  method: string,
+  to: string,
+  more: object = {},
+): Promise<void> {
+  mkdirSync(to, { recursive: true });
+  await prunedFamily(model, golden, method, to);
+  await using written = await Model.load(model.device, to);
+  const values = (await logits(written, golden.ids)).logits;
+  const { vocab } = model.arch;
+  const rows = golden.ids.map((_, i) => [...values.subarray(i * vocab, (i + 1) * vocab)]);
+  writeFileSync(join(to, 'expected.json'), JSON.stringify({ ids: golden.ids, logits: rows, ...more }));
+}
+
+function checkInTransformers(paths: readonly string[]): void {
+  const { status, stdout, stderr } = spawnSync(python!, [script, ...paths], {
+    encoding: 'utf8',
+    maxBuffer: 1 << 26,
+  });
+  assert.is(status, 0, `${stdout}\n${stderr}`);
+  console.log(stdout.trim().split('\n').at(-1));
+}
 
 if (!python) {
   saySkipped('pruned models of all families in transformers: needs RM_PYTHON');
@@ -31,23 +57,38 @@ if (!python) {
         name => !methods.find(method => method.name === name)!.refusal?.(model.arch),
       )!;
       for (const method of ['plain', repair, 'laco']) {
-        const to = join(folder.path, family, method);
-        mkdirSync(to, { recursive: true });
-        await prunedFamily(model, golden, method, to);
-        await using written = await Model.load(device, to);
-        const values = (await logits(written, golden.ids)).logits;
-        const { vocab } = model.arch;
-        const rows = golden.ids.map((_, i) => [...values.subarray(i * vocab, (i + 1) * vocab)]);
-        writeFileSync(join(to, 'expected.json'), JSON.stringify({ ids: golden.ids, logits: rows }));
-        paths.push(to);
+        paths.push(join(folder.path, family, method));
+        await writePruned(model, golden, method, paths.at(-1)!);
       }
     }
-    const { status, stdout, stderr } = spawnSync(python, [script, ...paths], {
-      encoding: 'utf8',
-      maxBuffer: 1 << 26,
+    checkInTransformers(paths);
+  });
+
+  test('so do models whose files say two things, and whose config.json only Python reads', async () => {
+    using folder = temporaryFolder();
+    await using device = await Device.open();
+    const paths: string[] = [];
+    for (const name of checkpointNames) {
+      const golden = await checkpointData(name);
+      await using model = await Model.load(device, golden.folder);
+      paths.push(join(folder.path, name, 'plain'));
+      // Biases of three layers, q_norm, LoRA's pairs, zeros, and a tensor of integers.
+      const unexpected = name === 'unread' ? 3 * (1 + 1 + 2 + 1) + 1 : 0;
+      await writePruned(model, golden, 'plain', paths.at(-1)!, { unexpected });
+    }
+    const golden = await checkpointData('tied-copy');
+    const from = join(folder.path, 'python');
+    cpSync(golden.folder, from, { recursive: true });
+    const config = readFileSync(join(from, 'config.json'), 'utf8');
+    const fields =
+      '{"limits": [0.0, Infinity], "low": -Infinity, "long": 123456789012345678901234567890, "far": 1e400,';
+    writeFileSync(join(from, 'config.json'), config.replace('{', fields));
+    await using model = await Model.load(device, from);
+    paths.push(join(folder.path, 'python-written', 'plain'));
+    await writePruned(model, { ...golden, folder: from }, 'plain', paths.at(-1)!, {
+      config: { limits: '[0.0, inf]', low: '-inf', long: '123456789012345678901234567890', far: 'inf' },
     });
-    assert.is(status, 0, `${stdout}\n${stderr}`);
-    console.log(stdout.trim().split('\n').at(-1));
+    checkInTransformers(paths);
   });
 }
 
