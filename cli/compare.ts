@@ -24,7 +24,7 @@ interface CompareCommandOptions extends ModelFlags {
   json?: boolean;
 }
 
-const { calibration, calibrationTasks, weights, textField, tokens, sequenceLength, batchTokens } =
+const { calibration, calibrationTasks, weights, textField, date, tokens, sequenceLength, batchTokens } =
   calibrationSettings;
 
 /** The settings of `prune` that hold for all rows. */
@@ -40,7 +40,7 @@ const sharedSettings: readonly DeclaredSetting[] = [
     otherwise: "each method's own",
   },
   { ...calibration, help: 'calibration texts' },
-  ...[calibrationTasks, weights, textField, tokens],
+  ...[calibrationTasks, weights, textField, date, tokens],
   // Rows are evaluated, which predicts a token of each sequence at the least.
   ...[{ ...sequenceLength, type: wholeNumber(2) }, batchTokens],
 ].map(setting => ({ ...setting, group: 'Options:' }));

@@ -14,10 +14,11 @@ import {
 } from './device/kernelProfile.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './inputs/models.js';
 import { openTextReader } from './inputs/sequences.js';
+import { type DateFlag, localTime, withDateOption } from './options/dateOption.js';
 import { type SamplingFlags, samplingOf, withSamplingOptions } from './options/samplingOptions.js';
 import { newCommand, type Run, runs } from './terminal/command.js';
 
-interface GenerateOptions extends ProfileOptions, SamplingFlags, ModelFlags {
+interface GenerateOptions extends ProfileOptions, SamplingFlags, ModelFlags, DateFlag {
   chat?: boolean;
   system?: string;
   json?: boolean;
@@ -44,7 +45,7 @@ export function generateCommand(signal: AbortSignal): Command {
   })
     .option('--chat', "treat the prompt as a user's message and apply the model's chat template")
     .option('--system <text>', 'with --chat: the system message');
-  withSamplingOptions(command, 128)
+  withSamplingOptions(withDateOption(command, 'now'), 128)
     .option(PROFILE_FLAG, PROFILE_TEXT, tracePath)
     .option('--force', 'replace an earlier --profile trace')
     .option('--json', 'print one JSON object instead of streaming');
@@ -58,7 +59,7 @@ async function runGenerate(run: Run<GenerateOptions>, folder: string, prompt: st
   if (options.system !== undefined && !options.chat) run.usage('--system needs --chat');
   const text = prompt === '-' ? await readAll(process.stdin) : prompt;
   await findModels(run, [folder]);
-  const reader = await openTextReader(folder);
+  const reader = await openTextReader(folder, { date: options.date ?? localTime() });
   const promptIds = await encodePrompt(text, reader, options);
   const profiling = { ...options, protect: await inputPaths([folder]) };
   const { result, ...profile } = await withProfiledDevice(run, profiling, device =>

@@ -80,10 +80,19 @@ for all of its rows; \`profile\` ${optionList(profileTexts)}. Every command take
 
 ${tables(healSettings)}`;
 
-const { calibration, calibrationTasks, weights, textField, tokens, sequenceLength, batchTokens } =
+const { calibration, calibrationTasks, weights, textField, date, tokens, sequenceLength, batchTokens } =
   calibrationSettings;
-const compareTexts = [calibration, calibrationTasks, weights, textField, tokens, sequenceLength, batchTokens];
-const profileTexts = [calibration, textField, tokens, sequenceLength, batchTokens];
+const compareTexts = [
+  calibration,
+  calibrationTasks,
+  weights,
+  textField,
+  date,
+  tokens,
+  sequenceLength,
+  batchTokens,
+];
+const profileTexts = [calibration, textField, date, tokens, sequenceLength, batchTokens];
 
 type JsonSchema = Readonly<Record<string, unknown>>;
 
@@ -109,7 +118,7 @@ export const recipeSchemas = (): Readonly<
   PruneReport: schemas(
     [
       ...listed(methodSettings, faithfulSettings),
-      ...[calibrationSettings.mask, calibrationSettings.generate, tokens, sequenceLength, batchTokens],
+      ...[calibrationSettings.mask, calibrationSettings.generate, date, tokens, sequenceLength, batchTokens],
       resultSettings.dtype,
     ],
     {
@@ -135,5 +144,5 @@ export const recipeSchemas = (): Readonly<
 /** What of the settings of heal a recipe has. */
 const healRecipe = [
   ...listed(objectiveSettings, trainingSettings).map(({ name }) => name),
-  ...['checkpointEvery', 'tokens', 'sequenceLength', 'heldOutTokens'],
+  ...['checkpointEvery', 'tokens', 'sequenceLength', 'heldOutTokens', 'date'],
 ];

@@ -27,12 +27,12 @@ interface ProfileCommandOptions extends ModelFlags {
   json?: boolean;
 }
 
-const { calibration, textField, tokens, sequenceLength, batchTokens } = calibrationSettings;
+const { calibration, textField, date, tokens, sequenceLength, batchTokens } = calibrationSettings;
 
 /** Texts to measure windows on. */
 const textSettings: readonly DeclaredSetting[] = [
   { ...calibration, help: 'calibration texts' },
-  ...[textField, tokens, sequenceLength, batchTokens],
+  ...[textField, date, tokens, sequenceLength, batchTokens],
 ].map(setting => ({ ...setting, group: 'Options:' }));
 
 const heatMapKind = textKind(

@@ -41,6 +41,7 @@ export * from './public.js';
 export { modelFingerprint, tokenizerFingerprint } from './source/fingerprint.js';
 export { modelWarnings } from './source/modelWarnings.js';
 export { sameTokenizer } from './source/sameTokenizer.js';
+export { FIXED_DATE, isDate } from './text/date.js';
 export { type EncodedDocument, encodeDocuments } from './text/encodeDocuments.js';
 export { firstTokens, SequencePacker } from './text/tokenSequences.js';
 export { requireBackward } from './training/layerBackward.js';

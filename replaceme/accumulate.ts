@@ -68,15 +68,15 @@ export async function accumulateStatistics(
     requireText(request.arch);
     const { placement } = await planRun(from, { ...options, report: false }, summing(request), device, shard);
     const sizes = calibrationSizes(options, device, request.arch);
-    const reader = await openTextReader(from);
+    const reader = await openTextReader(from, options);
     const texts = await readRequestedTexts(reader, options, sizes);
     const before =
       options.statistics === undefined ? undefined : await StatisticsFile.read(options.statistics);
-    before?.agree(await statisticsRecipe(from, texts, options, sizes));
+    before?.agree(await statisticsRecipe(from, texts, options, sizes, reader));
     await before?.fits(request.arch);
     const into = await StatisticsFile.open(path);
     into.agree({
-      ...(await statisticsRecipe(from, texts, options, sizes, shard)),
+      ...(await statisticsRecipe(from, texts, options, sizes, reader, shard)),
       'version of rm-engine': await packageVersion(),
     });
     await using model = await loadPlanned(device, from, options, placement);

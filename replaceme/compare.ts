@@ -13,6 +13,7 @@ import { exactnessWarnings, reportHead, reportModel } from './report/reportHead.
 import type { CompareReport } from './report/schema/schema.js';
 import { compareSentence } from './report/sentence.js';
 import { replaceReports } from './report/writeReport.js';
+import { dateOf } from './run/dateOf.js';
 import { openDevice } from './run/openDevice.js';
 import { packageVersion } from './run/packageVersion.js';
 import { PhaseClock } from './run/phaseClock.js';
@@ -32,8 +33,8 @@ export async function compare(from: string, options: CompareOptions): Promise<Co
   await using lease = await openDevice(options);
   const { device } = lease;
   const clock = new PhaseClock(device, started);
-  const recipe = calibrationSizes(shared, device, arch);
-  const reader = await openTextReader(from);
+  const reader = await openTextReader(from, shared);
+  const recipe = { ...calibrationSizes(shared, device, arch), ...dateOf(reader) };
   const calibration = await clock.during('calibrate', () => readRequestedTexts(reader, shared, recipe));
   const inputs = {
     model: await reportModel(from),

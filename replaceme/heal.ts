@@ -23,6 +23,7 @@ import { repeatOf } from './report/repeat.js';
 import { exactnessWarnings, reportHead, reportModel } from './report/reportHead.js';
 import type { HealReport } from './report/schema/schema.js';
 import { healSentence } from './report/sentence.js';
+import { dateOf } from './run/dateOf.js';
 import { openDevice } from './run/openDevice.js';
 import { PhaseClock } from './run/phaseClock.js';
 import { runHooks } from './run/runHooks.js';
@@ -61,7 +62,7 @@ export async function heal(from: string, to: string, options: HealOptions): Prom
   const clock = new PhaseClock(device, started);
   const settings = healingSettings(request.training, device, request.arch);
   const sizes = healingSizes(options, settings, device, request.arch);
-  const reader = await openTextReader(from);
+  const reader = await openTextReader(from, options);
   const texts = await clock.during('calibrate', () => readTexts(reader, options, sizes));
   const run: HealRun = { from, to, options, request, device, clock, settings, sizes, reader, texts };
   using models = await clock.during('load', () => loadModelAndTeacher(from, options, request, device));
@@ -96,9 +97,9 @@ const readTexts = (
 
 /** Takes the steps, or goes on with those of a checkpoint. */
 async function train(run: HealRun, { model, teacher }: ModelAndTeacher) {
-  const { from, options, request, settings, sizes, texts } = run;
+  const { from, options, request, settings, sizes, texts, reader } = run;
   const { resume = false, finish = false } = options;
-  const recipe = await healingRecipe(from, options, request, settings, sizes, texts);
+  const recipe = await healingRecipe(from, options, request, settings, sizes, texts, reader);
   return await healByGradient({
     ...{ model, teacher, settings, layers: request.layers },
     ...{ training: texts.training, heldOut: texts.heldOut },
@@ -136,7 +137,7 @@ async function measure(
 
 /** The report but for the verification of the written model. */
 async function describe(
-  { from, to, options, request, device, clock, settings, sizes, texts }: HealRun,
+  { from, to, options, request, device, clock, settings, sizes, texts, reader }: HealRun,
   record: HealingRecord,
   keep: readonly number[],
   { result, samples }: Measured,
@@ -156,7 +157,7 @@ async function describe(
     warnings: [...(await modelWarnings(from)), ...healingWarnings(record), ...exactnessWarnings(device)],
     ...facts,
     cut: { patched, keptLayers },
-    recipe: { ...settings, ...sizes },
+    recipe: { ...settings, ...sizes, ...dateOf(reader) },
     data: { tokens: texts.tokens, sequences: texts.training.length, files: texts.files },
     output: { path: to },
     samples,

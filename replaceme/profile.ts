@@ -24,6 +24,7 @@ export interface ProfileWindowsOptions
     | 'sequenceLength'
     | 'batchTokens'
     | 'textField'
+    | 'date'
     | 'device'
     | 'adapter'
     | 'memoryLimit'
@@ -79,7 +80,7 @@ export async function profileWindows(
     `windows of ${longest} layers in a model of ${arch.layers}`,
     `Give a number of layers from 1 to ${arch.layers - 1}.`,
   );
-  const { tokenizer, chat } = await openTextReader(from);
+  const { tokenizer, chat } = await openTextReader(from, options);
   await using lease = await openDevice(options);
   const { device } = lease;
   const sizes = calibrationSizes(

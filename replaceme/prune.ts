@@ -26,8 +26,9 @@ export async function prune(from: string, to: string, options: PruneOptions = {}
   // Open: the device with a plan of its memory, the journal, the data, then the model.
   await using run = await PruneRun.open(from, to, request, options, started);
   using _budget = holdToPlan(run);
-  const recipe = recipeOf(run);
-  const data = await readInputs(run, recipe);
+  const settings = recipeOf(run);
+  const data = await readInputs(run, settings);
+  const recipe = { ...settings, ...(data.date !== undefined && { date: data.date }) };
   await using model = await loadModel(run);
   using inputs = await openInputs(run, data, model);
 

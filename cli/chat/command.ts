@@ -6,6 +6,7 @@ import type { Model } from '../../model/transformer/model.js';
 import { withDevice } from '../device/gpu.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from '../inputs/models.js';
 import { openTextReader } from '../inputs/sequences.js';
+import { type DateFlag, localTime, withDateOption } from '../options/dateOption.js';
 import { type SamplingFlags, samplingOf, withSamplingOptions } from '../options/samplingOptions.js';
 import { newCommand, type Run, runs } from '../terminal/command.js';
 import { describeFailure, formatFailure } from '../terminal/failure.js';
@@ -14,7 +15,7 @@ import type { Answer, Conversation } from './conversation.js';
 import { MessageLines } from './messageLines.js';
 import { TwoColumns } from './twoColumns.js';
 
-interface ChatOptions extends SamplingFlags, ModelFlags {
+interface ChatOptions extends SamplingFlags, ModelFlags, DateFlag {
   against?: string;
   system?: string;
   json?: boolean;
@@ -69,7 +70,10 @@ export function chatCommand(signal: AbortSignal): Command {
   })
     .option('--against <model>', 'a second model that answers too')
     .option('--system <text>', 'the system message of the conversation');
-  withSamplingOptions(command, 512).option('--json', 'print one JSON object per turn, each on a line');
+  withSamplingOptions(withDateOption(command, 'now'), 512).option(
+    '--json',
+    'print one JSON object per turn, each on a line',
+  );
   return runs<ChatOptions>(withDownload(command), signal, (run, model) => runChat(run, model as string));
 }
 
@@ -80,7 +84,7 @@ async function runChat(run: Run<ChatOptions>, folder: string): Promise<void> {
   await findModels(run, folders);
   const readers: TextReader[] = [];
   for (const [i, path] of folders.entries()) {
-    readers.push(await openTextReader(path));
+    readers.push(await openTextReader(path, { date: options.date ?? localTime() }));
     if (!readers[i]!.chat.available) {
       terminal.note(`${names[i]} has no chat template: it continues your lines instead`);
     }

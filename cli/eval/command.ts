@@ -4,6 +4,8 @@ import { withOutputFile } from '../../model/files/outputFile.js';
 import { textKind } from '../../model/files/outputKind.js';
 import { refuseOverlap } from '../../model/files/overlap.js';
 import { inputPaths } from '../../model/hub/inputPaths.js';
+import { FIXED_DATE } from '../../model/text/date.js';
+import type { TextReader } from '../../model/text/textReader.js';
 import type { FileEvaluation } from '../../replaceme/report/schema/schema.js';
 import {
   PROFILE_FLAG,
@@ -14,6 +16,7 @@ import {
 } from '../device/kernelProfile.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from '../inputs/models.js';
 import { openTextReader } from '../inputs/sequences.js';
+import { type DateFlag, withDateOption } from '../options/dateOption.js';
 import { wholeNumber } from '../options/optionTypes.js';
 import { newCommand, type Run, runs } from '../terminal/command.js';
 import {
@@ -40,7 +43,8 @@ interface EvalOptions
     HealthCommandOptions,
     ReportOptions,
     ProfileOptions,
-    ModelFlags {
+    ModelFlags,
+    DateFlag {
   against?: string;
   json?: boolean;
 }
@@ -91,7 +95,7 @@ export function evalCommand(signal: AbortSignal): Command {
 }
 
 const addEvalOptions = (command: Command): Command =>
-  command
+  withDateOption(command, FIXED_DATE)
     .option('--against <model>', 'another model to compare with')
     .option('--tokens <count>', 'read at most this many tokens of each file (default: all)', wholeNumber(2))
     .option(
@@ -137,8 +141,15 @@ async function runEval(run: Run<EvalOptions>, folder: string, files: readonly st
       ? await onDevice()
       : await withOutputFile(samples, samplesKind, { force, protect: outputs('samples') }, onDevice);
   if (run.options.json) {
-    const { sequenceLength, against } = inputs;
-    run.terminal.json({ model: folder, against, sequenceLength, ...result, ...profile });
+    const { sequenceLength, against, reader } = inputs;
+    run.terminal.json({
+      model: folder,
+      against,
+      sequenceLength,
+      ...templateDateOf(reader),
+      ...result,
+      ...profile,
+    });
   } else {
     run.terminal.data(formatResults(result));
   }
@@ -200,9 +211,9 @@ async function readInputs(run: Run<EvalOptions>, folder: string, files: readonly
   const { options } = run;
   const { against, tasks, health } = options;
   const { inspectModel } = await import('../../model/source/inspectModel.js');
-  const reader = await openTextReader(folder);
+  const reader = await openTextReader(folder, options);
   const againstReader =
-    against !== undefined && (tasks || health) ? await openTextReader(against) : undefined;
+    against !== undefined && (tasks || health) ? await openTextReader(against, options) : undefined;
   const { contextLength } = await inspectModel(folder);
   const sequenceLength = Math.min(options.sequenceLength ?? 1024, contextLength);
   return {
@@ -212,6 +223,9 @@ async function readInputs(run: Run<EvalOptions>, folder: string, files: readonly
     prompts: await readHealthPrompts(health),
   };
 }
+
+/** What the chat template took for the present; nothing where it prints no date. */
+const templateDateOf = ({ chat }: TextReader) => (chat.date === null ? {} : { templateDate: chat.date });
 
 /** Loads the models, runs the measurements and writes the report. */
 async function measure(
@@ -244,7 +258,13 @@ async function measure(
     adapter: device.info.description,
   };
   evaluating?.[Symbol.dispose]();
-  await report?.write({ model: folder, against, chat: reader.chat.available, ...results });
+  await report?.write({
+    model: folder,
+    against,
+    chat: reader.chat.available,
+    ...templateDateOf(reader),
+    ...results,
+  });
   return results;
 }
 

@@ -3,7 +3,7 @@ export type FailureReason = 'syntax' | 'render' | 'time' | 'memory' | 'recursion
 
 const words: Readonly<Partial<Record<FailureReason, string>>> = {
   time: 'it does not end within 5 seconds',
-  memory: 'it takes more than 512 MB of memory, or writes more than 16 million characters',
+  memory: 'it takes more than 256 MB of memory, or writes more than 16 million characters',
   recursion: 'it calls itself, or is nested, too often',
 };
 

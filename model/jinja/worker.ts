@@ -15,7 +15,7 @@ interface Memory {
 declare const WebAssembly: { readonly Memory: { readonly prototype: Memory } };
 
 /** Most memory of Python, itself included (about 30 MB). Beyond it Python raises MemoryError. */
-const MOST_BYTES = 2 ** 29;
+const MOST_BYTES = 2 ** 28;
 const PAGE_BYTES = 2 ** 16;
 
 const { grow } = WebAssembly.Memory.prototype;

@@ -1,10 +1,11 @@
-import { RmError } from '../../engine/index.js';
+import { ensure, RmError } from '../../engine/index.js';
 import type { ModelSource } from '../checkpoint/modelSource.js';
 import { askPython } from '../jinja/python.js';
 import { TemplateFailure } from '../jinja/templateFailure.js';
 import { openModelSource } from '../source/openModelSource.js';
 import { type NamedTemplates, readTemplates } from './chatTemplateFiles.js';
 import type { ChatMessage, Conversation } from './conversation.js';
+import { FIXED_DATE, isDate } from './date.js';
 import type { Document } from './documents.js';
 import type { Tokenizer } from './tokenizer.js';
 
@@ -34,12 +35,6 @@ export interface ChatTemplateOptions {
   /** What the template takes for the present: 2024-07-26 or 2024-07-26T15:00 (default: FIXED_DATE). */
   readonly date?: string | undefined;
 }
-
-/**
- * The date for templates that print one, unless the caller gives another: results must not depend on the day. Llama's
- * templates have this date where they cannot ask for today's.
- */
-export const FIXED_DATE = '2024-07-26';
 
 function noTemplate(model: string): ChatTemplate {
   const error = new RmError(
@@ -87,12 +82,17 @@ function rmError(path: string, cause: TemplateFailure): RmError {
       );
 }
 
-/** Loads a model's chat template. @throws RmError CONFIG_INVALID if the files that hold it cannot be read. */
+/** Loads a model's chat template. @throws RmError CONFIG_INVALID if the files that hold it cannot be read; INVALID_ARGUMENT. */
 export async function loadChatTemplate(
   model: string,
   tokenizer: Pick<Tokenizer, 'specialTokens'>,
   { date = FIXED_DATE }: ChatTemplateOptions = {},
 ): Promise<ChatTemplate> {
+  ensure(
+    isDate(date),
+    `the date ${JSON.stringify(date)} is none`,
+    'Give one such as 2024-07-26, or with its time 2024-07-26T15:00.',
+  );
   const source = await openModelSource(model);
   const templates = await readTemplates(source);
   if (templates.size === 0) return noTemplate(model);

@@ -1,4 +1,4 @@
-import { type ChatTemplate, loadChatTemplate } from './chat.js';
+import { type ChatTemplate, type ChatTemplateOptions, loadChatTemplate } from './chat.js';
 import { loadTokenizer, type Tokenizer } from './tokenizer.js';
 
 /** Turns texts and conversations into the tokens that a model expects. */
@@ -12,7 +12,7 @@ export interface TextReader {
  *
  * @throws RmError CHECKPOINT_MISSING, CONFIG_INVALID, as loadTokenizer and loadChatTemplate.
  */
-export async function openTextReader(model: string): Promise<TextReader> {
+export async function openTextReader(model: string, options: ChatTemplateOptions = {}): Promise<TextReader> {
   const tokenizer = await loadTokenizer(model);
-  return { tokenizer, chat: await loadChatTemplate(model, tokenizer) };
+  return { tokenizer, chat: await loadChatTemplate(model, tokenizer, options) };
 }

@@ -107,9 +107,9 @@ async function checkReadable(file: string, { textField }: CompareOptions): Promi
 async function readEvaluation(
   from: string,
   { contextLength }: Architecture,
-  { evaluation, evaluationTokens, sequenceLength = 1024, textField }: CompareOptions,
+  { evaluation, evaluationTokens, sequenceLength = 1024, textField, date }: CompareOptions,
 ): Promise<EvaluationText[]> {
-  const reader = await openTextReader(from);
+  const reader = await openTextReader(from, { date });
   const texts: EvaluationText[] = [];
   for (const file of evaluation) {
     texts.push(

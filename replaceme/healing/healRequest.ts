@@ -11,6 +11,7 @@ import {
   modelFingerprint,
   openCheckpoint,
   readArchitecture,
+  type TextReader,
 } from '../../model/index.js';
 import { defaultEvaluationTokens } from '../calibration/sizes.js';
 import { type HealOptions, healingTextSettings, healSettings } from '../options/healSettings.js';
@@ -129,6 +130,7 @@ export async function healingRecipe(
   settings: HealingSettings,
   sizes: HealingSizes,
   texts: HealingTexts,
+  { chat }: TextReader,
 ): Promise<Recipe> {
   const { checkpointEvery: _, ...others } = settings;
   return {
@@ -139,5 +141,6 @@ export async function healingRecipe(
     'trained layers': layers,
     ...others,
     ...sizes,
+    'date of the chat template': chat.date,
   };
 }

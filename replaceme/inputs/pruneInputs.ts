@@ -10,6 +10,8 @@ export interface PruneInputs {
   readonly statistics?: StatisticsFile;
   /** Identifies the model and all inputs. */
   readonly recipe: Recipe;
+  /** What the chat template took for the present, where it prints the date. */
+  readonly date?: string;
   /** Prepares the inputs for the loaded model. */
   open(loaded: Model): Promise<OpenInputs>;
 }

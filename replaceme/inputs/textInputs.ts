@@ -6,6 +6,7 @@ import { defaultEvaluationTokens } from '../calibration/sizes.js';
 import { evaluatePruned, tokensOfAll } from '../evaluation/evaluatePruned.js';
 import { readReportTexts } from '../evaluation/evaluationText.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
+import { dateOf } from '../run/dateOf.js';
 import { runHooks } from '../run/runHooks.js';
 import { StatisticsFile } from '../statistics/statisticsFile.js';
 import { batchesRecipe, statisticsRecipe } from '../statistics/statisticsRecipe.js';
@@ -25,9 +26,9 @@ export async function readTextInputs(
   sizes: CalibrationSizes,
   needsCalibration: boolean,
 ): Promise<PruneInputs> {
-  const reader = await openTextReader(from);
+  const reader = await openTextReader(from, options);
   const texts = needsCalibration ? await readRequestedTexts(reader, options, sizes) : noCalibration;
-  const recipe = await statisticsRecipe(from, texts, options, sizes);
+  const recipe = await statisticsRecipe(from, texts, options, sizes, reader);
   let statistics: StatisticsFile | undefined;
   if (options.statistics !== undefined && needsCalibration) {
     statistics = await StatisticsFile.open(options.statistics);
@@ -38,6 +39,7 @@ export async function readTextInputs(
   const reportTexts = withReport ? await readReportTexts(device, arch, reader, texts, options) : undefined;
   return {
     ...(statistics && { statistics }),
+    ...dateOf(reader),
     recipe: {
       ...recipe,
       'texts of the report': reportTexts && sha256OfJson(reportTexts.texts.map(({ sequences }) => sequences)),

@@ -26,6 +26,7 @@ export const healingTextSettings = declare('Texts:', {
     details: '.jsonl, .json, .txt or .parquet.',
   }),
   textField: calibrationSettings.textField,
+  date: calibrationSettings.date,
   tokens: setting(wholeNumber(2), {
     takes: 'count',
     otherwise: 'as many as all steps use',

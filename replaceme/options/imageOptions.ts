@@ -9,7 +9,16 @@ import type { PruneOptions } from './pruneOptions.js';
  */
 export function checkImageOptions(options: PruneOptions, needed: boolean): void {
   const textual = (
-    ['calibrationTasks', 'weights', 'mask', 'generate', 'faithful', 'textField', 'statistics'] as const
+    [
+      'calibrationTasks',
+      'weights',
+      'mask',
+      'generate',
+      'faithful',
+      'textField',
+      'date',
+      'statistics',
+    ] as const
   ).filter(name => options[name] !== undefined && options[name] !== false);
   ensure(
     textual.length === 0,

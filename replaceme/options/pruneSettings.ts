@@ -1,9 +1,11 @@
+import { FIXED_DATE } from '../../model/index.js';
 import { healing } from './healingWords.js';
 import { declare, listed, setting } from './setting.js';
 import { objectiveSettings, trainingSettings } from './trainingSettings.js';
 import {
   atLeast,
   byteCount,
+  date,
   integer,
   layerList,
   listOf,
@@ -229,6 +231,12 @@ export const calibrationSettings = declare('Calibration:', {
     takes: 'name',
     help: 'field or column that holds the text or the messages',
     details: 'Needed where it is not text, messages or conversations.',
+  }),
+  date: setting(date, {
+    takes: 'date',
+    default: FIXED_DATE,
+    help: 'the present for a chat template that prints the date',
+    details: 'Such as 2024-07-26 or 2024-07-26T15:00. Fixed, so that two days give the same result.',
   }),
   tokens: setting(wholeNumber(1), {
     takes: 'count',

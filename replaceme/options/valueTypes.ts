@@ -1,4 +1,4 @@
-import type { WeightDtype } from '../../model/index.js';
+import { isDate, type WeightDtype } from '../../model/index.js';
 
 /** The values that a setting takes: in words, as a check, as text and as JSON Schema. */
 export interface ValueType<T> {
@@ -106,6 +106,13 @@ export const text: ValueType<string> = {
   accepts: value => typeof value === 'string',
   read: word => word,
   schema: { type: 'string' },
+};
+
+/** A date, also with its time. */
+export const date: ValueType<string> = {
+  ...text,
+  needs: 'a date such as 2024-07-26, or with its time 2024-07-26T15:00',
+  accepts: value => typeof value === 'string' && isDate(value),
 };
 
 /** true or false; on the command line an option without a value. */

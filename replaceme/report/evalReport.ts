@@ -17,6 +17,8 @@ export interface EvalFindings {
   readonly health?: (GenerationHealth & { readonly against?: GenerationHealth }) | undefined;
   /** Whether prompts went through a chat template. */
   readonly chat: boolean;
+  /** What the chat template took for the present; absent where it prints no date. */
+  readonly templateDate?: string | undefined;
 }
 
 const STANDARD_ERROR = '_stderr';
@@ -83,6 +85,7 @@ export async function evalReport(
     warnings: [...(await modelWarnings(findings.model)), ...exactnessWarnings(device)],
     model,
     ...(against && { against }),
+    ...(findings.templateDate !== undefined && { templateDate: findings.templateDate }),
     files: findings.files,
     tasks,
     ...(samples.length > 0 && { samples }),

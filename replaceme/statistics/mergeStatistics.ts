@@ -1,5 +1,6 @@
 import { asBytes, ensure, RmError } from '../../engine/index.js';
 import { inputPaths, withOutputFile } from '../../model/index.js';
+import { shownValue } from '../run/recipe.js';
 import type { RunHooks } from '../run/runHooks.js';
 import { parseShard, SHARD, type Shard, shardName, WHOLE } from './shard.js';
 import { StatisticsFile, type StoredMatrix, statisticsKind } from './statisticsFile.js';
@@ -87,7 +88,7 @@ function commonRecipe(parts: readonly Part[]): Record<string, unknown> {
       const before = common.get(name);
       ensure(
         !before || JSON.stringify(before.value) === JSON.stringify(value),
-        `${file.path}: differs from ${before?.path} in the ${name}`,
+        `${file.path}: differs from ${before?.path} in the ${name}: ${shownValue(value)}, not ${shownValue(before?.value)}`,
         'Make all shards with the same model, options and version of rm-engine (give `tokens` and `batchTokens`: their defaults differ between devices).',
       );
       if (!before) common.set(name, { value, path: file.path });

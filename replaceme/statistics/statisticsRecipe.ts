@@ -1,5 +1,5 @@
 import { sha256OfJson } from '../../engine/index.js';
-import { modelFingerprint, tokenizerFingerprint } from '../../model/index.js';
+import { modelFingerprint, type TextReader, tokenizerFingerprint } from '../../model/index.js';
 import type { CalibrationBatch } from '../calibration/calibrationBatch.js';
 import type { Calibration } from '../calibration/readCalibration.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';
@@ -13,6 +13,7 @@ export async function statisticsRecipe(
   { files }: Calibration,
   options: PruneOptions,
   { tokens, sequenceLength, batchTokens }: CalibrationSizes,
+  { chat }: TextReader,
   shard: Shard = WHOLE,
 ): Promise<Recipe> {
   return {
@@ -28,6 +29,7 @@ export async function statisticsRecipe(
     'share of masked tokens': options.mask,
     'number of generated tokens': options.generate,
     'use of faithful': options.faithful ?? false,
+    'date of the chat template': chat.date,
   };
 }
 

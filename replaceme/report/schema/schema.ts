@@ -97,7 +97,7 @@ export interface PruneReport extends ReportHead {
       readonly generate?: number;
       readonly faithful?: boolean;
       readonly dtype?: WeightDtype;
-    };
+    } & Dated;
   readonly calibration: ReportCalibration;
   /** The method's numbers. */
   readonly fit: Readonly<Record<string, number | string>>;
@@ -119,6 +119,12 @@ export interface PruneReport extends ReportHead {
   readonly imageEvaluation?: ImageEvaluation;
 }
 
+/** Part of a report about texts. */
+interface Dated {
+  /** What the chat template took for the present; absent where it prints no date. */
+  readonly date?: string;
+}
+
 /** report.json of `heal`. */
 export interface HealReport extends ReportHead {
   readonly kind: 'heal';
@@ -127,7 +133,7 @@ export interface HealReport extends ReportHead {
   /** Where the model was pruned: its patched layers, and each layer's index in the original model. */
   readonly cut: { readonly patched: readonly number[]; readonly keptLayers: readonly number[] };
   /** The run's settings with defaults filled in. */
-  readonly recipe: HealingSettings & HealingSizes;
+  readonly recipe: HealingSettings & HealingSizes & Dated;
   /** The training texts. */
   readonly data: ReportCalibration;
   readonly healing: HealingRecord;
@@ -149,7 +155,7 @@ export interface ReportCalibration {
 /** report.json of `compare`. */
 export interface CompareReport extends ReportHead {
   readonly kind: 'compare';
-  readonly recipe: CalibrationSizes;
+  readonly recipe: CalibrationSizes & Dated;
   readonly calibration: ReportCalibration;
   readonly evaluation: readonly { readonly file: string; readonly sha256: string; readonly tokens: number }[];
   /** The unpruned model. */
@@ -165,6 +171,8 @@ export interface CompareReport extends ReportHead {
 /** report.json of `eval`. */
 export interface EvalReport extends ReportHead {
   readonly kind: 'eval';
+  /** What the chat template took for the present; absent where it prints no date. */
+  readonly templateDate?: string;
   /** The other model, if given. */
   readonly against?: ReportModel;
   readonly files: readonly FileEvaluation[];

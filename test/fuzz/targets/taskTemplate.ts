@@ -19,6 +19,8 @@ const rows = [
 
 /** A template of a task file: it makes the texts of two rows. */
 export const target: Target = {
+  // A template is stopped after five seconds, and Python takes one or two to start again.
+  seconds: 20,
   corpus: async () => templates.map(bytesOf),
   mutate: mutateJinja,
   open: async folder => {

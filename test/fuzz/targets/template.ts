@@ -22,12 +22,14 @@ const conversations = [
 
 /** chat_template.jinja: two conversations are rendered. */
 export const target: Target = {
+  // A template is stopped after five seconds, and Python takes one or two to start again.
+  seconds: 20,
   corpus: async () => templates.map(bytesOf),
   mutate: mutateJinja,
   open: async folder =>
     asFile(join(folder, 'chat_template.jinja'), async () => {
       const tokens = { specialTokens: { bos_token: '<s>', eos_token: '</s>' } };
       const chat = await loadChatTemplate(folder, tokens);
-      for (const messages of conversations) chat.renderChat(messages, { addGenerationPrompt: true });
+      for (const messages of conversations) await chat.renderChat(messages, { addGenerationPrompt: true });
     }),
 };

@@ -22,6 +22,8 @@ const words = [
 
 /** The small JSON files beside tokenizer.json: what holds one file is read as each of them. */
 export const target: Target = {
+  // A template is stopped after five seconds, and Python takes one or two to start again.
+  seconds: 20,
   corpus: async () => [
     bytesOf({
       tokenizer_class: 'PreTrainedTokenizerFast',
