@@ -8,9 +8,14 @@ WORKDIR /src
 COPY package.json package-lock.json tsconfig.json ./
 RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY . .
-RUN npm run build \
-  && npm pack --ignore-scripts --pack-destination /tmp \
-  && npm install --global --ignore-scripts --no-audit --no-fund --prefix /opt/rm-engine /tmp/rm-engine-*.tgz \
+# From a tarball npm ignores its npm-shrinkwrap.json, so the dependencies are those of package-lock.json directly.
+RUN npm pack --pack-destination /tmp \
+  && mkdir -p /opt/rm-engine/bin \
+  && tar -xzf /tmp/rm-engine-*.tgz -C /opt/rm-engine --strip-components=1 \
+  && npm ci --omit=dev --ignore-scripts --no-audit --no-fund \
+  && mv node_modules /opt/rm-engine/ \
+  && chmod +x /opt/rm-engine/dist/cli/main.js \
+  && ln -s ../dist/cli/main.js /opt/rm-engine/bin/rm-engine \
   # Remove Dawn's binaries for other systems.
   && find /opt/rm-engine -path '*/webgpu/dist/*' -prune ! -name 'linux-*' -exec rm -rf {} +
 

@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { removeShrinkwrap, writeShrinkwrap } from './shrinkwrap.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const [job, ...args] = process.argv.slice(2);
@@ -53,6 +54,14 @@ const jobs = {
     install();
     build();
   },
+  // Before and after `npm pack` and `npm publish`.
+  prepack: () => {
+    removeShrinkwrap(root);
+    install();
+    build();
+    writeShrinkwrap(root);
+  },
+  postpack: () => removeShrinkwrap(root),
   test: () => {
     install();
     build();

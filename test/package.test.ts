@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { hasVulkan } from '../engine/softwareDriver.js';
-import { mustRun, type Packed, pack, root, runIn } from './packed.js';
+import { mustRun, type Packed, pack, root, runIn, serveRegistry } from './packed.js';
 import { temporaryFolder } from './support.js';
 
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
@@ -14,11 +14,59 @@ test.before(async () => {
   packed = await pack(folder.path);
   writeFileSync(join(folder.path, 'package.json'), '{"private":true,"type":"module"}');
   const quiet = ['--prefer-offline', '--no-audit', '--no-fund', '--ignore-scripts'];
-  await mustRun(folder.path, 'npm', ['install', ...quiet, `./${packed.filename}`]);
+  using served = await serveRegistry(folder.path, packed);
+  const types = `@webgpu/types@${manifest.dependencies['@webgpu/types']}`;
+  await mustRun(folder.path, 'npm', ['install', ...quiet, served.registry, served.spec, types]);
 });
 test.after(() => folder[Symbol.dispose]());
 
 const installed = (...parts: string[]) => join(folder.path, 'node_modules', ...parts);
+const readJson = (path: string) => JSON.parse(readFileSync(path, 'utf8'));
+
+/** Packages by their paths below a package, with their versions: those that lie there. */
+function packagesBelow(at: string, path = ''): [string, string][] {
+  const own = join(at, path, 'node_modules');
+  const names = (existsSync(own) ? readdirSync(own) : [])
+    .filter(name => !name.startsWith('.'))
+    .flatMap(name =>
+      name.startsWith('@') ? readdirSync(join(own, name)).map(part => `${name}/${part}`) : [name],
+    );
+  return names.flatMap(name => {
+    const inner = `${path === '' ? '' : `${path}/`}node_modules/${name}`;
+    const { version } = readJson(join(at, inner, 'package.json'));
+    return [[inner, version] as [string, string], ...packagesBelow(at, inner)];
+  });
+}
+
+test('what is installed is what was tested: every package, in its place, in the version of package-lock.json', () => {
+  const locked = Object.entries(readJson(join(root, 'package-lock.json')).packages)
+    .map(([path, entry]) => [path, entry] as [string, { version: string; dev?: boolean; integrity: string }])
+    .filter(([path, { dev }]) => path !== '' && !dev);
+  assert.ok(locked.length > 50);
+  assert.equal(
+    Object.fromEntries(packagesBelow(installed('rm-engine'))),
+    Object.fromEntries(locked.map(([path, { version }]) => [path, version])),
+  );
+  // Where the versions come from: by their hashes, from whatever registry the user has, and nothing of development.
+  const text = readFileSync(installed('rm-engine', 'npm-shrinkwrap.json'), 'utf8');
+  const shrinkwrap = JSON.parse(text).packages;
+  assert.not.match(text, /resolved|"dev"|devDependencies/);
+  const integrity = locked.map(([path, entry]) => [path, entry.integrity]);
+  assert.equal(
+    Object.entries<{ integrity: string }>(shrinkwrap)
+      .slice(1)
+      .map(([path, entry]) => [path, entry.integrity]),
+    integrity,
+  );
+  const { dependencies, optionalDependencies } = shrinkwrap[''];
+  assert.equal([dependencies, optionalDependencies], [manifest.dependencies, manifest.optionalDependencies]);
+});
+
+test('npm pack and npm publish write the shrinkwrap before and take it away after', () => {
+  assert.is(manifest.scripts.prepack, 'node scripts/run.mjs prepack');
+  assert.is(manifest.scripts.postpack, 'node scripts/run.mjs postpack');
+  assert.not.ok(existsSync(join(root, 'npm-shrinkwrap.json')));
+});
 
 // By the package's own name: through `exports` of package.json, as a program that installed it would.
 test('the package and its floors can be imported by name', async () => {
@@ -33,7 +81,8 @@ test('the package and its floors can be imported by name', async () => {
 
 test('the tarball holds what a user needs and nothing else', () => {
   const paths = packed.files.map(({ path }) => path);
-  const allowed = /^(dist\/|assets\/|docs\/[^/]+\.md$|examples\/[^/]+\.ts$|[A-Z]+(\.md)?$|package\.json$)/;
+  const allowed =
+    /^(dist\/|assets\/|docs\/[^/]+\.md$|examples\/[^/]+\.ts$|[A-Z]+(\.md)?$|package\.json$|npm-shrinkwrap\.json$)/;
   assert.equal(
     paths.filter(path => !allowed.test(path)),
     [],
@@ -50,7 +99,10 @@ test('the tarball holds what a user needs and nothing else', () => {
 });
 
 test('it installs without a compiler and without development dependencies', () => {
-  for (const name of Object.keys(manifest.devDependencies)) assert.not.ok(existsSync(installed(name)), name);
+  for (const name of Object.keys(manifest.devDependencies)) {
+    for (const path of [installed(name), installed('rm-engine', 'node_modules', name)])
+      assert.not.ok(existsSync(path), path);
+  }
   const compiled: string[] = [];
   const walk = (at: string) => {
     for (const entry of readdirSync(at, { withFileTypes: true })) {
