@@ -2,7 +2,6 @@ import { text as readAll } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import type { Device } from '../engine/device.js';
 import { formatSeconds } from '../engine/format.js';
-import { inputPaths } from '../model/hub/inputPaths.js';
 import type { TextReader } from '../model/text/textReader.js';
 import type { Tokenizer } from '../model/text/tokenizer.js';
 import {
@@ -12,7 +11,7 @@ import {
   tracePath,
   withProfiledDevice,
 } from './device/kernelProfile.js';
-import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './inputs/models.js';
+import { findModels, inputPaths, MODEL_TEXT, type ModelFlags, withDownload } from './inputs/models.js';
 import { openTextReader } from './inputs/sequences.js';
 import { type DateFlag, localTime, withDateOption } from './options/dateOption.js';
 import { type SamplingFlags, samplingOf, withSamplingOptions } from './options/samplingOptions.js';

@@ -2,12 +2,11 @@ import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { asBytes } from '../engine/dtype.js';
 import { RmError } from '../engine/errors.js';
-import { safetensorsKind } from '../model/checkpoint/safetensorsKind.js';
+import type { SafetensorsFile } from '../model/checkpoint/safetensors.js';
 import type { TensorSource } from '../model/checkpoint/safetensorsWriter.js';
-import { inputPaths } from '../model/hub/inputPaths.js';
 import type { LogitsResult } from '../model/transformer/logits.js';
 import { withDevice } from './device/gpu.js';
-import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './inputs/models.js';
+import { findModels, inputPaths, MODEL_TEXT, type ModelFlags, withDownload } from './inputs/models.js';
 import { newCommand, type Run, runs } from './terminal/command.js';
 
 interface LogitsOptions extends ModelFlags {
@@ -18,12 +17,9 @@ interface LogitsOptions extends ModelFlags {
   json?: boolean;
 }
 
-/** A file with the tensors of `logitsTensors` and no others. */
-const logitsKind = safetensorsKind(
-  'a file of rm-engine logits',
-  ({ entries }) =>
-    entries.has('s0.logits') && [...entries.keys()].every(name => /^s\d+\.(logits|hidden\..+)$/.test(name)),
-);
+/** Whether a file has the tensors of `logitsTensors` and no others. */
+const isLogits = ({ entries }: SafetensorsFile): boolean =>
+  entries.has('s0.logits') && [...entries.keys()].every(name => /^s\d+\.(logits|hidden\..+)$/.test(name));
 
 /**
  * Reads token ids from a JSON file: one sequence [1, 2, 3] or several [[1, 2], [3, 4, 5]].
@@ -131,34 +127,45 @@ async function runLogits(run: Run<LogitsOptions>, folder: string): Promise<void>
   const { options, terminal, progress } = run;
   const { ids: idsFile, out, taps = false, force = false } = options;
   if (!out.endsWith('.safetensors')) run.usage("--out must end in '.safetensors'");
-  const [{ Model }, { logits }, { withOutputFile }, { writeSafetensorsFile }, { readArchitecture }] =
-    await Promise.all([
-      import('../model/transformer/model.js'),
-      import('../model/transformer/logits.js'),
-      import('../model/files/outputFile.js'),
-      import('../model/checkpoint/safetensorsWriter.js'),
-      import('../model/source/readArchitecture.js'),
-    ]);
+  const [
+    { Model },
+    { logits },
+    { withOutputFile },
+    { safetensorsKind },
+    { writeSafetensorsFile },
+    { readArchitecture },
+  ] = await Promise.all([
+    import('../model/transformer/model.js'),
+    import('../model/transformer/logits.js'),
+    import('../model/files/outputFile.js'),
+    import('../model/checkpoint/safetensorsKind.js'),
+    import('../model/checkpoint/safetensorsWriter.js'),
+    import('../model/source/readArchitecture.js'),
+  ]);
   await findModels(run, [folder]);
   const arch = await readArchitecture(folder);
   const sequences = await readIds(idsFile, arch.vocab, arch.contextLength);
   const total = sequences.reduce((sum, { length }) => sum + length, 0);
   const output = { force, protect: await inputPaths([folder], [idsFile]) };
-  const tensors = await withOutputFile(out, logitsKind, output, path =>
-    withDevice(run, async device => {
-      using model = await Model.load(device, folder, { onProgress: progress });
-      let done = 0;
-      const sources = sequences.flatMap((ids, sequence) =>
-        logitsTensors(sequence, ids.length, arch, taps, async () => {
-          const result = await logits(model, ids, { taps });
-          done += ids.length;
-          progress({ phase: 'logits', done, total, unit: 'tokens' });
-          return result;
-        }),
-      );
-      await writeSafetensorsFile(path, sources);
-      return sources.map(({ name }) => name);
-    }),
+  const tensors = await withOutputFile(
+    out,
+    safetensorsKind('a file of rm-engine logits', isLogits),
+    output,
+    path =>
+      withDevice(run, async device => {
+        using model = await Model.load(device, folder, { onProgress: progress });
+        let done = 0;
+        const sources = sequences.flatMap((ids, sequence) =>
+          logitsTensors(sequence, ids.length, arch, taps, async () => {
+            const result = await logits(model, ids, { taps });
+            done += ids.length;
+            progress({ phase: 'logits', done, total, unit: 'tokens' });
+            return result;
+          }),
+        );
+        await writeSafetensorsFile(path, sources);
+        return sources.map(({ name }) => name);
+      }),
   );
   if (options.json) terminal.json({ model: folder, out, tokens: total, tensors });
   else terminal.note(`${out}: ${tensors.length} tensors, ${total} tokens`);

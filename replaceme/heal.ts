@@ -15,9 +15,16 @@ import { removeCheckpoint } from './healing/checkpointFile.js';
 import { type HealingRecord, healByGradient, healingWarnings } from './healing/gradientHealing.js';
 import { type HealingSettings, type HealingSizes, healingSettings } from './healing/healingSettings.js';
 import { type HealingTexts, readHealingTexts } from './healing/healingTexts.js';
-import { checkHealRequest, type HealRequest, healingRecipe, healingSizes } from './healing/healRequest.js';
+import {
+  checkHealedOutput,
+  checkHealRequest,
+  type HealRequest,
+  healingRecipe,
+  healingSizes,
+} from './healing/healRequest.js';
 import { loadModelAndTeacher, type ModelAndTeacher } from './healing/modelAndTeacher.js';
 import type { HealOptions } from './options/healSettings.js';
+import { finishedHealing } from './report/finishedHealing.js';
 import { publish } from './report/publish.js';
 import { repeatOf } from './report/repeat.js';
 import { exactnessWarnings, reportHead, reportModel } from './report/reportHead.js';
@@ -55,6 +62,13 @@ interface HealRun {
 export async function heal(from: string, to: string, options: HealOptions): Promise<HealReport> {
   const started = performance.now();
   const request = await checkHealRequest(from, to, options);
+  const { checkpoint } = request;
+  const finished = request.output ? undefined : await finishedHealing(to, checkpoint);
+  if (finished) {
+    await removeCheckpoint(checkpoint);
+    return finished;
+  }
+  const output = request.output ?? (await checkHealedOutput(from, to, checkpoint, options));
 
   // Open: the device, the texts, then the model and its teacher.
   await using lease = await openDevice(options);
@@ -79,13 +93,13 @@ export async function heal(from: string, to: string, options: HealOptions): Prom
   models[Symbol.dispose]();
   const report = await publish({
     ...{ from, to, device, clock, options, expected, outputsOf, model: healed, arch: request.arch },
-    output: request.output!,
+    output,
     report: async maxLogitDifference => ({
       ...(await describe(run, record, healed.keep, measured)),
       verification: { tokens: sample.length, maxLogitDifference },
     }),
   });
-  await removeCheckpoint(request.checkpoint);
+  await removeCheckpoint(checkpoint);
   return report;
 }
 

@@ -17,8 +17,8 @@ import { outputError, writeOutputFile } from '../../model/files/outputError.js';
 import { withOutputFile } from '../../model/files/outputFile.js';
 import type { FileKind } from '../../model/files/outputKind.js';
 import { writableTarget } from '../../model/files/outputPlace.js';
-import { inputPaths } from '../../model/hub/inputPaths.js';
 import { formatTable } from '../../replaceme/report/text/textTable.js';
+import { inputPaths } from '../inputs/models.js';
 import { type CommandText, newCommand, type Run, runs } from '../terminal/command.js';
 
 /** Options of every bench command. */

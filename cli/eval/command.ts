@@ -3,7 +3,6 @@ import type { Device } from '../../engine/device.js';
 import { withOutputFile } from '../../model/files/outputFile.js';
 import { textKind } from '../../model/files/outputKind.js';
 import { refuseOverlap } from '../../model/files/overlap.js';
-import { inputPaths } from '../../model/hub/inputPaths.js';
 import { FIXED_DATE } from '../../model/text/date.js';
 import type { TextReader } from '../../model/text/textReader.js';
 import type { FileEvaluation } from '../../replaceme/report/schema/schema.js';
@@ -14,7 +13,7 @@ import {
   tracePath,
   withProfiledDevice,
 } from '../device/kernelProfile.js';
-import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from '../inputs/models.js';
+import { findModels, inputPaths, MODEL_TEXT, type ModelFlags, withDownload } from '../inputs/models.js';
 import { openTextReader } from '../inputs/sequences.js';
 import { type DateFlag, withDateOption } from '../options/dateOption.js';
 import { wholeNumber } from '../options/optionTypes.js';

@@ -14,6 +14,10 @@ export const MODEL_TEXT = 'model folder, .gguf file, or org/name[@revision] in t
 export const withDownload = (command: Command): Command =>
   command.option('--download', 'download a model org/name that is not in the Hugging Face cache');
 
+/** The places that no output may touch; see the library's function of this name, which is loaded only now. */
+export const inputPaths: typeof import('../../model/hub/inputPaths.js').inputPaths = async (models, others) =>
+  (await import('../../model/hub/inputPaths.js')).inputPaths(models, others);
+
 type FindingRun = Pick<Run<ModelFlags>, 'options' | 'terminal' | 'progress' | 'signal'>;
 
 /**

@@ -1,7 +1,6 @@
 import type { Command } from 'commander';
 import type { Device } from '../../engine/device.js';
 import { refuseOverlap } from '../../model/files/overlap.js';
-import { inputPaths } from '../../model/hub/inputPaths.js';
 import type { PruneOptions, PruneReport, PruneRequest } from '../../replaceme/index.js';
 import { faithfulQuirks } from '../../replaceme/options/faithfulQuirks.js';
 import { pruneSettings } from '../../replaceme/options/pruneSettings.js';
@@ -17,7 +16,7 @@ import {
   withProfiledDevice,
 } from '../device/kernelProfile.js';
 import { storedPeak } from '../device/storedPeak.js';
-import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from '../inputs/models.js';
+import { findModels, inputPaths, MODEL_TEXT, type ModelFlags, withDownload } from '../inputs/models.js';
 import { addSettings, commandWords, givenFlags } from '../options/settings.js';
 import { newCommand, type Run, runs } from '../terminal/command.js';
 import { onCommandLine } from '../terminal/failure.js';

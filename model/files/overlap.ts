@@ -86,7 +86,9 @@ export function refuseOverlap(out: string, inputs: readonly string[]): void {
     if (isWithin(input, output)) throw refuse('is or contains', path);
     if (isWithin(output, input)) throw refuse('lies in', path);
     for (const link of linkedFrom(input.path)) {
-      if (isWithin(placeOf(link), output)) throw refuse('is or contains what is linked from', link);
+      const linked = placeOf(link);
+      if (isWithin(linked, output)) throw refuse('is or contains what is linked from', link);
+      if (isWithin(output, linked)) throw refuse('lies in what is linked from', link);
     }
   }
 }

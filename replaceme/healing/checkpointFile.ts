@@ -78,6 +78,13 @@ export async function removeCheckpoint(path: string): Promise<void> {
   if (await fileKind.isOne(path)) await rm(path, { force: true });
 }
 
+/** The steps that a checkpoint has taken, at least one. @throws RmError DATA_INVALID for a damaged file. */
+export async function keptSteps(path: string): Promise<LoopState['steps']> {
+  const file = await openSealedTensors(path, kind);
+  await file.close();
+  return (file.description as { state: LoopState }).state.steps;
+}
+
 /** The tensors of a run in progress. */
 interface TrainedTensors {
   readonly parameters: readonly TrainedParameter[];

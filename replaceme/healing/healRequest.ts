@@ -40,7 +40,7 @@ export interface HealRequest {
   readonly layers: readonly number[];
   /** Where the run is kept. */
   readonly checkpoint: string;
-  /** Where the result goes; undefined where nothing is written. */
+  /** Where the result goes; undefined where nothing is written, or an earlier run may have written it already. */
   readonly output?: CheckedOutput;
 }
 
@@ -94,11 +94,30 @@ async function checkOutputs(
   from: string,
   to: string,
   checkpoint: string,
-  { teacher, data, heldOut = [], resume = false, force = false }: HealOptions,
+  options: HealOptions,
+): Promise<CheckedOutput | undefined> {
+  const { resume = false, force = false } = options;
+  await checkCheckpoint(checkpoint, {
+    protect: [...(await inputsOf(from, options)), to],
+    replace: resume || force,
+  });
+  if (resume && existsSync(to) && existsSync(checkpoint)) return undefined;
+  return await checkHealedOutput(from, to, checkpoint, options);
+}
+
+/** What a run reads. */
+const inputsOf = (from: string, { teacher, data, heldOut = [] }: HealOptions): Promise<string[]> =>
+  inputPaths([from, teacher], [...data, ...heldOut]);
+
+/** Checks the output of a healing. @throws RmError OUTPUT_EXISTS, OUTPUT_FAILED. */
+export async function checkHealedOutput(
+  from: string,
+  to: string,
+  checkpoint: string,
+  healOptions: HealOptions,
 ): Promise<CheckedOutput> {
-  const inputs = await inputPaths([from, teacher], [...data, ...heldOut]);
-  await checkCheckpoint(checkpoint, { protect: [...inputs, to], replace: resume || force });
-  const options = { force, protect: [...inputs, checkpoint] };
+  const { resume = false, force = false } = healOptions;
+  const options = { force, protect: [...(await inputsOf(from, healOptions)), checkpoint] };
   // A run that was killed may have written its reports.
   await checkReportsBeside(to, { ...options, force: force || resume });
   return await checkModelOutput(from, to, options);

@@ -1,4 +1,13 @@
-import { existsSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -182,7 +191,9 @@ for (const [name, content, code, words] of texts) {
 
 test('prune: calibration from a folder', async () => {
   using place = await workplace();
-  await rejectsWith(() => prune(place.model, place.out, { ...options(place.path), device }), 'DATA_INVALID');
+  const folder = join(place.path, 'folder');
+  mkdirSync(folder);
+  await rejectsWith(() => prune(place.model, place.out, { ...options(folder), device }), 'DATA_INVALID');
 });
 
 test("prune: the tokenizer's vocabulary is larger than the model's", async () => {
@@ -268,7 +279,7 @@ test('prune: the disk is full while writing', async () => {
   const request = options(place.calibration, {
     device,
     onProgress: ({ phase }) => {
-      const temporary = place.left().find(name => name.startsWith('.pruned.'));
+      const temporary = place.left().find(name => name.startsWith('.rm-engine-'));
       if (phase !== 'write' || !temporary) return;
       const config = join(place.path, temporary, 'config.json');
       if (!existsSync(config)) symlinkSync('/dev/full', config);

@@ -1,4 +1,12 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -11,6 +19,7 @@ import { type HealOptions, heal, planHealing, prune } from '../../replaceme/inde
 import { readHealing, writeHealing } from '../../replaceme/options/healingWords.js';
 import { rejectsWith } from '../gpu.js';
 import { writeTinyModel } from '../tinyModel.js';
+import { treeOf } from '../treeOf.js';
 import { options, workplace } from './workplace.js';
 
 /** A value of a file, of any form. */
@@ -304,6 +313,32 @@ test('a learning rate that diverges ends the run; what was kept before can be ma
   assert.is(healing.steps.length, healing.resumedAt);
   assert.ok(healing.steps.length > 0 && healing.steps.length < 100);
   assert.not(existsSync(`${place.healed}.checkpoint.safetensors`));
+});
+
+test('killed between giving the output its name and removing the checkpoint: nothing is left to do', async () => {
+  await using device = await Device.open();
+  using place = await prunedPlace(device);
+  const checkpoint = `${place.healed}.checkpoint.safetensors`;
+  const kept = join(place.path, 'kept');
+  const short = place.more({ steps: 4, checkpointEvery: 1 });
+  const report = await heal(place.pruned, place.healed, {
+    ...short,
+    onProgress: () => existsSync(checkpoint) && copyFileSync(checkpoint, kept),
+  });
+  copyFileSync(kept, checkpoint);
+  const before = treeOf(place.healed);
+  const finished = await heal(place.pruned, place.healed, { ...short, resume: true });
+  assert.equal(finished.healing.steps, report.healing.steps);
+  assert.equal(treeOf(place.healed), before);
+  assert.not(existsSync(checkpoint));
+  // The output of another run is in the way as ever.
+  copyFileSync(kept, checkpoint);
+  const other = JSON.parse(readFileSync(join(place.healed, 'report.json'), 'utf8'));
+  other.healing.steps[0].loss = 7;
+  const { sha256: _, ...rest } = other;
+  writeFileSync(join(place.healed, 'report.json'), JSON.stringify(sealed(rest), null, 2));
+  await rejectsWith(() => heal(place.pruned, place.healed, { ...short, resume: true }), 'OUTPUT_EXISTS');
+  assert.ok(existsSync(checkpoint));
 });
 
 test('every tenth document of a file is held out, as far as they are wanted; or other files are', async () => {
