@@ -64,6 +64,15 @@ function linkedFrom(folder: string): string[] {
   }
 }
 
+/** Undefined where somebody has removed it. */
+function workingFolder(): string | undefined {
+  try {
+    return process.cwd();
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * Refuses an output that is an input, lies in one, or contains one. Compares what the file system says of the paths, so that
  * links, hard links, `..`, capitals and slashes at the end make no difference.
@@ -78,7 +87,7 @@ export function refuseOverlap(out: string, inputs: readonly string[]): void {
       `${out}: cannot be the output, because it ${how} ${path}`,
       'Choose a separate place for the result.',
     );
-  for (const path of [process.cwd(), process.env.HOME, process.env.USERPROFILE]) {
+  for (const path of [workingFolder(), process.env.HOME, process.env.USERPROFILE]) {
     if (path && isWithin(placeOf(path), output)) throw refuse('is or contains', path);
   }
   for (const path of inputs) {
