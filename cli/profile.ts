@@ -41,11 +41,15 @@ const heatMapKind = textKind(
 const windowsKind = textKind('windows of rm-engine profile', /^\{\s*"layers": \d+,\s*"tokens": \d+,/);
 
 /** What --out writes. */
-const folderFiles = { 'windows.json': windowsKind, 'cosine.svg': heatMapKind, 'residual.svg': heatMapKind };
+const folderFiles = new Map([
+  ['windows.json', windowsKind],
+  ['cosine.svg', heatMapKind],
+  ['residual.svg', heatMapKind],
+]);
 const folderKind: FolderKind = {
   name: 'a folder of rm-engine profile',
   isOne: folder => windowsKind.isOne(join(folder, 'windows.json')),
-  holds: (name, path) => folderFiles[name as keyof typeof folderFiles]?.isOne(path) === true,
+  holds: (name, path) => folderFiles.get(name)?.isOne(path) === true,
 };
 
 /** What `profile` writes. */

@@ -36,9 +36,9 @@ export function headOf(path: string, bytes = 65_536): string {
 }
 
 /** A kind of text file that is recognised by how it begins. */
-export const textKind = (name: string, beginning: RegExp): FileKind => ({
+export const textKind = (name: string, beginning: RegExp) => ({
   name,
-  isOne: path => beginning.test(headOf(path)),
+  isOne: (path: string): boolean => beginning.test(headOf(path)),
 });
 
 /** Something in a folder as it was at one moment. */

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { isRecord } from '../files/jsonFile.js';
 import { type FileKind, type FolderKind, headOf } from '../files/outputKind.js';
-import { reportFiles } from './reportFiles.js';
+import { isReportName, reportFiles } from './reportFiles.js';
 
 /** A GGUF file of a version that exists. */
 export const ggufFile: FileKind = {
@@ -34,7 +34,7 @@ export const modelFolder = (source?: string): FolderKind => ({
   isOne: folder =>
     namesAModel(join(folder, 'config.json')) && readdirSync(folder).some(name => weights.test(name)),
   holds(name, path) {
-    if (name in reportFiles) return reportFiles[name as keyof typeof reportFiles].isOne(path) as boolean;
+    if (isReportName(name)) return reportFiles[name].isOne(path);
     return (
       parts.some(part => part.test(name)) || (source !== undefined && areEqual(join(source, name), path))
     );

@@ -16,6 +16,9 @@ export const reportFiles = {
 
 export type ReportName = keyof typeof reportFiles;
 
+/** Whether a file has the name of a report. */
+export const isReportName = (name: string): name is ReportName => Object.hasOwn(reportFiles, name);
+
 /** Writes a report, or replaces an earlier one; never another file of that name. @throws RmError OUTPUT_EXISTS, OUTPUT_FAILED. */
 export const replaceReport = (path: string, name: ReportName, text: string): Promise<void> =>
   withOutputFile(path, reportFiles[name], { force: true }, temporary => writeOutputFile(temporary, text));

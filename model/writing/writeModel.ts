@@ -12,7 +12,7 @@ import { ggufTexts } from '../gguf/source.js';
 import { type PlannedModel, planGguf } from './ggufPlan.js';
 import { type ModelToWrite, type WriteModelOptions, writtenConfig } from './modelToWrite.js';
 import { replacedBytes } from './replacement.js';
-import { reportFiles } from './reportFiles.js';
+import { isReportName } from './reportFiles.js';
 import { writeGgufModel } from './writeGguf.js';
 
 /** Weight files of any format: unpruned weights must not be copied beside the pruned model. */
@@ -108,7 +108,7 @@ async function copyOtherFiles(
 ): Promise<void> {
   const folders = new Set([...above, await realpath(from)]);
   for (const name of await readdir(from)) {
-    if (name.startsWith('.') || name === 'config.json' || weightFile.test(name) || name in reportFiles)
+    if (name.startsWith('.') || name === 'config.json' || weightFile.test(name) || isReportName(name))
       continue;
     // A model that was pruned before has its base model's card beside its own: shift each card by one.
     const [source, target] = [

@@ -86,6 +86,7 @@ test('force replaces a model folder, and no other folder', async () => {
     'a model and a link': () => symlinkSync(at('photos'), at('x', 'link')),
     'a model and other weights': () => writeFileSync(at('x', 'lora.safetensors'), 'weights'),
     "a model and a report of somebody else's": () => writeFileSync(at('x', 'report.html'), '<h1>2024</h1>'),
+    'a model and a name that objects have': () => writeFileSync(at('x', 'constructor'), 'mine'),
     'a model without weights': () => rmSync(at('x', 'model.safetensors')),
     'a config of another program': () => writeFileSync(at('x', 'config.json'), '{"theme":"dark"}'),
     'a config that is no JSON': () => writeFileSync(at('x', 'config.json'), 'dark'),
