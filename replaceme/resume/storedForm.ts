@@ -2,6 +2,7 @@ import {
   also,
   anything,
   byteSize,
+  type DType,
   elementCount,
   type Form,
   finite,
@@ -30,6 +31,9 @@ const arrayForm = record({
   ...placed,
 });
 
+const bytesOfTensor = ({ shape, dtype }: { shape: readonly number[]; dtype: DType }): number =>
+  elementCount(shape) * byteSize(dtype);
+
 interface Placed {
   readonly place: 'file' | 'here';
   readonly bytes: string;
@@ -53,8 +57,15 @@ const tags: Readonly<Record<string, Form<unknown>>> = {
   $map: (value, at) =>
     listOf(storedForm)(value, at) ??
     ((value as []).length % 2 === 0 ? undefined : `${at} has a key without a value`),
-  $tensor: checked(tensorForm, tensor => elementCount(tensor.shape) * byteSize(tensor.dtype)),
-  $spilled: checked(spilledForm, ({ byteLength }) => byteLength),
+  $tensor: checked(tensorForm, bytesOfTensor),
+  $spilled: checked(
+    also(spilledForm, tensor =>
+      tensor.byteLength === bytesOfTensor(tensor)
+        ? undefined
+        : 'a tensor has another number of bytes than its shape',
+    ),
+    ({ byteLength }) => byteLength,
+  ),
   $array: checked(
     also(arrayForm, ({ type, byteLength }) =>
       byteLength % arrays[type].BYTES_PER_ELEMENT === 0 ? undefined : 'an array ends within a number',

@@ -268,9 +268,11 @@ const storedTensor = (fields: TensorPlace, bytes: Bytes, device: Device): Stored
 const isStoredTensor = (value: unknown): value is StoredTensor => value instanceof KeptTensor;
 
 async function storedArray(fields: ArrayPlace, bytes: Bytes): Promise<ArrayBufferView> {
-  const raw = new Uint8Array(fields.byteLength);
+  let raw = new Uint8Array(0);
   let at = 0;
-  for await (const piece of piecesAt(fields, raw.byteLength, bytes)) {
+  for await (const piece of piecesAt(fields, fields.byteLength, bytes)) {
+    // A first piece comes only where there are as many bytes.
+    if (at === 0) raw = new Uint8Array(fields.byteLength);
     raw.set(piece, at);
     at += piece.byteLength;
   }
