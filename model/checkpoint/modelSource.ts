@@ -1,4 +1,4 @@
-import { RmError } from '../../engine/index.js';
+import type { RmError } from '../../engine/index.js';
 import { parseJson } from '../files/jsonFile.js';
 import type { Checkpoint } from './checkpoint.js';
 
@@ -13,6 +13,8 @@ export interface ModelSource {
   readonly folder: string | null;
   /** The name of one of the files, for messages. */
   nameOf(file: string): string;
+  /** The error for one of the files that the model lacks: why, and what to do. */
+  missing(file: string): Promise<RmError>;
   /** Reads one of the files; undefined if the model lacks it. @throws RmError CONFIG_INVALID, CHECKPOINT_MISSING. */
   text(file: string): Promise<string | undefined>;
   /** Opens the weights. @throws RmError CHECKPOINT_MISSING, CHECKPOINT_CORRUPT. */
@@ -36,9 +38,5 @@ export async function requiredJsonOf(source: ModelSource, file: string): Promise
 export async function requiredTextOf(source: ModelSource, file: string): Promise<string> {
   const text = await source.text(file);
   if (text !== undefined) return text;
-  throw new RmError(
-    'CHECKPOINT_MISSING',
-    `${source.nameOf(file)} does not exist`,
-    'Give the folder of a Hugging Face model: config.json, tokenizer.json and *.safetensors files.',
-  );
+  throw await source.missing(file);
 }

@@ -4,6 +4,7 @@ import { type DType, ensure, RmError } from '../../engine/index.js';
 import { isRecord, readJsonFileIfPresent } from '../files/jsonFile.js';
 import type { Checkpoint, OpaqueTensor, TensorInfo } from './checkpoint.js';
 import { openWeightFile, readAt } from './fileReads.js';
+import { missingFile } from './missingFile.js';
 import {
   corrupt,
   headerLength,
@@ -145,6 +146,32 @@ export async function leftoverShards(
   return { read: INDEX, left: named.size === 0 ? [] : shards.filter(name => !named.has(name)) };
 }
 
+/** The error for a shard that the index names and the folder lacks. */
+async function missingShard(
+  folder: string,
+  shard: string,
+  index: ReadonlyMap<string, string>,
+  cause: RmError,
+): Promise<RmError> {
+  const named = new Set(index.values());
+  const names = await readdir(folder).catch(() => [] as string[]);
+  const gone = [...named].filter(name => !names.includes(name));
+  const others = names.filter(name => name.endsWith('.safetensors') && !named.has(name)).sort();
+  const beside =
+    others.length === 0
+      ? ''
+      : `; ${others.length} other weight files are there (for example ${others[0]}), perhaps of another version`;
+  const count = gone.length > 1 ? `, one of ${gone.length} that are missing` : '';
+  return new RmError(
+    'CHECKPOINT_MISSING',
+    `${cause.message} (named by ${join(folder, INDEX)}${count})${beside}`,
+    others.length === 0
+      ? `Download ${gone.length > 1 ? 'them' : shard} again.`
+      : 'Download the model again, index and weights together.',
+    { cause },
+  );
+}
+
 async function openSharded(folder: string, index: ReadonlyMap<string, string>, indexPath: string) {
   const files = new Map<string, SafetensorsFile>();
   try {
@@ -153,8 +180,7 @@ async function openSharded(folder: string, index: ReadonlyMap<string, string>, i
         files.set(shard, await openSafetensorsFile(join(folder, shard)));
       } catch (error) {
         if (!(error instanceof RmError) || error.code !== 'CHECKPOINT_MISSING') throw error;
-        const message = `${error.message} (named by ${indexPath})`;
-        throw new RmError('CHECKPOINT_MISSING', message, `Download ${shard} again.`, { cause: error });
+        throw await missingShard(folder, shard, index, error);
       }
     }
     const fileOf = new Map<string, SafetensorsFile>();
@@ -183,20 +209,6 @@ async function openSingle(path: string, file: string): Promise<Checkpoint> {
   );
 }
 
-async function missing(folder: string): Promise<RmError> {
-  const names = await readdir(folder).catch(() => []);
-  const other = names.find(name => /\.(bin|pt|pth|gguf|h5|msgpack|onnx)$/.test(name));
-  return new RmError(
-    'CHECKPOINT_MISSING',
-    `${folder}: holds neither model.safetensors nor model.safetensors.index.json${other ? `, only ${other}` : ''}`,
-    other?.endsWith('.gguf')
-      ? `Give the path of the file itself: ${join(folder, other)}`
-      : other
-        ? 'Convert the weights to safetensors (transformers: model.save_pretrained) or download that variant.'
-        : 'Give the folder of a Hugging Face model with its weights, or download them again.',
-  );
-}
-
 /**
  * Opens the safetensors weights of a model folder: model.safetensors, or model.safetensors.index.json and its shards.
  * Accepts a single *.safetensors file too. Checks all headers now; reads tensor bytes on demand.
@@ -205,15 +217,12 @@ async function missing(folder: string): Promise<RmError> {
  */
 export async function openSafetensors(folder: string): Promise<Checkpoint> {
   const stats = await stat(folder).catch(() => undefined);
-  if (!stats) {
-    throw new RmError('CHECKPOINT_MISSING', `${folder}: no such folder`, 'Check the path of the model.');
-  }
-  if (stats.isFile()) return openSingle(folder, folder);
+  if (stats?.isFile()) return openSingle(folder, folder);
   // As in transformers, a single file wins over an index.
   const single = join(folder, SINGLE);
   if (await stat(single).catch(() => undefined)) return openSingle(folder, single);
   const indexPath = join(folder, INDEX);
   const index = await readIndex(indexPath);
-  if (!index) throw await missing(folder);
+  if (!index) throw await missingFile(folder, `${SINGLE} or its index`);
   return openSharded(folder, index, indexPath);
 }

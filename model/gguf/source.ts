@@ -1,3 +1,4 @@
+import { RmError } from '../../engine/index.js';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import type { ModelSource } from '../checkpoint/modelSource.js';
 import { GgufCheckpoint } from './checkpoint.js';
@@ -25,6 +26,14 @@ export class GgufSource implements ModelSource {
 
   nameOf(file: string): string {
     return `${this.path} (${file} of its metadata)`;
+  }
+
+  async missing(file: string): Promise<RmError> {
+    return new RmError(
+      'CHECKPOINT_MISSING',
+      `${this.path}: has no metadata for ${file}`,
+      "Give the model's folder.",
+    );
   }
 
   async text(file: string): Promise<string | undefined> {

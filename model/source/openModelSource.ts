@@ -1,7 +1,9 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { RmError } from '../../engine/index.js';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { inDtype, type WeightDtype } from '../checkpoint/inDtype.js';
+import { missingFile } from '../checkpoint/missingFile.js';
 import type { ModelSource } from '../checkpoint/modelSource.js';
 import { openSafetensors } from '../checkpoint/safetensors.js';
 import { isGgufPath } from '../files/ggufPath.js';
@@ -23,6 +25,10 @@ class FolderSource implements ModelSource {
     return readTextFileIfPresent(this.nameOf(file));
   }
 
+  missing(file: string): Promise<RmError> {
+    return missingFile(this.folder, file);
+  }
+
   openCheckpoint(): Promise<Checkpoint> {
     return openSafetensors(this.folder);
   }
@@ -36,6 +42,12 @@ class FolderSource implements ModelSource {
   }
 }
 
+const isFolder = (path: string): Promise<boolean> =>
+  stat(path).then(
+    stats => stats.isDirectory(),
+    () => false,
+  );
+
 /**
  * Opens a model of any form: a folder, a GGUF file, or a name ("org/name[@revision]") in the Hugging Face cache. Files are
  * read on demand. Only this function knows which forms exist.
@@ -43,7 +55,7 @@ class FolderSource implements ModelSource {
  * @throws RmError CHECKPOINT_MISSING, CHECKPOINT_CORRUPT if the cache lacks the named model or holds a damaged one.
  */
 export async function openModelSource(path: string): Promise<ModelSource> {
-  if (isGgufPath(path)) return new GgufSource(path);
+  if (isGgufPath(path) && !(await isFolder(path))) return new GgufSource(path);
   const location = await locateModel(path);
   return new FolderSource(path, location.path);
 }

@@ -138,7 +138,7 @@ test('a missing model: three lines and exit code 1; with --json also one object'
   assert.is(plain.stdout, '');
   assert.match(
     plain.stderr,
-    /^error: .*no.such.model.config\.json does not exist \(CHECKPOINT_MISSING\)\n {2}where: rm-engine inspect\n {2}fix: .+\n$/,
+    /^error: .*no.such.model: no such file or folder \(CHECKPOINT_MISSING\)\n {2}where: rm-engine inspect\n {2}fix: .+\n$/,
   );
   const json = await rmEngine(['inspect', 'no/such/model', '--json']);
   assert.is(json.status, 1);

@@ -162,11 +162,14 @@ test('what is not there', async () => {
   using folder = temporaryFolder();
   const path = (name: string) => join(folder.path, name);
   await rejectsWith(() => openSafetensors(path('nowhere')), 'CHECKPOINT_MISSING');
-  assert.match(await rejectsWith(() => openSafetensors(folder.path), 'CHECKPOINT_MISSING'), /holds neither/);
+  assert.match(
+    await rejectsWith(() => openSafetensors(folder.path), 'CHECKPOINT_MISSING'),
+    /has no model\.safetensors or its index/,
+  );
   writeFileSync(path('pytorch_model.bin'), '');
   assert.match(
     await rejectsWith(() => openSafetensors(folder.path), 'CHECKPOINT_MISSING'),
-    /only pytorch_model/,
+    /there are PyTorch weights only \(pytorch_model\.bin\)/,
   );
   mkdirSync(path('model.safetensors'));
   await rejectsWith(() => openSafetensors(folder.path), 'CHECKPOINT_MISSING');

@@ -111,7 +111,7 @@ const damages: [what: string, damage: (folder: string) => void, code: ErrorCode,
       writeFileSync(join(folder, 'model.safetensors.index.json'), JSON.stringify(index));
     },
     'CHECKPOINT_MISSING',
-    /model-00001-of-00002\.safetensors does not exist \(named by .*index\.json\)/,
+    /model-00001-of-00002\.safetensors does not exist \(named by .*index\.json\)$/,
   ],
   [
     'weights of whole numbers',
@@ -151,7 +151,7 @@ const damages: [what: string, damage: (folder: string) => void, code: ErrorCode,
     'no tokenizer',
     folder => rmSync(join(folder, 'tokenizer.json')),
     'CHECKPOINT_MISSING',
-    /tokenizer\.json does not exist/,
+    /has no tokenizer\.json: there is no tokenizer of any kind/,
   ],
 ];
 
