@@ -4,6 +4,7 @@ import { RmError } from '../../engine/errors.js';
 import { calibrationSettings } from '../../replaceme/options/pruneSettings.js';
 import { onOff, readValue, text, type ValueType, wholeNumber } from '../../replaceme/options/valueTypes.js';
 import { defined } from '../options/defined.js';
+import { toPaths } from '../options/paths.js';
 import { camelCase, flagKey, type OptionSetting, withOption } from '../options/settings.js';
 import { configSettings, type PruneFlags } from './options.js';
 
@@ -100,7 +101,14 @@ class Mapper {
   setParsed(key: string, setting: OptionSetting): void {
     const { item } = setting.type;
     const value = item ? this.list(key, item) : this.parse(key, this.fields[key], setting.type);
-    this.set(key, flagKey(setting), value);
+    this.set(key, flagKey(setting), this.paths(key, `<${setting.takes}>`, value));
+  }
+
+  /** The values of what takes `word` as paths. */
+  paths(key: string, word: string, value: unknown): unknown {
+    return toPaths(word, value, ({ problem, fix }) => {
+      throw this.invalid(`"${key}": ${problem}`, fix);
+    });
   }
 
   /** One value, or a list of them. */
@@ -134,7 +142,11 @@ class Mapper {
     if (given('dataset_size')) this.set('dataset_size', 'tokens', count('dataset_size') * length);
     if (given('batch_size')) this.set('batch_size', 'batchTokens', count('batch_size') * length);
     if (given('dataset')) {
-      const file = this.parse('dataset', this.fields.dataset, text);
+      const file = this.paths(
+        'dataset',
+        '<file>',
+        this.parse('dataset', this.fields.dataset, text),
+      ) as string;
       if (isFile(file)) this.set('dataset', 'calib', [file]);
       else
         this.warn(

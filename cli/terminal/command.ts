@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import type { DeviceOptions } from '../../engine/device.js';
 import { formatSeconds } from '../../engine/format.js';
+import { argumentsWithPaths, optionsWithPaths } from '../options/paths.js';
 import { FailedWork } from './failure.js';
 import { type ProgressReport, progressReport } from './progressReport.js';
 import { Terminal } from './terminal.js';
@@ -66,7 +67,7 @@ export function runs<Options extends object>(
     const options = command.optsWithGlobals<Options & GlobalOptions>();
     const terminal = new Terminal({ quiet: options.quiet, verbose: options.verbose });
     const progress = progressReport(terminal, signal);
-    const run: Run<Options> = {
+    const run: { -readonly [K in keyof Run<Options>]: Run<Options>[K] } = {
       options,
       terminal,
       signal,
@@ -78,7 +79,8 @@ export function runs<Options extends object>(
     const started = performance.now();
     terminal.detail(`rm-engine ${version()}, Node ${process.version}, ${process.platform} ${process.arch}`);
     try {
-      await work(run, ...(command.processedArgs as (string | string[] | undefined)[]));
+      run.options = optionsWithPaths(command, options);
+      await work(run, ...(argumentsWithPaths(command) as (string | string[] | undefined)[]));
     } catch (error) {
       if (error instanceof CommanderError) throw error;
       throw new FailedWork([fullName(command), progress.place()].filter(Boolean).join(', '), error);

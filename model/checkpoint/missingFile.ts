@@ -46,7 +46,7 @@ const inParts = [
   instead(
     /^(zero_to_fp32\.py|global_step\d+)$/,
     'it is a checkpoint of DeepSpeed ($)',
-    'Make weights of it: python zero_to_fp32.py FOLDER OUT --safe_serialization',
+    'Make weights of it: python zero_to_fp32.py FOLDER OUT (with its option for safetensors).',
   ),
   instead(
     /\.distcp$|^pytorch_model_fsdp/,
