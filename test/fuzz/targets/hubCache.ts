@@ -23,7 +23,8 @@ function make(path: string, content: unknown, depth = 0): void {
   }
   mkdirSync(dirname(path), { recursive: true });
   if (typeof content === 'string' && content.startsWith('-> ')) {
-    if (!content.includes('\0')) symlinkSync(content.slice(3), path);
+    const to = content.slice(3);
+    if (to !== '' && !to.includes('\0')) symlinkSync(to, path);
   } else {
     writeFileSync(path, typeof content === 'string' ? content : (JSON.stringify(content) ?? ''));
   }
