@@ -20,6 +20,8 @@ const node = (file, ...rest) => run(process.execPath, ['--enable-source-maps', j
 
 /** Runs `npm ci` unless node_modules matches package-lock.json and has the package `probe`. */
 function install(folder = root, probe = 'typescript', runOrTry = run) {
+  // Left by an `npm pack` that was interrupted: npm would obey it.
+  removeShrinkwrap(folder);
   const installed = join(folder, 'node_modules/.package-lock.json');
   if (existsSync(installed) && existsSync(join(folder, 'node_modules', probe))) {
     const versions = file =>
@@ -56,7 +58,6 @@ const jobs = {
   },
   // Before and after `npm pack` and `npm publish`.
   prepack: () => {
-    removeShrinkwrap(root);
     install();
     build();
     writeShrinkwrap(root);

@@ -117,7 +117,7 @@ async function converse(run: Run<ChatOptions>, conversations: readonly Conversat
   using lines = new MessageLines(process.stdin, process.stderr, {
     prompt: terminal.rendered('stderr', styled('bold', '> ')),
     signal,
-    onHint: () => terminal.note('\nCtrl-C again, Ctrl-D or /exit ends'),
+    onHint: () => terminal.note(['\nCtrl-C again, Ctrl-D or /exit ends']),
     // In raw mode Ctrl-C is no signal; this has the effect of one.
     onEnd: () => process.emit('SIGINT'),
   });
@@ -132,7 +132,7 @@ async function converse(run: Run<ChatOptions>, conversations: readonly Conversat
       if (message === '/reset') {
         for (const conversation of conversations) conversation.reset();
         terminal.note('the conversation is forgotten');
-      } else if (message === '/help') terminal.note(help);
+      } else if (message === '/help') terminal.note([help]);
       else terminal.warn(`there is no command ${message}; /help lists them`);
       continue;
     }

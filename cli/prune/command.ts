@@ -207,5 +207,5 @@ async function printReport(
     const [before, after] = [await inspectModel(model), await inspectModel(out!)];
     terminal.data(`${formatReport(report)}\n${formatBeforeAfter(report, before, after)}`);
   }
-  terminal.note(nextSteps(model, out!, report));
+  terminal.note([nextSteps(model, out!, report)]);
 }

@@ -10,7 +10,7 @@ import { withOutputFolder } from '../../model/files/outputFolder.js';
 import { companionPath } from '../../model/files/unfinishedOutput.js';
 import { recipeSettings } from '../../replaceme/options/pruneSettings.js';
 import { shellPath } from '../../replaceme/report/text/shellWord.js';
-import { shownName } from '../../replaceme/report/text/shownText.js';
+import { shownJson, shownName } from '../../replaceme/report/text/shownText.js';
 import { formatFields, formatTable } from '../../replaceme/report/text/textTable.js';
 import { findModels, inputPaths, MODEL_TEXT, type ModelFlags, withDownload } from '../inputs/models.js';
 import { each, type Parser, wholeNumber } from '../options/optionTypes.js';
@@ -178,7 +178,7 @@ async function writeJobs(target: string, folder: string, jobs: readonly ClusterJ
       results: results.map(path => resolve(path)),
     })),
   };
-  await writeOutputFile(join(target, 'jobs.json'), `${JSON.stringify(list, null, 2)}\n`);
+  await writeOutputFile(join(target, 'jobs.json'), `${shownJson(list)}\n`);
 }
 
 /** Runs submit.sh. @returns Slurm's numbers of the jobs. @throws RmError INVALID_ARGUMENT if Slurm refuses them. */

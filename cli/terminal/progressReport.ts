@@ -1,5 +1,6 @@
 import { formatBytes, formatSeconds } from '../../engine/format.js';
 import type { Progress, ProgressEvent } from '../../engine/progress.js';
+import { shownName } from '../../replaceme/report/text/shownText.js';
 import { padEnd, padStart, textWidth } from '../../replaceme/report/text/textWidth.js';
 import type { Terminal } from './terminal.js';
 import { type Style, styled, type Text } from './text.js';
@@ -66,7 +67,7 @@ export function formatProgress(event: ProgressEvent, seconds: number, look: Prog
     parts.push({ text: rate(perSecond, unit), rank: 3 });
     if (total > done) parts.push({ text: `${formatSeconds((total - done) / perSecond)} left`, rank: 2 });
   }
-  if (event.detail) parts.push({ text: event.detail, rank: 2 });
+  if (event.detail) parts.push({ text: shownName(event.detail), rank: 2 });
   if (look.memory) parts.push({ text: formatMemory(look.memory), rank: 5, style: 'dim' });
   const usedColumns = () => parts.reduce((sum, { text }) => sum + textWidth(text) + 2, -2);
   while (parts.length > 1 && usedColumns() > columns) {

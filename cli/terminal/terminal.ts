@@ -1,6 +1,6 @@
 import { withoutCredentials } from '../../engine/withoutCredentials.js';
 import { outputError } from '../../model/files/outputError.js';
-import { shownName, shownText } from '../../replaceme/report/text/shownText.js';
+import { shownJson, shownName, shownText } from '../../replaceme/report/text/shownText.js';
 import { cutToWidth, textWidth, wrapText } from '../../replaceme/report/text/textWidth.js';
 import { colouredText, plainText, styled, type Text } from './text.js';
 
@@ -119,7 +119,7 @@ export class Terminal {
 
   /** Prints the one object of --json. */
   json(value: unknown): void {
-    this.#write(`${shownText(JSON.stringify(value, null, 2))}\n`);
+    this.#write(`${shownJson(value)}\n`);
   }
 
   /** Prints one of several objects on a line (JSON Lines). */
@@ -127,9 +127,10 @@ export class Terminal {
     this.#write(`${shownText(JSON.stringify(value))}\n`);
   }
 
-  /** Prints something worth knowing, unless --quiet. */
+  /** Prints something worth knowing, unless --quiet: a string as one sentence, other text in its own lines. */
   note(text: Text): void {
-    if (!this.quiet) this.#line(typeof text === 'string' ? this.#wrapped(withoutCredentials(text)) : text);
+    if (this.quiet) return;
+    this.#line(typeof text === 'string' ? this.#wrapped(shownName(withoutCredentials(text))) : text);
   }
 
   /** Prints a detail, only with --verbose. */

@@ -10,6 +10,7 @@ import {
   withOutputFile,
   writeOutputFile,
 } from '../../model/index.js';
+import { shownJson } from '../report/text/shownText.js';
 
 /** The folder of the rows within that of the comparison. */
 const ROWS = 'rows';
@@ -69,7 +70,7 @@ export class RowStore {
   /** Writes a row; a crash leaves no partial file. @throws RmError OUTPUT_FAILED. */
   async write(name: string, row: object): Promise<void> {
     if (this.#folder === undefined) return;
-    await replace(this.#path(name), rowKind, `${JSON.stringify(sealed({ key: this.#key, row }), null, 2)}\n`);
+    await replace(this.#path(name), rowKind, `${shownJson(sealed({ key: this.#key, row }))}\n`);
   }
 
   #path(name: string): string {

@@ -17,6 +17,7 @@ import type {
   ReportCalibration,
   ReportModel,
 } from './schema/schema.js';
+import { shownJson } from './text/shownText.js';
 
 /** Writes a small text file. */
 type Write = (path: string, text: string) => Promise<void>;
@@ -54,7 +55,7 @@ export function withoutPaths<R extends PruneReport | HealReport>(report: R, repe
 
 /** Writes report.json with a hash over it, which `heal` checks. @throws RmError OUTPUT_FAILED. */
 const writeReportData = (folder: string, report: Report, write: Write = writeOutputFile): Promise<void> =>
-  write(join(folder, 'report.json'), `${JSON.stringify(sealed(report), null, 2)}\n`);
+  write(join(folder, 'report.json'), `${shownJson(sealed(report))}\n`);
 
 /**
  * Writes report.json and report.html into a folder.

@@ -80,6 +80,14 @@ test('every way to the terminal: a name prints what its shown form prints', () =
   }
 });
 
+test('a name with a line end adds no line to a note or a warning; text of several lines keeps them', () => {
+  const { terminal, stderr } = recordingTerminal();
+  terminal.note('model\nerror: all is lost: downloaded');
+  terminal.warn('a\nwarning: b');
+  terminal.note(['one\ntwo']);
+  assert.is(stderr(), 'model\\u000aerror: all is lost: downloaded\nwarning: a\\u000awarning: b\none\ntwo\n');
+});
+
 test('generated text: shown on a terminal, every byte of it in a pipe', () => {
   for (const isTTY of [true, false]) {
     const { terminal, stdout } = recordingTerminal({ isTTY });

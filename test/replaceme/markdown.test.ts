@@ -1,5 +1,7 @@
 /** Names in Markdown and in HTML, as parsers of both read them. A second. */
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parse } from 'yaml';
@@ -9,8 +11,9 @@ import { escapeHtml } from '../../replaceme/report/page/html.js';
 import { reportPage } from '../../replaceme/report/page/page.js';
 import { markdownName, markdownText } from '../../replaceme/report/text/markdown.js';
 import { shownName, shownText } from '../../replaceme/report/text/shownText.js';
+import { writeReport } from '../../replaceme/report/writeReport.js';
 import { hostileNames } from '../hostileNames.js';
-import { saySkipped } from '../support.js';
+import { saySkipped, temporaryFolder } from '../support.js';
 import { compareFixture, healFixture, pruneFixture } from './reportFixture.js';
 
 const names = [
@@ -184,6 +187,15 @@ test('cards and comparisons have the same lines and cells, and the front matter 
       assert.is(parse(front!).base_model, name);
     }
   }
+});
+
+test('report.json holds the same in escapes', async () => {
+  using folder = temporaryFolder();
+  const name = 'a\u202eb\u009b\u007f\n';
+  await writeReport(folder.path, { ...healFixture, model: { ...healFixture.model, path: name } });
+  const text = readFileSync(join(folder.path, 'report.json'), 'utf8');
+  assert.is(shownText(text), text);
+  assert.is(JSON.parse(text).model.path, name);
 });
 
 test('a page shows what a name hides', async () => {

@@ -30,3 +30,6 @@ export function shownText(text: string): string {
 
 /** The same for a name that stands within a line: newlines and tabs are shown too. */
 export const shownName = (name: string): string => shownText(name).replace(/[\n\t]/g, unitsOf);
+
+/** A value as JSON in which every character can be seen. */
+export const shownJson = (value: unknown): string => shownText(JSON.stringify(value, null, 2));
