@@ -16,8 +16,9 @@ RUN npm pack --pack-destination /tmp \
   && mv node_modules /opt/rm-engine/ \
   && chmod +x /opt/rm-engine/dist/cli/main.js \
   && ln -s ../dist/cli/main.js /opt/rm-engine/bin/rm-engine \
-  # Remove Dawn's binaries for other systems.
-  && find /opt/rm-engine -path '*/webgpu/dist/*' -prune ! -name 'linux-*' -exec rm -rf {} +
+  # Remove binaries for other systems: Dawn's and the tokenizer's.
+  && find /opt/rm-engine -path '*/webgpu/dist/*' -prune ! -name 'linux-*' -exec rm -rf {} + \
+  && find /opt/rm-engine -path '*/tokenizers/*.node' ! -name '*.linux-*-gnu.node' -delete
 
 FROM node:20-trixie-slim
 # The Vulkan loader; the GL dispatch and X11 client libraries that NVIDIA's Vulkan driver links to, even without a screen;

@@ -16,7 +16,11 @@ const { progress, bytes, seconds, parent } = workerData as {
 const words = { memory: 'memory limit', time: 'time limit', orphan: 'no parent' };
 
 function end(reason: keyof typeof words): never {
-  writeSync(2, words[reason]);
+  try {
+    writeSync(2, words[reason]);
+  } catch {
+    // Nobody reads it any more.
+  }
   process.kill(process.pid, 'SIGKILL');
   throw new Error(words[reason]);
 }

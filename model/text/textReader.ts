@@ -1,4 +1,6 @@
+import { isGgufPath } from '../files/ggufPath.js';
 import { type ChatTemplate, type ChatTemplateOptions, loadChatTemplate } from './chat.js';
+import { withKnownMarkers } from './templateMarkers.js';
 import { loadTokenizer, type Tokenizer } from './tokenizer.js';
 
 /** Turns texts and conversations into the tokens that a model expects. */
@@ -14,5 +16,6 @@ export interface TextReader {
  */
 export async function openTextReader(model: string, options: ChatTemplateOptions = {}): Promise<TextReader> {
   const tokenizer = await loadTokenizer(model);
-  return { tokenizer, chat: await loadChatTemplate(model, tokenizer, options) };
+  const chat = await loadChatTemplate(model, tokenizer, options);
+  return { tokenizer, chat: isGgufPath(model) ? await withKnownMarkers(model, chat, tokenizer) : chat };
 }

@@ -15,7 +15,7 @@ import { headRuns, inGgufOrder, rotaryHalfRow, rotaryPairRow, rowOrder } from '.
 import { ggmlType } from '../../model/gguf/tensorTypes.js';
 import { type GgufValue, ggufArray } from '../../model/gguf/values.js';
 import { type GgufTensorSource, writeGgufFile } from '../../model/gguf/writer.js';
-import { openCheckpoint, readArchitecture } from '../../model/index.js';
+import { openCheckpoint, openTextReader, readArchitecture } from '../../model/index.js';
 import { loadChatTemplate } from '../../model/text/chat.js';
 import { loadTokenizer } from '../../model/text/tokenizer.js';
 import { prunedMetadata } from '../../model/writing/ggufPrunedMetadata.js';
@@ -68,6 +68,20 @@ test('metadata as architecture, tokenizer and chat template', async () => {
   assert.equal(tokenizer.eosIds, [257]);
   const chat = await loadChatTemplate(tiny, tokenizer);
   assert.is(await chat.renderChat([{ role: 'user', content: 'hi' }]), 'hi<end>');
+});
+
+test('a template that writes a marker without a token is refused where it does', async () => {
+  using folder = temporaryFolder();
+  const path = join(folder.path, 'marker.gguf');
+  const bytes = Buffer.from(original);
+  bytes.write('<|e|>', bytes.indexOf('<end>', bytes.indexOf('tokenizer.chat_template')));
+  writeFileSync(path, bytes);
+  const { tokenizer, chat } = await openTextReader(path);
+  assert.equal(await tokenizer.encode('that'), [256, 97, 116]);
+  const render = () => chat.renderChat([{ role: 'user', content: 'hi' }]);
+  assert.match(await rejectsWith(render, 'CONFIG_INVALID'), /marker\.gguf: .*writes <\|e\|>/);
+  const { chat: sound } = await openTextReader(tiny);
+  assert.is(await sound.renderChat([{ role: 'user', content: 'a <|e|>' }]), 'a <|e|><end>', 'of the user');
 });
 
 test('rows of q and k: both orders are inverse', () => {
@@ -200,7 +214,7 @@ async function readAll(path: string): Promise<void> {
   } finally {
     await checkpoint.close();
   }
-  await loadTokenizer(path);
+  using _ = await loadTokenizer(path);
 }
 
 const typed = new Set(['CHECKPOINT_CORRUPT', 'CONFIG_INVALID', 'UNSUPPORTED_FAMILY', 'UNSUPPORTED_DTYPE']);
@@ -236,7 +250,7 @@ test('changed bytes give a typed error or a model, never a crash, a hang or much
   const random = seededRandom(7);
   const headerEnd = original.length - 32_000;
   const before = process.memoryUsage().rss;
-  for (let round = 0; round < 120; round++) {
+  for (let round = 0; round < 60; round++) {
     const bytes = original.slice();
     const at = Math.floor(random() * headerEnd);
     // Every third time a length becomes huge, else one byte changes.
