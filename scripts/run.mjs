@@ -83,10 +83,10 @@ const jobs = {
     install();
     build();
     if (args[0] === 'host') node('dist/bench/host.js');
-    else if (args[0] === 'peers') {
+    else if (args[0] === 'peers' || args[0] === 'tokenizers') {
       // The benchmark lists packages that cannot be installed as skipped.
       if (!args.includes('--help')) install(join(root, 'bench/peers'), 'onnxruntime-node', spawnSync);
-      node('dist/bench/peers/main.js', ...args.slice(1));
+      node(`dist/bench/peers/${args[0] === 'peers' ? 'main' : 'tokenizers'}.js`, ...args.slice(1));
     } else node('dist/cli/main.js', 'bench', ...(args.length ? args : ['kernels']));
   },
   // Writes the API documentation into out/api; fails if an export lacks a comment. Its tools are a package of their own.
