@@ -1,4 +1,4 @@
-import { existsSync, lstatSync, mkdirSync, readdirSync, renameSync, rmdirSync } from 'node:fs';
+import { lstatSync, mkdirSync, readdirSync, renameSync, rmdirSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { RmError } from '../../engine/index.js';
 import { outputError } from './outputError.js';
@@ -72,7 +72,8 @@ function tryNames(target: string): void {
   look(join(asidePath(temporary), INNER));
   let folder = dirname(target);
   const missing = [basename(target)];
-  for (; !existsSync(folder); folder = dirname(folder)) missing.push(basename(folder));
+  // A link that leads nowhere is there, and nothing can be made in it.
+  for (; !entryAt(folder); folder = dirname(folder)) missing.push(basename(folder));
   for (const name of missing) look(join(folder, name));
   const trial = join(folder, basename(temporary));
   mkdirSync(trial);

@@ -341,6 +341,11 @@ test('what the file system would refuse in the end is refused at the beginning',
     deep = join(deep, 'd'.repeat(Math.min(200, 4030 - Buffer.byteLength(deep))));
   await boomed(join(deep, 'out'), /the name is too long/);
   if (existsSync('/proc/self')) await boomed('/proc/self/out', /cannot be written/);
+  if (process.platform !== 'win32') {
+    symlinkSync(join(base.path, 'nowhere'), join(base.path, 'broken'));
+    await boomed(join(base.path, 'broken', 'out'), /its folder is not there/);
+    rmSync(join(base.path, 'broken'));
+  }
   assert.equal(readdirSync(base.path), []);
 });
 
