@@ -13,6 +13,7 @@ import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './inputs/
 import { each, parserOf } from './options/optionTypes.js';
 import { addSettings, commandWords, libraryOptions } from './options/settings.js';
 import { newCommand, runs } from './terminal/command.js';
+import { onCommandLine } from './terminal/failure.js';
 
 interface CompareCommandOptions extends ModelFlags {
   layers: number[];
@@ -24,8 +25,17 @@ interface CompareCommandOptions extends ModelFlags {
   json?: boolean;
 }
 
-const { calibration, calibrationTasks, weights, textField, date, tokens, sequenceLength, batchTokens } =
-  calibrationSettings;
+const {
+  calibration,
+  calibrationTasks,
+  weights,
+  textField,
+  skipInvalid,
+  date,
+  tokens,
+  sequenceLength,
+  batchTokens,
+} = calibrationSettings;
 
 /** The settings of `prune` that hold for all rows. */
 const sharedSettings: readonly DeclaredSetting[] = [
@@ -40,7 +50,7 @@ const sharedSettings: readonly DeclaredSetting[] = [
     otherwise: "each method's own",
   },
   { ...calibration, help: 'calibration texts' },
-  ...[calibrationTasks, weights, textField, date, tokens],
+  ...[calibrationTasks, weights, textField, skipInvalid, date, tokens],
   // Rows are evaluated, which predicts a token of each sequence at the least.
   ...[{ ...sequenceLength, type: wholeNumber(2) }, batchTokens],
 ].map(setting => ({ ...setting, group: 'Options:' }));
@@ -117,5 +127,6 @@ export function compareCommand(signal: AbortSignal): Command {
     const result = await withDevice(run, device => compare(model as string, { ...request, device }));
     if (json) terminal.json(result);
     else terminal.data(formatComparison(result));
+    for (const warning of result.warnings) terminal.warn(onCommandLine(warning, 'rm-engine compare'));
   });
 }

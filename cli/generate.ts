@@ -12,7 +12,7 @@ import {
   withProfiledDevice,
 } from './device/kernelProfile.js';
 import { findModels, inputPaths, MODEL_TEXT, type ModelFlags, withDownload } from './inputs/models.js';
-import { openTextReader } from './inputs/sequences.js';
+import { openTextReader } from './inputs/textReader.js';
 import { type DateFlag, localTime, withDateOption } from './options/dateOption.js';
 import { type SamplingFlags, samplingOf, withSamplingOptions } from './options/samplingOptions.js';
 import { newCommand, type Run, runs } from './terminal/command.js';

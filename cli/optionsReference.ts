@@ -80,19 +80,29 @@ for all of its rows; \`profile\` ${optionList(profileTexts)}. Every command take
 
 ${tables(healSettings)}`;
 
-const { calibration, calibrationTasks, weights, textField, date, tokens, sequenceLength, batchTokens } =
-  calibrationSettings;
+const {
+  calibration,
+  calibrationTasks,
+  weights,
+  textField,
+  skipInvalid,
+  date,
+  tokens,
+  sequenceLength,
+  batchTokens,
+} = calibrationSettings;
 const compareTexts = [
   calibration,
   calibrationTasks,
   weights,
   textField,
+  skipInvalid,
   date,
   tokens,
   sequenceLength,
   batchTokens,
 ];
-const profileTexts = [calibration, textField, date, tokens, sequenceLength, batchTokens];
+const profileTexts = [calibration, textField, skipInvalid, date, tokens, sequenceLength, batchTokens];
 
 type JsonSchema = Readonly<Record<string, unknown>>;
 

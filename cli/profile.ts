@@ -26,12 +26,13 @@ interface ProfileCommandOptions extends ModelFlags {
   json?: boolean;
 }
 
-const { calibration, textField, date, tokens, sequenceLength, batchTokens } = calibrationSettings;
+const { calibration, textField, skipInvalid, date, tokens, sequenceLength, batchTokens } =
+  calibrationSettings;
 
 /** Texts to measure windows on. */
 const textSettings: readonly DeclaredSetting[] = [
   { ...calibration, help: 'calibration texts' },
-  ...[textField, date, tokens, sequenceLength, batchTokens],
+  ...[textField, skipInvalid, date, tokens, sequenceLength, batchTokens],
 ].map(setting => ({ ...setting, group: 'Options:' }));
 
 const heatMapKind = textKind(

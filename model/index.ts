@@ -42,7 +42,9 @@ export { modelFingerprint, tokenizerFingerprint } from './source/fingerprint.js'
 export { modelWarnings } from './source/modelWarnings.js';
 export { sameTokenizer } from './source/sameTokenizer.js';
 export { FIXED_DATE, isDate } from './text/date.js';
-export { type EncodedDocument, encodeDocuments } from './text/encodeDocuments.js';
+export { type EncodedDocument, type EncodingOptions, encodeDocuments } from './text/encodeDocuments.js';
+export { type FileOptions, type FileSequences, fileSequences } from './text/fileSequences.js';
+export { LeftOutCount, type LeftOutRows, leftOutWarnings } from './text/leftOut.js';
 export { firstTokens, SequencePacker } from './text/tokenSequences.js';
 export { requireBackward } from './training/layerBackward.js';
 export { totalTokens } from './transformer/batch.js';

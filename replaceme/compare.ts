@@ -1,5 +1,6 @@
 import { type Device, sha256OfFile } from '../engine/index.js';
-import { modelWarnings, openTextReader, totalTokens } from '../model/index.js';
+import { leftOutWarnings, modelWarnings, openTextReader, totalTokens } from '../model/index.js';
+import { calibrationWarnings } from './calibration/readCalibration.js';
 import { batchesOf, readRequestedTexts } from './calibration/requestedTexts.js';
 import { calibrationSizes } from './calibration/sizes.js';
 import { Comparing } from './compare/comparing.js';
@@ -65,7 +66,12 @@ export async function compare(from: string, options: CompareOptions): Promise<Co
     kind: 'compare',
     sentence: compareSentence(facts),
     repeat: repeatOf('compare', [from], options),
-    warnings: [...(await modelWarnings(from)), ...exactnessWarnings(device)],
+    warnings: [
+      ...(await modelWarnings(from)),
+      ...calibrationWarnings(calibration.files),
+      ...leftOutWarnings(texts),
+      ...exactnessWarnings(device),
+    ],
     ...facts,
   };
   if (options.out !== undefined) {

@@ -9,6 +9,7 @@ import {
   type TextReader,
 } from '../model/index.js';
 import { PrunedModel } from './activations/prunedModel.js';
+import { calibrationWarnings } from './calibration/readCalibration.js';
 import type { Role } from './evaluation/pruneEvaluation.js';
 import { type Sample, samplesOf } from './evaluation/samples.js';
 import { removeCheckpoint } from './healing/checkpointFile.js';
@@ -105,9 +106,10 @@ export async function heal(from: string, to: string, options: HealOptions): Prom
 
 const readTexts = (
   reader: TextReader,
-  { data: files, textField, heldOut: heldOutFiles }: HealOptions,
+  { data: files, textField, skipInvalid, heldOut: heldOutFiles }: HealOptions,
   sizes: HealingSizes,
-): Promise<HealingTexts> => readHealingTexts(reader, { files, textField, heldOutFiles, ...sizes });
+): Promise<HealingTexts> =>
+  readHealingTexts(reader, { files, textField, skipInvalid, heldOutFiles, ...sizes });
 
 /** Takes the steps, or goes on with those of a checkpoint. */
 async function train(run: HealRun, { model, teacher }: ModelAndTeacher) {
@@ -168,7 +170,12 @@ async function describe(
     kind: 'heal',
     sentence: healSentence(facts),
     repeat: repeatOf('heal', [from, to], options),
-    warnings: [...(await modelWarnings(from)), ...healingWarnings(record), ...exactnessWarnings(device)],
+    warnings: [
+      ...(await modelWarnings(from)),
+      ...calibrationWarnings(texts.files),
+      ...healingWarnings(record),
+      ...exactnessWarnings(device),
+    ],
     ...facts,
     cut: { patched, keptLayers },
     recipe: { ...settings, ...sizes, ...dateOf(reader) },

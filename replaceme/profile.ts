@@ -25,6 +25,7 @@ export interface ProfileWindowsOptions
     | 'batchTokens'
     | 'textField'
     | 'date'
+    | 'skipInvalid'
     | 'device'
     | 'adapter'
     | 'memoryLimit'
@@ -96,6 +97,7 @@ export async function profileWindows(
   const calibration = await readCalibration(tokenizer, chat, {
     files: options.calibration,
     textField: options.textField,
+    skipInvalid: options.skipInvalid,
     tokens: sizes.tokens,
     sequenceLength: sizes.sequenceLength,
   });

@@ -5,7 +5,7 @@ import type { TextReader } from '../../model/text/textReader.js';
 import type { Model } from '../../model/transformer/model.js';
 import { withDevice } from '../device/gpu.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from '../inputs/models.js';
-import { openTextReader } from '../inputs/sequences.js';
+import { openTextReader } from '../inputs/textReader.js';
 import { type DateFlag, localTime, withDateOption } from '../options/dateOption.js';
 import { type SamplingFlags, samplingOf, withSamplingOptions } from '../options/samplingOptions.js';
 import { newCommand, type Run, runs } from '../terminal/command.js';

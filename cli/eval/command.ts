@@ -4,6 +4,7 @@ import { withOutputFile } from '../../model/files/outputFile.js';
 import { textKind } from '../../model/files/outputKind.js';
 import { refuseOverlap } from '../../model/files/overlap.js';
 import { FIXED_DATE } from '../../model/text/date.js';
+import { leftOutWarnings } from '../../model/text/leftOut.js';
 import type { TextReader } from '../../model/text/textReader.js';
 import type { FileEvaluation } from '../../replaceme/report/schema/schema.js';
 import {
@@ -14,7 +15,7 @@ import {
   withProfiledDevice,
 } from '../device/kernelProfile.js';
 import { findModels, inputPaths, MODEL_TEXT, type ModelFlags, withDownload } from '../inputs/models.js';
-import { openTextReader } from '../inputs/sequences.js';
+import { openTextReader } from '../inputs/textReader.js';
 import { type DateFlag, withDateOption } from '../options/dateOption.js';
 import { wholeNumber } from '../options/optionTypes.js';
 import { newCommand, type Run, runs } from '../terminal/command.js';
@@ -56,9 +57,10 @@ interface EvalResults {
   readonly adapter: string;
 }
 
-const details = `Texts: .txt (documents separated by empty lines), or .jsonl, .json and .parquet with a field "text" or "messages".
-Texts are joined by empty lines and cut into sequences of --sequence-length tokens. Messages go through the model's chat
-template; each conversation is a sequence of its own, or several if it is longer. Every sequence starts at position 0.
+const details = `Texts: .txt (one text, measured as it is), or .jsonl, .json and .parquet with a field "text" or "messages" (docs/data.md).
+Texts of rows are joined by empty lines. Text is cut into sequences of --sequence-length tokens. Messages go through the
+model's chat template; each conversation is a sequence of its own, or several if it is longer. Every sequence starts at
+position 0.
 Perplexity is the exponential of the mean -log p(next token). --against adds the mean KL divergence KL(other || model)
 and the share of positions where both models rank the same token first; both models must have the same vocabulary.
 
@@ -104,6 +106,7 @@ const addEvalOptions = (command: Command): Command =>
     )
     .option('--batch-tokens <count>', 'tokens computed at a time (default: by the device)', wholeNumber(1))
     .option('--text-field <name>', 'field or column that holds the text or the messages')
+    .option('--skip-invalid', 'leave out rows that cannot be used, and say how many')
     .option('--tasks <task...>', 'benchmark tasks to evaluate')
     .option(
       '--fewshot <count>',
@@ -152,6 +155,7 @@ async function runEval(run: Run<EvalOptions>, folder: string, files: readonly st
   } else {
     run.terminal.data(formatResults(result));
   }
+  for (const warning of leftOutWarnings(result.files)) run.terminal.warn(warning);
 }
 
 /** The line of a row, as --samples begins with. */

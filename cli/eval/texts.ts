@@ -1,9 +1,9 @@
 import { RmError } from '../../engine/errors.js';
+import type { FileSequences } from '../../model/text/fileSequences.js';
 import type { TextReader } from '../../model/text/textReader.js';
 import type { Model } from '../../model/transformer/model.js';
 import type { FileEvaluation } from '../../replaceme/report/schema/schema.js';
 import { formatTable } from '../../replaceme/report/text/textTable.js';
-import { fileSequences } from '../inputs/sequences.js';
 import type { Run } from '../terminal/command.js';
 
 /** Options of `eval` for text files. */
@@ -11,13 +11,13 @@ export interface TextOptions {
   tokens?: number;
   sequenceLength?: number;
   textField?: string;
+  skipInvalid?: boolean;
   batchTokens?: number;
 }
 
 /** The token sequences of one file. */
-interface EvaluationText {
+interface EvaluationText extends FileSequences {
   readonly file: string;
-  readonly sequences: readonly number[][];
 }
 
 /**
@@ -30,35 +30,38 @@ export async function readTexts(
   reader: TextReader,
   options: TextOptions & { sequenceLength: number },
 ): Promise<EvaluationText[]> {
+  const { fileSequences } = await import('../../model/text/fileSequences.js');
+  const { textField, skipInvalid, sequenceLength, tokens } = options;
   const texts: EvaluationText[] = [];
   for (const file of files) {
-    const sequences = await fileSequences(file, reader, options);
-    if (sequences.every(({ length }) => length < 2)) {
+    const text = await fileSequences(file, reader, { textField, skipInvalid, sequenceLength, tokens });
+    if (text.sequences.length === 0) {
       throw new RmError('DATA_INVALID', `${file}: has fewer than two tokens`, 'Evaluate on longer text.');
     }
-    texts.push({ file, sequences });
+    texts.push({ file, ...text });
   }
   return texts;
 }
 
 /** Measures the perplexity of each text, and the agreement with `against` if given. */
 export async function evaluateTexts(
-  { options, progress, signal }: Run<TextOptions>,
+  { options, terminal, progress, signal }: Run<TextOptions>,
   texts: readonly EvaluationText[],
   model: Model,
   against?: Model,
 ): Promise<FileEvaluation[]> {
   const { evaluate } = await import('../../model/evaluation/evaluate.js');
   const evaluations: FileEvaluation[] = [];
-  for (const { file, sequences } of texts) {
+  for (const { file, sequences, texts: joined, leftOut } of texts) {
     progress.nextStep();
+    if (joined > 1) terminal.note(`${file}: ${joined.toLocaleString('en')} texts, joined by empty lines`);
     const evaluation = await evaluate(model, sequences, {
       ...(against && { against }),
       ...(options.batchTokens && { batchTokens: options.batchTokens }),
       onProgress: progress,
       signal,
     });
-    evaluations.push({ file, ...evaluation });
+    evaluations.push({ file, ...evaluation, ...(leftOut && { leftOut }) });
   }
   return evaluations;
 }

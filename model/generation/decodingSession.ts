@@ -109,7 +109,7 @@ export class DecodingSession {
     using scope = new Scope(device);
     using batch = new Batch(device, [tokens], { past: cache.length });
     const hidden = scope.own(forward(model, batch, { cache, lastToken: true }));
-    this.#cached.push(...tokens);
+    for (const token of tokens) this.#cached.push(token);
     const logits = scope.own(tokenLogits(model, scope.own(finalNorm(model, hidden))));
     // Await here: returning the promise would dispose the tensors before they are read.
     if (sample) return sample(await downloadF32(logits));

@@ -170,8 +170,8 @@ async function scoreBatch(
   const targets: number[] = [];
   for (const [r, { requests }] of readings.entries()) {
     for (const { continuation } of requests) {
-      rows.push(...batch.rowsOf[r]!.slice(-continuation.length));
-      targets.push(...continuation);
+      for (const row of batch.rowsOf[r]!.slice(-continuation.length)) rows.push(row);
+      for (const token of continuation) targets.push(token);
     }
   }
   using scope = new Scope(device);

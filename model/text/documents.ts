@@ -59,7 +59,7 @@ function checkFields(
 }
 
 /** @throws RmError DATA_INVALID for half a surrogate pair, which no tokenizer can read. */
-function wellFormed(text: string, where: string): string {
+export function wellFormed(text: string, where: string): string {
   const half = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/.exec(text);
   if (!half) return text;
   const code = half[0].charCodeAt(0).toString(16);
@@ -103,12 +103,26 @@ function toDocument(row: Row, { textField }: DocumentOptions): Document | undefi
   return fromField(field, exact, where);
 }
 
-/** Whether the reader may go on with the next row. */
-export const isInvalidRow = (error: unknown): error is RmError =>
-  error instanceof RmError && error.code === 'DATA_INVALID';
+/**
+ * Leaves out a row that cannot be used, where the caller asks for it; other errors are thrown.
+ *
+ * @throws RmError with a fix that names the setting.
+ */
+export function leaveOut(
+  where: string,
+  error: unknown,
+  { skipInvalid = false, onLeftOut }: Pick<DocumentOptions, 'skipInvalid' | 'onLeftOut'>,
+): void {
+  if (!(error instanceof RmError) || error.code !== 'DATA_INVALID') throw error;
+  if (skipInvalid) onLeftOut?.({ where, problem: error });
+  else {
+    const fix = `${error.fix} Or leave such rows out: \`skipInvalid\`.`;
+    throw new RmError(error.code, error.message, fix, { cause: error });
+  }
+}
 
 async function* readRowDocuments(path: string, options: DocumentOptions): AsyncGenerator<Document> {
-  const { textField, skipInvalid = false, onLeftOut } = options;
+  const { textField, onLeftOut } = options;
   const rows = readRows(path, {
     wanted: textField === undefined ? [...defaultFields, ...fieldsBeside] : [textField, ...fieldsBeside],
     check: columns => checkFields(columns, textField, path),
@@ -119,8 +133,7 @@ async function* readRowDocuments(path: string, options: DocumentOptions): AsyncG
       if (document) yield document;
       else onLeftOut?.({ where: row.where });
     } catch (error) {
-      if (!skipInvalid || !isInvalidRow(error)) throw error;
-      onLeftOut?.({ where: row.where, problem: error });
+      leaveOut(row.where, error, options);
     }
   }
 }

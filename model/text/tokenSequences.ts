@@ -10,7 +10,9 @@ export interface SequenceOptions {
   /** Most tokens of a sequence. */
   sequenceLength: number;
   /** Total number of tokens (default: all); the last sequence is cut to match it exactly. */
-  tokens?: number;
+  tokens?: number | undefined;
+  /** Fewest tokens of a sequence that is not full, beside what opens it (default 8: shorter ones teach little). */
+  shortest?: number;
 }
 
 /** Shorter pieces carry too little context for a sequence of their own. */
@@ -33,6 +35,7 @@ export class SequencePacker {
     opening: readonly number[],
     gap: readonly number[],
     private readonly sequenceLength: number,
+    private readonly shortest: number,
   ) {
     this.#opening = opening;
     this.#gap = gap;
@@ -45,9 +48,13 @@ export class SequencePacker {
   }
 
   /** @throws RmError INVALID_ARGUMENT if `sequenceLength` leaves no room for a token of text. */
-  static async open(tokenizer: Tokenizer, sequenceLength: number): Promise<SequencePacker> {
+  static async open(
+    tokenizer: Tokenizer,
+    sequenceLength: number,
+    shortest = SHORTEST,
+  ): Promise<SequencePacker> {
     const gap = await tokenizer.encode('\n\n', { addSpecialTokens: false });
-    return new SequencePacker(tokenizer.opening, gap, sequenceLength);
+    return new SequencePacker(tokenizer.opening, gap, sequenceLength, shortest);
   }
 
   /** Tokens of all sequences so far, including those of `rest`. */
@@ -56,14 +63,22 @@ export class SequencePacker {
   }
 
   get #restCounts(): boolean {
-    return this.#text.length >= SHORTEST || (this.#text.length > 0 && this.#packed === 0);
+    return this.#text.length >= this.shortest || (this.#text.length > 0 && this.#packed === 0);
   }
 
   /** Adds a document, encoded without special tokens, and returns the sequences it completes. */
-  add({ ids, isChat }: EncodedDocument): number[][] {
-    const complete = isChat ? this.#pieces(ids) : this.#addText(ids);
+  add({ ids, isChat, continues = false }: EncodedDocument): number[][] {
+    const complete = isChat ? this.#pieces(ids) : this.#addText(ids, continues ? [] : this.#gap);
     this.#packed += totalTokens(complete);
     return complete;
+  }
+
+  /** Divides a sequence in the middle; both parts begin as sequences do. One of a token stays whole. */
+  inTwo(sequence: readonly number[]): number[][] {
+    const begins = this.#opening.every((id, i) => sequence[i] === id) ? this.#opening : [];
+    const middle = Math.ceil((sequence.length + begins.length) / 2);
+    if (middle >= sequence.length) return [[...sequence]];
+    return [sequence.slice(0, middle), [...begins, ...sequence.slice(middle)]];
   }
 
   /** Returns the last, incomplete sequence of plain text unless it is too short to keep. */
@@ -71,8 +86,8 @@ export class SequencePacker {
     return this.#restCounts ? [[...this.#opening, ...this.#text]] : [];
   }
 
-  #addText(ids: readonly number[]): number[][] {
-    const text = this.#text.length ? [...this.#text, ...this.#gap, ...ids] : ids;
+  #addText(ids: readonly number[], gap: readonly number[]): number[][] {
+    const text = this.#text.length ? [...this.#text, ...gap, ...ids] : ids;
     const full: number[][] = [];
     let start = 0;
     for (; start + this.#room <= text.length; start += this.#room) {
@@ -86,7 +101,7 @@ export class SequencePacker {
     const pieces: number[][] = [];
     for (let start = 0; start < ids.length; start += this.sequenceLength) {
       const piece = ids.slice(start, start + this.sequenceLength);
-      if (start === 0 || piece.length >= SHORTEST) pieces.push(piece);
+      if (start === 0 || piece.length >= this.shortest) pieces.push(piece);
     }
     return pieces;
   }
@@ -105,21 +120,33 @@ export function firstTokens(sequences: readonly number[][], tokens: number): num
 }
 
 /**
- * Packs documents into token sequences for evaluation or calibration; see SequencePacker for the rules.
+ * Packs encoded documents into token sequences, reading no more of them than it needs; see SequencePacker for the rules.
  *
- * @throws RmError INVALID_ARGUMENT if `sequenceLength` leaves no room for a token of text; what the documents and the chat template throw.
+ * @throws RmError INVALID_ARGUMENT if `sequenceLength` leaves no room for a token of text.
  */
-export async function tokenSequences(
-  documents: Iterable<Document> | AsyncIterable<Document>,
+export async function packSequences(
+  documents: AsyncIterable<EncodedDocument>,
   tokenizer: Tokenizer,
-  chat: ChatTemplate,
-  { sequenceLength, tokens = Number.POSITIVE_INFINITY }: SequenceOptions,
+  { sequenceLength, tokens = Number.POSITIVE_INFINITY, shortest }: SequenceOptions,
 ): Promise<number[][]> {
-  const packer = await SequencePacker.open(tokenizer, sequenceLength);
+  const packer = await SequencePacker.open(tokenizer, sequenceLength, shortest);
   const sequences: number[][] = [];
-  for await (const document of encodeDocuments(documents, tokenizer, chat)) {
-    sequences.push(...packer.add(document));
+  for await (const document of documents) {
+    for (const sequence of packer.add(document)) sequences.push(sequence);
     if (packer.tokens >= tokens) break;
   }
   return firstTokens([...sequences, ...packer.rest()], tokens);
 }
+
+/**
+ * Packs documents into token sequences for evaluation or calibration.
+ *
+ * @throws RmError as packSequences, and what the documents and the chat template throw.
+ */
+export const tokenSequences = (
+  documents: Iterable<Document> | AsyncIterable<Document>,
+  tokenizer: Tokenizer,
+  chat: ChatTemplate,
+  options: SequenceOptions,
+): Promise<number[][]> =>
+  packSequences(encodeDocuments(documents, tokenizer, chat, { tokens: options.tokens }), tokenizer, options);

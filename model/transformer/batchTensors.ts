@@ -86,7 +86,7 @@ export class BatchTensors implements LiveState {
     for (const [index, stored] of onDevice.entries()) {
       if (stored) this.#onDevice[index] = await stored.load();
     }
-    this.#onHost.push(...onHost);
+    for (const tensor of onHost) this.#onHost.push(tensor);
   }
 
   /** Transfers ownership of a batch's tensor to the caller; undefined if it is not on the device. */

@@ -69,6 +69,25 @@ export function interleave<T>(lists: readonly (readonly T[])[], tokensOf: (item:
     .map(({ item }) => item);
 }
 
+/** A half with fewer tokens than this share of the other can judge nothing. */
+const LEAST_SHARE = 1 / 4;
+
+/** Divides the sequences of two halves anew where one has hardly any: few documents, or a single one, fill one half only. */
+function divided(
+  halves: readonly number[][][],
+  inTwo: (sequence: readonly number[]) => number[][],
+): readonly number[][][] {
+  const [even, odd] = halves.map(totalTokens) as [number, number];
+  if (Math.min(even, odd) >= LEAST_SHARE * Math.max(even, odd)) return halves;
+  const larger = even > odd ? 0 : 1;
+  const all = halves[larger]!.length === 1 ? inTwo(halves[larger]![0]!) : halves[larger]!;
+  const alternating = [0, 1].map(half => all.filter((_, i) => i % 2 === half));
+  // The smaller half keeps what it has.
+  return larger === 0
+    ? [alternating[0]!, [...halves[1]!, ...alternating[1]!]]
+    : [[...halves[0]!, ...alternating[1]!], alternating[0]!];
+}
+
 /**
  * Packs the documents of one source into two halves; each document goes to the half with fewer tokens. A conversation
  * longer than a sequence contributes its first piece; the rest is used only when the source has no other conversations
@@ -95,8 +114,8 @@ class Halves {
     const sequences = this.#packers[half]!.add(document);
     const counting = document.isChat ? 1 : sequences.length;
     const [first, later] = [sequences.slice(0, counting), sequences.slice(counting)];
-    this.#first[half]!.push(...first);
-    this.#later[half]!.push(...later);
+    for (const sequence of first) this.#first[half]!.push(sequence);
+    for (const sequence of later) this.#later[half]!.push(sequence);
     this.#counts.first[half]! += totalTokens(first);
     this.#counts.later[half]! += totalTokens(later);
   }
@@ -113,10 +132,12 @@ class Halves {
 
   /** Sequences by half: `tokens` tokens in all, about as many of each half. */
   take(tokens: number): number[][][] {
-    const shares = evenShares(tokens, this.allTokens);
-    return shares.map((share, half) =>
-      firstTokens([...this.#first[half]!, ...this.#packers[half]!.rest(), ...this.#later[half]!], share),
+    const lists = divided(
+      this.#packers.map((packer, half) => [...this.#first[half]!, ...packer.rest(), ...this.#later[half]!]),
+      sequence => this.#packers[0]!.inTwo(sequence),
     );
+    const shares = evenShares(tokens, lists.map(totalTokens));
+    return lists.map((list, half) => firstTokens(list, shares[half]!));
   }
 }
 

@@ -15,7 +15,7 @@ const TEXTS_TOGETHER = 8;
 /** `texts`: the most texts to read. */
 export type FaithfulOptions = Pick<
   CalibrationOptions,
-  'files' | 'tasks' | 'textField' | 'tokens' | 'sequenceLength'
+  'files' | 'tasks' | 'textField' | 'skipInvalid' | 'tokens' | 'sequenceLength'
 > & {
   texts?: number | undefined;
 };
@@ -37,7 +37,7 @@ export async function faithfulCalibration(
   { tokens, sequenceLength, texts = Number.POSITIVE_INFINITY, ...from }: FaithfulOptions,
 ): Promise<Calibration> {
   // With special tokens: a conversation gets a second BOS where the template writes one.
-  const { paths, sources, documentCounts } = await openSources({ tokenizer, chat }, from, true);
+  const { sources, files } = await openSources({ tokenizer, chat }, from, { addSpecialTokens: true });
   const read: CalibrationSequence[] = [];
   const counts = sources.map(() => 0);
   let total = 0;
@@ -54,11 +54,11 @@ export async function faithfulCalibration(
   if (sequences.length === 0) {
     throw new RmError(
       'DATA_INVALID',
-      `${paths.join(', ')}: ${read.length} texts, but the original program takes ${TEXTS_TOGETHER} at a time`,
+      `${files.map(({ path }) => path).join(', ')}: ${read.length} texts, but the original program takes ${TEXTS_TOGETHER} at a time`,
       `Give ${TEXTS_TOGETHER} texts or more and tokens for them, or leave out \`faithful\`.`,
     );
   }
-  return describeCalibration(sequences, paths, documentCounts);
+  return describeCalibration(sequences, files);
 }
 
 /** The original program's padding: the tokenizer's padding token, else its end-of-text token. */

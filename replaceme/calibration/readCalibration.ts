@@ -4,7 +4,11 @@ import {
   type ChatTemplate,
   type Document,
   type EncodedDocument,
+  type EncodingOptions,
   encodeDocuments,
+  LeftOutCount,
+  type LeftOutRows,
+  leftOutWarnings,
   readDocuments,
   shippedPath,
   type TextReader,
@@ -27,6 +31,8 @@ export interface CalibrationFile {
   readonly tokens: number;
   /** Documents read, where the file has documents. */
   readonly documents?: number;
+  /** Rows that were read and left out. */
+  readonly leftOut?: LeftOutRows;
 }
 
 /** Token sequences to calibrate with, and the files they come from. */
@@ -48,6 +54,8 @@ export interface CalibrationOptions {
   tokens: number;
   sequenceLength: number;
   textField?: string | undefined;
+  /** Leave rows out that cannot be used, and count them (default: the first one is an error). */
+  skipInvalid?: boolean | undefined;
   /** How much a token of each file counts in statistics (default 1 each). */
   weights?: readonly number[] | undefined;
   /** Adds a copy of every sequence with this share of its tokens, between 0 and 1, replaced at random. Default: no copies. */
@@ -65,67 +73,79 @@ export async function shippedCalibration(chat: ChatTemplate): Promise<string[]> 
 }
 
 /** Opened calibration texts, indexed by source. */
-interface Sources {
-  readonly paths: readonly string[];
+export interface Sources {
   readonly sources: AsyncGenerator<EncodedDocument>[];
-  /** Documents taken so far. */
-  readonly documentCounts: readonly number[];
+  readonly files: readonly SourceFile[];
+}
+
+/** A file, or the rows of a task, and what was read of it so far. */
+export interface SourceFile {
+  readonly path: string;
+  /** Documents taken. */
+  documents: number;
+  readonly leftOut: LeftOutCount;
 }
 
 /**
  * Opens the given files, then the tasks' rows; without either, the files that ship with the package.
  *
- * @param addSpecialTokens whether documents are encoded with the special tokens that tokenizer.json asks for (default false).
+ * @param encoding as encodeDocuments.
  */
 export async function openSources(
   { tokenizer, chat }: TextReader,
-  { files = [], tasks = [], textField }: Pick<CalibrationOptions, 'files' | 'tasks' | 'textField'>,
-  addSpecialTokens = false,
+  {
+    files = [],
+    tasks = [],
+    textField,
+    skipInvalid,
+  }: Pick<CalibrationOptions, 'files' | 'tasks' | 'textField' | 'skipInvalid'>,
+  encoding: Pick<EncodingOptions, 'addSpecialTokens' | 'tokens'> = {},
 ): Promise<Sources> {
   const filePaths = files.length + tasks.length > 0 ? files : await shippedCalibration(chat);
-  const options = textField === undefined ? {} : { textField };
-  const all: { path: string; documents: Iterable<Document> | AsyncIterable<Document> }[] = [
-    ...filePaths.map(path => ({ path, documents: readDocuments(path, options) })),
-    ...(await readTaskTexts(tasks)),
+  const read = (file: SourceFile) =>
+    readDocuments(file.path, { textField, skipInvalid, onLeftOut: file.leftOut.add });
+  const fileOf = (path: string): SourceFile => ({ path, documents: 0, leftOut: new LeftOutCount() });
+  const all: { file: SourceFile; documents: Iterable<Document> | AsyncIterable<Document> }[] = [
+    ...filePaths.map(fileOf).map(file => ({ file, documents: read(file) })),
+    ...(await readTaskTexts(tasks)).map(({ path, documents }) => ({ file: fileOf(path), documents })),
   ];
-  const documentCounts = all.map(() => 0);
-  const sources = all.map(async function* ({ documents }, source) {
-    for await (const document of encodeDocuments(documents, tokenizer, chat, { addSpecialTokens })) {
-      documentCounts[source]!++;
+  const sources = all.map(async function* ({ file, documents }) {
+    const options = { ...encoding, skipInvalid, onLeftOut: file.leftOut.add };
+    for await (const document of encodeDocuments(documents, tokenizer, chat, options)) {
+      file.documents++;
       yield document;
     }
   });
-  return { paths: all.map(({ path }) => path), sources, documentCounts };
+  return { sources, files: all.map(({ file }) => file) };
 }
 
 /**
  * Describes sequences and the files they come from.
  *
- * @param documentCounts documents read of each file.
  * @throws RmError DATA_INVALID where there are no sequences.
  */
 export async function describeCalibration(
   sequences: readonly CalibrationSequence[],
-  paths: readonly string[],
-  documentCounts: readonly number[],
-  weights: readonly number[] = paths.map(() => 1),
+  files: readonly SourceFile[],
+  weights: readonly number[] = files.map(() => 1),
 ): Promise<Calibration> {
   if (sequences.length === 0) {
     throw new RmError(
       'DATA_INVALID',
-      `${paths.join(', ')}: no calibration tokens`,
+      `${files.map(({ path }) => path).join(', ')}: no calibration tokens`,
       'Give files with text or conversations.',
     );
   }
   const tokensOf = (some: readonly CalibrationSequence[]) => totalTokens(some.map(({ ids }) => ids));
-  const files = paths.map(async (path, source) => ({
+  const described = files.map(async ({ path, documents, leftOut }, source) => ({
     path,
     sha256: await sha256OfFile(path),
     weight: weights[source]!,
     tokens: tokensOf(sequences.filter(sequence => sequence.source === source)),
-    documents: documentCounts[source]!,
+    documents,
+    ...(leftOut.rows && { leftOut: leftOut.rows }),
   }));
-  return { sequences, tokens: tokensOf(sequences), files: await Promise.all(files) };
+  return { sequences, tokens: tokensOf(sequences), files: await Promise.all(described) };
 }
 
 function checkWeights(weights: readonly number[], files: number): void {
@@ -155,9 +175,13 @@ export async function readCalibration(
   chat: ChatTemplate,
   { tokens, sequenceLength, weights, mask, seed = 0, ...from }: CalibrationOptions,
 ): Promise<Calibration> {
-  const { paths, sources, documentCounts } = await openSources({ tokenizer, chat }, from);
-  if (weights) checkWeights(weights, paths.length);
+  const { sources, files } = await openSources({ tokenizer, chat }, from, { tokens });
+  if (weights) checkWeights(weights, files.length);
   const read = await collectSequences(sources, tokenizer, { sequenceLength, tokens });
   const sequences = mask === undefined ? read : withMaskedCopies(read, mask, seed);
-  return describeCalibration(sequences, paths, documentCounts, weights);
+  return describeCalibration(sequences, files, weights);
 }
+
+/** Sentences about the rows of files that were left out, for the end of a run. */
+export const calibrationWarnings = (files: readonly CalibrationFile[]): string[] =>
+  leftOutWarnings(files.map(({ path: file, leftOut }) => ({ file, ...(leftOut && { leftOut }) })));

@@ -27,12 +27,13 @@ export async function readRequestedTexts(
     calibration: files,
     calibrationTasks: tasks,
     textField,
+    skipInvalid,
     weights,
     mask,
     generate,
     faithful,
   } = options;
-  const from = { files, tasks, textField, tokens, sequenceLength };
+  const from = { files, tasks, textField, skipInvalid, tokens, sequenceLength };
   if (faithful) return faithfulCalibration(tokenizer, chat, from);
   if (generate !== undefined && !givesTexts(options)) return noCalibration;
   return readCalibration(tokenizer, chat, { ...from, weights, mask });

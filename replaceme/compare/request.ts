@@ -100,21 +100,21 @@ export async function checkCompareRequest(from: string, options: CompareOptions)
 }
 
 /** @throws RmError DATA_INVALID unless the file begins with a document. */
-async function checkReadable(file: string, { textField }: CompareOptions): Promise<void> {
-  for await (const _ of readDocuments(file, { ...(textField !== undefined && { textField }) })) break;
+async function checkReadable(file: string, { textField, skipInvalid }: CompareOptions): Promise<void> {
+  for await (const _ of readDocuments(file, { textField, skipInvalid })) break;
 }
 
 async function readEvaluation(
   from: string,
   { contextLength }: Architecture,
-  { evaluation, evaluationTokens, sequenceLength = 1024, textField, date }: CompareOptions,
+  { evaluation, evaluationTokens, sequenceLength = 1024, textField, skipInvalid, date }: CompareOptions,
 ): Promise<EvaluationText[]> {
   const reader = await openTextReader(from, { date });
   const texts: EvaluationText[] = [];
   for (const file of evaluation) {
     texts.push(
       await readEvaluationText(file, reader, {
-        textField,
+        ...{ textField, skipInvalid },
         sequenceLength: Math.min(sequenceLength, contextLength),
         tokens: evaluationTokens,
       }),

@@ -1,11 +1,11 @@
 import { type Device, RmError, sha256OfFile } from '../../engine/index.js';
 import {
   type Architecture,
-  type Document,
-  readDocuments,
+  type FileOptions,
+  type FileSequences,
+  fileSequences,
   shippedPath,
   type TextReader,
-  tokenSequences,
   totalTokens,
 } from '../../model/index.js';
 import { type Calibration, shippedCalibration } from '../calibration/readCalibration.js';
@@ -14,38 +14,12 @@ import type { PruneOptions } from '../options/pruneOptions.js';
 import type { EvaluatedText } from './pruneEvaluation.js';
 
 /** The token sequences of an evaluation file. */
-export interface EvaluationText {
+export interface EvaluationText extends FileSequences {
   readonly file: string;
-  readonly sequences: readonly (readonly number[])[];
 }
 
 /** Fewer tokens than this say too little. */
 const FEWEST_TOKENS = 256;
-
-interface ReadOptions extends Pick<PruneOptions, 'textField'> {
-  readonly sequenceLength: number;
-  /** Most tokens (default: all of the file). */
-  readonly tokens?: number | undefined;
-  /** How many documents to skip at the beginning. */
-  readonly skip?: number;
-}
-
-async function* after(documents: AsyncIterable<Document>, skip: number): AsyncGenerator<Document> {
-  let index = 0;
-  for await (const document of documents) if (index++ >= skip) yield document;
-}
-
-const readSequences = (
-  file: string,
-  { tokenizer, chat }: TextReader,
-  { textField, sequenceLength, tokens, skip = 0 }: ReadOptions,
-): Promise<number[][]> =>
-  tokenSequences(
-    after(readDocuments(file, { ...(textField !== undefined && { textField }) }), skip),
-    tokenizer,
-    chat,
-    { sequenceLength, ...(tokens !== undefined && { tokens }) },
-  );
 
 /**
  * Reads and tokenises an evaluation file.
@@ -55,13 +29,13 @@ const readSequences = (
 export async function readEvaluationText(
   file: string,
   reader: TextReader,
-  options: ReadOptions,
+  options: FileOptions,
 ): Promise<EvaluationText> {
-  const sequences = await readSequences(file, reader, options);
-  if (sequences.every(({ length }) => length < 2)) {
+  const text = await fileSequences(file, reader, options);
+  if (text.sequences.length === 0) {
     throw new RmError('DATA_INVALID', `${file}: has fewer than two tokens`, 'Evaluate on longer text.');
   }
-  return { file, sequences };
+  return { file, ...text };
 }
 
 /** Evaluation texts for the report of a prune: the given files, or text that no fit has seen. */
@@ -88,15 +62,24 @@ export async function readReportTexts(
   { files }: Pick<Calibration, 'files'>,
   options: PruneOptions,
 ): Promise<ReportTexts> {
-  const { evaluation = [], evaluationTokens: tokens, textField, sequenceLength = 1024 } = options;
+  const { evaluation = [], evaluationTokens: tokens, textField, skipInvalid } = options;
+  const { sequenceLength = 1024 } = options;
   // A sequence of one token predicts nothing.
-  const reading = { textField, sequenceLength: Math.min(Math.max(2, sequenceLength), contextLength) };
-  const describe = async ({ file, sequences }: EvaluationText, origin: EvaluatedText['origin']) => ({
+  const reading = {
+    textField,
+    skipInvalid,
+    sequenceLength: Math.min(Math.max(2, sequenceLength), contextLength),
+  };
+  const describe = async (
+    { file, sequences, leftOut }: EvaluationText,
+    origin: EvaluatedText['origin'],
+  ): Promise<EvaluatedText> => ({
     file,
     sha256: await sha256OfFile(file),
     tokens: totalTokens(sequences),
     sequences: sequences.length,
     origin,
+    ...(leftOut && { leftOut }),
   });
   const all = async (texts: readonly EvaluationText[], origin: EvaluatedText['origin']) => ({
     texts,
@@ -121,9 +104,9 @@ export async function readReportTexts(
   for (const file of paths) {
     const skip = files.find(({ path }) => path === file)?.documents ?? 0;
     const share = Math.ceil(most / paths.length);
-    const sequences = await readSequences(file, reader, { ...reading, tokens: share, skip });
-    const usable = sequences.filter(({ length }) => length > 1);
-    if (usable.length > 0) unseen.push({ file, sequences: usable });
+    const text = await fileSequences(file, reader, { ...reading, tokens: share, skip });
+    const sequences = text.sequences.filter(({ length }) => length > 1);
+    if (sequences.length > 0) unseen.push({ file, texts: text.texts, sequences });
   }
   if (totalTokens(unseen.flatMap(({ sequences }) => sequences)) >= Math.min(FEWEST_TOKENS, most)) {
     return all(unseen, calibrationFiles ? 'held-out calibration' : 'shipped');

@@ -1,4 +1,4 @@
-import type { Model } from '../../model/index.js';
+import type { LeftOutRows, Model } from '../../model/index.js';
 import type { PrunedModel } from '../activations/prunedModel.js';
 import type { Window } from '../run/window.js';
 import type { DamagePoint } from './layerDamage.js';
@@ -47,6 +47,7 @@ export interface EvaluatedText {
   readonly sequences: number;
   /** A given file; the rest of a calibration file, after all text that was used; or text that ships with the package. */
   readonly origin: 'given' | 'held-out calibration' | 'shipped';
+  readonly leftOut?: LeftOutRows;
 }
 
 /** The measures of one of the compared models. */

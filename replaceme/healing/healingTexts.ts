@@ -6,7 +6,7 @@ import {
   type TextReader,
   totalTokens,
 } from '../../model/index.js';
-import { collectSequences } from '../calibration/collectSequences.js';
+import { type CalibrationSequence, collectSequences } from '../calibration/collectSequences.js';
 import { type CalibrationFile, describeCalibration, openSources } from '../calibration/readCalibration.js';
 import { readEvaluationText } from '../evaluation/evaluationText.js';
 import type { TrainingSequence } from './sequenceOrder.js';
@@ -26,6 +26,7 @@ export interface HealingTexts {
 interface HealingReading {
   readonly files: readonly string[];
   readonly textField?: string | undefined;
+  readonly skipInvalid?: boolean | undefined;
   /** Most tokens to train on. */
   readonly tokens: number;
   readonly sequenceLength: number;
@@ -43,32 +44,41 @@ interface HealingReading {
  */
 export async function readHealingTexts(
   reader: TextReader,
-  { files, textField, tokens, sequenceLength, heldOutFiles, heldOutTokens }: HealingReading,
+  { files: paths, textField, skipInvalid, ...reading }: HealingReading,
 ): Promise<HealingTexts> {
+  const { tokens, sequenceLength, heldOutFiles, heldOutTokens } = reading;
   const { tokenizer } = reader;
-  const { paths, sources, documentCounts } = await openSources(reader, { files, textField });
+  const { sources, files } = await openSources(
+    reader,
+    { files: paths, textField, skipInvalid },
+    { tokens: tokens + (heldOutFiles ? 0 : heldOutTokens) },
+  );
   const packers = await Promise.all(sources.map(() => SequencePacker.open(tokenizer, sequenceLength)));
-  const heldOutSequences: number[][] = [];
+  const heldOutSequences: SourceSequence[] = [];
   const share = Math.ceil(heldOutTokens / paths.length);
   const trainingSources = sources.map((documents, source) =>
-    heldOutFiles ? documents : withoutHeldOut(documents, packers[source]!, share, heldOutSequences),
+    heldOutFiles ? documents : withoutHeldOut(documents, source, packers[source]!, share, heldOutSequences),
   );
-  const sequences = await collectSequences(trainingSources, tokenizer, { sequenceLength, tokens });
-  for (const packer of packers) heldOutSequences.push(...packer.rest());
+  const collected = await collectSequences(trainingSources, tokenizer, { sequenceLength, tokens });
+  for (const [source, packer] of packers.entries()) {
+    for (const ids of packer.rest()) heldOutSequences.push({ ids, source });
+  }
+  const sequences = heldOutFiles ? collected : dividedAnew(collected, heldOutSequences, tokens);
   if (sequences.length === 0 && heldOutSequences.length > 0)
     throw tooShort(paths, 'no text is left to train on');
-  const texts = await describeCalibration(sequences, paths, documentCounts);
+  const texts = await describeCalibration(sequences, files);
   const training = texts.sequences.filter(({ ids }) => ids.length > 1).map(({ ids }) => ({ ids, weight: 1 }));
   if (training.length === 0) throw tooShort(paths, 'no sequence of two tokens to train on');
   if (heldOutFiles) {
     const each = Math.ceil(heldOutTokens / heldOutFiles.length);
     for (const file of heldOutFiles) {
-      const text = await readEvaluationText(file, reader, { textField, sequenceLength, tokens: each });
-      heldOutSequences.push(...text.sequences.map(sequence => [...sequence]));
+      const options = { textField, skipInvalid, sequenceLength, tokens: each };
+      const { sequences: measured } = await readEvaluationText(file, reader, options);
+      for (const ids of measured) heldOutSequences.push({ ids, source: 0 });
     }
   }
   const heldOut = firstTokens(
-    heldOutSequences.filter(({ length }) => length > 1),
+    heldOutSequences.map(({ ids }) => [...ids]).filter(({ length }) => length > 1),
     heldOutTokens,
   ).filter(({ length }) => length > 1);
   if (heldOut.length === 0) {
@@ -83,6 +93,34 @@ export async function readHealingTexts(
   };
 }
 
+/** A sequence and the index of its file. */
+type SourceSequence = Omit<CalibrationSequence, 'half'>;
+
+/**
+ * The sequences to train on; every tenth of all sequences is left in `heldOut` where the documents to train on have fewer
+ * tokens than those to measure on: a single document, or a long one before short ones.
+ */
+function dividedAnew(
+  training: readonly CalibrationSequence[],
+  heldOut: SourceSequence[],
+  tokens: number,
+): readonly CalibrationSequence[] {
+  const tokensOf = (some: readonly SourceSequence[]) => totalTokens(some.map(({ ids }) => ids));
+  if (tokensOf(training) >= tokensOf(heldOut)) return training;
+  const all = [...heldOut.map(sequence => ({ ...sequence, half: 0 as const })), ...training];
+  heldOut.length = 0;
+  const kept: CalibrationSequence[] = [];
+  let left = tokens;
+  for (const [i, sequence] of all.entries()) {
+    if (i % 10 === 0) heldOut.push(sequence);
+    else if (left > 0) {
+      kept.push({ ...sequence, ids: sequence.ids.slice(0, left) });
+      left -= sequence.ids.length;
+    }
+  }
+  return kept;
+}
+
 const tooShort = (paths: readonly string[], problem: string): RmError =>
   new RmError(
     'DATA_INVALID',
@@ -93,14 +131,15 @@ const tooShort = (paths: readonly string[], problem: string): RmError =>
 /** Yields the documents to train on; packs every tenth into `heldOut` instead, up to `tokens` tokens. */
 async function* withoutHeldOut(
   documents: AsyncGenerator<EncodedDocument>,
+  source: number,
   packer: SequencePacker,
   tokens: number,
-  heldOut: number[][],
+  heldOut: SourceSequence[],
 ): AsyncGenerator<EncodedDocument> {
   let index = 0;
   for await (const document of documents) {
     if (index++ % 10 === 0 && packer.tokens < tokens) {
-      heldOut.push(...packer.add(document));
+      for (const ids of packer.add(document)) heldOut.push({ ids, source });
     } else yield document;
   }
 }

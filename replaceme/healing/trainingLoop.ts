@@ -75,8 +75,8 @@ export async function train(
     save: () => ({ ...current(), tensors: tensors.save() }),
     async restore(saved: LoopState & { readonly tensors: unknown }) {
       order = new SequenceOrder(texts, settings.seed, saved.position);
-      steps.push(...saved.steps);
-      heldOut.push(...saved.heldOut);
+      for (const step of saved.steps) steps.push(step);
+      for (const measured of saved.heldOut) heldOut.push(measured);
       await tensors.restore(saved.tensors as never);
     },
   });

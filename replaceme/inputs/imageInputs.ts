@@ -42,7 +42,7 @@ async function imageFiles(paths: readonly string[]): Promise<{ source: number; p
       const message = `${path}: has no JPEG, PNG, WebP, GIF or TIFF file`;
       throw new RmError('DATA_INVALID', message, 'Give image files, or folders of them.');
     }
-    files.push(...names.map(name => ({ source, path: join(path, name) })));
+    for (const name of names) files.push({ source, path: join(path, name) });
   }
   // Fisher and Yates' shuffle: folders are often sorted by what the images show.
   const random = seededRandom(0);

@@ -26,6 +26,7 @@ export const healingTextSettings = declare('Texts:', {
     details: '.jsonl, .json, .txt or .parquet.',
   }),
   textField: calibrationSettings.textField,
+  skipInvalid: calibrationSettings.skipInvalid,
   date: calibrationSettings.date,
   tokens: setting(wholeNumber(2), {
     takes: 'count',

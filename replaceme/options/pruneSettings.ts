@@ -232,6 +232,11 @@ export const calibrationSettings = declare('Calibration:', {
     help: 'field or column that holds the text or the messages',
     details: 'Needed where it is not text, messages or conversations.',
   }),
+  skipInvalid: setting(onOff, {
+    help: 'leave out rows that cannot be used, and say how many',
+    details:
+      'Rows that are no JSON, have no such field, or are refused by the chat template; else the first one ends the run.',
+  }),
   date: setting(date, {
     takes: 'date',
     default: FIXED_DATE,

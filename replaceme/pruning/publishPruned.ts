@@ -1,5 +1,6 @@
-import { modelWarnings } from '../../model/index.js';
+import { leftOutWarnings, modelWarnings } from '../../model/index.js';
 import type { PrunedModel } from '../activations/prunedModel.js';
+import { calibrationWarnings } from '../calibration/readCalibration.js';
 import type { Repair } from '../fits/repair.js';
 import { type HealingRecord, healingWarnings } from '../healing/gradientHealing.js';
 import type { OpenInputs } from '../inputs/pruneInputs.js';
@@ -73,6 +74,8 @@ async function reportOf(
     repeat: repeatOf('prune', [from, to], options),
     warnings: [
       ...(await modelWarnings(from)),
+      ...calibrationWarnings(files),
+      ...leftOutWarnings(measured?.evaluation?.texts ?? []),
       ...notes,
       ...(repair.warnings ?? []),
       ...(healing ? healingWarnings(healing) : []),

@@ -1,5 +1,5 @@
 import type { Device } from '../../engine/index.js';
-import { type GenerationHealth, modelWarnings, type TaskResult } from '../../model/index.js';
+import { type GenerationHealth, leftOutWarnings, modelWarnings, type TaskResult } from '../../model/index.js';
 import { continuationOf, type Sample } from '../evaluation/samples.js';
 import type { PhaseClock } from '../run/phaseClock.js';
 import { repeatOf } from './repeat.js';
@@ -82,7 +82,11 @@ export async function evalReport(
     kind: 'eval',
     sentence: evalSentence({ model, files: findings.files, tasks, ...(against && { against }) }),
     repeat: repeatOf('evaluate', [findings.model], { command }),
-    warnings: [...(await modelWarnings(findings.model)), ...exactnessWarnings(device)],
+    warnings: [
+      ...(await modelWarnings(findings.model)),
+      ...leftOutWarnings(findings.files),
+      ...exactnessWarnings(device),
+    ],
     model,
     ...(against && { against }),
     ...(findings.templateDate !== undefined && { templateDate: findings.templateDate }),

@@ -3,12 +3,16 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { RmError } from '../../engine/index.js';
+import type { ChatTemplate } from '../../model/text/chat.js';
+import type { Tokenizer } from '../../model/text/tokenizer.js';
 import { evenShares, interleave } from '../../replaceme/calibration/collectSequences.js';
 import { withMaskedCopies } from '../../replaceme/calibration/maskedCopies.js';
 import { calibrationBatches } from '../../replaceme/calibration/packBatches.js';
 import {
   type Calibration,
   type CalibrationOptions,
+  calibrationWarnings,
   readCalibration,
 } from '../../replaceme/calibration/readCalibration.js';
 import { rejectsWith } from '../gpu.js';
@@ -34,8 +38,9 @@ const talks = (count: number, length: number, first = 0) =>
     messages: [{ role: 'user', content: letter(first + i).repeat(length) }],
   }));
 
+const tokenizer = characters(true);
 const read = (options: Partial<CalibrationOptions>): Promise<Calibration> =>
-  readCalibration(characters(true), chat, { tokens: 1000, sequenceLength: 50, ...options });
+  readCalibration(tokenizer, chat, { tokens: 1000, sequenceLength: 50, ...options });
 
 /** Tokens by source and half. */
 function counts({ sequences, files }: Calibration): number[][] {
@@ -83,12 +88,77 @@ test('a long document takes no more than its share, and a short source leaves th
   for (const [first, second] of found) assert.ok(Math.abs(first! - second!) <= 1, `${found}`);
 });
 
-test('all is read where more is asked for than there is, a source of one document in one half', async () => {
+test('all is read where more is asked for than there is, a source of one document by sequences', async () => {
   const files = [file('all.jsonl', texts(3, 30)), file('one.jsonl', texts(1, 40, 50))];
   const calibration = await read({ files, tokens: 100_000 });
   assert.equal(counts(calibration), [
     [30 + 2 + 30 + 2, 31],
-    [41, 0],
+    [20, 21],
+  ]);
+});
+
+test('a single document is divided by sequences, a single sequence in the middle', async () => {
+  const text = Array.from({ length: 400 }, (_, i) => letter(i)).join('');
+  const first = ({ sequences }: Calibration) =>
+    [...sequences].map(({ ids, half }) => [asText(ids)[1], ids.length, half]);
+  const long = await read({ files: [file('single.jsonl', [{ text }])], tokens: 200 });
+  assert.equal(
+    first(long).sort((a, b) => (a[0]! < b[0]! ? -1 : 1)),
+    [0, 1, 2, 3].map(i => [letter(49 * i), 50, i % 2]),
+  );
+  const beforeShort = [{ text }, { text: 'x' }];
+  assert.equal(counts(await read({ files: [file('two.jsonl', beforeShort)], tokens: 200 })), [[100, 100]]);
+  const plain = join(folder.path, 'lines.txt');
+  writeFileSync(plain, text.replaceAll(/.{20}/g, '$&\n'));
+  assert.equal(counts(await read({ files: [plain], tokens: 200 })), [[100, 100]]);
+  const short = await read({ files: [file('short.jsonl', [{ text: text.slice(0, 21) }])], tokens: 200 });
+  assert.equal(first(short), [
+    [letter(0), 11, 0],
+    [letter(11), 11, 1],
+  ]);
+});
+
+test('a long document is read as far as tokens are needed, in sequences of any number', async () => {
+  const text = 'abcdefgh'.repeat(400_000);
+  let characters = 0;
+  const counting: Tokenizer = {
+    ...tokenizer,
+    encodeBatch: (list, options) => {
+      for (const { length } of list) characters += length;
+      return tokenizer.encodeBatch(list, options);
+    },
+  };
+  const options = { files: [file('long.jsonl', [{ text }])], sequenceLength: 8 };
+  const few = await readCalibration(counting, chat, { ...options, tokens: 1000 });
+  assert.is(few.tokens, 1000);
+  assert.ok(characters < 100_000, `${characters} characters encoded`);
+  const all = await readCalibration(counting, chat, { ...options, tokens: 4_000_000 });
+  assert.is(all.sequences.length, Math.floor(text.length / 7));
+});
+
+test('rows that the template refuses are named, or left out and counted', async () => {
+  const strict: ChatTemplate = {
+    ...chat,
+    renderChat: async (messages, options) => {
+      if (messages[0]!.content === 'bad') throw new RmError('DATA_INVALID', 'no', 'Correct it.');
+      return chat.renderChat(messages, options);
+    },
+  };
+  const bad = { messages: [{ role: 'user', content: 'bad' }] };
+  const path = file('bad.jsonl', [...talks(5, 60), bad, { text: null }, ...talks(5, 60, 10), bad]);
+  const options = { files: [path], tokens: 100_000, sequenceLength: 50 };
+  const error = await readCalibration(tokenizer, strict, options).then(
+    () => assert.unreachable(),
+    caught => caught as RmError,
+  );
+  assert.match((error as RmError).message, `${path}:6: no`);
+  assert.match((error as RmError).fix, 'skipInvalid');
+  const { files } = await readCalibration(tokenizer, strict, { ...options, skipInvalid: true });
+  assert.equal(files[0]!.leftOut, { empty: 1, invalid: 2, firstInvalid: `${path}:6: no` });
+  assert.is(files[0]!.documents, 10);
+  assert.equal(calibrationWarnings(files), [
+    `${path}: 2 rows that cannot be used were left out, the first: ${path}:6: no`,
+    `${path}: 1 row without text was left out`,
   ]);
 });
 

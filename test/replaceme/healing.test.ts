@@ -202,7 +202,7 @@ test('a teacher of another vocabulary, width or tokenizer is refused, and what e
   const empty = join(place.path, 'empty.txt');
   writeFileSync(empty, '');
   const short = join(place.path, 'short.txt');
-  writeFileSync(short, 'A single document.');
+  writeFileSync(short, 'Short.');
   const cases: [Partial<HealOptions>, RegExp, 'INVALID_ARGUMENT' | 'DATA_INVALID'][] = [
     [
       { teacher: await other({ vocab_size: 300 }) },

@@ -1,5 +1,5 @@
 import type { AdapterInfo } from '../../../engine/index.js';
-import type { Evaluation, WeightDtype } from '../../../model/index.js';
+import type { Evaluation, LeftOutRows, WeightDtype } from '../../../model/index.js';
 import type { CalibrationFile } from '../../calibration/readCalibration.js';
 import type { CalibrationSizes } from '../../calibration/sizes.js';
 import type { Measures } from '../../evaluation/modelMeasures.js';
@@ -183,6 +183,7 @@ export interface EvalReport extends ReportHead {
 /** A model's scores on one file. */
 export interface FileEvaluation extends Evaluation {
   readonly file: string;
+  readonly leftOut?: LeftOutRows;
 }
 
 /** A model's scores on one task. */
