@@ -2,6 +2,8 @@ import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { asBytes } from '../engine/dtype.js';
 import { RmError } from '../engine/errors.js';
+import { parseJsonText } from '../engine/json.js';
+import { reasonOf } from '../engine/reasons.js';
 import type { SafetensorsFile } from '../model/checkpoint/safetensors.js';
 import type { TensorSource } from '../model/checkpoint/safetensorsWriter.js';
 import type { LogitsResult } from '../model/transformer/logits.js';
@@ -32,10 +34,10 @@ async function readIds(path: string, vocab: number, context: number): Promise<nu
   const shape = 'Give a JSON array of token ids, or an array of such arrays.';
   let value: unknown;
   try {
-    value = JSON.parse(await readFile(path, 'utf8'));
+    value = parseJsonText(await readFile(path, 'utf8'));
   } catch (cause) {
     const problem = cause instanceof SyntaxError ? 'is not valid JSON' : 'cannot be read';
-    throw invalid(`${problem}: ${(cause as Error).message}`, shape, cause);
+    throw invalid(`${problem}: ${reasonOf(cause)}`, shape, cause);
   }
   if (!Array.isArray(value)) throw invalid('is not an array', shape);
   const sequences: unknown[][] = value.every(Array.isArray) ? value : [value];

@@ -1,3 +1,4 @@
+import { reasonOf } from './reasons.js';
 import './disposeSymbols.js';
 import { totalmem } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -120,7 +121,7 @@ export class Device {
       this.fail(
         new RmError(
           'GPU_ERROR',
-          `GPU error: ${event.error.message}`,
+          `the GPU reports an error: ${reasonOf(event.error)}`,
           'Please report this with the output of: rm-engine doctor',
           {
             cause: event.error,
@@ -179,7 +180,7 @@ export class Device {
       roots.delete(opened);
       throw new RmError(
         'ADAPTER_UNSUITABLE',
-        `${opened.info.description} opens no device: ${(cause as Error).message}`,
+        `${opened.info.description} opens no device: ${reasonOf(cause)}`,
         'Choose another `adapter`, or update the driver.',
         { cause },
       );
@@ -235,7 +236,7 @@ export class Device {
     await this.settle();
     throw new RmError(
       'GPU_ERROR',
-      `${what}: ${(cause as Error).message}`,
+      `${what}: ${reasonOf(cause)}`,
       'Run again. If it repeats, report it with the output of: rm-engine doctor --json',
       { cause },
     );

@@ -24,7 +24,7 @@ export const errorCodes = {
   NOT_CONVERGED: 'An iterative solve stopped before it reached the requested accuracy.',
   DIVERGED: 'Training made the model worse and worse, or its numbers were no longer finite.',
   OUTPUT_EXISTS:
-    'The output folder or file exists, an interrupted run has left its state beside it, or another run is writing it.',
+    'Something is in the place of the output, the output would touch an input, an interrupted run has left its state beside it, or another run is writing it.',
   OUTPUT_FAILED: 'Writing the result failed; no partial output is left.',
   VERIFICATION_FAILED: 'The written model does not reproduce the model in memory.',
 } as const;

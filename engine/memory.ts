@@ -1,5 +1,6 @@
 import { RmError } from './errors.js';
 import { formatBytes } from './format.js';
+import { reasonOf } from './reasons.js';
 
 /** A GPU buffer of the pool. `id` identifies it in bind-group caches and is never reused. */
 export interface PooledBuffer {
@@ -121,7 +122,7 @@ export class MemoryPool {
         this.hooks.failed(
           new RmError(
             'OUT_OF_MEMORY',
-            `the driver has no room for '${label}' (${formatBytes(size)}): ${error.message}`,
+            `the driver has no room for '${label}' (${formatBytes(size)}): ${reasonOf(error)}`,
             'Use fewer tokens per batch or a smaller model, or close other programs on this GPU.',
           ),
         );

@@ -1,4 +1,5 @@
 import { RmError } from './errors.js';
+import { reasonOf } from './reasons.js';
 
 /** How a program uses a storage binding: 'read' is var<storage, read>, 'write' is var<storage, read_write>. */
 export type Access = 'read' | 'write';
@@ -171,7 +172,7 @@ async function compileError(
     );
   return new RmError(
     'SHADER_COMPILE',
-    `program '${key}' does not compile: ${reasons.join('\n') || error.message}`,
+    `program '${key}' does not compile: ${reasons.join('\n') || reasonOf(error)}`,
     'Correct the WGSL. If the kernel is part of rm-engine, please report this with: rm-engine doctor --json',
   );
 }

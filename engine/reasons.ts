@@ -1,4 +1,5 @@
 import { RmError } from './errors.js';
+import { withoutCredentials } from './withoutCredentials.js';
 
 /** What the system's error codes mean for a file or a host, as the end of a sentence. */
 const systemReasons: Readonly<Record<string, string>> = {
@@ -39,7 +40,12 @@ export function reasonOf(error: unknown): string {
   const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
   if (typeof code === 'string' && Object.hasOwn(systemReasons, code)) return systemReasons[code]!;
   const words = typeof message === 'string' ? message : String(error);
-  const line = words.trim().split('\n', 1)[0]!.replace(/\s+/g, ' ').replaceAll('"', "'").trim();
+  const line = withoutCredentials(words)
+    .trim()
+    .split('\n', 1)[0]!
+    .replace(/\s+/g, ' ')
+    .replaceAll('"', "'")
+    .trim();
   const cut = line.length > MOST_CHARACTERS ? `${line.slice(0, MOST_CHARACTERS)}...` : line;
   return cut ? `"${cut}"` : 'no reason is given';
 }

@@ -1,4 +1,5 @@
 import { RmError } from './errors.js';
+import { reasonOf } from './reasons.js';
 
 /** Explains why the binary of the webgpu package does not load, and how to mend it. */
 export function explainBinaryFailure(message: string): { reason: string; cure: string } {
@@ -23,7 +24,7 @@ export function explainBinaryFailure(message: string): { reason: string; cure: s
     };
   }
   return {
-    reason: message.split('\n')[0]!,
+    reason: `its binary does not load: ${reasonOf(message)}`,
     cure: 'Run npm install again, and rm-engine doctor for more.',
   };
 }

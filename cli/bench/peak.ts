@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { PeakBenchmark } from '../../bench/peak.js';
+import { reasonOf } from '../../engine/reasons.js';
 import { withDevice } from '../device/gpu.js';
 import { storePeak } from '../device/storedPeak.js';
 import { wholeNumber } from '../options/optionTypes.js';
@@ -31,7 +32,7 @@ it while the machine does nothing else.`,
         terminal.note(`stored in ${await storePeak(result.adapter, result.peak)}`);
       } catch (error) {
         // Print the numbers all the same.
-        terminal.warn(`not stored, so --profile cannot show shares of it: ${(error as Error).message}`);
+        terminal.warn(`not stored, so --profile cannot show shares of it: ${reasonOf(error)}`);
       }
       return result;
     },

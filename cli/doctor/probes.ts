@@ -3,6 +3,7 @@ import type { DeviceFeatures } from '../../engine/device.js';
 import { RmError } from '../../engine/errors.js';
 import { formatBytes } from '../../engine/format.js';
 import type { ProgramTarget } from '../../engine/program.js';
+import { reasonOf } from '../../engine/reasons.js';
 import { vulkanDriverFiles } from '../../engine/vulkanFiles.js';
 import { explainBinaryFailure } from '../../engine/webgpu.js';
 import { withoutCredentials } from '../../engine/withoutCredentials.js';
@@ -246,7 +247,7 @@ const cache: Probe = {
       return ok(`${cacheFolder} is writable`);
     } catch (error) {
       return warn(
-        `${cacheFolder}: ${(error as Error).message}`,
+        `${cacheFolder}: cannot be written: ${reasonOf(error)}`,
         'Make it writable, or set XDG_CACHE_HOME. Only the bundled driver needs it; without it nothing measured is remembered.',
       );
     }
@@ -286,7 +287,7 @@ export async function examine(context: DoctorContext): Promise<Finding[]> {
           error instanceof RmError
             ? error.fix
             : 'Please report this with the output of: rm-engine doctor --json';
-        findings.push({ id, ...fail((error as Error).message, cure) });
+        findings.push({ id, ...fail(reasonOf(error), cure) });
       }
     }
   } finally {

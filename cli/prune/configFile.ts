@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { RmError } from '../../engine/errors.js';
+import { readYamlFile } from '../../model/files/yamlFile.js';
 import { calibrationSettings } from '../../replaceme/options/pruneSettings.js';
 import { onOff, readValue, text, type ValueType, wholeNumber } from '../../replaceme/options/valueTypes.js';
 import { defined } from '../options/defined.js';
@@ -203,27 +203,7 @@ export function mapPruneConfig(
  * @throws RmError CONFIG_INVALID for a file that cannot be read, is neither, or has a wrong field.
  */
 export async function readPruneConfig(path: string): Promise<PruneConfig> {
-  const { parse } = await import('yaml');
-  const invalid = (problem: string, fix: string, cause?: unknown) =>
-    new RmError('CONFIG_INVALID', `${path}: ${problem}`, fix, { cause });
-  const content = await readFile(path, 'utf8').catch(cause => {
-    throw invalid(`cannot be read: ${(cause as Error).message}`, 'Check the path of --config.', cause);
-  });
-  let fields: unknown;
-  try {
-    // JSON is YAML too.
-    fields = parse(content);
-  } catch (cause) {
-    throw invalid(
-      `neither JSON nor YAML: ${(cause as Error).message.split('\n')[0]}`,
-      'Correct the place named.',
-      cause,
-    );
-  }
-  if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) {
-    throw invalid('is not a list of "name: value" lines', 'For example: layers: 4');
-  }
-  return mapPruneConfig(fields as Record<string, unknown>, path);
+  return mapPruneConfig(await readYamlFile(path), path);
 }
 
 /**

@@ -47,13 +47,13 @@ async function statesOf(id: string): Promise<Record<string, number>> {
   const queued = accounted.trim()
     ? ''
     : await outputOf('squeue', ['-h', '-r', '-t', 'all', '-j', id, '-o', '%T']);
-  const states: Record<string, number> = {};
+  const states = new Map<string, number>();
   for (const line of (accounted || queued).split('\n')) {
     // The first word of "CANCELLED by 0".
     const state = line.trim().split(/[ +]/)[0];
-    if (state) states[state] = (states[state] ?? 0) + 1;
+    if (state) states.set(state, (states.get(state) ?? 0) + 1);
   }
-  return states;
+  return Object.fromEntries(states);
 }
 
 /**

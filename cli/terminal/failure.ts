@@ -1,6 +1,8 @@
 import { existsSync } from 'node:fs';
 import { CommanderError } from 'commander';
 import { type ErrorCode, RmError } from '../../engine/errors.js';
+import { entryOf } from '../../engine/form.js';
+import { reasonOf } from '../../engine/reasons.js';
 import { withoutCredentials } from '../../engine/withoutCredentials.js';
 import { healSettings } from '../../replaceme/options/healSettings.js';
 import { pruneSettings } from '../../replaceme/options/pruneSettings.js';
@@ -62,7 +64,7 @@ function optionNamed(name: string, settings: readonly DeclaredSetting[]): string
   const options = withOption(settings);
   const setting =
     options.find(declared => declared.name === name) ?? options.find(({ path }) => path.at(-1) === name);
-  return setting ? longOption(setting) : otherOptions[name];
+  return setting ? longOption(setting) : entryOf(otherOptions, name);
 }
 
 /**
@@ -83,12 +85,11 @@ export function onCommandLine(text: string, where = ''): string {
 /** On one line, without secrets. */
 const oneLine = (text: string): string => withoutCredentials(text.trim().replace(/\s*\n\s*/g, ' '));
 
-/** What the underlying failure adds to the message; of the system's errors their short name. */
+/** What the underlying failure adds to the message. */
 function reasonBelow({ message, cause }: RmError): string | undefined {
   if (!(cause instanceof Error)) return undefined;
-  const { syscall, code } = cause as NodeJS.ErrnoException;
-  const reason = syscall && code ? code : cause.message;
-  return message.includes(reason) ? undefined : reason;
+  const reason = reasonOf(cause);
+  return message.includes(reason) || message.includes(cause.message) ? undefined : reason;
 }
 
 /** Describes whatever was thrown. */
@@ -111,13 +112,13 @@ export function describeFailure(error: unknown): Failure {
   if (error instanceof RangeError && /allocation failed/i.test(message)) {
     return {
       code: 'OUT_OF_MEMORY',
-      message: `the host has no memory left: ${message}`,
+      message: oneLine(`the host has no memory left: ${reasonOf(error)}`),
       fix: 'Use fewer tokens, or close other programs.',
     };
   }
   return {
     code: 'UNEXPECTED',
-    message: oneLine(message) || 'unknown failure',
+    message: oneLine(`a failure that rm-engine does not expect: ${reasonOf(error)}`),
     fix:
       'This is most likely a bug in rm-engine: run again with --verbose and report what it prints, ' +
       'together with: rm-engine doctor --json',

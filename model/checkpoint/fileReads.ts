@@ -1,11 +1,11 @@
 import { type FileHandle, open } from 'node:fs/promises';
-import { RmError } from '../../engine/index.js';
+import { RmError, reasonOf } from '../../engine/index.js';
 
 /** fs reads at most 2^31 - 1 bytes at a time. */
 const maxReadBytes = 2 ** 30;
 
 function unreadable(path: string, error: NodeJS.ErrnoException): RmError {
-  const reason = error.code === 'ENOENT' ? 'does not exist' : `cannot be read: ${error.message}`;
+  const reason = error.code === 'ENOENT' ? 'does not exist' : `cannot be read: ${reasonOf(error)}`;
   const fix = 'Check the path and its permissions, or download the file again.';
   return new RmError('CHECKPOINT_MISSING', `${path} ${reason}`, fix, { cause: error });
 }

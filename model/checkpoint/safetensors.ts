@@ -76,7 +76,7 @@ class SafetensorsCheckpoint implements Checkpoint {
 
   opaque(name: string): OpaqueTensor | undefined {
     const { storage, shape, begin, end } = this.entry(name);
-    return storage in dtypes ? undefined : { storage, shape, byteLength: end - begin };
+    return Object.hasOwn(dtypes, storage) ? undefined : { storage, shape, byteLength: end - begin };
   }
 
   info(name: string): TensorInfo {

@@ -79,7 +79,7 @@ function parseEntry(name: string, value: unknown, dataStart: number, path: strin
   const where = `${path}: tensor ${JSON.stringify(name)}`;
   if (!isRecord(value)) throw corrupt(`${where}: its header entry is not an object`);
   const { dtype, shape, data_offsets: offsets } = value;
-  if (typeof dtype !== 'string' || !(dtype in storageBits)) {
+  if (typeof dtype !== 'string' || !Object.hasOwn(storageBits, dtype)) {
     throw corrupt(
       `${where}: unknown dtype ${JSON.stringify(dtype)}; the format knows ${Object.keys(storageBits).join(', ')}`,
     );

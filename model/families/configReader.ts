@@ -1,4 +1,4 @@
-import { type DType, RmError } from '../../engine/index.js';
+import { type DType, entryOf, RmError } from '../../engine/index.js';
 import { isRecord } from '../files/jsonFile.js';
 
 /** Typed access to a config.json (or an object within it); every error names the file and the field. */
@@ -25,7 +25,7 @@ export class ConfigReader {
 
   /** Returns a field; JSON null counts as absent, as in transformers. */
   get(field: string): unknown {
-    return this.fields[field] ?? undefined;
+    return entryOf(this.fields, field) ?? undefined;
   }
 
   get isEmpty(): boolean {
@@ -33,7 +33,7 @@ export class ConfigReader {
   }
 
   has(field: string): boolean {
-    return field in this.fields;
+    return Object.hasOwn(this.fields, field);
   }
 
   private read<T>(
@@ -107,5 +107,5 @@ export class ConfigReader {
 export function statedDtype(config: ConfigReader): DType | null {
   const name = config.get('dtype') ?? config.get('torch_dtype');
   const dtypes: Record<string, DType> = { float32: 'f32', float16: 'f16', bfloat16: 'bf16' };
-  return typeof name === 'string' ? (dtypes[name.replace('torch.', '')] ?? null) : null;
+  return typeof name === 'string' ? (entryOf(dtypes, name.replace('torch.', '')) ?? null) : null;
 }

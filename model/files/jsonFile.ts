@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { RmError, reasonOf } from '../../engine/index.js';
 import { notTheFile } from './notTheFile.js';
 import { parsePythonJson } from './pythonJson.js';
@@ -8,20 +8,28 @@ export { isRecord } from '../../engine/index.js';
 const isMissing = (error: unknown): boolean =>
   ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
 
+/** Near the longest string of JavaScript. */
+const MOST_BYTES = 500_000_000;
+
 /** Reads a UTF-8 file of a model folder; undefined if it does not exist. @throws RmError CONFIG_INVALID, CHECKPOINT_MISSING. */
 export async function readTextFileIfPresent(path: string): Promise<string | undefined> {
+  const unreadable = (problem: string, cause?: unknown) =>
+    new RmError('CHECKPOINT_MISSING', `${path} cannot be read: ${problem}`, 'Check the file.', { cause });
   try {
+    const stats = await stat(path);
+    // Reading something other than a file, such as a pipe, might never end.
+    if (!stats.isFile()) throw unreadable('it is not a file');
+    if (stats.size > MOST_BYTES) throw unreadable('it has more than 500 MB');
     return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(path));
   } catch (error) {
+    if (error instanceof RmError) throw error;
     if (isMissing(error)) return undefined;
     if (error instanceof TypeError) {
       throw new RmError('CONFIG_INVALID', `${path} is not UTF-8 text`, 'Download or copy the file again.', {
         cause: error,
       });
     }
-    throw new RmError('CHECKPOINT_MISSING', `${path} cannot be read: ${reasonOf(error)}`, 'Check the file.', {
-      cause: error,
-    });
+    throw unreadable(reasonOf(error), error);
   }
 }
 

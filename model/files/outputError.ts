@@ -1,5 +1,5 @@
 import { copyFile, writeFile } from 'node:fs/promises';
-import { RmError } from '../../engine/index.js';
+import { RmError, reasonOf } from '../../engine/index.js';
 
 const reasons: Readonly<Record<string, readonly [string, string]>> = {
   ENOSPC: ['the disk is full', 'Free some space, or choose another disk for the output.'],
@@ -23,8 +23,11 @@ const reasons: Readonly<Record<string, readonly [string, string]>> = {
 /** Turns a failed write into OUTPUT_FAILED with a fix; returns an RmError unchanged. */
 export function outputError(error: unknown, path: string): RmError {
   if (error instanceof RmError) return error;
-  const { code, message } = error as NodeJS.ErrnoException;
-  const [reason, fix] = reasons[code ?? ''] ?? [message, 'Check the disk and the path, then run again.'];
+  const { code } = error as NodeJS.ErrnoException;
+  const [reason, fix] = reasons[code ?? ''] ?? [
+    reasonOf(error),
+    'Check the disk and the path, then run again.',
+  ];
   return new RmError('OUTPUT_FAILED', `${path}: cannot be written: ${reason}`, fix, { cause: error });
 }
 

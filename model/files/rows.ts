@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { extname } from 'node:path';
+import { reasonOf } from '../../engine/index.js';
 import { readJsonElements } from './jsonElements.js';
 import { notTheFile } from './notTheFile.js';
 import { readParquetRows } from './parquetRows.js';
@@ -106,7 +107,7 @@ export function parseRow({ bytes, where }: Row, parse: (text: string) => unknown
   try {
     return parse(text);
   } catch (error) {
-    const message = `${where}: not JSON: ${(error as Error).message}`;
+    const message = `${where}: not JSON: ${reasonOf(error)}`;
     throw invalidData(message, 'Correct or remove that place in the file.', error);
   }
 }

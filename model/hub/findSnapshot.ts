@@ -1,6 +1,6 @@
 import { open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { RmError } from '../../engine/index.js';
+import { RmError, reasonOf } from '../../engine/index.js';
 import { isRecord, readJsonFileIfPresent } from '../files/jsonFile.js';
 import { hubCacheFolder, repoFolder } from './cacheFolder.js';
 import { isModelFile } from './neededFiles.js';
@@ -31,11 +31,11 @@ const damaged = (reference: HubReference, problem: string): RmError =>
     `Remove that file or folder, then run: ${downloadCommand(reference)}`,
   );
 
-const reasonOf = (error: unknown): string => {
-  const { code, message } = error as NodeJS.ErrnoException;
+const problemOf = (error: unknown): string => {
+  const { code } = error as NodeJS.ErrnoException;
   if (code === 'ELOOP') return 'is a symbolic link to itself';
   if (code === 'ENOENT') return 'is a broken symbolic link';
-  return `cannot be read: ${message}`;
+  return `cannot be read: ${reasonOf(error)}`;
 };
 
 const isMissing = (error: unknown): boolean =>
@@ -61,7 +61,7 @@ async function commitOfRef(reference: HubReference, folder: string): Promise<str
   } catch (error) {
     if (error instanceof RmError) throw error;
     if (isMissing(error)) return undefined;
-    throw damaged(reference, `${path} ${reasonOf(error)}`);
+    throw damaged(reference, `${path} ${problemOf(error)}`);
   }
 }
 
@@ -72,7 +72,7 @@ async function namesIn(reference: HubReference, folder: string): Promise<string[
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
     const code = (error as NodeJS.ErrnoException).code;
-    throw damaged(reference, `${folder} ${code === 'ENOTDIR' ? 'is not a folder' : reasonOf(error)}`);
+    throw damaged(reference, `${folder} ${code === 'ENOTDIR' ? 'is not a folder' : problemOf(error)}`);
   }
 }
 
@@ -129,7 +129,7 @@ async function checkWhole(reference: HubReference, repo: string, folder: string)
     const isFile = await stat(path).then(
       stats => stats.isFile(),
       error => {
-        throw (isMissing(error) ? missing : damaged)(reference, `${path} ${reasonOf(error)}${stopped}`);
+        throw (isMissing(error) ? missing : damaged)(reference, `${path} ${problemOf(error)}${stopped}`);
       },
     );
     if (!isFile) throw damaged(reference, `${path} is not a file`);
@@ -170,7 +170,7 @@ export async function findSnapshot(
   try {
     await stat(repo);
   } catch (error) {
-    if (!isMissing(error)) throw damaged(reference, `${repo} ${reasonOf(error)}`);
+    if (!isMissing(error)) throw damaged(reference, `${repo} ${problemOf(error)}`);
     throw missing(reference, `is neither a folder here nor a model in the Hugging Face cache (${cache})`);
   }
   const commit = await commitOf(reference, repo);

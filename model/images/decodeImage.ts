@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { RmError } from '../../engine/index.js';
+import { RmError, reasonOf } from '../../engine/index.js';
 
 /** An 8-bit image: bytes [height, width, 3] in the order red, green, blue. */
 export interface RgbImage {
@@ -66,7 +66,7 @@ export async function decodeImage(path: string): Promise<RgbImage> {
   const invalid = (problem: string, cause?: unknown) =>
     new RmError('DATA_INVALID', `${path}: ${problem}`, 'Give JPEG, PNG, WebP, GIF or TIFF files.', { cause });
   const bytes = await readFile(path).catch((error: Error) => {
-    throw invalid(`cannot be read: ${error.message}`, error);
+    throw invalid(`cannot be read: ${reasonOf(error)}`, error);
   });
   const first = bytes.subarray(0, 6).toString('latin1');
   if (!beginnings.some(beginning => first.startsWith(beginning))) {
@@ -83,7 +83,7 @@ export async function decodeImage(path: string): Promise<RgbImage> {
       .toBuffer({ resolveWithObject: true });
     return { width: info.width, height: info.height, data: toRgb(data, info.channels) };
   } catch (error) {
-    throw invalid(`is damaged or not an image (${(error as Error).message.split('\n')[0]})`, error);
+    throw invalid(`is damaged or not an image (${reasonOf(error)})`, error);
   }
 }
 

@@ -1,7 +1,8 @@
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { open, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { basename } from 'node:path';
+import { openWeightFile } from '../checkpoint/fileReads.js';
 import { requiredJsonOf, requiredTextOf } from '../checkpoint/modelSource.js';
 import { openModelSource } from './openModelSource.js';
 
@@ -19,9 +20,8 @@ async function begin(model: string): Promise<{ hash: Hash; weightFiles: string[]
 export async function modelFingerprint(model: string): Promise<string> {
   const { hash, weightFiles } = await begin(model);
   for (const path of weightFiles) {
-    const file = await open(path);
+    const { file, size } = await openWeightFile(path);
     try {
-      const { size } = await file.stat();
       const piece = Math.min(size, 1 << 20);
       hash.update(`${basename(path)} ${size}`);
       for (const start of [0, size - piece]) {

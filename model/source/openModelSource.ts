@@ -1,6 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { RmError } from '../../engine/index.js';
+import { RmError, reasonOf } from '../../engine/index.js';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { inDtype, type WeightDtype } from '../checkpoint/inDtype.js';
 import { missingFile } from '../checkpoint/missingFile.js';
@@ -34,7 +34,11 @@ class FolderSource implements ModelSource {
   }
 
   async weightFiles(): Promise<string[]> {
-    const names = (await readdir(this.folder)).filter(file => file.endsWith('.safetensors')).sort();
+    const all = await readdir(this.folder).catch(error => {
+      const message = `${this.folder}: cannot be read: ${reasonOf(error)}`;
+      throw new RmError('CHECKPOINT_MISSING', message, 'Check its permissions.', { cause: error });
+    });
+    const names = all.filter(file => file.endsWith('.safetensors')).sort();
     const paths = names.map(name => join(this.folder, name));
     // An entry with this ending may also be a folder or a broken link.
     const stats = await Promise.all(paths.map(path => stat(path).catch(() => undefined)));

@@ -1,4 +1,4 @@
-import { RmError } from '../../engine/index.js';
+import { entryOf, RmError } from '../../engine/index.js';
 import { invalidData } from '../files/textFiles.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { Model } from '../transformer/model.js';
@@ -107,7 +107,7 @@ export async function prepareTask(
 
 function groupOf(task: Task, { values, where }: TaskRow): string | undefined {
   if (task.groupBy === undefined) return undefined;
-  const group = values[task.groupBy];
+  const group = entryOf(values, task.groupBy);
   if (typeof group === 'string' || typeof group === 'number') return String(group);
   throw invalidData(
     `${where}: lacks the field "${task.groupBy}", by which task ${task.name} groups its rows`,

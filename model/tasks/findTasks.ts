@@ -1,6 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
-import { RmError } from '../../engine/index.js';
+import { RmError, reasonOf } from '../../engine/index.js';
 import { shippedPath } from '../files/shippedPath.js';
 import type { TaskSource } from './evaluateTask.js';
 import { readTaskFile } from './taskFile.js';
@@ -68,7 +68,11 @@ async function tasksOfWord(word: string, names: readonly string[]): Promise<Task
 }
 
 async function tasksOfFolder(folder: string, names: readonly string[]): Promise<TaskSource[]> {
-  const paths = (await readdir(folder)).sort().map(name => join(folder, name));
+  const listed = await readdir(folder).catch(error => {
+    const message = `${folder}: cannot be read: ${reasonOf(error)}`;
+    throw new RmError('DATA_INVALID', message, 'Check its permissions.', { cause: error });
+  });
+  const paths = listed.sort().map(name => join(folder, name));
   const sources: TaskSource[] = [];
   for (const path of paths.filter(isTaskFile)) sources.push({ task: await readTaskFile(path) });
   const taken = new Set(sources.flatMap(({ task }) => [task.rows, task.fewshotRows]));

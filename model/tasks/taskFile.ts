@@ -1,8 +1,7 @@
-import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { parseDocument } from 'yaml';
 import { RmError } from '../../engine/index.js';
 import { isRecord } from '../files/jsonFile.js';
+import { readYamlFile } from '../files/yamlFile.js';
 import { checkTemplates } from './templates.js';
 
 /** Name of a task's metric. */
@@ -129,27 +128,6 @@ class Reader {
   }
 }
 
-async function readYaml(path: string): Promise<Record<string, unknown>> {
-  const text = await readFile(path, 'utf8').catch(error => {
-    throw new RmError('CONFIG_INVALID', `${path}: cannot be read: ${error.message}`, 'Check the path.');
-  });
-  const document = parseDocument(text);
-  const [problem] = [...document.errors, ...document.warnings];
-  if (problem) {
-    const python = /!function/.test(problem.message);
-    throw new RmError(
-      'CONFIG_INVALID',
-      `${path}: ${problem.message.split('\n')[0]}`,
-      python
-        ? 'Python functions cannot run here: write them as Jinja, with "fields" for intermediate values.'
-        : 'Correct the YAML at that place.',
-    );
-  }
-  const value: unknown = document.toJS();
-  if (isRecord(value)) return value;
-  throw new RmError('CONFIG_INVALID', `${path}: is not a table of fields`, 'Write "field: value" lines.');
-}
-
 function metricsFrom(reader: Reader, outputType: Task['outputType']): MetricName[] {
   const possible = metricsOf[outputType];
   const metrics = reader.values.metric_list ?? undefined;
@@ -186,7 +164,7 @@ function metricsFrom(reader: Reader, outputType: Task['outputType']): MetricName
  * @throws RmError CONFIG_INVALID naming file and field.
  */
 export async function readTaskFile(path: string): Promise<Task> {
-  const values = await readYaml(path);
+  const values = await readYamlFile(path);
   const reader = new Reader(path, values);
   const knownFields = [...lmEvalFields, ...ownFields];
   for (const name of Object.keys(values)) {

@@ -1,4 +1,4 @@
-import { RmError } from '../../engine/index.js';
+import { entryOf, RmError } from '../../engine/index.js';
 import type { ModelSource } from '../checkpoint/modelSource.js';
 import { jsonOf, requiredJsonOf } from '../checkpoint/modelSource.js';
 import { isRecord } from '../files/jsonFile.js';
@@ -77,7 +77,7 @@ function tokensOf({ vocab, added, model }: Definition, rows: number, bytesAsToke
     put(id as number, content as string, special ? tokenTypes.control : tokenTypes.userDefined);
   }
   if (bytesAsTokens && typeof model.unk_token === 'string') {
-    put(vocab[model.unk_token] ?? rows, model.unk_token, tokenTypes.unknown);
+    put(entryOf(vocab, model.unk_token) ?? rows, model.unk_token, tokenTypes.unknown);
   }
   return { tokens, types };
 }
@@ -172,7 +172,8 @@ async function specialIds(
     const stated = [generation?.[name] ?? config?.[name] ?? []].flat().filter(Number.isInteger) as number[];
     const word = settings?.[name.replace('_id', '')];
     const content = isRecord(word) ? word.content : word;
-    const named = typeof content === 'string' ? (contents.get(content) ?? vocab[content]) : undefined;
+    const named =
+      typeof content === 'string' ? (contents.get(content) ?? entryOf(vocab, content)) : undefined;
     if (stated.length > 0) ids[name] = stated;
     else if (named !== undefined) ids[name] = [named];
   }

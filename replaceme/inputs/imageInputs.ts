@@ -1,6 +1,14 @@
 import { readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
-import { type Device, ensure, RmError, seededRandom, sha256, sha256OfFile } from '../../engine/index.js';
+import {
+  type Device,
+  ensure,
+  RmError,
+  reasonOf,
+  seededRandom,
+  sha256,
+  sha256OfFile,
+} from '../../engine/index.js';
 import {
   type Architecture,
   imageEmbeddings,
@@ -37,7 +45,11 @@ async function imageFiles(paths: readonly string[]): Promise<{ source: number; p
       files.push({ source, path });
       continue;
     }
-    const names = (await readdir(path)).filter(name => imageFile.test(extname(name))).sort();
+    const all = await readdir(path).catch(error => {
+      const message = `${path}: cannot be read: ${reasonOf(error)}`;
+      throw new RmError('DATA_INVALID', message, 'Check its permissions.', { cause: error });
+    });
+    const names = all.filter(name => imageFile.test(extname(name))).sort();
     if (names.length === 0) {
       const message = `${path}: has no JPEG, PNG, WebP, GIF or TIFF file`;
       throw new RmError('DATA_INVALID', message, 'Give image files, or folders of them.');

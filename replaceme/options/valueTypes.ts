@@ -1,3 +1,4 @@
+import { entryOf } from '../../engine/index.js';
 import { isDate, type WeightDtype } from '../../model/index.js';
 
 /** The values that a setting takes: in words, as a check, as text and as JSON Schema. */
@@ -119,7 +120,7 @@ export const date: ValueType<string> = {
 export const onOff: ValueType<boolean> = {
   needs: 'one of: true, false',
   accepts: value => typeof value === 'boolean',
-  read: word => ({ true: true, false: false })[word],
+  read: word => entryOf({ true: true, false: false }, word),
   schema: { type: 'boolean' },
 };
 

@@ -117,9 +117,10 @@ function checkShards(shards: readonly Part[]): void {
     paths.set(shard.index, file.path);
   }
   const missing = Array.from({ length: of }, (_, i) => i + 1).filter(index => !paths.has(index));
+  const shown = missing.slice(0, 10).map(index => `${index}/${of}`);
   ensure(
     missing.length === 0,
-    `${missing.length === 1 ? 'a shard is' : 'shards are'} missing: ${missing.map(index => `${index}/${of}`).join(', ')}`,
+    `${missing.length === 1 ? 'a shard is' : 'shards are'} missing: ${shown.join(', ')}${missing.length > 10 ? ' ...' : ''}`,
     'Name the files of all shards; make missing ones with rm-engine stats.',
   );
 }
@@ -127,7 +128,12 @@ function checkShards(shards: readonly Part[]): void {
 /** The sums and distances of a file, in words. */
 const contents = ({ file }: Part): string[] => [
   ...file.names,
-  ...file.measures.map(({ measure, count }) => `${measure}, windows of ${count}`),
+  ...file.names.flatMap(name =>
+    [...file.parts(name), ...Object.keys(file.numbers(name))].map(part => `${name} ${part}`),
+  ),
+  ...file.measures.map(
+    ({ measure, count, values }) => `${measure}, ${values.sums.length} windows of ${count}`,
+  ),
 ];
 
 /** Checks that all shards have the same sums, and that nothing would count twice. */

@@ -227,8 +227,8 @@ test('wrong task files are refused, naming file and field', async () => {
   assert.match(await refused(`${choice}fewshot_config: {sampler: balanced}\n`), /"fewshot_config" is/);
   assert.match(await refused(`${choice}num_fewshot: -1\n`), /"num_fewshot" is -1/);
   assert.match(await refused(`${choice}process_docs: !function utils.process\n`), /!function/);
-  assert.match(await refused(`${choice}a: b: c\n`), /FILE: /);
-  assert.match(await refused('- a\n'), /is not a table of fields/);
+  assert.match(await refused(`${choice}a: b: c\n`), /FILE:\d+: neither JSON nor YAML: "/);
+  assert.match(await refused('- a\n'), /is not a list of "name: value" lines/);
 });
 
 test('wrong rows are refused, naming file, line and field', async () => {

@@ -1,0 +1,62 @@
+import { createReadStream } from 'node:fs';
+import { isRecord, MOST_LEVELS, parseJsonText, RmError, reasonOf } from '../../engine/index.js';
+
+/** Far more than anyone writes by hand. */
+const MOST_BYTES = 2 ** 24;
+
+/** Python's functions in task files of lm-eval. */
+const PYTHON =
+  'Python functions cannot run here: write them as Jinja, with "fields" for intermediate values.';
+
+/** A file as text, which may be a pipe; no more than MOST_BYTES are read. */
+async function textOf(path: string, fail: (problem: string, fix: string, cause?: unknown) => RmError) {
+  const pieces: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for await (const piece of createReadStream(path)) {
+      pieces.push(piece as Buffer);
+      bytes += (piece as Buffer).byteLength;
+      if (bytes > MOST_BYTES) break;
+    }
+  } catch (error) {
+    throw fail(`cannot be read: ${reasonOf(error)}`, 'Check the path.', error);
+  }
+  if (bytes > MOST_BYTES) throw fail('has more than 16 MiB', 'Give a file of settings.');
+  return Buffer.concat(pieces).toString('utf8');
+}
+
+/**
+ * Reads a file of "name: value" lines, YAML or JSON. Aliases that stand for very much, and deep nesting, are refused.
+ *
+ * @throws RmError CONFIG_INVALID naming the file and, where one is known, the line.
+ */
+export async function readYamlFile(path: string): Promise<Record<string, unknown>> {
+  const fail = (problem: string, fix: string, cause?: unknown, line?: number) =>
+    new RmError('CONFIG_INVALID', `${path}${line ? `:${line}` : ''}: ${problem}`, fix, { cause });
+  const text = await textOf(path, fail);
+  const { parseDocument } = await import('yaml');
+  let value: unknown;
+  try {
+    // JSON is YAML too.
+    const document = parseDocument(text, { logLevel: 'error' });
+    const [problem] = [...document.errors, ...document.warnings];
+    if (problem) {
+      const fix = /!function/.test(problem.message) ? PYTHON : 'Correct the place named.';
+      throw fail(`neither JSON nor YAML: ${reasonOf(problem)}`, fix, problem, problem.linePos?.[0].line);
+    }
+    value = document.toJS({ maxAliasCount: 100 });
+    parseJsonText(JSON.stringify(value) ?? 'null');
+  } catch (error) {
+    if (error instanceof RmError) throw error;
+    // The parser calls itself for every level.
+    const problem =
+      error instanceof RangeError || error instanceof SyntaxError
+        ? `nests lists and tables in more than ${MOST_LEVELS} levels`
+        : error instanceof ReferenceError && /alias count/.test(error.message)
+          ? 'its aliases (*name) stand for too many values'
+          : `neither JSON nor YAML: ${reasonOf(error)}`;
+    throw fail(problem, 'Write the values out, in few levels.', error);
+  }
+  if (isRecord(value)) return value;
+  throw fail('is not a list of "name: value" lines', 'For example: layers: 4');
+}
