@@ -1,8 +1,21 @@
 import { createReadStream } from 'node:fs';
-import { isRecord, MOST_LEVELS, parseJsonText, RmError, reasonOf } from '../../engine/index.js';
+import { isRecord, RmError, reasonOf } from '../../engine/index.js';
 
-/** Far more than anyone writes by hand. */
-const MOST_BYTES = 2 ** 24;
+/** Far more than anyone writes by hand: bytes; brackets that are open at a time; columns before a line's first value. */
+const [MOST_BYTES, MOST_OPEN, MOST_INDENT] = [2 ** 24, 100, 400];
+
+/**
+ * Whether values may lie in each other deeper than that. The parser calls itself for every level, and where the stack ends
+ * within a pattern, Node itself ends. Brackets within texts count too.
+ */
+function nestsTooDeep(text: string): boolean {
+  let open = 0;
+  for (const [bracket] of text.matchAll(/[[\]{}]/g)) {
+    open = /[[{]/.test(bracket) ? open + 1 : Math.max(0, open - 1);
+    if (open > MOST_OPEN) return true;
+  }
+  return new RegExp(`^(?:[ \\t]|[-?:][ \\t]){${MOST_INDENT}}`, 'm').test(text);
+}
 
 /** Python's functions in task files of lm-eval. */
 const PYTHON =
@@ -34,6 +47,9 @@ export async function readYamlFile(path: string): Promise<Record<string, unknown
   const fail = (problem: string, fix: string, cause?: unknown, line?: number) =>
     new RmError('CONFIG_INVALID', `${path}${line ? `:${line}` : ''}: ${problem}`, fix, { cause });
   const text = await textOf(path, fail);
+  if (nestsTooDeep(text)) {
+    throw fail(`nests lists and tables in more than ${MOST_OPEN} levels`, 'Write the values in few levels.');
+  }
   const { parseDocument } = await import('yaml');
   let value: unknown;
   try {
@@ -45,17 +61,13 @@ export async function readYamlFile(path: string): Promise<Record<string, unknown
       throw fail(`neither JSON nor YAML: ${reasonOf(problem)}`, fix, problem, problem.linePos?.[0].line);
     }
     value = document.toJS({ maxAliasCount: 100 });
-    parseJsonText(JSON.stringify(value) ?? 'null');
   } catch (error) {
     if (error instanceof RmError) throw error;
-    // The parser calls itself for every level.
     const problem =
-      error instanceof RangeError || error instanceof SyntaxError
-        ? `nests lists and tables in more than ${MOST_LEVELS} levels`
-        : error instanceof ReferenceError && /alias count/.test(error.message)
-          ? 'its aliases (*name) stand for too many values'
-          : `neither JSON nor YAML: ${reasonOf(error)}`;
-    throw fail(problem, 'Write the values out, in few levels.', error);
+      error instanceof ReferenceError && /alias count/.test(error.message)
+        ? 'its aliases (*name) stand for too many values'
+        : `neither JSON nor YAML: ${reasonOf(error)}`;
+    throw fail(problem, 'Write the values out, without aliases.', error);
   }
   if (isRecord(value)) return value;
   throw fail('is not a list of "name: value" lines', 'For example: layers: 4');

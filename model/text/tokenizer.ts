@@ -1,4 +1,4 @@
-import { ensure, RmError } from '../../engine/index.js';
+import { ensure, RmError, reasonOf } from '../../engine/index.js';
 import { requireText } from '../architecture/modality.js';
 import { jsonOf, type ModelSource, requiredTextOf } from '../checkpoint/modelSource.js';
 import { IsolatedProcess } from '../files/isolatedProcess.js';
@@ -73,7 +73,7 @@ class TokenizerProcess {
       };
       throw new RmError(
         'CONFIG_INVALID',
-        `${this.path}: the tokenizer ${doing[kind]}: ${(error as Error).message}`,
+        `${this.path}: the tokenizer ${doing[kind]}: ${reasonOf(error)}`,
         kind === 'load'
           ? 'Download the file again, or save it with a recent version of transformers.'
           : 'Use a text that the tokenizer covers, or the tokenizer files published with the model.',

@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseJsonText } from '../../engine/index.js';
 import { isRecord } from '../files/jsonFile.js';
 import { type FileKind, type FolderKind, headOf } from '../files/outputKind.js';
 import { isReportName, reportFiles } from './reportFiles.js';
@@ -43,7 +44,7 @@ export const modelFolder = (source?: string): FolderKind => ({
 
 function namesAModel(path: string): boolean {
   try {
-    const config: unknown = JSON.parse(readFileSync(path, 'utf8'));
+    const config: unknown = parseJsonText(readFileSync(path, 'utf8'));
     return isRecord(config) && (typeof config.model_type === 'string' || Array.isArray(config.architectures));
   } catch {
     return false;
