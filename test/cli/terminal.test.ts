@@ -124,7 +124,7 @@ test('an error is three lines: what, where, what to do; no stack', () => {
   const where = "rm-engine eval, during 'load' at 40 %";
   assert.is(reportFailure(new FailedWork(where, failure), terminal, false), 1);
   assert.equal(stderr().split('\n'), [
-    'error: a.jsonl:3: is no JSON: Unexpected token (DATA_INVALID)',
+    'error: a.jsonl:3: is no JSON: "Unexpected token" (DATA_INVALID)',
     `  where: ${where}`,
     '  fix: Mend the line.',
     '',
@@ -175,13 +175,13 @@ test('--verbose shows the stacks of the error and of its cause', () => {
 test('--json puts the error on stdout as one object', () => {
   const { terminal, stdout } = recordingTerminal();
   reportFailure(failure, terminal, true);
-  const message = 'a.jsonl:3: is no JSON: Unexpected token';
+  const message = 'a.jsonl:3: is no JSON: "Unexpected token"';
   assert.equal(JSON.parse(stdout()), { error: { code: 'DATA_INVALID', message, fix: 'Mend the line.' } });
 });
 
 test('failures that are none of ours', () => {
   assert.is(describeFailure(new TypeError('x is not a function')).code, 'UNEXPECTED');
-  assert.is(describeFailure('text').message, 'text');
+  assert.is(describeFailure('text').message, 'a failure that rm-engine does not expect: "text"');
   assert.is(describeFailure(new RangeError('Array buffer allocation failed')).code, 'OUT_OF_MEMORY');
 });
 
