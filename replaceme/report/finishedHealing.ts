@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { brokenSeal } from '../../engine/index.js';
+import { brokenSeal, parseJsonText } from '../../engine/index.js';
 import { keptSteps } from '../healing/checkpointFile.js';
 import { reportOf } from '../resume/pruneCheckpoint.js';
 import type { HealReport } from './schema/schema.js';
@@ -11,7 +11,7 @@ import type { HealReport } from './schema/schema.js';
  */
 export async function finishedHealing(out: string, checkpoint: string): Promise<HealReport | undefined> {
   try {
-    const report = JSON.parse(await readFile(reportOf(out), 'utf8')) as HealReport;
+    const report = parseJsonText(await readFile(reportOf(out), 'utf8')) as HealReport;
     if (brokenSeal(report) !== undefined || report.kind !== 'heal') return undefined;
     const steps = await keptSteps(checkpoint);
     return isDeepStrictEqual(report.healing.steps.slice(0, steps.length), steps) ? report : undefined;
