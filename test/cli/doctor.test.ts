@@ -112,7 +112,7 @@ test('why a binary does not load', () => {
   assert.match(explainBinaryFailure("version `GLIBC_2.38' not found").cure, /glibc 2\.34/);
   assert.match(explainBinaryFailure('libX11.so.6: cannot open shared object file').reason, /libX11\.so\.6/);
   assert.match(explainBinaryFailure("Cannot find module '/x/linux-ia32/dawn.node'").reason, /no binary for/);
-  assert.is(explainBinaryFailure('something\nelse').reason, 'something');
+  assert.is(explainBinaryFailure('something\nelse').reason, 'its binary does not load: "something"');
 });
 
 test('no loader and no driver: a failure, or a warning where the bundled driver helps out', async () => {
@@ -189,12 +189,12 @@ test('arithmetic by integers is a warning', async () => {
 test('a cache that cannot be written, and little memory, are warnings', async () => {
   const { of } = await findings({
     tryWrite: () => {
-      throw new Error('EACCES: permission denied');
+      throw Object.assign(new Error("EACCES: permission denied, open '/cache'"), { code: 'EACCES' });
     },
     freeMemory: () => 2 ** 30,
   });
   assert.is(of('cache').status, 'warn');
-  assert.match(of('cache').evidence, /\/cache: EACCES/);
+  assert.match(of('cache').evidence, /\/cache: cannot be written: permission denied/);
   assert.is(of('memory').status, 'warn');
 });
 
