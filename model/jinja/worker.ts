@@ -1,3 +1,4 @@
+import { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { parentPort } from 'node:worker_threads';
 import { loadPyodide } from 'pyodide';
@@ -22,6 +23,11 @@ const { grow } = WebAssembly.Memory.prototype;
 WebAssembly.Memory.prototype.grow = function (this: Memory, pages: number): number {
   if (this.buffer.byteLength + pages * PAGE_BYTES > MOST_BYTES) throw new RangeError('too much memory');
   return grow.call(this, pages);
+};
+
+// Emscripten would open web sockets for Python's.
+Socket.prototype.connect = () => {
+  throw new Error('templates have no network');
 };
 
 const python = await loadPyodide({

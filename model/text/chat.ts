@@ -3,7 +3,7 @@ import type { ModelSource } from '../checkpoint/modelSource.js';
 import { askPython } from '../jinja/python.js';
 import { TemplateFailure } from '../jinja/templateFailure.js';
 import { openModelSource } from '../source/openModelSource.js';
-import { type NamedTemplates, readTemplates } from './chatTemplateFiles.js';
+import { type NamedTemplate, type NamedTemplates, readTemplates } from './chatTemplateFiles.js';
 import type { ChatMessage, Conversation } from './conversation.js';
 import { FIXED_DATE, isDate } from './date.js';
 import type { Document } from './documents.js';
@@ -82,7 +82,15 @@ function rmError(path: string, cause: TemplateFailure): RmError {
       );
 }
 
-/** Loads a model's chat template. @throws RmError CONFIG_INVALID if the files that hold it cannot be read; INVALID_ARGUMENT. */
+/** The shortest conversation, which shows whether a template can be rendered at all. */
+const probe: readonly ChatMessage[] = [{ role: 'user', content: 'Hi' }];
+
+/**
+ * Loads a model's chat template, and tries it on a conversation of one message.
+ *
+ * @throws RmError CONFIG_INVALID if the files that hold it cannot be read, or if it is no Jinja or takes too much time or
+ *   memory; INVALID_ARGUMENT.
+ */
 export async function loadChatTemplate(
   model: string,
   tokenizer: Pick<Tokenizer, 'specialTokens'>,
@@ -96,22 +104,34 @@ export async function loadChatTemplate(
   const source = await openModelSource(model);
   const templates = await readTemplates(source);
   if (templates.size === 0) return noTemplate(model);
+  const render = async (
+    { path, text }: NamedTemplate,
+    messages: readonly ChatMessage[],
+    { addGenerationPrompt = false, tools, documents }: RenderOptions,
+  ): Promise<string> => {
+    const fields = {
+      ...tokenizer.specialTokens,
+      ...{ messages, tools: tools ?? null, documents: documents ?? null },
+      add_generation_prompt: addGenerationPrompt,
+    };
+    try {
+      return (await askPython({ kind: 'chat', source: text, fields, date })) as string;
+    } catch (error) {
+      throw error instanceof TemplateFailure ? rmError(path, error) : error;
+    }
+  };
+  for (const template of templates.values()) {
+    await render(template, probe, { addGenerationPrompt: true }).catch(error => {
+      // It may want other messages.
+      if (!(error instanceof RmError) || error.code !== 'DATA_INVALID') throw error;
+    });
+  }
   const printsDate = [...templates.values()].some(({ text }) => text.includes('strftime_now'));
   return {
     available: true,
     date: printsDate ? date : null,
-    renderChat: async (messages, { addGenerationPrompt = false, tools = null, documents = null } = {}) => {
-      const { path, text } = choose(source, templates, { ...(tools && { tools }) });
-      const fields = {
-        ...tokenizer.specialTokens,
-        ...{ messages, tools, documents, add_generation_prompt: addGenerationPrompt },
-      };
-      try {
-        return (await askPython({ kind: 'chat', source: text, fields, date })) as string;
-      } catch (error) {
-        throw error instanceof TemplateFailure ? rmError(path, error) : error;
-      }
-    },
+    renderChat: async (messages, options = {}) =>
+      render(choose(source, templates, options), messages, options),
   };
 }
 

@@ -5,8 +5,14 @@ import type { ModelSource } from '../checkpoint/modelSource.js';
 import { jsonOf } from '../checkpoint/modelSource.js';
 import { isRecord } from '../files/jsonFile.js';
 
+/** A chat template, and the file that holds it. */
+export interface NamedTemplate {
+  readonly path: string;
+  readonly text: string;
+}
+
 /** A model's chat templates by name; the ordinary one is "default". */
-export type NamedTemplates = ReadonlyMap<string, { readonly path: string; readonly text: string }>;
+export type NamedTemplates = ReadonlyMap<string, NamedTemplate>;
 
 const FOLDER = 'additional_chat_templates';
 const ENDING = '.jinja';
@@ -47,7 +53,7 @@ async function templatesOfSettings(model: ModelSource): Promise<NamedTemplates> 
  * @throws RmError CONFIG_INVALID.
  */
 export async function readTemplates(model: ModelSource): Promise<NamedTemplates> {
-  const templates = new Map<string, { path: string; text: string }>();
+  const templates = new Map<string, NamedTemplate>();
   const files: [name: string, file: string][] = [
     ['default', 'chat_template.jinja'],
     ...(await additionalNames(model)).map((name): [string, string] => [name, `${FOLDER}/${name}${ENDING}`]),

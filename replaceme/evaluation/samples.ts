@@ -1,4 +1,4 @@
-import { noJournal } from '../../engine/index.js';
+import { noJournal, RmError } from '../../engine/index.js';
 import {
   generationHealth,
   type HealthSample,
@@ -37,9 +37,19 @@ export const continuationOf = (
 const PROMPTS = 2;
 const TOKENS = 48;
 
+/** Whether the chat template takes a prompt, and the context has room for it. */
+async function canContinue(prompt: string, reader: TextReader, contextLength: number): Promise<boolean> {
+  try {
+    return (await promptTokens(prompt, reader)).length < contextLength;
+  } catch (error) {
+    if (error instanceof RmError && error.code === 'DATA_INVALID') return false;
+    throw error;
+  }
+}
+
 /**
- * Greedy continuations of built-in prompts by models with one tokenizer; prompts that their context has no room for are
- * left out.
+ * Greedy continuations of built-in prompts by models with one tokenizer; prompts that their chat template refuses, or
+ * their context has no room for, are left out.
  *
  * @throws RmError NOT_FINITE.
  */
@@ -51,7 +61,7 @@ export async function samplesOf(
   const { contextLength } = models[0]![1].arch;
   const prompts: string[] = [];
   for (const prompt of healthPrompts.slice(0, PROMPTS)) {
-    if ((await promptTokens(prompt, reader)).length < contextLength) prompts.push(prompt);
+    if (await canContinue(prompt, reader, contextLength)) prompts.push(prompt);
   }
   if (prompts.length === 0) return [];
   const continuations: (readonly Continuation[])[] = [];

@@ -76,7 +76,6 @@ test('a template that takes too much is stopped, and the next one is rendered', 
     "{% set ns = namespace(a='a') %}{% for i in range(99) %}{% set ns.a = ns.a + ns.a %}{% endfor %}";
   for (const [template, reason] of [
     [nested, /chat_template\.jinja: the chat template was stopped: it does not end within 5 seconds/],
-    ['{{ 10 ** 100000000 }}', /does not end/],
     ["\n{{ 'a' * 1000000000 }}", /more than 256 MB of memory.*\(line 2 of the template\)/],
     [doubling, /more than 256 MB of memory/],
     ["{% for i in range(20) %}{{ 'a' * 1000000 }}{% endfor %}", /more than 16 million characters/],
@@ -101,7 +100,7 @@ test('the main thread stays free while a template is rendered', async () => {
   assert.ok(ticks > 20, `${ticks} ticks`);
 });
 
-test('Python cannot reach JavaScript or files', async () => {
+test("Jinja's sandbox holds", async () => {
   const template = "{{ cycler.__init__.__globals__.os.popen('id').read() }}";
   assert.match(await rejectsWith(() => render(template, hi), 'DATA_INVALID'), /unsafe/);
 });

@@ -160,8 +160,7 @@ test('chat templates: the file, the string, the list, none', async () => {
   assert.is(await (await load('list', list)).renderChat(messages), '<s>hi');
   const unclear = await load('unclear', [list[0], { name: 'rag', template: 'y' }]);
   assert.match(await rejectsWith(() => unclear.renderChat(messages), 'CONFIG_INVALID'), /only tool_use, rag/);
-  const broken = await load('broken', '{% if %}');
-  assert.match(await rejectsWith(() => broken.renderChat(messages), 'CONFIG_INVALID'), /cannot be parsed/);
+  assert.match(await rejectsWith(() => load('broken', '{% if %}'), 'CONFIG_INVALID'), /cannot be parsed/);
   const refusing = await load('refusing', "{{ raise_exception('roles must alternate') }}");
   assert.match(
     await rejectsWith(() => refusing.renderChat(messages), 'DATA_INVALID'),
