@@ -86,7 +86,7 @@ class SafetensorsCheckpoint implements Checkpoint {
       throw new RmError(
         'UNSUPPORTED_DTYPE',
         `${this.fileOf.get(name)!.path}: tensor ${JSON.stringify(name)} is stored as ${storage}`,
-        `Convert the model to one of ${Object.keys(dtypes).join(', ')} first.`,
+        'Save the model in another number type with transformers: model.to(torch.float32).save_pretrained(folder).',
       );
     }
     return { name, dtype, shape: [...shape], byteLength: end - begin };
@@ -172,6 +172,22 @@ async function missingShard(
   );
 }
 
+/** Adds the tensors of shards that the index leaves out, which transformers reads too. */
+function addUnnamed(fileOf: Map<string, SafetensorsFile>, files: Iterable<SafetensorsFile>): void {
+  for (const file of files) {
+    for (const name of file.entries.keys()) {
+      const other = fileOf.get(name) ?? file;
+      if (other !== file) {
+        throw corrupt(
+          `${file.path}: tensor ${JSON.stringify(name)} is also in ${other.path}`,
+          'Loaders differ in which they take: download the model again, index and weights together.',
+        );
+      }
+      fileOf.set(name, file);
+    }
+  }
+}
+
 async function openSharded(folder: string, index: ReadonlyMap<string, string>, indexPath: string) {
   const files = new Map<string, SafetensorsFile>();
   try {
@@ -193,6 +209,7 @@ async function openSharded(folder: string, index: ReadonlyMap<string, string>, i
       }
       fileOf.set(name, file);
     }
+    addUnnamed(fileOf, files.values());
     return new SafetensorsCheckpoint(folder, [...files.values()], fileOf);
   } catch (error) {
     for (const file of files.values()) await file.close();

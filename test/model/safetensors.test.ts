@@ -175,6 +175,26 @@ test('what is not there', async () => {
   await rejectsWith(() => openSafetensors(folder.path), 'CHECKPOINT_MISSING');
 });
 
+test('a tensor in two shards, of which the index names one', async () => {
+  using folder = temporaryFolder();
+  const path = (name: string) => join(folder.path, name);
+  const write = (name: string, ...tensors: string[]) => {
+    const entries = tensors.map((tensor, i) => [tensor, entry('F32', [1], 4 * i, 4 * i + 4)]);
+    const header = JSON.stringify(Object.fromEntries(entries));
+    writeFileSync(path(name), rawFile({ header, data: new Uint8Array(4 * tensors.length) }));
+  };
+  write('one.safetensors', 'a', 'left');
+  write('two.safetensors', 'b');
+  const map = { a: 'one.safetensors', b: 'two.safetensors' };
+  writeFileSync(path('model.safetensors.index.json'), JSON.stringify({ weight_map: map }));
+  const checkpoint = await openSafetensors(folder.path);
+  assert.equal([...checkpoint.names].sort(), ['a', 'b', 'left']);
+  await checkpoint.close();
+  write('two.safetensors', 'b', 'a');
+  const message = await rejectsWith(() => openSafetensors(folder.path), 'CHECKPOINT_CORRUPT');
+  assert.match(message, /two\.safetensors: tensor "a" is also in .*one\.safetensors/);
+});
+
 test('an index and its shards', async () => {
   using folder = temporaryFolder();
   const path = (name: string) => join(folder.path, name);

@@ -36,6 +36,7 @@ def config_of(kind, **settings):
 def write(name, config, change=None, **options):
     """Saves a random model of a config, with its tensors changed by `change`."""
     generator = torch.Generator().manual_seed(len(name))
+    torch.manual_seed(0)
     auto = Gemma3ForConditionalGeneration._from_config if config.model_type == "gemma3" else AutoModelForCausalLM.from_config
     model = auto(config).eval()
     for parameter in model.parameters():
@@ -115,6 +116,13 @@ for file in shards[:1] + shards[-1:]:
 folder = write("shards-beside-shards", config_of("llama"), max_shard_size="12KB")
 shutil.copy(os.path.join(old, shards[0]), folder)
 shutil.rmtree(old)
+
+# An index that leaves out the head, which one of its shards holds.
+folder = write("index-without-head", config_of("llama"), max_shard_size="12KB")
+path = os.path.join(folder, "model.safetensors.index.json")
+index = json.load(open(path))
+del index["weight_map"]["lm_head.weight"]
+json.dump(index, open(path, "w"), indent=2)
 
 
 def inner_of(model):

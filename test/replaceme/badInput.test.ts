@@ -58,7 +58,7 @@ const damages: [what: string, damage: (folder: string) => void, code: ErrorCode,
     'the weights are missing',
     folder => rmSync(join(folder, 'model.safetensors')),
     'CHECKPOINT_MISSING',
-    /neither model\.safetensors nor/,
+    /has no model\.safetensors or its index/,
   ],
   [
     'the weights are truncated',
