@@ -19,7 +19,7 @@ export const fast = [
   ...inFolder('model', 'pythonLiteral safetensors safetensorsWriter sampler tasks tokenSequences tokenizer'),
   ...inFolder(
     'replaceme',
-    'calibration calibrationFaithful dynamicProgram greedyWindows hiddenStates request',
+    'calibration calibrationFaithful dynamicProgram greedyWindows hiddenStates outputsSafe request runFolder',
   ),
   ...inFolder('replaceme', 'prune repairInOrder runJournal'),
 ];
@@ -28,7 +28,7 @@ export const fast = [
 export const slowest = `
   shared/transformers shared/smollm2Faithful replaceme/resume shared/lmEval shared/smollm2Cosine shared/smollm2Gguf
   shared/smollm2Refit shared/smollm2 largeModels replaceme/memoryPlan shared/llamaCppFamilies kernels/backward kernels/solveSpd
-  kernels/matmul kernels/attention newcomer kernels/gram kernels/gatedMatmul cli/main cli/reproducible shared/smollm2Padding
+  kernels/matmul kernels/attention newcomer kernels/gram cli/outputs kernels/gatedMatmul cli/main cli/reproducible shared/smollm2Padding
   cli/flags kernels/cholesky replaceme/healing model/ggufFamilies replaceme/streaming shared/smollm2Rivals model/gradients
   replaceme/reportPage cli/badInput cli/evalTasks examples shared/familiesInTransformers lmEvalGolden replaceme/compare
   replaceme/report replaceme/smallBindings kernels/safePath cli/kernelProfile cli/heal shared/cli replaceme/shards package
