@@ -17,6 +17,12 @@ function nestsTooDeep(text: string): boolean {
   return new RegExp(`^(?:[ \\t]|[-?:][ \\t]){${MOST_INDENT}}`, 'm').test(text);
 }
 
+/** Whether values lie in each other deeper than that: aliases can make them endless, or as deep as the file has lines. */
+const isDeeperThan = (levels: number, value: unknown): boolean =>
+  typeof value === 'object' &&
+  value !== null &&
+  (levels === 0 || Object.values(value).some(inner => isDeeperThan(levels - 1, inner)));
+
 /** Python's functions in task files of lm-eval. */
 const PYTHON =
   'Python functions cannot run here: write them as Jinja, with "fields" for intermediate values.';
@@ -68,6 +74,9 @@ export async function readYamlFile(path: string): Promise<Record<string, unknown
         ? 'its aliases (*name) stand for too many values'
         : `neither JSON nor YAML: ${reasonOf(error)}`;
     throw fail(problem, 'Write the values out, without aliases.', error);
+  }
+  if (isDeeperThan(MOST_INDENT, value)) {
+    throw fail('its aliases (*name) stand for endless values', 'Write the values out, without aliases.');
   }
   if (isRecord(value)) return value;
   throw fail('is not a list of "name: value" lines', 'For example: layers: 4');
