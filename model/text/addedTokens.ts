@@ -1,5 +1,6 @@
 import { RmError } from '../../engine/index.js';
 import { isRecord } from '../files/jsonFile.js';
+import type { TokenizerFiles } from './tokenizerFiles.js';
 
 /** A token that is found in a text before the text is split into words, in the words of tokenizer.json. */
 export interface SpecialToken {
@@ -9,16 +10,6 @@ export interface SpecialToken {
   readonly lstrip: boolean;
   readonly rstrip: boolean;
   readonly normalized: boolean;
-}
-
-/** A tokenizer's files, and their names for messages. */
-export interface TokenizerFiles {
-  nameOf(file: string): string;
-  readonly definition: Readonly<Record<string, unknown>>;
-  readonly settings: Readonly<Record<string, unknown>>;
-  /** special_tokens_map.json and added_tokens.json. */
-  readonly tokenMap: Readonly<Record<string, unknown>>;
-  readonly addedTokens: Readonly<Record<string, unknown>>;
 }
 
 /** An id that a file gives to a token. */
@@ -74,24 +65,24 @@ function statedIds({ nameOf, definition, settings, addedTokens }: TokenizerFiles
       (id as number) < 0 ||
       (id as number) > LARGEST_ID
     ) {
-      throw invalid(nameOf(file), `gives the token ${JSON.stringify(content)} the id ${JSON.stringify(id)}`);
+      throw invalid(file, `gives the token ${JSON.stringify(content)} the id ${JSON.stringify(id)}`);
     }
-    all.push({ content, id: id as number, file: nameOf(file), ofModel });
+    all.push({ content, id: id as number, file, ofModel });
   };
   const entries = (value: unknown) => (isRecord(value) ? Object.entries(value) : []);
+  const file = nameOf('tokenizer.json');
   const model = isRecord(definition.model) ? definition.model : {};
-  for (const [content, id] of entries(model.vocab)) state('tokenizer.json', content, id, true);
+  for (const [content, id] of entries(model.vocab)) state(file, content, id, true);
   if (Array.isArray(model.vocab)) {
-    for (const [id, piece] of model.vocab.entries()) {
-      state('tokenizer.json', Array.isArray(piece) ? piece[0] : piece, id, true);
-    }
+    for (const [id, piece] of model.vocab.entries())
+      state(file, Array.isArray(piece) ? piece[0] : piece, id, true);
   }
   const own = Array.isArray(definition.added_tokens) ? definition.added_tokens : [];
-  for (const token of own) if (isRecord(token)) state('tokenizer.json', token.content, token.id);
+  for (const token of own) if (isRecord(token)) state(file, token.content, token.id);
   for (const [id, token] of entries(settings.added_tokens_decoder)) {
-    state('tokenizer_config.json', isRecord(token) ? token.content : token, Number(id));
+    state(nameOf('tokenizer_config.json'), isRecord(token) ? token.content : token, Number(id));
   }
-  for (const [content, id] of entries(addedTokens)) state('added_tokens.json', content, id);
+  for (const [content, id] of entries(addedTokens)) state(nameOf('added_tokens.json'), content, id);
   return all;
 }
 

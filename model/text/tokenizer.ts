@@ -1,12 +1,12 @@
 import { ensure, RmError, reasonOf } from '../../engine/index.js';
 import { requireText } from '../architecture/modality.js';
-import { jsonOf, type ModelSource, requiredTextOf } from '../checkpoint/modelSource.js';
 import { IsolatedProcess } from '../files/isolatedProcess.js';
-import { isRecord, parseJson } from '../files/jsonFile.js';
+import { isRecord } from '../files/jsonFile.js';
 import { openModelSource } from '../source/openModelSource.js';
 import { readArchitecture } from '../source/readArchitecture.js';
 import { readSpecialTokens, type SpecialTokens } from './addedTokens.js';
 import { createTextStream, type TextStream } from './textStream.js';
+import { optionalJson, readTokenizerFiles } from './tokenizerFiles.js';
 import type { TokenizerRequests } from './tokenizerWorker.js';
 
 /** Settings of `encode` and `encodeBatch`. */
@@ -181,17 +181,6 @@ class LoadedTokenizer implements Tokenizer {
 const asIds = (value: unknown): number[] =>
   (Array.isArray(value) ? value : [value]).filter((id): id is number => Number.isInteger(id));
 
-/** One of a model's JSON files; an empty object if the model lacks it. @throws RmError CONFIG_INVALID. */
-async function optional(source: ModelSource, name: string): Promise<Record<string, unknown>> {
-  const value = (await jsonOf(source, name)) ?? {};
-  if (isRecord(value)) return value;
-  throw new RmError(
-    'CONFIG_INVALID',
-    `${source.nameOf(name)}: is not a JSON object`,
-    'Download the file again.',
-  );
-}
-
 /** Rows of the model's embedding by config.json, which other functions check; infinity if it does not say. */
 function embeddingRows(config: Readonly<Record<string, unknown>>): number {
   const text = isRecord(config.text_config) ? config.text_config : {};
@@ -233,31 +222,21 @@ async function checkIds(process: TokenizerProcess, { stated: all }: SpecialToken
  */
 export async function loadTokenizer(model: string): Promise<Tokenizer> {
   const source = await openModelSource(model);
-  const text = await requiredTextOf(source, 'tokenizer.json').catch(async error => {
+  const files = await readTokenizerFiles(source).catch(async error => {
     // An image encoder has no tokenizer: say so instead.
     const arch = await readArchitecture(model).catch(() => undefined);
     if (arch) requireText(arch);
     throw error;
   });
   const path = source.nameOf('tokenizer.json');
-  const definition = parseJson(text, path);
-  if (!isRecord(definition)) {
-    throw new RmError('CONFIG_INVALID', `${path}: is not a JSON object`, 'Download the file again.');
-  }
-  const settings = await optional(source, 'tokenizer_config.json');
-  const config = await optional(source, 'config.json');
-  const generation = await optional(source, 'generation_config.json');
-  const special = readSpecialTokens({
-    nameOf: name => source.nameOf(name),
-    ...{ definition, settings },
-    tokenMap: await optional(source, 'special_tokens_map.json'),
-    addedTokens: await optional(source, 'added_tokens.json'),
-  });
+  const config = await optionalJson(source, 'config.json');
+  const generation = await optionalJson(source, 'generation_config.json');
+  const special = readSpecialTokens(files);
   const rows = embeddingRows(config);
   checkVocabulary(special, rows);
   const process = new TokenizerProcess(path);
   try {
-    const { opening } = await process.ask('load', { definition: text, added: special.added });
+    const { opening } = await process.ask('load', { definition: files.text, added: special.added });
     await checkIds(process, special);
     const ids = await tokenIds(process, special);
     const first = (...lists: number[][]): number[] => lists.find(list => list.length > 0) ?? [];

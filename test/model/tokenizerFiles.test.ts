@@ -1,8 +1,9 @@
 /** What tokenizer files may say of each other and of the model, and what opens a packed sequence. About 5 seconds. */
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { byteTokenizer } from '../../bench/byteTokenizer.js';
-import { loadTokenizer, tokenSequences } from '../../model/index.js';
+import { loadTokenizer, sameTokenizer, tokenSequences } from '../../model/index.js';
 import { rejectsWith } from '../gpu.js';
 import { temporaryFolder, writeFiles } from '../support.js';
 import { chat } from './characters.js';
@@ -131,6 +132,16 @@ test('files that agree are not', async () => {
   using tokenizer = await loadTokenizer(folder.path);
   assert.equal(await tokenizer.encode('a<x></s>'), [97, 258, 257]);
   assert.is(tokenizer.vocabSize, 259);
+});
+
+test('two tokenizers are the same only with the same added tokens, whatever file names them', async () => {
+  using folder = temporaryFolder();
+  const paths = ['plain', 'added', 'config'].map(name => join(folder.path, name)) as [string, string, string];
+  for (const path of paths) writeFiles(path, { 'tokenizer.json': definition() });
+  writeFiles(paths[1], { 'added_tokens.json': { '<x>': 258 } });
+  writeFiles(paths[2], { 'tokenizer_config.json': { chat_template: 'x', eos_token: '</s>' } });
+  assert.not.ok(await sameTokenizer(paths[0], paths[1]));
+  assert.ok(await sameTokenizer(paths[0], paths[2]));
 });
 
 test("tokens beyond the model's embedding", async () => {
