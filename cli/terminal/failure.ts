@@ -82,8 +82,16 @@ export function onCommandLine(text: string, where = ''): string {
   });
 }
 
-/** On one line, without secrets. */
-const oneLine = (text: string): string => withoutCredentials(text.trim().replace(/\s*\n\s*/g, ' '));
+/** Longer messages quote a file at length. */
+const MOST_CHARACTERS = 4000;
+
+/** On one line, without secrets, and no longer than somebody reads. */
+function oneLine(text: string): string {
+  const lines = text.split('\n').map(line => line.trim());
+  const line = withoutCredentials(lines.filter(Boolean).join(' '));
+  const more = line.length - MOST_CHARACTERS;
+  return more > 0 ? `${line.slice(0, MOST_CHARACTERS)}... (${more} more characters)` : line;
+}
 
 /** What the underlying failure adds to the message. */
 function reasonBelow({ message, cause }: RmError): string | undefined {

@@ -165,6 +165,19 @@ test('on a terminal an error is broken at its width, below each other', () => {
   );
 });
 
+test('a message that quotes a whole file is cut, and none takes long', () => {
+  for (const quoted of ['x', 'a.', ' ', 'http://', 'a:/', '\n', '模\u202e'].map(text =>
+    text.repeat(2e5 / text.length),
+  )) {
+    const { terminal, stderr } = recordingTerminal({ isTTY: true });
+    const before = performance.now();
+    reportFailure(new RmError('DATA_INVALID', `begins ${quoted} ends`, `Mend ${quoted}`), terminal, false);
+    assert.ok(performance.now() - before < 5000, JSON.stringify(quoted.slice(0, 9)));
+    assert.ok(stderr().length < 1e5);
+    assert.match(stderr(), /begins/);
+  }
+});
+
 test('--verbose shows the stacks of the error and of its cause', () => {
   const { terminal, stderr } = recordingTerminal({ verbose: true });
   reportFailure(new FailedWork('rm-engine eval', failure), terminal, false);

@@ -75,7 +75,7 @@ else {
     const written = await rmEngine(
       [
         ...['slurm', place.model, out, ...asked(place.calibration), '--shards', '4'],
-        ...['--folder', folder, '--submit', '--json'],
+        ...['--folder', folder, '--submit', '--json', '--sbatch', 'comment=a#b "c" \\d \'e\''],
       ],
       { env },
     );
@@ -83,6 +83,10 @@ else {
     const { ids, jobs, rounds } = JSON.parse(written.stdout);
     assert.equal([jobs, rounds], [['round-1', 'merge-1', 'prune'], 1]);
     const array = ids[0] as string;
+    assert.ok(
+      slurm.ask('scontrol', 'show', 'job', array).includes('Comment=a#b "c" \\d \'e\''),
+      'as sbatch reads it',
+    );
     const status = async (): Promise<JobStatus[]> => {
       const { status: code, stdout, stderr } = await rmEngine(['slurm', 'status', folder, '--json'], { env });
       assert.is(code, 0, stderr);

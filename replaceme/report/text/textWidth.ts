@@ -64,9 +64,10 @@ export function wrapText(text: string, width: number): string[] {
       if (piece.trim() === '') break;
       if (line !== '') lines.push(line);
       line = line === '' ? piece : piece.trimStart();
-      while (textWidth(line) > most) {
+      // The rest of a long word is not measured again for every line.
+      for (;;) {
         // At least one character per line, even if it is wider than the line.
-        const head = cutToWidth(line, most) || [...graphemes.segment(line)][0]!.segment;
+        const head = cutToWidth(line, most) || graphemes.segment(line).containing(0)?.segment || '';
         if (head === line) break;
         lines.push(head);
         line = line.slice(head.length);
