@@ -131,7 +131,10 @@ function stopped(cache: string, signal: NodeJS.Signals): Promise<number | null> 
   });
   const timer = setInterval(() => {
     const [file] = existsSync(cache) ? readdirSync(cache) : [];
-    if (file && statSync(join(cache, file)).size > 0) child.kill(signal);
+    if (!file || statSync(join(cache, file)).size === 0) return;
+    // Once: a second one would end the process at once.
+    clearInterval(timer);
+    child.kill(signal);
   }, 1);
   return new Promise((resolve, reject) => {
     child.on('error', reject);
