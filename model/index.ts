@@ -39,7 +39,6 @@ export { inputPaths } from './hub/inputPaths.js';
 export { modelName } from './hub/locate.js';
 export * from './public.js';
 export { modelFingerprint, tokenizerFingerprint } from './source/fingerprint.js';
-export { modelWarnings } from './source/modelWarnings.js';
 export { FIXED_DATE, isDate } from './text/date.js';
 export { type EncodedDocument, type EncodingOptions, encodeDocuments } from './text/encodeDocuments.js';
 export { type FileOptions, type FileSequences, fileSequences } from './text/fileSequences.js';
