@@ -121,10 +121,12 @@ export class LayerInputs implements LiveState {
     });
   }
 
-  /** New inputs, of layer `to`; these stay where they are. */
+  /** New inputs, of layer `to`; these stay where they are. Those of the same layer are a copy, which keeps no states. */
   async ahead(to: number): Promise<LayerInputs> {
-    const later = await LayerInputs.open(this.model, this.batches, this.options, 'states ahead');
+    const options = to === this.#depth ? { ...this.options, states: undefined } : this.options;
+    const later = await LayerInputs.open(this.model, this.batches, options, 'states ahead');
     try {
+      if (to === this.#depth && to > 0) await this.#copyTo(later);
       await this.#journal.step(`ahead to layer ${to}`, async () => {
         await this.#run(this.model, to, later);
         later.#depth = to;
@@ -134,6 +136,16 @@ export class LayerInputs implements LiveState {
       later.dispose();
       throw error;
     }
+  }
+
+  async #copyTo(target: LayerInputs): Promise<void> {
+    const { device } = this.model;
+    await forEachBatch(device, this.options, 'copy', this.batches, async ({ index, scope }) => {
+      const state = await this.state(index, scope);
+      const copy = scope.tensor(state.shape, 'f32', state.label);
+      device.recorder.copy(state, copy);
+      await target.replace(index, scope.release(copy));
+    });
   }
 
   /** Runs layer `depth` with other weights and jumps to the inputs of layer `next`: the layers between are removed. */

@@ -24,6 +24,8 @@ export class FitPass {
     readonly targets: LayerInputs,
     /** The inputs too are the original model's, so that other runs can use the sums. */
     readonly unpruned = true,
+    /** Inputs of the layer that stays, in the original model, for a fit that walks through the removed layers. */
+    readonly original?: LayerInputs,
   ) {
     this.model = inputs.model;
     this.layer = inputs.depth;

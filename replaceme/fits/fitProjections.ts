@@ -34,6 +34,12 @@ export async function fitProjections(fit: ProjectionFit): Promise<ProjectionFits
   const names = arch.tensorNames.layers[layer]!;
   using fresh = new Scope(device);
   const paths: ProjectionPath[] = [];
+  const take = (found: ProjectionWeights) => {
+    for (const [name, tensor] of Object.entries(found) as [keyof ProjectionWeights, Tensor][]) {
+      weights[name]?.dispose();
+      weights[name] = fresh.own(tensor);
+    }
+  };
   const run = async (projection: Projection, step: number, after: string) => {
     const fitted = await (names[gainOf[projection]]
       ? fitThroughNorm(fit, projection, step, after)
@@ -41,15 +47,14 @@ export async function fitProjections(fit: ProjectionFit): Promise<ProjectionFits
           .step(`${projection}_proj`, () => fitLinear(fit, projection, step, after)));
     if (!fitted) return undefined;
     paths.push(fitted.path);
-    for (const [name, tensor] of Object.entries(fitted.solved?.weights ?? {})) {
-      if (tensor) weights[name as keyof ProjectionWeights] = fresh.own(tensor);
-    }
+    take(fitted.solved?.weights ?? {});
     return { summary: fitted.solved?.summary };
   };
   const attention = attentionStep > 0 ? await run('o', attentionStep, '') : { summary: undefined };
   if (!attention) return undefined;
   // The pool would keep o_proj's sums, whose sizes down_proj can't use.
   device.memory.trim();
+  if (fit.newMlp) take(await fit.newMlp());
   const moved = attention.summary ? `, o_proj ${attentionStep} at ridge ${attention.summary.ridge}` : '';
   const mlp = await run('down', 1, moved);
   if (!mlp) return undefined;
@@ -73,7 +78,7 @@ async function fitLinear(
   if (!solution) return { path, solved: undefined };
   const { delta, ...summary } = solution;
   using _ = delta;
-  const weight = model.weights.layers[layer]![projection];
+  const weight = fit.weights[projection] ?? model.weights.layers[layer]![projection];
   return {
     path: { ...path, chosen: summary.ridge },
     solved: {

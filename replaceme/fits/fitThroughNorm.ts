@@ -45,6 +45,13 @@ export async function fitThroughNorm(
   const { model, layer, journal, weights } = fit;
   const names = [projection, gainOf[projection]] as const;
   using scope = new Scope(model.device);
+  const initial = { ...weights };
+  const set = (from: ProjectionWeights) => {
+    for (const name of names) {
+      delete weights[name];
+      if (from[name]) weights[name] = from[name];
+    }
+  };
   const rounds: Round[] = [];
   let before: ProjectionWeights = {};
   let isWorse = false;
@@ -59,10 +66,7 @@ export async function fitThroughNorm(
     const previous = rounds.at(-1);
     isWorse = previous !== undefined && round.loss > previous.loss;
     if (isWorse) {
-      for (const name of names) {
-        delete weights[name];
-        if (before[name]) weights[name] = before[name];
-      }
+      set(before);
       break;
     }
     before = { ...weights };
@@ -74,14 +78,13 @@ export async function fitThroughNorm(
   const [first, last] = [rounds[0]!, rounds.at(-1)!];
   const ridge = rounds.findLast(found => found.ridge !== undefined)?.ridge;
   const path = { projection, points: first.points, ...(ridge !== undefined && { chosen: ridge }) };
-  if (names.every(name => !weights[name])) return { path, solved: undefined };
+  const fitted = names.filter(name => weights[name] !== initial[name]);
+  if (fitted.length === 0) return { path, solved: undefined };
   await model.loadLayer(layer);
   const stored = model.weights.layers[layer]!;
   const moved: ProjectionWeights = {};
-  for (const name of names) {
-    const fitted = weights[name];
-    if (fitted) moved[name] = partWay(stored[name]!, fitted, step);
-  }
+  for (const name of fitted) moved[name] = partWay((initial[name] ?? stored[name])!, weights[name]!, step);
+  set(initial);
   const heldOut = last.heldOut[isWorse ? 0 : 1] / first.heldOut[0];
   const summary = ridge === undefined ? undefined : { ridge, ...(fit.ridge === undefined && { heldOut }) };
   return { path, solved: { weights: moved, summary } };

@@ -1,5 +1,5 @@
 import type { Journal, Tensor } from '../../engine/index.js';
-import type { Model } from '../../model/index.js';
+import type { LayerWeights, Model } from '../../model/index.js';
 import type { ProjectionPath } from './ridgePath.js';
 import { type RidgeSolution, RidgeStatistics } from './ridgeStatistics.js';
 
@@ -10,7 +10,7 @@ export type Projection = ProjectionPath['projection'];
 export const gainOf = { o: 'attentionOutNorm', down: 'mlpOutNorm' } as const;
 
 /** New weights of a layer, those that changed. */
-export type ProjectionWeights = { [P in Projection | (typeof gainOf)[Projection]]?: Tensor };
+export type ProjectionWeights = { -readonly [Name in keyof LayerWeights]?: Tensor };
 
 export type RidgeSummary = Omit<RidgeSolution, 'delta'>;
 
@@ -38,6 +38,8 @@ export interface ProjectionFit {
   readonly sumsOf: SumsSource;
   /** Receives each new weight as soon as it is solved: later sums depend on it. */
   readonly weights: ProjectionWeights;
+  /** Further new weights of the MLP, made after the fit of o_proj; down_proj is then fitted from these. */
+  readonly newMlp?: (() => Promise<ProjectionWeights>) | undefined;
 }
 
 export interface Fitted {

@@ -16,6 +16,8 @@ interface RefitOptions extends Readonly<Omit<MethodOptions, 'alpha' | 'cosine'>>
   readonly scaled?: boolean | undefined;
   /** Receives a projection's statistics before they are solved. */
   readonly onStatistics?: (request: SumsRequest, statistics: RidgeStatistics) => Promise<void>;
+  /** Makes further new weights of the MLP after the fit of o_proj; down_proj is then fitted from these. */
+  readonly newMlp?: (pass: RefitPass) => Promise<ProjectionWeights>;
 }
 
 export interface LayerRefit extends ProjectionFits {
@@ -43,6 +45,7 @@ export async function refitLayer(
   const fit = await projectionFit(inputs, targets, options, weights);
   const fits = await fitProjections({
     ...fit,
+    newMlp: options.newMlp && (() => options.newMlp!(pass)),
     async sumsOf(request, statistics) {
       await pass.sum(request.projection, statistics);
       await options.onStatistics?.(request, statistics);

@@ -149,6 +149,16 @@ export class RefitPass {
     return { tokenResidual: residuals.ordinary, sinkResidual: residuals.sinks ?? 0 };
   }
 
+  /** Runs all tokens up to what the MLP reads with the weights so far: Y, or X where the branches are parallel. */
+  async forEachMlpInput(visit: (input: Tensor, visit: BatchVisit) => Promise<void>): Promise<void> {
+    await this.#forEach('MLP inputs', async batch => {
+      const { parallel } = this.inputs.model.arch;
+      const { index, scope } = batch;
+      const y = await this.#kept('afterAttention', batch, () => this.#y(batch));
+      await visit(parallel ? await this.inputs.input(index, scope) : y, batch);
+    });
+  }
+
   /** Y with the weights so far. */
   async #y({ index, scope, steps }: LayerVisit): Promise<Tensor> {
     const input = await this.inputs.input(index, scope);

@@ -36,6 +36,7 @@ export function requireLayerBefore(windows: readonly Window[]): void {
  * `settings.unprunedInputs` every fit takes the original model's inputs instead.
  *
  * @param fit undefined where nothing replaces the removed layers.
+ * @param options `walks`: fits walk through the removed layers of the original model (FitPass.original).
  * @param fitFromCache fits a window on the original model's inputs from statistics of an earlier run, or returns undefined
  *   when there are none. When it answers for all windows and nothing is healed, no token is run.
  */
@@ -44,6 +45,7 @@ export async function repairInOrder(
   windows: readonly Window[],
   fit?: FitLayer,
   fitFromCache?: (window: Window) => Promise<LayerFit | undefined>,
+  { walks = false }: { readonly walks?: boolean } = {},
 ): Promise<Repair> {
   const { heal, unprunedInputs = false } = context.settings;
   if (!fit && !heal) return { changes: {}, details: {} };
@@ -52,10 +54,15 @@ export async function repairInOrder(
   const report = new FitReport(windows.length);
   const healing = new HealingReport();
   using newWeights = new NewWeights(model, context.spillFile);
-  using inputs = await RepairInputs.open(context, windows, async (layer, refit) => {
-    await newWeights.add(layer, refit.weights);
-    healing.add(layer, refit);
-  });
+  using inputs = await RepairInputs.open(
+    context,
+    windows,
+    async (layer, refit) => {
+      await newWeights.add(layer, refit.weights);
+      healing.add(layer, refit);
+    },
+    walks,
+  );
   for (const [w, window] of windows.entries()) {
     const unpruned = w === 0 || unprunedInputs;
     const goesOn = !unprunedInputs && (heal || w + 1 < windows.length);
@@ -68,7 +75,9 @@ export async function repairInOrder(
       const targets = await inputs.arriveAt(window);
       const { pruned } = inputs;
       if (!layerFit && fit) {
-        layerFit = await journal.step('fit', () => fit(new FitPass(pruned, targets, unpruned), window));
+        layerFit = await journal.step('fit', () =>
+          fit(new FitPass(pruned, targets, unpruned, inputs.walker), window),
+        );
         ownWeights(fresh, layerFit);
       }
       if (goesOn && pruned.depth === window.layer) {

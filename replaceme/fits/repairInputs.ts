@@ -8,6 +8,8 @@ import type { RepairContext } from './repair.js';
 /** Moves the model pruned so far and the original one side by side, from window to window. */
 export class RepairInputs {
   #original: LayerInputs | undefined;
+  /** Stays before the window when the original goes on, where a fit walks through the window. */
+  #walker: LayerInputs | undefined;
 
   private constructor(
     private readonly context: RepairContext,
@@ -15,16 +17,32 @@ export class RepairInputs {
     private readonly onHealed: (layer: number, refit: LayerRefit) => Promise<void>,
     /** Hidden states of the model pruned so far; of the original model up to the first window. */
     readonly pruned: LayerInputs,
+    private readonly walks: boolean,
   ) {}
 
-  /** @param onHealed takes ownership of the new weights of a healed layer. */
+  /**
+   * @param onHealed takes ownership of the new weights of a healed layer.
+   * @param walks whether fits walk through the removed layers of the original model.
+   */
   static async open(
     context: RepairContext,
     windows: readonly Window[],
     onHealed: (layer: number, refit: LayerRefit) => Promise<void>,
+    walks: boolean,
   ): Promise<RepairInputs> {
     const pruned = await LayerInputs.open(context.model, context.batches, context, 'states');
-    return new RepairInputs(context, windows, onHealed, pruned);
+    return new RepairInputs(context, windows, onHealed, pruned, walks);
+  }
+
+  /** The original model's inputs of the layer before the window, which a fit may move on. */
+  get walker(): LayerInputs | undefined {
+    return this.#walker;
+  }
+
+  async #setWalker(from: LayerInputs, window: Window): Promise<void> {
+    this.#walker?.dispose();
+    this.#walker = undefined;
+    if (this.walks) this.#walker = await from.ahead(window.layer);
   }
 
   /**
@@ -40,6 +58,8 @@ export class RepairInputs {
     if (this.#original && previous) {
       if (heal) await this.#heal(this.#original, previous, window.layer);
       else await pruned.advance(window.layer);
+      if (this.walks) await this.#original.advance(window.layer);
+      await this.#setWalker(this.#original, window);
       await this.#original.advance(next);
       return this.#original;
     }
@@ -48,6 +68,7 @@ export class RepairInputs {
     // The selection left buffers of other sizes in the pool than a fit needs.
     context.model.device.memory.trim();
     await pruned.advance(window.layer);
+    await this.#setWalker(pruned, window);
     this.#original = await pruned.ahead(next);
     return this.#original;
   }
@@ -77,6 +98,7 @@ export class RepairInputs {
   }
 
   [Symbol.dispose](): void {
+    this.#walker?.dispose();
     this.#original?.dispose();
     this.pruned.dispose();
   }

@@ -224,7 +224,7 @@ export class RidgeStatistics implements LiveState {
    */
   async solve(
     ridge?: number,
-    { scaled = false }: { scaled?: boolean | undefined } = {},
+    { scaled = false, ridges = RIDGES }: { scaled?: boolean | undefined; ridges?: readonly number[] } = {},
   ): Promise<RidgeSolution | undefined> {
     const [fitted, heldOut] = this.#halves;
     ensure(
@@ -233,7 +233,7 @@ export class RidgeStatistics implements LiveState {
       'Calibrate with several documents.',
     );
     for (const { gram } of this.#halves) symmetrize(this.device.recorder, gram);
-    const choice = ridge === undefined ? await this.#chooseRidge(fitted, heldOut, scaled) : { ridge };
+    const choice = ridge === undefined ? await this.#chooseRidge(fitted, heldOut, scaled, ridges) : { ridge };
     if (!choice) return undefined;
     // The halves are no longer needed separately.
     addInto(this.device.recorder, fitted.gram, heldOut.gram);
@@ -254,14 +254,15 @@ export class RidgeStatistics implements LiveState {
     fitted: Sums,
     heldOut: Sums,
     scaled: boolean,
+    ridges: readonly number[],
   ): Promise<{ ridge: number; heldOut: number } | undefined> {
     const unit = scaled ? 1 : fitted.trace / fitted.gram.columns;
     let best = { ridge: Number.POSITIVE_INFINITY, heldOut: 1 };
     let next = 0;
-    const shifts = RIDGES.map(share => share * unit);
+    const shifts = ridges.map(share => share * unit);
     for await (const { x } of solveRidgePath(this.device, fitted.gram, fitted.cross, shifts, { scaled })) {
       using _ = x;
-      const ridge = RIDGES[next++]!;
+      const ridge = ridges[next++]!;
       const loss = await quadraticLoss(this.device, heldOut.gram, heldOut.cross, x);
       const relativeLoss = 1 + loss / heldOut.targetSquares;
       this.#points.push({ ridge, heldOut: relativeLoss });

@@ -11,6 +11,7 @@ import { replacemeDiagonal, replacemeOrthogonal } from './replacemeStructured.js
 import { shortgpt } from './shortgpt.js';
 import { sleb } from './sleb.js';
 import { streamline } from './streamline.js';
+import { transplant, transplantHeal } from './transplant.js';
 import { uidl } from './uidl.js';
 
 export { type Method, unreadSettings } from './method.js';
@@ -19,6 +20,8 @@ export { type Method, unreadSettings } from './method.js';
 export const methods: readonly Method[] = [
   refit,
   refitHeal,
+  transplant,
+  transplantHeal,
   replacemeLs,
   replacemeCosine,
   replacemeDiagonal,

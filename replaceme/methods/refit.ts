@@ -18,10 +18,13 @@ import { type Method, settingsOf } from './method.js';
 /** In an early layer, moving o_proj gains little on one text and loses much on another (docs/lab-notes.md). */
 const defaultStep = (window: Window, layers: number): number => (isEarly([window], layers) ? 0 : 0.5);
 
-/** The settings, with the step that suits the place of the window. */
-const optionsOf = ({ arch }: Model, window: Window, settings: RepairSettings) => ({
+/** How far o_proj moves: as asked, or as it suits the place of the window. */
+export const attentionStepOf = ({ arch }: Model, window: Window, settings: RepairSettings): number =>
+  settings.attentionStep ?? defaultStep(window, arch.layers);
+
+const optionsOf = (model: Model, window: Window, settings: RepairSettings) => ({
   ...settings,
-  attentionStep: settings.attentionStep ?? defaultStep(window, arch.layers),
+  attentionStep: attentionStepOf(model, window, settings),
 });
 
 const keyOf = (window: Window, settings: RepairSettings, { projection, after }: SumsRequest): SumsKey => ({
@@ -89,7 +92,8 @@ const accumulate = (context: AccumulateContext, windows: readonly Window[]): Pro
     },
   );
 
-const layerFit = (
+/** The result of a refit for the report. */
+export const layerFit = (
   { weights, attention, mlp, paths }: ProjectionFits,
   tokens: number,
   residuals: RepairDetails = {},

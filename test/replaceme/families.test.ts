@@ -15,7 +15,15 @@ const device = await Device.open();
 test.after(() => device.close());
 
 /** One of every kind of change to weights: none, T folded, the projections refitted, all weights, a factor. */
-const tried = ['plain', 'replaceme-ls', 'replaceme-diagonal', 'refit', 'laco', 'prune-and-comp'];
+const tried = [
+  'plain',
+  'replaceme-ls',
+  'replaceme-diagonal',
+  'refit',
+  'transplant-heal',
+  'laco',
+  'prune-and-comp',
+];
 
 /** Tokens out of the cache are the likeliest after what precedes them. */
 async function requireCache(model: Model, ids: readonly number[]): Promise<void> {

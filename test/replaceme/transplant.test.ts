@@ -1,0 +1,78 @@
+/** Neuron transplant: on models whose neurons are known, and the choice by itself. Costs 4 s. */
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Device } from '../../engine/index.js';
+import { Model } from '../../model/index.js';
+import { bestNeurons } from '../../replaceme/fits/transplant/neurons.js';
+import { methodNamed } from '../../replaceme/methods/index.js';
+import { temporaryFolder } from '../support.js';
+import { tinyConfig, writeTinyModel } from '../tinyModel.js';
+import { plainBatches, repairContext } from './workplace.js';
+
+test('the best neurons of several layers, the earlier layer first where energies are equal', () => {
+  const layer = (index: number, energies: number[]) => ({
+    layer: index,
+    energies: Float32Array.from(energies),
+    neurons: {
+      count: 3,
+      up: Float32Array.from([1, 2, 3, 4, 5, 6], value => 10 * index + value),
+      down: Float32Array.from([1, 2, 3, 4, 5, 6], value => -10 * index - value),
+      upBias: Float32Array.from([0, 1, 2], value => index + value / 10),
+    },
+  });
+  const first = bestNeurons(undefined, layer(1, [5, 1, 3]), 3);
+  const both = bestNeurons(first, layer(2, [0, 4, 3]), 3);
+  assert.equal(
+    both.ranks.map(({ layer, energy }) => [layer, energy]),
+    [
+      [1, 5],
+      [2, 4],
+      [1, 3],
+    ],
+  );
+  assert.equal([...both.up], [11, 12, 23, 24, 15, 16]);
+  assert.equal([...both.down], [-11, -12, -23, -24, -15, -16]);
+  assert.equal([...both.upBias!], [...Float32Array.of(1, 2.1, 1.2)]);
+  assert.is(both.gate, undefined);
+});
+
+const { intermediate_size, hidden_size } = tinyConfig;
+const half = intermediate_size / 2;
+
+/** Keeps the columns of a down_proj that `lives` says and makes them small, so that layers hardly see one another. */
+function thin(values: Float32Array, lives: (neuron: number) => boolean): void {
+  for (let at = 0; at < values.length; at++) values[at]! *= lives(at % intermediate_size) ? 0.02 : 0;
+}
+
+const sequences = Array.from({ length: 40 }, (_, s) =>
+  Array.from({ length: 24 }, (_, i) => (s * 31 + i * i * 7 + ((s * i) % 11) * 5) % 250),
+);
+
+test('where half the neurons of two layers do nothing, one layer has room for the others of both', async () => {
+  using folder = temporaryFolder();
+  await writeTinyModel(folder.path, {
+    values(name, values) {
+      if (name.includes('layers.3.self_attn.o_proj')) values.fill(0);
+      if (name.includes('layers.3.mlp.down_proj')) thin(values, neuron => neuron < half);
+      if (name.includes('layers.2.mlp.down_proj')) thin(values, neuron => neuron >= half);
+    },
+  });
+  await using device = await Device.open();
+  await using model = await Model.load(device, folder.path);
+  assert.is(model.arch.hidden, hidden_size);
+  const context = repairContext(model, plainBatches(sequences, 128), { attentionStep: 0 });
+  const windows = [{ layer: 2, count: 1 }];
+  const repaired = async (method: string) => {
+    const { changes, details } = await methodNamed(method).repair(context, windows);
+    for (const weights of changes.layers?.values() ?? []) {
+      for (const tensor of Object.values(weights)) tensor?.dispose();
+    }
+    return details as { neurons?: string; tokenResidual: number };
+  };
+  const [refitted, transplanted] = [await repaired('refit'), await repaired('transplant')];
+  assert.is(transplanted.neurons, `2: ${half}, 3: ${half}`);
+  console.log(`residual of refit ${refitted.tokenResidual}, of transplant ${transplanted.tokenResidual}`);
+  assert.ok(transplanted.tokenResidual < 0.02 * refitted.tokenResidual);
+});
+
+test.run();
