@@ -50,12 +50,12 @@ const out = path('pruned');
 const cases: [args: string[], code: string, words: RegExp][] = [
   [['eval', model, path('a.txt')], 'DATA_INVALID', /a\.txt: has fewer than two tokens/],
   [['eval', model, path('bad.jsonl')], 'DATA_INVALID', /bad\.jsonl:2: not JSON/],
-  [['eval', model, place], 'DATA_INVALID', /unknown kind of text file/],
-  [['eval', small, long], 'INVALID_ARGUMENT', /vocabulary of 100 tokens/],
+  [['eval', model, place], 'DATA_INVALID', /is not a file/],
+  [['eval', small, long], 'CONFIG_INVALID', /embedding has 100 rows/],
   [['eval', model, long, '--against', small], 'INVALID_ARGUMENT', /vocabularies of 260 and 100/],
   [['generate', model, 'x'.repeat(200)], 'INVALID_ARGUMENT', /200 tokens, but the model's context is 128/],
   [['generate', model, ''], 'INVALID_ARGUMENT', /0 tokens/],
-  [['generate', small, 'hello'], 'INVALID_ARGUMENT', /vocabulary of 100 tokens/],
+  [['generate', small, 'hello'], 'CONFIG_INVALID', /embedding has 100 rows/],
   [['generate', model, 'hello', '--chat'], 'CONFIG_INVALID', /no chat template/],
   [['generate', model, 'hello', '--memory-limit', '50kB'], 'OUT_OF_MEMORY', /needs/],
   [
@@ -73,7 +73,7 @@ const cases: [args: string[], code: string, words: RegExp][] = [
     'INVALID_ARGUMENT',
     /window 9/,
   ],
-  [['prune', small, out, '--layers', '2', '--calib', long], 'INVALID_ARGUMENT', /vocabulary of 100/],
+  [['prune', small, out, '--layers', '2', '--calib', long], 'CONFIG_INVALID', /embedding has 100 rows/],
   [
     ['prune', model, out, '--layers', '2', '--force', '--statistics', join(out, 's.safetensors')],
     'OUTPUT_EXISTS',

@@ -200,8 +200,8 @@ test("prune: the tokenizer's vocabulary is larger than the model's", async () =>
   using place = await workplace({ config: { vocab_size: 100 } });
   const work = () => prune(place.model, place.out, { ...options(place.calibration), device });
   assert.match(
-    await rejectsWith(work, 'INVALID_ARGUMENT'),
-    /token id \d+ is outside .* vocabulary of 100 tokens/,
+    await rejectsWith(work, 'CONFIG_INVALID'),
+    /tokenizer\.json: gives the token .* the id \d+, but the model's embedding has 100 rows/,
   );
   assert.equal(place.left(), ['calibration.txt', 'model']);
   assert.is(device.memory.liveBytes, 0);
