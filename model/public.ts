@@ -29,6 +29,7 @@ export {
   architectureFromConfig,
   supportedFamilies,
 } from './families/index.js';
+export type { CheckedOutput } from './files/outputPlace.js';
 export { type ContinueOptions, DecodingSession } from './generation/decodingSession.js';
 export { type GenerateOptions, generate } from './generation/generate.js';
 export {
@@ -50,9 +51,22 @@ export { modelWarnings } from './source/modelWarnings.js';
 export { openCheckpoint, openModelSource } from './source/openModelSource.js';
 export { readArchitecture } from './source/readArchitecture.js';
 export * from './tasks/index.js';
-export { type ChatTemplate, encodeDocument, loadChatTemplate, type RenderOptions } from './text/chat.js';
+export {
+  type ChatTemplate,
+  type ChatTemplateOptions,
+  encodeDocument,
+  loadChatTemplate,
+  type RenderOptions,
+} from './text/chat.js';
 export type { ChatMessage, Conversation } from './text/conversation.js';
-export { type Document, type DocumentOptions, type LeftOut, readDocuments } from './text/documents.js';
+export {
+  type Document,
+  type DocumentOptions,
+  type DocumentPlace,
+  type LeftOut,
+  readDocuments,
+} from './text/documents.js';
+export type { LeftOutRows } from './text/leftOut.js';
 export { openTextReader, type TextReader } from './text/textReader.js';
 export type { TextStream } from './text/textStream.js';
 export { type DecodeOptions, type EncodeOptions, loadTokenizer, type Tokenizer } from './text/tokenizer.js';

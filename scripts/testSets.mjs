@@ -26,13 +26,13 @@ export const fast = [
 
 /** The slowest files, longest first, as .ci/run lists them at its end: begun early, they leave no core idle. */
 export const slowest = `
-  shared/transformers shared/smollm2Faithful replaceme/resume shared/lmEval shared/smollm2Cosine shared/smollm2Gguf
-  shared/smollm2Refit shared/smollm2 largeModels replaceme/memoryPlan shared/llamaCppFamilies kernels/backward kernels/solveSpd
+  largeModels shared/smollm2Faithful shared/transformers replaceme/resume shared/lmEval shared/smollm2Cosine shared/smollm2Gguf
+  shared/smollm2Refit shared/smollm2 replaceme/families replaceme/memoryPlan shared/llamaCppFamilies kernels/backward kernels/solveSpd
   kernels/matmul kernels/attention newcomer kernels/gram cli/outputs kernels/gatedMatmul cli/main cli/reproducible shared/smollm2Padding
   cli/flags kernels/cholesky replaceme/healing model/ggufFamilies replaceme/streaming shared/smollm2Rivals model/gradients
   replaceme/reportPage cli/badInput cli/evalTasks examples shared/familiesInTransformers lmEvalGolden replaceme/compare
   replaceme/report replaceme/smallBindings kernels/safePath cli/kernelProfile cli/heal shared/cli replaceme/shards package
-  replaceme/statistics replaceme/rivalsRepairs replaceme/families model/ggufConvert slurm/slurm replaceme/prune
+  replaceme/statistics replaceme/rivalsRepairs model/ggufConvert slurm/slurm replaceme/prune
   model/familiesGolden kernels/solveRidge engine/device model/evaluate replaceme/hiddenStates replaceme/repairInOrder
 `
   .trim()

@@ -9,13 +9,13 @@ import { type Conversation, isEmpty, toConversation, turnsIn } from './conversat
 import { readParagraphs } from './plainText.js';
 
 /** Where a document comes from, for messages. */
-interface Place {
+export interface DocumentPlace {
   /** File and line (or row). */
   readonly where?: string;
 }
 
 /** One independent text: plain text, or a conversation to be rendered by a chat template. */
-export type Document = ({ readonly text: string } & Place) | (Conversation & Place);
+export type Document = ({ readonly text: string } & DocumentPlace) | (Conversation & DocumentPlace);
 
 /** A row that `readDocuments` leaves out. */
 export interface LeftOut {

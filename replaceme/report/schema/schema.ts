@@ -120,7 +120,7 @@ export interface PruneReport extends ReportHead {
 }
 
 /** Part of a report about texts. */
-interface Dated {
+export interface Dated {
   /** What the chat template took for the present; absent where it prints no date. */
   readonly date?: string;
 }
