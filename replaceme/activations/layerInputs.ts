@@ -121,12 +121,10 @@ export class LayerInputs implements LiveState {
     });
   }
 
-  /** New inputs, of layer `to`; these stay where they are. Those of the same layer are a copy, which keeps no states. */
+  /** New inputs, of layer `to`; these stay where they are. */
   async ahead(to: number): Promise<LayerInputs> {
-    const options = to === this.#depth ? { ...this.options, states: undefined } : this.options;
-    const later = await LayerInputs.open(this.model, this.batches, options, 'states ahead');
+    const later = await LayerInputs.open(this.model, this.batches, this.options, 'states ahead');
     try {
-      if (to === this.#depth && to > 0) await this.#copyTo(later);
       await this.#journal.step(`ahead to layer ${to}`, async () => {
         await this.#run(this.model, to, later);
         later.#depth = to;
@@ -138,14 +136,27 @@ export class LayerInputs implements LiveState {
     }
   }
 
-  async #copyTo(target: LayerInputs): Promise<void> {
+  /** New inputs of the same layer, which use up no states of an earlier pass. */
+  async copy(): Promise<LayerInputs> {
     const { device } = this.model;
-    await forEachBatch(device, this.options, 'copy', this.batches, async ({ index, scope }) => {
-      const state = await this.state(index, scope);
-      const copy = scope.tensor(state.shape, 'f32', state.label);
-      device.recorder.copy(state, copy);
-      await target.replace(index, scope.release(copy));
-    });
+    const options = { ...this.options, states: undefined };
+    const copied = await LayerInputs.open(this.model, this.batches, options, 'states copied');
+    try {
+      await this.#journal.step('copy', async () => {
+        copied.#depth = this.#depth;
+        if (this.#depth === 0) return;
+        await forEachBatch(device, this.options, 'copy', this.batches, async ({ index, scope }) => {
+          const state = await this.state(index, scope);
+          const copy = scope.tensor(state.shape, 'f32', state.label);
+          device.recorder.copy(state, copy);
+          await copied.replace(index, scope.release(copy));
+        });
+      });
+      return copied;
+    } catch (error) {
+      copied.dispose();
+      throw error;
+    }
   }
 
   /** Runs layer `depth` with other weights and jumps to the inputs of layer `next`: the layers between are removed. */

@@ -39,10 +39,10 @@ export class RepairInputs {
     return this.#walker;
   }
 
-  async #setWalker(from: LayerInputs, window: Window): Promise<void> {
+  async #setWalker(from: LayerInputs): Promise<void> {
     this.#walker?.dispose();
     this.#walker = undefined;
-    if (this.walks) this.#walker = await from.ahead(window.layer);
+    if (this.walks) this.#walker = await from.copy();
   }
 
   /**
@@ -59,7 +59,7 @@ export class RepairInputs {
       if (heal) await this.#heal(this.#original, previous, window.layer);
       else await pruned.advance(window.layer);
       if (this.walks) await this.#original.advance(window.layer);
-      await this.#setWalker(this.#original, window);
+      await this.#setWalker(this.#original);
       await this.#original.advance(next);
       return this.#original;
     }
@@ -68,7 +68,7 @@ export class RepairInputs {
     // The selection left buffers of other sizes in the pool than a fit needs.
     context.model.device.memory.trim();
     await pruned.advance(window.layer);
-    await this.#setWalker(pruned, window);
+    await this.#setWalker(pruned);
     this.#original = await pruned.ahead(next);
     return this.#original;
   }

@@ -1,13 +1,13 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Device, Scope, tensorFrom } from '../../engine/index.js';
+import { Scope, tensorFrom } from '../../engine/index.js';
 import { gramAndSolveCases } from '../../kernels/cases/gramAndSolve.js';
 import { disposeDoubleSingle, uploadF64 } from '../../kernels/shared/doubleSingle.js';
 import { cholesky } from '../../kernels/solve/cholesky.js';
 import { rejectsWith } from '../gpu.js';
 import { testCases } from './runCases.js';
 
-testCases(
+const shared = testCases(
   gramAndSolveCases.filter(({ kernel }) => ['cholesky', 'triangularSolve', 'solveResidual'].includes(kernel)),
 );
 
@@ -25,7 +25,7 @@ for (const [n, at, value] of [
   [65, 64, Number.NaN],
 ] as const) {
   test(`pivot ${at} of ${n} is ${value}: NOT_POSITIVE_DEFINITE names it, in both precisions`, async () => {
-    await using device = await Device.open();
+    const device = shared();
     using scope = new Scope(device);
     const values = identity(n, at, value);
     const pair = await uploadF64(device, values, [n, n], 'G');
@@ -41,7 +41,7 @@ for (const [n, at, value] of [
 }
 
 test('a factorisation is one submit', async () => {
-  await using device = await Device.open();
+  const device = shared();
   using scope = new Scope(device);
   const { recorder } = device;
   const matrix = scope.own(tensorFrom(device, identity(300, 0, 2), [300, 300], 'G'));
@@ -55,7 +55,7 @@ test('a factorisation is one submit', async () => {
 });
 
 test('a matrix that is not square is refused', async () => {
-  await using device = await Device.open();
+  const device = shared();
   using scope = new Scope(device);
   await rejectsWith(() => cholesky(device.recorder, scope.tensor([3, 4])), 'INVALID_ARGUMENT');
 });

@@ -11,10 +11,12 @@ import { symmetrize } from '../../kernels/solve/symmetrize.js';
 import { maxAbsError, normals, rejectsWith, relativeError } from '../gpu.js';
 import { testCases } from './runCases.js';
 
-testCases(gramAndSolveCases.filter(({ kernel }) => kernel === 'gram' || kernel === 'crossGram'));
+const shared = testCases(
+  gramAndSolveCases.filter(({ kernel }) => kernel === 'gram' || kernel === 'crossGram'),
+);
 
 test('65,536 rows, columns of uneven scale: relative error far within 1e-7', async () => {
-  await using device = await Device.open();
+  const device = shared();
   using scope = new Scope(device);
   // SwiftShader would take minutes for 576.
   const [rows, d, n] = [65_536, /swiftshader/i.test(device.info.description) ? 128 : 576, 8];
@@ -57,7 +59,7 @@ test('65,536 rows, columns of uneven scale: relative error far within 1e-7', asy
 });
 
 test('rows a thousand times larger do not wipe out the others', async () => {
-  await using device = await Device.open();
+  const device = shared();
   using scope = new Scope(device);
   const [rows, d] = [700, 40];
   const values = normals(rows * d, 8);
@@ -96,7 +98,7 @@ test('operands and sums larger than a binding: the same bits as in one piece', a
   const x = normals(rows * m, 12).map((value, i) => (Math.floor(i / m) % 300 === 7 ? 2000 * value : value));
   const y = normals(rows * n, 13);
   const weights = normals(rows, 14).map(Math.abs);
-  await using whole = await Device.open();
+  const whole = shared();
   await using small = await Device.open({ bindingLimit });
   for (const variant of outerProductsVariants(whole)) {
     const results: Float64Array[][] = [];
@@ -122,7 +124,7 @@ test('operands and sums larger than a binding: the same bits as in one piece', a
 });
 
 test('accumulates over calls; zero rows and zero weights add nothing', async () => {
-  await using device = await Device.open();
+  const device = shared();
   using scope = new Scope(device);
   const values = normals(600 * 9, 10);
   const x = scope.own(tensorFrom(device, values, [600, 9]));
@@ -141,7 +143,7 @@ test('accumulates over calls; zero rows and zero weights add nothing', async () 
 });
 
 test('NaN in a row shows in the result', async () => {
-  await using device = await Device.open();
+  const device = shared();
   using scope = new Scope(device);
   const values = normals(300 * 5, 11);
   values[777] = Number.NaN;
@@ -153,7 +155,7 @@ test('NaN in a row shows in the result', async () => {
 });
 
 test('shapes that do not fit are refused', async () => {
-  await using device = await Device.open();
+  const device = shared();
   using scope = new Scope(device);
   const x = scope.tensor([8, 3]);
   const out = createDoubleSingle(scope, [3, 3]);

@@ -6,6 +6,10 @@ import { normals, rejectsWith, relativeError } from '../gpu.js';
 import { polarF64 } from './polarF64.js';
 import { geometric } from './spectrum.js';
 
+// One device: each new one compiles its kernels again.
+const device = await Device.open();
+test.after(() => device.close());
+
 /** U S V' of random orthogonal U and V with these singular values, rounded to f32. */
 function withSingularValues(values: Float64Array): Float32Array {
   const d = values.length;
@@ -35,7 +39,6 @@ for (const [d, condition, factor] of [
   [48, 1e4, 1],
 ] as const) {
   test(`polar factor of ${d}x${d}, condition ${condition}, times ${factor}`, async () => {
-    await using device = await Device.open();
     const a = withSingularValues(geometric(d, condition)).map(value => value * factor);
     {
       using scope = new Scope(device);
@@ -62,7 +65,6 @@ for (const [d, condition, factor] of [
 }
 
 test('singular matrices and NaN are typed errors', async () => {
-  await using device = await Device.open();
   const d = 40;
   const run = async (values: Float32Array) => {
     using scope = new Scope(device);

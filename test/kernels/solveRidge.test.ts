@@ -5,6 +5,10 @@ import { quadraticLoss, solveRidgePath } from '../../kernels/solve/solveRidge.js
 import { normals, rejectsWith, relativeError } from '../gpu.js';
 import { geometric, withSpectrum } from './spectrum.js';
 
+// One device: each new one compiles its kernels again.
+const device = await Device.open();
+test.after(() => device.close());
+
 /** (G + ridge I)^-1 C by an unblocked Cholesky factorisation in f64. */
 function solveF64(
   g: ArrayLike<number>,
@@ -59,7 +63,6 @@ for (const [n, r, scales] of [
   [200, 7, (i: number) => 10 ** ((i % 5) - 2)],
 ] as const) {
   test(`n = ${n}, ${r} right-hand sides${scales ? ', uneven scales' : ''}: X as in f64`, async () => {
-    await using device = await Device.open();
     const eigenvalues = geometric(n, 1e6);
     const g = Float32Array.from(withSpectrum(eigenvalues, scales));
     const c = normals(n * r, 3);
@@ -93,7 +96,6 @@ for (const [n, r, scales] of [
 }
 
 test('quadraticLoss is the squared error of the fit minus |Y|^2, and the ridge path lowers it', async () => {
-  await using device = await Device.open();
   using scope = new Scope(device);
   const [tokens, n, r] = [300, 24, 6];
   const [h, y] = [normals(tokens * n, 4), normals(tokens * r, 5)];
@@ -146,7 +148,6 @@ test('matrices larger than a binding: the same bits', async () => {
 });
 
 test('an indefinite matrix, NaN and ridges of 0 are typed errors; a path left early frees all', async () => {
-  await using device = await Device.open();
   const [n, r] = [40, 3];
   const spectrum = geometric(n, 100);
   const first = async (g: Float32Array, c: Float32Array, ridge: number) => {
@@ -189,7 +190,6 @@ test('an indefinite matrix, NaN and ridges of 0 are typed errors; a path left ea
 });
 
 test('scaled: a share of every element of the diagonal, also where a feature is always 0', async () => {
-  await using device = await Device.open();
   const [n, r] = [40, 6];
   const g = Float32Array.from(withSpectrum(geometric(n, 1e4), i => 10 ** ((i % 5) - 2)));
   const c = normals(n * r, 5);

@@ -1,11 +1,14 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { DeviceOptions } from '../../engine/device.js';
 import { Device } from '../../engine/index.js';
 import { disposeDoubleSingle, downloadF64, uploadF64 } from '../../kernels/shared/doubleSingle.js';
 import { type SolveOptions, solveSpd, solveSpdPath } from '../../kernels/solve/solveSpd.js';
 import { normals, rejectsWith, relativeError } from '../gpu.js';
 import { geometric, withSpectrum } from './spectrum.js';
+
+// One device: each new one compiles its kernels again.
+const device = await Device.open();
+test.after(() => device.close());
 
 /** |B - (A + shift I) X|_F / |B|_F in f64. */
 function residualOf(a: Float64Array, x: Float64Array, b: ArrayLike<number>, r: number, shift = 0): number {
@@ -55,7 +58,6 @@ for (const [n, r, condition, most, method] of [
   [1000, 9, 1e9, 1e-6, 'double-single refinement'],
 ] as const) {
   test(`n = ${n}, ${r} right-hand sides, condition ${condition}: residual within ${most}`, async () => {
-    await using device = await Device.open();
     const a = withSpectrum(geometric(n, condition));
     const b = normals(n * r, 5);
     const { values, report } = await solve(device, a, b, r);
@@ -73,7 +75,6 @@ for (const [n, r, condition, most, method] of [
 }
 
 test('rows and columns of scales 1e-6 .. 1e6 do not matter', async () => {
-  await using device = await Device.open();
   const n = 100;
   const a = withSpectrum(geometric(n, 1e5), i => 10 ** ((i % 13) - 6));
   const b = Float32Array.from(normals(n * 4, 6), (value, i) => value * 10 ** ((Math.floor(i / 4) % 13) - 6));
@@ -101,7 +102,6 @@ for (const [condition, accuracy] of [
   [1e9, 1e-6],
 ] as const) {
   test(`condition ${condition}, accuracy ${accuracy ?? 'the best'}: the error of X is what the report says`, async () => {
-    await using device = await Device.open();
     const [n, r] = [200, 70];
     const a = withSpectrum(geometric(n, condition));
     const x = normals(n * r, 9);
@@ -121,19 +121,15 @@ for (const [n, r, bindingLimit] of [
   test(`n = ${n}, ${r} right-hand sides, bindings of ${bindingLimit} bytes: the same bits`, async () => {
     const a = withSpectrum(geometric(n, 1e7));
     const b = normals(n * r, 10);
-    const run = async (options: DeviceOptions) => {
-      await using device = await Device.open(options);
-      return await solve(device, a, b, r, { shift: 1e-6 });
-    };
-    const whole = await run({});
-    const pieces = await run({ bindingLimit });
+    await using small = await Device.open({ bindingLimit });
+    const whole = await solve(device, a, b, r, { shift: 1e-6 });
+    const pieces = await solve(small, a, b, r, { shift: 1e-6 });
     assert.equal(pieces.report, whole.report);
     assert.equal(pieces.values, whole.values);
   });
 }
 
 test('a path of shifts gives what each shift gives alone, and frees all when it is left early', async () => {
-  await using device = await Device.open();
   const [n, r] = [90, 40];
   const a = withSpectrum(geometric(n, 1e6));
   const b = normals(n * r, 11);
@@ -161,7 +157,6 @@ test('a path of shifts gives what each shift gives alone, and frees all when it 
 });
 
 test('the shift makes a singular matrix solvable, and without it the error names the pivot', async () => {
-  await using device = await Device.open();
   const n = 90;
   const a = withSpectrum(Float64Array.from({ length: n }, (_, i) => (i < 60 ? 2 : 0)));
   const b = normals(n * 3, 7);
@@ -174,7 +169,6 @@ test('the shift makes a singular matrix solvable, and without it the error names
 });
 
 test('an indefinite matrix, NaN and a residual above the tolerance are typed errors', async () => {
-  await using device = await Device.open();
   const n = 40;
   const indefinite = withSpectrum(geometric(n, 100).map((value, i) => (i === 5 ? -value : value)));
   const b = normals(n, 8);

@@ -188,6 +188,8 @@ test('Adam, and several windows by least squares on text that the model has writ
     sequenceLength: 32,
   };
   await killAndResume({ ...few, ...two }, Math.ceil(KILLS / 4), 11);
+  const transplant = { method: 'transplant-heal', select: 'cosine', windows: 2, apart: true };
+  await killAndResume({ ...few, ...transplant }, Math.ceil(KILLS / 4), 13);
 });
 
 /** A run that was killed when it had done something. */
