@@ -60,24 +60,25 @@ if (!golden || !folder || !file) {
       text: "Hello<|im_end|>\n 1234 it's",
     };
 
-    test('pruned to GGUF: llama.cpp has the same tokens, greedy text and perplexity', async () => {
+    test('pruned to GGUF: llama.cpp has the same tokens and perplexity', async () => {
       await prune(file, out, { device, window: 11, layers: 7, tokens: 2048, report: false });
       const theirs = askLlamaCpp([{ ...request, path: out }])[0]!;
       using model = await Model.load(device, out);
       assert.equal(await (await loadTokenizer(out)).encode(request.text), theirs.ids);
-      assert.equal(await generate(model, request.greedy.ids, { maxTokens: 24 }), theirs.greedy);
       const { perplexity } = await evaluate(model, sequences);
       const reference = Math.exp(-mean(theirs.logProbabilities.flat()));
       console.log(`perplexity: ours ${perplexity.toFixed(3)}, llama.cpp ${reference.toFixed(3)}`);
       assert.ok(Math.abs(perplexity / reference - 1) < 0.01, `${perplexity} against ${reference}`);
     });
 
-    test('log-probabilities of its tokens, in f32: with blocks llama.cpp rounds activations to 8 bits', async () => {
+    // With blocks llama.cpp rounds activations to 8 bits, so that the likelier of two tokens may be the other one.
+    test('in f32, the same greedy text and log-probabilities', async () => {
       const wide = join(place.path, 'f32.gguf');
       await convert(device, out, wide, { type: 'F32' });
       const short = sequences.map(ids => ids.slice(0, 48));
       const theirs = askLlamaCpp([{ ...request, path: wide, sequences: short }])[0]!;
       using model = await Model.load(device, wide);
+      assert.equal(await generate(model, request.greedy.ids, { maxTokens: 24 }), theirs.greedy);
       for (const [s, ids] of short.entries()) {
         const own = logProbabilities((await logits(model, ids)).logits, ids);
         const worst = maxAbsError(own, theirs.logProbabilities[s]!);
