@@ -172,7 +172,7 @@ test('names of up to 255 bytes are written, longer ones are refused before any w
   ]) {
     const { status, stderr } = await rmEngine(['prune', model, out, ...plain]);
     assert.is(status, 1);
-    assert.match(stderr, /the name is too long: ENAMETOOLONG \(OUTPUT_FAILED\)/);
+    assert.match(stderr, /the name is too long \(OUTPUT_FAILED\)/);
     assert.not.match(stderr, /^adapter: /m);
   }
   assert.equal(readdirSync(at('long')), []);
