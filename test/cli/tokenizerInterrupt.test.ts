@@ -35,7 +35,7 @@ test('a tokenizer that crashes is an error that names its file', async () => {
   using files = place({ pre_tokenizer: { type: 'Split', pattern, behavior: 'Isolated', invert: false } });
   const { status, stderr } = await rmEngine(['eval', files.model, files.text]);
   assert.is(status, 1);
-  assert.match(stderr, /the tokenizer fails on a text: it crashed: .*retry-limit.*CONFIG_INVALID/);
+  assert.match(stderr, /the tokenizer fails on a text: "it crashed: .*retry-limit.*CONFIG_INVALID/);
   assert.match(stderr, /where: .*model.tokenizer\.json/);
   assert.not.match(stderr, /panicked|backtrace|node:internal/);
 });

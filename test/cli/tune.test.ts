@@ -55,10 +55,7 @@ test('tune keeps its choice; other commands use it, and work without it when it 
   writeFileSync(file, JSON.stringify({ ...stored, value: { matmul: 3 } }));
   const result = await generate();
   assert.is(result.status, 0, result.stderr);
-  assert.match(
-    result.stderr,
-    /does not have the expected form and is ignored; measure again with: rm-engine tune/,
-  );
+  assert.match(result.stderr, /is damaged and is ignored: .*"sha256"; measure again with: rm-engine tune/);
 });
 
 test.run();
