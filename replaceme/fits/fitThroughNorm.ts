@@ -1,5 +1,6 @@
-import { downloadF32, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
+import { Scope, type Tensor, tensorFrom } from '../../engine/index.js';
 import { addInto, addTransposed, axpy, convert, scale, scaleRows } from '../../kernels/index.js';
+import { valuesOf } from '../activations/valuesOf.js';
 import { fitGains, gainLoss } from './fitGains.js';
 import {
   type Fitted,
@@ -55,7 +56,7 @@ export async function fitThroughNorm(
   const rounds: Round[] = [];
   let before: ProjectionWeights = {};
   let isWorse = false;
-  while (rounds.length < NORM_ROUNDS && !isWorse) {
+  while (rounds.length < NORM_ROUNDS) {
     const ridges = rounds.map(({ ridge }) => ridge ?? 'kept').join(' ');
     const request = { projection, after: `${after}, through the norm${ridges && `: ridges ${ridges}`}` };
     const round = await journal.step(`${projection}_proj, round ${rounds.length}`, () =>
@@ -104,8 +105,7 @@ async function fitRound(fit: ProjectionFit, request: SumsRequest): Promise<Round
   const gain = weights[gainOf[projection]] ?? stored[gainOf[projection]]!;
   const wide = widened(scope, weight);
   const { offset } = arch.norm;
-  const gainsIn = async (tensor: Tensor) =>
-    (await downloadF32(widened(scope, tensor))).map(value => value + offset);
+  const gainsIn = async (tensor: Tensor) => (await valuesOf(tensor)).map(value => value + offset);
   const present = await gainsIn(gain);
   let newGain: Tensor | undefined;
   let gains = present;

@@ -1,6 +1,7 @@
-import { downloadF32, Scope, Tensor, tensorFrom } from '../../engine/index.js';
-import { addTransposed, axpy, convert, quadraticLoss, scaleRows } from '../../kernels/index.js';
+import { Scope, type Tensor, tensorFrom } from '../../engine/index.js';
+import { addTransposed, axpy, quadraticLoss, scaleRows } from '../../kernels/index.js';
 import type { Model } from '../../model/index.js';
+import { valuesOf } from '../activations/valuesOf.js';
 import { lastRemoved, type Window } from '../run/window.js';
 import type { StatisticsStore, SumsKey } from '../statistics/statisticsStore.js';
 import { accumulateWindows } from './accumulateWindows.js';
@@ -67,11 +68,9 @@ export async function fitTransformRounds(
 
 /** Gains of the norm behind the MLP, as they multiply. */
 async function gainsOf(model: Model, layer: number): Promise<Float32Array> {
-  const { device, arch } = model;
   await model.loadLayer(layer);
-  using gain = Tensor.create(device, [arch.hidden]);
-  convert(device.recorder, model.weights.layers[layer]!.mlpOutNorm!, gain);
-  return (await downloadF32(gain)).map(value => value + arch.norm.offset);
+  const gains = await valuesOf(model.weights.layers[layer]!.mlpOutNorm!);
+  return gains.map(value => value + model.arch.norm.offset);
 }
 
 /** A diag(factors) of a square matrix, in `scope`. */

@@ -1,14 +1,7 @@
-import { downloadF32, Tensor } from '../../../engine/index.js';
-import { convert } from '../../../kernels/index.js';
+import type { Tensor } from '../../../engine/index.js';
 import type { Model } from '../../../model/index.js';
+import { valuesOf } from '../../activations/valuesOf.js';
 import type { Neurons } from './neurons.js';
-
-async function valuesOf(tensor: Tensor | undefined): Promise<Float32Array | undefined> {
-  if (!tensor) return undefined;
-  using wide = Tensor.create(tensor.device, tensor.shape, 'f32', tensor.label);
-  convert(tensor.device.recorder, tensor, wide);
-  return await downloadF32(wide);
-}
 
 /** The transpose of [rows, columns]. */
 export function transposed(values: Float32Array, rows: number, columns: number): Float32Array {
@@ -28,11 +21,11 @@ export async function layerNeurons(model: Model, layer: number): Promise<Neurons
   const { hidden, intermediate, norm } = model.arch;
   await model.loadLayer(layer);
   const { gate, up, down, gateBias, upBias, mlpNorm, mlpNormBias } = model.weights.layers[layer]!;
-  const gains = (await valuesOf(mlpNorm))?.map(value => value + norm.offset);
-  const shifts = await valuesOf(mlpNormBias);
+  const gains = mlpNorm && (await valuesOf(mlpNorm)).map(value => value + norm.offset);
+  const shifts = mlpNormBias && (await valuesOf(mlpNormBias));
   const folded = async (projection: Tensor, bias: Tensor | undefined) => {
-    const rows = (await valuesOf(projection))!;
-    const constants = await valuesOf(bias);
+    const rows = await valuesOf(projection);
+    const constants = bias && (await valuesOf(bias));
     for (let f = 0; f < intermediate; f++) {
       const row = rows.subarray(f * hidden, (f + 1) * hidden);
       if (constants && shifts) constants[f]! += row.reduce((sum, value, c) => sum + value * shifts[c]!, 0);
@@ -45,7 +38,7 @@ export async function layerNeurons(model: Model, layer: number): Promise<Neurons
     count: intermediate,
     ...(gated && { gate: gated.rows }),
     up: upper.rows,
-    down: transposed((await valuesOf(down))!, hidden, intermediate),
+    down: transposed(await valuesOf(down), hidden, intermediate),
     ...(gated?.constants && { gateBias: gated.constants }),
     ...(upper.constants && { upBias: upper.constants }),
   };
