@@ -44,6 +44,8 @@ if (!smollm2 || !python) {
         pruned,
         '--layers',
         '7',
+        '--window',
+        '11',
         '--calib',
         calibration,
         '--tokens',
