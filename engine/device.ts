@@ -1,10 +1,12 @@
 import { reasonOf } from './reasons.js';
 import './disposeSymbols.js';
-import { totalmem } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type AdapterInfo, type OpenedAdapter, openAdapter } from './adapter.js';
+import { type CardMemory, cardMemory, limitOf } from './cardMemory.js';
 import { RmError } from './errors.js';
+import { hostMemory, thisMachine } from './hostMemory.js';
 import { MemoryPool } from './memory.js';
+import { memoryProbes } from './memoryProbes.js';
 import { withNaps } from './polling.js';
 import { Profiler } from './profiler.js';
 import { ProgramCache } from './program.js';
@@ -15,7 +17,10 @@ import { loadWebgpu } from './webgpu.js';
 export interface DeviceOptions {
   /** Part of the adapter's name; default: RM_ENGINE_ADAPTER, else the best adapter found. */
   adapter?: string;
-  /** Limit in bytes on all GPU buffers; default: 3/4 of the host's memory on a software adapter, else none. */
+  /**
+   * Limit in bytes on all GPU buffers; default: 3/4 of the host's memory on a software adapter, else 0.9 of what is free on
+   * the card, and none where nothing says how much that is.
+   */
   memoryLimit?: number;
   /** Limit in bytes on one storage binding, below the adapter's own: for drivers that promise too much. */
   bindingLimit?: number;
@@ -64,6 +69,9 @@ function assumedRates({ kind, vendor }: AdapterInfo): { flops: number; bytes: nu
   return slowVendors.test(vendor) ? { flops: 1e11, bytes: 1e10 } : { flops: 1e12, bytes: 5e10 };
 }
 
+const memoryOf = (gpu: GPUDevice, info: AdapterInfo) =>
+  cardMemory(info, thisMachine, memoryProbes(gpu, thisMachine.freeMemory));
+
 const noSection: Disposable = { [Symbol.dispose]: () => {} };
 
 /** A lost device rejects promises first and gives its reason up to this much later. */
@@ -96,6 +104,9 @@ export class Device {
     readonly gpu: GPUDevice,
     opened: OpenedAdapter,
     options: DeviceOptions,
+    limit: number,
+    /** The card's memory when the device was opened, where the limit follows from it. */
+    readonly card: CardMemory | undefined,
   ) {
     this.#opened = opened;
     const limits = Object.fromEntries(limitNames.map(name => [name, gpu.limits[name]])) as Record<
@@ -139,8 +150,6 @@ export class Device {
         ),
       );
     });
-    const software = opened.info.kind === 'software';
-    const limit = options.memoryLimit ?? (software ? 0.75 * totalmem() : Number.POSITIVE_INFINITY);
     this.memory = new MemoryPool(gpu, limit, {
       beforeDestroy: () => this.recorder.flush(),
       destroyed: () => this.recorder.forget(),
@@ -186,7 +195,18 @@ export class Device {
       );
     }
     roots.add(gpu);
-    return new Device(gpu, opened, options);
+    const host = await hostMemory();
+    if (opened.info.kind === 'software') {
+      return new Device(gpu, opened, options, options.memoryLimit ?? 0.75 * host.total, undefined);
+    }
+    const card = options.memoryLimit === undefined ? await memoryOf(gpu, opened.info) : undefined;
+    const limit = options.memoryLimit ?? (card ? limitOf(card) : Number.POSITIVE_INFINITY);
+    return new Device(gpu, opened, options, limit, card);
+  }
+
+  /** What the card's driver says of its memory now; undefined on a software adapter, and where nothing says it. */
+  async readCard(): Promise<CardMemory | undefined> {
+    return this.info.kind === 'software' ? undefined : await memoryOf(this.gpu, this.info);
   }
 
   /** Describes the device's adapter. */

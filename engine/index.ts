@@ -1,4 +1,5 @@
 export { adapterAdvice } from './adapter.js';
+export { describeLimit } from './cardMemory.js';
 export { asBytes, asF32, asU16, asU32 } from './dtype.js';
 export { exactArithmetic, pairDivision, RUNTIME_ZERO } from './exactArithmetic.js';
 export {
@@ -23,6 +24,7 @@ export {
   whole,
 } from './form.js';
 export { formatBytes, formatSeconds } from './format.js';
+export { type HostMemory, hostMemory } from './hostMemory.js';
 export { liveSums, noJournal } from './journal.js';
 export { endOfString, MOST_LEVELS, parseJsonText } from './json.js';
 export { sizeClass } from './memory.js';

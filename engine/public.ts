@@ -1,4 +1,5 @@
 export { type AdapterInfo, listAdapters, type SubgroupMatrixConfig } from './adapter.js';
+export type { CardMemory } from './cardMemory.js';
 export { Device, type DeviceFeatures, type DeviceOptions, type LimitName } from './device.js';
 export { byteSize, type DType, decodeToF32, elementCount, encodeFromF32 } from './dtype.js';
 export { type ErrorCode, ensure, errorCodes, RmError } from './errors.js';

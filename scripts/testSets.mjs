@@ -10,7 +10,7 @@ const inFolder = (folder, names) => names.split(' ').map(name => `${folder}/${na
 export const fast = [
   'floors',
   ...inFolder('cli', 'configFile doctor formats optionTypes progressReport pruneSummary terminal userCache'),
-  ...inFolder('engine', 'device errors profiler selftest'),
+  ...inFolder('engine', 'cardMemory device errors profiler selftest'),
   ...inFolder(
     'kernels',
     'attention convert doubleSingle fitting forward matmul preconditions rows solveRidge',

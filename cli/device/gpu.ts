@@ -1,9 +1,10 @@
+import { describeLimit } from '../../engine/cardMemory.js';
 import type { Device } from '../../engine/device.js';
 import { formatBytes } from '../../engine/format.js';
 import type { Run } from '../terminal/command.js';
 import { loadTuning } from './tuningCache.js';
 
-/** Tells the user which adapter is in use, and shows its memory in the progress from now on. */
+/** Tells the user which adapter is in use and how much of its memory, and shows its memory in the progress from now on. */
 export function announceAdapter(
   device: Device,
   { terminal, progress }: Pick<Run<object>, 'terminal' | 'progress'>,
@@ -11,6 +12,7 @@ export function announceAdapter(
   progress.watch(device.memory);
   const software = device.info.kind === 'software';
   terminal.note(`adapter: ${device.info.description}${software ? ' (software: works, but slowly)' : ''}`);
+  if (device.card) terminal.note(describeLimit(device.card));
 }
 
 /** Opens the device of --adapter and --memory-limit, does the work, and closes the device even if the work fails. */

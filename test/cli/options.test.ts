@@ -100,7 +100,7 @@ test('a number of a method is in two source files: its table, and the fit that r
 test('nothing below cli/ speaks of an option of the command line', () => {
   // Whole commands to type, other programs' options, and properties of CSS.
   const others =
-    /rm-engine [a-z ]+ --json|llama-gguf-split --merge|hf download .*--revision|--(no-)?expose-gc|--max-old-space-size/;
+    /rm-engine [a-z ]+ --json|llama-gguf-split --merge|hf download .*--revision|--(no-)?expose-gc|--max-old-space-size|--query-gpu/;
   const told = sources
     .filter(path => !/^(cli|bench)\//.test(path) && path !== 'replaceme/report/page/style.ts')
     .flatMap(path =>
