@@ -13,7 +13,7 @@ export {
   type ProgramTarget,
   programFamily,
 } from './program.js';
-export type { Progress, ProgressEvent } from './progress.js';
+export type { Progress, ProgressEvent, ProgressStep } from './progress.js';
 export { type BufferView, type Dispatch, f32Bits, flatGrid, Recorder } from './recorder.js';
 export { Scope, Tensor } from './tensor.js';
 export { download, downloadF32, downloadU32, tensorFrom, tensorFromBytes, upload } from './transfer.js';

@@ -78,14 +78,16 @@ export function runs<Options extends object>(
     };
     const started = performance.now();
     terminal.detail(`rm-engine ${version()}, Node ${process.version}, ${process.platform} ${process.arch}`);
+    let done = false;
     try {
       run.options = optionsWithPaths(command, options);
       await work(run, ...(argumentsWithPaths(command) as (string | string[] | undefined)[]));
+      done = true;
     } catch (error) {
       if (error instanceof CommanderError) throw error;
       throw new FailedWork([fullName(command), progress.place()].filter(Boolean).join(', '), error);
     } finally {
-      progress.end();
+      progress.end(done);
       terminal.clearLive();
     }
     terminal.detail(`time: ${formatSeconds((performance.now() - started) / 1000)}`);

@@ -1,96 +1,15 @@
-import { formatBytes, formatSeconds } from '../../engine/format.js';
 import type { Progress, ProgressEvent } from '../../engine/progress.js';
-import { shownName } from '../../replaceme/report/text/shownText.js';
-import { padEnd, padStart, textWidth } from '../../replaceme/report/text/textWidth.js';
+import { formatFinished, formatProgress, formatStopped, type MemoryUse, titleOf } from './progressLine.js';
 import type { Terminal } from './terminal.js';
-import { type Style, styled, type Text } from './text.js';
+import { styled } from './text.js';
 
-/** Shorter phases are not shown. */
+/** Shorter work is not shown. */
 const PATIENCE_MS = 2000;
 const LIVE_EVERY_MS = 100;
-const PLAIN_EVERY_MS = 10_000;
-const BAR_COLUMNS = 20;
-
-/** A device's memory in use, as `Device` has it. */
-interface MemoryUse {
-  readonly liveBytes: number;
-  /** Infinity without a limit. */
-  readonly limit: number;
-}
-
-const amount = (value: number, unit: string): string =>
-  unit === 'bytes' ? formatBytes(value) : `${value} ${unit}`;
-
-function rate(perSecond: number, unit: string): string {
-  if (unit === 'bytes') return `${formatBytes(Math.round(perSecond))}/s`;
-  return `${perSecond >= 100 ? Math.round(perSecond) : perSecond.toPrecision(2)} ${unit}/s`;
-}
-
-const label = ({ phase, step }: ProgressEvent): string =>
-  step ? `[${step.index}/${step.of}] ${phase}` : phase;
-
-const formatMemory = ({ liveBytes, limit }: MemoryUse): string =>
-  `GPU ${formatBytes(liveBytes)}${Number.isFinite(limit) ? ` of ${formatBytes(limit)}` : ''}`;
-
-function bar(share: number): string {
-  const filled = Math.round(Math.min(1, share) * BAR_COLUMNS);
-  return '━'.repeat(filled) + '╌'.repeat(BAR_COLUMNS - filled);
-}
-
-/** How a line of progress looks. */
-interface ProgressLook {
-  /** Columns available (default: any number). If they are too few, the least useful parts are dropped first. */
-  readonly columns?: number;
-  /** Whether to draw a bar. */
-  readonly bar?: boolean;
-  readonly memory?: MemoryUse | undefined;
-}
-
-/** "[2/5] evaluate  41 %  2048 of 5000 tokens  210 tokens/s  14 s left  GPU 1.20 GiB" */
-export function formatProgress(event: ProgressEvent, seconds: number, look: ProgressLook = {}): Text {
-  const { done, total, unit } = event;
-  const { columns = Number.POSITIVE_INFINITY } = look;
-  const perSecond = seconds > 0 ? done / seconds : 0;
-  /** In the order of the line; the parts with the highest `rank` are dropped first. */
-  const parts: { text: string; rank: number; style?: Style }[] = [
-    { text: label(event), rank: 0, style: 'bold' },
-  ];
-  if (total > 0) {
-    if (look.bar) parts.push({ text: bar(done / total), rank: 6, style: 'cyan' });
-    parts.push({ text: `${Math.floor((100 * done) / total)} %`, rank: 1 });
-    const doneText = unit === 'bytes' ? formatBytes(done) : `${done}`;
-    parts.push({ text: `${doneText} of ${amount(total, unit)}`, rank: 4 });
-  } else {
-    parts.push({ text: amount(done, unit), rank: 1 });
-  }
-  if (perSecond > 0) {
-    parts.push({ text: rate(perSecond, unit), rank: 3 });
-    if (total > done) parts.push({ text: `${formatSeconds((total - done) / perSecond)} left`, rank: 2 });
-  }
-  if (event.detail) parts.push({ text: shownName(event.detail), rank: 2 });
-  if (look.memory) parts.push({ text: formatMemory(look.memory), rank: 5, style: 'dim' });
-  const usedColumns = () => parts.reduce((sum, { text }) => sum + textWidth(text) + 2, -2);
-  while (parts.length > 1 && usedColumns() > columns) {
-    const highest = Math.max(...parts.map(({ rank }) => rank));
-    parts.splice(
-      parts.findIndex(({ rank }) => rank === highest),
-      1,
-    );
-  }
-  return parts.map(({ style, text }, i) => [i > 0 ? '  ' : '', style ? styled(style, text) : text]);
-}
-
-/** The line of a phase that has ended; in columns, since such lines follow one another. */
-function formatFinished(event: ProgressEvent, seconds: number): string {
-  const { done, unit } = event;
-  const name = padEnd(label(event), event.step ? 22 : 16);
-  const [number = '', ...words] = amount(done, unit).split(' ');
-  const counted = `${padStart(number, 8)} ${padEnd(words.join(' '), 16)}`;
-  const took = padStart(formatSeconds(seconds), 12);
-  // Candidates per second say nothing once they are done.
-  const hasRate = done > 0 && seconds > 0 && ['tokens', 'bytes'].includes(unit);
-  return `${name}${counted}${took}${hasRate ? `  ${rate(done / seconds, unit)}` : ''}`;
-}
+const PLAIN_EVERY_MS = 30_000;
+const TICK_MS = 1000;
+/** Growth over a shorter time says nothing about the time left. */
+const RATED_MS = 1000;
 
 /** Shows progress when called with an event. */
 export interface ProgressReport extends Progress {
@@ -102,87 +21,240 @@ export interface ProgressReport extends Progress {
   watch(memory: MemoryUse | undefined): void;
   /** How far the work is, for failures: "during 'statistics' at 41 %", "after 'load'"; undefined before the first event. */
   place(): string | undefined;
-  /** Ends all open phases. */
-  end(): void;
+  /** Ends all open phases. @param completed whether the work is done; else they are shown as stopped. */
+  end(completed: boolean): void;
 }
+
+/** Where a report gets the time and its ticks from. */
+export interface ProgressClock {
+  /** Milliseconds. */
+  now(): number;
+  /** Calls `tick` every so often until the result is called. */
+  every(milliseconds: number, tick: () => void): () => void;
+}
+
+const systemClock: ProgressClock = {
+  now: () => performance.now(),
+  every: (milliseconds, tick) => {
+    const timer = setInterval(tick, milliseconds).unref();
+    return () => clearInterval(timer);
+  },
+};
 
 /** A phase that has begun and not ended. Another may run within it, such as a forward pass for one of many candidates. */
 interface OpenPhase {
   readonly event: ProgressEvent;
   readonly began: number;
-  /** Time of its last event. */
+  /** Its first event, and the time of that and of the last one. */
+  readonly first: ProgressEvent;
+  readonly firstAt: number;
   readonly at: number;
 }
 
-/** Prints a phase as it is now: the live line of a terminal, elsewhere a line of its own. */
-function showPhase(terminal: Terminal, { event, began, at }: OpenPhase, memory: MemoryUse | undefined): void {
-  const seconds = (at - began) / 1000;
-  if (!terminal.isLive) {
-    terminal.note(formatProgress(event, seconds, { memory }));
-    return;
-  }
-  const columns = (terminal.columns('stderr') ?? 80) - 1;
-  terminal.live(formatProgress(event, seconds, { columns, memory, bar: terminal.isUnicode }));
+const isDone = ({ done, total }: ProgressEvent): boolean => total > 0 && done >= total;
+
+/** Expected milliseconds until a phase is done, from how it has grown; undefined where that says nothing yet. */
+function leftByGrowth({ event, first, firstAt, at }: OpenPhase): number | undefined {
+  const grown = event.done - first.done;
+  if (event.total === 0 || grown <= 0 || at - firstAt < RATED_MS) return undefined;
+  return ((event.total - event.done) * (at - firstAt)) / grown;
 }
 
-/** Prints the one line of a phase that has ended, if it took long enough to be worth it. */
-function showFinished(terminal: Terminal, { event, began, at }: OpenPhase): void {
-  if (at - began <= PATIENCE_MS) return;
-  const tick = terminal.isUnicode ? [styled('green', '✓'), ' '] : [];
-  terminal.note([...tick, formatFinished(event, (at - began) / 1000)]);
+/** What is left of a forecast some time later. It slows down near its end, which may come later than expected. */
+const leftAfter = (forecast: number, passed: number): number => forecast * Math.exp(-passed / forecast || 0);
+
+/** The work of one line: a step with a name and all phases in it, else a phase. */
+class Work {
+  /** The outermost first. */
+  readonly phases = new Map<string, OpenPhase>();
+
+  constructor(
+    readonly began: number,
+    public last: ProgressEvent,
+  ) {}
+
+  get isNamed(): boolean {
+    return this.last.step?.name !== undefined;
+  }
+
+  get outermost(): OpenPhase | undefined {
+    return this.phases.values().next().value;
+  }
+}
+
+/** The lines of a report: what is going on, and what has ended. */
+class ProgressLines {
+  /** By title, in the order in which they began. */
+  readonly #works = new Map<string, Work>();
+  readonly #began: number;
+  #shownAt: number;
+  /** Time of the last event. A new phase began then: its first event comes when its first part is done. */
+  #previous: number;
+  #forecast: { readonly left: number; readonly at: number } | undefined;
+  #stopTicking: (() => void) | undefined;
+  memory: MemoryUse | undefined;
+
+  constructor(
+    private readonly terminal: Terminal,
+    private readonly clock: ProgressClock,
+  ) {
+    this.#began = clock.now();
+    this.#shownAt = this.#began;
+    this.#previous = this.#began;
+  }
+
+  /** Whether the work of an event is going on. */
+  isOpen(event: ProgressEvent): boolean {
+    return this.#works.has(titleOf(event));
+  }
+
+  add(event: ProgressEvent): void {
+    const at = this.clock.now();
+    const { step } = event;
+    if (!this.terminal.quiet) this.#stopTicking ??= this.clock.every(TICK_MS, () => this.#tick());
+    if (step?.secondsLeft !== undefined) this.#forecast = { left: 1000 * step.secondsLeft, at };
+    if (!step?.done) this.#update(event, at);
+    this.#previous = at;
+    const ended = step?.done ?? (step?.name === undefined && isDone(event));
+    if (ended) this.#finish(titleOf(event), at);
+    const wait = this.terminal.isLive ? LIVE_EVERY_MS : PLAIN_EVERY_MS;
+    if (this.#isDue(wait)) this.#show();
+  }
+
+  /** @param completed whether the work is done; else it is shown as stopped. */
+  end(completed: boolean): void {
+    this.#stopTicking?.();
+    this.#stopTicking = undefined;
+    this.terminal.clearLive();
+    const [first] = this.#works.values();
+    if (completed) for (const title of [...this.#works.keys()]) this.#finish(title, this.#previous);
+    else if (first) this.#showStopped(first);
+    this.#works.clear();
+  }
+
+  #update(event: ProgressEvent, at: number): void {
+    const work = this.#workOf(event);
+    work.last = event;
+    if (event.total === 0 && event.done === 0) return;
+    const before = work.phases.get(event.phase);
+    const open = before && event.done >= before.event.done ? before : undefined;
+    if (before && !open) this.#endPhase(work, before);
+    const { began = Math.max(this.#previous, work.began), first = event, firstAt = at } = open ?? {};
+    const phase = { event, began, first, firstAt, at };
+    work.phases.set(event.phase, phase);
+    if (work.isNamed && isDone(event)) this.#endPhase(work, phase);
+  }
+
+  /** The work that an event belongs to. What another step does ends when a step begins. */
+  #workOf(event: ProgressEvent): Work {
+    const title = titleOf(event);
+    const open = this.#works.get(title);
+    const begun = open?.phases.get(event.phase);
+    // A phase that has begun again is new work.
+    if (open && (open.isNamed || !begun || event.done >= begun.event.done)) return open;
+    if (open) this.#finish(title, this.#previous);
+    for (const [other, { last }] of [...this.#works]) {
+      if (last.step?.index !== event.step?.index || last.step?.name !== event.step?.name) {
+        this.#finish(other, this.#previous);
+      }
+    }
+    const work = new Work(this.#previous, event);
+    this.#works.set(title, work);
+    return work;
+  }
+
+  /** Ends a phase within a step that has a name. */
+  #endPhase(work: Work, { event, began, at }: OpenPhase): void {
+    work.phases.delete(event.phase);
+    if (!this.terminal.verbose || at - began <= PATIENCE_MS) return;
+    const { step: _, ...alone } = event;
+    this.terminal.clearLive();
+    this.terminal.note([`  ${formatFinished(alone, (at - began) / 1000)}`]);
+  }
+
+  /** Prints the one line of work that has ended, if it took long enough to be worth it. */
+  #finish(title: string, at: number): void {
+    const work = this.#works.get(title);
+    if (!work) return;
+    this.#works.delete(title);
+    this.terminal.clearLive();
+    if (at - work.began <= PATIENCE_MS) return;
+    const complete = work.isNamed || work.last.total === 0 || isDone(work.last);
+    const tick = complete && this.terminal.isUnicode ? [styled('green', '✓'), ' '] : [];
+    this.terminal.note([...tick, formatFinished(work.last, (at - work.began) / 1000)]);
+  }
+
+  /** Of work that failed, the outermost line says enough. */
+  #showStopped(work: Work): void {
+    const elapsed = (this.clock.now() - work.began) / 1000;
+    if (1000 * elapsed <= PATIENCE_MS) return;
+    this.terminal.note([formatStopped({ event: work.outermost?.event ?? work.last, elapsed })]);
+  }
+
+  /** The work whose line is shown. */
+  get #current(): Work | undefined {
+    return [...this.#works.values()].at(-1);
+  }
+
+  #isDue(wait: number): boolean {
+    const work = this.#current;
+    if (!work || this.terminal.quiet) return false;
+    const now = this.clock.now();
+    const began = work.isNamed ? this.#began : work.began;
+    return now - began >= PATIENCE_MS && now - Math.max(this.#shownAt, work.began) >= wait;
+  }
+
+  #tick(): void {
+    if (this.#isDue(this.terminal.isLive ? TICK_MS - LIVE_EVERY_MS : PLAIN_EVERY_MS)) this.#show();
+  }
+
+  /** The line as it is now. */
+  #show(): void {
+    const work = this.#current!;
+    const now = this.clock.now();
+    this.#shownAt = now;
+    const phase = work.outermost;
+    const growth = phase && leftByGrowth(phase);
+    const expected = work.isNamed
+      ? this.#forecast
+      : growth === undefined
+        ? undefined
+        : { left: growth, at: phase!.at };
+    const state = {
+      event: phase?.event ?? work.last,
+      elapsed: (now - (work.isNamed ? this.#began : work.began)) / 1000,
+      left: expected && leftAfter(expected.left, now - expected.at) / 1000,
+    };
+    const { terminal, memory } = this;
+    if (!terminal.isLive) {
+      terminal.note([formatProgress(state, { memory })]);
+      return;
+    }
+    const columns = (terminal.columns('stderr') ?? 80) - 1;
+    terminal.live(formatProgress(state, { columns, memory, unicode: terminal.isUnicode }));
+  }
 }
 
 /**
- * Shows on stderr every phase that takes over two seconds: on a terminal in a line that rewrites itself, elsewhere in a
- * line every ten seconds, and in one line when the phase ends. Throws the signal's reason once it is aborted, so an
- * interrupt ends the work at its next event.
+ * Shows on stderr all work that takes over two seconds: on a terminal in a line that rewrites itself, also between events,
+ * elsewhere in a line every half minute, and in one line when it ends. A step with a name is one line, whatever phases it
+ * has; --verbose prints these too. Throws the signal's reason once it is aborted, so an interrupt ends the work at its next
+ * event.
  */
 export function progressReport(
   terminal: Terminal,
   signal?: AbortSignal,
-  now: () => number = () => performance.now(),
+  clock: ProgressClock = systemClock,
 ): ProgressReport {
-  const open = new Map<string, OpenPhase>();
+  const lines = new ProgressLines(terminal, clock);
   let last: ProgressEvent | undefined;
-  let shownAt = now();
-  /** Time of the last event. A new phase began then: its first event comes when its first part is done. */
-  let previous = now();
-  let memory: MemoryUse | undefined;
   let step = { index: 0, of: 0 };
-
-  const close = (key: string) => {
-    showFinished(terminal, open.get(key)!);
-    open.delete(key);
-  };
-  const closeAll = () => {
-    terminal.clearLive();
-    for (const key of [...open.keys()]) close(key);
-  };
-  const inStep = (event: ProgressEvent): ProgressEvent =>
-    event.step || step.of <= 1 || step.index < 1 || step.index > step.of ? event : { ...event, step };
-
-  const report = (reported: ProgressEvent) => {
+  signal?.addEventListener('abort', () => lines.end(false), { once: true });
+  const report = (event: ProgressEvent) => {
     signal?.throwIfAborted();
-    const event = inStep(reported);
-    const at = now();
-    const key = label(event);
-    if (last?.step?.index !== event.step?.index) closeAll();
-    const before = open.get(key);
-    if (before && event.done < before.event.done) close(key);
-    const phase = { event, began: open.get(key)?.began ?? previous, at };
-    if (label(last ?? event) !== key) shownAt = Math.max(shownAt, phase.began);
-    open.set(key, phase);
-    previous = at;
-    last = event;
-    if (event.total > 0 && event.done >= event.total) {
-      terminal.clearLive();
-      close(key);
-      return;
-    }
-    const due = at - shownAt >= (terminal.isLive ? LIVE_EVERY_MS : PLAIN_EVERY_MS);
-    if (terminal.quiet || at - phase.began < PATIENCE_MS || !due) return;
-    shownAt = at;
-    showPhase(terminal, phase, memory);
+    const inStep = event.step !== undefined || step.of <= 1 || step.index < 1 || step.index > step.of;
+    last = inStep ? event : { ...event, step };
+    lines.add(last);
   };
   return Object.assign(report, {
     steps: (of: number) => {
@@ -192,14 +264,16 @@ export function progressReport(
       step = { ...step, index: step.index + 1 };
     },
     watch: (use: MemoryUse | undefined) => {
-      memory = use;
+      lines.memory = use;
     },
     place: () => {
       if (!last) return undefined;
-      if (!open.has(label(last))) return `after '${label(last)}'`;
-      const share = last.total > 0 ? ` at ${Math.floor((100 * last.done) / last.total)} %` : '';
-      return `during '${label(last)}'${share}`;
+      const title = `'${titleOf(last)}'`;
+      if (!lines.isOpen(last)) return `after ${title}`;
+      return last.total > 0 && last.step?.name === undefined
+        ? `during ${title} at ${Math.floor((100 * last.done) / last.total)} %`
+        : `during ${title}`;
     },
-    end: closeAll,
+    end: (completed: boolean) => lines.end(completed),
   });
 }

@@ -1,7 +1,7 @@
 import { ensure, noJournal, Scope } from '../../engine/index.js';
 import type { LayerWeights } from '../../model/index.js';
 import { NewWeights } from '../activations/newWeights.js';
-import { lastRemoved, type Window } from '../run/window.js';
+import { lastRemoved, removedLayers, type Window } from '../run/window.js';
 import { HealingReport } from './closedFormHealing.js';
 import { FitPass } from './fitPass.js';
 import type { Repair, RepairContext, RepairDetails } from './repair.js';
@@ -51,6 +51,7 @@ export async function repairInOrder(
   if (!fit && !heal) return { changes: {}, details: {} };
   requireLayerBefore(windows);
   const { model, journal = noJournal } = context;
+  const fitted = new FittedLayers(context, windows, heal);
   const report = new FitReport(windows.length);
   const healing = new HealingReport();
   using newWeights = new NewWeights(model, context.spillFile);
@@ -60,6 +61,7 @@ export async function repairInOrder(
     async (layer, refit) => {
       await newWeights.add(layer, refit.weights);
       healing.add(layer, refit);
+      fitted.next();
     },
     walks,
   );
@@ -84,6 +86,7 @@ export async function repairInOrder(
         await pruned.step(layerFit?.weights ?? {}, lastRemoved(window) + 1);
       }
     }
+    fitted.next();
     if (!layerFit) continue;
     fresh.releaseAll();
     await newWeights.add(window.layer, layerFit.weights);
@@ -100,6 +103,30 @@ export async function repairInOrder(
 
 function ownWeights(scope: Scope, layerFit: LayerFit | undefined): void {
   for (const tensor of Object.values(layerFit?.weights ?? {})) if (tensor) scope.own(tensor);
+}
+
+/** Tells how many of the layers before windows, and of those that healing refits, are done. */
+class FittedLayers {
+  readonly #total: number;
+  #done = -1;
+
+  constructor(
+    private readonly context: RepairContext,
+    windows: readonly Window[],
+    heal: boolean,
+  ) {
+    const { layers } = context.model.arch;
+    const removed = removedLayers(windows);
+    const after = layers - lastRemoved(windows[0]!) - 1;
+    const healed = after - (removed.length - windows[0]!.count) - (windows.length - 1);
+    this.#total = windows.length + (heal ? healed : 0);
+    this.next();
+  }
+
+  next(): void {
+    this.#done++;
+    this.context.onProgress?.({ phase: 'fit', done: this.#done, total: this.#total, unit: 'layers' });
+  }
 }
 
 /** Collects the results of all windows' fits for the report. */

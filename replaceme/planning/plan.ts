@@ -182,6 +182,20 @@ export interface PlanOptions extends PruneOptions {
   readonly uploadGigabytes?: number | undefined;
 }
 
+/** Measures what the device does per second. @param uploadGigabytes GB per second from host to device, if measured. */
+export async function planRates(
+  { request, batchTokens }: RunPlan,
+  device: Device,
+  uploadGigabytes?: number,
+): Promise<PlannedRates> {
+  return {
+    matmulGflops: (await matmulRate(device, request.arch, Math.min(256, batchTokens))) / 1e9,
+    uploadGigabytes: uploadGigabytes ?? assumedUpload(device),
+    uploadMeasured: uploadGigabytes !== undefined,
+    diskGigabytes: DISK_GIGABYTES,
+  };
+}
+
 /**
  * Checks the request as `prune` does and estimates memory and time.
  *
@@ -194,13 +208,7 @@ export async function planPrune(from: string, options: PlanOptions = {}): Promis
   const { device } = lease;
   const run = await planRun(from, options, request, device);
   const { batchTokens, memory, placement, notes } = run;
-  const { uploadGigabytes } = options;
-  const rates: PlannedRates = {
-    matmulGflops: (await matmulRate(device, arch, Math.min(256, batchTokens))) / 1e9,
-    uploadGigabytes: uploadGigabytes ?? assumedUpload(device),
-    uploadMeasured: uploadGigabytes !== undefined,
-    diskGigabytes: DISK_GIGABYTES,
-  };
+  const rates = await planRates(run, device, options.uploadGigabytes);
   return {
     summary: windows
       ? describeWindows(windows, arch.layers)

@@ -1,7 +1,8 @@
-import { type Device, type Journal, noJournal, type Progress } from '../../engine/index.js';
+import { type Device, type Journal, noJournal } from '../../engine/index.js';
 import { SpillFile } from '../../model/index.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
-import { planRun, type RunPlan } from '../planning/plan.js';
+import { planRates, planRun, type RunPlan } from '../planning/plan.js';
+import { type PlannedPhase, plannedPhases } from '../planning/timePlan.js';
 import type { PruneRequest } from '../request/request.js';
 import { checkpointPath, markFinished, openJournal } from '../resume/pruneCheckpoint.js';
 import type { RunJournal } from '../resume/runJournal.js';
@@ -9,6 +10,7 @@ import { type DeviceLease, openDevice } from '../run/openDevice.js';
 import { PhaseClock, type PhaseName } from '../run/phaseClock.js';
 import type { Recipe } from '../run/recipe.js';
 import { type RunHooks, runHooks } from '../run/runHooks.js';
+import { StepProgress } from './stepProgress.js';
 
 /** What all steps of one prune share: request and plan, the device, the clock and the journal. */
 export class PruneRun implements AsyncDisposable {
@@ -27,12 +29,14 @@ export class PruneRun implements AsyncDisposable {
     readonly plan: RunPlan,
     private readonly lease: DeviceLease,
     private readonly checkpoint: RunJournal | undefined,
+    phases: readonly PlannedPhase[],
   ) {
-    this.clock = new PhaseClock(lease.device, started);
+    const progress = new StepProgress(options.onProgress, stepsOf(plan.request, options), phases);
+    this.clock = new PhaseClock(lease.device, started, progress.turn);
     this.spillFile = new SpillFile(to);
     this.options = {
       ...options,
-      onProgress: countSteps(options.onProgress, this.clock, stepsOf(plan.request, options)),
+      onProgress: event => progress.add(this.clock.outermost, event),
       ...(checkpoint && { journal: checkpoint }),
     };
     options.signal?.addEventListener('abort', this.#onAbort);
@@ -56,8 +60,9 @@ export class PruneRun implements AsyncDisposable {
     let run: PruneRun | undefined;
     try {
       const plan = await planRun(from, options, request, lease.device);
+      const phases = options.onProgress ? plannedPhases(plan, await planRates(plan, lease.device)) : [];
       const checkpoint = await openJournal(lease.device, to, options);
-      run = new PruneRun(from, to, options, started, plan, lease, checkpoint);
+      run = new PruneRun(from, to, options, started, plan, lease, checkpoint, phases);
       await run.journal.track('phases', run.clock);
       return run;
     } catch (error) {
@@ -129,21 +134,14 @@ export class PruneRun implements AsyncDisposable {
   }
 }
 
-/** The phases that report progress, in order. */
+/** The outermost phases, in order, without those that only read texts. */
 const stepsOf = (request: PruneRequest, { generate, report = true }: PruneOptions): PhaseName[] => [
   'load',
   ...(generate ? (['calibrate'] as const) : []),
   ...(request.windows ? [] : (['select'] as const)),
   ...(request.method.needsCalibration ? (['fit'] as const) : []),
-  ...(request.settings.heal || request.gradient ? (['heal'] as const) : []),
+  ...(request.gradient ? (['heal'] as const) : []),
   ...(report ? (['evaluate'] as const) : []),
   'write',
+  'verify',
 ];
-
-/** Numbers progress events by the phase that reports them. */
-const countSteps =
-  (onProgress: Progress | undefined, clock: PhaseClock, steps: readonly PhaseName[]): Progress =>
-  event => {
-    const index = clock.current === undefined ? 0 : steps.indexOf(clock.current) + 1;
-    onProgress?.(index > 0 ? { ...event, step: { index, of: steps.length } } : event);
-  };

@@ -20,10 +20,14 @@ export class PhaseClock implements LiveState {
   /** Seconds of the earlier processes of a resumed run. */
   #before = 0;
 
-  /** @param started performance.now() when the run began. */
+  /**
+   * @param started performance.now() when the run began.
+   * @param onTurn called when work as a phase begins, and when it has ended well.
+   */
   constructor(
     private readonly device: Device,
     private readonly started = performance.now(),
+    private readonly onTurn?: (name: PhaseName, ended: boolean) => void,
   ) {}
 
   /** Begins a phase that ends with the block: `using _ = phases.enter('fit')`. A phase may begin more than once. */
@@ -42,12 +46,15 @@ export class PhaseClock implements LiveState {
   /** Runs work as a phase. */
   async during<T>(name: PhaseName, work: () => Promise<T>): Promise<T> {
     using _ = this.enter(name);
-    return await work();
+    this.onTurn?.(name, false);
+    const result = await work();
+    this.onTurn?.(name, true);
+    return result;
   }
 
-  /** The innermost phase in progress. */
-  get current(): PhaseName | undefined {
-    return this.#open.at(-1);
+  /** The outermost phase in progress. */
+  get outermost(): PhaseName | undefined {
+    return this.#open[0];
   }
 
   /** Seconds since the run began, earlier processes included. */

@@ -128,16 +128,20 @@ async function select(context: SelectionContext): Promise<WindowChoice> {
     return { windows, ...proxies(map, windows), kl: kl!, nll, healed };
   };
   const scores: WindowScores[] = [];
+  const tell = (phase: string, done: number, total: number) =>
+    onProgress?.({ phase, done, total, unit: phase });
+  tell('candidates', 0, candidates.length);
   for (const [c, windows] of candidates.entries()) {
     scores.push(await journal.step('candidate', () => score(windows, false)));
-    onProgress?.({ phase: 'candidates', done: c + 1, total: candidates.length, unit: 'sets of windows' });
+    tell('candidates', c + 1, candidates.length);
   }
   scores.sort(byKl);
   if (heals) {
     const finalists = chooseFinalists(scores, arch.layers, settings.finalists);
+    tell('finalists', 0, finalists.length);
     for (const [f, finalist] of finalists.entries()) {
       scores[scores.indexOf(finalist)] = await journal.step('finalist', () => score(finalist.windows, true));
-      onProgress?.({ phase: 'finalists', done: f + 1, total: finalists.length, unit: 'sets of windows' });
+      tell('finalists', f + 1, finalists.length);
     }
     scores.sort((a, b) => Number(b.healed) - Number(a.healed) || byKl(a, b));
   }
