@@ -11,6 +11,7 @@ import { withNaps } from './polling.js';
 import { Profiler } from './profiler.js';
 import { ProgramCache } from './program.js';
 import { Recorder } from './recorder.js';
+import { StagingBuffers } from './staging.js';
 import { loadWebgpu } from './webgpu.js';
 
 /** Settings of `Device.open`. */
@@ -89,6 +90,8 @@ export class Device {
   readonly memory: MemoryPool;
   readonly programs: ProgramCache;
   readonly recorder: Recorder;
+  /** @internal */
+  readonly staging: StagingBuffers;
   readonly profiler: Profiler | undefined;
   readonly features: DeviceFeatures;
   /** The device's limits, copied: reading Dawn's own object crosses into native code. */
@@ -159,6 +162,7 @@ export class Device {
       this.#outcomes.push(outcome.then(error => error && this.fail(error)));
     });
     this.recorder = new Recorder(this);
+    this.staging = new StagingBuffers(this);
     const finish = () => this.recorder.finish();
     this.profiler = options.profile && this.features.timestamps ? new Profiler({ gpu, finish }) : undefined;
   }
@@ -283,6 +287,7 @@ export class Device {
     this.fail(
       new RmError('DEVICE_LOST', 'the device has been closed', 'Open a new device with Device.open.'),
     );
+    await this.staging.close();
     this.profiler?.close();
     this.recorder.close();
     this.memory.trim();

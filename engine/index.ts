@@ -33,5 +33,6 @@ export { seededRandom, shuffle } from './random.js';
 export { reasonOf } from './reasons.js';
 export { brokenSeal, sealed, sha256, sha256OfFile, sha256OfJson } from './seal.js';
 export { requireExactArithmetic } from './selftest.js';
-export { downloadPieces, PIECE, STAGING_BYTES, uploadPieces } from './transfer.js';
+export { type ReadInto, STAGING_BYTES } from './staging.js';
+export { downloadPieces, PIECE, uploadFrom, uploadPieces } from './transfer.js';
 export { withoutCredentials } from './withoutCredentials.js';

@@ -114,8 +114,22 @@ export class MemoryPool {
         'Use fewer tokens per batch or a smaller model, close other programs on this GPU, or raise `memoryLimit`.',
       );
     }
+    const gpu = this.#create({ label, size, usage: usage() });
+    this.#liveBytes += size;
+    this.#peakBytes = Math.max(this.#peakBytes, this.#liveBytes + this.#pooledBytes);
+    this.#recentPeakBytes = Math.max(this.#recentPeakBytes, this.#liveBytes + this.#pooledBytes);
+    return { id: this.#nextId++, gpu, bytes: size };
+  }
+
+  /** @internal Creates a buffer outside the pool that the host can map for writing; the caller destroys it. */
+  mappable(label: string, size: number): GPUBuffer {
+    return this.#create({ label, size, usage: GPUBufferUsage.MAP_WRITE | GPUBufferUsage.COPY_SRC });
+  }
+
+  #create(descriptor: GPUBufferDescriptor & { readonly label: string }): GPUBuffer {
+    const { label, size } = descriptor;
     this.device.pushErrorScope('out-of-memory');
-    const gpu = this.device.createBuffer({ label, size, usage: usage() });
+    const gpu = this.device.createBuffer(descriptor);
     this.device.popErrorScope().then(
       error => {
         if (!error) return;
@@ -129,10 +143,7 @@ export class MemoryPool {
       },
       () => {},
     );
-    this.#liveBytes += size;
-    this.#peakBytes = Math.max(this.#peakBytes, this.#liveBytes + this.#pooledBytes);
-    this.#recentPeakBytes = Math.max(this.#recentPeakBytes, this.#liveBytes + this.#pooledBytes);
-    return { id: this.#nextId++, gpu, bytes: size };
+    return gpu;
   }
 
   /** Returns a buffer to the pool. Commands recorded with it stay valid: one queue runs them in order. */

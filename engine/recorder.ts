@@ -201,6 +201,12 @@ export class Recorder {
     this.#commands().copyBufferToBuffer(tensor.buffer.gpu, tensor.byteOffset, target, 0, bytes);
   }
 
+  /** @internal Copies a mappable buffer's bytes into a tensor, from its byte `at` on; for staging.ts. */
+  copyIn(source: GPUBuffer, tensor: BufferView, at: number, bytes: number): void {
+    this.#endPass();
+    this.#commands().copyBufferToBuffer(source, 0, tensor.buffer.gpu, tensor.byteOffset + at, bytes);
+  }
+
   /** Submits all recorded work and does not wait. */
   flush(): void {
     if (!this.#encoder) return;

@@ -1,31 +1,32 @@
 import type { Device } from './device.js';
 import { asBytes, asU32, byteSize, type DType, decodeToF32 } from './dtype.js';
 import { ensure, RmError } from './errors.js';
+import type { ReadInto } from './staging.js';
 import { Tensor } from './tensor.js';
-
-/** Dawn keeps a ring of staging memory for writes up to this size and makes a new buffer for each larger one. */
-const CHUNK = 4 << 20;
-/** Bytes written before waiting for the device: unawaited writes pile up as staging memory. */
-const WINDOW = 32 << 20;
 
 /** Bytes of a piece in `downloadPieces` and in copies between disk and device. */
 export const PIECE = 64 << 20;
 
-/** Host memory of an upload in pieces: the piece, and the driver's staging memory. */
-export const STAGING_BYTES = PIECE + WINDOW;
+/** Most bytes that a tensor takes from the queue's own staging memory: below that, mapping a buffer takes longer. */
+const FEW = 256 << 10;
 
-function writeChunk(tensor: Tensor, bytes: Uint8Array, start: number): number {
-  const end = Math.min(bytes.byteLength, start + CHUNK);
+/** Dawn keeps a ring of staging memory for writes up to this size and makes a new buffer for each larger one. */
+const CHUNK = 4 << 20;
+
+/** Writes bytes by the queue, which copies them at once. */
+function write(tensor: Tensor, bytes: Uint8Array): void {
   const { queue } = tensor.device.gpu;
   const target = tensor.buffer.gpu;
-  const whole = start + Math.floor((end - start) / 4) * 4;
-  if (whole > start) queue.writeBuffer(target, tensor.byteOffset + start, bytes, start, whole - start);
-  if (end > whole) {
-    const last = new Uint8Array(4);
-    last.set(bytes.subarray(whole, end));
-    queue.writeBuffer(target, tensor.byteOffset + whole, last);
+  // Recorded work may still read or write a pooled buffer that this tensor now owns.
+  tensor.device.recorder.flush();
+  const whole = Math.floor(bytes.byteLength / 4) * 4;
+  for (let start = 0; start < whole; start += CHUNK) {
+    queue.writeBuffer(target, tensor.byteOffset + start, bytes, start, Math.min(CHUNK, whole - start));
   }
-  return end;
+  if (bytes.byteLength === whole) return;
+  const last = new Uint8Array(4);
+  last.set(bytes.subarray(whole));
+  queue.writeBuffer(target, tensor.byteOffset + whole, last);
 }
 
 /** Writes little-endian `bytes` into a tensor of the same byte length. */
@@ -37,14 +38,26 @@ export async function upload(tensor: Tensor, bytes: Uint8Array): Promise<void> {
     `'${tensor.label}' [${tensor.shape}] ${tensor.dtype} takes ${tensor.byteLength} bytes, got ${bytes.byteLength}`,
     'Pass data of the same shape and dtype.',
   );
-  // Recorded work may still read or write a pooled buffer that this tensor now owns.
-  device.recorder.flush();
-  for (let start = 0; start < bytes.byteLength; ) {
-    const next = writeChunk(tensor, bytes, start);
-    if (Math.floor(next / WINDOW) > Math.floor(start / WINDOW)) await device.drain();
-    start = next;
-  }
-  device.check();
+  if (bytes.byteLength <= FEW) write(tensor, bytes);
+  else await uploadFrom(tensor, (target, at) => target.set(bytes.subarray(at, at + target.byteLength)));
+}
+
+/**
+ * Fills the first `byteLength` bytes of a tensor (default: all) with what `read` supplies, in pieces; `read` writes
+ * straight into memory that the device copies from.
+ *
+ * @throws RmError for any GPU failure so far; whatever `read` throws.
+ */
+export async function uploadFrom(
+  tensor: Tensor,
+  read: ReadInto,
+  byteLength: number = tensor.byteLength,
+): Promise<void> {
+  if (byteLength > FEW) return tensor.device.staging.fill(tensor, read, byteLength);
+  tensor.device.check();
+  const bytes = new Uint8Array(byteLength);
+  await read(bytes, 0);
+  write(tensor, bytes);
 }
 
 /**
@@ -59,7 +72,7 @@ export function tensorFrom(
   label = 'data',
 ): Tensor {
   ensure(
-    values.byteLength <= 2 * WINDOW,
+    values.byteLength <= PIECE,
     `'${label}' has ${values.byteLength} bytes`,
     'Use tensorFromBytes for data over 64 MiB.',
   );
@@ -69,9 +82,7 @@ export function tensorFrom(
     'Pass as many values as the shape has.',
   );
   const tensor = Tensor.create(device, shape, values instanceof Uint32Array ? 'u32' : 'f32', label);
-  device.recorder.flush();
-  const bytes = asBytes(values);
-  for (let start = 0; start < bytes.byteLength; ) start = writeChunk(tensor, bytes, start);
+  write(tensor, asBytes(values));
   return tensor;
 }
 

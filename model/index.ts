@@ -54,6 +54,7 @@ export { LayerSteps } from './transformer/layerSteps.js';
 export { rotationRows } from './transformer/rotationTable.js';
 export { nonFiniteIn, SpilledTensor } from './transformer/spilledWeights.js';
 export { embedTokens, finalHidden } from './transformer/transformer.js';
+export { WeightLoader } from './transformer/weightLoader.js';
 export { besideModel } from './writing/besideModel.js';
 export { checkModelOutput } from './writing/modelOutput.js';
 export { addReplacement, type NewValues, type Replacement } from './writing/replacement.js';

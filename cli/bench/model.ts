@@ -1,6 +1,7 @@
 import { basename, resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { DecodeBenchmark } from '../../bench/decode.js';
+import type { LoadBenchmark } from '../../bench/load.js';
 import type { PrefillBenchmark } from '../../bench/prefill.js';
 import type { PruneBenchmark } from '../../bench/prune.js';
 import type { StartupBenchmark } from '../../bench/startup.js';
@@ -36,6 +37,29 @@ async function withModel<T>(
     return await measure(model);
   });
 }
+
+const loadBench = () => import('../../bench/load.js');
+
+/** `bench load [MODEL]` */
+export const loadCommand = (signal: AbortSignal): Command =>
+  measuringCommand<MeasuringOptions & { samples: number }, LoadBenchmark>(signal, {
+    name: 'load',
+    summary: "loading a model's weights, beside reading their files",
+    details: `Times, one after the other in each sample: reading the files, loading the weights to the device through staging
+buffers, and loading them by writes to the queue, as before there were such buffers.`,
+    args: [modelArgument],
+    examples: ['rm-engine bench load', 'rm-engine bench load ./SmolLM2-135M --samples 9'],
+    options: command =>
+      command.option('--samples <count>', 'samples after a warm-up; their medians count', wholeNumber(1), 5),
+    measure: async (run, argument) => {
+      const { options, signal } = run;
+      const { folder, name } = await modelFolder(argument);
+      const { benchLoad } = await loadBench();
+      const { samples } = options;
+      return withDevice(run, device => benchLoad(device, folder, name, { samples, signal }));
+    },
+    text: async result => (await loadBench()).loadText(result),
+  });
 
 const prefillBench = () => import('../../bench/prefill.js');
 

@@ -1,4 +1,4 @@
-import { byteSize, type DType, elementCount } from '../../engine/index.js';
+import { byteSize, type DType, elementCount, ensure } from '../../engine/index.js';
 import type { BlockFormat } from '../../kernels/index.js';
 
 /** A tensor as a checkpoint stores it: row-major, little-endian. */
@@ -41,6 +41,17 @@ export interface Checkpoint {
   read(name: string): Promise<Uint8Array>;
   /** Reads `byteLength` stored bytes of a tensor from `byteStart` on, both counted within the tensor. */
   readRange(name: string, byteStart: number, byteLength: number): Promise<Uint8Array>;
+  /** Fills `target` with stored bytes of a tensor from `byteStart` on. */
+  readInto(name: string, byteStart: number, target: Uint8Array): Promise<void>;
   /** Closes the files. */
   close(): Promise<void>;
+}
+
+/** @throws RmError INVALID_ARGUMENT for a range outside a tensor of `size` bytes. */
+export function requireRange(name: string, size: number, byteStart: number, byteLength: number): void {
+  ensure(
+    byteStart >= 0 && byteStart + byteLength <= size,
+    `bytes ${byteStart} to ${byteStart + byteLength} lie outside tensor ${JSON.stringify(name)}, which has ${size}`,
+    'Read a range within the tensor.',
+  );
 }

@@ -1,18 +1,31 @@
-import { type Device, download, PIECE, Tensor, tensorFromBytes, upload } from '../../engine/index.js';
+import { type Device, download, PIECE, type ReadInto, Tensor, uploadFrom } from '../../engine/index.js';
 import { dequantize } from '../../kernels/index.js';
 import { type Checkpoint, deviceBytes, type TensorInfo } from './checkpoint.js';
 
-/** Uploads whole rows, as a checkpoint stores them, into `target`; dequantises blocks on the device. */
+/** Steps of rows that keep any row of blocks aligned for binding: a row takes at least 64 bytes on the device. */
+const BLOCK_ROWS = 8;
+
+/**
+ * Fills `target` with rows as a checkpoint stores them, which `read` supplies; dequantises blocks on the device.
+ *
+ * @param rowBytes stored bytes of a row.
+ */
 export async function uploadStored(
   { name, blocks }: Pick<TensorInfo, 'name' | 'blocks'>,
-  bytes: Uint8Array,
+  rowBytes: number,
+  read: ReadInto,
   target: Tensor,
 ): Promise<void> {
-  if (!blocks) return upload(target, bytes);
-  const words = new Uint8Array(Math.ceil(bytes.byteLength / 4) * 4);
-  words.set(bytes);
-  using packed = await tensorFromBytes(target.device, words, [words.byteLength / 4], 'u32', name);
-  dequantize(target.device.recorder, packed, blocks, target);
+  if (!blocks) return uploadFrom(target, read);
+  const { device, shape, byteLength } = target;
+  const rows = shape[0]!;
+  const step = BLOCK_ROWS * Math.max(1, Math.floor((PIECE * rows) / byteLength / BLOCK_ROWS));
+  for (let row = 0; row < rows; row += step) {
+    const count = Math.min(step, rows - row);
+    using packed = Tensor.create(device, [Math.ceil((count * rowBytes) / 4)], 'u32', name);
+    await uploadFrom(packed, (into, at) => read(into, row * rowBytes + at), count * rowBytes);
+    dequantize(device.recorder, packed, blocks, target.rows(row, count));
+  }
 }
 
 /**
@@ -31,13 +44,13 @@ export async function* densePieces(
   for (let row = 0; row < rows; row += step) {
     const count = Math.min(step, rows - row);
     const rowBytes = info.byteLength / rows;
-    const stored = await checkpoint.readRange(name, row * rowBytes, count * rowBytes);
     if (!info.blocks) {
-      yield stored;
+      yield await checkpoint.readRange(name, row * rowBytes, count * rowBytes);
       continue;
     }
+    const read: ReadInto = (into, at) => checkpoint.readInto(name, row * rowBytes + at, into);
     using tensor = Tensor.create(device, [count, ...columns], info.dtype, name);
-    await uploadStored(info, stored, tensor);
+    await uploadStored(info, rowBytes, read, tensor);
     yield await download(tensor);
   }
 }

@@ -10,18 +10,17 @@ function unreadable(path: string, error: NodeJS.ErrnoException): RmError {
   return new RmError('CHECKPOINT_MISSING', `${path} ${reason}`, fix, { cause: error });
 }
 
-/** Reads `byteLength` bytes at `position`. @throws RmError CHECKPOINT_MISSING; CHECKPOINT_CORRUPT if the file ends early. */
-export async function readAt(
+/** Fills `target` with the bytes at `position`. @throws RmError CHECKPOINT_MISSING; CHECKPOINT_CORRUPT if the file ends early. */
+export async function readInto(
   file: FileHandle,
   path: string,
   position: number,
-  byteLength: number,
-): Promise<Uint8Array> {
-  const bytes = new Uint8Array(byteLength);
-  for (let done = 0; done < byteLength; ) {
-    const length = Math.min(byteLength - done, maxReadBytes);
+  target: Uint8Array,
+): Promise<void> {
+  for (let done = 0; done < target.byteLength; ) {
+    const length = Math.min(target.byteLength - done, maxReadBytes);
     const { bytesRead } = await file
-      .read(bytes, done, length, position + done)
+      .read(target, done, length, position + done)
       .catch(error => Promise.reject(unreadable(path, error)));
     if (bytesRead === 0) {
       throw new RmError(
@@ -32,6 +31,19 @@ export async function readAt(
     }
     done += bytesRead;
   }
+}
+
+/** Reads `byteLength` bytes at `position`. @throws RmError as `readInto`. */
+export const readAt = (file: FileHandle, path: string, position: number, byteLength: number) =>
+  filled(byteLength, target => readInto(file, path, position, target));
+
+/** New bytes that `fill` has written. */
+export async function filled(
+  byteLength: number,
+  fill: (target: Uint8Array) => Promise<void>,
+): Promise<Uint8Array> {
+  const bytes = new Uint8Array(byteLength);
+  await fill(bytes);
   return bytes;
 }
 

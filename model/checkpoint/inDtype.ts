@@ -8,6 +8,7 @@ import {
   RmError,
 } from '../../engine/index.js';
 import type { Checkpoint, OpaqueTensor, TensorInfo } from './checkpoint.js';
+import { filled } from './fileReads.js';
 
 /** Number type of stored weights. */
 export type WeightDtype = Exclude<DType, 'u32'>;
@@ -60,26 +61,29 @@ class ConvertedCheckpoint implements Checkpoint {
     return this.readRange(name, 0, (this.opaque(name) ?? this.info(name)).byteLength);
   }
 
-  async readRange(name: string, byteStart: number, byteLength: number): Promise<Uint8Array> {
-    if (this.opaque(name)) return this.stored.readRange(name, byteStart, byteLength);
+  readRange(name: string, byteStart: number, byteLength: number): Promise<Uint8Array> {
+    return filled(byteLength, target => this.readInto(name, byteStart, target));
+  }
+
+  async readInto(name: string, byteStart: number, target: Uint8Array): Promise<void> {
+    if (this.opaque(name)) return this.stored.readInto(name, byteStart, target);
     const stored = this.stored.info(name);
     if (!this.changes(stored) || stored.blocks || stored.dtype === this.dtype) {
-      return this.stored.readRange(name, byteStart, byteLength);
+      return this.stored.readInto(name, byteStart, target);
     }
+    const { byteLength } = target;
     const [size, storedSize] = [byteSize(this.dtype), byteSize(stored.dtype)];
     ensure(
       byteStart % size === 0 && byteLength % size === 0,
       `bytes ${byteStart} to ${byteStart + byteLength} of tensor ${JSON.stringify(name)} cut an element in two`,
       `Read a multiple of ${size} bytes, from a multiple of ${size} on.`,
     );
-    const out = new Uint8Array(byteLength);
     for (let done = 0; done < byteLength; done += PIECE) {
       const count = Math.min(PIECE, byteLength - done) / size;
       const first = (byteStart + done) / size;
       const bytes = await this.stored.readRange(name, first * storedSize, count * storedSize);
-      out.set(this.#converted(name, decodeToF32(bytes, stored.dtype)), done);
+      target.set(this.#converted(name, decodeToF32(bytes, stored.dtype)), done);
     }
-    return out;
   }
 
   #converted(name: string, values: Float32Array): Uint8Array {

@@ -1,9 +1,9 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type DType, ensure, RmError } from '../../engine/index.js';
+import { type DType, RmError } from '../../engine/index.js';
 import { isRecord, readJsonFileIfPresent } from '../files/jsonFile.js';
-import type { Checkpoint, OpaqueTensor, TensorInfo } from './checkpoint.js';
-import { openWeightFile, readAt } from './fileReads.js';
+import { type Checkpoint, type OpaqueTensor, requireRange, type TensorInfo } from './checkpoint.js';
+import { filled, openWeightFile, readAt, readInto } from './fileReads.js';
 import { missingFile } from './missingFile.js';
 import {
   corrupt,
@@ -21,6 +21,7 @@ export interface SafetensorsFile {
   readonly entries: ReadonlyMap<string, SafetensorsEntry>;
   readonly metadata: Readonly<Record<string, string>>;
   read(entry: SafetensorsEntry, byteStart: number, byteLength: number): Promise<Uint8Array>;
+  readInto(entry: SafetensorsEntry, byteStart: number, target: Uint8Array): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -35,6 +36,7 @@ export async function openSafetensorsFile(path: string): Promise<SafetensorsFile
       entries: new Map(entries.map(entry => [entry.name, entry])),
       metadata,
       read: (entry, byteStart, byteLength) => readAt(file, path, entry.begin + byteStart, byteLength),
+      readInto: (entry, byteStart, target) => readInto(file, path, entry.begin + byteStart, target),
       close: () => file.close(),
     };
   } catch (error) {
@@ -97,15 +99,14 @@ class SafetensorsCheckpoint implements Checkpoint {
     return this.readRange(name, 0, end - begin);
   }
 
-  async readRange(name: string, byteStart: number, byteLength: number): Promise<Uint8Array> {
+  readRange(name: string, byteStart: number, byteLength: number): Promise<Uint8Array> {
+    return filled(byteLength, target => this.readInto(name, byteStart, target));
+  }
+
+  async readInto(name: string, byteStart: number, target: Uint8Array): Promise<void> {
     const { begin, end } = this.entry(name);
-    const size = end - begin;
-    ensure(
-      byteStart >= 0 && byteLength >= 0 && byteStart + byteLength <= size,
-      `bytes ${byteStart} to ${byteStart + byteLength} lie outside tensor ${JSON.stringify(name)}, which has ${size}`,
-      'Read a range within the tensor.',
-    );
-    return this.fileOf.get(name)!.read(this.entry(name), byteStart, byteLength);
+    requireRange(name, end - begin, byteStart, target.byteLength);
+    await this.fileOf.get(name)!.readInto(this.entry(name), byteStart, target);
   }
 
   async close(): Promise<void> {

@@ -1,6 +1,7 @@
-import { type DType, decodeToF32, elementCount, encodeFromF32, ensure, RmError } from '../../engine/index.js';
+import { type DType, decodeToF32, elementCount, encodeFromF32, RmError } from '../../engine/index.js';
 import { type BlockFormat, blockFormats } from '../../kernels/index.js';
-import type { Checkpoint, TensorInfo } from '../checkpoint/checkpoint.js';
+import { type Checkpoint, requireRange, type TensorInfo } from '../checkpoint/checkpoint.js';
+import { filled } from '../checkpoint/fileReads.js';
 import { familyOf, sizesOf } from './config.js';
 import { holdsRopeFactors } from './families.js';
 import type { GgufFamily } from './family.js';
@@ -116,35 +117,41 @@ export class GgufCheckpoint implements Checkpoint {
     return this.readRange(name, 0, this.info(name).byteLength);
   }
 
-  async readRange(name: string, byteStart: number, byteLength: number): Promise<Uint8Array> {
+  readRange(name: string, byteStart: number, byteLength: number): Promise<Uint8Array> {
+    return filled(byteLength, target => this.readInto(name, byteStart, target));
+  }
+
+  async readInto(name: string, byteStart: number, target: Uint8Array): Promise<void> {
     const { tensor, order, expert = 0, offset } = this.stored(name);
     const { byteLength: size, dtype } = this.info(name);
-    ensure(
-      byteStart >= 0 && byteLength >= 0 && byteStart + byteLength <= size,
-      `bytes ${byteStart} to ${byteStart + byteLength} lie outside tensor ${JSON.stringify(name)}, which has ${size}`,
-      'Read a range within the tensor.',
-    );
+    const { byteLength } = target;
+    requireRange(name, size, byteStart, byteLength);
     const begin = tensor.begin + expert * size;
     if (offset !== 0) {
       const stored = plainTypes[tensor.type.name]!;
       const values = decodeToF32(await this.file.read(tensor.begin, tensor.end - tensor.begin), stored);
-      const shifted = values.map(value => value - offset);
-      return encodeFromF32(shifted, dtype).subarray(byteStart, byteStart + byteLength);
+      const shifted = encodeFromF32(
+        values.map(value => value - offset),
+        dtype,
+      );
+      target.set(shifted.subarray(byteStart, byteStart + byteLength));
+      return;
     }
-    if (!order) return this.file.read(begin + byteStart, byteLength);
+    if (!order) return this.file.readInto(begin + byteStart, target);
     const rowBytes = size / tensor.shape[0]!;
     const headBytes = order.headRows * rowBytes;
     const first = Math.floor(byteStart / headBytes);
     const end = Math.ceil((byteStart + byteLength) / headBytes);
-    const pieces: Uint8Array[] = [];
+    /** Where the next heads begin in `target`; the first may begin before it, the last may end after it. */
+    let to = first * headBytes - byteStart;
     for (const { place, heads } of headRuns(order, first, end - first)) {
       const bytes = await this.file.read(begin + place * headBytes, heads * headBytes);
-      pieces.push(
-        order.paired ? reorderedRows(bytes, rowBytes, row => rotaryPairRow(row, order.headRows)) : bytes,
-      );
+      const ordered = order.paired
+        ? reorderedRows(bytes, rowBytes, row => rotaryPairRow(row, order.headRows))
+        : bytes;
+      target.set(ordered.subarray(Math.max(0, -to), byteLength - to), Math.max(0, to));
+      to += heads * headBytes;
     }
-    const ordered = pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces);
-    return ordered.subarray(byteStart - first * headBytes, byteStart - first * headBytes + byteLength);
   }
 
   close(): Promise<void> {

@@ -1,4 +1,4 @@
-import { openWeightFile, readAt } from '../checkpoint/fileReads.js';
+import { openWeightFile, readAt, readInto } from '../checkpoint/fileReads.js';
 import type { GgufContents } from './contents.js';
 import {
   corruptGguf,
@@ -14,20 +14,24 @@ export interface GgufFile extends GgufHeader {
   readonly fileBytes: number;
   /** Reads `byteLength` bytes at `position`. @throws RmError CHECKPOINT_CORRUPT if the file ends early. */
   read(position: number, byteLength: number): Promise<Uint8Array>;
+  readInto(position: number, target: Uint8Array): Promise<void>;
   close(): Promise<void>;
 }
 
 /** Opens a GGUF file and checks its whole header. @throws RmError CHECKPOINT_MISSING, CHECKPOINT_CORRUPT. */
 export async function openGgufFile(path: string): Promise<GgufFile> {
   const { file, size: fileBytes } = await openWeightFile(path);
-  const read = (position: number, byteLength: number) => readAt(file, path, position, byteLength);
+  const reads = {
+    read: (position: number, byteLength: number) => readAt(file, path, position, byteLength),
+    readInto: (position: number, target: Uint8Array) => readInto(file, path, position, target),
+  };
   try {
     // The header's length is unknown before it is parsed.
     for (let length = 1 << 20; ; length *= 4) {
-      const bytes = await read(0, Math.min(length, fileBytes, MAX_HEADER_BYTES));
+      const bytes = await reads.read(0, Math.min(length, fileBytes, MAX_HEADER_BYTES));
       try {
         const header = parseGgufHeader(bytes, fileBytes, path);
-        return { ...header, path, fileBytes, read, close: () => file.close() };
+        return { ...header, path, fileBytes, ...reads, close: () => file.close() };
       } catch (error) {
         if (!(error instanceof MoreBytesNeeded)) throw error;
         if (length >= MAX_HEADER_BYTES) {

@@ -12,7 +12,7 @@ import {
   PIECE,
   type Scope,
   Tensor,
-  uploadPieces,
+  uploadFrom,
 } from '../../engine/index.js';
 import { convert } from '../../kernels/index.js';
 import { outputError } from '../files/outputError.js';
@@ -27,14 +27,21 @@ export class SpilledTensor {
   constructor(
     readonly shape: readonly number[],
     readonly dtype: DType,
-    private readonly readAt: (from: number, byteLength: number) => Promise<Uint8Array>,
+    private readonly source: (target: Uint8Array, from: number) => Promise<void>,
   ) {
     this.byteLength = elementCount(shape) * byteSize(dtype);
   }
 
   /** Reads some of its bytes (default: all). @throws RmError OUTPUT_FAILED if they cannot be read. */
-  read(from = 0, byteLength = this.byteLength - from): Promise<Uint8Array> {
-    return this.readAt(from, byteLength);
+  async read(from = 0, byteLength = this.byteLength - from): Promise<Uint8Array> {
+    const bytes = new Uint8Array(byteLength);
+    await this.readInto(bytes, from);
+    return bytes;
+  }
+
+  /** Fills `target` with its bytes from `from` on. @throws RmError OUTPUT_FAILED if they cannot be read. */
+  readInto(target: Uint8Array, from: number): Promise<void> {
+    return this.source(target, from);
   }
 
   /** Reads its bytes, 64 MiB at a time. */
@@ -73,7 +80,7 @@ export class SpillFile {
     pieces: AsyncIterable<Uint8Array>,
   ): Promise<SpilledTensor> {
     const begin = this.#end;
-    const tensor = new SpilledTensor(shape, dtype, (from, length) => this.#read(begin + from, length));
+    const tensor = new SpilledTensor(shape, dtype, (target, from) => this.#read(target, begin + from));
     this.#end += tensor.byteLength;
     this.#file ??= this.#open();
     const file = await this.#file;
@@ -108,17 +115,15 @@ export class SpillFile {
     }
   }
 
-  async #read(from: number, byteLength: number): Promise<Uint8Array> {
-    const bytes = new Uint8Array(byteLength);
+  async #read(target: Uint8Array, from: number): Promise<void> {
     const file = await this.#file!;
-    for (let done = 0; done < byteLength; ) {
+    for (let done = 0; done < target.byteLength; ) {
       const { bytesRead } = await file
-        .read(bytes, done, byteLength - done, from + done)
+        .read(target, done, target.byteLength - done, from + done)
         .catch(error => Promise.reject(outputError(error, this.out)));
       if (bytesRead === 0) throw new Error('a tensor was read before it was written');
       done += bytesRead;
     }
-    return bytes;
   }
 
   /** Frees the disk space; the spilled tensors are lost. */
@@ -165,7 +170,7 @@ export async function toDevice(
   for (const [key, spilled] of Object.entries(weights) as [string, SpilledTensor][]) {
     const { shape, dtype } = spilled;
     const stored = scope.own(Tensor.create(device, shape, dtype, key));
-    await uploadPieces(stored, spilled.pieces());
+    await uploadFrom(stored, (target, at) => spilled.readInto(target, at));
     tensors[key] = stored;
     if (!key.endsWith('Bias') || dtype === 'f32') continue;
     tensors[key] = scope.tensor(shape, 'f32', key);

@@ -1,4 +1,11 @@
-import { type Device, PIECE, type Progress, RmError, type Scope, type Tensor } from '../../engine/index.js';
+import {
+  type Device,
+  type Progress,
+  type ReadInto,
+  RmError,
+  type Scope,
+  type Tensor,
+} from '../../engine/index.js';
 import { convert } from '../../kernels/index.js';
 import {
   isStack,
@@ -6,13 +13,12 @@ import {
   refKey,
   storedName,
   type TensorNames,
-  type TensorPart,
   type TensorRef,
-  type TensorStack,
   type VisionTensorNames,
 } from '../architecture/architecture.js';
-import { type Checkpoint, deviceBytes } from '../checkpoint/checkpoint.js';
+import type { Checkpoint, TensorInfo } from '../checkpoint/checkpoint.js';
 import { uploadStored } from '../checkpoint/denseTensor.js';
+import { joinedRuns, sideBySide } from '../checkpoint/joinedReads.js';
 import { firstNonFinite } from './firstNonFinite.js';
 import type { LayerWeights, VisionWeights, Weights } from './weights.js';
 
@@ -36,10 +42,17 @@ export interface LoaderOptions {
   readonly check?: () => void;
 }
 
-/** Uploads tensors piece by piece, so that host memory stays small, and counts NaN and infinity on the device. */
+/** A tensor whose bytes arrive. */
+interface Filling {
+  readonly tensor: Tensor;
+  readonly filled: Promise<void>;
+}
+
+/** Reads tensors straight into the memory that the device copies from, and counts NaN and infinity on the device. */
 export class WeightLoader {
   /** Loaded tensors in the checkpoint's number type, by refKey. */
   readonly loaded = new Map<string, Tensor>();
+  readonly #filled = new Map<string, Filling>();
   #bytes = 0;
 
   constructor(
@@ -66,15 +79,27 @@ export class WeightLoader {
     return (await this.#loadAll(index, names, scope)) as LayerWeights;
   }
 
-  /** Loads the named tensors and returns them under the same keys. */
+  /** Loads the named tensors, two at a time, and returns them under the same keys. */
   async #loadAll<K extends string>(
     layer: number | undefined,
     names: Readonly<Record<K, TensorRef | null>>,
     scope: Scope,
   ): Promise<Record<K, Tensor | undefined>> {
     const tensors: Partial<Record<K, Tensor | undefined>> = {};
-    for (const [key, ref] of Object.entries(names) as [K, TensorRef | null][]) {
-      tensors[key] = ref === null ? undefined : await this.#load(layer, key, ref, scope);
+    const fills: Promise<void>[] = [];
+    try {
+      for (const [key, ref] of Object.entries(names) as [K, TensorRef | null][]) {
+        if (ref === null) continue;
+        const { tensor, filled } = await this.#load(layer, key, ref, scope);
+        tensors[key] = tensor;
+        filled.catch(() => {});
+        fills.push(filled);
+        await fills.at(-2);
+      }
+      await fills.at(-1);
+    } finally {
+      // The caller may free the tensors after an error.
+      await Promise.allSettled(fills);
     }
     return tensors as Record<K, Tensor | undefined>;
   }
@@ -90,105 +115,57 @@ export class WeightLoader {
     );
   }
 
-  /** Loads a tensor as models expect it: biases in f32. */
-  async #load(layer: number | undefined, key: string, ref: TensorRef, scope: Scope): Promise<Tensor> {
+  /** Begins to load a tensor as models expect it: biases in f32. */
+  async #load(layer: number | undefined, key: string, ref: TensorRef, scope: Scope): Promise<Filling> {
     const name = refKey(ref);
-    const loaded = this.loaded.get(name);
-    const whole = typeof ref === 'string';
-    const reused = loaded ?? (whole ? await this.options.reuse?.({ layer, key }, ref) : undefined);
-    const read = () => (isStack(ref) ? this.#readStack(ref, scope) : this.#read(ref, scope));
-    const stored = reused ?? (await read());
-    this.loaded.set(name, stored);
-    if (!key.endsWith('Bias') || stored.dtype === 'f32') return stored;
-    const widened = scope.tensor(stored.shape, 'f32', stored.label);
-    convert(this.device.recorder, stored, widened);
-    return widened;
+    const reused = typeof ref === 'string' ? await this.options.reuse?.({ layer, key }, ref) : undefined;
+    const known = this.#filled.get(name);
+    const stored = known ?? (reused ? { tensor: reused, filled: Promise.resolve() } : this.#read(ref, scope));
+    this.#filled.set(name, stored);
+    this.loaded.set(name, stored.tensor);
+    const { tensor } = stored;
+    if (!key.endsWith('Bias') || tensor.dtype === 'f32') return stored;
+    const widened = scope.tensor(tensor.shape, 'f32', tensor.label);
+    const filled = stored.filled.then(() => convert(this.device.recorder, tensor, widened));
+    return { tensor: widened, filled };
   }
 
-  async #read(ref: string | TensorPart, scope: Scope): Promise<Tensor> {
-    const name = storedName(ref);
-    const info = this.checkpoint.info(name);
-    const { shape, dtype, byteLength } = info;
-    const [stored = 1, ...rest] = shape;
-    const part = typeof ref === 'string' ? { first: 0, count: stored, stride: stored, runs: 1 } : ref;
-    const rows = part.runs * part.count;
-    const tensor = scope.tensor([rows, ...rest], dtype, name);
-    const rowBytes = byteLength / Math.max(1, stored);
-    // Pieces have an even number of rows, because copies begin at multiples of four bytes.
-    const piece = Math.max(2, 2 * Math.floor((PIECE * stored) / deviceBytes(info) / 2));
-    for (let row = 0; row < rows; row += piece) {
-      this.options.check?.();
-      const count = Math.min(piece, rows - row);
-      await uploadStored(info, await this.#rows(name, part, row, count, rowBytes), tensor.rows(row, count));
-    }
-    this.#count(tensor);
-    return tensor;
-  }
-
-  /** Loads a stack of matrices, some rows of all of them at a time. */
-  async #readStack({ names, along }: TensorStack, scope: Scope): Promise<Tensor> {
+  #read(ref: TensorRef, scope: Scope): Filling {
+    const names = isStack(ref) ? ref.names : [storedName(ref)];
     const info = this.checkpoint.info(names[0]!);
-    const { shape, dtype, byteLength } = info;
-    const [rows = 0, columns = 0] = shape;
-    const whole = along === 'rows' ? [names.length * rows, columns] : [rows, names.length * columns];
-    const tensor = scope.tensor(whole, dtype, names[0]!);
-    const rowBytes = byteLength / rows;
-    const readRows = (name: string, row: number, count: number) =>
-      this.checkpoint.readRange(name, row * rowBytes, count * rowBytes);
-    // Copies to the device begin at multiples of four bytes, so matrices with odd rows are joined on the host first.
-    const piece = Math.max(2, 2 * Math.floor((PIECE * rows) / (names.length * deviceBytes(info)) / 2));
-    if (along === 'columns') {
-      for (let row = 0; row < rows; row += piece) {
-        this.options.check?.();
-        const count = Math.min(piece, rows - row);
-        const bytes = new Uint8Array(count * names.length * rowBytes);
-        for (const [n, name] of names.entries()) {
-          const from = await readRows(name, row, count);
-          for (let r = 0; r < count; r++) {
-            bytes.set(from.subarray(r * rowBytes, (r + 1) * rowBytes), (r * names.length + n) * rowBytes);
-          }
-        }
-        await uploadStored(info, bytes, tensor.rows(row, count));
-      }
-    } else {
-      for (let row = 0; row < whole[0]!; row += piece) {
-        this.options.check?.();
-        const count = Math.min(piece, whole[0]! - row);
-        const pieces: Uint8Array[] = [];
-        for (let at = row; at < row + count; ) {
-          const length = Math.min(rows - (at % rows), row + count - at);
-          pieces.push(await readRows(names[Math.floor(at / rows)]!, at % rows, length));
-          at += length;
-        }
-        await uploadStored(info, Buffer.concat(pieces), tensor.rows(row, count));
-      }
+    const [stored = 1, ...rest] = info.shape;
+    const rowBytes = info.byteLength / Math.max(1, stored);
+    if (isStack(ref) && ref.along === 'columns') {
+      const shape = [stored, names.length * rest[0]!];
+      const read = sideBySide(this.checkpoint, names, rowBytes);
+      return this.#fill(info, shape, names.length * rowBytes, read, scope);
     }
-    this.#count(tensor);
-    return tensor;
+    if (isStack(ref)) {
+      const read = joinedRuns(info.byteLength, (target, n, within) =>
+        this.checkpoint.readInto(names[n]!, within, target),
+      );
+      return this.#fill(info, [names.length * stored, ...rest], rowBytes, read, scope);
+    }
+    const part = typeof ref === 'string' ? { first: 0, count: stored, stride: stored, runs: 1 } : ref;
+    const read = joinedRuns(part.count * rowBytes, (target, run, within) =>
+      this.checkpoint.readInto(names[0]!, (part.first + run * part.stride) * rowBytes + within, target),
+    );
+    return this.#fill(info, [part.runs * part.count, ...rest], rowBytes, read, scope);
+  }
+
+  #fill(info: TensorInfo, shape: readonly number[], rowBytes: number, read: ReadInto, scope: Scope): Filling {
+    const tensor = scope.tensor(shape, info.dtype, info.name);
+    const checked: ReadInto = (target, at) => {
+      this.options.check?.();
+      return read(target, at);
+    };
+    const filled = uploadStored(info, rowBytes, checked, tensor).then(() => this.#count(tensor));
+    return { tensor, filled };
   }
 
   #count({ byteLength }: Tensor): void {
     this.#bytes += byteLength;
     const total = this.options.totalBytes ?? this.checkpoint.totalBytes;
     this.options.onProgress?.({ phase: 'load', done: this.#bytes, total, unit: 'bytes' });
-  }
-
-  /** Reads rows row .. row+count-1 of a part of a stored tensor. */
-  async #rows(
-    name: string,
-    { first, count: run, stride }: Omit<TensorPart, 'name'>,
-    row: number,
-    count: number,
-    rowBytes: number,
-  ): Promise<Uint8Array> {
-    const pieces: Uint8Array[] = [];
-    for (let at = row; at < row + count; ) {
-      const within = at % run;
-      const length = Math.min(run - within, row + count - at);
-      const start = first + Math.floor(at / run) * stride + within;
-      pieces.push(await this.checkpoint.readRange(name, start * rowBytes, length * rowBytes));
-      at += length;
-    }
-    return pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces);
   }
 }

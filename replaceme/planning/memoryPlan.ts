@@ -22,7 +22,7 @@ export interface PlannedMemory {
   readonly total: number;
   /** Host memory for hidden states placed there. */
   readonly host: number;
-  /** Host memory for uploads: the piece of a tensor being read, and the driver's copy. */
+  /** Host memory for uploads: the buffers that the device copies from. */
   readonly staging: number;
   /** Disk space beside the output for spilled weights of offloaded layers. */
   readonly disk: number;

@@ -180,11 +180,14 @@ async function bench(args: readonly string[], cache: string) {
 
 const isPositive = (value: unknown) => typeof value === 'number' && Number.isFinite(value) && value > 0;
 
-test('prefill, decode, prune and startup of a small model: fields and metrics', async () => {
+test('load, prefill, decode, prune and startup of a small model: fields and metrics', async () => {
   using folder = temporaryFolder();
   const model = join(folder.path, 'tiny');
   mkdirSync(model);
   await writeTinyModel(model);
+  const load = await bench(['load', model, '--samples', '1'], folder.path);
+  for (const field of ['bytes', 'reading', 'loading', 'writing', 'timesReading', 'timesFaster'])
+    assert.ok(isPositive(load.result[field]));
   const prefill = await bench(['prefill', model, '--tokens', '16', '--samples', '1'], folder.path);
   assert.is(prefill.result.bench, 'prefill');
   assert.is(prefill.result.model, 'tiny');

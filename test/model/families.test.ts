@@ -254,6 +254,7 @@ function checkpointOf(shapes: ReadonlyMap<string, readonly number[]>): Checkpoin
     info: name => ({ name, dtype: 'f32', shape: [...shapes.get(name)!], byteLength: 0 }),
     read: refuse,
     readRange: refuse,
+    readInto: refuse,
     close: async () => {},
   };
 }
