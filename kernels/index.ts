@@ -1,5 +1,16 @@
+export { type CheckedVariant, checkCase } from './cases/checkCase.js';
 export { normals } from './cases/data.js';
 export { type CaseVariant, type KernelCase, kernelCases, type PreparedCase } from './cases/index.js';
+export { checkSampledCase, type PreparedSample, type SampledCase } from './cases/sampled.js';
+export {
+  type SampledProduct,
+  sampledAdd,
+  sampledAttention,
+  sampledGatedMatmul,
+  sampledGram,
+  sampledMatmul,
+  sampledRmsNorm,
+} from './cases/sampledCases.js';
 export { type TuningCase, tuningCases } from './cases/tuning.js';
 export { addTransposed } from './elementwise/addTransposed.js';
 export { largeProduct } from './matmul/largeProduct.js';

@@ -38,7 +38,7 @@ export function outerProductsF64(
 type Sizes = readonly [rows: number, m: number, n: number];
 
 /** A variant of gram and crossGram. */
-interface OuterProductsVariant extends CaseVariant {
+export interface OuterProductsVariant extends CaseVariant {
   readonly choice: OuterProductsChoice;
 }
 

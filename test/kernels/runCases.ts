@@ -1,20 +1,9 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { asU32, Device, decodeToF32, download, Scope } from '../../engine/index.js';
+import { Device } from '../../engine/index.js';
 import type { CaseVariant, KernelCase } from '../../kernels/cases/case.js';
+import { checkCase } from '../../kernels/cases/checkCase.js';
 import { saySkipped } from '../support.js';
-
-/** |actual - expected|_F / scale in f64; NaN unless every difference is a number. */
-function normalisedError(actual: ArrayLike<number>, expected: ArrayLike<number>, scale?: number): number {
-  assert.is(actual.length, expected.length, 'number of elements');
-  let difference = 0;
-  let norm = 0;
-  for (let i = 0; i < expected.length; i++) {
-    difference += (actual[i]! - expected[i]!) ** 2;
-    norm += expected[i]! ** 2;
-  }
-  return Math.sqrt(difference) / ((scale ?? Math.sqrt(norm)) || 1);
-}
 
 /** Above these operations or bytes, drivers on the CPU would need minutes for the variants made for GPUs. */
 const LARGE = 1.5e7;
@@ -59,30 +48,14 @@ export function testCases(cases: readonly KernelCase[]): () => Device {
   });
   for (const item of cases) {
     test(`${item.kernel} ${item.name}`, async () => {
-      const { memory, recorder } = device!;
+      const { memory } = device!;
       const before = memory.liveBytes;
-      {
-        using scope = new Scope(device!);
-        const prepared = await item.setup(scope);
-        const { expected, scale } = prepared.reference();
-        // Every run starts with the same output: some kernels add to it, and none may depend on an earlier run.
-        const start = scope.tensor(prepared.output.shape, prepared.output.dtype);
-        recorder.copy(prepared.output, start);
-        for (const variant of variantsOf(item, device!)) {
-          const what = variant ? `${variant.name}: ` : '';
-          const output = async () => {
-            recorder.copy(start, prepared.output);
-            prepared.run(recorder, variant);
-            return download(prepared.output);
-          };
-          const first = await output();
-          const actual =
-            prepared.output.dtype === 'u32' ? asU32(first) : decodeToF32(first, prepared.output.dtype);
-          const error = normalisedError(actual, expected, scale);
-          // Written so that NaN fails.
-          assert.ok(error <= item.tolerance, `${what}error ${error.toExponential(2)} > ${item.tolerance}`);
-          assert.is(Buffer.compare(first, await output()), 0, `${what}the same inputs give the same bits`);
-        }
+      for await (const checked of checkCase(device!, item, variantsOf(item, device!))) {
+        const what = checked.variant === undefined ? '' : `${checked.variant}: `;
+        const { error } = checked;
+        // Written so that NaN fails.
+        assert.ok(error <= item.tolerance, `${what}error ${error.toExponential(2)} > ${item.tolerance}`);
+        assert.ok(checked.repeats, `${what}the same inputs give the same bits`);
       }
       assert.is(memory.liveBytes, before, 'live bytes after the case');
     });

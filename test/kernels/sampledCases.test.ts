@@ -1,0 +1,64 @@
+// The host's samples of large cases, on sizes whose whole result the f64 references of the ordinary cases confirm. Costs 5 s.
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Device } from '../../engine/index.js';
+import {
+  checkSampledCase,
+  type SampledCase,
+  sampledAdd,
+  sampledAttention,
+  sampledGatedMatmul,
+  sampledGram,
+  sampledMatmul,
+  sampledRmsNorm,
+} from '../../kernels/index.js';
+
+let device: Device;
+test.before(async () => {
+  device = await Device.open();
+});
+test.after(async () => {
+  await device.close();
+});
+
+const heads = { heads: 4, kvHeads: 2, headDim: 32 };
+const cases: SampledCase[] = [
+  sampledMatmul({ form: 'NT', m: 37, n: 68, k: 144, b: 'bf16' }),
+  sampledMatmul({ form: 'NT', m: 16, n: 100, k: 64, b: 'f16', behind: 1 << 20 }),
+  sampledMatmul({ form: 'TN', m: 70, n: 70, k: 50, lower: true }),
+  // More elements than the numbers' period.
+  sampledMatmul({ form: 'NT', m: 2, n: 1700, k: 64, b: 'bf16' }),
+  sampledGatedMatmul(9, 72, 64),
+  sampledAttention({ queries: 65, keys: 65, ...heads }),
+  sampledAttention({ queries: 1, keys: 200, ...heads }),
+  sampledGram(300, 65),
+  sampledGram(300, 65, 40),
+  sampledRmsNorm(33, 500),
+  // More than 65,535 workgroups where a lane takes one element.
+  sampledAdd(4111, 4099),
+] as unknown as SampledCase[];
+
+for (const item of cases) {
+  test(`${item.kernel} ${item.name}`, async () => {
+    const live = device.memory.liveBytes;
+    let variants = 0;
+    for await (const { variant, error, repeats } of checkSampledCase(device, item)) {
+      assert.ok(error <= item.tolerance, `${variant}: ${error}`);
+      assert.ok(repeats, `${variant} repeats`);
+      variants++;
+    }
+    assert.ok(variants > 0);
+    assert.is(device.memory.liveBytes, live);
+  });
+}
+
+test('a wrong kernel is wrong by far', async () => {
+  process.env.RM_TEST_WRONG_KERNEL = 'matmul';
+  try {
+    for await (const { error } of checkSampledCase(device, cases[0]!)) assert.ok(error > 1e-3, `${error}`);
+  } finally {
+    delete process.env.RM_TEST_WRONG_KERNEL;
+  }
+});
+
+test.run();
