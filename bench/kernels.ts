@@ -1,5 +1,6 @@
 import { type Device, type Progress, type Recorder, RmError, Scope } from '../engine/index.js';
-import type { KernelCase } from '../kernels/index.js';
+import type { KernelCase, PreparedCase } from '../kernels/index.js';
+import { type Clock, clockOf } from './clock.js';
 import {
   type Benchmark,
   type BenchText,
@@ -12,6 +13,11 @@ import {
   right,
 } from './measure.js';
 import { formatShare, type PeakRates, shareOfPeak } from './peakRates.js';
+
+/** What is timed: a case, or a sampled one. */
+export type TimedCase = Pick<KernelCase, 'kernel' | 'name' | 'flops' | 'bytes' | 'variants'> & {
+  setup(scope: Scope): Promise<Pick<PreparedCase, 'run'>> | Pick<PreparedCase, 'run'>;
+};
 
 export interface KernelTiming {
   readonly kernel: string;
@@ -48,32 +54,10 @@ export interface KernelBenchOptions extends MeasureOptions {
 const SAMPLE_MS = 5;
 const MOST_REPEATS = 100;
 
-/** Milliseconds of one of `repeats` runs. */
-type Clock = (run: (rec: Recorder) => void, repeats: number) => Promise<number>;
-
-const wallClock =
-  (device: Device): Clock =>
-  async (run, repeats) => {
-    const started = performance.now();
-    for (let i = 0; i < repeats; i++) run(device.recorder);
-    await device.recorder.finish();
-    return (performance.now() - started) / repeats;
-  };
-
-const gpuClock =
-  (device: Device): Clock =>
-  async (run, repeats) => {
-    const profiler = device.profiler!;
-    profiler.reset();
-    for (let i = 0; i < repeats; i++) run(device.recorder);
-    const kernels = await profiler.table();
-    return kernels.reduce((sum, { milliseconds }) => sum + milliseconds, 0) / repeats;
-  };
-
 /** One timing, or with `variants` one for each that the device can run, their samples in turns. */
 async function timeCase(
   device: Device,
-  item: KernelCase,
+  item: TimedCase,
   clock: Clock,
   samples: number,
   { peak, variants = false }: KernelBenchOptions,
@@ -121,11 +105,11 @@ const cannotRun = (error: unknown): error is RmError =>
  */
 export async function benchKernels(
   device: Device,
-  cases: readonly KernelCase[],
+  cases: readonly TimedCase[],
   options: KernelBenchOptions = {},
 ): Promise<KernelBenchmark> {
   const { samples = 7, onProgress, signal } = options;
-  const clock = device.profiler ? gpuClock(device) : wallClock(device);
+  const clock = clockOf(device);
   const timings: KernelTiming[] = [];
   const skipped: { kernel: string; name: string; reason: string }[] = [];
   for (const [i, item] of cases.entries()) {

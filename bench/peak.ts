@@ -1,4 +1,5 @@
 import { type Device, download, type Progress, Scope, Tensor, upload } from '../engine/index.js';
+import { clockOf } from './clock.js';
 import {
   type Benchmark,
   type BenchText,
@@ -36,26 +37,24 @@ async function fastestTime(run: () => unknown, { samples = 5, signal }: MeasureO
 }
 
 /** GFLOP/s of multiply-adds: the best sample over all numbers of chains. */
-async function fmaRate(device: Device, type: 'f32' | 'f16', options: MeasureOptions): Promise<number> {
-  const { recorder, info } = device;
+export async function fmaRate(device: Device, type: 'f32' | 'f16', options: MeasureOptions): Promise<number> {
+  const { info } = device;
+  const clock = clockOf(device);
   using out = Tensor.create(device, [INVOCATIONS * (info.kind === 'software' ? 256 : 16384)]);
   let best = 0;
   for (const chains of CHAINS) {
-    const run = async (iterations: number) => {
-      const flops = probeFma(recorder, out, { type, chains, iterations });
-      return { flops, milliseconds: await wallTime(() => recorder.finish()) };
-    };
+    let flops = 0;
+    const run = (iterations: number) =>
+      clock(rec => {
+        flops = probeFma(rec, out, { type, chains, iterations });
+      }, 1);
     await run(1);
     let iterations = 16;
     // Long enough for a sample, but too short for a driver to kill the dispatch.
-    for (;;) {
-      const { milliseconds } = await run(iterations);
-      if (milliseconds >= SAMPLE_MS[info.kind] / 2 || iterations >= 1 << 22) break;
-      iterations *= 2;
-    }
+    while ((await run(iterations)) < SAMPLE_MS[info.kind] / 2 && iterations < 1 << 22) iterations *= 2;
     for (let i = 0; i < (options.samples ?? 5); i++) {
       options.signal?.throwIfAborted();
-      const { flops, milliseconds } = await run(iterations);
+      const milliseconds = await run(iterations);
       best = Math.max(best, flops / milliseconds / 1e6);
     }
   }
@@ -70,7 +69,8 @@ const memoryBytes = (device: Device): number =>
     Math.floor(device.memory.limit / 4 / 4096) * 4096,
   );
 
-async function memoryRates(device: Device, options: MeasureOptions) {
+/** GB/s of kernels that read and copy, of copies of buffers, of uploads and downloads. */
+export async function memoryRates(device: Device, options: MeasureOptions) {
   const { recorder } = device;
   using scope = new Scope(device);
   const a = scope.tensor([memoryBytes(device) / 4]);
@@ -78,16 +78,25 @@ async function memoryRates(device: Device, options: MeasureOptions) {
   const sums = scope.tensor([INVOCATIONS * (device.info.kind === 'software' ? 256 : 4096)]);
   recorder.clear(a);
   const rate = async (bytes: number, run: () => unknown) => bytes / (await fastestTime(run, options)) / 1e6;
-  const kernelRate = (bytes: number, record: () => void) =>
-    rate(bytes, () => {
-      record();
-      return recorder.finish();
-    });
+  const clock = clockOf(device);
+  const kernelRate = async (bytes: number, record: () => void) => {
+    await clock(record, 1);
+    const times: number[] = [];
+    for (let i = 0; i < (options.samples ?? 5); i++) {
+      options.signal?.throwIfAborted();
+      times.push(await clock(record, 1));
+    }
+    return bytes / Math.min(...times) / 1e6;
+  };
   const host = new Uint8Array(a.byteLength);
   return {
     readGigabytes: await kernelRate(a.byteLength, () => probeRead(recorder, a, sums)),
     copyGigabytes: await kernelRate(2 * a.byteLength, () => probeCopy(recorder, a, b)),
-    bufferCopyGigabytes: await kernelRate(2 * a.byteLength, () => recorder.copy(a, b)),
+    // No dispatch, so no timestamps.
+    bufferCopyGigabytes: await rate(2 * a.byteLength, () => {
+      recorder.copy(a, b);
+      return recorder.finish();
+    }),
     uploadGigabytes: await rate(a.byteLength, async () => {
       await upload(a, host);
       await recorder.finish();
@@ -96,7 +105,8 @@ async function memoryRates(device: Device, options: MeasureOptions) {
   };
 }
 
-async function dispatchTimes(device: Device, options: MeasureOptions) {
+/** Times of recording a dispatch, of one among many that depend on each other, and of one alone. */
+export async function dispatchTimes(device: Device, options: MeasureOptions) {
   const { recorder } = device;
   using out = Tensor.create(device, [1], 'u32');
   const encode: number[] = [];
@@ -119,7 +129,7 @@ async function dispatchTimes(device: Device, options: MeasureOptions) {
 }
 
 /**
- * Measures the adapter's peak rates by wall clock, with long enough work. Open the device without `profile`, which slows
+ * Measures the adapter's peak rates with long enough work, by wall clock: open the device without `profile`, which slows
  * dispatches.
  */
 export async function benchPeak(

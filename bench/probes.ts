@@ -125,3 +125,72 @@ export function probeCopy(rec: Recorder, a: Tensor, out: Tensor): void {
 export function probeNothing(rec: Recorder, out: Tensor): void {
   rec.dispatch({ program: nothingProgram, tensors: [out], params: [1], grid: [1] });
 }
+
+/** A matrix product of the subgroup-matrix units. */
+export interface MatrixUnit {
+  /** Element types of operands and sums. */
+  readonly component: 'f16';
+  readonly result: 'f16' | 'f32';
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+}
+
+/** Sums that each subgroup works on: too few do not hide latency. */
+const MATRIX_SUMS = 4;
+
+const matrixProgram = ({ result, m, n, k }: MatrixUnit): ProgramSpec => ({
+  key: `probe matrix units f16 ${result} ${m}x${n}x${k}`,
+  bindings: ['write'],
+  wgsl: () => /* wgsl */ `
+enable f16;
+enable subgroups;
+enable chromium_experimental_subgroup_matrix;
+struct Params { iterations: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+var<workgroup> a: array<f16, ${m * k}>;
+var<workgroup> b: array<f16, ${n * k}>;
+var<workgroup> c: array<${result}, ${m * n}>;
+@compute @workgroup_size(${INVOCATIONS})
+fn main(${flatBuiltins}, @builtin(subgroup_size) size: u32, @builtin(subgroup_id) subgroup: u32) {
+  for (var i = lane; i < ${m * k}u; i += ${INVOCATIONS}u) { a[i] = f16(i % 3u) - 1.0h; }
+  for (var i = lane; i < ${n * k}u; i += ${INVOCATIONS}u) { b[i] = f16(i % 5u) - 2.0h; }
+  workgroupBarrier();
+  let left = subgroupMatrixLoad<subgroup_matrix_left<f16, ${k}, ${m}>, row_major>(&a, 0u, ${k}u);
+  let right = subgroupMatrixLoad<subgroup_matrix_right<f16, ${n}, ${k}>, row_major>(&b, 0u, ${n}u);
+${lines(MATRIX_SUMS, i => `  var sums${i}: subgroup_matrix_result<${result}, ${n}, ${m}>;`)}
+  for (var i = 0u; i < p.iterations; i++) {
+${lines(STEPS, () => lines(MATRIX_SUMS, i => `    sums${i} = subgroupMatrixMultiplyAccumulate(left, right, sums${i});`))}
+  }
+${lines(
+  MATRIX_SUMS,
+  i => `  if (subgroup == 0u) { subgroupMatrixStore<row_major>(&c, 0u, sums${i}, ${n}u); }
+  workgroupBarrier();
+  if (lane == ${i}u) { out[${flatGroup} * ${INVOCATIONS}u + lane] = f32(c[lane]); }
+  workgroupBarrier();`,
+)}
+  if (lane == ${MATRIX_SUMS}u) { out[${flatGroup} * ${INVOCATIONS}u + lane] = f32(size); }
+}`,
+});
+
+/** Element of `out` that holds the size of the subgroups after `probeMatrix`. */
+export const SUBGROUP_SIZE_AT = MATRIX_SUMS;
+
+/** Runs products of matrices in out.size / INVOCATIONS workgroups and returns their flops for subgroups of this size. */
+export function probeMatrix(
+  rec: Recorder,
+  out: Tensor,
+  { unit, subgroup, iterations }: { unit: MatrixUnit; subgroup: number; iterations: number },
+): number {
+  const flops =
+    (2 * unit.m * unit.n * unit.k * MATRIX_SUMS * STEPS * iterations * out.size) / Math.max(1, subgroup);
+  rec.dispatch({
+    program: matrixProgram(unit),
+    tensors: [out],
+    params: [iterations],
+    grid: flatGrid(out.size / INVOCATIONS),
+    flops,
+  });
+  return flops;
+}

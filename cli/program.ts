@@ -7,6 +7,7 @@ import { convertCommand } from './convert.js';
 import { doctorCommand } from './doctor/command.js';
 import { evalCommand } from './eval/command.js';
 import { generateCommand } from './generate.js';
+import { gpuCheckCommand } from './gpuCheck/command.js';
 import { healCommand } from './heal.js';
 import { inspectCommand } from './inspect.js';
 import { logitsCommand } from './logits.js';
@@ -67,6 +68,7 @@ export function createProgram(signal: AbortSignal): Command {
     logitsCommand(signal),
     inspectCommand(signal),
     doctorCommand(signal),
+    gpuCheckCommand(signal),
     benchCommand(signal),
     tuneCommand(signal),
     completionCommand(signal),

@@ -149,6 +149,18 @@ export async function openAdapter(query?: string): Promise<OpenedAdapter> {
   throw new RmError('ADAPTER_NONE', 'no WebGPU adapter was found on this machine', adapterAdvice());
 }
 
+/** An adapter with all limits and features that it offers, by their WebGPU names. @throws RmError ADAPTER_NONE. */
+export async function describeAdapter(
+  name: string,
+): Promise<{ info: AdapterInfo; limits: Record<string, number>; features: string[] }> {
+  const { adapter, info } = await openAdapter(name);
+  const limits: Record<string, number> = {};
+  // Getters of the prototype, which spreading would miss.
+  for (const limit in adapter.limits)
+    limits[limit] = Number(adapter.limits[limit as keyof GPUSupportedLimits]);
+  return { info, limits, features: [...adapter.features].sort() };
+}
+
 /** Says how to get a WebGPU adapter on this platform. */
 export function adapterAdvice(): string {
   if (process.platform !== 'linux') return 'Update the graphics driver, then run: rm-engine doctor';

@@ -1,4 +1,4 @@
-export { adapterAdvice } from './adapter.js';
+export { adapterAdvice, describeAdapter } from './adapter.js';
 export { describeLimit } from './cardMemory.js';
 export { asBytes, asF32, asU16, asU32 } from './dtype.js';
 export { exactArithmetic, pairDivision, RUNTIME_ZERO } from './exactArithmetic.js';
@@ -32,7 +32,8 @@ export * from './public.js';
 export { seededRandom, shuffle } from './random.js';
 export { reasonOf } from './reasons.js';
 export { brokenSeal, sealed, sha256, sha256OfFile, sha256OfJson } from './seal.js';
-export { requireExactArithmetic } from './selftest.js';
+export { requireExactArithmetic, selfTest } from './selftest.js';
 export { type ReadInto, STAGING_BYTES } from './staging.js';
 export { downloadPieces, PIECE, uploadFrom, uploadPieces } from './transfer.js';
+export { thisHost, vulkanDriverFiles } from './vulkanFiles.js';
 export { withoutCredentials } from './withoutCredentials.js';

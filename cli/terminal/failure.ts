@@ -54,6 +54,7 @@ const otherOptions: Readonly<Record<string, string>> = {
   longest: '--layers',
   out: '--out',
   download: '--download',
+  allowSoftware: '--allow-software',
   tasks: '--tasks',
   fewshot: '--fewshot',
   fewshotRows: '--fewshot-rows',

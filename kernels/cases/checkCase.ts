@@ -31,10 +31,10 @@ function normalisedError(actual: ArrayLike<number>, expected: ArrayLike<number>,
   return Math.sqrt(difference) / ((scale ?? Math.sqrt(norm)) || 1);
 }
 
-/** For tests: the kernels whose "kernel variant" holds this text compute zeros, as on a driver that breaks them. */
+/** For tests: the variants that RM_ENGINE_WRONG_KERNEL names, as in "matmul tiled", compute zeros. */
 export function plantFault(rec: Recorder, kernel: string, variant: string | undefined, output: Tensor): void {
-  const planted = process.env.RM_TEST_WRONG_KERNEL;
-  if (planted && `${kernel} ${variant ?? ''}`.includes(planted)) rec.clear(output);
+  const planted = process.env.RM_ENGINE_WRONG_KERNEL;
+  if (planted && `${kernel} ${variant ?? ''}`.startsWith(planted)) rec.clear(output);
 }
 
 /** Whether two downloads are the same to the bit. */

@@ -1,8 +1,8 @@
 import {
   asF32,
   byteSize,
-  type DType,
   type Device,
+  type DType,
   decodeToF32,
   download,
   encodeFromF32,

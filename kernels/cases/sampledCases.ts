@@ -12,8 +12,8 @@ import { clearDoubleSingle, createDoubleSingle } from '../shared/doubleSingle.js
 import { activations } from './activations.js';
 import { causalRanges } from './attention.js';
 import type { OuterProductsVariant } from './gramAndSolve.js';
-import { type Expected, fillPeriodic, type SampledCase, periodicTensor } from './sampled.js';
 import { type MatmulVariant, namedChoices } from './matmul.js';
+import { type Expected, fillPeriodic, periodicTensor, type SampledCase } from './sampled.js';
 
 /** A sum of products in f64, and |a| |b|. */
 function dot(length: number, a: (i: number) => number, b: (i: number) => number): Expected {
@@ -64,7 +64,12 @@ export function sampledMatmul(item: SampledProduct): SampledCase<MatmulVariant> 
       return {
         output,
         run: (rec, variant) =>
-          matmul(rec, left.tensor, right, output, { transposeA, transposeB, lower, variant: variant?.choice }),
+          matmul(rec, left.tensor, right, output, {
+            transposeA,
+            transposeB,
+            lower,
+            variant: variant?.choice,
+          }),
         ...(lower && { place: (row, column) => [Math.max(row, column), Math.min(row, column)] as const }),
         expected: (row, column) =>
           dot(
@@ -165,7 +170,10 @@ export function sampledAttention(sizes: AttentionSizes): SampledCase<AttentionVa
           const most = scores.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
           const weights = scores.map(score => Math.exp(score - most));
           const total = weights.reduce((a, b) => a + b, 0);
-          const value = weights.reduce((sum, w, i) => sum + (w / total) * v.at(at(start + i, column % headDim)), 0);
+          const value = weights.reduce(
+            (sum, w, i) => sum + (w / total) * v.at(at(start + i, column % headDim)),
+            0,
+          );
           return { value, scale: 1 };
         },
       };

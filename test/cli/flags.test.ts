@@ -72,6 +72,8 @@ const tried: Readonly<Record<string, readonly string[]>> = {
 const long = [
   'doctor',
   'tune',
+  // test/cli/gpuCheck.test.ts tries them.
+  ...['run', 'compare'].map(name => `gpu-check ${name}`),
   ...['kernels', 'peak', 'prefill', 'decode', 'solve', 'prune', 'scale'].map(name => `bench ${name}`),
 ];
 /** What it prints is a script for a shell. */

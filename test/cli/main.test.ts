@@ -11,7 +11,7 @@ const benches = ['kernels', 'peak', 'prefill', 'decode', 'solve', 'prune', 'star
 const commands = [
   ...['prune', 'compare', 'methods', 'profile', 'eval', 'generate', 'chat', 'logits', 'inspect', 'doctor'],
   ...benches.map(name => `bench ${name}`),
-  ...['tune', 'completion'],
+  ...['tune', 'completion', 'gpu-check', 'gpu-check run', 'gpu-check compare'],
 ];
 
 const packageVersion = JSON.parse(

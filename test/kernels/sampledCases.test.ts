@@ -53,11 +53,11 @@ for (const item of cases) {
 }
 
 test('a wrong kernel is wrong by far', async () => {
-  process.env.RM_TEST_WRONG_KERNEL = 'matmul';
+  process.env.RM_ENGINE_WRONG_KERNEL = 'matmul';
   try {
     for await (const { error } of checkSampledCase(device, cases[0]!)) assert.ok(error > 1e-3, `${error}`);
   } finally {
-    delete process.env.RM_TEST_WRONG_KERNEL;
+    delete process.env.RM_ENGINE_WRONG_KERNEL;
   }
 });
 

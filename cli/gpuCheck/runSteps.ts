@@ -1,0 +1,69 @@
+import { nextShare } from '../../bench/gpuCheck/budget.js';
+import {
+  type Details,
+  FORMAT,
+  type GpuCheckReport,
+  type StepName,
+  type StepReport,
+} from '../../bench/gpuCheck/report.js';
+import type { AdapterInfo } from '../../engine/adapter.js';
+import { version } from '../terminal/version.js';
+import { type RanStep, runStep } from './runStep.js';
+
+export interface CheckOptions {
+  readonly steps: readonly StepName[];
+  /** Seconds of all steps together. */
+  readonly budget: number;
+  readonly allowSoftware: boolean;
+  readonly adapter?: string | undefined;
+  readonly memoryLimit?: number | undefined;
+  /** A temporary folder for the steps. */
+  readonly folder: string;
+  readonly command: readonly string[];
+  readonly signal: AbortSignal;
+  readonly onProgress: (step: StepName, at: string) => void;
+  /** Receives the report after every step. */
+  readonly onReport: (report: GpuCheckReport) => Promise<void>;
+  /** Runs a step; tests have another one. */
+  readonly run?: typeof runStep;
+}
+
+const skipped = (step: StepName, limitSeconds: number, budget: number): StepReport => ({
+  ...{ step, status: 'skipped', seconds: 0, limitSeconds },
+  findings: [{ level: 'note', text: `skipped: the budget of ${budget} s is spent` }],
+  ...{ metrics: [], tables: [], details: {} },
+});
+
+/**
+ * Runs the steps one after the other within the budget, and reports after each.
+ *
+ * @throws RmError ADAPTER_NONE where there is no GPU and a software adapter was not allowed.
+ */
+export async function runSteps(options: CheckOptions): Promise<GpuCheckReport> {
+  const { steps, budget, signal, onReport, run = runStep } = options;
+  const { allowSoftware, adapter, memoryLimit, folder, command } = options;
+  const date = new Date().toISOString();
+  const started = performance.now();
+  const elapsed = () => (performance.now() - started) / 1000;
+  const reports: StepReport[] = [];
+  const earlier: Partial<Record<StepName, Details>> = {};
+  let opened: AdapterInfo | null = null;
+  const report = (): GpuCheckReport => ({
+    ...{ format: FORMAT, version: version(), node: process.version },
+    ...{ platform: `${process.platform} ${process.arch}`, date, budgetSeconds: budget, seconds: elapsed() },
+    ...{ complete: reports.length === steps.length, adapter: opened, steps: [...reports] },
+  });
+  for (const [i, step] of steps.entries()) {
+    const seconds = nextShare(budget - elapsed(), steps.slice(i));
+    if (seconds === undefined) reports.push(skipped(step, 0, budget));
+    else {
+      const input = { step, seconds, adapter, memoryLimit, allowSoftware, folder, command, earlier };
+      const ran: RanStep = await run(input, { signal, onProgress: at => options.onProgress(step, at) });
+      opened ??= ran.adapter ?? null;
+      earlier[step] = ran.report.details;
+      reports.push(ran.report);
+    }
+    await onReport(report());
+  }
+  return report();
+}

@@ -1,0 +1,348 @@
+// gpu-check: the report and its comparison, the budget, steps that crash or hang (fakes), and the command with a small budget on
+// the machine's own adapter. Costs 20 s, most of it the last.
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { hangsAfter, nextShare, stepSeconds } from '../../bench/gpuCheck/budget.js';
+import { compareReports, comparisonTables } from '../../bench/gpuCheck/compareReports.js';
+import { gpuCheckForm } from '../../bench/gpuCheck/form.js';
+import { gpuCheckMarkdown } from '../../bench/gpuCheck/markdown.js';
+import {
+  FORMAT,
+  type GpuCheckReport,
+  type StepInput,
+  type StepName,
+  type StepReport,
+  stepNames,
+  verdictOf,
+} from '../../bench/gpuCheck/report.js';
+import { runStep } from '../../cli/gpuCheck/runStep.js';
+import { runSteps } from '../../cli/gpuCheck/runSteps.js';
+import { rejectsWith } from '../gpu.js';
+import { temporaryFolder } from '../support.js';
+import { ownCache, rmEngine } from './support.js';
+
+const fakeStep = fileURLToPath(new URL('./gpuCheckStep.js', import.meta.url));
+const never = new AbortController().signal;
+
+const stepReport = (step: StepName, change: Partial<StepReport> = {}): StepReport => ({
+  ...{ step, status: 'done', seconds: 1, limitSeconds: 2 },
+  ...{ findings: [], metrics: [], tables: [], details: {} },
+  ...change,
+});
+
+const report = (steps: readonly StepReport[], change: Partial<GpuCheckReport> = {}): GpuCheckReport => ({
+  ...{
+    format: FORMAT,
+    version: '1.2.3',
+    node: 'v20.0.0',
+    platform: 'linux x64',
+    date: '2026-01-31T00:00:00Z',
+  },
+  ...{ budgetSeconds: 480, seconds: 9, complete: true, steps },
+  adapter: {
+    ...{ description: 'driver 5', vendor: 'v', architecture: 'a', device: 'Card X', kind: 'gpu' },
+    ...{ subgroupMinSize: 32, subgroupMaxSize: 32, subgroupMatrixConfigs: [] },
+  },
+  ...change,
+});
+
+test('the budget: shares in proportion, what is left goes on, too little is nothing', () => {
+  const sum = stepNames.reduce((total, step) => total + stepSeconds[step], 0);
+  assert.is(sum, 460);
+  let left = 480;
+  for (const [i, step] of stepNames.entries()) {
+    const share = nextShare(left, stepNames.slice(i))!;
+    // A step that needs all of its share leaves each later one its own.
+    assert.ok(Math.abs(share - (480 * stepSeconds[step]) / sum) < 1e-9);
+    left -= share;
+  }
+  assert.ok(Math.abs(left) < 1e-9);
+  // All for one; twice as much where the first needs nothing.
+  assert.is(nextShare(100, ['prune']), 100);
+  assert.is(nextShare(1, stepNames), undefined);
+  assert.is(nextShare(-5, ['stress']), undefined);
+  assert.ok(hangsAfter(100) > 100 && hangsAfter(1) > 10);
+});
+
+test('the verdict: wrong wins, what is missing makes it partly', () => {
+  const wrong = stepReport('peak', { findings: [{ level: 'wrong', text: 'x' }] });
+  const slow = stepReport('peak', { findings: [{ level: 'warning', text: 'x' }] });
+  const verdicts = (...steps: StepReport[]) => verdictOf(report(steps));
+  assert.is(verdicts(stepReport('environment'), slow), 'right');
+  assert.is(verdicts(wrong), 'wrong');
+  assert.is(verdicts(stepReport('peak', { status: 'failed' })), 'wrong');
+  assert.is(verdicts(stepReport('peak', { status: 'skipped' })), 'partly');
+  assert.is(verdictOf(report([stepReport('peak')], { complete: false })), 'partly');
+});
+
+test('Markdown: the verdict first, then what to do, then the tables', () => {
+  const findings = Array.from({ length: 10 }, (_, i) => ({
+    level: 'wrong' as const,
+    text: `case ${i}`,
+    fix: 'Do this.',
+  }));
+  const text = gpuCheckMarkdown(
+    report([
+      stepReport('correctness', { findings }),
+      stepReport('peak', {
+        tables: [
+          {
+            title: 'Peak',
+            columns: [{ title: 'what' }, { title: 'rate', align: 'right' }],
+            rows: [['a | b', '3']],
+          },
+        ],
+      }),
+      stepReport('stress', { status: 'skipped' }),
+    ]),
+  );
+  const lines = text.split('\n');
+  assert.is(lines[0], '# gpu-check');
+  assert.match(lines[2]!, /^\*\*WRONG: .*correctness/);
+  assert.match(text, /\n- correctness: case 0\. Do this\.\n/);
+  assert.match(text, /- correctness: 2 more, see gpu-check\.json/);
+  assert.match(text, /Card X, driver 5/);
+  assert.match(text, /\| correctness \| WRONG \|/);
+  assert.match(text, /\| stress \| skipped \|/);
+  assert.match(text, /\n## Peak\n\n\| what \| rate \|\n/);
+  assert.match(text, /a \\\| b/);
+  assert.ok(text.indexOf('WRONG') < text.indexOf('## Steps'));
+});
+
+test('comparison: the numbers of both by name, and how much better B is', () => {
+  const metrics = (...values: [string, number, 'higher' | 'lower'][]) =>
+    values.map(([name, value, better]) => ({ name, value, unit: 'u', better }));
+  const a = report([
+    stepReport('peak', {
+      metrics: metrics(['rate', 2, 'higher'], ['time', 8, 'lower'], ['only A', 1, 'higher']),
+    }),
+  ]);
+  const b = report([
+    stepReport('peak', {
+      metrics: metrics(['time', 2, 'lower'], ['rate', 6, 'higher'], ['zero', 0, 'lower']),
+    }),
+  ]);
+  assert.equal(
+    compareReports(a, b).map(({ name, a, b, gain }) => [name, a, b, gain]),
+    [
+      ['rate', 2, 6, 3],
+      ['time', 8, 2, 4],
+      ['only A', 1, undefined, undefined],
+      ['zero', undefined, 0, undefined],
+    ],
+  );
+  const [machines, numbers] = comparisonTables(a, b);
+  assert.equal(
+    machines!.rows.find(([what]) => what === 'peak'),
+    ['peak', 'done', 'done'],
+  );
+  assert.equal(
+    machines!.rows.find(([what]) => what === 'stress'),
+    ['stress', 'not run', 'not run'],
+  );
+  assert.is(numbers!.rows.length, 4);
+});
+
+const input = (adapter: string): StepInput => ({
+  ...{ step: 'peak', seconds: 5, adapter, allowSoftware: true, folder: '', command: [], earlier: {} },
+});
+const fake = (adapter: string, hangSeconds = 30) =>
+  runStep(input(adapter), { signal: never, onProgress: () => {}, module: fakeStep, hangSeconds });
+
+test('a step that crashes, exits or hangs is a finding; what it told before is kept', async () => {
+  const ended: Record<string, RegExp> = {
+    crash: /crashed \(SIGSEGV\) at: the first piece/,
+    exit: /crashed \(exit code 3\) at: the first piece/,
+    hang: /hung for more than 1 s at: the first piece/,
+  };
+  for (const [how, text] of Object.entries(ended)) {
+    const started = performance.now();
+    const { report } = await fake(how, how === 'hang' ? 1 : 30);
+    assert.ok(performance.now() - started < 20_000, how);
+    assert.is(report.status, 'failed');
+    assert.equal(
+      report.metrics.map(({ name }) => name),
+      ['rate'],
+    );
+    assert.equal(report.findings[0], { level: 'note', text: 'so far' });
+    assert.is(report.findings[1]!.level, 'wrong');
+    assert.match(report.findings[1]!.text, text);
+    assert.ok(report.findings[1]!.fix!.length > 10);
+    if (how === 'crash') assert.is(report.stderr, 'the driver says goodbye');
+    if (how === 'hang' && process.platform !== 'win32') {
+      await delay(200);
+      // Ended and perhaps not yet collected by the system.
+      const pid = report.details.pid as number;
+      const state = existsSync(`/proc/${pid}/stat`)
+        ? readFileSync(`/proc/${pid}/stat`, 'utf8').split(' ')[2]
+        : 'gone';
+      assert.ok(['gone', 'Z', 'X'].includes(state!), `the hung step's own process is ${state}`);
+    }
+  }
+});
+
+test('an interrupt ends the step at once', async () => {
+  const controller = new AbortController();
+  const started = performance.now();
+  const running = runStep(input('hang'), {
+    signal: controller.signal,
+    onProgress: () => controller.abort(new Error('interrupted')),
+    module: fakeStep,
+  });
+  let thrown: unknown;
+  await running.catch(error => {
+    thrown = error;
+  });
+  assert.is((thrown as Error).message, 'interrupted');
+  assert.ok(performance.now() - started < 5000);
+});
+
+test('a refusal ends the check with ADAPTER_NONE', async () => {
+  assert.match(await rejectsWith(() => fake('refuse'), 'ADAPTER_NONE'), /no GPU/);
+});
+
+test('the steps: a report after each, details for later ones, skipped once the budget is spent', async () => {
+  const inputs: StepInput[] = [];
+  const written: GpuCheckReport[] = [];
+  const last = await runSteps({
+    ...{ steps: ['environment', 'peak', 'kernels', 'stress'], budget: 7, allowSoftware: true },
+    ...{ folder: '', command: [], signal: never, onProgress: () => {} },
+    onReport: async one => {
+      written.push(structuredClone(one));
+    },
+    run: async one => {
+      inputs.push(structuredClone(one));
+      // Takes all that there is.
+      if (one.step === 'peak') await delay(6500);
+      return { adapter: undefined, report: stepReport(one.step, { details: { of: one.step } }) };
+    },
+  });
+  assert.equal(
+    inputs.map(({ step }) => step),
+    ['environment', 'peak'],
+  );
+  assert.equal(inputs[1]!.earlier, { environment: { of: 'environment' } });
+  assert.equal(
+    written.map(({ steps, complete }) => [steps.length, complete]),
+    [
+      [1, false],
+      [2, false],
+      [3, false],
+      [4, true],
+    ],
+  );
+  assert.equal(
+    last.steps.map(({ status }) => status),
+    ['done', 'done', 'skipped', 'skipped'],
+  );
+  assert.match(last.steps[2]!.findings[0]!.text, /budget of 7 s is spent/);
+  assert.is(verdictOf(last), 'partly');
+});
+
+const folder = temporaryFolder();
+const env = { ...ownCache(join(folder.path, 'cache')), TMPDIR: join(folder.path, 'tmp') };
+mkdirSync(env.TMPDIR);
+test.after(() => folder[Symbol.dispose]());
+const outOf = (name: string) => join(folder.path, name);
+const read = (name: string): GpuCheckReport =>
+  JSON.parse(readFileSync(join(outOf(name), 'gpu-check.json'), 'utf8'));
+const check = (name: string, args: readonly string[], more: Record<string, string> = {}) =>
+  rmEngine(['gpu-check', '--out', outOf(name), ...args], { env: { ...env, ...more } });
+
+test('on the machine: environment and a few cases; both files, nothing else left', async () => {
+  const { status, stdout, stderr } = await check('own', [
+    ...['--allow-software', '--steps', 'correctness', 'environment', '--budget', '12'],
+  ]);
+  assert.is(status, 0, stdout + stderr);
+  const result = read('own');
+  assert.is(gpuCheckForm(result, ''), undefined);
+  assert.equal(
+    result.steps.map(({ step, status }) => [step, status]),
+    [
+      ['environment', 'done'],
+      ['correctness', 'done'],
+    ],
+  );
+  const [environment, correctness] = result.steps;
+  const { adapters, device, machine } = environment!.details as Record<string, never>;
+  const [{ limits, features }] = adapters as [{ limits: Record<string, number>; features: string[] }];
+  assert.ok(limits.maxStorageBufferBindingSize! >= 2 ** 27 && features.length > 3);
+  assert.is(
+    (device as GpuCheckReport).adapter === undefined && typeof (device as { info: object }).info,
+    'object',
+  );
+  assert.ok((machine as { host: { total: number } }).host.total > 0);
+  const { small } = correctness!.details.counts as { small: { variants: number; wrong: number } };
+  assert.is(small.wrong, 0);
+  assert.equal(readdirSync(outOf('own')).sort(), ['gpu-check.json', 'gpu-check.md']);
+  assert.equal(readdirSync(env.TMPDIR), [], 'the temporary folder is gone');
+  assert.is(readFileSync(join(outOf('own'), 'gpu-check.md'), 'utf8'), stdout);
+});
+
+test('a planted wrong kernel is found and reported, with exit code 1', async () => {
+  const planted = { RM_ENGINE_WRONG_KERNEL: 'matmul ' };
+  const args = ['--allow-software', '--steps', 'correctness', '--budget', '12', '--json'];
+  const { status, stdout, stderr } = await check('planted', args, planted);
+  assert.is(status, 1, stderr);
+  const printed = JSON.parse(stdout) as GpuCheckReport;
+  assert.equal(printed, read('planted'));
+  const wrong = printed.steps[0]!.findings.filter(({ level }) => level === 'wrong');
+  assert.ok(
+    wrong.length > 0 && wrong.every(({ text }) => /^matmul .*error/.test(text)),
+    JSON.stringify(wrong),
+  );
+});
+
+test('what is in the way: an earlier check needs --force, anything else stays', async () => {
+  const again = ['--allow-software', '--steps', 'environment', '--budget', '10'];
+  const { status, stderr } = await check('own', again);
+  assert.is(status, 1);
+  assert.match(stderr, /OUTPUT_EXISTS/);
+  assert.is((await check('own', [...again, '--force'])).status, 0);
+  assert.equal(
+    read('own').steps.map(({ step }) => step),
+    ['environment'],
+  );
+  mkdirSync(outOf('mine'));
+  writeFileSync(join(outOf('mine'), 'gpu-check.md'), 'my notes\n');
+  assert.is((await check('mine', [...again, '--force'])).status, 1);
+  assert.is(readFileSync(join(outOf('mine'), 'gpu-check.md'), 'utf8'), 'my notes\n');
+});
+
+test('without a GPU it refuses, and says how to check all the same', async () => {
+  const { status, stderr } = await check('refused', ['--steps', 'environment', '--budget', '10']);
+  // On a machine with a GPU there is nothing to refuse.
+  if (status === 0) return;
+  assert.is(status, 1);
+  assert.match(stderr, /ADAPTER_NONE/);
+  assert.match(stderr, /--allow-software/);
+  assert.not(existsSync(outOf('refused')));
+});
+
+test('compare reads two results, and nothing else', async () => {
+  const write = (name: string, value: unknown) => {
+    writeFileSync(join(folder.path, name), JSON.stringify(value));
+    return join(folder.path, name);
+  };
+  const own = join(outOf('own'), 'gpu-check.json');
+  const other = write(
+    'other.json',
+    report([stepReport('peak', { metrics: [{ name: 'rate', value: 3, unit: 'GB/s', better: 'higher' }] })]),
+  );
+  const { status, stdout } = await rmEngine(['gpu-check', 'compare', own, other], { env });
+  assert.is(status, 0);
+  assert.match(stdout, /peak +rate +3\.00 +GB\/s/);
+  const json = await rmEngine(['gpu-check', 'compare', own, other, '--json'], { env });
+  assert.is(JSON.parse(json.stdout).b.adapter.device, 'Card X');
+  for (const wrong of [{}, { ...report([]), format: 'rm-engine gpu-check 9' }, [1]]) {
+    const refused = await rmEngine(['gpu-check', 'compare', own, write('wrong.json', wrong)], { env });
+    assert.is(refused.status, 1);
+    assert.match(refused.stderr, /wrong\.json.*DATA_INVALID|DATA_INVALID/s);
+  }
+});
+
+test.run();
