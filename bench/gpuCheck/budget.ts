@@ -13,7 +13,7 @@ export const stepSeconds: Readonly<Record<StepName, number>> = {
 };
 
 /** With less than this a step is skipped: it would only open the device. */
-const LEAST_SECONDS = 2;
+const LEAST_SECONDS = 0.5;
 /** A process is ended so long after its step should have begun nothing more. */
 const GRACE_SECONDS = 20;
 const GRACE_SHARE = 0.5;
@@ -28,6 +28,8 @@ export function nextShare(left: number, steps: readonly StepName[]): number | un
   return share >= LEAST_SECONDS ? share : undefined;
 }
 
-/** When a step that has not ended counts as hung. A piece of its work may have begun just before its seconds were over. */
-export const hangsAfter = (seconds: number): number =>
-  seconds + Math.max(GRACE_SECONDS, GRACE_SHARE * seconds);
+/**
+ * How long a step may still be at what it began before its seconds were over. Where it has not even said a word meanwhile,
+ * the driver hangs; else it is only slow.
+ */
+export const graceOf = (seconds: number): number => Math.max(GRACE_SECONDS, GRACE_SHARE * seconds);

@@ -170,6 +170,7 @@ async function checkLargeCases(run: StepRun, software: boolean, counts: Counts):
       for await (const checked of checkSampledCase(device, item, variants)) {
         counts.variants++;
         if (!judge(run, item, checked)) counts.wrong++;
+        run.at(`${item.kernel} ${item.name}, after '${checked.variant}'`);
         if (run.left <= 0) break;
       }
       counts.cases++;

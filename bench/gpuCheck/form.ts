@@ -21,7 +21,7 @@ const table = record({
 
 const step = record({
   step: oneOf(...stepNames),
-  status: oneOf('done', 'failed', 'skipped'),
+  status: oneOf('done', 'cut', 'failed', 'skipped'),
   seconds: finite(0),
   limitSeconds: finite(0),
   findings: listOf(record({ level: oneOf('wrong', 'warning', 'note'), text, fix: optional(text) })),

@@ -10,13 +10,13 @@ const MOST_LISTED = 8;
 /** What came out, and what to do, in one or two sentences. */
 function verdictText(report: GpuCheckReport): string {
   const wrong = report.steps.filter(isWrong).map(({ step }) => step);
-  const unfinished = report.steps.filter(({ status }) => status === 'skipped').map(({ step }) => step);
+  const unfinished = report.steps.filter(({ status }) => status !== 'done').map(({ step }) => step);
   switch (verdictOf(report)) {
     case 'wrong':
       return `**WRONG: do not trust results of this device.** ${wrong.join(', ')}: see below what was found and what to do.`;
     case 'partly':
       return report.complete
-        ? `**Right as far as it was checked.** Not checked: ${unfinished.join(', ')}; give a larger \`--budget\`.`
+        ? `**Right as far as it was checked.** Not, or not wholly checked: ${unfinished.join(', ')}; give a larger \`--budget\`.`
         : '**Right so far.** The check is not over, or was interrupted.';
     case 'right':
       return '**Right.** Every result that was checked is correct, and repeats to the bit.';
@@ -40,8 +40,8 @@ function findingLines(steps: readonly StepReport[], level: Finding['level']): st
 
 /** What a step came to, in a word. */
 const outcome = (step: StepReport): string => {
-  if (step.status === 'skipped') return 'skipped';
   if (isWrong(step)) return step.status === 'failed' ? 'FAILED' : 'WRONG';
+  if (step.status !== 'done') return step.status;
   return step.findings.some(({ level }) => level === 'warning') ? 'right, to look at' : 'right';
 };
 

@@ -6,9 +6,10 @@ import { INVOCATIONS, type MatrixUnit, probeMatrix, SUBGROUP_SIZE_AT } from '../
 import type { StepRun } from './stepRun.js';
 
 const MIB = 2 ** 20;
-const SAMPLES = 3;
 /** About how long a sample of the matrix units takes. */
 const SAMPLE_MS = 10;
+
+const samplesOf = ({ info }: Device) => ({ samples: info.kind === 'software' ? 1 : 3 });
 
 /** GFLOP/s of matrix units with operands of f16. */
 async function matrixRate(device: Device, unit: MatrixUnit): Promise<number> {
@@ -25,7 +26,7 @@ async function matrixRate(device: Device, unit: MatrixUnit): Promise<number> {
   let iterations = 16;
   while ((await run(iterations)) < SAMPLE_MS / 2 && iterations < 1 << 20) iterations *= 2;
   let best = 0;
-  for (let i = 0; i < SAMPLES; i++) {
+  for (let i = 0; i < samplesOf(device).samples; i++) {
     const milliseconds = await run(iterations);
     best = Math.max(best, flops / milliseconds / 1e6);
   }
@@ -37,7 +38,7 @@ async function uploadRate(device: Device, bytes: number, piece: number): Promise
   using target = Tensor.create(device, [bytes / 4]);
   const host = new Uint8Array(piece);
   let fastest = Number.POSITIVE_INFINITY;
-  for (let sample = 0; sample <= SAMPLES; sample++) {
+  for (let sample = 0; sample <= samplesOf(device).samples; sample++) {
     const milliseconds = await wallTime(async () => {
       for (let at = 0; at < bytes; at += piece) device.gpu.queue.writeBuffer(target.buffer.gpu, at, host);
       await device.recorder.finish();
@@ -55,10 +56,10 @@ export async function peakStep(run: StepRun): Promise<void> {
     run.metric(name, value, unit);
     rows.push([name, digits(value), unit]);
   };
-  const samples = { samples: SAMPLES };
   await run.piece(
-    'rates of kernels',
+    'rates of arithmetic',
     async device => {
+      const samples = samplesOf(device);
       run.detail('clock', device.profiler ? 'GPU timestamps' : 'wall clock');
       const f32 = await fmaRate(device, 'f32', samples);
       run.detail('f32Gflops', f32);
@@ -68,15 +69,6 @@ export async function peakStep(run: StepRun): Promise<void> {
         run.detail('f16Gflops', f16);
         tell('multiply-add f16', f16 / 1000, 'TFLOP/s');
       }
-      const { readGigabytes, copyGigabytes, bufferCopyGigabytes, downloadGigabytes } = await memoryRates(
-        device,
-        samples,
-      );
-      run.detail('memoryGigabytes', Math.max(readGigabytes, copyGigabytes));
-      tell('memory, read', readGigabytes, 'GB/s');
-      tell('memory, read and write', copyGigabytes, 'GB/s');
-      tell('memory, copy of buffers', bufferCopyGigabytes, 'GB/s');
-      tell('download', downloadGigabytes, 'GB/s');
     },
     { profile: true },
   );
@@ -97,13 +89,28 @@ export async function peakStep(run: StepRun): Promise<void> {
     },
     { profile: true },
   );
+  await run.piece(
+    'rates of memory',
+    async device => {
+      const { readGigabytes, copyGigabytes, bufferCopyGigabytes, downloadGigabytes } = await memoryRates(
+        device,
+        samplesOf(device),
+      );
+      run.detail('memoryGigabytes', Math.max(readGigabytes, copyGigabytes));
+      tell('memory, read', readGigabytes, 'GB/s');
+      tell('memory, read and write', copyGigabytes, 'GB/s');
+      tell('memory, copy of buffers', bufferCopyGigabytes, 'GB/s');
+      tell('download', downloadGigabytes, 'GB/s');
+    },
+    { profile: true },
+  );
   await run.piece('uploads and dispatches', async device => {
     const bytes = (device.info.kind === 'software' ? 64 : 512) * MIB;
     for (const size of [1, 4, 16]) {
       if (run.left <= 0) break;
       tell(`upload in pieces of ${size} MiB`, await uploadRate(device, bytes, size * MIB), 'GB/s');
     }
-    const times = await dispatchTimes(device, samples);
+    const times = await dispatchTimes(device, samplesOf(device));
     tell('recording a dispatch on the host', times.encodeMicroseconds, 'us');
     tell('a dispatch in a row of 1000 that depend on each other', times.dispatchMicroseconds, 'us');
     tell('a dispatch waited for alone', times.roundTripMicroseconds, 'us');

@@ -23,8 +23,11 @@ export type Details = Readonly<Record<string, unknown>>;
 
 export interface StepReport {
   readonly step: StepName;
-  /** 'done' where the step came to its end; 'failed' where its process crashed, hung or threw; 'skipped' where it did not run. */
-  readonly status: 'done' | 'failed' | 'skipped';
+  /**
+   * 'done' where the step came to its end; 'cut' where it was too slow and was ended; 'failed' where its process crashed,
+   * hung or threw; 'skipped' where it did not run.
+   */
+  readonly status: 'done' | 'cut' | 'failed' | 'skipped';
   readonly seconds: number;
   /** After these seconds the step begins nothing more. */
   readonly limitSeconds: number;
@@ -58,7 +61,7 @@ export interface GpuCheckReport {
   readonly steps: readonly StepReport[];
 }
 
-/** 'wrong' where anything is wrong; 'partly' where nothing is, but steps were skipped or are still to run. */
+/** 'wrong' where anything is wrong; 'partly' where nothing is, but steps were cut or skipped, or are still to run. */
 export type Verdict = 'right' | 'partly' | 'wrong';
 
 export const isWrong = ({ status, findings }: StepReport): boolean =>

@@ -1,9 +1,10 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { hangsAfter } from '../../bench/gpuCheck/budget.js';
-import type { Finding, StepEvent, StepInput, StepReport } from '../../bench/gpuCheck/report.js';
+import { graceOf } from '../../bench/gpuCheck/budget.js';
+import type { StepEvent, StepInput, StepReport } from '../../bench/gpuCheck/report.js';
 import type { AdapterInfo } from '../../engine/adapter.js';
 import { RmError } from '../../engine/errors.js';
+import { HeardEvents } from './heardEvents.js';
 
 /** How much of a step's stderr is kept: the end says why it ended. */
 const KEPT_STDERR = 4096;
@@ -23,8 +24,8 @@ interface RunOptions {
   readonly onProgress: (at: string) => void;
   /** The module that runs as the step; tests have others. */
   readonly module?: string;
-  /** Seconds after which the step counts as hung. */
-  readonly hangSeconds?: number;
+  /** Seconds after those of the step in which it has to end. */
+  readonly graceSeconds?: number;
 }
 
 /** Ends a step with all that it has started. */
@@ -37,55 +38,38 @@ function endGroup(child: ChildProcess): void {
   child.kill('SIGKILL');
 }
 
+const ownModule = (): string => fileURLToPath(new URL('./stepProcess.js', import.meta.url));
+
 /**
  * Runs a step in a process of its own. A crash, a hang or a lost device is a finding of this step.
  *
  * @throws RmError ADAPTER_NONE where there is no GPU and a software adapter was not allowed; the reason of an abort.
  */
 export async function runStep(input: StepInput, options: RunOptions): Promise<RanStep> {
-  const { signal, onProgress, hangSeconds = hangsAfter(input.seconds) } = options;
-  const module = options.module ?? fileURLToPath(new URL('./stepProcess.js', import.meta.url));
+  const { signal, onProgress, module = ownModule(), graceSeconds = graceOf(input.seconds) } = options;
   const started = performance.now();
-  const findings: Finding[] = [];
-  const metrics: StepReport['metrics'][number][] = [];
-  const tables: StepReport['tables'][number][] = [];
-  const details = new Map<string, unknown>();
-  let adapter: AdapterInfo | undefined;
-  let refused: { message: string; fix: string } | undefined;
-  let end: 'done' | 'failed' | undefined;
-  let at = '';
+  const heard = new HeardEvents();
   let stderr = '';
   // A group of its own, so that it can be ended with all that it has started; a Ctrl-C reaches it through the signal.
-  const child = fork(module, [], {
-    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-    detached: true,
-    ...{ windowsHide: true },
-  });
+  const stdio = ['ignore', 'ignore', 'pipe', 'ipc'] as const;
+  const child = fork(module, [], { stdio: [...stdio], detached: true, ...{ windowsHide: true } });
   child.stderr!.setEncoding('utf8').on('data', (text: string) => {
     stderr = (stderr + text).slice(-KEPT_STDERR);
   });
   child.on('message', message => {
-    const event = message as StepEvent;
-    if ('finding' in event) findings.push(event.finding);
-    else if ('metric' in event) metrics.push(event.metric);
-    else if ('table' in event) tables.push(event.table);
-    else if ('detail' in event) details.set(...event.detail);
-    else if ('adapter' in event) adapter = event.adapter;
-    else if ('refused' in event) refused = event.refused;
-    else if ('at' in event) {
-      at = event.at;
-      onProgress(at);
-    } else end = event.end;
+    heard.hear(message as StepEvent);
+    if ('at' in (message as StepEvent)) onProgress(heard.at);
   });
   const ended = new Promise<string>((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (code, name) => resolve(name ?? `exit code ${code}`));
   });
-  let hung = false;
-  const timer = setTimeout(() => {
-    hung = true;
+  let late = false;
+  const onLate = () => {
+    late = true;
     endGroup(child);
-  }, 1000 * hangSeconds);
+  };
+  const timer = setTimeout(onLate, 1000 * (input.seconds + graceSeconds));
   const abort = () => endGroup(child);
   signal.addEventListener('abort', abort);
   let how: string;
@@ -96,29 +80,41 @@ export async function runStep(input: StepInput, options: RunOptions): Promise<Ra
     clearTimeout(timer);
     signal.removeEventListener('abort', abort);
     // After a crash something that it has started may still run.
-    if (end === undefined) endGroup(child);
+    if (heard.end === undefined) endGroup(child);
   }
   signal.throwIfAborted();
-  if (refused) throw new RmError('ADAPTER_NONE', refused.message, refused.fix);
-  const place = at ? ` at: ${at}` : '';
-  if (hung)
-    findings.push({
-      level: 'wrong',
-      text: `it hung for more than ${Math.round(hangSeconds)} s${place}`,
-      fix: REPORT,
-    });
-  else if (end === undefined)
-    findings.push({ level: 'wrong', text: `its process crashed (${how})${place}`, fix: REPORT });
-  const status = end ?? 'failed';
+  if (heard.refused) throw new RmError('ADAPTER_NONE', heard.refused.message, heard.refused.fix);
+  const status = late ? statusOfLate(heard, graceSeconds) : statusOfEnded(heard, how);
+  const { adapter, findings, metrics, tables } = heard;
   return {
     adapter,
     report: {
-      step: input.step,
-      status,
-      seconds: (performance.now() - started) / 1000,
+      ...{ step: input.step, status, seconds: (performance.now() - started) / 1000 },
       limitSeconds: input.seconds,
-      ...{ findings, metrics, tables, details: Object.fromEntries(details) },
+      ...{ findings, metrics, tables, details: Object.fromEntries(heard.details) },
       ...(status === 'failed' && stderr.trim() !== '' && { stderr: stderr.trim() }),
     },
   };
+}
+
+const place = ({ at }: HeardEvents): string => (at ? ` at: ${at}` : '');
+
+/** A step that had to be ended: one that has said nothing all the time hung, any other was slow. */
+function statusOfLate(heard: HeardEvents, graceSeconds: number): StepReport['status'] {
+  if (heard.end !== undefined) return heard.end;
+  // A software adapter may take as long for one piece of work, a GPU may not.
+  if (heard.silence < graceSeconds || heard.adapter?.kind === 'software') {
+    const text = `it was too slow for its time and was ended${place(heard)}`;
+    heard.findings.push({ level: 'warning', text });
+    return 'cut';
+  }
+  const text = `it hung for ${Math.round(heard.silence)} s${place(heard)}`;
+  heard.findings.push({ level: 'wrong', text, fix: REPORT });
+  return 'failed';
+}
+
+function statusOfEnded(heard: HeardEvents, how: string): StepReport['status'] {
+  if (heard.end !== undefined) return heard.end;
+  heard.findings.push({ level: 'wrong', text: `its process crashed (${how})${place(heard)}`, fix: REPORT });
+  return 'failed';
 }

@@ -48,11 +48,12 @@ export async function runSteps(options: CheckOptions): Promise<GpuCheckReport> {
   const reports: StepReport[] = [];
   const earlier: Partial<Record<StepName, Details>> = {};
   let opened: AdapterInfo | null = null;
-  const report = (): GpuCheckReport => ({
+  const reportSoFar = (): GpuCheckReport => ({
     ...{ format: FORMAT, version: version(), node: process.version },
     ...{ platform: `${process.platform} ${process.arch}`, date, budgetSeconds: budget, seconds: elapsed() },
     ...{ complete: reports.length === steps.length, adapter: opened, steps: [...reports] },
   });
+  let report = reportSoFar();
   for (const [i, step] of steps.entries()) {
     const seconds = nextShare(budget - elapsed(), steps.slice(i));
     if (seconds === undefined) reports.push(skipped(step, 0, budget));
@@ -63,7 +64,8 @@ export async function runSteps(options: CheckOptions): Promise<GpuCheckReport> {
       earlier[step] = ran.report.details;
       reports.push(ran.report);
     }
-    await onReport(report());
+    report = reportSoFar();
+    await onReport(report);
   }
-  return report();
+  return report;
 }

@@ -27,8 +27,12 @@ process.once('message', async message => {
       }, 50);
       break;
     }
+    case 'slow':
+      // Never done, but it says what it does.
+      setInterval(() => send({ at: 'another piece' }), 100);
+      break;
     case 'refuse':
-      send({ refused: { message: 'there is no GPU to check', fix: 'Allow it.' } });
+      send({ refused: { message: 'there is no GPU to check', fix: 'Allow a software adapter.' } });
       process.send!({ end: 'failed' }, () => process.disconnect());
       break;
     default:
