@@ -101,7 +101,7 @@ export class Device {
   readonly #opened: OpenedAdapter;
   #failure: RmError | undefined;
   #closed: Promise<void> | undefined;
-  #outcomes: Promise<void>[] = [];
+  readonly #outcomes = new Set<Promise<void>>();
 
   private constructor(
     readonly gpu: GPUDevice,
@@ -158,9 +158,7 @@ export class Device {
       destroyed: () => this.recorder.forget(),
       failed: error => this.fail(error),
     });
-    this.programs = new ProgramCache(gpu, outcome => {
-      this.#outcomes.push(outcome.then(error => error && this.fail(error)));
-    });
+    this.programs = new ProgramCache(gpu, outcome => this.expect(outcome));
     this.recorder = new Recorder(this);
     this.staging = new StagingBuffers(this);
     const finish = () => this.recorder.finish();
@@ -228,9 +226,18 @@ export class Device {
     if (this.#failure) throw this.#failure;
   }
 
-  /** Waits for pending compilations, then throws the remembered failure, if any. */
+  /** @internal No result leaves the device before this outcome is known; an error is a failure of the device. */
+  expect(outcome: Promise<RmError | undefined>): void {
+    const known = outcome.then(error => {
+      if (error) this.fail(error);
+      this.#outcomes.delete(known);
+    });
+    this.#outcomes.add(known);
+  }
+
+  /** Waits for pending compilations and checks, then throws the remembered failure, if any. */
   async settle(): Promise<void> {
-    await Promise.all(this.#outcomes.splice(0));
+    await Promise.all(this.#outcomes);
     this.check();
   }
 

@@ -34,6 +34,6 @@ export { reasonOf } from './reasons.js';
 export { brokenSeal, sealed, sha256, sha256OfFile, sha256OfJson } from './seal.js';
 export { requireExactArithmetic, selfTest } from './selftest.js';
 export { type ReadInto, STAGING_BYTES } from './staging.js';
-export { downloadPieces, PIECE, uploadFrom, uploadPieces } from './transfer.js';
+export { downloadPieces, PIECE, readBack, smallTensor, uploadFrom, uploadPieces } from './transfer.js';
 export { thisHost, vulkanDriverFiles } from './vulkanFiles.js';
 export { withoutCredentials } from './withoutCredentials.js';

@@ -51,6 +51,18 @@ export function programFamily<Args extends readonly (string | number | boolean)[
   };
 }
 
+/**
+ * Whether RM_ENGINE_WRONG_KERNEL names this program by the beginning of its key, as in "matmul tiled 128x64": it is then
+ * compiled to compute nothing, as a driver's fault for tests to find.
+ */
+function plantedAs(key: string): boolean {
+  const planted = process.env.RM_ENGINE_WRONG_KERNEL;
+  return planted ? key.startsWith(planted) : false;
+}
+
+const computingNothing = (wgsl: string): string =>
+  wgsl.replace(/(fn main\([^{]*\{)/, '$1 if (true) { return; }');
+
 /** A compiled program. */
 export interface Program {
   readonly id: number;
@@ -107,12 +119,13 @@ export class ProgramCache {
   #compile({ key, bindings, wgsl }: ProgramSpec): Program {
     const { device } = this;
     const [exact, exactKeys] = [this.#exact, this.#exactKeys];
-    const code = wgsl({
+    const generated = wgsl({
       get exact() {
         exactKeys.add(key);
         return exact;
       },
     });
+    const code = plantedAs(key) ? computingNothing(generated) : generated;
     const layout = this.#layout(bindings);
     const started = performance.now();
     device.pushErrorScope('validation');

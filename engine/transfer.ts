@@ -81,8 +81,19 @@ export function tensorFrom(
     `'${label}' has ${values.length} values for shape [${shape}]`,
     'Pass as many values as the shape has.',
   );
-  const tensor = Tensor.create(device, shape, values instanceof Uint32Array ? 'u32' : 'f32', label);
-  write(tensor, asBytes(values));
+  return smallTensor(device, asBytes(values), shape, values instanceof Uint32Array ? 'u32' : 'f32', label);
+}
+
+/** Creates a tensor from little-endian bytes, at once: few bytes, since they pile up as staging memory. */
+export function smallTensor(
+  device: Device,
+  bytes: Uint8Array,
+  shape: readonly number[],
+  dtype: DType,
+  label = 'data',
+): Tensor {
+  const tensor = Tensor.create(device, shape, dtype, label);
+  write(tensor, bytes);
   return tensor;
 }
 
@@ -108,8 +119,21 @@ export async function tensorFromBytes(
 export async function download(tensor: Tensor): Promise<Uint8Array> {
   const { device } = tensor;
   device.check();
+  if (tensor.byteLength === 0) return new Uint8Array(0);
+  try {
+    const bytes = await readBack(tensor);
+    await device.settle();
+    return bytes;
+  } catch (cause) {
+    if (cause instanceof RmError) throw cause;
+    return await device.explain(cause, `'${tensor.label}' could not be read back`);
+  }
+}
+
+/** Submits all recorded work, then reads a tensor's bytes, whether or not the device has failed. Rejects as Dawn does. */
+export async function readBack(tensor: Tensor): Promise<Uint8Array> {
+  const { device } = tensor;
   const size = Math.ceil(tensor.byteLength / 4) * 4;
-  if (size === 0) return new Uint8Array(0);
   const staging = device.gpu.createBuffer({
     label: `download of ${tensor.label}`,
     size,
@@ -118,12 +142,10 @@ export async function download(tensor: Tensor): Promise<Uint8Array> {
   try {
     device.recorder.copyOut(tensor, staging, size);
     device.recorder.flush();
+    // The tensor may be disposed as soon as this is submitted.
+    const { byteLength } = tensor;
     await device.wait(staging.mapAsync(GPUMapMode.READ));
-    await device.settle();
-    return new Uint8Array(staging.getMappedRange().slice(0, tensor.byteLength));
-  } catch (cause) {
-    if (cause instanceof RmError) throw cause;
-    return await device.explain(cause, `'${tensor.label}' could not be read back`);
+    return new Uint8Array(staging.getMappedRange().slice(0, byteLength));
   } finally {
     staging.destroy();
   }

@@ -12,10 +12,12 @@ export {
   sampledRmsNorm,
 } from './cases/sampledCases.js';
 export { type TuningCase, tuningCases } from './cases/tuning.js';
+export { variantChecks } from './cases/variantChecks.js';
 export { addTransposed } from './elementwise/addTransposed.js';
 export { largeProduct } from './matmul/largeProduct.js';
 export * from './public.js';
 export { NOT_FINITE } from './reductions/argmax.js';
+export { checkVariants, isWrong, type Verdicts, verdictsForm, verdictsOf } from './shared/trustedVariants.js';
 export { type Tuning, tuningOf } from './shared/tunedVariants.js';
 export { flatBuiltins, flatGroup, lines } from './shared/wgsl.js';
 export { downloadDiagonal } from './solve/equilibration.js';

@@ -18,6 +18,7 @@ import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { tilesPerDispatch } from '../shared/dispatchTime.js';
 import { runFlat } from '../shared/flat.js';
 import { broadcastSubgroup } from '../shared/subgroup.js';
+import { checkFirstUse, isUnchecked, notWrong } from '../shared/trustedVariants.js';
 import { extentClass, tunedVariant } from '../shared/tunedVariants.js';
 import { broadcast, broadcastRows } from './broadcast.js';
 import { combine } from './combine.js';
@@ -115,6 +116,33 @@ export function attentionVariants(device: Device, shape: AttentionShape): Attent
   return all.filter(({ name }, i) => all.findIndex(other => other.name === name) === i);
 }
 
+/** The variant that was measured as fastest on this device, else the built-in choice, unless it is wrong there. */
+function defaultVariant(device: Device, shape: AttentionShape): AttentionVariant {
+  const variants = () => attentionVariants(device, shape);
+  const nameOf = ({ name }: AttentionVariant) => name;
+  const choice =
+    tunedVariant(
+      device,
+      'attention',
+      () => attentionClass(shape),
+      variants,
+      nameOf,
+      ({ program }) => shape.queries <= FEW_QUERIES || program === 'tiled' || program === 'broadcast',
+    ) ?? chooseVariant(device, shape);
+  return notWrong(device, 'attention', choice, nameOf, variants);
+}
+
+/** What the check of an attention program needs to run it. */
+export interface AttentionProgram {
+  readonly variant: AttentionVariant;
+  readonly headDim: number;
+  /** Heads that share keys and values. */
+  readonly group: number;
+  readonly capped: boolean;
+  /** Chunks of keys are added up by a second program. */
+  readonly partial: boolean;
+}
+
 /** The class of a shape: one measurement of the variants serves all shapes of a class. */
 export const attentionClass = ({ queries, keys }: AttentionShape): string =>
   `${extentClass(queries)} queries, ${extentClass(keys)} keys`;
@@ -163,17 +191,7 @@ export function attention(
   const { device } = q;
   const keys = Math.min(rows, mostKeys ?? rows);
   const shape = { queries, keys, heads, kvHeads };
-  const variant =
-    options.variant ??
-    tunedVariant(
-      device,
-      'attention',
-      () => attentionClass(shape),
-      () => attentionVariants(device, shape),
-      ({ name }) => name,
-      ({ program }) => queries <= FEW_QUERIES || program === 'tiled' || program === 'broadcast',
-    ) ??
-    chooseVariant(device, shape);
+  const variant = options.variant ?? defaultVariant(device, shape);
   ensure(
     !options.variant || attentionVariants(device, shape).some(({ name }) => name === variant.name),
     `attention: the variant '${variant.name}' does not run here`,
@@ -197,11 +215,21 @@ export function attention(
     const target = partial
       ? scope.tensor([queries * heads * chunks, headDim + 4], 'f32', 'attention of chunks')
       : out;
+    const program =
+      variant.program === 'split keys'
+        ? splitKeys(headDim, together, partial, capped)
+        : subgroupKeys(headDim, together, partial, subgroup, capped);
+    if (isUnchecked(device, program.key)) {
+      const details: AttentionProgram = { variant, headDim, group, capped, partial };
+      checkFirstUse(rec, device, {
+        kernel: 'attention',
+        variant: variant.name,
+        program: program.key,
+        details,
+      });
+    }
     rec.dispatch({
-      program:
-        variant.program === 'split keys'
-          ? splitKeys(headDim, together, partial, capped)
-          : subgroupKeys(headDim, together, partial, subgroup, capped),
+      program,
       tensors: [q, k, v, ranges, target],
       params: [queries, heads, kvHeads, width, group / together, factor, 0, cap],
       grid: [queries, chunks, heads / together],
@@ -223,6 +251,10 @@ export function attention(
           broadcastRows(headDim, subgroup),
         ]
       : [tiled(headDim, capped), ROWS, SIDE];
+  if (isUnchecked(device, program.key)) {
+    const details: AttentionProgram = { variant, headDim, group, capped, partial: false };
+    checkFirstUse(rec, device, { kernel: 'attention', variant: variant.name, program: program.key, details });
+  }
   const tiles = Math.ceil((queries * group) / tileRows);
   const step = tilesPerDispatch(tiles, work.flops, device);
   for (let first = 0; first < tiles; first += step) {

@@ -13,6 +13,7 @@ import { SECONDS_PER_DISPATCH } from '../shared/dispatchTime.js';
 import type { DoubleSingle } from '../shared/doubleSingle.js';
 import { rowWindow, windowRows } from '../shared/rowTiles.js';
 import { broadcastSubgroup } from '../shared/subgroup.js';
+import { checkFirstUse, isUnchecked, notWrong } from '../shared/trustedVariants.js';
 import { broadcastWgsl } from './broadcast.js';
 import { arithmetics, CHUNK, operations, type Precision } from './commonWgsl.js';
 import { TILE_COLUMNS, TILE_ROWS, tiledWgsl } from './tiled.js';
@@ -82,8 +83,24 @@ export function blockProductVariants(
 /** Defaults by precision and by the arithmetic of pairs, which a device may change once. */
 const defaults = new WeakMap<Device, Map<string, BlockProductVariant>>();
 
-/** The default variant; cached, since every dispatch calls this. */
-function defaultVariant(device: Device, precision: Precision): BlockProductVariant {
+/** The default variant, unless it is wrong on this device. */
+const defaultVariant = (device: Device, precision: Precision): BlockProductVariant =>
+  notWrong(
+    device,
+    `blockProduct ${precision}`,
+    suitedVariant(device, precision),
+    ({ name }) => name,
+    () => blockProductVariants(device, precision),
+  );
+
+/** What the check of a block product's program needs to run it. */
+export interface BlockProgram {
+  readonly variant: BlockProductVariant;
+  readonly precision: Precision;
+}
+
+/** The default variant of devices of this kind; cached, since every dispatch calls this. */
+function suitedVariant(device: Device, precision: Precision): BlockProductVariant {
   let variants = defaults.get(device);
   if (!variants) {
     variants = new Map();
@@ -126,6 +143,13 @@ export function blockProduct(rec: Recorder, product: BlockProduct): void {
   const precision = pair ? (precise ? 'precise' : 'pair') : 'f32';
   const { device } = partsOf(out.matrix)[0]!;
   const variant = product.variant ?? defaultVariant(device, precision);
+  const spec = program(variant.name, precision);
+  const checked = `${spec.key}${device.programs.exact === 'integer' ? ' by integers' : ''}`;
+  if (isUnchecked(device, checked)) {
+    const details: BlockProgram = { variant, precision };
+    const kernel = `blockProduct ${precision}`;
+    checkFirstUse(rec, device, { kernel, variant: variant.name, program: checked, details });
+  }
   const [tileRows, tileColumns] =
     variant.kind === 'tiled' ? [TILE_ROWS, TILE_COLUMNS] : [variant.rows, 4 * variant.subgroup];
 
@@ -165,7 +189,7 @@ export function blockProduct(rec: Recorder, product: BlockProduct): void {
       for (let n0 = 0; n0 < n; n0 += nStep) {
         const columns = Math.min(nStep, n - n0);
         rec.dispatch({
-          program: program(variant.name, precision),
+          program: spec,
           tensors: [
             ...target.tensors,
             ...left.tensors,

@@ -1,14 +1,20 @@
-import { ensure, programFamily, type Recorder, Scope, type Tensor } from '../../engine/index.js';
+import { type Device, ensure, programFamily, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { SECONDS_PER_DISPATCH } from '../shared/dispatchTime.js';
 import type { DoubleSingle } from '../shared/doubleSingle.js';
 import { type RowTile, rowTiles } from '../shared/rowTiles.js';
+import { checkFirstUse, isUnchecked, notWrong } from '../shared/trustedVariants.js';
 import { BROADCAST_ROWS, broadcastWgsl } from './broadcast.js';
 import { layoutKey } from './commonWgsl.js';
 import { OUTLIER_TILE, outlierWgsl } from './outlierProducts.js';
 import { CHUNK_ROWS, columnGrid, divideRows } from './outlierRows.js';
 import { TILED_TILE, tiledWgsl } from './tiled.js';
-import { chooseOuterProducts, type OuterProductsChoice, outerProductsName } from './variants.js';
+import {
+  chooseOuterProducts,
+  type OuterProductsChoice,
+  outerProductsName,
+  outerProductsVariants,
+} from './variants.js';
 
 const FAST_FLOPS = 6;
 const EXACT_FLOPS = 26;
@@ -110,9 +116,27 @@ export function addOuterProducts(
   const fast = scope.tensor([rows]);
   const list = scope.tensor([rows + 1], 'u32');
   divideRows(rec, pieces, weights, fast, list);
-  const choice = variant ?? chooseOuterProducts(device.info, device.features);
+  const choice = variant ?? defaultOuterProducts(device);
   for (const piece of pieces) addFast(call, piece, fast.rows(piece.start, piece.x.rowCount), choice);
   for (const piece of pieces) addOutlier(call, piece, weights, list);
+}
+
+/** The built-in choice, unless it is wrong on this device. */
+const defaultOuterProducts = (device: Device): OuterProductsChoice =>
+  notWrong(
+    device,
+    'outer products',
+    chooseOuterProducts(device.info, device.features),
+    outerProductsName,
+    () => outerProductsVariants(device),
+  );
+
+/** What the check of a program for outer products needs to run it. */
+export interface OuterProductsProgram {
+  readonly choice: OuterProductsChoice;
+  readonly weighted: boolean;
+  /** Rows of x and y are whole vectors of 4. */
+  readonly whole: boolean;
 }
 
 function addFast(call: Call, { x, y }: Piece, weights: Tensor, choice: OuterProductsChoice): void {
@@ -130,6 +154,11 @@ function addFast(call: Call, { x, y }: Piece, weights: Tensor, choice: OuterProd
   const isTiled = choice.variant === 'tiled';
   const [tileRows, tileColumns] = isTiled ? [TILED_TILE, TILED_TILE] : [BROADCAST_ROWS, 4 * choice.subgroup];
   const program = isTiled ? tiled(name, weighted, whole) : broadcast(name, choice.subgroup, weighted, whole);
+  const checked = `${program.key}${x.device.programs.exact === 'integer' ? ' by integers' : ''}`;
+  if (isUnchecked(x.device, checked)) {
+    const details: OuterProductsProgram = { choice, weighted, whole };
+    checkFirstUse(rec, x.device, { kernel: 'outer products', variant: name, program: checked, details });
+  }
   forWindows(call, x, 0, (tensors, params, window, elements) =>
     rec.dispatch({
       program,

@@ -2,6 +2,7 @@ import { flatGrid, type ProgramSpec, type Recorder, Scope, type Tensor } from '.
 import type { FloatType } from '../shared/checks.js';
 import { tilesPerDispatch } from '../shared/dispatchTime.js';
 import { runFlat } from '../shared/flat.js';
+import { checkFirstUse, isUnchecked } from '../shared/trustedVariants.js';
 import { broadcastWgsl } from './broadcast.js';
 import type { MatmulChoice } from './builtInChoice.js';
 import { layoutKey, type MatmulLayout, productBindings } from './commonWgsl.js';
@@ -12,7 +13,7 @@ import { RANGE_STEP, tiledColumns, tiledWgsl } from './tiled.js';
 import { matmulName } from './variants.js';
 
 /** A product with checked operands. */
-interface Product {
+export interface Product {
   kernel: 'matmul' | 'gatedMatmul';
   /** `partial` is false: `choice` decides whether k is split. */
   layout: MatmulLayout;
@@ -25,6 +26,13 @@ interface Product {
   out: Tensor;
   /** Those of bias, second bias and residual that the layout has, in this order. */
   epilogue: readonly Tensor[];
+}
+
+/** What the check of a product's program needs to run it: the product without its tensors. */
+export interface ProductProgram extends Pick<Product, 'kernel' | 'layout' | 'choice'> {
+  /** Tile of one workgroup. */
+  rows: number;
+  columns: number;
 }
 
 /** Describes an operand in messages: "'label' [shape] dtype". */
@@ -69,6 +77,10 @@ function recordTiles(
   split?: { range: number; count: number },
 ): void {
   const { rows, columns, program } = plan(kernel, choice, layout, m);
+  if (isUnchecked(out.device, program.key)) {
+    const details: ProductProgram = { kernel, layout, choice, rows, columns };
+    checkFirstUse(rec, out.device, { kernel, variant: matmulName(choice), program: program.key, details });
+  }
   const rowTiles = Math.ceil(m / rows);
   const tiles = rowTiles * Math.ceil(n / columns);
   const workgroups = tiles * (split?.count ?? 1);

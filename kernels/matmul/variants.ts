@@ -1,5 +1,6 @@
 import type { Device } from '../../engine/index.js';
 import { broadcastSubgroup } from '../shared/subgroup.js';
+import { notWrong } from '../shared/trustedVariants.js';
 import { extentClass, tunedVariant } from '../shared/tunedVariants.js';
 import {
   chooseGatedMatmul,
@@ -83,16 +84,20 @@ export const matmulClass = (
 
 const classOf = ({ m, n, k }: Extents): string => `${extentClass(m)}x${extentClass(n)}x${extentClass(k)}`;
 
-/** The variant that was measured as fastest on this device, else the built-in choice. */
-export const defaultMatmul = (device: Device, shape: MatmulShape, dtypes: OperandTypes): MatmulChoice =>
-  tunedVariant(
-    device,
-    'matmul',
-    () => matmulClass(shape, dtypes),
-    () => matmulVariants(device, shape, dtypes),
-    matmulName,
-    variant => canRunMatmul(device, variant, shape, dtypes),
-  ) ?? chooseMatmul(device.info, device.features, shape, dtypes);
+/** The variant that was measured as fastest on this device, else the built-in choice, unless it is wrong there. */
+export function defaultMatmul(device: Device, shape: MatmulShape, dtypes: OperandTypes): MatmulChoice {
+  const variants = () => matmulVariants(device, shape, dtypes);
+  const choice =
+    tunedVariant(
+      device,
+      'matmul',
+      () => matmulClass(shape, dtypes),
+      variants,
+      matmulName,
+      variant => canRunMatmul(device, variant, shape, dtypes),
+    ) ?? chooseMatmul(device.info, device.features, shape, dtypes);
+  return notWrong(device, 'matmul', choice, matmulName, variants);
+}
 
 /** Whether a variant computes this gated product on this device. */
 export function canRunGatedMatmul({ info, features }: Target, choice: MatmulChoice, m: number): boolean {
@@ -126,15 +131,19 @@ export function gatedMatmulVariants(device: Target, shape: Extents): MatmulChoic
 export const gatedMatmulClass = classOf;
 
 /** The default variant of a gated product, like `defaultMatmul`. */
-export const defaultGatedMatmul = (device: Device, shape: Extents): MatmulChoice =>
-  tunedVariant(
-    device,
-    'gatedMatmul',
-    () => gatedMatmulClass(shape),
-    () => gatedMatmulVariants(device, shape),
-    matmulName,
-    variant => canRunGatedMatmul(device, variant, shape.m),
-  ) ?? chooseGatedMatmul(device.info, device.features, shape);
+export function defaultGatedMatmul(device: Device, shape: Extents): MatmulChoice {
+  const variants = () => gatedMatmulVariants(device, shape);
+  const choice =
+    tunedVariant(
+      device,
+      'gatedMatmul',
+      () => gatedMatmulClass(shape),
+      variants,
+      matmulName,
+      variant => canRunGatedMatmul(device, variant, shape.m),
+    ) ?? chooseGatedMatmul(device.info, device.features, shape);
+  return notWrong(device, 'gatedMatmul', choice, matmulName, variants);
+}
 
 const matvecs: readonly MatmulChoice[] = [
   { variant: 'matvec', perLane: true },
