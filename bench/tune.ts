@@ -1,10 +1,14 @@
 import { type Device, type Progress, Scope } from '../engine/index.js';
 import {
   type CaseVariant,
+  checkVariants,
+  isWrong,
   type PreparedCase,
   type Tuning,
   type TuningCase,
   tuningCases,
+  variantChecks,
+  verdictsOf,
 } from '../kernels/index.js';
 import { median, wallTime } from './measure.js';
 
@@ -31,6 +35,8 @@ export interface TuneResult {
   readonly measured: readonly TunedClass[];
   /** Classes not measured for lack of time; they keep the built-in choice. */
   readonly left: readonly string[];
+  /** By variant, as in "matmul tiled 128x64": what it computed instead of the right result. Wrong variants are not timed. */
+  readonly wrong: Readonly<Record<string, string>>;
   readonly seconds: number;
 }
 
@@ -45,6 +51,7 @@ const MOST_REPEATS = 50;
 
 async function measure(
   device: Device,
+  kernel: string,
   prepared: PreparedCase,
   variants: readonly CaseVariant[],
   signal: AbortSignal | undefined,
@@ -57,13 +64,15 @@ async function measure(
   const first = new Map<CaseVariant, number>();
   for (const variant of variants) {
     signal?.throwIfAborted();
-    // Compiles.
+    // Compiles, and compares with the host.
     await sample(variant, 1);
+    if (isWrong(device, kernel, variant.name)) continue;
     first.set(variant, await sample(variant, 1));
   }
   const best = Math.min(...first.values());
   const repeats = Math.min(MOST_REPEATS, Math.max(1, Math.ceil(SAMPLE_MS / best)));
-  const running = variants.filter((variant, i) => i === 0 || first.get(variant)! <= HOPELESS * best);
+  const right = [...first.keys()];
+  const running = right.filter((variant, i) => i === 0 || first.get(variant)! <= HOPELESS * best);
   const times = running.map((): number[] => []);
   for (let round = 0; round < ROUNDS; round++) {
     for (const [i, variant] of running.entries()) {
@@ -75,11 +84,12 @@ async function measure(
 }
 
 /**
- * Times the variants of every class of shapes on this device, in turns, and chooses the fastest if it clearly beats the
- * built-in choice.
+ * Compares the variants of every class of shapes on this device with the host, times the right ones in turns, and chooses
+ * the fastest if it clearly beats the built-in choice.
  */
 export async function tune(device: Device, options: TuneOptions = {}): Promise<TuneResult> {
   const { seconds = 75, cases = tuningCases(device), onProgress, signal } = options;
+  checkVariants(device, variantChecks, undefined, { goesOn: true });
   const started = performance.now();
   const elapsed = () => (performance.now() - started) / 1000;
   const tuning: Record<string, Record<string, string>> = {};
@@ -95,8 +105,10 @@ export async function tune(device: Device, options: TuneOptions = {}): Promise<T
     const variants = item.variants?.(device) ?? [];
     if (variants.length > 1) {
       using scope = new Scope(device);
-      const times = await measure(device, await item.setup(scope), variants, signal);
-      const builtIn = variants[0]!.name;
+      const times = await measure(device, item.kernel, await item.setup(scope), variants, signal);
+      // The built-in choice, or what takes its place where it is wrong.
+      const [builtIn] = times.keys();
+      if (builtIn === undefined) continue;
       const [fastest, least] = [...times].reduce((a, b) => (b[1] < a[1] ? b : a));
       const chosen = least < WORTHWHILE * times.get(builtIn)! ? fastest : builtIn;
       // Where the built-in choice wins, store nothing: it decides by the exact shape, not by the class.
@@ -111,5 +123,5 @@ export async function tune(device: Device, options: TuneOptions = {}): Promise<T
     }
     onProgress?.({ phase: 'tune', done: i + 1, total: cases.length, unit: 'shapes' });
   }
-  return { tuning, measured, left, seconds: elapsed() };
+  return { tuning, measured, left, wrong: verdictsOf(device)?.wrong ?? {}, seconds: elapsed() };
 }

@@ -132,7 +132,9 @@ async function healModel(
   if (resume && !existsSync(checkpoint)) {
     terminal.note(`no checkpoint at ${checkpoint}: beginning with the first step`);
   }
-  const report = await withDevice(run, device => heal(model, out!, { ...options, device }));
+  const report = await withDevice(run, (device, again) =>
+    heal(model, out!, { ...options, ...(again && { resume: true }), device }),
+  );
   for (const warning of report.warnings) terminal.warn(onCommandLine(warning, 'rm-engine heal'));
   if (json) terminal.json(report);
   else terminal.data(formatHealing(report));

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { left, right } from '../bench/measure.js';
 import type { TuneResult } from '../bench/tune.js';
 import { formatTable } from '../replaceme/report/text/textTable.js';
+import { keepVerdicts, warnOfWrong } from './device/checkedVariants.js';
 import { announceAdapter } from './device/gpu.js';
 import { storeTuning } from './device/tuningCache.js';
 import { wholeNumber } from './options/optionTypes.js';
@@ -42,8 +43,8 @@ function formatLeft(classes: readonly string[]): string {
 }
 
 const details = `Every heavy kernel has several variants, and the fastest one depends on the GPU and its driver. The built-in table only
-knows kinds of adapters. This command measures the variants on your adapter, for the shapes of language models, and
-stores the fastest in the user's cache folder. All commands then use them, until the adapter, the driver or the version of
+knows kinds of adapters. This command compares the variants on your adapter with the host and measures them, for the shapes
+of language models, and stores the fastest in the user's cache folder. All commands then use them, until the adapter, the driver or the version of
 rm-engine changes. To undo, delete the file.`;
 
 /** `tune` */
@@ -78,6 +79,8 @@ async function measureVariants(run: Run<TuneCommandOptions>, signal: AbortSignal
   try {
     announceAdapter(device, run);
     const result = await tune(device, { seconds: run.options.seconds, onProgress: run.progress, signal });
+    warnOfWrong(device, result.wrong, run.terminal);
+    await keepVerdicts(device, run.terminal);
     return { result, adapter: device.info };
   } finally {
     await device.close();

@@ -160,14 +160,14 @@ export async function checkTrace(
 export async function withProfiledDevice<T>(
   run: Run<object>,
   { profile, force = false, protect }: ProfileOptions & { protect: readonly string[] },
-  work: (device: Device) => Promise<T>,
+  work: (device: Device, again: boolean) => Promise<T>,
 ): Promise<{ result: T; profile?: ProfileSummary }> {
   if (!profile) return { result: await withDevice(run, work) };
   const profiling = { ...run, deviceOptions: { ...run.deviceOptions, profile: true } };
   const measure = (trace?: string) =>
-    withDevice(profiling, async device => {
+    withDevice(profiling, async (device, again) => {
       requireTimestamps(device, '--profile');
-      const result = await work(device);
+      const result = await work(device, again);
       const summary = await summarise(run, device, trace);
       run.terminal.report(`\n${formatProfile(summary)}`);
       return { result, profile: summary };

@@ -184,7 +184,10 @@ async function pruned(
     withProfiledDevice(
       { ...run, deviceOptions: { adapter, memoryLimit: flags.memoryLimit } },
       { profile: run.options.profile, force: flags.force, protect },
-      (device: Device) => prune(model, out!, { ...options, ...(statistics && { statistics }), device }),
+      (device: Device, again: boolean) => {
+        const resume = again && options.checkpoint !== false ? { resume: true, restart: false } : {};
+        return prune(model, out!, { ...options, ...(statistics && { statistics }), ...resume, device });
+      },
     );
   const { devices } = flags;
   if (devices === undefined) return await pruneOn();

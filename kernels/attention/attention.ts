@@ -223,7 +223,7 @@ export function attention(
       const details: AttentionProgram = { variant, headDim, group, capped, partial };
       checkFirstUse(rec, device, {
         kernel: 'attention',
-        variant: variant.name,
+        variant: variant.program,
         program: program.key,
         details,
       });
@@ -253,7 +253,12 @@ export function attention(
       : [tiled(headDim, capped), ROWS, SIDE];
   if (isUnchecked(device, program.key)) {
     const details: AttentionProgram = { variant, headDim, group, capped, partial: false };
-    checkFirstUse(rec, device, { kernel: 'attention', variant: variant.name, program: program.key, details });
+    checkFirstUse(rec, device, {
+      kernel: 'attention',
+      variant: variant.program,
+      program: program.key,
+      details,
+    });
   }
   const tiles = Math.ceil((queries * group) / tileRows);
   const step = tilesPerDispatch(tiles, work.flops, device);

@@ -90,9 +90,16 @@ export function verdictsOf(device: Device): Verdicts | undefined {
   return state && { right: [...state.right], wrong: Object.fromEntries(state.wrong) };
 }
 
-/** Whether a variant has been found wrong on this device. */
-export const isWrong = (device: Device, kernel: string, variant: string): boolean =>
-  devices.get(device)?.wrong.has(`${kernel} ${variant}`) ?? false;
+/**
+ * Whether a variant has been found wrong on this device, or the one that it extends: 'tiled 64x64 split 4' falls with
+ * 'tiled 64x64'.
+ */
+export function isWrong(device: Device, kernel: string, variant: string): boolean {
+  const wrong = devices.get(device)?.wrong;
+  if (!wrong || wrong.size === 0) return false;
+  const words = variant.split(' ');
+  return words.some((_, i) => wrong.has([kernel, ...words.slice(0, i + 1)].join(' ')));
+}
 
 /**
  * The choice, or where it has been found wrong on this device the first of `variants` that has not.
@@ -106,9 +113,8 @@ export function notWrong<V>(
   nameOf: (variant: V) => string,
   variants: () => readonly V[],
 ): V {
-  const wrong = devices.get(device)?.wrong;
-  const usable = (variant: V) => !wrong?.has(`${kernel} ${nameOf(variant)}`);
-  if (!wrong || wrong.size === 0 || usable(choice)) return choice;
+  const usable = (variant: V) => !isWrong(device, kernel, nameOf(variant));
+  if (usable(choice)) return choice;
   const other = variants().find(usable);
   if (other !== undefined) return other;
   throw new RmError(
@@ -131,7 +137,8 @@ export function checkFirstUse(rec: Recorder, device: Device, use: VariantUse): v
   const { kernel, variant, program, details } = use;
   state.settled.add(program);
   const check = state.checks[kernel];
-  if (!check) return;
+  // A variant that is known to be wrong runs only where a measurement asks for it.
+  if (!check || isWrong(device, kernel, variant)) return;
   // Read before the scope returns the buffers to the pool; what comes after in the queue cannot change them earlier.
   using scope = new Scope(device);
   let run: CheckedRun;

@@ -1,9 +1,10 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { TuneResult } from '../../bench/tune.js';
 import { formatTuning } from '../../cli/tune.js';
+import type { Verdicts } from '../../kernels/index.js';
 import { shippedPath } from '../../replaceme/index.js';
 import { temporaryFolder } from '../support.js';
 import { ownCache, rmEngine } from './support.js';
@@ -56,6 +57,34 @@ test('tune keeps its choice; other commands use it, and work without it when it 
   const result = await generate();
   assert.is(result.status, 0, result.stderr);
   assert.match(result.stderr, /is damaged and is ignored: .*"sha256"; measure again with: rm-engine tune/);
+});
+
+test('a wrong kernel variant is found, dropped with a warning, and remembered; the result is right', async () => {
+  using folder = temporaryFolder();
+  const env = ownCache(folder.path);
+  const caches = join(folder.path, 'rm-engine');
+  const generate = (more: Record<string, string> = {}) =>
+    rmEngine(['generate', shippedPath('demo-model'), 'The', '--max-tokens', '4'], {
+      env: { ...env, ...more },
+    });
+  const plain = await generate();
+  assert.is(plain.status, 0, plain.stderr);
+  const [kept] = readdirSync(caches).filter(name => name.startsWith('variants'));
+  const file = join(caches, kept!);
+  const { right, wrong } = (JSON.parse(readFileSync(file, 'utf8')) as { value: Verdicts }).value;
+  assert.equal(wrong, {});
+  const matvec = right.find(program => program.startsWith('matmul matvec'))!;
+  const variant = matvec.slice(0, matvec.search(/,|:/));
+  rmSync(file);
+  const report = new RegExp(
+    `warning: the kernel variant '${variant}' computes wrong results .*please report it`,
+  );
+  for (const planted of [{ RM_ENGINE_WRONG_KERNEL: variant }, {}] as Record<string, string>[]) {
+    const result = await generate(planted);
+    assert.is(result.status, 0, result.stderr);
+    assert.match(result.stderr, report);
+    assert.is(result.stdout, plain.stdout);
+  }
 });
 
 test.run();
