@@ -1,5 +1,7 @@
 import { RmError } from './errors.js';
+import { type HiddenGpu, hiddenGpu, hostAt } from './presentGpus.js';
 import { enableBundledDriver, hasVulkan } from './softwareDriver.js';
+import { addDriverFiles, thisHost } from './vulkanFiles.js';
 import { loadWebgpu } from './webgpu.js';
 
 /** Describes an adapter in reports, benchmark tables and provenance files. */
@@ -139,11 +141,16 @@ export async function openAdapter(query?: string): Promise<OpenedAdapter> {
       'Name one of these as `adapter` or in RM_ENGINE_ADAPTER, or leave it out.',
     );
   }
+  addDriverFiles(process.env, thisHost);
   let opened = await request();
   if (opened?.info.kind === 'software') {
     const hardware = (await listAdapters()).find(name => !isSoftware(name));
     if (hardware) opened = (await request(`adapter=${hardware}`)) ?? opened;
   }
+  // Working without it would take a hundred times as long: better to say what its driver lacks.
+  const hidden =
+    opened?.info.kind === 'gpu' || choosesSoftware(envAtStart) ? undefined : hiddenGpu(hostAtStart);
+  if (hidden) throw hiddenGpuError(hidden);
   if (!opened && enableBundledDriver()) opened = await request();
   if (opened) return opened;
   throw new RmError('ADAPTER_NONE', 'no WebGPU adapter was found on this machine', adapterAdvice());
@@ -160,6 +167,24 @@ export async function describeAdapter(
     limits[limit] = Number(adapter.limits[limit as keyof GPUSupportedLimits]);
   return { info, limits, features: [...adapter.features].sort() };
 }
+
+/** Before a bundled driver changed it. */
+const envAtStart = { ...process.env };
+const hostAtStart = hostAt('', { platform: process.platform, execPath: process.execPath, env: envAtStart });
+
+/** Whether the environment names drivers, all of which compute on the CPU. */
+function choosesSoftware(env: NodeJS.ProcessEnv): boolean {
+  const named = env.VK_DRIVER_FILES ?? env.VK_ICD_FILENAMES;
+  return named?.split(':').every(path => /lvp|swiftshader/i.test(path)) ?? false;
+}
+
+/** The refusal to compute on the CPU beside a GPU. */
+const hiddenGpuError = ({ evidence, cure }: HiddenGpu): RmError =>
+  new RmError(
+    'ADAPTER_NONE',
+    evidence,
+    `${cure} To compute on the CPU all the same, name its \`adapter\`: llvmpipe or swiftshader.`,
+  );
 
 /** Says how to get a WebGPU adapter on this platform. */
 export function adapterAdvice(): string {

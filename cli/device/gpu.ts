@@ -1,7 +1,9 @@
 import { describeLimit } from '../../engine/cardMemory.js';
 import type { Device } from '../../engine/device.js';
 import { formatBytes } from '../../engine/format.js';
+import { thisHost } from '../../engine/vulkanFiles.js';
 import type { Run } from '../terminal/command.js';
+import { choiceWarnings } from './adapterChoice.js';
 import { checkUsedVariants, keepVerdicts } from './checkedVariants.js';
 import { loadTuning } from './tuningCache.js';
 
@@ -14,6 +16,11 @@ export function announceAdapter(
   const software = device.info.kind === 'software';
   terminal.note(`adapter: ${device.info.description}${software ? ' (software: works, but slowly)' : ''}`);
   if (device.card) terminal.note(describeLimit(device.card));
+  const warnings = choiceWarnings({
+    ...{ info: device.info, env: process.env, gpus: thisHost.list('/proc/driver/nvidia/gpus').length },
+    ...{ alike: device.card?.alike ?? 1, address: device.card?.address },
+  });
+  for (const warning of warnings) terminal.warn(warning);
 }
 
 /**

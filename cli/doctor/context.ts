@@ -1,11 +1,14 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { freemem, homedir } from 'node:os';
-import { join } from 'node:path';
-import { adapterAdvice, listAdapters } from '../../engine/adapter.js';
+import { dirname, join } from 'node:path';
+import { adapterAdvice } from '../../engine/adapter.js';
 import { cacheFolder } from '../../engine/cacheFolder.js';
 import type { Device, DeviceOptions } from '../../engine/device.js';
+import { hostAt } from '../../engine/presentGpus.js';
 import { findBundledDriver } from '../../engine/softwareDriver.js';
-import { thisHost } from '../../engine/vulkanFiles.js';
+import { storedVerdicts } from '../device/checkedVariants.js';
+import { adapterListing } from './adapterListing.js';
 import type { DoctorContext, ProbedDevice } from './probes.js';
 
 /** Normalised error |C - A B|_F / (|A|_F |B|_F) of a 33 x 65 x 17 product on the device, compared with f64 on the host. */
@@ -48,6 +51,8 @@ async function openDevice(options: DeviceOptions): Promise<ProbedDevice> {
       return requireExactArithmetic(device);
     },
     multiply: () => multiply(device),
+    card: device.card ?? (await device.readCard()),
+    verdicts: () => storedVerdicts(device, { warn: () => {} }),
     close: () => device.close(),
   };
 }
@@ -55,20 +60,22 @@ async function openDevice(options: DeviceOptions): Promise<ProbedDevice> {
 /** The context of the machine that runs this process. */
 export function thisMachine(options: DeviceOptions): DoctorContext {
   return {
-    platform: process.platform,
+    // A copy of the environment, before a bundled driver changes it.
+    ...hostAt('', { platform: process.platform, execPath: process.execPath, env: { ...process.env } }),
     arch: process.arch,
     nodeVersion: process.version,
-    env: process.env,
     advice: adapterAdvice(),
     cacheFolder: cacheFolder(),
     home: homedir(),
     loadBinary: async () => {
       await import('webgpu');
     },
-    exists: thisHost.exists,
-    list: thisHost.list,
     bundledDriver: findBundledDriver,
-    listAdapters,
+    listAdapters: () => adapterListing(options.adapter),
+    hasNewCompiler: () => {
+      const webgpu = dirname(createRequire(import.meta.url).resolve('webgpu'));
+      return existsSync(join(webgpu, 'dist', `${process.platform}-${process.arch}`, 'dxcompiler.dll'));
+    },
     openDevice: () => openDevice(options),
     tryWrite: folder => {
       mkdirSync(folder, { recursive: true });

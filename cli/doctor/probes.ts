@@ -1,12 +1,18 @@
 import type { AdapterInfo } from '../../engine/adapter.js';
+import { isSoftware } from '../../engine/adapter.js';
+import { type CardMemory, describeLimit } from '../../engine/cardMemory.js';
 import type { DeviceFeatures } from '../../engine/device.js';
 import { RmError } from '../../engine/errors.js';
 import { formatBytes } from '../../engine/format.js';
+import { type GpuHost, hiddenGpu } from '../../engine/presentGpus.js';
 import type { ProgramTarget } from '../../engine/program.js';
 import { reasonOf } from '../../engine/reasons.js';
 import { vulkanDriverFiles } from '../../engine/vulkanFiles.js';
 import { explainBinaryFailure } from '../../engine/webgpu.js';
 import { withoutCredentials } from '../../engine/withoutCredentials.js';
+import type { Verdicts } from '../../kernels/shared/trustedVariants.js';
+import { choiceWarnings } from '../device/adapterChoice.js';
+import type { AdapterListing } from './adapterListing.js';
 
 export type Status = 'ok' | 'warn' | 'fail' | 'skip';
 
@@ -35,15 +41,17 @@ export interface ProbedDevice {
   selfTest(): Promise<ProgramTarget['exact']>;
   /** Normalised error of a small matrix product against the host. */
   multiply(): Promise<number>;
+  /** The card's memory; undefined where nothing tells. */
+  readonly card: CardMemory | undefined;
+  /** What is known of the kernel variants here. */
+  verdicts(): Promise<Verdicts | undefined>;
   close(): Promise<void>;
 }
 
 /** A machine as the probes see it; tests make up their own. */
-export interface DoctorContext {
-  readonly platform: string;
+export interface DoctorContext extends GpuHost {
   readonly arch: string;
   readonly nodeVersion: string;
-  readonly env: Readonly<Record<string, string | undefined>>;
   /** Advice on getting an adapter on this platform. */
   readonly advice: string;
   readonly cacheFolder: string;
@@ -51,11 +59,10 @@ export interface DoctorContext {
   readonly home: string;
   /** Loads the binary of the webgpu package. */
   loadBinary(): Promise<void>;
-  exists(path: string): boolean;
-  /** Names in a folder; none if there is no such folder. */
-  list(folder: string): string[];
   bundledDriver(): { readonly version: string } | undefined;
-  listAdapters(): Promise<string[]>;
+  listAdapters(): Promise<AdapterListing>;
+  /** Whether the webgpu package has Microsoft's new shader compiler; only asked on Windows. */
+  hasNewCompiler(): boolean;
   openDevice(): Promise<ProbedDevice>;
   /** Creates the folder if needed, then writes and removes a file in it. @throws Error if that fails. */
   tryWrite(folder: string): void;
@@ -70,6 +77,7 @@ interface Probe {
 /** Results of earlier probes that later ones need. */
 interface State {
   binaryLoads: boolean;
+  adapters?: AdapterListing;
   device?: ProbedDevice;
 }
 
@@ -93,9 +101,14 @@ const missing = (context: DoctorContext, evidence: string, cure: string) =>
 
 const node: Probe = {
   id: 'node',
-  run: ({ nodeVersion, platform, arch }) => {
+  run: ({ nodeVersion, platform, arch, execPath, env }) => {
     const evidence = `Node ${nodeVersion} on ${platform} ${arch}`;
     const major = Number.parseInt(nodeVersion.replace(/^v/, ''), 10);
+    if (major >= OLDEST_NODE && platform === 'linux' && (execPath.startsWith('/snap/') || env.SNAP))
+      return warn(
+        `${evidence}, from Snap, which brings libraries of its own: drivers of the system may not load`,
+        'Install Node from nodejs.org or by nvm, and remove that of Snap: snap remove node',
+      );
     return major >= OLDEST_NODE ? ok(evidence) : fail(evidence, `Install Node ${OLDEST_NODE} or newer.`);
   },
 };
@@ -133,13 +146,6 @@ const drivers: Probe = {
   run: context => {
     if (context.platform !== 'linux') return skip('only used on Linux');
     const files = vulkanDriverFiles(context);
-    const isNvidia = (path: string) => /nvidia/i.test(path);
-    if (context.exists('/dev/nvidia0') && !files.some(isNvidia)) {
-      return warn(
-        `this machine has an NVIDIA GPU, but no Vulkan driver for it (${files.join(', ') || 'no driver files'})`,
-        'Install libnvidia-gl in the version of your driver; in containers set NVIDIA_DRIVER_CAPABILITIES=compute,graphics,utility.',
-      );
-    }
     if (files.length > 0) return ok(files.join(', '));
     const configured = context.env.VK_DRIVER_FILES ?? context.env.VK_ICD_FILENAMES;
     const evidence = configured
@@ -165,10 +171,40 @@ const adapters: Probe = {
   id: 'adapters',
   run: async (context, state) => {
     if (!state.binaryLoads) return skip('needs the webgpu binary');
-    const names = await context.listAdapters();
+    state.adapters = await context.listAdapters();
+    const { names, crashed } = state.adapters;
+    if (crashed)
+      return fail(
+        `a driver crashed or hung: ${crashed}${names.length > 0 ? ` (adapters: ${names.join(', ')})` : ''}`,
+        'Update the graphics driver, or choose another adapter with --adapter; please report it with: rm-engine doctor --json',
+      );
     if (names.length > 0) return ok(names.join(', '));
     if (context.bundledDriver()) return warn('none; the bundled driver will be used', context.advice);
     return fail('none', context.advice);
+  },
+};
+
+/** Whether the GPUs of the machine are seen by Vulkan. */
+const gpu: Probe = {
+  id: 'gpu',
+  run: (context, { adapters }) => {
+    const hardware = adapters?.names.find(name => !isSoftware(name));
+    if (hardware) return ok(hardware);
+    const hidden = hiddenGpu(context);
+    return hidden ? fail(hidden.evidence, hidden.cure) : skip('nothing on this machine tells of a GPU');
+  },
+};
+
+/** Windows compiles shaders by Microsoft's DXC, or without it by FXC, which takes many times as long. */
+const compiler: Probe = {
+  id: 'compiler',
+  run: ({ platform, hasNewCompiler }) => {
+    if (platform !== 'win32') return skip('only used on Windows');
+    if (hasNewCompiler()) return ok('shaders are compiled by DXC (dxcompiler.dll)');
+    return warn(
+      'shaders are compiled by FXC, some of which takes half a minute each: dxcompiler.dll is missing',
+      'Run npm install again: the webgpu package brings dxcompiler.dll; a virus scanner may have removed it.',
+    );
   },
 };
 
@@ -176,8 +212,23 @@ const device: Probe = {
   id: 'device',
   run: async (context, state) => {
     if (!state.binaryLoads) return skip('needs the webgpu binary');
+    if (state.adapters?.crashed) return skip('the driver crashes');
     state.device = await context.openDevice();
-    const { description, kind } = state.device.info;
+    const { info, card } = state.device;
+    const { kind } = info;
+    // Mesa's description names the driver only.
+    // WebGPU writes a device's name in small letters with hyphens.
+    const plain = (name: string) => name.toLowerCase().replace(/[^a-z0-9]+/g, '-');
+    const name = state.adapters?.names.find(one => plain(one) === plain(info.device)) ?? info.device;
+    const description =
+      name && !info.description.includes(name) ? `${name}, ${info.description}` : info.description;
+    const gpus = (state.adapters?.names ?? []).filter(name => !isSoftware(name));
+    const most = Math.max(1, ...gpus.map(name => gpus.filter(other => other === name).length));
+    const [warning] = choiceWarnings({
+      ...{ info, env: context.env, gpus: gpus.length },
+      ...{ alike: card?.alike ?? most, address: card?.address },
+    });
+    if (warning) return warn(`${description}; ${warning}`, 'Name the adapter that you mean: --adapter NAME.');
     if (kind === 'gpu') return ok(description);
     return warn(`${description}: a software adapter; everything works, but slowly`, context.advice);
   },
@@ -201,7 +252,10 @@ const features: Probe = {
   run: (_, { device }) => {
     if (!device) return skip('needs a device');
     const { f16, subgroups, timestamps } = device.features;
-    const { subgroupMinSize, subgroupMaxSize } = device.info;
+    const { subgroupMinSize, subgroupMaxSize, subgroupMatrixConfigs } = device.info;
+    const matrices = subgroupMatrixConfigs.map(
+      ({ component, result, m, n, k }) => `${component} -> ${result} ${m}x${n}x${k}`,
+    );
     const size =
       subgroupMinSize === subgroupMaxSize ? subgroupMinSize : `${subgroupMinSize} to ${subgroupMaxSize}`;
     return ok(
@@ -209,6 +263,7 @@ const features: Probe = {
         `shader-f16: ${f16 ? 'yes' : 'no'}`,
         `subgroups: ${subgroups ? `yes, of ${size}` : 'no'}`,
         `timestamp-query: ${timestamps ? 'yes' : 'no (bench uses the wall clock, --profile is unavailable)'}`,
+        `matrix units: ${matrices.join('; ') || 'none'}`,
       ].join(', '),
     );
   },
@@ -239,6 +294,36 @@ const matmul: Probe = {
   },
 };
 
+const variants: Probe = {
+  id: 'variants',
+  run: async (_, { device }) => {
+    if (!device) return skip('needs a device');
+    const verdicts = await device.verdicts();
+    const wrong = Object.entries(verdicts?.wrong ?? {});
+    if (wrong.length > 0)
+      return warn(
+        `wrong on this device and not used: ${wrong.map(([variant, found]) => `${variant} (${found})`).join('; ')}`,
+        'Please report it with the output of: rm-engine doctor --json',
+      );
+    const { length } = verdicts?.right ?? [];
+    if (length === 0) return skip('no program of a kernel variant has been compared with the host yet');
+    return ok(`${length} programs of kernel variants compute what the host computes`);
+  },
+};
+
+const cardMemory: Probe = {
+  id: 'card-memory',
+  run: (_, { device }) => {
+    if (!device) return skip('needs a device');
+    if (device.info.kind === 'software') return skip('a software adapter uses that of the host');
+    if (device.card) return ok(describeLimit(device.card));
+    return warn(
+      'nothing says how much memory the GPU has',
+      'Give --memory-limit, so that a run fits the GPU.',
+    );
+  },
+};
+
 const cache: Probe = {
   id: 'cache',
   run: ({ cacheFolder, tryWrite }) => {
@@ -266,8 +351,8 @@ const memory: Probe = {
 };
 
 export const probes: readonly Probe[] = [
-  ...[node, binary, loader, drivers, bundled, adapters],
-  ...[device, limits, features, selfTest, matmul, cache, memory],
+  ...[node, binary, loader, drivers, bundled, adapters, gpu, compiler],
+  ...[device, limits, features, selfTest, matmul, variants, cardMemory, cache, memory],
 ];
 
 /** A text as people may paste it into a report: with the home folder written as ~, and no secret of a URL. */

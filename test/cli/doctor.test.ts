@@ -1,5 +1,8 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { adapterListing } from '../../cli/doctor/adapterListing.js';
 import { formatFindings } from '../../cli/doctor/command.js';
 import {
   type DoctorContext,
@@ -11,6 +14,7 @@ import {
 import { plainText } from '../../cli/terminal/text.js';
 import { RmError } from '../../engine/errors.js';
 import { explainBinaryFailure } from '../../engine/webgpu.js';
+import { temporaryFolder } from '../support.js';
 
 /** A machine with a GPU where all is well. */
 function machine(changes: Partial<DoctorContext> = {}, device: Partial<ProbedDevice> = {}) {
@@ -27,7 +31,11 @@ function machine(changes: Partial<DoctorContext> = {}, device: Partial<ProbedDev
     exists: path => path === '/usr/lib/x86_64-linux-gnu/libvulkan.so.1' || path.endsWith('nvidia_icd.json'),
     list: folder => (folder === '/usr/share/vulkan/icd.d' ? ['nvidia_icd.json', 'README'] : []),
     bundledDriver: () => undefined,
-    listAdapters: async () => ['NVIDIA H200'],
+    execPath: '/usr/bin/node',
+    read: () => undefined,
+    usable: () => true,
+    hasNewCompiler: () => true,
+    listAdapters: async () => ({ names: ['NVIDIA H200'] }),
     openDevice: async () => ({
       info: {
         ...{
@@ -48,6 +56,8 @@ function machine(changes: Partial<DoctorContext> = {}, device: Partial<ProbedDev
       },
       selfTest: async () => 'float' as const,
       multiply: async () => 1e-8,
+      card: { total: 141 * 2 ** 30, free: 140 * 2 ** 30, unified: false, source: 'nvidia-smi', alike: 1 },
+      verdicts: async () => ({ right: ['matmul tiled 64x64: f32, bf16, out'], wrong: {} }),
       close: async () => {
         state.closed++;
       },
@@ -79,7 +89,7 @@ test('a machine where all is well', async () => {
   const { list, of, state } = await findings();
   assert.equal(
     list.filter(({ status }) => status !== 'ok').map(({ id }) => id),
-    ['bundled-driver'],
+    ['bundled-driver', 'compiler'],
   );
   assert.is(of('vulkan-drivers').evidence, '/usr/share/vulkan/icd.d/nvidia_icd.json');
   assert.match(of('features').evidence, /shader-f16: yes, subgroups: yes, of 32, timestamp-query: yes/);
@@ -116,7 +126,7 @@ test('why a binary does not load', () => {
 });
 
 test('no loader and no driver: a failure, or a warning where the bundled driver helps out', async () => {
-  const bare = { exists: () => false, list: () => [], listAdapters: async () => [] };
+  const bare = { exists: () => false, list: () => [], listAdapters: async () => ({ names: [] }) };
   const without = await findings(bare);
   const helped = await findings({ ...bare, bundledDriver: () => ({ version: '147.0.0' }) });
   for (const id of ['vulkan-loader', 'vulkan-drivers', 'adapters']) {
@@ -126,13 +136,87 @@ test('no loader and no driver: a failure, or a warning where the bundled driver 
   assert.match(helped.of('bundled-driver').evidence, /147\.0\.0/);
 });
 
-test('an NVIDIA GPU without its Vulkan driver, as in a container', async () => {
+test('a GPU that Vulkan does not show is a failure, with what its driver lacks', async () => {
+  const files: Record<string, string> = {
+    '/proc/driver/nvidia/version':
+      'NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12 19:39:15 UTC 2024',
+    '/etc/os-release': 'ID=ubuntu',
+  };
   const { of } = await findings({
-    exists: path => path === '/dev/nvidia0',
-    list: folder => (folder === '/usr/share/vulkan/icd.d' ? ['lvp_icd.json'] : []),
+    exists: path => path === '/.dockerenv',
+    read: path => files[path],
+    list: folder => (folder === '/dev' ? ['nvidia0', 'nvidiactl'] : []),
+    listAdapters: async () => ({ names: ['llvmpipe (LLVM 15.0.6, 256 bits)'] }),
   });
-  assert.is(of('vulkan-drivers').status, 'warn');
-  assert.match(of('vulkan-drivers').cure!, /NVIDIA_DRIVER_CAPABILITIES/);
+  assert.is(of('gpu').status, 'fail');
+  assert.match(of('gpu').evidence, /driver 535\.183\.01/);
+  assert.match(of('gpu').cure!, /NVIDIA_DRIVER_CAPABILITIES=compute,graphics,utility/);
+});
+
+test('a driver that crashes while adapters are listed is a finding', async () => {
+  const { of, state } = await findings({
+    listAdapters: async () => ({
+      names: ['AMD Radeon 610M'],
+      crashed: 'SIGSEGV while an adapter was opened',
+    }),
+  });
+  assert.is(of('adapters').status, 'fail');
+  assert.match(of('adapters').evidence, /crashed or hung: SIGSEGV.*AMD Radeon 610M/);
+  assert.is(of('device').status, 'skip');
+  assert.is(state.closed, 0);
+});
+
+test('listing in a child process: what it printed before it crashed, hung or ended', async () => {
+  using folder = temporaryFolder();
+  const child = (code: string) => {
+    const path = join(folder.path, 'child.mjs');
+    writeFileSync(path, code);
+    return adapterListing('', path);
+  };
+  const list = `console.log('{"names":["A"]}');`;
+  assert.equal(await child(list), { names: ['A'] });
+  assert.equal(await child(`${list} process.kill(process.pid, 'SIGSEGV');`), {
+    ...{ names: ['A'], crashed: 'SIGSEGV while an adapter was opened' },
+  });
+  assert.equal(await child('process.exit(139)'), {
+    ...{ names: [], crashed: 'exit code 139 while adapters were listed' },
+  });
+});
+
+test('adapters of one name, and variables that choose GPUs for CUDA only', async () => {
+  const listAdapters = async () => ({ names: ['NVIDIA H200', 'NVIDIA H200', 'llvmpipe'] });
+  const { context } = machine();
+  const { card } = await context.openDevice();
+  const twins = await findings(
+    { listAdapters },
+    { card: { ...card!, alike: 2, address: '00000000:41:00.0' } },
+  );
+  assert.is(twins.of('device').status, 'warn');
+  assert.match(twins.of('device').evidence, /2 adapters have the name of this one: .* at 00000000:41:00\.0/);
+  const chosen = await findings({ listAdapters, env: { CUDA_VISIBLE_DEVICES: '1' } });
+  assert.match(
+    chosen.of('device').evidence,
+    /CUDA_VISIBLE_DEVICES=1 has no effect on WebGPU: this runs on H200, of 2/,
+  );
+  assert.is((await findings({ env: { CUDA_VISIBLE_DEVICES: '0' } })).of('device').status, 'ok', 'one GPU');
+});
+
+test('Windows compiles by DXC or FXC; Node of Snap; wrong kernel variants; unknown memory', async () => {
+  assert.is((await findings({ platform: 'win32' })).of('compiler').status, 'ok');
+  const slow = (await findings({ platform: 'win32', hasNewCompiler: () => false })).of('compiler');
+  assert.match(`${slow.status} ${slow.evidence} ${slow.cure}`, /^warn .*FXC.*dxcompiler\.dll/);
+  const snap = (await findings({ execPath: '/snap/node/9000/bin/node' })).of('node');
+  assert.match(`${snap.status} ${snap.cure}`, /^warn .*nodejs\.org/);
+  const verdicts = async () => ({
+    right: [],
+    wrong: { 'matmul tiled 128x64': '5 times the accepted error' },
+  });
+  const wrong = (await findings({}, { verdicts, card: undefined })).of;
+  assert.match(
+    `${wrong('variants').status} ${wrong('variants').evidence}`,
+    /^warn .*matmul tiled 128x64 \(5 times/,
+  );
+  assert.match(wrong('card-memory').cure!, /--memory-limit/);
 });
 
 test('driver files named by the environment', async () => {
