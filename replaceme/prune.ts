@@ -45,7 +45,7 @@ export async function prune(from: string, to: string, options: PruneOptions = {}
   const healing = await healByTraining(run, inputs, pruned, choice.windows);
   await pruned.verifyFinite();
   const outputs = await inputs.outputs(pruned.model);
-  const measured = await measure(run, inputs, pruned, choice.windows, outputs);
+  const measured = await measure(run, inputs, pruned, choice, outputs);
 
   // Publish. Only the new weights are needed now: the written model is loaded into the freed memory.
   model.dispose();

@@ -22,9 +22,9 @@ import { newCommand, type Run, runs } from '../terminal/command.js';
 import { onCommandLine } from '../terminal/failure.js';
 import { mergeFlags, readPruneConfig } from './configFile.js';
 import { formatPlan } from './formatPlan.js';
-import { formatCandidates, formatReport } from './formatReport.js';
+import { formatCandidates, formatDetails } from './formatReport.js';
 import { commandOptions, type PruneFlags, pruneOptions } from './options.js';
-import { formatBeforeAfter, nextSteps } from './summary.js';
+import { formatResult, nextSteps } from './summary.js';
 
 /** Options that no configuration file has. */
 interface PruneCommandOptions extends Pick<ProfileOptions, 'profile'>, ModelFlags {
@@ -204,11 +204,12 @@ async function printReport(
   for (const warning of report.warnings) terminal.warn(onCommandLine(warning));
   const { candidates } = report.selection;
   if (candidates) terminal.detail(formatCandidates(candidates));
+  terminal.detail(formatDetails(report));
   if (options.json) terminal.json({ ...report, ...profiled });
   else {
     const { inspectModel } = await import('../../model/source/inspectModel.js');
     const [before, after] = [await inspectModel(model), await inspectModel(out!)];
-    terminal.data(`${formatReport(report)}\n${formatBeforeAfter(report, before, after)}`);
+    terminal.data(formatResult(report, { before, after, columns: terminal.columns('stdout') }));
   }
   terminal.note([nextSteps(model, out!, report)]);
 }

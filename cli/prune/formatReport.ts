@@ -1,5 +1,6 @@
-import { formatBytes, formatSeconds } from '../../engine/format.js';
+import { formatBytes } from '../../engine/format.js';
 import type { PruneReport, WindowScores } from '../../replaceme/index.js';
+import { fitInWords } from '../../replaceme/report/text/fitWords.js';
 import { formatFields, formatTable } from '../../replaceme/report/text/textTable.js';
 import { healingFields, small } from './healingFields.js';
 
@@ -14,20 +15,18 @@ function lines(list: string, width = 72): string {
   return found.join(',\n');
 }
 
-/** What was done, for people; --json has all of it. */
-export function formatReport(report: PruneReport): string {
+/** How it was done, for --verbose; --json has all of it. */
+export function formatDetails(report: PruneReport): string {
   const { calibration, selection, verification } = report;
   const distance = selection.distances?.[selection.windows[0]!.layer];
   return formatFields([
-    ['result', report.output.path],
-    ['layers', report.summary],
     ['chosen by', `${selection.by}${distance === undefined ? '' : ` (${small(distance)})`}`],
     ['method', `${report.method}${report.recipe.heal ? ', with closed-form healing' : ''}`],
     ...(report.healing ? healingFields(report.healing) : []),
     ...Object.entries(report.fit).map(
       ([name, value]) =>
         [
-          `  ${name}`,
+          `  ${fitInWords(name)}`,
           typeof value === 'number' && !Number.isInteger(value) ? small(value) : lines(`${value}`),
         ] as const,
     ),
@@ -43,7 +42,6 @@ export function formatReport(report: PruneReport): string {
       'device memory',
       `${formatBytes(report.peakMemoryBytes)} at the most${report.plan ? `, ${formatBytes(report.plan.memory.total)} planned` : ''}`,
     ],
-    ['time', formatSeconds(report.seconds)],
   ]);
 }
 

@@ -1,8 +1,10 @@
 import { type Device, noJournal } from '../../engine/index.js';
 import { firstTokens, type Model, type TextReader } from '../../model/index.js';
 import type { RunHooks } from '../run/runHooks.js';
+import { keptLayers, removedLayers, type Window } from '../run/window.js';
 import type { EvaluationText, ReportTexts } from './evaluationText.js';
 import { type Damage, layerDamage } from './layerDamage.js';
+import type { Measures } from './modelMeasures.js';
 import { ModelMeter } from './modelMeter.js';
 import type {
   DamageSeries,
@@ -43,6 +45,7 @@ export async function evaluatePruned(
   const { journal = noJournal } = options;
   const plain = model.withLayers(pruned.keep);
   const changed = pruned.replacements.size > 0;
+  const nearest = changed ? nearestWindow(outcome) : undefined;
   const roles: [Role, Model][] = [
     ['dense', model],
     ...(changed ? [['plain', plain] as [Role, Model]] : []),
@@ -55,7 +58,15 @@ export async function evaluatePruned(
       const measures = await journal.step(role, () => meter.measure(candidate, options));
       models.push({ role, layers: candidate.arch.layers, ...measures });
     }
-    return models;
+    if (!nearest) return models;
+    const other = model.withLayers(keptLayers([nearest], model.arch.layers));
+    const measures = await journal.step('plain', () => meter.measure(other, options));
+    return models.map(
+      (measured): ModelMeasures =>
+        measured.role === 'plain' && klOf(measures) < klOf(measured)
+          ? { role: 'plain', layers: other.arch.layers, ...measures, windows: [nearest] }
+          : measured,
+    );
   };
   return {
     texts: described,
@@ -64,6 +75,19 @@ export async function evaluatePruned(
     // An offloaded model would upload all layers for every token.
     samples: model.isOffloaded ? [] : await samplesOf(roles, reader, options),
   };
+}
+
+/** Mean KL over all texts. */
+const klOf = ({ eval: files }: Measures): number => files.reduce((sum, { kl }) => sum + kl, 0) / files.length;
+
+/** The single window whose ends are nearest, whose removal may do better than that of the result's; undefined if it is that. */
+function nearestWindow({ map, windows }: PruneOutcome): Window | undefined {
+  const count = removedLayers(windows).length;
+  const [nearest] = (map?.windows ?? [])
+    .filter(window => window.count === count)
+    .sort((a, b) => a.cosine - b.cosine);
+  if (!nearest || (windows.length === 1 && windows[0]!.layer === nearest.layer)) return undefined;
+  return { layer: nearest.layer, count };
 }
 
 /** Damage after removal alone, with the layers before the windows changed, and with all changes. */

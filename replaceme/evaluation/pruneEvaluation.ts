@@ -1,11 +1,15 @@
 import type { LeftOutRows, Model } from '../../model/index.js';
 import type { PrunedModel } from '../activations/prunedModel.js';
 import type { Window } from '../run/window.js';
+import type { MeasuredWindows } from '../run/windowChoice.js';
 import type { DamagePoint } from './layerDamage.js';
 import type { Measures } from './modelMeasures.js';
 import type { Sample } from './samples.js';
 
-/** `dense`: the unpruned model; `plain`: with the layers removed and nothing else changed; `result`: the written model. */
+/**
+ * `dense`: the unpruned model; `plain`: with as many layers removed and nothing else changed, the best such model that is
+ * known; `result`: the written model.
+ */
 export type Role = 'dense' | 'plain' | 'result';
 
 /** How close an image encoder's embeddings stayed, measured in memory before anything is written. */
@@ -54,6 +58,8 @@ export interface EvaluatedText {
 export interface ModelMeasures extends Measures {
   readonly role: Role;
   readonly layers: number;
+  /** The windows that `plain` removes, where they are not those of the result. */
+  readonly windows?: readonly Window[];
 }
 
 /** How far hidden states are from the unpruned model's, layer by layer. */
@@ -77,6 +83,8 @@ export interface PruneOutcome {
   readonly model: Model;
   readonly pruned: PrunedModel;
   readonly windows: readonly Window[];
+  /** The windows that the selection measured, if any. */
+  readonly map?: MeasuredWindows;
   /** Whether layers after the windows were refitted. */
   readonly healed: boolean;
   /** Device bytes for hidden states from which models start where they first differ. */

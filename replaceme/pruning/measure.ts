@@ -3,7 +3,7 @@ import type { PruneEvaluations } from '../evaluation/pruneEvaluation.js';
 import type { OpenInputs } from '../inputs/pruneInputs.js';
 import { planPrune } from '../planning/plan.js';
 import type { PlannedPhase } from '../planning/timePlan.js';
-import type { Window } from '../run/window.js';
+import type { WindowChoice } from '../run/windowChoice.js';
 import type { PruneRun } from './pruneRun.js';
 
 /** What the report says of the models, beside the time that was planned. */
@@ -19,7 +19,7 @@ export async function measure(
   run: PruneRun,
   inputs: OpenInputs,
   pruned: PrunedModel,
-  windows: readonly Window[],
+  { windows, map }: WindowChoice,
   outputs: Float32Array,
 ): Promise<Measured | undefined> {
   const { from, options, request, plan, device } = run;
@@ -28,7 +28,7 @@ export async function measure(
   return await run.step('evaluate', async () => ({
     phases: (await planPrune(from, { ...options, device })).phases,
     ...(await inputs.evaluate!({
-      ...{ model: inputs.model, pruned, windows, healed },
+      ...{ model: inputs.model, pruned, windows, healed, ...(map && { map }) },
       spareBytes: plan.memory.evaluationSpare,
     })),
   }));

@@ -1,17 +1,20 @@
 import { leftOutWarnings, modelWarnings } from '../../model/index.js';
 import type { PrunedModel } from '../activations/prunedModel.js';
 import { calibrationWarnings } from '../calibration/readCalibration.js';
+import type { PruneEvaluation } from '../evaluation/pruneEvaluation.js';
 import type { Repair } from '../fits/repair.js';
 import { type HealingRecord, healingWarnings } from '../healing/gradientHealing.js';
 import type { OpenInputs } from '../inputs/pruneInputs.js';
+import { methods } from '../methods/index.js';
 import { offloadOf } from '../planning/loadPlanned.js';
 import { publish } from '../report/publish.js';
 import { repeatOf } from '../report/repeat.js';
 import { exactnessWarnings, reportHead, reportModel } from '../report/reportHead.js';
 import type { PruneReport } from '../report/schema/schema.js';
 import { pruneSentence } from '../report/sentence.js';
+import { damageWarnings, type VerdictFacts, verdictOf } from '../report/verdict.js';
 import { checkPrunedOutput } from '../request/request.js';
-import { describeWindows } from '../run/window.js';
+import { describeWindows, removedLayers } from '../run/window.js';
 import type { WindowChoice } from '../run/windowChoice.js';
 import type { Measured } from './measure.js';
 import type { PruneRun } from './pruneRun.js';
@@ -48,15 +51,17 @@ export async function publishPruned(run: PruneRun, result: PruneResult): Promise
 }
 
 async function reportOf(
-  { from, to, options, request, plan, device, clock }: PruneRun,
+  run: PruneRun,
   { recipe, inputs, choice, repair, pruned, healing, measured }: PruneResult,
   maxLogitDifference: number,
 ): Promise<PruneReport> {
+  const { from, to, options, request, plan, device, clock } = run;
   const { method, arch } = request;
   const { memory, placement, notes } = plan;
   const { map, ...selection } = choice;
   const { phases, ...evaluations } = measured ?? {};
   const { tokens, sequences, files } = inputs.calibration;
+  const judged = verdictFacts(run, inputs, choice, measured?.evaluation);
   const facts = {
     method: method.name,
     model: await reportModel(from),
@@ -79,15 +84,45 @@ async function reportOf(
       ...notes,
       ...(repair.warnings ?? []),
       ...(healing ? healingWarnings(healing) : []),
+      ...(arch.vision ? [] : damageWarnings(measured?.evaluation, judged)),
       ...exactnessWarnings(device),
     ],
     summary: describeWindows(choice.windows, arch.layers),
     source: method.source,
     ...facts,
+    ...(measured?.evaluation && { verdict: verdictOf(measured.evaluation, judged) }),
     output: { path: to, layers: pruned.keep.length, keptLayers: pruned.keep },
     ...(map && { windowMap: map }),
     fit: repair.details,
     ridgePaths: repair.ridgePaths ?? [],
     verification: { tokens: inputs.outputTokens, maxLogitDifference },
+  };
+}
+
+/** A method that heals too, where this one does not and it can repair such a model. */
+function betterThan({ request: { method, arch, settings, gradient } }: PruneRun): string | undefined {
+  const heals = settings.heal || gradient !== undefined;
+  const better = methods.find(({ name }) => name === 'refit-heal')!;
+  return heals || method.name === better.name || better.refusal?.(arch) ? undefined : better.name;
+}
+
+/** What the verdict on a run depends on besides its evaluation. */
+function verdictFacts(
+  run: PruneRun,
+  { calibration }: OpenInputs,
+  { windows }: WindowChoice,
+  evaluation: PruneEvaluation | undefined,
+): VerdictFacts {
+  const { arch, method, settings } = run.request;
+  const { tokens, files } = calibration;
+  const better = betterThan(run);
+  const cost = method.fitCost?.({ arch, settings, windows, tokens, flopsPerToken: 0 });
+  return {
+    removed: removedLayers(windows).length,
+    method: method.name,
+    ...(better !== undefined && { better }),
+    ...(cost && { fit: { tokens, unknowns: cost.refitsProjections ? arch.intermediate : arch.hidden } }),
+    files: files.length,
+    sameTexts: evaluation?.texts.every(({ origin }) => origin === 'held-out calibration') ?? false,
   };
 }

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { formatEvaluations } from '../../cli/eval/texts.js';
 import { logitsTensors } from '../../cli/logits.js';
 import { formatPlan } from '../../cli/prune/formatPlan.js';
-import { formatCandidates, formatReport } from '../../cli/prune/formatReport.js';
+import { formatCandidates, formatDetails } from '../../cli/prune/formatReport.js';
 import { asF32 } from '../../engine/dtype.js';
 import { REPORT_SCHEMA } from '../../replaceme/index.js';
 
@@ -27,7 +27,7 @@ const adapter = {
 };
 
 test('prune: the report and the plan as text', () => {
-  const report = formatReport({
+  const report = formatDetails({
     summary: 'keep 1, remove 2..3 (2 of 5 layers)',
     recipe: { alpha: 0, heal: false, tokens: 100, sequenceLength: 50, batchTokens: 50 },
     ...{ method: 'replaceme-ls', source: 'a paper', adapter, peakMemoryBytes: 2 ** 20, seconds: 75 },
@@ -55,13 +55,12 @@ test('prune: the report and the plan as text', () => {
     warnings: [],
     verification: { tokens: 64, maxLogitDifference: 0 },
   });
-  assert.match(report, /^layers +keep 1, remove 2\.\.3 \(2 of 5 layers\)$/m);
   assert.match(report, /^chosen by +mean cosine distance \(0\.1250\)$/m);
-  assert.match(report, /^ {2}relativeResidual +0\.1235$/m);
-  assert.match(report, /^ {2}solverIterations +3$/m);
+  assert.match(report, /^ {2}error left +0\.1235$/m);
+  assert.match(report, /^ {2}refinements of the solution +3$/m);
   assert.match(
     report,
-    /^ {2}healingRidges +0: 0\.3\/kept, 1: .*,\n {20}5: 0\.3\/kept, .*8: 0\.3\/kept$/m,
+    /^ {2}ridges after the cut, o_proj\/down_proj +0: 0\.3\/kept, 1: .*,\n +5: 0\.3\/kept, .*8: 0\.3\/kept$/m,
     'wrapped',
   );
   assert.match(

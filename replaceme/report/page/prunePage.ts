@@ -3,6 +3,7 @@ import { formatBytes } from '../../../engine/index.js';
 import type { ModelMeasures, PruneEvaluation } from '../../evaluation/pruneEvaluation.js';
 import { describeWindows } from '../../run/window.js';
 import type { PruneReport } from '../schema/schema.js';
+import { fitInWords } from '../text/fitWords.js';
 import { damageFigures } from './damagePlots.js';
 import { figures } from './figure.js';
 import { healingSection } from './healingPlots.js';
@@ -92,6 +93,11 @@ const origins = {
   shipped: 'ships with the package',
 } as const;
 
+/** The verdict, with the names of settings as code. */
+const judged = ({ verdict }: PruneReport): Markup | undefined =>
+  verdict &&
+  html`<p>${verdict.sentence.split('`').map((part, p) => (p % 2 ? html`<code>${part}</code>` : part))}</p>`;
+
 /** The cost of plain removal, and how much of it the fit recovers, in words. */
 function verdict(evaluation: PruneEvaluation): Markup | undefined {
   const [plain, result] = [model(evaluation, 'plain'), model(evaluation, 'result')];
@@ -102,7 +108,9 @@ function verdict(evaluation: PruneEvaluation): Markup | undefined {
     share > 0
       ? `of which the fit recovers ${percent(share, share > 0.99 ? 1 : 0)}: ${digits(after.kl)} nats remain`
       : `and the result is no nearer: ${digits(after.kl)} nats`;
-  return html`<p>Removing the layers and changing nothing else costs ${digits(removed.kl)} nats of KL divergence, ${recovered}.</p>`;
+  const others = model(evaluation, 'plain')!.windows;
+  const what = others ? 'as many layers elsewhere, where that does least,' : 'the layers';
+  return html`<p>Removing ${what} and changing nothing else costs ${digits(removed.kl)} nats of KL divergence, ${recovered}.</p>`;
 }
 
 function measuresTable(evaluation: PruneEvaluation): Markup {
@@ -257,13 +265,13 @@ function fitTables(fit: PruneReport['fit']): (Markup | false)[] {
         id: 'fit-numbers',
         caption: 'The method’s numbers',
         columns: [{ title: 'Name' }, { title: 'Value', numeric: true }],
-        groups: [{ rows: others.map(([name, number]) => [name, text(number)]) }],
+        groups: [{ rows: others.map(([name, number]) => [fitInWords(name), text(number)]) }],
       }),
     layers.length > 0 &&
       dataTable({
         id: 'fit-layers',
         caption: 'The method’s numbers by layer',
-        columns: ['Layer', ...names].map(title => ({ title, numeric: true })),
+        columns: ['Layer', ...names.map(fitInWords)].map(title => ({ title, numeric: true })),
         groups: [{ rows: layers.map(layer => [layer, ...names.map(own => text(value(layer, own)))]) }],
       }),
   ];
@@ -323,7 +331,7 @@ export async function prunePage(report: PruneReport): Promise<PageContent> {
         id: 'quality',
         question: 'How good is it?',
         short: 'Quality',
-        content: html`${verdict(evaluation)}${measuresTable(evaluation)}`,
+        content: html`${judged(report)}${verdict(evaluation)}${measuresTable(evaluation)}`,
       },
       await damageSection(report),
       await choiceSection(report),

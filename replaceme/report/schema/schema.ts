@@ -14,6 +14,7 @@ import type { PlannedMemory } from '../../planning/memoryPlan.js';
 import type { PlannedPhase } from '../../planning/timePlan.js';
 import type { Phase } from '../../run/phaseClock.js';
 import type { MeasuredWindows, WindowChoice } from '../../selections/index.js';
+import type { Verdict } from '../verdict.js';
 import type { ComparisonRow } from './comparison.js';
 
 export type { DamagePoint } from '../../evaluation/layerDamage.js';
@@ -113,6 +114,8 @@ export interface PruneReport extends ReportHead {
   };
   /** Difference between the written model, loaded again, and the model in memory. */
   readonly verification: { readonly tokens: number; readonly maxLogitDifference: number };
+  /** How much the model changed, and what may help; with `evaluation`. */
+  readonly verdict?: Verdict;
   /** Measures of the models; this and the plan's phases are absent when the report is switched off. */
   readonly evaluation?: PruneEvaluation;
   /** Measures of an image encoder. */
