@@ -35,7 +35,7 @@ export async function prune(from: string, to: string, options: PruneOptions = {}
   // Choose the windows, and repair the layers before them. Hidden states pass from the one to the other.
   using states = await openStates(run);
   const context = repairContext(run, recipe, data, inputs, states);
-  const choice = await chooseWindows(run, context, data.statistics);
+  const choice = await chooseWindows(run, context, data.statistics, inputs.heldOut);
   const repair = await repairWindows(run, context, choice.windows);
   using pruned = new PrunedModel(inputs.model, choice.windows, repair.changes);
   states.dispose();

@@ -55,6 +55,7 @@ export type { RunHooks as WalkOptions } from './run/runHooks.js';
 export { describeWindows, keptLayers, type Window } from './run/window.js';
 export {
   type DistanceSums,
+  type LayerSearch,
   type MeasuredWindows,
   type MeasureSettings,
   type Selection,

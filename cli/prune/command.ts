@@ -109,6 +109,10 @@ export function pruneCommand(signal: AbortSignal): Command {
   });
 }
 
+/** Those that say how many layers go. */
+const budgetFlags = ['maxKl', 'keepTop1', 'targetSize', 'targetParameters'] as const;
+const amountFlags = ['layers', 'ratio', 'remove', ...budgetFlags] as const;
+
 /** Reads the command line over the configuration file, and checks both before a device is opened. */
 async function request(
   run: Run<PruneCommandOptions>,
@@ -125,8 +129,15 @@ async function request(
   const { model, out, devices } = flags;
   if (model === undefined) return run.usage('give the model folder, or org/name');
   if (out === undefined && !flags.dryRun) return run.usage('give the folder to write');
-  const amounts = [flags.layers, flags.ratio, flags.remove].filter(amount => amount !== undefined);
-  if (amounts.length !== 1) run.usage('give either --layers or --ratio or --remove');
+  const amounts = amountFlags.filter(name => flags[name] !== undefined);
+  if (amounts.length !== 1) {
+    run.usage(
+      'give one of --layers, --ratio, --remove, --max-kl, --keep-top1, --target-size and --target-parameters',
+    );
+  }
+  if (devices !== undefined && budgetFlags.includes(amounts[0] as never)) {
+    run.usage('give --devices with --layers, --ratio or --remove');
+  }
   if (devices !== undefined && (flags.adapter !== undefined || flags.statistics !== undefined)) {
     run.usage('give --devices without --adapter and --statistics');
   }

@@ -211,13 +211,17 @@ export async function readPruneConfig(path: string): Promise<PruneConfig> {
  * a selection.
  */
 export function mergeFlags(file: PruneFlags, commandLine: PruneFlags): PruneFlags {
-  const { layers, ratio, remove, window, select, windows, ...rest } = file;
-  const amount = commandLine.layers !== undefined || commandLine.ratio !== undefined;
+  const { layers, ratio, remove, window, select, windows, ...others } = file;
+  const { maxKl, keepTop1, targetSize, targetParameters, ...rest } = others;
+  const budget = ['maxKl', 'keepTop1', 'targetSize', 'targetParameters'].some(
+    name => commandLine[name] !== undefined,
+  );
+  const amount = budget || commandLine.layers !== undefined || commandLine.ratio !== undefined;
   const place = commandLine.remove !== undefined;
   return {
     ...rest,
-    ...(!amount && !place && defined({ layers, ratio })),
-    ...(!place && commandLine.select === undefined && defined({ window })),
+    ...(!amount && !place && defined({ layers, ratio, maxKl, keepTop1, targetSize, targetParameters })),
+    ...(!place && !budget && commandLine.select === undefined && defined({ window })),
     ...(!place && commandLine.window === undefined && defined({ select, windows })),
     ...(!amount && commandLine.window === undefined && defined({ remove })),
     ...defined(commandLine),

@@ -1,5 +1,6 @@
 import type { PruneOptions } from '../../replaceme/index.js';
 import {
+  budgetSettings,
   pruneSettings,
   recipeSettings,
   reportSettings,
@@ -49,7 +50,7 @@ export const configSettings = [
 /** The options of `prune` in the order of its help; `recipeSettings`, which other commands take too, come first. */
 export const commandOptions = [
   ...recipeSettings,
-  ...listed(statisticsSettings, reportSettings, commandSettings),
+  ...listed(budgetSettings, statisticsSettings, reportSettings, commandSettings),
   ...listed({
     ...runSettings,
     force: { ...runSettings.force, help: 'replace an earlier output, and an earlier trace of --profile' },

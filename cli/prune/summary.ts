@@ -3,7 +3,7 @@ import { formatBytes, formatSeconds } from '../../engine/format.js';
 import { isGgufPath } from '../../model/files/ggufPath.js';
 import type { ModelSummary } from '../../model/source/inspectModel.js';
 import { besideModel } from '../../model/writing/besideModel.js';
-import type { PruneReport } from '../../replaceme/index.js';
+import type { LayerSearch, PruneReport } from '../../replaceme/index.js';
 import { shellPath } from '../../replaceme/report/text/shellWord.js';
 import { shownName } from '../../replaceme/report/text/shownText.js';
 import { formatFields, formatTable } from '../../replaceme/report/text/textTable.js';
@@ -87,6 +87,26 @@ export function formatBeforeAfter(
   );
 }
 
+/** What the numbers of layers cost that were tried for a budget; the chosen one is marked. */
+function formatSearch({ selection, model, output }: PruneReport): string {
+  const { search } = selection;
+  if (!search) return '';
+  const chosen = model.layers - output.layers;
+  const right = (title: string) => ({ title, align: 'right' as const });
+  return formatTable(
+    [right('layers removed'), right('KL'), right('same next token'), { title: '' }],
+    search.trials.map(({ layers, kl, top1 }) => [
+      `${layers}`,
+      kl.toPrecision(3),
+      percent(top1),
+      layers === chosen ? `most within ${inWords(search.budget)}` : '',
+    ]),
+  );
+}
+
+const inWords = ({ maxKl, keepTop1 }: LayerSearch['budget']): string =>
+  maxKl === undefined ? `--keep-top1 ${keepTop1}` : `--max-kl ${maxKl}`;
+
 /** Where the report is; undefined where nothing of it was written for people. */
 function reportPath({ output, evaluation }: Pick<PruneReport, 'output' | 'evaluation'>): string {
   const name = evaluation ? 'report.html' : 'report.json';
@@ -108,6 +128,7 @@ export function formatResult(
   const indent = 9;
   return [
     formatBeforeAfter(report, before, after),
+    ...(report.selection.search ? [formatSearch(report)] : []),
     ...(said ? [`${said}\n`] : []),
     formatFields([
       ['removed', wrapText(removed, columns - indent).join('\n')],

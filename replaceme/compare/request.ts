@@ -19,6 +19,7 @@ export interface CompareOptions
   extends Omit<
     PruneOptions,
     | ('layers' | 'ratio' | 'window' | 'remove' | 'method' | 'maxShardBytes')
+    | ('maxKl' | 'keepTop1' | 'targetBytes' | 'targetParameters')
     | ('generate' | 'faithful' | 'statistics' | 'evaluation' | 'evaluationTokens')
   > {
   /** Numbers of layers to remove: one row for each of them and each method. */

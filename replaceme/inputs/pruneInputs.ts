@@ -22,7 +22,7 @@ export interface OpenInputs {
   readonly model: Model;
   readonly calibration: Calibration;
   readonly batches: readonly CalibrationBatch[];
-  /** Sequences that no fit uses, to measure the model during healing; empty without a report. */
+  /** Sequences that no fit uses, to measure models during healing or for a budget; empty without a report or a budget. */
   readonly heldOut: readonly (readonly number[])[];
   /** Number of tokens behind `outputs`. */
   readonly outputTokens: number;

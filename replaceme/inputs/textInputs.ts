@@ -16,6 +16,7 @@ import type { PruneInputs } from './pruneInputs.js';
  * Reads the texts for pruning a language model.
  *
  * @param needsCalibration whether the run uses calibration texts.
+ * @param needsHeldOut whether it measures models on held-out text, also without a report.
  * @throws RmError as readTexts, readReportTexts and StatisticsFile do.
  */
 export async function readTextInputs(
@@ -25,6 +26,7 @@ export async function readTextInputs(
   options: PruneOptions,
   sizes: CalibrationSizes,
   needsCalibration: boolean,
+  needsHeldOut = false,
 ): Promise<PruneInputs> {
   const reader = await openTextReader(from, options);
   const texts = needsCalibration ? await readRequestedTexts(reader, options, sizes) : noCalibration;
@@ -36,7 +38,8 @@ export async function readTextInputs(
     await statistics.fits(arch);
   }
   const withReport = options.report ?? true;
-  const reportTexts = withReport ? await readReportTexts(device, arch, reader, texts, options) : undefined;
+  const reportTexts =
+    withReport || needsHeldOut ? await readReportTexts(device, arch, reader, texts, options) : undefined;
   return {
     ...(statistics && { statistics }),
     ...dateOf(reader),
@@ -60,14 +63,15 @@ export async function readTextInputs(
         outputTokens: sample.length,
         outputs,
         outputsOfLoaded: outputs,
-        ...(reportTexts && {
-          evaluate: async outcome => ({
-            evaluation: await evaluatePruned(outcome, reportTexts, reader, {
-              batchTokens: sizes.batchTokens,
-              ...runHooks(options),
+        ...(withReport &&
+          reportTexts && {
+            evaluate: async outcome => ({
+              evaluation: await evaluatePruned(outcome, reportTexts, reader, {
+                batchTokens: sizes.batchTokens,
+                ...runHooks(options),
+              }),
             }),
           }),
-        }),
         [Symbol.dispose]() {},
       };
     },

@@ -1,6 +1,7 @@
 import { type Device, ensure } from '../../engine/index.js';
 import type { RunHooks } from '../run/runHooks.js';
 import {
+  type budgetSettings,
   type calibrationSettings,
   cosineSettings as cosineTable,
   type deviceSettings,
@@ -28,6 +29,7 @@ export interface CosineSettings extends Readonly<Required<Values<typeof cosineTa
 export interface PruneOptions
   extends RunHooks,
     Values<typeof layerSettings>,
+    Values<typeof budgetSettings>,
     Values<typeof repairSettings>,
     MethodOptions,
     Values<typeof faithfulSettings>,

@@ -12,6 +12,7 @@ import {
   notNegative,
   oneOf,
   onOff,
+  parameterCount,
   positive,
   share,
   text,
@@ -42,6 +43,29 @@ export const layerSettings = declare('Which layers go:', {
     details: 'Not every selection divides.',
   }),
   apart: setting(onOff, { help: 'keep a layer between windows; else windows that touch merge' }),
+});
+
+/** How many layers go, by what the result may cost or weigh. */
+export const budgetSettings = declare('Or as many layers as a budget allows:', {
+  maxKl: setting(positive, {
+    takes: 'nats',
+    help: 'as many layers as leave the KL to the original on held-out text below this, such as 0.3',
+    details: 'Tries several numbers of layers, each with its own selection and repair (docs/pruning.md).',
+  }),
+  keepTop1: setting(share, {
+    flag: 'keep-top1',
+    takes: 'share',
+    help: 'as many as leave this share of next tokens the same, such as 0.9 or 90%',
+  }),
+  targetBytes: setting(byteCount, {
+    flag: 'target-size',
+    takes: 'bytes',
+    help: 'as many as it takes to bring the weights to this size, such as 90MB',
+  }),
+  targetParameters: setting(parameterCount, {
+    takes: 'count',
+    help: 'as many as it takes to bring the model to so many parameters, such as 1B or 110M',
+  }),
 });
 
 /** The method, and healing after it. */
@@ -364,5 +388,5 @@ export const recipeSettings = listed(
 /** All settings of `prune`, in the order of its help. */
 export const pruneSettings = [
   ...recipeSettings,
-  ...listed(statisticsSettings, reportSettings, runSettings, deviceSettings),
+  ...listed(budgetSettings, statisticsSettings, reportSettings, runSettings, deviceSettings),
 ];

@@ -101,6 +101,19 @@ export const byteCount: ValueType<number> = {
   write: bytes => (bytes % 1e9 === 0 ? `${bytes / 1e9}GB` : `${bytes}`),
 };
 
+/** A number of parameters; as text with a unit: 1B, 110M, 1.5 B, 500000. */
+export const parameterCount: ValueType<number> = {
+  ...number(
+    'a number of parameters, such as 1B or 110M',
+    value => value >= 1 && value <= Number.MAX_SAFE_INTEGER,
+  ),
+  read: word => {
+    const [, digits, letter] = /^(\d+(?:\.\d+)?)\s*([kmb]?)$/i.exec(word.trim()) ?? [];
+    if (digits === undefined) return undefined;
+    return Math.floor(Number(digits) * 1000 ** ['', 'k', 'm', 'b'].indexOf(letter!.toLowerCase()));
+  },
+};
+
 /** Any text. */
 export const text: ValueType<string> = {
   needs: 'a text',

@@ -5,6 +5,7 @@ import { evaluationTokens } from '../evaluation/evaluationText.js';
 import type { HealingWork } from '../healing/healingCost.js';
 import { healingSettings } from '../healing/healingSettings.js';
 import { givesTexts, type PruneOptions } from '../options/pruneOptions.js';
+import { budgetInWords } from '../request/layerBudget.js';
 import { checkPruneRequest, type PruneRequest } from '../request/request.js';
 import { matmulRate } from '../run/computeRate.js';
 import { openDevice } from '../run/openDevice.js';
@@ -154,7 +155,7 @@ const fallbackSelection = (
 
 /** What of a request needs the whole model on the device. */
 function hindrances(
-  { method, selection, windows, gradient }: PruneRequest,
+  { method, selection, windows, gradient, budget }: PruneRequest,
   { generate }: PruneOptions,
 ): Hindrance[] {
   const reasons: Hindrance[] = [];
@@ -166,6 +167,9 @@ function hindrances(
       what: `the method ${method.name} reads several layers at a time`,
       fix: 'Use another `method`',
     });
+  }
+  if (budget) {
+    reasons.push({ what: 'several pruned models are tried', fix: 'Give a number of `layers`' });
   }
   if (gradient) {
     reasons.push({ what: 'healing by gradient needs all layers at a time', fix: 'Use `heal.closedForm`' });
@@ -212,7 +216,9 @@ export async function planPrune(from: string, options: PlanOptions = {}): Promis
   return {
     summary: windows
       ? describeWindows(windows, arch.layers)
-      : `remove ${count} of ${arch.layers} layers, where it is cheapest`,
+      : request.budget
+        ? `remove as many of ${arch.layers} layers as ${budgetInWords(request.budget)} allows; tries several numbers on held-out text`
+        : `remove ${count} of ${arch.layers} layers, where it is cheapest`,
     method: request.method.name,
     tokens: run.tokens,
     generated: run.written,

@@ -35,6 +35,9 @@ export const DISK_GIGABYTES = 1;
 /** The upload rate where none was measured. */
 export const assumedUpload = ({ info }: Device): number => (info.kind === 'software' ? 2 : 8);
 
+/** Numbers of layers that the search for a budget tries, about. */
+const TRIES = 4;
+
 interface RepairCost {
   /** Of the forward passes, the sums and the solves: of the layers that stay before a cut, and of healing. */
   readonly fit: number;
@@ -74,8 +77,10 @@ export interface RunSizes extends MemorySizes {
 /** The phases of a run in their order, without texts that are read or written by the model. */
 export function plannedPhases(run: RunSizes, rates: PlannedRates): PlannedPhase[] {
   const { request, layerBytes, outerBytes, weightBytes, evaluationTokens } = run;
-  const { arch, count, windows, settings } = request;
+  const { arch, windows, settings, budget } = request;
   const { layers, hidden, vocab } = arch;
+  // How many layers a budget allows is not known yet; its search begins with a quarter.
+  const count = budget ? Math.max(1, Math.round(layers / 4)) : request.count;
   const streamed = run.placement.weights !== 'device';
   const perToken = layerFlopsPerToken(arch, run.sequenceLength);
   const disk = rates.diskGigabytes * 1e9;
@@ -86,8 +91,10 @@ export function plannedPhases(run: RunSizes, rates: PlannedRates): PlannedPhase[
   };
   const uploaded = (of: number) => (streamed ? of * layerBytes : 0);
   const phases = [phase('load', 0, streamed ? outerBytes : weightBytes, false)];
-  if (!windows) phases.push(phase('select', run.rankedTokens * layers * perToken, uploaded(layers)));
   const cost = repairCost(run, perToken);
+  const selecting = run.rankedTokens * layers * perToken;
+  const trying = selecting + cost.fit + cost.heal;
+  if (!windows) phases.push(phase('select', budget ? TRIES * trying : selecting, uploaded(layers)));
   if (fitsInClosedForm(request)) {
     // Of these tokens the layers below the cut need not run again.
     const known = run.memory.hiddenStates / (4 * hidden * layers);

@@ -35,14 +35,22 @@ export async function readInputs(run: PruneRun, recipe: PruneRecipe): Promise<Pr
   const { from, options, request, device } = run;
   const read = request.arch.vision ? readImageInputs : readTextInputs;
   const inputs = await run.during('calibrate', () =>
-    read(from, request.arch, device, options, recipe, needsCalibration(request)),
+    read(
+      from,
+      request.arch,
+      device,
+      options,
+      recipe,
+      needsCalibration(request),
+      request.budget !== undefined,
+    ),
   );
   run.agree({
     'version of rm-engine': await packageVersion(),
     ...inputs.recipe,
     method: request.method.name,
     selection: request.selection.name,
-    'layers to remove': request.windows ?? request.count,
+    'layers to remove': request.windows ?? request.budget ?? request.count,
     windows: [request.windowCount, request.apart],
     settings: request.settings,
     'healing by gradient': request.gradient ?? null,

@@ -24,6 +24,7 @@ import { checkRemoved, checkWindow, layersToRemove, removedLayers, type Window }
 import { checkRoom, equalWindowSize } from '../selections/greedyWindows.js';
 import { type Selection, selectionNamed } from '../selections/index.js';
 import { faithfulOptions } from './faithful.js';
+import { type DamageBudget, damageBudget, hasBudget, layersForSize } from './layerBudget.js';
 import { needsCalibration } from './needs.js';
 
 /** A request to prune in which nothing contradicts the model's config.json and headers. */
@@ -31,8 +32,10 @@ export interface PruneRequest {
   readonly method: Method;
   readonly selection: Selection;
   readonly arch: Architecture;
-  /** Layers to remove. */
+  /** Layers to remove; where a budget decides, the most that may go. */
   readonly count: number;
+  /** How much damage the layers to remove may do, where that decides how many they are. */
+  readonly budget?: DamageBudget;
   readonly windowCount: number;
   readonly apart: boolean;
   /** Where the options name them. */
@@ -61,7 +64,8 @@ export async function checkPruneRequest(
   const arch = await readArchitecture(from);
   const selection = requestedSelection(options, method, arch);
   const windows = requestedWindows(options, arch.layers);
-  const count = windows ? removedLayers(windows).length : layersToRemove(options, arch.layers);
+  const budget = hasBudget(options) ? damageBudget(options) : undefined;
+  const count = windows ? removedLayers(windows).length : await layerCount(from, options, arch);
   const settings = repairSettings(options, method);
   checkUnread(options, method);
   const gradient = trainingOf(options);
@@ -70,6 +74,7 @@ export async function checkPruneRequest(
   const request: PruneRequest = {
     ...{ method, selection, arch, count, windowCount, apart, windows, settings },
     ...(gradient && { gradient }),
+    ...(budget && { budget }),
   };
   checkWindows(request, pruneOptions.select);
   checkTexts(options);
@@ -78,6 +83,23 @@ export async function checkPruneRequest(
   const output = to === undefined ? undefined : await checkOutput(from, to, options, method);
   await checkModelFiles(from, to, request);
   return { ...request, ...(output && { output }) };
+}
+
+/** How many layers go: as named, or as a budget says. */
+async function layerCount(from: string, options: PruneOptions, arch: Architecture): Promise<number> {
+  if (!hasBudget(options)) return layersToRemove(options, arch.layers);
+  ensure(
+    arch.layers > 1,
+    'the model has a single layer, which cannot be removed',
+    'Choose a model with more layers.',
+  );
+  if (!damageBudget(options)) return await layersForSize(from, options, arch);
+  ensure(
+    !arch.vision,
+    'a budget judges what a model says of texts, and this one reads images',
+    'Give a number of `layers`, or `targetBytes`.',
+  );
+  return arch.layers - 1;
 }
 
 /** The windows against the selection that would find them. */
@@ -154,7 +176,7 @@ export async function checkPrunedOutput(
 async function checkModelFiles(
   from: string,
   to: string | undefined,
-  { arch, windows, count }: Omit<PruneRequest, 'gradient'>,
+  { arch, windows, count, budget }: Omit<PruneRequest, 'gradient'>,
 ): Promise<void> {
   const source = await openModelSource(from);
   const checkpoint = await source.openCheckpoint();
@@ -162,7 +184,7 @@ async function checkModelFiles(
     checkShapes(arch, checkpoint);
     if (to === undefined) return;
     // Where the layers are still to be chosen, a window of as many: rules by place treat all such windows alike.
-    const removed = new Set(removedLayers(windows ?? [{ layer: 0, count }]));
+    const removed = new Set(removedLayers(windows ?? [{ layer: 0, count: budget ? 1 : count }]));
     const keep = Array.from({ length: arch.layers }, (_, layer) => layer).filter(
       layer => !removed.has(layer),
     );

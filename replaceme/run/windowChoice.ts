@@ -1,5 +1,19 @@
 import type { Window } from './window.js';
 
+/** The numbers of layers that were tried for a budget, and what they cost on held-out text. */
+export interface LayerSearch {
+  readonly budget: { readonly maxKl?: number; readonly keepTop1?: number };
+  /** Held-out tokens. */
+  readonly tokens: number;
+  /** By number of layers. */
+  readonly trials: readonly {
+    readonly layers: number;
+    /** Mean KL to the original in nats, and the share of places with the same most likely token. */
+    readonly kl: number;
+    readonly top1: number;
+  }[];
+}
+
 /** A candidate set of windows and its scores. */
 export interface WindowScores {
   readonly windows: readonly Window[];
@@ -41,6 +55,8 @@ export interface WindowChoice {
   readonly distances?: readonly number[];
   /** When candidates were repaired and judged: best first, healed ones before the others. */
   readonly candidates?: readonly WindowScores[];
+  /** When a budget decided how many layers go. */
+  readonly search?: LayerSearch;
   /** When cosine distances were measured. */
   readonly map?: MeasuredWindows;
 }

@@ -38,4 +38,10 @@ export function selectionNamed(name: string): Selection {
   );
 }
 
-export type { MappedWindow, MeasuredWindows, WindowChoice, WindowScores } from '../run/windowChoice.js';
+export type {
+  LayerSearch,
+  MappedWindow,
+  MeasuredWindows,
+  WindowChoice,
+  WindowScores,
+} from '../run/windowChoice.js';

@@ -4,7 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { onCommandLine } from '../../cli/terminal/failure.js';
 import type { PruneEvaluation } from '../../replaceme/evaluation/pruneEvaluation.js';
-import { bands, damageWarnings, type VerdictFacts, verdictOf } from '../../replaceme/report/verdict.js';
+import { bands, damageWarnings, type VerdictFacts, verdictOf } from '../../replaceme/evaluation/verdict.js';
 
 interface Measured {
   readonly kl: number;

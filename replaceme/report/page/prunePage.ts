@@ -204,6 +204,21 @@ async function damageSection(report: PruneReport): Promise<Section | undefined> 
   };
 }
 
+/** What the numbers of layers cost that were tried for a budget. */
+function searchTable({ selection: { search }, model: from, output }: PruneReport): Markup | undefined {
+  if (!search) return undefined;
+  const chosen = search.trials.findIndex(({ layers }) => layers === from.layers - output.layers);
+  return dataTable({
+    id: 'search',
+    caption: `Numbers of layers that were tried on ${grouped(search.tokens)} held-out tokens; the most within the budget is marked`,
+    columns: ['Layers removed', 'KL', 'Top-1'].map(title => ({ title, numeric: true })),
+    groups: [
+      { rows: search.trials.map(({ layers, kl, top1 }) => [`${layers}`, fixed(kl, 4), percent(top1)]) },
+    ],
+    marked: new Set([chosen]),
+  });
+}
+
 async function choiceSection(report: PruneReport): Promise<Section> {
   const { selection, windowMap, model: from } = report;
   const { windows, by, distances, candidates } = selection;
@@ -243,7 +258,7 @@ async function choiceSection(report: PruneReport): Promise<Section> {
     content: html`<p>Chosen by ${by === 'request' ? 'request' : by}: ${describeWindows(windows, from.layers)}.${windowMap && html` A window (i, n) keeps layer i, which is patched, and removes the n layers after it.`}</p>
 ${await figures(windowFigures(windowMap, { chosen: windows, candidates: tried }))}
 ${distances && !windowMap && windows.length === 1 && (await figures([distanceFigure(distances, count, windows)]))}
-${table}`,
+${searchTable(report)}${table}`,
   };
 }
 

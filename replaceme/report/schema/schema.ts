@@ -5,6 +5,7 @@ import type { CalibrationSizes } from '../../calibration/sizes.js';
 import type { Measures } from '../../evaluation/modelMeasures.js';
 import type { ImageEvaluation, PruneEvaluation } from '../../evaluation/pruneEvaluation.js';
 import type { Sample } from '../../evaluation/samples.js';
+import type { Verdict } from '../../evaluation/verdict.js';
 import type { RidgePath } from '../../fits/ridgePath.js';
 import type { HealingRecord } from '../../healing/gradientHealing.js';
 import type { HealingSettings, HealingSizes } from '../../healing/healingSettings.js';
@@ -14,7 +15,6 @@ import type { PlannedMemory } from '../../planning/memoryPlan.js';
 import type { PlannedPhase } from '../../planning/timePlan.js';
 import type { Phase } from '../../run/phaseClock.js';
 import type { MeasuredWindows, WindowChoice } from '../../selections/index.js';
-import type { Verdict } from '../verdict.js';
 import type { ComparisonRow } from './comparison.js';
 
 export type { DamagePoint } from '../../evaluation/layerDamage.js';

@@ -1,4 +1,4 @@
-import type { PruneEvaluation } from '../evaluation/pruneEvaluation.js';
+import type { PruneEvaluation } from './pruneEvaluation.js';
 
 /** How much a model changed by pruning. The bounds and how they were set: docs/results.md. */
 export type Band = 'hardly changed' | 'slightly damaged' | 'clearly damaged' | 'badly damaged' | 'broken';
