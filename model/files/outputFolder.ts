@@ -1,16 +1,26 @@
-import { mkdirSync, renameSync, rmdirSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { mkdirSync, readdirSync, renameSync, rmdirSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
 import { RmError } from '../../engine/index.js';
 import { outputError } from './outputError.js';
-import { type Entry, type FolderKind, isUnchanged, recognise, removeEntries } from './outputKind.js';
+import {
+  type Entry,
+  entryAt,
+  type FolderKind,
+  isUnchanged,
+  listFolder,
+  recognise,
+  removeEntries,
+} from './outputKind.js';
 import {
   appeared,
   type CheckedOutput,
+  canMove,
   inTheWay,
   makeParents,
   type OutputOptions,
-  tryMove,
   whatIsAt,
+  within,
+  workPath,
   writableTarget,
 } from './outputPlace.js';
 import { realPathOf } from './overlap.js';
@@ -37,9 +47,10 @@ export async function checkOutputFolder(
   options: OutputOptions = {},
 ): Promise<CheckedOutput> {
   const target = writableTarget(out, options);
+  if (entryAt(target)?.type === 'folder') await removeLeftovers(within(target));
   const existing = await replaceable(out, target, kind, options.force ?? false);
-  if (existing.is !== 'nothing') tryMove(target, out);
-  return { write: work => writeFolder({ out, target, existing, kind, ...options }, work) };
+  const stays = existing.is !== 'nothing' && !canMove(target, out);
+  return { write: work => writeFolder({ out, target, existing, stays, kind, ...options }, work) };
 }
 
 /** What was there when it was checked. */
@@ -52,6 +63,8 @@ interface Checked extends OutputOptions {
   readonly out: string;
   readonly target: string;
   readonly existing: Existing;
+  /** Whether the folder cannot be moved, being a mount point: its content is replaced instead. */
+  readonly stays: boolean;
   readonly kind: FolderKind;
 }
 
@@ -88,6 +101,40 @@ function moveIntoPlace(folder: string, { out, target, existing }: Checked): stri
   return aside;
 }
 
+/**
+ * Moves the content of `folder`, which lies within `target`, to `target`, what models are recognised by last; returns the
+ * path of the old content if there was any. Nothing runs in between; what fails is undone.
+ */
+function moveContent(folder: string, { out, target, existing }: Checked): string | undefined {
+  const before = existing.is === 'folder' ? existing.entries : [];
+  const own = basename(folder);
+  const now = listFolder(target).filter(({ name }) => name !== own && !name.startsWith(`${own}/`));
+  if (JSON.stringify(now) !== JSON.stringify(before)) throw appeared(out);
+  const aside = asidePath(folder);
+  const moved: [from: string, to: string][] = [];
+  const move = (from: string, to: string) => {
+    renameSync(from, to);
+    moved.push([from, to]);
+  };
+  if (before.length > 0) mkdirSync(aside);
+  try {
+    for (const { name } of before) if (!name.includes('/')) move(join(target, name), join(aside, name));
+    const names = readdirSync(folder);
+    for (const name of [...names.filter(name => name !== LAST), ...names.filter(name => name === LAST)]) {
+      move(join(folder, name), join(target, name));
+    }
+  } catch (error) {
+    for (const [from, to] of moved.reverse()) moveBack(to, from, out);
+    if (before.length > 0) rmdirSync(aside);
+    throw error;
+  }
+  rmdirSync(folder);
+  return before.length > 0 ? aside : undefined;
+}
+
+/** Without this file a folder is no model. */
+const LAST = 'config.json';
+
 function moveBack(aside: string, target: string, out: string): void {
   try {
     renameSync(aside, target);
@@ -119,19 +166,19 @@ export const removeLeftBy = (writer: Writer, out: string): Promise<void> =>
   removeLeftovers(realPathOf(resolve(out)), { dead: writer });
 
 async function writeFolder<T>(checked: Checked, work: (folder: string) => Promise<T>): Promise<T> {
-  const { out, target, existing, kind, onNotice } = checked;
+  const { out, target, existing, stays, kind, onNotice } = checked;
   await removeLeftovers(target, {
     removeOld: async aside => {
       const entries = await recognise(aside, kind);
       if (typeof entries !== 'string') removeEntries(aside, entries);
     },
   });
-  const { folder, remove } = beginFolder(target, out);
+  const { folder, remove } = beginFolder(stays ? within(target) : target, out);
   try {
     const result = await work(folder);
     let aside: string | undefined;
     try {
-      aside = moveIntoPlace(folder, checked);
+      aside = stays ? moveContent(folder, checked) : moveIntoPlace(folder, checked);
     } catch (error) {
       throw outputError(error, out);
     }
@@ -162,7 +209,7 @@ export const withOutputFolder = async <T>(
  * @throws RmError OUTPUT_FAILED; what `work` throws.
  */
 export async function withFolderBeside<T>(out: string, work: (folder: string) => Promise<T>): Promise<T> {
-  const target = realPathOf(resolve(out));
+  const target = workPath(realPathOf(resolve(out)));
   await removeLeftovers(target);
   const { folder, remove } = beginFolder(target, out);
   try {

@@ -1,4 +1,4 @@
-import { lstatSync, mkdirSync, readdirSync, renameSync, rmdirSync } from 'node:fs';
+import { lstatSync, mkdirSync, readdirSync, renameSync, rmdirSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { RmError } from '../../engine/index.js';
 import { outputError } from './outputError.js';
@@ -56,11 +56,27 @@ export function writableTarget(out: string, { protect = [] }: OutputOptions): st
     );
   }
   try {
-    tryNames(target);
+    tryNames(workPath(target));
   } catch (error) {
     throw outputError(error, out);
   }
   return target;
+}
+
+/**
+ * The path beside which temporary content of an output goes. That of a mounted folder is within it: the folder around it
+ * is on another disk and may be read-only.
+ */
+export function workPath(target: string): string {
+  return isMounted(target) ? within(target) : target;
+}
+
+/** A path within a folder, for temporary content that bears the folder's name. */
+export const within = (folder: string): string => join(folder, basename(folder));
+
+function isMounted(path: string): boolean {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  return stats?.isDirectory() === true && stats.dev !== statSync(dirname(path)).dev;
 }
 
 /** Longest name of what is written within an output folder. */
@@ -99,15 +115,25 @@ function removeEmpty(deepest: string, top: string | undefined): void {
   }
 }
 
-/** Tries whether a folder can be moved: a mount point cannot, nor another's folder in /tmp. */
-export function tryMove(target: string, out: string): void {
+/**
+ * Tries whether a folder can be moved. A mount point cannot: what replaces its content is written within it.
+ *
+ * @throws RmError OUTPUT_FAILED for a folder that may not be moved, such as another's in /tmp.
+ */
+export function canMove(target: string, out: string): boolean {
   const aside = asidePath(unfinishedPath(target));
   try {
     renameSync(target, aside);
+  } catch (error) {
+    if (['EBUSY', 'EXDEV'].includes((error as NodeJS.ErrnoException).code ?? '')) return false;
+    throw outputError(error, out);
+  }
+  try {
     renameSync(aside, target);
   } catch (error) {
     throw outputError(error, out);
   }
+  return true;
 }
 
 /** The error for what is in the way; `why` it may not be replaced, if it may not. */

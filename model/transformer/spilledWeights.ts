@@ -16,6 +16,8 @@ import {
 } from '../../engine/index.js';
 import { convert } from '../../kernels/index.js';
 import { outputError } from '../files/outputError.js';
+import { workPath } from '../files/outputPlace.js';
+import { realPathOf } from '../files/overlap.js';
 import { addUnfinished, forgetUnfinished, unfinishedPath } from '../files/unfinishedOutput.js';
 import type { LayerWeights } from './weights.js';
 
@@ -101,7 +103,7 @@ export class SpillFile {
   }
 
   async #open(): Promise<FileHandle> {
-    let folder = dirname(resolve(this.out));
+    let folder = dirname(workPath(realPathOf(resolve(this.out))));
     while (!existsSync(folder)) folder = dirname(folder);
     const path = unfinishedPath(join(folder, basename(this.out)));
     try {

@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { link, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { copyFile, link, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { RmError } from '../../engine/index.js';
 import { hasEnded, outputError, thisWriter, type Writer } from '../../model/index.js';
 
@@ -62,13 +64,12 @@ export class RunLock {
     try {
       for (let attempt = 0; ; attempt++) {
         try {
-          // Unlike a rename, a link fails when the file exists.
-          await link(own, path);
+          await nameOnce(own, path);
           return new RunLock(path, token);
         } catch (error) {
           if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
         }
-        const other = await holderOf(path);
+        const other = await settledHolder(path, own);
         if (attempt >= 3 || (other && (await isAlive(other, path, own)))) throw taken(folder, other);
         await discard(path, own, other);
       }
@@ -91,6 +92,34 @@ export class RunLock {
     clearInterval(this.#beat);
     const holder = await holderOf(this.path).catch(() => undefined);
     if (holder?.token === this.token) await rm(this.path, { force: true });
+  }
+}
+
+/** Errors of file systems that have no hard links: exFAT, some network and cloud drives. */
+const NO_LINKS = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'];
+
+/** Gives a file another name. Unlike a rename, this fails with EEXIST where something has that name. */
+async function nameOnce(file: string, name: string): Promise<void> {
+  try {
+    await link(file, name);
+  } catch (error) {
+    if (!NO_LINKS.includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    await copyFile(file, name, constants.COPYFILE_EXCL);
+  }
+}
+
+/** Without hard links a lock is there before its content is: how long to wait for that. */
+const [PATIENCE_MS, PAUSE_MS] = [2000, 50];
+
+/** The run that a lock names; waits for one that is being written. */
+async function settledHolder(path: string, own: string): Promise<Holder | undefined> {
+  const end = Date.now() + PATIENCE_MS;
+  for (;;) {
+    const holder = await holderOf(path);
+    if (holder || Date.now() > end) return holder;
+    const [lock, now] = await Promise.all([stat(path), stat(own)]).catch(() => []);
+    if (!lock || !now || now.mtimeMs - lock.mtimeMs > PATIENCE_MS) return undefined;
+    await delay(PAUSE_MS);
   }
 }
 
@@ -120,7 +149,7 @@ async function discard(path: string, own: string, dead: Holder | undefined): Pro
     return;
   }
   const moved = await holderOf(aside);
-  if (moved && moved.token !== dead?.token) await link(aside, path).catch(() => {});
+  if (moved && moved.token !== dead?.token) await nameOnce(aside, path).catch(() => {});
   await rm(aside, { force: true });
 }
 
