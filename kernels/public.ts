@@ -75,6 +75,7 @@ export { crossEntropyLoss } from './vocabulary/crossEntropyLoss.js';
 export { klLoss } from './vocabulary/klLoss.js';
 export { type LogitForm, logitTile } from './vocabulary/logitTile.js';
 export { type LogLikelihoodOptions, logLikelihood } from './vocabulary/logLikelihood.js';
+export { type SampleOptions, sampleTokens } from './vocabulary/sampleTokens.js';
 export { type TopProbabilities, topKlLoss } from './vocabulary/topKlLoss.js';
 export { topLogProbabilities } from './vocabulary/topLogProbabilities.js';
 export type { LossGradients, Predictions } from './vocabulary/vocabularyPasses.js';

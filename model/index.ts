@@ -34,6 +34,7 @@ export { type CheckedOutput, type OutputOptions, whatIsAt, writableTarget } from
 export { refuseOverlap } from './files/overlap.js';
 export { shippedPath } from './files/shippedPath.js';
 export { companionPath, hasEnded, thisWriter, type Writer } from './files/unfinishedOutput.js';
+export { generateTogether } from './generation/generateTogether.js';
 export { healthPrompts, promptTokens } from './generation/generationHealth.js';
 export { inputPaths } from './hub/inputPaths.js';
 export { modelName } from './hub/locate.js';

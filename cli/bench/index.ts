@@ -1,7 +1,14 @@
 import type { Command } from 'commander';
 import { newCommand } from '../terminal/command.js';
 import { kernelsCommand } from './kernels.js';
-import { decodeCommand, loadCommand, prefillCommand, pruneBenchCommand, startupCommand } from './model.js';
+import {
+  decodeCommand,
+  loadCommand,
+  prefillCommand,
+  pruneBenchCommand,
+  startupCommand,
+  togetherCommand,
+} from './model.js';
 import { peakCommand } from './peak.js';
 import { scaleCommand } from './scale.js';
 import { solveCommand } from './solve.js';
@@ -15,7 +22,7 @@ the numbers, --compare prints them beside the stored ones. Two runs on a busy ma
     examples: ['rm-engine bench peak', 'rm-engine bench kernels --json', 'rm-engine bench prefill --compare'],
   });
   const commands = [
-    ...[kernelsCommand, peakCommand, loadCommand, prefillCommand, decodeCommand],
+    ...[kernelsCommand, peakCommand, loadCommand, prefillCommand, decodeCommand, togetherCommand],
     ...[solveCommand, pruneBenchCommand, startupCommand, scaleCommand],
   ];
   for (const command of commands) bench.addCommand(command(signal));

@@ -5,6 +5,7 @@ import type { LoadBenchmark } from '../../bench/load.js';
 import type { PrefillBenchmark } from '../../bench/prefill.js';
 import type { PruneBenchmark } from '../../bench/prune.js';
 import type { StartupBenchmark } from '../../bench/startup.js';
+import type { TogetherBenchmark } from '../../bench/together.js';
 import { withDevice } from '../device/gpu.js';
 import { requireTimestamps } from '../device/kernelProfile.js';
 import { wholeNumber } from '../options/optionTypes.js';
@@ -121,6 +122,35 @@ before and after, garbage collected both times: --tokens 10000 shows what long r
     },
     text: async result => (await decodeBench()).decodeText(result),
   });
+
+const togetherBench = () => import('../../bench/together.js');
+
+/** `bench together [MODEL]` */
+export const togetherCommand = (signal: AbortSignal): Command =>
+  measuringCommand<MeasuringOptions & { tokens: number; texts: number; samples: number }, TogetherBenchmark>(
+    signal,
+    {
+      name: 'together',
+      summary: 'tokens per second of sampled texts, one alone and several together',
+      args: [modelArgument],
+      examples: ['rm-engine bench together', 'rm-engine bench together ./SmolLM2-135M --texts 64'],
+      options: command =>
+        command
+          .option('--tokens <count>', 'new tokens of each text', wholeNumber(1), 16)
+          .option('--texts <count>', 'texts that are written together', wholeNumber(1), 32)
+          .option('--samples <count>', 'samples after a warm-up; their medians count', wholeNumber(1), 3),
+      measure: async (run, argument) => {
+        const { options, signal } = run;
+        const { folder, name } = await modelFolder(argument);
+        const { benchTogether } = await togetherBench();
+        const { tokens, texts: together, samples } = options;
+        return withModel(run, folder, model =>
+          benchTogether(model, name, { tokens, together, samples, signal }),
+        );
+      },
+      text: async result => (await togetherBench()).togetherText(result),
+    },
+  );
 
 const pruneBench = () => import('../../bench/prune.js');
 

@@ -36,6 +36,7 @@ interface AttentionShape {
   keys: number;
   heads: number;
   kvHeads: number;
+  ownKeys?: boolean;
 }
 
 /**
@@ -57,6 +58,8 @@ export interface AttentionOptions {
   softcap?: number;
   /** Keys that a query sees at most, if k has more rows; affects only how the work is divided. */
   mostKeys?: number;
+  /** Each query has keys of its own, so that tiles of queries would share none. */
+  ownKeys?: boolean;
   /** @internal Replaces the default choice; for tests and measurements. */
   variant?: AttentionVariant;
 }
@@ -94,9 +97,12 @@ const fewQueries = (program: 'split keys' | 'subgroup keys', chunk: number): Att
 });
 const manyQueries = (program: 'tiled' | 'broadcast'): AttentionVariant => ({ name: program, program });
 
+/** Whether one workgroup per query is the better division. */
+const isFew = ({ queries, ownKeys }: AttentionShape): boolean => queries <= FEW_QUERIES || ownKeys === true;
+
 function chooseVariant(device: Device, shape: AttentionShape): AttentionVariant {
   const software = bySubgroups(device);
-  if (shape.queries > FEW_QUERIES) return manyQueries(software ? 'broadcast' : 'tiled');
+  if (!isFew(shape)) return manyQueries(software ? 'broadcast' : 'tiled');
   return fewQueries(software ? 'subgroup keys' : 'split keys', defaultChunk(device, shape));
 }
 
@@ -109,7 +115,7 @@ export function attentionVariants(device: Device, shape: AttentionShape): Attent
     .flatMap(program => chunks.map(chunk => fewQueries(program, chunk)));
   const all = [
     chooseVariant(device, shape),
-    ...(shape.queries > FEW_QUERIES ? [] : few),
+    ...(isFew(shape) ? few : []),
     ...(software ? [manyQueries('broadcast')] : []),
     manyQueries('tiled'),
   ];
@@ -127,7 +133,7 @@ function defaultVariant(device: Device, shape: AttentionShape): AttentionVariant
       () => attentionClass(shape),
       variants,
       nameOf,
-      ({ program }) => shape.queries <= FEW_QUERIES || program === 'tiled' || program === 'broadcast',
+      ({ program }) => isFew(shape) || program === 'tiled' || program === 'broadcast',
     ) ?? chooseVariant(device, shape);
   return notWrong(device, 'attention', choice, nameOf, variants);
 }
@@ -144,8 +150,8 @@ export interface AttentionProgram {
 }
 
 /** The class of a shape: one measurement of the variants serves all shapes of a class. */
-export const attentionClass = ({ queries, keys }: AttentionShape): string =>
-  `${extentClass(queries)} queries, ${extentClass(keys)} keys`;
+export const attentionClass = ({ queries, keys, ownKeys }: AttentionShape): string =>
+  `${extentClass(queries)} queries, ${extentClass(keys)} keys${ownKeys ? ', each its own' : ''}`;
 
 /** Checks the options of attention. @throws RmError INVALID_ARGUMENT for heads that its programs do not support. */
 export function checkHeads(kernel: string, { heads, kvHeads, headDim, softcap }: AttentionOptions): void {
@@ -179,7 +185,7 @@ export function attention(
   out: Tensor,
   options: AttentionOptions,
 ): void {
-  const { heads, kvHeads, headDim, scale, softcap, mostKeys } = options;
+  const { heads, kvHeads, headDim, scale, softcap, mostKeys, ownKeys = false } = options;
   checkHeads('attention', options);
   const [queries] = checkMatrix('attention', 'q', q);
   const [rows] = checkMatrix('attention', 'k', k);
@@ -190,7 +196,7 @@ export function attention(
   checkTensor('attention', 'out', out, [queries, heads * headDim]);
   const { device } = q;
   const keys = Math.min(rows, mostKeys ?? rows);
-  const shape = { queries, keys, heads, kvHeads };
+  const shape = { queries, keys, heads, kvHeads, ownKeys };
   const variant = options.variant ?? defaultVariant(device, shape);
   ensure(
     !options.variant || attentionVariants(device, shape).some(({ name }) => name === variant.name),
@@ -200,7 +206,7 @@ export function attention(
   const group = heads / kvHeads;
   const work = {
     // With many queries, half of all pairs: ranges are causal.
-    flops: (queries > FEW_QUERIES ? 2 : 4) * queries * keys * heads * headDim,
+    flops: (isFew(shape) ? 4 : 2) * queries * keys * heads * headDim,
     bytes: 8 * (q.size + keys * kvHeads * headDim),
   };
   const capped = softcap !== undefined;

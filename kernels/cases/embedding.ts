@@ -46,6 +46,8 @@ interface RopeShape {
 /** The outputs of the kernel: q and k in place, or q in place and k and v in rows of a cache. */
 type RopeOutput = 'q' | 'k' | 'keys' | 'values';
 const CACHE = { rows: 7, start: 3 };
+/** Rows of a cache in another order than the tokens. */
+const cacheRow = (position: number, first: number): number => CACHE.start + position - first;
 
 function ropeCase(shape: RopeShape, result: RopeOutput): KernelCase {
   const { tokens, heads, kvHeads, headDim, rotated = headDim, first = 0, bench = false } = shape;
@@ -77,7 +79,13 @@ function ropeCase(shape: RopeShape, result: RopeOutput): KernelCase {
         scope.device.recorder.clear(cache);
         return cache;
       };
-      const store = { v: v.tensor, keys: cached(), values: cached(), start: CACHE.start };
+      const rows = scope.own(
+        tensorFrom(
+          scope.device,
+          positions.map(position => cacheRow(position, first)),
+        ),
+      );
+      const store = { v: v.tensor, keys: cached(), values: cached(), rows };
       return {
         run(rec) {
           rec.copy(q.tensor, qTurned);
@@ -99,7 +107,10 @@ function ropeCase(shape: RopeShape, result: RopeOutput): KernelCase {
           }
           if (!stores) return { expected };
           const cache = new Float64Array((tokens + CACHE.rows) * kvColumns);
-          cache.set(expected, CACHE.start * kvColumns);
+          for (const [t, position] of positions.entries()) {
+            const row = expected.subarray(t * kvColumns, (t + 1) * kvColumns);
+            cache.set(row, cacheRow(position, first) * kvColumns);
+          }
           return { expected: cache };
         },
       };

@@ -8,18 +8,18 @@ export interface RopeOptions {
   headDim: number;
   /** For the backward pass: multiplies by the transpose of the rotation, times the table's scale; not with `store`. */
   transpose?: boolean;
-  /** Writes rotated k, and v, to a KV cache from row `start` on, and leaves k unchanged. */
-  store?: { readonly v: Tensor; readonly keys: Tensor; readonly values: Tensor; readonly start: number };
+  /** Writes rotated k, and v, to the `rows` of a KV cache, u32 [T], and leaves k unchanged. Rows beyond the cache are not written. */
+  store?: { readonly v: Tensor; readonly keys: Tensor; readonly values: Tensor; readonly rows: Tensor };
 }
 
 const program = programFamily((store: boolean, transpose: boolean) =>
   flatProgram({
     key: store ? 'rope and store' : transpose ? 'rope transposed' : 'rope',
     bindings: store
-      ? ['read', 'read', 'write', 'read', 'read', 'write', 'write']
+      ? ['read', 'read', 'write', 'read', 'read', 'write', 'write', 'read']
       : ['read', 'read', 'write', 'write'],
     fields:
-      'heads: u32, kv_heads: u32, per_token: u32, half: u32, pairs: u32, table_rows: u32, nan: u32, start: u32',
+      'heads: u32, kv_heads: u32, per_token: u32, half: u32, pairs: u32, table_rows: u32, nan: u32, capacity: u32',
     declarations: `
 ${scalarTensor('positions', 1, 'u32')}
 ${scalarTensor('table', 2, 'f32')}
@@ -29,7 +29,8 @@ ${
   store
     ? `@group(0) @binding(5) var<storage, read> v: array<f32>;
 @group(0) @binding(6) var<storage, read_write> keys: array<f32>;
-@group(0) @binding(7) var<storage, read_write> values: array<f32>;`
+@group(0) @binding(7) var<storage, read_write> values: array<f32>;
+${scalarTensor('cache_rows', 8, 'u32')}`
     : ''
 }
 // The columns of pair i turned by the angle of a position.
@@ -63,7 +64,9 @@ fn rotated(a: f32, b: f32, token: u32, i: u32) -> vec2f {
 ${
   store
     ? `
-  let to = p.start * p.kv_heads * p.half * 2u + at;
+  let cache_row = cache_rows(token);
+  if (cache_row >= p.capacity) { return; }
+  let to = (cache_row - token) * p.kv_heads * p.half * 2u + at;
   if (head >= p.heads + p.kv_heads) {
     values[to] = v[at];
     values[to + second] = v[at + second];
@@ -133,18 +136,15 @@ export function rope(
   );
   ensure(!(store && transpose), 'rope: gradients are not cached', 'Pass either store or transpose.');
   const tensors = [positions, table, q, k];
+  let capacity = 0;
   if (store) {
-    const { v, keys, values, start } = store;
+    const { v, keys, values, rows } = store;
+    checkTensor('rope', 'rows', rows, [tokens], ['u32']);
     checkTensor('rope', 'v', v, [tokens, kvColumns]);
-    const [capacity] = checkMatrix('rope', 'keys', keys);
+    [capacity] = checkMatrix('rope', 'keys', keys);
     checkTensor('rope', 'keys', keys, [capacity, kvColumns]);
     checkTensor('rope', 'values', values, [capacity, kvColumns]);
-    ensure(
-      start >= 0 && start + tokens <= capacity,
-      `rope: rows ${start}..${start + tokens} of 'keys', which has ${capacity}`,
-      'Stay within the cache.',
-    );
-    tensors.push(v, keys, values);
+    tensors.push(v, keys, values, rows);
   }
   const [heads, kvHeads] = [columns / headDim, kvColumns / headDim];
   const perToken = heads + kvHeads * (store ? 2 : 1);
@@ -153,7 +153,7 @@ export function rope(
     program(store !== undefined, transpose),
     tensors,
     (tokens * perToken * headDim) / 2,
-    [heads, kvHeads, perToken, headDim / 2, rotated / 2, tableRows, NAN_BITS, store?.start ?? 0],
+    [heads, kvHeads, perToken, headDim / 2, rotated / 2, tableRows, NAN_BITS, capacity],
     { flops: 3 * tokens * (heads + kvHeads) * rotated, bytes: 8 * tokens * perToken * headDim },
   );
 }

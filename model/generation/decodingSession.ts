@@ -1,12 +1,7 @@
-import { downloadF32, downloadU32, RmError, Scope } from '../../engine/index.js';
-import { argmax, NOT_FINITE } from '../../kernels/index.js';
-import { rotateAlike } from '../architecture/rope.js';
-import { Batch } from '../transformer/batch.js';
-import { tokenLogits } from '../transformer/headLogits.js';
-import { KvCache } from '../transformer/kvCache.js';
+import { RmError } from '../../engine/index.js';
 import type { Model } from '../transformer/model.js';
-import { finalNorm, forward } from '../transformer/transformer.js';
-import { createSampler, notFiniteLogits, type SamplingOptions } from './sampler.js';
+import { Decoder } from './decoder.js';
+import { type SamplingOptions, samplingOf, tokenRandom } from './sampler.js';
 
 /** Settings of `DecodingSession.continue`. */
 export interface ContinueOptions extends SamplingOptions {
@@ -17,15 +12,24 @@ export interface ContinueOptions extends SamplingOptions {
   signal?: AbortSignal;
 }
 
+/** Tokens that a prompt leaves room for. @throws RmError INVALID_ARGUMENT for an empty prompt, or where it is none. */
+export function roomAfter(prompt: readonly number[], { arch: { contextLength } }: Model): number {
+  const room = contextLength - prompt.length;
+  if (prompt.length > 0 && room >= 1) return room;
+  throw new RmError(
+    'INVALID_ARGUMENT',
+    `the prompt has ${prompt.length} tokens, but the model's context is ${contextLength}`,
+    'Use a prompt of at least one token that leaves room for new ones.',
+  );
+}
+
 /**
  * Continues sequences token by token and keeps the KV cache between them. If a sequence begins like the previous one, as
  * the next turn of a conversation does, only its new tokens are computed.
  */
 export class DecodingSession {
   readonly #model: Model;
-  #cache: KvCache | undefined;
-  /** The tokens whose keys and values the cache holds. */
-  #cached: number[] = [];
+  #decoder: Decoder | undefined;
   #reused = 0;
 
   constructor(model: Model) {
@@ -46,85 +50,27 @@ export class DecodingSession {
    */
   async *continue(sequence: readonly number[], options: ContinueOptions): AsyncGenerator<number, void, void> {
     const { maxTokens, eosIds = [], signal } = options;
-    const { contextLength } = this.#model.arch;
-    const room = contextLength - sequence.length;
-    if (sequence.length === 0 || room < 1) {
-      throw new RmError(
-        'INVALID_ARGUMENT',
-        `the prompt has ${sequence.length} tokens, but the model's context is ${contextLength}`,
-        'Use a prompt of at least one token that leaves room for new ones.',
-      );
-    }
-    const sample = createSampler(options);
-    const limit = Math.min(maxTokens, room);
-    let next = this.#begin(sequence, limit);
+    const limit = Math.min(maxTokens, roomAfter(sequence, this.#model));
+    const sampling = samplingOf(options);
+    const random = tokenRandom(options.seed);
+    this.#decoder ??= new Decoder(this.#model, sequence.length + limit);
+    const decoder = this.#decoder;
+    decoder.reserve(sequence.length + limit);
+    this.#reused = decoder.keep(0, sequence);
+    const tokens = [...sequence];
     for (let count = 0; count < limit; count++) {
       signal?.throwIfAborted();
-      const token = await this.#nextToken(next, options.temperature ? sample : undefined);
-      if (eosIds.includes(token)) return;
-      yield token;
-      const cached = this.#cached;
-      next = this.#keepsRotation(cached.length + 1)
-        ? [token]
-        : this.#begin([...cached, token], limit - count);
+      const [token] = await decoder.next([{ place: 0, tokens, random: random() }], sampling);
+      if (eosIds.includes(token!)) return;
+      yield token!;
+      tokens.push(token!);
     }
-  }
-
-  /** Whether a sequence of `tokens` tokens uses the same rotation frequencies as the cached keys. */
-  #keepsRotation(tokens: number): boolean {
-    return rotateAlike(this.#model.arch.ropes, this.#cached.length, tokens);
-  }
-
-  /** Prepares the cache for `sequence` and `more` new tokens; returns the tokens that are not cached. */
-  #begin(sequence: readonly number[], more: number): readonly number[] {
-    const differs = sequence.findIndex((id, i) => id !== this.#cached[i]);
-    // The last token always runs: its hidden state gives the first new token.
-    const common = Math.min(differs < 0 ? sequence.length : differs, sequence.length - 1);
-    const { device, arch } = this.#model;
-    const needed = sequence.length + more;
-    this.#cache ??= new KvCache(device, arch, needed);
-    // Grow ahead of need, so that a long conversation is not copied at every turn.
-    if (needed > this.#cache.capacity) {
-      this.#cache.grow(Math.min(arch.contextLength, Math.max(needed, 2 * this.#cache.capacity)));
-    }
-    const reused = this.#keepsRotation(sequence.length) ? common : 0;
-    this.#cache.truncate(reused);
-    this.#cached.length = reused;
-    this.#reused = reused;
-    return sequence.slice(reused);
-  }
-
-  /**
-   * Appends `tokens` to the cache and returns the next token: the most likely one, found on the device, or the choice of
-   * `sample`. Takes one submit (more for long prompts) and one download.
-   */
-  async #nextToken(
-    tokens: readonly number[],
-    sample: ((logits: Float32Array) => number) | undefined,
-  ): Promise<number> {
-    const model = this.#model;
-    const cache = this.#cache!;
-    const { device } = model;
-    using _section = device.section(tokens.length > 1 || cache.length === 0 ? 'prompt' : 'tokens');
-    using scope = new Scope(device);
-    using batch = new Batch(device, [tokens], { past: cache.length });
-    const hidden = scope.own(forward(model, batch, { cache, lastToken: true }));
-    for (const token of tokens) this.#cached.push(token);
-    const logits = scope.own(tokenLogits(model, scope.own(finalNorm(model, hidden))));
-    // Await here: returning the promise would dispose the tensors before they are read.
-    if (sample) return sample(await downloadF32(logits));
-    const best = scope.tensor([1], 'u32', 'token');
-    argmax(device.recorder, logits, best);
-    const [token = NOT_FINITE] = await downloadU32(best);
-    if (token === NOT_FINITE) throw notFiniteLogits();
-    return token;
   }
 
   /** Frees its tensors. */
   dispose(): void {
-    this.#cache?.dispose();
-    this.#cache = undefined;
-    this.#cached = [];
+    this.#decoder?.dispose();
+    this.#decoder = undefined;
   }
 
   /** `dispose`, for `using`. */

@@ -1,4 +1,5 @@
 import { ensure, RmError, seededRandom } from '../../engine/index.js';
+import type { SampleOptions } from '../../kernels/index.js';
 
 /** How the next token is chosen. */
 export interface SamplingOptions {
@@ -12,12 +13,6 @@ export interface SamplingOptions {
   seed?: number;
 }
 
-function mostLikely(logits: Float32Array): number {
-  let best = 0;
-  for (let i = 1; i < logits.length; i++) if (logits[i]! > logits[best]!) best = i;
-  return best;
-}
-
 /** The error for NaN or infinite logits. */
 export const notFiniteLogits = (): RmError =>
   new RmError(
@@ -27,48 +22,21 @@ export const notFiniteLogits = (): RmError =>
   );
 
 /**
- * Creates a function from logits [vocab] to the next token id; it throws NOT_FINITE if a logit is NaN or infinite.
+ * Checks how tokens are chosen, and fills in defaults.
  *
- * @throws RmError INVALID_ARGUMENT for a temperature below 0, or a topP outside (0, 1].
+ * @returns undefined for the most likely token.
+ * @throws RmError INVALID_ARGUMENT for a temperature below 0, a topK that is no count, or a topP outside (0, 1].
  */
-export function createSampler(options: SamplingOptions = {}): (logits: Float32Array) => number {
-  const { temperature = 0, topK = 0, topP = 1, seed = 0 } = options;
+export function samplingOf(options: SamplingOptions): SampleOptions | undefined {
+  const { temperature = 0, topK = 0, topP = 1 } = options;
   ensure(temperature >= 0, `the temperature is ${temperature}`, 'Give a number of 0 or more.');
+  ensure(Number.isInteger(topK) && topK >= 0, `topK is ${topK}`, 'Give a whole number of 0 or more.');
   ensure(topP > 0 && topP <= 1, `topP is ${topP}`, 'Give a number above 0 and at most 1.');
+  return temperature === 0 ? undefined : { temperature, topK, topP };
+}
+
+/** Uniform random u32 numbers, one for each token of a sequence. */
+export function tokenRandom(seed = 0): () => number {
   const random = seededRandom(seed);
-  return logits => {
-    if (!logits.every(Number.isFinite)) throw notFiniteLogits();
-    const best = mostLikely(logits);
-    if (temperature === 0) return best;
-    const largest = logits[best]!;
-    const weights = new Float64Array(logits.length);
-    let total = 0;
-    for (let id = 0; id < logits.length; id++) {
-      weights[id] = Math.exp((logits[id]! - largest) / temperature);
-      total += weights[id]!;
-    }
-    // All tokens below this together weigh less than the share that topP excludes: they need not be sorted.
-    const least = topK > 0 ? 0 : ((1 - topP) * total) / logits.length;
-    let tokens: { id: number; weight: number }[] = [];
-    for (let id = 0; id < logits.length; id++) {
-      if (weights[id]! >= least) tokens.push({ id, weight: weights[id]! });
-    }
-    if (topK > 0 || topP < 1) {
-      tokens.sort((a, b) => b.weight - a.weight || a.id - b.id);
-      if (topK > 0) tokens = tokens.slice(0, topK);
-      const most = topK > 0 ? tokens.reduce((sum, { weight }) => sum + weight, 0) : total;
-      let reached = 0;
-      const end = tokens.findIndex(({ weight }) => {
-        reached += weight;
-        return reached >= topP * most;
-      });
-      if (end >= 0) tokens = tokens.slice(0, end + 1);
-    }
-    let left = random() * tokens.reduce((sum, { weight }) => sum + weight, 0);
-    for (const { id, weight } of tokens) {
-      left -= weight;
-      if (left < 0) return id;
-    }
-    return tokens.at(-1)!.id;
-  };
+  return () => Math.floor(random() * 2 ** 32);
 }

@@ -64,7 +64,7 @@ export function layerBackward(
   const { weights = model.weights.layers[layer]!, inputGradient = true } = options;
   requireBackward(model.arch);
   ensure(
-    batch.past === 0 && !batch.keyRows,
+    batch.places[0]!.past === 0 && !batch.keyRows,
     'a batch with a past or with shared prefixes has no backward pass',
     'Make a batch of whole sequences.',
   );

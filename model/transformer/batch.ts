@@ -1,13 +1,25 @@
-import { type Device, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
+import { type Device, ensure, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
 import { type Architecture, storedHeadDim } from '../architecture/architecture.js';
 
 /** Rounds up to a multiple of 256 bytes, where every device can bind a view. */
 const padded = (words: number): number => Math.ceil(words / 64) * 64;
 
+/** Where a sequence's keys and values are in a KV cache. */
+export interface CachePlace {
+  /** Number of the place. */
+  readonly place: number;
+  /** Row of its first token. */
+  readonly start: number;
+  /** Tokens that it holds. */
+  readonly past: number;
+}
+
 /** Settings of a `Batch`. */
 export interface BatchOptions {
-  /** Tokens already in the KV cache (default 0), where positions begin; only for a single sequence. */
+  /** Tokens already in the KV cache (default 0), where positions begin; only for a single sequence, in place 0. */
   readonly past?: number | undefined;
+  /** Where each sequence's keys are in a KV cache, from `KvCache.places`; several sequences have one token each. */
+  readonly places?: readonly CachePlace[] | undefined;
   /**
    * Real tokens of every sequence, at least one; the rest is padding (default: no padding). As in transformers with
    * padding on the right, padding continues the positions and attends to the real tokens, but no token attends to it.
@@ -29,7 +41,8 @@ export interface BatchOptions {
 export class Batch {
   /** Rows of the batch: padding counts, shared tokens count once. */
   readonly tokens: number;
-  readonly past: number;
+  /** Where the sequences are in a KV cache: place 0 by default. */
+  readonly places: readonly CachePlace[];
   /** One past the largest position. */
   readonly longest: number;
   /** The row of every sequence's last real token. */
@@ -42,6 +55,8 @@ export class Batch {
   readonly ids: Tensor;
   /** u32 [tokens] */
   readonly positions: Tensor;
+  /** Every token's row in the KV cache, u32 [tokens]. */
+  readonly cacheRows: Tensor;
   readonly #scope: Scope;
   readonly #ranges = new Map<number | null, Tensor>();
   readonly #apart = new Map<string, Tensor>();
@@ -53,8 +68,19 @@ export class Batch {
   constructor(
     device: Device,
     readonly sequences: readonly (readonly number[])[],
-    { past = 0, lengths = sequences.map(({ length }) => length), shared }: BatchOptions = {},
+    {
+      past = 0,
+      places = [{ place: 0, start: 0, past }],
+      lengths = sequences.map(({ length }) => length),
+      shared,
+    }: BatchOptions = {},
   ) {
+    ensure(
+      places.length === 1 ||
+        (places.length === sequences.length && sequences.every(({ length }) => length === 1)),
+      `${sequences.length} sequences of ${sequences.map(({ length }) => length)} tokens go on in ${places.length} places of a cache`,
+      'Continue one sequence by any number of tokens, or several by one each.',
+    );
     this.#scope = new Scope(device);
     this.#lengths = lengths;
     this.#shared = shared ?? sequences.map(() => 0);
@@ -66,29 +92,46 @@ export class Batch {
     }
     this.rowsOf = rowsOf;
     this.tokens = tokens;
-    this.past = past;
+    this.places = places;
     this.lastRows = rowsOf.map((rows, s) => rows[lengths[s]! - 1]!);
-    this.longest = past + Math.max(0, ...sequences.map(sequence => sequence.length));
+    this.longest = Math.max(0, ...sequences.map((sequence, s) => this.#past(s) + sequence.length));
     // One tensor and one write for everything, because generation makes a batch for every token.
     const at = padded(tokens);
-    const words = new Uint32Array(2 * at + 2 * tokens);
+    const words = new Uint32Array(3 * at + 2 * tokens);
     words.set(sequences.flatMap((sequence, s) => sequence.slice(this.#shared[s])));
     words.set(
       sequences.flatMap((sequence, s) =>
-        sequence.slice(this.#shared[s]).map((_, i) => past + this.#shared[s]! + i),
+        sequence.slice(this.#shared[s]).map((_, i) => this.#past(s) + this.#shared[s]! + i),
       ),
       at,
     );
-    words.set(this.#rangesOf(null), 2 * at);
+    words.set(
+      sequences.flatMap((sequence, s) => {
+        const { start, past } = places[s] ?? places[0]!;
+        return sequence.slice(this.#shared[s]).map((_, i) => start + past + i);
+      }),
+      2 * at,
+    );
+    words.set(this.#rangesOf(null), 3 * at);
     const all = this.#scope.own(tensorFrom(device, words, [words.length], 'tokens'));
     this.ids = all.rows(0, tokens);
     this.positions = all.rows(at, tokens);
-    this.#ranges.set(null, all.rows(2 * at, 2 * tokens).reshape([tokens, 2]));
+    this.cacheRows = all.rows(2 * at, tokens);
+    this.#ranges.set(null, all.rows(3 * at, 2 * tokens).reshape([tokens, 2]));
     const keys = rowsOf.flat();
     this.keyRows =
       keys.length > tokens
         ? this.#scope.own(tensorFrom(device, Uint32Array.from(keys), [keys.length], 'rows of keys'))
         : undefined;
+  }
+
+  /** Whether several sequences go on in a cache, so that each token has keys of its own. */
+  get apart(): boolean {
+    return this.places.length > 1;
+  }
+
+  #past(sequence: number): number {
+    return (this.places[sequence] ?? this.places[0]!).past;
   }
 
   /**
@@ -127,8 +170,8 @@ export class Batch {
     const key = `${most} ${shift}`;
     let positions = this.#apart.get(key);
     if (!positions) {
-      const { past } = this;
       const values = this.sequences.flatMap((sequence, s) => {
+        const past = this.#past(s);
         const first = past + (past + sequence.length > most ? shift : 0);
         return sequence.slice(this.#shared[s]).map((_, i) => first + this.#shared[s]! + i);
       });
@@ -145,9 +188,11 @@ export class Batch {
     let row = 0;
     let first = 0;
     for (const [s, sequence] of this.sequences.entries()) {
-      const real = first + this.past + this.#lengths[s]!;
+      const past = this.#past(s);
+      first = this.places[s]?.start ?? first;
+      const real = first + past + this.#lengths[s]!;
       for (let i = this.#shared[s]!; i < sequence.length; i++, row++) {
-        const end = first + i + this.past + 1;
+        const end = first + i + past + 1;
         const begin = window === null ? first : Math.max(first, end - window);
         // Padding beyond the window attends to nothing.
         values[2 * row] = Math.min(begin, real);

@@ -24,14 +24,25 @@ export async function headLogits(model: Model, hidden: Tensor): Promise<Float32A
 }
 
 /**
- * Computes the logits [1, vocab] of one token on the device, in tiles only if the head is too large for one binding;
- * `hidden` [1, hidden] after the final norm. The caller disposes the result.
+ * Computes the logits [T, vocab] of some tokens on the device, in tiles only if the head is too large for one binding;
+ * `hidden` [T, hidden] after the final norm. The caller disposes the result.
  */
 export function tokenLogits({ device, weights, arch }: Model, hidden: Tensor): Tensor {
-  const logits = Tensor.create(device, [1, arch.vocab], 'f32', 'logits');
+  const { recorder } = device;
+  const tokens = hidden.rowCount;
+  const logits = Tensor.create(device, [tokens, arch.vocab], 'f32', 'logits');
   for (const { start, tensor: head } of rowTiles(weights.lmHead)) {
-    const tile = logits.reshape([arch.vocab]).rows(start, head.rowCount).reshape([1, head.rowCount]);
-    logitTile(device.recorder, hidden, head, tile, arch.logitForm);
+    const count = head.rowCount;
+    if (count === arch.vocab) {
+      logitTile(recorder, hidden, head, logits, arch.logitForm);
+      continue;
+    }
+    using tile = Tensor.create(device, [tokens, count], 'f32', 'logits');
+    logitTile(recorder, hidden, head, tile, arch.logitForm);
+    const all = logits.reshape([logits.size]);
+    for (let t = 0; t < tokens; t++) {
+      recorder.copy(tile.rows(t, 1), all.rows(t * arch.vocab + start, count));
+    }
   }
   return logits;
 }

@@ -1,5 +1,12 @@
-import { type Device, RmError, Scope, type Tensor } from '../../engine/index.js';
+import { type Device, RmError, Scope, Tensor } from '../../engine/index.js';
 import { type Architecture, storedHeadDim } from '../architecture/architecture.js';
+import type { Batch, CachePlace } from './batch.js';
+
+/** Rows of some tensors from one on. */
+interface Rows {
+  readonly start: number;
+  readonly tensors: readonly Tensor[];
+}
 
 /** Keys and values of all layers, and the scope that owns them. */
 interface Store {
@@ -8,18 +15,22 @@ interface Store {
   readonly values: readonly Tensor[];
 }
 
-/** Keeps keys and values of one sequence, layer by layer, for generation token by token. */
+/** Keeps keys and values of one or several sequences, layer by layer, for generation token by token. */
 export class KvCache {
   readonly #device: Device;
   readonly #arch: Architecture;
+  readonly #lengths: number[];
   #capacity: number;
   #store: Store;
-  #length = 0;
 
-  /** Allocates room for `capacity` tokens: 2 x layers x capacity x kvHeads x headDim f32 values (headDim: a multiple of 4). */
-  constructor(device: Device, arch: Architecture, capacity: number) {
+  /**
+   * Allocates room for `capacity` tokens in each of `places` places (default: one): 2 x layers x places x capacity x kvHeads x
+   * headDim f32 values (headDim: a multiple of 4).
+   */
+  constructor(device: Device, arch: Architecture, capacity: number, places = 1) {
     this.#device = device;
     this.#arch = arch;
+    this.#lengths = new Array<number>(places).fill(0);
     this.#capacity = capacity;
     this.#store = this.#allocate(capacity);
   }
@@ -27,9 +38,10 @@ export class KvCache {
   #allocate(capacity: number): Store {
     const { layers, kvHeads } = this.#arch;
     const columns = kvHeads * storedHeadDim(this.#arch);
+    const rows = capacity * this.#lengths.length;
     const scope = new Scope(this.#device);
     const make = (what: string) =>
-      Array.from({ length: layers }, () => scope.tensor([capacity, columns], 'f32', `cached ${what}`));
+      Array.from({ length: layers }, () => scope.tensor([rows, columns], 'f32', `cached ${what}`));
     try {
       return { scope, keys: make('keys'), values: make('values') };
     } catch (error) {
@@ -38,19 +50,24 @@ export class KvCache {
     }
   }
 
-  /** Tokens that fit in the cache. */
+  /** Tokens that fit in each place. */
   get capacity(): number {
     return this.#capacity;
   }
 
-  /** Tokens in the cache. */
+  /** Tokens in place 0. */
   get length(): number {
-    return this.#length;
+    return this.#lengths[0]!;
   }
 
-  /** Keys and values of a layer, [capacity, kvDim] each; rows from `length` on are unused. */
+  /** Keys and values of a layer, [places * capacity, kvDim] each; a place's rows beyond its tokens are unused. */
   layer(layer: number): { keys: Tensor; values: Tensor } {
     return { keys: this.#store.keys[layer]!, values: this.#store.values[layer]! };
+  }
+
+  /** Where the sequences in these places are, for a `Batch`. */
+  places(places: readonly number[]): CachePlace[] {
+    return places.map(place => ({ place, start: place * this.#capacity, past: this.#lengths[place]! }));
   }
 
   /**
@@ -62,39 +79,55 @@ export class KvCache {
     if (capacity <= this.#capacity) return;
     const { scope, keys, values } = this.#store;
     const larger = this.#allocate(capacity);
-    if (this.#length > 0) {
-      const { recorder } = this.#device;
-      const move = (from: readonly Tensor[], to: readonly Tensor[]) => {
-        for (const [i, tensor] of from.entries()) {
-          recorder.copy(tensor.rows(0, this.#length), to[i]!.rows(0, this.#length));
-        }
-      };
-      move(keys, larger.keys);
-      move(values, larger.values);
+    for (const [place, length] of this.#lengths.entries()) {
+      const from = { start: place * this.#capacity, tensors: [...keys, ...values] };
+      this.#copy(from, { start: place * capacity, tensors: [...larger.keys, ...larger.values] }, length);
     }
     scope.dispose();
     this.#store = larger;
     this.#capacity = capacity;
   }
 
-  /** Forgets all but the first `length` tokens. */
-  truncate(length: number): void {
-    this.#length = Math.min(this.#length, length);
+  /** Gives place `to` the tokens of place `from`. */
+  copy(from: number, to: number): void {
+    const length = this.#lengths[from]!;
+    this.#lengths[to] = length;
+    for (const tensor of [...this.#store.keys, ...this.#store.values]) {
+      // WebGPU copies nothing within one buffer.
+      using between = Tensor.create(this.#device, [length, tensor.columns], 'f32', 'keys or values');
+      const { recorder } = this.#device;
+      recorder.copy(tensor.rows(from * this.#capacity, length), between);
+      recorder.copy(between, tensor.rows(to * this.#capacity, length));
+    }
   }
 
-  /** @throws RmError INVALID_ARGUMENT unless `count` more tokens fit. */
-  requireRoom(count: number): void {
-    if (this.#length + count <= this.capacity) return;
-    throw new RmError(
-      'INVALID_ARGUMENT',
-      `the KV cache holds ${this.capacity} tokens, ${this.#length + count} are needed`,
-      'Generate fewer tokens or shorten the prompt.',
-    );
+  #copy(from: Rows, to: Rows, count: number): void {
+    for (const [i, tensor] of from.tensors.entries()) {
+      this.#device.recorder.copy(tensor.rows(from.start, count), to.tensors[i]!.rows(to.start, count));
+    }
   }
 
-  /** Adds `count` to the length; call once after all layers have stored their keys and values. */
-  advance(count: number): void {
-    this.#length += count;
+  /** Forgets all but the first `length` tokens of a place. */
+  truncate(length: number, place = 0): void {
+    this.#lengths[place] = Math.min(this.#lengths[place]!, length);
+  }
+
+  /** @throws RmError INVALID_ARGUMENT unless a batch's tokens fit. */
+  requireRoom({ sequences, places }: Pick<Batch, 'sequences' | 'places'>): void {
+    for (const [s, { past }] of places.entries()) {
+      const needed = past + sequences[s]!.length;
+      if (needed <= this.capacity) continue;
+      throw new RmError(
+        'INVALID_ARGUMENT',
+        `the KV cache holds ${this.capacity} tokens, ${needed} are needed`,
+        'Generate fewer tokens or shorten the prompt.',
+      );
+    }
+  }
+
+  /** Counts a batch's tokens; call once after all layers have stored their keys and values. */
+  advance({ sequences, places }: Pick<Batch, 'sequences' | 'places'>): void {
+    for (const [s, { place, past }] of places.entries()) this.#lengths[place] = past + sequences[s]!.length;
   }
 
   /** Frees its tensors. */

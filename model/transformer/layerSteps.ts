@@ -82,6 +82,7 @@ export class LayerSteps {
       scale: arch.attentionScale,
       ...(arch.attentionSoftcap !== null && { softcap: arch.attentionSoftcap }),
       mostKeys: Math.min(batch.longest, window ?? batch.longest),
+      ownKeys: batch.apart,
     };
     const out = this.scope.tensor([batch.tokens, heads * headDim], 'f32', 'attended');
     attention(this.#rec, q, keys, values, ranges, out, options);
@@ -172,13 +173,16 @@ export class LayerSteps {
     const { model, batch } = this;
     const headDim = storedHeadDim(model.arch);
     const kind = model.arch.layerRope[this.layer] ?? null;
-    const store = cache && { v, ...cache.layer(this.layer), start: cache.length };
+    const store = cache && { v, ...cache.layer(this.layer), rows: batch.cacheRows };
     if (kind !== null) {
       const { table, positions } = model.rotations.of(kind, batch);
       rope(this.#rec, q, k, positions, table, store ? { headDim, store } : { headDim });
     } else if (store) {
-      this.#rec.copy(k, store.keys.rows(store.start, batch.tokens));
-      this.#rec.copy(v, store.values.rows(store.start, batch.tokens));
+      const count = batch.tokens / batch.places.length;
+      for (const [s, { start, past }] of batch.places.entries()) {
+        this.#rec.copy(k.rows(s * count, count), store.keys.rows(start + past, count));
+        this.#rec.copy(v.rows(s * count, count), store.values.rows(start + past, count));
+      }
     }
     return store ?? { keys: this.#keyed(k), values: this.#keyed(v) };
   }

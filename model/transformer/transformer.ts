@@ -32,11 +32,11 @@ export interface ForwardOptions {
   to?: number;
   /** Receives every layer's tensors. A tapped layer stores M_i, which is otherwise added to Y_i as it is computed. */
   tap?: Tap;
-  /** KV cache to read and extend; requires a batch of one sequence that starts at the cache's length. */
+  /** KV cache to read and extend; the batch begins where the cache ends. */
   cache?: KvCache;
   /**
-   * Return only the last token's state [1, hidden]. The last layer then computes only what that needs, so a tap sees one
-   * row there.
+   * Return only the last token's state [1, hidden] of the batch's one sequence. The last layer then computes only what that
+   * needs, so a tap sees one row there.
    */
   lastToken?: boolean;
 }
@@ -72,7 +72,7 @@ export function embedTokens(model: Model, batch: Batch): Tensor {
  */
 export function forward(model: Model, batch: Batch, options: ForwardOptions = {}): Tensor {
   const { from = 0, to = model.arch.layers, input, cache, lastToken } = options;
-  cache?.requireRoom(batch.tokens);
+  cache?.requireRoom(batch);
   let hidden = input ?? embedTokens(model, batch);
   for (let layer = from; layer < to; layer++) {
     const before = hidden;
@@ -82,7 +82,7 @@ export function forward(model: Model, batch: Batch, options: ForwardOptions = {}
       if (before !== input) before.dispose();
     }
   }
-  cache?.advance(batch.tokens);
+  cache?.advance(batch);
   return hidden;
 }
 

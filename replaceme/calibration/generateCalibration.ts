@@ -10,7 +10,7 @@ import {
   type ChatTemplate,
   type Document,
   encodeDocuments,
-  generate,
+  generateTogether,
   type Model,
   type Tokenizer,
   totalTokens,
@@ -19,7 +19,7 @@ import { collectSequences } from './collectSequences.js';
 import { type Calibration, openSources } from './readCalibration.js';
 
 export interface GenerationOptions {
-  /** Most tokens. The model writes about this many, one by one. */
+  /** Most tokens. The model writes about this many, up to 32 texts at the same time. */
   tokens: number;
   /** Length of the longest sequence; at most the model's context. */
   sequenceLength: number;
@@ -27,7 +27,7 @@ export interface GenerationOptions {
   temperature?: number | undefined;
   /** Default .95. */
   topP?: number | undefined;
-  /** Default 0. The same seed, model and adapter give the same text. */
+  /** Default 0. The same seed, model, adapter and memory limit give the same text. */
   seed?: number | undefined;
   /**
    * What the user says, or for a model without chat template how texts begin; used in turn. Default: the model writes
@@ -40,8 +40,20 @@ export interface GenerationOptions {
   journal?: Journal | undefined;
 }
 
-/** Continues a prompt up to `length` tokens in all or to one of the tokens `ends`. */
-type Continue = (prompt: readonly number[], length: number, ends: readonly number[]) => Promise<number[]>;
+/** Writes texts at the same time. */
+interface Writer {
+  /** How many texts to begin now: no more than are needed if each becomes as long as a sequence. */
+  together(): number;
+  /** Continues prompts up to `length` tokens in all or to one of the tokens `ends`. */
+  continueAll(
+    prompts: readonly (readonly number[])[],
+    length: number,
+    ends: readonly number[],
+  ): Promise<number[][]>;
+}
+
+/** Most texts that are written at the same time. */
+const TOGETHER = 32;
 
 /** After this many empty documents in a row the model counts as one that writes nothing. */
 const MOST_EMPTY = 100;
@@ -89,25 +101,36 @@ async function* conversations(
   tokenizer: Tokenizer,
   chat: ChatTemplate,
   { sequenceLength, prompts = [] }: GenerationOptions,
-  continueIds: Continue,
+  writer: Writer,
 ): AsyncGenerator<Document | undefined> {
   const { opening, end } = await userTurn(tokenizer, chat);
-  const write = async (prompt: readonly number[], length: number, ends: readonly number[]) =>
-    (await tokenizer.decode(await continueIds(prompt, length, ends), { skipSpecialTokens: true })).trim();
-  for (let turn = 0; ; turn++) {
-    const prompt = prompts[turn % prompts.length];
-    const most = opening.length + Math.ceil(sequenceLength / 4);
-    const question = prompt ?? (await write(opening, most, [...tokenizer.eosIds, ...end]));
-    const user = { role: 'user', content: question };
-    const rendered = await chat.renderChat([user], { addGenerationPrompt: true });
-    const answer = question
-      ? await write(
-          await tokenizer.encode(rendered, { addSpecialTokens: false }),
-          sequenceLength,
-          tokenizer.eosIds,
-        )
-      : '';
-    yield answer ? { messages: [user, { role: 'assistant', content: answer }] } : undefined;
+  const write = async (starts: readonly (readonly number[])[], length: number, ends: readonly number[]) => {
+    const written = await writer.continueAll(starts, length, ends);
+    const texts = await Promise.all(written.map(ids => tokenizer.decode(ids, { skipSpecialTokens: true })));
+    return texts.map(text => text.trim());
+  };
+  const most = opening.length + Math.ceil(sequenceLength / 4);
+  for (let turn = 0; ; ) {
+    const turns = Array.from({ length: writer.together() }, () => turn++);
+    const questions =
+      prompts.length > 0
+        ? turns.map(at => prompts[at % prompts.length]!)
+        : await write(new Array(turns.length).fill(opening), most, [...tokenizer.eosIds, ...end]);
+    const users = questions.map(content => ({ role: 'user', content }));
+    const rendered = await Promise.all(
+      users.map(user => chat.renderChat([user], { addGenerationPrompt: true })),
+    );
+    const starts = await tokenizer.encodeBatch(rendered, { addSpecialTokens: false });
+    const asked = users.flatMap((user, at) => (user.content ? [{ user, start: starts[at]! }] : []));
+    const answers = await write(
+      asked.map(({ start }) => start),
+      sequenceLength,
+      tokenizer.eosIds,
+    );
+    for (let empty = asked.length; empty < users.length; empty++) yield undefined;
+    for (const [at, content] of answers.entries()) {
+      yield content ? { messages: [asked[at]!.user, { role: 'assistant', content }] } : undefined;
+    }
   }
 }
 
@@ -119,7 +142,7 @@ async function* texts(
   tokenizer: Tokenizer,
   chat: ChatTemplate,
   { sequenceLength, prompts }: GenerationOptions,
-  continueIds: Continue,
+  writer: Writer,
 ): AsyncGenerator<Document | undefined> {
   const bos = tokenizer.bosId === null ? [] : [tokenizer.bosId];
   const opening = tokenizer.opening.length > 0 ? tokenizer.opening : bos;
@@ -128,11 +151,14 @@ async function* texts(
     : opening.length > 0
       ? [[]]
       : await shippedBeginnings(tokenizer, chat);
-  for (let text = 0; ; text++) {
-    const beginning = beginnings[text % beginnings.length]!;
-    const added = await continueIds([...opening, ...beginning], sequenceLength, tokenizer.eosIds);
-    const written = await tokenizer.decode([...beginning, ...added], { skipSpecialTokens: true });
-    yield added.length ? { text: written } : undefined;
+  for (let text = 0; ; ) {
+    const own = Array.from({ length: writer.together() }, () => beginnings[text++ % beginnings.length]!);
+    const starts = own.map(beginning => [...opening, ...beginning]);
+    const added = await writer.continueAll(starts, sequenceLength, tokenizer.eosIds);
+    for (const [at, ids] of added.entries()) {
+      const written = await tokenizer.decode([...own[at]!, ...ids], { skipSpecialTokens: true });
+      yield ids.length ? { text: written } : undefined;
+    }
   }
 }
 
@@ -157,6 +183,12 @@ async function* withoutEmpty(documents: AsyncGenerator<Document | undefined>): A
       'Give calibration files, or prompts that it answers.',
     );
   }
+}
+
+/** Texts for which there is room: their keys and values may take a quarter of what the memory limit leaves. */
+function cachePlaces({ device: { memory }, arch }: Model, tokens: number): number {
+  const bytes = 8 * arch.layers * arch.kvHeads * arch.headDim * tokens;
+  return Math.max(1, Math.min(TOGETHER, Math.floor((memory.limit - memory.liveBytes) / 4 / bytes)));
 }
 
 /**
@@ -185,27 +217,33 @@ export async function generateCalibration(
   const half = Math.max(SHORTEST, Math.ceil(sizes.tokens / 2));
   const sequenceLength = Math.min(sizes.sequenceLength, contextLength, half);
   const random = seededRandom(seed);
+  const places = cachePlaces(model, sequenceLength);
   let done = 0;
-  const continueIds: Continue = (prompt, length, ends) =>
-    prompt.length < length
-      ? write(prompt, length - prompt.length, ends, Math.floor(random() * 2 ** 32))
-      : Promise.resolve([]);
-  const write = (prompt: readonly number[], maxTokens: number, eosIds: readonly number[], seed: number) =>
-    journal.step('text', () =>
-      generate(model, prompt, {
-        ...{ maxTokens, eosIds, temperature, topP, seed },
-        ...(signal && { signal }),
-        onToken: () => {
-          done++;
-          onProgress?.({ phase: 'generate', done, total: 0, unit: 'tokens' });
-        },
-      }),
-    );
+  const onTokens = (count: number) => {
+    done += count;
+    onProgress?.({ phase: 'generate', done, total: 0, unit: 'tokens' });
+  };
+  const writer: Writer = {
+    together: () => Math.max(1, Math.min(places, Math.ceil((sizes.tokens - done) / sequenceLength))),
+    continueAll: async (prompts, length, eosIds) => {
+      const requests = prompts.map(prompt => {
+        const seed = Math.floor(random() * 2 ** 32);
+        return { prompt, maxTokens: length - prompt.length, seed };
+      });
+      const open = requests.filter(({ maxTokens }) => maxTokens > 0);
+      const before = done;
+      const written = await journal.step('texts', () =>
+        generateTogether(model, open, { eosIds, temperature, topP, signal, onTokens }),
+      );
+      // As many after a resumption, where nothing is written again.
+      done = before + totalTokens(written);
+      const all = written[Symbol.iterator]();
+      return requests.map(({ maxTokens }) => (maxTokens > 0 ? (all.next().value as number[]) : []));
+    },
+  };
   const generateDocuments = chat.available ? conversations : texts;
-  const documents = withoutEmpty(
-    generateDocuments(tokenizer, chat, { ...sizes, sequenceLength }, continueIds),
-  );
-  // One at a time: the model must write no document that is not needed.
+  const documents = withoutEmpty(generateDocuments(tokenizer, chat, { ...sizes, sequenceLength }, writer));
+  // The model must write no document that is not needed.
   const encoded = encodeDocuments(documents, tokenizer, chat, { ahead: 1 });
   const sequences = await collectSequences([encoded], tokenizer, { sequenceLength, tokens: sizes.tokens });
   const ids = sequences.map(sequence => sequence.ids);

@@ -202,6 +202,11 @@ test('load, prefill, decode, prune and startup of a small model: fields and metr
   assert.ok(decode.result.submitsPerToken >= 1);
   assert.ok(decode.result.dispatchesPerToken >= 6, 'more than one dispatch a layer');
   assert.is(decode.result.growth.deviceBytes, 0, 'no tensor is left behind');
+  const together = await bench(
+    ['together', model, '--tokens', '4', '--texts', '3', '--samples', '1'],
+    folder.path,
+  );
+  for (const field of ['alone', 'beside', 'ratio']) assert.ok(isPositive(together.result[field]));
   const startup = await bench(['startup', model, '--tokens', '8'], folder.path);
   const { steps, milliseconds, driver, beyondDriver } = startup.result;
   assert.is(steps.length, 4);

@@ -37,7 +37,7 @@ test('tensors that do not fit are INVALID_ARGUMENT naming the tensor', async () 
   const ids = t([4], 'u32');
   const options = { heads: 2, kvHeads: 1, headDim: 4, scale: 1 };
   const ranges = t([4, 2], 'u32');
-  const store = { v: t([4, 4]), keys: t([5, 4]), values: t([5, 4]), start: 2 };
+  const store = { v: t([4, 4]), keys: t([5, 4]), values: t([5, 4]), rows: t([3], 'u32') };
   const results = { nllA: t([4]), nllB: t([4]), kl: t([4]), topA: t([4], 'u32'), topB: t([4], 'u32') };
   const model = { hidden: x, head: t([9, 8]) };
   const wrong: [string, () => void][] = [
@@ -54,9 +54,13 @@ test('tensors that do not fit are INVALID_ARGUMENT naming the tensor', async () 
     ['rotates 4', () => rope(rec, x, t([4, 4]), ids, t([9, 4]), { headDim: 2 })],
     [
       "'values'",
-      () => rope(rec, x, t([4, 4]), ids, t([9, 4]), { headDim: 4, store: { ...store, keys: t([6, 4]) } }),
+      () =>
+        rope(rec, x, t([4, 4]), ids, t([9, 4]), {
+          headDim: 4,
+          store: { ...store, rows: ids, keys: t([6, 4]) },
+        }),
     ],
-    ['rows 2..6', () => rope(rec, x, t([4, 4]), ids, t([9, 4]), { headDim: 4, store })],
+    ["'rows'", () => rope(rec, x, t([4, 4]), ids, t([9, 4]), { headDim: 4, store })],
     ["'k'", () => attention(rec, x, t([4, 8], 'bf16'), t([4, 4]), ranges, t([4, 8]), options)],
     ["'v'", () => attention(rec, x, t([4, 4]), t([5, 4]), ranges, t([4, 8]), options)],
     ["'ranges'", () => attention(rec, x, t([4, 4]), t([4, 4]), t([4, 2]), t([4, 8]), options)],

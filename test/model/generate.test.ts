@@ -3,6 +3,7 @@ import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
 import { DecodingSession } from '../../model/generation/decodingSession.js';
 import { generate } from '../../model/generation/generate.js';
+import { generateTogether } from '../../model/generation/generateTogether.js';
 import { Batch } from '../../model/transformer/batch.js';
 import { KvCache } from '../../model/transformer/kvCache.js';
 import { logits } from '../../model/transformer/logits.js';
@@ -166,6 +167,38 @@ test('a session left early goes on from what it has', async () => {
   for await (const id of session.continue([...prompt, ...found], { maxTokens: 5 })) found.push(id);
   assert.equal(found, all);
   assert.is(session.reused, prompt.length + 3);
+});
+
+test('prompts continued together are continued as if alone, beside others of other lengths', async () => {
+  const prompts = [prompt, [9], [4, 4, 4, 80, 91, 7, 33], prompt, Array.from({ length: 70 }, (_, i) => i)];
+  const alone = await Promise.all(prompts.map(ids => generate(model, ids, { maxTokens: 9 })));
+  const before = device.memory.liveBytes;
+  const end = alone[2]![4]!;
+  const requests = prompts.map((ids, at) => ({ prompt: ids, maxTokens: 5 + at, seed: at }));
+  const counts: number[] = [];
+  const found = await generateTogether(model, requests, { eosIds: [end], onTokens: n => counts.push(n) });
+  const expected = alone.map((ids, at) => {
+    const all = ids.slice(0, 5 + at);
+    return all.includes(end) ? all.slice(0, all.indexOf(end)) : all;
+  });
+  assert.equal(found, expected);
+  assert.is(counts[0], 5);
+  assert.is(device.memory.liveBytes, before);
+});
+
+test('together: a step costs one submit and one download; seeds decide, not neighbours', async () => {
+  const { recorder } = device;
+  const submits: number[] = [];
+  const requests = [7, 8, 7].map(seed => ({ prompt, maxTokens: 20, seed }));
+  const options = { temperature: 1, topP: 0.95 };
+  const found = await generateTogether(model, requests, {
+    ...options,
+    onTokens: () => submits.push(recorder.submits),
+  });
+  for (let t = 2; t < submits.length; t++) assert.is(submits[t]! - submits[t - 1]!, 1, `token ${t}`);
+  assert.equal(found[0], found[2]);
+  assert.not.equal(found[0], found[1]);
+  assert.equal(await generateTogether(model, requests, options), found);
 });
 
 test('an aborted signal ends the text', async () => {
