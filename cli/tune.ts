@@ -7,6 +7,7 @@ import { announceAdapter } from './device/gpu.js';
 import { storeTuning } from './device/tuningCache.js';
 import { wholeNumber } from './options/optionTypes.js';
 import { newCommand, type Run, runs } from './terminal/command.js';
+import { withoutDawnWarnings } from './terminal/dawnWarnings.js';
 
 interface TuneCommandOptions {
   seconds: number;
@@ -75,7 +76,7 @@ async function measureVariants(run: Run<TuneCommandOptions>, signal: AbortSignal
     import('../bench/tune.js'),
   ]);
   // Without an earlier tuning: the others are compared with the built-in choice.
-  const device = await Device.open(run.deviceOptions);
+  const device = await withoutDawnWarnings(() => Device.open(run.deviceOptions), run.terminal);
   try {
     announceAdapter(device, run);
     const result = await tune(device, { seconds: run.options.seconds, onProgress: run.progress, signal });

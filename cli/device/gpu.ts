@@ -3,6 +3,7 @@ import type { Device } from '../../engine/device.js';
 import { formatBytes } from '../../engine/format.js';
 import { thisHost } from '../../engine/vulkanFiles.js';
 import type { Run } from '../terminal/command.js';
+import { withoutDawnWarnings } from '../terminal/dawnWarnings.js';
 import { choiceWarnings } from './adapterChoice.js';
 import { checkUsedVariants, keepVerdicts } from './checkedVariants.js';
 import { loadTuning } from './tuningCache.js';
@@ -46,7 +47,7 @@ async function onOneDevice<T>(
   work: (device: Device) => Promise<T>,
 ): Promise<{ result: T } | { wrong: true }> {
   const { Device } = await import('../../engine/device.js');
-  const device = await Device.open(run.deviceOptions);
+  const device = await withoutDawnWarnings(() => Device.open(run.deviceOptions), run.terminal);
   try {
     announceAdapter(device, run);
     await loadTuning(device, run.terminal);

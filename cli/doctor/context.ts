@@ -8,6 +8,7 @@ import type { Device, DeviceOptions } from '../../engine/device.js';
 import { hostAt } from '../../engine/presentGpus.js';
 import { findBundledDriver } from '../../engine/softwareDriver.js';
 import { storedVerdicts } from '../device/checkedVariants.js';
+import { withoutDawnWarnings } from '../terminal/dawnWarnings.js';
 import { adapterListing } from './adapterListing.js';
 import type { DoctorContext, ProbedDevice } from './probes.js';
 
@@ -41,7 +42,7 @@ async function multiply(device: Device): Promise<number> {
 
 async function openDevice(options: DeviceOptions): Promise<ProbedDevice> {
   const { Device } = await import('../../engine/device.js');
-  const device = await Device.open(options);
+  const device = await withoutDawnWarnings(() => Device.open(options));
   return {
     info: device.info,
     features: device.features,
