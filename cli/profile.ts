@@ -6,8 +6,10 @@ import { withOutputFolder } from '../model/files/outputFolder.js';
 import { type FolderKind, textKind } from '../model/files/outputKind.js';
 import { calibrationSettings } from '../replaceme/options/pruneSettings.js';
 import type { DeclaredSetting } from '../replaceme/options/setting.js';
+import type { WindowProfile } from '../replaceme/profile.js';
 import type { HeatMeasure } from '../replaceme/report/page/heatMap.js';
 import { formatTable } from '../replaceme/report/text/textTable.js';
+import { lastRemoved } from '../replaceme/run/window.js';
 import type { WindowMap, WindowMeasure } from '../replaceme/windowMap/windowMap.js';
 import { withDevice } from './device/gpu.js';
 import { findModels, inputPaths, MODEL_TEXT, type ModelFlags, withDownload } from './inputs/models.js';
@@ -70,8 +72,17 @@ const right = (title: string) => ({ title, align: 'right' as const });
 const least = (windows: readonly WindowMeasure[], measure: HeatMeasure): WindowMeasure =>
   windows.reduce((best, window) => (window[measure] < best[measure] ? window : best));
 
+/** The part of a profile that its table shows. */
+type Shown = Pick<WindowProfile, 'windows' | 'layers' | 'swaps'>;
+
+/** The most that a swap of two neighbours among the layers of a window costs. */
+const largestSwap = (window: WindowMeasure, swaps: NonNullable<Shown['swaps']>): number =>
+  Math.max(
+    ...swaps.filter(({ layer }) => layer >= window.layer && layer < lastRemoved(window)).map(({ kl }) => kl),
+  );
+
 /** The nearest windows of every count: one each, or the best few of the counts given. */
-export function formatWindows({ windows, layers }: WindowMap, counts?: readonly number[]): string {
+export function formatWindows({ windows, layers, swaps }: Shown, counts?: readonly number[]): string {
   const rows = [...new Set(windows.map(({ count }) => count))]
     .filter(count => !counts || counts.includes(count))
     .flatMap(count => {
@@ -84,13 +95,15 @@ export function formatWindows({ windows, layers }: WindowMap, counts?: readonly 
         return [
           ...[`${count}`, `${layer}`, count === 1 ? `${layer + 1}` : `${layer + 1}..${layer + count}`],
           ...[cosine.toFixed(4), residual.toFixed(4), `${Math.round(100 * (1 - unexplained))} %`],
+          ...(swaps ? [largestSwap(window, swaps).toFixed(4)] : []),
           best.join(', '),
         ];
       });
     });
   const columns = [
     ...[right('removed'), right('keep'), { title: 'remove' }],
-    ...[right('cosine'), right('residual'), right('explained'), { title: 'least' }],
+    ...[right('cosine'), right('residual'), right('explained')],
+    ...[...(swaps ? [right('swap KL')] : []), { title: 'least' }],
   ];
   return `${formatTable(columns, rows)}Windows of ${layers} layers, counted from 0.\n`;
 }
@@ -98,11 +111,13 @@ export function formatWindows({ windows, layers }: WindowMap, counts?: readonly 
 const details = `Measures every window (i, n), which keeps layer i and removes layers i+1 ... i+n: the mean cosine distance between its ends
 (ReplaceMe's measure), and the residual that the best linear map on layer i's MLP output leaves on held-out texts, relative
 to the squared norm of its target; "explained" is the share of the change that the map reproduces. Neither measure alone
-finds the best window: prune --select measured repairs and compares candidates. The heat map shows all windows in any browser.
+finds the best window: prune --select measured repairs and compares candidates. "swap KL" is the most that the divergence from
+the original model rises, in nats, when two neighbours among layers i ... i+n change places; --json and --out list it for
+all neighbours. The heat map shows all windows in any browser.
 
 A model that exceeds --memory-limit is measured layer by layer, each uploaded twice. Hidden states of all tokens then wait
 for the other end of their windows, on the device or in host memory; --layers n bounds the windows, and with them how many
-layers' states wait.`;
+layers' states wait. Swaps are left out then.`;
 
 /** `profile MODEL` */
 export function profileCommand(signal: AbortSignal): Command {
@@ -155,8 +170,8 @@ async function withOutputs(
   model: string,
   inputs: readonly string[],
   { svg, measure, out, force }: ProfileOutputs,
-  measured: () => Promise<WindowMap>,
-): Promise<WindowMap> {
+  measured: () => Promise<WindowProfile>,
+): Promise<WindowProfile> {
   const { windowHeatMap } = await import('../replaceme/report/page/heatMap.js');
   const title = basename(resolve(model));
   const heatMap = (map: WindowMap, of?: HeatMeasure) =>

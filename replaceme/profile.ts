@@ -6,6 +6,7 @@ import {
   openTextReader,
   readArchitecture,
 } from '../model/index.js';
+import { firstSequences } from './calibration/calibrationBatch.js';
 import { calibrationBatches } from './calibration/packBatches.js';
 import { type CalibrationFile, readCalibration } from './calibration/readCalibration.js';
 import { type CalibrationSizes, calibrationSizes } from './calibration/sizes.js';
@@ -14,6 +15,7 @@ import { loadPlanned } from './planning/loadPlanned.js';
 import { weightSizes } from './planning/memoryParts.js';
 import { placeProfile } from './planning/profilePlan.js';
 import { openDevice } from './run/openDevice.js';
+import { type SwappedLayers, swapNeighbours } from './windowMap/swappedLayers.js';
 import { type WindowMap, windowMap } from './windowMap/windowMap.js';
 
 export interface ProfileWindowsOptions
@@ -38,6 +40,11 @@ export interface ProfileWindowsOptions
 }
 
 export interface WindowProfile extends WindowMap {
+  /**
+   * What each swap of two neighbouring layers costs on the first calibration tokens (256 of them on a software adapter,
+   * 4,096 on a GPU). Left out where layers are streamed: each swap would load the model again.
+   */
+  readonly swaps?: readonly SwappedLayers[];
   readonly calibration: readonly CalibrationFile[];
   readonly adapter: AdapterInfo;
   readonly seconds: number;
@@ -62,6 +69,9 @@ async function placed(
 
 /** Calibration tokens unless told: windows are only ranked. */
 const profileTokens = ({ info }: Device): number => (info.kind === 'software' ? 4096 : 32_768);
+
+/** Calibration tokens on which layers are swapped: each swap runs half of the layers and the output head over them. */
+const swapTokens = ({ info }: Device): number => (info.kind === 'software' ? 256 : 4096);
 
 /**
  * The map of all windows of the model in folder `from`, on calibration texts.
@@ -92,7 +102,9 @@ export async function profileWindows(
   const { placement, room } = await placed(from, arch, { ...sizes, longest }, device);
   if (placement.weights !== 'device') {
     const wait = placement.states.place === 'host' ? ', and hidden states wait in host memory' : '';
-    options.onNotice?.(`the layers are streamed: the model does not fit${wait}`);
+    options.onNotice?.(
+      `the layers are streamed: the model does not fit${wait}; swaps of layers need the whole model and are left out`,
+    );
   }
   const calibration = await readCalibration(tokenizer, chat, {
     files: options.calibration,
@@ -102,13 +114,21 @@ export async function profileWindows(
     sequenceLength: sizes.sequenceLength,
   });
   await using model = await loadPlanned(device, from, options, placement);
-  const map = await windowMap(model, calibrationBatches(calibration, sizes.batchTokens), {
+  const batches = calibrationBatches(calibration, sizes.batchTokens);
+  const map = await windowMap(model, batches, {
     ...options,
     ...{ longest, room },
     placement: placement.states,
   });
+  const swaps = model.isOffloaded
+    ? undefined
+    : await swapNeighbours(model, firstSequences(batches, swapTokens(device)), {
+        ...options,
+        ...{ batchTokens: sizes.batchTokens, stateBytes: room },
+      });
   return {
     ...map,
+    ...(swaps && { swaps }),
     calibration: calibration.files,
     adapter: device.info,
     seconds: (performance.now() - started) / 1000,

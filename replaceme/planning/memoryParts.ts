@@ -110,3 +110,10 @@ export const activationBytes = (
   features: number,
 ): number =>
   4 * tokens * (hiddenColumns * hidden + features * intermediate + 2 * (heads + kvHeads) * headDim);
+
+/** Columns of a tile of logits in which models are compared, at the most. */
+const LOGIT_COLUMNS = 4096;
+
+/** Bytes of a batch in the last norm and in the tiles of logits of two models. */
+export const scoringBytes = ({ hidden, vocab }: Architecture, batchTokens: number): number =>
+  4 * batchTokens * (4 * hidden + 2 * Math.min(LOGIT_COLUMNS, vocab));

@@ -15,6 +15,7 @@ import {
   largestBatch,
   layerElements,
   type Placement,
+  scoringBytes,
   type WeightSizes,
 } from './memoryParts.js';
 import { allSumsBytes, residentMapBytes } from './profilePlan.js';
@@ -36,8 +37,6 @@ export interface MemorySizes extends WeightSizes, CalibrationSizes {
   readonly evaluationTokens: number;
 }
 
-/** Columns of a tile of logits in which models are compared, at the most. */
-const LOGIT_COLUMNS = 4096;
 /** Bytes of the f32 tiles in which weights are summed, two of them at a time. */
 const SUM_TILE = 2 ** 26;
 /** Tokens of a sample's prompt and continuation, about. */
@@ -113,8 +112,7 @@ export class MemorySteps {
     // Besides M or the weighted rows, what is missing, and targets; of a refit the features twice.
     this.#refits = method.fitCost?.(fitRun(sizes, tokens)).refitsProjections === true || settings.heal;
     this.fitted = this.#refits ? activations(6, 2) : activations(7, 1);
-    const scored = 4 * batchTokens * (4 * hidden + 2 * Math.min(LOGIT_COLUMNS, arch.vocab));
-    this.#judging = Math.max(this.passing, scored);
+    this.#judging = Math.max(this.passing, scoringBytes(arch, batchTokens));
 
     this.projections = (hidden * (heads * headDim + intermediate) * layerBytes) / layerElements(arch);
     const after = windows ? layers - lastRemoved(windows[0]!) - 1 : layers - count - 1;

@@ -14,6 +14,7 @@ import {
   largestBatch,
   type Placement,
   placements,
+  scoringBytes,
   smallerBatches,
   type WeightSizes,
 } from './memoryParts.js';
@@ -49,9 +50,17 @@ export function residentMapBytes(sizes: Omit<ProfileSizes, 'memoryLimit'>, room 
   return weightBytes + 4 * rows * hidden + sums + working;
 }
 
+/** Device bytes for swapping layers of a model whose weights are on the device. */
+function swapBytes(sizes: ProfileSizes): number {
+  const { arch, weightBytes } = sizes;
+  const batch = largestBatch(sizes);
+  const judging = Math.max(activationBytes(arch, batch, 4, 1), scoringBytes(arch, batch));
+  return weightBytes + 4 * batch * arch.hidden + judging;
+}
+
 /** Device bytes of a map under a placement. */
 export function profileBytes(sizes: ProfileSizes, { weights, states }: Placement): number {
-  if (weights === 'device') return residentMapBytes(sizes);
+  if (weights === 'device') return Math.max(residentMapBytes(sizes), swapBytes(sizes));
   const { arch, tokens, longest } = sizes;
   const { hidden, layers } = arch;
   const rows = rowsOf(arch);

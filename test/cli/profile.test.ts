@@ -34,6 +34,23 @@ test('the table: the nearest window and the one of least residual of every count
   );
 });
 
+test('the table with swaps: the most that one costs within each window', () => {
+  const swaps = [0.25, 1.5, 0.125].map((kl, layer) => ({ layer, kl }));
+  const rows = formatWindows({ ...map, swaps }, [1, 2]).split('\n');
+  assert.match(rows[0]!, /explained +swap KL +least$/);
+  const costs = rows.slice(1, -2).map(row => {
+    const [, keep, remove] = row.trim().split(/ +/);
+    return [keep, remove, /% +(\d\.\d{4})/.exec(row)![1]];
+  });
+  assert.equal(costs, [
+    ['1', '2', '1.5000'],
+    ['0', '1', '0.2500'],
+    ['2', '3', '0.1250'],
+    ['0', '1..2', '1.5000'],
+    ['1', '2..3', '1.5000'],
+  ]);
+});
+
 test('the table of counts that were asked for: the nearest windows in order', () => {
   const rows = formatWindows(map, [1]).split('\n').slice(1, -2);
   assert.equal(
@@ -71,11 +88,17 @@ test('profile: table, JSON and pictures of the demo model', async () => {
   const svg = join(folder.path, 'map.svg');
   const { status, stdout, stderr } = await rmEngine([...args, '--json', '--out', out, '--svg', svg], { env });
   assert.is(status, 0, stderr);
-  const { layers, windows: all, tokens, calibration } = JSON.parse(stdout);
+  const { layers, windows: all, swaps, tokens, calibration } = JSON.parse(stdout);
   assert.is(all.length, (layers * (layers - 1)) / 2);
   assert.ok(tokens > 0 && calibration.length > 0);
   for (const { cosine, residual } of all) assert.ok(cosine > 0 && residual > 0);
-  assert.equal(JSON.parse(readFileSync(join(out, 'windows.json'), 'utf8')).windows, all);
+  assert.equal(
+    swaps.map(({ layer }: { layer: number }) => layer),
+    Array.from({ length: layers - 1 }, (_, layer) => layer),
+  );
+  for (const { kl } of swaps) assert.ok(kl > 0);
+  const stored = JSON.parse(readFileSync(join(out, 'windows.json'), 'utf8'));
+  assert.equal([stored.windows, stored.swaps], [all, swaps]);
   assert.match(readFileSync(join(out, 'residual.svg'), 'utf8'), /demo-model: held-out residual/);
   assert.is(readFileSync(svg, 'utf8'), readFileSync(join(out, 'cosine.svg'), 'utf8'));
 
