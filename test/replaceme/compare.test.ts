@@ -6,6 +6,7 @@ import * as assert from 'uvu/assert';
 import { Device, RmError, sealed } from '../../engine/index.js';
 import { expectedTensors } from '../../model/architecture/architecture.js';
 import { evaluate, loadTokenizer, Model, readArchitecture } from '../../model/index.js';
+import { checkCompareRequest } from '../../replaceme/compare/request.js';
 import { type CompareOptions, type CompareReport, compare, type MeasuredRow } from '../../replaceme/index.js';
 import { rejectsWith } from '../gpu.js';
 import { calibrationText, workplace } from './workplace.js';
@@ -55,6 +56,14 @@ const timeless = ({ dense, rows, ...report }: CompareReport) => {
     }),
   };
 };
+
+test('without a report, the texts to evaluate on are still cut as asked', async () => {
+  using place = await comparing();
+  const options = place.options({ report: false, evaluationTokens: 100 });
+  const { texts, candidates } = await checkCompareRequest(place.model, options);
+  for (const { sequences } of texts) assert.is(sequences.flat().length, 100);
+  assert.is(candidates.length, 4);
+});
 
 test('every method at every number of layers, against the dense model, as evaluate finds it', async () => {
   using place = await comparing();
