@@ -1,17 +1,20 @@
+import { isGgufPath } from '../../model/index.js';
+import { checkModelFiles } from '../request/request.js';
 import type { WindowChoice } from '../run/windowChoice.js';
 import type { SelectionContext } from '../selections/index.js';
 import type { StatisticsFile } from '../statistics/statisticsFile.js';
 import { findLayers } from './findLayers.js';
 import type { PruneRun } from './pruneRun.js';
 
-type Context = Omit<SelectionContext, 'count' | 'windowCount' | 'apart' | 'method'>;
+type Context = Omit<SelectionContext, 'count' | 'windowCount' | 'apart' | 'method' | 'keepsPattern'>;
 
 /**
  * The windows that the request names, else those that its selection chooses.
  *
  * @param statistics remembers the choice for later runs with the same settings.
  * @param heldOut text that judges how many layers may go, where a budget decides that.
- * @throws RmError as `Selection.select` and `findLayers`.
+ * @throws RmError as `Selection.select` and `findLayers`; UNSUPPORTED_FAMILY where the output's format cannot say what would
+ *   be left.
  */
 export async function chooseWindows(
   run: PruneRun,
@@ -24,12 +27,17 @@ export async function chooseWindows(
   const { budget } = request;
   if (budget) return await run.step('select', () => findLayers(run, context, budget, heldOut));
   const { selection, method, settings, count, windowCount, apart } = request;
-  const select = () => selection.select({ ...context, method, count, windowCount, apart });
-  return await run.step('select', async () => {
+  const keepsPattern = isGgufPath(run.to);
+  const select = () => selection.select({ ...context, method, count, windowCount, apart, keepsPattern });
+  const choice = await run.step('select', async () => {
     if (!statistics) return await select();
     // What the choice may depend on; selections read more tokens on a GPU.
     const repair = selection.dependsOnMethod ? [method.name, settings] : [];
-    const key = [selection.name, device.info.kind, count, windowCount, apart, ...repair];
+    const pattern = keepsPattern ? ['keeps pattern'] : [];
+    const key = [selection.name, device.info.kind, count, windowCount, apart, ...repair, ...pattern];
     return await statistics.choice(key, select);
   });
+  // Not every selection knows what the output can say; better refused before the fit than after it.
+  if (keepsPattern) await checkModelFiles(run.from, run.to, { ...request, windows: choice.windows });
+  return choice;
 }

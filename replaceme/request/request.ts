@@ -172,11 +172,11 @@ export async function checkPrunedOutput(
   return await checkModelOutput(from, to, output);
 }
 
-/** The model's headers, and whether its output format can say what is left of it. */
-async function checkModelFiles(
+/** Checks the model's headers, and whether its output format can say what is left of it. @throws RmError. */
+export async function checkModelFiles(
   from: string,
   to: string | undefined,
-  { arch, windows, count, budget }: Omit<PruneRequest, 'gradient'>,
+  { arch, windows, count, budget }: Pick<PruneRequest, 'arch' | 'windows' | 'count' | 'budget'>,
 ): Promise<void> {
   const source = await openModelSource(from);
   const checkpoint = await source.openCheckpoint();

@@ -1,4 +1,4 @@
-import { type Device, noJournal } from '../../engine/index.js';
+import { type Device, noJournal, RmError } from '../../engine/index.js';
 import { evaluate, ReferenceStates } from '../../model/index.js';
 import { HiddenStates, LentStates } from '../activations/hiddenStates.js';
 import { PrunedModel } from '../activations/prunedModel.js';
@@ -9,6 +9,7 @@ import type { WindowChoice, WindowScores } from '../run/windowChoice.js';
 import { type WindowMap, windowMap } from '../windowMap/windowMap.js';
 import { cosine, rankingBatches } from './cosine.js';
 import { judgingOptions } from './judgingOptions.js';
+import { keepsLayerPattern } from './layerPattern.js';
 import type { MeasureSettings, Selection, SelectionContext } from './selection.js';
 import { shortList } from './shortList.js';
 
@@ -91,8 +92,7 @@ async function select(context: SelectionContext): Promise<WindowChoice> {
       ...(spareBytes !== undefined && { room: spareBytes }),
     }),
   );
-  const most = context.windowCount > 1 ? context.windowCount : MOST_WINDOWS;
-  const candidates = shortList(map, count, settings.candidates, Math.min(most, count));
+  const candidates = proposed(context, map, settings.candidates);
 
   using reference = await ReferenceStates.of(model, split.heldOut, {
     ...judgingOptions(context),
@@ -147,6 +147,27 @@ async function select(context: SelectionContext): Promise<WindowChoice> {
   }
   const { windows } = scores[0]!;
   return { windows, by: 'KL to the original on held-out calibration tokens', candidates: scores, map };
+}
+
+/**
+ * At most `length` sets of windows worth measuring.
+ *
+ * @throws RmError UNSUPPORTED_FAMILY where the output can say what is left of none.
+ */
+function proposed(
+  { model: { arch }, count, windowCount, keepsPattern }: SelectionContext,
+  map: WindowMap,
+  length: number,
+): Window[][] {
+  const most = windowCount > 1 ? windowCount : MOST_WINDOWS;
+  const suits = (windows: readonly Window[]) => keepsLayerPattern(arch, windows);
+  const sets = shortList(map, count, length, Math.min(most, count), keepsPattern ? suits : undefined);
+  if (sets.length > 0) return sets;
+  throw new RmError(
+    'UNSUPPORTED_FAMILY',
+    `no ${count} layers can go so that those of ${arch.family} that stay keep their kinds by place, as a GGUF file has them`,
+    'Write a model folder instead (an output path without .gguf), or remove another number of layers.',
+  );
 }
 
 const byKl = (a: WindowScores, b: WindowScores): number => a.kl - b.kl;

@@ -32,6 +32,8 @@ export interface SelectionContext extends RepairContext {
   readonly spareBytes?: number;
   /** The method that will repair the chosen windows. */
   readonly method: Method;
+  /** Windows may be chosen only if each layer that stays is of its new place's kind: the output derives kinds from places. */
+  readonly keepsPattern?: boolean;
 }
 
 /** A mean over calibration tokens that chooses windows; several machines may sum its parts. */

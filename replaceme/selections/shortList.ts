@@ -2,6 +2,9 @@ import { isEarly, type Window } from '../run/window.js';
 import type { WindowMap, WindowMeasure } from '../windowMap/windowMap.js';
 import { proposeWindowSets } from './dynamicProgram.js';
 
+/** Of how many times as many sets those that suit are taken. */
+const WIDER = 8;
+
 /** Cosine distance times the share of it that no linear map corrects; ranks single windows and sets. */
 const repairedDistance = ({ cosine, unexplained }: WindowMeasure): number => cosine * unexplained;
 
@@ -11,8 +14,15 @@ const repairedDistance = ({ cosine, unexplained }: WindowMeasure): number => cos
  * badly on some model, so none decides.
  *
  * @param most the most windows of a set.
+ * @param suits which sets may be proposed (default: all).
  */
-export function shortList(map: WindowMap, count: number, length: number, most: number): Window[][] {
+export function shortList(
+  map: WindowMap,
+  count: number,
+  length: number,
+  most: number,
+  suits?: (windows: readonly Window[]) => boolean,
+): Window[][] {
   const { layers } = map;
   const measures = new Map(map.windows.map(measure => [`${measure.layer} ${measure.count}`, measure]));
   const single = map.windows.filter(measure => measure.count === count);
@@ -24,7 +34,7 @@ export function shortList(map: WindowMap, count: number, length: number, most: n
         const measure = measures.get(`${layer} ${n}`);
         return measure ? repairedDistance(measure) : Number.POSITIVE_INFINITY;
       },
-      { layers, count, fewest: windows, most: windows, best: length },
+      { layers, count, fewest: windows, most: windows, best: suits ? WIDER * length : length },
     ).map(set => [...set.windows]);
   const rankings = [
     by(repairedDistance),
@@ -36,7 +46,7 @@ export function shortList(map: WindowMap, count: number, length: number, most: n
     by(({ residual }) => residual),
     by(({ cosine }) => cosine),
     ...Array.from({ length: Math.max(0, most - 2) }, (_, more) => sets(3 + more)),
-  ];
+  ].map(ranking => (suits ? ranking.filter(suits) : ranking));
   const list = new Map<string, Window[]>();
   const longest = Math.max(...rankings.map(ranking => ranking.length));
   for (let rank = 0; rank < longest; rank++) {
