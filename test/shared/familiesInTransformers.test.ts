@@ -34,6 +34,9 @@ async function writePruned(
   writeFileSync(join(to, 'expected.json'), JSON.stringify({ ids: golden.ids, logits: rows, ...more }));
 }
 
+/** Families with every form of MLP and of norms around it, in which neurons are transplanted too. */
+const transplanted = ['llama', 'qwen3', 'phi3', 'granite', 'neox', 'gemma3', 'olmo2'];
+
 function checkInTransformers(paths: readonly string[]): void {
   const { status, stdout, stderr } = spawnSync(python!, [script, ...paths], {
     encoding: 'utf8',
@@ -56,7 +59,8 @@ if (!python) {
       const repair = ['replaceme-ls', 'replaceme-diagonal'].find(
         name => !methods.find(method => method.name === name)!.refusal?.(model.arch),
       )!;
-      for (const method of ['plain', repair, 'laco']) {
+      const transplant = transplanted.includes(family) ? ['transplant-heal'] : [];
+      for (const method of ['plain', repair, 'laco', ...transplant]) {
         paths.push(join(folder.path, family, method));
         await writePruned(model, golden, method, paths.at(-1)!);
       }
