@@ -5,6 +5,7 @@ import { evaluate, Model } from '../../model/index.js';
 import { HiddenStates } from '../../replaceme/activations/hiddenStates.js';
 import { PrunedModel } from '../../replaceme/activations/prunedModel.js';
 import { methodNamed } from '../../replaceme/methods/index.js';
+import type { WindowScores } from '../../replaceme/run/windowChoice.js';
 import { selectionNamed } from '../../replaceme/selections/index.js';
 import { splitHalves } from '../../replaceme/selections/measured.js';
 import type { SelectionContext } from '../../replaceme/selections/selection.js';
@@ -56,28 +57,66 @@ test('halves: fit on both, judged on sequences of half 1 that no fit sees', () =
   );
 });
 
+/** KL and loss of the model that a method makes of some windows, without the selection. */
+async function judged(
+  { method, settings }: Pick<SelectionContext, 'method' | 'settings'>,
+  fit: SelectionContext['batches'],
+  windows: WindowScores['windows'],
+): Promise<{ kl: number; nll: number }> {
+  const repair = await method.repair(repairContext(model, fit, settings), windows);
+  using pruned = new PrunedModel(model, windows, repair.changes);
+  const { heldOut } = splitHalves(batches, measuring)!;
+  const { kl, nll } = await evaluate(pruned.model, heldOut, { against: model });
+  return { kl: kl!, nll };
+}
+
 test('the winner has the least KL of all candidates, each as evaluate finds it for the repaired model', async () => {
   using states = new HiddenStates(device, model.arch);
-  const choice = await selectionNamed('measured').select(contextFor('refit', { states }));
+  const context = contextFor('refit', { states });
+  const choice = await selectionNamed('measured').select(context);
   const candidates = choice.candidates!;
   // Four single windows, and the six pairs of layers of five that do not touch.
   assert.is(candidates.length, 10);
   assert.equal(choice.windows, candidates[0]!.windows);
-  const { fit, heldOut } = splitHalves(batches, measuring)!;
+  const { fit } = splitHalves(batches, measuring)!;
   let least = Number.POSITIVE_INFINITY;
   for (const { windows, kl, nll, healed } of candidates) {
-    const repair = await methodNamed('refit').repair(repairContext(model, fit), windows);
-    using pruned = new PrunedModel(model, windows, repair.changes);
-    const expected = await evaluate(pruned.model, heldOut, { against: model });
-    assert.ok(Math.abs(kl - expected.kl!) < 1e-5 * expected.kl!, `${kl}, not ${expected.kl}`);
+    const expected = await judged(context, fit, windows);
+    assert.ok(Math.abs(kl - expected.kl) < 1e-5 * expected.kl, `${kl}, not ${expected.kl}`);
     assert.ok(Math.abs(nll - expected.nll) < 1e-6 * expected.nll);
     assert.not.ok(healed);
-    least = Math.min(least, expected.kl!);
+    least = Math.min(least, expected.kl);
   }
   assert.ok(Math.abs(candidates[0]!.kl - least) < 1e-5 * least);
   // What the walk has kept is still there for the fit.
   assert.ok(states.peek(fit[0]!.sequences, 3));
 });
+
+for (const [name, heal] of [
+  ['plain', false],
+  ['replaceme-ls', false],
+  ['replaceme-ls', true],
+  ['replaceme-cosine', false],
+  ['transplant', false],
+  ['transplant-heal', false],
+] as const) {
+  test(`candidates are judged by ${name}${heal ? ' with healing' : ''}, the finalists as they would be written`, async () => {
+    const few = { ...measuring, candidates: 2, finalists: 1 };
+    const settings = { alpha: 0, heal };
+    const context = contextFor(name, { settings, measuring: few });
+    const { candidates } = await selectionNamed('measured').select(context);
+    const heals = heal || context.method.unhealed !== undefined;
+    assert.is(candidates!.filter(({ healed }) => healed).length, heals ? 1 : 0);
+    const first = { method: context.method.unhealed ?? context.method, settings: { alpha: 0, heal: false } };
+    for (const { windows, kl, healed } of candidates!) {
+      // Healing has half of all tokens to fit on.
+      const fitTokens = healed ? 288 : measuring.fitTokens;
+      const { fit } = splitHalves(batches, { ...measuring, fitTokens })!;
+      const expected = await judged(healed ? context : first, fit, windows);
+      assert.ok(Math.abs(kl - expected.kl) < 1e-5 * expected.kl, `${kl}, not ${expected.kl}`);
+    }
+  });
+}
 
 test('a method that heals judges finalists with healing, one that begins early among them', async () => {
   const { candidates, windows } = await selectionNamed('measured').select(contextFor('refit-heal'));
