@@ -248,6 +248,7 @@ export class Device {
 
   /** Waits until the GPU has done all submitted work. @throws RmError for any failure so far. */
   async drain(): Promise<void> {
+    this.profiler?.count('waits');
     try {
       await this.wait(this.gpu.queue.onSubmittedWorkDone());
     } catch (cause) {

@@ -22,6 +22,9 @@ export interface SectionProfile {
   readonly wallMilliseconds: number;
   /** GPU time of its kernels. */
   readonly milliseconds: number;
+  /** How often work was submitted, and how often the host waited for all of it or for a download. */
+  readonly submits: number;
+  readonly waits: number;
   /** Slowest first. */
   readonly kernels: readonly KernelProfile[];
 }
@@ -65,6 +68,8 @@ export class Profiler {
   /** By section, then by kernel. */
   readonly #totals = new Map<string, Map<string, Total>>();
   readonly #walls = new Map<string, number>();
+  /** By section. */
+  readonly #counts = new Map<string, { submits: number; waits: number }>();
   readonly #spans: Span[] = [];
   #droppedSpans = 0;
   #section = '';
@@ -101,6 +106,13 @@ export class Profiler {
         this.#walls.set(path, (this.#walls.get(path) ?? 0) + performance.now() - began);
       },
     };
+  }
+
+  /** Counts a submit, or a wait for the device, in the current section. */
+  count(what: 'submits' | 'waits'): void {
+    const counts = this.#counts.get(this.#section) ?? { submits: 0, waits: 0 };
+    counts[what]++;
+    this.#counts.set(this.#section, counts);
   }
 
   /** Reserves the timestamp slots of the next dispatch. */
@@ -182,6 +194,7 @@ export class Profiler {
         section,
         wallMilliseconds: this.#walls.get(section) ?? 0,
         milliseconds: kernels.reduce((sum, { milliseconds }) => sum + milliseconds, 0),
+        ...(this.#counts.get(section) ?? { submits: 0, waits: 0 }),
         kernels: slowestFirst(kernels),
       };
     });

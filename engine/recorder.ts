@@ -217,6 +217,7 @@ export class Recorder {
     if (this.#slot) queue.writeBuffer(this.#uniforms, 0, this.#params, 0, (this.#slot * SLOT_BYTES) / 4);
     queue.submit([commands]);
     this.#submits++;
+    this.#device.profiler?.count('submits');
     this.#device.profiler?.collect();
     this.#encoder = undefined;
     this.#slot = 0;

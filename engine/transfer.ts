@@ -144,6 +144,7 @@ export async function readBack(tensor: Tensor): Promise<Uint8Array> {
     device.recorder.flush();
     // The tensor may be disposed as soon as this is submitted.
     const { byteLength } = tensor;
+    device.profiler?.count('waits');
     await device.wait(staging.mapAsync(GPUMapMode.READ));
     return new Uint8Array(staging.getMappedRange().slice(0, byteLength));
   } finally {

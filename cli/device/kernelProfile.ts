@@ -64,6 +64,8 @@ export interface ProfileSummary {
     readonly section: string;
     readonly wallMilliseconds: number;
     readonly milliseconds: number;
+    readonly submits: number;
+    readonly waits: number;
   }[];
   readonly peak?: PeakRates;
   readonly trace?: string;
@@ -121,16 +123,25 @@ export function formatProfile({ milliseconds, kernels, sections, peak }: Profile
   }
   const named = sections.filter(({ section }) => section !== '');
   const sectionTable = formatTable(
-    [left('section'), right('wall ms'), right('kernels ms'), right('share')],
-    named.map(({ section, wallMilliseconds, milliseconds: own }) => [
+    [
+      left('section'),
+      right('wall ms'),
+      right('kernels ms'),
+      right('share'),
+      right('submits'),
+      right('waits'),
+    ],
+    named.map(({ section, wallMilliseconds, milliseconds: own, submits, waits }) => [
       ...[section, digits(wallMilliseconds), digits(own)],
-      percent(milliseconds > 0 ? own / milliseconds : 0),
+      ...[percent(milliseconds > 0 ? own / milliseconds : 0), `${submits}`, `${waits}`],
     ]),
   );
   return [
     formatTable(columns, rows),
     ...(named.length > 0
-      ? [`${sectionTable}A kernel in a section within another counts for the inner section only.\n`]
+      ? [
+          `${sectionTable}Kernels, submits and waits in a section within another count for the inner section only.\n`,
+        ]
       : []),
     `All kernels: ${digits(milliseconds)} ms by timestamps. Profiling gives each dispatch a pass of its own, ` +
       'which takes a little longer than usual.\n' +

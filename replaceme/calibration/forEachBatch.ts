@@ -15,27 +15,30 @@ export interface BatchVisit {
 }
 
 /**
- * Visits calibration batches one after the other, starting at the first that no earlier process has finished. Waits for
- * the device after each: otherwise the host would record all batches before the device has run the first.
+ * Visits calibration batches one after the other, starting at the first that no earlier process has finished. A batch is
+ * recorded while the device runs the one before, and no sooner: otherwise the host would record all batches before the
+ * device has run the first.
  *
  * @param name identifies the loop in the journal and in progress.
  */
-export const forEachBatch = (
+export async function forEachBatch(
   device: Device,
   hooks: RunHooks,
   name: string,
   batches: readonly CalibrationBatch[],
   visit: (visit: BatchVisit) => Promise<void> | void,
-): Promise<void> =>
-  forEachGroup(
-    hooks,
-    name,
-    batches,
-    ({ sequences }) => sequences,
-    async (batch, index) => {
-      using scope = new Scope(device);
-      using opened = openBatch(device, batch);
-      await visit({ index, batch, opened, scope });
-      await device.recorder.finish();
-    },
-  );
+): Promise<void> {
+  let running: Promise<void> = Promise.resolve();
+  const record = async (batch: CalibrationBatch, index: number) => {
+    using scope = new Scope(device);
+    using opened = openBatch(device, batch);
+    await visit({ index, batch, opened, scope });
+    const done = device.recorder.finish();
+    // The next batch throws its failure.
+    done.catch(() => {});
+    await running;
+    running = done;
+  };
+  await forEachGroup(hooks, name, batches, ({ sequences }) => sequences, record);
+  await running;
+}

@@ -72,8 +72,8 @@ test('the table: small kernels together, sections, shares of the peak only where
     milliseconds: 10,
     kernels: profileRows(programs, peak),
     sections: [
-      { section: '', wallMilliseconds: 0, milliseconds: 1 },
-      { section: 'load', wallMilliseconds: 20, milliseconds: 9 },
+      { section: '', wallMilliseconds: 0, milliseconds: 1, submits: 3, waits: 1 },
+      { section: 'load', wallMilliseconds: 20, milliseconds: 9, submits: 7, waits: 2 },
     ],
     peak,
   };
@@ -82,7 +82,7 @@ test('the table: small kernels together, sections, shares of the peak only where
   assert.match(text, /^matmul tiled +4 +9\.00 +90 % +44\.4 +0\.222 +44 % fma$/m);
   assert.match(text, /^add +2 +1\.00 +10 % +5\.00 +50 % memory$/m);
   assert.match(text, /^1 others +2 +0\.000500 +0\.0 %$/m);
-  assert.match(text, /^load +20\.0 +9\.00 +90 %$/m);
+  assert.match(text, /^load +20\.0 +9\.00 +90 % +7 +2$/m);
   assert.match(text, /takes a little longer than usual\.$/m);
   const { peak: _, ...unknown } = { ...summary, kernels: profileRows(programs), sections: [] };
   const without = formatProfile(unknown);
