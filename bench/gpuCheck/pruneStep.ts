@@ -134,7 +134,7 @@ async function prunePlacements(run: StepRun, software: boolean, rows: string[][]
     rows.push([
       `made-up model, ${name}`,
       digits(report.seconds),
-      `weights ${weights}, states ${states.place}; ${hash === expected ? 'same' : 'OTHER'} weights`,
+      `weights ${weights}, states ${states.place}${states.keepsInner ? ', those between too' : ''}; ${hash === expected ? 'same' : 'OTHER'} weights`,
     ]);
     return report;
   };

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,7 +8,12 @@ import { RmError } from '../../engine/errors.js';
 import { outputError, writeOutputFile } from '../../model/files/outputError.js';
 import { checkOutputFile, withOutputFile } from '../../model/files/outputFile.js';
 import { textKind } from '../../model/files/outputKind.js';
-import { addUnfinished, forgetUnfinished } from '../../model/files/unfinishedOutput.js';
+import {
+  addUnfinished,
+  forgetUnfinished,
+  removeLeftovers,
+  unfinishedPath,
+} from '../../model/files/unfinishedOutput.js';
 import { wholeNumber } from '../options/optionTypes.js';
 import { newCommand, type Run, runs } from '../terminal/command.js';
 
@@ -99,7 +104,11 @@ async function check(run: Run<CheckCommandOptions>): Promise<GpuCheckReport> {
       );
     replace = true;
   };
-  const folder = await mkdtemp(join(tmpdir(), 'rm-engine-gpu-check-')).catch(error => {
+  // Of a check that was killed a large model may be left.
+  const target = join(tmpdir(), 'gpu-check');
+  await removeLeftovers(target);
+  const folder = unfinishedPath(target);
+  await mkdir(folder).catch(error => {
     throw outputError(error, tmpdir());
   });
   addUnfinished(folder);
