@@ -94,7 +94,7 @@ async function limitsOf(
 }
 
 const SEQUENCE = 256;
-const BATCH = 1024;
+const BATCH = 512;
 
 /** Prunes the made-up model in every placement, and once with a kill and --resume: the weights must be the same. */
 async function prunePlacements(run: StepRun, software: boolean, rows: string[][]): Promise<void> {
@@ -104,7 +104,7 @@ async function prunePlacements(run: StepRun, software: boolean, rows: string[][]
   const options = {
     layers: layers / 2 - 1,
     window: Math.floor(layers / 3),
-    tokens: software ? 2048 : 16_384,
+    tokens: software ? 1024 : 16_384,
   };
   const args = [
     ...['--layers', `${options.layers}`, '--window', `${options.window}`, '--method', 'refit-heal'],

@@ -134,7 +134,7 @@ export async function solveStep(run: StepRun): Promise<void> {
   const opened = await run.open();
   const software = opened.info.kind === 'software';
   await opened.close();
-  const [large, ridge, hard] = software ? [192, 320, 128] : [4096, 14336, 1024];
+  const [large, ridge, hard] = software ? [96, 128, 64] : [4096, 14336, 1024];
   const known: SolveSizes[] = [
     {
       what: `double-single, n = ${large}`,
