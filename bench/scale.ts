@@ -101,7 +101,7 @@ async function measure(
     ...{ sequenceLength: SEQUENCE, batchTokens: BATCH },
     ...(signal && { signal }),
   };
-  device.memory.trim();
+  await device.reclaim();
   device.memory.takePeak();
   profiler.reset();
   const out = join(temporary, 'out');

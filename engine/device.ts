@@ -246,15 +246,28 @@ export class Device {
     return this.info.kind === 'software' ? withNaps(promise) : promise;
   }
 
-  /** Waits until the GPU has done all submitted work. @throws RmError for any failure so far. */
+  /** Waits until the GPU has done all submitted work, and destroyed buffers are free. @throws RmError for any failure so far. */
   async drain(): Promise<void> {
     this.profiler?.count('waits');
+    const leaving = this.memory.leavingBytes;
+    // The driver frees a buffer with the first submit after its destruction.
+    if (leaving > 0) this.gpu.queue.submit([this.gpu.createCommandEncoder().finish()]);
     try {
       await this.wait(this.gpu.queue.onSubmittedWorkDone());
     } catch (cause) {
       await this.explain(cause, 'waiting for the GPU failed');
     }
+    this.memory.letGo(leaving);
     await this.settle();
+  }
+
+  /**
+   * Gives the memory of all free buffers back to the driver and waits until it has it: for work that needs the room of what
+   * was there before.
+   */
+  async reclaim(): Promise<void> {
+    this.memory.trim();
+    if (this.memory.leavingBytes > 0) await this.drain();
   }
 
   /**

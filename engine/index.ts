@@ -27,7 +27,7 @@ export { formatBytes, formatSeconds } from './format.js';
 export { type HostMemory, hostMemory } from './hostMemory.js';
 export { liveSums, noJournal } from './journal.js';
 export { endOfString, MOST_LEVELS, parseJsonText } from './json.js';
-export { sizeClass } from './memory.js';
+export { exactSize, sizeClass } from './memory.js';
 export * from './public.js';
 export { seededRandom, shuffle } from './random.js';
 export { reasonOf } from './reasons.js';

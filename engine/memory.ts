@@ -21,6 +21,12 @@ export function sizeClass(bytes: number): number {
   return Math.ceil(least / step) * step;
 }
 
+/** The size of a buffer that is not shared by tensors of other shapes: its bytes, rounded up as a vec4 binding needs it. */
+export const exactSize = (bytes: number): number => Math.max(256, Math.ceil(bytes / 256) * 256);
+
+/** What a buffer is for: weights take what they weigh; temporaries are of few sizes, so that buffers can be reused. */
+export type BufferPurpose = 'temporary' | 'weights';
+
 /** A pool of GPU buffers with counters and a limit. Dawn never collects buffers, so their lifetimes are explicit. */
 export class MemoryPool {
   readonly #free = new Map<number, PooledBuffer[]>();
@@ -28,6 +34,7 @@ export class MemoryPool {
   readonly #largest: number;
   #nextId = 1;
   #pooledBytes = 0;
+  #leavingBytes = 0;
   #liveBytes = 0;
   #peakBytes = 0;
   #recentPeakBytes = 0;
@@ -35,7 +42,7 @@ export class MemoryPool {
 
   constructor(
     private readonly device: GPUDevice,
-    /** Limit in bytes on live and pooled buffers together. */
+    /** Limit in bytes on all buffers together. */
     readonly limit: number,
     private readonly hooks: {
       /** Called before buffers are destroyed, since recorded commands may still use them. */
@@ -53,7 +60,7 @@ export class MemoryPool {
     return this.#liveBytes;
   }
 
-  /** Largest sum of live and pooled bytes so far. */
+  /** Largest number of bytes that the driver has held for buffers so far. */
   get peakBytes(): number {
     return this.#peakBytes;
   }
@@ -63,10 +70,20 @@ export class MemoryPool {
     return this.#pooledBytes;
   }
 
-  /** Returns the largest sum of live and pooled bytes since the last call. */
+  /** Bytes of destroyed buffers that the driver still holds: it frees them after the next submit. */
+  get leavingBytes(): number {
+    return this.#leavingBytes;
+  }
+
+  /** What the driver holds now: live, pooled and destroyed buffers. */
+  get heldBytes(): number {
+    return this.#liveBytes + this.#pooledBytes + this.#leavingBytes;
+  }
+
+  /** Returns the largest number of held bytes since the last call. */
   takePeak(): number {
     const peak = this.#recentPeakBytes;
-    this.#recentPeakBytes = this.#liveBytes + this.#pooledBytes;
+    this.#recentPeakBytes = this.heldBytes;
     return peak;
   }
 
@@ -85,14 +102,15 @@ export class MemoryPool {
   }
 
   /**
-   * Takes a free buffer of the size class or creates one.
+   * Takes a free buffer of the size or creates one.
    *
    * @throws RmError OUT_OF_MEMORY when the limit or the device's largest buffer is exceeded.
    */
-  allocate(bytes: number, label: string): PooledBuffer {
+  allocate(bytes: number, label: string, purpose: BufferPurpose = 'temporary'): PooledBuffer {
     // Rounding up must not turn a size that fits into one that does not.
     const largest = this.#largest;
-    const size = bytes <= largest ? Math.min(sizeClass(bytes), largest) : sizeClass(bytes);
+    const rounded = purpose === 'weights' ? exactSize(bytes) : sizeClass(bytes);
+    const size = bytes <= largest ? Math.min(rounded, largest) : rounded;
     const free = this.#free.get(size)?.pop();
     if (free) {
       this.#pooledBytes -= size;
@@ -116,8 +134,8 @@ export class MemoryPool {
     }
     const gpu = this.#create({ label, size, usage: usage() });
     this.#liveBytes += size;
-    this.#peakBytes = Math.max(this.#peakBytes, this.#liveBytes + this.#pooledBytes);
-    this.#recentPeakBytes = Math.max(this.#recentPeakBytes, this.#liveBytes + this.#pooledBytes);
+    this.#peakBytes = Math.max(this.#peakBytes, this.heldBytes);
+    this.#recentPeakBytes = Math.max(this.#recentPeakBytes, this.heldBytes);
     return { id: this.#nextId++, gpu, bytes: size };
   }
 
@@ -155,7 +173,7 @@ export class MemoryPool {
     else this.#free.set(buffer.bytes, [buffer]);
   }
 
-  /** Destroys all free buffers. */
+  /** Destroys all free buffers. The driver holds them until a later submit is done: `Device.reclaim` waits for it. */
   trim(): void {
     if (this.#pooledBytes === 0) return;
     this.hooks.beforeDestroy();
@@ -164,6 +182,12 @@ export class MemoryPool {
     }
     this.hooks.destroyed();
     this.#free.clear();
+    this.#leavingBytes += this.#pooledBytes;
     this.#pooledBytes = 0;
+  }
+
+  /** @internal Called when a submit after the destruction of so many bytes is done. */
+  letGo(bytes: number): void {
+    this.#leavingBytes -= bytes;
   }
 }

@@ -2,7 +2,7 @@ import './disposeSymbols.js';
 import type { Device } from './device.js';
 import { byteSize, type DType, elementCount } from './dtype.js';
 import { RmError } from './errors.js';
-import type { PooledBuffer } from './memory.js';
+import type { BufferPurpose, PooledBuffer } from './memory.js';
 
 /**
  * A contiguous row-major array on the device. Views made by `rows` and `reshape` share the buffer of their owner and must
@@ -29,7 +29,13 @@ export class Tensor {
   }
 
   /** Creates an uninitialised tensor. Kernels write all of their output; `recorder.clear` fills with zeros. */
-  static create(device: Device, shape: readonly number[], dtype: DType = 'f32', label = 'tensor'): Tensor {
+  static create(
+    device: Device,
+    shape: readonly number[],
+    dtype: DType = 'f32',
+    label = 'tensor',
+    purpose: BufferPurpose = 'temporary',
+  ): Tensor {
     if (!shape.every(extent => Number.isInteger(extent) && extent >= 0)) {
       throw new RmError(
         'INVALID_ARGUMENT',
@@ -37,7 +43,7 @@ export class Tensor {
         'Extents are integers of 0 or more.',
       );
     }
-    const buffer = device.memory.allocate(elementCount(shape) * byteSize(dtype), label);
+    const buffer = device.memory.allocate(elementCount(shape) * byteSize(dtype), label, purpose);
     return new Tensor(device, shape, dtype, label, buffer, 0, undefined);
   }
 
@@ -125,6 +131,11 @@ export class Scope {
   /** Creates an uninitialised tensor that the scope owns. */
   tensor(shape: readonly number[], dtype: DType = 'f32', label = 'temporary'): Tensor {
     return this.own(Tensor.create(this.device, shape, dtype, label));
+  }
+
+  /** The same for weights, whose buffers are as large as they are. */
+  weights(shape: readonly number[], dtype: DType, label: string): Tensor {
+    return this.own(Tensor.create(this.device, shape, dtype, label, 'weights'));
   }
 
   /** Takes ownership of a tensor made elsewhere, and returns it. */

@@ -39,7 +39,7 @@ export async function prune(from: string, to: string, options: PruneOptions = {}
   const repair = await repairWindows(run, context, choice.windows);
   using pruned = new PrunedModel(inputs.model, choice.windows, repair.changes);
   states.dispose();
-  run.device.memory.trim();
+  await run.device.reclaim();
 
   // Heal and measure the result in memory.
   const healing = await healByTraining(run, inputs, pruned, choice.windows);

@@ -75,7 +75,7 @@ export class Model {
       checkShapes(arch, checkpoint);
       const types = new Map(expectedTensors(arch).map(({ name }) => [name, checkpoint.info(name).dtype]));
       // Free pooled buffers of earlier work before the weights arrive.
-      device.memory.trim();
+      await device.reclaim();
       const loader = new WeightLoader(device, checkpoint, arch.tensorNames, {
         ...options,
         ...(options.offload && { totalBytes: outerBytes(arch, checkpoint) }),

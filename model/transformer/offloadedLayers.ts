@@ -77,9 +77,9 @@ export class OffloadedLayers {
 
   async #moveTo(layer: number): Promise<void> {
     this.#current = undefined;
-    // Free pooled buffers of the previous layer first. The driver returns their memory once the work that reads them is done.
+    // The previous layer's buffers make room first.
     await this.device.recorder.finish();
-    this.device.memory.trim();
+    await this.device.reclaim();
     try {
       await this.#startLoading(layer).arrived;
     } catch (error) {

@@ -11,7 +11,7 @@ import {
   elementCount,
   PIECE,
   type Scope,
-  Tensor,
+  type Tensor,
   uploadFrom,
 } from '../../engine/index.js';
 import { convert } from '../../kernels/index.js';
@@ -171,11 +171,11 @@ export async function toDevice(
   const tensors: Record<string, Tensor> = {};
   for (const [key, spilled] of Object.entries(weights) as [string, SpilledTensor][]) {
     const { shape, dtype } = spilled;
-    const stored = scope.own(Tensor.create(device, shape, dtype, key));
+    const stored = scope.weights(shape, dtype, key);
     await uploadFrom(stored, (target, at) => spilled.readInto(target, at));
     tensors[key] = stored;
     if (!key.endsWith('Bias') || dtype === 'f32') continue;
-    tensors[key] = scope.tensor(shape, 'f32', key);
+    tensors[key] = scope.weights(shape, 'f32', key);
     convert(device.recorder, stored, tensors[key]);
   }
   return tensors as Partial<LayerWeights>;

@@ -125,7 +125,7 @@ export class WeightLoader {
     this.loaded.set(name, stored.tensor);
     const { tensor } = stored;
     if (!key.endsWith('Bias') || tensor.dtype === 'f32') return stored;
-    const widened = scope.tensor(tensor.shape, 'f32', tensor.label);
+    const widened = scope.weights(tensor.shape, 'f32', tensor.label);
     const filled = stored.filled.then(() => convert(this.device.recorder, tensor, widened));
     return { tensor: widened, filled };
   }
@@ -154,7 +154,7 @@ export class WeightLoader {
   }
 
   #fill(info: TensorInfo, shape: readonly number[], rowBytes: number, read: ReadInto, scope: Scope): Filling {
-    const tensor = scope.tensor(shape, info.dtype, info.name);
+    const tensor = scope.weights(shape, info.dtype, info.name);
     const checked: ReadInto = (target, at) => {
       this.options.check?.();
       return read(target, at);

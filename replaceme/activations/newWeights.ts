@@ -14,7 +14,7 @@ import {
 /** The tensor in the given number type: itself when it has that type, else a copy in `scope`. */
 export function rounded(tensor: Tensor, dtype: DType, scope: Scope): Tensor {
   if (tensor.dtype === dtype) return tensor;
-  const stored = scope.tensor(tensor.shape, dtype, tensor.label);
+  const stored = scope.weights(tensor.shape, dtype, tensor.label);
   convert(tensor.device.recorder, tensor, stored);
   return stored;
 }

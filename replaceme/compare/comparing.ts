@@ -138,7 +138,7 @@ export class Comparing {
       ({ method: method.name, layers, windows: [], eval: [], refused }) as const;
     if (typeof request === 'string') return refusedRow(request);
     // The previous row's buffers have other sizes.
-    this.device.memory.trim();
+    await this.device.reclaim();
     try {
       return await this.#pruneAndMeasure(request);
     } catch (error) {

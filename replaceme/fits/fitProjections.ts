@@ -53,7 +53,7 @@ export async function fitProjections(fit: ProjectionFit): Promise<ProjectionFits
   const attention = attentionStep > 0 ? await run('o', attentionStep, '') : { summary: undefined };
   if (!attention) return undefined;
   // The pool would keep o_proj's sums, whose sizes down_proj can't use.
-  device.memory.trim();
+  await device.reclaim();
   if (fit.newMlp) take(await fit.newMlp());
   const moved = attention.summary ? `, o_proj ${attentionStep} at ridge ${attention.summary.ridge}` : '';
   const mlp = await run('down', 1, moved);

@@ -11,7 +11,7 @@ export async function foldTransform(
   const { device } = model;
   await model.loadLayer(layer);
   // The solve left buffers of other sizes in the pool.
-  device.memory.trim();
+  await device.reclaim();
   const { down, downBias } = model.weights.layers[layer]!;
   using wide = Tensor.create(device, down.shape, 'f32', 'down_proj');
   convert(device.recorder, down, wide);

@@ -147,7 +147,7 @@ export async function fitLeastSquares(
   using _section = device.section('solve');
   using scope = new Scope(device);
   // The pass left buffers of other sizes in the pool than the solve needs.
-  device.memory.trim();
+  await device.reclaim();
   const hidden = statistics.gram.hi.columns;
   const rightSide = createDoubleSingle(scope, [hidden, hidden]);
   device.recorder.copy(statistics.cross.hi, rightSide.hi);

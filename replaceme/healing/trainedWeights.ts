@@ -138,13 +138,13 @@ class TrainedWeightsBuilder {
 
   /** A trained f32 copy of a weight. */
   #copied(name: string, stored: Tensor): TrainedParameter {
-    const values = this.scope.tensor(stored.shape, 'f32', name);
+    const values = this.scope.weights(stored.shape, 'f32', name);
     convert(this.base.device.recorder, stored, values);
     return this.#add({ name, values, decays: stored.shape.length > 1 });
   }
 
   #add(parameter: Omit<TrainedParameter, 'gradient'>): TrainedParameter {
-    const gradient = this.scope.tensor(parameter.values.shape, 'f32', `gradient of ${parameter.name}`);
+    const gradient = this.scope.weights(parameter.values.shape, 'f32', `gradient of ${parameter.name}`);
     const added = { ...parameter, gradient };
     this.#parameters.push(added);
     return added;

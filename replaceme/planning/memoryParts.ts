@@ -1,4 +1,4 @@
-import { elementCount, sizeClass } from '../../engine/index.js';
+import { elementCount, exactSize, sizeClass } from '../../engine/index.js';
 import {
   type Architecture,
   type Checkpoint,
@@ -66,7 +66,7 @@ export interface WeightSizes {
 }
 
 /**
- * Bytes of a checkpoint's tensors on the device, rounded up to size classes, with the rotary embedding for sequences of
+ * Bytes of a checkpoint's tensors on the device, with the rotary embedding for sequences of
  * `positions` tokens.
  */
 export function weightSizes(arch: Architecture, checkpoint: Checkpoint, positions: number): WeightSizes {
@@ -77,7 +77,7 @@ export function weightSizes(arch: Architecture, checkpoint: Checkpoint, position
     outerBytes += sizeClass(4 * (kind === 'longrope' ? 2 : 1) * rows * rotaryDim);
   }
   for (const { name, layer } of expectedTensors(arch)) {
-    const bytes = sizeClass(deviceBytes(checkpoint.info(name)));
+    const bytes = exactSize(deviceBytes(checkpoint.info(name)));
     if (layer === null) outerBytes += bytes;
     else layers[layer]! += bytes;
   }

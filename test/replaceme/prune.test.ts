@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
-import { sizeClass } from '../../engine/memory.js';
+import { exactSize, sizeClass } from '../../engine/memory.js';
 import { evaluate, logits, Model, openSafetensors } from '../../model/index.js';
 import {
   checkPruneRequest,
@@ -234,7 +234,7 @@ test('the plan adds up and needs no calibration text', async () => {
   assert.ok(total <= weights + streams + statistics + activations);
   assert.is(hiddenStates, 0);
   const checkpoint = await openSafetensors(place.model);
-  const buffers = checkpoint.names.map(name => sizeClass(checkpoint.info(name).byteLength));
+  const buffers = checkpoint.names.map(name => exactSize(checkpoint.info(name).byteLength));
   assert.is(
     weights,
     buffers.reduce((sum, bytes) => sum + bytes, 0) + sizeClass(4 * 128 * 8),
