@@ -191,7 +191,7 @@ const SHARE = 0.9;
 const SHARE_OF_TOTAL = 0.8;
 
 /** The limit on a device's buffers where the user sets none. */
-export const limitOf = ({ total, free }: CardMemory): number =>
+export const limitOf = ({ total, free }: Pick<CardMemory, 'total' | 'free'>): number =>
   Math.floor(free === undefined ? SHARE_OF_TOTAL * total : SHARE * free);
 
 /** The limit, and where it comes from, in one line. */

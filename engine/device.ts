@@ -3,6 +3,7 @@ import './disposeSymbols.js';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type AdapterInfo, type OpenedAdapter, openAdapter } from './adapter.js';
 import { type CardMemory, cardMemory, limitOf } from './cardMemory.js';
+import type { HostRoom } from './deviceFacts.js';
 import { RmError } from './errors.js';
 import { hostMemory, thisMachine } from './hostMemory.js';
 import { MemoryPool } from './memory.js';
@@ -108,6 +109,7 @@ export class Device {
     opened: OpenedAdapter,
     options: DeviceOptions,
     limit: number,
+    readonly host: HostRoom,
     /** The card's memory when the device was opened, where the limit follows from it. */
     readonly card: CardMemory | undefined,
   ) {
@@ -197,13 +199,14 @@ export class Device {
       );
     }
     roots.add(gpu);
-    const host = await hostMemory();
+    const { total, free } = await hostMemory();
     if (opened.info.kind === 'software') {
-      return new Device(gpu, opened, options, options.memoryLimit ?? 0.75 * host.total, undefined);
+      const most = options.memoryLimit ?? 0.75 * total;
+      return new Device(gpu, opened, options, most, { free, shared: true }, undefined);
     }
     const card = options.memoryLimit === undefined ? await memoryOf(gpu, opened.info) : undefined;
     const limit = options.memoryLimit ?? (card ? limitOf(card) : Number.POSITIVE_INFINITY);
-    return new Device(gpu, opened, options, limit, card);
+    return new Device(gpu, opened, options, limit, { free, shared: card?.unified ?? false }, card);
   }
 
   /** What the card's driver says of its memory now; undefined on a software adapter, and where nothing says it. */

@@ -1,5 +1,5 @@
 export { adapterAdvice, describeAdapter } from './adapter.js';
-export { describeLimit } from './cardMemory.js';
+export { describeLimit, limitOf } from './cardMemory.js';
 export { asBytes, asF32, asU16, asU32 } from './dtype.js';
 export { exactArithmetic, pairDivision, RUNTIME_ZERO } from './exactArithmetic.js';
 export {

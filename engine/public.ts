@@ -1,6 +1,7 @@
 export { type AdapterInfo, listAdapters, type SubgroupMatrixConfig } from './adapter.js';
 export type { CardMemory } from './cardMemory.js';
 export { Device, type DeviceFeatures, type DeviceOptions, type LimitName } from './device.js';
+export type { DeviceFacts, HostRoom } from './deviceFacts.js';
 export { byteSize, type DType, decodeToF32, elementCount, encodeFromF32 } from './dtype.js';
 export { type ErrorCode, ensure, errorCodes, RmError } from './errors.js';
 export type { Journal, LiveState, StoredTensor } from './journal.js';

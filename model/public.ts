@@ -48,7 +48,7 @@ export type { HubReference } from './hub/reference.js';
 export { type ImageProcessor, readImageProcessor } from './images/imageProcessor.js';
 export { imageEmbeddings, type ShownImages, type ShowOptions, showImages } from './images/imageTokens.js';
 export { modelWarnings } from './source/modelWarnings.js';
-export { openCheckpoint, openModelSource } from './source/openModelSource.js';
+export { openCheckpoint, openHeaders, openModelSource } from './source/openModelSource.js';
 export { readArchitecture } from './source/readArchitecture.js';
 export * from './tasks/index.js';
 export {

@@ -15,6 +15,7 @@ import { loadPlanned } from './planning/loadPlanned.js';
 import { weightSizes } from './planning/memoryParts.js';
 import { placeProfile } from './planning/profilePlan.js';
 import { openDevice } from './run/openDevice.js';
+import { groupTokens } from './windowMap/groupTokens.js';
 import { type SwappedLayers, swapNeighbours } from './windowMap/swappedLayers.js';
 import { type WindowMap, windowMap } from './windowMap/windowMap.js';
 
@@ -55,13 +56,13 @@ async function placed(
   from: string,
   arch: Architecture,
   sizes: CalibrationSizes & { readonly longest: number },
-  { memory }: Device,
+  device: Device,
 ): Promise<ReturnType<typeof placeProfile>> {
   const checkpoint = await openCheckpoint(from);
   try {
     checkShapes(arch, checkpoint);
     const weights = weightSizes(arch, checkpoint, sizes.sequenceLength);
-    return placeProfile({ arch, ...weights, ...sizes, memoryLimit: memory.limit });
+    return placeProfile({ arch, ...weights, ...sizes, mapGroup: groupTokens(device, arch), device });
   } finally {
     await checkpoint.close();
   }

@@ -129,6 +129,7 @@ async function request(
   const { model, out, devices } = flags;
   if (model === undefined) return run.usage('give the model folder, or org/name');
   if (out === undefined && !flags.dryRun) return run.usage('give the folder to write');
+  if (flags.assumeDevice !== undefined && !flags.dryRun) run.usage('--assume-device goes with --dry-run');
   const amounts = amountFlags.filter(name => flags[name] !== undefined);
   if (amounts.length !== 1) {
     run.usage(
@@ -157,21 +158,37 @@ async function request(
   const others = [out, flags.statistics].filter(path => path !== undefined);
   const protect = [...inputs, ...others];
   await checkTrace({ ...flags, profile: words.profile }, protect);
+  const needed = flags.assumeDevice === undefined ? 'needed' : 'described';
   if (out !== undefined && words.config !== undefined) refuseOverlap(out, [words.config]);
-  return { model, out, flags, options, protect, request: await checkPruneRequest(model, out, options) };
+  return {
+    model,
+    out,
+    flags,
+    options,
+    protect,
+    request: await checkPruneRequest(model, out, options, needed),
+  };
 }
 
 const deviceOptionsOf = ({ adapter, memoryLimit }: PruneFlags) => ({ adapter, memoryLimit });
+
+async function namedDevice(nameOrFile: string) {
+  const { assumedDevice } = await import('../../replaceme/planning/assumedDevice.js');
+  return await assumedDevice(nameOrFile);
+}
 
 async function printPlan(
   run: Run<PruneCommandOptions>,
   { model, flags, options }: RequestedPrune,
 ): Promise<void> {
   const { planPrune } = await import('../../replaceme/index.js');
-  const plan = await withDevice({ ...run, deviceOptions: deviceOptionsOf(flags) }, async device => {
-    const peak = await storedPeak(device.info, run.terminal);
-    return await planPrune(model, { ...options, device, uploadGigabytes: peak?.uploadGigabytes });
-  });
+  const assume = flags.assumeDevice === undefined ? undefined : await namedDevice(flags.assumeDevice);
+  const plan = assume
+    ? await planPrune(model, { ...options, assume })
+    : await withDevice({ ...run, deviceOptions: deviceOptionsOf(flags) }, async device => {
+        const peak = await storedPeak(device.info, run.terminal);
+        return await planPrune(model, { ...options, device, uploadGigabytes: peak?.uploadGigabytes });
+      });
   if (run.options.json) run.terminal.json(plan);
   else run.terminal.data(formatPlan(plan));
 }

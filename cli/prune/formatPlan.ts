@@ -70,7 +70,7 @@ export function formatPlan(plan: PrunePlan): string {
       : []),
     [
       'rates',
-      `matrix product ${rates.matmulGflops.toPrecision(3)} GFLOP/s, measured now; upload ${rates.uploadGigabytes.toPrecision(3)} GB/s, ${rates.uploadMeasured ? 'measured by bench peak' : 'assumed (rm-engine bench peak measures it)'}; disk ${rates.diskGigabytes} GB/s, assumed`,
+      `matrix product ${rates.matmulGflops.toPrecision(3)} GFLOP/s, ${rates.matmulMeasured ? 'measured now' : 'assumed'}; upload ${rates.uploadGigabytes.toPrecision(3)} GB/s, ${rates.uploadMeasured ? 'measured by bench peak' : 'assumed (rm-engine bench peak measures it)'}; disk ${rates.diskGigabytes} GB/s, assumed`,
     ],
     ['adapter', plan.adapter],
     ...plan.notes.map(note => ['note', note] as const),

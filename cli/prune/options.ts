@@ -22,6 +22,7 @@ export interface PruneFlags extends Flags {
   readonly adapter?: string;
   readonly memoryLimit?: number;
   readonly dryRun?: boolean;
+  readonly assumeDevice?: string;
   readonly devices?: string;
 }
 
@@ -34,6 +35,12 @@ export const modelSettings = declare('Models:', {
 /** What the command alone understands. */
 export const commandSettings = declare('Run:', {
   dryRun: setting(onOff, { help: 'print the plan with memory and time, and do nothing' }),
+  assumeDevice: setting(text, {
+    takes: 'card',
+    help: 'with dry-run: plan for a card that is not here, such as h100 or 4090',
+    details:
+      'Or a JSON file with its name, memory ("24GB"), matmulGflops and uploadGigabytes, and hostMemory where that matters. The model may be a folder with config.json alone.',
+  }),
   devices: setting(text, {
     takes: 'names',
     help: 'all, or names of adapters with commas: each sums over a part of the tokens',

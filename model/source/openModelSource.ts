@@ -1,7 +1,9 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { RmError, reasonOf } from '../../engine/index.js';
+import type { Architecture } from '../architecture/architecture.js';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
+import { expectedCheckpoint } from '../checkpoint/expectedCheckpoint.js';
 import { inDtype, type WeightDtype } from '../checkpoint/inDtype.js';
 import { missingFile } from '../checkpoint/missingFile.js';
 import type { ModelSource } from '../checkpoint/modelSource.js';
@@ -62,6 +64,20 @@ export async function openModelSource(path: string): Promise<ModelSource> {
   if (isGgufPath(path) && !(await isFolder(path))) return new GgufSource(path);
   const location = await locateModel(path);
   return new FolderSource(path, location.path);
+}
+
+/** The headers of a model's weights: where there are none, those that config.json describes, in its number type. */
+export async function openHeaders(
+  path: string,
+  arch: Architecture,
+  dtype?: WeightDtype,
+): Promise<Checkpoint> {
+  try {
+    return await openCheckpoint(path, dtype);
+  } catch (error) {
+    if (!(error instanceof RmError) || error.code !== 'CHECKPOINT_MISSING') throw error;
+    return inDtype(expectedCheckpoint(path, arch, arch.dtype ?? 'bf16'), dtype);
+  }
 }
 
 /** Opens the weights of a model. @param dtype number type to present them in (default: as stored). */

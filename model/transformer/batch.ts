@@ -1,4 +1,4 @@
-import { type Device, ensure, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
+import { type Device, type DeviceFacts, ensure, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
 import { type Architecture, storedHeadDim } from '../architecture/architecture.js';
 
 /** Rounds up to a multiple of 256 bytes, where every device can bind a view. */
@@ -236,11 +236,14 @@ export function groupSequences<T extends { readonly length: number }>(
   return groups;
 }
 
-/** Largest activation, in bytes, that every device can bind. */
-const WIDEST = 128 << 20;
+/** Most tokens of a batch, and bytes of its widest activation. */
+const software = { tokens: 1024, widest: 128 << 20 };
+const gpu = { tokens: 8192, widest: 512 << 20 };
 
-/** Default number of tokens per batch: enough to keep the device busy, without large activations. */
-export function defaultBatchTokens(device: Device, arch: Architecture): number {
+/** Default number of tokens per batch: enough to keep the device busy, without activations that it cannot bind. */
+export function defaultBatchTokens({ info, limits }: DeviceFacts, arch: Architecture): number {
   const columns = Math.max(arch.intermediate, arch.hidden, arch.heads * storedHeadDim(arch));
-  return Math.min(device.info.kind === 'software' ? 1024 : 8192, Math.floor(WIDEST / (4 * columns)));
+  const most = info.kind === 'software' ? software : gpu;
+  const widest = Math.min(most.widest, limits.maxStorageBufferBindingSize);
+  return Math.min(most.tokens, Math.floor(widest / (4 * columns)));
 }

@@ -1,4 +1,11 @@
-import { type Device, type LiveState, type StoredTensor, sha256OfJson, Tensor } from '../../engine/index.js';
+import {
+  type Device,
+  type DeviceFacts,
+  type LiveState,
+  type StoredTensor,
+  sha256OfJson,
+  Tensor,
+} from '../../engine/index.js';
 import { type Architecture, forward, type Model, totalTokens } from '../../model/index.js';
 import type { CalibrationBatch } from '../calibration/calibrationBatch.js';
 import { forEachBatch } from '../calibration/forEachBatch.js';
@@ -24,22 +31,22 @@ function keyOf(sequences: Sequences): string {
 const bytesPerToken = ({ hidden, layers }: Architecture): number => 4 * hidden * layers;
 
 /**
- * Bytes that hidden states may take: a quarter of what the memory limit leaves, at most 4 GiB. Without a known limit
- * (WebGPU does not report a GPU's memory) half of what is in use: a device that holds the model has some room left.
+ * Bytes that hidden states may take where no plan says it: a quarter of what the memory limit leaves, at most 4 GiB on a
+ * software adapter. Without a known limit half of what is in use: a device that holds the model has some room left.
  */
-export const roomFor = (memoryLimit: number, bytesInUse: number): number =>
-  Math.max(
-    0,
-    Math.min(MOST_BYTES, Number.isFinite(memoryLimit) ? (memoryLimit - bytesInUse) / 4 : bytesInUse / 2),
-  );
+export function roomFor({ info, memory: { limit } }: DeviceFacts, bytesInUse: number): number {
+  const room = Number.isFinite(limit) ? (limit - bytesInUse) / 4 : bytesInUse / 2;
+  const most = info.kind === 'software' || !Number.isFinite(limit) ? MOST_BYTES : room;
+  return Math.max(0, Math.min(most, room));
+}
 
 /** Room for states that other passes start from, where no plan gives one: half of what `roomFor` gives now. */
-export const spareRoom = ({ memory }: Device): number => roomFor(memory.limit, memory.liveBytes) / 2;
+export const spareRoom = (device: Device): number => roomFor(device, device.memory.liveBytes) / 2;
 
-/** For plans: how many of `tokens` keep their hidden states beside `bytesInUse`, and how many bytes those take. */
-export function plannedStates(arch: Architecture, tokens: number, memoryLimit: number, bytesInUse: number) {
+/** For plans: how many of `tokens` keep their hidden states within `room` bytes, and how many bytes those take. */
+export function plannedStates(arch: Architecture, tokens: number, room: number) {
   const perToken = bytesPerToken(arch);
-  const kept = Math.min(tokens, Math.floor(roomFor(memoryLimit, bytesInUse) / perToken));
+  const kept = Math.max(0, Math.min(tokens, Math.floor(room / perToken)));
   return { tokens: kept, bytes: kept * perToken };
 }
 
@@ -54,7 +61,7 @@ export class HiddenStates implements LiveState {
   #room: number;
 
   /** @param room bytes that the states may take (default: `roomFor` what is free now). */
-  constructor({ memory }: Device, arch: Architecture, room = roomFor(memory.limit, memory.liveBytes)) {
+  constructor(device: Device, arch: Architecture, room = roomFor(device, device.memory.liveBytes)) {
     this.#bytesPerToken = bytesPerToken(arch);
     this.#room = room;
   }

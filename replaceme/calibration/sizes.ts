@@ -1,4 +1,4 @@
-import type { Device } from '../../engine/index.js';
+import type { DeviceFacts } from '../../engine/index.js';
 import { type Architecture, defaultBatchTokens } from '../../model/index.js';
 import { FAITHFUL_TEXTS } from '../options/faithfulQuirks.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
@@ -6,7 +6,7 @@ import type { PruneOptions } from '../options/pruneOptions.js';
 /** How much text to read, and how much at a time: from the options, else by the device and the model. */
 export function calibrationSizes(
   options: PruneOptions,
-  device: Device,
+  device: DeviceFacts,
   arch: Architecture,
 ): CalibrationSizes {
   // An image is never cut.
@@ -21,7 +21,7 @@ export function calibrationSizes(
 }
 
 /** How many tokens models are measured on, where nothing else is asked for. */
-export const defaultEvaluationTokens = ({ info }: Device): number =>
+export const defaultEvaluationTokens = ({ info }: DeviceFacts): number =>
   info.kind === 'software' ? 2048 : 16_384;
 
 /** How much text a run calibrates with. */

@@ -215,7 +215,7 @@ export class Comparing {
   /** Bytes for one kind of states that are kept for speed alone. */
   #room(): number {
     const { memory } = this.device;
-    return Math.min(roomFor(memory.limit, memory.liveBytes), sharedRoom(this.#plans.values(), this.device));
+    return Math.min(roomFor(this.device, memory.liveBytes), sharedRoom(this.#plans.values(), this.device));
   }
 
   async #chooseWindows(request: PruneRequest, select: () => Promise<WindowChoice>): Promise<Choice> {

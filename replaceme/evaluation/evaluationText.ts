@@ -1,4 +1,4 @@
-import { type Device, RmError, sha256OfFile } from '../../engine/index.js';
+import { type Device, type DeviceFacts, RmError, sha256OfFile } from '../../engine/index.js';
 import {
   type Architecture,
   type FileOptions,
@@ -45,7 +45,7 @@ export interface ReportTexts {
 }
 
 /** Most tokens that models are evaluated on, all files together. */
-export const evaluationTokens = (options: PruneOptions, device: Device): number =>
+export const evaluationTokens = (options: PruneOptions, device: DeviceFacts): number =>
   (options.evaluationTokens ?? defaultEvaluationTokens(device)) *
   Math.max(1, options.evaluation?.length ?? 1);
 

@@ -1,4 +1,4 @@
-import { type Device, ensure } from '../../engine/index.js';
+import { type DeviceFacts, ensure } from '../../engine/index.js';
 import { type Architecture, defaultBatchTokens } from '../../model/index.js';
 import { healingRunSettings } from '../options/healSettings.js';
 import { checkValues, listed } from '../options/setting.js';
@@ -53,7 +53,7 @@ export function checkTraining(training: TrainingRequest): void {
 /** Fills in defaults for a device and a model. */
 export function healingSettings(
   training: TrainingRequest,
-  device: Device,
+  device: DeviceFacts,
   arch: Architecture,
 ): HealingSettings {
   const {

@@ -18,6 +18,17 @@ export interface PlacementChoice {
 const choices = (sizes: MemorySizes): PlacementChoice[] =>
   placements(sizes.hostStates).map(placement => ({ placement, memory: plannedMemory(sizes, placement) }));
 
+/** Room that is filled to the brim is not exceeded by what rounding adds. */
+const fitsDevice = ({ device }: MemorySizes, { total }: PlannedMemory): boolean =>
+  HEADROOM * total <= device.memory.limit + 1;
+
+/** Bytes that a plan takes of the host's memory, which may be the device's too. */
+const onHost = ({ device }: MemorySizes, { total, host, staging }: PlannedMemory): number =>
+  host + staging + (device.host.shared ? total : 0);
+
+const fitsHost = (sizes: MemorySizes, memory: PlannedMemory): boolean =>
+  HEADROOM * onHost(sizes, memory) <= sizes.device.host.free;
+
 /** The first placement with such weights that fits; undefined where none does. */
 export const choiceWith = (
   sizes: MemorySizes,
@@ -25,7 +36,7 @@ export const choiceWith = (
 ): PlacementChoice | undefined =>
   choices(sizes).find(
     ({ placement, memory }) =>
-      weights.includes(placement.weights) && HEADROOM * memory.total <= sizes.memoryLimit,
+      weights.includes(placement.weights) && fitsDevice(sizes, memory) && fitsHost(sizes, memory),
   );
 
 /**
@@ -36,10 +47,14 @@ export const choiceWith = (
  * @throws RmError OUT_OF_MEMORY where none fits, with the option that would make it fit.
  */
 export function choosePlacement(sizes: MemorySizes, hindrances: readonly Hindrance[]): PlacementChoice {
-  const { memoryLimit } = sizes;
+  const memoryLimit = sizes.device.memory.limit;
   const allowed = hindrances.length === 0;
   const fitting = choiceWith(sizes, allowed ? ['device', 'streamed', 'one by one'] : ['device']);
   if (fitting) return fitting;
+  const short = choices(sizes).find(
+    ({ placement, memory }) => (allowed || placement.weights === 'device') && fitsDevice(sizes, memory),
+  );
+  if (short) throw hostTooSmall(sizes, short);
   const least = (of: MemorySizes, layers: boolean) =>
     Math.min(
       ...choices(of)
@@ -90,4 +105,35 @@ export function choosePlacement(sizes: MemorySizes, hindrances: readonly Hindran
       ? ` (${formatBytes(less)} with ${batchOptions(sizes, smallest)})`
       : '';
   }
+}
+
+/** The device has room for this placement, the host has not: says with numbers what would make it fit. */
+function hostTooSmall(sizes: MemorySizes, { placement, memory }: PlacementChoice): RmError {
+  const { device, tokens, hostStates } = sizes;
+  const { free, shared } = device.host;
+  const needed = (of: MemorySizes) => onHost(of, plannedMemory(of, placement));
+  const remedies: string[] = [];
+  const narrow: MemorySizes = { ...sizes, hostStates: 'bf16' };
+  const halved = { ...placement, states: { ...placement.states, dtype: 'bf16' as const } };
+  if (memory.host > 0 && hostStates === 'f32') {
+    const less = onHost(narrow, plannedMemory(narrow, halved));
+    if (HEADROOM * less <= free) remedies.push(`\`hostStates: bf16\` (${formatBytes(less)})`);
+  }
+  let fewer = tokens;
+  while (
+    fewer > 1 &&
+    HEADROOM * needed({ ...sizes, tokens: fewer, rankedTokens: Math.min(sizes.rankedTokens, fewer) }) > free
+  ) {
+    fewer = Math.floor(0.9 * fewer);
+  }
+  if (fewer > 1 && fewer < tokens) remedies.push(`\`tokens: ${fewer}\``);
+  const what =
+    memory.host > 0 ? `, ${formatBytes(memory.host)} of it for the hidden states of ${tokens} tokens` : '';
+  return new RmError(
+    'OUT_OF_MEMORY',
+    `the run needs ${formatBytes(onHost(sizes, memory))} of host memory${shared ? ', which the device shares' : ''}${what}; ${formatBytes(free)} are free`,
+    remedies.length > 0
+      ? `Use ${remedies.join(' or ')}, or free memory of the host (or raise the container's limit).`
+      : "Free memory of the host, raise the container's limit, or use a machine with more.",
+  );
 }

@@ -1,5 +1,5 @@
 import { STAGING_BYTES } from '../../engine/index.js';
-import type { Placement } from './memoryParts.js';
+import { HEADROOM, type Placement } from './memoryParts.js';
 import { type MemorySizes, MemorySteps, most } from './memorySteps.js';
 
 /** Memory in bytes by purpose, each part at its peak. */
@@ -28,20 +28,31 @@ export interface PlannedMemory {
   readonly disk: number;
 }
 
+/** The step that needs most. */
+function totalOf(steps: MemorySteps, tokens: number): number {
+  const training = steps.training();
+  return Math.max(
+    ...[steps.selecting(), steps.repairing(tokens), steps.measuring(), steps.comparing()],
+    training === undefined ? 0 : steps.held(2) + steps.fresh + training,
+  );
+}
+
+/** What a GPU with a limit has left for speed: all that the steps do not need. Undefined on others, where `roomFor` says it. */
+function speedRoom(sizes: MemorySizes, placement: Placement): number | undefined {
+  const { info, memory } = sizes.device;
+  if (info.kind === 'software' || !Number.isFinite(memory.limit)) return undefined;
+  const needed = totalOf(new MemorySteps(sizes, placement, 0), sizes.tokens);
+  return Math.max(0, memory.limit / HEADROOM - needed);
+}
+
 /** The memory of a run of these sizes under a placement. */
 export function plannedMemory(sizes: MemorySizes, placement: Placement): PlannedMemory {
   const { request, tokens } = sizes;
-  const steps = new MemorySteps(sizes, placement);
+  const steps = new MemorySteps(sizes, placement, speedRoom(sizes, placement));
   const { fits, healed, fresh, passing, hiddenStates, selectionSpare } = steps;
   const weights = steps.held(2) + fresh;
   const training = steps.training();
-  const total = Math.max(
-    steps.selecting(),
-    steps.repairing(tokens),
-    steps.measuring(),
-    steps.comparing(),
-    training === undefined ? 0 : weights + training,
-  );
+  const total = totalOf(steps, tokens);
   const streams = fits ? (healed > 0 ? 3 : 2) : 0;
   const { place, dtype } = placement.states;
   const onHost = place === 'host' ? (dtype === 'f32' ? 4 : 2) * tokens * request.arch.hidden : 0;

@@ -1,3 +1,4 @@
+import type { DeviceFacts } from '../../engine/index.js';
 import type { Architecture, StatePlacement } from '../../model/index.js';
 import { plannedStates, roomFor } from '../activations/hiddenStates.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';
@@ -26,7 +27,9 @@ export interface MemorySizes extends WeightSizes, CalibrationSizes {
   /** Calibration tokens that the selection walks through all layers, and those of which it keeps hidden states. */
   readonly rankedTokens: number;
   readonly selecting: SelectionTokens;
-  readonly memoryLimit: number;
+  readonly device: DeviceFacts;
+  /** Tokens that go through the window map at a time. */
+  readonly mapGroup: number;
   /** Bytes of the device that other work holds all the time. */
   readonly besides?: number;
   /** Healing by gradient, if requested. */
@@ -91,8 +94,10 @@ export class MemorySteps {
   constructor(
     private readonly sizes: MemorySizes,
     { weights, states }: Placement,
+    /** Bytes that may be taken for speed alone, as far as the placement keeps anything for it (default: by `roomFor`). */
+    room?: number,
   ) {
-    const { request, layerBytes, outerBytes, weightBytes, tokens, memoryLimit, selecting } = sizes;
+    const { request, layerBytes, outerBytes, weightBytes, tokens, device, selecting } = sizes;
     const batchTokens = largestBatch(sizes);
     const { arch, method, settings, windows, windowCount, count } = request;
     const { hidden, intermediate, layers, heads, headDim } = arch;
@@ -134,9 +139,11 @@ export class MemorySteps {
     const speeds = this.#keeps && this.#resident;
     this.hiddenStates =
       speeds && !windows && (repaired > 0 || this.fits)
-        ? plannedStates(arch, Math.min(tokens, kept), memoryLimit, weightBytes).bytes
+        ? plannedStates(arch, Math.min(tokens, kept), room ?? roomFor(device, weightBytes)).bytes
         : 0;
-    this.#room = speeds ? roomFor(memoryLimit, weightBytes + this.hiddenStates) / 2 : 0;
+    const spare =
+      room === undefined ? roomFor(device, weightBytes + this.hiddenStates) / 2 : room - this.hiddenStates;
+    this.#room = speeds ? spare : 0;
     const sums = repaired > 0 ? allSumsBytes({ arch, longest: this.#longest }) : 0;
     const useful = windows || judged === 0 ? 0 : Math.max(this.#between(judged), sums);
     this.selectionSpare = Math.min(this.#room, useful);

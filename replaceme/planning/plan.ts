@@ -1,5 +1,5 @@
-import type { Device } from '../../engine/index.js';
-import { keepLayers, openCheckpoint } from '../../model/index.js';
+import type { Device, DeviceFacts } from '../../engine/index.js';
+import { keepLayers, openHeaders } from '../../model/index.js';
 import { calibrationSizes, defaultEvaluationTokens } from '../calibration/sizes.js';
 import { evaluationTokens } from '../evaluation/evaluationText.js';
 import type { HealingWork } from '../healing/healingCost.js';
@@ -12,6 +12,8 @@ import { openDevice } from '../run/openDevice.js';
 import { describeWindows, keptLayers } from '../run/window.js';
 import { type Selection, selectionNamed } from '../selections/index.js';
 import { type Shard, WHOLE } from '../statistics/shard.js';
+import { groupTokens } from '../windowMap/groupTokens.js';
+import { type AssumedDevice, factsOf } from './assumedDevice.js';
 import { choiceWith, choosePlacement, type Hindrance } from './choosePlacement.js';
 import { type Placement, weightSizes } from './memoryParts.js';
 import type { PlannedMemory } from './memoryPlan.js';
@@ -64,7 +66,7 @@ export async function planRun(
   from: string,
   options: PruneOptions,
   request: PruneRequest,
-  device: Device,
+  device: DeviceFacts,
   shard: Shard = WHOLE,
 ): Promise<RunPlan> {
   const written = options.generate ?? 0;
@@ -96,7 +98,7 @@ export async function memorySizes(
   from: string,
   options: PruneOptions,
   request: PruneRequest,
-  device: Device,
+  device: DeviceFacts,
   { of }: Shard = WHOLE,
 ): Promise<MemorySizes> {
   const { arch, windows, count, selection } = request;
@@ -110,7 +112,7 @@ export async function memorySizes(
   const planned = { device, layers: arch.layers, count, tokens };
   const rankedTokens = windows ? 0 : (selection.tokens?.(planned) ?? tokens);
   const evaluated = (options.report ?? true) ? evaluationTokens(options, device) : 0;
-  const checkpoint = await openCheckpoint(from, options.dtype);
+  const checkpoint = await openHeaders(from, arch, options.dtype);
   try {
     return {
       request,
@@ -118,7 +120,7 @@ export async function memorySizes(
       ...{ tokens, sequenceLength, rankedTokens },
       batchTokens: Math.min(tokens, given.batchTokens),
       selecting: windows ? {} : (selection.memory?.(planned) ?? { kept: rankedTokens }),
-      memoryLimit: device.memory.limit,
+      ...{ device, mapGroup: groupTokens(device, arch) },
       hostStates: options.hostStates ?? 'f32',
       evaluationTokens: evaluated,
       ...(request.gradient && { healing: plannedHealing(request, device, evaluated) }),
@@ -131,7 +133,7 @@ export async function memorySizes(
 /** Healing by gradient after the cut, or from the first layer on while the cut is unknown. */
 function plannedHealing(
   { arch, gradient, windows, windowCount, count }: PruneRequest,
-  device: Device,
+  device: DeviceFacts,
   evaluated: number,
 ): HealingWork {
   const settings = healingSettings(gradient!, device, arch);
@@ -184,6 +186,8 @@ function hindrances(
 export interface PlanOptions extends PruneOptions {
   /** GB per second from host to device, if measured. */
   readonly uploadGigabytes?: number | undefined;
+  /** Plans for this device, which need not be here, and opens none; a model's config.json will do. */
+  readonly assume?: AssumedDevice | undefined;
 }
 
 /** Measures what the device does per second. @param uploadGigabytes GB per second from host to device, if measured. */
@@ -194,6 +198,7 @@ export async function planRates(
 ): Promise<PlannedRates> {
   return {
     matmulGflops: (await matmulRate(device, request.arch, Math.min(256, batchTokens))) / 1e9,
+    matmulMeasured: true,
     uploadGigabytes: uploadGigabytes ?? assumedUpload(device),
     uploadMeasured: uploadGigabytes !== undefined,
     diskGigabytes: DISK_GIGABYTES,
@@ -206,13 +211,27 @@ export async function planRates(
  * @throws RmError as `prune` does for a wrong request or a damaged model folder.
  */
 export async function planPrune(from: string, options: PlanOptions = {}): Promise<PrunePlan> {
+  const { assume } = options;
+  if (assume) {
+    const request = await checkPruneRequest(from, undefined, options, 'described');
+    const facts = factsOf(assume, options.memoryLimit);
+    return planOf(await planRun(from, options, request, facts), ratesOf(assume), facts);
+  }
   const request = await checkPruneRequest(from, undefined, options);
-  const { arch, count, windows } = request;
   await using lease = await openDevice(options);
   const { device } = lease;
   const run = await planRun(from, options, request, device);
-  const { batchTokens, memory, placement, notes } = run;
-  const rates = await planRates(run, device, options.uploadGigabytes);
+  return planOf(run, await planRates(run, device, options.uploadGigabytes), device);
+}
+
+const ratesOf = ({ matmulGflops, uploadGigabytes }: AssumedDevice): PlannedRates => ({
+  ...{ matmulGflops, matmulMeasured: false, uploadGigabytes, uploadMeasured: false },
+  diskGigabytes: DISK_GIGABYTES,
+});
+
+function planOf(run: RunPlan, rates: PlannedRates, { info }: DeviceFacts): PrunePlan {
+  const { batchTokens, memory, placement, notes, request } = run;
+  const { arch, count, windows } = request;
   return {
     summary: windows
       ? describeWindows(windows, arch.layers)
@@ -228,6 +247,6 @@ export async function planPrune(from: string, options: PlanOptions = {}): Promis
     notes,
     phases: plannedPhases(run, rates),
     rates,
-    adapter: device.info.description,
+    adapter: info.description,
   };
 }

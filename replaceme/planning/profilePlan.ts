@@ -1,9 +1,8 @@
-import { formatBytes, RmError } from '../../engine/index.js';
+import { type DeviceFacts, formatBytes, RmError } from '../../engine/index.js';
 import type { Architecture } from '../../model/index.js';
 import { roomFor } from '../activations/hiddenStates.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';
 import { solvingBytes, sumsBytes } from '../windowMap/layerSums.js';
-import { GROUP_BYTES } from '../windowMap/layerTile.js';
 import { projectionRows } from '../windowMap/projection.js';
 import { PROJECTIONS } from '../windowMap/windowMap.js';
 import {
@@ -24,7 +23,9 @@ export interface ProfileSizes extends WeightSizes, CalibrationSizes {
   readonly arch: Architecture;
   /** Removed layers of the longest windows. */
   readonly longest: number;
-  readonly memoryLimit: number;
+  /** Tokens that go through the map at a time. */
+  readonly mapGroup: number;
+  readonly device: DeviceFacts;
 }
 
 const rowsOf = ({ hidden }: Architecture): number => projectionRows(hidden, PROJECTIONS);
@@ -38,11 +39,11 @@ export function allSumsBytes({ arch, longest }: Pick<ProfileSizes, 'arch' | 'lon
 }
 
 /** Device bytes of a map with all weights on the device and `room` bytes for the sums of several layers. */
-export function residentMapBytes(sizes: Omit<ProfileSizes, 'memoryLimit'>, room = 0): number {
+export function residentMapBytes(sizes: Omit<ProfileSizes, 'device'>, room = 0): number {
   const { arch, longest, weightBytes } = sizes;
   const { hidden, layers } = arch;
   const rows = rowsOf(arch);
-  const most = Math.max(sizes.sequenceLength, Math.floor(GROUP_BYTES / (8 * hidden * layers)));
+  const most = Math.max(sizes.sequenceLength, sizes.mapGroup);
   const group = Math.min(largestBatch(sizes), most);
   const outputs = 4 * group * (2 * hidden * layers + rows * (layers + longest));
   const sums = Math.max(sumsBytes(hidden, longest, rows), Math.min(room, allSumsBytes(sizes)));
@@ -79,14 +80,14 @@ export function profileBytes(sizes: ProfileSizes, { weights, states }: Placement
  * @throws RmError OUT_OF_MEMORY where none does, with the options that would make it fit.
  */
 export function placeProfile(sizes: ProfileSizes): { placement: Placement; room: number } {
-  const { memoryLimit } = sizes;
+  const memoryLimit = sizes.device.memory.limit;
   const all = placements('f32').filter(({ states }) => !states.keepsInner);
   const least = (of: ProfileSizes) => HEADROOM * Math.min(...all.map(each => profileBytes(of, each)));
   const placement = all.find(each => HEADROOM * profileBytes(sizes, each) <= memoryLimit);
   if (placement) {
     const one = sumsBytes(sizes.arch.hidden, sizes.longest, rowsOf(sizes.arch));
     const left = memoryLimit / HEADROOM - profileBytes(sizes, placement);
-    return { placement, room: Math.min(roomFor(memoryLimit, sizes.weightBytes), one + left) };
+    return { placement, room: Math.min(roomFor(sizes.device, sizes.weightBytes), one + left) };
   }
   const fits = (of: ProfileSizes) => least(of) <= memoryLimit;
   const smaller = smallerBatches(sizes, sizes.arch).find(fits);

@@ -1,4 +1,4 @@
-import type { Device } from '../../engine/index.js';
+import type { DeviceFacts } from '../../engine/index.js';
 import { refitCost } from '../fits/fitCost.js';
 import { healingFlops } from '../healing/healingCost.js';
 import { fitsInClosedForm } from '../request/needs.js';
@@ -21,8 +21,9 @@ export interface PlannedPhase {
 
 /** What this device does per second. */
 export interface PlannedRates {
-  /** Of the matrix product that dominates a forward pass, measured for this plan. */
+  /** Of the matrix product that dominates a forward pass, and whether it was measured for this plan. */
   readonly matmulGflops: number;
+  readonly matmulMeasured: boolean;
   /** Host to device, in GB, and whether `rm-engine bench peak` measured it on this device. */
   readonly uploadGigabytes: number;
   readonly uploadMeasured: boolean;
@@ -33,7 +34,7 @@ export interface PlannedRates {
 /** A server's SSD; network drives and cold cloud volumes are slower. */
 export const DISK_GIGABYTES = 1;
 /** The upload rate where none was measured. */
-export const assumedUpload = ({ info }: Device): number => (info.kind === 'software' ? 2 : 8);
+export const assumedUpload = ({ info }: DeviceFacts): number => (info.kind === 'software' ? 2 : 8);
 
 /** Numbers of layers that the search for a budget tries, about. */
 const TRIES = 4;

@@ -8,6 +8,7 @@ import {
   checkWritable,
   inputPaths,
   type OutputOptions,
+  openHeaders,
   openModelSource,
   readArchitecture,
   writableTarget,
@@ -51,12 +52,14 @@ export interface PruneRequest {
  * Checks everything about a request that needs neither a device nor weights nor texts.
  *
  * @param to the output folder; undefined where nothing is written.
+ * @param weights "described": config.json will do.
  * @throws RmError INVALID_ARGUMENT, OUTPUT_EXISTS, and what Model.load throws for a damaged folder.
  */
 export async function checkPruneRequest(
   from: string,
   to: string | undefined,
   pruneOptions: PruneOptions,
+  weights: 'needed' | 'described' = 'needed',
 ): Promise<PruneRequest> {
   checkValues(pruneSettings, pruneOptions);
   const options = pruneOptions.faithful ? faithfulOptions(pruneOptions) : pruneOptions;
@@ -81,7 +84,7 @@ export async function checkPruneRequest(
   requireRepairable(method, arch);
   if (arch.vision) checkImageOptions(options, needsCalibration(request));
   const output = to === undefined ? undefined : await checkOutput(from, to, options, method);
-  await checkModelFiles(from, to, request);
+  await checkModelFiles(from, to, request, weights);
   return { ...request, ...(output && { output }) };
 }
 
@@ -177,9 +180,10 @@ export async function checkModelFiles(
   from: string,
   to: string | undefined,
   { arch, windows, count, budget }: Pick<PruneRequest, 'arch' | 'windows' | 'count' | 'budget'>,
+  weights: 'needed' | 'described' = 'needed',
 ): Promise<void> {
   const source = await openModelSource(from);
-  const checkpoint = await source.openCheckpoint();
+  const checkpoint = await (weights === 'needed' ? source.openCheckpoint() : openHeaders(from, arch));
   try {
     checkShapes(arch, checkpoint);
     if (to === undefined) return;

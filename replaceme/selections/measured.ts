@@ -1,4 +1,4 @@
-import { type Device, noJournal, RmError } from '../../engine/index.js';
+import { type DeviceFacts, noJournal, RmError } from '../../engine/index.js';
 import { evaluate, ReferenceStates } from '../../model/index.js';
 import { HiddenStates, LentStates } from '../activations/hiddenStates.js';
 import { PrunedModel } from '../activations/prunedModel.js';
@@ -20,14 +20,20 @@ import { shortList } from './shortList.js';
  * of two finalists costs half of the final healing. Healing is not judged on fewer tokens, because early windows gain
  * more from it with more tokens.
  */
-const defaultSettings = ({ info }: Device, tokens: number): MeasureSettings => {
+const defaultSettings = ({ info }: DeviceFacts, tokens: number): MeasureSettings => {
   const { heldOutTokens, ...rest } =
     info.kind === 'software'
       ? { fitTokens: 4096, heldOutTokens: 1024, candidates: 6, finalists: 2 }
       : { fitTokens: 32_768, heldOutTokens: 8192, candidates: 16, finalists: 3 };
   // With more text to fit on, there is more to judge by.
-  return { ...rest, heldOutTokens: Math.max(heldOutTokens, Math.floor(tokens / 8)) };
+  return {
+    ...rest,
+    heldOutTokens: Math.min(MOST_HELD_OUT, Math.max(heldOutTokens, Math.floor(tokens / 8))),
+  };
 };
+
+/** Most tokens to judge by, since every candidate goes over all of them. */
+const MOST_HELD_OUT = 32_768;
 
 /** Default for the most windows of a set. */
 const MOST_WINDOWS = 4;

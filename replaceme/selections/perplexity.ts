@@ -1,4 +1,4 @@
-import { type Device, ensure, noJournal } from '../../engine/index.js';
+import { type DeviceFacts, ensure, noJournal } from '../../engine/index.js';
 import {
   evaluate,
   type Model,
@@ -13,7 +13,7 @@ import { judgingOptions } from './judgingOptions.js';
 import type { Selection, SelectionContext } from './selection.js';
 
 /** Calibration tokens for evaluating each candidate (the paper: 128 sequences of 2048). */
-const lossTokens = ({ info }: Device): number => (info.kind === 'software' ? 512 : 8192);
+const lossTokens = ({ info }: DeviceFacts): number => (info.kind === 'software' ? 512 : 8192);
 
 /**
  * The mean loss (-log p of the next token, nats) of the model without each of its layers in turn; infinity for the first

@@ -1,4 +1,4 @@
-import type { Device } from '../../engine/index.js';
+import type { DeviceFacts } from '../../engine/index.js';
 import type { CalibrationBatch } from '../calibration/calibrationBatch.js';
 import type { RepairContext } from '../fits/repair.js';
 import type { Method } from '../methods/method.js';
@@ -63,7 +63,7 @@ export interface SelectionTokens {
 
 /** For plans: what a selection's cost depends on. */
 export interface SelectionPlan {
-  readonly device: Device;
+  readonly device: DeviceFacts;
   readonly layers: number;
   /** Layers to remove. */
   readonly count: number;

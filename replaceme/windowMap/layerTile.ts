@@ -19,11 +19,9 @@ import type { HiddenStates } from '../activations/hiddenStates.js';
 import { scaledRows } from '../activations/rowOperations.js';
 import { batchedTokens, type CalibrationBatch } from '../calibration/calibrationBatch.js';
 import { type BatchVisit, forEachBatch } from '../calibration/forEachBatch.js';
+import { groupTokens } from './groupTokens.js';
 import { addSquares, LayerSums, sumsBytes, tokenWeights } from './layerSums.js';
 import type { WindowMapOptions, WindowMeasure } from './windowMeasures.js';
-
-/** Most bytes of the outputs and MLP outputs of all layers, for the sequences that run at a time. */
-export const GROUP_BYTES = 2 ** 29;
 
 /** Divides layers 0 .. end-1 into ranges whose sums fit into `room` together, of one layer at least. */
 export function tiles(
@@ -84,8 +82,7 @@ export class LayerTile implements LiveState {
   /** Sums over all tokens. */
   async sum(): Promise<void> {
     const { model, batches, options } = this.context;
-    const { hidden, layers } = model.arch;
-    const most = Math.floor(GROUP_BYTES / (8 * hidden * layers));
+    const most = groupTokens(model.device, model.arch);
     const whole = new Set(batches);
     const parts = batches.flatMap(batch => splitBatch(batch, most));
     await forEachBatch(model.device, options, 'window map', parts, visit =>

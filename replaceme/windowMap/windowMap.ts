@@ -2,6 +2,7 @@ import { noJournal, RmError } from '../../engine/index.js';
 import type { Model } from '../../model/index.js';
 import { roomFor } from '../activations/hiddenStates.js';
 import { batchedTokens, type CalibrationBatch } from '../calibration/calibrationBatch.js';
+import { groupTokens } from './groupTokens.js';
 import { LayerTile, tiles } from './layerTile.js';
 import { offloadedMap } from './offloadedMap.js';
 import { projectionMatrix } from './projection.js';
@@ -45,14 +46,16 @@ export async function windowMap(
   }
   const longest = Math.min(options.longest ?? arch.layers - 1, arch.layers - 1);
   using projection = projectionMatrix(device, arch.hidden, options.projections ?? PROJECTIONS);
-  const room = options.room ?? roomFor(device.memory.limit, device.memory.liveBytes);
+  const room = options.room ?? roomFor(device, device.memory.liveBytes);
   const context = { model, batches, options, longest, projection };
   const { journal = noJournal } = options;
   const measures: WindowMeasure[] = [];
   if (model.isOffloaded) measures.push(...(await offloadedMap(context)));
   else {
     for (const [first, end] of tiles(arch.layers - 1, longest, projection.rowCount, arch.hidden, room)) {
-      const ofTile = await journal.step(`layers ${first} to ${end - 1}`, async () => {
+      // A run that resumes with other memory must not go on with sums over other groups.
+      const tokens = groupTokens(device, arch);
+      const ofTile = await journal.step(`layers ${first} to ${end - 1} by ${tokens} tokens`, async () => {
         // One pass suffices to fill `states`.
         using tile = new LayerTile(context, first, end, first === 0 ? options.states : undefined);
         using _tracking = await journal.track('sums', tile);

@@ -93,7 +93,13 @@ test('prune: the report and the plan as text', () => {
       { name: 'load', bytes: 1536, flops: 0, seconds: 30 },
       { name: 'fit', bytes: 1024, flops: 2.5e12, seconds: 45 },
     ],
-    rates: { matmulGflops: 12.345, uploadGigabytes: 8, uploadMeasured: false, diskGigabytes: 1 },
+    rates: {
+      matmulGflops: 12.345,
+      uploadGigabytes: 8,
+      matmulMeasured: true,
+      uploadMeasured: false,
+      diskGigabytes: 1,
+    },
   });
   assert.match(plan, /^device memory +about 3\.50 KiB$/m);
   assert.match(plan, /^ {2}weights +1\.00 KiB \(layer by layer, the next one on its way\)$/m);
