@@ -24,6 +24,8 @@ export interface DeviceOptions {
    * the card, and none where nothing says how much that is.
    */
   memoryLimit?: number;
+  /** For tests: bytes of all buffers beyond which they fail as where a driver has no room. */
+  capacity?: number;
   /** Limit in bytes on one storage binding, below the adapter's own: for drivers that promise too much. */
   bindingLimit?: number;
   /** Times every dispatch (needs timestamp-query). */
@@ -155,11 +157,16 @@ export class Device {
         ),
       );
     });
-    this.memory = new MemoryPool(gpu, limit, {
-      beforeDestroy: () => this.recorder.flush(),
-      destroyed: () => this.recorder.forget(),
-      failed: error => this.fail(error),
-    });
+    this.memory = new MemoryPool(
+      gpu,
+      limit,
+      {
+        beforeDestroy: () => this.recorder.flush(),
+        destroyed: () => this.recorder.forget(),
+        failed: error => this.fail(error),
+      },
+      options.capacity,
+    );
     this.programs = new ProgramCache(gpu, outcome => this.expect(outcome));
     this.recorder = new Recorder(this);
     this.staging = new StagingBuffers(this);
@@ -271,6 +278,31 @@ export class Device {
   async reclaim(): Promise<void> {
     this.memory.trim();
     if (this.memory.leavingBytes > 0) await this.drain();
+  }
+
+  /**
+   * Makes the device usable again after it ran out of memory, for work that needs less. All tensors must be disposed.
+   *
+   * @param limit the new memory limit, if it is lower than the present one and than what the driver has refused.
+   * @returns false where the device has failed for another reason.
+   */
+  async recover(limit: number): Promise<boolean> {
+    if (this.#failure && this.#failure.code !== 'OUT_OF_MEMORY') return false;
+    this.memory.trim();
+    const leaving = this.memory.leavingBytes;
+    this.recorder.flush();
+    this.gpu.queue.submit([this.gpu.createCommandEncoder().finish()]);
+    try {
+      await this.wait(this.gpu.queue.onSubmittedWorkDone());
+    } catch {
+      return false;
+    }
+    await Promise.all(this.#outcomes);
+    this.memory.letGo(leaving);
+    if (this.#failure && this.#failure.code !== 'OUT_OF_MEMORY') return false;
+    this.#failure = undefined;
+    this.memory.lowerLimit(limit);
+    return true;
   }
 
   /**

@@ -32,6 +32,8 @@ export class MemoryPool {
   readonly #free = new Map<number, PooledBuffer[]>();
   /** Size of the largest buffer; read once, since reading Dawn's limits crosses into native code. */
   readonly #largest: number;
+  #limit: number;
+  #refusedAt: number | undefined;
   #nextId = 1;
   #pooledBytes = 0;
   #leavingBytes = 0;
@@ -42,8 +44,7 @@ export class MemoryPool {
 
   constructor(
     private readonly device: GPUDevice,
-    /** Limit in bytes on all buffers together. */
-    readonly limit: number,
+    limit: number,
     private readonly hooks: {
       /** Called before buffers are destroyed, since recorded commands may still use them. */
       beforeDestroy(): void;
@@ -51,8 +52,22 @@ export class MemoryPool {
       destroyed(): void;
       failed(error: RmError): void;
     },
+    /** For tests: bytes beyond which buffers fail as they do where a driver has no room. */
+    private readonly capacity = Number.POSITIVE_INFINITY,
   ) {
+    this.#limit = limit;
     this.#largest = Math.floor(device.limits.maxBufferSize / 256) * 256;
+  }
+
+  /** Limit in bytes on all buffers together. */
+  get limit(): number {
+    return this.#limit;
+  }
+
+  /** @internal Lowers the limit: after the driver has refused a buffer, to less than it held then. */
+  lowerLimit(bytes: number): void {
+    this.#limit = Math.min(this.#limit, bytes, 0.95 * (this.#refusedAt ?? Number.POSITIVE_INFINITY));
+    this.#refusedAt = undefined;
   }
 
   /** Bytes of tensors that are not disposed. */
@@ -146,18 +161,23 @@ export class MemoryPool {
 
   #create(descriptor: GPUBufferDescriptor & { readonly label: string }): GPUBuffer {
     const { label, size } = descriptor;
+    const held = this.heldBytes;
+    const refused = (reason: string) => {
+      this.#refusedAt ??= held;
+      this.hooks.failed(
+        new RmError(
+          'OUT_OF_MEMORY',
+          `the driver has no room for '${label}' (${formatBytes(size)}): ${reason}`,
+          'Use fewer tokens per batch or a smaller model, or close other programs on this GPU.',
+        ),
+      );
+    };
     this.device.pushErrorScope('out-of-memory');
     const gpu = this.device.createBuffer(descriptor);
     this.device.popErrorScope().then(
       error => {
-        if (!error) return;
-        this.hooks.failed(
-          new RmError(
-            'OUT_OF_MEMORY',
-            `the driver has no room for '${label}' (${formatBytes(size)}): ${reasonOf(error)}`,
-            'Use fewer tokens per batch or a smaller model, or close other programs on this GPU.',
-          ),
-        );
+        if (error) refused(reasonOf(error));
+        else if (held + size > this.capacity) refused('more than the capacity that a test has set');
       },
       () => {},
     );

@@ -8,8 +8,10 @@ import { publishPruned } from './pruning/publishPruned.js';
 import { readInputs, recipeOf } from './pruning/readInputs.js';
 import { healByTraining, repairWindows } from './pruning/repairWindows.js';
 import { reportOfFinishedRun } from './pruning/reportOfFinishedRun.js';
+import { withSmallerPlans } from './pruning/smallerPlans.js';
 import type { PruneReport } from './report/schema/schema.js';
 import { checkPruneRequest } from './request/request.js';
+import { openDevice } from './run/openDevice.js';
 
 /**
  * Prunes the model in folder `from` into the new folder (or GGUF file) `to`, which appears only when the model is complete
@@ -23,8 +25,18 @@ export async function prune(from: string, to: string, options: PruneOptions = {}
   const finished = await reportOfFinishedRun(from, to, options);
   if (finished) return finished;
 
-  // Open: the device with a plan of its memory, the journal, the data, then the model.
-  await using run = await PruneRun.open(from, to, request, options, started);
+  await using lease = await openDevice(options);
+  const { device } = lease;
+  return await withSmallerPlans(device, options, async (again, planned) => {
+    await using run = await PruneRun.open(from, to, request, { ...again, device }, started);
+    planned(run.plan);
+    return await pruneAsPlanned(run);
+  });
+}
+
+/** One attempt with one plan of the memory. */
+async function pruneAsPlanned(run: PruneRun): Promise<PruneReport> {
+  // The device is open, with the journal; now the data, then the model.
   using _budget = holdToPlan(run);
   const settings = recipeOf(run);
   const data = await readInputs(run, settings);

@@ -103,6 +103,18 @@ export class PruneRun implements AsyncDisposable {
     this.checkpoint?.agree(recipe);
   }
 
+  /** States where this run keeps what. A chosen set of windows is the same wherever the states are. */
+  move(): void {
+    const { plan, request, checkpoint } = this;
+    if (!checkpoint) return;
+    const other = checkpoint.move({ 'selection in use': request.selection.name }, []);
+    const moved = checkpoint.move({ places: plan.placement }, other ? [] : ['select']);
+    if (!other && !moved) return;
+    this.options.onNotice?.(
+      'weights or hidden states are in other places than before: a finished selection stays, the rest begins anew',
+    );
+  }
+
   /** Records that the output, still at `target`, lacks only its name. */
   async markFinished(target: string): Promise<void> {
     if (this.checkpoint) await markFinished(this.checkpoint, this.to, target);

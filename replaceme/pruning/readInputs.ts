@@ -45,17 +45,17 @@ export async function readInputs(run: PruneRun, recipe: PruneRecipe): Promise<Pr
       request.budget !== undefined,
     ),
   );
+  run.move();
   run.agree({
     'version of rm-engine': await packageVersion(),
     ...inputs.recipe,
     method: request.method.name,
-    selection: request.selection.name,
+    selection: options.select ?? request.method.selection,
     'layers to remove': request.windows ?? request.budget ?? request.count,
     windows: [request.windowCount, request.apart],
     settings: request.settings,
     'healing by gradient': request.gradient ?? null,
     'number type of the output': options.dtype,
-    'place of weights and hidden states': run.plan.placement,
     adapter: [device.info, device.limits],
     'choice of kernels (rm-engine tune)': tuningOf(device),
   });

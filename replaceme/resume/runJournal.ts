@@ -103,6 +103,23 @@ export class RunJournal implements Journal {
     Object.assign(this.#recipe, recipe);
   }
 
+  /**
+   * Compares where this run keeps what with the earlier one. If it differs, finished work under `kept` stays, and everything
+   * else, which depends on places, is dropped.
+   *
+   * @returns whether it differs.
+   */
+  move(recipe: Recipe, kept: readonly string[]): boolean {
+    const moved = firstDifference(this.#recipe, recipe) !== undefined;
+    if (moved) {
+      for (const path of this.#done.keys()) if (!kept.includes(path.slice(1))) this.#done.delete(path);
+      this.#cursors.clear();
+      this.#left.clear();
+    }
+    Object.assign(this.#recipe, recipe);
+    return moved;
+  }
+
   async step<T>(name: string, compute: () => Promise<T>): Promise<T> {
     const path = this.#enter(name);
     const result = this.#done.get(path);
