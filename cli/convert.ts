@@ -1,8 +1,9 @@
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import type { WrittenType } from '../model/gguf/encode.js';
+import { numberType } from '../replaceme/options/valueTypes.js';
 import { withDevice } from './device/gpu.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './inputs/models.js';
-import { byteCount } from './options/optionTypes.js';
+import { byteCount, parserOf } from './options/optionTypes.js';
 import { newCommand, runs } from './terminal/command.js';
 
 interface ConvertCommandOptions extends ModelFlags {
@@ -39,11 +40,10 @@ export function convertCommand(signal: AbortSignal): Command {
       ],
     }),
   )
-    .addOption(
-      new Option(
-        '--type <type>',
-        'number type of the weights; q8_0 for GGUF only (default: unchanged)',
-      ).choices(types),
+    .option(
+      '--type <type>',
+      'number type of the weights; q8_0 for GGUF only (default: unchanged)',
+      parserOf(numberType(...types)),
     )
     .option('--max-shard <bytes>', 'largest weight file in a folder (default: 5GB)', byteCount)
     .option('--force', 'replace an earlier output: a GGUF file or a model folder')

@@ -1,7 +1,8 @@
 import { text as readAll } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import type { Device } from '../engine/device.js';
-import { formatSeconds } from '../engine/format.js';
+import { formatRate, formatSeconds, plural } from '../engine/format.js';
+import type { SamplingOptions } from '../model/generation/sampler.js';
 import type { TextReader } from '../model/text/textReader.js';
 import type { Tokenizer } from '../model/text/tokenizer.js';
 import {
@@ -14,7 +15,12 @@ import {
 import { findModels, inputPaths, MODEL_TEXT, type ModelFlags, withDownload } from './inputs/models.js';
 import { openTextReader } from './inputs/textReader.js';
 import { type DateFlag, localTime, withDateOption } from './options/dateOption.js';
-import { type SamplingFlags, samplingOf, withSamplingOptions } from './options/samplingOptions.js';
+import {
+  describeSampling,
+  type SamplingFlags,
+  samplingOf,
+  withSamplingOptions,
+} from './options/samplingOptions.js';
 import { newCommand, type Run, runs } from './terminal/command.js';
 
 interface GenerateOptions extends ProfileOptions, SamplingFlags, ModelFlags, DateFlag {
@@ -24,8 +30,8 @@ interface GenerateOptions extends ProfileOptions, SamplingFlags, ModelFlags, Dat
 }
 
 const details = `Prints the text while it is generated, until the model's end-of-text token, --max-tokens or the end of the context.
-By default the most likely token is chosen each time. With --temperature tokens are drawn at random; the same seed gives
-the same text again. The prompt "-" is read from stdin.`;
+The most likely token is chosen each time, unless --temperature or the model's generation_config.json says to draw at
+random; the same seed gives the same text again. The prompt "-" is read from stdin.`;
 
 /** `generate MODEL PROMPT` */
 export function generateCommand(signal: AbortSignal): Command {
@@ -60,9 +66,15 @@ async function runGenerate(run: Run<GenerateOptions>, folder: string, prompt: st
   await findModels(run, [folder]);
   const reader = await openTextReader(folder, { date: options.date ?? localTime() });
   const promptIds = await encodePrompt(text, reader, options);
+  const { sampling, fromFile } = await samplingOf(folder, options);
+  if (Object.keys(fromFile).length > 0) {
+    terminal.note(
+      `as generation_config.json says: ${describeSampling(fromFile)} (--temperature 0: most likely)`,
+    );
+  }
   const profiling = { ...options, protect: await inputPaths([folder]) };
   const { result, ...profile } = await withProfiledDevice(run, profiling, device =>
-    streamText(run, device, folder, promptIds, reader.tokenizer),
+    streamText(run, device, folder, promptIds, { tokenizer: reader.tokenizer, sampling }),
   );
   const { room, ...output } = result;
   const count = output.ids.length;
@@ -74,8 +86,8 @@ async function runGenerate(run: Run<GenerateOptions>, folder: string, prompt: st
     terminal.data('\n');
   }
   if (contextFull) terminal.note("the text has reached the end of the model's context");
-  const speed = (count / result.seconds).toPrecision(3);
-  terminal.note(`${count} tokens in ${formatSeconds(result.seconds)} (${speed} tokens/s, prompt included)`);
+  const speed = formatRate(count / result.seconds, 'tokens');
+  terminal.note(`${plural(count, 'token')} in ${formatSeconds(result.seconds)} (${speed}, prompt included)`);
 }
 
 /** Token ids of the prompt; with --chat the prompt is a message and goes through the chat template. */
@@ -98,7 +110,7 @@ async function streamText(
   device: Device,
   folder: string,
   promptIds: readonly number[],
-  tokenizer: Tokenizer,
+  { tokenizer, sampling }: { tokenizer: Tokenizer; sampling: SamplingOptions & { maxTokens: number } },
 ) {
   const [{ Model }, { generate }] = await Promise.all([
     import('../model/transformer/model.js'),
@@ -113,7 +125,7 @@ async function streamText(
   };
   const started = performance.now();
   const ids = await generate(model, promptIds, {
-    ...samplingOf(options),
+    ...sampling,
     eosIds: tokenizer.eosIds,
     onToken: async id => print(await stream.push(id)),
     signal,

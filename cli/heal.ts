@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { formatBytes, formatSeconds } from '../engine/format.js';
+import { formatBytes, formatRate, formatSeconds } from '../engine/format.js';
 import type { HealingPlan, HealOptions, HealReport } from '../replaceme/index.js';
 import {
   healingRunSettings,
@@ -11,10 +11,12 @@ import { listed } from '../replaceme/options/setting.js';
 import { objectiveSettings, trainingSettings } from '../replaceme/options/trainingSettings.js';
 import { formatFields } from '../replaceme/report/text/textTable.js';
 import { withDevice } from './device/gpu.js';
-import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './inputs/models.js';
+import { openHealingLog } from './healingLog.js';
+import { findModels, inputPaths, MODEL_TEXT, type ModelFlags, withDownload } from './inputs/models.js';
 import { addSettings, commandWords, libraryOptions } from './options/settings.js';
 import { healingFields, small } from './prune/healingFields.js';
 import { commandSettings } from './prune/options.js';
+import { nextSteps } from './prune/summary.js';
 import { newCommand, type Run, runs } from './terminal/command.js';
 import { onCommandLine } from './terminal/failure.js';
 
@@ -22,6 +24,7 @@ interface HealCommandOptions extends ModelFlags {
   teacher?: string;
   resume?: boolean;
   dryRun?: boolean;
+  log?: string;
   json?: boolean;
 }
 
@@ -66,7 +69,7 @@ function formatHealingPlan({ memory, seconds, ...plan }: HealingPlan): string {
     ['time', `about ${formatSeconds(seconds.training + seconds.heldOut)}`],
     ['  training', formatSeconds(seconds.training)],
     ['  held-out text', formatSeconds(seconds.heldOut)],
-    ['adapter', `${plan.adapter} (matrix product: ${plan.matmulGflops.toPrecision(3)} GFLOP/s)`],
+    ['adapter', `${plan.adapter} (matrix product: ${formatRate(plan.matmulGflops, 'GFLOP')})`],
   ]);
 }
 
@@ -79,6 +82,9 @@ types, and nothing is added to it.
 --objective kl trains towards the predictions of the model before pruning (--teacher), lm towards the next token of the text.
 report.json, which prune writes, says which layers are patched; for other folders name them with --layer, counted in the
 pruned model.
+
+--log keeps the course of the run for a plot: {"step", "learningRate", "loss", "gradientNorm"} for every step,
+{"step", "heldOut": {"nll", "kl"}} for every measurement. A resumed run writes the earlier lines again.
 
 A checkpoint keeps the run every --checkpoint-every steps: the same command with --resume continues with the same
 numbers as an uninterrupted run. A run that diverges ends with an error and leaves the last good checkpoint, which
@@ -100,7 +106,9 @@ export function healCommand(signal: AbortSignal): Command {
       'rm-engine heal ./pruned ./healed --teacher ./model --data chat.jsonl --dry-run',
     ],
   });
-  addSettings(command, commandOptions).option('--json', 'print one JSON object');
+  addSettings(command, commandOptions)
+    .option('--log <file>', 'write every step and measurement as a line of JSON')
+    .option('--json', 'print one JSON object');
   return runs<HealCommandOptions>(withDownload(command), signal, (run, model, out) =>
     healModel(run, model as string, out as string | undefined),
   );
@@ -112,7 +120,7 @@ async function healModel(
   out: string | undefined,
 ): Promise<void> {
   const { terminal, progress, signal, options: flags } = run;
-  const { teacher, resume, dryRun, json } = flags;
+  const { teacher, resume, dryRun, log, json } = flags;
   if (out === undefined && !dryRun) return run.usage('give the folder to write');
   const options = {
     ...(libraryOptions(healSettings, { ...flags }) as HealOptions),
@@ -132,10 +140,20 @@ async function healModel(
   if (resume && !existsSync(checkpoint)) {
     terminal.note(`no checkpoint at ${checkpoint}: beginning with the first step`);
   }
+  const inputs = [...options.data, ...(options.heldOut ?? [])];
+  const onRecord =
+    log === undefined
+      ? undefined
+      : await openHealingLog(log, {
+          force: options.force === true || resume === true,
+          protect: [...(await inputPaths([model, teacher], inputs)), out!, checkpoint],
+        });
+  const hooks = { ...options, ...(onRecord && { onRecord }) };
   const report = await withDevice(run, (device, again) =>
-    heal(model, out!, { ...options, ...(again && { resume: true }), device }),
+    heal(model, out!, { ...hooks, ...(again && { resume: true }), device }),
   );
   for (const warning of report.warnings) terminal.warn(onCommandLine(warning, 'rm-engine heal'));
   if (json) terminal.json(report);
   else terminal.data(formatHealing(report));
+  terminal.note([nextSteps(teacher ?? model, out!, {})]);
 }

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { formatBytes } from '../engine/format.js';
+import { formatBytes, plural } from '../engine/format.js';
 import type { ModelSummary } from '../model/source/inspectModel.js';
 import { formatFields, formatTable } from '../replaceme/report/text/textTable.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './inputs/models.js';
@@ -41,7 +41,7 @@ export function formatSummary(summary: ModelSummary): string {
     [
       'dtype',
       Object.entries(dtypes)
-        .map(([dtype, count]) => `${dtype} (${count} tensors)`)
+        .map(([dtype, count]) => `${dtype} (${plural(count, 'tensor')})`)
         .join(', '),
     ],
     ['weights', `${formatBytes(bytes.checkpoint)} on disk, ${formatBytes(bytes.weights)} on the device`],

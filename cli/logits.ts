@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { asBytes } from '../engine/dtype.js';
 import { RmError } from '../engine/errors.js';
+import { plural } from '../engine/format.js';
 import { parseJsonText } from '../engine/json.js';
 import { reasonOf } from '../engine/reasons.js';
 import type { SafetensorsFile } from '../model/checkpoint/safetensors.js';
@@ -170,5 +171,5 @@ async function runLogits(run: Run<LogitsOptions>, folder: string): Promise<void>
       }),
   );
   if (options.json) terminal.json({ model: folder, out, tokens: total, tensors });
-  else terminal.note(`${out}: ${tensors.length} tensors, ${total} tokens`);
+  else terminal.note(`${out}: ${plural(tensors.length, 'tensor')}, ${plural(total, 'token')}`);
 }

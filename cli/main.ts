@@ -16,11 +16,19 @@ const [{ createProgram }, { reportFailure }, { Terminal }] = await Promise.all([
   import('./terminal/terminal.js'),
 ]);
 try {
-  if (interrupt.exitCode === undefined) await createProgram(interrupt.signal).parseAsync();
+  const words = process.argv.slice(2);
+  // Alone, -v asks for the version, as node -v does; after a command it is --verbose.
+  const asksVersion = words.length === 1 && words[0] === '-v';
+  if (interrupt.exitCode === undefined) {
+    await createProgram(interrupt.signal).parseAsync(asksVersion ? ['--version'] : words, { from: 'user' });
+  }
 } catch (error) {
   // An interrupt makes the work throw; the user knows about that.
   if (interrupt.exitCode === undefined) {
-    const terminal = new Terminal({ quiet: hasFlag('--quiet'), verbose: hasFlag('--verbose') });
+    const terminal = new Terminal({
+      quiet: hasFlag('--quiet'),
+      verbose: hasFlag('--verbose') || hasFlag('-v'),
+    });
     process.exitCode = reportFailure(error, terminal, hasFlag('--json'));
   }
 }

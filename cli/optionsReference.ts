@@ -128,7 +128,15 @@ export const recipeSchemas = (): Readonly<
   PruneReport: schemas(
     [
       ...listed(methodSettings, faithfulSettings),
-      ...[calibrationSettings.mask, calibrationSettings.generate, date, tokens, sequenceLength, batchTokens],
+      ...[
+        calibrationSettings.mask,
+        calibrationSettings.generate,
+        calibrationSettings.seed,
+        date,
+        tokens,
+        sequenceLength,
+        batchTokens,
+      ],
       resultSettings.dtype,
     ],
     {

@@ -9,6 +9,7 @@ import { evalCommand } from './eval/command.js';
 import { generateCommand } from './generate.js';
 import { gpuCheckCommand } from './gpuCheck/command.js';
 import { healCommand } from './heal.js';
+import { helpCommand } from './help.js';
 import { inspectCommand } from './inspect.js';
 import { logitsCommand } from './logits.js';
 import { methodsCommand } from './methods.js';
@@ -28,6 +29,7 @@ Results go to stdout, everything else to stderr. With --json, stdout holds exact
 (chat: one per turn, each on a line); a failure is {"error": {"code", "message", "where", "fix"}}.
 
 Exit codes: 0 done, 1 failed, 2 wrong command line, 130 interrupted.
+Numbers may have a unit: --tokens 4k is 4000 (also M, B), --memory-limit 16GB.
 Environment: RM_ENGINE_ADAPTER (same as --adapter), RM_ENGINE_DEBUG=1 (print the stack of an
 error), NO_COLOR, FORCE_COLOR; for models by name: HF_HUB_CACHE, HF_HOME; for --download:
 HF_ENDPOINT, HF_TOKEN.
@@ -46,11 +48,11 @@ export function createProgram(signal: AbortSignal): Command {
       'Makes language models smaller by removing transformer layers: ReplaceMe and other methods, on any GPU ' +
         '(WebGPU), without training.',
     )
-    .version(version(), '--version', 'print the version')
+    .version(version(), '-V, --version', 'print the version (also: rm-engine -v)')
     .option('--adapter <name>', 'GPU to use, by part of its name (see: rm-engine doctor)')
     .option('--memory-limit <bytes>', 'use at most this much device memory, such as 600MB or 2GiB', byteCount)
     .addOption(new Option('--quiet', 'print no progress and no notes on stderr').conflicts('verbose'))
-    .option('--verbose', 'print details on stderr, and the stack of an error')
+    .option('-v, --verbose', 'print details on stderr, and the stack of an error')
     .helpOption('-h, --help', 'show this help')
     .addHelpText('after', closing);
   const commands = [
@@ -73,7 +75,7 @@ export function createProgram(signal: AbortSignal): Command {
     tuneCommand(signal),
     completionCommand(signal),
   ];
-  for (const command of commands) program.addCommand(command);
+  for (const command of [...commands, helpCommand(program)]) program.addCommand(command);
   prepare(program);
   return program;
 }

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { left, right } from '../bench/measure.js';
 import type { TuneResult } from '../bench/tune.js';
+import { formatNumber } from '../engine/format.js';
 import { formatTable } from '../replaceme/report/text/textTable.js';
 import { keepVerdicts, warnOfWrong } from './device/checkedVariants.js';
 import { announceAdapter } from './device/gpu.js';
@@ -17,7 +18,7 @@ interface TuneCommandOptions {
 
 /** The measurements, one line per class of shapes; `*` marks a choice that differs from the built-in one. */
 export function formatTuning({ measured }: Pick<TuneResult, 'measured'>): string {
-  const time = (milliseconds: number) => milliseconds.toPrecision(3);
+  const time = (milliseconds: number) => formatNumber(milliseconds);
   const rows = measured.map(({ kernel, shapeClass, milliseconds, builtIn, chosen }) => [
     kernel,
     shapeClass,

@@ -21,3 +21,20 @@ export function formatSeconds(seconds: number): string {
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
+
+/** A number with `precision` significant digits and never an exponent: 1234.5 -> "1235", 0.0000123 -> "0.0000123". */
+export function formatNumber(value: number, precision = 3): string {
+  if (value === 0 || !Number.isFinite(value)) return `${value}`;
+  // Rounding may add a digit: 999.6 has the exponent of 1000.
+  const exponent = Number(value.toExponential(precision - 1).split('e')[1]);
+  const places = precision - 1 - exponent;
+  return places >= 0 ? value.toFixed(Math.min(places, 100)) : BigInt(Math.round(value)).toString();
+}
+
+/** "1 tensor", "2 tensors", "1,024 tokens". */
+export const plural = (count: number, noun: string): string =>
+  `${count.toLocaleString('en-US')} ${noun}${count === 1 ? '' : 's'}`;
+
+/** "1,024 tokens/s", "35.2 tokens/s". */
+export const formatRate = (perSecond: number, unit: string): string =>
+  `${perSecond >= 1000 ? Math.round(perSecond).toLocaleString('en-US') : formatNumber(perSecond)} ${unit}/s`;

@@ -23,11 +23,12 @@ export {
   textLike,
   whole,
 } from './form.js';
-export { formatBytes, formatSeconds } from './format.js';
 export { type HostMemory, hostMemory } from './hostMemory.js';
+export { formatBytes, formatNumber, formatRate, formatSeconds, plural } from './format.js';
 export { liveSums, noJournal } from './journal.js';
 export { endOfString, MOST_LEVELS, parseJsonText } from './json.js';
 export { exactSize, sizeClass } from './memory.js';
+export { didYouMean } from './nearestWord.js';
 export * from './public.js';
 export { seededRandom, shuffle } from './random.js';
 export { reasonOf } from './reasons.js';

@@ -32,6 +32,7 @@ export {
 export type { CheckedOutput } from './files/outputPlace.js';
 export { type ContinueOptions, DecodingSession } from './generation/decodingSession.js';
 export { type GenerateOptions, generate } from './generation/generate.js';
+export { generationDefaults } from './generation/generationDefaults.js';
 export {
   type GenerationHealth,
   generationHealth,

@@ -7,8 +7,10 @@ import {
   modelWarnings,
   openTextReader,
   type TextReader,
+  totalTokens,
 } from '../model/index.js';
 import { PrunedModel } from './activations/prunedModel.js';
+import { cappedSequences, cappedTokens } from './calibration/cappedTokens.js';
 import { calibrationWarnings } from './calibration/readCalibration.js';
 import type { Role } from './evaluation/pruneEvaluation.js';
 import { type Sample, samplesOf } from './evaluation/samples.js';
@@ -120,6 +122,7 @@ async function train(run: HealRun, { model, teacher }: ModelAndTeacher) {
     ...{ model, teacher, settings, layers: request.layers },
     ...{ training: texts.training, heldOut: texts.heldOut },
     kept: { path: request.checkpoint, recipe, resume, finish },
+    onRecord: options.onRecord,
     ...runHooks(options),
   });
 }
@@ -173,6 +176,14 @@ async function describe(
     warnings: [
       ...(await modelWarnings(from)),
       ...calibrationWarnings(texts.files),
+      ...cappedSequences(options.sequenceLength, request.arch.contextLength),
+      ...cappedTokens('tokens', options.tokens, 'the training texts', texts.tokens),
+      ...cappedTokens(
+        'heldOutTokens',
+        options.heldOutTokens,
+        'the held-out texts',
+        totalTokens(texts.heldOut),
+      ),
       ...healingWarnings(record),
       ...exactnessWarnings(device),
     ],

@@ -1,13 +1,18 @@
 import { basename, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { formatSeconds } from '../../engine/format.js';
+import { formatRate, formatSeconds, plural } from '../../engine/format.js';
 import type { TextReader } from '../../model/text/textReader.js';
 import type { Model } from '../../model/transformer/model.js';
 import { withDevice } from '../device/gpu.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from '../inputs/models.js';
 import { openTextReader } from '../inputs/textReader.js';
 import { type DateFlag, localTime, withDateOption } from '../options/dateOption.js';
-import { type SamplingFlags, samplingOf, withSamplingOptions } from '../options/samplingOptions.js';
+import {
+  describeSampling,
+  type SamplingFlags,
+  samplingOf,
+  withSamplingOptions,
+} from '../options/samplingOptions.js';
 import { newCommand, type Run, runs } from '../terminal/command.js';
 import { describeFailure, formatFailure } from '../terminal/failure.js';
 import { styled } from '../terminal/text.js';
@@ -46,8 +51,8 @@ function formatAnswer({ model, ids, seconds, stopped }: Answer, named: boolean):
     context: ', context full',
     interrupted: ', stopped',
   };
-  const speed = seconds > 0 ? `, ${(ids.length / seconds).toPrecision(3)} tokens/s` : '';
-  return `${named ? `${model}: ` : ''}${ids.length} tokens in ${formatSeconds(seconds)}${speed}${ends[stopped]}`;
+  const speed = seconds > 0 ? `, ${formatRate(ids.length / seconds, 'tokens')}` : '';
+  return `${named ? `${model}: ` : ''}${plural(ids.length, 'token')} in ${formatSeconds(seconds)}${speed}${ends[stopped]}`;
 }
 
 /** A name for each model: the last part of its path if that tells them apart. */
@@ -83,10 +88,16 @@ async function runChat(run: Run<ChatOptions>, folder: string): Promise<void> {
   const names = modelNames(folders);
   await findModels(run, folders);
   const readers: TextReader[] = [];
+  const samplings: Awaited<ReturnType<typeof samplingOf>>['sampling'][] = [];
   for (const [i, path] of folders.entries()) {
     readers.push(await openTextReader(path, { date: options.date ?? localTime() }));
     if (!readers[i]!.chat.available) {
       terminal.note(`${names[i]} has no chat template: it continues your lines instead`);
+    }
+    const { sampling, fromFile } = await samplingOf(path, options);
+    samplings.push(sampling);
+    if (Object.keys(fromFile).length > 0) {
+      terminal.note(`${names[i]}, as its generation_config.json says: ${describeSampling(fromFile)}`);
     }
   }
   const [{ Model }, { Conversation }] = await Promise.all([
@@ -101,7 +112,7 @@ async function runChat(run: Run<ChatOptions>, folder: string): Promise<void> {
       for (const [i, path] of folders.entries()) {
         progress.nextStep();
         models.push(await Model.load(device, path, { onProgress: progress }));
-        const conversationOptions = { ...samplingOf(options), system: options.system };
+        const conversationOptions = { ...samplings[i]!, system: options.system };
         conversations.push(new Conversation(names[i]!, models[i]!, readers[i]!, conversationOptions));
       }
       await converse(run, conversations);

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { RmError } from '../../engine/errors.js';
+import { didYouMean } from '../../engine/nearestWord.js';
 import { readYamlFile } from '../../model/files/yamlFile.js';
 import { calibrationSettings } from '../../replaceme/options/pruneSettings.js';
 import { onOff, readValue, text, type ValueType, wholeNumber } from '../../replaceme/options/valueTypes.js';
@@ -42,6 +43,8 @@ const withoutCounterpart: Readonly<Record<string, string>> = {
   activations_save_path: 'give "statistics" instead, which keeps what the fit needs of them',
   dataset_subset: 'files have no subsets',
   token: 'nothing is downloaded',
+  trust_remote_code: "a model's own code is never run",
+  push_to_hub: 'upload the result with: hf upload ORG/NAME OUT',
   start_id: 'give "window" instead',
   end_id: 'give "window" instead',
   num_layer: 'give "window" instead',
@@ -188,9 +191,10 @@ export function mapPruneConfig(
     else if (isForeign && !isOff(key, value)) mapper.warn(key, withoutCounterpart[key]!);
   }
   if (unknown.length > 0) {
+    const known = [...settingsByKey.keys()];
     throw mapper.invalid(
       `unknown ${unknown.length === 1 ? 'key' : 'keys'} ${unknown.map(key => `"${key}"`).join(', ')}`,
-      `Known are ${[...settingsByKey.keys()].join(', ')}, and the keys of ReplaceMe.`,
+      `${didYouMean(unknown[0]!, known)}Known are ${known.join(', ')}, and the keys of ReplaceMe.`,
     );
   }
   mapper.setProducts(isFile);

@@ -1,4 +1,4 @@
-import { formatBytes, formatSeconds } from '../../engine/format.js';
+import { formatBytes, formatRate, formatSeconds } from '../../engine/format.js';
 import type { PlannedPhase, PrunePlan } from '../../replaceme/index.js';
 import { formatFields } from '../../replaceme/report/text/textTable.js';
 
@@ -70,7 +70,7 @@ export function formatPlan(plan: PrunePlan): string {
       : []),
     [
       'rates',
-      `matrix product ${rates.matmulGflops.toPrecision(3)} GFLOP/s, ${rates.matmulMeasured ? 'measured now' : 'assumed'}; upload ${rates.uploadGigabytes.toPrecision(3)} GB/s, ${rates.uploadMeasured ? 'measured by bench peak' : 'assumed (rm-engine bench peak measures it)'}; disk ${rates.diskGigabytes} GB/s, assumed`,
+      `matrix product ${formatRate(rates.matmulGflops, 'GFLOP')}, ${rates.matmulMeasured ? 'measured now' : 'assumed'}; upload ${formatRate(rates.uploadGigabytes, 'GB')}, ${rates.uploadMeasured ? 'measured by bench peak' : 'assumed (rm-engine bench peak measures it)'}; disk ${rates.diskGigabytes} GB/s, assumed`,
     ],
     ['adapter', plan.adapter],
     ...plan.notes.map(note => ['note', note] as const),

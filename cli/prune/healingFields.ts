@@ -1,7 +1,8 @@
+import { formatNumber } from '../../engine/format.js';
 import type { HealingRecord, HeldOutPoint } from '../../replaceme/index.js';
 
 /** A number with four digits. */
-export const small = (value: number): string => (value === 0 ? '0' : value.toPrecision(4));
+export const small = (value: number): string => formatNumber(value, 4);
 
 type Field = readonly [name: string, value: string];
 

@@ -10,6 +10,7 @@ import type { DeclaredSetting } from '../../replaceme/options/setting.js';
 import { shownName } from '../../replaceme/report/text/shownText.js';
 import { wrapText } from '../../replaceme/report/text/textWidth.js';
 import { longOption, withOption } from '../options/settings.js';
+import { insteadOf } from './otherPrograms.js';
 import type { Terminal } from './terminal.js';
 import { type Style, styled, type Text } from './text.js';
 
@@ -140,11 +141,13 @@ function describeUsage(error: CommanderError): Failure {
     error.message.trim(),
   )!;
   const where = error instanceof WrongCommandLine ? error.where : 'rm-engine';
+  const instead = insteadOf(/^unknown option '(.*)'$/s.exec(problem!)?.[1] ?? '');
+  const hint = instead ?? (meant && oneLine(meant));
   return {
     code: 'USAGE',
     message: oneLine(problem!),
     where,
-    fix: `${meant ? `${oneLine(meant)} ` : ''}See: ${where} --help`,
+    fix: `${hint ? `${hint} ` : ''}See: ${where} --help`,
   };
 }
 
@@ -188,7 +191,7 @@ function stacks(error: unknown): string {
 /**
  * Tells what went wrong, on stderr and with `json` also as {"error": ...} on stdout.
  *
- * @returns the exit code: 2 for a wrong command line, 0 for help and version, else 1.
+ * @returns the exit code: 2 for a wrong command line, whoever notices, 0 for help and version, else 1.
  */
 export function reportFailure(error: unknown, terminal: Terminal, json: boolean): number {
   const usage = error instanceof CommanderError;
@@ -203,5 +206,5 @@ export function reportFailure(error: unknown, terminal: Terminal, json: boolean)
     const { code, message, where, fix } = failure;
     terminal.json({ error: { code, message, ...(where !== undefined && { where }), fix } });
   }
-  return usage ? 2 : 1;
+  return usage || failure.code === 'INVALID_ARGUMENT' ? 2 : 1;
 }

@@ -1,4 +1,4 @@
-import { downloadU32, Scope, Tensor, tensorFrom } from '../../engine/index.js';
+import { downloadF32, downloadU32, Scope, Tensor, tensorFrom } from '../../engine/index.js';
 import { argmax, NOT_FINITE, type SampleOptions, sampleTokens } from '../../kernels/index.js';
 import { rotateAlike } from '../architecture/rope.js';
 import { Batch } from '../transformer/batch.js';
@@ -6,7 +6,7 @@ import { tokenLogits } from '../transformer/headLogits.js';
 import { KvCache } from '../transformer/kvCache.js';
 import type { Model } from '../transformer/model.js';
 import { finalNorm, forward } from '../transformer/transformer.js';
-import { notFiniteLogits } from './sampler.js';
+import { notFiniteLogits, penalizeRepeats } from './sampler.js';
 
 /** A sequence that goes on: its place in the cache, and all its tokens. */
 export interface Continued {
@@ -20,6 +20,16 @@ export interface Continued {
 interface Part {
   readonly place: number;
   readonly more: readonly number[];
+}
+
+/** A copy of logits [sequences, vocab] in which repeated tokens are less likely. */
+async function penalized(logits: Tensor, sequences: readonly Continued[], penalty: number): Promise<Tensor> {
+  const values = await downloadF32(logits);
+  const vocab = values.length / sequences.length;
+  for (const [row, { tokens }] of sequences.entries()) {
+    penalizeRepeats(values.subarray(row * vocab, (row + 1) * vocab), tokens, penalty);
+  }
+  return tensorFrom(logits.device, values, logits.shape);
 }
 
 /**
@@ -81,8 +91,15 @@ export class Decoder {
     }
   }
 
-  /** Returns the next token of each sequence, in one submit (more for long prompts) and one download. */
-  async next(sequences: readonly Continued[], sampling: SampleOptions | undefined): Promise<number[]> {
+  /**
+   * Returns the next token of each sequence, in one submit (more for long prompts) and one download. With a repeat penalty
+   * the logits go to the host and back.
+   */
+  async next(
+    sequences: readonly Continued[],
+    sampling: SampleOptions | undefined,
+    repeatPenalty = 1,
+  ): Promise<number[]> {
     const { device } = this.model;
     const parts = sequences.map(({ place, tokens }) => ({
       place,
@@ -100,7 +117,9 @@ export class Decoder {
     );
     const together = parts.every(({ more }) => more.length === 1);
     const states = scope.own(together ? this.#forward(parts) : this.#oneByOne(parts));
-    const logits = scope.own(tokenLogits(this.model, scope.own(finalNorm(this.model, states))));
+    const computed = scope.own(tokenLogits(this.model, scope.own(finalNorm(this.model, states))));
+    const logits =
+      repeatPenalty === 1 ? computed : scope.own(await penalized(computed, sequences, repeatPenalty));
     const chosen = scope.tensor([sequences.length], 'u32', 'tokens');
     if (sampling) sampleTokens(device.recorder, logits, randoms, chosen, sampling);
     else argmax(device.recorder, logits, chosen);

@@ -9,6 +9,11 @@ export interface SamplingOptions {
   topK?: number;
   /** Sample from the most likely tokens that together reach this probability (1: all). */
   topP?: number;
+  /**
+   * Divides the positive logits of tokens that the text already has, prompt included, by this number, and multiplies
+   * their negative ones by it (1: none), as transformers' `repetition_penalty`.
+   */
+  repeatPenalty?: number;
   /** The same seed, model and adapter give the same text (default 0). */
   seed?: number;
 }
@@ -33,6 +38,17 @@ export function samplingOf(options: SamplingOptions): SampleOptions | undefined 
   ensure(Number.isInteger(topK) && topK >= 0, `topK is ${topK}`, 'Give a whole number of 0 or more.');
   ensure(topP > 0 && topP <= 1, `topP is ${topP}`, 'Give a number above 0 and at most 1.');
   return temperature === 0 ? undefined : { temperature, topK, topP };
+}
+
+/**
+ * Makes tokens that the text has less likely, in place. Source: CTRL (arXiv:1909.05858), as transformers.
+ *
+ * @param logits of the next token, [vocab].
+ * @throws RmError INVALID_ARGUMENT for a penalty that is not above 0.
+ */
+export function penalizeRepeats(logits: Float32Array, text: readonly number[], penalty: number): void {
+  ensure(penalty > 0, `repeatPenalty is ${penalty}`, 'Give a number above 0.');
+  for (const id of new Set(text)) logits[id] = logits[id]! > 0 ? logits[id]! / penalty : logits[id]! * penalty;
 }
 
 /** Uniform random u32 numbers, one for each token of a sequence. */

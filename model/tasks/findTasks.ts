@@ -1,6 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
-import { RmError, reasonOf } from '../../engine/index.js';
+import { didYouMean, RmError, reasonOf } from '../../engine/index.js';
 import { shippedPath } from '../files/shippedPath.js';
 import type { TaskSource } from './evaluateTask.js';
 import { readTaskFile } from './taskFile.js';
@@ -49,7 +49,11 @@ async function tasksOfWord(word: string, names: readonly string[]): Promise<Task
     const [name, rows] = [word.slice(0, equals), word.slice(equals + 1)];
     if (isTaskFile(name)) return [{ task: await readTaskFile(name), rows }];
     if (names.includes(name)) return [{ task: await readTaskFile(builtInFile(name)), rows }];
-    throw new RmError('INVALID_ARGUMENT', `${word}: there is no task "${name}"`, fix);
+    throw new RmError(
+      'INVALID_ARGUMENT',
+      `${word}: there is no task "${name}"`,
+      didYouMean(name, names) + fix,
+    );
   }
   const stats = await stat(word).catch(() => undefined);
   if (stats?.isDirectory()) return tasksOfFolder(word, names);
@@ -57,7 +61,12 @@ async function tasksOfWord(word: string, names: readonly string[]): Promise<Task
   if (names.includes(word)) {
     throw new RmError('INVALID_ARGUMENT', `task ${word} needs its rows`, `Write ${word}=rows.jsonl.`);
   }
-  if (!stats) throw new RmError('INVALID_ARGUMENT', `${word}: no such file, folder or task`, fix);
+  if (!stats)
+    throw new RmError(
+      'INVALID_ARGUMENT',
+      `${word}: no such file, folder or task`,
+      didYouMean(word, names) + fix,
+    );
   const match = isRowsFile(word) ? taskOfName(word, names) : undefined;
   if (match) return [{ task: await readTaskFile(builtInFile(match.name)), rows: word }];
   throw new RmError(

@@ -30,13 +30,14 @@ export async function readRequestedTexts(
     skipInvalid,
     weights,
     mask,
+    seed,
     generate,
     faithful,
   } = options;
   const from = { files, tasks, textField, skipInvalid, tokens, sequenceLength };
   if (faithful) return faithfulCalibration(tokenizer, chat, from);
   if (generate !== undefined && !givesTexts(options)) return noCalibration;
-  return readCalibration(tokenizer, chat, { ...from, weights, mask });
+  return readCalibration(tokenizer, chat, { ...from, weights, mask, seed });
 }
 
 /**
@@ -47,7 +48,7 @@ export async function addGenerated(
   texts: Calibration,
   model: Model,
   { tokenizer, chat }: TextReader,
-  { generate: tokens, mask }: PruneOptions,
+  { generate: tokens, mask, seed = 0 }: PruneOptions,
   { sequenceLength }: CalibrationSizes,
   statistics: { generated?: Calibration } | undefined,
   hooks: RunHooks,
@@ -58,10 +59,10 @@ export async function addGenerated(
     'generated text',
     async () =>
       statistics?.generated ??
-      (await generateCalibration(model, tokenizer, chat, { tokens, sequenceLength, ...hooks })),
+      (await generateCalibration(model, tokenizer, chat, { tokens, sequenceLength, seed, ...hooks })),
   );
   if (statistics) statistics.generated = written;
-  const copied = mask === undefined ? written.sequences : withMaskedCopies(written.sequences, mask, 0);
+  const copied = mask === undefined ? written.sequences : withMaskedCopies(written.sequences, mask, seed);
   const added = copied.map(sequence => ({ ...sequence, source: texts.files.length }));
   const copies = copied.length / written.sequences.length;
   const files = written.files.map(file => ({ ...file, tokens: copies * file.tokens }));

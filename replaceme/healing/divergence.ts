@@ -1,5 +1,5 @@
 import { RmError } from '../../engine/index.js';
-import type { HeldOutPoint, TrainingStep } from './trainingRecord.js';
+import type { HeldOutPoint, TrainingStep } from '../run/trainingRecord.js';
 
 /** A run ends after this many steps in a row without a finite gradient. */
 export const MOST_SKIPPED = 5;

@@ -2,13 +2,13 @@ import { Scope } from '../../engine/index.js';
 import { type Model, totalTokens, type WeightChanges } from '../../model/index.js';
 import type { Recipe } from '../run/recipe.js';
 import type { RunHooks } from '../run/runHooks.js';
+import { type HeldOutPoint, skippedSteps, type TrainingStep } from '../run/trainingRecord.js';
 import { readCheckpoint, writeCheckpoint } from './checkpointFile.js';
 import type { HealingSettings } from './healingSettings.js';
 import { HealingTask } from './healingTask.js';
 import type { TrainingSequence } from './sequenceOrder.js';
 import { trainedWeights } from './trainedWeights.js';
 import { train, zeroMoments } from './trainingLoop.js';
-import { type HeldOutPoint, skippedSteps, type TrainingStep } from './trainingRecord.js';
 
 /** The checkpoint of a run, from which another process can resume. */
 interface KeptRun {
@@ -31,6 +31,7 @@ interface GradientHealing extends RunHooks {
   readonly heldOut: readonly (readonly number[])[];
   readonly settings: HealingSettings;
   readonly kept?: KeptRun | undefined;
+  readonly onRecord?: ((record: TrainingStep | HeldOutPoint) => void) | undefined;
 }
 
 /** The record of a healing by gradient, for reports. */
@@ -66,7 +67,7 @@ export interface Healed {
  * @throws RmError DIVERGED, OUT_OF_MEMORY; for a kept run as readCheckpoint and writeCheckpoint.
  */
 export async function healByGradient(healing: GradientHealing): Promise<Healed> {
-  const { model, layers, training, heldOut, settings, kept, teacher, ...hooks } = healing;
+  const { model, layers, training, heldOut, settings, kept, teacher, onRecord, ...hooks } = healing;
   const { device } = model;
   using scope = new Scope(device);
   using trained = await trainedWeights(model, settings.train, layers);
@@ -82,7 +83,7 @@ export async function healByGradient(healing: GradientHealing): Promise<Healed> 
       ? state
       : await train(device, task, training, moments, settings, {
           ...hooks,
-          state,
+          ...{ state, onRecord },
           ...(kept && {
             save: async current => {
               await writeCheckpoint(kept.path, kept.recipe, current, tensors);

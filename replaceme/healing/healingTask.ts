@@ -15,10 +15,11 @@ import {
   totalTokens,
 } from '../../model/index.js';
 import type { RunHooks } from '../run/runHooks.js';
+import type { HeldOutScores } from '../run/trainingRecord.js';
 import type { HealingSettings } from './healingSettings.js';
 import type { TrainingSequence } from './sequenceOrder.js';
 import type { TrainedWeights } from './trainedWeights.js';
-import type { HeldOutScores, TrainingTask } from './trainingTask.js';
+import type { TrainingTask } from './trainingTask.js';
 
 /** The models and the held-out text of a training. */
 interface HealingInputs {

@@ -1,11 +1,19 @@
-import { type Device, downloadF32, liveSums, noJournal, Scope, type Tensor } from '../../engine/index.js';
+import {
+  type Device,
+  downloadF32,
+  formatNumber,
+  liveSums,
+  noJournal,
+  Scope,
+  type Tensor,
+} from '../../engine/index.js';
 import { adam, addSquaredNorm, axpy } from '../../kernels/index.js';
 import { groupSequences } from '../../model/index.js';
 import type { RunHooks } from '../run/runHooks.js';
+import { type HeldOutPoint, skippedSteps, type TrainingStep } from '../run/trainingRecord.js';
 import { DivergenceWatch } from './divergence.js';
 import { learningRateAt, type Schedule } from './schedule.js';
 import { type OrderPosition, SequenceOrder, type TrainingSequence } from './sequenceOrder.js';
-import { type HeldOutPoint, skippedSteps, type TrainingStep } from './trainingRecord.js';
 import type { TrainedParameter, TrainingTask } from './trainingTask.js';
 
 /** Settings of a run, which otherwise depends only on the texts and the task. */
@@ -43,6 +51,8 @@ interface LoopHooks extends RunHooks {
   readonly state?: LoopState | undefined;
   /** Saves the state; the tensors don't change meanwhile. Not called while the run is worse than at its beginning. */
   readonly save?: ((state: LoopState) => Promise<void>) | undefined;
+  /** Is told every step and every measurement; a resumed run begins with those that it has from before. */
+  readonly onRecord?: ((record: TrainingStep | HeldOutPoint) => void) | undefined;
   /** Advice for a run that has diverged, in a sentence or two. */
   readonly remedy?: (() => string) | undefined;
 }
@@ -63,7 +73,7 @@ export async function train(
   texts: readonly TrainingSequence[],
   moments: readonly Moments[],
   settings: LoopSettings,
-  { state, save, remedy, signal, onProgress, journal = noJournal }: LoopHooks = {},
+  { state, save, onRecord, remedy, signal, onProgress, journal = noJournal }: LoopHooks = {},
 ): Promise<LoopState> {
   using _section = device.section('heal');
   using norm = new GradientNorm(device, task.parameters);
@@ -80,12 +90,14 @@ export async function train(
       await tensors.restore(saved.tensors as never);
     },
   });
+  for (const record of inOrder(steps, heldOut)) onRecord?.(record);
   const watch = new DivergenceWatch(steps, remedy);
   const current = (): LoopState => ({ position: order.position, steps, heldOut });
   const measure = async () => {
     const scores = await task.heldOut();
     if (!scores) return;
     heldOut.push({ step: steps.length, ...scores });
+    onRecord?.(heldOut.at(-1)!);
     watch.checkHeldOut(heldOut);
   };
   if (heldOut.length === 0) await measure();
@@ -108,6 +120,7 @@ export async function train(
       loss: Number.isFinite(loss) ? loss : null,
       gradientNorm: finite ? gradientNorm : null,
     });
+    onRecord?.(steps.at(-1)!);
     watch.check();
     await device.recorder.finish();
     if (step % settings.evaluateEvery === 0 || step === settings.steps) await measure();
@@ -121,13 +134,19 @@ export async function train(
   return current();
 }
 
-/** "loss 0.0213, lr 2.9e-4, held-out KL 0.0201" */
+/** The measurement after a step follows it. */
+const inOrder = (
+  steps: readonly TrainingStep[],
+  heldOut: readonly HeldOutPoint[],
+): (TrainingStep | HeldOutPoint)[] => [...steps, ...heldOut].sort((a, b) => a.step - b.step);
+
+/** "loss 0.0213, lr 0.00029, held-out KL 0.0201" */
 function describeStep({ loss, learningRate }: TrainingStep, heldOut: HeldOutPoint | undefined): string {
   const score =
     heldOut && (heldOut.kl === undefined ? (['loss', heldOut.nll] as const) : (['KL', heldOut.kl] as const));
   return [
     `loss ${loss === null ? 'not finite' : loss.toPrecision(3)}`,
-    `lr ${learningRate.toExponential(1)}`,
+    `lr ${formatNumber(learningRate, 2)}`,
     ...(score ? [`held-out ${score[0]} ${score[1].toPrecision(3)}`] : []),
   ].join(', ');
 }

@@ -1,4 +1,5 @@
 import type { Tensor } from '../../engine/index.js';
+import type { HeldOutScores } from '../run/trainingRecord.js';
 import type { TrainingSequence } from './sequenceOrder.js';
 
 /** A tensor that training changes. */
@@ -12,14 +13,6 @@ export interface TrainedParameter {
   readonly decays: boolean;
   /** The values that weight decay pulls towards (default: zero). */
   readonly towards?: Tensor;
-}
-
-/** A model's scores on held-out text. */
-export interface HeldOutScores {
-  /** Mean -log p of the next token, nats. */
-  readonly nll: number;
-  /** Mean KL(teacher || model), nats, where there is a teacher. */
-  readonly kl?: number;
 }
 
 /** What the training loop trains: parameters and a loss; the loop knows nothing about models. */

@@ -34,7 +34,7 @@ const imageFile = /^\.(jpe?g|png|webp|gif|tiff?)$/i;
 const COMPARED = 4;
 
 /** The given image files and those in given folders, in a fixed random order, so that any beginning is a fair sample. */
-async function imageFiles(paths: readonly string[]): Promise<{ source: number; path: string }[]> {
+async function imageFiles(paths: readonly string[], seed = 0): Promise<{ source: number; path: string }[]> {
   const files: { source: number; path: string }[] = [];
   for (const [source, path] of paths.entries()) {
     const entry = await stat(path).catch(() => undefined);
@@ -57,7 +57,7 @@ async function imageFiles(paths: readonly string[]): Promise<{ source: number; p
     for (const name of names) files.push({ source, path: join(path, name) });
   }
   // Fisher and Yates' shuffle: folders are often sorted by what the images show.
-  const random = seededRandom(0);
+  const random = seededRandom(seed);
   for (let i = files.length - 1; i > 0; i--) {
     const j = Math.floor(random() * (i + 1));
     [files[i], files[j]] = [files[j]!, files[i]!];
@@ -86,7 +86,7 @@ export async function readImageInputs(
 ): Promise<PruneInputs> {
   const processor = await readImageProcessor(await openModelSource(from), requireVision(arch).imageSize);
   const perImage = arch.contextLength;
-  const images = await imageFiles(options.calibration ?? []);
+  const images = await imageFiles(options.calibration ?? [], options.seed);
   const fitted = needsCalibration ? images.slice(0, Math.max(1, Math.floor(tokens / perImage))) : [];
   const files = await Promise.all(
     (options.calibration ?? []).map(async (path, source): Promise<CalibrationFile> => {

@@ -1,4 +1,4 @@
-import { RmError } from '../../engine/index.js';
+import { didYouMean, RmError } from '../../engine/index.js';
 import { laco, lacoReleased } from './laco.js';
 import { linearPatch, linearPatchDiagonal } from './linearPatch.js';
 import type { Method } from './method.js';
@@ -42,10 +42,11 @@ export const methods: readonly Method[] = [
 export function methodNamed(name: string): Method {
   const method = methods.find(candidate => candidate.name === name);
   if (method) return method;
+  const names = methods.map(candidate => candidate.name);
   throw new RmError(
     'INVALID_ARGUMENT',
     `there is no method '${name}'`,
-    `Choose one of: ${methods.map(candidate => candidate.name).join(', ')}.`,
+    `${didYouMean(name, names)}Choose one of: ${names.join(', ')}.`,
   );
 }
 

@@ -1,5 +1,6 @@
 import type { Device } from '../../engine/index.js';
 import type { RunHooks } from '../run/runHooks.js';
+import type { HeldOutPoint, TrainingStep } from '../run/trainingRecord.js';
 import { calibrationSettings, deviceSettings, resultSettings } from './pruneSettings.js';
 import { declare, listed, setting, type Values } from './setting.js';
 import { objectiveSettings, type TrainingOptions, trainingSettings } from './trainingSettings.js';
@@ -96,6 +97,8 @@ export interface HealOptions
     RunHooks {
   /** Texts to train on: .jsonl, .json, .txt or .parquet. */
   data: readonly string[];
+  /** Is told every step and every measurement; a resumed run begins with those that it has from before. */
+  onRecord?: (record: TrainingStep | HeldOutPoint) => void;
   /** The words of the command line, for the report, where it is one. */
   command?: readonly string[];
   /** An open device to use; it is left open. */

@@ -6,10 +6,12 @@ import {
   atLeast,
   byteCount,
   date,
+  hubName,
   integer,
   layerList,
   listOf,
   notNegative,
+  numberType,
   oneOf,
   onOff,
   parameterCount,
@@ -261,6 +263,13 @@ export const calibrationSettings = declare('Calibration:', {
     details:
       'Rows that are no JSON, have no such field, or are refused by the chat template; else the first one ends the run.',
   }),
+  seed: setting(wholeNumber(0), {
+    takes: 'number',
+    default: 0,
+    help: 'seed of all that is drawn at random',
+    details:
+      'Masks, text that the model writes, the order of tokens in replaceme-cosine, of texts in training, of images.',
+  }),
   date: setting(date, {
     takes: 'date',
     default: FIXED_DATE,
@@ -284,7 +293,7 @@ export const calibrationSettings = declare('Calibration:', {
     otherwise: 'by the device',
     help: 'tokens computed at a time',
   }),
-  hostStates: setting(oneOf('f32', 'bf16'), {
+  hostStates: setting(numberType('f32', 'bf16'), {
     takes: 'type',
     default: 'f32',
     help: 'f32 or bf16: hidden states that do not fit on the device',
@@ -306,6 +315,11 @@ export const resultSettings = declare('Result:', {
     takes: 'bytes',
     default: 5e9,
     help: 'size of a weight file of the result at most',
+  }),
+  baseModel: setting(hubName, {
+    takes: 'org/name',
+    otherwise: 'as its place in the cache, config.json or card says',
+    help: 'the model on the Hugging Face hub, for the model card',
   }),
 });
 

@@ -1,5 +1,5 @@
 import { entryOf } from '../../engine/index.js';
-import { isDate, type WeightDtype } from '../../model/index.js';
+import { isDate, isHubName, type WeightDtype } from '../../model/index.js';
 
 /** The values that a setting takes: in words, as a check, as text and as JSON Schema. */
 export interface ValueType<T> {
@@ -30,9 +30,30 @@ export const writeValue = <T>(type: ValueType<T>, value: T): string =>
   type.write?.(value) ?? (Array.isArray(value) ? value.join(',') : String(value));
 
 /** 1e-4, 12, +.5; neither hexadecimal nor empty, which Number() would take. */
-const plainNumber = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+const plainNumber = String.raw`[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?`;
+
+/** A number times a factor that the unit after it stands for. */
+function readWithUnit(text: string, units: RegExp, factor: (unit: string) => number): number | undefined {
+  const [, digits, unit = ''] =
+    new RegExp(`^(${plainNumber})\\s*(${units.source})?$`, units.flags).exec(text.trim()) ?? [];
+  if (digits === undefined) return undefined;
+  // 4.1 * 1000 is 4099.999999999999.
+  return unit === '' ? Number(digits) : Number((Number(digits) * factor(unit)).toPrecision(15));
+}
+
+const countUnits: Readonly<Record<string, number>> = {
+  '': 1,
+  k: 1e3,
+  K: 1e3,
+  M: 1e6,
+  B: 1e9,
+  G: 1e9,
+  T: 1e12,
+};
+
+/** A number, also with a unit: 4k is 4000, 1.5M, 1B, 1e5. */
 const readNumber = (text: string): number | undefined =>
-  plainNumber.test(text.trim()) ? Number(text) : undefined;
+  readWithUnit(text, /[kKMBGT]/, unit => countUnits[unit]!);
 
 const number = (needs: string, accepts: (value: number) => boolean): ValueType<number> => ({
   needs,
@@ -94,9 +115,11 @@ export const byteCount: ValueType<number> = {
     value => value >= 1 && value <= Number.MAX_SAFE_INTEGER,
   ),
   read: text => {
-    const [, digits, letter, binary] = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?$/i.exec(text.trim()) ?? [];
-    if (digits === undefined || (binary && !letter)) return undefined;
-    return Math.floor(Number(digits) * (binary ? 1024 : 1000) ** byteUnits.indexOf(letter!.toLowerCase()));
+    const bytes = readWithUnit(text, /[kmgt]i?b?|b/i, unit => {
+      const [letter, binary] = unit.toLowerCase().replace('b', '');
+      return (binary ? 1024 : 1000) ** byteUnits.indexOf(letter ?? '');
+    });
+    return bytes === undefined ? undefined : Math.floor(bytes);
   },
   write: bytes => (bytes % 1e9 === 0 ? `${bytes / 1e9}GB` : `${bytes}`),
 };
@@ -127,6 +150,13 @@ export const date: ValueType<string> = {
   ...text,
   needs: 'a date such as 2024-07-26, or with its time 2024-07-26T15:00',
   accepts: value => typeof value === 'string' && isDate(value),
+};
+
+/** A model on the Hugging Face hub. */
+export const hubName: ValueType<string> = {
+  ...text,
+  needs: 'a name on the Hugging Face hub: org/name',
+  accepts: isHubName,
 };
 
 /** true or false; on the command line an option without a value. */
@@ -174,8 +204,27 @@ export const layerList: ValueType<readonly number[]> = {
   schema: { type: 'array', items: { type: 'number' } },
 };
 
+/** What others call the number types: PyTorch, numpy, JAX. */
+const typeNames: Readonly<Record<string, string>> = {
+  ...{ float32: 'f32', fp32: 'f32', float: 'f32' },
+  ...{ float16: 'f16', fp16: 'f16', half: 'f16' },
+  ...{ bfloat16: 'bf16' },
+};
+
+/** Number types, under the names of PyTorch too: bfloat16 is bf16, torch.float16 is f16. */
+export const numberType = <const T extends string>(...types: readonly T[]): ValueType<T> => {
+  const names = oneOf(...types);
+  return {
+    ...names,
+    read: word => {
+      const name = word.toLowerCase().replace(/^torch\./, '');
+      return names.read(entryOf(typeNames, name) ?? name);
+    },
+  };
+};
+
 /** A number type of weights. */
 export const weightDtype: ValueType<WeightDtype> = {
-  ...oneOf('f32', 'f16', 'bf16'),
+  ...numberType('f32', 'f16', 'bf16'),
   needs: 'one of: f32, f16, bf16; rm-engine convert makes blocks such as q8_0 of the result',
 };

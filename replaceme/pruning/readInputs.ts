@@ -14,11 +14,12 @@ export type PruneRecipe = PruneReport['recipe'];
 
 /** The settings of the run with its defaults. */
 export function recipeOf({ options, request, device }: PruneRun): PruneRecipe {
-  const { mask, generate, faithful } = options;
+  const { mask, generate, seed, faithful } = options;
   return {
     ...request.settings,
     ...(mask !== undefined && { mask }),
     ...(generate !== undefined && { generate }),
+    ...(seed !== undefined && { seed }),
     ...dtypeOf(options),
     ...(faithful && { faithful }),
     ...calibrationSizes(options, device, request.arch),

@@ -215,7 +215,7 @@ function requireRepairable(method: Method, arch: Architecture): void {
 }
 
 /** Training towards the unpruned model, where `heal` has it. */
-function trainingOf({ heal }: PruneOptions): TrainingRequest | undefined {
+function trainingOf({ heal, seed }: PruneOptions): TrainingRequest | undefined {
   const gradient = heal?.gradient;
   if (!gradient) return undefined;
   ensure(
@@ -223,7 +223,12 @@ function trainingOf({ heal }: PruneOptions): TrainingRequest | undefined {
     'settings of healing by gradient are given, but no such healing',
     'Add `heal.gradient.train: transform`, say, or leave them out.',
   );
-  const training = { ...gradient, objective: 'kl' as const, checkpointEvery: 0 };
+  const training = {
+    ...(seed !== undefined && { seed }),
+    ...gradient,
+    objective: 'kl' as const,
+    checkpointEvery: 0,
+  };
   checkTraining(training);
   return training;
 }
@@ -287,12 +292,15 @@ function repairSettings(options: PruneOptions, method: Method): RepairSettings {
   const values = listed(methodSettings)
     .map(setting => [setting.name, settingValue(setting, options)] as const)
     .filter(([, value]) => value !== undefined);
+  const readsCosine = method.reads?.some(({ path }) => path[0] === 'cosine') ?? false;
+  const cosine =
+    readsCosine && options.seed !== undefined ? { seed: options.seed, ...options.cosine } : options.cosine;
   return {
     alpha: methodSettings.alpha.default,
     heal: options.heal?.closedForm === true || method.unhealed !== undefined,
     ...(options.faithful && { unprunedInputs: true }),
     ...Object.fromEntries(values),
-    ...(options.cosine && { cosine: cosineSettings(options.cosine) }),
+    ...(cosine && { cosine: cosineSettings(cosine) }),
   };
 }
 

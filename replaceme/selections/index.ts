@@ -1,4 +1,4 @@
-import { RmError } from '../../engine/index.js';
+import { didYouMean, RmError } from '../../engine/index.js';
 import { angular } from './angular.js';
 import { blockInfluence } from './blockInfluence.js';
 import { cosine } from './cosine.js';
@@ -31,10 +31,11 @@ export const selections: readonly Selection[] = [
 export function selectionNamed(name: string): Selection {
   const selection = selections.find(candidate => candidate.name === name);
   if (selection) return selection;
+  const names = selections.map(candidate => candidate.name);
   throw new RmError(
     'INVALID_ARGUMENT',
     `there is no selection '${name}'`,
-    `Choose one of: ${selections.map(candidate => candidate.name).join(', ')}.`,
+    `${didYouMean(name, names)}Choose one of: ${names.join(', ')}.`,
   );
 }
 

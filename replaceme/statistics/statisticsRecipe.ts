@@ -28,6 +28,8 @@ export async function statisticsRecipe(
     'number type of the weights': options.dtype,
     'share of masked tokens': options.mask,
     'number of generated tokens': options.generate,
+    'seed of masks and generated text':
+      options.mask === undefined && options.generate === undefined ? undefined : options.seed || undefined,
     'use of faithful': options.faithful ?? false,
     'date of the chat template': chat.date,
   };

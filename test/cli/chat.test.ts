@@ -238,11 +238,11 @@ test('two models from a pipe: one after the other, each named', async () => {
   assert.match(stdout, /^\[demo-model\]\n[\s\S]*\n\[tiny\]\n[\s\S]*\n$/);
 });
 
-test('a message that fails ends a pipe: three lines, exit code 1', async () => {
+test('a message that fails ends a pipe: three lines, exit code 2', async () => {
   const { status, stderr } = await rmEngine(['chat', tiny, '--quiet'], {
     input: `${'x'.repeat(300)}\nnever read\n`,
   });
-  assert.is(status, 1);
+  assert.is(status, 2);
   assert.match(stderr, /^error: the prompt has \d+ tokens.*\n {2}where: rm-engine chat.*\n {2}fix: .*\n$/);
 });
 

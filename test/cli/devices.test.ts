@@ -71,7 +71,7 @@ onSoftware('a process that fails ends the others, and its words are passed on', 
   const how = [...asked(place.calibration), '--remove', '3,4', '--json'];
   const few = ['prune', place.model, place.out, ...how, '--tokens', '32', '--devices', `${twice},${name}`];
   const failed = await rmEngine(few);
-  assert.is(failed.status, 1);
+  assert.is(failed.status, 2);
   const { error } = JSON.parse(failed.stdout);
   assert.is(error.code, 'INVALID_ARGUMENT');
   assert.match(error.message, /cannot be divided into \d shards/);
@@ -82,7 +82,7 @@ onSoftware('what no sum can serve is refused before a process begins', async () 
   using place = await workplace();
   const how = ['prune', place.model, place.out, '--layers', '2', '--devices', twice];
   const refused = await rmEngine(how);
-  assert.is(refused.status, 1);
+  assert.is(refused.status, 2);
   assert.match(refused.stderr, /measured runs changed models/);
   assert.is((await rmEngine([...how, '--statistics', 'file'])).status, 2);
   assert.equal(place.left(), ['calibration.txt', 'model']);

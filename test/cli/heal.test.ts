@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -65,6 +65,41 @@ test('a run that was killed goes on with the same losses, bit by bit', async () 
   assert.ok(existsSync(path('killed')) && !existsSync(checkpoint));
 });
 
+interface LogLine {
+  readonly step: number;
+  readonly loss?: number;
+  readonly heldOut?: { readonly nll: number; readonly kl: number };
+}
+
+test('--log has every step and measurement of the report, and nothing of the user is replaced', async () => {
+  const log = path('steps.jsonl');
+  const { healing } = await healed('logged', '--log', log);
+  const lines = readFileSync(log, 'utf8')
+    .trim()
+    .split('\n')
+    .map(line => JSON.parse(line) as LogLine);
+  assert.equal(
+    lines.filter(({ heldOut }) => !heldOut),
+    healing.steps,
+  );
+  assert.equal(
+    lines.flatMap(({ step, heldOut }) => (heldOut ? [{ step, ...heldOut }] : [])),
+    healing.heldOut,
+  );
+  assert.equal(
+    lines.map(({ step }) => step),
+    lines.map(({ step }) => step).sort((a, b) => a - b),
+  );
+  const again = await rmEngine(run('logged2', '--log', log));
+  assert.match(again.stdout, /"OUTPUT_EXISTS"/);
+  writeFileSync(path('notes.txt'), 'mine');
+  const mine = await rmEngine(run('logged2', '--log', path('notes.txt'), '--force'));
+  assert.match(mine.stdout, /is not a log of rm-engine heal/);
+  assert.is(readFileSync(path('notes.txt'), 'utf8'), 'mine');
+  const input = await rmEngine(run('logged2', '--log', path('text.txt'), '--force'));
+  assert.match(input.stdout, /"OUTPUT_EXISTS"/);
+});
+
 test('heal tells its plan, its end in words, and what is wrong', async () => {
   const plan = await rmEngine(run('never', '--dry-run').filter(word => word !== '--json'));
   assert.is(plan.status, 0, plan.stderr);
@@ -72,6 +107,7 @@ test('heal tells its plan, its end in words, and what is wrong', async () => {
   assert.match(plan.stdout, /device memory\s+about/);
   const said = await rmEngine(run('said').filter(word => word !== '--json'));
   assert.match(said.stdout, /held-out KL\s+\S+ -> \S+ nats/);
+  assert.match(said.stderr, /next: rm-engine chat \S*said --against \S*model\n/);
   assert.match(said.stdout, /verified\s+written folder loaded again/);
   const nothing = await rmEngine(['heal', path('pruned'), path('never')]);
   assert.is(nothing.status, 2);

@@ -18,9 +18,44 @@ const packageVersion = JSON.parse(
   readFileSync(fileURLToPath(new URL('../../../package.json', import.meta.url)), 'utf8'),
 ).version;
 
-test('--version is that of package.json', async () => {
-  const { status, stdout, stderr } = await rmEngine(['--version']);
-  assert.equal([status, stdout, stderr], [0, `${packageVersion}\n`, '']);
+test('--version, -V and -v alone give the version of package.json', async () => {
+  for (const word of ['--version', '-V', '-v']) {
+    const { status, stdout, stderr } = await rmEngine([word]);
+    assert.equal([status, stdout, stderr], [0, `${packageVersion}\n`, ''], word);
+  }
+});
+
+test('-v after a command is --verbose', async () => {
+  const { stderr } = await rmEngine(['methods', '-v']);
+  assert.match(stderr, /^rm-engine [\d.]+, Node /);
+  assert.match((await rmEngine(['inspect', 'nowhere', '-v'])).stderr, /RmError: [\s\S]* {4}at /);
+});
+
+test('help COMMAND is COMMAND --help', async () => {
+  for (const command of [[], ['prune'], ['bench', 'kernels']]) {
+    const help = await rmEngine(['help', ...command]);
+    assert.equal(help, await rmEngine([...command, '--help']));
+    assert.is(help.status, 0);
+  }
+});
+
+const demo = fileURLToPath(new URL('../../../assets/demo-model', import.meta.url));
+
+test('arguments that only the library can judge exit with 2 as well, with what was meant', async () => {
+  const wrongValues: [args: string[], message: RegExp][] = [
+    [['prune', demo, 'never', '--layers', '2', '--method', 'refitt'], /Did you mean refit\? Choose one of/],
+    [['prune', demo, 'never', '--layers', '2', '--method', 'ReplaceMe_LS'], /Did you mean replaceme-ls\?/],
+    [['prune', demo, 'never', '--layers', '2', '--select', 'cosin'], /Did you mean cosine\?/],
+    [['prune', demo, 'never', '--layers', '99'], /cannot remove 99 of/],
+    [['compare', demo, '--layers', '1', '--methods', 'pain', '--eval', 'x.txt'], /Did you mean plain\?/],
+    [['eval', demo, '--tasks', 'hellaswagg=rows.jsonl'], /Did you mean hellaswag\?/],
+  ];
+  for (const [args, message] of wrongValues) {
+    const { status, stderr } = await rmEngine(args);
+    assert.match(stderr, /\(INVALID_ARGUMENT\)/);
+    assert.match(stderr, message);
+    assert.is(status, 2, stderr);
+  }
 });
 
 test('--help names every command and the exit codes', async () => {
@@ -79,7 +114,14 @@ const wrong: [args: string[], message: RegExp][] = [
   ],
   [['inspect', 'a', '--jsn'], /Did you mean --json\? See: rm-engine inspect --help/],
   [['inspect', 'a', '--quite'], /Did you mean --quiet\?/],
-  [['methods', '--quiet', '--verbose'], /'--quiet' cannot be used with option '--verbose'/],
+  [['prune', 'a', 'b', '--sequence_length', '8'], /Did you mean --sequence-length\?/],
+  [['prune', 'a', 'b', '--trust-remote-code'], /never runs a model's own code/],
+  [['eval', 'a', '--trust_remote_code=True'], /never runs a model's own code/],
+  [['prune', 'a', 'b', '--push_to_hub'], /uploads nothing. Upload the finished folder with: hf upload/],
+  [['chat', 'a', '--device', 'cuda'], /--adapter/],
+  [['help', 'prnue'], /unknown command 'prnue'[\s\S]*Did you mean prune\?/],
+  [['help', 'bench', 'kernel'], /where: rm-engine bench\n {2}fix: Did you mean kernels\?/],
+  [['methods', '--quiet', '--verbose'], /'--quiet' cannot be used with option '-v, --verbose'/],
   [['chat'], /missing required argument 'model'/],
   [['chat', 'a', '--temperature', 'hot'], /Give a number of 0 or more/],
   [['prune'], /give the model folder/],

@@ -34,6 +34,24 @@ test('whole numbers', () => {
   assert.is(wholeNumber(0)('0'), 0);
   assert.is(wholeNumber(1)('7'), 7);
   assert.is(wholeNumber(1)('1e3'), 1000);
+  const units: (readonly [string, number])[] = [
+    ...([
+      ['4k', 4000],
+      ['4K', 4000],
+      ['4.1k', 4100],
+      ['1.5M', 1.5e6],
+      ['2B', 2e9],
+      ['1e2k', 1e5],
+    ] as const),
+    ...([
+      ['3 k', 3000],
+      ['1G', 1e9],
+      ['1T', 1e12],
+      ['1e5', 100_000],
+    ] as const),
+  ];
+  for (const [text, value] of units) assert.is(wholeNumber(1)(text), value, text);
+  refuses(wholeNumber(1), '4kb', 'k', '1m', '4 k k', '1.2345k', '4,000');
   refuses(
     wholeNumber(1),
     '0',
@@ -65,6 +83,14 @@ test('shares, also as a percentage', () => {
   refuses(share, '0', '1', '25', '0%', '100%', '-1%', '%', 'half');
 });
 
+test('number types under the names of PyTorch too', () => {
+  const dtype = parserOf(types.weightDtype);
+  for (const name of ['bf16', 'BF16', 'bfloat16', 'torch.bfloat16']) assert.is(dtype(name), 'bf16');
+  for (const name of ['f16', 'float16', 'fp16', 'half']) assert.is(dtype(name), 'f16');
+  for (const name of ['f32', 'float32', 'fp32', 'float', 'torch.float32']) assert.is(dtype(name), 'f32');
+  refuses(dtype, 'float64', 'torch.int8', 'toString', '');
+});
+
 test('probabilities include 1', () => {
   assert.is(probability('1'), 1);
   assert.is(probability('0.9'), 0.9);
@@ -77,6 +103,11 @@ test('bytes in decimal and binary units', () => {
   assert.is(byteCount('600 m'), 600e6);
   assert.is(byteCount('2GiB'), 2 * 2 ** 30);
   assert.is(byteCount('1.5gb'), 1.5e9);
+  assert.is(byteCount('16GB'), 16e9);
+  assert.is(byteCount('1e9'), 1e9);
+  assert.is(byteCount('4.1kB'), 4100);
+  assert.is(byteCount('100b'), 100);
+  refuses(byteCount, '1iB', 'GB', '1 GBB');
   assert.is(byteCount('512KiB'), 512 * 1024);
   refuses(byteCount, '', 'GB', '-1GB', '2 GiX', '1 iB', '0', '0MB', '1e9', '99999999TB');
 });

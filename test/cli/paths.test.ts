@@ -134,7 +134,7 @@ test('the command line: ~/ is the home folder, and nothing is called ~', async (
   assert.ok(existsSync(join(folder.path, 'o.safetensors')));
   assert.not.ok(existsSync('~'), 'a folder called ~');
   const refused = await rmEngine(['inspect', '~root/model', '--json'], { env });
-  assert.is(refused.status, 1);
+  assert.is(refused.status, 2);
   assert.is(JSON.parse(refused.stdout).error.code, 'INVALID_ARGUMENT');
 });
 

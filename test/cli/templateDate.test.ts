@@ -105,7 +105,7 @@ test('shards of two days say why they differ', async () => {
     ...['stats', 'merge', path('merged.safetensors')],
     ...['2031-02-03', '2031-02-04'].map(date => path(`${date}.safetensors`)),
   ]);
-  assert.is(status, 1);
+  assert.is(status, 2);
   assert.match(oneLine(stderr), /date of the chat template: "2031-02-04", not "2031-02-03"/);
 });
 

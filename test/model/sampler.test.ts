@@ -3,7 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, downloadU32, Scope, seededRandom, tensorFrom } from '../../engine/index.js';
 import { NOT_FINITE, sampleTokens } from '../../kernels/index.js';
-import { type SamplingOptions, samplingOf, tokenRandom } from '../../model/generation/sampler.js';
+import { penalizeRepeats, type SamplingOptions, samplingOf, tokenRandom } from '../../model/generation/sampler.js';
 import { rejectsWith } from '../gpu.js';
 
 let device: Device;
@@ -167,6 +167,14 @@ test('NaN or infinite logits and wrong options are typed errors', async () => {
   }
   const wrong = [{ temperature: -1 }, { temperature: Number.NaN }, { topP: 0 }, { topP: 1.5 }, { topK: 1.5 }];
   for (const options of wrong) await rejectsWith(() => samplingOf(options), 'INVALID_ARGUMENT');
+});
+
+test("the repeat penalty is transformers' repetition_penalty", () => {
+  // RepetitionPenaltyLogitsProcessor: score / penalty above 0, score * penalty below, once for each token of the text.
+  const changed = logits.slice();
+  penalizeRepeats(changed, [1, 2, 1, 1], 4);
+  assert.equal(Array.from(changed), [1, 3 / 4, -2 * 4, 2, 0.5]);
+  assert.throws(() => penalizeRepeats(changed, [1], 0));
 });
 
 test.run();

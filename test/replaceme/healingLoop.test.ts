@@ -14,8 +14,8 @@ import {
   train,
   zeroMoments,
 } from '../../replaceme/healing/trainingLoop.js';
-import { skippedSteps } from '../../replaceme/healing/trainingRecord.js';
 import type { TrainingTask } from '../../replaceme/healing/trainingTask.js';
+import { skippedSteps } from '../../replaceme/run/trainingRecord.js';
 import { maxAbsError, normals, rejectsWith } from '../gpu.js';
 import { temporaryFolder } from '../support.js';
 

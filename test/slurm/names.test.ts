@@ -152,7 +152,7 @@ test('a folder that Slurm cannot write logs into is refused before anything is w
       '--folder',
       folder,
     ]);
-    assert.is(status, 1);
+    assert.is(status, 2);
     assert.match(stderr, /INVALID_ARGUMENT/);
     assert.match(stderr, /fix: Give another folder with --folder/);
     assert.equal(place.left(), before);

@@ -1,11 +1,12 @@
 import { basename } from 'node:path';
+import { plural } from '../../../engine/index.js';
 import type { CompareReport, MeasuredRow } from '../schema/schema.js';
 import { comparisonFigure, meanKl } from './comparisonPlot.js';
 import { damageFigures } from './damagePlots.js';
 import { figures } from './figure.js';
 import { type Content, html, type Markup } from './html.js';
 import { lossFigures } from './lossPlots.js';
-import { counted, digits, fixed, listed, percent, plural } from './numbers.js';
+import { counted, digits, fixed, listed, percent } from './numbers.js';
 import type { PageContent } from './prunePage.js';
 import { ridgeFigures } from './ridgePlots.js';
 import { costSection, definitions, repeatSection, type Section, samplesSection } from './sections.js';

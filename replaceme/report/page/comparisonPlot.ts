@@ -1,7 +1,8 @@
+import { plural } from '../../../engine/index.js';
 import type { MeasuredRow } from '../schema/schema.js';
 import type { Figure } from './figure.js';
 import { logAxis } from './logAxis.js';
-import { digits, plural } from './numbers.js';
+import { digits } from './numbers.js';
 import { palette } from './palette.js';
 import { type Series, type SeriesStyle, seriesEncoding, seriesStyles } from './series.js';
 import { dataTable } from './table.js';

@@ -1,9 +1,10 @@
+import { plural } from '../../../engine/index.js';
 import type { HealingRecord, HeldOutPoint } from '../schema/schema.js';
 import type { Figure } from './figure.js';
 import { figures } from './figure.js';
 import { html } from './html.js';
 import { plotSize } from './lossPlots.js';
-import { counted, digits, fixed, plural } from './numbers.js';
+import { counted, digits, fixed } from './numbers.js';
 import { definitions, type Section } from './sections.js';
 import { type Series, seriesEncoding, seriesStyles } from './series.js';
 import { dataTable } from './table.js';

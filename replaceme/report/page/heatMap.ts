@@ -102,37 +102,35 @@ function cellLayer(cells: readonly Cell[], measure: HeatMeasure): PlotSpec {
   };
 }
 
-/** Signs on the chosen windows and on others that were tried; none where no such window is on the map. */
-function signLayers(
+/** Signs on the chosen windows and on others that were tried, and what signs and frames mean. */
+function signLayer(
   cells: readonly Cell[],
   { chosen = [], candidates = [] }: HeatMapMarks,
   step: number,
-): PlotSpec[] {
+): PlotSpec {
   const tried = candidates.filter((window, w) => candidates.findIndex(sameAs(window)) === w);
   const signs = [
     ...tried.filter(window => !chosen.some(sameAs(window))).map(window => ({ ...window, sign: 'tried' })),
     ...chosen.map(window => ({ ...window, sign: 'chosen' })),
   ].filter(window => cells.some(sameAs(window)));
-  if (signs.length === 0) return [];
+  const least = 'least of its row';
   const shape = {
     ...{ field: 'sign', type: 'nominal', title: null },
-    scale: { domain: ['chosen', 'tried'], range: ['diamond', 'circle'] },
+    scale: { domain: ['chosen', 'tried', least], range: ['diamond', 'circle', 'square'] },
     legend: {
       ...{ symbolStrokeWidth: 1.5, symbolFillColor: ground.light, symbolStrokeColor: ink.light },
-      values: [...new Set(signs.map(({ sign }) => sign))].sort(),
+      values: [...new Set(signs.map(({ sign }) => sign))].sort().concat(least),
     },
   };
   const size = {
     ...{ field: 'sign', type: 'nominal', legend: null },
     scale: { domain: ['chosen', 'tried'], range: [step * step * 0.32, step * step * 0.12] },
   };
-  return [
-    {
-      data: { values: signs },
-      mark: { type: 'point', filled: true, opacity: 1, stroke: ink.light, strokeWidth: 1.5 },
-      encoding: { shape, size, color: { value: ground.light } },
-    },
-  ];
+  return {
+    data: { values: signs },
+    mark: { type: 'point', filled: true, opacity: 1, stroke: ink.light, strokeWidth: 1.5 },
+    encoding: { shape, size, color: { value: ground.light } },
+  };
 }
 
 /**
@@ -164,7 +162,7 @@ export function heatMapSpec(
     layer: [
       cellLayer(cells, measure),
       ...frame.map(mark => ({ data: { values: best }, mark })),
-      ...signLayers(cells, marks, step),
+      signLayer(cells, marks, step),
     ],
     resolve: { scale: { color: 'independent' } },
   };

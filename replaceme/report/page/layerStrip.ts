@@ -1,6 +1,7 @@
+import { plural } from '../../../engine/index.js';
 import { lastRemoved, type Window } from '../../run/window.js';
 import type { Figure } from './figure.js';
-import { listed, plural } from './numbers.js';
+import { listed } from './numbers.js';
 import { palette } from './palette.js';
 import { dataTable } from './table.js';
 

@@ -42,7 +42,3 @@ export const removedLayers = ({ layer, count }: { layer: number; count: number }
 /** "a, b and c". */
 export const listed = (names: readonly (string | number)[]): string =>
   names.length < 2 ? `${names[0] ?? ''}` : `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`;
-
-/** "1 layer", "2 layers", "1,024 tokens". */
-export const plural = (count: number, noun: string): string =>
-  `${grouped(count)} ${noun}${count === 1 ? '' : 's'}`;

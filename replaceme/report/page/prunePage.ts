@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import { formatBytes } from '../../../engine/index.js';
+import { formatBytes, plural } from '../../../engine/index.js';
 import type { ModelMeasures, PruneEvaluation } from '../../evaluation/pruneEvaluation.js';
 import { describeWindows } from '../../run/window.js';
 import type { PruneReport } from '../schema/schema.js';
@@ -10,7 +10,7 @@ import { healingSection } from './healingPlots.js';
 import { html, type Markup } from './html.js';
 import { layerStrip } from './layerStrip.js';
 import { lossFigures, roles } from './lossPlots.js';
-import { change, counted, digits, fixed, grouped, percent, plural } from './numbers.js';
+import { change, counted, digits, fixed, grouped, percent } from './numbers.js';
 import { ridgeFigures } from './ridgePlots.js';
 import {
   costSection,

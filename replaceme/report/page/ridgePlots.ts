@@ -1,10 +1,11 @@
+import { plural } from '../../../engine/index.js';
 import type { RidgePath } from '../schema/schema.js';
 import type { PlotSpec } from './drawing.js';
 import type { Figure } from './figure.js';
 import type { Markup } from './html.js';
 import { logAxis } from './logAxis.js';
 import { plotSize } from './lossPlots.js';
-import { digits, plural } from './numbers.js';
+import { digits } from './numbers.js';
 import { palette } from './palette.js';
 import { type Series, seriesEncoding, seriesStyles } from './series.js';
 import { dataTable } from './table.js';

@@ -1,9 +1,9 @@
 import { basename } from 'node:path';
-import { formatBytes, formatSeconds } from '../../../engine/index.js';
+import { formatBytes, formatSeconds, plural } from '../../../engine/index.js';
 import type { HealReport, PruneReport, Report, ReportHead, Sample } from '../schema/schema.js';
 import { figures } from './figure.js';
 import { type Content, html, type Markup } from './html.js';
-import { digits, percent, plural } from './numbers.js';
+import { digits, percent } from './numbers.js';
 import { phaseFigure } from './phasePlot.js';
 
 /** A part of the page that answers a question. */

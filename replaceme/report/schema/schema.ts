@@ -3,7 +3,7 @@ import type { Evaluation, LeftOutRows, WeightDtype } from '../../../model/index.
 import type { CalibrationFile } from '../../calibration/readCalibration.js';
 import type { CalibrationSizes } from '../../calibration/sizes.js';
 import type { Measures } from '../../evaluation/modelMeasures.js';
-import type { ImageEvaluation, PruneEvaluation } from '../../evaluation/pruneEvaluation.js';
+import type { EvaluatedText, ImageEvaluation, PruneEvaluation } from '../../evaluation/pruneEvaluation.js';
 import type { Sample } from '../../evaluation/samples.js';
 import type { Verdict } from '../../evaluation/verdict.js';
 import type { RidgePath } from '../../fits/ridgePath.js';
@@ -32,8 +32,8 @@ export type {
 export type { Continuation, Sample } from '../../evaluation/samples.js';
 export type { RidgePath, RidgePoint } from '../../fits/ridgePath.js';
 export type { HealingRecord } from '../../healing/gradientHealing.js';
-export type { HeldOutPoint, TrainingStep } from '../../healing/trainingRecord.js';
 export type { Phase, PhaseName } from '../../run/phaseClock.js';
+export type { HeldOutPoint, TrainingStep } from '../../run/trainingRecord.js';
 export type { MappedWindow, MeasuredWindows } from '../../selections/index.js';
 
 /** The version of report.json; the number rises when a field changes its meaning or is removed. */
@@ -96,6 +96,7 @@ export interface PruneReport extends ReportHead {
     CalibrationSizes & {
       readonly mask?: number;
       readonly generate?: number;
+      readonly seed?: number;
       readonly faithful?: boolean;
       readonly dtype?: WeightDtype;
     } & Dated;
@@ -160,7 +161,13 @@ export interface CompareReport extends ReportHead {
   readonly kind: 'compare';
   readonly recipe: CalibrationSizes & Dated;
   readonly calibration: ReportCalibration;
-  readonly evaluation: readonly { readonly file: string; readonly sha256: string; readonly tokens: number }[];
+  readonly evaluation: readonly {
+    readonly file: string;
+    readonly sha256: string;
+    readonly tokens: number;
+    /** Where the file was not given. */
+    readonly origin?: EvaluatedText['origin'];
+  }[];
   /** The unpruned model. */
   readonly dense: Measures;
   /** By number of layers, then by method, in the requested order. Rows with `refused` have no measures. */

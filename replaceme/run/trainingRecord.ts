@@ -1,5 +1,3 @@
-import type { HeldOutScores } from './trainingTask.js';
-
 /** The record of one training step. */
 export interface TrainingStep {
   /** From 1. */
@@ -9,6 +7,14 @@ export interface TrainingStep {
   readonly learningRate: number;
   /** Norm of the gradient before clipping; null where it was not finite, so that the step was skipped. */
   readonly gradientNorm: number | null;
+}
+
+/** A model's scores on held-out text. */
+export interface HeldOutScores {
+  /** Mean -log p of the next token, nats. */
+  readonly nll: number;
+  /** Mean KL(teacher || model), nats, where there is a teacher. */
+  readonly kl?: number;
 }
 
 /** Scores on the held-out text at one point of a run. */
