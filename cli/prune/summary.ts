@@ -146,8 +146,9 @@ export const nextSteps = (
   { imageEvaluation }: Pick<PruneReport, 'imageEvaluation'>,
 ): string =>
   imageEvaluation
-    ? `next: rm-engine inspect ${shellPath(to)}`
+    ? `next: rm-engine inspect ${shellPath(to)}\n      hf upload ORG/NAME ${shellPath(to)}`
     : [
         `next: rm-engine chat ${shellPath(to)} --against ${shellPath(from)}`,
         `      rm-engine eval ${shellPath(to)} FILE... --against ${shellPath(from)}`,
+        `      hf upload ORG/NAME ${shellPath(to)}`,
       ].join('\n');

@@ -27,8 +27,10 @@ const isDeeperThan = (levels: number, value: unknown): boolean =>
 const PYTHON =
   'Python functions cannot run here: write them as Jinja, with "fields" for intermediate values.';
 
+type Fail = (problem: string, fix: string, cause?: unknown, line?: number) => RmError;
+
 /** A file as text, which may be a pipe; no more than MOST_BYTES are read. */
-async function textOf(path: string, fail: (problem: string, fix: string, cause?: unknown) => RmError) {
+async function textOf(path: string, fail: Fail) {
   const pieces: Buffer[] = [];
   let bytes = 0;
   try {
@@ -44,15 +46,23 @@ async function textOf(path: string, fail: (problem: string, fix: string, cause?:
   return Buffer.concat(pieces).toString('utf8');
 }
 
+const failureOf =
+  (path: string): Fail =>
+  (problem, fix, cause, line) =>
+    new RmError('CONFIG_INVALID', `${path}${line ? `:${line}` : ''}: ${problem}`, fix, { cause });
+
 /**
  * Reads a file of "name: value" lines, YAML or JSON. Aliases that stand for very much, and deep nesting, are refused.
  *
  * @throws RmError CONFIG_INVALID naming the file and, where one is known, the line.
  */
 export async function readYamlFile(path: string): Promise<Record<string, unknown>> {
-  const fail = (problem: string, fix: string, cause?: unknown, line?: number) =>
-    new RmError('CONFIG_INVALID', `${path}${line ? `:${line}` : ''}: ${problem}`, fix, { cause });
-  const text = await textOf(path, fail);
+  return parseYaml(await textOf(path, failureOf(path)), path);
+}
+
+/** The same for a text that has been read. @param path of its file, for messages. */
+export async function parseYaml(text: string, path: string): Promise<Record<string, unknown>> {
+  const fail = failureOf(path);
   if (nestsTooDeep(text)) {
     throw fail(`nests lists and tables in more than ${MOST_OPEN} levels`, 'Write the values in few levels.');
   }

@@ -27,6 +27,10 @@ export function parseHubReference(text: string): HubReference | undefined {
   return { repo, revision: revision ?? DEFAULT_REVISION, pinned: revision !== undefined };
 }
 
+/** Whether a value is "org/name" as the hub has it, without a revision. */
+export const isHubName = (value: unknown): value is string =>
+  typeof value === 'string' && parseHubReference(value)?.repo === value && value.includes('/');
+
 /** "org/name", with "@revision" if the caller named one. */
 export const hubName = ({ repo, revision, pinned }: HubReference): string =>
   pinned ? `${repo}@${revision}` : repo;

@@ -13,17 +13,30 @@ export const ggufFile: FileKind = {
 
 const weights = /^model(-\d{5}-of-\d{5})?\.safetensors$/;
 
-/** Files that a model folder has: those that transformers writes, cards and licences. */
-const parts = [
-  weights,
-  /^model\.safetensors\.index\.json$/,
+/** Files of a model beside its weights: those that transformers and its kin read, cards and licences. */
+const others = [
   /^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json$/,
   /^(preprocessor_config|processor_config|image_processor_config|chat_template)\.json$/,
-  /^(tokenizer\.model|vocab\.txt|merges\.txt|chat_template\.jinja)$/,
+  /^(video_preprocessor_config|tekken|modules|config_sentence_transformers|sentence_bert_config)\.json$/,
+  /^(vocab\.txt|merges\.txt|chat_template\.jinja|[\w.-]+\.tiktoken|tokenizer\.model\.v\d+)$/,
+  /^(tokenizer|spiece|spm|sentencepiece(\.bpe)?|source|target)\.model$/,
+  // Code that `auto_map` may name, which others run.
+  /^(modeling|configuration|tokenization|processing|image_processing|generation)_\w+\.py$/,
+  // Parts of a sentence-transformers model.
+  /^\d+_\w+\/config\.json$/,
   /^additional_chat_templates\/[^/]+\.jinja$/,
   /^README(\.base)*\.md$/,
-  /^(LICENSE|LICENCE|NOTICE|USE_POLICY)(\.(txt|md))?$/,
+  /^(LICEN[CS]E|NOTICE|USE_POLICY|COPYING)[\w.-]*$/i,
 ];
+
+/** Folders of a model's folder that may have such files. */
+export const isCompanionFolder = (name: string): boolean =>
+  /^(additional_chat_templates|\d+_\w+)$/.test(name);
+
+/** Whether a file belongs to a model beside its weights and reports. @param name its path within the folder, with slashes. */
+export const isCompanion = (name: string): boolean => others.some(part => part.test(name));
+
+const parts = [weights, /^model\.safetensors\.index\.json$/, ...others];
 
 /**
  * A folder with a model's config.json and safetensors weights, and nothing that is not part of a model.

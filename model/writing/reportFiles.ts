@@ -12,6 +12,7 @@ export const reportFiles = {
     'a report of rm-engine',
     /^<!doctype html>[\s\S]*<meta name="generator" content="rm-engine /,
   ),
+  'recipe.yaml': textKind('a recipe of rm-engine', /^# A recipe of rm-engine\b/),
 } as const satisfies Record<string, FileKind>;
 
 export type ReportName = keyof typeof reportFiles;

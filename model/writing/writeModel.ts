@@ -1,5 +1,5 @@
-import { mkdir, readdir, realpath, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readdir, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { type Architecture, expectedTensors } from '../architecture/architecture.js';
 import { isComputedBuffer } from '../architecture/computedBuffers.js';
 import { densePieces, storedPieces } from '../checkpoint/denseTensor.js';
@@ -10,18 +10,14 @@ import { isGgufPath } from '../files/ggufPath.js';
 import { copyOutputFile, outputError, writeOutputFile } from '../files/outputError.js';
 import { ggufTexts } from '../gguf/source.js';
 import { type PlannedModel, planGguf } from './ggufPlan.js';
+import { isCompanion, isCompanionFolder } from './modelKinds.js';
 import { type ModelToWrite, type WriteModelOptions, writtenConfig } from './modelToWrite.js';
 import { replacedBytes } from './replacement.js';
-import { isReportName } from './reportFiles.js';
 import { writeGgufModel } from './writeGguf.js';
-
-/** Weight files of any format: unpruned weights must not be copied beside the pruned model. */
-const weightFile =
-  /\.(safetensors|safetensors\.index\.json|bin|bin\.index\.json|pt|pth|ckpt|gguf|h5|msgpack|npz|onnx|onnx_data|ot)$/;
 
 /**
  * Writes a model to a file if `to` ends in .gguf, else to a folder. If the form stays the same, untouched tensors are
- * copied byte for byte. Cuts the configuration to the kept layers and copies the model's other files.
+ * copied byte for byte. Cuts the configuration to the kept layers and copies the other files that belong to the model.
  *
  * @param to an empty folder, or the file.
  * @throws RmError OUTPUT_FAILED; UNSUPPORTED_FAMILY, CONFIG_INVALID for settings that the other form cannot express.
@@ -47,7 +43,7 @@ async function writeModelFolder(model: ModelToWrite, to: string, options: WriteM
   });
   const config = configInDtype(await writtenConfig(model), options.dtype);
   await writeOutputFile(join(to, 'config.json'), `${exactJsonText(config)}\n`);
-  if (source.folder !== null) return copyOtherFiles(source.folder, to);
+  if (source.folder !== null) return copyCompanions(source.folder, to);
   for (const name of ggufTexts) {
     const text = name === 'config.json' ? undefined : await source.text(name);
     if (text !== undefined) await writeOutputFile(join(to, name), text);
@@ -100,29 +96,22 @@ function layerOf(
   return match ? { prefix, index: Number(match[1]), rest: match[2]! } : undefined;
 }
 
-/** Copies other files unchanged, following symbolic links; skips broken links and anything that is not a file. */
-async function copyOtherFiles(
-  from: string,
-  to: string,
-  above: ReadonlySet<string> = new Set(),
-): Promise<void> {
-  const folders = new Set([...above, await realpath(from)]);
-  for (const name of await readdir(from)) {
-    if (name.startsWith('.') || name === 'config.json' || weightFile.test(name) || isReportName(name))
-      continue;
+/** Copies the files that belong to the model beside config.json and weights; skips broken links and what is no file. */
+async function copyCompanions(from: string, to: string): Promise<void> {
+  const names = await readdir(from);
+  const within = names.filter(isCompanionFolder).map(async folder => {
+    const inner = await readdir(join(from, folder)).catch(() => []);
+    return inner.map(name => `${folder}/${name}`);
+  });
+  for (const name of [...names, ...(await Promise.all(within)).flat()]) {
+    if (name === 'config.json' || !isCompanion(name)) continue;
+    const source = join(from, name);
+    if (!(await stat(source).catch(() => undefined))?.isFile()) continue;
     // A model that was pruned before has its base model's card beside its own: shift each card by one.
-    const [source, target] = [
-      join(from, name),
-      join(to, name.replace(/^README((\.base)*)\.md$/, 'README.base$1.md')),
-    ];
-    const stats = await stat(source).catch(() => undefined);
-    if (stats?.isDirectory()) {
-      // Skip a link to a folder that contains it.
-      if (folders.has(await realpath(source))) continue;
-      await mkdir(target).catch(error => Promise.reject(outputError(error, target)));
-      await copyOtherFiles(source, target, folders);
-    } else if (stats?.isFile()) {
-      await copyOutputFile(source, target);
-    }
+    const target = join(to, name.replace(/^README((\.base)*)\.md$/, 'README.base$1.md'));
+    await mkdir(dirname(target), { recursive: true }).catch(error =>
+      Promise.reject(outputError(error, target)),
+    );
+    await copyOutputFile(source, target);
   }
 }

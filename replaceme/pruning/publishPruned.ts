@@ -1,5 +1,6 @@
 import { leftOutWarnings, modelWarnings } from '../../model/index.js';
 import type { PrunedModel } from '../activations/prunedModel.js';
+import { cappedSequences, cappedTokens } from '../calibration/cappedTokens.js';
 import { calibrationWarnings } from '../calibration/readCalibration.js';
 import type { PruneEvaluation } from '../evaluation/pruneEvaluation.js';
 import { damageWarnings, type VerdictFacts, verdictOf } from '../evaluation/verdict.js';
@@ -7,12 +8,15 @@ import type { Repair } from '../fits/repair.js';
 import { type HealingRecord, healingWarnings } from '../healing/gradientHealing.js';
 import type { OpenInputs } from '../inputs/pruneInputs.js';
 import { methods } from '../methods/index.js';
+import { givesTexts } from '../options/pruneOptions.js';
 import { offloadOf } from '../planning/loadPlanned.js';
+import { recipeFile } from '../report/card/recipeFile.js';
 import { publish } from '../report/publish.js';
 import { repeatOf } from '../report/repeat.js';
 import { exactnessWarnings, reportHead, reportModel } from '../report/reportHead.js';
 import type { PruneReport } from '../report/schema/schema.js';
 import { pruneSentence } from '../report/sentence.js';
+import { needsCalibration } from '../request/needs.js';
 import { checkPrunedOutput } from '../request/request.js';
 import { describeWindows, removedLayers } from '../run/window.js';
 import type { WindowChoice } from '../run/windowChoice.js';
@@ -44,10 +48,33 @@ export async function publishPruned(run: PruneRun, result: PruneResult): Promise
     outputsOf: written => inputs.outputsOfLoaded(written),
     offload: offloadOf(plan.placement),
     report: maxLogitDifference => reportOf(run, result, maxLogitDifference),
+    recipe: report => recipeFile(from, to, options, report),
     beforeRename: target => run.markFinished(target),
   });
   await run.finish();
   return report;
+}
+
+/** Numbers of tokens that the options ask for and the texts do not have. */
+function capped(
+  { options, request }: PruneRun,
+  { calibration }: OpenInputs,
+  measured: Measured | undefined,
+): string[] {
+  const { tokens, mask, generate, sequenceLength, evaluationTokens } = options;
+  const reads = needsCalibration(request) && (generate === undefined || givesTexts(options));
+  const used = (calibration.tokens - (generate ?? 0)) / (mask === undefined ? 1 : 2);
+  const given = measured?.evaluation?.texts ?? [];
+  return [
+    ...cappedSequences(sequenceLength, request.arch.contextLength),
+    ...(reads ? cappedTokens('tokens', tokens, 'the calibration texts', Math.ceil(used)) : []),
+    ...cappedTokens(
+      'evaluationTokens',
+      given.length === 0 ? undefined : evaluationTokens,
+      'the texts of the report',
+      given.reduce((sum, text) => sum + text.tokens, 0),
+    ),
+  ];
 }
 
 async function reportOf(
@@ -81,6 +108,7 @@ async function reportOf(
       ...(await modelWarnings(from)),
       ...calibrationWarnings(files),
       ...leftOutWarnings(measured?.evaluation?.texts ?? []),
+      ...(arch.vision ? [] : capped(run, inputs, measured)),
       ...notes,
       ...(repair.warnings ?? []),
       ...(healing ? healingWarnings(healing) : []),

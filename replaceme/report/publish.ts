@@ -5,6 +5,7 @@ import {
   inDtype,
   type LoadOptions,
   type Model,
+  modelOrigin,
   openModelSource,
   verifyWritten,
   writeModel,
@@ -28,13 +29,15 @@ interface Publication<R extends PruneReport | HealReport> {
   readonly model: Pick<PrunedModel, 'keep' | 'replacements'>;
   /** `to`, checked before the work. */
   readonly output: CheckedOutput;
-  readonly options: RunHooks & Pick<PruneOptions, 'dtype' | 'maxShardBytes' | 'command'>;
+  readonly options: RunHooks & Pick<PruneOptions, 'dtype' | 'maxShardBytes' | 'command' | 'baseModel'>;
   /** Outputs of the model in memory on a few inputs, and how to compute them with the written one. */
   readonly expected: Float32Array;
   outputsOf(written: Model): Promise<Float32Array>;
   readonly offload?: LoadOptions['offload'];
   /** The report, given the largest difference of the outputs. */
   report(maxLogitDifference: number): Promise<R>;
+  /** The text of recipe.yaml, which makes the same model again. */
+  recipe?(report: R): string;
   /** Called when the output, still at `target`, lacks only its name. */
   beforeRename?(target: string): Promise<void>;
 }
@@ -54,7 +57,11 @@ export const publish = <R extends PruneReport | HealReport>(publication: Publica
     );
     const report = await publication.report(maxLogitDifference);
     const repeat = repeatOf(report.kind, [from, to], options, { published: true });
-    await writeDocumentation(to, target, withoutPaths(report, repeat));
+    const { baseModel } = options;
+    await writeDocumentation(to, target, withoutPaths(report, repeat), {
+      origin: { ...(await modelOrigin(from)), ...(baseModel !== undefined && { id: baseModel }) },
+      recipe: publication.recipe?.(report),
+    });
     device.check();
     options.signal?.throwIfAborted();
     await publication.beforeRename?.(target);

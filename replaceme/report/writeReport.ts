@@ -3,12 +3,13 @@ import { sealed } from '../../engine/index.js';
 import {
   besideModel,
   isGgufPath,
+  type ModelOrigin,
   modelName,
   type ReportName,
   replaceReport,
   writeOutputFile,
 } from '../../model/index.js';
-import { healedCard, modelCard } from './modelCard.js';
+import { healedCard, modelCard } from './card/modelCard.js';
 import type {
   HealReport,
   PruneReport,
@@ -80,25 +81,28 @@ export const replaceReports = (folder: string, report: Report): Promise<void> =>
 
 /**
  * Writes the documentation of a pruned or healed model: the report and the model card README.md into its folder; for a
- * GGUF file only the report, beside it under the file's name.
+ * GGUF file only the report and the recipe, beside it under the file's name.
  *
  * @param to the model's final path.
  * @param target its present path: the folder or file that will be moved there.
+ * @param origin of the model that it was made from.
+ * @param recipe the text of recipe.yaml, where there is one.
  */
 export async function writeDocumentation(
   to: string,
   target: string,
   report: PruneReport | HealReport,
+  { origin, recipe }: { origin: ModelOrigin; recipe: string | undefined },
 ): Promise<void> {
   const write = report.kind === 'heal' || report.evaluation ? writeReport : writeReportData;
   if (isGgufPath(to)) {
-    await write(dirname(to), report, (path, text) => {
-      const name = basename(path) as ReportName;
-      return replaceReport(besideModel(to, name), name, text);
-    });
+    const beside = (name: ReportName, text: string) => replaceReport(besideModel(to, name), name, text);
+    await write(dirname(to), report, (path, text) => beside(basename(path) as ReportName, text));
+    if (recipe !== undefined) await beside('recipe.yaml', recipe);
     return;
   }
   await write(target, report);
-  const card = report.kind === 'heal' ? healedCard(report) : modelCard(report);
+  if (recipe !== undefined) await writeOutputFile(join(target, 'recipe.yaml'), recipe);
+  const card = report.kind === 'heal' ? healedCard(report, origin) : modelCard(report, origin);
   await writeOutputFile(join(target, 'README.md'), card);
 }

@@ -6,7 +6,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parse } from 'yaml';
 import { comparisonMarkdown } from '../../replaceme/compare/table.js';
-import { healedCard, modelCard } from '../../replaceme/report/modelCard.js';
+import { healedCard, modelCard } from '../../replaceme/report/card/modelCard.js';
 import { escapeHtml } from '../../replaceme/report/page/html.js';
 import { reportPage } from '../../replaceme/report/page/page.js';
 import { markdownName, markdownText } from '../../replaceme/report/text/markdown.js';

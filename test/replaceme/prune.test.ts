@@ -27,7 +27,8 @@ const options = (calibration: string, more: PruneOptions = {}): PruneOptions =>
 test('prune writes a model with fewer layers that evaluates like the one in memory', async () => {
   using place = await workplace();
   writeFileSync(join(place.model, 'README.md'), 'the base model');
-  writeFileSync(join(place.model, 'notes.txt'), 'kept');
+  writeFileSync(join(place.model, 'notes.txt'), 'of no model');
+  writeFileSync(join(place.model, 'generation_config.json'), '{}');
   writeFileSync(join(place.model, 'pytorch_model.bin'), 'other weights');
   const events: string[] = [];
   const report = await prune(place.model, place.out, {
@@ -54,10 +55,11 @@ test('prune writes a model with fewer layers that evaluates like the one in memo
     config.layer_marks,
     tinyConfig.layer_marks.filter((_, i) => i <= best || i > best + 2),
   );
-  assert.is(readFileSync(join(place.out, 'notes.txt'), 'utf8'), 'kept');
+  assert.not(existsSync(join(place.out, 'notes.txt')));
+  assert.is(readFileSync(join(place.out, 'generation_config.json'), 'utf8'), '{}');
   assert.is(readFileSync(join(place.out, 'README.base.md'), 'utf8'), 'the base model');
   assert.not(existsSync(join(place.out, 'pytorch_model.bin')));
-  assert.match(readFileSync(join(place.out, 'README.md'), 'utf8'), 'base_model: "model"');
+  assert.not.match(readFileSync(join(place.out, 'README.md'), 'utf8'), 'base_model');
   assert.is(JSON.parse(readFileSync(join(place.out, 'report.json'), 'utf8')).summary, report.summary);
 
   const [before, after] = [await openSafetensors(place.model), await openSafetensors(place.out)];
