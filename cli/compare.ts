@@ -8,16 +8,17 @@ import {
 } from '../replaceme/options/pruneSettings.js';
 import type { DeclaredSetting } from '../replaceme/options/setting.js';
 import { wholeNumber } from '../replaceme/options/valueTypes.js';
+import { pathArgument, shellWord } from '../replaceme/report/text/shellWord.js';
 import { withDevice } from './device/gpu.js';
 import { findModels, MODEL_TEXT, type ModelFlags, withDownload } from './inputs/models.js';
 import { each, parserOf } from './options/optionTypes.js';
-import { addSettings, commandWords, libraryOptions } from './options/settings.js';
+import { addSettings, commandWords, libraryOptions, optionWords } from './options/settings.js';
 import { newCommand, runs } from './terminal/command.js';
 import { onCommandLine } from './terminal/failure.js';
 
 interface CompareCommandOptions extends ModelFlags {
   layers: number[];
-  methods: string[];
+  methods?: string[];
   calib?: string[];
   calibTask?: string[];
   out?: string;
@@ -42,7 +43,7 @@ const sharedSettings: readonly DeclaredSetting[] = [
   {
     ...reportSettings.evaluationTokens,
     help: 'first tokens of each evaluation file',
-    otherwise: 'all',
+    otherwise: 'all; what follows in the calibration files: by the device',
   },
   {
     ...layerSettings.select,
@@ -66,9 +67,11 @@ export function formatRow(row: ComparisonRow): string {
 }
 
 const details = `Selects layers and repairs the model by every method at every number of removed layers, and evaluates each result in memory
-against the unpruned model, all on the same calibration texts. The first row is the unpruned model. For every evaluation file
-the table has perplexity, KL divergence from the unpruned model in nats, and the share of equal most likely tokens; fit is
-the time of selection and repair; tokens/s the speed of a forward pass without the output head.
+against the unpruned model, all on the same calibration texts. Without --eval it measures on what follows in the calibration
+files. The first row is the unpruned model. For every evaluation file a
+table has perplexity, KL divergence from the unpruned model in nats, and the share of equal most likely tokens; fit is
+the time of selection and repair. A star marks the least KL for each number of layers; the command that prunes so is printed
+last. The report of --out has windows and speeds too.
 
 --out keeps every row as soon as it is done, in DIR/rows, and at the end DIR/report.json, DIR/report.html and
 DIR/compare.md. The same command again continues where it stopped; you may add methods and layers. Rows of other texts,
@@ -82,17 +85,18 @@ export function compareCommand(signal: AbortSignal): Command {
     details,
     args: [['<model>', MODEL_TEXT]],
     examples: [
+      'rm-engine compare ./SmolLM2-135M --layers 4 --calib chat.jsonl',
       'rm-engine compare ./SmolLM2-135M --layers 4 7 --methods plain,refit --eval wiki.txt',
       'rm-engine compare ./model --layers 7 --methods refit --calib a.jsonl --eval b.txt --out ./cmp',
     ],
   })
     .requiredOption('--layers <n...>', 'numbers of layers to remove', each(parserOf(wholeNumber(1))))
-    .requiredOption(
+    .option(
       '--methods <names...>',
-      'methods, see: rm-engine methods',
+      'methods, see: rm-engine methods (default: plain, replaceme-ls, refit, refit-heal)',
       each(name => name),
     )
-    .requiredOption('--eval <files...>', 'texts to evaluate on');
+    .option('--eval <files...>', 'texts to evaluate on (default: what follows in the calibration files)');
   addSettings(command, sharedSettings)
     .option('--out <dir>', 'folder that keeps rows and result')
     .option('--no-report', 'measure nothing for the report beside the rows')
@@ -103,8 +107,8 @@ export function compareCommand(signal: AbortSignal): Command {
     const { layers, methods, out, report, calib, calibTask, json } = options;
     const shared = [...sharedSettings, reportSettings.evaluation, runSettings.force];
     const request = {
-      ...(libraryOptions(shared, { ...options }) as Pick<CompareOptions, 'evaluation'>),
-      ...{ layers, methods, out, report },
+      ...(libraryOptions(shared, { ...options }) as CompareOptions),
+      ...{ layers, out, report, ...(methods && { methods }) },
       command: commandWords([]),
       onRow: (row: ComparisonRow) => {
         terminal.note(formatRow(row));
@@ -113,7 +117,9 @@ export function compareCommand(signal: AbortSignal): Command {
       onProgress: progress,
       signal,
     };
-    const { checkCompareRequest, compare, formatComparison } = await import('../replaceme/index.js');
+    const { bestRows, checkCompareRequest, compare, formatComparison, usualMethods } = await import(
+      '../replaceme/index.js'
+    );
     await findModels(run, [model as string]);
     // Before a device is opened: a wrong request should not cost that time.
     await checkCompareRequest(model as string, request);
@@ -122,11 +128,17 @@ export function compareCommand(signal: AbortSignal): Command {
         'no --calib given: calibrating with the small set that comes with rm-engine; your own texts will do better',
       );
     }
-    progress.steps(layers.length * methods.length);
+    progress.steps(layers.length * (methods ?? usualMethods).length);
     progress.nextStep();
     const result = await withDevice(run, device => compare(model as string, { ...request, device }));
     if (json) terminal.json(result);
     else terminal.data(formatComparison(result));
     for (const warning of result.warnings) terminal.warn(onCommandLine(warning, 'rm-engine compare'));
+    const settings = optionWords(sharedSettings, { ...options });
+    for (const row of bestRows(result)) {
+      const words = ['rm-engine', 'prune', pathArgument(model as string), './pruned', '--method', row.method];
+      const command = [...words, '--layers', `${row.layers}`, ...settings].map(shellWord).join(' ');
+      terminal.note([`next: ${command}`]);
+    }
   });
 }

@@ -1,5 +1,6 @@
 import { type Device, sha256OfFile } from '../engine/index.js';
 import { leftOutWarnings, modelWarnings, openTextReader, totalTokens } from '../model/index.js';
+import { cappedSequences, cappedTokens } from './calibration/cappedTokens.js';
 import { calibrationWarnings } from './calibration/readCalibration.js';
 import { batchesOf, readRequestedTexts } from './calibration/requestedTexts.js';
 import { calibrationSizes } from './calibration/sizes.js';
@@ -7,7 +8,7 @@ import { Comparing } from './compare/comparing.js';
 import { type CompareOptions, checkCompareRequest } from './compare/request.js';
 import { type ComparisonKey, RowStore, writeTable } from './compare/rows.js';
 import { comparisonMarkdown } from './compare/table.js';
-import type { EvaluationText } from './evaluation/evaluationText.js';
+import { type EvaluationText, readReportTexts } from './evaluation/evaluationText.js';
 import type { PruneOptions } from './options/pruneOptions.js';
 import { repeatOf } from './report/repeat.js';
 import { exactnessWarnings, reportHead, reportModel } from './report/reportHead.js';
@@ -29,7 +30,7 @@ import { PhaseClock } from './run/phaseClock.js';
  *   other data or settings; else as `prune`. A method's own INVALID_ARGUMENT is a row with the reason.
  */
 export async function compare(from: string, options: CompareOptions): Promise<CompareReport> {
-  const { shared, arch, candidates, texts } = await checkCompareRequest(from, options);
+  const { shared, arch, candidates, ...request } = await checkCompareRequest(from, options);
   const started = performance.now();
   await using lease = await openDevice(options);
   const { device } = lease;
@@ -37,6 +38,9 @@ export async function compare(from: string, options: CompareOptions): Promise<Co
   const reader = await openTextReader(from, shared);
   const recipe = { ...calibrationSizes(shared, device, arch), ...dateOf(reader) };
   const calibration = await clock.during('calibrate', () => readRequestedTexts(reader, shared, recipe));
+  const unseen = request.texts ? undefined : await readReportTexts(device, arch, reader, calibration, shared);
+  const texts = request.texts ?? unseen!.texts;
+  const origin = unseen?.described[0]?.origin;
   const inputs = {
     model: await reportModel(from),
     recipe,
@@ -45,7 +49,10 @@ export async function compare(from: string, options: CompareOptions): Promise<Co
       sequences: calibration.sequences.length,
       files: calibration.files,
     },
-    evaluation: await Promise.all(texts.map(describeText)),
+    evaluation: (await Promise.all(texts.map(describeText))).map(text => ({
+      ...text,
+      ...(origin && { origin }),
+    })),
   };
   const store = new RowStore(options.out, keyOf(inputs, shared, await packageVersion(), device));
   const batches = await batchesOf(calibration, shared, reader.tokenizer, recipe);
@@ -70,6 +77,8 @@ export async function compare(from: string, options: CompareOptions): Promise<Co
       ...(await modelWarnings(from)),
       ...calibrationWarnings(calibration.files),
       ...leftOutWarnings(texts),
+      ...cappedSequences(shared.sequenceLength, arch.contextLength),
+      ...cappedTokens('tokens', shared.tokens, 'the calibration texts', calibration.tokens),
       ...exactnessWarnings(device),
     ],
     ...facts,

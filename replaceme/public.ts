@@ -16,8 +16,9 @@ export {
   type CompareOptions,
   type CompareRequest,
   checkCompareRequest,
+  usualMethods,
 } from './compare/request.js';
-export { type Compared, formatComparison } from './compare/table.js';
+export { bestRows, type Compared, formatComparison } from './compare/table.js';
 export { compare } from './compare.js';
 export type { EvaluationText } from './evaluation/evaluationText.js';
 export type { FitBytes, FitCost, FitRun } from './fits/fitCost.js';

@@ -24,10 +24,11 @@ export interface CompareOptions
   > {
   /** Numbers of layers to remove: one row for each of them and each method. */
   layers: readonly number[];
-  methods: readonly string[];
-  /** Texts to evaluate on, each file by itself. */
-  evaluation: readonly string[];
-  /** First tokens of each of those files (default: all). */
+  /** Default: `usualMethods`. */
+  methods?: readonly string[];
+  /** Texts to evaluate on, each file by itself (default: what follows in the calibration files). */
+  evaluation?: readonly string[];
+  /** First tokens of each of those files (default: all), or of what follows in the calibration files (by the device). */
   evaluationTokens?: number;
   /** Folder for each finished row and for the whole at the end; without it nothing is written. */
   out?: string;
@@ -36,6 +37,9 @@ export interface CompareOptions
   /** Called when a row is made, or read from `out`. */
   onRow?: (row: ComparisonRow) => void;
 }
+
+/** Removal alone, the paper's repair, and our own two. */
+export const usualMethods: readonly string[] = ['plain', 'replaceme-ls', 'refit', 'refit-heal'];
 
 /** A row to make. */
 export interface Candidate {
@@ -51,7 +55,8 @@ export interface CompareRequest {
   readonly shared: PruneOptions;
   readonly arch: Architecture;
   readonly candidates: readonly Candidate[];
-  readonly texts: readonly EvaluationText[];
+  /** The given ones; else undefined. */
+  readonly texts: readonly EvaluationText[] | undefined;
 }
 
 /**
@@ -76,10 +81,10 @@ function checkList(values: readonly (string | number)[], what: string): void {
  * @throws RmError INVALID_ARGUMENT, DATA_INVALID, and what Model.load throws for a damaged folder.
  */
 export async function checkCompareRequest(from: string, options: CompareOptions): Promise<CompareRequest> {
-  checkList(options.layers, 'layers');
-  checkList(options.methods, 'methods');
-  checkList(options.evaluation, 'evaluation files');
-  const { layers: ratios, methods: names, evaluation: _, out, onRow, ...shared } = options;
+  const { layers: ratios, methods: names = usualMethods, evaluation, out, onRow, ...shared } = options;
+  checkList(ratios, 'layers');
+  checkList(names, 'methods');
+  if (evaluation) checkList(evaluation, 'evaluation files');
   const methods = names.map(methodNamed);
   const arch = await readArchitecture(from);
   const candidates: Candidate[] = [];
@@ -93,15 +98,16 @@ export async function checkCompareRequest(from: string, options: CompareOptions)
       candidates.push({ layers, method, request });
     }
   }
-  const { calibration = [], calibrationTasks = [], evaluation } = options;
+  const { calibration = [], calibrationTasks = [] } = options;
   if (out !== undefined) {
     await checkComparisonFolder(
       out,
-      await inputPaths([from], [...calibration, ...calibrationTasks, ...evaluation]),
+      await inputPaths([from], [...calibration, ...calibrationTasks, ...(evaluation ?? [])]),
     );
   }
   for (const file of calibration) await checkReadable(file, options);
-  return { shared, arch, candidates, texts: await readEvaluation(from, arch, options) };
+  const texts = evaluation && (await readEvaluation(from, arch, evaluation, options));
+  return { shared, arch, candidates, texts };
 }
 
 /** @throws RmError DATA_INVALID unless the file begins with a document. */
@@ -112,7 +118,8 @@ async function checkReadable(file: string, { textField, skipInvalid }: CompareOp
 async function readEvaluation(
   from: string,
   { contextLength }: Architecture,
-  { evaluation, evaluationTokens, sequenceLength = 1024, textField, skipInvalid, date }: CompareOptions,
+  evaluation: readonly string[],
+  { evaluationTokens, sequenceLength = 1024, textField, skipInvalid, date }: CompareOptions,
 ): Promise<EvaluationText[]> {
   const reader = await openTextReader(from, { date });
   const texts: EvaluationText[] = [];

@@ -1,8 +1,10 @@
 import { basename } from 'node:path';
+import { formatNumber, plural } from '../../engine/index.js';
 import type { FileScores, Measures } from '../evaluation/modelMeasures.js';
-import type { ComparisonRow } from '../report/schema/comparison.js';
+import type { ComparisonRow, MeasuredRow } from '../report/schema/comparison.js';
 import type { CompareReport } from '../report/schema/schema.js';
 import { markdownName, markdownText } from '../report/text/markdown.js';
+import { shownName } from '../report/text/shownText.js';
 import { type Column, formatTable, markdownTable } from '../report/text/textTable.js';
 
 /** The part of a comparison that tables show. */
@@ -15,7 +17,7 @@ const right = (title: string): Column => ({ title, align: 'right' });
 
 const scores = (evaluated: readonly FileScores[]): string[] =>
   evaluated.flatMap(({ ppl, kl, top1 }) => [
-    ppl.toPrecision(5),
+    formatNumber(ppl, 5),
     kl.toFixed(4),
     `${(100 * top1).toFixed(1)} %`,
   ]);
@@ -23,7 +25,7 @@ const scores = (evaluated: readonly FileScores[]): string[] =>
 const model = ({ parameters, tokensPerSecond }: Measures, fitSeconds: string): string[] => [
   `${(parameters / 1e6).toPrecision(5)} M`,
   fitSeconds,
-  tokensPerSecond < 100 ? tokensPerSecond.toPrecision(3) : tokensPerSecond.toFixed(0),
+  formatNumber(tokensPerSecond),
 ];
 
 function cells(row: ComparisonRow, files: number): string[] {
@@ -53,9 +55,63 @@ function table({ dense, rows, evaluation }: Compared): [Column[], string[][]] {
 const refusals = ({ rows }: Compared): string[] =>
   rows.flatMap(row => ('refused' in row ? [`${row.method}, ${row.layers} layers: ${row.refused}`] : []));
 
-/** The rows as a plain-text table. */
-export const formatComparison = (comparison: Compared): string =>
-  [formatTable(...table(comparison)), ...refusals(comparison).map(line => `${line}\n`)].join('');
+const measuredRows = ({ rows }: Pick<Compared, 'rows'>): MeasuredRow[] =>
+  rows.filter((row): row is MeasuredRow => !('refused' in row));
+
+const meanKl = (row: MeasuredRow): number => row.eval.reduce((sum, { kl }) => sum + kl, 0) / row.eval.length;
+
+/** For each number of removed layers the row that stayed nearest to the unpruned model, by KL over all files. */
+export function bestRows(comparison: Pick<Compared, 'rows'>): MeasuredRow[] {
+  const measured = measuredRows(comparison);
+  return [...new Set(measured.map(({ layers }) => layers))].map(layers =>
+    measured
+      .filter(row => row.layers === layers)
+      .reduce((best, row) => (meanKl(row) < meanKl(best) ? row : best)),
+  );
+}
+
+/** The rows on one file: narrow enough for 80 columns. The first table has what does not depend on the file. */
+function tableOfFile(
+  { dense, rows, evaluation }: Compared,
+  file: number,
+  best: readonly ComparisonRow[],
+): string {
+  const first = file === 0;
+  const columns = [
+    { title: 'method' },
+    right('removed'),
+    ...['perplexity', 'KL', 'top-1'].map(right),
+    ...(first ? ['params', 'fit s'].map(right) : []),
+  ];
+  const size = ({ parameters }: Measures) => `${formatNumber(parameters / 1e6, 4)} M`;
+  const blank = columns.slice(3).map(() => '');
+  const cellsOf = (row: ComparisonRow) => {
+    if ('refused' in row) return [row.method, `${row.layers}`, 'refused', ...blank];
+    return [
+      `${row.method}${best.includes(row) ? ' *' : ''}`,
+      `${row.layers}`,
+      ...scores([row.eval[file]!]),
+      ...(first ? [size(row), row.fitSeconds.toFixed(1)] : []),
+    ];
+  };
+  const unpruned = ['dense', '0', ...scores([dense.eval[file]!]), ...(first ? [size(dense), ''] : [])];
+  const { file: path, tokens } = evaluation[file]!;
+  const title = `${shownName(basename(path))}, ${plural(tokens, 'token')}\n`;
+  return title + formatTable(columns, [unpruned, ...rows.map(cellsOf)]);
+}
+
+/** The rows as plain text: a table for each file, a star at the best rows where there is a choice, the refusals. */
+export function formatComparison(comparison: Compared): string {
+  const measured = measuredRows(comparison);
+  const best = bestRows(comparison).filter(
+    ({ layers }) => measured.filter(row => row.layers === layers).length > 1,
+  );
+  return [
+    comparison.evaluation.map((_, file) => tableOfFile(comparison, file, best)).join('\n'),
+    ...(best.length > 0 ? ['* the least KL from the unpruned model with as many layers removed\n'] : []),
+    ...refusals(comparison).map(line => `${line}\n`),
+  ].join('');
+}
 
 /** Of the columns' titles only the names of files are not ours. */
 const inMarkdown = ({ group, ...column }: Column): Column =>
