@@ -6,6 +6,7 @@ import { refuseOverlap } from '../../model/files/overlap.js';
 import { FIXED_DATE } from '../../model/text/date.js';
 import { leftOutWarnings } from '../../model/text/leftOut.js';
 import type { TextReader } from '../../model/text/textReader.js';
+import { cappedSequences, cappedTokens } from '../../replaceme/calibration/cappedTokens.js';
 import type { FileEvaluation } from '../../replaceme/report/schema/schema.js';
 import {
   PROFILE_FLAG,
@@ -19,6 +20,7 @@ import { openTextReader } from '../inputs/textReader.js';
 import { type DateFlag, withDateOption } from '../options/dateOption.js';
 import { wholeNumber } from '../options/optionTypes.js';
 import { newCommand, type Run, runs } from '../terminal/command.js';
+import { onCommandLine } from '../terminal/failure.js';
 import {
   formatHealth,
   type HealthCommandOptions,
@@ -121,6 +123,10 @@ const addEvalOptions = (command: Command): Command =>
     .option('--cache <folder>', "where answers are cached (default: the user's cache folder)")
     .option('--no-cache', 'neither read nor write cached answers')
     .option('--samples <file.jsonl>', "write the model's answers, one line per row")
+    .option(
+      '--output-path <dir>',
+      "write the tasks' results there in the layout of lm-eval: MODEL/results_DATE.json",
+    )
     .option('--health [prompts]', 'greedy samples for built-in prompts, or for the prompts in a text file')
     .option('--health-tokens <count>', 'longest sample in new tokens (default: 128)', wholeNumber(1))
     .option('--report <dir>', 'write report.json and report.html into this folder')
@@ -156,6 +162,12 @@ async function runEval(run: Run<EvalOptions>, folder: string, files: readonly st
     run.terminal.data(formatResults(result));
   }
   for (const warning of leftOutWarnings(result.files)) run.terminal.warn(warning);
+  const { tokens, sequenceLength } = run.options;
+  const capped = [
+    ...(files.length > 0 ? cappedSequences(sequenceLength, inputs.contextLength) : []),
+    ...result.files.flatMap(file => cappedTokens('tokens', tokens, `the texts of ${file.file}`, file.tokens)),
+  ];
+  for (const warning of capped) run.terminal.warn(onCommandLine(warning));
 }
 
 /** The line of a row, as --samples begins with. */
@@ -196,6 +208,7 @@ const taskFlags = {
   fewshotRows: '--fewshot-rows',
   limit: '--limit',
   samples: '--samples',
+  outputPath: '--output-path',
 } as const;
 
 /** Ends the command if its options do not fit together. */
@@ -220,7 +233,7 @@ async function readInputs(run: Run<EvalOptions>, folder: string, files: readonly
   const { contextLength } = await inspectModel(folder);
   const sequenceLength = Math.min(options.sequenceLength ?? 1024, contextLength);
   return {
-    ...{ folder, reader, against, againstReader, sequenceLength },
+    ...{ folder, reader, against, againstReader, contextLength, sequenceLength },
     texts: await readTexts(files, reader, { ...options, sequenceLength }),
     tasks: await prepareTasks(run),
     prompts: await readHealthPrompts(health),

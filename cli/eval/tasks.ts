@@ -9,6 +9,7 @@ import type { Model } from '../../model/transformer/model.js';
 import { type Column, formatTable } from '../../replaceme/report/text/textTable.js';
 import type { Run } from '../terminal/command.js';
 import { version } from '../terminal/version.js';
+import { writeLmEvalResults } from './lmEvalResults.js';
 
 /** Options of `eval` for tasks. */
 export interface TaskOptions {
@@ -19,6 +20,7 @@ export interface TaskOptions {
   /** A folder; false with --no-cache, true by default. */
   cache?: string | boolean;
   samples?: string;
+  outputPath?: string;
   batchTokens?: number;
   force?: boolean;
 }
@@ -88,6 +90,16 @@ export async function runTasks(
 ): Promise<TaskOutcome[]> {
   const results = await runOn(run, tasks, first, samplesFile);
   const others = against && (await runOn(run, tasks, against, samplesFile));
+  const { outputPath } = run.options;
+  if (outputPath !== undefined) {
+    const all = [
+      { model: first.folder, results },
+      ...(others ? [{ model: against.folder, results: others }] : []),
+    ];
+    for (const one of all) {
+      run.terminal.note(`results in lm-eval's layout: ${await writeLmEvalResults(outputPath, one, tasks)}`);
+    }
+  }
   return results.map((result, i) => ({ ...result, ...(others && { against: others[i]! }) }));
 }
 

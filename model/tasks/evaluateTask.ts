@@ -31,6 +31,8 @@ export interface PrepareOptions {
 export interface PreparedTask {
   readonly task: Task;
   readonly rowsFile: string;
+  /** Rows of that file; `prompts` may be of fewer. */
+  readonly rowsInFile: number;
   readonly fewshot: number;
   readonly prompts: readonly Prompt[];
 }
@@ -102,7 +104,7 @@ export async function prepareTask(
     used.set(group, count);
     return count <= (options.limit ?? Number.POSITIVE_INFINITY);
   });
-  return { task, rowsFile, fewshot, prompts: await prompter.prompts(selected) };
+  return { task, rowsFile, rowsInFile: rows.length, fewshot, prompts: await prompter.prompts(selected) };
 }
 
 function groupOf(task: Task, { values, where }: TaskRow): string | undefined {

@@ -1,10 +1,10 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { temporaryFolder } from '../support.js';
+import { saySkipped, temporaryFolder } from '../support.js';
 import { writeTinyModel } from '../tinyModel.js';
 import { ownCache, rmEngine } from './support.js';
 
@@ -105,6 +105,30 @@ test('a task is evaluated, alone and against another model, and every answer can
   assert.match(refused.stderr, /a file is in the way \(OUTPUT_EXISTS\)/);
 });
 
+test("results in lm-eval's layout, which its own table shows", async () => {
+  const out = path('lm eval results');
+  const { tasks: found } = await evaluate(...tasks, '--limit', '8', '--output-path', out);
+  const [file] = readdirSync(join(out, basename(model)));
+  assert.match(file!, /^results_\d{4}-\d\d-\d\dT[\d.-]+\.json$/);
+  const results = JSON.parse(readFileSync(join(out, basename(model), file!), 'utf8'));
+  const { metrics, groups, rows } = found[0];
+  const { colours: of, colours_rare: rare } = results.results;
+  assert.equal([of['acc,none'], of['acc_stderr,none']], [metrics.acc, metrics.acc_stderr]);
+  assert.is(rare['acc_norm,none'], groups[0].metrics.acc_norm);
+  assert.equal(results['n-samples'].colours, { original: rowCount, effective: rows });
+  assert.equal(results.group_subtasks.colours, ['colours_rare', 'colours_common']);
+  assert.equal([results['n-shot'].colours, results.higher_is_better.colours.acc], [0, true]);
+  const { RM_LM_EVAL: python } = process.env;
+  if (!python) return saySkipped("lm-eval's own table: needs RM_LM_EVAL");
+  const script =
+    'import json, sys; from lm_eval.utils import make_table; print(make_table(json.load(open(sys.argv[1]))))';
+  const { status, stdout, stderr } = spawnSync(python, ['-c', script, join(out, basename(model), file!)], {
+    encoding: 'utf8',
+  });
+  assert.is(status, 0, stderr);
+  assert.match(stdout, new RegExp(`\\|colours +\\|.*\\|acc +\\|.*\\|${metrics.acc.toFixed(4)}\\|`));
+});
+
 test('a second run takes the answers from the cache, another model does not', async () => {
   const cache = ['--cache', path('own answers')];
   const first = await evaluate(...tasks, ...cache);
@@ -183,22 +207,22 @@ test('tables name task, metric, value and standard error', async () => {
 });
 
 test('what means no task is refused', async () => {
-  const refused = async (args: string[], words: RegExp, status = 1) => {
+  const refused = async (args: string[], words: RegExp) => {
     const result = await rmEngine(['eval', model, ...args], { env: env() });
-    assert.is(result.status, status, result.stderr);
+    assert.is(result.status, 2, result.stderr);
     assert.match(result.stderr, words);
     assert.is(result.stdout, '');
   };
-  await refused([], /nothing to evaluate/, 2);
+  await refused([], /nothing to evaluate/);
   await refused(['--tasks', 'nothing=a.jsonl'], /there is no task "nothing"[\s\S]*Built-in tasks: .*piqa/);
   await refused(['--tasks', 'piqa'], /task piqa needs its rows/);
   await refused(['--tasks', path('none.jsonl')], /no such file, folder or task/);
   await refused(['--tasks', path('rows', 'notes.jsonl')], /does not begin with the name of a task/);
   await refused(['--tasks', model], /holds neither task files nor rows/);
   const two = ['--tasks', path('colours.yaml'), path('rows')];
-  await refused([...two, '--fewshot-rows', 'x.jsonl'], /with several tasks, write TASK=FILE/, 2);
-  await refused([...two, '--fewshot-rows', 'boolq=x.jsonl'], /--tasks names no task boolq/, 2);
-  await refused([...tasks, '--fewshot', '-1'], /Give a whole number/, 2);
+  await refused([...two, '--fewshot-rows', 'x.jsonl'], /with several tasks, write TASK=FILE/);
+  await refused([...two, '--fewshot-rows', 'boolq=x.jsonl'], /--tasks names no task boolq/);
+  await refused([...tasks, '--fewshot', '-1'], /Give a whole number/);
 });
 
 test('greedy samples of both models are told, with what they repeat', async () => {
