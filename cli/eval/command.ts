@@ -66,7 +66,8 @@ position 0.
 Perplexity is the exponential of the mean -log p(next token). --against adds the mean KL divergence KL(other || model)
 and the share of positions where both models rank the same token first; both models must have the same vocabulary.
 
-Tasks: --tasks accepts NAME=ROWS (a built-in task), a task file (.yaml), a file of rows whose name begins with the name of
+Tasks: --tasks accepts the NAME of a built-in task, whose rows are taken from the Hugging Face cache or with --download from
+the hub, NAME=ROWS, a task file (.yaml), a file of rows whose name begins with the name of
 a built-in task (hellaswag_val.jsonl), or a folder of these. Rows are .jsonl, .json or .parquet files as published.
 Prompts, scores and standard errors are those of EleutherAI's lm-eval. Answers are cached, so a stopped run continues
 where it was. --against evaluates both models. docs/tasks.md lists the tasks and shows how to write one.
@@ -87,6 +88,7 @@ export function evalCommand(signal: AbortSignal): Command {
       'rm-engine eval ./pruned wikitext.txt --tokens 4096',
       'rm-engine eval ./pruned chat.jsonl --against ./SmolLM2-135M-Instruct --json',
       'rm-engine eval ./pruned --tasks hellaswag=validation.parquet rows/arc_easy.jsonl --limit 200',
+      'rm-engine eval ./pruned --tasks hellaswag arc_easy --download --limit 200',
       'rm-engine eval ./pruned --tasks mmlu=test.jsonl --fewshot 5 --fewshot-rows dev.jsonl',
       'rm-engine eval ./pruned --health --against ./SmolLM2-135M-Instruct',
     ],

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { cacheFolder } from '../../engine/cacheFolder.js';
 import type { Device } from '../../engine/device.js';
 import { outputError } from '../../model/files/outputError.js';
+import type { DatasetSplit } from '../../model/hub/datasetRows.js';
 import type { Metrics, PreparedTask, TaskResult, TaskSample, TaskSource } from '../../model/tasks/index.js';
 import type { TextReader } from '../../model/text/textReader.js';
 import type { Model } from '../../model/transformer/model.js';
@@ -23,6 +24,7 @@ export interface TaskOptions {
   outputPath?: string;
   batchTokens?: number;
   force?: boolean;
+  download?: boolean;
 }
 
 /** A model in memory, its folder, and its tokenizer and chat template. */
@@ -42,7 +44,16 @@ export async function prepareTasks(run: Run<TaskOptions>): Promise<PreparedTask[
   const { options } = run;
   if (!options.tasks?.length) return [];
   const { findTasks, prepareTask } = await import('../../model/tasks/index.js');
-  const sources = withExamples(run, await findTasks(options.tasks));
+  const download = options.download
+    ? async (rows: DatasetSplit) => {
+        const { downloadRows } = await import('../../model/hub/datasetRows.js');
+        const { progress: onProgress, signal, terminal } = run;
+        const file = await downloadRows(rows, { onProgress, signal });
+        terminal.note(`${rows.repo}, ${rows.config}, ${rows.split}: downloaded to ${file}`);
+        return file;
+      }
+    : undefined;
+  const sources = withExamples(run, await findTasks(options.tasks, { download }));
   const prepared: PreparedTask[] = [];
   for (const source of sources) {
     prepared.push(await prepareTask(source, { fewshot: options.fewshot, limit: options.limit }));

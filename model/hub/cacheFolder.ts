@@ -18,9 +18,9 @@ export function hubCacheFolder(env: Environment = process.env): string {
   return folder ? expanded(folder) : join(huggingFaceHome(env), 'hub');
 }
 
-/** A model's folder in the cache, with refs/, snapshots/ and blobs/. */
-export const repoFolder = (cache: string, repo: string): string =>
-  join(cache, `models--${repo.replace('/', '--')}`);
+/** A repository's folder in the cache, with refs/, snapshots/ and blobs/. */
+export const repoFolder = (cache: string, repo: string, kind: 'model' | 'dataset' = 'model'): string =>
+  join(cache, `${kind}s--${repo.replace('/', '--')}`);
 
 const snapshotPath = /[\\/]models--([^\\/]+)[\\/]snapshots[\\/]([^\\/]+)[\\/]*$/;
 

@@ -16,7 +16,10 @@ export interface HubClient {
   modelInfo(
     options: Connection & { name: string; additionalFields: string[] },
   ): Promise<{ readonly sha?: string }>;
-  listFiles(options: Connection & { repo: string; recursive: boolean }): AsyncIterable<ListedFile>;
+  datasetInfo: HubClient['modelInfo'];
+  listFiles(
+    options: Connection & { repo: { type: string; name: string }; recursive: boolean },
+  ): AsyncIterable<ListedFile>;
 }
 
 /** An entry of a repository. */

@@ -1,181 +1,24 @@
-import { randomUUID } from 'node:crypto';
-import { constants } from 'node:fs';
-import { copyFile, lstat, mkdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
-import { dirname, join, relative } from 'node:path';
-import { type Progress, RmError, reasonOf } from '../../engine/index.js';
-import { outputError } from '../files/outputError.js';
-import { downloadBlob } from './blob.js';
-import { hubCacheFolder, repoFolder } from './cacheFolder.js';
-import { type HubClient, loadHubClient } from './client.js';
-import { type HubConnection, hubConnection } from './connection.js';
-import { openContent } from './fileContent.js';
+import { RmError } from '../../engine/index.js';
 import { findSnapshot, type Snapshot } from './findSnapshot.js';
-import { neededEntries, type RemoteEntry } from './listedFiles.js';
 import { forgetLocations } from './locate.js';
-import { isWeightFile } from './neededFiles.js';
+import { filesToDownload, isWeightFile } from './neededFiles.js';
 import { type HubReference, hubName, parseHubReference } from './reference.js';
-import { hideSecrets } from './secrets.js';
+import { type DownloadOptions, downloadFiles } from './repositoryDownload.js';
 
-/** Settings of `downloadModel`. */
-export interface DownloadOptions {
-  onProgress?: Progress;
-  /** Stops the download; the next call resumes it. */
-  signal?: AbortSignal;
-}
+export type { DownloadOptions } from './repositoryDownload.js';
 
-/** Explains an error answer of the hub. */
-function refused(reference: HubReference, { hubUrl }: HubConnection, error: unknown): RmError {
-  const status = (error as { statusCode?: number }).statusCode;
-  const name = hubName(reference);
-  const make = (problem: string, fix: string) =>
-    new RmError('DOWNLOAD_FAILED', `${name}: ${problem}`, fix, { cause: error });
-  if (status === 401 || status === 403) {
-    return make(
-      `${hubUrl} denies access (${status}): the model is private, requires accepting its terms, or does not exist`,
-      `Check the name, accept the terms at ${hubUrl}/${reference.repo}, and set HF_TOKEN to a token that may read it.`,
-    );
-  }
-  if (status === 404) {
-    return make(
-      `${hubUrl} has no such model or revision`,
-      'Check name and revision; for a private model, set HF_TOKEN.',
-    );
-  }
-  const reason = reasonOf((error as Error).cause ?? error);
-  return make(
-    `${hubUrl} ${status === undefined ? `cannot be reached: ${reason}` : `answers with status ${status}`}`,
-    'Check the network and HF_ENDPOINT, then run again: it resumes where it stopped.',
+/** The files of a model. @throws RmError DOWNLOAD_FAILED where the repository has none that this program reads. */
+function modelFiles(reference: HubReference, paths: readonly string[]): string[] {
+  const needed = filesToDownload(paths);
+  if (needed.includes('config.json') && needed.some(isWeightFile)) return needed;
+  const lacks = needed.includes('config.json')
+    ? 'model.safetensors, in one file or in shards'
+    : 'config.json';
+  throw new RmError(
+    'DOWNLOAD_FAILED',
+    `${hubName(reference)}: its repository has no ${lacks}`,
+    'Choose a model, or a revision of it, with safetensors weights.',
   );
-}
-
-/** Downloads one model into the cache. */
-class Download {
-  readonly folder: string;
-  #done = 0;
-  #total = 0;
-
-  constructor(
-    private readonly reference: HubReference,
-    private readonly client: HubClient,
-    private readonly connection: HubConnection,
-    private readonly options: DownloadOptions,
-  ) {
-    this.folder = repoFolder(hubCacheFolder(), reference.repo);
-  }
-
-  async run(): Promise<Snapshot> {
-    const commit = await this.#request(async () => this.#commit());
-    const files = await this.#request(async () => this.#list(commit));
-    this.#total = files.reduce((sum, { size }) => sum + size, 0);
-    // Small files first: a mistake shows before the weights are downloaded.
-    for (const file of files.sort((a, b) => a.size - b.size)) await this.#fetch(file, commit);
-    const { revision } = this.reference;
-    if (!commit.startsWith(revision)) await this.#writeRef(revision, commit);
-    forgetLocations();
-    return await findSnapshot({ ...this.reference, revision: commit });
-  }
-
-  async #request<T>(ask: () => Promise<T>): Promise<T> {
-    try {
-      return await ask();
-    } catch (error) {
-      this.options.signal?.throwIfAborted();
-      throw error instanceof RmError ? error : refused(this.reference, this.connection, error);
-    }
-  }
-
-  async #commit(): Promise<string> {
-    const { repo, revision } = this.reference;
-    const { sha } = await this.client.modelInfo({
-      ...{ ...this.connection, name: repo, revision, additionalFields: ['sha'] },
-    });
-    if (sha !== undefined && /^[0-9a-f]{40}$/.test(sha)) return sha;
-    throw new RmError(
-      'DOWNLOAD_FAILED',
-      `${hubName(this.reference)}: ${this.connection.hubUrl} names no commit for it`,
-      'Check HF_ENDPOINT: the server must offer the API of huggingface.co.',
-    );
-  }
-
-  async #list(commit: string): Promise<RemoteEntry[]> {
-    const { repo } = this.reference;
-    const name = hubName(this.reference);
-    const fail = (problem: string) =>
-      new RmError('DOWNLOAD_FAILED', `${name}: ${problem}`, 'Check HF_ENDPOINT, or choose another model.');
-    const listed = this.client.listFiles({ ...this.connection, repo, revision: commit, recursive: true });
-    const entries = await neededEntries(listed, fail);
-    const needed = entries.map(({ path }) => path);
-    if (!needed.includes('config.json') || !needed.some(isWeightFile)) {
-      const lacks = needed.includes('config.json')
-        ? 'model.safetensors, in one file or in shards'
-        : 'config.json';
-      throw new RmError(
-        'DOWNLOAD_FAILED',
-        `${hubName(this.reference)}: its repository has no ${lacks}`,
-        'Choose a model, or a revision of it, with safetensors weights.',
-      );
-    }
-    return entries;
-  }
-
-  async #fetch({ path, size, etag, hash }: RemoteEntry, commit: string): Promise<void> {
-    const blob = join(this.folder, 'blobs', etag);
-    const pointer = join(this.folder, 'snapshots', commit, path);
-    const advance = (bytes: number) => {
-      this.#done += bytes;
-      const { onProgress } = this.options;
-      onProgress?.({ phase: 'download', done: this.#done, total: this.#total, unit: 'bytes' });
-    };
-    const sizeOf = async (file: string) => (await stat(file).catch(() => undefined))?.size;
-    if ((await sizeOf(pointer)) === size) {
-      advance(size);
-      return;
-    }
-    await this.#makeFolder(dirname(blob));
-    if ((await sizeOf(blob)) === size) advance(size);
-    else {
-      const url = `${this.connection.hubUrl}/${this.reference.repo}/resolve/${commit}/${encodeURI(path)}`;
-      const name = `${hubName(this.reference)}, ${path}`;
-      const read = (start: number) => openContent(this.connection, url, name, start, size);
-      await this.#request(() => downloadBlob({ name, size, hash, read }, blob, advance, this.options.signal));
-    }
-    await this.#point(pointer, blob);
-  }
-
-  /** Adds the file to the snapshot: a link into blobs/, or a copy if links are not allowed (Windows). */
-  async #point(pointer: string, blob: string): Promise<void> {
-    await this.#makeFolder(dirname(pointer));
-    // A name that nothing can have been put at beforehand.
-    const temporary = `${pointer}.${randomUUID()}.incomplete`;
-    try {
-      // Replace a broken link or other content rather than writing through it.
-      if (await lstat(pointer).catch(() => undefined)) await rm(pointer, { force: true });
-      await symlink(relative(dirname(pointer), blob), temporary).catch(() =>
-        copyFile(blob, temporary, constants.COPYFILE_EXCL),
-      );
-      await rename(temporary, pointer);
-    } catch (error) {
-      await rm(temporary, { force: true });
-      throw outputError(error, pointer);
-    }
-  }
-
-  async #writeRef(revision: string, commit: string): Promise<void> {
-    const path = join(this.folder, 'refs', ...revision.split('/'));
-    await this.#makeFolder(dirname(path));
-    const temporary = `${path}.${randomUUID()}.incomplete`;
-    try {
-      await writeFile(temporary, commit, { flag: 'wx' });
-      await rename(temporary, path);
-    } catch (error) {
-      await rm(temporary, { force: true });
-      throw outputError(error, path);
-    }
-  }
-
-  async #makeFolder(path: string): Promise<void> {
-    await mkdir(path, { recursive: true }).catch(error => Promise.reject(outputError(error, path)));
-  }
 }
 
 /**
@@ -197,13 +40,8 @@ export async function downloadModel(name: string, options: DownloadOptions = {})
       'Give org/name or org/name@revision.',
     );
   }
-  const connection = await hubConnection(options.signal);
-  const download = new Download(reference, await loadHubClient(), connection, options);
-  try {
-    return await download.run();
-  } catch (error) {
-    // A hub may send back what it was sent.
-    hideSecrets(error, connection.hide);
-    throw error;
-  }
+  const choose = (paths: readonly string[]) => modelFiles(reference, paths);
+  const { commit } = await downloadFiles({ reference, kind: 'model', choose }, options);
+  forgetLocations();
+  return await findSnapshot({ ...reference, revision: commit });
 }

@@ -1,6 +1,6 @@
 import { optional, type RmError, record, textLike, whole } from '../../engine/index.js';
 import type { ListedFile } from './client.js';
-import { filesToDownload, isWeightFile } from './neededFiles.js';
+import { isWeightFile } from './neededFiles.js';
 
 /** A file to download. */
 export interface RemoteEntry {
@@ -20,15 +20,19 @@ const entryForm = record({
   lfs: optional(record({ oid: textLike(/^[0-9a-f]{64}$/, 'a SHA-256'), size: whole() })),
 });
 
+/** Files of rows, like weights, are stored in parts and may be large. */
+const isLarge = (path: string): boolean => isWeightFile(path) || path.endsWith('.parquet');
+
 /**
- * The files of a model among those that a hub lists. Only names that a model needs are taken, none of which leads out of the
- * snapshot's folder.
+ * The needed files among those that a hub lists.
  *
+ * @param choose takes names that are known, none of which leads out of the snapshot's folder.
  * @param fail makes the error for what no hub lists.
  * @throws RmError of `fail`.
  */
 export async function neededEntries(
   listed: AsyncIterable<ListedFile>,
+  choose: (paths: readonly string[]) => string[],
   fail: (problem: string) => RmError,
 ): Promise<RemoteEntry[]> {
   const files = new Map<string, ListedFile>();
@@ -39,13 +43,13 @@ export async function neededEntries(
     if (files.has(entry.path)) throw fail(`its repository lists ${JSON.stringify(entry.path)} twice`);
     files.set(entry.path, entry);
   }
-  return withoutTwins(filesToDownload([...files.keys()])).map(path => {
+  return withoutTwins(choose([...files.keys()])).map(path => {
     const entry = files.get(path)!;
     const problem = entryForm(entry, '');
     if (problem) throw fail(`${path}: the hub's list is wrong: ${problem}`);
     const { lfs, oid } = entry;
     const size = lfs?.size ?? entry.size;
-    if (size > (isWeightFile(path) ? MOST_WEIGHT_BYTES : MOST_TEXT_BYTES)) {
+    if (size > (isLarge(path) ? MOST_WEIGHT_BYTES : MOST_TEXT_BYTES)) {
       throw fail(`${path}: the hub's list gives it ${size} bytes, which no such file has`);
     }
     return {

@@ -2,8 +2,9 @@ import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import { didYouMean, RmError, reasonOf } from '../../engine/index.js';
 import { shippedPath } from '../files/shippedPath.js';
+import { type DatasetSplit, findRows } from '../hub/datasetRows.js';
 import type { TaskSource } from './evaluateTask.js';
-import { readTaskFile } from './taskFile.js';
+import { readTaskFile, type Task } from './taskFile.js';
 import { isRowsFile } from './taskRows.js';
 
 const isTaskFile = (path: string): boolean => /^\.ya?ml$/i.test(extname(path));
@@ -28,21 +29,31 @@ function taskOfName(path: string, names: readonly string[]): { name: string; res
 
 const builtInFile = (name: string): string => shippedPath('tasks', `${name}.yaml`);
 
+/** How `findTasks` gets rows that are on the hub and not here. */
+export interface FindOptions {
+  /** Downloads rows and returns their file; without it a task's rows must be given, or be in the Hugging Face cache. */
+  readonly download?: ((rows: DatasetSplit) => Promise<string>) | undefined;
+}
+
 /**
- * Resolves words to tasks: NAME=ROWS (a built-in task or a task file, and its rows), a task file, a file of rows whose name
- * begins with a built-in task's, or a folder of such files. In a folder, rows called NAME_fewshot, NAME_dev or NAME_train
+ * Resolves words to tasks: NAME (a built-in task, its rows on the Hugging Face hub), NAME=ROWS (a built-in task or a task
+ * file, and its rows), a task file, a file of rows whose name begins with a built-in task's, or a folder of such files. In a folder, rows called NAME_fewshot, NAME_dev or NAME_train
  * are the few-shot examples of the others.
  *
  * @throws RmError INVALID_ARGUMENT for a word that matches no task, CONFIG_INVALID for an invalid task file.
  */
-export async function findTasks(words: readonly string[]): Promise<TaskSource[]> {
+export async function findTasks(words: readonly string[], options: FindOptions = {}): Promise<TaskSource[]> {
   const names = await builtInTasks();
   const sources: TaskSource[] = [];
-  for (const word of words) sources.push(...(await tasksOfWord(word, names)));
+  for (const word of words) sources.push(...(await tasksOfWord(word, names, options)));
   return sources;
 }
 
-async function tasksOfWord(word: string, names: readonly string[]): Promise<TaskSource[]> {
+async function tasksOfWord(
+  word: string,
+  names: readonly string[],
+  options: FindOptions,
+): Promise<TaskSource[]> {
   const fix = `Built-in tasks: ${names.join(', ')}.`;
   const equals = word.indexOf('=');
   if (equals > 0) {
@@ -57,10 +68,8 @@ async function tasksOfWord(word: string, names: readonly string[]): Promise<Task
   }
   const stats = await stat(word).catch(() => undefined);
   if (stats?.isDirectory()) return tasksOfFolder(word, names);
-  if (isTaskFile(word)) return [{ task: await readTaskFile(word) }];
-  if (names.includes(word)) {
-    throw new RmError('INVALID_ARGUMENT', `task ${word} needs its rows`, `Write ${word}=rows.jsonl.`);
-  }
+  if (isTaskFile(word)) return [await withHubRows(await readTaskFile(word), options)];
+  if (names.includes(word)) return [await withHubRows(await readTaskFile(builtInFile(word)), options)];
   if (!stats)
     throw new RmError(
       'INVALID_ARGUMENT',
@@ -74,6 +83,23 @@ async function tasksOfWord(word: string, names: readonly string[]): Promise<Task
     `${word}: its name does not begin with the name of a task`,
     `Write TASK=${word}. ${fix}`,
   );
+}
+
+/** A task with its rows, where it names no file, from the cache or the hub. @throws RmError INVALID_ARGUMENT. */
+async function withHubRows(task: Task, { download }: FindOptions): Promise<TaskSource> {
+  if (task.rows !== undefined) return { task };
+  const fileOf = async (rows: DatasetSplit) => (await findRows(rows)) ?? (await download?.(rows));
+  const rows = task.hubRows && (await fileOf(task.hubRows));
+  if (rows === undefined) {
+    const place = task.dataset ?? 'a file of rows';
+    throw new RmError(
+      'INVALID_ARGUMENT',
+      `task ${task.name} needs its rows${task.hubRows ? ', which are not in the Hugging Face cache' : ''}`,
+      `${task.hubRows ? 'Give `download` to fetch them, or' : 'Get'} their file (${place}) and write ${task.name}=rows.parquet.`,
+    );
+  }
+  const fewshotRows = task.hubFewshotRows && (await fileOf(task.hubFewshotRows));
+  return { task, rows, ...(fewshotRows !== undefined && { fewshotRows }) };
 }
 
 async function tasksOfFolder(folder: string, names: readonly string[]): Promise<TaskSource[]> {

@@ -2,6 +2,7 @@ import { dirname, resolve } from 'node:path';
 import { RmError } from '../../engine/index.js';
 import { isRecord } from '../files/jsonFile.js';
 import { readYamlFile } from '../files/yamlFile.js';
+import type { DatasetSplit } from '../hub/datasetRows.js';
 import { checkTemplates } from './templates.js';
 
 /** Name of a task's metric. */
@@ -34,6 +35,11 @@ export interface Task {
   /** Files of rows and of examples, absolute. */
   readonly rows: string | undefined;
   readonly fewshotRows: string | undefined;
+  /** The same on the Hugging Face hub. */
+  readonly hubRows: DatasetSplit | undefined;
+  readonly hubFewshotRows: DatasetSplit | undefined;
+  /** Where the rows are to be had, in words. */
+  readonly dataset: string | undefined;
 }
 
 const lmEvalFields = [
@@ -41,7 +47,7 @@ const lmEvalFields = [
   ...['target_delimiter', 'fewshot_delimiter', 'num_fewshot', 'fewshot_config', 'metric_list'],
 ];
 const ownFields = ['rows', 'fewshot_rows', 'fields', 'group_by', 'dataset', 'paper'];
-/** lm-eval's fields about the source and filing of data, ignored because rows come from files here. */
+/** lm-eval's fields about the filing of data, and about its source where that is no split of a data set. */
 const silentFields = [
   ...['dataset_path', 'dataset_name', 'dataset_kwargs', 'training_split', 'validation_split', 'test_split'],
   ...[
@@ -158,6 +164,18 @@ function metricsFrom(reader: Reader, outputType: Task['outputType']): MetricName
   });
 }
 
+/** As lm-eval chooses: the test split, else the one for validation; examples of the split that is for them. */
+function hubRowsOf(reader: Reader): Pick<Task, 'hubRows' | 'hubFewshotRows'> {
+  const repo = reader.text('dataset_path');
+  const config = reader.text('dataset_name') ?? 'default';
+  const rowsOf = (split: string | undefined): DatasetSplit | undefined =>
+    repo?.includes('/') && split !== undefined ? { repo, config, split } : undefined;
+  return {
+    hubRows: rowsOf(reader.text('test_split') ?? reader.text('validation_split')),
+    hubFewshotRows: rowsOf(reader.text('fewshot_split')),
+  };
+}
+
 /**
  * Reads and checks a task file.
  *
@@ -216,6 +234,8 @@ export async function readTaskFile(path: string): Promise<Task> {
     groupBy: reader.text('group_by'),
     rows: beside('rows'),
     fewshotRows: beside('fewshot_rows'),
+    ...hubRowsOf(reader),
+    dataset: reader.text('dataset'),
   };
   await reader.checkTemplates();
   return task;

@@ -4,6 +4,7 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { startHub } from '../model/hubServer.js';
 import { saySkipped, temporaryFolder } from '../support.js';
 import { writeTinyModel } from '../tinyModel.js';
 import { ownCache, rmEngine } from './support.js';
@@ -206,6 +207,44 @@ test('tables name task, metric, value and standard error', async () => {
   assert.match(third!, /^ {2}rare +10 +acc ↑/);
 });
 
+test('rows by the name of a task: downloaded once, then without a network', async () => {
+  const rows = fileURLToPath(new URL('../../../test/data/tasks/parquet/arc_easy.parquet', import.meta.url));
+  const file = readFileSync(rows);
+  const files = new Map([
+    ['ARC-Easy/test/0000.parquet', file],
+    ['ARC-Easy/train/0000.parquet', file],
+    ['ARC-Challenge/test/0000.parquet', Buffer.from('another configuration')],
+  ]);
+  const hub = await startHub(files, undefined, 'allenai/ai2_arc', 'datasets');
+  const cache = { ...env(), HF_HUB_CACHE: path('hub') };
+  const online = { ...cache, HF_ENDPOINT: hub.url };
+  const asked = ['eval', model, '--tasks', 'arc_easy', '--json'];
+  try {
+    const absent = await rmEngine(asked, { env: online });
+    assert.is(absent.status, 2);
+    assert.equal(hub.requests, [], 'nothing is asked without --download');
+    const first = await rmEngine([...asked, '--download'], { env: online });
+    assert.is(first.status, 0, first.stderr);
+    assert.match(first.stderr, /allenai\/ai2_arc, ARC-Easy, test: downloaded to /);
+    assert.equal(
+      hub.requests.filter(request => request.includes('/resolve/')),
+      [`/datasets/allenai/ai2_arc/resolve/${hub.commit}/ARC-Easy/test/0000.parquet`],
+    );
+    const [folderOf] = readdirSync(path('hub'));
+    assert.is(folderOf, 'datasets--allenai--ai2_arc');
+    assert.is(readFileSync(path('hub', folderOf, 'refs', 'refs', 'convert', 'parquet'), 'utf8'), hub.commit);
+    await hub.close();
+    const offline = await rmEngine(asked, { env: { ...cache, HF_ENDPOINT: 'http://127.0.0.1:9' } });
+    assert.is(offline.status, 0, offline.stderr);
+    const given = await rmEngine([...asked.slice(0, 3), `arc_easy=${rows}`, '--json'], { env: cache });
+    const metricsOf = ({ stdout }: { stdout: string }) => JSON.parse(stdout).tasks[0].metrics;
+    assert.equal(metricsOf(offline), metricsOf(given));
+    assert.equal(metricsOf(first), metricsOf(given));
+  } finally {
+    await hub.close();
+  }
+});
+
 test('what means no task is refused', async () => {
   const refused = async (args: string[], words: RegExp) => {
     const result = await rmEngine(['eval', model, ...args], { env: env() });
@@ -215,7 +254,11 @@ test('what means no task is refused', async () => {
   };
   await refused([], /nothing to evaluate/);
   await refused(['--tasks', 'nothing=a.jsonl'], /there is no task "nothing"[\s\S]*Built-in tasks: .*piqa/);
-  await refused(['--tasks', 'piqa'], /task piqa needs its rows/);
+  await refused(
+    ['--tasks', 'piqa'],
+    /task piqa needs its rows, which are not in the Hugging Face cache[\s\S]*--download[\s\S]*baber\/piqa, validation[\s\S]*piqa=rows/,
+  );
+  await refused(['--tasks', 'chid'], /task chid needs its rows[\s\S]*FewCLUE on GitHub/);
   await refused(['--tasks', path('none.jsonl')], /no such file, folder or task/);
   await refused(['--tasks', path('rows', 'notes.jsonl')], /does not begin with the name of a task/);
   await refused(['--tasks', model], /holds neither task files nor rows/);

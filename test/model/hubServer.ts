@@ -36,7 +36,7 @@ export const gitHash = (content: Buffer): string =>
   createHash('sha1').update(`blob ${content.byteLength}\0`).update(content).digest('hex');
 
 /** Weights are large files, kept apart: asking for them leads to another address, as the real hub's storage. */
-const isLarge = (path: string): boolean => path.endsWith('.safetensors');
+const isLarge = (path: string): boolean => /\.(safetensors|parquet)$/.test(path);
 
 /** Answers with the part asked for. */
 function sendRange(request: IncomingMessage, response: ServerResponse, content: Buffer): void {
@@ -50,11 +50,12 @@ function sendRange(request: IncomingMessage, response: ServerResponse, content: 
   response.end(content.subarray(first, last + 1));
 }
 
-/** Starts it. @param files by path. @param token without which nothing is given, if any. @param model its name. */
+/** Starts it. @param files by path. @param token without which nothing is given, if any. @param model its name, or that of a data set. */
 export async function startHub(
   files: ReadonlyMap<string, Buffer>,
   token?: string,
   model = 'org/name',
+  kind: 'models' | 'datasets' = 'models',
 ): Promise<HubServer> {
   const commit = 'c0ffee'.padEnd(40, '0');
   const sha256 = (content: Buffer) => createHash('sha256').update(content).digest('hex');
@@ -64,6 +65,7 @@ export async function startHub(
       ...(isLarge(path) && { lfs: { oid: sha256(content), size: content.byteLength, pointerSize: 134 } }),
     }),
   );
+  const place = kind === 'models' ? '' : '/datasets';
   const json = (response: ServerResponse, value: unknown, status = 200) => {
     response.writeHead(status, { 'content-type': 'application/json' });
     response.end(JSON.stringify(value));
@@ -82,18 +84,18 @@ export async function startHub(
       return;
     }
     hub.tokens.add(authorization);
-    const revision = pathname.split(`/api/models/${model}/revision/`)[1];
-    if (revision && /^(main|HEAD|c0ffee\d*)$/.test(revision)) {
+    const revision = pathname.split(`/api/${kind}/${model}/revision/`)[1];
+    if (revision && /^(main|HEAD|c0ffee\d*|refs%2Fconvert%2Fparquet)$/.test(revision)) {
       json(response, { _id: '1', id: model, sha: commit, lastModified: '2024-01-01T00:00:00Z' });
-    } else if (pathname === `/api/models/${model}/tree/${commit}`) {
+    } else if (pathname === `/api/${kind}/${model}/tree/${commit}`) {
       const all = [
         { type: 'directory', path: 'additional_chat_templates', oid: '0' },
         ...structuredClone(entries),
       ];
       const changed = hub.listing ? hub.listing(all, request, response) : all;
       if (!response.headersSent) json(response, changed);
-    } else if (pathname.startsWith(`/${model}/resolve/${commit}/`)) {
-      const path = decodeURI(pathname.split('/').slice(5).join('/'));
+    } else if (pathname.startsWith(`${place}/${model}/resolve/${commit}/`)) {
+      const path = decodeURI(pathname.slice(`${place}/${model}/resolve/${commit}/`.length));
       const content = files.get(path)!;
       if (isLarge(path)) {
         const usual = `${addressOf(storage)}/${path}`;
