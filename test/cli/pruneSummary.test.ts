@@ -45,7 +45,8 @@ test('what to do next can be pasted into a shell', () => {
   assert.is(
     nextSteps('./my model', "it's", {}),
     "next: rm-engine chat 'it'\\''s' --against './my model'\n" +
-      "      rm-engine eval 'it'\\''s' FILE... --against './my model'",
+      "      rm-engine eval 'it'\\''s' FILE... --against './my model'\n" +
+      "      hf upload ORG/NAME 'it'\\''s'",
   );
 });
 
