@@ -23,8 +23,8 @@ export {
   textLike,
   whole,
 } from './form.js';
-export { type HostMemory, hostMemory } from './hostMemory.js';
 export { formatBytes, formatNumber, formatRate, formatSeconds, plural } from './format.js';
+export { type HostMemory, hostMemory } from './hostMemory.js';
 export { liveSums, noJournal } from './journal.js';
 export { endOfString, MOST_LEVELS, parseJsonText } from './json.js';
 export { exactSize, sizeClass } from './memory.js';

@@ -91,11 +91,11 @@ async function withHubRows(task: Task, { download }: FindOptions): Promise<TaskS
   const fileOf = async (rows: DatasetSplit) => (await findRows(rows)) ?? (await download?.(rows));
   const rows = task.hubRows && (await fileOf(task.hubRows));
   if (rows === undefined) {
-    const place = task.dataset ?? 'a file of rows';
+    const place = task.dataset === undefined ? '' : ` (${task.dataset})`;
     throw new RmError(
       'INVALID_ARGUMENT',
       `task ${task.name} needs its rows${task.hubRows ? ', which are not in the Hugging Face cache' : ''}`,
-      `${task.hubRows ? 'Give `download` to fetch them, or' : 'Get'} their file (${place}) and write ${task.name}=rows.parquet.`,
+      `${task.hubRows ? 'Give `download` to fetch them' : 'Get a file of them'}${place}, or write ${task.name}=rows.parquet with a file of your own.`,
     );
   }
   const fewshotRows = task.hubFewshotRows && (await fileOf(task.hubFewshotRows));
