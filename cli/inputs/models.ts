@@ -12,10 +12,7 @@ export const MODEL_TEXT = 'model folder, .gguf file, or org/name[@revision] in t
 
 /** Gives a command --download. */
 export const withDownload = (command: Command): Command =>
-  command.option(
-    '--download',
-    'download what is named and not in the Hugging Face cache: models, with --tasks their rows',
-  );
+  command.option('--download', 'download models that are not in the Hugging Face cache, and rows of --tasks');
 
 /** The places that no output may touch; see the library's function of this name, which is loaded only now. */
 export const inputPaths: typeof import('../../model/hub/inputPaths.js').inputPaths = async (models, others) =>

@@ -183,7 +183,7 @@ test('a model and a number of layers are enough: the usual methods on unseen tex
     ...['compare', path('model'), '--layers', '1', ...asked, '--no-report'],
   ]);
   assert.is(status, 0, stderr);
-  assert.match(stdout, /^my texts\.txt, \d+ tokens\n/);
+  assert.match(stdout, /^my texts\.txt, [\d,]+ tokens\n/);
   for (const method of ['dense', 'plain', 'replaceme-ls', 'refit', 'refit-heal'])
     assert.match(stdout, new RegExp(`^${method} `, 'm'));
   const [, best] = /^(\S+) \* /m.exec(stdout)!;

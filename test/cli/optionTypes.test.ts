@@ -109,7 +109,7 @@ test('bytes in decimal and binary units', () => {
   assert.is(byteCount('100b'), 100);
   refuses(byteCount, '1iB', 'GB', '1 GBB');
   assert.is(byteCount('512KiB'), 512 * 1024);
-  refuses(byteCount, '', 'GB', '-1GB', '2 GiX', '1 iB', '0', '0MB', '1e9', '99999999TB');
+  refuses(byteCount, '', 'GB', '-1GB', '2 GiX', '1 iB', '0', '0MB', '99999999TB');
 });
 
 test('one of a few words', () => {

@@ -100,7 +100,7 @@ test('a number of a method is in two source files: its table, and the fit that r
 test('nothing below cli/ speaks of an option of the command line', () => {
   // Whole commands to type, and other programs' options.
   const others =
-    /rm-engine [a-z ]+ --json|llama-gguf-split --merge|hf download .*--revision|--(no-)?expose-gc|--max-old-space-size|--query-gpu/;
+    /rm-engine [a-z ]+ --json|rm-engine prune --config recipe\.yaml|llama-gguf-split --merge|hf download .*--revision|--(no-)?expose-gc|--max-old-space-size|--query-gpu/;
   // Flags of containers, and custom properties of CSS.
   const free = ['engine/presentGpus.ts', 'replaceme/report/page/style.ts'];
   const told = sources

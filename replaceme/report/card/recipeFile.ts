@@ -18,7 +18,7 @@ const lastPart = (path: string): string => {
   return task + pathArgument(basename(file) || file);
 };
 
-/** A value as `--config` reads it; files by their names alone. */
+/** A value as a configuration file has it; files by their names alone. */
 function yamlValue({ type, takes }: DeclaredSetting, value: unknown): string {
   const isPath = takes === 'files' || takes === 'file' || takes === 'task=rows';
   const single = (item: unknown) =>
@@ -55,8 +55,8 @@ const complete = (options: PruneOptions, { method, recipe, healing }: PruneRepor
 const comments = (lines: readonly string[]): string => lines.map(line => `# ${shownName(line)}\n`).join('');
 
 /**
- * The recipe of a prune as a configuration file, with names in place of paths: `rm-engine prune --config` makes the same
- * model of it where model and texts are.
+ * The recipe of a prune as a configuration file, with names in place of paths: where model and texts are, `rm-engine
+ * prune` makes the same model of it.
  *
  * @param from the model as it was given.
  * @param to the final path of the result.
