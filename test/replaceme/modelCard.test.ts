@@ -92,7 +92,7 @@ test('the card inherits, names the base on the hub, and has the measured values'
   }
   assert.match(card, /\| {2}\| layers \| parameters \| weights \| .*perplexity \| KL \| same top token \|/);
   assert.match(card, /^\| before \| 6 \| /m);
-  assert.match(card, /^\| layers removed, nothing repaired \| 4 \| /m);
+  assert.match(card, /^\| as many layers removed, nothing repaired \| 4 \| /m);
   assert.match(card, /^\| this model \| 4 \| /m);
   for (const words of ['pipeline("text-generation"', 'vllm serve', 'llama-cli', 'recipe.yaml'])
     assert.match(card, words);

@@ -64,7 +64,7 @@ const right = (title: string, group?: Column['group']): Column => ({
 
 const roleNames: Readonly<Record<ModelMeasures['role'], string>> = {
   dense: 'before',
-  plain: 'layers removed, nothing repaired',
+  plain: 'as many layers removed, nothing repaired',
   result: 'this model',
 };
 
