@@ -60,7 +60,11 @@ export class DecodingSession {
     const tokens = [...sequence];
     for (let count = 0; count < limit; count++) {
       signal?.throwIfAborted();
-      const [token] = await decoder.next([{ place: 0, tokens, random: random() }], sampling, options.repeatPenalty);
+      const [token] = await decoder.next(
+        [{ place: 0, tokens, random: random() }],
+        sampling,
+        options.repeatPenalty,
+      );
       if (eosIds.includes(token!)) return;
       yield token!;
       tokens.push(token!);

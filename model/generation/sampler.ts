@@ -48,7 +48,8 @@ export function samplingOf(options: SamplingOptions): SampleOptions | undefined 
  */
 export function penalizeRepeats(logits: Float32Array, text: readonly number[], penalty: number): void {
   ensure(penalty > 0, `repeatPenalty is ${penalty}`, 'Give a number above 0.');
-  for (const id of new Set(text)) logits[id] = logits[id]! > 0 ? logits[id]! / penalty : logits[id]! * penalty;
+  for (const id of new Set(text))
+    logits[id] = logits[id]! > 0 ? logits[id]! / penalty : logits[id]! * penalty;
 }
 
 /** Uniform random u32 numbers, one for each token of a sequence. */

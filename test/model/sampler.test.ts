@@ -3,7 +3,12 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, downloadU32, Scope, seededRandom, tensorFrom } from '../../engine/index.js';
 import { NOT_FINITE, sampleTokens } from '../../kernels/index.js';
-import { penalizeRepeats, type SamplingOptions, samplingOf, tokenRandom } from '../../model/generation/sampler.js';
+import {
+  penalizeRepeats,
+  type SamplingOptions,
+  samplingOf,
+  tokenRandom,
+} from '../../model/generation/sampler.js';
 import { rejectsWith } from '../gpu.js';
 
 let device: Device;
