@@ -52,21 +52,24 @@ export async function evaluatePruned(
     ['result', pruned.model],
   ];
   const measureAll = async () => {
-    const models: ModelMeasures[] = [];
     using meter = await ModelMeter.of(model, texts, { ...options, room: spareBytes });
+    const scores = (role: Role, candidate: Model) =>
+      journal.step(role, () => meter.scores(candidate, options));
+    const found: Omit<ModelMeasures, 'tokensPerSecond'>[] = [];
     for (const [role, candidate] of roles) {
-      const measures = await journal.step(role, () => meter.measure(candidate, options));
-      models.push({ role, layers: candidate.arch.layers, ...measures });
+      found.push({ role, layers: candidate.arch.layers, ...(await scores(role, candidate)) });
     }
-    if (!nearest) return models;
-    const other = model.withLayers(keptLayers([nearest], model.arch.layers));
-    const measures = await journal.step('plain', () => meter.measure(other, options));
-    return models.map(
-      (measured): ModelMeasures =>
-        measured.role === 'plain' && klOf(measures) < klOf(measured)
-          ? { role: 'plain', layers: other.arch.layers, ...measures, windows: [nearest] }
-          : measured,
-    );
+    if (nearest) {
+      const other = await scores('plain', model.withLayers(keptLayers([nearest], model.arch.layers)));
+      const p = found.findIndex(({ role }) => role === 'plain');
+      if (klOf(other) < klOf(found[p]!)) found[p] = { ...found[p]!, ...other, windows: [nearest] };
+    }
+    // Models of one shape have one speed.
+    const [ofDense, ofPruned] = await journal.step('speeds', () => meter.speeds([model, pruned.model]));
+    return found.map(measured => ({
+      ...measured,
+      tokensPerSecond: (measured.role === 'dense' ? ofDense : ofPruned)!,
+    }));
   };
   return {
     texts: described,
@@ -78,7 +81,7 @@ export async function evaluatePruned(
 }
 
 /** Mean KL over all texts. */
-const klOf = ({ eval: files }: Measures): number => files.reduce((sum, { kl }) => sum + kl, 0) / files.length;
+const klOf = ({ eval: files }: Pick<Measures, 'eval'>): number => files.reduce((sum, { kl }) => sum + kl, 0) / files.length;
 
 /** The single window whose ends are nearest, whose removal may do better than that of the result's; undefined if it is that. */
 function nearestWindow({ map, windows }: PruneOutcome): Window | undefined {

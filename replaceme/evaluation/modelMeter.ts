@@ -15,6 +15,12 @@ import type { EvaluationText } from './evaluationText.js';
 import type { FileScores, Measures } from './modelMeasures.js';
 import { PositionLosses } from './positionLoss.js';
 
+/** Timed passes of each model; an odd number has a median. */
+const SPEED_PASSES = 3;
+
+/** Layers that a timed pass runs. */
+const timedLayers = (model: Model): number => (model.isOffloaded ? 1 : model.arch.layers);
+
 /** Measures models in memory against a reference model of the same vocabulary, on the same texts. */
 export class ModelMeter {
   private constructor(
@@ -52,6 +58,13 @@ export class ModelMeter {
 
   /** @throws RmError NOT_FINITE where the model assigns no finite likelihood to a text. */
   async measure(model: Model, hooks: RunHooks): Promise<Measures> {
+    const scores = await this.scores(model, hooks);
+    const [tokensPerSecond] = await this.speeds([model]);
+    return { ...scores, tokensPerSecond: tokensPerSecond! };
+  }
+
+  /** Everything but the speed. @throws RmError as `measure`. */
+  async scores(model: Model, hooks: RunHooks): Promise<Omit<Measures, 'tokensPerSecond'>> {
     const { journal = noJournal } = hooks;
     const scores: FileScores[] = [];
     const positions = new PositionLosses();
@@ -70,29 +83,33 @@ export class ModelMeter {
       eval: scores,
       parameters: parametersOf(model),
       bytes: bytesOf(model),
-      tokensPerSecond: await this.#speed(model),
       lossByPosition: positions.losses,
     };
   }
 
   /**
-   * Tokens per second of the faster of two passes over a quarter of a batch; the first may have to compile kernels. For an
-   * offloaded model, extrapolates from the first layer, without its upload.
+   * Tokens per second of each model: the median of passes over a quarter of a batch. The models take turns, so that other work
+   * on the machine slows all of them; a first pass may have to compile kernels and does not count. For an offloaded model,
+   * extrapolates from the first layer, without its upload.
    */
-  async #speed(model: Model): Promise<number> {
+  async speeds(models: readonly Model[]): Promise<number[]> {
     const all = this.texts.flatMap(({ sequences }) => sequences.map(sequence => [...sequence]));
-    using batch = new Batch(model.device, firstTokens(all, Math.ceil(this.batchTokens / 4)));
-    const { layers } = model.arch;
-    const to = model.isOffloaded ? 1 : layers;
-    await model.loadLayer(0);
-    const seconds: number[] = [];
-    for (let pass = 0; pass < 2; pass++) {
-      const started = performance.now();
-      using _hidden = forward(model, batch, { to });
-      await model.device.recorder.finish();
-      seconds.push((performance.now() - started) / 1000);
+    const { device } = models[0]!;
+    using batch = new Batch(device, firstTokens(all, Math.ceil(this.batchTokens / 4)));
+    const seconds: number[][] = models.map(() => []);
+    for (let pass = 0; pass <= SPEED_PASSES; pass++) {
+      for (const [m, model] of models.entries()) {
+        await model.loadLayer(0);
+        const started = performance.now();
+        using _hidden = forward(model, batch, { to: timedLayers(model) });
+        await device.recorder.finish();
+        if (pass > 0) seconds[m]!.push((performance.now() - started) / 1000);
+      }
     }
-    return (batch.tokens * to) / (layers * Math.min(...seconds));
+    return models.map((model, m) => {
+      const median = seconds[m]!.sort((a, b) => a - b)[(SPEED_PASSES - 1) / 2]!;
+      return (batch.tokens * timedLayers(model)) / (model.arch.layers * median);
+    });
   }
 
   [Symbol.dispose](): void {

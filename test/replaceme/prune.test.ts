@@ -44,7 +44,8 @@ test('prune writes a model with fewer layers that evaluates like the one in memo
   assert.is(report.summary, describeWindows([{ layer: best, count: 2 }], 6));
   assert.is(report.verification.maxLogitDifference, 0);
   assert.is(report.calibration.tokens, 1024);
-  assert.equal(report.warnings, []);
+  assert.is(report.warnings.length, 1);
+  assert.match(report.warnings[0]!, /^calibrated and measured on one file alone/);
   assert.ok((report.fit.relativeResidual as number) < (report.fit.plainRelativeResidual as number));
   for (const phase of ['load', 'distances', 'statistics', 'write']) assert.ok(events.includes(phase), phase);
   assert.is(device.memory.liveBytes, 0, 'nothing stays on the device');
@@ -112,8 +113,9 @@ test('fewer tokens than dimensions: a warning with ridge, a typed error without'
   const few = options(place.calibration, { tokens: 20, window: 2 });
   await rejectsWith(() => prune(place.model, place.out, few), 'NOT_POSITIVE_DEFINITE');
   const report = await prune(place.model, place.out, { ...few, alpha: 1 });
-  assert.is(report.warnings.length, 1);
+  assert.is(report.warnings.length, 2);
   assert.match(report.warnings[0]!, '20 calibration tokens for 32 dimensions');
+  assert.match(report.warnings[1]!, /^20 calibration tokens is little: each regression has 32 unknowns/);
 });
 
 test('wrong requests are refused before any work, and nothing is left behind', async () => {
