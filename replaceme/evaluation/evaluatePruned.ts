@@ -81,7 +81,8 @@ export async function evaluatePruned(
 }
 
 /** Mean KL over all texts. */
-const klOf = ({ eval: files }: Pick<Measures, 'eval'>): number => files.reduce((sum, { kl }) => sum + kl, 0) / files.length;
+const klOf = ({ eval: files }: Pick<Measures, 'eval'>): number =>
+  files.reduce((sum, { kl }) => sum + kl, 0) / files.length;
 
 /** The single window whose ends are nearest, whose removal may do better than that of the result's; undefined if it is that. */
 function nearestWindow({ map, windows }: PruneOutcome): Window | undefined {

@@ -31,7 +31,12 @@ export class PruneRun implements AsyncDisposable {
     private readonly checkpoint: RunJournal | undefined,
     phases: readonly PlannedPhase[],
   ) {
-    const progress = new StepProgress(options.onProgress, stepsOf(plan.request, options), phases);
+    const progress = new StepProgress(
+      options.onProgress,
+      stepsOf(plan.request, options),
+      phases,
+      plan.request,
+    );
     this.clock = new PhaseClock(lease.device, started, progress.turn);
     this.spillFile = new SpillFile(to);
     this.options = {

@@ -1,7 +1,36 @@
 import type { Progress, ProgressEvent } from '../../engine/index.js';
 import type { PlannedPhase } from '../planning/timePlan.js';
+import type { PruneRequest } from '../request/request.js';
 import type { PhaseName } from '../run/phaseClock.js';
-import { RunForecast } from '../run/runForecast.js';
+import { type ExpectedWork, RunForecast } from '../run/runForecast.js';
+
+/** Events of a phase in their order, and about how long each part takes beside the others (on the demo model). */
+type Parts = readonly (readonly [name: string, weight: number])[];
+
+function partsOf(phase: PhaseName, { selection, budget, method, settings }: PruneRequest): Parts {
+  if (phase === 'evaluate') {
+    const each = (name: string, weight: number) => Array.from({ length: 3 }, () => [name, weight] as const);
+    return [['reference', 4], ...each('evaluate', 4), ['damage by layer', 2], ...each('samples', 8)];
+  }
+  if (phase !== 'select' || selection.name !== 'measured' || budget) return [];
+  const heals = settings.heal || method.unhealed !== undefined;
+  return [
+    ...[['window map', 8] as const, ['window map', 1] as const, ['reference', 1] as const],
+    ['candidates', 24],
+    ...(heals ? [['finalists', 10] as const] : []),
+  ];
+}
+
+/** A planned phase with its parts, where it has some. */
+function withParts(phase: PlannedPhase, request: PruneRequest): ExpectedWork {
+  const parts = partsOf(phase.name, request);
+  if (parts.length === 0) return phase;
+  const total = parts.reduce((sum, [, weight]) => sum + weight, 0);
+  return {
+    ...phase,
+    parts: parts.map(([name, weight]) => ({ name, seconds: (phase.seconds * weight) / total })),
+  };
+}
 
 const now = (): number => performance.now() / 1000;
 
@@ -17,6 +46,7 @@ export class StepProgress {
     private readonly onProgress: Progress | undefined,
     private readonly steps: readonly PhaseName[],
     planned: readonly PlannedPhase[],
+    request: PruneRequest,
   ) {
     const secondsOf = (phase: PhaseName) => planned.find(({ name }) => name === phase)?.seconds ?? 0;
     const expected = planned
@@ -26,7 +56,8 @@ export class StepProgress {
         phase.name === 'fit' && !steps.includes('heal')
           ? { ...phase, seconds: phase.seconds + secondsOf('heal') }
           : phase,
-      );
+      )
+      .map(phase => withParts(phase, request));
     this.#forecast = new RunForecast(expected);
   }
 
