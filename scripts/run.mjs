@@ -108,6 +108,11 @@ const jobs = {
     build();
     node('scripts/packageSize.mjs', ...args);
   },
+  // `npm pack`, which it calls, builds.
+  'gpu-bundle': () => {
+    install();
+    node('scripts/gpuBundle.mjs', ...args);
+  },
   // The checkout's rm-engine; run `npm run build` before.
   cli: () => node('dist/cli/main.js', ...args),
   lint: () => {
