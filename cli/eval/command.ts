@@ -258,13 +258,17 @@ async function measure(
   const models = against ? 2 : 1;
   progress.steps(models + texts.length + models * (tasks.length + (options.health ? 1 : 0)));
   const { Model } = await import('../../model/transformer/model.js');
-  const load = async (path: string) => {
+  const paths = [folder, ...(against ? [against] : [])];
+  // Tasks and samples go through whole models.
+  const wholeOnly = tasks.length > 0 || options.health !== undefined;
+  const offloads = wholeOnly ? [] : await placements(run, device, paths, inputs.sequenceLength);
+  const load = async (path: string, index: number) => {
     progress.nextStep();
     using _ = report?.clock.enter('load');
-    return await Model.load(device, path, { onProgress: progress });
+    return await Model.load(device, path, { onProgress: progress, offload: offloads[index] ?? false });
   };
-  using model = await load(folder);
-  using other = against ? await load(against) : undefined;
+  await using model = await load(folder, 0);
+  await using other = against ? await load(against, 1) : undefined;
   const evaluating = report?.clock.enter('evaluate');
   const first: LoadedModel = { folder, model, reader };
   const second: LoadedModel | undefined = other &&
@@ -284,6 +288,23 @@ async function measure(
     ...results,
   });
   return results;
+}
+
+/** How the models are loaded: layer by layer where they do not fit the memory limit. */
+async function placements(
+  { options, terminal }: Run<EvalOptions>,
+  device: Device,
+  paths: readonly string[],
+  sequenceLength: number,
+) {
+  const { placeModels } = await import('../../replaceme/planning/evalPlacement.js');
+  const { batchTokens } = options;
+  const offloads = await placeModels(device, paths, { sequenceLength, batchTokens });
+  for (const [i, path] of paths.entries()) {
+    if (offloads[i])
+      terminal.note(`${path} does not fit the memory limit: its layers go to the device in turn`);
+  }
+  return offloads;
 }
 
 /** A table for each kind of measurement. */

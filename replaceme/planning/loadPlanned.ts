@@ -5,7 +5,7 @@ import { type RunHooks, runHooks } from '../run/runHooks.js';
 import type { Placement } from './memoryParts.js';
 
 /** How Model.load offloads layers under a plan. */
-export const offloadOf = ({ weights }: Placement): LoadOptions['offload'] =>
+export const offloadOf = ({ weights }: Pick<Placement, 'weights'>): LoadOptions['offload'] =>
   weights !== 'device' && { prefetch: weights === 'streamed' };
 
 /** Loads a model in `options.dtype`, its weights where the plan puts them. @throws RmError as Model.load. */
