@@ -107,7 +107,7 @@ chmodSync(join(bundle, 'rm-engine'), 0o755);
 
 mkdirSync(dirname(out), { recursive: true });
 run('tar', ['-C', stage, '-cJf', out, '--owner=0', '--group=0', 'rm-engine-gpu'], {
-  env: { ...process.env, XZ_OPT: '-T0 -6' },
+  env: { ...process.env, XZ_OPT: '-T0 -9' },
 });
 const { size } = statSync(out);
 console.log(
