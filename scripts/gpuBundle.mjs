@@ -78,6 +78,10 @@ for (const name of readdirSync(binaries))
   if (/^(darwin|win32|linux)-/.test(name) && name !== 'linux-x64')
     rmSync(join(binaries, name), { recursive: true });
 
+const tokenizers = join(app, 'node_modules/tokenizers');
+for (const name of readdirSync(tokenizers))
+  if (name.endsWith('.node') && name !== 'tokenizers.linux-x64-gnu.node') rmSync(join(tokenizers, name));
+
 run('strip', ['-o', join(bundle, 'node'), realpathSync(process.execPath)]);
 run('apt-get', ['download', '-qq', ...PACKAGES.split(' ')], { cwd: debs });
 for (const deb of readdirSync(debs)) run('dpkg', ['-x', join(debs, deb), join(stage, 'root')]);
