@@ -42,10 +42,9 @@ export function gpuCheckCommand(signal: AbortSignal): Command {
   const check = newCommand('gpu-check', {
     summary: 'check and measure a GPU: is it right, how fast, how much memory',
     details:
-      'rm-engine gpu-check is short for gpu-check run. docs/gpu-check.md explains the steps and what they write.',
+      'rm-engine gpu-check is short for gpu-check run, whose --help lists the options. docs/gpu-check.md explains the steps.',
     examples: [
       'rm-engine gpu-check',
-      'rm-engine gpu-check run --help',
       'rm-engine gpu-check --budget 120 --out check',
       'rm-engine gpu-check compare mine.json theirs.json',
     ],
@@ -60,7 +59,7 @@ function runCommand(signal: AbortSignal): Command {
     summary: 'run the steps',
     details,
     examples: [
-      'rm-engine gpu-check --out check',
+      'rm-engine gpu-check run --out check',
       'rm-engine gpu-check --steps environment correctness --budget 60',
       'rm-engine gpu-check --allow-software --adapter llvmpipe',
     ],
