@@ -75,7 +75,7 @@ export class MemoryPool {
     return this.#liveBytes;
   }
 
-  /** Largest number of bytes that the driver has held for buffers so far. */
+  /** Largest sum of live and pooled bytes so far; buffers that are leaving come on top. */
   get peakBytes(): number {
     return this.#peakBytes;
   }
@@ -95,10 +95,10 @@ export class MemoryPool {
     return this.#liveBytes + this.#pooledBytes + this.#leavingBytes;
   }
 
-  /** Returns the largest number of held bytes since the last call. */
+  /** Returns the largest sum of live and pooled bytes since the last call. */
   takePeak(): number {
     const peak = this.#recentPeakBytes;
-    this.#recentPeakBytes = this.heldBytes;
+    this.#recentPeakBytes = this.#liveBytes + this.#pooledBytes;
     return peak;
   }
 
@@ -149,8 +149,9 @@ export class MemoryPool {
     }
     const gpu = this.#create({ label, size, usage: usage() });
     this.#liveBytes += size;
-    this.#peakBytes = Math.max(this.#peakBytes, this.heldBytes);
-    this.#recentPeakBytes = Math.max(this.#recentPeakBytes, this.heldBytes);
+    const inUse = this.#liveBytes + this.#pooledBytes;
+    this.#peakBytes = Math.max(this.#peakBytes, inUse);
+    this.#recentPeakBytes = Math.max(this.#recentPeakBytes, inUse);
     return { id: this.#nextId++, gpu, bytes: size };
   }
 
