@@ -115,7 +115,7 @@ test('eval --profile: the table on stderr, data alone on stdout', async () => {
   assert.match(stdout, /^file +tokens +perplexity\n.+\n$/);
   assert.match(stderr, /^kernel +calls +ms +share/m);
   assert.match(stderr, /^matmul .+%/m);
-  assert.match(stderr, /^evaluate +[\d.]+ +[\d.]+ +\d+(\.\d)? %$/m);
+  assert.match(stderr, /^evaluate +[\d.]+ +[\d.]+ +\d+(\.\d)? % +\d+ +\d+$/m);
 });
 
 test('generate --profile --json with a trace; an existing trace is refused before the work, --force replaces it', async () => {
