@@ -19,9 +19,10 @@ import {
   solveSpd,
   symmetrize,
 } from '../../kernels/index.js';
-import { difference, sumOfSquares } from '../activations/rowOperations.js';
+import { difference, rowNormsOf } from '../activations/rowOperations.js';
 import type { Sums } from '../statistics/statisticsStore.js';
 import type { FitPass } from './fitPass.js';
+import { addMassive, type MassiveSums, noMassiveSums } from './massiveActivations.js';
 
 /**
  * Sums over calibration tokens for one window (i, n), j = i + n. The right-hand side uses L_i instead of Y_i, which fits
@@ -35,6 +36,8 @@ export interface LeastSquaresStatistics {
   readonly cross: DoubleSingle;
   /** |L_j - L_i|² summed over tokens. */
   readonly targetSquares: number;
+  /** Undefined in files of earlier versions. */
+  readonly massive: MassiveSums | undefined;
   [Symbol.dispose](): void;
 }
 
@@ -43,10 +46,12 @@ export interface LeastSquaresStatistics {
  *
  * @param before a T before the norm behind the MLP: M is then what comes before that norm, divided by what the norm divides
  *   by with T in place, and L_i is Y + M.
+ * @param look sees the sums so far after every batch.
  */
 export async function leastSquaresStatistics(
   pass: FitPass,
   before?: Tensor,
+  look?: (sums: MassiveSums & { tokens: number; targetSquares: number }) => void,
 ): Promise<LeastSquaresStatistics> {
   const { device, arch } = pass.model;
   // Fail before the long pass, not in the solve after it.
@@ -59,7 +64,7 @@ export async function leastSquaresStatistics(
     return sum;
   };
   const statistics = { gram: accumulator(), cross: accumulator() };
-  const numbers = { targetSquares: 0 };
+  const numbers = { tokens: 0, targetSquares: 0, ...noMassiveSums() };
   const { journal = noJournal } = pass.inputs.options;
   const tracking = await journal.track('sums', liveSums(matricesOf(statistics), numbers));
   await pass.forEach(async ({ mlpOutput, layerOutput, target }, { weight }) => {
@@ -72,15 +77,22 @@ export async function leastSquaresStatistics(
         : scope.own(tensorFrom(device, new Float32Array(mlpOutput.rowCount).fill(weight)));
     gram(rec, mlpOutput, weights, statistics.gram);
     crossGram(rec, mlpOutput, change, weights, statistics.cross);
-    numbers.targetSquares += weight * (await sumOfSquares(change));
+    const norms = {
+      ...{ layerOutput: await rowNormsOf(layerOutput), target: await rowNormsOf(target) },
+      ...{ change: await rowNormsOf(change), mlpOutput: await rowNormsOf(mlpOutput) },
+    };
+    numbers.tokens += mlpOutput.rowCount;
+    for (const norm of norms.change) numbers.targetSquares += weight * norm ** 2;
+    addMassive(numbers, norms, weight);
+    look?.(numbers);
   }, before);
   tracking[Symbol.dispose]();
   symmetrize(rec, statistics.gram);
   const owned = accumulators.releaseAll();
+  const { tokens, targetSquares, ...massive } = numbers;
   return {
     ...statistics,
-    ...numbers,
-    tokens: pass.inputs.tokens,
+    ...{ tokens, targetSquares, massive },
     [Symbol.dispose]: () => {
       for (const tensor of owned) tensor.dispose();
     },
@@ -97,7 +109,11 @@ const matricesOf = ({ gram, cross }: Pick<LeastSquaresStatistics, 'gram' | 'cros
 /** The sums for a statistics file; they keep their tensors. */
 export const sumsOf = (statistics: LeastSquaresStatistics): Sums => ({
   tensors: matricesOf(statistics),
-  numbers: { tokens: statistics.tokens, targetSquares: statistics.targetSquares },
+  numbers: {
+    tokens: statistics.tokens,
+    targetSquares: statistics.targetSquares,
+    ...statistics.massive,
+  },
 });
 
 /** The inverse of `sumsOf`; takes ownership of the tensors in `scope`. */
@@ -108,6 +124,7 @@ export function statisticsFrom({ tensors, numbers }: Sums, scope: Scope): LeastS
     gram: { hi: tensors['G hi']!, lo: tensors['G lo']! },
     cross: { hi: tensors['C hi']!, lo: tensors['C lo']! },
     targetSquares: numbers.targetSquares!,
+    massive: numbers.massiveTokens === undefined ? undefined : (numbers as unknown as MassiveSums),
     [Symbol.dispose]: () => {
       for (const tensor of owned) tensor.dispose();
     },

@@ -9,6 +9,7 @@ import {
   statisticsFrom,
   sumsOf,
 } from './leastSquares.js';
+import { massiveWatch } from './massiveActivations.js';
 import type { AccumulateContext, Repair, RepairContext } from './repair.js';
 import { type LayerFit, repairInOrder } from './repairInOrder.js';
 
@@ -22,6 +23,12 @@ const keyOf = (window: Window): SumsKey => ({
   weighting: 'w = 1',
 });
 
+/** A fit with further warnings. */
+export const withWarnings = (fit: LayerFit, warnings: readonly string[]): LayerFit => ({
+  ...fit,
+  warnings: [...(fit.warnings ?? []), ...warnings],
+});
+
 /** repairInOrder for methods that need only least-squares statistics, which a statistics file may already hold. */
 export const repairByLeastSquares = (
   context: RepairContext,
@@ -32,16 +39,19 @@ export const repairByLeastSquares = (
     context,
     windows,
     async (pass, window) => {
-      using statistics = await leastSquaresStatistics(pass);
+      const { look, warnings } = massiveWatch(context, window);
+      using statistics = await leastSquaresStatistics(pass, undefined, look);
       if (pass.unpruned) await context.statistics?.put(keyOf(window), sumsOf(statistics));
-      return await fit(pass.model, window.layer, statistics);
+      const said = warnings(statistics);
+      return withWarnings(await fit(pass.model, window.layer, statistics), said);
     },
     async window => {
       using scope = new Scope(context.model.device);
       const sums = await context.statistics?.get(keyOf(window), scope);
       if (!sums) return undefined;
       using statistics = statisticsFrom(sums, scope);
-      return await fit(context.model, window.layer, statistics);
+      const said = massiveWatch(context, window).warnings(statistics);
+      return withWarnings(await fit(context.model, window.layer, statistics), said);
     },
   );
 

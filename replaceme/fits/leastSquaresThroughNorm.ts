@@ -16,6 +16,8 @@ import {
   statisticsFrom,
   sumsOf,
 } from './leastSquares.js';
+import { withWarnings } from './leastSquaresRepair.js';
+import { massiveWatch } from './massiveActivations.js';
 import type { AccumulateContext, Repair, RepairContext } from './repair.js';
 import { type LayerFit, repairInOrder } from './repairInOrder.js';
 
@@ -129,19 +131,36 @@ export function repairThroughNorm(
   layerFit: (layer: number, fit: NormedFit) => Promise<LayerFit>,
 ): Promise<Repair> {
   const { model, settings, statistics: store } = context;
-  const fit = async (window: Window, statisticsOf: RoundStatistics) => {
-    const found = await fitTransformRounds(model, window.layer, settings.alpha, statisticsOf);
-    return found && (await layerFit(window.layer, found));
+  const fit = async (
+    window: Window,
+    statisticsOf: RoundStatistics,
+    { warnings } = massiveWatch(context, window),
+  ) => {
+    const said: string[] = [];
+    const found = await fitTransformRounds(model, window.layer, settings.alpha, async (round, transform) => {
+      const statistics = await statisticsOf(round, transform);
+      if (statistics && round === 0) said.push(...warnings(statistics));
+      return statistics;
+    });
+    return found && withWarnings(await layerFit(window.layer, found), said);
   };
   return repairInOrder(
     context,
     windows,
-    async (pass, window) =>
-      (await fit(window, async (round, transform) => {
-        const statistics = await leastSquaresStatistics(pass, transform);
-        if (pass.unpruned) await store?.put(keyOf(window, round), sumsOf(statistics));
-        return statistics;
-      }))!,
+    async (pass, window) => {
+      const watch = massiveWatch(context, window);
+      const fitted = await fit(
+        window,
+        async (round, transform) => {
+          const look = round === 0 ? watch.look : undefined;
+          const statistics = await leastSquaresStatistics(pass, transform, look);
+          if (pass.unpruned) await store?.put(keyOf(window, round), sumsOf(statistics));
+          return statistics;
+        },
+        watch,
+      );
+      return fitted!;
+    },
     window => fit(window, storedRound(model, store, window)),
   );
 }

@@ -39,8 +39,6 @@ export interface PruneOptions
     Values<typeof reportSettings>,
     Values<typeof runSettings>,
     Values<typeof deviceSettings> {
-  /** Is told in a sentence what a user should know while the run goes on. */
-  onNotice?: (text: string) => void;
   /** The words of the command line, for the report, where it is one. */
   command?: readonly string[];
   /** An open device to use; it is left open. */

@@ -106,17 +106,28 @@ interface Kind {
   readonly features: number;
   readonly parts: readonly string[];
   readonly numbers: readonly string[];
+  /** Numbers that files of earlier versions lack. */
+  readonly later?: readonly string[];
 }
 
 const wide = (parts: readonly string[]): string[] => parts.flatMap(part => [`${part} hi`, `${part} lo`]);
 
 const halves = ['G 0', 'C 0', 'G 1', 'C 1'];
+const massiveNumbers = ['massiveTokens', 'massiveTargetSquares', 'outputSquares', 'massiveOutputSquares'];
 const halfNumbers = ['trace0', 'targetSquares0', 'trace1', 'targetSquares1'];
 
 /** Our methods' kinds of sums; others, of methods of callers, are not looked into. */
 const kindsOf = ({ hidden, heads, headDim, intermediate }: Architecture): ReadonlyMap<string, Kind> =>
   new Map([
-    ['ls', { features: hidden, parts: wide(['G', 'C']), numbers: ['tokens', 'targetSquares'] }],
+    [
+      'ls',
+      {
+        features: hidden,
+        parts: wide(['G', 'C']),
+        numbers: ['tokens', 'targetSquares'],
+        later: massiveNumbers,
+      },
+    ],
     ['refit o_proj', { features: heads * headDim, parts: wide(halves), numbers: halfNumbers }],
     ['refit down_proj', { features: intermediate, parts: halves, numbers: halfNumbers }],
   ]);
@@ -139,8 +150,9 @@ export function misfit(
     }
     const kind = kinds.get(kindName!);
     if (!kind) continue;
-    if (!same(parts, kind.parts) || !same(Object.keys(numbers), kind.numbers))
-      return `the sums "${name}" are not complete`;
+    const given = Object.keys(numbers);
+    const complete = [kind.numbers, [...kind.numbers, ...(kind.later ?? [])]].some(all => same(given, all));
+    if (!same(parts, kind.parts) || !complete) return `the sums "${name}" are not complete`;
     if (Object.values(numbers).some(number => number < 0)) return `the sums "${name}" have a negative square`;
     for (const part of parts) {
       const needed = [kind.features, part.startsWith('G') ? kind.features : hidden];
