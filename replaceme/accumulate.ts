@@ -174,7 +174,7 @@ export async function checkAccumulateRequest(
   if (!method.accumulate) {
     throw new RmError(
       'INVALID_ARGUMENT',
-      `${method.name}: what it needs of the tokens is no sum, they must all be on one machine`,
+      `${method.name}: ${method.notSummed ?? 'what it needs of the tokens is no sum'}, so they must all be on one machine`,
       `Prune on one machine, or choose one of: ${names(methods.filter(({ accumulate: gather }) => gather))}.`,
     );
   }

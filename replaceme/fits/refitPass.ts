@@ -149,13 +149,15 @@ export class RefitPass {
     return { tokenResidual: residuals.ordinary, sinkResidual: residuals.sinks ?? 0 };
   }
 
-  /** Runs all tokens up to what the MLP reads with the weights so far: Y, or X where the branches are parallel. */
-  async forEachMlpInput(visit: (input: Tensor, visit: BatchVisit) => Promise<void>): Promise<void> {
+  /** Runs all tokens up to Y and what the MLP reads with the weights so far: Y, or X where the branches are parallel. */
+  async forEachMlpInput(
+    visit: (tensors: { readonly input: Tensor; readonly y: Tensor }, visit: BatchVisit) => Promise<void>,
+  ): Promise<void> {
     await this.#forEach('MLP inputs', async batch => {
       const { parallel } = this.inputs.model.arch;
       const { index, scope } = batch;
       const y = await this.#kept('afterAttention', batch, () => this.#y(batch));
-      await visit(parallel ? await this.inputs.input(index, scope) : y, batch);
+      await visit({ input: parallel ? await this.inputs.input(index, scope) : y, y }, batch);
     });
   }
 

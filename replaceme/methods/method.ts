@@ -34,6 +34,8 @@ export interface Method {
    * false where there is more to sum, which depends on these sums over all tokens.
    */
   accumulate?(context: AccumulateContext, windows: readonly Window[]): Promise<boolean>;
+  /** Why there is nothing to sum over parts of the tokens, where that is not plain: "..., so they must all be on one machine". */
+  readonly notSummed?: string;
   /** New weights for the layers that stay; `windows` ascend and do not touch. */
   repair(context: RepairContext, windows: readonly Window[]): Promise<Repair>;
 }

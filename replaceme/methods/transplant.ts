@@ -6,8 +6,8 @@ import { type LayerFit, repairInOrder } from '../fits/repairInOrder.js';
 import { transplantCost } from '../fits/transplant/transplantCost.js';
 import { type Transplant, transplantNeurons } from '../fits/transplant/transplantNeurons.js';
 import { lastRemoved, type Window } from '../run/window.js';
-import type { Method } from './method.js';
-import { attentionStepOf, layerFit, refit } from './refit.js';
+import { type Method, settingsOf } from './method.js';
+import { attentionStepOf, healing, layerFit, refit } from './refit.js';
 
 /** Why neurons of several layers cannot stand in one MLP; undefined where they can. */
 function refusal({ family, experts, tensorNames }: Architecture): string | undefined {
@@ -33,7 +33,7 @@ async function fit(pass: FitPass, window: Window, settings: RepairSettings): Pro
       ...settings,
       attentionStep: attentionStepOf(inputs.model, window, settings),
       newMlp: async refitPass => {
-        transplant = await transplantNeurons(pass, window, refitPass);
+        transplant = await transplantNeurons(pass, window, refitPass, settings.neurons ?? 'energy');
         return transplant.weights;
       },
     },
@@ -50,11 +50,14 @@ export const transplant: Method = {
     'refit, after the MLP of the layer that stays has taken over the best neurons of the removed layers',
   source: 'our own',
   selection: 'measured',
-  reads: refit.reads!,
+  reads: [...refit.reads!, ...settingsOf('transplant')],
   needsCalibration: true,
   changes: 'layers',
   refusal,
   fitCost: transplantCost,
+  notSummed:
+    'which neurons move is decided by running the same tokens through every refitted MLP of the window, and all sums of the ' +
+    'fit depend on that choice',
   repair: (context, windows) =>
     repairInOrder(context, windows, (pass, window) => fit(pass, window, context.settings), undefined, {
       walks: true,
@@ -66,6 +69,5 @@ export const transplantHeal: Method = {
   name: 'transplant-heal',
   summary: 'transplant, then refit o_proj and down_proj of every later layer towards the original model',
   unhealed: transplant,
-  repair: (context, windows) =>
-    transplant.repair({ ...context, settings: { ...context.settings, heal: true } }, windows),
+  repair: (context, windows) => transplant.repair(healing(context), windows),
 };

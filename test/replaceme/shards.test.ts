@@ -188,7 +188,16 @@ test('what cannot be summed is refused before a device is opened, with what can'
   assert.match(await refused({ method: 'refit' }), /measured runs changed models/);
   assert.match(await refused({ select: 'perplexity' }), /perplexity runs changed models/);
   assert.match(await refused({ select: 'laco' }), /laco runs changed models/);
-  assert.match(await refused({ method: 'replaceme-cosine' }), /is no sum/);
+  assert.match(
+    await refused({ method: 'replaceme-cosine' }),
+    /is no sum, so they must all be on one machine/,
+  );
+  for (const method of ['transplant', 'transplant-heal']) {
+    assert.match(
+      await refused({ method, select: 'cosine' }),
+      /which neurons move is decided by running the same tokens/,
+    );
+  }
   assert.match(await refused({}, 0), /there is no shard 1\/0/);
   const many = () => place.gather('none', 1, 1000);
   assert.match(await rejectsWith(many, 'INVALID_ARGUMENT'), /cannot be divided into 1000 shards/);

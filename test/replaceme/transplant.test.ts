@@ -1,13 +1,17 @@
-/** Neuron transplant: on models whose neurons are known, and the choice by itself. Costs 4 s. */
+/** Neuron transplant: on models whose neurons are known, and the choice by energy by itself. Costs 10 s. */
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
 import { Model } from '../../model/index.js';
 import { bestNeurons } from '../../replaceme/fits/transplant/neurons.js';
+import { prune } from '../../replaceme/index.js';
 import { methodNamed } from '../../replaceme/methods/index.js';
+import { familyData } from '../familyData.js';
 import { temporaryFolder } from '../support.js';
 import { tinyConfig, writeTinyModel } from '../tinyModel.js';
-import { plainBatches, repairContext } from './workplace.js';
+import { familySequences } from './prunedFamily.js';
+import { options, plainBatches, repairContext, workplace } from './workplace.js';
 
 test('the best neurons of several layers, the earlier layer first where energies are equal', () => {
   const layer = (index: number, energies: number[]) => ({
@@ -74,5 +78,89 @@ test('where half the neurons of two layers do nothing, one layer has room for th
   console.log(`residual of refit ${refitted.tokenResidual}, of transplant ${transplanted.tokenResidual}`);
   assert.ok(transplanted.tokenResidual < 0.02 * refitted.tokenResidual);
 });
+
+test('the peak is as planned, and pursuit is planned to take longer', async () => {
+  using place = await workplace({
+    config: { hidden_size: 64, intermediate_size: 512, head_dim: 16, layer_marks: undefined },
+  });
+  const seconds: number[] = [];
+  for (const neurons of ['energy', 'omp'] as const) {
+    await using device = await Device.open();
+    const wanted = { method: 'transplant', neurons, window: 2, batchTokens: 128, device };
+    const out = join(place.path, neurons);
+    const { peakMemoryBytes, plan } = await prune(place.model, out, options(place.calibration, wanted));
+    const share = peakMemoryBytes / plan!.memory.total;
+    assert.ok(Math.abs(share - 1) < 0.1, `${neurons}: ${share} of the plan`);
+    const layers = neurons === 'omp' ? 3 : 2;
+    assert.is(plan!.memory.host, layers * 3 * 4 * 64 * 512);
+    seconds.push(plan!.phases!.find(({ name }) => name === 'fit')!.flops);
+  }
+  assert.ok(seconds[1]! > 1.5 * seconds[0]!, `${seconds}`);
+});
+
+/** Pairs of neurons of layer 3 that cancel out: strong, and of no use. */
+function cancelling(name: string, values: Float32Array): void {
+  if (!name.includes('layers.3.mlp')) return;
+  const rowed = /gate_proj|up_proj/.test(name);
+  for (let neuron = half; neuron < intermediate_size; neuron += 2) {
+    if (rowed) {
+      const row = values.slice(neuron * hidden_size, (neuron + 1) * hidden_size);
+      values.set(row, (neuron + 1) * hidden_size);
+      continue;
+    }
+    for (let at = neuron; at < values.length; at += intermediate_size) {
+      values[at] = Math.sin(at + 1);
+      values[at + 1] = -values[at]!;
+    }
+  }
+}
+
+test('neurons that are strong and cancel out take the slots by energy, and none by pursuit', async () => {
+  using folder = temporaryFolder();
+  await writeTinyModel(folder.path, {
+    values(name, values) {
+      if (name.includes('layers.3.self_attn.o_proj')) values.fill(0);
+      if (name.includes('layers.3.mlp.down_proj')) thin(values, neuron => neuron < half);
+      if (name.includes('layers.2.mlp.down_proj')) thin(values, neuron => neuron >= half);
+      cancelling(name, values);
+    },
+  });
+  await using device = await Device.open();
+  await using model = await Model.load(device, folder.path);
+  const live = device.memory.liveBytes;
+  const repaired = async (neurons: 'energy' | 'omp') => {
+    const context = repairContext(model, plainBatches(sequences, 128), { attentionStep: 0, neurons });
+    const { changes, details } = await methodNamed('transplant').repair(context, [{ layer: 2, count: 1 }]);
+    for (const weights of changes.layers?.values() ?? []) {
+      for (const tensor of Object.values(weights)) tensor?.dispose();
+    }
+    assert.is(device.memory.liveBytes, live);
+    return details as { neurons: string; tokenResidual: number };
+  };
+  const [energy, omp] = [await repaired('energy'), await repaired('omp')];
+  console.log(
+    `residual by energy ${energy.tokenResidual} (${energy.neurons}), by pursuit ${omp.tokenResidual} (${omp.neurons})`,
+  );
+  assert.ok(omp.tokenResidual < 0.1 * energy.tokenResidual);
+});
+
+for (const family of ['neox', 'falcon-sequential', 'granite', 'gemma3', 'olmo2']) {
+  test(`${family}: pursuit leaves about as little as energy`, async () => {
+    await using device = await Device.open();
+    await using model = await Model.load(device, (await familyData(family)).folder);
+    const known = familySequences.map(ids => ids.map(id => id % model.arch.vocab));
+    const residual = async (neurons: 'energy' | 'omp') => {
+      const context = repairContext(model, plainBatches(known, 256), { neurons });
+      const { changes, details } = await methodNamed('transplant').repair(context, [{ layer: 1, count: 1 }]);
+      for (const weights of changes.layers?.values() ?? []) {
+        for (const tensor of Object.values(weights)) tensor?.dispose();
+      }
+      return details.tokenResidual as number;
+    };
+    const [energy, omp] = [await residual('energy'), await residual('omp')];
+    console.log(`${family}: residual by energy ${energy}, by pursuit ${omp}`);
+    assert.ok(omp < 1.1 * energy, `${omp}, by energy ${energy}`);
+  });
+}
 
 test.run();

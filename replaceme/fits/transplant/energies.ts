@@ -1,66 +1,48 @@
-import {
-  asBytes,
-  downloadF32,
-  Scope,
-  type Tensor,
-  tensorFrom,
-  tensorFromBytes,
-} from '../../../engine/index.js';
-import { columnSums, gatedMatmul, matmul } from '../../../kernels/index.js';
+import { downloadF32, Scope, type Tensor, tensorFrom } from '../../../engine/index.js';
+import { columnSums } from '../../../kernels/index.js';
 import type { BatchTensors, Model } from '../../../model/index.js';
 import { rowNormsOf, scaledRows } from '../../activations/rowOperations.js';
+import { neuronFeatures } from './neuronFeatures.js';
 import type { Neurons } from './neurons.js';
 
+/** sqrt(w) of every token, w = 1/|L|. */
+export const tokenRoots = async (target: Tensor): Promise<Float32Array> =>
+  (await rowNormsOf(target)).map(norm => (norm > 0 ? norm ** -0.5 : 0));
+
 /**
- * How much each neuron adds to the residual stream over some tokens: sum of w phi² |its column of down_proj|², phi its
- * activation and w = 1/|L|.
+ * Sums of w phi² over some tokens, phi a neuron's activation and w = 1/|L|.
  *
  * @param indices batches to look at.
- * @param targets the hidden states L.
+ * @param rootsOf sqrt(w) of the tokens of a batch.
  */
-export async function neuronEnergies(
+export async function neuronSquares(
   model: Model,
   neurons: Neurons,
   states: BatchTensors,
-  targets: { state(index: number, scope: Scope): Promise<Tensor> },
+  rootsOf: (index: number, scope: Scope) => Promise<Float32Array>,
   indices: readonly number[],
 ): Promise<Float32Array> {
-  const { device, arch } = model;
+  const { device } = model;
   const rec = device.recorder;
-  const { count } = neurons;
   using held = new Scope(device);
-  const rowsOf = async (values: Float32Array) =>
-    held.own(await tensorFromBytes(device, asBytes(values), [count, arch.hidden], 'f32', 'neurons'));
-  const biasOf = (values: Float32Array | undefined) => values && held.own(tensorFrom(device, values));
-  const [gate, up] = [neurons.gate && (await rowsOf(neurons.gate)), await rowsOf(neurons.up)];
-  const [gateBias, upBias] = [biasOf(neurons.gateBias), biasOf(neurons.upBias)];
-  const squares = held.tensor([count], 'f32', 'squares of neurons');
+  const features = await neuronFeatures(model, neurons, held);
+  const squares = held.tensor([neurons.count], 'f32', 'squares of neurons');
   rec.clear(squares);
   for (const index of indices) {
     using scope = new Scope(device);
-    const state = await states.get(index, scope);
-    const features = scope.tensor([state.rowCount, count], 'f32', 'neurons');
-    const { activation } = arch;
-    if (gate) {
-      const biases = { ...(gateBias && { gateBias }), ...(upBias && { upBias }) };
-      gatedMatmul(rec, state, gate, up, features, { activation, ...biases });
-    } else {
-      matmul(rec, state, up, features, { transposeB: true, activation, ...(upBias && { bias: upBias }) });
-    }
-    const norms = await rowNormsOf(await targets.state(index, scope));
-    const roots = scope.own(
-      tensorFrom(
-        device,
-        norms.map(norm => (norm > 0 ? norm ** -0.5 : 0)),
-      ),
-    );
-    const weighted = scaledRows(scope, features, roots);
+    const roots = scope.own(tensorFrom(device, await rootsOf(index, scope)));
+    const weighted = scaledRows(scope, features(await states.get(index, scope), scope), roots);
     columnSums(rec, weighted, squares, { accumulate: true, times: weighted });
     await rec.finish();
   }
-  const { hidden } = arch;
-  return (await downloadF32(squares)).map((sum, f) => {
-    const column = neurons.down.subarray(f * hidden, (f + 1) * hidden);
+  return await downloadF32(squares);
+}
+
+/** How much each neuron adds to the residual stream: its squares times |its column of down_proj|². */
+export const neuronEnergies = ({ down, count }: Neurons, squares: Float32Array): Float32Array => {
+  const hidden = down.length / count;
+  return squares.map((sum, f) => {
+    const column = down.subarray(f * hidden, (f + 1) * hidden);
     return sum * column.reduce((total, value) => total + value * value, 0);
   });
-}
+};

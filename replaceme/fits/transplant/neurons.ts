@@ -14,6 +14,30 @@ export interface Neurons {
 
 const lists = ['gate', 'up', 'down', 'gateBias', 'upBias'] as const;
 
+/** A neuron of some list. */
+export interface Pick {
+  readonly from: Neurons;
+  readonly index: number;
+}
+
+/** The picked neurons in a list of their own. */
+export function pickedNeurons(picks: readonly Pick[]): Neurons {
+  const gathered = lists.flatMap(name => {
+    const width = (picks[0]?.from[name]?.length ?? 0) / (picks[0]?.from.count ?? 1);
+    if (width === 0) return [];
+    const values = new Float32Array(picks.length * width);
+    for (const [at, { from, index }] of picks.entries()) {
+      values.set(from[name]!.subarray(index * width, (index + 1) * width), at * width);
+    }
+    return [[name, values] as const];
+  });
+  const { up, down, ...others } = Object.fromEntries(gathered) as Record<
+    (typeof lists)[number],
+    Float32Array
+  >;
+  return { up, down, ...others, count: picks.length };
+}
+
 /** Where a neuron comes from, and how much it adds to the residual stream. */
 interface Rank {
   readonly layer: number;
@@ -38,18 +62,5 @@ export function bestNeurons(
   const chosen = [...(earlier ? ranked(earlier, earlier.ranks) : []), ...ranked(neurons, fresh)]
     .sort((a, b) => b.rank.energy - a.rank.energy)
     .slice(0, room);
-  const gathered = lists.flatMap(name => {
-    const width = (neurons[name]?.length ?? 0) / neurons.count;
-    if (width === 0) return [];
-    const values = new Float32Array(chosen.length * width);
-    for (const [at, { from, index }] of chosen.entries()) {
-      values.set(from[name]!.subarray(index * width, (index + 1) * width), at * width);
-    }
-    return [[name, values] as const];
-  });
-  const { up, down, ...others } = Object.fromEntries(gathered) as Record<
-    (typeof lists)[number],
-    Float32Array
-  >;
-  return { up, down, ...others, count: chosen.length, ranks: chosen.map(({ rank }) => rank) };
+  return { ...pickedNeurons(chosen), ranks: chosen.map(({ rank }) => rank) };
 }

@@ -8,17 +8,20 @@ import {
 } from '../../../engine/index.js';
 import { convert, layerNorm, rmsNorm } from '../../../kernels/index.js';
 import { BatchTensors, type Model } from '../../../model/index.js';
-import { lastRemoved, type Window } from '../../run/window.js';
+import { difference } from '../../activations/rowOperations.js';
+import type { RunHooks } from '../../run/runHooks.js';
+import type { Window } from '../../run/window.js';
 import type { FitPass } from '../fitPass.js';
 import type { ProjectionWeights } from '../projectionFit.js';
 import type { RefitPass } from '../refitPass.js';
-import { neuronEnergies } from './energies.js';
+import { neuronEnergies, neuronSquares, tokenRoots } from './energies.js';
 import { layerNeurons, transposed } from './layerNeurons.js';
-import { type BestNeurons, bestNeurons } from './neurons.js';
+import { type BestNeurons, bestNeurons, type Neurons, pickedNeurons } from './neurons.js';
+import { type ComparedTokens, type LayerNeurons, pickOf, pursueNeurons } from './pursuit.js';
 import { refitRows } from './refitRows.js';
 
 /** Tokens, at most, on which neurons are compared. */
-const COMPARED_TOKENS = 16_384;
+export const COMPARED_TOKENS = 16_384;
 
 /** New MLP weights of the layer that stays, and how many neurons each layer gave. */
 export interface Transplant {
@@ -27,11 +30,13 @@ export interface Transplant {
   readonly perLayer: ReadonlyMap<number, number>;
 }
 
+/** How neurons are chosen: by energy, one by one, or by orthogonal matching pursuit, for what they explain together. */
+export type NeuronChoice = 'energy' | 'omp';
+
 /**
  * Fills the MLP of the layer that stays with the best neurons of its own and of the removed layers. Each layer's rows of gate
- * and up are refitted, so that they see in the states of the pruned model what they see in the original one; neurons with the
- * most energy in the residual stream are taken, with their columns of down_proj. The norm before the MLP keeps no gain: the
- * rows have it. Source: our own.
+ * and up are refitted, so that they see in the states of the pruned model what they see in the original one; the best neurons
+ * are taken, with their columns of down_proj. The norm before the MLP keeps no gain: the rows have it. Source: our own.
  *
  * @param refit the pass over the layer that stays, with its new o_proj.
  */
@@ -39,33 +44,83 @@ export async function transplantNeurons(
   { original, targets }: FitPass,
   window: Window,
   refit: RefitPass,
+  choice: NeuronChoice,
 ): Promise<Transplant> {
   const walker = original!;
   const { model, options, batches } = walker;
   const { device, arch } = model;
   const { journal = noJournal } = options;
   using states = new BatchTensors(device, options.placement);
-  using _tracking = await journal.track('MLP inputs', states);
-  const ones = new Float32Array(arch.hidden).fill(1);
-  await refit.forEachMlpInput(async (input, { index, scope }) => {
-    await states.put(index, scope.release(normalisedPlainly(model, window.layer, input, scope, ones)));
-  });
-  const compared = comparedBatches(
+  using _states = await journal.track('MLP inputs', states);
+  using wanted = new BatchTensors(device, options.placement);
+  using _wanted = await journal.track('wanted', wanted);
+  const indices = comparedBatches(
     batches.map(({ sequences, half }) => ({ half, tokens: sequences.flat().length })),
   );
-  let best: BestNeurons | undefined;
-  for (let layer = window.layer; layer <= lastRemoved(window); layer++) {
+  const ones = new Float32Array(arch.hidden).fill(1);
+  await refit.forEachMlpInput(async ({ input, y }, { index, scope }) => {
+    await states.put(index, scope.release(normalisedPlainly(model, window.layer, input, scope, ones)));
+    if (choice === 'energy' || !indices.includes(index)) return;
+    await wanted.put(index, scope.release(difference(scope, await targets.state(index, scope), y)));
+  });
+  const refitted = async (layer: number) => {
     await walker.advance(layer);
+    return await refitRows(walker, states, await layerNeurons(model, layer));
+  };
+  const choose = choice === 'omp' ? chooseByPursuit : chooseByEnergy;
+  const normed = Boolean(arch.tensorNames.layers[window.layer]!.mlpOutNorm);
+  const tokens = { indices, states, wanted, targets, normed };
+  const { neurons, layers } = await choose(model, window, tokens, refitted, options);
+  const perLayer = new Map<number, number>();
+  for (const layer of layers) perLayer.set(layer, (perLayer.get(layer) ?? 0) + 1);
+  return { weights: await weightsOf(model, window.layer, neurons), perLayer };
+}
+
+/** Neurons in their new place, and the layer of each. */
+interface Chosen {
+  readonly neurons: Neurons;
+  readonly layers: readonly number[];
+}
+
+type Choose = (
+  model: Model,
+  window: Window,
+  tokens: ComparedTokens,
+  /** A layer's neurons with refitted rows; layers in ascending order. */
+  refitted: (layer: number) => Promise<Neurons>,
+  hooks: RunHooks,
+) => Promise<Chosen>;
+
+const layersOf = (window: Window): number[] =>
+  Array.from({ length: window.count + 1 }, (_, i) => window.layer + i);
+
+/** Keeps no more neurons than there is room for while it goes through the layers. */
+const chooseByEnergy: Choose = async (model, window, tokens, refitted, { journal = noJournal }) => {
+  let best: BestNeurons | undefined;
+  for (const layer of layersOf(window)) {
     best = await journal.step(`neurons of layer ${layer}`, async () => {
-      const neurons = await refitRows(walker, states, await layerNeurons(model, layer));
-      const energies = await neuronEnergies(model, neurons, states, targets, compared);
-      return bestNeurons(best, { layer, neurons, energies }, arch.intermediate);
+      const neurons = await refitted(layer);
+      const roots = async (index: number, scope: Scope) =>
+        tokenRoots(await tokens.targets.state(index, scope));
+      const squares = await neuronSquares(model, neurons, tokens.states, roots, tokens.indices);
+      const energies = neuronEnergies(neurons, squares);
+      return bestNeurons(best, { layer, neurons, energies }, model.arch.intermediate);
     });
   }
-  const perLayer = new Map<number, number>();
-  for (const { layer } of best!.ranks) perLayer.set(layer, (perLayer.get(layer) ?? 0) + 1);
-  return { weights: await weightsOf(model, window.layer, best!), perLayer };
-}
+  return { neurons: best!, layers: best!.ranks.map(({ layer }) => layer) };
+};
+
+const chooseByPursuit: Choose = async (model, window, tokens, refitted, hooks) => {
+  const { journal = noJournal } = hooks;
+  const candidates: LayerNeurons[] = [];
+  for (const layer of layersOf(window)) {
+    const neurons = await journal.step(`neurons of layer ${layer}`, () => refitted(layer));
+    candidates.push({ layer, neurons });
+  }
+  const places = await pursueNeurons(model, candidates, tokens, model.arch.intermediate, hooks);
+  const picks = places.map(place => pickOf(candidates, place));
+  return { neurons: pickedNeurons(picks), layers: picks.map(({ layer }) => layer) };
+};
 
 /** x normalised without gain and bias, in `scope`: a copy of x in a family without a norm there. */
 function normalisedPlainly(
@@ -95,7 +150,7 @@ function comparedBatches(batches: readonly { half: number; tokens: number }[]): 
 }
 
 /** The chosen neurons as weights in the number types of the layer that stays. */
-async function weightsOf(model: Model, layer: number, best: BestNeurons): Promise<ProjectionWeights> {
+async function weightsOf(model: Model, layer: number, best: Neurons): Promise<ProjectionWeights> {
   const { device, arch } = model;
   const { hidden, norm } = arch;
   await model.loadLayer(layer);
