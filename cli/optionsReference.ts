@@ -146,7 +146,10 @@ export const recipeSchemas = (): Readonly<
         additionalProperties: false,
         properties: schemas(listed(cosineSettings)),
       },
-      heal: { description: `Closed-form healing: ${healingParts.closedForm.help}.`, type: 'boolean' },
+      heal: {
+        description: `Closed-form healing: ${meaning(healingParts.closedForm)}`,
+        ...healingParts.closedForm.type.schema,
+      },
       unprunedInputs: {
         description:
           'Every window was fitted on the activations of the unpruned model, as by the original program.',

@@ -1,5 +1,6 @@
 import { PrunedModel } from './activations/prunedModel.js';
 import type { PruneOptions } from './options/pruneOptions.js';
+import { chooseHealing } from './pruning/chooseHealing.js';
 import { chooseWindows } from './pruning/chooseWindows.js';
 import { holdToPlan, loadModel, openInputs, openStates, repairContext } from './pruning/loadModel.js';
 import { measure } from './pruning/measure.js';
@@ -48,7 +49,8 @@ async function pruneAsPlanned(run: PruneRun): Promise<PruneReport> {
   using states = await openStates(run);
   const context = repairContext(run, recipe, data, inputs, states);
   const choice = await chooseWindows(run, context, data.statistics, inputs.heldOut);
-  const repair = await repairWindows(run, context, choice.windows);
+  const healed = await chooseHealing(run, context, choice.windows);
+  const repair = await repairWindows(run, context, choice.windows, healed);
   using pruned = new PrunedModel(inputs.model, choice.windows, repair.changes);
   states.dispose();
   await run.device.reclaim();

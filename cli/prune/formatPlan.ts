@@ -37,7 +37,7 @@ export function formatPlan(plan: PrunePlan): string {
       '  streams',
       placement.states.place === 'host'
         ? `hidden states of all tokens wait in host memory as ${placement.states.dtype}`
-        : `${formatBytes(memory.layerInputs)} (hidden states of all tokens)`,
+        : `${formatBytes(memory.layerInputs)} (hidden states, neurons)`,
     ],
     ...(memory.hiddenStates > 0
       ? [

@@ -1,6 +1,6 @@
 import { formatBytes } from '../../engine/format.js';
 import type { PruneReport, WindowScores } from '../../replaceme/index.js';
-import { fitInWords } from '../../replaceme/report/text/fitWords.js';
+import { closedFormInWords, fitInWords } from '../../replaceme/report/text/fitWords.js';
 import { formatFields, formatTable } from '../../replaceme/report/text/textTable.js';
 import { healingFields, small } from './healingFields.js';
 
@@ -21,7 +21,12 @@ export function formatDetails(report: PruneReport): string {
   const distance = selection.distances?.[selection.windows[0]!.layer];
   return formatFields([
     ['chosen by', `${selection.by}${distance === undefined ? '' : ` (${small(distance)})`}`],
-    ['method', `${report.method}${report.recipe.heal ? ', with closed-form healing' : ''}`],
+    [
+      'method',
+      `${report.method}${closedFormInWords(report.recipe)
+        .map(words => `, with ${words}`)
+        .join('')}`,
+    ],
     ...(report.healing ? healingFields(report.healing) : []),
     ...Object.entries(report.fit).map(
       ([name, value]) =>

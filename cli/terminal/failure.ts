@@ -50,7 +50,6 @@ export class WrongCommandLine extends CommanderError {
 
 /** Names that the library's messages use besides those of the tables. */
 const otherOptions: Readonly<Record<string, string>> = {
-  'heal.closedForm': '--heal closed-form',
   'heal.gradient.train': '--heal',
   longest: '--layers',
   out: '--out',
@@ -78,6 +77,7 @@ function optionNamed(name: string, settings: readonly DeclaredSetting[]): string
 export function onCommandLine(text: string, where = ''): string {
   const settings = /^rm-engine heal\b/.test(where) ? healSettings : pruneSettings;
   return text.replace(/`([\w.]+)(?:: ([^`]+))?`/g, (whole, name: string, value?: string) => {
+    if (name === 'heal.closedForm') return `--heal ${!value || value === 'true' ? 'closed-form' : value}`;
     const option = optionNamed(name, settings);
     if (option === undefined) return whole;
     return value === undefined || ['true', 'false'].includes(value) ? option : `${option} ${value}`;

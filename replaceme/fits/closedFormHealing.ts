@@ -10,11 +10,14 @@ import type { RidgePath } from './ridgePath.js';
  * Closed-form healing of one layer after the cut: fits o_proj to Y and down_proj to L of the original model, on inputs of
  * the pruned one, each with the ridge that fits the held-out half best. Both inputs stand at `layer` and move past it.
  * The caller disposes the new weights.
+ *
+ * @param keepsMlp heals o_proj alone, which needs no sums over MLP features.
  */
 export async function healLayer(
   original: LayerInputs,
   pruned: LayerInputs,
   layer: number,
+  keepsMlp: boolean,
 ): Promise<LayerRefit> {
   const { model, options, batches } = original;
   const { device } = model;
@@ -39,7 +42,7 @@ export async function healLayer(
       output: (index, scope) => original.state(index, scope),
       afterAttention: (index, scope) => afterAttention.get(index, scope),
     },
-    { scaled: true },
+    { scaled: true, keepsMlp },
   );
   pruned.arriveAt(layer + 1);
   return refit;
@@ -54,9 +57,11 @@ export class HealingReport {
   #last = 0;
 
   add(layer: number, { attention, mlp, paths, tokenResidual }: LayerRefit): void {
-    this.#solves += 2;
-    this.#refused += Number(!attention) + Number(!mlp);
-    this.#ridges.push(`${layer}: ${attention?.ridge ?? 'kept'}/${mlp?.ridge ?? 'kept'}`);
+    const found = { o: attention, down: mlp };
+    const fits = paths.map(({ projection }) => found[projection]);
+    this.#solves += fits.length;
+    this.#refused += fits.filter(fit => !fit).length;
+    this.#ridges.push(`${layer}: ${fits.map(fit => fit?.ridge ?? 'kept').join('/')}`);
     this.#last = tokenResidual;
     for (const path of paths) this.paths.push({ layer, purpose: 'healing', ...path });
   }

@@ -29,8 +29,18 @@ export interface FitCost {
   readonly memory: readonly FitBytes[];
   /** Of the passes of the fitted layer over the tokens, the sums and the solves. */
   readonly flops: number;
-  /** Whether it refits projections on their inputs, which a walk then keeps. */
-  readonly refitsProjections?: true;
+  /** How many hidden states of all tokens it keeps, besides the layer's inputs and targets. */
+  readonly streams?: number;
+  /** Host memory in bytes, besides hidden states. */
+  readonly host?: number;
+  /** The projections that it refits on their inputs, which a walk then keeps. */
+  readonly refits?: RefittedProjections;
+}
+
+/** Projections that a fit changes: words of o_proj's sums, 1 for f32, 2 for 48 bits, 0 where it stays; whether down_proj. */
+interface RefittedProjections {
+  readonly attention: 0 | 1 | 2;
+  readonly mlp: boolean;
 }
 
 /** kernels/solveSpd: columns that estimate errors, and tensors of as many columns. */
@@ -69,27 +79,27 @@ const RIDGE_SOLVES = RIDGES.length + 1;
 const ridgeFlops = (tokens: number, inputs: number, outputs: number) =>
   2 * tokens * inputs * (inputs + outputs) + RIDGE_SOLVES * inputs * inputs * (inputs / 3 + 4 * outputs);
 
-/**
- * Ridge regressions of o_proj and down_proj of one layer.
- *
- * @param attention words of o_proj's sums: 1 for f32, 2 for 48 bits; 0 where o_proj stays.
- */
+/** Ridge regressions of o_proj and down_proj of one layer, or of one of them. */
 export function refitCost(
   { arch, tokens, flopsPerToken }: Omit<FitRun, 'settings' | 'windows'>,
-  attention: 0 | 1 | 2,
+  refits: RefittedProjections,
 ): FitCost {
   const { hidden, intermediate, heads, headDim } = arch;
   const attended = heads * headDim;
-  const rounds = roundsOf(arch);
+  const { attention, mlp } = refits;
+  const inputs = [...(attention === 0 ? [] : [attended]), ...(mlp ? [intermediate] : [])];
+  // The layer runs for the sums of each, and for its output.
+  const round = inputs.map(count => tokens * flopsPerToken + ridgeFlops(tokens, count, hidden));
   return {
     memory: [
       ...(attention === 0 ? [] : [ridgeBytes(arch, attended, attention)]),
-      ridgeBytes(arch, intermediate),
+      ...(mlp ? [ridgeBytes(arch, intermediate)] : []),
     ],
-    // The layer runs for o_proj, for down_proj and for its output.
-    flops:
-      (2 * rounds + 1) * tokens * flopsPerToken +
-      rounds * (ridgeFlops(tokens, attended, hidden) + ridgeFlops(tokens, intermediate, hidden)),
-    refitsProjections: true,
+    flops: roundsOf(arch) * round.reduce((sum, flops) => sum + flops, 0) + tokens * flopsPerToken,
+    refits,
   };
 }
+
+/** Closed-form healing of one layer. */
+export const healingCost = (run: FitRun): FitCost =>
+  refitCost(run, { attention: 1, mlp: run.settings.heal !== 'o-proj' });

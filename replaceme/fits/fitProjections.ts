@@ -18,7 +18,7 @@ export interface ProjectionFits {
   /** Undefined for a projection that keeps its weight. */
   readonly attention: RidgeSummary | undefined;
   readonly mlp: RidgeSummary | undefined;
-  /** The held-out loss of every ridge that was tried, o_proj before down_proj. */
+  /** The held-out loss of every ridge that was tried, o_proj before down_proj; of each projection that was fitted. */
   readonly paths: readonly ProjectionPath[];
 }
 
@@ -56,7 +56,7 @@ export async function fitProjections(fit: ProjectionFit): Promise<ProjectionFits
   await device.reclaim();
   if (fit.newMlp) take(await fit.newMlp());
   const moved = attention.summary ? `, o_proj ${attentionStep} at ridge ${attention.summary.ridge}` : '';
-  const mlp = await run('down', 1, moved);
+  const mlp = fit.keepsMlp ? { summary: undefined } : await run('down', 1, moved);
   if (!mlp) return undefined;
   fresh.releaseAll();
   return { weights, attention: attention.summary, mlp: mlp.summary, paths };

@@ -28,6 +28,8 @@ export interface ProjectionFit {
   readonly layer: number;
   /** How much of its change o_proj takes; 0: it keeps its weight. */
   readonly attentionStep: number;
+  /** Only o_proj is fitted. */
+  readonly keepsMlp?: boolean | undefined;
   /** Precision of o_proj's sums; down_proj has f32. */
   readonly precision: 'f32' | '48 bits';
   /** Share of G's mean diagonal; undefined: chosen by held-out tokens. */

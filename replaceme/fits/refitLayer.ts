@@ -14,6 +14,8 @@ import type { RidgeStatistics } from './ridgeStatistics.js';
 interface RefitOptions extends Readonly<Omit<MethodOptions, 'alpha' | 'cosine'>> {
   /** Ridges as shares of every feature's own square instead of their mean: better where little is left to explain. */
   readonly scaled?: boolean | undefined;
+  /** Only o_proj is fitted. */
+  readonly keepsMlp?: boolean | undefined;
   /** Receives a projection's statistics before they are solved. */
   readonly onStatistics?: (request: SumsRequest, statistics: RidgeStatistics) => Promise<void>;
   /** Makes further new weights of the MLP after the fit of o_proj; down_proj is then fitted from these. */
@@ -115,7 +117,7 @@ export async function accumulateRefit(
 async function projectionFit(
   { model, depth, options: { journal = noJournal } }: LayerInputs,
   { afterAttention }: RefitTargets,
-  { attentionStep = 0, ridge, scaled }: RefitOptions,
+  { attentionStep = 0, ridge, scaled, keepsMlp }: RefitOptions,
   weights: ProjectionWeights,
 ): Promise<Omit<ProjectionFit, 'sumsOf'>> {
   const step = afterAttention ? 1 : attentionStep;
@@ -123,5 +125,5 @@ async function projectionFit(
   const precision = afterAttention ? 'f32' : '48 bits';
   // Before the sums take their memory: the check needs some too.
   if (step > 0 && precision === '48 bits') await requireExactArithmetic(model.device);
-  return { model, layer: depth, attentionStep: step, precision, ridge, scaled, journal, weights };
+  return { model, layer: depth, attentionStep: step, precision, ridge, scaled, keepsMlp, journal, weights };
 }

@@ -1,6 +1,7 @@
 import type { Model, SpillFile, StatePlacement, WeightChanges } from '../../model/index.js';
 import type { HiddenStates } from '../activations/hiddenStates.js';
 import type { CalibrationBatch } from '../calibration/calibrationBatch.js';
+import type { ClosedFormHealing } from '../options/healingWords.js';
 import type { MethodOptions } from '../options/pruneOptions.js';
 import type { PhaseClock } from '../run/phaseClock.js';
 import type { RunHooks } from '../run/runHooks.js';
@@ -11,8 +12,8 @@ import type { RidgePath } from './ridgePath.js';
 export interface RepairSettings extends Readonly<MethodOptions> {
   /** Ridge of ReplaceMe's least squares on the unnormalised Gram matrix (0: none). */
   readonly alpha: number;
-  /** Closed-form healing of the layers after the cut. */
-  readonly heal: boolean;
+  /** Closed-form healing of the layers after the cut; a repair takes "auto" for true. */
+  readonly heal: ClosedFormHealing;
   /** Fits every window on the unpruned model's activations, as the original ReplaceMe program does. */
   readonly unprunedInputs?: boolean;
 }

@@ -51,7 +51,7 @@ export async function repairInOrder(
   if (!fit && !heal) return { changes: {}, details: {} };
   requireLayerBefore(windows);
   const { model, journal = noJournal } = context;
-  const fitted = new FittedLayers(context, windows, heal);
+  const fitted = new FittedLayers(context, windows, heal !== false);
   const report = new FitReport(windows.length);
   const healing = new HealingReport();
   using newWeights = new NewWeights(model, context.spillFile);

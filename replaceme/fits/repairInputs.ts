@@ -81,10 +81,13 @@ export class RepairInputs {
 
   /** Heals the layers after a window, up to layer `end`. */
   async #heal(original: LayerInputs, window: Window, end: number): Promise<void> {
-    const { journal = noJournal, phases } = this.context;
+    const { journal = noJournal, phases, settings } = this.context;
+    const keepsMlp = settings.heal === 'o-proj';
     using _phase = phases?.enter('heal');
     for (let layer = lastRemoved(window) + 1; layer < end; layer++) {
-      const refit = await journal.step(`layer ${layer}`, () => healLayer(original, this.pruned, layer));
+      const refit = await journal.step(`layer ${layer}`, () =>
+        healLayer(original, this.pruned, layer, keepsMlp),
+      );
       await this.onHealed(layer, refit);
     }
   }

@@ -218,7 +218,7 @@ export class RidgeStatistics implements LiveState {
 
   /**
    * Delta with the given ridge, or with the one that fits the held-out half best; undefined when no ridge beats no change
-   * there.
+   * there, or all features are zero.
    *
    * @throws RmError NOT_POSITIVE_DEFINITE, NOT_FINITE; INVALID_ARGUMENT when no ridge is given and one half is empty.
    */
@@ -227,6 +227,8 @@ export class RidgeStatistics implements LiveState {
     { scaled = false, ridges = RIDGES }: { scaled?: boolean | undefined; ridges?: readonly number[] } = {},
   ): Promise<RidgeSolution | undefined> {
     const [fitted, heldOut] = this.#halves;
+    // Features that are zero everywhere explain nothing.
+    if (fitted.trace + heldOut.trace === 0) return undefined;
     ensure(
       ridge !== undefined || (fitted.trace > 0 && heldOut.trace > 0),
       'all calibration tokens are in one half, so none are held out to choose the ridge',

@@ -120,7 +120,7 @@ export const refit: Method = {
   fitCost: run => {
     const { arch, settings, windows } = run;
     const step = settings.attentionStep ?? (windows && isEarly(windows, arch.layers) ? 0 : undefined);
-    return refitCost(run, step === 0 ? 0 : 2);
+    return refitCost(run, { attention: step === 0 ? 0 : 2, mlp: true });
   },
   accumulate,
   repair: (context, windows) =>
@@ -132,11 +132,16 @@ export const refit: Method = {
     ),
 };
 
+/** The context with closed-form healing: as the settings ask for it, else of o_proj and down_proj. */
+export const healing = (context: RepairContext): RepairContext => ({
+  ...context,
+  settings: { ...context.settings, heal: context.settings.heal || true },
+});
+
 export const refitHeal: Method = {
   ...refit,
   name: 'refit-heal',
   summary: 'refit, then refit o_proj and down_proj of every later layer towards the original model',
   unhealed: refit,
-  repair: (context, windows) =>
-    refit.repair({ ...context, settings: { ...context.settings, heal: true } }, windows),
+  repair: (context, windows) => refit.repair(healing(context), windows),
 };

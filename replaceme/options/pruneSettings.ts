@@ -1,5 +1,5 @@
 import { FIXED_DATE } from '../../model/index.js';
-import { healing } from './healingWords.js';
+import { closedFormHealing, healing } from './healingWords.js';
 import { declare, listed, setting } from './setting.js';
 import { objectiveSettings, trainingSettings } from './trainingSettings.js';
 import {
@@ -81,8 +81,8 @@ export const repairSettings = declare('How the rest is repaired:', {
     takes: 'how',
     otherwise: 'none',
     help:
-      'closed-form: also refit all layers after the cut; transform:STEPS, down-proj:STEPS, full:STEPS: train; ' +
-      'or closed-form,transform:STEPS',
+      'closed-form: also refit all layers after the cut; o-proj: their o_proj alone; auto: the better of the two; ' +
+      'transform:STEPS, down-proj:STEPS, full:STEPS: train; or closed-form,transform:STEPS',
     details: 'A call of the library gives an object, whose parts follow.',
   }),
 });
@@ -95,9 +95,11 @@ export const healingParts = {
   ...declare(
     'How the rest is repaired:',
     {
-      closedForm: setting(onOff, {
+      closedForm: setting(closedFormHealing, {
         flag: false,
         help: 'refit o_proj and down_proj of all layers after the cut by ridge regression',
+        details:
+          'o-proj: o_proj alone, which needs no sums over MLP features. auto: what leaves the smaller KL to the original on held-out calibration tokens, after both were tried on half of the tokens.',
       }),
     },
     ['heal'],
@@ -150,6 +152,14 @@ export const methodSettings = declare('How the rest is repaired:', {
     default: 1,
     help: 'weight of attention sinks beside ordinary tokens',
     details: 'Sinks are first tokens with massive activations.',
+  }),
+  neurons: setting(oneOf('energy', 'omp'), {
+    of: 'transplant',
+    takes: 'how',
+    default: 'energy',
+    help: 'how neurons are chosen: by energy, or by orthogonal matching pursuit (omp)',
+    details:
+      'omp takes those that explain most together, block by block; it costs several passes over 16,384 tokens through the MLPs of the window, and holds all their neurons in host memory.',
   }),
   alpha: setting(notNegative, {
     of: 'replaceme-ls',

@@ -1,6 +1,6 @@
 import { STAGING_BYTES } from '../../engine/index.js';
 import { HEADROOM, type Placement } from './memoryParts.js';
-import { type MemorySizes, MemorySteps, most } from './memorySteps.js';
+import { type MemorySizes, MemorySteps } from './memorySteps.js';
 
 /** Memory in bytes by purpose, each part at its peak. */
 export interface PlannedMemory {
@@ -20,7 +20,7 @@ export interface PlannedMemory {
   readonly healing?: number;
   /** Device memory at the step that needs most. The parts above do not all peak there. */
   readonly total: number;
-  /** Host memory for hidden states placed there. */
+  /** Host memory for hidden states placed there, and for what a fit keeps there. */
   readonly host: number;
   /** Host memory for uploads: the buffers that the device copies from. */
   readonly staging: number;
@@ -32,7 +32,8 @@ export interface PlannedMemory {
 function totalOf(steps: MemorySteps, tokens: number): number {
   const training = steps.training();
   return Math.max(
-    ...[steps.selecting(), steps.repairing(tokens), steps.measuring(), steps.comparing()],
+    ...[steps.selecting(), steps.choosingHealing(), steps.repairing(tokens)],
+    ...[steps.measuring(), steps.comparing()],
     training === undefined ? 0 : steps.held(2) + steps.fresh + training,
   );
 }
@@ -53,23 +54,20 @@ export function plannedMemory(sizes: MemorySizes, placement: Placement): Planned
   const weights = steps.held(2) + fresh;
   const training = steps.training();
   const total = totalOf(steps, tokens);
-  const streams = fits ? (healed > 0 ? 3 : 2) : 0;
   const { place, dtype } = placement.states;
   const onHost = place === 'host' ? (dtype === 'f32' ? 4 : 2) * tokens * request.arch.hidden : 0;
   return {
     weights,
     activations: Math.max(passing + steps.ranked, fits ? steps.fitted : 0),
-    statistics:
-      most(bytes => bytes.sums + bytes.solve, [...steps.cutFits(tokens), ...steps.healingFits]) +
-      steps.kept(tokens),
-    layerInputs: streams * steps.all(tokens),
+    statistics: steps.statistics(tokens),
+    layerInputs: steps.streams * steps.all(tokens),
     hiddenStates,
     selectionSpare,
     evaluationSpare: steps.evaluationSpare(total),
     ...(training !== undefined && { healing: training }),
     total,
-    host: onHost * Math.max(steps.reach, streams),
+    host: onHost * Math.max(steps.reach, steps.streams) + steps.hostBytes,
     staging: STAGING_BYTES,
-    disk: placement.weights === 'device' || !fits ? 0 : (healed + 1) * steps.projections,
+    disk: placement.weights === 'device' || !fits ? 0 : healed * steps.healedLayer + steps.projections,
   };
 }

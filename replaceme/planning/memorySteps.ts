@@ -2,13 +2,14 @@ import type { DeviceFacts } from '../../engine/index.js';
 import type { Architecture, StatePlacement } from '../../model/index.js';
 import { plannedStates, roomFor } from '../activations/hiddenStates.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';
-import { type FitBytes, type FitRun, refitCost } from '../fits/fitCost.js';
+import { type FitBytes, type FitCost, type FitRun, healingCost } from '../fits/fitCost.js';
 import { KEPT_BYTES } from '../fits/refitPass.js';
 import { type HealingWork, healingMemory } from '../healing/healingCost.js';
 import { fitsInClosedForm } from '../request/needs.js';
 import type { PruneRequest } from '../request/request.js';
 import { layerFlopsPerToken } from '../run/computeRate.js';
 import { lastRemoved } from '../run/window.js';
+import type { HealingSample } from '../selections/healingSample.js';
 import type { SelectionTokens } from '../selections/selection.js';
 import {
   activationBytes,
@@ -32,6 +33,8 @@ export interface MemorySizes extends WeightSizes, CalibrationSizes {
   readonly mapGroup: number;
   /** Bytes of the device that other work holds all the time. */
   readonly besides?: number;
+  /** On how many tokens ways of healing are compared, where that is left to the run. */
+  readonly comparing?: HealingSample;
   /** Healing by gradient, if requested. */
   readonly healing?: HealingWork;
   /** Number type of hidden states on the host. */
@@ -48,8 +51,7 @@ const SAMPLE_TOKENS = 256;
 const COMPARED_MODELS = 4;
 
 /** Of several fits after each other the one that needs most. */
-export const most = (of: (bytes: FitBytes) => number, fits: readonly FitBytes[]) =>
-  Math.max(0, ...fits.map(of));
+const most = (of: (bytes: FitBytes) => number, fits: readonly FitBytes[]) => Math.max(0, ...fits.map(of));
 
 /** The run as its fits cost, on so many tokens. */
 export const fitRun = (
@@ -63,8 +65,10 @@ export class MemorySteps {
   readonly held: (layers: number) => number;
   /** Whether calibration tokens go through the model. */
   readonly fits: boolean;
-  /** Layers that are healed, and new o_proj and down_proj of one; of streamed ones those that are not in use wait on the disk. */
+  /** Layers that are healed, and new weights of one; of streamed ones those that are not in use wait on the disk. */
   readonly healed: number;
+  readonly healedLayer: number;
+  /** o_proj and down_proj of one layer. */
   readonly projections: number;
   /** New weights of healed layers, and all that are new. */
   readonly fresh: number;
@@ -72,8 +76,8 @@ export class MemorySteps {
   /** Of one layer over a batch; and of one that is fitted. */
   readonly passing: number;
   readonly fitted: number;
-  /** The fits of one healed layer, each after the other; empty where none is healed. */
-  readonly healingFits: readonly FitBytes[];
+  /** The fits of one healed layer; undefined where none is healed. */
+  readonly healing: FitCost | undefined;
   /** Kept from the walk that ranks windows, and between the layers while others are judged. */
   readonly hiddenStates: number;
   readonly selectionSpare: number;
@@ -83,8 +87,6 @@ export class MemorySteps {
   readonly #onDevice: boolean;
   /** Whether what would be computed more than once is kept. */
   readonly #keeps: boolean;
-  /** Whether projections are refitted, at a cut or in healing. */
-  readonly #refits: boolean;
   /** A batch in the last norm and the tiles of logits, or in a layer; the f32 tiles in which weights are summed. */
   readonly #judging: number;
   readonly #summing: number;
@@ -114,16 +116,19 @@ export class MemorySteps {
     // Norms, Y, queries, keys, values, what is attended to, MLP features; and the layer's input and output, where these
     // are not among the states of all tokens.
     this.passing = activations(4, 1);
-    // Besides M or the weighted rows, what is missing, and targets; of a refit the features twice.
-    this.#refits = method.fitCost?.(fitRun(sizes, tokens)).refitsProjections === true || settings.heal;
-    this.fitted = this.#refits ? activations(6, 2) : activations(7, 1);
-    this.#judging = Math.max(this.passing, scoringBytes(arch, batchTokens));
-
-    this.projections = (hidden * (heads * headDim + intermediate) * layerBytes) / layerElements(arch);
     const after = windows ? layers - lastRemoved(windows[0]!) - 1 : layers - count - 1;
     this.healed = settings.heal ? after : 0;
-    this.healingFits = this.healed > 0 ? refitCost(fitRun(sizes, tokens), 1).memory : [];
-    this.fresh = (this.#resident ? this.healed : Math.min(1, this.healed)) * this.projections;
+    this.healing = this.healed > 0 ? healingCost(fitRun(sizes, tokens)) : undefined;
+    // Besides M or the weighted rows, what is missing, and targets; of a refit the features twice.
+    const refitting = this.#cut(tokens)?.refits !== undefined || this.healing !== undefined;
+    this.fitted = refitting ? activations(6, 2) : activations(7, 1);
+    this.#judging = Math.max(this.passing, scoringBytes(arch, batchTokens));
+
+    const perElement = layerBytes / layerElements(arch);
+    this.projections = hidden * (heads * headDim + intermediate) * perElement;
+    this.healedLayer =
+      this.healing?.refits?.mlp === false ? hidden * heads * headDim * perElement : this.projections;
+    this.fresh = (this.#resident ? this.healed : Math.min(1, this.healed)) * this.healedLayer;
     const cuts = windows?.length ?? selecting.windows ?? windowCount;
     const atCuts = {
       down_proj: this.fits ? cuts * this.projections : 0,
@@ -155,32 +160,61 @@ export class MemorySteps {
   }
 
   /** What a refit keeps of so many tokens so as not to compute it again. */
-  kept(tokens: number): number {
-    if (!this.#keeps || !this.#refits) return 0;
+  #kept(tokens: number, { refits }: FitCost): number {
+    if (!this.#keeps || !refits) return 0;
     const { heads, headDim, intermediate } = this.#arch;
-    const features = Math.min(KEPT_BYTES, 4 * tokens * intermediate);
-    return 4 * tokens * heads * headDim + this.#stream(tokens) + features;
+    const attended = 4 * tokens * heads * headDim;
+    if (!refits.mlp) return attended;
+    return attended + this.#stream(tokens) + Math.min(KEPT_BYTES, 4 * tokens * intermediate);
   }
 
-  /** The fits before a cut, each after the other, over so many tokens. */
-  cutFits(tokens: number): readonly FitBytes[] {
-    return this.sizes.request.method.fitCost?.(fitRun(this.sizes, tokens)).memory ?? [];
+  /** The fits before a cut over so many tokens. */
+  #cut(tokens: number): FitCost | undefined {
+    return this.sizes.request.method.fitCost?.(fitRun(this.sizes, tokens));
+  }
+
+  /** Sums of all fits of a run, what solving takes besides, and what is kept of the tokens for them. */
+  statistics(tokens: number): number {
+    const bytes = (cost: FitCost) =>
+      most(({ sums, solve }) => sums + solve, cost.memory) + this.#kept(tokens, cost);
+    return Math.max(0, ...[this.#cut(tokens), this.healing].map(cost => (cost ? bytes(cost) : 0)));
   }
 
   /** A repair on so many tokens; healing goes on to the next layer, a fit alone stays where it is. */
-  repairing(tokens: number, heals = this.healingFits): number {
-    const { held, fitted } = this;
+  repairing(tokens: number): number {
+    const { held, healing } = this;
+    const healed = healing ? held(2) + this.#working(tokens, healing) + 3 * this.all(tokens) + this.fresh : 0;
+    return Math.max(this.#unhealed(tokens), healed);
+  }
+
+  /** The same without healing. */
+  #unhealed(tokens: number): number {
+    const { held } = this;
     const { request } = this.sizes;
     const all = this.all(tokens);
-    const working = (of: readonly FitBytes[]) =>
-      most(({ sums, solve }) => sums + Math.max(solve, fitted), of) + this.kept(tokens);
-    const cut = this.cutFits(tokens);
+    const cut = this.#cut(tokens);
     return Math.max(
       held(2) + (this.fits ? this.passing + 2 * all : 0),
-      cut.length > 0 ? held(1) + working(cut) + 2 * all : 0,
-      heals.length > 0 ? held(2) + working(heals) + 3 * all + this.fresh : 0,
+      cut ? held(1) + this.#working(tokens, cut) + (2 + (cut.streams ?? 0)) * all : 0,
       request.method.changes ? held(2) + this.#summing + this.changed : 0,
     );
+  }
+
+  /** Hidden states of all tokens that the run keeps side by side. */
+  get streams(): number {
+    if (!this.fits) return 0;
+    return Math.max(2 + (this.#cut(1)?.streams ?? 0), this.healed > 0 ? 3 : 0);
+  }
+
+  /** Host memory of the fits before a cut, besides hidden states. */
+  get hostBytes(): number {
+    return this.#cut(1)?.host ?? 0;
+  }
+
+  /** One fit at a time, with what it keeps. */
+  #working(tokens: number, cost: FitCost): number {
+    const bytes = most(({ sums, solve }) => sums + Math.max(solve, this.fitted), cost.memory);
+    return bytes + this.#kept(tokens, cost);
   }
 
   /** How many layers back a window's outputs are needed. */
@@ -210,14 +244,27 @@ export class MemorySteps {
     const mapped = { ...this.sizes, arch: this.#arch, longest: this.#longest, tokens: repaired };
     const map = besides + residentMapBytes(mapped, spare);
     const best = healed > 0 ? this.repairing(healed) : 0;
-    return hiddenStates + Math.max(map, reference + Math.max(this.repairing(repaired, []), best, judging));
+    return hiddenStates + Math.max(map, reference + Math.max(this.#unhealed(repaired), best, judging));
+  }
+
+  /** The choice of what is healed. */
+  choosingHealing(): number {
+    const { comparing } = this.sizes;
+    if (!comparing) return 0;
+    const { judged, healed } = comparing;
+    const reference = this.#resident ? this.#stream(judged) : 0;
+    return this.hiddenStates + reference + Math.max(this.repairing(healed), this.#scoring());
   }
 
   /** Models on texts for the report. */
   measuring(): number {
     const { evaluationTokens: tokens } = this.sizes;
-    if (tokens === 0) return 0;
-    return this.held(2) + this.changed + (this.#resident ? this.#stream(tokens) : 0) + this.#judging;
+    return tokens === 0 ? 0 : this.#scoring() + (this.#resident ? this.#stream(tokens) : 0);
+  }
+
+  /** A model that predicts tokens. */
+  #scoring(): number {
+    return this.held(2) + this.changed + this.#judging;
   }
 
   /** Models layer by layer, and what they write. */

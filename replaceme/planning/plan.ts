@@ -10,6 +10,7 @@ import { checkPruneRequest, type PruneRequest } from '../request/request.js';
 import { matmulRate } from '../run/computeRate.js';
 import { openDevice } from '../run/openDevice.js';
 import { describeWindows, keptLayers } from '../run/window.js';
+import { plannedHealingSample } from '../selections/healingSample.js';
 import { type Selection, selectionNamed } from '../selections/index.js';
 import { type Shard, WHOLE } from '../statistics/shard.js';
 import { groupTokens } from '../windowMap/groupTokens.js';
@@ -123,6 +124,7 @@ export async function memorySizes(
       ...{ device, mapGroup: groupTokens(device, arch) },
       hostStates: options.hostStates ?? 'f32',
       evaluationTokens: evaluated,
+      ...(request.settings.heal === 'auto' && { comparing: plannedHealingSample(device, tokens) }),
       ...(request.gradient && { healing: plannedHealing(request, device, evaluated) }),
     };
   } finally {

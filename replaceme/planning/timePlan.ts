@@ -1,10 +1,11 @@
 import type { DeviceFacts } from '../../engine/index.js';
-import { refitCost } from '../fits/fitCost.js';
+import { healingCost } from '../fits/fitCost.js';
 import { healingFlops } from '../healing/healingCost.js';
 import { fitsInClosedForm } from '../request/needs.js';
 import { layerFlopsPerToken } from '../run/computeRate.js';
 import type { PhaseName } from '../run/phaseClock.js';
 import { lastRemoved } from '../run/window.js';
+import type { HealingSample } from '../selections/healingSample.js';
 import type { Placement } from './memoryParts.js';
 import type { PlannedMemory } from './memoryPlan.js';
 import { fitRun, type MemorySizes } from './memorySteps.js';
@@ -50,8 +51,8 @@ interface RepairCost {
 }
 
 /** What all fits compute; where the window is not known yet, at the most. */
-function repairCost(run: RunSizes, perToken: number): RepairCost {
-  const { request, tokens } = run;
+function repairCost(run: RunSizes, tokens: number, perToken: number): RepairCost {
+  const { request } = run;
   const { count, windows, windowCount, method, settings } = request;
   const { layers } = request.arch;
   const cuts = windows?.length ?? windowCount;
@@ -62,11 +63,24 @@ function repairCost(run: RunSizes, perToken: number): RepairCost {
   const fitted = cuts * (method.fitCost?.(fit).flops ?? 0);
   return {
     fit: tokens * depth * perToken + fitted,
-    heal: healed * (tokens * perToken + refitCost(fit, 1).flops),
+    heal: healed * (tokens * perToken + healingCost(fit).flops),
     depth,
     cuts,
     healed,
   };
+}
+
+/** FLOPs of two repairs on a sample, and of what judges them. */
+function healingTrials(run: RunSizes, { judged, healed }: HealingSample, perToken: number): number {
+  const { arch, count, settings } = run.request;
+  const repaired = (heal: true | 'o-proj') => {
+    const request = { ...run.request, settings: { ...settings, heal } };
+    const { fit, heal: healing } = repairCost({ ...run, request }, healed, perToken);
+    return fit + healing;
+  };
+  const walked = 3 * arch.layers - 2 * count;
+  const scored = 3 * 2 * arch.hidden * arch.vocab;
+  return repaired(true) + repaired('o-proj') + judged * (walked * perToken + scored);
 }
 
 /** What a plan of time needs of a run. */
@@ -92,10 +106,15 @@ export function plannedPhases(run: RunSizes, rates: PlannedRates): PlannedPhase[
   };
   const uploaded = (of: number) => (streamed ? of * layerBytes : 0);
   const phases = [phase('load', 0, streamed ? outerBytes : weightBytes, false)];
-  const cost = repairCost(run, perToken);
+  const cost = repairCost(run, run.tokens, perToken);
   const selecting = run.rankedTokens * layers * perToken;
   const trying = selecting + cost.fit + cost.heal;
-  if (!windows) phases.push(phase('select', budget ? TRIES * trying : selecting, uploaded(layers)));
+  const ranking = windows ? 0 : budget ? TRIES * trying : selecting;
+  const trial = run.comparing && healingTrials(run, run.comparing, perToken);
+  if (!windows || trial) {
+    const passes = (windows ? 0 : layers) + (trial ? 2 * (layers + cost.depth + cost.healed) : 0);
+    phases.push(phase('select', ranking + (trial ?? 0), uploaded(passes)));
+  }
   if (fitsInClosedForm(request)) {
     // Of these tokens the layers below the cut need not run again.
     const known = run.memory.hiddenStates / (4 * hidden * layers);

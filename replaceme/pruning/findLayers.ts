@@ -23,7 +23,7 @@ interface Trial extends LayerTrial {
  */
 export async function findLayers(
   run: PruneRun,
-  { states: _, statistics: __, ...context }: Context,
+  { states: _, statistics: __, onNotice: ___, ...context }: Context,
   budget: DamageBudget,
   sequences: readonly (readonly number[])[],
 ): Promise<WindowChoice> {

@@ -24,7 +24,7 @@ export async function measure(
 ): Promise<Measured | undefined> {
   const { from, options, request, plan, device } = run;
   if (!inputs.evaluate || !outputs.every(Number.isFinite)) return undefined;
-  const healed = request.settings.heal || request.gradient?.train === 'full';
+  const healed = request.settings.heal !== false || request.gradient?.train === 'full';
   return await run.step('evaluate', async () => ({
     phases: (await planPrune(from, { ...options, device })).phases,
     ...(await inputs.evaluate!({

@@ -155,7 +155,7 @@ export class PruneRun implements AsyncDisposable {
 const stepsOf = (request: PruneRequest, { generate, report = true }: PruneOptions): PhaseName[] => [
   'load',
   ...(generate ? (['calibrate'] as const) : []),
-  ...(request.windows ? [] : (['select'] as const)),
+  ...(request.windows && request.settings.heal !== 'auto' ? [] : (['select'] as const)),
   ...(request.method.needsCalibration ? (['fit'] as const) : []),
   ...(request.gradient ? (['heal'] as const) : []),
   ...(report ? (['evaluate'] as const) : []),

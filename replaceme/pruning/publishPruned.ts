@@ -149,7 +149,7 @@ function verdictFacts(
     removed: removedLayers(windows).length,
     method: method.name,
     ...(better !== undefined && { better }),
-    ...(cost && { fit: { tokens, unknowns: cost.refitsProjections ? arch.intermediate : arch.hidden } }),
+    ...(cost && { fit: { tokens, unknowns: cost.refits ? arch.intermediate : arch.hidden } }),
     files: files.length,
     sameTexts: evaluation?.texts.every(({ origin }) => origin === 'held-out calibration') ?? false,
   };

@@ -5,6 +5,7 @@ import { healingSettings } from '../healing/healingSettings.js';
 import { healPruned } from '../healing/healPruned.js';
 import type { OpenInputs } from '../inputs/pruneInputs.js';
 import type { Window } from '../run/window.js';
+import type { HealingChoice } from './chooseHealing.js';
 import type { PruneRun } from './pruneRun.js';
 
 /** New weights for the layers that stay, from the run's method. @throws RmError as `Method.repair`. */
@@ -12,11 +13,21 @@ export const repairWindows = (
   run: PruneRun,
   context: RepairContext,
   windows: readonly Window[],
+  healing?: HealingChoice,
 ): Promise<Repair> =>
   run.step('fit', async () => {
-    const repair = await run.request.method.repair({ ...context, phases: run.clock }, windows);
+    const settings = { ...context.settings, ...(healing && { heal: healing.heal }) };
+    const {
+      details,
+      warnings = [],
+      ...repair
+    } = await run.request.method.repair({ ...context, settings, phases: run.clock }, windows);
     await run.device.recorder.finish();
-    return repair;
+    return {
+      ...repair,
+      details: { ...details, ...healing?.details },
+      warnings: [...warnings, ...(healing?.warnings ?? [])],
+    };
   });
 
 /**

@@ -2,6 +2,7 @@ import { basename, resolve } from 'node:path';
 import type { ImageEvaluation, PruneEvaluation } from '../evaluation/pruneEvaluation.js';
 import { removedLayers, type Window } from '../run/window.js';
 import type { CompareReport, EvalReport, HealReport, MeasuredRow, PruneReport } from './schema/schema.js';
+import { closedFormInWords } from './text/fitWords.js';
 
 const nameOf = (path: string): string => basename(resolve(path));
 
@@ -52,7 +53,7 @@ export function pruneSentence({
   'model' | 'selection' | 'method' | 'recipe' | 'calibration' | 'evaluation' | 'imageEvaluation' | 'healing'
 >): string {
   const healings = [
-    ...(recipe.heal ? ['closed-form healing'] : []),
+    ...closedFormInWords(recipe),
     ...(healed
       ? [`${counted(healed.steps.length, 'step')} of training ${trained[healed.settings.train]}`]
       : []),

@@ -10,7 +10,7 @@ interface Needs {
 
 /** Whether a run fits weights in closed form: those of the method, or of healed layers. */
 export const fitsInClosedForm = ({ method, settings }: Needs): boolean =>
-  method.needsCalibration || settings.heal;
+  method.needsCalibration || settings.heal !== false;
 
 /** Whether a run reads calibration data: to fit or train weights, or to choose the windows. */
 export const needsCalibration = (request: Needs): boolean =>

@@ -73,6 +73,16 @@ export async function checkPruneRequest(
   checkUnread(options, method);
   const gradient = trainingOf(options);
   if (gradient) requireTrainable(arch);
+  ensure(
+    settings.heal !== 'auto' || !budget,
+    'what is healed would be chosen after the number of layers, which a budget finds by healing',
+    'Give `heal.closedForm: true` or `heal.closedForm: o-proj`.',
+  );
+  ensure(
+    settings.heal !== 'auto' || !arch.vision,
+    'what is healed is chosen by what a model says of texts, and this one reads images',
+    'Give `heal.closedForm: true` or `heal.closedForm: o-proj`.',
+  );
   const { windows: windowCount = 1, apart = false } = options;
   const request: PruneRequest = {
     ...{ method, selection, arch, count, windowCount, apart, windows, settings },
@@ -297,7 +307,7 @@ function repairSettings(options: PruneOptions, method: Method): RepairSettings {
     readsCosine && options.seed !== undefined ? { seed: options.seed, ...options.cosine } : options.cosine;
   return {
     alpha: methodSettings.alpha.default,
-    heal: options.heal?.closedForm === true || method.unhealed !== undefined,
+    heal: options.heal?.closedForm || method.unhealed !== undefined,
     ...(options.faithful && { unprunedInputs: true }),
     ...Object.fromEntries(values),
     ...(cosine && { cosine: cosineSettings(cosine) }),

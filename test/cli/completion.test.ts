@@ -84,7 +84,11 @@ const cases: [what: string, words: string[], expected: string[]][] = [
   ['a method that is begun', ['prune', '--layers', '7', '--method', 'refit-'], ['refit-heal']],
   ['further methods', ['compare', 'm', '--methods', 'plain', 'refit-'], ['refit-heal']],
   ['selections', ['prune', '--select', ''], names(selections)],
-  ['choices of a parser', ['prune', '--heal', ''], ['closed-form', 'down-proj', 'full', 'none', 'transform']],
+  [
+    'choices of a parser',
+    ['prune', '--heal', ''],
+    ['auto', 'closed-form', 'down-proj', 'full', 'none', 'o-proj', 'transform'],
+  ],
   ['choices of a metavariable', ['prune', '--equation', ''], ['7', '8']],
   ['choices of an argument', ['completion', ''], ['bash', 'fish', 'zsh']],
   ['an option of all commands before the command', ['--adapter', 'x', 'meth'], ['methods']],

@@ -136,7 +136,10 @@ const wrong: [args: string[], message: RegExp][] = [
   [['prune', 'a', 'b', '--ratio', '1.5'], /Give a share above 0 and below 1/],
   [['prune', 'a', 'b', '--layers', '2', '--remove', '1'], /give either --layers or --ratio or --remove/],
   [['prune', 'a', 'b', '--remove', '5..3'], /Give layers counted from 0, such as 12\.\.18/],
-  [['prune', 'a', 'b', '--layers', '2', '--heal', 'magic'], /Give none, closed-form, transform:STEPS/],
+  [
+    ['prune', 'a', 'b', '--layers', '2', '--heal', 'magic'],
+    /Give none, closed-form, o-proj, auto, transform:STEPS/,
+  ],
   [['prune', 'a', 'b', '--layers', '2', '--alpha', '-1'], /Give a number of 0 or more/],
   [['eval', 'a'], /nothing to evaluate: give texts, --tasks or --health/],
   [['eval', 'a', 'b', '--tokens', '1'], /Give a whole number of 2 or more/],

@@ -119,6 +119,7 @@ test('settings that the library names are said as options', () => {
   assert.is(say('Leave out `report: false`, or `evaluation`.'), 'Leave out --no-report, or --eval.');
   assert.is(say('`sequenceLength: 64` or `memoryLimit`'), '--sequence-length 64 or --memory-limit');
   assert.is(say('Use `heal.closedForm`'), 'Use --heal closed-form');
+  assert.is(say('`heal.closedForm: true`, `heal.closedForm: o-proj`'), '--heal closed-form, --heal o-proj');
   assert.is(say('(`heal.gradient.train: full`)'), '(--heal full)');
   assert.is(say('a smaller `learningRate`'), 'a smaller --heal-lr');
   assert.is(say('a smaller `learningRate`', 'rm-engine heal, during x'), 'a smaller --lr');

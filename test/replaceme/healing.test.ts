@@ -367,7 +367,10 @@ test('the words of healing on the command line, and back', () => {
   assert.equal(readHealing('closed-form'), { closedForm: true });
   assert.equal(readHealing('transform:300'), { gradient: { train: 'transform', steps: 300 } });
   assert.equal(readHealing('closed-form, full'), { closedForm: true, gradient: { train: 'full' } });
-  for (const words of ['none', 'closed-form', 'full', 'down-proj:7', 'closed-form,transform:300']) {
+  assert.equal(readHealing('o-proj'), { closedForm: 'o-proj' });
+  assert.equal(readHealing('auto,full:9'), { closedForm: 'auto', gradient: { train: 'full', steps: 9 } });
+  const written = ['none', 'closed-form', 'o-proj', 'auto', 'full', 'down-proj:7', 'o-proj,transform:300'];
+  for (const words of written) {
     assert.is(writeHealing(readHealing(words)!), words);
   }
   for (const wrong of [

@@ -192,6 +192,12 @@ test('Adam, and several windows by least squares on text that the model has writ
   await killAndResume({ ...few, ...transplant }, Math.ceil(KILLS / 4), 13);
 });
 
+test('neurons by pursuit, and a choice of what is healed', () => {
+  const healed = { select: 'cosine', heal: { closedForm: 'auto' } } as const;
+  const wanted = { method: 'transplant', neurons: 'omp', ...healed } as const;
+  return killAndResume({ ...wanted, batchTokens: 256, report: false }, Math.ceil(KILLS / 4), 17);
+});
+
 /** A run that was killed when it had done something. */
 async function killed(model: string, out: string, wanted: PruneOptions): Promise<void> {
   const ended = await run(model, out, wanted, { batches: 12, ms: 0 });

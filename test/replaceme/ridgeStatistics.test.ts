@@ -153,6 +153,19 @@ test('where no ridge helps on the other half nothing is changed', async () => {
   assert.is(await statistics.solve(), undefined);
 });
 
+test('features that are zero everywhere change nothing', async () => {
+  await using device = await Device.open();
+  using scope = new Scope(device);
+  using statistics = new RidgeStatistics(device, inputs, outputs);
+  for (const h of [0, 1] as const) {
+    const { residual, weights } = halves[h]!;
+    const x = scope.own(tensorFrom(device, new Float32Array(tokens * inputs), [tokens, inputs]));
+    await statistics.add(h, x, scope.own(tensorFrom(device, residual, [tokens, outputs])), weights);
+  }
+  assert.is(await statistics.solve(), undefined);
+  assert.is(await statistics.solve(0.1), undefined);
+});
+
 test('one half without tokens cannot choose', async () => {
   await using device = await Device.open();
   using scope = new Scope(device);

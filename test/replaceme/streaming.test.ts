@@ -85,6 +85,34 @@ test('refit and healing, layer by layer with hidden states on the host: the same
   );
 });
 
+test('a choice of what is healed, layer by layer: the same', async () => {
+  using place = await workplace(shape(16, 64, 64));
+  const bytes = await weightBytes(place.model);
+  const run = async (name: string, more: PruneOptions) => {
+    const out = join(place.path, name);
+    const wanted = {
+      method: 'refit',
+      heal: { closedForm: 'auto' },
+      window: 8,
+      batchTokens: 64,
+      report: false,
+    };
+    const asked = options(place.calibration, {
+      ...wanted,
+      ridge: 0.1,
+      attentionStep: 0,
+      ...more,
+    } as PruneOptions);
+    return { report: await prune(place.model, out, asked), files: weightsOf(out) };
+  };
+  const whole = await run('whole', {});
+  const streamed = await run('streamed', { memoryLimit: 0.9 * bytes });
+  assert.is(places(streamed.report)[0], 'streamed');
+  assert.equal(streamed.report.fit, whole.report.fit);
+  assert.ok((whole.report.fit.heldOutKlOfBoth as number) > 0);
+  assert.equal(streamed.files, whole.files);
+});
+
 test('the report of streamed models has the same numbers, and says what it leaves out', async () => {
   using place = await workplace(shape(16, 64, 64));
   const memoryLimit = 0.95 * (await weightBytes(place.model));

@@ -2,6 +2,7 @@ import { formatBytes, formatNumber, plural } from '../../../engine/index.js';
 import type { ModelOrigin } from '../../../model/index.js';
 import type { HealingRecord } from '../../healing/gradientHealing.js';
 import type { HealReport, ModelMeasures, PruneReport } from '../schema/schema.js';
+import { closedFormInWords } from '../text/fitWords.js';
 import { markdownName, markdownText } from '../text/markdown.js';
 import { type Column, markdownTable } from '../text/textTable.js';
 import { cardMetadata, type MeasuredValue } from './metadata.js';
@@ -23,7 +24,7 @@ export function modelCard(report: PruneReport, origin: ModelOrigin = { inherited
       `| ${markdownText(key)} | ${typeof value === 'number' ? Number(value.toPrecision(6)) : markdownText(`${value}`)} |`,
   );
   const healings = [
-    ...(report.recipe.heal ? ['closed-form healing'] : []),
+    ...closedFormInWords(report.recipe),
     ...(report.healing ? [healingInWords(report.healing)] : []),
   ];
   const healed = healings.length > 0 ? `, with ${healings.join(', then ')}` : '';

@@ -1,3 +1,5 @@
+import type { ClosedFormHealing } from '../../options/healingWords.js';
+
 /** The names of a method's numbers in words. */
 const words: Readonly<Record<string, string>> = {
   tokens: 'tokens fitted on',
@@ -14,6 +16,9 @@ const words: Readonly<Record<string, string>> = {
   healedProjections: 'projections refitted after the cut',
   refusedProjections: 'projections better left alone',
   healingRidges: 'ridges after the cut, o_proj/down_proj',
+  healed: 'healed after the cut',
+  heldOutKlOfBoth: 'held-out KL with o_proj and down_proj healed',
+  heldOutKlOfOProj: 'held-out KL with o_proj healed',
   lastTokenResidual: 'error left after the last layer',
 };
 
@@ -22,3 +27,7 @@ export function fitInWords(name: string): string {
   const [, layer, own = name] = /^(\d+): (.*)$/.exec(name) ?? [];
   return `${layer === undefined ? '' : `layer ${layer}: `}${Object.hasOwn(words, own) ? words[own] : own}`;
 }
+
+/** Closed-form healing as a recipe has it, in words; none where there is none. */
+export const closedFormInWords = ({ heal }: { readonly heal: ClosedFormHealing }): string[] =>
+  heal ? [`closed-form healing${heal === 'o-proj' ? ' of o_proj' : ''}`] : [];
