@@ -50,7 +50,7 @@ export const layerSettings = declare('Which layers go:', {
 /** How many layers go, by what the result may cost or weigh. */
 export const budgetSettings = declare('Or as many layers as a budget allows:', {
   maxKl: setting(positive, {
-    takes: 'nats',
+    takes: 'number',
     help: 'as many layers as leave the KL to the original on held-out text below this, such as 0.3',
     details: 'Tries several numbers of layers, each with its own selection and repair (docs/pruning.md).',
   }),
