@@ -3,8 +3,9 @@ import * as assert from 'uvu/assert';
 import { create } from 'webgpu';
 import { toggles } from '../../engine/adapter.js';
 import { Device, downloadF32, flatGrid, Scope, type Tensor } from '../../engine/index.js';
+import { checkCase } from '../../kernels/cases/checkCase.js';
 import { caseTensor } from '../../kernels/cases/data.js';
-import { hostMatmul } from '../../kernels/cases/matmul.js';
+import { hostMatmul, matmulCases } from '../../kernels/cases/matmul.js';
 import type { MatmulChoice, MatrixExtents } from '../../kernels/matmul/builtInChoice.js';
 import { type MatmulLayout, productBindings } from '../../kernels/matmul/commonWgsl.js';
 import { subgroupMatrixWgsl } from '../../kernels/matmul/subgroupMatrix.js';
@@ -196,5 +197,18 @@ for (const [form, extents, choice, extras] of twins) {
     assert.ok(error <= 1e-6, `error ${error.toExponential(2)}`);
   });
 }
+
+test("the device's own matrix units", async () => {
+  let checked = 0;
+  for (const item of matmulCases) {
+    const own = item.variants?.(device).filter(({ name }) => name.startsWith('subgroupMatrix')) ?? [];
+    for await (const { variant, error, repeats } of own.length ? checkCase(device, item, own) : []) {
+      assert.ok(error <= item.tolerance, `${item.name}, ${variant}: error ${error.toExponential(2)}`);
+      assert.ok(repeats, `${item.name}, ${variant}: the same inputs give the same bits`);
+      checked++;
+    }
+  }
+  if (!checked) saySkipped('the adapter has no subgroup matrices of f16 with sums in f32');
+});
 
 test.run();

@@ -1,0 +1,175 @@
+// Compiles every program for four GPUs by Mesa's own compilers, without the GPUs: no validation error, and no program may spill
+// registers or take scratch memory beyond gpuCompilers.json, which names every exception. Then runs the kernels on subgroup
+// matrices, and three more files of tests, on Mesa's lavapipe, which has such matrices from version 26 on.
+//   npm run build && node scripts/gpuCompilers.mjs [ROOT] [--seconds 240] [--write]
+// ROOT: a folder that ../shared/gpu/codegen/mesa26.sh has made; default .cache/ci/mesa26. Needs root's rights.
+// --seconds: what takes longer is cut off and counts as failed. --write: what was found becomes the list.
+// Ends with one line 'N passed, N failed'.
+import { spawn } from 'node:child_process';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const top = join(dirname(fileURLToPath(import.meta.url)), '..');
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { seconds: { type: 'string', default: '240' }, write: { type: 'boolean', default: false } },
+});
+const root = resolve(positionals[0] ?? join(top, '.cache/ci/mesa26'));
+const listFile = join(top, 'scripts/gpuCompilers.json');
+const list = JSON.parse(readFileSync(listFile, 'utf8'));
+/** Slowest first. */
+const chips = ['nvidia:172', 'amd:navi31', 'amd:navi21', 'apple'];
+/** doubleSingle: arithmetic that a compiler must not rearrange. */
+const tests = ['kernels/subgroupMatrix', 'kernels/doubleSingle', 'kernels/rows', 'kernels/fitting'];
+
+const running = new Set();
+process.on('exit', () => {
+  for (const pid of running) process.kill(-pid, 'SIGKILL');
+});
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
+
+/** Runs a command on a chip, in a process group of its own, which ends with it or when the time is up. */
+function runOn(chip, command, variables) {
+  return new Promise(done => {
+    const started = performance.now();
+    const tools = join(top, '../shared/gpu/codegen/mesa26.sh');
+    const child = spawn(tools, [root, '/codegen/fake.sh', chip, ...command], {
+      cwd: top,
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...variables },
+    });
+    let [out, log, end] = ['', '', undefined];
+    const timer = setTimeout(() => {
+      end = `cut off after ${options.seconds} s`;
+      process.kill(-child.pid, 'SIGKILL');
+    }, 1000 * options.seconds);
+    if (child.pid) running.add(child.pid);
+    child.stdout.on('data', data => (out += data));
+    child.stderr.on('data', data => (log += data));
+    child.on('error', error => (end = error.message));
+    child.on('close', (status, signal) => {
+      clearTimeout(timer);
+      running.delete(child.pid);
+      if (status !== 0) end ??= `ended with ${signal ?? `exit code ${status}`}`;
+      done({ out, log, end, seconds: (performance.now() - started) / 1000 });
+    });
+  });
+}
+
+/** Name=value of one pipeline's statistics: the drivers name them each in their own way. */
+function statistics(line) {
+  const sum = names =>
+    line
+      .split('|')
+      .map(part => part.split('='))
+      .filter(([name]) => names.includes(name))
+      .reduce((total, [, value]) => (total ?? 0) + Number(value), undefined);
+  return {
+    spills: sum(['Spilled SGPRs', 'Spilled VGPRs', 'Spills', 'Spills to memory']),
+    scratch: sum(['Scratch size', 'Scratch', 'SLM size']),
+  };
+}
+
+/** What the compilation of all programs has come to: programs, those with spills or scratch, and faults by program. */
+async function compileAll(chip) {
+  const { out, log, end, seconds } = await runOn(chip, ['node', '/codegen/compile-all.mjs', '/work'], {
+    STATS: '1',
+  });
+  const faults = new Map();
+  const found = {};
+  let [programs, measured, program] = [0, 0, undefined];
+  for (const line of log.split('\n')) {
+    if (line.startsWith('@@@key ')) {
+      program = line.slice('@@@key '.length);
+      programs++;
+    } else if (line.startsWith('@@@vkresult ')) faults.set(program, `the driver refuses it: ${line}`);
+    else if (line.startsWith('@@@stat ')) {
+      const { spills, scratch } = statistics(line);
+      if (spills !== undefined && scratch !== undefined) measured++;
+      if (program && (spills || scratch)) found[program] = { spills, scratch };
+    }
+  }
+  for (const [line, place] of out.matchAll(/^FAIL (.*?): .*/gm)) faults.set(place, line);
+  if (end) faults.set('the whole', `${end}, at program '${program}'\n${log.slice(-500)}`);
+  else if (!measured) faults.set('the whole', 'no statistics of any program');
+  const mesa = log.match(/"description":"([^"]*)"/)?.[1];
+  return { chip, seconds, programs, found, faults, mesa };
+}
+
+/** Adds what exceeds the list to the faults. A chip without a list is not judged, and said to be so. */
+function compareWithList({ chip, found, faults, mesa }) {
+  const allowed = list[chip];
+  if (!allowed) {
+    console.log(`${chip}: not in gpuCompilers.json, so spills and scratch are not judged; --write adds it`);
+    return;
+  }
+  for (const [program, { spills, scratch }] of Object.entries(found)) {
+    const most = { spills: 0, scratch: 0, ...allowed.programs[program] };
+    if (spills > most.spills || scratch > most.scratch)
+      faults.set(
+        program,
+        `${spills} spills and ${scratch} bytes of scratch; the list allows ${most.spills} and ${most.scratch} (list: ${allowed.mesa}; here: ${mesa})`,
+      );
+  }
+}
+
+/** The tests on Mesa's lavapipe. Skipped matrices are a fault: they are the reason for this run. */
+async function runTests() {
+  rmSync(join(root, 'tmp/cache-lavapipe'), { recursive: true, force: true });
+  const variables = { RM_TEST_JOBS: '1', LP_NUM_THREADS: '1' };
+  const result = await runOn('lavapipe', ['node', 'scripts/test.mjs', ...tests], variables);
+  const counts = result.out.match(/^(\d+) passed, (\d+) failed/m);
+  const faults = [];
+  if (!counts) faults.push(result.end ?? 'no count of tests');
+  if (/^ *skip: .*matri/m.test(result.out)) faults.push('no subgroup matrices');
+  const [passed, failed] = counts ? counts.slice(1).map(Number) : [0, 0];
+  return { ...result, faults, passed, failed: failed + faults.length };
+}
+
+const compiled = [];
+let tested;
+const compilation = chip => async () => compiled.push(await compileAll(chip));
+const jobs = [
+  compilation(chips[0]),
+  async () => {
+    tested = await runTests();
+  },
+  ...chips.slice(1).map(compilation),
+];
+async function worker() {
+  for (let job = jobs.shift(); job; job = jobs.shift()) await job();
+}
+await Promise.all(Array.from({ length: Math.min(availableParallelism(), jobs.length) }, worker));
+
+compiled.sort((a, b) => chips.indexOf(a.chip) - chips.indexOf(b.chip));
+if (options.write) {
+  const found = Object.fromEntries(
+    compiled.map(({ chip, mesa, found }) => [chip, { mesa, programs: found }]),
+  );
+  const onLines = JSON.stringify(found, undefined, 2).replace(
+    /\{\s+("spills": \d+),\s+("scratch": \d+)\s+\}/g,
+    '{ $1, $2 }',
+  );
+  writeFileSync(listFile, `${onLines}\n`);
+} else compiled.forEach(compareWithList);
+
+const row = (...cells) =>
+  console.log(cells.map((cell, i) => (i ? `${cell}`.padStart(10) : cell.padEnd(12))).join(''));
+row('chip', 'programs', 'failed', 'spilling', 'scratch', 'seconds');
+let [passed, failed] = [tested.passed, tested.failed];
+for (const { chip, programs, found, faults, seconds } of compiled) {
+  const spilling = Object.values(found).filter(({ spills }) => spills).length;
+  row(chip, programs, faults.size, spilling, Object.keys(found).length, seconds.toFixed(0));
+  passed += Math.max(0, programs - faults.size);
+  failed += faults.size;
+}
+for (const { chip, faults } of compiled)
+  for (const [program, fault] of faults) console.log(`FAILED ${chip}: ${program}: ${fault}`);
+console.log(`\ntests on Mesa's lavapipe, ${tested.seconds.toFixed(0)} s\n${tested.out.trimEnd()}`);
+for (const fault of tested.faults) console.log(`FAILED lavapipe: ${fault}\n${tested.log.slice(-500)}`);
+console.log(`${passed} passed, ${failed} failed`);
+process.exitCode = failed ? 1 : 0;
