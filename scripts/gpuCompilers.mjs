@@ -1,6 +1,6 @@
 // Compiles every program for four GPUs by Mesa's own compilers, without the GPUs: no validation error, and no program may spill
-// registers or take scratch memory beyond gpuCompilers.json, which names every exception. Then runs the kernels on subgroup
-// matrices, and three more files of tests, on Mesa's lavapipe, which has such matrices from version 26 on.
+// registers or take scratch memory beyond gpuCompilers.json, which names every exception. Then runs four files of tests on
+// Mesa's lavapipe 26. Its own subgroup matrices are not used: its subgroups have 8 lanes, the kernel needs 32.
 //   npm run build && node scripts/gpuCompilers.mjs [ROOT] [--seconds 240] [--write]
 // ROOT: a folder that ../shared/gpu/codegen/mesa26.sh has made; default .cache/ci/mesa26. Needs root's rights.
 // --seconds: what takes longer is cut off and counts as failed. --write: what was found becomes the list.
@@ -117,7 +117,7 @@ function compareWithList({ chip, found, faults, mesa }) {
   }
 }
 
-/** The tests on Mesa's lavapipe. Skipped matrices are a fault: they are the reason for this run. */
+/** The tests on Mesa's lavapipe. */
 async function runTests() {
   rmSync(join(root, 'tmp/cache-lavapipe'), { recursive: true, force: true });
   const variables = { RM_TEST_JOBS: '1', LP_NUM_THREADS: '1' };
@@ -125,7 +125,6 @@ async function runTests() {
   const counts = result.out.match(/^(\d+) passed, (\d+) failed/m);
   const faults = [];
   if (!counts) faults.push(result.end ?? 'no count of tests');
-  if (/^ *skip: .*matri/m.test(result.out)) faults.push('no subgroup matrices');
   const [passed, failed] = counts ? counts.slice(1).map(Number) : [0, 0];
   return { ...result, faults, passed, failed: failed + faults.length };
 }

@@ -101,12 +101,9 @@ test('a hang is cut off and reported; what it started ends too', () => {
   assert.ok(performance.now() - started < 40_000);
 });
 
-test('tests that fail, crash, or find no subgroup matrices fail', () => {
+test('tests that fail or crash fail', () => {
   assert.is(run({ lavapipe: "echo '7 passed, 2 failed, 0 skipped'; exit 1" }).last, '15 passed, 2 failed');
   assert.match(run({ lavapipe: 'exit 3' }).stdout, 'FAILED lavapipe: ended with exit code 3');
-  const skipping =
-    "echo '    skip: the adapter has no subgroup matrices'; echo '9 passed, 0 failed, 1 skipped'";
-  assert.match(run({ lavapipe: skipping }).stdout, 'FAILED lavapipe: no subgroup matrices');
 });
 
 test('--write makes a list of what was found', () => {
