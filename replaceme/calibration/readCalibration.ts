@@ -64,11 +64,11 @@ export interface CalibrationOptions {
   seed?: number | undefined;
 }
 
-/** Paths of the calibration files that ship with the package; conversations only for models with a chat template. */
-export async function shippedCalibration(chat: ChatTemplate): Promise<string[]> {
+/** Paths of the calibration files that ship with the package; conversations are for models with a chat template. */
+export async function shippedCalibration(conversations: boolean): Promise<string[]> {
   const names = (await readdir(shippedPath('calibration'))).filter(name => name.endsWith('.jsonl')).sort();
   return names
-    .filter(name => chat.available || !name.startsWith('conversations'))
+    .filter(name => conversations || !name.startsWith('conversations'))
     .map(name => shippedPath('calibration', name));
 }
 
@@ -101,7 +101,7 @@ export async function openSources(
   }: Pick<CalibrationOptions, 'files' | 'tasks' | 'textField' | 'skipInvalid'>,
   encoding: Pick<EncodingOptions, 'addSpecialTokens' | 'tokens'> = {},
 ): Promise<Sources> {
-  const filePaths = files.length + tasks.length > 0 ? files : await shippedCalibration(chat);
+  const filePaths = files.length + tasks.length > 0 ? files : await shippedCalibration(chat.available);
   const read = (file: SourceFile) =>
     readDocuments(file.path, { textField, skipInvalid, onLeftOut: file.leftOut.add });
   const fileOf = (path: string): SourceFile => ({ path, documents: 0, leftOut: new LeftOutCount() });

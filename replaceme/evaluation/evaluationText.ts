@@ -98,7 +98,7 @@ export async function readReportTexts(
     return all(texts, 'given');
   }
   const calibrationFiles = options.calibration?.length ? options.calibration : undefined;
-  const paths = calibrationFiles ?? (await shippedCalibration(reader.chat));
+  const paths = calibrationFiles ?? (await shippedCalibration(reader.chat.available));
   const most = tokens ?? defaultEvaluationTokens(device);
   const unseen: EvaluationText[] = [];
   for (const file of paths) {

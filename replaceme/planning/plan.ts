@@ -1,5 +1,6 @@
 import type { Device, DeviceFacts } from '../../engine/index.js';
 import { keepLayers, openHeaders } from '../../model/index.js';
+import { mostTokens } from '../calibration/mostTokens.js';
 import { calibrationSizes, defaultEvaluationTokens } from '../calibration/sizes.js';
 import { evaluationTokens } from '../evaluation/evaluationText.js';
 import type { HealingWork } from '../healing/healingCost.js';
@@ -106,7 +107,12 @@ export async function memorySizes(
   const { sequenceLength, ...given } = calibrationSizes(options, device, arch);
   const copies = options.mask === undefined ? 1 : 2;
   const written = options.generate ?? 0;
-  const all = copies * (written && !givesTexts(options) ? written : given.tokens + written);
+  // Nobody asked for the default, which may be more than there is.
+  const read =
+    options.tokens === undefined && !arch.vision
+      ? Math.min(given.tokens, await mostTokens(options))
+      : given.tokens;
+  const all = copies * (written && !givesTexts(options) ? written : read + written);
   // Whole batches are divided.
   const tokens =
     of === 1 ? all : Math.min(all, Math.ceil(all / of) + Math.max(given.batchTokens, sequenceLength));

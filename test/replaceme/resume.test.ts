@@ -67,11 +67,13 @@ function run(
   });
 }
 
-/** What walks over tokens have said: each line a batch that is done. */
+/** What walks over tokens have said: each line a batch that is done. One with 0 done announces a step. */
 const batchesIn = (lines: readonly string[]): string[] =>
   lines.filter(
     line =>
-      !/^(load|write|samples|generate|candidates|finalists|notice|report|similarity|perplexity)/.test(line),
+      !/^(load|write|samples|generate|candidates|finalists|notice|report|similarity|perplexity)| 0\/\d+$/.test(
+        line,
+      ),
   );
 
 /** report.json as it lies on the disk. */
@@ -325,7 +327,7 @@ test('a disk that is full while the output is written: nothing of it is there, t
   const wanted = options(place.calibration, {
     ...few,
     onNotice: text => notices.push(text),
-    onProgress: ({ phase }) => phases.add(phase),
+    onProgress: ({ phase, done }) => done > 0 && phases.add(phase),
   });
   const message = await rejectsWith(
     () =>

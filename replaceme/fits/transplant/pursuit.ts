@@ -71,7 +71,8 @@ export async function pursueNeurons(
   await journal.forEach('blocks', Math.ceil(room / block), takeBlock, () =>
     onProgress?.({ phase: 'neurons', done: chosen.length, total: room, unit: 'neurons' }),
   );
-  return chosen;
+  // What is tracked is forgotten after this function, the finished blocks are not.
+  return await journal.step('chosen neurons', async () => chosen);
 }
 
 /** A neuron by its place among all candidates. */
