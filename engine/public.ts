@@ -5,7 +5,7 @@ export type { DeviceFacts, HostRoom } from './deviceFacts.js';
 export { byteSize, type DType, decodeToF32, elementCount, encodeFromF32 } from './dtype.js';
 export { type ErrorCode, ensure, errorCodes, RmError } from './errors.js';
 export type { Journal, LiveState, StoredTensor } from './journal.js';
-export type { MemoryPool, PooledBuffer } from './memory.js';
+export type { BufferPurpose, MemoryPool, PooledBuffer } from './memory.js';
 export type { KernelProfile, Profiler, SectionProfile } from './profiler.js';
 export {
   type Access,

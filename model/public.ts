@@ -42,6 +42,7 @@ export {
 } from './generation/generationHealth.js';
 export type { SamplingOptions } from './generation/sampler.js';
 export type { WrittenType } from './gguf/encode.js';
+export type { DatasetSplit } from './hub/datasetRows.js';
 export { type DownloadOptions, downloadModel } from './hub/download.js';
 export type { Snapshot } from './hub/findSnapshot.js';
 export { locateModel, type ModelLocation } from './hub/locate.js';
@@ -80,7 +81,13 @@ export {
 } from './training/backward.js';
 export type { HeadGradients, Objective } from './training/headLoss.js';
 export type { LayerGradients, LayerWeightName } from './training/layerBackward.js';
-export { Batch, type BatchOptions, defaultBatchTokens, groupSequences } from './transformer/batch.js';
+export {
+  Batch,
+  type BatchOptions,
+  type CachePlace,
+  defaultBatchTokens,
+  groupSequences,
+} from './transformer/batch.js';
 export type { StatePlacement } from './transformer/batchTensors.js';
 export { KvCache } from './transformer/kvCache.js';
 export { type LogitsResult, logits } from './transformer/logits.js';

@@ -21,7 +21,8 @@ export {
 export { bestRows, type Compared, formatComparison } from './compare/table.js';
 export { compare } from './compare.js';
 export type { EvaluationText } from './evaluation/evaluationText.js';
-export type { FitBytes, FitCost, FitRun } from './fits/fitCost.js';
+export type { Band, Verdict } from './evaluation/verdict.js';
+export type { FitBytes, FitCost, FitRun, RefittedProjections } from './fits/fitCost.js';
 export { heal } from './heal.js';
 export type { HealingFlops, HealingMemory } from './healing/healingCost.js';
 export { type HealingPlan, planHealing } from './healing/healingPlan.js';
@@ -37,12 +38,13 @@ export {
   type RepairDetails,
   type RepairSettings,
 } from './methods/index.js';
-export type { GradientHealingOptions, PruneHealing } from './options/healingWords.js';
+export type { ClosedFormHealing, GradientHealingOptions, PruneHealing } from './options/healingWords.js';
 export type { HealOptions } from './options/healSettings.js';
 export type { CosineSettings, MethodOptions, PruneOptions } from './options/pruneOptions.js';
 export type { DeclaredSetting, Description, Setting } from './options/setting.js';
 export type { HealingObjective, TrainingOptions, TrainMode } from './options/trainingSettings.js';
 export type { ValueType } from './options/valueTypes.js';
+export type { AssumedDevice } from './planning/assumedDevice.js';
 export type { Placement } from './planning/memoryParts.js';
 export type { PlannedMemory } from './planning/memoryPlan.js';
 export { type PlanOptions, type PrunePlan, planPrune } from './planning/plan.js';
@@ -50,6 +52,7 @@ export type { PlannedPhase, PlannedRates } from './planning/timePlan.js';
 export { prune } from './prune.js';
 export type * from './report/schema/schema.js';
 export { REPORT_SCHEMA } from './report/schema/schema.js';
+export type { DamageBudget } from './request/layerBudget.js';
 export { checkPruneRequest, type PruneRequest } from './request/request.js';
 export type { PhaseClock } from './run/phaseClock.js';
 export type { RunHooks as WalkOptions } from './run/runHooks.js';

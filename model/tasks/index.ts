@@ -9,7 +9,7 @@ export {
   type TaskSample,
   type TaskSource,
 } from './evaluateTask.js';
-export { builtInTasks, findTasks } from './findTasks.js';
+export { builtInTasks, type FindOptions, findTasks } from './findTasks.js';
 export type { Prompt, TextRequest } from './prompts.js';
 export { type Answer, RequestCache } from './requestCache.js';
 export { type ScoreOptions, type Scores, scoreRequests } from './scoreRequests.js';

@@ -38,7 +38,7 @@ export interface FitCost {
 }
 
 /** Projections that a fit changes: words of o_proj's sums, 1 for f32, 2 for 48 bits, 0 where it stays; whether down_proj. */
-interface RefittedProjections {
+export interface RefittedProjections {
   readonly attention: 0 | 1 | 2;
   readonly mlp: boolean;
 }

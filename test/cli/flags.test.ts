@@ -74,10 +74,12 @@ const long = [
   'tune',
   // test/cli/gpuCheck.test.ts tries them.
   ...['run', 'compare'].map(name => `gpu-check ${name}`),
-  ...['kernels', 'peak', 'prefill', 'decode', 'solve', 'prune', 'scale'].map(name => `bench ${name}`),
+  ...['kernels', 'load', 'peak', 'prefill', 'decode', 'together', 'solve', 'prune', 'scale'].map(
+    name => `bench ${name}`,
+  ),
 ];
-/** What it prints is a script for a shell. */
-const noData = ['completion'];
+/** What it prints is a script for a shell, or for people. */
+const noData = ['completion', 'help'];
 
 /** Seconds each on a software adapter: once is enough. */
 const slow = ['prune', 'heal', 'stats gather', 'compare', 'profile', 'bench startup'];

@@ -126,15 +126,15 @@ const wrong: [args: string[], message: RegExp][] = [
   [['chat', 'a', '--temperature', 'hot'], /Give a number of 0 or more/],
   [['prune'], /give the model folder/],
   [['prune', 'a'], /give the folder to write/],
-  [['prune', 'a', 'b'], /give either --layers or --ratio/],
-  [['prune', 'a', 'b', '--layers', '2', '--ratio', '0.5'], /give either --layers or --ratio/],
+  [['prune', 'a', 'b'], /give one of --layers, --ratio/],
+  [['prune', 'a', 'b', '--layers', '2', '--ratio', '0.5'], /give one of --layers, --ratio/],
   [
     ['prune', 'a', 'b', '--layers', 'many'],
     /'--layers <n>' argument 'many' is invalid\. Give a whole number/,
   ],
   [['prune', 'a', 'b', '--layers', '0'], /Give a whole number of 1 or more/],
   [['prune', 'a', 'b', '--ratio', '1.5'], /Give a share above 0 and below 1/],
-  [['prune', 'a', 'b', '--layers', '2', '--remove', '1'], /give either --layers or --ratio or --remove/],
+  [['prune', 'a', 'b', '--layers', '2', '--remove', '1'], /give one of --layers, --ratio, --remove/],
   [['prune', 'a', 'b', '--remove', '5..3'], /Give layers counted from 0, such as 12\.\.18/],
   [
     ['prune', 'a', 'b', '--layers', '2', '--heal', 'magic'],
@@ -174,7 +174,10 @@ test('a wrong command line with --json is one object on stdout', async () => {
   assert.is(status, 2);
   const { error } = JSON.parse(stdout);
   assert.is(error.code, 'USAGE');
-  assert.is(error.message, 'give either --layers or --ratio or --remove');
+  assert.is(
+    error.message,
+    'give one of --layers, --ratio, --remove, --max-kl, --keep-top1, --target-size and --target-parameters',
+  );
 });
 
 test('a missing model: three lines and exit code 1; with --json also one object', async () => {

@@ -35,10 +35,10 @@ async function prune(model: string, folder: string, options: readonly string[]):
   return folder;
 }
 
-/** SHA-256 of every file but the two that say when and where the run was. */
+/** SHA-256 of every file but those that say when and where the run was. */
 function digests(folder: string): Record<string, string> {
   const names = readdirSync(folder).filter(
-    name => !/^(README\.md|rm-engine\.json|report\.(json|html))$/.test(name),
+    name => !/^(README\.md|recipe\.yaml|rm-engine\.json|report\.(json|html))$/.test(name),
   );
   assert.ok(names.some(name => name.endsWith('.safetensors')));
   const digest = (name: string) =>
