@@ -162,7 +162,7 @@ test('a prune that is interrupted while it trains goes on with the same losses',
     ...asked,
     resume: true,
     onProgress: ({ phase, done }) => {
-      if (phase === 'heal') steps.push(done);
+      if (phase === 'heal' && done > 0) steps.push(done);
     },
   });
   assert.ok(steps[0]! > 1, 'finished steps are not done again');
