@@ -119,9 +119,9 @@ export class MemorySteps {
     const after = windows ? layers - lastRemoved(windows[0]!) - 1 : layers - count - 1;
     this.healed = settings.heal ? after : 0;
     this.healing = this.healed > 0 ? healingCost(fitRun(sizes, tokens)) : undefined;
-    // Besides M or the weighted rows, what is missing, and targets; of a refit the features twice.
-    const refitting = this.#cut(tokens)?.refits !== undefined || this.healing !== undefined;
-    this.fitted = refitting ? activations(6, 2) : activations(7, 1);
+    // Besides M or the weighted rows, what is missing, and targets; of a refit of down_proj the features twice.
+    const refitsMlp = [this.#cut(tokens), this.healing].some(cost => cost?.refits?.mlp);
+    this.fitted = refitsMlp ? activations(6, 2) : activations(7, 1);
     this.#judging = Math.max(this.passing, scoringBytes(arch, batchTokens));
 
     const perElement = layerBytes / layerElements(arch);
