@@ -54,7 +54,7 @@ export function vulkanDriverFiles({ env, exists, list }: VulkanHost): string[] {
  *
  * @returns the files that were added.
  */
-export function addDriverFiles(env: NodeJS.ProcessEnv, host: VulkanHost): string[] {
+export function addDriverFiles(env: Record<string, string | undefined>, host: VulkanHost): string[] {
   if (env.VK_DRIVER_FILES ?? env.VK_ICD_FILENAMES) return [];
   const before = (env.VK_ADD_DRIVER_FILES ?? '').split(':');
   const added = vulkanDriverFiles(host).filter(

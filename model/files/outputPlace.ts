@@ -75,8 +75,13 @@ export function workPath(target: string): string {
 export const within = (folder: string): string => join(folder, basename(folder));
 
 function isMounted(path: string): boolean {
-  const stats = statSync(path, { throwIfNoEntry: false });
-  return stats?.isDirectory() === true && stats.dev !== statSync(dirname(path)).dev;
+  try {
+    const stats = statSync(path);
+    return stats.isDirectory() && stats.dev !== statSync(dirname(path)).dev;
+  } catch {
+    // What cannot be looked at is told by whoever writes there.
+    return false;
+  }
 }
 
 /** Longest name of what is written within an output folder. */

@@ -137,7 +137,20 @@ test('what an option takes is known: files, folders, words, or something to thin
       'tokens',
       'bytes',
     ],
-    ...['date', 'text', 'prompt', 'shell', 'k/K', 'settings', 'seconds', 'counts', 'sizes'],
+    ...[
+      'date',
+      'text',
+      'prompt',
+      'shell',
+      'k/K',
+      'card',
+      'command',
+      'org/name',
+      'settings',
+      'seconds',
+      'counts',
+      'sizes',
+    ],
   ]);
   // Names that are none of a fixed list: of an adapter, a field, a document.
   const free = new Set(['--adapter', '--devices', '--text-field']);

@@ -57,6 +57,7 @@ test('the result: table, verdict, what was removed and where it is, in 80 column
   };
   const report = {
     evaluation,
+    selection: {},
     verdict: { sentence: `KL 0.92: badly damaged. Try more \`calibration\`${', or 4 layers'.repeat(6)}.` },
     summary: 'keep 11, remove 12..18 (7 of 30 layers)',
     ...{ method: 'refit', output: { path: 'out' }, seconds: 75 },

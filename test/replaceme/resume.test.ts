@@ -71,7 +71,7 @@ function run(
 const batchesIn = (lines: readonly string[]): string[] =>
   lines.filter(
     line =>
-      !/^(load|write|samples|generate|candidates|finalists|notice|report|similarity|perplexity)| 0\/\d+$/.test(
+      !/^(load|write|fit|samples|generate|candidates|finalists|notice|report|similarity|perplexity)| 0\/\d+$/.test(
         line,
       ),
   );
@@ -327,7 +327,7 @@ test('a disk that is full while the output is written: nothing of it is there, t
   const wanted = options(place.calibration, {
     ...few,
     onNotice: text => notices.push(text),
-    onProgress: ({ phase, done }) => done > 0 && phases.add(phase),
+    onProgress: ({ phase, done, unit }) => done > 0 && unit !== 'layers' && phases.add(phase),
   });
   const message = await rejectsWith(
     () =>

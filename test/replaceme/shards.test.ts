@@ -36,7 +36,7 @@ async function sharding() {
     const report = await prune(place.model, place.out, {
       ...asked(more),
       force: true,
-      onProgress: ({ phase }) => phases.add(phase),
+      onProgress: ({ phase, done, unit }) => done > 0 && unit !== 'layers' && phases.add(phase),
     });
     return { report, phases: [...phases], weights: readFileSync(join(place.out, 'model.safetensors')) };
   };

@@ -28,7 +28,7 @@ async function measuring() {
     const report = await prune(place.model, place.out, {
       // A report would look at tokens to compare the models.
       ...options(place.calibration, { statistics: file, force: true, report: false, device, ...more }),
-      onProgress: ({ phase }) => phases.add(phase),
+      onProgress: ({ phase, done, unit }) => done > 0 && unit !== 'layers' && phases.add(phase),
     });
     return {
       report,
