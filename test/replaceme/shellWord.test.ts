@@ -62,9 +62,9 @@ test('a word on a terminal shows all that is in it', () => {
   for (const word of words) assert.is(shownName(shellWord(word)), shellWord(word), JSON.stringify(word));
 });
 
-/** The arguments that a pasted command line gives to rm-engine. */
+/** The arguments that pasted command lines give to rm-engine and hf. */
 const pasted = (text: string): string[] =>
-  printedBy(shells.bash, `rm-engine() { printf '%s\\0' "$@"; }\n${text}`);
+  printedBy(shells.bash, `rm-engine() { printf '%s\\0' "$@"; }\nhf() { rm-engine "$@"; }\n${text}`);
 
 test('command lines to paste: how to repeat a run, and what to do next', () => {
   for (const name of words.filter(Boolean)) {
@@ -81,7 +81,20 @@ test('command lines to paste: how to repeat a run, and what to do next', () => {
         .replace('FILE...', 'FILE'),
     );
     const path = name.startsWith('-') ? `./${name}` : name;
-    assert.equal(next, ['chat', path, '--against', path, 'eval', path, 'FILE', '--against', path]);
+    assert.equal(next, [
+      'chat',
+      path,
+      '--against',
+      path,
+      'eval',
+      path,
+      'FILE',
+      '--against',
+      path,
+      'upload',
+      'ORG/NAME',
+      path,
+    ]);
   }
 });
 
