@@ -1,5 +1,6 @@
 import type { Device } from '../../engine/device.js';
 import type { Verdicts } from '../../kernels/shared/trustedVariants.js';
+import { describeFailure } from '../terminal/failure.js';
 import type { Terminal } from '../terminal/terminal.js';
 import { cacheKey, readUserCache, writeUserCache } from './userCache.js';
 
@@ -64,7 +65,7 @@ export async function keepVerdicts(
   try {
     await writeUserCache(NAME, cacheKey(device.info), verdicts);
   } catch (error) {
-    terminal.detail(`the checks of kernel variants are not kept: ${(error as Error).message}`);
+    terminal.detail(`the checks of kernel variants are not kept: ${describeFailure(error).message}`);
     // Without the file the next device would find the same again, and so on.
     return false;
   }
