@@ -65,7 +65,8 @@ export async function keepVerdicts(
   try {
     await writeUserCache(NAME, cacheKey(device.info), verdicts);
   } catch (error) {
-    terminal.detail(`the checks of kernel variants are not kept: ${describeFailure(error).message}`);
+    const { message } = describeFailure(error);
+    terminal.detail(`the checks of kernel variants are not kept: ${message}`);
     // Without the file the next device would find the same again, and so on.
     return false;
   }
