@@ -1,6 +1,7 @@
 export { type CheckedVariant, checkCase } from './cases/checkCase.js';
 export { normals } from './cases/data.js';
 export { type CaseVariant, type KernelCase, kernelCases, type PreparedCase } from './cases/index.js';
+export { outlierSums } from './cases/outlierSums.js';
 export { checkSampledCase, type PreparedSample, type SampledCase } from './cases/sampled.js';
 export {
   type SampledProduct,

@@ -1,21 +1,16 @@
-import { type Device, requireExactArithmetic, Scope, selfTest, tensorFrom } from '../../engine/index.js';
+import { type Device, requireExactArithmetic, Scope, selfTest } from '../../engine/index.js';
 import {
   type CheckedVariant,
   checkCase,
   checkSampledCase,
-  clearDoubleSingle,
-  createDoubleSingle,
-  crossGram,
   downloadF64,
-  gram,
   type KernelCase,
   kernelCases,
-  normals,
+  outlierSums,
   type SampledCase,
   sampledAdd,
   sampledGram,
   sampledMatmul,
-  symmetrize,
 } from '../../kernels/index.js';
 import { left, right } from '../measure.js';
 import type { StepRun } from './stepRun.js';
@@ -95,20 +90,10 @@ async function checkCases(run: StepRun, counts: Counts, rest: KernelCase[], spar
   }
 }
 
-/** Sums over outlier rows with weights, which go through exact arithmetic. */
+/** The values of sums that go through exact arithmetic. */
 async function exactSums(device: Device): Promise<Float64Array[]> {
-  const [rows, m, n] = [300, 24, 6];
   using scope = new Scope(device);
-  const large = (value: number, i: number) => (i < m ? 1000 * value : value);
-  const x = scope.own(tensorFrom(device, normals(rows * m, 1).map(large), [rows, m]));
-  const y = scope.own(tensorFrom(device, normals(rows * n, 2), [rows, n]));
-  const weights = scope.own(tensorFrom(device, normals(rows, 3).map(Math.abs)));
-  const [g, c] = [createDoubleSingle(scope, [m, m]), createDoubleSingle(scope, [m, n])];
-  clearDoubleSingle(device.recorder, g);
-  clearDoubleSingle(device.recorder, c);
-  gram(device.recorder, x, weights, g);
-  crossGram(device.recorder, x, y, weights, c);
-  symmetrize(device.recorder, g);
+  const { g, c } = outlierSums(device, scope);
   return [await downloadF64(g), await downloadF64(c)];
 }
 
