@@ -18,7 +18,7 @@ import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { tilesPerDispatch } from '../shared/dispatchTime.js';
 import { runFlat } from '../shared/flat.js';
 import { broadcastSubgroup } from '../shared/subgroup.js';
-import { checkFirstUse, isUnchecked, notWrong } from '../shared/trustedVariants.js';
+import { checkFirstUse, notWrong } from '../shared/trustedVariants.js';
 import { extentClass, tunedVariant } from '../shared/tunedVariants.js';
 import { broadcast, broadcastRows } from './broadcast.js';
 import { combine } from './combine.js';
@@ -225,15 +225,11 @@ export function attention(
       variant.program === 'split keys'
         ? splitKeys(headDim, together, partial, capped)
         : subgroupKeys(headDim, together, partial, subgroup, capped);
-    if (isUnchecked(device, program.key)) {
-      const details: AttentionProgram = { variant, headDim, group, capped, partial };
-      checkFirstUse(rec, device, {
-        kernel: 'attention',
-        variant: variant.program,
-        program: program.key,
-        details,
-      });
-    }
+    checkFirstUse<AttentionProgram>(rec, device, program.key, () => ({
+      kernel: 'attention',
+      variant: variant.program,
+      details: { variant, headDim, group, capped, partial },
+    }));
     rec.dispatch({
       program,
       tensors: [q, k, v, ranges, target],
@@ -257,15 +253,11 @@ export function attention(
           broadcastRows(headDim, subgroup),
         ]
       : [tiled(headDim, capped), ROWS, SIDE];
-  if (isUnchecked(device, program.key)) {
-    const details: AttentionProgram = { variant, headDim, group, capped, partial: false };
-    checkFirstUse(rec, device, {
-      kernel: 'attention',
-      variant: variant.program,
-      program: program.key,
-      details,
-    });
-  }
+  checkFirstUse<AttentionProgram>(rec, device, program.key, () => ({
+    kernel: 'attention',
+    variant: variant.program,
+    details: { variant, headDim, group, capped, partial: false },
+  }));
   const tiles = Math.ceil((queries * group) / tileRows);
   const step = tilesPerDispatch(tiles, work.flops, device);
   for (let first = 0; first < tiles; first += step) {

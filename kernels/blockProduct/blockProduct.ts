@@ -13,7 +13,7 @@ import { SECONDS_PER_DISPATCH } from '../shared/dispatchTime.js';
 import type { DoubleSingle } from '../shared/doubleSingle.js';
 import { rowWindow, windowRows } from '../shared/rowTiles.js';
 import { broadcastSubgroup } from '../shared/subgroup.js';
-import { checkFirstUse, isUnchecked, notWrong } from '../shared/trustedVariants.js';
+import { checkFirstUse, exactKey, notWrong } from '../shared/trustedVariants.js';
 import { broadcastWgsl } from './broadcast.js';
 import { arithmetics, CHUNK, operations, type Precision } from './commonWgsl.js';
 import { TILE_COLUMNS, TILE_ROWS, tiledWgsl } from './tiled.js';
@@ -144,12 +144,11 @@ export function blockProduct(rec: Recorder, product: BlockProduct): void {
   const { device } = partsOf(out.matrix)[0]!;
   const variant = product.variant ?? defaultVariant(device, precision);
   const spec = program(variant.name, precision);
-  const checked = `${spec.key}${device.programs.exact === 'integer' ? ' by integers' : ''}`;
-  if (isUnchecked(device, checked)) {
-    const details: BlockProgram = { variant, precision };
-    const kernel = `blockProduct ${precision}`;
-    checkFirstUse(rec, device, { kernel, variant: variant.name, program: checked, details });
-  }
+  checkFirstUse<BlockProgram>(rec, device, exactKey(device, spec.key), () => ({
+    kernel: `blockProduct ${precision}`,
+    variant: variant.name,
+    details: { variant, precision },
+  }));
   const [tileRows, tileColumns] =
     variant.kind === 'tiled' ? [TILE_ROWS, TILE_COLUMNS] : [variant.rows, 4 * variant.subgroup];
 

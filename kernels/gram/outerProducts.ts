@@ -3,7 +3,7 @@ import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { SECONDS_PER_DISPATCH } from '../shared/dispatchTime.js';
 import type { DoubleSingle } from '../shared/doubleSingle.js';
 import { type RowTile, rowTiles } from '../shared/rowTiles.js';
-import { checkFirstUse, isUnchecked, notWrong } from '../shared/trustedVariants.js';
+import { checkFirstUse, exactKey, notWrong } from '../shared/trustedVariants.js';
 import { BROADCAST_ROWS, broadcastWgsl } from './broadcast.js';
 import { layoutKey } from './commonWgsl.js';
 import { OUTLIER_TILE, outlierWgsl } from './outlierProducts.js';
@@ -154,11 +154,11 @@ function addFast(call: Call, { x, y }: Piece, weights: Tensor, choice: OuterProd
   const isTiled = choice.variant === 'tiled';
   const [tileRows, tileColumns] = isTiled ? [TILED_TILE, TILED_TILE] : [BROADCAST_ROWS, 4 * choice.subgroup];
   const program = isTiled ? tiled(name, weighted, whole) : broadcast(name, choice.subgroup, weighted, whole);
-  const checked = `${program.key}${x.device.programs.exact === 'integer' ? ' by integers' : ''}`;
-  if (isUnchecked(x.device, checked)) {
-    const details: OuterProductsProgram = { choice, weighted, whole };
-    checkFirstUse(rec, x.device, { kernel: 'outer products', variant: name, program: checked, details });
-  }
+  checkFirstUse<OuterProductsProgram>(rec, x.device, exactKey(x.device, program.key), () => ({
+    kernel: 'outer products',
+    variant: name,
+    details: { choice, weighted, whole },
+  }));
   forWindows(call, x, 0, (tensors, params, window, elements) =>
     rec.dispatch({
       program,

@@ -2,7 +2,7 @@ import { flatGrid, type ProgramSpec, type Recorder, Scope, type Tensor } from '.
 import type { FloatType } from '../shared/checks.js';
 import { tilesPerDispatch } from '../shared/dispatchTime.js';
 import { runFlat } from '../shared/flat.js';
-import { checkFirstUse, isUnchecked } from '../shared/trustedVariants.js';
+import { checkFirstUse } from '../shared/trustedVariants.js';
 import { broadcastWgsl } from './broadcast.js';
 import type { MatmulChoice } from './builtInChoice.js';
 import { layoutKey, type MatmulLayout, productBindings } from './commonWgsl.js';
@@ -77,10 +77,11 @@ function recordTiles(
   split?: { range: number; count: number },
 ): void {
   const { rows, columns, program } = plan(kernel, choice, layout, m);
-  if (isUnchecked(out.device, program.key)) {
-    const details: ProductProgram = { kernel, layout, choice, rows, columns };
-    checkFirstUse(rec, out.device, { kernel, variant: matmulName(choice), program: program.key, details });
-  }
+  checkFirstUse<ProductProgram>(rec, out.device, program.key, () => ({
+    kernel,
+    variant: matmulName(choice),
+    details: { kernel, layout, choice, rows, columns },
+  }));
   const rowTiles = Math.ceil(m / rows);
   const tiles = rowTiles * Math.ceil(n / columns);
   const workgroups = tiles * (split?.count ?? 1);

@@ -31,12 +31,10 @@ export interface Verdicts {
 export const verdictsForm: Form<Verdicts> = record({ right: listOf(text), wrong: tableOf(text) });
 
 /** A program of a variant at its first use on a device. */
-export interface VariantUse<Details = unknown> {
+interface VariantUse<Details> {
   readonly kernel: string;
   /** The name of the variant. */
   readonly variant: string;
-  /** The program's key. */
-  readonly program: string;
   /** Everything that the kernel's check needs to run the same program. */
   readonly details: Details;
 }
@@ -113,6 +111,8 @@ export function notWrong<V>(
   nameOf: (variant: V) => string,
   variants: () => readonly V[],
 ): V {
+  // Asked for every dispatch: names are made only where something is wrong.
+  if (!devices.get(device)?.wrong.size) return choice;
   const usable = (variant: V) => !isWrong(device, kernel, nameOf(variant));
   if (usable(choice)) return choice;
   const other = variants().find(usable);
@@ -124,17 +124,25 @@ export function notWrong<V>(
   );
 }
 
-/** Whether a program has not been checked on this device. Asked before each dispatch of a variant's program. */
-export function isUnchecked(device: Device, program: string): boolean {
-  const state = devices.get(device);
-  return state !== undefined && !state.settled.has(program);
-}
+/** The key of a program whose code depends on how the device computes exactly. */
+export const exactKey = ({ programs }: Device, program: string): string =>
+  programs.exact === 'integer' ? `${program} by integers` : program;
 
-/** Checks a program: to be called before its first dispatch. */
-export function checkFirstUse(rec: Recorder, device: Device, use: VariantUse): void {
+/**
+ * Checks a program at its first use on this device: to be called before each dispatch of a variant's program.
+ *
+ * @param program its key.
+ * @param use is asked only where a check is due.
+ */
+export function checkFirstUse<Details>(
+  rec: Recorder,
+  device: Device,
+  program: string,
+  use: () => VariantUse<Details>,
+): void {
   const state = devices.get(device);
-  if (!state) return;
-  const { kernel, variant, program, details } = use;
+  if (!state || state.settled.has(program)) return;
+  const { kernel, variant, details } = use();
   state.settled.add(program);
   const check = state.checks[kernel];
   // A variant that is known to be wrong runs only where a measurement asks for it.
