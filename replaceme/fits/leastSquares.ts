@@ -77,13 +77,20 @@ export async function leastSquaresStatistics(
         : scope.own(tensorFrom(device, new Float32Array(mlpOutput.rowCount).fill(weight)));
     gram(rec, mlpOutput, weights, statistics.gram);
     crossGram(rec, mlpOutput, change, weights, statistics.cross);
-    const norms = {
-      ...{ layerOutput: await rowNormsOf(layerOutput), target: await rowNormsOf(target) },
-      ...{ change: await rowNormsOf(change), mlpOutput: await rowNormsOf(mlpOutput) },
-    };
+    // Together: each is a wait for the device.
+    const [outputs, targets, changes, products] = await Promise.all([
+      rowNormsOf(layerOutput),
+      rowNormsOf(target),
+      rowNormsOf(change),
+      rowNormsOf(mlpOutput),
+    ]);
     numbers.tokens += mlpOutput.rowCount;
-    for (const norm of norms.change) numbers.targetSquares += weight * norm ** 2;
-    addMassive(numbers, norms, weight);
+    for (const norm of changes) numbers.targetSquares += weight * norm ** 2;
+    addMassive(
+      numbers,
+      { layerOutput: outputs, target: targets, change: changes, mlpOutput: products },
+      weight,
+    );
     look?.(numbers);
   }, before);
   tracking[Symbol.dispose]();
