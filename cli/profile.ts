@@ -8,7 +8,7 @@ import { calibrationSettings } from '../replaceme/options/pruneSettings.js';
 import type { DeclaredSetting } from '../replaceme/options/setting.js';
 import type { WindowProfile } from '../replaceme/profile.js';
 import type { HeatMeasure } from '../replaceme/report/page/heatMap.js';
-import { formatTable } from '../replaceme/report/text/textTable.js';
+import { formatTable, right } from '../replaceme/report/text/textTable.js';
 import { lastRemoved } from '../replaceme/run/window.js';
 import type { WindowMap, WindowMeasure } from '../replaceme/windowMap/windowMap.js';
 import { withDevice } from './device/gpu.js';
@@ -68,7 +68,6 @@ interface ProfileOutputs {
 /** Windows shown of every count. */
 const SHOWN = 5;
 
-const right = (title: string) => ({ title, align: 'right' as const });
 const least = (windows: readonly WindowMeasure[], measure: HeatMeasure): WindowMeasure =>
   windows.reduce((best, window) => (window[measure] < best[measure] ? window : best));
 

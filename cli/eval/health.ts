@@ -1,6 +1,6 @@
 import { RmError } from '../../engine/errors.js';
 import type { GenerationHealth } from '../../model/generation/generationHealth.js';
-import { formatTable } from '../../replaceme/report/text/textTable.js';
+import { formatTable, right } from '../../replaceme/report/text/textTable.js';
 import type { Run } from '../terminal/command.js';
 import type { LoadedModel } from './tasks.js';
 
@@ -64,7 +64,6 @@ export function formatHealth(outcome: HealthOutcome): string {
     { name: 'model', health: outcome },
     ...(outcome.against ? [{ name: 'other model', health: outcome.against }] : []),
   ];
-  const right = (title: string) => ({ title, align: 'right' as const });
   const share = (value: number) => `${(100 * value).toFixed(1)} %`;
   const summary = formatTable(
     [

@@ -7,7 +7,7 @@ import type { DatasetSplit } from '../../model/hub/datasetRows.js';
 import type { Metrics, PreparedTask, TaskResult, TaskSample, TaskSource } from '../../model/tasks/index.js';
 import type { TextReader } from '../../model/text/textReader.js';
 import type { Model } from '../../model/transformer/model.js';
-import { type Column, formatTable } from '../../replaceme/report/text/textTable.js';
+import { formatTable, right } from '../../replaceme/report/text/textTable.js';
 import type { Run } from '../terminal/command.js';
 import { version } from '../terminal/version.js';
 import { writeLmEvalResults } from './lmEvalResults.js';
@@ -161,7 +161,6 @@ function digits(value: number | undefined): string {
 /** One line per metric, as lm-eval prints them; groups follow their task. */
 export function formatTasks(outcomes: readonly TaskOutcome[]): string {
   const compared = outcomes.some(({ against }) => against);
-  const right = (title: string): Column => ({ title, align: 'right' });
   const columns = [{ title: 'task' }, right('rows'), right('few-shot'), { title: 'metric' }];
   columns.push(right('value'), { title: '± stderr' });
   if (compared) columns.push(right('other model'), { title: '± stderr' });

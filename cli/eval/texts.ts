@@ -3,7 +3,7 @@ import type { FileSequences } from '../../model/text/fileSequences.js';
 import type { TextReader } from '../../model/text/textReader.js';
 import type { Model } from '../../model/transformer/model.js';
 import type { FileEvaluation } from '../../replaceme/report/schema/schema.js';
-import { formatTable } from '../../replaceme/report/text/textTable.js';
+import { formatTable, right } from '../../replaceme/report/text/textTable.js';
 import type { Run } from '../terminal/command.js';
 
 /** Options of `eval` for text files. */
@@ -69,7 +69,6 @@ export async function evaluateTexts(
 /** One line per file. */
 export function formatEvaluations(evaluations: readonly FileEvaluation[]): string {
   const compared = evaluations.some(({ kl }) => kl !== undefined);
-  const right = (title: string) => ({ title, align: 'right' as const });
   const columns = [{ title: 'file' }, right('tokens'), right('perplexity')];
   if (compared) columns.push(right('perplexity of other'), right('KL (nats)'), right('same top-1'));
   const rows = evaluations.map(({ file, tokens, perplexity, againstPerplexity, kl, top1 }) => [

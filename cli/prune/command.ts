@@ -23,7 +23,7 @@ import { onCommandLine } from '../terminal/failure.js';
 import { mergeFlags, readPruneConfig } from './configFile.js';
 import { formatPlan } from './formatPlan.js';
 import { formatCandidates, formatDetails } from './formatReport.js';
-import { commandOptions, type PruneFlags, pruneOptions } from './options.js';
+import { budgetFlags, commandOptions, type PruneFlags, pruneOptions } from './options.js';
 import { formatResult, nextSteps } from './summary.js';
 
 /** Options that no configuration file has. */
@@ -110,7 +110,6 @@ export function pruneCommand(signal: AbortSignal): Command {
 }
 
 /** Those that say how many layers go. */
-const budgetFlags = ['maxKl', 'keepTop1', 'targetSize', 'targetParameters'] as const;
 const amountFlags = ['layers', 'ratio', 'remove', ...budgetFlags] as const;
 
 /** Reads the command line over the configuration file, and checks both before a device is opened. */

@@ -7,7 +7,7 @@ import { onOff, readValue, text, type ValueType, wholeNumber } from '../../repla
 import { defined } from '../options/defined.js';
 import { toPaths } from '../options/paths.js';
 import { camelCase, flagKey, type OptionSetting, withOption } from '../options/settings.js';
-import { configSettings, type PruneFlags } from './options.js';
+import { budgetFlags, configSettings, type PruneFlags } from './options.js';
 
 /** A configuration file. */
 export interface PruneConfig {
@@ -217,9 +217,7 @@ export async function readPruneConfig(path: string): Promise<PruneConfig> {
 export function mergeFlags(file: PruneFlags, commandLine: PruneFlags): PruneFlags {
   const { layers, ratio, remove, window, select, windows, ...others } = file;
   const { maxKl, keepTop1, targetSize, targetParameters, ...rest } = others;
-  const budget = ['maxKl', 'keepTop1', 'targetSize', 'targetParameters'].some(
-    name => commandLine[name] !== undefined,
-  );
+  const budget = budgetFlags.some(name => commandLine[name] !== undefined);
   const amount = budget || commandLine.layers !== undefined || commandLine.ratio !== undefined;
   const place = commandLine.remove !== undefined;
   return {

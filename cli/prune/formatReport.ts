@@ -1,7 +1,7 @@
 import { formatBytes } from '../../engine/format.js';
 import type { PruneReport, WindowScores } from '../../replaceme/index.js';
 import { closedFormInWords, fitInWords } from '../../replaceme/report/text/fitWords.js';
-import { formatFields, formatTable } from '../../replaceme/report/text/textTable.js';
+import { formatFields, formatTable, right } from '../../replaceme/report/text/textTable.js';
 import { healingFields, small } from './healingFields.js';
 
 /** A list in lines of no more than `width` characters. */
@@ -52,7 +52,6 @@ export function formatDetails(report: PruneReport): string {
 
 /** The sets of windows that were tried, best first, for --verbose. */
 export function formatCandidates(candidates: readonly WindowScores[]): string {
-  const right = (title: string) => ({ title, align: 'right' as const });
   return formatTable(
     [{ title: 'candidate' }, right('cosine'), right('residual'), right('KL'), right('nll'), { title: '' }],
     candidates.map(({ windows, cosine, residual, kl, nll, healed }) => [

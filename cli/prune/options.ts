@@ -26,6 +26,9 @@ export interface PruneFlags extends Flags {
   readonly devices?: string;
 }
 
+/** The flags that say what the removal of layers may cost, or how large the result may be. */
+export const budgetFlags = ['maxKl', 'keepTop1', 'targetSize', 'targetParameters'] as const;
+
 /** The two models of `prune`, which are arguments of the command, and fields of a configuration file. */
 export const modelSettings = declare('Models:', {
   model: setting(text, { takes: 'model', help: 'the model to prune' }),

@@ -6,7 +6,7 @@ import { besideModel } from '../../model/writing/besideModel.js';
 import type { LayerSearch, PruneReport } from '../../replaceme/index.js';
 import { shellPath } from '../../replaceme/report/text/shellWord.js';
 import { shownName } from '../../replaceme/report/text/shownText.js';
-import { formatFields, formatTable } from '../../replaceme/report/text/textTable.js';
+import { formatFields, formatTable, right } from '../../replaceme/report/text/textTable.js';
 import { cutToWidth, wrapText } from '../../replaceme/report/text/textWidth.js';
 import { onCommandLine } from '../terminal/failure.js';
 
@@ -82,7 +82,7 @@ export function formatBeforeAfter(
   const roles: Role[] = ['dense', ...(measured.includes('plain') ? ['plain' as const] : []), 'result'];
   const titles = { dense: 'before', plain: 'only removed', result: 'after' };
   return formatTable(
-    [{ title: '' }, ...roles.map(role => ({ title: titles[role], align: 'right' as const }))],
+    [{ title: '' }, ...roles.map(role => right(titles[role]))],
     rows.map(([name, value]) => [name, ...roles.map(value)]),
   );
 }
@@ -92,7 +92,6 @@ function formatSearch({ selection, model, output }: PruneReport): string {
   const { search } = selection;
   if (!search) return '';
   const chosen = model.layers - output.layers;
-  const right = (title: string) => ({ title, align: 'right' as const });
   return formatTable(
     [right('layers removed'), right('KL'), right('same next token'), { title: '' }],
     search.trials.map(({ layers, kl, top1 }) => [

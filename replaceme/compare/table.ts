@@ -5,15 +5,13 @@ import type { ComparisonRow, MeasuredRow } from '../report/schema/comparison.js'
 import type { CompareReport } from '../report/schema/schema.js';
 import { markdownName, markdownText } from '../report/text/markdown.js';
 import { shownName } from '../report/text/shownText.js';
-import { type Column, formatTable, markdownTable } from '../report/text/textTable.js';
+import { type Column, formatTable, markdownTable, right } from '../report/text/textTable.js';
 
 /** The part of a comparison that tables show. */
 export type Compared = Pick<
   CompareReport,
   'model' | 'calibration' | 'recipe' | 'evaluation' | 'adapter' | 'version' | 'dense' | 'rows'
 >;
-
-const right = (title: string): Column => ({ title, align: 'right' });
 
 const scores = (evaluated: readonly FileScores[]): string[] =>
   evaluated.flatMap(({ ppl, kl, top1 }) => [

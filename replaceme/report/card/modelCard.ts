@@ -4,7 +4,7 @@ import type { HealingRecord } from '../../healing/gradientHealing.js';
 import type { HealReport, ModelMeasures, PruneReport } from '../schema/schema.js';
 import { closedFormInWords } from '../text/fitWords.js';
 import { markdownName, markdownText } from '../text/markdown.js';
-import { type Column, markdownTable } from '../text/textTable.js';
+import { markdownTable, right } from '../text/textTable.js';
 import { cardMetadata, type MeasuredValue } from './metadata.js';
 import { imageEncoderUsage, languageModelUsage } from './usage.js';
 
@@ -57,12 +57,6 @@ ${details.join('\n')}
 `;
 }
 
-const right = (title: string, group?: Column['group']): Column => ({
-  title,
-  align: 'right',
-  ...(group && { group }),
-});
-
 const roleNames: Readonly<Record<ModelMeasures['role'], string>> = {
   dense: 'before',
   plain: 'as many layers removed, nothing repaired',
@@ -77,17 +71,14 @@ function beforeAndAfter({ evaluation, imageEvaluation }: PruneReport): string {
       `${layers}`,
       ...[cosine, relativeError].map(value => formatNumber(value, 4)),
     ]);
-    const columns = [
-      { title: '' },
-      ...['layers', 'cosine of embeddings', 'relative error'].map(title => right(title)),
-    ];
+    const columns = [{ title: '' }, ...['layers', 'cosine of embeddings', 'relative error'].map(right)];
     return `## Before and after\n\n${markdownTable(columns, rows)}\nOn ${plural(imageEvaluation.images, 'image')}.\n\n`;
   }
   if (!evaluation) return '';
   const columns = [
     ...[{ title: '' }, right('layers'), right('parameters'), right('weights')],
     ...evaluation.texts.flatMap(({ file }) => [
-      right('perplexity', { title: markdownName(file), columns: 3 }),
+      { ...right('perplexity'), group: { title: markdownName(file), columns: 3 } },
       ...[right('KL'), right('same top token')],
     ]),
   ];

@@ -9,6 +9,9 @@ export interface Column {
   readonly group?: { readonly title: string; readonly columns: number };
 }
 
+/** A column of numbers. */
+export const right = (title: string): Column => ({ title, align: 'right' });
+
 /**
  * Columns of plain text, two spaces apart: a line per row under a heading, with a line of group titles where there are any.
  * Whatever is in a cell stays in its place.
