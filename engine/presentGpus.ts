@@ -59,8 +59,10 @@ export function hiddenGpu(host: GpuHost): HiddenGpu | undefined {
   return hiddenNvidia(host) ?? hiddenInWsl(host) ?? hiddenOther(host);
 }
 
-const LIBRARY_FOLDERS = [
-  ...['/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu', '/usr/lib64', '/usr/lib'],
+/** Folders in which a Linux machine has its libraries. */
+export const libraryFolders = (env: GpuHost['env']): string[] => [
+  ...(env.LD_LIBRARY_PATH ?? '').split(':').filter(Boolean),
+  ...['/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu', '/usr/lib64', '/usr/lib', '/usr/local/lib'],
   ...['/usr/local/nvidia/lib64', '/usr/local/nvidia/lib', '/run/opengl-driver/lib', '/usr/lib/wsl/lib'],
 ];
 
@@ -73,7 +75,7 @@ const inContainer = ({ env, exists, read }: GpuHost): boolean =>
 
 /** Files of one name in the folders of libraries. */
 const librariesLike = ({ list, env }: GpuHost, pattern: RegExp): string[] =>
-  [...(env.LD_LIBRARY_PATH ?? '').split(':').filter(Boolean), ...LIBRARY_FOLDERS].flatMap(folder =>
+  libraryFolders(env).flatMap(folder =>
     list(folder)
       .filter(name => pattern.test(name))
       .map(name => `${folder}/${name}`),

@@ -3,7 +3,7 @@ import { shownName } from '../../replaceme/report/text/shownText.js';
 import { newCommand, runs } from '../terminal/command.js';
 import { styled, type Text } from '../terminal/text.js';
 import { version } from '../terminal/version.js';
-import type { Finding, Status } from './probes.js';
+import type { Finding, Status } from './probe.js';
 
 const colours = { ok: 'green', warn: 'yellow', fail: 'red', skip: 'dim' } as const;
 

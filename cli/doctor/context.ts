@@ -10,7 +10,7 @@ import { findBundledDriver } from '../../engine/softwareDriver.js';
 import { storedVerdicts } from '../device/checkedVariants.js';
 import { withoutDawnWarnings } from '../terminal/dawnWarnings.js';
 import { adapterListing } from './adapterListing.js';
-import type { DoctorContext, ProbedDevice } from './probes.js';
+import type { DoctorContext, ProbedDevice } from './probe.js';
 
 /** Normalised error |C - A B|_F / (|A|_F |B|_F) of a 33 x 65 x 17 product on the device, compared with f64 on the host. */
 async function multiply(device: Device): Promise<number> {

@@ -4,13 +4,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { adapterListing } from '../../cli/doctor/adapterListing.js';
 import { formatFindings } from '../../cli/doctor/command.js';
-import {
-  type DoctorContext,
-  examine,
-  type Finding,
-  type ProbedDevice,
-  probes,
-} from '../../cli/doctor/probes.js';
+import type { DoctorContext, Finding, ProbedDevice } from '../../cli/doctor/probe.js';
+import { examine, probes } from '../../cli/doctor/probes.js';
 import { plainText } from '../../cli/terminal/text.js';
 import { RmError } from '../../engine/errors.js';
 import { explainBinaryFailure } from '../../engine/webgpu.js';
