@@ -48,6 +48,13 @@ function thin(values: Float32Array, lives: (neuron: number) => boolean): void {
   for (let at = 0; at < values.length; at++) values[at]! *= lives(at % intermediate_size) ? 0.02 : 0;
 }
 
+/** Half of the neurons of layer 2 and the other half of layer 3 do nothing, and layer 3 attends to nothing. */
+function halved(name: string, values: Float32Array): void {
+  if (name.includes('layers.3.self_attn.o_proj')) values.fill(0);
+  if (name.includes('layers.3.mlp.down_proj')) thin(values, neuron => neuron < half);
+  if (name.includes('layers.2.mlp.down_proj')) thin(values, neuron => neuron >= half);
+}
+
 const sequences = Array.from({ length: 40 }, (_, s) =>
   Array.from({ length: 24 }, (_, i) => (s * 31 + i * i * 7 + ((s * i) % 11) * 5) % 250),
 );
@@ -55,11 +62,7 @@ const sequences = Array.from({ length: 40 }, (_, s) =>
 test('where half the neurons of two layers do nothing, one layer has room for the others of both', async () => {
   using folder = temporaryFolder();
   await writeTinyModel(folder.path, {
-    values(name, values) {
-      if (name.includes('layers.3.self_attn.o_proj')) values.fill(0);
-      if (name.includes('layers.3.mlp.down_proj')) thin(values, neuron => neuron < half);
-      if (name.includes('layers.2.mlp.down_proj')) thin(values, neuron => neuron >= half);
-    },
+    values: halved,
   });
   await using device = await Device.open();
   await using model = await Model.load(device, folder.path);
@@ -120,9 +123,7 @@ test('neurons that are strong and cancel out take the slots by energy, and none 
   using folder = temporaryFolder();
   await writeTinyModel(folder.path, {
     values(name, values) {
-      if (name.includes('layers.3.self_attn.o_proj')) values.fill(0);
-      if (name.includes('layers.3.mlp.down_proj')) thin(values, neuron => neuron < half);
-      if (name.includes('layers.2.mlp.down_proj')) thin(values, neuron => neuron >= half);
+      halved(name, values);
       cancelling(name, values);
     },
   });
