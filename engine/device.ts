@@ -5,6 +5,7 @@ import { type AdapterInfo, type OpenedAdapter, openAdapter } from './adapter.js'
 import { type CardMemory, cardMemory, limitOf } from './cardMemory.js';
 import type { HostRoom } from './deviceFacts.js';
 import { RmError } from './errors.js';
+import { freeDestroyed } from './freeDestroyed.js';
 import { hostMemory, thisMachine } from './hostMemory.js';
 import { MemoryPool } from './memory.js';
 import { memoryProbes } from './memoryProbes.js';
@@ -260,10 +261,9 @@ export class Device {
   async drain(): Promise<void> {
     this.profiler?.count('waits');
     const leaving = this.memory.leavingBytes;
-    // The driver frees a buffer with the first submit after its destruction.
-    if (leaving > 0) this.gpu.queue.submit([this.gpu.createCommandEncoder().finish()]);
     try {
-      await this.wait(this.gpu.queue.onSubmittedWorkDone());
+      if (leaving > 0) await freeDestroyed(this.gpu, done => this.wait(done));
+      else await this.wait(this.gpu.queue.onSubmittedWorkDone());
     } catch (cause) {
       await this.explain(cause, 'waiting for the GPU failed');
     }
@@ -291,9 +291,8 @@ export class Device {
     this.memory.trim();
     const leaving = this.memory.leavingBytes;
     this.recorder.flush();
-    this.gpu.queue.submit([this.gpu.createCommandEncoder().finish()]);
     try {
-      await this.wait(this.gpu.queue.onSubmittedWorkDone());
+      await freeDestroyed(this.gpu, done => this.wait(done));
     } catch {
       return false;
     }

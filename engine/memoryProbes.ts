@@ -1,4 +1,5 @@
 import type { DeviceProbes } from './cardMemory.js';
+import { freeDestroyed } from './freeDestroyed.js';
 
 const STEP = 2 ** 30;
 
@@ -14,11 +15,9 @@ export const memoryProbes = (gpu: GPUDevice, freeOnHost: () => number): DevicePr
   const size = Math.min(STEP, gpu.limits.maxBufferSize);
   const create = (bytes: number) =>
     gpu.createBuffer({ label: 'memory probe', size: bytes, usage: GPUBufferUsage.COPY_DST });
-  /** Destroyed buffers are free after the next submit. */
   const free = async (buffers: readonly GPUBuffer[]) => {
     for (const buffer of buffers) buffer.destroy();
-    gpu.queue.submit([]);
-    await gpu.queue.onSubmittedWorkDone();
+    await freeDestroyed(gpu);
   };
   return {
     allocatable: async () => {
