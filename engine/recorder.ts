@@ -14,6 +14,8 @@ const MAX_CACHED_GROUPS = 8192;
  * process reaches its limit of mappings (Linux: 65,530).
  */
 const MAX_NEW_GROUPS = 8192;
+/** After the destruction of buffers so many are worth a collection, which takes milliseconds. */
+const MAX_DEAD_GROUPS = 256;
 
 const scratch = new DataView(new ArrayBuffer(4));
 
@@ -91,6 +93,7 @@ export class Recorder {
   #pass: GPUComputePassEncoder | undefined;
   #pipeline: GPUComputePipeline | undefined;
   #slot = 0;
+  /** Since garbage was last collected. */
   #groupsMade = 0;
   #seconds = 0;
   #dispatches = 0;
@@ -234,6 +237,7 @@ export class Recorder {
   /** @internal Drops the cached bind groups, after buffers were destroyed. */
   forget(): void {
     this.#groups.clear();
+    if (this.#groupsMade >= MAX_DEAD_GROUPS) this.#collectGroups();
   }
 
   /** Frees the uniform buffer; `Device.close` calls this. */
@@ -253,9 +257,14 @@ export class Recorder {
     this.#pipeline = undefined;
   }
 
+  #collectGroups(): void {
+    collectGarbage();
+    this.#groupsMade = 0;
+  }
+
   #createGroup(spec: ProgramSpec, program: Program, tensors: readonly BufferView[]): GPUBindGroup {
     this.#validate(spec, tensors);
-    if (++this.#groupsMade % MAX_NEW_GROUPS === 0) collectGarbage();
+    if (++this.#groupsMade >= MAX_NEW_GROUPS) this.#collectGroups();
     const group = this.#device.gpu.createBindGroup({
       label: spec.key,
       layout: program.layout,

@@ -56,6 +56,7 @@ export function choosePlacement(sizes: MemorySizes, hindrances: readonly Hindran
   );
   if (short) throw hostTooSmall(sizes, short);
   const least = (of: MemorySizes, layers: boolean) =>
+    HEADROOM *
     Math.min(
       ...choices(of)
         .filter(({ placement }) => layers || placement.weights === 'device')
@@ -70,7 +71,7 @@ export function choosePlacement(sizes: MemorySizes, hindrances: readonly Hindran
     allowed
       ? `the run needs ${formatBytes(needed)} of device memory at the least, ${limit} are allowed`
       : `the run needs ${formatBytes(needed)} with all weights on the device, ${limit} are allowed; layer by layer it needs ${formatBytes(least(sizes, true))}, but ${words}`,
-    [...findRemedies(), `raise \`memoryLimit\` to ${formatBytes(HEADROOM * needed)}${withLess()}`]
+    [...findRemedies(), `raise \`memoryLimit\` to ${formatBytes(needed)}${withLess()}`]
       .join('; or ')
       .replace(/^r/, 'R')
       .concat(', or use a device with more memory.'),
@@ -78,7 +79,7 @@ export function choosePlacement(sizes: MemorySizes, hindrances: readonly Hindran
 
   /** The settings of the largest batches that fit; '' where the present ones do. */
   function fittingBatch(layers: boolean): string | undefined {
-    const fitting = [sizes, ...smaller].find(of => least(of, layers) * HEADROOM <= memoryLimit);
+    const fitting = [sizes, ...smaller].find(of => least(of, layers) <= memoryLimit);
     return fitting && batchOptions(sizes, fitting);
   }
 
@@ -100,8 +101,8 @@ export function choosePlacement(sizes: MemorySizes, hindrances: readonly Hindran
   function withLess(): string {
     const smallest = smaller.at(-1);
     if (!smallest) return '';
-    const less = HEADROOM * least(smallest, allowed);
-    return less > memoryLimit && less < 0.9 * HEADROOM * needed
+    const less = least(smallest, allowed);
+    return less > memoryLimit && less < 0.9 * needed
       ? ` (${formatBytes(less)} with ${batchOptions(sizes, smallest)})`
       : '';
   }
