@@ -88,7 +88,7 @@ export async function benchPrune(
   const temporary = await mkdtemp(join(tmpdir(), 'rm-engine-bench-'));
   try {
     // The report's measurements are not part of pruning.
-    const unreported = { ...options, report: false };
+    const unreported = { ...options, report: 'none' as const };
     const { onProgress: _, ...quiet } = unreported;
     const { hidden } = await readArchitecture(folder);
     const tokens = Math.min(warmUpTokens(hidden), options.tokens ?? Number.POSITIVE_INFINITY);

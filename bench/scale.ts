@@ -96,7 +96,7 @@ async function measure(
 ): Promise<ScaleTimes> {
   const profiler = device.profiler!;
   const options: PruneOptions = {
-    ...{ device, method: 'replaceme-ls', remove: [sizes.layers - 1], alpha: 1e-3, report: false },
+    ...{ device, method: 'replaceme-ls', remove: [sizes.layers - 1], alpha: 1e-3, report: 'none' },
     ...{ calibration: [join(temporary, 'text.txt')], tokens: sizes.tokens },
     ...{ sequenceLength: SEQUENCE, batchTokens: BATCH },
     ...(signal && { signal }),

@@ -108,7 +108,7 @@ export function compareCommand(signal: AbortSignal): Command {
     const shared = [...sharedSettings, reportSettings.evaluation, runSettings.force];
     const request = {
       ...(libraryOptions(shared, { ...options }) as CompareOptions),
-      ...{ layers, out, report, ...(methods && { methods }) },
+      ...{ layers, out, ...(methods && { methods }), ...(report === false && { report: 'none' as const }) },
       command: commandWords([]),
       onRow: (row: ComparisonRow) => {
         terminal.note(formatRow(row));

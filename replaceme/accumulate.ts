@@ -66,7 +66,13 @@ export async function accumulateStatistics(
     await using lease = await openDevice(options);
     const { device } = lease;
     requireText(request.arch);
-    const { placement } = await planRun(from, { ...options, report: false }, summing(request), device, shard);
+    const { placement } = await planRun(
+      from,
+      { ...options, report: 'none' },
+      summing(request),
+      device,
+      shard,
+    );
     const sizes = calibrationSizes(options, device, request.arch);
     const reader = await openTextReader(from, options);
     const texts = await readRequestedTexts(reader, options, sizes);

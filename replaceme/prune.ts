@@ -3,7 +3,7 @@ import type { PruneOptions } from './options/pruneOptions.js';
 import { chooseHealing } from './pruning/chooseHealing.js';
 import { chooseWindows } from './pruning/chooseWindows.js';
 import { holdToPlan, loadModel, openInputs, openStates, repairContext } from './pruning/loadModel.js';
-import { measure } from './pruning/measure.js';
+import { measure, reportExtent } from './pruning/measure.js';
 import { PruneRun } from './pruning/pruneRun.js';
 import { publishPruned } from './pruning/publishPruned.js';
 import { readInputs, recipeOf } from './pruning/readInputs.js';
@@ -59,10 +59,11 @@ async function pruneAsPlanned(run: PruneRun): Promise<PruneReport> {
   const healing = await healByTraining(run, inputs, pruned, choice.windows);
   await pruned.verifyFinite();
   const outputs = await inputs.outputs(pruned.model);
-  const measured = await measure(run, inputs, pruned, choice, outputs);
+  const extent = await reportExtent(run);
+  const measured = await measure(run, inputs, pruned, choice, outputs, extent);
 
   // Publish. Only the new weights are needed now: the written model is loaded into the freed memory.
   model.dispose();
-  const result = { recipe, inputs, choice, repair, pruned, healing, outputs, measured };
+  const result = { recipe, inputs, choice, repair, pruned, healing, outputs, extent, measured };
   return await publishPruned(run, result);
 }

@@ -23,7 +23,7 @@ async function hashes(folder: string): Promise<string[]> {
   return found;
 }
 
-const sizes: PruneOptions = { layers: 2, report: false, tokens: 128, sequenceLength: 32, batchTokens: 64 };
+const sizes: PruneOptions = { layers: 2, report: 'none', tokens: 128, sequenceLength: 32, batchTokens: 64 };
 const leastSquares: PruneOptions = { method: 'replaceme-ls', alpha: 10, select: 'cosine' };
 
 /** Documents that are all alike: what is learnt of one half holds for the other, so that every layer is healed. */

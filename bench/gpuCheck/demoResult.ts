@@ -7,7 +7,7 @@ export const demoResult = { window: { layer: 3, count: 3 }, kl: 0.0155028 };
 /** Fixed sizes: their defaults differ between devices. */
 export const demoOptions = [
   ...['--layers', '3', '--select', 'cosine', '--method', 'refit', '--tokens', '1024'],
-  ...['--sequence-length', '128', '--batch-tokens', '512', '--no-report'],
+  ...['--sequence-length', '128', '--batch-tokens', '512', '--report', 'none'],
 ];
 
 /** Held-out tokens on which the pruned model is compared with the original, in sequences of 128. */

@@ -78,7 +78,7 @@ async function limitsOf(
     try {
       const { placement } = await planPrune(model, {
         ...options,
-        ...{ method: 'refit-heal', batchTokens: BATCH, sequenceLength: SEQUENCE, report: false },
+        ...{ method: 'refit-heal', batchTokens: BATCH, sequenceLength: SEQUENCE, report: 'none' },
         ...{ memoryLimit: bytes, ...(adapter !== undefined && { adapter }) },
       });
       const name = placement.weights === 'device' ? 'limited' : 'streamed';
@@ -109,7 +109,7 @@ async function prunePlacements(run: StepRun, software: boolean, rows: string[][]
   const args = [
     ...['--layers', `${options.layers}`, '--window', `${options.window}`, '--method', 'refit-heal'],
     ...['--tokens', `${options.tokens}`, '--sequence-length', `${SEQUENCE}`, '--batch-tokens', `${BATCH}`],
-    ...['--calib', shippedPath('demo-calibration.txt'), '--no-report', '--force'],
+    ...['--calib', shippedPath('demo-calibration.txt'), '--report', 'none', '--force'],
   ];
   const outOf = (name: string) => join(run.input.folder, name);
   let expected: string | undefined;

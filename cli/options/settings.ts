@@ -22,7 +22,7 @@ export const flagKey = ({ option }: OptionSetting): string => camelCase(option);
 
 const isSwitch = ({ type }: DeclaredSetting): boolean => type === (onOff as ValueType<unknown>);
 
-/** The option as a user writes it: --sequence-length, --no-report. */
+/** The option as a user writes it: --sequence-length, --no-checkpoint. */
 export const longOption = (setting: OptionSetting): string =>
   `--${isSwitch(setting) && setting.default === true ? 'no-' : ''}${setting.option}`;
 

@@ -1,6 +1,8 @@
 import { formatBytes, formatRate, formatSeconds } from '../../engine/format.js';
 import type { PlannedPhase, PrunePlan } from '../../replaceme/index.js';
 import { formatFields } from '../../replaceme/report/text/textTable.js';
+import { extentInWords } from '../../replaceme/run/reportExtent.js';
+import { onCommandLine } from '../terminal/failure.js';
 
 const weightsNote: Readonly<Record<PrunePlan['placement']['weights'], string>> = {
   device: '',
@@ -24,6 +26,7 @@ const formatPhase = ({ name, bytes, flops, seconds }: PlannedPhase): [string, st
 /** What a run would do and cost, for people. */
 export function formatPlan(plan: PrunePlan): string {
   const { memory, phases, placement, rates } = plan;
+  const said = extentInWords(plan.report);
   return formatFields([
     ['plan', plan.summary],
     ['method', plan.method],
@@ -65,6 +68,7 @@ export function formatPlan(plan: PrunePlan): string {
       : []),
     ['time', `about ${formatSeconds(phases.reduce((sum, { seconds }) => sum + seconds, 0))}`],
     ...phases.map(formatPhase),
+    ...(said === undefined ? [] : [['report', onCommandLine(said)] as const]),
     ...(plan.generated > 0
       ? [['  text', `${plan.generated} tokens that the model writes one by one, not counted`] as const]
       : []),

@@ -69,8 +69,8 @@ function optionNamed(name: string, settings: readonly DeclaredSetting[]): string
 }
 
 /**
- * A text of the library for users of the command line: settings that it names in backticks become options, `report: false`
- * for example --no-report, `ratio: 0.25` --ratio 0.25.
+ * A text of the library for users of the command line: settings that it names in backticks become options, `checkpoint: false`
+ * for example --no-checkpoint, `ratio: 0.25` --ratio 0.25.
  *
  * @param where the command: "rm-engine heal", perhaps with words after it.
  */

@@ -32,9 +32,11 @@ export interface EvaluateOptions {
   batchTokens?: number;
   /** Receives -log p(next token) of every token of some sequences, concatenated; the last token of each has none. */
   onLosses?: (sequences: readonly (readonly number[])[], nll: Float32Array) => void;
+  /** The same of `against`. */
+  onAgainstLosses?: (sequences: readonly (readonly number[])[], nll: Float32Array) => void;
   onProgress?: Progress;
   signal?: AbortSignal;
-  /** Saves progress, so that another process can resume; also track there whatever `onLosses` changes. */
+  /** Saves progress, so that another process can resume; also track there whatever receives losses. */
   journal?: Journal;
 }
 
@@ -113,8 +115,9 @@ async function measure(
     using hidden = await hiddenOf(model);
     using referenceHidden = reference && (await hiddenOf(reference));
     const other = referenceHidden && predictionsOf(reference!, referenceHidden);
-    const nll = await addScores(sums, predictionsOf(model, hidden), other, targetTensor, scored);
-    options.onLosses?.(group, nll);
+    const losses = await addScores(sums, predictionsOf(model, hidden), other, targetTensor, scored);
+    options.onLosses?.(group, losses.nll);
+    if (losses.against) options.onAgainstLosses?.(group, losses.against);
     sums.tokens += batch.tokens;
     sums.predictions += batch.tokens - group.length;
   };
@@ -156,10 +159,12 @@ function checkInputs(
 function resultOf(sums: Sums, compared: boolean): Evaluation {
   const { tokens, predictions } = sums;
   const nll = sums.nll / predictions;
-  if (!Number.isFinite(nll)) {
+  const against = compared ? sums.againstNll / predictions : 0;
+  if (!Number.isFinite(nll + against)) {
+    const which = Number.isFinite(nll) ? 'the model that it is compared with' : 'the model';
     throw new RmError(
       'NOT_FINITE',
-      'the model assigns no finite likelihood to the text',
+      `${which} assigns no finite likelihood to the text`,
       'The model is damaged: check its weights and how it was made.',
     );
   }
@@ -169,7 +174,7 @@ function resultOf(sums: Sums, compared: boolean): Evaluation {
     nll,
     perplexity: Math.exp(nll),
     ...(compared && {
-      againstPerplexity: Math.exp(sums.againstNll / predictions),
+      againstPerplexity: Math.exp(against),
       kl: sums.kl / predictions,
       top1: sums.same / predictions,
     }),
@@ -183,14 +188,14 @@ const predictionsOf = ({ weights, arch }: Model, hidden: Tensor): Predictions =>
   form: arch.logitForm,
 });
 
-/** Adds a batch's scores to the sums; returns -log p(next token) of `predictions` per token. */
+/** Adds a batch's scores to the sums; returns -log p(next token) per token, of `predictions` and of `against`. */
 async function addScores(
   sums: Sums,
   predictions: Predictions,
   against: Predictions | undefined,
   targets: Tensor,
   scored: readonly boolean[],
-): Promise<Float32Array> {
+): Promise<{ readonly nll: Float32Array; readonly against?: Float32Array }> {
   const { device } = targets;
   using scope = new Scope(device);
   const perToken = (dtype: 'f32' | 'u32' = 'f32') => scope.tensor([targets.size], dtype, 'scores');
@@ -202,7 +207,7 @@ async function addScores(
     logLikelihood(device.recorder, hidden, head, targets, logp, form && { form });
     const nll = (await downloadF32(logp)).map(value => -value);
     sums.nll += sum(nll);
-    return nll;
+    return { nll };
   }
   const out = {
     nllA: perToken(),
@@ -212,11 +217,12 @@ async function addScores(
     topB: perToken('u32'),
   };
   compareDistributions(device.recorder, against, predictions, targets, out);
-  sums.againstNll += sum(await downloadF32(out.nllA));
+  const againstNll = await downloadF32(out.nllA);
+  sums.againstNll += sum(againstNll);
   const nll = await downloadF32(out.nllB);
   sums.nll += sum(nll);
   sums.kl += sum(await downloadF32(out.kl));
   const [topA, topB] = [await downloadU32(out.topA), await downloadU32(out.topB)];
   sums.same += sum(topA.map((token, t) => (token === topB[t] ? 1 : 0)));
-  return nll;
+  return { nll, against: againstNll };
 }

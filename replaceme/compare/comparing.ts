@@ -188,18 +188,18 @@ export class Comparing {
     };
   }
 
-  /** Errors of the hidden states by layer, unless `report` is false. */
+  /** Errors of the hidden states by layer, unless `report` is none. */
   async #damage({ model, keep }: PrunedModel, heading: string): Promise<Pick<MeasuredRow, 'damageByLayer'>> {
-    if (this.settings.report === false) return {};
+    if (this.settings.report === 'none') return {};
     const tokens = tokensOfAll(this.texts, damageTokens(this.device));
     const options = { batchTokens: this.settings.batchTokens, ...this.#hooks(heading) };
     const { models } = await layerDamage(await this.#original(), [model], keep, tokens, options);
     return { damageByLayer: models[0]! };
   }
 
-  /** Continuations that a model writes, unless `report` is false. */
+  /** Continuations that a model writes, unless `report` is none. */
   async #samples(name: string, model: Model): Promise<{ samples?: readonly Sample[] }> {
-    if (this.settings.report === false) return {};
+    if (this.settings.report === 'none') return {};
     return { samples: await samplesOf([[name, model]], this.reader, this.#hooks(name)) };
   }
 

@@ -32,7 +32,7 @@ export async function planRow(
   request: PruneRequest,
   device: Device,
 ): Promise<RowPlan> {
-  const sizes = await memorySizes(from, { ...shared, report: true }, request, device);
+  const sizes = await memorySizes(from, { ...shared, report: 'full' }, request, device);
   const { placement, memory } = choosePlacement(
     {
       ...sizes,

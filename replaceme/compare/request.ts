@@ -61,11 +61,11 @@ export interface CompareRequest {
 
 /**
  * The options of a row: without the settings of other methods, since what all rows share is meant for those that read it,
- * and without `report: false`, since a comparison measures on its texts without a report too.
+ * and without `report: none`, since a comparison measures on its texts without a report too.
  */
 function read(shared: PruneOptions, method: Method): PruneOptions {
   const unread = unreadSettings(method).map(({ path }) => path[0]!);
-  if (shared.report === false) unread.push('report');
+  if (shared.report === 'none') unread.push('report');
   return Object.fromEntries(Object.entries(shared).filter(([name]) => !unread.includes(name)));
 }
 

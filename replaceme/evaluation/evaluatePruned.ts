@@ -18,6 +18,8 @@ import { samplesOf } from './samples.js';
 
 interface MeasureOptions extends RunHooks {
   readonly batchTokens: number;
+  /** Whether to measure speeds, the nearest single window, damage by layer and samples too. */
+  readonly full: boolean;
 }
 
 /** Number of tokens for comparing models layer by layer. */
@@ -30,8 +32,8 @@ export function tokensOfAll(texts: readonly EvaluationText[], tokens: number): n
 }
 
 /**
- * Measures the unpruned model, plain removal of the same layers, and the result: on texts, layer by layer, and by samples
- * that they write.
+ * Measures the unpruned model, plain removal of the same layers, and the result: on texts and, in full, layer by layer and
+ * by samples that they write.
  *
  * @throws RmError NOT_FINITE where a model assigns no finite likelihood to a text.
  */
@@ -45,25 +47,20 @@ export async function evaluatePruned(
   const { journal = noJournal } = options;
   const plain = model.withLayers(pruned.keep);
   const changed = pruned.replacements.size > 0;
-  const nearest = changed ? nearestWindow(outcome) : undefined;
-  const roles: [Role, Model][] = [
-    ['dense', model],
-    ...(changed ? [['plain', plain] as [Role, Model]] : []),
-    ['result', pruned.model],
-  ];
+  const nearest = changed && options.full ? nearestWindow(outcome) : undefined;
   const measureAll = async () => {
     using meter = await ModelMeter.of(model, texts, { ...options, room: spareBytes });
-    const scores = (role: Role, candidate: Model) =>
-      journal.step(role, () => meter.scores(candidate, options));
-    const found: Omit<ModelMeasures, 'tokensPerSecond'>[] = [];
-    for (const [role, candidate] of roles) {
-      found.push({ role, layers: candidate.arch.layers, ...(await scores(role, candidate)) });
+    const { own, reference } = await journal.step('result', () => meter.scoresOfBoth(pruned.model, options));
+    const removed = async (of: Model) => await journal.step('plain', () => meter.scores(of, options));
+    const found: ModelMeasures[] = [{ role: 'dense', layers: model.arch.layers, ...reference }];
+    if (changed) {
+      const same = await removed(plain);
+      const other = nearest && (await removed(model.withLayers(keptLayers([nearest], model.arch.layers))));
+      const best = other && klOf(other) < klOf(same) ? { ...other, windows: [nearest] } : same;
+      found.push({ role: 'plain', layers: plain.arch.layers, ...best });
     }
-    if (nearest) {
-      const other = await scores('plain', model.withLayers(keptLayers([nearest], model.arch.layers)));
-      const p = found.findIndex(({ role }) => role === 'plain');
-      if (klOf(other) < klOf(found[p]!)) found[p] = { ...found[p]!, ...other, windows: [nearest] };
-    }
+    found.push({ role: 'result', layers: pruned.model.arch.layers, ...own });
+    if (!options.full) return found;
     // Models of one shape have one speed.
     const [ofDense, ofPruned] = await journal.step('speeds', () => meter.speeds([model, pruned.model]));
     return found.map(measured => ({
@@ -71,12 +68,19 @@ export async function evaluatePruned(
       tokensPerSecond: (measured.role === 'dense' ? ofDense : ofPruned)!,
     }));
   };
+  const roles: [Role, Model][] = [
+    ['dense', model],
+    ...(changed ? [['plain', plain] as [Role, Model]] : []),
+    ['result', pruned.model],
+  ];
   return {
     texts: described,
     models: await measureAll(),
-    damageByLayer: await journal.step('damage by layer', () => damageOf(outcome, plain, texts, options)),
+    ...(options.full && {
+      damageByLayer: await journal.step('damage by layer', () => damageOf(outcome, plain, texts, options)),
+    }),
     // An offloaded model would upload all layers for every token.
-    samples: model.isOffloaded ? [] : await samplesOf(roles, reader, options),
+    samples: model.isOffloaded || !options.full ? [] : await samplesOf(roles, reader, options),
   };
 }
 

@@ -4,6 +4,7 @@ import {
   type FileOptions,
   type FileSequences,
   fileSequences,
+  firstTokens,
   shippedPath,
   type TextReader,
   totalTokens,
@@ -16,6 +17,25 @@ import type { EvaluatedText } from './pruneEvaluation.js';
 /** The token sequences of an evaluation file. */
 export interface EvaluationText extends FileSequences {
   readonly file: string;
+}
+
+/** The first tokens of each text: this share of all. */
+export function textsOf({ texts, described }: ReportTexts, share: number): ReportTexts {
+  if (share >= 1) return { texts, described };
+  const first = texts.map(text => ({
+    ...text,
+    sequences: firstTokens(
+      text.sequences as readonly number[][],
+      Math.max(2, Math.ceil(share * totalTokens(text.sequences))),
+    ),
+  }));
+  return {
+    texts: first,
+    described: described.map((text, t) => {
+      const { sequences } = first[t]!;
+      return { ...text, tokens: totalTokens(sequences), sequences: sequences.length };
+    }),
+  };
 }
 
 /** Fewer tokens than this say too little. */

@@ -15,6 +15,9 @@ import type { EvaluationText } from './evaluationText.js';
 import type { FileScores, Measures } from './modelMeasures.js';
 import { PositionLosses } from './positionLoss.js';
 
+/** Measures but the speed. */
+export type Scores = Omit<Measures, 'tokensPerSecond'>;
+
 /** Timed passes of each model; an odd number has a median. */
 const SPEED_PASSES = 3;
 
@@ -64,26 +67,39 @@ export class ModelMeter {
   }
 
   /** Everything but the speed. @throws RmError as `measure`. */
-  async scores(model: Model, hooks: RunHooks): Promise<Omit<Measures, 'tokensPerSecond'>> {
+  async scores(model: Model, hooks: RunHooks): Promise<Scores> {
+    return (await this.scoresOfBoth(model, hooks)).own;
+  }
+
+  /** The scores of a model, and those of the reference model, which every comparison gives too. @throws RmError as `measure`. */
+  async scoresOfBoth(
+    model: Model,
+    hooks: RunHooks,
+  ): Promise<{ readonly own: Scores; readonly reference: Scores }> {
     const { journal = noJournal } = hooks;
-    const scores: FileScores[] = [];
-    const positions = new PositionLosses();
-    using _tracking = await journal.track('positions', positions);
-    for (const [i, { file, sequences }] of this.texts.entries()) {
+    const [own, other] = [new PositionLosses(), new PositionLosses()];
+    using _own = await journal.track('positions', own);
+    using _other = await journal.track('positions of the reference', other);
+    const [ofOwn, ofOther]: [FileScores[], FileScores[]] = [[], []];
+    for (const [i, { file: path, sequences }] of this.texts.entries()) {
       const against = this.references[i]!;
-      const { perplexity, kl, top1 } = await evaluate(model, sequences, {
+      const { perplexity, againstPerplexity, kl, top1 } = await evaluate(model, sequences, {
         ...(model === against.model ? { prefix: against } : { against }),
-        onLosses: positions.add,
+        ...{ onLosses: own.add, onAgainstLosses: other.add },
         ...hooks,
       });
+      const file = basename(resolve(path));
       // The reference model itself has KL 0 and agreement 1.
-      scores.push({ file: basename(resolve(file)), ppl: perplexity, kl: kl ?? 0, top1: top1 ?? 1 });
+      ofOwn.push({ file, ppl: perplexity, kl: kl ?? 0, top1: top1 ?? 1 });
+      ofOther.push({ file, ppl: againstPerplexity ?? perplexity, kl: 0, top1: 1 });
     }
-    return {
-      eval: scores,
-      parameters: parametersOf(model),
-      bytes: bytesOf(model),
+    const measured = (of: Model, scores: readonly FileScores[], positions: PositionLosses): Scores => ({
+      ...{ eval: scores, parameters: parametersOf(of), bytes: bytesOf(of) },
       lossByPosition: positions.losses,
+    });
+    return {
+      own: measured(model, ofOwn, own),
+      reference: measured(this.references[0]!.model, ofOther, other),
     };
   }
 

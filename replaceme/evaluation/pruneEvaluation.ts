@@ -37,7 +37,9 @@ export interface PruneEvaluation {
   readonly texts: readonly EvaluatedText[];
   /** dense, plain, result; plain is left out where it is the result. */
   readonly models: readonly ModelMeasures[];
-  readonly damageByLayer: LayerDamage;
+  /** Absent in a light report. */
+  readonly damageByLayer?: LayerDamage;
+  /** None in a light report, or of layers that are streamed. */
   readonly samples: readonly Sample[];
 }
 
@@ -55,7 +57,9 @@ export interface EvaluatedText {
 }
 
 /** The measures of one of the compared models. */
-export interface ModelMeasures extends Measures {
+export interface ModelMeasures extends Omit<Measures, 'tokensPerSecond'> {
+  /** Absent in a light report. */
+  readonly tokensPerSecond?: number;
   readonly role: Role;
   readonly layers: number;
   /** The windows that `plain` removes, where they are not those of the result. */

@@ -115,7 +115,7 @@ export async function readImageInputs(
     'there is no image to verify the written model with',
     'Give images by `calibration` or `evaluation`.',
   );
-  const withReport = options.report ?? true;
+  const withReport = options.report !== 'none';
   return {
     recipe: {
       model: await modelFingerprint(from),

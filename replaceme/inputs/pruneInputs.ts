@@ -3,6 +3,7 @@ import type { CalibrationBatch } from '../calibration/calibrationBatch.js';
 import type { Calibration } from '../calibration/readCalibration.js';
 import type { PruneEvaluations, PruneOutcome } from '../evaluation/pruneEvaluation.js';
 import type { Recipe } from '../run/recipe.js';
+import type { ReportExtent } from '../run/reportExtent.js';
 import type { StatisticsFile } from '../statistics/statisticsFile.js';
 
 /** What `prune` reads before it loads the model, so that a wrong file fails early. */
@@ -30,7 +31,7 @@ export interface OpenInputs {
   outputs(model: Model): Promise<Float32Array>;
   /** The same outputs of a model loaded from a folder. */
   outputsOfLoaded(loaded: Model): Promise<Float32Array>;
-  /** Measures both models for the report; absent without a report. */
-  evaluate?(outcome: PruneOutcome): Promise<PruneEvaluations>;
+  /** Measures both models for the report, as much as `extent` says; absent without a report. */
+  evaluate?(outcome: PruneOutcome, extent: ReportExtent): Promise<PruneEvaluations>;
   [Symbol.dispose](): void;
 }

@@ -4,7 +4,7 @@ import { addGenerated, batchesOf, noCalibration, readRequestedTexts } from '../c
 import type { CalibrationSizes } from '../calibration/sizes.js';
 import { defaultEvaluationTokens } from '../calibration/sizes.js';
 import { evaluatePruned, tokensOfAll } from '../evaluation/evaluatePruned.js';
-import { readReportTexts } from '../evaluation/evaluationText.js';
+import { readReportTexts, textsOf } from '../evaluation/evaluationText.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 import { dateOf } from '../run/dateOf.js';
 import { runHooks } from '../run/runHooks.js';
@@ -37,7 +37,7 @@ export async function readTextInputs(
     statistics.agree(recipe);
     await statistics.fits(arch);
   }
-  const withReport = options.report ?? true;
+  const withReport = options.report !== 'none';
   const reportTexts =
     withReport || needsHeldOut ? await readReportTexts(device, arch, reader, texts, options) : undefined;
   return {
@@ -65,8 +65,9 @@ export async function readTextInputs(
         outputsOfLoaded: outputs,
         ...(withReport &&
           reportTexts && {
-            evaluate: async outcome => ({
-              evaluation: await evaluatePruned(outcome, reportTexts, reader, {
+            evaluate: async (outcome, extent) => ({
+              evaluation: await evaluatePruned(outcome, textsOf(reportTexts, extent.tokenShare), reader, {
+                full: extent.extent === 'full',
                 batchTokens: sizes.batchTokens,
                 ...runHooks(options),
               }),

@@ -356,10 +356,12 @@ export const reportSettings = declare('Report:', {
     help: 'first tokens of these',
     details: 'Of each file, or of all default texts together: 16,384 on a GPU, else 2,048.',
   }),
-  report: setting(onOff, {
-    default: true,
-    help: 'measure nothing for report.json and report.html',
-    details: 'report.json then holds the recipe alone.',
+  report: setting(oneOf('full', 'light', 'none'), {
+    takes: 'extent',
+    otherwise: 'full, or light where full would take over a quarter of the run',
+    help: 'how much is measured for the report: full, light, none',
+    details:
+      '`light` compares the models on fewer tokens and leaves out damage by layer, samples and speeds. With `none`, report.json holds settings, choice and fit, and there is no report.html.',
   }),
 });
 

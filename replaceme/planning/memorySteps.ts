@@ -8,6 +8,7 @@ import { type HealingWork, healingMemory } from '../healing/healingCost.js';
 import { fitsInClosedForm } from '../request/needs.js';
 import type { PruneRequest } from '../request/request.js';
 import { layerFlopsPerToken } from '../run/computeRate.js';
+import type { Extent } from '../run/reportExtent.js';
 import { lastRemoved } from '../run/window.js';
 import type { HealingSample } from '../selections/healingSample.js';
 import type { SelectionTokens } from '../selections/selection.js';
@@ -41,6 +42,9 @@ export interface MemorySizes extends WeightSizes, CalibrationSizes {
   readonly hostStates: StatePlacement['dtype'];
   /** Tokens that models are measured on for a report; 0 where there is none. */
   readonly evaluationTokens: number;
+  /** How much the report measures, where somebody said it; whether somebody chose its tokens. */
+  readonly report?: Extent;
+  readonly fixedTokens: boolean;
 }
 
 /** Bytes of the f32 tiles in which weights are summed, two of them at a time. */

@@ -10,6 +10,7 @@ import { budgetInWords } from '../request/layerBudget.js';
 import { checkPruneRequest, type PruneRequest } from '../request/request.js';
 import { matmulRate } from '../run/computeRate.js';
 import { openDevice } from '../run/openDevice.js';
+import type { ReportExtent } from '../run/reportExtent.js';
 import { describeWindows, keptLayers } from '../run/window.js';
 import { plannedHealingSample } from '../selections/healingSample.js';
 import { type Selection, selectionNamed } from '../selections/index.js';
@@ -25,7 +26,7 @@ import {
   DISK_GIGABYTES,
   type PlannedPhase,
   type PlannedRates,
-  plannedPhases,
+  plannedTime,
   type RunSizes,
 } from './timePlan.js';
 
@@ -45,6 +46,8 @@ export interface PrunePlan {
   readonly notes: readonly string[];
   /** In order; reading texts is not counted. */
   readonly phases: readonly PlannedPhase[];
+  /** How much the report will measure. */
+  readonly report: ReportExtent;
   /** The rates behind the phases' seconds. */
   readonly rates: PlannedRates;
   readonly adapter: string;
@@ -118,7 +121,7 @@ export async function memorySizes(
     of === 1 ? all : Math.min(all, Math.ceil(all / of) + Math.max(given.batchTokens, sequenceLength));
   const planned = { device, layers: arch.layers, count, tokens };
   const rankedTokens = windows ? 0 : (selection.tokens?.(planned) ?? tokens);
-  const evaluated = (options.report ?? true) ? evaluationTokens(options, device) : 0;
+  const evaluated = options.report === 'none' ? 0 : evaluationTokens(options, device);
   const checkpoint = await openHeaders(from, arch, options.dtype);
   try {
     return {
@@ -130,6 +133,8 @@ export async function memorySizes(
       ...{ device, mapGroup: groupTokens(device, arch) },
       hostStates: options.hostStates ?? 'f32',
       evaluationTokens: evaluated,
+      ...(options.report && { report: options.report }),
+      fixedTokens: options.evaluation !== undefined || options.evaluationTokens !== undefined,
       ...(request.settings.heal === 'auto' && { comparing: plannedHealingSample(device, tokens) }),
       ...(request.gradient && { healing: plannedHealing(request, device, evaluated) }),
     };
@@ -207,6 +212,7 @@ export async function planRates(
   return {
     matmulGflops: (await matmulRate(device, request.arch, Math.min(256, batchTokens))) / 1e9,
     matmulMeasured: true,
+    singleGflops: (await matmulRate(device, request.arch, 1)) / 1e9,
     uploadGigabytes: uploadGigabytes ?? assumedUpload(device),
     uploadMeasured: uploadGigabytes !== undefined,
     diskGigabytes: DISK_GIGABYTES,
@@ -232,14 +238,19 @@ export async function planPrune(from: string, options: PlanOptions = {}): Promis
   return planOf(run, await planRates(run, device, options.uploadGigabytes), device);
 }
 
+/** A single token reads all weights, which takes a good card about so much longer. */
+const SINGLE_SHARE = 1 / 16;
+
 const ratesOf = ({ matmulGflops, uploadGigabytes }: AssumedDevice): PlannedRates => ({
   ...{ matmulGflops, matmulMeasured: false, uploadGigabytes, uploadMeasured: false },
+  singleGflops: SINGLE_SHARE * matmulGflops,
   diskGigabytes: DISK_GIGABYTES,
 });
 
 function planOf(run: RunPlan, rates: PlannedRates, { info }: DeviceFacts): PrunePlan {
   const { batchTokens, memory, placement, notes, request } = run;
   const { arch, count, windows } = request;
+  const { phases, report } = plannedTime(run, rates);
   return {
     summary: windows
       ? describeWindows(windows, arch.layers)
@@ -253,7 +264,8 @@ function planOf(run: RunPlan, rates: PlannedRates, { info }: DeviceFacts): Prune
     memory,
     placement,
     notes,
-    phases: plannedPhases(run, rates),
+    phases,
+    report,
     rates,
     adapter: info.description,
   };

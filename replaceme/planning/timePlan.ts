@@ -4,8 +4,10 @@ import { healingFlops } from '../healing/healingCost.js';
 import { fitsInClosedForm } from '../request/needs.js';
 import { layerFlopsPerToken } from '../run/computeRate.js';
 import type { PhaseName } from '../run/phaseClock.js';
+import { chooseExtent, type ReportExtent, type ReportTimes } from '../run/reportExtent.js';
 import { lastRemoved } from '../run/window.js';
 import type { HealingSample } from '../selections/healingSample.js';
+import { evaluationFlops } from './evaluationCost.js';
 import type { Placement } from './memoryParts.js';
 import type { PlannedMemory } from './memoryPlan.js';
 import { fitRun, type MemorySizes } from './memorySteps.js';
@@ -25,6 +27,8 @@ export interface PlannedRates {
   /** Of the matrix product that dominates a forward pass, and whether it was measured for this plan. */
   readonly matmulGflops: number;
   readonly matmulMeasured: boolean;
+  /** Of the same products for a single token. */
+  readonly singleGflops: number;
   /** Host to device, in GB, and whether `rm-engine bench peak` measured it on this device. */
   readonly uploadGigabytes: number;
   readonly uploadMeasured: boolean;
@@ -89,11 +93,24 @@ export interface RunSizes extends MemorySizes {
   readonly memory: PlannedMemory;
 }
 
-/** The phases of a run in their order, without texts that are read or written by the model. */
-export function plannedPhases(run: RunSizes, rates: PlannedRates): PlannedPhase[] {
+/** The expected time of a run. */
+export interface PlannedTime {
+  /** In their order, without texts that are read or written by the model. */
+  readonly phases: readonly PlannedPhase[];
+  /** How much the report measures, by these times. */
+  readonly report: ReportExtent;
+  /** Seconds of the full evaluation and of a light one with all tokens; undefined where the time decides nothing. */
+  readonly evaluation?: Omit<ReportTimes, 'rest'>;
+}
+
+const secondsOf = (phases: readonly PlannedPhase[]): number =>
+  phases.reduce((sum, { seconds }) => sum + seconds, 0);
+
+/** The phases of a run, and how much of a report they leave time for. */
+export function plannedTime(run: RunSizes, rates: PlannedRates): PlannedTime {
   const { request, layerBytes, outerBytes, weightBytes, evaluationTokens } = run;
   const { arch, windows, settings, budget } = request;
-  const { layers, hidden, vocab } = arch;
+  const { layers, hidden } = arch;
   // How many layers a budget allows is not known yet; its search begins with a quarter.
   const count = budget ? Math.max(1, Math.round(layers / 4)) : request.count;
   const streamed = run.placement.weights !== 'device';
@@ -127,15 +144,29 @@ export function plannedPhases(run: RunSizes, rates: PlannedRates): PlannedPhase[
     phases.push(phase('heal', cost.heal + trained, uploaded(cost.healed)));
   }
   const kept = weightBytes - count * layerBytes;
-  if (evaluationTokens > 0) {
-    // The unpruned model, plain removal and the result; all of them once more, a layer at a time.
-    const walked = layers + 2 * (layers - count);
-    const scored = 3 * 2 * hidden * vocab;
-    phases.push(
-      phase('evaluate', evaluationTokens * (walked * perToken + scored), uploaded(walked + layers)),
-    );
-  }
-  phases.push({ name: 'write', bytes: kept, flops: 0, seconds: (2 * kept) / disk });
-  phases.push(phase('verify', 0, kept, false));
-  return phases;
+  const end: PlannedPhase[] = [
+    { name: 'write', bytes: kept, flops: 0, seconds: (2 * kept) / disk },
+    phase('verify', 0, kept, false),
+  ];
+  if (evaluationTokens === 0) return { phases: [...phases, ...end], report: chooseExtent('none', undefined) };
+  const evaluate = (extent: 'full' | 'light'): PlannedPhase => {
+    const { together, oneByOne } = evaluationFlops(run, count, perToken, extent);
+    // Once for the scores; in full once more, a layer at a time.
+    const walks = extent === 'full' ? 2 : 1;
+    const all = phase('evaluate', together, uploaded(walks * (3 * layers - 2 * count)));
+    const seconds = all.seconds + oneByOne / (rates.singleGflops * 1e9);
+    return { ...all, flops: together + oneByOne, seconds };
+  };
+  const [full, light] = [evaluate('full'), evaluate('light')];
+  const evaluation = { full: full.seconds, light: light.seconds };
+  const times = { ...evaluation, rest: secondsOf([...phases, ...end]) };
+  const report = chooseExtent(run.report, arch.vision ? undefined : times, run.fixedTokens);
+  const chosen = report.extent === 'full' ? full : scaled(light, report.tokenShare);
+  return { phases: [...phases, chosen, ...end], report, ...(!arch.vision && { evaluation }) };
 }
+
+const scaled = (phase: PlannedPhase, share: number): PlannedPhase => ({
+  ...phase,
+  flops: share * phase.flops,
+  seconds: share * phase.seconds,
+});

@@ -2,7 +2,7 @@ import { type Device, type Journal, noJournal } from '../../engine/index.js';
 import { SpillFile } from '../../model/index.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 import { planRates, planRun, type RunPlan } from '../planning/plan.js';
-import { type PlannedPhase, plannedPhases } from '../planning/timePlan.js';
+import { type PlannedTime, plannedTime } from '../planning/timePlan.js';
 import type { PruneRequest } from '../request/request.js';
 import { checkpointPath, markFinished, openJournal } from '../resume/pruneCheckpoint.js';
 import type { RunJournal } from '../resume/runJournal.js';
@@ -29,12 +29,13 @@ export class PruneRun implements AsyncDisposable {
     readonly plan: RunPlan,
     private readonly lease: DeviceLease,
     private readonly checkpoint: RunJournal | undefined,
-    phases: readonly PlannedPhase[],
+    /** As planned before the run. */
+    readonly time: PlannedTime,
   ) {
     const progress = new StepProgress(
       options.onProgress,
       stepsOf(plan.request, options),
-      phases,
+      time.phases,
       plan.request,
     );
     this.clock = new PhaseClock(lease.device, started, progress.turn);
@@ -65,9 +66,9 @@ export class PruneRun implements AsyncDisposable {
     let run: PruneRun | undefined;
     try {
       const plan = await planRun(from, options, request, lease.device);
-      const phases = options.onProgress ? plannedPhases(plan, await planRates(plan, lease.device)) : [];
+      const time = plannedTime(plan, await planRates(plan, lease.device));
       const checkpoint = await openJournal(lease.device, to, options);
-      run = new PruneRun(from, to, options, started, plan, lease, checkpoint, phases);
+      run = new PruneRun(from, to, options, started, plan, lease, checkpoint, time);
       await run.journal.track('phases', run.clock);
       return run;
     } catch (error) {
@@ -152,13 +153,13 @@ export class PruneRun implements AsyncDisposable {
 }
 
 /** The outermost phases, in order, without those that only read texts. */
-const stepsOf = (request: PruneRequest, { generate, report = true }: PruneOptions): PhaseName[] => [
+const stepsOf = (request: PruneRequest, { generate, report }: PruneOptions): PhaseName[] => [
   'load',
   ...(generate ? (['calibrate'] as const) : []),
   ...(request.windows && request.settings.heal !== 'auto' ? [] : (['select'] as const)),
   ...(request.method.needsCalibration ? (['fit'] as const) : []),
   ...(request.gradient ? (['heal'] as const) : []),
-  ...(report ? (['evaluate'] as const) : []),
+  ...(report === 'none' ? [] : (['evaluate'] as const)),
   'write',
   'verify',
 ];

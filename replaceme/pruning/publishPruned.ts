@@ -2,7 +2,7 @@ import { leftOutWarnings, modelWarnings } from '../../model/index.js';
 import type { PrunedModel } from '../activations/prunedModel.js';
 import { cappedSequences, cappedTokens } from '../calibration/cappedTokens.js';
 import { calibrationWarnings } from '../calibration/readCalibration.js';
-import type { PruneEvaluation } from '../evaluation/pruneEvaluation.js';
+import type { PruneEvaluation, PruneEvaluations } from '../evaluation/pruneEvaluation.js';
 import { damageWarnings, type VerdictFacts, verdictOf } from '../evaluation/verdict.js';
 import type { Repair } from '../fits/repair.js';
 import { type HealingRecord, healingWarnings } from '../healing/gradientHealing.js';
@@ -18,9 +18,9 @@ import type { PruneReport } from '../report/schema/schema.js';
 import { pruneSentence } from '../report/sentence.js';
 import { needsCalibration } from '../request/needs.js';
 import { checkPrunedOutput } from '../request/request.js';
+import type { ReportExtent } from '../run/reportExtent.js';
 import { describeWindows, removedLayers } from '../run/window.js';
 import type { WindowChoice } from '../run/windowChoice.js';
-import type { Measured } from './measure.js';
 import type { PruneRun } from './pruneRun.js';
 import type { PruneRecipe } from './readInputs.js';
 
@@ -34,7 +34,9 @@ export interface PruneResult {
   readonly healing: HealingRecord | undefined;
   /** Outputs of the pruned model in memory, which the written one is compared with. */
   readonly outputs: Float32Array;
-  readonly measured: Measured | undefined;
+  /** How much was to be measured, and what was. */
+  readonly extent: ReportExtent;
+  readonly measured: PruneEvaluations | undefined;
 }
 
 /** Writes the pruned model with its report to the run's output. @throws RmError as `publish`. */
@@ -59,7 +61,7 @@ export async function publishPruned(run: PruneRun, result: PruneResult): Promise
 function capped(
   { options, request }: PruneRun,
   { calibration }: OpenInputs,
-  measured: Measured | undefined,
+  measured: PruneEvaluations | undefined,
 ): string[] {
   const { tokens, mask, generate, sequenceLength, evaluationTokens } = options;
   const reads = needsCalibration(request) && (generate === undefined || givesTexts(options));
@@ -79,14 +81,13 @@ function capped(
 
 async function reportOf(
   run: PruneRun,
-  { recipe, inputs, choice, repair, pruned, healing, measured }: PruneResult,
+  { recipe, inputs, choice, repair, pruned, healing, extent, measured }: PruneResult,
   maxLogitDifference: number,
 ): Promise<PruneReport> {
   const { from, to, options, request, plan, device, clock } = run;
   const { method, arch } = request;
   const { memory, placement, notes } = plan;
   const { map, ...selection } = choice;
-  const { phases, ...evaluations } = measured ?? {};
   const { tokens, sequences, files } = inputs.calibration;
   const judged = verdictFacts(run, inputs, choice, measured?.evaluation);
   const facts = {
@@ -96,8 +97,9 @@ async function reportOf(
     recipe,
     calibration: { tokens, sequences: sequences.length, files },
     ...(healing && { healing }),
-    plan: { memory, placement, ...(phases && { phases }) },
-    ...evaluations,
+    plan: { memory, placement, phases: run.time.phases },
+    extent,
+    ...measured,
   };
   return {
     ...(await reportHead(device, clock)),

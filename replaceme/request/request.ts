@@ -142,9 +142,9 @@ function checkWindows(
 /** Settings of the texts that contradict each other. */
 function checkTexts(options: PruneOptions): void {
   ensure(
-    options.report !== false || (options.evaluation === undefined && options.evaluationTokens === undefined),
+    options.report !== 'none' || (options.evaluation === undefined && options.evaluationTokens === undefined),
     'there are texts to evaluate on, but the report is switched off',
-    'Leave out `report: false`, or `evaluation` and `evaluationTokens`.',
+    'Leave out `report: none`, or `evaluation` and `evaluationTokens`.',
   );
   ensure(
     options.weights === undefined || options.generate === undefined || givesTexts(options),

@@ -33,7 +33,7 @@ test('two processes on one GPU are refused, on one software driver they are not'
 
 const asked = (text: string) => [
   ...['--method', 'replaceme-ls', '--calib', text, '--tokens', '1024'],
-  ...['--sequence-length', '64', '--batch-tokens', '64', '--no-report'],
+  ...['--sequence-length', '64', '--batch-tokens', '64', '--report', 'none'],
 ];
 /** The software driver that the tests run on: two processes may share it. */
 const name = await (async () => {

@@ -29,7 +29,7 @@ const leaves = (command: Command): Command[] =>
 
 /** A line for every command that can be tried within seconds; the others take the same way through cli/command.ts. */
 const tried: Readonly<Record<string, readonly string[]>> = {
-  prune: [model, path('out'), '--remove', '2', '--method', 'plain', '--no-report', '--force'],
+  prune: [model, path('out'), '--remove', '2', '--method', 'plain', '--report', 'none', '--force'],
   compare: [
     model,
     '--layers',

@@ -6,6 +6,7 @@ import { formatPlan } from '../../cli/prune/formatPlan.js';
 import { formatCandidates, formatDetails } from '../../cli/prune/formatReport.js';
 import { asF32 } from '../../engine/dtype.js';
 import { REPORT_SCHEMA } from '../../replaceme/index.js';
+import { chooseExtent } from '../../replaceme/run/reportExtent.js';
 
 test('eval: one line per file, more columns with --against', () => {
   const plain = { file: 'a.txt', tokens: 512, predictions: 511, nll: Math.log(20), perplexity: 20 };
@@ -52,6 +53,7 @@ test('prune: the report and the plan as text', () => {
       ...{ relativeResidual: 0.123456, solverIterations: 3, solver: 'refinement' },
       healingRidges: Array.from({ length: 9 }, (_, layer) => `${layer}: 0.3/kept`).join(', '),
     },
+    extent: chooseExtent('none', undefined),
     warnings: [],
     verification: { tokens: 64, maxLogitDifference: 0 },
   });
@@ -89,12 +91,14 @@ test('prune: the report and the plan as text', () => {
     },
     placement: { weights: 'streamed', states: { place: 'host', dtype: 'bf16', keepsInner: false } },
     notes: ['the layers are streamed'],
+    report: chooseExtent(undefined, { rest: 30, full: 30, light: 5 }),
     phases: [
       { name: 'load', bytes: 1536, flops: 0, seconds: 30 },
       { name: 'fit', bytes: 1024, flops: 2.5e12, seconds: 45 },
     ],
     rates: {
       matmulGflops: 12.345,
+      singleGflops: 1,
       uploadGigabytes: 8,
       matmulMeasured: true,
       uploadMeasured: false,

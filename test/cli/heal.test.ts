@@ -27,7 +27,7 @@ test.before(async () => {
   await writeTinyModel(path('model'));
   writeFileSync(path('text.txt'), calibrationText);
   const { status, stderr } = await rmEngine([
-    ...['prune', path('model'), path('pruned'), '--remove', '3', '--method', 'plain', '--no-report'],
+    ...['prune', path('model'), path('pruned'), '--remove', '3', '--method', 'plain', '--report', 'none'],
   ]);
   assert.is(status, 0, stderr);
 });

@@ -44,7 +44,8 @@ test('commands take a name in the Hugging Face cache in place of a folder', asyn
     text,
     '--tokens',
     '512',
-    '--no-report',
+    '--report',
+    'none',
   ];
   await run('prune', 'org/tiny@main', out, ...words);
   assert.match(readFileSync(join(out, 'README.md'), 'utf8'), 'base_model: "org/tiny"\n');

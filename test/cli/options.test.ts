@@ -116,7 +116,7 @@ test('nothing below cli/ speaks of an option of the command line', () => {
 
 test('settings that the library names are said as options', () => {
   const say = onCommandLine;
-  assert.is(say('Leave out `report: false`, or `evaluation`.'), 'Leave out --no-report, or --eval.');
+  assert.is(say('Leave out `report: none`, or `evaluation`.'), 'Leave out --report none, or --eval.');
   assert.is(say('`sequenceLength: 64` or `memoryLimit`'), '--sequence-length 64 or --memory-limit');
   assert.is(say('Use `heal.closedForm`'), 'Use --heal closed-form');
   assert.is(say('`heal.closedForm: true`, `heal.closedForm: o-proj`'), '--heal closed-form, --heal o-proj');

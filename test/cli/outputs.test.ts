@@ -41,10 +41,10 @@ test.before(async () => {
     writeFileSync(at('photos', name), `not of rm-engine: ${name}`);
   }
   writeFileSync(at('ids.json'), '[1, 2, 3]');
-  writeFileSync(at('run.yaml'), `model: ${model}\nlayers: 2\nmethod: plain\nreport: false\n`);
+  writeFileSync(at('run.yaml'), `model: ${model}\nlayers: 2\nmethod: plain\nreport: none\n`);
 });
 
-const plain = ['--layers', '2', '--method', 'plain', '--no-report'];
+const plain = ['--layers', '2', '--method', 'plain', '--report', 'none'];
 const calib = ['--calib', text, '--tokens', '256', '--sequence-length', '64'];
 const shard = ['--shard', '1/2', '--method', 'replaceme-ls', '--remove', '3', ...calib];
 const healing = ['--data', text, '--objective', 'lm', '--train', 'full', '--steps', '2'];

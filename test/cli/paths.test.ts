@@ -123,7 +123,7 @@ test('the command line: ~/ is the home folder, and nothing is called ~', async (
   await writeTinyModel(model);
   const env = { ...ownCache(join(folder.path, 'cache')), HOME: folder.path, USERPROFILE: folder.path };
   const config = join(folder.path, 'prune.yaml');
-  writeFileSync(config, 'model: ~/my model\nout: ~/pruned\nremove: 2\nmethod: plain\nreport: false\n');
+  writeFileSync(config, 'model: ~/my model\nout: ~/pruned\nremove: 2\nmethod: plain\nreport: none\n');
   const pruned = await rmEngine(['prune', '--config', '~/prune.yaml'], { env });
   assert.is(pruned.status, 0, pruned.stderr);
   assert.ok(existsSync(join(folder.path, 'pruned', 'config.json')));

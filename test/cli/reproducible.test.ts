@@ -29,7 +29,7 @@ const WINDOW = ['--window', '4', '--layers', '4'];
 /** Prunes in a process of its own and returns the folder. */
 async function prune(model: string, folder: string, options: readonly string[]): Promise<string> {
   const calibration = ['--calib', shippedPath('demo-calibration.txt'), '--tokens', '1024'];
-  const sizes = ['--sequence-length', '256', '--no-report', '--quiet', '--json'];
+  const sizes = ['--sequence-length', '256', '--report', 'none', '--quiet', '--json'];
   const { status, stderr } = await rmEngine(['prune', model, folder, ...calibration, ...sizes, ...options]);
   assert.is(status, 0, stderr);
   return folder;

@@ -65,7 +65,7 @@ test('eval and prune leave it out and say how many', async () => {
   checkReport<EvalReport>(report, ({ files }) => files[0]!);
   const out = path('pruned');
   const pruned = await rmEngine([
-    ...['prune', path('model'), out, '--layers', '1', '--method', 'replaceme-ls', '--no-report'],
+    ...['prune', path('model'), out, '--layers', '1', '--method', 'replaceme-ls', '--report', 'none'],
     ...['--calib', bad, '--skip-invalid'],
   ]);
   assert.is(pruned.status, 0, pruned.stderr);

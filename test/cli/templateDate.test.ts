@@ -84,7 +84,8 @@ test('eval and prune: a fixed date, which the reports name', async () => {
     '1',
     '--calib',
     path('chats.jsonl'),
-    '--no-report',
+    '--report',
+    'none',
   ];
   await run(...prune);
   const { recipe } = JSON.parse(readFileSync(path('out', 'report.json'), 'utf8')) as {
@@ -122,7 +123,7 @@ test('a template that refuses the prompts of the report costs no more than these
       '--calib',
       path('chats.jsonl'),
     ],
-    ...['--eval-tokens', '256', '--tokens', '512'],
+    ...['--eval-tokens', '256', '--tokens', '512', '--report', 'full'],
   );
   const report = JSON.parse(readFileSync(path('of-two', 'report.json'), 'utf8'));
   assert.equal(report.evaluation.samples ?? [], []);

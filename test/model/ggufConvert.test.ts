@@ -158,7 +158,7 @@ test('a GGUF file pruned to a GGUF file: untouched tensors bit for bit, names an
 });
 
 test('pruned across forms: GGUF to folder, folder to GGUF', async () => {
-  const options = { device, remove: [2, 3], method: 'plain', report: false } as const;
+  const options = { device, remove: [2, 3], method: 'plain', report: 'none' } as const;
   await prune(at('q8.gguf'), at('from-gguf'), options);
   await prune(at('q8.gguf'), at('a.gguf'), options);
   assert.ok(maxAbsError(await logitsOf(at('from-gguf')), await logitsOf(at('a.gguf'))) < 1e-5);
@@ -169,7 +169,7 @@ test('pruned across forms: GGUF to folder, folder to GGUF', async () => {
 });
 
 test('--dtype: blocks become that type without a step between, in files and folders', async () => {
-  const options = { device, remove: [2, 3], method: 'plain', report: false, dtype: 'bf16' } as const;
+  const options = { device, remove: [2, 3], method: 'plain', report: 'none', dtype: 'bf16' } as const;
   await prune(at('q8.gguf'), at('bf16.gguf'), options);
   const { found } = await tensorsOf(at('bf16.gguf'));
   assert.is(found.get('blk.0.attn_q.weight')?.type, 'BF16');
@@ -219,7 +219,7 @@ test('k-quants: pruned with --dtype and converted with a type, weights are those
     // Dequantised in f32: a last digit may differ, and with it the rounding.
     assert.ok(worst <= { f32: 1e-6, f16: 2 ** -11, bf16: 2 ** -8 }[dtype], `${path}: ${worst}`);
   };
-  const options = { device, remove: [2, 3], method: 'plain', report: false } as const;
+  const options = { device, remove: [2, 3], method: 'plain', report: 'none' } as const;
   for (const dtype of ['f32', 'f16', 'bf16'] as const) {
     await prune(at('k.gguf'), at(`k-${dtype}.gguf`), { ...options, dtype });
     await check(at(`k-${dtype}.gguf`), dtype);
@@ -239,7 +239,7 @@ test('k-quants: pruned with --dtype and converted with a type, weights are those
 
 test('a file that the Python package has written computes; per-layer lists are cut', async () => {
   const file = dataPath('gguf', 'tiny.gguf');
-  await prune(file, at('tiny.gguf'), { device, remove: [1], method: 'plain', report: false });
+  await prune(file, at('tiny.gguf'), { device, remove: [1], method: 'plain', report: 'none' });
   const { metadata } = await tensorsOf(at('tiny.gguf'));
   const heads = metadata.get('llama.attention.head_count_kv');
   assert.equal(heads?.type === 'array' && heads.value.values(), [2]);

@@ -60,7 +60,7 @@ for (const [name, given] of Object.entries(ggufCases)) {
       else assert.ok(name === 'gemma3-multimodal' || tensor.includes('lm_head'), tensor);
     }
 
-    const options = { device, remove: [given.remove ?? 1], method: 'plain', report: false } as const;
+    const options = { device, remove: [given.remove ?? 1], method: 'plain', report: 'none' } as const;
     await prune(folder, at(`${name}-p`), options);
     await prune(folder, at(`${name}-pf.gguf`), options);
     await prune(file, at(`${name}-pg.gguf`), options);
@@ -86,7 +86,7 @@ test('new values of experts and of gains go into a GGUF file, from a folder and 
         window: 1,
         method,
         tokens: 400,
-        report: false,
+        report: 'none',
       });
       assert.ok(report.verification.maxLogitDifference <= 1e-4);
     }

@@ -105,7 +105,7 @@ function assertCopied(path: string, removed: boolean): void {
 test('prune copies them, renumbers those of layers and leaves out those of removed layers', async () => {
   await using device = await Device.open();
   const pruned = join(folder.path, 'pruned');
-  await prune(model, pruned, { device, remove: [1], method: 'plain', report: false });
+  await prune(model, pruned, { device, remove: [1], method: 'plain', report: 'none' });
   assertCopied(join(pruned, 'model.safetensors'), true);
 });
 

@@ -19,7 +19,7 @@ import { options as reported, workplace } from './workplace.js';
 
 /** Nothing is measured for a report. */
 const options = (calibration: string, more: PruneOptions = {}): PruneOptions =>
-  reported(calibration, { report: false, ...more });
+  reported(calibration, { report: 'none', ...more });
 
 /** Every case goes through the whole of `prune`: a typed error, nothing written, nothing left on the device. */
 let device: Device;

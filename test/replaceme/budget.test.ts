@@ -14,7 +14,7 @@ const device = await Device.open();
 const demo = shippedPath('demo-model');
 
 const request = (more: PruneOptions): PruneOptions => ({
-  ...{ device, method: 'replaceme-ls', report: false },
+  ...{ device, method: 'replaceme-ls', report: 'none' },
   calibration: [shippedPath('demo-calibration.txt')],
   ...{ tokens: 2048, sequenceLength: 256 },
   ...more,

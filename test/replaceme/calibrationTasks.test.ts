@@ -99,7 +99,13 @@ test('a task that is not there is refused', async () => {
 
 test('prune calibrates on the rows of a task', async () => {
   const report = await prune(shippedPath('demo-model'), join(folder.path, 'pruned'), {
-    ...{ window: 5, layers: 2, calibrationTasks: [`sciq=${rows('sciq_train')}`], tokens: 300, report: false },
+    ...{
+      window: 5,
+      layers: 2,
+      calibrationTasks: [`sciq=${rows('sciq_train')}`],
+      tokens: 300,
+      report: 'none',
+    },
   });
   assert.equal(
     report.calibration.files.map(({ path, tokens, documents }) => ({ path, tokens, documents })),

@@ -59,7 +59,7 @@ const timeless = ({ dense, rows, ...report }: CompareReport) => {
 
 test('without a report, the texts to evaluate on are still cut as asked', async () => {
   using place = await comparing();
-  const options = place.options({ report: false, evaluationTokens: 100 });
+  const options = place.options({ report: 'none', evaluationTokens: 100 });
   const { texts, candidates } = await checkCompareRequest(place.model, options);
   for (const { sequences } of texts!) assert.is(sequences.flat().length, 100);
   assert.is(candidates.length, 4);

@@ -82,7 +82,7 @@ else {
       ) => {
         await writeSyntheticCheckpoint(at(name), model);
         const { report, deviceBytes, samples } = await pruneWatched(at(name), at(`${name} pruned`), {
-          ...{ layers: 2, tokens: 64, sequenceLength: 16, batchTokens: 32, report: false },
+          ...{ layers: 2, tokens: 64, sequenceLength: 16, batchTokens: 32, report: 'none' },
           ...{ select: 'cosine', calibration: [at('texts.txt')], ...options },
         });
         const { memory, placement } = report.plan!;

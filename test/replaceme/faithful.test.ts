@@ -36,7 +36,7 @@ test('faithful chooses method, selection and texts as the original program', asy
 
 test('several windows are each fitted on the unpruned model, other than without faithful', async () => {
   using place = await pruning();
-  const layersOf = (remove: number[]) => ({ remove, method: 'replaceme-ls', report: false });
+  const layersOf = (remove: number[]) => ({ remove, method: 'replaceme-ls', report: 'none' as const });
   const [both, first, second] = [layersOf([1, 4]), layersOf([1]), layersOf([4])];
   const faithful = (await place.run({ faithful: true, ...both })).fit;
   assert.is(residual(faithful, 0), residual((await place.run({ faithful: true, ...first })).fit));
@@ -49,7 +49,7 @@ test('several windows are each fitted on the unpruned model, other than without 
 test('statistics of all its windows are kept', async () => {
   using place = await pruning();
   const request = {
-    ...{ faithful: true, layers: 2, windows: 2, apart: true, report: false },
+    ...{ faithful: true, layers: 2, windows: 2, apart: true, report: 'none' as const },
     statistics: join(place.path, 'sums.safetensors'),
   };
   const once = await place.run(request);

@@ -30,7 +30,7 @@ async function prunedPlace(device: Device) {
   const place = await workplace();
   const pruned = join(place.path, 'cut');
   await prune(place.model, pruned, {
-    ...options(place.calibration, { layers: undefined, remove: [3, 4], report: false }),
+    ...options(place.calibration, { layers: undefined, remove: [3, 4], report: 'none' }),
     device,
   });
   const healed = join(place.path, 'healed');
@@ -139,7 +139,7 @@ test('a prune that is interrupted while it trains goes on with the same losses',
   await using device = await Device.open();
   using place = await workplace();
   const asked = {
-    ...options(place.calibration, { layers: undefined, remove: [3], report: false }),
+    ...options(place.calibration, { layers: undefined, remove: [3], report: 'none' }),
     heal: { gradient: { train: 'transform' as const, steps: 12, learningRate: 3e-3, batchTokens: 128 } },
     ...{ method: 'plain', device, checkpointEvery: 0 },
   };

@@ -64,7 +64,7 @@ test('for a GGUF file, windows that it can say are chosen, or the run ends befor
   );
   writeFileSync(calibration, rows.map(text => JSON.stringify({ text })).join('\n'));
   const out = join(folder.path, 'out.gguf');
-  const settings = { layers: 2, calibration: [calibration], sequenceLength: 32, report: false } as const;
+  const settings = { layers: 2, calibration: [calibration], sequenceLength: 32, report: 'none' } as const;
   const { selection } = await prune(model, out, { ...settings, method: 'plain', select: 'measured' });
   assert.is(selection.candidates!.length, 2);
   assert.ok(existsSync(out));

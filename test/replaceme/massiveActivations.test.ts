@@ -138,7 +138,7 @@ test('the report has the warning, which is true; so has a run from kept sums', a
   assert.equal(about(notices), about(report.warnings));
   const klOf = (role: string) => report.evaluation!.models.find(model => model.role === role)!.eval[0]!.kl;
   assert.ok(klOf('result') > klOf('plain'), `${klOf('result')}, plain removal ${klOf('plain')}`);
-  const second = await run('second', { alpha: 1, report: false });
+  const second = await run('second', { alpha: 1, report: 'none' });
   assert.equal(about(second.report.warnings), about(report.warnings));
 });
 

@@ -149,7 +149,7 @@ for (const [name, options] of runs) {
     // What a recipe has no room for: names that YAML would take for something else.
     const text = join(place.path, 'yes #1: "a".txt');
     renameSync(place.calibration, text);
-    const asked = { ...small(text, { device, report: false }), ...options };
+    const asked = { ...small(text, { device, report: 'none' }), ...options };
     await prune(place.model, place.out, asked);
     const recipe = join(place.out, 'recipe.yaml');
     const { flags, warnings } = await readPruneConfig(recipe);
@@ -157,7 +157,7 @@ for (const [name, options] of runs) {
     assert.equal([flags.model, flags.out, flags.calib], ['model', 'pruned', ['yes #1: "a".txt']]);
     const again = join(place.path, 'again');
     const { calibration: _, ...rest } = pruneOptions(flags);
-    await prune(place.model, again, { ...rest, calibration: [text], device, report: false });
+    await prune(place.model, again, { ...rest, calibration: [text], device, report: 'none' });
     for (const file of ['model.safetensors', 'config.json'])
       assert.is(sha256(join(again, file)), sha256(join(place.out, file)), file);
     assert.is(read(again, 'recipe.yaml').replace('"again"', '"pruned"'), read(recipe));

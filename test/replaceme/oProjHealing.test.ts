@@ -96,7 +96,7 @@ test('the peak is as planned', async () => {
         batchTokens: 64,
         heal: { closedForm },
         window: 0,
-        report: false,
+        report: 'none' as const,
         device: own,
       }),
     );
@@ -133,7 +133,7 @@ for (const [part, chosen] of [
         window: 2,
         batchTokens: 64,
         heal: { closedForm },
-        report: false,
+        report: 'none' as const,
         device,
         ...more,
       };
@@ -166,7 +166,13 @@ test('two texts leave none to judge by: both are healed, and the report says so'
     place.path,
     ['one', 'two'].map(text => text.repeat(20)),
   );
-  const asked = { method: 'plain', window: 2, heal: { closedForm: 'auto' }, report: false, device } as const;
+  const asked = {
+    method: 'plain',
+    window: 2,
+    heal: { closedForm: 'auto' },
+    report: 'none' as const,
+    device,
+  } as const;
   const { fit, warnings } = await prune(place.model, place.out, options(texts, asked));
   assert.is(fit.healed, 'o_proj and down_proj');
   assert.is(fit.heldOutKlOfBoth, undefined);

@@ -45,7 +45,7 @@ test('dtype: every tensor in that type, rounded once; the new ones with all the 
   for (const dtype of dtypes) {
     const out = join(place.path, dtype);
     const report = await prune(place.model, out, {
-      ...options(place.calibration, { remove: [3, 4], report: false, layers: undefined as never }),
+      ...options(place.calibration, { remove: [3, 4], report: 'none', layers: undefined as never }),
       ...{ device, dtype },
     });
     assert.is(report.verification.maxLogitDifference, 0);
@@ -94,7 +94,7 @@ test('a value that f16 cannot hold is refused with the tensor named, and nothing
 test('shards: no larger than asked, an index that says what is where, the same tensors', async () => {
   using place = await workplace();
   await using device = await Device.open();
-  const asked = { ...options(place.calibration, { report: false }), device };
+  const asked = { ...options(place.calibration, { report: 'none' }), device };
   await prune(place.model, place.out, asked);
   const sharded = join(place.path, 'sharded');
   await prune(place.model, sharded, { ...asked, maxShardBytes: 20_000 });
@@ -142,7 +142,7 @@ test('what belongs to the tokenizer comes byte for byte, templates as files and 
   }
   symlinkSync('.', join(place.model, 'itself'));
   symlinkSync('nowhere', join(place.model, 'dangling'));
-  await prune(place.model, place.out, options(place.calibration, { report: false }));
+  await prune(place.model, place.out, options(place.calibration, { report: 'none' }));
   for (const [name, text] of Object.entries(files))
     assert.is(readFileSync(join(place.out, name), 'utf8'), text);
   assert.not(existsSync(join(place.out, 'itself')));
@@ -163,7 +163,7 @@ test('buffers of old checkpoints, which are computed and not learnt, stay behind
   await checkpoint.close();
   const extra = { name: buffer, dtype: 'f32' as const, shape: [4], bytes: () => new Uint8Array(16) };
   await writeSafetensorsFile(join(place.model, 'model.safetensors'), [...sources, extra]);
-  await prune(place.model, place.out, options(place.calibration, { report: false }));
+  await prune(place.model, place.out, options(place.calibration, { report: 'none' }));
   const written = await openSafetensors(place.out);
   assert.is(written.names.length, tensors.size - 2 * 9);
   assert.not(written.names.some(name => name.endsWith('inv_freq')));
@@ -179,7 +179,7 @@ else {
     for (const dtype of dtypes) {
       const out = join(place.path, dtype);
       await prune(place.model, out, {
-        ...options(place.calibration, { report: false, maxShardBytes: 30_000 }),
+        ...options(place.calibration, { report: 'none', maxShardBytes: 30_000 }),
         ...{ device, dtype },
       });
       using model = await Model.load(device, out);

@@ -37,7 +37,7 @@ async function home() {
 }
 type Home = Awaited<ReturnType<typeof home>>;
 
-const remove = { layers: 2, method: 'plain', report: false } as const;
+const remove = { layers: 2, method: 'plain', report: 'none' } as const;
 
 /** Each function that writes a model folder, up to where a device would be opened. */
 const folderWriters: Record<string, (place: Home, out: string) => Promise<unknown>> = {
@@ -201,7 +201,7 @@ test('teacher, held-out text, evaluation, the cache, and one output within anoth
   await refused(place, () => heal(out, { checkpoint: join(out, 'checkpoint') }));
   const prune = (to: string, more: object) =>
     checkPruneRequest(model, to, { ...remove, force: true, ...more });
-  await refused(place, () => prune(at('old'), { evaluation: [at('old', 'config.json')], report: true }));
+  await refused(place, () => prune(at('old'), { evaluation: [at('old', 'config.json')], report: 'full' }));
   await refused(place, () => prune(at('old'), { calibration: [at('old', 'config.json')] }));
   await refused(place, () => prune(out, { statistics: join(out, 's.safetensors') }));
   await rejectsWith(() => mergeStatistics(calibration, [calibration], { force: true }), 'DATA_INVALID');

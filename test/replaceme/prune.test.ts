@@ -22,7 +22,7 @@ import { options as reported, workplace } from './workplace.js';
 const device = await Device.open();
 test.after(() => device.close());
 const options = (calibration: string, more: PruneOptions = {}): PruneOptions =>
-  reported(calibration, { report: false, device, ...more });
+  reported(calibration, { report: 'none', device, ...more });
 
 test('prune writes a model with fewer layers that evaluates like the one in memory', async () => {
   using place = await workplace();
@@ -80,7 +80,7 @@ test('the same run twice gives the same bytes', async () => {
   using place = await workplace();
   const weights = async (out: string) => {
     // On a device of its own, as a user's run.
-    await prune(place.model, out, reported(place.calibration, { window: 2, report: false }));
+    await prune(place.model, out, reported(place.calibration, { window: 2, report: 'none' }));
     return readFileSync(join(out, 'model.safetensors'));
   };
   const first = await weights(join(place.path, 'a'));
@@ -89,7 +89,7 @@ test('the same run twice gives the same bytes', async () => {
 
 test('plain removal changes no weight and keeps the logits of the remaining layers', async () => {
   using place = await workplace();
-  await prune(place.model, place.out, { ratio: 1 / 3, window: 1, method: 'plain', report: false, device });
+  await prune(place.model, place.out, { ratio: 1 / 3, window: 1, method: 'plain', report: 'none', device });
   using dense = await Model.load(device, place.model);
   using pruned = await Model.load(device, place.out);
   const ids = [1, 2, 3, 4, 5];

@@ -75,7 +75,7 @@ test('prune writes a report with everything that was measured', async () => {
     assert.ok(Math.abs(Math.log(scores[0]!.ppl) - total / predictions) < 1e-9);
   }
   assert.equal(
-    damageByLayer.series.map(({ stage }) => stage),
+    damageByLayer!.series.map(({ stage }) => stage),
     ['plain', 'fit', 'healed'],
   );
   assert.equal(
@@ -110,7 +110,7 @@ test('prune writes a report with everything that was measured', async () => {
 test('the same run twice gives the same report, but for times', async () => {
   using place = await workplace();
   const timeless = (report: PruneReport & { sha256?: string }) => {
-    const { date, seconds, phases, plan, evaluation, sha256, ...rest } = report;
+    const { date, seconds, phases, plan, extent, evaluation, sha256, ...rest } = report;
     const models = evaluation!.models.map(({ tokensPerSecond, ...measures }) => measures);
     return {
       ...rest,
@@ -130,7 +130,7 @@ test('the same run twice gives the same report, but for times', async () => {
 
 test('without a report nothing is measured, and report.json holds the recipe', async () => {
   using place = await workplace();
-  const report = await prune(place.model, place.out, options(place.calibration, { report: false }));
+  const report = await prune(place.model, place.out, options(place.calibration, { report: 'none' }));
   assert.is(report.evaluation, undefined);
   const written = read(place.out);
   conforms(written);
@@ -144,6 +144,7 @@ test('plain removal is the result: no third model, one series', async () => {
     ...{ remove: [2, 3], method: 'plain', calibration: [place.calibration], sequenceLength: 64 },
     evaluation: [place.calibration],
     evaluationTokens: 300,
+    report: 'full',
   });
   conforms(read(place.out));
   const { models, texts, damageByLayer } = report.evaluation!;
@@ -153,14 +154,14 @@ test('plain removal is the result: no third model, one series', async () => {
   );
   assert.equal([texts[0]!.origin, texts[0]!.tokens], ['given', 300]);
   assert.equal(
-    damageByLayer.series.map(({ stage }) => stage),
+    damageByLayer!.series.map(({ stage }) => stage),
     ['plain'],
   );
   assert.equal(
-    damageByLayer.series[0]!.layers.map(({ layer }) => layer),
+    damageByLayer!.series[0]!.layers.map(({ layer }) => layer),
     [0, 3, 4, 5],
   );
-  assert.is(damageByLayer.series[0]!.layers[0]!.ordinary, 0);
+  assert.is(damageByLayer!.series[0]!.layers[0]!.ordinary, 0);
 });
 
 test('compare writes a report of all rows', async () => {

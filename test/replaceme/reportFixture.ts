@@ -205,6 +205,7 @@ export const pruneFixture: PruneReport = {
     ],
   },
   verification: { tokens: 128, maxLogitDifference: 0 },
+  extent: { extent: 'full', by: 'time', fullShare: 0.2, tokenShare: 1, leftOut: [] },
   evaluation: {
     texts: [
       { file: 'wiki.txt', sha256: 'cd'.repeat(32), tokens: 4096, sequences: 4, origin: 'given' },

@@ -160,7 +160,7 @@ test('refit-heal with measured selection, killed at random moments: the same byt
 
 test('a streamed run with hidden states on the host', () =>
   killAndResume(
-    { method: 'refit-heal', select: 'cosine', batchTokens: 64, report: false, memoryLimit: 560_000 },
+    { method: 'refit-heal', select: 'cosine', batchTokens: 64, report: 'none', memoryLimit: 560_000 },
     Math.ceil(KILLS / 4),
     5,
     {
@@ -175,7 +175,7 @@ test('a streamed run with hidden states on the host', () =>
   ));
 
 test('Adam, and several windows by least squares on text that the model has written', async () => {
-  const few = { batchTokens: 256, report: false };
+  const few = { batchTokens: 256, report: 'none' } as const;
   await killAndResume(
     { ...few, method: 'replaceme-cosine', cosine: { epochs: 3, shuffle: true } },
     Math.ceil(KILLS / 4),
@@ -197,7 +197,7 @@ test('Adam, and several windows by least squares on text that the model has writ
 test('neurons by pursuit, and a choice of what is healed', () => {
   const healed = { select: 'cosine', heal: { closedForm: 'auto' } } as const;
   const wanted = { method: 'transplant', neurons: 'omp', ...healed } as const;
-  return killAndResume({ ...wanted, batchTokens: 256, report: false }, Math.ceil(KILLS / 4), 17);
+  return killAndResume({ ...wanted, batchTokens: 256, report: 'none' }, Math.ceil(KILLS / 4), 17);
 });
 
 /** A run that was killed when it had done something. */
@@ -206,7 +206,13 @@ async function killed(model: string, out: string, wanted: PruneOptions): Promise
   assert.ok(ended.killed);
 }
 
-const few = { method: 'refit-heal', window: 1, checkpointEvery: 0, batchTokens: 256, report: false };
+const few = {
+  method: 'refit-heal',
+  window: 1,
+  checkpointEvery: 0,
+  batchTokens: 256,
+  report: 'none',
+} as const;
 
 test('what is left is not lost without a word: resume, restart, or another run', async () => {
   using place = await workplace();

@@ -23,7 +23,7 @@ async function sharding() {
   const place = await workplace();
   const path = (name: string) => join(place.path, `${name}.safetensors`);
   const asked = (more: PruneOptions = {}): PruneOptions => ({
-    ...options(place.calibration, { batchTokens: 64, report: false, device }),
+    ...options(place.calibration, { batchTokens: 64, report: 'none', device }),
     ...more,
   });
   const gather = (name: string, index: number, of: number, more: PruneOptions = {}) =>

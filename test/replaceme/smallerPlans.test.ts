@@ -14,7 +14,7 @@ const shape = {
   },
 };
 const small: PruneOptions = {
-  ...{ tokens: 256, sequenceLength: 32, batchTokens: 32, report: false },
+  ...{ tokens: 256, sequenceLength: 32, batchTokens: 32, report: 'none' },
   ...{ method: 'replaceme-ls', select: 'cosine' },
 };
 

@@ -27,7 +27,7 @@ async function measuring() {
     const calls = await dispatches();
     const report = await prune(place.model, place.out, {
       // A report would look at tokens to compare the models.
-      ...options(place.calibration, { statistics: file, force: true, report: false, device, ...more }),
+      ...options(place.calibration, { statistics: file, force: true, report: 'none', device, ...more }),
       onProgress: ({ phase, done, unit }) => done > 0 && unit !== 'layers' && phases.add(phase),
     });
     return {

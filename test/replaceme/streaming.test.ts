@@ -39,7 +39,13 @@ test('8 layers in 4 shards under less than half of their bytes: the same files a
   using place = await workplace({ ...shape(8, 128, 512), maxShardBytes: 1_100_000 });
   assert.is(readdirSync(place.model).filter(name => name.endsWith('.safetensors')).length, 4);
   const memoryLimit = 0.49 * (await weightBytes(place.model));
-  const small = { tokens: 512, sequenceLength: 32, batchTokens: 32, select: 'cosine', report: false };
+  const small = {
+    tokens: 512,
+    sequenceLength: 32,
+    batchTokens: 32,
+    select: 'cosine',
+    report: 'none',
+  } as const;
   for (const method of ['plain', 'replaceme-ls']) {
     const run = async (name: string, more: PruneOptions) => {
       const out = join(place.path, `${method}-${name}`);
@@ -66,7 +72,7 @@ test('refit and healing, layer by layer with hidden states on the host: the same
   const bytes = await weightBytes(place.model);
   const run = async (name: string, more: PruneOptions) => {
     const out = join(place.path, name);
-    const wanted = { method: 'refit-heal', window: 2, batchTokens: 64, report: false, ...more };
+    const wanted = { method: 'refit-heal', window: 2, batchTokens: 64, report: 'none' as const, ...more };
     return {
       report: await prune(place.model, out, options(place.calibration, wanted)),
       files: weightsOf(out),
@@ -95,7 +101,7 @@ test('a choice of what is healed, layer by layer: the same', async () => {
       heal: { closedForm: 'auto' },
       window: 8,
       batchTokens: 64,
-      report: false,
+      report: 'none',
     };
     const asked = options(place.calibration, {
       ...wanted,
@@ -156,7 +162,7 @@ test('what needs the whole model is refused with what to do; so is what does not
   const memoryLimit = 0.9 * (await weightBytes(place.model));
   const whole = await refused({ memoryLimit, select: 'measured', generate: 100 });
   assert.match(whole, /the selection measured runs whole models and the model cannot write text then/);
-  assert.match(await refused({ memoryLimit: 200_000, window: 2, report: false }), /at the least/);
+  assert.match(await refused({ memoryLimit: 200_000, window: 2, report: 'none' }), /at the least/);
   let fix = '';
   await plan({ memoryLimit, select: 'measured' }).catch(error => {
     fix = error.fix;

@@ -89,7 +89,14 @@ test('the peak is as planned, and pursuit is planned to take longer', async () =
   const flops: number[] = [];
   for (const neurons of ['energy', 'omp'] as const) {
     await using device = await Device.open();
-    const wanted = { method: 'transplant', neurons, window: 2, batchTokens: 128, report: false, device };
+    const wanted = {
+      method: 'transplant',
+      neurons,
+      window: 2,
+      batchTokens: 128,
+      report: 'none' as const,
+      device,
+    };
     const out = join(place.path, neurons);
     const { peakMemoryBytes, plan } = await prune(place.model, out, options(place.calibration, wanted));
     const share = peakMemoryBytes / plan!.memory.total;

@@ -37,6 +37,7 @@ export const options = (calibration: string, more: PruneOptions = {}): PruneOpti
   calibration: [calibration],
   sequenceLength: 64,
   tokens: 1024,
+  report: 'full',
   ...more,
 });
 

@@ -32,7 +32,7 @@ if (!llamaCpp) {
       writeGgufCase(at(''), given);
       await convert(device, at(''), at('.gguf'), { type: 'F32' });
       const remove = [given.remove ?? 1];
-      await prune(at('.gguf'), at('-pruned.gguf'), { device, remove, method: 'plain', report: false });
+      await prune(at('.gguf'), at('-pruned.gguf'), { device, remove, method: 'plain', report: 'none' });
       for (const path of [at('.gguf'), at('-pruned.gguf')]) {
         requests.push({ path, sequences: [ids], greedy: { ids: ids.slice(0, 4), count: 1 }, text: 'ab' });
         using model = await Model.load(device, path);

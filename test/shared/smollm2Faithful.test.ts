@@ -38,7 +38,7 @@ if (!folder || !golden || !wikiText) {
     const expected = JSON.parse(readFileSync(join(golden, 'result.json'), 'utf8')) as Result;
     const out = join(place.path, 'pruned');
     const { selection, calibration, seconds } = await prune(folder, out, {
-      ...{ faithful: true, layers: 7, sequenceLength: 512, device, report: false },
+      ...{ faithful: true, layers: 7, sequenceLength: 512, device, report: 'none' },
       calibration: [join(golden, 'calib32.jsonl')],
     });
     assert.is(calibration.sequences, 32);

@@ -61,7 +61,7 @@ if (!golden || !folder || !file) {
     };
 
     test('pruned to GGUF: llama.cpp has the same tokens and perplexity', async () => {
-      await prune(file, out, { device, window: 11, layers: 7, tokens: 2048, report: false });
+      await prune(file, out, { device, window: 11, layers: 7, tokens: 2048, report: 'none' });
       const theirs = askLlamaCpp([{ ...request, path: out }])[0]!;
       using model = await Model.load(device, out);
       assert.equal(await (await loadTokenizer(out)).encode(request.text), theirs.ids);

@@ -52,7 +52,8 @@ if (!smollm2 || !python) {
         '2048',
         '--sequence-length',
         '256',
-        '--no-report',
+        '--report',
+        'none',
         '--json',
       ),
     );

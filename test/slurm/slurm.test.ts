@@ -124,7 +124,14 @@ else {
     assert.is(report.calibration.tokens, 1024);
 
     const alone = join(place.path, 'alone');
-    const single = await rmEngine(['prune', place.model, alone, ...asked(place.calibration), '--no-report']);
+    const single = await rmEngine([
+      'prune',
+      place.model,
+      alone,
+      ...asked(place.calibration),
+      '--report',
+      'none',
+    ]);
     assert.is(single.status, 0, single.stderr);
     const weights = await readGolden(join(out, 'model.safetensors'));
     for (const [name, { values }] of await readGolden(join(alone, 'model.safetensors'))) {

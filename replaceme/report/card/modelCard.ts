@@ -1,6 +1,7 @@
 import { formatBytes, formatNumber, plural } from '../../../engine/index.js';
 import type { ModelOrigin } from '../../../model/index.js';
 import type { HealingRecord } from '../../healing/gradientHealing.js';
+import { notMeasured } from '../../run/reportExtent.js';
 import type { HealReport, ModelMeasures, PruneReport } from '../schema/schema.js';
 import { closedFormInWords } from '../text/fitWords.js';
 import { markdownName, markdownText } from '../text/markdown.js';
@@ -64,7 +65,7 @@ const roleNames: Readonly<Record<ModelMeasures['role'], string>> = {
 };
 
 /** The models side by side; empty where nothing was measured. */
-function beforeAndAfter({ evaluation, imageEvaluation }: PruneReport): string {
+function beforeAndAfter({ evaluation, imageEvaluation, extent }: PruneReport): string {
   if (imageEvaluation) {
     const rows = imageEvaluation.models.map(({ role, layers, cosine, relativeError }) => [
       roleNames[role],
@@ -91,12 +92,14 @@ function beforeAndAfter({ evaluation, imageEvaluation }: PruneReport): string {
       role === 'dense' ? '' : `${(100 * top1).toFixed(1)} %`,
     ]),
   ]);
+  const missing = notMeasured(extent);
   const tokens = evaluation.texts.map(
     ({ file, tokens }) => `${plural(tokens, 'token')} of ${markdownName(file)}`,
   );
   return (
     `## Before and after\n\n${markdownTable(columns, rows).replaceAll('\\|', '|')}\n` +
-    `Measured on ${tokens.join(' and ')}; KL is the mean divergence from the model before pruning, in nats per token.\n\n`
+    `Measured on ${tokens.join(' and ')}; KL is the mean divergence from the model before pruning, in nats per token.` +
+    `${missing && ` ${missing}`}\n\n`
   );
 }
 

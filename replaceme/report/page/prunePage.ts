@@ -1,6 +1,7 @@
 import { basename } from 'node:path';
 import { formatBytes, plural } from '../../../engine/index.js';
 import type { ModelMeasures, PruneEvaluation } from '../../evaluation/pruneEvaluation.js';
+import { notMeasured } from '../../run/reportExtent.js';
 import { describeWindows } from '../../run/window.js';
 import type { PruneReport } from '../schema/schema.js';
 import { fitInWords } from '../text/fitWords.js';
@@ -79,11 +80,15 @@ function factsOf(report: PruneReport): Fact[] {
       value: change(result.parameters / dense.parameters),
       note: `${counted(result.parameters)} of ${counted(dense.parameters)}`,
     },
-    {
-      name: 'Speed',
-      value: `× ${fixed(result.tokensPerSecond / dense.tokensPerSecond, 2)}`,
-      note: `${digits(result.tokensPerSecond)} tokens/s`,
-    },
+    ...(result.tokensPerSecond !== undefined && dense.tokensPerSecond !== undefined
+      ? [
+          {
+            name: 'Speed',
+            value: `× ${fixed(result.tokensPerSecond / dense.tokensPerSecond, 2)}`,
+            note: `${digits(result.tokensPerSecond)} tokens/s`,
+          },
+        ]
+      : []),
   ];
 }
 
@@ -111,6 +116,12 @@ function verdict(evaluation: PruneEvaluation): Markup | undefined {
   const others = model(evaluation, 'plain')!.windows;
   const what = others ? 'as many layers elsewhere, where that does least,' : 'the layers';
   return html`<p>Removing ${what} and changing nothing else costs ${digits(removed.kl)} nats of KL divergence, ${recovered}.</p>`;
+}
+
+/** What a light report does not measure. */
+function leftOut({ extent }: PruneReport): Markup | undefined {
+  const said = notMeasured(extent);
+  return said === '' ? undefined : html`<p>${said}</p>`;
 }
 
 function measuresTable(evaluation: PruneEvaluation): Markup {
@@ -143,11 +154,15 @@ function measuresTable(evaluation: PruneEvaluation): Markup {
           row('Layers', ({ layers }) => layers, String, false),
           row('Parameters', ({ parameters }) => parameters, counted),
           row('Weights', ({ bytes }) => bytes, formatBytes),
-          row(
-            'Tokens/s',
-            ({ tokensPerSecond }) => tokensPerSecond,
-            value => digits(value),
-          ),
+          ...(dense.tokensPerSecond === undefined
+            ? []
+            : [
+                row(
+                  'Tokens/s',
+                  ({ tokensPerSecond }) => tokensPerSecond!,
+                  value => digits(value),
+                ),
+              ]),
         ],
       },
       ...texts.map(({ file, tokens, origin }, t) => ({
@@ -185,7 +200,7 @@ const stages = {
 async function damageSection(report: PruneReport): Promise<Section | undefined> {
   const { evaluation, selection } = report;
   if (!evaluation) return undefined;
-  const lines = evaluation.damageByLayer.series.map(({ stage, layers }) => ({
+  const lines = (evaluation.damageByLayer?.series ?? []).map(({ stage, layers }) => ({
     ...stages[stage],
     points: layers,
   }));
@@ -198,7 +213,7 @@ async function damageSection(report: PruneReport): Promise<Section | undefined> 
     question: 'Where does the damage arise?',
     short: 'Damage',
     content: await figures([
-      ...damageFigures(lines, selection.windows, report.model.layers),
+      ...(lines.length === 0 ? [] : damageFigures(lines, selection.windows, report.model.layers)),
       ...lossFigures(losses),
     ]),
   };
@@ -346,7 +361,7 @@ export async function prunePage(report: PruneReport): Promise<PageContent> {
         id: 'quality',
         question: 'How good is it?',
         short: 'Quality',
-        content: html`${judged(report)}${verdict(evaluation)}${measuresTable(evaluation)}`,
+        content: html`${judged(report)}${verdict(evaluation)}${measuresTable(evaluation)}${leftOut(report)}`,
       },
       await damageSection(report),
       await choiceSection(report),

@@ -14,6 +14,7 @@ import type { Placement } from '../../planning/memoryParts.js';
 import type { PlannedMemory } from '../../planning/memoryPlan.js';
 import type { PlannedPhase } from '../../planning/timePlan.js';
 import type { Phase } from '../../run/phaseClock.js';
+import type { ReportExtent } from '../../run/reportExtent.js';
 import type { MeasuredWindows, WindowChoice } from '../../selections/index.js';
 import type { ComparisonRow } from './comparison.js';
 
@@ -111,13 +112,15 @@ export interface PruneReport extends ReportHead {
   readonly plan?: {
     readonly memory: PlannedMemory;
     readonly placement: Placement;
-    readonly phases?: readonly PlannedPhase[];
+    readonly phases: readonly PlannedPhase[];
   };
   /** Difference between the written model, loaded again, and the model in memory. */
   readonly verification: { readonly tokens: number; readonly maxLogitDifference: number };
   /** How much the model changed, and what may help; with `evaluation`. */
   readonly verdict?: Verdict;
-  /** Measures of the models; this and the plan's phases are absent when the report is switched off. */
+  /** How much was measured, who chose that, and what is left out. */
+  readonly extent: ReportExtent;
+  /** Measures of the models; absent where `extent` is none. */
   readonly evaluation?: PruneEvaluation;
   /** Measures of an image encoder. */
   readonly imageEvaluation?: ImageEvaluation;

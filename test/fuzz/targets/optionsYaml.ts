@@ -46,7 +46,7 @@ const words = [
 export const target: Target = {
   corpus: async () =>
     [
-      'model: a\nout: b\nlayers: 2\nmethod: refit\ncalib: [x.jsonl, y.txt]\nsequence-length: 128\nreport: false\n',
+      'model: a\nout: b\nlayers: 2\nmethod: refit\ncalib: [x.jsonl, y.txt]\nsequence-length: 128\nreport: none\n',
       'model_path: a\nsave_path: b\nlayers_to_skip: 8\ndataset: x.jsonl\ndataset_size: 100\nmax_length: 64\nuse_4bit: false\n',
       '{"remove": [3, 4], "heal": "closed-form", "ridge": 0.01}',
       'base: &base {layers: 2}\n<<: *base\nwindow: 3..5\n',
