@@ -37,6 +37,8 @@ export interface KernelTiming {
 export interface KernelBenchmark extends Benchmark {
   /** "gpu": timestamp queries around every dispatch; "wall": time until the queue is empty, over many runs. */
   readonly clock: 'gpu' | 'wall';
+  /** Which shapes were timed, and why. */
+  readonly shapes: string;
   readonly timings: readonly KernelTiming[];
   /** Cases that this device cannot run, with the reason. */
   readonly skipped: readonly { readonly kernel: string; readonly name: string; readonly reason: string }[];
@@ -47,6 +49,8 @@ export interface KernelBenchOptions extends MeasureOptions {
   readonly peak?: PeakRates | undefined;
   /** Times every variant that the device can run, instead of the kernel's own choice. */
   readonly variants?: boolean;
+  /** Which shapes the cases have, and why: goes into the result. */
+  readonly shapes?: string;
   readonly onProgress?: Progress;
 }
 
@@ -108,7 +112,7 @@ export async function benchKernels(
   cases: readonly TimedCase[],
   options: KernelBenchOptions = {},
 ): Promise<KernelBenchmark> {
-  const { samples = 7, onProgress, signal } = options;
+  const { samples = 7, shapes = '', onProgress, signal } = options;
   const clock = clockOf(device);
   const timings: KernelTiming[] = [];
   const skipped: { kernel: string; name: string; reason: string }[] = [];
@@ -124,7 +128,7 @@ export async function benchKernels(
   }
   return {
     ...{ bench: 'kernels', ...environment(device), clock: device.profiler ? 'gpu' : 'wall' },
-    ...{ timings, skipped },
+    ...{ shapes, timings, skipped },
     metrics: timings.map(({ kernel, name, milliseconds }) => ({
       ...{ name: `${kernel} ${name}`, value: milliseconds, unit: 'ms', better: 'lower' as const },
     })),
@@ -141,7 +145,7 @@ const timingCells = ({ kernel, name, milliseconds, gflops, gigabytes }: KernelTi
 ];
 
 export function kernelsText(result: KernelBenchmark): BenchText {
-  const { clock, timings, skipped } = result;
+  const { clock, shapes, timings, skipped } = result;
   const hasPeaks = timings.some(({ ofPeak }) => ofPeak !== undefined);
   return {
     description: `${clock === 'gpu' ? 'GPU timestamps' : 'wall clock'}, median of ${timings[0]?.samples ?? 0}, ${describeEnvironment(result)}`,
@@ -157,6 +161,9 @@ export function kernelsText(result: KernelBenchmark): BenchText {
         ]),
       },
     ],
-    remarks: skipped.map(({ kernel, name, reason }) => `Not run: ${kernel} ${name} (${reason}).`),
+    remarks: [
+      ...(shapes ? [shapes] : []),
+      ...skipped.map(({ kernel, name, reason }) => `Not run: ${kernel} ${name} (${reason}).`),
+    ],
   };
 }

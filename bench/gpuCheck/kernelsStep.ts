@@ -8,54 +8,12 @@ import {
   sampledRmsNorm,
 } from '../../kernels/index.js';
 import { benchKernels, type KernelTiming } from '../kernels.js';
+import { largeShapes } from '../largeShapes.js';
 import { digits, left, percent, right } from '../measure.js';
 import type { StepRun } from './stepRun.js';
 
 /** The device's own choice should not be slower than the fastest variant by more. */
 const SLOW_CHOICE = 1.3;
-
-/** Projections of 8B and 70B models, [outputs, inputs]. */
-const projections = [
-  [4096, 4096],
-  [1024, 4096],
-  [4096, 14336],
-  [8192, 8192],
-  [8192, 28672],
-] as const;
-
-/** What a prune of a large model spends its time on, the most important first. */
-function shapesOf({ info, features }: Device): SampledCase[] {
-  if (info.kind === 'software') return softwareShapes();
-  const heads = { heads: 32, kvHeads: 8, headDim: 128 };
-  const product = (
-    m: number,
-    [n, k]: readonly [number, number],
-    a: 'f32' | 'f16',
-    b: 'bf16' | 'f16' | 'f32',
-  ) => sampledMatmul({ form: 'NT', m, n, k, a, b });
-  const cases = [
-    sampledGatedMatmul(2048, 14336, 4096),
-    product(2048, projections[2], 'f32', 'bf16'),
-    product(2048, projections[0], 'f32', 'bf16'),
-    sampledAttention({ queries: 1024, keys: 1024, ...heads }),
-    sampledGram(4096, 4096),
-    sampledGram(4096, 4096, 4096),
-    sampledMatmul({ form: 'TN', m: 4096, n: 4096, k: 2048, lower: true }),
-    ...(features.subgroupMatrix ? [product(2048, [14336, 4096], 'f16', 'f16')] : []),
-    product(2048, projections[0], 'f32', 'f16'),
-    product(2048, projections[0], 'f32', 'f32'),
-    sampledAttention({ queries: 8192, keys: 8192, ...heads }),
-    sampledAttention({ queries: 1, keys: 8192, ...heads }),
-    sampledRmsNorm(4096, 4096),
-    ...[1, 16, 256].flatMap(m => projections.slice(0, 3).map(shape => product(m, shape, 'f32', 'bf16'))),
-    sampledGatedMatmul(1, 14336, 4096),
-    product(2048, projections[1], 'f32', 'bf16'),
-    ...[1, 2048].flatMap(m => projections.slice(3).map(shape => product(m, shape, 'f32', 'bf16'))),
-    sampledGatedMatmul(2048, 28672, 8192),
-    sampledGram(2048, 14336),
-  ];
-  return cases as unknown as SampledCase[];
-}
 
 function softwareShapes(): SampledCase[] {
   const heads = { heads: 9, kvHeads: 3, headDim: 64 };
@@ -116,7 +74,7 @@ async function timeShape(run: StepRun, device: Device, item: SampledCase): Promi
 export async function kernelsStep(run: StepRun): Promise<void> {
   const rows: string[][] = [];
   const opened = await run.open();
-  const shapes = shapesOf(opened);
+  const shapes = opened.info.kind === 'software' ? softwareShapes() : largeShapes(opened.features);
   await opened.close();
   let at = 0;
   for (; at < shapes.length && run.left > 0; at++) {

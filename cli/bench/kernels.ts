@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { KernelBenchmark } from '../../bench/kernels.js';
+import type { ShapeSize } from '../../bench/largeShapes.js';
 import { withDevice } from '../device/gpu.js';
 import { storedPeak } from '../device/storedPeak.js';
 import { wholeNumber } from '../options/optionTypes.js';
@@ -7,6 +8,7 @@ import { type MeasuringOptions, measuringCommand } from './measuring.js';
 
 interface KernelsOptions extends MeasuringOptions {
   filter?: string;
+  shapes?: ShapeSize;
   samples: number;
   variants?: boolean;
 }
@@ -19,7 +21,8 @@ export const kernelsCommand = (signal: AbortSignal): Command =>
     name: 'kernels',
     summary: 'time, GFLOP/s and GB/s of every kernel',
     details: `Times cases of every kernel: the median of warm runs, by GPU timestamps if the adapter has them, else by wall clock.
-Compilation, upload and readback do not count. GFLOP/s and GB/s count the least arithmetic and traffic that a case
+Compilation, upload and readback do not count. On a GPU the shapes are those of 8B and 70B models, which fill it; on a
+software adapter they are small. GFLOP/s and GB/s count the least arithmetic and traffic that a case
 needs. After rm-engine bench peak the table also shows the share of the nearer peak, f32 multiply-adds or memory; data
 in a cache can exceed the peak of memory.`,
     examples: [
@@ -32,6 +35,14 @@ in a cache can exceed the peak of memory.`,
     options: command =>
       command
         .option('--filter <text>', 'only kernels and cases with this text in "kernel case"')
+        .addOption(
+          command
+            .createOption(
+              '--shapes <size>',
+              'sizes of 8B and 70B models or small ones (default: large on a GPU)',
+            )
+            .choices(['small', 'large']),
+        )
         .option(
           '--variants',
           'every variant that this device can run; the one that it would choose comes first',
@@ -39,22 +50,26 @@ in a cache can exceed the peak of memory.`,
         .option('--samples <count>', 'samples per case', wholeNumber(5), 7),
     measure: async run => {
       const { options, terminal, progress, signal } = run;
-      const { kernelCases } = await import('../../kernels/cases/index.js');
       const { benchKernels } = await kernelBench();
-      const cases = kernelCases.filter(
-        ({ bench, kernel, name }) => bench && `${kernel} ${name}`.includes(options.filter ?? ''),
-      );
-      if (cases.length === 0) run.usage(`no case contains '${options.filter}'`);
+      const { hasText, isTimedSomewhere, timedShapes } = await import('../../bench/largeShapes.js');
+      const { filter = '', samples, shapes, variants = false } = options;
+      if (!isTimedSomewhere(filter)) run.usage(`no case contains '${filter}'`);
       const profiled = { ...run, deviceOptions: { ...run.deviceOptions, profile: true } };
-      const result = await withDevice(profiled, async device =>
-        benchKernels(device, cases, {
-          samples: options.samples,
-          ...(options.variants && { variants: true }),
+      const result = await withDevice(profiled, async device => {
+        const { cases, reason, size } = timedShapes(device, shapes);
+        const chosen = cases.filter(item => hasText(item, filter));
+        if (chosen.length === 0)
+          run.usage(
+            `no ${size} case contains '${filter}': try --shapes ${size === 'large' ? 'small' : 'large'}`,
+          );
+        terminal.note(reason);
+        return benchKernels(device, chosen, {
+          ...{ samples, variants, shapes: reason },
           peak: await storedPeak(device.info, terminal),
           onProgress: progress,
           signal,
-        }),
-      );
+        });
+      });
       for (const { kernel, name, reason } of result.skipped)
         terminal.warn(`${kernel} ${name} was not run: ${reason}`);
       return result;

@@ -11,11 +11,13 @@ import {
   withBaseline,
 } from '../../bench/baselines.js';
 import { type KernelBenchmark, kernelsText } from '../../bench/kernels.js';
+import { type TimedShapes, timedShapes } from '../../bench/largeShapes.js';
 import { benchmarkSection, withSection } from '../../bench/markdown.js';
 import { digits, median } from '../../bench/measure.js';
 import { type PeakRates, peakForm, shareOfPeak } from '../../bench/peakRates.js';
 import { pruneShares } from '../../bench/prune.js';
 import { formatBench } from '../../cli/bench/measuring.js';
+import type { DeviceFeatures } from '../../engine/device.js';
 import { temporaryFolder } from '../support.js';
 import { writeTinyModel } from '../tinyModel.js';
 import { ownCache, rmEngine } from './support.js';
@@ -35,7 +37,8 @@ const timing = {
   ...{ gflops: 21738.4, gigabytes: 0 },
 };
 const kernels: KernelBenchmark = {
-  ...{ bench: 'kernels', ...environment, clock: 'gpu', timings: [timing], skipped: [], metrics: [] },
+  ...{ bench: 'kernels', ...environment, clock: 'gpu', shapes: 'Small shapes.', timings: [timing] },
+  ...{ skipped: [], metrics: [] },
 };
 
 test('median and digits', () => {
@@ -50,7 +53,7 @@ test('kernels as text and as Markdown, with a column of shares where the peak is
   assert.is(
     benchmarkSection(said),
     `${line}\n\n| kernel | case | ms | GFLOP/s | GB/s |\n| --- | --- | --: | --: | --: |\n` +
-      '| matmul | 512x512x512 f32 | 0.0123 | 21738 |  |',
+      '| matmul | 512x512x512 f32 | 0.0123 | 21738 |  |\n\nSmall shapes.',
   );
   const shares = kernelsText({
     ...kernels,
@@ -64,9 +67,35 @@ test('kernels as text and as Markdown, with a column of shares where the peak is
     'matmul  512x512x512 f32  0.0123    21738        46 % fma',
     'matmul  512x512x512 f32  0.0123    21738',
     '',
+    'Small shapes.',
+    '',
     'Not run: gram big (no room).',
     '',
   ]);
+});
+
+test('kernels: shapes of large models on a GPU or when asked, and the reason', () => {
+  const on = (kind: 'gpu' | 'software', asked?: 'small' | 'large', subgroupMatrix = false) =>
+    timedShapes({ info: { ...adapter, kind }, features: { subgroupMatrix } as DeviceFeatures }, asked);
+  const most = ({ cases }: TimedShapes) => Math.max(...cases.map(({ flops }) => flops));
+  const kernelsOf = ({ cases }: TimedShapes) => [...new Set(cases.map(({ kernel }) => kernel))].sort();
+  assert.match(on('software').reason, /^Small shapes, because Mesa 25 is a software adapter\.$/);
+  assert.match(on('gpu').reason, /8B and 70B .* because Mesa 25 is a GPU/);
+  assert.match(on('software', 'large').reason, /8B and 70B .* as asked\.$/);
+  assert.match(on('gpu', 'small').reason, /^Small shapes, as asked\.$/);
+  // A second on a core of a CPU is at most 1e11 operations, on a GPU at least 1e12.
+  for (const small of [on('software'), on('gpu', 'small')]) assert.ok(most(small) < 1e11);
+  for (const large of [on('gpu'), on('software', 'large')]) {
+    assert.ok(most(large) > 1e12);
+    // No kernel is left out, and none is timed at both sizes.
+    for (const kernel of kernelsOf(on('software'))) assert.ok(kernelsOf(large).includes(kernel), kernel);
+    for (const { kernel, name } of on('software').cases)
+      if (['matmul', 'gatedMatmul', 'attention', 'gram', 'crossGram', 'rmsNorm'].includes(kernel))
+        assert.not.ok(large.cases.some(item => item.kernel === kernel && item.name === name));
+  }
+  // Products for matrix units are timed where there are some.
+  const [without, withUnits] = [on('gpu'), on('gpu', undefined, true)];
+  assert.is(withUnits.cases.length, without.cases.length + 1);
 });
 
 test('--save: the same benchmark of the same adapter is replaced, everything else stays', () => {
