@@ -5,7 +5,7 @@
 // ROOT: a folder that ../shared/gpu/codegen/mesa26.sh has made; default .cache/ci/mesa26. Needs root's rights.
 // --seconds: what takes longer is cut off and counts as failed. --write: what was found becomes the list.
 // Ends with one line 'N passed, N failed'.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -146,14 +146,13 @@ await Promise.all(Array.from({ length: Math.min(availableParallelism(), jobs.len
 
 compiled.sort((a, b) => chips.indexOf(a.chip) - chips.indexOf(b.chip));
 if (options.write) {
-  const found = Object.fromEntries(
-    compiled.map(({ chip, mesa, found }) => [chip, { mesa, programs: found }]),
-  );
-  const onLines = JSON.stringify(found, undefined, 2).replace(
-    /\{\s+("spills": \d+),\s+("scratch": \d+)\s+\}/g,
-    '{ $1, $2 }',
-  );
-  writeFileSync(listFile, `${onLines}\n`);
+  // Where not all programs were compiled, the list stays as it was.
+  const found = compiled.flatMap(({ chip, mesa, found, faults }) => {
+    const entry = faults.has('the whole') ? list[chip] : { mesa, programs: found };
+    return entry ? [[chip, entry]] : [];
+  });
+  writeFileSync(listFile, JSON.stringify(Object.fromEntries(found)));
+  spawnSync('node', [join(top, 'node_modules/@biomejs/biome/bin/biome'), 'format', '--write', listFile]);
 } else compiled.forEach(compareWithList);
 
 const row = (...cells) =>
