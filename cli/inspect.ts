@@ -14,8 +14,8 @@ const describeImages = ({ imageSize, patchSize, projection }: NonNullable<ModelS
 const describeUnused = (names: readonly string[]): string =>
   names.length <= 3 ? names.join(', ') : `${names.length} tensors, for example ${names[0]}`;
 
-/** The summary as text: dimensions and memory, then parameters by part. */
-export function formatSummary(summary: ModelSummary): string {
+/** The summary as text: dimensions and memory, then parameters by part. @param refusing methods that cannot repair it. */
+export function formatSummary(summary: ModelSummary, refusing: readonly string[] = []): string {
   const { parameters, bytes, ropes, dtypes, images } = summary;
   const attention = `${summary.heads} heads of ${summary.headDim}, ${summary.kvHeads} for keys and values`;
   const fields = formatFields([
@@ -44,8 +44,14 @@ export function formatSummary(summary: ModelSummary): string {
         .map(([dtype, count]) => `${dtype} (${plural(count, 'tensor')})`)
         .join(', '),
     ],
-    ['weights', `${formatBytes(bytes.checkpoint)} on disk, ${formatBytes(bytes.weights)} on the device`],
+    [
+      'weights',
+      summary.stored
+        ? `${formatBytes(bytes.checkpoint)} on disk, ${formatBytes(bytes.weights)} on the device`
+        : `none here; ${formatBytes(bytes.weights)} if config.json is right`,
+    ],
     ...(images ? [] : [['KV cache', `${formatBytes(bytes.cachePerToken)} per token`] as const]),
+    ['methods', refusing.length === 0 ? 'all' : `all but ${refusing.join(', ')}`],
     ...(summary.unusedTensors.length ? [['not used', describeUnused(summary.unusedTensors)] as const] : []),
   ]);
   const parts = ['embedding', 'attention', 'mlp', 'norms', 'lmHead', 'total'] as const;
@@ -64,16 +70,30 @@ export function formatSummary(summary: ModelSummary): string {
 export function inspectCommand(signal: AbortSignal): Command {
   const command = newCommand('inspect', {
     summary: "show a model's dimensions, parameters and memory",
-    details: 'Reads only config.json and the headers of the checkpoint. Needs no GPU.',
-    args: [['<model>', MODEL_TEXT]],
-    examples: ['rm-engine inspect ./SmolLM2-135M-Instruct', 'rm-engine inspect ./pruned --json'],
+    details:
+      'Reads only config.json and the headers of the checkpoint. Needs no GPU. A config.json alone is enough: what it describes is supported if a summary comes, else the message says why not.',
+    args: [['<model>', `${MODEL_TEXT}; or a config.json`]],
+    examples: [
+      'rm-engine inspect ./SmolLM2-135M-Instruct',
+      'rm-engine inspect ./pruned --json',
+      'rm-engine inspect ./config.json',
+    ],
   }).option('--json', 'print one JSON object');
   return runs<{ json?: boolean } & ModelFlags>(withDownload(command), signal, async (run, model) => {
     const { options, terminal } = run;
     await findModels(run, [model as string]);
     const { inspectModel } = await import('../model/source/inspectModel.js');
     const summary = await inspectModel(model as string);
-    if (options.json) terminal.json(summary);
-    else terminal.data(formatSummary(summary));
+    if (options.json) return terminal.json(summary);
+    const { readArchitecture } = await import('../model/source/readArchitecture.js');
+    const { methods } = await import('../replaceme/methods/index.js');
+    const arch = await readArchitecture(model as string);
+    const refusing = methods.filter(({ refusal }) => refusal?.(arch) !== undefined);
+    terminal.data(
+      formatSummary(
+        summary,
+        refusing.map(({ name }) => name),
+      ),
+    );
   });
 }

@@ -16,6 +16,8 @@ export interface GoldenModel {
   /** Layers that stay, and the logits of the model with only these. */
   readonly kept: readonly number[];
   readonly keptLogits: Float64Array;
+  /** Those with the picture of test/python/image_inputs.py, of models that read pictures. */
+  readonly keptImageLogits: Float64Array | undefined;
 }
 
 /** Tiny models of all families with what transformers makes of them; made by test/python/make_families.py. */
@@ -47,5 +49,6 @@ async function goldenLogits(place: string, name: string): Promise<GoldenModel> {
     logits: values('logits'),
     kept: [...values('kept')],
     keptLogits: values('kept_logits'),
+    keptImageLogits: golden.get('kept_image_logits')?.values,
   };
 }

@@ -146,6 +146,10 @@ export interface Architecture {
   readonly activation: Activation;
   /** Factor on q . k before the softmax. */
   readonly attentionScale: number;
+  /**
+   * Queries are multiplied by 1 + beta log(1 + floor(position / every)), so the first `every` positions stay; null: none is.
+   */
+  readonly queryGrowth: { readonly beta: number; readonly every: number } | null;
   /** Scores become softcap * tanh(score / softcap); null: no cap. */
   readonly attentionSoftcap: number | null;
   /** The kinds of rotation that layers use. */

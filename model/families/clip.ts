@@ -69,6 +69,7 @@ function build(
     activation: readActivation(config, 'hidden_act', 'quick_gelu'),
     attentionScale: headDim ** -0.5,
     attentionSoftcap: null,
+    queryGrowth: null,
     ropes: [],
     layerRope: new Array<null>(layers).fill(null),
     attentionWindow: new Array<null>(layers).fill(null),

@@ -7,7 +7,28 @@ export class ConfigReader {
     private readonly fields: Record<string, unknown>,
     readonly path: string,
     private readonly prefix = '',
+    /** Full names of the fields that were read, with a dot behind those of opened objects; shared by the readers of a file. */
+    private readonly known = new Set<string>(),
   ) {}
+
+  /** Counts fields as known that the family reads only in some models, or that transformers reads and does not use. */
+  knows(...fields: readonly string[]): this {
+    for (const field of fields) this.known.add(this.prefix + field);
+    return this;
+  }
+
+  /** Full names and values of the fields that nothing has read, also within the objects that were read. */
+  unread(): [name: string, value: unknown][] {
+    return Object.entries(this.fields).flatMap(([field, value]) => {
+      const name = this.prefix + field;
+      if (!this.known.has(name)) return [[name, value] as [string, unknown]];
+      return isRecord(value) && this.known.has(`${name}.`) ? this.#inner(field, value).unread() : [];
+    });
+  }
+
+  #inner(field: string, fields: Record<string, unknown>): ConfigReader {
+    return new ConfigReader(fields, this.path, `${this.prefix}${field}.`, this.known);
+  }
 
   /** Creates a CONFIG_INVALID about one field. */
   invalid(field: string, problem: string): RmError {
@@ -25,6 +46,7 @@ export class ConfigReader {
 
   /** Returns a field; JSON null counts as absent, as in transformers. */
   get(field: string): unknown {
+    this.knows(field);
     return entryOf(this.fields, field) ?? undefined;
   }
 
@@ -33,6 +55,7 @@ export class ConfigReader {
   }
 
   has(field: string): boolean {
+    this.knows(field);
     return Object.hasOwn(this.fields, field);
   }
 
@@ -62,6 +85,10 @@ export class ConfigReader {
     return this.read(field, fallback, 'a number above 0', test);
   }
 
+  nonNegative(field: string): number {
+    return this.get(field) === 0 ? 0 : this.positive(field);
+  }
+
   /** Reads `length` numbers above 0. */
   positives(field: string, length: number): readonly number[] {
     const test = (v: unknown): v is number[] =>
@@ -69,6 +96,22 @@ export class ConfigReader {
       v.length === length &&
       v.every(x => typeof x === 'number' && x > 0 && Number.isFinite(x));
     return this.read(field, undefined, `a list of ${length} numbers above 0`, test);
+  }
+
+  /** The same object, in which these values stand for fields that are missing. */
+  withDefaults(defaults: Record<string, unknown>): ConfigReader {
+    const stated = Object.entries(this.fields).filter(([, value]) => value !== null);
+    return new ConfigReader(
+      { ...defaults, ...Object.fromEntries(stated) },
+      this.path,
+      this.prefix,
+      this.known,
+    );
+  }
+
+  /** The same object with these values for fields, whatever it states. */
+  with(fields: Record<string, unknown>): ConfigReader {
+    return new ConfigReader({ ...this.fields, ...fields }, this.path, this.prefix, this.known);
   }
 
   /** Reads a list of strings out of `choices`; undefined if the field is missing. @throws RmError UNSUPPORTED_FAMILY for others. */
@@ -98,8 +141,8 @@ export class ConfigReader {
   }
 
   object(field: string): ConfigReader {
-    const value = this.read(field, {}, 'an object', isRecord);
-    return new ConfigReader(value, this.path, `${this.prefix}${field}.`);
+    this.known.add(`${this.prefix}${field}.`);
+    return this.#inner(field, this.read(field, {}, 'an object', isRecord));
   }
 }
 

@@ -96,7 +96,9 @@ export const layerKinds = (
   layers: number,
   rule: (layer: number) => LayerKind,
 ): LayerKind[] =>
-  config.choices('layer_types', layers, KINDS) ?? Array.from({ length: layers }, (_, layer) => rule(layer));
+  config
+    .knows('sliding_window', 'sliding_window_pattern', '_sliding_window_pattern')
+    .choices('layer_types', layers, KINDS) ?? Array.from({ length: layers }, (_, layer) => rule(layer));
 
 /** The window of each sliding layer, in tokens; null for the others. */
 export function windowsOf(
@@ -127,17 +129,19 @@ export interface OuterNames {
   readonly lmHead: string;
 }
 
+/** The ways in which checkpoints name them; the first counts where only config.json is known. */
+export type StoredForms = readonly [OuterNames, ...OuterNames[]];
+
+/** Reads a language model, alone or, with `forms`, within a model that also reads images. */
+export type TextFamily = (config: ConfigReader, has: HasTensor, forms?: StoredForms) => Architecture;
+
 /** The first form whose embedding the checkpoint has; a model may be stored without the wrapper that adds its head. */
-export function storedForm(
-  forms: readonly [OuterNames, ...OuterNames[]],
-  embedding: string,
-  has: HasTensor,
-): OuterNames {
+export function storedForm(forms: StoredForms, embedding: string, has: HasTensor): OuterNames {
   return forms.find(({ prefix }) => has?.(prefix + embedding)) ?? forms[0];
 }
 
 /** The forms of Llama-like models: complete, or without the wrapper that adds the head. */
-export const llamaForms: readonly [OuterNames, ...OuterNames[]] = [
+export const llamaForms: StoredForms = [
   { prefix: 'model.', lmHead: 'lm_head.weight' },
   { prefix: '', lmHead: 'lm_head.weight' },
 ];
@@ -225,6 +229,7 @@ export function decoder(
     activation: 'silu',
     attentionScale: headDim ** -0.5,
     attentionSoftcap: null,
+    queryGrowth: null,
     layerRope: new Array<number>(layers).fill(0),
     attentionWindow: new Array<null>(layers).fill(null),
     vision: null,

@@ -6,17 +6,17 @@ import {
   decoder,
   evenHeads,
   type HasTensor,
-  type OuterNames,
   readActivation,
   readSize,
   readVocabulary,
   requireEvenHeads,
+  type StoredForms,
   storedForm,
 } from './decoder.js';
 import { fusedHeads } from './fusedHeads.js';
 import { readRope } from './rope.js';
 
-const forms: readonly [OuterNames, ...OuterNames[]] = [
+const forms: StoredForms = [
   { prefix: 'transformer.', lmHead: 'lm_head.weight' },
   { prefix: '', lmHead: 'lm_head.weight' },
 ];
@@ -34,6 +34,7 @@ export function falcon(config: ConfigReader, has: HasTensor): Architecture {
       'Choose a Falcon with rotary positions (7B, 11B, 40B, 180B).',
     );
   }
+  config.knows('num_kv_heads', 'num_ln_in_parallel_attn');
   const { layers, hidden, heads } = readSize(config);
   const grouped = config.flag('new_decoder_architecture', false);
   const multiQuery = config.flag('multi_query', true);

@@ -9,10 +9,10 @@ import {
   llamaForms,
   llamaLayer,
   namesInForm,
-  type OuterNames,
   readActivation,
   readDimensions,
   requireEvenHeads,
+  type StoredForms,
   storedForm,
   windowsOf,
 } from './decoder.js';
@@ -41,10 +41,21 @@ export function gemma3Text(config: ConfigReader, has: HasTensor): Architecture {
   return gemma3(config, has, llamaForms, cap(config, 'final_logit_softcapping', undefined));
 }
 
+/** What transformers takes for fields that `text_config` leaves out, as in the published files. */
+const gemma3Defaults = {
+  vocab_size: 262_208,
+  hidden_size: 2304,
+  intermediate_size: 9216,
+  num_attention_heads: 8,
+  num_key_value_heads: 4,
+  max_position_embeddings: 131_072,
+  rms_norm_eps: 1e-6,
+};
+
 /** The language model of a Gemma 3 that also reads images; its logits are not capped. */
 export function gemma3Multimodal(config: ConfigReader, has: HasTensor): Architecture {
-  const text = config.object('text_config');
-  const forms: [OuterNames, ...OuterNames[]] = [
+  const text = config.object('text_config').withDefaults(gemma3Defaults);
+  const forms: StoredForms = [
     { prefix: 'language_model.model.', lmHead: 'language_model.lm_head.weight' },
     { prefix: 'model.language_model.', lmHead: 'lm_head.weight' },
   ];
@@ -55,15 +66,16 @@ export function gemma3Multimodal(config: ConfigReader, has: HasTensor): Architec
 function gemma3(
   config: ConfigReader,
   has: HasTensor,
-  forms: readonly [OuterNames, ...OuterNames[]],
+  forms: StoredForms,
   finalSoftcap: number | undefined,
   tied?: boolean,
 ): Architecture {
+  // transformers does not use the cap of scores, and reads the flag beside text_config.
+  config.knows('attn_logit_softcapping', 'tie_word_embeddings', 'final_logit_softcapping');
   return gemma(config, has, {
     forms,
     ropes: headDim => gemma3Ropes(config, headDim),
     slidesEvery: config.count('sliding_window_pattern', 6),
-    // transformers reads attn_logit_softcapping but does not use it.
     attentionSoftcap: null,
     finalSoftcap,
     qkNorm: true,
@@ -72,7 +84,7 @@ function gemma3(
 }
 
 interface GemmaTraits {
-  readonly forms: readonly [OuterNames, ...OuterNames[]];
+  readonly forms: StoredForms;
   /** Rotation of full layers and, if it differs, of sliding layers. */
   readonly ropes: (headDim: number) => readonly [Rope, Rope?];
   /** Without layer_types, every `slidesEvery`-th layer is full and the others slide. */
@@ -92,6 +104,8 @@ function gemma(config: ConfigReader, has: HasTensor, traits: GemmaTraits): Archi
       'Choose a model that generates text.',
     );
   }
+  // transformers reads hidden_activation instead.
+  config.knows('hidden_act');
   const dimensions = readDimensions(config, 256);
   requireEvenHeads(config, dimensions.headDim);
   const { layers, hidden, headDim } = dimensions;

@@ -6,16 +6,16 @@ import {
   decoder,
   evenHeads,
   type HasTensor,
-  type OuterNames,
   readActivation,
   readSize,
   readVocabulary,
+  type StoredForms,
   storedForm,
 } from './decoder.js';
 import { fusedHeads } from './fusedHeads.js';
 import { readRope } from './rope.js';
 
-const forms: readonly [OuterNames, ...OuterNames[]] = [
+const forms: StoredForms = [
   { prefix: 'gpt_neox.', lmHead: 'embed_out.weight' },
   { prefix: '', lmHead: 'embed_out.weight' },
 ];

@@ -9,32 +9,50 @@ import type { HasTensor } from './decoder.js';
 import { falcon } from './falcon.js';
 import { gemma2, gemma3Multimodal, gemma3Text } from './gemma.js';
 import { gptNeox } from './gptNeox.js';
-import { granite } from './granite.js';
+import { granite, graniteHybrid } from './granite.js';
+import { stablelm, starcoder2 } from './layerNormed.js';
 import { llama } from './llama.js';
-import { mistral } from './mistral.js';
+import { ministral3, mistral } from './mistral.js';
 import { mixtral } from './mixtral.js';
 import { refuseOtherTasks, unknownClass } from './modelClass.js';
-import { olmo2 } from './olmo2.js';
+import { exaone4, olmo2, olmo3 } from './normsAfter.js';
 import { explainMissing, refuseStoredTwice } from './otherNames.js';
 import { phi3 } from './phi3.js';
 import { cutConfig, untiedConfig } from './pruneConfig.js';
-import { qwen2, qwen3 } from './qwen.js';
+import { qwen2, qwen2_5VlText, qwen3, qwen3VlText } from './qwen.js';
+import { seedOss } from './seedOss.js';
 import { smollm3 } from './smollm3.js';
+import { sortUnread, type UnknownFields } from './unknownFields.js';
+import { mistral3, qwen2_5Vl, qwen3Vl, smolvlm } from './wrapped.js';
 
 /** "model_type" in config.json -> the family's reader. */
 const families: Readonly<Record<string, (config: ConfigReader, has: HasTensor) => Architecture>> = {
   llama,
   smollm3,
   mistral,
+  ministral3,
+  mistral3,
   mixtral,
   qwen2,
+  qwen2_5_vl: qwen2_5Vl,
+  qwen2_5_vl_text: qwen2_5VlText,
   qwen3,
+  qwen3_vl: qwen3Vl,
+  qwen3_vl_text: qwen3VlText,
+  smolvlm,
+  idefics3: smolvlm,
+  seed_oss: seedOss,
   phi3,
   gemma2,
   gemma3: gemma3Multimodal,
   gemma3_text: gemma3Text,
   olmo2,
+  olmo3,
+  exaone4,
   granite,
+  granitemoehybrid: graniteHybrid,
+  starcoder2,
+  stablelm,
   falcon,
   gpt_neox: gptNeox,
   clip,
@@ -52,7 +70,23 @@ export const supportedFamilies: readonly string[] = Object.keys(families);
  *   names are used.
  * @throws RmError CONFIG_INVALID naming the field, UNSUPPORTED_FAMILY for a model that cannot be computed.
  */
-export function architectureFromConfig(config: unknown, path: string, has?: HasTensor): Architecture {
+export const architectureFromConfig = (config: unknown, path: string, has?: HasTensor): Architecture =>
+  readConfig(config, path, has).arch;
+
+/**
+ * The fields of a parsed config.json that nothing reads, in the object that describes the layers: those that may change what
+ * the model computes, and others. Throws what architectureFromConfig throws.
+ */
+export function unknownFields(config: unknown, path: string): UnknownFields {
+  const { reader, arch } = readConfig(config, path, undefined);
+  return sortUnread(arch.configPath.reduce((at, key) => at.object(key), reader).unread());
+}
+
+function readConfig(
+  config: unknown,
+  path: string,
+  has: HasTensor,
+): { arch: Architecture; reader: ConfigReader } {
   if (!isRecord(config)) {
     throw new RmError('CONFIG_INVALID', `${path}: is not a JSON object`, 'Give the config.json of a model.');
   }
@@ -81,7 +115,7 @@ export function architectureFromConfig(config: unknown, path: string, has?: HasT
     );
   }
   refuseOtherTasks(reader);
-  return family(reader, has);
+  return { arch: family(reader, has), reader };
 }
 
 /** A warning where config.json names a class that may be no language model. */

@@ -2,7 +2,7 @@ import { isRecord } from '../files/jsonFile.js';
 
 /** Lists and maps that are not per layer, even where their length happens to be the number of layers. */
 const notPerLayer =
-  /^(architectures|auto_map|.*_token_ids?|.*_tokens|rope_.*|quantization_config|(id2label|label2id))$/;
+  /^(architectures|auto_map|vision_config|.*_token_ids?|.*_tokens|rope_.*|quantization_config|(id2label|label2id))$/;
 
 /** Maps whose keys are numbers, but not those of layers. */
 const notByLayer = /label|token|vocab|lang|class/;

@@ -1,4 +1,5 @@
-import type { Architecture } from '../architecture/architecture.js';
+import type { Architecture, LayerTensorNames } from '../architecture/architecture.js';
+import type { Rope } from '../architecture/rope.js';
 import type { ConfigReader } from './configReader.js';
 import {
   type Dimensions,
@@ -12,7 +13,9 @@ import {
   readActivation,
   readDimensions,
   requireEvenHeads,
+  type StoredForms,
   storedForm,
+  type TextFamily,
 } from './decoder.js';
 import { readRope } from './rope.js';
 
@@ -20,15 +23,19 @@ import { readRope } from './rope.js';
  * Llama 1 to 3.x and models built the same way (SmolLM, TinyLlama ...): grouped-query attention, RMSNorm before attention
  * and MLP, SwiGLU, RoPE on whole heads. Source: transformers/models/llama.
  */
-export function llama(config: ConfigReader, has: HasTensor): Architecture {
-  const attentionBias = config.flag('attention_bias', false);
-  return likeLlama(config, has, {
-    parts: { qkvBias: attentionBias, outBias: attentionBias, mlpBias: config.flag('mlp_bias', false) },
-  });
+export const llama: TextFamily = (config, has, forms) =>
+  likeLlama(config, has, { forms, parts: llamaBiases(config) });
+
+/** Biases by `attention_bias` and `mlp_bias`. */
+export function llamaBiases(config: ConfigReader): LlamaParts {
+  const attention = config.flag('attention_bias', false);
+  return { qkvBias: attention, outBias: attention, mlpBias: config.flag('mlp_bias', false) };
 }
 
 /** How a Llama-like family differs from Llama. */
 interface LlamaVariant {
+  /** Where the tensors outside the layers may be stored (default: as Llama). */
+  readonly forms?: StoredForms | undefined;
   readonly parts?: LlamaParts;
   /** Base of the rotation frequencies if config.json lacks it (default: 10,000). */
   readonly theta?: number;
@@ -36,24 +43,37 @@ interface LlamaVariant {
   readonly headDim?: number;
   /** Whether embeddings are tied if config.json does not say (default: no). */
   readonly tied?: boolean;
+  /** The activation if config.json lacks `hidden_act` (default: silu). */
+  readonly activation?: string;
+  /** Names of a layer's tensors, from those of a Llama with these `parts`. */
+  readonly layer?: (names: LayerTensorNames, at: string, dimensions: Dimensions) => LayerTensorNames;
+  /** Whether the norm after the last layer has a bias. */
+  readonly finalNormBias?: boolean;
+  /** Settings that replace rotation of whole heads, the same in all layers. */
+  readonly ropes?: (dimensions: Dimensions) => readonly Rope[];
   readonly traits?: (dimensions: Dimensions) => Partial<FamilyTraits>;
 }
 
-/** Builds the architecture of a Llama-like family. */
-export function likeLlama(
-  config: ConfigReader,
-  has: HasTensor,
-  { parts = {}, theta = 10_000, headDim, tied = false, traits }: LlamaVariant,
-): Architecture {
-  const dimensions = readDimensions(config, headDim);
+function wholeHeads(config: ConfigReader, dimensions: Dimensions, theta: number): Rope {
   requireEvenHeads(config, dimensions.headDim);
+  return readRope(config, { ...dimensions, theta: config.positive('rope_theta', theta) });
+}
+
+/** Builds the architecture of a Llama-like family. */
+export function likeLlama(config: ConfigReader, has: HasTensor, variant: LlamaVariant): Architecture {
+  const { forms = llamaForms, parts = {}, theta = 10_000, tied = false, activation = 'silu' } = variant;
+  const dimensions = readDimensions(config, variant.headDim);
   const tiedEmbeddings = config.flag('tie_word_embeddings', tied);
-  const form = storedForm(llamaForms, 'embed_tokens.weight', has);
+  const form = storedForm(forms, 'embed_tokens.weight', has);
+  const { layer = names => names } = variant;
+  const names = namesInForm(form, { ...dimensions, tiedEmbeddings }, at =>
+    layer(llamaLayer(at, parts), at, dimensions),
+  );
   return decoder(config, dimensions, {
     tiedEmbeddings,
-    activation: readActivation(config, 'hidden_act', 'silu'),
-    ropes: [readRope(config, { ...dimensions, theta: config.positive('rope_theta', theta) })],
-    tensorNames: namesInForm(form, { ...dimensions, tiedEmbeddings }, at => llamaLayer(at, parts)),
-    ...traits?.(dimensions),
+    activation: readActivation(config, 'hidden_act', activation),
+    ropes: variant.ropes?.(dimensions) ?? [wholeHeads(config, dimensions, theta)],
+    tensorNames: variant.finalNormBias ? { ...names, finalNormBias: `${form.prefix}norm.bias` } : names,
+    ...variant.traits?.(dimensions),
   });
 }

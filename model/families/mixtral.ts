@@ -1,6 +1,6 @@
 import type { Architecture, LayerTensorNames, TensorStack } from '../architecture/architecture.js';
 import type { ConfigReader } from './configReader.js';
-import { commonWindow, type HasTensor, llamaForms, llamaLayer, namesInForm, storedForm } from './decoder.js';
+import { commonWindow, type HasTensor } from './decoder.js';
 import { likeLlama } from './llama.js';
 
 /** Of all layers together: twice as many as the largest models have, and few enough to list their tensors. */
@@ -19,26 +19,24 @@ export function mixtral(config: ConfigReader, has: HasTensor): Architecture {
   if (perToken > count) {
     throw config.invalid('num_experts_per_tok', `is ${perToken}, but there are only ${count} experts`);
   }
-  const tiedEmbeddings = config.flag('tie_word_embeddings', false);
-  const form = storedForm(llamaForms, 'embed_tokens.weight', has);
   return likeLlama(config, has, {
     theta: 1_000_000,
+    layer: (names, at) => withExperts(names, at, count),
     traits: ({ layers, intermediate }) => ({
       intermediate: count * intermediate,
       experts: { count, perToken },
       attentionWindow: commonWindow(config, layers, null),
-      tensorNames: namesInForm(form, { layers, tiedEmbeddings }, at => layerNames(at, count)),
     }),
   });
 }
 
-function layerNames(at: string, count: number): LayerTensorNames {
+function withExperts(names: LayerTensorNames, at: string, count: number): LayerTensorNames {
   const stack = (weight: string, along: TensorStack['along']): TensorStack => ({
     along,
     names: Array.from({ length: count }, (_, e) => `${at}.block_sparse_moe.experts.${e}.${weight}.weight`),
   });
   return {
-    ...llamaLayer(at, {}),
+    ...names,
     router: `${at}.block_sparse_moe.gate.weight`,
     gate: stack('w1', 'rows'),
     up: stack('w3', 'rows'),

@@ -12,6 +12,7 @@ import {
   readDimensions,
   storedForm,
 } from './decoder.js';
+import { fusedGate } from './fusedHeads.js';
 import { readRope } from './rope.js';
 
 /**
@@ -53,7 +54,6 @@ function layerNames(at: string, { heads, kvHeads, headDim, intermediate }: Dimen
     q: rows('self_attn.qkv_proj', 0, queries),
     k: rows('self_attn.qkv_proj', queries, keys),
     v: rows('self_attn.qkv_proj', queries + keys, keys),
-    gate: rows('mlp.gate_up_proj', 0, intermediate),
-    up: rows('mlp.gate_up_proj', intermediate, intermediate),
+    ...fusedGate(`${at}.mlp.gate_up_proj.weight`, intermediate),
   };
 }

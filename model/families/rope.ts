@@ -18,7 +18,7 @@ interface RopeContext {
 
 /** The RoPE settings: transformers 4's `rope_scaling`, else `rope_parameters`, as in transformers. */
 const flatSettings = (config: ConfigReader): ConfigReader => {
-  const old = config.object('rope_scaling');
+  const old = config.knows('rope_parameters').object('rope_scaling');
   return old.isEmpty ? config.object('rope_parameters') : old;
 };
 
@@ -28,9 +28,12 @@ const flatSettings = (config: ConfigReader): ConfigReader => {
  */
 export function readRope(config: ConfigReader, context: RopeContext): Rope {
   const { scaling = flatSettings(config), theta = config.positive('rope_theta', 10_000) } = context;
+  scaling.knows('original_max_position_embeddings', 'mrope_section', 'mrope_interleaved');
   const stated = scaling.text('rope_type', scaling.text('type', 'default'));
   // Phi-3's first files call longrope su or yarn.
-  const kind = stated === 'su' || (stated === 'yarn' && scaling.has('long_factor')) ? 'longrope' : stated;
+  const isLong = stated === 'su' || (stated === 'yarn' && scaling.has('long_factor'));
+  // Sections (mrope) matter for images only.
+  const kind = isLong ? 'longrope' : stated === 'mrope' ? 'default' : stated;
   const base = {
     theta: scaling.positive('rope_theta', theta),
     ...rotatedColumns(config, scaling, context),

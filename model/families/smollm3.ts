@@ -1,16 +1,15 @@
 import type { Architecture } from '../architecture/architecture.js';
 import type { ConfigReader } from './configReader.js';
 import { type HasTensor, layerKinds, windowsOf } from './decoder.js';
-import { likeLlama } from './llama.js';
+import { likeLlama, llamaBiases } from './llama.js';
 
 /**
  * SmolLM3: a Llama with some layers without positions (0 in no_rope_layers; by default every fourth), which may have a
  * sliding window. Source: transformers/models/smollm3.
  */
 export function smollm3(config: ConfigReader, has: HasTensor): Architecture {
-  const attentionBias = config.flag('attention_bias', false);
   return likeLlama(config, has, {
-    parts: { qkvBias: attentionBias, outBias: attentionBias, mlpBias: config.flag('mlp_bias', false) },
+    parts: llamaBiases(config),
     theta: 2_000_000,
     tied: true,
     traits: ({ layers }) => {
@@ -29,7 +28,7 @@ export function smollm3(config: ConfigReader, has: HasTensor): Architecture {
 }
 
 function rotatingLayers(config: ConfigReader, layers: number): boolean[] {
-  const stated = config.get('no_rope_layers');
+  const stated = config.knows('no_rope_layer_interval').get('no_rope_layers');
   if (stated === undefined) {
     const interval = config.count('no_rope_layer_interval', 4);
     return Array.from({ length: layers }, (_, layer) => (layer + 1) % interval !== 0);

@@ -9,7 +9,7 @@ import {
 } from '../architecture/architecture.js';
 import { deviceBytes } from '../checkpoint/checkpoint.js';
 import { checkShapes } from '../families/index.js';
-import { openCheckpoint } from './openModelSource.js';
+import { openHeaders, openModelSource } from './openModelSource.js';
 import { readArchitecture } from './readArchitecture.js';
 
 type Dimensions = Pick<
@@ -33,8 +33,10 @@ export interface ModelSummary extends Dimensions {
   };
   /** Number of tensors of each stored number type. */
   readonly dtypes: Readonly<Partial<Record<DType | BlockFormat, number>>>;
+  /** False for a config.json without weights, of which this says what a model would be. */
+  readonly stored: boolean;
   readonly bytes: {
-    /** All tensors of the checkpoint on disk. */
+    /** All tensors of the checkpoint on disk, or as they would be there. */
     readonly checkpoint: number;
     /** Weights on the device, in the checkpoint's number type; blocks become f16. */
     readonly weights: number;
@@ -52,13 +54,14 @@ const imagesOf = ({ imageSize, patchSize, projection }: VisionInput): Images => 
 });
 
 /**
- * Summarises a model from config.json and the checkpoint's headers, without reading weights and without a GPU.
+ * Summarises a model from config.json and the checkpoint's headers, without reading weights and without a GPU. Where there are
+ * no weights, from config.json alone: what they would be, in the number type that it states (bf16 if it states none).
  *
  * @throws RmError CHECKPOINT_*, CONFIG_INVALID, UNSUPPORTED_*, as Model.load.
  */
 export async function inspectModel(folder: string): Promise<ModelSummary> {
   const arch = await readArchitecture(folder);
-  const checkpoint = await openCheckpoint(folder);
+  const checkpoint = await openHeaders(folder, arch);
   try {
     checkShapes(arch, checkpoint);
     const parameters = { embedding: 0, attention: 0, mlp: 0, norms: 0, lmHead: 0, perLayer: 0, total: 0 };
@@ -85,6 +88,7 @@ export async function inspectModel(folder: string): Promise<ModelSummary> {
       ...(arch.vision && { images: imagesOf(arch.vision) }),
       parameters,
       dtypes,
+      stored: (await (await openModelSource(folder)).weightFiles()).length > 0,
       bytes: {
         checkpoint: checkpoint.totalBytes,
         weights,

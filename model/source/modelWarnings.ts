@@ -3,7 +3,7 @@ import type { Architecture } from '../architecture/architecture.js';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { type ModelSource, requiredJsonOf } from '../checkpoint/modelSource.js';
 import { leftoverShards } from '../checkpoint/safetensors.js';
-import { architectureFromConfig, classWarnings } from '../families/index.js';
+import { architectureFromConfig, classWarnings, unknownFields } from '../families/index.js';
 import { openModelSource } from './openModelSource.js';
 import { readArchitecture } from './readArchitecture.js';
 import { unreadTensors } from './unreadTensors.js';
@@ -24,6 +24,7 @@ export async function modelWarnings(model: string): Promise<string[]> {
     return [
       ...(arch.vision ? [] : classWarnings(config, path)),
       ...untied(architectureFromConfig(config, path), arch, path),
+      ...unknown(config, path),
       ...(await leftovers(source)),
       ...unread(model, arch, await unreadTensors(arch, checkpoint), checkpoint),
     ];
@@ -47,6 +48,12 @@ async function leftovers({ folder }: ModelSource): Promise<string[]> {
   return [
     `${folder}: ${read} is read, as transformers does; ${counted(left, 'file')} of other weights beside it ${left.length === 1 ? 'is' : 'are'} not (${example(left)})`,
   ];
+}
+
+function unknown(config: unknown, path: string): string[] {
+  const { others } = unknownFields(config, path);
+  if (others.length === 0) return [];
+  return [`${path}: nothing here reads ${counted(others, 'field')} (${example(others)})`];
 }
 
 function unread(

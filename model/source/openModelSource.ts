@@ -1,5 +1,5 @@
 import { readdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { RmError, reasonOf } from '../../engine/index.js';
 import type { Architecture } from '../architecture/architecture.js';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
@@ -48,20 +48,50 @@ class FolderSource implements ModelSource {
   }
 }
 
+/** A config.json alone, under any name. */
+class ConfigSource extends FolderSource {
+  override nameOf(file: string): string {
+    return file === 'config.json' ? this.path : super.nameOf(file);
+  }
+
+  override async text(file: string): Promise<string | undefined> {
+    return file === 'config.json' ? super.text(file) : undefined;
+  }
+
+  override async openCheckpoint(): Promise<Checkpoint> {
+    throw new RmError(
+      'CHECKPOINT_MISSING',
+      `${this.path}: is a config.json without weights`,
+      'Give the folder of the model. This file alone is enough for `inspect`.',
+    );
+  }
+
+  override async weightFiles(): Promise<string[]> {
+    return [];
+  }
+}
+
 const isFolder = (path: string): Promise<boolean> =>
   stat(path).then(
     stats => stats.isDirectory(),
     () => false,
   );
 
+const isFile = (path: string): Promise<boolean> =>
+  stat(path).then(
+    stats => stats.isFile(),
+    () => false,
+  );
+
 /**
- * Opens a model of any form: a folder, a GGUF file, or a name ("org/name[@revision]") in the Hugging Face cache. Files are
+ * Opens a model of any form: a folder, a GGUF file, a config.json alone, or a name ("org/name[@revision]") in the Hugging Face cache. Files are
  * read on demand. Only this function knows which forms exist.
  *
  * @throws RmError CHECKPOINT_MISSING, CHECKPOINT_CORRUPT if the cache lacks the named model or holds a damaged one.
  */
 export async function openModelSource(path: string): Promise<ModelSource> {
   if (isGgufPath(path) && !(await isFolder(path))) return new GgufSource(path);
+  if (path.endsWith('.json') && (await isFile(path))) return new ConfigSource(path, dirname(path));
   const location = await locateModel(path);
   return new FolderSource(path, location.path);
 }

@@ -1,7 +1,7 @@
 import { RmError } from '../../engine/index.js';
 import type { Architecture } from '../architecture/architecture.js';
 import { type ModelSource, requiredJsonOf } from '../checkpoint/modelSource.js';
-import { architectureFromConfig } from '../families/index.js';
+import { architectureFromConfig, unknownFields } from '../families/index.js';
 import { openModelSource } from './openModelSource.js';
 import { withStoredHead } from './storedHead.js';
 
@@ -17,11 +17,24 @@ export async function readArchitecture(model: string): Promise<Architecture> {
   const checkpoint = await source.openCheckpoint().catch(() => undefined);
   try {
     const has = checkpoint && ((name: string) => checkpoint.has(name));
-    const arch = architectureFromConfig(config, source.nameOf('config.json'), has);
+    const path = source.nameOf('config.json');
+    const arch = architectureFromConfig(config, path, has);
+    refuseUnknownFields(config, path);
     return checkpoint ? await withStoredHead(arch, source, checkpoint) : arch;
   } finally {
     await checkpoint?.close();
   }
+}
+
+function refuseUnknownFields(config: unknown, path: string): void {
+  const [field, ...others] = unknownFields(config, path).changing;
+  if (field === undefined) return;
+  const all = others.length === 0 ? `"${field}" is` : `"${[field, ...others].join('", "')}" are`;
+  throw new RmError(
+    'UNSUPPORTED_FAMILY',
+    `${path}: ${all} not known in this family, and may change what the model computes`,
+    'If transformers computes the same without, remove it from config.json; else choose another model.',
+  );
 }
 
 /** transformers adds the adapter that it finds in a model's folder to the model. */

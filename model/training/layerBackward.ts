@@ -242,7 +242,7 @@ class LayerBackward {
       rope(this.#rec, slopes.q, slopes.k, positions, table, { headDim, transpose: true });
     }
     const entering = scope.tensor(input.shape, 'f32', 'gradient of the normed input');
-    const q = this.#heads(steps, scope, 'qNorm', step.projectedQ, slopes.q, heads);
+    const q = this.#heads(steps, scope, 'qNorm', step.projectedQ, steps.grown(slopes.q), heads);
     const k = this.#heads(steps, scope, 'kNorm', step.projectedK, slopes.k, kvHeads);
     const v = steps.widened(slopes.v, kvHeads, arch.headDim);
     this.#linear('q', 'qBias', step.normed, q, entering, false);

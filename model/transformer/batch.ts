@@ -60,6 +60,7 @@ export class Batch {
   readonly #scope: Scope;
   readonly #ranges = new Map<number | null, Tensor>();
   readonly #apart = new Map<string, Tensor>();
+  #growth: Tensor | undefined;
   #mutual: Tensor | undefined;
   readonly #lengths: readonly number[];
   readonly #shared: readonly number[];
@@ -99,12 +100,7 @@ export class Batch {
     const at = padded(tokens);
     const words = new Uint32Array(3 * at + 2 * tokens);
     words.set(sequences.flatMap((sequence, s) => sequence.slice(this.#shared[s])));
-    words.set(
-      sequences.flatMap((sequence, s) =>
-        sequence.slice(this.#shared[s]).map((_, i) => this.#past(s) + this.#shared[s]! + i),
-      ),
-      at,
-    );
+    words.set(this.#positions(), at);
     words.set(
       sequences.flatMap((sequence, s) => {
         const { start, past } = places[s] ?? places[0]!;
@@ -181,6 +177,28 @@ export class Batch {
       this.#apart.set(key, positions);
     }
     return positions;
+  }
+
+  /** Factors of the tokens' queries, f32 [tokens]; undefined if all are 1. A batch belongs to one model, with one growth. */
+  queryFactors(growth: Architecture['queryGrowth']): Tensor | undefined {
+    if (!growth || this.longest <= growth.every) return undefined;
+    const { beta, every } = growth;
+    this.#growth ??= this.#scope.own(
+      tensorFrom(
+        this.#scope.device,
+        Float32Array.from(this.#positions(), position => 1 + beta * Math.log1p(Math.floor(position / every))),
+        [this.tokens],
+        'factors of queries',
+      ),
+    );
+    return this.#growth;
+  }
+
+  /** Of every token, in the order of rows. */
+  #positions(): number[] {
+    return this.sequences.flatMap((sequence, s) =>
+      sequence.slice(this.#shared[s]).map((_, i) => this.#past(s) + this.#shared[s]! + i),
+    );
   }
 
   #rangesOf(window: number | null): Uint32Array {

@@ -69,7 +69,7 @@ export class LayerSteps {
     const normed = this.normed(input, weights.inputNorm, weights.inputNormBias);
     const projectedQ = this.linear(normed, weights.q, weights.qBias);
     const projectedK = this.linear(normed, weights.k, weights.kBias);
-    const q = this.#heads(projectedQ, weights.qNorm, heads);
+    const q = this.grown(this.#heads(projectedQ, weights.qNorm, heads));
     const k = this.#heads(projectedK, weights.kNorm, kvHeads);
     const v = this.#heads(this.linear(normed, weights.v, weights.vBias), undefined, kvHeads);
     const { keys, values } = this.#rotated(q, k, v, cache);
@@ -166,6 +166,15 @@ export class LayerSteps {
     const rows = arch.qkNorm === 'head' ? [projected.rowCount * heads, arch.headDim] : projected.shape;
     const normed = this.normed(projected.reshape(rows), gain, undefined).reshape(projected.shape);
     return this.widened(normed, heads, storedHeadDim(arch));
+  }
+
+  /** Queries, or gradients of them, times the factors of their positions; x itself if all are 1. */
+  grown(x: Tensor): Tensor {
+    const factors = this.batch.queryFactors(this.model.arch.queryGrowth);
+    if (!factors) return x;
+    const grown = this.scope.tensor(x.shape, 'f32', x.label);
+    scaleRows(this.#rec, x, factors, grown);
+    return grown;
   }
 
   /** Rotates q and k in place. With a cache, appends k and v to it. Returns all keys and values. */

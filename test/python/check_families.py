@@ -4,7 +4,7 @@
 
 Each FOLDER holds a model and expected.json: {"ids": [...], "logits": [[...], ...], "unexpected": 0, "config": {field: repr}}. Every
 one must load without missing tensors and with so many unexpected ones, with these fields of its config.json, give these logits in float32 (largest difference 1e-4), generate the same tokens with and without
-a KV cache, and in bfloat16 stay within what rounding every step to 8 bits does to logits of a few units.
+a KV cache, give the logits of "image" (where there are any) with the picture of image_inputs.py, and in bfloat16 stay within what rounding every step to 8 bits does to logits of a few units.
 Ends with the line 'N passed, N failed'.
 """
 import json
@@ -13,7 +13,8 @@ import sys
 
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, Gemma3ForConditionalGeneration
+from image_inputs import TOKENS, image_inputs
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 passed = failed = 0
 
@@ -30,7 +31,7 @@ def check(what, value, bound):
 def run(folder):
     name = "/".join(folder.rstrip("/").split("/")[-2:])
     kind = AutoConfig.from_pretrained(folder).model_type
-    auto = Gemma3ForConditionalGeneration if kind == "gemma3" else AutoModelForCausalLM
+    auto = AutoModelForImageTextToText if kind in TOKENS else AutoModelForCausalLM
     expected = json.load(open(os.path.join(folder, "expected.json")))
     for field, value in expected.get("config", {}).items():
         found = repr(getattr(AutoConfig.from_pretrained(folder), field))
@@ -50,6 +51,9 @@ def run(folder):
 
     model = load(torch.float32)
     check(f"{name}: logits", (model(ids).logits[0] - ours).abs().max().item(), 1e-4)
+    if "image" in expected:
+        error = (model(**image_inputs(kind)).logits[0] - torch.tensor(expected["image"])).abs().max().item()
+        check(f"{name}: logits with a picture", error, 1e-4)
     model.generation_config.eos_token_id = None
     settings = dict(attention_mask=torch.ones(1, 12, dtype=torch.long), max_new_tokens=8, do_sample=False)
     cached, uncached = (model.generate(ids[:, :12], use_cache=use, **settings) for use in (True, False))

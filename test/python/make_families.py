@@ -3,8 +3,9 @@
     python test/python/make_families.py [NAME ...]        (torch, transformers, safetensors; a minute)
 
 Each folder holds a model as transformers writes it, weights in bf16, and golden.safetensors, all in f32 from the widened
-weights: `ids` and `logits` of a sequence, `kept` (layers) and `kept_logits` of the model with only these layers, and
-`greedy`, eight tokens generated with a KV cache after the first ten of `ids`. Weights are random but uneven, so that
+weights: `ids` and `logits` of a sequence, `kept` (layers) and `kept_logits` of the model with only these layers,
+`kept_image_logits` with a picture where the model reads any (image_inputs.py), and `greedy`, eight tokens generated with a KV
+cache after the first ten of `ids`. Weights are random but uneven, so that
 every part shows in the logits. Settings are chosen to differ from every default: odd head widths, windows shorter than
 the sequence, sequences longer than the original context.
 """
@@ -16,7 +17,8 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"
 import torch
 from safetensors.torch import save_file
-from transformers import AutoConfig, AutoModelForCausalLM, Gemma3ForConditionalGeneration
+from image_inputs import image_inputs
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 OUT = os.path.join(HERE, "..", "data", "families")
@@ -25,6 +27,9 @@ SHORT = dict(vocab_size=64, hidden_size=24, num_hidden_layers=4, num_attention_h
              pad_token_id=0, bos_token_id=1, eos_token_id=2)
 BASE = dict(**SHORT, intermediate_size=20, num_key_value_heads=2)
 SLIDING = ["sliding_attention", "full_attention", "sliding_attention", "full_attention"]
+
+YARN_GROWING = dict(rope_type="yarn", rope_theta=1e4, factor=4.0, original_max_position_embeddings=8, mscale=1.0,
+                    mscale_all_dim=1.0, llama_4_scaling_beta=0.3)
 
 MODELS = {
     "llama": dict(model_type="llama", attention_bias=True, mlp_bias=True, head_dim=10, tie_word_embeddings=True,
@@ -65,16 +70,70 @@ MODELS = {
                             rope_parameters=dict(rope_type="linear", factor=2.0, rope_theta=1e4,
                                                  partial_rotary_factor=1.0)),
 }
+MODELS.update({
+    "ministral3": dict(model_type="ministral3", head_dim=8, sliding_window=9, rope_parameters=YARN_GROWING),
+    "mistral3": dict(model_type="mistral3"),
+    "mistral3-growing": dict(model_type="mistral3"),
+    "qwen2_5_vl": dict(model_type="qwen2_5_vl"),
+    "qwen3_vl": dict(model_type="qwen3_vl"),
+    "smolvlm": dict(model_type="smolvlm"),
+    "idefics3": dict(model_type="idefics3"),
+    "olmo3": dict(model_type="olmo3", sliding_window=5, attention_bias=True, rope_parameters=dict(
+        full_attention=dict(rope_type="yarn", rope_theta=1e4, factor=4.0, original_max_position_embeddings=16),
+        sliding_attention=dict(rope_type="default", rope_theta=1e4))),
+    "exaone4": dict(model_type="exaone4", sliding_window=5, sliding_window_pattern=3, layer_types=SLIDING),
+    "exaone4-whole": dict(model_type="exaone4", sliding_window=None, layer_types=["full_attention"] * 4,
+                          rope_parameters=dict(rope_type="llama3", rope_theta=5e3, factor=4.0, low_freq_factor=1.0,
+                                               high_freq_factor=4.0, original_max_position_embeddings=16)),
+    "seed_oss": dict(model_type="seed_oss", head_dim=10, attention_out_bias=True),
+    "granitemoehybrid": dict(model_type="granitemoehybrid", num_local_experts=0, shared_intermediate_size=20,
+                             intermediate_size=28, layer_types=["attention"] * 4, position_embedding_type="rope",
+                             mamba_n_heads=4, embedding_multiplier=3.0, attention_multiplier=0.2,
+                             residual_multiplier=0.6, logits_scaling=2.5),
+    "starcoder2": dict(model_type="starcoder2", sliding_window=7),
+    "stablelm": dict(model_type="stablelm", use_qkv_bias=True, hidden_size=32, num_key_value_heads=2),
+    "stablelm-parallel": dict(model_type="stablelm", use_parallel_residual=True, hidden_size=32),
+})
 VISION = dict(model_type="siglip_vision_model", hidden_size=8, intermediate_size=8, num_hidden_layers=4,
               num_attention_heads=2, image_size=8, patch_size=4)
 
 
-def config_of(settings):
+EYES = {
+    "gemma3": VISION,
+    "mistral3": dict(model_type="pixtral", hidden_size=8, intermediate_size=8, num_hidden_layers=4,
+                     num_attention_heads=2, image_size=16, patch_size=4, head_dim=4),
+    "qwen2_5_vl": dict(depth=4, hidden_size=8, intermediate_size=8, num_heads=2, patch_size=4, window_size=16,
+                       out_hidden_size=24, fullatt_block_indexes=[0, 1, 2, 3]),
+    "qwen3_vl": dict(depth=4, hidden_size=8, intermediate_size=8, num_heads=2, patch_size=4, out_hidden_size=24,
+                     num_position_embeddings=16, deepstack_visual_indexes=[1]),
+    "smolvlm": dict(hidden_size=8, intermediate_size=8, num_hidden_layers=4, num_attention_heads=2, image_size=8, patch_size=4),
+}
+EYES["idefics3"] = EYES["smolvlm"]
+IMAGES = dict(image_token_id=60, video_token_id=61, vision_start_token_id=62, vision_end_token_id=63)
+MROPE = dict(rope_type="default", rope_theta=1e3, mrope_section=[1, 1, 1])
+
+# The language models of those that read images, and the settings of the whole.
+INSIDE = {
+    "gemma3-multimodal": (dict(model_type="gemma3_text", head_dim=8, sliding_window=6, layer_types=SLIDING),
+                          dict(mm_tokens_per_image=4, image_token_index=60, boi_token_index=61, eoi_token_index=62)),
+    "mistral3": (dict(model_type="mistral", sliding_window=None, head_dim=8),
+                 dict(image_token_index=60, spatial_merge_size=2, tie_word_embeddings=False)),
+    "mistral3-growing": (dict(model_type="ministral3", head_dim=8, rope_parameters=YARN_GROWING),
+                         dict(image_token_index=60, spatial_merge_size=2)),
+    "qwen2_5_vl": (dict(model_type="qwen2_5_vl_text", rope_parameters=MROPE), IMAGES),
+    "qwen3_vl": (dict(model_type="qwen3_vl_text", head_dim=6, attention_bias=True,
+                      rope_parameters=dict(MROPE, mrope_interleaved=True)), dict(IMAGES, tie_word_embeddings=True)),
+    "smolvlm": (dict(model_type="llama", rms_norm_eps=1e-5), dict(image_token_id=60, scale_factor=2)),
+    "idefics3": (dict(model_type="llama", attention_bias=True), dict(image_token_id=60, scale_factor=2, tie_word_embeddings=True)),
+}
+
+
+def config_of(name):
+    settings = MODELS[name]
     kind = settings["model_type"]
-    if kind == "gemma3":
-        text = dict(BASE, model_type="gemma3_text", head_dim=8, sliding_window=6, layer_types=SLIDING)
-        return AutoConfig.for_model("gemma3", text_config=text, vision_config=VISION, mm_tokens_per_image=4,
-                                    image_token_index=60, boi_token_index=61, eoi_token_index=62)
+    if name in INSIDE:
+        text, whole = INSIDE[name]
+        return AutoConfig.for_model(kind, text_config=dict(BASE, **text), vision_config=EYES[kind], **whole)
     base = SHORT if kind in ("falcon", "gpt_neox") else BASE
     return AutoConfig.for_model(**dict(base, **settings))
 
@@ -95,8 +154,9 @@ def randomise(model, generator):
 
 def cut(model, kept):
     """Leaves only the layers `kept`; independent of how a config.json says so."""
-    text = model.model.language_model if hasattr(model, "model") and hasattr(model.model, "language_model") else None
-    inner = text or getattr(model, "model", None) or getattr(model, "gpt_neox", None) or model.transformer
+    whole = getattr(model, "model", None)
+    text = getattr(whole, "language_model", None) or getattr(whole, "text_model", None)
+    inner = text or whole or getattr(model, "gpt_neox", None) or model.transformer
     name = "h" if hasattr(inner, "h") else "layers"
     layers = getattr(inner, name)
     setattr(inner, name, torch.nn.ModuleList([layers[k] for k in kept]))
@@ -108,9 +168,9 @@ def cut(model, kept):
 @torch.no_grad()
 def make(name, seed):
     generator = torch.Generator().manual_seed(seed)
-    config = config_of(MODELS[name])
-    build = Gemma3ForConditionalGeneration._from_config if config.model_type == "gemma3" else AutoModelForCausalLM.from_config
-    model = build(config, attn_implementation="eager").eval()
+    config = config_of(name)
+    auto = AutoModelForImageTextToText if name in INSIDE else AutoModelForCausalLM
+    model = auto.from_config(config, attn_implementation="eager").eval()
     randomise(model, generator)
     folder = os.path.join(OUT, name)
     os.makedirs(folder, exist_ok=True)
@@ -125,6 +185,8 @@ def make(name, seed):
     cut(model, kept)
     golden["kept"] = torch.tensor(kept, dtype=torch.int32)
     golden["kept_logits"] = model(ids, use_cache=False).logits[0].clone()
+    if name in INSIDE:
+        golden["kept_image_logits"] = model(**image_inputs(config.model_type), use_cache=False).logits[0].clone()
     save_file(golden, os.path.join(folder, "golden.safetensors"))
     path = os.path.join(folder, "generation_config.json")
     if os.path.exists(path):

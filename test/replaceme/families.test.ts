@@ -25,6 +25,12 @@ const tried = [
   'prune-and-comp',
 ];
 
+/** Families whose layers have the form of another one that is here: two methods do. */
+const alike = [
+  ...['exaone4-whole', 'granitemoehybrid', 'idefics3', 'ministral3', 'mistral3', 'olmo3', 'qwen2_5_vl'],
+  ...['qwen3_vl', 'seed_oss', 'smolvlm'],
+];
+
 /** Tokens out of the cache are the likeliest after what precedes them. */
 async function requireCache(model: Model, ids: readonly number[]): Promise<void> {
   const sequence = ids.slice(0, 12);
@@ -40,7 +46,8 @@ for (const family of familyNames) {
     const golden = await familyData(family);
     using folder = temporaryFolder();
     await using model = await Model.load(device, golden.folder);
-    for (const { name, refusal } of methods.filter(method => tried.includes(method.name))) {
+    const names = alike.includes(family) ? ['plain', 'refit'] : tried;
+    for (const { name, refusal } of methods.filter(method => names.includes(method.name))) {
       if (refusal?.(model.arch)) continue;
       const to = join(folder.path, name);
       mkdirSync(to);

@@ -17,6 +17,12 @@ const script = join(
   ...['..', '..', '..', 'test', 'python', 'check_families.py'],
 );
 
+function rowsOf(values: Float32Array | Float64Array, { arch: { vocab } }: Model): number[][] {
+  return Array.from({ length: values.length / vocab }, (_, i) => [
+    ...values.subarray(i * vocab, (i + 1) * vocab),
+  ]);
+}
+
 /** Prunes a tiny model into the folder `to`, with what transformers is to find there. */
 async function writePruned(
   model: Model,
@@ -28,9 +34,7 @@ async function writePruned(
   mkdirSync(to, { recursive: true });
   await prunedFamily(model, golden, method, to);
   await using written = await Model.load(model.device, to);
-  const values = (await logits(written, golden.ids)).logits;
-  const { vocab } = model.arch;
-  const rows = golden.ids.map((_, i) => [...values.subarray(i * vocab, (i + 1) * vocab)]);
+  const rows = rowsOf((await logits(written, golden.ids)).logits, model);
   writeFileSync(join(to, 'expected.json'), JSON.stringify({ ids: golden.ids, logits: rows, ...more }));
 }
 
@@ -62,7 +66,8 @@ if (!python) {
       const transplant = transplanted.includes(family) ? ['transplant-heal'] : [];
       for (const method of ['plain', repair, 'laco', ...transplant]) {
         paths.push(join(folder.path, family, method));
-        await writePruned(model, golden, method, paths.at(-1)!);
+        const image = method === 'plain' && golden.keptImageLogits;
+        await writePruned(model, golden, method, paths.at(-1)!, image ? { image: rowsOf(image, model) } : {});
       }
     }
     checkInTransformers(paths);

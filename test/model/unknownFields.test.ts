@@ -1,0 +1,99 @@
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { formatSummary } from '../../cli/inspect.js';
+import { unknownFields } from '../../model/families/index.js';
+import { readArchitecture } from '../../model/index.js';
+import { inspectModel } from '../../model/source/inspectModel.js';
+import { familyNames } from '../familyData.js';
+import { rejectsWith } from '../gpu.js';
+import { dataPath, temporaryFolder } from '../support.js';
+
+// Fields of config.json that nothing reads, and config.json alone. Takes a second.
+
+type Json = Record<string, unknown>;
+const configOf = (family: string): Json =>
+  JSON.parse(readFileSync(dataPath('families', family, 'config.json'), 'utf8')) as Json;
+const unknown = (config: Json) => unknownFields(config, 'config.json');
+
+for (const family of familyNames) {
+  test(`${family}: every field that transformers writes is known`, () => {
+    assert.equal(unknown(configOf(family)), { changing: [], others: [] });
+  });
+}
+
+test('fields that may change the computation are told from those that do not', () => {
+  const llama = configOf('llama');
+  const of = (fields: Json) => unknown({ ...llama, ...fields });
+  for (const [field, value] of Object.entries({
+    attn_logit_softcapping: 30,
+    sliding_window: 4096,
+    layer_types: ['full_attention'],
+    num_experts: 8,
+    use_alibi: true,
+    position_embedding_type: 'alibi',
+    logit_scale: 0.5,
+    qk_layernorm: true,
+    linear_num_key_heads: 4,
+    altup_active_idx_act: 2,
+    dual_chunk_attention_config: { chunk_size: 8 },
+  })) {
+    assert.equal(of({ [field]: value }), { changing: [field], others: [] }, field);
+    for (const off of [null, false, 0, '', [], {}]) {
+      if (field !== 'use_alibi' && off === false) continue;
+      assert.equal(of({ [field]: off }), { changing: [], others: [] }, `${field} ${JSON.stringify(off)}`);
+    }
+  }
+  const rope = { ...(llama.rope_parameters as Json), alpha: 1000 };
+  assert.equal(of({ rope_parameters: rope }).changing, ['rope_parameters.alpha']);
+  assert.equal(of({ scale_attention: 1, embedding_multiplier: 1, attention_dropout: 0.1 }).changing, [
+    'scale_attention',
+  ]);
+  assert.equal(of({ unsloth_fixed: true, quality: 'high', pretraining_tp: 4, temperature: 0.6 }), {
+    changing: [],
+    others: ['unsloth_fixed', 'quality'],
+  });
+  // Beside a language model that is part of a larger one, fields belong to the others.
+  const mistral3 = configOf('mistral3');
+  const text = { ...(mistral3.text_config as Json), attention_sinks: 4 };
+  assert.equal(unknown({ ...mistral3, projector_scale: 3, text_config: text }).changing, [
+    'text_config.attention_sinks',
+  ]);
+});
+
+test('a model with such a field is refused; config.json alone is enough to know', async () => {
+  using folder = temporaryFolder();
+  const path = join(folder.path, 'downloaded.json');
+  copyFileSync(dataPath('families', 'qwen3_vl', 'config.json'), path);
+  const summary = await inspectModel(path);
+  const stored = await inspectModel(dataPath('families', 'qwen3_vl'));
+  assert.equal(summary.parameters, stored.parameters);
+  assert.equal([summary.stored, stored.stored], [false, true]);
+  assert.match(formatSummary(summary), /weights +none here; .* if config\.json is right/);
+  assert.match(formatSummary(summary, ['laco']), /methods +all but laco/);
+
+  writeFileSync(path, JSON.stringify({ ...configOf('llama'), attn_logit_softcapping: 30 }));
+  const refused = () => rejectsWith(() => inspectModel(path), 'UNSUPPORTED_FAMILY');
+  assert.match(await refused(), /downloaded\.json: "attn_logit_softcapping" is not known in this family/);
+  writeFileSync(path, JSON.stringify({ ...configOf('granitemoehybrid'), num_local_experts: 8 }));
+  assert.match(await refused(), /"num_local_experts" is not 0/);
+  await rejectsWith(() => readArchitecture(join(folder.path, 'absent.json')), 'CHECKPOINT_MISSING');
+});
+
+test('families within models that read images', async () => {
+  const mistral3 = configOf('mistral3');
+  const other = { ...mistral3, text_config: { ...(mistral3.text_config as Json), model_type: 'bloom' } };
+  const message = await rejectsWith(async () => unknown(other), 'UNSUPPORTED_FAMILY');
+  assert.match(
+    message,
+    /"text_config\.model_type" is "bloom"; supported within a mistral3 are mistral, ministral3/,
+  );
+  // Published Qwen2.5-VL files have the language model's fields beside vision_config.
+  const { text_config: text, ...rest } = configOf('qwen2_5_vl');
+  const mrope = { type: 'mrope', mrope_section: [1, 1, 1] };
+  const flat = { ...(text as Json), ...rest, rope_parameters: null, rope_scaling: mrope, rope_theta: 1000 };
+  assert.equal(unknown(flat), { changing: [], others: [] });
+});
+
+test.run();
