@@ -26,7 +26,7 @@ export const tinyConfig = {
   mlp_bias: false,
   eos_token_id: 256,
   torch_dtype: 'bfloat16',
-  layer_marks: ['a', 'b', 'c', 'd', 'e', 'f'],
+  _layer_marks: ['a', 'b', 'c', 'd', 'e', 'f'],
 };
 
 /**

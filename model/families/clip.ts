@@ -26,6 +26,7 @@ function build(
   projects: boolean,
   has: HasTensor | undefined,
 ): Architecture {
+  config.knows('projection_dim');
   const { layers, hidden, heads } = readSize(config);
   const headDim = evenHeads(config, hidden, heads);
   checkHeads(config, { heads, kvHeads: heads, headDim }, 'num_attention_heads');

@@ -30,7 +30,7 @@ const words = new RegExp(
     'norm|norms|layernorm|rmsnorm|ln|eps|epsilon|softcap|softcapping|cap|clip|clamp|sinks?',
     'scale|scaling|scaler|multiplier|factor|beta|gamma|alpha|temperature|bias',
     'expert|experts|moe|router|routed|shared|sparse|topk|mtp|nextn',
-    'mlp|ffn|ff|gate|gated|gating|act|activation|glu|hidden|intermediate|inner|layers?|blocks?|residual|parallel|depth',
+    'mlp|ffn|ff|gate|gated|gating|act|activation|glu|hidden|intermediate|inner|layers|blocks|types?|residual|parallel|depth',
     'embed|embd|embedding|embeddings|logits?|vocab|lora|rank|latent|dims?|size|mixer|hybrid|mod',
     'mamba|ssm|conv|conv1d|linear|recurrent|delta|rwkv|state|convolution',
   ].join('|')})(?=$|[._])`,

@@ -84,7 +84,7 @@ test('the plan has no Gram matrix of MLP features, and the run keeps to it', asy
 
 test('the peak is as planned', async () => {
   using place = await workplace({
-    config: { hidden_size: 64, intermediate_size: 512, head_dim: 16, layer_marks: undefined },
+    config: { hidden_size: 64, intermediate_size: 512, head_dim: 16, _layer_marks: undefined },
   });
   for (const closedForm of ['o-proj', 'auto'] as const) {
     await using own = await Device.open();

@@ -53,8 +53,8 @@ test('prune writes a model with fewer layers that evaluates like the one in memo
   const config = JSON.parse(readFileSync(join(place.out, 'config.json'), 'utf8'));
   assert.is(config.num_hidden_layers, 4);
   assert.equal(
-    config.layer_marks,
-    tinyConfig.layer_marks.filter((_, i) => i <= best || i > best + 2),
+    config._layer_marks,
+    tinyConfig._layer_marks.filter((_, i) => i <= best || i > best + 2),
   );
   assert.not(existsSync(join(place.out, 'notes.txt')));
   assert.is(readFileSync(join(place.out, 'generation_config.json'), 'utf8'), '{}');

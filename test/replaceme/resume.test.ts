@@ -169,7 +169,7 @@ test('a streamed run with hidden states on the host', () =>
         hidden_size: 64,
         intermediate_size: 64,
         head_dim: 16,
-        layer_marks: undefined,
+        _layer_marks: undefined,
       },
     },
   ));
@@ -363,7 +363,7 @@ test('a shard that is cut while its layers are streamed ends the run with its na
       hidden_size: 64,
       intermediate_size: 64,
       head_dim: 16,
-      layer_marks: undefined,
+      _layer_marks: undefined,
     },
     maxShardBytes: 150_000,
   });

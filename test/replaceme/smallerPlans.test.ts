@@ -10,7 +10,7 @@ import { options, workplace } from './workplace.js';
 const shape = {
   config: {
     ...{ num_hidden_layers: 6, hidden_size: 128, intermediate_size: 512, head_dim: 32 },
-    layer_marks: undefined,
+    _layer_marks: undefined,
   },
 };
 const small: PruneOptions = {

@@ -17,7 +17,7 @@ const shape = (layers: number, hidden: number, intermediate: number) => ({
     hidden_size: hidden,
     intermediate_size: intermediate,
     head_dim: hidden / 4,
-    layer_marks: undefined,
+    _layer_marks: undefined,
   },
 });
 

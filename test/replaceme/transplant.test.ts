@@ -84,7 +84,7 @@ test('where half the neurons of two layers do nothing, one layer has room for th
 
 test('the peak is as planned, and pursuit is planned to take longer', async () => {
   using place = await workplace({
-    config: { hidden_size: 64, intermediate_size: 512, head_dim: 16, layer_marks: undefined },
+    config: { hidden_size: 64, intermediate_size: 512, head_dim: 16, _layer_marks: undefined },
   });
   const flops: number[] = [];
   for (const neurons of ['energy', 'omp'] as const) {
