@@ -15,6 +15,7 @@ import {
   tracePath,
   withProfiledDevice,
 } from '../device/kernelProfile.js';
+import { storedPaces } from '../device/storedPaces.js';
 import { storedPeak } from '../device/storedPeak.js';
 import { findModels, inputPaths, MODEL_TEXT, type ModelFlags, withDownload } from '../inputs/models.js';
 import { addSettings, commandWords, givenFlags } from '../options/settings.js';
@@ -186,7 +187,8 @@ async function printPlan(
     ? await planPrune(model, { ...options, assume })
     : await withDevice({ ...run, deviceOptions: deviceOptionsOf(flags) }, async device => {
         const peak = await storedPeak(device.info, run.terminal);
-        return await planPrune(model, { ...options, device, uploadGigabytes: peak?.uploadGigabytes });
+        const paces = await storedPaces(device.info, run.terminal);
+        return await planPrune(model, { ...options, device, paces, uploadGigabytes: peak?.uploadGigabytes });
       });
   if (run.options.json) run.terminal.json(plan);
   else run.terminal.data(formatPlan(plan));
@@ -211,9 +213,16 @@ async function pruned(
     withProfiledDevice(
       { ...run, deviceOptions: { adapter, memoryLimit: flags.memoryLimit } },
       { profile: run.options.profile, force: flags.force, protect },
-      (device: Device, again: boolean) => {
+      async (device: Device, again: boolean) => {
         const resume = again && options.checkpoint !== false ? { resume: true, restart: false } : {};
-        return prune(model, out!, { ...options, ...(statistics && { statistics }), ...resume, device });
+        const paces = await storedPaces(device.info, run.terminal);
+        // Timing every dispatch takes time itself.
+        const kept = {
+          ...(statistics && { statistics }),
+          ...resume,
+          ...(run.options.profile ? {} : { paces }),
+        };
+        return await prune(model, out!, { ...options, ...kept, device });
       },
     );
   const { devices } = flags;

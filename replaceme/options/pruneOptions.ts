@@ -1,4 +1,5 @@
 import { type Device, ensure } from '../../engine/index.js';
+import type { PaceStore } from '../run/paces.js';
 import type { RunHooks } from '../run/runHooks.js';
 import {
   type budgetSettings,
@@ -43,6 +44,8 @@ export interface PruneOptions
   command?: readonly string[];
   /** An open device to use; it is left open. */
   device?: Device;
+  /** Remembers how long runs took, so that later ones of their kind are planned better. */
+  paces?: PaceStore;
 }
 
 /** Fills in the defaults. @throws RmError INVALID_ARGUMENT for a value out of range, or two that disagree. */

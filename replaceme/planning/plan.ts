@@ -18,6 +18,7 @@ import { type Shard, WHOLE } from '../statistics/shard.js';
 import { groupTokens } from '../windowMap/groupTokens.js';
 import { type AssumedDevice, factsOf } from './assumedDevice.js';
 import { choiceWith, choosePlacement, type Hindrance } from './choosePlacement.js';
+import { earlierRuns } from './earlierRuns.js';
 import { type Placement, weightSizes } from './memoryParts.js';
 import type { PlannedMemory } from './memoryPlan.js';
 import type { MemorySizes } from './memorySteps.js';
@@ -50,6 +51,8 @@ export interface PrunePlan {
   readonly report: ReportExtent;
   /** The rates behind the phases' seconds. */
   readonly rates: PlannedRates;
+  /** Whether the seconds are corrected by what an earlier run of this kind took. */
+  readonly corrected: boolean;
   readonly adapter: string;
 }
 
@@ -229,13 +232,13 @@ export async function planPrune(from: string, options: PlanOptions = {}): Promis
   if (assume) {
     const request = await checkPruneRequest(from, undefined, options, 'described');
     const facts = factsOf(assume, options.memoryLimit);
-    return planOf(await planRun(from, options, request, facts), ratesOf(assume), facts);
+    return planOf(await planRun(from, options, request, facts), ratesOf(assume), facts, options);
   }
   const request = await checkPruneRequest(from, undefined, options);
   await using lease = await openDevice(options);
   const { device } = lease;
   const run = await planRun(from, options, request, device);
-  return planOf(run, await planRates(run, device, options.uploadGigabytes), device);
+  return planOf(run, await planRates(run, device, options.uploadGigabytes), device, options);
 }
 
 /** A single token reads all weights, which takes a good card about so much longer. */
@@ -247,10 +250,11 @@ const ratesOf = ({ matmulGflops, uploadGigabytes }: AssumedDevice): PlannedRates
   diskGigabytes: DISK_GIGABYTES,
 });
 
-function planOf(run: RunPlan, rates: PlannedRates, { info }: DeviceFacts): PrunePlan {
+function planOf(run: RunPlan, rates: PlannedRates, { info }: DeviceFacts, options: PlanOptions): PrunePlan {
   const { batchTokens, memory, placement, notes, request } = run;
   const { arch, count, windows } = request;
-  const { phases, report } = plannedTime(run, rates);
+  const paces = earlierRuns(options, request)?.paces;
+  const { phases, report } = plannedTime(run, rates, paces);
   return {
     summary: windows
       ? describeWindows(windows, arch.layers)
@@ -267,6 +271,7 @@ function planOf(run: RunPlan, rates: PlannedRates, { info }: DeviceFacts): Prune
     phases,
     report,
     rates,
+    corrected: paces !== undefined,
     adapter: info.description,
   };
 }

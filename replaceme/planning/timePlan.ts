@@ -3,6 +3,7 @@ import { healingCost } from '../fits/fitCost.js';
 import { healingFlops } from '../healing/healingCost.js';
 import { fitsInClosedForm } from '../request/needs.js';
 import { layerFlopsPerToken } from '../run/computeRate.js';
+import type { Paces } from '../run/paces.js';
 import type { PhaseName } from '../run/phaseClock.js';
 import { chooseExtent, type ReportExtent, type ReportTimes } from '../run/reportExtent.js';
 import { lastRemoved } from '../run/window.js';
@@ -42,7 +43,7 @@ export const DISK_GIGABYTES = 1;
 export const assumedUpload = ({ info }: DeviceFacts): number => (info.kind === 'software' ? 2 : 8);
 
 /** Numbers of layers that the search for a budget tries, about. */
-const TRIES = 4;
+export const TRIES = 4;
 
 interface RepairCost {
   /** Of the forward passes, the sums and the solves: of the layers that stay before a cut, and of healing. */
@@ -106,8 +107,8 @@ export interface PlannedTime {
 const secondsOf = (phases: readonly PlannedPhase[]): number =>
   phases.reduce((sum, { seconds }) => sum + seconds, 0);
 
-/** The phases of a run, and how much of a report they leave time for. */
-export function plannedTime(run: RunSizes, rates: PlannedRates): PlannedTime {
+/** The phases of a run, and how much of a report they leave time for. @param paces of earlier runs like this one. */
+export function plannedTime(run: RunSizes, rates: PlannedRates, paces: Paces = {}): PlannedTime {
   const { request, layerBytes, outerBytes, weightBytes, evaluationTokens } = run;
   const { arch, windows, settings, budget } = request;
   const { layers, hidden } = arch;
@@ -119,7 +120,8 @@ export function plannedTime(run: RunSizes, rates: PlannedRates): PlannedTime {
   const perByte = 1 / disk + 1 / (rates.uploadGigabytes * 1e9);
   const phase = (name: PhaseName, flops: number, bytes: number, overlaps = streamed): PlannedPhase => {
     const [computing, moving] = [flops / (rates.matmulGflops * 1e9), bytes * perByte];
-    return { name, bytes, flops, seconds: overlaps ? Math.max(computing, moving) : computing + moving };
+    const seconds = overlaps ? Math.max(computing, moving) : computing + moving;
+    return { name, bytes, flops, seconds: seconds * (paces[name] ?? 1) };
   };
   const uploaded = (of: number) => (streamed ? of * layerBytes : 0);
   const phases = [phase('load', 0, streamed ? outerBytes : weightBytes, false)];
@@ -145,7 +147,7 @@ export function plannedTime(run: RunSizes, rates: PlannedRates): PlannedTime {
   }
   const kept = weightBytes - count * layerBytes;
   const end: PlannedPhase[] = [
-    { name: 'write', bytes: kept, flops: 0, seconds: (2 * kept) / disk },
+    { name: 'write', bytes: kept, flops: 0, seconds: ((paces.write ?? 1) * 2 * kept) / disk },
     phase('verify', 0, kept, false),
   ];
   if (evaluationTokens === 0) return { phases: [...phases, ...end], report: chooseExtent('none', undefined) };
@@ -154,7 +156,7 @@ export function plannedTime(run: RunSizes, rates: PlannedRates): PlannedTime {
     // Once for the scores; in full once more, a layer at a time.
     const walks = extent === 'full' ? 2 : 1;
     const all = phase('evaluate', together, uploaded(walks * (3 * layers - 2 * count)));
-    const seconds = all.seconds + oneByOne / (rates.singleGflops * 1e9);
+    const seconds = all.seconds + ((paces.evaluate ?? 1) * oneByOne) / (rates.singleGflops * 1e9);
     return { ...all, flops: together + oneByOne, seconds };
   };
   const [full, light] = [evaluate('full'), evaluate('light')];

@@ -1,6 +1,7 @@
 import { noJournal, RmError } from '../../engine/index.js';
 import { evaluate, ReferenceStates, totalTokens } from '../../model/index.js';
 import { PrunedModel } from '../activations/prunedModel.js';
+import { TRIES } from '../planning/timePlan.js';
 import type { DamageBudget } from '../request/layerBudget.js';
 import type { WindowChoice } from '../run/windowChoice.js';
 import type { SelectionContext } from '../selections/index.js';
@@ -38,7 +39,8 @@ export async function findLayers(
   let tried = 0;
   const tell = (trial?: LayerTrial) =>
     onProgress?.({
-      ...{ phase: 'numbers of layers', done: tried, total: 0, unit: 'tries' },
+      // How many it will be is not known before the last.
+      ...{ phase: 'numbers of layers', done: tried, total: Math.max(TRIES, tried + 1), unit: 'tries' },
       ...(trial && { detail: `${trial.layers} layers: KL ${trial.kl.toPrecision(3)}` }),
     });
   const measure = async (count: number): Promise<Trial> => {

@@ -1,14 +1,17 @@
 import { type Device, type Journal, noJournal } from '../../engine/index.js';
 import { SpillFile } from '../../model/index.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
+import { earlierRuns } from '../planning/earlierRuns.js';
 import { planRates, planRun, type RunPlan } from '../planning/plan.js';
 import { type PlannedTime, plannedTime } from '../planning/timePlan.js';
 import type { PruneRequest } from '../request/request.js';
 import { checkpointPath, markFinished, openJournal } from '../resume/pruneCheckpoint.js';
 import type { RunJournal } from '../resume/runJournal.js';
 import { type DeviceLease, openDevice } from '../run/openDevice.js';
+import { learnedPaces } from '../run/paces.js';
 import { PhaseClock, type PhaseName } from '../run/phaseClock.js';
 import type { Recipe } from '../run/recipe.js';
+import type { ReportExtent } from '../run/reportExtent.js';
 import { type RunHooks, runHooks } from '../run/runHooks.js';
 import { StepProgress } from './stepProgress.js';
 
@@ -66,7 +69,8 @@ export class PruneRun implements AsyncDisposable {
     let run: PruneRun | undefined;
     try {
       const plan = await planRun(from, options, request, lease.device);
-      const time = plannedTime(plan, await planRates(plan, lease.device));
+      const { paces } = earlierRuns(options, plan.request) ?? {};
+      const time = plannedTime(plan, await planRates(plan, lease.device), paces);
       const checkpoint = await openJournal(lease.device, to, options);
       run = new PruneRun(from, to, options, started, plan, lease, checkpoint, time);
       await run.journal.track('phases', run.clock);
@@ -126,9 +130,19 @@ export class PruneRun implements AsyncDisposable {
     if (this.checkpoint) await markFinished(this.checkpoint, this.to, target);
   }
 
-  /** Removes the checkpoint: the output is in place. */
-  async finish(): Promise<void> {
+  /** Removes the checkpoint: the output is in place. Remembers how long the work took. @param extent what was measured. */
+  async finish({ extent, tokenShare }: ReportExtent): Promise<void> {
     await this.checkpoint?.finish();
+    const earlier = earlierRuns(this.options, this.request);
+    if (!earlier) return;
+    const { phases, report } = this.time;
+    // A light report of other tokens takes other time; any other extent has nothing to do with the plan's.
+    const planned = phases.flatMap(phase => {
+      if (phase.name !== 'evaluate') return [phase];
+      const share = extent === 'none' ? 0 : tokenShare / report.tokenShare;
+      return extent === report.extent ? [{ ...phase, seconds: share * phase.seconds }] : [];
+    });
+    await earlier.keep(learnedPaces(earlier.paces ?? {}, planned, this.clock.phases));
   }
 
   /** Leaves the checkpoint of an unfinished run for `resume`. */

@@ -53,7 +53,7 @@ export async function publishPruned(run: PruneRun, result: PruneResult): Promise
     recipe: report => recipeFile(from, to, options, report),
     beforeRename: target => run.markFinished(target),
   });
-  await run.finish();
+  await run.finish(result.extent);
   return report;
 }
 

@@ -12,7 +12,8 @@ function partsOf(phase: PhaseName, { selection, budget, method, settings }: Prun
     const each = (name: string, weight: number) => Array.from({ length: 3 }, () => [name, weight] as const);
     return [['reference', 4], ...each('evaluate', 4), ['damage by layer', 2], ...each('samples', 8)];
   }
-  if (phase !== 'select' || selection.name !== 'measured' || budget) return [];
+  if (phase === 'select' && budget) return [['numbers of layers', 1]];
+  if (phase !== 'select' || selection.name !== 'measured') return [];
   const heals = settings.heal || method.unhealed !== undefined;
   return [
     ...[['window map', 8] as const, ['window map', 1] as const, ['reference', 1] as const],

@@ -7,7 +7,7 @@ import { pathArgument, shellWord } from './text/shellWord.js';
 
 /** Options of a call that concern it alone: they cannot or need not be repeated. */
 const ofTheRun = new Set([
-  ...['device', 'onProgress', 'onRow', 'onRecord', 'onNotice', 'signal', 'command', 'journal'],
+  ...['device', 'onProgress', 'onRow', 'onRecord', 'onNotice', 'signal', 'command', 'journal', 'paces'],
   ...[...pruneSettings, ...healSettings].flatMap(({ ofTheRun, name }) => (ofTheRun ? [name] : [])),
 ]);
 

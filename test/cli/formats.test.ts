@@ -91,6 +91,7 @@ test('prune: the report and the plan as text', () => {
     },
     placement: { weights: 'streamed', states: { place: 'host', dtype: 'bf16', keepsInner: false } },
     notes: ['the layers are streamed'],
+    corrected: true,
     report: chooseExtent(undefined, { rest: 30, full: 30, light: 5 }),
     phases: [
       { name: 'load', bytes: 1536, flops: 0, seconds: 30 },
