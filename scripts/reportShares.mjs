@@ -32,7 +32,9 @@ try {
     const planned = secondsOf(plan.phases);
     for (const { name, seconds: took } of phases) {
       const expected = plan.phases.find(phase => phase.name === name)?.seconds ?? 0;
-      console.log(`| ${extent.extent} | ${name} | ${percent(expected / planned)} | ${percent(took / seconds)} |`);
+      console.log(
+        `| ${extent.extent} | ${name} | ${percent(expected / planned)} | ${percent(took / seconds)} |`,
+      );
     }
     const tokens = extent.extent === 'light' ? `, ${percent(extent.tokenShare)} of the tokens` : '';
     console.log(`| ${extent.extent}${tokens} | planned / measured | ${(planned / seconds).toFixed(2)} | |`);

@@ -58,11 +58,12 @@ right answer, for a model that is meant for this task (docs/tasks.md). --config 
 file, by their names here (layers, calib, sequence-length, also model and out) or by ReplaceMe's (model_path,
 layers_to_skip, max_length, ...); the command line wins. docs/options.md describes every option.
 
---statistics keeps the sums over the calibration data: another --alpha, another method of least squares or a window that was
-fitted before then costs no forward pass. A file of another model, tokenizer or calibration is refused.
+--statistics keeps the sums over the calibration data in a file. A later run with another --alpha, with another method of
+least squares, or with a window that was fitted before then needs no forward pass. A file of another model, tokenizer or
+calibration is refused.
 
-With --memory-limit, or on a device with little memory, prune works layer by layer where the model does not fit: it uploads
-each layer when all tokens go through it. That needs --select cosine, angular or block-influence (or --window, --remove).
+With --memory-limit, or on a device with little memory, prune works layer by layer where the model does not fit: it
+uploads one layer, takes all tokens through it, and goes on to the next. That needs --select cosine, angular or block-influence (or --window, --remove).
 --dry-run says where weights and hidden states will be, and what else changes.
 
 A run of more than a minute keeps its state in OUT.checkpoint. After a kill at any moment, the same command with --resume

@@ -30,7 +30,7 @@ export const layerSettings = declare('Which layers go:', {
   window: setting(wholeNumber(0), {
     takes: 'i',
     otherwise: 'as the selection finds',
-    help: 'the layer to keep right before the removed ones',
+    help: 'the layer that stays, right before the removed ones',
   }),
   remove: setting(layerList, { takes: 'layers', help: 'the layers to remove, such as 12..18 or 3,5,12..15' }),
   select: setting(text, {
@@ -41,7 +41,7 @@ export const layerSettings = declare('Which layers go:', {
   windows: setting(wholeNumber(1), {
     takes: 'count',
     default: 1,
-    help: 'windows of equal size to divide the layers into',
+    help: 'how many windows of equal size the removed layers form',
     details: 'Not every selection divides.',
   }),
   apart: setting(onOff, { help: 'keep a layer between windows; else windows that touch merge' }),
@@ -51,22 +51,22 @@ export const layerSettings = declare('Which layers go:', {
 export const budgetSettings = declare('Or as many layers as a budget allows:', {
   maxKl: setting(positive, {
     takes: 'number',
-    help: 'as many layers as leave the KL to the original on held-out text below this, such as 0.3',
+    help: 'remove as many layers as keep the KL to the original below this on held-out text, such as 0.3',
     details: 'Tries several numbers of layers, each with its own selection and repair (docs/pruning.md).',
   }),
   keepTop1: setting(share, {
     flag: 'keep-top1',
     takes: 'share',
-    help: 'as many as leave this share of next tokens the same, such as 0.9 or 90%',
+    help: 'remove as many as keep this share of next tokens the same, such as 0.9 or 90%',
   }),
   targetBytes: setting(byteCount, {
     flag: 'target-size',
     takes: 'bytes',
-    help: 'as many as it takes to bring the weights to this size, such as 90MB',
+    help: 'remove layers until the weights are no larger than this, such as 90MB',
   }),
   targetParameters: setting(parameterCount, {
     takes: 'count',
-    help: 'as many as it takes to bring the model to so many parameters, such as 1B or 110M',
+    help: 'remove layers until no more parameters than this are left, such as 1B or 110M',
   }),
 });
 
@@ -256,7 +256,7 @@ export const calibrationSettings = declare('Calibration:', {
   }),
   generate: setting(wholeNumber(1), {
     takes: 'tokens',
-    help: 'text that the model writes itself, alone or beside other texts',
+    help: 'calibrate on so many tokens that the model writes itself, alone or beside other texts',
   }),
   mask: setting(share, {
     takes: 'share',
@@ -306,7 +306,7 @@ export const calibrationSettings = declare('Calibration:', {
   hostStates: setting(numberType('f32', 'bf16'), {
     takes: 'type',
     default: 'f32',
-    help: 'f32 or bf16: hidden states that do not fit on the device',
+    help: 'number type of hidden states that wait in host memory: f32, bf16',
     details:
       'f32 keeps every bit; bf16 takes half the host memory and rounds after every layer to 8 bits of mantissa.',
   }),

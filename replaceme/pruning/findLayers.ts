@@ -40,7 +40,7 @@ export async function findLayers(
   const tell = (trial?: LayerTrial) =>
     onProgress?.({
       // How many it will be is not known before the last.
-      ...{ phase: 'numbers of layers', done: tried, total: Math.max(TRIES, tried + 1), unit: 'tries' },
+      ...{ phase: 'numbers of layers', done: tried, total: Math.max(TRIES, tried + 1), unit: 'attempts' },
       ...(trial && { detail: `${trial.layers} layers: KL ${trial.kl.toPrecision(3)}` }),
     });
   const measure = async (count: number): Promise<Trial> => {
