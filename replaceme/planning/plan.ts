@@ -215,7 +215,7 @@ export async function planRates(
   return {
     matmulGflops: (await matmulRate(device, request.arch, Math.min(256, batchTokens))) / 1e9,
     matmulMeasured: true,
-    singleGflops: (await matmulRate(device, request.arch, 1)) / 1e9,
+    singleGflops: (await matmulRate(device, request.arch, 1, request.arch.layers)) / 1e9,
     uploadGigabytes: uploadGigabytes ?? assumedUpload(device),
     uploadMeasured: uploadGigabytes !== undefined,
     diskGigabytes: DISK_GIGABYTES,

@@ -86,12 +86,18 @@ function lasting({
   phases,
   peakMemoryBytes,
   plan,
+  extent: { fullShare: __, ...extent },
   sha256: _,
   ...report
 }: StoredReport): unknown {
   assert.ok(seconds > 0 && date.length > 0 && phases.length > 0 && peakMemoryBytes > 0);
   const models = report.evaluation?.models.map(({ tokensPerSecond, ...rest }) => rest);
-  return { ...report, plan: { ...plan, phases: undefined }, evaluation: { ...report.evaluation, models } };
+  return {
+    ...report,
+    extent,
+    plan: { ...plan, phases: undefined },
+    evaluation: { ...report.evaluation, models },
+  };
 }
 
 const parsed = (path: string) => JSON.parse(readFileSync(path, 'utf8')) as StoredReport;
