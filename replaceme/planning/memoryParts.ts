@@ -30,7 +30,7 @@ export const placements = (dtype: StatePlacement['dtype']): Placement[] =>
   );
 
 /** The smallest batch that a plan proposes. */
-const LEAST_BATCH = 64;
+export const LEAST_BATCH = 64;
 
 /** Tokens of the largest batch: a sequence longer than `batchTokens` is a batch of its own. */
 export const largestBatch = ({ tokens, batchTokens, sequenceLength }: CalibrationSizes): number =>

@@ -50,6 +50,36 @@ test('a driver that refuses a buffer: the next smaller plan, one line, the same 
   assert.not(readdirSync(place.path).includes('nothing'), 'nothing is half written');
 });
 
+test('no placement fits: smaller batches, from the beginning, to what a run in such batches writes', async () => {
+  using place = await workplace(shape);
+  const run = async (name: string, capacity: number | undefined, batchTokens: number) => {
+    await using device = await Device.open({ ...(capacity !== undefined && { capacity }) });
+    const notices: string[] = [];
+    const out = join(place.path, name);
+    const wanted = { ...small, batchTokens, device, onNotice: (text: string) => notices.push(text) };
+    const report = await prune(place.model, out, options(place.calibration, wanted));
+    return { report, notices, files: weightsOf(out) };
+  };
+  const least = async (batchTokens: number) => {
+    const { message } = await prune(
+      place.model,
+      join(place.path, 'planned'),
+      options(place.calibration, { ...small, batchTokens, memoryLimit: 1000 }),
+    ).catch(error => error);
+    return Number(/needs ([\d.]+) MiB of device memory at the least/.exec(message)![1]) * 2 ** 20;
+  };
+  const [of64, of256] = [await least(64), await least(256)];
+  assert.ok(of64 < 0.8 * of256, `${of64} ${of256}`);
+  const smaller = await run('smaller', Math.round(0.9 * of256), 256);
+  assert.ok(smaller.report.recipe.batchTokens! < 256);
+  assert.ok(
+    smaller.notices.some(text => /from the beginning in batches of \d+ tokens/.test(text)),
+    smaller.notices.join('\n'),
+  );
+  const { batchTokens } = smaller.report.recipe;
+  assert.equal((await run('asked', undefined, batchTokens!)).files, smaller.files);
+});
+
 test('resume with less memory: the selection stays, the rest begins anew, the same bytes', async () => {
   using place = await workplace(shape);
   const out = (name: string) => join(place.path, name);
