@@ -259,9 +259,7 @@ async function measure(
   progress.steps(models + texts.length + models * (tasks.length + (options.health ? 1 : 0)));
   const { Model } = await import('../../model/transformer/model.js');
   const paths = [folder, ...(against ? [against] : [])];
-  // Tasks and samples go through whole models.
-  const wholeOnly = tasks.length > 0 || options.health !== undefined;
-  const offloads = wholeOnly ? [] : await placements(run, device, paths, inputs.sequenceLength);
+  const offloads = await placements(run, device, paths, inputs);
   const load = async (path: string, index: number) => {
     progress.nextStep();
     using _ = report?.clock.enter('load');
@@ -295,11 +293,15 @@ async function placements(
   { options, terminal }: Run<EvalOptions>,
   device: Device,
   paths: readonly string[],
-  sequenceLength: number,
+  { sequenceLength, prompts }: Pick<Awaited<ReturnType<typeof readInputs>>, 'sequenceLength' | 'prompts'>,
 ) {
   const { placeModels } = await import('../../replaceme/planning/evalPlacement.js');
-  const { batchTokens } = options;
-  const offloads = await placeModels(device, paths, { sequenceLength, batchTokens });
+  const { batchTokens, health, healthTokens = 128 } = options;
+  const { healthPrompts } = await import('../../model/generation/generationHealth.js');
+  const texts = health === undefined ? 0 : (prompts ?? healthPrompts).length;
+  // About twice the new tokens, with their prompts and what the cache grows ahead of need.
+  const cachedTokens = 2 * texts * healthTokens;
+  const offloads = await placeModels(device, paths, { sequenceLength, batchTokens, cachedTokens });
   for (const [i, path] of paths.entries()) {
     if (offloads[i])
       terminal.note(`${path} does not fit the memory limit: its layers go to the device in turn`);

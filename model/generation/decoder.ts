@@ -5,7 +5,7 @@ import { Batch } from '../transformer/batch.js';
 import { tokenLogits } from '../transformer/headLogits.js';
 import { KvCache } from '../transformer/kvCache.js';
 import type { Model } from '../transformer/model.js';
-import { finalNorm, forward } from '../transformer/transformer.js';
+import { finalNorm, forwardInTurn } from '../transformer/transformer.js';
 import { notFiniteLogits, penalizeRepeats } from './sampler.js';
 
 /** A sequence that goes on: its place in the cache, and all its tokens. */
@@ -72,7 +72,7 @@ export class Decoder {
   }
 
   /** Computes all tokens but the last of each sequence, equal beginnings once. */
-  fill(sequences: readonly Continued[]): void {
+  async fill(sequences: readonly Continued[]): Promise<void> {
     const { device } = this.model;
     const filled = new Map<string, number>();
     using _section = device.section('prompt');
@@ -87,7 +87,7 @@ export class Decoder {
       }
       filled.set(key, place);
       const more = beginning.slice(this.keep(place, tokens));
-      if (more.length > 0) this.#forward([{ place, more }]).dispose();
+      if (more.length > 0) (await this.#forward([{ place, more }])).dispose();
     }
   }
 
@@ -116,7 +116,7 @@ export class Decoder {
       ),
     );
     const together = parts.every(({ more }) => more.length === 1);
-    const states = scope.own(together ? this.#forward(parts) : this.#oneByOne(parts));
+    const states = scope.own(await (together ? this.#forward(parts) : this.#oneByOne(parts)));
     const computed = scope.own(tokenLogits(this.model, scope.own(finalNorm(this.model, states))));
     const logits =
       repeatPenalty === 1 ? computed : scope.own(await penalized(computed, sequences, repeatPenalty));
@@ -129,26 +129,26 @@ export class Decoder {
     return tokens;
   }
 
-  #oneByOne(parts: readonly Part[]): Tensor {
+  async #oneByOne(parts: readonly Part[]): Promise<Tensor> {
     const { device, arch } = this.model;
-    if (parts.length === 1) return this.#forward(parts);
+    if (parts.length === 1) return await this.#forward(parts);
     const states = Tensor.create(device, [parts.length, arch.hidden], 'f32', 'last states');
     for (const [row, part] of parts.entries()) {
-      using last = this.#forward([part]);
+      using last = await this.#forward([part]);
       device.recorder.copy(last, states.rows(row, 1));
     }
     return states;
   }
 
   /** Appends tokens to the cache; returns the last token's state of each sequence [sequences, hidden]. */
-  #forward(parts: readonly Part[]): Tensor {
+  async #forward(parts: readonly Part[]): Promise<Tensor> {
     const cache = this.#cache;
     using batch = new Batch(
       this.model.device,
       parts.map(({ more }) => more),
       { places: cache.places(parts.map(({ place }) => place)) },
     );
-    const states = forward(this.model, batch, { cache, lastToken: parts.length === 1 });
+    const states = await forwardInTurn(this.model, batch, { cache, lastToken: parts.length === 1 });
     for (const { place, more } of parts) this.#cached[place]!.push(...more);
     return states;
   }

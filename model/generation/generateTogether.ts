@@ -53,7 +53,7 @@ export async function generateTogether(
   let open = all.filter(({ limit }) => limit > 0);
   if (open.length === 0) return all.map(() => []);
   using decoder = new Decoder(model, Math.min(model.arch.contextLength, longest + FIRST_ROOM), all.length);
-  decoder.fill(open);
+  await decoder.fill(open);
   while (open.length > 0) {
     signal?.throwIfAborted();
     for (const writing of open) writing.random = writing.draw();

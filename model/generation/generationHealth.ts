@@ -1,7 +1,7 @@
 import type { Progress } from '../../engine/index.js';
 import type { TextReader } from '../text/textReader.js';
 import type { Model } from '../transformer/model.js';
-import { generate } from './generate.js';
+import { generateTogether, type TogetherRequest } from './generateTogether.js';
 
 /** Default prompts: a fact, a story, instructions, an explanation, a list, code. */
 export const healthPrompts: readonly string[] = [
@@ -74,26 +74,34 @@ export async function generationHealth(
 ): Promise<GenerationHealth> {
   using _section = model.device.section('samples');
   const { tokenizer } = reader;
-  const samples: HealthSample[] = [];
+  const requests: TogetherRequest[] = [];
+  for (const prompt of prompts) {
+    requests.push({ prompt: await promptTokens(prompt, reader), maxTokens, seed: 0 });
+  }
   const total = prompts.length * maxTokens;
-  for (const [p, prompt] of prompts.entries()) {
-    const ids = await promptTokens(prompt, reader);
-    let done = p * maxTokens;
-    const generated = await generate(model, ids, {
-      maxTokens,
-      eosIds: tokenizer.eosIds,
-      onToken: () => onProgress?.({ phase: 'samples', done: ++done, total, unit: 'tokens' }),
-      ...(signal && { signal }),
-    });
-    const room = Math.min(maxTokens, model.arch.contextLength - ids.length);
+  let done = 0;
+  const tell = () => onProgress?.({ phase: 'samples', done, total, unit: 'tokens' });
+  // Together: the layers of an offloaded model then arrive once for a token of every text.
+  const texts = await generateTogether(model, requests, {
+    eosIds: tokenizer.eosIds,
+    onTokens(count) {
+      done += count;
+      tell();
+    },
+    signal,
+  });
+  done = total;
+  tell();
+  const samples: HealthSample[] = [];
+  for (const [p, generated] of texts.entries()) {
+    const room = Math.min(maxTokens, model.arch.contextLength - requests[p]!.prompt.length);
     samples.push({
-      prompt,
+      prompt: prompts[p]!,
       text: await tokenizer.decode(generated, { skipSpecialTokens: true }),
       tokens: generated.length,
       ended: generated.length < room,
       ...repetition(generated),
     });
-    onProgress?.({ phase: 'samples', done: (p + 1) * maxTokens, total, unit: 'tokens' });
   }
   const mean = (of: (sample: HealthSample) => number) =>
     samples.reduce((sum, sample) => sum + of(sample), 0) / samples.length;

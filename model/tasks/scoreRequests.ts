@@ -1,7 +1,9 @@
-import { downloadF32, type Progress, RmError, Scope, tensorFrom } from '../../engine/index.js';
+import { asF32, downloadTogether, type Progress, RmError, Scope, tensorFrom } from '../../engine/index.js';
 import { embedding, logLikelihood } from '../../kernels/index.js';
 import { rotateAlike } from '../architecture/rope.js';
+import { createHostStates, forwardByLayer } from '../evaluation/forwardByLayer.js';
 import { Batch, defaultBatchTokens } from '../transformer/batch.js';
+import type { BatchTensors } from '../transformer/batchTensors.js';
 import type { Model } from '../transformer/model.js';
 import { finalNorm, forward } from '../transformer/transformer.js';
 import type { TokenRequest } from './encodeRequest.js';
@@ -69,17 +71,27 @@ export async function scoreRequests(
   const [total, cached] = [new Set(keys).size, answers.size];
   const batchTokens = options.batchTokens ?? defaultBatchTokens(model.device, model.arch);
   const alike = (a: number, b: number) => rotateAlike(model.arch.ropes, a, b);
-  for (const { readings: planned } of plans(readings, batchTokens, alike)) {
-    signal?.throwIfAborted();
+  const left = plans(readings, batchTokens, alike).flatMap(({ readings: planned }) => {
     const unanswered = planned
       .map(reading => ({ ids: reading.ids, requests: missing(reading) }))
-      .filter(({ requests: left }) => left.length > 0);
-    for (const plan of plans(unanswered, Number.POSITIVE_INFINITY, alike)) {
-      const scored = await scoreBatch(model, plan);
+      .filter(({ requests }) => requests.length > 0);
+    return plans(unanswered, Number.POSITIVE_INFINITY, alike);
+  });
+  const tell = () => onProgress?.({ phase, done: answers.size, total, unit: 'requests' });
+  if (left.length === 0) tell();
+  for (const group of layerwise(model, left)) {
+    using states = createHostStates(model.device);
+    if (model.isOffloaded) {
+      const open = (index: number) => openBatch(model, group[index]!);
+      await forwardByLayer(model, group.length, open, states, { onProgress, signal, phase });
+    }
+    for (const [index, plan] of group.entries()) {
+      signal?.throwIfAborted();
+      const scored = await scoreBatch(model, plan, index, states);
       cache?.add(scored);
       for (const [key, answer] of scored) answers.set(key, answer);
+      tell();
     }
-    onProgress?.({ phase, done: answers.size, total, unit: 'requests' });
   }
   return { answers: keys.map(key => answers.get(key)!), requests: total, cached };
 }
@@ -154,17 +166,48 @@ function plans(
   return batches;
 }
 
-async function scoreBatch(
-  model: Model,
-  { readings, shared }: Plan,
-): Promise<(readonly [key: string, answer: Answer])[]> {
-  const { device, weights } = model;
-  const rec = device.recorder;
-  using batch = new Batch(
+/** Share of the free host memory for states of an offloaded model. */
+const HOST_SHARE = 1 / 4;
+
+/**
+ * Batches that go through the layers together: each alone while the model is on the device; else as many as the host has
+ * room for, so that each layer is uploaded once for all of them.
+ */
+function layerwise(model: Model, batches: readonly Plan[]): Plan[][] {
+  if (!model.isOffloaded) return batches.map(batch => [batch]);
+  const most = (HOST_SHARE * model.device.host.free) / (4 * model.arch.hidden);
+  const groups: Plan[][] = [];
+  let tokens = Number.POSITIVE_INFINITY;
+  for (const batch of batches) {
+    const added = batch.readings.reduce((sum, { ids }, r) => sum + ids.length - batch.shared[r]!, 0);
+    if (tokens + added > most) {
+      groups.push([]);
+      tokens = 0;
+    }
+    groups.at(-1)!.push(batch);
+    tokens += added;
+  }
+  return groups;
+}
+
+const openBatch = ({ device }: Model, { readings, shared }: Plan): Batch =>
+  new Batch(
     device,
     readings.map(({ ids }) => ids),
     { shared },
   );
+
+/** @param states outputs of the last layer by batch, where the model is offloaded. */
+async function scoreBatch(
+  model: Model,
+  plan: Plan,
+  index: number,
+  states: BatchTensors,
+): Promise<(readonly [key: string, answer: Answer])[]> {
+  const { device, weights } = model;
+  const { readings } = plan;
+  const rec = device.recorder;
+  using batch = openBatch(model, plan);
   // The row that predicts each token of each continuation.
   const rows: number[] = [];
   const targets: number[] = [];
@@ -177,7 +220,7 @@ async function scoreBatch(
   using scope = new Scope(device);
   const vector = (values: readonly number[], label: string) =>
     scope.own(tensorFrom(device, Uint32Array.from(values), [values.length], label));
-  const hidden = scope.own(forward(model, batch));
+  const hidden = states.has(index) ? await states.get(index, scope) : scope.own(forward(model, batch));
   const chosen = scope.tensor([rows.length, model.arch.hidden], 'f32', 'states that predict');
   embedding(rec, hidden, vector(rows, 'rows that predict'), chosen);
   const [logp, below] = [0, 1].map(() => scope.tensor([rows.length], 'f32', 'scores')) as [never, never];
@@ -186,7 +229,10 @@ async function scoreBatch(
     form: model.arch.logitForm,
     below,
   });
-  const [scores, distances] = [await downloadF32(logp), await downloadF32(below)];
+  const [scores, distances] = (await downloadTogether([logp, below])).map(asF32) as [
+    Float32Array,
+    Float32Array,
+  ];
   let at = 0;
   return readings.flatMap(({ requests }) =>
     requests.map(({ key, continuation }) => {

@@ -86,6 +86,31 @@ export function forward(model: Model, batch: Batch, options: ForwardOptions = {}
   return hidden;
 }
 
+/** `forward` through all layers, those of an offloaded model in turn. The caller disposes the result. */
+export async function forwardInTurn(
+  model: Model,
+  batch: Batch,
+  { cache, lastToken = false }: Pick<ForwardOptions, 'cache' | 'lastToken'> = {},
+): Promise<Tensor> {
+  const reading = cache && { cache };
+  if (!model.isOffloaded) return forward(model, batch, { ...reading, lastToken });
+  const { layers } = model.arch;
+  let hidden = embedTokens(model, batch);
+  for (let layer = 0; layer < layers; layer++) {
+    using input = hidden;
+    await model.loadLayer(layer, (layer + 1) % layers);
+    const last = layer === layers - 1;
+    hidden = forward(model, batch, {
+      ...reading,
+      from: layer,
+      to: layer + 1,
+      input,
+      lastToken: lastToken && last,
+    });
+  }
+  return hidden;
+}
+
 function runLayer(
   model: Model,
   layer: number,

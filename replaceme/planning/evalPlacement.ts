@@ -35,10 +35,11 @@ async function sizesOf(path: string, positions: number): Promise<Sized> {
 }
 
 /**
- * How models that are evaluated on texts together are loaded: whole where they fit the memory limit, else layer by layer, the
+ * How models that are evaluated together are loaded: whole where they fit the memory limit, else layer by layer, the
  * first model first.
  *
  * @param sequenceLength tokens of the longest sequence.
+ * @param cachedTokens tokens whose keys and values are kept at a time, where the models write texts (default 0).
  */
 export async function placeModels(
   device: Device,
@@ -46,13 +47,20 @@ export async function placeModels(
   {
     sequenceLength,
     batchTokens,
-  }: { readonly sequenceLength: number; readonly batchTokens?: number | undefined },
+    cachedTokens = 0,
+  }: {
+    readonly sequenceLength: number;
+    readonly batchTokens?: number | undefined;
+    readonly cachedTokens?: number;
+  },
 ): Promise<LoadOptions['offload'][]> {
   const models = await Promise.all(paths.map(path => sizesOf(path, sequenceLength)));
   const passing = Math.max(
     ...models.map(({ arch }) => {
       const tokens = Math.max(sequenceLength, batchTokens ?? defaultBatchTokens(device, arch));
-      return activationBytes(arch, tokens, 6, 3) + 8 * tokens * Math.min(arch.vocab, LOGIT_COLUMNS);
+      const { layers, kvHeads, headDim, vocab } = arch;
+      const cached = 8 * cachedTokens * layers * kvHeads * headDim;
+      return activationBytes(arch, tokens, 6, 3) + 8 * tokens * Math.min(vocab, LOGIT_COLUMNS) + cached;
     }),
   );
   const fits = (weights: readonly Placement['weights'][]) => {

@@ -101,6 +101,16 @@ test('what requests share is computed once', async () => {
   });
 });
 
+test('a model whose layers go to the device in turn gives the same numbers', async () => {
+  await withModel(async model => {
+    await using streamed = await Model.load(model.device, folder.path, { offload: { prefetch: true } });
+    for (const batchTokens of [60, 4096]) {
+      const whole = await scoreRequests(model, requests, { batchTokens });
+      assert.equal(await scoreRequests(streamed, requests, { batchTokens }), whole);
+    }
+  });
+});
+
 test('an interrupted run goes on where it was, with the same numbers', async () => {
   await withModel(async model => {
     using place = temporaryFolder();

@@ -1,9 +1,10 @@
-// A model larger than the memory limit is evaluated layer by layer, to the same bits. 3 s on idle cores.
+// A model larger than the memory limit is evaluated layer by layer, to the same bits. 4 s on idle cores.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { writeSyntheticCheckpoint } from '../../bench/syntheticCheckpoint.js';
 import { Device } from '../../engine/index.js';
-import { evaluate, Model } from '../../model/index.js';
+import { shippedPath } from '../../model/files/shippedPath.js';
+import { evaluate, generationHealth, Model, openTextReader } from '../../model/index.js';
 import { placeModels } from '../../replaceme/planning/evalPlacement.js';
 import { rejectsWith } from '../gpu.js';
 import { temporaryFolder } from '../support.js';
@@ -33,6 +34,19 @@ test('whole where it fits, else in turn, with the same result', async () => {
 
   await using small = await Device.open({ memoryLimit: 12 << 20 });
   await rejectsWith(() => Model.load(small, folder.path), 'OUT_OF_MEMORY');
+});
+
+test('texts that a streamed model writes are those of the whole model', async () => {
+  const demo = shippedPath('demo-model');
+  await using device = await Device.open();
+  await using model = await Model.load(device, demo);
+  await using streamed = await Model.load(device, demo, { offload: { prefetch: true } });
+  const reader = await openTextReader(demo, {});
+  const options = { prompts: ['The capital of France is', 'Once'], tokens: 4 };
+  assert.equal(
+    await generationHealth(streamed, reader, options),
+    await generationHealth(model, reader, options),
+  );
 });
 
 test.run();
