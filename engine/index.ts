@@ -27,14 +27,24 @@ export { formatBytes, formatNumber, formatRate, formatSeconds, plural } from './
 export { type HostMemory, hostMemory } from './hostMemory.js';
 export { liveSums, noJournal } from './journal.js';
 export { endOfString, MOST_LEVELS, parseJsonText } from './json.js';
+export { LaterDownloads } from './laterDownloads.js';
 export { exactSize, sizeClass } from './memory.js';
 export { didYouMean } from './nearestWord.js';
+export { OneAhead } from './oneAhead.js';
 export * from './public.js';
 export { seededRandom, shuffle } from './random.js';
 export { reasonOf } from './reasons.js';
 export { brokenSeal, sealed, sha256, sha256OfFile, sha256OfJson } from './seal.js';
 export { requireExactArithmetic, selfTest } from './selftest.js';
 export { type ReadInto, STAGING_BYTES } from './staging.js';
-export { downloadPieces, PIECE, readBack, smallTensor, uploadFrom, uploadPieces } from './transfer.js';
+export {
+  downloadPieces,
+  downloadTogether,
+  PIECE,
+  readBack,
+  smallTensor,
+  uploadFrom,
+  uploadPieces,
+} from './transfer.js';
 export { thisHost, vulkanDriverFiles } from './vulkanFiles.js';
 export { withoutCredentials } from './withoutCredentials.js';

@@ -16,7 +16,9 @@ export interface StoredTensor {
  * arrays and tensors; `restore` receives the same with a `StoredTensor` in place of each tensor.
  */
 export interface LiveState {
-  /** Returns the present state as plain data and tensors. */
+  /** Waits for what belongs to the state and is still on its way; called for all states before any is saved. */
+  arrive?(): Promise<void>;
+  /** Returns the present state as plain data and tensors, or a promise of it. */
   save(): unknown;
   /** Restores a saved state, perhaps in another process. */
   restore(saved: never): Promise<void> | void;

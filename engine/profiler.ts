@@ -22,12 +22,19 @@ export interface SectionProfile {
   readonly wallMilliseconds: number;
   /** GPU time of its kernels. */
   readonly milliseconds: number;
-  /** How often work was submitted, and how often the host waited for all of it or for a download. */
+  /** How often work was submitted, and how often the host waited for submitted work or for a download. */
   readonly submits: number;
   readonly waits: number;
+  /** Batches that were visited, and runs of a layer over a batch. */
+  readonly batches: number;
+  readonly layers: number;
   /** Slowest first. */
   readonly kernels: readonly KernelProfile[];
 }
+
+type Counted = 'submits' | 'waits' | 'batches' | 'layers';
+
+const noCounts = (): Record<Counted, number> => ({ submits: 0, waits: 0, batches: 0, layers: 0 });
 
 type Total = { -readonly [Field in keyof KernelProfile]: KernelProfile[Field] } & {
   readonly section: string;
@@ -69,7 +76,7 @@ export class Profiler {
   readonly #totals = new Map<string, Map<string, Total>>();
   readonly #walls = new Map<string, number>();
   /** By section. */
-  readonly #counts = new Map<string, { submits: number; waits: number }>();
+  readonly #counts = new Map<string, Record<Counted, number>>();
   readonly #spans: Span[] = [];
   #droppedSpans = 0;
   #section = '';
@@ -108,9 +115,9 @@ export class Profiler {
     };
   }
 
-  /** Counts a submit, or a wait for the device, in the current section. */
-  count(what: 'submits' | 'waits'): void {
-    const counts = this.#counts.get(this.#section) ?? { submits: 0, waits: 0 };
+  /** Counts one of these in the current section. */
+  count(what: Counted): void {
+    const counts = this.#counts.get(this.#section) ?? noCounts();
     counts[what]++;
     this.#counts.set(this.#section, counts);
   }
@@ -194,7 +201,7 @@ export class Profiler {
         section,
         wallMilliseconds: this.#walls.get(section) ?? 0,
         milliseconds: kernels.reduce((sum, { milliseconds }) => sum + milliseconds, 0),
-        ...(this.#counts.get(section) ?? { submits: 0, waits: 0 }),
+        ...(this.#counts.get(section) ?? noCounts()),
         kernels: slowestFirst(kernels),
       };
     });
@@ -232,6 +239,7 @@ export class Profiler {
   reset(): void {
     this.#totals.clear();
     this.#walls.clear();
+    this.#counts.clear();
     this.#spans.length = 0;
     this.#droppedSpans = 0;
   }

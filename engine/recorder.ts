@@ -198,10 +198,12 @@ export class Recorder {
     this.#commands().clearBuffer(tensor.buffer.gpu, tensor.byteOffset, bytes);
   }
 
-  /** @internal Copies a tensor's bytes into a mappable buffer; for transfer.ts. */
-  copyOut(tensor: BufferView, target: GPUBuffer, bytes: number): void {
+  /** @internal Copies a tensor's bytes into a mappable buffer, from its byte `at` on; for transfer.ts. */
+  copyOut(tensor: BufferView, target: GPUBuffer, at: number): void {
+    const bytes = Math.ceil(tensor.byteLength / 4) * 4;
+    if (bytes === 0) return;
     this.#endPass();
-    this.#commands().copyBufferToBuffer(tensor.buffer.gpu, tensor.byteOffset, target, 0, bytes);
+    this.#commands().copyBufferToBuffer(tensor.buffer.gpu, tensor.byteOffset, target, at, bytes);
   }
 
   /** @internal Copies a mappable buffer's bytes into a tensor, from its byte `at` on; for staging.ts. */

@@ -117,36 +117,52 @@ export async function tensorFromBytes(
 
 /** Reads a tensor's bytes, after all recorded work. @throws RmError for any GPU failure so far. */
 export async function download(tensor: Tensor): Promise<Uint8Array> {
-  const { device } = tensor;
+  return (await downloadTogether([tensor]))[0]!;
+}
+
+/** Reads the bytes of tensors of one device, after all recorded work, with one wait. @throws RmError as `download`. */
+export async function downloadTogether(tensors: readonly Tensor[]): Promise<Uint8Array[]> {
+  if (tensors.length === 0) return [];
+  const { device, label } = tensors[0]!;
   device.check();
-  if (tensor.byteLength === 0) return new Uint8Array(0);
+  if (tensors.every(({ byteLength }) => byteLength === 0)) return tensors.map(() => new Uint8Array(0));
   try {
-    const bytes = await readBack(tensor);
+    const bytes = await readAllBack(tensors);
     await device.settle();
     return bytes;
   } catch (cause) {
     if (cause instanceof RmError) throw cause;
-    return await device.explain(cause, `'${tensor.label}' could not be read back`);
+    return await device.explain(cause, `'${label}' could not be read back`);
   }
 }
 
 /** Submits all recorded work, then reads a tensor's bytes, whether or not the device has failed. Rejects as Dawn does. */
 export async function readBack(tensor: Tensor): Promise<Uint8Array> {
-  const { device } = tensor;
-  const size = Math.ceil(tensor.byteLength / 4) * 4;
+  return (await readAllBack([tensor]))[0]!;
+}
+
+/** The same for several tensors of one device together: one wait. */
+async function readAllBack(tensors: readonly Tensor[]): Promise<Uint8Array[]> {
+  const { device, label } = tensors[0]!;
+  const places: { start: number; byteLength: number }[] = [];
+  let size = 0;
+  // The tensors may be disposed as soon as the copies are submitted.
+  for (const { byteLength } of tensors) {
+    places.push({ start: size, byteLength });
+    size += Math.ceil(byteLength / 4) * 4;
+  }
   const staging = device.gpu.createBuffer({
-    label: `download of ${tensor.label}`,
+    label: `download of ${label}`,
     size,
     usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
   });
   try {
-    device.recorder.copyOut(tensor, staging, size);
+    for (const [i, tensor] of tensors.entries()) device.recorder.copyOut(tensor, staging, places[i]!.start);
     device.recorder.flush();
-    // The tensor may be disposed as soon as this is submitted.
-    const { byteLength } = tensor;
     device.profiler?.count('waits');
     await device.wait(staging.mapAsync(GPUMapMode.READ));
-    return new Uint8Array(staging.getMappedRange().slice(0, byteLength));
+    const mapped = staging.getMappedRange();
+    return places.map(({ start, byteLength }) => new Uint8Array(mapped.slice(start, start + byteLength)));
   } finally {
     staging.destroy();
   }

@@ -66,6 +66,8 @@ export interface ProfileSummary {
     readonly milliseconds: number;
     readonly submits: number;
     readonly waits: number;
+    readonly batches: number;
+    readonly layers: number;
   }[];
   readonly peak?: PeakRates;
   readonly trace?: string;
@@ -98,6 +100,16 @@ export function profileRows(programs: readonly KernelProfile[], peak?: PeakRates
 /** Kernels with a smaller share of the time share one row. */
 const SMALL = 0.001;
 
+/** Submits and waits of a section, with those inside it, for each of its batches or runs of layers. */
+function perRun(sections: ProfileSummary['sections'], path: string, of: 'batches' | 'layers'): string {
+  const sum = (field: 'submits' | 'waits' | 'batches' | 'layers') =>
+    sections
+      .filter(({ section }) => section === path || section.startsWith(`${path}/`))
+      .reduce((total, section) => total + section[field], 0);
+  const runs = sum(of);
+  return runs > 0 ? `${digits(sum('submits') / runs)}, ${digits(sum('waits') / runs)}` : '';
+}
+
 /** The tables for people: by kernel, and by section if there are any. */
 export function formatProfile({ milliseconds, kernels, sections, peak }: ProfileSummary): string {
   const rate = (value: number) => (value > 0 ? digits(value) : '');
@@ -128,19 +140,22 @@ export function formatProfile({ milliseconds, kernels, sections, peak }: Profile
       right('wall ms'),
       right('kernels ms'),
       right('share'),
-      right('submits'),
-      right('waits'),
+      ...[right('submits'), right('waits'), right('batches'), right('a batch'), right('a layer')],
     ],
-    named.map(({ section, wallMilliseconds, milliseconds: own, submits, waits }) => [
+    named.map(({ section, wallMilliseconds, milliseconds: own, submits, waits, batches }) => [
       ...[section, digits(wallMilliseconds), digits(own)],
       ...[percent(milliseconds > 0 ? own / milliseconds : 0), `${submits}`, `${waits}`],
+      ...(batches > 0
+        ? [`${batches}`, perRun(named, section, 'batches'), perRun(named, section, 'layers')]
+        : ['', '', '']),
     ]),
   );
   return [
     formatTable(columns, rows),
     ...(named.length > 0
       ? [
-          `${sectionTable}Kernels, submits and waits in a section within another count for the inner section only.\n`,
+          `${sectionTable}Kernels, submits and waits in a section within another count for the inner section only. The last columns have submits and
+waits a batch, and a run of a layer over a batch, with those of inner sections.\n`,
         ]
       : []),
     `All kernels: ${digits(milliseconds)} ms by timestamps. Profiling gives each dispatch a pass of its own, ` +

@@ -1,6 +1,9 @@
+import { tensorFrom } from '../../engine/index.js';
 import { type AdamOptions, adam } from '../elementwise/adam.js';
 import { scaleRows } from '../elementwise/scaleRows.js';
+import { normDivisors } from '../norms/normDivisors.js';
 import { cosineLoss } from '../reductions/cosineLoss.js';
+import { tokenRoots } from '../reductions/tokenRoots.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
 
@@ -26,6 +29,75 @@ function scaleRowsCase([rows, columns]: Shape, bench = false): KernelCase {
           expected: Float64Array.from(
             x.values,
             (value, i) => value * weights.values[Math.floor(i / columns)]!,
+          ),
+        }),
+      };
+    },
+  };
+}
+
+/** sqrt(w) of every token, w = weight over its largest norm; sinks by sorting for the median. */
+function tokenRootsCase([layers, tokens]: Shape, sinkFactor?: number): KernelCase {
+  const size = layers * tokens;
+  const weight = 0.75;
+  return {
+    kernel: 'tokenRoots',
+    name: `${layers}x${tokens}${sinkFactor === undefined ? '' : `, sinks ${sinkFactor}`}`,
+    flops: size,
+    bytes: 4 * (size + tokens),
+    bench: false,
+    tolerance: 1e-6,
+    async setup(scope) {
+      // Every fifth token is massive, and the third is zero in all layers.
+      const values = normals(size, 1).map((value, i) =>
+        i % tokens === 2 ? 0 : (Math.abs(value) + 0.1) * (i % 5 === 4 ? 100 : 1),
+      );
+      const norms = await caseTensor(scope, values, [layers, tokens]);
+      const positions = Uint32Array.from({ length: tokens }, (_, t) => t % 13);
+      const positionTensor = scope.own(tensorFrom(scope.device, positions));
+      const output = scope.tensor([tokens]);
+      return {
+        run: rec =>
+          tokenRoots(rec, norms.tensor, output, {
+            weight,
+            ...(sinkFactor !== undefined && { sinks: { positions: positionTensor, weight: sinkFactor } }),
+          }),
+        output,
+        reference() {
+          const median = [...norms.values].sort((a, b) => a - b)[Math.floor(tokens / 2)]!;
+          const expected = Float64Array.from({ length: tokens }, (_, t) => {
+            const largest = Math.max(
+              ...Array.from({ length: layers }, (_, l) => norms.values[l * tokens + t]!),
+            );
+            const isSink = sinkFactor !== undefined && (positions[t] === 0 || largest > 10 * median);
+            return largest > 0 ? Math.sqrt((weight * (isSink ? sinkFactor : 1)) / largest) : 0;
+          });
+          return { expected };
+        },
+      };
+    },
+  };
+}
+
+function normDivisorsCase(rows: number): KernelCase {
+  const options = { columns: 48, eps: 1e-5, scale: 0.5 };
+  return {
+    kernel: 'normDivisors',
+    name: `${rows}`,
+    flops: 4 * rows,
+    bytes: 8 * rows,
+    bench: false,
+    tolerance: 1e-6,
+    async setup(scope) {
+      const lengths = await caseTensor(scope, normals(rows, 1).map(Math.abs), [rows]);
+      const output = scope.tensor([rows]);
+      return {
+        run: rec => normDivisors(rec, lengths.tensor, output, options),
+        output,
+        reference: () => ({
+          expected: Float64Array.from(
+            lengths.values,
+            length => options.scale / Math.sqrt(length ** 2 / options.columns + options.eps),
           ),
         }),
       };
@@ -179,6 +251,11 @@ export const fittingCases: readonly KernelCase[] = [
   scaleRowsCase([1, 1]),
   scaleRowsCase([7, 129]),
   scaleRowsCase([129, 576], true),
+  tokenRootsCase([1, 1]),
+  tokenRootsCase([7, 129]),
+  tokenRootsCase([1, 7], 0.5),
+  tokenRootsCase([1, 1000], 3),
+  normDivisorsCase(129),
   adamCase([1, 1], { learningRate: 0.1, step: 1 }),
   adamCase([7, 129], { learningRate: 1e-2, step: 3, l1: 0.3, l2: 0.2 }),
   adamCase(

@@ -1,10 +1,12 @@
 import {
-  downloadF32,
-  downloadU32,
+  asF32,
+  asU32,
   ensure,
   type Journal,
+  LaterDownloads,
   liveSums,
   noJournal,
+  OneAhead,
   type Progress,
   RmError,
   Scope,
@@ -85,7 +87,6 @@ async function measure(
   checkInputs(model, reference, sequences, cached);
   const groups =
     cached?.groups ?? scoredGroups(sequences, options.batchTokens ?? defaultBatchTokens(device, model.arch));
-  const total = totalTokens(groups.flat());
   /** Final states of offloaded models, computed layer by layer. */
   const offloaded = new Map<Model, BatchTensors>();
   const tracked: Disposable[] = [];
@@ -94,12 +95,15 @@ async function measure(
     const states = createHostStates(device);
     offloaded.set(each, states);
     tracked.push(await journal.track('states', states));
-    await forwardByLayer(each, groups, states, options);
+    await forwardByLayer(each, groups.length, i => new Batch(device, groups[i]!), states, options);
   }
   const sums: Sums = { nll: 0, againstNll: 0, kl: 0, same: 0, tokens: 0, predictions: 0 };
-  tracked.push(await journal.track('sums', liveSums({}, sums)));
+  using later = new LaterDownloads(device);
+  const ahead = new OneAhead(device);
+  tracked.push(await journal.track('sums', later.before(liveSums({}, sums))));
   const score = async (index: number) => {
     signal?.throwIfAborted();
+    device.profiler?.count('batches');
     const group = groups[index]!;
     using batch = new Batch(device, group);
     // The target of a row is the token after it; a sequence's last row has none and is left out of the sums.
@@ -115,15 +119,18 @@ async function measure(
     using hidden = await hiddenOf(model);
     using referenceHidden = reference && (await hiddenOf(reference));
     const other = referenceHidden && predictionsOf(reference!, referenceHidden);
-    const losses = await addScores(sums, predictionsOf(model, hidden), other, targetTensor, scored);
-    options.onLosses?.(group, losses.nll);
-    if (losses.against) options.onAgainstLosses?.(group, losses.against);
-    sums.tokens += batch.tokens;
-    sums.predictions += batch.tokens - group.length;
+    await addScores(later, sums, predictionsOf(model, hidden), other, targetTensor, scored, losses => {
+      options.onLosses?.(group, losses.nll);
+      if (losses.against) options.onAgainstLosses?.(group, losses.against);
+    });
+    await ahead.turn();
   };
-  await journal.forEach('texts', groups.length, score, () =>
-    onProgress?.({ phase: 'evaluate', done: sums.tokens, total, unit: 'tokens' }),
+  const ends: number[] = [];
+  for (const group of groups) ends.push((ends.at(-1) ?? 0) + totalTokens(group));
+  await journal.forEach('texts', groups.length, score, index =>
+    onProgress?.({ phase: 'evaluate', done: ends[index]!, total: ends.at(-1)!, unit: 'tokens' }),
   );
+  await later.arrive();
   for (const state of tracked) state[Symbol.dispose]();
   return resultOf(sums, against !== undefined);
 }
@@ -188,26 +195,38 @@ const predictionsOf = ({ weights, arch }: Model, hidden: Tensor): Predictions =>
   form: arch.logitForm,
 });
 
-/** Adds a batch's scores to the sums; returns -log p(next token) per token, of `predictions` and of `against`. */
+/**
+ * Adds a batch's scores to the sums when they arrive.
+ *
+ * @param scored of every row, whether it predicts a token.
+ * @param onLosses receives -log p(next token) per row, of `predictions` and of `against`.
+ */
 async function addScores(
+  later: LaterDownloads,
   sums: Sums,
   predictions: Predictions,
   against: Predictions | undefined,
   targets: Tensor,
   scored: readonly boolean[],
-): Promise<{ readonly nll: Float32Array; readonly against?: Float32Array }> {
+  onLosses: (losses: { readonly nll: Float32Array; readonly against?: Float32Array }) => void,
+): Promise<void> {
   const { device } = targets;
   using scope = new Scope(device);
   const perToken = (dtype: 'f32' | 'u32' = 'f32') => scope.tensor([targets.size], dtype, 'scores');
   const sum = (values: ArrayLike<number>) =>
     scored.reduce((total, use, t) => (use ? total + values[t]! : total), 0);
+  const add = (losses: Parameters<typeof onLosses>[0]) => {
+    sums.nll += sum(losses.nll);
+    sums.tokens += scored.length;
+    sums.predictions += scored.filter(Boolean).length;
+    onLosses(losses);
+  };
   if (!against) {
     const logp = perToken();
     const { hidden, head, form } = predictions;
     logLikelihood(device.recorder, hidden, head, targets, logp, form && { form });
-    const nll = (await downloadF32(logp)).map(value => -value);
-    sums.nll += sum(nll);
-    return { nll };
+    await later.readF32([scope.release(logp)], ([values]) => add({ nll: values!.map(value => -value) }));
+    return;
   }
   const out = {
     nllA: perToken(),
@@ -217,12 +236,15 @@ async function addScores(
     topB: perToken('u32'),
   };
   compareDistributions(device.recorder, against, predictions, targets, out);
-  const againstNll = await downloadF32(out.nllA);
-  sums.againstNll += sum(againstNll);
-  const nll = await downloadF32(out.nllB);
-  sums.nll += sum(nll);
-  sums.kl += sum(await downloadF32(out.kl));
-  const [topA, topB] = [await downloadU32(out.topA), await downloadU32(out.topB)];
-  sums.same += sum(topA.map((token, t) => (token === topB[t] ? 1 : 0)));
-  return { nll, against: againstNll };
+  const { nllA, nllB, kl, topA, topB } = out;
+  const tensors = [nllA, nllB, kl, topA, topB];
+  for (const tensor of tensors) scope.release(tensor);
+  await later.read(tensors, bytes => {
+    const [ofA, ofB, divergence] = bytes.slice(0, 3).map(asF32);
+    const [mostA, mostB] = bytes.slice(3).map(asU32);
+    sums.againstNll += sum(ofA!);
+    sums.kl += sum(divergence!);
+    sums.same += sum(mostA!.map((token, t) => (token === mostB![t] ? 1 : 0)));
+    add({ nll: ofB!, against: ofA! });
+  });
 }

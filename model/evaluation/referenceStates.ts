@@ -2,6 +2,7 @@ import {
   type Journal,
   type LiveState,
   noJournal,
+  OneAhead,
   type Progress,
   RmError,
   Scope,
@@ -97,13 +98,16 @@ export class ReferenceStates implements LiveState {
     if (this.model.isOffloaded) this.#hostStates = createHostStates(device);
     this.#tracked = await journal.track('reference', this.#hostStates ?? this);
     if (this.#hostStates) {
-      await forwardByLayer(this.model, this.groups, this.#hostStates, options);
+      const open = (index: number) => new Batch(device, this.groups[index]!);
+      await forwardByLayer(this.model, this.groups.length, open, this.#hostStates, options);
       return;
     }
     const total = totalTokens(this.groups.flat());
     const ends: number[] = [];
     for (const group of this.groups) ends.push((ends.at(-1) ?? 0) + totalTokens(group));
+    const ahead = new OneAhead(device);
     const run = async (index: number) => {
+      device.profiler?.count('batches');
       signal?.throwIfAborted();
       const group = this.groups[index]!;
       using batch = new Batch(device, group);
@@ -113,11 +117,12 @@ export class ReferenceStates implements LiveState {
         states.push(this.#scope.own(forward(this.model, batch, { to, ...start })));
       }
       this.#states.push(states);
-      await device.recorder.finish();
+      await ahead.turn();
     };
     await journal.forEach('texts', this.groups.length, run, index =>
       onProgress?.({ phase: 'reference', done: ends[index]!, total, unit: 'tokens' }),
     );
+    await ahead.finish();
   }
 
   /** For a journal: the state from which another process resumes. */

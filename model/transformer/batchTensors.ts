@@ -27,6 +27,12 @@ interface HostState {
   readonly shape: readonly number[];
 }
 
+/** A state on its way to the host. */
+interface ArrivingState {
+  readonly bytes: Promise<Uint8Array>;
+  readonly shape: readonly number[];
+}
+
 interface SavedTensors {
   readonly onDevice: readonly (StoredTensor | undefined)[];
   readonly onHost: readonly (HostState | undefined)[];
@@ -35,7 +41,7 @@ interface SavedTensors {
 /** Holds one f32 tensor per calibration batch, on the device or the host. */
 export class BatchTensors implements LiveState {
   readonly #onDevice: (Tensor | undefined)[] = [];
-  readonly #onHost: (HostState | undefined)[] = [];
+  readonly #onHost: (HostState | ArrivingState | undefined)[] = [];
 
   constructor(
     private readonly device: Device,
@@ -52,7 +58,7 @@ export class BatchTensors implements LiveState {
     if (!hostState) return this.#onDevice[index]!;
     const { dtype } = this.placement!;
     const stored = scope.own(
-      await tensorFromBytes(this.device, hostState.bytes, hostState.shape, dtype, 'states'),
+      await tensorFromBytes(this.device, await hostState.bytes, hostState.shape, dtype, 'states'),
     );
     if (dtype === 'f32') return stored;
     const wide = scope.tensor(hostState.shape, 'f32', 'states');
@@ -60,8 +66,8 @@ export class BatchTensors implements LiveState {
     return wide;
   }
 
-  /** Takes ownership of a batch's tensor and frees the one it replaces. */
-  async put(index: number, tensor: Tensor): Promise<void> {
+  /** Takes ownership of a batch's tensor and frees the one it replaces. A download goes on in the background. */
+  put(index: number, tensor: Tensor): void {
     if (this.placement?.place !== 'host') {
       this.#onDevice[index]?.dispose();
       this.#onDevice[index] = tensor;
@@ -69,17 +75,23 @@ export class BatchTensors implements LiveState {
     }
     using _ = tensor;
     const { shape } = tensor;
-    if (this.placement.dtype === 'f32') {
-      this.#onHost[index] = { bytes: await download(tensor), shape };
-      return;
-    }
-    using narrow = Tensor.create(this.device, shape, this.placement.dtype, 'states');
-    convert(this.device.recorder, tensor, narrow);
-    this.#onHost[index] = { bytes: await download(narrow), shape };
+    using narrow =
+      this.placement.dtype === 'f32'
+        ? undefined
+        : Tensor.create(this.device, shape, this.placement.dtype, 'states');
+    if (narrow) convert(this.device.recorder, tensor, narrow);
+    const bytes = download(narrow ?? tensor);
+    // Whoever needs the state gets its failure.
+    bytes.catch(() => {});
+    this.#onHost[index] = { bytes, shape };
   }
 
-  save(): unknown {
-    return { onDevice: [...this.#onDevice], onHost: [...this.#onHost] };
+  async save(): Promise<unknown> {
+    const onHost: (HostState | undefined)[] = [];
+    for (const [index, state] of this.#onHost.entries()) {
+      if (state) onHost[index] = { bytes: await state.bytes, shape: state.shape };
+    }
+    return { onDevice: [...this.#onDevice], onHost };
   }
 
   async restore({ onDevice, onHost }: SavedTensors): Promise<void> {

@@ -53,6 +53,7 @@ export class LayerSteps {
     private readonly weights: LayerWeights = model.weights.layers[layer]!,
   ) {
     this.#rec = model.device.recorder;
+    model.device.profiler?.count('layers');
   }
 
   /** A [T, heads * headDim], the input of o_proj, from X [T, hidden]. */

@@ -65,8 +65,8 @@ export class LayerInputs implements LiveState {
     }
   }
 
-  save(): unknown {
-    return { depth: this.#depth, unchanged: this.#unchanged, states: this.#states.save() };
+  async save(): Promise<unknown> {
+    return { depth: this.#depth, unchanged: this.#unchanged, states: await this.#states.save() };
   }
 
   async restore(saved: {
@@ -102,8 +102,8 @@ export class LayerInputs implements LiveState {
   }
 
   /** Replaces a batch's state and takes ownership of the new one. */
-  async replace(index: number, state: Tensor): Promise<void> {
-    await this.#states.put(index, state);
+  replace(index: number, state: Tensor): void {
+    this.#states.put(index, state);
   }
 
   /** Declares that the replaced states are the inputs of `layer`; `unchanged`: the unchanged model computed them. */
@@ -149,7 +149,7 @@ export class LayerInputs implements LiveState {
           const state = await this.state(index, scope);
           const copy = scope.tensor(state.shape, 'f32', state.label);
           device.recorder.copy(state, copy);
-          await copied.replace(index, scope.release(copy));
+          copied.replace(index, scope.release(copy));
         });
       });
       return copied;
@@ -198,7 +198,7 @@ export class LayerInputs implements LiveState {
       await model.loadLayer(from, next);
       const kept = this.#unchanged ? states?.take(batch.sequences, to - 1) : undefined;
       const input = kept || from === 0 ? undefined : await source.state(index, scope);
-      await target.replace(index, kept ?? forward(model, opened, { from, to, ...(input && { input }) }));
+      target.replace(index, kept ?? forward(model, opened, { from, to, ...(input && { input }) }));
     });
   }
 

@@ -1,5 +1,5 @@
-import { downloadF32, Scope, type Tensor } from '../../engine/index.js';
-import { axpy, rowNorms, scaleRows } from '../../kernels/index.js';
+import { type Scope, Tensor, tensorFrom } from '../../engine/index.js';
+import { axpy, rowNorms, scaleRows, type TokenRootsOptions, tokenRoots } from '../../kernels/index.js';
 
 /** a - b in `scope`; both f32, of the same shape. */
 export function difference(scope: Scope, a: Tensor, b: Tensor): Tensor {
@@ -17,15 +17,25 @@ export function scaledRows(scope: Scope, x: Tensor, factors: Tensor): Tensor {
   return out;
 }
 
-/** Euclidean norms of the rows of x [T, N] f32, on the host. */
-export async function rowNormsOf(x: Tensor): Promise<Float32Array> {
-  using scope = new Scope(x.device);
-  const norms = scope.tensor([x.rowCount], 'f32', 'norms');
+/** Euclidean norms [T] of the rows of x [T, N] f32; the caller disposes them. */
+export function rowNormsOf(x: Tensor): Tensor {
+  const norms = Tensor.create(x.device, [x.rowCount], 'f32', 'norms');
   rowNorms(x.device.recorder, x, norms);
-  return downloadF32(norms);
+  return norms;
 }
 
-/** Sum of the squares of all elements of x [T, N] f32. */
-export async function sumOfSquares(x: Tensor): Promise<number> {
-  return (await rowNormsOf(x)).reduce((sum, norm) => sum + norm * norm, 0);
+/** sqrt(w) [T] of every token, w = weight / |x|, in `scope`; x [T, N] f32. */
+export function rootsOf(scope: Scope, x: Tensor, options: TokenRootsOptions = {}): Tensor {
+  const roots = scope.tensor([x.rowCount], 'f32', 'roots of weights');
+  const norms = scope.own(rowNormsOf(x)).reshape([1, x.rowCount]);
+  tokenRoots(scope.device.recorder, norms, roots, options);
+  return roots;
 }
+
+/** sqrt(w) [T] of tokens that all count `weight`, in `scope`. */
+export const equalRoots = (scope: Scope, tokens: number, weight: number): Tensor =>
+  scope.own(tensorFrom(scope.device, new Float32Array(tokens).fill(Math.sqrt(weight))));
+
+/** The sum of the squares of numbers. */
+export const sumOfSquares = (values: Float32Array): number =>
+  values.reduce((sum, value) => sum + value * value, 0);

@@ -1,4 +1,4 @@
-import { type Device, Scope } from '../../engine/index.js';
+import { type Device, OneAhead, Scope } from '../../engine/index.js';
 import type { Batch } from '../../model/index.js';
 import { forEachGroup } from '../run/forEachGroup.js';
 import type { RunHooks } from '../run/runHooks.js';
@@ -16,8 +16,7 @@ export interface BatchVisit {
 
 /**
  * Visits calibration batches one after the other, starting at the first that no earlier process has finished. A batch is
- * recorded while the device runs the one before, and no sooner: otherwise the host would record all batches before the
- * device has run the first.
+ * recorded while the device runs the one before.
  *
  * @param name identifies the loop in the journal and in progress.
  */
@@ -28,17 +27,14 @@ export async function forEachBatch(
   batches: readonly CalibrationBatch[],
   visit: (visit: BatchVisit) => Promise<void> | void,
 ): Promise<void> {
-  let running: Promise<void> = Promise.resolve();
+  const ahead = new OneAhead(device);
   const record = async (batch: CalibrationBatch, index: number) => {
     using scope = new Scope(device);
     using opened = openBatch(device, batch);
+    device.profiler?.count('batches');
     await visit({ index, batch, opened, scope });
-    const done = device.recorder.finish();
-    // The next batch throws its failure.
-    done.catch(() => {});
-    await running;
-    running = done;
+    await ahead.turn();
   };
   await forEachGroup(hooks, name, batches, ({ sequences }) => sequences, record);
-  await running;
+  await ahead.finish();
 }

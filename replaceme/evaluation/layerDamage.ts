@@ -1,13 +1,13 @@
 import {
   type Device,
-  downloadF32,
+  LaterDownloads,
   type LiveState,
   noJournal,
+  OneAhead,
   Scope,
   type StoredTensor,
   type Tensor,
 } from '../../engine/index.js';
-import { rowNorms } from '../../kernels/index.js';
 import {
   Batch,
   BatchTensors,
@@ -17,7 +17,7 @@ import {
   scoredGroups,
   totalTokens,
 } from '../../model/index.js';
-import { difference } from '../activations/rowOperations.js';
+import { difference, rowNormsOf } from '../activations/rowOperations.js';
 import { findSinks } from '../fits/attentionSinks.js';
 import { RelativeErrors } from '../fits/relativeErrors.js';
 import { forEachGroup, layerwiseGroups } from '../run/forEachGroup.js';
@@ -68,8 +68,10 @@ export async function layerDamage(
   const { journal = noJournal } = hooks;
   // A single group is quick enough to be redone on resume.
   const inner = original.isOffloaded ? journal : noJournal;
-  const damage = new DamageSums(models.length, depths);
-  using _tracking = await journal.track('errors', damage);
+  using later = new LaterDownloads(device);
+  const ahead = new OneAhead(device);
+  const damage = new DamageSums(models.length, depths, later);
+  using _tracking = await journal.track('errors', later.before(damage));
   await forEachGroup(
     hooks,
     'damage by layer',
@@ -87,9 +89,11 @@ export async function layerDamage(
           rows.add(index, await lockstep.states(index, scope), scope);
         }
       });
-      for (const [index, group] of groups.entries()) await damage.add(group, rows.of(index));
+      for (const [index, group] of groups.entries()) await damage.add(group, rows.take(index));
+      await ahead.turn();
     },
   );
+  await later.arrive();
   return damage.result();
 }
 
@@ -110,8 +114,12 @@ class DamageRows implements LiveState {
     this.#rows = Array.from({ length: batches }, () => []);
   }
 
-  of(index: number): readonly RowNorms<Tensor>[] {
-    return this.#rows[index]!;
+  /** Hands the norms of a batch over to the caller. */
+  take(index: number): readonly RowNorms<Tensor>[] {
+    const rows = this.#rows[index]!.splice(0);
+    for (const { norms, errors } of rows)
+      for (const tensor of [norms, ...errors]) this.#scope.release(tensor);
+    return rows;
   }
 
   /** Adds the next depth of a batch. @param states the original model's, then those of the pruned models. */
@@ -123,9 +131,7 @@ class DamageRows implements LiveState {
   }
 
   #norms(x: Tensor): Tensor {
-    const norms = this.#scope.tensor([x.rowCount], 'f32', 'norms');
-    rowNorms(x.device.recorder, x, norms);
-    return norms;
+    return this.#scope.own(rowNormsOf(x));
   }
 
   save(): unknown {
@@ -158,21 +164,23 @@ class DamageSums implements LiveState {
   constructor(
     models: number,
     private readonly depths: readonly number[],
+    private readonly later: LaterDownloads,
   ) {
     this.#errors = Array.from({ length: models }, () => depths.map(() => new RelativeErrors()));
   }
 
-  /** Adds a batch. @param rows its norms by depth. */
+  /** Adds a batch. @param rows its norms by depth, whose tensors are taken. */
   async add(group: Group, rows: readonly RowNorms<Tensor>[]): Promise<void> {
     for (const [d, { norms, errors }] of rows.entries()) {
-      const lengths = await downloadF32(norms);
-      const sinks = findSinks(lengths, group);
-      if (d + 1 === rows.length) this.#sinks += sinks.filter(Boolean).length;
-      for (const [m, error] of errors.entries()) {
-        this.#errors[m]![d]!.add(lengths, await downloadF32(error), sinks);
-      }
+      await this.later.readF32([norms, ...errors], ([lengths, ...ofModels]) => {
+        const sinks = findSinks(lengths!, group);
+        if (d + 1 === rows.length) {
+          this.#sinks += sinks.filter(Boolean).length;
+          this.#tokens += totalTokens(group);
+        }
+        for (const [m, values] of ofModels.entries()) this.#errors[m]![d]!.add(lengths!, values, sinks);
+      });
     }
-    this.#tokens += totalTokens(group);
   }
 
   result(): Damage {
@@ -208,6 +216,7 @@ class Lockstep implements LiveState {
   readonly #batches: readonly Batch[];
   /** By model, the original first. */
   readonly #states: readonly BatchTensors[];
+  readonly #ahead: OneAhead;
   #depth = 0;
 
   constructor(
@@ -217,13 +226,14 @@ class Lockstep implements LiveState {
     groups: readonly Group[],
   ) {
     const { device } = original;
+    this.#ahead = new OneAhead(device);
     this.#batches = groups.map(group => new Batch(device, group));
     const placement = original.isOffloaded ? ({ place: 'host', dtype: 'f32' } as const) : undefined;
     this.#states = [original, ...models].map(() => new BatchTensors(device, placement));
   }
 
-  save(): unknown {
-    return { depth: this.#depth, states: this.#states.map(states => states.save()) };
+  async save(): Promise<unknown> {
+    return { depth: this.#depth, states: await Promise.all(this.#states.map(states => states.save())) };
   }
 
   async restore(saved: { readonly depth: number; readonly states: readonly never[] }): Promise<void> {
@@ -257,7 +267,8 @@ class Lockstep implements LiveState {
       using scope = new Scope(model.device);
       // All models start at the original's embeddings.
       const input = states.has(index) ? await states.get(index, scope) : scope.own(embedTokens(model, batch));
-      await states.put(index, forward(model, batch, { from: layer, to: layer + 1, input }));
+      states.put(index, forward(model, batch, { from: layer, to: layer + 1, input }));
+      if (model.isOffloaded) await this.#ahead.turn();
     }
   }
 

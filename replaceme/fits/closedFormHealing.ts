@@ -32,8 +32,8 @@ export async function healLayer(
     const y = steps.postAttention(input, steps.attended(input));
     const kept = options.states?.take(batch.sequences, layer);
     const output = kept ?? scope.release(steps.output(y, steps.mlpFeatures(y, input)));
-    await afterAttention.put(index, scope.release(y));
-    await original.replace(index, output);
+    afterAttention.put(index, scope.release(y));
+    original.replace(index, output);
   });
   original.arriveAt(layer + 1, true);
   const refit = await refitLayer(

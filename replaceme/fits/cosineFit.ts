@@ -1,9 +1,11 @@
 import {
+  asF32,
   type Device,
-  downloadF32,
+  downloadTogether,
   ensure,
   liveSums,
   noJournal,
+  OneAhead,
   RmError,
   Scope,
   seededRandom,
@@ -173,11 +175,8 @@ async function measure(
     rowNorms(rec, out, lengths.rows(first, count));
     rowNorms(rec, part.goal, goalLengths.rows(first, count));
   }
-  const [distance, length, goalLength] = [
-    await downloadF32(distances),
-    await downloadF32(lengths),
-    await downloadF32(goalLengths),
-  ];
+  const downloaded = await downloadTogether([distances, lengths, goalLengths]);
+  const [distance, length, goalLength] = downloaded.map(asF32) as [Float32Array, Float32Array, Float32Array];
   const sums = { weight: 0, loss: 0, product: 0, square: 0 };
   for (let t = 0; t < tokens; t++) {
     const weight = weights?.[t] ?? 1;
@@ -213,6 +212,7 @@ async function descend(
   using orders = new EpochOrders(device, tokens, weights, shuffles ? seededRandom(seed) : undefined);
   const perEpoch = Math.ceil(tokens / BATCH_TOKENS);
   const total = epochs * perEpoch;
+  const ahead = new OneAhead(device);
   const descendOnce = async (step: number) => {
     signal?.throwIfAborted();
     const { ids, rowWeights } = orders.of(Math.floor(step / perEpoch));
@@ -233,11 +233,12 @@ async function descend(
     matmul(rec, batch.mlpOutput, slope, gradient, { transposeA: true });
     const tensors = { parameters: transform, gradient, firstMoment, secondMoment };
     adam(rec, tensors, { learningRate, step: step + 1, l1, l2 });
-    await rec.finish();
+    await ahead.turn();
   };
   await journal.forEach('cosine fit', total, descendOnce, step =>
     onProgress?.({ phase: 'cosine fit', done: step + 1, total, unit: 'steps' }),
   );
+  await ahead.finish();
 }
 
 /** The order in which an epoch draws the tokens, and their weights in that order. */

@@ -39,7 +39,7 @@ export class FitPass {
     const postAttention = steps.postAttention(layerInput, steps.attended(layerInput));
     const mlpFeatures = steps.mlpFeatures(postAttention, layerInput);
     const mlpOutput = before
-      ? await this.#beforeNorm(steps, scope, mlpFeatures, before)
+      ? this.#beforeNorm(steps, scope, mlpFeatures, before)
       : steps.mlpOutput(mlpFeatures);
     const layerOutput = scope.tensor(postAttention.shape, 'f32', 'layer output');
     add(device.recorder, postAttention, mlpOutput, layerOutput);
@@ -47,11 +47,11 @@ export class FitPass {
     return { layerInput, postAttention, mlpFeatures, mlpOutput, layerOutput, target };
   }
 
-  async #beforeNorm(steps: LayerSteps, scope: Scope, features: Tensor, transform: Tensor): Promise<Tensor> {
+  #beforeNorm(steps: LayerSteps, scope: Scope, features: Tensor, transform: Tensor): Tensor {
     const projected = steps.mlpProjected(features);
     const mapped = scope.tensor(projected.shape, 'f32', 'mapped MLP output');
     matmul(scope.device.recorder, projected, transform, mapped);
-    return await dividedByNorm(scope, this.model.arch, projected, mapped);
+    return dividedByNorm(scope, this.model.arch, projected, mapped);
   }
 
   /**

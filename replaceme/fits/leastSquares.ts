@@ -1,5 +1,6 @@
 import {
   type Device,
+  LaterDownloads,
   liveSums,
   noJournal,
   requireExactArithmetic,
@@ -19,10 +20,10 @@ import {
   solveSpd,
   symmetrize,
 } from '../../kernels/index.js';
-import { difference, rowNormsOf } from '../activations/rowOperations.js';
+import { difference, rowNormsOf, sumOfSquares } from '../activations/rowOperations.js';
 import type { Sums } from '../statistics/statisticsStore.js';
 import type { FitPass } from './fitPass.js';
-import { addMassive, type MassiveSums, noMassiveSums } from './massiveActivations.js';
+import { addMassive, EARLY_TOKENS, type MassiveSums, noMassiveSums } from './massiveActivations.js';
 
 /**
  * Sums over calibration tokens for one window (i, n), j = i + n. The right-hand side uses L_i instead of Y_i, which fits
@@ -46,7 +47,7 @@ export interface LeastSquaresStatistics {
  *
  * @param before a T before the norm behind the MLP: M is then what comes before that norm, divided by what the norm divides
  *   by with T in place, and L_i is Y + M.
- * @param look sees the sums so far after every batch.
+ * @param look sees the sums once, as soon as there are enough tokens for a first look.
  */
 export async function leastSquaresStatistics(
   pass: FitPass,
@@ -66,7 +67,10 @@ export async function leastSquaresStatistics(
   const statistics = { gram: accumulator(), cross: accumulator() };
   const numbers = { tokens: 0, targetSquares: 0, ...noMassiveSums() };
   const { journal = noJournal } = pass.inputs.options;
-  const tracking = await journal.track('sums', liveSums(matricesOf(statistics), numbers));
+  using later = new LaterDownloads(device);
+  const tracking = await journal.track('sums', later.before(liveSums(matricesOf(statistics), numbers)));
+  let recorded = numbers.tokens;
+  let looked = look === undefined;
   await pass.forEach(async ({ mlpOutput, layerOutput, target }, { weight }) => {
     using scope = new Scope(device);
     using _ = device.section('statistics');
@@ -77,22 +81,24 @@ export async function leastSquaresStatistics(
         : scope.own(tensorFrom(device, new Float32Array(mlpOutput.rowCount).fill(weight)));
     gram(rec, mlpOutput, weights, statistics.gram);
     crossGram(rec, mlpOutput, change, weights, statistics.cross);
-    // Together: each is a wait for the device.
-    const [outputs, targets, changes, products] = await Promise.all([
-      rowNormsOf(layerOutput),
-      rowNormsOf(target),
-      rowNormsOf(change),
-      rowNormsOf(mlpOutput),
-    ]);
-    numbers.tokens += mlpOutput.rowCount;
-    for (const norm of changes) numbers.targetSquares += weight * norm ** 2;
-    addMassive(
-      numbers,
-      { layerOutput: outputs, target: targets, change: changes, mlpOutput: products },
-      weight,
-    );
-    look?.(numbers);
+    await later.readF32([layerOutput, target, change, mlpOutput].map(rowNormsOf), norms => {
+      const [layerOutput, target, change, mlpOutput] = norms as [
+        Float32Array,
+        Float32Array,
+        Float32Array,
+        Float32Array,
+      ];
+      numbers.tokens += change.length;
+      numbers.targetSquares += weight * sumOfSquares(change);
+      addMassive(numbers, { layerOutput, target, change, mlpOutput }, weight);
+    });
+    recorded += mlpOutput.rowCount;
+    if (looked || recorded < EARLY_TOKENS) return;
+    looked = true;
+    await later.arrive();
+    look!(numbers);
   }, before);
+  await later.arrive();
   tracking[Symbol.dispose]();
   symmetrize(rec, statistics.gram);
   const owned = accumulators.releaseAll();

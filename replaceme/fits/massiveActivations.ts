@@ -1,8 +1,6 @@
+import { MASSIVE } from '../../kernels/index.js';
 import type { RunHooks } from '../run/runHooks.js';
 import { lastRemoved, type Window } from '../run/window.js';
-
-/** A row with a norm above this many medians carries a massive activation. */
-const MASSIVE = 10;
 
 /**
  * Marks the tokens with a norm far above the median (Sun et al., Massive Activations in Large Language Models,
@@ -74,7 +72,7 @@ export function massiveWarning(
 }
 
 /** Tokens after which a first look is worth something. */
-const EARLY_TOKENS = 4096;
+export const EARLY_TOKENS = 4096;
 
 /** Tells the warning of a window once: early, from the sums so far, or from all of them before the fit. */
 export function massiveWatch({ onNotice }: RunHooks, window: Window) {
@@ -87,10 +85,8 @@ export function massiveWatch({ onNotice }: RunHooks, window: Window) {
     return [warning];
   };
   return {
-    /** Looks at the sums so far. */
-    look: (sums: SquareSums): void => {
-      if (sums.tokens >= EARLY_TOKENS) warnings(sums);
-    },
+    /** Looks at the sums so far, of `EARLY_TOKENS` tokens or more. */
+    look: (sums: SquareSums): void => void warnings(sums),
     /** The warnings of the fit; none where the sums are of an earlier version, which did not count such tokens. */
     warnings: ({
       massive,

@@ -1,8 +1,8 @@
-import { type Journal, noJournal, Scope, type Tensor } from '../../engine/index.js';
+import { type Journal, LaterDownloads, noJournal, Scope, type Tensor } from '../../engine/index.js';
 import { add } from '../../kernels/index.js';
 import { LayerSteps } from '../../model/index.js';
 import type { LayerInputs } from '../activations/layerInputs.js';
-import { difference, rowNormsOf } from '../activations/rowOperations.js';
+import { difference, rootsOf, rowNormsOf } from '../activations/rowOperations.js';
 import { type BatchVisit, forEachBatch } from '../calibration/forEachBatch.js';
 import type { MethodOptions } from '../options/pruneOptions.js';
 import { methodSettings } from '../options/pruneSettings.js';
@@ -85,7 +85,7 @@ export class RefitPass {
       const [target, rest] = targets.afterAttention
         ? [await targets.afterAttention(index, scope), input]
         : [await targets.output(index, scope), await this.#withMlpAsItWas(visit, input, attended)];
-      const divided = await dividedByNorm(scope, model.arch, attended, steps.attentionProjected(attended));
+      const divided = dividedByNorm(scope, model.arch, attended, steps.attentionProjected(attended));
       return await this.#add(statistics, visit, divided, target, rest);
     }
     const y = steps.postAttention(input, attended);
@@ -103,12 +103,7 @@ export class RefitPass {
     if (!this.#isNormed('down')) {
       return await this.#add(statistics, visit, features, target, steps.output(y, features));
     }
-    const divided = await dividedByNorm(
-      scope,
-      this.inputs.model.arch,
-      features,
-      steps.mlpProjected(features),
-    );
+    const divided = dividedByNorm(scope, this.inputs.model.arch, features, steps.mlpProjected(features));
     await this.#add(statistics, visit, divided, target, y);
   }
 
@@ -135,17 +130,21 @@ export class RefitPass {
    */
   async advance(): Promise<{ tokenResidual: number; sinkResidual: number }> {
     const residuals = new RelativeErrors();
-    using _tracking = await this.#journal.track('residuals', residuals);
+    using later = new LaterDownloads(this.inputs.model.device);
+    using _tracking = await this.#journal.track('residuals', later.before(residuals));
     await this.#forEach('output', async visit => {
       const { index, batch, scope, steps } = visit;
       const { afterAttention, features } = this.#tensors;
       const y = afterAttention[index] ?? (await this.#y(visit));
       const output = steps.output(y, features[index] ?? (await this.#featuresOf(visit, y)));
       const target = await this.targets.output(index, scope);
-      const [norms, errors] = [await rowNormsOf(target), await rowNormsOf(difference(scope, target, output))];
-      residuals.add(norms, errors, findSinks(norms, batch.sequences));
-      await this.inputs.replace(index, scope.release(output));
+      const norms = [rowNormsOf(target), rowNormsOf(difference(scope, target, output))];
+      await later.readF32(norms, ([lengths, errors]) =>
+        residuals.add(lengths!, errors!, findSinks(lengths!, batch.sequences)),
+      );
+      this.inputs.replace(index, scope.release(output));
     });
+    await later.arrive();
     return { tokenResidual: residuals.ordinary, sinkResidual: residuals.sinks ?? 0 };
   }
 
@@ -200,19 +199,18 @@ export class RefitPass {
   /** Adds a batch: features, and what `current` lacks to reach `target`. A token counts 1/|target|. */
   async #add(
     statistics: RidgeStatistics,
-    { batch, scope }: LayerVisit,
+    { batch, opened, scope }: LayerVisit,
     features: Tensor,
     target: Tensor,
     current: Tensor,
   ): Promise<void> {
     using _section = scope.device.section('statistics');
-    const norms = await rowNormsOf(target);
-    const sinks = findSinks(norms, batch.sequences);
     const { sinkWeight = defaultSinkWeight } = this.weighting;
-    const weights = norms.map((norm, t) =>
-      norm > 0 ? (batch.weight * (sinks[t] ? sinkWeight : 1)) / norm : 0,
-    );
-    await statistics.add(batch.half, features, difference(scope, target, current), weights);
+    const roots = rootsOf(scope, target, {
+      weight: batch.weight,
+      sinks: sinkWeight === 1 ? undefined : { positions: opened.positions, weight: sinkWeight },
+    });
+    await statistics.add(batch.half, features, difference(scope, target, current), roots);
   }
 
   [Symbol.dispose](): void {

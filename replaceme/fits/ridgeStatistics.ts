@@ -2,6 +2,7 @@ import {
   type Device,
   downloadF32,
   ensure,
+  LaterDownloads,
   type LiveState,
   requireExactArithmetic,
   Scope,
@@ -23,7 +24,7 @@ import {
   solveRidgePath,
   symmetrize,
 } from '../../kernels/index.js';
-import { sumOfSquares } from '../activations/rowOperations.js';
+import { rowNormsOf, sumOfSquares } from '../activations/rowOperations.js';
 import type { Sums as StoredSums } from '../statistics/statisticsStore.js';
 import { type ChannelSums, gainLoss } from './fitGains.js';
 import type { RidgePoint } from './ridgePath.js';
@@ -67,6 +68,8 @@ export class RidgeStatistics implements LiveState {
   readonly #scope: Scope;
   readonly #halves: readonly [Sums, Sums];
   readonly #points: RidgePoint[] = [];
+  /** Norms for the traces and squares of `#halves`. */
+  readonly #later: LaterDownloads;
 
   constructor(
     private readonly device: Device,
@@ -75,6 +78,7 @@ export class RidgeStatistics implements LiveState {
     precision: 'f32' | '48 bits' = 'f32',
   ) {
     this.#scope = new Scope(device);
+    this.#later = new LaterDownloads(device);
     const sums = (): Sums => {
       const gram = this.#scope.tensor([inputs, inputs], 'f32', 'Gram matrix');
       const cross = this.#scope.tensor([inputs, outputs], 'f32', 'cross products');
@@ -98,7 +102,8 @@ export class RidgeStatistics implements LiveState {
   }
 
   /** The sums for a statistics file; they keep their tensors. Read them before `solve`, which adds up the halves. */
-  get sums(): StoredSums {
+  async sums(): Promise<StoredSums> {
+    await this.#later.arrive();
     const [a, b] = this.#halves;
     return {
       tensors: { ...this.#tensors(0), ...this.#tensors(1) },
@@ -120,8 +125,12 @@ export class RidgeStatistics implements LiveState {
     };
   }
 
-  save(): unknown {
-    return this.sums;
+  arrive(): Promise<void> {
+    return this.#later.arrive();
+  }
+
+  save(): Promise<StoredSums> {
+    return this.sums();
   }
 
   /** Takes over the `sums` of an earlier run, of the same sizes: those of a checkpoint or of a statistics file. */
@@ -132,7 +141,7 @@ export class RidgeStatistics implements LiveState {
     readonly tensors: Readonly<Record<string, Tensor | StoredTensor>>;
     readonly numbers: StoredSums['numbers'];
   }): Promise<void> {
-    for (const [part, tensor] of Object.entries(this.sums.tensors)) {
+    for (const [part, tensor] of Object.entries({ ...this.#tensors(0), ...this.#tensors(1) })) {
       const earlier = tensors[part]!;
       if (earlier instanceof Tensor) this.device.recorder.copy(earlier, tensor);
       else await earlier.into(tensor);
@@ -144,13 +153,12 @@ export class RidgeStatistics implements LiveState {
     }
   }
 
-  /** Adds tokens: features [T, inputs], residual [T, outputs], weights [T] >= 0; all f32. */
-  async add(half: 0 | 1, features: Tensor, residual: Tensor, weights: Float32Array): Promise<void> {
+  /** Adds tokens: features [T, inputs], residual [T, outputs], square roots of their weights [T]; all f32. */
+  async add(half: 0 | 1, features: Tensor, residual: Tensor, roots: Tensor): Promise<void> {
     const { device } = this;
     const rec = device.recorder;
     const sums = this.#halves[half];
     using scope = new Scope(device);
-    const roots = scope.own(tensorFrom(device, weights.map(Math.sqrt)));
     const scaled = (x: Tensor, first = 0, columns = x.columns) => {
       const out = scope.tensor([x.rowCount, columns], 'f32', `weighted ${x.label}`);
       scaleRows(rec, x, roots, out, first);
@@ -173,8 +181,10 @@ export class RidgeStatistics implements LiveState {
       addProducts(x, sums.gram);
       addProducts(y, sums.cross);
     }
-    sums.trace += await sumOfSquares(x);
-    sums.targetSquares += await sumOfSquares(y);
+    await this.#later.readF32([rowNormsOf(x), rowNormsOf(y)], ([ofX, ofY]) => {
+      sums.trace += sumOfSquares(ofX!);
+      sums.targetSquares += sumOfSquares(ofY!);
+    });
   }
 
   /**
@@ -187,6 +197,7 @@ export class RidgeStatistics implements LiveState {
     weight: Tensor,
     choose: (halves: readonly [ChannelSums, ChannelSums]) => Promise<Float32Array>,
   ): Promise<[number, number]> {
+    await this.#later.arrive();
     const { device } = this;
     const rec = device.recorder;
     using scope = new Scope(device);
@@ -226,6 +237,7 @@ export class RidgeStatistics implements LiveState {
     ridge?: number,
     { scaled = false, ridges = RIDGES }: { scaled?: boolean | undefined; ridges?: readonly number[] } = {},
   ): Promise<RidgeSolution | undefined> {
+    await this.#later.arrive();
     const [fitted, heldOut] = this.#halves;
     // Features that are zero everywhere explain nothing.
     if (fitted.trace + heldOut.trace === 0) return undefined;
@@ -275,6 +287,7 @@ export class RidgeStatistics implements LiveState {
   }
 
   [Symbol.dispose](): void {
+    this.#later[Symbol.dispose]();
     this.#scope.dispose();
   }
 }

@@ -1,6 +1,7 @@
 import {
   asBytes,
-  downloadF32,
+  asF32,
+  downloadTogether,
   liveSums,
   noJournal,
   Scope,
@@ -44,16 +45,16 @@ async function channelScales(pass: FitPass, basis: Tensor | undefined): Promise<
   using _tracking = await journal.track('sums', liveSums({}, ratios));
   await pass.forEach(async ({ layerOutput, target }, batch) => {
     using scope = new Scope(device);
-    const rotated = async (states: Tensor) => {
-      if (!basis) return downloadF32(states);
+    const rotated = (states: Tensor): Tensor => {
+      if (!basis) return states;
       const out = scope.tensor(states.shape, 'f32', 'rotated');
       matmul(device.recorder, states, basis, out);
-      return downloadF32(out);
+      return out;
     };
-    const magnitudes = async (states: Tensor) => [
-      ...channelMagnitudes(await rotated(states), hidden, batch.sequences, realSequences(batch)),
-    ];
-    const [before, after] = [await magnitudes(layerOutput), await magnitudes(target)];
+    const downloaded = await downloadTogether([rotated(layerOutput), rotated(target)]);
+    const [before, after] = downloaded.map(bytes => [
+      ...channelMagnitudes(asF32(bytes), hidden, batch.sequences, realSequences(batch)),
+    ]) as [Float64Array[], Float64Array[]];
     for (const [s, means] of before.entries()) {
       ratios.weights += batch.weight;
       // A channel that is always 0 stays 0 under any factor.

@@ -1,4 +1,12 @@
-import { type Device, liveSums, noJournal, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
+import {
+  type Device,
+  LaterDownloads,
+  liveSums,
+  noJournal,
+  Scope,
+  type Tensor,
+  tensorFrom,
+} from '../../engine/index.js';
 import { scale } from '../../kernels/index.js';
 import type { LayerWeights, Model, WeightChanges } from '../../model/index.js';
 import { rowNormsOf } from '../activations/rowOperations.js';
@@ -12,12 +20,15 @@ import type { Method } from './method.js';
 async function magnitudeRatio(pass: FitPass): Promise<number> {
   const sums = { norms: 0, weights: 0 };
   const { journal = noJournal } = pass.inputs.options;
-  using _tracking = await journal.track('sums', liveSums({}, sums));
+  using later = new LaterDownloads(pass.model.device);
+  using _tracking = await journal.track('sums', later.before(liveSums({}, sums)));
   await pass.forEach(async ({ layerOutput, target }, { weight }) => {
-    const [before, after] = [await rowNormsOf(layerOutput), await rowNormsOf(target)];
-    for (const [t, norm] of after.entries()) sums.norms += (weight * norm) / before[t]!;
-    sums.weights += weight * after.length;
+    await later.readF32([rowNormsOf(layerOutput), rowNormsOf(target)], ([before, after]) => {
+      for (const [t, norm] of after!.entries()) sums.norms += (weight * norm) / before![t]!;
+      sums.weights += weight * after!.length;
+    });
   });
+  await later.arrive();
   return sums.norms / sums.weights;
 }
 

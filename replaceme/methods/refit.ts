@@ -45,7 +45,8 @@ async function fit(
     {
       ...optionsOf(inputs.model, window, settings),
       ...(unpruned && {
-        onStatistics: async (request, { sums }) => store?.put(keyOf(window, settings, request), sums),
+        onStatistics: async (request, statistics) =>
+          store?.put(keyOf(window, settings, request), await statistics.sums()),
       }),
     },
   );
@@ -84,8 +85,8 @@ const accumulate = (context: AccumulateContext, windows: readonly Window[]): Pro
       const { model, settings, into } = context;
       const options = {
         ...optionsOf(model, window, settings),
-        onStatistics: (request: SumsRequest, { sums }: RidgeStatistics) =>
-          into.put(keyOf(window, settings, request), sums),
+        onStatistics: async (request: SumsRequest, statistics: RidgeStatistics) =>
+          into.put(keyOf(window, settings, request), await statistics.sums()),
       };
       const output = (index: number, scope: Scope) => targets.state(index, scope);
       return accumulateRefit(inputs, { output }, options, cachedSums(context, window));

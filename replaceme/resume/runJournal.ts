@@ -257,6 +257,7 @@ export class RunJournal implements Journal {
 
   async #state(): Promise<RunState> {
     const live: Record<string, Stored> = Object.fromEntries(this.#left);
+    for (const state of this.#live.values()) await state.arrive?.();
     for (const [path, state] of this.#live) live[path] = await stored(await state.save(), this.folder);
     return {
       recipe: this.#recipe,

@@ -1,4 +1,4 @@
-import { downloadF32, noJournal, RmError, Scope } from '../../engine/index.js';
+import { LaterDownloads, noJournal, RmError, Scope, Tensor } from '../../engine/index.js';
 import { cosineDistance } from '../../kernels/index.js';
 import { Batch, type LayerWeights, type Model, ReferenceStates } from '../../model/index.js';
 import { firstSequences } from '../calibration/calibrationBatch.js';
@@ -35,15 +35,19 @@ export async function mergedSimilarity(
   }
   const candidate = model.withLayers(keptLayers(windows, arch.layers), { layers });
   let sum = 0;
+  using later = new LaterDownloads(device);
   for (const [index, group] of groups.entries()) {
     using scope = new Scope(device);
     using batch = new Batch(device, group);
     const row = async (either: Model) =>
       scope.own(await original.finalHidden(either, index, batch)).reshape([1, batch.tokens * arch.hidden]);
-    const distance = scope.tensor([1], 'f32', 'distance');
+    const distance = Tensor.create(device, [1], 'f32', 'distance');
     cosineDistance(device.recorder, await row(model), await row(candidate), distance);
-    sum += 1 - (await downloadF32(distance))[0]!;
+    await later.readF32([distance], ([values]) => {
+      sum += 1 - values![0]!;
+    });
   }
+  await later.arrive();
   return sum / groups.length;
 }
 

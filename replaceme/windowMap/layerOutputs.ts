@@ -32,8 +32,10 @@ export class LayerOutputs implements LiveState {
     this.#outputs.delete(layer);
   }
 
-  save(): unknown {
-    return new Map([...this.#outputs].map(([layer, outputs]) => [layer, outputs.save()]));
+  async save(): Promise<ReadonlyMap<number, unknown>> {
+    const saved = new Map<number, unknown>();
+    for (const [layer, outputs] of this.#outputs) saved.set(layer, await outputs.save());
+    return saved;
   }
 
   async restore(saved: ReadonlyMap<number, never>): Promise<void> {

@@ -1,4 +1,4 @@
-import { downloadF32, Scope, type StoredTensor, Tensor } from '../../engine/index.js';
+import { Scope, type StoredTensor, Tensor } from '../../engine/index.js';
 import {
   addTransposed,
   axpy,
@@ -171,7 +171,7 @@ export class LayerSums {
   }
 }
 
-/** Each token's weight: `weight` over the token's largest norm in any layer. */
+/** Each token's weight, as `tokenRoots` has it: `weight` over the token's largest norm in any layer. */
 export function tokenWeights(norms: readonly Float32Array[], weight: number): Float64Array {
   return Float64Array.from({ length: norms[0]!.length }, (_, t) => {
     const largest = Math.max(...norms.map(of => of[t]!));
@@ -180,6 +180,6 @@ export function tokenWeights(norms: readonly Float32Array[], weight: number): Fl
 }
 
 /** Adds squared norms to `sums`: the first `each` to the first sum, the next to the second, ... */
-export async function addSquares(norms: Tensor, each: number, sums: Float64Array): Promise<void> {
-  for (const [at, norm] of (await downloadF32(norms)).entries()) sums[Math.floor(at / each)]! += norm * norm;
+export function addSquares(norms: Float32Array, each: number, sums: Float64Array): void {
+  for (const [at, norm] of norms.entries()) sums[Math.floor(at / each)]! += norm * norm;
 }

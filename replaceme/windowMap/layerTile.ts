@@ -1,12 +1,5 @@
-import {
-  downloadF32,
-  type LiveState,
-  noJournal,
-  Scope,
-  type Tensor,
-  tensorFrom,
-} from '../../engine/index.js';
-import { axpy, cosineDistance, matmul, rowNorms } from '../../kernels/index.js';
+import { LaterDownloads, type LiveState, noJournal, Scope, Tensor } from '../../engine/index.js';
+import { axpy, cosineDistance, matmul, tokenRoots } from '../../kernels/index.js';
 import {
   type Batch,
   embedTokens,
@@ -16,7 +9,7 @@ import {
   totalTokens,
 } from '../../model/index.js';
 import type { HiddenStates } from '../activations/hiddenStates.js';
-import { scaledRows } from '../activations/rowOperations.js';
+import { rowNormsOf, scaledRows } from '../activations/rowOperations.js';
 import { batchedTokens, type CalibrationBatch } from '../calibration/calibrationBatch.js';
 import { type BatchVisit, forEachBatch } from '../calibration/forEachBatch.js';
 import { groupTokens } from './groupTokens.js';
@@ -60,6 +53,7 @@ export interface MapContext {
 export class LayerTile implements LiveState {
   readonly #layers: LayerSums[] = [];
   readonly #tokens: number;
+  readonly #later: LaterDownloads;
 
   constructor(
     private readonly context: MapContext,
@@ -69,6 +63,7 @@ export class LayerTile implements LiveState {
   ) {
     const { model, longest, projection, batches } = context;
     this.#tokens = batchedTokens(batches);
+    this.#later = new LaterDownloads(model.device);
     try {
       for (let layer = first; layer < end; layer++) {
         this.#layers.push(new LayerSums(model, layer, longest, projection.rowCount));
@@ -88,6 +83,11 @@ export class LayerTile implements LiveState {
     await forEachBatch(model.device, options, 'window map', parts, visit =>
       this.#add(visit, whole.has(visit.batch)),
     );
+    await this.#later.arrive();
+  }
+
+  arrive(): Promise<void> {
+    return this.#later.arrive();
   }
 
   save(): unknown {
@@ -104,12 +104,11 @@ export class LayerTile implements LiveState {
     const rec = device.recorder;
     const { outputs, mlpOutputs } = this.#forward(opened, scope);
     using _section = device.section('statistics');
-    const norms = await allNorms(scope, outputs);
-    const tokens = norms[0]!.length;
-    const weights = tokenWeights(norms, batch.weight);
-    await this.#addDistances(batch, scope, outputs, norms, weights);
-
-    const roots = scope.own(tensorFrom(device, Float32Array.from(weights, Math.sqrt)));
+    const { tokens } = opened;
+    const norms = allNorms(outputs);
+    const roots = scope.tensor([tokens], 'f32', 'roots of weights');
+    tokenRoots(rec, norms, roots, { weight: batch.weight });
+    await this.#addDistances(batch, outputs, norms);
     const { projection } = this.context;
     const rows = projection.rowCount;
     /** P Lᵀ of every layer. */
@@ -126,7 +125,7 @@ export class LayerTile implements LiveState {
       const { gram, products } = sums.halves[batch.half];
       matmul(rec, mlpOutput, mlpOutput, gram, { transposeA: true, accumulate: true });
       matmul(rec, all, mlpOutput, products, { accumulate: true });
-      if (batch.half === 1) await addProjectedChanges(inner, all, rows, sums.projected);
+      if (batch.half === 1) await this.#addProjectedChanges(inner, all, sums.projected);
     }
     if (whole && this.states?.reserve(batch.sequences)) {
       for (const [layer, output] of outputs.entries()) {
@@ -156,28 +155,41 @@ export class LayerTile implements LiveState {
     return { outputs, mlpOutputs };
   }
 
-  /** Adds the cosine distances of all windows. */
+  /** Adds the cosine distances of all windows. @param norms |L| by layer and token, which is taken. */
   async #addDistances(
-    { half }: CalibrationBatch,
-    scope: Scope,
+    { half, weight }: CalibrationBatch,
     outputs: readonly Tensor[],
-    norms: readonly Float32Array[],
-    weights: Float64Array,
+    norms: Tensor,
   ): Promise<void> {
-    const rec = scope.device.recorder;
+    const { device } = norms;
+    const rec = device.recorder;
     const pairs = this.#layers.flatMap(sums => Array.from({ length: sums.targets }, (_, n) => ({ sums, n })));
-    const tokens = weights.length;
-    const distances = scope.tensor([pairs.length, tokens], 'f32', 'distances');
-    const current = scope.tensor([tokens], 'f32', 'distance');
+    const tokens = norms.columns;
+    const distances = Tensor.create(device, [pairs.length, tokens], 'f32', 'distances');
+    using current = Tensor.create(device, [tokens], 'f32', 'distance');
     for (const [p, { sums, n }] of pairs.entries()) {
       cosineDistance(rec, outputs[sums.layer]!, outputs[sums.layer + n + 1]!, current);
       rec.copy(current, distances.rows(p, 1));
     }
-    const values = await downloadF32(distances);
-    for (const [p, { sums, n }] of pairs.entries()) {
-      const ends = [norms[sums.layer]!, norms[sums.layer + n + 1]!] as const;
-      sums.addDistances(n, half, values.subarray(p * tokens, (p + 1) * tokens), ends, weights);
-    }
+    await this.#later.readF32([norms, distances], ([ofLayers, ofPairs]) => {
+      const row = (values: Float32Array, at: number) => values.subarray(at * tokens, (at + 1) * tokens);
+      const lengths = outputs.map((_, layer) => row(ofLayers!, layer));
+      const weights = tokenWeights(lengths, weight);
+      for (const [p, { sums, n }] of pairs.entries()) {
+        const ends = [lengths[sums.layer]!, lengths[sums.layer + n + 1]!] as const;
+        sums.addDistances(n, half, row(ofPairs!, p), ends, weights);
+      }
+    });
+  }
+
+  /** Adds |P (L_j - L_i)|² for every j; `all`: P Lᵀ of the layer that stays, then of the targets. */
+  async #addProjectedChanges(scope: Scope, all: Tensor, sums: Float64Array): Promise<void> {
+    const rec = scope.device.recorder;
+    const rows = this.context.projection.rowCount;
+    const changes = scope.tensor([sums.length * rows, all.columns], 'f32', 'projected changes');
+    rec.copy(all.rows(rows, sums.length * rows), changes);
+    for (let n = 0; n < sums.length; n++) axpy(rec, -1, all.rows(0, rows), changes.rows(n * rows, rows));
+    await this.#later.readF32([rowNormsOf(changes)], ([norms]) => addSquares(norms!, rows, sums));
   }
 
   /** Solves for the maps, which uses up the sums. */
@@ -194,6 +206,7 @@ export class LayerTile implements LiveState {
   }
 
   [Symbol.dispose](): void {
+    this.#later[Symbol.dispose]();
     for (const layer of this.#layers) layer.dispose();
   }
 }
@@ -209,32 +222,13 @@ function splitBatch(batch: CalibrationBatch, tokens: number): readonly Calibrati
   });
 }
 
-/** |L| by layer and token. */
-async function allNorms(scope: Scope, outputs: readonly Tensor[]): Promise<Float32Array[]> {
-  const rec = scope.device.recorder;
-  const tokens = outputs[0]!.rowCount;
-  const norms = scope.tensor([outputs.length, tokens], 'f32', 'norms');
-  const current = scope.tensor([tokens], 'f32', 'norms');
+/** |L| by layer and token; the caller disposes it. */
+function allNorms(outputs: readonly Tensor[]): Tensor {
+  const { device, rowCount } = outputs[0]!;
+  const norms = Tensor.create(device, [outputs.length, rowCount], 'f32', 'norms');
   for (const [layer, output] of outputs.entries()) {
-    rowNorms(rec, output, current);
-    rec.copy(current, norms.rows(layer, 1));
+    using current = rowNormsOf(output);
+    device.recorder.copy(current, norms.rows(layer, 1));
   }
-  const values = await downloadF32(norms);
-  return outputs.map((_, layer) => values.subarray(layer * tokens, (layer + 1) * tokens));
-}
-
-/** Adds |P (L_j - L_i)|² for every j; `all`: P Lᵀ of the layer that stays, then of the targets, `rows` rows each. */
-async function addProjectedChanges(
-  scope: Scope,
-  all: Tensor,
-  rows: number,
-  sums: Float64Array,
-): Promise<void> {
-  const rec = scope.device.recorder;
-  const changes = scope.tensor([sums.length * rows, all.columns], 'f32', 'projected changes');
-  rec.copy(all.rows(rows, sums.length * rows), changes);
-  for (let n = 0; n < sums.length; n++) axpy(rec, -1, all.rows(0, rows), changes.rows(n * rows, rows));
-  const norms = scope.tensor([sums.length * rows], 'f32', 'norms');
-  rowNorms(rec, changes, norms);
-  await addSquares(norms, rows, sums);
+  return norms;
 }

@@ -1,4 +1,4 @@
-import { downloadF32, Scope, tensorFrom } from '../../engine/index.js';
+import { LaterDownloads, Scope, Tensor, tensorFrom } from '../../engine/index.js';
 import { axpy, cosineDistance, matmul, rowNorms } from '../../kernels/index.js';
 import { BatchTensors, embedTokens, forward, LayerSteps } from '../../model/index.js';
 import { scaledRows } from '../activations/rowOperations.js';
@@ -52,6 +52,7 @@ async function firstPass(context: MapContext, onLayer: () => void): Promise<Firs
   const measured = batches.map((): BatchMeasures => ({ norms: [], distances: [] }));
   const projected: BatchTensors[] = [];
   using outputs = new LayerOutputs(device, options.placement);
+  using later = new LaterDownloads(device);
   for (let layer = 0; layer < arch.layers; layer++) {
     await model.loadLayer(layer, (layer + 1) % arch.layers);
     const own = outputs.add(layer);
@@ -66,7 +67,7 @@ async function firstPass(context: MapContext, onLayer: () => void): Promise<Firs
       );
       using _section = device.section('statistics');
       const { tokens } = opened;
-      const numbers = scope.tensor([1 + before, tokens], 'f32', 'norms and distances');
+      const numbers = Tensor.create(device, [1 + before, tokens], 'f32', 'norms and distances');
       const current = scope.tensor([tokens], 'f32', 'norms or distances');
       rowNorms(rec, output, current);
       rec.copy(current, numbers.rows(0, 1));
@@ -77,13 +78,15 @@ async function firstPass(context: MapContext, onLayer: () => void): Promise<Firs
       }
       const product = scope.tensor([tokens, projection.rowCount], 'f32', 'projected outputs');
       matmul(rec, output, projection, product, { transposeB: true });
-      await small.put(index, scope.release(product));
-      const values = await downloadF32(numbers);
-      const row = (at: number) => values.subarray(at * tokens, (at + 1) * tokens);
-      measured[index]!.norms.push(row(0));
-      measured[index]!.distances.push(Array.from({ length: before }, (_, back) => row(back + 1)));
-      await own.put(index, scope.release(output));
+      small.put(index, scope.release(product));
+      await later.readF32([numbers], ([values]) => {
+        const row = (at: number) => values!.subarray(at * tokens, (at + 1) * tokens);
+        measured[index]!.norms.push(row(0));
+        measured[index]!.distances.push(Array.from({ length: before }, (_, back) => row(back + 1)));
+      });
+      own.put(index, scope.release(output));
     });
+    await later.arrive();
     outputs.drop(layer - longest);
     onLayer();
   }
@@ -100,7 +103,10 @@ async function secondPass(
   const rec = device.recorder;
   const rows = projection.rowCount;
   const weights = measured.map(({ norms }, index) => tokenWeights(norms, batches[index]!.weight));
+  using held = new Scope(device);
+  const rootsOf = weights.map(of => held.own(tensorFrom(device, Float32Array.from(of, Math.sqrt))));
   using states = new BatchTensors(device, options.placement);
+  using later = new LaterDownloads(device);
   const measures: WindowMeasure[] = [];
   for (let layer = 0; layer < arch.layers - 1; layer++) {
     await model.loadLayer(layer, layer + 2 < arch.layers ? layer + 1 : undefined);
@@ -112,14 +118,14 @@ async function secondPass(
       const features = steps.mlpFeatures(y, input);
       const mlpOutput = steps.mlpOutput(features);
       using _section = device.section('statistics');
-      const roots = scope.own(tensorFrom(device, Float32Array.from(weights[index]!, Math.sqrt)));
+      const roots = rootsOf[index]!;
       const m = scaledRows(scope, mlpOutput, roots);
       const { gram, products } = sums.halves[batch.half];
       matmul(rec, m, m, gram, { transposeA: true, accumulate: true });
       const own = scaledRows(scope, await projected[layer]!.get(index, scope), roots);
       matmul(rec, own, m, products.rows(0, rows), { transposeA: true, accumulate: true });
       const { tokens } = opened;
-      const changes = scope.tensor([sums.targets, tokens], 'f32', 'norms');
+      const changes = Tensor.create(device, [sums.targets, tokens], 'f32', 'norms');
       const current = scope.tensor([tokens], 'f32', 'norms');
       const { norms, distances } = measured[index]!;
       for (let n = 0; n < sums.targets; n++) {
@@ -135,9 +141,13 @@ async function secondPass(
         }
         sums.addDistances(n, batch.half, distances[end]![n]!, [norms[layer]!, norms[end]!], weights[index]!);
       }
-      if (batch.half === 1) await addSquares(changes, tokens, sums.projected);
-      await states.put(index, scope.release(steps.output(y, features)));
+      // Of half 0 they are not needed.
+      if (batch.half === 1) {
+        await later.readF32([changes], ([norms]) => addSquares(norms!, tokens, sums.projected));
+      } else changes.dispose();
+      states.put(index, scope.release(steps.output(y, features)));
     });
+    await later.arrive();
     await sums.solve(batchedTokens(batches));
     measures.push(...sums.measures);
     onLayer();

@@ -1,9 +1,10 @@
 import {
-  downloadF32,
   type Journal,
+  LaterDownloads,
   type LiveState,
   liveSums,
   noJournal,
+  OneAhead,
   RmError,
   Scope,
   type StoredTensor,
@@ -112,20 +113,26 @@ async function spanSums(
   const { measure = overAllTokens, journal = noJournal } = options;
   using _section = model.device.section('distances');
   const total = { sums: new Array<number>(spans.length).fill(0), rows: 0 };
-  using _tracking = await journal.track('sums', liveSums({}, total));
+  using later = new LaterDownloads(model.device);
+  const ahead = new OneAhead(model.device);
+  using _tracking = await journal.track('sums', later.before(liveSums({}, total)));
   const sequencesOf = (group: readonly CalibrationBatch[]) => group.flatMap(({ sequences }) => sequences);
   await forEachGroup(options, 'distances', layerwiseGroups(model, batches), sequencesOf, async group => {
     using pass = new DistancePass(model, group, spans, options);
     using _passTracking = await pass.track();
     for (const { opened, distances } of await pass.run()) {
-      const values = await downloadF32(distances);
+      const { tokens } = opened;
       const rows = [...measure.rows(opened)];
-      for (const s of spans.keys()) {
-        for (const row of rows) total.sums[s]! += measure.of(values[s * opened.tokens + row]!);
-      }
-      total.rows += rows.length;
+      await later.readF32([distances], ([values]) => {
+        for (const s of spans.keys()) {
+          for (const row of rows) total.sums[s]! += measure.of(values![s * tokens + row]!);
+        }
+        total.rows += rows.length;
+      });
     }
+    await ahead.turn();
   });
+  await later.arrive();
   return total;
 }
 
@@ -174,20 +181,24 @@ class DistancePass implements LiveState {
     });
   }
 
-  /** Records the distances of all spans. */
+  /** Records the distances of all spans, which the caller disposes. */
   async run(): Promise<readonly MeasuredBatch[]> {
     const { model, options } = this;
     const { device, arch } = model;
+    const ahead = new OneAhead(device);
     await this.#journal.forEach('layers', arch.layers, async layer => {
       await model.loadLayer(layer, layer + 1);
       this.#outputs.add(layer);
       await this.#journal.forEach('batches', this.#batches.length, async index => {
         options.signal?.throwIfAborted();
+        device.profiler?.count('batches');
         await this.#step(layer, index, this.#batches[index]!);
-        if (model.isOffloaded) await device.recorder.finish();
+        if (model.isOffloaded) await ahead.turn();
       });
       this.#release(layer - this.#reach);
     });
+    // The caller takes the distances.
+    for (const { distances } of this.#batches) this.#scope.release(distances);
     return this.#batches;
   }
 
@@ -196,9 +207,9 @@ class DistancePass implements LiveState {
     return this.#journal.track('outputs', this);
   }
 
-  save(): unknown {
+  async save(): Promise<unknown> {
     return {
-      outputs: this.#outputs.save(),
+      outputs: await this.#outputs.save(),
       distances: this.#batches.map(({ distances }) => distances),
     };
   }
@@ -236,7 +247,7 @@ class DistancePass implements LiveState {
       output.dispose();
       throw error;
     }
-    await this.#outputs.at(layer)!.put(index, output);
+    this.#outputs.at(layer)!.put(index, output);
   }
 
   /** Gives a layer's outputs to `options.states`, or frees them. */

@@ -185,7 +185,8 @@ test('shares of the forward pass from the sections', () => {
     ...{ kernel: name, milliseconds, calls: 1, flops: 0, bytes: 0 },
   });
   const section = (name: string, ...list: ReturnType<typeof kernel>[]) => ({
-    ...{ section: name, wallMilliseconds: 1, submits: 1, waits: 1, kernels: list },
+    ...{ section: name, wallMilliseconds: 1, submits: 1, waits: 1, batches: 1, layers: 1 },
+    kernels: list,
     milliseconds: list.reduce((sum, { milliseconds }) => sum + milliseconds, 0),
   });
   const shares = pruneShares([

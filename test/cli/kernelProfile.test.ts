@@ -68,12 +68,19 @@ test('rows: summed by kernel, slowest first, with rates, share and share of the 
 });
 
 test('the table: small kernels together, sections, shares of the peak only where it is known', () => {
+  const noRuns = { batches: 0, layers: 0 };
   const summary: ProfileSummary = {
     milliseconds: 10,
     kernels: profileRows(programs, peak),
     sections: [
-      { section: '', wallMilliseconds: 0, milliseconds: 1, submits: 3, waits: 1 },
-      { section: 'load', wallMilliseconds: 20, milliseconds: 9, submits: 7, waits: 2 },
+      { ...noRuns, section: '', wallMilliseconds: 0, milliseconds: 1, submits: 3, waits: 1 },
+      { ...noRuns, section: 'load', wallMilliseconds: 20, milliseconds: 5, submits: 7, waits: 2 },
+      {
+        ...{ section: 'fit', wallMilliseconds: 20, milliseconds: 2, submits: 8, waits: 4 },
+        ...{ batches: 4, layers: 16 },
+      },
+      { ...noRuns, section: 'fit/solve', wallMilliseconds: 20, milliseconds: 2, submits: 8, waits: 0 },
+      { ...noRuns, section: 'fitting', wallMilliseconds: 20, milliseconds: 0, submits: 100, waits: 100 },
     ],
     peak,
   };
@@ -82,7 +89,8 @@ test('the table: small kernels together, sections, shares of the peak only where
   assert.match(text, /^matmul tiled +4 +9\.00 +90 % +44\.4 +0\.222 +44 % fma$/m);
   assert.match(text, /^add +2 +1\.00 +10 % +5\.00 +50 % memory$/m);
   assert.match(text, /^1 others +2 +0\.000500 +0\.0 %$/m);
-  assert.match(text, /^load +20\.0 +9\.00 +90 % +7 +2$/m);
+  assert.match(text, /^load +20\.0 +5\.00 +50 % +7 +2$/m);
+  assert.match(text, /^fit +20\.0 +2\.00 +20 % +8 +4 +4 +4\.00, 1\.00 +1\.00, 0\.250$/m);
   assert.match(text, /takes a little longer than usual\.$/m);
   const { peak: _, ...unknown } = { ...summary, kernels: profileRows(programs), sections: [] };
   const without = formatProfile(unknown);
@@ -115,7 +123,11 @@ test('eval --profile: the table on stderr, data alone on stdout', async () => {
   assert.match(stdout, /^file +tokens +perplexity\n.+\n$/);
   assert.match(stderr, /^kernel +calls +ms +share/m);
   assert.match(stderr, /^matmul .+%/m);
-  assert.match(stderr, /^evaluate +[\d.]+ +[\d.]+ +\d+(\.\d)? % +\d+ +\d+$/m);
+  // Submits, waits and batches; then submits and waits a batch and a layer.
+  const found =
+    /^evaluate +[\d.]+ +[\d.]+ +[\d.]+ % +\d+ +\d+ +(\d+) +[\d.]+, ([\d.]+) +[\d.]+, [\d.]+$/m.exec(stderr);
+  assert.ok(found, stderr);
+  assert.ok(Number(found[2]) <= 2 + 1 / Number(found[1]), stderr);
 });
 
 test('generate --profile --json with a trace; an existing trace is refused before the work, --force replaces it', async () => {

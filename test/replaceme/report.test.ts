@@ -268,7 +268,8 @@ test('ridges that were tried are kept, the refused ones too', async () => {
   for (const half of [0, 1] as const) {
     using features = tensorFrom(device, normals(64 * 8, 10 + half), [64, 8]);
     using noise = tensorFrom(device, normals(64 * 4, 20 + half), [64, 4]);
-    await statistics.add(half, features, noise, new Float32Array(64).fill(1));
+    using roots = tensorFrom(device, new Float32Array(64).fill(1));
+    await statistics.add(half, features, noise, roots);
   }
   // The targets have nothing to do with the features.
   assert.is(await statistics.solve(), undefined);

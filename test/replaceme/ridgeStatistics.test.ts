@@ -100,13 +100,16 @@ function lossOf({ features, residual, weights }: Half, delta: ArrayLike<number>)
   return loss / all;
 }
 
+const rootsOf = (scope: Scope, weights: Float32Array) =>
+  scope.own(tensorFrom(scope.device, weights.map(Math.sqrt)));
+
 async function statisticsOf(device: Device, scope: Scope, which: readonly (0 | 1)[]) {
   const statistics = new RidgeStatistics(device, inputs, outputs);
   for (const h of which) {
     const { features, residual, weights } = halves[h]!;
     const x = scope.own(tensorFrom(device, features, [tokens, inputs]));
     const y = scope.own(tensorFrom(device, residual, [tokens, outputs]));
-    await statistics.add(h, x, y, weights);
+    await statistics.add(h, x, y, rootsOf(scope, weights));
   }
   return statistics;
 }
@@ -148,7 +151,7 @@ test('where no ridge helps on the other half nothing is changed', async () => {
         [tokens, outputs],
       ),
     );
-    await statistics.add(h, x, y, weights);
+    await statistics.add(h, x, y, rootsOf(scope, weights));
   }
   assert.is(await statistics.solve(), undefined);
 });
@@ -160,7 +163,12 @@ test('features that are zero everywhere change nothing', async () => {
   for (const h of [0, 1] as const) {
     const { residual, weights } = halves[h]!;
     const x = scope.own(tensorFrom(device, new Float32Array(tokens * inputs), [tokens, inputs]));
-    await statistics.add(h, x, scope.own(tensorFrom(device, residual, [tokens, outputs])), weights);
+    await statistics.add(
+      h,
+      x,
+      scope.own(tensorFrom(device, residual, [tokens, outputs])),
+      rootsOf(scope, weights),
+    );
   }
   assert.is(await statistics.solve(), undefined);
   assert.is(await statistics.solve(0.1), undefined);

@@ -153,7 +153,8 @@ async function fitOnDevice(halves: readonly Data[], weight: Rows, gain: Float64A
         const divided = features.map(h => h.map(value => value / normed(present, h).r));
         const tensor = (rows: Rows) =>
           inner.own(tensorFrom(device, flat(rows), [rows.length, rows[0]!.length]));
-        await statistics.add(half as 0 | 1, tensor(divided), tensor(targets), Float32Array.from(weights));
+        const roots = inner.own(tensorFrom(device, Float32Array.from(weights, Math.sqrt)));
+        await statistics.add(half as 0 | 1, tensor(divided), tensor(targets), roots);
       }
       return true;
     },

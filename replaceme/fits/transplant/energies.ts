@@ -1,13 +1,9 @@
-import { downloadF32, Scope, type Tensor, tensorFrom } from '../../../engine/index.js';
+import { downloadF32, OneAhead, Scope, type Tensor } from '../../../engine/index.js';
 import { columnSums } from '../../../kernels/index.js';
 import type { BatchTensors, Model } from '../../../model/index.js';
-import { rowNormsOf, scaledRows } from '../../activations/rowOperations.js';
+import { scaledRows } from '../../activations/rowOperations.js';
 import { neuronFeatures } from './neuronFeatures.js';
 import type { Neurons } from './neurons.js';
-
-/** sqrt(w) of every token, w = 1/|L|. */
-export const tokenRoots = async (target: Tensor): Promise<Float32Array> =>
-  (await rowNormsOf(target)).map(norm => (norm > 0 ? norm ** -0.5 : 0));
 
 /**
  * Sums of w phi² over some tokens, phi a neuron's activation and w = 1/|L|.
@@ -19,7 +15,7 @@ export async function neuronSquares(
   model: Model,
   neurons: Neurons,
   states: BatchTensors,
-  rootsOf: (index: number, scope: Scope) => Promise<Float32Array>,
+  rootsOf: (index: number, scope: Scope) => Promise<Tensor>,
   indices: readonly number[],
 ): Promise<Float32Array> {
   const { device } = model;
@@ -28,12 +24,13 @@ export async function neuronSquares(
   const features = await neuronFeatures(model, neurons, held);
   const squares = held.tensor([neurons.count], 'f32', 'squares of neurons');
   rec.clear(squares);
+  const ahead = new OneAhead(device);
   for (const index of indices) {
     using scope = new Scope(device);
-    const roots = scope.own(tensorFrom(device, await rootsOf(index, scope)));
+    const roots = await rootsOf(index, scope);
     const weighted = scaledRows(scope, features(await states.get(index, scope), scope), roots);
     columnSums(rec, weighted, squares, { accumulate: true, times: weighted });
-    await rec.finish();
+    await ahead.turn();
   }
   return await downloadF32(squares);
 }

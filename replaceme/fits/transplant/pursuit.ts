@@ -1,11 +1,11 @@
-import { downloadF32, noJournal, Scope, type Tensor, tensorFrom } from '../../../engine/index.js';
+import { downloadF32, noJournal, OneAhead, Scope, type Tensor, tensorFrom } from '../../../engine/index.js';
 import { matmul, rowDots } from '../../../kernels/index.js';
 import type { BatchTensors, Model } from '../../../model/index.js';
-import { difference, scaledRows } from '../../activations/rowOperations.js';
+import { difference, equalRoots, rootsOf, scaledRows } from '../../activations/rowOperations.js';
 import type { RunHooks } from '../../run/runHooks.js';
 import { normFactors } from '../dividedByNorm.js';
 import { RidgeStatistics } from '../ridgeStatistics.js';
-import { neuronSquares, tokenRoots } from './energies.js';
+import { neuronSquares } from './energies.js';
 import { neuronFeatures } from './neuronFeatures.js';
 import { type Neurons, type Pick, pickedNeurons } from './neurons.js';
 
@@ -50,7 +50,7 @@ export async function pursueNeurons(
   room: number,
   { journal = noJournal, onProgress, signal }: RunHooks = {},
 ): Promise<number[]> {
-  const pursuit = new Pursuit(model, candidates, tokens, signal);
+  using pursuit = new Pursuit(model, candidates, tokens, signal);
   const squares = await journal.step('squares of neurons', () => pursuit.squares());
   const damping = (RIDGE * squares.reduce((sum, square) => sum + square, 0)) / squares.length;
   const chosen: number[] = [];
@@ -90,29 +90,35 @@ export function pickOf(
 
 class Pursuit {
   /** sqrt(w) of the tokens by batch, and what their features are multiplied by: that, divided by the norm. */
-  readonly #factors = new Map<number, { readonly roots: Float32Array; readonly features: Float32Array }>();
+  readonly #factors = new Map<number, { readonly roots: Tensor; readonly features: Tensor }>();
+  readonly #scope: Scope;
 
   constructor(
     private readonly model: Model,
     private readonly candidates: readonly LayerNeurons[],
     private readonly tokens: ComparedTokens,
     private readonly signal: AbortSignal | undefined,
-  ) {}
+  ) {
+    this.#scope = new Scope(model.device);
+  }
 
   async #factorsOf(index: number) {
     const known = this.#factors.get(index);
     if (known) return known;
     const { model, tokens } = this;
     using scope = new Scope(model.device);
-    const roots = await tokenRoots(await tokens.targets.state(index, scope));
-    const divisors = tokens.normed ? await this.#ownNorms(index, scope) : undefined;
-    const found = { roots, features: divisors ? roots.map((root, t) => root * divisors[t]!) : roots };
+    const roots = rootsOf(scope, await tokens.targets.state(index, scope));
+    const features = tokens.normed
+      ? scaledRows(scope, (await this.#ownNorms(index, scope)).reshape([roots.size, 1]), roots)
+      : roots;
+    for (const tensor of new Set([roots, features])) this.#scope.own(scope.release(tensor));
+    const found = { roots, features: features.reshape([roots.size]) };
     this.#factors.set(index, found);
     return found;
   }
 
   /** What the norm behind the MLP multiplies the tokens by while the layer that stays has its own neurons. */
-  async #ownNorms(index: number, scope: Scope): Promise<Float32Array> {
+  async #ownNorms(index: number, scope: Scope): Promise<Tensor> {
     const { model, tokens } = this;
     const { device, arch } = model;
     const { neurons } = this.candidates[0]!;
@@ -123,7 +129,7 @@ class Pursuit {
     const columns = scope.own(tensorFrom(device, neurons.down, [neurons.count, arch.hidden]));
     const projected = scope.tensor([features.rowCount, arch.hidden], 'f32', 'MLP output');
     matmul(device.recorder, features, columns, projected);
-    return await normFactors(arch, projected);
+    return normFactors(scope, arch, projected);
   }
 
   /** sum of w phi² of every candidate. */
@@ -146,6 +152,7 @@ class Pursuit {
     using left = new Scope(device);
     const residuals = await this.#residuals(chosen, left);
     const found: number[] = [];
+    const ahead = new OneAhead(device);
     for (const { neurons } of candidates) {
       using held = new Scope(device);
       const features = await neuronFeatures(model, neurons, held);
@@ -160,7 +167,7 @@ class Pursuit {
           scope,
         );
         matmul(rec, weighted, residuals.get(index)!, products, { transposeA: true, accumulate: true });
-        await rec.finish();
+        await ahead.turn();
       }
       const squares = held.tensor([neurons.count], 'f32', 'squares');
       rowDots(rec, products, products, squares);
@@ -170,15 +177,13 @@ class Pursuit {
   }
 
   async #weighted(index: number, features: Tensor, scope: Scope): Promise<Tensor> {
-    const factors = (await this.#factorsOf(index)).features;
-    return scaledRows(scope, features, scope.own(tensorFrom(this.model.device, factors)));
+    return scaledRows(scope, features, (await this.#factorsOf(index)).features);
   }
 
   /** sqrt(w) D of a batch. */
   async #target(index: number, scope: Scope): Promise<Tensor> {
     const { roots } = await this.#factorsOf(index);
-    const factors = scope.own(tensorFrom(this.model.device, roots));
-    return scaledRows(scope, await this.tokens.wanted.get(index, scope), factors);
+    return scaledRows(scope, await this.tokens.wanted.get(index, scope), roots);
   }
 
   /** sqrt(w) R by batch, in `left`: D less what the chosen neurons make of it with the columns that fit it best. */
@@ -198,17 +203,18 @@ class Pursuit {
     const neurons = pickedNeurons(chosen.map(place => pickOf(this.candidates, place)));
     const features = await neuronFeatures(model, neurons, scope);
     using statistics = new RidgeStatistics(device, neurons.count, arch.hidden);
+    const ahead = new OneAhead(device);
     const visit = async (see: (index: number, phi: Tensor, inner: Scope) => Promise<void>) => {
       for (const index of tokens.indices) {
         this.signal?.throwIfAborted();
         using inner = new Scope(device);
         const phi = features(await tokens.states.get(index, inner), inner);
         await see(index, await this.#weighted(index, phi, inner), inner);
-        await rec.finish();
+        await ahead.turn();
       }
     };
     await visit(async (index, phi, inner) =>
-      statistics.add(0, phi, await this.#target(index, inner), new Float32Array(phi.rowCount).fill(1)),
+      statistics.add(0, phi, await this.#target(index, inner), equalRoots(inner, phi.rowCount, 1)),
     );
     const solution = await statistics.solve(RIDGE);
     if (solution) scope.own(solution.delta);
@@ -220,5 +226,9 @@ class Pursuit {
       residuals.set(index, left.own(inner.release(difference(inner, target, explained))));
     });
     return residuals;
+  }
+
+  [Symbol.dispose](): void {
+    this.#scope.dispose();
   }
 }

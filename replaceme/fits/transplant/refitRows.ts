@@ -10,7 +10,7 @@ import {
 import { addTransposed } from '../../../kernels/index.js';
 import { type BatchTensors, LayerSteps } from '../../../model/index.js';
 import type { LayerInputs } from '../../activations/layerInputs.js';
-import { difference } from '../../activations/rowOperations.js';
+import { difference, equalRoots } from '../../activations/rowOperations.js';
 import { forEachBatch } from '../../calibration/forEachBatch.js';
 import { RidgeStatistics } from '../ridgeStatistics.js';
 import type { Neurons } from './neurons.js';
@@ -66,7 +66,7 @@ export async function refitRows(
     const read = arch.parallel ? input : steps.postAttention(input, steps.attended(input));
     const normed = steps.normed(read, weights.mlpNorm, weights.mlpNormBias);
     const state = await states.get(index, scope);
-    const counted = new Float32Array(state.rowCount).fill(batch.weight);
+    const counted = equalRoots(scope, state.rowCount, batch.weight);
     for (const { part, rows, bias, statistics } of fits) {
       const seen = steps.linear(normed, weights[part]!, weights[biasOf[part]]);
       await statistics.add(

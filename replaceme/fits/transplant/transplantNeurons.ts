@@ -8,13 +8,13 @@ import {
 } from '../../../engine/index.js';
 import { convert, layerNorm, rmsNorm } from '../../../kernels/index.js';
 import { BatchTensors, type Model } from '../../../model/index.js';
-import { difference } from '../../activations/rowOperations.js';
+import { difference, rootsOf } from '../../activations/rowOperations.js';
 import type { RunHooks } from '../../run/runHooks.js';
 import type { Window } from '../../run/window.js';
 import type { FitPass } from '../fitPass.js';
 import type { ProjectionWeights } from '../projectionFit.js';
 import type { RefitPass } from '../refitPass.js';
-import { neuronEnergies, neuronSquares, tokenRoots } from './energies.js';
+import { neuronEnergies, neuronSquares } from './energies.js';
 import { layerNeurons, transposed } from './layerNeurons.js';
 import { type BestNeurons, bestNeurons, type Neurons, pickedNeurons } from './neurons.js';
 import { type ComparedTokens, type LayerNeurons, pickOf, pursueNeurons } from './pursuit.js';
@@ -59,9 +59,9 @@ export async function transplantNeurons(
   );
   const ones = new Float32Array(arch.hidden).fill(1);
   await refit.forEachMlpInput(async ({ input, y }, { index, scope }) => {
-    await states.put(index, scope.release(normalisedPlainly(model, window.layer, input, scope, ones)));
+    states.put(index, scope.release(normalisedPlainly(model, window.layer, input, scope, ones)));
     if (choice === 'energy' || !indices.includes(index)) return;
-    await wanted.put(index, scope.release(difference(scope, await targets.state(index, scope), y)));
+    wanted.put(index, scope.release(difference(scope, await targets.state(index, scope), y)));
   });
   const refitted = async (layer: number) => {
     await walker.advance(layer);
@@ -101,7 +101,7 @@ const chooseByEnergy: Choose = async (model, window, tokens, refitted, { journal
     best = await journal.step(`neurons of layer ${layer}`, async () => {
       const neurons = await refitted(layer);
       const roots = async (index: number, scope: Scope) =>
-        tokenRoots(await tokens.targets.state(index, scope));
+        rootsOf(scope, await tokens.targets.state(index, scope));
       const squares = await neuronSquares(model, neurons, tokens.states, roots, tokens.indices);
       const energies = neuronEnergies(neurons, squares);
       return bestNeurons(best, { layer, neurons, energies }, model.arch.intermediate);
