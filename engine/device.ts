@@ -13,6 +13,7 @@ import { withNaps } from './polling.js';
 import { Profiler } from './profiler.js';
 import { ProgramCache } from './program.js';
 import { Recorder } from './recorder.js';
+import { requestDevice } from './requestDevice.js';
 import { StagingBuffers } from './staging.js';
 import { loadWebgpu } from './webgpu.js';
 
@@ -39,6 +40,8 @@ export interface DeviceFeatures {
   subgroups: boolean;
   /** AdapterInfo.subgroupMatrixConfigs lists the sizes. */
   subgroupMatrix: boolean;
+  /** A program may ask for one of the subgroup sizes from AdapterInfo.subgroupMinSize to subgroupMaxSize. */
+  subgroupSizeControl: boolean;
   timestamps: boolean;
 }
 
@@ -46,8 +49,15 @@ const requestedFeatures = {
   f16: 'shader-f16',
   subgroups: 'subgroups',
   subgroupMatrix: 'chromium-experimental-subgroup-matrix',
+  subgroupSizeControl: 'subgroup-size-control',
   timestamps: 'timestamp-query',
 } as const;
+
+/** Features that Dawn may list and its driver still refuse. */
+const experiments: readonly string[] = [
+  requestedFeatures.subgroupMatrix,
+  requestedFeatures.subgroupSizeControl,
+];
 
 /**
  * Limits requested at the adapter's own value. All others stay at WebGPU's defaults: a kernel that needs more, or a view
@@ -132,6 +142,7 @@ export class Device {
       f16: has(requestedFeatures.f16),
       subgroups: has(requestedFeatures.subgroups),
       subgroupMatrix: has(requestedFeatures.subgroupMatrix),
+      subgroupSizeControl: has(requestedFeatures.subgroupSizeControl),
       timestamps: has(requestedFeatures.timestamps),
     };
     gpu.addEventListener('uncapturederror', event => {
@@ -193,10 +204,7 @@ export class Device {
     for (const name of requestedLimits) requiredLimits[name] = adapter.limits[name];
     let gpu: GPUDevice;
     try {
-      gpu = await adapter.requestDevice({
-        requiredFeatures: requiredFeatures as GPUFeatureName[],
-        requiredLimits,
-      });
+      gpu = await requestDevice(adapter, requiredFeatures, experiments, requiredLimits);
     } catch (cause) {
       roots.delete(opened);
       throw new RmError(

@@ -31,7 +31,7 @@ export function gatedMatmulCase(item: GatedMatmulCase): KernelCase<MatmulVariant
     bytes: 4 * m * k + 2 * weightBytes * n * k + 4 * m * n,
     bench,
     tolerance: 1e-6,
-    variants: device => namedChoices(gatedMatmulVariants(device, { m, n, k })),
+    variants: device => namedChoices(gatedMatmulVariants(device, { m, n, k }, ['f32', weights, weights])),
     async setup(scope) {
       const gateValues = normals(n * k, 2).map(value => (value * spread) / Math.sqrt(k || 1));
       const x = await caseTensor(scope, normals(m * k, 1), [m, k]);

@@ -22,8 +22,13 @@ interface MatmulCase {
   accumulate?: boolean;
   /** Both operands are the same; the kernel computes out's lower triangle, which `symmetrize` mirrors. */
   lower?: boolean;
+  /** f32 operands may be rounded to 11 bits. */
+  single?: boolean;
   bench?: boolean;
 }
+
+/** Accepted error where f32 operands are rounded to 11 bits. */
+const SINGLE_TOLERANCE = 2 ** -10;
 
 /** A variant of matmul or gatedMatmul. */
 export interface MatmulVariant extends CaseVariant {
@@ -58,7 +63,7 @@ export function hostMatmul(
   return out;
 }
 
-/** A product of random matrices with an error |C - C64|_F / (|A|_F |B|_F) of at most 1e-6 for all dtypes. */
+/** A product of random matrices with an error |C - C64|_F / (|A|_F |B|_F) of at most 1e-6 for all dtypes; `single` more. */
 export function matmulCase(item: MatmulCase): KernelCase<MatmulVariant> {
   const { form, m, n, k, a = 'f32', b = 'f32' } = item;
   const {
@@ -67,6 +72,7 @@ export function matmulCase(item: MatmulCase): KernelCase<MatmulVariant> {
     residual = false,
     accumulate = false,
     lower = false,
+    single = false,
     bench = false,
   } = item;
   const [transposeA, transposeB] = [form === 'TN', form === 'NT'];
@@ -74,6 +80,7 @@ export function matmulCase(item: MatmulCase): KernelCase<MatmulVariant> {
   const size = (dtype: FloatType) => (dtype === 'f32' ? 4 : 2);
   const extras = [
     lower && ', lower triangle',
+    single && ', 11 bits',
     bias && ' + bias',
     activation && `, ${activation}`,
     residual && ' + residual',
@@ -85,8 +92,9 @@ export function matmulCase(item: MatmulCase): KernelCase<MatmulVariant> {
     flops: (lower ? m + 1 : 2 * m) * n * k,
     bytes: m * k * size(a) + n * k * size(b) + 4 * m * n,
     bench,
-    tolerance: 1e-6,
-    variants: device => namedChoices(matmulVariants(device, { m, n, k, transposeA, transposeB }, { a, b })),
+    tolerance: single ? SINGLE_TOLERANCE : 1e-6,
+    variants: device =>
+      namedChoices(matmulVariants(device, { m, n, k, transposeA, transposeB }, { a, b }, single)),
     async setup(scope) {
       const left = await caseTensor(scope, normals(m * k, 1), transposeA ? [k, m] : [m, k], a);
       const right = lower
@@ -142,6 +150,7 @@ export const matmulCases: KernelCase[] = [
   matmulCase({ form: 'NT', m: 4, n: 1001, k: 72, b: 'bf16', bias: true }),
   // Extents that are multiples of 4.
   matmulCase({ form: 'NT', m: 68, n: 144, k: 576, b: 'bf16', residual: true }),
+  matmulCase({ form: 'NT', m: 68, n: 144, k: 576, b: 'bf16', residual: true, single: true }),
   matmulCase({ form: 'NN', m: 40, n: 68, k: 36, a: 'f16', b: 'f16' }),
   matmulCase({ form: 'TN', m: 36, n: 140, k: 52, a: 'f16', b: 'f16', accumulate: true, bias: true }),
   matmulCase({ form: 'NT', m: 512, n: 512, k: 512, bench: true }),

@@ -25,6 +25,8 @@ const DEPTH = 2048;
 const SAMPLES = 64;
 /** Accepted error of a sum of products over |a| |b|; a missing term of DEPTH makes 4e-4. */
 const TOLERANCE = 1e-5;
+/** The same where f32 operands are rounded to 11 bits. */
+const SINGLE_TOLERANCE = 4e-5;
 /** No activation is steeper. */
 const STEEPEST = 1.2;
 
@@ -77,6 +79,7 @@ function checkProduct(rec: Recorder, scope: Scope, program: ProductProgram): Che
   const { kernel, choice, rows, columns } = program;
   const layout = { ...program.layout, partial: false };
   const { gated, lower = false } = layout;
+  const tolerance = choice.variant === 'subgroupMatrix' && choice.single ? SINGLE_TOLERANCE : TOLERANCE;
   const k = layout.oddK ? DEPTH - 1 : DEPTH;
   // One tile and a bit, with extents that are multiples of 4 exactly where the program takes that for granted.
   const beyond = (extent: number, aligned: boolean) => extent + (aligned ? 4 : 3);
@@ -112,7 +115,7 @@ function checkProduct(rec: Recorder, scope: Scope, program: ProductProgram): Che
       l => b.at(j, l),
     );
     const sum = product.sum + (bias?.values[j] ?? 0);
-    const error = TOLERANCE * (product.norms + Math.abs(sum)) * (activation ? STEEPEST : 1);
+    const error = tolerance * (product.norms + Math.abs(sum)) * (activation ? STEEPEST : 1);
     if (up) {
       const other = dot(
         k,
@@ -122,11 +125,11 @@ function checkProduct(rec: Recorder, scope: Scope, program: ProductProgram): Che
       const factor = other.sum + (upBias?.values[j] ?? 0);
       return {
         value: active(sum) * factor,
-        error: error * Math.abs(factor) + Math.abs(active(sum)) * TOLERANCE * (other.norms + 1) + TOLERANCE,
+        error: error * Math.abs(factor) + Math.abs(active(sum)) * tolerance * (other.norms + 1) + tolerance,
       };
     }
     const added = (residual?.values[i * n + j] ?? 0) + (layout.accumulate ? out.values[i * n + j]! : 0);
-    return { value: active(sum) + added, error: error + TOLERANCE * (1 + Math.abs(added)) };
+    return { value: active(sum) + added, error: error + tolerance * (1 + Math.abs(added)) };
   };
   const places = samples(m, n).filter(([i, j]) => !lower || j <= i);
   return {

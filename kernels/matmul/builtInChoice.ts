@@ -1,6 +1,7 @@
-import type { AdapterInfo, DeviceFeatures } from '../../engine/index.js';
+import type { AdapterInfo, DeviceFeatures, SubgroupMatrixConfig } from '../../engine/index.js';
 import type { FloatType } from '../shared/checks.js';
 import { broadcastSubgroup } from '../shared/subgroup.js';
+import { arrangement, type FactorTypes, type MatrixTile, tileFits } from './matrixTiles.js';
 
 /** Extents of a product [m,k] x [k,n] and the storage order of its operands. */
 export interface MatmulShape {
@@ -17,11 +18,15 @@ export interface OperandTypes {
   b: FloatType;
 }
 
-/** Extents of a subgroup-matrix product m x k times k x n. */
-export interface MatrixExtents {
+/** How this device multiplies subgroup matrices: m x k times k x n, f16 with f32 sums. */
+export interface MatrixUnit {
   m: number;
   n: number;
   k: number;
+  /** Threads of a subgroup. */
+  subgroup: number;
+  /** The program asks for that size; else the device has no other. */
+  sized: boolean;
 }
 
 /** A variant of `matmul` with its parameters. */
@@ -29,31 +34,94 @@ export type MatmulChoice =
   | { variant: 'broadcast'; subgroup: number; rows: 8 | 16 | 32 }
   | { variant: 'tiled'; rows: 64 | 128; columns: 64 | 128; splits: number }
   | { variant: 'matvec'; perLane: boolean }
-  | { variant: 'subgroupMatrix'; rows: 64 | 128; columns: 64 | 128; config: MatrixExtents };
+  | ({ variant: 'subgroupMatrix'; unit: MatrixUnit } & MatrixTile);
 
-type MatmulInfo = Pick<AdapterInfo, 'kind' | 'subgroupMinSize' | 'subgroupMaxSize' | 'subgroupMatrixConfigs'>;
+type MatmulInfo = Pick<
+  AdapterInfo,
+  | 'kind'
+  | 'vendor'
+  | 'device'
+  | 'description'
+  | 'subgroupMinSize'
+  | 'subgroupMaxSize'
+  | 'subgroupMatrixConfigs'
+>;
 
-type MatmulFeatures = Pick<DeviceFeatures, 'f16' | 'subgroups' | 'subgroupMatrix'>;
+type MatmulFeatures = Pick<DeviceFeatures, 'f16' | 'subgroups' | 'subgroupMatrix' | 'subgroupSizeControl'>;
 
-/** Whether matrices of these extents divide the tiles and steps of subgroupMatrix.ts evenly. */
-const fillsTiles = ({ m, n, k }: MatrixExtents): boolean => 32 % m === 0 && 16 % n === 0 && 16 % k === 0;
+/** Whether matrices divide the tiles and steps of subgroupMatrix.ts evenly: the least are 64 x 64 and 16 k. */
+function fillsTiles({ m, n, k, subgroup }: Omit<MatrixUnit, 'sized'>): boolean {
+  const [down, across] = arrangement(subgroup);
+  return (64 / down) % m === 0 && (64 / across) % n === 0 && 16 % k === 0;
+}
+
+/** The subgroup size for matrices: the only one, or where the program can ask for one, 32 or the nearest to it. */
+function matrixSubgroup(
+  { subgroupMinSize: least, subgroupMaxSize: most }: MatmulInfo,
+  { subgroupSizeControl }: MatmulFeatures,
+): Pick<MatrixUnit, 'subgroup' | 'sized'> | undefined {
+  const sized = least !== most;
+  const subgroup = Math.min(Math.max(32, least), most);
+  if (subgroup < 8 || subgroup > 64 || (sized && !subgroupSizeControl)) return undefined;
+  return { subgroup, sized };
+}
 
 /**
- * The subgroup matrices for a product, if this device has suitable ones: both operands f16, sums in f32, subgroups of 32.
- * Other operands would have to become f16: f32 would lose 13 bits, and bf16 reaches 3e38 where f16 ends at 65504.
+ * The largest subgroup matrices of f16 with sums in f32 that this device has; undefined without any. Intel's count as none:
+ * the tiles need more registers than its subgroups have.
  */
-export function subgroupMatrixConfig(
-  { subgroupMinSize, subgroupMaxSize, subgroupMatrixConfigs }: MatmulInfo,
-  { f16, subgroups, subgroupMatrix }: MatmulFeatures,
-  dtypes: OperandTypes,
-): MatrixExtents | undefined {
-  if (!f16 || !subgroups || !subgroupMatrix || dtypes.a !== 'f16' || dtypes.b !== 'f16') return undefined;
-  if (subgroupMinSize !== 32 || subgroupMaxSize !== 32) return undefined;
-  const size = ({ m, n, k }: MatrixExtents) => m * n * k;
-  const [largest] = subgroupMatrixConfigs
-    .filter(config => config.component === 'f16' && config.result === 'f32' && fillsTiles(config))
+export function matrixUnit(info: MatmulInfo, features: MatmulFeatures): MatrixUnit | undefined {
+  const { f16, subgroups, subgroupMatrix } = features;
+  if (!f16 || !subgroups || !subgroupMatrix || info.vendor === 'intel') return undefined;
+  const size = ({ m, n, k }: SubgroupMatrixConfig) => m * n * k;
+  const width = matrixSubgroup(info, features);
+  if (!width) return undefined;
+  const [largest] = info.subgroupMatrixConfigs
+    .filter(({ component, result }) => component === 'f16' && result === 'f32')
+    .filter(config => fillsTiles({ ...config, ...width }))
     .sort((a, b) => size(b) - size(a));
-  return largest && { m: largest.m, n: largest.n, k: largest.k };
+  return largest && { m: largest.m, n: largest.n, k: largest.k, ...width };
+}
+
+/**
+ * GPUs whose matrix units do at least six times the multiply-adds of their f32 units, by their data sheets, so that two or
+ * three products are faster than one in f32. On others `rm-engine tune` finds out.
+ */
+const strongMatrices = /\b(?:V100|T4|A30|A100|A800|H20|H100|H200|H800|GH200|B100|B200|GB200)\b/i;
+
+/** The least rows for which reading an operand once more, to scale it, costs little. */
+const LEAST_ROWS = 64;
+
+/** The tiles for products of these types on matrix units, the smaller first. */
+export const matrixTiles = (types: FactorTypes, single: boolean): MatrixTile[] =>
+  (
+    [
+      [64, 64],
+      [64, 128],
+      [128, 64],
+      [128, 128],
+    ] as const
+  )
+    .map(([rows, columns]) => ({ rows, columns, single }))
+    .filter(tile => (types.length === 2 || tile.columns === 128) && tileFits(types, tile));
+
+/** The built-in choice of matrix units for a product, where they are faster: the largest tile that is numerous enough. */
+function chooseMatrices(
+  info: MatmulInfo,
+  features: MatmulFeatures,
+  shape: Pick<MatmulShape, 'm' | 'n'>,
+  types: FactorTypes,
+  single: boolean,
+): MatmulChoice | undefined {
+  const f16 = types.every(dtype => dtype === 'f16');
+  const faster = f16 || single || strongMatrices.test(`${info.device} ${info.description}`);
+  if (!faster || info.kind === 'software' || (!f16 && shape.m < LEAST_ROWS)) return undefined;
+  const unit = matrixUnit(info, features);
+  if (!unit) return undefined;
+  const tiles = matrixTiles(types, single);
+  const numerous = tiles.filter(({ rows, columns }) => tilesOf(shape, rows, columns) >= ENOUGH_TILES);
+  const tile = numerous.at(-1) ?? tiles[0];
+  return tile && { variant: 'subgroupMatrix', unit, ...tile };
 }
 
 /** Number of tiles that keeps a large GPU busy: about one per processor. */
@@ -67,28 +135,28 @@ const tilesOf = ({ m, n }: Pick<MatmulShape, 'm' | 'n'>, rows: number, columns: 
 
 /**
  * The built-in choice of matmul variant for a device and a shape. Software drivers get 'broadcast', without workgroup
- * memory. GPUs get subgroup matrices for f16, else workgroup tiles: the largest that are still numerous enough to keep many
- * processors busy. If even the smallest tiles are too few, k is split.
+ * memory. GPUs get matrix units where they are faster, else workgroup tiles: the largest that are still numerous enough to
+ * keep many processors busy. If even the smallest tiles are too few, k is split.
+ *
+ * @param single f32 operands may be rounded to 11 bits.
  */
 export function chooseMatmul(
   info: MatmulInfo,
   features: MatmulFeatures,
   shape: MatmulShape,
   dtypes: OperandTypes,
+  single = false,
 ): MatmulChoice {
   const { m, n, k, transposeA, transposeB } = shape;
   const software = info.kind === 'software';
   if (m <= 4 && transposeB && !transposeA) return { variant: 'matvec', perLane: software };
+  const matrices = chooseMatrices(info, features, shape, [dtypes.a, dtypes.b], single);
+  if (matrices) return matrices;
   const subgroup = broadcastSubgroup(info, features);
   if (software && subgroup) {
     return { variant: 'broadcast', subgroup, rows: m <= 8 ? 8 : m <= 16 ? 16 : 32 };
   }
   const enough = (rows: number, columns: number) => tilesOf(shape, rows, columns) >= ENOUGH_TILES;
-  const config = subgroupMatrixConfig(info, features, dtypes);
-  if (config) {
-    const size = enough(128, 128) ? 128 : 64;
-    return { variant: 'subgroupMatrix', rows: size, columns: size, config };
-  }
   if (enough(128, 128)) return { variant: 'tiled', rows: 128, columns: 128, splits: 1 };
   if (enough(128, 64)) return { variant: 'tiled', rows: 128, columns: 64, splits: 1 };
   const splits = software
@@ -102,9 +170,13 @@ export function chooseGatedMatmul(
   info: MatmulInfo,
   features: MatmulFeatures,
   { m, n }: Pick<MatmulShape, 'm' | 'n' | 'k'>,
+  types: FactorTypes,
+  single = false,
 ): MatmulChoice {
   const software = info.kind === 'software';
   if (m <= 4) return { variant: 'matvec', perLane: software };
+  const matrices = chooseMatrices(info, features, { m, n: 2 * n }, types, single);
+  if (matrices) return matrices;
   const subgroup = broadcastSubgroup(info, features);
   if (software && subgroup) return { variant: 'broadcast', subgroup, rows: m <= 8 ? 8 : 16 };
   const rows = tilesOf({ m, n }, 128, 64) >= ENOUGH_TILES ? 128 : 64;

@@ -29,6 +29,8 @@ export interface MatmulLayout {
   accumulate: boolean;
   /** `out` is square and only its lower triangle is computed. */
   lower?: boolean;
+  /** There are exponents of the lines of all operands (see lineExponents.ts), one after the other. */
+  exponents?: boolean;
   /** `out` is [splits,M,N]: a workgroup sums one range of k and adds neither bias, residual nor the old `out`. */
   partial: boolean;
 }
@@ -98,6 +100,12 @@ const inputBinding = (name: string): Binding => ({
   wgsl: binding => `@group(0) @binding(${binding}) var<storage, read> ${name}: array<T>;`,
 });
 
+const exponentsBinding: Binding = {
+  name: 'exponents',
+  access: 'read',
+  wgsl: binding => `@group(0) @binding(${binding}) var<storage, read> exponents: array<u32>;`,
+};
+
 const outBinding: Binding = {
   name: 'out',
   access: 'write',
@@ -111,6 +119,7 @@ export const productBindings = (layout: MatmulLayout): Binding[] => [
   ...(layout.gated ? [operandBinding('up', layout.gated.up)] : []),
   outBinding,
   ...epilogueBindings(layout),
+  ...(layout.exponents ? [exponentsBinding] : []),
 ];
 
 /** The bindings of the program that adds the partial products of `layout`, in order from 1. */

@@ -55,7 +55,8 @@ export function gatedMatmul(
   const [a, b, second] = [operand(x), operand(gate), operand(up)];
   if (m === 0 || n === 0) return;
   const { device } = out;
-  if (variant && !canRunGatedMatmul(device, variant, m))
+  const types = [a.dtype, b.dtype, second.dtype] as const;
+  if (variant && !canRunGatedMatmul(device, variant, m, types))
     fail(`has no variant ${matmulName(variant)}`, 'Choose one that gatedMatmulVariants lists.');
   recordProduct(rec, {
     kernel: 'gatedMatmul',
@@ -70,7 +71,7 @@ export function gatedMatmul(
       accumulate: false,
       partial: false,
     },
-    choice: variant ?? defaultGatedMatmul(device, { m, n, k }),
+    choice: variant ?? defaultGatedMatmul(device, { m, n, k }, types),
     m,
     n,
     k,

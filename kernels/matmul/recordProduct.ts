@@ -6,6 +6,8 @@ import { checkFirstUse } from '../shared/trustedVariants.js';
 import { broadcastWgsl } from './broadcast.js';
 import type { MatmulChoice } from './builtInChoice.js';
 import { layoutKey, type MatmulLayout, productBindings } from './commonWgsl.js';
+import { lineExponents } from './lineExponents.js';
+import { matrixTileColumns } from './matrixTiles.js';
 import { matvecColumns, matvecWgsl } from './matvec.js';
 import { partialSumsProgram } from './partialSums.js';
 import { subgroupMatrixWgsl } from './subgroupMatrix.js';
@@ -47,6 +49,10 @@ export function operandType({ dtype, label }: Tensor, fail: (what: string, fix: 
 /** Records the dispatches of a product. The same inputs give the same bits on the same device. */
 export function recordProduct(rec: Recorder, product: Product): void {
   const { layout, choice, m, n, k, operands, out, epilogue } = product;
+  if (choice.variant === 'subgroupMatrix') {
+    recordScaled(rec, product);
+    return;
+  }
   const splits = choice.variant === 'tiled' && !layout.lower ? choice.splits : 1;
   const range = Math.ceil(k / splits / RANGE_STEP) * RANGE_STEP;
   if (splits === 1 || range >= k) {
@@ -68,6 +74,27 @@ export function recordProduct(rec: Recorder, product: Product): void {
     [n / width, count],
     { flops: count * elements, bytes: 4 * elements * (count + 1 + epilogue.length) },
   );
+}
+
+/** Records a product on matrix units: the exponents of lines that must be scaled to f16, and then the tiles. */
+function recordScaled(rec: Recorder, product: Product): void {
+  const { m, n, k, operands, out, epilogue } = product;
+  const { a, b, gated } = product.layout;
+  const layouts = [a, b, ...(gated ? [gated.up] : [])];
+  const scaled = layouts.some(({ dtype }) => dtype !== 'f16');
+  const tensors = [...operands, out, ...epilogue];
+  if (!scaled) {
+    recordTiles(rec, product, tensors);
+    return;
+  }
+  using scope = new Scope(out.device);
+  const exponents = scope.tensor([m + n * (layouts.length - 1)], 'u32', 'exponents of lines');
+  layouts.forEach((layout, i) => {
+    if (layout.dtype === 'f16') return;
+    const [lines, first] = i === 0 ? [m, 0] : [n, m + (i - 1) * n];
+    lineExponents(rec, operands[i]!, layout, [lines, k], exponents, first);
+  });
+  recordTiles(rec, { ...product, layout: { ...product.layout, exponents: true } }, [...tensors, exponents]);
 }
 
 function recordTiles(
@@ -141,8 +168,8 @@ function generator(choice: MatmulChoice, layout: MatmulLayout, m: number): Gener
       return { rows: m, columns: matvecColumns(perLane), wgsl: () => matvecWgsl(layout, m, perLane) };
     }
     case 'subgroupMatrix': {
-      const { rows, columns } = choice;
-      return { rows, columns, wgsl: () => subgroupMatrixWgsl(layout, choice) };
+      const columns = matrixTileColumns(choice, layout.gated !== undefined);
+      return { rows: choice.rows, columns, wgsl: () => subgroupMatrixWgsl(layout, choice) };
     }
   }
 }

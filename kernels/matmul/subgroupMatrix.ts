@@ -1,211 +1,355 @@
 import { lines } from '../shared/wgsl.js';
-import type { MatmulChoice } from './builtInChoice.js';
-import { head, type MatmulLayout, type OperandLayout, tileOrigin } from './commonWgsl.js';
+import { blockPosition, fetchBlock } from './blocks.js';
+import type { MatmulChoice, MatrixUnit } from './builtInChoice.js';
+import { eachFactor, head, type MatmulLayout, type OperandLayout, tileOrigin } from './commonWgsl.js';
+import { scaleWgsl, UNSCALED } from './lineExponents.js';
+import {
+  arrangement,
+  type FactorTypes,
+  matrixDepth,
+  matrixTileColumns,
+  partsOf,
+  productsOf,
+} from './matrixTiles.js';
 
 type Choice = Extract<MatmulChoice, { variant: 'subgroupMatrix' }>;
 
-type Order = 'row_major' | 'col_major';
-
 /**
- * WGSL of the five operations on subgroup matrices. The kernel uses only these, so that a test can replace them by an
+ * WGSL of the operations on subgroup matrices. The kernel uses only these, so that a test can replace them by an
  * emulation and run the rest of the kernel on devices without subgroup matrices.
  */
 export interface MatrixOperations {
   /** Directives at the top of the program. */
   enable: string;
+  /** Attributes of `main`. */
+  attributes: string;
   /** Parameter of `main` that declares `subgroup`, if it is a builtin. */
   subgroupParameter: string;
   /** Functions. */
   declarations: string;
   /** Statements at the start of `main`. */
   setup: string;
-  /** Declares a matrix of f32 sums, all 0. */
-  sums(name: string): string;
-  /** Declares the left f16 matrix (m x k), read from tile_a at `offset`, or the right one (k x n), from tile_b. */
-  left(name: string, order: Order, offset: string, stride: number): string;
-  right(name: string, order: Order, offset: string, stride: number): string;
+  /** The type of a matrix of f32 sums. */
+  sums: string;
+  /** Declares the left f16 matrix (m x k) or the right one (k x n) with its lines in `tile`; `at`, `stride`: in vec4<f16>. */
+  left(name: string, tile: string, at: string, stride: number): string;
+  right(name: string, tile: string, at: string, stride: number): string;
   multiplyAccumulate(sums: string, left: string, right: string): string;
-  /** Writes sums row by row to `patches` from `offset` on. */
-  store(sums: string, offset: string): string;
+  /** Writes sums row by row to `patches` from `at` on, in vec4f. */
+  store(sums: string, at: string): string;
 }
 
 /** The operations of Dawn's extension, whose type arguments are element, columns, rows. */
-const chromium = ({ m, n, k }: Choice['config']): MatrixOperations => ({
-  enable: 'enable f16;\nenable subgroups;\nenable chromium_experimental_subgroup_matrix;',
+const chromium = ({ m, n, k, subgroup, sized }: MatrixUnit): MatrixOperations => ({
+  enable: `enable f16;\nenable subgroups;\nenable chromium_experimental_subgroup_matrix;${sized ? '\nenable subgroup_size_control;' : ''}`,
+  attributes: sized ? `@subgroup_size(${subgroup})` : '',
   subgroupParameter: '@builtin(subgroup_id) subgroup: u32,',
   declarations: '',
   setup: '',
-  sums: name => `var ${name}: subgroup_matrix_result<f32, ${n}, ${m}>;`,
-  left: (name, order, offset, stride) =>
-    `let ${name} = subgroupMatrixLoad<subgroup_matrix_left<f16, ${k}, ${m}>, ${order}>(&tile_a, ${offset}, ${stride}u);`,
-  right: (name, order, offset, stride) =>
-    `let ${name} = subgroupMatrixLoad<subgroup_matrix_right<f16, ${n}, ${k}>, ${order}>(&tile_b, ${offset}, ${stride}u);`,
+  sums: `subgroup_matrix_result<f32, ${n}, ${m}>`,
+  left: (name, tile, at, stride) =>
+    `let ${name} = subgroupMatrixLoad<subgroup_matrix_left<f16, ${k}, ${m}>, row_major>(&${tile}, ${at}, ${stride}u);`,
+  right: (name, tile, at, stride) =>
+    `let ${name} = subgroupMatrixLoad<subgroup_matrix_right<f16, ${n}, ${k}>, col_major>(&${tile}, ${at}, ${stride}u);`,
   multiplyAccumulate: (sums, left, right) =>
     `${sums} = subgroupMatrixMultiplyAccumulate(${left}, ${right}, ${sums});`,
-  store: (sums, offset) => `subgroupMatrixStore<row_major>(&patches, ${offset}, ${sums}, ${n}u);`,
+  store: (sums, at) => `subgroupMatrixStore<row_major>(&patches, ${at}, ${sums}, ${n / 4}u);`,
 });
 
-/** Subgroups of 32 in a workgroup, two along rows, four along columns. */
-const [DOWN, ACROSS] = [2, 4];
-const SUBGROUPS = DOWN * ACROSS;
-const THREADS = 32 * SUBGROUPS;
-/** f16 elements between staged lines, so that the rows of a matrix begin in different banks. */
-const PADDING = 8;
-/** Number of f32 in the workgroup's patch for finished sums. */
-const PATCH = 1024;
+/** Threads of a workgroup: as many as every WebGPU device allows. */
+const THREADS = 256;
+
+/** Number of f32 in the workgroup's patch for sums: a vec4 for every thread. */
+const PATCH = 4 * THREADS;
 
 /**
- * Matmul on tensor cores: operands f16, sums f32. A workgroup of eight subgroups stages steps of k of both operands in
- * workgroup memory, in their memory order and with zeros beyond the edges (a subgroup matrix that reaches out of bounds is
- * not clipped but moved). Meanwhile it fetches the next steps into registers. Finished matrices go through a patch of
- * workgroup memory, from which all threads complete and store them, with the edges masked.
+ * Sums leave the matrices for ordinary f32 registers after this many k: matrix units truncate, and the error of sums that
+ * are truncated grows with their number.
+ */
+export const PROMOTED = 256;
+
+/**
+ * Matmul on matrix units, which multiply f16 and sum in f32. An operand that is not f16 becomes a sum of one or two f16
+ * while it is staged: every line is scaled by a power of two, so that bf16 is exact in one part and f32 right to 2^-22 in
+ * two (docs/kernels.md has the bounds). The sums are scaled back when they are complete.
  *
- * Tile: `rows` x `columns`, a subgroup rows/2 x columns/4. Needs 12 to 16 KiB of workgroup memory, the features
- * shader-f16, subgroups and chromium-experimental-subgroup-matrix, and subgroups of 32.
+ * A workgroup stages steps of k in workgroup memory, k-contiguous and with zeros beyond the edges (a subgroup matrix that
+ * reaches out of bounds is not clipped but moved), and meanwhile fetches the next steps into registers. Sums go
+ * through a patch of workgroup memory to the threads that add them up and store them.
+ *
+ * Tile: `rows` x `columns` (a gated product: half as many columns of both factors). Needs at most 16 KiB of workgroup
+ * memory and the features shader-f16, subgroups and chromium-experimental-subgroup-matrix, and subgroup-size-control
+ * where the unit is `sized`.
  */
 export function subgroupMatrixWgsl(
   layout: MatmulLayout,
-  { rows, columns, config }: Choice,
-  operations: MatrixOperations = chromium(config),
+  choice: Choice,
+  operations: MatrixOperations = chromium(choice.unit),
 ): string {
-  const { m, n, k } = config;
-  const depth = rows + columns === 128 ? 32 : 16;
-  const a = staging('a', layout.a, rows, depth, 'p.m');
-  const b = staging('b', layout.b, columns, depth, 'p.n');
-  const [matrixRows, matrixColumns] = [rows / DOWN / m, columns / ACROSS / n];
+  const { rows, unit, single } = choice;
+  const { m, n, k, subgroup } = unit;
+  const { gated } = layout;
+  const [down, across] = arrangement(subgroup);
+  const subgroups = down * across;
+  const columns = matrixTileColumns(choice, gated !== undefined);
+  const types: FactorTypes = gated
+    ? [layout.a.dtype, layout.b.dtype, gated.up.dtype]
+    : [layout.a.dtype, layout.b.dtype];
+  const depth = matrixDepth(types, choice);
+  const operands = stagedOperands(layout, { rows, columns, depth, single });
+  const [a, ...factors] = operands as [Staged, ...Staged[]];
+  const [matrixRows, matrixColumns] = [rows / down / m, columns / across / n];
   const matrices = matrixRows * matrixColumns;
-  // The patch has room for the matrices of this many subgroups at a time.
-  const storing = Math.min(SUBGROUPS, PATCH / (m * n));
-  const rounds = SUBGROUPS / storing;
+  const slots = PATCH / (m * n);
+  const rounds = (matrices * subgroups) / slots;
+  const each = (wgsl: (name: string) => string) => eachFactor(layout, wgsl);
+  const promote = (name: string) =>
+    lines(
+      rounds,
+      round => `
+      ${lines(matrices, i => {
+        const first = i * subgroups - round * slots;
+        if (first >= slots || first + subgroups <= 0) return '';
+        const slot = first < 0 ? `subgroup - ${-first}u` : `subgroup + ${first}u`;
+        const store = operations.store(`${name}_sums${i}`, `(${slot}) * ${(m * n) / 4}u`);
+        return first >= 0 && first + subgroups <= slots
+          ? store
+          : `if (subgroup >= ${Math.max(0, -first)}u && subgroup < ${slots - first}u) { ${store} }`;
+      })}
+      workgroupBarrier();
+      ${name}_total${round} += patches[thread];
+      workgroupBarrier();`,
+    );
   return `${operations.enable}
 ${head(layout)}
-${a.declarations}
-${b.declarations}
-var<workgroup> patches: array<f32, ${storing * m * n}>;
+${lines(operands.length, i => operands[i]!.declarations)}
+var<workgroup> patches: array<vec4f, ${PATCH / 4}>;
 ${operations.declarations}
-@compute @workgroup_size(${THREADS}) fn main(
+${storeTotal(layout, choice, columns)}
+@compute @workgroup_size(${THREADS}) ${operations.attributes} fn main(
   ${operations.subgroupParameter} @builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) thread: u32,
 ) {
   ${operations.setup}
   ${tileOrigin(layout, rows, columns)}
-  let row = (subgroup / ${ACROSS}u) * ${rows / DOWN}u;
-  let column = (subgroup % ${ACROSS}u) * ${columns / ACROSS}u;
-  ${lines(matrices, i => operations.sums(`sums${i}`))}
-  ${a.registers}
-  ${b.registers}
+  let row = (subgroup / ${across}u) * ${rows / down}u;
+  let column = (subgroup % ${across}u) * ${columns / across}u;
+  ${each(name => lines(matrices, i => `var ${name}_sums${i}: ${operations.sums};`))}
+  ${each(name => lines(rounds, i => `var ${name}_total${i} = vec4f();`))}
+  ${eachBlock(operands, (operand, block) => operand.declare(block))}
   // Each round fetches ${depth} k into registers, multiplies the previous ones and then overwrites them.
   for (var k0 = k_begin; k0 < k_end + ${depth}u; k0 += ${depth}u) {
     if (k0 < k_end) {
-      ${a.fetch('row0')}
-      ${b.fetch('column0')}
+      ${eachBlock(operands, (operand, block) => block.within(operand.fetch(block)))}
     }
     if (k0 > k_begin) {
-      ${lines(depth / k, step => {
-        const at = (line: string, i: number, { order, stride }: Staging) =>
-          order === 'row_major'
-            ? `(${line} + ${i}u) * ${stride}u + ${step * k}u`
-            : `${step * k * stride}u + ${line} + ${i}u`;
-        return `{
-        ${lines(matrixRows, i => operations.left(`left${i}`, a.order, at('row', i * m, a), a.stride))}
-        ${lines(matrixColumns, j => operations.right(`right${j}`, other(b.order), at('column', j * n, b), b.stride))}
-        ${lines(matrices, i => operations.multiplyAccumulate(`sums${i}`, `left${Math.floor(i / matrixColumns)}`, `right${i % matrixColumns}`))}
-      }`;
-      })}
-    }
-    workgroupBarrier();
-    ${a.stage}
-    ${b.stage}
-    workgroupBarrier();
-  }
-  for (var e = 0u; e < select(0u, ${matrices * rounds}u, p.m > 0u); e++) {
-    let matrix = e / ${rounds}u;
-    let first = (e % ${rounds}u) * ${storing}u;
-    if (subgroup >= first && subgroup < first + ${storing}u) {
-      let at = (subgroup - first) * ${m * n}u;
-      switch matrix {
-        ${lines(matrices, i => `case ${i}u: { ${operations.store(`sums${i}`, 'at')} }`)}
-        default: {}
+      for (var step = 0u; step < ${depth / 4}u; step += ${k / 4}u) {
+        ${multiplyStep(operations, { a, factors, unit, matrixRows, matrixColumns })}
       }
     }
     workgroupBarrier();
-    if (thread < ${(storing * m * n) / 4}u) {
-      let owner = first + thread / ${(m * n) / 4}u;
-      let within = thread % ${(m * n) / 4}u;
-      let value = vec4f(patches[4u * thread], patches[4u * thread + 1u], patches[4u * thread + 2u], patches[4u * thread + 3u]);
-      store(
-        row0 + (owner / ${ACROSS}u) * ${rows / DOWN}u + (matrix / ${matrixColumns}u) * ${m}u + within / ${n / 4}u,
-        column0 + (owner % ${ACROSS}u) * ${columns / ACROSS}u + (matrix % ${matrixColumns}u) * ${n}u + (within % ${n / 4}u) * 4u,
-        value,
-      );
-    }
+    ${eachBlock(operands, (operand, block) => block.within(operand.stage(block)))}
     workgroupBarrier();
+    if (k0 > k_begin && ((k0 - k_begin) % ${PROMOTED}u == 0u || k0 >= k_end)) {
+      ${each(promote)}
+      ${each(name => lines(matrices, i => `${name}_sums${i} = ${operations.sums}();`))}
+    }
   }
+  ${lines(
+    rounds,
+    i =>
+      `store_total(thread + ${i * THREADS}u, row0, column0, ${eachFactor(layout, name => `${name}_total${i}`, ', ')});`,
+  )}
 }`;
 }
 
-const other = (order: Order): Order => (order === 'row_major' ? 'col_major' : 'row_major');
+interface Multiply {
+  a: Staged;
+  factors: readonly Staged[];
+  unit: MatrixUnit;
+  matrixRows: number;
+  matrixColumns: number;
+}
 
-interface Staging {
-  declarations: string;
-  /** Order of the staged tile, seen as lines x k. */
-  order: Order;
+/** WGSL of the products of one step of k, which begins at vec4 number `step` of the lines. */
+function multiplyStep(
+  operations: MatrixOperations,
+  { a, factors, unit: { m, n }, matrixRows, matrixColumns }: Multiply,
+): string {
+  const at = (line: string, offset: number, { stride }: Staged) =>
+    `(${line} + ${offset}u) * ${stride}u + step`;
+  const loadLeft = lines(matrixRows, i =>
+    lines(a.parts, part => operations.left(`left${i}_${part}`, a.tile(part), at('row', i * m, a), a.stride)),
+  );
+  const loadRight = (factor: Staged) =>
+    lines(matrixColumns, j =>
+      lines(factor.parts, part =>
+        operations.right(
+          `${factor.name}${j}_${part}`,
+          factor.tile(part),
+          at('column', j * n, factor),
+          factor.stride,
+        ),
+      ),
+    );
+  const multiply = (factor: Staged) =>
+    productsOf(a.parts, factor.parts)
+      .map(([left, right]) =>
+        lines(matrixRows * matrixColumns, i =>
+          operations.multiplyAccumulate(
+            `${factor.name}_sums${i}`,
+            `left${Math.floor(i / matrixColumns)}_${left}`,
+            `${factor.name}${i % matrixColumns}_${right}`,
+          ),
+        ),
+      )
+      .join('\n');
+  return [loadLeft, ...factors.map(factor => `${loadRight(factor)}\n${multiply(factor)}`)].join('\n');
+}
+
+/** WGSL function `store_total(e, row0, column0, sums...)`: completes vec4 number `e` of the tile's sums. */
+function storeTotal(
+  layout: MatmulLayout,
+  { rows, unit: { m, n, subgroup } }: Choice,
+  columns: number,
+): string {
+  const [down, across] = arrangement(subgroup);
+  const subgroups = down * across;
+  const matrixColumns = columns / across / n;
+  const exponent = ({ dtype }: OperandLayout, wgsl: string) => (dtype === 'f16' ? `${UNSCALED}u` : wgsl);
+  const offset = (name: string) => (name === 'up' ? 'p.m + p.n' : 'p.m');
+  const scaledBack = (name: string, operand: OperandLayout) => `
+  let left_${name} = ${exponent(layout.a, 'exponents[min(row, p.m - 1u)]')};
+  let right_${name} = vec4u(${[0, 1, 2, 3]
+    .map(j => exponent(operand, `exponents[${offset(name)} + min(column + ${j}u, p.n - 1u)]`))
+    .join(', ')});
+  // In two steps, since the power of two may be outside the range of f32.
+  let power_${name} = vec4i(left_${name} + right_${name}) - ${2 * UNSCALED};
+  let half_${name} = power_${name} >> vec4u(1u);
+  let sum_${name} = total_${name} * bitcast<vec4f>((half_${name} + 127) << vec4u(23u))
+    * bitcast<vec4f>((power_${name} - half_${name} + 127) << vec4u(23u));`;
+  return `
+fn store_total(e: u32, row0: u32, column0: u32, ${eachFactor(layout, name => `total_${name}: vec4f`, ', ')}) {
+  let owner = e / ${(m * n) / 4}u % ${subgroups}u;
+  let matrix = e / ${((m * n) / 4) * subgroups}u;
+  let within = e % ${(m * n) / 4}u;
+  let row = row0 + (owner / ${across}u) * ${rows / down}u + (matrix / ${matrixColumns}u) * ${m}u + within / ${n / 4}u;
+  let column = column0 + (owner % ${across}u) * ${columns / across}u + (matrix % ${matrixColumns}u) * ${n}u
+    + within % ${n / 4}u * 4u;
+  ${layout.exponents ? eachFactor(layout, scaledBack) : ''}
+  store(row, column, ${eachFactor(layout, name => `${layout.exponents ? 'sum' : 'total'}_${name}`, ', ')});
+}`;
+}
+
+/** An operand in workgroup memory, line by line, in one or two parts. */
+interface Staged {
+  name: string;
+  parts: 1 | 2;
+  /** Distance of lines in vec4<f16>. */
   stride: number;
-  registers: string;
-  fetch(line0: string): string;
-  stage: string;
+  /** Blocks of four lines by four k. */
+  blocks: number;
+  declarations: string;
+  tile(part: number): string;
+  /** WGSL of the thread's block number g: declare its registers, fetch it, stage it. */
+  declare(g: Block): string;
+  fetch(g: Block): string;
+  stage(g: Block): string;
 }
 
-/**
- * WGSL that stages an operand in workgroup memory, four neighbouring f16 at a time: tile_x[line][k] if k is contiguous in
- * memory, else tile_x[k][line].
- */
-function staging(
-  name: 'a' | 'b',
-  { kContiguous, aligned }: OperandLayout,
-  tileLines: number,
-  depth: number,
-  extent: string,
-): Staging {
-  const [outer, inner] = kContiguous ? [tileLines, depth] : [depth, tileLines];
-  const stride = inner + PADDING;
-  const perThread = (tileLines * depth) / 4 / THREADS;
-  const [outerEnd, innerEnd] = kContiguous ? [extent, 'p.k'] : ['p.k', extent];
-  const load = aligned
-    ? `fn half4_${name}(o: u32, i: u32) -> vec4<f16> {
-  // An aligned row ends at a multiple of 4, so its vec4 are inside or outside as a whole.
-  if (o < ${outerEnd} && i < ${innerEnd}) { return bitcast<vec4<f16>>(${name}_[(o * ${innerEnd} + i) >> 2u]); }
-  return vec4<f16>();
-}`
-    : `fn half_${name}(o: u32, i: u32) -> f16 {
-  if (o >= ${outerEnd} || i >= ${innerEnd}) { return 0.0h; }
-  let at = o * ${innerEnd} + i;
-  return bitcast<vec2<f16>>(${name}_[at >> 1u])[at & 1u];
+/** A block of a thread. */
+interface Block {
+  g: number;
+  /** WGSL of its number in the operand. */
+  number: string;
+  /** WGSL of statements for threads that have this block. */
+  within(statements: string): string;
 }
-fn half4_${name}(o: u32, i: u32) -> vec4<f16> {
-  return vec4<f16>(${[0, 1, 2, 3].map(j => `half_${name}(o, i + ${j}u)`).join(', ')});
-}`;
-  const group = (g: number) => `(thread + ${g * THREADS}u)`;
-  const outerOf = (g: number) => `${group(g)} / ${inner / 4}u`;
-  const innerOf = (g: number) => `${group(g)} % ${inner / 4}u * 4u`;
+
+/** vec4<f16> between staged lines, so that the rows of a matrix begin in different banks. */
+const PADDING = 2;
+
+function stagedOperands(
+  layout: MatmulLayout,
+  { rows, columns, depth, single }: { rows: number; columns: number; depth: number; single: boolean },
+): Staged[] {
+  const { a, b, gated } = layout;
+  const right = (name: string, operand: OperandLayout, first: string) =>
+    staging(name, operand, columns, 'p.n', 'column0', first, depth, single);
+  return [
+    staging('a', a, rows, 'p.m', 'row0', '0u', depth, single),
+    right('b', b, 'p.m'),
+    ...(gated ? [right('up', gated.up, 'p.m + p.n')] : []),
+  ];
+}
+
+function staging(
+  name: string,
+  layout: OperandLayout,
+  tileLines: number,
+  extent: string,
+  line0: string,
+  firstExponent: string,
+  depth: number,
+  single: boolean,
+): Staged {
+  const parts = partsOf(layout.dtype, single);
+  const stride = depth / 4 + PADDING;
+  const scaled = layout.dtype !== 'f16';
+  const tile = (part: number) => `tile_${name}${part}`;
+  const id = ({ g }: Block) => `${name}${g}`;
+  const scales = ({ g }: Block) =>
+    [0, 1, 2, 3]
+      .map(j =>
+        scaleWgsl(
+          `exponents[${firstExponent} + min(${line0} + at_${name}${g}.x * 4u + ${j}u, ${extent} - 1u)]`,
+        ),
+      )
+      .join(', ');
   return {
-    declarations: `${load}\nvar<workgroup> tile_${name}: array<f16, ${outer * stride}>;`,
-    order: kContiguous ? 'row_major' : 'col_major',
+    name,
+    parts,
     stride,
-    registers: lines(perThread, g => `var next_${name}${g}: vec4<f16>;`),
-    fetch: line0 => {
-      const [outer0, inner0] = kContiguous ? [line0, 'k0'] : ['k0', line0];
-      return lines(
-        perThread,
-        g => `next_${name}${g} = half4_${name}(${outer0} + ${outerOf(g)}, ${inner0} + ${innerOf(g)});`,
-      );
-    },
-    stage: lines(
-      perThread,
-      g => `{
-      let at = ${outerOf(g)} * ${stride}u + ${innerOf(g)};
-      ${lines(4, j => `tile_${name}[at + ${j}u] = next_${name}${g}[${j}];`)}
-    }`,
-    ),
+    blocks: (tileLines * depth) / 16,
+    declarations: `${fetchBlock(name, layout, extent, 'k')}
+${lines(parts, part => `var<workgroup> ${tile(part)}: array<vec4<f16>, ${tileLines * stride}>;`)}`,
+    tile,
+    declare: block => `let at_${id(block)} = ${blockPosition(block.number, layout, tileLines, depth)};
+  ${scaled ? `let scale_${id(block)} = vec4f(${scales(block)});` : ''}
+  var next_${id(block)}: mat4x4f;`,
+    fetch: block =>
+      `next_${id(block)} = fetch_${name}(${line0} + at_${id(block)}.x * 4u, k0 + at_${id(block)}.y * 4u);`,
+    stage: block =>
+      lines(4, j => {
+        const value = `next_${id(block)}[${j}]${scaled ? ` * scale_${id(block)}[${j}]` : ''}`;
+        const at = `(at_${id(block)}.x * 4u + ${j}u) * ${stride}u + at_${id(block)}.y`;
+        if (parts === 1) return `${tile(0)}[${at}] = vec4<f16>(${value});`;
+        // Rounded to the 11 bits of f16 by integers: a compiler may take a conversion to f16 and back for nothing.
+        return `{
+      let value = ${value};
+      let large = bitcast<vec4f>((bitcast<vec4u>(value) + vec4u(0x1000u)) & vec4u(0xffffe000u));
+      ${tile(0)}[${at}] = vec4<f16>(large);
+      ${tile(1)}[${at}] = vec4<f16>(value - large);
+    }`;
+      }),
   };
+}
+
+/** WGSL for every block that a thread takes: the operands' blocks are numbered one after the other. */
+function eachBlock(operands: readonly Staged[], wgsl: (operand: Staged, block: Block) => string): string {
+  let first = 0;
+  const text: string[] = [];
+  for (const operand of operands) {
+    const end = first + operand.blocks;
+    for (let g = Math.floor(first / THREADS); g * THREADS < end; g++) {
+      const number = `thread + ${g * THREADS}u - ${first}u`;
+      const everyThread = g * THREADS >= first && (g + 1) * THREADS <= end;
+      // Numbers below 0 are large ones.
+      const within = (statements: string) =>
+        everyThread ? statements : `if (${number} < ${operand.blocks}u) { ${statements} }`;
+      text.push(wgsl(operand, { g, number, within }));
+    }
+    first = end;
+  }
+  return text.join('\n');
 }

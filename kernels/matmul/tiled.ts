@@ -1,5 +1,6 @@
 import { lines } from '../shared/wgsl.js';
-import { eachFactor, head, type MatmulLayout, type OperandLayout, tileOrigin } from './commonWgsl.js';
+import { blockPosition, fetchBlock } from './blocks.js';
+import { eachFactor, head, type MatmulLayout, tileOrigin } from './commonWgsl.js';
 
 /** Rows and columns of a workgroup's tile. */
 interface TileShape {
@@ -47,8 +48,8 @@ export function tiledWgsl(layout: MatmulLayout, tile: TileShape): string {
     ? `store(${row}, column0 + x * 4u, sums0[i], sums1[i]);`
     : lines(sides, c => `store(${row}, column0 + ${c * 64}u + x * 4u, sums${c}[i]);`);
   return `${head(layout)}
-${fetch('a', layout.a, 'p.m')}
-${eachFactor(layout, (name, operand) => fetch(name, operand, 'p.n'))}
+${fetchBlock('a', layout.a, 'p.m', 'lines')}
+${eachFactor(layout, (name, operand) => fetchBlock(name, operand, 'p.n', 'lines'))}
 var<workgroup> tile_a: array<vec4f, ${depth * lineA}>;
 var<workgroup> tile_b: array<vec4f, ${depth * lineB}>;
 @compute @workgroup_size(256) fn main(
@@ -58,9 +59,8 @@ var<workgroup> tile_b: array<vec4f, ${depth * lineB}>;
   let is_a = thread < ${blocksA}u;
   let is_b = !is_a && thread < ${blocksA + blocksB}u;
   let block = select(thread - ${blocksA}u, thread, is_a);
-  // Neighbouring threads take neighbouring blocks in memory: along k where k is contiguous.
-  let block_a = ${blockOf(layout.a, rows, depth)};
-  let block_b = ${blockOf(layout.b, columns, depth)};
+  let block_a = ${blockPosition('block', layout.a, rows, depth)};
+  let block_b = ${blockPosition('block', layout.b, columns, depth)};
   let x = thread % 16u;
   let y = thread / 16u;
   ${lines(panels, s => lines(sides, c => lines(4, i => `var acc${s}_${c}_${i} = vec4f();`)))}
@@ -103,34 +103,3 @@ var<workgroup> tile_b: array<vec4f, ${depth * lineB}>;
 /** Columns of out that one workgroup computes. */
 export const tiledColumns = ({ columns }: TileShape, gated: boolean): number =>
   gated ? columns / 2 : columns;
-
-/** WGSL of the position of `block`: (block along rows or columns, block along k). */
-const blockOf = ({ kContiguous }: OperandLayout, extent: number, depth: number): string =>
-  kContiguous
-    ? `vec2u(block / ${depth / 4}u, block % ${depth / 4}u)`
-    : `vec2u(block % ${extent / 4}u, block / ${extent / 4}u)`;
-
-/** WGSL function `fetch_x(line, k)`: lines line .. line+3 at k .. k+3, a vec4 of lines per k; zero outside the matrix. */
-function fetch(name: string, { kContiguous, aligned }: OperandLayout, extent: string): string {
-  const [outer, inner, length] = kContiguous ? ['line', 'k', 'p.k'] : ['k', 'line', extent];
-  const rows = kContiguous ? extent : 'p.k';
-  // An aligned row ends at a multiple of 4, so its vec4 are inside or outside as a whole.
-  const row = aligned
-    ? `fn row_${name}(o: u32, i: u32) -> vec4f {
-  if (o < ${rows} && i < ${length}) { return ${name}4(o * ${length} + i); }
-  return vec4f();
-}`
-    : `fn element_${name}(o: u32, i: u32) -> f32 {
-  let value = ${name}(min(o, ${rows} - 1u) * ${length} + min(i, ${length} - 1u));
-  return select(0.0, value, o < ${rows} && i < ${length});
-}
-fn row_${name}(o: u32, i: u32) -> vec4f {
-  return vec4f(${[0, 1, 2, 3].map(j => `element_${name}(o, i + ${j}u)`).join(', ')});
-}`;
-  return `
-${row}
-fn fetch_${name}(line: u32, k: u32) -> mat4x4f {
-  let block = mat4x4f(${[0, 1, 2, 3].map(i => `row_${name}(${outer} + ${i}u, ${inner})`).join(', ')});
-  return ${kContiguous ? 'transpose(block)' : 'block'};
-}`;
-}

@@ -7,9 +7,11 @@ import {
   chooseMatmul,
   type MatmulChoice,
   type MatmulShape,
+  matrixTiles,
+  matrixUnit,
   type OperandTypes,
-  subgroupMatrixConfig,
 } from './builtInChoice.js';
+import { type FactorTypes, tileFits } from './matrixTiles.js';
 import { RANGE_STEP } from './tiled.js';
 
 /** Name of a variant in tests, benchmarks and program keys, e.g. "tiled 128x64". */
@@ -22,8 +24,8 @@ export function matmulName(choice: MatmulChoice): string {
     case 'matvec':
       return `matvec${choice.perLane ? ' per lane' : ''}`;
     case 'subgroupMatrix': {
-      const { rows, columns, config } = choice;
-      return `subgroupMatrix ${rows}x${columns} of ${config.m}x${config.n}x${config.k}`;
+      const { rows, columns, unit, single } = choice;
+      return `subgroupMatrix ${rows}x${columns} of ${unit.m}x${unit.n}x${unit.k}${single ? ' single' : ''}`;
     }
   }
 }
@@ -48,30 +50,57 @@ export function canRunMatmul(
       return choice.splits === 1 || m * n <= MOST_SPLIT;
     case 'matvec':
       return m <= 4 && transposeB && !transposeA;
-    case 'subgroupMatrix': {
-      const config = subgroupMatrixConfig(info, features, dtypes);
-      return config?.m === choice.config.m && config.n === choice.config.n && config.k === choice.config.k;
-    }
+    case 'subgroupMatrix':
+      return canRunMatrices({ info, features }, choice, [dtypes.a, dtypes.b]);
   }
 }
 
-/** All variants that compute this product on this device, the built-in choice first. */
-export function matmulVariants(device: Target, shape: MatmulShape, dtypes: OperandTypes): MatmulChoice[] {
+/** Whether this device has the matrix units of a choice, and its tile has room for operands of these types. */
+function canRunMatrices(
+  { info, features }: Target,
+  choice: Extract<MatmulChoice, { variant: 'subgroupMatrix' }>,
+  types: FactorTypes,
+): boolean {
+  const unit = matrixUnit(info, features);
+  return JSON.stringify(unit) === JSON.stringify(choice.unit) && tileFits(types, choice);
+}
+
+/** The variants on matrix units for products of these types, if the device has any. */
+function matrixVariants(
+  { info, features }: Target,
+  { m, n }: Pick<Extents, 'm' | 'n'>,
+  types: FactorTypes,
+  single: boolean,
+): MatmulChoice[] {
+  const unit = matrixUnit(info, features);
+  if (!unit) return [];
+  return matrixTiles(types, single)
+    .filter(({ rows, columns }) => (rows === 64 || m > 64) && (columns === 64 || n > 64))
+    .map(tile => ({ variant: 'subgroupMatrix', unit, ...tile }));
+}
+
+/**
+ * All variants that compute this product on this device, the built-in choice first.
+ *
+ * @param single those that round f32 operands to 11 bits are among them.
+ */
+export function matmulVariants(
+  device: Target,
+  shape: MatmulShape,
+  dtypes: OperandTypes,
+  single = false,
+): MatmulChoice[] {
   const { info, features } = device;
   const { m, n, k } = shape;
-  const config = subgroupMatrixConfig(info, features, dtypes);
   const candidates: MatmulChoice[] = [
-    chooseMatmul(info, features, shape, dtypes),
+    chooseMatmul(info, features, shape, dtypes, single),
     ...broadcasts(device, m, [8, 16, 32]),
     ...matvecs,
     { variant: 'tiled', rows: 64, columns: 64, splits: 1 },
     ...(k >= 2 * RANGE_STEP ? [{ variant: 'tiled', rows: 64, columns: 64, splits: 4 } as const] : []),
     ...(m > 64 ? [{ variant: 'tiled', rows: 128, columns: 64, splits: 1 } as const] : []),
     ...(m > 64 && n > 64 ? [{ variant: 'tiled', rows: 128, columns: 128, splits: 1 } as const] : []),
-    ...(config ? [{ variant: 'subgroupMatrix', rows: 64, columns: 64, config } as const] : []),
-    ...(config && m > 64 && n > 64
-      ? [{ variant: 'subgroupMatrix', rows: 128, columns: 128, config } as const]
-      : []),
+    ...matrixVariants(device, shape, [dtypes.a, dtypes.b], single),
   ];
   return distinct(candidates.filter(choice => canRunMatmul(device, choice, shape, dtypes)));
 }
@@ -100,7 +129,12 @@ export function defaultMatmul(device: Device, shape: MatmulShape, dtypes: Operan
 }
 
 /** Whether a variant computes this gated product on this device. */
-export function canRunGatedMatmul({ info, features }: Target, choice: MatmulChoice, m: number): boolean {
+export function canRunGatedMatmul(
+  { info, features }: Target,
+  choice: MatmulChoice,
+  m: number,
+  types: FactorTypes,
+): boolean {
   switch (choice.variant) {
     case 'broadcast':
       return choice.subgroup === broadcastSubgroup(info, features) && choice.rows <= 16;
@@ -109,30 +143,36 @@ export function canRunGatedMatmul({ info, features }: Target, choice: MatmulChoi
     case 'matvec':
       return m <= 4;
     case 'subgroupMatrix':
-      return false;
+      return choice.columns === 128 && canRunMatrices({ info, features }, choice, types);
   }
 }
 
-/** All variants of a gated product [m,k] x two of [n,k] on this device, the built-in choice first. */
-export function gatedMatmulVariants(device: Target, shape: Extents): MatmulChoice[] {
+/** All variants of a gated product [m,k] x two of [n,k] on this device, like `matmulVariants`. */
+export function gatedMatmulVariants(
+  device: Target,
+  shape: Extents,
+  types: FactorTypes,
+  single = false,
+): MatmulChoice[] {
   const { info, features } = device;
-  const { m } = shape;
+  const { m, n } = shape;
   const candidates: MatmulChoice[] = [
-    chooseGatedMatmul(info, features, shape),
+    chooseGatedMatmul(info, features, shape, types, single),
     ...broadcasts(device, m, [8, 16]),
     ...matvecs,
     { variant: 'tiled', rows: 64, columns: 128, splits: 1 },
     ...(m > 64 ? [{ variant: 'tiled', rows: 128, columns: 128, splits: 1 } as const] : []),
+    ...matrixVariants(device, { m, n: 2 * n }, types, single),
   ];
-  return distinct(candidates.filter(choice => canRunGatedMatmul(device, choice, m)));
+  return distinct(candidates.filter(choice => canRunGatedMatmul(device, choice, m, types)));
 }
 
 /** The class of a gated product's shape, like `matmulClass`. */
 export const gatedMatmulClass = classOf;
 
 /** The default variant of a gated product, like `defaultMatmul`. */
-export function defaultGatedMatmul(device: Device, shape: Extents): MatmulChoice {
-  const variants = () => gatedMatmulVariants(device, shape);
+export function defaultGatedMatmul(device: Device, shape: Extents, types: FactorTypes): MatmulChoice {
+  const variants = () => gatedMatmulVariants(device, shape, types);
   const choice =
     tunedVariant(
       device,
@@ -140,8 +180,8 @@ export function defaultGatedMatmul(device: Device, shape: Extents): MatmulChoice
       () => gatedMatmulClass(shape),
       variants,
       matmulName,
-      variant => canRunGatedMatmul(device, variant, shape.m),
-    ) ?? chooseGatedMatmul(device.info, device.features, shape);
+      variant => canRunGatedMatmul(device, variant, shape.m, types),
+    ) ?? chooseGatedMatmul(device.info, device.features, shape, types);
   return notWrong(device, 'gatedMatmul', choice, matmulName, variants);
 }
 

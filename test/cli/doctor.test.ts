@@ -42,7 +42,13 @@ function machine(changes: Partial<DoctorContext> = {}, device: Partial<ProbedDev
         },
         ...{ subgroupMinSize: 32, subgroupMaxSize: 32, subgroupMatrixConfigs: [] },
       },
-      features: { f16: true, subgroups: true, timestamps: true, subgroupMatrix: false },
+      features: {
+        f16: true,
+        subgroups: true,
+        timestamps: true,
+        subgroupMatrix: false,
+        subgroupSizeControl: false,
+      },
       limits: {
         maxBufferSize: 2 ** 32,
         maxStorageBufferBindingSize: 2 ** 31,

@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Device, Tensor } from '../../engine/index.js';
 import { matmulCases } from '../../kernels/cases/matmul.js';
-import { chooseMatmul, type OperandTypes } from '../../kernels/matmul/builtInChoice.js';
+import { chooseMatmul, matrixUnit, type OperandTypes } from '../../kernels/matmul/builtInChoice.js';
 import { matmul, matmulVariants } from '../../kernels/matmul/matmul.js';
 import { rejectsWith } from '../gpu.js';
 import { saySkipped } from '../support.js';
@@ -35,13 +35,16 @@ test('variants that need a missing feature are left out', () => {
 });
 
 const shape = { m: 512, n: 1536, k: 576, transposeA: false, transposeB: true };
+const names = { description: '', vendor: '', device: '' } as const;
 const lavapipe = {
+  ...names,
   kind: 'software',
   subgroupMinSize: 8,
   subgroupMaxSize: 8,
   subgroupMatrixConfigs: [],
 } as const;
 const gpu = {
+  ...names,
   kind: 'gpu',
   subgroupMinSize: 32,
   subgroupMaxSize: 32,
@@ -52,7 +55,7 @@ const gpu = {
     { component: 'i8', result: 'i32', m: 16, n: 16, k: 32 },
   ],
 } as const;
-const features = { f16: true, subgroups: true, subgroupMatrix: true };
+const features = { f16: true, subgroups: true, subgroupMatrix: true, subgroupSizeControl: true };
 const f32 = { a: 'f32', b: 'f32' } as const;
 
 test('the choice on software drivers: broadcast where there is one subgroup size', () => {
@@ -74,21 +77,39 @@ test('the choice on GPUs: the largest tile that keeps it busy, split along k whe
   assert.is(tile(1, 4096), 'matvec');
 });
 
-test('subgroup matrices: only f16 operands with f32 sums, the largest shape', () => {
+test('matrix units: for f16 where there are any, for other types where they are much faster than f32', () => {
   const f16 = { a: 'f16', b: 'f16' } as const;
+  const bf16 = { a: 'f32', b: 'bf16' } as const;
   const choose = (dtypes: OperandTypes, from: Parameters<typeof chooseMatmul>[0] = gpu, more = features) =>
     chooseMatmul(from, more, { ...shape, m: 4096, n: 4096 }, dtypes);
-  assert.equal(choose(f16), {
-    variant: 'subgroupMatrix',
-    rows: 128,
-    columns: 128,
-    config: { m: 16, n: 16, k: 16 },
+  const unit = { m: 16, n: 16, k: 16, subgroup: 32, sized: false };
+  const matrices = { variant: 'subgroupMatrix', single: false, unit };
+  assert.equal(choose(f16), { ...matrices, rows: 128, columns: 128 });
+  assert.is(choose(bf16).variant, 'tiled');
+  const h100 = { ...gpu, device: 'NVIDIA H100 80GB HBM3' };
+  assert.equal(choose(bf16, h100), { ...matrices, rows: 64, columns: 128 });
+  assert.equal(choose(f32, h100), { ...matrices, rows: 64, columns: 64 });
+  assert.is(chooseMatmul(h100, features, { ...shape, m: 32 }, bf16).variant, 'tiled');
+  assert.equal(chooseMatmul(gpu, features, { ...shape, m: 4096, n: 4096 }, bf16, true), {
+    ...{ ...matrices, single: true },
+    ...{ rows: 128, columns: 128 },
   });
-  assert.is(choose({ a: 'f16', b: 'bf16' }).variant, 'tiled');
-  assert.is(choose({ a: 'f32', b: 'f16' }).variant, 'tiled');
   assert.is(choose(f16, { ...gpu, subgroupMatrixConfigs: [gpu.subgroupMatrixConfigs[0]] }).variant, 'tiled');
-  assert.is(choose(f16, { ...gpu, subgroupMaxSize: 64 }).variant, 'tiled');
+  assert.is(choose(f16, { ...gpu, vendor: 'intel' }).variant, 'tiled');
   assert.is(choose(f16, gpu, { ...features, f16: false }).variant, 'tiled');
+});
+
+test('matrix units: subgroups of 32 on request where there are several sizes, else of the only size', () => {
+  const of = (subgroupMinSize: number, subgroupMaxSize: number, more = features) =>
+    matrixUnit({ ...gpu, subgroupMinSize, subgroupMaxSize }, more);
+  assert.equal(of(32, 64), { m: 16, n: 16, k: 16, subgroup: 32, sized: true });
+  assert.equal(of(64, 64), { m: 16, n: 16, k: 16, subgroup: 64, sized: false });
+  assert.equal(of(32, 64, { ...features, subgroupSizeControl: false }), undefined);
+  // Mesa's lavapipe 26: 8x8x8 alone, subgroups of 8.
+  const small = [{ component: 'f16', result: 'f32', m: 8, n: 8, k: 8 }];
+  assert.equal(matrixUnit({ ...lavapipe, subgroupMatrixConfigs: small }, features), {
+    ...{ m: 8, n: 8, k: 8, subgroup: 8, sized: false },
+  });
 });
 
 test('matmulVariants: the built-in choice first, each once, only those that fit', () => {
