@@ -40,6 +40,8 @@ const wrapped =
     }
     const tie = config.flag('tie_word_embeddings', tied);
     const text = inner.withDefaults({ model_type: kind }).with({ tie_word_embeddings: tie });
+    // SmolVLM's published files speak of its pictures here.
+    text.knows('pixel_shuffle_factor', 'perceiver_config');
     const arch = family(text, has, forms);
     return { ...arch, family: config.text('model_type'), configPath: nested ? ['text_config'] : [] };
   };

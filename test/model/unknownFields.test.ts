@@ -89,6 +89,14 @@ test('families within models that read images', async () => {
     message,
     /"text_config\.model_type" is "bloom"; supported within a mistral3 are mistral, ministral3/,
   );
+  const smolvlm = configOf('smolvlm');
+  const pictures = {
+    pixel_shuffle_factor: 3,
+    perceiver_config: { hidden_act: 'silu' },
+    qk_layer_norms: false,
+  };
+  const published = { ...smolvlm, text_config: { ...(smolvlm.text_config as Json), ...pictures } };
+  assert.equal(unknown(published), { changing: [], others: [] });
   // Published Qwen2.5-VL files have the language model's fields beside vision_config.
   const { text_config: text, ...rest } = configOf('qwen2_5_vl');
   const mrope = { type: 'mrope', mrope_section: [1, 1, 1] };
