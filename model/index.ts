@@ -36,6 +36,7 @@ export { shippedPath } from './files/shippedPath.js';
 export { companionPath, hasEnded, thisWriter, type Writer } from './files/unfinishedOutput.js';
 export { generateTogether } from './generation/generateTogether.js';
 export { healthPrompts, promptTokens } from './generation/generationHealth.js';
+export { placesFor } from './generation/placesFor.js';
 export { inputPaths } from './hub/inputPaths.js';
 export { modelName } from './hub/locate.js';
 export { isHubName } from './hub/reference.js';

@@ -36,6 +36,7 @@ import {
   runTasks,
   type TaskOptions,
   type TaskOutcome,
+  taskSources,
 } from './tasks.js';
 import { evaluateTexts, formatEvaluations, readTexts, type TextOptions } from './texts.js';
 
@@ -69,8 +70,8 @@ and the share of positions where both models rank the same token first; both mod
 Tasks: --tasks accepts the NAME of a built-in task, whose rows are taken from the Hugging Face cache or with --download from
 the hub, NAME=ROWS, a task file (.yaml), a file of rows whose name begins with the name of
 a built-in task (hellaswag_val.jsonl), or a folder of these. Rows are .jsonl, .json or .parquet files as published.
-Prompts, scores and standard errors are those of EleutherAI's lm-eval. Answers are cached, so a stopped run continues
-where it was. --against evaluates both models. docs/tasks.md lists the tasks and shows how to write one.
+Prompts, scores and standard errors are those of EleutherAI's lm-eval. Where a task says so (gsm8k), the model writes its
+answer, which filters and exact match judge. Answers are cached, so a stopped run continues where it was. --against evaluates both models. docs/tasks.md lists the tasks and shows how to write one.
 
 Health: --health lets the model continue a few prompts greedily and counts how often it repeats itself, which task
 scores do not show.`;
@@ -90,6 +91,7 @@ export function evalCommand(signal: AbortSignal): Command {
       'rm-engine eval ./pruned --tasks hellaswag=validation.parquet rows/arc_easy.jsonl --limit 200',
       'rm-engine eval ./pruned --tasks hellaswag arc_easy --download --limit 200',
       'rm-engine eval ./pruned --tasks mmlu=test.jsonl --fewshot 5 --fewshot-rows dev.jsonl',
+      'rm-engine eval ./pruned --tasks gsm8k --download --apply-chat-template --limit 100',
       'rm-engine eval ./pruned --health --against ./SmolLM2-135M-Instruct',
     ],
   });
@@ -120,6 +122,19 @@ const addEvalOptions = (command: Command): Command =>
     .option(
       '--fewshot-rows <file...>',
       'take examples from this file; TASK=FILE with several tasks (default: from the rows themselves)',
+    )
+    .option(
+      '--apply-chat-template',
+      "write the tasks' prompts as conversations, by the model's chat template",
+    )
+    .option(
+      '--fewshot-as-multiturn',
+      'with a chat template: every example is a question and an answer (the default)',
+    )
+    .option('--no-fewshot-as-multiturn', "with a chat template: all examples stand in the user's one message")
+    .option(
+      '--system-instruction <text>',
+      "what the tasks' prompts begin with; with a chat template the system message",
     )
     .option('--limit <count>', 'evaluate this many rows of each task or group (default: all)', wholeNumber(1))
     .option('--cache <folder>', "where answers are cached (default: the user's cache folder)")
@@ -211,6 +226,8 @@ const taskFlags = {
   limit: '--limit',
   samples: '--samples',
   outputPath: '--output-path',
+  applyChatTemplate: '--apply-chat-template',
+  systemInstruction: '--system-instruction',
 } as const;
 
 /** Ends the command if its options do not fit together. */
@@ -221,6 +238,9 @@ function checkOptions({ options, usage }: Run<EvalOptions>, files: readonly stri
   }
   for (const [name, flag] of Object.entries(taskFlags)) {
     if (options[name as keyof typeof taskFlags] !== undefined && !tasks) usage(`${flag} needs --tasks`);
+  }
+  if (options.fewshotAsMultiturn !== undefined && !options.applyChatTemplate) {
+    usage(`--${options.fewshotAsMultiturn ? '' : 'no-'}fewshot-as-multiturn needs --apply-chat-template`);
   }
 }
 
@@ -237,9 +257,17 @@ async function readInputs(run: Run<EvalOptions>, folder: string, files: readonly
   return {
     ...{ folder, reader, against, againstReader, contextLength, sequenceLength },
     texts: await readTexts(files, reader, { ...options, sequenceLength }),
-    tasks: await prepareTasks(run),
+    ...(await preparedFor(run, reader, againstReader)),
     prompts: await readHealthPrompts(health),
   };
+}
+
+/** The tasks' prompts for the model, and for the other one: both the same without a chat template. */
+async function preparedFor(run: Run<EvalOptions>, reader: TextReader, againstReader: TextReader | undefined) {
+  const sources = await taskSources(run);
+  const tasks = await prepareTasks(run, sources, reader);
+  const own = againstReader !== undefined && run.options.applyChatTemplate;
+  return { tasks, againstTasks: own ? await prepareTasks(run, sources, againstReader) : tasks };
 }
 
 /** What the chat template took for the present; nothing where it prints no date. */
@@ -253,7 +281,7 @@ async function measure(
   samplesFile: string | undefined,
 ): Promise<EvalResults> {
   const { options, progress } = run;
-  const { folder, reader, against, againstReader, texts, tasks, prompts } = inputs;
+  const { folder, reader, against, againstReader, texts, tasks, againstTasks, prompts } = inputs;
   const report = await openReport(options, device);
   const models = against ? 2 : 1;
   progress.steps(models + texts.length + models * (tasks.length + (options.health ? 1 : 0)));
@@ -268,12 +296,12 @@ async function measure(
   await using model = await load(folder, 0);
   await using other = against ? await load(against, 1) : undefined;
   const evaluating = report?.clock.enter('evaluate');
-  const first: LoadedModel = { folder, model, reader };
+  const first: LoadedModel = { folder, model, reader, tasks };
   const second: LoadedModel | undefined = other &&
-    againstReader && { folder: against!, model: other, reader: againstReader };
+    againstReader && { folder: against!, model: other, reader: againstReader, tasks: againstTasks };
   const results: EvalResults = {
     files: await evaluateTexts(run, texts, model, other),
-    ...(tasks.length > 0 && { tasks: await runTasks(run, tasks, samplesFile, first, second) }),
+    ...(tasks.length > 0 && { tasks: await runTasks(run, samplesFile, first, second) }),
     ...(options.health && { health: await runHealth(run, prompts, first, second) }),
     adapter: device.info.description,
   };

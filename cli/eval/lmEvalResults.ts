@@ -12,18 +12,27 @@ interface ModelResults {
   readonly results: readonly TaskResult[];
 }
 
-/** "acc" and "acc_stderr" as lm-eval names them: with the filter of the answers, of which there is none. */
+const STANDARD_ERROR = '_stderr';
+
+/** "acc" is "acc,none" in lm-eval, with the filter of the answers; "exact_match,FILTER" has one already. */
+function keyOf(name: string): string {
+  const stderr = name.endsWith(STANDARD_ERROR);
+  const [metric, filter = 'none'] = (stderr ? name.slice(0, -STANDARD_ERROR.length) : name).split(/,(.*)/s);
+  return `${metric}${stderr ? STANDARD_ERROR : ''},${filter}`;
+}
+
 const named = (alias: string, rows: number, metrics: Metrics) => ({
   name: alias,
   alias,
   sample_len: rows,
-  ...Object.fromEntries(Object.entries(metrics).map(([metric, value]) => [`${metric},none`, value])),
+  ...Object.fromEntries(Object.entries(metrics).map(([metric, value]) => [keyOf(metric), value])),
 });
 
 const higherIsBetter = (metrics: Metrics) =>
   Object.fromEntries(
     Object.keys(metrics)
-      .filter(metric => !metric.endsWith('_stderr'))
+      .filter(name => !name.endsWith(STANDARD_ERROR))
+      .map(name => name.split(',')[0]!)
       .map(metric => [metric, metric !== 'perplexity']),
   );
 

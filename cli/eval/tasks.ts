@@ -25,6 +25,10 @@ export interface TaskOptions {
   batchTokens?: number;
   force?: boolean;
   download?: boolean;
+  applyChatTemplate?: boolean;
+  /** With a chat template true by default, as in lm-eval. */
+  fewshotAsMultiturn?: boolean;
+  systemInstruction?: string;
 }
 
 /** A model in memory, its folder, and its tokenizer and chat template. */
@@ -32,6 +36,8 @@ export interface LoadedModel {
   readonly folder: string;
   readonly model: Model;
   readonly reader: TextReader;
+  /** The prompts as this model wants them. */
+  readonly tasks: readonly PreparedTask[];
 }
 
 /** Results of the model for one task, and of the other one with --against. */
@@ -39,11 +45,11 @@ export interface TaskOutcome extends TaskResult {
   readonly against?: TaskResult;
 }
 
-/** Finds the tasks of --tasks, reads their rows and builds their prompts. */
-export async function prepareTasks(run: Run<TaskOptions>): Promise<PreparedTask[]> {
+/** Finds the tasks of --tasks and their rows. */
+export async function taskSources(run: Run<TaskOptions>): Promise<readonly TaskSource[]> {
   const { options } = run;
   if (!options.tasks?.length) return [];
-  const { findTasks, prepareTask } = await import('../../model/tasks/index.js');
+  const { findTasks } = await import('../../model/tasks/index.js');
   const download = options.download
     ? async (rows: DatasetSplit) => {
         const { downloadRows } = await import('../../model/hub/datasetRows.js');
@@ -53,10 +59,27 @@ export async function prepareTasks(run: Run<TaskOptions>): Promise<PreparedTask[
         return file;
       }
     : undefined;
-  const sources = withExamples(run, await findTasks(options.tasks, { download }));
+  // Examples of a file need none of the hub's.
+  const fewshot = options.fewshotRows ? 0 : options.fewshot;
+  return withExamples(run, await findTasks(options.tasks, { download, fewshot }));
+}
+
+/** Reads the tasks' rows and builds their prompts for one model. */
+export async function prepareTasks(
+  { options, terminal }: Run<TaskOptions>,
+  sources: readonly TaskSource[],
+  { chat }: TextReader,
+): Promise<PreparedTask[]> {
+  const { fewshot, limit, applyChatTemplate, fewshotAsMultiturn, systemInstruction } = options;
+  const { prepareTask } = await import('../../model/tasks/index.js');
   const prepared: PreparedTask[] = [];
   for (const source of sources) {
-    prepared.push(await prepareTask(source, { fewshot: options.fewshot, limit: options.limit }));
+    const task = await prepareTask(source, {
+      ...{ fewshot, limit, fewshotAsMultiturn, systemInstruction },
+      ...(applyChatTemplate && { chat }),
+    });
+    for (const warning of task.warnings) terminal.warn(warning);
+    prepared.push(task);
   }
   return prepared;
 }
@@ -94,13 +117,12 @@ async function answersPath(
 /** Evaluates the tasks on the model, and on the other one if given. Appends the answers to `samplesFile`. */
 export async function runTasks(
   run: Run<TaskOptions>,
-  tasks: readonly PreparedTask[],
   samplesFile: string | undefined,
   first: LoadedModel,
   against?: LoadedModel,
 ): Promise<TaskOutcome[]> {
-  const results = await runOn(run, tasks, first, samplesFile);
-  const others = against && (await runOn(run, tasks, against, samplesFile));
+  const results = await runOn(run, first, samplesFile);
+  const others = against && (await runOn(run, against, samplesFile));
   const { outputPath } = run.options;
   if (outputPath !== undefined) {
     const all = [
@@ -108,7 +130,9 @@ export async function runTasks(
       ...(others ? [{ model: against.folder, results: others }] : []),
     ];
     for (const one of all) {
-      run.terminal.note(`results in lm-eval's layout: ${await writeLmEvalResults(outputPath, one, tasks)}`);
+      run.terminal.note(
+        `results in lm-eval's layout: ${await writeLmEvalResults(outputPath, one, first.tasks)}`,
+      );
     }
   }
   return results.map((result, i) => ({ ...result, ...(others && { against: others[i]! }) }));
@@ -116,8 +140,7 @@ export async function runTasks(
 
 async function runOn(
   { options, terminal, progress, signal }: Run<TaskOptions>,
-  tasks: readonly PreparedTask[],
-  { folder, model, reader }: LoadedModel,
+  { folder, model, reader, tasks }: LoadedModel,
   samplesFile: string | undefined,
 ): Promise<TaskResult[]> {
   const { evaluateTask, RequestCache } = await import('../../model/tasks/index.js');

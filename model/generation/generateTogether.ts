@@ -18,6 +18,8 @@ export interface TogetherOptions extends Omit<SamplingOptions, 'seed'> {
   readonly signal?: AbortSignal | undefined;
   /** Called after each step with the number of tokens that it gave. */
   readonly onTokens?: (count: number) => void;
+  /** Called after each step with the new tokens so far of each text that goes on: whether it ends with them. */
+  readonly ended?: (texts: readonly (readonly number[])[]) => Promise<readonly boolean[]>;
 }
 
 /** Tokens for which the cache has room at first. */
@@ -43,7 +45,7 @@ export async function generateTogether(
   requests: readonly TogetherRequest[],
   options: TogetherOptions = {},
 ): Promise<number[][]> {
-  const { eosIds = [], signal, onTokens } = options;
+  const { eosIds = [], signal, onTokens, ended } = options;
   const sampling = samplingOf(options);
   const all = requests.map(({ prompt, maxTokens, seed }, place): Writing => {
     const limit = Math.min(maxTokens, roomAfter(prompt, model));
@@ -64,6 +66,10 @@ export async function generateTogether(
       writing.tokens.push(tokens[i]!);
       return writing.tokens.length < writing.prompt + writing.limit;
     });
+    if (ended && open.length > 0) {
+      const ends = await ended(open.map(({ tokens: all, prompt }) => all.slice(prompt)));
+      open = open.filter((_, i) => !ends[i]);
+    }
     onTokens?.(tokens.length);
   }
   return all.map(({ tokens, prompt }) => tokens.slice(prompt));

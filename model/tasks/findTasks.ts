@@ -3,7 +3,7 @@ import { basename, extname, join } from 'node:path';
 import { didYouMean, RmError, reasonOf } from '../../engine/index.js';
 import { shippedPath } from '../files/shippedPath.js';
 import { type DatasetSplit, findRows } from '../hub/datasetRows.js';
-import type { TaskSource } from './evaluateTask.js';
+import type { TaskSource } from './prepareTask.js';
 import { readTaskFile, type Task } from './taskFile.js';
 import { isRowsFile } from './taskRows.js';
 
@@ -33,6 +33,8 @@ const builtInFile = (name: string): string => shippedPath('tasks', `${name}.yaml
 export interface FindOptions {
   /** Downloads rows and returns their file; without it a task's rows must be given, or be in the Hugging Face cache. */
   readonly download?: ((rows: DatasetSplit) => Promise<string>) | undefined;
+  /** Few-shot examples before every row (default: as each task says), whose own rows are then needed as well. */
+  readonly fewshot?: number | undefined;
 }
 
 /**
@@ -86,7 +88,10 @@ async function tasksOfWord(
 }
 
 /** A task with its rows, where it names no file, from the cache or the hub. @throws RmError INVALID_ARGUMENT. */
-async function withHubRows(task: Task, { download }: FindOptions): Promise<TaskSource> {
+async function withHubRows(
+  task: Task,
+  { download, fewshot = task.fewshot }: FindOptions,
+): Promise<TaskSource> {
   if (task.rows !== undefined) return { task };
   const fileOf = async (rows: DatasetSplit) => (await findRows(rows)) ?? (await download?.(rows));
   const rows = task.hubRows && (await fileOf(task.hubRows));
@@ -98,8 +103,15 @@ async function withHubRows(task: Task, { download }: FindOptions): Promise<TaskS
       `${task.hubRows ? 'Give `download` to fetch them' : 'Get a file of them'}${place}, or write ${task.name}=rows.parquet with a file of your own.`,
     );
   }
-  const fewshotRows = task.hubFewshotRows && (await fileOf(task.hubFewshotRows));
-  return { task, rows, ...(fewshotRows !== undefined && { fewshotRows }) };
+  if (fewshot === 0 || !task.hubFewshotRows || task.fewshotRows !== undefined) return { task, rows };
+  const fewshotRows = await fileOf(task.hubFewshotRows);
+  if (fewshotRows !== undefined) return { task, rows, fewshotRows };
+  const { repo, split } = task.hubFewshotRows;
+  throw new RmError(
+    'INVALID_ARGUMENT',
+    `task ${task.name} needs the rows of its ${fewshot} examples, which are not in the Hugging Face cache`,
+    `Give \`download\` to fetch them (${repo}, ${split}), or set \`fewshot\` to 0.`,
+  );
 }
 
 async function tasksOfFolder(folder: string, names: readonly string[]): Promise<TaskSource[]> {

@@ -1,17 +1,14 @@
 export type { TokenRequest } from './encodeRequest.js';
-export {
-  evaluateTask,
-  type Metrics,
-  type PreparedTask,
-  type PrepareOptions,
-  prepareTask,
-  type TaskResult,
-  type TaskSample,
-  type TaskSource,
-} from './evaluateTask.js';
+export { evaluateTask, type Metrics, type TaskResult } from './evaluateTask.js';
 export { builtInTasks, type FindOptions, findTasks } from './findTasks.js';
+export type { AnswerFilter, GenerationRules } from './generationRules.js';
+export type { ExactMatchRules, MetricName, OutputType } from './metricList.js';
+export { type PreparedTask, type PrepareOptions, prepareTask, type TaskSource } from './prepareTask.js';
 export type { Prompt, TextRequest } from './prompts.js';
+export type { PromptStyle } from './promptText.js';
 export { type Answer, RequestCache } from './requestCache.js';
+export type { TaskSample } from './rowAnswers.js';
 export { type ScoreOptions, type Scores, scoreRequests } from './scoreRequests.js';
-export { type Field, type MetricName, readTaskFile, type Task } from './taskFile.js';
+export { readTaskFile, type Sampler, type Task } from './taskFile.js';
+export type { Field } from './taskFileReader.js';
 export type { TaskRow } from './taskRows.js';

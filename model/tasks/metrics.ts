@@ -1,9 +1,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { MetricName } from './metricList.js';
 import type { Prompt } from './prompts.js';
 import { pythonRandom } from './pythonRandom.js';
 import { codePoints } from './pythonText.js';
 import type { Answer } from './requestCache.js';
-import type { MetricName } from './taskFile.js';
 
 /** A metric over some rows. */
 export interface Measured {
@@ -24,7 +24,7 @@ export const textSize = (text: string): { characters: number; bytes: number } =>
 const argmax = (values: readonly number[]): number =>
   values.reduce((best, value, i) => (value > values[best]! ? i : best), 0);
 
-/** One row's contribution to a metric, as in lm-eval's process_results. */
+/** One row's contribution to a metric of log-likelihoods, as in lm-eval's process_results. */
 export function rowScore(metric: MetricName, prompt: Prompt, answers: readonly Answer[]): number {
   const logLikelihoods = answers.map(answer => answer.logLikelihood);
   if (metric === 'perplexity') return logLikelihoods[0]!;
@@ -44,7 +44,7 @@ function standardDeviation(values: readonly number[]): number {
 }
 
 /** Aggregates a metric over rows, with its standard error, as lm-eval does; perplexity uses 100,000 bootstrap resamples. */
-export async function aggregate(metric: MetricName, scores: readonly number[]): Promise<Measured> {
+export async function aggregate(metric: string, scores: readonly number[]): Promise<Measured> {
   const perplexity = (average: number) => Math.exp(-average);
   const one = scores.length < 2;
   if (metric === 'perplexity') {

@@ -1,9 +1,14 @@
+import { entryOf } from '../../engine/index.js';
 import { invalidData } from '../files/textFiles.js';
-import type { Field, Task } from './taskFile.js';
+import { chooseExamples, type ExampleSource } from './exampleRows.js';
+import { readLists } from './judging.js';
+import type { PromptWriter, Turn } from './promptText.js';
+import type { Task } from './taskFile.js';
+import type { Field } from './taskFileReader.js';
 import { fieldValue, type TaskRow } from './taskRows.js';
 import { evaluateTemplates, type Outcome } from './templates.js';
 
-/** A text and the continuation whose log-likelihood is scored. */
+/** A text and the continuation whose log-likelihood is scored, or of a generated answer the first right one. */
 export interface TextRequest {
   readonly context: string;
   readonly continuation: string;
@@ -18,6 +23,8 @@ export interface Prompt {
   readonly choices: readonly string[];
   /** Indices of the correct choices; empty in a task without choices. */
   readonly gold: readonly number[];
+  /** Right answers of a task whose answers are generated. */
+  readonly targets?: readonly unknown[];
 }
 
 type FieldName = 'description' | 'doc_to_text' | 'doc_to_choice' | 'doc_to_target';
@@ -29,7 +36,7 @@ const fieldsOf = (task: Task): Readonly<Record<FieldName, Field | undefined>> =>
   doc_to_target: task.docToTarget,
 });
 
-/** Makes prompts from a task's rows, character for character like lm-eval 0.4.13 without a chat template. */
+/** Makes prompts from a task's rows, character for character like lm-eval 0.4.13. */
 export class Prompter {
   /** Whether choices are contexts with a common continuation, as in WinoGrande; decided by the first row. */
   #multipleInput = false;
@@ -38,117 +45,116 @@ export class Prompter {
 
   constructor(
     private readonly task: Task,
-    private readonly rows: readonly TaskRow[],
-    /** Rows of the few-shot examples; undefined: the rows themselves, without the row in question. */
-    private readonly examples: readonly TaskRow[] | undefined,
-    private readonly fewshot: number,
+    private readonly source: ExampleSource,
+    private readonly writer: PromptWriter,
   ) {}
 
   /** @throws RmError DATA_INVALID naming file, line and field; CONFIG_INVALID for a template that takes too much. */
   async prompts(rows: readonly TaskRow[]): Promise<Prompt[]> {
-    await this.#evaluate([...rows, ...this.rows.slice(0, 1)]);
-    const [first] = this.rows;
+    const examples = await chooseExamples(this.task, rows, this.source);
+    const [first] = this.source.rows;
+    await this.#evaluate(new Set([...rows, ...[...examples.values()].flat(), ...(first ? [first] : [])]));
     this.#multipleInput = first !== undefined && typeof this.#text(first) === 'number';
-    return rows.map(row => this.#prompt(row));
+    const prompts: Prompt[] = [];
+    for (const row of rows) prompts.push(await this.#prompt(row, examples.get(row)!));
+    return prompts;
   }
 
-  /** Evaluates the templates for the rows and their examples. */
-  async #evaluate(rows: readonly TaskRow[]): Promise<void> {
+  /** Evaluates the templates for rows and examples. */
+  async #evaluate(rows: ReadonlySet<TaskRow>): Promise<void> {
     const { task } = this;
     const templates = Object.fromEntries(
       Object.entries(fieldsOf(task)).flatMap(([name, field]) =>
         field?.kind === 'template' ? [[name, field.template]] : [],
       ),
     );
-    const needed = [...new Set(rows.flatMap(row => [row, ...this.#examplesFor(row)]))];
     const outcomes = await evaluateTemplates(
       task.path,
-      needed.map(({ exact }) => exact),
+      [...rows].map(({ exact }) => exact),
       templates,
     );
-    for (const [i, row] of needed.entries()) this.#outcomes.set(row, outcomes[i]!);
+    const read = task.outputType === 'generate_until' ? await withLists(task, outcomes) : outcomes;
+    for (const [i, row] of [...rows].entries()) this.#outcomes.set(row, read[i]!);
   }
 
-  #prompt(row: TaskRow): Prompt {
-    const { task } = this;
-    const before = this.#description(row) + this.#exampleTexts(row);
+  async #prompt(row: TaskRow, examples: readonly TaskRow[]): Promise<Prompt> {
+    const { task, writer } = this;
+    const before = [
+      ...writer.system(this.#description(row), task.fewshotDelimiter),
+      ...examples.flatMap(example => this.#exampleTurns(example)),
+    ];
+    const contextOf = (content: string) =>
+      writer.write([...before, { role: 'user', content, delimiter: '' }]);
     const text = this.#text(row);
     const target = this.#target(row);
+    if (task.outputType === 'generate_until') return this.#generation(row, contextOf);
     if (task.outputType === 'loglikelihood') {
-      const request = {
-        context: before + this.#string(text, 'doc_to_text', row),
-        continuation: String(target),
-      };
-      return { row, requests: [request], choices: [], gold: [] };
+      const context = await contextOf(this.#string(text, 'doc_to_text', row));
+      return { row, requests: [{ context, continuation: String(target) }], choices: [], gold: [] };
     }
     const choices = this.#choices(row);
-    const delimited = (continuation: string) => `${task.targetDelimiter}${continuation}`;
+    const delimiter = writer.beforeChoice(task.targetDelimiter);
     if (this.#multipleInput) {
-      const continuation = delimited(String(target));
+      const continuation = delimiter + String(target);
+      const contexts = await Promise.all(choices.map(contextOf));
       return {
         row,
-        requests: choices.map(choice => ({ context: before + choice, continuation })),
+        requests: contexts.map(context => ({ context, continuation })),
         choices,
         gold: this.#gold(text, choices, 'doc_to_text', row),
       };
     }
-    const context = before + this.#string(text, 'doc_to_text', row);
+    const context = await contextOf(this.#string(text, 'doc_to_text', row));
     return {
       row,
-      requests: choices.map(choice => ({ context, continuation: delimited(choice) })),
+      requests: choices.map(choice => ({ context, continuation: delimiter + choice })),
       choices,
       gold: this.#gold(target, choices, 'doc_to_target', row),
     };
+  }
+
+  async #generation(row: TaskRow, contextOf: (question: string) => Promise<string>): Promise<Prompt> {
+    const { task, writer } = this;
+    const context = await contextOf(this.#string(this.#text(row), 'doc_to_text', row));
+    const target = this.#target(row);
+    const choices = task.docToChoice ? this.#choices(row) : undefined;
+    const targets = choices
+      ? this.#gold(target, choices, 'doc_to_target', row).map(index => choices[index]!)
+      : this.#spelled(Array.isArray(target) ? target : [target], row);
+    const continuation = writer.beforeChoice(task.targetDelimiter) + String(targets[0] ?? '');
+    return { row, requests: [{ context, continuation }], choices: [], gold: [], targets };
   }
 
   #description(row: TaskRow): string {
     return this.task.description ? String(this.#value('description', row)) : '';
   }
 
-  #exampleTexts(row: TaskRow): string {
-    return this.#examplesFor(row)
-      .map(example => this.#exampleText(example))
-      .join('');
-  }
-
-  /** lm-eval's first_n: the first example rows; if the rows themselves serve, without those equal to the row in question. */
-  #examplesFor(row: TaskRow): TaskRow[] {
-    const { task, fewshot } = this;
-    if (fewshot === 0) return [];
-    const group = (of: TaskRow) => (task.groupBy === undefined ? undefined : of.values[task.groupBy]);
-    const own = this.examples === undefined;
-    const same = (other: TaskRow) =>
-      other === row || JSON.stringify(other.values) === JSON.stringify(row.values);
-    const chosen: TaskRow[] = [];
-    for (const candidate of this.examples ?? this.rows) {
-      if (chosen.length === fewshot) break;
-      if (group(candidate) === group(row) && !(own && same(candidate))) chosen.push(candidate);
-    }
-    if (chosen.length < fewshot) {
-      const which = task.groupBy === undefined ? '' : ` with the same "${task.groupBy}"`;
-      throw invalidData(
-        `${row.where}: ${fewshot} examples are requested, but there are only ${chosen.length} other rows${which}`,
-        'Use a smaller `fewshot`, or give more rows as `fewshotRows`.',
-      );
-    }
-    return chosen;
-  }
-
-  #exampleText(row: TaskRow): string {
+  #exampleTurns(row: TaskRow): Turn[] {
     const { task } = this;
     const text = this.#text(row);
     const choices = task.docToChoice ? this.#choices(row) : undefined;
-    const question = this.#multipleInput
+    const content = this.#multipleInput
       ? choices![this.#gold(text, choices!, 'doc_to_text', row)[0]!]!
       : this.#string(text, 'doc_to_text', row);
     const target = this.#target(row);
-    if (target === '') return question;
+    if (target === '') return [{ role: 'user', content, delimiter: '' }];
     const [first] = Array.isArray(target) ? target : [target];
     const byIndex = !this.#multipleInput && choices && typeof first === 'number';
     const answer = byIndex
       ? choices[this.#gold(first, choices, 'doc_to_target', row)[0]!]!
       : this.#string(first, 'doc_to_target', row);
-    return `${question}${task.targetDelimiter}${answer}${task.fewshotDelimiter}`;
+    return [
+      { role: 'user', content, delimiter: task.targetDelimiter },
+      { role: 'assistant', content: answer, delimiter: task.fewshotDelimiter },
+    ];
+  }
+
+  /** Numbers of a field as the file spells them: Python prints 5.0 so. */
+  #spelled(targets: readonly unknown[], { exact }: TaskRow): readonly unknown[] {
+    const { docToTarget: field } = this.task;
+    const given = field.kind === 'template' ? entryOf(exact, field.template) : undefined;
+    if (given === undefined) return targets;
+    return Array.isArray(given) ? given : [given];
   }
 
   /** A number is the index of the correct choice; the choices are then contexts. */
@@ -207,6 +213,22 @@ export class Prompter {
       );
     });
   }
+}
+
+/** Targets that a template printed as a list in brackets, as lists. */
+async function withLists(task: Task, outcomes: readonly Readonly<Record<string, Outcome>>[]) {
+  const bracketed = (outcome: Outcome | undefined): string | undefined => {
+    const value = outcome && 'value' in outcome ? outcome.value : undefined;
+    return typeof value === 'string' && value.startsWith('[') && value.endsWith(']') ? value : undefined;
+  };
+  const texts = new Set(outcomes.flatMap(({ doc_to_target: target }) => bracketed(target) ?? []));
+  if (texts.size === 0) return outcomes;
+  const lists = await readLists(task.path, [...texts]);
+  const listOf = new Map([...texts].map((text, i) => [text, lists[i]!]));
+  return outcomes.map(outcome => {
+    const list = listOf.get(bracketed(outcome.doc_to_target) ?? '');
+    return list ? { ...outcome, doc_to_target: { value: list } } : outcome;
+  });
 }
 
 const shown = (value: unknown): string => JSON.stringify(value)?.slice(0, 80) ?? 'nothing';

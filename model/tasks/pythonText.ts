@@ -7,6 +7,11 @@ const trailing = new RegExp(`[${SPACE}]+$`);
 /** str.rstrip: removes white space from the end. */
 export const rightStrip = (text: string): string => text.replace(trailing, '');
 
+const space = new RegExp(`^[${SPACE}]$`);
+
+/** str.isspace of one character. */
+export const isSpace = (character: string): boolean => space.test(character);
+
 /** len of a str: code points. */
 export function codePoints(text: string): number {
   let count = 0;

@@ -23,6 +23,11 @@ export function requestKey({ context, continuation }: TokenRequest): string {
   return Buffer.from(hash, 'hex').toString('base64url').slice(0, 32);
 }
 
+/** A hash over what decides a generated text. */
+export function textKey(prompt: readonly number[], stops: readonly string[], maxTokens: number): string {
+  return sha256OfJson(['text', prompt, stops, maxTokens]).slice(0, 32);
+}
+
 /**
  * Caches the answers of one model on one kind of adapter in an append-only file of JSON lines. All answers of a batch are
  * written at once, so that an interrupted run loses at most one batch. Each line ends with a hash over it and the file's
@@ -31,6 +36,7 @@ export function requestKey({ context, continuation }: TokenRequest): string {
  */
 export class RequestCache {
   readonly #answers = new Map<string, Answer>();
+  readonly #texts = new Map<string, string>();
   #disbelieved = 0;
   #file: number | undefined;
 
@@ -53,10 +59,16 @@ export class RequestCache {
       // The process was killed while writing this line.
       return;
     }
-    const [key, logLikelihood, greedy, hash] = Array.isArray(parts) ? (parts as unknown[]) : [];
-    const odd = text(key, '') ?? logProbability(logLikelihood, '') ?? oneOf(0, 1)(greedy, '');
-    if (odd !== undefined || hash !== this.#hashOf([key, logLikelihood, greedy])) this.#disbelieved++;
-    else this.#answers.set(key as string, { logLikelihood: logLikelihood as number, isGreedy: greedy === 1 });
+    const all: unknown[] = Array.isArray(parts) ? parts : [];
+    const [key, answer, greedy] = all;
+    const hash = all.at(-1);
+    const generated = all.length === 3;
+    const odd =
+      text(key, '') ??
+      (generated ? text(answer, '') : (logProbability(answer, '') ?? oneOf(0, 1)(greedy, '')));
+    if (odd !== undefined || hash !== this.#hashOf(all.slice(0, -1))) this.#disbelieved++;
+    else if (generated) this.#texts.set(key as string, answer as string);
+    else this.#answers.set(key as string, { logLikelihood: answer as number, isGreedy: greedy === 1 });
   }
 
   #hashOf(parts: readonly unknown[]): string {
@@ -70,7 +82,7 @@ export class RequestCache {
 
   /** Number of cached answers. */
   get size(): number {
-    return this.#answers.size;
+    return this.#answers.size + this.#texts.size;
   }
 
   /** The cached answer for a `requestKey`. */
@@ -78,13 +90,25 @@ export class RequestCache {
     return this.#answers.get(key);
   }
 
+  /** The cached text for a `textKey`. */
+  getText(key: string): string | undefined {
+    return this.#texts.get(key);
+  }
+
   /** Adds answers and writes them to the file. @throws RmError OUTPUT_FAILED. */
   add(answers: readonly (readonly [key: string, answer: Answer])[]): void {
-    const lines = answers.map(([key, answer]) => {
-      this.#answers.set(key, answer);
-      const parts = [key, answer.logLikelihood, answer.isGreedy ? 1 : 0];
-      return `${JSON.stringify([...parts, this.#hashOf(parts)])}\n`;
-    });
+    for (const [key, answer] of answers) this.#answers.set(key, answer);
+    this.#write(answers.map(([key, { logLikelihood, isGreedy }]) => [key, logLikelihood, isGreedy ? 1 : 0]));
+  }
+
+  /** Adds generated texts and writes them to the file. @throws RmError OUTPUT_FAILED. */
+  addTexts(texts: readonly (readonly [key: string, text: string])[]): void {
+    for (const [key, written] of texts) this.#texts.set(key, written);
+    this.#write(texts);
+  }
+
+  #write(answers: readonly (readonly unknown[])[]): void {
+    const lines = answers.map(parts => `${JSON.stringify([...parts, this.#hashOf(parts)])}\n`);
     try {
       this.#file ??= openForAppending(this.path);
       writeSync(this.#file, lines.join(''));

@@ -1,3 +1,4 @@
+import { entryOf } from '../../engine/index.js';
 import { isRecord } from '../files/jsonFile.js';
 import { parseMarkedJson } from '../files/pythonJson.js';
 import { checkDataFile, endingOf, parseRow, readRows, rowEndings } from '../files/rows.js';
@@ -58,5 +59,16 @@ export function fieldValue(outcome: Outcome, task: Task, field: string, { where,
   throw invalidData(
     `${where}: "${field}" of task ${task.name}: ${outcome.error}`,
     `The row has: ${Object.keys(values).join(', ')}. Compare it with the templates in ${task.path}.`,
+  );
+}
+
+/** The group of a row, whose results are told apart; undefined in a task without groups. @throws RmError DATA_INVALID. */
+export function groupOf(task: Task, { values, where }: TaskRow): string | undefined {
+  if (task.groupBy === undefined) return undefined;
+  const group = entryOf(values, task.groupBy);
+  if (typeof group === 'string' || typeof group === 'number') return String(group);
+  throw invalidData(
+    `${where}: lacks the field "${task.groupBy}", by which task ${task.name} groups its rows`,
+    'Add the field to every row, or remove group_by from the task file.',
   );
 }

@@ -11,33 +11,34 @@ type Rows = readonly Readonly<Record<string, unknown>>[];
 /** Rows of one request: few enough to take much less time than a request may. */
 const ROWS_TOGETHER = 64;
 
-async function ask<T>(path: string, request: Readonly<Record<string, unknown>>): Promise<T> {
+/** @throws RmError CONFIG_INVALID for a template or pattern that takes too much, as `path` has them. */
+export async function askAboutTask<T>(path: string, request: Readonly<Record<string, unknown>>): Promise<T> {
   try {
     return (await askPython(request)) as T;
   } catch (cause) {
     if (!(cause instanceof TemplateFailure)) throw cause;
     throw new RmError(
       'CONFIG_INVALID',
-      `${path}: a template was stopped: ${cause.message}`,
-      'Correct the templates of the task.',
+      `${path}: a template or pattern was stopped: ${cause.message}`,
+      'Correct the templates and patterns of the task.',
       { cause },
     );
   }
 }
 
 /** Asks for a few rows at a time. */
-async function askInGroups<T>(path: string, rows: Rows, request: Readonly<Record<string, unknown>>) {
+export async function askInGroups<T>(path: string, rows: Rows, request: Readonly<Record<string, unknown>>) {
   const answers: T[] = [];
   for (let first = 0; first < rows.length; first += ROWS_TOGETHER) {
     const together = rows.slice(first, first + ROWS_TOGETHER);
-    answers.push(...(await ask<T[]>(path, { ...request, rows: together })));
+    answers.push(...(await askAboutTask<T[]>(path, { ...request, rows: together })));
   }
   return answers;
 }
 
 /** What is wrong with each template of a task file, null where nothing is. */
 export const checkTemplates = (path: string, sources: readonly string[]): Promise<(string | null)[]> =>
-  ask(path, { kind: 'check tasks', sources });
+  askAboutTask(path, { kind: 'check tasks', sources });
 
 /**
  * Evaluates templates in order for each row, each with what the ones before it gave, up to the first that fails.

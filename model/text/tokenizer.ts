@@ -42,6 +42,8 @@ export interface Tokenizer extends Disposable {
   encodeBatch(texts: readonly string[], options?: EncodeOptions): Promise<number[][]>;
   /** Decodes token ids; skips ids that the tokenizer does not have. @throws RmError INVALID_ARGUMENT for what is no id. */
   decode(ids: readonly number[], options?: DecodeOptions): Promise<string>;
+  /** Decodes many lists of token ids, as `decode`. */
+  decodeBatch(lists: readonly (readonly number[])[], options?: DecodeOptions): Promise<string[]>;
   /** Decodes while generating; the pieces together equal decode() of all ids. */
   createTextStream(options?: DecodeOptions): TextStream;
 }
@@ -154,11 +156,11 @@ class LoadedTokenizer implements Tokenizer {
   }
 
   async decode(ids: readonly number[], options?: DecodeOptions): Promise<string> {
-    const [text] = await this.#decodeAll([ids], options);
+    const [text] = await this.decodeBatch([ids], options);
     return text!;
   }
 
-  async #decodeAll(
+  async decodeBatch(
     lists: readonly (readonly number[])[],
     { skipSpecialTokens = false }: DecodeOptions = {},
   ): Promise<string[]> {
@@ -170,7 +172,7 @@ class LoadedTokenizer implements Tokenizer {
   }
 
   createTextStream(options?: DecodeOptions): TextStream {
-    return createTextStream(lists => this.#decodeAll(lists, options));
+    return createTextStream(lists => this.decodeBatch(lists, options));
   }
 
   [Symbol.dispose](): void {

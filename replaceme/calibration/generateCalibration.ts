@@ -12,6 +12,7 @@ import {
   encodeDocuments,
   generateTogether,
   type Model,
+  placesFor,
   type Tokenizer,
   totalTokens,
 } from '../../model/index.js';
@@ -51,9 +52,6 @@ interface Writer {
     ends: readonly number[],
   ): Promise<number[][]>;
 }
-
-/** Most texts that are written at the same time. */
-const TOGETHER = 32;
 
 /** After this many empty documents in a row the model counts as one that writes nothing. */
 const MOST_EMPTY = 100;
@@ -185,12 +183,6 @@ async function* withoutEmpty(documents: AsyncGenerator<Document | undefined>): A
   }
 }
 
-/** Texts for which there is room: their keys and values may take a quarter of what the memory limit leaves. */
-function cachePlaces({ device: { memory }, arch }: Model, tokens: number): number {
-  const bytes = 8 * arch.layers * arch.kvHeads * arch.headDim * tokens;
-  return Math.max(1, Math.min(TOGETHER, Math.floor((memory.limit - memory.liveBytes) / 4 / bytes)));
-}
-
 /**
  * Lets the model itself write calibration text (like ReplaceMe's "orca_generated", Table 4, whose recipe is unpublished):
  * conversations if it has a chat template, plain texts otherwise. Its documents form one source and are divided into two
@@ -217,7 +209,7 @@ export async function generateCalibration(
   const half = Math.max(SHORTEST, Math.ceil(sizes.tokens / 2));
   const sequenceLength = Math.min(sizes.sequenceLength, contextLength, half);
   const random = seededRandom(seed);
-  const places = cachePlaces(model, sequenceLength);
+  const places = placesFor(model, sequenceLength);
   let done = 0;
   const onTokens = (count: number) => {
     done += count;

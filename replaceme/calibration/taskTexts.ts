@@ -17,7 +17,7 @@ interface TaskTexts {
  */
 export async function readTaskTexts(words: readonly string[]): Promise<TaskTexts[]> {
   const texts: TaskTexts[] = [];
-  for (const source of await findTasks(words)) {
+  for (const source of await findTasks(words, { fewshot: 0 })) {
     const { rowsFile, prompts } = await prepareTask(source, { fewshot: 0 });
     const documents = prompts.map(({ requests, gold }) => {
       const { context, continuation } = requests[gold[0] ?? 0]!;

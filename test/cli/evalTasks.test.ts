@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { startHub } from '../model/hubServer.js';
-import { saySkipped, temporaryFolder } from '../support.js';
+import { dataPath, saySkipped, temporaryFolder } from '../support.js';
 import { writeTinyModel } from '../tinyModel.js';
 import { ownCache, rmEngine } from './support.js';
 
@@ -209,7 +209,7 @@ test('tables name task, metric, value and standard error', async () => {
 });
 
 test('rows by the name of a task: downloaded once, then without a network', async () => {
-  const rows = fileURLToPath(new URL('../../../test/data/tasks/parquet/arc_easy.parquet', import.meta.url));
+  const rows = dataPath('tasks', 'parquet', 'arc_easy.parquet');
   const file = readFileSync(rows);
   const files = new Map([
     ['ARC-Easy/test/0000.parquet', file],
@@ -246,6 +246,68 @@ test('rows by the name of a task: downloaded once, then without a network', asyn
   }
 });
 
+test("answers are generated, judged by every filter, cached, and told in lm-eval's layout", async () => {
+  writeFileSync(
+    path('spoken.yaml'),
+    `
+task: spoken
+output_type: generate_until
+doc_to_text: "{{thing}} is"
+doc_to_target: colour
+generation_kwargs: {until: ["."], max_gen_toks: 6}
+filter_list:
+  - {name: all, filter: [{function: regex, regex_pattern: "(?s).*"}, {function: take_first}]}
+  - {name: none, filter: [{function: map, default_value: red}, {function: take_first}]}
+rows: colours.jsonl
+`,
+  );
+  const args = ['--tasks', path('spoken.yaml'), '--limit', '10', '--system-instruction', 'Name it.'];
+  const [samples, out] = [path('spoken.jsonl'), path('spoken results')];
+  const first = await evaluate(...args, '--samples', samples, '--output-path', out);
+  // Two of ten rows are red.
+  const { exact_match: red } = first.tasks[0].metrics;
+  assert.ok(Math.abs(red - 0.2) < 1e-12);
+  const [line] = readFileSync(samples, 'utf8').split('\n');
+  const { generated, scores } = JSON.parse(line!);
+  assert.is(generated.context, 'Name it.Thing number 0 is');
+  assert.equal([generated.targets, generated.filtered.none], [['red'], 'red']);
+  assert.is(generated.filtered.all, generated.text.trim());
+  assert.equal(scores.exact_match, 1);
+  const [file] = readdirSync(join(out, basename(model)));
+  const { results } = JSON.parse(readFileSync(join(out, basename(model), file!), 'utf8'));
+  assert.is(results.spoken['exact_match,none'], red);
+  assert.is(results.spoken['exact_match,all'], first.tasks[0].metrics['exact_match,all']);
+  assert.is(results.spoken['exact_match_stderr,all'], first.tasks[0].metrics['exact_match,all_stderr']);
+  const again = await evaluate(...args);
+  assert.equal(again.tasks[0], { ...first.tasks[0], cached: 10 });
+});
+
+test('rows and examples of gsm8k by its name', async () => {
+  const rows = readFileSync(dataPath('tasks', 'parquet', 'gsm8k.parquet'));
+  const files = new Map([
+    ['main/test/0000.parquet', rows],
+    ['main/train/0000.parquet', rows],
+  ]);
+  const hub = await startHub(files, undefined, 'openai/gsm8k', 'datasets');
+  const online = { ...env(), HF_HUB_CACHE: path('gsm8k hub'), HF_ENDPOINT: hub.url };
+  const asked = ['eval', model, '--tasks', 'gsm8k', '--limit', '1'];
+  try {
+    const absent = await rmEngine(asked, { env: online });
+    assert.is(absent.status, 2);
+    assert.match(absent.stderr, /gsm8k needs its rows[\s\S]*--download[\s\S]*openai\/gsm8k, main, test/);
+    await rmEngine([...asked, '--fewshot', '0', '--download'], { env: online });
+    const half = await rmEngine(asked, { env: online });
+    assert.match(half.stderr, /needs the rows of its 5 examples[\s\S]*openai\/gsm8k, train[\s\S]*--fewshot/);
+    const { status, stderr } = await rmEngine([...asked, '--download'], { env: online });
+    assert.match(stderr, /openai\/gsm8k, main, train: downloaded to /);
+    // The tiny model has a context of 128 tokens.
+    assert.is(status, 2);
+    assert.match(stderr, /answers of 256 tokens leave no room for a prompt/);
+  } finally {
+    await hub.close();
+  }
+});
+
 test('what means no task is refused', async () => {
   const refused = async (args: string[], words: RegExp) => {
     const result = await rmEngine(['eval', model, ...args], { env: env() });
@@ -267,6 +329,11 @@ test('what means no task is refused', async () => {
   await refused([...two, '--fewshot-rows', 'x.jsonl'], /with several tasks, write TASK=FILE/);
   await refused([...two, '--fewshot-rows', 'boolq=x.jsonl'], /--tasks names no task boolq/);
   await refused([...tasks, '--fewshot', '-1'], /Give a whole number/);
+  await refused(
+    [...tasks, '--no-fewshot-as-multiturn'],
+    /--no-fewshot-as-multiturn needs --apply-chat-template/,
+  );
+  await refused([...tasks, '--apply-chat-template'], /the model has no chat template/);
 });
 
 test('greedy samples of both models are told, with what they repeat', async () => {

@@ -21,6 +21,7 @@ export function characters(bos: boolean): Tokenizer {
     encode: async (text, options) => ids(text, options),
     encodeBatch: async (texts, options) => texts.map(text => ids(text, options)),
     decode: async ids => String.fromCharCode(...ids),
+    decodeBatch: async lists => lists.map(ids => String.fromCharCode(...ids)),
     createTextStream: () => ({ push: async id => String.fromCharCode(id), end: async () => '' }),
     [Symbol.dispose]() {},
   };

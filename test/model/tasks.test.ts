@@ -201,7 +201,7 @@ test('a template that does not end is stopped', async () => {
   const endless = '{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}';
   assert.match(
     await rejectsWith(() => asked(`${choice}fields: {x: "${endless}"}\n`, questions), 'CONFIG_INVALID'),
-    /task\.yaml: a template was stopped: it does not end within 5 seconds/,
+    /task\.yaml: a template or pattern was stopped: it does not end within 5 seconds/,
   );
 });
 
@@ -215,8 +215,8 @@ test('wrong task files are refused, naming file and field', async () => {
   assert.is(await refused(choice.replace('task: topics', '')), 'FILE: "task" is missing');
   assert.is(await refused(choice.replace(/doc_to_choice.*\n/, '')), 'FILE: "doc_to_choice" is missing');
   assert.match(
-    await refused(choice.replace('multiple_choice', 'generate_until')),
-    /"output_type" is generate_until/,
+    await refused(choice.replace('multiple_choice', 'loglikelihood_rolling')),
+    /"output_type" is loglikelihood_rolling/,
   );
   assert.match(await refused(choice.replace('"{{q}}"', '"{{q"')), /"doc_to_text" is not a Jinja template/);
   assert.match(await refused(`${choice}metric_list: [{metric: bleu}]\n`), /"metric_list" has "bleu"/);

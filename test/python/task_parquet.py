@@ -14,6 +14,7 @@ types = {
     "arc_easy": {"id": None, "question": None, "choices": pyarrow.struct({"text": texts, "label": texts}), "answerKey": None},
     "mmlu": {"question": None, "subject": None, "choices": texts, "answer": pyarrow.int64()},
     "c3": {"id": pyarrow.int32(), "context": texts, "question": None, "choice": texts, "answer": None},
+    "gsm8k": {"question": None, "answer": None},
 }
 for name, columns in types.items():
     rows = [json.loads(line) for line in open(folder / f"{name}.jsonl", encoding="utf-8")]

@@ -6,6 +6,7 @@ import sys
 from jinja2.exceptions import TemplateSyntaxError
 
 import chat_templates
+import task_answers
 import task_templates
 
 # A text of more characters is of no use to anybody.
@@ -18,6 +19,10 @@ KINDS = {
     "check tasks": task_templates.check,
     "derive fields": task_templates.derive,
     "evaluate tasks": task_templates.evaluate,
+    "check patterns": task_answers.check_patterns,
+    "draw examples": task_answers.draw,
+    "judge answers": task_answers.judge,
+    "read lists": task_answers.literals,
 }
 
 # Python must not reach JavaScript, should a template ever break out of Jinja's sandbox.

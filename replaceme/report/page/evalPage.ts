@@ -8,7 +8,7 @@ import { costSection, type Fact, repeatSection, samplesSection } from './section
 import { dataTable } from './table.js';
 import { taskFigure } from './taskPlot.js';
 
-const isShare = ({ metric }: TaskMetric): boolean => metric.startsWith('acc');
+const isShare = ({ metric }: TaskMetric): boolean => /^(acc|exact_match)/.test(metric);
 const metricText = (metric: TaskMetric, value: number): string =>
   isShare(metric) ? percent(value) : digits(value, 4);
 
