@@ -30,10 +30,6 @@ export const judgeTexts = (
     exact_match: exactMatch,
   });
 
-/** What is wrong with each regular expression, null where nothing is. */
-export const checkPatterns = (path: string, patterns: readonly string[]): Promise<(string | null)[]> =>
-  askAboutTask(path, { kind: 'check patterns', patterns });
-
 /** The lists that texts in brackets spell in Python; null for one that spells none. */
 export const readLists = (path: string, texts: readonly string[]): Promise<(string[] | null)[]> =>
   askAboutTask(path, { kind: 'read lists', texts });

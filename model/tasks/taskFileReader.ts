@@ -1,6 +1,5 @@
 import { RmError } from '../../engine/index.js';
-import { checkPatterns } from './judging.js';
-import { checkTemplates } from './templates.js';
+import { checkPatterns, checkTemplates } from './templates.js';
 
 /** How to get a value from a row: by the field with the template's text as its name, else by the template, or a constant. */
 export type Field =

@@ -40,6 +40,10 @@ export async function askInGroups<T>(path: string, rows: Rows, request: Readonly
 export const checkTemplates = (path: string, sources: readonly string[]): Promise<(string | null)[]> =>
   askAboutTask(path, { kind: 'check tasks', sources });
 
+/** What is wrong with each regular expression, null where nothing is. */
+export const checkPatterns = (path: string, patterns: readonly string[]): Promise<(string | null)[]> =>
+  askAboutTask(path, { kind: 'check patterns', patterns });
+
 /**
  * Evaluates templates in order for each row, each with what the ones before it gave, up to the first that fails.
  *

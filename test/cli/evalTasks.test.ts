@@ -333,7 +333,9 @@ test('what means no task is refused', async () => {
     [...tasks, '--no-fewshot-as-multiturn'],
     /--no-fewshot-as-multiturn needs --apply-chat-template/,
   );
-  await refused([...tasks, '--apply-chat-template'], /the model has no chat template/);
+  const untold = await rmEngine(['eval', model, ...tasks, '--apply-chat-template'], { env: env() });
+  assert.is(untold.status, 1);
+  assert.match(untold.stderr, /the model has no chat template/);
 });
 
 test('greedy samples of both models are told, with what they repeat', async () => {
