@@ -28,6 +28,31 @@ export function nextShare(left: number, steps: readonly StepName[]): number | un
   return share >= LEAST_SECONDS ? share : undefined;
 }
 
+/** Of a budget of 480 s, 15 s are kept for each later step; in the last 2 s of its time a step begins nothing more. */
+const KEPT_SHARE = 1 / 32;
+/** From this budget on it is kept; a smaller one, which would cut every step, may be exceeded by up to `GRACE_SECONDS`. */
+const KEPT_BUDGET = 480;
+const ENDING_SECONDS = 2;
+
+/** Seconds of a step, and how many more until it is ended. */
+export interface StepTime {
+  readonly seconds: number;
+  readonly grace: number;
+}
+
+/**
+ * The time of the first of these steps on a software adapter, which may be so slow that steps must be ended: the check keeps its
+ * budget, and each later step has some of it. Undefined where too little is left.
+ */
+export function softwareTime(budget: number, left: number, steps: readonly StepName[]): StepTime | undefined {
+  const share = nextShare(left, steps);
+  if (share === undefined) return undefined;
+  const beyond = GRACE_SECONDS * Math.max(0, 1 - budget / KEPT_BUDGET);
+  const latest = left + beyond - KEPT_SHARE * budget * (steps.length - 1);
+  const seconds = Math.max(LEAST_SECONDS, Math.min(share, latest - ENDING_SECONDS));
+  return { seconds, grace: Math.max(ENDING_SECONDS, Math.min(graceOf(seconds), latest - seconds)) };
+}
+
 /**
  * How long a step may still be at what it began before its seconds were over. Where it has not even said a word meanwhile,
  * the driver hangs; else it is only slow.

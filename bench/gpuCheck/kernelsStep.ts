@@ -38,9 +38,14 @@ function peaksOf(run: StepRun, variant: string): { gflops?: number; gigabytes?: 
   return { ...(gflops && { gflops }), ...(memoryGigabytes && { gigabytes: memoryGigabytes }) };
 }
 
-/** Times all variants of a shape and tells the chosen one and the fastest. */
+/** Times all variants of a shape, on a software adapter the chosen one alone, and tells that and the fastest. */
 async function timeShape(run: StepRun, device: Device, item: SampledCase): Promise<string[] | undefined> {
-  const { timings, skipped } = await benchKernels(device, [item], { samples: 5, variants: true });
+  const { variants } = item;
+  const timed =
+    device.info.kind === 'software' && variants
+      ? { ...item, variants: (on: Device) => variants(on).slice(0, 1) }
+      : item;
+  const { timings, skipped } = await benchKernels(device, [timed], { samples: 5, variants: true });
   for (const { reason } of skipped) run.warn(`${item.kernel} ${item.name}: not run: ${reason}`);
   const [chosen] = timings;
   if (!chosen) return undefined;

@@ -26,6 +26,8 @@ interface RunOptions {
   readonly module?: string;
   /** Seconds after those of the step in which it has to end. */
   readonly graceSeconds?: number;
+  /** Whether the adapter is known to be a software one. */
+  readonly software?: boolean;
 }
 
 /** Ends a step with all that it has started. */
@@ -84,7 +86,7 @@ export async function runStep(input: StepInput, options: RunOptions): Promise<Ra
   }
   signal.throwIfAborted();
   if (heard.refused) throw new RmError('ADAPTER_NONE', heard.refused.message, heard.refused.fix);
-  const status = late ? statusOfLate(heard, graceSeconds) : statusOfEnded(heard, how);
+  const status = late ? statusOfLate(heard, graceSeconds, options.software) : statusOfEnded(heard, how);
   const { adapter, findings, metrics, tables } = heard;
   return {
     adapter,
@@ -97,13 +99,16 @@ export async function runStep(input: StepInput, options: RunOptions): Promise<Ra
   };
 }
 
-const place = ({ at }: HeardEvents): string => (at ? ` at: ${at}` : '');
+const place = ({ at, details }: HeardEvents): string => {
+  const reached = details.get('reached');
+  return `${at ? ` at: ${at}` : ''}${reached === undefined ? '' : `, after ${reached}`}`;
+};
 
 /** A step that had to be ended: one that has said nothing all the time hung, any other was slow. */
-function statusOfLate(heard: HeardEvents, graceSeconds: number): StepReport['status'] {
+function statusOfLate(heard: HeardEvents, graceSeconds: number, software = false): StepReport['status'] {
   if (heard.end !== undefined) return heard.end;
   // A software adapter may take as long for one piece of work, a GPU may not.
-  if (heard.silence < graceSeconds || heard.adapter?.kind === 'software') {
+  if (heard.silence < graceSeconds || software || heard.adapter?.kind === 'software') {
     const text = `it was too slow for its time and was ended${place(heard)}`;
     heard.findings.push({ level: 'warning', text });
     return 'cut';

@@ -1,4 +1,4 @@
-import { nextShare } from '../../bench/gpuCheck/budget.js';
+import { graceOf, nextShare, type StepTime, softwareTime } from '../../bench/gpuCheck/budget.js';
 import {
   type Details,
   FORMAT,
@@ -34,6 +34,18 @@ const skipped = (step: StepName, limitSeconds: number, budget: number): StepRepo
   ...{ metrics: [], tables: [], details: {} },
 });
 
+/** The time of the first of these steps. A GPU that goes on for 20 s longer hangs; that may be beyond the budget. */
+function timeOf(
+  budget: number,
+  left: number,
+  steps: readonly StepName[],
+  adapter: AdapterInfo | null,
+): StepTime | undefined {
+  if (adapter?.kind === 'software') return softwareTime(budget, left, steps);
+  const seconds = nextShare(left, steps);
+  return seconds === undefined ? undefined : { seconds, grace: graceOf(seconds) };
+}
+
 /**
  * Runs the steps one after the other within the budget, and reports after each.
  *
@@ -55,11 +67,18 @@ export async function runSteps(options: CheckOptions): Promise<GpuCheckReport> {
   });
   let report = reportSoFar();
   for (const [i, step] of steps.entries()) {
-    const seconds = nextShare(budget - elapsed(), steps.slice(i));
-    if (seconds === undefined) reports.push(skipped(step, 0, budget));
+    const time = timeOf(budget, budget - elapsed(), steps.slice(i), opened);
+    if (!time) reports.push(skipped(step, 0, budget));
     else {
+      const { seconds, grace } = time;
       const input = { step, seconds, adapter, memoryLimit, allowSoftware, folder, command, earlier };
-      const ran: RanStep = await run(input, { signal, onProgress: at => options.onProgress(step, at) });
+      const onProgress = (at: string) => options.onProgress(step, at);
+      const ran: RanStep = await run(input, {
+        signal,
+        onProgress,
+        graceSeconds: grace,
+        software: opened?.kind === 'software',
+      });
       opened ??= ran.adapter ?? null;
       earlier[step] = ran.report.details;
       reports.push(ran.report);

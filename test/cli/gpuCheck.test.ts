@@ -6,8 +6,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { graceOf, nextShare, stepSeconds } from '../../bench/gpuCheck/budget.js';
+import { graceOf, nextShare, softwareTime, stepSeconds } from '../../bench/gpuCheck/budget.js';
 import { compareReports, comparisonTables } from '../../bench/gpuCheck/compareReports.js';
+import { workOf } from '../../bench/gpuCheck/correctness.js';
 import { gpuCheckForm } from '../../bench/gpuCheck/form.js';
 import { gpuCheckMarkdown } from '../../bench/gpuCheck/markdown.js';
 import {
@@ -21,6 +22,7 @@ import {
 } from '../../bench/gpuCheck/report.js';
 import { runStep } from '../../cli/gpuCheck/runStep.js';
 import { runSteps } from '../../cli/gpuCheck/runSteps.js';
+import { type KernelCase, kernelCases } from '../../kernels/index.js';
 import { rejectsWith } from '../gpu.js';
 import { temporaryFolder } from '../support.js';
 import { ownCache, rmEngine } from './support.js';
@@ -67,6 +69,42 @@ test('the budget: shares in proportion, what is left goes on, too little is noth
   assert.is(nextShare(-5, ['stress']), undefined);
   assert.is(graceOf(100), 50);
   assert.is(graceOf(1), 20);
+});
+
+test('the budget on a software adapter holds even where every step has to be ended, and each has some of it', () => {
+  for (const budget of [480, 960]) {
+    let left = budget;
+    for (const [i] of stepNames.entries()) {
+      const { seconds, grace } = softwareTime(budget, left, stepNames.slice(i))!;
+      assert.ok(seconds >= budget / 60 && grace >= 2, `${budget} ${stepNames[i]} ${seconds} ${grace}`);
+      left -= seconds + grace;
+    }
+    assert.ok(left >= -1e-9, `${budget}: ${left}`);
+  }
+  // Steps that keep their time have their shares.
+  assert.is(softwareTime(480, 480, stepNames)!.seconds, nextShare(480, stepNames));
+  assert.is(softwareTime(480, 0, stepNames), undefined);
+  // A small budget would cut every step.
+  assert.ok(softwareTime(20, 20, ['correctness'])!.grace > 15);
+});
+
+test('correctness checks every kernel once before anything else, all cases and variants in the end', () => {
+  const one = ({ kernel, name }: KernelCase) => `${kernel} ${name}`;
+  const small = kernelCases.filter(({ flops, bytes }) => Math.max(flops, bytes) <= 1.5e7);
+  for (const software of [false, true]) {
+    const { first, rest } = workOf(kernelCases, software);
+    const kernels = new Set(kernelCases.map(({ kernel }) => kernel));
+    assert.is(first.length, kernels.size);
+    assert.equal(new Set(first.map(({ item }) => item.kernel)), kernels);
+    const of = (...parts: string[]) =>
+      [...first, ...rest].filter(({ part }) => parts.includes(part)).map(({ item }) => one(item));
+    assert.equal(of('chosen', 'all').sort(), kernelCases.map(one).sort());
+    // Large cases with variants that were made for GPUs are too much for a CPU.
+    const others = new Set(of('others', 'all'));
+    const varied = (software ? small : kernelCases).filter(({ variants }) => variants);
+    for (const item of varied) assert.ok(others.has(one(item)), one(item));
+    if (software) assert.is(others.size, varied.length);
+  }
 });
 
 test('the verdict: wrong wins, what is missing makes it partly', () => {
@@ -148,11 +186,11 @@ test('comparison: the numbers of both by name, and how much better B is', () => 
   assert.is(numbers!.rows.length, 4);
 });
 
-const input = (adapter: string): StepInput => ({
-  ...{ step: 'peak', seconds: 1, adapter, allowSoftware: true, folder: '', command: [], earlier: {} },
+const input = (adapter: string, seconds = 1): StepInput => ({
+  ...{ step: 'peak', seconds, adapter, allowSoftware: true, folder: '', command: [], earlier: {} },
 });
-const fake = (adapter: string, graceSeconds = 30) =>
-  runStep(input(adapter), { signal: never, onProgress: () => {}, module: fakeStep, graceSeconds });
+const fake = (adapter: string, graceSeconds = 30, seconds = 1) =>
+  runStep(input(adapter, seconds), { signal: never, onProgress: () => {}, module: fakeStep, graceSeconds });
 
 test('a step that crashes, exits or hangs is a finding; what it told before is kept', async () => {
   const ended: Record<string, RegExp> = {
@@ -162,7 +200,7 @@ test('a step that crashes, exits or hangs is a finding; what it told before is k
   };
   for (const [how, text] of Object.entries(ended)) {
     const started = performance.now();
-    const { report } = await fake(how, how === 'hang' ? 3 : 30);
+    const { report } = await fake(how, how === 'hang' ? 3 : 30, how === 'hang' ? 4 : 1);
     assert.ok(performance.now() - started < 20_000, how);
     assert.is(report.status, 'failed');
     assert.equal(
