@@ -4,14 +4,16 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type AdapterInfo, type OpenedAdapter, openAdapter } from './adapter.js';
 import { type CardMemory, cardMemory, limitOf } from './cardMemory.js';
 import type { HostRoom } from './deviceFacts.js';
-import { RmError } from './errors.js';
+import { ensure, RmError } from './errors.js';
 import { freeDestroyed } from './freeDestroyed.js';
 import { hostMemory, thisMachine } from './hostMemory.js';
 import { MemoryPool } from './memory.js';
 import { memoryProbes } from './memoryProbes.js';
+import { didYouMean } from './nearestWord.js';
 import { withNaps } from './polling.js';
 import { Profiler } from './profiler.js';
-import { ProgramCache } from './program.js';
+import type { ProgramSpec } from './program.js';
+import { ProgramCache } from './programCache.js';
 import { Recorder } from './recorder.js';
 import { requestDevice } from './requestDevice.js';
 import { StagingBuffers } from './staging.js';
@@ -43,6 +45,40 @@ export interface DeviceFeatures {
   /** A program may ask for one of the subgroup sizes from AdapterInfo.subgroupMinSize to subgroupMaxSize. */
   subgroupSizeControl: boolean;
   timestamps: boolean;
+}
+
+/** The names of `DeviceOptions`, with the type of each. */
+const optionTypes: Readonly<Record<keyof DeviceOptions, 'string' | 'number' | 'boolean'>> = {
+  adapter: 'string',
+  memoryLimit: 'number',
+  capacity: 'number',
+  bindingLimit: 'number',
+  profile: 'boolean',
+};
+
+/** Throws INVALID_ARGUMENT for options that are misspelt or of another type. */
+function checkOptions(options: DeviceOptions): void {
+  ensure(
+    typeof options === 'object' && options !== null,
+    'options of Device.open that are no object',
+    'Pass an object, as in Device.open({ profile: true }).',
+  );
+  for (const [name, value] of Object.entries(options)) {
+    const names = Object.keys(optionTypes);
+    ensure(
+      names.includes(name),
+      `Device.open has no option '${name}'`,
+      `${didYouMean(name, names)}It has ${names.join(', ')}.`,
+    );
+    const type = optionTypes[name as keyof DeviceOptions];
+    const fits =
+      value === undefined || (typeof value === type && (type !== 'number' || (value as number) >= 0));
+    ensure(
+      fits,
+      `\`${name}\` is not a ${type}`,
+      `Pass a ${type}${type === 'number' ? ' of 0 or more' : ''}.`,
+    );
+  }
 }
 
 const requestedFeatures = {
@@ -116,6 +152,8 @@ export class Device {
   #failure: RmError | undefined;
   #closed: Promise<void> | undefined;
   readonly #outcomes = new Set<Promise<void>>();
+  /** Errors of the call that is being tried, while one is: dawn.node reports them before a call returns. */
+  #expected: GPUError[] | undefined;
 
   private constructor(
     readonly gpu: GPUDevice,
@@ -148,6 +186,10 @@ export class Device {
     gpu.addEventListener('uncapturederror', event => {
       // Without preventDefault dawn.node prints the error to stdout.
       event.preventDefault();
+      if (this.#expected) {
+        this.#expected.push(event.error);
+        return;
+      }
       this.fail(
         new RmError(
           'GPU_ERROR',
@@ -179,7 +221,7 @@ export class Device {
       },
       options.capacity,
     );
-    this.programs = new ProgramCache(gpu, outcome => this.expect(outcome));
+    this.programs = new ProgramCache(gpu, work => this.#errorsOf(work));
     this.recorder = new Recorder(this);
     this.staging = new StagingBuffers(this);
     const finish = () => this.recorder.finish();
@@ -189,9 +231,10 @@ export class Device {
   /**
    * Opens a device on the chosen adapter, with the largest buffers and bindings that the adapter allows.
    *
-   * @throws RmError ADAPTER_NONE or ADAPTER_UNSUITABLE.
+   * @throws RmError ADAPTER_NONE, ADAPTER_UNSUITABLE, or INVALID_ARGUMENT for options that are misspelt.
    */
   static async open(options: DeviceOptions = {}): Promise<Device> {
+    checkOptions(options);
     // GPUBufferUsage and the other constants that are globals in browsers.
     Object.assign(globalThis, (await loadWebgpu()).globals);
     const opened = await openAdapter(options.adapter ?? process.env.RM_ENGINE_ADAPTER);
@@ -254,7 +297,28 @@ export class Device {
     this.#outcomes.add(known);
   }
 
-  /** Waits for pending compilations and checks, then throws the remembered failure, if any. */
+  #errorsOf(work: () => void): readonly GPUError[] {
+    const errors: GPUError[] = [];
+    this.#expected = errors;
+    try {
+      work();
+    } finally {
+      this.#expected = undefined;
+    }
+    return errors;
+  }
+
+  /**
+   * Compiles programs ahead of their first dispatch.
+   *
+   * @throws RmError SHADER_COMPILE, with the place in the WGSL, or INVALID_ARGUMENT; the device stays usable.
+   */
+  async compile(...programs: readonly ProgramSpec[]): Promise<void> {
+    this.check();
+    for (const program of programs) this.programs.get(program);
+  }
+
+  /** Waits for pending checks, then throws the remembered failure, if any. */
   async settle(): Promise<void> {
     await Promise.all(this.#outcomes);
     this.check();

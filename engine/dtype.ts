@@ -3,6 +3,8 @@ import { RmError } from './errors.js';
 
 /** Element type of a tensor. f16 and bf16 are storage formats: kernels widen them to f32 and accumulate in f32. */
 export type DType = 'f32' | 'f16' | 'bf16' | 'u32';
+/** All element types. */
+export const dtypes: readonly DType[] = ['f32', 'f16', 'bf16', 'u32'];
 
 /** Bytes of one element. */
 export const byteSize = (dtype: DType): number => (dtype === 'f16' || dtype === 'bf16' ? 2 : 4);

@@ -9,6 +9,9 @@ export interface PooledBuffer {
   readonly bytes: number;
 }
 
+/** Over all devices, so that no cache takes the buffer of one for that of another. */
+let nextId = 1;
+
 const usage = () => GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
 
 /**
@@ -34,7 +37,6 @@ export class MemoryPool {
   readonly #largest: number;
   #limit: number;
   #refusedAt: number | undefined;
-  #nextId = 1;
   #pooledBytes = 0;
   #leavingBytes = 0;
   #liveBytes = 0;
@@ -152,7 +154,7 @@ export class MemoryPool {
     const inUse = this.#liveBytes + this.#pooledBytes;
     this.#peakBytes = Math.max(this.#peakBytes, inUse);
     this.#recentPeakBytes = Math.max(this.#recentPeakBytes, inUse);
-    return { id: this.#nextId++, gpu, bytes: size };
+    return { id: nextId++, gpu, bytes: size };
   }
 
   /** @internal Creates a buffer outside the pool that the host can map for writing; the caller destroys it. */

@@ -4,16 +4,19 @@ export { Device, type DeviceFeatures, type DeviceOptions, type LimitName } from 
 export type { DeviceFacts, HostRoom } from './deviceFacts.js';
 export { byteSize, type DType, decodeToF32, elementCount, encodeFromF32 } from './dtype.js';
 export { type ErrorCode, ensure, errorCodes, RmError } from './errors.js';
+export type { HostValues } from './hostValues.js';
 export type { Journal, LiveState, StoredTensor } from './journal.js';
 export type { BufferPurpose, MemoryPool, PooledBuffer } from './memory.js';
 export type { KernelProfile, Profiler, SectionProfile } from './profiler.js';
 export {
   type Access,
-  type ProgramCache,
+  type Binding,
+  type ParameterType,
   type ProgramSpec,
   type ProgramTarget,
   programFamily,
 } from './program.js';
+export type { ProgramCache } from './programCache.js';
 export type { Progress, ProgressEvent, ProgressStep } from './progress.js';
 export { type BufferView, type Dispatch, f32Bits, flatGrid, Recorder } from './recorder.js';
 export { Scope, Tensor } from './tensor.js';

@@ -3,8 +3,11 @@ import { collectGarbage } from './collectGarbage.js';
 import type { DType } from './dtype.js';
 import { ensure, RmError } from './errors.js';
 import type { PooledBuffer } from './memory.js';
+import { didYouMean } from './nearestWord.js';
 import type { Profiler } from './profiler.js';
-import type { Program, ProgramCache, ProgramSpec } from './program.js';
+import type { ProgramSpec } from './program.js';
+import type { Program, ProgramCache } from './programCache.js';
+import { UniformWords } from './uniforms.js';
 
 const SLOT_BYTES = 256;
 const SLOTS = 4096;
@@ -19,8 +22,13 @@ const MAX_DEAD_GROUPS = 256;
 
 const scratch = new DataView(new ArrayBuffer(4));
 
-/** Encodes an f32 uniform parameter as the u32 word that `Dispatch.params` takes. */
+/**
+ * Encodes an f32 uniform parameter as the u32 word that a list of `Dispatch.params` takes.
+ *
+ * @throws RmError INVALID_ARGUMENT for anything but a number.
+ */
 export function f32Bits(value: number): number {
+  ensure(typeof value === 'number', `a number is needed, got ${typeof value}`, 'Pass a number.');
   scratch.setFloat32(0, value);
   return scratch.getUint32(0);
 }
@@ -37,12 +45,16 @@ export function flatGrid(groups: number): [number, number, number] {
 
 /** A tensor as the recorder sees it: a range of a buffer with a shape and a dtype. */
 export interface BufferView {
+  /** The device that the buffer belongs to. */
+  readonly device: object;
   readonly label: string;
   readonly shape: readonly number[];
   readonly dtype: DType;
   readonly buffer: PooledBuffer;
   readonly byteOffset: number;
   readonly byteLength: number;
+  /** Whether it consists of whole 32-bit words, or ends with its buffer: only such ranges are copied and cleared. */
+  readonly wholeWords: boolean;
 }
 
 /** The part of a device that the recorder uses. */
@@ -63,13 +75,47 @@ interface RecorderHost {
   drain(): Promise<void>;
 }
 
+function notOfDevice(key: string, name: string, tensor: BufferView | undefined): RmError {
+  return tensor?.device
+    ? new RmError(
+        'INVALID_ARGUMENT',
+        `'${key}': tensor ${name}, '${tensor.label}' [${tensor.shape}], is on another device`,
+        'Download it, and create it again on the device that records.',
+      )
+    : new RmError(
+        'INVALID_ARGUMENT',
+        `'${key}': ${name} is no tensor`,
+        'Pass a tensor, as Tensor.create and tensorFrom return it.',
+      );
+}
+
+/** Named tensors in the order of the program's bindings. */
+function inOrder(
+  key: string,
+  named: NonNullable<Program['named']>,
+  given: Dispatch['tensors'],
+): BufferView[] {
+  const names = named.map(({ name }) => name);
+  const tensors = (given ?? {}) as Readonly<Record<string, BufferView>>;
+  const unknown = Object.keys(tensors).find(name => !names.includes(name));
+  ensure(
+    unknown === undefined,
+    `'${key}' has no tensor '${unknown}'`,
+    `${didYouMean(`${unknown}`, names)}It binds ${names.join(', ')}.`,
+  );
+  return names.map(name => tensors[name]!);
+}
+
 /** One run of a program over a grid of workgroups, for `Recorder.dispatch`. */
 export interface Dispatch {
   program: ProgramSpec;
-  /** Storage bindings 1..n, in the order of the program's `bindings`. */
-  tensors: readonly BufferView[];
-  /** Uniform block: at most 64 words of 32 bits, in order (u32 as they are, f32 through f32Bits). */
-  params: readonly number[];
+  /** The program's storage bindings: by name where it names them, else in order. */
+  tensors: readonly BufferView[] | Readonly<Record<string, BufferView>>;
+  /**
+   * The program's parameters: by name where it names them, else the words of its uniform block (u32 as they are, f32
+   * through f32Bits).
+   */
+  params?: readonly number[] | Readonly<Record<string, number>>;
   /** Workgroups in x, y and z; a 0 records nothing. */
   grid: readonly [number, number?, number?];
   /** Estimates of the work, for profiling and for splitting long submits. */
@@ -85,7 +131,7 @@ export interface Dispatch {
 export class Recorder {
   readonly #device: RecorderHost;
   readonly #uniforms: GPUBuffer;
-  readonly #params = new Uint32Array((SLOT_BYTES / 4) * SLOTS);
+  readonly #params = new UniformWords((SLOT_BYTES / 4) * SLOTS);
   readonly #groups = new BindGroupCache(MAX_CACHED_GROUPS);
   /** Dynamic offset of the next dispatch; one array for all, since garbage is most of the cost of a dispatch. */
   readonly #offset = [0];
@@ -120,38 +166,47 @@ export class Recorder {
   }
 
   /**
-   * Records one run of a program. GPU failures surface later, in `finish`.
+   * Records one run of a program. What is wrong with it is thrown here, nothing is recorded then, and the device stays
+   * usable; GPU failures surface later, in `finish`.
    *
-   * @throws RmError INVALID_ARGUMENT when tensors do not fit the program or the device, or one is written and bound twice.
+   * @throws RmError SHADER_COMPILE when the program does not compile; INVALID_ARGUMENT when tensors or parameters do not fit
+   *   the program or the device, or a tensor is written and bound twice.
    */
-  dispatch({ program: spec, tensors, params, grid, flops = 0, bytes = 0 }: Dispatch): void {
-    // No destructuring and no TypedArray.set below: an iterator or a builtin call takes longer than the few words.
-    const x = grid[0];
-    const y = grid[1] ?? 1;
-    const z = grid[2] ?? 1;
-    if (x === 0 || y === 0 || z === 0) return;
+  dispatch(dispatch: Dispatch): void {
+    // No destructuring of lists below: an iterator takes longer than the few words.
+    const { program: spec, tensors: given, params = [], grid, flops = 0, bytes = 0 } = dispatch ?? {};
     this.#device.check();
+    const program = this.#device.programs.get(spec);
+    const { key } = program;
+    const x = grid?.[0];
+    const y = grid?.[1] ?? 1;
+    const z = grid?.[2] ?? 1;
     const most = this.#device.limits.maxComputeWorkgroupsPerDimension;
-    if (x > most || y > most || z > most) {
+    if (x >>> 0 !== x || y >>> 0 !== y || z >>> 0 !== z || x > most || y > most || z > most) {
       throw new RmError(
         'INVALID_ARGUMENT',
-        `'${spec.key}' would need ${x} x ${y} x ${z} workgroups`,
-        `This device allows ${most} per dimension: work on fewer rows at a time.`,
+        `'${key}' would need ${x} x ${y} x ${z} workgroups`,
+        `They are whole numbers, and this device allows ${most} per dimension: work on fewer rows at a time.`,
       );
     }
-    const program = this.#device.programs.get(spec);
+    ensure(
+      flops >= 0 && bytes >= 0,
+      `'${key}' has \`flops\` or \`bytes\` below 0`,
+      'Leave them out, or estimate.',
+    );
+    const tensors = this.#bound(program, given);
+    if (x === 0 || y === 0 || z === 0) return;
     if (this.#slot === SLOTS) this.flush();
-    const start = (this.#slot * SLOT_BYTES) / 4;
-    for (let i = 0; i < params.length; i++) this.#params[start + i] = params[i]!;
-    const group = this.#groups.get(program.id, tensors) ?? this.#createGroup(spec, program, tensors);
+    this.#params.write(program, params, (this.#slot * SLOT_BYTES) / 4);
+    const group = this.#groups.get(program.id, tensors) ?? this.#createGroup(program, tensors);
 
     const { profiler } = this.#device;
     if (profiler) {
       // Timestamps are written at the ends of a pass, so each profiled dispatch needs its own.
       this.#endPass();
       this.#pass = this.#commands().beginComputePass({
-        label: spec.key,
-        timestampWrites: profiler.next(spec.key, flops, bytes),
+        label: key,
+        timestampWrites: profiler.next(key, flops, bytes),
       });
     } else {
       this.#pass ??= this.#commands().beginComputePass();
@@ -171,8 +226,15 @@ export class Recorder {
     if (this.#seconds > 0.5 || profiler?.full) this.flush();
   }
 
-  /** Copies `source` to `target` (same byte length). */
+  /** Copies `source` to `target` (same byte length). @throws RmError INVALID_ARGUMENT. */
   copy(source: BufferView, target: BufferView): void {
+    this.#usable(source, 'source');
+    this.#usable(target, 'target');
+    ensure(
+      source.buffer !== target.buffer,
+      `'${source.label}' cannot be copied within its buffer`,
+      'Copy it to another tensor first.',
+    );
     ensure(
       source.byteLength === target.byteLength,
       `cannot copy '${source.label}' (${source.byteLength} bytes) to '${target.label}' (${target.byteLength} bytes)`,
@@ -190,8 +252,9 @@ export class Recorder {
     );
   }
 
-  /** Fills a tensor with zero bytes. */
+  /** Fills a tensor with zero bytes. @throws RmError INVALID_ARGUMENT. */
   clear(tensor: BufferView): void {
+    this.#usable(tensor, 'tensor');
     const bytes = Math.ceil(tensor.byteLength / 4) * 4;
     if (bytes === 0) return;
     this.#endPass();
@@ -200,6 +263,7 @@ export class Recorder {
 
   /** @internal Copies a tensor's bytes into a mappable buffer, from its byte `at` on; for transfer.ts. */
   copyOut(tensor: BufferView, target: GPUBuffer, at: number): void {
+    this.#ofWords(tensor);
     const bytes = Math.ceil(tensor.byteLength / 4) * 4;
     if (bytes === 0) return;
     this.#endPass();
@@ -219,7 +283,8 @@ export class Recorder {
     this.#device.profiler?.resolve(this.#encoder);
     const commands = this.#encoder.finish();
     const { queue } = this.#device.gpu;
-    if (this.#slot) queue.writeBuffer(this.#uniforms, 0, this.#params, 0, (this.#slot * SLOT_BYTES) / 4);
+    if (this.#slot)
+      queue.writeBuffer(this.#uniforms, 0, this.#params.words, 0, (this.#slot * SLOT_BYTES) / 4);
     queue.submit([commands]);
     this.#submits++;
     this.#device.profiler?.count('submits');
@@ -264,11 +329,50 @@ export class Recorder {
     this.#groupsMade = 0;
   }
 
-  #createGroup(spec: ProgramSpec, program: Program, tensors: readonly BufferView[]): GPUBindGroup {
-    this.#validate(spec, tensors);
+  /** Throws unless the device is usable and this is a tensor of it. */
+  #usable(tensor: BufferView, what: string): void {
+    this.#device.check();
+    if (tensor?.device !== this.#device) throw notOfDevice('recorder', what, tensor);
+    this.#ofWords(tensor);
+  }
+
+  #ofWords(tensor: BufferView): void {
+    ensure(
+      tensor.wholeWords,
+      `a view of '${tensor.label}', [${tensor.shape}] ${tensor.dtype}, begins or ends within a 32-bit word`,
+      'Take an even number of 16-bit elements, or copy with `convert`.',
+    );
+  }
+
+  /** The tensors of a dispatch in the order of the bindings, each of this device and of the dtype that is named. */
+  #bound({ key, accesses, named }: Program, given: Dispatch['tensors']): readonly BufferView[] {
+    const tensors = named ? inOrder(key, named, given) : (given as readonly BufferView[]);
+    if (!Array.isArray(tensors) || tensors.length !== accesses.length) {
+      throw new RmError(
+        'INVALID_ARGUMENT',
+        `'${key}' binds ${accesses.length} tensors, got ${Array.isArray(tensors) ? tensors.length : typeof given}`,
+        'Pass the tensors in the order of the bindings.',
+      );
+    }
+    for (let i = 0; i < tensors.length; i++) {
+      const tensor = tensors[i] as BufferView;
+      const name = named ? named[i]!.name : String(i + 1);
+      if (tensor?.device !== this.#device) throw notOfDevice(key, name, tensor);
+      if (!named || named[i]!.dtype === tensor.dtype) continue;
+      throw new RmError(
+        'INVALID_ARGUMENT',
+        `'${key}': tensor ${name} is '${tensor.label}' [${tensor.shape}] ${tensor.dtype}, ${named[i]!.dtype} is needed`,
+        'Pass a tensor of that dtype, or convert it.',
+      );
+    }
+    return tensors;
+  }
+
+  #createGroup(program: Program, tensors: readonly BufferView[]): GPUBindGroup {
+    this.#validate(program, tensors);
     if (++this.#groupsMade >= MAX_NEW_GROUPS) this.#collectGroups();
     const group = this.#device.gpu.createBindGroup({
-      label: spec.key,
+      label: program.key,
       layout: program.layout,
       entries: [
         { binding: 0, resource: { buffer: this.#uniforms, size: SLOT_BYTES } },
@@ -287,17 +391,12 @@ export class Recorder {
     return group;
   }
 
-  #validate(spec: ProgramSpec, tensors: readonly BufferView[]): void {
-    ensure(
-      tensors.length === spec.bindings.length,
-      `'${spec.key}' binds ${spec.bindings.length} tensors, got ${tensors.length}`,
-      'Pass the tensors in the order of the bindings.',
-    );
+  #validate({ key, accesses }: Program, tensors: readonly BufferView[]): void {
     tensors.forEach((tensor, i) => {
       const most = this.#device.limits.maxStorageBufferBindingSize;
       ensure(
         tensor.byteLength <= most,
-        `'${tensor.label}' [${tensor.shape}] has ${tensor.byteLength} bytes, '${spec.key}' can bind ${most}`,
+        `'${tensor.label}' [${tensor.shape}] has ${tensor.byteLength} bytes, '${key}' can bind ${most}`,
         'This is the limit of the device: use fewer tokens per batch, or split the tensor by rows.',
       );
       const alignment = this.#device.limits.minStorageBufferOffsetAlignment;
@@ -306,11 +405,11 @@ export class Recorder {
         `'${tensor.label}' [${tensor.shape}] ${tensor.dtype} begins at byte ${tensor.byteOffset} of its buffer`,
         `Begin the view at a row whose offset is a multiple of ${alignment} bytes.`,
       );
-      if (spec.bindings[i] !== 'write') return;
+      if (accesses[i] !== 'write') return;
       const twin = tensors.findIndex((other, j) => j !== i && other.buffer.id === tensor.buffer.id);
       ensure(
         twin < 0,
-        `'${spec.key}' writes '${tensor.label}' and binds its buffer again as argument ${twin + 1}`,
+        `'${key}' writes '${tensor.label}' and binds its buffer again as argument ${twin + 1}`,
         'Write to a tensor that is not bound twice.',
       );
     });

@@ -1,8 +1,26 @@
 import './disposeSymbols.js';
 import type { Device } from './device.js';
-import { byteSize, type DType, elementCount } from './dtype.js';
-import { RmError } from './errors.js';
-import type { BufferPurpose, PooledBuffer } from './memory.js';
+import { byteSize, type DType, dtypes, elementCount } from './dtype.js';
+import { ensure, RmError } from './errors.js';
+import { type BufferPurpose, MemoryPool, type PooledBuffer } from './memory.js';
+
+/** Throws INVALID_ARGUMENT unless `shape` is one. */
+function checkShape(what: string, shape: readonly number[]): void {
+  ensure(
+    Array.isArray(shape) && shape.every(extent => Number.isSafeInteger(extent) && extent >= 0),
+    `${what} has shape ${Array.isArray(shape) ? `[${shape.map(String)}]` : typeof shape}`,
+    'A shape is a list of integers of 0 or more.',
+  );
+}
+
+/** Throws INVALID_ARGUMENT unless `value` is a tensor. */
+export function ensureTensor(value: unknown, where: string): asserts value is Tensor {
+  ensure(
+    value instanceof Tensor,
+    `${where} is ${value === null ? 'null' : typeof value}, no tensor`,
+    'Pass a tensor, as Tensor.create and tensorFrom return it.',
+  );
+}
 
 /**
  * A contiguous row-major array on the device. Views made by `rows` and `reshape` share the buffer of their owner and must
@@ -12,6 +30,8 @@ export class Tensor {
   /** Number of elements. */
   readonly size: number;
   readonly byteLength: number;
+  /** Whether it consists of whole 32-bit words, or ends with its buffer: only such tensors can be copied and read back. */
+  readonly wholeWords: boolean;
   #buffer: PooledBuffer | undefined;
 
   private constructor(
@@ -26,9 +46,15 @@ export class Tensor {
     this.#buffer = buffer;
     this.size = elementCount(shape);
     this.byteLength = this.size * byteSize(dtype);
+    const end = byteOffset + this.byteLength;
+    this.wholeWords = byteOffset % 4 === 0 && (end % 4 === 0 || !owner || end === owner.byteLength);
   }
 
-  /** Creates an uninitialised tensor. Kernels write all of their output; `recorder.clear` fills with zeros. */
+  /**
+   * Creates an uninitialised tensor. Kernels write all of their output; `recorder.clear` fills with zeros.
+   *
+   * @throws RmError INVALID_ARGUMENT; OUT_OF_MEMORY; the device's failure, also after `close`.
+   */
   static create(
     device: Device,
     shape: readonly number[],
@@ -36,15 +62,25 @@ export class Tensor {
     label = 'tensor',
     purpose: BufferPurpose = 'temporary',
   ): Tensor {
-    if (!shape.every(extent => Number.isInteger(extent) && extent >= 0)) {
-      throw new RmError(
-        'INVALID_ARGUMENT',
-        `tensor '${label}' has shape [${shape}]`,
-        'Extents are integers of 0 or more.',
-      );
-    }
+    ensure(
+      device?.memory instanceof MemoryPool,
+      'no device to create a tensor on',
+      'Pass what Device.open returned.',
+    );
+    device.check();
+    checkShape(`tensor '${label}'`, shape);
+    ensure(
+      dtypes.includes(dtype),
+      `tensor '${label}' of dtype ${typeof dtype === 'string' ? `'${dtype}'` : typeof dtype}`,
+      `Dtypes are ${dtypes.join(', ')}.`,
+    );
+    ensure(
+      purpose === 'temporary' || purpose === 'weights',
+      `tensor '${label}' has a purpose that is not known`,
+      "Pass 'temporary' or 'weights'.",
+    );
     const buffer = device.memory.allocate(elementCount(shape) * byteSize(dtype), label, purpose);
-    return new Tensor(device, shape, dtype, label, buffer, 0, undefined);
+    return new Tensor(device, [...shape], dtype, String(label), buffer, 0, undefined);
   }
 
   /** The buffer that holds the elements. @throws RmError INVALID_ARGUMENT after dispose. */
@@ -82,7 +118,8 @@ export class Tensor {
    */
   rows(start: number, count: number): Tensor {
     const [extent = 1, ...rest] = this.shape;
-    if (!(start >= 0 && count >= 0 && start + count <= extent)) {
+    const whole = Number.isInteger(start) && Number.isInteger(count);
+    if (!(whole && start >= 0 && count >= 0 && start + count <= extent)) {
       throw new RmError(
         'INVALID_ARGUMENT',
         `rows ${start}..${start + count} of '${this.label}' [${this.shape}]`,
@@ -94,6 +131,7 @@ export class Tensor {
 
   /** A view of the same elements in another shape. @throws RmError INVALID_ARGUMENT when the sizes differ. */
   reshape(shape: readonly number[]): Tensor {
+    checkShape(`'${this.label}' [${this.shape}] seen`, shape);
     if (elementCount(shape) !== this.size) {
       throw new RmError(
         'INVALID_ARGUMENT',
@@ -101,7 +139,7 @@ export class Tensor {
         'Both shapes must have the same number of elements.',
       );
     }
-    return this.#view(shape, this.byteOffset);
+    return this.#view([...shape], this.byteOffset);
   }
 
   #view(shape: readonly number[], byteOffset: number): Tensor {
@@ -140,6 +178,7 @@ export class Scope {
 
   /** Takes ownership of a tensor made elsewhere, and returns it. */
   own(tensor: Tensor): Tensor {
+    ensureTensor(tensor, 'what a scope should own');
     this.#tensors.push(tensor);
     return tensor;
   }

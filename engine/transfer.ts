@@ -1,8 +1,9 @@
 import type { Device } from './device.js';
-import { asBytes, asU32, byteSize, type DType, decodeToF32 } from './dtype.js';
+import { asU32, byteSize, type DType, decodeToF32 } from './dtype.js';
 import { ensure, RmError } from './errors.js';
+import { encodeValues, type HostValues } from './hostValues.js';
 import type { ReadInto } from './staging.js';
-import { Tensor } from './tensor.js';
+import { ensureTensor, Tensor } from './tensor.js';
 
 /** Bytes of a piece in `downloadPieces` and in copies between disk and device. */
 export const PIECE = 64 << 20;
@@ -31,8 +32,19 @@ function write(tensor: Tensor, bytes: Uint8Array): void {
 
 /** Writes little-endian `bytes` into a tensor of the same byte length. */
 export async function upload(tensor: Tensor, bytes: Uint8Array): Promise<void> {
+  ensureTensor(tensor, 'the target of `upload`');
   const { device } = tensor;
   device.check();
+  ensure(
+    bytes instanceof Uint8Array,
+    `'${tensor.label}' got ${typeof bytes} instead of bytes`,
+    'Pass a Uint8Array, or make the tensor with `tensorFrom`.',
+  );
+  ensure(
+    tensor.wholeWords,
+    `a view of '${tensor.label}', [${tensor.shape}] ${tensor.dtype}, begins or ends within a 32-bit word`,
+    'Upload an even number of 16-bit elements.',
+  );
   ensure(
     bytes.byteLength === tensor.byteLength,
     `'${tensor.label}' [${tensor.shape}] ${tensor.dtype} takes ${tensor.byteLength} bytes, got ${bytes.byteLength}`,
@@ -51,8 +63,14 @@ export async function upload(tensor: Tensor, bytes: Uint8Array): Promise<void> {
 export async function uploadFrom(
   tensor: Tensor,
   read: ReadInto,
-  byteLength: number = tensor.byteLength,
+  byteLength: number = tensor?.byteLength,
 ): Promise<void> {
+  ensureTensor(tensor, 'the target of `uploadFrom`');
+  ensure(
+    typeof read === 'function' && byteLength >= 0 && byteLength <= tensor.byteLength,
+    `'${tensor.label}' takes ${tensor.byteLength} bytes from a function`,
+    'Pass `read`, and a `byteLength` up to that.',
+  );
   if (byteLength > FEW) return tensor.device.staging.fill(tensor, read, byteLength);
   tensor.device.check();
   const bytes = new Uint8Array(byteLength);
@@ -61,27 +79,30 @@ export async function uploadFrom(
 }
 
 /**
- * Creates a tensor from host values: Float32Array as f32, Uint32Array as u32, at most 64 MiB.
+ * Creates a tensor from host values, at most 64 MiB. Uint32Array becomes u32, Float16Array f16, other floats and lists of
+ * numbers f32, rounded to nearest even; `dtype` asks for another type.
  *
- * @throws RmError INVALID_ARGUMENT when there are more bytes, or the shape has another size.
+ * @throws RmError INVALID_ARGUMENT when there are more bytes, the shape has another size, or the dtype cannot hold them.
  */
 export function tensorFrom(
   device: Device,
-  values: Float32Array | Uint32Array,
-  shape: readonly number[] = [values.length],
+  values: HostValues,
+  shape: readonly number[] = [values?.length],
   label = 'data',
+  dtype?: DType,
 ): Tensor {
+  const encoded = encodeValues(values, dtype, label);
   ensure(
-    values.byteLength <= PIECE,
-    `'${label}' has ${values.byteLength} bytes`,
+    encoded.bytes.byteLength <= PIECE,
+    `'${label}' has ${encoded.bytes.byteLength} bytes`,
     'Use tensorFromBytes for data over 64 MiB.',
   );
   ensure(
-    shape.reduce((size, extent) => size * extent, 1) === values.length,
+    Array.isArray(shape) && shape.reduce((size, extent) => size * extent, 1) === values.length,
     `'${label}' has ${values.length} values for shape [${shape}]`,
     'Pass as many values as the shape has.',
   );
-  return smallTensor(device, asBytes(values), shape, values instanceof Uint32Array ? 'u32' : 'f32', label);
+  return smallTensor(device, encoded.bytes, shape, encoded.dtype, label);
 }
 
 /** Creates a tensor from little-endian bytes, at once: few bytes, since they pile up as staging memory. */
@@ -122,6 +143,7 @@ export async function download(tensor: Tensor): Promise<Uint8Array> {
 
 /** Reads the bytes of tensors of one device, after all recorded work, with one wait. @throws RmError as `download`. */
 export async function downloadTogether(tensors: readonly Tensor[]): Promise<Uint8Array[]> {
+  for (const tensor of tensors) ensureTensor(tensor, 'what should be read back');
   if (tensors.length === 0) return [];
   const { device, label } = tensors[0]!;
   device.check();
@@ -170,6 +192,7 @@ async function readAllBack(tensors: readonly Tensor[]): Promise<Uint8Array[]> {
 
 /** Reads a tensor's bytes in pieces of 64 MiB. */
 export async function* downloadPieces(tensor: Tensor): AsyncIterable<Uint8Array> {
+  ensureTensor(tensor, 'what should be read back');
   const elements = tensor.reshape([tensor.size]);
   const most = PIECE / byteSize(tensor.dtype);
   for (let first = 0; first < tensor.size; first += most) {
@@ -190,11 +213,14 @@ export async function uploadPieces(tensor: Tensor, pieces: AsyncIterable<Uint8Ar
 
 /** Reads a float tensor, widened to f32. @throws RmError for any GPU failure so far. */
 export async function downloadF32(tensor: Tensor): Promise<Float32Array> {
+  ensureTensor(tensor, 'what should be read back');
+  ensure(tensor.dtype !== 'u32', `'${tensor.label}' is u32`, 'Use downloadU32.');
   return decodeToF32(await download(tensor), tensor.dtype);
 }
 
 /** Reads a u32 tensor. @throws RmError INVALID_ARGUMENT for other dtypes, or for any GPU failure so far. */
 export async function downloadU32(tensor: Tensor): Promise<Uint32Array> {
+  ensureTensor(tensor, 'what should be read back');
   ensure(tensor.dtype === 'u32', `'${tensor.label}' is ${tensor.dtype}`, 'Use downloadF32 for floats.');
   return asU32(await download(tensor));
 }

@@ -2,7 +2,7 @@ import {
   byteSize,
   type DType,
   ensure,
-  type ProgramSpec,
+  programFamily,
   type Recorder,
   type Tensor,
 } from '../../engine/index.js';
@@ -34,7 +34,7 @@ fn narrow(bits: u32) -> u32 {
 }`,
 };
 
-function program(from: DType, to: DType): ProgramSpec {
+const program = programFamily((from: DType, to: DType) => {
   if (to === 'f32') {
     return flatProgram({
       key: `convert ${from} f32`,
@@ -58,7 +58,7 @@ ${narrowTo[to as 'f16' | 'bf16']}`,
   let next = 2u * i + 1u;
   if (next < p.size) { y[i] = low | (narrow(x[next]) << 16u); } else { y[i] = low | (y[i] & 0xffff0000u); }`,
   });
-}
+});
 
 /**
  * Converts dtypes: target = source. One of the two must be f32, or both have the same dtype; either may be larger than a

@@ -4,17 +4,16 @@ import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { rowTiles } from '../shared/rowTiles.js';
 import { workgroupReduction } from '../shared/workgroup.js';
 
-const program = (): ProgramSpec =>
-  rowProgram({
-    key: 'embeddingBackward',
-    bindings: ['read', 'read', 'write'],
-    fields: 'start: u32, end: u32',
-    declarations: `
+const program: ProgramSpec = rowProgram({
+  key: 'embeddingBackward',
+  bindings: ['read', 'read', 'write'],
+  fields: 'start: u32, end: u32',
+  declarations: `
 @group(0) @binding(1) var<storage, read> ids: array<u32>;
 @group(0) @binding(2) var<storage, read> gradient: array<f32>;
 @group(0) @binding(3) var<storage, read_write> tableGradient: array<f32>;
 ${workgroupReduction('any_earlier', ROW_LANES, 'u32', 'a | b')}`,
-    body: `
+  body: `
   let id = ids[row];
   if (id < p.start || id >= p.end) { return; }
   var mine = 0u;
@@ -28,7 +27,7 @@ ${workgroupReduction('any_earlier', ROW_LANES, 'u32', 'a | b')}`,
     }
     tableGradient[to + j] += sum;
   }`,
-  });
+});
 
 /**
  * Backward pass of `embedding`: tableGradient[ids[t]] += gradient[t]; ids u32 [T], gradient f32 [T,D], tableGradient f32
@@ -40,7 +39,7 @@ export function embeddingBackward(rec: Recorder, ids: Tensor, gradient: Tensor, 
   checkTensor('embeddingBackward', 'ids', ids, [shape[0]], ['u32']);
   checkTensor('embeddingBackward', 'gradient', gradient, [shape[0], columns]);
   for (const { start, tensor } of rowTiles(tableGradient)) {
-    runRows(rec, program(), [ids, gradient, tensor], shape, [start, start + tensor.rowCount], {
+    runRows(rec, program, [ids, gradient, tensor], shape, [start, start + tensor.rowCount], {
       flops: gradient.size,
       bytes: 12 * gradient.size,
     });

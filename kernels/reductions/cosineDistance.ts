@@ -11,19 +11,18 @@ const loop = (statement: string): string => `
     ${statement}
   }`;
 
-const program = (): ProgramSpec =>
-  rowProgram({
-    key: 'cosineDistance',
-    bindings: ['read', 'read', 'write'],
-    fields: 'nan: f32',
-    declarations: `
+const program: ProgramSpec = rowProgram({
+  key: 'cosineDistance',
+  bindings: ['read', 'read', 'write'],
+  fields: 'nan: f32',
+  declarations: `
 const LARGEST = 3.4028234e38;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
 ${workgroupReduction('most', ROW_LANES, 'vec2f', 'max(a, b)')}
 ${workgroupReduction('sum', ROW_LANES, 'vec2f', 'a + b')}`,
-    body: `
+  body: `
   var mine = vec2f(0.0);
   // Tests the bits: max drops NaN, and compilers may assume that NaN does not occur.
   ${loop(`let finite = (bitcast<vec2u>(ab) & vec2u(0x7f800000u)) != vec2u(0x7f800000u);
@@ -40,7 +39,7 @@ ${workgroupReduction('sum', ROW_LANES, 'vec2f', 'a + b')}`,
   if (lane == 0u) {
     out[row] = select(select(1.0, distance, all(largest > vec2f(0.0))), p.nan, any(largest >= vec2f(LARGEST)));
   }`,
-  });
+});
 
 /**
  * Cosine distance of each pair of rows: out[t] = 1 - cos(a[t], b[t]); a, b [T,D] f32, out [T] f32. A zero row gives 1, a
@@ -50,5 +49,5 @@ export function cosineDistance(rec: Recorder, a: Tensor, b: Tensor, out: Tensor)
   const shape = checkMatrix('cosineDistance', 'a', a);
   checkTensor('cosineDistance', 'b', b, shape);
   checkTensor('cosineDistance', 'out', out, [shape[0]]);
-  runRows(rec, program(), [a, b, out], shape, [NAN_BITS], { flops: 9 * a.size, bytes: 8 * a.size });
+  runRows(rec, program, [a, b, out], shape, [NAN_BITS], { flops: 9 * a.size, bytes: 8 * a.size });
 }

@@ -1,4 +1,4 @@
-import type { ProgramSpec, Recorder, Tensor } from '../../engine/index.js';
+import { programFamily, type Recorder, type Tensor } from '../../engine/index.js';
 import { checkTensor, type FloatType, floats } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 import { rowTiles } from '../shared/rowTiles.js';
@@ -7,7 +7,7 @@ import { rowTiles } from '../shared/rowTiles.js';
 const exponents: Record<FloatType, number> = { f32: 0x7f800000, f16: 0x7c00, bf16: 0x7f80 };
 
 /** `type`: the words that one invocation reads; vec4u if the number of words is a multiple of 4. */
-const program = (dtype: FloatType, type: 'vec4u' | 'u32'): ProgramSpec => {
+const program = programFamily((dtype: FloatType, type: 'vec4u' | 'u32') => {
   // Only the scalar form can meet a last word whose upper half lies beyond the tensor.
   const halves =
     type === 'vec4u'
@@ -28,7 +28,7 @@ fn total(v: T) -> u32 { return ${type === 'vec4u' ? 'v.x + v.y + v.z + v.w' : 'v
   let found = total(${dtype === 'f32' ? 'bad(w)' : halves});
   if (found > 0u) { atomicAdd(&counter, found); }`,
   });
-};
+});
 
 /**
  * Counts NaN and infinite elements of x (f32, f16 or bf16, any shape): counter[0] += their number; counter [1] u32.

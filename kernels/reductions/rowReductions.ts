@@ -1,4 +1,4 @@
-import { downloadF32, type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
+import { downloadF32, programFamily, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { rowTiles } from '../shared/rowTiles.js';
@@ -36,14 +36,15 @@ const bodies = {
   let result = unit * sqrt(sum(squares, lane));`,
 };
 
-const program = (kernel: keyof typeof bodies): ProgramSpec =>
+const program = programFamily((kernel: keyof typeof bodies) =>
   rowProgram({
     key: kernel,
     bindings: ['read', 'write'],
     declarations,
     body: `${bodies[kernel]}
   if (lane == 0u) { out[row] = result; }`,
-  });
+  }),
+);
 
 function reduce(rec: Recorder, kernel: keyof typeof bodies, x: Tensor, out: Tensor): void {
   const shape = checkMatrix(kernel, 'x', x);

@@ -1,4 +1,4 @@
-import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
+import { programFamily, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { checkTensor } from '../shared/checks.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { rowTiles } from '../shared/rowTiles.js';
@@ -7,7 +7,7 @@ import { workgroupReduction } from '../shared/workgroup.js';
 const PARTS = 1024;
 
 /** First pass: row r of p.rows sums the squares of every p.rows-th group of lanes. `last` pass: one row adds the sums. */
-const program = (last: boolean): ProgramSpec =>
+const program = programFamily((last: boolean) =>
   rowProgram({
     key: last ? 'squaredNorm total' : 'squaredNorm',
     bindings: ['read', 'write'],
@@ -22,7 +22,8 @@ ${workgroupReduction('sum', ROW_LANES, 'f32', 'a + b')}`,
   }
   let total = sum(mine, lane);
   if (lane == 0u) { out[row] ${last ? '+=' : '='} total; }`,
-  });
+  }),
+);
 
 /** Adds a squared norm: total[0] += sum of x^2; x f32 of any shape, total [1] f32. @throws RmError INVALID_ARGUMENT. */
 export function addSquaredNorm(rec: Recorder, x: Tensor, total: Tensor): void {

@@ -23,12 +23,11 @@ struct State {
 }`;
 const STATE_WORDS = 12;
 
-const update = (): ProgramSpec =>
-  rowProgram({
-    key: 'compareDistributions',
-    bindings: ['read', 'read', 'read', 'write'],
-    fields: 'start: u32, first: u32, nan: u32',
-    declarations: `${comparisonState}
+const update: ProgramSpec = rowProgram({
+  key: 'compareDistributions',
+  bindings: ['read', 'read', 'read', 'write'],
+  fields: 'start: u32, first: u32, nan: u32',
+  declarations: `${comparisonState}
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 ${scalarTensor('targets', 3, 'u32')}
@@ -36,7 +35,7 @@ ${scalarTensor('targets', 3, 'u32')}
 ${bestReduction(ROW_LANES)}
 ${workgroupReduction('sum', ROW_LANES, 'vec3f', 'a + b')}
 fn ab(i: u32) -> vec2f { return vec2f(a[i], b[i]); }`,
-    body: `
+  body: `
   let base = row * p.columns;
   var old: State;
   old.most = vec2f(-3.0e38);
@@ -75,20 +74,19 @@ fn ab(i: u32) -> vec2f { return vec2f(a[i], b[i]); }`,
     if (targets(row) >= p.start && at < p.columns) { next.target_logit = ab(base + at); }
     states[row] = next;
   }`,
-  });
+});
 
-const finish = (): ProgramSpec =>
-  flatProgram({
-    key: 'compareDistributions results',
-    bindings: ['read', 'write', 'write', 'write', 'write', 'write'],
-    declarations: `${comparisonState}
+const finish: ProgramSpec = flatProgram({
+  key: 'compareDistributions results',
+  bindings: ['read', 'write', 'write', 'write', 'write', 'write'],
+  declarations: `${comparisonState}
 @group(0) @binding(1) var<storage, read> states: array<State>;
 @group(0) @binding(2) var<storage, read_write> nll_a: array<f32>;
 @group(0) @binding(3) var<storage, read_write> nll_b: array<f32>;
 @group(0) @binding(4) var<storage, read_write> kl: array<f32>;
 @group(0) @binding(5) var<storage, read_write> top_a: array<u32>;
 @group(0) @binding(6) var<storage, read_write> top_b: array<u32>;`,
-    body: `
+  body: `
   let row = states[i];
   let nll = (row.most - row.target_logit) + log(row.sum);
   nll_a[i] = nll.x;
@@ -96,7 +94,7 @@ const finish = (): ProgramSpec =>
   kl[i] = row.s / row.sum.x + log(row.sum.y / row.sum.x);
   top_a[i] = row.top.x;
   top_b[i] = row.top.y;`,
-  });
+});
 
 /** Creates the state of `addComparison` for `tokens` tokens. */
 export const comparisonTensor = (scope: Scope, tokens: number): Tensor =>
@@ -113,7 +111,7 @@ export function addComparison(
   const { size, rowCount, columns } = logits[0];
   runRows(
     rec,
-    update(),
+    update,
     [...logits, targets, states],
     [rowCount, columns],
     [start, start === 0 ? 1 : 0, NAN_BITS],
@@ -125,7 +123,7 @@ export function addComparison(
 export function finishComparison(rec: Recorder, states: Tensor, out: DistributionComparison): void {
   const { nllA, nllB, kl, topA, topB } = out;
   const tokens = kl.size;
-  runFlat(rec, finish(), [states, nllA, nllB, kl, topA, topB], tokens, [], {
+  runFlat(rec, finish, [states, nllA, nllB, kl, topA, topB], tokens, [], {
     flops: 10 * tokens,
     bytes: 4 * tokens * (STATE_WORDS + 5),
   });

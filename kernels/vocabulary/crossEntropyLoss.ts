@@ -10,22 +10,21 @@ import {
   vocabularyPasses,
 } from './vocabularyPasses.js';
 
-const slopes = (): ProgramSpec =>
-  flatProgram({
-    key: 'crossEntropyLoss slopes',
-    bindings: ['read', 'read', 'read', 'write'],
-    fields: 'columns: u32, start: u32',
-    declarations: `
+const slopes: ProgramSpec = flatProgram({
+  key: 'crossEntropyLoss slopes',
+  bindings: ['read', 'read', 'read', 'write'],
+  fields: 'columns: u32, start: u32',
+  declarations: `
 @group(0) @binding(1) var<storage, read> targets: array<u32>;
 @group(0) @binding(2) var<storage, read> weights: array<f32>;
 @group(0) @binding(3) var<storage, read> state: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> logits: array<f32>;`,
-    body: `
+  body: `
   let row = i / p.columns;
   let sums = state[row];
   let hit = targets[row] == p.start + i % p.columns;
   logits[i] = weights[row] * (exp(logits[i] - sums.x) / sums.y - select(0.0, 1.0, hit));`,
-  });
+});
 
 /**
  * Cross-entropy loss: loss[t] = -log p(targets[t] | hidden[t]); loss, weights [T] f32, targets [T] u32. Pass a tensor for
@@ -53,7 +52,7 @@ export function crossEntropyLoss(
       begin: () => tile =>
         addTile(rec, { ...tile, logits: tile.logits[0]! }, { targets, state, out: loss, below }),
       slope({ start, columns, logits: [logits] }) {
-        runFlat(rec, slopes(), [targets, weights, state, logits!], tokens * columns, [columns, start], {
+        runFlat(rec, slopes, [targets, weights, state, logits!], tokens * columns, [columns, start], {
           flops: 5 * tokens * columns,
           bytes: 8 * tokens * columns,
         });

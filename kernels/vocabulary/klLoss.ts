@@ -14,22 +14,21 @@ import {
   vocabularyPasses,
 } from './vocabularyPasses.js';
 
-const slopes = (): ProgramSpec =>
-  flatProgram({
-    key: 'klLoss slopes',
-    bindings: ['read', 'read', 'read', 'write'],
-    fields: 'columns: u32',
-    declarations: `${comparisonState}
+const slopes: ProgramSpec = flatProgram({
+  key: 'klLoss slopes',
+  bindings: ['read', 'read', 'read', 'write'],
+  fields: 'columns: u32',
+  declarations: `${comparisonState}
 @group(0) @binding(1) var<storage, read> weights: array<f32>;
 @group(0) @binding(2) var<storage, read> states: array<State>;
 @group(0) @binding(3) var<storage, read> teacher: array<f32>;
 @group(0) @binding(4) var<storage, read_write> logits: array<f32>;`,
-    body: `
+  body: `
   let row = i / p.columns;
   // The same formula for both, so that equal models give exactly 0.
   let pq = exp(vec2f(teacher[i], logits[i]) - states[row].most) / states[row].sum;
   logits[i] = weights[row] * (pq.y - pq.x);`,
-  });
+});
 
 /**
  * Distillation loss: loss[t] = KL(teacher || student) for token t; loss, weights [T] f32. Pass a tensor for each gradient
@@ -59,7 +58,7 @@ export function klLoss(
         ({ start, logits: [b, a] }) =>
           addComparison(rec, [a!, b!], targets, states, start),
       slope({ columns, logits: [b, a] }) {
-        runFlat(rec, slopes(), [weights, states, a!, b!], tokens * columns, [columns], {
+        runFlat(rec, slopes, [weights, states, a!, b!], tokens * columns, [columns], {
           flops: 8 * tokens * columns,
           bytes: 12 * tokens * columns,
         });

@@ -13,19 +13,18 @@ const TILE_ELEMENTS = 16 << 20;
 export const tileColumns = (tokens: number, most: number): number =>
   Math.min(most, Math.max(256, Math.floor(TILE_ELEMENTS / Math.max(1, tokens))));
 
-const program = (): ProgramSpec =>
-  rowProgram({
-    key: 'logLikelihood',
-    bindings: ['read', 'read', 'write', 'write', 'write'],
-    fields: 'start: u32, first: u32, last: u32, nan: u32',
-    declarations: `${scalarTensor('logits', 1, 'f32')}
+const program: ProgramSpec = rowProgram({
+  key: 'logLikelihood',
+  bindings: ['read', 'read', 'write', 'write', 'write'],
+  fields: 'start: u32, first: u32, last: u32, nan: u32',
+  declarations: `${scalarTensor('logits', 1, 'f32')}
 ${scalarTensor('targets', 2, 'u32')}
 @group(0) @binding(3) var<storage, read_write> state: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 @group(0) @binding(5) var<storage, read_write> below: array<f32>;
 ${workgroupReduction('most', ROW_LANES, 'f32', 'max(a, b)')}
 ${workgroupReduction('sum', ROW_LANES, 'f32', 'a + b')}`,
-    body: `
+  body: `
   let base = row * p.columns;
   // (maximum, sum of e^(logit - maximum), logit of the target)
   var old = vec4f(-1.0e38, 0.0, bitcast<f32>(p.nan), 0.0);
@@ -46,7 +45,7 @@ ${workgroupReduction('sum', ROW_LANES, 'f32', 'a + b')}`,
       below[row] = logit - largest;
     }
   }`,
-  });
+});
 
 /** Settings of `logLikelihood`. */
 export interface LogLikelihoodOptions {
@@ -75,7 +74,7 @@ export function addTile(
 ): void {
   runRows(
     rec,
-    program(),
+    program,
     [logits, targets, state, out, below],
     [logits.rowCount, logits.columns],
     [start, first ? 1 : 0, last ? 1 : 0, NAN_BITS],

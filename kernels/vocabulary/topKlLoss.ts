@@ -31,46 +31,43 @@ const entry = `
   let at = row * p.columns + column;
   let inside = ids[i] >= p.start && column < p.columns;`;
 
-const takeOut = (): ProgramSpec =>
-  flatProgram({
-    key: 'topKlLoss take out',
-    bindings: ['read', 'write', 'write'],
-    fields: 'k: u32, columns: u32, start: u32, first: u32, nan: u32',
-    declarations: `
+const takeOut: ProgramSpec = flatProgram({
+  key: 'topKlLoss take out',
+  bindings: ['read', 'write', 'write'],
+  fields: 'k: u32, columns: u32, start: u32, first: u32, nan: u32',
+  declarations: `
 @group(0) @binding(1) var<storage, read> ids: array<u32>;
 @group(0) @binding(2) var<storage, read_write> logits: array<f32>;
 @group(0) @binding(3) var<storage, read_write> taken: array<f32>;`,
-    body: `${entry}
+  body: `${entry}
   if (inside) {
     taken[i] = logits[at];
     logits[at] = ${TAKEN};
   } else if (p.first != 0u) {
     taken[i] = bitcast<f32>(p.nan);
   }`,
-  });
+});
 
-const putIn = (): ProgramSpec =>
-  flatProgram({
-    key: 'topKlLoss put in',
-    bindings: ['read', 'read', 'write'],
-    fields: 'k: u32, columns: u32, start: u32',
-    declarations: `
+const putIn: ProgramSpec = flatProgram({
+  key: 'topKlLoss put in',
+  bindings: ['read', 'read', 'write'],
+  fields: 'k: u32, columns: u32, start: u32',
+  declarations: `
 @group(0) @binding(1) var<storage, read> ids: array<u32>;
 @group(0) @binding(2) var<storage, read> slopes: array<f32>;
 @group(0) @binding(3) var<storage, read_write> logits: array<f32>;`,
-    body: `${entry}
+  body: `${entry}
   if (inside) { logits[at] = slopes[i]; }`,
-  });
+});
 
 /**
  * The loss of a row. Overwrites `taken` with the slopes of the K tokens, and writes `factors` of the other slopes: log sum,
  * weight * mass, weight * rest probability / rest sum, rest maximum.
  */
-const finish = (): ProgramSpec =>
-  rowProgram({
-    key: 'topKlLoss loss',
-    bindings: ['read', 'read', 'read', 'read', 'write', 'write', 'write'],
-    declarations: `
+const finish: ProgramSpec = rowProgram({
+  key: 'topKlLoss loss',
+  bindings: ['read', 'read', 'read', 'read', 'write', 'write', 'write'],
+  declarations: `
 @group(0) @binding(1) var<storage, read> logProbabilities: array<f32>;
 @group(0) @binding(2) var<storage, read> logRest: array<f32>;
 @group(0) @binding(3) var<storage, read> weights: array<f32>;
@@ -80,7 +77,7 @@ const finish = (): ProgramSpec =>
 @group(0) @binding(7) var<storage, read_write> loss: array<f32>;
 ${workgroupReduction('most', ROW_LANES, 'f32', 'max(a, b)')}
 ${workgroupReduction('sum', ROW_LANES, 'vec2f', 'a + b')}`,
-    body: `
+  body: `
   let base = row * p.columns;
   let rest = state[row];
   var mine = rest.x;
@@ -108,21 +105,20 @@ ${workgroupReduction('sum', ROW_LANES, 'vec2f', 'a + b')}`,
     loss[row] = total;
     factors[row] = vec4f(logSum, weight * mass, select(0.0, weight * r / rest.y, rest.y > 0.0), rest.x);
   }`,
-  });
+});
 
-const restSlopes = (): ProgramSpec =>
-  flatProgram({
-    key: 'topKlLoss slopes of the rest',
-    bindings: ['read', 'write'],
-    fields: 'columns: u32',
-    declarations: `
+const restSlopes: ProgramSpec = flatProgram({
+  key: 'topKlLoss slopes of the rest',
+  bindings: ['read', 'write'],
+  fields: 'columns: u32',
+  declarations: `
 @group(0) @binding(1) var<storage, read> factors: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> logits: array<f32>;`,
-    body: `
+  body: `
   let f = factors[i / p.columns];
   // Only the K tokens exceed the rest's maximum; the next program overwrites their slopes.
   logits[i] = f.y * exp(logits[i] - f.x) - f.z * exp(min(logits[i] - f.w, 0.0));`,
-  });
+});
 
 /**
  * Distillation loss from a teacher's K likeliest tokens: loss[t] = KL(teacher || student) with all other tokens merged
@@ -161,18 +157,18 @@ export function topKlLoss(
         const { start, columns, first, last } = tile;
         const logits = tile.logits[0]!;
         const params = [k, columns, start, first ? 1 : 0, NAN_BITS];
-        runFlat(rec, takeOut(), [ids, logits, taken], tokens * k, params, entries);
+        runFlat(rec, takeOut, [ids, logits, taken], tokens * k, params, entries);
         addTile(rec, { ...tile, logits }, { targets: noTargets, state, out, below });
         if (!last) return;
         const tensors = [logProbabilities, logRest, weights, state, taken, factors, loss];
-        runRows(rec, finish(), tensors, [tokens, k], [], { flops: 12 * tokens * k, bytes: 12 * tokens * k });
+        runRows(rec, finish, tensors, [tokens, k], [], { flops: 12 * tokens * k, bytes: 12 * tokens * k });
       },
       slope({ start, columns, logits: [logits] }) {
-        runFlat(rec, restSlopes(), [factors, logits!], tokens * columns, [columns], {
+        runFlat(rec, restSlopes, [factors, logits!], tokens * columns, [columns], {
           flops: 6 * tokens * columns,
           bytes: 8 * tokens * columns,
         });
-        runFlat(rec, putIn(), [ids, taken, logits!], tokens * k, [k, columns, start], entries);
+        runFlat(rec, putIn, [ids, taken, logits!], tokens * k, [k, columns, start], entries);
       },
     },
     gradients,

@@ -18,6 +18,10 @@ export interface DeviceLease extends AsyncDisposable {
  */
 export async function openDevice(options: DeviceChoice): Promise<DeviceLease> {
   if (options.device) return { device: options.device, [Symbol.asyncDispose]: async () => {} };
-  const device = await Device.open(options);
+  const { adapter, memoryLimit } = options;
+  const device = await Device.open({
+    ...(adapter !== undefined && { adapter }),
+    ...(memoryLimit !== undefined && { memoryLimit }),
+  });
   return { device, [Symbol.asyncDispose]: () => device.close() };
 }

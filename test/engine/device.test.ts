@@ -1,16 +1,13 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { ProgramSpec, ProgramTarget } from '../../engine/index.js';
+import type { ProgramSpec } from '../../engine/index.js';
 import { Device, downloadF32, f32Bits, flatGrid, Tensor, tensorFrom } from '../../engine/index.js';
 import { rejectsWith } from '../gpu.js';
 import { saySkipped } from '../support.js';
 
 /** y[i] = factor * x[i] */
-const scale: ProgramSpec = {
-  key: 'test scale',
-  bindings: ['read', 'write'],
-  wgsl: () => /* wgsl */ `
+const scaleWgsl = /* wgsl */ `
     struct Params { count: u32, factor: f32 }
     @group(0) @binding(0) var<uniform> p: Params;
     @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -20,8 +17,9 @@ const scale: ProgramSpec = {
     ) {
       let i = (wid.y * groups.x + wid.x) * 64u + lane;
       if (i < p.count) { y[i] = p.factor * x[i]; }
-    }`,
-};
+    }`;
+
+const scale: ProgramSpec = { key: 'test scale', bindings: ['read', 'write'], wgsl: () => scaleWgsl };
 
 function recordScale(device: Device, x: Tensor, y: Tensor, factor: number): void {
   device.recorder.dispatch({
@@ -90,12 +88,12 @@ test('a shader that does not compile is SHADER_COMPILE with the line', async () 
   const broken = {
     ...scale,
     key: 'broken',
-    wgsl: (target: ProgramTarget) => scale.wgsl(target).replace('p.factor * x[i]', 'p.nothing'),
+    wgsl: scaleWgsl.replace('p.factor * x[i]', 'p.nothing'),
   };
   device.recorder.dispatch({
     program: broken,
     tensors: [x, Tensor.create(device, [4])],
-    params: [4],
+    params: [4, f32Bits(2)],
     grid: [1],
   });
   const message = await rejectsWith(() => device.recorder.finish(), 'SHADER_COMPILE');
