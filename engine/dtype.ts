@@ -1,5 +1,5 @@
 import { Float16Array } from '@petamoriken/float16';
-import { RmError } from './errors.js';
+import { ensure, RmError } from './errors.js';
 
 /** Element type of a tensor. f16 and bf16 are storage formats: kernels widen them to f32 and accumulate in f32. */
 export type DType = 'f32' | 'f16' | 'bf16' | 'u32';
@@ -7,10 +7,20 @@ export type DType = 'f32' | 'f16' | 'bf16' | 'u32';
 export const dtypes: readonly DType[] = ['f32', 'f16', 'bf16', 'u32'];
 
 /** Bytes of one element. */
-export const byteSize = (dtype: DType): number => (dtype === 'f16' || dtype === 'bf16' ? 2 : 4);
+export function byteSize(dtype: DType): number {
+  checkDtype(dtype);
+  return dtype === 'f16' || dtype === 'bf16' ? 2 : 4;
+}
+
+function checkDtype(dtype: DType): void {
+  ensure(dtypes.includes(dtype), `there is no dtype ${String(dtype)}`, `Dtypes are ${dtypes.join(', ')}.`);
+}
 
 /** Number of elements of a shape. */
-export const elementCount = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+export function elementCount(shape: readonly number[]): number {
+  ensure(Array.isArray(shape), 'a shape is no list', 'Pass a list of extents.');
+  return shape.reduce((a, b) => a * b, 1);
+}
 
 /** Bytes as a typed array: a view if they are aligned, else a copy. */
 function words<T>(
@@ -37,6 +47,8 @@ export const asBytes = (array: ArrayBufferView): Uint8Array =>
 
 /** Decodes little-endian bytes of any float dtype to f32 values, exactly. */
 export function decodeToF32(bytes: Uint8Array, dtype: DType): Float32Array {
+  checkDtype(dtype);
+  ensure(bytes instanceof Uint8Array, 'what should be decoded is no Uint8Array', 'Pass bytes.');
   switch (dtype) {
     case 'f32':
       return asF32(bytes);
@@ -55,6 +67,8 @@ export function decodeToF32(bytes: Uint8Array, dtype: DType): Float32Array {
 
 /** Encodes f32 values as little-endian bytes of `dtype`, rounded to nearest even; NaN stays NaN. */
 export function encodeFromF32(values: Float32Array, dtype: DType): Uint8Array {
+  checkDtype(dtype);
+  ensure(values instanceof Float32Array, 'what should be encoded is no Float32Array', 'Pass f32 values.');
   switch (dtype) {
     case 'f32':
       return asBytes(values);

@@ -37,6 +37,7 @@ export { reasonOf } from './reasons.js';
 export { brokenSeal, sealed, sha256, sha256OfFile, sha256OfJson } from './seal.js';
 export { requireExactArithmetic, selfTest } from './selftest.js';
 export { type ReadInto, STAGING_BYTES } from './staging.js';
+export { ensureTensor } from './tensor.js';
 export {
   downloadPieces,
   downloadTogether,

@@ -1,4 +1,5 @@
 import type { DType } from './dtype.js';
+import { ensure } from './errors.js';
 
 /** How a program uses a storage binding: 'read' is var<storage, read>, 'write' is var<storage, read_write>. */
 export type Access = 'read' | 'write';
@@ -52,6 +53,11 @@ export function kernelOfProgram(key: string): string {
 export function programFamily<Args extends readonly (string | number | boolean)[]>(
   make: (...args: Args) => ProgramSpec,
 ): (...args: Args) => ProgramSpec {
+  ensure(
+    typeof make === 'function',
+    'a family of programs without a function',
+    'Pass a function that makes a program.',
+  );
   const members = new Map<string, ProgramSpec>();
   return (...args) => {
     const key = args.join();

@@ -38,6 +38,11 @@ export function f32Bits(value: number): number {
  * workgroup index is `wid.y * num_workgroups.x + wid.x`; the last row may reach past the end, so kernels check it.
  */
 export function flatGrid(groups: number): [number, number, number] {
+  ensure(
+    groups >= 0 && typeof groups === 'number',
+    'workgroups that are no number',
+    'Pass a number of 0 or more.',
+  );
   const y = Math.max(1, Math.ceil(groups / 65535));
   // Rows of equal length: 65,536 workgroups become 2 rows of 32,768, not a row of 65,535 and a nearly idle one.
   return [Math.ceil(groups / y), y, 1];

@@ -68,6 +68,7 @@ export class Tensor {
       'Pass what Device.open returned.',
     );
     device.check();
+    ensure(typeof label === 'string', `a tensor's label is ${typeof label}`, 'Pass a text, or leave it out.');
     checkShape(`tensor '${label}'`, shape);
     ensure(
       dtypes.includes(dtype),
@@ -80,7 +81,7 @@ export class Tensor {
       "Pass 'temporary' or 'weights'.",
     );
     const buffer = device.memory.allocate(elementCount(shape) * byteSize(dtype), label, purpose);
-    return new Tensor(device, [...shape], dtype, String(label), buffer, 0, undefined);
+    return new Tensor(device, [...shape], dtype, label, buffer, 0, undefined);
   }
 
   /** The buffer that holds the elements. @throws RmError INVALID_ARGUMENT after dispose. */
@@ -122,7 +123,7 @@ export class Tensor {
     if (!(whole && start >= 0 && count >= 0 && start + count <= extent)) {
       throw new RmError(
         'INVALID_ARGUMENT',
-        `rows ${start}..${start + count} of '${this.label}' [${this.shape}]`,
+        `rows ${String(start)} and ${String(count)} more of '${this.label}' [${this.shape}]`,
         'Stay within the first dimension.',
       );
     }

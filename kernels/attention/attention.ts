@@ -14,7 +14,7 @@
  */
 import { cpus } from 'node:os';
 import { type Device, ensure, f32Bits, type Recorder, Scope, type Tensor } from '../../engine/index.js';
-import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import { tilesPerDispatch } from '../shared/dispatchTime.js';
 import { runFlat } from '../shared/flat.js';
 import { broadcastSubgroup } from '../shared/subgroup.js';
@@ -185,6 +185,7 @@ export function attention(
   out: Tensor,
   options: AttentionOptions,
 ): void {
+  checkOperands('attention', rec, { q, k, v, ranges, out });
   const { heads, kvHeads, headDim, scale, softcap, mostKeys, ownKeys = false } = options;
   checkHeads('attention', options);
   const [queries] = checkMatrix('attention', 'q', q);

@@ -1,5 +1,5 @@
 import { ensure, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
-import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 
 const program = programFamily(() =>
@@ -22,6 +22,7 @@ const program = programFamily(() =>
  * x's heads have no column c; x, out f32 [T, heads * width]. @throws RmError INVALID_ARGUMENT.
  */
 export function padHeads(rec: Recorder, x: Tensor, heads: number, out: Tensor): void {
+  checkOperands('padHeads', rec, { x, out });
   const [tokens, columns] = checkMatrix('padHeads', 'x', x);
   checkTensor('padHeads', 'out', out, [tokens, out.columns]);
   ensure(

@@ -1,6 +1,6 @@
 import { f32Bits, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { type AttentionOptions, checkHeads } from '../attention/attention.js';
-import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import { tilesPerDispatch } from '../shared/dispatchTime.js';
 import { byKeys, KEYS_OF_TILE } from './byKeys.js';
 import { byQueries, ROWS_OF_TILE } from './byQueries.js';
@@ -37,6 +37,7 @@ export function attentionBackward(
   gradients: AttentionGradients,
   options: Omit<AttentionOptions, 'variant'>,
 ): void {
+  checkOperands('attentionBackward', rec, { gradient });
   const kernel = 'attentionBackward';
   const { heads, kvHeads, headDim, scale, softcap, mostKeys } = options;
   checkHeads(kernel, options);

@@ -1,5 +1,5 @@
 import { type ProgramSpec, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
-import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import { flatProgram, flatType, runFlat } from '../shared/flat.js';
 import { type Activation, activationSlopeWgsl, activationWgsl } from './activation.js';
 
@@ -63,6 +63,7 @@ export function gatedActivationBackward(
   gradient: Tensor,
   options: ActivationBackwardOptions,
 ): void {
+  checkOperands('gatedActivationBackward', rec, { gate, up, gradient });
   record(rec, 'gatedActivationBackward', { gate, up }, gradient, options);
 }
 
@@ -77,5 +78,6 @@ export function activationBackward(
   gradient: Tensor,
   options: ActivationBackwardOptions,
 ): void {
+  checkOperands('activationBackward', rec, { x, gradient });
   record(rec, 'activationBackward', { x }, gradient, options);
 }

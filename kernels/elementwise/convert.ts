@@ -6,7 +6,7 @@ import {
   type Recorder,
   type Tensor,
 } from '../../engine/index.js';
-import { floats } from '../shared/checks.js';
+import { checkOperands, floats } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 import { scalarTensor } from '../shared/wgsl.js';
 
@@ -67,6 +67,7 @@ ${narrowTo[to as 'f16' | 'bf16']}`,
  * @throws RmError INVALID_ARGUMENT for other pairs of dtypes or different sizes.
  */
 export function convert(rec: Recorder, source: Tensor, target: Tensor): void {
+  checkOperands('convert', rec, { source, target });
   const [from, to] = [source.dtype, target.dtype];
   ensure(
     source.size === target.size &&

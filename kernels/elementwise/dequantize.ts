@@ -1,5 +1,5 @@
 import { ensure, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
-import { checkTensor, type FloatType, floats } from '../shared/checks.js';
+import { checkOperands, checkTensor, type FloatType, floats } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 import { narrowTo } from './convert.js';
 
@@ -137,6 +137,7 @@ export const blockBytes = (format: BlockFormat, elements: number): number =>
  * `blockBytes(format, out.size)` bytes. @throws RmError INVALID_ARGUMENT.
  */
 export function dequantize(rec: Recorder, blocks: Tensor, format: BlockFormat, out: Tensor): void {
+  checkOperands('dequantize', rec, { blocks, out });
   checkTensor('dequantize', 'blocks', blocks, [blocks.size], ['u32']);
   checkTensor('dequantize', 'out', out, out.shape, floats);
   const bytes = blockBytes(format, out.size);

@@ -1,5 +1,5 @@
 import { type Access, f32Bits, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
-import { checkTensor } from '../shared/checks.js';
+import { checkOperands, checkTensor } from '../shared/checks.js';
 import { flatProgram, flatType, runFlat } from '../shared/flat.js';
 import { rowTiles } from '../shared/rowTiles.js';
 
@@ -45,20 +45,24 @@ function run(rec: Recorder, name: keyof typeof statements, tensors: readonly Ten
 
 /** Adds two tensors: out = a + b; all f32 of one shape. @throws RmError INVALID_ARGUMENT. */
 export function add(rec: Recorder, a: Tensor, b: Tensor, out: Tensor): void {
+  checkOperands('add', rec, { a, b, out });
   run(rec, 'add', [out, a, b]);
 }
 
 /** Adds in place: x += y; both f32 of one shape. @throws RmError INVALID_ARGUMENT. */
 export function addInto(rec: Recorder, x: Tensor, y: Tensor): void {
+  checkOperands('addInto', rec, { x, y });
   run(rec, 'addInto', [x, y]);
 }
 
 /** Adds a multiple in place, as BLAS axpy: y += factor * x; both f32 of one shape. @throws RmError INVALID_ARGUMENT. */
 export function axpy(rec: Recorder, factor: number, x: Tensor, y: Tensor): void {
+  checkOperands('axpy', rec, { x, y });
   run(rec, 'axpy', [y, x], factor);
 }
 
 /** Scales in place: x *= factor; x f32. @throws RmError INVALID_ARGUMENT. */
 export function scale(rec: Recorder, x: Tensor, factor: number): void {
+  checkOperands('scale', rec, { x });
   run(rec, 'scale', [x], factor);
 }

@@ -1,5 +1,5 @@
 import { ensure, type ProgramSpec, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
-import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import { flatProgram, flatType, runFlat } from '../shared/flat.js';
 import { rowTiles } from '../shared/rowTiles.js';
 
@@ -25,6 +25,7 @@ const program = programFamily(
  * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit.
  */
 export function scaleRows(rec: Recorder, x: Tensor, weights: Tensor, out: Tensor, first = 0): void {
+  checkOperands('scaleRows', rec, { x, weights, out });
   const [rows, columns] = checkMatrix('scaleRows', 'x', x);
   checkTensor('scaleRows', 'weights', weights, [rows]);
   checkTensor('scaleRows', 'out', out, [rows, out.columns]);

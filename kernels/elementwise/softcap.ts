@@ -1,5 +1,5 @@
 import { f32Bits, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
-import { checkTensor } from '../shared/checks.js';
+import { checkOperands, checkTensor } from '../shared/checks.js';
 import { flatProgram, flatType, runFlat } from '../shared/flat.js';
 
 /** WGSL function `softcap(x: type, cap: f32) -> type`, which is cap * tanh(x / cap), for f32 and its vectors. */
@@ -39,6 +39,7 @@ ${softcapWgsl(type)}`,
 
 /** Caps values smoothly, in place: x = cap * tanh(factor * x / cap); x f32, cap above 0. */
 export function softcap(rec: Recorder, x: Tensor, cap: number, factor = 1): void {
+  checkOperands('softcap', rec, { x });
   checkTensor('softcap', 'x', x, x.shape);
   const { type, width } = flatType(x.size);
   runFlat(rec, program(type), [x], x.size / width, [f32Bits(factor), f32Bits(cap)], {

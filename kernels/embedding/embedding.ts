@@ -1,5 +1,5 @@
 import { byteSize, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
-import { checkMatrix, checkTensor, type FloatType, floats } from '../shared/checks.js';
+import { checkMatrix, checkOperands, checkTensor, type FloatType, floats } from '../shared/checks.js';
 import { flatProgram, flatType, NAN_BITS, runFlat } from '../shared/flat.js';
 import { rowTiles } from '../shared/rowTiles.js';
 import { scalarTensor, vec4Tensor } from '../shared/wgsl.js';
@@ -28,6 +28,7 @@ ${scalarTensor('ids', 2, 'u32')}
  * more give NaN. @throws RmError INVALID_ARGUMENT.
  */
 export function embedding(rec: Recorder, table: Tensor, ids: Tensor, out: Tensor): void {
+  checkOperands('embedding', rec, { table, ids, out });
   const [vocabulary, columns] = checkMatrix('embedding', 'table', table, floats);
   const tokens = ids.size;
   checkTensor('embedding', 'ids', ids, [tokens], ['u32']);

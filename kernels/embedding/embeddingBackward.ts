@@ -1,5 +1,5 @@
 import type { ProgramSpec, Recorder, Tensor } from '../../engine/index.js';
-import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { rowTiles } from '../shared/rowTiles.js';
 import { workgroupReduction } from '../shared/workgroup.js';
@@ -34,6 +34,7 @@ ${workgroupReduction('any_earlier', ROW_LANES, 'u32', 'a | b')}`,
  * [V,D]. The same inputs give the same bits. @throws RmError INVALID_ARGUMENT.
  */
 export function embeddingBackward(rec: Recorder, ids: Tensor, gradient: Tensor, tableGradient: Tensor): void {
+  checkOperands('embeddingBackward', rec, { ids, gradient, tableGradient });
   const shape = checkMatrix('embeddingBackward', 'gradient', gradient);
   const [, columns] = checkMatrix('embeddingBackward', 'tableGradient', tableGradient);
   checkTensor('embeddingBackward', 'ids', ids, [shape[0]], ['u32']);

@@ -1,5 +1,5 @@
 import { ensure, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
-import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import { flatProgram, NAN_BITS, runFlat } from '../shared/flat.js';
 import { scalarTensor } from '../shared/wgsl.js';
 
@@ -119,6 +119,7 @@ export function rope(
   table: Tensor,
   { headDim, store, transpose = false }: RopeOptions,
 ): void {
+  checkOperands('rope', rec, { q, k, positions, table });
   const [tokens, columns] = checkMatrix('rope', 'q', q);
   const [, kvColumns] = checkMatrix('rope', 'k', k);
   checkTensor('rope', 'k', k, [tokens, kvColumns]);

@@ -1,10 +1,13 @@
 import type { Recorder, Tensor } from '../../engine/index.js';
+import { checkOperands } from '../shared/checks.js';
 import type { DoubleSingle } from '../shared/doubleSingle.js';
 import { addOuterProducts, type OuterProductsOptions } from './outerProducts.js';
 
 /**
  * Accumulates a cross Gram matrix in double-single: out += X^T diag(w) Y; X f32 [T,m], Y f32 [T,n], weights f32 [T] or
  * undefined for ones, out [m,n]. The same inputs give the same bits on the same device. Algorithm: outerProducts.ts.
+ * The sums are kept in 48 bits but err by about 1e-10 of the sums of magnitudes: products of the parts below a column's grid
+ * are f32.
  *
  * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit.
  */
@@ -16,5 +19,6 @@ export function crossGram(
   out: DoubleSingle,
   options?: OuterProductsOptions,
 ): void {
+  checkOperands('crossGram', rec, weights ? { x, y, weights } : { x, y }, { out });
   addOuterProducts(rec, 'crossGram', x, y, weights, out, false, options);
 }

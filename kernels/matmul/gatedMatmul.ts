@@ -1,5 +1,6 @@
 import { type Recorder, RmError, type Tensor } from '../../engine/index.js';
 import type { Activation } from '../elementwise/activation.js';
+import { checkOperands } from '../shared/checks.js';
 import type { MatmulChoice } from './builtInChoice.js';
 import { nameOperand, operandType, recordProduct } from './recordProduct.js';
 import { canRunGatedMatmul, defaultGatedMatmul, matmulName } from './variants.js';
@@ -32,6 +33,7 @@ export function gatedMatmul(
   out: Tensor,
   options: GatedMatmulOptions,
 ): void {
+  checkOperands('gatedMatmul', rec, { x, gate, up, out });
   const { activation, gateBias, upBias, variant } = options;
   const { rowCount: m, columns: k } = x;
   const n = gate.rowCount;

@@ -1,5 +1,6 @@
 import { type Recorder, RmError, type Tensor } from '../../engine/index.js';
 import type { Activation } from '../elementwise/activation.js';
+import { checkOperands } from '../shared/checks.js';
 import type { MatmulChoice } from './builtInChoice.js';
 import { nameOperand, operandType, recordProduct } from './recordProduct.js';
 import { canRunMatmul, defaultMatmul, matmulName } from './variants.js';
@@ -37,6 +38,7 @@ export interface MatmulOptions {
  * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit, or the variant does not run here.
  */
 export function matmul(rec: Recorder, a: Tensor, b: Tensor, out: Tensor, options: MatmulOptions = {}): void {
+  checkOperands('matmul', rec, { a, b, out });
   const {
     transposeA = false,
     transposeB = false,

@@ -1,5 +1,5 @@
 import { f32Bits, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
-import { checkMatrix, checkTensor, type FloatType, floats } from '../shared/checks.js';
+import { checkMatrix, checkOperands, checkTensor, type FloatType, floats } from '../shared/checks.js';
 import { flatType } from '../shared/flat.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { scalarTensor, vec4Tensor } from '../shared/wgsl.js';
@@ -49,6 +49,7 @@ export function layerNorm(
   out: Tensor,
   eps: number,
 ): void {
+  checkOperands('layerNorm', rec, { x, weight, out });
   const shape = checkMatrix('layerNorm', 'x', x);
   checkTensor('layerNorm', 'weight', weight, [shape[1]], floats);
   if (bias) checkTensor('layerNorm', 'bias', bias, [shape[1]], floats);

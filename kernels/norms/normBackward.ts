@@ -1,6 +1,6 @@
 import { byteSize, f32Bits, programFamily, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { columnSums } from '../reductions/columnSums.js';
-import { checkMatrix, checkTensor, type FloatType, floats } from '../shared/checks.js';
+import { checkMatrix, checkOperands, checkTensor, type FloatType, floats } from '../shared/checks.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { scalarTensor } from '../shared/wgsl.js';
 import { workgroupReduction } from '../shared/workgroup.js';
@@ -99,6 +99,7 @@ export function rmsNormBackward(
   inputGradient: Tensor,
   options: NormBackwardOptions,
 ): void {
+  checkOperands('rmsNormBackward', rec, { x, gain, gradient, inputGradient });
   record(rec, 'rms', x, gain, gradient, inputGradient, options);
 }
 
@@ -115,6 +116,7 @@ export function layerNormBackward(
   inputGradient: Tensor,
   options: Omit<NormBackwardOptions, 'offset'> & { biasGradient?: Tensor | undefined },
 ): void {
+  checkOperands('layerNormBackward', rec, { x, weight, gradient, inputGradient });
   record(rec, 'layer', x, weight, gradient, inputGradient, options);
   if (options.biasGradient) columnSums(rec, gradient, options.biasGradient, { accumulate: true });
 }

@@ -1,5 +1,5 @@
 import { byteSize, f32Bits, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
-import { checkMatrix, checkTensor, type FloatType, floats } from '../shared/checks.js';
+import { checkMatrix, checkOperands, checkTensor, type FloatType, floats } from '../shared/checks.js';
 import { flatType } from '../shared/flat.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { scalarTensor, vec4Tensor } from '../shared/wgsl.js';
@@ -36,6 +36,7 @@ ${workgroupReduction('sum', ROW_LANES, 'f32', 'a + b')}`,
  * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit.
  */
 export function rmsNorm(rec: Recorder, x: Tensor, gain: Tensor, out: Tensor, eps: number, offset = 0): void {
+  checkOperands('rmsNorm', rec, { x, gain, out });
   const shape = checkMatrix('rmsNorm', 'x', x);
   checkTensor('rmsNorm', 'gain', gain, [shape[1]], floats);
   checkTensor('rmsNorm', 'out', out, shape);

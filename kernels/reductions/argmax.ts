@@ -1,5 +1,5 @@
 import { programFamily, type Recorder, Scope, type Tensor } from '../../engine/index.js';
-import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { scalarTensor } from '../shared/wgsl.js';
@@ -65,6 +65,7 @@ const compare = flatProgram({
  * A row with NaN or infinity gives 0xffffffff. @throws RmError INVALID_ARGUMENT.
  */
 export function argmax(rec: Recorder, x: Tensor, out: Tensor): void {
+  checkOperands('argmax', rec, { x, out });
   const [rows, columns] = checkMatrix('argmax', 'x', x);
   checkTensor('argmax', 'out', out, [rows], ['u32']);
   const whole = columns <= 4 * CHUNK;

@@ -1,5 +1,5 @@
 import { type ProgramSpec, programFamily, type Recorder, Scope, type Tensor } from '../../engine/index.js';
-import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 
 /** Settings of `columnSums`. */
@@ -63,6 +63,7 @@ export function columnSums(
   out: Tensor,
   { accumulate = false, normalised, times }: ColumnSumsOptions = {},
 ): void {
+  checkOperands('columnSums', rec, { x, out });
   const [rows, columns] = checkMatrix('columnSums', 'x', x);
   checkTensor('columnSums', 'out', out, [columns]);
   if (normalised) {

@@ -1,5 +1,5 @@
 import type { ProgramSpec, Recorder, Tensor } from '../../engine/index.js';
-import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import { NAN_BITS } from '../shared/flat.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { workgroupReduction } from '../shared/workgroup.js';
@@ -46,6 +46,7 @@ ${workgroupReduction('sum', ROW_LANES, 'vec2f', 'a + b')}`,
  * row with NaN or infinity gives NaN. @throws RmError INVALID_ARGUMENT.
  */
 export function cosineDistance(rec: Recorder, a: Tensor, b: Tensor, out: Tensor): void {
+  checkOperands('cosineDistance', rec, { a, b, out });
   const shape = checkMatrix('cosineDistance', 'a', a);
   checkTensor('cosineDistance', 'b', b, shape);
   checkTensor('cosineDistance', 'out', out, [shape[0]]);

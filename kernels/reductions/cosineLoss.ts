@@ -1,5 +1,5 @@
 import { f32Bits, type ProgramSpec, type Recorder, type Tensor } from '../../engine/index.js';
-import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { workgroupReduction } from '../shared/workgroup.js';
 
@@ -58,6 +58,7 @@ export function cosineLoss(
   loss: Tensor,
   gradient: Tensor,
 ): void {
+  checkOperands('cosineLoss', rec, { outputs, targets, loss, gradient });
   const shape = checkMatrix('cosineLoss', 'outputs', outputs);
   checkTensor('cosineLoss', 'targets', targets, shape);
   checkTensor('cosineLoss', 'loss', loss, [shape[0]]);

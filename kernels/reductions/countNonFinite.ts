@@ -1,5 +1,5 @@
 import { programFamily, type Recorder, type Tensor } from '../../engine/index.js';
-import { checkTensor, type FloatType, floats } from '../shared/checks.js';
+import { checkOperands, checkTensor, type FloatType, floats } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 import { rowTiles } from '../shared/rowTiles.js';
 
@@ -36,6 +36,7 @@ fn total(v: T) -> u32 { return ${type === 'vec4u' ? 'v.x + v.y + v.z + v.w' : 'v
  * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit.
  */
 export function countNonFinite(rec: Recorder, x: Tensor, counter: Tensor): void {
+  checkOperands('countNonFinite', rec, { x, counter });
   checkTensor('countNonFinite', 'x', x, x.shape, floats);
   checkTensor('countNonFinite', 'counter', counter, [1], ['u32']);
   const dtype = x.dtype as FloatType;

@@ -1,5 +1,5 @@
 import type { ProgramSpec, Recorder, Tensor } from '../../engine/index.js';
-import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { rowTiles } from '../shared/rowTiles.js';
 import { workgroupReduction } from '../shared/workgroup.js';
@@ -29,6 +29,7 @@ ${workgroupReduction('sum', ROW_LANES, 'f32', 'a + b')}`,
  * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit.
  */
 export function rowDots(rec: Recorder, a: Tensor, b: Tensor, out: Tensor): void {
+  checkOperands('rowDots', rec, { a, b, out });
   const [rows, columns] = checkMatrix('rowDots', 'a', a);
   checkTensor('rowDots', 'b', b, [rows, columns]);
   checkTensor('rowDots', 'out', out, [rows]);

@@ -1,5 +1,5 @@
 import { downloadF32, programFamily, type Recorder, Scope, type Tensor } from '../../engine/index.js';
-import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { rowTiles } from '../shared/rowTiles.js';
 import { scalarTensor } from '../shared/wgsl.js';
@@ -54,16 +54,19 @@ function reduce(rec: Recorder, kernel: keyof typeof bodies, x: Tensor, out: Tens
 
 /** Sums each row: out[t] = sum of x[t]; x [T,N], out [T] f32. @throws RmError INVALID_ARGUMENT. */
 export function rowSums(rec: Recorder, x: Tensor, out: Tensor): void {
+  checkOperands('rowSums', rec, { x, out });
   reduce(rec, 'rowSums', x, out);
 }
 
 /** Largest element of each row: out[t] = max of x[t]; x [T,N], out [T] f32. @throws RmError INVALID_ARGUMENT. */
 export function rowMaxima(rec: Recorder, x: Tensor, out: Tensor): void {
+  checkOperands('rowMaxima', rec, { x, out });
   reduce(rec, 'rowMaxima', x, out);
 }
 
 /** Euclidean norm of each row: out[t] = |x[t]|; x [T,N], out [T] f32. @throws RmError INVALID_ARGUMENT. */
 export function rowNorms(rec: Recorder, x: Tensor, out: Tensor): void {
+  checkOperands('rowNorms', rec, { x, out });
   reduce(rec, 'rowNorms', x, out);
 }
 

@@ -1,5 +1,5 @@
 import { programFamily, type Recorder, Scope, type Tensor } from '../../engine/index.js';
-import { checkTensor } from '../shared/checks.js';
+import { checkOperands, checkTensor } from '../shared/checks.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { rowTiles } from '../shared/rowTiles.js';
 import { workgroupReduction } from '../shared/workgroup.js';
@@ -27,6 +27,7 @@ ${workgroupReduction('sum', ROW_LANES, 'f32', 'a + b')}`,
 
 /** Adds a squared norm: total[0] += sum of x^2; x f32 of any shape, total [1] f32. @throws RmError INVALID_ARGUMENT. */
 export function addSquaredNorm(rec: Recorder, x: Tensor, total: Tensor): void {
+  checkOperands('addSquaredNorm', rec, { x, total });
   checkTensor('addSquaredNorm', 'x', x, x.shape);
   checkTensor('addSquaredNorm', 'total', total, [1]);
   for (const { tensor } of rowTiles(x.reshape([x.size, 1]))) {

@@ -1,5 +1,5 @@
 import { ensure, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
-import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 
 const program = programFamily(() =>
@@ -35,6 +35,7 @@ const program = programFamily(() =>
  * f32. @throws RmError INVALID_ARGUMENT.
  */
 export function topExperts(rec: Recorder, logits: Tensor, count: number, out: Tensor): void {
+  checkOperands('topExperts', rec, { logits, out });
   const [tokens, experts] = checkMatrix('topExperts', 'logits', logits);
   checkTensor('topExperts', 'out', out, [tokens, experts]);
   ensure(

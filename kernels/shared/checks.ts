@@ -1,9 +1,27 @@
-import { type DType, RmError, type Tensor } from '../../engine/index.js';
+import { type DType, ensure, ensureTensor, Recorder, RmError, Tensor } from '../../engine/index.js';
 
 /** Dtypes that kernels widen to f32 as they read. */
 export type FloatType = Exclude<DType, 'u32'>;
 /** All dtypes that kernels widen to f32. */
 export const floats: readonly FloatType[] = ['f32', 'f16', 'bf16'];
+
+/**
+ * Throws INVALID_ARGUMENT unless `rec` is a recorder, all operands are tensors, and all matrices are tensors or pairs of
+ * them (double-single). For the beginning of a public kernel: what comes after reads their shapes.
+ */
+export function checkOperands(
+  kernel: string,
+  rec: Recorder,
+  operands: Readonly<Record<string, unknown>>,
+  matrices: Readonly<Record<string, unknown>> = {},
+): void {
+  ensure(rec instanceof Recorder, `${kernel} got no recorder`, 'Pass `device.recorder` first.');
+  for (const name in operands) ensureTensor(operands[name], `${kernel}: '${name}'`);
+  for (const name in matrices) {
+    const { hi, lo } = (matrices[name] ?? {}) as { hi?: unknown; lo?: unknown };
+    if (!(hi instanceof Tensor && lo instanceof Tensor)) ensureTensor(matrices[name], `${kernel}: '${name}'`);
+  }
+}
 
 /** Throws INVALID_ARGUMENT unless `tensor` has this shape and one of these dtypes; the message names both. */
 export function checkTensor(

@@ -1,5 +1,5 @@
 import { f32Bits, type ProgramSpec, type Recorder } from '../../engine/index.js';
-import { checkTensor } from '../shared/checks.js';
+import { checkOperands, checkTensor } from '../shared/checks.js';
 import { type DoubleSingle, exactArithmetic, RUNTIME_ZERO } from '../shared/doubleSingle.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 import { rowTiles } from '../shared/rowTiles.js';
@@ -21,6 +21,7 @@ ${exactArithmetic('f32', exact)}`,
 
 /** Adds to a diagonal: A += value * I; A [n,n] double-single, `value` to 48 bits. @throws RmError INVALID_ARGUMENT. */
 export function addDiagonal(rec: Recorder, a: DoubleSingle, value: number): void {
+  checkOperands('addDiagonal', rec, {}, { a });
   const n = a.hi.columns;
   checkTensor('addDiagonal', 'hi', a.hi, [n, n]);
   checkTensor('addDiagonal', 'lo', a.lo, [n, n]);

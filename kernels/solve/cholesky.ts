@@ -21,6 +21,7 @@ import {
   partsOf,
   shapeOf,
 } from '../blockProduct/blockProduct.js';
+import { checkOperands } from '../shared/checks.js';
 import { createDoubleSingle, exactArithmetic, pairDivision, RUNTIME_ZERO } from '../shared/doubleSingle.js';
 import { rowWindow } from '../shared/rowTiles.js';
 
@@ -166,6 +167,7 @@ const chooseInverseBlock = ({ info }: Device) => (info.kind === 'software' ? 32 
  * @throws RmError INVALID_ARGUMENT when A is not square.
  */
 export function cholesky(rec: Recorder, a: Matrix, options: CholeskyOptions = {}): CholeskyFactor {
+  checkOperands('cholesky', rec, {}, { a });
   const [first] = partsOf(a) as [Tensor];
   const { device, label } = first;
   const [n = 0, columns = 0] = shapeOf(a);

@@ -1,6 +1,6 @@
 import type { Recorder } from '../../engine/index.js';
 import { blockProduct } from '../blockProduct/blockProduct.js';
-import { checkTensor } from '../shared/checks.js';
+import { checkOperands, checkTensor } from '../shared/checks.js';
 import type { DoubleSingle } from '../shared/doubleSingle.js';
 import type { CholeskyOptions } from './cholesky.js';
 
@@ -18,6 +18,7 @@ export function solveResidual(
   out: DoubleSingle,
   { variant }: Pick<CholeskyOptions, 'variant'> = {},
 ): void {
+  checkOperands('solveResidual', rec, {}, { a, x, b, out });
   const [m = 0, k = 0] = a.hi.shape;
   const r = x.hi.columns;
   checkTensor('solveResidual', 'x', x.hi, [k, r]);

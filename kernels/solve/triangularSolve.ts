@@ -1,5 +1,6 @@
 import { ensure, type Recorder, Scope } from '../../engine/index.js';
 import { blockProduct, type Matrix, partsOf, shapeOf } from '../blockProduct/blockProduct.js';
+import { checkOperands } from '../shared/checks.js';
 import { type CholeskyFactor, scratchLike } from './cholesky.js';
 
 /**
@@ -13,6 +14,7 @@ export function triangularSolve(
   b: Matrix,
   { transpose = false }: { transpose?: boolean } = {},
 ): void {
+  checkOperands('triangularSolve', rec, {}, { b });
   const [rows, r = 0] = shapeOf(b);
   ensure(
     rows === n && shapeOf(b).length === 2,

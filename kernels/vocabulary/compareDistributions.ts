@@ -1,5 +1,5 @@
 import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
-import { checkTensor } from '../shared/checks.js';
+import { checkOperands, checkTensor } from '../shared/checks.js';
 import { flatProgram, NAN_BITS, runFlat } from '../shared/flat.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { scalarTensor } from '../shared/wgsl.js';
@@ -142,6 +142,7 @@ export function compareDistributions(
   targets: Tensor,
   out: DistributionComparison,
 ): void {
+  checkOperands('compareDistributions', rec, { targets });
   const tokens = targets.size;
   checkPredictions('compareDistributions', { a, b });
   checkTensor('compareDistributions', 'targets', targets, [tokens], ['u32']);

@@ -1,6 +1,6 @@
 import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { scale } from '../elementwise/elementwise.js';
-import { checkTensor } from '../shared/checks.js';
+import { checkOperands, checkTensor } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 import { addTile } from './logLikelihood.js';
 import {
@@ -38,6 +38,7 @@ export function crossEntropyLoss(
   loss: Tensor,
   gradients: LossGradients = {},
 ): void {
+  checkOperands('crossEntropyLoss', rec, { targets, weights, loss });
   const { tokens } = checkPredictions('crossEntropyLoss', { student });
   checkTensor('crossEntropyLoss', 'targets', targets, [tokens], ['u32']);
   checkTensor('crossEntropyLoss', 'weights', weights, [tokens]);

@@ -1,5 +1,5 @@
 import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
-import { checkTensor } from '../shared/checks.js';
+import { checkOperands, checkTensor } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 import {
   addComparison,
@@ -42,6 +42,7 @@ export function klLoss(
   loss: Tensor,
   gradients: LossGradients = {},
 ): void {
+  checkOperands('klLoss', rec, { weights, loss });
   const { tokens } = checkPredictions('klLoss', { student, teacher });
   checkTensor('klLoss', 'weights', weights, [tokens]);
   checkTensor('klLoss', 'loss', loss, [tokens]);

@@ -1,5 +1,5 @@
 import { ensure, type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
-import { checkMatrix, checkTensor, floats } from '../shared/checks.js';
+import { checkMatrix, checkOperands, checkTensor, floats } from '../shared/checks.js';
 import { NAN_BITS } from '../shared/flat.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { rowTiles } from '../shared/rowTiles.js';
@@ -94,6 +94,7 @@ export function logLikelihood(
   out: Tensor,
   { form, below }: LogLikelihoodOptions = {},
 ): void {
+  checkOperands('logLikelihood', rec, { hidden, head, targets, out });
   const [tokens, depth] = checkMatrix('logLikelihood', 'hidden', hidden);
   const [vocabulary] = checkMatrix('logLikelihood', 'head', head, floats);
   checkTensor('logLikelihood', 'head', head, [vocabulary, depth], floats);

@@ -2,6 +2,7 @@ import type { Recorder, Tensor } from '../../engine/index.js';
 import { scale } from '../elementwise/elementwise.js';
 import { softcap } from '../elementwise/softcap.js';
 import { matmul } from '../matmul/matmul.js';
+import { checkOperands } from '../shared/checks.js';
 
 /** How a model scales and caps its logits: softcap(factor * logits, cap). */
 export interface LogitForm {
@@ -22,6 +23,7 @@ export function logitTile(
   out: Tensor,
   { factor = 1, softcap: cap }: LogitForm = {},
 ): void {
+  checkOperands('logitTile', rec, { hidden, head, out });
   matmul(rec, hidden, head, out, { transposeB: true });
   if (cap !== undefined) softcap(rec, out, cap, factor);
   else if (factor !== 1) scale(rec, out, factor);

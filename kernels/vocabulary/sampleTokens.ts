@@ -11,7 +11,7 @@
  */
 import { ensure, f32Bits, type ProgramSpec, type Recorder, type Tensor } from '../../engine/index.js';
 import { NOT_FINITE } from '../reductions/argmax.js';
-import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { workgroupReduction } from '../shared/workgroup.js';
 
@@ -191,6 +191,7 @@ export function sampleTokens(
   out: Tensor,
   { temperature, topK, topP }: SampleOptions,
 ): void {
+  checkOperands('sampleTokens', rec, { logits, randoms, out });
   const [rows, columns] = checkMatrix('sampleTokens', 'logits', logits);
   checkTensor('sampleTokens', 'randoms', randoms, [rows], ['u32']);
   checkTensor('sampleTokens', 'out', out, [rows], ['u32']);

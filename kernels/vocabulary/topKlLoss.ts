@@ -1,5 +1,5 @@
 import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
-import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import { flatProgram, NAN_BITS, runFlat } from '../shared/flat.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { workgroupReduction } from '../shared/workgroup.js';
@@ -134,6 +134,7 @@ export function topKlLoss(
   loss: Tensor,
   gradients: LossGradients = {},
 ): void {
+  checkOperands('topKlLoss', rec, { weights, loss });
   const kernel = 'topKlLoss';
   const { tokens } = checkPredictions(kernel, { student });
   const [, k] = checkMatrix(kernel, 'ids', ids, ['u32']);

@@ -69,8 +69,10 @@ export function embedTokens(model: Model, batch: Batch): Tensor {
  *
  * @returns the hidden states after the last of these layers, before the final norm: [T, hidden], or [1, hidden] with
  *   `lastToken`. The caller disposes them.
+ * @throws RmError INVALID_ARGUMENT when the layers, the input or the places of a cache do not fit the model and the batch.
  */
 export function forward(model: Model, batch: Batch, options: ForwardOptions = {}): Tensor {
+  checkForward(model, batch, options);
   const { from = 0, to = model.arch.layers, input, cache, lastToken } = options;
   cache?.requireRoom(batch);
   let hidden = input ?? embedTokens(model, batch);
@@ -109,6 +111,38 @@ export async function forwardInTurn(
     });
   }
   return hidden;
+}
+
+/** Throws INVALID_ARGUMENT for what would compute other numbers than were meant. */
+function checkForward(model: Model, batch: Batch, options: ForwardOptions): void {
+  const { layers, hidden } = model.arch;
+  const { from = 0, to = layers, input, cache, lastToken } = options;
+  ensure(
+    Number.isInteger(from) && Number.isInteger(to) && from >= 0 && from <= to && to <= layers,
+    `layers ${from} to ${to} of a model of ${layers} layers`,
+    '`from` and `to` are whole numbers with 0 <= `from` <= `to` <= the number of layers.',
+  );
+  ensure(
+    from === 0 || input !== undefined,
+    `layer ${from} without its input`,
+    'Pass the output of the layer before as `input`.',
+  );
+  ensure(
+    input === undefined ||
+      (input.dtype === 'f32' && input.rowCount === batch.tokens && input.columns === hidden),
+    `\`input\` is [${input?.shape}] ${input?.dtype}, the batch needs f32 [${batch.tokens},${hidden}]`,
+    'Pass one row of hidden states for each token of the batch.',
+  );
+  ensure(
+    cache === undefined || batch.places.length === batch.sequences.length,
+    `${batch.sequences.length} sequences go on in ${batch.places.length} place of a KV cache`,
+    'Make the cache with as many places, and the batch with `places: cache.places([0, 1, ...])`.',
+  );
+  ensure(
+    !lastToken || batch.sequences.length === 1,
+    `\`lastToken\` for ${batch.sequences.length} sequences`,
+    'Pass a batch of one sequence, or take the rows that you need.',
+  );
 }
 
 function runLayer(

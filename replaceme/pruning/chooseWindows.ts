@@ -1,5 +1,7 @@
+import { ensure } from '../../engine/index.js';
 import { isGgufPath } from '../../model/index.js';
 import { checkModelFiles } from '../request/request.js';
+import { checkRemoved, removedLayers, type Window } from '../run/window.js';
 import type { WindowChoice } from '../run/windowChoice.js';
 import type { SelectionContext } from '../selections/index.js';
 import type { StatisticsFile } from '../statistics/statisticsFile.js';
@@ -37,7 +39,20 @@ export async function chooseWindows(
     const key = [selection.name, device.info.kind, count, windowCount, apart, ...repair, ...pattern];
     return await statistics.choice(key, select);
   });
+  checkChoice(choice, selection.name, run.request.arch.layers);
   // Not every selection knows what the output can say; better refused before the fit than after it.
   if (keepsPattern) await checkModelFiles(run.from, run.to, { ...request, windows: choice.windows });
   return choice;
+}
+
+/** Throws INVALID_ARGUMENT unless a selection, which may be the user's own, chose some of the model's layers. */
+export function checkChoice({ windows }: WindowChoice, selection: string, layers: number): void {
+  const fit = ({ layer, count }: Window) =>
+    Number.isInteger(layer) && Number.isInteger(count) && layer >= 0 && count > 0 && layer + count < layers;
+  ensure(
+    Array.isArray(windows) && windows.length > 0 && windows.every(fit),
+    `the selection ${selection} chose the windows ${JSON.stringify(windows)} of a model of ${layers} layers`,
+    'A window { layer, count } keeps the layer and removes as many after it; all of them must exist.',
+  );
+  checkRemoved(removedLayers(windows), layers);
 }
