@@ -24,7 +24,8 @@ import { readRope } from './rope.js';
  * and MLP, SwiGLU, RoPE on whole heads. Source: transformers/models/llama.
  */
 export const llama: TextFamily = (config, has, forms) =>
-  likeLlama(config, has, { forms, parts: llamaBiases(config) });
+  // Falcon 3 states its activation twice.
+  likeLlama(config.knows('activation'), has, { forms, parts: llamaBiases(config) });
 
 /** Biases by `attention_bias` and `mlp_bias`. */
 export function llamaBiases(config: ConfigReader): LlamaParts {

@@ -9,9 +9,15 @@ import {
 } from './decoder.js';
 import { likeLlama } from './llama.js';
 
+/** How vLLM attends in prompts of hundreds of thousands of tokens; transformers does not read it. */
+const longPrompts = 'dual_chunk_attention_config';
+
 /** Qwen2 and 2.5: a Llama with biases on queries, keys and values. Source: transformers/models/qwen2. */
 export const qwen2: TextFamily = (config, has) =>
-  likeLlama(config, has, { parts: { qkvBias: true }, traits: slidingLayers(config, 28) });
+  likeLlama(config.knows(longPrompts), has, {
+    parts: { qkvBias: true },
+    traits: slidingLayers(config, 28),
+  });
 
 /**
  * The language model of Qwen2.5-VL: a Qwen2. Its RoPE shares the frequencies among time, height and width (mrope), which
@@ -28,7 +34,7 @@ export const qwen2_5VlText: TextFamily = (config, has, forms) =>
 /** Qwen3: a Llama with a norm per query and key head. Source: transformers/models/qwen3. */
 export const qwen3: TextFamily = (config, has) => {
   const windows = slidingLayers(config, 28);
-  return likeLlama(config, has, {
+  return likeLlama(config.knows(longPrompts), has, {
     parts: qwen3Parts(config),
     headDim: 128,
     traits: dimensions => ({ ...windows(dimensions), qkNorm: 'head' }),

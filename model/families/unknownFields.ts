@@ -22,7 +22,7 @@ const idle = [
   /^(add_cross_attention|cross_attention_hidden_size)$/,
 ];
 
-/** Words that names of fields have which change what a model computes. */
+/** Words that names of fields have which change what a model computes. Sizes are seen in the shapes of tensors. */
 const words = new RegExp(
   `(^|[._])(${[
     'attn|attention|attend|alibi|bidirectional|causal|q|k|v|qk|qkv|kv|query|queries|key|keys|value|values|heads?',
@@ -31,7 +31,7 @@ const words = new RegExp(
     'scale|scaling|scaler|multiplier|factor|beta|gamma|alpha|temperature|bias',
     'expert|experts|moe|router|routed|shared|sparse|topk|mtp|nextn',
     'mlp|ffn|ff|gate|gated|gating|act|activation|glu|hidden|intermediate|inner|layers|blocks|types?|residual|parallel|depth',
-    'embed|embd|embedding|embeddings|logits?|vocab|lora|rank|latent|dims?|size|mixer|hybrid|mod',
+    'embed|embd|embedding|embeddings|logits?|lora|rank|latent|mixer|hybrid|mod',
     'mamba|ssm|conv|conv1d|linear|recurrent|delta|rwkv|state|convolution',
   ].join('|')})(?=$|[._])`,
 );

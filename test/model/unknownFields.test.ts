@@ -54,6 +54,9 @@ test('fields that may change the computation are told from those that do not', (
     changing: [],
     others: ['unsloth_fixed', 'quality'],
   });
+  assert.equal(of({ activation: 'swiglu', original_vocab_size: 500 }).changing, []);
+  const longer = { dual_chunk_attention_config: { chunk_size: 8 } };
+  assert.equal(unknown({ ...configOf('qwen2'), ...longer }).changing, []);
   // Beside a language model that is part of a larger one, fields belong to the others.
   const mistral3 = configOf('mistral3');
   const text = { ...(mistral3.text_config as Json), attention_sinks: 4 };
