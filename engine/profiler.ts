@@ -115,7 +115,7 @@ export class Profiler {
     };
   }
 
-  /** Counts one of these in the current section. */
+  /** @internal Counts one of these in the current section. */
   count(what: Counted): void {
     const counts = this.#counts.get(this.#section) ?? noCounts();
     counts[what]++;

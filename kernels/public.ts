@@ -24,9 +24,11 @@ export { type RopeOptions, rope, ropeTable } from './embedding/rope.js';
 export { crossGram } from './gram/crossGram.js';
 export { gram } from './gram/gram.js';
 export type { OuterProductsOptions } from './gram/outerProducts.js';
-export type { MatmulChoice } from './matmul/builtInChoice.js';
+export type { MatmulChoice, MatmulShape, MatrixUnit, OperandTypes } from './matmul/builtInChoice.js';
 export { type GatedMatmulOptions, gatedMatmul } from './matmul/gatedMatmul.js';
 export { type MatmulOptions, matmul, matmulName, matmulVariants } from './matmul/matmul.js';
+export type { MatrixTile } from './matmul/matrixTiles.js';
+export type { MatmulDevice } from './matmul/variants.js';
 export { layerNorm } from './norms/layerNorm.js';
 export { layerNormBackward, type NormBackwardOptions, rmsNormBackward } from './norms/normBackward.js';
 export { rmsNorm } from './norms/rmsNorm.js';
@@ -39,6 +41,7 @@ export { rowDots } from './reductions/rowDots.js';
 export { rowMaxima, rowNorms, rowSums } from './reductions/rowReductions.js';
 export { addSquaredNorm } from './reductions/squaredNorm.js';
 export { topExperts } from './reductions/topExperts.js';
+export type { FloatType } from './shared/checks.js';
 export {
   clearDoubleSingle,
   createDoubleSingle,

@@ -33,12 +33,13 @@ export function matmulName(choice: MatmulChoice): string {
 /** Above this many elements of out, k is not split: there are enough tiles, and the partial products would be large. */
 const MOST_SPLIT = 2 ** 20;
 
-type Target = Pick<Device, 'info' | 'features'>;
+/** The part of a device that says which variants it can run. */
+export type MatmulDevice = Pick<Device, 'info' | 'features'>;
 type Extents = Pick<MatmulShape, 'm' | 'n' | 'k'>;
 
 /** Whether a variant computes this product on this device. */
 export function canRunMatmul(
-  { info, features }: Target,
+  { info, features }: MatmulDevice,
   choice: MatmulChoice,
   { m, n, transposeA, transposeB }: MatmulShape,
   dtypes: OperandTypes,
@@ -57,7 +58,7 @@ export function canRunMatmul(
 
 /** Whether this device has the matrix units of a choice, and its tile has room for operands of these types. */
 function canRunMatrices(
-  { info, features }: Target,
+  { info, features }: MatmulDevice,
   choice: Extract<MatmulChoice, { variant: 'subgroupMatrix' }>,
   types: FactorTypes,
 ): boolean {
@@ -67,7 +68,7 @@ function canRunMatrices(
 
 /** The variants on matrix units for products of these types, if the device has any. */
 function matrixVariants(
-  { info, features }: Target,
+  { info, features }: MatmulDevice,
   { m, n }: Pick<Extents, 'm' | 'n'>,
   types: FactorTypes,
   single: boolean,
@@ -85,7 +86,7 @@ function matrixVariants(
  * @param single those that round f32 operands to 11 bits are among them.
  */
 export function matmulVariants(
-  device: Target,
+  device: MatmulDevice,
   shape: MatmulShape,
   dtypes: OperandTypes,
   single = false,
@@ -130,7 +131,7 @@ export function defaultMatmul(device: Device, shape: MatmulShape, dtypes: Operan
 
 /** Whether a variant computes this gated product on this device. */
 export function canRunGatedMatmul(
-  { info, features }: Target,
+  { info, features }: MatmulDevice,
   choice: MatmulChoice,
   m: number,
   types: FactorTypes,
@@ -149,7 +150,7 @@ export function canRunGatedMatmul(
 
 /** All variants of a gated product [m,k] x two of [n,k] on this device, like `matmulVariants`. */
 export function gatedMatmulVariants(
-  device: Target,
+  device: MatmulDevice,
   shape: Extents,
   types: FactorTypes,
   single = false,
@@ -191,7 +192,11 @@ const matvecs: readonly MatmulChoice[] = [
 ];
 
 /** The tiles of 'broadcast' that m rows fill at least by half, since smaller tiles read B more often. */
-function broadcasts({ info, features }: Target, m: number, tiles: readonly (8 | 16 | 32)[]): MatmulChoice[] {
+function broadcasts(
+  { info, features }: MatmulDevice,
+  m: number,
+  tiles: readonly (8 | 16 | 32)[],
+): MatmulChoice[] {
   const subgroup = broadcastSubgroup(info, features);
   if (!subgroup) return [];
   return tiles

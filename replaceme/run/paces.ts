@@ -7,6 +7,7 @@ export type Paces = Readonly<Partial<Record<PhaseName, number>>>;
 export interface PaceStore {
   /** Of the last run that was like this one. */
   paces(likeness: string): Paces | undefined;
+  /** Of a run that has finished. */
   keep(likeness: string, paces: Paces): Promise<void>;
 }
 
