@@ -128,7 +128,7 @@ function measuredRows(text: string): [kl: number, top1: number, perplexity: numb
       .map(cell => cell.trim());
     if (cells[0] === 'dense') dense = cells;
     if (cells.length < 9 || !/^\d/.test(cells[3]!) || cells[0] === 'dense') continue;
-    for (let c = 3; c + 3 < cells.length; c += 3) {
+    for (let c = 3; c + 2 < cells.length; c += 3) {
       if (!cells[c + 2]!.endsWith('%')) continue;
       rows.push([
         Number(cells[c + 1]),
