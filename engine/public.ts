@@ -2,6 +2,7 @@ export { type AdapterInfo, listAdapters, type SubgroupMatrixConfig } from './ada
 export type { CardMemory } from './cardMemory.js';
 export { Device, type DeviceFeatures, type DeviceOptions, type LimitName } from './device.js';
 export type { DeviceFacts, HostRoom } from './deviceFacts.js';
+export { type BufferView, type Dispatch, f32Bits, flatGrid } from './dispatch.js';
 export { byteSize, type DType, decodeToF32, elementCount, encodeFromF32 } from './dtype.js';
 export { type ErrorCode, ensure, errorCodes, RmError } from './errors.js';
 export type { HostValues } from './hostValues.js';
@@ -18,6 +19,6 @@ export {
 } from './program.js';
 export type { ProgramCache } from './programCache.js';
 export type { Progress, ProgressEvent, ProgressStep } from './progress.js';
-export { type BufferView, type Dispatch, f32Bits, flatGrid, Recorder } from './recorder.js';
+export { Recorder } from './recorder.js';
 export { Scope, Tensor } from './tensor.js';
 export { download, downloadF32, downloadU32, tensorFrom, tensorFromBytes, upload } from './transfer.js';

@@ -1,6 +1,7 @@
+import type { BufferView } from './dispatch.js';
 import { RmError } from './errors.js';
 import type { MemoryPool } from './memory.js';
-import type { BufferView, Recorder } from './recorder.js';
+import type { Recorder } from './recorder.js';
 
 /** Bytes of one staging buffer, and how many there are at most: two are filled while the device copies two others. */
 const SLOT = 16 << 20;
