@@ -64,7 +64,7 @@ test('commands take a name in the Hugging Face cache in place of a folder', asyn
     statistics,
     '--shard',
     '1/1',
-    ...words.slice(0, -1),
+    ...words.slice(0, -2),
     '--batch-tokens',
     '256',
   );
