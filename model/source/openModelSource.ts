@@ -59,10 +59,14 @@ class ConfigSource extends FolderSource {
   }
 
   override async openCheckpoint(): Promise<Checkpoint> {
-    throw new RmError(
+    throw await this.missing();
+  }
+
+  override async missing(): Promise<RmError> {
+    return new RmError(
       'CHECKPOINT_MISSING',
-      `${this.path}: is a config.json without weights`,
-      'Give the folder of the model. This file alone is enough for `inspect`.',
+      `${this.path}: is one of a model's files, without the others`,
+      'Give the folder of the model. A config.json alone is enough for `inspect`.',
     );
   }
 

@@ -33,6 +33,10 @@ async function said(
 }
 
 const weights = { config: true, of: openSafetensors as (path: string) => Promise<unknown> };
+const checkpoint = {
+  config: true,
+  of: async (path: string) => await (await openModelSource(path)).openCheckpoint(),
+};
 const tokenizer = {
   config: true,
   of: async (path: string) => {
@@ -130,7 +134,16 @@ const cases: [name: string, saying: () => Promise<string>, words: RegExp][] = [
     () => said(['model.safetensors'], { at: 'model.safetensors' }),
     /one of a model's files, not its folder \| Give the folder that holds it: FOLDER/,
   ],
-  ['a config file', () => said(['config.json'], { at: 'config.json' }), /one of a model's files/],
+  [
+    'a config file',
+    () => said([], { ...checkpoint, at: 'config.json' }),
+    /one of a model's files, without the others \| Give the folder/,
+  ],
+  [
+    'a config file in place of a tokenizer',
+    () => said([], { ...tokenizer, at: 'config.json' }),
+    /one of a model's files/,
+  ],
   ['a PyTorch file', () => said(['m.bin'], { at: 'm.bin' }), /holds PyTorch weights/],
   ['a zip file', () => said(['m.zip'], { at: 'm.zip' }), /is an archive/],
   [
