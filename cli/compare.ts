@@ -115,6 +115,7 @@ export function compareCommand(signal: AbortSignal): Command {
         progress.nextStep();
       },
       onProgress: progress,
+      onNotice: (text: string) => terminal.note(onCommandLine(text)),
       signal,
     };
     const { bestRows, checkCompareRequest, compare, formatComparison, usualMethods } = await import(

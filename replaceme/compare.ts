@@ -26,7 +26,7 @@ import { PhaseClock } from './run/phaseClock.js';
  * goes on where it was.
  *
  * @throws RmError INVALID_ARGUMENT and DATA_INVALID before a device is opened; OUT_OF_MEMORY before a model is loaded,
- *   where one of the rows does not fit with all weights on the device; OUTPUT_EXISTS where `out` holds rows of
+ *   where one of the rows does not fit in any way; OUTPUT_EXISTS where `out` holds rows of
  *   other data or settings; else as `prune`. A method's own INVALID_ARGUMENT is a row with the reason.
  */
 export async function compare(from: string, options: CompareOptions): Promise<CompareReport> {
@@ -103,7 +103,8 @@ function keyOf(
   version: string,
   { info }: Device,
 ): ComparisonKey {
-  const { calibration, weights, device, adapter, memoryLimit, force, onProgress, signal, ...others } = shared;
+  const { calibration, weights, device, adapter, memoryLimit, force, ...rest } = shared;
+  const { onProgress, onNotice, signal, ...others } = rest;
   const { report, command, ...settings } = others;
   return {
     ...settings,

@@ -1,5 +1,7 @@
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { type Device, RmError } from '../../engine/index.js';
-import { Model, type TextReader } from '../../model/index.js';
+import { Model, SpillFile, type TextReader } from '../../model/index.js';
 import { HiddenStates, keepStates, LentStates, roomFor } from '../activations/hiddenStates.js';
 import { PrunedModel } from '../activations/prunedModel.js';
 import type { CalibrationBatch } from '../calibration/calibrationBatch.js';
@@ -16,7 +18,7 @@ import type { PruneRequest } from '../request/request.js';
 import type { PhaseClock } from '../run/phaseClock.js';
 import type { RunHooks } from '../run/runHooks.js';
 import type { WindowChoice } from '../selections/index.js';
-import { planRow, type RowPlan, sharedRoom } from './memory.js';
+import { type ComparisonPlan, planRows, type RowPlan, sharedRoom } from './memory.js';
 import type { Candidate, CompareOptions } from './request.js';
 import type { RowStore } from './rows.js';
 
@@ -26,13 +28,16 @@ type Choice = WindowChoice & { readonly seconds: number };
 /** A stored row: the row itself and its part of the report as a whole. */
 type StoredRow<Row> = Row & { readonly samples?: readonly Sample[]; readonly windowMap?: MeasuredWindows };
 
+const STREAMED =
+  'the model does not fit the memory limit: its layers go to the device in turn, without samples of generated text';
+
 /** Makes the rows of a comparison, one after the other. The model is loaded when the first row has to be made. */
 export class Comparing {
   #model: Model | undefined;
   #meter: ModelMeter | undefined;
   #states: HiddenStates | undefined;
-  /** Plans of the rows still to be made. */
-  readonly #plans = new Map<PruneRequest, RowPlan>();
+  /** The plan of the rows still to be made. */
+  #plan: ComparisonPlan | undefined;
   /** Windows by selection and number of layers, for selections that do not depend on the method. */
   readonly #choices = new Map<string, Choice>();
 
@@ -60,10 +65,11 @@ export class Comparing {
       if (row) stored.set(nameOf(candidate), row);
       if (row && !('refused' in row)) this.#remember(candidate, row);
     }
-    for (const { layers, method, request } of candidates) {
-      if (typeof request === 'string' || stored.has(nameOf({ layers, method, request }))) continue;
-      this.#plans.set(request, await planRow(this.from, this.shared, request, this.device));
-    }
+    const requests = candidates.flatMap(candidate =>
+      typeof candidate.request === 'string' || stored.has(nameOf(candidate)) ? [] : [candidate.request],
+    );
+    this.#plan = await planRows(this.from, this.shared, requests, this.device);
+    if (this.#plan.offload) this.settings.onNotice?.(STREAMED);
     let original = await store.read<StoredRow<Measures>>('dense', force);
     if (!original) {
       original = await this.#measureOriginal();
@@ -108,7 +114,8 @@ export class Comparing {
   }
 
   async #original(): Promise<Model> {
-    const load = () => Model.load(this.device, this.from, this.#hooks('dense'));
+    const { offload } = this.#plan!;
+    const load = () => Model.load(this.device, this.from, { ...this.#hooks('dense'), offload });
     this.#model ??= await this.clock.during('load', load);
     return this.#model;
   }
@@ -137,26 +144,31 @@ export class Comparing {
     const refusedRow = (refused: string) =>
       ({ method: method.name, layers, windows: [], eval: [], refused }) as const;
     if (typeof request === 'string') return refusedRow(request);
+    const plan = this.#plan!.rows.get(request)!;
+    if (typeof plan === 'string') return refusedRow(plan);
     // The previous row's buffers have other sizes.
     await this.device.reclaim();
     try {
-      return await this.#pruneAndMeasure(request);
+      return await this.#pruneAndMeasure(plan);
     } catch (error) {
       if (error instanceof RmError && error.code === 'INVALID_ARGUMENT') return refusedRow(error.message);
       throw error;
     }
   }
 
-  async #pruneAndMeasure(request: PruneRequest): Promise<StoredRow<MeasuredRow>> {
+  async #pruneAndMeasure({ request, placement, spareBytes }: RowPlan): Promise<StoredRow<MeasuredRow>> {
     const { method, count: layers, settings } = request;
     const model = await this.#original();
     // Before the fit, so that the meter's states find the same room in every row.
     const meter = await this.clock.during('evaluate', () => this.#openMeter());
     const heading = `${method.name}, ${layers} removed`;
-    const states = new LentStates(this.device, model.arch, await this.#originalStates());
-    const { placement, spareBytes } = this.#plans.get(request)!;
+    await using spillFile = new SpillFile(this.settings.out ?? join(tmpdir(), 'rm-engine compare'));
     const context = {
-      ...{ model, batches: this.batches, settings, states, placement, spareBytes },
+      ...{ model, batches: this.batches, settings, placement, spareBytes, spillFile },
+      // An offloaded model leaves them no room.
+      ...(!model.isOffloaded && {
+        states: new LentStates(this.device, model.arch, await this.#originalStates()),
+      }),
       batchTokens: this.settings.batchTokens,
       ...this.#hooks(heading),
     };
@@ -197,9 +209,9 @@ export class Comparing {
     return { damageByLayer: models[0]! };
   }
 
-  /** Continuations that a model writes, unless `report` is none. */
+  /** Continuations that a model writes, unless `report` is none or every token would take all layers to the device. */
   async #samples(name: string, model: Model): Promise<{ samples?: readonly Sample[] }> {
-    if (this.settings.report === 'none') return {};
+    if (this.settings.report === 'none' || model.isOffloaded) return {};
     return { samples: await samplesOf([[name, model]], this.reader, this.#hooks(name)) };
   }
 
@@ -215,7 +227,7 @@ export class Comparing {
   /** Bytes for one kind of states that are kept for speed alone. */
   #room(): number {
     const { memory } = this.device;
-    return Math.min(roomFor(this.device, memory.liveBytes), sharedRoom(this.#plans.values(), this.device));
+    return Math.min(roomFor(this.device, memory.liveBytes), sharedRoom(this.#plan!, this.device));
   }
 
   async #chooseWindows(request: PruneRequest, select: () => Promise<WindowChoice>): Promise<Choice> {

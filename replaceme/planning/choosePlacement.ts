@@ -39,6 +39,15 @@ export const choiceWith = (
       weights.includes(placement.weights) && fitsDevice(sizes, memory) && fitsHost(sizes, memory),
   );
 
+/** The least device memory that a run needs, whole or, with `layers`, layer by layer. */
+export const leastBytes = (sizes: MemorySizes, layers: boolean): number =>
+  HEADROOM *
+  Math.min(
+    ...choices(sizes)
+      .filter(({ placement }) => layers || placement.weights === 'device')
+      .map(({ memory }) => memory.total),
+  );
+
 /**
  * The first placement that fits. It gives up hidden states kept for speed first, then moves all hidden states to the host,
  * then offloads layers.
@@ -55,22 +64,15 @@ export function choosePlacement(sizes: MemorySizes, hindrances: readonly Hindran
     ({ placement, memory }) => (allowed || placement.weights === 'device') && fitsDevice(sizes, memory),
   );
   if (short) throw hostTooSmall(sizes, short);
-  const least = (of: MemorySizes, layers: boolean) =>
-    HEADROOM *
-    Math.min(
-      ...choices(of)
-        .filter(({ placement }) => layers || placement.weights === 'device')
-        .map(({ memory }) => memory.total),
-    );
   const limit = formatBytes(memoryLimit);
-  const needed = least(sizes, allowed);
+  const needed = leastBytes(sizes, allowed);
   const smaller = smallerBatches(sizes, sizes.request.arch);
   const words = hindrances.map(({ what }) => what).join(' and ');
   throw new RmError(
     'OUT_OF_MEMORY',
     allowed
       ? `the run needs ${formatBytes(needed)} of device memory at the least, ${limit} are allowed`
-      : `the run needs ${formatBytes(needed)} with all weights on the device, ${limit} are allowed; layer by layer it needs ${formatBytes(least(sizes, true))}, but ${words}`,
+      : `the run needs ${formatBytes(needed)} with all weights on the device, ${limit} are allowed; layer by layer it needs ${formatBytes(leastBytes(sizes, true))}, but ${words}`,
     [...findRemedies(), `raise \`memoryLimit\` to ${formatBytes(needed)}${withLess()}`]
       .join('; or ')
       .replace(/^r/, 'R')
@@ -79,7 +81,7 @@ export function choosePlacement(sizes: MemorySizes, hindrances: readonly Hindran
 
   /** The settings of the largest batches that fit; '' where the present ones do. */
   function fittingBatch(layers: boolean): string | undefined {
-    const fitting = [sizes, ...smaller].find(of => least(of, layers) <= memoryLimit);
+    const fitting = [sizes, ...smaller].find(of => leastBytes(of, layers) <= memoryLimit);
     return fitting && batchOptions(sizes, fitting);
   }
 
@@ -101,7 +103,7 @@ export function choosePlacement(sizes: MemorySizes, hindrances: readonly Hindran
   function withLess(): string {
     const smallest = smaller.at(-1);
     if (!smallest) return '';
-    const less = least(smallest, allowed);
+    const less = leastBytes(smallest, allowed);
     return less > memoryLimit && less < 0.9 * needed
       ? ` (${formatBytes(less)} with ${batchOptions(sizes, smallest)})`
       : '';

@@ -165,14 +165,14 @@ function plannedHealing(
 }
 
 /** The selection to use where memory is short and the method's default one cannot offload layers. */
-const fallbackSelection = (
+export const fallbackSelection = (
   { selection, windows }: PruneRequest,
   { select }: PruneOptions,
 ): Selection | undefined =>
   windows || select !== undefined || selection.layerByLayer ? undefined : selectionNamed('cosine');
 
 /** What of a request needs the whole model on the device. */
-function hindrances(
+export function hindrances(
   { method, selection, windows, gradient, budget }: PruneRequest,
   { generate }: PruneOptions,
 ): Hindrance[] {

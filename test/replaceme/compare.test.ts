@@ -269,7 +269,46 @@ test('wrong requests are refused before a device is opened', async () => {
   await wrong({}, 'ADAPTER_NONE', /no such adapter/);
 });
 
-test('a row that does not fit with all weights on the device is refused before anything is loaded, with what to do', async () => {
+test('a model that does not fit is compared layer by layer, with the same numbers', async () => {
+  using place = await comparing({
+    config: {
+      ...{ hidden_size: 128, intermediate_size: 512, head_dim: 32 },
+      layer_marks: undefined,
+    },
+  });
+  const methods = ['plain', 'replaceme-ls', 'refit', 'linear-patch-diagonal', 'laco'];
+  const run = async (memoryLimit?: number) => {
+    const notices: string[] = [];
+    const report = await compare(
+      place.model,
+      place.options({
+        ...{ methods, layers: [2], batchTokens: 64, tokens: 256, report: 'none' },
+        ...(memoryLimit !== undefined && { memoryLimit }),
+        onNotice: text => notices.push(text),
+      }),
+    );
+    return { ...report, notices };
+  };
+  const whole = await run();
+  const least = await run(100_000).catch((error: RmError) => error);
+  assert.ok(least instanceof RmError);
+  const needed = Number(/needs ([\d.]+) MiB/.exec(least.message)![1]) * 2 ** 20;
+  const streamed = await run(Math.ceil(1.01 * needed));
+  assert.equal(whole.notices, []);
+  assert.match(streamed.notices[0]!, /its layers go to the device in turn/);
+  for (const [i, row] of streamed.rows.entries()) {
+    const expected = whole.rows[i]!;
+    if (row.method === 'laco') {
+      assert.match((row as { refused: string }).refused, /in turn, and the method laco reads several layers/);
+      continue;
+    }
+    const numbers = ({ eval: scores, windows, details }: MeasuredRow) => ({ scores, windows, details });
+    assert.equal(numbers(row as MeasuredRow), numbers(expected as MeasuredRow), row.method);
+  }
+  assert.equal(streamed.dense.eval, whole.dense.eval);
+});
+
+test('a row that fits in no way is refused before anything is loaded, with what to do', async () => {
   using place = await comparing();
   const phases: string[] = [];
   const wanted = place.options({ memoryLimit: 300_000, onProgress: ({ phase }) => phases.push(phase) });
