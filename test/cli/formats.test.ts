@@ -114,7 +114,10 @@ test('prune: the report and the plan as text', () => {
   assert.match(plan, /^time +about 1 min 15 s$/m);
   assert.match(plan, /^ {2}load +30 s, reads 1\.50 KiB$/m);
   assert.match(plan, /^ {2}fit +45 s, reads 1\.00 KiB, 2\.50 TFLOP$/m);
-  assert.match(plan, /^rates .*upload 8\.00 GB\/s, assumed \(.*disk 1 GB\/s, assumed; times corrected by an earlier run of this kind$/m);
+  assert.match(
+    plan,
+    /^rates .*upload 8\.00 GB\/s, assumed \(.*disk 1 GB\/s, assumed; times corrected by an earlier run of this kind$/m,
+  );
   assert.match(plan, /^note +the layers are streamed$/m);
   assert.match(plan, /^ {2}text +30 tokens that the model writes/m);
   assert.match(plan, /12\.3 GFLOP\/s/);
