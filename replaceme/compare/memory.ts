@@ -4,6 +4,7 @@ import type { PruneOptions } from '../options/pruneOptions.js';
 import { choiceWith, choosePlacement, leastBytes } from '../planning/choosePlacement.js';
 import { offloadOf } from '../planning/loadPlanned.js';
 import { HEADROOM, type Placement } from '../planning/memoryParts.js';
+import type { MemorySizes } from '../planning/memorySteps.js';
 import { fallbackSelection, hindrances, memorySizes } from '../planning/plan.js';
 import type { PruneRequest } from '../request/request.js';
 
@@ -29,7 +30,7 @@ export interface ComparisonPlan {
  * Plans all rows, which share one loaded model: whole where all of them fit so, else layer by layer. Counts the outputs of
  * the original model that all rows are measured against, but not the hidden states that all rows share.
  *
- * @throws RmError OUT_OF_MEMORY where a row does not fit, for the one that needs most, naming the settings that would make it fit.
+ * @throws RmError OUT_OF_MEMORY where a row does not fit, naming the settings that would make the one fit that needs most.
  */
 export async function planRows(
   from: string,
@@ -37,38 +38,61 @@ export async function planRows(
   requests: readonly PruneRequest[],
   device: Device,
 ): Promise<ComparisonPlan> {
-  const sizesOf = async (request: PruneRequest, weights: Placement['weights']) => {
+  const sizesOf = async (request: PruneRequest) => {
     const sizes = await memorySizes(from, { ...shared, report: 'full' }, request, device);
-    return {
-      ...sizes,
-      // What all rows share; the host keeps the outputs of a model that is not on the device.
-      selecting: { ...sizes.selecting, kept: 0 },
-      besides: weights === 'device' ? 4 * request.arch.hidden * sizes.evaluationTokens : 0,
-    };
+    return { ...sizes, selecting: { ...sizes.selecting, kept: 0 }, besides: 0 };
   };
-  for (const weights of ['device', 'streamed', 'one by one'] as const) {
-    const rows = new Map<PruneRequest, RowPlan | string>();
-    for (const asked of requests) {
-      const request = weights === 'device' ? asked : layerByLayer(asked, shared);
-      if (typeof request === 'string') {
-        rows.set(asked, request);
-        continue;
-      }
-      const choice = choiceWith(await sizesOf(request, weights), [weights]);
-      if (!choice) break;
-      const { placement, memory } = choice;
-      const { total: bytes, selectionSpare: spareBytes } = memory;
-      rows.set(asked, { request, placement: placement.states, bytes, spareBytes });
-    }
-    if (rows.size === requests.length) return { offload: offloadOf({ weights }), rows };
+  const whole: Row[] = [];
+  for (const request of requests) {
+    const sizes = await sizesOf(request);
+    // The host keeps these outputs where the model is not on the device.
+    const besides = 4 * request.arch.hidden * sizes.evaluationTokens;
+    whole.push({ asked: request, request, sizes: { ...sizes, besides } });
   }
-  const streamed = requests
-    .map(request => layerByLayer(request, shared))
-    .filter(request => typeof request !== 'string');
-  const sizes = await Promise.all(streamed.map(request => sizesOf(request, 'one by one')));
-  const [largest] = sizes.sort((a, b) => leastBytes(b, true) - leastBytes(a, true));
+  const fitting = fit(whole, 'device');
+  if (fitting) return { offload: offloadOf({ weights: 'device' }), rows: fitting };
+  const streamed: Row[] = [];
+  const refused = new Map<PruneRequest, string>();
+  for (const asked of requests) {
+    const request = layerByLayer(asked, shared);
+    if (typeof request === 'string') refused.set(asked, request);
+    else streamed.push({ asked, request, sizes: await sizesOf(request) });
+  }
+  for (const weights of ['streamed', 'one by one'] as const) {
+    const rows = fit(streamed, weights);
+    if (rows)
+      return {
+        offload: offloadOf({ weights }),
+        rows: new Map<PruneRequest, RowPlan | string>([...rows, ...refused]),
+      };
+  }
+  const [largest] = streamed
+    .map(({ sizes }) => sizes)
+    .sort((a, b) => leastBytes(b, true) - leastBytes(a, true));
   choosePlacement(largest!, []);
   throw new Error('each of the rows fits, and all of them do not');
+}
+
+/** A row to plan: what was asked for, and as it runs. */
+interface Row {
+  readonly asked: PruneRequest;
+  readonly request: PruneRequest;
+  readonly sizes: MemorySizes;
+}
+
+/** The plans of rows with such weights; undefined where one of them does not fit. */
+function fit(rows: readonly Row[], weights: Placement['weights']): Map<PruneRequest, RowPlan> | undefined {
+  const plans = new Map<PruneRequest, RowPlan>();
+  for (const { asked, request, sizes } of rows) {
+    const choice = choiceWith(sizes, [weights]);
+    if (!choice) return undefined;
+    const { placement, memory } = choice;
+    plans.set(asked, {
+      ...{ request, placement: placement.states },
+      ...{ bytes: memory.total, spareBytes: memory.selectionSpare },
+    });
+  }
+  return plans;
 }
 
 /** The request as it runs layer by layer, or why it cannot. */
