@@ -1,4 +1,4 @@
-import { type Device, noJournal } from '../../engine/index.js';
+import { type DeviceFacts, noJournal } from '../../engine/index.js';
 import { firstTokens, type Model, type TextReader } from '../../model/index.js';
 import type { RunHooks } from '../run/runHooks.js';
 import { keptLayers, removedLayers, type Window } from '../run/window.js';
@@ -23,7 +23,7 @@ interface MeasureOptions extends RunHooks {
 }
 
 /** Number of tokens for comparing models layer by layer. */
-export const damageTokens = ({ info }: Device): number => (info.kind === 'software' ? 512 : 8192);
+export const damageTokens = ({ info }: DeviceFacts): number => (info.kind === 'software' ? 512 : 8192);
 
 /** The first tokens of all texts, equally many of each. */
 export function tokensOfAll(texts: readonly EvaluationText[], tokens: number): number[][] {

@@ -19,7 +19,7 @@ import { PositionLosses } from './positionLoss.js';
 export type Scores = Omit<Measures, 'tokensPerSecond'>;
 
 /** Timed passes of each model; an odd number has a median. */
-const SPEED_PASSES = 3;
+export const SPEED_PASSES = 3;
 
 /** Layers that a timed pass runs. */
 const timedLayers = (model: Model): number => (model.isOffloaded ? 1 : model.arch.layers);

@@ -34,8 +34,7 @@ export const continuationOf = (
 ): Continuation => ({ model, text, tokens, repetition: repeated4grams });
 
 /** Number of built-in prompts, and most new tokens after each. */
-const PROMPTS = 2;
-const TOKENS = 48;
+export const SAMPLES = { prompts: 2, tokens: 48 };
 
 /** Whether the chat template takes a prompt, and the context has room for it. */
 async function canContinue(prompt: string, reader: TextReader, contextLength: number): Promise<boolean> {
@@ -60,14 +59,14 @@ export async function samplesOf(
 ): Promise<Sample[]> {
   const { contextLength } = models[0]![1].arch;
   const prompts: string[] = [];
-  for (const prompt of healthPrompts.slice(0, PROMPTS)) {
+  for (const prompt of healthPrompts.slice(0, SAMPLES.prompts)) {
     if (await canContinue(prompt, reader, contextLength)) prompts.push(prompt);
   }
   if (prompts.length === 0) return [];
   const continuations: (readonly Continuation[])[] = [];
   for (const [name, model] of models) {
     const { samples } = await journal.step('samples', () =>
-      generationHealth(model, reader, { prompts, tokens: TOKENS, onProgress, signal }),
+      generationHealth(model, reader, { prompts, tokens: SAMPLES.tokens, onProgress, signal }),
     );
     continuations.push(samples.map(sample => continuationOf(name, sample)));
   }

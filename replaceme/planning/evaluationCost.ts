@@ -1,3 +1,6 @@
+import { damageTokens } from '../evaluation/evaluatePruned.js';
+import { SPEED_PASSES } from '../evaluation/modelMeter.js';
+import { SAMPLES } from '../evaluation/samples.js';
 import type { Placement } from './memoryParts.js';
 import type { MemorySizes } from './memorySteps.js';
 
@@ -7,12 +10,8 @@ export interface EvaluationFlops {
   readonly oneByOne: number;
 }
 
-/** Prompts of the samples: how many, and their tokens, about; most tokens that follow each (evaluation/samples.ts). */
-const PROMPTS = { count: 2, tokens: 40, written: 48 };
-/** Passes that measure a model's speed, over a quarter of a batch each. */
-const SPEED_PASSES = 4;
-/** Tokens whose states are compared layer by layer (evaluation/evaluatePruned.ts). */
-const damageTokens = ({ device }: MemorySizes): number => (device.info.kind === 'software' ? 512 : 8192);
+/** Tokens of a prompt, about. */
+const PROMPT_TOKENS = 40;
 
 /**
  * What measuring the unpruned model, plain removal and the result computes.
@@ -37,13 +36,13 @@ export function evaluationFlops(
   const texts = tokens * (all + (1 + others) * (kept + 2 * head));
   if (extent === 'light') return { together: texts, oneByOne: 0 };
   const stages = repairs ? 2 : 1;
-  const damage = damageTokens(run) * (all + stages * kept);
-  const speeds = (SPEED_PASSES * batchTokens * (all + kept)) / 4;
+  const damage = damageTokens(run.device) * (all + stages * kept);
+  // With a pass that warms up, over a quarter of a batch each.
+  const speeds = ((SPEED_PASSES + 1) * batchTokens * (all + kept)) / 4;
   const ofOne = all + stages * kept + (1 + stages) * head;
-  const { count: prompts, tokens: read, written } = PROMPTS;
   const streamed = run.placement.weights !== 'device';
   return {
-    together: texts + damage + speeds + (streamed ? 0 : prompts * read * ofOne),
-    oneByOne: streamed ? 0 : prompts * written * ofOne,
+    together: texts + damage + speeds + (streamed ? 0 : SAMPLES.prompts * PROMPT_TOKENS * ofOne),
+    oneByOne: streamed ? 0 : SAMPLES.prompts * SAMPLES.tokens * ofOne,
   };
 }

@@ -104,7 +104,8 @@ export interface PlannedTime {
   readonly evaluation?: Omit<ReportTimes, 'rest'>;
 }
 
-const secondsOf = (phases: readonly PlannedPhase[]): number =>
+/** Of all these phases. */
+export const secondsOf = (phases: readonly PlannedPhase[]): number =>
   phases.reduce((sum, { seconds }) => sum + seconds, 0);
 
 /** The phases of a run, and how much of a report they leave time for. @param paces of earlier runs like this one. */

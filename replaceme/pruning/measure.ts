@@ -1,6 +1,7 @@
 import type { PrunedModel } from '../activations/prunedModel.js';
 import type { PruneEvaluations } from '../evaluation/pruneEvaluation.js';
 import type { OpenInputs } from '../inputs/pruneInputs.js';
+import { secondsOf } from '../planning/timePlan.js';
 import type { Phase, PhaseName } from '../run/phaseClock.js';
 import { chooseExtent, extentInWords, type ReportExtent } from '../run/reportExtent.js';
 import type { WindowChoice } from '../run/windowChoice.js';
@@ -29,7 +30,7 @@ export const reportExtent = (run: PruneRun): Promise<ReportExtent> =>
     const extent = chooseExtent(
       plan.report,
       {
-        rest: clock.seconds + after.reduce((sum, { seconds }) => sum + seconds, 0),
+        rest: clock.seconds + secondsOf(after),
         full: pace * time.evaluation.full,
         light: pace * time.evaluation.light,
       },
