@@ -63,8 +63,8 @@ least squares, or with a window that was fitted before then needs no forward pas
 calibration is refused.
 
 With --memory-limit, or on a device with little memory, prune works layer by layer where the model does not fit: it
-uploads one layer, takes all tokens through it, and goes on to the next. That needs --select cosine, angular or block-influence (or --window, --remove).
---dry-run says where weights and hidden states will be, and what else changes.
+uploads one layer, takes all tokens through it, and goes on to the next. That needs --select cosine, angular or
+block-influence (or --window, --remove). --dry-run says where weights and hidden states will be, and what else changes.
 
 A run of more than a minute keeps its state in OUT.checkpoint. After a kill at any moment, the same command with --resume
 continues from there and ends with the same bytes; without a checkpoint --resume begins as usual.
