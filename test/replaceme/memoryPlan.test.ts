@@ -108,7 +108,9 @@ test('a comparison says which limit it needs, and keeps to it', async () => {
     const found = await compare(place.model, { ...wanted, memoryLimit }).catch((error: RmError) => error);
     if (!(found instanceof RmError)) {
       assert.is(found.rows.length, 8);
-      assert.ok(found.rows.every(row => !('refused' in row)));
+      // Under so little memory the layers come in turn; this method reads several at a time.
+      const refused = found.rows.filter(row => 'refused' in row).map(row => row.method);
+      assert.equal([...new Set(refused)], ['prune-and-comp']);
       assert.ok(found.peakMemoryBytes <= memoryLimit, `${found.peakMemoryBytes} of ${memoryLimit}`);
       return;
     }
