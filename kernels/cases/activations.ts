@@ -23,5 +23,6 @@ export const activations: Record<Activation, (x: number) => number> = {
   gelu: x => 0.5 * x * (1 + erf(x / Math.SQRT2)),
   quick_gelu: x => x / (1 + Math.exp(-1.702 * x)),
   relu: x => Math.max(x, 0),
+  relu2: x => Math.max(x, 0) ** 2,
   gelu_tanh: x => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
 };

@@ -157,6 +157,7 @@ export const activationsF64: Record<Activation, { value(x: number): number; slop
     value: x => x * sigmoid(1.702 * x),
     slope: x => sigmoid(1.702 * x) * (1 + 1.702 * x * (1 - sigmoid(1.702 * x))),
   },
+  relu2: { value: x => Math.max(x, 0) ** 2, slope: x => 2 * Math.max(x, 0) },
   relu: { value: x => Math.max(x, 0), slope: x => (x > 0 ? 1 : 0) },
   gelu: { value: x => x * phi(x), slope: x => phi(x) + x * gauss(x) },
   gelu_tanh: {

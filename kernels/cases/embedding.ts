@@ -40,6 +40,7 @@ interface RopeShape {
   headDim: number;
   rotated?: number;
   first?: number;
+  interleaved?: boolean;
   bench?: boolean;
 }
 
@@ -50,12 +51,21 @@ const CACHE = { rows: 7, start: 3 };
 const cacheRow = (position: number, first: number): number => CACHE.start + position - first;
 
 function ropeCase(shape: RopeShape, result: RopeOutput): KernelCase {
-  const { tokens, heads, kvHeads, headDim, rotated = headDim, first = 0, bench = false } = shape;
+  const {
+    tokens,
+    heads,
+    kvHeads,
+    headDim,
+    rotated = headDim,
+    first = 0,
+    interleaved = false,
+    bench = false,
+  } = shape;
   const stores = result === 'keys' || result === 'values';
   const [columns, kvColumns] = [heads * headDim, kvHeads * headDim];
   return {
     kernel: 'rope',
-    name: `${result} of ${tokens}x${heads}/${kvHeads}x${headDim} from position ${first}${rotated < headDim ? `, ${rotated} rotated` : ''}`,
+    name: `${result} of ${tokens}x${heads}/${kvHeads}x${headDim} from position ${first}${rotated < headDim ? `, ${rotated} rotated` : ''}${interleaved ? ', interleaved' : ''}`,
     flops: 3 * tokens * (heads + kvHeads) * rotated,
     bytes: 8 * tokens * (heads + kvHeads) * rotated + 4 * tokens * rotated,
     bench,
@@ -90,7 +100,8 @@ function ropeCase(shape: RopeShape, result: RopeOutput): KernelCase {
         run(rec) {
           rec.copy(q.tensor, qTurned);
           rec.copy(k.tensor, kTurned);
-          rope(rec, qTurned, kTurned, positionTensor, table, stores ? { headDim, store } : { headDim });
+          const options = { headDim, interleaved, ...(stores && { store }) };
+          rope(rec, qTurned, kTurned, positionTensor, table, options);
         },
         output: { q: qTurned, k: kTurned, keys: store.keys, values: store.values }[result],
         reference() {
@@ -100,9 +111,10 @@ function ropeCase(shape: RopeShape, result: RopeOutput): KernelCase {
           for (let at = 0; result !== 'values' && at < expected.length; at += headDim) {
             for (let j = 0; j < rotated / 2; j++) {
               const angle = positions[Math.floor(at / width)]! * frequencies[j]!;
-              const [a, b] = [input.values[at + j]!, input.values[at + j + rotated / 2]!];
-              expected[at + j] = scale * (a * Math.cos(angle) - b * Math.sin(angle));
-              expected[at + j + rotated / 2] = scale * (b * Math.cos(angle) + a * Math.sin(angle));
+              const [one, two] = interleaved ? [at + 2 * j, at + 2 * j + 1] : [at + j, at + j + rotated / 2];
+              const [a, b] = [input.values[one]!, input.values[two]!];
+              expected[one] = scale * (a * Math.cos(angle) - b * Math.sin(angle));
+              expected[two] = scale * (b * Math.cos(angle) + a * Math.sin(angle));
             }
           }
           if (!stores) return { expected };
@@ -123,6 +135,7 @@ const ropeShapes: RopeShape[] = [
   { tokens: 7, heads: 3, kvHeads: 3, headDim: 16 },
   { tokens: 9, heads: 4, kvHeads: 1, headDim: 128, first: 8183 },
   { tokens: 7, heads: 2, kvHeads: 2, headDim: 80, rotated: 32 },
+  { tokens: 7, heads: 2, kvHeads: 1, headDim: 12, rotated: 8, interleaved: true },
 ];
 
 export const embeddingCases: KernelCase[] = [

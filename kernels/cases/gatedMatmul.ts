@@ -73,7 +73,7 @@ export const gatedMatmulCases: KernelCase[] = [
   gatedMatmulCase({ m: 3, n: 67, k: 129, weights: 'f16', bias: true }),
   gatedMatmulCase({ m: 70, n: 67, k: 129, weights: 'f16', bias: true }),
   // Wide spreads: no activation may overflow on the way.
-  ...(['silu', 'gelu', 'gelu_tanh', 'quick_gelu', 'relu'] as const).flatMap(activation => [
+  ...(['silu', 'gelu', 'gelu_tanh', 'quick_gelu', 'relu', 'relu2'] as const).flatMap(activation => [
     gatedMatmulCase({ m: 8, n: 132, k: 64, activation }),
     gatedMatmulCase({ m: 8, n: 132, k: 64, activation, spread: 1e4 }),
   ]),

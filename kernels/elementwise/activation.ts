@@ -4,9 +4,9 @@
  * Sources: Shazeer, GLU Variants Improve Transformer (arXiv:2002.05202). `gelu` is the exact form by erfc, fractional
  * error 1.2e-7 (Press et al., Numerical Recipes, 2nd ed., 6.2); `gelu_tanh` is x * sigmoid(2u), which is
  * x/2 * (1 + tanh(u)) without its cancellation, `quick_gelu` x * sigmoid(1.702 x) (Hendrycks and Gimpel,
- * arXiv:1606.08415).
+ * arXiv:1606.08415), `relu2` the square of relu (So et al., arXiv:2109.08668).
  */
-export type Activation = 'silu' | 'gelu' | 'gelu_tanh' | 'quick_gelu' | 'relu';
+export type Activation = 'silu' | 'gelu' | 'gelu_tanh' | 'quick_gelu' | 'relu' | 'relu2';
 
 /** Exponents are capped where the quotient is too small to matter in any f32 sum, so that exp never gives infinity. */
 const sigmoid = 'fn sigmoid(x: T) -> T { return 1.0 / (1.0 + exp(min(-x, T(80.0)))); }';
@@ -20,6 +20,12 @@ fn activation(x: T) -> T {
 }`,
   quick_gelu: `${sigmoid}\nfn activation(x: T) -> T { return x * sigmoid(1.702 * x); }`,
   relu: 'fn activation(x: T) -> T { return max(x, T(0.0)); }',
+  // Capped where the square would be infinite.
+  relu2: `
+fn activation(x: T) -> T {
+  let y = clamp(x, T(0.0), T(1e19));
+  return y * y;
+}`,
   gelu: `
 fn erfc_positive(z: T) -> T {
   let t = 1.0 / (1.0 + 0.5 * z);
@@ -60,6 +66,7 @@ fn slope(x: T) -> T {
   let s = sigmoid(1.702 * x);
   return s + 1.702 * x * s * (1.0 - s);
 }`,
+  relu2: 'fn slope(x: T) -> T { return 2.0 * max(x, T(0.0)); }',
   relu: 'fn slope(x: T) -> T { return select(T(0.0), T(1.0), x > T(0.0)); }',
   gelu: `
 fn slope(x: T) -> T {

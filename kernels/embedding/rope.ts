@@ -6,15 +6,17 @@ import { scalarTensor } from '../shared/wgsl.js';
 /** Settings of `rope`. */
 export interface RopeOptions {
   headDim: number;
+  /** Pairs neighbouring columns (0 with 1), not those half the rotated columns apart. */
+  interleaved?: boolean;
   /** For the backward pass: multiplies by the transpose of the rotation, times the table's scale; not with `store`. */
   transpose?: boolean;
   /** Writes rotated k, and v, to the `rows` of a KV cache, u32 [T], and leaves k unchanged. Rows beyond the cache are not written. */
   store?: { readonly v: Tensor; readonly keys: Tensor; readonly values: Tensor; readonly rows: Tensor };
 }
 
-const program = programFamily((store: boolean, transpose: boolean) =>
+const program = programFamily((store: boolean, transpose: boolean, interleaved: boolean) =>
   flatProgram({
-    key: store ? 'rope and store' : transpose ? 'rope transposed' : 'rope',
+    key: `rope${store ? ' and store' : transpose ? ' transposed' : ''}${interleaved ? ', interleaved' : ''}`,
     bindings: store
       ? ['read', 'read', 'write', 'read', 'read', 'write', 'write', 'read']
       : ['read', 'read', 'write', 'write'],
@@ -49,10 +51,12 @@ fn rotated(a: f32, b: f32, token: u32, i: u32) -> vec2f {
   let rotates = pair < p.pairs;
   let token = i / p.half / p.per_token;
   let head = i / p.half % p.per_token;
-  let second = select(1u, p.pairs, rotates);
+  let apart = rotates && ${!interleaved};
+  let first = select(2u * pair, pair, apart);
+  let second = select(1u, p.pairs, apart);
   if (head < p.heads) {
     if (rotates) {
-      let at = (token * p.heads + head) * p.half * 2u + pair;
+      let at = (token * p.heads + head) * p.half * 2u + first;
       let ab = rotated(q[at], q[at + second], token, pair);
       q[at] = ab.x;
       q[at + second] = ab.y;
@@ -60,7 +64,7 @@ fn rotated(a: f32, b: f32, token: u32, i: u32) -> vec2f {
     return;
   }
   let kv_head = (head - p.heads) % p.kv_heads;
-  let at = (token * p.kv_heads + kv_head) * p.half * 2u + select(2u * pair, pair, rotates);
+  let at = (token * p.kv_heads + kv_head) * p.half * 2u + first;
 ${
   store
     ? `
@@ -117,7 +121,7 @@ export function rope(
   k: Tensor,
   positions: Tensor,
   table: Tensor,
-  { headDim, store, transpose = false }: RopeOptions,
+  { headDim, store, transpose = false, interleaved = false }: RopeOptions,
 ): void {
   checkOperands('rope', rec, { q, k, positions, table });
   const [tokens, columns] = checkMatrix('rope', 'q', q);
@@ -151,7 +155,7 @@ export function rope(
   const perToken = heads + kvHeads * (store ? 2 : 1);
   runFlat(
     rec,
-    program(store !== undefined, transpose),
+    program(store !== undefined, transpose, interleaved),
     tensors,
     (tokens * perToken * headDim) / 2,
     [heads, kvHeads, perToken, headDim / 2, rotated / 2, tableRows, NAN_BITS, capacity],

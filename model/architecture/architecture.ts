@@ -134,8 +134,8 @@ export interface Architecture {
   /** Largest number of positions. */
   readonly contextLength: number;
   readonly norm: Norm;
-  /** Queries and keys are normalised per head, over the whole projection, or not at all (null). */
-  readonly qkNorm: 'head' | 'projection' | null;
+  /** Queries and keys are normalised per head, per head after their rotation, over the whole projection, or not at all (null). */
+  readonly qkNorm: 'head' | 'rotated head' | 'projection' | null;
   /** Parallel branches: the MLP reads the layer's input, not the attention's output. */
   readonly parallel: boolean;
   /** Factor on what attention and MLP add to the residual stream. */
@@ -221,8 +221,8 @@ function layerShapes(arch: Architecture): Record<keyof LayerTensorNames, [ModelP
     qBias: vector('attention', queries),
     kBias: vector('attention', keys),
     vBias: vector('attention', keys),
-    qNorm: vector('norms', qkNorm === 'head' ? headDim : queries),
-    kNorm: vector('norms', qkNorm === 'head' ? headDim : keys),
+    qNorm: vector('norms', qkNorm === 'projection' ? queries : headDim),
+    kNorm: vector('norms', qkNorm === 'projection' ? keys : headDim),
     o: ['attention', [hidden, queries]],
     oBias: vector('attention', hidden),
     attentionOutNorm: norm,

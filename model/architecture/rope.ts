@@ -4,6 +4,8 @@ export interface RopeBase {
   readonly theta: number;
   /** Leading columns of each head that rotate; even. */
   readonly rotaryDim: number;
+  /** Whether neighbouring columns of a head rotate together, not those half the rotating columns apart. */
+  readonly interleaved?: boolean;
   /** Divisor in the exponents of the frequencies (default: rotaryDim); rotaryDim - 1 if the config asks for an odd number. */
   readonly exponents?: number;
 }

@@ -71,6 +71,7 @@ const activations: Readonly<Record<string, Activation>> = {
   gelu_python_tanh: 'gelu_tanh',
   quick_gelu: 'quick_gelu',
   relu: 'relu',
+  relu2: 'relu2',
 };
 
 export function readActivation(config: ConfigReader, field: string, defaultName: string): Activation {

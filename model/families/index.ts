@@ -3,13 +3,17 @@ import { type Architecture, expectedTensors } from '../architecture/architecture
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { plainNumbers } from '../files/exactJson.js';
 import { isRecord } from '../files/jsonFile.js';
+import { arcee } from './arcee.js';
 import { clip, clipVision } from './clip.js';
+import { cohere, cohere2 } from './cohere.js';
 import { ConfigReader } from './configReader.js';
 import type { HasTensor } from './decoder.js';
 import { falcon } from './falcon.js';
 import { gemma2, gemma3Multimodal, gemma3Text } from './gemma.js';
 import { gptNeox } from './gptNeox.js';
 import { granite, graniteHybrid } from './granite.js';
+import { hunyuanDense } from './hunyuan.js';
+import { ernie4_5, glm, glm4, helium } from './interleaved.js';
 import { stablelm, starcoder2 } from './layerNormed.js';
 import { llama } from './llama.js';
 import { ministral3, mistral } from './mistral.js';
@@ -42,6 +46,14 @@ const families: Readonly<Record<string, (config: ConfigReader, has: HasTensor) =
   smolvlm,
   idefics3: smolvlm,
   seed_oss: seedOss,
+  arcee,
+  helium,
+  ernie4_5,
+  glm,
+  glm4,
+  cohere,
+  cohere2,
+  hunyuan_v1_dense: hunyuanDense,
   phi3,
   gemma2,
   gemma3: gemma3Multimodal,

@@ -10,6 +10,8 @@ interface RopeContext {
   readonly theta?: number;
   /** Default rotating part of each head, in families that rotate parts of heads (other families reject a part). */
   readonly partial?: number;
+  /** Whether neighbouring columns rotate together. */
+  readonly interleaved?: boolean;
   /** Context length before scaling; overrides the settings. */
   readonly originalContext?: number;
   /** Settings of one kind of layer, instead of `rope_parameters` or `rope_scaling`. */
@@ -17,7 +19,7 @@ interface RopeContext {
 }
 
 /** The RoPE settings: transformers 4's `rope_scaling`, else `rope_parameters`, as in transformers. */
-const flatSettings = (config: ConfigReader): ConfigReader => {
+export const flatSettings = (config: ConfigReader): ConfigReader => {
   const old = config.knows('rope_parameters').object('rope_scaling');
   return old.isEmpty ? config.object('rope_parameters') : old;
 };
@@ -37,6 +39,7 @@ export function readRope(config: ConfigReader, context: RopeContext): Rope {
   const base = {
     theta: scaling.positive('rope_theta', theta),
     ...rotatedColumns(config, scaling, context),
+    ...(context.interleaved && { interleaved: true }),
   };
   const originalContext = () => {
     const field = 'original_max_position_embeddings';

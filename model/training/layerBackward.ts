@@ -6,7 +6,6 @@ import {
   columnSums,
   gatedActivationBackward,
   matmul,
-  rope,
   scale,
 } from '../../kernels/index.js';
 import { type Architecture, storedHeadDim } from '../architecture/architecture.js';
@@ -205,8 +204,8 @@ class LayerBackward {
     gradient: Tensor,
     inputGradient: boolean,
   ): void {
-    const { model, weights, batch } = this;
-    const { arch } = model;
+    const { weights } = this;
+    const { arch } = this.model;
     const { heads, kvHeads } = arch;
     const headDim = storedHeadDim(arch);
     const projected = this.#branch(scope, gradient, weights.attentionOutNorm, 'attentionOutNorm', () =>
@@ -236,14 +235,12 @@ class LayerBackward {
     };
     const tensors = { q: step.q, k: step.keys, v: step.values, ranges: step.ranges, out: step.out };
     attentionBackward(this.#rec, tensors, steps.widened(attended, heads, headDim), slopes, step.options);
-    const kind = arch.layerRope[this.layer] ?? null;
-    if (kind !== null) {
-      const { table, positions } = model.rotations.of(kind, batch);
-      rope(this.#rec, slopes.q, slopes.k, positions, table, { headDim, transpose: true });
-    }
+    const early = arch.qkNorm === 'rotated head';
+    if (!early) steps.turn(slopes.q, slopes.k, { headDim, transpose: true });
     const entering = scope.tensor(input.shape, 'f32', 'gradient of the normed input');
     const q = this.#heads(steps, scope, 'qNorm', step.projectedQ, steps.grown(slopes.q), heads);
     const k = this.#heads(steps, scope, 'kNorm', step.projectedK, slopes.k, kvHeads);
+    if (early) steps.turn(q, k, { headDim: arch.headDim, transpose: true });
     const v = steps.widened(slopes.v, kvHeads, arch.headDim);
     this.#linear('q', 'qBias', step.normed, q, entering, false);
     this.#linear('k', 'kBias', step.normed, k, entering, true);
@@ -263,7 +260,7 @@ class LayerBackward {
     const { arch } = this.model;
     const gradient = steps.widened(slopes, heads, arch.headDim);
     if (!this.weights[name]) return gradient;
-    const rows = arch.qkNorm === 'head' ? [projected.rowCount * heads, arch.headDim] : projected.shape;
+    const rows = arch.qkNorm === 'projection' ? projected.shape : [projected.rowCount * heads, arch.headDim];
     const before = scope.tensor(projected.shape, 'f32', `gradient before ${name}`);
     this.#norm(
       projected.reshape(rows),

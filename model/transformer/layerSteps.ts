@@ -7,6 +7,7 @@ import {
   gatedMatmul,
   matmul,
   padHeads,
+  type RopeOptions,
   rope,
   scale,
   scaleRows,
@@ -23,7 +24,7 @@ import type { LayerWeights } from './weights.js';
 export interface AttentionStep {
   /** The norm of X. */
   readonly normed: Tensor;
-  /** Outputs of q_proj and k_proj; valid only if queries and keys have a norm, else RoPE has overwritten them. */
+  /** What the norms of queries and keys read; overwritten by RoPE if they have none. */
   readonly projectedQ: Tensor;
   readonly projectedK: Tensor;
   readonly q: Tensor;
@@ -70,10 +71,12 @@ export class LayerSteps {
     const normed = this.normed(input, weights.inputNorm, weights.inputNormBias);
     const projectedQ = this.linear(normed, weights.q, weights.qBias);
     const projectedK = this.linear(normed, weights.k, weights.kBias);
+    const early = arch.qkNorm === 'rotated head';
+    if (early) this.turn(projectedQ, projectedK, { headDim: arch.headDim });
     const q = this.grown(this.#heads(projectedQ, weights.qNorm, heads));
     const k = this.#heads(projectedK, weights.kNorm, kvHeads);
     const v = this.#heads(this.linear(normed, weights.v, weights.vBias), undefined, kvHeads);
-    const { keys, values } = this.#rotated(q, k, v, cache);
+    const { keys, values } = this.#stored(q, k, v, cache, !early);
     const window = arch.attentionWindow[this.layer] ?? null;
     const ranges = arch.vision ? batch.mutualRanges() : batch.ranges(window);
     const options = {
@@ -164,7 +167,7 @@ export class LayerSteps {
   /** Normalises and pads projected queries, keys or values as attention reads them. */
   #heads(projected: Tensor, gain: Tensor | undefined, heads: number): Tensor {
     const { arch } = this.model;
-    const rows = arch.qkNorm === 'head' ? [projected.rowCount * heads, arch.headDim] : projected.shape;
+    const rows = arch.qkNorm === 'projection' ? projected.shape : [projected.rowCount * heads, arch.headDim];
     const normed = this.normed(projected.reshape(rows), gain, undefined).reshape(projected.shape);
     return this.widened(normed, heads, storedHeadDim(arch));
   }
@@ -178,16 +181,28 @@ export class LayerSteps {
     return grown;
   }
 
-  /** Rotates q and k in place. With a cache, appends k and v to it. Returns all keys and values. */
-  #rotated(q: Tensor, k: Tensor, v: Tensor, cache: KvCache | undefined): { keys: Tensor; values: Tensor } {
+  /** Rotates queries and keys in place, or gradients of them back; returns false in a layer without rotation. */
+  turn(q: Tensor, k: Tensor, options: Omit<RopeOptions, 'interleaved'>): boolean {
+    const { model, batch } = this;
+    const kind = model.arch.layerRope[this.layer] ?? null;
+    if (kind === null) return false;
+    const { table, positions, interleaved } = model.rotations.of(kind, batch);
+    rope(this.#rec, q, k, positions, table, { ...options, interleaved });
+    return true;
+  }
+
+  /** Rotates q and k in place if `turns`. With a cache, appends k and v to it. Returns all keys and values. */
+  #stored(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cache: KvCache | undefined,
+    turns: boolean,
+  ): { keys: Tensor; values: Tensor } {
     const { model, batch } = this;
     const headDim = storedHeadDim(model.arch);
-    const kind = model.arch.layerRope[this.layer] ?? null;
     const store = cache && { v, ...cache.layer(this.layer), rows: batch.cacheRows };
-    if (kind !== null) {
-      const { table, positions } = model.rotations.of(kind, batch);
-      rope(this.#rec, q, k, positions, table, store ? { headDim, store } : { headDim });
-    } else if (store) {
+    if (!(turns && this.turn(q, k, store ? { headDim, store } : { headDim })) && store) {
       const count = batch.tokens / batch.places.length;
       for (const [s, { start, past }] of batch.places.entries()) {
         this.#rec.copy(k.rows(s * count, count), store.keys.rows(start + past, count));

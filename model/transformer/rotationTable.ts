@@ -19,19 +19,20 @@ export class RotationTable {
   ) {}
 
   /**
-   * Returns the table [rows, rotaryDim] f32 of one of the architecture's `ropes`, and each token's row in it, u32 [tokens].
+   * Returns the table [rows, rotaryDim] f32 of one of the architecture's `ropes`, each token's row in it, u32 [tokens], and
+   * how columns are paired.
    * If frequencies depend on the sequence's length (longrope), rows for long sequences follow those for short ones.
    *
    * @throws RmError INVALID_ARGUMENT for a sequence longer than the model's context.
    */
-  of(kind: number, batch: Batch): { table: Tensor; positions: Tensor } {
+  of(kind: number, batch: Batch): { table: Tensor; positions: Tensor; interleaved: boolean } {
     const rope = this.arch.ropes[kind]!;
     const table = this.#upTo(kind, rope, batch.longest);
     const positions =
       rope.kind === 'longrope'
         ? batch.positionsApart(rope.originalContext, table.shape[0]! / 2)
         : batch.positions;
-    return { table, positions };
+    return { table, positions, interleaved: rope.interleaved === true };
   }
 
   #upTo(kind: number, rope: Rope, positions: number): Tensor {

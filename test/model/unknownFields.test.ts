@@ -84,6 +84,30 @@ test('a model with such a field is refused; config.json alone is enough to know'
   await rejectsWith(() => readArchitecture(join(folder.path, 'absent.json')), 'CHECKPOINT_MISSING');
 });
 
+test('published files that state more than transformers reads', () => {
+  const commandR7b = {
+    ...{ layer_switch: 4, order_of_interleaved_layers: 'local_attn_first', use_parallel_block: true },
+    ...{
+      position_embedding_type: 'rope_gptj',
+      rotary_pct: 1,
+      use_gated_activation: true,
+      use_qk_norm: false,
+    },
+    ...{
+      use_embedding_sharing: true,
+      use_parallel_embedding: true,
+      layer_types: null,
+      sliding_window_pattern: 4,
+    },
+  };
+  assert.equal(unknown({ ...configOf('cohere2'), ...commandR7b }), { changing: [], others: [] });
+  const hunyuan = {
+    ...{ attention_head_dim: 6, use_qk_norm: true, num_experts: 1, norm_type: 'rms', dense_list: [24, 0] },
+    ...{ use_rotary_pos_emb: true, mlp_bias: false, use_cla: false },
+  };
+  assert.equal(unknown({ ...configOf('hunyuan'), ...hunyuan }), { changing: [], others: [] });
+});
+
 test('families within models that read images', async () => {
   const mistral3 = configOf('mistral3');
   const other = { ...mistral3, text_config: { ...(mistral3.text_config as Json), model_type: 'bloom' } };

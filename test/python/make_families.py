@@ -93,6 +93,17 @@ MODELS.update({
     "starcoder2": dict(model_type="starcoder2", sliding_window=7),
     "stablelm": dict(model_type="stablelm", use_qkv_bias=True, hidden_size=32, num_key_value_heads=2),
     "stablelm-parallel": dict(model_type="stablelm", use_parallel_residual=True, hidden_size=32),
+    "arcee": dict(model_type="arcee", attention_bias=True, mlp_bias=True,
+                  rope_parameters=dict(rope_type="yarn", rope_theta=1e4, factor=4.0, original_max_position_embeddings=16)),
+    "helium": dict(model_type="helium", head_dim=6, attention_bias=True, mlp_bias=True),
+    "ernie4_5": dict(model_type="ernie4_5", head_dim=10, use_bias=True, tie_word_embeddings=False),
+    "glm": dict(model_type="glm", head_dim=8, rms_norm_eps=1e-5),
+    "glm4": dict(model_type="glm4", head_dim=8, rms_norm_eps=1e-5, attention_bias=False),
+    "cohere": dict(model_type="cohere", logit_scale=0.5, attention_bias=True),
+    "cohere2": dict(model_type="cohere2", logit_scale=0.5, sliding_window=5, layer_types=SLIDING),
+    "hunyuan": dict(model_type="hunyuan_v1_dense", head_dim=6, attention_bias=True,
+                    rope_parameters=dict(rope_type="dynamic", rope_theta=1e4, alpha=50.0, factor=1.0, beta_fast=32, beta_slow=1,
+                                         mscale=1.0, mscale_all_dim=0.0)),
 })
 VISION = dict(model_type="siglip_vision_model", hidden_size=8, intermediate_size=8, num_hidden_layers=4,
               num_attention_heads=2, image_size=8, patch_size=4)

@@ -32,6 +32,10 @@ MODELS = {
     "granite": dict(model_type="granite", num_key_value_heads=2, tie_word_embeddings=True, embedding_multiplier=3.0,
                     residual_multiplier=0.4, attention_multiplier=0.3, logits_scaling=2.0),
     "gpt_neox": dict(model_type="gpt_neox", hidden_size=24, rotary_pct=0.5, use_parallel_residual=True, tie_word_embeddings=False),
+    "glm4": dict(model_type="glm4", num_hidden_layers=1, intermediate_size=12, num_key_value_heads=2, head_dim=8,
+                 rms_norm_eps=1e-5, tie_word_embeddings=True),
+    "hunyuan": dict(model_type="hunyuan_v1_dense", num_hidden_layers=1, intermediate_size=12, num_key_value_heads=2,
+                    head_dim=6, tie_word_embeddings=True),
 }
 
 
