@@ -1,11 +1,12 @@
 // Packs what a bare x64 Linux machine with an NVIDIA driver needs to run `rm-engine gpu-check` without a network: Node, the
 // package as npm would install it, with its production dependencies, and the Vulkan loader with the libraries that NVIDIA's
 // Vulkan driver links to. Needs Debian or Ubuntu (apt-get download, dpkg), binutils and xz.
-//   npm run gpu-bundle [FILE]        default: .cache/rm-engine-gpu.tar.xz
+//   npm run gpu-bundle [FILE.tar.xz | FOLDER]        default: .cache/rm-engine-gpu.tar.xz; a folder gets what would be packed
 import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
   copyFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -44,6 +45,11 @@ if (process.platform !== 'linux' || process.arch !== 'x64') {
   console.error('gpu-bundle: only on x64 Linux, whose Node goes into the bundle');
   process.exit(1);
 }
+const packs = out.endsWith('.tar.xz');
+if (!packs && existsSync(out)) {
+  console.error(`gpu-bundle: ${out} exists: name a new folder, or a file that ends with .tar.xz`);
+  process.exit(1);
+}
 const stage = mkdtempSync(join(tmpdir(), 'rm-engine-bundle-'));
 process.on('exit', () => rmSync(stage, { recursive: true, force: true }));
 const bundle = join(stage, 'rm-engine-gpu');
@@ -54,7 +60,12 @@ for (const folder of [app, libraries, debs]) mkdirSync(folder, { recursive: true
 
 // The package, as published. `npm ci` installs what its shrinkwrap names; a peer or an optional package is not needed.
 const [{ filename }] = Object.values(
-  JSON.parse(run('npm', ['pack', '--json', '--pack-destination', stage], { cwd: root, capture: true })),
+  JSON.parse(
+    run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', stage], {
+      cwd: root,
+      capture: true,
+    }),
+  ),
 );
 run('tar', ['-xzf', join(stage, filename), '--strip-components=1', '-C', app]);
 copyFileSync(join(root, 'package-lock.json'), join(app, 'package-lock.json'));
@@ -67,6 +78,7 @@ run(
     '--omit=optional',
     '--omit=peer',
     '--ignore-scripts',
+    '--prefer-offline',
     '--no-audit',
     '--no-fund',
     '--loglevel=error',
@@ -83,7 +95,8 @@ for (const name of readdirSync(tokenizers))
   if (name.endsWith('.node') && name !== 'tokenizers.linux-x64-gnu.node') rmSync(join(tokenizers, name));
 
 run('strip', ['-o', join(bundle, 'node'), realpathSync(process.execPath)]);
-run('apt-get', ['download', '-qq', ...PACKAGES.split(' ')], { cwd: debs });
+// As root apt would hand the download to another user, who may not write here.
+run('apt-get', ['-o', 'APT::Sandbox::User=root', 'download', '-qq', ...PACKAGES.split(' ')], { cwd: debs });
 for (const deb of readdirSync(debs)) run('dpkg', ['-x', join(debs, deb), join(stage, 'root')]);
 const found = ['usr/lib', 'lib']
   .map(folder => join(stage, 'root', folder, 'x86_64-linux-gnu'))
@@ -100,9 +113,12 @@ writeFileSync(
 here=$(cd "$(dirname "$0")" && pwd)
 missing=$(mktemp -d)
 trap 'rm -rf "$missing"' EXIT
+present=$({ ldconfig -p || /sbin/ldconfig -p; } 2>/dev/null)
 for library in "$here"/lib/*; do
-  name=$(basename "$library")
-  { ldconfig -p 2>/dev/null || /sbin/ldconfig -p; } | grep -qF "$name " || ln -s "$library" "$missing/$name"
+  case "$present" in
+    *"$(basename "$library") "*) ;;
+    *) ln -s "$library" "$missing" ;;
+  esac
 done
 LD_LIBRARY_PATH="$missing\${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "$here/node" "$here/app/dist/cli/main.js" "$@"
 `,
@@ -110,6 +126,11 @@ LD_LIBRARY_PATH="$missing\${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "$here/node" "$
 chmodSync(join(bundle, 'rm-engine'), 0o755);
 
 mkdirSync(dirname(out), { recursive: true });
+if (!packs) {
+  cpSync(bundle, out, { recursive: true });
+  console.log(`${out}: there: rm-engine gpu-check`);
+  process.exit();
+}
 run('tar', ['-C', stage, '-cJf', out, '--owner=0', '--group=0', 'rm-engine-gpu'], {
   env: { ...process.env, XZ_OPT: '-T0 -9' },
 });

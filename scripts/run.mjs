@@ -108,9 +108,9 @@ const jobs = {
     build();
     node('scripts/packageSize.mjs', ...args);
   },
-  // `npm pack`, which it calls, builds.
   'gpu-bundle': () => {
     install();
+    build();
     node('scripts/gpuBundle.mjs', ...args);
   },
   // The checkout's rm-engine; run `npm run build` before.

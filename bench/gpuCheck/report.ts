@@ -79,7 +79,7 @@ export type StepEvent =
   | { readonly table: BenchTable & { readonly title: string } }
   | { readonly detail: readonly [name: string, value: unknown] }
   | { readonly adapter: AdapterInfo }
-  /** There is no GPU, and a software adapter was not allowed. */
+  /** There is no adapter, or no GPU and a software adapter was not allowed. */
   | { readonly refused: { readonly message: string; readonly fix: string } }
   | { readonly at: string }
   | { readonly end: 'done' | 'failed' };

@@ -26,8 +26,8 @@ interface RunOptions {
   readonly module?: string;
   /** Seconds after those of the step in which it has to end. */
   readonly graceSeconds?: number;
-  /** Whether the adapter is known to be a software one. */
-  readonly software?: boolean;
+  /** What an earlier step opened. */
+  readonly opened?: AdapterInfo | null;
 }
 
 /** Ends a step with all that it has started. */
@@ -45,10 +45,11 @@ const ownModule = (): string => fileURLToPath(new URL('./stepProcess.js', import
 /**
  * Runs a step in a process of its own. A crash, a hang or a lost device is a finding of this step.
  *
- * @throws RmError ADAPTER_NONE where there is no GPU and a software adapter was not allowed; the reason of an abort.
+ * @throws RmError ADAPTER_NONE where there is no adapter, or no GPU and a software adapter was not allowed; the reason of an
+ *   abort.
  */
 export async function runStep(input: StepInput, options: RunOptions): Promise<RanStep> {
-  const { signal, onProgress, module = ownModule(), graceSeconds = graceOf(input.seconds) } = options;
+  const { signal, onProgress, opened, module = ownModule(), graceSeconds = graceOf(input.seconds) } = options;
   const started = performance.now();
   const heard = new HeardEvents();
   let stderr = '';
@@ -85,8 +86,14 @@ export async function runStep(input: StepInput, options: RunOptions): Promise<Ra
     if (heard.end === undefined) endGroup(child);
   }
   signal.throwIfAborted();
-  if (heard.refused) throw new RmError('ADAPTER_NONE', heard.refused.message, heard.refused.fix);
-  const status = late ? statusOfLate(heard, graceSeconds, options.software) : statusOfEnded(heard, how);
+  if (heard.refused) {
+    const { message, fix } = heard.refused;
+    if (!opened) throw new RmError('ADAPTER_NONE', message, fix);
+    // It was there before.
+    heard.findings.push({ level: 'wrong', text: `the adapter is gone: ${message}`, fix: REPORT });
+  }
+  const software = opened?.kind === 'software';
+  const status = late ? statusOfLate(heard, graceSeconds, software) : statusOfEnded(heard, how);
   const { adapter, findings, metrics, tables } = heard;
   return {
     adapter,
@@ -105,7 +112,7 @@ const place = ({ at, details }: HeardEvents): string => {
 };
 
 /** A step that had to be ended: one that has said nothing all the time hung, any other was slow. */
-function statusOfLate(heard: HeardEvents, graceSeconds: number, software = false): StepReport['status'] {
+function statusOfLate(heard: HeardEvents, graceSeconds: number, software: boolean): StepReport['status'] {
   if (heard.end !== undefined) return heard.end;
   // A software adapter may take as long for one piece of work, a GPU may not.
   if (heard.silence < graceSeconds || software || heard.adapter?.kind === 'software') {

@@ -49,7 +49,7 @@ function timeOf(
 /**
  * Runs the steps one after the other within the budget, and reports after each.
  *
- * @throws RmError ADAPTER_NONE where there is no GPU and a software adapter was not allowed.
+ * @throws RmError ADAPTER_NONE where there is no adapter, or no GPU and a software adapter was not allowed.
  */
 export async function runSteps(options: CheckOptions): Promise<GpuCheckReport> {
   const { steps, budget, signal, onReport, run = runStep } = options;
@@ -73,12 +73,7 @@ export async function runSteps(options: CheckOptions): Promise<GpuCheckReport> {
       const { seconds, grace } = time;
       const input = { step, seconds, adapter, memoryLimit, allowSoftware, folder, command, earlier };
       const onProgress = (at: string) => options.onProgress(step, at);
-      const ran: RanStep = await run(input, {
-        signal,
-        onProgress,
-        graceSeconds: grace,
-        software: opened?.kind === 'software',
-      });
+      const ran: RanStep = await run(input, { signal, onProgress, graceSeconds: grace, opened });
       opened ??= ran.adapter ?? null;
       earlier[step] = ran.report.details;
       reports.push(ran.report);

@@ -30,7 +30,8 @@ process.once('message', async message => {
     await steps[input.step](new StepRun(input, send));
   } catch (error) {
     end = 'failed';
-    if (error instanceof NoGpu) send({ refused: { message: error.message, fix: error.fix } });
+    if (error instanceof NoGpu || (error instanceof RmError && error.code === 'ADAPTER_NONE'))
+      send({ refused: { message: error.message, fix: error.fix } });
     else if (error instanceof RmError)
       send({ finding: { level: 'wrong', text: `${error.message} (${error.code})`, fix: error.fix } });
     else send({ finding: { level: 'wrong', text: reasonOf(error) } });

@@ -101,6 +101,21 @@ test('a machine where all is well', async () => {
   assert.is(state.closed, 1);
 });
 
+test('the GPU is named where its driver names only itself, with its matrix units and its memory', async () => {
+  const { context } = machine();
+  const { info } = await context.openDevice();
+  const subgroupMatrixConfigs = [{ component: 'f16', result: 'f32', m: 16, n: 16, k: 16 }];
+  const radv = {
+    ...{ description: 'radv: Mesa 26.1.6-1', device: 'amd-radeon-rx-7900-xtx--radv-navi31-' },
+    ...{ subgroupMinSize: 32, subgroupMaxSize: 64, subgroupMatrixConfigs },
+  };
+  const listAdapters = async () => ({ names: ['AMD Radeon RX 7900 XTX (RADV NAVI31)'] });
+  const { of } = await findings({ listAdapters }, { info: { ...info, ...radv } });
+  assert.is(of('device').evidence, 'AMD Radeon RX 7900 XTX (RADV NAVI31), radv: Mesa 26.1.6-1');
+  assert.match(of('features').evidence, /subgroups: yes, of 32 to 64, .*matrix units: f16 -> f32 16x16x16$/);
+  assert.match(of('card-memory').evidence, /140 GiB that are free of 141 GiB/);
+});
+
 test('old Node', async () => {
   assert.is((await findings({ nodeVersion: 'v18.19.0' })).of('node').status, 'fail');
 });

@@ -189,8 +189,9 @@ test('comparison: the numbers of both by name, and how much better B is', () => 
 const input = (adapter: string, seconds = 1): StepInput => ({
   ...{ step: 'peak', seconds, adapter, allowSoftware: true, folder: '', command: [], earlier: {} },
 });
+const fakeOptions = { signal: never, onProgress: () => {}, module: fakeStep };
 const fake = (adapter: string, graceSeconds = 30, seconds = 1) =>
-  runStep(input(adapter, seconds), { signal: never, onProgress: () => {}, module: fakeStep, graceSeconds });
+  runStep(input(adapter, seconds), { ...fakeOptions, graceSeconds });
 
 test('a step that crashes, exits or hangs is a finding; what it told before is kept', async () => {
   const ended: Record<string, RegExp> = {
@@ -250,8 +251,13 @@ test('an interrupt ends the step at once', async () => {
   assert.ok(performance.now() - started < 5000);
 });
 
-test('a refusal ends the check with ADAPTER_NONE', async () => {
+test('a refusal ends the check with ADAPTER_NONE; an adapter that was there before is a wrong result', async () => {
   assert.match(await rejectsWith(() => fake('refuse'), 'ADAPTER_NONE'), /no GPU/);
+  const opened = report([]).adapter;
+  const gone = await runStep(input('refuse'), { ...fakeOptions, opened });
+  assert.is(gone.report.status, 'failed');
+  const { level, text } = gone.report.findings.at(-1)!;
+  assert.equal([level, text], ['wrong', 'the adapter is gone: there is no GPU to check']);
 });
 
 test('the steps: a report after each, details for later ones, skipped once the budget is spent', async () => {
@@ -360,6 +366,14 @@ test('what is in the way: an earlier check needs --force, anything else stays', 
   writeFileSync(join(outOf('mine'), 'gpu-check.md'), 'my notes\n');
   assert.is((await check('mine', [...again, '--force'])).status, 1);
   assert.is(readFileSync(join(outOf('mine'), 'gpu-check.md'), 'utf8'), 'my notes\n');
+});
+
+test('without any adapter it refuses, and writes nothing', async () => {
+  const args = ['--adapter', 'no such card', '--allow-software', '--steps', 'environment'];
+  const { status, stderr } = await check('none', args);
+  assert.is(status, 1);
+  assert.match(stderr, /no adapter's name contains 'no such card' .*ADAPTER_NONE/);
+  assert.not(existsSync(outOf('none')));
 });
 
 test('without a GPU it refuses, and says how to check all the same', async () => {

@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { tune } from '../../bench/tune.js';
-import { Device } from '../../engine/index.js';
+import { type AdapterInfo, Device, type DeviceFeatures } from '../../engine/index.js';
 import { tuningCases } from '../../kernels/cases/tuning.js';
 import { defaultMatmul, matmulClass, matmulName, matmulVariants } from '../../kernels/matmul/variants.js';
 import { applyTuning, extentClass, tuningForm } from '../../kernels/shared/tunedVariants.js';
@@ -27,6 +27,20 @@ test('a measured variant is taken for all shapes of its class, and only there', 
   assert.equal(defaultMatmul(device, shape, { ...dtypes, b: 'f16' }), builtIn);
   applyTuning(device, { matmul: { [matmulClass(shape, dtypes)]: 'of another GPU' } });
   assert.equal(defaultMatmul(device, shape, dtypes), builtIn, 'what cannot run here is ignored');
+});
+
+test('on a GPU, tune knows the shapes of 8B models and heads over 128k tokens', () => {
+  const cases = tuningCases({ info: { kind: 'gpu' } as AdapterInfo, features: {} as DeviceFeatures });
+  const names = new Set(cases.map(({ item }) => `${item.kernel} ${item.name}`));
+  for (const m of [1, 16, 256]) {
+    for (const [n, k] of [
+      [14336, 4096],
+      [4096, 14336],
+      [128256, 2048],
+    ])
+      assert.ok(names.has(`matmul NT ${m}x${n}x${k} f32 x bf16`), `${[...names].join('\n')}`);
+    assert.ok([...names].some(name => name.startsWith(`gatedMatmul ${m}x14336x4096`)));
+  }
 });
 
 test('values that are not a tuning are refused', async () => {
