@@ -16,7 +16,7 @@ const describeUnused = (names: readonly string[]): string =>
 
 /** The summary as text: dimensions and memory, then parameters by part. @param refusing methods that cannot repair it. */
 export function formatSummary(summary: ModelSummary, refusing: readonly string[] = []): string {
-  const { parameters, bytes, ropes, dtypes, images } = summary;
+  const { parameters, bytes, ropes, dtypes, images, compressed } = summary;
   const attention = `${summary.heads} heads of ${summary.headDim}, ${summary.kvHeads} for keys and values`;
   const fields = formatFields([
     ['model', summary.path],
@@ -44,6 +44,9 @@ export function formatSummary(summary: ModelSummary, refusing: readonly string[]
         .map(([dtype, count]) => `${dtype} (${plural(count, 'tensor')})`)
         .join(', '),
     ],
+    ...(compressed
+      ? [['compressed', `${compressed.method}; read and written as ${compressed.dtype}`] as const]
+      : []),
     [
       'weights',
       summary.stored

@@ -15,6 +15,14 @@ export {
 export { type AdamOptions, type AdamTensors, adam } from './elementwise/adam.js';
 export { convert } from './elementwise/convert.js';
 export { type BlockFormat, blockBytes, blockFormats, dequantize } from './elementwise/dequantize.js';
+export {
+  type CodeFormat,
+  codeBits,
+  dequantizeRows,
+  type PackedRows,
+  recordBytes,
+  recordWords,
+} from './elementwise/dequantizeRows.js';
 export { add, addInto, axpy, scale } from './elementwise/elementwise.js';
 export { scaleRows } from './elementwise/scaleRows.js';
 export { softcap } from './elementwise/softcap.js';

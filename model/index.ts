@@ -1,6 +1,6 @@
 export { expectedTensors, hasOutNorms, keepLayers, refKey, storedName } from './architecture/architecture.js';
 export { requireText, requireVision } from './architecture/modality.js';
-export { deviceBytes } from './checkpoint/checkpoint.js';
+export { deviceBytes, writtenBytes } from './checkpoint/checkpoint.js';
 export { inDtype, weightDtypes } from './checkpoint/inDtype.js';
 export { jsonOf } from './checkpoint/modelSource.js';
 export { openSafetensorsFile, type SafetensorsFile } from './checkpoint/safetensors.js';

@@ -10,6 +10,7 @@ import { gatedMatmulCases } from './gatedMatmul.js';
 import { gramAndSolveCases } from './gramAndSolve.js';
 import { matmulCases } from './matmul.js';
 import { normCases } from './norms.js';
+import { packedRowCases } from './packedRows.js';
 import { reductionCases } from './reductions.js';
 import { vocabularyCases } from './vocabulary.js';
 import { vocabularyLossCases } from './vocabularyLoss.js';
@@ -22,6 +23,7 @@ export const kernelCases: KernelCase[] = [
   ...gatedMatmulCases,
   ...embeddingCases,
   ...blockFormatCases,
+  ...packedRowCases,
   ...normCases,
   ...attentionCases,
   ...elementwiseCases,

@@ -1,5 +1,5 @@
 import { byteSize, type DType, elementCount, ensure } from '../../engine/index.js';
-import type { BlockFormat } from '../../kernels/index.js';
+import type { BlockFormat, PackedRows } from '../../kernels/index.js';
 
 /** A tensor as a checkpoint stores it: row-major, little-endian. */
 export interface TensorInfo {
@@ -7,10 +7,10 @@ export interface TensorInfo {
   /** Number type on the device. */
   readonly dtype: DType;
   readonly shape: number[];
-  /** Bytes on disk: the product of shape and dtype size, fewer for quantised blocks. */
+  /** Bytes as they are read: the product of shape and dtype size, fewer for quantised blocks. */
   readonly byteLength: number;
   /** Set if the tensor is stored in quantised blocks, which become `dtype` on the device. A row is a whole number of blocks. */
-  readonly blocks?: BlockFormat;
+  readonly blocks?: BlockFormat | PackedRows;
 }
 
 /** A tensor of a number type that kernels cannot read, as a checkpoint stores it: it can be copied, no more. */
@@ -23,6 +23,10 @@ export interface OpaqueTensor {
 
 /** Bytes of a tensor on the device. */
 export const deviceBytes = ({ shape, dtype }: TensorInfo): number => elementCount(shape) * byteSize(dtype);
+
+/** Bytes of a tensor in a written model: packed rows are written whole. */
+export const writtenBytes = (info: TensorInfo): number =>
+  typeof info.blocks === 'object' ? deviceBytes(info) : info.byteLength;
 
 /** A model's weights on disk in any file format. Tensors are read on demand. */
 export interface Checkpoint {

@@ -1,9 +1,16 @@
 import { type Device, download, PIECE, type ReadInto, Tensor, uploadFrom } from '../../engine/index.js';
-import { dequantize } from '../../kernels/index.js';
+import { dequantize, dequantizeRows } from '../../kernels/index.js';
 import { type Checkpoint, deviceBytes, type TensorInfo } from './checkpoint.js';
 
-/** Steps of rows that keep any row of blocks aligned for binding: a row takes at least 64 bytes on the device. */
-const BLOCK_ROWS = 8;
+/** Alignment of bindings. */
+const ALIGNMENT = 256;
+
+/** Steps of rows of so many bytes that begin where a binding can. */
+function alignedRows(rowBytes: number): number {
+  let rows = 1;
+  while ((rows * rowBytes) % ALIGNMENT !== 0) rows *= 2;
+  return rows;
+}
 
 /**
  * Fills `target` with rows as a checkpoint stores them, which `read` supplies; dequantises blocks on the device.
@@ -19,12 +26,15 @@ export async function uploadStored(
   if (!blocks) return uploadFrom(target, read);
   const { device, shape, byteLength } = target;
   const rows = shape[0]!;
-  const step = BLOCK_ROWS * Math.max(1, Math.floor((PIECE * rows) / byteLength / BLOCK_ROWS));
+  const least = alignedRows(byteLength / rows);
+  const step = least * Math.max(1, Math.floor((PIECE * rows) / byteLength / least));
   for (let row = 0; row < rows; row += step) {
     const count = Math.min(step, rows - row);
     using packed = Tensor.create(device, [Math.ceil((count * rowBytes) / 4)], 'u32', name);
     await uploadFrom(packed, (into, at) => read(into, row * rowBytes + at), count * rowBytes);
-    dequantize(device.recorder, packed, blocks, target.rows(row, count));
+    const out = target.rows(row, count);
+    if (typeof blocks === 'string') dequantize(device.recorder, packed, blocks, out);
+    else dequantizeRows(device.recorder, packed, blocks, out);
   }
 }
 

@@ -1,12 +1,14 @@
 import { RmError } from '../../engine/index.js';
 import { type Architecture, expectedTensors } from '../architecture/architecture.js';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
+import type { WeightDtype } from '../checkpoint/inDtype.js';
 import { plainNumbers } from '../files/exactJson.js';
 import { isRecord } from '../files/jsonFile.js';
 import { arcee } from './arcee.js';
 import { clip, clipVision } from './clip.js';
 import { cohere, cohere2 } from './cohere.js';
-import { ConfigReader } from './configReader.js';
+import { type Compression, compressionFields, readCompression } from './compression.js';
+import { ConfigReader, statedDtype } from './configReader.js';
 import type { HasTensor } from './decoder.js';
 import { falcon } from './falcon.js';
 import { gemma2, gemma3Multimodal, gemma3Text } from './gemma.js';
@@ -112,13 +114,7 @@ function readConfig(
       'Choose a model of one of these families.',
     );
   }
-  if (reader.get('quantization_config') !== undefined) {
-    throw reader.unsupported(
-      'quantization_config',
-      'is set: quantised weights are not supported',
-      'Use the original f32, f16 or bf16 weights of the model.',
-    );
-  }
+  readCompression(reader);
   if (reader.get('transformers_weights') !== undefined) {
     throw reader.unsupported(
       'transformers_weights',
@@ -129,6 +125,38 @@ function readConfig(
   refuseOtherTasks(reader);
   return { arch: family(reader, has), reader };
 }
+
+/** How weights are compressed, and the number type that they have in the model: what config.json states, else bf16. */
+export interface CompressedWeights {
+  readonly compression: Compression;
+  readonly dtype: WeightDtype;
+}
+
+/**
+ * Reads from a parsed config.json how weights are compressed; undefined if they are not.
+ *
+ * @throws RmError UNSUPPORTED_FAMILY, CONFIG_INVALID.
+ */
+export function compressedWeights(config: unknown, path: string): CompressedWeights | undefined {
+  if (!isRecord(config)) return undefined;
+  const reader = new ConfigReader(config, path);
+  const compression = readCompression(reader);
+  if (!compression) return undefined;
+  const { text_config: text } = config;
+  const dtype = statedDtype(reader) ?? (isRecord(text) ? statedDtype(new ConfigReader(text, path)) : null);
+  return { compression, dtype: dtype === null || dtype === 'u32' ? 'bf16' : dtype };
+}
+
+/** The config.json (also by parseExactJson) of a model whose weights are written whole. */
+export const withoutCompression = (config: Record<string, unknown>): Record<string, unknown> =>
+  Object.fromEntries(
+    Object.entries(config)
+      .filter(([key]) => !compressionFields.some(field => field === key))
+      .map(([key, value]) => [
+        key,
+        key === 'text_config' && isRecord(value) ? withoutCompression(value) : value,
+      ]),
+  );
 
 /** A warning where config.json names a class that may be no language model. */
 export const classWarnings = (config: unknown, path: string): string[] =>

@@ -65,8 +65,8 @@ export function explainMissing(
   const blocks = of(quantised);
   if (blocks !== undefined) {
     return {
-      problem: `the weights are quantised (${blocks})`,
-      fix: 'Use the original f32, f16 or bf16 weights of the model.',
+      problem: `the weights are quantised (${blocks}), and config.json does not say so in "quantization_config"`,
+      fix: 'Use the original f32, f16 or bf16 weights of the model, or the config.json that belongs to these.',
     };
   }
   const native = of(/^(tok_embeddings|layers\.\d+\.(attention\.w[qkvo]|feed_forward\.w\d))\b/);

@@ -11,7 +11,7 @@ const idle = [
   /(^|_)(dropout|pdrop|dropout_prob)$|^(attention|attn|hidden|embedding|residual|classifier)_drop/,
   /_token_ids?$|_token_index$|_version$|^(output|return|initializer|init|router_aux|router_jitter|mamba|vision|audio)_/,
   /^(architectures|auto_map|model_type|dtype|torch_dtype|tokenizer_class|use_cache|is_decoder|is_encoder_decoder)$/,
-  /^(quantization_config|vision_config|text_config|audio_config|tie_encoder_decoder|chunk_size_feed_forward)$/,
+  /^((quantization|compression)_config|vision_config|text_config|audio_config|tie_encoder_decoder|chunk_size_feed_forward)$/,
   /^(id2label|label2id|num_labels|problem_type|finetuning_task|task_specific_params|prefix|cache_implementation)$/,
   /^(pretraining_tp|use_bfloat16|torchscript|tf_legacy_loss|gradient_checkpointing|use_flash_attn|attn_implementation)$/,
   // Saved with models by transformers 4: how to generate.

@@ -1,5 +1,5 @@
 import { type DType, elementCount } from '../../engine/index.js';
-import type { BlockFormat } from '../../kernels/index.js';
+import type { BlockFormat, CodeFormat } from '../../kernels/index.js';
 import {
   type Architecture,
   expectedTensors,
@@ -8,7 +8,8 @@ import {
   type VisionInput,
 } from '../architecture/architecture.js';
 import { deviceBytes } from '../checkpoint/checkpoint.js';
-import { checkShapes } from '../families/index.js';
+import { requiredJsonOf } from '../checkpoint/modelSource.js';
+import { checkShapes, compressedWeights } from '../families/index.js';
 import { openHeaders, openModelSource } from './openModelSource.js';
 import { readArchitecture } from './readArchitecture.js';
 
@@ -32,13 +33,15 @@ export interface ModelSummary extends Dimensions {
     readonly total: number;
   };
   /** Number of tensors of each stored number type. */
-  readonly dtypes: Readonly<Partial<Record<DType | BlockFormat, number>>>;
+  readonly dtypes: Readonly<Partial<Record<DType | BlockFormat | CodeFormat, number>>>;
+  /** Set if weights are compressed: how, and the number type as which they are read. */
+  readonly compressed?: { readonly method: string; readonly dtype: DType };
   /** False for a config.json without weights, of which this says what a model would be. */
   readonly stored: boolean;
   readonly bytes: {
     /** All tensors of the checkpoint on disk, or as they would be there. */
     readonly checkpoint: number;
-    /** Weights on the device, in the checkpoint's number type; blocks become f16. */
+    /** Weights on the device, in the checkpoint's number type; blocks become f16, other compressed weights what config.json states. */
     readonly weights: number;
     /** Keys and values of one token in the KV cache, all layers (f32). */
     readonly cachePerToken: number;
@@ -62,10 +65,12 @@ const imagesOf = ({ imageSize, patchSize, projection }: VisionInput): Images => 
 export async function inspectModel(folder: string): Promise<ModelSummary> {
   const arch = await readArchitecture(folder);
   const checkpoint = await openHeaders(folder, arch);
+  const source = await openModelSource(folder);
+  const compressed = compressedWeights(await requiredJsonOf(source, 'config.json'), folder);
   try {
     checkShapes(arch, checkpoint);
     const parameters = { embedding: 0, attention: 0, mlp: 0, norms: 0, lmHead: 0, perLayer: 0, total: 0 };
-    const dtypes: Partial<Record<DType | BlockFormat, number>> = {};
+    const dtypes: Partial<Record<DType | BlockFormat | CodeFormat, number>> = {};
     const used = new Set<string>();
     let weights = 0;
     for (const { name, shape, part, layer } of expectedTensors(arch)) {
@@ -74,7 +79,7 @@ export async function inspectModel(folder: string): Promise<ModelSummary> {
       parameters[part] += count;
       parameters.total += count;
       if (layer === 0) parameters.perLayer += count;
-      const stored = info.blocks ?? info.dtype;
+      const stored = typeof info.blocks === 'object' ? info.blocks.codes : (info.blocks ?? info.dtype);
       dtypes[stored] = (dtypes[stored] ?? 0) + 1;
       weights += deviceBytes(info);
       used.add(name);
@@ -88,7 +93,10 @@ export async function inspectModel(folder: string): Promise<ModelSummary> {
       ...(arch.vision && { images: imagesOf(arch.vision) }),
       parameters,
       dtypes,
-      stored: (await (await openModelSource(folder)).weightFiles()).length > 0,
+      ...(compressed && {
+        compressed: { method: compressed.compression.label, dtype: compressed.dtype },
+      }),
+      stored: (await source.weightFiles()).length > 0,
       bytes: {
         checkpoint: checkpoint.totalBytes,
         weights,

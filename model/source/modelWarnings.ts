@@ -3,7 +3,12 @@ import type { Architecture } from '../architecture/architecture.js';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { type ModelSource, requiredJsonOf } from '../checkpoint/modelSource.js';
 import { leftoverShards } from '../checkpoint/safetensors.js';
-import { architectureFromConfig, classWarnings, unknownFields } from '../families/index.js';
+import {
+  architectureFromConfig,
+  classWarnings,
+  compressedWeights,
+  unknownFields,
+} from '../families/index.js';
 import { openModelSource } from './openModelSource.js';
 import { readArchitecture } from './readArchitecture.js';
 import { unreadTensors } from './unreadTensors.js';
@@ -22,6 +27,7 @@ export async function modelWarnings(model: string): Promise<string[]> {
   try {
     const path = source.nameOf('config.json');
     return [
+      ...compressed(config, path),
       ...(arch.vision ? [] : classWarnings(config, path)),
       ...untied(architectureFromConfig(config, path), arch, path),
       ...unknown(config, path),
@@ -31,6 +37,14 @@ export async function modelWarnings(model: string): Promise<string[]> {
   } finally {
     await checkpoint.close();
   }
+}
+
+function compressed(config: unknown, path: string): string[] {
+  const found = compressedWeights(config, path);
+  if (!found) return [];
+  return [
+    `${path}: the weights are compressed (${found.compression.label}): they are read as ${found.dtype}, and a result is written whole, without "quantization_config"`,
+  ];
 }
 
 function untied(stated: Architecture, { tiedEmbeddings, tensorNames }: Architecture, path: string): string[] {

@@ -6,8 +6,10 @@ import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { expectedCheckpoint } from '../checkpoint/expectedCheckpoint.js';
 import { inDtype, type WeightDtype } from '../checkpoint/inDtype.js';
 import { missingFile } from '../checkpoint/missingFile.js';
-import type { ModelSource } from '../checkpoint/modelSource.js';
+import { jsonOf, type ModelSource } from '../checkpoint/modelSource.js';
 import { openSafetensors } from '../checkpoint/safetensors.js';
+import { openCompressed } from '../compressed/openCompressed.js';
+import { compressedWeights } from '../families/index.js';
 import { isGgufPath } from '../files/ggufPath.js';
 import { readTextFileIfPresent } from '../files/jsonFile.js';
 import { GgufSource } from '../gguf/source.js';
@@ -31,8 +33,10 @@ class FolderSource implements ModelSource {
     return missingFile(this.folder, file);
   }
 
-  openCheckpoint(): Promise<Checkpoint> {
-    return openSafetensors(this.folder);
+  async openCheckpoint(): Promise<Checkpoint> {
+    const stored = await openSafetensors(this.folder);
+    const compressed = compressedWeights(await jsonOf(this, 'config.json'), this.nameOf('config.json'));
+    return compressed ? await openCompressed(stored, compressed.compression, compressed.dtype) : stored;
   }
 
   async weightFiles(): Promise<string[]> {

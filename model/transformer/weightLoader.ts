@@ -133,6 +133,7 @@ export class WeightLoader {
   #read(ref: TensorRef, scope: Scope): Filling {
     const names = isStack(ref) ? ref.names : [storedName(ref)];
     const info = this.checkpoint.info(names[0]!);
+    if (isStack(ref)) this.#requireAlike(info, names);
     const [stored = 1, ...rest] = info.shape;
     const rowBytes = info.byteLength / Math.max(1, stored);
     if (isStack(ref) && ref.along === 'columns') {
@@ -151,6 +152,18 @@ export class WeightLoader {
       this.checkpoint.readInto(names[0]!, (part.first + run * part.stride) * rowBytes + within, target),
     );
     return this.#fill(info, [part.runs * part.count, ...rest], rowBytes, read, scope);
+  }
+
+  /** The matrices of a stack are read as one. @throws RmError UNSUPPORTED_DTYPE naming one that is stored in another way. */
+  #requireAlike(first: TensorInfo, names: readonly string[]): void {
+    const formOf = ({ dtype, byteLength, blocks }: TensorInfo) => JSON.stringify([dtype, byteLength, blocks]);
+    const other = names.find(name => formOf(this.checkpoint.info(name)) !== formOf(first));
+    if (other === undefined) return;
+    throw new RmError(
+      'UNSUPPORTED_DTYPE',
+      `${this.checkpoint.path}: tensors ${first.name} and ${other} of one layer are stored in different ways`,
+      'Save all experts of a layer in one number type, or compressed with the same settings.',
+    );
   }
 
   #fill(info: TensorInfo, shape: readonly number[], rowBytes: number, read: ReadInto, scope: Scope): Filling {

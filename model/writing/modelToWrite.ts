@@ -1,11 +1,11 @@
 import { type Device, type Progress, RmError } from '../../engine/index.js';
 import type { Architecture } from '../architecture/architecture.js';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
-import type { WeightDtype } from '../checkpoint/inDtype.js';
+import { configInDtype, type WeightDtype } from '../checkpoint/inDtype.js';
 import type { ModelSource } from '../checkpoint/modelSource.js';
 import { requiredTextOf } from '../checkpoint/modelSource.js';
-import { pruneConfig, withHead } from '../families/index.js';
-import { parseExactJson } from '../files/exactJson.js';
+import { compressedWeights, pruneConfig, withHead, withoutCompression } from '../families/index.js';
+import { parseExactJson, plainNumbers } from '../files/exactJson.js';
 import { isRecord } from '../files/jsonFile.js';
 import type { WrittenType } from '../gguf/encode.js';
 import type { Replacement } from './replacement.js';
@@ -37,12 +37,20 @@ export interface WriteModelOptions {
 
 /**
  * Cuts config.json to the kept layers and keeps the spelling of its numbers (exactJson.ts). Says where the head has weights of
- * its own, so that every loader takes those that were measured. @throws RmError CONFIG_INVALID.
+ * its own, so that every loader takes those that were measured; and the number type, where another is written, or weights were
+ * compressed. @throws RmError CONFIG_INVALID.
  */
-export async function writtenConfig({ source, keep, arch }: ModelToWrite): Promise<Record<string, unknown>> {
+export async function writtenConfig(
+  { source, keep, arch }: ModelToWrite,
+  dtype?: WeightDtype,
+): Promise<Record<string, unknown>> {
   const text = await requiredTextOf(source, 'config.json');
   const config = parseExactJson(text, source.nameOf('config.json'));
-  if (isRecord(config)) return withHead(pruneConfig(config, keep), arch);
+  if (isRecord(config)) {
+    const compressed = compressedWeights(plainNumbers(config), source.nameOf('config.json'));
+    const cut = withHead(withoutCompression(pruneConfig(config, keep)), arch);
+    return configInDtype(cut, dtype ?? compressed?.dtype);
+  }
   throw new RmError(
     'CONFIG_INVALID',
     `${source.nameOf('config.json')} is not an object`,

@@ -3,7 +3,6 @@ import { dirname, join } from 'node:path';
 import { type Architecture, expectedTensors } from '../architecture/architecture.js';
 import { isComputedBuffer } from '../architecture/computedBuffers.js';
 import { densePieces, storedPieces } from '../checkpoint/denseTensor.js';
-import { configInDtype } from '../checkpoint/inDtype.js';
 import { type TensorSource, writeSafetensors } from '../checkpoint/safetensorsWriter.js';
 import { exactJsonText } from '../files/exactJson.js';
 import { isGgufPath } from '../files/ggufPath.js';
@@ -41,7 +40,7 @@ async function writeModelFolder(model: ModelToWrite, to: string, options: WriteM
     ...(options.maxShardBytes !== undefined && { maxShardBytes: options.maxShardBytes }),
     onProgress: (done, total) => options.onProgress?.({ phase: 'write', done, total, unit: 'bytes' }),
   });
-  const config = configInDtype(await writtenConfig(model), options.dtype);
+  const config = await writtenConfig(model, options.dtype);
   await writeOutputFile(join(to, 'config.json'), `${exactJsonText(config)}\n`);
   if (source.folder !== null) return copyCompanions(source.folder, to);
   for (const name of ggufTexts) {

@@ -1,5 +1,5 @@
 import { ensure, RmError } from '../../engine/index.js';
-import { type Architecture, expectedTensors, openCheckpoint } from '../../model/index.js';
+import { type Architecture, expectedTensors, openCheckpoint, writtenBytes } from '../../model/index.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 
 /** How much a pruned model may differ from the original on held-out text: KL in nats, or the share of equal next tokens. */
@@ -67,9 +67,8 @@ export async function layersForSize(
   const checkpoint = await openCheckpoint(from, options.dtype);
   try {
     for (const tensor of expectedTensors(arch)) {
-      const { byteLength } = checkpoint.info(tensor.name);
       const parameters = tensor.shape.reduce((product, size) => product * size, 1);
-      const size = targetBytes === undefined ? parameters : byteLength;
+      const size = targetBytes === undefined ? parameters : writtenBytes(checkpoint.info(tensor.name));
       whole += size;
       if (tensor.layer !== null) layers[tensor.layer]! += size;
     }

@@ -143,7 +143,7 @@ test('what cannot be computed is named with what can', async () => {
     /"rope_scaling.rope_type" is "spiral"; supported are default, linear/,
   );
   assert.match(await unsupported({ partial_rotary_factor: 0.5 }), /partial_rotary_factor/);
-  assert.match(await unsupported({ quantization_config: { bits: 4 } }), /quantised/);
+  assert.match(await unsupported({ quantization_config: { quant_method: 'hqq' } }), /quantised by hqq/);
 });
 
 /** inv_freq of transformers 5.23 on the CPU, f32: the same bits. */

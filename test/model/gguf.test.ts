@@ -6,6 +6,7 @@ import { asF32, decodeToF32, encodeFromF32 } from '../../engine/dtype.js';
 import { RmError } from '../../engine/errors.js';
 import { seededRandom } from '../../engine/random.js';
 import { dequantizedOnHost } from '../../kernels/cases/blockFormats.js';
+import type { BlockFormat } from '../../kernels/index.js';
 import { encodeAs } from '../../model/gguf/encode.js';
 import { ggufFamilies } from '../../model/gguf/families.js';
 import { withGgufFile } from '../../model/gguf/file.js';
@@ -38,10 +39,9 @@ test('tensors of a file that gguf has written: names, shapes, order of rows and 
     assert.equal(info.shape, shape, name);
     const bytes = await checkpoint.read(name);
     const expected = base64F32(values);
-    if (info.blocks) blocks.add(info.blocks);
-    const found = info.blocks
-      ? dequantizedOnHost(bytes, info.blocks, expected.length)
-      : decodeToF32(bytes, info.dtype);
+    const format = info.blocks as BlockFormat | undefined;
+    if (format) blocks.add(format);
+    const found = format ? dequantizedOnHost(bytes, format, expected.length) : decodeToF32(bytes, info.dtype);
     for (const [i, value] of expected.entries())
       assert.ok(Math.abs(found[i]! - value) < 1e-7, `${name} ${i}`);
   }

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -6,40 +6,11 @@ import { Device } from '../../engine/index.js';
 import { convert } from '../../model/index.js';
 import { prune } from '../../replaceme/index.js';
 import { rejectsWith } from '../gpu.js';
+import { type Entry, readEntries, writeEntries } from '../safetensorsEntries.js';
 import { temporaryFolder } from '../support.js';
 import { writeTinyModel } from '../tinyModel.js';
 
 // Tensors of number types that no kernel reads. The files are parsed here, byte by byte. Takes about 3 s.
-
-interface Entry {
-  dtype: string;
-  shape: number[];
-  bytes: Buffer;
-}
-
-function readFile(path: string): Map<string, Entry> {
-  const file = readFileSync(path);
-  const start = 8 + Number(file.readBigUInt64LE());
-  const { __metadata__, ...header } = JSON.parse(file.toString('utf8', 8, start));
-  return new Map(
-    Object.entries<Record<string, never>>(header).map(([name, { dtype, shape, data_offsets }]) => {
-      const [begin, end] = data_offsets as unknown as [number, number];
-      return [name, { dtype, shape, bytes: file.subarray(start + begin, start + end) }];
-    }),
-  );
-}
-
-function writeFile(path: string, tensors: ReadonlyMap<string, Entry>): void {
-  let at = 0;
-  const entries = [...tensors].map(([name, { dtype, shape, bytes }]) => {
-    at += bytes.byteLength;
-    return [name, { dtype, shape, data_offsets: [at - bytes.byteLength, at] }];
-  });
-  const header = Buffer.from(JSON.stringify(Object.fromEntries(entries)));
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(header.byteLength));
-  writeFileSync(path, Buffer.concat([length, header, ...[...tensors.values()].map(({ bytes }) => bytes)]));
-}
 
 const random = (count: number): Buffer =>
   Buffer.from(Array.from({ length: count }, (_, i) => (i * 89 + count * 7 + 13) % 251));
@@ -87,14 +58,14 @@ const file = join(model, 'model.safetensors');
 test.before(async () => {
   mkdirSync(model);
   await writeTinyModel(model);
-  writeFile(file, new Map([...readFile(file), ...others]));
+  writeEntries(file, new Map([...readEntries(file), ...others]));
 });
 
 test.after(() => folder[Symbol.dispose]());
 
 /** Asserts that a written file holds the other tensors byte for byte, those of layer 1 not, and those of layer 5 as 4. */
 function assertCopied(path: string, removed: boolean): void {
-  const written = readFile(path);
+  const written = readEntries(path);
   for (const [name, expected] of others) {
     const found = written.get(removed ? name.replace('layers.5', 'layers.4') : name);
     if (removed && name.includes('layers.1.')) assert.is(written.get(name), undefined, name);
@@ -115,7 +86,7 @@ test('convert copies them, also where it changes the number type of the weights'
     const to = join(folder.path, `as ${type}`);
     await convert(device, model, to, type && { type });
     assertCopied(join(to, 'model.safetensors'), false);
-    const written = readFile(join(to, 'model.safetensors')).get('model.norm.weight')!;
+    const written = readEntries(join(to, 'model.safetensors')).get('model.norm.weight')!;
     assert.is(written.dtype, type ?? 'BF16');
   }
 });
@@ -125,9 +96,9 @@ test('a weight of the model itself in such a type is refused before any work', a
   mkdirSync(own);
   await writeTinyModel(own);
   const path = join(own, 'model.safetensors');
-  const tensors = readFile(path);
+  const tensors = readEntries(path);
   tensors.set('model.norm.weight', entry('F64', [32], 256));
-  writeFile(path, tensors);
+  writeEntries(path, tensors);
   const message = await rejectsWith(
     () => prune(own, join(folder.path, 'never'), { remove: [1], method: 'plain' }),
     'UNSUPPORTED_DTYPE',

@@ -3,6 +3,7 @@ import { writeModel } from '../../model/writing/writeModel.js';
 import { PrunedModel } from '../../replaceme/activations/prunedModel.js';
 import type { RepairDetails } from '../../replaceme/fits/repair.js';
 import { methodNamed } from '../../replaceme/methods/index.js';
+import type { Window } from '../../replaceme/run/window.js';
 import type { GoldenModel } from '../familyData.js';
 import { plainBatches, repairContext } from './workplace.js';
 
@@ -12,7 +13,7 @@ export const familySequences = Array.from({ length: 64 }, (_, s) =>
 );
 
 /**
- * Prunes layer 2 of a tiny model, writes it into the empty folder `to`, and says what the method found and which logits
+ * Prunes layer 2 (or other windows) of a tiny model, writes it into the empty folder `to`, and says what the method found and which logits
  * the pruned model gives in memory.
  */
 export async function prunedFamily(
@@ -20,8 +21,8 @@ export async function prunedFamily(
   family: Pick<GoldenModel, 'folder' | 'ids'>,
   method: string,
   to: string,
+  windows: readonly Window[] = [{ layer: 1, count: 1 }],
 ): Promise<{ details: RepairDetails; logits: Float32Array }> {
-  const windows = [{ layer: 1, count: 1 }];
   const known = familySequences.map(ids => ids.map(id => id % model.arch.vocab));
   const context = repairContext(model, plainBatches(known, 256), { alpha: 0.1 });
   const { changes, details } = await methodNamed(method).repair(context, windows);
