@@ -3,92 +3,88 @@ import { checkOperands, checkTensor, type FloatType, floats } from '../shared/ch
 import { flatProgram, runFlat } from '../shared/flat.js';
 import { narrowTo } from './convert.js';
 
-/** A block format: bytes and elements per block, and WGSL of `value(at, j)`, element j of the block at byte `at`. */
+/**
+ * A block format: bytes and elements per block, and WGSL for elements of the block at byte `at`: `scales(at, j)` of the RUN
+ * elements from j on, and `levels(at, j)` of the four from j on. An element is scales.x * level - scales.y.
+ */
 interface BlockLayout {
   readonly bytes: number;
   readonly elements: number;
-  readonly value: string;
+  readonly wgsl: string;
 }
 
-/** WGSL of nibble j of 32: first the low nibbles of 16 bytes, then the high ones. */
-const nibble = (start: number) => `((byte(at + ${start}u + j % 16u) >> (4u * (j / 16u))) & 15u)`;
-const fifthBit = (start: number) => `(((word(at + ${start}u) >> j) & 1u) << 4u)`;
+/** Elements that an invocation reads; all have the same scales. */
+const RUN = 16;
 
-/** WGSL of scale and minimum of group g of a super-block: 6 bits each, packed into 12 bytes. */
-const kScales = /* wgsl */ `
-fn scaleAndMin(at: u32, g: u32) -> vec2f {
-  if (g < 4u) { return vec2f(f32(byte(at + g) & 63u), f32(byte(at + g + 4u) & 63u)); }
-  let both = byte(at + g + 4u);
-  return vec2f(
-    f32((both & 15u) | ((byte(at + g - 4u) >> 6u) << 4u)),
-    f32((both >> 4u) | ((byte(at + g) >> 6u) << 4u)));
-}`;
+/** WGSL of nibbles j to j + 3 of 32: first the low nibbles of 16 bytes, then the high ones. */
+const nibbles = (start: number) =>
+  `((bytes(at + ${start}u + j % 16u) >> vec4u(4u * (j / 16u))) & vec4u(15u))`;
+const fifthBits = (start: number) =>
+  `(((vec4u(word(at + ${start}u) >> j) >> vec4u(0u, 1u, 2u, 3u)) & vec4u(1u)) << vec4u(4u))`;
+
+/** A format of 32 elements with a factor and, unless `middle` is subtracted from its levels, an offset. */
+const small = (bytes: number, levels: string, middle?: number): BlockLayout => ({
+  bytes,
+  elements: 32,
+  wgsl: /* wgsl */ `
+fn scales(at: u32, j: u32) -> vec2f { return vec2f(half(at), ${middle === undefined ? '-half(at + 2u)' : '0.0'}); }
+fn levels(at: u32, j: u32) -> vec4f { return vec4f(${levels})${middle ? ` - vec4f(${middle}.0)` : ''}; }`,
+});
+
+/** Q4_K and Q5_K: scale and minimum of each group of 32, 6 bits each, are packed into 12 bytes. */
+const kBlock = (bytes: number, start: number, high: string): BlockLayout => ({
+  bytes,
+  elements: 256,
+  wgsl: /* wgsl */ `
+fn scales(at: u32, j: u32) -> vec2f {
+  let g = j / 32u;
+  let packed = at + 4u + g;
+  var pair = vec2u(byte(packed) & 63u, byte(packed + 4u) & 63u);
+  if (g >= 4u) {
+    let both = byte(packed + 4u);
+    pair = vec2u((both & 15u) | ((byte(packed - 4u) >> 6u) << 4u), (both >> 4u) | ((byte(packed) >> 6u) << 4u));
+  }
+  return vec2f(half(at), half(at + 2u)) * vec2f(pair);
+}
+fn levels(at: u32, j: u32) -> vec4f {
+  let g = j / 32u;
+  let low = (bytes(at + ${start}u + (g / 2u) * 32u + j % 32u) >> vec4u(4u * (g % 2u))) & vec4u(15u);
+  return vec4f(low${high});
+}`,
+});
 
 /** A quantised block format that kernels can read, by ggml's name. */
 export type BlockFormat = 'Q4_0' | 'Q4_1' | 'Q5_0' | 'Q5_1' | 'Q8_0' | 'Q4_K' | 'Q5_K' | 'Q6_K';
 
 const layouts: Readonly<Record<BlockFormat, BlockLayout>> = {
-  Q4_0: {
-    bytes: 18,
-    elements: 32,
-    value: `fn value(at: u32, j: u32) -> f32 { return half(at) * (f32(${nibble(2)}) - 8.0); }`,
-  },
-  Q4_1: {
-    bytes: 20,
-    elements: 32,
-    value: `fn value(at: u32, j: u32) -> f32 { return half(at) * f32(${nibble(4)}) + half(at + 2u); }`,
-  },
-  Q5_0: {
-    bytes: 22,
-    elements: 32,
-    value: `fn value(at: u32, j: u32) -> f32 { return half(at) * (f32(${nibble(6)} | ${fifthBit(2)}) - 16.0); }`,
-  },
-  Q5_1: {
-    bytes: 24,
-    elements: 32,
-    value: `fn value(at: u32, j: u32) -> f32 { return half(at) * f32(${nibble(8)} | ${fifthBit(4)}) + half(at + 2u); }`,
-  },
-  Q8_0: {
-    bytes: 34,
-    elements: 32,
-    value: 'fn value(at: u32, j: u32) -> f32 { return half(at) * signed(at + 2u + j); }',
-  },
-  Q4_K: {
-    bytes: 144,
-    elements: 256,
-    value: /* wgsl */ `${kScales}
-fn value(at: u32, j: u32) -> f32 {
-  let g = j / 32u;
-  let s = scaleAndMin(at + 4u, g);
-  let q = (byte(at + 16u + (g / 2u) * 32u + j % 32u) >> (4u * (g % 2u))) & 15u;
-  return (half(at) * s.x) * f32(q) - half(at + 2u) * s.y;
-}`,
-  },
-  Q5_K: {
-    bytes: 176,
-    elements: 256,
-    value: /* wgsl */ `${kScales}
-fn value(at: u32, j: u32) -> f32 {
-  let g = j / 32u;
-  let s = scaleAndMin(at + 4u, g);
-  let low = (byte(at + 48u + (g / 2u) * 32u + j % 32u) >> (4u * (g % 2u))) & 15u;
-  let high = (byte(at + 16u + j % 32u) >> g) & 1u;
-  return (half(at) * s.x) * f32(low | (high << 4u)) - half(at + 2u) * s.y;
-}`,
-  },
+  Q4_0: small(18, nibbles(2), 8),
+  Q4_1: small(20, nibbles(4)),
+  Q5_0: small(22, `${nibbles(6)} | ${fifthBits(2)}`, 16),
+  Q5_1: small(24, `${nibbles(8)} | ${fifthBits(4)}`),
+  Q8_0: small(34, 'signed(bytes(at + 2u + j))', 0),
+  Q4_K: kBlock(144, 16, ''),
+  Q5_K: kBlock(176, 48, ' | (((bytes(at + 16u + j % 32u) >> vec4u(g)) & vec4u(1u)) << vec4u(4u))'),
   Q6_K: {
     bytes: 210,
     elements: 256,
-    value: /* wgsl */ `
-fn value(at: u32, j: u32) -> f32 {
+    wgsl: /* wgsl */ `
+fn scales(at: u32, j: u32) -> vec2f {
+  return vec2f(half(at + 208u) * f32(signed(vec4u(byte(at + 192u + j / 16u))).x), 0.0);
+}
+fn levels(at: u32, j: u32) -> vec4f {
   let part = j / 128u;
   let quarter = (j / 32u) % 4u;
-  let low = (byte(at + part * 64u + (quarter % 2u) * 32u + j % 32u) >> (4u * (quarter / 2u))) & 15u;
-  let high = (byte(at + 128u + part * 32u + j % 32u) >> (2u * quarter)) & 3u;
-  return (half(at + 208u) * signed(at + 192u + j / 16u)) * (f32(low | (high << 4u)) - 32.0);
+  let low = (bytes(at + part * 64u + (quarter % 2u) * 32u + j % 32u) >> vec4u(4u * (quarter / 2u))) & vec4u(15u);
+  let high = (bytes(at + 128u + part * 32u + j % 32u) >> vec4u(2u * quarter)) & vec4u(3u);
+  return vec4f(low | (high << vec4u(4u))) - vec4f(32.0);
 }`,
   },
 };
+
+/** WGSL that returns the four bytes at an even place; blocks of whole words have their levels at whole words. */
+const unaligned = /* wgsl */ `
+  let pair = vec2u(blocks[at / 4u], blocks[at / 4u + 1u]);
+  return select(pair.x, (pair.x >> 16u) | (pair.y << 16u), at % 4u != 0u);`;
 
 /** All block formats that `dequantize` reads. */
 export const blockFormats = Object.keys(layouts) as readonly BlockFormat[];
@@ -101,12 +97,14 @@ const program = programFamily((format: BlockFormat, to: FloatType) =>
 @group(0) @binding(1) var<storage, read> blocks: array<u32>;
 @group(0) @binding(2) var<storage, read_write> y: array<u32>;
 fn byte(at: u32) -> u32 { return (blocks[at / 4u] >> (8u * (at % 4u))) & 255u; }
-fn signed(at: u32) -> f32 { return f32(i32(byte(at) << 24u) >> 24u); }
 fn word(at: u32) -> u32 {
-  return byte(at) | (byte(at + 1u) << 8u) | (byte(at + 2u) << 16u) | (byte(at + 3u) << 24u);
+  ${layouts[format].bytes % 4 === 0 ? 'return blocks[at / 4u];' : unaligned}
 }
+fn bytes(at: u32) -> vec4u { return (vec4u(word(at)) >> vec4u(0u, 8u, 16u, 24u)) & vec4u(255u); }
+fn signed(x: vec4u) -> vec4i { return vec4i(x << vec4u(24u)) >> vec4u(24u); }
 fn half(at: u32) -> f32 {
-  let bits = byte(at) | (byte(at + 1u) << 8u);
+  // No block has an odd number of bytes.
+  let bits = (blocks[at / 4u] >> (8u * (at % 4u))) & 0xffffu;
   let sign = (bits & 0x8000u) << 16u;
   let size = bits & 0x7fffu;
   if (size < 0x400u) {
@@ -116,15 +114,23 @@ fn half(at: u32) -> f32 {
   let special = select(0u, 0x38000000u, size >= 0x7c00u);
   return bitcast<f32>(sign | ((size << 13u) + 0x38000000u + special));
 }
-${layouts[format].value}
+${layouts[format].wgsl}
 ${to === 'f32' ? '' : narrowTo[to]}`,
     body: `
-  let block = 2u * i / ${layouts[format].elements}u;
+  let block = ${RUN}u * i / ${layouts[format].elements}u;
   let at = block * ${layouts[format].bytes}u;
-  let j = 2u * i - block * ${layouts[format].elements}u;
-  let first = bitcast<u32>(value(at, j));
-  let second = bitcast<u32>(value(at, j + 1u));
-${to === 'f32' ? '  y[2u * i] = first;\n  y[2u * i + 1u] = second;' : '  y[i] = narrow(first) | (narrow(second) << 16u);'}`,
+  let first = ${RUN}u * i - block * ${layouts[format].elements}u;
+  let s = scales(at, first);
+  for (var k = 0u; k < ${RUN}u; k += 4u) {
+    let x = bitcast<vec4u>(s.x * levels(at, first + k) - vec4f(s.y));
+    let to = ${RUN}u * i + k;
+${
+  to === 'f32'
+    ? '    for (var n = 0u; n < 4u; n++) { y[to + n] = x[n]; }'
+    : `    y[to / 2u] = narrow(x.x) | (narrow(x.y) << 16u);
+    y[to / 2u + 1u] = narrow(x.z) | (narrow(x.w) << 16u);`
+}
+  }`,
   }),
 );
 
@@ -146,7 +152,7 @@ export function dequantize(rec: Recorder, blocks: Tensor, format: BlockFormat, o
     `dequantize: '${blocks.label}' has ${blocks.byteLength} bytes, ${out.size} elements of ${format} take ${bytes}`,
     'Pass whole blocks for all elements.',
   );
-  runFlat(rec, program(format, out.dtype as FloatType), [blocks, out], out.size / 2, [], {
+  runFlat(rec, program(format, out.dtype as FloatType), [blocks, out], out.size / RUN, [], {
     flops: 2 * out.size,
     bytes: bytes + out.byteLength,
   });
