@@ -16,6 +16,8 @@ const everyLayer = { use_sliding_window: false, layer_types: null } as const;
 /** Of four layers: only each sixth of a Gemma 3 sees everything. */
 const everyKind = (kind: 'sliding' | 'full') => new Array<string>(4).fill(`${kind}_attention`);
 
+const threeOfFour = [...everyKind('sliding').slice(1), 'full_attention'];
+
 /** An even number of columns, which the model of the family has not. */
 const turned = {
   rope_parameters: { rope_type: 'default', rope_theta: 1000, partial_rotary_factor: 2 / 3 },
@@ -62,6 +64,44 @@ export const ggufCases: Readonly<Record<string, GgufCase>> = {
   'falcon-grouped': { family: 'falcon-grouped' },
   neox: { family: 'neox', config: turned },
   'neox in turn': { family: 'neox', config: { ...turned, use_parallel_residual: false } },
+};
+
+/** Families whose tensors and settings take the ways of those above: llama.cpp alone reads them. */
+export const likeOtherCases: Readonly<Record<string, GgufCase>> = {
+  mistral3: { family: 'mistral3' },
+  ministral3: { family: 'ministral3', config: { sliding_window: null } },
+  'mistral3-growing': { family: 'mistral3-growing' },
+  smolvlm: { family: 'smolvlm' },
+  idefics3: { family: 'idefics3' },
+  seed_oss: { family: 'seed_oss', config: { attention_out_bias: false } },
+  arcee: { family: 'arcee', config: { attention_bias: false, mlp_bias: false } },
+  ernie4_5: { family: 'ernie4_5', config: { use_bias: false } },
+  hunyuan: { family: 'hunyuan', config: { attention_bias: false } },
+  glm: { family: 'glm' },
+  glm4: { family: 'glm4' },
+  cohere: { family: 'cohere', config: { attention_bias: false } },
+  cohere2: { family: 'cohere2', config: { layer_types: threeOfFour }, remove: 3 },
+  olmo3: {
+    family: 'olmo3',
+    config: {
+      attention_bias: false,
+      layer_types: threeOfFour,
+      rope_parameters: {
+        full_attention: {
+          rope_type: 'yarn',
+          rope_theta: 5e5,
+          factor: 4,
+          original_max_position_embeddings: 16,
+        },
+        sliding_attention: { rope_type: 'default', rope_theta: 5e5 },
+      },
+    },
+    remove: 3,
+  },
+  exaone4: { family: 'exaone4-whole' },
+  starcoder2: { family: 'starcoder2', config: { sliding_window: null } },
+  stablelm: { family: 'stablelm' },
+  'stablelm-parallel': { family: 'stablelm-parallel' },
 };
 
 type Json = Record<string, unknown>;

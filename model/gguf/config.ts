@@ -11,6 +11,7 @@ import { SLIDING_WINDOW, slidingLayers } from './slidingLayers.js';
 const changing = [
   ...['expert_count', 'expert_used_count', 'attn_logit_softcapping', 'final_logit_softcapping'],
   ...['logit_scale', 'embedding_scale', 'residual_scale', 'attention.scale', 'attention.clamp_kqv'],
+  'attention.temperature_scale',
   ...['attention.max_alibi_bias', 'use_parallel_residual', 'rope.freq_base_swa', SLIDING_WINDOW],
   ...['rope.scaling.yarn_ext_factor', 'rope.scaling.yarn_attn_factor', 'rope.scaling.yarn_log_multiplier'],
 ];
@@ -28,7 +29,9 @@ export function familyOf(file: Pick<GgufContents, 'metadata' | 'path' | 'tensors
   }
   const name = metadata.text('general.architecture');
   if (name === undefined) throw metadata.invalid('general.architecture', 'is missing');
-  const has = (part: string) => file.tensors.some(tensor => tensor.name === `blk.0.${part}.weight`);
+  const has = (mark: string) =>
+    file.tensors.some(tensor => tensor.name === `blk.0.${mark}.weight`) ||
+    metadata.get(`${name}.${mark}`) !== undefined;
   const family = ggufFamilies.find(
     ({ architecture, mark }) => architecture === name && (mark === undefined || has(mark)),
   );
@@ -155,7 +158,7 @@ export async function configOfGguf(file: GgufContents): Promise<Record<string, u
   const fields: Record<string, unknown> = {};
   for (const field of family.fields) {
     const value = fieldValue(metadata, architecture, field, sizes);
-    if (value !== null) fields[field.config] = value;
+    if (value !== null && field.config !== null) fields[field.config] = value;
   }
   const rotated = metadata.count(key('rope.dimension_count')) ?? headDim;
   if (rotated !== headDim && names.rotated === null) {

@@ -3,143 +3,38 @@
  * row of the table. Source: gguf-py (constants.py, tensor_mapping.py), llama.cpp's converters (conversion/) and models
  * (src/models/).
  */
-import type { GgufFamily, GgufField } from './family.js';
-
-/** Tensors with factors of the rotation frequencies: for all sequences, or for short and long ones. config.json lists them. */
-export const ropeFactorTensors = {
-  all: 'rope_freqs.weight',
-  short: 'rope_factors_short.weight',
-  long: 'rope_factors_long.weight',
-} as const;
-
-const isRopeFactors = new Set<string>(Object.values(ropeFactorTensors));
-
-/** Whether a tensor holds rotation factors. */
-export const holdsRopeFactors = (name: string): boolean => isRopeFactors.has(name);
-
-const { all, short, long } = ropeFactorTensors;
-
-const field = (
-  key: string,
-  config: string,
-  of: GgufField['of'],
-  more: Partial<GgufField> = {},
-): GgufField => ({ key, config, of, type: 'f32', ...more });
-
-const theta = field('rope.freq_base', 'rope_theta', ({ ropes }) => ropes[0]?.theta, { fallback: 10_000 });
-const rmsEps = field('attention.layer_norm_rms_epsilon', 'rms_norm_eps', ({ norm }) => norm.eps);
-const sizes: readonly GgufField[] = [
-  field('context_length', 'max_position_embeddings', arch => arch.contextLength, { type: 'u32' }),
-  field('embedding_length', 'hidden_size', arch => arch.hidden, { type: 'u32' }),
-];
-
-const attention = {
-  attn_q: 'self_attn.q_proj',
-  attn_k: 'self_attn.k_proj',
-  attn_v: 'self_attn.v_proj',
-  attn_output: 'self_attn.o_proj',
-} as const;
-const gatedMlp = { ffn_gate: 'mlp.gate_proj', ffn_up: 'mlp.up_proj', ffn_down: 'mlp.down_proj' } as const;
-const preNorms = { attn_norm: 'input_layernorm', ffn_norm: 'post_attention_layernorm' } as const;
-const qkNorms = { attn_q_norm: 'self_attn.q_norm', attn_k_norm: 'self_attn.k_norm' } as const;
-
-const qkvBiases = ['attn_q', 'attn_k', 'attn_v'] as const;
-const allBiases = [...qkvBiases, 'attn_output', 'ffn_gate', 'ffn_up', 'ffn_down'] as const;
-
-/** Like Llama, but without its row order. */
-const base = {
-  outerTensors: { token_embd: 'model.embed_tokens', output_norm: 'model.norm', output: 'lm_head' },
-  layerPrefix: 'model.layers.',
-  layerTensors: { ...attention, ...gatedMlp, ...preNorms },
-  biases: [],
-  rowOrders: {},
-  ropeFactors: [],
-  gainOffset: 0,
-  needsOutput: false,
-  fields: [...sizes, rmsEps, theta],
-  sizes: {
-    intermediate: 'intermediate_size',
-    kvHeads: 'num_key_value_heads',
-    headDim: 'head_dim',
-    rotated: null,
-  },
-  constants: () => ({ hidden_act: 'silu' }),
-  flags: {},
-} as const satisfies Partial<GgufFamily>;
-
-const pairs = { attn_q: 'queryPairs', attn_k: 'keyPairs' } as const;
-const attentionBias = { attention_bias: ['attn_q.bias', true, false] } as const;
-const llamaBiases = { ...attentionBias, mlp_bias: ['ffn_gate.bias', true, false] } as const;
-
-/** llama.cpp derives a Gemma's attention scale from its number of layers: the largest model's differs. */
-const gemmaScale =
-  (largest: number): GgufFamily['constants'] =>
-  ({ layers, hidden, heads, headDim }) => ({
-    hidden_activation: 'gelu_pytorch_tanh',
-    query_pre_attn_scalar: layers === largest ? Math.floor(hidden / heads) : headDim,
-    attention_bias: false,
-  });
-
-const gemma = {
-  ...base,
-  layerTensors: {
-    ...attention,
-    ...gatedMlp,
-    attn_norm: 'input_layernorm',
-    post_attention_norm: 'post_attention_layernorm',
-    ffn_norm: 'pre_feedforward_layernorm',
-    post_ffw_norm: 'post_feedforward_layernorm',
-  },
-  gainOffset: 1,
-} as const satisfies Partial<GgufFamily>;
-
-const finalCap = (fallback: number | null) =>
-  field('final_logit_softcapping', 'final_logit_softcapping', ({ logitForm }) => logitForm.softcap, {
-    fallback,
-    zeroIsNone: true,
-  });
-
-const layerNormed = {
-  ...base,
-  gainOffset: 0,
-  rowOrders: { attn_qkv: 'groups' },
-  constants: () => ({}),
-} as const satisfies Partial<GgufFamily>;
-
-const falcon = {
-  ...layerNormed,
-  architecture: 'falcon',
-  modelType: 'falcon',
-  className: 'FalconForCausalLM',
-  outerTensors: {
-    token_embd: 'transformer.word_embeddings',
-    output_norm: 'transformer.ln_f',
-    output: 'lm_head',
-  },
-  layerPrefix: 'transformer.h.',
-  biases: ['attn_norm', 'attn_norm_2', 'output_norm'],
-  fields: [
-    ...sizes,
-    field('attention.layer_norm_epsilon', 'layer_norm_epsilon', ({ norm }) => norm.eps),
-    theta,
-  ],
-  sizes: { intermediate: 'ffn_hidden_size', kvHeads: 'num_kv_heads', headDim: null, rotated: null },
-} as const satisfies Partial<GgufFamily>;
-
-const falconTensors = {
-  attn_qkv: 'self_attention.query_key_value',
-  attn_output: 'self_attention.dense',
-  ffn_up: 'mlp.dense_h_to_4h',
-  ffn_down: 'mlp.dense_4h_to_h',
-} as const;
-
-const falconConstants = {
-  alibi: false,
-  bias: false,
-  parallel_attn: true,
-  multi_query: true,
-  activation: 'gelu',
-} as const;
+import type { GgufFamily } from './family.js';
+import {
+  all,
+  allBiases,
+  attention,
+  attentionBias,
+  base,
+  cohere,
+  falcon,
+  falconConstants,
+  falconTensors,
+  field,
+  finalCap,
+  gatedMlp,
+  gemma,
+  gemmaScale,
+  glm,
+  lateNorms,
+  layerNormEps,
+  layerNormed,
+  llamaBiases,
+  long,
+  olmo,
+  pairs,
+  parallelResidual,
+  preNorms,
+  qkNorms,
+  qkvBiases,
+  short,
+  sizes,
+  theta,
+} from './familyParts.js';
 
 /** Within an architecture, rows with a mark come before the row without one. */
 export const ggufFamilies: readonly GgufFamily[] = [
@@ -171,8 +66,9 @@ export const ggufFamilies: readonly GgufFamily[] = [
     architecture: 'llama',
     modelType: 'llama',
     className: 'LlamaForCausalLM',
-    // Mistral has Llama's tensors and sizes, and llama.cpp has no separate name for it.
-    alsoWrites: ['mistral'],
+    // Mistral has Llama's tensors and sizes, and llama.cpp has no separate name for it; the others read images too.
+    alsoWrites: ['mistral', 'mistral3', 'smolvlm', 'idefics3'],
+    takes: arch => arch.queryGrowth === null,
     biases: allBiases,
     rowOrders: pairs,
     ropeFactors: [all, short, long],
@@ -230,18 +126,146 @@ export const ggufFamilies: readonly GgufFamily[] = [
   },
   {
     ...base,
-    architecture: 'olmo2',
-    modelType: 'olmo2',
-    className: 'Olmo2ForCausalLM',
+    architecture: 'mistral3',
+    mark: 'attention.temperature_scale',
+    modelType: 'ministral3',
+    className: 'Ministral3ForCausalLM',
+    alsoWrites: ['mistral3'],
+    rowOrders: pairs,
+    fields: [
+      ...base.fields,
+      field('attention.temperature_scale', null, ({ queryGrowth }) => queryGrowth?.beta, { fallback: null }),
+      // Cancels yarn's factor on cosines and sines.
+      field(
+        'rope.scaling.yarn_log_multiplier',
+        null,
+        ({ ropes: [rope] }) => (rope?.kind === 'yarn' && rope.attentionFactor === 1 ? 1 : undefined),
+        { fallback: null },
+      ),
+    ],
+    constants: () => ({ hidden_act: 'silu', sliding_window: null }),
+  },
+  {
+    ...base,
+    architecture: 'seed_oss',
+    modelType: 'seed_oss',
+    className: 'SeedOssForCausalLM',
+    layerTensors: { ...attention, ...gatedMlp, ...lateNorms, attn_norm: 'input_layernorm' },
+    biases: qkvBiases,
+    constants: () => ({ hidden_act: 'silu', attention_out_bias: false, mlp_bias: false }),
+    flags: attentionBias,
+  },
+  {
+    ...base,
+    architecture: 'arcee',
+    modelType: 'arcee',
+    className: 'ArceeForCausalLM',
+    layerTensors: { ...attention, ...preNorms, ffn_up: 'mlp.up_proj', ffn_down: 'mlp.down_proj' },
+    rowOrders: pairs,
+    ropeFactors: [all],
+    constants: () => ({ hidden_act: 'relu2', attention_bias: false, mlp_bias: false }),
+  },
+  {
+    ...base,
+    architecture: 'ernie4_5',
+    modelType: 'ernie4_5',
+    className: 'Ernie4_5ForCausalLM',
+    constants: () => ({ hidden_act: 'silu', use_bias: false }),
+  },
+  {
+    ...base,
+    architecture: 'hunyuan-dense',
+    modelType: 'hunyuan_v1_dense',
+    className: 'HunYuanDenseV1ForCausalLM',
+    layerTensors: {
+      ...base.layerTensors,
+      attn_q_norm: 'self_attn.query_layernorm',
+      attn_k_norm: 'self_attn.key_layernorm',
+    },
+    constants: () => ({ hidden_act: 'silu', attention_bias: false }),
+  },
+  {
+    ...glm,
+    architecture: 'chatglm',
+    modelType: 'glm',
+    className: 'GlmForCausalLM',
+  },
+  {
+    ...glm,
+    architecture: 'glm4',
+    modelType: 'glm4',
+    className: 'Glm4ForCausalLM',
+    layerTensors: {
+      ...glm.layerTensors,
+      post_attention_norm: 'post_self_attn_layernorm',
+      post_ffw_norm: 'post_mlp_layernorm',
+    },
+  },
+  {
+    ...cohere,
+    architecture: 'command-r',
+    modelType: 'cohere',
+    className: 'CohereForCausalLM',
+  },
+  {
+    ...cohere,
+    architecture: 'cohere2',
+    modelType: 'cohere2',
+    className: 'Cohere2ForCausalLM',
+    sliding: { every: 4, window: 4096 },
+  },
+  {
+    ...layerNormed,
+    architecture: 'starcoder2',
+    modelType: 'starcoder2',
+    className: 'Starcoder2ForCausalLM',
+    layerTensors: { ...attention, ...preNorms, ffn_up: 'mlp.c_fc', ffn_down: 'mlp.c_proj' },
+    biases: ['attn_norm', 'ffn_norm', ...qkvBiases, 'attn_output', 'ffn_up', 'ffn_down', 'output_norm'],
+    rowOrders: {},
+    fields: [...sizes, layerNormEps('norm_epsilon'), theta],
+    sizes: { ...base.sizes, headDim: null },
+    constants: () => ({ hidden_act: 'gelu_pytorch_tanh', use_bias: true, sliding_window: null }),
+  },
+  {
+    ...layerNormed,
+    architecture: 'stablelm',
+    modelType: 'stablelm',
+    className: 'StableLmForCausalLM',
+    biases: ['attn_norm', 'ffn_norm', ...qkvBiases, 'output_norm'],
+    rowOrders: {},
+    needsOutput: true,
+    fields: [...sizes, layerNormEps('layer_norm_eps'), theta, parallelResidual],
+    sizes: { ...base.sizes, headDim: null, rotated: 'partial_rotary_factor' },
+    constants: () => ({ hidden_act: 'silu', qk_layernorm: false }),
+    flags: { use_qkv_bias: ['attn_q.bias', true, false] },
+  },
+  {
+    ...base,
+    architecture: 'exaone4',
+    modelType: 'exaone4',
+    className: 'Exaone4ForCausalLM',
     layerTensors: {
       ...attention,
       ...gatedMlp,
       ...qkNorms,
-      post_attention_norm: 'post_attention_layernorm',
+      ...lateNorms,
       post_ffw_norm: 'post_feedforward_layernorm',
     },
-    needsOutput: true,
-    constants: () => ({ hidden_act: 'silu', attention_bias: false }),
+    ropeFactors: [all],
+    // llama.cpp lets layers slide only in the model of 64 layers.
+    constants: () => ({ hidden_act: 'silu', sliding_window: null }),
+  },
+  {
+    ...olmo,
+    mark: 'attention.sliding_window',
+    modelType: 'olmo3',
+    className: 'Olmo3ForCausalLM',
+    sliding: { every: 4, window: null },
+  },
+  {
+    ...olmo,
+    modelType: 'olmo2',
+    className: 'Olmo2ForCausalLM',
   },
   {
     ...base,
@@ -343,9 +367,9 @@ export const ggufFamilies: readonly GgufFamily[] = [
     needsOutput: true,
     fields: [
       ...sizes,
-      field('attention.layer_norm_epsilon', 'layer_norm_eps', ({ norm }) => norm.eps),
+      layerNormEps('layer_norm_eps'),
       { ...theta, config: 'rotary_emb_base' },
-      field('use_parallel_residual', 'use_parallel_residual', arch => arch.parallel, { type: 'bool' }),
+      parallelResidual,
     ],
     sizes: { intermediate: 'intermediate_size', kvHeads: null, headDim: null, rotated: 'rotary_pct' },
     constants: () => ({ hidden_act: 'gelu', attention_bias: true }),

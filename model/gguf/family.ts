@@ -5,8 +5,8 @@ import type { NumberType } from './values.js';
 /** A setting present in the metadata (after "<architecture>.") and in config.json. */
 export interface GgufField {
   readonly key: string;
-  /** Its name in config.json. */
-  readonly config: string;
+  /** Its name in config.json; null: `ropeScaling` reads it. */
+  readonly config: string | null;
   readonly type: NumberType | 'bool';
   /** A model's value; undefined: do not write the setting. */
   readonly of: (arch: Architecture) => number | boolean | undefined;
@@ -38,13 +38,15 @@ interface SizeNames {
 export interface GgufFamily {
   /** general.architecture. */
   readonly architecture: string;
-  /** A part of a layer that distinguishes this row from others of the same architecture. */
+  /** A part of a layer, or a setting, that distinguishes this row from others of the same architecture. */
   readonly mark?: string;
   /** model_type and architectures of config.json. */
   readonly modelType: string;
   readonly className: string;
   /** Other values of model_type that are written by this row. */
   readonly alsoWrites?: readonly string[];
+  /** Which models of these families it can say (default: all). */
+  readonly takes?: (arch: Architecture) => boolean;
   /** Tensors outside the layers: GGUF's name -> Hugging Face's, without ".weight" or ".bias". */
   readonly outerTensors: Readonly<Record<string, string>>;
   /** The part of Hugging Face's tensor names before the layer number. */

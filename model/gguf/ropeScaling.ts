@@ -1,7 +1,7 @@
 import { asF32 } from '../../engine/index.js';
 import { ropeInverseFrequencies } from '../architecture/rope.js';
 import type { GgufContents } from './contents.js';
-import { ropeFactorTensors } from './families.js';
+import { ropeFactorTensors } from './familyParts.js';
 import { corruptGguf } from './header.js';
 import type { GgufMetadata } from './metadata.js';
 import { shortestF32 } from './shortestF32.js';
@@ -19,7 +19,8 @@ export async function ropeScaling(
   metadata: GgufMetadata,
   sizes: RopeSizes,
 ): Promise<Record<string, unknown>> {
-  const at = `${metadata.text('general.architecture')}.rope`;
+  const of = metadata.text('general.architecture');
+  const at = `${of}.rope`;
   const kind = metadata.text(`${at}.scaling.type`) ?? 'none';
   const number = (key: string) => metadata.number(`${at}.${key}`);
   const count = (key: string) => metadata.count(`${at}.${key}`);
@@ -37,6 +38,10 @@ export async function ropeScaling(
     return { rope_scaling: { rope_type: 'linear', factor: factor ?? 1 } };
   }
   if (kind === 'none') return {};
+  const [logMultiplier, growth] = [
+    number('scaling.yarn_log_multiplier'),
+    metadata.number(`${of}.attention.temperature_scale`),
+  ];
   const [fast, slow] = [number('scaling.yarn_beta_fast'), number('scaling.yarn_beta_slow')];
   return {
     rope_scaling: {
@@ -44,6 +49,8 @@ export async function ropeScaling(
       ...(factor !== undefined && { factor: shortestF32(factor) }),
       ...(fast !== undefined && { beta_fast: shortestF32(fast) }),
       ...(slow !== undefined && { beta_slow: shortestF32(slow) }),
+      ...(logMultiplier !== undefined && { mscale: 1, mscale_all_dim: shortestF32(logMultiplier) }),
+      ...(growth !== undefined && { llama_4_scaling_beta: shortestF32(growth) }),
       original_max_position_embeddings: count('scaling.original_context_length'),
     },
   };

@@ -3,8 +3,9 @@ import { asBytes, RmError } from '../../engine/index.js';
 import { type Architecture, expectedTensors } from '../architecture/architecture.js';
 import { type Rope, ropeAttentionFactor, ropeInverseFrequencies } from '../architecture/rope.js';
 import type { ModelSource } from '../checkpoint/modelSource.js';
-import { ggufFamilies, ropeFactorTensors } from '../gguf/families.js';
+import { ggufFamilies } from '../gguf/families.js';
 import type { GgufFamily } from '../gguf/family.js';
+import { ropeFactorTensors } from '../gguf/familyParts.js';
 import { ggufName } from '../gguf/names.js';
 import { SLIDING_WINDOW } from '../gguf/slidingLayers.js';
 import { ggmlType } from '../gguf/tensorTypes.js';
@@ -23,7 +24,8 @@ const refused = (source: ModelSource, problem: string): RmError =>
 /** Finds the GGUF family that can express a model. @throws RmError UNSUPPORTED_FAMILY. */
 export function ggufFamilyOf(source: ModelSource, arch: Architecture): GgufFamily {
   const rows = ggufFamilies.filter(
-    ({ modelType, alsoWrites = [] }) => modelType === arch.family || alsoWrites.includes(arch.family),
+    ({ modelType, alsoWrites = [], takes = () => true }) =>
+      (modelType === arch.family || alsoWrites.includes(arch.family)) && takes(arch),
   );
   if (rows.length === 0) throw refused(source, `"model_type" is ${JSON.stringify(arch.family)}`);
   const tensors = expectedTensors(arch);

@@ -4,13 +4,14 @@ import { type Rope, ropeAttentionFactor, ropeInverseFrequencies } from '../archi
 import { architectureFromConfig } from '../families/index.js';
 import { configOfGguf, familyOf } from '../gguf/config.js';
 import type { GgufContents } from '../gguf/contents.js';
-import { holdsRopeFactors } from '../gguf/families.js';
+import { holdsRopeFactors } from '../gguf/familyParts.js';
 import { huggingFaceNames } from '../gguf/names.js';
 
 const near = (a: number, b: number): boolean => Math.abs(a - b) <= 1e-5 * Math.max(Math.abs(a), Math.abs(b));
 
 const frequencies = (rope: Rope, long: boolean): number[] => [
   rope.rotaryDim,
+  rope.interleaved ? 1 : 0,
   ropeAttentionFactor(rope),
   ...ropeInverseFrequencies(rope, long),
 ];
@@ -51,6 +52,7 @@ const aspects: readonly Aspect[] = [
   ['whether attention and MLP run in parallel', equal(a => a.parallel)],
   ['its activation', equal(a => a.activation)],
   ['the scale of its attention scores', nearly(a => a.attentionScale)],
+  ['how its queries grow with their position', equal(a => a.queryGrowth)],
   ['the cap of its attention scores', nearly(a => a.attentionSoftcap ?? 0)],
   ['the scale of its embeddings', nearly(a => a.embeddingScale)],
   ['the scale of its residual branches', nearly(a => a.residualScale)],

@@ -97,7 +97,7 @@ MODELS.update({
                   rope_parameters=dict(rope_type="yarn", rope_theta=1e4, factor=4.0, original_max_position_embeddings=16)),
     "helium": dict(model_type="helium", head_dim=6, attention_bias=True, mlp_bias=True),
     "ernie4_5": dict(model_type="ernie4_5", head_dim=10, use_bias=True, tie_word_embeddings=False),
-    "glm": dict(model_type="glm", head_dim=8, rms_norm_eps=1e-5),
+    "glm": dict(model_type="glm", hidden_size=32, head_dim=8, rms_norm_eps=1e-5),
     "glm4": dict(model_type="glm4", head_dim=8, rms_norm_eps=1e-5, attention_bias=False),
     "cohere": dict(model_type="cohere", logit_scale=0.5, attention_bias=True),
     "cohere2": dict(model_type="cohere2", logit_scale=0.5, sliding_window=5, layer_types=SLIDING),
