@@ -77,7 +77,10 @@ async function measureVariants(run: Run<TuneCommandOptions>, signal: AbortSignal
     import('../bench/tune.js'),
   ]);
   // Without an earlier tuning: the others are compared with the built-in choice.
-  const device = await withoutDawnWarnings(() => Device.open(run.deviceOptions), run.terminal);
+  const device = await withoutDawnWarnings(
+    () => Device.open({ ...run.deviceOptions, robustness: false }),
+    run.terminal,
+  );
   try {
     announceAdapter(device, run);
     const result = await tune(device, { seconds: run.options.seconds, onProgress: run.progress, signal });

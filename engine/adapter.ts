@@ -35,12 +35,18 @@ export interface OpenedAdapter {
 }
 
 /**
+ * What becomes of an index of a program that is out of range: the driver ignores it or Dawn moves it into range, always the
+ * latter, or nothing checks it.
+ */
+export type IndexChecks = 'driver' | 'clamp' | 'none';
+
+/**
  * Instance toggles. shader-f16 is hidden on NVIDIA without vulkan_enable_f16_on_nvidia (crbug 42251215), subgroup
  * matrices need allow_unsafe_apis, and timestamps are rounded to 65 us unless timestamp_quantization is off.
  */
-export const toggles = [
-  'enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia',
-  'disable-dawn-features=timestamp_quantization',
+export const toggles = (checks: IndexChecks = 'driver'): string[] => [
+  `enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia${checks === 'none' ? ',disable_robustness' : ''}`,
+  `disable-dawn-features=timestamp_quantization${checks === 'clamp' ? ',vulkan_use_buffer_robust_access_2' : ''}`,
 ];
 
 /** Linux requests Vulkan alone: Dawn's null backend accepts everything and computes nothing. */
@@ -53,12 +59,13 @@ const backend = process.platform === 'linux' ? ['backend=vulkan'] : [];
  */
 const instances = new Map<string, GPU>();
 
-async function instance(...flags: string[]): Promise<GPU> {
+async function instance(checks: IndexChecks, ...flags: string[]): Promise<GPU> {
   const { create } = await loadWebgpu();
-  const key = [process.env.VK_DRIVER_FILES, ...flags].join(' ');
+  const all = [...backend, ...toggles(checks), ...flags];
+  const key = [process.env.VK_DRIVER_FILES, ...all].join(' ');
   let gpu = instances.get(key);
   if (!gpu) {
-    gpu = create([...backend, ...toggles, ...flags]);
+    gpu = create(all);
     instances.set(key, gpu);
   }
   return gpu;
@@ -70,7 +77,7 @@ export const isSoftware = (text: string): boolean =>
 
 /** Lists the names of all adapters that Dawn sees. Dawn prints them only in the error for an unknown name. */
 export async function listAdapters(): Promise<string[]> {
-  const lister = await instance('adapter=__list__');
+  const lister = await instance('driver', 'adapter=__list__');
   try {
     await lister.requestAdapter();
     return [];
@@ -114,8 +121,8 @@ function describe(adapter: GPUAdapter): AdapterInfo {
   };
 }
 
-async function request(...flags: string[]): Promise<OpenedAdapter | undefined> {
-  const gpu = await instance(...flags);
+async function request(checks: IndexChecks, ...flags: string[]): Promise<OpenedAdapter | undefined> {
+  const gpu = await instance(checks, ...flags);
   const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
   return adapter ? { adapter, info: describe(adapter) } : undefined;
 }
@@ -127,13 +134,13 @@ async function request(...flags: string[]): Promise<OpenedAdapter | undefined> {
  *
  * @throws RmError ADAPTER_NONE, which lists the adapters and says how to get one.
  */
-export async function openAdapter(query?: string): Promise<OpenedAdapter> {
+export async function openAdapter(query?: string, checks: IndexChecks = 'driver'): Promise<OpenedAdapter> {
   if (/swiftshader/i.test(query ?? '') || (process.platform === 'linux' && !hasVulkan()))
     enableBundledDriver();
   if (query) {
     const names = await listAdapters();
     const name = names.find(candidate => candidate.toLowerCase().includes(query.toLowerCase()));
-    const opened = name && (await request(`adapter=${name}`));
+    const opened = name && (await request(checks, `adapter=${name}`));
     if (opened) return opened;
     throw new RmError(
       'ADAPTER_NONE',
@@ -142,16 +149,16 @@ export async function openAdapter(query?: string): Promise<OpenedAdapter> {
     );
   }
   addDriverFiles(process.env, thisHost);
-  let opened = await request();
+  let opened = await request(checks);
   if (opened?.info.kind === 'software') {
     const hardware = (await listAdapters()).find(name => !isSoftware(name));
-    if (hardware) opened = (await request(`adapter=${hardware}`)) ?? opened;
+    if (hardware) opened = (await request(checks, `adapter=${hardware}`)) ?? opened;
   }
   // Working without it would take a hundred times as long: better to say what its driver lacks.
   const hidden =
     opened?.info.kind === 'gpu' || choosesSoftware(envAtStart) ? undefined : hiddenGpu(hostAtStart);
   if (hidden) throw hiddenGpuError(hidden);
-  if (!opened && enableBundledDriver()) opened = await request();
+  if (!opened && enableBundledDriver()) opened = await request(checks);
   if (opened) return opened;
   throw new RmError('ADAPTER_NONE', 'no WebGPU adapter was found on this machine', adapterAdvice());
 }

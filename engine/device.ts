@@ -6,6 +6,7 @@ import { type CardMemory, cardMemory, limitOf } from './cardMemory.js';
 import type { HostRoom } from './deviceFacts.js';
 import { ensure, RmError } from './errors.js';
 import { freeDestroyed } from './freeDestroyed.js';
+import { Guards } from './guards.js';
 import { hostMemory, thisMachine } from './hostMemory.js';
 import { MemoryPool } from './memory.js';
 import { memoryProbes } from './memoryProbes.js';
@@ -34,6 +35,14 @@ export interface DeviceOptions {
   bindingLimit?: number;
   /** Times every dispatch (needs timestamp-query). */
   profile?: boolean;
+  /**
+   * Whether a program's indices are checked, so that none reaches memory that is not its own; default: true. The kernels of
+   * this package keep their indices in range and are faster on a GPU without the checks. Programs of your own that do not
+   * may then read or overwrite other memory. A software adapter always checks.
+   */
+  robustness?: boolean;
+  /** For tests: tensors begin as NaN and have a guard behind them; `close` throws if a program wrote there. */
+  guards?: boolean;
 }
 
 /** The optional WebGPU features that a device has; kernels choose their variants by them. */
@@ -54,6 +63,8 @@ const optionTypes: Readonly<Record<keyof DeviceOptions, 'string' | 'number' | 'b
   capacity: 'number',
   bindingLimit: 'number',
   profile: 'boolean',
+  robustness: 'boolean',
+  guards: 'boolean',
 };
 
 /** Throws INVALID_ARGUMENT for options that are misspelt or of another type. */
@@ -120,6 +131,20 @@ function assumedRates({ kind, vendor }: AdapterInfo): { flops: number; bytes: nu
   return slowVendors.test(vendor) ? { flops: 1e11, bytes: 1e10 } : { flops: 1e12, bytes: 5e10 };
 }
 
+const guarded = ({ guards = process.env.RM_ENGINE_GUARDS === '1' }: DeviceOptions): boolean => guards;
+
+/** Opens the adapter, with the checks of indices that these options want. */
+async function openFor(options: DeviceOptions): Promise<OpenedAdapter> {
+  const { adapter = process.env.RM_ENGINE_ADAPTER, robustness = true } = options;
+  if (guarded(options)) return openAdapter(adapter, 'clamp');
+  // For tests: software adapters too.
+  if (process.env.RM_ENGINE_ROBUSTNESS === '0') return openAdapter(adapter, 'none');
+  if (robustness) return openAdapter(adapter);
+  const opened = await openAdapter(adapter, 'none');
+  // These gain nothing without checks, and one compiles five times as long (docs/lab-notes.md).
+  return opened.info.kind === 'software' ? openAdapter(adapter) : opened;
+}
+
 const memoryOf = (gpu: GPUDevice, info: AdapterInfo) =>
   cardMemory(info, thisMachine, memoryProbes(gpu, thisMachine.freeMemory));
 
@@ -149,6 +174,7 @@ export class Device {
   /** Rough lower bounds of the device's work per second; used only to split long submits. */
   readonly assumedRates: { readonly flops: number; readonly bytes: number };
   readonly #opened: OpenedAdapter;
+  readonly #guards: Guards | undefined;
   #failure: RmError | undefined;
   #closed: Promise<void> | undefined;
   readonly #outcomes = new Set<Promise<void>>();
@@ -211,6 +237,7 @@ export class Device {
         ),
       );
     });
+    this.#guards = (options.guards ?? process.env.RM_ENGINE_GUARDS === '1') ? new Guards(gpu) : undefined;
     this.memory = new MemoryPool(
       gpu,
       limit,
@@ -220,8 +247,9 @@ export class Device {
         failed: error => this.fail(error),
       },
       options.capacity,
+      this.#guards,
     );
-    this.programs = new ProgramCache(gpu, work => this.#errorsOf(work));
+    this.programs = new ProgramCache(gpu, work => this.#errorsOf(work), opened.info.vendor === 'intel');
     this.recorder = new Recorder(this);
     this.staging = new StagingBuffers(this);
     const finish = () => this.recorder.finish();
@@ -237,7 +265,7 @@ export class Device {
     checkOptions(options);
     // GPUBufferUsage and the other constants that are globals in browsers.
     Object.assign(globalThis, (await loadWebgpu()).globals);
-    const opened = await openAdapter(options.adapter ?? process.env.RM_ENGINE_ADAPTER);
+    const opened = await openFor(options);
     const { adapter } = opened;
     roots.add(opened);
     const requiredFeatures = Object.values(requestedFeatures).filter(feature =>
@@ -401,7 +429,11 @@ export class Device {
     return this.profiler?.section(name) ?? noSection;
   }
 
-  /** Waits for pending work, frees everything on the device and lets the process end. May be called again. */
+  /**
+   * Waits for pending work, frees everything on the device and lets the process end. May be called again.
+   *
+   * @throws RmError GPU_ERROR where tensors are guarded and a program has written behind one.
+   */
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
@@ -418,10 +450,14 @@ export class Device {
     this.profiler?.close();
     this.recorder.close();
     this.memory.trim();
-    this.gpu.destroy();
-    await this.gpu.lost;
-    roots.delete(this.gpu);
-    roots.delete(this.#opened);
+    try {
+      await this.#guards?.check();
+    } finally {
+      this.gpu.destroy();
+      await this.gpu.lost;
+      roots.delete(this.gpu);
+      roots.delete(this.#opened);
+    }
   }
 
   /** `close`, for `await using`. */

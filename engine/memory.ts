@@ -1,5 +1,6 @@
 import { RmError } from './errors.js';
 import { formatBytes } from './format.js';
+import { GUARDED_BATCH, type Guards } from './guards.js';
 import { reasonOf } from './reasons.js';
 
 /** A GPU buffer of the pool. `id` identifies it in bind-group caches and is never reused. */
@@ -7,6 +8,8 @@ export interface PooledBuffer {
   readonly id: number;
   readonly gpu: GPUBuffer;
   readonly bytes: number;
+  /** The first byte of its guard, where tests guard tensors; bindings that reach it include it. */
+  readonly guard?: number;
 }
 
 /** Over all devices, so that no cache takes the buffer of one for that of another. */
@@ -56,6 +59,7 @@ export class MemoryPool {
     },
     /** For tests: bytes beyond which buffers fail as they do where a driver has no room. */
     private readonly capacity = Number.POSITIVE_INFINITY,
+    private readonly guards?: Guards,
   ) {
     this.#limit = limit;
     this.#largest = Math.floor(device.limits.maxBufferSize / 256) * 256;
@@ -128,7 +132,9 @@ export class MemoryPool {
     const largest = this.#largest;
     const rounded = purpose === 'weights' ? exactSize(bytes) : sizeClass(bytes);
     const size = bytes <= largest ? Math.min(rounded, largest) : rounded;
-    const free = this.#free.get(size)?.pop();
+    const { guards } = this;
+    // A guarded buffer is used once, so that its guard is behind its own tensor.
+    const free = guards ? undefined : this.#free.get(size)?.pop();
     if (free) {
       this.#pooledBytes -= size;
       this.#liveBytes += size;
@@ -149,12 +155,16 @@ export class MemoryPool {
         'Use fewer tokens per batch or a smaller model, close other programs on this GPU, or raise `memoryLimit`.',
       );
     }
-    const gpu = this.#create({ label, size, usage: usage() });
+    if (guards && this.#pooledBytes > GUARDED_BATCH) this.trim();
+    const gpu = this.#create({
+      ...{ label, usage: usage(), size: guards?.size(bytes, size) ?? size },
+      mappedAtCreation: guards !== undefined,
+    });
     this.#liveBytes += size;
     const inUse = this.#liveBytes + this.#pooledBytes;
     this.#peakBytes = Math.max(this.#peakBytes, inUse);
     this.#recentPeakBytes = Math.max(this.#recentPeakBytes, inUse);
-    return { id: nextId++, gpu, bytes: size };
+    return { id: nextId++, gpu, bytes: size, ...(guards && { guard: guards.fill(gpu, bytes) }) };
   }
 
   /** @internal Creates a buffer outside the pool that the host can map for writing; the caller destroys it. */
@@ -200,9 +210,9 @@ export class MemoryPool {
   trim(): void {
     if (this.#pooledBytes === 0) return;
     this.hooks.beforeDestroy();
-    for (const list of this.#free.values()) {
-      for (const buffer of list) buffer.gpu.destroy();
-    }
+    const buffers = [...this.#free.values()].flat();
+    this.guards?.keep(buffers.map(({ gpu, guard }) => ({ gpu, guard: guard!, label: gpu.label })));
+    for (const { gpu } of buffers) gpu.destroy();
     this.hooks.destroyed();
     this.#free.clear();
     this.#leavingBytes += this.#pooledBytes;

@@ -14,6 +14,8 @@ export type ParameterType = 'u32' | 'i32' | 'f32';
 export interface ProgramTarget {
   /** How the program computes sums and products that must be rounded correctly; see exactArithmetic.ts. */
   readonly exact: 'float' | 'integer';
+  /** Whether its threads have few registers (Intel's), so that loops which keep many sums are better not written out. */
+  readonly fewRegisters: boolean;
 }
 
 /** A WGSL compute program, which compiles at its first dispatch or in `Device.compile`, once per device. */

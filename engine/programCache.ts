@@ -51,6 +51,7 @@ export class ProgramCache {
     private readonly device: GPUDevice,
     /** Runs `work` and returns the errors that Dawn reports meanwhile, which are then no failure of the device. */
     private readonly errorsOf: (work: () => void) => readonly GPUError[],
+    private readonly fewRegisters = false,
   ) {}
 
   /** Number of compiled programs. */
@@ -88,7 +89,8 @@ export class ProgramCache {
       return known.program;
     checkSpec(spec);
     const { key, params, bindings, wgsl } = spec;
-    const generated = typeof wgsl === 'string' ? wgsl : wgsl({ exact: this.#exact });
+    const target = { exact: this.#exact, fewRegisters: this.fewRegisters };
+    const generated = typeof wgsl === 'string' ? wgsl : wgsl(target);
     ensure(typeof generated === 'string', `'${key}' generates no text`, 'Return WGSL from `wgsl`.');
     const text = `${declarations(spec)}${generated}`;
     const identity = JSON.stringify([key, params, bindings, text]);

@@ -25,6 +25,14 @@ const MAX_NEW_GROUPS = 8192;
 /** After the destruction of buffers so many are worth a collection, which takes milliseconds. */
 const MAX_DEAD_GROUPS = 256;
 
+/** The range of a tensor's buffer that a program sees. */
+function binding({ buffer, byteOffset: offset, byteLength }: BufferView): GPUBufferBinding {
+  // Rounded up to 16 bytes: a vec4 binding may end inside the padding that every buffer has.
+  const size = Math.max(16, Math.ceil(byteLength / 16) * 16);
+  const guarded = buffer.guard !== undefined && offset + size >= buffer.guard;
+  return { buffer: buffer.gpu, offset, size: guarded ? buffer.gpu.size - offset : size };
+}
+
 /** The part of a device that the recorder uses. */
 interface RecorderHost {
   readonly gpu: GPUDevice;
@@ -262,15 +270,7 @@ export class Recorder {
       layout: program.layout,
       entries: [
         { binding: 0, resource: { buffer: this.#uniforms, size: SLOT_BYTES } },
-        ...tensors.map((tensor, i) => ({
-          binding: i + 1,
-          // Rounded up to 16 bytes: a vec4 binding may end inside the padding that every buffer has.
-          resource: {
-            buffer: tensor.buffer.gpu,
-            offset: tensor.byteOffset,
-            size: Math.max(16, Math.ceil(tensor.byteLength / 16) * 16),
-          },
-        })),
+        ...tensors.map((tensor, i) => ({ binding: i + 1, resource: binding(tensor) })),
       ],
     });
     this.#groups.set(program.id, tensors, group);

@@ -82,9 +82,10 @@ function statistics(line) {
 
 /** What the compilation of all programs has come to: programs, those with spills or scratch, and faults by program. */
 async function compileAll(chip) {
-  const { out, log, end, seconds } = await runOn(chip, ['node', '/codegen/compile-all.mjs', '/work'], {
-    STATS: '1',
-  });
+  // Without robustness, as every command opens a GPU.
+  const variables = { STATS: '1', RM_ENGINE_ROBUSTNESS: '0' };
+  const command = ['node', '/codegen/compile-all.mjs', '/work'];
+  const { out, log, end, seconds } = await runOn(chip, command, variables);
   const faults = new Map();
   const found = {};
   let [programs, measured, program] = [0, 0, undefined];
@@ -126,7 +127,7 @@ function compareWithList({ chip, found, faults, mesa }) {
 /** The tests on Mesa's lavapipe. */
 async function runTests() {
   rmSync(join(root, 'tmp/cache-lavapipe'), { recursive: true, force: true });
-  const variables = { RM_TEST_JOBS: '1', LP_NUM_THREADS: '1' };
+  const variables = { RM_TEST_JOBS: '1', LP_NUM_THREADS: '1', RM_ENGINE_GUARDS: '1' };
   const result = await runOn('lavapipe', ['node', 'scripts/test.mjs', ...tests], variables);
   const counts = result.out.match(/^(\d+) passed, (\d+) failed/m);
   const faults = [];

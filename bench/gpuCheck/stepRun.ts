@@ -86,6 +86,7 @@ export class StepRun {
     const known = (this.earlier('environment').device as { memoryLimit?: number } | undefined)?.memoryLimit;
     const memoryLimit = this.input.memoryLimit ?? known;
     const device = await Device.open({
+      robustness: false,
       ...(adapter !== undefined && { adapter }),
       // JSON has no infinity.
       ...(typeof memoryLimit === 'number' && { memoryLimit }),

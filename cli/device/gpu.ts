@@ -47,7 +47,10 @@ async function onOneDevice<T>(
   work: (device: Device) => Promise<T>,
 ): Promise<{ result: T } | { wrong: true }> {
   const { Device } = await import('../../engine/device.js');
-  const device = await withoutDawnWarnings(() => Device.open(run.deviceOptions), run.terminal);
+  const device = await withoutDawnWarnings(
+    () => Device.open({ ...run.deviceOptions, robustness: false }),
+    run.terminal,
+  );
   try {
     announceAdapter(device, run);
     await loadTuning(device, run.terminal);

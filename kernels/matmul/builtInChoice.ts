@@ -127,6 +127,9 @@ function chooseMatrices(
 /** Number of tiles that keeps a large GPU busy: about one per processor. */
 const ENOUGH_TILES = 128;
 
+/** Intel's threads have too few registers for the sums of tiles beyond 64 x 64: Mesa's compiler spills them. */
+const holdsLargeTiles = ({ vendor }: MatmulInfo): boolean => vendor !== 'intel';
+
 /** Shortest range of k in a product that is split along k. */
 const LEAST_RANGE = 256;
 
@@ -156,7 +159,8 @@ export function chooseMatmul(
   if (software && subgroup) {
     return { variant: 'broadcast', subgroup, rows: m <= 8 ? 8 : m <= 16 ? 16 : 32 };
   }
-  const enough = (rows: number, columns: number) => tilesOf(shape, rows, columns) >= ENOUGH_TILES;
+  const enough = (rows: number, columns: number) =>
+    holdsLargeTiles(info) && tilesOf(shape, rows, columns) >= ENOUGH_TILES;
   if (enough(128, 128)) return { variant: 'tiled', rows: 128, columns: 128, splits: 1 };
   if (enough(128, 64)) return { variant: 'tiled', rows: 128, columns: 64, splits: 1 };
   const splits = software
@@ -179,6 +183,6 @@ export function chooseGatedMatmul(
   if (matrices) return matrices;
   const subgroup = broadcastSubgroup(info, features);
   if (software && subgroup) return { variant: 'broadcast', subgroup, rows: m <= 8 ? 8 : 16 };
-  const rows = tilesOf({ m, n }, 128, 64) >= ENOUGH_TILES ? 128 : 64;
+  const rows = holdsLargeTiles(info) && tilesOf({ m, n }, 128, 64) >= ENOUGH_TILES ? 128 : 64;
   return { variant: 'tiled', rows, columns: 128, splits: 1 };
 }

@@ -1,4 +1,11 @@
-import { flatGrid, type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
+import {
+  flatGrid,
+  type ProgramSpec,
+  type ProgramTarget,
+  type Recorder,
+  Scope,
+  type Tensor,
+} from '../../engine/index.js';
 import type { FloatType } from '../shared/checks.js';
 import { tilesPerDispatch } from '../shared/dispatchTime.js';
 import { runFlat } from '../shared/flat.js';
@@ -151,7 +158,7 @@ function plan(kernel: string, choice: MatmulChoice, layout: MatmulLayout, m: num
   return cached;
 }
 
-type Generator = Omit<Plan, 'program'> & { wgsl(): string };
+type Generator = Omit<Plan, 'program'> & { wgsl(target: ProgramTarget): string };
 
 function generator(choice: MatmulChoice, layout: MatmulLayout, m: number): Generator {
   switch (choice.variant) {
@@ -161,7 +168,7 @@ function generator(choice: MatmulChoice, layout: MatmulLayout, m: number): Gener
     }
     case 'tiled': {
       const columns = tiledColumns(choice, layout.gated !== undefined);
-      return { rows: choice.rows, columns, wgsl: () => tiledWgsl(layout, choice) };
+      return { rows: choice.rows, columns, wgsl: target => tiledWgsl(layout, choice, target) };
     }
     case 'matvec': {
       const { perLane } = choice;

@@ -1,3 +1,4 @@
+import type { ProgramTarget } from '../../engine/index.js';
 import { lines } from '../shared/wgsl.js';
 import { blockPosition, fetchBlock } from './blocks.js';
 import { eachFactor, head, type MatmulLayout, tileOrigin } from './commonWgsl.js';
@@ -24,7 +25,7 @@ export const RANGE_STEP = 32;
  * A gated product has tiles half as wide: the left half of its sums belongs to B, the right half to `up`.
  * Needs 12 or 16 KiB of workgroup memory; 16 is the least that WebGPU grants.
  */
-export function tiledWgsl(layout: MatmulLayout, tile: TileShape): string {
+export function tiledWgsl(layout: MatmulLayout, tile: TileShape, target: ProgramTarget): string {
   const { rows, columns } = tile;
   const depth = depthOf(tile);
   const [lineA, lineB] = [rows / 4, columns / 4];
@@ -43,6 +44,18 @@ export function tiledWgsl(layout: MatmulLayout, tile: TileShape): string {
       let k4 = block_${name}.y;
       let at = k4 * ${4 * line}u + (block_${name}.x ^ (${swizzle}));
       ${lines(4, kk => `tile_${name}[at + ${kk * line}u] = next[${kk}];`)}`;
+  const oneK = (kk: string) => `{
+        ${lines(sides, c => `let vb${c} = tile_b[at_b + ${kk} * ${lineB}u + ${c * 16}u];`)}
+        ${lines(
+          panels,
+          s => `let va${s} = tile_a[at_a + ${kk} * ${lineA}u + ${s * 16}u];
+        ${lines(sides, c => lines(4, i => `acc${s}_${c}_${i} = acc${s}_${c}_${i} + va${s}[${i}] * vb${c};`))}`,
+        )}
+        }`;
+  // Some compilers do not unroll by themselves. Where registers are few, what is loaded ahead would spill.
+  const fourK = target.fewRegisters
+    ? `for (var kk = 0u; kk < 4u; kk++) ${oneK('kk')}`
+    : lines(4, kk => oneK(`${kk}u`));
   const row = 'row0 + (i >> 2u) * 64u + y * 4u + (i & 3u)';
   const store = gated
     ? `store(${row}, column0 + x * 4u, sums0[i], sums1[i]);`
@@ -72,16 +85,10 @@ var<workgroup> tile_b: array<vec4f, ${depth * lineB}>;
       if (is_b) { ${fetchRight} }
     }
     if (k0 > k_begin) {
-      for (var k = 0u; k < ${depth}u; k++) {
-        let k4 = k >> 2u;
-        let at = k * ${lineB}u + (x ^ (${swizzle}));
-        ${lines(sides, c => `let vb${c} = tile_b[at + ${c * 16}u];`)}
-        let at_a = k * ${lineA}u + (y ^ (${swizzle}));
-        ${lines(
-          panels,
-          s => `let va${s} = tile_a[at_a + ${s * 16}u];
-        ${lines(sides, c => lines(4, i => `acc${s}_${c}_${i} = acc${s}_${c}_${i} + va${s}[${i}] * vb${c};`))}`,
-        )}
+      for (var k4 = 0u; k4 < ${depth / 4}u; k4++) {
+        let at_b = k4 * ${4 * lineB}u + (x ^ (${swizzle}));
+        let at_a = k4 * ${4 * lineA}u + (y ^ (${swizzle}));
+        ${fourK}
       }
     }
     workgroupBarrier();

@@ -20,6 +20,7 @@ export async function openDevice(options: DeviceChoice): Promise<DeviceLease> {
   if (options.device) return { device: options.device, [Symbol.asyncDispose]: async () => {} };
   const { adapter, memoryLimit } = options;
   const device = await Device.open({
+    robustness: false,
     ...(adapter !== undefined && { adapter }),
     ...(memoryLimit !== undefined && { memoryLimit }),
   });

@@ -75,6 +75,8 @@ test('the choice on GPUs: the largest tile that keeps it busy, split along k whe
   assert.equal(tile(64, 576, 4096), [64, 64, 14]);
   assert.equal(tile(64, 576, 255), [64, 64, 1]);
   assert.is(tile(1, 4096), 'matvec');
+  const intel = chooseMatmul({ ...gpu, vendor: 'intel' }, features, { ...shape, m: 4096, n: 4096 }, f32);
+  assert.equal(intel, { variant: 'tiled', rows: 64, columns: 64, splits: 1 });
 });
 
 test('matrix units: for f16 where there are any, for other types where they are much faster than f32', () => {

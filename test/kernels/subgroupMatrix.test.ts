@@ -84,7 +84,7 @@ function tilesFor(types: FactorTypes, single: boolean): MatrixTile[] {
 const nullBackend: { gpu?: GPU; adapter?: GPUAdapter | null; device?: GPUDevice } = {};
 
 async function nullDevice(): Promise<GPUDevice> {
-  nullBackend.gpu ??= create(['backend=null', ...toggles]);
+  nullBackend.gpu ??= create(['backend=null', ...toggles()]);
   nullBackend.adapter ??= await nullBackend.gpu.requestAdapter();
   nullBackend.device ??= await nullBackend.adapter!.requestDevice({
     requiredFeatures: [
