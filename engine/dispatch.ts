@@ -24,7 +24,7 @@ export function f32Bits(value: number): number {
  */
 export function flatGrid(groups: number): [number, number, number] {
   ensure(
-    groups >= 0 && typeof groups === 'number',
+    typeof groups === 'number' && groups >= 0,
     'workgroups that are no number',
     'Pass a number of 0 or more.',
   );

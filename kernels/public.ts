@@ -6,14 +6,12 @@ export {
   attentionBackward,
 } from './attentionBackward/attentionBackward.js';
 export type { Matrix } from './blockProduct/blockProduct.js';
-export type { Activation } from './elementwise/activation.js';
 export {
   type ActivationBackwardOptions,
   activationBackward,
   gatedActivationBackward,
 } from './elementwise/activationBackward.js';
 export { type AdamOptions, type AdamTensors, adam } from './elementwise/adam.js';
-export { convert } from './elementwise/convert.js';
 export { type BlockFormat, blockBytes, blockFormats, dequantize } from './elementwise/dequantize.js';
 export {
   type CodeFormat,
@@ -23,15 +21,15 @@ export {
   recordBytes,
   recordWords,
 } from './elementwise/dequantizeRows.js';
-export { add, addInto, axpy, scale } from './elementwise/elementwise.js';
-export { scaleRows } from './elementwise/scaleRows.js';
-export { softcap } from './elementwise/softcap.js';
-export { embedding } from './embedding/embedding.js';
-export { embeddingBackward } from './embedding/embeddingBackward.js';
 export { type RopeOptions, rope, ropeTable } from './embedding/rope.js';
 export { crossGram } from './gram/crossGram.js';
 export { gram } from './gram/gram.js';
 export type { OuterProductsOptions } from './gram/outerProducts.js';
+export { embedding, gatherRows } from './layout/gatherRows.js';
+export { concat, slice, transpose } from './layout/layout.js';
+export { embeddingBackward, scatterAddRows } from './layout/scatterAddRows.js';
+export { type MapInputs, map } from './map/map.js';
+export { add, addInto, axpy, convert, scale, scaleRows, softcap } from './map/named.js';
 export type { MatmulChoice, MatmulShape, MatrixUnit, OperandTypes } from './matmul/builtInChoice.js';
 export { type GatedMatmulOptions, gatedMatmul } from './matmul/gatedMatmul.js';
 export { type MatmulOptions, matmul, matmulName, matmulVariants } from './matmul/matmul.js';
@@ -40,15 +38,18 @@ export type { MatmulDevice } from './matmul/variants.js';
 export { layerNorm } from './norms/layerNorm.js';
 export { layerNormBackward, type NormBackwardOptions, rmsNormBackward } from './norms/normBackward.js';
 export { rmsNorm } from './norms/rmsNorm.js';
+export { addSquaredNorm, type ColumnSumsOptions, columnSums, rowDots } from './reduce/named.js';
+export type { CustomReduction, Reduction } from './reduce/operations.js';
+export { type Elements, type ReduceOptions, reduce } from './reduce/reduce.js';
+export { logSoftmax, softmax } from './reduce/softmax.js';
+export { topK } from './reduce/topK.js';
 export { argmax } from './reductions/argmax.js';
-export { type ColumnSumsOptions, columnSums } from './reductions/columnSums.js';
 export { cosineDistance } from './reductions/cosineDistance.js';
 export { cosineLoss } from './reductions/cosineLoss.js';
 export { countNonFinite } from './reductions/countNonFinite.js';
-export { rowDots } from './reductions/rowDots.js';
-export { rowMaxima, rowNorms, rowSums } from './reductions/rowReductions.js';
-export { addSquaredNorm } from './reductions/squaredNorm.js';
+export { rowNorms } from './reductions/rowNorms.js';
 export { topExperts } from './reductions/topExperts.js';
+export type { Activation } from './shared/activation.js';
 export type { FloatType } from './shared/checks.js';
 export {
   clearDoubleSingle,

@@ -7,6 +7,7 @@ import { seededRandom } from '../../engine/random.js';
 import { Child } from './child.js';
 import { languageModel } from './languageModel.js';
 import { type Comparison, type Entrant, measure } from './measure.js';
+import { type OperationName, operations } from './operations.js';
 import { compareReplaceme } from './replaceme.js';
 import { formatReport, type PeersReport } from './report.js';
 import { type MatmulTask, type MlpTask, nameOf, type Task } from './workloads.js';
@@ -14,7 +15,7 @@ import { type MatmulTask, type MlpTask, nameOf, type Task } from './workloads.js
 const usage = `Usage: npm run bench -- peers [options]
 
   --json               one JSON object on stdout instead of tables
-  --only <parts>       of matmul,mlp,prefill,decode,replaceme (default: all)
+  --only <parts>       of matmul,mlp,operations,prefill,decode,replaceme (default: all)
   --samples <count>    timed samples of every program, 7 or more (default: 7)
   --model <folder>     a SmolLM2-135M folder, for prefill and decode (default: RM_SMOLLM2)
   --gguf <file>        the same model for llama.cpp (default: a .gguf file in that folder)
@@ -28,7 +29,7 @@ const usage = `Usage: npm run bench -- peers [options]
 RM_PYTHON (default: python3) names a Python with torch, and transformers for language models. rm-engine chooses the
 adapter; RM_ENGINE_ADAPTER names another.`;
 
-const allParts = ['matmul', 'mlp', 'prefill', 'decode', 'replaceme'];
+const allParts = ['matmul', 'mlp', 'operations', 'prefill', 'decode', 'replaceme'];
 
 const matmuls: readonly MatmulTask[] = [
   { task: 'matmul', m: 512, n: 512, k: 512 },
@@ -147,7 +148,7 @@ function compare(
   });
 }
 
-/** matmul and mlp, against the other WebGPU engines. */
+/** matmul, mlp and operations, against the other WebGPU engines. */
 async function compareKernels(run: PeersRun): Promise<void> {
   const { parts } = run.options;
   const engines = [
@@ -162,6 +163,11 @@ async function compareKernels(run: PeersRun): Promise<void> {
     }
     for (const task of parts.includes('mlp') ? mlps : []) {
       run.report.mlp[nameOf(task)] = await compare(run, `mlp ${nameOf(task)}`, task, entrants, warm);
+    }
+    const engines = entrants.filter(({ role }) => role !== 'outside');
+    for (const operation of parts.includes('operations') ? Object.keys(operations) : []) {
+      const task = { task: 'operation', operation: operation as OperationName } as const;
+      run.report.operations[nameOf(task)] = await compare(run, nameOf(task), task, engines, warm);
     }
   });
 }
@@ -227,12 +233,13 @@ async function measurePeers(options: ReturnType<typeof readArguments>): Promise<
     programs: {},
     matmul: {},
     mlp: {},
+    operations: {},
     prefill: null,
     decode: null,
     skipped: {},
   };
   const run: PeersRun = { options, report, folder, gguf };
-  if (parts.some(part => part === 'matmul' || part === 'mlp')) await compareKernels(run);
+  if (parts.some(part => ['matmul', 'mlp', 'operations'].includes(part))) await compareKernels(run);
   if (missing !== undefined) {
     for (const part of language) report.skipped[part] = missing;
   } else if (language.length > 0) await compareLanguageModels(run);

@@ -1,7 +1,28 @@
 /** rm-engine as a measured program: `node ours.js [MODEL FOLDER]`, with the built-in choice of kernel variants. */
 import { Device, downloadF32, type Recorder, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
-import { gatedMatmul, matmul, rmsNorm } from '../../kernels/index.js';
+import {
+  concat,
+  gatedMatmul,
+  gatherRows,
+  logSoftmax,
+  map,
+  matmul,
+  reduce,
+  rmsNorm,
+  scatterAddRows,
+  slice,
+  softmax,
+  topK,
+  transpose,
+} from '../../kernels/index.js';
 import { generate, Model } from '../../model/index.js';
+import {
+  type OperationName,
+  type OperationTask,
+  operationInputs,
+  operationOf,
+  TOP_ROWS,
+} from './operations.js';
 import { type Prepared, type Program, serve, timed } from './serve.js';
 import {
   type DecodeTask,
@@ -67,6 +88,40 @@ await serve(async (): Promise<Program> => {
     });
   };
 
+  /** Each operation is one call, but for scatterAddRows, which adds to zeros. */
+  const operation = async (task: OperationTask): Promise<Prepared> => {
+    const scope = new Scope(device);
+    const { inputs, ids } = operationInputs(task);
+    const { shapes, out: shape } = operationOf(task);
+    const [x, y, z] = inputs.map((values, i) => scope.own(tensorFrom(device, values, shapes[i]!))) as [
+      Tensor,
+      Tensor,
+      Tensor,
+    ];
+    const rows = scope.own(tensorFrom(device, ids.length ? ids : Uint32Array.of(0)));
+    const places = scope.tensor([TOP_ROWS, shape.at(-1)!], 'u32');
+    const out = scope.tensor(shape);
+    const calls: Readonly<Record<OperationName, (rec: Recorder) => void>> = {
+      map: rec => map(rec, 'sigmoid(z) - y', { z: x, y }, out),
+      mapRows: rec => map(rec, 'x * r + c', { x, r: y, c: z }, out),
+      sumLast: rec => reduce(rec, 'sum', x, out),
+      maxFirst: rec => reduce(rec, 'max', x, out, { axis: 'first' }),
+      softmax: rec => softmax(rec, x, out),
+      logSoftmax: rec => logSoftmax(rec, x, out),
+      topK: rec => topK(rec, x, out, places),
+      transpose: rec => transpose(rec, x, out),
+      slice: rec => slice(rec, x, out, { start: 256 }),
+      concat: rec => concat(rec, [x, y], out),
+      gatherRows: rec => gatherRows(rec, x, rows, out),
+      scatterAddRows: rec => {
+        rec.clear(out);
+        scatterAddRows(rec, x, rows, out);
+      },
+      batchedMatmul: rec => matmul(rec, x, y, out),
+    };
+    return prepared(scope, out, calls[task.operation]);
+  };
+
   const prefill = async ({ ids }: PrefillTask): Promise<Prepared> => {
     const loadedModel = await model();
     return { sample: () => timed(() => generate(loadedModel, ids, { maxTokens: 1 })) };
@@ -90,6 +145,6 @@ await serve(async (): Promise<Program> => {
   return {
     version: 'this checkout',
     adapter: device.info,
-    tasks: { matmul: matmulTask, mlp: mlpTask, prefill, decode },
+    tasks: { matmul: matmulTask, mlp: mlpTask, operation, prefill, decode },
   };
 });

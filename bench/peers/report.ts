@@ -19,6 +19,8 @@ export interface PeersReport {
   matmul: Record<string, Comparison>;
   /** GFLOP/s by tokens x hidden x intermediate. */
   mlp: Record<string, Comparison>;
+  /** GB/s, of batched products GFLOP/s, by operation. */
+  operations: Record<string, Comparison>;
   /** tokens/s; `tokens` is the length of the prompt. */
   prefill: (Comparison & { tokens: number; long?: Comparison & { tokens: number } }) | null;
   /** tokens/s of `tokens` steps after a prompt of `prompt`. */
@@ -72,6 +74,7 @@ export function formatReport(report: PeersReport): string {
     (programs.length > 0 ? `\n${formatFields(programs)}` : '') +
     comparisons('GFLOP/s, MxNxK', Object.entries(report.matmul)) +
     comparisons('GFLOP/s, MLP block', Object.entries(report.mlp)) +
+    comparisons('GB/s (matmul: GFLOP/s)', Object.entries(report.operations)) +
     comparisons('tokens/s', language) +
     pruning +
     (skipped.length > 0 ? `\n${skipped.join('')}` : '')

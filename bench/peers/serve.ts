@@ -87,7 +87,7 @@ export async function serve(start: () => Promise<Program>): Promise<void> {
     const prepare = program.tasks[task.task] as ((task: Task) => Promise<Prepared>) | undefined;
     if (!prepare) throw new Error(`has no ${task.task}`);
     prepared = await prepare(task);
-    if (prepared.result && (task.task === 'matmul' || task.task === 'mlp')) {
+    if (prepared.result && task.task !== 'prefill' && task.task !== 'decode') {
       checkResult(task, await prepared.result());
     }
     let once = 0;

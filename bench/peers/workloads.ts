@@ -1,5 +1,6 @@
 /** The tasks of all programs with their inputs, and the check of the results. */
 import { seededRandom } from '../../engine/random.js';
+import { checkOperation, type OperationTask, operationOf, operationWork } from './operations.js';
 
 /** C[m,n] = A[m,k] B[k,n], all f32 and row-major. */
 export interface MatmulTask {
@@ -30,17 +31,19 @@ export interface DecodeTask {
   readonly tokens: number;
 }
 
-export type Task = MatmulTask | MlpTask | PrefillTask | DecodeTask;
+export type Task = MatmulTask | MlpTask | OperationTask | PrefillTask | DecodeTask;
 
 export const EPS = 1e-5;
 
-/** Work of one run: GFLOP, or tokens for a language model. */
+/** Work of one run: GFLOP, GB of most operations, or tokens of a language model. */
 export function workOf(task: Task): number {
   switch (task.task) {
     case 'matmul':
       return (2 * task.m * task.n * task.k) / 1e9;
     case 'mlp':
       return (6 * task.tokens * task.hidden * task.intermediate) / 1e9;
+    case 'operation':
+      return operationWork(task);
     case 'prefill':
       return task.ids.length;
     case 'decode':
@@ -49,7 +52,8 @@ export function workOf(task: Task): number {
 }
 
 /** "512x512x512" and the like; products are MxNxK. */
-export function nameOf(task: MatmulTask | MlpTask): string {
+export function nameOf(task: MatmulTask | MlpTask | OperationTask): string {
+  if (task.task === 'operation') return operationOf(task).title;
   return task.task === 'matmul'
     ? `${task.m}x${task.n}x${task.k}`
     : `${task.tokens}x${task.hidden}x${task.intermediate}`;
@@ -107,8 +111,12 @@ function referenceRow(task: MatmulTask | MlpTask, row: number): Float64Array {
 /** Largest error allowed of an f32 program, relative to the row's largest value. */
 const TOLERANCE = 1e-4;
 
-/** Compares three rows of a result with f64. @throws Error if one differs. */
-export function checkResult(task: MatmulTask | MlpTask, values: ArrayLike<number>): void {
+/** Compares three rows of a product, or a whole result, with f64. @throws Error if one differs. */
+export function checkResult(task: MatmulTask | MlpTask | OperationTask, values: ArrayLike<number>): void {
+  if (task.task === 'operation') {
+    checkOperation(task, values);
+    return;
+  }
   const rows = task.task === 'matmul' ? task.m : task.tokens;
   for (const row of [0, rows >> 1, rows - 1]) {
     const expected = referenceRow(task, row);

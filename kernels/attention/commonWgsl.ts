@@ -1,4 +1,4 @@
-import { softcapWgsl } from '../elementwise/softcap.js';
+import { softcapWgsl } from '../shared/mathWgsl.js';
 
 /**
  * WGSL of the parameters, the bindings and `score(s) -> type`, which turns scaled products into the input of the softmax;

@@ -1,4 +1,4 @@
-import { softcapWgsl } from '../elementwise/softcap.js';
+import { softcapWgsl } from '../shared/mathWgsl.js';
 
 /**
  * WGSL of the parameters, the inputs and the softmax. `side` is 8 and `width` is headDim / 4; both are parameters so that

@@ -1,4 +1,4 @@
-import type { Activation } from '../elementwise/activation.js';
+import type { Activation } from '../shared/activation.js';
 
 /** erf(x) in f64: its series up to 3, the continued fraction of erfc beyond. */
 function erf(x: number): number {

@@ -1,11 +1,10 @@
 import { type Recorder, type Scope, type Tensor, tensorFrom } from '../../engine/index.js';
-import type { Activation } from '../elementwise/activation.js';
 import { activationBackward, gatedActivationBackward } from '../elementwise/activationBackward.js';
-import { embeddingBackward } from '../embedding/embeddingBackward.js';
 import { rope, ropeTable } from '../embedding/rope.js';
+import { embeddingBackward } from '../layout/scatterAddRows.js';
 import { layerNormBackward, rmsNormBackward } from '../norms/normBackward.js';
-import { columnSums } from '../reductions/columnSums.js';
-import { addSquaredNorm } from '../reductions/squaredNorm.js';
+import { addSquaredNorm, columnSums } from '../reduce/named.js';
+import type { Activation } from '../shared/activation.js';
 import type { FloatType } from '../shared/checks.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';

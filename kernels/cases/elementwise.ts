@@ -1,6 +1,6 @@
 import type { Recorder, Tensor } from '../../engine/index.js';
 import { padHeads } from '../attention/padHeads.js';
-import { add, addInto, axpy, scale } from '../elementwise/elementwise.js';
+import { add, addInto, axpy, scale } from '../map/named.js';
 import { topExperts } from '../reductions/topExperts.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';

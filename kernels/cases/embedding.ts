@@ -1,6 +1,6 @@
 import { byteSize, tensorFrom } from '../../engine/index.js';
-import { embedding } from '../embedding/embedding.js';
 import { rope, ropeTable } from '../embedding/rope.js';
+import { embedding } from '../layout/gatherRows.js';
 import type { FloatType } from '../shared/checks.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';

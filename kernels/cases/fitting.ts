@@ -1,6 +1,6 @@
 import { tensorFrom } from '../../engine/index.js';
 import { type AdamOptions, adam } from '../elementwise/adam.js';
-import { scaleRows } from '../elementwise/scaleRows.js';
+import { scaleRows } from '../map/named.js';
 import { normDivisors } from '../norms/normDivisors.js';
 import { cosineLoss } from '../reductions/cosineLoss.js';
 import { tokenRoots } from '../reductions/tokenRoots.js';

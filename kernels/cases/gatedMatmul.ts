@@ -1,5 +1,5 @@
-import type { Activation } from '../elementwise/activation.js';
 import { gatedMatmul, gatedMatmulVariants } from '../matmul/gatedMatmul.js';
+import type { Activation } from '../shared/activation.js';
 import type { FloatType } from '../shared/checks.js';
 import { activations } from './activations.js';
 import type { KernelCase } from './case.js';

@@ -8,9 +8,12 @@ import { embeddingCases } from './embedding.js';
 import { fittingCases } from './fitting.js';
 import { gatedMatmulCases } from './gatedMatmul.js';
 import { gramAndSolveCases } from './gramAndSolve.js';
+import { batchCases, layoutCases } from './layout.js';
+import { mapCases } from './map.js';
 import { matmulCases } from './matmul.js';
 import { normCases } from './norms.js';
 import { packedRowCases } from './packedRows.js';
+import { reduceCases } from './reduce.js';
 import { reductionCases } from './reductions.js';
 import { vocabularyCases } from './vocabulary.js';
 import { vocabularyLossCases } from './vocabularyLoss.js';
@@ -27,6 +30,10 @@ export const kernelCases: KernelCase[] = [
   ...normCases,
   ...attentionCases,
   ...elementwiseCases,
+  ...mapCases,
+  ...reduceCases,
+  ...layoutCases,
+  ...batchCases,
   ...reductionCases,
   ...vocabularyCases,
   ...gramAndSolveCases,

@@ -1,6 +1,6 @@
-import type { Activation } from '../elementwise/activation.js';
 import type { MatmulChoice } from '../matmul/builtInChoice.js';
 import { matmul, matmulName, matmulVariants } from '../matmul/matmul.js';
+import type { Activation } from '../shared/activation.js';
 import type { FloatType } from '../shared/checks.js';
 import { symmetrize } from '../solve/symmetrize.js';
 import { activations } from './activations.js';

@@ -1,8 +1,8 @@
 import type { Recorder, Tensor } from '../../engine/index.js';
+import { rowDots } from '../reduce/named.js';
 import { argmax } from '../reductions/argmax.js';
 import { cosineDistance } from '../reductions/cosineDistance.js';
-import { rowDots } from '../reductions/rowDots.js';
-import { rowMaxima, rowNorms, rowSums } from '../reductions/rowReductions.js';
+import { rowNorms } from '../reductions/rowNorms.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
 
@@ -53,15 +53,6 @@ const largest = (row: Float64Array): number => row.reduce((a, b) => Math.max(a, 
 const norm = (row: Float64Array): number => Math.sqrt(row.reduce((sum, x) => sum + x * x, 0));
 
 const reductions = (shape: Shape, bench = false): KernelCase[] => [
-  reductionCase({
-    kernel: 'rowSums',
-    shape,
-    flops: 1,
-    tolerance: 2e-6,
-    run: rowSums,
-    host: row => row.reduce((a, b) => a + b, 0),
-  }),
-  reductionCase({ kernel: 'rowMaxima', shape, flops: 1, tolerance: 0, run: rowMaxima, host: largest }),
   reductionCase({ kernel: 'rowNorms', shape, flops: 2, tolerance: 1e-6, run: rowNorms, host: norm, bench }),
   reductionCase({
     kernel: 'argmax',

@@ -1,9 +1,9 @@
 import { byteSize, tensorFrom } from '../../engine/index.js';
 import { type AttentionVariant, attention, attentionVariants } from '../attention/attention.js';
-import { add } from '../elementwise/elementwise.js';
 import { crossGram } from '../gram/crossGram.js';
 import { gram } from '../gram/gram.js';
 import { outerProductsName, outerProductsVariants } from '../gram/variants.js';
+import { add } from '../map/named.js';
 import { gatedMatmul, gatedMatmulVariants } from '../matmul/gatedMatmul.js';
 import { matmul, matmulVariants } from '../matmul/matmul.js';
 import { rmsNorm } from '../norms/rmsNorm.js';

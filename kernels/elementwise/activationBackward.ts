@@ -1,7 +1,7 @@
 import { type ProgramSpec, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
+import { type Activation, activationSlopeWgsl, activationWgsl } from '../shared/activation.js';
 import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import { flatProgram, flatType, runFlat } from '../shared/flat.js';
-import { type Activation, activationSlopeWgsl, activationWgsl } from './activation.js';
 
 /** Settings of `gatedActivationBackward` and `activationBackward`. */
 export interface ActivationBackwardOptions {

@@ -6,10 +6,10 @@ import {
   type Recorder,
   type Tensor,
 } from '../../engine/index.js';
+import { convert } from '../map/named.js';
 import { checkTensor, floats } from '../shared/checks.js';
 import { flatProgram, flatType, runFlat } from '../shared/flat.js';
 import { rowTiles } from '../shared/rowTiles.js';
-import { convert } from './convert.js';
 
 /** Settings of one Adam step. */
 export interface AdamOptions {

@@ -1,7 +1,7 @@
 import { ensure, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
 import { checkOperands, checkTensor, type FloatType, floats } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
-import { narrowTo } from './convert.js';
+import { narrowTo } from '../shared/wgsl.js';
 
 /** Number of bits of each code. */
 const bits = {

@@ -1,5 +1,5 @@
 import type { Access } from '../../engine/index.js';
-import { type Activation, activationWgsl } from '../elementwise/activation.js';
+import { type Activation, activationWgsl } from '../shared/activation.js';
 import type { FloatType } from '../shared/checks.js';
 import { flatGroup, scalarTensor, vec4Tensor } from '../shared/wgsl.js';
 
@@ -33,6 +33,8 @@ export interface MatmulLayout {
   exponents?: boolean;
   /** `out` is [splits,M,N]: a workgroup sums one range of k and adds neither bias, residual nor the old `out`. */
   partial: boolean;
+  /** Operands and `out` are [batches,...]: a workgroup computes a tile of one product. */
+  batched?: boolean;
 }
 
 /** The right operands by name; each has its own sums. */
@@ -55,9 +57,9 @@ export const eachFactor = (layout: MatmulLayout, wgsl: FactorWgsl, separator = '
 
 /** The part of a program's key that names everything the WGSL of the sums depends on. */
 export function layoutKey(layout: MatmulLayout): string {
-  const { a, b, gated, oddK, lower, partial } = layout;
+  const { a, b, gated, oddK, lower, partial, batched } = layout;
   const right = gated ? `${operandKey(b)}, ${operandKey(gated.up)}` : operandKey(b);
-  return `${operandKey(a)}, ${right}${oddK ? ', odd-k' : ''}${lower ? ', lower' : ''}${partial ? ', partial' : ''}, ${epilogueKey(layout)}`;
+  return `${operandKey(a)}, ${right}${oddK ? ', odd-k' : ''}${lower ? ', lower' : ''}${partial ? ', partial' : ''}${batched ? ', batched' : ''}, ${epilogueKey(layout)}`;
 }
 
 const operandKey = ({ dtype, kContiguous, aligned }: OperandLayout): string =>
@@ -114,8 +116,8 @@ const outBinding: Binding = {
 
 /** The bindings of a product's program, in order from 1. */
 export const productBindings = (layout: MatmulLayout): Binding[] => [
-  operandBinding('a', layout.a),
-  operandBinding('b', layout.b),
+  operandBinding('a', layout.a, layout.batched),
+  operandBinding('b', layout.b, layout.batched),
   ...(layout.gated ? [operandBinding('up', layout.gated.up)] : []),
   outBinding,
   ...epilogueBindings(layout),
@@ -129,14 +131,19 @@ export const partialSumBindings = (layout: MatmulLayout): Binding[] => [
   ...epilogueBindings(layout),
 ];
 
-const operandBinding = (name: string, { dtype, aligned }: OperandLayout): Binding => ({
+const operandBinding = (name: string, { dtype, aligned }: OperandLayout, batched = false): Binding => ({
   name,
   access: 'read',
-  wgsl: binding =>
-    aligned
-      ? `${vec4Tensor(name, binding, dtype)}\nfn ${name}4(i: u32) -> vec4f { return ${name}(i >> 2u); }`
-      : `${scalarTensor(name, binding, dtype)}
-fn ${name}4(i: u32) -> vec4f { return vec4f(${name}(i), ${name}(i + 1u), ${name}(i + 2u), ${name}(i + 3u)); }`,
+  wgsl: binding => {
+    const start = batched ? `${name}_start + ` : '';
+    if (aligned)
+      return `${vec4Tensor(name, binding, dtype)}\nfn ${name}4(i: u32) -> vec4f { return ${name}((${start}i) >> 2u); }`;
+    const element = batched
+      ? `${scalarTensor(`${name}_all`, binding, dtype)}\nfn ${name}(i: u32) -> f32 { return ${name}_all(${start}i); }`
+      : scalarTensor(name, binding, dtype);
+    return `${element}
+fn ${name}4(i: u32) -> vec4f { return vec4f(${name}(i), ${name}(i + 1u), ${name}(i + 2u), ${name}(i + 3u)); }`;
+  },
 });
 
 /** WGSL that declares bindings, from 1 on. */
@@ -165,7 +172,7 @@ fn finish(at: u32, column: u32, ${parameters}) -> T { return ${value}${rest}; }`
  *   operand, and skips columns that do not exist.
  */
 export function head(layout: MatmulLayout): string {
-  const start = layout.partial ? 'p.m * split + ' : '';
+  const start = layout.partial ? 'p.m * split + ' : layout.batched ? 'p.m * batch + ' : '';
   const sums = (suffix: string) => eachFactor(layout, name => `sum_${name}${suffix}`, ', ');
   const store = layout.vec4Out
     ? `let at = ((${start}row) * p.n + column) >> 2u;
@@ -178,9 +185,10 @@ export function head(layout: MatmulLayout): string {
   return `
 alias T = ${outType(layout)};
 struct Params {
-  m: u32, n: u32, k: u32, row_tiles: u32, end: u32, first: u32${layout.partial ? ', tiles: u32, range: u32' : ''}
+  m: u32, n: u32, k: u32, row_tiles: u32, end: u32, first: u32${layout.partial || layout.batched ? ', tiles: u32, range: u32' : ''}${layout.batched ? ', a_stride: u32, b_stride: u32' : ''}
 }
 @group(0) @binding(0) var<uniform> p: Params;
+${layout.batched ? 'var<private> batch: u32;\nvar<private> a_start: u32;\nvar<private> b_start: u32;' : ''}
 ${declareBindings(productBindings(layout))}
 ${layout.partial ? 'var<private> split: u32;' : ''}
 ${finish(layout)}
@@ -193,7 +201,11 @@ fn store(row: u32, column: u32, ${eachFactor(layout, name => `sum_${name}: vec4f
  * WGSL at the start of `main`: row0 and column0 of the workgroup's tile, k_begin (a multiple of p.range) and k_end of its
  * sums. Workgroups without a tile, or with one above the diagonal of a `lower` product, return.
  */
-export const tileOrigin = ({ lower, partial }: MatmulLayout, rows: number, columns: number): string => `
+export const tileOrigin = (
+  { lower, partial, batched }: MatmulLayout,
+  rows: number,
+  columns: number,
+): string => `
   let index = p.first + ${flatGroup};
   if (index >= p.end) { return; }
   ${
@@ -203,7 +215,14 @@ export const tileOrigin = ({ lower, partial }: MatmulLayout, rows: number, colum
   split = part;
   let k_begin = part * p.range;
   let k_end = min(p.k, k_begin + p.range);`
-      : `let tile = index;
+      : `let tile = ${batched ? 'index % p.tiles' : 'index'};
+  ${
+    batched
+      ? `batch = index / p.tiles;
+  a_start = batch * p.a_stride;
+  b_start = batch * p.b_stride;`
+      : ''
+  }
   let k_begin = 0u;
   let k_end = p.k;`
   }

@@ -1,5 +1,5 @@
 import { type Recorder, RmError, type Tensor } from '../../engine/index.js';
-import type { Activation } from '../elementwise/activation.js';
+import type { Activation } from '../shared/activation.js';
 import { checkOperands } from '../shared/checks.js';
 import type { MatmulChoice } from './builtInChoice.js';
 import { nameOperand, operandType, recordProduct } from './recordProduct.js';

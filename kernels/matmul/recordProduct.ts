@@ -35,6 +35,8 @@ export interface Product {
   out: Tensor;
   /** Those of bias, second bias and residual that the layout has, in this order. */
   epilogue: readonly Tensor[];
+  /** Of a batched layout: how many products, and the elements from one operand to the next. */
+  batch?: { count: number; aStride: number; bStride: number };
 }
 
 /** What the check of a product's program needs to run it: the product without its tensors. */
@@ -55,12 +57,12 @@ export function operandType({ dtype, label }: Tensor, fail: (what: string, fix: 
 
 /** Records the dispatches of a product. The same inputs give the same bits on the same device. */
 export function recordProduct(rec: Recorder, product: Product): void {
-  const { layout, choice, m, n, k, operands, out, epilogue } = product;
+  const { layout, choice, m, n, k, operands, out, epilogue, batch } = product;
   if (choice.variant === 'subgroupMatrix') {
     recordScaled(rec, product);
     return;
   }
-  const splits = choice.variant === 'tiled' && !layout.lower ? choice.splits : 1;
+  const splits = choice.variant === 'tiled' && !layout.lower && !batch ? choice.splits : 1;
   const range = Math.ceil(k / splits / RANGE_STEP) * RANGE_STEP;
   if (splits === 1 || range >= k) {
     recordTiles(rec, product, [...operands, out, ...epilogue]);
@@ -106,7 +108,7 @@ function recordScaled(rec: Recorder, product: Product): void {
 
 function recordTiles(
   rec: Recorder,
-  { kernel, layout, choice, m, n, k, out }: Product,
+  { kernel, layout, choice, m, n, k, out, batch }: Product,
   tensors: readonly Tensor[],
   split?: { range: number; count: number },
 ): void {
@@ -118,8 +120,9 @@ function recordTiles(
   }));
   const rowTiles = Math.ceil(m / rows);
   const tiles = rowTiles * Math.ceil(n / columns);
-  const workgroups = tiles * (split?.count ?? 1);
-  const flops = (layout.gated ? 4 : 2) * (layout.lower ? (m + 1) / 2 : m) * n * k;
+  const products = batch?.count ?? 1;
+  const workgroups = tiles * products * (split?.count ?? 1);
+  const flops = products * (layout.gated ? 4 : 2) * (layout.lower ? (m + 1) / 2 : m) * n * k;
   let bytes = layout.accumulate ? out.byteLength : 0;
   for (const tensor of tensors) bytes += tensor.byteLength;
   const step = tilesPerDispatch(workgroups, flops, out.device);
@@ -128,7 +131,18 @@ function recordTiles(
     rec.dispatch({
       program,
       tensors,
-      params: [m, n, k, rowTiles, first + count, first, tiles, split?.range ?? 0],
+      params: [
+        m,
+        n,
+        k,
+        rowTiles,
+        first + count,
+        first,
+        tiles,
+        split?.range ?? 0,
+        batch?.aStride ?? 0,
+        batch?.bStride ?? 0,
+      ],
       grid: flatGrid(count),
       flops: (flops * count) / workgroups,
       bytes: (bytes * count) / workgroups,

@@ -129,6 +129,19 @@ export function defaultMatmul(device: Device, shape: MatmulShape, dtypes: Operan
   return notWrong(device, 'matmul', choice, matmulName, variants);
 }
 
+/** Whether a variant computes batches of products: those do that neither split k nor scale operands first. */
+export const computesBatches = (choice: MatmulChoice): boolean =>
+  choice.variant !== 'subgroupMatrix' && (choice.variant !== 'tiled' || choice.splits === 1);
+
+/** The default variant of a batch of products of this shape. */
+export function batchedMatmul(device: Device, shape: MatmulShape, dtypes: OperandTypes): MatmulChoice {
+  const choice = defaultMatmul(device, shape, dtypes);
+  if (computesBatches(choice)) return choice;
+  const variants = () => matmulVariants(device, shape, dtypes).filter(computesBatches);
+  const one: MatmulChoice = choice.variant === 'tiled' ? { ...choice, splits: 1 } : variants()[0]!;
+  return notWrong(device, 'matmul', one, matmulName, variants);
+}
+
 /** Whether a variant computes this gated product on this device. */
 export function canRunGatedMatmul(
   { info, features }: MatmulDevice,

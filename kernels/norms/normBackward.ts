@@ -1,5 +1,5 @@
 import { byteSize, f32Bits, programFamily, type Recorder, Scope, type Tensor } from '../../engine/index.js';
-import { columnSums } from '../reductions/columnSums.js';
+import { columnSums } from '../reduce/named.js';
 import { checkMatrix, checkOperands, checkTensor, type FloatType, floats } from '../shared/checks.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { scalarTensor } from '../shared/wgsl.js';

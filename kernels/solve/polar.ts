@@ -7,9 +7,9 @@ import {
   Scope,
   Tensor,
 } from '../../engine/index.js';
-import { scale } from '../elementwise/elementwise.js';
+import { scale } from '../map/named.js';
 import { matmul } from '../matmul/matmul.js';
-import { frobeniusNorm } from '../reductions/rowReductions.js';
+import { frobeniusNorm } from '../reductions/rowNorms.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 

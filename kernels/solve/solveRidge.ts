@@ -12,7 +12,7 @@ import {
   tensorFrom,
 } from '../../engine/index.js';
 import { blockProduct } from '../blockProduct/blockProduct.js';
-import { scaleRows } from '../elementwise/scaleRows.js';
+import { scaleRows } from '../map/named.js';
 import { matmul } from '../matmul/matmul.js';
 import { countNonFinite } from '../reductions/countNonFinite.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';

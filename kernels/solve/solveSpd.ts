@@ -9,7 +9,7 @@ import {
 } from '../../engine/index.js';
 import type { Matrix } from '../blockProduct/blockProduct.js';
 import { operations } from '../blockProduct/commonWgsl.js';
-import { frobeniusNorm } from '../reductions/rowReductions.js';
+import { frobeniusNorm } from '../reductions/rowNorms.js';
 import { checkMatrix, checkTensor } from '../shared/checks.js';
 import { createDoubleSingle, type DoubleSingle, disposeDoubleSingle } from '../shared/doubleSingle.js';
 import { type CholeskyFactor, cholesky, notPositiveDefinite, scratchLike } from './cholesky.js';

@@ -1,5 +1,5 @@
 import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
-import { scale } from '../elementwise/elementwise.js';
+import { scale } from '../map/named.js';
 import { checkOperands, checkTensor } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 import { addTile } from './logLikelihood.js';

@@ -1,6 +1,5 @@
 import type { Recorder, Tensor } from '../../engine/index.js';
-import { scale } from '../elementwise/elementwise.js';
-import { softcap } from '../elementwise/softcap.js';
+import { scale, softcap } from '../map/named.js';
 import { matmul } from '../matmul/matmul.js';
 import { checkOperands } from '../shared/checks.js';
 

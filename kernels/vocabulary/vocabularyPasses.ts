@@ -1,6 +1,5 @@
 import { ensure, type Recorder, Scope, type Tensor } from '../../engine/index.js';
-import { scale } from '../elementwise/elementwise.js';
-import { softcapBackward } from '../elementwise/softcap.js';
+import { scale, softcapBackward } from '../map/named.js';
 import { matmul } from '../matmul/matmul.js';
 import { checkMatrix, checkTensor, floats } from '../shared/checks.js';
 import { tileRows } from '../shared/rowTiles.js';

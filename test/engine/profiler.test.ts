@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, Tensor } from '../../engine/index.js';
-import { add, axpy } from '../../kernels/elementwise/elementwise.js';
+import { add, axpy } from '../../kernels/map/named.js';
 import { saySkipped, temporaryFolder } from '../support.js';
 
 const device = await Device.open({ profile: true });

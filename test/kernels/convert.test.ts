@@ -11,7 +11,7 @@ import {
   Tensor,
   tensorFrom,
 } from '../../engine/index.js';
-import { convert } from '../../kernels/elementwise/convert.js';
+import { convert } from '../../kernels/map/named.js';
 import { normals } from '../gpu.js';
 
 /** Halfway cases, the ends of every range, and numbers of all sizes. */

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { downloadF32, Scope, tensorFrom } from '../../engine/index.js';
 import { cosineLossF64, fittingCases } from '../../kernels/cases/fitting.js';
 import { type AdamOptions, adam } from '../../kernels/elementwise/adam.js';
-import { scaleRows } from '../../kernels/elementwise/scaleRows.js';
+import { scaleRows } from '../../kernels/map/named.js';
 import { cosineLoss } from '../../kernels/reductions/cosineLoss.js';
 import { maxAbsError, normals, rejectsWith, relativeError } from '../gpu.js';
 import { testCases } from './runCases.js';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, downloadF32, Scope, tensorFrom } from '../../engine/index.js';
-import { addInto } from '../../kernels/elementwise/elementwise.js';
+import { addInto } from '../../kernels/map/named.js';
 import { openSealedTensors, type SealedSource, writeSealedTensors } from '../../model/index.js';
 import { readCheckpoint, writeCheckpoint } from '../../replaceme/healing/checkpointFile.js';
 import { learningRateAt } from '../../replaceme/healing/schedule.js';

@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { downloadF32, Tensor, tensorFrom } from '../../engine/index.js';
-import { convert } from '../../kernels/elementwise/convert.js';
+import { convert } from '../../kernels/map/named.js';
 import { logits, type Model } from '../../model/index.js';
 import { PrunedModel } from '../../replaceme/activations/prunedModel.js';
 import { hadamard, hasHadamard } from '../../replaceme/fits/hadamard.js';

@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert';
 import { Device, downloadF32, type RmError, Tensor, tensorFrom } from '../../engine/index.js';
 import { type Journal, liveSums, noJournal } from '../../engine/journal.js';
 import { seededRandom } from '../../engine/random.js';
-import { addInto } from '../../kernels/elementwise/elementwise.js';
+import { addInto } from '../../kernels/map/named.js';
 import { SpillFile } from '../../model/index.js';
 import { RunJournal } from '../../replaceme/resume/runJournal.js';
 import { rejectsWith } from '../gpu.js';

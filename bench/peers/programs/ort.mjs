@@ -1,5 +1,6 @@
 // onnxruntime-node's WebGPU execution provider. The ONNX files are made here, byte by byte in protobuf's wire format.
 import ort from 'onnxruntime-node';
+import { operationInputs, operationOf } from '../../../dist/bench/peers/operations.js';
 import { serve, timed } from '../../../dist/bench/peers/serve.js';
 import { EPS, matmulInputs, mlpInputs } from '../../../dist/bench/peers/workloads.js';
 
@@ -10,6 +11,7 @@ const bytes = (field, content) =>
 const text = (field, content) => bytes(field, Buffer.from(content));
 const message = (field, ...parts) => bytes(field, Buffer.concat(parts));
 const FLOAT = 1;
+const INT64 = 7;
 
 /** ValueInfoProto */
 const value = (field, name, dims) =>
@@ -32,6 +34,18 @@ const node = (op, inputs, outputs, ...attributes) =>
     ...outputs.map(name => text(2, name)),
     text(4, op),
     ...attributes,
+  );
+const words = (name, value) => message(5, text(1, name), bytes(4, Buffer.from(value)), integer(20, 3));
+const wholes = (name, numbers) =>
+  message(5, text(1, name), ...numbers.map(number => integer(8, number)), integer(20, 7));
+/** A constant of integers, of one dimension unless `dims` says otherwise. */
+const integers = (name, numbers, dims = [numbers.length]) =>
+  message(
+    5,
+    ...dims.map(dim => integer(1, dim)),
+    integer(2, INT64),
+    text(8, name),
+    bytes(9, Buffer.from(BigInt64Array.from(numbers, BigInt).buffer)),
   );
 /** TensorProto among the graph's constants */
 const constant = (name, dims, values) =>
@@ -120,7 +134,46 @@ async function graph(file, inputs) {
   };
 }
 
+/** The nodes and constants of each operation on x, y and z, and which of its outputs counts. */
+const operationNodes = {
+  map: () => [node('Sigmoid', ['x'], ['s']), node('Sub', ['s', 'y'], ['out'])],
+  mapRows: () => [node('Mul', ['x', 'y'], ['m']), node('Add', ['m', 'z'], ['out'])],
+  sumLast: () => [node('ReduceSum', ['x', 'axes'], ['out'], whole('keepdims', 0)), integers('axes', [1])],
+  maxFirst: () => [node('ReduceMax', ['x'], ['out'], wholes('axes', [0]), whole('keepdims', 0))],
+  softmax: () => [node('Softmax', ['x'], ['out'], whole('axis', 1))],
+  logSoftmax: () => [node('LogSoftmax', ['x'], ['out'], whole('axis', 1))],
+  topK: out => [node('TopK', ['x', 'k'], ['out', 'places']), integers('k', [out[1]])],
+  transpose: () => [node('Transpose', ['x'], ['out'], wholes('perm', [1, 0]))],
+  slice: () => [
+    node('Slice', ['x', 'starts', 'ends', 'axes'], ['out']),
+    integers('starts', [256]),
+    integers('ends', [768]),
+    integers('axes', [1]),
+  ],
+  concat: () => [node('Concat', ['x', 'y'], ['out'], whole('axis', 1))],
+  gatherRows: (_, ids) => [node('Gather', ['x', 'ids'], ['out'], whole('axis', 0)), integers('ids', ids)],
+  scatterAddRows: (out, ids) => [
+    node('ScatterND', ['zeros', 'ids', 'x'], ['out'], words('reduction', 'add')),
+    constant('zeros', out, new Float32Array(out[0] * out[1])),
+    integers('ids', ids, [ids.length, 1]),
+  ],
+  batchedMatmul: () => [node('MatMul', ['x', 'y'], ['out'])],
+};
+
 const tasks = {
+  operation: task => {
+    const { inputs, ids } = operationInputs(task);
+    const { shapes, out } = operationOf(task);
+    const names = ['x', 'y', 'z'].slice(0, inputs.length);
+    return graph(
+      model(
+        ...operationNodes[task.operation](out, [...ids]),
+        ...names.map((name, i) => value(11, name, shapes[i])),
+        value(12, 'out', out),
+      ),
+      Object.fromEntries(names.map((name, i) => [name, new ort.Tensor('float32', inputs[i], shapes[i])])),
+    );
+  },
   matmul: task => {
     const { m, n, k } = task;
     const { a, b } = matmulInputs(task);

@@ -1,5 +1,6 @@
 // TensorFlow.js' WebGPU backend under Node.
 import { createRequire } from 'node:module';
+import { operationInputs, operationOf } from '../../../dist/bench/peers/operations.js';
 import { serve, timed } from '../../../dist/bench/peers/serve.js';
 import { EPS, matmulInputs, mlpInputs } from '../../../dist/bench/peers/workloads.js';
 import { adapterName } from './webgpuGlobals.mjs';
@@ -53,5 +54,28 @@ await serve(async () => {
       }),
     );
   };
-  return { version: tf.version_core, adapter: await adapterName(), tasks: { matmul, mlp } };
+  const operation = async task => {
+    const { inputs, ids } = operationInputs(task);
+    const { shapes, out } = operationOf(task);
+    const [x, y, z] = inputs.map((values, i) => tf.tensor(values, shapes[i]));
+    const rows = tf.tensor1d(Int32Array.from(ids.length ? ids : [0]), 'int32');
+    const places = rows.reshape([-1, 1]);
+    const calls = {
+      map: () => tf.tidy(() => tf.sub(tf.sigmoid(x), y)),
+      mapRows: () => tf.tidy(() => tf.add(tf.mul(x, y), z)),
+      sumLast: () => tf.sum(x, 1),
+      maxFirst: () => tf.max(x, 0),
+      softmax: () => tf.softmax(x),
+      logSoftmax: () => tf.tidy(() => tf.logSoftmax(x)),
+      topK: () => tf.tidy(() => tf.topk(x, out[1]).values),
+      transpose: () => tf.transpose(x),
+      slice: () => tf.slice(x, [0, 256], out),
+      concat: () => tf.concat([x, y], 1),
+      gatherRows: () => tf.gather(x, rows),
+      scatterAddRows: () => tf.scatterND(places, x, out),
+      batchedMatmul: () => tf.matMul(x, y),
+    };
+    return prepared([x, y, z, rows, places].filter(Boolean), calls[task.operation]);
+  };
+  return { version: tf.version_core, adapter: await adapterName(), tasks: { matmul, mlp, operation } };
 });
