@@ -120,7 +120,8 @@ export const operations = {
     out: [1024, WIDTH],
     host: ([x], ids) => {
       const sums = new Float64Array(1024 * WIDTH);
-      for (const [i, value] of x!.entries()) sums[ids[Math.floor(i / WIDTH)]! * WIDTH + (i % WIDTH)]! += value;
+      for (const [i, value] of x!.entries())
+        sums[ids[Math.floor(i / WIDTH)]! * WIDTH + (i % WIDTH)]! += value;
       return sums;
     },
   },
@@ -148,7 +149,10 @@ export type OperationName = keyof typeof operations;
 export const operationOf = ({ operation }: OperationTask): Operation => operations[operation];
 
 /** Inputs as all programs get them. */
-export function operationInputs(task: OperationTask): { inputs: Float32Array<ArrayBuffer>[]; ids: Uint32Array<ArrayBuffer> } {
+export function operationInputs(task: OperationTask): {
+  inputs: Float32Array<ArrayBuffer>[];
+  ids: Uint32Array<ArrayBuffer>;
+} {
   const { shapes, ids } = operationOf(task);
   const random = seededRandom(7);
   return {
@@ -162,7 +166,10 @@ export function operationWork(task: OperationTask): number {
   const { shapes, out, gflop, ids } = operationOf(task);
   if (gflop !== undefined) return gflop;
   // Of a table, only the rows that are looked up are read.
-  const read = ids && task.operation === 'gatherRows' ? sizeOf(out) : shapes.reduce((sum, shape) => sum + sizeOf(shape), 0);
+  const read =
+    ids && task.operation === 'gatherRows'
+      ? sizeOf(out)
+      : shapes.reduce((sum, shape) => sum + sizeOf(shape), 0);
   return (4 * (read + sizeOf(out))) / 1e9;
 }
 

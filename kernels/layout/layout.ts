@@ -1,7 +1,7 @@
 import { ensure, type Recorder, RmError, type Tensor } from '../../engine/index.js';
 import { recordMap } from '../map/map.js';
 import type { Strided } from '../map/operands.js';
-import { checkOperands } from '../shared/checks.js';
+import { checkOperands, checkOptions } from '../shared/checks.js';
 
 /** Strides of a tensor's dimensions, in elements. */
 function stridesOf(shape: readonly number[]): number[] {
@@ -34,13 +34,13 @@ function copy(rec: Recorder, kernel: string, x: Strided, shape: readonly number[
 export function transpose(rec: Recorder, x: Tensor, out: Tensor, axes?: readonly number[]): void {
   checkOperands('transpose', rec, { x, out });
   const rank = x.shape.length;
+  ensure(axes !== undefined || rank >= 2, `transpose: '${x.label}' is [${x.shape}]`, 'Pass a matrix.');
   const order = axes ?? [...Array(rank).keys()].map(d => (d < rank - 2 ? d : 2 * rank - 3 - d));
   ensure(
     Array.isArray(order) && order.length === rank && [...Array(rank).keys()].every(d => order.includes(d)),
     `transpose: \`axes\` is ${Array.isArray(order) ? `[${order.map(String)}]` : typeof order} for [${x.shape}]`,
     `Name every dimension once: ${rank ? `0 to ${rank - 1}` : 'there is none'}.`,
   );
-  ensure(axes !== undefined || rank >= 2, `transpose: '${x.label}' is [${x.shape}]`, 'Pass a matrix.');
   const strides = stridesOf(x.shape);
   const shape = order.map(d => x.shape[d]!);
   const strided = { tensor: x, strides: order.map(d => strides[d]!), offset: 0 };
@@ -57,15 +57,16 @@ export function slice(
   rec: Recorder,
   x: Tensor,
   out: Tensor,
-  { start = 0, axis = -1, step = 1 }: { start?: number; axis?: number; step?: number } = {},
+  options: { start?: number; axis?: number; step?: number } = {},
 ): void {
   checkOperands('slice', rec, { x, out });
+  checkOptions('slice', options);
+  const { start = 0, axis = -1, step = 1 } = options;
   const d = axisOf('slice', x, axis);
   const count = out.shape[d] ?? 0;
-  const [first, by] = [Number(start), Number(step)];
   ensure(
     Number.isInteger(start) && Number.isInteger(step) && step >= 1 && start >= 0,
-    `slice: \`start\` ${String(first)} and \`step\` ${String(by)}`,
+    `slice: \`start\` ${String(start)} and \`step\` ${String(step)}`,
     'Start at 0 or later, with a step of 1 or more.',
   );
   ensure(
@@ -103,8 +104,9 @@ export function concat(
   rec: Recorder,
   tensors: readonly Tensor[],
   out: Tensor,
-  { axis = -1 }: { axis?: number } = {},
+  options: { axis?: number } = {},
 ): void {
+  checkOptions('concat', options);
   ensure(
     Array.isArray(tensors) && tensors.length > 0,
     `concat: 'tensors' is ${Array.isArray(tensors) ? 'empty' : typeof tensors}`,
@@ -112,7 +114,7 @@ export function concat(
   );
   const named = Object.fromEntries(tensors.map((tensor, i) => [`tensors[${i}]`, tensor]));
   checkOperands('concat', rec, { ...named, out });
-  const d = axisOf('concat', out, axis);
+  const d = axisOf('concat', out, options.axis ?? -1);
   const given: readonly Tensor[] = tensors;
   const total = given.reduce((sum, tensor) => sum + (tensor.shape[d] ?? Number.NaN), 0);
   for (const tensor of given) {

@@ -14,6 +14,7 @@ import {
   readingOf,
   type Strided,
 } from './operands.js';
+import { parseExpression } from './parse.js';
 
 /** What an expression reads, by name: tensors, and numbers that are the same for all elements. */
 export type MapInputs = Readonly<Record<string, Tensor | number>>;
@@ -64,6 +65,7 @@ export function recordMap(
     `${kernel}: the inputs are no object of tensors`,
     'Pass them by the names that the expression uses, as in { x, y }.',
   );
+  if (typeof text !== 'string') parseExpression(kernel, text);
   const tensors = tensorsOf(kernel, inputs);
   const most = out.device.limits.maxStorageBufferBindingSize;
   const isLarge = out.byteLength > most || tensors.some(tensor => tensor.byteLength > most);

@@ -21,7 +21,7 @@ import {
 import type { MapForm } from '../map/mapProgram.js';
 import { convert } from '../map/named.js';
 import { broadcastShape, isSame, layoutOf, readingOf } from '../map/operands.js';
-import { checkOperands } from '../shared/checks.js';
+import { checkOperands, checkOptions } from '../shared/checks.js';
 import { runFlat } from '../shared/flat.js';
 import { runRows } from '../shared/rows.js';
 import { rowTiles } from '../shared/rowTiles.js';
@@ -58,9 +58,8 @@ const MOST_CHUNKS = 1024;
 /**
  * Reduces a tensor of any rank along its last or first dimension: reduce(rec, 'sum', x, out), or an expression of several,
  * without storing it: reduce(rec, 'sum', { map: 'a * b', inputs: { a, b } }, out). `out` has the other dimensions (the one
- * that goes away may stay as 1). The reduction is 'sum', 'mean', 'max', 'min' or one of your own:
- * { start: 1, combine: 'a * b' }, { start: 0, combine: 'a + b * b', ... } is wrong, since totals are combined with totals:
- * square in `map`.
+ * that goes away may stay as 1). The reduction is 'sum', 'mean', 'max', 'min' or one of your own, such as
+ * { start: 1, combine: 'a * b' }. It combines totals with totals: squares, for example, belong into the expression of x.
  *
  * Floats are combined in f32; u32 has sum (modulo 2^32), max and min. max and min of a row with NaN are NaN. The same inputs
  * give the same bits.
@@ -75,6 +74,7 @@ export function reduce(
   options: ReduceOptions = {},
 ): void {
   checkOperands('reduce', rec, { out });
+  checkOptions('reduce', options);
   recordReduce(rec, 'reduce', reduction, sourceOf('reduce', x), out, options);
 }
 

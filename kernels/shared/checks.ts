@@ -23,6 +23,15 @@ export function checkOperands(
   }
 }
 
+/** Throws INVALID_ARGUMENT unless `options` is an object of settings. */
+export function checkOptions(kernel: string, options: unknown): void {
+  ensure(
+    typeof options === 'object' && options !== null && !(options instanceof Tensor),
+    `${kernel}: the options are ${options === null ? 'null' : typeof options}`,
+    'Pass an object of settings, or leave it out.',
+  );
+}
+
 /** Throws INVALID_ARGUMENT unless `tensor` has this shape and one of these dtypes; the message names both. */
 export function checkTensor(
   kernel: string,
