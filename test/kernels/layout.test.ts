@@ -62,7 +62,7 @@ test('what does not fit is refused when it is recorded', async () => {
     [/'ids'/, () => scatterAddRows(rec, x, scope.tensor([3], 'u32'), t(9, 8))],
     [/'out'/, () => scatterAddRows(rec, x, ids, t(9, 7))],
     [/has batches \[2\] and \[3\]/, () => matmul(rec, t(2, 4, 8), t(3, 8, 5), t(3, 4, 5))],
-    [/f32 \[3,4,5\]/, () => matmul(rec, t(3, 4, 8), t(3, 8, 5), t(12, 5))],
+    [/into 'temporary' \[12,5\]/, () => matmul(rec, t(3, 4, 8), t(3, 8, 5), t(12, 5))],
     [/inner extents 8 and 7/, () => matmul(rec, t(3, 4, 8), t(3, 7, 5), t(3, 4, 5))],
     [/lower triangle/, () => matmul(rec, t(3, 4, 8), t(3, 8, 4), t(3, 4, 4), { lower: true })],
   ];
