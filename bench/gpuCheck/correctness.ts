@@ -219,6 +219,26 @@ async function checkLargeCases(run: StepRun, software: boolean, counts: Counts):
   }
 }
 
+/**
+ * All cases once more, with guards behind the tensors, as far as the time goes: matrix units and subgroups of this size run
+ * on no software driver. @returns how many.
+ */
+async function checkGuards(run: StepRun): Promise<number> {
+  let cases = 0;
+  await run.piece(
+    'guards behind tensors',
+    async device => {
+      for (const item of inTurns(kernelCases).flat()) {
+        if (run.left <= 0) break;
+        for await (const checked of checkCase(device, item)) judge(run, item, checked);
+        cases++;
+      }
+    },
+    { guards: true },
+  );
+  return cases;
+}
+
 /** Every kernel with all its variants against the host in f64, twice; exact arithmetic; shapes of large models. */
 export async function correctnessStep(run: StepRun): Promise<void> {
   const device = await run.open();
@@ -234,6 +254,8 @@ export async function correctnessStep(run: StepRun): Promise<void> {
   await checkLargeCases(run, software, large);
   await checkCases(run, small, rest);
   tellLeftOut(run, rest);
+  // CI has done that on software drivers.
+  const guarded = software || run.left <= 0 ? 0 : await checkGuards(run);
   run.detail('counts', { small, large });
   run.metric('cases of kernels', small.cases, '');
   run.metric('large shapes', large.cases, '');
@@ -248,6 +270,7 @@ export async function correctnessStep(run: StepRun): Promise<void> {
     rows: [
       row('all results', small),
       row('large shapes, 64 sampled results', large),
+      ['with guards behind tensors', `${guarded}`, '', ''],
       ['exact arithmetic', exact, '', ''],
     ],
   });
