@@ -27,7 +27,8 @@ export async function uploadStored(
   const { device, shape, byteLength } = target;
   const rows = shape[0]!;
   const least = alignedRows(byteLength / rows);
-  const step = least * Math.max(1, Math.floor((PIECE * rows) / byteLength / least));
+  const widest = Math.max(byteLength / rows, rowBytes);
+  const step = least * Math.max(1, Math.floor(PIECE / widest / least));
   for (let row = 0; row < rows; row += step) {
     const count = Math.min(step, rows - row);
     using packed = Tensor.create(device, [Math.ceil((count * rowBytes) / 4)], 'u32', name);

@@ -1,4 +1,4 @@
-import { elementCount, exactSize, sizeClass } from '../../engine/index.js';
+import { elementCount, exactSize, PIECE, sizeClass } from '../../engine/index.js';
 import {
   type Architecture,
   type Checkpoint,
@@ -59,8 +59,9 @@ export const batchOptions = (
 
 /** Bytes of a model's weights on the device. */
 export interface WeightSizes {
-  /** Of the largest layer, and of all weights outside the layers. */
+  /** Of the largest layer. */
   readonly layerBytes: number;
+  /** Beside streamed layers: all weights outside of them, and the pieces in which compressed weights arrive. */
   readonly outerBytes: number;
   readonly weightBytes: number;
 }
@@ -73,16 +74,20 @@ export function weightSizes(arch: Architecture, checkpoint: Checkpoint, position
   const layers = new Array<number>(arch.layers).fill(0);
   const rows = rotationRows(arch.contextLength, positions);
   let outerBytes = 0;
+  let pieceBytes = 0;
   for (const { kind, rotaryDim } of arch.ropes) {
     outerBytes += sizeClass(4 * (kind === 'longrope' ? 2 : 1) * rows * rotaryDim);
   }
   for (const { name, layer } of expectedTensors(arch)) {
-    const bytes = exactSize(deviceBytes(checkpoint.info(name)));
+    const info = checkpoint.info(name);
+    const bytes = exactSize(deviceBytes(info));
+    if (info.blocks) pieceBytes = Math.max(pieceBytes, Math.min(PIECE, info.byteLength));
     if (layer === null) outerBytes += bytes;
     else layers[layer]! += bytes;
   }
   const weightBytes = layers.reduce((sum, bytes) => sum + bytes, outerBytes);
-  return { layerBytes: Math.max(...layers), outerBytes, weightBytes };
+  // Two tensors arrive at a time.
+  return { layerBytes: Math.max(...layers), outerBytes: outerBytes + 2 * pieceBytes, weightBytes };
 }
 
 /** Numbers in one layer's tensors. */

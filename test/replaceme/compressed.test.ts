@@ -3,12 +3,20 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
-import { convert, logits, Model, modelWarnings, openCheckpoint } from '../../model/index.js';
+import {
+  convert,
+  logits,
+  Model,
+  modelWarnings,
+  openCheckpoint,
+  readArchitecture,
+} from '../../model/index.js';
+import { weightSizes } from '../../replaceme/planning/memoryParts.js';
 import { maxAbsError } from '../gpu.js';
 import { dataPath, temporaryFolder } from '../support.js';
 import { prunedFamily } from './prunedFamily.js';
 
-// Models with compressed weights, pruned, streamed and converted: they are written whole. Takes about 5 s.
+// Models with compressed weights, pruned, streamed and converted: they are written whole. Takes about 4 s.
 
 const folder = temporaryFolder();
 let device: Device;
@@ -26,6 +34,16 @@ const logitsOf = async (path: string, offload: false | { prefetch: boolean } = f
   await using model = await Model.load(device, path, { offload });
   return (await logits(model, ids)).logits;
 };
+
+/** What the plan says of a model's weights, and the largest of them in packed form. */
+async function plannedSizes(path: string) {
+  const checkpoint = await openCheckpoint(path);
+  const infos = checkpoint.names.map(name => checkpoint.info(name));
+  const packed = infos.filter(({ blocks }) => blocks).map(({ byteLength }) => byteLength);
+  const sizes = weightSizes(await readArchitecture(path), checkpoint, 8);
+  await checkpoint.close();
+  return { ...sizes, largest: Math.max(0, ...packed) };
+}
 
 for (const [name, dtype, stated] of [
   ['packed-order', 'bf16', 'bfloat16'],
@@ -59,6 +77,9 @@ for (const [name, dtype, stated] of [
     const to = join(folder.path, `${name}-converted`);
     await convert(device, from, to);
     assert.equal(await logitsOf(to), expected);
+    const [before, after] = [await plannedSizes(from), await plannedSizes(to)];
+    assert.equal([before.weightBytes, before.layerBytes], [after.weightBytes, after.layerBytes]);
+    assert.is(before.outerBytes - after.outerBytes, 2 * before.largest);
   });
 }
 
