@@ -8,10 +8,10 @@ import {
 } from '../../engine/index.js';
 import { convert } from '../map/named.js';
 import { checkMatrix, checkOperands, checkTensor, floats } from '../shared/checks.js';
-import { flatProgram, runFlat } from '../shared/flat.js';
+import { flatProgram, flatType, runFlat } from '../shared/flat.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { rowTiles } from '../shared/rowTiles.js';
-import { scalarTensor } from '../shared/wgsl.js';
+import { scalarTensor, vec4Tensor } from '../shared/wgsl.js';
 
 /** Rows that are compared with each other at a time. */
 const MOST = 4096;
@@ -37,16 +37,17 @@ const links = programFamily(() =>
 );
 
 /** The workgroup of the first row with an id adds all rows that have it, in their order. */
-const sums = programFamily((dtype: DType) => {
+const sums = programFamily((dtype: DType, vector: boolean) => {
   const word = dtype === 'u32' ? 'u32' : 'f32';
+  const type = vector ? (dtype === 'u32' ? 'vec4u' : 'vec4f') : word;
   return rowProgram({
-    key: `scatterAddRows ${dtype}`,
+    key: `scatterAddRows ${dtype} ${type}`,
     bindings: ['read', 'read', 'read', 'write'],
     fields: 'first: u32, start: u32, end: u32',
-    declarations: `${scalarTensor('x', 1, dtype)}
+    declarations: `${(vector ? vec4Tensor : scalarTensor)('x', 1, dtype)}
 @group(0) @binding(2) var<storage, read> ids: array<u32>;
 @group(0) @binding(3) var<storage, read> links: array<vec2u>;
-@group(0) @binding(4) var<storage, read_write> out: array<${word}>;`,
+@group(0) @binding(4) var<storage, read_write> out: array<${type}>;`,
     body: `
   let id = ids[p.first + row];
   if (links[row].x == ${NONE} || id < p.start || id >= p.end) { return; }
@@ -96,16 +97,24 @@ function scatterAdd(
   const half = byteSize(out.dtype) === 2;
   const wide = half ? scope.tensor(out.shape, 'f32', 'wide sums') : out;
   if (half) convert(rec, out, wide);
+  const { type, width } = flatType(columns);
   const chain = scope.tensor([Math.min(rows, MOST), 2], 'u32', 'rows by id');
   for (let first = 0; first < rows; first += MOST) {
     const count = Math.min(MOST, rows - first);
     runFlat(rec, links(), [ids, chain], count, [first], { flops: count * count, bytes: 12 * count });
     for (const { start, tensor } of rowTiles(wide)) {
       const params = [first, start, start + tensor.rowCount];
-      runRows(rec, sums(x.dtype), [x, ids, chain, tensor], [count, columns], params, {
-        flops: count * columns,
-        bytes: 12 * count * columns,
-      });
+      runRows(
+        rec,
+        sums(x.dtype, type === 'vec4f'),
+        [x, ids, chain, tensor],
+        [count, columns / width],
+        params,
+        {
+          flops: count * columns,
+          bytes: 12 * count * columns,
+        },
+      );
     }
   }
   if (half) convert(rec, wide, out);

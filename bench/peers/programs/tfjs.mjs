@@ -59,7 +59,7 @@ await serve(async () => {
     const { shapes, out } = operationOf(task);
     const [x, y, z] = inputs.map((values, i) => tf.tensor(values, shapes[i]));
     const rows = tf.tensor1d(Int32Array.from(ids.length ? ids : [0]), 'int32');
-    const places = rows.reshape([-1, 1]);
+    const places = tf.reshape(rows, [-1, 1]);
     const calls = {
       map: () => tf.tidy(() => tf.sub(tf.sigmoid(x), y)),
       mapRows: () => tf.tidy(() => tf.add(tf.mul(x, y), z)),
