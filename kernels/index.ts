@@ -15,6 +15,7 @@ export {
 export { type TuningCase, tuningCases } from './cases/tuning.js';
 export { variantChecks } from './cases/variantChecks.js';
 export { addTransposed } from './elementwise/addTransposed.js';
+export { xielu, xieluBackward, xieluSlopeBy } from './elementwise/xielu.js';
 export { largeProduct } from './matmul/largeProduct.js';
 export { normDivisors } from './norms/normDivisors.js';
 export * from './public.js';

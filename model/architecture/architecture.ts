@@ -59,6 +59,9 @@ export interface LayerTensorNames {
   readonly gateBias: TensorRef | null;
   readonly upBias: TensorRef | null;
   readonly downBias: TensorRef | null;
+  /** Learned parameters of the activation xIELU, [1]. */
+  readonly alphaP: TensorRef | null;
+  readonly alphaN: TensorRef | null;
   /** Between down_proj and the residual stream. */
   readonly mlpOutNorm: TensorRef | null;
 }
@@ -143,7 +146,8 @@ export interface Architecture {
   /** Factor on the embeddings. */
   readonly embeddingScale: number;
   readonly tiedEmbeddings: boolean;
-  readonly activation: Activation;
+  /** xIELU has learned parameters in each layer, and stands only where there is no gate. */
+  readonly activation: Activation | 'xielu';
   /** Factor on q . k before the softmax. */
   readonly attentionScale: number;
   /**
@@ -235,6 +239,8 @@ function layerShapes(arch: Architecture): Record<keyof LayerTensorNames, [ModelP
     gateBias: vector('mlp', intermediate),
     upBias: vector('mlp', intermediate),
     downBias: vector('mlp', hidden),
+    alphaP: vector('mlp', 1),
+    alphaN: vector('mlp', 1),
     mlpOutNorm: norm,
   };
 }

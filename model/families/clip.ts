@@ -131,6 +131,8 @@ function layerNames(at: string): LayerTensorNames {
     upBias: up.bias,
     down: down.weight,
     downBias: down.bias,
+    alphaP: null,
+    alphaN: null,
     mlpOutNorm: null,
   };
 }

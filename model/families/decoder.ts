@@ -203,6 +203,8 @@ export function llamaLayer(
     gateBias: bias(mlpBias, 'mlp.gate_proj'),
     upBias: bias(mlpBias, 'mlp.up_proj'),
     downBias: bias(mlpBias, 'mlp.down_proj'),
+    alphaP: null,
+    alphaN: null,
     mlpOutNorm: null,
   };
 }

@@ -140,6 +140,8 @@ function layerNames(
     gateBias: null,
     upBias: biasOf('mlp.dense_h_to_4h'),
     downBias: biasOf('mlp.dense_4h_to_h'),
+    alphaP: null,
+    alphaN: null,
     mlpOutNorm: null,
   };
 }

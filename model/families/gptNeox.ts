@@ -91,6 +91,8 @@ function layerNames(at: string, { heads, headDim }: Dimensions, bias: boolean): 
     gateBias: null,
     upBias: `${at}.mlp.dense_h_to_4h.bias`,
     downBias: `${at}.mlp.dense_4h_to_h.bias`,
+    alphaP: null,
+    alphaN: null,
     mlpOutNorm: null,
   };
 }

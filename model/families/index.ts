@@ -4,6 +4,7 @@ import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import type { WeightDtype } from '../checkpoint/inDtype.js';
 import { plainNumbers } from '../files/exactJson.js';
 import { isRecord } from '../files/jsonFile.js';
+import { apertus } from './apertus.js';
 import { arcee } from './arcee.js';
 import { clip, clipVision } from './clip.js';
 import { cohere, cohere2 } from './cohere.js';
@@ -49,6 +50,7 @@ const families: Readonly<Record<string, (config: ConfigReader, has: HasTensor) =
   idefics3: smolvlm,
   seed_oss: seedOss,
   arcee,
+  apertus,
   helium,
   ernie4_5,
   glm,

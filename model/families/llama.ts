@@ -46,6 +46,8 @@ interface LlamaVariant {
   readonly tied?: boolean;
   /** The activation if config.json lacks `hidden_act` (default: silu). */
   readonly activation?: string;
+  /** Replaces the activation that `hidden_act` names. */
+  readonly learnedActivation?: 'xielu' | undefined;
   /** Names of a layer's tensors, from those of a Llama with these `parts`. */
   readonly layer?: (names: LayerTensorNames, at: string, dimensions: Dimensions) => LayerTensorNames;
   /** Whether the norm after the last layer has a bias. */
@@ -72,7 +74,7 @@ export function likeLlama(config: ConfigReader, has: HasTensor, variant: LlamaVa
   );
   return decoder(config, dimensions, {
     tiedEmbeddings,
-    activation: readActivation(config, 'hidden_act', activation),
+    activation: variant.learnedActivation ?? readActivation(config, 'hidden_act', activation),
     ropes: variant.ropes?.(dimensions) ?? [wholeHeads(config, dimensions, theta)],
     tensorNames: variant.finalNormBias ? { ...names, finalNormBias: `${form.prefix}norm.bias` } : names,
     ...variant.traits?.(dimensions),

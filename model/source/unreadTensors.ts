@@ -1,5 +1,5 @@
 import { type Architecture, expectedTensors } from '../architecture/architecture.js';
-import { isComputedBuffer } from '../architecture/computedBuffers.js';
+import { isComputedBuffer, isStoredConstant } from '../architecture/computedBuffers.js';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { isZero } from '../checkpoint/compareTensors.js';
 
@@ -23,7 +23,7 @@ export async function unreadTensors(arch: Architecture, checkpoint: Checkpoint):
   const isOwn = ownPart(arch);
   const unread: string[] = [];
   for (const name of checkpoint.names) {
-    if (read.has(name) || isComputedBuffer(name) || !isOwn(name)) continue;
+    if (read.has(name) || isComputedBuffer(name) || isStoredConstant(name) || !isOwn(name)) continue;
     if (arch.tiedEmbeddings && name === arch.tensorNames.ownHead) continue;
     const half = otherHalf(name);
     const silent =

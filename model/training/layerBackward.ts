@@ -6,7 +6,10 @@ import {
   columnSums,
   gatedActivationBackward,
   matmul,
+  rowDots,
   scale,
+  xieluBackward,
+  xieluSlopeBy,
 } from '../../kernels/index.js';
 import { type Architecture, storedHeadDim } from '../architecture/architecture.js';
 import type { Batch } from '../transformer/batch.js';
@@ -30,7 +33,7 @@ interface LayerBackwardOptions {
 }
 
 const MLP_OUTPUT = ['down', 'downBias', 'mlpMap', 'mlpOutNorm', 'residualMap'] as const;
-const MLP_INPUT = ['gate', 'up', 'gateBias', 'upBias', 'mlpNorm', 'mlpNormBias'] as const;
+const MLP_INPUT = ['gate', 'up', 'gateBias', 'upBias', 'mlpNorm', 'mlpNormBias', 'alphaP', 'alphaN'] as const;
 
 /** @throws RmError UNSUPPORTED_FAMILY for a mixture of experts: the router's choice has no gradient here. */
 export function requireBackward({ experts, family }: Architecture): void {
@@ -148,7 +151,9 @@ class LayerBackward {
     const slopes = scope.tensor(wide, 'f32', 'gradient of mlp features');
     matmul(this.#rec, output, weights.down, slopes);
     const late = !features && this.gradients.down ? scope.tensor(wide, 'f32', 'mlp features') : undefined;
-    if (gate) gatedActivationBackward(this.#rec, gate, up, slopes, { activation, features: late });
+    if (gate && activation !== 'xielu')
+      gatedActivationBackward(this.#rec, gate, up, slopes, { activation, features: late });
+    else if (activation === 'xielu') this.#xielu(up, slopes, late);
     else activationBackward(this.#rec, up, slopes, { activation, features: late });
     if (late) this.#weight('down', output, late);
     const entering = scope.tensor(input.shape, 'f32', 'gradient of the normed input');
@@ -156,6 +161,23 @@ class LayerBackward {
     this.#linear('up', 'upBias', normed, up, entering, gate !== undefined);
     const target = part ?? (model.arch.parallel ? scope.tensor(input.shape) : gradient);
     this.#norm(input, ['mlpNorm', 'mlpNormBias'], entering, target, target === gradient);
+  }
+
+  /** Goes through xIELU: accumulates the gradients of its parameters; `x`, its input, becomes its gradient. */
+  #xielu(x: Tensor, slopes: Tensor, features: Tensor | undefined): void {
+    const { alphaP, alphaN } = this.weights;
+    const parameters = { alphaP: alphaP!, alphaN: alphaN! };
+    for (const name of ['alphaP', 'alphaN'] as const) {
+      const target = this.gradients[name];
+      if (!target) continue;
+      using held = new Scope(this.model.device);
+      const slope = held.tensor(x.shape, 'f32', `slope by ${name}`);
+      const sums = held.tensor([x.rowCount], 'f32', `sums for ${name}`);
+      xieluSlopeBy(this.#rec, name, x, parameters, slope);
+      rowDots(this.#rec, slopes, slope, sums);
+      columnSums(this.#rec, sums.reshape([x.rowCount, 1]), target, { accumulate: true });
+    }
+    xieluBackward(this.#rec, x, slopes, parameters, features);
   }
 
   /** Goes through the map of the residual stream: `gradient` becomes that of L = Y + M. */

@@ -12,6 +12,7 @@ import {
   scale,
   scaleRows,
   topExperts,
+  xielu,
 } from '../../kernels/index.js';
 import { storedHeadDim } from '../architecture/architecture.js';
 import type { Batch } from './batch.js';
@@ -112,18 +113,20 @@ export class LayerSteps {
     const { parallel, intermediate, activation } = model.arch;
     const normed = this.normed(parallel ? input : y, weights.mlpNorm, weights.mlpNormBias);
     const features = this.scope.tensor([y.rowCount, intermediate], 'f32', 'mlp features');
-    if (weights.gate) {
+    if (weights.gate && activation !== 'xielu') {
       gatedMatmul(this.#rec, normed, weights.gate, weights.up, features, {
         activation,
         ...(weights.gateBias && { gateBias: weights.gateBias }),
         ...(weights.upBias && { upBias: weights.upBias }),
       });
     } else {
+      const { alphaP, alphaN } = weights;
       matmul(this.#rec, normed, weights.up, features, {
         transposeB: true,
-        activation,
+        ...(activation !== 'xielu' && { activation }),
         ...(weights.upBias && { bias: weights.upBias }),
       });
+      if (alphaP && alphaN) xielu(this.#rec, features, { alphaP, alphaN });
     }
     return this.#routed(normed, features);
   }

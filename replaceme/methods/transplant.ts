@@ -10,7 +10,9 @@ import { type Method, settingsOf } from './method.js';
 import { attentionStepOf, healing, layerFit, refit } from './refit.js';
 
 /** Why neurons of several layers cannot stand in one MLP; undefined where they can. */
-function refusal({ family, experts, tensorNames }: Architecture): string | undefined {
+function refusal({ family, experts, activation, tensorNames }: Architecture): string | undefined {
+  if (activation === 'xielu')
+    return `neurons of ${family} models have an activation with weights of its own in each layer`;
   if (experts) return `a router chooses among the neurons of ${family} models`;
   const shared = tensorNames.layers.some(({ inputNorm, mlpNorm }) => mlpNorm && inputNorm === mlpNorm);
   if (shared)

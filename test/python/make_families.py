@@ -104,6 +104,7 @@ MODELS.update({
     "hunyuan": dict(model_type="hunyuan_v1_dense", head_dim=6, attention_bias=True,
                     rope_parameters=dict(rope_type="dynamic", rope_theta=1e4, alpha=50.0, factor=1.0, beta_fast=32, beta_slow=1,
                                          mscale=1.0, mscale_all_dim=0.0)),
+    "apertus": dict(model_type="apertus", rope_parameters=dict(rope_type="default", rope_theta=1e4), num_hidden_layers=4),
 })
 VISION = dict(model_type="siglip_vision_model", hidden_size=8, intermediate_size=8, num_hidden_layers=4,
               num_attention_heads=2, image_size=8, patch_size=4)

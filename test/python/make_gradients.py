@@ -36,6 +36,8 @@ MODELS = {
                  rms_norm_eps=1e-5, tie_word_embeddings=True),
     "hunyuan": dict(model_type="hunyuan_v1_dense", num_hidden_layers=1, intermediate_size=12, num_key_value_heads=2,
                     head_dim=6, tie_word_embeddings=True),
+    "apertus": dict(model_type="apertus", num_hidden_layers=1, intermediate_size=12, num_key_value_heads=2,
+                    tie_word_embeddings=True, rope_parameters=dict(rope_type="default", rope_theta=1e4)),
 }
 
 

@@ -1,5 +1,5 @@
 import { asBytes, type Scope, type Tensor, tensorFrom, tensorFromBytes } from '../../../engine/index.js';
-import { gatedMatmul, matmul } from '../../../kernels/index.js';
+import { type Activation, gatedMatmul, matmul } from '../../../kernels/index.js';
 import type { Model } from '../../../model/index.js';
 import type { Neurons } from './neurons.js';
 
@@ -18,7 +18,8 @@ export async function neuronFeatures(
   const biasOf = (values: Float32Array | undefined) => values && held.own(tensorFrom(device, values));
   const [gate, up] = [neurons.gate && (await rowsOf(neurons.gate)), await rowsOf(neurons.up)];
   const [gateBias, upBias] = [biasOf(neurons.gateBias), biasOf(neurons.upBias)];
-  const { activation } = arch;
+  // Transplants are refused where the activation has weights of its own (xIELU).
+  const activation = arch.activation as Activation;
   return (state, scope) => {
     const features = scope.tensor([state.rowCount, count], 'f32', 'neurons');
     if (gate) {
