@@ -74,7 +74,7 @@ export function formatPlan(plan: PrunePlan): string {
       : []),
     [
       'rates',
-      `matrix product ${formatRate(rates.matmulGflops, 'GFLOP')}, ${rates.matmulMeasured ? 'measured now' : 'assumed'}; upload ${formatRate(rates.uploadGigabytes, 'GB')}, ${rates.uploadMeasured ? 'measured by bench peak' : 'assumed (rm-engine bench peak measures it)'}; disk ${rates.diskGigabytes} GB/s, assumed${plan.corrected ? '; times corrected by an earlier run of this kind' : ''}`,
+      `a layer ${formatRate(rates.layerGflops, 'GFLOP')}, ${rates.layerMeasured ? 'measured now' : 'assumed'}; upload ${formatRate(rates.uploadGigabytes, 'GB')}, ${rates.uploadMeasured ? 'measured by bench peak' : 'assumed (rm-engine bench peak measures it)'}; disk ${rates.diskGigabytes} GB/s, assumed${plan.corrected ? '; times corrected by an earlier run of this kind' : ''}`,
     ],
     ['adapter', plan.adapter],
     ...plan.notes.map(note => ['note', note] as const),

@@ -1,4 +1,4 @@
-import type { Device, DeviceFacts } from '../../engine/index.js';
+import type { DeviceFacts } from '../../engine/index.js';
 import { keepLayers, openHeaders } from '../../model/index.js';
 import { mostTokens } from '../calibration/mostTokens.js';
 import { calibrationSizes, defaultEvaluationTokens } from '../calibration/sizes.js';
@@ -8,7 +8,6 @@ import { healingSettings } from '../healing/healingSettings.js';
 import { givesTexts, type PruneOptions } from '../options/pruneOptions.js';
 import { budgetInWords } from '../request/layerBudget.js';
 import { checkPruneRequest, type PruneRequest } from '../request/request.js';
-import { matmulRate } from '../run/computeRate.js';
 import { openDevice } from '../run/openDevice.js';
 import type { ReportExtent } from '../run/reportExtent.js';
 import { describeWindows, keptLayers } from '../run/window.js';
@@ -19,11 +18,11 @@ import { groupTokens } from '../windowMap/groupTokens.js';
 import { type AssumedDevice, factsOf } from './assumedDevice.js';
 import { choiceWith, choosePlacement, type Hindrance } from './choosePlacement.js';
 import { earlierRuns } from './earlierRuns.js';
+import { measuredRates } from './measuredRates.js';
 import { type Placement, weightSizes } from './memoryParts.js';
 import type { PlannedMemory } from './memoryPlan.js';
 import type { MemorySizes } from './memorySteps.js';
 import {
-  assumedUpload,
   DISK_GIGABYTES,
   type PlannedPhase,
   type PlannedRates,
@@ -206,22 +205,6 @@ export interface PlanOptions extends PruneOptions {
   readonly assume?: AssumedDevice | undefined;
 }
 
-/** Measures what the device does per second. @param uploadGigabytes GB per second from host to device, if measured. */
-export async function planRates(
-  { request, batchTokens }: RunPlan,
-  device: Device,
-  uploadGigabytes?: number,
-): Promise<PlannedRates> {
-  return {
-    matmulGflops: (await matmulRate(device, request.arch, Math.min(256, batchTokens))) / 1e9,
-    matmulMeasured: true,
-    singleGflops: (await matmulRate(device, request.arch, 1, request.arch.layers)) / 1e9,
-    uploadGigabytes: uploadGigabytes ?? assumedUpload(device),
-    uploadMeasured: uploadGigabytes !== undefined,
-    diskGigabytes: DISK_GIGABYTES,
-  };
-}
-
 /**
  * Checks the request as `prune` does and estimates memory and time.
  *
@@ -238,14 +221,14 @@ export async function planPrune(from: string, options: PlanOptions = {}): Promis
   await using lease = await openDevice(options);
   const { device } = lease;
   const run = await planRun(from, options, request, device);
-  return planOf(run, await planRates(run, device, options.uploadGigabytes), device, options);
+  return planOf(run, await measuredRates(from, run, device, options), device, options);
 }
 
 /** A single token reads all weights, which takes a good card about so much longer. */
 const SINGLE_SHARE = 1 / 16;
 
 const ratesOf = ({ matmulGflops, uploadGigabytes }: AssumedDevice): PlannedRates => ({
-  ...{ matmulGflops, matmulMeasured: false, uploadGigabytes, uploadMeasured: false },
+  ...{ layerGflops: matmulGflops, layerMeasured: false, uploadGigabytes, uploadMeasured: false },
   singleGflops: SINGLE_SHARE * matmulGflops,
   diskGigabytes: DISK_GIGABYTES,
 });

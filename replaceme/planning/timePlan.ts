@@ -25,11 +25,11 @@ export interface PlannedPhase {
 
 /** What this device does per second. */
 export interface PlannedRates {
-  /** Of the matrix product that dominates a forward pass, and whether it was measured for this plan. */
-  readonly matmulGflops: number;
-  readonly matmulMeasured: boolean;
-  /** Of the same products for a single token. */
-  readonly singleGflops: number;
+  /** Of a layer of the model over many tokens, and whether it was measured for this plan. */
+  readonly layerGflops: number;
+  readonly layerMeasured: boolean;
+  /** Of a layer over the tokens that samples gain at a time; absent where the report can have none. */
+  readonly singleGflops?: number;
   /** Host to device, in GB, and whether `rm-engine bench peak` measured it on this device. */
   readonly uploadGigabytes: number;
   readonly uploadMeasured: boolean;
@@ -120,7 +120,7 @@ export function plannedTime(run: RunSizes, rates: PlannedRates, paces: Paces = {
   const disk = rates.diskGigabytes * 1e9;
   const perByte = 1 / disk + 1 / (rates.uploadGigabytes * 1e9);
   const phase = (name: PhaseName, flops: number, bytes: number, overlaps = streamed): PlannedPhase => {
-    const [computing, moving] = [flops / (rates.matmulGflops * 1e9), bytes * perByte];
+    const [computing, moving] = [flops / (rates.layerGflops * 1e9), bytes * perByte];
     const seconds = overlaps ? Math.max(computing, moving) : computing + moving;
     return { name, bytes, flops, seconds: seconds * (paces[name] ?? 1) };
   };
@@ -157,7 +157,8 @@ export function plannedTime(run: RunSizes, rates: PlannedRates, paces: Paces = {
     // Once for the scores; in full once more, a layer at a time.
     const walks = extent === 'full' ? 2 : 1;
     const all = phase('evaluate', together, uploaded(walks * (3 * layers - 2 * count)));
-    const seconds = all.seconds + ((paces.evaluate ?? 1) * oneByOne) / (rates.singleGflops * 1e9);
+    const writing = rates.singleGflops ? oneByOne / (rates.singleGflops * 1e9) : 0;
+    const seconds = all.seconds + (paces.evaluate ?? 1) * writing;
     return { ...all, flops: together + oneByOne, seconds };
   };
   const [full, light] = [evaluate('full'), evaluate('light')];

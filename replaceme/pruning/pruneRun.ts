@@ -2,7 +2,8 @@ import { type Device, type Journal, noJournal } from '../../engine/index.js';
 import { SpillFile } from '../../model/index.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 import { earlierRuns } from '../planning/earlierRuns.js';
-import { planRates, planRun, type RunPlan } from '../planning/plan.js';
+import { measuredRates } from '../planning/measuredRates.js';
+import { planRun, type RunPlan } from '../planning/plan.js';
 import { type PlannedTime, plannedTime } from '../planning/timePlan.js';
 import type { PruneRequest } from '../request/request.js';
 import { checkpointPath, markFinished, openJournal } from '../resume/pruneCheckpoint.js';
@@ -70,7 +71,7 @@ export class PruneRun implements AsyncDisposable {
     try {
       const plan = await planRun(from, options, request, lease.device);
       const { paces } = earlierRuns(options, plan.request) ?? {};
-      const time = plannedTime(plan, await planRates(plan, lease.device), paces);
+      const time = plannedTime(plan, await measuredRates(from, plan, lease.device, options), paces);
       const checkpoint = await openJournal(lease.device, to, options);
       run = new PruneRun(from, to, options, started, plan, lease, checkpoint, time);
       await run.journal.track('phases', run.clock);

@@ -10,17 +10,8 @@ export function layerFlopsPerToken(arch: Architecture, sequenceLength: number): 
   return 2 * weights + 2 * sequenceLength * arch.heads * arch.headDim;
 }
 
-/**
- * Measured rate of the product that dominates a forward pass, in flop/s: median of five runs after a warm-up.
- *
- * @param products in each run; as many as one token goes through between two waits for the device.
- */
-export async function matmulRate(
-  device: Device,
-  arch: Architecture,
-  rows: number,
-  products = 1,
-): Promise<number> {
+/** Measured rate of the product that dominates a forward pass, in flop/s: median of five runs after a warm-up. */
+export async function matmulRate(device: Device, arch: Architecture, rows: number): Promise<number> {
   using scope = new Scope(device);
   const a = scope.tensor([rows, arch.hidden]);
   const b = scope.tensor([arch.intermediate, arch.hidden], 'bf16');
@@ -30,10 +21,10 @@ export async function matmulRate(
   const times: number[] = [];
   for (let i = 0; i < 6; i++) {
     const start = performance.now();
-    for (let p = 0; p < products; p++) matmul(device.recorder, a, b, c, { transposeB: true });
+    matmul(device.recorder, a, b, c, { transposeB: true });
     await device.recorder.finish();
     times.push((performance.now() - start) / 1000);
   }
   const median = times.slice(1).sort((x, y) => x - y)[2]!;
-  return (2 * products * rows * arch.hidden * arch.intermediate) / median;
+  return (2 * rows * arch.hidden * arch.intermediate) / median;
 }

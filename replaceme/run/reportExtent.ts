@@ -52,7 +52,8 @@ export function chooseExtent(
   return {
     extent,
     by: asked ? 'request' : 'time',
-    ...(fullShare !== undefined && extent !== 'none' && { fullShare }),
+    // What samples take is not measured for a light report.
+    ...(fullShare !== undefined && (asked === undefined || asked === 'full') && { fullShare }),
     tokenShare: extent === 'light' && !fixedTokens ? share : extent === 'none' ? 0 : 1,
     leftOut: omitted[extent],
   };

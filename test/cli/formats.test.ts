@@ -98,10 +98,10 @@ test('prune: the report and the plan as text', () => {
       { name: 'fit', bytes: 1024, flops: 2.5e12, seconds: 45 },
     ],
     rates: {
-      matmulGflops: 12.345,
+      layerGflops: 12.345,
       singleGflops: 1,
       uploadGigabytes: 8,
-      matmulMeasured: true,
+      layerMeasured: true,
       uploadMeasured: false,
       diskGigabytes: 1,
     },

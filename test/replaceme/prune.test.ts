@@ -249,7 +249,24 @@ test('the plan adds up and needs no calibration text', async () => {
     plan.phases.map(({ name }) => name),
     ['load', 'fit', 'evaluate', 'write', 'verify'],
   );
-  assert.ok(plan.phases.every(({ seconds }) => seconds > 0) && plan.rates.matmulGflops > 0);
+  assert.ok(plan.phases.every(({ seconds }) => seconds > 0) && plan.rates.layerGflops > 0);
+});
+
+test('tokens one by one are timed only where a report may have samples', async () => {
+  using place = await workplace();
+  const timed = async (report?: 'full' | 'light' | 'none') => {
+    const { rates } = await planPrune(place.model, {
+      layers: 2,
+      window: 1,
+      device,
+      ...(report && { report }),
+    });
+    return rates.singleGflops !== undefined && rates.singleGflops > 0;
+  };
+  assert.equal(
+    [await timed(), await timed('full'), await timed('light'), await timed('none')],
+    [true, true, false, false],
+  );
 });
 
 test('the plan knows what each method gathers', async () => {
