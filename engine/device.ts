@@ -2,15 +2,16 @@ import { reasonOf } from './reasons.js';
 import './disposeSymbols.js';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type AdapterInfo, type OpenedAdapter, openAdapter } from './adapter.js';
+import { atLeastZero, checkArguments, settings } from './arguments.js';
 import { type CardMemory, cardMemory, limitOf } from './cardMemory.js';
 import type { HostRoom } from './deviceFacts.js';
-import { ensure, RmError } from './errors.js';
+import { RmError } from './errors.js';
+import { flag, optional, text } from './form.js';
 import { freeDestroyed } from './freeDestroyed.js';
 import { Guards } from './guards.js';
 import { hostMemory, thisMachine } from './hostMemory.js';
 import { MemoryPool } from './memory.js';
 import { memoryProbes } from './memoryProbes.js';
-import { didYouMean } from './nearestWord.js';
 import { withNaps } from './polling.js';
 import { Profiler } from './profiler.js';
 import type { ProgramSpec } from './program.js';
@@ -56,41 +57,15 @@ export interface DeviceFeatures {
   timestamps: boolean;
 }
 
-/** The names of `DeviceOptions`, with the type of each. */
-const optionTypes: Readonly<Record<keyof DeviceOptions, 'string' | 'number' | 'boolean'>> = {
-  adapter: 'string',
-  memoryLimit: 'number',
-  capacity: 'number',
-  bindingLimit: 'number',
-  profile: 'boolean',
-  robustness: 'boolean',
-  guards: 'boolean',
-};
-
-/** Throws INVALID_ARGUMENT for options that are misspelt or of another type. */
-function checkOptions(options: DeviceOptions): void {
-  ensure(
-    typeof options === 'object' && options !== null,
-    'options of Device.open that are no object',
-    'Pass an object, as in Device.open({ profile: true }).',
-  );
-  for (const [name, value] of Object.entries(options)) {
-    const names = Object.keys(optionTypes);
-    ensure(
-      names.includes(name),
-      `Device.open has no option '${name}'`,
-      `${didYouMean(name, names)}It has ${names.join(', ')}.`,
-    );
-    const type = optionTypes[name as keyof DeviceOptions];
-    const fits =
-      value === undefined || (typeof value === type && (type !== 'number' || (value as number) >= 0));
-    ensure(
-      fits,
-      `\`${name}\` is not a ${type}`,
-      `Pass a ${type}${type === 'number' ? ' of 0 or more' : ''}.`,
-    );
-  }
-}
+const deviceSettings = settings<DeviceOptions>({
+  adapter: optional(text),
+  memoryLimit: optional(atLeastZero),
+  capacity: optional(atLeastZero),
+  bindingLimit: optional(atLeastZero),
+  profile: optional(flag),
+  robustness: optional(flag),
+  guards: optional(flag),
+});
 
 const requestedFeatures = {
   f16: 'shader-f16',
@@ -262,7 +237,7 @@ export class Device {
    * @throws RmError ADAPTER_NONE, ADAPTER_UNSUITABLE, or INVALID_ARGUMENT for options that are misspelt.
    */
   static async open(options: DeviceOptions = {}): Promise<Device> {
-    checkOptions(options);
+    checkArguments('Device.open', { options }, { options: deviceSettings });
     // GPUBufferUsage and the other constants that are globals in browsers.
     Object.assign(globalThis, (await loadWebgpu()).globals);
     const opened = await openFor(options);
@@ -426,6 +401,7 @@ export class Device {
    * `using _ = device.section('solve')`. Sections nest. Without a profiler this costs nothing.
    */
   section(name: string): Disposable {
+    checkArguments('section', { name }, { name: text });
     return this.profiler?.section(name) ?? noSection;
   }
 

@@ -1,5 +1,7 @@
+import { checkArguments, numeric } from './arguments.js';
 import type { DType } from './dtype.js';
 import { ensure, RmError } from './errors.js';
+import { finite } from './form.js';
 import type { PooledBuffer } from './memory.js';
 import { didYouMean } from './nearestWord.js';
 import type { ProgramSpec } from './program.js';
@@ -13,7 +15,7 @@ const scratch = new DataView(new ArrayBuffer(4));
  * @throws RmError INVALID_ARGUMENT for anything but a number.
  */
 export function f32Bits(value: number): number {
-  ensure(typeof value === 'number', `a number is needed, got ${typeof value}`, 'Pass a number.');
+  checkArguments('f32Bits', { value }, { value: numeric });
   scratch.setFloat32(0, value);
   return scratch.getUint32(0);
 }
@@ -23,11 +25,7 @@ export function f32Bits(value: number): number {
  * workgroup index is `wid.y * num_workgroups.x + wid.x`; the last row may reach past the end, so kernels check it.
  */
 export function flatGrid(groups: number): [number, number, number] {
-  ensure(
-    typeof groups === 'number' && groups >= 0,
-    'workgroups that are no number',
-    'Pass a number of 0 or more.',
-  );
+  checkArguments('flatGrid', { groups }, { groups: finite(0) });
   const y = Math.max(1, Math.ceil(groups / 65535));
   // Rows of equal length: 65,536 workgroups become 2 rows of 32,768, not a row of 65,535 and a nearly idle one.
   return [Math.ceil(groups / y), y, 1];
@@ -63,6 +61,18 @@ export interface Dispatch {
   flops?: number;
   bytes?: number;
 }
+
+/** The names of the fields of a `Dispatch`. */
+export const dispatchNames: ReadonlySet<string> = new Set<keyof Dispatch>([
+  ...(['program', 'tensors', 'params', 'grid', 'flops', 'bytes'] as const),
+]);
+
+export const unknownName = (key: string, name: string): RmError =>
+  new RmError(
+    'INVALID_ARGUMENT',
+    `'${key}': a dispatch has no '${name}'`,
+    `${didYouMean(name, [...dispatchNames])}It has ${[...dispatchNames].join(', ')}.`,
+  );
 
 /** What a device allows of the range that a program binds, in bytes. */
 export type RangeLimits = Readonly<

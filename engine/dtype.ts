@@ -1,5 +1,7 @@
 import { Float16Array } from '@petamoriken/float16';
+import { checkArguments } from './arguments.js';
 import { ensure, RmError } from './errors.js';
+import { listOf, whole } from './form.js';
 
 /** Element type of a tensor. f16 and bf16 are storage formats: kernels widen them to f32 and accumulate in f32. */
 export type DType = 'f32' | 'f16' | 'bf16' | 'u32';
@@ -18,7 +20,7 @@ function checkDtype(dtype: DType): void {
 
 /** Number of elements of a shape. */
 export function elementCount(shape: readonly number[]): number {
-  ensure(Array.isArray(shape), 'a shape is no list', 'Pass a list of extents.');
+  checkArguments('elementCount', { shape }, { shape: listOf(whole()) });
   return shape.reduce((a, b) => a * b, 1);
 }
 

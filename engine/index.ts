@@ -1,6 +1,17 @@
 export { adapterAdvice, describeAdapter } from './adapter.js';
+export {
+  atLeastZero,
+  callable,
+  checkArguments,
+  type FormsOf,
+  instanceOf,
+  numeric,
+  objectWith,
+  settings,
+  shownKind,
+} from './arguments.js';
 export { describeLimit, limitOf } from './cardMemory.js';
-export { asBytes, asF32, asU16, asU32 } from './dtype.js';
+export { asBytes, asF32, asU16, asU32, dtypes } from './dtype.js';
 export { exactArithmetic, pairDivision, RUNTIME_ZERO } from './exactArithmetic.js';
 export {
   also,

@@ -1,5 +1,7 @@
+import { checkArguments, settings, shownKind } from './arguments.js';
 import { type DType, dtypes } from './dtype.js';
 import { ensure, RmError } from './errors.js';
+import { also, listOf, oneOf, optional, tableOf, textLike } from './form.js';
 import type { Access, ParameterType, ProgramSpec, ProgramTarget } from './program.js';
 import { reasonOf } from './reasons.js';
 import { mostWords, uniformWords } from './uniforms.js';
@@ -160,48 +162,36 @@ export class ProgramCache {
   }
 }
 
-const parameterTypes: readonly string[] = ['u32', 'i32', 'f32'];
-const identifier = /^[A-Za-z][A-Za-z0-9_]*$/;
-const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;
+const identifier = textLike(/^[A-Za-z][A-Za-z0-9_]*$/, 'a name as WGSL has them');
+const accesses = oneOf('read', 'write');
+const namedBinding = textLike(
+  new RegExp(`^(read|write) (${dtypes.join('|')})$`),
+  "an access and a dtype, as in 'read f32'",
+);
+
+/** The form of a `ProgramSpec`. */
+const program = settings<ProgramSpec>({
+  key: textLike(/./, 'a name for messages and the table of the profiler'),
+  params: optional(
+    also(tableOf(oneOf('u32', 'i32', 'f32'), identifier), params =>
+      Object.keys(params).length > mostWords
+        ? `program.params are more than ${mostWords}: pass the rest in a tensor`
+        : undefined,
+    ),
+  ),
+  bindings: (value, place) =>
+    Array.isArray(value) ? listOf(accesses)(value, place) : tableOf(namedBinding, identifier)(value, place),
+  wgsl: (value, place) =>
+    typeof value === 'string' || typeof value === 'function'
+      ? undefined
+      : `${place} is ${shownKind(value)}, not WGSL or a function that returns it`,
+});
 
 /** Throws INVALID_ARGUMENT unless `spec` describes a program. */
 function checkSpec(spec: ProgramSpec): void {
-  ensure(
-    isObject(spec) && typeof spec.key === 'string' && spec.key !== '',
-    'a program without a `key`',
-    'Give it a name: it stands in messages and in the table of the profiler.',
-  );
-  const { key, params = {}, bindings, wgsl } = spec;
-  ensure(
-    typeof wgsl === 'string' || typeof wgsl === 'function',
-    `'${key}' has no \`wgsl\``,
-    'Pass WGSL, or a function that returns it.',
-  );
-  ensure(
-    isObject(params) &&
-      Object.entries(params).every(
-        ([name, type]) => identifier.test(name) && parameterTypes.includes(type as string),
-      ),
-    `'${key}' has the parameters ${JSON.stringify(params)}`,
-    'Name them as WGSL does, each with u32, i32 or f32.',
-  );
-  ensure(
-    Object.keys(params).length <= mostWords,
-    `'${key}' has ${Object.keys(params).length} parameters`,
-    `Pass at most ${mostWords}, and the rest in a tensor.`,
-  );
-  const fits = ([name, binding]: [string, unknown]) => {
-    const [access, dtype, ...more] = Array.isArray(bindings) ? [binding, 'f32'] : String(binding).split(' ');
-    const named = Array.isArray(bindings) || identifier.test(name);
-    return (
-      named && ['read', 'write'].includes(access as string) && dtypes.includes(dtype as DType) && !more.length
-    );
-  };
-  ensure(
-    isObject(bindings) && Object.entries(bindings).every(fits),
-    `'${key}' has the bindings ${JSON.stringify(bindings)}`,
-    "Pass ['read', 'write'], or names as in { x: 'read f32', y: 'write bf16' }.",
-  );
+  const key = spec?.key;
+  const named = typeof key === 'string' && key ? `'${key}'` : 'a kernel';
+  checkArguments(named, { program: spec }, { program }, 'See the declaration of ProgramSpec.');
 }
 
 const namedBindings = ({ bindings }: ProgramSpec): Program['named'] =>

@@ -5,9 +5,11 @@ import {
   boundTensors,
   checkRanges,
   type Dispatch,
+  dispatchNames,
   notOfDevice,
   type RangeLimits,
   requireWords,
+  unknownName,
 } from './dispatch.js';
 import { ensure, RmError } from './errors.js';
 import type { Profiler } from './profiler.js';
@@ -32,6 +34,10 @@ function binding({ buffer, byteOffset: offset, byteLength }: BufferView): GPUBuf
   const guarded = buffer.guard !== undefined && offset + size >= buffer.guard;
   return { buffer: buffer.gpu, offset, size: guarded ? buffer.gpu.size - offset : size };
 }
+
+/** Whether it is a whole number up to `most`. */
+const isExtent = (value: unknown, most: number): value is number =>
+  typeof value === 'number' && value >>> 0 === value && value <= most;
 
 /** The part of a device that the recorder uses. */
 interface RecorderHost {
@@ -106,14 +112,14 @@ export class Recorder {
     const z = grid?.[2] ?? 1;
     const most = this.#device.limits.maxComputeWorkgroupsPerDimension;
     // Texts of errors are made only for errors: this runs for every dispatch.
-    if (x >>> 0 !== x || y >>> 0 !== y || z >>> 0 !== z || x > most || y > most || z > most) {
+    if (!(isExtent(x, most) && isExtent(y, most) && isExtent(z, most))) {
       throw new RmError(
         'INVALID_ARGUMENT',
-        `'${key}' would need ${x} x ${y} x ${z} workgroups`,
+        `'${key}' would need ${[x, y, z].map(String).join(' x ')} workgroups`,
         `They are whole numbers, and this device allows ${most} per dimension: work on fewer rows at a time.`,
       );
     }
-    if (!(flops >= 0 && bytes >= 0)) {
+    if (!(typeof flops === 'number' && flops >= 0 && typeof bytes === 'number' && bytes >= 0)) {
       throw new RmError(
         'INVALID_ARGUMENT',
         `'${key}' has \`flops\` or \`bytes\` below 0`,
@@ -121,6 +127,7 @@ export class Recorder {
       );
     }
     const tensors = boundTensors(this.#device, program, given);
+    for (const name in dispatch) if (!dispatchNames.has(name)) throw unknownName(key, name);
     if (x === 0 || y === 0 || z === 0) return;
     if (this.#slot === SLOTS) this.flush();
     this.#params.write(program, params, (this.#slot * SLOT_BYTES) / 4);

@@ -13,6 +13,11 @@ function checkShape(what: string, shape: readonly number[]): void {
   );
 }
 
+/** Throws INVALID_ARGUMENT unless `device` is one; the class itself would be a circle of imports. */
+function ensureDevice(device: Device, to: string): void {
+  ensure(device?.memory instanceof MemoryPool, `no device to ${to}`, 'Pass what Device.open returned.');
+}
+
 /** Throws INVALID_ARGUMENT unless `value` is a tensor. */
 export function ensureTensor(value: unknown, where: string): asserts value is Tensor {
   ensure(
@@ -62,11 +67,7 @@ export class Tensor {
     label = 'tensor',
     purpose: BufferPurpose = 'temporary',
   ): Tensor {
-    ensure(
-      device?.memory instanceof MemoryPool,
-      'no device to create a tensor on',
-      'Pass what Device.open returned.',
-    );
+    ensureDevice(device, 'create a tensor on');
     device.check();
     ensure(typeof label === 'string', `a tensor's label is ${typeof label}`, 'Pass a text, or leave it out.');
     checkShape(`tensor '${label}'`, shape);
@@ -165,7 +166,9 @@ export class Tensor {
 export class Scope {
   readonly #tensors: Tensor[] = [];
 
-  constructor(readonly device: Device) {}
+  constructor(readonly device: Device) {
+    ensureDevice(device, 'own tensors of');
+  }
 
   /** Creates an uninitialised tensor that the scope owns. */
   tensor(shape: readonly number[], dtype: DType = 'f32', label = 'temporary'): Tensor {
@@ -180,12 +183,18 @@ export class Scope {
   /** Takes ownership of a tensor made elsewhere, and returns it. */
   own(tensor: Tensor): Tensor {
     ensureTensor(tensor, 'what a scope should own');
+    ensure(
+      tensor.device === this.device,
+      `'${tensor.label}' is on another device`,
+      'Use a scope of its device.',
+    );
     this.#tensors.push(tensor);
     return tensor;
   }
 
   /** Hands ownership of a tensor back to the caller. */
   release(tensor: Tensor): Tensor {
+    ensureTensor(tensor, 'what a scope should release');
     const at = this.#tensors.indexOf(tensor);
     if (at >= 0) this.#tensors.splice(at, 1);
     return tensor;

@@ -1,6 +1,8 @@
+import { checkArguments } from './arguments.js';
 import type { Device } from './device.js';
-import { asU32, byteSize, type DType, decodeToF32 } from './dtype.js';
+import { asU32, byteSize, type DType, decodeToF32, elementCount } from './dtype.js';
 import { ensure, RmError } from './errors.js';
+import { text } from './form.js';
 import { encodeValues, type HostValues } from './hostValues.js';
 import type { ReadInto } from './staging.js';
 import { ensureTensor, Tensor } from './tensor.js';
@@ -91,6 +93,7 @@ export function tensorFrom(
   label = 'data',
   dtype?: DType,
 ): Tensor {
+  checkArguments('tensorFrom', { label }, { label: text });
   const encoded = encodeValues(values, dtype, label);
   ensure(
     encoded.bytes.byteLength <= PIECE,
@@ -98,7 +101,7 @@ export function tensorFrom(
     'Use tensorFromBytes for data over 64 MiB.',
   );
   ensure(
-    Array.isArray(shape) && shape.reduce((size, extent) => size * extent, 1) === values.length,
+    elementCount(shape) === values.length,
     `'${label}' has ${values.length} values for shape [${shape}]`,
     'Pass as many values as the shape has.',
   );

@@ -1,5 +1,16 @@
 export { expectedTensors, hasOutNorms, keepLayers, refKey, storedName } from './architecture/architecture.js';
 export { requireText, requireVision } from './architecture/modality.js';
+export {
+  aBatch,
+  aChat,
+  aModel,
+  aPath,
+  aTokenizer,
+  manyThings,
+  maybeFunction,
+  runForms,
+  settingsAmong,
+} from './arguments/forms.js';
 export { deviceBytes, writtenBytes } from './checkpoint/checkpoint.js';
 export { inDtype, weightDtypes } from './checkpoint/inDtype.js';
 export { jsonOf } from './checkpoint/modelSource.js';

@@ -1,5 +1,6 @@
-import { ensure, RmError } from '../engine/index.js';
+import { checkArguments, ensure, objectWith, RmError } from '../engine/index.js';
 import {
+  aPath,
   type CheckedOutput,
   checkOutputFile,
   inputPaths,
@@ -59,6 +60,11 @@ export async function accumulateStatistics(
   out: string,
   options: AccumulateOptions,
 ): Promise<AccumulatedStatistics> {
+  checkArguments(
+    'accumulateStatistics',
+    { from, out, options },
+    { from: aPath, out: aPath, options: objectWith('an object with `shard`', 'shard') },
+  );
   const { shard } = options;
   const request = await checkAccumulateRequest(from, options);
   const output = await checkAccumulated(from, out, options);

@@ -13,8 +13,22 @@
  * Flash-Decoding for long-context inference (PyTorch blog, 2023).
  */
 import { cpus } from 'node:os';
-import { type Device, ensure, f32Bits, type Recorder, Scope, type Tensor } from '../../engine/index.js';
-import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
+import {
+  checkArguments,
+  type Device,
+  ensure,
+  f32Bits,
+  flag,
+  numeric,
+  objectWith,
+  optional,
+  type Recorder,
+  Scope,
+  settings,
+  type Tensor,
+  whole,
+} from '../../engine/index.js';
+import { checkMatrix, checkOperands, checkTensor, maybeNumber } from '../shared/checks.js';
 import { tilesPerDispatch } from '../shared/dispatchTime.js';
 import { runFlat } from '../shared/flat.js';
 import { broadcastSubgroup } from '../shared/subgroup.js';
@@ -63,6 +77,18 @@ export interface AttentionOptions {
   /** @internal Replaces the default choice; for tests and measurements. */
   variant?: AttentionVariant;
 }
+
+/** The form of `AttentionOptions`. */
+export const attentionSettings = settings<AttentionOptions>({
+  heads: whole(1),
+  kvHeads: whole(1),
+  headDim: whole(1),
+  scale: numeric,
+  softcap: maybeNumber,
+  mostKeys: optional(whole()),
+  ownKeys: optional(flag),
+  variant: optional(objectWith('one of attentionVariants', 'name', 'program')),
+});
 
 /** How many heads of a group one workgroup takes in the programs for few queries. */
 const headsTogether = (group: number): number => [4, 3, 2, 1].find(n => group % n === 0)!;
@@ -186,6 +212,7 @@ export function attention(
   options: AttentionOptions,
 ): void {
   checkOperands('attention', rec, { q, k, v, ranges, out });
+  checkArguments('attention', { options }, { options: attentionSettings });
   const { heads, kvHeads, headDim, scale, softcap, mostKeys, ownKeys = false } = options;
   checkHeads('attention', options);
   const [queries] = checkMatrix('attention', 'q', q);

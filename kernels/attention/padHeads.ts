@@ -1,4 +1,11 @@
-import { ensure, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
+import {
+  checkArguments,
+  ensure,
+  programFamily,
+  type Recorder,
+  type Tensor,
+  whole,
+} from '../../engine/index.js';
 import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 
@@ -23,6 +30,7 @@ const program = programFamily(() =>
  */
 export function padHeads(rec: Recorder, x: Tensor, heads: number, out: Tensor): void {
   checkOperands('padHeads', rec, { x, out });
+  checkArguments('padHeads', { heads }, { heads: whole(1) });
   const [tokens, columns] = checkMatrix('padHeads', 'x', x);
   checkTensor('padHeads', 'out', out, [tokens, out.columns]);
   ensure(

@@ -1,6 +1,6 @@
-import { f32Bits, type Recorder, Scope, type Tensor } from '../../engine/index.js';
-import { type AttentionOptions, checkHeads } from '../attention/attention.js';
-import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
+import { checkArguments, f32Bits, type Recorder, Scope, settings, type Tensor } from '../../engine/index.js';
+import { type AttentionOptions, attentionSettings, checkHeads } from '../attention/attention.js';
+import { aTensor, checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import { tilesPerDispatch } from '../shared/dispatchTime.js';
 import { byKeys, KEYS_OF_TILE } from './byKeys.js';
 import { byQueries, ROWS_OF_TILE } from './byQueries.js';
@@ -21,6 +21,15 @@ export interface AttentionGradients {
   v: Tensor;
 }
 
+const theGradients = settings<AttentionGradients>({ q: aTensor, k: aTensor, v: aTensor });
+const theTensors = settings<AttentionTensors>({
+  q: aTensor,
+  k: aTensor,
+  v: aTensor,
+  ranges: aTensor,
+  out: aTensor,
+});
+
 /** The programs' workgroups have SIDE x SIDE invocations. */
 const SIDE = 8;
 
@@ -32,13 +41,19 @@ const SIDE = 8;
  */
 export function attentionBackward(
   rec: Recorder,
-  { q, k, v, ranges, out }: AttentionTensors,
+  tensors: AttentionTensors,
   gradient: Tensor,
   gradients: AttentionGradients,
   options: Omit<AttentionOptions, 'variant'>,
 ): void {
-  checkOperands('attentionBackward', rec, { gradient });
   const kernel = 'attentionBackward';
+  checkOperands(kernel, rec, { gradient });
+  checkArguments(
+    kernel,
+    { tensors, gradients, options },
+    { tensors: theTensors, gradients: theGradients, options: attentionSettings },
+  );
+  const { q, k, v, ranges, out } = tensors;
   const { heads, kvHeads, headDim, scale, softcap, mostKeys } = options;
   checkHeads(kernel, options);
   const [queries] = checkMatrix(kernel, 'q', q);

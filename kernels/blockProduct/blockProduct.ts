@@ -2,6 +2,8 @@ import {
   type Device,
   ensure,
   f32Bits,
+  objectWith,
+  optional,
   type ProgramSpec,
   type ProgramTarget,
   programFamily,
@@ -51,6 +53,9 @@ interface BlockProduct {
 export type BlockProductVariant =
   | { readonly name: string; readonly kind: 'broadcast'; readonly subgroup: number; readonly rows: number }
   | { readonly name: string; readonly kind: 'tiled' };
+
+/** The form of a `BlockProductVariant` that may be left out. */
+export const maybeProductVariant = optional(objectWith('a variant of blockProduct', 'name', 'kind'));
 
 const tiled: BlockProductVariant = { name: `tiled ${TILE_ROWS}x${TILE_COLUMNS}`, kind: 'tiled' };
 

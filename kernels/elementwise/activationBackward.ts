@@ -1,6 +1,13 @@
-import { type ProgramSpec, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
-import { type Activation, activationSlopeWgsl, activationWgsl } from '../shared/activation.js';
-import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
+import {
+  checkArguments,
+  type ProgramSpec,
+  programFamily,
+  type Recorder,
+  settings,
+  type Tensor,
+} from '../../engine/index.js';
+import { type Activation, activationSlopeWgsl, activationWgsl, anActivation } from '../shared/activation.js';
+import { checkMatrix, checkOperands, checkTensor, maybeTensor } from '../shared/checks.js';
 import { flatProgram, flatType, runFlat } from '../shared/flat.js';
 
 /** Settings of `gatedActivationBackward` and `activationBackward`. */
@@ -9,6 +16,11 @@ export interface ActivationBackwardOptions {
   /** f32 [T,F]: receives the forward result if you pass it; the gradient of down_proj needs it. */
   features?: Tensor | undefined;
 }
+
+const backwardSettings = settings<ActivationBackwardOptions>({
+  activation: anActivation,
+  features: maybeTensor,
+});
 
 const program = programFamily(
   (activation: Activation, gated: boolean, features: boolean, type: 'vec4f' | 'f32'): ProgramSpec => {
@@ -38,8 +50,10 @@ function record(
   kernel: string,
   inputs: Readonly<Record<string, Tensor>>,
   gradient: Tensor,
-  { activation, features }: ActivationBackwardOptions,
+  options: ActivationBackwardOptions,
 ): void {
+  checkArguments(kernel, { options }, { options: backwardSettings });
+  const { activation, features } = options;
   const shape = checkMatrix(kernel, 'gradient', gradient);
   const outputs = { ...inputs, ...(features && { features }) };
   for (const [name, tensor] of Object.entries(outputs)) checkTensor(kernel, name, tensor, shape);

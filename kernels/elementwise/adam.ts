@@ -1,13 +1,17 @@
 import {
+  checkArguments,
   ensure,
   f32Bits,
+  numeric,
   type ProgramSpec,
   programFamily,
   type Recorder,
+  settings,
   type Tensor,
+  whole,
 } from '../../engine/index.js';
 import { convert } from '../map/named.js';
-import { checkTensor, floats } from '../shared/checks.js';
+import { aTensor, checkOperands, checkTensor, floats, maybeNumber, maybeTensor } from '../shared/checks.js';
 import { flatProgram, flatType, runFlat } from '../shared/flat.js';
 import { rowTiles } from '../shared/rowTiles.js';
 
@@ -44,6 +48,25 @@ export interface AdamTensors {
   working?: Tensor | undefined;
 }
 
+const adamSettings = settings<AdamOptions>({
+  learningRate: numeric,
+  step: whole(1),
+  beta1: maybeNumber,
+  beta2: maybeNumber,
+  epsilon: maybeNumber,
+  l1: maybeNumber,
+  l2: maybeNumber,
+  weightDecay: maybeNumber,
+  gradientScale: maybeNumber,
+});
+const adamTensors = settings<AdamTensors>({
+  parameters: aTensor,
+  gradient: aTensor,
+  firstMoment: aTensor,
+  secondMoment: aTensor,
+  working: maybeTensor,
+});
+
 const program = programFamily(
   (type: 'vec4f' | 'f32'): ProgramSpec =>
     flatProgram({
@@ -72,16 +95,14 @@ const program = programFamily(
  *
  * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit, or `step` is not an integer of at least 1.
  */
-export function adam(
-  rec: Recorder,
-  { parameters, gradient, firstMoment, secondMoment, working }: AdamTensors,
-  options: AdamOptions,
-): void {
+export function adam(rec: Recorder, tensors: AdamTensors, options: AdamOptions): void {
+  checkOperands('adam', rec, {});
+  checkArguments('adam', { tensors, options }, { tensors: adamTensors, options: adamSettings });
+  const { working, ...updated } = tensors;
   const { learningRate, step, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, l1 = 0, l2 = 0 } = options;
   const { weightDecay = 0, gradientScale = 1 } = options;
-  const { shape, size } = parameters;
-  const tensors = { parameters, gradient, firstMoment, secondMoment };
-  for (const [name, tensor] of Object.entries(tensors)) checkTensor('adam', name, tensor, shape);
+  const { shape, size } = tensors.parameters;
+  for (const [name, tensor] of Object.entries(updated)) checkTensor('adam', name, tensor, shape);
   if (working) checkTensor('adam', 'working', working, shape, floats);
   ensure(Number.isInteger(step) && step >= 1, `adam: step ${step}`, 'Count steps from 1.');
   const params = [
@@ -90,7 +111,8 @@ export function adam(
     ...[1 - beta1, 1 - beta2, epsilon, l1, l2, 1 - learningRate * weightDecay, gradientScale],
   ].map(f32Bits);
   const { type, width } = flatType(size);
-  const flat = Object.values(tensors).map(tensor => tensor.reshape([size, 1]));
+  const { parameters, gradient, firstMoment, secondMoment } = updated;
+  const flat = [parameters, gradient, firstMoment, secondMoment].map(tensor => tensor.reshape([size, 1]));
   const flatWorking = working?.reshape([size, 1]);
   for (const { start, tensor } of rowTiles(flat[0]!)) {
     const count = tensor.size;

@@ -1,4 +1,12 @@
-import { ensure, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
+import {
+  checkArguments,
+  ensure,
+  oneOf,
+  programFamily,
+  type Recorder,
+  type Tensor,
+  whole,
+} from '../../engine/index.js';
 import { checkOperands, checkTensor, type FloatType, floats } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 import { narrowTo } from '../shared/wgsl.js';
@@ -135,8 +143,10 @@ ${
 );
 
 /** Bytes of `elements` elements in a block format. */
-export const blockBytes = (format: BlockFormat, elements: number): number =>
-  (elements / layouts[format].elements) * layouts[format].bytes;
+export function blockBytes(format: BlockFormat, elements: number): number {
+  checkArguments('blockBytes', { format, elements }, { format: oneOf(...blockFormats), elements: whole() });
+  return (elements / layouts[format].elements) * layouts[format].bytes;
+}
 
 /**
  * Dequantises blocks of a ggml format into `out`, any shape of f32, f16 or bf16; `blocks` are u32 words of at least

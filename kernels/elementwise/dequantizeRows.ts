@@ -1,4 +1,16 @@
-import { ensure, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
+import {
+  checkArguments,
+  ensure,
+  type Form,
+  flag,
+  numeric,
+  oneOf,
+  programFamily,
+  type Recorder,
+  settings,
+  type Tensor,
+  whole,
+} from '../../engine/index.js';
 import { checkOperands, checkTensor, type FloatType, floats } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 import { narrowTo } from '../shared/wgsl.js';
@@ -31,13 +43,27 @@ export interface PackedRows {
   readonly ordered: boolean;
 }
 
+const aCode = oneOf(...(Object.keys(bits) as CodeFormat[]));
+const aZero: Form<unknown> = (value, place) =>
+  typeof value === 'number' ? numeric(value, place) : oneOf('stored')(value, place);
+const packedRows = settings<PackedRows>({
+  codes: aCode,
+  columns: whole(1),
+  groups: whole(1),
+  groupColumns: whole(1),
+  zero: aZero,
+  ordered: flag,
+});
+
 /** Where the parts of a record begin, in words, and how many words it has. */
-export function recordWords({ codes, columns, groups, zero, ordered }: PackedRows): {
+export function recordWords(rows: PackedRows): {
   scales: number;
   zeros: number;
   order: number;
   end: number;
 } {
+  checkArguments('recordWords', { rows }, { rows: packedRows });
+  const { codes, columns, groups, zero, ordered } = rows;
   const scales = Math.ceil((columns * bits[codes]) / 32);
   const zeros = scales + groups;
   const order = zero === 'stored' ? zeros + groups : zeros;
@@ -48,7 +74,10 @@ export function recordWords({ codes, columns, groups, zero, ordered }: PackedRow
 export const recordBytes = (rows: PackedRows): number => 4 * recordWords(rows).end;
 
 /** Bits of a code. */
-export const codeBits = (codes: CodeFormat): number => bits[codes];
+export function codeBits(codes: CodeFormat): number {
+  checkArguments('codeBits', { codes }, { codes: aCode });
+  return bits[codes];
+}
 
 /**
  * WGSL of `scaled(value, scale)`: the f32 bits of value * scale, from bits. A power of two moves the exponent of a value with
@@ -155,6 +184,7 @@ export function dequantizeRows(rec: Recorder, rows: Tensor, format: PackedRows, 
   checkOperands('dequantizeRows', rec, { rows, out });
   checkTensor('dequantizeRows', 'rows', rows, [rows.size], ['u32']);
   checkTensor('dequantizeRows', 'out', out, out.shape, floats);
+  checkArguments('dequantizeRows', { format }, { format: packedRows });
   const { columns, groups, groupColumns, codes, zero, ordered } = format;
   const count = out.size / columns;
   const bytes = count * recordBytes(format);

@@ -1,5 +1,17 @@
-import { ensure, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
-import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
+import {
+  checkArguments,
+  ensure,
+  flag,
+  instanceOf,
+  numeric,
+  optional,
+  programFamily,
+  type Recorder,
+  settings,
+  type Tensor,
+  whole,
+} from '../../engine/index.js';
+import { aTensor, checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import { flatProgram, NAN_BITS, runFlat } from '../shared/flat.js';
 import { scalarTensor } from '../shared/wgsl.js';
 
@@ -13,6 +25,13 @@ export interface RopeOptions {
   /** Writes rotated k, and v, to the `rows` of a KV cache, u32 [T], and leaves k unchanged. Rows beyond the cache are not written. */
   store?: { readonly v: Tensor; readonly keys: Tensor; readonly values: Tensor; readonly rows: Tensor };
 }
+
+const ropeSettings = settings<RopeOptions>({
+  headDim: whole(1),
+  transpose: optional(flag),
+  interleaved: optional(flag),
+  store: optional(settings({ v: aTensor, keys: aTensor, values: aTensor, rows: aTensor })),
+});
 
 const program = programFamily((store: boolean, transpose: boolean, interleaved: boolean) =>
   flatProgram({
@@ -95,6 +114,15 @@ ${
  * 0 .. count-1, in f64. Row-major [count, 2 * frequencies], cosines first.
  */
 export function ropeTable(inverseFrequencies: Float64Array, count: number, scale = 1): Float32Array {
+  checkArguments(
+    'ropeTable',
+    { inverseFrequencies, count, scale },
+    {
+      inverseFrequencies: instanceOf(Float64Array, 'a Float64Array'),
+      count: whole(0, 2 ** 31),
+      scale: numeric,
+    },
+  );
   const pairs = inverseFrequencies.length;
   const table = new Float32Array(count * pairs * 2);
   for (let position = 0; position < count; position++) {
@@ -121,9 +149,11 @@ export function rope(
   k: Tensor,
   positions: Tensor,
   table: Tensor,
-  { headDim, store, transpose = false, interleaved = false }: RopeOptions,
+  options: RopeOptions,
 ): void {
   checkOperands('rope', rec, { q, k, positions, table });
+  checkArguments('rope', { options }, { options: ropeSettings });
+  const { headDim, store, transpose = false, interleaved = false } = options;
   const [tokens, columns] = checkMatrix('rope', 'q', q);
   const [, kvColumns] = checkMatrix('rope', 'k', k);
   checkTensor('rope', 'k', k, [tokens, kvColumns]);

@@ -1,5 +1,17 @@
-import { type Device, ensure, programFamily, type Recorder, Scope, type Tensor } from '../../engine/index.js';
-import { checkMatrix, checkTensor } from '../shared/checks.js';
+import {
+  checkArguments,
+  type Device,
+  ensure,
+  flag,
+  objectWith,
+  optional,
+  programFamily,
+  type Recorder,
+  Scope,
+  settings,
+  type Tensor,
+} from '../../engine/index.js';
+import { aPair, checkMatrix, checkTensor, maybeTensor } from '../shared/checks.js';
 import { SECONDS_PER_DISPATCH } from '../shared/dispatchTime.js';
 import type { DoubleSingle } from '../shared/doubleSingle.js';
 import { type RowTile, rowTiles } from '../shared/rowTiles.js';
@@ -41,9 +53,19 @@ const outlier = programFamily((weighted: boolean, whole: boolean) => ({
 
 /** Settings of `gram` and `crossGram`. */
 export interface OuterProductsOptions {
+  /**
+   * Takes all rows through exact products (default: outliers only), at about four times the operations: the sums then have
+   * errors of 48-bit arithmetic, which systems of a condition above 1e8 need.
+   */
+  precise?: boolean | undefined;
   /** @internal Replaces the built-in choice; for tests and measurements. */
   variant?: OuterProductsChoice | undefined;
 }
+
+const outerSettings = settings<OuterProductsOptions>({
+  precise: optional(flag),
+  variant: optional(objectWith('a choice of variant', 'variant')),
+});
 
 /** Values that all dispatches of one call share. */
 interface Call {
@@ -80,8 +102,14 @@ export function addOuterProducts(
   weights: Tensor | undefined,
   out: DoubleSingle,
   symmetric: boolean,
-  { variant }: OuterProductsOptions = {},
+  options: OuterProductsOptions = {},
 ): void {
+  checkArguments(
+    kernel,
+    { weights, out, options },
+    { weights: maybeTensor, out: aPair, options: outerSettings },
+  );
+  const { variant, precise = false } = options;
   const [rows, m] = checkMatrix(kernel, 'x', x);
   const [rowsY, n] = checkMatrix(kernel, 'y', y);
   ensure(rows === rowsY, `${kernel}: x has ${rows} rows and y ${rowsY}`, 'Pass one row per token in both.');
@@ -115,9 +143,10 @@ export function addOuterProducts(
   using scope = new Scope(device);
   const fast = scope.tensor([rows]);
   const list = scope.tensor([rows + 1], 'u32');
-  divideRows(rec, pieces, weights, fast, list);
+  divideRows(rec, pieces, weights, fast, list, precise);
   const choice = variant ?? defaultOuterProducts(device);
-  for (const piece of pieces) addFast(call, piece, fast.rows(piece.start, piece.x.rowCount), choice);
+  for (const piece of precise ? [] : pieces)
+    addFast(call, piece, fast.rows(piece.start, piece.x.rowCount), choice);
   for (const piece of pieces) addOutlier(call, piece, weights, list);
 }
 

@@ -133,7 +133,7 @@ const grid: ProgramSpec = flatProgram({
 });
 
 /**
- * Divides the rows between the fast and the exact sum. Writes fast [T], the weight of every row in the fast sum (0 for
+ * Divides the rows between the fast and the exact sum, or gives all to the exact one. Writes fast [T], the weight of every row in the fast sum (0 for
  * outliers), and outlier u32 [T + 1], the number of outlier rows and then their indices. The pieces cover X [T,m] and
  * Y [T,n] in order.
  */
@@ -143,6 +143,7 @@ export function divideRows(
   weights: Tensor | undefined,
   fast: Tensor,
   outlier: Tensor,
+  allExact = false,
 ): void {
   const rows = fast.size;
   const weighted = weights !== undefined;
@@ -161,7 +162,7 @@ export function divideRows(
   rec.dispatch({
     program: divide(weighted),
     tensors: [magnitudes, fast, outlier, ...(weights ? [weights] : [])],
-    params: [rows, f32Bits(THRESHOLD)],
+    params: [rows, f32Bits(allExact ? -1 : THRESHOLD)],
     grid: [1],
     bytes: 16 * rows,
   });

@@ -1,7 +1,17 @@
-import { ensure, type Recorder, RmError, type Tensor } from '../../engine/index.js';
+import {
+  checkArguments,
+  ensure,
+  listOf,
+  optional,
+  type Recorder,
+  RmError,
+  settings,
+  type Tensor,
+  whole,
+} from '../../engine/index.js';
 import { recordMap } from '../map/map.js';
 import type { Strided } from '../map/operands.js';
-import { checkOperands, checkOptions } from '../shared/checks.js';
+import { checkOperands, maybeNumber } from '../shared/checks.js';
 
 /** Strides of a tensor's dimensions, in elements. */
 function stridesOf(shape: readonly number[]): number[] {
@@ -33,6 +43,7 @@ function copy(rec: Recorder, kernel: string, x: Strided, shape: readonly number[
  */
 export function transpose(rec: Recorder, x: Tensor, out: Tensor, axes?: readonly number[]): void {
   checkOperands('transpose', rec, { x, out });
+  checkArguments('transpose', { axes }, { axes: optional(listOf(whole())) });
   const rank = x.shape.length;
   ensure(axes !== undefined || rank >= 2, `transpose: '${x.label}' is [${x.shape}]`, 'Pass a matrix.');
   const order = axes ?? [...Array(rank).keys()].map(d => (d < rank - 2 ? d : 2 * rank - 3 - d));
@@ -60,7 +71,11 @@ export function slice(
   options: { start?: number; axis?: number; step?: number } = {},
 ): void {
   checkOperands('slice', rec, { x, out });
-  checkOptions('slice', options);
+  checkArguments(
+    'slice',
+    { options },
+    { options: settings({ start: optional(whole()), axis: maybeNumber, step: optional(whole(1)) }) },
+  );
   const { start = 0, axis = -1, step = 1 } = options;
   const d = axisOf('slice', x, axis);
   const count = out.shape[d] ?? 0;
@@ -106,7 +121,7 @@ export function concat(
   out: Tensor,
   options: { axis?: number } = {},
 ): void {
-  checkOptions('concat', options);
+  checkArguments('concat', { options }, { options: settings({ axis: maybeNumber }) });
   ensure(
     Array.isArray(tensors) && tensors.length > 0,
     `concat: 'tensors' is ${Array.isArray(tensors) ? 'empty' : typeof tensors}`,

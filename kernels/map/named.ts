@@ -1,26 +1,37 @@
-import { ensure, type Recorder, type Tensor } from '../../engine/index.js';
+import { checkArguments, ensure, numeric, type Recorder, type Tensor, whole } from '../../engine/index.js';
 import { checkMatrix, checkOperands, checkTensor, floats } from '../shared/checks.js';
 import { recordMap } from './map.js';
 
 /** Adds two tensors: out = a + b, each spread over out as in `map`. @throws RmError INVALID_ARGUMENT. */
-export const add = (rec: Recorder, a: Tensor, b: Tensor, out: Tensor): void =>
+export function add(rec: Recorder, a: Tensor, b: Tensor, out: Tensor): void {
+  checkOperands('add', rec, { a, b });
   recordMap(rec, 'add', 'a + b', { a, b }, out);
+}
 
 /** Adds in place: x += y. @throws RmError INVALID_ARGUMENT. */
-export const addInto = (rec: Recorder, x: Tensor, y: Tensor): void =>
+export function addInto(rec: Recorder, x: Tensor, y: Tensor): void {
+  checkOperands('addInto', rec, { y });
   recordMap(rec, 'addInto', 'x + y', { x, y }, x);
+}
 
 /** Adds a multiple in place, as BLAS axpy: y += factor * x. @throws RmError INVALID_ARGUMENT. */
-export const axpy = (rec: Recorder, factor: number, x: Tensor, y: Tensor): void =>
+export function axpy(rec: Recorder, factor: number, x: Tensor, y: Tensor): void {
+  checkOperands('axpy', rec, { x });
+  checkArguments('axpy', { factor }, { factor: numeric });
   recordMap(rec, 'axpy', 'y + factor * x', { x, y, factor }, y);
+}
 
 /** Scales in place: x *= factor. @throws RmError INVALID_ARGUMENT. */
-export const scale = (rec: Recorder, x: Tensor, factor: number): void =>
+export function scale(rec: Recorder, x: Tensor, factor: number): void {
+  checkArguments('scale', { factor }, { factor: numeric });
   recordMap(rec, 'scale', 'factor * x', { x, factor }, x);
+}
 
 /** Caps values smoothly, in place: x = cap * tanh(factor * x / cap). @throws RmError INVALID_ARGUMENT. */
-export const softcap = (rec: Recorder, x: Tensor, cap: number, factor = 1): void =>
+export function softcap(rec: Recorder, x: Tensor, cap: number, factor = 1): void {
+  checkArguments('softcap', { cap, factor }, { cap: numeric, factor: numeric });
   recordMap(rec, 'softcap', 'cap * tanh(factor * x / cap)', { x, cap, factor }, x);
+}
 
 /**
  * Backward pass of `softcap`, in place: turns the gradient of its result `capped` into that of x, by multiplying with
@@ -43,11 +54,12 @@ export const softcapBackward = (
  */
 export function scaleRows(rec: Recorder, x: Tensor, weights: Tensor, out: Tensor, first = 0): void {
   checkOperands('scaleRows', rec, { x, weights, out });
+  checkArguments('scaleRows', { first }, { first: whole() });
   const [rows, columns] = checkMatrix('scaleRows', 'x', x, floats);
   checkTensor('scaleRows', 'weights', weights, [rows], floats);
   checkTensor('scaleRows', 'out', out, [rows, out.columns], floats);
   ensure(
-    Number.isInteger(first) && first >= 0 && first + out.columns <= columns,
+    first + out.columns <= columns,
     `scaleRows: columns ${first} to ${first + out.columns - 1} of '${x.label}' [${x.shape}]`,
     'Stay within the columns of x.',
   );

@@ -1,4 +1,16 @@
-import type { AdapterInfo, DeviceFeatures, SubgroupMatrixConfig } from '../../engine/index.js';
+import {
+  type AdapterInfo,
+  type DeviceFeatures,
+  entryOf,
+  type Form,
+  flag,
+  isRecord,
+  oneOf,
+  record,
+  type SubgroupMatrixConfig,
+  shownKind,
+  whole,
+} from '../../engine/index.js';
 import type { FloatType } from '../shared/checks.js';
 import { broadcastSubgroup } from '../shared/subgroup.js';
 import { arrangement, type FactorTypes, type MatrixTile, tileFits } from './matrixTiles.js';
@@ -35,6 +47,26 @@ export type MatmulChoice =
   | { variant: 'tiled'; rows: 64 | 128; columns: 64 | 128; splits: number }
   | { variant: 'matvec'; perLane: boolean }
   | ({ variant: 'subgroupMatrix'; unit: MatrixUnit } & MatrixTile);
+
+/** The form of a `MatmulChoice`. */
+export const aMatmulChoice: Form<unknown> = (value, place) => {
+  if (!isRecord(value)) return `${place} is ${shownKind(value)}, not one of matmulVariants`;
+  const form = entryOf(choices, String(value.variant));
+  if (!form)
+    return `${place}.variant is ${shownKind(value.variant)}, not one of ${Object.keys(choices).join(', ')}`;
+  return form(value, place);
+};
+
+const choices: Readonly<Record<MatmulChoice['variant'], Form<unknown>>> = {
+  broadcast: record({ subgroup: whole(1), rows: oneOf(8, 16, 32) }),
+  tiled: record({ rows: oneOf(64, 128), columns: oneOf(64, 128), splits: whole(1) }),
+  matvec: record({ perLane: flag }),
+  subgroupMatrix: record({
+    unit: record({ m: whole(1), n: whole(1), k: whole(1), subgroup: whole(1), sized: flag }),
+    rows: whole(1),
+    columns: whole(1),
+  }),
+};
 
 type MatmulInfo = Pick<
   AdapterInfo,

@@ -1,7 +1,14 @@
-import { type Recorder, RmError, type Tensor } from '../../engine/index.js';
-import type { Activation } from '../shared/activation.js';
-import { checkOperands } from '../shared/checks.js';
-import type { MatmulChoice } from './builtInChoice.js';
+import {
+  checkArguments,
+  optional,
+  type Recorder,
+  RmError,
+  settings,
+  type Tensor,
+} from '../../engine/index.js';
+import { type Activation, anActivation } from '../shared/activation.js';
+import { checkOperands, maybeTensor } from '../shared/checks.js';
+import { aMatmulChoice, type MatmulChoice } from './builtInChoice.js';
 import { nameOperand, operandType, recordProduct } from './recordProduct.js';
 import { canRunGatedMatmul, defaultGatedMatmul, matmulName } from './variants.js';
 
@@ -17,6 +24,13 @@ export interface GatedMatmulOptions {
   /** @internal Replaces the default choice; one of `gatedMatmulVariants`. */
   variant?: MatmulChoice;
 }
+
+const gatedSettings = settings<GatedMatmulOptions>({
+  activation: anActivation,
+  gateBias: maybeTensor,
+  upBias: maybeTensor,
+  variant: optional(aMatmulChoice),
+});
 
 /**
  * Gated feed-forward product: out[T,F] = activation(x[T,K] @ gate[F,K]^T (+ gateBias)) * (x @ up[F,K]^T (+ upBias)),
@@ -34,6 +48,7 @@ export function gatedMatmul(
   options: GatedMatmulOptions,
 ): void {
   checkOperands('gatedMatmul', rec, { x, gate, up, out });
+  checkArguments('gatedMatmul', { options }, { options: gatedSettings });
   const { activation, gateBias, upBias, variant } = options;
   const { rowCount: m, columns: k } = x;
   const n = gate.rowCount;

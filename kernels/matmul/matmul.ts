@@ -1,7 +1,15 @@
-import { type Recorder, RmError, type Tensor } from '../../engine/index.js';
-import type { Activation } from '../shared/activation.js';
-import { checkOperands } from '../shared/checks.js';
-import type { MatmulChoice } from './builtInChoice.js';
+import {
+  checkArguments,
+  flag,
+  optional,
+  type Recorder,
+  RmError,
+  settings,
+  type Tensor,
+} from '../../engine/index.js';
+import { type Activation, anActivation } from '../shared/activation.js';
+import { checkOperands, maybeTensor } from '../shared/checks.js';
+import { aMatmulChoice, type MatmulChoice } from './builtInChoice.js';
 import { nameOperand, operandType, recordProduct } from './recordProduct.js';
 import { batchedMatmul, canRunMatmul, computesBatches, defaultMatmul, matmulName } from './variants.js';
 
@@ -30,6 +38,17 @@ export interface MatmulOptions {
   variant?: MatmulChoice;
 }
 
+const matmulSettings = settings<MatmulOptions>({
+  transposeA: optional(flag),
+  transposeB: optional(flag),
+  accumulate: optional(flag),
+  lower: optional(flag),
+  bias: maybeTensor,
+  activation: optional(anActivation),
+  residual: maybeTensor,
+  variant: optional(aMatmulChoice),
+});
+
 /** Extents before the last two, of which there is a product for each. */
 const batchOf = ({ shape }: Tensor): readonly number[] => shape.slice(0, -2);
 
@@ -57,6 +76,7 @@ function batchedProduct(a: Tensor, b: Tensor): { count: number; ofA: number; ofB
  */
 export function matmul(rec: Recorder, a: Tensor, b: Tensor, out: Tensor, options: MatmulOptions = {}): void {
   checkOperands('matmul', rec, { a, b, out });
+  checkArguments('matmul', { options }, { options: matmulSettings });
   const {
     transposeA = false,
     transposeB = false,

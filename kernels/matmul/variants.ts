@@ -1,8 +1,10 @@
-import type { Device } from '../../engine/index.js';
+import { checkArguments, type Device, flag, objectWith, oneOf, settings, whole } from '../../engine/index.js';
+import { floats } from '../shared/checks.js';
 import { broadcastSubgroup } from '../shared/subgroup.js';
 import { notWrong } from '../shared/trustedVariants.js';
 import { extentClass, tunedVariant } from '../shared/tunedVariants.js';
 import {
+  aMatmulChoice,
   chooseGatedMatmul,
   chooseMatmul,
   type MatmulChoice,
@@ -16,6 +18,7 @@ import { RANGE_STEP } from './tiled.js';
 
 /** Name of a variant in tests, benchmarks and program keys, e.g. "tiled 128x64". */
 export function matmulName(choice: MatmulChoice): string {
+  checkArguments('matmulName', { choice }, { choice: aMatmulChoice });
   switch (choice.variant) {
     case 'broadcast':
       return `broadcast ${choice.rows}x${4 * choice.subgroup}`;
@@ -80,6 +83,14 @@ function matrixVariants(
     .map(tile => ({ variant: 'subgroupMatrix', unit, ...tile }));
 }
 
+const extent = whole();
+const variantArguments = {
+  device: objectWith('a device', 'info', 'features'),
+  shape: settings<MatmulShape>({ m: extent, n: extent, k: extent, transposeA: flag, transposeB: flag }),
+  dtypes: settings<OperandTypes>({ a: oneOf(...floats), b: oneOf(...floats) }),
+  single: flag,
+};
+
 /**
  * All variants that compute this product on this device, the built-in choice first.
  *
@@ -91,6 +102,7 @@ export function matmulVariants(
   dtypes: OperandTypes,
   single = false,
 ): MatmulChoice[] {
+  checkArguments('matmulVariants', { device, shape, dtypes, single }, variantArguments);
   const { info, features } = device;
   const { m, n, k } = shape;
   const candidates: MatmulChoice[] = [

@@ -1,5 +1,19 @@
-import { f32Bits, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
-import { checkMatrix, checkOperands, checkTensor, type FloatType, floats } from '../shared/checks.js';
+import {
+  checkArguments,
+  f32Bits,
+  numeric,
+  programFamily,
+  type Recorder,
+  type Tensor,
+} from '../../engine/index.js';
+import {
+  checkMatrix,
+  checkOperands,
+  checkTensor,
+  type FloatType,
+  floats,
+  maybeTensor,
+} from '../shared/checks.js';
 import { flatType } from '../shared/flat.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { scalarTensor, vec4Tensor } from '../shared/wgsl.js';
@@ -50,6 +64,7 @@ export function layerNorm(
   eps: number,
 ): void {
   checkOperands('layerNorm', rec, { x, weight, out });
+  checkArguments('layerNorm', { bias, eps }, { bias: maybeTensor, eps: numeric });
   const shape = checkMatrix('layerNorm', 'x', x);
   checkTensor('layerNorm', 'weight', weight, [shape[1]], floats);
   if (bias) checkTensor('layerNorm', 'bias', bias, [shape[1]], floats);

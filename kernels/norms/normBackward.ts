@@ -1,6 +1,26 @@
-import { byteSize, f32Bits, programFamily, type Recorder, Scope, type Tensor } from '../../engine/index.js';
+import {
+  byteSize,
+  checkArguments,
+  f32Bits,
+  flag,
+  numeric,
+  optional,
+  programFamily,
+  type Recorder,
+  Scope,
+  settings,
+  type Tensor,
+} from '../../engine/index.js';
 import { columnSums } from '../reduce/named.js';
-import { checkMatrix, checkOperands, checkTensor, type FloatType, floats } from '../shared/checks.js';
+import {
+  checkMatrix,
+  checkOperands,
+  checkTensor,
+  type FloatType,
+  floats,
+  maybeNumber,
+  maybeTensor,
+} from '../shared/checks.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { scalarTensor } from '../shared/wgsl.js';
 import { workgroupReduction } from '../shared/workgroup.js';
@@ -15,6 +35,11 @@ export interface NormBackwardOptions {
   /** f32 [D]: the gradient of weight or gain accumulates into it. */
   weightGradient?: Tensor | undefined;
 }
+
+const normForms = { eps: numeric, accumulate: optional(flag), weightGradient: maybeTensor };
+const rmsSettings = settings<NormBackwardOptions>({ ...normForms, offset: maybeNumber });
+type LayerNormBackwardOptions = Omit<NormBackwardOptions, 'offset'> & { biasGradient?: Tensor | undefined };
+const layerSettings = settings<LayerNormBackwardOptions>({ ...normForms, biasGradient: maybeTensor });
 
 /** WGSL of a loop over this invocation's columns j; `at` is the index of the element. */
 const loop = (statement: string): string => `
@@ -100,6 +125,7 @@ export function rmsNormBackward(
   options: NormBackwardOptions,
 ): void {
   checkOperands('rmsNormBackward', rec, { x, gain, gradient, inputGradient });
+  checkArguments('rmsNormBackward', { options }, { options: rmsSettings });
   record(rec, 'rms', x, gain, gradient, inputGradient, options);
 }
 
@@ -114,9 +140,10 @@ export function layerNormBackward(
   weight: Tensor,
   gradient: Tensor,
   inputGradient: Tensor,
-  options: Omit<NormBackwardOptions, 'offset'> & { biasGradient?: Tensor | undefined },
+  options: LayerNormBackwardOptions,
 ): void {
   checkOperands('layerNormBackward', rec, { x, weight, gradient, inputGradient });
+  checkArguments('layerNormBackward', { options }, { options: layerSettings });
   record(rec, 'layer', x, weight, gradient, inputGradient, options);
   if (options.biasGradient) columnSums(rec, gradient, options.biasGradient, { accumulate: true });
 }

@@ -1,4 +1,12 @@
-import { byteSize, f32Bits, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
+import {
+  byteSize,
+  checkArguments,
+  f32Bits,
+  numeric,
+  programFamily,
+  type Recorder,
+  type Tensor,
+} from '../../engine/index.js';
 import { checkMatrix, checkOperands, checkTensor, type FloatType, floats } from '../shared/checks.js';
 import { flatType } from '../shared/flat.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
@@ -37,6 +45,7 @@ ${workgroupReduction('sum', ROW_LANES, 'f32', 'a + b')}`,
  */
 export function rmsNorm(rec: Recorder, x: Tensor, gain: Tensor, out: Tensor, eps: number, offset = 0): void {
   checkOperands('rmsNorm', rec, { x, gain, out });
+  checkArguments('rmsNorm', { eps, offset }, { eps: numeric, offset: numeric });
   const shape = checkMatrix('rmsNorm', 'x', x);
   checkTensor('rmsNorm', 'gain', gain, [shape[1]], floats);
   checkTensor('rmsNorm', 'out', out, shape);

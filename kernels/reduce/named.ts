@@ -1,5 +1,13 @@
-import type { Recorder, Tensor } from '../../engine/index.js';
-import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
+import {
+  checkArguments,
+  ensure,
+  flag,
+  optional,
+  type Recorder,
+  settings,
+  type Tensor,
+} from '../../engine/index.js';
+import { aTensor, checkMatrix, checkOperands, checkTensor, maybeTensor } from '../shared/checks.js';
 import { rowTiles } from '../shared/rowTiles.js';
 import { recordReduce } from './reduce.js';
 
@@ -13,6 +21,12 @@ export interface ColumnSumsOptions {
   times?: Tensor;
 }
 
+const sumSettings = settings<ColumnSumsOptions>({
+  accumulate: optional(flag),
+  normalised: optional(settings({ of: aTensor, statistics: aTensor })),
+  times: maybeTensor,
+});
+
 /**
  * Sums columns: out[j] (+)= sum of column j; x [T,N] f32, out [N] f32. The same inputs give the same bits.
  *
@@ -22,9 +36,12 @@ export function columnSums(
   rec: Recorder,
   x: Tensor,
   out: Tensor,
-  { accumulate = false, normalised, times }: ColumnSumsOptions = {},
+  settingsOfSums: ColumnSumsOptions = {},
 ): void {
   checkOperands('columnSums', rec, { x, out });
+  checkArguments('columnSums', { options: settingsOfSums }, { options: sumSettings });
+  const { accumulate = false, normalised, times } = settingsOfSums;
+  ensure(!(normalised && times), 'columnSums: both `normalised` and `times` are given', 'Pass one of them.');
   const shape = checkMatrix('columnSums', 'x', x);
   checkTensor('columnSums', 'out', out, [shape[1]]);
   const options = { axis: 'first', accumulate } as const;

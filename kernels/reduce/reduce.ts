@@ -1,10 +1,15 @@
 import {
+  checkArguments,
   ensure,
   f32Bits,
+  flag,
+  oneOf,
+  optional,
   type ProgramSpec,
   type Recorder,
   RmError,
   Scope,
+  settings,
   Tensor,
 } from '../../engine/index.js';
 import type { Expression } from '../map/expression.js';
@@ -21,7 +26,7 @@ import {
 import type { MapForm } from '../map/mapProgram.js';
 import { convert } from '../map/named.js';
 import { broadcastShape, isSame, layoutOf, readingOf } from '../map/operands.js';
-import { checkOperands, checkOptions } from '../shared/checks.js';
+import { checkOperands } from '../shared/checks.js';
 import { runFlat } from '../shared/flat.js';
 import { runRows } from '../shared/rows.js';
 import { rowTiles } from '../shared/rowTiles.js';
@@ -74,7 +79,16 @@ export function reduce(
   options: ReduceOptions = {},
 ): void {
   checkOperands('reduce', rec, { out });
-  checkOptions('reduce', options);
+  checkArguments(
+    'reduce',
+    { options },
+    {
+      options: settings<ReduceOptions>({
+        axis: optional(oneOf('last', 'first')),
+        accumulate: optional(flag),
+      }),
+    },
+  );
   recordReduce(rec, 'reduce', reduction, sourceOf('reduce', x), out, options);
 }
 

@@ -1,4 +1,11 @@
-import { ensure, programFamily, type Recorder, type Tensor } from '../../engine/index.js';
+import {
+  checkArguments,
+  ensure,
+  programFamily,
+  type Recorder,
+  type Tensor,
+  whole,
+} from '../../engine/index.js';
 import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 
@@ -36,10 +43,11 @@ const program = programFamily(() =>
  */
 export function topExperts(rec: Recorder, logits: Tensor, count: number, out: Tensor): void {
   checkOperands('topExperts', rec, { logits, out });
+  checkArguments('topExperts', { count }, { count: whole(1) });
   const [tokens, experts] = checkMatrix('topExperts', 'logits', logits);
   checkTensor('topExperts', 'out', out, [tokens, experts]);
   ensure(
-    Number.isInteger(count) && count >= 1 && count <= experts,
+    count <= experts,
     `topExperts: cannot choose ${count} of ${experts} experts`,
     'Choose at least one and at most all.',
   );

@@ -1,3 +1,5 @@
+import { oneOf } from '../../engine/index.js';
+
 import { mathWgsl } from './mathWgsl.js';
 
 /**
@@ -36,6 +38,9 @@ fn slope(x: T) -> T {
   return select(half, 1.0 - half, x > T(0.0)) + c * 0.3989422804014327 * exp(-0.5 * c * c);
 }`,
 };
+
+/** The form of an `Activation`. */
+export const anActivation = oneOf(...(Object.keys(slopes) as Activation[]));
 
 /** WGSL function `slope(x: T) -> T`, the derivative of `activation`; put it after `activationWgsl`. */
 export const activationSlopeWgsl = (activation: Activation): string => slopes[activation];

@@ -1,35 +1,77 @@
-import { type DType, ensure, ensureTensor, Recorder, RmError, Tensor } from '../../engine/index.js';
+import {
+  Device,
+  type DType,
+  ensure,
+  ensureTensor,
+  type Form,
+  instanceOf,
+  isRecord,
+  numeric,
+  optional,
+  Recorder,
+  RmError,
+  Scope,
+  shownKind,
+  Tensor,
+} from '../../engine/index.js';
 
 /** Dtypes that kernels widen to f32 as they read. */
 export type FloatType = Exclude<DType, 'u32'>;
 /** All dtypes that kernels widen to f32. */
 export const floats: readonly FloatType[] = ['f32', 'f16', 'bf16'];
 
+export const aDevice: Form<Device> = instanceOf(Device, 'a device');
+export const aTensor: Form<Tensor> = instanceOf(Tensor, 'a tensor');
+export const maybeTensor: Form<Tensor | undefined> = optional(aTensor);
+export const maybeNumber: Form<number | undefined> = optional(numeric);
+
+/** A `DoubleSingle`, whose file imports this one. */
+export interface Pair {
+  hi: Tensor;
+  lo: Tensor;
+}
+
+/** A double-single tensor: both parts of one shape, f32. */
+export const aPair: Form<Pair> = (value, place) => {
+  if (!isRecord(value) || !(value.hi instanceof Tensor && value.lo instanceof Tensor))
+    return `${place} is ${shownKind(value)}, not a double-single tensor { hi, lo }`;
+  const { hi, lo } = value;
+  if (hi.dtype === 'f32' && lo.dtype === 'f32' && `${hi.shape}` === `${lo.shape}`) return undefined;
+  return `${place} has parts [${hi.shape}] ${hi.dtype} and [${lo.shape}] ${lo.dtype}, not two f32 tensors of one shape`;
+};
+
+/** A tensor, or a double-single one. */
+export const aMatrix: Form<Tensor | Pair> = (value, place) =>
+  isRecord(value) && 'hi' in value ? aPair(value, place) : aTensor(value, place);
+
+/** A device, or a scope of one: what owns new tensors. */
+export const anOwner: Form<Device | Scope> = (value, place) =>
+  value instanceof Scope ? undefined : aDevice(value, place);
+
+/** What `for ... of` takes. */
+export const iterable: Form<Iterable<unknown>> = (value, place) =>
+  typeof value === 'object' && value !== null && Symbol.iterator in value
+    ? undefined
+    : `${place} is ${shownKind(value)}, not a list`;
+
+/** A list of numbers, or a typed array. */
+export const someNumbers: Form<ArrayLike<number>> = (value, place) =>
+  (Array.isArray(value) || (ArrayBuffer.isView(value) && !(value instanceof DataView))) &&
+  Array.prototype.every.call(value, each => typeof each === 'number')
+    ? undefined
+    : `${place} is ${shownKind(value)}, not a list of numbers`;
+
 /**
- * Throws INVALID_ARGUMENT unless `rec` is a recorder, all operands are tensors, and all matrices are tensors or pairs of
- * them (double-single). For the beginning of a public kernel: what comes after reads their shapes.
+ * Throws INVALID_ARGUMENT unless `rec` is a recorder and all operands are tensors. For the beginning of a public kernel: what
+ * comes after reads their shapes. `checkArguments` checks what else it takes.
  */
 export function checkOperands(
   kernel: string,
   rec: Recorder,
   operands: Readonly<Record<string, unknown>>,
-  matrices: Readonly<Record<string, unknown>> = {},
 ): void {
   ensure(rec instanceof Recorder, `${kernel} got no recorder`, 'Pass `device.recorder` first.');
   for (const name in operands) ensureTensor(operands[name], `${kernel}: '${name}'`);
-  for (const name in matrices) {
-    const { hi, lo } = (matrices[name] ?? {}) as { hi?: unknown; lo?: unknown };
-    if (!(hi instanceof Tensor && lo instanceof Tensor)) ensureTensor(matrices[name], `${kernel}: '${name}'`);
-  }
-}
-
-/** Throws INVALID_ARGUMENT unless `options` is an object of settings. */
-export function checkOptions(kernel: string, options: unknown): void {
-  ensure(
-    typeof options === 'object' && options !== null && !(options instanceof Tensor),
-    `${kernel}: the options are ${options === null ? 'null' : typeof options}`,
-    'Pass an object of settings, or leave it out.',
-  );
 }
 
 /** Throws INVALID_ARGUMENT unless `tensor` has this shape and one of these dtypes; the message names both. */

@@ -1,12 +1,15 @@
 import {
   asBytes,
+  checkArguments,
   type Device,
   downloadF32,
   type Recorder,
-  type Scope,
+  Scope,
   Tensor,
   tensorFromBytes,
+  text,
 } from '../../engine/index.js';
+import { aDevice, anOwner, aPair, checkOperands, someNumbers } from './checks.js';
 
 export { exactArithmetic, pairDivision, RUNTIME_ZERO } from '../../engine/index.js';
 
@@ -22,7 +25,8 @@ export function createDoubleSingle(
   shape: readonly number[],
   label = 'double-single',
 ): DoubleSingle {
-  if ('tensor' in owner) {
+  checkArguments('createDoubleSingle', { owner, label }, { owner: anOwner, label: text });
+  if (owner instanceof Scope) {
     const create = (part: string) => owner.tensor(shape, 'f32', `${label} ${part}`);
     return { hi: create('hi'), lo: create('lo') };
   }
@@ -36,19 +40,24 @@ export function createDoubleSingle(
 }
 
 /** Zeroes both parts. */
-export function clearDoubleSingle(rec: Recorder, { hi, lo }: DoubleSingle): void {
-  rec.clear(hi);
-  rec.clear(lo);
+export function clearDoubleSingle(rec: Recorder, pair: DoubleSingle): void {
+  checkOperands('clearDoubleSingle', rec, {});
+  checkArguments('clearDoubleSingle', { pair }, { pair: aPair });
+  rec.clear(pair.hi);
+  rec.clear(pair.lo);
 }
 
 /** Disposes both parts. */
-export function disposeDoubleSingle({ hi, lo }: DoubleSingle): void {
-  hi.dispose();
-  lo.dispose();
+export function disposeDoubleSingle(pair: DoubleSingle): void {
+  checkArguments('disposeDoubleSingle', { pair }, { pair: aPair });
+  pair.hi.dispose();
+  pair.lo.dispose();
 }
 
 /** Reads hi + lo as f64, exactly. */
-export async function downloadF64({ hi, lo }: DoubleSingle): Promise<Float64Array> {
+export async function downloadF64(pair: DoubleSingle): Promise<Float64Array> {
+  checkArguments('downloadF64', { pair }, { pair: aPair });
+  const { hi, lo } = pair;
   const high = await downloadF32(hi);
   const low = await downloadF32(lo);
   return Float64Array.from(high, (value, i) => value + low[i]!);
@@ -61,6 +70,8 @@ export async function uploadF64(
   shape: readonly number[],
   label = 'double-single',
 ): Promise<DoubleSingle> {
+  const given = { device, values, label };
+  checkArguments('uploadF64', given, { device: aDevice, values: someNumbers, label: text });
   const high = Float32Array.from(values);
   const low = Float32Array.from(high, (value, i) => values[i]! - value);
   const hi = await tensorFromBytes(device, asBytes(high), shape, 'f32', `${label} hi`);

@@ -1,10 +1,20 @@
 import {
   type Access,
+  checkArguments,
+  type Form,
   flatGrid,
+  instanceOf,
+  listOf,
+  numeric,
+  oneOf,
+  optional,
   type ProgramSpec,
   type ProgramTarget,
-  type Recorder,
+  Recorder,
+  settings,
   type Tensor,
+  text,
+  whole,
 } from '../../engine/index.js';
 import { flatBuiltins, flatGroup } from './wgsl.js';
 
@@ -26,8 +36,29 @@ export interface FlatKernel {
   body: string;
 }
 
+/** The fields that flat and row kernels share. */
+export const kernelForms = {
+  key: text,
+  bindings: listOf(oneOf('read', 'write')),
+  fields: optional(text),
+  body: text,
+};
+const textOrFunction: Form<unknown> = (value, place) =>
+  typeof value === 'function' ? undefined : text(value, place);
+const flatKernel = settings<FlatKernel>({ ...kernelForms, declarations: textOrFunction });
+
+/** What `runFlat` and `runRows` add to or read from a dispatch; the recorder checks the rest. */
+export const runForms = {
+  rec: instanceOf(Recorder, 'a recorder'),
+  params: listOf(numeric),
+  work: settings({ flops: numeric, bytes: numeric }),
+};
+const flatRun = { ...runForms, count: whole() };
+
 /** Builds a program with one invocation per element, for kernels without a reduction. */
-export function flatProgram({ key, bindings, fields, declarations, body }: FlatKernel): ProgramSpec {
+export function flatProgram(kernel: FlatKernel): ProgramSpec {
+  checkArguments('flatProgram', { kernel }, { kernel: flatKernel });
+  const { key, bindings, fields, declarations, body } = kernel;
   return {
     key,
     bindings,
@@ -52,6 +83,7 @@ export function runFlat(
   params: readonly number[],
   work: { flops: number; bytes: number },
 ): void {
+  checkArguments('runFlat', { rec, count, params, work }, flatRun);
   rec.dispatch({
     program,
     tensors,
@@ -62,5 +94,7 @@ export function runFlat(
 }
 
 /** Chooses the widest WGSL type that divides `count` elements evenly, so that no vector reaches into the next row. */
-export const flatType = (count: number): { type: 'vec4f' | 'f32'; width: 4 | 1 } =>
-  count % 4 === 0 ? { type: 'vec4f', width: 4 } : { type: 'f32', width: 1 };
+export function flatType(count: number): { type: 'vec4f' | 'f32'; width: 4 | 1 } {
+  checkArguments('flatType', { count }, { count: whole() });
+  return count % 4 === 0 ? { type: 'vec4f', width: 4 } : { type: 'f32', width: 1 };
+}

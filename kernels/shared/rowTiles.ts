@@ -1,4 +1,5 @@
-import { ensure, type Tensor } from '../../engine/index.js';
+import { checkArguments, ensure, type Form, shownKind, type Tensor } from '../../engine/index.js';
+import { aTensor } from './checks.js';
 
 /** Consecutive rows of a matrix that fit one storage binding. */
 export interface RowTile {
@@ -6,6 +7,9 @@ export interface RowTile {
   start: number;
   tensor: Tensor;
 }
+
+const atLeastOne: Form<number> = (value, place) =>
+  typeof value === 'number' && value >= 1 ? undefined : `${place} is ${shownKind(value)}, not 1 or more`;
 
 const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
 
@@ -44,6 +48,7 @@ export function tileRows(matrix: Tensor, most = Number.POSITIVE_INFINITY): numbe
  * @throws RmError INVALID_ARGUMENT when not even the smallest bindable group of rows fits.
  */
 export function rowTiles(matrix: Tensor, most = Number.POSITIVE_INFINITY): RowTile[] {
+  checkArguments('rowTiles', { matrix, most }, { matrix: aTensor, most: atLeastOne });
   const rows = matrix.shape[0] ?? 0;
   const count = tileRows(matrix, most);
   if (rows === 0) return [];

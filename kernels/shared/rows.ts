@@ -1,4 +1,16 @@
-import { type Access, flatGrid, type ProgramSpec, type Recorder, type Tensor } from '../../engine/index.js';
+import {
+  type Access,
+  checkArguments,
+  flatGrid,
+  listOf,
+  type ProgramSpec,
+  type Recorder,
+  settings,
+  type Tensor,
+  text,
+  whole,
+} from '../../engine/index.js';
+import { kernelForms, runForms } from './flat.js';
 import { flatBuiltins, flatGroup } from './wgsl.js';
 
 /** Invocations that share a row in `rowProgram`: a square number, as workgroupReduction needs. */
@@ -17,8 +29,13 @@ export interface RowKernel {
   body: string;
 }
 
+const rowKernel = settings<RowKernel>({ ...kernelForms, declarations: text });
+const rowRun = { ...runForms, shape: listOf(whole(), 2, 2) };
+
 /** Builds a program with one workgroup per row, for kernels that reduce rows. */
-export function rowProgram({ key, bindings, fields, declarations, body }: RowKernel): ProgramSpec {
+export function rowProgram(kernel: RowKernel): ProgramSpec {
+  checkArguments('rowProgram', { kernel }, { kernel: rowKernel });
+  const { key, bindings, fields, declarations, body } = kernel;
   return {
     key,
     bindings,
@@ -43,5 +60,6 @@ export function runRows(
   params: readonly number[],
   work: { flops: number; bytes: number },
 ): void {
+  checkArguments('runRows', { rec, shape, params, work }, rowRun);
   rec.dispatch({ program, tensors, params: [...shape, ...params], grid: flatGrid(shape[0]), ...work });
 }

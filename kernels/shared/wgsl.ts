@@ -1,4 +1,13 @@
-import type { DType } from '../../engine/index.js';
+import { checkArguments, type DType, dtypes, oneOf, textLike, whole } from '../../engine/index.js';
+
+/** The form of a name in WGSL. */
+export const aName = textLike(/^[A-Za-z_]\w*$/, 'a name in WGSL');
+const tensorForms = {
+  name: aName,
+  binding: whole(0, 1000),
+  dtype: oneOf(...dtypes),
+  access: oneOf('read', 'read_write'),
+};
 
 /**
  * WGSL that declares a tensor, by default read-only, and a function `name(i)` that returns its element i as f32 (u32 for dtype u32).
@@ -10,6 +19,7 @@ export function scalarTensor(
   dtype: DType,
   access: 'read' | 'read_write' = 'read',
 ): string {
+  checkArguments('scalarTensor', { name, binding, dtype, access }, tensorForms);
   const declare = (type: string) =>
     `@group(0) @binding(${binding}) var<storage, ${access}> ${name}_: array<${type}>;`;
   switch (dtype) {
@@ -32,6 +42,7 @@ export function vec4Tensor(
   dtype: DType,
   access: 'read' | 'read_write' = 'read',
 ): string {
+  checkArguments('vec4Tensor', { name, binding, dtype, access }, tensorForms);
   const declare = (type: string) =>
     `@group(0) @binding(${binding}) var<storage, ${access}> ${name}_: array<${type}>;`;
   switch (dtype) {

@@ -1,3 +1,6 @@
+import { also, checkArguments, text, whole } from '../../engine/index.js';
+import { aName } from './wgsl.js';
+
 /**
  * WGSL function `name(value: type, lane: u32) -> type` that reduces one value per invocation over a workgroup of `lanes`
  * (a square number) and returns the result to every invocation. `combine` is an expression of `a` and `b`. Consecutive
@@ -5,6 +8,14 @@
  * suspend every invocation at each. Adding `root` partial sums of `root` values also keeps rounding errors small.
  */
 export function workgroupReduction(name: string, lanes: number, type: string, combine: string): string {
+  const square = also(whole(1), count =>
+    Number.isInteger(Math.sqrt(count)) ? undefined : 'lanes is no square number',
+  );
+  checkArguments(
+    'workgroupReduction',
+    { name, lanes, type, combine },
+    { name: aName, lanes: square, type: text, combine: text },
+  );
   const root = Math.sqrt(lanes);
   return /* wgsl */ `
 var<workgroup> ${name}_values: array<${type}, ${lanes}>;

@@ -1,5 +1,5 @@
-import { f32Bits, type ProgramSpec, type Recorder } from '../../engine/index.js';
-import { checkOperands, checkTensor } from '../shared/checks.js';
+import { checkArguments, f32Bits, numeric, type ProgramSpec, type Recorder } from '../../engine/index.js';
+import { aPair, checkOperands, checkTensor } from '../shared/checks.js';
 import { type DoubleSingle, exactArithmetic, RUNTIME_ZERO } from '../shared/doubleSingle.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 import { rowTiles } from '../shared/rowTiles.js';
@@ -21,10 +21,10 @@ ${exactArithmetic('f32', exact)}`,
 
 /** Adds to a diagonal: A += value * I; A [n,n] double-single, `value` to 48 bits. @throws RmError INVALID_ARGUMENT. */
 export function addDiagonal(rec: Recorder, a: DoubleSingle, value: number): void {
-  checkOperands('addDiagonal', rec, {}, { a });
+  checkOperands('addDiagonal', rec, {});
+  checkArguments('addDiagonal', { a, value }, { a: aPair, value: numeric });
   const n = a.hi.columns;
   checkTensor('addDiagonal', 'hi', a.hi, [n, n]);
-  checkTensor('addDiagonal', 'lo', a.lo, [n, n]);
   const high = Math.fround(value);
   for (const { start, tensor } of rowTiles(a.hi)) {
     const rows = tensor.rowCount;

@@ -1,27 +1,34 @@
 import {
   asF32,
   asU32,
+  checkArguments,
   type Device,
   download,
   ensure,
   f32Bits,
+  oneOf,
+  optional,
   type ProgramSpec,
   type ProgramTarget,
   programFamily,
   type Recorder,
   RmError,
+  record,
   Scope,
+  settings,
   type Tensor,
+  whole,
 } from '../../engine/index.js';
 import {
   type BlockProductVariant,
   blockProduct,
   isPair,
   type Matrix,
+  maybeProductVariant,
   partsOf,
   shapeOf,
 } from '../blockProduct/blockProduct.js';
-import { checkOperands } from '../shared/checks.js';
+import { aMatrix, checkOperands, maybeNumber } from '../shared/checks.js';
 import { createDoubleSingle, exactArithmetic, pairDivision, RUNTIME_ZERO } from '../shared/doubleSingle.js';
 import { rowWindow } from '../shared/rowTiles.js';
 
@@ -147,6 +154,15 @@ export interface CholeskyFactor {
   dispose(): void;
 }
 
+/** The form of a `CholeskyFactor`, as far as solves read it. */
+export const theFactor = record({
+  u: aMatrix,
+  n: whole(),
+  inverses: aMatrix,
+  inverseBlock: whole(1),
+  variant: maybeProductVariant,
+});
+
 /** Settings of `cholesky`. */
 export interface CholeskyOptions {
   /** Pivots must be above this; default: 0. */
@@ -156,6 +172,12 @@ export interface CholeskyOptions {
   /** @internal The variant of the products; for tests and measurements. */
   variant?: BlockProductVariant | undefined;
 }
+
+const choleskySettings = settings<CholeskyOptions>({
+  minimumPivot: maybeNumber,
+  inverseBlock: optional(oneOf(32, 64, 128)),
+  variant: maybeProductVariant,
+});
 
 /** Larger blocks halve the launches of a solve but add their own half to its arithmetic. */
 const chooseInverseBlock = ({ info }: Device) => (info.kind === 'software' ? 32 : 128);
@@ -167,7 +189,8 @@ const chooseInverseBlock = ({ info }: Device) => (info.kind === 'software' ? 32 
  * @throws RmError INVALID_ARGUMENT when A is not square.
  */
 export function cholesky(rec: Recorder, a: Matrix, options: CholeskyOptions = {}): CholeskyFactor {
-  checkOperands('cholesky', rec, {}, { a });
+  checkOperands('cholesky', rec, {});
+  checkArguments('cholesky', { a, options }, { a: aMatrix, options: choleskySettings });
   const [first] = partsOf(a) as [Tensor];
   const { device, label } = first;
   const [n = 0, columns = 0] = shapeOf(a);

@@ -1,16 +1,20 @@
 import {
+  checkArguments,
   type Device,
   f32Bits,
+  optional,
   type ProgramSpec,
   type Recorder,
   RmError,
   Scope,
+  settings,
   Tensor,
+  text,
 } from '../../engine/index.js';
 import { scale } from '../map/named.js';
 import { matmul } from '../matmul/matmul.js';
 import { frobeniusNorm } from '../reductions/rowNorms.js';
-import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { aDevice, aTensor, checkMatrix, checkTensor } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 
 /** The smallest singular value, relative to the largest, that f32 distinguishes from zero. */
@@ -60,6 +64,8 @@ export interface PolarFactor {
   orthogonality: number;
 }
 
+const polarSettings = settings<{ label?: string }>({ label: optional(text) });
+
 /**
  * Computes the orthogonal polar factor U V' of A = U S V' [d,d] f32 by scaled Newton-Schulz iteration; A stays unchanged.
  *
@@ -68,8 +74,10 @@ export interface PolarFactor {
 export async function polar(
   device: Device,
   a: Tensor,
-  { label = a.label }: { label?: string } = {},
+  options: { label?: string } = {},
 ): Promise<PolarFactor> {
+  checkArguments('polar', { device, a, options }, { device: aDevice, a: aTensor, options: polarSettings });
+  const { label = a.label } = options;
   const [d] = checkMatrix('polar', 'a', a);
   checkTensor('polar', 'a', a, [d, d]);
   const rec = device.recorder;

@@ -1,6 +1,6 @@
-import type { Recorder } from '../../engine/index.js';
-import { blockProduct } from '../blockProduct/blockProduct.js';
-import { checkOperands, checkTensor } from '../shared/checks.js';
+import { checkArguments, type Recorder, settings } from '../../engine/index.js';
+import { blockProduct, maybeProductVariant } from '../blockProduct/blockProduct.js';
+import { aPair, checkOperands, checkTensor } from '../shared/checks.js';
 import type { DoubleSingle } from '../shared/doubleSingle.js';
 import type { CholeskyOptions } from './cholesky.js';
 
@@ -16,9 +16,14 @@ export function solveResidual(
   x: DoubleSingle,
   b: DoubleSingle,
   out: DoubleSingle,
-  { variant }: Pick<CholeskyOptions, 'variant'> = {},
+  options: Pick<CholeskyOptions, 'variant'> = {},
 ): void {
-  checkOperands('solveResidual', rec, {}, { a, x, b, out });
+  checkOperands('solveResidual', rec, {});
+  checkArguments(
+    'solveResidual',
+    { a, x, b, out, options },
+    { a: aPair, x: aPair, b: aPair, out: aPair, options: settings({ variant: maybeProductVariant }) },
+  );
   const [m = 0, k = 0] = a.hi.shape;
   const r = x.hi.columns;
   checkTensor('solveResidual', 'x', x.hi, [k, r]);
@@ -32,6 +37,6 @@ export function solveResidual(
     shape: [m, r, k],
     op: 'subtract',
     precise: true,
-    variant,
+    variant: options.variant,
   });
 }

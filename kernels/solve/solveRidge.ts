@@ -1,21 +1,26 @@
 import {
+  checkArguments,
   type Device,
   downloadF32,
   downloadU32,
   ensure,
   f32Bits,
+  flag,
+  optional,
   type ProgramSpec,
   type Recorder,
   RmError,
   Scope,
+  settings,
   Tensor,
   tensorFrom,
+  text,
 } from '../../engine/index.js';
 import { blockProduct } from '../blockProduct/blockProduct.js';
 import { scaleRows } from '../map/named.js';
 import { matmul } from '../matmul/matmul.js';
 import { countNonFinite } from '../reductions/countNonFinite.js';
-import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { aDevice, aTensor, checkMatrix, checkTensor, iterable } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { rowTiles } from '../shared/rowTiles.js';
@@ -34,6 +39,8 @@ export interface RidgePathOptions {
   /** Name of G in messages. */
   label?: string | undefined;
 }
+
+const ridgeSettings = settings<RidgePathOptions>({ scaled: optional(flag), label: optional(text) });
 
 /** The solution for one ridge of a path. */
 export interface RidgeSolution {
@@ -89,8 +96,14 @@ export async function* solveRidgePath(
   gram: Tensor,
   cross: Tensor,
   ridges: Iterable<number>,
-  { scaled = false, label = gram.label }: RidgePathOptions = {},
+  options: RidgePathOptions = {},
 ): AsyncGenerator<RidgeSolution, void, undefined> {
+  checkArguments(
+    'solveRidgePath',
+    { device, gram, cross, ridges, options },
+    { device: aDevice, gram: aTensor, cross: aTensor, ridges: iterable, options: ridgeSettings },
+  );
+  const { scaled = false, label = gram.label } = options;
   const [n] = checkMatrix('solveRidgePath', 'gram', gram);
   const [, r] = checkMatrix('solveRidgePath', 'cross', cross);
   checkTensor('solveRidgePath', 'gram', gram, [n, n]);
@@ -101,8 +114,12 @@ export async function* solveRidgePath(
   const factor = scope.tensor([n, n], 'f32', 'factor');
   const work = scope.tensor([n, r], 'f32', 'equilibrated solution');
   for (const ridge of ridges) {
-    if (!(ridge > 0))
-      throw new RmError('INVALID_ARGUMENT', `solveRidgePath: the ridge is ${ridge}`, 'Pass ridges above 0.');
+    if (!(Number.isFinite(ridge) && ridge > 0))
+      throw new RmError(
+        'INVALID_ARGUMENT',
+        `solveRidgePath: the ridge is ${String(ridge)}`,
+        'Pass ridges above 0.',
+      );
     const x = Tensor.create(device, [n, r], 'f32', 'ridge solution');
     try {
       const terms = scaled ? { shift: LEAST_SHIFT * mean, share: ridge } : { shift: ridge, share: 0 };
@@ -198,6 +215,8 @@ function multiply(rec: Recorder, gram: Tensor, x: Tensor, out: Tensor): void {
  * @throws RmError INVALID_ARGUMENT when shapes or dtypes do not fit.
  */
 export async function quadraticLoss(device: Device, gram: Tensor, cross: Tensor, x: Tensor): Promise<number> {
+  const given = { device, gram, cross, x };
+  checkArguments('quadraticLoss', given, { device: aDevice, gram: aTensor, cross: aTensor, x: aTensor });
   return (await quadraticLosses(device, gram, cross, x, 1))[0]!;
 }
 

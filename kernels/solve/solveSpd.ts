@@ -1,16 +1,21 @@
 import {
+  checkArguments,
   type Device,
+  finite,
+  optional,
   type Recorder,
   RmError,
   requireExactArithmetic,
   Scope,
+  settings,
   type Tensor,
   tensorFrom,
+  text,
 } from '../../engine/index.js';
 import type { Matrix } from '../blockProduct/blockProduct.js';
 import { operations } from '../blockProduct/commonWgsl.js';
 import { frobeniusNorm } from '../reductions/rowNorms.js';
-import { checkMatrix, checkTensor } from '../shared/checks.js';
+import { aDevice, aPair, checkMatrix, checkTensor, iterable, maybeNumber } from '../shared/checks.js';
 import { createDoubleSingle, type DoubleSingle, disposeDoubleSingle } from '../shared/doubleSingle.js';
 import { type CholeskyFactor, cholesky, notPositiveDefinite, scratchLike } from './cholesky.js';
 import { inverseNormEstimate, normEstimate } from './conditionEstimate.js';
@@ -35,6 +40,10 @@ export interface SolveOptions {
   label?: string;
 }
 
+const pathForms = { tolerance: maybeNumber, accuracy: maybeNumber, label: optional(text) };
+const pathSettings = settings<Omit<SolveOptions, 'shift'>>(pathForms);
+const solveSettings = settings<SolveOptions>({ ...pathForms, shift: maybeNumber });
+
 /** How `solveSpd` solved a system, and how accurately. */
 export interface SolveReport {
   /** 'refinement' uses an f32 factor, the other a double-single factor; residuals and X are double-single in both. */
@@ -43,7 +52,10 @@ export interface SolveReport {
   iterations: number;
   /** |B - (A + shift I) X|_F / |B|_F, estimated from 32 combinations of the columns. */
   relativeResidual: number;
-  /** |X - X'|_F / |X|_F, estimated in the same way by one more step of refinement. */
+  /**
+   * |X - X'|_F / |X|_F, estimated in the same way by one more step of refinement. X' is the solution for A and B as they
+   * are given: errors of relative size e in A or B themselves move it by up to about 2 e times the condition.
+   */
   relativeError: number;
   /** 2-norm condition number of the equilibrated matrix, estimated from below, usually within a factor of 2. */
   conditionEstimate: number;
@@ -101,7 +113,8 @@ function f32Pays(n: number, r: number, condition: number, accuracy: number): boo
 
 /**
  * Solves (A + shift I) X = B for a symmetric positive definite A [n,n]; B [n,r], X [n,r], all double-single. A and B stay
- * unchanged; the caller owns X.
+ * unchanged; the caller owns X. The report's error is that of solving, relative to the given A and B: sums of `gram` err by
+ * up to 1e-9, which at a condition of 1e9 is all of X. Make them with `precise` where the condition exceeds 1e8.
  *
  * @throws RmError NOT_POSITIVE_DEFINITE, which names the pivot, when A + shift I is singular to working precision or
  * indefinite; NOT_CONVERGED when the residual stays above `tolerance`; NOT_FINITE, INVALID_ARGUMENT.
@@ -110,9 +123,11 @@ export async function solveSpd(
   device: Device,
   a: DoubleSingle,
   b: DoubleSingle,
-  { shift = 0, ...options }: SolveOptions = {},
+  options: SolveOptions = {},
 ): Promise<Solution> {
-  for await (const solution of solveSpdPath(device, a, b, [shift], options)) return solution;
+  checkArguments('solveSpd', { options }, { options: solveSettings });
+  const { shift = 0, ...others } = options;
+  for await (const solution of solveSpdPath(device, a, b, [shift], others)) return solution;
   throw new Error('a path of one shift has one solution');
 }
 
@@ -128,8 +143,14 @@ export async function* solveSpdPath(
   a: DoubleSingle,
   b: DoubleSingle,
   shifts: Iterable<number>,
-  { tolerance = 1e-6, accuracy = Number.EPSILON, label = a.hi.label }: Omit<SolveOptions, 'shift'> = {},
+  options: Omit<SolveOptions, 'shift'> = {},
 ): AsyncGenerator<Solution, void, undefined> {
+  checkArguments(
+    'solveSpd',
+    { device, a, b, shifts, options },
+    { device: aDevice, a: aPair, b: aPair, shifts: iterable, options: pathSettings },
+  );
+  const { tolerance = 1e-6, accuracy = Number.EPSILON, label = a.hi.label } = options;
   const [n] = checkMatrix('solveSpd', 'a', a.hi);
   const [, r] = checkMatrix('solveSpd', 'b', b.hi);
   checkTensor('solveSpd', 'a', a.hi, [n, n]);
@@ -149,6 +170,7 @@ export async function* solveSpdPath(
     accuracy,
   };
   for (const shift of shifts) {
+    checkArguments('solveSpd', { shift }, { shift: finite(0) });
     const x = createDoubleSingle(device, [n, r], 'solution');
     let report: SolveReport;
     try {

@@ -1,5 +1,12 @@
-import { type ProgramSpec, programFamily, type Recorder, Scope, Tensor } from '../../engine/index.js';
-import { checkTensor } from '../shared/checks.js';
+import {
+  checkArguments,
+  type ProgramSpec,
+  programFamily,
+  type Recorder,
+  Scope,
+  Tensor,
+} from '../../engine/index.js';
+import { aMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import type { DoubleSingle } from '../shared/doubleSingle.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 import { rowTiles } from '../shared/rowTiles.js';
@@ -29,6 +36,8 @@ ${copied ? '@group(0) @binding(2) var<storage, read> source: array<f32>;' : ''}`
  * @throws RmError INVALID_ARGUMENT when out is not square.
  */
 export function symmetrize(rec: Recorder, out: Tensor | DoubleSingle): void {
+  checkOperands('symmetrize', rec, {});
+  checkArguments('symmetrize', { out }, { out: aMatrix });
   for (const part of out instanceof Tensor ? [out] : [out.hi, out.lo]) {
     checkTensor('symmetrize', part.label, part, [part.columns, part.columns]);
     symmetrizePart(rec, part);

@@ -1,7 +1,17 @@
-import { ensure, type Recorder, Scope } from '../../engine/index.js';
+import {
+  checkArguments,
+  ensure,
+  flag,
+  optional,
+  type Recorder,
+  Scope,
+  settings,
+} from '../../engine/index.js';
 import { blockProduct, type Matrix, partsOf, shapeOf } from '../blockProduct/blockProduct.js';
-import { checkOperands } from '../shared/checks.js';
-import { type CholeskyFactor, scratchLike } from './cholesky.js';
+import { aMatrix, checkOperands } from '../shared/checks.js';
+import { type CholeskyFactor, scratchLike, theFactor } from './cholesky.js';
+
+const direction = settings<{ transpose?: boolean }>({ transpose: optional(flag) });
 
 /**
  * Solves U^T X = B, or U X = B with `transpose`, in place: overwrites B [n,r] with X. B has the precision of the factor.
@@ -10,11 +20,18 @@ import { type CholeskyFactor, scratchLike } from './cholesky.js';
  */
 export function triangularSolve(
   rec: Recorder,
-  { u, n, inverses, inverseBlock, variant }: CholeskyFactor,
+  factor: CholeskyFactor,
   b: Matrix,
-  { transpose = false }: { transpose?: boolean } = {},
+  options: { transpose?: boolean } = {},
 ): void {
-  checkOperands('triangularSolve', rec, {}, { b });
+  checkOperands('triangularSolve', rec, {});
+  checkArguments(
+    'triangularSolve',
+    { factor, b, options },
+    { factor: theFactor, b: aMatrix, options: direction },
+  );
+  const { u, n, inverses, inverseBlock, variant } = factor;
+  const { transpose = false } = options;
   const [rows, r = 0] = shapeOf(b);
   ensure(
     rows === n && shapeOf(b).length === 2,

@@ -1,10 +1,17 @@
-import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
-import { checkOperands, checkTensor } from '../shared/checks.js';
+import {
+  checkArguments,
+  type ProgramSpec,
+  type Recorder,
+  Scope,
+  settings,
+  type Tensor,
+} from '../../engine/index.js';
+import { aTensor, checkOperands, checkTensor } from '../shared/checks.js';
 import { flatProgram, NAN_BITS, runFlat } from '../shared/flat.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { scalarTensor } from '../shared/wgsl.js';
 import { bestReduction, workgroupReduction } from '../shared/workgroup.js';
-import { checkPredictions, type Predictions, vocabularyPasses } from './vocabularyPasses.js';
+import { checkPredictions, type Predictions, thePredictions, vocabularyPasses } from './vocabularyPasses.js';
 
 /** Results of `compareDistributions`, each [T]: -log p of the targets and KL(a || b) in nats, f32; likeliest tokens, u32. */
 export interface DistributionComparison {
@@ -14,6 +21,14 @@ export interface DistributionComparison {
   topA: Tensor;
   topB: Tensor;
 }
+
+const theComparison = settings<DistributionComparison>({
+  nllA: aTensor,
+  nllB: aTensor,
+  kl: aTensor,
+  topA: aTensor,
+  topB: aTensor,
+});
 
 /** WGSL of the running state of a token. Indices are u32: as bits of an f32 they would be subnormal and could be flushed. */
 export const comparisonState = /* wgsl */ `
@@ -143,6 +158,11 @@ export function compareDistributions(
   out: DistributionComparison,
 ): void {
   checkOperands('compareDistributions', rec, { targets });
+  checkArguments(
+    'compareDistributions',
+    { a, b, out },
+    { a: thePredictions, b: thePredictions, out: theComparison },
+  );
   const tokens = targets.size;
   checkPredictions('compareDistributions', { a, b });
   checkTensor('compareDistributions', 'targets', targets, [tokens], ['u32']);

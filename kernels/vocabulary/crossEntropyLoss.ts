@@ -1,4 +1,4 @@
-import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
+import { checkArguments, type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { scale } from '../map/named.js';
 import { checkOperands, checkTensor } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
@@ -7,6 +7,8 @@ import {
   checkPredictions,
   type LossGradients,
   type Predictions,
+  theGradients,
+  thePredictions,
   vocabularyPasses,
 } from './vocabularyPasses.js';
 
@@ -39,6 +41,11 @@ export function crossEntropyLoss(
   gradients: LossGradients = {},
 ): void {
   checkOperands('crossEntropyLoss', rec, { targets, weights, loss });
+  checkArguments(
+    'crossEntropyLoss',
+    { student, gradients },
+    { student: thePredictions, gradients: theGradients },
+  );
   const { tokens } = checkPredictions('crossEntropyLoss', { student });
   checkTensor('crossEntropyLoss', 'targets', targets, [tokens], ['u32']);
   checkTensor('crossEntropyLoss', 'weights', weights, [tokens]);

@@ -1,4 +1,4 @@
-import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
+import { checkArguments, type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
 import { checkOperands, checkTensor } from '../shared/checks.js';
 import { flatProgram, runFlat } from '../shared/flat.js';
 import {
@@ -11,6 +11,8 @@ import {
   checkPredictions,
   type LossGradients,
   type Predictions,
+  theGradients,
+  thePredictions,
   vocabularyPasses,
 } from './vocabularyPasses.js';
 
@@ -43,6 +45,11 @@ export function klLoss(
   gradients: LossGradients = {},
 ): void {
   checkOperands('klLoss', rec, { weights, loss });
+  checkArguments(
+    'klLoss',
+    { student, teacher, gradients },
+    { student: thePredictions, teacher: thePredictions, gradients: theGradients },
+  );
   const { tokens } = checkPredictions('klLoss', { student, teacher });
   checkTensor('klLoss', 'weights', weights, [tokens]);
   checkTensor('klLoss', 'loss', loss, [tokens]);

@@ -1,11 +1,19 @@
-import { ensure, type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
-import { checkMatrix, checkOperands, checkTensor, floats } from '../shared/checks.js';
+import {
+  checkArguments,
+  ensure,
+  type ProgramSpec,
+  type Recorder,
+  Scope,
+  settings,
+  type Tensor,
+} from '../../engine/index.js';
+import { checkMatrix, checkOperands, checkTensor, floats, maybeTensor } from '../shared/checks.js';
 import { NAN_BITS } from '../shared/flat.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { rowTiles } from '../shared/rowTiles.js';
 import { scalarTensor } from '../shared/wgsl.js';
 import { workgroupReduction } from '../shared/workgroup.js';
-import { type LogitForm, logitTile } from './logitTile.js';
+import { type LogitForm, logitTile, maybeLogitForm } from './logitTile.js';
 
 const TILE_ELEMENTS = 16 << 20;
 
@@ -55,6 +63,8 @@ export interface LogLikelihoodOptions {
   below?: Tensor;
 }
 
+const likelihoodSettings = settings<LogLikelihoodOptions>({ form: maybeLogitForm, below: maybeTensor });
+
 /** Logits [T, columns] of the vocabulary from token `start` on. */
 interface LogitsTile {
   logits: Tensor;
@@ -92,9 +102,11 @@ export function logLikelihood(
   head: Tensor,
   targets: Tensor,
   out: Tensor,
-  { form, below }: LogLikelihoodOptions = {},
+  options: LogLikelihoodOptions = {},
 ): void {
   checkOperands('logLikelihood', rec, { hidden, head, targets, out });
+  checkArguments('logLikelihood', { options }, { options: likelihoodSettings });
+  const { form, below } = options;
   const [tokens, depth] = checkMatrix('logLikelihood', 'hidden', hidden);
   const [vocabulary] = checkMatrix('logLikelihood', 'head', head, floats);
   checkTensor('logLikelihood', 'head', head, [vocabulary, depth], floats);

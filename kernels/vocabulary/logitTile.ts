@@ -1,7 +1,7 @@
-import type { Recorder, Tensor } from '../../engine/index.js';
+import { checkArguments, optional, type Recorder, settings, type Tensor } from '../../engine/index.js';
 import { scale, softcap } from '../map/named.js';
 import { matmul } from '../matmul/matmul.js';
-import { checkOperands } from '../shared/checks.js';
+import { checkOperands, maybeNumber } from '../shared/checks.js';
 
 /** How a model scales and caps its logits: softcap(factor * logits, cap). */
 export interface LogitForm {
@@ -10,6 +10,9 @@ export interface LogitForm {
   /** The cap; default: none. */
   readonly softcap?: number;
 }
+
+/** The form of a `LogitForm` that may be left out. */
+export const maybeLogitForm = optional(settings<LogitForm>({ factor: maybeNumber, softcap: maybeNumber }));
 
 /**
  * Computes the logits of some tokens of the vocabulary: out [T,n] f32 = hidden states [T,D] f32 (after the final norm)
@@ -20,9 +23,11 @@ export function logitTile(
   hidden: Tensor,
   head: Tensor,
   out: Tensor,
-  { factor = 1, softcap: cap }: LogitForm = {},
+  form: LogitForm = {},
 ): void {
   checkOperands('logitTile', rec, { hidden, head, out });
+  checkArguments('logitTile', { form }, { form: maybeLogitForm });
+  const { factor = 1, softcap: cap } = form;
   matmul(rec, hidden, head, out, { transposeB: true });
   if (cap !== undefined) softcap(rec, out, cap, factor);
   else if (factor !== 1) scale(rec, out, factor);

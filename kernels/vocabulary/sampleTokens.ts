@@ -9,7 +9,17 @@
  * token; a token less likely than about 2^-32 is never drawn. The boundary of topK and topP is found by radix selection over
  * the logits' bits: four passes with a histogram of counts (topK) or of weights (topP), no sorting.
  */
-import { ensure, f32Bits, type ProgramSpec, type Recorder, type Tensor } from '../../engine/index.js';
+import {
+  checkArguments,
+  ensure,
+  f32Bits,
+  numeric,
+  type ProgramSpec,
+  type Recorder,
+  settings,
+  type Tensor,
+  whole,
+} from '../../engine/index.js';
 import { NOT_FINITE } from '../reductions/argmax.js';
 import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
@@ -24,6 +34,8 @@ export interface SampleOptions {
   /** Above 0, at most 1: all tokens. */
   readonly topP: number;
 }
+
+const sampleSettings = settings<SampleOptions>({ temperature: numeric, topK: whole(), topP: numeric });
 
 /** Sum of the integer weights, about. */
 const WHOLE = 2 ** 31;
@@ -189,9 +201,11 @@ export function sampleTokens(
   logits: Tensor,
   randoms: Tensor,
   out: Tensor,
-  { temperature, topK, topP }: SampleOptions,
+  options: SampleOptions,
 ): void {
   checkOperands('sampleTokens', rec, { logits, randoms, out });
+  checkArguments('sampleTokens', { options }, { options: sampleSettings });
+  const { temperature, topK, topP } = options;
   const [rows, columns] = checkMatrix('sampleTokens', 'logits', logits);
   checkTensor('sampleTokens', 'randoms', randoms, [rows], ['u32']);
   checkTensor('sampleTokens', 'out', out, [rows], ['u32']);

@@ -1,5 +1,12 @@
-import { type ProgramSpec, type Recorder, Scope, type Tensor } from '../../engine/index.js';
-import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
+import {
+  checkArguments,
+  type ProgramSpec,
+  type Recorder,
+  Scope,
+  settings,
+  type Tensor,
+} from '../../engine/index.js';
+import { aTensor, checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import { flatProgram, NAN_BITS, runFlat } from '../shared/flat.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { workgroupReduction } from '../shared/workgroup.js';
@@ -8,6 +15,8 @@ import {
   checkPredictions,
   type LossGradients,
   type Predictions,
+  theGradients,
+  thePredictions,
   vocabularyPasses,
 } from './vocabularyPasses.js';
 
@@ -20,6 +29,13 @@ export interface TopProbabilities {
   /** f32 [T], logarithm of the total probability of all other tokens; -1e38 if that is 0. */
   logRest: Tensor;
 }
+
+/** The form of `TopProbabilities`. */
+export const theProbabilities = settings<TopProbabilities>({
+  ids: aTensor,
+  logProbabilities: aTensor,
+  logRest: aTensor,
+});
 
 /** So far below any logit that its exponential is 0 even next to the lowest running maximum. */
 const TAKEN = '-3.0e38';
@@ -129,13 +145,19 @@ const restSlopes: ProgramSpec = flatProgram({
 export function topKlLoss(
   rec: Recorder,
   student: Predictions,
-  { ids, logProbabilities, logRest }: TopProbabilities,
+  teacher: TopProbabilities,
   weights: Tensor,
   loss: Tensor,
   gradients: LossGradients = {},
 ): void {
-  checkOperands('topKlLoss', rec, { weights, loss });
   const kernel = 'topKlLoss';
+  checkOperands(kernel, rec, { weights, loss });
+  checkArguments(
+    kernel,
+    { student, teacher, gradients },
+    { student: thePredictions, teacher: theProbabilities, gradients: theGradients },
+  );
+  const { ids, logProbabilities, logRest } = teacher;
   const { tokens } = checkPredictions(kernel, { student });
   const [, k] = checkMatrix(kernel, 'ids', ids, ['u32']);
   checkTensor(kernel, 'ids', ids, [tokens, k], ['u32']);

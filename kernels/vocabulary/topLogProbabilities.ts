@@ -1,10 +1,17 @@
-import { ensure, type ProgramSpec, programFamily, type Recorder, Scope } from '../../engine/index.js';
-import { checkMatrix, checkTensor } from '../shared/checks.js';
+import {
+  checkArguments,
+  ensure,
+  type ProgramSpec,
+  programFamily,
+  type Recorder,
+  Scope,
+} from '../../engine/index.js';
+import { checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { MOST_SELECTED, rankOfTaken, selectionWgsl, selectLargest } from '../shared/selectLargest.js';
 import { workgroupReduction } from '../shared/workgroup.js';
-import type { TopProbabilities } from './topKlLoss.js';
-import { checkPredictions, type Predictions, vocabularyPasses } from './vocabularyPasses.js';
+import { type TopProbabilities, theProbabilities } from './topKlLoss.js';
+import { checkPredictions, type Predictions, thePredictions, vocabularyPasses } from './vocabularyPasses.js';
 
 /** Fills the list of a tile that has fewer than K columns. */
 const EMPTY = '-3.0e38';
@@ -95,12 +102,11 @@ ${selectionWgsl}`,
  *
  * @throws RmError INVALID_ARGUMENT when shapes or K do not fit.
  */
-export function topLogProbabilities(
-  rec: Recorder,
-  model: Predictions,
-  { ids, logProbabilities, logRest }: TopProbabilities,
-): void {
+export function topLogProbabilities(rec: Recorder, model: Predictions, out: TopProbabilities): void {
   const kernel = 'topLogProbabilities';
+  checkOperands(kernel, rec, {});
+  checkArguments(kernel, { model, out }, { model: thePredictions, out: theProbabilities });
+  const { ids, logProbabilities, logRest } = out;
   const { tokens, vocabulary } = checkPredictions(kernel, { model });
   const [, k] = checkMatrix(kernel, 'ids', ids, ['u32']);
   checkTensor(kernel, 'ids', ids, [tokens, k], ['u32']);

@@ -1,9 +1,9 @@
-import { ensure, type Recorder, Scope, type Tensor } from '../../engine/index.js';
+import { ensure, type Recorder, Scope, settings, type Tensor } from '../../engine/index.js';
 import { scale, softcapBackward } from '../map/named.js';
 import { matmul } from '../matmul/matmul.js';
-import { checkMatrix, checkTensor, floats } from '../shared/checks.js';
+import { aTensor, checkMatrix, checkTensor, floats, maybeTensor } from '../shared/checks.js';
 import { tileRows } from '../shared/rowTiles.js';
-import { type LogitForm, logitTile } from './logitTile.js';
+import { type LogitForm, logitTile, maybeLogitForm } from './logitTile.js';
 import { tileColumns } from './logLikelihood.js';
 
 /**
@@ -16,11 +16,17 @@ export interface Predictions {
   form?: LogitForm;
 }
 
+/** The form of `Predictions`. */
+export const thePredictions = settings<Predictions>({ hidden: aTensor, head: aTensor, form: maybeLogitForm });
+
 /** The gradients that a loss computes if you pass them: hidden [T, D] is overwritten, head [V, D] accumulated; f32. */
 export interface LossGradients {
   hidden?: Tensor | undefined;
   head?: Tensor | undefined;
 }
+
+/** The form of `LossGradients`. */
+export const theGradients = settings<LossGradients>({ hidden: maybeTensor, head: maybeTensor });
 
 /** Logits [T, columns] of the vocabulary from token `start` on, one tensor per model. */
 interface VocabularyTile {

@@ -1,6 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type DType, RmError } from '../../engine/index.js';
+import { checkArguments, type DType, RmError } from '../../engine/index.js';
+import { aPath } from '../arguments/forms.js';
 import { isRecord, readJsonFileIfPresent } from '../files/jsonFile.js';
 import { type Checkpoint, type OpaqueTensor, requireRange, type TensorInfo } from './checkpoint.js';
 import { filled, openWeightFile, readAt, readInto } from './fileReads.js';
@@ -234,6 +235,7 @@ async function openSingle(path: string, file: string): Promise<Checkpoint> {
  * @throws RmError CHECKPOINT_MISSING or CHECKPOINT_CORRUPT naming file and tensor.
  */
 export async function openSafetensors(folder: string): Promise<Checkpoint> {
+  checkArguments('openSafetensors', { folder }, { folder: aPath });
   const stats = await stat(folder).catch(() => undefined);
   if (stats?.isFile()) return openSingle(folder, folder);
   // As in transformers, a single file wins over an index.

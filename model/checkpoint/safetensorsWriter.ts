@@ -1,5 +1,21 @@
 import { join } from 'node:path';
-import { type DType, elementCount, ensure } from '../../engine/index.js';
+import {
+  callable,
+  checkArguments,
+  type DType,
+  dtypes,
+  elementCount,
+  ensure,
+  finite,
+  listOf,
+  oneOf,
+  optional,
+  record,
+  tableOf,
+  text,
+  whole,
+} from '../../engine/index.js';
+import { aPath, manyThings, maybeFunction, settingsAmong } from '../arguments/forms.js';
 import { writeOutputFile } from '../files/outputError.js';
 import type { OpaqueTensor } from './checkpoint.js';
 import { storageBits } from './safetensorsHeader.js';
@@ -9,6 +25,14 @@ import { type FileTensor, writeTensorFile } from './tensorFile.js';
 export interface TensorSource extends FileTensor {
   readonly dtype: DType | Pick<OpaqueTensor, 'storage'>;
 }
+
+const aTensorSource = record({
+  name: text,
+  shape: listOf(whole()),
+  dtype: (value, place) =>
+    typeof value === 'string' ? oneOf(...dtypes)(value, place) : record({ storage: text })(value, place),
+  bytes: callable,
+});
 
 /** Settings of `writeSafetensors`. */
 export interface WriteOptions {
@@ -59,6 +83,11 @@ export async function writeSafetensorsFile(
   onTensor: (tensor: TensorSource) => void = () => {},
   metadata: Metadata = { format: 'pt' },
 ): Promise<void> {
+  checkArguments(
+    'writeSafetensorsFile',
+    { path, tensors, onTensor, metadata },
+    { path: aPath, tensors: listOf(aTensorSource), onTensor: callable, metadata: tableOf(text) },
+  );
   checkSources(tensors);
   const ordered = [...tensors].sort((a, b) => bitsOf(b) - bitsOf(a));
   await writeTensorFile(path, tensorHeader(ordered, metadata), ordered, { byteLength, onTensor });
@@ -101,10 +130,23 @@ function shard(tensors: readonly TensorSource[], maxShardBytes: number): TensorS
 export async function writeSafetensors(
   folder: string,
   tensors: Iterable<TensorSource> | AsyncIterable<TensorSource>,
-  { maxShardBytes = 5e9, onProgress = () => {} }: WriteOptions = {},
+  options: WriteOptions = {},
 ): Promise<string[]> {
+  checkArguments(
+    'writeSafetensors',
+    { folder, tensors, options },
+    {
+      folder: aPath,
+      tensors: manyThings,
+      options: settingsAmong<WriteOptions>({ maxShardBytes: optional(finite(1)), onProgress: maybeFunction }),
+    },
+  );
+  const { maxShardBytes = 5e9, onProgress = () => {} } = options;
   const all: TensorSource[] = [];
-  for await (const tensor of tensors) all.push(tensor);
+  for await (const tensor of tensors) {
+    checkArguments('writeSafetensors', { tensor }, { tensor: aTensorSource });
+    all.push(tensor);
+  }
   checkSources(all);
   const totalBytes = all.reduce((sum, tensor) => sum + byteLength(tensor), 0);
   const shards = shard(all, maxShardBytes);

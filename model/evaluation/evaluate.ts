@@ -1,19 +1,31 @@
 import {
   asF32,
   asU32,
+  checkArguments,
   ensure,
   type Journal,
   LaterDownloads,
   liveSums,
   noJournal,
   OneAhead,
+  objectWith,
+  optional,
   type Progress,
   RmError,
   Scope,
   type Tensor,
   tensorFrom,
+  whole,
 } from '../../engine/index.js';
 import { compareDistributions, logLikelihood, type Predictions } from '../../kernels/index.js';
+import {
+  aModel,
+  maybeFunction,
+  referenceStates,
+  runForms,
+  settingsAmong,
+  tokenLists,
+} from '../arguments/forms.js';
 import { Batch, defaultBatchTokens, totalTokens } from '../transformer/batch.js';
 import type { BatchTensors } from '../transformer/batchTensors.js';
 import type { Model } from '../transformer/model.js';
@@ -58,6 +70,16 @@ export interface Evaluation {
   top1?: number;
 }
 
+const evaluateSettings = settingsAmong<EvaluateOptions>({
+  ...runForms,
+  against: optional((value, place) => aModel(value, place) && referenceStates(value, place)),
+  prefix: optional(referenceStates),
+  batchTokens: optional(whole(1)),
+  onLosses: maybeFunction,
+  onAgainstLosses: maybeFunction,
+  journal: optional(objectWith('a journal', 'step', 'track')),
+});
+
 /**
  * Measures a model's perplexity on token sequences, each read on its own from position 0; with `against`, also KL
  * divergence and top-1 agreement.
@@ -69,6 +91,11 @@ export async function evaluate(
   sequences: readonly (readonly number[])[],
   options: EvaluateOptions = {},
 ): Promise<Evaluation> {
+  checkArguments(
+    'evaluate',
+    { model, sequences, options },
+    { model: aModel, sequences: tokenLists, options: evaluateSettings },
+  );
   const { journal = noJournal } = options;
   return await journal.step('evaluate', () => measure(model, sequences, options, journal));
 }

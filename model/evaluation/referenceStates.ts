@@ -1,14 +1,22 @@
 import {
+  checkArguments,
+  finite,
   type Journal,
   type LiveState,
+  listOf,
   noJournal,
   OneAhead,
+  objectWith,
+  optional,
   type Progress,
   RmError,
+  record,
   Scope,
   type StoredTensor,
   type Tensor,
+  whole,
 } from '../../engine/index.js';
+import { aBatch, aModel, runForms, settingsAmong, tokenLists } from '../arguments/forms.js';
 import { Batch, defaultBatchTokens, groupSequences, totalTokens } from '../transformer/batch.js';
 import type { BatchTensors } from '../transformer/batchTensors.js';
 import type { Model } from '../transformer/model.js';
@@ -37,6 +45,13 @@ export interface ReferenceOptions {
   /** Saves the states, so that another process can resume. */
   journal?: Journal;
 }
+
+const referenceSettings = settingsAmong<ReferenceOptions>({
+  ...runForms,
+  batchTokens: optional(whole(1)),
+  stateBytes: optional(finite(0)),
+  journal: optional(objectWith('a journal', 'step', 'track')),
+});
 
 /**
  * Keeps a model's hidden states for some sequences, on the device (on the host if the model is offloaded), so that many
@@ -79,6 +94,16 @@ export class ReferenceStates implements LiveState {
     sequences: readonly (readonly number[])[],
     options: ReferenceOptions = {},
   ): Promise<ReferenceStates> {
+    checkArguments(
+      'ReferenceStates.of',
+      { model, sequences, options },
+      { model: aModel, sequences: tokenLists, options: referenceSettings },
+    );
+    checkArguments(
+      'ReferenceStates.of',
+      { model, sequences, options },
+      { model: aModel, sequences: tokenLists, options: referenceSettings },
+    );
     const { stateBytes = 0, batchTokens = defaultBatchTokens(model.device, model.arch) } = options;
     const groups = scoredGroups(sequences, batchTokens);
     const reference = new ReferenceStates(model, sequences, groups, stateBytes);
@@ -135,6 +160,16 @@ export class ReferenceStates implements LiveState {
     readonly depths: readonly number[];
     readonly states: readonly (readonly StoredTensor[])[];
   }): Promise<void> {
+    checkArguments(
+      'ReferenceStates.restore',
+      { saved },
+      {
+        saved: record({
+          depths: listOf(whole()),
+          states: listOf(listOf(objectWith('a stored tensor', 'load'))),
+        }),
+      },
+    );
     // The saving process may have had room for other depths.
     this.#depths = saved.depths;
     for (const stored of saved.states) {
@@ -149,6 +184,11 @@ export class ReferenceStates implements LiveState {
    * offloaded `model` must be the one these states belong to.
    */
   async finalHidden(model: Model, index: number, batch: Batch): Promise<Tensor> {
+    checkArguments(
+      'ReferenceStates.finalHidden',
+      { model, index, batch },
+      { model: aModel, index: whole(0, this.groups.length - 1), batch: aBatch },
+    );
     if (this.#hostStates && model === this.model) {
       using scope = new Scope(model.device);
       return finalNorm(model, await this.#hostStates.get(index, scope));

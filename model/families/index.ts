@@ -1,5 +1,6 @@
-import { RmError } from '../../engine/index.js';
+import { checkArguments, RmError, text } from '../../engine/index.js';
 import { type Architecture, expectedTensors } from '../architecture/architecture.js';
+import { maybeFunction } from '../arguments/forms.js';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import type { WeightDtype } from '../checkpoint/inDtype.js';
 import { plainNumbers } from '../files/exactJson.js';
@@ -86,8 +87,10 @@ export const supportedFamilies: readonly string[] = Object.keys(families);
  *   names are used.
  * @throws RmError CONFIG_INVALID naming the field, UNSUPPORTED_FAMILY for a model that cannot be computed.
  */
-export const architectureFromConfig = (config: unknown, path: string, has?: HasTensor): Architecture =>
-  readConfig(config, path, has).arch;
+export function architectureFromConfig(config: unknown, path: string, has?: HasTensor): Architecture {
+  checkArguments('architectureFromConfig', { path, has }, { path: text, has: maybeFunction });
+  return readConfig(config, path, has).arch;
+}
 
 /**
  * The fields of a parsed config.json that nothing reads, in the object that describes the layers: those that may change what

@@ -1,7 +1,8 @@
-import { RmError } from '../../engine/index.js';
+import { checkArguments, type FormsOf, optional, RmError, whole } from '../../engine/index.js';
+import { aModel, maybeSignal, settingsAmong, tokenIds } from '../arguments/forms.js';
 import type { Model } from '../transformer/model.js';
 import { Decoder } from './decoder.js';
-import { type SamplingOptions, samplingOf, tokenRandom } from './sampler.js';
+import { type SamplingOptions, samplingForms, samplingOf, tokenRandom } from './sampler.js';
 
 /** Settings of `DecodingSession.continue`. */
 export interface ContinueOptions extends SamplingOptions {
@@ -11,6 +12,15 @@ export interface ContinueOptions extends SamplingOptions {
   eosIds?: readonly number[];
   signal?: AbortSignal;
 }
+
+/** The forms of `ContinueOptions`. */
+export const continueForms: FormsOf<ContinueOptions> = {
+  ...samplingForms,
+  maxTokens: whole(),
+  eosIds: optional(tokenIds),
+  signal: maybeSignal,
+};
+const continueSettings = settingsAmong<ContinueOptions>(continueForms);
 
 /** Tokens that a prompt leaves room for. @throws RmError INVALID_ARGUMENT for an empty prompt, or where it is none. */
 export function roomAfter(prompt: readonly number[], { arch: { contextLength } }: Model): number {
@@ -33,6 +43,7 @@ export class DecodingSession {
   #reused = 0;
 
   constructor(model: Model) {
+    checkArguments('DecodingSession', { model }, { model: aModel });
     this.#model = model;
   }
 
@@ -49,6 +60,7 @@ export class DecodingSession {
    *   NOT_FINITE; the signal's reason once it is aborted.
    */
   async *continue(sequence: readonly number[], options: ContinueOptions): AsyncGenerator<number, void, void> {
+    checkArguments('continue', { sequence, options }, { sequence: tokenIds, options: continueSettings });
     const { maxTokens, eosIds = [], signal } = options;
     const limit = Math.min(maxTokens, roomAfter(sequence, this.#model));
     const sampling = samplingOf(options);

@@ -1,5 +1,7 @@
+import { checkArguments } from '../../engine/index.js';
+import { aModel, maybeFunction, settingsAmong, tokenIds } from '../arguments/forms.js';
 import type { Model } from '../transformer/model.js';
-import { type ContinueOptions, DecodingSession } from './decodingSession.js';
+import { type ContinueOptions, continueForms, DecodingSession } from './decodingSession.js';
 
 /** Settings of `generate`. */
 export interface GenerateOptions extends ContinueOptions {
@@ -16,11 +18,21 @@ export interface GenerateOptions extends ContinueOptions {
 export async function generate(
   model: Model,
   prompt: readonly number[],
-  { onToken, ...options }: GenerateOptions,
+  options: GenerateOptions,
 ): Promise<number[]> {
+  checkArguments(
+    'generate',
+    { model, prompt, options },
+    {
+      model: aModel,
+      prompt: tokenIds,
+      options: settingsAmong<GenerateOptions>({ ...continueForms, onToken: maybeFunction }),
+    },
+  );
+  const { onToken, ...rest } = options;
   using session = new DecodingSession(model);
   const generated: number[] = [];
-  for await (const token of session.continue(prompt, options)) {
+  for await (const token of session.continue(prompt, rest)) {
     generated.push(token);
     await onToken?.(token);
   }

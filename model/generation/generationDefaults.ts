@@ -1,8 +1,9 @@
-import { RmError } from '../../engine/index.js';
+import { checkArguments, RmError } from '../../engine/index.js';
+import { aPath, settingsAmong } from '../arguments/forms.js';
 import { jsonOf } from '../checkpoint/modelSource.js';
 import { isRecord } from '../files/jsonFile.js';
 import { openModelSource } from '../source/openModelSource.js';
-import type { SamplingOptions } from './sampler.js';
+import { type SamplingOptions, samplingForms } from './sampler.js';
 
 const FILE = 'generation_config.json';
 
@@ -28,6 +29,11 @@ export async function generationDefaults(
   model: string,
   given: SamplingOptions = {},
 ): Promise<Omit<SamplingOptions, 'seed'>> {
+  checkArguments(
+    'generationDefaults',
+    { model, given },
+    { model: aPath, given: settingsAmong<SamplingOptions>(samplingForms) },
+  );
   const source = await openModelSource(model);
   const config = await jsonOf(source, FILE);
   if (!isRecord(config)) return {};

@@ -1,4 +1,5 @@
-import type { Progress } from '../../engine/index.js';
+import { checkArguments, listOf, optional, type Progress, text, whole } from '../../engine/index.js';
+import { aModel, aReader, runForms, settingsAmong } from '../arguments/forms.js';
 import type { TextReader } from '../text/textReader.js';
 import type { Model } from '../transformer/model.js';
 import { generateTogether, type TogetherRequest } from './generateTogether.js';
@@ -61,6 +62,12 @@ export const promptTokens = async (prompt: string, { tokenizer, chat }: TextRead
       )
     : tokenizer.encode(prompt);
 
+const healthSettings = settingsAmong<HealthOptions>({
+  ...runForms,
+  prompts: optional(listOf(text)),
+  tokens: optional(whole(1)),
+});
+
 /**
  * Measures how much a model repeats itself when it continues a few prompts greedily, which classification scores do not
  * show. Renders prompts by the chat template if the model has one.
@@ -70,8 +77,14 @@ export const promptTokens = async (prompt: string, { tokenizer, chat }: TextRead
 export async function generationHealth(
   model: Model,
   reader: TextReader,
-  { prompts = healthPrompts, tokens: maxTokens = 128, onProgress, signal }: HealthOptions = {},
+  options: HealthOptions = {},
 ): Promise<GenerationHealth> {
+  checkArguments(
+    'generationHealth',
+    { model, reader, options },
+    { model: aModel, reader: aReader, options: healthSettings },
+  );
+  const { prompts = healthPrompts, tokens: maxTokens = 128, onProgress, signal } = options;
   using _section = model.device.section('samples');
   const { tokenizer } = reader;
   const requests: TogetherRequest[] = [];

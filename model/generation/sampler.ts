@@ -1,4 +1,4 @@
-import { ensure, RmError, seededRandom } from '../../engine/index.js';
+import { ensure, type FormsOf, numeric, optional, RmError, seededRandom, whole } from '../../engine/index.js';
 import type { SampleOptions } from '../../kernels/index.js';
 
 /** How the next token is chosen. */
@@ -17,6 +17,15 @@ export interface SamplingOptions {
   /** The same seed, model and adapter give the same text (default 0). */
   seed?: number;
 }
+
+/** The forms of `SamplingOptions`; `samplingOf` checks their ranges. */
+export const samplingForms: FormsOf<SamplingOptions> = {
+  temperature: optional(numeric),
+  topK: optional(whole()),
+  topP: optional(numeric),
+  repeatPenalty: optional(numeric),
+  seed: optional(numeric),
+};
 
 /** The error for NaN or infinite logits. */
 export const notFiniteLogits = (): RmError =>

@@ -1,4 +1,5 @@
-import { RmError } from '../../engine/index.js';
+import { checkArguments, RmError } from '../../engine/index.js';
+import { aPath, runForms, settingsAmong } from '../arguments/forms.js';
 import { findSnapshot, type Snapshot } from './findSnapshot.js';
 import { forgetLocations } from './locate.js';
 import { filesToDownload, isWeightFile } from './neededFiles.js';
@@ -32,6 +33,11 @@ function modelFiles(reference: HubReference, paths: readonly string[]): string[]
  * @throws RmError DOWNLOAD_FAILED, OUTPUT_FAILED, INVALID_ARGUMENT; the reason of `signal` once it is aborted.
  */
 export async function downloadModel(name: string, options: DownloadOptions = {}): Promise<Snapshot> {
+  checkArguments(
+    'downloadModel',
+    { name, options },
+    { name: aPath, options: settingsAmong<DownloadOptions>(runForms) },
+  );
   const reference = parseHubReference(name);
   if (!reference) {
     throw new RmError(

@@ -1,6 +1,8 @@
 import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
+import { checkArguments } from '../../engine/index.js';
+import { aPath } from '../arguments/forms.js';
 import { isGgufPath } from '../files/ggufPath.js';
 import { hubCacheFolder, repoFolder, repoOfSnapshot } from './cacheFolder.js';
 import { findSnapshot, type Snapshot } from './findSnapshot.js';
@@ -42,6 +44,7 @@ async function resolveName(name: string, reference: HubReference): Promise<Model
  * @throws RmError for a name, what findSnapshot throws.
  */
 export async function locateModel(pathOrName: string): Promise<ModelLocation> {
+  checkArguments('locateModel', { pathOrName }, { pathOrName: aPath });
   const reference = await namedModel(pathOrName);
   if (!reference) return { path: pathOrName };
   const key = `${hubCacheFolder()}\n${pathOrName}`;

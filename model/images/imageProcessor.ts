@@ -1,4 +1,5 @@
-import { ensure } from '../../engine/index.js';
+import { checkArguments, ensure, whole } from '../../engine/index.js';
+import { aSource } from '../arguments/forms.js';
 import type { ModelSource } from '../checkpoint/modelSource.js';
 import { jsonOf } from '../checkpoint/modelSource.js';
 import { ConfigReader } from '../families/configReader.js';
@@ -32,6 +33,7 @@ const CLIP_STD = [0.26862954, 0.26130258, 0.27577711];
  * @throws RmError CONFIG_INVALID naming the field, UNSUPPORTED_FAMILY for another resampling filter.
  */
 export async function readImageProcessor(source: ModelSource, imageSize: number): Promise<ImageProcessor> {
+  checkArguments('readImageProcessor', { source, imageSize }, { source: aSource, imageSize: whole(1) });
   const name = 'preprocessor_config.json';
   const json = (await jsonOf(source, name)) ?? {};
   const path = source.nameOf(name);

@@ -1,6 +1,9 @@
 import {
+  checkArguments,
   downloadF32,
   ensure,
+  listOf,
+  objectWith,
   type Progress,
   RmError,
   Scope,
@@ -11,6 +14,7 @@ import {
 import { addInto, convert, embedding, matmul } from '../../kernels/index.js';
 import type { Architecture } from '../architecture/architecture.js';
 import { requireVision } from '../architecture/modality.js';
+import { aModel, aPath, runForms, settingsAmong, tokenLists } from '../arguments/forms.js';
 import { Batch, defaultBatchTokens, groupSequences } from '../transformer/batch.js';
 import type { Model } from '../transformer/model.js';
 import { normalise } from '../transformer/norm.js';
@@ -44,8 +48,19 @@ export async function showImages(
   model: Model,
   processor: ImageProcessor,
   paths: readonly string[],
-  { onProgress, signal }: ShowOptions = {},
+  options: ShowOptions = {},
 ): Promise<ShownImages> {
+  checkArguments(
+    'showImages',
+    { model, processor, paths, options },
+    {
+      model: aModel,
+      processor: objectWith('the result of readImageProcessor', 'resize', 'mean'),
+      paths: listOf(aPath),
+      options: settingsAmong<ShowOptions>(runForms),
+    },
+  );
+  const { onProgress, signal } = options;
   const { device, arch } = model;
   const { imageSize } = requireVision(arch);
   using _section = device.section('images');
@@ -155,6 +170,7 @@ export async function imageEmbeddings(
   model: Model,
   sequences: readonly (readonly number[])[],
 ): Promise<Float32Array> {
+  checkArguments('imageEmbeddings', { model, sequences }, { model: aModel, sequences: tokenLists });
   const { device, arch, weights } = model;
   const { projection } = requireVision(arch);
   ensure(sequences.length > 0, 'there are no images', 'Give at least one image.');

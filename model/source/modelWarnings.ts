@@ -1,5 +1,7 @@
 import { readdir } from 'node:fs/promises';
+import { checkArguments } from '../../engine/index.js';
 import type { Architecture } from '../architecture/architecture.js';
+import { aPath } from '../arguments/forms.js';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { type ModelSource, requiredJsonOf } from '../checkpoint/modelSource.js';
 import { leftoverShards } from '../checkpoint/safetensors.js';
@@ -20,6 +22,7 @@ import { unreadTensors } from './unreadTensors.js';
  * @throws RmError as Model.load for a model that cannot be read.
  */
 export async function modelWarnings(model: string): Promise<string[]> {
+  checkArguments('modelWarnings', { model }, { model: aPath });
   const source = await openModelSource(model);
   const config = await requiredJsonOf(source, 'config.json');
   const arch = await readArchitecture(model);

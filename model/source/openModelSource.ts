@@ -1,7 +1,8 @@
 import { readdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { RmError, reasonOf } from '../../engine/index.js';
+import { checkArguments, RmError, reasonOf } from '../../engine/index.js';
 import type { Architecture } from '../architecture/architecture.js';
+import { anArchitecture, aPath, maybeDtype } from '../arguments/forms.js';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { expectedCheckpoint } from '../checkpoint/expectedCheckpoint.js';
 import { inDtype, type WeightDtype } from '../checkpoint/inDtype.js';
@@ -98,6 +99,7 @@ const isFile = (path: string): Promise<boolean> =>
  * @throws RmError CHECKPOINT_MISSING, CHECKPOINT_CORRUPT if the cache lacks the named model or holds a damaged one.
  */
 export async function openModelSource(path: string): Promise<ModelSource> {
+  checkArguments('openModelSource', { path }, { path: aPath });
   if (isGgufPath(path) && !(await isFolder(path))) return new GgufSource(path);
   if (path.endsWith('.json') && (await isFile(path))) return new ConfigSource(path, dirname(path));
   const location = await locateModel(path);
@@ -110,6 +112,11 @@ export async function openHeaders(
   arch: Architecture,
   dtype?: WeightDtype,
 ): Promise<Checkpoint> {
+  checkArguments(
+    'openHeaders',
+    { path, arch, dtype },
+    { path: aPath, arch: anArchitecture, dtype: maybeDtype },
+  );
   try {
     return await openCheckpoint(path, dtype);
   } catch (error) {
@@ -120,5 +127,6 @@ export async function openHeaders(
 
 /** Opens the weights of a model. @param dtype number type to present them in (default: as stored). */
 export async function openCheckpoint(path: string, dtype?: WeightDtype): Promise<Checkpoint> {
+  checkArguments('openCheckpoint', { path, dtype }, { path: aPath, dtype: maybeDtype });
   return inDtype(await (await openModelSource(path)).openCheckpoint(), dtype);
 }

@@ -1,5 +1,6 @@
-import { RmError } from '../../engine/index.js';
+import { checkArguments, RmError } from '../../engine/index.js';
 import type { Architecture } from '../architecture/architecture.js';
+import { aPath } from '../arguments/forms.js';
 import { type ModelSource, requiredJsonOf } from '../checkpoint/modelSource.js';
 import { architectureFromConfig, unknownFields } from '../families/index.js';
 import { openModelSource } from './openModelSource.js';
@@ -10,6 +11,7 @@ import { withStoredHead } from './storedHead.js';
  * Throws what architectureFromConfig throws; CHECKPOINT_MISSING; UNSUPPORTED_FAMILY for a folder with an adapter.
  */
 export async function readArchitecture(model: string): Promise<Architecture> {
+  checkArguments('readArchitecture', { model }, { model: aPath });
   const source = await openModelSource(model);
   const config = await requiredJsonOf(source, 'config.json');
   await refuseAdapter(source);

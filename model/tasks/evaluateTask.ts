@@ -1,9 +1,11 @@
+import { checkArguments, objectWith } from '../../engine/index.js';
+import { aModel, aTokenizer } from '../arguments/forms.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { Model } from '../transformer/model.js';
 import { aggregate, aggregateGroups, type Measured } from './metrics.js';
 import type { PreparedTask } from './prepareTask.js';
 import { answerRows, scoreNames, type TaskSample } from './rowAnswers.js';
-import type { ScoreOptions } from './scoreRequests.js';
+import { type ScoreOptions, scoreSettings } from './scoreRequests.js';
 
 /**
  * Metrics by name, each with its standard error if known: {acc, acc_stderr, ...}. Exact match is one for each filter of the
@@ -37,6 +39,16 @@ export async function evaluateTask(
   prepared: PreparedTask,
   options: Omit<ScoreOptions, 'phase'> = {},
 ): Promise<{ result: TaskResult; samples: readonly TaskSample[] }> {
+  checkArguments(
+    'evaluateTask',
+    { model, tokenizer, prepared, options },
+    {
+      model: aModel,
+      tokenizer: aTokenizer,
+      prepared: objectWith('the result of prepareTask', 'task', 'prompts'),
+      options: scoreSettings,
+    },
+  );
   const { task, rowsFile, fewshot } = prepared;
   const { samples, requests, cached } = await answerRows(model, tokenizer, prepared, options);
   const names = scoreNames(task);

@@ -1,6 +1,16 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
-import { didYouMean, RmError, reasonOf } from '../../engine/index.js';
+import {
+  checkArguments,
+  didYouMean,
+  listOf,
+  optional,
+  RmError,
+  reasonOf,
+  text,
+  whole,
+} from '../../engine/index.js';
+import { maybeFunction, settingsAmong } from '../arguments/forms.js';
 import { shippedPath } from '../files/shippedPath.js';
 import { type DatasetSplit, findRows } from '../hub/datasetRows.js';
 import type { TaskSource } from './prepareTask.js';
@@ -45,6 +55,14 @@ export interface FindOptions {
  * @throws RmError INVALID_ARGUMENT for a word that matches no task, CONFIG_INVALID for an invalid task file.
  */
 export async function findTasks(words: readonly string[], options: FindOptions = {}): Promise<TaskSource[]> {
+  checkArguments(
+    'findTasks',
+    { words, options },
+    {
+      words: listOf(text),
+      options: settingsAmong<FindOptions>({ download: maybeFunction, fewshot: optional(whole()) }),
+    },
+  );
   const names = await builtInTasks();
   const sources: TaskSource[] = [];
   for (const word of words) sources.push(...(await tasksOfWord(word, names, options)));

@@ -1,4 +1,14 @@
-import { RmError } from '../../engine/index.js';
+import {
+  checkArguments,
+  flag,
+  objectWith,
+  optional,
+  RmError,
+  record,
+  text,
+  whole,
+} from '../../engine/index.js';
+import { aChat, aPath, settingsAmong } from '../arguments/forms.js';
 import { type Prompt, Prompter } from './prompts.js';
 import { type PromptStyle, PromptWriter } from './promptText.js';
 import type { Task } from './taskFile.js';
@@ -21,6 +31,19 @@ export interface PrepareOptions extends PromptStyle {
   limit?: number | undefined;
 }
 
+const aTaskSource = record({
+  task: objectWith('a task, as readTaskFile returns it', 'name', 'metrics'),
+  rows: optional(aPath),
+  fewshotRows: optional(aPath),
+});
+const prepareSettings = settingsAmong<PrepareOptions>({
+  chat: optional(aChat),
+  fewshotAsMultiturn: optional(flag),
+  systemInstruction: optional(text),
+  fewshot: optional(whole()),
+  limit: optional(whole(1)),
+});
+
 /** A task's rows as prompts, ready for any model. */
 export interface PreparedTask {
   readonly task: Task;
@@ -38,10 +61,9 @@ export interface PreparedTask {
  *
  * @throws RmError DATA_INVALID naming file, line and field; INVALID_ARGUMENT if no file of rows is known.
  */
-export async function prepareTask(
-  { task, rows: rowsOption, fewshotRows: examplesOption }: TaskSource,
-  options: PrepareOptions = {},
-): Promise<PreparedTask> {
+export async function prepareTask(source: TaskSource, options: PrepareOptions = {}): Promise<PreparedTask> {
+  checkArguments('prepareTask', { source, options }, { source: aTaskSource, options: prepareSettings });
+  const { task, rows: rowsOption, fewshotRows: examplesOption } = source;
   const rowsFile = rowsOption ?? task.rows;
   if (rowsFile === undefined) {
     throw new RmError(

@@ -1,7 +1,22 @@
 import { closeSync, fstatSync, mkdirSync, openSync, readSync, writeSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
-import { finite, oneOf, parseJsonText, sha256, sha256OfJson, text } from '../../engine/index.js';
+import {
+  anything,
+  checkArguments,
+  type Form,
+  finite,
+  flag,
+  listOf,
+  numeric,
+  oneOf,
+  parseJsonText,
+  record,
+  sha256,
+  sha256OfJson,
+  text,
+} from '../../engine/index.js';
+import { aPath } from '../arguments/forms.js';
 import { outputError } from '../files/outputError.js';
 import { readLines } from '../files/textFiles.js';
 import type { TokenRequest } from './encodeRequest.js';
@@ -28,6 +43,11 @@ export function textKey(prompt: readonly number[], stops: readonly string[], max
   return sha256OfJson(['text', prompt, stops, maxTokens]).slice(0, 32);
 }
 
+/** [key, answer] */
+const keyedAnswer: Form<unknown> = (value, place) =>
+  listOf(anything, 2, 2)(value, place) ??
+  record({ 0: text, 1: record({ logLikelihood: numeric, isGreedy: flag }) })({ ...(value as object) }, place);
+
 /**
  * Caches the answers of one model on one kind of adapter in an append-only file of JSON lines. All answers of a batch are
  * written at once, so that an interrupted run loses at most one batch. Each line ends with a hash over it and the file's
@@ -44,6 +64,7 @@ export class RequestCache {
 
   /** Opens a cache file, which need not exist yet. @throws RmError DATA_INVALID if it exists but cannot be read. */
   static async open(path: string): Promise<RequestCache> {
+    checkArguments('RequestCache.open', { path }, { path: aPath });
     const cache = new RequestCache(path);
     if (await stat(path).catch(() => undefined)) {
       for await (const { value } of readLines(path)) cache.#remember(value);
@@ -87,22 +108,26 @@ export class RequestCache {
 
   /** The cached answer for a `requestKey`. */
   get(key: string): Answer | undefined {
+    checkArguments('RequestCache.get', { key }, { key: text });
     return this.#answers.get(key);
   }
 
   /** The cached text for a `textKey`. */
   getText(key: string): string | undefined {
+    checkArguments('RequestCache.getText', { key }, { key: text });
     return this.#texts.get(key);
   }
 
   /** Adds answers and writes them to the file. @throws RmError OUTPUT_FAILED. */
   add(answers: readonly (readonly [key: string, answer: Answer])[]): void {
+    checkArguments('RequestCache.add', { answers }, { answers: listOf(keyedAnswer) });
     for (const [key, answer] of answers) this.#answers.set(key, answer);
     this.#write(answers.map(([key, { logLikelihood, isGreedy }]) => [key, logLikelihood, isGreedy ? 1 : 0]));
   }
 
   /** Adds generated texts and writes them to the file. @throws RmError OUTPUT_FAILED. */
   addTexts(texts: readonly (readonly [key: string, text: string])[]): void {
+    checkArguments('RequestCache.addTexts', { texts }, { texts: listOf(listOf(text, 2, 2)) });
     for (const [key, written] of texts) this.#texts.set(key, written);
     this.#write(texts);
   }

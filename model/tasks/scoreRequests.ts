@@ -1,13 +1,28 @@
-import { asF32, downloadTogether, type Progress, RmError, Scope, tensorFrom } from '../../engine/index.js';
+import {
+  asF32,
+  checkArguments,
+  downloadTogether,
+  instanceOf,
+  listOf,
+  optional,
+  type Progress,
+  RmError,
+  record,
+  Scope,
+  tensorFrom,
+  text,
+  whole,
+} from '../../engine/index.js';
 import { embedding, logLikelihood } from '../../kernels/index.js';
 import { rotateAlike } from '../architecture/rope.js';
+import { aModel, runForms, settingsAmong, tokenIds } from '../arguments/forms.js';
 import { createHostStates, forwardByLayer } from '../evaluation/forwardByLayer.js';
 import { Batch, defaultBatchTokens } from '../transformer/batch.js';
 import type { BatchTensors } from '../transformer/batchTensors.js';
 import type { Model } from '../transformer/model.js';
 import { finalNorm, forward } from '../transformer/transformer.js';
 import type { TokenRequest } from './encodeRequest.js';
-import { type Answer, type RequestCache, requestKey } from './requestCache.js';
+import { type Answer, RequestCache, requestKey } from './requestCache.js';
 
 /** Settings of `scoreRequests`. */
 export interface ScoreOptions {
@@ -19,6 +34,14 @@ export interface ScoreOptions {
   onProgress?: Progress | undefined;
   signal?: AbortSignal | undefined;
 }
+
+/** The form of `ScoreOptions`. */
+export const scoreSettings = settingsAmong<ScoreOptions>({
+  ...runForms,
+  batchTokens: optional(whole(1)),
+  cache: optional(instanceOf(RequestCache, 'a RequestCache')),
+  phase: optional(text),
+});
 
 /** Result of `scoreRequests`. */
 export interface Scores {
@@ -58,6 +81,15 @@ export async function scoreRequests(
   requests: readonly TokenRequest[],
   options: ScoreOptions = {},
 ): Promise<Scores> {
+  checkArguments(
+    'scoreRequests',
+    { model, requests, options },
+    {
+      model: aModel,
+      requests: listOf(record({ context: tokenIds, continuation: tokenIds })),
+      options: scoreSettings,
+    },
+  );
   const { cache, onProgress, signal, phase = 'score' } = options;
   using _section = model.device.section('score');
   const keys = requests.map(requestKey);

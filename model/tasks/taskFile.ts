@@ -1,4 +1,6 @@
 import { dirname, resolve } from 'node:path';
+import { checkArguments } from '../../engine/index.js';
+import { aPath } from '../arguments/forms.js';
 import { isRecord } from '../files/jsonFile.js';
 import { readYamlFile } from '../files/yamlFile.js';
 import type { DatasetSplit } from '../hub/datasetRows.js';
@@ -100,6 +102,7 @@ function samplerOf(reader: TaskFileReader, outputType: OutputType): Sampler {
  * @throws RmError CONFIG_INVALID naming file and field.
  */
 export async function readTaskFile(path: string): Promise<Task> {
+  checkArguments('readTaskFile', { path }, { path: aPath });
   const values = await readYamlFile(path);
   const reader = new TaskFileReader(path, values);
   const knownFields = [...lmEvalFields, ...ownFields];

@@ -1,4 +1,16 @@
-import { ensure, RmError } from '../../engine/index.js';
+import {
+  checkArguments,
+  ensure,
+  type Form,
+  isRecord,
+  listOf,
+  objectWith,
+  optional,
+  RmError,
+  record,
+  text,
+} from '../../engine/index.js';
+import { aChat, aPath, aTokenizer, settingsAmong } from '../arguments/forms.js';
 import type { ModelSource } from '../checkpoint/modelSource.js';
 import { askPython } from '../jinja/python.js';
 import { TemplateFailure } from '../jinja/templateFailure.js';
@@ -94,8 +106,18 @@ const probe: readonly ChatMessage[] = [{ role: 'user', content: 'Hi' }];
 export async function loadChatTemplate(
   model: string,
   tokenizer: Pick<Tokenizer, 'specialTokens'>,
-  { date = FIXED_DATE }: ChatTemplateOptions = {},
+  options: ChatTemplateOptions = {},
 ): Promise<ChatTemplate> {
+  checkArguments(
+    'loadChatTemplate',
+    { model, tokenizer, options },
+    {
+      model: aPath,
+      tokenizer: objectWith('a tokenizer', 'specialTokens'),
+      options: settingsAmong<ChatTemplateOptions>({ date: optional(text) }),
+    },
+  );
+  const { date = FIXED_DATE } = options;
   ensure(
     isDate(date),
     `the date ${JSON.stringify(date)} is none`,
@@ -148,12 +170,23 @@ export async function renderConversation(
   }
 }
 
+/** A document has a text, or turns of a conversation. */
+const aDocument: Form<unknown> = (value, place) =>
+  isRecord(value) && 'text' in value
+    ? record({ text })(value, place)
+    : record({ messages: listOf(record({})) })(value, place);
+
 /** Encodes a document: plain text with the tokenizer's special tokens, a conversation through the chat template. */
 export async function encodeDocument(
   document: Document,
   tokenizer: Tokenizer,
   chat: ChatTemplate,
 ): Promise<number[]> {
+  checkArguments(
+    'encodeDocument',
+    { document, tokenizer, chat },
+    { document: aDocument, tokenizer: aTokenizer, chat: aChat },
+  );
   return 'text' in document
     ? tokenizer.encode(document.text)
     : tokenizer.encode(await renderConversation(document, chat), { addSpecialTokens: false });

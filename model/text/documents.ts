@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { RmError } from '../../engine/index.js';
+import { checkArguments, flag, optional, RmError, text } from '../../engine/index.js';
+import { aPath, maybeFunction, settingsAmong } from '../arguments/forms.js';
 import { plainNumbers } from '../files/exactJson.js';
 import { isRecord } from '../files/jsonFile.js';
 import { parseMarkedJson } from '../files/pythonJson.js';
@@ -33,6 +34,12 @@ export interface DocumentOptions {
   /** Is told of each row that is left out, empty or invalid. */
   readonly onLeftOut?: ((row: LeftOut) => void) | undefined;
 }
+
+const documentSettings = settingsAmong<DocumentOptions>({
+  textField: optional(text),
+  skipInvalid: optional(flag),
+  onLeftOut: maybeFunction,
+});
 
 /** Fields tried when the caller names none; the first that is not empty is used. */
 const defaultFields = ['messages', 'conversations', 'text'] as const;
@@ -158,6 +165,7 @@ const TURN_MS = 50;
  *   holds no document.
  */
 export async function* readDocuments(path: string, options: DocumentOptions = {}): AsyncGenerator<Document> {
+  checkArguments('readDocuments', { path, options }, { path: aPath, options: documentSettings });
   await checkDataFile(path, documentEndings);
   let documents = 0;
   let turned = performance.now();

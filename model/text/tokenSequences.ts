@@ -1,4 +1,14 @@
-import { ensure } from '../../engine/index.js';
+import {
+  atLeastZero,
+  checkArguments,
+  ensure,
+  type Form,
+  listOf,
+  objectWith,
+  optional,
+  whole,
+} from '../../engine/index.js';
+import { aChat, aTokenizer, manyThings, settingsAmong } from '../arguments/forms.js';
 import { totalTokens } from '../transformer/batch.js';
 import type { ChatTemplate } from './chat.js';
 import type { Document } from './documents.js';
@@ -14,6 +24,14 @@ export interface SequenceOptions {
   /** Fewest tokens of a sequence that is not full, beside what opens it (default 8: shorter ones teach little). */
   shortest?: number;
 }
+
+const documentList: Form<unknown> = (value, place) =>
+  Array.isArray(value) ? listOf(objectWith('a document'))(value, place) : manyThings(value, place);
+const sequenceSettings = settingsAmong<SequenceOptions>({
+  sequenceLength: whole(1),
+  tokens: optional(atLeastZero),
+  shortest: optional(whole()),
+});
 
 /** Shorter pieces carry too little context for a sequence of their own. */
 const SHORTEST = 8;
@@ -127,8 +145,9 @@ export function firstTokens(sequences: readonly number[][], tokens: number): num
 export async function packSequences(
   documents: AsyncIterable<EncodedDocument>,
   tokenizer: Tokenizer,
-  { sequenceLength, tokens = Number.POSITIVE_INFINITY, shortest }: SequenceOptions,
+  options: SequenceOptions,
 ): Promise<number[][]> {
+  const { sequenceLength, tokens = Number.POSITIVE_INFINITY, shortest } = options;
   const packer = await SequencePacker.open(tokenizer, sequenceLength, shortest);
   const sequences: number[][] = [];
   for await (const document of documents) {
@@ -143,10 +162,17 @@ export async function packSequences(
  *
  * @throws RmError as packSequences, and what the documents and the chat template throw.
  */
-export const tokenSequences = (
+export async function tokenSequences(
   documents: Iterable<Document> | AsyncIterable<Document>,
   tokenizer: Tokenizer,
   chat: ChatTemplate,
   options: SequenceOptions,
-): Promise<number[][]> =>
-  packSequences(encodeDocuments(documents, tokenizer, chat, { tokens: options.tokens }), tokenizer, options);
+): Promise<number[][]> {
+  checkArguments(
+    'tokenSequences',
+    { documents, tokenizer, chat, options },
+    { documents: documentList, tokenizer: aTokenizer, chat: aChat, options: sequenceSettings },
+  );
+  const encoded = encodeDocuments(documents, tokenizer, chat, { tokens: options.tokens });
+  return await packSequences(encoded, tokenizer, options);
+}

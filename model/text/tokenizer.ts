@@ -1,5 +1,6 @@
-import { ensure, RmError, reasonOf } from '../../engine/index.js';
+import { checkArguments, ensure, RmError, reasonOf } from '../../engine/index.js';
 import { requireText } from '../architecture/modality.js';
+import { aPath } from '../arguments/forms.js';
 import { IsolatedProcess } from '../files/isolatedProcess.js';
 import { isRecord } from '../files/jsonFile.js';
 import { openModelSource } from '../source/openModelSource.js';
@@ -223,6 +224,7 @@ async function checkIds(process: TokenizerProcess, { stated: all }: SpecialToken
  * @throws RmError CHECKPOINT_MISSING; CONFIG_INVALID for files that are damaged or contradict each other.
  */
 export async function loadTokenizer(model: string): Promise<Tokenizer> {
+  checkArguments('loadTokenizer', { model }, { model: aPath });
   const source = await openModelSource(model);
   const files = await readTokenizerFiles(source).catch(async error => {
     // An image encoder has no tokenizer: say so instead.

@@ -1,5 +1,19 @@
-import { ensure, Scope, type Tensor } from '../../engine/index.js';
+import {
+  checkArguments,
+  ensure,
+  ensureTensor,
+  instanceOf,
+  listOf,
+  objectWith,
+  optional,
+  record,
+  Scope,
+  Tensor,
+  text,
+  whole,
+} from '../../engine/index.js';
 import { embeddingBackward, scale } from '../../kernels/index.js';
+import { aBatch, aModel, settingsAmong } from '../arguments/forms.js';
 import type { Batch } from '../transformer/batch.js';
 import type { Model } from '../transformer/model.js';
 import { embedTokens, forward } from '../transformer/transformer.js';
@@ -35,6 +49,12 @@ export function createLayerGradients(
   weights: LayerWeights,
   names: readonly LayerWeightName[],
 ): LayerGradients {
+  checkArguments(
+    'createLayerGradients',
+    { scope, weights, names },
+    { scope: instanceOf(Scope, 'a scope'), weights: objectWith('weights of a layer'), names: listOf(text) },
+  );
+  for (const name of names) ensureTensor(weights[name], `createLayerGradients: weight '${name}'`);
   const cleared = (name: LayerWeightName): [LayerWeightName, Tensor] => {
     const tensor = scope.tensor(weights[name]!.shape, 'f32', `gradient of ${name}`);
     scope.device.recorder.clear(tensor);
@@ -42,6 +62,17 @@ export function createLayerGradients(
   };
   return Object.fromEntries(names.map(cleared));
 }
+
+const aTensor = instanceOf(Tensor, 'a tensor');
+const lossArguments = {
+  model: aModel,
+  batch: aBatch,
+  objective: objectWith('an objective'),
+  weights: aTensor,
+  loss: aTensor,
+  gradients: record({ layers: instanceOf(Map, 'a Map'), embedding: optional(aTensor) }),
+  options: settingsAmong<StartOptions>({ from: optional(whole()), input: optional(aTensor) }),
+};
 
 /** The lowest layer that the backward pass must visit: -1 for the embedding, Infinity for nothing below the head. */
 const lowestOf = ({ layers, embedding }: ModelGradients): number => {
@@ -66,8 +97,14 @@ export function lossAndGradients(
   weights: Tensor,
   loss: Tensor,
   gradients: ModelGradients,
-  { from = 0, input }: StartOptions = {},
+  options: StartOptions = {},
 ): void {
+  checkArguments(
+    'lossAndGradients',
+    { model, batch, objective, weights, loss, gradients, options },
+    lossArguments,
+  );
+  const { from = 0, input } = options;
   const { device, arch } = model;
   requireBackward(arch);
   const lowest = lowestOf(gradients);

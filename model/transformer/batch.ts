@@ -1,5 +1,22 @@
-import { type Device, type DeviceFacts, ensure, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
+import {
+  checkArguments,
+  type Device,
+  type DeviceFacts,
+  ensure,
+  type Form,
+  listOf,
+  numeric,
+  objectWith,
+  optional,
+  orNull,
+  record,
+  Scope,
+  type Tensor,
+  tensorFrom,
+  whole,
+} from '../../engine/index.js';
 import { type Architecture, storedHeadDim } from '../architecture/architecture.js';
+import { aDevice, anArchitecture, settingsAmong, tokenLists } from '../arguments/forms.js';
 
 /** Rounds up to a multiple of 256 bytes, where every device can bind a view. */
 const padded = (words: number): number => Math.ceil(words / 64) * 64;
@@ -31,6 +48,20 @@ export interface BatchOptions {
    */
   readonly shared?: readonly number[] | undefined;
 }
+
+/** A list, or an object that knows its length. */
+const aSequence: Form<unknown> = (value, place) =>
+  typeof value === 'object' && Number.isInteger((value as { length?: unknown } | null)?.length)
+    ? undefined
+    : `${place} is no list`;
+const queryGrowth = orNull(record({ beta: numeric, every: numeric }));
+
+const batchSettings = settingsAmong<BatchOptions>({
+  past: optional(whole()),
+  places: optional(listOf(record({ place: whole(), start: whole(), past: whole() }))),
+  lengths: optional(listOf(whole(1))),
+  shared: optional(listOf(whole())),
+});
 
 /**
  * Packs one or several sequences side by side as input of the transformer. Every token carries its
@@ -69,13 +100,32 @@ export class Batch {
   constructor(
     device: Device,
     readonly sequences: readonly (readonly number[])[],
-    {
-      past = 0,
-      places = [{ place: 0, start: 0, past }],
-      lengths = sequences.map(({ length }) => length),
-      shared,
-    }: BatchOptions = {},
+    options: BatchOptions = {},
   ) {
+    checkArguments(
+      'Batch',
+      { device, sequences, options },
+      { device: aDevice, sequences: tokenLists, options: batchSettings },
+    );
+    const { past = 0, shared } = options;
+    for (const name of ['lengths', 'shared'] as const) {
+      const { length = sequences.length } = options[name] ?? {};
+      ensure(
+        length === sequences.length,
+        `${length} \`${name}\` for ${sequences.length} sequences`,
+        'Pass one number for each sequence.',
+      );
+    }
+    for (const [s, count] of (shared ?? []).entries()) {
+      const most = s === 0 ? 0 : Math.min(sequences[s]!.length, sequences[s - 1]!.length);
+      ensure(
+        count <= most,
+        `sequence ${s} shares ${count} tokens with the one before it`,
+        `It can share ${most}.`,
+      );
+    }
+    const { places = [{ place: 0, start: 0, past }], lengths = sequences.map(({ length }) => length) } =
+      options;
     ensure(
       places.length === 1 ||
         (places.length === sequences.length && sequences.every(({ length }) => length === 1)),
@@ -135,6 +185,7 @@ export class Batch {
    * at most `window` tokens (null: all), itself included.
    */
   ranges(window: number | null): Tensor {
+    checkArguments('Batch.ranges', { window }, { window: orNull(whole(1)) });
     let ranges = this.#ranges.get(window);
     if (!ranges) {
       const values = this.#rangesOf(window);
@@ -162,6 +213,7 @@ export class Batch {
    * Shared tokens belong to the first sequence that has them.
    */
   positionsApart(most: number, shift: number): Tensor {
+    checkArguments('Batch.positionsApart', { most, shift }, { most: numeric, shift: whole() });
     if (this.longest <= most) return this.positions;
     const key = `${most} ${shift}`;
     let positions = this.#apart.get(key);
@@ -181,6 +233,7 @@ export class Batch {
 
   /** Factors of the tokens' queries, f32 [tokens]; undefined if all are 1. A batch belongs to one model, with one growth. */
   queryFactors(growth: Architecture['queryGrowth']): Tensor | undefined {
+    checkArguments('Batch.queryFactors', { growth }, { growth: queryGrowth });
     if (!growth || this.longest <= growth.every) return undefined;
     const { beta, every } = growth;
     this.#growth ??= this.#scope.own(
@@ -241,6 +294,7 @@ export function groupSequences<T extends { readonly length: number }>(
   sequences: readonly T[],
   tokens: number,
 ): T[][] {
+  checkArguments('groupSequences', { sequences, tokens }, { sequences: listOf(aSequence), tokens: whole(1) });
   const groups: T[][] = [];
   let filled = 0;
   for (const sequence of sequences) {
@@ -259,7 +313,13 @@ const software = { tokens: 1024, widest: 128 << 20 };
 const gpu = { tokens: 8192, widest: 512 << 20 };
 
 /** Default number of tokens per batch: enough to keep the device busy, without activations that it cannot bind. */
-export function defaultBatchTokens({ info, limits }: DeviceFacts, arch: Architecture): number {
+export function defaultBatchTokens(device: DeviceFacts, arch: Architecture): number {
+  checkArguments(
+    'defaultBatchTokens',
+    { device, arch },
+    { device: objectWith('a device', 'info', 'limits'), arch: anArchitecture },
+  );
+  const { info, limits } = device;
   const columns = Math.max(arch.intermediate, arch.hidden, arch.heads * storedHeadDim(arch));
   const most = info.kind === 'software' ? software : gpu;
   const widest = Math.min(most.widest, limits.maxStorageBufferBindingSize);

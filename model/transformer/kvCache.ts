@@ -1,5 +1,15 @@
-import { type Device, RmError, Scope, Tensor } from '../../engine/index.js';
+import {
+  checkArguments,
+  type Device,
+  type Form,
+  listOf,
+  RmError,
+  Scope,
+  Tensor,
+  whole,
+} from '../../engine/index.js';
 import { type Architecture, storedHeadDim } from '../architecture/architecture.js';
+import { aBatch, aDevice, anArchitecture } from '../arguments/forms.js';
 import type { Batch, CachePlace } from './batch.js';
 
 /** Rows of some tensors from one on. */
@@ -28,6 +38,11 @@ export class KvCache {
    * headDim f32 values (headDim: a multiple of 4).
    */
   constructor(device: Device, arch: Architecture, capacity: number, places = 1) {
+    checkArguments(
+      'KvCache',
+      { device, arch, capacity, places },
+      { device: aDevice, arch: anArchitecture, capacity: whole(), places: whole(1, 2 ** 20) },
+    );
     this.#device = device;
     this.#arch = arch;
     this.#lengths = new Array<number>(places).fill(0);
@@ -50,6 +65,10 @@ export class KvCache {
     }
   }
 
+  get #aPlace(): Form<number> {
+    return whole(0, this.#lengths.length - 1);
+  }
+
   /** Tokens that fit in each place. */
   get capacity(): number {
     return this.#capacity;
@@ -62,11 +81,13 @@ export class KvCache {
 
   /** Keys and values of a layer, [places * capacity, kvDim] each; a place's rows beyond its tokens are unused. */
   layer(layer: number): { keys: Tensor; values: Tensor } {
+    checkArguments('KvCache.layer', { layer }, { layer: whole(0, this.#arch.layers - 1) });
     return { keys: this.#store.keys[layer]!, values: this.#store.values[layer]! };
   }
 
   /** Where the sequences in these places are, for a `Batch`. */
   places(places: readonly number[]): CachePlace[] {
+    checkArguments('KvCache.places', { places }, { places: listOf(this.#aPlace) });
     return places.map(place => ({ place, start: place * this.#capacity, past: this.#lengths[place]! }));
   }
 
@@ -76,6 +97,7 @@ export class KvCache {
    * @throws RmError OUT_OF_MEMORY; the cache is then unchanged.
    */
   grow(capacity: number): void {
+    checkArguments('KvCache.grow', { capacity }, { capacity: whole() });
     if (capacity <= this.#capacity) return;
     const { scope, keys, values } = this.#store;
     const larger = this.#allocate(capacity);
@@ -90,6 +112,7 @@ export class KvCache {
 
   /** Gives place `to` the tokens of place `from`. */
   copy(from: number, to: number): void {
+    checkArguments('KvCache.copy', { from, to }, { from: this.#aPlace, to: this.#aPlace });
     const length = this.#lengths[from]!;
     this.#lengths[to] = length;
     for (const tensor of [...this.#store.keys, ...this.#store.values]) {
@@ -109,11 +132,14 @@ export class KvCache {
 
   /** Forgets all but the first `length` tokens of a place. */
   truncate(length: number, place = 0): void {
+    checkArguments('KvCache.truncate', { length, place }, { length: whole(), place: this.#aPlace });
     this.#lengths[place] = Math.min(this.#lengths[place]!, length);
   }
 
   /** @throws RmError INVALID_ARGUMENT unless a batch's tokens fit. */
-  requireRoom({ sequences, places }: Pick<Batch, 'sequences' | 'places'>): void {
+  requireRoom(batch: Pick<Batch, 'sequences' | 'places'>): void {
+    checkArguments('KvCache.requireRoom', { batch }, { batch: aBatch });
+    const { sequences, places } = batch;
     for (const [s, { past }] of places.entries()) {
       const needed = past + sequences[s]!.length;
       if (needed <= this.capacity) continue;
@@ -126,7 +152,9 @@ export class KvCache {
   }
 
   /** Counts a batch's tokens; call once after all layers have stored their keys and values. */
-  advance({ sequences, places }: Pick<Batch, 'sequences' | 'places'>): void {
+  advance(batch: Pick<Batch, 'sequences' | 'places'>): void {
+    checkArguments('KvCache.advance', { batch }, { batch: aBatch });
+    const { sequences, places } = batch;
     for (const [s, { place, past }] of places.entries()) this.#lengths[place] = past + sequences[s]!.length;
   }
 

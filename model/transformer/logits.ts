@@ -1,4 +1,5 @@
-import { downloadF32 } from '../../engine/index.js';
+import { checkArguments, downloadF32, flag, optional } from '../../engine/index.js';
+import { aModel, settingsAmong, tokenIds } from '../arguments/forms.js';
 import { Batch } from './batch.js';
 import { headLogits } from './headLogits.js';
 import type { Model } from './model.js';
@@ -18,6 +19,11 @@ export async function logits(
   ids: readonly number[],
   options: { taps?: boolean } = {},
 ): Promise<LogitsResult> {
+  checkArguments(
+    'logits',
+    { model, ids, options },
+    { model: aModel, ids: tokenIds, options: settingsAmong<{ taps?: boolean }>({ taps: optional(flag) }) },
+  );
   const { arch, device } = model;
   using batch = new Batch(device, [ids]);
   let hidden = embedTokens(model, batch);

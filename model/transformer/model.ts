@@ -1,6 +1,20 @@
-import { type Device, type DType, Scope, type Tensor } from '../../engine/index.js';
+import {
+  checkArguments,
+  type Device,
+  type DType,
+  ensure,
+  flag,
+  listOf,
+  objectWith,
+  oneOf,
+  optional,
+  Scope,
+  type Tensor,
+  whole,
+} from '../../engine/index.js';
 import { type Architecture, expectedTensors, keepLayers } from '../architecture/architecture.js';
 import { requireText } from '../architecture/modality.js';
+import { aDevice, aPath, maybeDtype, maybeFunction, settingsAmong } from '../arguments/forms.js';
 import { type Checkpoint, deviceBytes } from '../checkpoint/checkpoint.js';
 import type { WeightDtype } from '../checkpoint/inDtype.js';
 import { zeroCheckpoint } from '../checkpoint/zeroCheckpoint.js';
@@ -34,6 +48,15 @@ export interface LoadOptions extends Pick<LoaderOptions, 'reuse' | 'onProgress'>
   images?: true;
 }
 
+const loadSettings = settingsAmong<LoadOptions>({
+  offload: (value, place) =>
+    value === false ? undefined : optional(settingsAmong({ prefetch: flag }))(value, place),
+  dtype: maybeDtype,
+  images: optional(oneOf(true)),
+  reuse: maybeFunction,
+  onProgress: maybeFunction,
+});
+
 /** What a model shares with the models that `withLayers` derives from it. */
 interface Origin {
   /** Loads the layers of an offloaded model. */
@@ -66,6 +89,11 @@ export class Model {
    *   offloaded layers on their first load).
    */
   static async load(device: Device, folder: string, options: LoadOptions = {}): Promise<Model> {
+    checkArguments(
+      'Model.load',
+      { device, folder, options },
+      { device: aDevice, folder: aPath, options: loadSettings },
+    );
     using _section = device.section('load');
     const arch = await readArchitecture(folder);
     if (!options.images) requireText(arch);
@@ -148,6 +176,11 @@ export class Model {
    * @throws RmError CHECKPOINT_*, OUT_OF_MEMORY, NOT_FINITE (names the tensor).
    */
   async loadLayer(layer: number, next?: number): Promise<void> {
+    checkArguments(
+      'loadLayer',
+      { layer, next },
+      { layer: whole(0, this.arch.layers - 1), next: optional(whole()) },
+    );
     const { offloaded, numbers, spilled } = this.origin;
     const following = next === undefined ? undefined : numbers[next];
     await offloaded?.load(numbers[layer]!, following, spilled.get(layer));
@@ -160,24 +193,36 @@ export class Model {
 
   /** The number type of a tensor in the checkpoint. */
   typeOf(name: string): DType {
-    return this.origin.types.get(name)!;
+    const type = this.origin.types.get(name);
+    ensure(
+      type !== undefined,
+      `the checkpoint has no tensor '${String(name)}'`,
+      'Take a name of its `tensors`.',
+    );
+    return type;
   }
 
   /**
    * Returns the model with only the layers `keep` (ascending) and with `changes`; it shares all other tensors, so removing
    * layers costs no memory. Disposing it frees nothing, and it must not outlive this model.
    */
-  withLayers(keep: readonly number[], { layers, spilled, ...outer }: WeightChanges = {}): Model {
+  withLayers(keep: readonly number[], changes: WeightChanges = {}): Model {
+    checkArguments(
+      'withLayers',
+      { keep, changes },
+      { keep: listOf(whole(0, this.arch.layers - 1)), changes: objectWith('an object of changes') },
+    );
+    const { layers, spilled, ...outer } = changes;
     const arch = keepLayers(this.arch, keep);
     const { offloaded, numbers, types } = this.origin;
     const merged = <W extends object>(before: ReadonlyMap<number, W>, now?: ReadonlyMap<number, W>) =>
       new Map(
         keep.flatMap((layer, at) => {
-          const changes = [before.get(layer), now?.get(layer)].filter(weights => weights !== undefined);
+          const versions = [before.get(layer), now?.get(layer)].filter(weights => weights !== undefined);
           // Keep the same object, so that models sharing it upload it once.
-          return changes.length === 0
+          return versions.length === 0
             ? []
-            : [[at, changes.length === 1 ? changes[0]! : { ...changes[0], ...changes[1] }]];
+            : [[at, versions.length === 1 ? versions[0]! : { ...versions[0], ...versions[1] }]];
         }) as [number, W][],
       );
     const origin = {

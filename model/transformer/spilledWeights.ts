@@ -5,16 +5,23 @@ import {
   asU16,
   asU32,
   byteSize,
+  checkArguments,
   type Device,
   type DType,
   downloadPieces,
+  dtypes,
   elementCount,
+  ensureTensor,
+  listOf,
+  oneOf,
   PIECE,
   type Scope,
   type Tensor,
   uploadFrom,
+  whole,
 } from '../../engine/index.js';
 import { convert } from '../../kernels/index.js';
+import { aPath, manyThings } from '../arguments/forms.js';
 import { outputError } from '../files/outputError.js';
 import { workPath } from '../files/outputPlace.js';
 import { realPathOf } from '../files/overlap.js';
@@ -68,10 +75,13 @@ export class SpillFile {
   #end = 0;
 
   /** @param out the output; its disk must have room for the spilled tensors. The file is created by the first `add`. */
-  constructor(private readonly out: string) {}
+  constructor(private readonly out: string) {
+    checkArguments('SpillFile', { out }, { out: aPath });
+  }
 
   /** Copies a tensor from the device to disk. @throws RmError OUTPUT_FAILED if the disk is full or the write fails. */
   async add(tensor: Tensor): Promise<SpilledTensor> {
+    ensureTensor(tensor, 'what a SpillFile should keep');
     return await this.addBytes(tensor.shape, tensor.dtype, downloadPieces(tensor));
   }
 
@@ -81,6 +91,11 @@ export class SpillFile {
     dtype: DType,
     pieces: AsyncIterable<Uint8Array>,
   ): Promise<SpilledTensor> {
+    checkArguments(
+      'SpillFile.addBytes',
+      { shape, dtype, pieces },
+      { shape: listOf(whole()), dtype: oneOf(...dtypes), pieces: manyThings },
+    );
     const begin = this.#end;
     const tensor = new SpilledTensor(shape, dtype, (target, from) => this.#read(target, begin + from));
     this.#end += tensor.byteLength;

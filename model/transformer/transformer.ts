@@ -1,7 +1,18 @@
-import { ensure, type Recorder, Scope, Tensor } from '../../engine/index.js';
+import {
+  checkArguments,
+  ensure,
+  flag,
+  instanceOf,
+  optional,
+  type Recorder,
+  Scope,
+  Tensor,
+  whole,
+} from '../../engine/index.js';
 import { add, embedding, matmul, scale } from '../../kernels/index.js';
+import { aBatch, aModel, maybeFunction, settingsAmong } from '../arguments/forms.js';
 import type { Batch } from './batch.js';
-import type { KvCache } from './kvCache.js';
+import { KvCache } from './kvCache.js';
 import { LayerSteps } from './layerSteps.js';
 import type { Model } from './model.js';
 import { normalise } from './norm.js';
@@ -72,6 +83,11 @@ export function embedTokens(model: Model, batch: Batch): Tensor {
  * @throws RmError INVALID_ARGUMENT when the layers, the input or the places of a cache do not fit the model and the batch.
  */
 export function forward(model: Model, batch: Batch, options: ForwardOptions = {}): Tensor {
+  checkArguments(
+    'forward',
+    { model, batch, options },
+    { model: aModel, batch: aBatch, options: forwardSettings },
+  );
   checkForward(model, batch, options);
   const { from = 0, to = model.arch.layers, input, cache, lastToken } = options;
   cache?.requireRoom(batch);
@@ -114,6 +130,15 @@ export async function forwardInTurn(
 }
 
 /** Throws INVALID_ARGUMENT for what would compute other numbers than were meant. */
+const forwardSettings = settingsAmong<ForwardOptions>({
+  from: optional(whole()),
+  input: optional(instanceOf(Tensor, 'a tensor')),
+  to: optional(whole()),
+  tap: maybeFunction,
+  cache: optional(instanceOf(KvCache, 'a KvCache')),
+  lastToken: optional(flag),
+});
+
 function checkForward(model: Model, batch: Batch, options: ForwardOptions): void {
   const { layers, hidden } = model.arch;
   const { from = 0, to = layers, input, cache, lastToken } = options;
@@ -187,6 +212,7 @@ function lastRow(rec: Recorder, scope: Scope, all: Tensor): Tensor {
 
 /** Applies the final norm to hidden states [T, hidden]. The caller disposes the result. */
 export function finalNorm(model: Model, hidden: Tensor): Tensor {
+  checkArguments('finalNorm', { model, hidden }, { model: aModel, hidden: instanceOf(Tensor, 'a tensor') });
   const output = Tensor.create(model.device, hidden.shape, 'f32', 'final norm');
   const { finalNorm: gain, finalNormBias: bias } = model.weights;
   normalise(model.device.recorder, model.arch.norm, hidden, [gain, bias], output);

@@ -1,4 +1,14 @@
-import { type Device, ensure, type Progress } from '../../engine/index.js';
+import {
+  checkArguments,
+  type Device,
+  ensure,
+  finite,
+  flag,
+  optional,
+  type Progress,
+  text,
+} from '../../engine/index.js';
+import { aDevice, aPath, maybeFunction, settingsAmong } from '../arguments/forms.js';
 import { blocksInDtype, inDtype, type WeightDtype } from '../checkpoint/inDtype.js';
 import { checkShapes } from '../families/index.js';
 import { isGgufPath } from '../files/ggufPath.js';
@@ -53,8 +63,24 @@ export async function convert(
   device: Device,
   from: string,
   to: string,
-  { type, maxShardBytes, force = false, onProgress }: ConvertOptions = {},
+  options: ConvertOptions = {},
 ): Promise<Conversion> {
+  checkArguments(
+    'convert',
+    { device, from, to, options },
+    {
+      device: aDevice,
+      from: aPath,
+      to: aPath,
+      options: settingsAmong<ConvertOptions>({
+        type: optional(text),
+        maxShardBytes: optional(finite(1)),
+        force: optional(flag),
+        onProgress: maybeFunction,
+      }),
+    },
+  );
+  const { type, maxShardBytes, force = false, onProgress } = options;
   const toGguf = isGgufPath(to);
   const dtype = type && dtypeOf(type);
   ensure(

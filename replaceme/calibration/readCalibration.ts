@@ -1,6 +1,21 @@
 import { readdir } from 'node:fs/promises';
-import { ensure, RmError, sha256OfFile } from '../../engine/index.js';
 import {
+  atLeastZero,
+  checkArguments,
+  ensure,
+  flag,
+  listOf,
+  numeric,
+  optional,
+  RmError,
+  sha256OfFile,
+  text,
+  whole,
+} from '../../engine/index.js';
+import {
+  aChat,
+  aPath,
+  aTokenizer,
   type ChatTemplate,
   type Document,
   type EncodedDocument,
@@ -10,6 +25,7 @@ import {
   type LeftOutRows,
   leftOutWarnings,
   readDocuments,
+  settingsAmong,
   shippedPath,
   type TextReader,
   type Tokenizer,
@@ -64,8 +80,21 @@ export interface CalibrationOptions {
   seed?: number | undefined;
 }
 
+const calibrationForm = settingsAmong<CalibrationOptions>({
+  files: optional(listOf(aPath)),
+  tasks: optional(listOf(text)),
+  tokens: atLeastZero,
+  sequenceLength: whole(1),
+  textField: optional(text),
+  skipInvalid: optional(flag),
+  weights: optional(listOf(numeric)),
+  mask: optional(numeric),
+  seed: optional(numeric),
+});
+
 /** Paths of the calibration files that ship with the package; conversations are for models with a chat template. */
 export async function shippedCalibration(conversations: boolean): Promise<string[]> {
+  checkArguments('shippedCalibration', { conversations }, { conversations: flag });
   const names = (await readdir(shippedPath('calibration'))).filter(name => name.endsWith('.jsonl')).sort();
   return names
     .filter(name => conversations || !name.startsWith('conversations'))
@@ -173,8 +202,14 @@ function checkWeights(weights: readonly number[], files: number): void {
 export async function readCalibration(
   tokenizer: Tokenizer,
   chat: ChatTemplate,
-  { tokens, sequenceLength, weights, mask, seed = 0, ...from }: CalibrationOptions,
+  options: CalibrationOptions,
 ): Promise<Calibration> {
+  checkArguments(
+    'readCalibration',
+    { tokenizer, chat, options },
+    { tokenizer: aTokenizer, chat: aChat, options: calibrationForm },
+  );
+  const { tokens, sequenceLength, weights, mask, seed = 0, ...from } = options;
   const { sources, files } = await openSources({ tokenizer, chat }, from, { tokens });
   if (weights) checkWeights(weights, files.length);
   const read = await collectSequences(sources, tokenizer, { sequenceLength, tokens });

@@ -1,6 +1,7 @@
-import { ensure } from '../../engine/index.js';
+import { checkArguments, ensure, listOf, record, whole } from '../../engine/index.js';
 import {
   type Architecture,
+  aPath,
   inputPaths,
   openTextReader,
   readArchitecture,
@@ -81,6 +82,11 @@ function checkList(values: readonly (string | number)[], what: string): void {
  * @throws RmError INVALID_ARGUMENT, DATA_INVALID, and what Model.load throws for a damaged folder.
  */
 export async function checkCompareRequest(from: string, options: CompareOptions): Promise<CompareRequest> {
+  checkArguments(
+    'compare',
+    { from, options },
+    { from: aPath, options: record({ layers: listOf(whole(1)) }) },
+  );
   const { layers: ratios, methods: names = usualMethods, evaluation, out, onRow, ...shared } = options;
   checkList(ratios, 'layers');
   checkList(names, 'methods');

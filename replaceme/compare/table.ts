@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import { formatNumber, plural } from '../../engine/index.js';
+import { checkArguments, formatNumber, listOf, plural, record, whole } from '../../engine/index.js';
 import type { FileScores, Measures } from '../evaluation/modelMeasures.js';
 import type { ComparisonRow, MeasuredRow } from '../report/schema/comparison.js';
 import type { CompareReport } from '../report/schema/schema.js';
@@ -60,6 +60,11 @@ const meanKl = (row: MeasuredRow): number => row.eval.reduce((sum, { kl }) => su
 
 /** For each number of removed layers the row that stayed nearest to the unpruned model, by KL over all files. */
 export function bestRows(comparison: Pick<Compared, 'rows'>): MeasuredRow[] {
+  checkArguments(
+    'bestRows',
+    { comparison },
+    { comparison: record({ rows: listOf(record({ layers: whole() })) }) },
+  );
   const measured = measuredRows(comparison);
   return [...new Set(measured.map(({ layers }) => layers))].map(layers =>
     measured
@@ -100,6 +105,11 @@ function tableOfFile(
 
 /** The rows as plain text: a table for each file, a star at the best rows where there is a choice, the refusals. */
 export function formatComparison(comparison: Compared): string {
+  checkArguments(
+    'formatComparison',
+    { comparison },
+    { comparison: record({ rows: listOf(record({ layers: whole() })) }) },
+  );
   const measured = measuredRows(comparison);
   const best = bestRows(comparison).filter(
     ({ layers }) => measured.filter(row => row.layers === layers).length > 1,

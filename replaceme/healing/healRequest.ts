@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
-import { type Device, ensure } from '../../engine/index.js';
+import { checkArguments, type Device, ensure, listOf, optional, record, text } from '../../engine/index.js';
 import {
   type Architecture,
+  aPath,
   type CheckedOutput,
   checkModelOutput,
   checkReportsBeside,
@@ -55,6 +56,11 @@ export async function checkHealRequest(
   to: string | undefined,
   options: HealOptions,
 ): Promise<HealRequest> {
+  checkArguments(
+    'heal',
+    { from, to, options },
+    { from: aPath, to: optional(aPath), options: record({ data: listOf(text) }) },
+  );
   checkValues(healSettings, options);
   const { train = objectiveSettings.train.default, teacher, resume = false, finish = false } = options;
   const objective = options.objective ?? (teacher === undefined ? 'lm' : 'kl');

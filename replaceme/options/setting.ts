@@ -1,4 +1,4 @@
-import { ensure } from '../../engine/index.js';
+import { ensure, shownKind } from '../../engine/index.js';
 import type { ValueType } from './valueTypes.js';
 
 /** What is said of a setting where it is declared. Help texts have no full stop; the default is added to them. */
@@ -80,8 +80,11 @@ export const listed = (...tables: readonly Readonly<Record<string, unknown>>[]):
 export const settingValue = ({ path }: DeclaredSetting, options: object): unknown =>
   path.reduce<unknown>((value, key) => (value as Record<string, unknown> | undefined)?.[key], options);
 
-const shown = (value: unknown): string =>
-  typeof value === 'string' ? `'${value}'` : typeof value === 'number' ? `${value}` : JSON.stringify(value);
+const shown = (value: unknown): string => {
+  if (typeof value === 'string') return `'${value}'`;
+  if (!Array.isArray(value)) return shownKind(value);
+  return `[${value.map(each => (typeof each === 'string' ? JSON.stringify(each) : shown(each)))}]`;
+};
 
 /** @throws RmError INVALID_ARGUMENT naming the first setting whose value is not of its type. */
 export function checkValues(settings: readonly DeclaredSetting[], options: object): void {

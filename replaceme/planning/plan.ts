@@ -1,4 +1,4 @@
-import type { DeviceFacts } from '../../engine/index.js';
+import { checkArguments, type DeviceFacts, objectWith } from '../../engine/index.js';
 import { keepLayers, openHeaders } from '../../model/index.js';
 import { mostTokens } from '../calibration/mostTokens.js';
 import { calibrationSizes, defaultEvaluationTokens } from '../calibration/sizes.js';
@@ -211,6 +211,7 @@ export interface PlanOptions extends PruneOptions {
  * @throws RmError as `prune` does for a wrong request or a damaged model folder.
  */
 export async function planPrune(from: string, options: PlanOptions = {}): Promise<PrunePlan> {
+  checkArguments('planPrune', { options }, { options: objectWith('an object of settings') });
   const { assume } = options;
   if (assume) {
     const request = await checkPruneRequest(from, undefined, options, 'described');

@@ -1,6 +1,7 @@
-import { ensure, RmError } from '../../engine/index.js';
+import { checkArguments, ensure, objectWith, oneOf, optional, RmError } from '../../engine/index.js';
 import {
   type Architecture,
+  aPath,
   type CheckedOutput,
   checkModelOutput,
   checkReportsBeside,
@@ -61,6 +62,16 @@ export async function checkPruneRequest(
   pruneOptions: PruneOptions,
   weights: 'needed' | 'described' = 'needed',
 ): Promise<PruneRequest> {
+  checkArguments(
+    'prune',
+    { from, to, options: pruneOptions, weights },
+    {
+      from: aPath,
+      to: optional(aPath),
+      options: objectWith('an object of settings'),
+      weights: oneOf('needed', 'described'),
+    },
+  );
   checkValues(pruneSettings, pruneOptions);
   const options = pruneOptions.faithful ? faithfulOptions(pruneOptions) : pruneOptions;
   const method = methodNamed(options.method ?? 'refit');

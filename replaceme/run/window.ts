@@ -1,4 +1,4 @@
-import { ensure } from '../../engine/index.js';
+import { checkArguments, ensure, listOf, record, whole } from '../../engine/index.js';
 
 /** Window (layer, count): layer `layer` stays and is patched, layers layer+1 .. layer+count are removed. 0-based. */
 export interface Window {
@@ -13,8 +13,12 @@ export const lastRemoved = ({ layer, count }: Window): number => layer + count;
 export const isEarly = (windows: readonly Window[], layers: number): boolean =>
   windows[0]!.layer < layers / 3;
 
+/** The form of a `Window`. */
+export const aWindow = record({ layer: whole(-1), count: whole() });
+
 /** Indices of the layers that stay, ascending. */
 export function keptLayers(windows: readonly Window[], layers: number): number[] {
+  checkArguments('keptLayers', { windows, layers }, { windows: listOf(aWindow), layers: whole(1, 2 ** 20) });
   const removed = new Set(removedLayers(windows));
   return Array.from({ length: layers }, (_, layer) => layer).filter(layer => !removed.has(layer));
 }
@@ -42,6 +46,11 @@ const describeRemoved = ({ layer, count }: Window): string =>
 
 /** "keep 11, remove 12..18 (7 of 30 layers)"; several windows are separated by "; ". */
 export function describeWindows(windows: readonly Window[], layers: number): string {
+  checkArguments(
+    'describeWindows',
+    { windows, layers },
+    { windows: listOf(aWindow), layers: whole(1, 2 ** 20) },
+  );
   const count = windows.reduce((sum, window) => sum + window.count, 0);
   return `${windows.map(describeRemoved).join('; ')} (${count} of ${layers} layers)`;
 }

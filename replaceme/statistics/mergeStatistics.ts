@@ -1,5 +1,21 @@
-import { asBytes, ensure, RmError } from '../../engine/index.js';
-import { inputPaths, withOutputFile } from '../../model/index.js';
+import {
+  asBytes,
+  checkArguments,
+  ensure,
+  flag,
+  listOf,
+  objectWith,
+  optional,
+  RmError,
+} from '../../engine/index.js';
+import {
+  aPath,
+  inputPaths,
+  maybeFunction,
+  runForms,
+  settingsAmong,
+  withOutputFile,
+} from '../../model/index.js';
 import { shownValue } from '../run/recipe.js';
 import type { RunHooks } from '../run/runHooks.js';
 import { parseShard, SHARD, type Shard, shardName, WHOLE } from './shard.js';
@@ -24,6 +40,17 @@ interface Part {
 
 const isWhole = ({ shard }: Part): boolean => shard.of === 1;
 
+const mergeArguments = {
+  out: aPath,
+  paths: listOf(aPath),
+  options: settingsAmong<RunHooks & { force?: boolean }>({
+    ...runForms,
+    force: optional(flag),
+    journal: optional(objectWith('a journal', 'step')),
+    onNotice: maybeFunction,
+  }),
+};
+
 /**
  * Adds up the statistics of all shards of one calibration in a new file, in f64 on the host; sums in 48 bits stay in 48
  * bits. Files of earlier rounds, which cover all tokens, are copied unchanged.
@@ -34,8 +61,10 @@ const isWhole = ({ shard }: Part): boolean => shard.of === 1;
 export async function mergeStatistics(
   out: string,
   paths: readonly string[],
-  { force = false, onProgress, signal }: RunHooks & { force?: boolean } = {},
+  options: RunHooks & { force?: boolean } = {},
 ): Promise<MergedStatistics> {
+  checkArguments('mergeStatistics', { out, paths, options }, mergeArguments);
+  const { force = false, onProgress, signal } = options;
   ensure(paths.length > 0, 'there are no statistics files to merge', 'Name the files of all shards.');
   const parts: Part[] = [];
   for (const path of paths) {

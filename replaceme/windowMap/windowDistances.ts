@@ -1,17 +1,30 @@
 import {
+  checkArguments,
   type Journal,
   LaterDownloads,
   type LiveState,
+  listOf,
   liveSums,
   noJournal,
+  numeric,
   OneAhead,
+  objectWith,
   RmError,
+  record,
   Scope,
   type StoredTensor,
   type Tensor,
+  whole,
 } from '../../engine/index.js';
 import { cosineDistance } from '../../kernels/index.js';
-import { type Batch, embedTokens, forward, type Model, type StatePlacement } from '../../model/index.js';
+import {
+  aModel,
+  type Batch,
+  embedTokens,
+  forward,
+  type Model,
+  type StatePlacement,
+} from '../../model/index.js';
 import type { HiddenStates } from '../activations/hiddenStates.js';
 import { type CalibrationBatch, openBatch } from '../calibration/calibrationBatch.js';
 import { forEachGroup, layerwiseGroups } from '../run/forEachGroup.js';
@@ -62,6 +75,16 @@ export async function windowDistances(
   counts: readonly number[],
   options: DistanceOptions = {},
 ): Promise<number[][]> {
+  checkArguments(
+    'windowDistances',
+    { model, batches, counts, options },
+    {
+      model: aModel,
+      batches: listOf(record({ sequences: listOf(listOf(numeric)), weight: numeric })),
+      counts: listOf(whole(1)),
+      options: objectWith('an object of settings'),
+    },
+  );
   return (await windowDistanceSums(model, batches, counts, options)).map(meansOf);
 }
 

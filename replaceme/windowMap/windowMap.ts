@@ -1,5 +1,13 @@
-import { noJournal, RmError } from '../../engine/index.js';
-import type { Model } from '../../model/index.js';
+import {
+  checkArguments,
+  listOf,
+  noJournal,
+  numeric,
+  objectWith,
+  RmError,
+  record,
+} from '../../engine/index.js';
+import { aModel, type Model } from '../../model/index.js';
 import { roomFor } from '../activations/hiddenStates.js';
 import { batchedTokens, type CalibrationBatch } from '../calibration/calibrationBatch.js';
 import { groupTokens } from './groupTokens.js';
@@ -34,6 +42,15 @@ export async function windowMap(
   batches: readonly CalibrationBatch[],
   options: WindowMapOptions = {},
 ): Promise<WindowMap> {
+  checkArguments(
+    'windowMap',
+    { model, batches, options },
+    {
+      model: aModel,
+      batches: listOf(record({ sequences: listOf(listOf(numeric)), weight: numeric })),
+      options: objectWith('an object of settings'),
+    },
+  );
   const { device, arch } = model;
   using _section = device.section('window map');
   for (const half of [0, 1]) {

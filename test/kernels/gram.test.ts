@@ -58,6 +58,37 @@ test('65,536 rows, columns of uneven scale: relative error far within 1e-7', asy
   assert.ok(error <= 1e-8, `C: ${error}`);
 });
 
+test('precise sums err by 1e-12 of the sums of magnitudes at most, the others by 1e-9', async () => {
+  const device = shared();
+  using scope = new Scope(device);
+  const [rows, m, n] = [5000, 24, 7];
+  const xs = normals(rows * m, 3).map(value => value + 0.5);
+  const ys = normals(rows * n, 4);
+  const [x, y] = [tensorFrom(device, xs, [rows, m]), tensorFrom(device, ys, [rows, n])].map(each =>
+    scope.own(each),
+  );
+  const abs = (values: Float32Array) => values.map(Math.abs);
+  const errors = async (precise: boolean) => {
+    const [g, c] = [createDoubleSingle(scope, [m, m]), createDoubleSingle(scope, [m, n])];
+    for (const each of [g, c]) clearDoubleSingle(device.recorder, each);
+    gram(device.recorder, x!, undefined, g, { precise });
+    crossGram(device.recorder, x!, y!, undefined, c, { precise });
+    symmetrize(device.recorder, g);
+    const worst = async (sums: typeof g, right: Float32Array, columns: number) => {
+      const shape = [rows, m, columns] as const;
+      const exact = outerProductsF64(xs, right, undefined, shape);
+      const sizes = outerProductsF64(abs(xs), abs(right), undefined, shape);
+      const found = await downloadF64(sums);
+      return Math.max(...found.map((value, i) => Math.abs(value - exact[i]!) / sizes[i]!));
+    };
+    return Math.max(await worst(g, xs, m), await worst(c, ys, n));
+  };
+  const [usual, precise] = [await errors(false), await errors(true)];
+  console.log(`sums err by ${usual.toExponential(1)}, precise ones by ${precise.toExponential(1)}`);
+  assert.ok(usual <= 1e-9, `${usual}`);
+  assert.ok(precise <= 1e-12, `${precise}`);
+});
+
 test('rows a thousand times larger do not wipe out the others', async () => {
   const device = shared();
   using scope = new Scope(device);
