@@ -15,14 +15,16 @@ import { checkOperands, checkTensor, type FloatType, floats } from '../shared/ch
 import { flatProgram, runFlat } from '../shared/flat.js';
 import { narrowTo } from '../shared/wgsl.js';
 
+/** How a number is coded: an unsigned or signed integer, or a float with so many bits of exponent and mantissa (OCP). */
+export type CodeFormat =
+  | ('u1' | 'u2' | 'u3' | 'u4' | 'u5' | 'u6' | 'u7' | 'u8' | 'i8')
+  | ('e2m1' | 'e4m3' | 'e5m2');
+
 /** Number of bits of each code. */
-const bits = {
+const bits: Readonly<Record<CodeFormat, number>> = {
   ...{ u1: 1, u2: 2, u3: 3, u4: 4, u5: 5, u6: 6, u7: 7, u8: 8, i8: 8 },
   ...{ e2m1: 4, e4m3: 8, e5m2: 8 },
-} as const;
-
-/** How a number is coded: an unsigned or signed integer, or a float with so many bits of exponent and mantissa (OCP). */
-export type CodeFormat = keyof typeof bits;
+};
 
 /**
  * Packed rows: each row of a matrix is a record of 32-bit words with all that its numbers need.
