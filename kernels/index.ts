@@ -20,6 +20,7 @@ export { largeProduct } from './matmul/largeProduct.js';
 export { normDivisors } from './norms/normDivisors.js';
 export * from './public.js';
 export { NOT_FINITE } from './reductions/argmax.js';
+export { meanMagnitudes } from './reductions/meanMagnitudes.js';
 export { MASSIVE, type TokenRootsOptions, tokenRoots } from './reductions/tokenRoots.js';
 export { checkVariants, isWrong, type Verdicts, verdictsForm, verdictsOf } from './shared/trustedVariants.js';
 export { type Tuning, tuningOf } from './shared/tunedVariants.js';

@@ -1,7 +1,8 @@
-import type { Recorder, Tensor } from '../../engine/index.js';
+import { type Recorder, type Tensor, tensorFrom } from '../../engine/index.js';
 import { rowDots } from '../reduce/named.js';
 import { argmax } from '../reductions/argmax.js';
 import { cosineDistance } from '../reductions/cosineDistance.js';
+import { meanMagnitudes } from '../reductions/meanMagnitudes.js';
 import { rowNorms } from '../reductions/rowNorms.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
@@ -42,6 +43,40 @@ function reductionCase(item: Reduction): KernelCase {
           expected: Float64Array.from({ length: rows }, (_, row) =>
             item.host(Float64Array.from(x.values.subarray(row * columns, (row + 1) * columns))),
           ),
+        }),
+      };
+    },
+  };
+}
+
+/** Means over as many ranges of rows, with a row between them where there are enough. */
+function meanMagnitudesCase([rows, columns]: Shape, ranges: number, bench = false): KernelCase {
+  const step = Math.floor(rows / ranges);
+  const bounds = Array.from(
+    { length: ranges },
+    (_, s) => [s * step, (s + 1) * step - (step > 1 ? 1 : 0)] as const,
+  );
+  return {
+    kernel: 'meanMagnitudes',
+    name: `${rows}x${columns}, ${ranges} ranges`,
+    flops: 2 * rows * columns,
+    bytes: 4 * (rows + ranges) * columns,
+    bench,
+    tolerance: 1e-6,
+    async setup(scope) {
+      const x = await caseTensor(scope, normals(rows * columns), [rows, columns]);
+      const places = scope.own(tensorFrom(scope.device, Uint32Array.from(bounds.flat()), [ranges, 2]));
+      const output = scope.tensor([ranges, columns]);
+      return {
+        run: rec => meanMagnitudes(rec, x.tensor, places, output),
+        output,
+        reference: () => ({
+          expected: Float64Array.from({ length: ranges * columns }, (_, i) => {
+            const [first, end] = bounds[Math.floor(i / columns)]!;
+            let sum = 0;
+            for (let row = first; row < end; row++) sum += Math.abs(x.values[row * columns + (i % columns)]!);
+            return sum / (end - first);
+          }),
         }),
       };
     },
@@ -208,6 +243,9 @@ export const reductionCases: KernelCase[] = [
       values: (_, x) => x * spread,
     }),
   ),
+  meanMagnitudesCase([1, 1], 1),
+  meanMagnitudesCase([7, 129], 3),
+  meanMagnitudesCase([1000, 576], 4, true),
   cosineCase([1, 1], 0.5),
   cosineCase([7, 129], 10),
   cosineCase([129, 576], 0.3, 1, false, true),

@@ -1,36 +1,31 @@
 import {
   asBytes,
-  asF32,
-  downloadTogether,
+  LaterDownloads,
   liveSums,
   noJournal,
   Scope,
-  type Tensor,
+  Tensor,
+  tensorFrom,
   tensorFromBytes,
 } from '../../engine/index.js';
-import { matmul } from '../../kernels/index.js';
-import { realSequences } from '../calibration/calibrationBatch.js';
+import { matmul, meanMagnitudes } from '../../kernels/index.js';
+import { type CalibrationBatch, realSequences } from '../calibration/calibrationBatch.js';
 import type { FitPass } from '../fits/fitPass.js';
 import { hadamard, hasHadamard } from '../fits/hadamard.js';
 import { type LayerFit, repairInOrder } from '../fits/repairInOrder.js';
 import type { Method } from './method.js';
 
-/** The mean |x| of every channel over each sequence's tokens; x [T, N] on the host. */
-function* channelMagnitudes(
-  x: Float32Array,
-  columns: number,
-  sequences: readonly { readonly length: number }[],
-  real: readonly { readonly length: number }[],
-): Generator<Float64Array> {
+/** The rows of each sequence's tokens, without padding, for `meanMagnitudes`. */
+function rangesOf(batch: CalibrationBatch): Uint32Array<ArrayBuffer> {
+  const real = realSequences(batch);
   let row = 0;
-  for (const [s, { length }] of sequences.entries()) {
-    const means = new Float64Array(columns);
-    for (let t = row; t < row + real[s]!.length; t++) {
-      for (let c = 0; c < columns; c++) means[c]! += Math.abs(x[t * columns + c]!) / real[s]!.length;
-    }
-    yield means;
-    row += length;
-  }
+  return Uint32Array.from(
+    batch.sequences.flatMap(({ length }, s) => {
+      const first = row;
+      row += length;
+      return [first, first + real[s]!.length];
+    }),
+  );
 }
 
 /**
@@ -42,27 +37,29 @@ async function channelScales(pass: FitPass, basis: Tensor | undefined): Promise<
   const { hidden } = arch;
   const ratios = { sums: new Float64Array(hidden), weights: 0 };
   const { journal = noJournal } = pass.inputs.options;
-  using _tracking = await journal.track('sums', liveSums({}, ratios));
+  using later = new LaterDownloads(device);
+  using _tracking = await journal.track('sums', later.before(liveSums({}, ratios)));
   await pass.forEach(async ({ layerOutput, target }, batch) => {
     using scope = new Scope(device);
-    const rotated = (states: Tensor): Tensor => {
-      if (!basis) return states;
-      const out = scope.tensor(states.shape, 'f32', 'rotated');
-      matmul(device.recorder, states, basis, out);
+    const count = batch.sequences.length;
+    const ranges = scope.own(tensorFrom(device, rangesOf(batch), [count, 2], 'rows of sequences'));
+    /** By sequence, then by channel; the caller disposes it. */
+    const magnitudes = (states: Tensor): Tensor => {
+      const rotated = basis ? scope.tensor(states.shape, 'f32', 'rotated') : states;
+      if (basis) matmul(device.recorder, states, basis, rotated);
+      const out = Tensor.create(device, [count, hidden], 'f32', 'magnitudes');
+      meanMagnitudes(device.recorder, rotated, ranges, out);
       return out;
     };
-    const downloaded = await downloadTogether([rotated(layerOutput), rotated(target)]);
-    const [before, after] = downloaded.map(bytes => [
-      ...channelMagnitudes(asF32(bytes), hidden, batch.sequences, realSequences(batch)),
-    ]) as [Float64Array[], Float64Array[]];
-    for (const [s, means] of before.entries()) {
-      ratios.weights += batch.weight;
-      // A channel that is always 0 stays 0 under any factor.
-      for (const [c, mean] of means.entries()) {
-        ratios.sums[c]! += batch.weight * (mean > 0 ? after[s]![c]! / mean : 1);
+    await later.readF32([magnitudes(layerOutput), magnitudes(target)], ([before, after]) => {
+      ratios.weights += count * batch.weight;
+      for (const [at, mean] of before!.entries()) {
+        // A channel that is always 0 stays 0 under any factor.
+        ratios.sums[at % hidden]! += batch.weight * (mean > 0 ? after![at]! / mean : 1);
       }
-    }
+    });
   });
+  await later.arrive();
   return Float32Array.from(ratios.sums, sum => sum / ratios.weights);
 }
 
