@@ -65,7 +65,7 @@ export function pruneShares(sections: readonly SectionProfile[]): {
       .filter(({ section }) => names.includes(section.split('/').at(-1)!))
       .reduce((sum, { milliseconds }) => sum + milliseconds, 0);
   const ranking = sections
-    .filter(({ section }) => section === 'distances')
+    .filter(({ section }) => section.split('/').at(-1) === 'distances')
     .flatMap(({ kernels }) => kernels)
     .filter(({ kernel }) => kernel.startsWith('cosineDistance'))
     .reduce((sum, { milliseconds }) => sum + milliseconds, 0);

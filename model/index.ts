@@ -24,7 +24,7 @@ export {
   sealedFile,
   writeSealedTensors,
 } from './checkpoint/sealedTensors.js';
-export { scoredGroups, sharedLayers } from './evaluation/referenceStates.js';
+export { depthStep, scoredGroups, sharedLayers } from './evaluation/referenceStates.js';
 export { checkShapes } from './families/index.js';
 export { isGgufPath } from './files/ggufPath.js';
 export { isRecord, readJsonFileIfPresent } from './files/jsonFile.js';

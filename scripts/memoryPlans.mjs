@@ -1,10 +1,15 @@
-// Prints the table of docs/memory.md: what a prune of well-known models takes on cards of several sizes. Usage after a build:
+// Prints the table of docs/memory.md: what a prune of well-known models takes on cards of several sizes, and what two rounds
+// save of the operations of `measured`'s candidates. Usage after a build:
 // node scripts/memoryPlans.mjs
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { formatBytes, formatSeconds } from '../dist/engine/format.js';
 import { planPrune } from '../dist/replaceme/index.js';
+import { factsOf } from '../dist/replaceme/planning/assumedDevice.js';
+import { planRun } from '../dist/replaceme/planning/plan.js';
+import { judgingFlops } from '../dist/replaceme/planning/selectionFlops.js';
+import { checkPruneRequest } from '../dist/replaceme/request/request.js';
 
 const shape = (hidden, intermediate, layers, heads, kvHeads, vocab, more = {}) => ({
   ...{ model_type: 'llama', architectures: ['LlamaForCausalLM'], hidden_act: 'silu', rms_norm_eps: 1e-5 },
@@ -28,9 +33,24 @@ const weights = {
   'one by one': 'one layer at a time',
 };
 
+const card = memory => ({ name: 'card', memory: memory * 1e9, matmulGflops: 38000, uploadGigabytes: 4 });
+
+/** Operations of the candidates in one round, in which all are repaired and judged in full, and in two. */
+async function candidates(model, memory) {
+  const options = { ratio: 0.25, tokens: 131_072 };
+  const request = await checkPruneRequest(model, undefined, options, 'described');
+  const run = await planRun(model, options, request, factsOf(card(memory)));
+  const { rounds } = run.selecting;
+  const inRounds = of => {
+    const { candidates, finalists } = judgingFlops({ ...run, selecting: { ...run.selecting, rounds: of } });
+    return candidates + finalists;
+  };
+  return [inRounds({ ...rounds, finalists: rounds.sets.length }), inRounds(rounds)];
+}
+
 /** A plan in a cell: device memory, where weights and states are, host memory. */
 async function cell(model, memory) {
-  const assume = { name: 'card', memory: memory * 1e9, matmulGflops: 38000, uploadGigabytes: 4 };
+  const assume = card(memory);
   try {
     const { memory: bytes, placement, batchTokens, phases } = await planPrune(model, { ratio: 0.25, assume });
     const states =
@@ -57,6 +77,11 @@ try {
     lines.push(`| ${name} | ${cells.join(' | ')} |`);
   }
   process.stdout.write(`${lines.join('\n')}\n`);
+  const [one, two] = await candidates(join(folder, 'Llama-3-8B'), 80);
+  process.stdout.write(
+    `\nLlama-3-8B, 131,072 tokens, 80 GB: candidates of \`measured\` ${(one / 1e15).toFixed(2)}e15 operations in one round, ` +
+      `${(two / 1e15).toFixed(2)}e15 in two: ${(two / one).toFixed(2)}\n`,
+  );
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }

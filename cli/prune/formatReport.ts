@@ -53,10 +53,19 @@ export function formatDetails(report: PruneReport): string {
 /** The sets of windows that were tried, best first, for --verbose. */
 export function formatCandidates(candidates: readonly WindowScores[]): string {
   return formatTable(
-    [{ title: 'candidate' }, right('cosine'), right('residual'), right('KL'), right('nll'), { title: '' }],
-    candidates.map(({ windows, cosine, residual, kl, nll, healed }) => [
+    [
+      { title: 'candidate' },
+      right('cosine'),
+      right('residual'),
+      right('KL'),
+      right('nll'),
+      right('tokens'),
+      { title: '' },
+    ],
+    candidates.map(({ windows, cosine, residual, kl, nll, tokens, healed }) => [
       windows.map(({ layer, count }) => `(${layer}, ${count})`).join(' + '),
       ...[cosine, residual, kl, nll].map(value => value.toFixed(4)),
+      `${tokens}`,
       healed ? 'healed' : '',
     ]),
   );

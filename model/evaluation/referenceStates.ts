@@ -34,6 +34,10 @@ export function scoredGroups(
   throw new RmError('DATA_INVALID', 'no sequence has two or more tokens', 'Evaluate on longer text.');
 }
 
+/** Reference states are kept after every so many layers, where those of one depth take `bytes` and there is so much room. */
+export const depthStep = (layers: number, bytes: number, room: number): number =>
+  Math.ceil(layers / (Math.floor(room / bytes) + 1));
+
 /** Settings of `ReferenceStates.of`. */
 export interface ReferenceOptions {
   /** Most tokens of a packed batch (default: by the kind of device). */
@@ -77,8 +81,7 @@ export class ReferenceStates implements LiveState {
     stateBytes: number,
   ) {
     const { hidden, layers } = model.arch;
-    const bytesPerDepth = 4 * hidden * totalTokens(groups.flat());
-    const step = Math.ceil(layers / (Math.floor(stateBytes / bytesPerDepth) + 1));
+    const step = depthStep(layers, 4 * hidden * totalTokens(groups.flat()), stateBytes);
     const between = Array.from({ length: Math.ceil(layers / step) - 1 }, (_, i) => (i + 1) * step);
     this.#depths = [...between, layers];
     this.#scope = new Scope(model.device);

@@ -22,7 +22,6 @@ export async function verifyWritten(
   expected: Float32Array,
   offload: LoadOptions['offload'] = false,
 ): Promise<number> {
-  using _section = device.section('verify');
   if (!expected.every(Number.isFinite)) {
     throw new RmError(
       'NOT_FINITE',

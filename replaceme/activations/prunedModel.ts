@@ -45,6 +45,11 @@ export class PrunedModel {
     return this.#model;
   }
 
+  /** The new weights of layers so far, by original index; owned here. */
+  get layers(): ReadonlyMap<number, Partial<LayerWeights>> {
+    return this.#changes.layers ?? new Map();
+  }
+
   /** What to write in place of the checkpoint's tensors, by name. */
   get replacements(): ReadonlyMap<string, Replacement> {
     const replacements = new Map<string, Replacement>();

@@ -1,7 +1,9 @@
 import { sizeClass } from '../../engine/index.js';
 import { type Architecture, hasOutNorms } from '../../model/index.js';
+import type { LayerFlops } from '../run/computeRate.js';
 import type { Window } from '../run/window.js';
 import { NORM_ROUNDS } from './fitThroughNorm.js';
+import { KEPT_BYTES } from './refitPass.js';
 import type { RepairSettings } from './repair.js';
 import { RIDGES } from './ridgeStatistics.js';
 
@@ -14,7 +16,9 @@ export interface FitRun {
   /** Tokens that it fits to. */
   readonly tokens: number;
   /** FLOPs of one layer for one token. */
-  readonly flopsPerToken: number;
+  readonly layer: LayerFlops;
+  /** Whether what a layer computes for all tokens is kept between passes through it. */
+  readonly keepsInner: boolean;
 }
 
 /** Device memory in bytes: what a fit keeps while it goes over the tokens, and what solving takes besides. */
@@ -51,7 +55,7 @@ const PROBE_TENSORS = 14;
 const roundsOf = (arch: Architecture): number => (hasOutNorms(arch) ? NORM_ROUNDS : 1);
 
 /** Least squares on the Gram matrix [hidden, hidden] of MLP outputs. */
-export function leastSquaresCost({ arch, tokens, flopsPerToken }: FitRun): FitCost {
+export function leastSquaresCost({ arch, tokens, layer }: FitRun): FitCost {
   const { hidden, intermediate } = arch;
   const square = sizeClass(4 * hidden * hidden);
   // Right-hand side, factor and solution in 48 bits, and what estimates the error of the solution; the sums go before
@@ -60,7 +64,8 @@ export function leastSquaresCost({ arch, tokens, flopsPerToken }: FitRun): FitCo
   const fold = square + 2 * sizeClass(4 * hidden * intermediate);
   return {
     memory: [{ sums: 4 * square, solve: Math.max(6 * square + probes, fold - 4 * square) }],
-    flops: roundsOf(arch) * tokens * (flopsPerToken + 3 * hidden * hidden),
+    flops:
+      roundsOf(arch) * tokens * (layer.all + exactSums(hidden, hidden)) + REFINEMENTS * PRECISE * hidden ** 3,
   };
 }
 
@@ -73,33 +78,60 @@ function ridgeBytes(arch: Architecture, inputs: number, words: 1 | 2 = 1): FitBy
   return { sums: 2 * words * (gram + cross), solve: gram + (hasOutNorms(arch) ? 4 : 3) * cross };
 }
 
-/** Ridges that are tried on the held-out half, and the one solve with all tokens. */
-const RIDGE_SOLVES = RIDGES.length + 1;
+/** Of the ridges, largest first, those that are tried until one is worse, mostly; and the one solve with all tokens. */
+const RIDGE_SOLVES = Math.min(RIDGES.length, 3) + 1;
+/** Operations for a term of a sum in 48 bits (kernels/gram), and of a residual (kernels/blockProduct). */
+const EXACT = 6.1;
+const PRECISE = 55;
+/** Residuals of a solution in 48 bits. */
+const REFINEMENTS = 3;
 
-const ridgeFlops = (tokens: number, inputs: number, outputs: number) =>
-  2 * tokens * inputs * (inputs + outputs) + RIDGE_SOLVES * inputs * inputs * (inputs / 3 + 4 * outputs);
+/** Of one token: the lower triangle of G, and C, in 48 bits. */
+const exactSums = (inputs: number, outputs: number) => EXACT * inputs * (inputs / 2 + outputs);
+/** The same in f32. */
+const plainSums = (inputs: number, outputs: number) => 2 * inputs * (inputs / 2 + outputs);
 
-/** Ridge regressions of o_proj and down_proj of one layer, or of one of them. */
+const ridgeSolves = (inputs: number, outputs: number) =>
+  RIDGE_SOLVES * inputs * inputs * (inputs / 3 + 4 * outputs);
+
+/**
+ * Ridge regressions of o_proj and down_proj of one layer, or of one of them, and its outputs with the new weights.
+ *
+ * @param targets where o_proj's sums end: at the layer's output, or after the attention.
+ */
 export function refitCost(
-  { arch, tokens, flopsPerToken }: Omit<FitRun, 'settings' | 'windows'>,
+  { arch, tokens, layer, keepsInner }: Omit<FitRun, 'settings' | 'windows'>,
   refits: RefittedProjections,
+  targets: 'output' | 'after attention' = 'output',
 ): FitCost {
   const { hidden, intermediate, heads, headDim } = arch;
-  const attended = heads * headDim;
+  const attendedSize = heads * headDim;
   const { attention, mlp } = refits;
-  const inputs = [...(attention === 0 ? [] : [attended]), ...(mlp ? [intermediate] : [])];
-  // The layer runs for the sums of each, and for its output.
-  const round = inputs.map(count => tokens * flopsPerToken + ridgeFlops(tokens, count, hidden));
+  const { attended, attentionOutput, features, mlpOutput } = layer;
+  // A pass takes what an earlier one kept.
+  const rest = features + mlpOutput;
+  const oProj = attended + (targets === 'output' ? attentionOutput + rest : 0);
+  const again = attention > 0 && keepsInner ? 0 : attended;
+  const downProj = again + attentionOutput + rest;
+  const keepsFeatures = keepsInner && 4 * tokens * intermediate <= KEPT_BYTES;
+  const output =
+    (mlp && keepsInner ? 0 : again + attentionOutput) + (mlp && keepsFeatures ? 0 : features) + mlpOutput;
+  const sums = attention === 1 ? plainSums : exactSums;
+  const perToken =
+    (attention === 0 ? 0 : oProj + sums(attendedSize, hidden)) +
+    (mlp ? downProj + plainSums(intermediate, hidden) : 0);
+  const solves =
+    (attention === 0 ? 0 : ridgeSolves(attendedSize, hidden)) + (mlp ? ridgeSolves(intermediate, hidden) : 0);
   return {
     memory: [
-      ...(attention === 0 ? [] : [ridgeBytes(arch, attended, attention)]),
+      ...(attention === 0 ? [] : [ridgeBytes(arch, attendedSize, attention)]),
       ...(mlp ? [ridgeBytes(arch, intermediate)] : []),
     ],
-    flops: roundsOf(arch) * round.reduce((sum, flops) => sum + flops, 0) + tokens * flopsPerToken,
+    flops: roundsOf(arch) * (tokens * perToken + solves) + tokens * output,
     refits,
   };
 }
 
 /** Closed-form healing of one layer. */
 export const healingCost = (run: FitRun): FitCost =>
-  refitCost(run, { attention: 1, mlp: run.settings.heal !== 'o-proj' });
+  refitCost(run, { attention: 1, mlp: run.settings.heal !== 'o-proj' }, 'after attention');

@@ -40,6 +40,15 @@ export interface Method {
   repair(context: RepairContext, windows: readonly Window[]): Promise<Repair>;
 }
 
+/** Whether a repair by these settings heals the layers after the cut. */
+export const healsAfter = ({
+  method,
+  settings,
+}: {
+  readonly method: Pick<Method, 'unhealed'>;
+  readonly settings: Pick<RepairContext['settings'], 'heal'>;
+}): boolean => settings.heal !== false || method.unhealed !== undefined;
+
 /** The settings that only some methods read. */
 const someRead = listed(methodSettings, cosineSettings);
 

@@ -33,12 +33,12 @@ export const replacemeCosine: Method = {
   reads: settingsOf('replaceme-cosine'),
   needsCalibration: true,
   refusal: linearRefusal,
-  fitCost: ({ arch: { hidden }, settings, tokens, flopsPerToken }) => {
+  fitCost: ({ arch: { hidden }, settings, tokens, layer }) => {
     const { epochs } = cosineSettings(settings.cosine);
     return {
       // M, what it is compared with, and both once more in the order of an epoch.
       memory: [{ sums: 4 * 3 * tokens * hidden, solve: 6 * sizeClass(4 * hidden * hidden) }],
-      flops: tokens * (flopsPerToken + 6 * epochs * hidden * hidden),
+      flops: tokens * (layer.all + 6 * epochs * hidden * hidden),
     };
   },
   repair: (context, windows) => {

@@ -3,7 +3,8 @@ import { type Architecture, Batch, forward, Model, openHeaders } from '../../mod
 import { SAMPLES } from '../evaluation/samples.js';
 import type { PruneOptions } from '../options/pruneOptions.js';
 import { layerFlopsPerToken } from '../run/computeRate.js';
-import { assumedUpload, DISK_GIGABYTES, type PlannedRates, type RunSizes } from './timePlan.js';
+import type { PlacedRun } from './repairFlops.js';
+import { assumedUpload, DISK_GIGABYTES, type PlannedRates } from './timePlan.js';
 
 /** On a software adapter more rows would take long, and be no faster. */
 const SOFTWARE_ROWS = 256;
@@ -41,7 +42,7 @@ async function layerRate(model: Model, whole: Architecture, lengths: number[], b
 }
 
 /** Whether the report of a run may have samples, which a model writes token by token. */
-const mayWrite = ({ request, report, evaluationTokens, placement }: RunSizes): boolean =>
+const mayWrite = ({ request, report, evaluationTokens, placement }: PlacedRun): boolean =>
   evaluationTokens > 0 && report !== 'light' && placement.weights === 'device' && !request.arch.vision;
 
 /**
@@ -50,7 +51,7 @@ const mayWrite = ({ request, report, evaluationTokens, placement }: RunSizes): b
  */
 export async function measuredRates(
   from: string,
-  run: RunSizes,
+  run: PlacedRun,
   device: Device,
   { dtype, uploadGigabytes }: Pick<PruneOptions, 'dtype'> & { readonly uploadGigabytes?: number | undefined },
 ): Promise<PlannedRates> {

@@ -7,9 +7,10 @@ import { KEPT_BYTES } from '../fits/refitPass.js';
 import { type HealingWork, healingMemory } from '../healing/healingCost.js';
 import { fitsInClosedForm } from '../request/needs.js';
 import type { PruneRequest } from '../request/request.js';
-import { layerFlopsPerToken } from '../run/computeRate.js';
+import { layerFlops } from '../run/computeRate.js';
 import type { Extent } from '../run/reportExtent.js';
 import { lastRemoved } from '../run/window.js';
+import { repairsApart } from '../selections/candidateRounds.js';
 import type { HealingSample } from '../selections/healingSample.js';
 import type { SelectionTokens } from '../selections/selection.js';
 import {
@@ -61,7 +62,10 @@ const most = (of: (bytes: FitBytes) => number, fits: readonly FitBytes[]) => Mat
 export const fitRun = (
   { request: { arch, settings, windows }, sequenceLength }: MemorySizes,
   tokens: number,
-): FitRun => ({ arch, settings, windows, tokens, flopsPerToken: layerFlopsPerToken(arch, sequenceLength) });
+): FitRun => ({
+  ...{ arch, settings, windows, tokens },
+  ...{ layer: layerFlops(arch, sequenceLength), keepsInner: false },
+});
 
 /** Bytes of the device that the steps of a run take, each on its own, with weights and hidden states placed so. */
 export class MemorySteps {
@@ -152,7 +156,8 @@ export class MemorySteps {
         : 0;
     const spare =
       room === undefined ? roomFor(device, weightBytes + this.hiddenStates) / 2 : room - this.hiddenStates;
-    this.#room = speeds ? spare : 0;
+    // What is left on a GPU is filled even where hidden states are not kept: each group of the window map is a walk.
+    this.#room = speeds || (room !== undefined && this.#resident) ? spare : 0;
     const sums = repaired > 0 ? allSumsBytes({ arch, longest: this.#longest }) : 0;
     const useful = windows || judged === 0 ? 0 : Math.max(this.#between(judged), sums);
     this.selectionSpare = Math.min(this.#room, useful);
@@ -238,17 +243,27 @@ export class MemorySteps {
   selecting(): number {
     const { held, hiddenStates, selectionSpare: spare } = this;
     const { request, selecting, besides = 0 } = this.sizes;
-    const { judged = 0, repaired = 0, healed = 0 } = selecting;
+    const { judged = 0, repaired = 0, healed = 0, rounds } = selecting;
     if (request.windows) return 0;
     // Streamed layers need one that goes layer by layer.
     if (judged === 0 || !this.#resident) return held(2) + this.passing + this.ranked + hiddenStates;
     const reference = this.#stream(judged) + Math.min(spare, this.#between(judged));
-    const judging = held(2) + this.changed + Math.max(this.#summing, this.#judging);
+    const judging = held(2) + Math.max(this.changed, this.#patches) + Math.max(this.#summing, this.#judging);
     if (repaired === 0) return reference + judging;
     const mapped = { ...this.sizes, arch: this.#arch, longest: this.#longest, tokens: repaired };
     const map = besides + residentMapBytes(mapped, spare);
     const best = healed > 0 ? this.repairing(healed) : 0;
-    return hiddenStates + Math.max(map, reference + Math.max(this.#unhealed(repaired), best, judging));
+    const first = this.#patches + this.#unhealed(rounds?.repaired ?? 0);
+    const repairs = Math.max(this.#unhealed(repaired), best, first, judging);
+    return hiddenStates + Math.max(map, reference + repairs);
+  }
+
+  /** New weights of all windows of the first round, at the most. */
+  get #patches(): number {
+    const { request, selecting } = this.sizes;
+    if (!selecting.rounds || !this.fits || !repairsApart(request.method)) return 0;
+    const windows = selecting.rounds.sets.reduce((sum, { length }) => sum + length, 0);
+    return windows * this.projections;
   }
 
   /** The choice of what is healed. */

@@ -5,6 +5,7 @@ import { calibrationSizes, defaultEvaluationTokens } from '../calibration/sizes.
 import { evaluationTokens } from '../evaluation/evaluationText.js';
 import type { HealingWork } from '../healing/healingCost.js';
 import { healingSettings } from '../healing/healingSettings.js';
+import { healsAfter } from '../methods/method.js';
 import { givesTexts, type PruneOptions } from '../options/pruneOptions.js';
 import { budgetInWords } from '../request/layerBudget.js';
 import { checkPruneRequest, type PruneRequest } from '../request/request.js';
@@ -22,12 +23,13 @@ import { measuredRates } from './measuredRates.js';
 import { type Placement, weightSizes } from './memoryParts.js';
 import type { PlannedMemory } from './memoryPlan.js';
 import type { MemorySizes } from './memorySteps.js';
+import type { PlacedRun } from './repairFlops.js';
 import {
   DISK_GIGABYTES,
+  expectedCount,
   type PlannedPhase,
   type PlannedRates,
   plannedTime,
-  type RunSizes,
 } from './timePlan.js';
 
 /** The cost of a prune, estimated without reading weights or texts. */
@@ -56,7 +58,7 @@ export interface PrunePlan {
 }
 
 /** How many tokens a run reads, and where its weights and hidden states are placed. */
-export interface RunPlan extends RunSizes {
+export interface RunPlan extends PlacedRun {
   /** Tokens among them that the model generates itself. */
   readonly written: number;
   /** How the run differs from one with all layers on the device, in sentences. */
@@ -108,7 +110,7 @@ export async function memorySizes(
   device: DeviceFacts,
   { of }: Shard = WHOLE,
 ): Promise<MemorySizes> {
-  const { arch, windows, count, selection } = request;
+  const { arch, windows, windowCount, selection } = request;
   const { sequenceLength, ...given } = calibrationSizes(options, device, arch);
   const copies = options.mask === undefined ? 1 : 2;
   const written = options.generate ?? 0;
@@ -121,7 +123,10 @@ export async function memorySizes(
   // Whole batches are divided.
   const tokens =
     of === 1 ? all : Math.min(all, Math.ceil(all / of) + Math.max(given.batchTokens, sequenceLength));
-  const planned = { device, layers: arch.layers, count, tokens };
+  const planned = {
+    ...{ device, tokens, layers: arch.layers, count: expectedCount(request), windowCount },
+    heals: healsAfter(request),
+  };
   const rankedTokens = windows ? 0 : (selection.tokens?.(planned) ?? tokens);
   const evaluated = options.report === 'none' ? 0 : evaluationTokens(options, device);
   const checkpoint = await openHeaders(from, arch, options.dtype);

@@ -1,17 +1,16 @@
 import type { DeviceFacts } from '../../engine/index.js';
-import { healingCost } from '../fits/fitCost.js';
 import { healingFlops } from '../healing/healingCost.js';
 import { fitsInClosedForm } from '../request/needs.js';
+import type { PruneRequest } from '../request/request.js';
 import { layerFlopsPerToken } from '../run/computeRate.js';
 import type { Paces } from '../run/paces.js';
 import type { PhaseName } from '../run/phaseClock.js';
 import { chooseExtent, type ReportExtent, type ReportTimes } from '../run/reportExtent.js';
-import { lastRemoved } from '../run/window.js';
+import { lastRemoved, type Window } from '../run/window.js';
 import type { HealingSample } from '../selections/healingSample.js';
 import { evaluationFlops } from './evaluationCost.js';
-import type { Placement } from './memoryParts.js';
-import type { PlannedMemory } from './memoryPlan.js';
-import { fitRun, type MemorySizes } from './memorySteps.js';
+import { knownTokens, type PlacedRun, type RepairFlops, repairFlops } from './repairFlops.js';
+import { judgedFlops, selectionFlops } from './selectionFlops.js';
 
 /** The expected cost of a phase of a run. */
 export interface PlannedPhase {
@@ -45,54 +44,62 @@ export const assumedUpload = ({ info }: DeviceFacts): number => (info.kind === '
 /** Numbers of layers that the search for a budget tries, about. */
 export const TRIES = 4;
 
-interface RepairCost {
-  /** Of the forward passes, the sums and the solves: of the layers that stay before a cut, and of healing. */
-  readonly fit: number;
-  readonly heal: number;
-  /** Layers that all tokens go through before the first fit; those that are fitted there; and those that are healed. */
+interface RepairCost extends RepairFlops {
+  /** Layers that all tokens go through before the last fit; those that are fitted there; and those that are healed. */
   readonly depth: number;
   readonly cuts: number;
   readonly healed: number;
 }
 
-/** What all fits compute; where the window is not known yet, at the most. */
-function repairCost(run: RunSizes, tokens: number, perToken: number): RepairCost {
-  const { request } = run;
-  const { count, windows, windowCount, method, settings } = request;
-  const { layers } = request.arch;
-  const cuts = windows?.length ?? windowCount;
-  const depth = windows ? lastRemoved(windows.at(-1)!) + 1 : layers;
-  const after = windows ? layers - lastRemoved(windows[0]!) - 1 : layers - count - 1;
-  const healed = settings.heal ? after : 0;
-  const fit = fitRun(run, tokens);
-  const fitted = cuts * (method.fitCost?.(fit).flops ?? 0);
+/** What all fits compute; the mean over the sets that may be chosen. */
+function repairCost(run: PlacedRun, sets: readonly (readonly Window[])[]): RepairCost {
+  const { method, settings, arch } = run.request;
+  const { keepsInner } = run.placement.states;
+  const of = { method, settings, tokens: run.tokens, known: knownTokens(run), keepsInner };
+  const costs = sets.map(windows => ({
+    ...repairFlops(run, { ...of, windows }),
+    depth: lastRemoved(windows.at(-1)!) + 1,
+    cuts: windows.length,
+    healed: settings.heal ? arch.layers - lastRemoved(windows[0]!) - 1 : 0,
+  }));
+  const mean = (name: keyof RepairCost) => costs.reduce((sum, cost) => sum + cost[name], 0) / costs.length;
   return {
-    fit: tokens * depth * perToken + fitted,
-    heal: healed * (tokens * perToken + healingCost(fit).flops),
-    depth,
-    cuts,
-    healed,
+    ...{ fit: mean('fit'), heal: mean('heal') },
+    ...{ depth: mean('depth'), cuts: mean('cuts'), healed: mean('healed') },
   };
 }
 
 /** FLOPs of two repairs on a sample, and of what judges them. */
-function healingTrials(run: RunSizes, { judged, healed }: HealingSample, perToken: number): number {
-  const { arch, count, settings } = run.request;
+function healingTrials(
+  run: PlacedRun,
+  { judged, healed }: HealingSample,
+  windows: readonly Window[],
+): number {
+  const { arch, method, settings } = run.request;
+  const { keepsInner } = run.placement.states;
   const repaired = (heal: true | 'o-proj') => {
-    const request = { ...run.request, settings: { ...settings, heal } };
-    const { fit, heal: healing } = repairCost({ ...run, request }, healed, perToken);
+    const repair = { method, settings: { ...settings, heal }, windows, tokens: healed };
+    const { fit, heal: healing } = repairFlops(run, { ...repair, known: knownTokens(run), keepsInner });
     return fit + healing;
   };
-  const walked = 3 * arch.layers - 2 * count;
-  const scored = 3 * 2 * arch.hidden * arch.vocab;
-  return repaired(true) + repaired('o-proj') + judged * (walked * perToken + scored);
+  const judging = arch.layers * layerFlopsPerToken(arch, run.sequenceLength);
+  // Without states between the layers.
+  const scored = 2 * judgedFlops(run, windows, arch.layers);
+  return repaired(true) + repaired('o-proj') + judged * (judging + scored);
 }
 
-/** What a plan of time needs of a run. */
-export interface RunSizes extends MemorySizes {
-  readonly placement: Placement;
-  readonly memory: PlannedMemory;
+/** The windows where they are known, else such as a selection may find; the likeliest first. */
+function expectedSets(
+  { request: { arch, windows }, selecting }: PlacedRun,
+  count: number,
+): readonly (readonly Window[])[] {
+  const middle = { layer: Math.floor((arch.layers - 1 - count) / 2), count };
+  return windows ? [windows] : (selecting.rounds?.sets ?? [[middle]]);
 }
+
+/** Layers that go. How many a budget allows is not known yet; its search begins with a quarter. */
+export const expectedCount = ({ arch, budget, count }: PruneRequest): number =>
+  budget ? Math.max(1, Math.round(arch.layers / 4)) : count;
 
 /** The expected time of a run. */
 export interface PlannedTime {
@@ -109,14 +116,12 @@ export const secondsOf = (phases: readonly PlannedPhase[]): number =>
   phases.reduce((sum, { seconds }) => sum + seconds, 0);
 
 /** The phases of a run, and how much of a report they leave time for. @param paces of earlier runs like this one. */
-export function plannedTime(run: RunSizes, rates: PlannedRates, paces: Paces = {}): PlannedTime {
+export function plannedTime(run: PlacedRun, rates: PlannedRates, paces: Paces = {}): PlannedTime {
   const { request, layerBytes, outerBytes, weightBytes, evaluationTokens } = run;
   const { arch, windows, settings, budget } = request;
-  const { layers, hidden } = arch;
-  // How many layers a budget allows is not known yet; its search begins with a quarter.
-  const count = budget ? Math.max(1, Math.round(layers / 4)) : request.count;
+  const { layers } = arch;
+  const count = expectedCount(request);
   const streamed = run.placement.weights !== 'device';
-  const perToken = layerFlopsPerToken(arch, run.sequenceLength);
   const disk = rates.diskGigabytes * 1e9;
   const perByte = 1 / disk + 1 / (rates.uploadGigabytes * 1e9);
   const phase = (name: PhaseName, flops: number, bytes: number, overlaps = streamed): PlannedPhase => {
@@ -126,20 +131,18 @@ export function plannedTime(run: RunSizes, rates: PlannedRates, paces: Paces = {
   };
   const uploaded = (of: number) => (streamed ? of * layerBytes : 0);
   const phases = [phase('load', 0, streamed ? outerBytes : weightBytes, false)];
-  const cost = repairCost(run, run.tokens, perToken);
-  const selecting = run.rankedTokens * layers * perToken;
+  const sets = expectedSets(run, count);
+  const cost = repairCost(run, sets);
+  const selecting = selectionFlops(run);
   const trying = selecting + cost.fit + cost.heal;
   const ranking = windows ? 0 : budget ? TRIES * trying : selecting;
-  const trial = run.comparing && healingTrials(run, run.comparing, perToken);
+  const trial = run.comparing && healingTrials(run, run.comparing, sets[0]!);
   if (!windows || trial) {
     const passes = (windows ? 0 : layers) + (trial ? 2 * (layers + cost.depth + cost.healed) : 0);
     phases.push(phase('select', ranking + (trial ?? 0), uploaded(passes)));
   }
   if (fitsInClosedForm(request)) {
-    // Of these tokens the layers below the cut need not run again.
-    const known = run.memory.hiddenStates / (4 * hidden * layers);
-    const flops = Math.max(0, cost.fit - known * cost.depth * perToken);
-    phases.push(phase('fit', flops, uploaded(cost.depth + cost.cuts)));
+    phases.push(phase('fit', cost.fit, uploaded(cost.depth + cost.cuts)));
   }
   const training = run.healing && healingFlops(run.healing, run.sequenceLength);
   if (settings.heal || training) {
@@ -153,7 +156,7 @@ export function plannedTime(run: RunSizes, rates: PlannedRates, paces: Paces = {
   ];
   if (evaluationTokens === 0) return { phases: [...phases, ...end], report: chooseExtent('none', undefined) };
   const evaluate = (extent: 'full' | 'light'): PlannedPhase => {
-    const { together, oneByOne } = evaluationFlops(run, count, perToken, extent);
+    const { together, oneByOne } = evaluationFlops(run, sets[0]!, extent);
     // Once for the scores; in full once more, a layer at a time.
     const walks = extent === 'full' ? 2 : 1;
     const all = phase('evaluate', together, uploaded(walks * (3 * layers - 2 * count)));

@@ -6,7 +6,7 @@ import { batchedTokens } from '../calibration/calibrationBatch.js';
 import type { Repair, RepairContext } from '../fits/repair.js';
 import type { Window } from '../run/window.js';
 import { healingSample } from '../selections/healingSample.js';
-import { splitHalves } from '../selections/measured.js';
+import { splitHalves } from '../selections/splitHalves.js';
 import type { PruneRun } from './pruneRun.js';
 
 /** What the layers after the cut get, and what a report says of it. */

@@ -33,8 +33,8 @@ export async function chooseWindows(
   const select = () => selection.select({ ...context, method, count, windowCount, apart, keepsPattern });
   const choice = await run.step('select', async () => {
     if (!statistics) return await select();
-    // What the choice may depend on; selections read more tokens on a GPU.
-    const repair = selection.dependsOnMethod ? [method.name, settings] : [];
+    // What the choice may depend on; selections read more tokens on a GPU. Earlier versions judged in one round.
+    const repair = selection.dependsOnMethod ? [method.name, settings, 'two rounds'] : [];
     const pattern = keepsPattern ? ['keeps pattern'] : [];
     const key = [selection.name, device.info.kind, count, windowCount, apart, ...repair, ...pattern];
     return await statistics.choice(key, select);

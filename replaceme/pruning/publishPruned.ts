@@ -18,6 +18,7 @@ import type { PruneReport } from '../report/schema/schema.js';
 import { pruneSentence } from '../report/sentence.js';
 import { needsCalibration } from '../request/needs.js';
 import { checkPrunedOutput } from '../request/request.js';
+import { layerFlops } from '../run/computeRate.js';
 import type { ReportExtent } from '../run/reportExtent.js';
 import { describeWindows, removedLayers } from '../run/window.js';
 import type { WindowChoice } from '../run/windowChoice.js';
@@ -146,7 +147,10 @@ function verdictFacts(
   const { arch, method, settings } = run.request;
   const { tokens, files } = calibration;
   const better = betterThan(run);
-  const cost = method.fitCost?.({ arch, settings, windows, tokens, flopsPerToken: 0 });
+  const cost = method.fitCost?.({
+    ...{ arch, settings, windows, tokens },
+    ...{ layer: layerFlops(arch, 0), keepsInner: false },
+  });
   return {
     removed: removedLayers(windows).length,
     method: method.name,

@@ -1,4 +1,5 @@
 import type { Progress, ProgressEvent } from '../../engine/index.js';
+import { healsAfter } from '../methods/method.js';
 import type { PlannedPhase } from '../planning/timePlan.js';
 import type { PruneRequest } from '../request/request.js';
 import type { PhaseName } from '../run/phaseClock.js';
@@ -7,18 +8,19 @@ import { type ExpectedWork, RunForecast } from '../run/runForecast.js';
 /** Events of a phase in their order, and about how long each part takes beside the others (on the demo model). */
 type Parts = readonly (readonly [name: string, weight: number])[];
 
-function partsOf(phase: PhaseName, { selection, budget, method, settings }: PruneRequest): Parts {
+function partsOf(phase: PhaseName, request: PruneRequest): Parts {
+  const { selection, budget } = request;
   if (phase === 'evaluate') {
     const each = (name: string, weight: number) => Array.from({ length: 3 }, () => [name, weight] as const);
     return [['reference', 4], ...each('evaluate', 4), ['damage by layer', 2], ...each('samples', 8)];
   }
   if (phase === 'select' && budget) return [['numbers of layers', 1]];
   if (phase !== 'select' || selection.name !== 'measured') return [];
-  const heals = settings.heal || method.unhealed !== undefined;
   return [
-    ...[['window map', 8] as const, ['window map', 1] as const, ['reference', 1] as const],
-    ['candidates', 24],
-    ...(heals ? [['finalists', 10] as const] : []),
+    ...[['window map', 8] as const, ['window map', 1] as const],
+    ...[['reference', 1] as const, ['reference', 1] as const],
+    ...[['windows', 4] as const, ['candidates', 3] as const],
+    ['finalists', healsAfter(request) ? 16 : 10],
   ];
 }
 

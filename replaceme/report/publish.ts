@@ -73,7 +73,6 @@ async function writeWeights<R extends PruneReport | HealReport>(
   { from, device, arch, model: { keep, replacements }, options }: Publication<R>,
   target: string,
 ): Promise<void> {
-  using _section = device.section('write');
   const source = await openModelSource(from);
   const checkpoint = inDtype(await source.openCheckpoint(), options.dtype);
   try {

@@ -30,15 +30,17 @@ export class PhaseClock implements LiveState {
     private readonly onTurn?: (name: PhaseName, ended: boolean) => void,
   ) {}
 
-  /** Begins a phase that ends with the block: `using _ = phases.enter('fit')`. A phase may begin more than once. */
+  /** Begins a phase that ends with the block: `using _ = phases.enter('fit')`. It may begin more than once; the profiler's section has its name. */
   enter(name: PhaseName): Disposable {
     this.#turn();
+    const section = this.device.section(name);
     if (!this.#phases.has(name)) this.#phases.set(name, { seconds: 0, peakBytes: 0 });
     this.#open.push(name);
     return {
       [Symbol.dispose]: () => {
         this.#turn();
         this.#open.pop();
+        section[Symbol.dispose]();
       },
     };
   }

@@ -23,6 +23,8 @@ export interface WindowScores {
   /** The repaired model on held-out tokens: mean KL(original || model) and -log p(next token), in nats. */
   readonly kl: number;
   readonly nll: number;
+  /** How many held-out tokens those were: finalists were judged by more than the others. */
+  readonly tokens: number;
   /** Whether the later layers were healed. */
   readonly healed: boolean;
 }
@@ -53,7 +55,7 @@ export interface WindowChoice {
   readonly by: string;
   /** When single windows were ranked: the measure for i = 0, 1, ... */
   readonly distances?: readonly number[];
-  /** When candidates were repaired and judged: best first, healed ones before the others. */
+  /** When candidates were repaired and judged: best first, finalists before the others. */
   readonly candidates?: readonly WindowScores[];
   /** When a budget decided how many layers go. */
   readonly search?: LayerSearch;

@@ -1,30 +1,30 @@
 import { type DeviceFacts, noJournal, RmError } from '../../engine/index.js';
-import { evaluate, ReferenceStates } from '../../model/index.js';
 import { HiddenStates, LentStates } from '../activations/hiddenStates.js';
-import { PrunedModel } from '../activations/prunedModel.js';
-import { batchedTokens, type CalibrationBatch, realSequences } from '../calibration/calibrationBatch.js';
+import { batchedTokens } from '../calibration/calibrationBatch.js';
 import type { RepairContext } from '../fits/repair.js';
+import { healsAfter } from '../methods/method.js';
 import { isEarly, type Window } from '../run/window.js';
 import type { WindowChoice, WindowScores } from '../run/windowChoice.js';
 import { type WindowMap, windowMap } from '../windowMap/windowMap.js';
-import { cosine, rankingBatches } from './cosine.js';
+import { firstRound, lastRound } from './candidateRounds.js';
+import { cosine } from './cosine.js';
+import { Judges, type Scores } from './judges.js';
 import { judgingOptions } from './judgingOptions.js';
 import { keepsLayerPattern } from './layerPattern.js';
 import type { MeasureSettings, Selection, SelectionContext } from './selection.js';
 import { shortList } from './shortList.js';
+import { firstOfHalves, splitHalves } from './splitHalves.js';
+import { typicalSets } from './typicalSets.js';
 
 /**
- * Defaults that together cost about as much as the fit itself. On a software adapter, whose fit uses 8,192 tokens, in units
- * of one forward pass over 1,024 tokens: 4 for the map (which the fit saves later) and 1 for its solves, 1 for the
- * reference, and for each of six candidates one half for the fit and one for the later layers and the output head. Each
- * of two finalists costs half of the final healing. Healing is not judged on fewer tokens, because early windows gain
- * more from it with more tokens.
+ * Defaults that together cost about as much as the fit itself (planning/selectionFlops.ts counts them). Healing is not judged
+ * on fewer tokens, because early windows gain more from it with more tokens.
  */
-const defaultSettings = ({ info }: DeviceFacts, tokens: number): MeasureSettings => {
+const defaultSettings = ({ info }: DeviceFacts, tokens: number, heals: boolean): MeasureSettings => {
   const { heldOutTokens, ...rest } =
     info.kind === 'software'
       ? { fitTokens: 4096, heldOutTokens: 1024, candidates: 6, finalists: 2 }
-      : { fitTokens: 32_768, heldOutTokens: 8192, candidates: 16, finalists: 3 };
+      : { fitTokens: 32_768, heldOutTokens: 8192, candidates: 16, finalists: heals ? 3 : 2 };
   // With more text to fit on, there is more to judge by.
   return {
     ...rest,
@@ -32,55 +32,26 @@ const defaultSettings = ({ info }: DeviceFacts, tokens: number): MeasureSettings
   };
 };
 
-/** Most tokens to judge by, since every candidate goes over all of them. */
+/** Most tokens to judge by, since every finalist goes over all of them. */
 const MOST_HELD_OUT = 32_768;
+
+/** Shares of the tokens that candidates are repaired on and judged by in the first round. */
+const FIRST_FITTED = 1 / 2;
+const FIRST_JUDGED = 1 / 4;
 
 /** Default for the most windows of a set. */
 const MOST_WINDOWS = 4;
 
-interface Split {
-  readonly fit: readonly CalibrationBatch[];
-  /** Token sequences, without padding. */
-  readonly heldOut: readonly (readonly number[])[];
-}
-
-/**
- * Divides the batches: some of both halves to fit on, and other sequences of half 1 to judge by. Undefined where there are
- * too few sequences for both.
- */
-export function splitHalves(
-  batches: readonly CalibrationBatch[],
-  { fitTokens, heldOutTokens }: Pick<MeasureSettings, 'fitTokens' | 'heldOutTokens'>,
-): Split | undefined {
-  const half = (which: 0 | 1) => batches.filter(batch => batch.half === which);
-  const first = rankingBatches(half(0), fitTokens / 2);
-  let second = half(1);
-  // A single batch is divided by sequences.
-  if (second.length === 1) second = singleSequences(second[0]!);
-  if (first.length === 0 || second.length < 2) return undefined;
-  const most = Math.floor(batchedTokens(second) / 2);
-  const judged = rankingBatches(second.slice(1), Math.min(heldOutTokens, most));
-  const fitted = rankingBatches(
-    second.filter(batch => !judged.includes(batch)),
-    fitTokens / 2,
-  );
-  const heldOut = judged.flatMap(realSequences).filter(({ length }) => length > 1);
-  return heldOut.length > 0 ? { fit: [...first, ...fitted], heldOut } : undefined;
-}
-
-const singleSequences = (batch: CalibrationBatch): CalibrationBatch[] =>
-  batch.sequences.map((ids, s) => ({
-    ...batch,
-    sequences: [ids],
-    ...(batch.lengths && { lengths: [batch.lengths[s]!] }),
-  }));
+const mostWindows = (windowCount: number, count: number): number =>
+  Math.min(windowCount > 1 ? windowCount : MOST_WINDOWS, count);
 
 async function select(context: SelectionContext): Promise<WindowChoice> {
   const { model, count, method, spareBytes, onProgress, signal, journal = noJournal } = context;
   const { device, arch } = model;
   const hooks = { ...(onProgress && { onProgress }), ...(signal && { signal }), journal };
   const tokens = batchedTokens(context.batches);
-  const settings = { ...defaultSettings(device, tokens), ...context.measuring };
+  const heals = healsAfter(context);
+  const settings = { ...defaultSettings(device, tokens, heals), ...context.measuring };
   const split = splitHalves(context.batches, settings);
   if (!split) {
     // `windowCount` is the most here: one window where the layers do not divide.
@@ -99,8 +70,7 @@ async function select(context: SelectionContext): Promise<WindowChoice> {
     }),
   );
   const candidates = proposed(context, map, settings.candidates);
-
-  using reference = await ReferenceStates.of(model, split.heldOut, {
+  using judges = await Judges.of(model, split.heldOut, FIRST_JUDGED, {
     ...judgingOptions(context),
     ...hooks,
   });
@@ -113,44 +83,33 @@ async function select(context: SelectionContext): Promise<WindowChoice> {
     ...(context.placement && { placement: context.placement }),
     ...hooks,
   };
-  const unhealed = method.unhealed ?? method;
-  const heals = context.settings.heal || method.unhealed !== undefined;
-  // Holds out the same sequences.
-  const more = splitHalves(context.batches, {
-    ...settings,
-    fitTokens: Math.max(settings.fitTokens, tokens / 2),
-  })!;
-  const score = async (windows: readonly Window[], healed: boolean): Promise<WindowScores> => {
-    using _section = device.section('candidates');
-    const repair = healed
-      ? await method.repair({ ...repairing, batches: more.fit }, windows)
-      : await unhealed.repair({ ...repairing, settings: { ...context.settings, heal: false } }, windows);
-    using pruned = new PrunedModel(model, windows, repair.changes);
-    const { kl, nll } = await evaluate(pruned.model, split.heldOut, {
-      against: reference,
-      ...(signal && { signal }),
-      journal,
+  const withScores = (sets: readonly (readonly Window[])[], scores: readonly Scores[], healed: boolean) =>
+    sets
+      .map((windows, at): WindowScores => ({ windows, ...proxies(map, windows), ...scores[at]!, healed }))
+      .sort((a, b) => a.kl - b.kl);
+
+  let finalists: readonly (readonly Window[])[] = candidates;
+  let others: readonly WindowScores[] = [];
+  if (candidates.length > settings.finalists) {
+    const first = await firstRound(candidates, {
+      method: method.unhealed ?? method,
+      context: {
+        ...repairing,
+        batches: firstOfHalves(split.fit, FIRST_FITTED),
+        settings: { ...context.settings, heal: false },
+      },
+      judges,
     });
-    return { windows, ...proxies(map, windows), kl: kl!, nll, healed };
-  };
-  const scores: WindowScores[] = [];
-  const tell = (phase: string, done: number, total: number) =>
-    onProgress?.({ phase, done, total, unit: phase });
-  tell('candidates', 0, candidates.length);
-  for (const [c, windows] of candidates.entries()) {
-    scores.push(await journal.step('candidate', () => score(windows, false)));
-    tell('candidates', c + 1, candidates.length);
+    const ranked = withScores(candidates, first, false);
+    const best = chooseFinalists(ranked, arch.layers, settings.finalists, heals);
+    finalists = best.map(({ windows }) => windows);
+    others = ranked.filter(scores => !best.includes(scores));
   }
-  scores.sort(byKl);
-  if (heals) {
-    const finalists = chooseFinalists(scores, arch.layers, settings.finalists);
-    tell('finalists', 0, finalists.length);
-    for (const [f, finalist] of finalists.entries()) {
-      scores[scores.indexOf(finalist)] = await journal.step('finalist', () => score(finalist.windows, true));
-      tell('finalists', f + 1, finalists.length);
-    }
-    scores.sort((a, b) => Number(b.healed) - Number(a.healed) || byKl(a, b));
-  }
+  // Healing gains from more tokens; the same sequences are held out.
+  const fitTokens = heals ? Math.max(settings.fitTokens, tokens / 2) : settings.fitTokens;
+  const { fit } = splitHalves(context.batches, { ...settings, fitTokens })!;
+  const last = await lastRound(finalists, { method, context: { ...repairing, batches: fit }, judges });
+  const scores = [...withScores(finalists, last, heals), ...others];
   const { windows } = scores[0]!;
   return { windows, by: 'KL to the original on held-out calibration tokens', candidates: scores, map };
 }
@@ -165,9 +124,14 @@ function proposed(
   map: WindowMap,
   length: number,
 ): Window[][] {
-  const most = windowCount > 1 ? windowCount : MOST_WINDOWS;
   const suits = (windows: readonly Window[]) => keepsLayerPattern(arch, windows);
-  const sets = shortList(map, count, length, Math.min(most, count), keepsPattern ? suits : undefined);
+  const sets = shortList(
+    map,
+    count,
+    length,
+    mostWindows(windowCount, count),
+    keepsPattern ? suits : undefined,
+  );
   if (sets.length > 0) return sets;
   throw new RmError(
     'UNSUPPORTED_FAMILY',
@@ -176,12 +140,15 @@ function proposed(
   );
 }
 
-const byKl = (a: WindowScores, b: WindowScores): number => a.kl - b.kl;
-
-/** The best candidates and the best early one, which healing helps more. */
-function chooseFinalists(scores: readonly WindowScores[], layers: number, count: number): WindowScores[] {
-  const early = scores.find(({ windows }) => isEarly(windows, layers));
-  const order = [...scores.slice(0, 1), ...(early ? [early] : []), ...scores];
+/** The best candidates; where healing follows, the best early one among them, which it helps more. */
+function chooseFinalists(
+  ranked: readonly WindowScores[],
+  layers: number,
+  count: number,
+  heals: boolean,
+): WindowScores[] {
+  const early = heals ? ranked.find(({ windows }) => isEarly(windows, layers)) : undefined;
+  const order = [...ranked.slice(0, 1), ...(early ? [early] : []), ...ranked];
   return [...new Set(order)].slice(0, count);
 }
 
@@ -204,17 +171,19 @@ export const measured: Selection = {
   dividesInWindows: 'any',
   dependsOnMethod: true,
   select,
-  // As defaultSettings counts them, without the part that the fit saves later.
-  tokens: ({ device, tokens }) => {
-    const { fitTokens, heldOutTokens, candidates } = defaultSettings(device, tokens);
-    return 1.25 * fitTokens + heldOutTokens + candidates * (fitTokens / 8 + heldOutTokens);
-  },
-  memory: ({ device, tokens }) => {
-    const { fitTokens, heldOutTokens } = defaultSettings(device, tokens);
+  tokens: ({ device, tokens, heals }) => Math.min(tokens, defaultSettings(device, tokens, heals).fitTokens),
+  memory: ({ device, tokens, layers, count, windowCount, heals }) => {
+    const { fitTokens, heldOutTokens, candidates, finalists } = defaultSettings(device, tokens, heals);
     // At most half of one half is held out.
     const judged = Math.min(heldOutTokens, Math.floor(tokens / 4));
     const most = tokens - judged;
     const repaired = Math.min(most, fitTokens);
-    return { kept: repaired, judged, repaired, healed: Math.min(most, Math.max(fitTokens, tokens / 2)) };
+    return {
+      ...{ kept: repaired, judged, repaired, healed: Math.min(most, Math.max(fitTokens, tokens / 2)) },
+      rounds: {
+        sets: typicalSets(layers, count, candidates, mostWindows(windowCount, count)),
+        ...{ repaired: FIRST_FITTED * repaired, judged: FIRST_JUDGED * judged, finalists },
+      },
+    };
   },
 };

@@ -2,6 +2,7 @@ import type { DeviceFacts } from '../../engine/index.js';
 import type { CalibrationBatch } from '../calibration/calibrationBatch.js';
 import type { RepairContext } from '../fits/repair.js';
 import type { Method } from '../methods/method.js';
+import type { Window } from '../run/window.js';
 import type { WindowChoice } from '../run/windowChoice.js';
 import type { RowSums } from '../statistics/statisticsStore.js';
 
@@ -59,16 +60,31 @@ export interface SelectionTokens {
   readonly healed?: number;
   /** Number of removed windows, where they differ in size. */
   readonly windows?: number;
+  readonly rounds?: JudgingRounds;
+}
+
+/** For plans: how a selection judges candidates in two rounds. */
+export interface JudgingRounds {
+  /** Candidates like those that it will find. */
+  readonly sets: readonly (readonly Window[])[];
+  /** The first round: tokens that it repairs on, and tokens that it judges by. */
+  readonly repaired: number;
+  readonly judged: number;
+  /** How many candidates reach the last round. */
+  readonly finalists: number;
 }
 
 /** For plans: what a selection's cost depends on. */
 export interface SelectionPlan {
   readonly device: DeviceFacts;
   readonly layers: number;
-  /** Layers to remove. */
+  /** Layers to remove, and in how many windows. */
   readonly count: number;
+  readonly windowCount: number;
   /** Calibration tokens. */
   readonly tokens: number;
+  /** Whether the layers after the cut are healed in closed form. */
+  readonly heals: boolean;
 }
 
 /** Chooses the layers to remove. One file per selection, one line in selections/index.ts. */

@@ -68,7 +68,7 @@ const choiceForm = record({
     listOf(
       record({
         ...{ windows: windowsForm, cosine: finite(), residual: finite() },
-        ...{ kl: finite(), nll: finite(), healed: flag },
+        ...{ kl: finite(), nll: finite(), tokens: optional(whole()), healed: flag },
       }),
     ),
   ),

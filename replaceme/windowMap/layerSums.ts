@@ -11,7 +11,7 @@ import { notFinite } from './windowDistances.js';
 import type { WindowMeasure } from './windowMeasures.js';
 
 /** Ridges as shares of the Gram matrix's mean diagonal, largest first; a coarse path suffices to rank windows. */
-const RIDGES = [1, 0.1, 0.01];
+export const MAP_RIDGES: readonly number[] = [1, 0.1, 0.01];
 
 /** Sums for one layer that stays and one half of the documents; M and L of every token are scaled by sqrt(w). */
 interface HalfSums {
@@ -153,7 +153,7 @@ export class LayerSums {
     const [fitted, heldOut] = halves;
     const diagonal = await downloadDiagonal(rec, fitted.gram);
     const mean = diagonal.reduce((sum, value) => sum + value, 0) / arch.hidden;
-    const shifts = mean > 0 ? RIDGES.map(share => share * mean) : [];
+    const shifts = mean > 0 ? MAP_RIDGES.map(share => share * mean) : [];
     for await (const { x } of solveRidgePath(device, fitted.gram, crosses[0]!, shifts)) {
       using _ = x;
       const losses = await quadraticLosses(device, heldOut.gram, crosses[1]!, x, targets);

@@ -250,7 +250,7 @@ test('load, prefill, decode, prune and startup of a small model: fields and metr
   );
   assert.equal(
     prune.result.phases.map(({ phase }: { phase: string }) => phase),
-    ['load', 'distances', 'forward', 'statistics', 'solve', 'write', 'verify', 'other'],
+    ['calibrate', 'load', 'select', 'fit', 'write', 'verify', 'other'],
   );
   for (const field of ['seconds', 'forward', 'sums', 'solve'])
     assert.ok(isPositive(prune.result[field]), field);

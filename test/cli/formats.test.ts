@@ -160,20 +160,20 @@ test('logits: names, shapes, and one computation for all tensors of a sequence',
 });
 
 test('prune --verbose: the candidates, best first', () => {
-  const scores = { cosine: 0.125, residual: 0.0625, kl: 0.75, nll: 2.5 };
+  const scores = { cosine: 0.125, residual: 0.0625, kl: 0.75, nll: 2.5, tokens: 256 };
   const two = [
     { layer: 2, count: 3 },
     { layer: 11, count: 4 },
   ];
   const text = formatCandidates([
-    { ...scores, windows: two, healed: true },
+    { ...scores, windows: two, tokens: 1024, healed: true },
     { ...scores, windows: [{ layer: 11, count: 7 }], healed: false },
   ]);
   assert.is(
     text,
-    'candidate         cosine  residual      KL     nll\n' +
-      '(2, 3) + (11, 4)  0.1250    0.0625  0.7500  2.5000  healed\n' +
-      '(11, 7)           0.1250    0.0625  0.7500  2.5000\n',
+    'candidate         cosine  residual      KL     nll  tokens\n' +
+      '(2, 3) + (11, 4)  0.1250    0.0625  0.7500  2.5000    1024  healed\n' +
+      '(11, 7)           0.1250    0.0625  0.7500  2.5000     256\n',
   );
 });
 

@@ -172,10 +172,18 @@ test('prune --profile: sections of the work, and the model is there', async () =
   assert.is(status, 0, stderr);
   assert.ok(existsSync(join(out, 'config.json')));
   const names = JSON.parse(stdout).profile.sections.map(({ section }: { section: string }) => section);
-  for (const name of ['load', 'distances', 'forward', 'statistics', 'solve', 'write', 'verify']) {
+  for (const name of [
+    'load',
+    'select/distances',
+    'fit/forward',
+    'fit/statistics',
+    'fit/solve',
+    'write',
+    'verify',
+  ]) {
     assert.ok(names.includes(name), name);
   }
-  assert.match(stderr, /^statistics /m);
+  assert.match(stderr, /^fit\/solve /m);
   assert.equal(readdirSync(folder.path).sort(), ['out', 'rm-engine'], 'nothing temporary is left');
 });
 

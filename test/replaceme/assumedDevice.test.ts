@@ -8,6 +8,9 @@ import type { DeviceFacts } from '../../engine/index.js';
 import { defaultBatchTokens, readArchitecture } from '../../model/index.js';
 import { type PlanOptions, planPrune } from '../../replaceme/index.js';
 import { type AssumedDevice, assumedDevice, factsOf } from '../../replaceme/planning/assumedDevice.js';
+import { planRun } from '../../replaceme/planning/plan.js';
+import { judgingFlops } from '../../replaceme/planning/selectionFlops.js';
+import { checkPruneRequest } from '../../replaceme/request/request.js';
 import { groupTokens } from '../../replaceme/windowMap/groupTokens.js';
 import { tiles } from '../../replaceme/windowMap/layerTile.js';
 import { rejectsWith } from '../gpu.js';
@@ -54,6 +57,22 @@ test('Llama-3-8B on 80 GB: everything stays, one walk of the window map, states 
   const weights =
     2 * (2 * 128_256 * 4096 + 4096 + 32 * (2 * 4096 + 2 * 4096 ** 2 + 2 * 4096 * 1024 + 3 * 4096 * 14_336));
   assert.ok(memory.weights / weights - 1 < 0.001, `${memory.weights} for ${weights}`);
+});
+
+test('two rounds take half of the operations of judging all candidates in full', async () => {
+  using place = workplace();
+  const options = { layers: 8 };
+  const request = await checkPruneRequest(place.model, undefined, options, 'described');
+  const run = await planRun(place.model, options, request, factsOf(card(80)));
+  const rounds = run.selecting.rounds!;
+  assert.is(rounds.sets.length, 16);
+  const inRounds = (finalists: number) => {
+    const selecting = { ...run.selecting, rounds: { ...rounds, finalists } };
+    const { candidates, finalists: last } = judgingFlops({ ...run, selecting })!;
+    return candidates + last;
+  };
+  const ratio = inRounds(rounds.finalists) / inRounds(16);
+  assert.ok(ratio <= 0.5, `${ratio}`);
 });
 
 test('every size gets a plan that keeps to 0.9 of the card', async () => {

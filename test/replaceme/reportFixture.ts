@@ -174,7 +174,8 @@ export const pruneFixture: PruneReport = {
     by: 'measured KL',
     candidates: [0, 2, 4].map(shift => ({
       windows: [{ layer: WINDOW.layer + shift, count: 7 }],
-      ...{ cosine: 0.05 + shift / 100, residual: 0.04, kl: 0.3 + shift / 10, nll: 2.9, healed: shift === 0 },
+      ...{ cosine: 0.05 + shift / 100, residual: 0.04, kl: 0.3 + shift / 10, nll: 2.9 },
+      ...{ tokens: shift === 0 ? 1024 : 256, healed: shift === 0 },
     })),
   },
   windowMap,

@@ -1,15 +1,16 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Device } from '../../engine/index.js';
-import { evaluate, Model } from '../../model/index.js';
+import { Device, Scope } from '../../engine/index.js';
+import { evaluate, type LayerWeights, Model } from '../../model/index.js';
 import { HiddenStates } from '../../replaceme/activations/hiddenStates.js';
 import { PrunedModel } from '../../replaceme/activations/prunedModel.js';
 import { methodNamed } from '../../replaceme/methods/index.js';
+import { keptLayers } from '../../replaceme/run/window.js';
 import type { WindowScores } from '../../replaceme/run/windowChoice.js';
 import { selectionNamed } from '../../replaceme/selections/index.js';
-import { splitHalves } from '../../replaceme/selections/measured.js';
 import type { SelectionContext } from '../../replaceme/selections/selection.js';
 import { shortList } from '../../replaceme/selections/shortList.js';
+import { splitHalves } from '../../replaceme/selections/splitHalves.js';
 import { windowMap } from '../../replaceme/windowMap/windowMap.js';
 import { normals } from '../gpu.js';
 import { plainBatches, repairContext, workplace } from './workplace.js';
@@ -57,20 +58,23 @@ test('halves: fit on both, judged on sequences of half 1 that no fit sees', () =
   );
 });
 
-/** KL and loss of the model that a method makes of some windows, without the selection. */
+/** KL and loss on `sequences` of the model that a method makes of some windows, without the selection. */
 async function judged(
   { method, settings }: Pick<SelectionContext, 'method' | 'settings'>,
   fit: SelectionContext['batches'],
   windows: WindowScores['windows'],
+  sequences = splitHalves(batches, measuring)!.heldOut,
 ): Promise<{ kl: number; nll: number }> {
   const repair = await method.repair(repairContext(model, fit, settings), windows);
   using pruned = new PrunedModel(model, windows, repair.changes);
-  const { heldOut } = splitHalves(batches, measuring)!;
-  const { kl, nll } = await evaluate(pruned.model, heldOut, { against: model });
+  const { kl, nll } = await evaluate(pruned.model, sequences, { against: model });
   return { kl: kl!, nll };
 }
 
-test('the winner has the least KL of all candidates, each as evaluate finds it for the repaired model', async () => {
+const near = (value: number, expected: number, name: string) =>
+  assert.ok(Math.abs(value - expected) < 1e-5 * expected, `${name}: ${value}, not ${expected}`);
+
+test('two rounds: windows alone on a part, the best in full; each as evaluate finds it for the repaired model', async () => {
   using states = new HiddenStates(device, model.arch);
   const context = contextFor('refit', { states });
   const choice = await selectionNamed('measured').select(context);
@@ -78,18 +82,48 @@ test('the winner has the least KL of all candidates, each as evaluate finds it f
   // Four single windows, and the six pairs of layers of five that do not touch.
   assert.is(candidates.length, 10);
   assert.equal(choice.windows, candidates[0]!.windows);
-  const { fit } = splitHalves(batches, measuring)!;
-  let least = Number.POSITIVE_INFINITY;
-  for (const { windows, kl, nll, healed } of candidates) {
+  const { fit, heldOut } = splitHalves(batches, measuring)!;
+  const [finalists, others] = [candidates.slice(0, 2), candidates.slice(2)];
+  for (const { windows, kl, nll, tokens, healed } of finalists) {
     const expected = await judged(context, fit, windows);
-    assert.ok(Math.abs(kl - expected.kl) < 1e-5 * expected.kl, `${kl}, not ${expected.kl}`);
-    assert.ok(Math.abs(nll - expected.nll) < 1e-6 * expected.nll);
-    assert.not.ok(healed);
-    least = Math.min(least, expected.kl);
+    near(kl, expected.kl, 'KL');
+    near(nll, expected.nll, 'loss');
+    assert.equal([tokens, healed], [96, false]);
   }
-  assert.ok(Math.abs(candidates[0]!.kl - least) < 1e-5 * least);
+  assert.ok(finalists[0]!.kl <= finalists[1]!.kl);
+  // Each half has one batch to fit on, so only the judges are fewer: one of two sequences.
+  for (const { windows, kl, tokens } of others) {
+    assert.is(tokens, 48);
+    const layers = new Map<number, Partial<LayerWeights>>();
+    using owned = new Scope(device);
+    for (const window of windows) {
+      const { changes } = await context.method.repair(repairContext(model, fit), [window]);
+      for (const [layer, weights] of changes.layers!) {
+        layers.set(layer, weights);
+        for (const tensor of Object.values(weights)) owned.own(tensor!);
+      }
+    }
+    const apart = model.withLayers(keptLayers(windows, model.arch.layers), { layers });
+    const expected = await evaluate(apart, heldOut.slice(0, 1), { against: model });
+    near(kl, expected.kl!, JSON.stringify(windows));
+  }
   // What the walk has kept is still there for the fit.
   assert.ok(states.peek(fit[0]!.sequences, 3));
+});
+
+test('as many finalists as candidates: all are judged in full, and the best of all wins', async () => {
+  const context = contextFor('refit', { measuring: { ...measuring, finalists: 20 } });
+  const { candidates, windows } = await selectionNamed('measured').select(context);
+  const { fit } = splitHalves(batches, measuring)!;
+  const all = await Promise.all(
+    candidates!.map(async ({ kl, tokens, windows: of }) => {
+      assert.is(tokens, 96);
+      near(kl, (await judged(context, fit, of)).kl, 'KL');
+      return kl;
+    }),
+  );
+  assert.is(candidates![0]!.kl, Math.min(...all));
+  assert.equal(windows, candidates![0]!.windows);
 });
 
 for (const [name, heal] of [
@@ -100,23 +134,31 @@ for (const [name, heal] of [
   ['transplant', false],
   ['transplant-heal', false],
 ] as const) {
-  test(`candidates are judged by ${name}${heal ? ' with healing' : ''}, the finalists as they would be written`, async () => {
+  test(`finalists are judged by ${name}${heal ? ' with healing' : ''} as they would be written`, async () => {
     const few = { ...measuring, candidates: 2, finalists: 1 };
     const settings = { alpha: 0, heal };
     const context = contextFor(name, { settings, measuring: few });
     const { candidates } = await selectionNamed('measured').select(context);
     const heals = heal || context.method.unhealed !== undefined;
-    assert.is(candidates!.filter(({ healed }) => healed).length, heals ? 1 : 0);
-    const first = { method: context.method.unhealed ?? context.method, settings: { alpha: 0, heal: false } };
-    for (const { windows, kl, healed } of candidates!) {
-      // Healing has half of all tokens to fit on.
-      const fitTokens = healed ? 288 : measuring.fitTokens;
-      const { fit } = splitHalves(batches, { ...measuring, fitTokens })!;
-      const expected = await judged(healed ? context : first, fit, windows);
-      assert.ok(Math.abs(kl - expected.kl) < 1e-5 * expected.kl, `${kl}, not ${expected.kl}`);
-    }
+    assert.equal(
+      candidates!.map(({ healed }) => healed),
+      [heals, false],
+    );
+    const [{ windows, kl }] = candidates! as [WindowScores];
+    // Healing has half of all tokens to fit on.
+    const fitTokens = heals ? 288 : measuring.fitTokens;
+    const { fit } = splitHalves(batches, { ...measuring, fitTokens })!;
+    near(kl, (await judged(context, fit, windows)).kl, name);
   });
 }
+
+test('where a method changes all layers before a window, the first round repairs whole sets', async () => {
+  const context = contextFor('prune-and-comp');
+  const { candidates } = await selectionNamed('measured').select(context);
+  const { fit, heldOut } = splitHalves(batches, measuring)!;
+  const pair = candidates!.slice(2).find(({ windows }) => windows.length > 1)!;
+  near(pair.kl, (await judged(context, fit, pair.windows, heldOut.slice(0, 1))).kl, 'KL');
+});
 
 test('a method that heals judges finalists with healing, one that begins early among them', async () => {
   const { candidates, windows } = await selectionNamed('measured').select(contextFor('refit-heal'));

@@ -5,7 +5,7 @@ import { COMPARED_TOKENS } from './transplantNeurons.js';
 
 /** A refit, and before it a fit of the rows of gate and up of every layer of the window, and the choice of neurons. */
 export function transplantCost(run: FitRun): FitCost {
-  const { arch, tokens, windows, settings, flopsPerToken } = run;
+  const { arch, tokens, windows, settings, layer } = run;
   const { hidden, intermediate } = arch;
   const refit = refitCost(run, { attention: 2, mlp: true });
   const layers = 1 + (windows ? Math.max(...windows.map(({ count }) => count)) : arch.layers / 4);
@@ -28,7 +28,7 @@ export function transplantCost(run: FitRun): FitCost {
     ],
     flops:
       refit.flops +
-      layers * tokens * (flopsPerToken + 4 * hidden * (hidden + 3 * intermediate)) +
+      layers * tokens * (layer.all + 4 * hidden * (hidden + 3 * intermediate)) +
       (pursues ? pursuitFlops(arch, layers, compared) : 0),
     // Walks through the window, and what the MLP reads.
     streams: 2,

@@ -245,11 +245,13 @@ async function choiceSection(report: PruneReport): Promise<Section> {
     candidates.length > 0 &&
     dataTable({
       id: 'candidates',
-      caption: 'Candidates that were repaired and judged on held-out text, best first',
+      caption:
+        'Candidates that were repaired and judged on held-out text, finalists by more tokens; best first',
       columns: [
         { title: 'Windows' },
         { title: 'KL', numeric: true },
         { title: 'Loss', numeric: true },
+        { title: 'Tokens', numeric: true },
         { title: 'Cosine', numeric: true },
         { title: 'Residual', numeric: true },
         ...(healed ? [{ title: 'Healed' }] : []),
@@ -259,6 +261,7 @@ async function choiceSection(report: PruneReport): Promise<Section> {
           rows: candidates.map(candidate => [
             describeWindows(candidate.windows, from.layers).replace(/ \(\d+ of.*$/, ''),
             ...[candidate.kl, candidate.nll].map(value => fixed(value, 4)),
+            `${candidate.tokens}`,
             ...[candidate.cosine, candidate.residual].map(value => digits(value)),
             ...(healed ? [candidate.healed ? 'yes' : 'no'] : []),
           ]),
