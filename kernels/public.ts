@@ -36,7 +36,12 @@ export { type MatmulOptions, matmul, matmulName, matmulVariants } from './matmul
 export type { MatrixTile } from './matmul/matrixTiles.js';
 export type { MatmulDevice } from './matmul/variants.js';
 export { layerNorm } from './norms/layerNorm.js';
-export { layerNormBackward, type NormBackwardOptions, rmsNormBackward } from './norms/normBackward.js';
+export {
+  type LayerNormBackwardOptions,
+  layerNormBackward,
+  type NormBackwardOptions,
+  rmsNormBackward,
+} from './norms/normBackward.js';
 export { rmsNorm } from './norms/rmsNorm.js';
 export { addSquaredNorm, type ColumnSumsOptions, columnSums, rowDots } from './reduce/named.js';
 export type { CustomReduction, Reduction } from './reduce/operations.js';

@@ -54,6 +54,7 @@ export type * from './report/schema/schema.js';
 export { REPORT_SCHEMA } from './report/schema/schema.js';
 export type { DamageBudget } from './request/layerBudget.js';
 export { checkPruneRequest, type PruneRequest } from './request/request.js';
+export type { LayerFlops } from './run/computeRate.js';
 export type { PaceStore, Paces } from './run/paces.js';
 export type { PhaseClock } from './run/phaseClock.js';
 export type { Extent, ReportExtent } from './run/reportExtent.js';
@@ -61,6 +62,7 @@ export type { RunHooks as WalkOptions } from './run/runHooks.js';
 export { describeWindows, keptLayers, type Window } from './run/window.js';
 export {
   type DistanceSums,
+  type JudgingRounds,
   type LayerSearch,
   type MeasuredWindows,
   type MeasureSettings,

@@ -25,7 +25,7 @@ import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { scalarTensor } from '../shared/wgsl.js';
 import { workgroupReduction } from '../shared/workgroup.js';
 
-/** Settings of `rmsNormBackward` and `layerNormBackward`. */
+/** Settings of `rmsNormBackward`. */
 export interface NormBackwardOptions {
   eps: number;
   /** The offset of `rmsNorm`; default 0. */
@@ -36,9 +36,14 @@ export interface NormBackwardOptions {
   weightGradient?: Tensor | undefined;
 }
 
+/** Settings of `layerNormBackward`. */
+export type LayerNormBackwardOptions = Omit<NormBackwardOptions, 'offset'> & {
+  /** f32 [D]: the gradient of the bias accumulates into it. */
+  biasGradient?: Tensor | undefined;
+};
+
 const normForms = { eps: numeric, accumulate: optional(flag), weightGradient: maybeTensor };
 const rmsSettings = settings<NormBackwardOptions>({ ...normForms, offset: maybeNumber });
-type LayerNormBackwardOptions = Omit<NormBackwardOptions, 'offset'> & { biasGradient?: Tensor | undefined };
 const layerSettings = settings<LayerNormBackwardOptions>({ ...normForms, biasGradient: maybeTensor });
 
 /** WGSL of a loop over this invocation's columns j; `at` is the index of the element. */

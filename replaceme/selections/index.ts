@@ -9,6 +9,7 @@ import type { Selection } from './selection.js';
 
 export type {
   DistanceSums,
+  JudgingRounds,
   MeasureSettings,
   Selection,
   SelectionContext,
