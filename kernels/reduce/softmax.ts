@@ -86,15 +86,19 @@ function softmaxProgram(key: string, elements: MapForm, out: Tensor, result: str
   const { width } = elements;
   const vector = width === 4;
   const half = out.dtype === 'f16' || out.dtype === 'bf16' ? out.dtype : undefined;
+  const each = (f: (x: string) => string, join: string) =>
+    vector ? ['x.x', 'x.y', 'x.z', 'x.w'].map(f).join(join) : f('x');
+  // Some drivers make a number of exp(NaN), so NaN is kept by its bits.
+  const kept = `bitcast<${vector ? 'vec4f' : 'f32'}>(bitcast<${vector ? 'vec4u' : 'u32'}>(${result}) | ${vector ? 'vec4u(nan)' : 'nan'})`;
   const loop = (statements: string) => `
   for (var j = lane; j < p.columns; j += ${ROW_LANES}u) {
     let x = value(row * p.columns + j);
     ${statements}
   }`;
   const store = half
-    ? `let bits = bitcast<vec4u>(${result});
+    ? `let bits = bitcast<vec4u>(${kept});
     y_[row * p.columns + j] = vec2u(narrow(bits.x) | (narrow(bits.y) << 16u), narrow(bits.z) | (narrow(bits.w) << 16u));`
-    : `y_[row * p.columns + j] = ${result};`;
+    : `y_[row * p.columns + j] = ${kept};`;
   return rowProgram({
     key,
     bindings: ['write', ...elements.operands.filter(({ isOut }) => !isOut).map(() => 'read' as const)],
@@ -104,15 +108,23 @@ ${(vector ? vec4Tensor : scalarTensor)('y', 1, out.dtype, 'read_write')}
 ${half ? narrowTo[half] : ''}
 ${valueWgsl(elements)}
 ${workgroupReduction('most', ROW_LANES, 'f32', 'max(a, b)')}
-${workgroupReduction('sum', ROW_LANES, 'f32', 'a + b')}`,
+${workgroupReduction('sum', ROW_LANES, 'f32', 'a + b')}
+${workgroupReduction('any_nan', ROW_LANES, 'u32', 'a | b')}
+fn nan_of(x: f32) -> u32 {
+  let bits = bitcast<u32>(x);
+  return select(0u, 0x7fc00000u, (bits & 0x7fffffffu) >= 0x7f800000u && bits != 0xff800000u);
+}`,
     body: `
   var mine = -3.4e38;
-  ${loop(`mine = max(mine, ${vector ? 'max(max(x.x, x.y), max(x.z, x.w))' : 'x'});`)}
+  var unsound = 0u;
+  ${loop(`mine = max(mine, ${vector ? 'max(max(x.x, x.y), max(x.z, x.w))' : 'x'});
+    unsound |= ${each(x => `nan_of(${x})`, ' | ')};`)}
   let largest = most(mine, lane);
   var part = 0.0;
   ${loop(`let power = exp(x - largest);
     part += ${vector ? '(power.x + power.y) + (power.z + power.w)' : 'power'};`)}
   let total = sum(part, lane);
+  let nan = any_nan(unsound, lane) | select(0u, 0x7fc00000u, total == 0.0);
   ${loop(store)}`,
   });
 }

@@ -18,7 +18,8 @@ fn softcap(x: ${type}, cap: f32) -> ${type} { return cap * smooth_tanh(x / cap);
  *
  * Sources: `gelu` is the exact form by erfc, fractional error 1.2e-7 (Press et al., Numerical Recipes, 2nd ed., 6.2);
  * `gelu_tanh` is x * sigmoid(2u), which is x/2 * (1 + tanh(u)) without its cancellation, `quick_gelu` x * sigmoid(1.702 x)
- * (Hendrycks and Gimpel, arXiv:1606.08415), `relu2` the square of relu (So et al., arXiv:2109.08668).
+ * (Hendrycks and Gimpel, arXiv:1606.08415), `relu2` the square of relu (So et al., arXiv:2109.08668). `sine` and `cosine`
+ * reduce by pi / 2 in three parts, exactly below 3000, and take Cephes' polynomials of sinf (Moshier, 1989).
  */
 const functions = {
   // Exponents are capped where the quotient is too small to matter in any f32 sum, so that exp never gives infinity.
@@ -84,6 +85,23 @@ const functions = {
   return bitcast<T>(bitcast<U>(select(size, -size, negative & odd)) | nan);
 }`,
   },
+  /** sin of x + turns * pi / 2. WGSL's own may be off by 2^-11. */
+  quarter_turns: {
+    needs: [],
+    wgsl: `fn quarter_turns(x: T, turns: T) -> T {
+  let quarters = round(0.6366197723675814 * x);
+  let r = ((x - quarters * 1.5703125) - quarters * 4.837512969970703e-4) - quarters * 7.549789948768648e-8;
+  let z = r * r;
+  let sine = r + r * z * (-1.6666654611e-1 + z * (8.3321608736e-3 - z * 1.9515295891e-4));
+  let cosine = 1.0 - 0.5 * z + z * z * (4.166664568298827e-2 + z * (-1.388731625493765e-3 + z * 2.443315711809948e-5));
+  let at = quarters + turns;
+  let odd = at - 2.0 * floor(0.5 * at);
+  let flipped = floor(0.5 * at) - 2.0 * floor(0.25 * at);
+  return select(sine, cosine, odd == T(1.0)) * (1.0 - 2.0 * flipped);
+}`,
+  },
+  sine: { needs: ['quarter_turns'], wgsl: 'fn sine(x: T) -> T { return quarter_turns(x, T(0.0)); }' },
+  cosine: { needs: ['quarter_turns'], wgsl: 'fn cosine(x: T) -> T { return quarter_turns(x, T(1.0)); }' },
   finite: {
     needs: [],
     wgsl: 'fn finite(x: T) -> B { return (bitcast<U>(x) & U(0x7f800000u)) != U(0x7f800000u); }',

@@ -22,6 +22,18 @@ const messageOf = (work: () => void): string => {
   return 'no error';
 };
 
+test('sin and cos, whatever those of the driver are worth', async () => {
+  using scope = new Scope(device());
+  const x = Float32Array.from({ length: 4001 }, (_, i) => (i < 2001 ? i - 1000 : 3 * (i - 3001) + 0.3));
+  for (const name of ['sin', 'cos'] as const) {
+    const out = scope.tensor([x.length]);
+    map(device().recorder, `${name}(x)`, { x: scope.own(tensorFrom(device(), x)) }, out);
+    const found = await downloadF32(out);
+    const worst = Math.max(...x.map((value, i) => Math.abs(found[i]! - Math[name](value))));
+    assert.ok(worst < 2e-7, `${name}: ${worst}`);
+  }
+});
+
 test('what is wrong with an expression is said with its place, when it is recorded', async () => {
   using scope = new Scope(device());
   const rec = device().recorder;

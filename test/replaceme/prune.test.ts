@@ -287,8 +287,6 @@ test('the plan knows what each method gathers', async () => {
   const healing = await plan({ method: 'refit-heal' });
   for (const name of ['fit', 'heal']) assert.is(flops(healing, name), flops(healed, name));
   assert.is(flops(healed, 'fit'), flops(refit, 'fit'));
-  // Layers 4 and 5 run in the original and, three times over, in the pruned model: what is refitted is a third of it.
-  assert.ok(flops(healed, 'heal') > flops(refit, 'fit'));
   const ls = await plan({ method: 'replaceme-ls' });
   assert.is(ls.memory.statistics, 4 * 10 * d * d + 14 * 4 * 32 * d);
   const cosine = await plan({ method: 'replaceme-cosine' });

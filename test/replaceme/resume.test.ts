@@ -71,7 +71,7 @@ function run(
 const batchesIn = (lines: readonly string[]): string[] =>
   lines.filter(
     line =>
-      !/^(load|write|fit|samples|generate|candidates|finalists|notice|report|similarity|perplexity)| 0\/\d+$/.test(
+      !/^(load|write|fit|samples|generate|windows|candidates|finalists|notice|report|similarity|perplexity)| 0\/\d+$/.test(
         line,
       ),
   );

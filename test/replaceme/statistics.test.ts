@@ -43,7 +43,7 @@ async function measuring() {
 /** How often tokens were embedded: every forward pass begins so. */
 async function dispatches(): Promise<number> {
   const rows = (await device.profiler?.table()) ?? [];
-  return rows.filter(({ kernel }) => /embed/i.test(kernel)).reduce((sum, { calls }) => sum + calls, 0);
+  return rows.filter(({ kernel }) => /gatherRows/.test(kernel)).reduce((sum, { calls }) => sum + calls, 0);
 }
 
 /** Loading, and the written model against the one in memory: one forward pass each. */
