@@ -7,7 +7,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as engine from '../../engine/public.js';
 import * as kernels from '../../kernels/public.js';
-import { callables, type Recipe, tryWrongArguments } from '../wrongArguments.js';
+import { callables, type Recipe, tryWrongArguments } from './wrongArguments.js';
 
 const { Device, Scope, Tensor, tensorFrom } = engine;
 type DType = engine.DType;

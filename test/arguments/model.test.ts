@@ -1,5 +1,5 @@
 /**
- * Calls the public functions of model and replaceme with arguments that do not fit, as test/engine/wrongArguments does for engine
+ * Calls the public functions of model and replaceme with arguments that do not fit, as test/arguments/engine does for engine
  * and kernels, on the tiny model. Settings may have other names here: functions hand on those of a whole run. Costs 6 s.
  */
 import { mkdirSync, readdirSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { add } from '../../kernels/index.js';
 import * as models from '../../model/public.js';
 import * as replaceme from '../../replaceme/public.js';
 import { workplace } from '../replaceme/workplace.js';
-import { callables, type Recipe, tryWrongArguments } from '../wrongArguments.js';
+import { callables, type Recipe, tryWrongArguments } from './wrongArguments.js';
 
 /** Why these are not called. */
 const notCalled: Readonly<Record<string, readonly string[]>> = {

@@ -3,7 +3,7 @@
  * of those that are objects or lists, is then replaced, left out or joined by a field that is not known. What is of another
  * type must be refused with an RmError; a value of the right type may be taken, and then nothing may break.
  */
-import { RmError, seededRandom, Tensor } from '../engine/index.js';
+import { RmError, seededRandom, Tensor } from '../../engine/index.js';
 
 type Callable = (...args: never[]) => unknown;
 
