@@ -52,21 +52,25 @@ const isPlain = (value: unknown): value is Record<string, unknown> =>
  *
  * @param others 'allowed' where callers hand on settings of more than this function.
  */
-export const settings =
-  <T extends object>(forms: FormsOf<T>, others: 'refused' | 'allowed' = 'refused'): Form<T> =>
-  (given, place) => {
+export const settings = <T extends object>(
+  forms: FormsOf<T>,
+  others: 'refused' | 'allowed' = 'refused',
+): Form<T> => {
+  const names = Object.keys(forms) as (keyof T & string)[];
+  return (given, place) => {
     if (!isPlain(given)) return `${place} is ${shownKind(given)}, not an object of settings`;
     for (const name in given) {
       if (others === 'allowed' || Object.hasOwn(forms, name)) continue;
-      const names = Object.keys(forms);
       return `${place} has no '${name}'. ${didYouMean(name, names)}It has ${names.join(', ')}`;
     }
-    for (const name in forms) {
-      const problem = forms[name](given[name], `${place}.${name}`);
-      if (problem) return problem;
+    for (const name of names) {
+      // Places are written for problems only: kernels are checked at every dispatch.
+      if (forms[name](given[name], '') === undefined) continue;
+      return forms[name](given[name], `${place}.${name}`);
     }
     return undefined;
   };
+};
 
 /**
  * For the beginning of a public function: throws INVALID_ARGUMENT for the first argument that does not have its form.

@@ -1,7 +1,6 @@
 import {
   Device,
   type DType,
-  ensure,
   ensureTensor,
   type Form,
   instanceOf,
@@ -70,8 +69,13 @@ export function checkOperands(
   rec: Recorder,
   operands: Readonly<Record<string, unknown>>,
 ): void {
-  ensure(rec instanceof Recorder, `${kernel} got no recorder`, 'Pass `device.recorder` first.');
-  for (const name in operands) ensureTensor(operands[name], `${kernel}: '${name}'`);
+  // Texts are made for errors only: this runs for every dispatch.
+  if (!(rec instanceof Recorder))
+    throw new RmError('INVALID_ARGUMENT', `${kernel} got no recorder`, 'Pass `device.recorder` first.');
+  for (const name in operands) {
+    const operand = operands[name];
+    if (!(operand instanceof Tensor)) ensureTensor(operand, `${kernel}: '${name}'`);
+  }
 }
 
 /** Throws INVALID_ARGUMENT unless `tensor` has this shape and one of these dtypes; the message names both. */
