@@ -1,5 +1,11 @@
 import { seededRandom, tensorFrom } from '../../engine/index.js';
-import { type CodeFormat, codeBits, dequantizeRows, type PackedRows } from '../elementwise/dequantizeRows.js';
+import {
+  type CodeFormat,
+  codeBits,
+  dequantizeRows,
+  type PackedRows,
+  recordBytes,
+} from '../elementwise/dequantizeRows.js';
 import type { FloatType } from '../shared/checks.js';
 import type { KernelCase } from './case.js';
 
@@ -89,18 +95,17 @@ function packedRowCase(
   bench = false,
 ): KernelCase {
   const full: PackedRows = { ...format, groups: Math.ceil(format.columns / format.groupColumns) };
-  const parts = randomParts(full, rows, rows + format.columns);
-  const words = packedRecords(full, parts);
   const size = rows * format.columns;
   return {
     kernel: 'dequantizeRows',
     name: `${rows}x${format.columns} ${name} to ${to}`,
     flops: 2 * size,
-    bytes: words.byteLength + size * (to === 'f32' ? 4 : 2),
+    bytes: rows * recordBytes(full) + size * (to === 'f32' ? 4 : 2),
     bench,
     tolerance: { f32: 1e-7, f16: 3e-4, bf16: 2.5e-3 }[to],
     setup(scope) {
-      const packed = scope.own(tensorFrom(scope.device, words));
+      const parts = randomParts(full, rows, rows + format.columns);
+      const packed = scope.own(tensorFrom(scope.device, packedRecords(full, parts)));
       const output = scope.tensor([rows, format.columns], to);
       return {
         run: rec => dequantizeRows(rec, packed, full, output),
