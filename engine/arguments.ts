@@ -1,5 +1,5 @@
 import { RmError } from './errors.js';
-import { type Form, isRecord } from './form.js';
+import { type Form, isRecord, problemAt } from './form.js';
 import { didYouMean } from './nearestWord.js';
 
 /** A form for every field of a type. */
@@ -64,9 +64,8 @@ export const settings = <T extends object>(
       return `${place} has no '${name}'. ${didYouMean(name, names)}It has ${names.join(', ')}`;
     }
     for (const name of names) {
-      // Places are written for problems only: kernels are checked at every dispatch.
-      if (forms[name](given[name], '') === undefined) continue;
-      return forms[name](given[name], `${place}.${name}`);
+      const problem = problemAt(forms[name], given[name], () => `${place}.${name}`);
+      if (problem) return problem;
     }
     return undefined;
   };
@@ -81,10 +80,11 @@ export function checkArguments<T extends object>(
   of: string,
   given: T,
   forms: FormsOf<T>,
-  fix = `See the declaration of ${of}.`,
+  fix?: string,
 ): void {
   for (const name in forms) {
     const problem = forms[name](given[name], name);
-    if (problem) throw new RmError('INVALID_ARGUMENT', `${of}: ${problem}`, fix);
+    if (problem)
+      throw new RmError('INVALID_ARGUMENT', `${of}: ${problem}`, fix ?? `See the declaration of ${of}.`);
   }
 }

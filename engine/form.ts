@@ -82,6 +82,10 @@ export const optional =
   (value, place) =>
     value === undefined ? undefined : form(value, place);
 
+/** `form(value, place())`, with a place that is written for problems only: kernels are checked at every dispatch. */
+export const problemAt = (form: Form<unknown>, value: unknown, place: () => string): string | undefined =>
+  form(value, '') === undefined ? undefined : form(value, place());
+
 /** A list of so many items. */
 export const listOf =
   <T>(item: Form<T>, least = 0, most = Number.MAX_SAFE_INTEGER): Form<readonly T[]> =>
@@ -90,8 +94,8 @@ export const listOf =
     if (value.length < least || value.length > most) {
       return unlike(value, place, least === most ? `of ${least}` : `of${range(least, most)} items`);
     }
-    for (const [at, element] of value.entries()) {
-      const problem = item(element, `${place}[${at}]`);
+    for (let at = 0; at < value.length; at++) {
+      const problem = problemAt(item, value[at], () => `${place}[${at}]`);
       if (problem) return problem;
     }
     return undefined;

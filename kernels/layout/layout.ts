@@ -13,6 +13,12 @@ import { recordMap } from '../map/map.js';
 import type { Strided } from '../map/operands.js';
 import { checkOperands, maybeNumber } from '../shared/checks.js';
 
+const transposeForms = { axes: optional(listOf(whole())) };
+const sliceForms = {
+  options: settings({ start: optional(whole()), axis: maybeNumber, step: optional(whole(1)) }),
+};
+const concatForms = { options: settings({ axis: maybeNumber }) };
+
 /** Strides of a tensor's dimensions, in elements. */
 function stridesOf(shape: readonly number[]): number[] {
   const strides = new Array<number>(shape.length).fill(1);
@@ -43,13 +49,13 @@ function copy(rec: Recorder, kernel: string, x: Strided, shape: readonly number[
  */
 export function transpose(rec: Recorder, x: Tensor, out: Tensor, axes?: readonly number[]): void {
   checkOperands('transpose', rec, { x, out });
-  checkArguments('transpose', { axes }, { axes: optional(listOf(whole())) });
+  checkArguments('transpose', { axes }, transposeForms);
   const rank = x.shape.length;
   ensure(axes !== undefined || rank >= 2, `transpose: '${x.label}' is [${x.shape}]`, 'Pass a matrix.');
   const order = axes ?? [...Array(rank).keys()].map(d => (d < rank - 2 ? d : 2 * rank - 3 - d));
   ensure(
-    Array.isArray(order) && order.length === rank && [...Array(rank).keys()].every(d => order.includes(d)),
-    `transpose: \`axes\` is ${Array.isArray(order) ? `[${order.map(String)}]` : typeof order} for [${x.shape}]`,
+    order.length === rank && [...Array(rank).keys()].every(d => order.includes(d)),
+    `transpose: \`axes\` is [${order}] for [${x.shape}]`,
     `Name every dimension once: ${rank ? `0 to ${rank - 1}` : 'there is none'}.`,
   );
   const strides = stridesOf(x.shape);
@@ -71,19 +77,10 @@ export function slice(
   options: { start?: number; axis?: number; step?: number } = {},
 ): void {
   checkOperands('slice', rec, { x, out });
-  checkArguments(
-    'slice',
-    { options },
-    { options: settings({ start: optional(whole()), axis: maybeNumber, step: optional(whole(1)) }) },
-  );
+  checkArguments('slice', { options }, sliceForms);
   const { start = 0, axis = -1, step = 1 } = options;
   const d = axisOf('slice', x, axis);
   const count = out.shape[d] ?? 0;
-  ensure(
-    Number.isInteger(start) && Number.isInteger(step) && step >= 1 && start >= 0,
-    `slice: \`start\` ${String(start)} and \`step\` ${String(step)}`,
-    'Start at 0 or later, with a step of 1 or more.',
-  );
   ensure(
     count === 0 || start + (count - 1) * step < x.shape[d]!,
     `slice: ${count} elements from ${start} of dimension ${d} of '${x.label}' [${x.shape}]`,
@@ -99,10 +96,10 @@ export function slice(
 /** A dimension by its number, from the end where it is negative. @throws RmError INVALID_ARGUMENT. */
 function axisOf(kernel: string, x: Tensor, axis: number): number {
   const rank = x.shape.length;
-  const d = typeof axis === 'number' && axis < 0 ? axis + rank : axis;
+  const d = axis < 0 ? axis + rank : axis;
   ensure(
     Number.isInteger(d) && d >= 0 && d < rank,
-    `${kernel}: \`axis\` is ${typeof axis === 'number' ? axis : typeof axis} for [${x.shape}]`,
+    `${kernel}: \`axis\` is ${axis} for [${x.shape}]`,
     'Pass the number of a dimension; -1 is the last.',
   );
   return d;
@@ -121,7 +118,7 @@ export function concat(
   out: Tensor,
   options: { axis?: number } = {},
 ): void {
-  checkArguments('concat', { options }, { options: settings({ axis: maybeNumber }) });
+  checkArguments('concat', { options }, concatForms);
   ensure(
     Array.isArray(tensors) && tensors.length > 0,
     `concat: 'tensors' is ${Array.isArray(tensors) ? 'empty' : typeof tensors}`,

@@ -44,6 +44,10 @@ export interface ReduceOptions {
   readonly accumulate?: boolean;
 }
 
+const reduceForms = {
+  options: settings<ReduceOptions>({ axis: optional(oneOf('last', 'first')), accumulate: optional(flag) }),
+};
+
 /** An expression with its inputs over a shape. */
 export interface Source {
   readonly text: string;
@@ -79,16 +83,7 @@ export function reduce(
   options: ReduceOptions = {},
 ): void {
   checkOperands('reduce', rec, { out });
-  checkArguments(
-    'reduce',
-    { options },
-    {
-      options: settings<ReduceOptions>({
-        axis: optional(oneOf('last', 'first')),
-        accumulate: optional(flag),
-      }),
-    },
-  );
+  checkArguments('reduce', { options }, reduceForms);
   recordReduce(rec, 'reduce', reduction, sourceOf('reduce', x), out, options);
 }
 
@@ -117,11 +112,6 @@ export function recordReduce(
 ): void {
   const type = out.dtype === 'u32' ? 'u32' : 'f32';
   const operation = operationOf(kernel, reduction, type);
-  ensure(
-    axis === 'last' || axis === 'first',
-    `${kernel}: \`axis\` is ${String(axis)}`,
-    "Pass 'last' or 'first'.",
-  );
   ensure(
     !accumulate || !operation.finish,
     `${kernel}: '${operation.name}' cannot be accumulated, since totals are not what it stores`,

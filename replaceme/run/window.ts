@@ -16,9 +16,11 @@ export const isEarly = (windows: readonly Window[], layers: number): boolean =>
 /** The form of a `Window`. */
 export const aWindow = record({ layer: whole(-1), count: whole() });
 
+const windowsOfModel = { windows: listOf(aWindow), layers: whole(1, 2 ** 20) };
+
 /** Indices of the layers that stay, ascending. */
 export function keptLayers(windows: readonly Window[], layers: number): number[] {
-  checkArguments('keptLayers', { windows, layers }, { windows: listOf(aWindow), layers: whole(1, 2 ** 20) });
+  checkArguments('keptLayers', { windows, layers }, windowsOfModel);
   const removed = new Set(removedLayers(windows));
   return Array.from({ length: layers }, (_, layer) => layer).filter(layer => !removed.has(layer));
 }
@@ -46,11 +48,7 @@ const describeRemoved = ({ layer, count }: Window): string =>
 
 /** "keep 11, remove 12..18 (7 of 30 layers)"; several windows are separated by "; ". */
 export function describeWindows(windows: readonly Window[], layers: number): string {
-  checkArguments(
-    'describeWindows',
-    { windows, layers },
-    { windows: listOf(aWindow), layers: whole(1, 2 ** 20) },
-  );
+  checkArguments('describeWindows', { windows, layers }, windowsOfModel);
   const count = windows.reduce((sum, window) => sum + window.count, 0);
   return `${windows.map(describeRemoved).join('; ')} (${count} of ${layers} layers)`;
 }
