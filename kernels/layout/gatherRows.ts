@@ -10,11 +10,10 @@ import { convert } from '../map/named.js';
 import { checkMatrix, checkOperands, checkTensor, floats } from '../shared/checks.js';
 import { flatProgram, flatType, NAN_BITS, runFlat } from '../shared/flat.js';
 import { rowTiles } from '../shared/rowTiles.js';
-import { scalarTensor, vec4Tensor } from '../shared/wgsl.js';
+import { elementType, scalarTensor, vec4Tensor } from '../shared/wgsl.js';
 
 const program = programFamily((dtype: DType, vector: boolean) => {
-  const word = dtype === 'u32' ? 'u32' : 'f32';
-  const type = vector ? (dtype === 'u32' ? 'vec4u' : 'vec4f') : word;
+  const type = elementType(dtype, vector);
   return flatProgram({
     key: `gatherRows ${dtype} ${type}`,
     bindings: ['read', 'read', 'write'],
@@ -28,7 +27,7 @@ ${scalarTensor('ids', 2, 'u32')}
   if (id >= p.start && id < p.end) {
     out[i] = table((id - p.start) * p.columns + i % p.columns);
   } else if (id >= p.vocabulary) {
-    out[i] = ${type}(bitcast<${word}>(p.nothing));
+    out[i] = ${type}(bitcast<${elementType(dtype, false)}>(p.nothing));
   }`,
   });
 });

@@ -11,7 +11,7 @@ import { checkMatrix, checkOperands, checkTensor, floats } from '../shared/check
 import { flatProgram, flatType, runFlat } from '../shared/flat.js';
 import { ROW_LANES, rowProgram, runRows } from '../shared/rows.js';
 import { rowTiles } from '../shared/rowTiles.js';
-import { scalarTensor, vec4Tensor } from '../shared/wgsl.js';
+import { elementType, scalarTensor, vec4Tensor } from '../shared/wgsl.js';
 
 /** Rows that are compared with each other at a time. */
 const MOST = 4096;
@@ -38,8 +38,7 @@ const links = programFamily(() =>
 
 /** The workgroup of the first row with an id adds all rows that have it, in their order. */
 const sums = programFamily((dtype: DType, vector: boolean) => {
-  const word = dtype === 'u32' ? 'u32' : 'f32';
-  const type = vector ? (dtype === 'u32' ? 'vec4u' : 'vec4f') : word;
+  const type = elementType(dtype, vector);
   return rowProgram({
     key: `scatterAddRows ${dtype} ${type}`,
     bindings: ['read', 'read', 'read', 'write'],

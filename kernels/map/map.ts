@@ -219,9 +219,7 @@ export const typesOf = ({ operands }: MapForm): string =>
 
 function programOf(kernel: string, text: string, form: MapForm): ProgramSpec {
   const label = kernel === 'map' ? `map ${shortened(text)}` : kernel;
-  let types = `${form.out} of ${form.rank} by ${form.width}${form.tail ? ' odd' : ''}`;
-  for (const { dtype, reading, isOut } of form.operands)
-    types += `, ${isOut ? 'out' : `${dtype} ${reading}`}`;
+  const types = `${form.out} of ${form.rank} by ${form.width}${form.tail ? ' odd' : ''}${typesOf(form)}`;
   const identity = `${kernel}\n${text}\n${types}`;
   let program = programs.get(identity);
   if (!program) {

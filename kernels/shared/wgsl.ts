@@ -9,6 +9,10 @@ const tensorForms = {
   access: oneOf('read', 'read_write'),
 };
 
+/** The WGSL type in which kernels compute elements of a tensor: one, or four of a row. */
+export const elementType = (dtype: DType, vector: boolean): 'f32' | 'u32' | 'vec4f' | 'vec4u' =>
+  dtype === 'u32' ? (vector ? 'vec4u' : 'u32') : vector ? 'vec4f' : 'f32';
+
 /**
  * WGSL that declares a tensor, by default read-only, and a function `name(i)` that returns its element i as f32 (u32 for dtype u32).
  * It unpacks 16-bit dtypes with core WGSL, so they work on adapters without shader-f16.

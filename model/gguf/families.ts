@@ -25,6 +25,7 @@ import {
   layerNormed,
   llamaBiases,
   long,
+  normsAfterOnly,
   olmo,
   pairs,
   parallelResidual,
@@ -244,13 +245,7 @@ export const ggufFamilies: readonly GgufFamily[] = [
     architecture: 'exaone4',
     modelType: 'exaone4',
     className: 'Exaone4ForCausalLM',
-    layerTensors: {
-      ...attention,
-      ...gatedMlp,
-      ...qkNorms,
-      ...lateNorms,
-      post_ffw_norm: 'post_feedforward_layernorm',
-    },
+    layerTensors: normsAfterOnly,
     ropeFactors: [all],
     // llama.cpp lets layers slide only in the model of 64 layers.
     constants: () => ({ hidden_act: 'silu', sliding_window: null }),

@@ -103,16 +103,19 @@ export const finalCap = (fallback: number | null) =>
 
 export const lateNorms = { post_attention_norm: 'post_attention_layernorm' } as const;
 
+/** Tensors of layers whose norms come after the branches alone, with norms of q and k. */
+export const normsAfterOnly = {
+  ...attention,
+  ...gatedMlp,
+  ...qkNorms,
+  ...lateNorms,
+  post_ffw_norm: 'post_feedforward_layernorm',
+} as const;
+
 export const olmo = {
   ...base,
   architecture: 'olmo2',
-  layerTensors: {
-    ...attention,
-    ...gatedMlp,
-    ...qkNorms,
-    ...lateNorms,
-    post_ffw_norm: 'post_feedforward_layernorm',
-  },
+  layerTensors: normsAfterOnly,
   needsOutput: true,
   constants: () => ({ hidden_act: 'silu', attention_bias: false }),
 } as const satisfies Partial<GgufFamily>;

@@ -11,7 +11,7 @@ import { add } from '../../kernels/index.js';
 import * as models from '../../model/public.js';
 import * as replaceme from '../../replaceme/public.js';
 import { workplace } from '../replaceme/workplace.js';
-import { callables, type Recipe, tryWrongArguments } from './wrongArguments.js';
+import { assertSameNames, callables, type Recipe, tryWrongArguments } from './wrongArguments.js';
 
 /** Why these are not called. */
 const notCalled: Readonly<Record<string, readonly string[]>> = {
@@ -312,16 +312,7 @@ test('wrong arguments: no raw error, no dead device, no silent result', async ()
   const without = Object.values(notCalled).flat();
   const known = [...without, ...Object.keys(ofModel), ...Object.keys(ofReplaceme)];
   const exported = [...callables(models), ...callables(replaceme)];
-  assert.equal(
-    exported.filter(name => !known.includes(name)),
-    [],
-    'every export has a recipe',
-  );
-  assert.equal(
-    known.filter(name => !exported.includes(name)),
-    [],
-    'every recipe has an export',
-  );
+  assertSameNames(known, exported);
 
   mkdirSync(file('empty'));
   const others = [t([4]), t([4, arch.hidden]), t([4], 'u32')].map(tensor => own.own(scope.release(tensor)));

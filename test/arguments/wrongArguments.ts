@@ -3,6 +3,7 @@
  * of those that are objects or lists, is then replaced, left out or joined by a field that is not known. What is of another
  * type must be refused with an RmError; a value of the right type may be taken, and then nothing may break.
  */
+import * as assert from 'uvu/assert';
 import { RmError, seededRandom, Tensor } from '../../engine/index.js';
 
 type Callable = (...args: never[]) => unknown;
@@ -14,11 +15,11 @@ export interface Recipe {
   readonly args: () => readonly unknown[];
   /** It takes long or changes what others use: only calls that must be refused are tried. */
   readonly refusedOnly?: boolean;
-  /** Places that take several kinds of values: { '0.declarations': ['function'] }. */
   /** Places where null says something. */
   readonly nullable?: readonly string[];
   /** Labels of tensors of `never` that it takes all the same. */
   readonly harmless?: readonly string[];
+  /** Places that take several kinds of values: { '0.declarations': ['function'] }. */
   readonly takes?: Readonly<Record<string, readonly Kind[]>>;
 }
 
@@ -221,6 +222,20 @@ export async function tryWrongArguments(
     break;
   }
   return { calls, faults };
+}
+
+/** Asserts that every export has a recipe, or a reason to have none, and every recipe an export. */
+export function assertSameNames(known: readonly string[], exported: readonly string[]): void {
+  assert.equal(
+    exported.filter(name => !known.includes(name)),
+    [],
+    'every export has a recipe',
+  );
+  assert.equal(
+    known.filter(name => !exported.includes(name)),
+    [],
+    'every recipe has an export',
+  );
 }
 
 /** What a door exports that can be called, by name: functions, and classes with their static functions and methods. */
