@@ -12,7 +12,6 @@ import {
   settings,
   Tensor,
 } from '../../engine/index.js';
-import type { Expression } from '../map/expression.js';
 import {
   constantWord,
   type MapInputs,
@@ -118,9 +117,10 @@ export function recordReduce(
     'Accumulate sums, and divide by `map`.',
   );
   const [rows, columns] = checkShapes(kernel, source.shape, out, axis);
-  const { expression } = spreadOver(kernel, source.text, source.inputs, source.shape, type);
+  // Nothing is recorded before the expression is known to fit.
+  spreadOver(kernel, source.text, source.inputs, source.shape, type);
   if (out.size === 0) return;
-  const work: ReduceWork = { rec, kernel, operation, source, expression, axis, accumulate, rows, columns };
+  const work: ReduceWork = { rec, kernel, operation, source, axis, accumulate, rows, columns };
   if (out.dtype === 'f32' || out.dtype === 'u32') {
     recordTiles(work, out);
     return;
@@ -139,7 +139,6 @@ interface ReduceWork {
   readonly kernel: string;
   readonly operation: Operation;
   readonly source: Source;
-  readonly expression: Expression;
   readonly axis: 'first' | 'last';
   readonly accumulate: boolean;
   readonly rows: number;

@@ -102,11 +102,6 @@ export class ReferenceStates implements LiveState {
       { model, sequences, options },
       { model: aModel, sequences: tokenLists, options: referenceSettings },
     );
-    checkArguments(
-      'ReferenceStates.of',
-      { model, sequences, options },
-      { model: aModel, sequences: tokenLists, options: referenceSettings },
-    );
     const { stateBytes = 0, batchTokens = defaultBatchTokens(model.device, model.arch) } = options;
     const groups = scoredGroups(sequences, batchTokens);
     const reference = new ReferenceStates(model, sequences, groups, stateBytes);
