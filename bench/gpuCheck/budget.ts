@@ -12,6 +12,20 @@ export const stepSeconds: Readonly<Record<StepName, number>> = {
   stress: 20,
 };
 
+/**
+ * The same on a software adapter: its sizes are small but it compiles every kernel for long, and that is what correctness does.
+ */
+const softwareSeconds: Readonly<Record<StepName, number>> = {
+  environment: 15,
+  correctness: 250,
+  peak: 15,
+  kernels: 15,
+  model: 25,
+  solve: 25,
+  prune: 95,
+  stress: 20,
+};
+
 /** With less than this a step is skipped: it would only open the device. */
 const LEAST_SECONDS = 0.5;
 /** A process is ended so long after its step should have begun nothing more. */
@@ -22,9 +36,13 @@ const GRACE_SHARE = 0.5;
  * The seconds of the first of these steps, of what is left of the budget: what earlier steps did not need goes to the later
  * ones. Undefined where too little is left.
  */
-export function nextShare(left: number, steps: readonly StepName[]): number | undefined {
-  const sum = steps.reduce((total, step) => total + stepSeconds[step], 0);
-  const share = (left * stepSeconds[steps[0]!]) / sum;
+export function nextShare(
+  left: number,
+  steps: readonly StepName[],
+  shares: Readonly<Record<StepName, number>> = stepSeconds,
+): number | undefined {
+  const sum = steps.reduce((total, step) => total + shares[step], 0);
+  const share = (left * shares[steps[0]!]) / sum;
   return share >= LEAST_SECONDS ? share : undefined;
 }
 
@@ -45,7 +63,7 @@ export interface StepTime {
  * budget, and each later step has some of it. Undefined where too little is left.
  */
 export function softwareTime(budget: number, left: number, steps: readonly StepName[]): StepTime | undefined {
-  const share = nextShare(left, steps);
+  const share = nextShare(left, steps, softwareSeconds);
   if (share === undefined) return undefined;
   const beyond = GRACE_SECONDS * Math.max(0, 1 - budget / KEPT_BUDGET);
   const latest = left + beyond - KEPT_SHARE * budget * (steps.length - 1);
