@@ -17,9 +17,9 @@ export const stepSeconds: Readonly<Record<StepName, number>> = {
  */
 const softwareSeconds: Readonly<Record<StepName, number>> = {
   environment: 15,
-  correctness: 250,
-  peak: 15,
-  kernels: 15,
+  correctness: 240,
+  peak: 20,
+  kernels: 20,
   model: 25,
   solve: 25,
   prune: 95,
