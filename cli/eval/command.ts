@@ -96,7 +96,7 @@ export function evalCommand(signal: AbortSignal): Command {
     ],
   });
   addEvalOptions(command);
-  return runs<EvalOptions>(withDownload(command), signal, (run, model, files) =>
+  return runs<EvalOptions>(withDownload(command, ', and rows of --tasks'), signal, (run, model, files) =>
     runEval(run, model as string, files as string[]),
   );
 }

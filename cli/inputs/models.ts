@@ -10,9 +10,9 @@ export interface ModelFlags {
 /** What may stand for a model. */
 export const MODEL_TEXT = 'model folder, .gguf file, or org/name[@revision] in the Hugging Face cache';
 
-/** Gives a command --download. */
-export const withDownload = (command: Command): Command =>
-  command.option('--download', 'download models that are not in the Hugging Face cache, and rows of --tasks');
+/** Gives a command --download, of models and of what else it takes from the hub. */
+export const withDownload = (command: Command, more = ''): Command =>
+  command.option('--download', `download models that are not in the Hugging Face cache${more}`);
 
 /** The places that no output may touch; see the library's function of this name, which is loaded only now. */
 export const inputPaths: typeof import('../../model/hub/inputPaths.js').inputPaths = async (models, others) =>

@@ -58,9 +58,9 @@ right answer, for a model that is meant for this task (docs/tasks.md). --config 
 file, by their names here (layers, calib, sequence-length, also model and out) or by ReplaceMe's (model_path,
 layers_to_skip, max_length, ...); the command line wins. docs/options.md describes every option.
 
---statistics keeps the sums over the calibration data in a file. A later run with another --alpha, with another method of
-least squares, or with a window that was fitted before then needs no forward pass. A file of another model, tokenizer or
-calibration is refused.
+--statistics keeps the sums over the calibration data in a file. A later run needs no forward pass where that file has its
+windows: --alpha and the method of least squares may then differ. A file of another model, tokenizer or calibration is
+refused.
 
 With --memory-limit, or on a device with little memory, prune works layer by layer where the model does not fit: it
 uploads one layer, takes all tokens through it, and goes on to the next. That needs --select cosine, angular or

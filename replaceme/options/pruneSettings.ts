@@ -143,7 +143,7 @@ export const methodSettings = declare('How the rest is repaired:', {
   attentionStep: setting(unitNumber, {
     of: 'refit',
     takes: 'share',
-    otherwise: '0.5, in the first third of the layers 0',
+    otherwise: '0.5; 0 in the first third of the layers',
     help: "how far o_proj moves towards the window's output before down_proj takes over",
   }),
   sinkWeight: setting(notNegative, {
