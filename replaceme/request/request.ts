@@ -152,8 +152,9 @@ function checkWindows(
 
 /** Settings of the texts that contradict each other. */
 function checkTexts(options: PruneOptions): void {
+  const evaluates = options.report !== 'none' || damageBudget(options) !== undefined;
   ensure(
-    options.report !== 'none' || (options.evaluation === undefined && options.evaluationTokens === undefined),
+    evaluates || (options.evaluation === undefined && options.evaluationTokens === undefined),
     'there are texts to evaluate on, but the report is switched off',
     'Leave out `report: none`, or `evaluation` and `evaluationTokens`.',
   );
