@@ -10,20 +10,34 @@ const thousands = (count: number): string => count.toLocaleString('en-US');
 const describeImages = ({ imageSize, patchSize, projection }: NonNullable<ModelSummary['images']>): string =>
   `${imageSize}x${imageSize} pixels, patches of ${patchSize}x${patchSize}${projection === null ? '' : `, embeddings of ${projection}`}`;
 
+/** What a layer's experts are, what is computed of them, and what a repair changes. */
+function describeExperts(
+  { count, perToken, features, shared, layers }: NonNullable<ModelSummary['experts']>,
+  all: number,
+): readonly [string, string] {
+  const where = layers === all ? '' : `, in ${layers} of ${all} layers`;
+  const beside = shared > 0 ? `, and a shared one of ${shared}` : '';
+  const text = `${count} of ${features} features, ${perToken} for a token${beside}${where}
+only those that tokens use are computed; T is folded into each; a refit
+fits each to its own tokens; the router stays`;
+  return ['experts', text];
+}
+
 /** Names a few tensors; counts many, such as the text tower of a whole CLIP (--json lists all). */
 const describeUnused = (names: readonly string[]): string =>
   names.length <= 3 ? names.join(', ') : `${names.length} tensors, for example ${names[0]}`;
 
 /** The summary as text: dimensions and memory, then parameters by part. @param refusing methods that cannot repair it. */
 export function formatSummary(summary: ModelSummary, refusing: readonly string[] = []): string {
-  const { parameters, bytes, ropes, dtypes, images, compressed } = summary;
+  const { parameters, bytes, ropes, dtypes, images, compressed, experts } = summary;
   const attention = `${summary.heads} heads of ${summary.headDim}, ${summary.kvHeads} for keys and values`;
   const fields = formatFields([
     ['model', summary.path],
     ['family', summary.family],
     ['layers', `${summary.layers} of ${thousands(parameters.perLayer)} parameters`],
     ['hidden', `${summary.hidden}`],
-    ['intermediate', `${summary.intermediate}`],
+    ['intermediate', `${summary.intermediate}${experts ? ' for a token' : ''}`],
+    ...(experts ? [describeExperts(experts, summary.layers)] : []),
     ['attention', attention],
     images
       ? ['images', describeImages(images)]

@@ -22,6 +22,7 @@ export {
   recordWords,
 } from './elementwise/dequantizeRows.js';
 export { type RopeOptions, rope, ropeTable } from './embedding/rope.js';
+export { type TopExpertsOptions, topExperts } from './experts/topExperts.js';
 export { crossGram } from './gram/crossGram.js';
 export { gram } from './gram/gram.js';
 export type { OuterProductsOptions } from './gram/outerProducts.js';
@@ -53,7 +54,6 @@ export { cosineDistance } from './reductions/cosineDistance.js';
 export { cosineLoss } from './reductions/cosineLoss.js';
 export { countNonFinite } from './reductions/countNonFinite.js';
 export { rowNorms } from './reductions/rowNorms.js';
-export { topExperts } from './reductions/topExperts.js';
 export type { Activation } from './shared/activation.js';
 export type { FloatType } from './shared/checks.js';
 export {

@@ -1,4 +1,12 @@
-export { expectedTensors, hasOutNorms, keepLayers, refKey, storedName } from './architecture/architecture.js';
+export {
+  expectedTensors,
+  hasOutNorms,
+  keepLayers,
+  mlpSizes,
+  mostFeatures,
+  refKey,
+  storedName,
+} from './architecture/architecture.js';
 export { requireText, requireVision } from './architecture/modality.js';
 export {
   aBatch,
@@ -63,6 +71,7 @@ export { firstTokens, SequencePacker } from './text/tokenSequences.js';
 export { requireBackward } from './training/layerBackward.js';
 export { totalTokens } from './transformer/batch.js';
 export { BatchTensors } from './transformer/batchTensors.js';
+export { type MlpFeatures, type RoutedFeatures, tensorsOf } from './transformer/expertSteps.js';
 export { firstNonFinite } from './transformer/firstNonFinite.js';
 export { tokenLogits } from './transformer/headLogits.js';
 export { LayerSteps } from './transformer/layerSteps.js';

@@ -1,5 +1,6 @@
 export type {
   Architecture,
+  Experts,
   LayerTensorNames,
   Norm,
   TensorNames,

@@ -41,6 +41,11 @@ export const ggufCases: Readonly<Record<string, GgufCase>> = {
     },
   },
   qwen3: { family: 'qwen3', config: { ...everyLayer, attention_bias: false } },
+  qwen2_moe: { family: 'qwen2_moe', config: everyLayer },
+  qwen3_moe: {
+    family: 'qwen3_moe-normed',
+    config: { use_sliding_window: false, sliding_window: null },
+  },
   smollm3: {
     family: 'smollm3',
     config: { ...everyLayer, no_rope_layers: null, no_rope_layer_interval: 4 },

@@ -1,7 +1,6 @@
 import type { Recorder, Tensor } from '../../engine/index.js';
 import { padHeads } from '../attention/padHeads.js';
 import { add, addInto, axpy, scale } from '../map/named.js';
-import { topExperts } from '../reductions/topExperts.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
 
@@ -63,37 +62,7 @@ const headsCase = (tokens: number, heads: number, from: number, to: number): Ker
   },
 });
 
-/** Softmax over the largest `count` logits of every row. */
-const expertsCase = (tokens: number, experts: number, count: number): KernelCase => ({
-  kernel: 'topExperts',
-  name: `${count} of ${experts} for ${tokens} tokens`,
-  flops: 2 * experts * experts * tokens,
-  bytes: 8 * tokens * experts,
-  bench: false,
-  tolerance: 1e-6,
-  async setup(scope) {
-    const logits = await caseTensor(scope, normals(tokens * experts), [tokens, experts]);
-    const output = scope.tensor([tokens, experts]);
-    return {
-      run: rec => topExperts(rec, logits.tensor, count, output),
-      output,
-      reference: () => ({
-        expected: Float64Array.from({ length: output.size }, (_, i) => {
-          const row = Math.floor(i / experts) * experts;
-          const powers = logits.values.slice(row, row + experts).map(Math.exp);
-          const chosen = [...powers].sort((a, b) => b - a).slice(0, count);
-          const own = powers[i - row]!;
-          return own >= chosen.at(-1)! ? own / chosen.reduce((a, b) => a + b, 0) : 0;
-        }),
-      }),
-    };
-  },
-});
-
 export const elementwiseCases: KernelCase[] = [
-  expertsCase(7, 8, 2),
-  expertsCase(129, 5, 5),
-  expertsCase(1, 1, 1),
   headsCase(7, 3, 10, 12),
   headsCase(129, 5, 12, 10),
   headsCase(1, 1, 1, 4),

@@ -5,6 +5,7 @@ import { blockFormatCases } from './blockFormats.js';
 import type { KernelCase } from './case.js';
 import { elementwiseCases } from './elementwise.js';
 import { embeddingCases } from './embedding.js';
+import { expertCases } from './experts.js';
 import { fittingCases } from './fitting.js';
 import { gatedMatmulCases } from './gatedMatmul.js';
 import { gramAndSolveCases } from './gramAndSolve.js';
@@ -30,6 +31,7 @@ export const kernelCases: KernelCase[] = [
   ...normCases,
   ...attentionCases,
   ...elementwiseCases,
+  ...expertCases,
   ...mapCases,
   ...reduceCases,
   ...layoutCases,

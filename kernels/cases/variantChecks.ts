@@ -97,6 +97,9 @@ function checkProduct(rec: Recorder, scope: Scope, program: ProductProgram): Che
   const a = side(m, layout.a, 1);
   const b = lower ? a : side(n, layout.b, 2, scale);
   const up = gated && side(n, gated.up, 3, scale);
+  // All rows in one group.
+  const begins = layout.grouped ? scope.own(tensorFrom(scope.device, Uint32Array.of(0, m), [2])) : undefined;
+  const limit = 2;
   const bias = layout.bias ? operand(scope, [n], 'f32', 4) : undefined;
   const upBias = gated?.upBias ? operand(scope, [n], 'f32', 5) : undefined;
   const residual = layout.residual ? operand(scope, [m, n], 'f32', 6) : undefined;
@@ -105,6 +108,8 @@ function checkProduct(rec: Recorder, scope: Scope, program: ProductProgram): Che
     ...{ kernel, layout, choice, m, n, k, out: out.tensor },
     operands: [a.tensor, b.tensor, ...(up ? [up.tensor] : [])],
     epilogue: [bias, upBias, residual].flatMap(added => (added ? [added.tensor] : [])),
+    ...(begins && { groups: { begins, count: 1, rows: m, first: 0, end: 1 } }),
+    limit,
   });
   const activation = gated?.activation ?? layout.activation;
   const active = activation ? activations[activation] : (x: number) => x;
@@ -114,7 +119,8 @@ function checkProduct(rec: Recorder, scope: Scope, program: ProductProgram): Che
       l => a.at(i, l),
       l => b.at(j, l),
     );
-    const sum = product.sum + (bias?.values[j] ?? 0);
+    const unlimited = product.sum + (bias?.values[j] ?? 0);
+    const sum = gated?.limited ? Math.min(unlimited, limit) : unlimited;
     const error = tolerance * (product.norms + Math.abs(sum)) * (activation ? STEEPEST : 1);
     if (up) {
       const other = dot(
@@ -122,7 +128,8 @@ function checkProduct(rec: Recorder, scope: Scope, program: ProductProgram): Che
         l => a.at(i, l),
         l => up.at(j, l),
       );
-      const factor = other.sum + (upBias?.values[j] ?? 0);
+      const plain = other.sum + (upBias?.values[j] ?? 0);
+      const factor = gated?.limited ? Math.min(Math.max(plain, -limit), limit) + 1 : plain;
       return {
         value: active(sum) * factor,
         error: error * Math.abs(factor) + Math.abs(active(sum)) * tolerance * (other.norms + 1) + tolerance,

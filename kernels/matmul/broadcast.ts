@@ -1,5 +1,5 @@
 import { lines } from '../shared/wgsl.js';
-import { eachFactor, type FactorWgsl, head, type MatmulLayout, tileOrigin } from './commonWgsl.js';
+import { eachFactor, type FactorWgsl, head, type MatmulLayout, rowEnd, tileOrigin } from './commonWgsl.js';
 
 /**
  * Matmul for drivers that run on the CPU, where every load is a gather and a barrier is expensive: a workgroup is one
@@ -89,7 +89,7 @@ ${head(layout)}
   // In a loop whose length the compiler does not know: unrolled, the stores took most of the compile time.
   ${each(name => `var ${name}_sums: array<vec4f, ${rows}>;`)}
   ${each(name => lines(rows, i => `${name}_sums[${i}] = ${name}_acc${i};`))}
-  for (var i = 0u; i < min(${rows}u, p.m - row0); i++) {
+  for (var i = 0u; i < min(${rows}u, ${rowEnd(layout)} - row0); i++) {
     store(row0 + i, column, ${each(name => `${name}_sums[i]`, ', ')});
   }
 }`;

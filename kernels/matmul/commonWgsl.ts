@@ -16,8 +16,11 @@ export interface OperandLayout {
 export interface MatmulLayout {
   a: OperandLayout;
   b: OperandLayout;
-  /** A second right operand `up` with B's extents: out = activation(A B + bias) * (A up + upBias). */
-  gated?: { up: OperandLayout; activation: Activation; upBias: boolean };
+  /**
+   * A second right operand `up` with B's extents: out = activation(A B + bias) * (A up + upBias). `limited`: of clamped sums,
+   * with 1 added to the second factor.
+   */
+  gated?: { up: OperandLayout; activation: Activation; upBias: boolean; limited?: boolean };
   /** K is not a multiple of 4. */
   oddK: boolean;
   /** N is a multiple of 4, so that `out` is written as vec4. */
@@ -35,6 +38,11 @@ export interface MatmulLayout {
   partial: boolean;
   /** Operands and `out` are [batches,...]: a workgroup computes a tile of one product. */
   batched?: boolean;
+  /**
+   * Rows of A and `out` are in groups, each with its own B, `up` and biases: a tile holds rows of one group. A binding says
+   * where each group begins, and where the last one ends.
+   */
+  grouped?: boolean;
 }
 
 /** The right operands by name; each has its own sums. */
@@ -57,9 +65,9 @@ export const eachFactor = (layout: MatmulLayout, wgsl: FactorWgsl, separator = '
 
 /** The part of a program's key that names everything the WGSL of the sums depends on. */
 export function layoutKey(layout: MatmulLayout): string {
-  const { a, b, gated, oddK, lower, partial, batched } = layout;
+  const { a, b, gated, oddK, lower, partial, batched, grouped } = layout;
   const right = gated ? `${operandKey(b)}, ${operandKey(gated.up)}` : operandKey(b);
-  return `${operandKey(a)}, ${right}${oddK ? ', odd-k' : ''}${lower ? ', lower' : ''}${partial ? ', partial' : ''}${batched ? ', batched' : ''}, ${epilogueKey(layout)}`;
+  return `${operandKey(a)}, ${right}${oddK ? ', odd-k' : ''}${lower ? ', lower' : ''}${partial ? ', partial' : ''}${batched ? ', batched' : ''}${grouped ? ', grouped' : ''}, ${epilogueKey(layout)}`;
 }
 
 const operandKey = ({ dtype, kContiguous, aligned }: OperandLayout): string =>
@@ -74,7 +82,7 @@ export const epilogueKey = ({
   residual,
   accumulate,
 }: MatmulLayout): string =>
-  `out${vec4Out ? '' : ' odd-n'}${gated ? ` ${gated.activation}${gated.upBias ? ' up-bias' : ''}` : ''}${bias ? ' + bias' : ''}${activation ? `, ${activation}` : ''}${residual ? ' + residual' : ''}${accumulate ? ' + out' : ''}`;
+  `out${vec4Out ? '' : ' odd-n'}${gated ? ` ${gated.activation}${gated.limited ? ' limited' : ''}${gated.upBias ? ' up-bias' : ''}` : ''}${bias ? ' + bias' : ''}${activation ? `, ${activation}` : ''}${residual ? ' + residual' : ''}${accumulate ? ' + out' : ''}`;
 
 /** A storage binding of a product's program. */
 interface Binding {
@@ -114,15 +122,25 @@ const outBinding: Binding = {
   wgsl: binding => `@group(0) @binding(${binding}) var<storage, read_write> out: array<T>;`,
 };
 
+const beginsBinding: Binding = {
+  name: 'begins',
+  access: 'read',
+  wgsl: binding => `@group(0) @binding(${binding}) var<storage, read> begins: array<u32>;`,
+};
+
 /** The bindings of a product's program, in order from 1. */
-export const productBindings = (layout: MatmulLayout): Binding[] => [
-  operandBinding('a', layout.a, layout.batched),
-  operandBinding('b', layout.b, layout.batched),
-  ...(layout.gated ? [operandBinding('up', layout.gated.up)] : []),
-  outBinding,
-  ...epilogueBindings(layout),
-  ...(layout.exponents ? [exponentsBinding] : []),
-];
+export function productBindings(layout: MatmulLayout): Binding[] {
+  const ofB = layout.batched || layout.grouped ? 'b_start' : undefined;
+  return [
+    operandBinding('a', layout.a, layout.batched ? 'a_start' : undefined),
+    operandBinding('b', layout.b, ofB),
+    ...(layout.gated ? [operandBinding('up', layout.gated.up, ofB)] : []),
+    outBinding,
+    ...epilogueBindings(layout),
+    ...(layout.exponents ? [exponentsBinding] : []),
+    ...(layout.grouped ? [beginsBinding] : []),
+  ];
+}
 
 /** The bindings of the program that adds the partial products of `layout`, in order from 1. */
 export const partialSumBindings = (layout: MatmulLayout): Binding[] => [
@@ -131,15 +149,15 @@ export const partialSumBindings = (layout: MatmulLayout): Binding[] => [
   ...epilogueBindings(layout),
 ];
 
-const operandBinding = (name: string, { dtype, aligned }: OperandLayout, batched = false): Binding => ({
+/** @param start a variable with the element at which the operand of a product begins. */
+const operandBinding = (name: string, { dtype, aligned }: OperandLayout, start?: string): Binding => ({
   name,
   access: 'read',
   wgsl: binding => {
-    const start = batched ? `${name}_start + ` : '';
     if (aligned)
-      return `${vec4Tensor(name, binding, dtype)}\nfn ${name}4(i: u32) -> vec4f { return ${name}((${start}i) >> 2u); }`;
-    const element = batched
-      ? `${scalarTensor(`${name}_all`, binding, dtype)}\nfn ${name}(i: u32) -> f32 { return ${name}_all(${start}i); }`
+      return `${vec4Tensor(name, binding, dtype)}\nfn ${name}4(i: u32) -> vec4f { return ${name}((${start ? `${start} + ` : ''}i) >> 2u); }`;
+    const element = start
+      ? `${scalarTensor(`${name}_all`, binding, dtype)}\nfn ${name}(i: u32) -> f32 { return ${name}_all(${start} + i); }`
       : scalarTensor(name, binding, dtype);
     return `${element}
 fn ${name}4(i: u32) -> vec4f { return vec4f(${name}(i), ${name}(i + 1u), ${name}(i + 2u), ${name}(i + 3u)); }`;
@@ -153,11 +171,15 @@ export const declareBindings = (bindings: readonly Binding[]): string =>
 /** WGSL function `finish(at, column, sums...) -> T` that computes out[at] from complete sums; indices count T. */
 export function finish(layout: MatmulLayout): string {
   const parameters = eachFactor(layout, name => `sum_${name}: T`, ', ');
-  const { bias, gated, residual, accumulate, partial } = layout;
+  const { bias, gated, residual, accumulate, partial, grouped } = layout;
   const activation = gated?.activation ?? (partial ? undefined : layout.activation);
-  const biased = bias && !partial ? '(sum_b + bias[column])' : 'sum_b';
-  const active = activation ? `activation(${biased})` : biased;
-  const value = gated ? `${active} * (sum_up${gated.upBias ? ' + up_bias[column]' : ''})` : active;
+  const ofColumn = grouped ? '[bias_start + column]' : '[column]';
+  const biased = bias && !partial ? `(sum_b + bias${ofColumn})` : 'sum_b';
+  const input = gated?.limited ? `min(${biased}, T(p.limit))` : biased;
+  const active = activation ? `activation(${input})` : input;
+  const up = `(sum_up${gated?.upBias ? ` + up_bias${ofColumn}` : ''})`;
+  const factor = gated?.limited ? `(clamp(${up}, T(-p.limit), T(p.limit)) + 1.0)` : up;
+  const value = gated ? `${active} * ${factor}` : active;
   const rest = partial ? '' : `${residual ? ' + residual[at]' : ''}${accumulate ? ' + out[at]' : ''}`;
   return `
 ${activation ? activationWgsl(activation) : ''}
@@ -176,8 +198,8 @@ export function head(layout: MatmulLayout): string {
   const sums = (suffix: string) => eachFactor(layout, name => `sum_${name}${suffix}`, ', ');
   const store = layout.vec4Out
     ? `let at = ((${start}row) * p.n + column) >> 2u;
-  if (row < p.m && column < p.n) { out[at] = finish(at, column >> 2u, ${sums('')}); }`
-    : `if (row >= p.m) { return; }
+  if (row < ${rowEnd(layout)} && column < p.n) { out[at] = finish(at, column >> 2u, ${sums('')}); }`
+    : `if (row >= ${rowEnd(layout)}) { return; }
   for (var j = 0u; j < min(4u, p.n - min(column, p.n)); j++) {
     let at = (${start}row) * p.n + column + j;
     out[at] = finish(at, column + j, ${sums('[j]')});
@@ -185,10 +207,12 @@ export function head(layout: MatmulLayout): string {
   return `
 alias T = ${outType(layout)};
 struct Params {
-  m: u32, n: u32, k: u32, row_tiles: u32, end: u32, first: u32${layout.partial || layout.batched ? ', tiles: u32, range: u32' : ''}${layout.batched ? ', a_stride: u32, b_stride: u32' : ''}
+  m: u32, n: u32, k: u32, row_tiles: u32, end: u32, first: u32, tiles: u32, range: u32, a_stride: u32, b_stride: u32,
+  groups: u32, first_group: u32, end_group: u32, limit: f32
 }
 @group(0) @binding(0) var<uniform> p: Params;
 ${layout.batched ? 'var<private> batch: u32;\nvar<private> a_start: u32;\nvar<private> b_start: u32;' : ''}
+${layout.grouped ? 'var<private> b_start: u32;\nvar<private> bias_start: u32;\nvar<private> row_end: u32;' : ''}
 ${declareBindings(productBindings(layout))}
 ${layout.partial ? 'var<private> split: u32;' : ''}
 ${finish(layout)}
@@ -197,12 +221,38 @@ fn store(row: u32, column: u32, ${eachFactor(layout, name => `sum_${name}: vec4f
 }`;
 }
 
+/** The row after the last one of a tile's rows that exists. */
+export const rowEnd = ({ grouped }: MatmulLayout): string => (grouped ? 'row_end' : 'p.m');
+
+/**
+ * WGSL that finds row0 of a tile of a grouped product. A group's first tile is chosen so that all groups have enough tiles,
+ * whatever their sizes: floor(begin / rows), and one more for each group before. Where there is one row to a tile, none is
+ * spare. Tiles that are spare return.
+ */
+const groupedOrigin = (rows: number, vec4Out: boolean): string => {
+  const firstTile = (group: string) =>
+    rows === 1 ? `begins[${group}]` : `(begins[${group}] / ${rows}u + ${group})`;
+  return `
+  let row_tile = tile % p.row_tiles;
+  var group = 0u;
+  for (var above = p.groups; group + 1u < above;) {
+    let middle = (group + above) / 2u;
+    if (${firstTile('middle')} <= row_tile) { group = middle; } else { above = middle; }
+  }
+  if (group < p.first_group || group >= p.end_group) { return; }
+  let row0 = begins[group] + (row_tile - ${firstTile('group')}) * ${rows}u;
+  row_end = begins[group + 1u];
+  if (row0 >= begins[group + 1u]) { return; }
+  b_start = (group - p.first_group) * p.b_stride;
+  bias_start = group * p.n${vec4Out ? ' / 4u' : ''};`;
+};
+
 /**
  * WGSL at the start of `main`: row0 and column0 of the workgroup's tile, k_begin (a multiple of p.range) and k_end of its
  * sums. Workgroups without a tile, or with one above the diagonal of a `lower` product, return.
  */
 export const tileOrigin = (
-  { lower, partial, batched }: MatmulLayout,
+  { lower, partial, batched, grouped, vec4Out }: MatmulLayout,
   rows: number,
   columns: number,
 ): string => `
@@ -226,6 +276,6 @@ export const tileOrigin = (
   let k_begin = 0u;
   let k_end = p.k;`
   }
-  let row0 = (tile % p.row_tiles) * ${rows}u;
+  ${grouped ? groupedOrigin(rows, vec4Out) : `let row0 = (tile % p.row_tiles) * ${rows}u;`}
   let column0 = (tile / p.row_tiles) * ${columns}u;
   ${lower ? `if (column0 >= row0 + ${rows}u) { return; }` : ''}`;

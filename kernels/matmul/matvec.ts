@@ -23,11 +23,11 @@ export function matvecWgsl(layout: MatmulLayout, m: number, perLane: boolean): s
   for (var k = (p.k & ~3u) + ${start}; k < p.k; k += ${step}) {
     ${each(
       name => `let ${name}_v = vec4f(${[0, 1, 2, 3].map(j => `${name}(${name}_at${j} + k)`).join(', ')});
-    ${lines(m, i => `${name}_acc${i} += a(${i}u * p.k + k) * ${name}_v;`)}`,
+    ${lines(m, i => `${name}_acc${i} += a(a_at${i} + k) * ${name}_v;`)}`,
     )}
   }`;
   const finish = perLane
-    ? lines(m, i => `store(${i}u, column, ${each(name => `${name}_acc${i}`, ', ')});`)
+    ? lines(m, i => `store(row0 + ${i}u, column, ${each(name => `${name}_acc${i}`, ', ')});`)
     : `
   ${each(name => lines(m, i => `${name}_sums[${i * lanes}u + lane] = ${name}_acc${i};`))}
   workgroupBarrier();
@@ -37,16 +37,17 @@ export function matvecWgsl(layout: MatmulLayout, m: number, perLane: boolean): s
     }
     workgroupBarrier();
   }
-  if (lane < ${m}u) { store(lane, column, ${each(name => `${name}_sums[lane * ${lanes}u]`, ', ')}); }`;
+  if (lane < ${m}u) { store(row0 + lane, column, ${each(name => `${name}_sums[lane * ${lanes}u]`, ', ')}); }`;
   return `${head(layout)}
 ${perLane ? '' : each(name => `var<workgroup> ${name}_sums: array<vec4f, ${lanes * m}>;`)}
 @compute @workgroup_size(${lanes}) fn main(${flatBuiltins}) {
   ${tileOrigin(layout, m, matvecColumns(perLane))}
   let column = column0${perLane ? ' + lane * 4u' : ''};
+  ${lines(m, i => `let a_at${i} = min(row0 + ${i}u, p.m - 1u) * p.k;`)}
   ${each(name => lines(4, j => `let ${name}_at${j} = min(column + ${j}u, p.n - 1u) * p.k;`))}
   ${each(name => lines(m, i => `var ${name}_acc${i} = vec4f();`))}
   for (var k = 4u * ${start}; k < (p.k & ~3u); k += 4u * ${step}) {
-    ${lines(m, i => `let va${i} = a4(${i}u * p.k + k);`)}
+    ${lines(m, i => `let va${i} = a4(a_at${i} + k);`)}
     ${each(
       name => `${lines(4, j => `let ${name}_v${j} = ${name}4(${name}_at${j} + k);`)}
     ${lines(m, i => `${name}_acc${i} += vec4f(${[0, 1, 2, 3].map(j => `dot(va${i}, ${name}_v${j})`).join(', ')});`)}`,

@@ -1,4 +1,5 @@
 import {
+  f32Bits,
   flatGrid,
   type ProgramSpec,
   type ProgramTarget,
@@ -37,6 +38,21 @@ export interface Product {
   epilogue: readonly Tensor[];
   /** Of a batched layout: how many products, and the elements from one operand to the next. */
   batch?: { count: number; aStride: number; bStride: number };
+  /** Of a grouped layout. */
+  groups?: ProductGroups;
+  /** Of a limited gated layout: where sums are clamped. */
+  limit?: number;
+}
+
+/** Groups of the rows of A, and those of which B holds the matrices. */
+export interface ProductGroups {
+  /** Where each group begins, and where the last one ends; u32 [count + 1]. */
+  readonly begins: Tensor;
+  readonly count: number;
+  /** Rows of a group, about. */
+  readonly rows: number;
+  readonly first: number;
+  readonly end: number;
 }
 
 /** What the check of a product's program needs to run it: the product without its tensors. */
@@ -57,15 +73,15 @@ export function operandType({ dtype, label }: Tensor, fail: (what: string, fix: 
 
 /** Records the dispatches of a product. The same inputs give the same bits on the same device. */
 export function recordProduct(rec: Recorder, product: Product): void {
-  const { layout, choice, m, n, k, operands, out, epilogue, batch } = product;
+  const { layout, choice, m, n, k, operands, out, epilogue, batch, groups } = product;
   if (choice.variant === 'subgroupMatrix') {
     recordScaled(rec, product);
     return;
   }
-  const splits = choice.variant === 'tiled' && !layout.lower && !batch ? choice.splits : 1;
+  const splits = choice.variant === 'tiled' && !layout.lower && !batch && !groups ? choice.splits : 1;
   const range = Math.ceil(k / splits / RANGE_STEP) * RANGE_STEP;
   if (splits === 1 || range >= k) {
-    recordTiles(rec, product, [...operands, out, ...epilogue]);
+    recordTiles(rec, product, [...operands, out, ...epilogue, ...(groups ? [groups.begins] : [])]);
     return;
   }
   const count = Math.ceil(k / range);
@@ -108,17 +124,18 @@ function recordScaled(rec: Recorder, product: Product): void {
 
 function recordTiles(
   rec: Recorder,
-  { kernel, layout, choice, m, n, k, out, batch }: Product,
+  { kernel, layout, choice, m, n, k, out, batch, groups, limit = 0 }: Product,
   tensors: readonly Tensor[],
   split?: { range: number; count: number },
 ): void {
-  const { rows, columns, program } = plan(kernel, choice, layout, m);
+  const { rows, columns, program } = plan(kernel, choice, layout, groups ? Math.min(4, groups.rows) : m);
   checkFirstUse<ProductProgram>(rec, out.device, program.key, () => ({
     kernel,
     variant: matmulName(choice),
     details: { kernel, layout, choice, rows, columns },
   }));
-  const rowTiles = Math.ceil(m / rows);
+  // As many as groups of any sizes need (groupedOrigin in commonWgsl.ts).
+  const rowTiles = groups && rows > 1 ? Math.floor(m / rows) + groups.count : Math.ceil(m / rows);
   const tiles = rowTiles * Math.ceil(n / columns);
   const products = batch?.count ?? 1;
   const workgroups = tiles * products * (split?.count ?? 1);
@@ -141,7 +158,8 @@ function recordTiles(
         tiles,
         split?.range ?? 0,
         batch?.aStride ?? 0,
-        batch?.bStride ?? 0,
+        batch?.bStride ?? n * k,
+        ...[groups?.count ?? 0, groups?.first ?? 0, groups?.end ?? 0, f32Bits(limit)],
       ],
       grid: flatGrid(count),
       flops: (flops * count) / workgroups,

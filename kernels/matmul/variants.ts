@@ -211,6 +211,18 @@ export function defaultGatedMatmul(device: Device, shape: Extents, types: Factor
   return notWrong(device, 'gatedMatmul', choice, matmulName, variants);
 }
 
+/** The default variant of a grouped product, of which a group has so many rows, about. */
+export function groupedChoice(device: Device, shape: Extents, types: FactorTypes): MatmulChoice {
+  const [a, b] = types;
+  if (types.length === 2) {
+    return batchedMatmul(device, { ...shape, transposeA: false, transposeB: true }, { a, b });
+  }
+  const choice = defaultGatedMatmul(device, shape, types);
+  if (computesBatches(choice)) return choice;
+  const variants = () => gatedMatmulVariants(device, shape, types).filter(computesBatches);
+  return notWrong(device, 'gatedMatmul', variants()[0]!, matmulName, variants);
+}
+
 const matvecs: readonly MatmulChoice[] = [
   { variant: 'matvec', perLane: true },
   { variant: 'matvec', perLane: false },

@@ -11,10 +11,9 @@ export interface TensorPart {
   readonly runs: number;
 }
 
-/** Several stored matrices of one shape, concatenated along rows or columns. */
+/** Several stored matrices of one shape, one below the other. */
 export interface TensorStack {
   readonly names: readonly string[];
-  readonly along: 'rows' | 'columns';
 }
 
 /** Where a checkpoint stores a tensor: under a name, as part of a fused tensor, or as a stack of separate tensors. */
@@ -50,15 +49,21 @@ export interface LayerTensorNames {
   /** Before the MLP. */
   readonly mlpNorm: TensorRef | null;
   readonly mlpNormBias: TensorRef | null;
-  /** Chooses the experts of a token. */
+  /** Chooses the experts of a token; null in a layer without experts. */
   readonly router: TensorRef | null;
-  /** Null: down(activation(up(x))). In a mixture of experts, gate, up and down hold all experts. */
+  readonly routerBias: TensorRef | null;
+  /** Null: down(activation(up(x))). With a router, gate, up and down hold the matrices of all experts, one below the other. */
   readonly gate: TensorRef | null;
   readonly up: TensorRef;
   readonly down: TensorRef;
   readonly gateBias: TensorRef | null;
   readonly upBias: TensorRef | null;
   readonly downBias: TensorRef | null;
+  /** The MLP of the shared expert, which every token uses, and the row whose sigmoid is its weight. */
+  readonly sharedGate: TensorRef | null;
+  readonly sharedUp: TensorRef | null;
+  readonly sharedDown: TensorRef | null;
+  readonly sharedRouter: TensorRef | null;
   /** Learned parameters of the activation xIELU, [1]. */
   readonly alphaP: TensorRef | null;
   readonly alphaN: TensorRef | null;
@@ -112,6 +117,21 @@ export interface Norm {
   readonly offset: 0 | 1;
 }
 
+/** The experts of the layers that have a router. */
+export interface Experts {
+  readonly count: number;
+  /** How many of them a token uses. */
+  readonly perToken: number;
+  /** MLP features of one expert. */
+  readonly features: number;
+  /** MLP features of the shared expert; 0: there is none. */
+  readonly shared: number;
+  /** MLP features of a layer without a router. */
+  readonly dense: number;
+  /** A token weights its experts by a softmax over their logits, or over those of all experts. */
+  readonly softmaxOver: 'chosen' | 'all';
+}
+
 /**
  * Describes a model of any family as plain data, read from config.json by model/families; the transformer needs nothing
  * else. Weights are [out, in], row-major, as torch.nn.Linear stores them. With s the residual scale, a decoder layer is
@@ -124,10 +144,10 @@ export interface Architecture {
   readonly family: string;
   readonly layers: number;
   readonly hidden: number;
-  /** MLP features; in a mixture of experts, those of all experts together. */
+  /** MLP features of a token; in a mixture of experts, of those that a token uses, in the layer where they are most. */
   readonly intermediate: number;
-  /** Mixture of experts: the features are those of `count` experts in order; a token uses its best `perToken`. */
-  readonly experts: { readonly count: number; readonly perToken: number } | null;
+  /** Set for mixtures of experts. */
+  readonly experts: Experts | null;
   readonly heads: number;
   /** Key/value heads; query head h reads key/value head floor(h * kvHeads / heads). */
   readonly kvHeads: number;
@@ -210,9 +230,34 @@ interface ExpectedTensor {
   readonly layer: number | null;
 }
 
+/** The MLP of one layer: how many matrices each of gate, up and down holds, and features of each and of the shared expert. */
+export function mlpSizes(
+  { intermediate, experts, tensorNames }: Pick<Architecture, 'intermediate' | 'experts' | 'tensorNames'>,
+  layer: number,
+): { readonly matrices: number; readonly features: number; readonly shared: number } {
+  if (!experts) return { matrices: 1, features: intermediate, shared: 0 };
+  const { count, features, shared, dense } = experts;
+  return tensorNames.layers[layer]!.router
+    ? { matrices: count, features, shared }
+    : { matrices: 1, features: dense, shared: 0 };
+}
+
+/** MLP features of the layer that has most of them, of all experts together: the columns of down_proj in it. */
+export const mostFeatures = (arch: Architecture): number =>
+  Math.max(
+    ...arch.tensorNames.layers.map((_, layer) => {
+      const { matrices, features, shared } = mlpSizes(arch, layer);
+      return matrices * features + shared;
+    }),
+  );
+
 /** Shape of every kind of tensor in a layer, and the part of the model it belongs to. */
-function layerShapes(arch: Architecture): Record<keyof LayerTensorNames, [ModelPart, number[]]> {
-  const { hidden, intermediate, headDim, qkNorm } = arch;
+function layerShapes(
+  arch: Architecture,
+  layer: number,
+): Record<keyof LayerTensorNames, [ModelPart, number[]]> {
+  const { hidden, headDim, qkNorm } = arch;
+  const { matrices, features, shared } = mlpSizes(arch, layer);
   const [queries, keys] = [arch.heads * headDim, arch.kvHeads * headDim];
   const vector = (part: ModelPart, size: number): [ModelPart, number[]] => [part, [size]];
   const norm = vector('norms', hidden);
@@ -232,13 +277,18 @@ function layerShapes(arch: Architecture): Record<keyof LayerTensorNames, [ModelP
     attentionOutNorm: norm,
     mlpNorm: norm,
     mlpNormBias: norm,
-    router: ['mlp', [arch.experts?.count ?? 0, hidden]],
-    gate: ['mlp', [intermediate, hidden]],
-    up: ['mlp', [intermediate, hidden]],
-    down: ['mlp', [hidden, intermediate]],
-    gateBias: vector('mlp', intermediate),
-    upBias: vector('mlp', intermediate),
-    downBias: vector('mlp', hidden),
+    router: ['mlp', [matrices, hidden]],
+    routerBias: vector('mlp', matrices),
+    gate: ['mlp', [matrices * features, hidden]],
+    up: ['mlp', [matrices * features, hidden]],
+    down: ['mlp', [matrices * hidden, features]],
+    gateBias: vector('mlp', matrices * features),
+    upBias: vector('mlp', matrices * features),
+    downBias: vector('mlp', matrices * hidden),
+    sharedGate: ['mlp', [shared, hidden]],
+    sharedUp: ['mlp', [shared, hidden]],
+    sharedDown: ['mlp', [hidden, shared]],
+    sharedRouter: ['mlp', [1, hidden]],
     alphaP: vector('mlp', 1),
     alphaN: vector('mlp', 1),
     mlpOutNorm: norm,
@@ -255,10 +305,9 @@ export function expectedTensors(arch: Architecture): ExpectedTensor[] {
   const add = (ref: TensorRef | null, shape: number[], part: ModelPart, layer: number | null = null) => {
     if (ref === null) return;
     if (isStack(ref)) {
-      const { names, along } = ref;
-      const [rows, columns] = along === 'rows' ? [names.length, 1] : [1, names.length];
-      for (const name of names) {
-        tensors.set(name, { name, shape: [shape[0]! / rows, shape[1]! / columns], part, layer });
+      const [rows, ...rest] = shape;
+      for (const name of ref.names) {
+        tensors.set(name, { name, shape: [rows! / ref.names.length, ...rest], part, layer });
       }
       return;
     }
@@ -278,8 +327,8 @@ export function expectedTensors(arch: Architecture): ExpectedTensor[] {
   } else {
     add(tensorNames.embedding, [vocab, hidden], 'embedding');
   }
-  const shapes = layerShapes(arch);
   for (const [i, names] of tensorNames.layers.entries()) {
+    const shapes = layerShapes(arch, i);
     for (const [key, ref] of Object.entries(names) as [keyof LayerTensorNames, TensorRef | null][]) {
       const [part, shape] = shapes[key];
       add(ref, shape, part, i);

@@ -173,6 +173,16 @@ export interface LlamaParts {
   readonly qkNorm?: boolean;
 }
 
+/** What a layer without experts lacks. */
+export const noExperts = {
+  router: null,
+  routerBias: null,
+  sharedGate: null,
+  sharedUp: null,
+  sharedDown: null,
+  sharedRouter: null,
+} as const;
+
 /** Tensor names of a Llama-like layer: a norm before the attention and one before the MLP. */
 export function llamaLayer(
   at: string,
@@ -196,7 +206,7 @@ export function llamaLayer(
     attentionOutNorm: null,
     mlpNorm: `${at}.post_attention_layernorm.weight`,
     mlpNormBias: null,
-    router: null,
+    ...noExperts,
     gate: `${at}.mlp.gate_proj.weight`,
     up: `${at}.mlp.up_proj.weight`,
     down: `${at}.mlp.down_proj.weight`,

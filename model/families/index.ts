@@ -28,6 +28,7 @@ import { explainMissing, refuseStoredTwice } from './otherNames.js';
 import { phi3 } from './phi3.js';
 import { cutConfig, untiedConfig } from './pruneConfig.js';
 import { qwen2, qwen2_5VlText, qwen3, qwen3VlText } from './qwen.js';
+import { qwen2Moe, qwen3Moe } from './qwenMoe.js';
 import { seedOss } from './seedOss.js';
 import { smollm3 } from './smollm3.js';
 import { sortUnread, type UnknownFields } from './unknownFields.js';
@@ -45,6 +46,8 @@ const families: Readonly<Record<string, (config: ConfigReader, has: HasTensor) =
   qwen2_5_vl: qwen2_5Vl,
   qwen2_5_vl_text: qwen2_5VlText,
   qwen3,
+  qwen2_moe: qwen2Moe,
+  qwen3_moe: qwen3Moe,
   qwen3_vl: qwen3Vl,
   qwen3_vl_text: qwen3VlText,
   smolvlm,

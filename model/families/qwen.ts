@@ -51,7 +51,8 @@ export const qwen3VlText: TextFamily = (config, has, forms) =>
     traits: () => ({ qkNorm: 'head' }),
   });
 
-function qwen3Parts(config: ConfigReader): LlamaParts {
+/** Parts of a Qwen3: biases of all projections by `attention_bias`. */
+export function qwen3Parts(config: ConfigReader): LlamaParts {
   const bias = config.flag('attention_bias', false);
   return { qkvBias: bias, outBias: bias, qkNorm: true };
 }

@@ -25,6 +25,7 @@ import {
   layerNormed,
   llamaBiases,
   long,
+  mixtralExperts,
   normsAfterOnly,
   olmo,
   pairs,
@@ -32,9 +33,12 @@ import {
   preNorms,
   qkNorms,
   qkvBiases,
+  qwenExperts,
+  qwenExpertTensors,
   short,
   sizes,
   theta,
+  weighsExperts,
 } from './familyParts.js';
 
 /** Within an architecture, rows with a mark come before the row without one. */
@@ -55,11 +59,7 @@ export const ggufFamilies: readonly GgufFamily[] = [
     },
     rowOrders: pairs,
     ropeFactors: [all, short, long],
-    fields: [
-      ...base.fields,
-      field('expert_count', 'num_local_experts', ({ experts }) => experts?.count, { type: 'u32' }),
-      field('expert_used_count', 'num_experts_per_tok', ({ experts }) => experts?.perToken, { type: 'u32' }),
-    ],
+    fields: [...base.fields, ...mixtralExperts],
     constants: () => ({ hidden_act: 'silu', sliding_window: null }),
   },
   {
@@ -90,6 +90,48 @@ export const ggufFamilies: readonly GgufFamily[] = [
     className: 'Qwen3ForCausalLM',
     layerTensors: { ...base.layerTensors, ...qkNorms },
     constants: () => ({ hidden_act: 'silu', use_sliding_window: false, attention_bias: false }),
+  },
+  {
+    ...base,
+    architecture: 'qwen3moe',
+    modelType: 'qwen3_moe',
+    className: 'Qwen3MoeForCausalLM',
+    takes: weighsExperts('chosen'),
+    layerTensors: { ...attention, ...preNorms, ...qkNorms, ...qwenExpertTensors },
+    fields: [...base.fields, ...qwenExperts],
+    constants: () => ({
+      ...{ hidden_act: 'silu', use_sliding_window: false, attention_bias: false },
+      ...{ norm_topk_prob: true, decoder_sparse_step: 1, mlp_only_layers: [] },
+    }),
+  },
+  {
+    ...base,
+    architecture: 'qwen2moe',
+    modelType: 'qwen2_moe',
+    className: 'Qwen2MoeForCausalLM',
+    takes: weighsExperts('all'),
+    layerTensors: {
+      ...{ ...attention, ...preNorms, ...qwenExpertTensors },
+      ffn_gate_inp_shexp: 'mlp.shared_expert_gate',
+      ffn_gate_shexp: 'mlp.shared_expert.gate_proj',
+      ffn_up_shexp: 'mlp.shared_expert.up_proj',
+      ffn_down_shexp: 'mlp.shared_expert.down_proj',
+    },
+    biases: qkvBiases,
+    fields: [
+      ...base.fields,
+      ...qwenExperts,
+      field(
+        'expert_shared_feed_forward_length',
+        'shared_expert_intermediate_size',
+        ({ experts }) => experts?.shared,
+        { type: 'u32' },
+      ),
+    ],
+    constants: () => ({
+      ...{ hidden_act: 'silu', use_sliding_window: false, qkv_bias: true },
+      ...{ norm_topk_prob: false, decoder_sparse_step: 1, mlp_only_layers: [] },
+    }),
   },
   {
     ...base,

@@ -1,4 +1,5 @@
 /** What rows of the table of GGUF families share: fields, names of tensors, biases. */
+import type { Architecture, Experts } from '../architecture/architecture.js';
 import type { GgufFamily, GgufField } from './family.js';
 
 /** Tensors with factors of the rotation frequencies: for all sequences, or for short and long ones. config.json lists them. */
@@ -68,6 +69,35 @@ export const base = {
   constants: () => ({ hidden_act: 'silu' }),
   flags: {},
 } as const satisfies Partial<GgufFamily>;
+
+const expertCounts = (config: string): readonly GgufField[] => [
+  field('expert_count', config, ({ experts }) => experts?.count, { type: 'u32' }),
+  field('expert_used_count', 'num_experts_per_tok', ({ experts }) => experts?.perToken, { type: 'u32' }),
+];
+
+/** Mixtral's experts. */
+export const mixtralExperts = expertCounts('num_local_experts');
+
+/** Qwen's experts, which have a size of their own. */
+export const qwenExperts: readonly GgufField[] = [
+  ...expertCounts('num_experts'),
+  field('expert_feed_forward_length', 'moe_intermediate_size', ({ experts }) => experts?.features, {
+    type: 'u32',
+  }),
+];
+
+export const qwenExpertTensors = {
+  ffn_gate_inp: 'mlp.gate',
+  ffn_gate_exps: 'mlp.experts.*.gate_proj',
+  ffn_up_exps: 'mlp.experts.*.up_proj',
+  ffn_down_exps: 'mlp.experts.*.down_proj',
+} as const;
+
+/** Whether all layers have experts, weighted by a softmax over these logits, as llama.cpp computes them. */
+export const weighsExperts =
+  (over: Experts['softmaxOver']) =>
+  ({ experts, tensorNames }: Architecture): boolean =>
+    experts?.softmaxOver === over && tensorNames.layers.every(({ router }) => router);
 
 export const pairs = { attn_q: 'queryPairs', attn_k: 'keyPairs' } as const;
 export const attentionBias = { attention_bias: ['attn_q.bias', true, false] } as const;

@@ -2,6 +2,7 @@ import { type DType, elementCount } from '../../engine/index.js';
 import type { BlockFormat, CodeFormat } from '../../kernels/index.js';
 import {
   type Architecture,
+  type Experts,
   expectedTensors,
   type ModelPart,
   storedHeadDim,
@@ -25,6 +26,8 @@ type Images = Pick<VisionInput, 'imageSize' | 'patchSize' | 'projection'>;
 /** What a model on disk consists of. */
 export interface ModelSummary extends Dimensions {
   readonly path: string;
+  /** Set for mixtures of experts; `layers` have any. */
+  readonly experts?: Experts & { readonly layers: number };
   /** Set for image encoders. */
   readonly images?: Images;
   /** Number of weights by part; a tied lmHead counts as embedding. */
@@ -90,6 +93,12 @@ export async function inspectModel(folder: string): Promise<ModelSummary> {
       contextLength: arch.contextLength,
       tiedEmbeddings: arch.tiedEmbeddings,
       ropes: arch.ropes,
+      ...(arch.experts && {
+        experts: {
+          ...arch.experts,
+          layers: arch.tensorNames.layers.filter(({ router }) => router).length,
+        },
+      }),
       ...(arch.vision && { images: imagesOf(arch.vision) }),
       parameters,
       dtypes,

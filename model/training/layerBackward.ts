@@ -135,10 +135,10 @@ class LayerBackward {
     // If only down's gradient needs the features, the backward kernel of gate and up returns them.
     const early =
       weights.mlpOutNorm || this.#trains(['residualMap', 'mlpMap', ...(deeper ? [] : (['down'] as const))]);
-    const features = early ? steps.mlpFeatures(y, input) : undefined;
+    const features = early ? steps.mlpFeatures(y, input).dense : undefined;
     this.#residualMap(steps, scope, y, features, gradient);
     const projected = this.#branch(scope, gradient, weights.mlpOutNorm, 'mlpOutNorm', () =>
-      steps.mlpProjected(features!),
+      steps.mlpProjected({ dense: features! }),
     );
     const output = this.#map(steps, scope, features, projected);
     this.#bias('downBias', output);
@@ -194,7 +194,7 @@ class LayerBackward {
     this.#rec.copy(gradient, before);
     const { residualMap: mapGradient } = this.gradients;
     if (mapGradient) {
-      matmul(this.#rec, steps.output(y, features!), before, mapGradient, {
+      matmul(this.#rec, steps.output(y, { dense: features! }), before, mapGradient, {
         transposeA: true,
         accumulate: true,
       });

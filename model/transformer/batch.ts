@@ -320,7 +320,8 @@ export function defaultBatchTokens(device: DeviceFacts, arch: Architecture): num
     { device: objectWith('a device', 'info', 'limits'), arch: anArchitecture },
   );
   const { info, limits } = device;
-  const columns = Math.max(arch.intermediate, arch.hidden, arch.heads * storedHeadDim(arch));
+  const { hidden, intermediate, experts } = arch;
+  const columns = Math.max(intermediate, hidden * (experts?.perToken ?? 1), arch.heads * storedHeadDim(arch));
   const most = info.kind === 'software' ? software : gpu;
   const widest = Math.min(most.widest, limits.maxStorageBufferBindingSize);
   return Math.min(most.tokens, Math.floor(widest / (4 * columns)));

@@ -1,21 +1,23 @@
 import type { Recorder, Scope, Tensor } from '../../engine/index.js';
 import {
+  type Activation,
   type AttentionOptions,
   add,
   attention,
   embedding,
   gatedMatmul,
+  map,
   matmul,
   padHeads,
   type RopeOptions,
   rope,
   scale,
   scaleRows,
-  topExperts,
   xielu,
 } from '../../kernels/index.js';
 import { storedHeadDim } from '../architecture/architecture.js';
 import type { Batch } from './batch.js';
+import { addRouted, type MlpFeatures, routedFeatures } from './expertSteps.js';
 import type { KvCache } from './kvCache.js';
 import type { Model } from './model.js';
 import { normalise } from './norm.js';
@@ -107,64 +109,97 @@ export class LayerSteps {
     return this.#added(input, this.attentionProjected(attended), attentionOutNorm);
   }
 
-  /** H [T, intermediate], the input of down_proj, from Y (from X if branches are parallel). */
-  mlpFeatures(y: Tensor, input: Tensor): Tensor {
-    const { weights, model } = this;
-    const { parallel, intermediate, activation } = model.arch;
-    const normed = this.normed(parallel ? input : y, weights.mlpNorm, weights.mlpNormBias);
-    const features = this.scope.tensor([y.rowCount, intermediate], 'f32', 'mlp features');
-    if (weights.gate && activation !== 'xielu') {
-      gatedMatmul(this.#rec, normed, weights.gate, weights.up, features, {
-        activation,
-        ...(weights.gateBias && { gateBias: weights.gateBias }),
-        ...(weights.upBias && { upBias: weights.upBias }),
-      });
-    } else {
-      const { alphaP, alphaN } = weights;
-      matmul(this.#rec, normed, weights.up, features, {
-        transposeB: true,
-        ...(activation !== 'xielu' && { activation }),
-        ...(weights.upBias && { bias: weights.upBias }),
-      });
-      if (alphaP && alphaN) xielu(this.#rec, features, { alphaP, alphaN });
-    }
-    return this.#routed(normed, features);
+  /** H, the input of down_proj, from Y (from X if branches are parallel). */
+  mlpFeatures(y: Tensor, input: Tensor): MlpFeatures {
+    const { weights } = this;
+    const normed = this.normed(this.model.arch.parallel ? input : y, weights.mlpNorm, weights.mlpNormBias);
+    if (!weights.router) return { dense: this.#denseFeatures(normed) };
+    const logits = this.linear(normed, weights.router, weights.routerBias);
+    const { arch } = this.model;
+    const routed = routedFeatures(this.scope, normed, logits, weights, arch.experts!, this.#activation);
+    const { sharedGate, sharedUp, sharedRouter } = weights;
+    if (!sharedGate || !sharedUp || !sharedRouter) return { routed };
+    const share = this.linear(normed, sharedRouter, undefined);
+    map(this.#rec, 'sigmoid(x)', { x: share }, share);
+    const features = this.#gated(normed, sharedGate, sharedUp, {});
+    const dense = this.scope.tensor(features.shape, 'f32', 'features of the shared expert');
+    scaleRows(this.#rec, features, share.reshape([share.size]), dense);
+    return { dense, share, routed };
+  }
+
+  /** The activation of gated MLPs, which all experts are. */
+  get #activation(): Activation {
+    const { activation } = this.model.arch;
+    if (activation !== 'xielu') return activation;
+    throw new Error('xIELU stands only where there is no gate');
+  }
+
+  /** The features of an MLP without experts. */
+  #denseFeatures(normed: Tensor): Tensor {
+    const { gate, up, gateBias, upBias, alphaP, alphaN } = this.weights;
+    const { activation } = this.model.arch;
+    if (gate && activation !== 'xielu') return this.#gated(normed, gate, up, { gateBias, upBias });
+    const features = this.scope.tensor([normed.rowCount, up.rowCount], 'f32', 'mlp features');
+    matmul(this.#rec, normed, up, features, {
+      transposeB: true,
+      ...(activation !== 'xielu' && { activation }),
+      ...(upBias && { bias: upBias }),
+    });
+    if (alphaP && alphaN) xielu(this.#rec, features, { alphaP, alphaN });
+    return features;
+  }
+
+  #gated(
+    normed: Tensor,
+    gate: Tensor,
+    up: Tensor,
+    { gateBias, upBias }: Partial<Pick<LayerWeights, 'gateBias' | 'upBias'>>,
+  ): Tensor {
+    const features = this.scope.tensor([normed.rowCount, up.rowCount], 'f32', 'mlp features');
+    gatedMatmul(this.#rec, normed, gate, up, features, {
+      activation: this.#activation,
+      ...(gateBias && { gateBias }),
+      ...(upBias && { upBias }),
+    });
+    return features;
   }
 
   /** down_proj(H), times ReplaceMe's T if there is one, before any norm [T, hidden]. */
-  mlpProjected(features: Tensor): Tensor {
-    const { down, downBias, mlpMap } = this.weights;
-    const projected = this.linear(features, down, downBias);
+  mlpProjected(features: MlpFeatures): Tensor {
+    const projected = this.#projected(features);
+    const { mlpMap } = this.weights;
     if (!mlpMap) return projected;
     const mapped = this.scope.tensor(projected.shape, 'f32', 'mapped MLP output');
     matmul(this.#rec, projected, mlpMap, mapped);
     return mapped;
   }
 
+  /** down_proj(H) (+ residual): of the MLP, or of all experts that tokens use. */
+  #projected({ dense, routed }: MlpFeatures, residual?: Tensor): Tensor {
+    const { weights } = this;
+    if (!routed) return this.linear(dense!, weights.down, weights.downBias, residual);
+    let sum: Tensor;
+    if (dense) sum = this.linear(dense, weights.sharedDown!, undefined, residual);
+    else {
+      const [tokens] = routed.places.shape;
+      sum = this.scope.tensor([tokens!, this.model.arch.hidden], 'f32', 'MLP output');
+      if (residual) this.#rec.copy(residual, sum);
+      else this.#rec.clear(sum);
+    }
+    addRouted(this.scope, routed, weights, sum);
+    return sum;
+  }
+
   /** M [T, hidden]: what the MLP adds to Y. */
-  mlpOutput(features: Tensor): Tensor {
+  mlpOutput(features: MlpFeatures): Tensor {
     return this.#branch(this.mlpProjected(features), this.weights.mlpOutNorm);
   }
 
   /** L = Y + M [T, hidden]. */
-  output(y: Tensor, features: Tensor): Tensor {
-    const { down, downBias, mlpMap, mlpOutNorm } = this.weights;
-    if (!mlpMap && this.#addsDirectly(mlpOutNorm)) return this.linear(features, down, downBias, y);
+  output(y: Tensor, features: MlpFeatures): Tensor {
+    const { mlpMap, mlpOutNorm } = this.weights;
+    if (!mlpMap && this.#addsDirectly(mlpOutNorm)) return this.#projected(features, y);
     return this.#added(y, this.mlpProjected(features), mlpOutNorm);
-  }
-
-  /** Scales the experts' features by the router's weights for each token; returns them unchanged without a router. */
-  #routed(normed: Tensor, features: Tensor): Tensor {
-    const { experts } = this.model.arch;
-    const { router } = this.weights;
-    if (!experts || !router) return features;
-    const logits = this.linear(normed, router, undefined);
-    const weights = this.scope.tensor(logits.shape, 'f32', 'experts');
-    topExperts(this.#rec, logits, experts.perToken, weights);
-    const routed = this.scope.tensor(features.shape, 'f32', 'mlp features');
-    const rows = [logits.size, features.size / logits.size];
-    scaleRows(this.#rec, features.reshape(rows), weights.reshape([logits.size]), routed.reshape(rows));
-    return routed;
   }
 
   /** Normalises and pads projected queries, keys or values as attention reads them. */

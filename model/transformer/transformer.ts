@@ -23,8 +23,8 @@ export interface LayerTensors {
   readonly layerInput: Tensor;
   /** Y_i [T, hidden]: X_i plus the attention's output */
   readonly postAttention: Tensor;
-  /** H_i [T, intermediate], the input of down_proj */
-  readonly mlpFeatures: Tensor;
+  /** H_i [T, intermediate], the input of down_proj; in a layer of experts that of the shared one, if there is any. */
+  readonly mlpFeatures: Tensor | undefined;
   /** M_i [T, hidden], what the MLP adds */
   readonly mlpOutput: Tensor;
   /** L_i = Y_i + M_i [T, hidden] */
@@ -192,7 +192,13 @@ function runLayer(
     const mlpOutput = steps.mlpOutput(features);
     output = scope.tensor(y.shape, 'f32', 'layer output');
     add(rec, y, mlpOutput, output);
-    tap(layer, { layerInput: x, postAttention: y, mlpFeatures: features, mlpOutput, layerOutput: output });
+    tap(layer, {
+      layerInput: x,
+      postAttention: y,
+      mlpFeatures: features.dense,
+      mlpOutput,
+      layerOutput: output,
+    });
   } else {
     output = steps.output(y, features);
   }

@@ -18,7 +18,7 @@ import {
 } from '../architecture/architecture.js';
 import type { Checkpoint, TensorInfo } from '../checkpoint/checkpoint.js';
 import { uploadStored } from '../checkpoint/denseTensor.js';
-import { joinedRuns, sideBySide } from '../checkpoint/joinedReads.js';
+import { joinedRuns } from '../checkpoint/joinedReads.js';
 import { firstNonFinite } from './firstNonFinite.js';
 import type { LayerWeights, VisionWeights, Weights } from './weights.js';
 
@@ -136,11 +136,6 @@ export class WeightLoader {
     if (isStack(ref)) this.#requireAlike(info, names);
     const [stored = 1, ...rest] = info.shape;
     const rowBytes = info.byteLength / Math.max(1, stored);
-    if (isStack(ref) && ref.along === 'columns') {
-      const shape = [stored, names.length * rest[0]!];
-      const read = sideBySide(this.checkpoint, names, rowBytes);
-      return this.#fill(info, shape, names.length * rowBytes, read, scope);
-    }
     if (isStack(ref)) {
       const read = joinedRuns(info.byteLength, (target, n, within) =>
         this.checkpoint.readInto(names[n]!, within, target),

@@ -134,7 +134,7 @@ export async function describeAsGguf(
     const value = of(arch);
     if (value !== undefined) metadata.set(at(key), { type, value } as GgufValue);
   }
-  count(at('feed_forward_length'), arch.intermediate / (arch.experts?.count ?? 1));
+  count(at('feed_forward_length'), arch.experts?.dense ?? arch.intermediate);
   count(at('attention.head_count'), arch.heads);
   count(at('attention.head_count_kv'), arch.kvHeads);
   count(at('attention.key_length'), arch.headDim);

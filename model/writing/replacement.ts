@@ -1,11 +1,5 @@
 import { type Device, type DType, download, RmError, Tensor } from '../../engine/index.js';
-import {
-  isStack,
-  storedName,
-  type TensorPart,
-  type TensorRef,
-  type TensorStack,
-} from '../architecture/architecture.js';
+import { isStack, storedName, type TensorPart, type TensorRef } from '../architecture/architecture.js';
 import { type Checkpoint, deviceBytes } from '../checkpoint/checkpoint.js';
 import { readDense } from '../checkpoint/denseTensor.js';
 import type { SpilledTensor } from '../transformer/spilledWeights.js';
@@ -15,7 +9,6 @@ export type NewValues = Tensor | SpilledTensor;
 
 /** The values of a whole stack, and the index of one of its matrices. */
 interface StackedValues {
-  readonly stack: TensorStack;
   readonly place: number;
   readonly values: NewValues;
 }
@@ -36,7 +29,7 @@ export function addReplacement(
   if (typeof ref === 'string') {
     replacements.set(name, values);
   } else if (isStack(ref)) {
-    for (const [place, each] of ref.names.entries()) replacements.set(each, { stack: ref, place, values });
+    for (const [place, each] of ref.names.entries()) replacements.set(each, { place, values });
   } else {
     const earlier = replacements.get(name);
     replacements.set(name, [...(Array.isArray(earlier) ? earlier : []), [ref, values]]);
@@ -54,15 +47,9 @@ export async function replacedBytes(
   if ('dtype' in replacement) return (await reader(replacement, name, dtype))(0, deviceBytes(info));
   const byteLength = deviceBytes(info);
   const rowBytes = byteLength / shape[0]!;
-  if ('stack' in replacement) {
-    const { stack, place, values } = replacement;
-    const read = await reader(values, name, dtype);
-    if (stack.along === 'rows') return await read(place * byteLength, byteLength);
-    const bytes = new Uint8Array(byteLength);
-    for (let row = 0; row < shape[0]!; row++) {
-      bytes.set(await read((row * stack.names.length + place) * rowBytes, rowBytes), row * rowBytes);
-    }
-    return bytes;
+  if ('place' in replacement) {
+    const { place, values } = replacement;
+    return await (await reader(values, name, dtype))(place * byteLength, byteLength);
   }
   const bytes = await readDense(device, checkpoint, name);
   for (const [{ first, count, stride, runs }, values] of replacement) {

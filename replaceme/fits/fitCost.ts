@@ -1,5 +1,5 @@
 import { sizeClass } from '../../engine/index.js';
-import { type Architecture, hasOutNorms } from '../../model/index.js';
+import { type Architecture, type Experts, hasOutNorms, mostFeatures } from '../../model/index.js';
 import type { LayerFlops } from '../run/computeRate.js';
 import type { Window } from '../run/window.js';
 import { NORM_ROUNDS } from './fitThroughNorm.js';
@@ -56,12 +56,15 @@ const roundsOf = (arch: Architecture): number => (hasOutNorms(arch) ? NORM_ROUND
 
 /** Least squares on the Gram matrix [hidden, hidden] of MLP outputs. */
 export function leastSquaresCost({ arch, tokens, layer }: FitRun): FitCost {
-  const { hidden, intermediate } = arch;
+  const { hidden, intermediate, experts } = arch;
   const square = sizeClass(4 * hidden * hidden);
   // Right-hand side, factor and solution in 48 bits, and what estimates the error of the solution; the sums go before
-  // both f32 copies of W_down come.
+  // both f32 copies of W_down come: of experts one at a time beside the folded ones.
   const probes = PROBE_TENSORS * sizeClass(4 * PROBES * hidden);
-  const fold = square + 2 * sizeClass(4 * hidden * intermediate);
+  const copies = experts
+    ? 3 * sizeClass(4 * hidden * Math.max(experts.features, experts.shared, experts.dense))
+    : sizeClass(4 * hidden * intermediate);
+  const fold = square + sizeClass(4 * hidden * mostFeatures(arch)) + copies;
   return {
     memory: [{ sums: 4 * square, solve: Math.max(6 * square + probes, fold - 4 * square) }],
     flops:
@@ -76,6 +79,43 @@ export function leastSquaresCost({ arch, tokens, layer }: FitRun): FitCost {
 function ridgeBytes(arch: Architecture, inputs: number, words: 1 | 2 = 1): FitBytes {
   const [gram, cross] = [sizeClass(4 * inputs * inputs), sizeClass(4 * inputs * arch.hidden)];
   return { sums: 2 * words * (gram + cross), solve: gram + (hasOutNorms(arch) ? 4 : 3) * cross };
+}
+
+/** The same for all experts of a layer, whose changes wait for each other. */
+function expertRidgeBytes(arch: Architecture, { count, features, shared }: Experts): FitBytes {
+  const widths = [...new Array<number>(count).fill(features), ...(shared > 0 ? [shared] : [])];
+  const each = widths.map(width => ridgeBytes(arch, width));
+  const changes = widths.reduce((sum, width) => sum + sizeClass(4 * width * arch.hidden), 0);
+  return {
+    sums: each.reduce((sum, { sums }) => sum + sums, 0),
+    solve: Math.max(...each.map(({ solve }) => solve)) + changes,
+  };
+}
+
+/** Ridge regression of down_proj, of the widest layer: memory, FLOPs of the sums for one token, and of the solves. */
+function downCost(arch: Architecture): { memory: FitBytes; perToken: number; solves: number } {
+  const { experts, intermediate, hidden } = arch;
+  if (!experts) {
+    return {
+      memory: ridgeBytes(arch, intermediate),
+      perToken: plainSums(intermediate, hidden),
+      solves: ridgeSolves(intermediate, hidden),
+    };
+  }
+  const { count, perToken, features, shared, dense } = experts;
+  // All ridges are tried for each expert.
+  const tried = (RIDGES.length + 1) / RIDGE_SOLVES;
+  const ofAll = expertRidgeBytes(arch, experts);
+  const hasDense = arch.tensorNames.layers.some(({ router }) => !router);
+  const ofDense = hasDense ? ridgeBytes(arch, dense) : { sums: 0, solve: 0 };
+  return {
+    memory: {
+      sums: Math.max(ofAll.sums, ofDense.sums),
+      solve: Math.max(ofAll.solve, ofDense.solve),
+    },
+    perToken: perToken * plainSums(features, hidden) + plainSums(shared, hidden),
+    solves: tried * (count * ridgeSolves(features, hidden) + ridgeSolves(shared, hidden)),
+  };
 }
 
 /** Of the ridges, largest first, those that are tried until one is worse, mostly; and the one solve with all tokens. */
@@ -106,6 +146,7 @@ export function refitCost(
 ): FitCost {
   const { hidden, intermediate, heads, headDim } = arch;
   const attendedSize = heads * headDim;
+  const down = downCost(arch);
   const { attention, mlp } = refits;
   const { attended, attentionOutput, features, mlpOutput } = layer;
   // A pass takes what an earlier one kept.
@@ -118,14 +159,12 @@ export function refitCost(
     (mlp && keepsInner ? 0 : again + attentionOutput) + (mlp && keepsFeatures ? 0 : features) + mlpOutput;
   const sums = attention === 1 ? plainSums : exactSums;
   const perToken =
-    (attention === 0 ? 0 : oProj + sums(attendedSize, hidden)) +
-    (mlp ? downProj + plainSums(intermediate, hidden) : 0);
-  const solves =
-    (attention === 0 ? 0 : ridgeSolves(attendedSize, hidden)) + (mlp ? ridgeSolves(intermediate, hidden) : 0);
+    (attention === 0 ? 0 : oProj + sums(attendedSize, hidden)) + (mlp ? downProj + down.perToken : 0);
+  const solves = (attention === 0 ? 0 : ridgeSolves(attendedSize, hidden)) + (mlp ? down.solves : 0);
   return {
     memory: [
       ...(attention === 0 ? [] : [ridgeBytes(arch, attendedSize, attention)]),
-      ...(mlp ? [ridgeBytes(arch, intermediate)] : []),
+      ...(mlp ? [down.memory] : []),
     ],
     flops: roundsOf(arch) * (tokens * perToken + solves) + tokens * output,
     refits,

@@ -1,12 +1,18 @@
 import type { Scope, Tensor } from '../../engine/index.js';
 import { add, matmul } from '../../kernels/index.js';
-import { type Batch, LayerSteps, type LayerTensors, type Model } from '../../model/index.js';
+import {
+  type Batch,
+  LayerSteps,
+  type LayerTensors,
+  type MlpFeatures,
+  type Model,
+} from '../../model/index.js';
 import type { LayerInputs } from '../activations/layerInputs.js';
 import type { CalibrationBatch } from '../calibration/calibrationBatch.js';
 import { forEachBatch } from '../calibration/forEachBatch.js';
 import { dividedByNorm } from './dividedByNorm.js';
 
-interface FitTensors extends LayerTensors {
+interface FitTensors extends Omit<LayerTensors, 'mlpFeatures'> {
   /** L_j [T, hidden] of the original model, j the last removed layer. */
   readonly target: Tensor;
 }
@@ -44,10 +50,10 @@ export class FitPass {
     const layerOutput = scope.tensor(postAttention.shape, 'f32', 'layer output');
     add(device.recorder, postAttention, mlpOutput, layerOutput);
     const target = await this.targets.state(index, scope);
-    return { layerInput, postAttention, mlpFeatures, mlpOutput, layerOutput, target };
+    return { layerInput, postAttention, mlpOutput, layerOutput, target };
   }
 
-  #beforeNorm(steps: LayerSteps, scope: Scope, features: Tensor, transform: Tensor): Tensor {
+  #beforeNorm(steps: LayerSteps, scope: Scope, features: MlpFeatures, transform: Tensor): Tensor {
     const projected = steps.mlpProjected(features);
     const mapped = scope.tensor(projected.shape, 'f32', 'mapped MLP output');
     matmul(scope.device.recorder, projected, transform, mapped);

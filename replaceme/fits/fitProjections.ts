@@ -2,6 +2,7 @@ import { Scope, type Tensor } from '../../engine/index.js';
 import { addTransposed, convert } from '../../kernels/index.js';
 import { fitThroughNorm } from './fitThroughNorm.js';
 import {
+  expertStatisticsOf,
   type Fitted,
   gainOf,
   type Projection,
@@ -41,10 +42,11 @@ export async function fitProjections(fit: ProjectionFit): Promise<ProjectionFits
     }
   };
   const run = async (projection: Projection, step: number, after: string) => {
+    const fitPlain = projection === 'down' && names.router ? fitExperts : fitLinear;
     const fitted = await (names[gainOf[projection]]
       ? fitThroughNorm(fit, projection, step, after)
       : fit.journal
-          .step(`${projection}_proj`, () => fitLinear(fit, projection, step, after)));
+          .step(`${projection}_proj`, () => fitPlain(fit, projection, step, after)));
     if (!fitted) return undefined;
     paths.push(fitted.path);
     take(fitted.solved?.weights ?? {});
@@ -88,6 +90,34 @@ async function fitLinear(
   };
 }
 
+/** Fits the down projections of all experts, the shared one among them. */
+async function fitExperts(
+  fit: ProjectionFit,
+  projection: Projection,
+  step: number,
+  after: string,
+): Promise<Fitted | undefined> {
+  const { model, layer, ridge, scaled } = fit;
+  using statistics = expertStatisticsOf(fit);
+  if (!(await fit.sumsOf({ projection, after }, statistics))) return undefined;
+  using _section = model.device.section('solve');
+  await model.loadLayer(layer);
+  const solution = await statistics.solve(ridge, { scaled });
+  const path = { projection, points: statistics.points };
+  if (!solution) return { path, solved: undefined };
+  const { deltas, shared, ...summary } = solution;
+  using scope = new Scope(model.device);
+  for (const delta of [...deltas, shared]) if (delta) scope.own(delta);
+  const { down, sharedDown } = model.weights.layers[layer]!;
+  const moved = step / model.arch.residualScale;
+  const weights = {
+    ...(deltas.some(Boolean) && { down: scope.own(movedStack(down, deltas, moved)) }),
+    ...(shared && sharedDown && { sharedDown: scope.own(movedWeight(sharedDown, shared, moved)) }),
+  };
+  for (const tensor of Object.values(weights)) scope.release(tensor);
+  return { path: { ...path, chosen: summary.ridge }, solved: { weights, summary } };
+}
+
 /** W + step * Deltaᵀ in W's dtype; W [out, in], Delta [in, out] f32. The caller disposes it. */
 function movedWeight(weight: Tensor, delta: Tensor, step: number): Tensor {
   const { device, shape } = weight;
@@ -97,5 +127,23 @@ function movedWeight(weight: Tensor, delta: Tensor, step: number): Tensor {
   convert(device.recorder, weight, wide);
   addTransposed(device.recorder, delta, step, wide);
   convert(device.recorder, wide, stored);
+  return scope.release(stored);
+}
+
+/** The same for matrices that lie one below the other; those without a Delta stay as they are. */
+function movedStack(stack: Tensor, deltas: readonly (Tensor | undefined)[], step: number): Tensor {
+  const { device, shape, dtype, label } = stack;
+  using scope = new Scope(device);
+  const stored = scope.tensor(shape, dtype, label);
+  device.recorder.copy(stack, stored);
+  const rows = stack.rowCount / deltas.length;
+  for (const [i, delta] of deltas.entries()) {
+    if (!delta) continue;
+    using one = new Scope(device);
+    // A view of it might begin where no binding can.
+    const weight = one.tensor([rows, stack.columns], dtype, label);
+    device.recorder.copy(stack.rows(i * rows, rows), weight);
+    device.recorder.copy(one.own(movedWeight(weight, delta, step)), stored.rows(i * rows, rows));
+  }
   return scope.release(stored);
 }

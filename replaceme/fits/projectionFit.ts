@@ -1,5 +1,6 @@
 import type { Journal, Tensor } from '../../engine/index.js';
-import type { LayerWeights, Model } from '../../model/index.js';
+import { type LayerWeights, type Model, mlpSizes } from '../../model/index.js';
+import { ExpertStatistics } from './expertStatistics.js';
 import type { ProjectionPath } from './ridgePath.js';
 import { type RidgeSolution, RidgeStatistics } from './ridgeStatistics.js';
 
@@ -21,7 +22,10 @@ export interface SumsRequest {
 }
 
 /** Puts a projection's sums into `statistics`. Returns false to end the fit, where the sums are not complete. */
-export type SumsSource = (request: SumsRequest, statistics: RidgeStatistics) => Promise<boolean>;
+export type SumsSource = (request: SumsRequest, statistics: ProjectionSums) => Promise<boolean>;
+
+/** Sums for a projection: in a layer of experts, for each of them. */
+export type ProjectionSums = RidgeStatistics | ExpertStatistics;
 
 export interface ProjectionFit {
   readonly model: Model;
@@ -52,10 +56,20 @@ export interface Fitted {
     | undefined;
 }
 
-/** Empty sums for a projection. */
-export function statisticsOf({ model, precision }: ProjectionFit, projection: Projection): RidgeStatistics {
-  const { heads, headDim, intermediate, hidden } = model.arch;
+/** Empty sums for a projection whose features are one matrix. */
+export function statisticsOf(
+  { model, layer, precision }: ProjectionFit,
+  projection: Projection,
+): RidgeStatistics {
+  const { arch, device } = model;
+  const { heads, headDim, hidden } = arch;
   return projection === 'o'
-    ? new RidgeStatistics(model.device, heads * headDim, hidden, precision)
-    : new RidgeStatistics(model.device, intermediate, hidden);
+    ? new RidgeStatistics(device, heads * headDim, hidden, precision)
+    : new RidgeStatistics(device, mlpSizes(arch, layer).features, hidden);
 }
+
+/** Empty sums for the down projections of experts. */
+export const expertStatisticsOf = ({ model: { arch, device }, layer }: ProjectionFit): ExpertStatistics => {
+  const { matrices: count, features, shared } = mlpSizes(arch, layer);
+  return new ExpertStatistics(device, { count, features, shared, hidden: arch.hidden });
+};

@@ -3,9 +3,14 @@ import type { Model } from '../../model/index.js';
 import type { LayerInputs } from '../activations/layerInputs.js';
 import type { MethodOptions } from '../options/pruneOptions.js';
 import { fitProjections, type ProjectionFits } from './fitProjections.js';
-import type { ProjectionFit, ProjectionWeights, SumsRequest, SumsSource } from './projectionFit.js';
+import type {
+  ProjectionFit,
+  ProjectionSums,
+  ProjectionWeights,
+  SumsRequest,
+  SumsSource,
+} from './projectionFit.js';
 import { RefitPass, type RefitTargets } from './refitPass.js';
-import type { RidgeStatistics } from './ridgeStatistics.js';
 
 /**
  * Settings of a refit (options/pruneSettings.ts). Without an attention step o_proj keeps its weight, unless
@@ -17,7 +22,7 @@ interface RefitOptions extends Readonly<Omit<MethodOptions, 'alpha' | 'cosine'>>
   /** Only o_proj is fitted. */
   readonly keepsMlp?: boolean | undefined;
   /** Receives a projection's statistics before they are solved. */
-  readonly onStatistics?: (request: SumsRequest, statistics: RidgeStatistics) => Promise<void>;
+  readonly onStatistics?: (request: SumsRequest, statistics: ProjectionSums) => Promise<void>;
   /** Makes further new weights of the MLP after the fit of o_proj; down_proj is then fitted from these. */
   readonly newMlp?: (pass: RefitPass) => Promise<ProjectionWeights>;
 }

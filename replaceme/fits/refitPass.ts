@@ -1,6 +1,6 @@
-import { type Journal, LaterDownloads, noJournal, Scope, type Tensor } from '../../engine/index.js';
+import { type Journal, LaterDownloads, noJournal, Scope, Tensor } from '../../engine/index.js';
 import { add } from '../../kernels/index.js';
-import { LayerSteps } from '../../model/index.js';
+import { LayerSteps, type MlpFeatures, tensorsOf } from '../../model/index.js';
 import type { LayerInputs } from '../activations/layerInputs.js';
 import { difference, rootsOf, rowNormsOf } from '../activations/rowOperations.js';
 import { type BatchVisit, forEachBatch } from '../calibration/forEachBatch.js';
@@ -8,9 +8,9 @@ import type { MethodOptions } from '../options/pruneOptions.js';
 import { methodSettings } from '../options/pruneSettings.js';
 import { findSinks } from './attentionSinks.js';
 import { dividedByNorm } from './dividedByNorm.js';
-import { gainOf, type Projection, type ProjectionWeights } from './projectionFit.js';
+import { ExpertStatistics } from './expertStatistics.js';
+import { gainOf, type Projection, type ProjectionSums, type ProjectionWeights } from './projectionFit.js';
 import { RelativeErrors } from './relativeErrors.js';
-import type { RidgeStatistics } from './ridgeStatistics.js';
 
 /** What a refitted layer should produce; rows are the tokens of batch `index`, and a tensor may be new in `scope`. */
 export interface RefitTargets {
@@ -37,15 +37,17 @@ interface LayerVisit extends BatchVisit {
   readonly steps: LayerSteps;
 }
 
-/** What a layer computes between its input and its output: A, Y and H. */
-type Inner = 'attended' | 'afterAttention' | 'features';
+/** What a layer computes between its input and its output: A and Y. */
+type Inner = 'attended' | 'afterAttention';
 
 /** Runs one layer over all tokens: to sum statistics of its projections, then with its new weights. */
 export class RefitPass {
   readonly #scope: Scope;
   /** By batch: A, Y and H, where there is room; otherwise they are recomputed. */
-  readonly #tensors: Readonly<Record<Inner, Tensor[]>> = { attended: [], afterAttention: [], features: [] };
-  readonly #keeps: Readonly<Record<Inner, boolean>>;
+  readonly #tensors: Readonly<Record<Inner, Tensor[]>> = { attended: [], afterAttention: [] };
+  readonly #features: MlpFeatures[] = [];
+  readonly #keepsStates: boolean;
+  readonly #keepsFeatures: boolean;
   readonly #journal: Journal;
 
   /**
@@ -60,20 +62,20 @@ export class RefitPass {
   ) {
     this.#scope = new Scope(inputs.model.device);
     this.#journal = inputs.options.journal ?? noJournal;
-    const states = inputs.options.placement?.keepsInner ?? true;
-    const features = states && 4 * inputs.tokens * inputs.model.arch.intermediate <= KEPT_BYTES;
-    this.#keeps = { attended: states, afterAttention: states, features };
+    this.#keepsStates = inputs.options.placement?.keepsInner ?? true;
+    this.#keepsFeatures =
+      this.#keepsStates && 4 * inputs.tokens * inputs.model.arch.intermediate <= KEPT_BYTES;
   }
 
   /** Adds all tokens to the statistics of a projection. */
-  async sum(projection: Projection, statistics: RidgeStatistics): Promise<void> {
+  async sum(projection: Projection, statistics: ProjectionSums): Promise<void> {
     using _tracking = await this.#journal.track('sums', statistics);
     await this.#forEach(`${projection}_proj`, visit =>
       projection === 'o' ? this.#addAttention(statistics, visit) : this.#addMlp(statistics, visit),
     );
   }
 
-  async #addAttention(statistics: RidgeStatistics, visit: LayerVisit): Promise<void> {
+  async #addAttention(statistics: ProjectionSums, visit: LayerVisit): Promise<void> {
     const {
       targets,
       inputs: { model },
@@ -95,15 +97,20 @@ export class RefitPass {
     await this.#add(statistics, visit, attended, target, current);
   }
 
-  async #addMlp(statistics: RidgeStatistics, visit: LayerVisit): Promise<void> {
+  async #addMlp(statistics: ProjectionSums, visit: LayerVisit): Promise<void> {
     const { index, scope, steps } = visit;
     const y = await this.#kept('afterAttention', visit, () => this.#y(visit));
-    const features = await this.#kept('features', visit, () => this.#featuresOf(visit, y));
+    const features = await this.#featuresOf(visit, y);
     const target = await this.targets.output(index, scope);
     if (!this.#isNormed('down')) {
       return await this.#add(statistics, visit, features, target, steps.output(y, features));
     }
-    const divided = dividedByNorm(scope, this.inputs.model.arch, features, steps.mlpProjected(features));
+    const divided = dividedByNorm(
+      scope,
+      this.inputs.model.arch,
+      features.dense!,
+      steps.mlpProjected(features),
+    );
     await this.#add(statistics, visit, divided, target, y);
   }
 
@@ -134,9 +141,8 @@ export class RefitPass {
     using _tracking = await this.#journal.track('residuals', later.before(residuals));
     await this.#forEach('output', async visit => {
       const { index, batch, scope, steps } = visit;
-      const { afterAttention, features } = this.#tensors;
-      const y = afterAttention[index] ?? (await this.#y(visit));
-      const output = steps.output(y, features[index] ?? (await this.#featuresOf(visit, y)));
+      const y = this.#tensors.afterAttention[index] ?? (await this.#y(visit));
+      const output = steps.output(y, this.#features[index] ?? (await this.#computedFeatures(visit, y)));
       const target = await this.targets.output(index, scope);
       const norms = [rowNormsOf(target), rowNormsOf(difference(scope, target, output))];
       await later.readF32(norms, ([lengths, errors]) =>
@@ -166,8 +172,21 @@ export class RefitPass {
     return steps.postAttention(input, this.#tensors.attended[index] ?? steps.attended(input));
   }
 
+  /** MLP features as an earlier pass kept them, else computed, and kept where there is room. */
+  async #featuresOf(visit: LayerVisit, y: Tensor): Promise<MlpFeatures> {
+    const { index, scope } = visit;
+    const earlier = this.#features[index];
+    if (earlier) return earlier;
+    const features = await this.#computedFeatures(visit, y);
+    if (this.#keepsFeatures) {
+      for (const tensor of tensorsOf(features)) this.#scope.own(scope.release(tensor));
+      this.#features[index] = features;
+    }
+    return features;
+  }
+
   /** MLP features: from Y, or from the layer's input where the branches are parallel. */
-  async #featuresOf({ index, scope, steps }: LayerVisit, y: Tensor): Promise<Tensor> {
+  async #computedFeatures({ index, scope, steps }: LayerVisit, y: Tensor): Promise<MlpFeatures> {
     const { parallel } = this.inputs.model.arch;
     return steps.mlpFeatures(y, parallel ? await this.inputs.input(index, scope) : y);
   }
@@ -192,15 +211,15 @@ export class RefitPass {
     const earlier = this.#tensors[name][index];
     if (earlier) return earlier;
     const tensor = await compute();
-    if (this.#keeps[name]) this.#tensors[name][index] = this.#scope.own(scope.release(tensor));
+    if (this.#keepsStates) this.#tensors[name][index] = this.#scope.own(scope.release(tensor));
     return tensor;
   }
 
   /** Adds a batch: features, and what `current` lacks to reach `target`. A token counts 1/|target|. */
   async #add(
-    statistics: RidgeStatistics,
+    statistics: ProjectionSums,
     { batch, opened, scope }: LayerVisit,
-    features: Tensor,
+    features: Tensor | MlpFeatures,
     target: Tensor,
     current: Tensor,
   ): Promise<void> {
@@ -210,7 +229,16 @@ export class RefitPass {
       weight: batch.weight,
       sinks: sinkWeight === 1 ? undefined : { positions: opened.positions, weight: sinkWeight },
     });
-    await statistics.add(batch.half, features, difference(scope, target, current), roots);
+    const missing = difference(scope, target, current);
+    if (statistics instanceof ExpertStatistics) {
+      await statistics.add(batch.half, features as MlpFeatures, missing, roots);
+    } else
+      await statistics.add(
+        batch.half,
+        features instanceof Tensor ? features : features.dense!,
+        missing,
+        roots,
+      );
   }
 
   [Symbol.dispose](): void {

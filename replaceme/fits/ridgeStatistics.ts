@@ -238,52 +238,93 @@ export class RidgeStatistics implements LiveState {
     { scaled = false, ridges = RIDGES }: { scaled?: boolean | undefined; ridges?: readonly number[] } = {},
   ): Promise<RidgeSolution | undefined> {
     await this.#later.arrive();
-    const [fitted, heldOut] = this.#halves;
     // Features that are zero everywhere explain nothing.
-    if (fitted.trace + heldOut.trace === 0) return undefined;
+    if (this.isEmpty) return undefined;
     ensure(
-      ridge !== undefined || (fitted.trace > 0 && heldOut.trace > 0),
+      ridge !== undefined || this.hasHalves,
       'all calibration tokens are in one half, so none are held out to choose the ridge',
       'Calibrate with several documents.',
     );
-    for (const { gram } of this.#halves) symmetrize(this.device.recorder, gram);
-    const choice = ridge === undefined ? await this.#chooseRidge(fitted, heldOut, scaled, ridges) : { ridge };
-    if (!choice) return undefined;
-    // The halves are no longer needed separately.
-    addInto(this.device.recorder, fitted.gram, heldOut.gram);
-    addInto(this.device.recorder, fitted.cross, heldOut.cross);
-    const all = fitted.trace + heldOut.trace;
-    const unit = scaled ? 1 : all / fitted.gram.columns;
+    const choice = ridge === undefined ? await this.#chooseRidge(scaled, ridges) : { ridge };
+    return (
+      choice && {
+        delta: await this.solveAll(choice.ridge, { scaled, isChosen: ridge === undefined }),
+        ...choice,
+      }
+    );
+  }
+
+  /** Whether all features are zero; known after `arrive`. */
+  get isEmpty(): boolean {
+    return this.#halves.every(({ trace }) => trace === 0);
+  }
+
+  /** Whether there are tokens to fit to and tokens that are held out; known after `arrive`. */
+  get hasHalves(): boolean {
+    return this.#halves.every(({ trace }) => trace > 0);
+  }
+
+  /** The sum of w |R|² over the held-out half; known after `arrive`. */
+  get heldOutSquares(): number {
+    return this.#halves[1].targetSquares;
+  }
+
+  /** Fits ridges to one half, and yields for each the loss of the held-out half, over its loss without a change. */
+  async *heldOutLosses(ridges: readonly number[], scaled: boolean): AsyncGenerator<RidgePoint> {
+    this.#mirror();
+    const [fitted, heldOut] = this.#halves;
+    const unit = scaled ? 1 : fitted.trace / fitted.gram.columns;
+    const shifts = ridges.map(share => share * unit);
+    let next = 0;
+    for await (const { x } of solveRidgePath(this.device, fitted.gram, fitted.cross, shifts, { scaled })) {
+      using _ = x;
+      const loss = await quadraticLoss(this.device, heldOut.gram, heldOut.cross, x);
+      yield { ridge: ridges[next++]!, heldOut: 1 + loss / heldOut.targetSquares };
+    }
+  }
+
+  /**
+   * Delta from the tokens of both halves. It adds the halves up: no other fit is possible afterwards.
+   *
+   * @param options `isChosen`: `heldOutLosses` chose the ridge.
+   */
+  async solveAll(
+    ridge: number,
+    { scaled, isChosen }: { readonly scaled: boolean; readonly isChosen: boolean },
+  ): Promise<Tensor> {
+    this.#mirror();
+    const [sum, other] = this.#halves;
+    addInto(this.device.recorder, sum.gram, other.gram);
+    addInto(this.device.recorder, sum.cross, other.cross);
+    const all = sum.trace + other.trace;
+    const unit = scaled ? 1 : all / sum.gram.columns;
     // A ridge expresses knowledge besides the tokens, so it does not grow with them: a ridge chosen on one half stays the
     // same number, and is a smaller share of both halves' diagonal.
-    const share = ridge === undefined ? fitted.trace / all : 1;
-    const shifts = [unit * share * choice.ridge];
-    for await (const { x } of solveRidgePath(this.device, fitted.gram, fitted.cross, shifts, { scaled })) {
-      return { delta: x, ...choice };
+    const share = isChosen ? sum.trace / all : 1;
+    for await (const { x } of solveRidgePath(this.device, sum.gram, sum.cross, [unit * share * ridge], {
+      scaled,
+    })) {
+      return x;
     }
     throw new Error('a path of one ridge has one solution');
   }
 
+  /** Only the lower triangles are summed. */
+  #mirror(): void {
+    for (const { gram } of this.#halves) symmetrize(this.device.recorder, gram);
+  }
+
   async #chooseRidge(
-    fitted: Sums,
-    heldOut: Sums,
     scaled: boolean,
     ridges: readonly number[],
   ): Promise<{ ridge: number; heldOut: number } | undefined> {
-    const unit = scaled ? 1 : fitted.trace / fitted.gram.columns;
-    let best = { ridge: Number.POSITIVE_INFINITY, heldOut: 1 };
-    let next = 0;
-    const shifts = ridges.map(share => share * unit);
-    for await (const { x } of solveRidgePath(this.device, fitted.gram, fitted.cross, shifts, { scaled })) {
-      using _ = x;
-      const ridge = ridges[next++]!;
-      const loss = await quadraticLoss(this.device, heldOut.gram, heldOut.cross, x);
-      const relativeLoss = 1 + loss / heldOut.targetSquares;
-      this.#points.push({ ridge, heldOut: relativeLoss });
-      if (relativeLoss < best.heldOut) best = { ridge, heldOut: relativeLoss };
-      else if (Number.isFinite(best.ridge)) break;
+    let best: RidgePoint | undefined;
+    for await (const point of this.heldOutLosses(ridges, scaled)) {
+      this.#points.push(point);
+      if (point.heldOut < (best?.heldOut ?? 1)) best = point;
+      else if (best) break;
     }
-    return Number.isFinite(best.ridge) ? best : undefined;
+    return best && { ...best };
   }
 
   [Symbol.dispose](): void {

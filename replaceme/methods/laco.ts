@@ -11,6 +11,10 @@ const merging = (
   needsCalibration: false,
   wholeModel: true,
   changes: 'layers',
+  refusal: ({ family, tensorNames }) =>
+    new Set(tensorNames.layers.map(({ router }) => router === null)).size > 1
+      ? `some layers of this ${family} model have experts and others have none, so their weights cannot be added`
+      : undefined,
   async repair(context, windows) {
     const { model, settings } = context;
     if (settings.heal) {

@@ -46,7 +46,7 @@ async function scaledIdentity(device: Device, n: number, factor: number): Promis
  */
 const BRANCHES = [
   { norm: 'attentionOutNorm', projection: ['o', 'oBias'] },
-  { norm: 'mlpOutNorm', projection: ['down', 'downBias'] },
+  { norm: 'mlpOutNorm', projection: ['down', 'downBias', 'sharedDown'] },
 ] as const;
 
 /** factor * (gain + offset) - offset, in the gain's number type. */

@@ -5,12 +5,11 @@ import { accumulateWindows } from '../fits/accumulateWindows.js';
 import { refitCost } from '../fits/fitCost.js';
 import type { FitPass } from '../fits/fitPass.js';
 import type { ProjectionFits } from '../fits/fitProjections.js';
-import type { SumsRequest, SumsSource } from '../fits/projectionFit.js';
+import type { ProjectionSums, SumsRequest, SumsSource } from '../fits/projectionFit.js';
 import { accumulateRefit, refitFromCache, refitLayer } from '../fits/refitLayer.js';
 import { tokenWeighting } from '../fits/refitPass.js';
 import type { AccumulateContext, RepairContext, RepairDetails, RepairSettings } from '../fits/repair.js';
 import { type LayerFit, repairInOrder } from '../fits/repairInOrder.js';
-import type { RidgeStatistics } from '../fits/ridgeStatistics.js';
 import { isEarly, lastRemoved, type Window } from '../run/window.js';
 import type { SumsKey } from '../statistics/statisticsStore.js';
 import { type Method, settingsOf } from './method.js';
@@ -85,7 +84,7 @@ const accumulate = (context: AccumulateContext, windows: readonly Window[]): Pro
       const { model, settings, into } = context;
       const options = {
         ...optionsOf(model, window, settings),
-        onStatistics: async (request: SumsRequest, statistics: RidgeStatistics) =>
+        onStatistics: async (request: SumsRequest, statistics: ProjectionSums) =>
           into.put(keyOf(window, settings, request), await statistics.sums()),
       };
       const output = (index: number, scope: Scope) => targets.state(index, scope);

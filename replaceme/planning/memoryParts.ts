@@ -107,14 +107,20 @@ export const heldBytes =
       ? weightBytes
       : outerBytes + (weights === 'streamed' ? Math.min(most, layers) : 1) * layerBytes;
 
-/** Bytes of a batch's f32 tensors: `hiddenColumns` of [T, hidden], `features` of [T, intermediate], and attention's. */
-export const activationBytes = (
-  { hidden, intermediate, heads, kvHeads, headDim }: Architecture,
+/**
+ * Bytes of a batch's f32 tensors: `hiddenColumns` of [T, hidden], `features` of [T, intermediate], attention's, and what
+ * experts read and return.
+ */
+export function activationBytes(
+  { hidden, intermediate, heads, kvHeads, headDim, experts }: Architecture,
   tokens: number,
   hiddenColumns: number,
   features: number,
-): number =>
-  4 * tokens * (hiddenColumns * hidden + features * intermediate + 2 * (heads + kvHeads) * headDim);
+): number {
+  const routed = experts ? 2 * (experts.perToken * hidden + experts.count) : 0;
+  const columns = hiddenColumns * hidden + features * intermediate + 2 * (heads + kvHeads) * headDim + routed;
+  return 4 * tokens * columns;
+}
 
 /** Columns of a tile of logits in which models are compared, at the most. */
 const LOGIT_COLUMNS = 4096;

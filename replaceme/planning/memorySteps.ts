@@ -1,5 +1,5 @@
 import type { DeviceFacts } from '../../engine/index.js';
-import type { Architecture, StatePlacement } from '../../model/index.js';
+import { type Architecture, mostFeatures, type StatePlacement } from '../../model/index.js';
 import { plannedStates, roomFor } from '../activations/hiddenStates.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';
 import { type FitBytes, type FitCost, type FitRun, healingCost } from '../fits/fitCost.js';
@@ -110,7 +110,8 @@ export class MemorySteps {
     const { request, layerBytes, outerBytes, weightBytes, tokens, device, selecting } = sizes;
     const batchTokens = largestBatch(sizes);
     const { arch, method, settings, windows, windowCount, count } = request;
-    const { hidden, intermediate, layers, heads, headDim } = arch;
+    const { hidden, layers, heads, headDim } = arch;
+    const widest = mostFeatures(arch);
     this.#arch = arch;
     this.#resident = weights === 'device';
     this.#onDevice = states.place === 'device';
@@ -133,7 +134,7 @@ export class MemorySteps {
     this.#judging = Math.max(this.passing, scoringBytes(arch, batchTokens));
 
     const perElement = layerBytes / layerElements(arch);
-    this.projections = hidden * (heads * headDim + intermediate) * perElement;
+    this.projections = hidden * (heads * headDim + widest) * perElement;
     this.healedLayer =
       this.healing?.refits?.mlp === false ? hidden * heads * headDim * perElement : this.projections;
     this.fresh = (this.#resident ? this.healed : Math.min(1, this.healed)) * this.healedLayer;
@@ -145,7 +146,7 @@ export class MemorySteps {
     };
     const { changes } = method;
     this.changed = this.#resident ? atCuts[changes ?? 'down_proj'] + this.fresh : this.projections;
-    const largest = Math.max(intermediate, changes === 'all before' ? arch.vocab : 0);
+    const largest = Math.max(widest, changes === 'all before' ? arch.vocab : 0);
     this.#summing = changes ? 2 * Math.min(SUM_TILE, 4 * hidden * largest) : 0;
 
     const { judged = 0, repaired = 0, kept = 0 } = selecting;

@@ -1,4 +1,4 @@
-import { leftOutWarnings, modelWarnings } from '../../model/index.js';
+import { type Architecture, leftOutWarnings, modelWarnings } from '../../model/index.js';
 import type { PrunedModel } from '../activations/prunedModel.js';
 import { cappedSequences, cappedTokens } from '../calibration/cappedTokens.js';
 import { calibrationWarnings } from '../calibration/readCalibration.js';
@@ -137,6 +137,10 @@ function betterThan({ request: { method, arch, settings, gradient } }: PruneRun)
   return heals || method.name === better.name || better.refusal?.(arch) ? undefined : better.name;
 }
 
+/** Unknowns of a row of down_proj for the tokens of a run: an expert has its own, and only its share of the tokens. */
+const refittedUnknowns = ({ intermediate, experts }: Architecture): number =>
+  experts ? Math.ceil((experts.features * experts.count) / experts.perToken) : intermediate;
+
 /** What the verdict on a run depends on besides its evaluation. */
 function verdictFacts(
   run: PruneRun,
@@ -155,7 +159,7 @@ function verdictFacts(
     removed: removedLayers(windows).length,
     method: method.name,
     ...(better !== undefined && { better }),
-    ...(cost && { fit: { tokens, unknowns: cost.refits ? arch.intermediate : arch.hidden } }),
+    ...(cost && { fit: { tokens, unknowns: cost.refits ? refittedUnknowns(arch) : arch.hidden } }),
     files: files.length,
     sameTexts: evaluation?.texts.every(({ origin }) => origin === 'held-out calibration') ?? false,
   };

@@ -1,6 +1,6 @@
 import { type Device, elementCount, Scope } from '../../engine/index.js';
 import { matmul } from '../../kernels/index.js';
-import { type Architecture, expectedTensors } from '../../model/index.js';
+import { type Architecture, expectedTensors, mlpSizes } from '../../model/index.js';
 
 /** Flops of one layer for one token, by part: two for each multiply-add. */
 export interface LayerFlops {
@@ -20,7 +20,10 @@ export function layerFlops(arch: Architecture, sequenceLength: number): LayerFlo
   const weights = expectedTensors(arch)
     .filter(tensor => tensor.layer === 0)
     .reduce((sum, { shape }) => sum + elementCount(shape), 0);
-  const all = 2 * weights + 2 * sequenceLength * heads * headDim;
+  const { matrices, features: ofExpert } = mlpSizes(arch, 0);
+  // Gate, up and down of the experts that a token does not use.
+  const idle = matrices === 1 ? 0 : 3 * hidden * ofExpert * (matrices - (arch.experts?.perToken ?? matrices));
+  const all = 2 * (weights - idle) + 2 * sequenceLength * heads * headDim;
   const attended = 2 * hidden * (heads + 2 * kvHeads) * headDim + 2 * sequenceLength * heads * headDim;
   const attentionOutput = 2 * heads * headDim * hidden;
   const mlpOutput = 2 * intermediate * hidden;

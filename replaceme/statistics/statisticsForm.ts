@@ -14,10 +14,11 @@ import {
   textLike,
   whole,
 } from '../../engine/index.js';
-import type { Architecture } from '../../model/index.js';
+import { type Architecture, mlpSizes } from '../../model/index.js';
 import type { Calibration } from '../calibration/readCalibration.js';
 import { checkRemoved, lastRemoved, removedLayers, type Window } from '../run/window.js';
 import type { MeasuredWindows, WindowChoice } from '../run/windowChoice.js';
+import { ofExpert } from './expertSums.js';
 import type { RowSums } from './statisticsStore.js';
 
 /** The description of a statistics file, all of it JSON. */
@@ -101,10 +102,9 @@ export const statisticsForm = record({
   generated: orNull(generatedForm),
 }) as Form<StatisticsContent>;
 
-/** What a kind of sums holds: matrices with so many rows, and numbers. */
+/** What a kind of sums holds: matrices, with so many rows each, and numbers. */
 interface Kind {
-  readonly features: number;
-  readonly parts: readonly string[];
+  readonly parts: Readonly<Record<string, number>>;
   readonly numbers: readonly string[];
   /** Numbers that files of earlier versions lack. */
   readonly later?: readonly string[];
@@ -116,21 +116,42 @@ const halves = ['G 0', 'C 0', 'G 1', 'C 1'];
 const massiveNumbers = ['massiveTokens', 'massiveTargetSquares', 'outputSquares', 'massiveOutputSquares'];
 const halfNumbers = ['trace0', 'targetSquares0', 'trace1', 'targetSquares1'];
 
-/** Our methods' kinds of sums; others, of methods of callers, are not looked into. */
-const kindsOf = ({ hidden, heads, headDim, intermediate }: Architecture): ReadonlyMap<string, Kind> =>
-  new Map([
-    [
-      'ls',
-      {
-        features: hidden,
-        parts: wide(['G', 'C']),
-        numbers: ['tokens', 'targetSquares'],
-        later: massiveNumbers,
-      },
-    ],
-    ['refit o_proj', { features: heads * headDim, parts: wide(halves), numbers: halfNumbers }],
-    ['refit down_proj', { features: intermediate, parts: halves, numbers: halfNumbers }],
-  ]);
+const rowsEach = (parts: readonly string[], rows: number): Record<string, number> =>
+  Object.fromEntries(parts.map(part => [part, rows]));
+
+/** The sums of down_proj of a layer: in a mixture of experts of each of them. */
+function downKind(arch: Architecture, layer: number): Kind {
+  const { matrices, features, shared } = mlpSizes(arch, layer);
+  if (!arch.tensorNames.layers[layer]!.router) {
+    return { parts: rowsEach(halves, features), numbers: halfNumbers };
+  }
+  const all = [...Array(matrices + (shared > 0 ? 1 : 0)).keys()].map(e => ofExpert(e, matrices));
+  const named = (names: readonly string[], suffix: string) => names.map(name => name + suffix);
+  return {
+    parts: Object.assign(
+      {},
+      ...all.map((suffix, e) => rowsEach(named(halves, suffix), e < matrices ? features : shared)),
+    ),
+    numbers: all.flatMap(suffix => named(halfNumbers, suffix)),
+  };
+}
+
+/** Our methods' kinds of sums of a layer; others, of methods of callers, are not looked into. */
+function kindOf(arch: Architecture, name: string, layer: number): Kind | undefined {
+  const { hidden, heads, headDim } = arch;
+  switch (name) {
+    case 'ls': {
+      const numbers = ['tokens', 'targetSquares'];
+      return { parts: rowsEach(wide(['G', 'C']), hidden), numbers, later: massiveNumbers };
+    }
+    case 'refit o_proj':
+      return { parts: rowsEach(wide(halves), heads * headDim), numbers: halfNumbers };
+    case 'refit down_proj':
+      return downKind(arch, layer);
+    default:
+      return undefined;
+  }
+}
 
 const same = (a: readonly unknown[], b: readonly unknown[]): boolean =>
   a.length === b.length && a.every(item => b.includes(item));
@@ -142,20 +163,20 @@ export function misfit(
   shapeOf: (tensor: string) => readonly number[],
 ): string | undefined {
   const { layers, hidden, vocab } = arch;
-  const kinds = kindsOf(arch);
   for (const [name, { parts, numbers }] of Object.entries(content.sums)) {
     const [, kindName, layer, target] = sumsName.exec(name)!;
     if (!(Number(layer) <= Number(target) && Number(target) < layers)) {
       return `the sums "${name}" are of layers that the model does not have`;
     }
-    const kind = kinds.get(kindName!);
+    const kind = kindOf(arch, kindName!, Number(layer));
     if (!kind) continue;
     const given = Object.keys(numbers);
     const complete = [kind.numbers, [...kind.numbers, ...(kind.later ?? [])]].some(all => same(given, all));
-    if (!same(parts, kind.parts) || !complete) return `the sums "${name}" are not complete`;
+    if (!same(parts, Object.keys(kind.parts)) || !complete) return `the sums "${name}" are not complete`;
     if (Object.values(numbers).some(number => number < 0)) return `the sums "${name}" have a negative square`;
     for (const part of parts) {
-      const needed = [kind.features, part.startsWith('G') ? kind.features : hidden];
+      const rows = kind.parts[part]!;
+      const needed = [rows, part.startsWith('G') ? rows : hidden];
       const shape = shapeOf(`${name} ${part}`);
       if (`${shape}` !== `${needed}`) {
         return `"${name} ${part}" is [${shape}], in this model it is [${needed}]`;

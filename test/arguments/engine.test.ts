@@ -326,7 +326,7 @@ test('wrong arguments: no raw error, no dead device, no silent result', async ()
     rowDots: call(k.rowDots, () => [rec, t([4, 8]), t([4, 8]), t([4])]),
     rowNorms: call(k.rowNorms, () => [rec, t([4, 8]), t([4])]),
     addSquaredNorm: call(k.addSquaredNorm, () => [rec, t([4, 8]), t([1])]),
-    topExperts: call(k.topExperts, () => [rec, t([4, 8]), 2, t([4, 8])]),
+    topExperts: call(k.topExperts, () => [rec, t([4, 8]), 2, t([4, 8]), { overAll: true }]),
     clearDoubleSingle: call(k.clearDoubleSingle, () => [rec, pair(4)]),
     createDoubleSingle: call(k.createDoubleSingle, () => [scope, [4], 'x']),
     disposeDoubleSingle: call(k.disposeDoubleSingle, () => [kernels.createDoubleSingle(device, [4])]),

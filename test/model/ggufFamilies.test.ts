@@ -75,6 +75,7 @@ for (const [name, given] of Object.entries(ggufCases)) {
 test('new values of experts and of gains go into a GGUF file, from a folder and from GGUF', async () => {
   for (const [name, method, layers] of [
     ['mixtral', 'replaceme-ls', 1],
+    ['qwen2_moe', 'refit', 1],
     ['gemma2', 'replaceme-diagonal', 2],
   ] as const) {
     for (const from of [name, `${name}.gguf`]) {

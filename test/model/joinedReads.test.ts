@@ -2,7 +2,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { seededRandom } from '../../engine/index.js';
-import { joinedRuns, sideBySide } from '../../model/checkpoint/joinedReads.js';
+import { joinedRuns } from '../../model/checkpoint/joinedReads.js';
 import { inDtype, openCheckpoint } from '../../model/index.js';
 import { dataPath } from '../support.js';
 
@@ -33,23 +33,6 @@ test('runs that lie apart, as if they followed each other', async () => {
     target.set(file.subarray(first + n * stride + within, first + n * stride + within + target.length)),
   );
   await compareRanges(whole, 1, read);
-});
-
-test('matrices side by side', async () => {
-  const [rows, rowBytes, names] = [5, 6, ['a', 'b', 'c']];
-  const value = (n: number, row: number, at: number) => 64 * n + 8 * row + at;
-  const checkpoint = {
-    readRange: async (name: string, start: number, length: number) =>
-      Uint8Array.from({ length }, (_, i) =>
-        value(names.indexOf(name), Math.floor((start + i) / rowBytes), (start + i) % rowBytes),
-      ),
-  };
-  const whole = Uint8Array.from({ length: rows * rowBytes * names.length }, (_, i) => {
-    const row = Math.floor(i / (rowBytes * names.length));
-    const within = i % (rowBytes * names.length);
-    return value(Math.floor(within / rowBytes), row, within % rowBytes);
-  });
-  await compareRanges(whole, 1, sideBySide(checkpoint, names, rowBytes));
 });
 
 test('ranges of every tensor of a GGUF file and of a converted checkpoint', async () => {

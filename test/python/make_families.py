@@ -104,6 +104,12 @@ MODELS.update({
     "hunyuan": dict(model_type="hunyuan_v1_dense", head_dim=6, attention_bias=True,
                     rope_parameters=dict(rope_type="dynamic", rope_theta=1e4, alpha=50.0, factor=1.0, beta_fast=32, beta_slow=1,
                                          mscale=1.0, mscale_all_dim=0.0)),
+    "qwen3_moe": dict(model_type="qwen3_moe", head_dim=10, num_experts=6, num_experts_per_tok=3, moe_intermediate_size=12,
+                      attention_bias=True, mlp_only_layers=[1], norm_topk_prob=False),
+    "qwen3_moe-normed": dict(model_type="qwen3_moe", num_experts=9, num_experts_per_tok=2, moe_intermediate_size=12,
+                             use_sliding_window=True, sliding_window=7, norm_topk_prob=True, tie_word_embeddings=True),
+    "qwen2_moe": dict(model_type="qwen2_moe", num_experts=5, num_experts_per_tok=2, moe_intermediate_size=12,
+                      shared_expert_intermediate_size=16, use_sliding_window=True, sliding_window=5, max_window_layers=3),
     "apertus": dict(model_type="apertus", rope_parameters=dict(rope_type="default", rope_theta=1e4), num_hidden_layers=4),
 })
 VISION = dict(model_type="siglip_vision_model", hidden_size=8, intermediate_size=8, num_hidden_layers=4,
