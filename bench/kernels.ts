@@ -1,5 +1,22 @@
-import { type Device, type Progress, type Recorder, RmError, Scope } from '../engine/index.js';
-import type { KernelCase, PreparedCase } from '../kernels/index.js';
+import {
+  atLeastZero,
+  callable,
+  checkArguments,
+  Device,
+  flag,
+  instanceOf,
+  listOf,
+  objectWith,
+  optional,
+  type Progress,
+  type Recorder,
+  RmError,
+  Scope,
+  settings,
+  text,
+  whole,
+} from '../engine/index.js';
+import type { CaseVariant } from '../kernels/index.js';
 import { type Clock, clockOf } from './clock.js';
 import {
   type Benchmark,
@@ -12,13 +29,28 @@ import {
   median,
   right,
 } from './measure.js';
-import { formatShare, type PeakRates, shareOfPeak } from './peakRates.js';
+import { formatShare, type PeakRates, peakForm, shareOfPeak } from './peakRates.js';
 
-/** What is timed: a case, or a sampled one. */
-export type TimedCase = Pick<KernelCase, 'kernel' | 'name' | 'flops' | 'bytes' | 'variants'> & {
-  setup(scope: Scope): Promise<Pick<PreparedCase, 'run'>> | Pick<PreparedCase, 'run'>;
-};
+/** What is timed: the package's own cases are such, and yours may be. */
+export interface TimedCase<V extends CaseVariant = CaseVariant> {
+  /** Of which kernel it is a case, and which one: shape and dtypes, say. */
+  readonly kernel: string;
+  readonly name: string;
+  /** The least arithmetic and traffic that it needs, for GFLOP/s and GB/s (default 0: not printed). */
+  readonly flops?: number;
+  readonly bytes?: number;
+  /** The variants that the device can run, its own choice first; left out where there is only one. */
+  variants?(device: Device): readonly V[];
+  /** Makes the tensors, which belong to `scope`; `run` records the kernel once. */
+  setup(scope: Scope): PreparedTiming<V> | Promise<PreparedTiming<V>>;
+}
 
+/** A case with its tensors on the device. */
+export interface PreparedTiming<V extends CaseVariant = CaseVariant> {
+  run(rec: Recorder, variant?: V): void;
+}
+
+/** The time of a case, or of one of its variants. */
 export interface KernelTiming {
   readonly kernel: string;
   readonly name: string;
@@ -34,6 +66,7 @@ export interface KernelTiming {
   readonly peak?: 'fma' | 'memory';
 }
 
+/** What `measure` returns, and `rm-engine bench kernels --json` prints. */
 export interface KernelBenchmark extends Benchmark {
   /** "gpu": timestamp queries around every dispatch; "wall": time until the queue is empty, over many runs. */
   readonly clock: 'gpu' | 'wall';
@@ -44,6 +77,7 @@ export interface KernelBenchmark extends Benchmark {
   readonly skipped: readonly { readonly kernel: string; readonly name: string; readonly reason: string }[];
 }
 
+/** Settings of `measure`. */
 export interface KernelBenchOptions extends MeasureOptions {
   /** This adapter's peaks; adds the share of the nearer one to every timing. */
   readonly peak?: PeakRates | undefined;
@@ -51,7 +85,7 @@ export interface KernelBenchOptions extends MeasureOptions {
   readonly variants?: boolean;
   /** Which shapes the cases have, and why: goes into the result. */
   readonly shapes?: string;
-  readonly onProgress?: Progress;
+  readonly onProgress?: Progress | undefined;
 }
 
 /** A sample repeats short kernels until it takes about this long: overhead dominates single dispatches. */
@@ -66,8 +100,10 @@ async function timeCase(
   samples: number,
   { peak, variants = false }: KernelBenchOptions,
 ): Promise<KernelTiming[]> {
+  const { kernel, name, flops = 0, bytes = 0 } = item;
   using scope = new Scope(device);
   const prepared = await item.setup(scope);
+  checkArguments(`${kernel} ${name}`, { setup: prepared }, { setup: objectWith('{ run }', 'run') });
   const chosen = (variants && item.variants?.(device)) || [undefined];
   const runs = chosen.map(variant => ({
     variant,
@@ -85,15 +121,15 @@ async function timeCase(
   }
   return runs.map(({ variant, times }) => {
     const milliseconds = median(times);
-    const reached = peak && shareOfPeak({ ...item, milliseconds }, peak);
+    const reached = peak && shareOfPeak({ flops, bytes, milliseconds }, peak);
     return {
-      kernel: item.kernel,
-      name: variant ? `${item.name}: ${variant.name}` : item.name,
+      kernel,
+      name: variant ? `${name}: ${variant.name}` : name,
       milliseconds,
       fastest: Math.min(...times),
       samples,
-      gflops: item.flops / milliseconds / 1e6,
-      gigabytes: item.bytes / milliseconds / 1e6,
+      gflops: flops / milliseconds / 1e6,
+      gigabytes: bytes / milliseconds / 1e6,
       ...(reached && { ofPeak: reached.share, peak: reached.of }),
     };
   });
@@ -103,15 +139,43 @@ async function timeCase(
 const cannotRun = (error: unknown): error is RmError =>
   error instanceof RmError && ['ADAPTER_UNSUITABLE', 'OUT_OF_MEMORY'].includes(error.code);
 
+/** The form of a case. */
+export const timedCase = settings<TimedCase>(
+  {
+    kernel: text,
+    name: text,
+    flops: optional(atLeastZero),
+    bytes: optional(atLeastZero),
+    variants: optional(callable),
+    setup: callable,
+  },
+  'allowed',
+);
+const benchSettings = settings<KernelBenchOptions>({
+  samples: optional(whole(1)),
+  signal: optional(objectWith('an AbortSignal', 'aborted')),
+  peak: optional(peakForm),
+  variants: optional(flag),
+  shapes: optional(text),
+  onProgress: optional(callable),
+});
+
 /**
- * Times every case on an open device: by timestamp queries if the device was opened with `profile` and has them, else
- * by wall clock.
+ * Times every case on an open device, the samples of a case's variants in turns: by timestamp queries if the device was
+ * opened with `profile` and has them, else by wall clock. Cases that the device is too small for are listed as skipped.
+ *
+ * @throws RmError INVALID_ARGUMENT for what is no case, and whatever a case throws.
  */
-export async function benchKernels(
+export async function measure(
   device: Device,
   cases: readonly TimedCase[],
   options: KernelBenchOptions = {},
 ): Promise<KernelBenchmark> {
+  checkArguments(
+    'measure',
+    { device, cases, options },
+    { device: instanceOf(Device, 'a device'), cases: listOf(timedCase), options: benchSettings },
+  );
   const { samples = 7, shapes = '', onProgress, signal } = options;
   const clock = clockOf(device);
   const timings: KernelTiming[] = [];

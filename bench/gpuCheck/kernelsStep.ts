@@ -7,7 +7,7 @@ import {
   sampledMatmul,
   sampledRmsNorm,
 } from '../../kernels/index.js';
-import { benchKernels, type KernelTiming } from '../kernels.js';
+import { type KernelTiming, measure } from '../kernels.js';
 import { largeShapes } from '../largeShapes.js';
 import { digits, left, percent, right } from '../measure.js';
 import type { StepRun } from './stepRun.js';
@@ -45,7 +45,7 @@ async function timeShape(run: StepRun, device: Device, item: SampledCase): Promi
     device.info.kind === 'software' && variants
       ? { ...item, variants: (on: Device) => variants(on).slice(0, 1) }
       : item;
-  const { timings, skipped } = await benchKernels(device, [timed], { samples: 5, variants: true });
+  const { timings, skipped } = await measure(device, [timed], { samples: 5, variants: true });
   for (const { reason } of skipped) run.warn(`${item.kernel} ${item.name}: not run: ${reason}`);
   const [chosen] = timings;
   if (!chosen) return undefined;

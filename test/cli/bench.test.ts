@@ -17,7 +17,7 @@ import { digits, median } from '../../bench/measure.js';
 import { type PeakRates, peakForm, shareOfPeak } from '../../bench/peakRates.js';
 import { pruneShares } from '../../bench/prune.js';
 import { formatBench } from '../../cli/bench/measuring.js';
-import type { DeviceFeatures } from '../../engine/device.js';
+import type { DeviceFeatures } from '../../engine/deviceOptions.js';
 import { temporaryFolder } from '../support.js';
 import { writeTinyModel } from '../tinyModel.js';
 import { ownCache, rmEngine } from './support.js';
@@ -77,7 +77,7 @@ test('kernels as text and as Markdown, with a column of shares where the peak is
 test('kernels: shapes of large models on a GPU or when asked, and the reason', () => {
   const on = (kind: 'gpu' | 'software', asked?: 'small' | 'large', subgroupMatrix = false) =>
     timedShapes({ info: { ...adapter, kind }, features: { subgroupMatrix } as DeviceFeatures }, asked);
-  const most = ({ cases }: TimedShapes) => Math.max(...cases.map(({ flops }) => flops));
+  const most = ({ cases }: TimedShapes) => Math.max(...cases.map(({ flops = 0 }) => flops));
   const kernelsOf = ({ cases }: TimedShapes) => [...new Set(cases.map(({ kernel }) => kernel))].sort();
   assert.match(on('software').reason, /^Small shapes, because Mesa 25 is a software adapter\.$/);
   assert.match(on('gpu').reason, /8B and 70B .* because Mesa 25 is a GPU/);
@@ -286,6 +286,28 @@ test('kernels: --baseline keeps, --compare shows both, a damaged file is an erro
   const broken = await rmEngine(['bench', ...kernels, '--compare', '--json']);
   assert.is(broken.status, 1);
   assert.is(JSON.parse(broken.stdout).error.code, 'DATA_INVALID');
+});
+
+test("kernels: a user's own products and cases are timed alone, and wrong ones refused", async () => {
+  using folder = temporaryFolder();
+  const path = join(folder.path, 'mine.mjs');
+  const body = `setup: scope => {
+    const x = scope.tensor([64]);
+    return { run: rec => rec.clear(x) };
+  }`;
+  writeFileSync(path, `export const cases = [{ kernel: 'mine', name: '64', bytes: 256, ${body} }];`);
+  const own = ['kernels', '--shapes', '8x16x32', '--cases', path, '--samples', '5'];
+  const { result } = await bench(own, folder.path);
+  assert.equal(
+    result.timings.map(({ kernel, name }: Record<string, string>) => `${kernel} ${name}`),
+    ['matmul NT 8x16x32 f32', 'matmul NT 8x16x32 f32 x bf16', 'mine 64'],
+  );
+  assert.ok(result.timings.every(({ milliseconds }: { milliseconds: number }) => milliseconds >= 0));
+  writeFileSync(path, `export default [{ kernel: 'mine', ${body} }];`);
+  const wrong = await rmEngine(['bench', 'kernels', '--cases', path, '--json']);
+  assert.is(JSON.parse(wrong.stdout).error.code, 'DATA_INVALID');
+  assert.match(JSON.parse(wrong.stdout).error.message, /name is missing/);
+  assert.is((await rmEngine(['bench', 'kernels', '--shapes', '8x16'])).status, 2);
 });
 
 test('--save writes a section', async () => {
