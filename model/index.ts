@@ -73,7 +73,6 @@ export { totalTokens } from './transformer/batch.js';
 export { BatchTensors } from './transformer/batchTensors.js';
 export { type MlpFeatures, type RoutedFeatures, tensorsOf } from './transformer/expertSteps.js';
 export { firstNonFinite } from './transformer/firstNonFinite.js';
-export { tokenLogits } from './transformer/headLogits.js';
 export { LayerSteps } from './transformer/layerSteps.js';
 export { rotationRows } from './transformer/rotationTable.js';
 export { nonFiniteIn, SpilledTensor } from './transformer/spilledWeights.js';

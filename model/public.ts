@@ -90,8 +90,10 @@ export {
   groupSequences,
 } from './transformer/batch.js';
 export type { StatePlacement } from './transformer/batchTensors.js';
+export type { Edits } from './transformer/edits.js';
+export { tokenLogits } from './transformer/headLogits.js';
 export { KvCache } from './transformer/kvCache.js';
-export { type LogitsResult, logits } from './transformer/logits.js';
+export { type LogitsOptions, type LogitsResult, logits } from './transformer/logits.js';
 export { type LoadOptions, Model, type WeightChanges } from './transformer/model.js';
 export type { RotationTable } from './transformer/rotationTable.js';
 export { type SpilledTensor, type SpilledWeights, SpillFile } from './transformer/spilledWeights.js';

@@ -1,5 +1,6 @@
-import { downloadF32, Tensor } from '../../engine/index.js';
+import { checkArguments, downloadF32, ensure, instanceOf, Tensor } from '../../engine/index.js';
 import { logitTile, rowTiles } from '../../kernels/index.js';
+import { aModel } from '../arguments/forms.js';
 import type { Model } from './model.js';
 
 /**
@@ -26,8 +27,17 @@ export async function headLogits(model: Model, hidden: Tensor): Promise<Float32A
 /**
  * Computes the logits [T, vocab] of some tokens on the device, in tiles only if the head is too large for one binding;
  * `hidden` [T, hidden] after the final norm. The caller disposes the result.
+ *
+ * @throws RmError INVALID_ARGUMENT for hidden states of another width.
  */
-export function tokenLogits({ device, weights, arch }: Model, hidden: Tensor): Tensor {
+export function tokenLogits(model: Model, hidden: Tensor): Tensor {
+  checkArguments('tokenLogits', { model, hidden }, { model: aModel, hidden: instanceOf(Tensor, 'a tensor') });
+  const { device, weights, arch } = model;
+  ensure(
+    hidden.shape.length === 2 && hidden.columns === arch.hidden,
+    `tokenLogits: \`hidden\` is [${hidden.shape}], not [T,${arch.hidden}]`,
+    'Pass what `finalNorm` returns.',
+  );
   const { recorder } = device;
   const tokens = hidden.rowCount;
   const logits = Tensor.create(device, [tokens, arch.vocab], 'f32', 'logits');

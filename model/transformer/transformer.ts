@@ -12,6 +12,7 @@ import {
 import { add, embedding, matmul, scale } from '../../kernels/index.js';
 import { aBatch, aModel, maybeFunction, settingsAmong } from '../arguments/forms.js';
 import type { Batch } from './batch.js';
+import { type Edits, editsForm } from './edits.js';
 import { KvCache } from './kvCache.js';
 import { LayerSteps } from './layerSteps.js';
 import type { Model } from './model.js';
@@ -43,6 +44,8 @@ export interface ForwardOptions {
   to?: number;
   /** Receives every layer's tensors. A tapped layer stores M_i, which is otherwise added to Y_i as it is computed. */
   tap?: Tap;
+  /** Changes the residual stream, the heads' outputs or the MLPs' outputs; taps see what it has made of them. */
+  edit?: Edits;
   /** KV cache to read and extend; the batch begins where the cache ends. */
   cache?: KvCache;
   /**
@@ -89,19 +92,30 @@ export function forward(model: Model, batch: Batch, options: ForwardOptions = {}
     { model: aModel, batch: aBatch, options: forwardSettings },
   );
   checkForward(model, batch, options);
-  const { from = 0, to = model.arch.layers, input, cache, lastToken } = options;
+  const { layers } = model.arch;
+  const { from = 0, to = layers, input, cache, lastToken, edit } = options;
   cache?.requireRoom(batch);
   let hidden = input ?? embedTokens(model, batch);
+  if (input && edit?.residual) hidden = copyOf(model.device.recorder, input);
   for (let layer = from; layer < to; layer++) {
     const before = hidden;
     try {
+      edit?.residual?.(layer, before);
       hidden = runLayer(model, layer, before, batch, options, lastToken === true && layer === to - 1);
     } finally {
       if (before !== input) before.dispose();
     }
   }
+  // Between two calls the stream is the next one's to change.
+  if (to === layers) edit?.residual?.(layers, hidden);
   cache?.advance(batch);
   return hidden;
+}
+
+function copyOf(rec: Recorder, tensor: Tensor): Tensor {
+  const copy = Tensor.create(tensor.device, tensor.shape, tensor.dtype, tensor.label);
+  rec.copy(tensor, copy);
+  return copy;
 }
 
 /** `forward` through all layers, those of an offloaded model in turn. The caller disposes the result. */
@@ -135,6 +149,7 @@ const forwardSettings = settingsAmong<ForwardOptions>({
   input: optional(instanceOf(Tensor, 'a tensor')),
   to: optional(whole()),
   tap: maybeFunction,
+  edit: optional(editsForm),
   cache: optional(instanceOf(KvCache, 'a KvCache')),
   lastToken: optional(flag),
 });
@@ -175,24 +190,27 @@ function runLayer(
   layer: number,
   input: Tensor,
   batch: Batch,
-  { tap, cache }: ForwardOptions,
+  { tap, cache, edit }: ForwardOptions,
   lastToken: boolean,
 ): Tensor {
   const rec = model.device.recorder;
   using scope = new Scope(model.device);
   const steps = new LayerSteps(model, layer, batch, scope);
   const attended = steps.attended(input, cache);
+  const { heads, headDim } = model.arch;
+  edit?.heads?.(layer, attended.reshape([batch.tokens, heads, headDim]));
   // From here on tokens are independent.
   const neededRows = (all: Tensor) => (lastToken ? lastRow(rec, scope, all) : all);
   const x = neededRows(input);
   const y = steps.postAttention(x, neededRows(attended));
   const features = steps.mlpFeatures(y, x);
   let output: Tensor;
-  if (tap) {
+  if (tap || edit?.mlp) {
     const mlpOutput = steps.mlpOutput(features);
+    edit?.mlp?.(layer, mlpOutput);
     output = scope.tensor(y.shape, 'f32', 'layer output');
     add(rec, y, mlpOutput, output);
-    tap(layer, {
+    tap?.(layer, {
       layerInput: x,
       postAttention: y,
       mlpFeatures: features.dense,

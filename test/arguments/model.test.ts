@@ -180,7 +180,7 @@ test('wrong arguments: no raw error, no dead device, no silent result', async ()
     forward: call(m.forward, () => [
       model,
       batch,
-      { from: 1, input: t([4, arch.hidden]), to: 2, tap: () => {}, lastToken: true },
+      { from: 1, input: t([4, arch.hidden]), to: 2, tap: () => {}, edit: { mlp: () => {} }, lastToken: true },
     ]),
     generate: call(m.generate, () => [
       model,
@@ -201,7 +201,8 @@ test('wrong arguments: no raw error, no dead device, no silent result', async ()
     loadChatTemplate: call(m.loadChatTemplate, () => [place.model, tokenizer, {}]),
     loadTokenizer: call(m.loadTokenizer, () => [place.model]),
     locateModel: call(m.locateModel, () => [place.model]),
-    logits: call(m.logits, () => [model, [1, 2, 3], {}]),
+    logits: call(m.logits, () => [model, [1, 2, 3], { edit: { heads: () => {} } }]),
+    tokenLogits: call(m.tokenLogits, () => [model, t([2, arch.hidden])]),
     lossAndGradients: call(
       m.lossAndGradients,
       () => [
