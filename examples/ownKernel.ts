@@ -1,62 +1,46 @@
 /**
- * A kernel of your own: softmax of every row, in WGSL, compared with the host and timed.
+ * A kernel of your own: softmax of every row, in WGSL, compared with the host and timed beside the package's own.
  *
  *   node dist/examples/ownKernel.js
  */
+import { measure } from 'rm-engine/bench';
 import {
   Device,
   downloadF32,
-  ensure,
-  f32Bits,
-  flatGrid,
   type ProgramSpec,
   type Recorder,
   Scope,
   type Tensor,
   tensorFrom,
 } from 'rm-engine/engine';
+import { softmax as packaged } from 'rm-engine/kernels';
 
-const LANES = 64;
-
-/**
- * One workgroup per row; lane l takes the columns l, l + 64, ... Binding 0 is always the parameter block; bindings
- * 1, 2, ... are the tensors in the order of `bindings`.
- */
+/** One workgroup of 64 per row. The engine declares `p`, `x` and `out`, and checks what a dispatch gives for them. */
 const program: ProgramSpec = {
   key: 'example softmax',
-  bindings: ['read', 'write'],
-  wgsl: () => /* wgsl */ `
-struct Params { rows: u32, columns: u32, temperature: f32 }
-@group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;
-var<workgroup> shared_: array<f32, ${LANES}>;
+  params: { columns: 'u32', temperature: 'f32' },
+  bindings: { x: 'read f32', out: 'write f32' },
+  wgsl: /* wgsl */ `
+var<workgroup> parts: array<f32, 64>;
 
-@compute @workgroup_size(${LANES})
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
-) {
-  let row = group.y * groups.x + group.x;
-  if (row >= p.rows) { return; }
-  let first = row * p.columns;
-
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let first = group.x * p.columns;
   var most = -3.0e38;
-  for (var j = lane; j < p.columns; j += ${LANES}u) { most = max(most, x[first + j]); }
-  shared_[lane] = most;
+  for (var j = lane; j < p.columns; j += 64u) { most = max(most, x[first + j]); }
+  parts[lane] = most;
   workgroupBarrier();
-  for (var i = 0u; i < ${LANES}u; i++) { most = max(most, shared_[i]); }
+  for (var i = 0u; i < 64u; i++) { most = max(most, parts[i]); }
   workgroupBarrier();
 
   var sum = 0.0;
-  for (var j = lane; j < p.columns; j += ${LANES}u) { sum += exp((x[first + j] - most) / p.temperature); }
-  shared_[lane] = sum;
+  for (var j = lane; j < p.columns; j += 64u) { sum += exp((x[first + j] - most) / p.temperature); }
+  parts[lane] = sum;
   workgroupBarrier();
   sum = 0.0;
-  for (var i = 0u; i < ${LANES}u; i++) { sum += shared_[i]; }
+  for (var i = 0u; i < 64u; i++) { sum += parts[i]; }
 
-  for (var j = lane; j < p.columns; j += ${LANES}u) {
+  for (var j = lane; j < p.columns; j += 64u) {
     out[first + j] = exp((x[first + j] - most) / p.temperature) / sum;
   }
 }`,
@@ -64,19 +48,12 @@ fn main(
 
 /** out[t] = softmax(x[t] / temperature); x, out [T,N] f32. */
 function softmax(rec: Recorder, x: Tensor, out: Tensor, temperature = 1): void {
-  ensure(
-    x.dtype === 'f32' && out.dtype === 'f32' && x.shape.join() === out.shape.join(),
-    `softmax of [${x.shape}] ${x.dtype} into [${out.shape}] ${out.dtype}`,
-    'Both must be f32 of one shape.',
-  );
+  const params = { columns: x.columns, temperature };
   rec.dispatch({
     program,
-    tensors: [x, out],
-    // u32 values as they are, f32 values by their bits.
-    params: [x.rowCount, x.columns, f32Bits(temperature)],
-    // One workgroup per row, spread over as many grid dimensions as the device needs.
-    grid: flatGrid(x.rowCount),
-    // Work done: for the table below, and so that no submit takes too long.
+    tensors: { x, out },
+    params,
+    grid: [x.rowCount],
     flops: 8 * x.size,
     bytes: 12 * x.size,
   });
@@ -102,14 +79,10 @@ for (let row = 0; row < rows; row += 37) {
 }
 console.log(`largest relative error ${worst.toExponential(1)}`);
 
-// The first call compiled the program: forget its time.
-await device.profiler?.table();
-device.profiler?.reset();
-const started = performance.now();
-for (let i = 0; i < 10; i++) softmax(device.recorder, x, out);
-await device.recorder.finish();
-console.log(`wall clock  ${((performance.now() - started) / 10).toFixed(2)} ms a call`);
-for (const { kernel, calls, milliseconds, bytes } of (await device.profiler?.table()) ?? [])
-  console.log(
-    `${kernel}: ${(milliseconds / calls).toFixed(2)} ms a call, ${(bytes / milliseconds / 1e6).toFixed(1)} GB/s`,
-  );
+const cost = { flops: 8 * x.size, bytes: 12 * x.size };
+const { timings } = await measure(device, [
+  { kernel: 'own', name: 'softmax', ...cost, setup: () => ({ run: rec => softmax(rec, x, out) }) },
+  { kernel: 'packaged', name: 'softmax', ...cost, setup: () => ({ run: rec => packaged(rec, x, out) }) },
+]);
+for (const { kernel, milliseconds, gigabytes } of timings)
+  console.log(`${kernel.padEnd(9)} ${milliseconds.toFixed(3)} ms  ${gigabytes.toFixed(1)} GB/s`);

@@ -1,3 +1,4 @@
+// Every program of examples/, each in a process of its own. Costs 25 s.
 import { readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -26,11 +27,8 @@ test('every example is run here', () => {
   const names = readdirSync(examples).filter(name => name.endsWith('.js'));
   // The demo is what `npm run demo` runs.
   assert.equal(names.map(name => basename(name, '.js')).sort(), [
-    'activations',
-    'demo',
-    'ownKernel',
-    'powerIteration',
-    'prune',
+    ...['activations', 'demo', 'foreignDevice', 'logitLens', 'microbenchmark', 'ownKernel', 'patching'],
+    ...['powerIteration', 'prune', 'ridgeRegression', 'semanticSearch', 'training'],
   ]);
 });
 
@@ -44,7 +42,59 @@ test('powerIteration finds the eigenvalue', async () => {
 test('ownKernel agrees with the host and is timed', async () => {
   const text = await printed('ownKernel');
   assert.ok(numberAfter(text, 'largest relative error') < 1e-5, text);
-  assert.ok(numberAfter(text, 'wall clock') > 0, text);
+  for (const name of ['own', 'packaged']) assert.ok(numberAfter(text, name) > 0, text);
+});
+
+test('microbenchmark times every variant and a kernel of two', async () => {
+  const lines = (await printed('microbenchmark', ['16', '64', '64'])).trim().split('\n').slice(1);
+  assert.ok(lines.length > 2);
+  for (const line of lines)
+    assert.match(line, /^matmul(, then map)? 16x64x64(: \S.*)? +[\d.]+ ms +[\d.]+ GFLOP\/s$/);
+});
+
+test('foreignDevice: the engine and another program compute on one buffer', async () => {
+  assert.match(await printed('foreignDevice'), /adds up to 256\.000 of 256/);
+});
+
+test('ridgeRegression agrees with an f64 solve', async () => {
+  assert.ok(numberAfter(await printed('ridgeRegression'), 'error beside f64') < 1e-8);
+});
+
+test('training: a line does not divide two rings, a hidden layer does', async () => {
+  const text = await printed('training');
+  const [line, curve] = [...text.matchAll(/right ([\d.]+) %/g)].map(match => Number(match[1]));
+  assert.ok(line! > 30 && line! < 70 && curve! > 95, text);
+});
+
+test('semanticSearch finds the text that says nearly the same', async () => {
+  const [query, nearest] = (await printed('semanticSearch')).split('\n');
+  assert.match(query!, /1\.000 +the query/);
+  assert.match(nearest!, /Her father laughed at his wife/);
+});
+
+test("logitLens: the last row is the model's own answer", async () => {
+  const source = shippedPath('demo-model');
+  const words = 'It was a';
+  const lines = (await printed('logitLens', [source, words])).trimEnd().split('\n');
+  await using device = await Device.open();
+  using model = await Model.load(device, source);
+  assert.is(lines.length, model.arch.layers + 1);
+  using tokenizer = await loadTokenizer(source);
+  const all = (await logits(model, await tokenizer.encode(words))).logits.slice(-model.arch.vocab);
+  const sum = all.reduce((total, value) => total + Math.exp(value), 0);
+  const first = all.indexOf(Math.max(...all));
+  const share = (100 * Math.exp(all[first]!)) / sum;
+  const [, word, percent] = /^ *\d+ {2}(".*?") +([\d.]+) %/.exec(lines.at(-1)!)!;
+  assert.is(word, JSON.stringify(await tokenizer.decode([first])));
+  assert.ok(Math.abs(Number(percent) - share) < 0.06, `${percent} %, not ${share}`);
+});
+
+test('patching: the word that differs is all of the difference at first, the last token at the end', async () => {
+  const rows = [...(await printed('patching')).matchAll(/^ +\d+((?: +-?[\d.]+)+)$/gm)].map(match =>
+    match[1]!.trim().split(/ +/).map(Number),
+  );
+  assert.equal(rows[0], [100, 0, 0, 0, 0, 0]);
+  assert.equal(rows.at(-1), [0, 0, 0, 0, 0, 100]);
 });
 
 test('activations: norms are those of the hidden states', async () => {
