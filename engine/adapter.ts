@@ -1,33 +1,9 @@
+import { type AdapterInfo, adapterInfo, isSoftware } from './adapterInfo.js';
 import { RmError } from './errors.js';
 import { type HiddenGpu, hiddenGpu, hostAt } from './presentGpus.js';
 import { enableBundledDriver, hasVulkan } from './softwareDriver.js';
 import { addDriverFiles, thisHost } from './vulkanFiles.js';
 import { loadWebgpu } from './webgpu.js';
-
-/** Describes an adapter in reports, benchmark tables and provenance files. */
-export interface AdapterInfo {
-  /** As the driver words it, e.g. "llvmpipe: Mesa 25.0.7 (LLVM 15.0.6)". */
-  description: string;
-  vendor: string;
-  architecture: string;
-  device: string;
-  /** 'software' runs on the CPU (lavapipe, SwiftShader, WARP). */
-  kind: 'gpu' | 'software';
-  subgroupMinSize: number;
-  subgroupMaxSize: number;
-  /** The matrix products that a subgroup computes at once; empty without subgroup matrices. */
-  subgroupMatrixConfigs: readonly SubgroupMatrixConfig[];
-}
-
-/** A matrix product that an adapter's subgroup-matrix units support: m x k times k x n. */
-export interface SubgroupMatrixConfig {
-  /** Element types of the operands and of the sums, e.g. "f16" and "f32". */
-  component: string;
-  result: string;
-  m: number;
-  n: number;
-  k: number;
-}
 
 export interface OpenedAdapter {
   adapter: GPUAdapter;
@@ -71,10 +47,6 @@ async function instance(checks: IndexChecks, ...flags: string[]): Promise<GPU> {
   return gpu;
 }
 
-/** Whether a name or description is that of an adapter that computes on the CPU. */
-export const isSoftware = (text: string): boolean =>
-  /llvmpipe|lavapipe|swiftshader|basic render|\bWARP\b/i.test(text);
-
 /** Lists the names of all adapters that Dawn sees. Dawn prints them only in the error for an unknown name. */
 export async function listAdapters(): Promise<string[]> {
   const lister = await instance('driver', 'adapter=__list__');
@@ -86,45 +58,10 @@ export async function listAdapters(): Promise<string[]> {
   }
 }
 
-/** Fields of Dawn's object, which are getters: JSON.stringify would show {}. */
-interface DawnMatrixConfig {
-  componentType: string;
-  resultComponentType: string;
-  M: number;
-  N: number;
-  K: number;
-}
-
-function matrixConfigs(info: GPUAdapterInfo): SubgroupMatrixConfig[] {
-  const { subgroupMatrixConfigs = [] } = info as { subgroupMatrixConfigs?: Iterable<DawnMatrixConfig> };
-  return [...subgroupMatrixConfigs].map(({ componentType, resultComponentType, M, N, K }) => ({
-    component: componentType,
-    result: resultComponentType,
-    m: M,
-    n: N,
-    k: K,
-  }));
-}
-
-function describe(adapter: GPUAdapter): AdapterInfo {
-  const { description, vendor, architecture, device, isFallbackAdapter } = adapter.info;
-  const software = isFallbackAdapter || isSoftware(`${description} ${device} ${architecture}`);
-  return {
-    description,
-    vendor,
-    architecture,
-    device,
-    kind: software ? 'software' : 'gpu',
-    subgroupMinSize: adapter.info.subgroupMinSize ?? 0,
-    subgroupMaxSize: adapter.info.subgroupMaxSize ?? 0,
-    subgroupMatrixConfigs: matrixConfigs(adapter.info),
-  };
-}
-
 async function request(checks: IndexChecks, ...flags: string[]): Promise<OpenedAdapter | undefined> {
   const gpu = await instance(checks, ...flags);
   const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
-  return adapter ? { adapter, info: describe(adapter) } : undefined;
+  return adapter ? { adapter, info: adapterInfo(adapter.info) } : undefined;
 }
 
 /**

@@ -1,4 +1,4 @@
-import type { AdapterInfo } from './adapter.js';
+import type { AdapterInfo } from './adapterInfo.js';
 import { formatBytes } from './format.js';
 import { hostMemory, type MachineFacts } from './hostMemory.js';
 

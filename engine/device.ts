@@ -1,102 +1,34 @@
-import { reasonOf } from './reasons.js';
 import './disposeSymbols.js';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type AdapterInfo, type OpenedAdapter, openAdapter } from './adapter.js';
-import { atLeastZero, checkArguments, settings } from './arguments.js';
-import { type CardMemory, cardMemory, limitOf } from './cardMemory.js';
+import { type AdapterInfo, adapterInfo } from './adapterInfo.js';
+import { checkArguments, objectWith } from './arguments.js';
+import type { CardMemory } from './cardMemory.js';
 import type { HostRoom } from './deviceFacts.js';
-import { RmError } from './errors.js';
-import { flag, optional, text } from './form.js';
+import {
+  type DeviceFeatures,
+  type DeviceOptions,
+  deviceSettings,
+  type ForeignDeviceOptions,
+  foreignDeviceSettings,
+  guarded,
+  type LimitName,
+  limitNames,
+  requestedFeatures,
+} from './deviceOptions.js';
+import { ensure, RmError } from './errors.js';
+import { text } from './form.js';
 import { freeDestroyed } from './freeDestroyed.js';
-import { Guards } from './guards.js';
-import { hostMemory, thisMachine } from './hostMemory.js';
+import type { Guards } from './guards.js';
 import { MemoryPool } from './memory.js';
-import { memoryProbes } from './memoryProbes.js';
 import { withNaps } from './polling.js';
-import { Profiler } from './profiler.js';
+import type { Profiler } from './profiler.js';
 import type { ProgramSpec } from './program.js';
 import { ProgramCache } from './programCache.js';
+import { reasonOf } from './reasons.js';
 import { Recorder } from './recorder.js';
-import { requestDevice } from './requestDevice.js';
+import { roots } from './roots.js';
 import { StagingBuffers } from './staging.js';
 import { loadWebgpu } from './webgpu.js';
-
-/** Settings of `Device.open`. */
-export interface DeviceOptions {
-  /** Part of the adapter's name; default: RM_ENGINE_ADAPTER, else the best adapter found. */
-  adapter?: string;
-  /**
-   * Limit in bytes on all GPU buffers; default: 3/4 of the host's memory on a software adapter, else 0.9 of what is free on
-   * the card, and none where nothing says how much that is.
-   */
-  memoryLimit?: number;
-  /** For tests: bytes of all buffers beyond which they fail as where a driver has no room. */
-  capacity?: number;
-  /** Limit in bytes on one storage binding, below the adapter's own: for drivers that promise too much. */
-  bindingLimit?: number;
-  /** Times every dispatch (needs timestamp-query). */
-  profile?: boolean;
-  /**
-   * Whether a program's indices are checked, so that none reaches memory that is not its own; default: true. The kernels of
-   * this package keep their indices in range and are faster on a GPU without the checks. Programs of your own that do not
-   * may then read or overwrite other memory. A software adapter always checks.
-   */
-  robustness?: boolean;
-  /** For tests: tensors begin as NaN and have a guard behind them; `close` throws if a program wrote there. */
-  guards?: boolean;
-}
-
-/** The optional WebGPU features that a device has; kernels choose their variants by them. */
-export interface DeviceFeatures {
-  f16: boolean;
-  subgroups: boolean;
-  /** AdapterInfo.subgroupMatrixConfigs lists the sizes. */
-  subgroupMatrix: boolean;
-  /** A program may ask for one of the subgroup sizes from AdapterInfo.subgroupMinSize to subgroupMaxSize. */
-  subgroupSizeControl: boolean;
-  timestamps: boolean;
-}
-
-const deviceSettings = settings<DeviceOptions>({
-  adapter: optional(text),
-  memoryLimit: optional(atLeastZero),
-  capacity: optional(atLeastZero),
-  bindingLimit: optional(atLeastZero),
-  profile: optional(flag),
-  robustness: optional(flag),
-  guards: optional(flag),
-});
-
-const requestedFeatures = {
-  f16: 'shader-f16',
-  subgroups: 'subgroups',
-  subgroupMatrix: 'chromium-experimental-subgroup-matrix',
-  subgroupSizeControl: 'subgroup-size-control',
-  timestamps: 'timestamp-query',
-} as const;
-
-/** Features that Dawn may list and its driver still refuse. */
-const experiments: readonly string[] = [
-  requestedFeatures.subgroupMatrix,
-  requestedFeatures.subgroupSizeControl,
-];
-
-/**
- * Limits requested at the adapter's own value. All others stay at WebGPU's defaults: a kernel that needs more, or a view
- * that begins where only some drivers allow it, then fails on every machine and not only on small ones.
- */
-const requestedLimits = ['maxBufferSize', 'maxStorageBufferBindingSize'] as const;
-
-/** Limits that kernels and messages read. */
-const limitNames = [
-  ...requestedLimits,
-  'minStorageBufferOffsetAlignment',
-  'maxComputeWorkgroupsPerDimension',
-  'maxComputeWorkgroupStorageSize',
-  'maxComputeInvocationsPerWorkgroup',
-] as const;
-/** Name of a WebGPU limit in `Device.limits`. */
-export type LimitName = (typeof limitNames)[number];
 
 /** Vendors of integrated and mobile GPUs, some of which are ten times slower than other GPUs. */
 const slowVendors = /^(intel|arm|qualcomm|img-tec|samsung|broadcom)$/i;
@@ -106,30 +38,38 @@ function assumedRates({ kind, vendor }: AdapterInfo): { flops: number; bytes: nu
   return slowVendors.test(vendor) ? { flops: 1e11, bytes: 1e10 } : { flops: 1e12, bytes: 5e10 };
 }
 
-const guarded = ({ guards = process.env.RM_ENGINE_GUARDS === '1' }: DeviceOptions): boolean => guards;
-
-/** Opens the adapter, with the checks of indices that these options want. */
-async function openFor(options: DeviceOptions): Promise<OpenedAdapter> {
-  const { adapter = process.env.RM_ENGINE_ADAPTER, robustness = true } = options;
-  if (guarded(options)) return openAdapter(adapter, 'clamp');
-  // For tests: software adapters too.
-  if (process.env.RM_ENGINE_ROBUSTNESS === '0') return openAdapter(adapter, 'none');
-  if (robustness) return openAdapter(adapter);
-  const opened = await openAdapter(adapter, 'none');
-  // These gain nothing without checks, and one compiles five times as long (docs/lab-notes.md).
-  return opened.info.kind === 'software' ? openAdapter(adapter) : opened;
-}
-
-const memoryOf = (gpu: GPUDevice, info: AdapterInfo) =>
-  cardMemory(info, thisMachine, memoryProbes(gpu, thisMachine.freeMemory));
-
 const noSection: Disposable = { [Symbol.dispose]: () => {} };
+
+/** Sets GPUBufferUsage and the other constants that are globals in browsers. */
+async function provideConstants(): Promise<void> {
+  if (!('GPUBufferUsage' in globalThis)) Object.assign(globalThis, (await loadWebgpu()).globals);
+}
 
 /** A lost device rejects promises first and gives its reason up to this much later. */
 const LOSS_ARRIVES_MS = 200;
 
-/** Keeps these objects referenced while Dawn's objects are in use (crbug 387965810). */
-const roots = new Set<OpenedAdapter | GPUDevice>();
+/** GPUDevices that have a `Device`. */
+const taken = new WeakSet<GPUDevice>();
+
+/** What a `Device` is made of. */
+interface DeviceParts {
+  readonly gpu: GPUDevice;
+  readonly info: AdapterInfo;
+  /** The adapter, if the device is ours to destroy. */
+  readonly opened?: object;
+  readonly limit: number;
+  readonly host: HostRoom;
+  readonly card?: CardMemory | undefined;
+  readonly extras: Awaited<ReturnType<typeof loadExtras>>;
+}
+
+/** Classes that few devices need. */
+async function loadExtras(options: DeviceOptions) {
+  return {
+    Profiler: options.profile ? (await import('./profiler.js')).Profiler : undefined,
+    Guards: guarded(options) ? (await import('./guards.js')).Guards : undefined,
+  };
+}
 
 /**
  * An open GPU: memory, compiled programs and one recorder. The device remembers a failure (lost device, uncaptured
@@ -148,7 +88,15 @@ export class Device {
   readonly limits: Readonly<Record<LimitName, number>>;
   /** Rough lower bounds of the device's work per second; used only to split long submits. */
   readonly assumedRates: { readonly flops: number; readonly bytes: number };
-  readonly #opened: OpenedAdapter;
+  readonly gpu: GPUDevice;
+  /** Describes the device's adapter. */
+  readonly info: AdapterInfo;
+  /** The host's memory when the device was opened. */
+  readonly host: HostRoom;
+  /** The card's memory when the device was opened, where the limit follows from it. */
+  readonly card: CardMemory | undefined;
+  readonly #opened: object | undefined;
+  readonly #uncaptured: (event: GPUUncapturedErrorEvent) => void;
   readonly #guards: Guards | undefined;
   #failure: RmError | undefined;
   #closed: Promise<void> | undefined;
@@ -156,16 +104,14 @@ export class Device {
   /** Errors of the call that is being tried, while one is: dawn.node reports them before a call returns. */
   #expected: GPUError[] | undefined;
 
-  private constructor(
-    readonly gpu: GPUDevice,
-    opened: OpenedAdapter,
-    options: DeviceOptions,
-    limit: number,
-    readonly host: HostRoom,
-    /** The card's memory when the device was opened, where the limit follows from it. */
-    readonly card: CardMemory | undefined,
-  ) {
+  private constructor(parts: DeviceParts, options: DeviceOptions) {
+    const { gpu, info, opened, limit, host, card, extras } = parts;
+    this.gpu = gpu;
+    this.info = info;
+    this.host = host;
+    this.card = card;
     this.#opened = opened;
+    taken.add(gpu);
     const limits = Object.fromEntries(limitNames.map(name => [name, gpu.limits[name]])) as Record<
       LimitName,
       number
@@ -175,7 +121,7 @@ export class Device {
       options.bindingLimit ?? Number.POSITIVE_INFINITY,
     );
     this.limits = { ...limits, maxStorageBufferBindingSize: bindable };
-    this.assumedRates = assumedRates(opened.info);
+    this.assumedRates = assumedRates(info);
     const has = (feature: string) => gpu.features.has(feature as GPUFeatureName);
     this.features = {
       f16: has(requestedFeatures.f16),
@@ -184,7 +130,7 @@ export class Device {
       subgroupSizeControl: has(requestedFeatures.subgroupSizeControl),
       timestamps: has(requestedFeatures.timestamps),
     };
-    gpu.addEventListener('uncapturederror', event => {
+    this.#uncaptured = event => {
       // Without preventDefault dawn.node prints the error to stdout.
       event.preventDefault();
       if (this.#expected) {
@@ -201,7 +147,8 @@ export class Device {
           },
         ),
       );
-    });
+    };
+    gpu.addEventListener('uncapturederror', this.#uncaptured);
     gpu.lost.then(({ reason, message }) => {
       if (this.#closed) return;
       this.fail(
@@ -212,7 +159,7 @@ export class Device {
         ),
       );
     });
-    this.#guards = (options.guards ?? process.env.RM_ENGINE_GUARDS === '1') ? new Guards(gpu) : undefined;
+    this.#guards = extras.Guards && new extras.Guards(gpu);
     this.memory = new MemoryPool(
       gpu,
       limit,
@@ -224,61 +171,59 @@ export class Device {
       options.capacity,
       this.#guards,
     );
-    this.programs = new ProgramCache(gpu, work => this.#errorsOf(work), opened.info.vendor === 'intel');
+    this.programs = new ProgramCache(gpu, work => this.errorsOf(work), info.vendor === 'intel');
     this.recorder = new Recorder(this);
     this.staging = new StagingBuffers(this);
     const finish = () => this.recorder.finish();
-    this.profiler = options.profile && this.features.timestamps ? new Profiler({ gpu, finish }) : undefined;
+    const { Profiler } = extras;
+    this.profiler = Profiler && this.features.timestamps ? new Profiler({ gpu, finish }) : undefined;
   }
 
   /**
    * Opens a device on the chosen adapter, with the largest buffers and bindings that the adapter allows.
    *
-   * @throws RmError ADAPTER_NONE, ADAPTER_UNSUITABLE, or INVALID_ARGUMENT for options that are misspelt.
+   * @throws RmError ADAPTER_NONE; ADAPTER_UNSUITABLE, also where the adapter lacks a feature or limit of the options;
+   *   INVALID_ARGUMENT for options that are misspelt.
    */
   static async open(options: DeviceOptions = {}): Promise<Device> {
     checkArguments('Device.open', { options }, { options: deviceSettings });
-    // GPUBufferUsage and the other constants that are globals in browsers.
-    Object.assign(globalThis, (await loadWebgpu()).globals);
-    const opened = await openFor(options);
-    const { adapter } = opened;
-    roots.add(opened);
-    const requiredFeatures = Object.values(requestedFeatures).filter(feature =>
-      adapter.features.has(feature),
+    await provideConstants();
+    const extras = await loadExtras(options);
+    const { openGpu, memoryFor } = await import('./openGpu.js');
+    const parts = await openGpu(options);
+    roots.add(parts.gpu);
+    const memory = await memoryFor(parts.gpu, parts.info, options.memoryLimit);
+    return new Device({ ...parts, ...memory, extras }, options);
+  }
+
+  /**
+   * Works on a GPUDevice that was made elsewhere, beside other programs on it: `Tensor.fromBuffer` takes its buffers. An
+   * error that other code causes on it counts as a failure here too. `close` frees what this device has made and leaves the
+   * GPUDevice open.
+   *
+   * @param options `profile` needs a GPUDevice with the feature timestamp-query.
+   * @throws RmError INVALID_ARGUMENT for anything else, and for a GPUDevice that has a `Device` already.
+   */
+  static async from(gpu: GPUDevice, options: ForeignDeviceOptions = {}): Promise<Device> {
+    checkArguments(
+      'Device.from',
+      { gpu, options },
+      { gpu: objectWith('a GPUDevice', 'queue', 'createBuffer', 'limits'), options: foreignDeviceSettings },
     );
-    const requiredLimits: Record<string, number> = {};
-    for (const name of requestedLimits) requiredLimits[name] = adapter.limits[name];
-    let gpu: GPUDevice;
-    try {
-      gpu = await requestDevice(adapter, requiredFeatures, experiments, requiredLimits);
-    } catch (cause) {
-      roots.delete(opened);
-      throw new RmError(
-        'ADAPTER_UNSUITABLE',
-        `${opened.info.description} opens no device: ${reasonOf(cause)}`,
-        'Choose another `adapter`, or update the driver.',
-        { cause },
-      );
-    }
-    roots.add(gpu);
-    const { total, free } = await hostMemory();
-    if (opened.info.kind === 'software') {
-      const most = options.memoryLimit ?? 0.75 * total;
-      return new Device(gpu, opened, options, most, { free, shared: true }, undefined);
-    }
-    const card = options.memoryLimit === undefined ? await memoryOf(gpu, opened.info) : undefined;
-    const limit = options.memoryLimit ?? (card ? limitOf(card) : Number.POSITIVE_INFINITY);
-    return new Device(gpu, opened, options, limit, { free, shared: card?.unified ?? false }, card);
+    await provideConstants();
+    const info = adapterInfo(gpu.adapterInfo);
+    const extras = await loadExtras(options);
+    const { memoryFor } = await import('./openGpu.js');
+    const memory = await memoryFor(gpu, info, options.memoryLimit);
+    ensure(!taken.has(gpu), 'this GPUDevice has a Device already', 'Use that one, or close it first.');
+    return new Device({ gpu, info, ...memory, extras }, options);
   }
 
   /** What the card's driver says of its memory now; undefined on a software adapter, and where nothing says it. */
   async readCard(): Promise<CardMemory | undefined> {
-    return this.info.kind === 'software' ? undefined : await memoryOf(this.gpu, this.info);
-  }
-
-  /** Describes the device's adapter. */
-  get info(): AdapterInfo {
-    return this.#opened.info;
+    if (this.info.kind === 'software') return undefined;
+    const { readCardMemory } = await import('./openGpu.js');
+    return await readCardMemory(this.gpu, this.info);
   }
 
   /** Remembers the first failure; a later failure replaces an uncaptured GPU error, since it explains more. */
@@ -300,7 +245,8 @@ export class Device {
     this.#outcomes.add(known);
   }
 
-  #errorsOf(work: () => void): readonly GPUError[] {
+  /** @internal Runs `work` and returns the errors that Dawn reports meanwhile, which are then no failure of the device. */
+  errorsOf(work: () => void): readonly GPUError[] {
     const errors: GPUError[] = [];
     this.#expected = errors;
     try {
@@ -406,7 +352,8 @@ export class Device {
   }
 
   /**
-   * Waits for pending work, frees everything on the device and lets the process end. May be called again.
+   * Waits for pending work, frees everything on the device and lets the process end. May be called again. A GPUDevice that was
+   * made elsewhere stays open.
    *
    * @throws RmError GPU_ERROR where tensors are guarded and a program has written behind one.
    */
@@ -426,13 +373,17 @@ export class Device {
     this.profiler?.close();
     this.recorder.close();
     this.memory.trim();
+    this.gpu.removeEventListener('uncapturederror', this.#uncaptured as never);
+    taken.delete(this.gpu);
     try {
       await this.#guards?.check();
     } finally {
-      this.gpu.destroy();
-      await this.gpu.lost;
-      roots.delete(this.gpu);
-      roots.delete(this.#opened);
+      if (this.#opened) {
+        this.gpu.destroy();
+        await this.gpu.lost;
+        roots.delete(this.gpu);
+        roots.delete(this.#opened);
+      }
     }
   }
 

@@ -1,4 +1,4 @@
-import type { AdapterInfo } from './adapter.js';
+import type { AdapterInfo } from './adapterInfo.js';
 
 /** The host's memory beside the device's. */
 export interface HostRoom {

@@ -3,8 +3,6 @@ import { formatBytes } from './format.js';
 
 /** Bytes behind every tensor that nothing may read or write. */
 const GUARD_BYTES = 4096;
-/** Released buffers of so many bytes are looked at and destroyed together. */
-export const GUARDED_BATCH = 64 * 2 ** 20;
 /** NaN as f32, as two f16 and as two bf16; as u32 an index out of every range. */
 const POISON = 0x7fc07fc0;
 
@@ -25,6 +23,8 @@ interface Guarded {
  * robustness an index that is far out of range (below 0 too) is moved to the last word of the guard.
  */
 export class Guards {
+  /** Released buffers of so many bytes are looked at and destroyed together. */
+  readonly batch = 64 * 2 ** 20;
   readonly #copies: { readonly copy: GPUBuffer; readonly labels: readonly string[] }[] = [];
 
   constructor(private readonly device: GPUDevice) {}

@@ -1,6 +1,6 @@
 import { RmError } from './errors.js';
 import { formatBytes } from './format.js';
-import { GUARDED_BATCH, type Guards } from './guards.js';
+import type { Guards } from './guards.js';
 import { reasonOf } from './reasons.js';
 
 /** A GPU buffer of the pool. `id` identifies it in bind-group caches and is never reused. */
@@ -15,7 +15,17 @@ export interface PooledBuffer {
 /** Over all devices, so that no cache takes the buffer of one for that of another. */
 let nextId = 1;
 
-const usage = () => GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+/** Buffers that were made elsewhere: one id for each, whatever tensors are made of it. */
+const foreign = new WeakMap<GPUBuffer, PooledBuffer>();
+
+/** A buffer of another program as one that no pool takes back. */
+export function foreignBuffer(gpu: GPUBuffer): PooledBuffer {
+  const buffer = foreign.get(gpu) ?? { id: nextId++, gpu, bytes: gpu.size };
+  foreign.set(gpu, buffer);
+  return buffer;
+}
+
+export const usage = () => GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
 
 /**
  * Rounds a size up to that of a pooled buffer. Sizes grow in steps of at most 25 %, so that variable shapes reuse buffers
@@ -33,9 +43,18 @@ export const exactSize = (bytes: number): number => Math.max(256, Math.ceil(byte
 /** What a buffer is for: weights take what they weigh; temporaries are of few sizes, so that buffers can be reused. */
 export type BufferPurpose = 'temporary' | 'weights';
 
+/** What is in use under one label. */
+export interface LabelledMemory {
+  readonly label: string;
+  /** Tensors, views not counted, and the bytes of their buffers. */
+  readonly count: number;
+  readonly bytes: number;
+}
+
 /** A pool of GPU buffers with counters and a limit. Dawn never collects buffers, so their lifetimes are explicit. */
 export class MemoryPool {
   readonly #free = new Map<number, PooledBuffer[]>();
+  readonly #labels = new Map<PooledBuffer, string>();
   /** Size of the largest buffer; read once, since reading Dawn's limits crosses into native code. */
   readonly #largest: number;
   #limit: number;
@@ -101,6 +120,18 @@ export class MemoryPool {
     return this.#liveBytes + this.#pooledBytes + this.#leavingBytes;
   }
 
+  /** What is in use, by label, the largest first: their bytes add up to `liveBytes`. */
+  tensors(): LabelledMemory[] {
+    const sums = new Map<string, { label: string; count: number; bytes: number }>();
+    for (const [{ bytes }, label] of this.#labels) {
+      const sum = sums.get(label) ?? { label, count: 0, bytes: 0 };
+      sum.count++;
+      sum.bytes += bytes;
+      sums.set(label, sum);
+    }
+    return [...sums.values()].sort((a, b) => b.bytes - a.bytes);
+  }
+
   /** Returns the largest sum of live and pooled bytes since the last call. */
   takePeak(): number {
     const peak = this.#recentPeakBytes;
@@ -138,6 +169,7 @@ export class MemoryPool {
     if (free) {
       this.#pooledBytes -= size;
       this.#liveBytes += size;
+      this.#labels.set(free, label);
       return free;
     }
     if (size > largest) {
@@ -155,7 +187,7 @@ export class MemoryPool {
         'Use fewer tokens per batch or a smaller model, close other programs on this GPU, or raise `memoryLimit`.',
       );
     }
-    if (guards && this.#pooledBytes > GUARDED_BATCH) this.trim();
+    if (guards && this.#pooledBytes > guards.batch) this.trim();
     const gpu = this.#create({
       ...{ label, usage: usage(), size: guards?.size(bytes, size) ?? size },
       mappedAtCreation: guards !== undefined,
@@ -164,7 +196,9 @@ export class MemoryPool {
     const inUse = this.#liveBytes + this.#pooledBytes;
     this.#peakBytes = Math.max(this.#peakBytes, inUse);
     this.#recentPeakBytes = Math.max(this.#recentPeakBytes, inUse);
-    return { id: nextId++, gpu, bytes: size, ...(guards && { guard: guards.fill(gpu, bytes) }) };
+    const buffer = { id: nextId++, gpu, bytes: size, ...(guards && { guard: guards.fill(gpu, bytes) }) };
+    this.#labels.set(buffer, label);
+    return buffer;
   }
 
   /** @internal Creates a buffer outside the pool that the host can map for writing; the caller destroys it. */
@@ -199,6 +233,7 @@ export class MemoryPool {
 
   /** Returns a buffer to the pool. Commands recorded with it stay valid: one queue runs them in order. */
   release(buffer: PooledBuffer): void {
+    this.#labels.delete(buffer);
     this.#liveBytes -= buffer.bytes;
     this.#pooledBytes += buffer.bytes;
     const list = this.#free.get(buffer.bytes);

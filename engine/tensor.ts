@@ -1,8 +1,10 @@
 import './disposeSymbols.js';
+import { checkArguments, objectWith, settings } from './arguments.js';
 import type { Device } from './device.js';
 import { byteSize, type DType, dtypes, elementCount } from './dtype.js';
 import { ensure, RmError } from './errors.js';
-import { type BufferPurpose, MemoryPool, type PooledBuffer } from './memory.js';
+import { optional, text, whole } from './form.js';
+import { type BufferPurpose, foreignBuffer, MemoryPool, type PooledBuffer, usage } from './memory.js';
 
 /** Throws INVALID_ARGUMENT unless `shape` is one. */
 function checkShape(what: string, shape: readonly number[]): void {
@@ -27,6 +29,27 @@ export function ensureTensor(value: unknown, where: string): asserts value is Te
   );
 }
 
+/** Settings of `Tensor.fromBuffer`. */
+export interface BufferTensorOptions {
+  /** Where the elements begin; programs bind multiples of the device's minStorageBufferOffsetAlignment (at most 256). */
+  readonly byteOffset?: number;
+  readonly label?: string;
+}
+
+const bufferTensorSettings = settings<BufferTensorOptions>({
+  byteOffset: optional(whole()),
+  label: optional(text),
+});
+
+/** Throws INVALID_ARGUMENT unless `dtype` is one. */
+function checkDtype(label: string, dtype: DType): void {
+  ensure(
+    dtypes.includes(dtype),
+    `tensor '${label}' of dtype ${typeof dtype === 'string' ? `'${dtype}'` : typeof dtype}`,
+    `Dtypes are ${dtypes.join(', ')}.`,
+  );
+}
+
 /**
  * A contiguous row-major array on the device. Views made by `rows` and `reshape` share the buffer of their owner and must
  * not outlive it. f16 and bf16 are packed, two elements per 32-bit word, the first in the low half.
@@ -47,6 +70,7 @@ export class Tensor {
     buffer: PooledBuffer,
     readonly byteOffset: number,
     private readonly owner: Tensor | undefined,
+    private readonly isForeign = false,
   ) {
     this.#buffer = buffer;
     this.size = elementCount(shape);
@@ -71,11 +95,7 @@ export class Tensor {
     device.check();
     ensure(typeof label === 'string', `a tensor's label is ${typeof label}`, 'Pass a text, or leave it out.');
     checkShape(`tensor '${label}'`, shape);
-    ensure(
-      dtypes.includes(dtype),
-      `tensor '${label}' of dtype ${typeof dtype === 'string' ? `'${dtype}'` : typeof dtype}`,
-      `Dtypes are ${dtypes.join(', ')}.`,
-    );
+    checkDtype(label, dtype);
     ensure(
       purpose === 'temporary' || purpose === 'weights',
       `tensor '${label}' has a purpose that is not known`,
@@ -83,6 +103,62 @@ export class Tensor {
     );
     const buffer = device.memory.allocate(elementCount(shape) * byteSize(dtype), label, purpose);
     return new Tensor(device, [...shape], dtype, label, buffer, 0, undefined);
+  }
+
+  /**
+   * A tensor of elements that another program of the same GPUDevice keeps in `gpu`. It owns nothing: `dispose` leaves the
+   * buffer as it is, and no limit counts it. Call `recorder.flush()` before the other program reads what was recorded here;
+   * what that has submitted is read without more.
+   *
+   * @param gpu with the usages STORAGE, COPY_SRC and COPY_DST, and room up to the next multiple of 16 bytes, which kernels
+   *   may read (and none writes).
+   * @throws RmError INVALID_ARGUMENT where it is not such a buffer, or one of another device.
+   */
+  static fromBuffer(
+    device: Device,
+    gpu: GPUBuffer,
+    shape: readonly number[],
+    dtype: DType = 'f32',
+    options: BufferTensorOptions = {},
+  ): Tensor {
+    ensureDevice(device, 'take a buffer of');
+    device.check();
+    checkArguments(
+      'Tensor.fromBuffer',
+      { gpu, options },
+      { gpu: objectWith('a GPUBuffer', 'size', 'usage', 'mapState'), options: bufferTensorSettings },
+    );
+    const { byteOffset = 0, label = gpu.label || 'foreign buffer' } = options;
+    checkShape(`tensor '${label}'`, shape);
+    checkDtype(label, dtype);
+    const bytes = elementCount(shape) * byteSize(dtype);
+    ensure(
+      bytes % 4 === 0 && byteOffset % 4 === 0,
+      `tensor '${label}' [${shape}] ${dtype} begins or ends within a 32-bit word`,
+      'Take an even number of 16-bit elements.',
+    );
+    const needed = byteOffset + Math.ceil(bytes / 16) * 16;
+    ensure(
+      needed <= gpu.size,
+      `tensor '${label}' [${shape}] ${dtype} needs ${needed} bytes of its buffer, which has ${gpu.size}`,
+      'Pass the shape that it has, and make its size a multiple of 16 bytes.',
+    );
+    ensure(
+      (gpu.usage & usage()) === usage() && gpu.mapState === 'unmapped',
+      `the buffer of tensor '${label}' cannot be bound and copied`,
+      'Make it with the usages STORAGE, COPY_SRC and COPY_DST, and unmap it.',
+    );
+    const errors = device.errorsOf(() => {
+      const encoder = device.gpu.createCommandEncoder();
+      encoder.clearBuffer(gpu, 0, 0);
+      encoder.finish();
+    });
+    ensure(
+      errors.length === 0,
+      `the buffer of tensor '${label}' is not one of this device`,
+      'Open the device with `Device.from` on the GPUDevice that made the buffer.',
+    );
+    return new Tensor(device, [...shape], dtype, label, foreignBuffer(gpu), byteOffset, undefined, true);
   }
 
   /** The buffer that holds the elements. @throws RmError INVALID_ARGUMENT after dispose. */
@@ -152,7 +228,7 @@ export class Tensor {
   /** Returns the buffer to the pool. Repeating it, or calling it on a view, does nothing. */
   dispose(): void {
     if (this.owner || !this.#buffer) return;
-    this.device.memory.release(this.#buffer);
+    if (!this.isForeign) this.device.memory.release(this.#buffer);
     this.#buffer = undefined;
   }
 

@@ -1,8 +1,8 @@
-import { checkArguments } from './arguments.js';
+import { checkArguments, settings } from './arguments.js';
 import type { Device } from './device.js';
-import { asU32, byteSize, type DType, decodeToF32, elementCount } from './dtype.js';
+import { asU32, byteSize, type DType, decodeToF32, dtypes, elementCount } from './dtype.js';
 import { ensure, RmError } from './errors.js';
-import { text } from './form.js';
+import { oneOf, optional, text } from './form.js';
 import { encodeValues, type HostValues } from './hostValues.js';
 import type { ReadInto } from './staging.js';
 import { ensureTensor, Tensor } from './tensor.js';
@@ -80,20 +80,34 @@ export async function uploadFrom(
   write(tensor, bytes);
 }
 
+/** Settings of `tensorFrom`. */
+export interface TensorOptions {
+  /** Default: u32 for a Uint32Array, f16 for a Float16Array, f32 for other floats and lists of numbers. */
+  readonly dtype?: DType;
+  readonly label?: string;
+}
+
+const tensorSettings = settings<TensorOptions>({
+  dtype: optional(oneOf(...dtypes)),
+  label: optional(text),
+});
+
 /**
- * Creates a tensor from host values, at most 64 MiB. Uint32Array becomes u32, Float16Array f16, other floats and lists of
- * numbers f32, rounded to nearest even; `dtype` asks for another type.
+ * Creates a tensor from host values, at most 64 MiB, rounded to nearest even where the dtype has fewer digits. Integers
+ * other than a Uint32Array need a `dtype`.
  *
+ * @param options a label, or `{ dtype, label }`.
  * @throws RmError INVALID_ARGUMENT when there are more bytes, the shape has another size, or the dtype cannot hold them.
  */
 export function tensorFrom(
   device: Device,
   values: HostValues,
   shape: readonly number[] = [values?.length],
-  label = 'data',
-  dtype?: DType,
+  options: string | TensorOptions = {},
 ): Tensor {
-  checkArguments('tensorFrom', { label }, { label: text });
+  const given = typeof options === 'string' ? { label: options } : options;
+  checkArguments('tensorFrom', { options: given }, { options: tensorSettings });
+  const { dtype, label = 'data' } = given;
   const encoded = encodeValues(values, dtype, label);
   ensure(
     encoded.bytes.byteLength <= PIECE,
@@ -148,26 +162,36 @@ export async function download(tensor: Tensor): Promise<Uint8Array> {
 export async function downloadTogether(tensors: readonly Tensor[]): Promise<Uint8Array[]> {
   for (const tensor of tensors) ensureTensor(tensor, 'what should be read back');
   if (tensors.length === 0) return [];
-  const { device, label } = tensors[0]!;
-  device.check();
+  tensors[0]!.device.check();
   if (tensors.every(({ byteLength }) => byteLength === 0)) return tensors.map(() => new Uint8Array(0));
+  const all: Uint8Array[] = [];
+  await read(tensors, bytes => all.push(bytes.slice()));
+  return all;
+}
+
+/** Hands the bytes of tensors to `take`, one after the other; they are gone when it returns. @throws RmError as `download`. */
+async function read(tensors: readonly Tensor[], take: (bytes: Uint8Array) => void): Promise<void> {
+  const { device, label } = tensors[0]!;
   try {
-    const bytes = await readAllBack(tensors);
+    await readAllBack(tensors, take);
     await device.settle();
-    return bytes;
   } catch (cause) {
     if (cause instanceof RmError) throw cause;
-    return await device.explain(cause, `'${label}' could not be read back`);
+    await device.explain(cause, `'${label}' could not be read back`);
   }
 }
 
 /** Submits all recorded work, then reads a tensor's bytes, whether or not the device has failed. Rejects as Dawn does. */
 export async function readBack(tensor: Tensor): Promise<Uint8Array> {
-  return (await readAllBack([tensor]))[0]!;
+  let all = new Uint8Array(0);
+  await readAllBack([tensor], bytes => {
+    all = bytes.slice();
+  });
+  return all;
 }
 
-/** The same for several tensors of one device together: one wait. */
-async function readAllBack(tensors: readonly Tensor[]): Promise<Uint8Array[]> {
+/** The same for several tensors of one device together, with one wait; the bytes are gone when `take` returns. */
+async function readAllBack(tensors: readonly Tensor[], take: (bytes: Uint8Array) => void): Promise<void> {
   const { device, label } = tensors[0]!;
   const places: { start: number; byteLength: number }[] = [];
   let size = 0;
@@ -187,7 +211,7 @@ async function readAllBack(tensors: readonly Tensor[]): Promise<Uint8Array[]> {
     device.profiler?.count('waits');
     await device.wait(staging.mapAsync(GPUMapMode.READ));
     const mapped = staging.getMappedRange();
-    return places.map(({ start, byteLength }) => new Uint8Array(mapped.slice(start, start + byteLength)));
+    for (const { start, byteLength } of places) take(new Uint8Array(mapped, start, byteLength));
   } finally {
     staging.destroy();
   }
@@ -226,4 +250,38 @@ export async function downloadU32(tensor: Tensor): Promise<Uint32Array> {
   ensureTensor(tensor, 'what should be read back');
   ensure(tensor.dtype === 'u32', `'${tensor.label}' is ${tensor.dtype}`, 'Use downloadF32 for floats.');
   return asU32(await download(tensor));
+}
+
+/**
+ * Reads a tensor into an array of the caller's, which loops can use again: floats widened to f32 into a Float32Array or
+ * Float64Array, u32 into a Uint32Array, or the bytes as they are into a Uint8Array.
+ *
+ * @throws RmError INVALID_ARGUMENT where the array is of another kind or length, or for any GPU failure so far.
+ */
+export async function downloadInto(
+  tensor: Tensor,
+  target: Float32Array | Float64Array | Uint32Array | Uint8Array,
+): Promise<void> {
+  ensureTensor(tensor, 'what should be read back');
+  const { device, dtype, label, shape, size, byteLength } = tensor;
+  const isBytes = target instanceof Uint8Array;
+  const fits =
+    dtype === 'u32'
+      ? target instanceof Uint32Array
+      : target instanceof Float32Array || target instanceof Float64Array;
+  ensure(
+    isBytes || fits,
+    `'${label}' is ${dtype}, which \`target\` cannot take`,
+    `Pass a ${dtype === 'u32' ? 'Uint32Array' : 'Float32Array'}, or a Uint8Array for the bytes.`,
+  );
+  ensure(
+    target.length === (isBytes ? byteLength : size),
+    `'${label}' [${shape}] ${dtype} is read into ${target.length} ${isBytes ? 'bytes' : 'elements'}`,
+    `Pass an array of ${isBytes ? byteLength : size}.`,
+  );
+  device.check();
+  if (size === 0) return;
+  await read([tensor], bytes =>
+    target.set(isBytes ? bytes : dtype === 'u32' ? asU32(bytes) : decodeToF32(bytes, dtype)),
+  );
 }

@@ -21,6 +21,7 @@ export {
   recordBytes,
   recordWords,
 } from './elementwise/dequantizeRows.js';
+export { type RandomOptions, random } from './elementwise/random.js';
 export { type RopeOptions, rope, ropeTable } from './embedding/rope.js';
 export { type TopExpertsOptions, topExperts } from './experts/topExperts.js';
 export { crossGram } from './gram/crossGram.js';
@@ -30,7 +31,7 @@ export { embedding, gatherRows } from './layout/gatherRows.js';
 export { concat, slice, transpose } from './layout/layout.js';
 export { embeddingBackward, scatterAddRows } from './layout/scatterAddRows.js';
 export { type MapInputs, map } from './map/map.js';
-export { add, addInto, axpy, convert, scale, scaleRows, softcap } from './map/named.js';
+export { add, addInto, axpy, convert, fill, scale, scaleRows, softcap } from './map/named.js';
 export type { MatmulChoice, MatmulShape, MatrixUnit, OperandTypes } from './matmul/builtInChoice.js';
 export { type GatedMatmulOptions, gatedMatmul } from './matmul/gatedMatmul.js';
 export { type MatmulOptions, matmul, matmulName, matmulVariants } from './matmul/matmul.js';

@@ -1,7 +1,7 @@
 /** A measured program in a process of its own. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import type { AdapterInfo } from '../../engine/adapter.js';
+import type { AdapterInfo } from '../../engine/adapterInfo.js';
 import { MARK, type Prepare } from './serve.js';
 
 export interface PrepareReply {

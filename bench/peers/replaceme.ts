@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { AdapterInfo } from '../../engine/adapter.js';
+import type { AdapterInfo } from '../../engine/adapterInfo.js';
 import { encodeDocument, loadChatTemplate } from '../../model/text/chat.js';
 import type { Document } from '../../model/text/documents.js';
 import { loadTokenizer } from '../../model/text/tokenizer.js';

@@ -1,5 +1,5 @@
 /** The report of `bench -- peers`, and its tables for people. */
-import type { AdapterInfo } from '../../engine/adapter.js';
+import type { AdapterInfo } from '../../engine/adapterInfo.js';
 import { formatFields, formatTable } from '../../replaceme/report/text/textTable.js';
 import { digits, left, right } from '../measure.js';
 import type { Comparison } from './measure.js';

@@ -4,7 +4,7 @@
  */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import type { AdapterInfo } from '../../engine/adapter.js';
+import type { AdapterInfo } from '../../engine/adapterInfo.js';
 import { enableBundledDriver, hasVulkan } from '../../engine/softwareDriver.js';
 import { checkResult, type Task } from './workloads.js';
 

@@ -11,7 +11,7 @@ import {
   withBaseline,
 } from '../../bench/baselines.js';
 import type { Benchmark, BenchText } from '../../bench/measure.js';
-import type { AdapterInfo } from '../../engine/adapter.js';
+import type { AdapterInfo } from '../../engine/adapterInfo.js';
 import { RmError } from '../../engine/errors.js';
 import { outputError, writeOutputFile } from '../../model/files/outputError.js';
 import { withOutputFile } from '../../model/files/outputFile.js';

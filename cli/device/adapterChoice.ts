@@ -1,4 +1,4 @@
-import type { AdapterInfo } from '../../engine/adapter.js';
+import type { AdapterInfo } from '../../engine/adapterInfo.js';
 
 /** What tells whether the opened adapter is the one that the user means. */
 interface OpenedAmong {

@@ -1,4 +1,4 @@
-import type { AdapterInfo } from '../../engine/adapter.js';
+import type { AdapterInfo } from '../../engine/adapterInfo.js';
 import { finite, tableOf } from '../../engine/form.js';
 import { reasonOf } from '../../engine/reasons.js';
 import type { PaceStore, Paces } from '../../replaceme/run/paces.js';

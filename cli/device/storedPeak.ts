@@ -1,5 +1,5 @@
 import { type PeakRates, peakForm } from '../../bench/peakRates.js';
-import type { AdapterInfo } from '../../engine/adapter.js';
+import type { AdapterInfo } from '../../engine/adapterInfo.js';
 import type { Terminal } from '../terminal/terminal.js';
 import { cacheKey, readUserCache, writeUserCache } from './userCache.js';
 

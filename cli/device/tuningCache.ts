@@ -1,4 +1,4 @@
-import type { AdapterInfo } from '../../engine/adapter.js';
+import type { AdapterInfo } from '../../engine/adapterInfo.js';
 import type { Device } from '../../engine/device.js';
 import type { Tuning } from '../../kernels/shared/tunedVariants.js';
 import type { Terminal } from '../terminal/terminal.js';

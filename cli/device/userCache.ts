@@ -1,6 +1,6 @@
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { AdapterInfo } from '../../engine/adapter.js';
+import type { AdapterInfo } from '../../engine/adapterInfo.js';
 import { cacheFolder } from '../../engine/cacheFolder.js';
 import { type Form, record, text } from '../../engine/form.js';
 import { parseJsonText } from '../../engine/json.js';

@@ -1,4 +1,4 @@
-import { isSoftware } from '../../engine/adapter.js';
+import { isSoftware } from '../../engine/adapterInfo.js';
 import { describeLimit } from '../../engine/cardMemory.js';
 import { formatBytes } from '../../engine/format.js';
 import { choiceWarnings } from '../device/adapterChoice.js';

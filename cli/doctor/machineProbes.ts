@@ -1,9 +1,9 @@
-import { isSoftware } from '../../engine/adapter.js';
+import { isSoftware } from '../../engine/adapterInfo.js';
 import { formatBytes } from '../../engine/format.js';
 import { hiddenGpu, libraryFolders } from '../../engine/presentGpus.js';
 import { reasonOf } from '../../engine/reasons.js';
 import { vulkanDriverFiles } from '../../engine/vulkanFiles.js';
-import { explainBinaryFailure } from '../../engine/webgpu.js';
+import { explainBinaryFailure } from '../../engine/webgpuFailure.js';
 import { type DoctorContext, fail, ok, type Probe, skip, warn } from './probe.js';
 
 const OLDEST_NODE = 20;

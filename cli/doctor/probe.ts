@@ -1,6 +1,6 @@
-import type { AdapterInfo } from '../../engine/adapter.js';
+import type { AdapterInfo } from '../../engine/adapterInfo.js';
 import type { CardMemory } from '../../engine/cardMemory.js';
-import type { DeviceFeatures } from '../../engine/device.js';
+import type { DeviceFeatures } from '../../engine/deviceOptions.js';
 import type { GpuHost } from '../../engine/presentGpus.js';
 import type { ProgramTarget } from '../../engine/program.js';
 import type { Verdicts } from '../../kernels/shared/trustedVariants.js';

@@ -1,5 +1,5 @@
 import type { Finding, StepEvent, StepReport } from '../../bench/gpuCheck/report.js';
-import type { AdapterInfo } from '../../engine/adapter.js';
+import type { AdapterInfo } from '../../engine/adapterInfo.js';
 
 /** Collects what a step tells, so that nothing is lost where it ends early. */
 export class HeardEvents {

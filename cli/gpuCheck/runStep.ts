@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { graceOf } from '../../bench/gpuCheck/budget.js';
 import type { StepEvent, StepInput, StepReport } from '../../bench/gpuCheck/report.js';
-import type { AdapterInfo } from '../../engine/adapter.js';
+import type { AdapterInfo } from '../../engine/adapterInfo.js';
 import { RmError } from '../../engine/errors.js';
 import { HeardEvents } from './heardEvents.js';
 

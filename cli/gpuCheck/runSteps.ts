@@ -6,7 +6,7 @@ import {
   type StepName,
   type StepReport,
 } from '../../bench/gpuCheck/report.js';
-import type { AdapterInfo } from '../../engine/adapter.js';
+import type { AdapterInfo } from '../../engine/adapterInfo.js';
 import { version } from '../terminal/version.js';
 import { type RanStep, runStep } from './runStep.js';
 

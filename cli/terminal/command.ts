@@ -1,5 +1,5 @@
 import { Command, CommanderError } from 'commander';
-import type { DeviceOptions } from '../../engine/device.js';
+import type { DeviceOptions } from '../../engine/deviceOptions.js';
 import { formatSeconds } from '../../engine/format.js';
 import { argumentsWithPaths, optionsWithPaths } from '../options/paths.js';
 import { FailedWork } from './failure.js';

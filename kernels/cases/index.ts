@@ -8,6 +8,7 @@ import { embeddingCases } from './embedding.js';
 import { expertCases } from './experts.js';
 import { fittingCases } from './fitting.js';
 import { gatedMatmulCases } from './gatedMatmul.js';
+import { generatedCases } from './generated.js';
 import { gramAndSolveCases } from './gramAndSolve.js';
 import { batchCases, layoutCases } from './layout.js';
 import { mapCases } from './map.js';
@@ -33,6 +34,7 @@ export const kernelCases: KernelCase[] = [
   ...elementwiseCases,
   ...expertCases,
   ...mapCases,
+  ...generatedCases,
   ...reduceCases,
   ...layoutCases,
   ...batchCases,

@@ -8,6 +8,12 @@ export function add(rec: Recorder, a: Tensor, b: Tensor, out: Tensor): void {
   recordMap(rec, 'add', 'a + b', { a, b }, out);
 }
 
+/** Sets all elements to one value, an integer for u32. @throws RmError INVALID_ARGUMENT. */
+export function fill(rec: Recorder, out: Tensor, value: number): void {
+  checkArguments('fill', { value }, { value: numeric });
+  recordMap(rec, 'fill', 'value', { value }, out);
+}
+
 /** Adds in place: x += y. @throws RmError INVALID_ARGUMENT. */
 export function addInto(rec: Recorder, x: Tensor, y: Tensor): void {
   checkOperands('addInto', rec, { y });

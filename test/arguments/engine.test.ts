@@ -23,7 +23,7 @@ const notCalled: Readonly<Record<string, readonly string[]>> = {
     ...['Scope.releaseAll', 'Scope.dispose', 'Tensor.dispose'],
   ],
   '@internal': [
-    ...'expect wait explain fail recover'.split(' ').map(name => `Device.${name}`),
+    ...'expect wait explain fail recover errorsOf'.split(' ').map(name => `Device.${name}`),
     ...'copyOut copyIn forget'.split(' ').map(name => `Recorder.${name}`),
   ],
 };
@@ -82,9 +82,20 @@ test('wrong arguments: no raw error, no dead device, no silent result', async ()
   const ofEngine: Record<string, Recipe> = {
     'Device.open': call(
       Device.open,
-      () => [{ adapter: 'x', memoryLimit: 1e9, capacity: 1e9, bindingLimit: 1e9, profile: false }],
+      () => [
+        {
+          adapter: 'x',
+          memoryLimit: 1e9,
+          capacity: 1e9,
+          bindingLimit: 1e9,
+          profile: false,
+          limits: {},
+          features: ['x'],
+        },
+      ],
       true,
     ),
+    'Device.from': call(Device.from, () => [device.gpu, { memoryLimit: 1e9, profile: false }], true),
     'Device.compile': method(
       () => device,
       'compile',
@@ -137,6 +148,13 @@ test('wrong arguments: no raw error, no dead device, no silent result', async ()
       () => [t([4])],
     ),
     'Tensor.create': call(Tensor.create, () => [device, [4], 'f32', 'x', 'weights']),
+    'Tensor.fromBuffer': call(Tensor.fromBuffer, () => [
+      device,
+      t([64]).buffer.gpu,
+      [4, 4],
+      'f32',
+      { byteOffset: 0, label: 'x' },
+    ]),
     'Tensor.rows': method(
       () => t([4, 64]),
       'rows',
@@ -156,8 +174,14 @@ test('wrong arguments: no raw error, no dead device, no silent result', async ()
     programFamily: call(engine.programFamily, () => [() => scale]),
     download: call(engine.download, () => [t([4])]),
     downloadF32: call(engine.downloadF32, () => [t([4])]),
+    downloadInto: call(engine.downloadInto, () => [t([4]), new Float32Array(4)]),
     downloadU32: call(engine.downloadU32, () => [u(4)]),
-    tensorFrom: call(engine.tensorFrom, () => [device, new Float32Array(4), [4], 'x', 'f32']),
+    tensorFrom: call(engine.tensorFrom, () => [
+      device,
+      new Float32Array(4),
+      [4],
+      { dtype: 'f32', label: 'x' },
+    ]),
     tensorFromBytes: call(engine.tensorFromBytes, () => [device, new Uint8Array(16), [4], 'f32', 'x']),
     upload: call(engine.upload, () => [t([4]), new Uint8Array(16)]),
   };
@@ -239,6 +263,8 @@ test('wrong arguments: no raw error, no dead device, no silent result', async ()
       { q: t([3, 8]), k: t([3, 4]), v: t([3, 4]) },
       heads,
     ]),
+    fill: call(k.fill, () => [rec, t([4, 4]), 2]),
+    random: call(k.random, () => [rec, t([4, 4]), { seed: 1, distribution: 'normal' }]),
     padHeads: call(k.padHeads, () => [rec, t([3, 8]), 2, t([3, 16])]),
     embedding: call(k.embedding, () => [rec, t([4, 4]), u(3), t([3, 4])]),
     embeddingBackward: call(k.embeddingBackward, () => [rec, u(3), t([3, 4]), t([5, 4])]),
@@ -414,9 +440,11 @@ test('wrong arguments: no raw error, no dead device, no silent result', async ()
   };
 
   const without = Object.values(notCalled).flat();
-  for (const name of ['download', 'downloadF32', 'upload'])
+  for (const name of ['download', 'downloadF32', 'downloadInto', 'upload'])
     ofEngine[name] = { ...ofEngine[name]!, harmless: ['foreign'] };
   ofEngine['Scope.release'] = { ...ofEngine['Scope.release']!, harmless: ['foreign', 'disposed'] };
+  // A label alone.
+  ofEngine.tensorFrom = { ...ofEngine.tensorFrom!, takes: { '3': ['text'] } };
   ofKernels.rowTiles = { ...ofKernels.rowTiles!, harmless: ['foreign'] };
   ofEngine['Scope.own'] = { ...ofEngine['Scope.own']!, harmless: ['disposed'] };
   ofKernels.disposeDoubleSingle = { ...ofKernels.disposeDoubleSingle!, harmless: ['foreign', 'disposed'] };

@@ -8,7 +8,7 @@ import type { DoctorContext, Finding, ProbedDevice } from '../../cli/doctor/prob
 import { examine, probes } from '../../cli/doctor/probes.js';
 import { plainText } from '../../cli/terminal/text.js';
 import { RmError } from '../../engine/errors.js';
-import { explainBinaryFailure } from '../../engine/webgpu.js';
+import { explainBinaryFailure } from '../../engine/webgpuFailure.js';
 import { temporaryFolder } from '../support.js';
 
 /** A machine with a GPU where all is well. */

@@ -166,7 +166,7 @@ test('tensors that are missing, of another dtype or another device are refused',
   await using other = await Device.open();
   // Ids of buffers must not meet: a cache of bind groups would take this device's buffer.
   using foreign = tensorFrom(other, [1, 2, 3, 4], [4], 'theirs');
-  using halves = tensorFrom(device, [1, 2, 3, 4], [4], 'halves', 'f16');
+  using halves = tensorFrom(device, [1, 2, 3, 4], [4], { dtype: 'f16', label: 'halves' });
   using large = Tensor.create(device, [8], 'f16');
   const wrong: readonly (readonly [() => void, RegExp])[] = [
     [dispatch({ tensors: { x: foreign, y } }), /'theirs' \[4\], is on another device/],
@@ -189,7 +189,7 @@ test('tensors that are missing, of another dtype or another device are refused',
 
 test('host values arrive as what they are, or not at all', async () => {
   const read = async (values: Parameters<typeof tensorFrom>[1], dtype?: Tensor['dtype']) => {
-    using tensor = tensorFrom(device, values, undefined, undefined, dtype);
+    using tensor = tensorFrom(device, values, undefined, dtype && { dtype });
     return tensor.dtype === 'u32' ? 'u32' : [tensor.dtype, ...(await downloadF32(tensor))];
   };
   assert.equal(await read(Float64Array.of(0.1, 2)), ['f32', Math.fround(0.1), 2]);
