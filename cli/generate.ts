@@ -26,6 +26,7 @@ import { newCommand, type Run, runs } from './terminal/command.js';
 interface GenerateOptions extends ProfileOptions, SamplingFlags, ModelFlags, DateFlag {
   chat?: boolean;
   system?: string;
+  stop?: string[];
   json?: boolean;
 }
 
@@ -49,7 +50,11 @@ export function generateCommand(signal: AbortSignal): Command {
     ],
   })
     .option('--chat', "treat the prompt as a user's message and apply the model's chat template")
-    .option('--system <text>', 'with --chat: the system message');
+    .option('--system <text>', 'with --chat: the system message')
+    .option('--stop <text>', 'end before this text (repeat for more)', (text: string, all: string[] = []) => [
+      ...all,
+      text,
+    ]);
   withSamplingOptions(withDateOption(command, 'now'), 128)
     .option(PROFILE_FLAG, PROFILE_TEXT, tracePath)
     .option('--force', 'replace an earlier --profile trace')
@@ -76,16 +81,22 @@ async function runGenerate(run: Run<GenerateOptions>, folder: string, prompt: st
   const { result, ...profile } = await withProfiledDevice(run, profiling, device =>
     streamText(run, device, folder, promptIds, { tokenizer: reader.tokenizer, sampling }),
   );
-  const { room, ...output } = result;
+  const { room, ended, ...output } = result;
   const count = output.ids.length;
-  const contextFull = count < options.maxTokens && count >= room;
+  const full = ended === 'length' && count < options.maxTokens;
   if (options.json) {
-    const stopped = count >= options.maxTokens ? 'length' : contextFull ? 'context' : 'end';
+    const stopped = ended === 'stop' ? 'end' : full ? 'context' : 'length';
     terminal.json({ model: folder, prompt: text, promptIds, ...output, stopped, ...profile });
   } else {
     terminal.data('\n');
   }
-  if (contextFull) terminal.note("the text has reached the end of the model's context");
+  if (full) {
+    terminal.note(
+      count >= room
+        ? "the text has reached the end of the model's context"
+        : 'the device has no memory for more keys and values: the text ends here',
+    );
+  }
   const speed = formatRate(count / result.seconds, 'tokens');
   terminal.note(`${plural(count, 'token')} in ${formatSeconds(result.seconds)} (${speed}, prompt included)`);
 }
@@ -112,26 +123,25 @@ async function streamText(
   promptIds: readonly number[],
   { tokenizer, sampling }: { tokenizer: Tokenizer; sampling: SamplingOptions & { maxTokens: number } },
 ) {
-  const [{ Model }, { generate }] = await Promise.all([
+  const [{ Model }, { DecodingSession }, { writeText }] = await Promise.all([
     import('../model/transformer/model.js'),
-    import('../model/generation/generate.js'),
+    import('../model/generation/decodingSession.js'),
+    import('../model/generation/writtenText.js'),
   ]);
   using model = await Model.load(device, folder, { onProgress: progress });
-  const stream = tokenizer.createTextStream({ skipSpecialTokens: true });
+  using session = new DecodingSession(model);
   let text = '';
-  const print = (piece: string) => {
+  const started = performance.now();
+  const written = writeText(session, tokenizer, promptIds, {
+    ...{ ...sampling, signal },
+    ...(options.stop && { stop: options.stop }),
+  });
+  for await (const piece of written) {
     text += piece;
     if (piece && !options.json) terminal.verbatim(piece);
-  };
-  const started = performance.now();
-  const ids = await generate(model, promptIds, {
-    ...sampling,
-    eosIds: tokenizer.eosIds,
-    onToken: async id => print(await stream.push(id)),
-    signal,
-  });
-  print(await stream.end());
+  }
+  const { ids, ended } = written;
   const seconds = (performance.now() - started) / 1000;
   const room = model.arch.contextLength - promptIds.length;
-  return { text, ids, seconds, room, adapter: device.info.description };
+  return { text, ids, ended, seconds, room, adapter: device.info.description };
 }

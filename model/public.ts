@@ -31,7 +31,9 @@ export {
   supportedFamilies,
 } from './families/index.js';
 export type { CheckedOutput } from './files/outputPlace.js';
-export { type ContinueOptions, DecodingSession } from './generation/decodingSession.js';
+export type { Sample } from './generation/chooseTokens.js';
+export type { Continuation, Ended } from './generation/continuation.js';
+export { type ContinueOptions, DecodingSession, type SessionOptions } from './generation/decodingSession.js';
 export { type GenerateOptions, generate } from './generation/generate.js';
 export { generationDefaults } from './generation/generationDefaults.js';
 export {
@@ -42,6 +44,7 @@ export {
   type Repetition,
 } from './generation/generationHealth.js';
 export type { SamplingOptions } from './generation/sampler.js';
+export { type WriteTextOptions, type WrittenText, writeText } from './generation/writtenText.js';
 export type { WrittenType } from './gguf/encode.js';
 export type { DatasetSplit } from './hub/datasetRows.js';
 export { type DownloadOptions, downloadModel } from './hub/download.js';

@@ -1,6 +1,7 @@
 import { DecodingSession } from '../../model/generation/decodingSession.js';
 import type { SamplingOptions } from '../../model/generation/sampler.js';
-import type { ChatMessage } from '../../model/text/conversation.js';
+import { writeText } from '../../model/generation/writtenText.js';
+import { encodeMessages } from '../../model/text/encodeMessages.js';
 import type { TextReader } from '../../model/text/textReader.js';
 import type { Model } from '../../model/transformer/model.js';
 
@@ -58,7 +59,7 @@ export class Conversation {
     this.#model = model;
     this.#reader = reader;
     this.#options = options;
-    this.#session = new DecodingSession(model);
+    this.#session = new DecodingSession(model, { texts: 1 });
   }
 
   /** Forgets the conversation. */
@@ -96,18 +97,14 @@ export class Conversation {
       kept = kept.slice(1);
       prompt = await this.#encode(kept, message);
     }
-    const stream = tokenizer.createTextStream({ skipSpecialTokens: true });
-    const ids: number[] = [];
     let text = '';
     let stopped: Answer['stopped'] | undefined;
-    const tokens = this.#session.continue(prompt, {
+    const written = writeText(this.#session, tokenizer, prompt, {
       ...sampling,
-      ...{ maxTokens, seed: seed + this.#answers, eosIds: tokenizer.eosIds },
+      ...{ maxTokens, seed: seed + this.#answers },
       ...(signal && { signal }),
     });
-    for await (const id of tokens) {
-      ids.push(id);
-      const piece = await stream.push(id);
+    for await (const piece of written) {
       text += piece;
       // Yields empty pieces too: a caller that alternates between two answers takes one token of each.
       pause();
@@ -119,9 +116,12 @@ export class Conversation {
       }
     }
     pause();
-    const rest = await stream.end();
-    text += rest;
-    if (rest) yield rest;
+    if (stopped) {
+      const rest = await written.rest();
+      text += rest;
+      yield rest;
+    }
+    const { ids } = written;
     const full = prompt.length + ids.length >= context ? 'context' : 'end';
     stopped ??= ids.length >= maxTokens ? 'length' : full;
     const forgotten = this.#turns.length - kept.length;
@@ -129,28 +129,20 @@ export class Conversation {
     this.#answers++;
     return {
       ...{ model: this.name, text, ids, stopped, promptTokens: prompt.length },
-      ...{ reusedTokens: this.#session.reused, seconds, forgotten },
+      ...{ reusedTokens: written.prompt.reused, seconds, forgotten },
     };
   }
 
-  async #encode(turns: readonly Turn[], message: string): Promise<number[]> {
-    const { tokenizer, chat } = this.#reader;
+  #encode(turns: readonly Turn[], message: string): Promise<number[]> {
     const { system } = this.#options;
-    if (!chat.available) {
-      const lines = turns.map(({ user, assistant }) => user + assistant);
-      return tokenizer.encode([...(system === undefined ? [] : [system]), ...lines, message].join('\n'));
-    }
-    const messages: ChatMessage[] = [
+    return encodeMessages(this.#reader, [
       ...(system === undefined ? [] : [{ role: 'system', content: system }]),
       ...turns.flatMap(({ user, assistant }) => [
         { role: 'user', content: user },
         { role: 'assistant', content: assistant },
       ]),
       { role: 'user', content: message },
-    ];
-    return tokenizer.encode(await chat.renderChat(messages, { addGenerationPrompt: true }), {
-      addSpecialTokens: false,
-    });
+    ]);
   }
 
   dispose(): void {

@@ -1,146 +1,136 @@
-import { downloadF32, downloadU32, Scope, Tensor, tensorFrom } from '../../engine/index.js';
-import { argmax, NOT_FINITE, type SampleOptions, sampleTokens } from '../../kernels/index.js';
+import { Scope, Tensor, tensorFrom } from '../../engine/index.js';
 import { rotateAlike } from '../architecture/rope.js';
 import { Batch } from '../transformer/batch.js';
 import { tokenLogits } from '../transformer/headLogits.js';
 import { KvCache } from '../transformer/kvCache.js';
 import type { Model } from '../transformer/model.js';
 import { finalNorm, forwardInTurn } from '../transformer/transformer.js';
-import { notFiniteLogits, penalizeRepeats } from './sampler.js';
+import { type Choosing, type Chosen, chooseTokens } from './chooseTokens.js';
 
-/** A sequence that goes on: its place in the cache, and all its tokens. */
-export interface Continued {
+/** A text that goes on: its place in the cache, all its tokens, and how the next one is chosen. */
+export interface Continued extends Choosing {
   readonly place: number;
-  readonly tokens: readonly number[];
-  /** A random u32 for the next token; not for the most likely one. */
+  /** A random u32 for the next token. */
   readonly random: number;
 }
 
-/** What a sequence adds to its place in the cache. */
+/** What a text adds to its place in the cache. */
 interface Part {
   readonly place: number;
   readonly more: readonly number[];
 }
 
-/** A copy of logits [sequences, vocab] in which repeated tokens are less likely. */
-async function penalized(logits: Tensor, sequences: readonly Continued[], penalty: number): Promise<Tensor> {
-  const values = await downloadF32(logits);
-  const vocab = values.length / sequences.length;
-  for (const [row, { tokens }] of sequences.entries()) {
-    penalizeRepeats(values.subarray(row * vocab, (row + 1) * vocab), tokens, penalty);
-  }
-  return tensorFrom(logits.device, values, logits.shape);
-}
-
-/**
- * Continues one or several sequences by a token each, and keeps their keys and values. What a sequence has in common with
- * the previous one in its place is not computed again.
- */
+/** Continues texts by a token each, and keeps their keys and values in places of a cache. */
 export class Decoder {
   readonly #cache: KvCache;
   /** By place, the tokens whose keys and values the cache holds. */
   readonly #cached: number[][];
 
-  /** @param capacity tokens of each place at first; the cache grows. */
   constructor(
     private readonly model: Model,
-    capacity: number,
-    places = 1,
+    places: number,
   ) {
-    this.#cache = new KvCache(model.device, model.arch, capacity, places);
+    this.#cache = new KvCache(model.device, model.arch, 0, places);
     this.#cached = Array.from({ length: places }, () => []);
   }
 
-  /** Makes room for sequences of `tokens` tokens, ahead of need, so that a growing cache is seldom copied. */
-  reserve(tokens: number): void {
-    const { capacity } = this.#cache;
-    if (tokens > capacity) {
-      this.#cache.grow(Math.min(this.model.arch.contextLength, Math.max(tokens, 2 * capacity)));
-    }
+  /** Tokens that a place holds, and those for which it has room. */
+  lengthOf(place: number): number {
+    return this.#cached[place]!.length;
   }
 
-  /** Forgets what a place does not have in common with `tokens`; returns how many of them it has. */
-  keep(place: number, tokens: readonly number[]): number {
+  roomOf(place: number): number {
+    return this.#cache.roomOf(place);
+  }
+
+  /** Makes memory for so many tokens in all; a little more each time, so that it is seldom copied. @throws RmError OUT_OF_MEMORY */
+  reserve(rows: number, most: number): void {
+    const cache = this.#cache;
+    if (rows > cache.rows) cache.grow(Math.min(most, Math.max(rows, Math.ceil(1.5 * cache.rows))));
+  }
+
+  /** Gives a place room for so many tokens. @throws RmError OUT_OF_MEMORY; nothing is then changed. */
+  resize(place: number, room: number): void {
+    this.#cache.resize(place, room);
+    this.#truncate(place, room);
+  }
+
+  /** How many of its first tokens a text has in common with a place. The last one always runs: its state gives the next. */
+  common(place: number, tokens: readonly number[]): number {
     const cached = this.#cached[place]!;
     const differs = tokens.findIndex((id, i) => id !== cached[i]);
-    // The last token always runs: its hidden state gives the next one.
-    const common = Math.min(differs < 0 ? tokens.length : differs, tokens.length - 1);
     const alike = rotateAlike(this.model.arch.ropes, cached.length, tokens.length);
-    cached.length = alike ? common : 0;
-    this.#cache.truncate(cached.length, place);
-    return cached.length;
+    return alike ? Math.min(differs < 0 ? tokens.length : differs, tokens.length - 1) : 0;
   }
 
-  /** Computes all tokens but the last of each sequence, equal beginnings once. */
-  async fill(sequences: readonly Continued[]): Promise<void> {
-    const { device } = this.model;
-    const filled = new Map<string, number>();
-    using _section = device.section('prompt');
-    for (const { place, tokens } of sequences) {
-      const beginning = tokens.slice(0, -1);
-      const key = beginning.join();
-      const twin = filled.get(key);
-      if (twin !== undefined) {
-        this.#cache.copy(twin, place);
-        this.#cached[place] = beginning;
-        continue;
-      }
-      filled.set(key, place);
-      const more = beginning.slice(this.keep(place, tokens));
-      if (more.length > 0) (await this.#forward([{ place, more }])).dispose();
-    }
+  /** Begins a text in a place with the first `count` tokens of another place, or of its own. */
+  begin(place: number, from: number, count: number): void {
+    this.#cache.copy(from, place, count);
+    this.#cached[place] = this.#cached[from]!.slice(0, count);
+  }
+
+  #truncate(place: number, length: number): void {
+    const cached = this.#cached[place]!;
+    cached.length = Math.min(cached.length, length);
+    this.#cache.truncate(cached.length, place);
+  }
+
+  /** How many of its tokens a text still lacks in its place; those that would rotate otherwise by now are forgotten. */
+  missing({ place, tokens }: Pick<Continued, 'place' | 'tokens'>): number {
+    if (!rotateAlike(this.model.arch.ropes, this.lengthOf(place), tokens.length)) this.#truncate(place, 0);
+    return tokens.length - this.lengthOf(place);
+  }
+
+  /** Computes the next `count` tokens of a text that are not in its place yet, and chooses nothing. */
+  async fill({ place, tokens }: Pick<Continued, 'place' | 'tokens'>, count: number): Promise<void> {
+    using _section = this.model.device.section('prompt');
+    (await this.#forward([{ place, more: tokens.slice(this.lengthOf(place)).slice(0, count) }])).dispose();
   }
 
   /**
-   * Returns the next token of each sequence, in one submit (more for long prompts) and one download. With a repeat penalty
-   * the logits go to the host and back.
+   * Returns the next token of each text. Those that lack one token run together, in one submit, and each other one by
+   * itself; then one download.
    */
-  async next(
-    sequences: readonly Continued[],
-    sampling: SampleOptions | undefined,
-    repeatPenalty = 1,
-  ): Promise<number[]> {
+  async next(texts: readonly Continued[]): Promise<Chosen[]> {
     const { device } = this.model;
-    const parts = sequences.map(({ place, tokens }) => ({
-      place,
-      more: tokens.slice(this.keep(place, tokens)),
-    }));
-    const first = parts.some(({ place, more }) => more.length > 1 || this.#cached[place]!.length === 0);
+    const parts = texts.map(({ place, tokens }) => ({ place, more: tokens.slice(this.lengthOf(place)) }));
+    const first = parts.some(({ place, more }) => more.length > 1 || this.lengthOf(place) === 0);
     using _section = device.section(first ? 'prompt' : 'tokens');
     using scope = new Scope(device);
     // Before anything is recorded: writing it submits what is.
     const randoms = scope.own(
       tensorFrom(
         device,
-        Uint32Array.from(sequences, ({ random }) => random),
+        Uint32Array.from(texts, ({ random }) => random),
       ),
     );
-    const together = parts.every(({ more }) => more.length === 1);
-    const states = scope.own(await (together ? this.#forward(parts) : this.#oneByOne(parts)));
-    const computed = scope.own(tokenLogits(this.model, scope.own(finalNorm(this.model, states))));
-    const logits =
-      repeatPenalty === 1 ? computed : scope.own(await penalized(computed, sequences, repeatPenalty));
-    const chosen = scope.tensor([sequences.length], 'u32', 'tokens');
-    if (sampling) sampleTokens(device.recorder, logits, randoms, chosen, sampling);
-    else argmax(device.recorder, logits, chosen);
+    const states = scope.own(await this.#lastStates(parts));
+    const logits = scope.own(tokenLogits(this.model, scope.own(finalNorm(this.model, states))));
     // Await here: returning the promise would dispose the tensors before they are read.
-    const tokens = [...(await downloadU32(chosen))];
-    if (tokens.includes(NOT_FINITE)) throw notFiniteLogits();
-    return tokens;
+    return await chooseTokens(this.model, logits, randoms, texts);
   }
 
-  async #oneByOne(parts: readonly Part[]): Promise<Tensor> {
+  /** The state of each text's last token [texts, hidden]. */
+  async #lastStates(parts: readonly Part[]): Promise<Tensor> {
+    const short = parts.filter(({ more }) => more.length === 1);
+    if (short.length === parts.length || parts.length === 1) return await this.#forward(parts);
     const { device, arch } = this.model;
-    if (parts.length === 1) return await this.#forward(parts);
     const states = Tensor.create(device, [parts.length, arch.hidden], 'f32', 'last states');
-    for (const [row, part] of parts.entries()) {
-      using last = await this.#forward([part]);
-      device.recorder.copy(last, states.rows(row, 1));
+    try {
+      const groups = [...parts.filter(({ more }) => more.length > 1).map(part => [part]), short];
+      for (const group of groups.filter(({ length }) => length > 0)) {
+        using last = await this.#forward(group);
+        for (const [row, part] of group.entries())
+          device.recorder.copy(last.rows(row, 1), states.rows(parts.indexOf(part), 1));
+      }
+      return states;
+    } catch (error) {
+      states.dispose();
+      throw error;
     }
-    return states;
   }
 
-  /** Appends tokens to the cache; returns the last token's state of each sequence [sequences, hidden]. */
+  /** Appends tokens to the cache; returns the last token's state of each text [texts, hidden]. */
   async #forward(parts: readonly Part[]): Promise<Tensor> {
     const cache = this.#cache;
     using batch = new Batch(
@@ -156,10 +146,5 @@ export class Decoder {
   /** Frees its tensors. */
   dispose(): void {
     this.#cache.dispose();
-  }
-
-  /** `dispose`, for `using`. */
-  [Symbol.dispose](): void {
-    this.dispose();
   }
 }

@@ -1,5 +1,6 @@
 import { checkArguments, listOf, optional, type Progress, text, whole } from '../../engine/index.js';
 import { aModel, aReader, runForms, settingsAmong } from '../arguments/forms.js';
+import { encodeMessages } from '../text/encodeMessages.js';
 import type { TextReader } from '../text/textReader.js';
 import type { Model } from '../transformer/model.js';
 import { generateTogether, type TogetherRequest } from './generateTogether.js';
@@ -51,16 +52,9 @@ export interface GenerationHealth extends Repetition {
   readonly samples: readonly HealthSample[];
 }
 
-/** Encodes a prompt, rendered by the chat template if the model has one. */
-export const promptTokens = async (prompt: string, { tokenizer, chat }: TextReader): Promise<number[]> =>
-  chat.available
-    ? tokenizer.encode(
-        await chat.renderChat([{ role: 'user', content: prompt }], { addGenerationPrompt: true }),
-        {
-          addSpecialTokens: false,
-        },
-      )
-    : tokenizer.encode(prompt);
+/** Encodes a prompt: as a message where the model has a chat template. */
+export const promptTokens = (prompt: string, reader: TextReader): Promise<number[]> =>
+  encodeMessages(reader, [{ role: 'user', content: prompt }]);
 
 const healthSettings = settingsAmong<HealthOptions>({
   ...runForms,
@@ -97,8 +91,8 @@ export async function generationHealth(
   // Together: the layers of an offloaded model then arrive once for a token of every text.
   const texts = await generateTogether(model, requests, {
     eosIds: tokenizer.eosIds,
-    onTokens(count) {
-      done += count;
+    onToken() {
+      done++;
       tell();
     },
     signal,

@@ -39,13 +39,15 @@ export const notFiniteLogits = (): RmError =>
  * Checks how tokens are chosen, and fills in defaults.
  *
  * @returns undefined for the most likely token.
- * @throws RmError INVALID_ARGUMENT for a temperature below 0, a topK that is no count, or a topP outside (0, 1].
+ * @throws RmError INVALID_ARGUMENT for a temperature below 0, a topK that is no count, a topP outside (0, 1], or a repeatPenalty
+ *   that is not above 0.
  */
 export function samplingOf(options: SamplingOptions): SampleOptions | undefined {
-  const { temperature = 0, topK = 0, topP = 1 } = options;
+  const { temperature = 0, topK = 0, topP = 1, repeatPenalty = 1 } = options;
   ensure(temperature >= 0, `the temperature is ${temperature}`, 'Give a number of 0 or more.');
   ensure(Number.isInteger(topK) && topK >= 0, `topK is ${topK}`, 'Give a whole number of 0 or more.');
   ensure(topP > 0 && topP <= 1, `topP is ${topP}`, 'Give a number above 0 and at most 1.');
+  ensure(repeatPenalty > 0, `repeatPenalty is ${repeatPenalty}`, 'Give a number above 0.');
   return temperature === 0 ? undefined : { temperature, topK, topP };
 }
 
@@ -53,10 +55,9 @@ export function samplingOf(options: SamplingOptions): SampleOptions | undefined 
  * Makes tokens that the text has less likely, in place. Source: CTRL (arXiv:1909.05858), as transformers.
  *
  * @param logits of the next token, [vocab].
- * @throws RmError INVALID_ARGUMENT for a penalty that is not above 0.
+ * @param penalty above 0.
  */
 export function penalizeRepeats(logits: Float32Array, text: readonly number[], penalty: number): void {
-  ensure(penalty > 0, `repeatPenalty is ${penalty}`, 'Give a number above 0.');
   for (const id of new Set(text))
     logits[id] = logits[id]! > 0 ? logits[id]! / penalty : logits[id]! * penalty;
 }

@@ -69,24 +69,26 @@ export async function generateAnswers(
     placesFor(model, Math.max(...prompts.map(({ length }) => length)) + maxTokens),
   )) {
     if (batch.every(({ key }) => answers.has(key))) continue;
-    const known = batch.filter(({ key }) => answers.has(key)).length;
-    const progress = (open: number) =>
+    let ended = -batch.filter(({ key }) => answers.has(key)).length;
+    const progress = () =>
       onProgress?.({
-        phase,
-        done: answers.size + Math.max(0, batch.length - open - known),
-        total: distinct.length,
-        unit: 'requests',
+        ...{ phase, total: distinct.length, unit: 'requests' },
+        done: answers.size + Math.max(0, ended),
       });
     const written = await generateTogether(
       model,
       batch.map(({ prompt }) => ({ prompt, maxTokens, seed: 0 })),
-      { eosIds: tokenizer.eosIds, signal, onTokens: progress, ended: endedBy(tokenizer, stops) },
+      {
+        ...{ eosIds: tokenizer.eosIds, signal, ended: endedBy(tokenizer, stops), onToken: progress },
+        onText: () => ended++,
+      },
     );
     const texts = await tokenizer.decodeBatch(written, { skipSpecialTokens: true });
     const found = batch.map(({ key }, i) => [key, cutAt(texts[i]!, stops)] as const);
     cache?.addTexts(found);
     for (const [key, text] of found) answers.set(key, text);
-    progress(batch.length);
+    ended = 0;
+    progress();
   }
   return { texts: keys.map(key => answers.get(key)!), requests: distinct.length, cached };
 }
@@ -118,12 +120,12 @@ function batches(requests: readonly Open[], places: number): Open[][] {
   return groups;
 }
 
-/** Whether texts end with a stop string, by their last tokens: each has a byte at least, but the first may lose a space. */
+/** Whether a text has a stop string, by its last tokens: each has a byte at least, but the first may lose a space. */
 function endedBy(tokenizer: Tokenizer, stops: readonly string[]) {
   const longest = Math.max(0, ...stops.map(stop => Buffer.byteLength(stop)));
-  return async (texts: readonly (readonly number[])[]): Promise<boolean[]> => {
-    const tails = await tokenizer.decodeBatch(texts.map(tokens => tokens.slice(-longest - 1)));
-    return tails.map(tail => stops.some(stop => tail.includes(stop)));
+  return async (tokens: readonly number[]): Promise<boolean> => {
+    const tail = await tokenizer.decode(tokens.slice(-longest - 1));
+    return stops.some(stop => tail.includes(stop));
   };
 }
 

@@ -1,6 +1,7 @@
 import {
   checkArguments,
   type Device,
+  ensure,
   type Form,
   listOf,
   RmError,
@@ -12,12 +13,6 @@ import { type Architecture, storedHeadDim } from '../architecture/architecture.j
 import { aBatch, aDevice, anArchitecture } from '../arguments/forms.js';
 import type { Batch, CachePlace } from './batch.js';
 
-/** Rows of some tensors from one on. */
-interface Rows {
-  readonly start: number;
-  readonly tensors: readonly Tensor[];
-}
-
 /** Keys and values of all layers, and the scope that owns them. */
 interface Store {
   readonly scope: Scope;
@@ -25,17 +20,32 @@ interface Store {
   readonly values: readonly Tensor[];
 }
 
-/** Keeps keys and values of one or several sequences, layer by layer, for generation token by token. */
+/** A run of rows that a place has, and how many of them hold a token. */
+interface Range {
+  start: number;
+  room: number;
+  length: number;
+}
+
+/** Bytes of a token's keys and values in all layers. */
+export const cacheBytesPerToken = (arch: Architecture): number => 2 * arch.layers * cachedColumns(arch) * 4;
+
+const cachedColumns = (arch: Architecture): number => arch.kvHeads * storedHeadDim(arch);
+
+/**
+ * Keeps keys and values of one or several sequences, layer by layer, for generation token by token. Each sequence has a
+ * place: a run of rows, as many as it needs.
+ */
 export class KvCache {
   readonly #device: Device;
   readonly #arch: Architecture;
-  readonly #lengths: number[];
-  #capacity: number;
+  readonly #places: readonly Range[];
+  #rows: number;
   #store: Store;
 
   /**
    * Allocates room for `capacity` tokens in each of `places` places (default: one): 2 x layers x places x capacity x kvHeads x
-   * headDim f32 values (headDim: a multiple of 4).
+   * headDim f32 values (headDim: a multiple of 4). `resize` gives a place more or less.
    */
   constructor(device: Device, arch: Architecture, capacity: number, places = 1) {
     checkArguments(
@@ -45,18 +55,18 @@ export class KvCache {
     );
     this.#device = device;
     this.#arch = arch;
-    this.#lengths = new Array<number>(places).fill(0);
-    this.#capacity = capacity;
-    this.#store = this.#allocate(capacity);
+    this.#places = Array.from({ length: places }, (_, place) => ({
+      ...{ start: place * capacity, room: capacity, length: 0 },
+    }));
+    this.#rows = capacity * places;
+    this.#store = this.#allocate(this.#rows);
   }
 
-  #allocate(capacity: number): Store {
-    const { layers, kvHeads } = this.#arch;
-    const columns = kvHeads * storedHeadDim(this.#arch);
-    const rows = capacity * this.#lengths.length;
+  #allocate(rows: number): Store {
+    const columns = cachedColumns(this.#arch);
     const scope = new Scope(this.#device);
     const make = (what: string) =>
-      Array.from({ length: layers }, () => scope.tensor([rows, columns], 'f32', `cached ${what}`));
+      Array.from({ length: this.#arch.layers }, () => scope.tensor([rows, columns], 'f32', `cached ${what}`));
     try {
       return { scope, keys: make('keys'), values: make('values') };
     } catch (error) {
@@ -66,20 +76,20 @@ export class KvCache {
   }
 
   get #aPlace(): Form<number> {
-    return whole(0, this.#lengths.length - 1);
+    return whole(0, this.#places.length - 1);
   }
 
-  /** Tokens that fit in each place. */
-  get capacity(): number {
-    return this.#capacity;
+  /** Tokens for which there is memory, in all places together. */
+  get rows(): number {
+    return this.#rows;
   }
 
   /** Tokens in place 0. */
   get length(): number {
-    return this.#lengths[0]!;
+    return this.#places[0]!.length;
   }
 
-  /** Keys and values of a layer, [places * capacity, kvDim] each; a place's rows beyond its tokens are unused. */
+  /** Keys and values of a layer, [rows, kvDim] each; rows that hold no token are unused. */
   layer(layer: number): { keys: Tensor; values: Tensor } {
     checkArguments('KvCache.layer', { layer }, { layer: whole(0, this.#arch.layers - 1) });
     return { keys: this.#store.keys[layer]!, values: this.#store.values[layer]! };
@@ -88,64 +98,133 @@ export class KvCache {
   /** Where the sequences in these places are, for a `Batch`. */
   places(places: readonly number[]): CachePlace[] {
     checkArguments('KvCache.places', { places }, { places: listOf(this.#aPlace) });
-    return places.map(place => ({ place, start: place * this.#capacity, past: this.#lengths[place]! }));
+    return places.map(place => {
+      const { start, length } = this.#places[place]!;
+      return { place, start, past: length };
+    });
+  }
+
+  /** Tokens that fit in a place. */
+  roomOf(place: number): number {
+    checkArguments('KvCache.roomOf', { place }, { place: this.#aPlace });
+    return this.#places[place]!.room;
   }
 
   /**
-   * Grows to a capacity of at least `capacity` tokens, copying the content.
+   * Makes memory for at least `rows` tokens in all, ahead of need, and moves all places together.
    *
    * @throws RmError OUT_OF_MEMORY; the cache is then unchanged.
    */
-  grow(capacity: number): void {
-    checkArguments('KvCache.grow', { capacity }, { capacity: whole() });
-    if (capacity <= this.#capacity) return;
-    const { scope, keys, values } = this.#store;
-    const larger = this.#allocate(capacity);
-    for (const [place, length] of this.#lengths.entries()) {
-      const from = { start: place * this.#capacity, tensors: [...keys, ...values] };
-      this.#copy(from, { start: place * capacity, tensors: [...larger.keys, ...larger.values] }, length);
-    }
-    scope.dispose();
-    this.#store = larger;
-    this.#capacity = capacity;
+  grow(rows: number): void {
+    checkArguments('KvCache.grow', { rows }, { rows: whole() });
+    if (rows > this.#rows) this.#rebuild(rows);
   }
 
-  /** Gives place `to` the tokens of place `from`. */
-  copy(from: number, to: number): void {
-    checkArguments('KvCache.copy', { from, to }, { from: this.#aPlace, to: this.#aPlace });
-    const length = this.#lengths[from]!;
-    this.#lengths[to] = length;
+  /**
+   * Gives a place room for so many tokens; with 0 it has none and costs nothing. Keeps the tokens that fit.
+   *
+   * @throws RmError OUT_OF_MEMORY; the cache is then unchanged.
+   */
+  resize(place: number, room: number): void {
+    checkArguments('KvCache.resize', { place, room }, { place: this.#aPlace, room: whole() });
+    const range = this.#places[place]!;
+    if (room > range.room) {
+      const start = firstGap(
+        this.#places.filter(other => other !== range),
+        room,
+        this.#rows,
+      );
+      const needed = this.#places.reduce((sum, other) => sum + other.room, room - range.room);
+      if (start === undefined) this.#rebuild(Math.max(this.#rows, needed), range, room);
+      else this.#move(range, start);
+    }
+    range.room = room;
+    range.length = Math.min(range.length, room);
+  }
+
+  /** Moves all places together into new memory; one of them gets another room. */
+  #rebuild(rows: number, changed?: Range, room = 0): void {
+    const { scope, keys, values } = this.#store;
+    // Where nothing is to be copied, the old memory serves again.
+    const empty = this.#places.every(({ length }) => length === 0);
+    if (empty) scope.dispose();
+    let larger: Store;
+    try {
+      larger = this.#allocate(rows);
+    } catch (error) {
+      if (empty) this.#store = this.#allocate(this.#rows);
+      throw error;
+    }
+    const [from, to] = [
+      [...keys, ...values],
+      [...larger.keys, ...larger.values],
+    ];
+    let start = 0;
+    for (const range of this.#places) {
+      for (const [i, tensor] of from.entries()) {
+        if (range.length === 0) break;
+        this.#device.recorder.copy(tensor.rows(range.start, range.length), to[i]!.rows(start, range.length));
+      }
+      range.start = start;
+      start += range === changed ? room : range.room;
+    }
+    if (!empty) scope.dispose();
+    this.#store = larger;
+    this.#rows = rows;
+  }
+
+  #move(range: Range, start: number): void {
+    if (start !== range.start) this.#copyWithin(range.start, start, range.length);
+    range.start = start;
+  }
+
+  /** Gives place `to`, which must have room for them, the first `count` tokens of place `from` (default: all). */
+  copy(from: number, to: number, count = this.#places[from]?.length ?? 0): void {
+    checkArguments(
+      'KvCache.copy',
+      { from, to, count },
+      { from: this.#aPlace, to: this.#aPlace, count: whole() },
+    );
+    const [source, target] = [this.#places[from]!, this.#places[to]!];
+    const fits = Math.min(source.length, target.room);
+    ensure(
+      count <= fits,
+      `${count} tokens to copy from place ${from} to place ${to}`,
+      `It can be ${fits} tokens.`,
+    );
+    if (from !== to) this.#copyWithin(source.start, target.start, count);
+    target.length = count;
+  }
+
+  #copyWithin(from: number, to: number, count: number): void {
+    if (count === 0) return;
+    const { recorder } = this.#device;
     for (const tensor of [...this.#store.keys, ...this.#store.values]) {
       // WebGPU copies nothing within one buffer.
-      using between = Tensor.create(this.#device, [length, tensor.columns], 'f32', 'keys or values');
-      const { recorder } = this.#device;
-      recorder.copy(tensor.rows(from * this.#capacity, length), between);
-      recorder.copy(between, tensor.rows(to * this.#capacity, length));
-    }
-  }
-
-  #copy(from: Rows, to: Rows, count: number): void {
-    for (const [i, tensor] of from.tensors.entries()) {
-      this.#device.recorder.copy(tensor.rows(from.start, count), to.tensors[i]!.rows(to.start, count));
+      using between = Tensor.create(this.#device, [count, tensor.columns], 'f32', 'keys or values');
+      recorder.copy(tensor.rows(from, count), between);
+      recorder.copy(between, tensor.rows(to, count));
     }
   }
 
   /** Forgets all but the first `length` tokens of a place. */
   truncate(length: number, place = 0): void {
     checkArguments('KvCache.truncate', { length, place }, { length: whole(), place: this.#aPlace });
-    this.#lengths[place] = Math.min(this.#lengths[place]!, length);
+    const range = this.#places[place]!;
+    range.length = Math.min(range.length, length);
   }
 
   /** @throws RmError INVALID_ARGUMENT unless a batch's tokens fit. */
   requireRoom(batch: Pick<Batch, 'sequences' | 'places'>): void {
     checkArguments('KvCache.requireRoom', { batch }, { batch: aBatch });
     const { sequences, places } = batch;
-    for (const [s, { past }] of places.entries()) {
+    for (const [s, { place, past }] of places.entries()) {
       const needed = past + sequences[s]!.length;
-      if (needed <= this.capacity) continue;
+      const room = this.roomOf(place);
+      if (needed <= room) continue;
       throw new RmError(
         'INVALID_ARGUMENT',
-        `the KV cache holds ${this.capacity} tokens, ${needed} are needed`,
+        `the KV cache holds ${room} tokens, ${needed} are needed`,
         'Generate fewer tokens or shorten the prompt.',
       );
     }
@@ -155,7 +234,8 @@ export class KvCache {
   advance(batch: Pick<Batch, 'sequences' | 'places'>): void {
     checkArguments('KvCache.advance', { batch }, { batch: aBatch });
     const { sequences, places } = batch;
-    for (const [s, { place, past }] of places.entries()) this.#lengths[place] = past + sequences[s]!.length;
+    for (const [s, { place, past }] of places.entries())
+      this.#places[place]!.length = past + sequences[s]!.length;
   }
 
   /** Frees its tensors. */
@@ -167,4 +247,14 @@ export class KvCache {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+/** The first row of the first gap of `room` rows between ranges among `rows`; undefined if there is none. */
+function firstGap(ranges: readonly Range[], room: number, rows: number): number | undefined {
+  let start = 0;
+  for (const range of [...ranges].filter(range => range.room > 0).sort((a, b) => a.start - b.start)) {
+    if (range.start - start >= room) return start;
+    start = range.start + range.room;
+  }
+  return rows - start >= room ? start : undefined;
 }

@@ -55,23 +55,26 @@ export interface ForwardOptions {
   lastToken?: boolean;
 }
 
+/** @throws RmError INVALID_ARGUMENT for a token id outside the vocabulary. */
+export function checkTokenIds({ arch, weights }: Model, ids: readonly number[]): void {
+  // An image encoder's vocabulary is the tokens of the shown images.
+  const vocab = arch.vision ? weights.embedding.shape[0]! : arch.vocab;
+  for (const id of ids) {
+    ensure(
+      Number.isInteger(id) && id >= 0 && id < vocab,
+      `token id ${id} is outside the model's vocabulary of ${vocab} tokens`,
+      'Use the tokenizer.json published with the model: this one belongs to another model.',
+    );
+  }
+}
+
 /**
  * Computes the token embeddings of a batch [T, hidden]. The caller disposes the result.
  *
  * @throws RmError INVALID_ARGUMENT for a token id outside the vocabulary.
  */
 export function embedTokens(model: Model, batch: Batch): Tensor {
-  // An image encoder's vocabulary is the tokens of the shown images.
-  const vocab = model.arch.vision ? model.weights.embedding.shape[0]! : model.arch.vocab;
-  for (const sequence of batch.sequences) {
-    for (const id of sequence) {
-      ensure(
-        Number.isInteger(id) && id >= 0 && id < vocab,
-        `token id ${id} is outside the model's vocabulary of ${vocab} tokens`,
-        'Use the tokenizer.json published with the model: this one belongs to another model.',
-      );
-    }
-  }
+  for (const sequence of batch.sequences) checkTokenIds(model, sequence);
   const output = Tensor.create(model.device, [batch.tokens, model.arch.hidden], 'f32', 'embeddings');
   embedding(model.device.recorder, model.weights.embedding, batch.ids, output);
   if (model.arch.embeddingScale !== 1) scale(model.device.recorder, output, model.arch.embeddingScale);

@@ -211,8 +211,8 @@ export async function generateCalibration(
   const random = seededRandom(seed);
   const places = placesFor(model, sequenceLength);
   let done = 0;
-  const onTokens = (count: number) => {
-    done += count;
+  const onToken = () => {
+    done++;
     onProgress?.({ phase: 'generate', done, total: 0, unit: 'tokens' });
   };
   const writer: Writer = {
@@ -225,7 +225,7 @@ export async function generateCalibration(
       const open = requests.filter(({ maxTokens }) => maxTokens > 0);
       const before = done;
       const written = await journal.step('texts', () =>
-        generateTogether(model, open, { eosIds, temperature, topP, signal, onTokens }),
+        generateTogether(model, open, { eosIds, temperature, topP, signal, onToken }),
       );
       // As many after a resumption, where nothing is written again.
       done = before + totalTokens(written);

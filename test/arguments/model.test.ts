@@ -18,7 +18,8 @@ const notCalled: Readonly<Record<string, readonly string[]>> = {
   'for the plans of this package alone': ['Model.zeroLayer'],
   'no public constructor': ['Model', 'ReferenceStates', 'RequestCache'],
   'takes nothing': [
-    ...['Batch.mutualRanges', 'Batch.dispose', 'DecodingSession.dispose', 'KvCache.dispose', 'Model.dispose'],
+    ...['Batch.mutualRanges', 'Batch.dispose', 'DecodingSession.dispose', 'DecodingSession.settled'],
+    ...['KvCache.dispose', 'Model.dispose'],
     ...[
       'ReferenceStates.save',
       'ReferenceStates.dispose',
@@ -85,7 +86,7 @@ test('wrong arguments: no raw error, no dead device, no silent result', async ()
       ...method(batch, 'queryFactors', () => [{ beta: 1, every: 2 }]),
       nullable: ['0'],
     },
-    DecodingSession: call(make(m.DecodingSession), () => [model]),
+    DecodingSession: call(make(m.DecodingSession), () => [model, { texts: 2, cacheBytes: 1e6 }]),
     'DecodingSession.continue': call(
       (...args: never[]) => {
         const session = new m.DecodingSession(model);
@@ -93,13 +94,24 @@ test('wrong arguments: no raw error, no dead device, no silent result', async ()
           dispose: () => session.dispose(),
         });
       },
-      () => [[1, 2, 3], { maxTokens: 2, eosIds: [9], signal, ...sampling }],
+      () => [
+        [1, 2, 3],
+        { maxTokens: 2, eosIds: [9], signal, ended: () => false, sample: () => 1, ...sampling },
+      ],
     ),
+    writeText: call(m.writeText, () => [
+      new m.DecodingSession(model),
+      tokenizer,
+      [1, 2, 3],
+      { maxTokens: 2, stop: ['x'], signal, sample: () => 1, ...sampling },
+    ]),
     KvCache: call(make(m.KvCache), () => [device, arch, 4, 1]),
     'KvCache.layer': method(cache, 'layer', () => [0]),
     'KvCache.places': method(places, 'places', () => [[0, 1]]),
     'KvCache.grow': method(cache, 'grow', () => [8]),
-    'KvCache.copy': method(places, 'copy', () => [0, 1]),
+    'KvCache.resize': method(places, 'resize', () => [0, 8]),
+    'KvCache.roomOf': method(places, 'roomOf', () => [0]),
+    'KvCache.copy': method(places, 'copy', () => [0, 1, 0]),
     'KvCache.truncate': method(places, 'truncate', () => [0, 1]),
     'KvCache.requireRoom': method(cache, 'requireRoom', () => [batch]),
     'KvCache.advance': method(cache, 'advance', () => [batch]),
@@ -304,7 +316,7 @@ test('wrong arguments: no raw error, no dead device, no silent result', async ()
   const slow =
     'DecodingSession.continue Model.load ReferenceStates.of generate generationHealth loadChatTemplate';
   const slower =
-    'loadTokenizer modelWarnings openTextReader encodeDocument logits readDocuments checkPruneRequest';
+    'writeText loadTokenizer modelWarnings openTextReader encodeDocument logits readDocuments checkPruneRequest';
   for (const name of `${slow} ${slower}`.split(' ')) {
     const recipes = name in ofModel ? ofModel : ofReplaceme;
     recipes[name] = { ...recipes[name]!, refusedOnly: true };
