@@ -16,6 +16,7 @@ import { methodsCommand } from './methods.js';
 import { byteCount } from './options/optionTypes.js';
 import { profileCommand } from './profile.js';
 import { pruneCommand } from './prune/command.js';
+import { serveCommand } from './serve.js';
 import { slurmCommand } from './slurm/command.js';
 import { statsCommand } from './stats.js';
 import { fullName } from './terminal/command.js';
@@ -67,6 +68,7 @@ export function createProgram(signal: AbortSignal): Command {
     evalCommand(signal),
     generateCommand(signal),
     chatCommand(signal),
+    serveCommand(signal),
     logitsCommand(signal),
     inspectCommand(signal),
     doctorCommand(signal),

@@ -53,6 +53,7 @@ export { locateModel, type ModelLocation } from './hub/locate.js';
 export type { HubReference } from './hub/reference.js';
 export { type ImageProcessor, readImageProcessor } from './images/imageProcessor.js';
 export { imageEmbeddings, type ShownImages, type ShowOptions, showImages } from './images/imageTokens.js';
+export { ModelServer, type ServedModel, type ServerOptions } from './serving/modelServer.js';
 export { modelWarnings } from './source/modelWarnings.js';
 export { openCheckpoint, openHeaders, openModelSource } from './source/openModelSource.js';
 export { readArchitecture } from './source/readArchitecture.js';

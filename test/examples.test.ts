@@ -1,6 +1,9 @@
-// Every program of examples/, each in a process of its own. Costs 25 s.
+// Every program of examples/, each in a process of its own. Costs 27 s.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -28,7 +31,7 @@ test('every example is run here', () => {
   // The demo is what `npm run demo` runs.
   assert.equal(names.map(name => basename(name, '.js')).sort(), [
     ...['activations', 'demo', 'foreignDevice', 'logitLens', 'microbenchmark', 'ownKernel', 'patching'],
-    ...['powerIteration', 'prune', 'ridgeRegression', 'semanticSearch', 'training'],
+    ...['powerIteration', 'prune', 'ridgeRegression', 'semanticSearch', 'server', 'training'],
   ]);
 });
 
@@ -133,6 +136,22 @@ test('prune writes a model and prints what it is worth', async () => {
     numberAfter(text, 'of the original'),
     Number((await evaluate(dense, [ids])).perplexity.toFixed(2)),
   );
+});
+
+test('server answers at the address that it prints, and ends with Ctrl-C', async () => {
+  const child = spawn(process.execPath, [join(examples, 'server.js')], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const [address] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
+  const response = await fetch(`${address}/v1/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ prompt: 'It is a truth', max_tokens: 3 }),
+  });
+  const { usage } = (await response.json()) as { usage: { completion_tokens: number } };
+  assert.is(usage.completion_tokens, 3);
+  child.kill('SIGINT');
+  assert.is((await once(child, 'exit'))[0], 0);
 });
 
 test.run();

@@ -6,6 +6,7 @@ import {
   loadCommand,
   prefillCommand,
   pruneBenchCommand,
+  serveBenchCommand,
   startupCommand,
   togetherCommand,
 } from './model.js';
@@ -23,6 +24,7 @@ the numbers, --compare prints them beside the stored ones. Two runs on a busy ma
   });
   const commands = [
     ...[kernelsCommand, peakCommand, loadCommand, prefillCommand, decodeCommand, togetherCommand],
+    serveBenchCommand,
     ...[solveCommand, pruneBenchCommand, startupCommand, scaleCommand],
   ];
   for (const command of commands) bench.addCommand(command(signal));

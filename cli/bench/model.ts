@@ -4,10 +4,12 @@ import type { DecodeBenchmark } from '../../bench/decode.js';
 import type { LoadBenchmark } from '../../bench/load.js';
 import type { PrefillBenchmark } from '../../bench/prefill.js';
 import type { PruneBenchmark } from '../../bench/prune.js';
+import type { ServeBenchmark } from '../../bench/serve.js';
 import type { StartupBenchmark } from '../../bench/startup.js';
 import type { TogetherBenchmark } from '../../bench/together.js';
 import { withDevice } from '../device/gpu.js';
 import { requireTimestamps } from '../device/kernelProfile.js';
+import { openTextReader } from '../inputs/textReader.js';
 import { wholeNumber } from '../options/optionTypes.js';
 import type { Run } from '../terminal/command.js';
 import { type MeasuringOptions, measuringCommand } from './measuring.js';
@@ -149,6 +151,36 @@ export const togetherCommand = (signal: AbortSignal): Command =>
         );
       },
       text: async result => (await togetherBench()).togetherText(result),
+    },
+  );
+
+const serveBench = () => import('../../bench/serve.js');
+
+/** `bench serve [MODEL]` */
+export const serveBenchCommand = (signal: AbortSignal): Command =>
+  measuringCommand<MeasuringOptions & { tokens: number; requests: number; samples: number }, ServeBenchmark>(
+    signal,
+    {
+      name: 'serve',
+      summary: 'tokens per second of requests to a server, one alone and several at once',
+      args: [modelArgument],
+      examples: ['rm-engine bench serve', 'rm-engine bench serve ./SmolLM2-135M --requests 8'],
+      options: command =>
+        command
+          .option('--tokens <count>', 'new tokens of each request', wholeNumber(1), 32)
+          .option('--requests <count>', 'requests at the same time', wholeNumber(1), 4)
+          .option('--samples <count>', 'samples after a warm-up; their medians count', wholeNumber(1), 3),
+      measure: async (run, argument) => {
+        const { options, signal } = run;
+        const { folder, name } = await modelFolder(argument);
+        const { benchServe } = await serveBench();
+        const reader = await openTextReader(folder, {});
+        const { tokens, requests, samples } = options;
+        return withModel(run, folder, model =>
+          benchServe(model, reader, name, { tokens, requests, samples, signal }),
+        );
+      },
+      text: async result => (await serveBench()).serveText(result),
     },
   );
 

@@ -50,14 +50,18 @@ export class Continuation implements AsyncIterableIterator<number, undefined> {
   #failure: { readonly reason: unknown } | undefined;
   readonly #unread: number[] = [];
   readonly #readers: Reader[] = [];
+  /** @internal */
+  readonly plan: ContinuationPlan;
+  /** Tokens of the prompt. */
   readonly promptTokens: number;
 
   /** @internal */
   constructor(
     prompt: readonly number[],
-    readonly plan: ContinuationPlan,
+    plan: ContinuationPlan,
     private readonly owner: Owner,
   ) {
+    this.plan = plan;
     this.tokens = [...prompt];
     this.promptTokens = prompt.length;
     plan.signal?.addEventListener('abort', this.#heed, { once: true });
@@ -167,6 +171,7 @@ export class Continuation implements AsyncIterableIterator<number, undefined> {
     return { done: true, value: undefined };
   }
 
+  /** Itself: its tokens can be read once. */
   [Symbol.asyncIterator](): this {
     return this;
   }

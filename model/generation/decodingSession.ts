@@ -42,10 +42,12 @@ export const continueForms: FormsOf<ContinueOptions> = {
   signal: maybeSignal,
 };
 const continueSettings = settingsAmong<ContinueOptions>(continueForms);
-const sessionSettings = settingsAmong<SessionOptions>({
+/** The forms of `SessionOptions`. */
+export const sessionForms: FormsOf<SessionOptions> = {
   texts: optional(whole(1, 2 ** 16)),
   cacheBytes: optional(whole(1)),
-});
+};
+const sessionSettings = settingsAmong<SessionOptions>(sessionForms);
 
 /** New tokens for which a text has room at first. */
 const FIRST_ROOM = 256;

@@ -56,6 +56,7 @@ test('wrong arguments: no raw error, no dead device, no silent result', async ()
   const reference = await models.ReferenceStates.of(model, sequences);
   const restored = await models.ReferenceStates.of(model, sequences);
   const [cache, places] = [new models.KvCache(device, arch, 8), new models.KvCache(device, arch, 8, 2)];
+  const server = new models.ModelServer([{ name: 'a', model, reader }]);
   const answers = await models.RequestCache.open(file('answers'));
   const signal = new AbortController().signal;
   const onProgress = () => {};
@@ -99,6 +100,12 @@ test('wrong arguments: no raw error, no dead device, no silent result', async ()
         { maxTokens: 2, eosIds: [9], signal, ended: () => false, sample: () => 1, ...sampling },
       ],
     ),
+    ModelServer: call(make(m.ModelServer), () => [
+      [{ name: 'a', model, reader, sampling }],
+      { texts: 2, cacheBytes: 1e6, page: '', hosts: ['a'], bodyBytes: 1000 },
+    ]),
+    'ModelServer.listen': { ...method(server, 'listen', () => [0, '127.0.0.1']), refusedOnly: true },
+    'ModelServer.close': { ...method(server, 'close', () => [0]), refusedOnly: true },
     writeText: call(m.writeText, () => [
       new m.DecodingSession(model),
       tokenizer,

@@ -140,6 +140,8 @@ test('what an option takes is known: files, folders, words, or something to thin
     ...[
       'date',
       'text',
+      'address',
+      'names',
       'prompt',
       'shell',
       'k/K',
