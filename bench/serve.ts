@@ -37,7 +37,7 @@ export async function benchServe(
   reader: TextReader,
   name: string,
   {
-    tokens = 32,
+    tokens = 64,
     requests = 4,
     samples = 3,
     signal,

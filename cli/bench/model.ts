@@ -167,7 +167,7 @@ export const serveBenchCommand = (signal: AbortSignal): Command =>
       examples: ['rm-engine bench serve', 'rm-engine bench serve ./SmolLM2-135M --requests 8'],
       options: command =>
         command
-          .option('--tokens <count>', 'new tokens of each request', wholeNumber(1), 32)
+          .option('--tokens <count>', 'new tokens of each request', wholeNumber(1), 64)
           .option('--requests <count>', 'requests at the same time', wholeNumber(1), 4)
           .option('--samples <count>', 'samples after a warm-up; their medians count', wholeNumber(1), 3),
       measure: async (run, argument) => {

@@ -41,9 +41,17 @@ export interface MatrixUnit {
   sized: boolean;
 }
 
+/** Rows of the tiles of 'broadcast'. */
+export const broadcastRows = [2, 4, 8, 16, 32] as const;
+type BroadcastRows = (typeof broadcastRows)[number];
+
+/** The smallest tile of up to `most` rows that takes m rows at once. */
+const rowsFor = (m: number, most: 16 | 32): BroadcastRows =>
+  broadcastRows.find(rows => rows >= Math.min(m, most))!;
+
 /** A variant of `matmul` with its parameters. */
 export type MatmulChoice =
-  | { variant: 'broadcast'; subgroup: number; rows: 8 | 16 | 32 }
+  | { variant: 'broadcast'; subgroup: number; rows: BroadcastRows }
   | { variant: 'tiled'; rows: 64 | 128; columns: 64 | 128; splits: number }
   | { variant: 'matvec'; perLane: boolean }
   | ({ variant: 'subgroupMatrix'; unit: MatrixUnit } & MatrixTile);
@@ -58,7 +66,7 @@ export const aMatmulChoice: Form<unknown> = (value, place) => {
 };
 
 const choices: Readonly<Record<MatmulChoice['variant'], Form<unknown>>> = {
-  broadcast: record({ subgroup: whole(1), rows: oneOf(8, 16, 32) }),
+  broadcast: record({ subgroup: whole(1), rows: oneOf(...broadcastRows) }),
   tiled: record({ rows: oneOf(64, 128), columns: oneOf(64, 128), splits: whole(1) }),
   matvec: record({ perLane: flag }),
   subgroupMatrix: record({
@@ -184,13 +192,11 @@ export function chooseMatmul(
 ): MatmulChoice {
   const { m, n, k, transposeA, transposeB } = shape;
   const software = info.kind === 'software';
-  if (m <= 4 && transposeB && !transposeA) return { variant: 'matvec', perLane: software };
+  const broadcast = software ? broadcastSubgroup(info, features) : undefined;
+  if (m <= (broadcast ? 1 : 4) && transposeB && !transposeA) return { variant: 'matvec', perLane: software };
   const matrices = chooseMatrices(info, features, shape, [dtypes.a, dtypes.b], single);
   if (matrices) return matrices;
-  const subgroup = broadcastSubgroup(info, features);
-  if (software && subgroup) {
-    return { variant: 'broadcast', subgroup, rows: m <= 8 ? 8 : m <= 16 ? 16 : 32 };
-  }
+  if (broadcast) return { variant: 'broadcast', subgroup: broadcast, rows: rowsFor(m, 32) };
   const enough = (rows: number, columns: number) =>
     holdsLargeTiles(info) && tilesOf(shape, rows, columns) >= ENOUGH_TILES;
   if (enough(128, 128)) return { variant: 'tiled', rows: 128, columns: 128, splits: 1 };
@@ -210,11 +216,11 @@ export function chooseGatedMatmul(
   single = false,
 ): MatmulChoice {
   const software = info.kind === 'software';
-  if (m <= 4) return { variant: 'matvec', perLane: software };
+  const broadcast = software ? broadcastSubgroup(info, features) : undefined;
+  if (m <= (broadcast ? 1 : 4)) return { variant: 'matvec', perLane: software };
   const matrices = chooseMatrices(info, features, { m, n: 2 * n }, types, single);
   if (matrices) return matrices;
-  const subgroup = broadcastSubgroup(info, features);
-  if (software && subgroup) return { variant: 'broadcast', subgroup, rows: m <= 8 ? 8 : 16 };
+  if (broadcast) return { variant: 'broadcast', subgroup: broadcast, rows: rowsFor(m, 16) };
   const rows = holdsLargeTiles(info) && tilesOf({ m, n }, 128, 64) >= ENOUGH_TILES ? 128 : 64;
   return { variant: 'tiled', rows, columns: 128, splits: 1 };
 }

@@ -5,6 +5,7 @@ import { notWrong } from '../shared/trustedVariants.js';
 import { extentClass, tunedVariant } from '../shared/tunedVariants.js';
 import {
   aMatmulChoice,
+  broadcastRows,
   chooseGatedMatmul,
   chooseMatmul,
   type MatmulChoice,
@@ -107,7 +108,7 @@ export function matmulVariants(
   const { m, n, k } = shape;
   const candidates: MatmulChoice[] = [
     chooseMatmul(info, features, shape, dtypes, single),
-    ...broadcasts(device, m, [8, 16, 32]),
+    ...broadcasts(device, m, 32),
     ...matvecs,
     { variant: 'tiled', rows: 64, columns: 64, splits: 1 },
     ...(k >= 2 * RANGE_STEP ? [{ variant: 'tiled', rows: 64, columns: 64, splits: 4 } as const] : []),
@@ -184,7 +185,7 @@ export function gatedMatmulVariants(
   const { m, n } = shape;
   const candidates: MatmulChoice[] = [
     chooseGatedMatmul(info, features, shape, types, single),
-    ...broadcasts(device, m, [8, 16]),
+    ...broadcasts(device, m, 16),
     ...matvecs,
     { variant: 'tiled', rows: 64, columns: 128, splits: 1 },
     ...(m > 64 ? [{ variant: 'tiled', rows: 128, columns: 128, splits: 1 } as const] : []),
@@ -228,16 +229,12 @@ const matvecs: readonly MatmulChoice[] = [
   { variant: 'matvec', perLane: false },
 ];
 
-/** The tiles of 'broadcast' that m rows fill at least by half, since smaller tiles read B more often. */
-function broadcasts(
-  { info, features }: MatmulDevice,
-  m: number,
-  tiles: readonly (8 | 16 | 32)[],
-): MatmulChoice[] {
+/** The tiles of 'broadcast' of up to `most` rows that m rows fill at least by half; of more rows, not the smallest, which read B too often. */
+function broadcasts({ info, features }: MatmulDevice, m: number, most: number): MatmulChoice[] {
   const subgroup = broadcastSubgroup(info, features);
   if (!subgroup) return [];
-  return tiles
-    .filter(rows => rows === 8 || m > rows / 2)
+  return broadcastRows
+    .filter(rows => rows <= most && (rows === 8 || m > rows / 2) && (rows >= 8 || m <= rows))
     .map(rows => ({ variant: 'broadcast', subgroup, rows }));
 }
 

@@ -60,6 +60,11 @@ const f32 = { a: 'f32', b: 'f32' } as const;
 
 test('the choice on software drivers: broadcast where there is one subgroup size', () => {
   assert.is(chooseMatmul(lavapipe, features, shape, f32).variant, 'broadcast');
+  const rows = (m: number) => {
+    const choice = chooseMatmul(lavapipe, features, { ...shape, m, transposeB: true }, f32);
+    return choice.variant === 'broadcast' ? choice.rows : choice.variant;
+  };
+  assert.equal([1, 2, 3, 4, 5, 9, 17, 500].map(rows), ['matvec', 2, 4, 4, 8, 16, 32, 32]);
   assert.is(chooseMatmul(lavapipe, { ...features, subgroups: false }, shape, f32).variant, 'tiled');
   assert.is(chooseMatmul({ ...lavapipe, subgroupMaxSize: 16 }, features, shape, f32).variant, 'tiled');
 });
