@@ -6,6 +6,7 @@ export type { DeviceFeatures, DeviceOptions, ForeignDeviceOptions, LimitName } f
 export { type BufferView, type Dispatch, f32Bits, flatGrid } from './dispatch.js';
 export { byteSize, type DType, decodeToF32, elementCount, encodeFromF32 } from './dtype.js';
 export { type ErrorCode, ensure, errorCodes, RmError } from './errors.js';
+export type {} from './globalTypes.js';
 export type { HostValues } from './hostValues.js';
 export type { Journal, LiveState, StoredTensor } from './journal.js';
 export { listAdapters } from './listAdapters.js';

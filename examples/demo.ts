@@ -3,9 +3,9 @@
  * and with plain removal on text that none of them has seen. Run it with: npm run demo
  */
 import { join, relative } from 'node:path';
-import { Device, evaluate, generate, loadTokenizer, Model, prune, RmError } from '../index.js';
-import { loadChatTemplate, readDocuments, tokenSequences } from '../model/index.js';
-import { shippedPath } from '../replaceme/index.js';
+import { Device, evaluate, generate, loadTokenizer, Model, prune, RmError } from 'rm-engine';
+import { loadChatTemplate, readDocuments, tokenSequences } from 'rm-engine/model';
+import { shippedPath } from 'rm-engine/replaceme';
 
 const LAYERS = 4;
 const CALIBRATION_TOKENS = 4096;

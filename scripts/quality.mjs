@@ -156,7 +156,7 @@ const intro = `# What KL 0.05, 0.3 and 1 feel like
 
 KL is the mean divergence of the pruned model from the model before, in nats per token, here on the first tokens of
 [assets/demo-heldout.txt](../assets/demo-heldout.txt), nineteenth-century prose. The last column counts right answers on rows of
-[test/data/tasks](../test/data/tasks): 20 of each task, written for tests of the counting. Their standard error is two points for all
+\`test/data/tasks\` in the repository: 20 of each task, written for tests of the counting. Their standard error is two points for all
 360 rows and five for 80, so trust the order of far rows only, and compare with no published number. The samples are what the
 models write greedily after two prompts, 48 tokens at most, through the chat template where there is one. Rows that are not
 there have not been measured.

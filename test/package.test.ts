@@ -82,7 +82,7 @@ test('the package and its floors can be imported by name', async () => {
 test('the tarball holds what a user needs and nothing else', () => {
   const paths = packed.files.map(({ path }) => path);
   const allowed =
-    /^(dist\/|assets\/|docs\/[^/]+\.md$|examples\/[^/]+\.ts$|[A-Z]+(\.md)?$|package\.json$|npm-shrinkwrap\.json$)/;
+    /^(dist\/|assets\/|docs\/[^/]+\.(md|schema\.json)$|docs\/report-top-\w+\.png$|examples\/[^/]+\.ts$|(bench|examples)\/([\w-]+\/)?README\.md$|[A-Za-z]+(\.md)?$|package\.json$|npm-shrinkwrap\.json$)/;
   assert.equal(
     paths.filter(path => !allowed.test(path)),
     [],
@@ -96,6 +96,26 @@ test('the tarball holds what a user needs and nothing else', () => {
   assert.ok(paths.some(path => path.startsWith('assets/demo-model/')));
   // The demo model is 4.4 MB of it, Python's library for templates 1.6 MB.
   assert.ok(packed.size < 7.5e6, `${packed.size} bytes`);
+});
+
+test('documents of the tarball link to files that are in it', () => {
+  const paths = new Set(packed.files.map(({ path }) => path));
+  const isThere = (path: string) =>
+    paths.has(path) || [...paths].some(other => other.startsWith(`${path.replace(/\/$/, '')}/`));
+  const dead = [...paths]
+    .filter(path => path.endsWith('.md'))
+    .flatMap(path => {
+      const text = readFileSync(installed('rm-engine', path), 'utf8');
+      const targets = [...text.matchAll(/(?:\]\(|src="|srcset="|href=")([^)"\s#]+)/g)]
+        .map(([, target]) => target!)
+        .filter(target => !/^[a-z]+:/.test(target));
+      return targets.map(target => join(path, '..', target)).filter(target => !isThere(target));
+    });
+  // A megabyte of pictures.
+  assert.equal(
+    dead.filter(path => !/^docs\/report-\w+-\w+\.png$/.test(path)),
+    [],
+  );
 });
 
 test('it installs without a compiler and without development dependencies', () => {
