@@ -16,6 +16,8 @@ RUN npm pack --pack-destination /tmp \
   && mv node_modules /opt/rm-engine/ \
   && chmod +x /opt/rm-engine/dist/cli/main.js \
   && ln -s ../dist/cli/main.js /opt/rm-engine/bin/rm-engine \
+  # What draws plots and downloads models, where Node looks for it from there.
+  && npm install --prefix /opt --no-audit --no-fund --ignore-scripts vega@6.4.0 vega-lite@6.4.3 @huggingface/hub@2.17.5 \
   # Remove binaries for other systems: Dawn's and the tokenizer's.
   && find /opt/rm-engine -path '*/webgpu/dist/*' -prune ! -name 'linux-*' -exec rm -rf {} + \
   && find /opt/rm-engine -path '*/tokenizers/*.node' ! -name '*.linux-*-gnu.node' -delete
@@ -29,6 +31,7 @@ RUN apt-get update \
     libegl1 libgl1 libgles2 libglvnd0 libglx0 libopengl0 libvulkan1 libx11-6 libxext6 mesa-vulkan-drivers \
   && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/rm-engine /opt/rm-engine
+COPY --from=build /opt/node_modules /opt/node_modules
 # Vulkan belongs to "graphics": without it the container runtime adds only CUDA.
 ENV NVIDIA_VISIBLE_DEVICES=all \
   NVIDIA_DRIVER_CAPABILITIES=compute,graphics,utility \

@@ -1,5 +1,4 @@
 import { PrunedModel } from './activations/prunedModel.js';
-import type { PruneOptions } from './options/pruneOptions.js';
 import { chooseHealing } from './pruning/chooseHealing.js';
 import { chooseWindows } from './pruning/chooseWindows.js';
 import { holdToPlan, loadModel, openInputs, openStates, repairContext } from './pruning/loadModel.js';
@@ -11,6 +10,7 @@ import { healByTraining, repairWindows } from './pruning/repairWindows.js';
 import { reportOfFinishedRun } from './pruning/reportOfFinishedRun.js';
 import { withSmallerPlans } from './pruning/smallerPlans.js';
 import type { PruneReport } from './report/schema/schema.js';
+import { namedOptions, type OwnPruneOptions } from './request/ownStrategies.js';
 import { checkPruneRequest } from './request/request.js';
 import { openDevice } from './run/openDevice.js';
 
@@ -20,9 +20,14 @@ import { openDevice } from './run/openDevice.js';
  *
  * @throws RmError; see engine/errors.ts.
  */
-export async function prune(from: string, to: string, options: PruneOptions = {}): Promise<PruneReport> {
+export async function prune(
+  from: string,
+  to: string,
+  pruneOptions: OwnPruneOptions = {},
+): Promise<PruneReport> {
   const started = performance.now();
-  const request = await checkPruneRequest(from, to, options);
+  const request = await checkPruneRequest(from, to, pruneOptions);
+  const options = namedOptions(pruneOptions);
   const finished = await reportOfFinishedRun(from, to, options);
   if (finished) return finished;
 

@@ -53,6 +53,7 @@ export { prune } from './prune.js';
 export type * from './report/schema/schema.js';
 export { REPORT_SCHEMA } from './report/schema/schema.js';
 export type { DamageBudget } from './request/layerBudget.js';
+export type { OwnPruneOptions } from './request/ownStrategies.js';
 export { checkPruneRequest, type PruneRequest } from './request/request.js';
 export type { LayerFlops } from './run/computeRate.js';
 export type { PaceStore, Paces } from './run/paces.js';

@@ -17,7 +17,8 @@ const limitsFor = (size: number) => ({
 /** How much of what a reader said is kept: the end says why it ended. */
 const SAID = 65_536;
 
-const program = fileURLToPath(new URL('./parquetProcess.js', import.meta.url));
+// Found when it is started: a CommonJS bundle, which has no such address, loads all the same.
+const program = (): string => fileURLToPath(new URL('./parquetProcess.js', import.meta.url));
 
 function startReader(
   path: string,
@@ -26,7 +27,7 @@ function startReader(
 ) {
   const { NODE_OPTIONS: _, ...env } = process.env;
   const heap = `--max-old-space-size=${Math.floor(bytes / 2 ** 20)}`;
-  return spawn(process.execPath, [heap, program, path, `${bytes}`, `${seconds}`, ...columns], {
+  return spawn(process.execPath, [heap, program(), path, `${bytes}`, `${seconds}`, ...columns], {
     stdio: ['ignore', 'pipe', 'pipe'],
     windowsHide: true,
     env,

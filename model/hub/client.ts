@@ -43,7 +43,7 @@ export async function loadHubClient(): Promise<HubClient> {
     throw new RmError(
       'DOWNLOAD_FAILED',
       `the package @huggingface/hub, needed to download models, cannot be loaded: ${reasonOf(error)}`,
-      `npm install ${HUB_PACKAGE}`,
+      `Install it beside rm-engine: npm install ${HUB_PACKAGE}`,
       { cause: error },
     );
   }

@@ -4,6 +4,7 @@ import type { HealingRecord } from '../healing/gradientHealing.js';
 import { healingSettings } from '../healing/healingSettings.js';
 import { healPruned } from '../healing/healPruned.js';
 import type { OpenInputs } from '../inputs/pruneInputs.js';
+import { checkRepair } from '../request/ownStrategies.js';
 import type { Window } from '../run/window.js';
 import type { HealingChoice } from './chooseHealing.js';
 import type { PruneRun } from './pruneRun.js';
@@ -17,11 +18,10 @@ export const repairWindows = (
 ): Promise<Repair> =>
   run.step('fit', async () => {
     const settings = { ...context.settings, ...(healing && { heal: healing.heal }) };
-    const {
-      details,
-      warnings = [],
-      ...repair
-    } = await run.request.method.repair({ ...context, settings, phases: run.clock }, windows);
+    const { method } = run.request;
+    const result = await method.repair({ ...context, settings, phases: run.clock }, windows);
+    checkRepair(result, context.model, windows, method.name);
+    const { details, warnings = [], ...repair } = result;
     await run.device.recorder.finish();
     return {
       ...repair,

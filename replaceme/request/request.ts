@@ -16,7 +16,7 @@ import {
 } from '../../model/index.js';
 import { checkTraining, type TrainingRequest } from '../healing/healingSettings.js';
 import { requireTrainable } from '../healing/requireTrainable.js';
-import { type Method, methodNamed, methods, type RepairSettings, unreadSettings } from '../methods/index.js';
+import { type Method, methods, type RepairSettings, unreadSettings } from '../methods/index.js';
 import { checkImageOptions } from '../options/imageOptions.js';
 import { cosineSettings, givesTexts, type PruneOptions } from '../options/pruneOptions.js';
 import { methodSettings, pruneSettings } from '../options/pruneSettings.js';
@@ -28,6 +28,7 @@ import { type Selection, selectionNamed } from '../selections/index.js';
 import { faithfulOptions } from './faithful.js';
 import { type DamageBudget, damageBudget, hasBudget, layersForSize } from './layerBudget.js';
 import { needsCalibration } from './needs.js';
+import { methodOf, namedOptions, type OwnPruneOptions, selectionOf } from './ownStrategies.js';
 
 /** A request to prune in which nothing contradicts the model's config.json and headers. */
 export interface PruneRequest {
@@ -59,7 +60,7 @@ export interface PruneRequest {
 export async function checkPruneRequest(
   from: string,
   to: string | undefined,
-  pruneOptions: PruneOptions,
+  pruneOptions: OwnPruneOptions,
   weights: 'needed' | 'described' = 'needed',
 ): Promise<PruneRequest> {
   checkArguments(
@@ -72,11 +73,12 @@ export async function checkPruneRequest(
       weights: oneOf('needed', 'described'),
     },
   );
-  checkValues(pruneSettings, pruneOptions);
-  const options = pruneOptions.faithful ? faithfulOptions(pruneOptions) : pruneOptions;
-  const method = methodNamed(options.method ?? 'refit');
+  const given = namedOptions(pruneOptions);
+  checkValues(pruneSettings, given);
+  const options = given.faithful ? faithfulOptions(given) : given;
+  const method = methodOf(pruneOptions.method ?? options.method ?? 'refit');
   const arch = await readArchitecture(from);
-  const selection = requestedSelection(options, method, arch);
+  const selection = requestedSelection(pruneOptions.select ?? options.select, method, arch);
   const windows = requestedWindows(options, arch.layers);
   const budget = hasBudget(options) ? damageBudget(options) : undefined;
   const count = windows ? removedLayers(windows).length : await layerCount(from, options, arch);
@@ -100,7 +102,7 @@ export async function checkPruneRequest(
     ...(gradient && { gradient }),
     ...(budget && { budget }),
   };
-  checkWindows(request, pruneOptions.select);
+  checkWindows(request, given.select);
   checkTexts(options);
   requireRepairable(method, arch);
   if (arch.vision) checkImageOptions(options, needsCalibration(request));
@@ -256,8 +258,12 @@ function trainingOf({ heal, seed }: PruneOptions): TrainingRequest | undefined {
 }
 
 /** The selection that the options name, else the method's own; for image encoders one that needs no text. */
-function requestedSelection({ select }: PruneOptions, method: Method, { vision }: Architecture): Selection {
-  const selection = selectionNamed(select ?? method.selection);
+function requestedSelection(
+  select: OwnPruneOptions['select'],
+  method: Method,
+  { vision }: Architecture,
+): Selection {
+  const selection = selectionOf(select ?? method.selection);
   if (!vision || !selection.judgesText) return selection;
   ensure(
     select === undefined,

@@ -1,4 +1,5 @@
 import type { TopLevelSpec } from 'vega-lite';
+import { RmError } from '../../../engine/index.js';
 import { shownText } from '../text/shownText.js';
 import { escapeHtml } from './html.js';
 import { darkDrawingRules, palette } from './palette.js';
@@ -63,13 +64,34 @@ const tidied = (svg: string): string =>
     .replace(/<path d="M0,0h0v0h0Z"\/>/g, '')
     .replace(/<g><\/g>/g, '');
 
+/** What installs the plotting library beside rm-engine, in the tested version. */
+export const PLOTTING = 'npm install vega@6.4.0 vega-lite@6.4.3';
+
+// Typed as string so that neither compiler nor bundler looks for packages that may be absent.
+const [vegaName, vegaLiteName]: readonly string[] = ['vega', 'vega-lite'];
+
+/** Vega and Vega-Lite; undefined where they are not installed. Loading them takes a quarter of a second. */
+async function loadVega() {
+  try {
+    const [vega, vegaLite] = await Promise.all([import(vegaName!), import(vegaLiteName!)]);
+    return { ...(vega as typeof import('vega')), ...(vegaLite as typeof import('vega-lite')) };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND') return undefined;
+    throw error;
+  }
+}
+
 /**
- * The plot as an `svg` element for a page that has `darkDrawingRules`.
- *
- * Vega and Vega-Lite need neither a browser nor a canvas; the first plot loads them, which takes a quarter of a second.
+ * The plot as an `svg` element for a page that has `darkDrawingRules`; undefined where Vega is not installed. It needs neither a browser nor a
+ * canvas.
  */
-export async function drawing(spec: PlotSpec, { id, title, description }: DrawingText): Promise<string> {
-  const [{ parse, View }, { compile }] = await Promise.all([import('vega'), import('vega-lite')]);
+export async function drawing(
+  spec: PlotSpec,
+  { id, title, description }: DrawingText,
+): Promise<string | undefined> {
+  const loaded = await loadVega();
+  if (!loaded) return undefined;
+  const { parse, View, compile } = loaded;
   // Warnings about a specification are no concern of users.
   const logger = Object.assign(() => logger, {
     ...{
@@ -91,9 +113,16 @@ export async function drawing(spec: PlotSpec, { id, title, description }: Drawin
 ${shownText(tidied(content))}</svg>`;
 }
 
-/** The plot as a separate SVG document, which follows the viewer's choice of light or dark. */
+/**
+ * The plot as a separate SVG document, which follows the viewer's choice of light or dark.
+ *
+ * @throws RmError OUTPUT_FAILED where Vega is not installed.
+ */
 export async function svgDocument(spec: PlotSpec, text: DrawingText): Promise<string> {
   const svg = await drawing(spec, text);
+  if (svg === undefined) {
+    throw new RmError('OUTPUT_FAILED', 'plots are drawn by Vega, which is not installed', `Run: ${PLOTTING}`);
+  }
   const open = svg.indexOf('>') + 1;
   return `${svg.slice(0, open).replace('<svg ', `<svg xmlns="http://www.w3.org/2000/svg" font-family='${FONT}' `)}
 <style>@media screen and (prefers-color-scheme: dark){.drawing{background:${palette.ground.dark}}

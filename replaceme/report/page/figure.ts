@@ -1,4 +1,4 @@
-import { drawing, type PlotSpec } from './drawing.js';
+import { drawing, PLOTTING, type PlotSpec } from './drawing.js';
 import { type Content, html, Markup } from './html.js';
 
 /** A plot with its content in words and in numbers. */
@@ -20,7 +20,7 @@ async function figureMarkup({ id, title, note, description, spec, table, wide }:
   const svg = await drawing(spec, { id, title, description });
   return html`<figure class="${wide ? 'plot wide' : 'plot'}">
 <figcaption><h3>${title}</h3>${note && html`<p>${note}</p>`}</figcaption>
-${new Markup(svg)}
+${svg === undefined ? html`<p>Plots need Vega: <code>${PLOTTING}</code> beside rm-engine.</p>` : new Markup(svg)}
 <details><summary>In numbers<span class="unseen">: ${title}</span></summary>
 ${table}</details>
 </figure>
