@@ -20,7 +20,7 @@ export const repairWindows = (
     const settings = { ...context.settings, ...(healing && { heal: healing.heal }) };
     const { method } = run.request;
     const result = await method.repair({ ...context, settings, phases: run.clock }, windows);
-    checkRepair(result, context.model, windows, method.name);
+    checkRepair(result, context.model, windows, method);
     const { details, warnings = [], ...repair } = result;
     await run.device.recorder.finish();
     return {

@@ -52,8 +52,9 @@ export const selectionOf = (given: string | Selection): Selection =>
 
 /** The options as reports and journals keep them: methods and selections by name. */
 export function namedOptions({ method, select, ...options }: OwnPruneOptions): PruneOptions {
+  // What is neither name nor object is refused when values are checked.
   const nameOf = (given: string | { readonly name: string }) =>
-    typeof given === 'string' ? given : given.name;
+    typeof given === 'object' && given !== null && 'name' in given ? given.name : given;
   return {
     ...options,
     ...(method !== undefined && { method: nameOf(method) }),
@@ -61,8 +62,10 @@ export function namedOptions({ method, select, ...options }: OwnPruneOptions): P
   };
 }
 
-/** Throws INVALID_ARGUMENT unless a method, which may be the caller's own, returned weights that the model can have. */
-export function checkRepair(repair: Repair, model: Model, windows: readonly Window[], method: string): void {
+/** Throws INVALID_ARGUMENT unless a method of the caller's own returned weights that the model can have. */
+export function checkRepair(repair: Repair, model: Model, windows: readonly Window[], of: Method): void {
+  if (methods.includes(of)) return;
+  const method = of.name;
   const fix = 'Return { changes: { layers: Map of layer to { name: tensor } }, details }.';
   const { changes, details } = repair ?? {};
   ensure(

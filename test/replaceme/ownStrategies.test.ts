@@ -49,6 +49,7 @@ test('what they lack, take or return wrongly is refused, and nothing is written'
       'INVALID_ARGUMENT',
     );
   assert.match(await refused({ method: { ...own, name: 'refit' } }), /called 'refit'/);
+  for (const method of [null, 3, {}, []]) assert.match(await refused({ method }), /`method` is/);
   assert.match(await refused({ method: { ...own, repair: undefined } }), /repair is missing/);
   assert.match(await refused({ select: { ...fixed, select: 3 } }), /select is 3/);
   const choosing = (windows: unknown) => ({ ...fixed, select: async () => ({ windows, by: 'choice' }) });

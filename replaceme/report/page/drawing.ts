@@ -82,8 +82,8 @@ async function loadVega() {
 }
 
 /**
- * The plot as an `svg` element for a page that has `darkDrawingRules`; undefined where Vega is not installed. It needs neither a browser nor a
- * canvas.
+ * The plot as an `svg` element for a page that has `darkDrawingRules`; undefined where Vega is not installed. It needs neither
+ * a browser nor a canvas.
  */
 export async function drawing(
   spec: PlotSpec,
