@@ -28,7 +28,7 @@ import {
   type Tensor,
   whole,
 } from '../../engine/index.js';
-import { checkMatrix, checkOperands, checkTensor, maybeNumber } from '../shared/checks.js';
+import { checkMatrix, checkOperands, checkTensor, maybeNumber, maybeTensor } from '../shared/checks.js';
 import { tilesPerDispatch } from '../shared/dispatchTime.js';
 import { runFlat } from '../shared/flat.js';
 import { broadcastSubgroup } from '../shared/subgroup.js';
@@ -70,6 +70,8 @@ export interface AttentionOptions {
   scale: number;
   /** Replaces scores by softcap * tanh(score / softcap); default: no cap. */
   softcap?: number;
+  /** Scores of keys that every query of a head sees and that have no value, f32 [heads]; `attentionBackward` has none. */
+  sinks?: Tensor;
   /** Keys that a query sees at most, if k has more rows; affects only how the work is divided. */
   mostKeys?: number;
   /** Each query has keys of its own, so that tiles of queries would share none. */
@@ -85,6 +87,7 @@ export const attentionSettings = settings<AttentionOptions>({
   headDim: whole(1),
   scale: numeric,
   softcap: maybeNumber,
+  sinks: maybeTensor,
   mostKeys: optional(whole()),
   ownKeys: optional(flag),
   variant: optional(objectWith('one of attentionVariants', 'name', 'program')),
@@ -171,6 +174,7 @@ export interface AttentionProgram {
   /** Heads that share keys and values. */
   readonly group: number;
   readonly capped: boolean;
+  readonly sunk: boolean;
   /** Chunks of keys are added up by a second program. */
   readonly partial: boolean;
 }
@@ -213,7 +217,7 @@ export function attention(
 ): void {
   checkOperands('attention', rec, { q, k, v, ranges, out });
   checkArguments('attention', { options }, { options: attentionSettings });
-  const { heads, kvHeads, headDim, scale, softcap, mostKeys, ownKeys = false } = options;
+  const { heads, kvHeads, headDim, scale, softcap, sinks, mostKeys, ownKeys = false } = options;
   checkHeads('attention', options);
   const [queries] = checkMatrix('attention', 'q', q);
   const [rows] = checkMatrix('attention', 'k', k);
@@ -222,6 +226,7 @@ export function attention(
   checkTensor('attention', 'v', v, [rows, kvHeads * headDim]);
   checkTensor('attention', 'ranges', ranges, [queries, 2], ['u32']);
   checkTensor('attention', 'out', out, [queries, heads * headDim]);
+  if (sinks) checkTensor('attention', 'sinks', sinks, [heads]);
   const { device } = q;
   const keys = Math.min(rows, mostKeys ?? rows);
   const shape = { queries, keys, heads, kvHeads, ownKeys };
@@ -238,6 +243,8 @@ export function attention(
     bytes: 8 * (q.size + keys * kvHeads * headDim),
   };
   const capped = softcap !== undefined;
+  const sunk = sinks !== undefined;
+  const more = sinks ? [sinks] : [];
   const [factor, cap] = [f32Bits(scale), f32Bits(softcap ?? 0)];
   const width = headDim / 4;
   const subgroup = device.info.subgroupMinSize;
@@ -251,16 +258,16 @@ export function attention(
       : out;
     const program =
       variant.program === 'split keys'
-        ? splitKeys(headDim, together, partial, capped)
-        : subgroupKeys(headDim, together, partial, subgroup, capped);
+        ? splitKeys(headDim, together, partial, capped, sunk)
+        : subgroupKeys(headDim, together, partial, subgroup, capped, sunk);
     checkFirstUse<AttentionProgram>(rec, device, program.key, () => ({
       kernel: 'attention',
       variant: variant.program,
-      details: { variant, headDim, group, capped, partial },
+      details: { variant, headDim, group, capped, sunk, partial },
     }));
     rec.dispatch({
       program,
-      tensors: [q, k, v, ranges, target],
+      tensors: [q, k, v, ranges, target, ...more],
       params: [queries, heads, kvHeads, width, group / together, factor, 0, cap],
       grid: [queries, chunks, heads / together],
       ...work,
@@ -276,15 +283,15 @@ export function attention(
   const [program, tileRows, side] =
     variant.program === 'broadcast'
       ? [
-          broadcast(headDim, subgroup, capped),
+          broadcast(headDim, subgroup, capped, sunk),
           broadcastRows(headDim, subgroup),
           broadcastRows(headDim, subgroup),
         ]
-      : [tiled(headDim, capped), ROWS, SIDE];
+      : [tiled(headDim, capped, sunk), ROWS, SIDE];
   checkFirstUse<AttentionProgram>(rec, device, program.key, () => ({
     kernel: 'attention',
     variant: variant.program,
-    details: { variant, headDim, group, capped, partial: false },
+    details: { variant, headDim, group, capped, sunk, partial: false },
   }));
   const tiles = Math.ceil((queries * group) / tileRows);
   const step = tilesPerDispatch(tiles, work.flops, device);
@@ -292,7 +299,7 @@ export function attention(
     const count = Math.min(step, tiles - first);
     rec.dispatch({
       program,
-      tensors: [q, k, v, ranges, out],
+      tensors: [q, k, v, ranges, out, ...more],
       params: [queries, heads, kvHeads, width, side, factor, first, cap],
       grid: [count, kvHeads],
       flops: (work.flops * count) / tiles,

@@ -1,6 +1,6 @@
 import { type ProgramSpec, programFamily } from '../../engine/index.js';
 import { lines } from '../shared/wgsl.js';
-import { bindings, parameters } from './commonWgsl.js';
+import { bindingsOf, firstScore, firstSum, formKey, parameters } from './commonWgsl.js';
 
 /** Rows of a workgroup: enough that a load serves many products, but with few accumulators. */
 export const broadcastRows = (headDim: number, subgroup: number): number =>
@@ -13,22 +13,24 @@ export const broadcastRows = (headDim: number, subgroup: number): number =>
  * The weights go through workgroup memory to the lanes that own columns of v, which pass them on in the same way. Ten
  * loads of f32 serve 128 products. `side` is the number of rows. Needs: subgroups of one fixed size.
  */
-export const broadcast = programFamily((headDim: number, subgroup: number, capped: boolean): ProgramSpec => {
-  const width = headDim / 4;
-  const columns = Math.ceil(width / subgroup);
-  const count = broadcastRows(headDim, subgroup);
-  const rows = (line: (r: number) => string) => lines(count, line);
-  const panels = (line: (t: number) => string) => lines(count / subgroup, line);
-  const cols = (line: (c: number) => string) => lines(columns, line);
-  const keys = (line: (n: number) => string) => lines(4, line);
-  /** WGSL of the value for row r, which lane r % subgroup holds in its variable `name` of panel r / subgroup. */
-  const ofRow = (name: string, r: number) =>
-    `subgroupBroadcast(${name}${Math.floor(r / subgroup)}, ${r % subgroup}u)`;
-  return {
-    key: `attention broadcast ${headDim} by ${subgroup}${capped ? ', capped' : ''}`,
-    bindings,
-    wgsl: () => /* wgsl */ `enable subgroups;
-${parameters(capped, 'vec4f')}
+export const broadcast = programFamily(
+  (headDim: number, subgroup: number, capped: boolean, sunk: boolean): ProgramSpec => {
+    const form = { capped, sunk };
+    const width = headDim / 4;
+    const columns = Math.ceil(width / subgroup);
+    const count = broadcastRows(headDim, subgroup);
+    const rows = (line: (r: number) => string) => lines(count, line);
+    const panels = (line: (t: number) => string) => lines(count / subgroup, line);
+    const cols = (line: (c: number) => string) => lines(columns, line);
+    const keys = (line: (n: number) => string) => lines(4, line);
+    /** WGSL of the value for row r, which lane r % subgroup holds in its variable `name` of panel r / subgroup. */
+    const ofRow = (name: string, r: number) =>
+      `subgroupBroadcast(${name}${Math.floor(r / subgroup)}, ${r % subgroup}u)`;
+    return {
+      key: `attention broadcast ${headDim} by ${subgroup}${formKey(form)}`,
+      bindings: bindingsOf(form),
+      wgsl: () => /* wgsl */ `enable subgroups;
+${parameters(form, 'vec4f')}
 var<workgroup> weights: array<f32, ${4 * subgroup * count}>;
 @compute @workgroup_size(${subgroup}) fn main(
   @builtin(workgroup_id) wid: vec3u, @builtin(subgroup_invocation_id) lane: u32,
@@ -55,8 +57,8 @@ ${panels(
 ${rows(
   r => `
   let bounds${r} = ${ofRow('range', r)};
-  var m${r} = LOWEST;
-  var l${r} = 0.0;
+  var m${r} = ${firstScore(form, `kv_head * group + min(first_row + ${r}u, last_row) % group`)};
+  var l${r} = ${firstSum(form, 'lane == 0u')};
 ${cols(c => `  var acc${r}_${c} = vec4f(0.0);`)}`,
 )}
   for (var start = low; start < high; start += ${4 * subgroup}u) {
@@ -117,5 +119,6 @@ ${cols(
 ${cols(c => `    if (lane + ${c * subgroup}u < p.width) { out[at + ${c * subgroup}u] = column${c}[r]; }`)}
   }
 }`,
-  };
-});
+    };
+  },
+);

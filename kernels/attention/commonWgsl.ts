@@ -1,4 +1,11 @@
+import type { Access } from '../../engine/index.js';
 import { softcapWgsl } from '../shared/mathWgsl.js';
+
+/** What all attention programs are generated from: whether scores are capped, and whether heads have sinks. */
+export interface AttentionForm {
+  readonly capped: boolean;
+  readonly sunk: boolean;
+}
 
 /**
  * WGSL of the parameters, the bindings and `score(s) -> type`, which turns scaled products into the input of the softmax;
@@ -7,7 +14,7 @@ import { softcapWgsl } from '../shared/mathWgsl.js';
  * drivers unroll loops of a known length, and every load in them takes milliseconds to compile. `first_tile` is the tile of
  * rows of workgroup 0, if the rows are divided among dispatches.
  */
-export const parameters = (capped: boolean, type: string): string => /* wgsl */ `
+export const parameters = ({ capped, sunk }: AttentionForm, type: string): string => /* wgsl */ `
 struct Params {
   queries: u32, heads: u32, kv_heads: u32, width: u32, side: u32, scale: f32, first_tile: u32, cap: f32
 }
@@ -17,13 +24,27 @@ struct Params {
 @group(0) @binding(3) var<storage, read> v: array<vec4f>;
 @group(0) @binding(4) var<storage, read> ranges: array<vec2u>;
 @group(0) @binding(5) var<storage, read_write> out: array<vec4f>;
+${sunk ? '@group(0) @binding(6) var<storage, read> sinks: array<f32>;' : ''}
 // exp(LOWEST - x) is 0 and never meets infinity, which compilers may assume not to occur.
 const LOWEST = -1.0e38;
 ${capped ? softcapWgsl(type) : ''}
 fn score(s: ${type}) -> ${type} { return ${capped ? 'softcap(s, p.cap)' : 's'}; }`;
 
 /** Access of the bindings of `parameters`. */
-export const bindings = ['read', 'read', 'read', 'read', 'write'] as const;
+export const bindingsOf = ({ sunk }: AttentionForm): Access[] => [
+  ...(['read', 'read', 'read', 'read', 'write'] as const),
+  ...(sunk ? (['read'] as const) : []),
+];
+
+/** The part of a program's key that names its form. */
+export const formKey = ({ capped, sunk }: AttentionForm): string =>
+  `${capped ? ', capped' : ''}${sunk ? ', sinks' : ''}`;
+
+/** WGSL of the score of a head's sink, with which the maximum of its scores begins; its weight 1 is in the sum of one lane. */
+export const firstScore = ({ sunk }: AttentionForm, head: string): string =>
+  sunk ? `sinks[${head}]` : 'LOWEST';
+export const firstSum = ({ sunk }: AttentionForm, isOne: string): string =>
+  sunk ? `select(0.0, 1.0, ${isOne})` : '0.0';
 
 /**
  * WGSL at the start of `main` in the programs for few queries: workgroup (t, c, z) takes chunk c of the keys of query t,
@@ -40,6 +61,10 @@ export const chunkOfKeys = (group: number, tile: number): string => /* wgsl */ `
   let chunk = (length + tiles - 1u) / tiles * ${tile}u;
   let low = range.x + min(length, wid.y * chunk);
   let high = range.x + min(length, (wid.y + 1u) * chunk);`;
+
+/** The same for head g of a workgroup that has a chunk of the keys: the sink belongs to the first. */
+export const inFirstChunk = (form: AttentionForm, g: number): string =>
+  form.sunk ? `select(LOWEST, ${firstScore(form, `first_head % p.heads + ${g}u`)}, wid.y == 0u)` : 'LOWEST';
 
 /**
  * WGSL that writes vec4 column `column` of head first_head + g: the result or, with `partial`, the undivided sum for

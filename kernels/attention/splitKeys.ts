@@ -1,7 +1,16 @@
 import { type ProgramSpec, programFamily } from '../../engine/index.js';
 import { lines } from '../shared/wgsl.js';
 import { workgroupReduction } from '../shared/workgroup.js';
-import { bindings, chunkOfKeys, parameters, storeColumn, storeTotals } from './commonWgsl.js';
+import {
+  bindingsOf,
+  chunkOfKeys,
+  firstSum,
+  formKey,
+  inFirstChunk,
+  parameters,
+  storeColumn,
+  storeTotals,
+} from './commonWgsl.js';
 
 /**
  * Few queries (decoding) on GPUs: one workgroup per query, chunk of keys and up to 4 heads of a group. For each tile of 64
@@ -10,16 +19,17 @@ import { bindings, chunkOfKeys, parameters, storeColumn, storeTotals } from './c
  * `partial`, workgroups share the keys and combine.ts adds up their results.
  */
 export const splitKeys = programFamily(
-  (headDim: number, group: number, partial: boolean, capped: boolean): ProgramSpec => {
+  (headDim: number, group: number, partial: boolean, capped: boolean, sunk: boolean): ProgramSpec => {
+    const form = { capped, sunk };
     const lanes = 64;
     const width = headDim / 4;
     const splits = Math.floor(lanes / width);
     const type = group === 1 ? 'f32' : `vec${group}f`;
     const part = (name: string, g: number) => (group === 1 ? name : `${name}[${g}]`);
     return {
-      key: `attention split keys ${headDim} x ${group}${partial ? ', partial' : ''}${capped ? ', capped' : ''}`,
-      bindings,
-      wgsl: () => /* wgsl */ `${parameters(capped, type)}
+      key: `attention split keys ${headDim} x ${group}${partial ? ', partial' : ''}${formKey(form)}`,
+      bindings: bindingsOf(form),
+      wgsl: () => /* wgsl */ `${parameters(form, type)}
 var<workgroup> query: array<vec4f, ${group * width}>;
 var<workgroup> weights: array<${type}, ${lanes}>;
 var<workgroup> sums: array<vec4f, ${lanes}>;
@@ -35,8 +45,8 @@ ${chunkOfKeys(group, lanes)}
   workgroupBarrier();
   let column = lane % ${width}u;
   let split = lane / ${width}u;
-  var m = ${type}(LOWEST);
-  var l = ${type}(0.0);
+  var m = ${type}(${Array.from({ length: group }, (_, g) => inFirstChunk(form, g)).join(', ')});
+  var l = ${type}(${firstSum(form, 'lane == 0u && wid.y == 0u')});
 ${lines(group, g => `  var acc${g} = vec4f(0.0);`)}
   for (var start = low; start < high; start += ${lanes}u) {
     let count = min(${lanes}u, high - start);

@@ -1,6 +1,15 @@
 import { type ProgramSpec, programFamily } from '../../engine/index.js';
 import { lines } from '../shared/wgsl.js';
-import { bindings, chunkOfKeys, parameters, storeColumn, storeTotals } from './commonWgsl.js';
+import {
+  bindingsOf,
+  chunkOfKeys,
+  firstSum,
+  formKey,
+  inFirstChunk,
+  parameters,
+  storeColumn,
+  storeTotals,
+} from './commonWgsl.js';
 
 /**
  * Few queries (decoding) on a driver that runs on the CPU, where barriers between subgroups are expensive: a workgroup is
@@ -10,7 +19,15 @@ import { bindings, chunkOfKeys, parameters, storeColumn, storeTotals } from './c
  * results. Needs: subgroups of one fixed size.
  */
 export const subgroupKeys = programFamily(
-  (headDim: number, group: number, partial: boolean, subgroup: number, capped: boolean): ProgramSpec => {
+  (
+    headDim: number,
+    group: number,
+    partial: boolean,
+    subgroup: number,
+    capped: boolean,
+    sunk: boolean,
+  ): ProgramSpec => {
+    const form = { capped, sunk };
     const width = headDim / 4;
     const columns = Math.ceil(width / subgroup);
     const tile = 4 * subgroup;
@@ -21,10 +38,10 @@ export const subgroupKeys = programFamily(
     const cols = (line: (c: number) => string) => lines(columns, line);
     const weightsOfKey = (n: number) => Array.from({ length: group }, (_, g) => `w${g}[${n}]`).join(', ');
     return {
-      key: `attention subgroup keys ${headDim} x ${group} by ${subgroup}${partial ? ', partial' : ''}${capped ? ', capped' : ''}`,
-      bindings,
+      key: `attention subgroup keys ${headDim} x ${group} by ${subgroup}${partial ? ', partial' : ''}${formKey(form)}`,
+      bindings: bindingsOf(form),
       wgsl: () => /* wgsl */ `enable subgroups;
-${parameters(capped, 'vec4f')}
+${parameters(form, 'vec4f')}
 var<workgroup> weights: array<${type}, ${tile}>;
 @compute @workgroup_size(${subgroup}) fn main(
   @builtin(workgroup_id) wid: vec3u,
@@ -35,8 +52,8 @@ ${chunkOfKeys(group, tile)}
 ${heads(
   g => `
   let q_at${g} = (first_head + ${g}u) * p.width;
-  var m${g} = LOWEST;
-  var l${g} = 0.0;
+  var m${g} = ${inFirstChunk(form, g)};
+  var l${g} = ${firstSum(form, 'lane == 0u && wid.y == 0u')};
 ${cols(c => `  var acc${g}_${c} = vec4f(0.0);`)}`,
 )}
   for (var start = low; start < high; start += ${tile}u) {

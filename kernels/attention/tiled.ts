@@ -1,6 +1,6 @@
 import { type ProgramSpec, programFamily } from '../../engine/index.js';
 import { lines } from '../shared/wgsl.js';
-import { bindings, parameters } from './commonWgsl.js';
+import { bindingsOf, firstScore, firstSum, formKey, parameters } from './commonWgsl.js';
 
 /** A workgroup of the tiled program has SIDE x SIDE invocations. */
 export const SIDE = 8;
@@ -16,16 +16,17 @@ const KEYS = 64;
  * Each load from q, k, v or the weights serves 4 or 8 products; a tile needs two barriers. q, k and v are read in place,
  * since neighbours load the same elements from the first-level cache. `side` is SIDE.
  */
-export const tiled = programFamily((headDim: number, capped: boolean): ProgramSpec => {
+export const tiled = programFamily((headDim: number, capped: boolean, sunk: boolean): ProgramSpec => {
+  const form = { capped, sunk };
   const width = headDim / 4;
   const columns = Math.ceil(width / 8);
   const rows = (line: (r: number) => string) => lines(4, line);
   const keys = (line: (n: number) => string) => lines(8, line);
   const cols = (line: (c: number) => string) => lines(columns, line);
   return {
-    key: `attention tiled ${headDim}${capped ? ', capped' : ''}`,
-    bindings,
-    wgsl: () => /* wgsl */ `${parameters(capped, 'vec4f')}
+    key: `attention tiled ${headDim}${formKey(form)}`,
+    bindings: bindingsOf(form),
+    wgsl: () => /* wgsl */ `${parameters(form, 'vec4f')}
 var<workgroup> maxima: array<vec4f, 64>;
 var<workgroup> weights: array<vec4f, ${KEYS * 8}>;
 @compute @workgroup_size(64) fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -53,8 +54,8 @@ ${rows(
   let range${r} = ranges[t${r}];`,
 )}
 ${rows(r => cols(c => `  var acc${r}_${c} = vec4f(0.0);`))}
-  var m = vec4f(LOWEST);
-  var l = vec4f(0.0);
+  var m = vec4f(${[0, 1, 2, 3].map(r => firstScore(form, `kv_head * group + min(row${r}, end_row - 1u) % group`)).join(', ')});
+  var l = vec4f(${firstSum(form, 'j == 0u')});
   for (var start = low; start < high; start += ${KEYS}u) {
 ${keys(
   n => `

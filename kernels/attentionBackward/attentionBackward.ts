@@ -1,4 +1,12 @@
-import { checkArguments, f32Bits, type Recorder, Scope, settings, type Tensor } from '../../engine/index.js';
+import {
+  checkArguments,
+  ensure,
+  f32Bits,
+  type Recorder,
+  Scope,
+  settings,
+  type Tensor,
+} from '../../engine/index.js';
 import { type AttentionOptions, attentionSettings, checkHeads } from '../attention/attention.js';
 import { aTensor, checkMatrix, checkOperands, checkTensor } from '../shared/checks.js';
 import { tilesPerDispatch } from '../shared/dispatchTime.js';
@@ -56,6 +64,7 @@ export function attentionBackward(
   const { q, k, v, ranges, out } = tensors;
   const { heads, kvHeads, headDim, scale, softcap, mostKeys } = options;
   checkHeads(kernel, options);
+  ensure(!options.sinks, `${kernel}: heads with sinks have no backward pass`, 'Leave `sinks` out.');
   const [queries] = checkMatrix(kernel, 'q', q);
   const [keys] = checkMatrix(kernel, 'k', k);
   const [columns, kvColumns] = [heads * headDim, kvHeads * headDim];

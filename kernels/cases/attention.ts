@@ -30,13 +30,14 @@ export function mutualRanges(lengths: readonly number[]): Uint32Array {
   );
 }
 
-/** Attention in f64: out[t, h] = softmax(scale q.k) v over ranges[t]. */
+/** Attention in f64: out[t, h] = softmax(scale q.k) v over ranges[t], with a score besides for each head of `sinks`. */
 export function attentionF64(
   q: ArrayLike<number>,
   k: ArrayLike<number>,
   v: ArrayLike<number>,
   ranges: Uint32Array,
   { heads, kvHeads, headDim, scale, softcap }: AttentionOptions,
+  sinks?: ArrayLike<number>,
 ): Float64Array {
   const out = new Float64Array(q.length);
   for (let at = 0; at < q.length; at += headDim) {
@@ -49,9 +50,10 @@ export function attentionF64(
       for (let d = 0; d < headDim; d++) scores[s - start]! += scale * q[at + d]! * k[key + d]!;
     }
     if (softcap) scores.set(scores.map(score => softcap * Math.tanh(score / softcap)));
-    const most = scores.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+    const sink = sinks?.[(at / headDim) % heads] ?? Number.NEGATIVE_INFINITY;
+    const most = scores.reduce((a, b) => Math.max(a, b), sink);
     const weights = scores.map(score => Math.exp(score - most));
-    const total = weights.reduce((a, b) => a + b, 0);
+    const total = weights.reduce((a, b) => a + b, sinks ? Math.exp(sink - most) : 0);
     weights.forEach((weight, i) => {
       const value = ((start + i) * kvHeads + kvHead) * headDim;
       for (let d = 0; d < headDim; d++) out[at + d]! += (weight / total) * v[value + d]!;
@@ -67,6 +69,8 @@ interface Shape {
   headDim: number;
   ranges: Uint32Array;
   softcap?: number;
+  /** Each head has a sink. */
+  sunk?: boolean;
   /** Key rows; default: one per query. */
   keys?: number;
   bench?: boolean;
@@ -74,14 +78,14 @@ interface Shape {
 
 /** Attention over random tensors with these key ranges. */
 export function attentionCase(shape: Shape): KernelCase<AttentionVariant> {
-  const { name, heads, kvHeads, headDim, ranges, softcap, keys, bench = false } = shape;
+  const { name, heads, kvHeads, headDim, ranges, softcap, sunk = false, keys, bench = false } = shape;
   const queries = ranges.length / 2;
   const rows = keys ?? queries;
   let pairs = 0;
   for (let t = 0; t < queries; t++) pairs += ranges[2 * t + 1]! - ranges[2 * t]!;
   return {
     kernel: 'attention',
-    name: `${name}, heads ${heads}/${kvHeads} x ${headDim}${softcap ? `, capped to ${softcap}` : ''}`,
+    name: `${name}, heads ${heads}/${kvHeads} x ${headDim}${softcap ? `, capped to ${softcap}` : ''}${sunk ? ', sinks' : ''}`,
     flops: 4 * pairs * heads * headDim,
     bytes: 8 * (queries * heads + rows * kvHeads) * headDim,
     bench,
@@ -93,13 +97,20 @@ export function attentionCase(shape: Shape): KernelCase<AttentionVariant> {
       const v = await caseTensor(scope, normals(rows * kvHeads * headDim, 3), [rows, kvHeads * headDim]);
       const bounds = scope.own(tensorFrom(scope.device, ranges, [queries, 2]));
       const output = scope.tensor([queries, heads * headDim]);
+      const sinks = sunk ? await caseTensor(scope, normals(heads, 4), [heads]) : undefined;
       // Three times the usual scale: some softmax weights are near 1.
       const options = { heads, kvHeads, headDim, scale: 3 / Math.sqrt(headDim), ...(softcap && { softcap }) };
       return {
         run: (rec, variant) =>
-          attention(rec, q.tensor, k.tensor, v.tensor, bounds, output, { ...options, variant }),
+          attention(rec, q.tensor, k.tensor, v.tensor, bounds, output, {
+            ...options,
+            variant,
+            ...(sinks && { sinks: sinks.tensor }),
+          }),
         output,
-        reference: () => ({ expected: attentionF64(q.values, k.values, v.values, ranges, options) }),
+        reference: () => ({
+          expected: attentionF64(q.values, k.values, v.values, ranges, options, sinks?.values),
+        }),
       };
     },
   };
@@ -179,6 +190,23 @@ const shapes: Shape[] = [
     headDim: 128,
     ranges: Uint32Array.of(0, 298, 0, 299, 0, 300),
     keys: 512,
+  },
+  {
+    name: 'window 17 of 60+5',
+    heads: 6,
+    kvHeads: 2,
+    headDim: 64,
+    ranges: causalRanges([60, 5], 17),
+    sunk: true,
+  },
+  {
+    name: 'decode 2 of 700, one empty',
+    heads: 6,
+    kvHeads: 2,
+    headDim: 64,
+    ranges: Uint32Array.of(0, 699, 17, 17),
+    keys: 700,
+    sunk: true,
   },
   {
     name: 'causal 256',

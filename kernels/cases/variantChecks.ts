@@ -160,7 +160,7 @@ const compared = (values: ArrayLike<number>, expected: Float64Array, tolerance: 
 
 /** Attention over so many keys that the program works as in its first use: few queries see more keys than many do. */
 function checkAttention(rec: Recorder, scope: Scope, { variant, ...program }: AttentionProgram): CheckedRun {
-  const { headDim, group, capped, partial } = program;
+  const { headDim, group, capped, sunk, partial } = program;
   const many = variant.program === 'tiled' || variant.program === 'broadcast';
   const queries = many ? 37 : 1;
   const whole = many ? 300 : DEPTH;
@@ -176,14 +176,17 @@ function checkAttention(rec: Recorder, scope: Scope, { variant, ...program }: At
   );
   const bounds = scope.own(tensorFrom(scope.device, ranges, [queries, 2]));
   const out = operand(scope, [queries, group * headDim], 'f32', 4);
+  const sinks = sunk ? operand(scope, [group], 'f32', 5) : undefined;
   const inOneChunk = { ...variant, name: variant.program, chunk: Number.POSITIVE_INFINITY };
   attention(rec, q.tensor, k.tensor, v.tensor, bounds, out.tensor, {
     ...options,
+    ...(sinks && { sinks: sinks.tensor }),
     variant: many || partial ? variant : inOneChunk,
   });
   return {
     outputs: [out.tensor],
-    error: values => compared(values, attentionF64(q.values, k.values, v.values, ranges, options), RELATIVE),
+    error: values =>
+      compared(values, attentionF64(q.values, k.values, v.values, ranges, options, sinks?.values), RELATIVE),
   };
 }
 

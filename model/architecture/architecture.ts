@@ -44,6 +44,8 @@ export interface LayerTensorNames {
   readonly kNorm: TensorRef | null;
   readonly o: TensorRef;
   readonly oBias: TensorRef | null;
+  /** Scores of keys without values, one for each head: attention sinks that belong to no token. */
+  readonly sinkBias: TensorRef | null;
   /** Between o_proj and the residual stream. */
   readonly attentionOutNorm: TensorRef | null;
   /** Before the MLP. */
@@ -130,6 +132,10 @@ export interface Experts {
   readonly dense: number;
   /** A token weights its experts by a softmax over their logits, or over those of all experts. */
   readonly softmaxOver: 'chosen' | 'all';
+  /** Gate is clamped to at most this, up to within it, and 1 is added to up; absent: neither. */
+  readonly limit?: number;
+  /** Folders store the matrices of all experts as one tensor, transposed, gate and up in turn (checkpoint/fusedExperts.ts). */
+  readonly fused?: boolean;
 }
 
 /**
@@ -274,6 +280,7 @@ function layerShapes(
     kNorm: vector('norms', qkNorm === 'projection' ? keys : headDim),
     o: ['attention', [hidden, queries]],
     oBias: vector('attention', hidden),
+    sinkBias: vector('attention', arch.heads),
     attentionOutNorm: norm,
     mlpNorm: norm,
     mlpNormBias: norm,

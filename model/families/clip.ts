@@ -1,6 +1,6 @@
 import type { Architecture, LayerTensorNames } from '../architecture/architecture.js';
 import { type ConfigReader, statedDtype } from './configReader.js';
-import { checkHeads, evenHeads, type HasTensor, noExperts, readActivation, readSize } from './decoder.js';
+import { checkHeads, evenHeads, type HasTensor, readActivation, readSize, uncommonParts } from './decoder.js';
 
 /** CLIP with both towers: reads the vision encoder and the projection of image embeddings; the text tower stays unchanged. */
 export function clip(config: ConfigReader, has?: HasTensor): Architecture {
@@ -124,7 +124,7 @@ function layerNames(at: string): LayerTensorNames {
     attentionOutNorm: null,
     mlpNorm: between.weight,
     mlpNormBias: between.bias,
-    ...noExperts,
+    ...uncommonParts,
     gate: null,
     gateBias: null,
     up: up.weight,

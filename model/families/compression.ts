@@ -18,7 +18,8 @@ export interface WeightScheme {
 
 /**
  * How a checkpoint stores compressed weights. `scaled`: `weight` or `weight_packed` with `weight_scale` beside it (FP8 of
- * transformers, compressed-tensors); `gptq` and `awq`: `qweight`, `qzeros`, `scales`.
+ * transformers, compressed-tensors); `gptq` and `awq`: `qweight`, `qzeros`, `scales`; `mxfp4`: the experts of gpt-oss, `*_blocks`
+ * and `*_scales`.
  */
 export type CompressedLayout =
   | { readonly kind: 'scaled'; readonly schemes: readonly WeightScheme[] }
@@ -31,7 +32,8 @@ export type CompressedLayout =
       /** Whether modules may differ from `bits` and `groupSize`. */
       readonly varied: boolean;
     }
-  | { readonly kind: 'awq'; readonly bits: 4; readonly groupSize: number | null };
+  | { readonly kind: 'awq'; readonly bits: 4; readonly groupSize: number | null }
+  | { readonly kind: 'mxfp4' };
 
 /** How a model's weights are compressed, as its config.json says. */
 export interface Compression {
@@ -128,6 +130,7 @@ const methods: Readonly<Record<string, Read>> = {
   'compressed-tensors': compressedTensors,
   gptq,
   awq,
+  mxfp4: () => ({ label: 'mxfp4', layout: { kind: 'mxfp4' } }),
 };
 
 const TENSOR: ScaleGrid = { rows: null, columns: null };

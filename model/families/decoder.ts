@@ -173,8 +173,9 @@ export interface LlamaParts {
   readonly qkNorm?: boolean;
 }
 
-/** What a layer without experts lacks. */
-export const noExperts = {
+/** What layers lack that have neither experts nor sinks. */
+export const uncommonParts = {
+  sinkBias: null,
   router: null,
   routerBias: null,
   sharedGate: null,
@@ -206,7 +207,7 @@ export function llamaLayer(
     attentionOutNorm: null,
     mlpNorm: `${at}.post_attention_layernorm.weight`,
     mlpNormBias: null,
-    ...noExperts,
+    ...uncommonParts,
     gate: `${at}.mlp.gate_proj.weight`,
     up: `${at}.mlp.up_proj.weight`,
     down: `${at}.mlp.down_proj.weight`,

@@ -6,13 +6,13 @@ import {
   decoder,
   evenHeads,
   type HasTensor,
-  noExperts,
   readActivation,
   readSize,
   readVocabulary,
   requireEvenHeads,
   type StoredForms,
   storedForm,
+  uncommonParts,
 } from './decoder.js';
 import { fusedHeads } from './fusedHeads.js';
 import { readRope } from './rope.js';
@@ -134,7 +134,7 @@ function layerNames(
     attentionOutNorm: null,
     mlpNorm: `${at}.${mlp}.weight`,
     mlpNormBias: `${at}.${mlp}.bias`,
-    ...noExperts,
+    ...uncommonParts,
     gate: null,
     up: `${at}.mlp.dense_h_to_4h.weight`,
     down: `${at}.mlp.dense_4h_to_h.weight`,

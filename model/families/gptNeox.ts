@@ -6,12 +6,12 @@ import {
   decoder,
   evenHeads,
   type HasTensor,
-  noExperts,
   readActivation,
   readSize,
   readVocabulary,
   type StoredForms,
   storedForm,
+  uncommonParts,
 } from './decoder.js';
 import { fusedHeads } from './fusedHeads.js';
 import { readRope } from './rope.js';
@@ -85,7 +85,7 @@ function layerNames(at: string, { heads, headDim }: Dimensions, bias: boolean): 
     attentionOutNorm: null,
     mlpNorm: `${at}.post_attention_layernorm.weight`,
     mlpNormBias: `${at}.post_attention_layernorm.bias`,
-    ...noExperts,
+    ...uncommonParts,
     gate: null,
     up: `${at}.mlp.dense_h_to_4h.weight`,
     down: `${at}.mlp.dense_4h_to_h.weight`,

@@ -15,6 +15,7 @@ import type { HasTensor } from './decoder.js';
 import { falcon } from './falcon.js';
 import { gemma2, gemma3Multimodal, gemma3Text } from './gemma.js';
 import { gptNeox } from './gptNeox.js';
+import { gptOss } from './gptOss.js';
 import { granite, graniteHybrid } from './granite.js';
 import { hunyuanDense } from './hunyuan.js';
 import { ernie4_5, glm, glm4, helium } from './interleaved.js';
@@ -37,6 +38,7 @@ import { mistral3, qwen2_5Vl, qwen3Vl, smolvlm } from './wrapped.js';
 /** "model_type" in config.json -> the family's reader. */
 const families: Readonly<Record<string, (config: ConfigReader, has: HasTensor) => Architecture>> = {
   llama,
+  gpt_oss: gptOss,
   smollm3,
   mistral,
   ministral3,
@@ -154,6 +156,10 @@ export function compressedWeights(config: unknown, path: string): CompressedWeig
   const dtype = statedDtype(reader) ?? (isRecord(text) ? statedDtype(new ConfigReader(text, path)) : null);
   return { compression, dtype: dtype === null || dtype === 'u32' ? 'bf16' : dtype };
 }
+
+/** Whether a folder with this parsed config.json stores the matrices of all experts as one tensor (checkpoint/fusedExperts.ts). */
+export const storesExpertsTogether = (config: unknown): boolean =>
+  isRecord(config) && config.model_type === 'gpt_oss';
 
 /** The config.json (also by parseExactJson) of a model whose weights are written whole. */
 export const withoutCompression = (config: Record<string, unknown>): Record<string, unknown> =>

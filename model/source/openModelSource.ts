@@ -5,12 +5,13 @@ import type { Architecture } from '../architecture/architecture.js';
 import { anArchitecture, aPath, maybeDtype } from '../arguments/forms.js';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { expectedCheckpoint } from '../checkpoint/expectedCheckpoint.js';
+import { SplitExperts } from '../checkpoint/fusedExperts.js';
 import { inDtype, type WeightDtype } from '../checkpoint/inDtype.js';
 import { missingFile } from '../checkpoint/missingFile.js';
 import { jsonOf, type ModelSource } from '../checkpoint/modelSource.js';
 import { openSafetensors } from '../checkpoint/safetensors.js';
 import { openCompressed } from '../compressed/openCompressed.js';
-import { compressedWeights } from '../families/index.js';
+import { compressedWeights, storesExpertsTogether } from '../families/index.js';
 import { isGgufPath } from '../files/ggufPath.js';
 import { readTextFileIfPresent } from '../files/jsonFile.js';
 import { GgufSource } from '../gguf/source.js';
@@ -36,8 +37,10 @@ class FolderSource implements ModelSource {
 
   async openCheckpoint(): Promise<Checkpoint> {
     const stored = await openSafetensors(this.folder);
-    const compressed = compressedWeights(await jsonOf(this, 'config.json'), this.nameOf('config.json'));
-    return compressed ? await openCompressed(stored, compressed.compression, compressed.dtype) : stored;
+    const config = await jsonOf(this, 'config.json');
+    const compressed = compressedWeights(config, this.nameOf('config.json'));
+    if (compressed) return await openCompressed(stored, compressed.compression, compressed.dtype);
+    return storesExpertsTogether(config) ? new SplitExperts(stored) : stored;
   }
 
   async weightFiles(): Promise<string[]> {

@@ -42,7 +42,7 @@ export function routedFeatures(
   normed: Tensor,
   logits: Tensor,
   weights: LayerWeights,
-  { count, perToken, features, softmaxOver }: Experts,
+  { count, perToken, features, softmaxOver, limit }: Experts,
   activation: Activation,
 ): RoutedFeatures {
   const { recorder } = scope.device;
@@ -64,6 +64,7 @@ export function routedFeatures(
     activation,
     ...(weights.gateBias && { gateBias: weights.gateBias }),
     ...(weights.upBias && { upBias: weights.upBias }),
+    ...(limit !== undefined && { limit }),
   });
   return { ...rows, features: out, weights: chosen };
 }

@@ -88,6 +88,7 @@ export class LayerSteps {
       headDim,
       scale: arch.attentionScale,
       ...(arch.attentionSoftcap !== null && { softcap: arch.attentionSoftcap }),
+      ...(weights.sinkBias && { sinks: weights.sinkBias }),
       mostKeys: Math.min(batch.longest, window ?? batch.longest),
       ownKeys: batch.apart,
     };

@@ -8,6 +8,7 @@ import { exactJsonText } from '../files/exactJson.js';
 import { isGgufPath } from '../files/ggufPath.js';
 import { copyOutputFile, outputError, writeOutputFile } from '../files/outputError.js';
 import { ggufTexts } from '../gguf/source.js';
+import { withFusedExperts } from './fusedTensors.js';
 import { type PlannedModel, planGguf } from './ggufPlan.js';
 import { isCompanion, isCompanionFolder } from './modelKinds.js';
 import { type ModelToWrite, type WriteModelOptions, writtenConfig } from './modelToWrite.js';
@@ -36,7 +37,8 @@ export async function checkWritable(model: PlannedModel, to: string): Promise<vo
 
 async function writeModelFolder(model: ModelToWrite, to: string, options: WriteModelOptions): Promise<void> {
   const { source } = model;
-  await writeSafetensors(to, writtenTensors(model), {
+  const tensors = writtenTensors(model);
+  await writeSafetensors(to, model.arch.experts?.fused ? withFusedExperts(tensors) : tensors, {
     ...(options.maxShardBytes !== undefined && { maxShardBytes: options.maxShardBytes }),
     onProgress: (done, total) => options.onProgress?.({ phase: 'write', done, total, unit: 'bytes' }),
   });

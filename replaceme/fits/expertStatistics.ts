@@ -1,4 +1,5 @@
 import {
+  asU32,
   type Device,
   download,
   type LiveState,
@@ -136,7 +137,7 @@ export class ExpertStatistics implements LiveState {
       return out;
     };
     const all = sharesOf(scope, factors.reshape([tokens.size, 1]), ofRows(totals), ofRows(roots));
-    const begins = new Uint32Array((await download(routed.begins)).slice().buffer);
+    const begins = asU32(await download(routed.begins));
     for (let e = 0; e < this.sizes.count; e++) {
       const first = begins[e]!;
       const rows = begins[e + 1]! - first;

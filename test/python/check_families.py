@@ -41,7 +41,7 @@ def run(folder):
     def load(dtype):
         # Gemma 2 needs the eager form for its capped scores.
         options = dict(dtype=dtype, attn_implementation="eager", output_loading_info=True)
-        if kind in ("mixtral", "qwen2_moe", "qwen3_moe"):
+        if kind in ("mixtral", "qwen2_moe", "qwen3_moe", "gpt_oss"):
             # torch's grouped products want rows of whole 16 bytes.
             options["experts_implementation"] = "eager"
         model, info = auto.from_pretrained(folder, **options)

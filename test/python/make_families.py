@@ -10,15 +10,17 @@ every part shows in the logits. Settings are chosen to differ from every default
 the sequence, sequences longer than the original context.
 """
 import copy
+import json
 import os
 import sys
 
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from image_inputs import image_inputs
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 OUT = os.path.join(HERE, "..", "data", "families")
@@ -110,6 +112,12 @@ MODELS.update({
                              use_sliding_window=True, sliding_window=7, norm_topk_prob=True, tie_word_embeddings=True),
     "qwen2_moe": dict(model_type="qwen2_moe", num_experts=5, num_experts_per_tok=2, moe_intermediate_size=12,
                       shared_expert_intermediate_size=16, use_sliding_window=True, sliding_window=5, max_window_layers=3),
+    "gpt_oss": dict(model_type="gpt_oss", head_dim=8, num_local_experts=5, num_experts_per_tok=2, sliding_window=5, swiglu_limit=0.5,
+                    layer_types=SLIDING, rope_parameters=dict(rope_type="yarn", rope_theta=1e4, factor=4.0, truncate=False,
+                                                              original_max_position_embeddings=8)),
+    "gpt_oss-mxfp4": dict(model_type="gpt_oss", head_dim=8, num_local_experts=3, num_experts_per_tok=2, hidden_size=32,
+                          intermediate_size=64, layer_types=SLIDING[::-1], sliding_window=9, tie_word_embeddings=True,
+                          rope_parameters=dict(rope_type="default", rope_theta=1e4)),
     "apertus": dict(model_type="apertus", rope_parameters=dict(rope_type="default", rope_theta=1e4), num_hidden_layers=4),
 })
 VISION = dict(model_type="siglip_vision_model", hidden_size=8, intermediate_size=8, num_hidden_layers=4,
@@ -159,7 +167,7 @@ def config_of(name):
 def randomise(model, generator):
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
-        if name.endswith("bias"):
+        if name.endswith(("bias", "sinks")):
             values = 0.3 * noise
         elif parameter.dim() == 1:
             values = parameter.detach() + 0.3 * noise
@@ -183,6 +191,28 @@ def cut(model, kept):
     inner.config.num_hidden_layers = len(kept)
 
 
+def pack_experts(model, folder, generator):
+    """Replaces the matrices of experts in a written folder, and in the model, by MXFP4 as gpt-oss stores it."""
+    path = os.path.join(folder, "model.safetensors")
+    tensors = load_file(path)
+    for name, parameter in model.named_parameters():
+        if not name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            continue
+        experts, inputs, outputs = parameter.shape
+        blocks = torch.randint(0, 256, (experts, outputs, inputs // 32, 16), dtype=torch.uint8, generator=generator)
+        scales = torch.randint(121, 126, (experts, outputs, inputs // 32), dtype=torch.uint8, generator=generator)
+        values = convert_moe_packed_tensors(blocks, scales, dtype=torch.bfloat16)
+        assert values.shape == parameter.shape
+        parameter.data = values.float()
+        del tensors[name]
+        tensors[name + "_blocks"], tensors[name + "_scales"] = blocks, scales
+    save_file(tensors, path, metadata=dict(format="pt"))
+    path = os.path.join(folder, "config.json")
+    config = json.load(open(path))
+    config["quantization_config"] = dict(quant_method="mxfp4", modules_to_not_convert=["lm_head", "model.embed_tokens"])
+    json.dump(config, open(path, "w"), indent=2)
+
+
 @torch.no_grad()
 def make(name, seed):
     generator = torch.Generator().manual_seed(seed)
@@ -192,13 +222,15 @@ def make(name, seed):
     randomise(model, generator)
     folder = os.path.join(OUT, name)
     os.makedirs(folder, exist_ok=True)
+    # A copy: rotation frequencies are rounded with the weights.
+    copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder)
+    if name.endswith("-mxfp4"):
+        pack_experts(model, folder, generator)
     ids = torch.randint(3, 60, (1, TOKENS), generator=generator)
     golden = {"ids": ids[0].int(), "logits": model(ids).logits[0].clone()}
     model.generation_config.eos_token_id = None
     out = model.generate(ids[:, :10], attention_mask=torch.ones(1, 10, dtype=torch.long), max_new_tokens=8, do_sample=False)
     golden["greedy"] = out[0, 10:].int()
-    # A copy: rotation frequencies are rounded with the weights.
-    copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder)
     kept = [0, 1, 3]
     cut(model, kept)
     golden["kept"] = torch.tensor(kept, dtype=torch.int32)

@@ -28,7 +28,7 @@ const tried = [
 /** Families whose layers have the form of another one that is here: two methods do. */
 const alike = [
   ...['exaone4-whole', 'granitemoehybrid', 'idefics3', 'ministral3', 'mistral3', 'olmo3', 'qwen2_5_vl'],
-  ...['qwen3_moe', 'qwen3_moe-normed'],
+  ...['qwen3_moe', 'qwen3_moe-normed', 'gpt_oss-mxfp4'],
   ...['qwen3_vl', 'seed_oss', 'smolvlm', 'helium', 'ernie4_5', 'glm', 'cohere', 'hunyuan'],
 ];
 

@@ -63,8 +63,9 @@ if (!python) {
       const repair = ['replaceme-ls', 'replaceme-diagonal'].find(
         name => !methods.find(method => method.name === name)!.refusal?.(model.arch),
       )!;
-      const transplant = transplanted.includes(family) ? ['transplant-heal'] : [];
-      for (const method of ['plain', repair, 'laco', ...transplant]) {
+      const more = transplanted.includes(family) ? ['transplant-heal'] : model.arch.experts ? ['refit'] : [];
+      for (const method of ['plain', repair, 'laco', ...more]) {
+        if (methods.find(({ name }) => name === method)!.refusal?.(model.arch)) continue;
         paths.push(join(folder.path, family, method));
         const image = method === 'plain' && golden.keptImageLogits;
         await writePruned(model, golden, method, paths.at(-1)!, image ? { image: rowsOf(image, model) } : {});
