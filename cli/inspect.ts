@@ -27,14 +27,30 @@ fits each to its own tokens; the router stays`;
 const describeUnused = (names: readonly string[]): string =>
   names.length <= 3 ? names.join(', ') : `${names.length} tensors, for example ${names[0]}`;
 
+const describeCache = ({ cachePerToken, cacheStates = 0 }: ModelSummary['bytes']): string =>
+  [
+    `${formatBytes(cachePerToken)} per token`,
+    ...(cacheStates > 0 ? [`${formatBytes(cacheStates)} per sequence in layers without attention`] : []),
+  ].join(', ');
+
 /** The summary as text: dimensions and memory, then parameters by part. @param refusing methods that cannot repair it. */
 export function formatSummary(summary: ModelSummary, refusing: readonly string[] = []): string {
-  const { parameters, bytes, ropes, dtypes, images, compressed, experts } = summary;
+  const { parameters, bytes, ropes, dtypes, images, compressed, experts, layerKinds } = summary;
   const attention = `${summary.heads} heads of ${summary.headDim}, ${summary.kvHeads} for keys and values`;
   const fields = formatFields([
     ['model', summary.path],
     ['family', summary.family],
     ['layers', `${summary.layers} of ${thousands(parameters.perLayer)} parameters`],
+    ...(layerKinds
+      ? [
+          [
+            'kinds of layers',
+            Object.entries(layerKinds)
+              .map(([kind, count]) => `${kind} (${count})`)
+              .join(', '),
+          ] as const,
+        ]
+      : []),
     ['hidden', `${summary.hidden}`],
     ['intermediate', `${summary.intermediate}${experts ? ' for a token' : ''}`],
     ...(experts ? [describeExperts(experts, summary.layers)] : []),
@@ -67,7 +83,7 @@ export function formatSummary(summary: ModelSummary, refusing: readonly string[]
         ? `${formatBytes(bytes.checkpoint)} on disk, ${formatBytes(bytes.weights)} on the device`
         : `none here; ${formatBytes(bytes.weights)} if config.json is right`,
     ],
-    ...(images ? [] : [['KV cache', `${formatBytes(bytes.cachePerToken)} per token`] as const]),
+    ...(images ? [] : [['KV cache', describeCache(bytes)] as const]),
     ['methods', refusing.length === 0 ? 'all' : `all but ${refusing.join(', ')}`],
     ...(summary.unusedTensors.length ? [['not used', describeUnused(summary.unusedTensors)] as const] : []),
   ]);

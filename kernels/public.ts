@@ -45,6 +45,7 @@ export {
   rmsNormBackward,
 } from './norms/normBackward.js';
 export { rmsNorm } from './norms/rmsNorm.js';
+export type { SequenceRows } from './recurrence/sequenceRows.js';
 export { addSquaredNorm, type ColumnSumsOptions, columnSums, rowDots } from './reduce/named.js';
 export type { CustomReduction, Reduction } from './reduce/operations.js';
 export { type Elements, type ReduceOptions, reduce } from './reduce/reduce.js';

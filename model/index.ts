@@ -7,6 +7,8 @@ export {
   refKey,
   storedName,
 } from './architecture/architecture.js';
+export { cacheBytes } from './architecture/cacheBytes.js';
+export { attendedColumns, mixedColumns, mixingColumns } from './architecture/mixer.js';
 export { requireText, requireVision } from './architecture/modality.js';
 export {
   aBatch,
@@ -73,6 +75,7 @@ export { totalTokens } from './transformer/batch.js';
 export { BatchTensors } from './transformer/batchTensors.js';
 export { type MlpFeatures, type RoutedFeatures, tensorsOf } from './transformer/expertSteps.js';
 export { firstNonFinite } from './transformer/firstNonFinite.js';
+export { predictionsOf } from './transformer/headLogits.js';
 export { LayerSteps } from './transformer/layerSteps.js';
 export { rotationRows } from './transformer/rotationTable.js';
 export { nonFiniteIn, SpilledTensor } from './transformer/spilledWeights.js';

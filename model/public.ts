@@ -10,6 +10,7 @@ export type {
   VisionInput,
   VisionTensorNames,
 } from './architecture/architecture.js';
+export type { LinearMixer, MixerTensorNames } from './architecture/mixer.js';
 export type { Rope, RopeBase } from './architecture/rope.js';
 export type { Checkpoint, OpaqueTensor, TensorInfo } from './checkpoint/checkpoint.js';
 export type { WeightDtype } from './checkpoint/inDtype.js';
@@ -97,6 +98,7 @@ export type { StatePlacement } from './transformer/batchTensors.js';
 export type { Edits } from './transformer/edits.js';
 export { tokenLogits } from './transformer/headLogits.js';
 export { KvCache } from './transformer/kvCache.js';
+export type { LinearStates } from './transformer/linearStates.js';
 export { type LogitsOptions, type LogitsResult, logits } from './transformer/logits.js';
 export { type LoadOptions, Model, type WeightChanges } from './transformer/model.js';
 export type { RotationTable } from './transformer/rotationTable.js';
@@ -108,6 +110,7 @@ export {
   type LayerTensors,
   type Tap,
 } from './transformer/transformer.js';
+export type { WalkedRows } from './transformer/walkedRows.js';
 export type { ReuseTensor, TensorPlace } from './transformer/weightLoader.js';
 export type { LayerWeights, RequiredWeights, VisionWeights, Weights } from './transformer/weights.js';
 export { type Conversion, type ConvertOptions, convert } from './writing/convert.js';

@@ -67,6 +67,12 @@ export const ggufCases: Readonly<Record<string, GgufCase>> = {
   },
   falcon: { family: 'falcon', config: { bias: false } },
   'falcon-grouped': { family: 'falcon-grouped' },
+  phi: { family: 'phi' },
+  lfm2: {
+    family: 'lfm2',
+    config: { block_auto_adjust_ff_dim: false, intermediate_size: 32 },
+    remove: 2,
+  },
   neox: { family: 'neox', config: turned },
   'neox in turn': { family: 'neox', config: { ...turned, use_parallel_residual: false } },
 };

@@ -61,12 +61,9 @@ export class StepRun {
     name: string,
     value: number,
     unit: string,
-    {
-      better = unit === 's' || unit === 'ms' || unit === 'us' ? 'lower' : 'higher',
-      predicted,
-    }: { better?: Metric['better']; predicted?: number | undefined } = {},
+    better: Metric['better'] = unit === 's' || unit === 'ms' || unit === 'us' ? 'lower' : 'higher',
   ): void {
-    this.send({ metric: { name, value, unit, better, ...(predicted !== undefined && { predicted }) } });
+    this.send({ metric: { name, value, unit, better } });
   }
 
   table(title: string, table: BenchTable): void {

@@ -15,6 +15,7 @@ import { mapCases } from './map.js';
 import { matmulCases } from './matmul.js';
 import { normCases } from './norms.js';
 import { packedRowCases } from './packedRows.js';
+import { recurrenceCases } from './recurrence.js';
 import { reduceCases } from './reduce.js';
 import { reductionCases } from './reductions.js';
 import { vocabularyCases } from './vocabulary.js';
@@ -38,6 +39,7 @@ export const kernelCases: KernelCase[] = [
   ...reduceCases,
   ...layoutCases,
   ...batchCases,
+  ...recurrenceCases,
   ...reductionCases,
   ...vocabularyCases,
   ...gramAndSolveCases,

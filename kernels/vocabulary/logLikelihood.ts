@@ -59,11 +59,17 @@ ${workgroupReduction('sum', ROW_LANES, 'f32', 'a + b')}`,
 export interface LogLikelihoodOptions {
   /** How the model scales and caps its logits. */
   form?: LogitForm;
+  /** [V] f32: the head's bias. */
+  bias?: Tensor | undefined;
   /** [T] f32: receives the target's logit minus the largest logit. */
   below?: Tensor;
 }
 
-const likelihoodSettings = settings<LogLikelihoodOptions>({ form: maybeLogitForm, below: maybeTensor });
+const likelihoodSettings = settings<LogLikelihoodOptions>({
+  form: maybeLogitForm,
+  bias: maybeTensor,
+  below: maybeTensor,
+});
 
 /** Logits [T, columns] of the vocabulary from token `start` on. */
 interface LogitsTile {
@@ -106,12 +112,13 @@ export function logLikelihood(
 ): void {
   checkOperands('logLikelihood', rec, { hidden, head, targets, out });
   checkArguments('logLikelihood', { options }, { options: likelihoodSettings });
-  const { form, below } = options;
+  const { form, bias, below } = options;
   const [tokens, depth] = checkMatrix('logLikelihood', 'hidden', hidden);
   const [vocabulary] = checkMatrix('logLikelihood', 'head', head, floats);
   checkTensor('logLikelihood', 'head', head, [vocabulary, depth], floats);
   checkTensor('logLikelihood', 'targets', targets, [tokens], ['u32']);
   checkTensor('logLikelihood', 'out', out, [tokens]);
+  if (bias) checkTensor('logLikelihood', 'bias', bias, [vocabulary]);
   if (below) checkTensor('logLikelihood', 'below', below, [tokens]);
   ensure(vocabulary > 0, 'logLikelihood: the output head has no rows', 'Pass the head of a model.');
   using scope = new Scope(hidden.device);
@@ -122,7 +129,7 @@ export function logLikelihood(
   tiles.forEach(({ start, tensor }, i) => {
     const columns = tensor.rowCount;
     const logits = scratch.rows(0, tokens * columns).reshape([tokens, columns]);
-    logitTile(rec, hidden, tensor, logits, form);
+    logitTile(rec, hidden, tensor, logits, form, bias?.rows(start, columns));
     const tile = { logits, start, first: i === 0, last: i === tiles.length - 1 };
     addTile(rec, tile, { targets, state, out, below: distance });
   });

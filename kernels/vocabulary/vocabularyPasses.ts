@@ -1,6 +1,7 @@
 import { ensure, type Recorder, Scope, settings, type Tensor } from '../../engine/index.js';
 import { scale, softcapBackward } from '../map/named.js';
 import { matmul } from '../matmul/matmul.js';
+import { columnSums } from '../reduce/named.js';
 import { aTensor, checkMatrix, checkTensor, floats, maybeTensor } from '../shared/checks.js';
 import { tileRows } from '../shared/rowTiles.js';
 import { type LogitForm, logitTile, maybeLogitForm } from './logitTile.js';
@@ -8,25 +9,39 @@ import { tileColumns } from './logLikelihood.js';
 
 /**
  * The next-token predictions of a model, before the logits: hidden states after the final norm [T, D] f32, output head
- * [V, D] f32, f16 or bf16, and how the model scales and caps its logits.
+ * [V, D] f32, f16 or bf16, its bias [V] f32 if it has one, and how the model scales and caps its logits.
  */
 export interface Predictions {
   hidden: Tensor;
   head: Tensor;
+  bias?: Tensor | undefined;
   form?: LogitForm;
 }
 
 /** The form of `Predictions`. */
-export const thePredictions = settings<Predictions>({ hidden: aTensor, head: aTensor, form: maybeLogitForm });
+export const thePredictions = settings<Predictions>({
+  hidden: aTensor,
+  head: aTensor,
+  bias: maybeTensor,
+  form: maybeLogitForm,
+});
 
-/** The gradients that a loss computes if you pass them: hidden [T, D] is overwritten, head [V, D] accumulated; f32. */
+/**
+ * The gradients that a loss computes if you pass them: hidden [T, D] is overwritten, head [V, D] and its bias [V]
+ * accumulated; f32.
+ */
 export interface LossGradients {
   hidden?: Tensor | undefined;
   head?: Tensor | undefined;
+  bias?: Tensor | undefined;
 }
 
 /** The form of `LossGradients`. */
-export const theGradients = settings<LossGradients>({ hidden: maybeTensor, head: maybeTensor });
+export const theGradients = settings<LossGradients>({
+  hidden: maybeTensor,
+  head: maybeTensor,
+  bias: maybeTensor,
+});
 
 /** Logits [T, columns] of the vocabulary from token `start` on, one tensor per model. */
 interface VocabularyTile {
@@ -61,6 +76,7 @@ export function checkPredictions(
   for (const [name, model] of Object.entries(models)) {
     checkTensor(kernel, `head of ${name}`, model.head, [vocabulary, model.head.columns], floats);
     checkTensor(kernel, `hidden of ${name}`, model.hidden, [tokens, model.head.columns]);
+    if (model.bias) checkTensor(kernel, `bias of ${name}`, model.bias, [vocabulary]);
   }
   ensure(vocabulary > 0, `${kernel}: the output head has no rows`, 'Pass the head of a model.');
   return { tokens, vocabulary };
@@ -69,7 +85,7 @@ export function checkPredictions(
 /**
  * Runs a next-token loss over tiles of the vocabulary. The first pass computes every model's logits = hidden head^T tile by
  * tile. If gradients are requested, a second pass computes them again and turns the first model's into slopes, through its
- * `form`: gradients.hidden = slopes head, gradients.head += slopes^T hidden. It stores one tile of logits per model (two
+ * `form`: gradients.hidden = slopes head, gradients.head += slopes^T hidden, gradients.bias += their sums. It stores one tile of logits per model (two
  * for a first model that caps them), each of at most 64 MiB for up to 65,536 tokens.
  */
 export function vocabularyPasses(
@@ -84,6 +100,7 @@ export function vocabularyPasses(
   const vocabulary = head.rowCount;
   if (gradients.hidden) checkTensor('loss', 'gradient of hidden', gradients.hidden, hidden.shape);
   if (gradients.head) checkTensor('loss', 'gradient of head', gradients.head, head.shape);
+  if (gradients.bias) checkTensor('loss', 'gradient of bias', gradients.bias, [vocabulary]);
   using scope = new Scope(hidden.device);
   const most = tileColumns(tokens, MOST_COLUMNS);
   const heads = [...models.map(model => model.head), ...(gradients.head ? [gradients.head] : [])];
@@ -99,14 +116,15 @@ export function vocabularyPasses(
   };
   const compute = ({ start, columns, logits }: VocabularyTile) =>
     models.forEach((model, i) => {
-      logitTile(rec, model.hidden, model.head.rows(start, columns), logits[i]!, model.form);
+      const { hidden, head, bias, form } = model;
+      logitTile(rec, hidden, head.rows(start, columns), logits[i]!, form, bias?.rows(start, columns));
     });
   const visit = begin(Math.ceil(vocabulary / step));
   forTiles(tile => {
     compute(tile);
     visit(tile);
   });
-  if (!slope || (!gradients.hidden && !gradients.head)) return;
+  if (!slope || !Object.values(gradients).some(Boolean)) return;
   const capped = form?.softcap ? scope.tensor([tokens * step], 'f32', 'capped logits') : undefined;
   forTiles(tile => {
     const { start, columns, first, last } = tile;
@@ -124,6 +142,9 @@ export function vocabularyPasses(
     if (gradients.head) {
       const target = gradients.head.rows(start, columns);
       matmul(rec, slopes, hidden, target, { transposeA: true, accumulate: true });
+    }
+    if (gradients.bias) {
+      columnSums(rec, slopes, gradients.bias.rows(start, columns), { accumulate: true });
     }
   });
 }

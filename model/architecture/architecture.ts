@@ -1,36 +1,20 @@
 import type { DType } from '../../engine/index.js';
 import type { Activation, LogitForm } from '../../kernels/index.js';
+import { type LinearMixer, type MixerTensorNames, mixedColumns } from './mixer.js';
 import type { Rope } from './rope.js';
+import { isStack, storedName, type TensorRef } from './tensorRef.js';
 
-/** Some rows of a stored tensor: `runs` runs of `count` rows; the first begins at row `first`, then one every `stride` rows. */
-export interface TensorPart {
-  readonly name: string;
-  readonly first: number;
-  readonly count: number;
-  readonly stride: number;
-  readonly runs: number;
-}
-
-/** Several stored matrices of one shape, one below the other. */
-export interface TensorStack {
-  readonly names: readonly string[];
-}
-
-/** Where a checkpoint stores a tensor: under a name, as part of a fused tensor, or as a stack of separate tensors. */
-export type TensorRef = string | TensorPart | TensorStack;
-
-export const isStack = (ref: TensorRef): ref is TensorStack => typeof ref !== 'string' && 'names' in ref;
-
-/** The stored tensor's name; for a stack, the name of its first tensor. */
-export const storedName = (ref: TensorRef): string =>
-  typeof ref === 'string' ? ref : isStack(ref) ? ref.names[0]! : ref.name;
-
-/** A key that tells references apart: the stored name and, for a part, its first row. */
-export const refKey = (ref: TensorRef): string =>
-  typeof ref === 'string' || isStack(ref) ? storedName(ref) : `${ref.name} from row ${ref.first}`;
+export {
+  isStack,
+  refKey,
+  storedName,
+  type TensorPart,
+  type TensorRef,
+  type TensorStack,
+} from './tensorRef.js';
 
 /** Where a checkpoint stores one layer's tensors; null for those that the family lacks. */
-export interface LayerTensorNames {
+export interface LayerTensorNames extends Partial<MixerTensorNames> {
   /** Before the attention. */
   readonly inputNorm: TensorRef | null;
   readonly inputNormBias: TensorRef | null;
@@ -81,6 +65,7 @@ export interface TensorNames {
   readonly finalNormBias: string | null;
   /** The output head, or an image encoder's projection; the embedding's name if the model has neither. */
   readonly lmHead: string;
+  readonly lmHeadBias?: string;
   /** Where the head is stored if the model has one of its own. */
   readonly ownHead: string;
   /** The part of a layer's tensor names before the layer number. */
@@ -188,6 +173,8 @@ export interface Architecture {
   readonly layerRope: readonly (number | null)[];
   /** Per layer: the tokens that a query attends to, itself included; null: all. */
   readonly attentionWindow: readonly (number | null)[];
+  /** Per layer: what mixes tokens instead of attention; null: attention. */
+  readonly linear: readonly (LinearMixer | null)[];
   /** Set for image encoders, whose tokens attend to their whole image; null for text, whose tokens attend backwards only. */
   readonly vision: VisionInput | null;
   /** Scale and cap of the logits before the softmax. */
@@ -221,6 +208,7 @@ export function keepLayers(arch: Architecture, keep: readonly number[]): Archite
     layers: keep.length,
     layerRope: cut(arch.layerRope),
     attentionWindow: cut(arch.attentionWindow),
+    linear: cut(arch.linear),
     configLists: Object.fromEntries(Object.entries(configLists).map(([key, list]) => [key, cut(list)])),
     tensorNames: { ...tensorNames, layers: cut(tensorNames.layers) },
   };
@@ -264,7 +252,10 @@ function layerShapes(
 ): Record<keyof LayerTensorNames, [ModelPart, number[]]> {
   const { hidden, headDim, qkNorm } = arch;
   const { matrices, features, shared } = mlpSizes(arch, layer);
-  const [queries, keys] = [arch.heads * headDim, arch.kvHeads * headDim];
+  const mixer = arch.linear[layer] ?? null;
+  const { q: queries, k: keys, v: values, out } = mixedColumns(arch, mixer);
+  const [heads, valueDim] = mixer?.kind === 'gated delta rule' ? [mixer.valueHeads, mixer.valueDim] : [0, 0];
+  const conv = (channels: number): [ModelPart, number[]] => ['attention', [channels, 1, mixer?.kernel ?? 0]];
   const vector = (part: ModelPart, size: number): [ModelPart, number[]] => [part, [size]];
   const norm = vector('norms', hidden);
   return {
@@ -272,15 +263,27 @@ function layerShapes(
     inputNormBias: norm,
     q: ['attention', [queries, hidden]],
     k: ['attention', [keys, hidden]],
-    v: ['attention', [keys, hidden]],
+    v: ['attention', [values, hidden]],
     qBias: vector('attention', queries),
     kBias: vector('attention', keys),
-    vBias: vector('attention', keys),
+    vBias: vector('attention', values),
     qNorm: vector('norms', qkNorm === 'projection' ? queries : headDim),
     kNorm: vector('norms', qkNorm === 'projection' ? keys : headDim),
-    o: ['attention', [hidden, queries]],
+    o: ['attention', [hidden, out]],
     oBias: vector('attention', hidden),
     sinkBias: vector('attention', arch.heads),
+    outGate: ['attention', [out, hidden]],
+    outGateBias: vector('attention', out),
+    conv: conv(hidden),
+    convBias: vector('attention', hidden),
+    convQ: conv(queries),
+    convK: conv(keys),
+    convV: conv(values),
+    decay: ['attention', [heads, hidden]],
+    decayBias: vector('attention', heads),
+    decayRate: vector('attention', heads),
+    beta: ['attention', [heads, hidden]],
+    mixerNorm: vector('norms', valueDim),
     attentionOutNorm: norm,
     mlpNorm: norm,
     mlpNormBias: norm,
@@ -344,5 +347,6 @@ export function expectedTensors(arch: Architecture): ExpectedTensor[] {
   add(tensorNames.finalNorm, [hidden], 'norms');
   add(tensorNames.finalNormBias, [hidden], 'norms');
   if (!arch.tiedEmbeddings) add(tensorNames.lmHead, [vision?.projection ?? vocab, hidden], 'lmHead');
+  add(tensorNames.lmHeadBias ?? null, [vocab], 'lmHead');
   return [...tensors.values()];
 }

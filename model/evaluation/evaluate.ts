@@ -28,6 +28,7 @@ import {
 } from '../arguments/forms.js';
 import { Batch, defaultBatchTokens, totalTokens } from '../transformer/batch.js';
 import type { BatchTensors } from '../transformer/batchTensors.js';
+import { predictionsOf } from '../transformer/headLogits.js';
 import type { Model } from '../transformer/model.js';
 import { finalHidden, finalNorm } from '../transformer/transformer.js';
 import { createHostStates, forwardByLayer } from './forwardByLayer.js';
@@ -215,13 +216,6 @@ function resultOf(sums: Sums, compared: boolean): Evaluation {
   };
 }
 
-/** Hidden states after the final norm, with the output head. */
-const predictionsOf = ({ weights, arch }: Model, hidden: Tensor): Predictions => ({
-  hidden,
-  head: weights.lmHead,
-  form: arch.logitForm,
-});
-
 /**
  * Adds a batch's scores to the sums when they arrive.
  *
@@ -250,8 +244,8 @@ async function addScores(
   };
   if (!against) {
     const logp = perToken();
-    const { hidden, head, form } = predictions;
-    logLikelihood(device.recorder, hidden, head, targets, logp, form && { form });
+    const { hidden, head, ...options } = predictions;
+    logLikelihood(device.recorder, hidden, head, targets, logp, options);
     await later.readF32([scope.release(logp)], ([values]) => add({ nll: values!.map(value => -value) }));
     return;
   }

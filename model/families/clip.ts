@@ -74,6 +74,7 @@ function build(
     ropes: [],
     layerRope: new Array<null>(layers).fill(null),
     attentionWindow: new Array<null>(layers).fill(null),
+    linear: new Array<null>(layers).fill(null),
     logitForm: {},
     experts: null,
     vision: {

@@ -150,7 +150,7 @@ export const llamaForms: StoredForms = [
 export function namesInForm(
   { prefix, lmHead }: OuterNames,
   arch: Pick<Architecture, 'layers' | 'tiedEmbeddings'>,
-  layerNames: (at: string) => LayerTensorNames,
+  layerNames: (at: string, layer: number) => LayerTensorNames,
 ): TensorNames {
   const embedding = `${prefix}embed_tokens.weight`;
   const layerPrefix = `${prefix}layers.`;
@@ -161,7 +161,7 @@ export function namesInForm(
     lmHead: arch.tiedEmbeddings ? embedding : lmHead,
     ownHead: lmHead,
     layerPrefix,
-    layers: Array.from({ length: arch.layers }, (_, layer) => layerNames(`${layerPrefix}${layer}`)),
+    layers: Array.from({ length: arch.layers }, (_, layer) => layerNames(`${layerPrefix}${layer}`, layer)),
   };
 }
 
@@ -246,6 +246,7 @@ export function decoder(
     queryGrowth: null,
     layerRope: new Array<number>(layers).fill(0),
     attentionWindow: new Array<null>(layers).fill(null),
+    linear: new Array<null>(layers).fill(null),
     vision: null,
     logitForm: {},
     configPath: [],

@@ -19,7 +19,8 @@ import { gptOss } from './gptOss.js';
 import { granite, graniteHybrid } from './granite.js';
 import { hunyuanDense } from './hunyuan.js';
 import { ernie4_5, glm, glm4, helium } from './interleaved.js';
-import { stablelm, starcoder2 } from './layerNormed.js';
+import { phi, stablelm, starcoder2 } from './layerNormed.js';
+import { lfm2 } from './lfm2.js';
 import { llama } from './llama.js';
 import { ministral3, mistral } from './mistral.js';
 import { mixtral } from './mixtral.js';
@@ -29,11 +30,12 @@ import { explainMissing, refuseStoredTwice } from './otherNames.js';
 import { phi3 } from './phi3.js';
 import { cutConfig, untiedConfig } from './pruneConfig.js';
 import { qwen2, qwen2_5VlText, qwen3, qwen3VlText } from './qwen.js';
+import { qwen3_5Text } from './qwen3_5.js';
 import { qwen2Moe, qwen3Moe } from './qwenMoe.js';
 import { seedOss } from './seedOss.js';
 import { smollm3 } from './smollm3.js';
 import { sortUnread, type UnknownFields } from './unknownFields.js';
-import { mistral3, qwen2_5Vl, qwen3Vl, smolvlm } from './wrapped.js';
+import { mistral3, qwen2_5Vl, qwen3_5, qwen3Vl, smolvlm } from './wrapped.js';
 
 /** "model_type" in config.json -> the family's reader. */
 const families: Readonly<Record<string, (config: ConfigReader, has: HasTensor) => Architecture>> = {
@@ -52,6 +54,9 @@ const families: Readonly<Record<string, (config: ConfigReader, has: HasTensor) =
   qwen3_moe: qwen3Moe,
   qwen3_vl: qwen3Vl,
   qwen3_vl_text: qwen3VlText,
+  qwen3_5,
+  qwen3_5_text: qwen3_5Text,
+  lfm2,
   smolvlm,
   idefics3: smolvlm,
   seed_oss: seedOss,
@@ -64,6 +69,7 @@ const families: Readonly<Record<string, (config: ConfigReader, has: HasTensor) =
   cohere,
   cohere2,
   hunyuan_v1_dense: hunyuanDense,
+  phi,
   phi3,
   gemma2,
   gemma3: gemma3Multimodal,

@@ -42,18 +42,18 @@ export const starcoder2: TextFamily = (config, has) => {
   });
 };
 
+function refuseHeadNorms(config: ConfigReader, fix: string): void {
+  if (!config.flag('qk_layernorm', false)) return;
+  const problem = 'is true: LayerNorms of single query and key heads are not supported';
+  throw config.unsupported('qk_layernorm', problem, fix);
+}
+
 /**
  * StableLM 2 and the like: LayerNorm, a quarter of each head rotates, branches one after the other or side by side.
  * Source: transformers/models/stablelm.
  */
 export const stablelm: TextFamily = (config, has) => {
-  if (config.flag('qk_layernorm', false)) {
-    throw config.unsupported(
-      'qk_layernorm',
-      'is true: LayerNorms of single query and key heads are not supported',
-      'Choose a StableLM without them (StableLM 3B, StableLM 2 1.6B).',
-    );
-  }
+  refuseHeadNorms(config, 'Choose a StableLM without them (StableLM 3B, StableLM 2 1.6B).');
   const parallel = config.flag('use_parallel_residual', false);
   return likeLlama(config, has, {
     finalNormBias: true,
@@ -66,5 +66,36 @@ export const stablelm: TextFamily = (config, has) => {
       readRope(config, { ...dimensions, partial: config.positive('partial_rotary_factor', 0.25) }),
     ],
     traits: () => ({ ...layerNorm(config, 'layer_norm_eps'), parallel }),
+  });
+};
+
+/**
+ * Phi 1, 1.5 and 2: branches side by side after one LayerNorm, biases everywhere, also of the head; half of each head
+ * rotates; no gate. Source: transformers/models/phi.
+ */
+export const phi: TextFamily = (config, has) => {
+  refuseHeadNorms(config, 'Choose a Phi without them (Phi 1, 1.5, 2).');
+  return likeLlama(config, has, {
+    activation: 'gelu_new',
+    finalNorm: 'final_layernorm',
+    finalNormBias: true,
+    headBias: true,
+    parts: { qkvBias: true },
+    layer: (names, at) => ({
+      ...withNormBiases(names, at),
+      o: `${at}.self_attn.dense.weight`,
+      oBias: `${at}.self_attn.dense.bias`,
+      mlpNorm: names.inputNorm,
+      mlpNormBias: `${at}.input_layernorm.bias`,
+      gate: null,
+      up: `${at}.mlp.fc1.weight`,
+      upBias: `${at}.mlp.fc1.bias`,
+      down: `${at}.mlp.fc2.weight`,
+      downBias: `${at}.mlp.fc2.bias`,
+    }),
+    ropes: dimensions => [
+      readRope(config, { ...dimensions, partial: config.positive('partial_rotary_factor', 0.5) }),
+    ],
+    traits: () => ({ ...layerNorm(config, 'layer_norm_eps'), parallel: true }),
   });
 };

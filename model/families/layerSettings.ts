@@ -12,8 +12,8 @@ const isNumber = /^(0|[1-9]\d*)$/;
 /** A key that names a layer: "layer_3", "model.layers.3.mlp". */
 const layerKey = /^(.*(?:^|[._])(?:layers?[._]?|blocks?[._]|h[._]))(\d+)(\D.*)?$/;
 
-/** Lists of the numbers of some layers: mlp_only_layers, layer_ids. */
-const layerList = /(^|_)(layers|layer_(ids?|idxs?|ind(ex|exes|ices)|numbers?))$/;
+/** Lists of the numbers of some layers: mlp_only_layers, layer_ids, full_attn_idxs. */
+const layerList = /(^|_)(layers|(?:layer|attn)_(ids?|idxs?|ind(ex|exes|ices)|numbers?))$/;
 
 /** Whether these are numbers of layers, each once and ascending. */
 const areLayers = (numbers: readonly unknown[], layers: number): boolean =>

@@ -49,9 +49,17 @@ interface LlamaVariant {
   /** Replaces the activation that `hidden_act` names. */
   readonly learnedActivation?: 'xielu' | undefined;
   /** Names of a layer's tensors, from those of a Llama with these `parts`. */
-  readonly layer?: (names: LayerTensorNames, at: string, dimensions: Dimensions) => LayerTensorNames;
-  /** Whether the norm after the last layer has a bias. */
+  readonly layer?: (
+    names: LayerTensorNames,
+    at: string,
+    dimensions: Dimensions,
+    layer: number,
+  ) => LayerTensorNames;
+  /** Name of the norm after the last layer (default: norm), and whether it has a bias. */
+  readonly finalNorm?: string;
   readonly finalNormBias?: boolean;
+  /** Whether the head has a bias. */
+  readonly headBias?: boolean;
   /** Settings that replace rotation of whole heads, the same in all layers. */
   readonly ropes?: (dimensions: Dimensions) => readonly Rope[];
   readonly traits?: (dimensions: Dimensions) => Partial<FamilyTraits>;
@@ -69,14 +77,20 @@ export function likeLlama(config: ConfigReader, has: HasTensor, variant: LlamaVa
   const tiedEmbeddings = config.flag('tie_word_embeddings', tied);
   const form = storedForm(forms, 'embed_tokens.weight', has);
   const { layer = names => names } = variant;
-  const names = namesInForm(form, { ...dimensions, tiedEmbeddings }, at =>
-    layer(llamaLayer(at, parts), at, dimensions),
+  const names = namesInForm(form, { ...dimensions, tiedEmbeddings }, (at, n) =>
+    layer(llamaLayer(at, parts), at, dimensions, n),
   );
+  const finalNorm = `${form.prefix}${variant.finalNorm ?? 'norm'}`;
   return decoder(config, dimensions, {
     tiedEmbeddings,
     activation: variant.learnedActivation ?? readActivation(config, 'hidden_act', activation),
     ropes: variant.ropes?.(dimensions) ?? [wholeHeads(config, dimensions, theta)],
-    tensorNames: variant.finalNormBias ? { ...names, finalNormBias: `${form.prefix}norm.bias` } : names,
+    tensorNames: {
+      ...names,
+      finalNorm: `${finalNorm}.weight`,
+      ...(variant.finalNormBias && { finalNormBias: `${finalNorm}.bias` }),
+      ...(variant.headBias && { lmHeadBias: form.lmHead.replace(/weight$/, 'bias') }),
+    },
     ...variant.traits?.(dimensions),
   });
 }

@@ -5,7 +5,10 @@ import { cutSettings } from './layerSettings.js';
 type Config = Record<string, unknown>;
 
 /** Rules that derive a layer's kind from its index; per-layer lists can replace them. */
-const placeRules = ['no_rope_layer_interval', 'sliding_window_pattern', '_sliding_window_pattern'];
+const placeRules = [
+  ...['no_rope_layer_interval', 'sliding_window_pattern', '_sliding_window_pattern'],
+  ...['full_attention_interval'],
+];
 
 /**
  * Cuts a parsed config.json to the layers `keep` (old indices, ascending): num_hidden_layers and every setting by layer
@@ -42,8 +45,8 @@ export const untiedConfig = (config: Config, path: readonly string[]): Config =>
   return inObject({ ...config, ...untied }, path, inner => ({ ...inner, ...untied }));
 };
 
-const layerKindsOf = ({ attentionWindow, layerRope }: Architecture): string =>
-  JSON.stringify([attentionWindow, layerRope]);
+const layerKindsOf = ({ attentionWindow, layerRope, linear }: Architecture): string =>
+  JSON.stringify([attentionWindow, layerRope, linear]);
 
 /** Returns the config with the object at `path` changed. */
 function inObject(config: Config, path: readonly string[], change: (inner: Config) => Config): Config {

@@ -4,6 +4,7 @@ import type { HasTensor, OuterNames, StoredForms, TextFamily } from './decoder.j
 import { llama } from './llama.js';
 import { ministral3, mistral } from './mistral.js';
 import { qwen2_5VlText, qwen3VlText } from './qwen.js';
+import { qwen3_5Text } from './qwen3_5.js';
 
 /** Names of transformers 5, of transformers 4 and most published files, and of Qwen's. */
 const inside: OuterNames = { prefix: 'model.language_model.', lmHead: 'lm_head.weight' };
@@ -66,6 +67,13 @@ export const qwen2_5Vl = wrapped({
 /** The language model of Qwen3-VL. Source: transformers/models/qwen3_vl. */
 export const qwen3Vl = wrapped({
   families: { qwen3_vl_text: qwen3VlText },
+  forms: [inside, flat],
+  tied: false,
+});
+
+/** The language model of Qwen3.5, which also reads images. Source: transformers/models/qwen3_5. */
+export const qwen3_5 = wrapped({
+  families: { qwen3_5_text: qwen3_5Text },
   forms: [inside, flat],
   tied: false,
 });

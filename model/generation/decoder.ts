@@ -55,12 +55,17 @@ export class Decoder {
     this.#truncate(place, room);
   }
 
-  /** How many of its first tokens a text has in common with a place. The last one always runs: its state gives the next. */
+  /**
+   * How many of its first tokens a text has in common with a place, as far as the place can go back. The last one always
+   * runs: its state gives the next.
+   */
   common(place: number, tokens: readonly number[]): number {
     const cached = this.#cached[place]!;
     const differs = tokens.findIndex((id, i) => id !== cached[i]);
     const alike = rotateAlike(this.model.arch.ropes, cached.length, tokens.length);
-    return alike ? Math.min(differs < 0 ? tokens.length : differs, tokens.length - 1) : 0;
+    const common = alike ? Math.min(differs < 0 ? tokens.length : differs, tokens.length - 1) : 0;
+    // Layers without attention know of all tokens of the place.
+    return common < cached.length && this.model.arch.linear.some(Boolean) ? 0 : common;
   }
 
   /** Begins a text in a place with the first `count` tokens of another place, or of its own. */
@@ -71,8 +76,7 @@ export class Decoder {
 
   #truncate(place: number, length: number): void {
     const cached = this.#cached[place]!;
-    cached.length = Math.min(cached.length, length);
-    this.#cache.truncate(cached.length, place);
+    cached.length = this.#cache.truncate(Math.min(cached.length, length), place);
   }
 
   /** How many of its tokens a text still lacks in its place; those that would rotate otherwise by now are forgotten. */

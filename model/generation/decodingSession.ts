@@ -1,7 +1,8 @@
 import { checkArguments, type FormsOf, optional, RmError, whole } from '../../engine/index.js';
+import { storedHeadDim } from '../architecture/architecture.js';
+import { stateBytes, tokenBytes } from '../architecture/cacheBytes.js';
 import { aModel, maybeFunction, maybeSignal, settingsAmong, tokenIds } from '../arguments/forms.js';
 import { defaultBatchTokens } from '../transformer/batch.js';
-import { cacheBytesPerToken } from '../transformer/kvCache.js';
 import type { Model } from '../transformer/model.js';
 import { checkTokenIds } from '../transformer/transformer.js';
 import type { Chosen, Sample } from './chooseTokens.js';
@@ -123,7 +124,7 @@ export class DecodingSession {
   #cacheRoom({ length }: readonly number[]): number {
     const { most } = this.#table();
     if (length < most) return most - length;
-    const bytes = cacheBytesPerToken(this.#model.arch);
+    const bytes = tokenBytes(this.#model.arch);
     throw new RmError(
       'INVALID_ARGUMENT',
       `the prompt has ${length} tokens, but the KV cache may hold ${most}, at ${bytes} bytes each`,
@@ -136,10 +137,10 @@ export class DecodingSession {
     const { device, arch } = this.#model;
     const { memory, limits } = device;
     const { texts = 32, cacheBytes = Math.floor((memory.limit - memory.liveBytes) / 4) } = this.#options;
-    const perToken = cacheBytesPerToken(arch);
     // Keys of a layer are one buffer, which kernels bind.
-    const bindable = (limits.maxStorageBufferBindingSize * 2 * arch.layers) / perToken;
-    const most = Math.floor(Math.min(cacheBytes / perToken, bindable));
+    const bindable = limits.maxStorageBufferBindingSize / (4 * arch.kvHeads * storedHeadDim(arch));
+    const left = Math.max(0, cacheBytes - texts * stateBytes(arch));
+    const most = Math.floor(Math.min(left / Math.max(1, tokenBytes(arch)), bindable));
     this.#decoder = new Decoder(this.#model, texts);
     this.#places = new PlaceTable(this.#decoder, texts, most);
     return this.#places;

@@ -1,4 +1,4 @@
-import { storedHeadDim } from '../architecture/architecture.js';
+import { cacheBytes } from '../architecture/cacheBytes.js';
 import type { Model } from '../transformer/model.js';
 
 /** Most texts that are written at the same time. */
@@ -6,6 +6,6 @@ const TOGETHER = 32;
 
 /** Texts of `tokens` tokens that fit beside each other: their keys and values may take a quarter of what the memory limit leaves. */
 export function placesFor({ device: { memory }, arch }: Model, tokens: number): number {
-  const bytes = 8 * arch.layers * arch.kvHeads * storedHeadDim(arch) * tokens;
-  return Math.max(1, Math.min(TOGETHER, Math.floor((memory.limit - memory.liveBytes) / 4 / bytes)));
+  const room = (memory.limit - memory.liveBytes) / 4;
+  return Math.max(1, Math.min(TOGETHER, Math.floor(room / cacheBytes(arch, tokens))));
 }

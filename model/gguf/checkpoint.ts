@@ -7,7 +7,7 @@ import type { GgufFamily } from './family.js';
 import { holdsRopeFactors } from './familyParts.js';
 import type { GgufFile } from './file.js';
 import { corruptGguf, type GgufTensor } from './header.js';
-import { gainOffset, huggingFaceNames, rowOrderKind } from './names.js';
+import { gainOffset, huggingFaceNames, isConvolution, rowOrderKind } from './names.js';
 import { headRuns, type RowOrder, reorderedRows, rotaryPairRow, rowOrder } from './rowOrder.js';
 
 const plainTypes: Readonly<Record<string, DType>> = { F32: 'f32', F16: 'f16', BF16: 'bf16' };
@@ -52,10 +52,16 @@ function namedTensors(file: GgufFile, family: GgufFamily): Map<string, NamedTens
   return byName;
 }
 
+/** The shape in a checkpoint of Hugging Face: that of one expert, or of a convolution of each channel by itself. */
+function shapeOf({ name, shape }: GgufTensor, expert: number | undefined): number[] {
+  if (isConvolution(name)) return [shape[0]!, 1, ...shape.slice(1)];
+  return shape.slice(expert === undefined ? 0 : 1);
+}
+
 function orderOf(file: GgufFile, family: GgufFamily, { name, shape }: GgufTensor): RowOrder | undefined {
   const kind = rowOrderKind(family, name);
   if (!kind) return undefined;
-  const order = rowOrder(kind, shape[0]!, sizesOf(file, family.architecture));
+  const order = rowOrder(kind, shape[0]!, sizesOf(file, family));
   if (order) return order;
   throw corruptGguf(
     `${file.path}: tensor ${JSON.stringify(name)} has ${shape[0]} rows, not a whole number of heads`,
@@ -97,7 +103,7 @@ export class GgufCheckpoint implements Checkpoint {
 
   info(name: string): TensorInfo {
     const { tensor, expert, offset } = this.stored(name);
-    const shape = tensor.shape.slice(expert === undefined ? 0 : 1);
+    const shape = shapeOf(tensor, expert);
     const byteLength = (tensor.end - tensor.begin) / (expert === undefined ? 1 : tensor.shape[0]!);
     const dtype = plainTypes[tensor.type.name];
     // Without the offset, 16-bit numbers need more bits.

@@ -58,6 +58,9 @@ export function familyOf(file: Pick<GgufContents, 'metadata' | 'path' | 'tensors
   return family;
 }
 
+/** A number, or one for each layer. */
+export const KEY_HEADS = 'attention.head_count_kv';
+
 const required = (metadata: GgufMetadata, key: string, value: number | undefined): number => {
   if (value === undefined) throw metadata.invalid(key, 'is missing');
   return value;
@@ -83,14 +86,17 @@ export function statedTokenIds(metadata: GgufMetadata): Record<string, number> {
 }
 
 /** Reads the sizes that every model's metadata contain. @throws RmError CONFIG_INVALID, UNSUPPORTED_FAMILY. */
-export function sizesOf(file: Pick<GgufContents, 'metadata' | 'path'>, architecture: string): GgufSizes {
+export function sizesOf(
+  file: Pick<GgufContents, 'metadata' | 'path'>,
+  { architecture, withoutKeys }: GgufFamily,
+): GgufSizes {
   const metadata = new GgufMetadata(file.metadata, file.path);
   const key = (name: string) => `${architecture}.${name}`;
   const need = (name: string, value: number | undefined) => required(metadata, key(name), value);
   const layers = need('block_count', metadata.count(key('block_count')));
   const hidden = need('embedding_length', metadata.count(key('embedding_length')));
   const heads = need('attention.head_count', metadata.uniformCount(key('attention.head_count')));
-  const kvHeads = metadata.uniformCount(key('attention.head_count_kv')) ?? heads;
+  const kvHeads = metadata.uniformCount(key(KEY_HEADS), withoutKeys !== undefined) ?? heads;
   const headDim = metadata.count(key('attention.key_length')) ?? hidden / heads;
   const valueDim = metadata.count(key('attention.value_length')) ?? headDim;
   if (valueDim !== headDim) {
@@ -141,6 +147,19 @@ function slidingFields(metadata: GgufMetadata, family: GgufFamily, layers: numbe
   };
 }
 
+/** Fields of config.json about layers without attention. */
+function attendingFields(
+  metadata: GgufMetadata,
+  { architecture, withoutKeys }: GgufFamily,
+  layers: number,
+): Record<string, unknown> {
+  const key = `${architecture}.${KEY_HEADS}`;
+  if (withoutKeys === undefined) return {};
+  const heads =
+    metadata.get(key)?.type === 'array' ? metadata.list(key, layers, 'number')! : new Array(layers).fill(1);
+  return { layer_types: heads.map(count => (count === 0 ? withoutKeys : 'full_attention')) };
+}
+
 /**
  * Builds the config.json of a GGUF file's model from its metadata.
  *
@@ -153,7 +172,7 @@ export async function configOfGguf(file: GgufContents): Promise<Record<string, u
   const key = (name: string) => `${architecture}.${name}`;
   const need = (name: string, value: number | undefined) => required(metadata, key(name), value);
   const tensors = new Map(file.tensors.map(tensor => [tensor.name, tensor]));
-  const sizes = sizesOf(file, architecture);
+  const sizes = sizesOf(file, family);
   const { layers, heads, kvHeads, headDim } = sizes;
   const fields: Record<string, unknown> = {};
   for (const field of family.fields) {
@@ -181,6 +200,7 @@ export async function configOfGguf(file: GgufContents): Promise<Record<string, u
     ...(names.rotated !== null && { [names.rotated]: share(rotated, headDim) }),
     ...(await ropeScaling(file, metadata, { theta: shortestF32(theta), rotaryDim: rotated, contextLength })),
     ...slidingFields(metadata, family, layers),
+    ...attendingFields(metadata, family, layers),
     vocab_size:
       tensors.get('token_embd.weight')?.shape[0] ?? need('vocab_size', metadata.count(key('vocab_size'))),
     tie_word_embeddings: !tensors.has('output.weight'),
@@ -193,7 +213,8 @@ export async function configOfGguf(file: GgufContents): Promise<Record<string, u
     ),
     ...statedTokenIds(metadata),
     torch_dtype:
-      { F32: 'float32', BF16: 'bfloat16' }[tensors.get('blk.0.attn_output.weight')?.type.name ?? ''] ??
-      'float16',
+      { F32: 'float32', BF16: 'bfloat16' }[
+        (tensors.get('blk.0.attn_output.weight') ?? tensors.get('blk.0.ffn_down.weight'))?.type.name ?? ''
+      ] ?? 'float16',
   };
 }

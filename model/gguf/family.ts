@@ -74,6 +74,8 @@ export interface GgufFamily {
     /** Window in tokens if the metadata lack it; null: no layer slides then. */
     readonly window: number | null;
   };
+  /** The kind of layers that have 0 key heads in the metadata, which then list them by layer. */
+  readonly withoutKeys?: string;
   /** Fields of config.json that are constant in the family or follow from its sizes. */
   readonly constants: (sizes: GgufSizes) => Readonly<Record<string, unknown>>;
   /** Fields of config.json that depend on whether layer 0 has a tensor. */

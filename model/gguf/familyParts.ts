@@ -26,7 +26,8 @@ export const field = (
 export const theta = field('rope.freq_base', 'rope_theta', ({ ropes }) => ropes[0]?.theta, {
   fallback: 10_000,
 });
-const rmsEps = field('attention.layer_norm_rms_epsilon', 'rms_norm_eps', ({ norm }) => norm.eps);
+export const rmsEps = (config: string) =>
+  field('attention.layer_norm_rms_epsilon', config, ({ norm }) => norm.eps);
 export const sizes: readonly GgufField[] = [
   field('context_length', 'max_position_embeddings', arch => arch.contextLength, { type: 'u32' }),
   field('embedding_length', 'hidden_size', arch => arch.hidden, { type: 'u32' }),
@@ -59,7 +60,7 @@ export const base = {
   ropeFactors: [],
   gainOffset: 0,
   needsOutput: false,
-  fields: [...sizes, rmsEps, theta],
+  fields: [...sizes, rmsEps('rms_norm_eps'), theta],
   sizes: {
     intermediate: 'intermediate_size',
     kvHeads: 'num_key_value_heads',

@@ -55,11 +55,13 @@ export class GgufMetadata {
   }
 
   /**
-   * Reads a number that may be stored per layer. Rejects layers that differ: no supported family has them.
+   * Reads a number that may be stored per layer. Rejects layers that differ, unless some have 0 where `zeros` may.
    */
-  uniformCount(key: string): number | undefined {
+  uniformCount(key: string, zeros = false): number | undefined {
     if (this.get(key)?.type !== 'array') return this.count(key);
-    const values = this.list(key, undefined, 'number') as number[];
+    const all = this.list(key, undefined, 'number') as number[];
+    const values = zeros ? all.filter(value => value !== 0) : all;
+    if (zeros && values.length === 0) return undefined;
     const [first] = values;
     if (first !== undefined && Number.isSafeInteger(first) && first >= 1 && values.every(v => v === first)) {
       return first;

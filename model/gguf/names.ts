@@ -18,6 +18,9 @@ export function rowOrderKind({ rowOrders }: GgufFamily, name: string): RowOrderK
 export const gainOffset = ({ gainOffset: offset }: GgufFamily, name: string): number =>
   /_norm\.weight$/.test(name) ? offset : 0;
 
+/** Whether a tensor has the weights of a convolution, which transformers stores with one dimension more. */
+export const isConvolution = (name: string): boolean => name.endsWith('.shortconv.conv.weight');
+
 const EXPERT = /\.experts\.\d+\./;
 
 /** Splits a GGUF name into layer number, part ("attn_q", or "output_norm" outside the layers) and ending. */
@@ -55,14 +58,20 @@ export function huggingFaceNames(family: GgufFamily, name: string, shape: readon
 /** GGUF's name of a checkpoint tensor; undefined for a tensor that the family lacks. */
 export function ggufName(
   family: GgufFamily,
-  names: Pick<TensorNames, 'embedding' | 'finalNorm' | 'finalNormBias' | 'lmHead' | 'layerPrefix'>,
+  names: Pick<
+    TensorNames,
+    'embedding' | 'finalNorm' | 'finalNormBias' | 'lmHead' | 'lmHeadBias' | 'layerPrefix'
+  >,
   name: string,
 ): string | undefined {
   if (name === names.embedding) return 'token_embd.weight';
-  if (name === names.finalNorm) return 'output_norm.weight';
+  if (name === names.finalNorm) {
+    return 'output_norm' in family.outerTensors ? 'output_norm.weight' : 'token_embd_norm.weight';
+  }
   if (name === names.finalNormBias)
     return allows(family, 'output_norm', 'bias') ? 'output_norm.bias' : undefined;
   if (name === names.lmHead) return 'output' in family.outerTensors ? 'output.weight' : undefined;
+  if (name === names.lmHeadBias) return allows(family, 'output', 'bias') ? 'output.bias' : undefined;
   if (!name.startsWith(names.layerPrefix)) return undefined;
   const rest = name.slice(names.layerPrefix.length).replace(EXPERT, '.experts.*.');
   const [, layer, stem = '', kind = ''] = /^(\d+)\.(.*)\.(weight|bias)$/.exec(rest) ?? [];

@@ -5,9 +5,9 @@ import {
   type Experts,
   expectedTensors,
   type ModelPart,
-  storedHeadDim,
   type VisionInput,
 } from '../architecture/architecture.js';
+import { stateBytes, tokenBytes } from '../architecture/cacheBytes.js';
 import { deviceBytes } from '../checkpoint/checkpoint.js';
 import { requiredJsonOf } from '../checkpoint/modelSource.js';
 import { checkShapes, compressedWeights } from '../families/index.js';
@@ -28,6 +28,8 @@ export interface ModelSummary extends Dimensions {
   readonly path: string;
   /** Set for mixtures of experts; `layers` have any. */
   readonly experts?: Experts & { readonly layers: number };
+  /** Layers of each kind, in models that have others than attention. */
+  readonly layerKinds?: Readonly<Record<string, number>>;
   /** Set for image encoders. */
   readonly images?: Images;
   /** Number of weights by part; a tied lmHead counts as embedding. */
@@ -46,8 +48,10 @@ export interface ModelSummary extends Dimensions {
     readonly checkpoint: number;
     /** Weights on the device, in the checkpoint's number type; blocks become f16, other compressed weights what config.json states. */
     readonly weights: number;
-    /** Keys and values of one token in the KV cache, all layers (f32). */
+    /** Keys and values of one token in the KV cache, all layers with attention (f32). */
     readonly cachePerToken: number;
+    /** What layers without attention keep of a sequence of any length (f32), where there are such layers. */
+    readonly cacheStates?: number;
   };
   /** Tensors in the checkpoint that the model does not use. */
   readonly unusedTensors: readonly string[];
@@ -58,6 +62,15 @@ const imagesOf = ({ imageSize, patchSize, projection }: VisionInput): Images => 
   patchSize,
   projection,
 });
+
+function countedKinds({ linear }: Architecture): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const mixer of linear) {
+    const kind = mixer?.kind ?? 'attention';
+    counts[kind] = (counts[kind] ?? 0) + 1;
+  }
+  return counts;
+}
 
 /**
  * Summarises a model from config.json and the checkpoint's headers, without reading weights and without a GPU. Where there are
@@ -99,6 +112,7 @@ export async function inspectModel(folder: string): Promise<ModelSummary> {
           layers: arch.tensorNames.layers.filter(({ router }) => router).length,
         },
       }),
+      ...(arch.linear.some(Boolean) && { layerKinds: countedKinds(arch) }),
       ...(arch.vision && { images: imagesOf(arch.vision) }),
       parameters,
       dtypes,
@@ -109,7 +123,8 @@ export async function inspectModel(folder: string): Promise<ModelSummary> {
       bytes: {
         checkpoint: checkpoint.totalBytes,
         weights,
-        cachePerToken: 2 * 4 * layers * kvHeads * storedHeadDim(arch),
+        cachePerToken: tokenBytes(arch),
+        ...(arch.linear.some(Boolean) && { cacheStates: stateBytes(arch) }),
       },
       unusedTensors: checkpoint.names.filter(name => !used.has(name)),
     };

@@ -259,6 +259,7 @@ async function scoreBatch(
   const normed = scope.own(finalNorm(model, chosen));
   logLikelihood(rec, normed, weights.lmHead, vector(targets, 'targets'), logp, {
     form: model.arch.logitForm,
+    bias: weights.lmHeadBias,
     below,
   });
   const [scores, distances] = (await downloadTogether([logp, below])).map(asF32) as [

@@ -125,10 +125,12 @@ export function lossAndGradients(
     else before.dispose();
   }
   if (hidden !== input) scope.own(hidden);
-  const { finalNorm, finalNormBias, lmHead } = gradients;
+  const { finalNorm, finalNormBias, lmHead, lmHeadBias } = gradients;
   const gradient =
     lowest < arch.layers ? scope.tensor(hidden.shape, 'f32', 'gradient of the states') : undefined;
-  headLoss(model, hidden, objective, weights, loss, { hidden: gradient, finalNorm, finalNormBias, lmHead });
+  headLoss(model, hidden, objective, weights, loss, {
+    ...{ hidden: gradient, finalNorm, finalNormBias, lmHead, lmHeadBias },
+  });
   if (!gradient) return;
   for (let layer = arch.layers - 1; layer >= Math.max(0, lowest); layer--) {
     const layerGradients = gradients.layers.get(layer) ?? {};

@@ -6,6 +6,7 @@ import {
   type TopProbabilities,
   topKlLoss,
 } from '../../kernels/index.js';
+import { predictionsOf } from '../transformer/headLogits.js';
 import type { Model } from '../transformer/model.js';
 import { normaliseBackward } from '../transformer/norm.js';
 import { finalNorm } from '../transformer/transformer.js';
@@ -27,6 +28,7 @@ export interface HeadGradients {
   readonly finalNorm?: Tensor | undefined;
   readonly finalNormBias?: Tensor | undefined;
   readonly lmHead?: Tensor | undefined;
+  readonly lmHeadBias?: Tensor | undefined;
 }
 
 /**
@@ -47,13 +49,13 @@ export function headLoss(
   const rec = device.recorder;
   using scope = new Scope(device);
   const normed = scope.own(finalNorm(model, hidden));
-  const student = { hidden: normed, head: model.weights.lmHead, form: arch.logitForm };
-  const { finalNorm: weightGradient, finalNormBias: biasGradient, lmHead: head } = gradients;
+  const student = predictionsOf(model, normed);
+  const { finalNorm: weightGradient, finalNormBias: biasGradient, lmHead: head, lmHeadBias } = gradients;
   const slopes =
     gradients.hidden || weightGradient || biasGradient
       ? scope.tensor(hidden.shape, 'f32', 'gradient of the normed states')
       : undefined;
-  const outputs = { hidden: slopes, head };
+  const outputs = { hidden: slopes, head, bias: lmHeadBias };
   if (objective.kind === 'lm') crossEntropyLoss(rec, student, objective.targets, weights, loss, outputs);
   else if (objective.kind === 'kl') klLoss(rec, student, objective.teacher, weights, loss, outputs);
   else topKlLoss(rec, student, objective.teacher, weights, loss, outputs);

@@ -35,8 +35,18 @@ interface LayerBackwardOptions {
 const MLP_OUTPUT = ['down', 'downBias', 'mlpMap', 'mlpOutNorm', 'residualMap'] as const;
 const MLP_INPUT = ['gate', 'up', 'gateBias', 'upBias', 'mlpNorm', 'mlpNormBias', 'alphaP', 'alphaN'] as const;
 
-/** @throws RmError UNSUPPORTED_FAMILY for a mixture of experts: the router's choice has no gradient here. */
-export function requireBackward({ experts, family }: Architecture): void {
+/**
+ * @throws RmError UNSUPPORTED_FAMILY for layers that have no backward pass here: mixtures of experts, linear layers, and
+ *   attention with a gate.
+ */
+export function requireBackward({ experts, family, linear, tensorNames }: Architecture): void {
+  if (linear.some(Boolean) || tensorNames.layers.some(({ outGate }) => outGate)) {
+    throw new RmError(
+      'UNSUPPORTED_FAMILY',
+      `layers of ${family} models have convolutions or gates, which have no backward pass here`,
+      'Use `heal.closedForm`, which needs no gradients.',
+    );
+  }
   if (!experts) return;
   throw new RmError(
     'UNSUPPORTED_FAMILY',

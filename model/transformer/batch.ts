@@ -16,7 +16,9 @@ import {
   whole,
 } from '../../engine/index.js';
 import { type Architecture, storedHeadDim } from '../architecture/architecture.js';
+import { attendedColumns } from '../architecture/mixer.js';
 import { aDevice, anArchitecture, settingsAmong, tokenLists } from '../arguments/forms.js';
+import { type WalkedRows, walkedRows } from './walkedRows.js';
 
 /** Rounds up to a multiple of 256 bytes, where every device can bind a view. */
 const padded = (words: number): number => Math.ceil(words / 64) * 64;
@@ -91,6 +93,7 @@ export class Batch {
   readonly #scope: Scope;
   readonly #ranges = new Map<number | null, Tensor>();
   readonly #apart = new Map<string, Tensor>();
+  #walked: WalkedRows | undefined;
   #growth: Tensor | undefined;
   #mutual: Tensor | undefined;
   readonly #lengths: readonly number[];
@@ -247,6 +250,12 @@ export class Batch {
     return this.#growth;
   }
 
+  /** How linear layers go over its tokens. */
+  get walked(): WalkedRows {
+    this.#walked ??= walkedRows(this, this.#lengths, this.#scope);
+    return this.#walked;
+  }
+
   /** Of every token, in the order of rows. */
   #positions(): number[] {
     return this.sequences.flatMap((sequence, s) =>
@@ -320,8 +329,10 @@ export function defaultBatchTokens(device: DeviceFacts, arch: Architecture): num
     { device: objectWith('a device', 'info', 'limits'), arch: anArchitecture },
   );
   const { info, limits } = device;
-  const { hidden, intermediate, experts } = arch;
-  const columns = Math.max(intermediate, hidden * (experts?.perToken ?? 1), arch.heads * storedHeadDim(arch));
+  const { hidden, intermediate, experts, heads } = arch;
+  const columns = Math.max(
+    ...[intermediate, hidden * (experts?.perToken ?? 1), heads * storedHeadDim(arch), attendedColumns(arch)],
+  );
   const most = info.kind === 'software' ? software : gpu;
   const widest = Math.min(most.widest, limits.maxStorageBufferBindingSize);
   return Math.min(most.tokens, Math.floor(widest / (4 * columns)));

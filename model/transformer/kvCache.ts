@@ -12,12 +12,13 @@ import {
 import { type Architecture, storedHeadDim } from '../architecture/architecture.js';
 import { aBatch, aDevice, anArchitecture } from '../arguments/forms.js';
 import type { Batch, CachePlace } from './batch.js';
+import { CachedStates, type LinearStates } from './linearStates.js';
 
-/** Keys and values of all layers, and the scope that owns them. */
+/** Keys and values of all layers with attention, and the scope that owns them. */
 interface Store {
   readonly scope: Scope;
-  readonly keys: readonly Tensor[];
-  readonly values: readonly Tensor[];
+  readonly keys: readonly (Tensor | undefined)[];
+  readonly values: readonly (Tensor | undefined)[];
 }
 
 /** A run of rows that a place has, and how many of them hold a token. */
@@ -27,25 +28,27 @@ interface Range {
   length: number;
 }
 
-/** Bytes of a token's keys and values in all layers. */
-export const cacheBytesPerToken = (arch: Architecture): number => 2 * arch.layers * cachedColumns(arch) * 4;
+const present = (tensors: readonly (Tensor | undefined)[]): Tensor[] =>
+  tensors.filter(tensor => tensor !== undefined);
 
 const cachedColumns = (arch: Architecture): number => arch.kvHeads * storedHeadDim(arch);
 
 /**
  * Keeps keys and values of one or several sequences, layer by layer, for generation token by token. Each sequence has a
- * place: a run of rows, as many as it needs.
+ * place: a run of rows, as many as it needs. Layers without attention keep what they know of all tokens so far in a place,
+ * which cannot go back to fewer.
  */
 export class KvCache {
   readonly #device: Device;
   readonly #arch: Architecture;
   readonly #places: readonly Range[];
   #rows: number;
+  readonly #states: CachedStates;
   #store: Store;
 
   /**
-   * Allocates room for `capacity` tokens in each of `places` places (default: one): 2 x layers x places x capacity x kvHeads x
-   * headDim f32 values (headDim: a multiple of 4). `resize` gives a place more or less.
+   * Allocates room for `capacity` tokens in each of `places` places (default: one): for each layer with attention 2 x places x
+   * capacity x kvHeads x headDim f32 values (headDim: a multiple of 4). `resize` gives a place more or less.
    */
   constructor(device: Device, arch: Architecture, capacity: number, places = 1) {
     checkArguments(
@@ -59,6 +62,7 @@ export class KvCache {
       ...{ start: place * capacity, room: capacity, length: 0 },
     }));
     this.#rows = capacity * places;
+    this.#states = new CachedStates(device, arch);
     this.#store = this.#allocate(this.#rows);
   }
 
@@ -66,7 +70,9 @@ export class KvCache {
     const columns = cachedColumns(this.#arch);
     const scope = new Scope(this.#device);
     const make = (what: string) =>
-      Array.from({ length: this.#arch.layers }, () => scope.tensor([rows, columns], 'f32', `cached ${what}`));
+      this.#arch.linear.map(mixer =>
+        mixer ? undefined : scope.tensor([rows, columns], 'f32', `cached ${what}`),
+      );
     try {
       return { scope, keys: make('keys'), values: make('values') };
     } catch (error) {
@@ -89,15 +95,28 @@ export class KvCache {
     return this.#places[0]!.length;
   }
 
-  /** Keys and values of a layer, [rows, kvDim] each; rows that hold no token are unused. */
+  /** Keys and values of a layer with attention, [rows, kvDim] each; rows that hold no token are unused. */
   layer(layer: number): { keys: Tensor; values: Tensor } {
     checkArguments('KvCache.layer', { layer }, { layer: whole(0, this.#arch.layers - 1) });
-    return { keys: this.#store.keys[layer]!, values: this.#store.values[layer]! };
+    const [keys, values] = [this.#store.keys[layer], this.#store.values[layer]];
+    ensure(
+      keys !== undefined && values !== undefined,
+      `layer ${layer} has no attention`,
+      'Take its `states`.',
+    );
+    return { keys, values };
   }
 
-  /** Where the sequences in these places are, for a `Batch`. */
+  /** The states of a layer without attention; undefined of one with. */
+  states(layer: number): LinearStates | undefined {
+    checkArguments('KvCache.states', { layer }, { layer: whole(0, this.#arch.layers - 1) });
+    return this.#states.of(layer);
+  }
+
+  /** Where the sequences in these places are, for a `Batch`. @throws RmError OUT_OF_MEMORY */
   places(places: readonly number[]): CachePlace[] {
     checkArguments('KvCache.places', { places }, { places: listOf(this.#aPlace) });
+    this.#states.hold(Math.max(-1, ...places) + 1);
     return places.map(place => {
       const { start, length } = this.#places[place]!;
       return { place, start, past: length };
@@ -139,7 +158,7 @@ export class KvCache {
       else this.#move(range, start);
     }
     range.room = room;
-    range.length = Math.min(range.length, room);
+    this.truncate(room, place);
   }
 
   /** Moves all places together into new memory; one of them gets another room. */
@@ -155,10 +174,7 @@ export class KvCache {
       if (empty) this.#store = this.#allocate(this.#rows);
       throw error;
     }
-    const [from, to] = [
-      [...keys, ...values],
-      [...larger.keys, ...larger.values],
-    ];
+    const [from, to] = [present([...keys, ...values]), present([...larger.keys, ...larger.values])];
     let start = 0;
     for (const range of this.#places) {
       for (const [i, tensor] of from.entries()) {
@@ -192,14 +208,22 @@ export class KvCache {
       `${count} tokens to copy from place ${from} to place ${to}`,
       `It can be ${fits} tokens.`,
     );
-    if (from !== to) this.#copyWithin(source.start, target.start, count);
+    ensure(
+      count === 0 || count === source.length || !this.#hasStates,
+      `${count} of ${source.length} tokens to copy where layers without attention know of all`,
+      'Copy all, or none.',
+    );
+    if (from !== to) {
+      this.#copyWithin(source.start, target.start, count);
+      if (count > 0) this.#states.copy(from, to);
+    }
     target.length = count;
   }
 
   #copyWithin(from: number, to: number, count: number): void {
     if (count === 0) return;
     const { recorder } = this.#device;
-    for (const tensor of [...this.#store.keys, ...this.#store.values]) {
+    for (const tensor of present([...this.#store.keys, ...this.#store.values])) {
       // WebGPU copies nothing within one buffer.
       using between = Tensor.create(this.#device, [count, tensor.columns], 'f32', 'keys or values');
       recorder.copy(tensor.rows(from, count), between);
@@ -207,11 +231,20 @@ export class KvCache {
     }
   }
 
-  /** Forgets all but the first `length` tokens of a place. */
-  truncate(length: number, place = 0): void {
+  get #hasStates(): boolean {
+    return this.#arch.linear.some(Boolean);
+  }
+
+  /**
+   * Forgets all but the first `length` tokens of a place, or all where layers without attention know of more.
+   *
+   * @returns how many it still has.
+   */
+  truncate(length: number, place = 0): number {
     checkArguments('KvCache.truncate', { length, place }, { length: whole(), place: this.#aPlace });
     const range = this.#places[place]!;
-    range.length = Math.min(range.length, length);
+    if (length < range.length) range.length = this.#hasStates ? 0 : length;
+    return range.length;
   }
 
   /** @throws RmError INVALID_ARGUMENT unless a batch's tokens fit. */
@@ -241,6 +274,7 @@ export class KvCache {
   /** Frees its tensors. */
   dispose(): void {
     this.#store.scope.dispose();
+    this.#states.dispose();
   }
 
   /** `dispose`, for `using`. */

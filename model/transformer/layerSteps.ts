@@ -19,6 +19,7 @@ import { storedHeadDim } from '../architecture/architecture.js';
 import type { Batch } from './batch.js';
 import { addRouted, type MlpFeatures, routedFeatures } from './expertSteps.js';
 import type { KvCache } from './kvCache.js';
+import { LinearLayer } from './linearLayer.js';
 import type { Model } from './model.js';
 import { normalise } from './norm.js';
 import type { LayerWeights } from './weights.js';
@@ -62,7 +63,16 @@ export class LayerSteps {
 
   /** A [T, heads * headDim], the input of o_proj, from X [T, hidden]. */
   attended(input: Tensor, cache?: KvCache): Tensor {
-    return this.attention(input, cache).attended;
+    const mixer = this.model.arch.linear[this.layer];
+    if (!mixer) return this.attention(input, cache).attended;
+    const { scope, weights, batch, layer } = this;
+    const normed = this.normed(input, weights.inputNorm, weights.inputNormBias);
+    const linear = this.linear.bind(this);
+    const { eps } = this.model.arch.norm;
+    return new LinearLayer(scope, weights, batch.walked, linear, cache?.states(layer), eps).mixed(
+      normed,
+      mixer,
+    );
   }
 
   /** A with all intermediate tensors, which the backward pass needs. */
@@ -94,8 +104,22 @@ export class LayerSteps {
     };
     const out = this.scope.tensor([batch.tokens, heads * headDim], 'f32', 'attended');
     attention(this.#rec, q, keys, values, ranges, out, options);
-    const attended = this.widened(out, heads, arch.headDim);
+    const attended = this.#outGated(normed, this.widened(out, heads, arch.headDim));
     return { normed, projectedQ, projectedK, q, keys, values, ranges, options, out, attended };
+  }
+
+  /** Scales what attention gives by the sigmoids of a projection, where the layer has one. */
+  #outGated(normed: Tensor, attended: Tensor): Tensor {
+    const { outGate, outGateBias } = this.weights;
+    if (!outGate) return attended;
+    const gated = this.scope.tensor(attended.shape, 'f32', 'gated');
+    map(
+      this.#rec,
+      'sigmoid(gate) * x',
+      { gate: this.linear(normed, outGate, outGateBias), x: attended },
+      gated,
+    );
+    return gated;
   }
 
   /** o_proj(A), before any norm [T, hidden]. */

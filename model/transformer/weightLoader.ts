@@ -9,7 +9,6 @@ import {
 import { convert } from '../../kernels/index.js';
 import {
   isStack,
-  type LayerTensorNames,
   refKey,
   storedName,
   type TensorNames,
@@ -64,8 +63,8 @@ export class WeightLoader {
 
   /** Loads the weights outside the layers into `scope`. */
   async outer(scope: Scope, vision?: VisionTensorNames): Promise<Omit<Weights, 'layers'>> {
-    const { embedding, finalNorm, finalNormBias, lmHead } = this.names;
-    const names = { embedding, finalNorm, finalNormBias, lmHead };
+    const { embedding, finalNorm, finalNormBias, lmHead, lmHeadBias = null } = this.names;
+    const names = { embedding, finalNorm, finalNormBias, lmHead, lmHeadBias };
     const outer = await this.#loadAll(undefined, names, scope);
     return {
       ...(outer as Omit<Weights, 'layers' | 'vision'>),
@@ -75,14 +74,13 @@ export class WeightLoader {
 
   /** Loads one layer's weights into `scope`. */
   async layer(index: number, scope: Scope): Promise<LayerWeights> {
-    const names: Readonly<Record<keyof LayerTensorNames, TensorRef | null>> = this.names.layers[index]!;
-    return (await this.#loadAll(index, names, scope)) as LayerWeights;
+    return (await this.#loadAll(index, this.names.layers[index]!, scope)) as LayerWeights;
   }
 
   /** Loads the named tensors, two at a time, and returns them under the same keys. */
   async #loadAll<K extends string>(
     layer: number | undefined,
-    names: Readonly<Record<K, TensorRef | null>>,
+    names: Readonly<Partial<Record<K, TensorRef | null>>>,
     scope: Scope,
   ): Promise<Record<K, Tensor | undefined>> {
     const tensors: Partial<Record<K, Tensor | undefined>> = {};

@@ -31,6 +31,7 @@ export interface Weights {
   readonly finalNormBias: Tensor | undefined;
   /** The embedding itself if the two are tied. */
   readonly lmHead: Tensor;
+  readonly lmHeadBias?: Tensor | undefined;
   /** Set for image encoders. */
   readonly vision?: VisionWeights | undefined;
   /** In an offloaded model only the loaded layer can be read (`Model.loadLayer`). */

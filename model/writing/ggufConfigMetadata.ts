@@ -3,13 +3,14 @@ import { asBytes, RmError } from '../../engine/index.js';
 import { type Architecture, expectedTensors } from '../architecture/architecture.js';
 import { type Rope, ropeAttentionFactor, ropeInverseFrequencies } from '../architecture/rope.js';
 import type { ModelSource } from '../checkpoint/modelSource.js';
+import { KEY_HEADS } from '../gguf/config.js';
 import { ggufFamilies } from '../gguf/families.js';
 import type { GgufFamily } from '../gguf/family.js';
 import { ropeFactorTensors } from '../gguf/familyParts.js';
 import { ggufName } from '../gguf/names.js';
 import { SLIDING_WINDOW } from '../gguf/slidingLayers.js';
 import { ggmlType } from '../gguf/tensorTypes.js';
-import type { GgufValue } from '../gguf/values.js';
+import { type GgufValue, ggufArray } from '../gguf/values.js';
 import type { GgufTensorSource } from '../gguf/writer.js';
 import { sizeLabel } from './ggufPrunedMetadata.js';
 import { tokenizerMetadata } from './ggufTokenizerMetadata.js';
@@ -136,7 +137,15 @@ export async function describeAsGguf(
   }
   count(at('feed_forward_length'), arch.experts?.dense ?? arch.intermediate);
   count(at('attention.head_count'), arch.heads);
-  count(at('attention.head_count_kv'), arch.kvHeads);
+  if (family.withoutKeys === undefined) count(at(KEY_HEADS), arch.kvHeads);
+  else
+    metadata.set(
+      at(KEY_HEADS),
+      ggufArray(
+        'u32',
+        arch.linear.map(mixer => (mixer ? 0 : arch.kvHeads)),
+      ),
+    );
   count(at('attention.key_length'), arch.headDim);
   count(at('attention.value_length'), arch.headDim);
   count(at('vocab_size'), arch.vocab);

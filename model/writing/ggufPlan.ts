@@ -7,7 +7,7 @@ import { typeOfDtype, type WrittenType } from '../gguf/encode.js';
 import type { GgufFamily } from '../gguf/family.js';
 import { holdsRopeFactors } from '../gguf/familyParts.js';
 import type { GgufTensor } from '../gguf/header.js';
-import { ggufLayerOf, ggufName, huggingFaceNames } from '../gguf/names.js';
+import { ggufLayerOf, ggufName, huggingFaceNames, isConvolution } from '../gguf/names.js';
 import { type GgmlType, ggmlType } from '../gguf/tensorTypes.js';
 import type { GgufTensorSource, WrittenMetadata } from '../gguf/writer.js';
 import { describeAsGguf, ggufFamilyOf } from './ggufConfigMetadata.js';
@@ -43,7 +43,7 @@ const parameterCount = (arch: Architecture): number =>
   expectedTensors(arch).reduce((sum, { shape }) => sum + elementCount(shape), 0);
 
 /**
- * Chooses a tensor's stored type. llama.cpp needs vectors in f32, and its converter keeps routers in f32; rows that are not
+ * Chooses a tensor's stored type. llama.cpp needs vectors and convolutions in f32, and its converter keeps routers in f32; rows that are not
  * whole Q8_0 blocks become F16.
  */
 function writtenType(
@@ -52,9 +52,14 @@ function writtenType(
   own: WrittenType,
   requested: WrittenType | undefined,
 ): WrittenType {
-  if (shape.length === 1 || name.endsWith('.ffn_gate_inp.weight')) return 'F32';
+  if (shape.length === 1 || isConvolution(name) || name.endsWith('.ffn_gate_inp.weight')) return 'F32';
   const type = requested ?? own;
   return type === 'Q8_0' && shape.at(-1)! % 32 !== 0 ? 'F16' : type;
+}
+
+function ggufShape(name: string, shape: readonly number[], experts: number): readonly number[] {
+  if (isConvolution(name)) return [shape[0]!, ...shape.slice(2)];
+  return experts === 1 ? shape : [experts, ...shape];
 }
 
 /** Plans a tensor encoded from one checkpoint tensor, or from the matrices of all experts. */
@@ -69,7 +74,7 @@ function encoded(
   return {
     name,
     type: ggmlType(type),
-    shape: huggingFace.length === 1 ? shape : [huggingFace.length, ...shape],
+    shape: ggufShape(name, shape, huggingFace.length),
     origin: { encode: huggingFace, type },
   };
 }

@@ -47,6 +47,7 @@ const ropeOf = ({ ropes, layerRope }: Architecture, layer: number): Rope | undef
 const aspects: readonly Aspect[] = [
   ['its sizes', equal(a => [a.layers, a.hidden, a.intermediate, a.heads, a.kvHeads, a.headDim, a.vocab])],
   ['its experts', equal(a => a.experts)],
+  ['its layers without attention', equal(a => a.linear)],
   ['the kind of its norms', equal(a => [a.norm.kind, a.norm.offset, a.qkNorm])],
   ['the epsilon of its norms', nearly(a => a.norm.eps)],
   ['whether attention and MLP run in parallel', equal(a => a.parallel)],

@@ -1,5 +1,11 @@
 import { sizeClass } from '../../engine/index.js';
-import { type Architecture, type Experts, hasOutNorms, mostFeatures } from '../../model/index.js';
+import {
+  type Architecture,
+  attendedColumns,
+  type Experts,
+  hasOutNorms,
+  mostFeatures,
+} from '../../model/index.js';
 import type { LayerFlops } from '../run/computeRate.js';
 import type { Window } from '../run/window.js';
 import { NORM_ROUNDS } from './fitThroughNorm.js';
@@ -121,20 +127,18 @@ function downCost(arch: Architecture): { memory: FitBytes; perToken: number; sol
 /** Of the ridges, largest first, those that are tried until one is worse, mostly; and the one solve with all tokens. */
 const RIDGE_SOLVES = Math.min(RIDGES.length, 3) + 1;
 /** Operations for a term of a sum in 48 bits (kernels/gram), and of a residual (kernels/blockProduct). */
-export const EXACT = 6.1;
-export const PRECISE = 55;
+const EXACT = 6.1;
+const PRECISE = 55;
 /** Residuals of a solution in 48 bits. */
-export const REFINEMENTS = 3;
+const REFINEMENTS = 3;
 
 /** Of one token: the lower triangle of G, and C, in 48 bits. */
-export const exactSums = (inputs: number, outputs: number) => EXACT * inputs * (inputs / 2 + outputs);
+const exactSums = (inputs: number, outputs: number) => EXACT * inputs * (inputs / 2 + outputs);
 /** The same in f32. */
 const plainSums = (inputs: number, outputs: number) => 2 * inputs * (inputs / 2 + outputs);
 
-/** Of one ridge: a factor and the solution of two triangular systems. */
-export const ridgeSolve = (inputs: number, outputs: number) => inputs * inputs * (inputs / 3 + 4 * outputs);
-
-const ridgeSolves = (inputs: number, outputs: number) => RIDGE_SOLVES * ridgeSolve(inputs, outputs);
+const ridgeSolves = (inputs: number, outputs: number) =>
+  RIDGE_SOLVES * inputs * inputs * (inputs / 3 + 4 * outputs);
 
 /**
  * Ridge regressions of o_proj and down_proj of one layer, or of one of them, and its outputs with the new weights.
@@ -146,8 +150,8 @@ export function refitCost(
   refits: RefittedProjections,
   targets: 'output' | 'after attention' = 'output',
 ): FitCost {
-  const { hidden, intermediate, heads, headDim } = arch;
-  const attendedSize = heads * headDim;
+  const { hidden, intermediate } = arch;
+  const attendedSize = attendedColumns(arch);
   const down = downCost(arch);
   const { attention, mlp } = refits;
   const { attended, attentionOutput, features, mlpOutput } = layer;

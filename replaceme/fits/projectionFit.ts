@@ -1,5 +1,5 @@
 import type { Journal, Tensor } from '../../engine/index.js';
-import { type LayerWeights, type Model, mlpSizes } from '../../model/index.js';
+import { attendedColumns, type LayerWeights, type Model, mlpSizes } from '../../model/index.js';
 import { ExpertStatistics } from './expertStatistics.js';
 import type { ProjectionPath } from './ridgePath.js';
 import { type RidgeSolution, RidgeStatistics } from './ridgeStatistics.js';
@@ -62,10 +62,9 @@ export function statisticsOf(
   projection: Projection,
 ): RidgeStatistics {
   const { arch, device } = model;
-  const { heads, headDim, hidden } = arch;
   return projection === 'o'
-    ? new RidgeStatistics(device, heads * headDim, hidden, precision)
-    : new RidgeStatistics(device, mlpSizes(arch, layer).features, hidden);
+    ? new RidgeStatistics(device, attendedColumns(arch, layer), arch.hidden, precision)
+    : new RidgeStatistics(device, mlpSizes(arch, layer).features, arch.hidden);
 }
 
 /** Empty sums for the down projections of experts. */

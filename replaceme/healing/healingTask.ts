@@ -10,6 +10,7 @@ import {
   lossAndGradients,
   type Model,
   type Objective,
+  predictionsOf,
   ReferenceStates,
   sharedLayers,
   totalTokens,
@@ -116,7 +117,7 @@ export class HealingTask implements TrainingTask {
       };
     }
     const hidden = scope.own(finalHidden(teacher, batch, start));
-    const predictions = { hidden, head: teacher.weights.lmHead };
+    const predictions = predictionsOf(teacher, hidden);
     const { topK } = this.settings;
     if (topK === 'all') return { kind: 'kl', teacher: predictions };
     const top = {

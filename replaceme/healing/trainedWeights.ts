@@ -91,7 +91,7 @@ class TrainedWeightsBuilder {
   }
 
   everything(): void {
-    const { embedding, finalNorm, finalNormBias, lmHead, layers } = this.base.weights;
+    const { embedding, finalNorm, finalNormBias, lmHead, lmHeadBias, layers } = this.base.weights;
     for (const [layer, weights] of layers.entries()) {
       const names = Object.entries(weights).filter(([, tensor]) => tensor instanceof Tensor);
       this.layer(
@@ -102,13 +102,16 @@ class TrainedWeightsBuilder {
     const [table, norm] = [this.#copied('embedding', embedding), this.#copied('final norm', finalNorm)];
     const head = lmHead === embedding ? table : this.#copied('output head', lmHead);
     const bias = finalNormBias && this.#copied('final norm bias', finalNormBias);
+    const headBias = lmHeadBias && this.#copied('output head bias', lmHeadBias);
     this.#outer = {
       ...{ embedding: table.values, finalNorm: norm.values, lmHead: head.values },
       ...(bias && { finalNormBias: bias.values }),
+      ...(headBias && { lmHeadBias: headBias.values }),
     };
     this.#outerGradients = {
       ...{ embedding: table.gradient, finalNorm: norm.gradient, lmHead: head.gradient },
       ...(bias && { finalNormBias: bias.gradient }),
+      ...(headBias && { lmHeadBias: headBias.gradient }),
     };
   }
 

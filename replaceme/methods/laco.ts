@@ -1,5 +1,5 @@
 import type { LayerWeights } from '../../model/index.js';
-import { type MergeRule, mergedLayer } from '../fits/mergedLayer.js';
+import { haveOneKind, type MergeRule, mergedLayer } from '../fits/mergedLayer.js';
 import { repairInOrder, requireLayerBefore } from '../fits/repairInOrder.js';
 import type { Method } from './method.js';
 
@@ -11,10 +11,10 @@ const merging = (
   needsCalibration: false,
   wholeModel: true,
   changes: 'layers',
-  refusal: ({ family, tensorNames }) =>
-    new Set(tensorNames.layers.map(({ router }) => router === null)).size > 1
-      ? `some layers of this ${family} model have experts and others have none, so their weights cannot be added`
-      : undefined,
+  refusal: arch =>
+    haveOneKind(arch, [...arch.linear.keys()])
+      ? undefined
+      : `layers of this ${arch.family} model are of several kinds, so their weights cannot be added`,
   async repair(context, windows) {
     const { model, settings } = context;
     if (settings.heal) {

@@ -1,6 +1,7 @@
 import type { Device } from '../../engine/index.js';
 import {
   type Architecture,
+  cacheBytes,
   defaultBatchTokens,
   type LoadOptions,
   openCheckpoint,
@@ -58,8 +59,8 @@ export async function placeModels(
   const passing = Math.max(
     ...models.map(({ arch }) => {
       const tokens = Math.max(sequenceLength, batchTokens ?? defaultBatchTokens(device, arch));
-      const { layers, kvHeads, headDim, vocab } = arch;
-      const cached = 8 * cachedTokens * layers * kvHeads * headDim;
+      const { vocab } = arch;
+      const cached = cachedTokens > 0 ? cacheBytes(arch, cachedTokens) : 0;
       return activationBytes(arch, tokens, 6, 3) + 8 * tokens * Math.min(vocab, LOGIT_COLUMNS) + cached;
     }),
   );

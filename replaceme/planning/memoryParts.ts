@@ -4,6 +4,7 @@ import {
   type Checkpoint,
   deviceBytes,
   expectedTensors,
+  mixingColumns,
   rotationRows,
   type StatePlacement,
 } from '../../model/index.js';
@@ -90,11 +91,14 @@ export function weightSizes(arch: Architecture, checkpoint: Checkpoint, position
   return { layerBytes: Math.max(...layers), outerBytes: outerBytes + 2 * pieceBytes, weightBytes };
 }
 
-/** Numbers in one layer's tensors. */
-export const layerElements = (arch: Architecture): number =>
-  expectedTensors(arch)
-    .filter(({ layer }) => layer === 0)
-    .reduce((sum, { shape }) => sum + elementCount(shape), 0);
+/** Numbers in the largest layer's tensors. */
+export function layerElements(arch: Architecture): number {
+  const layers = new Array<number>(arch.layers).fill(0);
+  for (const { layer, shape } of expectedTensors(arch)) {
+    if (layer !== null) layers[layer]! += elementCount(shape);
+  }
+  return Math.max(...layers);
+}
 
 /** Factor for what plans leave out: small tensors, and buffers larger than their contents. */
 export const HEADROOM = 1.05;
@@ -112,14 +116,15 @@ export const heldBytes =
  * experts read and return.
  */
 export function activationBytes(
-  { hidden, intermediate, heads, kvHeads, headDim, experts }: Architecture,
+  arch: Architecture,
   tokens: number,
   hiddenColumns: number,
   features: number,
 ): number {
+  const { hidden, intermediate, linear, experts } = arch;
+  const mixing = Math.max(...linear.map(mixer => mixingColumns(arch, mixer)));
   const routed = experts ? 2 * (experts.perToken * hidden + experts.count) : 0;
-  const columns = hiddenColumns * hidden + features * intermediate + 2 * (heads + kvHeads) * headDim + routed;
-  return 4 * tokens * columns;
+  return 4 * tokens * (hiddenColumns * hidden + features * intermediate + mixing + routed);
 }
 
 /** Columns of a tile of logits in which models are compared, at the most. */

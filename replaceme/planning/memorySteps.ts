@@ -1,5 +1,11 @@
 import type { DeviceFacts } from '../../engine/index.js';
-import { type Architecture, mostFeatures, type StatePlacement } from '../../model/index.js';
+import {
+  type Architecture,
+  attendedColumns,
+  cacheBytes,
+  mostFeatures,
+  type StatePlacement,
+} from '../../model/index.js';
 import { plannedStates, roomFor } from '../activations/hiddenStates.js';
 import type { CalibrationSizes } from '../calibration/sizes.js';
 import { type FitBytes, type FitCost, type FitRun, healingCost } from '../fits/fitCost.js';
@@ -110,7 +116,7 @@ export class MemorySteps {
     const { request, layerBytes, outerBytes, weightBytes, tokens, device, selecting } = sizes;
     const batchTokens = largestBatch(sizes);
     const { arch, method, settings, windows, windowCount, count } = request;
-    const { hidden, layers, heads, headDim } = arch;
+    const { hidden, layers } = arch;
     const widest = mostFeatures(arch);
     this.#arch = arch;
     this.#resident = weights === 'device';
@@ -134,9 +140,10 @@ export class MemorySteps {
     this.#judging = Math.max(this.passing, scoringBytes(arch, batchTokens));
 
     const perElement = layerBytes / layerElements(arch);
-    this.projections = hidden * (heads * headDim + widest) * perElement;
+    const attended = attendedColumns(arch);
+    this.projections = hidden * (attended + widest) * perElement;
     this.healedLayer =
-      this.healing?.refits?.mlp === false ? hidden * heads * headDim * perElement : this.projections;
+      this.healing?.refits?.mlp === false ? hidden * attended * perElement : this.projections;
     this.fresh = (this.#resident ? this.healed : Math.min(1, this.healed)) * this.healedLayer;
     const cuts = windows?.length ?? selecting.windows ?? windowCount;
     const atCuts = {
@@ -172,8 +179,8 @@ export class MemorySteps {
   /** What a refit keeps of so many tokens so as not to compute it again. */
   #kept(tokens: number, { refits }: FitCost): number {
     if (!this.#keeps || !refits) return 0;
-    const { heads, headDim, intermediate } = this.#arch;
-    const attended = 4 * tokens * heads * headDim;
+    const { intermediate } = this.#arch;
+    const attended = 4 * tokens * attendedColumns(this.#arch);
     if (!refits.mlp) return attended;
     return attended + this.#stream(tokens) + Math.min(KEPT_BYTES, 4 * tokens * intermediate);
   }
@@ -291,11 +298,10 @@ export class MemorySteps {
   comparing(): number {
     const { evaluationTokens: tokens } = this.sizes;
     if (tokens === 0) return 0;
-    const { layers, kvHeads, headDim } = this.#arch;
     const beside = this.#resident
       ? this.#stream(Math.min(largestBatch(this.sizes), tokens)) * COMPARED_MODELS
       : 0;
-    const cache = this.#resident ? 2 * 4 * layers * kvHeads * headDim * SAMPLE_TOKENS : 0;
+    const cache = this.#resident ? cacheBytes(this.#arch, SAMPLE_TOKENS) : 0;
     return this.held(2) + this.changed + Math.max(beside + this.passing, cache);
   }
 

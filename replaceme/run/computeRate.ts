@@ -1,6 +1,6 @@
 import { type Device, elementCount, Scope } from '../../engine/index.js';
 import { matmul } from '../../kernels/index.js';
-import { type Architecture, expectedTensors, mlpSizes } from '../../model/index.js';
+import { type Architecture, expectedTensors, mixedColumns, mlpSizes } from '../../model/index.js';
 
 /** Flops of one layer for one token, by part: two for each multiply-add. */
 export interface LayerFlops {
@@ -14,18 +14,30 @@ export interface LayerFlops {
   readonly all: number;
 }
 
-/** The cost of one layer for one token; attention reads half of `sequenceLength` keys per token. */
+/** The cost of one layer for one token, the mean of all; attention reads half of `sequenceLength` keys per token. */
 export function layerFlops(arch: Architecture, sequenceLength: number): LayerFlops {
-  const { hidden, intermediate, heads, kvHeads, headDim } = arch;
+  const { hidden, intermediate, layers, linear } = arch;
   const weights = expectedTensors(arch)
-    .filter(tensor => tensor.layer === 0)
-    .reduce((sum, { shape }) => sum + elementCount(shape), 0);
-  const { matrices, features: ofExpert } = mlpSizes(arch, 0);
+    .filter(({ layer }) => layer !== null)
+    .reduce((sum, { shape }) => sum + elementCount(shape) / layers, 0);
+  const mean = (of: (layer: number) => number) =>
+    Array.from({ length: layers }, (_, layer) => of(layer)).reduce((sum, flops) => sum + flops / layers, 0);
   // Gate, up and down of the experts that a token does not use.
-  const idle = matrices === 1 ? 0 : 3 * hidden * ofExpert * (matrices - (arch.experts?.perToken ?? matrices));
-  const all = 2 * (weights - idle) + 2 * sequenceLength * heads * headDim;
-  const attended = 2 * hidden * (heads + 2 * kvHeads) * headDim + 2 * sequenceLength * heads * headDim;
-  const attentionOutput = 2 * heads * headDim * hidden;
+  const idle = mean(layer => {
+    const { matrices, features } = mlpSizes(arch, layer);
+    return matrices === 1 ? 0 : 3 * hidden * features * (matrices - (arch.experts?.perToken ?? matrices));
+  });
+  const columns = linear.map(mixer => mixedColumns(arch, mixer));
+  const mixing = mean(layer => {
+    const { out } = columns[layer]!;
+    const mixer = linear[layer];
+    if (!mixer) return 2 * sequenceLength * out;
+    return mixer.kind === 'gated delta rule' ? 7 * mixer.keyDim * out : 0;
+  });
+  const all = 2 * (weights - idle) + mixing;
+  const attended =
+    mixing + 2 * hidden * mean(layer => columns[layer]!.q + columns[layer]!.k + columns[layer]!.v);
+  const attentionOutput = 2 * hidden * mean(layer => columns[layer]!.out);
   const mlpOutput = 2 * intermediate * hidden;
   const features = all - attended - attentionOutput - mlpOutput;
   return { attended, attentionOutput, features, mlpOutput, all };

@@ -14,7 +14,7 @@ import {
   textLike,
   whole,
 } from '../../engine/index.js';
-import { type Architecture, mlpSizes } from '../../model/index.js';
+import { type Architecture, attendedColumns, mlpSizes } from '../../model/index.js';
 import type { Calibration } from '../calibration/readCalibration.js';
 import { checkRemoved, lastRemoved, removedLayers, type Window } from '../run/window.js';
 import type { MeasuredWindows, WindowChoice } from '../run/windowChoice.js';
@@ -138,14 +138,13 @@ function downKind(arch: Architecture, layer: number): Kind {
 
 /** Our methods' kinds of sums of a layer; others, of methods of callers, are not looked into. */
 function kindOf(arch: Architecture, name: string, layer: number): Kind | undefined {
-  const { hidden, heads, headDim } = arch;
   switch (name) {
     case 'ls': {
       const numbers = ['tokens', 'targetSquares'];
-      return { parts: rowsEach(wide(['G', 'C']), hidden), numbers, later: massiveNumbers };
+      return { parts: rowsEach(wide(['G', 'C']), arch.hidden), numbers, later: massiveNumbers };
     }
     case 'refit o_proj':
-      return { parts: rowsEach(wide(halves), heads * headDim), numbers: halfNumbers };
+      return { parts: rowsEach(wide(halves), attendedColumns(arch, layer)), numbers: halfNumbers };
     case 'refit down_proj':
       return downKind(arch, layer);
     default:

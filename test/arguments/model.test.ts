@@ -114,6 +114,7 @@ test('wrong arguments: no raw error, no dead device, no silent result', async ()
     ]),
     KvCache: call(make(m.KvCache), () => [device, arch, 4, 1]),
     'KvCache.layer': method(cache, 'layer', () => [0]),
+    'KvCache.states': method(cache, 'states', () => [0]),
     'KvCache.places': method(places, 'places', () => [[0, 1]]),
     'KvCache.grow': method(cache, 'grow', () => [8]),
     'KvCache.resize': method(places, 'resize', () => [0, 8]),

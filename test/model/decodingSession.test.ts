@@ -2,11 +2,12 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, seededRandom } from '../../engine/index.js';
+import { tokenBytes } from '../../model/architecture/cacheBytes.js';
 import { DecodingSession } from '../../model/generation/decodingSession.js';
 import { generate } from '../../model/generation/generate.js';
 import { type PlaceStore, PlaceTable } from '../../model/generation/placeTable.js';
 import { StopStrings } from '../../model/generation/stopStrings.js';
-import { cacheBytesPerToken, KvCache } from '../../model/transformer/kvCache.js';
+import { KvCache } from '../../model/transformer/kvCache.js';
 import { logits } from '../../model/transformer/logits.js';
 import { Model } from '../../model/transformer/model.js';
 import { rejectsWith } from '../gpu.js';
@@ -72,7 +73,7 @@ test('texts that join and leave at any time are those that each would be alone',
 
 test('more texts than places, and than tokens of the cache: they wait, give way and come back, and stay the same', async () => {
   const expected = await Promise.all(prompts.map(prompt => alone(prompt, 24)));
-  const perToken = cacheBytesPerToken(model.arch);
+  const perToken = tokenBytes(model.arch);
   const before = device.memory.liveBytes;
   for (const [texts, rows] of [
     [2, 1000],
@@ -93,7 +94,7 @@ test('more texts than places, and than tokens of the cache: they wait, give way 
 });
 
 test('the cache stays within its bytes; a prompt that can never fit is an error of its own', async () => {
-  const perToken = cacheBytesPerToken(model.arch);
+  const perToken = tokenBytes(model.arch);
   using session = new DecodingSession(model, { cacheBytes: 50 * perToken });
   const message = await rejectsWith(
     async () => session.continue(prompts[2]!, { maxTokens: 1 }),

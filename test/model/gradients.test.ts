@@ -16,10 +16,12 @@ import {
 import { headLoss, type Objective } from '../../model/training/headLoss.js';
 import type { LayerWeightName } from '../../model/training/layerBackward.js';
 import { Batch } from '../../model/transformer/batch.js';
+import { predictionsOf } from '../../model/transformer/headLogits.js';
+import { logits } from '../../model/transformer/logits.js';
 import { Model } from '../../model/transformer/model.js';
-import { embedTokens, forward } from '../../model/transformer/transformer.js';
+import { embedTokens, finalNorm, forward } from '../../model/transformer/transformer.js';
 import { normals, rejectsWith, relativeError } from '../gpu.js';
-import { type GoldenTensor, readGolden } from '../support.js';
+import { dataPath, type GoldenTensor, readGolden } from '../support.js';
 
 // Models and gradients: test/python/make_gradients.py.
 const folder = join(
@@ -251,6 +253,43 @@ test('maps of the MLP output and of the residual stream: the loss changes as the
     );
   }
 });
+
+test('the gradient of a head bias is the sum of p - target, token by token', async () => {
+  using scope = new Scope(device);
+  using model = await Model.load(device, dataPath('families', 'phi'));
+  const ids = [5, 9, 3, 40];
+  using batch = new Batch(device, [ids]);
+  const hidden = scope.own(forward(model, batch));
+  const targets = scope.own(tensorFrom(device, Uint32Array.from([9, 3, 40, 0])));
+  const shares = [0.5, 0.25, 1, 0];
+  const weights = scope.own(tensorFrom(device, Float32Array.from(shares)));
+  const lmHeadBias = scope.tensor([model.arch.vocab]);
+  device.recorder.clear(lmHeadBias);
+  headLoss(model, hidden, { kind: 'lm', targets }, weights, scope.tensor([4]), { lmHeadBias });
+  const { logits: values } = await logits(model, ids);
+  const expected = new Float64Array(model.arch.vocab);
+  for (const [t, share] of shares.entries()) {
+    const row = values.subarray(t * expected.length, (t + 1) * expected.length);
+    const sum = row.reduce((total, value) => total + Math.exp(value), 0);
+    row.forEach((value, token) => {
+      expected[token]! += share * (Math.exp(value) / sum - (ids[t + 1] === token ? 1 : 0));
+    });
+  }
+  await near(lmHeadBias, expected, 'bias of the head');
+});
+
+for (const family of ['phi', 'granite', 'gemma2']) {
+  test(`${family}: a model is its own teacher, whatever its head adds, scales and caps`, async () => {
+    using scope = new Scope(device);
+    using model = await Model.load(device, dataPath('families', family));
+    using batch = new Batch(device, [[5, 9, 3, 40]]);
+    const hidden = scope.own(forward(model, batch));
+    const teacher = predictionsOf(model, scope.own(finalNorm(model, hidden)));
+    const [weights, loss] = [scope.own(tensorFrom(device, new Float32Array(4))), scope.tensor([4])];
+    headLoss(model, hidden, { kind: 'kl', teacher }, weights, loss);
+    assert.ok(Math.max(...(await downloadF32(loss)).map(Math.abs)) < 1e-6);
+  });
+}
 
 test('what has no gradient is refused', async () => {
   using place = await Workplace.open(device, 'llama');

@@ -65,6 +65,38 @@ test('fields that may change the computation are told from those that do not', (
   ]);
 });
 
+test('fields of published hybrids are known', () => {
+  const qwen = {
+    attn_output_gate: true,
+    mamba_ssm_dtype: 'float32',
+    mlp_only_layers: [],
+    full_attention_interval: 4,
+  };
+  const further = { mtp_num_hidden_layers: 1, mtp_use_dedicated_embeddings: false };
+  assert.equal(unknown({ ...configOf('qwen3_5_text'), ...qwen, ...further }).changing, []);
+  const sizes = {
+    block_dim: 24,
+    block_ff_dim: 28,
+    conv_dim: 24,
+    conv_dim_out: 24,
+    num_heads: 4,
+    use_pos_enc: true,
+  };
+  const blocks = { block_use_swiglu: true, block_norm_eps: 1e-5, full_attn_idxs: [1], theta: 1e6 };
+  assert.equal(unknown({ ...configOf('lfm2'), ...sizes, ...blocks }).changing, ['theta']);
+});
+
+test('a summary counts the kinds of layers, and what they keep of a sequence', async () => {
+  const summary = await inspectModel(dataPath('families', 'qwen3_5_text'));
+  assert.equal(summary.layerKinds, { 'gated delta rule': 3, attention: 1 });
+  // Keys and values of one layer; convolutions of 8 + 8 + 20 columns, and four memories of 4 x 5, of three.
+  assert.equal(summary.bytes.cachePerToken, 4 * 2 * 2 * 8);
+  assert.equal(summary.bytes.cacheStates, 3 * 4 * (2 * 36 + 4 * 20));
+  const text = formatSummary(summary);
+  assert.match(text, 'gated delta rule (3), attention (1)');
+  assert.match(text, 'per sequence in layers without attention');
+});
+
 test('a model with such a field is refused; config.json alone is enough to know', async () => {
   using folder = temporaryFolder();
   const path = join(folder.path, 'downloaded.json');

@@ -4,7 +4,7 @@ import torch
 SIDE = 8
 IMAGE, START, END = 60, 62, 63
 # Model type: tokens of the language model that the picture takes.
-TOKENS = {"gemma3": 4, "mistral3": 2, "qwen2_5_vl": 1, "qwen3_vl": 1, "smolvlm": 1, "idefics3": 1}
+TOKENS = {"gemma3": 4, "mistral3": 2, "qwen2_5_vl": 1, "qwen3_vl": 1, "qwen3_5": 1, "smolvlm": 1, "idefics3": 1}
 
 
 def image_inputs(kind):

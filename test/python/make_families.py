@@ -119,6 +119,19 @@ MODELS.update({
                           intermediate_size=64, layer_types=SLIDING[::-1], sliding_window=9, tie_word_embeddings=True,
                           rope_parameters=dict(rope_type="default", rope_theta=1e4)),
     "apertus": dict(model_type="apertus", rope_parameters=dict(rope_type="default", rope_theta=1e4), num_hidden_layers=4),
+    "phi": dict(model_type="phi", rope_parameters=dict(rope_type="default", rope_theta=1e3, partial_rotary_factor=0.34)),
+})
+DELTA = dict(head_dim=6, linear_conv_kernel_dim=3, linear_key_head_dim=4, linear_value_head_dim=5, linear_num_key_heads=2,
+             linear_num_value_heads=4)
+MIXED = ["linear_attention", "full_attention", "linear_attention", "linear_attention"]
+MODELS.update({
+    "lfm2": dict(model_type="lfm2", conv_L_cache=4, block_multiple_of=8, block_ffn_dim_multiplier=1.5, intermediate_size=28,
+                 layer_types=["conv", "full_attention", "conv", "conv"]),
+    "lfm2-bias": dict(model_type="lfm2", conv_bias=True, block_auto_adjust_ff_dim=False, tie_word_embeddings=False,
+                      layer_types=["full_attention", "conv", "conv", "conv"]),
+    "qwen3_5_text": dict(model_type="qwen3_5_text", attention_bias=True, layer_types=MIXED, **DELTA,
+                         rope_parameters=dict(rope_type="default", rope_theta=1e3, partial_rotary_factor=0.34)),
+    "qwen3_5": dict(model_type="qwen3_5"),
 })
 VISION = dict(model_type="siglip_vision_model", hidden_size=8, intermediate_size=8, num_hidden_layers=4,
               num_attention_heads=2, image_size=8, patch_size=4)
@@ -132,6 +145,8 @@ EYES = {
                        out_hidden_size=24, fullatt_block_indexes=[0, 1, 2, 3]),
     "qwen3_vl": dict(depth=4, hidden_size=8, intermediate_size=8, num_heads=2, patch_size=4, out_hidden_size=24,
                      num_position_embeddings=16, deepstack_visual_indexes=[1]),
+    "qwen3_5": dict(depth=4, hidden_size=8, intermediate_size=8, num_heads=2, patch_size=4, out_hidden_size=24,
+                    num_position_embeddings=16),
     "smolvlm": dict(hidden_size=8, intermediate_size=8, num_hidden_layers=4, num_attention_heads=2, image_size=8, patch_size=4),
 }
 EYES["idefics3"] = EYES["smolvlm"]
@@ -149,6 +164,9 @@ INSIDE = {
     "qwen2_5_vl": (dict(model_type="qwen2_5_vl_text", rope_parameters=MROPE), IMAGES),
     "qwen3_vl": (dict(model_type="qwen3_vl_text", head_dim=6, attention_bias=True,
                       rope_parameters=dict(MROPE, mrope_interleaved=True)), dict(IMAGES, tie_word_embeddings=True)),
+    "qwen3_5": (dict(model_type="qwen3_5_text", layer_types=MIXED, **dict(DELTA, linear_key_head_dim=6),
+                     rope_parameters=dict(MROPE, mrope_interleaved=True, partial_rotary_factor=1.0)),
+                dict(IMAGES, tie_word_embeddings=True)),
     "smolvlm": (dict(model_type="llama", rms_norm_eps=1e-5), dict(image_token_id=60, scale_factor=2)),
     "idefics3": (dict(model_type="llama", attention_bias=True), dict(image_token_id=60, scale_factor=2, tie_word_embeddings=True)),
 }
@@ -167,7 +185,10 @@ def config_of(name):
 def randomise(model, generator):
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
-        if name.endswith(("bias", "sinks")):
+        if name.endswith("A_log"):
+            # Memories that last.
+            values = noise - 2
+        elif name.endswith(("bias", "sinks")):
             values = 0.3 * noise
         elif parameter.dim() == 1:
             values = parameter.detach() + 0.3 * noise
@@ -213,6 +234,15 @@ def pack_experts(model, folder, generator):
     json.dump(config, open(path, "w"), indent=2)
 
 
+def add_further_prediction(folder, generator):
+    """Adds what published files have beside the model to predict further tokens; transformers does not load it."""
+    path = os.path.join(folder, "model.safetensors")
+    tensors = load_file(path)
+    for part in ("fc", "layers.0.mlp.gate_proj"):
+        tensors[f"mtp.{part}.weight"] = torch.randn((8, 24), generator=generator).bfloat16()
+    save_file(tensors, path, {"format": "pt"})
+
+
 @torch.no_grad()
 def make(name, seed):
     generator = torch.Generator().manual_seed(seed)
@@ -237,6 +267,8 @@ def make(name, seed):
     golden["kept_logits"] = model(ids, use_cache=False).logits[0].clone()
     if name in INSIDE:
         golden["kept_image_logits"] = model(**image_inputs(config.model_type), use_cache=False).logits[0].clone()
+    if name == "qwen3_5":
+        add_further_prediction(folder, generator)
     save_file(golden, os.path.join(folder, "golden.safetensors"))
     path = os.path.join(folder, "generation_config.json")
     if os.path.exists(path):

@@ -63,7 +63,11 @@ if (!python) {
       const repair = ['replaceme-ls', 'replaceme-diagonal'].find(
         name => !methods.find(method => method.name === name)!.refusal?.(model.arch),
       )!;
-      const more = transplanted.includes(family) ? ['transplant-heal'] : model.arch.experts ? ['refit'] : [];
+      const more = transplanted.includes(family)
+        ? ['transplant-heal']
+        : model.arch.experts || model.arch.linear.some(Boolean)
+          ? ['refit']
+          : [];
       for (const method of ['plain', repair, 'laco', ...more]) {
         if (methods.find(({ name }) => name === method)!.refusal?.(model.arch)) continue;
         paths.push(join(folder.path, family, method));
