@@ -19,11 +19,18 @@ export interface ServeBenchmark extends Benchmark {
   readonly tokens: number;
   readonly requests: number;
   readonly samples: number;
-  /** Tokens per second of one request, and of all requests at the same time: medians. */
-  readonly alone: number;
-  readonly together: number;
-  /** Median of the ratios within a sample. */
+  /** One request, and all requests at the same time. */
+  readonly alone: Served;
+  readonly together: Served;
+  /** Medians of the ratios of tokens per second, and per second of CPU time, within a sample. */
   readonly ratio: number;
+  readonly cpuRatio: number;
+}
+
+/** Medians. The CPU time is that of the whole process, and so of a software adapter: others on the machine do not change it. */
+interface Served {
+  readonly tokensPerSecond: number;
+  readonly cpuMsPerToken: number;
 }
 
 /**
@@ -60,22 +67,35 @@ export async function benchServe(
     ensure(response.ok, `the server answers with ${response.status}`, 'Look at what it says.');
     await response.text();
   };
-  const rate = async (count: number) => {
+  const serve = async (count: number): Promise<Served> => {
+    const before = process.cpuUsage();
     const milliseconds = await wallTime(() => Promise.all(Array.from({ length: count }, request)));
-    return (1000 * count * tokens) / milliseconds;
+    const { user, system } = process.cpuUsage(before);
+    const all = count * tokens;
+    return { tokensPerSecond: (1000 * all) / milliseconds, cpuMsPerToken: (user + system) / 1000 / all };
   };
-  await rate(1);
-  await rate(requests);
-  const rates: [number, number][] = [];
+  await serve(1);
+  await serve(requests);
+  const pairs: [Served, Served][] = [];
   for (let sample = 0; sample < samples; sample++) {
     signal?.throwIfAborted();
-    rates.push([await rate(1), await rate(requests)]);
+    pairs.push([await serve(1), await serve(requests)]);
   }
-  const [alone, together] = [median(rates.map(([a]) => a)), median(rates.map(([, b]) => b))];
+  const medians = (all: readonly Served[]): Served => ({
+    tokensPerSecond: median(all.map(each => each.tokensPerSecond)),
+    cpuMsPerToken: median(all.map(each => each.cpuMsPerToken)),
+  });
+  const [alone, together] = [medians(pairs.map(([a]) => a)), medians(pairs.map(([, b]) => b))];
   return {
     ...{ bench: 'serve', ...environment(device), model: name, tokens, requests, samples },
-    ...{ alone, together, ratio: median(rates.map(([a, b]) => b / a)) },
-    metrics: [{ name: `${name}, ${requests} requests`, value: together, unit: 'tokens/s', better: 'higher' }],
+    ...{ alone, together, ratio: median(pairs.map(([a, b]) => b.tokensPerSecond / a.tokensPerSecond)) },
+    cpuRatio: median(pairs.map(([a, b]) => a.cpuMsPerToken / b.cpuMsPerToken)),
+    metrics: [
+      {
+        ...{ name: `${name}, ${requests} requests`, unit: 'tokens/s', better: 'higher' },
+        value: together.tokensPerSecond,
+      },
+    ],
   };
 }
 
@@ -83,11 +103,17 @@ export const serveText = (result: ServeBenchmark): BenchText => ({
   description: `streamed completions through HTTP, greedy, ${result.tokens} new tokens each after 16, medians of ${result.samples}, ${describeEnvironment(result)}`,
   tables: [
     {
-      columns: [left('model'), right('requests'), right('tokens/s'), right('ratio')],
-      rows: [
-        [result.model, '1', digits(result.alone), '1.00'],
-        [result.model, `${result.requests}`, digits(result.together), digits(result.ratio)],
+      columns: [
+        ...[left('model'), right('requests'), right('tokens/s'), right('ratio')],
+        ...[right('CPU ms/token'), right('ratio')],
       ],
+      rows: [
+        { requests: 1, served: result.alone, ratio: 1, cpuRatio: 1 },
+        { ...result, served: result.together },
+      ].map(({ requests, served, ratio, cpuRatio }) => [
+        ...[result.model, `${requests}`, digits(served.tokensPerSecond), digits(ratio)],
+        ...[digits(served.cpuMsPerToken), digits(cpuRatio)],
+      ]),
     },
   ],
 });

@@ -10,6 +10,7 @@ import { type DateFlag, localTime, withDateOption } from './options/dateOption.j
 import { byteCount, wholeNumber } from './options/optionTypes.js';
 import { describeSampling } from './options/samplingOptions.js';
 import { newCommand, type Run, runs } from './terminal/command.js';
+import { describeFailure, formatFailure } from './terminal/failure.js';
 
 interface ServeOptions extends ModelFlags, DateFlag {
   against?: string;
@@ -84,6 +85,7 @@ async function runServe(run: Run<ServeOptions>, folder: string): Promise<void> {
       }
       const server = new ModelServer(served, {
         ...{ page, texts: options.texts },
+        onError: error => terminal.error(formatFailure(describeFailure(error), terminal)),
         ...(options.allowHost && { hosts: options.allowHost }),
         ...(options.cacheBytes !== undefined && { cacheBytes: options.cacheBytes }),
       });

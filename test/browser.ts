@@ -1,7 +1,8 @@
-import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Browser } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import { cacheFolder } from '../engine/cacheFolder.js';
 import { findBundledDriver } from '../engine/softwareDriver.js';
 
@@ -85,3 +86,18 @@ export async function openBrowser(): Promise<Browser> {
     timeout: 20_000,
   });
 }
+
+/** The program of axe-core, to be added to a context before its pages. */
+export const axeSource = (): string =>
+  readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+/** Rules of axe for pages that everyone can use. */
+export const everyRule = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+
+/** What axe finds, an item per element; what is inside of drawings counts as one picture. */
+export const violations = (page: Page, rules: readonly string[]): Promise<string[]> =>
+  page.evaluate<string[]>(`(async () => {
+    const options = { runOnly: ${JSON.stringify(rules)}, resultTypes: ['violations'] };
+    const { violations } = await axe.run({ exclude: [['.drawing > g']] }, options);
+    return violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => id + ': ' + html.slice(0, 200)));
+  })()`);

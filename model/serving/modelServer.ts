@@ -11,7 +11,7 @@ import {
   text,
   whole,
 } from '../../engine/index.js';
-import { aModel, aReader, settingsAmong } from '../arguments/forms.js';
+import { aModel, aReader, maybeFunction, settingsAmong } from '../arguments/forms.js';
 import { DecodingSession, type SessionOptions, sessionForms } from '../generation/decodingSession.js';
 import { type SamplingOptions, samplingForms } from '../generation/sampler.js';
 import { encodeMessages } from '../text/encodeMessages.js';
@@ -44,6 +44,8 @@ export interface ServerOptions extends SessionOptions {
   readonly hosts?: readonly string[];
   /** Most bytes of a request (default 4 MiB). */
   readonly bodyBytes?: number;
+  /** Receives what went wrong here; clients are told of their own errors alone, and of codes. */
+  readonly onError?: (error: unknown) => void;
 }
 
 const aServedModel: Form<ServedModel> = settingsAmong<ServedModel>({
@@ -55,6 +57,7 @@ const serverSettings = settingsAmong<ServerOptions>({
   page: optional(text),
   hosts: optional(listOf(text)),
   bodyBytes: optional(whole(1)),
+  onError: maybeFunction,
 });
 
 interface Served extends ServedModel {
@@ -148,8 +151,9 @@ export class ModelServer {
       checkHost(request.headers, this.#options.hosts ?? []);
       await this.#handler(request)(request, response);
     } catch (error) {
-      if (response.destroyed) return;
       const failure = httpFailure(error);
+      if (failure.status >= 500) this.#options.onError?.(error);
+      if (response.destroyed) return;
       if (response.headersSent) {
         await new EventStream(response).send(errorBody(failure));
         response.end();

@@ -102,7 +102,7 @@ test('wrong arguments: no raw error, no dead device, no silent result', async ()
     ),
     ModelServer: call(make(m.ModelServer), () => [
       [{ name: 'a', model, reader, sampling }],
-      { texts: 2, cacheBytes: 1e6, page: '', hosts: ['a'], bodyBytes: 1000 },
+      { texts: 2, cacheBytes: 1e6, page: '', hosts: ['a'], bodyBytes: 1000, onError: () => {} },
     ]),
     'ModelServer.listen': { ...method(server, 'listen', () => [0, '127.0.0.1']), refusedOnly: true },
     'ModelServer.close': { ...method(server, 'close', () => [0]), refusedOnly: true },

@@ -194,6 +194,9 @@ test('from a pipe: answers on stdout as generate prints them, no prompt, no colo
   });
   assert.is(status, 0);
   assert.is(stdout, single.stdout.repeat(2));
+  const stop = single.stdout.slice(10, 15);
+  const cut = await rmEngine(['generate', demo, 'It is a truth', '--stop', 'never', '--stop', stop]);
+  assert.is(cut.stdout, `${single.stdout.slice(0, single.stdout.indexOf(stop))}\n`);
   assert.match(stderr, /demo-model has no chat template: it continues your lines instead/);
   assert.match(stderr, /^12 tokens in .* s, .* tokens\/s, cut at --max-tokens$/m);
   assert.match(stderr, /there is no command \/nonsense/);

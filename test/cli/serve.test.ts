@@ -3,16 +3,15 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { cpSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import type { Browser, Page } from 'playwright-core';
+import type { Browser } from 'playwright-core';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { shippedPath } from '../../replaceme/index.js';
-import { openBrowser } from '../browser.js';
+import { axeSource, everyRule, openBrowser, violations } from '../browser.js';
 import { saySkipped, temporaryFolder } from '../support.js';
 import { rmEngine } from './support.js';
 
@@ -68,15 +67,6 @@ try {
 }
 test.after(() => browser?.close());
 
-const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const rules = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
-
-const violations = (page: Page): Promise<string[]> =>
-  page.evaluate<string[]>(`(async () => {
-    const { violations } = await axe.run({ runOnly: ${JSON.stringify(rules)}, resultTypes: ['violations'] });
-    return violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => id + ': ' + html.slice(0, 200)));
-  })()`);
-
 if (browser) {
   const on = browser;
   test('the page: by keyboard to both models, accessible, narrow and wide, light and dark, nothing from elsewhere', async () => {
@@ -85,7 +75,7 @@ if (browser) {
       [360, 'dark'],
     ] as const) {
       const context = await on.newContext({ viewport: { width, height: 800 }, colorScheme });
-      await context.addInitScript({ content: axeSource });
+      await context.addInitScript({ content: axeSource() });
       const page = await context.newPage();
       const noise: string[] = [];
       page.on('console', message => noise.push(message.text()));
@@ -93,7 +83,7 @@ if (browser) {
       page.on('request', request => !request.url().startsWith(address) && noise.push(request.url()));
       await page.goto(address);
       await page.getByRole('heading', { name: 'demo-model' }).waitFor();
-      assert.equal(await violations(page), [], `${width}, ${colorScheme}`);
+      assert.equal(await violations(page, everyRule), [], `${width}, ${colorScheme}`);
       await page.keyboard.press('Tab');
       assert.is(await page.evaluate('document.activeElement.id'), 'message');
       await page.getByLabel('New tokens at most').fill('8');
@@ -107,7 +97,7 @@ if (browser) {
       assert.ok(answers[0]!.trim().length > 3, answers[0]!);
       assert.match(await page.locator('.count').first().innerText(), /^8 tokens, .*cut at the most tokens$/);
       assert.is(await page.locator('.turn b').count(), 0, 'what was typed is no HTML');
-      assert.equal(await violations(page), [], `${width}, ${colorScheme}, with answers`);
+      assert.equal(await violations(page, everyRule), [], `${width}, ${colorScheme}, with answers`);
       assert.is(await page.evaluate('document.documentElement.scrollWidth'), width);
       const shots = process.env.RM_SCREENSHOTS;
       if (shots) await page.screenshot({ path: join(shots, `serve-${width}.png`) });

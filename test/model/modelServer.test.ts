@@ -266,6 +266,46 @@ test('names and origins that are not ours are refused: no page of another site g
   }
 });
 
+test('what goes wrong here is told to the owner; a stream that has begun ends with the error', async () => {
+  const told: unknown[] = [];
+  const { tokenizer } = reader;
+  let pieces = 0;
+  const createTextStream = () => ({
+    push: async () => {
+      if (++pieces > 3) throw new Error('secret');
+      return 'x';
+    },
+    end: async () => '',
+  });
+  const broken = {
+    encode: tokenizer.encode.bind(tokenizer),
+    decode: tokenizer.decode,
+    eosIds: [],
+    createTextStream,
+  };
+  const served = {
+    name: 'a',
+    model,
+    reader: { ...reader, tokenizer: broken as unknown as typeof tokenizer },
+  };
+  const other = new ModelServer([served], { onError: error => told.push(error) });
+  const url = await other.listen(0);
+  const ask = (stream: boolean) =>
+    fetch(`${url}/v1/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ prompt: words, max_tokens: 8, stream }),
+    });
+  const lines = (await (await ask(true)).text()).split('\n\n').filter(Boolean);
+  assert.is(lines.length, 4);
+  const { error }: Json = JSON.parse(lines[3]!.slice('data: '.length));
+  assert.is(error.message, 'the server failed');
+  assert.is(error.type, 'server_error');
+  assert.is((await ask(false)).status, 500);
+  assert.equal(told.map(String), ['Error: secret', 'Error: secret']);
+  await other.close();
+});
+
 test('who leaves is no longer written for', async () => {
   const leaving = new AbortController();
   const long = { prompt: words, max_tokens: 450, temperature: 0, stream: true, ignore_eos: true };

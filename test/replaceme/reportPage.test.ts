@@ -1,5 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
@@ -8,7 +7,7 @@ import * as assert from 'uvu/assert';
 import { reportPage } from '../../replaceme/report/page/page.js';
 import { heatColours, palette } from '../../replaceme/report/page/palette.js';
 import type { Report } from '../../replaceme/report/schema/schema.js';
-import { openBrowser } from '../browser.js';
+import { axeSource, everyRule, openBrowser, violations } from '../browser.js';
 import { saySkipped, temporaryFolder } from '../support.js';
 import { compareFixture, evalFixture, healFixture, pruneFixture } from './reportFixture.js';
 
@@ -104,18 +103,8 @@ const inBrowser = (name: string, body: (on: Browser) => Promise<void>) => {
   if (browser) test(name, () => body(browser!));
 };
 
-const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const everyRule = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
 /** What a narrow screen or another ground can change. */
 const someRules = ['color-contrast', 'scrollable-region-focusable', 'target-size', 'link-in-text-block'];
-
-/** What axe finds, an item per element; what is inside of drawings counts as one picture. */
-const violations = (page: Page, rules: readonly string[]): Promise<string[]> =>
-  page.evaluate<string[]>(`(async () => {
-    const options = { runOnly: ${JSON.stringify(rules)}, resultTypes: ['violations'] };
-    const { violations } = await axe.run({ exclude: [['.drawing > g']] }, options);
-    return violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => id + ': ' + html.slice(0, 200)));
-  })()`);
 
 interface Opened {
   readonly page: Page;
@@ -131,7 +120,7 @@ async function open(
 ): Promise<Opened> {
   const context = await on.newContext({ viewport: { width, height: 900 }, colorScheme });
   // Kept out of the page's own world by no policy, since it comes before the page.
-  await context.addInitScript({ content: axeSource });
+  await context.addInitScript({ content: axeSource() });
   const page = await context.newPage();
   const noise: string[] = [];
   const url = pathToFileURL(file).href;
