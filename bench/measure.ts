@@ -6,6 +6,8 @@ export interface Metric {
   readonly value: number;
   readonly unit: string;
   readonly better: 'higher' | 'lower';
+  /** What the model of speed expects (replaceme/planning/deviceSpeed.ts), where it does. */
+  readonly predicted?: number;
 }
 
 export interface BenchTable {

@@ -1,5 +1,5 @@
 import { type Device, download, type Progress, Scope, Tensor, upload } from '../engine/index.js';
-import { clockOf } from './clock.js';
+import { type Clock, clockOf } from './clock.js';
 import {
   type Benchmark,
   type BenchText,
@@ -25,6 +25,12 @@ const CHAINS = [2, 4, 8];
 const SAMPLE_MS = { software: 60, gpu: 10 } as const;
 const DISPATCHES = 1000;
 
+/** How peaks are measured. */
+export interface PeakOptions extends MeasureOptions {
+  /** Of arithmetic and of kernels that go over memory (default: timestamps or the wall clock). */
+  readonly clock?: Clock;
+}
+
 /** Milliseconds of the fastest run, after a warm-up: slower runs were disturbed. */
 async function fastestTime(run: () => unknown, { samples = 5, signal }: MeasureOptions): Promise<number> {
   await run();
@@ -37,9 +43,9 @@ async function fastestTime(run: () => unknown, { samples = 5, signal }: MeasureO
 }
 
 /** GFLOP/s of multiply-adds: the best sample over all numbers of chains. */
-export async function fmaRate(device: Device, type: 'f32' | 'f16', options: MeasureOptions): Promise<number> {
+export async function fmaRate(device: Device, type: 'f32' | 'f16', options: PeakOptions): Promise<number> {
   const { info } = device;
-  const clock = clockOf(device);
+  const { clock = clockOf(device) } = options;
   using out = Tensor.create(device, [INVOCATIONS * (info.kind === 'software' ? 256 : 16384)]);
   let best = 0;
   for (const chains of CHAINS) {
@@ -70,7 +76,7 @@ const memoryBytes = (device: Device): number =>
   );
 
 /** GB/s of kernels that read and copy, of copies of buffers, of uploads and downloads. */
-export async function memoryRates(device: Device, options: MeasureOptions) {
+export async function memoryRates(device: Device, options: PeakOptions) {
   const { recorder } = device;
   using scope = new Scope(device);
   const a = scope.tensor([memoryBytes(device) / 4]);
@@ -78,7 +84,7 @@ export async function memoryRates(device: Device, options: MeasureOptions) {
   const sums = scope.tensor([INVOCATIONS * (device.info.kind === 'software' ? 256 : 4096)]);
   recorder.clear(a);
   const rate = async (bytes: number, run: () => unknown) => bytes / (await fastestTime(run, options)) / 1e6;
-  const clock = clockOf(device);
+  const { clock = clockOf(device) } = options;
   const kernelRate = async (bytes: number, record: () => void) => {
     await clock(record, 1);
     const times: number[] = [];
@@ -134,7 +140,7 @@ export async function dispatchTimes(device: Device, options: MeasureOptions) {
  */
 export async function benchPeak(
   device: Device,
-  options: MeasureOptions & { onProgress?: Progress } = {},
+  options: PeakOptions & { onProgress?: Progress } = {},
 ): Promise<PeakBenchmark> {
   let done = 0;
   const step = async <T>(work: Promise<T>): Promise<T> => {

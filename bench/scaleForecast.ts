@@ -1,47 +1,26 @@
 import { formatBytes, formatSeconds } from '../engine/index.js';
+import { architectureFromConfig } from '../model/index.js';
+import {
+  cards,
+  exactSums,
+  exactSumsSeconds,
+  layerFlops,
+  layerSeconds,
+  PRECISE,
+  REFINEMENTS,
+  solveSeconds,
+} from '../replaceme/index.js';
 import { type BenchTable, left, right } from './measure.js';
+import { modelConfigs } from './modelConfigs.js';
+import { bf16Bytes } from './predict.js';
 
-/** The dimensions of a model that decide time and memory. */
-interface Dimensions {
-  readonly name: string;
-  readonly layers: number;
-  readonly hidden: number;
-  readonly intermediate: number;
-  readonly heads: number;
-  readonly kvHeads: number;
-  readonly headDim: number;
-  readonly vocab: number;
-}
-
-const models: readonly Dimensions[] = [
-  {
-    ...{ name: 'Llama-3-8B', layers: 32, hidden: 4096, intermediate: 14336 },
-    ...{ heads: 32, kvHeads: 8, headDim: 128, vocab: 128256 },
-  },
-  {
-    ...{ name: 'Llama-3-70B', layers: 80, hidden: 8192, intermediate: 28672 },
-    ...{ heads: 64, kvHeads: 8, headDim: 128, vocab: 128256 },
-  },
-];
-
-/** Assumptions about one H100 (SXM, 80 GB) and its host; none was measured here. */
-export const h100 = {
-  /** f32 multiply-adds in WGSL, weights widened from bf16: 72 % of the 66.9e12 of the data sheet, what tuned tiles reach. */
-  flops: 48e12,
-  /** Share of that rate that a whole layer reaches: norms, attention and dispatches take the rest. */
-  efficiency: 0.8,
-  /** Bytes a second from host memory to the device through WebGPU's staging. */
-  upload: 5e9,
-  /** Bytes a second from the disk. */
-  disk: 3e9,
-  memory: 80e9,
-} as const;
-
+const MODELS = ['Llama-3-8B', 'Llama-3-70B'];
+const card = cards.h100;
+/** Bytes a second from the disk of a host of such a card. */
+const DISK = 3e9;
 /** 1024 sequences of 1024. */
 const TOKENS = 2 ** 20;
 const SEQUENCE = 1024;
-/** Refinements of a solve, each two triangular solves in f32 and a residual in 48 bits (about 10 times an f32 product). */
-const REFINEMENTS = 3;
 const BATCH = 8192;
 
 /** Work, time and memory of one prune by least squares: all tokens pass all layers once. */
@@ -65,58 +44,42 @@ export interface Forecast {
   readonly streamedBytes: number;
 }
 
-function forecast({
-  name,
-  layers,
-  hidden,
-  intermediate,
-  heads,
-  kvHeads,
-  headDim,
-  vocab,
-}: Dimensions): Forecast {
-  const attention = hidden * headDim * (2 * heads + 2 * kvHeads);
-  const layerWeights = attention + 3 * hidden * intermediate;
-  // bf16; embedding and output head.
-  const [layerBytes, outerBytes] = [2 * layerWeights, 2 * 2 * vocab * hidden];
-  const scores = 2 * 2 * (SEQUENCE / 2) * heads * headDim;
-  const forwardFlops = TOKENS * layers * (2 * layerWeights + scores);
-  // The lower half of G, and C.
-  const sumsFlops = TOKENS * (hidden ** 2 + 2 * hidden ** 2);
-  const solveFlops = hidden ** 3 / 3 + 2 * hidden ** 3 + REFINEMENTS * (2 + 2 * 10) * hidden ** 3;
+function forecast(model: string): Forecast {
+  const arch = architectureFromConfig({ ...modelConfigs[model] }, 'config.json');
+  const { layers, hidden, intermediate } = arch;
+  const { all: weightBytes, outer: outerBytes } = bf16Bytes(arch);
+  const forwardFlops = TOKENS * layers * layerFlops(arch, SEQUENCE).all;
+  // What sums in 48 bits take in f32.
+  const sumsFlops = TOKENS * exactSums(hidden, hidden);
+  const solveFlops = REFINEMENTS * PRECISE * hidden ** 3;
   const statesBytes = TOKENS * hidden * 4;
   const working = 2 * statesBytes + 2 * 8 * hidden ** 2 + BATCH * 4 * (4 * hidden + 3 * intermediate);
-  const weightBytes = layers * layerBytes + outerBytes;
-  const rate = h100.flops * h100.efficiency;
+  const batch = layers * layerSeconds(card, arch, { rows: BATCH, keys: SEQUENCE });
   return {
-    ...{ model: name, tokens: TOKENS, weightBytes, forwardFlops, sumsFlops, solveFlops, statesBytes },
-    ...{
-      forwardSeconds: forwardFlops / rate,
-      sumsSeconds: sumsFlops / rate,
-      solveSeconds: solveFlops / rate,
-    },
-    loadSeconds: weightBytes / Math.min(h100.disk, h100.upload),
+    ...{ model, tokens: TOKENS, weightBytes, forwardFlops, sumsFlops, solveFlops, statesBytes },
+    forwardSeconds: (TOKENS / BATCH) * batch,
+    sumsSeconds: exactSumsSeconds(card, { flops: sumsFlops, bytes: 2 * statesBytes }),
+    solveSeconds: solveSeconds(card, { flops: solveFlops, bytes: 0 }),
+    loadSeconds: weightBytes / Math.min(DISK, 1e9 * card.uploadGigabytes),
     residentBytes: weightBytes + working,
-    streamedBytes: 2 * layerBytes + outerBytes + working,
+    streamedBytes: outerBytes + (2 * (weightBytes - outerBytes)) / layers + working,
   };
 }
 
-/** Llama-3-8B and 70B on one H100, by arithmetic. */
-export const forecasts = (): Forecast[] => models.map(forecast);
+/** Llama-3-8B and 70B on one H100, by the model of speed that `bench predict` prints. */
+export const forecasts = (): Forecast[] => MODELS.map(forecast);
 
 export function forecastTable(all: readonly Forecast[]): BenchTable {
   const row = (title: string, cell: (of: Forecast) => string) => [title, ...all.map(cell)];
-  const peta = (flops: number) => `${(flops / 1e15).toPrecision(3)} PF`;
+  const work = (flops: number, seconds: number) =>
+    `${(flops / 1e15).toPrecision(3)} PF, ${formatSeconds(seconds)}`;
   return {
     columns: [left(`one H100, ${TOKENS} tokens (arithmetic)`), ...all.map(({ model }) => right(model))],
     rows: [
       row('weights, bf16', ({ weightBytes }) => formatBytes(weightBytes)),
-      row(
-        'forward',
-        ({ forwardFlops, forwardSeconds }) => `${peta(forwardFlops)}, ${formatSeconds(forwardSeconds)}`,
-      ),
-      row('G and C', ({ sumsFlops, sumsSeconds }) => `${peta(sumsFlops)}, ${formatSeconds(sumsSeconds)}`),
-      row('solve', ({ solveFlops, solveSeconds }) => `${peta(solveFlops)}, ${formatSeconds(solveSeconds)}`),
+      row('forward', ({ forwardFlops, forwardSeconds }) => work(forwardFlops, forwardSeconds)),
+      row('G and C, in 48 bits', ({ sumsFlops, sumsSeconds }) => work(sumsFlops, sumsSeconds)),
+      row('solve', ({ solveFlops, solveSeconds: seconds }) => work(solveFlops, seconds)),
       row('reading the weights once', ({ loadSeconds }) => formatSeconds(loadSeconds)),
       row('hidden states at one depth', ({ statesBytes }) => formatBytes(statesBytes)),
       row('device memory, weights resident', ({ residentBytes }) => formatBytes(residentBytes)),

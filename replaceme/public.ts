@@ -44,7 +44,9 @@ export type { CosineSettings, MethodOptions, PruneOptions } from './options/prun
 export type { DeclaredSetting, Description, Setting } from './options/setting.js';
 export type { HealingObjective, TrainingOptions, TrainMode } from './options/trainingSettings.js';
 export type { ValueType } from './options/valueTypes.js';
-export type { AssumedDevice } from './planning/assumedDevice.js';
+export type { AssumedDevice, DescribedDevice } from './planning/assumedDevice.js';
+export type { Card } from './planning/cards.js';
+export type { DeviceSpeed } from './planning/deviceSpeed.js';
 export type { Placement } from './planning/memoryParts.js';
 export type { PlannedMemory } from './planning/memoryPlan.js';
 export { type PlanOptions, type PrunePlan, planPrune } from './planning/plan.js';

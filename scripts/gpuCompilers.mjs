@@ -5,14 +5,13 @@
 // ROOT: a folder that ../shared/gpu/codegen/mesa26.sh has made; default .cache/ci/mesa26. Needs root's rights.
 // --seconds: what takes longer is cut off and counts as failed. --write: what was found becomes the list.
 // Ends with one line 'N passed, N failed'.
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { runOn, statistic, top } from './mesaChips.mjs';
 
-const top = join(dirname(fileURLToPath(import.meta.url)), '..');
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
   options: { seconds: { type: 'string', default: '240' }, write: { type: 'boolean', default: false } },
@@ -31,61 +30,20 @@ const tests = [
   'kernels/fitting',
 ];
 
-const running = new Set();
-process.on('exit', () => {
-  for (const pid of running) process.kill(-pid, 'SIGKILL');
+const statistics = line => ({
+  spills: statistic(line, ['Spilled SGPRs', 'Spilled VGPRs', 'Spills', 'Spills to memory']),
+  scratch: statistic(line, ['Scratch size', 'Scratch', 'SLM size']),
 });
-for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
-
-/** Runs a command on a chip, in a process group of its own, which ends with it or when the time is up. */
-function runOn(chip, command, variables) {
-  return new Promise(done => {
-    const started = performance.now();
-    const tools = join(top, '../shared/gpu/codegen/mesa26.sh');
-    const child = spawn(tools, [root, '/codegen/fake.sh', chip, ...command], {
-      cwd: top,
-      detached: true,
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, ...variables },
-    });
-    let [out, log, end] = ['', '', undefined];
-    const timer = setTimeout(() => {
-      end = `cut off after ${options.seconds} s`;
-      process.kill(-child.pid, 'SIGKILL');
-    }, 1000 * options.seconds);
-    if (child.pid) running.add(child.pid);
-    child.stdout.on('data', data => (out += data));
-    child.stderr.on('data', data => (log += data));
-    child.on('error', error => (end = error.message));
-    child.on('close', (status, signal) => {
-      clearTimeout(timer);
-      running.delete(child.pid);
-      if (status !== 0) end ??= `ended with ${signal ?? `exit code ${status}`}`;
-      done({ out, log, end, seconds: (performance.now() - started) / 1000 });
-    });
-  });
-}
-
-/** Name=value of one pipeline's statistics: the drivers name them each in their own way. */
-function statistics(line) {
-  const sum = names =>
-    line
-      .split('|')
-      .map(part => part.split('='))
-      .filter(([name]) => names.includes(name))
-      .reduce((total, [, value]) => (total ?? 0) + Number(value), undefined);
-  return {
-    spills: sum(['Spilled SGPRs', 'Spilled VGPRs', 'Spills', 'Spills to memory']),
-    scratch: sum(['Scratch size', 'Scratch', 'SLM size']),
-  };
-}
 
 /** What the compilation of all programs has come to: programs, those with spills or scratch, and faults by program. */
 async function compileAll(chip) {
   // Without robustness, as every command opens a GPU.
   const variables = { STATS: '1', RM_ENGINE_ROBUSTNESS: '0' };
   const command = ['node', '/codegen/compile-all.mjs', '/work'];
-  const { out, log, end, seconds } = await runOn(chip, command, variables);
+  const { out, log, end, seconds } = await runOn(root, chip, command, {
+    variables,
+    seconds: options.seconds,
+  });
   const faults = new Map();
   const found = {};
   let [programs, measured, program] = [0, 0, undefined];
@@ -128,7 +86,10 @@ function compareWithList({ chip, found, faults, mesa }) {
 async function runTests() {
   rmSync(join(root, 'tmp/cache-lavapipe'), { recursive: true, force: true });
   const variables = { RM_TEST_JOBS: '1', LP_NUM_THREADS: '1', RM_ENGINE_GUARDS: '1' };
-  const result = await runOn('lavapipe', ['node', 'scripts/test.mjs', ...tests], variables);
+  const result = await runOn(root, 'lavapipe', ['node', 'scripts/test.mjs', ...tests], {
+    variables,
+    seconds: options.seconds,
+  });
   const counts = result.out.match(/^(\d+) passed, (\d+) failed/m);
   const faults = [];
   if (!counts) faults.push(result.end ?? 'no count of tests');

@@ -1,9 +1,7 @@
 // Prints the table of docs/memory.md: what a prune of well-known models takes on cards of several sizes, and what two rounds
 // save of the operations of `measured`'s candidates. Usage after a build:
 // node scripts/memoryPlans.mjs
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { modelConfigs, withConfigFolders } from '../dist/bench/modelConfigs.js';
 import { formatBytes, formatSeconds } from '../dist/engine/format.js';
 import { planPrune } from '../dist/replaceme/index.js';
 import { factsOf } from '../dist/replaceme/planning/assumedDevice.js';
@@ -11,20 +9,6 @@ import { planRun } from '../dist/replaceme/planning/plan.js';
 import { judgingFlops } from '../dist/replaceme/planning/selectionFlops.js';
 import { checkPruneRequest } from '../dist/replaceme/request/request.js';
 
-const shape = (hidden, intermediate, layers, heads, kvHeads, vocab, more = {}) => ({
-  ...{ model_type: 'llama', architectures: ['LlamaForCausalLM'], hidden_act: 'silu', rms_norm_eps: 1e-5 },
-  ...{ hidden_size: hidden, intermediate_size: intermediate, num_hidden_layers: layers, vocab_size: vocab },
-  ...{ num_attention_heads: heads, num_key_value_heads: kvHeads, max_position_embeddings: 8192 },
-  ...{ rope_theta: 500000, tie_word_embeddings: false, torch_dtype: 'bfloat16', ...more },
-});
-const models = {
-  'Llama-3.2-1B': shape(2048, 8192, 16, 32, 8, 128256, { head_dim: 64, tie_word_embeddings: true }),
-  'Llama-3-8B': shape(4096, 14336, 32, 32, 8, 128256),
-  'Qwen2.5-32B': shape(5120, 27648, 64, 40, 8, 152064, {
-    ...{ model_type: 'qwen2', architectures: ['Qwen2ForCausalLM'], rope_theta: 1e6 },
-  }),
-  'Llama-3-70B': shape(8192, 28672, 80, 64, 8, 128256),
-};
 const gigabytes = [24, 48, 80, 141];
 
 const weights = {
@@ -62,26 +46,20 @@ async function cell(model, memory) {
   }
 }
 
-const folder = mkdtempSync(join(tmpdir(), 'memory-plans-'));
-try {
+await withConfigFolders(async folderOf => {
   const lines = [
     `| | ${gigabytes.map(size => `${size} GB`).join(' | ')} |`,
     `|---${'|---'.repeat(gigabytes.length)}|`,
   ];
-  for (const [name, config] of Object.entries(models)) {
-    const path = join(folder, name);
-    mkdirSync(path);
-    writeFileSync(join(path, 'config.json'), JSON.stringify(config));
+  for (const name of Object.keys(modelConfigs)) {
     const cells = [];
-    for (const memory of gigabytes) cells.push(await cell(path, memory));
+    for (const memory of gigabytes) cells.push(await cell(folderOf(name), memory));
     lines.push(`| ${name} | ${cells.join(' | ')} |`);
   }
   process.stdout.write(`${lines.join('\n')}\n`);
-  const [one, two] = await candidates(join(folder, 'Llama-3-8B'), 80);
+  const [one, two] = await candidates(folderOf('Llama-3-8B'), 80);
   process.stdout.write(
     `\nLlama-3-8B, 131,072 tokens, 80 GB: candidates of \`measured\` ${(one / 1e15).toFixed(2)}e15 operations in one round, ` +
       `${(two / 1e15).toFixed(2)}e15 in two: ${(two / one).toFixed(2)}\n`,
   );
-} finally {
-  rmSync(folder, { recursive: true, force: true });
-}
+});

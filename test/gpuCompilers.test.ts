@@ -4,6 +4,7 @@ import { chmodSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { multiplyAddShares } from '../replaceme/planning/hotLoops.js';
 import { temporaryFolder } from './support.js';
 
 /** What each driver says of one pipeline with these spills and this scratch. */
@@ -38,7 +39,8 @@ function run(commands: Partial<Record<Chip | 'lavapipe', string>>, ...args: stri
   using folder = temporaryFolder();
   const [scripts, tools] = [join(folder.path, 'project/scripts'), join(folder.path, 'shared/gpu/codegen')];
   for (const path of [scripts, tools]) mkdirSync(path, { recursive: true });
-  copyFileSync('scripts/gpuCompilers.mjs', join(scripts, 'gpuCompilers.mjs'));
+  for (const name of ['gpuCompilers.mjs', 'mesaChips.mjs'])
+    copyFileSync(join('scripts', name), join(scripts, name));
   writeFileSync(join(scripts, 'gpuCompilers.json'), JSON.stringify(list));
   const all = { lavapipe: "echo '9 passed, 0 failed, 0 skipped'", ...commands };
   for (const chip of Object.keys(statistics) as Chip[]) {
@@ -111,6 +113,41 @@ test('--write makes a list of what was found', () => {
   assert.is(status, 0);
   const expected = { ...list, apple: { mesa: 'Mesa 26', programs: { large: { spills: 8, scratch: 128 } } } };
   assert.equal(written, expected);
+});
+
+test('the model of speed has the shares that the compilers reported', () => {
+  const reported = JSON.parse(readFileSync('scripts/gpuReports.json', 'utf8'));
+  for (const [vendor, loops] of Object.entries(multiplyAddShares))
+    for (const [loop, share] of Object.entries(loops))
+      assert.ok(
+        Math.abs(reported[vendor][loop] - share) <= 0.0051,
+        `${vendor} ${loop}: ${reported[vendor][loop]}`,
+      );
+});
+
+test('the hot block: the most multiply-adds or matrices between two branches, without hints', async () => {
+  const { hotBlock } = await import(join(process.cwd(), 'scripts/hotBlock.mjs'));
+  const amd = `BB0:
+\tv_fma_f32 v0, v1, v2, v0
+BB1:
+\ts_delay_alu instid0(VALU_DEP_1)
+\tv_fma_f32 v0, v1, v2, v0
+\tv_dual_fmac_f32 v0, v1, v2
+\tds_load_b64 v[0:1], v2
+BB2:
+\tv_add_f32 v0, v1, v2
+`;
+  assert.equal(hotBlock('amd:x', amd), { instructions: 3, vector: 2, multiplyAdds: 2, matrices: 0 });
+  const nvidia = `block.u 1 [0] -> {
+  r0..4     = hmma.m16n8k16.f32 r1..5 r2..4 r0..4 // delay=1
+              nop // delay=9
+  r5        = mov r6 // delay=1
+} -> [2]
+block 2 [1] -> {
+  r0 = ffma r1 r2 r0
+  r0 = ffma r1 r2 r0
+} -> [3]`;
+  assert.equal(hotBlock('nvidia:x', nvidia), { instructions: 2, vector: 2, multiplyAdds: 0, matrices: 1 });
 });
 
 test.run();

@@ -30,6 +30,7 @@ const step = record({
       ...{ name: text, unit: text, better: oneOf('higher', 'lower') },
       // JSON writes what is no number as null.
       value: orNull(finite()),
+      predicted: optional(finite()),
     }),
   ),
   tables: listOf(table),

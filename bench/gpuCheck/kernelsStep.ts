@@ -10,6 +10,7 @@ import {
 import { type KernelTiming, measure } from '../kernels.js';
 import { largeShapes } from '../largeShapes.js';
 import { digits, left, percent, right } from '../measure.js';
+import { predictedMilliseconds, predictedSpeed } from './predictions.js';
 import type { StepRun } from './stepRun.js';
 
 /** The device's own choice should not be slower than the fastest variant by more. */
@@ -52,7 +53,11 @@ async function timeShape(run: StepRun, device: Device, item: SampledCase): Promi
   const variantOf = ({ name }: KernelTiming) =>
     name === item.name ? 'the only one' : name.slice(item.name.length + 2);
   const fastest = timings.reduce((a, b) => (b.milliseconds < a.milliseconds ? b : a));
-  for (const timing of timings) run.metric(`${item.kernel} ${timing.name}`, timing.milliseconds, 'ms');
+  const predicted = predictedMilliseconds(predictedSpeed(run, device), item);
+  for (const timing of timings)
+    run.metric(`${item.kernel} ${timing.name}`, timing.milliseconds, 'ms', {
+      predicted: timing === chosen ? predicted : undefined,
+    });
   if (chosen.milliseconds > SLOW_CHOICE * fastest.milliseconds) {
     run.warn(
       `${item.kernel} ${item.name}: '${variantOf(chosen)}' is chosen and takes ${(chosen.milliseconds / fastest.milliseconds).toFixed(1)} times as long as '${variantOf(fastest)}'`,

@@ -1,5 +1,5 @@
 import { markdownTable } from '../../replaceme/index.js';
-import { left, right } from '../measure.js';
+import { digits, left, right } from '../measure.js';
 import { type Finding, type GpuCheckReport, isWrong, type StepReport, verdictOf } from './report.js';
 
 const names = { wrong: 'WRONG', warning: 'to look at', note: 'note' } as const;
@@ -45,6 +45,28 @@ const outcome = (step: StepReport): string => {
   return step.findings.some(({ level }) => level === 'warning') ? 'right, to look at' : 'right';
 };
 
+/** What was predicted, beside what was measured; nothing where nothing was predicted. */
+function predictedLines(steps: readonly StepReport[]): string[] {
+  const rows = steps.flatMap(({ step, metrics }) =>
+    metrics.flatMap(({ name, value, unit, better, predicted }) => {
+      if (predicted === undefined || !(value > 0)) return [];
+      const reached = better === 'higher' ? value / predicted : predicted / value;
+      return [[step, name, unit, digits(predicted), digits(value), reached.toFixed(2)]];
+    }),
+  );
+  const columns = [
+    ...[left('step'), left('what'), left('unit'), right('predicted'), right('measured')],
+    right('of the prediction'),
+  ];
+  return rows.length > 0
+    ? [
+        '## Beside the prediction',
+        'By the data sheet of a card that is known, else by the rates that the step peak measured (docs/gpu-check.md). Above 1: better than predicted.',
+        markdownTable(columns, rows).trimEnd(),
+      ]
+    : [];
+}
+
 /** gpu-check.md: the verdict, what to do, then the tables. */
 export function gpuCheckMarkdown(report: GpuCheckReport): string {
   const { adapter, steps } = report;
@@ -67,6 +89,7 @@ export function gpuCheckMarkdown(report: GpuCheckReport): string {
     ...findings,
     '## Steps',
     markdownTable(columns, rows).trimEnd(),
+    ...predictedLines(steps),
     ...steps.flatMap(({ tables }) =>
       tables.flatMap(table => [`## ${table.title}`, markdownTable(table.columns, table.rows).trimEnd()]),
     ),

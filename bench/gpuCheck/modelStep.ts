@@ -1,8 +1,10 @@
 import { type Device, downloadF32, Scope } from '../../engine/index.js';
 import { Batch, finalNorm, forward, Model, tokenLogits } from '../../model/index.js';
+import { prefillSeconds, tokenSeconds } from '../../replaceme/index.js';
 import { benchDecode } from '../decode.js';
 import { digits, left, right, wallTime } from '../measure.js';
 import { benchPrefill, prefill, someTokens } from '../prefill.js';
+import { predictedSpeed } from './predictions.js';
 import type { StepRun } from './stepRun.js';
 import { syntheticFolder } from './syntheticModel.js';
 
@@ -50,10 +52,12 @@ async function measureModel(run: StepRun, device: Device, folder: string, tell: 
   tell('load', bytes / load / 1e6, 'GB/s');
   tell('first pass, before the driver has compiled', first, 'ms');
   tell('of it compiling', compiling, 'ms');
+  const speed = predictedSpeed(run, device);
   for (const tokens of lengths) {
     if (run.left <= 0) return run.note(`no time for a prefill of ${tokens} tokens`);
     const { tokensPerSecond, gflops } = await benchPrefill(model, NAME, { tokens, samples: 3 });
-    tell(`prefill ${tokens}`, tokensPerSecond, 'tokens/s');
+    const predicted = speed && tokens / prefillSeconds(speed, model.arch, tokens);
+    tell(`prefill ${tokens}`, tokensPerSecond, 'tokens/s', predicted);
     run.metric(`prefill ${tokens}, arithmetic`, gflops / 1000, 'TFLOP/s');
   }
   const parts = await dividedForward(model, someTokens(lengths[1]!, model.arch.vocab));
@@ -61,15 +65,17 @@ async function measureModel(run: StepRun, device: Device, folder: string, tell: 
   tell(`forward ${lengths[1]}: recording`, parts.record, 'ms');
   tell(`forward ${lengths[1]}: submitting`, parts.submit, 'ms');
   tell(`forward ${lengths[1]}: waiting`, parts.wait, 'ms');
-  run.metric(`forward ${lengths[1]}: submits`, parts.submits, '', 'lower');
+  run.metric(`forward ${lengths[1]}: submits`, parts.submits, '', { better: 'lower' });
   if (run.left <= 0) return run.note('no time to decode');
   const tokens = software ? 32 : 128;
   const decode = await benchDecode(model, NAME, { tokens, sequenceLength: 512 });
-  tell(`decode ${tokens}`, decode.tokensPerSecond, 'tokens/s');
+  const behind = decode.promptTokens + tokens / 2;
+  const predicted = speed && 1 / tokenSeconds(speed, model.arch, behind);
+  tell(`decode ${tokens}`, decode.tokensPerSecond, 'tokens/s', predicted);
   tell('decode, weights read', decode.weightGigabytes, 'GB/s');
 }
 
-type Tell = (name: string, value: number, unit: string) => void;
+type Tell = (name: string, value: number, unit: string, predicted?: number) => void;
 
 /** A made-up model of 1.2 billion weights: loading, prefill, decoding, and where the time goes. */
 export async function modelStep(run: StepRun): Promise<void> {
@@ -79,8 +85,8 @@ export async function modelStep(run: StepRun): Promise<void> {
   const folder = await syntheticFolder(run, software);
   if (folder === undefined) return;
   const rows: string[][] = [];
-  const tell: Tell = (name, value, unit) => {
-    run.metric(name, value, unit);
+  const tell: Tell = (name, value, unit, predicted) => {
+    run.metric(name, value, unit, { predicted });
     rows.push([name, digits(value), unit]);
   };
   await run.piece('model', device => measureModel(run, device, folder, tell));

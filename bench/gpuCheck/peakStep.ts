@@ -1,4 +1,5 @@
 import { type Device, downloadF32, Tensor } from '../../engine/index.js';
+import { cardOf, type DeviceSpeed } from '../../replaceme/index.js';
 import { clockOf } from '../clock.js';
 import { digits, left, right, wallTime } from '../measure.js';
 import { dispatchTimes, fmaRate, memoryRates } from '../peak.js';
@@ -52,8 +53,9 @@ async function uploadRate(device: Device, bytes: number, piece: number): Promise
 /** The most that this device reaches in arithmetic and memory, and what transfers, dispatches and waiting cost. */
 export async function peakStep(run: StepRun): Promise<void> {
   const rows: string[][] = [];
-  const tell = (name: string, value: number, unit: string) => {
-    run.metric(name, value, unit);
+  const rates: Partial<Record<keyof DeviceSpeed, number>> = {};
+  const tell = (name: string, value: number, unit: string, predicted?: number) => {
+    run.metric(name, value, unit, { predicted });
     rows.push([name, digits(value), unit]);
   };
   await run.piece(
@@ -63,7 +65,9 @@ export async function peakStep(run: StepRun): Promise<void> {
       run.detail('clock', device.profiler ? 'GPU timestamps' : 'wall clock');
       const f32 = await fmaRate(device, 'f32', samples);
       run.detail('f32Gflops', f32);
-      tell('multiply-add f32', f32 / 1000, 'TFLOP/s');
+      rates.f32Gflops = f32;
+      const card = cardOf(device.info.device);
+      tell('multiply-add f32', f32 / 1000, 'TFLOP/s', card && card.f32Gflops / 1000);
       if (device.features.f16) {
         const f16 = await fmaRate(device, 'f16', samples);
         run.detail('f16Gflops', f16);
@@ -85,7 +89,9 @@ export async function peakStep(run: StepRun): Promise<void> {
         if (result === 'f32') best = Math.max(best, rate);
         tell(`matrix units f16 to ${result}, ${unit.m}x${unit.n}x${unit.k}`, rate / 1000, 'TFLOP/s');
       }
-      if (best > 0) run.detail('matrixGflops', best);
+      if (best <= 0) return;
+      run.detail('matrixGflops', best);
+      rates.matrixGflops = best;
     },
     { profile: true },
   );
@@ -96,8 +102,10 @@ export async function peakStep(run: StepRun): Promise<void> {
         device,
         samplesOf(device),
       );
-      run.detail('memoryGigabytes', Math.max(readGigabytes, copyGigabytes));
-      tell('memory, read', readGigabytes, 'GB/s');
+      const memory = Math.max(readGigabytes, copyGigabytes);
+      run.detail('memoryGigabytes', memory);
+      rates.memoryGigabytes = memory;
+      tell('memory, read', readGigabytes, 'GB/s', cardOf(device.info.device)?.memoryGigabytes);
       tell('memory, read and write', copyGigabytes, 'GB/s');
       tell('memory, copy of buffers', bufferCopyGigabytes, 'GB/s');
       tell('download', downloadGigabytes, 'GB/s');
@@ -108,12 +116,17 @@ export async function peakStep(run: StepRun): Promise<void> {
     const bytes = (device.info.kind === 'software' ? 64 : 512) * MIB;
     for (const size of [1, 4, 16]) {
       if (run.left <= 0) break;
-      tell(`upload in pieces of ${size} MiB`, await uploadRate(device, bytes, size * MIB), 'GB/s');
+      const rate = await uploadRate(device, bytes, size * MIB);
+      rates.uploadGigabytes = Math.max(rates.uploadGigabytes ?? 0, rate);
+      tell(`upload in pieces of ${size} MiB`, rate, 'GB/s', cardOf(device.info.device)?.uploadGigabytes);
     }
     const times = await dispatchTimes(device, samplesOf(device));
     tell('recording a dispatch on the host', times.encodeMicroseconds, 'us');
     tell('a dispatch in a row of 1000 that depend on each other', times.dispatchMicroseconds, 'us');
     tell('a dispatch waited for alone', times.roundTripMicroseconds, 'us');
+    const { dispatchMicroseconds, roundTripMicroseconds } = times;
+    if (rates.f32Gflops && rates.memoryGigabytes && rates.uploadGigabytes)
+      run.detail('rates', { ...rates, dispatchMicroseconds, roundTripMicroseconds });
   });
   run.table('Peak', { columns: [left('what'), right('rate'), left('unit')], rows });
 }

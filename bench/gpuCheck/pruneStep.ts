@@ -5,6 +5,7 @@ import { evaluate, loadTokenizer, Model, shippedPath } from '../../model/index.j
 import { type PruneReport, planPrune } from '../../replaceme/index.js';
 import { digits, left, right } from '../measure.js';
 import { DEMO_SEQUENCE, DEMO_TOKENS, demoOptions, demoResult, KL_TOLERANCE } from './demoResult.js';
+import { predictedSpeed } from './predictions.js';
 import { killedPrune, pruneCommand } from './pruneCommand.js';
 import type { StepRun } from './stepRun.js';
 import { syntheticFolder, syntheticModel } from './syntheticModel.js';
@@ -70,16 +71,13 @@ async function limitsOf(
   resident: PruneReport,
   options: { layers: number; window: number; tokens: number },
 ): Promise<Limit[]> {
-  const { adapter } = run.input;
   const limits: Limit[] = [];
   const before = JSON.stringify(resident.plan!.placement);
   for (const share of SHARES) {
     const bytes = Math.floor(share * resident.plan!.memory.total);
     try {
       const { placement } = await planPrune(model, {
-        ...options,
-        ...{ method: 'refit-heal', batchTokens: BATCH, sequenceLength: SEQUENCE, report: 'none' },
-        ...{ memoryLimit: bytes, ...(adapter !== undefined && { adapter }) },
+        ...{ ...options, ...madeUpOptions(run), memoryLimit: bytes },
       });
       const name = placement.weights === 'device' ? 'limited' : 'streamed';
       if (JSON.stringify(placement) !== before && !limits.some(limit => limit.name === name))
@@ -95,6 +93,25 @@ async function limitsOf(
 
 const SEQUENCE = 256;
 const BATCH = 512;
+
+const madeUpOptions = (run: StepRun) => ({
+  ...{ method: 'refit-heal', batchTokens: BATCH, sequenceLength: SEQUENCE, report: 'none' as const },
+  ...(run.input.adapter !== undefined && { adapter: run.input.adapter }),
+});
+
+/** Seconds that the model of speed expects of a run with all weights on the device. */
+async function predictedPrune(
+  run: StepRun,
+  model: string,
+  options: { layers: number; window: number; tokens: number },
+): Promise<number | undefined> {
+  const device = await run.open();
+  const speed = predictedSpeed(run, device);
+  await device.close();
+  if (!speed) return undefined;
+  const { phases } = await planPrune(model, { ...options, ...madeUpOptions(run), speed });
+  return phases.reduce((sum, { seconds }) => sum + seconds, 0);
+}
 
 /** Prunes the made-up model in every placement, and once with a kill and --resume: the weights must be the same. */
 async function prunePlacements(run: StepRun, software: boolean, rows: string[][]): Promise<void> {
@@ -123,7 +140,8 @@ async function prunePlacements(run: StepRun, software: boolean, rows: string[][]
     if (hash !== expected)
       run.wrong(`made-up model, ${name}: the weights differ from those of the resident run`);
     const { weights, states } = report.plan!.placement;
-    run.metric(`made-up model, ${name}`, report.seconds, 's');
+    const predicted = name === 'resident' ? await predictedPrune(run, model, options) : undefined;
+    run.metric(`made-up model, ${name}`, report.seconds, 's', { predicted });
     run.detail(name, {
       seconds: report.seconds,
       phases: report.phases,

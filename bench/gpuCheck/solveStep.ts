@@ -15,7 +15,9 @@ import {
   solveSpd,
   uploadF64,
 } from '../../kernels/index.js';
+import { ridgeSolve, solveSeconds } from '../../replaceme/index.js';
 import { digits, left, right } from '../measure.js';
+import { predictedSpeed } from './predictions.js';
 import type { StepRun } from './stepRun.js';
 
 /**
@@ -92,7 +94,15 @@ async function uploadKms(tensor: Tensor, decay: number): Promise<void> {
   }
 }
 
+interface Solved {
+  readonly seconds: number;
+  readonly error: number;
+  readonly more?: string;
+  readonly predicted?: number | undefined;
+}
+
 const RIDGE = 0.1;
+const RIDGE_COLUMNS = 16;
 const RIDGE_DECAY = 0.9;
 /** Rows of the residual that the host computes. */
 const CHECKED_ROWS = 64;
@@ -149,9 +159,12 @@ export async function solveStep(run: StepRun): Promise<void> {
     },
   ];
   const rows: string[][] = [];
-  const tell = (what: string, seconds: number, error: number, accepted: number, more = '') => {
-    run.metric(`${what}, time`, seconds, 's');
-    run.metric(`${what}, error`, error, '', 'lower');
+  const tell = (
+    what: string,
+    { seconds, error, accepted, more = '', predicted }: Solved & { accepted: number },
+  ) => {
+    run.metric(`${what}, time`, seconds, 's', { predicted });
+    run.metric(`${what}, error`, error, '', { better: 'lower' });
     // Written so that NaN is wrong.
     if (!(error <= accepted))
       run.wrong(
@@ -166,17 +179,21 @@ export async function solveStep(run: StepRun): Promise<void> {
     }
     await run.piece(sizes.what, async device => {
       const { report, seconds, error } = await solveKnown(device, sizes);
-      tell(
-        ...([sizes.what, seconds, error, sizes.accepted] as const),
-        `residual ${report.relativeResidual.toExponential(1)}, condition about ${report.conditionEstimate.toExponential(0)}`,
-      );
+      const { relativeResidual, conditionEstimate } = report;
+      const more = `residual ${relativeResidual.toExponential(1)}, condition about ${conditionEstimate.toExponential(0)}`;
+      tell(sizes.what, { seconds, error, accepted: sizes.accepted, more });
     });
   }
   const what = `ridge in f32, n = ${ridge}`;
   if (run.left > 0) {
     await run.piece(what, async device => {
-      const { seconds, error } = await solveRidge(device, ridge, 16);
-      tell(what, seconds, error, 1e-4);
+      const speed = predictedSpeed(run, device);
+      const flops = ridgeSolve(ridge, RIDGE_COLUMNS);
+      tell(what, {
+        ...(await solveRidge(device, ridge, RIDGE_COLUMNS)),
+        accepted: 1e-4,
+        predicted: speed && solveSeconds(speed, { flops, bytes: 4 * ridge ** 2 }),
+      });
     });
   } else run.note(`no time for: ${what}`);
   run.table('Solves', {

@@ -61,9 +61,12 @@ export class StepRun {
     name: string,
     value: number,
     unit: string,
-    better: Metric['better'] = unit === 's' || unit === 'ms' || unit === 'us' ? 'lower' : 'higher',
+    {
+      better = unit === 's' || unit === 'ms' || unit === 'us' ? 'lower' : 'higher',
+      predicted,
+    }: { better?: Metric['better']; predicted?: number | undefined } = {},
   ): void {
-    this.send({ metric: { name, value, unit, better } });
+    this.send({ metric: { name, value, unit, better, ...(predicted !== undefined && { predicted }) } });
   }
 
   table(title: string, table: BenchTable): void {

@@ -11,6 +11,7 @@ import {
   togetherCommand,
 } from './model.js';
 import { peakCommand } from './peak.js';
+import { predictCommand } from './predict.js';
 import { scaleCommand } from './scale.js';
 import { solveCommand } from './solve.js';
 
@@ -25,7 +26,7 @@ the numbers, --compare prints them beside the stored ones. Two runs on a busy ma
   const commands = [
     ...[kernelsCommand, peakCommand, loadCommand, prefillCommand, decodeCommand, togetherCommand],
     serveBenchCommand,
-    ...[solveCommand, pruneBenchCommand, startupCommand, scaleCommand],
+    ...[solveCommand, pruneBenchCommand, startupCommand, scaleCommand, predictCommand],
   ];
   for (const command of commands) bench.addCommand(command(signal));
   return bench;

@@ -20,7 +20,7 @@ const modelArgument = [
 ] as const;
 
 /** The folder of the argument or of the demo model, and its name for tables. */
-async function modelFolder(
+export async function modelFolder(
   argument: string | string[] | undefined,
 ): Promise<{ folder: string; name: string }> {
   const { shippedPath } = await import('../../model/files/shippedPath.js');

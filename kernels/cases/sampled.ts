@@ -12,6 +12,7 @@ import {
   type Tensor,
   upload,
 } from '../../engine/index.js';
+import type { FactorTypes, ProductExtents } from '../matmul/matrixTiles.js';
 import type { CaseVariant } from './case.js';
 import { type CheckedVariant, sameBits } from './checkCase.js';
 import { normals } from './data.js';
@@ -80,6 +81,8 @@ export interface SampledCase<V extends CaseVariant = CaseVariant> {
   readonly bytes: number;
   /** Largest accepted |element - expected| / scale. */
   readonly tolerance: number;
+  /** Of a product [m,k] x [n,k]^T, gated where it has three dtypes. */
+  readonly product?: ProductExtents & { readonly types: FactorTypes };
   variants?(device: Device): readonly V[];
   setup(scope: Scope): Promise<PreparedSample<V>>;
 }

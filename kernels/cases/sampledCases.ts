@@ -52,6 +52,7 @@ export function sampledMatmul(item: SampledProduct): SampledCase<MatmulVariant> 
     flops: (lower ? m + 1 : 2 * m) * n * k,
     bytes: m * k * byteSize(a) + (lower ? 0 : n * k * byteSize(b)) + 4 * m * n,
     tolerance: 1e-6,
+    ...(form === 'NT' && { product: { m, n, k, types: [a, b] } }),
     variants: device => namedChoices(matmulVariants(device, { m, n, k, transposeA, transposeB }, { a, b })),
     async setup(scope) {
       const left = await periodicTensor(scope, transposeA ? [k, m] : [m, k], a, 1);
@@ -90,6 +91,7 @@ export function sampledGatedMatmul(m: number, n: number, k: number): SampledCase
     flops: 4 * m * n * k,
     bytes: 4 * m * k + 4 * n * k + 4 * m * n,
     tolerance: 2e-6,
+    product: { m, n, k, types: ['f32', 'bf16', 'bf16'] },
     variants: device => namedChoices(gatedMatmulVariants(device, { m, n, k }, ['f32', 'bf16', 'bf16'])),
     async setup(scope) {
       const x = await periodicTensor(scope, [m, k], 'f32', 1);

@@ -11,6 +11,13 @@ export interface MatrixTile {
 /** Dtypes of the left operand and of the one or two right ones. */
 export type FactorTypes = readonly [a: FloatType, b: FloatType, up?: FloatType];
 
+/** Extents of [m,k] x [n,k]^T. */
+export interface ProductExtents {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+}
+
 /** How the subgroups of a workgroup of 256 threads share a tile. */
 export function arrangement(subgroup: number): [down: number, across: number] {
   const subgroups = 256 / subgroup;

@@ -134,26 +134,27 @@ ${storeTotal(layout, choice, columns)}
   ${tileOrigin(layout, rows, columns)}
   let row = (subgroup / ${across}u) * ${rows / down}u;
   let column = (subgroup % ${across}u) * ${columns / across}u;
-  ${each(name => lines(matrices, i => `var ${name}_sums${i}: ${operations.sums};`))}
   ${each(name => lines(rounds, i => `var ${name}_total${i} = vec4f();`))}
   ${eachBlock(operands, (operand, block) => operand.declare(block))}
-  // Each round fetches ${depth} k into registers, multiplies the previous ones and then overwrites them.
-  for (var k0 = k_begin; k0 < k_end + ${depth}u; k0 += ${depth}u) {
-    if (k0 < k_end) {
-      ${eachBlock(operands, (operand, block) => block.within(operand.fetch(block)))}
-    }
-    if (k0 > k_begin) {
+  ${eachBlock(operands, (operand, block) => block.within(`${operand.fetch(block, 'k_begin')}\n${operand.stage(block)}`))}
+  workgroupBarrier();
+  for (var first = k_begin; first < k_end; first += ${PROMOTED}u) {
+    // Sums live here alone, so that compilers keep them in place: NVK moved most of them in every round.
+    ${each(name => lines(matrices, i => `var ${name}_sums${i} = ${operations.sums}();`))}
+    let last = min(first + ${PROMOTED}u, k_end);
+    // Each round fetches the next ${depth} k into registers, multiplies those that are staged and then overwrites them.
+    for (var k0 = first; k0 < last; k0 += ${depth}u) {
+      if (k0 + ${depth}u < k_end) {
+        ${eachBlock(operands, (operand, block) => block.within(operand.fetch(block, `k0 + ${depth}u`)))}
+      }
       for (var step = 0u; step < ${depth / 4}u; step += ${k / 4}u) {
         ${multiplyStep(operations, { a, factors, unit, matrixRows, matrixColumns })}
       }
+      workgroupBarrier();
+      ${eachBlock(operands, (operand, block) => block.within(operand.stage(block)))}
+      workgroupBarrier();
     }
-    workgroupBarrier();
-    ${eachBlock(operands, (operand, block) => block.within(operand.stage(block)))}
-    workgroupBarrier();
-    if (k0 > k_begin && ((k0 - k_begin) % ${PROMOTED}u == 0u || k0 >= k_end)) {
-      ${each(promote)}
-      ${each(name => lines(matrices, i => `${name}_sums${i} = ${operations.sums}();`))}
-    }
+    ${each(promote)}
   }
   ${lines(
     rounds,
@@ -253,7 +254,7 @@ interface Staged {
   tile(part: number): string;
   /** WGSL of the thread's block number g: declare its registers, fetch it, stage it. */
   declare(g: Block): string;
-  fetch(g: Block): string;
+  fetch(g: Block, k0: string): string;
   stage(g: Block): string;
 }
 
@@ -317,8 +318,8 @@ ${lines(parts, part => `var<workgroup> ${tile(part)}: array<vec4<f16>, ${tileLin
     declare: block => `let at_${id(block)} = ${blockPosition(block.number, layout, tileLines, depth)};
   ${scaled ? `let scale_${id(block)} = vec4f(${scales(block)});` : ''}
   var next_${id(block)}: mat4x4f;`,
-    fetch: block =>
-      `next_${id(block)} = fetch_${name}(${line0} + at_${id(block)}.x * 4u, k0 + at_${id(block)}.y * 4u);`,
+    fetch: (block, k0) =>
+      `next_${id(block)} = fetch_${name}(${line0} + at_${id(block)}.x * 4u, ${k0} + at_${id(block)}.y * 4u);`,
     stage: block =>
       lines(4, j => {
         const value = `next_${id(block)}[${j}]${scaled ? ` * scale_${id(block)}[${j}]` : ''}`;

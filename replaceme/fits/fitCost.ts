@@ -127,18 +127,20 @@ function downCost(arch: Architecture): { memory: FitBytes; perToken: number; sol
 /** Of the ridges, largest first, those that are tried until one is worse, mostly; and the one solve with all tokens. */
 const RIDGE_SOLVES = Math.min(RIDGES.length, 3) + 1;
 /** Operations for a term of a sum in 48 bits (kernels/gram), and of a residual (kernels/blockProduct). */
-const EXACT = 6.1;
-const PRECISE = 55;
+export const EXACT = 6.1;
+export const PRECISE = 55;
 /** Residuals of a solution in 48 bits. */
-const REFINEMENTS = 3;
+export const REFINEMENTS = 3;
 
 /** Of one token: the lower triangle of G, and C, in 48 bits. */
-const exactSums = (inputs: number, outputs: number) => EXACT * inputs * (inputs / 2 + outputs);
+export const exactSums = (inputs: number, outputs: number) => EXACT * inputs * (inputs / 2 + outputs);
 /** The same in f32. */
 const plainSums = (inputs: number, outputs: number) => 2 * inputs * (inputs / 2 + outputs);
 
-const ridgeSolves = (inputs: number, outputs: number) =>
-  RIDGE_SOLVES * inputs * inputs * (inputs / 3 + 4 * outputs);
+/** Of one ridge: a factor and the solution of two triangular systems. */
+export const ridgeSolve = (inputs: number, outputs: number) => inputs * inputs * (inputs / 3 + 4 * outputs);
+
+const ridgeSolves = (inputs: number, outputs: number) => RIDGE_SOLVES * ridgeSolve(inputs, outputs);
 
 /**
  * Ridge regressions of o_proj and down_proj of one layer, or of one of them, and its outputs with the new weights.

@@ -13,9 +13,10 @@ import {
 } from '../../engine/index.js';
 import { readJsonFileIfPresent } from '../../model/index.js';
 import { byteCount } from '../options/valueTypes.js';
+import { type Card, cards } from './cards.js';
 
-/** A device that is not here, as plans need to know it. */
-export interface AssumedDevice {
+/** A device that is not here, as its user describes it. */
+export interface DescribedDevice {
   readonly name: string;
   /** Bytes of memory, all of them free. */
   readonly memory: number;
@@ -27,30 +28,8 @@ export interface AssumedDevice {
   readonly hostMemory?: number;
 }
 
-const MIB = 2 ** 20;
-
-/**
- * Cards by short names. Memory as their driver states it; rates are guesses: 57 % of the data sheet's f32 rate, which plain
- * WGSL has reached on other GPUs, and uploads of 4 GB/s.
- */
-const cards: Readonly<Record<string, AssumedDevice>> = Object.fromEntries(
-  (
-    [
-      ['h200', 'NVIDIA H200', 143_771, 67],
-      ['h100', 'NVIDIA H100 80GB HBM3', 81_559, 67],
-      ['a100', 'NVIDIA A100-SXM4-80GB', 81_920, 19.5],
-      ['l40s', 'NVIDIA L40S', 46_068, 91.6],
-      ['4090', 'NVIDIA GeForce RTX 4090', 24_564, 82.6],
-      ['3090', 'NVIDIA GeForce RTX 3090', 24_576, 35.6],
-    ] as const
-  ).map(([key, name, mebibytes, teraflops]) => [
-    key,
-    {
-      ...{ name, memory: mebibytes * MIB },
-      ...{ matmulGflops: Math.round(570 * teraflops), uploadGigabytes: 4 },
-    },
-  ]),
-);
+/** A device that is not here, as plans need to know it: a card by its data sheet, or as described. */
+export type AssumedDevice = DescribedDevice | (Card & { readonly hostMemory?: never });
 
 /** Bytes, as a number or as people write them. */
 const bytes: Form<string | number> = (value, place) => {

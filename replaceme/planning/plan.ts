@@ -18,7 +18,9 @@ import { type Shard, WHOLE } from '../statistics/shard.js';
 import { groupTokens } from '../windowMap/groupTokens.js';
 import { type AssumedDevice, factsOf } from './assumedDevice.js';
 import { choiceWith, choosePlacement, type Hindrance } from './choosePlacement.js';
+import type { DeviceSpeed } from './deviceSpeed.js';
 import { earlierRuns } from './earlierRuns.js';
+import { predictedRates } from './layerSpeed.js';
 import { measuredRates } from './measuredRates.js';
 import { type Placement, weightSizes } from './memoryParts.js';
 import type { PlannedMemory } from './memoryPlan.js';
@@ -208,6 +210,8 @@ export interface PlanOptions extends PruneOptions {
   readonly uploadGigabytes?: number | undefined;
   /** Plans for this device, which need not be here, and opens none; a model's config.json will do. */
   readonly assume?: AssumedDevice | undefined;
+  /** Computes the device's rates from what it does at the most, instead of measuring them. */
+  readonly speed?: DeviceSpeed | undefined;
 }
 
 /**
@@ -221,23 +225,31 @@ export async function planPrune(from: string, options: PlanOptions = {}): Promis
   if (assume) {
     const request = await checkPruneRequest(from, undefined, options, 'described');
     const facts = factsOf(assume, options.memoryLimit);
-    return planOf(await planRun(from, options, request, facts), ratesOf(assume), facts, options);
+    const run = await planRun(from, options, request, facts);
+    return planOf(run, ratesOf(assume, run), facts, options);
   }
   const request = await checkPruneRequest(from, undefined, options);
   await using lease = await openDevice(options);
   const { device } = lease;
   const run = await planRun(from, options, request, device);
-  return planOf(run, await measuredRates(from, run, device, options), device, options);
+  const rates = options.speed
+    ? predictedRates(options.speed, request.arch, run)
+    : await measuredRates(from, run, device, options);
+  return planOf(run, rates, device, options);
 }
 
-/** A single token reads all weights, which takes a good card about so much longer. */
+/** Of a described device: a single token reads all weights, which takes a good card about so much longer. */
 const SINGLE_SHARE = 1 / 16;
 
-const ratesOf = ({ matmulGflops, uploadGigabytes }: AssumedDevice): PlannedRates => ({
-  ...{ layerGflops: matmulGflops, layerMeasured: false, uploadGigabytes, uploadMeasured: false },
-  singleGflops: SINGLE_SHARE * matmulGflops,
-  diskGigabytes: DISK_GIGABYTES,
-});
+function ratesOf(assume: AssumedDevice, run: RunPlan): PlannedRates {
+  if ('info' in assume) return predictedRates(assume, run.request.arch, run);
+  const { matmulGflops, uploadGigabytes } = assume;
+  return {
+    ...{ layerGflops: matmulGflops, layerMeasured: false, uploadGigabytes, uploadMeasured: false },
+    singleGflops: SINGLE_SHARE * matmulGflops,
+    diskGigabytes: DISK_GIGABYTES,
+  };
+}
 
 function planOf(run: RunPlan, rates: PlannedRates, { info }: DeviceFacts, options: PlanOptions): PrunePlan {
   const { batchTokens, memory, placement, notes, request } = run;

@@ -44,6 +44,11 @@ test('forecasts: parameters and arithmetic of the published models', () => {
   assert.ok(Math.abs(small!.weightBytes / (2 * 8.03e9) - 1) < 1e-3);
   assert.ok(Math.abs(large!.weightBytes / (2 * 70.55e9) - 1) < 1e-3);
   assert.ok(Math.abs(small!.forwardFlops / (14.23e9 * 2 ** 20) - 1) < 1e-3);
+  // At 40 to 80 TFLOP/s, as WGSL may reach on an H100.
+  for (const { forwardFlops, forwardSeconds } of [small!, large!]) {
+    const rate = forwardFlops / forwardSeconds / 1e12;
+    assert.ok(rate > 40 && rate < 80, `${rate}`);
+  }
   assert.is(small!.statesBytes, 2 ** 20 * 4096 * 4);
 });
 

@@ -15,9 +15,12 @@ import { type TimedShapes, timedShapes } from '../../bench/largeShapes.js';
 import { benchmarkSection, withSection } from '../../bench/markdown.js';
 import { digits, median } from '../../bench/measure.js';
 import { type PeakRates, peakForm, shareOfPeak } from '../../bench/peakRates.js';
+import { checkPrediction, timeRatio } from '../../bench/predictHere.js';
 import { pruneShares } from '../../bench/prune.js';
 import { formatBench } from '../../cli/bench/measuring.js';
+import { Device } from '../../engine/device.js';
 import type { DeviceFeatures } from '../../engine/deviceOptions.js';
+import { shippedPath } from '../../model/index.js';
 import { temporaryFolder } from '../support.js';
 import { writeTinyModel } from '../tinyModel.js';
 import { ownCache, rmEngine } from './support.js';
@@ -209,6 +212,29 @@ async function bench(args: readonly string[], cache: string) {
 }
 
 const isPositive = (value: unknown) => typeof value === 'number' && Number.isFinite(value) && value > 0;
+
+test('predict: a card without a device, with what is assumed; another name is refused', async () => {
+  using folder = temporaryFolder();
+  const { result, stderr } = await bench(['predict', '--gpu', '7900xtx'], folder.path);
+  assert.is(stderr, '');
+  assert.match(result.card.name, /7900 XTX/);
+  for (const { name, value } of result.metrics) assert.ok(isPositive(value), name);
+  const text = await rmEngine(['bench', 'predict', '--gpu', 'm2']);
+  assert.match(text.stdout, /Llama-3-70B[\s\S]*does not fit[\s\S]*Assumed: /);
+  assert.is((await rmEngine(['bench', 'predict', '--gpu', 'voodoo2'])).status, 2);
+  assert.is((await rmEngine(['bench', 'predict', 'model', '--gpu', 'm2'])).status, 2);
+});
+
+test('predict on this adapter: a ratio for prefill, decoding and the phases that compute', async () => {
+  await using device = await Device.open();
+  const folder = shippedPath('demo-model');
+  const { compared } = await checkPrediction(device, folder, 'demo', 512);
+  assert.equal(
+    compared.map(({ name }) => name),
+    ['prefill 64', 'prefill 256', 'decode', 'prune: select', 'prune: fit'],
+  );
+  for (const item of compared) assert.ok(isPositive(timeRatio(item)), item.name);
+});
 
 test('load, prefill, decode, prune and startup of a small model: fields and metrics', async () => {
   using folder = temporaryFolder();

@@ -76,7 +76,7 @@ async function candidates(shell: Shell, words: readonly string[]): Promise<strin
 const cases: [what: string, words: string[], expected: string[]][] = [
   ['commands', [''], commands],
   ['a command that is begun', ['comp'], ['compare', 'completion']],
-  ['commands of a command', ['bench', 'p'], ['peak', 'prefill', 'prune']],
+  ['commands of a command', ['bench', 'p'], ['peak', 'predict', 'prefill', 'prune']],
   ['an option', ['prune', 'a', 'b', '--met'], ['--method']],
   ['options of all commands', ['inspect', '--q'], ['--quiet']],
   ['options of a command below another', ['bench', 'prune', '--meth'], ['--method']],

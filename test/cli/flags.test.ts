@@ -67,6 +67,7 @@ const tried: Readonly<Record<string, readonly string[]>> = {
   inspect: [model],
   convert: [model, path('model.gguf'), '--type', 'f32', '--force'],
   'bench startup': [model, '--tokens', '4'],
+  'bench predict': ['--gpu', 'h100'],
 };
 /** Those that measure the machine for long, or examine it. */
 const long = [
@@ -83,7 +84,7 @@ const noData = ['completion', 'help'];
 
 /** Seconds each on a software adapter: once is enough. */
 const slow = ['prune', 'heal', 'stats gather', 'compare', 'profile', 'bench startup'];
-const opensNoDevice = ['methods', 'inspect', 'stats merge', 'slurm write', 'slurm status'];
+const opensNoDevice = ['methods', 'inspect', 'stats merge', 'slurm write', 'slurm status', 'bench predict'];
 
 const program = createProgram(new AbortController().signal);
 const commands = leaves(program).map(

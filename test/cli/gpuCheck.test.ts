@@ -154,6 +154,22 @@ test('Markdown: the verdict first, then what to do, then the tables', () => {
   assert.ok(text.indexOf('WRONG') < text.indexOf('## Steps'));
 });
 
+test('what was predicted stands beside what was measured, with the share that was reached', () => {
+  const metrics = [
+    { name: 'rate', value: 2, unit: 'TFLOP/s', better: 'higher', predicted: 4 },
+    { name: 'time', value: 2, unit: 'ms', better: 'lower', predicted: 3 },
+    { name: 'other', value: 2, unit: 'ms', better: 'lower' },
+  ] as const;
+  const predicted = report([stepReport('peak', { metrics })]);
+  const text = gpuCheckMarkdown(predicted);
+  assert.match(text, /\n## Beside the prediction\n/);
+  assert.match(text, /\| peak \| rate \| TFLOP\/s \| 4\.00 \| 2\.00 \| 0\.50 \|/);
+  assert.match(text, /\| peak \| time \| ms \| 3\.00 \| 2\.00 \| 1\.50 \|/);
+  assert.not.match(text, /other/);
+  assert.is(gpuCheckForm(JSON.parse(JSON.stringify(predicted)), ''), undefined);
+  assert.not.match(gpuCheckMarkdown(report([stepReport('peak')])), /prediction/);
+});
+
 test('comparison: the numbers of both by name, and how much better B is', () => {
   const metrics = (...values: [string, number, 'higher' | 'lower'][]) =>
     values.map(([name, value, better]) => ({ name, value, unit: 'u', better }));

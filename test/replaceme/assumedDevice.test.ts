@@ -7,7 +7,12 @@ import { writeSyntheticCheckpoint } from '../../bench/syntheticCheckpoint.js';
 import type { DeviceFacts } from '../../engine/index.js';
 import { defaultBatchTokens, readArchitecture } from '../../model/index.js';
 import { type PlanOptions, planPrune } from '../../replaceme/index.js';
-import { type AssumedDevice, assumedDevice, factsOf } from '../../replaceme/planning/assumedDevice.js';
+import {
+  type AssumedDevice,
+  assumedDevice,
+  type DescribedDevice,
+  factsOf,
+} from '../../replaceme/planning/assumedDevice.js';
 import { planRun } from '../../replaceme/planning/plan.js';
 import { judgingFlops } from '../../replaceme/planning/selectionFlops.js';
 import { checkPruneRequest } from '../../replaceme/request/request.js';
@@ -22,7 +27,7 @@ const llama8B = {
   ...{ num_attention_heads: 32, num_key_value_heads: 8, max_position_embeddings: 8192 },
   ...{ rope_theta: 500_000, tie_word_embeddings: false, torch_dtype: 'bfloat16' },
 };
-const card = (gigabytes: number, more: Partial<AssumedDevice> = {}): AssumedDevice => ({
+const card = (gigabytes: number, more: Partial<DescribedDevice> = {}): DescribedDevice => ({
   ...{ name: `a card of ${gigabytes} GB`, memory: gigabytes * 1e9, matmulGflops: 4e4, uploadGigabytes: 4 },
   ...more,
 });
