@@ -83,7 +83,7 @@ export async function benchLoad(
     const load = async () => {
       using scope = new Scope(device);
       const loader = new WeightLoader(device, checkpoint, arch.tensorNames);
-      await loader.outer(scope, arch.vision?.tensorNames);
+      await loader.outer(scope, arch.vision);
       for (let layer = 0; layer < arch.layers; layer++) await loader.layer(layer, scope);
       await device.recorder.finish();
     };

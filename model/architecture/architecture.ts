@@ -73,24 +73,39 @@ export interface TensorNames {
   readonly layers: readonly LayerTensorNames[];
 }
 
-/** Where a checkpoint stores the tensors that an image encoder applies before its layers. */
+/** Where a checkpoint stores the tensors that an image encoder applies before its layers; null for those that it lacks. */
 export interface VisionTensorNames {
   /** [hidden]; the first token of an image, before its patches. */
-  readonly classToken: string;
-  /** [1 + patches, hidden] */
+  readonly classToken: string | null;
+  /** [patches, hidden], with a class token [1 + patches, hidden]. */
   readonly positions: string;
+  /** [hidden], of the patch embedding. */
+  readonly patchBias: string | null;
   /** Normalises class token and patches after positions are added. */
-  readonly norm: string;
-  readonly normBias: string;
+  readonly norm: string | null;
+  readonly normBias: string | null;
 }
 
-/** How a vision transformer turns an image into tokens, and the class token into an embedding of the image. */
+/**
+ * Pools an image's tokens by a query of its own: with a the attention of the probe to the normalised tokens, the embedding is
+ * y + down(act(up(norm(y)))), y = o(a).
+ */
+export interface PoolingHead {
+  /** [1, 1, hidden] */
+  readonly probe: string;
+  /** q reads the probe, k and v the tokens. */
+  readonly layer: LayerTensorNames;
+}
+
+/** How a vision transformer turns an image into tokens, and their states into an embedding of the image. */
 export interface VisionInput {
   /** Side of the image and of its square patches, in pixels. */
   readonly imageSize: number;
   readonly patchSize: number;
   readonly channels: number;
-  /** Columns of an image's embedding; null if the class token's state is not projected. */
+  /** After the final norm: the class token's state, the mean of all tokens, or what a head computes. */
+  readonly pooling: 'class' | 'mean' | PoolingHead;
+  /** Columns of an image's embedding; null if what is pooled is not projected. */
   readonly projection: number | null;
   readonly tensorNames: VisionTensorNames;
 }
@@ -332,17 +347,28 @@ export function expectedTensors(arch: Architecture): ExpectedTensor[] {
     add(tensorNames.embedding, [hidden, channels, side, side], 'embedding');
     add(names.classToken, [hidden], 'embedding');
     add(names.positions, [arch.contextLength, hidden], 'embedding');
+    add(names.patchBias, [hidden], 'embedding');
     add(names.norm, [hidden], 'norms');
     add(names.normBias, [hidden], 'norms');
   } else {
     add(tensorNames.embedding, [vocab, hidden], 'embedding');
   }
-  for (const [i, names] of tensorNames.layers.entries()) {
-    const shapes = layerShapes(arch, i);
+  const addLayer = (
+    names: LayerTensorNames,
+    shapes: ReturnType<typeof layerShapes>,
+    place: (part: ModelPart) => [ModelPart, number | null],
+  ) => {
     for (const [key, ref] of Object.entries(names) as [keyof LayerTensorNames, TensorRef | null][]) {
       const [part, shape] = shapes[key];
-      add(ref, shape, part, i);
+      add(ref, shape, ...place(part));
     }
+  };
+  for (const [i, names] of tensorNames.layers.entries()) {
+    addLayer(names, layerShapes(arch, i), part => [part, i]);
+  }
+  if (vision && typeof vision.pooling !== 'string') {
+    add(vision.pooling.probe, [1, 1, hidden], 'lmHead');
+    addLayer(vision.pooling.layer, layerShapes(arch, 0), () => ['lmHead', null]);
   }
   add(tensorNames.finalNorm, [hidden], 'norms');
   add(tensorNames.finalNormBias, [hidden], 'norms');

@@ -33,6 +33,7 @@ import { qwen2, qwen2_5VlText, qwen3, qwen3VlText } from './qwen.js';
 import { qwen3_5Text } from './qwen3_5.js';
 import { qwen2Moe, qwen3Moe } from './qwenMoe.js';
 import { seedOss } from './seedOss.js';
+import { siglip, siglipVision } from './siglip.js';
 import { smollm3 } from './smollm3.js';
 import { sortUnread, type UnknownFields } from './unknownFields.js';
 import { mistral3, qwen2_5Vl, qwen3_5, qwen3Vl, smolvlm } from './wrapped.js';
@@ -85,6 +86,8 @@ const families: Readonly<Record<string, (config: ConfigReader, has: HasTensor) =
   gpt_neox: gptNeox,
   clip,
   clip_vision_model: clipVision,
+  siglip,
+  siglip_vision_model: siglipVision,
 };
 
 /** The supported values of "model_type" in config.json. */

@@ -7,6 +7,9 @@ const generates = /For(CausalLM|ConditionalGeneration|ImageTextToText)$|LMHeadMo
 const otherTask =
   /For(?!CausalLM|ConditionalGeneration|ImageTextToText)[A-Z]\w*$|Classifi|Reward|Rerank|CrossEncoder/;
 
+/** Classifiers of images and the like, whose encoder is read and whose other tensors stay. */
+const imageTask = /^(Siglip|ViT|Dinov2|Dinov2WithRegisters)For(ImageClassification|MaskedImageModeling)$/;
+
 function classesOf(config: ConfigReader): string[] {
   const classes = config.get('architectures');
   return (Array.isArray(classes) ? classes : [classes]).filter(name => typeof name === 'string');
@@ -14,7 +17,7 @@ function classesOf(config: ConfigReader): string[] {
 
 /** Refuses classifiers, reward models and the like. @throws RmError UNSUPPORTED_FAMILY. */
 export function refuseOtherTasks(config: ConfigReader): void {
-  const other = classesOf(config).find(name => otherTask.test(name));
+  const other = classesOf(config).find(name => otherTask.test(name) && !imageTask.test(name));
   if (other === undefined) return;
   throw config.unsupported(
     'architectures',

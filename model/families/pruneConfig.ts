@@ -23,7 +23,7 @@ export function cutConfig(
 ): Config {
   const arch = read(config);
   const { configPath } = arch;
-  const cut = inObject(config, configPath, inner => cutObject(inner, keep));
+  const cut = inObject(config, configPath, inner => cutObject(inner, keep, arch.layers));
   const kept = keepLayers(arch, keep);
   const same = (candidate: Architecture) => layerKindsOf(candidate) === layerKindsOf(kept);
   if (same(read(cut))) return cut;
@@ -55,8 +55,8 @@ function inObject(config: Config, path: readonly string[], change: (inner: Confi
   return { ...config, [key]: inObject(config[key] as Config, rest, change) };
 }
 
-function cutObject(config: Config, keep: readonly number[]): Config {
-  const layers = config.num_hidden_layers as number;
+/** @param layers before; config.json may leave the number out where it is the family's default. */
+function cutObject(config: Config, keep: readonly number[], layers: number): Config {
   ensure(
     keep.length > 0 &&
       keep.every((layer, i) => Number.isInteger(layer) && layer > (keep[i - 1] ?? -1) && layer < layers),
@@ -64,5 +64,6 @@ function cutObject(config: Config, keep: readonly number[]): Config {
     'Give ascending indices from 0, each once.',
   );
 
-  return cutSettings(config, { keep, layers }) as Config;
+  const stated = 'num_hidden_layers' in config ? config : { num_hidden_layers: layers, ...config };
+  return cutSettings(stated, { keep, layers }) as Config;
 }

@@ -22,25 +22,83 @@ export interface ImageProcessor {
   readonly std: readonly number[];
 }
 
+/** What an image processor of transformers does where its file does not say. */
+interface Defaults {
+  readonly filter: number;
+  readonly crops: boolean;
+  /** A `size` that is not stated, or a single number: the shorter side, or both sides. */
+  readonly size: 'shortest' | 'square';
+  readonly number: 'shortest' | 'square';
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+}
+
 /** Values of OpenAI's CLIP. */
-const CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073];
-const CLIP_STD = [0.26862954, 0.26130258, 0.27577711];
+const clip: Defaults = {
+  filter: 3,
+  crops: true,
+  size: 'shortest',
+  number: 'shortest',
+  mean: [0.48145466, 0.4578275, 0.40821073],
+  std: [0.26862954, 0.26130258, 0.27577711],
+};
+const halves = { crops: false, size: 'square', mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] } as const;
+
+/** By the beginning of `image_processor_type`. */
+const processors: Readonly<Record<string, Defaults>> = {
+  CLIP: clip,
+  Siglip: { ...halves, filter: 3, number: 'shortest' },
+};
+
+/** The processor of each `model_type`, where the file does not name one; of the others, CLIP's. */
+const usual: Readonly<Record<string, string>> = { siglip: 'Siglip', siglip_vision_model: 'Siglip' };
+
+/** The fields of the image processor, beside the model or within its processor_config.json, as transformers 5 may write it. */
+async function processorConfig(source: ModelSource): Promise<ConfigReader> {
+  for (const [name, field] of [
+    ['preprocessor_config.json', undefined],
+    ['processor_config.json', 'image_processor'],
+  ] as const) {
+    const json = await jsonOf(source, name);
+    if (json === undefined) continue;
+    const config = new ConfigReader(isRecord(json) ? json : {}, source.nameOf(name));
+    if (!isRecord(json)) throw config.invalid('size', 'cannot be read: the file is not a JSON object');
+    if (field === undefined) return config;
+    if (config.has(field)) return config.object(field);
+  }
+  return new ConfigReader({}, source.nameOf('preprocessor_config.json'));
+}
+
+/** @throws RmError UNSUPPORTED_FAMILY for a processor with other steps. */
+async function defaultsOf(source: ModelSource, config: ConfigReader): Promise<Defaults> {
+  const json = await jsonOf(source, 'config.json');
+  const family = isRecord(json) && typeof json.model_type === 'string' ? json.model_type : '';
+  const own = Object.hasOwn(usual, family) ? usual[family]! : 'CLIP';
+  const field = config.has('image_processor_type') ? 'image_processor_type' : 'feature_extractor_type';
+  const type = config.text(field, `${own}ImageProcessor`);
+  const kind = type.replace(/(ImageProcessor|FeatureExtractor)(Fast|Pil)?$/, '');
+  if (Object.hasOwn(processors, kind)) return processors[kind]!;
+  throw config.unsupported(
+    field,
+    `is ${JSON.stringify(type)}; supported are ${Object.keys(processors)
+      .map(name => `${name}ImageProcessor`)
+      .join(', ')}`,
+    'Use the preprocessor_config.json that the model was published with.',
+  );
+}
 
 /**
- * Reads a CLIP model's preprocessor_config.json as transformers 4 or 5 writes it; without the file, returns OpenAI's
- * settings for `imageSize`.
+ * Reads a vision encoder's preprocessor_config.json as transformers 4 or 5 writes it; without the file, returns the settings
+ * of the family's first models for `imageSize`.
  *
- * @throws RmError CONFIG_INVALID naming the field, UNSUPPORTED_FAMILY for another resampling filter.
+ * @throws RmError CONFIG_INVALID naming the field, UNSUPPORTED_FAMILY for another resampling filter or processor.
  */
 export async function readImageProcessor(source: ModelSource, imageSize: number): Promise<ImageProcessor> {
   checkArguments('readImageProcessor', { source, imageSize }, { source: aSource, imageSize: whole(1) });
-  const name = 'preprocessor_config.json';
-  const json = (await jsonOf(source, name)) ?? {};
-  const path = source.nameOf(name);
-  const config = new ConfigReader(isRecord(json) ? json : {}, path);
-  if (!isRecord(json)) throw config.invalid('size', 'cannot be read: the file is not a JSON object');
-  const resize = config.flag('do_resize', true) ? readSize(config, 'size', imageSize) : null;
-  const filter = config.get('resample') ?? 3;
+  const config = await processorConfig(source);
+  const defaults = await defaultsOf(source, config);
+  const resize = config.flag('do_resize', true) ? readSize(config, 'size', imageSize, defaults) : null;
+  const filter = config.get('resample') ?? defaults.filter;
   if (typeof filter !== 'number' || !resampleFilters.includes(filter)) {
     throw config.unsupported(
       'resample',
@@ -48,7 +106,9 @@ export async function readImageProcessor(source: ModelSource, imageSize: number)
       'Use the preprocessor_config.json that the model was published with.',
     );
   }
-  const crop = config.flag('do_center_crop', true) ? readSize(config, 'crop_size', imageSize) : null;
+  const crops = config.flag('do_center_crop', defaults.crops);
+  const square = { size: 'square', number: 'square' } as const;
+  const crop = crops ? readSize(config, 'crop_size', imageSize, square) : null;
   if (crop && 'shortest' in crop) {
     throw config.invalid('crop_size', 'has no height and width');
   }
@@ -58,8 +118,8 @@ export async function readImageProcessor(source: ModelSource, imageSize: number)
     filter,
     crop,
     rescale: config.flag('do_rescale', true) ? config.positive('rescale_factor', 1 / 255) : 1,
-    mean: normalise ? channels(config, 'image_mean', CLIP_MEAN) : [0, 0, 0],
-    std: normalise ? channels(config, 'image_std', CLIP_STD) : [1, 1, 1],
+    mean: normalise ? channels(config, 'image_mean', defaults.mean) : [0, 0, 0],
+    std: normalise ? channels(config, 'image_std', defaults.std) : [1, 1, 1],
   };
 }
 
@@ -67,24 +127,25 @@ function channels(config: ConfigReader, field: string, fallback: readonly number
   return config.get(field) === undefined ? fallback : config.positives(field, 3);
 }
 
-/** A plain number is the shorter side for `size` and both sides for `crop_size`, as in OpenAI's first files. */
 function readSize(
   config: ConfigReader,
   field: 'size' | 'crop_size',
   imageSize: number,
+  { size, number }: Pick<Defaults, 'size' | 'number'>,
 ): { shortest: number } | { width: number; height: number } {
   const value = config.get(field);
   if (!isRecord(value)) {
     const side = config.count(field, imageSize);
-    return field === 'size' ? { shortest: side } : { width: side, height: side };
+    const form = value === undefined ? size : number;
+    return form === 'shortest' ? { shortest: side } : { width: side, height: side };
   }
-  const size = config.object(field);
-  if (size.has('shortest_edge')) return { shortest: size.count('shortest_edge') };
-  return { width: size.count('width'), height: size.count('height') };
+  const stated = config.object(field);
+  if (stated.has('shortest_edge')) return { shortest: stated.count('shortest_edge') };
+  return { width: stated.count('width'), height: stated.count('height') };
 }
 
 /**
- * Reads an image file as the model's input pixels, f32 [3, height, width], equal to CLIPImageProcessor's on Pillow.
+ * Reads an image file as the model's input pixels, f32 [3, height, width], equal to those of transformers on Pillow.
  *
  * @throws RmError DATA_INVALID for a file that is not an image.
  */

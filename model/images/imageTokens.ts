@@ -1,7 +1,6 @@
 import {
   checkArguments,
   downloadF32,
-  ensure,
   listOf,
   objectWith,
   type Progress,
@@ -11,14 +10,13 @@ import {
   tensorFrom,
   upload,
 } from '../../engine/index.js';
-import { addInto, convert, embedding, matmul } from '../../kernels/index.js';
+import { embedding, matmul } from '../../kernels/index.js';
 import type { Architecture } from '../architecture/architecture.js';
 import { requireVision } from '../architecture/modality.js';
-import { aModel, aPath, runForms, settingsAmong, tokenLists } from '../arguments/forms.js';
-import { Batch, defaultBatchTokens, groupSequences } from '../transformer/batch.js';
+import { aModel, aPath, runForms, settingsAmong } from '../arguments/forms.js';
+import { defaultBatchTokens } from '../transformer/batch.js';
 import type { Model } from '../transformer/model.js';
 import { normalise } from '../transformer/norm.js';
-import { embedTokens, finalNorm, forward } from '../transformer/transformer.js';
 import { type ImageProcessor, readPixels } from './imageProcessor.js';
 
 /** Settings of `showImages`. */
@@ -31,7 +29,7 @@ export interface ShowOptions {
 export interface ShownImages {
   /** The model with the images' tokens as its embedding table; it shares the rest and must not outlive the original. */
   readonly model: Model;
-  /** Token ids of every image, its class token first. */
+  /** Token ids of every image, its class token first if it has one. */
   readonly sequences: readonly (readonly number[])[];
   /** Frees the tokens. */
   [Symbol.dispose](): void;
@@ -39,7 +37,7 @@ export interface ShownImages {
 
 /**
  * Reads image files and turns them into tokens of a vision encoder, so that batches, passes and fits work on images as on
- * text. A token is what enters layer 0: the class token or a patch, with its position, normalised.
+ * text. A token is what enters layer 0: the class token or a patch, with its position, in CLIP normalised.
  *
  * @throws RmError DATA_INVALID for a file that is not an image; CONFIG_INVALID if the processor makes images of another
  *   size than the model's; OUT_OF_MEMORY.
@@ -71,7 +69,7 @@ export async function showImages(
   const table = Tensor.create(device, [paths.length * perImage, arch.hidden], 'f32', 'tokens of images');
   try {
     using scope = new Scope(device);
-    const positions = positionTable(model, scope);
+    const positions = await positionTable(model, scope);
     const group = Math.max(1, Math.floor(defaultBatchTokens(device, arch) / perImage));
     for (let first = 0; first < paths.length; first += group) {
       signal?.throwIfAborted();
@@ -103,37 +101,43 @@ export async function showImages(
   };
 }
 
-/** f32 [tokens of an image, hidden]: position embeddings, with the class token added to the first. */
-function positionTable({ device, weights, arch }: Model, scope: Scope): Tensor {
-  const { classToken, positions } = weights.vision!;
-  const wide = (tensor: Tensor) => {
-    const result = scope.tensor(tensor.shape, 'f32', tensor.label);
-    convert(device.recorder, tensor, result);
-    return result;
+/** Tokens of an image before its patches. */
+const leadingTokens = ({ vision }: Architecture): number => (vision!.tensorNames.classToken === null ? 0 : 1);
+
+/** f32 [tokens of an image, hidden]: what is added to a token, whatever the image: its position, and the class token or the patches' bias. */
+async function positionTable({ device, weights, arch }: Model, scope: Scope): Promise<Tensor> {
+  const { classToken, positions, patchBias } = weights.vision!;
+  const table = await downloadF32(positions);
+  const addRow = (row: number, values: Float32Array) => {
+    for (let i = 0; i < arch.hidden; i++) table[row * arch.hidden + i]! += values[i]!;
   };
-  const table = wide(positions);
-  addInto(device.recorder, table.rows(0, 1), wide(classToken).reshape([1, arch.hidden]));
-  return table;
+  if (classToken) addRow(0, await downloadF32(classToken));
+  if (patchBias) {
+    const bias = await downloadF32(patchBias);
+    for (let row = leadingTokens(arch); row < arch.contextLength; row++) addRow(row, bias);
+  }
+  return scope.own(tensorFrom(device, table, [arch.contextLength, arch.hidden], 'positions'));
 }
 
-/** Unfolds pixels into patches [tokens of an image, channels * side * side]; the class token's row is zero. */
-function unfolded(pixels: Float32Array, { vision, contextLength }: Architecture): Float32Array {
-  const { imageSize, patchSize: side, channels } = vision!;
+/** Unfolds pixels into patches [tokens of an image, channels * side * side]; the class token's row, if there is one, is zero. */
+function unfolded(pixels: Float32Array, arch: Architecture): Float32Array {
+  const { imageSize, patchSize: side, channels } = arch.vision!;
+  const leading = leadingTokens(arch);
   const across = Math.floor(imageSize / side);
   const columns = channels * side * side;
-  const rows = new Float32Array(contextLength * columns);
+  const rows = new Float32Array(arch.contextLength * columns);
   for (let patch = 0; patch < across * across; patch++) {
     const [top, left] = [Math.floor(patch / across) * side, (patch % across) * side];
     for (let line = 0; line < channels * side; line++) {
       const [channel, y] = [Math.floor(line / side), line % side];
       const from = (channel * imageSize + top + y) * imageSize + left;
-      rows.set(pixels.subarray(from, from + side), (patch + 1) * columns + line * side);
+      rows.set(pixels.subarray(from, from + side), (patch + leading) * columns + line * side);
     }
   }
   return rows;
 }
 
-/** out [tokens of some images, hidden] = norm(patches W^T + positions). */
+/** out [tokens of some images, hidden] = norm(patches W^T + positions), without the norm where the encoder has none. */
 async function embedPatches(
   { device, weights, arch }: Model,
   patches: readonly Float32Array[],
@@ -153,63 +157,12 @@ async function embedPatches(
   const ids = Uint32Array.from({ length: rows.rowCount }, (_, i) => i % perImage);
   const placed = scope.tensor(out.shape, 'f32', 'positions');
   embedding(rec, positions, scope.own(tensorFrom(device, ids)), placed);
-  const embedded = scope.tensor(out.shape, 'f32', 'embedded patches');
+  const { norm, normBias } = vision!;
+  const embedded = norm ? scope.tensor(out.shape, 'f32', 'embedded patches') : out;
   matmul(rec, rows, kernel.reshape([arch.hidden, columns]), embedded, {
     transposeB: true,
     residual: placed,
   });
-  normalise(rec, arch.norm, embedded, [vision!.norm, vision!.normBias], out);
+  if (norm) normalise(rec, arch.norm, embedded, [norm, normBias], out);
   await rec.finish();
-}
-
-/**
- * Computes the embeddings of shown images, f32 [images, projection] (without a projection [images, hidden]): the class
- * token after the final norm, projected, like `image_embeds` or `pooler_output` in transformers.
- */
-export async function imageEmbeddings(
-  model: Model,
-  sequences: readonly (readonly number[])[],
-): Promise<Float32Array> {
-  checkArguments('imageEmbeddings', { model, sequences }, { model: aModel, sequences: tokenLists });
-  const { device, arch, weights } = model;
-  const { projection } = requireVision(arch);
-  ensure(sequences.length > 0, 'there are no images', 'Give at least one image.');
-  const rec = device.recorder;
-  const parts: Float32Array[] = [];
-  for (const group of groupSequences(sequences, defaultBatchTokens(device, arch))) {
-    using scope = new Scope(device);
-    using batch = new Batch(device, group);
-    const hidden = scope.own(await throughLayers(model, batch));
-    const first = Uint32Array.from(batch.rowsOf, rows => rows[0]!);
-    const states = scope.tensor([group.length, arch.hidden], 'f32', 'class tokens');
-    embedding(rec, hidden, scope.own(tensorFrom(device, first)), states);
-    const normed = scope.own(finalNorm(model, states));
-    if (projection === null) {
-      parts.push(await downloadF32(normed));
-      continue;
-    }
-    const projected = scope.tensor([group.length, projection], 'f32', 'image embeddings');
-    matmul(rec, normed, weights.lmHead, projected, { transposeB: true });
-    parts.push(await downloadF32(projected));
-  }
-  const all = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const values of parts) {
-    all.set(values, at);
-    at += values.length;
-  }
-  return all;
-}
-
-/** Hidden states after the last layer; loads an offloaded model layer by layer. The caller disposes them. */
-async function throughLayers(model: Model, batch: Batch): Promise<Tensor> {
-  const { layers } = model.arch;
-  if (!model.isOffloaded) return forward(model, batch);
-  let hidden = embedTokens(model, batch);
-  for (let layer = 0; layer < layers; layer++) {
-    using input = hidden;
-    await model.loadLayer(layer, layer + 1 < layers ? layer + 1 : undefined);
-    hidden = forward(model, batch, { from: layer, to: layer + 1, input });
-  }
-  return hidden;
 }

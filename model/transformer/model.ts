@@ -109,7 +109,7 @@ export class Model {
         ...options,
         ...(options.offload && { totalBytes: outerBytes(arch, checkpoint) }),
       });
-      const outer = await loader.outer(scope, arch.vision?.tensorNames);
+      const outer = await loader.outer(scope, arch.vision);
       const numbers = Array.from({ length: arch.layers }, (_, layer) => layer);
       const unchanged = { numbers, types, changed: new Map(), spilled: new Map() };
       let layers: readonly LayerWeights[];

@@ -13,7 +13,7 @@ import {
   storedName,
   type TensorNames,
   type TensorRef,
-  type VisionTensorNames,
+  type VisionInput,
 } from '../architecture/architecture.js';
 import type { Checkpoint, TensorInfo } from '../checkpoint/checkpoint.js';
 import { uploadStored } from '../checkpoint/denseTensor.js';
@@ -62,14 +62,22 @@ export class WeightLoader {
   ) {}
 
   /** Loads the weights outside the layers into `scope`. */
-  async outer(scope: Scope, vision?: VisionTensorNames): Promise<Omit<Weights, 'layers'>> {
+  async outer(scope: Scope, vision: VisionInput | null): Promise<Omit<Weights, 'layers'>> {
     const { embedding, finalNorm, finalNormBias, lmHead, lmHeadBias = null } = this.names;
     const names = { embedding, finalNorm, finalNormBias, lmHead, lmHeadBias };
     const outer = await this.#loadAll(undefined, names, scope);
     return {
       ...(outer as Omit<Weights, 'layers' | 'vision'>),
-      ...(vision && { vision: (await this.#loadAll(undefined, vision, scope)) as VisionWeights }),
+      ...(vision && { vision: await this.#vision(vision, scope) }),
     };
+  }
+
+  async #vision({ tensorNames, pooling }: VisionInput, scope: Scope): Promise<VisionWeights> {
+    const before = await this.#loadAll(undefined, { ...tensorNames }, scope);
+    if (typeof pooling === 'string') return { ...before, head: undefined } as VisionWeights;
+    const { probe } = await this.#loadAll(undefined, { probe: pooling.probe }, scope);
+    const layer = await this.#loadAll(undefined, { ...pooling.layer }, scope);
+    return { ...before, head: { probe, layer } } as VisionWeights;
   }
 
   /** Loads one layer's weights into `scope`. */

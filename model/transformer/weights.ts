@@ -20,8 +20,11 @@ export type LayerWeights = { readonly [K in RequiredWeights]: Tensor } & {
   readonly mlpMap?: Tensor;
 };
 
-/** Weights that an image encoder applies before its layers, see VisionTensorNames; biases as f32. */
-export type VisionWeights = { readonly [K in keyof VisionTensorNames]: Tensor };
+/** Weights that an image encoder applies before its layers, see VisionTensorNames, and those of its pooling head; biases as f32. */
+export type VisionWeights = { readonly [K in keyof VisionTensorNames]: Tensor | undefined } & {
+  readonly positions: Tensor;
+  readonly head: { readonly probe: Tensor; readonly layer: LayerWeights } | undefined;
+};
 
 /** A model's weights on the device, in the checkpoint's dtype. */
 export interface Weights {

@@ -134,8 +134,12 @@ export class ModelMeter {
 }
 
 /** A model's tensors, tied ones once. */
-const tensorsOf = ({ weights: { layers, vision, ...outer } }: Model): Set<Tensor | undefined> =>
-  new Set<Tensor | undefined>([outer, vision ?? {}, ...layers].flatMap(group => Object.values(group)));
+function tensorsOf({ weights: { layers, vision, ...outer } }: Model): Set<Tensor | undefined> {
+  const { head, ...before } = vision ?? { head: undefined };
+  const pooling = head ? { probe: head.probe, ...head.layer } : {};
+  const groups: Readonly<Record<string, Tensor | undefined>>[] = [outer, before, pooling, ...layers];
+  return new Set(groups.flatMap(group => Object.values(group)));
+}
 
 /** Size and number type of each tensor that the checkpoint has a name for. */
 const storedTensors = (model: Model): Map<string, { size: number; dtype: DType }> =>

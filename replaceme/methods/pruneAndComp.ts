@@ -121,7 +121,7 @@ export const pruneAndComp: Method = {
   needsCalibration: true,
   refusal: ({ family, tensorNames, vision }) =>
     vision || tensorNames.layers.some(({ inputNorm, mlpNorm }) => !inputNorm || !mlpNorm)
-      ? `a scale of the residual stream of ${family} models can't be folded: the stream is normalised before layer 0, or read without a norm`
+      ? `a scale of the residual stream of ${family} models can't be folded: the stream is that of images, or read without a norm`
       : undefined,
   wholeModel: true,
   changes: 'all before',

@@ -4,8 +4,9 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
 import { decodeImage } from '../../model/images/decodeImage.js';
+import { imageEmbeddings } from '../../model/images/imageEmbeddings.js';
 import { readImageProcessor, readPixels } from '../../model/images/imageProcessor.js';
-import { imageEmbeddings, showImages } from '../../model/images/imageTokens.js';
+import { showImages } from '../../model/images/imageTokens.js';
 import { openModelSource } from '../../model/source/openModelSource.js';
 import { Model } from '../../model/transformer/model.js';
 import { maxAbsError, rejectsWith } from '../gpu.js';
@@ -16,6 +17,9 @@ const models = [
   ['projected', 24],
   ['plain', 26],
   ['whole', 24],
+  ['siglip', 26],
+  ['siglip-whole', 26],
+  ['siglip-mean', 26],
 ] as const;
 
 if (!installed) saySkipped('image encoders: the package sharp is not installed');
@@ -29,7 +33,7 @@ else {
 
   for (const [name, imageSize] of models) {
     const folder = join(clip, name);
-    test(`${name}: pixels are CLIPImageProcessor's`, async () => {
+    test(`${name}: pixels are transformers'`, async () => {
       const golden = (await readGolden(join(folder, 'golden.safetensors'))).get('pixels')!;
       const processor = await readImageProcessor(await openModelSource(folder), imageSize);
       const size = golden.values.length / imageFiles.length;
@@ -44,7 +48,7 @@ else {
       const golden = await readGolden(join(folder, 'golden.safetensors'));
       await using device = await Device.open();
       // One of them with its layers offloaded.
-      const offload = name === 'whole' && { prefetch: true };
+      const offload = name.endsWith('whole') && { prefetch: true };
       await using model = await Model.load(device, folder, { images: true, offload });
       const processor = await readImageProcessor(await openModelSource(folder), imageSize);
       using shown = await showImages(model, processor, imageFiles);

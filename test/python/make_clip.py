@@ -1,11 +1,12 @@
-"""Writes test/data/clip: tiny random CLIP vision encoders and images, with what transformers and Pillow make of them.
+"""Writes test/data/clip: tiny random vision encoders and images, with what transformers and Pillow make of them.
 
-    python test/python/make_clip.py        (torch, transformers, Pillow, safetensors; seconds)
+    python test/python/make_clip.py [NAME ...]        (torch, transformers, Pillow, safetensors; seconds)
 
 images/: photographs stand-ins of several shapes and kinds of file. projected/, plain/, whole/: a
 CLIPVisionModelWithProjection, a CLIPVisionModel (bf16, GELU) and a CLIPModel with text tower, as transformers writes
-them. golden.safetensors of each, in f32 from the widened weights: `pixels` of the images in alphabetical order (of
-CLIPImageProcessorPil), `embeddings` and, for the layers `kept` alone, `kept_embeddings`.
+them. siglip/, siglip-whole/, siglip-mean/: a SiglipVisionModel (bf16), a SiglipModel and a SiglipForImageClassification.
+golden.safetensors of each, in f32 from the widened weights: `pixels` of the images in alphabetical order (of
+the model's image processor on Pillow), `embeddings` and, for the layers `kept` alone, `kept_embeddings`.
 """
 import math
 import os
@@ -22,6 +23,12 @@ from transformers import (
     CLIPVisionConfig,
     CLIPVisionModel,
     CLIPVisionModelWithProjection,
+    SiglipConfig,
+    SiglipForImageClassification,
+    SiglipImageProcessorPil,
+    SiglipModel,
+    SiglipVisionConfig,
+    SiglipVisionModel,
 )
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -69,7 +76,9 @@ def uneven(model, seed):
 
 def embeddings(model, pixels):
     with torch.no_grad():
-        if isinstance(model, CLIPModel):
+        if isinstance(model, SiglipForImageClassification):
+            return model.vision_model(pixel_values=pixels).last_hidden_state.mean(dim=1)
+        if isinstance(model, (CLIPModel, SiglipModel)):
             found = model.get_image_features(pixel_values=pixels)
             return found if torch.is_tensor(found) else found.pooler_output
         found = model(pixel_values=pixels)
@@ -77,6 +86,8 @@ def embeddings(model, pixels):
 
 
 def write_model(name, model, dtype, processor, images):
+    if sys.argv[1:] and name not in sys.argv[1:]:
+        return
     uneven(model, len(name))
     folder = os.path.join(OUT, name)
     model.to(dtype).save_pretrained(folder)
@@ -94,7 +105,8 @@ def write_model(name, model, dtype, processor, images):
 def main():
     torch.set_num_threads(1)
     folder = os.path.join(OUT, "images")
-    write_images(folder)
+    if not sys.argv[1:]:
+        write_images(folder)
     images = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
     processor = CLIPImageProcessorPil(size={"shortest_edge": 24}, crop_size={"height": 24, "width": 24})
     write_model("projected", CLIPVisionModelWithProjection(CLIPVisionConfig(**VISION)), torch.float32, processor, images)
@@ -106,6 +118,14 @@ def main():
                 max_position_embeddings=8, eos_token_id=2, bos_token_id=1, pad_token_id=0)
     whole = CLIPModel(CLIPConfig(vision_config=VISION, text_config=text, projection_dim=12))
     write_model("whole", whole, torch.float32, processor, images)
+    square = SiglipImageProcessorPil(size={"height": 26, "width": 26})
+    # Heads of 6 columns, and a patch that does not divide the picture.
+    sized = dict(hidden_size=24, intermediate_size=28, num_hidden_layers=4, num_attention_heads=4, image_size=26, patch_size=8)
+    write_model("siglip", SiglipVisionModel(SiglipVisionConfig(**sized)), torch.bfloat16, square, images)
+    both = SiglipConfig(vision_config=sized, text_config={**text, "projection_size": 24})
+    write_model("siglip-whole", SiglipModel(both), torch.float32, square, images)
+    headless = SiglipConfig(vision_config={**sized, "vision_use_head": False}, text_config=text)
+    write_model("siglip-mean", SiglipForImageClassification(headless), torch.bfloat16, square, images)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device } from '../../engine/index.js';
+import { architectureFromConfig, pruneConfig } from '../../model/families/index.js';
+import { imageEmbeddings } from '../../model/images/imageEmbeddings.js';
 import { readImageProcessor } from '../../model/images/imageProcessor.js';
-import { imageEmbeddings, showImages } from '../../model/images/imageTokens.js';
+import { showImages } from '../../model/images/imageTokens.js';
 import { openModelSource } from '../../model/source/openModelSource.js';
 import { loadTokenizer } from '../../model/text/tokenizer.js';
 import { Model } from '../../model/transformer/model.js';
@@ -33,9 +35,23 @@ async function embed(folder: string, paths: readonly string[]): Promise<Float32A
   return await imageEmbeddings(shown.model, shown.sequences);
 }
 
+/** Compares our embeddings with those of transformers, from a pruned folder. */
+async function checkInTransformers(pruned: string, scratch: string): Promise<void> {
+  if (!python) {
+    saySkipped('the pruned encoder in transformers: needs RM_PYTHON');
+    return;
+  }
+  const ours = join(scratch, 'embeddings.json');
+  const embeddings = [...(await embed(pruned, imageFiles))];
+  writeFileSync(ours, JSON.stringify({ images: imageFiles, embeddings }));
+  const script = join(clip, '..', '..', 'python', 'check_clip.py');
+  const { status, stdout, stderr } = spawnSync(python, [script, pruned, ours], { encoding: 'utf8' });
+  assert.is(status, 0, `${stdout}\n${stderr}`);
+}
+
 if (!installed) saySkipped('image encoders: the package sharp is not installed');
 else {
-  for (const name of ['projected', 'plain', 'whole']) {
+  for (const name of ['projected', 'plain', 'whole', 'siglip']) {
     test(`${name}: removal alone gives the embeddings that transformers gives without the layer`, async () => {
       using folder = temporaryFolder();
       const to = join(folder.path, 'pruned');
@@ -74,20 +90,27 @@ else {
       assert.ok(result!.cosine > plain!.cosine, JSON.stringify(models));
       const config = JSON.parse(readFileSync(join(to, 'config.json'), 'utf8'));
       assert.equal([config.vision_config.num_hidden_layers, config.text_config.num_hidden_layers], [3, 2]);
-      if (!python) {
-        saySkipped('the pruned CLIP in transformers: needs RM_PYTHON');
-        return;
-      }
-      const ours = join(folder.path, 'embeddings.json');
-      writeFileSync(
-        ours,
-        JSON.stringify({ images: imageFiles, embeddings: [...(await embed(to, imageFiles))] }),
-      );
-      const script = join(clip, '..', '..', 'python', 'check_clip.py');
-      const { status, stdout, stderr } = spawnSync(python, [script, to, ours], { encoding: 'utf8' });
-      assert.is(status, 0, `${stdout}\n${stderr}`);
+      await checkInTransformers(to, folder.path);
     });
   }
+
+  test('a SigLIP with both towers: nearer than removal alone, and the same embeddings in transformers', async () => {
+    using folder = temporaryFolder();
+    const to = join(folder.path, 'pruned');
+    const options = { method: 'replaceme-ls', layers: 1, calibration: [images], device };
+    const { imageEvaluation } = await prune(join(clip, 'siglip-whole'), to, options);
+    const [plain, result] = imageEvaluation!.models;
+    assert.ok(result!.relativeError < plain!.relativeError, JSON.stringify(imageEvaluation));
+    await checkInTransformers(to, folder.path);
+  });
+
+  test('dimensions that config.json leaves out are the base model, and the number of layers that stay is written', () => {
+    const config = { model_type: 'siglip', vision_config: { image_size: 32 }, text_config: {} };
+    const arch = architectureFromConfig(config, 'config.json');
+    assert.equal([arch.layers, arch.hidden, arch.heads, arch.intermediate], [12, 768, 12, 3072]);
+    const cut = pruneConfig(config, [0, 1, 2, 5]);
+    assert.equal(cut.vision_config, { num_hidden_layers: 4, image_size: 32 });
+  });
 
   test('an image is never cut, and planned whole', async () => {
     const planned = async (sequenceLength: number) => {

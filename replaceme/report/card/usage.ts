@@ -32,10 +32,11 @@ Replace \`ORG/NAME\` by the model's name on the Hugging Face hub, or by its fold
 
 \`\`\`python
 from PIL import Image
-from transformers import AutoProcessor, CLIPVisionModelWithProjection
-processor = AutoProcessor.from_pretrained("ORG/NAME")
-model = CLIPVisionModelWithProjection.from_pretrained("ORG/NAME")
+from transformers import AutoImageProcessor, AutoModel
+processor = AutoImageProcessor.from_pretrained("ORG/NAME")
+model = AutoModel.from_pretrained("ORG/NAME")
 inputs = processor(images=Image.open("photo.jpg"), return_tensors="pt")
-print(model(**inputs).image_embeds.shape)
+encode = getattr(model, "get_image_features", model)  # the first where it has a text tower too
+print(encode(**inputs).pooler_output.shape)
 \`\`\`
 `;
