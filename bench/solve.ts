@@ -1,5 +1,7 @@
 import { type Device, downloadF32, Scope, seededRandom } from '../engine/index.js';
 import {
+  blockProductVariants,
+  type CholeskyFactor,
   cholesky,
   createDoubleSingle,
   type DoubleSingle,
@@ -75,30 +77,37 @@ export async function benchSolve(
   const factorFlops = n ** 3 / 3;
   const productFlops = 2 * n * n * rightSides;
 
-  const factorTime = await medianTime(
-    async () => {
+  // In turns with products that read all finished rows for every 32 rows, as before matmul's tiles took the large ones.
+  const small = blockProductVariants(device, 'f32').find(({ kind }) => kind !== 'matmul');
+  const forms = [
+    { name: 'f32', options: {} },
+    { name: 'f32, small products', options: { panel: n, variant: small } },
+  ];
+  const taken = forms.map(() => ({ factor: [] as number[], solution: [] as number[] }));
+  for (let i = 0; i <= samples; i++) {
+    for (const [form, { options }] of forms.entries()) {
+      signal?.throwIfAborted();
       rec.copy(a.hi, l);
-      const factor = cholesky(rec, l);
+      rec.copy(b.hi, x.hi);
       await rec.finish();
-      factor.dispose();
-    },
-    { samples, ...(signal && { signal }) },
-  );
-  add('Cholesky, f32', factorFlops, factorTime);
-  rec.copy(a.hi, l);
-  const factor = cholesky(rec, l);
-  try {
-    const solveTime = await medianTime(
-      async () => {
-        rec.copy(b.hi, x.hi);
-        solveFactored(rec, factor, x.hi);
-        await rec.finish();
-      },
-      { samples, ...(signal && { signal }) },
-    );
-    add('solution, f32', productFlops, solveTime);
-  } finally {
-    factor.dispose();
+      const record = async (what: 'factor' | 'solution', run: () => void) => {
+        const time = await wallTime(async () => {
+          run();
+          await rec.finish();
+        });
+        if (i > 0) taken[form]![what].push(time);
+      };
+      let factor: CholeskyFactor | undefined;
+      await record('factor', () => {
+        factor = cholesky(rec, l, options);
+      });
+      await record('solution', () => solveFactored(rec, factor!, x.hi));
+      factor?.dispose();
+    }
+  }
+  for (const [form, { name }] of forms.entries()) {
+    add(`Cholesky, ${name}`, factorFlops, median(taken[form]!.factor));
+    add(`solution, ${name}`, productFlops, median(taken[form]!.solution));
   }
   rec.clear(x.lo);
   const residualTime = await medianTime(

@@ -24,6 +24,9 @@ const experiments: readonly string[] = [
  */
 const requestedLimits = ['maxBufferSize', 'maxStorageBufferBindingSize'] as const;
 
+/** What every GPU with matrix units offers at least, and attention on them needs: twice WebGPU's default. */
+const MATRIX_WORKGROUP_MEMORY = 2 ** 15;
+
 /** Opens the adapter, with the checks of indices that these options want. */
 async function openFor(options: DeviceOptions): Promise<OpenedAdapter> {
   const { adapter = process.env.RM_ENGINE_ADAPTER, robustness = true } = options;
@@ -48,6 +51,12 @@ function limitsOf({ adapter, info }: OpenedAdapter, wanted: Readonly<Record<stri
   );
   const required: Record<string, number> = {};
   for (const name of requestedLimits) required[name] = adapter.limits[name];
+  const workgroupMemory = adapter.limits.maxComputeWorkgroupStorageSize;
+  if (
+    adapter.features.has(requestedFeatures.subgroupMatrix as GPUFeatureName) &&
+    workgroupMemory >= MATRIX_WORKGROUP_MEMORY
+  )
+    required.maxComputeWorkgroupStorageSize = MATRIX_WORKGROUP_MEMORY;
   return Object.assign(required, wanted);
 }
 

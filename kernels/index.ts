@@ -1,3 +1,5 @@
+export { blockProductVariants } from './blockProduct/blockProduct.js';
+export { largeProduct } from './blockProduct/largeProduct.js';
 export { type CheckedVariant, checkCase } from './cases/checkCase.js';
 export { normals } from './cases/data.js';
 export { type CaseVariant, type KernelCase, kernelCases, type PreparedCase } from './cases/index.js';
@@ -20,7 +22,6 @@ export { addExperts } from './experts/addExperts.js';
 export { type ExpertRows, groupByExpert } from './experts/groupByExpert.js';
 export { chooseGatedMatmul, chooseMatmul } from './matmul/builtInChoice.js';
 export { groupedGatedMatmul, groupedMatmul } from './matmul/groupedMatmul.js';
-export { largeProduct } from './matmul/largeProduct.js';
 export { type FactorTypes, type ProductExtents, partsOf, productsOf } from './matmul/matrixTiles.js';
 export { normDivisors } from './norms/normDivisors.js';
 export * from './public.js';

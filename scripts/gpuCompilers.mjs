@@ -25,6 +25,7 @@ const chips = ['nvidia:172', 'amd:navi31', 'amd:navi21', 'apple'];
 const tests = [
   'kernels/subgroupMatrix',
   'kernels/matrixBounds',
+  'kernels/attentionMatrices',
   'kernels/doubleSingle',
   'kernels/rows',
   'kernels/fitting',

@@ -12,54 +12,42 @@
  * FlashAttention (arXiv:2205.14135). For few queries and many keys, workgroups share the keys as in Dao et al.,
  * Flash-Decoding for long-context inference (PyTorch blog, 2023).
  */
-import { cpus } from 'node:os';
 import {
   checkArguments,
-  type Device,
   ensure,
   f32Bits,
   flag,
   numeric,
   objectWith,
   optional,
+  type ProgramSpec,
   type Recorder,
   Scope,
   settings,
   type Tensor,
   whole,
 } from '../../engine/index.js';
+import { lineExponents } from '../matmul/lineExponents.js';
 import { checkMatrix, checkOperands, checkTensor, maybeNumber, maybeTensor } from '../shared/checks.js';
 import { tilesPerDispatch } from '../shared/dispatchTime.js';
 import { runFlat } from '../shared/flat.js';
-import { broadcastSubgroup } from '../shared/subgroup.js';
-import { checkFirstUse, notWrong } from '../shared/trustedVariants.js';
-import { extentClass, tunedVariant } from '../shared/tunedVariants.js';
+import { checkFirstUse } from '../shared/trustedVariants.js';
 import { broadcast, broadcastRows } from './broadcast.js';
 import { combine } from './combine.js';
+import type { AttentionForm } from './commonWgsl.js';
+import { attentionCost, tileOf } from './cost.js';
+import { matrices } from './matrices.js';
 import { splitKeys } from './splitKeys.js';
 import { subgroupKeys } from './subgroupKeys.js';
-import { ROWS, SIDE, tiled } from './tiled.js';
-
-/** For up to this many queries, one workgroup per query is faster than tiles of mostly empty rows. */
-const FEW_QUERIES = 4;
-
-/** The extents on which the choice of variant depends. */
-interface AttentionShape {
-  queries: number;
-  /** Keys that a query sees at most. */
-  keys: number;
-  heads: number;
-  kvHeads: number;
-  ownKeys?: boolean;
-}
-
-/**
- * A variant of `attention`: 'tiled' (many queries) and 'split keys' (few) for GPUs, 'broadcast' (many) and 'subgroup keys'
- * (few) for drivers that run on the CPU. With few queries, workgroups can share the keys, in chunks of `chunk`.
- */
-export type AttentionVariant =
-  | { name: string; program: 'tiled' | 'broadcast' }
-  | { name: string; program: 'split keys' | 'subgroup keys'; chunk: number };
+import { SIDE, tiled } from './tiled.js';
+import {
+  type AttentionShape,
+  type AttentionVariant,
+  attentionVariants,
+  defaultVariant,
+  headsTogether,
+  MOST_CHUNKS,
+} from './variants.js';
 
 /** Settings of `attention` and `attentionBackward`. */
 export interface AttentionOptions {
@@ -93,80 +81,6 @@ export const attentionSettings = settings<AttentionOptions>({
   variant: optional(objectWith('one of attentionVariants', 'name', 'program')),
 });
 
-/** How many heads of a group one workgroup takes in the programs for few queries. */
-const headsTogether = (group: number): number => [4, 3, 2, 1].find(n => group % n === 0)!;
-
-/** Possible numbers of keys in a chunk; WHOLE does not divide the keys. */
-const CHUNKS = [128, 512, 2048];
-const WHOLE = Number.POSITIVE_INFINITY;
-/** More chunks cost more in the second dispatch, which adds them up, than they save in the first. */
-const MOST_CHUNKS = 32;
-
-/** Number of workgroups that keeps a device busy; a driver that runs on the CPU needs one per core. */
-const busyWorkgroups = { gpu: 512, software: cpus().length };
-
-/** The shortest chunk that does not make too many chunks. */
-function defaultChunk({ info }: Device, { queries, keys, heads, kvHeads }: AttentionShape): number {
-  const workgroups = (queries * heads) / headsTogether(heads / kvHeads);
-  const most = Math.min(MOST_CHUNKS, Math.floor(busyWorkgroups[info.kind] / workgroups));
-  if (most < 2 || keys <= 2 * CHUNKS[0]!) return WHOLE;
-  return CHUNKS.find(chunk => Math.ceil(keys / chunk) <= most) ?? CHUNKS.at(-1)!;
-}
-
-/** Whether to use the programs for drivers that run on the CPU, which need subgroups of one fixed size. */
-function bySubgroups({ info, features }: Device): boolean {
-  const subgroup = broadcastSubgroup(info, features);
-  return info.kind === 'software' && (subgroup === 4 || subgroup === 8);
-}
-
-const fewQueries = (program: 'split keys' | 'subgroup keys', chunk: number): AttentionVariant => ({
-  name: chunk === WHOLE ? program : `${program} by ${chunk}`,
-  program,
-  chunk,
-});
-const manyQueries = (program: 'tiled' | 'broadcast'): AttentionVariant => ({ name: program, program });
-
-/** Whether one workgroup per query is the better division. */
-const isFew = ({ queries, ownKeys }: AttentionShape): boolean => queries <= FEW_QUERIES || ownKeys === true;
-
-function chooseVariant(device: Device, shape: AttentionShape): AttentionVariant {
-  const software = bySubgroups(device);
-  if (!isFew(shape)) return manyQueries(software ? 'broadcast' : 'tiled');
-  return fewQueries(software ? 'subgroup keys' : 'split keys', defaultChunk(device, shape));
-}
-
-/** The variants that are worth measuring on a device, the default first. */
-export function attentionVariants(device: Device, shape: AttentionShape): AttentionVariant[] {
-  const software = bySubgroups(device);
-  const chunks = [WHOLE, ...CHUNKS.filter(chunk => chunk < shape.keys)];
-  const few = (['subgroup keys', 'split keys'] as const)
-    .filter(program => software || program === 'split keys')
-    .flatMap(program => chunks.map(chunk => fewQueries(program, chunk)));
-  const all = [
-    chooseVariant(device, shape),
-    ...(isFew(shape) ? few : []),
-    ...(software ? [manyQueries('broadcast')] : []),
-    manyQueries('tiled'),
-  ];
-  return all.filter(({ name }, i) => all.findIndex(other => other.name === name) === i);
-}
-
-/** The variant that was measured as fastest on this device, else the built-in choice, unless it is wrong there. */
-function defaultVariant(device: Device, shape: AttentionShape): AttentionVariant {
-  const variants = () => attentionVariants(device, shape);
-  const nameOf = ({ name }: AttentionVariant) => name;
-  const choice =
-    tunedVariant(
-      device,
-      'attention',
-      () => attentionClass(shape),
-      variants,
-      nameOf,
-      ({ program }) => isFew(shape) || program === 'tiled' || program === 'broadcast',
-    ) ?? chooseVariant(device, shape);
-  return notWrong(device, 'attention', choice, nameOf, variants);
-}
-
 /** What the check of an attention program needs to run it. */
 export interface AttentionProgram {
   readonly variant: AttentionVariant;
@@ -178,10 +92,6 @@ export interface AttentionProgram {
   /** Chunks of keys are added up by a second program. */
   readonly partial: boolean;
 }
-
-/** The class of a shape: one measurement of the variants serves all shapes of a class. */
-export const attentionClass = ({ queries, keys, ownKeys }: AttentionShape): string =>
-  `${extentClass(queries)} queries, ${extentClass(keys)} keys${ownKeys ? ', each its own' : ''}`;
 
 /** Checks the options of attention. @throws RmError INVALID_ARGUMENT for heads that its programs do not support. */
 export function checkHeads(kernel: string, { heads, kvHeads, headDim, softcap }: AttentionOptions): void {
@@ -217,7 +127,7 @@ export function attention(
 ): void {
   checkOperands('attention', rec, { q, k, v, ranges, out });
   checkArguments('attention', { options }, { options: attentionSettings });
-  const { heads, kvHeads, headDim, scale, softcap, sinks, mostKeys, ownKeys = false } = options;
+  const { heads, kvHeads, headDim, sinks, mostKeys, ownKeys = false } = options;
   checkHeads('attention', options);
   const [queries] = checkMatrix('attention', 'q', q);
   const [rows] = checkMatrix('attention', 'k', k);
@@ -236,74 +146,141 @@ export function attention(
     `attention: the variant '${variant.name}' does not run here`,
     'Choose one that attentionVariants lists for the shape.',
   );
+  const call = { q, k, v, ranges, out, shape, options };
+  if ('chunk' in variant) recordFew(rec, call, variant);
+  else recordMany(rec, call, variant);
+}
+
+/** A checked call. */
+interface AttentionCall {
+  q: Tensor;
+  k: Tensor;
+  v: Tensor;
+  ranges: Tensor;
+  out: Tensor;
+  shape: AttentionShape;
+  options: AttentionOptions;
+}
+
+/** Parameters from `scale` on. */
+const lastParameters = ({ scale, softcap }: AttentionOptions, first: number): number[] => [
+  f32Bits(scale),
+  first,
+  f32Bits(softcap ?? 0),
+];
+
+const sinksOf = ({ sinks }: AttentionOptions): Tensor[] => (sinks ? [sinks] : []);
+
+/** One workgroup for a query, some of its heads and a chunk of its keys. */
+function recordFew(
+  rec: Recorder,
+  { q, k, v, ranges, out, shape, options }: AttentionCall,
+  variant: Extract<AttentionVariant, { chunk: number }>,
+): void {
+  const { device } = q;
+  const { queries, keys, heads, kvHeads } = shape;
+  const { headDim } = options;
+  const capped = options.softcap !== undefined;
+  const sunk = options.sinks !== undefined;
   const group = heads / kvHeads;
-  const work = {
-    // With many queries, half of all pairs: ranges are causal.
-    flops: (isFew(shape) ? 4 : 2) * queries * keys * heads * headDim,
-    bytes: 8 * (q.size + keys * kvHeads * headDim),
-  };
-  const capped = softcap !== undefined;
-  const sunk = sinks !== undefined;
-  const more = sinks ? [sinks] : [];
-  const [factor, cap] = [f32Bits(scale), f32Bits(softcap ?? 0)];
   const width = headDim / 4;
-  const subgroup = device.info.subgroupMinSize;
-  if (variant.program === 'split keys' || variant.program === 'subgroup keys') {
-    const chunks = Math.max(1, Math.min(MOST_CHUNKS, Math.ceil(keys / variant.chunk)));
-    const together = headsTogether(group);
-    const partial = chunks > 1;
-    using scope = new Scope(device);
-    const target = partial
-      ? scope.tensor([queries * heads * chunks, headDim + 4], 'f32', 'attention of chunks')
-      : out;
-    const program =
-      variant.program === 'split keys'
-        ? splitKeys(headDim, together, partial, capped, sunk)
-        : subgroupKeys(headDim, together, partial, subgroup, capped, sunk);
-    checkFirstUse<AttentionProgram>(rec, device, program.key, () => ({
-      kernel: 'attention',
-      variant: variant.program,
-      details: { variant, headDim, group, capped, sunk, partial },
-    }));
-    rec.dispatch({
-      program,
-      tensors: [q, k, v, ranges, target, ...more],
-      params: [queries, heads, kvHeads, width, group / together, factor, 0, cap],
-      grid: [queries, chunks, heads / together],
-      ...work,
+  const chunks = Math.max(1, Math.min(MOST_CHUNKS, Math.ceil(keys / variant.chunk)));
+  const together = headsTogether(group);
+  const partial = chunks > 1;
+  using scope = new Scope(device);
+  const target = partial
+    ? scope.tensor([queries * heads * chunks, headDim + 4], 'f32', 'attention of chunks')
+    : out;
+  const program =
+    variant.program === 'split keys'
+      ? splitKeys(headDim, together, partial, capped, sunk)
+      : subgroupKeys(headDim, together, partial, device.info.subgroupMinSize, capped, sunk);
+  checkFirstUse<AttentionProgram>(rec, device, program.key, () => ({
+    kernel: 'attention',
+    variant: variant.program,
+    details: { variant, headDim, group, capped, sunk, partial },
+  }));
+  rec.dispatch({
+    program,
+    tensors: [q, k, v, ranges, target, ...sinksOf(options)],
+    params: [queries, heads, kvHeads, width, group / together, ...lastParameters(options, 0)],
+    grid: [queries, chunks, heads / together],
+    ...attentionCost(variant, { ...shape, headDim }),
+  });
+  if (partial) {
+    runFlat(rec, combine, [target, out], out.size / 4, [width, chunks], {
+      flops: 3 * target.size,
+      bytes: target.byteLength + out.byteLength,
     });
-    if (partial) {
-      runFlat(rec, combine, [target, out], out.size / 4, [width, chunks], {
-        flops: 3 * target.size,
-        bytes: target.byteLength + out.byteLength,
-      });
-    }
-    return;
   }
-  const [program, tileRows, side] =
-    variant.program === 'broadcast'
-      ? [
-          broadcast(headDim, subgroup, capped, sunk),
-          broadcastRows(headDim, subgroup),
-          broadcastRows(headDim, subgroup),
-        ]
-      : [tiled(headDim, capped, sunk), ROWS, SIDE];
+}
+
+/** Workgroups take tiles of rows. */
+function recordMany(
+  rec: Recorder,
+  { q, k, v, ranges, out, shape, options }: AttentionCall,
+  variant: Exclude<AttentionVariant, { chunk: number }>,
+): void {
+  const { device } = q;
+  const { queries, heads, kvHeads } = shape;
+  const { headDim } = options;
+  const capped = options.softcap !== undefined;
+  const sunk = options.sinks !== undefined;
+  const group = heads / kvHeads;
+  const subgroup = device.info.subgroupMinSize;
+  using scope = new Scope(device);
+  const exponents =
+    variant.program === 'matrices' ? exponentsOfHeads(rec, scope, [q, k, v], headDim) : undefined;
+  const [program, side] = manyProgram(variant, headDim, subgroup, { capped, sunk });
   checkFirstUse<AttentionProgram>(rec, device, program.key, () => ({
     kernel: 'attention',
     variant: variant.program,
     details: { variant, headDim, group, capped, sunk, partial: false },
   }));
-  const tiles = Math.ceil((queries * group) / tileRows);
-  const step = tilesPerDispatch(tiles, work.flops, device);
+  const tiles = Math.ceil((queries * group) / tileOf(variant, headDim, subgroup).rows);
+  const { flops, bytes } = attentionCost(variant, { ...shape, headDim }, subgroup);
+  const step = tilesPerDispatch(tiles, flops, device);
   for (let first = 0; first < tiles; first += step) {
     const count = Math.min(step, tiles - first);
     rec.dispatch({
       program,
-      tensors: [q, k, v, ranges, out, ...more],
-      params: [queries, heads, kvHeads, width, side, factor, first, cap],
+      tensors: [q, k, v, ranges, out, ...sinksOf(options), ...(exponents ? [exponents] : [])],
+      params: [
+        ...[queries, heads, kvHeads, headDim / 4, exponents ? (q.size + k.size) / headDim : side],
+        ...lastParameters(options, first),
+      ],
       grid: [count, kvHeads],
-      flops: (work.flops * count) / tiles,
-      bytes: (work.bytes * count) / tiles,
+      flops: (flops * count) / tiles,
+      bytes: (bytes * count) / tiles,
     });
   }
+}
+
+/** The program of a variant for many queries, and its `side`. */
+function manyProgram(
+  variant: Exclude<AttentionVariant, { chunk: number }>,
+  headDim: number,
+  subgroup: number,
+  { capped, sunk }: AttentionForm,
+): [program: ProgramSpec, side: number] {
+  if (variant.program === 'matrices') {
+    const { m, n, k, subgroup: width, sized } = variant.unit;
+    return [matrices(headDim, capped, sunk, m, n, k, width, sized), 0];
+  }
+  return variant.program === 'tiled'
+    ? [tiled(headDim, capped, sunk), SIDE]
+    : [broadcast(headDim, subgroup, capped, sunk), broadcastRows(headDim, subgroup)];
+}
+
+/** Records the exponents of all heads of all rows of q, k and v, one after the other. */
+function exponentsOfHeads(rec: Recorder, scope: Scope, tensors: readonly Tensor[], headDim: number): Tensor {
+  const lines = tensors.map(({ size }) => size / headDim);
+  const exponents = scope.tensor([lines.reduce((a, b) => a + b, 0)], 'u32', 'exponents of heads');
+  const layout = { dtype: 'f32', kContiguous: true, aligned: true } as const;
+  let first = 0;
+  tensors.forEach((tensor, i) => {
+    lineExponents(rec, tensor, layout, [lines[i]!, headDim], exponents, first);
+    first += lines[i]!;
+  });
+  return exponents;
 }

@@ -1,6 +1,6 @@
 import { type ProgramSpec, programFamily } from '../../engine/index.js';
 import { lines } from '../shared/wgsl.js';
-import { bindingsOf, firstScore, firstSum, formKey, parameters } from './commonWgsl.js';
+import { bindingsOf, firstScore, firstSum, formKey, keysOfTile, parameters } from './commonWgsl.js';
 
 /** Rows of a workgroup: enough that a load serves many products, but with few accumulators. */
 export const broadcastRows = (headDim: number, subgroup: number): number =>
@@ -35,19 +35,8 @@ var<workgroup> weights: array<f32, ${4 * subgroup * count}>;
 @compute @workgroup_size(${subgroup}) fn main(
   @builtin(workgroup_id) wid: vec3u, @builtin(subgroup_invocation_id) lane: u32,
 ) {
-  let group = p.heads / p.kv_heads;
-  let kv_head = wid.y;
-  let first_row = (p.first_tile + wid.x) * ${count}u;
-  let last_row = min(first_row + ${count}u, p.queries * group) - 1u;
-  var low = 0xffffffffu;
-  var high = 0u;
-  for (var t = first_row / group; t <= last_row / group; t++) {
-    let range = ranges[t];
-    if (range.x < range.y) {
-      low = min(low, range.x);
-      high = max(high, range.y);
-    }
-  }
+  ${keysOfTile(count)}
+  let last_row = end_row - 1u;
 ${panels(
   t => `
   let row${t} = min(first_row + lane + ${t * subgroup}u, last_row);

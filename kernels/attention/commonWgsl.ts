@@ -47,6 +47,32 @@ export const firstSum = ({ sunk }: AttentionForm, isOne: string): string =>
   sunk ? `select(0.0, 1.0, ${isOne})` : '0.0';
 
 /**
+ * WGSL at the start of `main` in the programs for many queries: workgroup (x, y) takes `rows` rows of key/value head y,
+ * first_row to end_row. A row is one query of one head; the rows of a key/value head are numbered query by query, head by
+ * head. `low` to `high` are the keys that any of them needs: the loop over them must be uniform in the workgroup.
+ */
+export const keysOfTile = (rows: number): string => /* wgsl */ `
+  let group = p.heads / p.kv_heads;
+  let kv_head = wid.y;
+  let first_row = (p.first_tile + wid.x) * ${rows}u;
+  let end_row = min(first_row + ${rows}u, p.queries * group);
+  var low = 0xffffffffu;
+  var high = 0u;
+  for (var t = first_row / group; t <= (end_row - 1u) / group; t++) {
+    let range = ranges[t];
+    if (range.x < range.y) {
+      low = min(low, range.x);
+      high = max(high, range.y);
+    }
+  }`;
+
+/** WGSL function: the number of a row's query and head among all heads of all queries. */
+export const headLine = /* wgsl */ `
+fn head_line(row: u32, group: u32, kv_head: u32) -> u32 {
+  return row / group * p.heads + kv_head * group + row % group;
+}`;
+
+/**
  * WGSL at the start of `main` in the programs for few queries: workgroup (t, c, z) takes chunk c of the keys of query t,
  * `low` to `high`, for `group` heads from `first_head` on. Chunks are multiples of `tile` keys. `side` is the number of
  * workgroups that share a key/value head; the heads that share one are neighbours.

@@ -11,6 +11,8 @@ import {
   RmError,
   type Tensor,
 } from '../../engine/index.js';
+import { recordProduct } from '../matmul/recordProduct.js';
+import { batchedMatmul } from '../matmul/variants.js';
 import { SECONDS_PER_DISPATCH } from '../shared/dispatchTime.js';
 import type { DoubleSingle } from '../shared/doubleSingle.js';
 import { rowWindow, windowRows } from '../shared/rowTiles.js';
@@ -52,12 +54,19 @@ interface BlockProduct {
 /** A variant of `blockProduct`. */
 export type BlockProductVariant =
   | { readonly name: string; readonly kind: 'broadcast'; readonly subgroup: number; readonly rows: number }
-  | { readonly name: string; readonly kind: 'tiled' };
+  | { readonly name: string; readonly kind: 'tiled' }
+  /** f32 only: the tiles of matmul. */
+  | { readonly name: string; readonly kind: 'matmul' };
 
 /** The form of a `BlockProductVariant` that may be left out. */
 export const maybeProductVariant = optional(objectWith('a variant of blockProduct', 'name', 'kind'));
 
-const tiled: BlockProductVariant = { name: `tiled ${TILE_ROWS}x${TILE_COLUMNS}`, kind: 'tiled' };
+/** The variants with programs of their own. */
+type OwnVariant = Exclude<BlockProductVariant, { kind: 'matmul' }>;
+
+const tiled: OwnVariant = { name: `tiled ${TILE_ROWS}x${TILE_COLUMNS}`, kind: 'tiled' };
+
+const byMatmul: BlockProductVariant = { name: 'matmul', kind: 'matmul' };
 
 const broadcasts = [8, 16, 32].flatMap(rows =>
   [4, 8, 16].map(subgroup => ({
@@ -80,10 +89,17 @@ export function blockProductVariants(
   const possible = broadcasts.filter(({ subgroup }) => subgroup === fixed);
   // Integer arithmetic is long: unrolled over the rows of a broadcast tile, it would take a minute to compile.
   const integers = programs.exact === 'integer' && precision !== 'f32';
-  if (info.kind !== 'software' || integers) return [tiled, ...possible];
+  const others = precision === 'f32' ? [byMatmul] : [];
+  if (info.kind !== 'software' || integers) return [tiled, ...others, ...possible];
   const suited = possible.filter(({ rows }) => rows === BROADCAST_ROWS[precision]);
-  return [...suited, ...possible.filter(variant => !suited.includes(variant)), tiled];
+  return [...others, ...suited, ...possible.filter(variant => !suited.includes(variant)), tiled];
 }
+
+/** From this many rows on, the tiles of matmul are large enough for a GPU. */
+const MATMUL_ROWS = 64;
+
+/** After this many terms matmul's f32 sums are added to the output, so that rounding errors do not grow with k. */
+const MATMUL_TERMS = 1024;
 
 /** Defaults by precision and by the arithmetic of pairs, which a device may change once. */
 const defaults = new WeakMap<Device, Map<string, BlockProductVariant>>();
@@ -119,7 +135,7 @@ function suitedVariant(device: Device, precision: Precision): BlockProductVarian
   return first;
 }
 
-const wgsl = (variant: BlockProductVariant, precision: Precision, target: ProgramTarget): string =>
+const wgsl = (variant: OwnVariant, precision: Precision, target: ProgramTarget): string =>
   variant.kind === 'tiled'
     ? tiledWgsl(arithmetics[precision], target)
     : broadcastWgsl(arithmetics[precision], variant.subgroup, variant.rows, target);
@@ -147,7 +163,12 @@ export function blockProduct(rec: Recorder, product: BlockProduct): void {
   );
   const precision = pair ? (precise ? 'precise' : 'pair') : 'f32';
   const { device } = partsOf(out.matrix)[0]!;
-  const variant = product.variant ?? defaultVariant(device, precision);
+  const variant =
+    product.variant ?? (!pair && m >= MATMUL_ROWS ? byMatmul : defaultVariant(device, precision));
+  if (variant.kind === 'matmul') {
+    byTilesOfMatmul(rec, product);
+    return;
+  }
   const spec = program(variant.name, precision);
   checkFirstUse<BlockProgram>(rec, device, exactKey(device, spec.key), () => ({
     kernel: `blockProduct ${precision}`,
@@ -169,25 +190,16 @@ export function blockProduct(rec: Recorder, product: BlockProduct): void {
   const columnFlops = operations[precision] * tileColumns * Math.min(m, mStep) * Math.min(k, kStep);
   const affordable = Math.floor((SECONDS_PER_DISPATCH * device.assumedRates.flops) / columnFlops);
   const nStep = Math.max(1, affordable) * tileColumns;
-  const bind = ({ matrix, row = 0, column = 0 }: Block, start: number, count: number) => {
-    const windows = partsOf(matrix).map(part => rowWindow(part, row + start, count));
-    const stride = shapeOf(matrix)[1]!;
-    return {
-      tensors: windows.map(({ tensor }) => tensor),
-      offset: (row + start - windows[0]!.start) * stride + column,
-      stride,
-    };
-  };
   for (let m0 = 0; m0 < m; m0 += mStep) {
     const rows = Math.min(mStep, m - m0);
-    const target = bind(out, m0, rows);
-    const begin = from && bind(from, m0, rows);
+    const target = boundRows(out, m0, rows);
+    const begin = from && boundRows(from, m0, rows);
     for (let k0 = 0; k0 < k || k0 === 0; k0 += kStep) {
       const depth = Math.min(kStep, k - k0);
       const left = a.transpose
-        ? bind({ ...a, column: (a.column ?? 0) + m0 }, k0, depth)
-        : bind({ ...a, column: (a.column ?? 0) + k0 }, m0, rows);
-      const right = bind(b, k0, depth);
+        ? boundRows({ ...a, column: (a.column ?? 0) + m0 }, k0, depth)
+        : boundRows({ ...a, column: (a.column ?? 0) + k0 }, m0, rows);
+      const right = boundRows(b, k0, depth);
       const begins = k0 > 0 ? 2 : begin ? 1 : 0;
       const chunk = precise ? Math.max(1, depth) : CHUNK;
       for (let n0 = 0; n0 < n; n0 += nStep) {
@@ -214,6 +226,73 @@ export function blockProduct(rec: Recorder, product: BlockProduct): void {
     }
   }
 }
+
+/** Rows `start` to `start + count` of a block: tensors that can be bound, and where the rows begin in them. */
+function boundRows(
+  { matrix, row = 0, column = 0 }: Block,
+  start: number,
+  count: number,
+): { tensors: Tensor[]; offset: number; stride: number } {
+  const windows = partsOf(matrix).map(part => rowWindow(part, row + start, count));
+  const stride = shapeOf(matrix)[1]!;
+  return {
+    tensors: windows.map(({ tensor }) => tensor),
+    offset: (row + start - windows[0]!.start) * stride + column,
+    stride,
+  };
+}
+
+/** Records a product of f32 blocks by matmul's programs. */
+function byTilesOfMatmul(rec: Recorder, { out, from, a, b, shape, op }: BlockProduct): void {
+  const [m, n, k] = shape;
+  const { transpose: transposeA = false } = a;
+  const { device } = partsOf(out.matrix)[0]!;
+  const mStep = pieces([out, from, transposeA ? undefined : a], m, MATMUL_ROWS);
+  const kStep = Math.min(MATMUL_TERMS, pieces([b, transposeA ? a : undefined], k, MATMUL_ROWS));
+  const matmulShape = { m, n, k: Math.min(k, kStep), transposeA, transposeB: false };
+  const choice = batchedMatmul(device, matmulShape, { a: 'f32', b: 'f32' });
+  for (let m0 = 0; m0 < m; m0 += mStep) {
+    const rows = Math.min(mStep, m - m0);
+    const target = boundRows(out, m0, rows);
+    const begin = from && boundRows(from, m0, rows);
+    for (let k0 = 0; k0 < k || k0 === 0; k0 += kStep) {
+      const depth = Math.min(kStep, k - k0);
+      const left = transposeA
+        ? boundRows({ ...a, column: (a.column ?? 0) + m0 }, k0, depth)
+        : boundRows({ ...a, column: (a.column ?? 0) + k0 }, m0, rows);
+      const right = boundRows(b, k0, depth);
+      const first = k0 === 0 ? begin : undefined;
+      const operand = { dtype: 'f32', block: true } as const;
+      recordProduct(rec, {
+        kernel: 'matmul',
+        layout: {
+          a: { ...operand, kContiguous: !transposeA, aligned: byFours(transposeA ? rows : depth, left) },
+          b: { ...operand, kContiguous: false, aligned: byFours(n, right) },
+          oddK: depth % 4 !== 0,
+          vec4Out: byFours(n, target) && (!first || byFours(n, first)),
+          ...{ bias: false, residual: false, accumulate: false, partial: false },
+          blocks: k0 > 0 ? 'out' : first ? 'block' : 'nothing',
+        },
+        ...{ choice, m: rows, n, k: depth, out: target.tensors[0]! },
+        operands: [left.tensors[0]!, right.tensors[0]!],
+        epilogue: first?.tensors ?? [],
+        blocks: {
+          sign: op === 'add' ? 1 : -1,
+          ...{ a: placed(left), b: placed(right), out: placed(target) },
+          ...(first && { from: placed(first) }),
+        },
+      });
+    }
+  }
+}
+
+/** A block in a tensor that is bound. */
+type Bound = ReturnType<typeof boundRows>;
+const placed = ({ offset: start, stride: row }: Bound) => ({ start, row });
+
+/** Whether the rows of a block consist of whole vectors. */
+const byFours = (extent: number, { offset, stride }: Bound): boolean =>
+  extent % 4 === 0 && offset % 4 === 0 && stride % 4 === 0;
 
 /** How much of an extent along the rows of these matrices one dispatch can bind: all of it or a multiple of `unit`. */
 function pieces(blocks: readonly (Block | undefined)[], extent: number, unit: number): number {

@@ -18,6 +18,21 @@ const LINE_B = TILE_COLUMNS / 4;
  */
 export function tiledWgsl(arithmetic: Arithmetic, target: ProgramTarget): string {
   const { parts, sum, add, value, spread, multiplyAdd } = arithmetic;
+  const each = (line: (part: string) => string) => parts.map(line).join('\n    ');
+  // In f32 the next k are on their way while these are multiplied; pairs, with 22 operations a product, wait for no memory.
+  const ahead = parts.length === 1;
+  // Past the last k the factor is 0.
+  const fetch = (start: string) => `{
+      let k = min(${start} + kA, end - 1u);
+      let k0 = min(${start} + y, end - 1u);
+      let k1 = min(${start} + y + 8u, end - 1u);
+      let sign = select(0.0, p.sign, ${start} + kA < end);
+      ${each(
+        part => `a${part} = sign * ${load4(`aMatrix${part}`, 'atA', 'k * p.aColumn')};
+      b0${part} = ${load4(`bMatrix${part}`, 'atB', 'k0 * p.bRow')};
+      b1${part} = ${load4(`bMatrix${part}`, 'atB', 'k1 * p.bRow')};`,
+      )}
+    }`;
   return `${head(arithmetic, target)}
 ${parts
   .map(
@@ -35,27 +50,24 @@ var<workgroup> tileB${part}: array<vec4f, ${PARTIAL * LINE_B}>;`,
   // Neighbouring invocations read neighbouring elements of A, transposed or not.
   let rowsA = select(thread % 8u, y, p.aColumn == 1u);
   let kA = select(thread / 8u, x, p.aColumn == 1u);
-  let b = p.bOffset + columns(column + x * 4u);
-  let a = vec4u(${[0, 1, 2, 3].map(i => `aAt(row + rowsA * 4u + ${i}u)`).join(', ')});
+  let atB = p.bOffset + columns(column + x * 4u);
+  let atA = vec4u(${[0, 1, 2, 3].map(i => `aAt(row + rowsA * 4u + ${i}u)`).join(', ')});
+  ${each(part => `var a${part}: vec4f;\n  var b0${part}: vec4f;\n  var b1${part}: vec4f;`)}
   var sums: array<${sum}, 4>;
   for (var chunk = 0u; chunk == 0u || chunk < p.k; chunk += p.chunk) {
   let end = min(p.k, chunk + p.chunk);
   ${lines(4, i => `sums[${i}] = ${sum}();`)}
+  ${ahead ? `if (chunk < end) { ${fetch('chunk')} }` : ''}
   for (var start = chunk; start < end; start += ${PARTIAL}u) {
-    let k = min(start + kA, end - 1u);
-    let k0 = min(start + y, end - 1u);
-    let k1 = min(start + y + 8u, end - 1u);
-    // Past the last k the factor is 0.
-    let sign = select(0.0, p.sign, start + kA < end);
+    ${ahead ? '' : fetch('start')}
     workgroupBarrier();
-    ${parts
-      .map(
-        part => `tileA${part}[kA * ${LINE_A}u + rowsA] = sign * ${load4(`aMatrix${part}`, 'a', 'k * p.aColumn')};
-    tileB${part}[y * ${LINE_B}u + x] = ${load4(`bMatrix${part}`, 'b', 'k0 * p.bRow')};
-    tileB${part}[(y + 8u) * ${LINE_B}u + x] = ${load4(`bMatrix${part}`, 'b', 'k1 * p.bRow')};`,
-      )
-      .join('\n    ')}
+    ${each(
+      part => `tileA${part}[kA * ${LINE_A}u + rowsA] = a${part};
+    tileB${part}[y * ${LINE_B}u + x] = b0${part};
+    tileB${part}[(y + 8u) * ${LINE_B}u + x] = b1${part};`,
+    )}
     workgroupBarrier();
+    ${ahead ? `if (start + ${PARTIAL}u < end) { ${fetch(`start + ${PARTIAL}u`)} }` : ''}
     ${lines(4, i => `var t${i} = ${sum}();`)}
     for (var kk = 0u; kk < ${PARTIAL}u; kk++) {
       ${parts.map(part => `let va${part} = tileA${part}[kk * ${LINE_A}u + y];`).join(' ')}

@@ -1,10 +1,6 @@
 import { type Scope, tensorFrom } from '../../engine/index.js';
-import {
-  type AttentionOptions,
-  type AttentionVariant,
-  attention,
-  attentionVariants,
-} from '../attention/attention.js';
+import { type AttentionOptions, attention } from '../attention/attention.js';
+import { type AttentionVariant, attentionVariants } from '../attention/variants.js';
 import type { KernelCase } from './case.js';
 import { caseTensor, normals } from './data.js';
 

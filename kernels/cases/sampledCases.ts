@@ -1,5 +1,6 @@
 import { byteSize, tensorFrom } from '../../engine/index.js';
-import { type AttentionVariant, attention, attentionVariants } from '../attention/attention.js';
+import { attention } from '../attention/attention.js';
+import { type AttentionVariant, attentionVariants } from '../attention/variants.js';
 import { crossGram } from '../gram/crossGram.js';
 import { gram } from '../gram/gram.js';
 import { outerProductsName, outerProductsVariants } from '../gram/variants.js';

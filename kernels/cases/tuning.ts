@@ -1,5 +1,5 @@
 import type { Device } from '../../engine/index.js';
-import { attentionClass } from '../attention/attention.js';
+import { attentionClass } from '../attention/variants.js';
 import { gatedMatmulClass, matmulClass } from '../matmul/variants.js';
 import { attentionCase, causalRanges } from './attention.js';
 import type { KernelCase } from './case.js';

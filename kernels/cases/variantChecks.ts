@@ -8,6 +8,7 @@ import {
   tensorFrom,
 } from '../../engine/index.js';
 import { type AttentionProgram, attention } from '../attention/attention.js';
+import type { AttentionVariant } from '../attention/variants.js';
 import { type BlockProgram, blockProduct } from '../blockProduct/blockProduct.js';
 import { crossGram } from '../gram/crossGram.js';
 import type { OuterProductsProgram } from '../gram/outerProducts.js';
@@ -104,12 +105,21 @@ function checkProduct(rec: Recorder, scope: Scope, program: ProductProgram): Che
   const upBias = gated?.upBias ? operand(scope, [n], 'f32', 5) : undefined;
   const residual = layout.residual ? operand(scope, [m, n], 'f32', 6) : undefined;
   const out = operand(scope, [m, n], 'f32', 7);
+  const from = layout.blocks === 'block' ? operand(scope, [m, n], 'f32', 7) : undefined;
   recordProduct(rec, {
     ...{ kernel, layout, choice, m, n, k, out: out.tensor },
     operands: [a.tensor, b.tensor, ...(up ? [up.tensor] : [])],
-    epilogue: [bias, upBias, residual].flatMap(added => (added ? [added.tensor] : [])),
+    epilogue: [from, bias, upBias, residual].flatMap(added => (added ? [added.tensor] : [])),
     ...(begins && { groups: { begins, count: 1, rows: m, first: 0, end: 1 } }),
     limit,
+    ...(layout.blocks && {
+      blocks: {
+        sign: -1 as const,
+        a: { start: 0, row: a.tensor.columns },
+        b: { start: 0, row: b.tensor.columns },
+        out: { start: 0, row: n },
+      },
+    }),
   });
   const activation = gated?.activation ?? layout.activation;
   const active = activation ? activations[activation] : (x: number) => x;
@@ -135,8 +145,13 @@ function checkProduct(rec: Recorder, scope: Scope, program: ProductProgram): Che
         error: error * Math.abs(factor) + Math.abs(active(sum)) * tolerance * (other.norms + 1) + tolerance,
       };
     }
-    const added = (residual?.values[i * n + j] ?? 0) + (layout.accumulate ? out.values[i * n + j]! : 0);
-    return { value: active(sum) + added, error: error + tolerance * (1 + Math.abs(added)) };
+    const before =
+      layout.accumulate || (layout.blocks && layout.blocks !== 'nothing') ? out.values[i * n + j]! : 0;
+    const added = (residual?.values[i * n + j] ?? 0) + before;
+    return {
+      value: (layout.blocks ? -1 : 1) * active(sum) + added,
+      error: error + tolerance * (1 + Math.abs(added)),
+    };
   };
   const places = samples(m, n).filter(([i, j]) => !lower || j <= i);
   return {
@@ -161,11 +176,10 @@ const compared = (values: ArrayLike<number>, expected: Float64Array, tolerance: 
 /** Attention over so many keys that the program works as in its first use: few queries see more keys than many do. */
 function checkAttention(rec: Recorder, scope: Scope, { variant, ...program }: AttentionProgram): CheckedRun {
   const { headDim, group, capped, sunk, partial } = program;
-  const many = variant.program === 'tiled' || variant.program === 'broadcast';
+  const many = !('chunk' in variant);
   const queries = many ? 37 : 1;
   const whole = many ? 300 : DEPTH;
-  const chunked = !many && partial ? variant : undefined;
-  const keys = chunked && 'chunk' in chunked ? Math.max(whole, 2 * chunked.chunk) : whole;
+  const keys = 'chunk' in variant && partial ? Math.max(whole, 2 * variant.chunk) : whole;
   const shape = { heads: group, kvHeads: 1, headDim, scale: 3 / Math.sqrt(headDim) };
   const options = { ...shape, ...(capped && { softcap: 5 }) };
   const q = operand(scope, [queries, group * headDim], 'f32', 1);
@@ -177,7 +191,11 @@ function checkAttention(rec: Recorder, scope: Scope, { variant, ...program }: At
   const bounds = scope.own(tensorFrom(scope.device, ranges, [queries, 2]));
   const out = operand(scope, [queries, group * headDim], 'f32', 4);
   const sinks = sunk ? operand(scope, [group], 'f32', 5) : undefined;
-  const inOneChunk = { ...variant, name: variant.program, chunk: Number.POSITIVE_INFINITY };
+  const inOneChunk = {
+    ...variant,
+    name: variant.program,
+    chunk: Number.POSITIVE_INFINITY,
+  } as AttentionVariant;
   attention(rec, q.tensor, k.tensor, v.tensor, bounds, out.tensor, {
     ...options,
     ...(sinks && { sinks: sinks.tensor }),
@@ -192,7 +210,7 @@ function checkAttention(rec: Recorder, scope: Scope, { variant, ...program }: At
 
 /** A product of blocks over DEPTH terms that begins at zero. */
 function checkBlockProduct(rec: Recorder, scope: Scope, { variant, precision }: BlockProgram): CheckedRun {
-  const [m, n] = [variant.kind === 'tiled' ? 65 : variant.rows + 1, 67];
+  const [m, n] = [variant.kind === 'broadcast' ? variant.rows + 1 : 65, 67];
   const pair = precision !== 'f32';
   const matrix = (rows: number, columns: number, seed: number) => {
     const { tensor, values } = operand(scope, [rows, columns], 'f32', seed);

@@ -1,5 +1,14 @@
 import { lines } from '../shared/wgsl.js';
-import { eachFactor, type FactorWgsl, head, type MatmulLayout, rowEnd, tileOrigin } from './commonWgsl.js';
+import {
+  eachFactor,
+  type FactorWgsl,
+  head,
+  type MatmulLayout,
+  type OperandLayout,
+  rowDistance,
+  rowEnd,
+  tileOrigin,
+} from './commonWgsl.js';
 
 /**
  * Matmul for drivers that run on the CPU, where every load is a gather and a barrier is expensive: a workgroup is one
@@ -15,29 +24,29 @@ export function broadcastWgsl(layout: MatmulLayout, subgroup: number, rows: numb
   const panels = Math.ceil(rows / (a.kContiguous ? subgroup : 4 * subgroup));
   const setupA = lines(panels, t =>
     a.kContiguous
-      ? `let a_at${t} = min(row0 + ${t * subgroup}u + lane, p.m - 1u) * p.k;`
+      ? `let a_at${t} = min(row0 + ${t * subgroup}u + lane, p.m - 1u) * ${rowDistance('a', a, 'p.k')};`
       : clampedLine(`a_at${t}`, `row0 + ${t * 4 * subgroup}u + lane * 4u`, 'p.m', a.aligned),
   );
-  const setupB = each((name, { kContiguous, aligned }) =>
-    kContiguous
-      ? lines(4, j => `let ${name}_at${j} = min(column + ${j}u, p.n - 1u) * p.k;`)
-      : clampedLine(`${name}_at`, 'column', 'p.n', aligned),
+  const setupB = each((name, operand) =>
+    operand.kContiguous
+      ? lines(
+          4,
+          j => `let ${name}_at${j} = min(column + ${j}u, p.n - 1u) * ${rowDistance(name, operand, 'p.k')};`,
+        )
+      : clampedLine(`${name}_at`, 'column', 'p.n', operand.aligned),
   );
   const loadA = a.kContiguous
     ? lines(panels, t => `let va${t} = a4(a_at${t} + k);`)
     : lines(4, kk =>
-        lines(
-          panels,
-          t => `let va${t}_${kk} = ${stridedLoad('a', `a_at${t}`, `k + ${kk}u`, 'p.m', a.aligned)};`,
-        ),
+        lines(panels, t => `let va${t}_${kk} = ${stridedLoad('a', `a_at${t}`, `k + ${kk}u`, 'p.m', a)};`),
       );
-  const loadB = each((name, { kContiguous, aligned }) =>
-    kContiguous
+  const loadB = each((name, operand) =>
+    operand.kContiguous
       ? `${lines(4, j => `let ${name}_c${j} = ${name}4(${name}_at${j} + k);`)}
       ${lines(4, kk => `let ${name}_v${kk} = vec4f(${[0, 1, 2, 3].map(j => `${name}_c${j}[${kk}]`).join(', ')});`)}`
       : lines(
           4,
-          kk => `let ${name}_v${kk} = ${stridedLoad(name, `${name}_at`, `k + ${kk}u`, 'p.n', aligned)};`,
+          kk => `let ${name}_v${kk} = ${stridedLoad(name, `${name}_at`, `k + ${kk}u`, 'p.n', operand)};`,
         ),
   );
   const accumulate = (i: number, element: (kk: number) => string) =>
@@ -51,13 +60,13 @@ export function broadcastWgsl(layout: MatmulLayout, subgroup: number, rows: numb
   );
   const tail = `
   for (var k = p.k & ~3u; k < p.k; k++) {
-    ${lines(panels, t => `let va${t} = ${a.kContiguous ? `a(a_at${t} + k)` : stridedLoad('a', `a_at${t}`, 'k', 'p.m', a.aligned)};`)}
+    ${lines(panels, t => `let va${t} = ${a.kContiguous ? `a(a_at${t} + k)` : stridedLoad('a', `a_at${t}`, 'k', 'p.m', a)};`)}
     ${each(
-      (name, { kContiguous, aligned }) =>
+      (name, operand) =>
         `let ${name}_v = ${
-          kContiguous
+          operand.kContiguous
             ? `vec4f(${[0, 1, 2, 3].map(j => `${name}(${name}_at${j} + k)`).join(', ')})`
-            : stridedLoad(name, `${name}_at`, 'k', 'p.n', aligned)
+            : stridedLoad(name, `${name}_at`, 'k', 'p.n', operand)
         };`,
     )}
     ${lines(
@@ -107,10 +116,12 @@ const clampedLine = (at: string, start: string, length: string, aligned: boolean
     ? `let ${at} = min(${start}, ${length} - 4u);`
     : `let ${at} = min(vec4u(${start}) + vec4u(0u, 1u, 2u, 3u), vec4u(${length} - 1u));`;
 
-const stridedLoad = (name: string, at: string, k: string, length: string, aligned: boolean): string =>
-  aligned
-    ? `${name}4((${k}) * ${length} + ${at})`
-    : `vec4f(${[0, 1, 2, 3].map(j => `${name}((${k}) * ${length} + ${at}[${j}])`).join(', ')})`;
+function stridedLoad(name: string, at: string, k: string, length: string, operand: OperandLayout): string {
+  const distance = rowDistance(name, operand, length);
+  return operand.aligned
+    ? `${name}4((${k}) * ${distance} + ${at})`
+    : `vec4f(${[0, 1, 2, 3].map(j => `${name}((${k}) * ${distance} + ${at}[${j}])`).join(', ')})`;
+}
 
 /** WGSL of row i of the tile if each lane holds four neighbouring rows. */
 const broadcastElement = (i: number, subgroup: number, suffix: string): string => {

@@ -129,6 +129,12 @@ export function matrixUnit(info: MatmulInfo, features: MatmulFeatures): MatrixUn
  */
 const strongMatrices = /\b(?:V100|T4|A30|A100|A800|H20|H100|H200|H800|GH200|B100|B200|GB200)\b/i;
 
+/** Whether a GPU's matrix units are so fast; by name. */
+export const hasStrongMatrices = ({
+  device,
+  description,
+}: Pick<MatmulInfo, 'device' | 'description'>): boolean => strongMatrices.test(`${device} ${description}`);
+
 /** The least rows for which reading an operand once more, to scale it, costs little. */
 const LEAST_ROWS = 64;
 
@@ -154,7 +160,7 @@ function chooseMatrices(
   single: boolean,
 ): MatmulChoice | undefined {
   const f16 = types.every(dtype => dtype === 'f16');
-  const faster = f16 || single || strongMatrices.test(`${info.device} ${info.description}`);
+  const faster = f16 || single || hasStrongMatrices(info);
   if (!faster || info.kind === 'software' || (!f16 && shape.m < LEAST_ROWS)) return undefined;
   const unit = matrixUnit(info, features);
   if (!unit) return undefined;

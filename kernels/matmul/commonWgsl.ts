@@ -10,7 +10,13 @@ export interface OperandLayout {
   kContiguous: boolean;
   /** The length of a stored row is a multiple of 4, so that rows can be read as vec4. */
   aligned: boolean;
+  /** A block of a larger matrix: it begins at element p.NAME_start, and its rows are p.NAME_row apart. */
+  block?: boolean;
 }
+
+/** WGSL of the distance of an operand's stored rows, which are `length` long. */
+export const rowDistance = (name: string, { block }: OperandLayout, length: string): string =>
+  block ? `p.${name}_row` : length;
 
 /** Everything that the WGSL of a matmul variant is generated from. */
 export interface MatmulLayout {
@@ -43,6 +49,8 @@ export interface MatmulLayout {
    * where each group begins, and where the last one ends.
    */
   grouped?: boolean;
+  /** Operands and `out` are blocks of larger matrices; the product times p.sign is added to nothing, another block or `out`. */
+  blocks?: 'nothing' | 'block' | 'out';
 }
 
 /** The right operands by name; each has its own sums. */
@@ -65,9 +73,10 @@ export const eachFactor = (layout: MatmulLayout, wgsl: FactorWgsl, separator = '
 
 /** The part of a program's key that names everything the WGSL of the sums depends on. */
 export function layoutKey(layout: MatmulLayout): string {
-  const { a, b, gated, oddK, lower, partial, batched, grouped } = layout;
+  const { a, b, gated, oddK, lower, partial, batched, grouped, blocks } = layout;
   const right = gated ? `${operandKey(b)}, ${operandKey(gated.up)}` : operandKey(b);
-  return `${operandKey(a)}, ${right}${oddK ? ', odd-k' : ''}${lower ? ', lower' : ''}${partial ? ', partial' : ''}${batched ? ', batched' : ''}${grouped ? ', grouped' : ''}, ${epilogueKey(layout)}`;
+  const form = `${lower ? ', lower' : ''}${partial ? ', partial' : ''}${batched ? ', batched' : ''}${grouped ? ', grouped' : ''}${blocks ? `, blocks added to ${blocks}` : ''}`;
+  return `${operandKey(a)}, ${right}${oddK ? ', odd-k' : ''}${form}, ${epilogueKey(layout)}`;
 }
 
 const operandKey = ({ dtype, kContiguous, aligned }: OperandLayout): string =>
@@ -95,9 +104,10 @@ interface Binding {
 export const outType = ({ vec4Out }: MatmulLayout): 'vec4f' | 'f32' => (vec4Out ? 'vec4f' : 'f32');
 
 /** The bindings of the tensors that are added when a sum is complete. */
-function epilogueBindings({ bias, gated, residual, partial }: MatmulLayout): Binding[] {
+function epilogueBindings({ bias, gated, residual, partial, blocks }: MatmulLayout): Binding[] {
   if (partial) return [];
   return [
+    ...(blocks === 'block' ? [inputBinding('from_block')] : []),
     ...(bias ? [inputBinding('bias')] : []),
     ...(gated?.upBias ? [inputBinding('up_bias')] : []),
     ...(residual ? [inputBinding('residual')] : []),
@@ -149,11 +159,12 @@ export const partialSumBindings = (layout: MatmulLayout): Binding[] => [
   ...epilogueBindings(layout),
 ];
 
-/** @param start a variable with the element at which the operand of a product begins. */
-const operandBinding = (name: string, { dtype, aligned }: OperandLayout, start?: string): Binding => ({
+/** @param given a variable with the element at which the operand of a product begins. */
+const operandBinding = (name: string, { dtype, aligned, block }: OperandLayout, given?: string): Binding => ({
   name,
   access: 'read',
   wgsl: binding => {
+    const start = given ?? (block ? `p.${name}_start` : undefined);
     if (aligned)
       return `${vec4Tensor(name, binding, dtype)}\nfn ${name}4(i: u32) -> vec4f { return ${name}((${start ? `${start} + ` : ''}i) >> 2u); }`;
     const element = start
@@ -186,6 +197,15 @@ ${activation ? activationWgsl(activation) : ''}
 fn finish(at: u32, column: u32, ${parameters}) -> T { return ${value}${rest}; }`;
 }
 
+/** WGSL statement that writes element `at` of out, row and column of the product being known. */
+function storeElement(layout: MatmulLayout, column: string, sums: string): string {
+  const { blocks, vec4Out } = layout;
+  if (!blocks) return `out[at] = finish(at, ${column}, ${sums});`;
+  const from = `(p.from_start + row * p.from_row + column${vec4Out ? ') >> 2u' : ' + j)'}`;
+  const begin = { nothing: '', block: `from_block[${from}] + `, out: 'out[at] + ' }[blocks];
+  return `out[at] = ${begin}p.sign * ${sums};`;
+}
+
 /**
  * WGSL that all variants share: parameters, bindings and functions.
  * - `a4(i)`, `b4(i)`, `up4(i)` return elements i .. i+3 of the stored matrix, which must exist; i must be a multiple of 4
@@ -196,26 +216,28 @@ fn finish(at: u32, column: u32, ${parameters}) -> T { return ${value}${rest}; }`
 export function head(layout: MatmulLayout): string {
   const start = layout.partial ? 'p.m * split + ' : layout.batched ? 'p.m * batch + ' : '';
   const sums = (suffix: string) => eachFactor(layout, name => `sum_${name}${suffix}`, ', ');
+  const at = layout.blocks ? 'p.out_start + row * p.out_row + column' : `(${start}row) * p.n + column`;
   const store = layout.vec4Out
-    ? `let at = ((${start}row) * p.n + column) >> 2u;
-  if (row < ${rowEnd(layout)} && column < p.n) { out[at] = finish(at, column >> 2u, ${sums('')}); }`
+    ? `let at = (${at}) >> 2u;
+  if (row < ${rowEnd(layout)} && column < p.n) { ${storeElement(layout, 'column >> 2u', sums(''))} }`
     : `if (row >= ${rowEnd(layout)}) { return; }
   for (var j = 0u; j < min(4u, p.n - min(column, p.n)); j++) {
-    let at = (${start}row) * p.n + column + j;
-    out[at] = finish(at, column + j, ${sums('[j]')});
+    let at = ${at} + j;
+    ${storeElement(layout, 'column + j', sums('[j]'))}
   }`;
   return `
 alias T = ${outType(layout)};
 struct Params {
   m: u32, n: u32, k: u32, row_tiles: u32, end: u32, first: u32, tiles: u32, range: u32, a_stride: u32, b_stride: u32,
-  groups: u32, first_group: u32, end_group: u32, limit: f32
+  groups: u32, first_group: u32, end_group: u32, limit: f32,
+  ${layout.blocks ? 'sign: f32, a_start: u32, a_row: u32, b_start: u32, b_row: u32, out_start: u32, out_row: u32, from_start: u32, from_row: u32' : ''}
 }
 @group(0) @binding(0) var<uniform> p: Params;
 ${layout.batched ? 'var<private> batch: u32;\nvar<private> a_start: u32;\nvar<private> b_start: u32;' : ''}
 ${layout.grouped ? 'var<private> b_start: u32;\nvar<private> bias_start: u32;\nvar<private> row_end: u32;' : ''}
 ${declareBindings(productBindings(layout))}
 ${layout.partial ? 'var<private> split: u32;' : ''}
-${finish(layout)}
+${layout.blocks ? '' : finish(layout)}
 fn store(row: u32, column: u32, ${eachFactor(layout, name => `sum_${name}: vec4f`, ', ')}) {
   ${store}
 }`;

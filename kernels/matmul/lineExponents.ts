@@ -21,6 +21,15 @@ export const UNSCALED = 127 + TOP;
 export const scaleWgsl = (exponent: string): string =>
   `bitcast<f32>((${UNSCALED + 127}u - ${exponent}) << 23u)`;
 
+/** WGSL function that scales sums of products of scaled lines back, given the exponents of the lines. */
+export const scaledBack = /* wgsl */ `
+fn scaled_back(sum: vec4f, left: u32, right: vec4u) -> vec4f {
+  // In two steps, since the power of two may be outside the range of f32.
+  let power = vec4i(left + right) - ${2 * UNSCALED};
+  let half = power >> vec4u(1u);
+  return sum * bitcast<vec4f>((half + 127) << vec4u(23u)) * bitcast<vec4f>((power - half + 127) << vec4u(23u));
+}`;
+
 /** Neighbouring lines that a workgroup takes, so that its loads are neighbours too. */
 const linesAtOnce = (kContiguous: boolean): number => (kContiguous ? 1 : 16);
 

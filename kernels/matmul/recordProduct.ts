@@ -42,6 +42,14 @@ export interface Product {
   groups?: ProductGroups;
   /** Of a limited gated layout: where sums are clamped. */
   limit?: number;
+  /** Of a layout of blocks; `from` is the block that the product is added to. */
+  blocks?: { sign: 1 | -1; a: Placed; b: Placed; out: Placed; from?: Placed };
+}
+
+/** Where a block begins in the tensor that is bound, in elements, and the distance of its rows. */
+interface Placed {
+  start: number;
+  row: number;
 }
 
 /** Groups of the rows of A, and those of which B holds the matrices. */
@@ -124,7 +132,7 @@ function recordScaled(rec: Recorder, product: Product): void {
 
 function recordTiles(
   rec: Recorder,
-  { kernel, layout, choice, m, n, k, out, batch, groups, limit = 0 }: Product,
+  { kernel, layout, choice, m, n, k, out, batch, blocks, groups, limit = 0 }: Product,
   tensors: readonly Tensor[],
   split?: { range: number; count: number },
 ): void {
@@ -141,7 +149,17 @@ function recordTiles(
   const workgroups = tiles * products * (split?.count ?? 1);
   const flops = products * (layout.gated ? 4 : 2) * (layout.lower ? (m + 1) / 2 : m) * n * k;
   let bytes = layout.accumulate ? out.byteLength : 0;
-  for (const tensor of tensors) bytes += tensor.byteLength;
+  if (blocks) bytes = 4 * (k * (m + n) + 2 * m * n);
+  else for (const tensor of tensors) bytes += tensor.byteLength;
+  const more = blocks
+    ? [
+        f32Bits(blocks.sign),
+        ...[blocks.a, blocks.b, blocks.out, blocks.from ?? blocks.out].flatMap(({ start, row }) => [
+          start,
+          row,
+        ]),
+      ]
+    : [];
   const step = tilesPerDispatch(workgroups, flops, out.device);
   for (let first = 0; first < workgroups; first += step) {
     const count = Math.min(step, workgroups - first);
@@ -149,17 +167,10 @@ function recordTiles(
       program,
       tensors,
       params: [
-        m,
-        n,
-        k,
-        rowTiles,
-        first + count,
-        first,
-        tiles,
-        split?.range ?? 0,
-        batch?.aStride ?? 0,
-        batch?.bStride ?? n * k,
+        ...[m, n, k, rowTiles, first + count, first, tiles, split?.range ?? 0],
+        ...[batch?.aStride ?? 0, batch?.bStride ?? n * k],
         ...[groups?.count ?? 0, groups?.first ?? 0, groups?.end ?? 0, f32Bits(limit)],
+        ...more,
       ],
       grid: flatGrid(count),
       flops: (flops * count) / workgroups,

@@ -2,7 +2,8 @@ import { lines } from '../shared/wgsl.js';
 import { blockPosition, fetchBlock } from './blocks.js';
 import type { MatmulChoice, MatrixUnit } from './builtInChoice.js';
 import { eachFactor, head, type MatmulLayout, type OperandLayout, tileOrigin } from './commonWgsl.js';
-import { scaleWgsl, UNSCALED } from './lineExponents.js';
+import { scaledBack, scaleWgsl, UNSCALED } from './lineExponents.js';
+import { deviceMatrices, type MatrixOperations, roundedWgsl } from './matrixOperations.js';
 import {
   arrangement,
   type FactorTypes,
@@ -13,48 +14,6 @@ import {
 } from './matrixTiles.js';
 
 type Choice = Extract<MatmulChoice, { variant: 'subgroupMatrix' }>;
-
-/**
- * WGSL of the operations on subgroup matrices. The kernel uses only these, so that a test can replace them by an
- * emulation and run the rest of the kernel on devices without subgroup matrices.
- */
-export interface MatrixOperations {
-  /** Directives at the top of the program. */
-  enable: string;
-  /** Attributes of `main`. */
-  attributes: string;
-  /** Parameter of `main` that declares `subgroup`, if it is a builtin. */
-  subgroupParameter: string;
-  /** Functions. */
-  declarations: string;
-  /** Statements at the start of `main`. */
-  setup: string;
-  /** The type of a matrix of f32 sums. */
-  sums: string;
-  /** Declares the left f16 matrix (m x k) or the right one (k x n) with its lines in `tile`; `at`, `stride`: in vec4<f16>. */
-  left(name: string, tile: string, at: string, stride: number): string;
-  right(name: string, tile: string, at: string, stride: number): string;
-  multiplyAccumulate(sums: string, left: string, right: string): string;
-  /** Writes sums row by row to `patches` from `at` on, in vec4f. */
-  store(sums: string, at: string): string;
-}
-
-/** The operations of Dawn's extension, whose type arguments are element, columns, rows. */
-const chromium = ({ m, n, k, subgroup, sized }: MatrixUnit): MatrixOperations => ({
-  enable: `enable f16;\nenable subgroups;\nenable chromium_experimental_subgroup_matrix;${sized ? '\nenable subgroup_size_control;' : ''}`,
-  attributes: sized ? `@subgroup_size(${subgroup})` : '',
-  subgroupParameter: '@builtin(subgroup_id) subgroup: u32,',
-  declarations: '',
-  setup: '',
-  sums: `subgroup_matrix_result<f32, ${n}, ${m}>`,
-  left: (name, tile, at, stride) =>
-    `let ${name} = subgroupMatrixLoad<subgroup_matrix_left<f16, ${k}, ${m}>, row_major>(&${tile}, ${at}, ${stride}u);`,
-  right: (name, tile, at, stride) =>
-    `let ${name} = subgroupMatrixLoad<subgroup_matrix_right<f16, ${n}, ${k}>, col_major>(&${tile}, ${at}, ${stride}u);`,
-  multiplyAccumulate: (sums, left, right) =>
-    `${sums} = subgroupMatrixMultiplyAccumulate(${left}, ${right}, ${sums});`,
-  store: (sums, at) => `subgroupMatrixStore<row_major>(&patches, ${at}, ${sums}, ${n / 4}u);`,
-});
 
 /** Threads of a workgroup: as many as every WebGPU device allows. */
 const THREADS = 256;
@@ -84,7 +43,7 @@ export const PROMOTED = 256;
 export function subgroupMatrixWgsl(
   layout: MatmulLayout,
   choice: Choice,
-  operations: MatrixOperations = chromium(choice.unit),
+  operations: MatrixOperations = deviceMatrices(choice.unit),
 ): string {
   const { rows, unit, single } = choice;
   const { m, n, k, subgroup } = unit;
@@ -111,7 +70,7 @@ export function subgroupMatrixWgsl(
         const first = i * subgroups - round * slots;
         if (first >= slots || first + subgroups <= 0) return '';
         const slot = first < 0 ? `subgroup - ${-first}u` : `subgroup + ${first}u`;
-        const store = operations.store(`${name}_sums${i}`, `(${slot}) * ${(m * n) / 4}u`);
+        const store = operations.store(`${name}_sums${i}`, `(${slot}) * ${(m * n) / 4}u`, n / 4);
         return first >= 0 && first + subgroups <= slots
           ? store
           : `if (subgroup >= ${Math.max(0, -first)}u && subgroup < ${slots - first}u) { ${store} }`;
@@ -125,6 +84,7 @@ ${head(layout)}
 ${lines(operands.length, i => operands[i]!.declarations)}
 var<workgroup> patches: array<vec4f, ${PATCH / 4}>;
 ${operations.declarations}
+${layout.exponents ? `${scaledBack}\n${roundedWgsl}` : ''}
 ${storeTotal(layout, choice, columns)}
 @compute @workgroup_size(${THREADS}) ${operations.attributes} fn main(
   ${operations.subgroupParameter} @builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3u,
@@ -219,16 +179,12 @@ function storeTotal(
   const matrixColumns = columns / across / n;
   const exponent = ({ dtype }: OperandLayout, wgsl: string) => (dtype === 'f16' ? `${UNSCALED}u` : wgsl);
   const offset = (name: string) => (name === 'up' ? 'p.m + p.n' : 'p.m');
-  const scaledBack = (name: string, operand: OperandLayout) => `
+  const scale = (name: string, operand: OperandLayout) => `
   let left_${name} = ${exponent(layout.a, 'exponents[min(row, p.m - 1u)]')};
   let right_${name} = vec4u(${[0, 1, 2, 3]
     .map(j => exponent(operand, `exponents[${offset(name)} + min(column + ${j}u, p.n - 1u)]`))
     .join(', ')});
-  // In two steps, since the power of two may be outside the range of f32.
-  let power_${name} = vec4i(left_${name} + right_${name}) - ${2 * UNSCALED};
-  let half_${name} = power_${name} >> vec4u(1u);
-  let sum_${name} = total_${name} * bitcast<vec4f>((half_${name} + 127) << vec4u(23u))
-    * bitcast<vec4f>((power_${name} - half_${name} + 127) << vec4u(23u));`;
+  let sum_${name} = scaled_back(total_${name}, left_${name}, right_${name});`;
   return `
 fn store_total(e: u32, row0: u32, column0: u32, ${eachFactor(layout, name => `total_${name}: vec4f`, ', ')}) {
   let owner = e / ${(m * n) / 4}u % ${subgroups}u;
@@ -237,7 +193,7 @@ fn store_total(e: u32, row0: u32, column0: u32, ${eachFactor(layout, name => `to
   let row = row0 + (owner / ${across}u) * ${rows / down}u + (matrix / ${matrixColumns}u) * ${m}u + within / ${n / 4}u;
   let column = column0 + (owner % ${across}u) * ${columns / across}u + (matrix % ${matrixColumns}u) * ${n}u
     + within % ${n / 4}u * 4u;
-  ${layout.exponents ? eachFactor(layout, scaledBack) : ''}
+  ${layout.exponents ? eachFactor(layout, scale) : ''}
   store(row, column, ${eachFactor(layout, name => `${layout.exponents ? 'sum' : 'total'}_${name}`, ', ')});
 }`;
 }
@@ -325,10 +281,9 @@ ${lines(parts, part => `var<workgroup> ${tile(part)}: array<vec4<f16>, ${tileLin
         const value = `next_${id(block)}[${j}]${scaled ? ` * scale_${id(block)}[${j}]` : ''}`;
         const at = `(at_${id(block)}.x * 4u + ${j}u) * ${stride}u + at_${id(block)}.y`;
         if (parts === 1) return `${tile(0)}[${at}] = vec4<f16>(${value});`;
-        // Rounded to the 11 bits of f16 by integers: a compiler may take a conversion to f16 and back for nothing.
         return `{
       let value = ${value};
-      let large = bitcast<vec4f>((bitcast<vec4u>(value) + vec4u(0x1000u)) & vec4u(0xffffe000u));
+      let large = rounded(value);
       ${tile(0)}[${at}] = vec4<f16>(large);
       ${tile(1)}[${at}] = vec4<f16>(value - large);
     }`;

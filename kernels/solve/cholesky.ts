@@ -144,6 +144,8 @@ export interface CholeskyFactor {
   inverseBlock: number;
   /** @internal */
   variant: BlockProductVariant | undefined;
+  /** @internal Rows of a panel; see `panelRows`. */
+  panel: number;
   /** The tensors that `cholesky` created. */
   owned: readonly Tensor[];
   /** Waits for the device and returns the first pivot that failed, if any. */
@@ -161,6 +163,7 @@ export const theFactor = record({
   inverses: aMatrix,
   inverseBlock: whole(1),
   variant: maybeProductVariant,
+  panel: whole(1),
 });
 
 /** Settings of `cholesky`. */
@@ -171,13 +174,25 @@ export interface CholeskyOptions {
   inverseBlock?: 32 | 64 | 128;
   /** @internal The variant of the products; for tests and measurements. */
   variant?: BlockProductVariant | undefined;
+  /** @internal Rows of a panel, a multiple of `inverseBlock`; for tests and measurements. */
+  panel?: number;
 }
 
 const choleskySettings = settings<CholeskyOptions>({
   minimumPivot: maybeNumber,
   inverseBlock: optional(oneOf(32, 64, 128)),
   variant: maybeProductVariant,
+  panel: optional(whole(1)),
 });
+
+/**
+ * Rows of a panel, from which the product of all panels before is subtracted at once, by the large tiles of matmul. Not of a
+ * double-single matrix, for which blockProduct has small tiles only.
+ */
+const PANEL = { gpu: 256, software: 64 };
+
+const panelRows = (a: Matrix, { info }: Device): number =>
+  isPair(a) ? Number.MAX_SAFE_INTEGER : PANEL[info.kind];
 
 /** Larger blocks halve the launches of a solve but add their own half to its arithmetic. */
 const chooseInverseBlock = ({ info }: Device) => (info.kind === 'software' ? 32 : 128);
@@ -200,6 +215,7 @@ export function cholesky(rec: Recorder, a: Matrix, options: CholeskyOptions = {}
     'Pass a square f32 or double-single matrix.',
   );
   const inverseBlock = options.inverseBlock ?? chooseInverseBlock(device);
+  const panel = Math.max(inverseBlock, options.panel ?? panelRows(a, device));
   const scope = new Scope(device);
   let inverses: Matrix;
   let status: Tensor;
@@ -208,7 +224,7 @@ export function cholesky(rec: Recorder, a: Matrix, options: CholeskyOptions = {}
     status = scope.tensor([2], 'u32', 'cholesky status');
     // Solves read whole blocks, including the part below the diagonal.
     for (const part of partsOf(inverses)) rec.clear(part);
-    factorise(rec, a, inverses, status, options);
+    factorise(rec, a, inverses, status, { ...options, panel });
     if (inverseBlock > BLOCK) joinInverses(rec, a, inverses, options.variant);
   } catch (error) {
     scope.dispose();
@@ -227,6 +243,7 @@ export function cholesky(rec: Recorder, a: Matrix, options: CholeskyOptions = {}
     inverses,
     inverseBlock,
     variant: options.variant,
+    panel,
     owned: [...partsOf(inverses), status],
     failedPivot,
     check: async () => {
@@ -247,21 +264,54 @@ function factorise(
   a: Matrix,
   inverses: Matrix,
   status: Tensor,
-  { minimumPivot = 0, variant }: CholeskyOptions,
+  { panel, ...options }: CholeskyOptions & { panel: number },
 ): void {
-  const [n, inverseBlock] = shapeOf(inverses) as [number, number];
-  const pair = isPair(a);
+  const n = shapeOf(a)[0]!;
   using scope = new Scope(status.device);
   const s = scratchLike(scope, a, [Math.min(n, BLOCK), n], 'row of blocks');
+  const rest = n > panel ? scratchLike(scope, a, [panel, n], 'panel') : a;
   rec.clear(status);
-  for (let start = 0; start < n; start += BLOCK) {
+  for (let first = 0; first < n; first += panel) {
+    const end = Math.min(n, first + panel);
+    if (first > 0) {
+      blockProduct(rec, {
+        out: { matrix: rest, column: first },
+        from: { matrix: a, row: first, column: first },
+        a: { matrix: a, column: first, transpose: true },
+        b: { matrix: a, column: first },
+        shape: [end - first, n - first, first],
+        op: 'subtract',
+        variant: options.variant,
+      });
+    }
+    factorisePanel(rec, a, first > 0 ? rest : a, [first, end], { s, inverses, status, options });
+  }
+}
+
+/** Records the rows `first` to `end` of U, given a panel of these rows of A less the products of the rows of U before. */
+function factorisePanel(
+  rec: Recorder,
+  a: Matrix,
+  panel: Matrix,
+  [first, end]: readonly [first: number, end: number],
+  to: { s: Matrix; inverses: Matrix; status: Tensor; options: CholeskyOptions },
+): void {
+  const {
+    s,
+    inverses,
+    status,
+    options: { minimumPivot = 0, variant },
+  } = to;
+  const [n, inverseBlock] = shapeOf(inverses) as [number, number];
+  const pair = isPair(a);
+  for (let start = first; start < end; start += BLOCK) {
     const size = Math.min(BLOCK, n - start);
     blockProduct(rec, {
       out: { matrix: s },
-      from: { matrix: a, row: start, column: start },
-      a: { matrix: a, column: start, transpose: true },
-      b: { matrix: a, column: start },
-      shape: [size, n - start, start],
+      from: { matrix: panel, row: start - first, column: start },
+      a: { matrix: a, row: first, column: start, transpose: true },
+      b: { matrix: a, row: first, column: start },
+      shape: [size, n - start, start - first],
       op: 'subtract',
       variant,
     });

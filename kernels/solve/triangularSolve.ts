@@ -30,7 +30,7 @@ export function triangularSolve(
     { factor, b, options },
     { factor: theFactor, b: aMatrix, options: direction },
   );
-  const { u, n, inverses, inverseBlock, variant } = factor;
+  const { u, n, inverseBlock, panel } = factor;
   const { transpose = false } = options;
   const [rows, r = 0] = shapeOf(b);
   ensure(
@@ -40,29 +40,80 @@ export function triangularSolve(
   );
   if (r === 0) return;
   using scope = new Scope(partsOf(u)[0]!.device);
-  const rest = scratchLike(scope, b, [Math.min(n, inverseBlock), r], 'rest of the right-hand side');
-  const blocks = Math.ceil(n / inverseBlock);
-  for (let step = 0; step < blocks; step++) {
-    const row = (transpose ? blocks - 1 - step : step) * inverseBlock;
-    const size = Math.min(inverseBlock, n - row);
-    const end = row + size;
-    const from = { matrix: b, row };
-    const solved = transpose
-      ? { a: { matrix: u, row, column: end }, b: { matrix: b, row: end }, depth: n - end }
-      : { a: { matrix: u, column: row, transpose: true }, b: { matrix: b }, depth: row };
+  const s = scratchLike(scope, b, [Math.min(n, inverseBlock), r], 'rest of the right-hand side');
+  const rest = n > panel ? scratchLike(scope, b, [panel, r], 'panel') : b;
+  for (const [first, count] of pieces([0, n], panel, transpose)) {
+    const end = first + count;
+    const { depth, ...operands } = productOfSolved(u, b, first, transpose ? [end, n] : [0, first], transpose);
+    if (depth > 0) {
+      blockProduct(rec, {
+        out: { matrix: rest },
+        from: { matrix: b, row: first },
+        ...operands,
+        shape: [count, r, depth],
+        op: 'subtract',
+        variant: factor.variant,
+      });
+    }
+    const panelAt = depth > 0 ? { matrix: rest } : { matrix: b, row: first };
+    solvePanel(rec, factor, b, panelAt, [first, end], { s, transpose });
+  }
+}
+
+/** Divides rows first to end into pieces from `first` on, the last of which comes first with `backwards`. */
+function pieces(
+  [first, end]: readonly [first: number, end: number],
+  most: number,
+  backwards: boolean,
+): [first: number, count: number][] {
+  const list: [number, number][] = [];
+  for (let row = first; row < end; row += most) list.push([row, Math.min(most, end - row)]);
+  return backwards ? list.reverse() : list;
+}
+
+/** The operands of op(U) X in B's rows from `first` on, over rows from..to of X, which are solved. */
+function productOfSolved(
+  u: Matrix,
+  b: Matrix,
+  first: number,
+  [from, to]: readonly [from: number, to: number],
+  transpose: boolean,
+) {
+  return {
+    a: transpose
+      ? { matrix: u, row: first, column: from }
+      : { matrix: u, row: from, column: first, transpose: true },
+    b: { matrix: b, row: from },
+    depth: to - from,
+  };
+}
+
+/** Solves rows first to end, given these rows of B less the products of the rows of X beyond the panel. */
+function solvePanel(
+  rec: Recorder,
+  { u, inverses, inverseBlock, variant }: CholeskyFactor,
+  b: Matrix,
+  panel: { matrix: Matrix; row?: number },
+  [first, end]: readonly [first: number, end: number],
+  { s, transpose }: { s: Matrix; transpose: boolean },
+): void {
+  const r = shapeOf(b)[1]!;
+  for (const [row, size] of pieces([first, end], inverseBlock, transpose)) {
+    const solved = transpose ? ([row + size, end] as const) : ([first, row] as const);
+    const product = productOfSolved(u, b, row, solved, transpose);
     blockProduct(rec, {
-      out: { matrix: rest },
-      from,
-      a: solved.a,
-      b: solved.b,
-      shape: [size, r, solved.depth],
+      out: { matrix: s },
+      from: { matrix: panel.matrix, row: (panel.row ?? 0) + row - first },
+      a: product.a,
+      b: product.b,
+      shape: [size, r, product.depth],
       op: 'subtract',
       variant,
     });
     blockProduct(rec, {
-      out: from,
+      out: { matrix: b, row },
       a: { matrix: inverses, row, transpose: !transpose },
-      b: { matrix: rest },
+      b: { matrix: s },
       shape: [size, r, size],
       op: 'add',
       variant,

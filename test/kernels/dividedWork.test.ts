@@ -1,7 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Device, download, Scope, type Tensor, tensorFrom } from '../../engine/index.js';
-import { type AttentionVariant, attention } from '../../kernels/attention/attention.js';
+import { attention } from '../../kernels/attention/attention.js';
+import type { AttentionVariant } from '../../kernels/attention/variants.js';
 import { causalRanges } from '../../kernels/cases/attention.js';
 import { gram } from '../../kernels/gram/gram.js';
 import { matmul } from '../../kernels/matmul/matmul.js';

@@ -1,6 +1,6 @@
 import type { Recorder, Tensor } from '../../engine/index.js';
-import { blockProduct } from '../blockProduct/blockProduct.js';
-import { matmul } from './matmul.js';
+import { matmul } from '../matmul/matmul.js';
+import { blockProduct } from './blockProduct.js';
 
 /**
  * Computes out = op(A) B, all f32, where any of them may be larger than a binding; op transposes or does nothing.
