@@ -91,7 +91,8 @@ async function compute(
       wgsl: () => subgroupMatrixWgsl(layout, choice, operations),
     },
     tensors: [a, second, out, exponents],
-    params: [m, n, k, 1, 1, 0],
+    // The tile is the only one: no ranges, batches or groups.
+    params: [m, n, k, 1, 1, 0, 1, ...Array<number>(7).fill(0)],
     grid: flatGrid(1),
   });
   const values = operands[1]!.values;
