@@ -43,15 +43,14 @@ export interface MatrixUnit {
 
 /** Rows of the tiles of 'broadcast'. */
 export const broadcastRows = [2, 4, 8, 16, 32] as const;
-type BroadcastRows = (typeof broadcastRows)[number];
 
 /** The smallest tile of up to `most` rows that takes m rows at once. */
-const rowsFor = (m: number, most: 16 | 32): BroadcastRows =>
+const rowsFor = (m: number, most: 16 | 32): (typeof broadcastRows)[number] =>
   broadcastRows.find(rows => rows >= Math.min(m, most))!;
 
 /** A variant of `matmul` with its parameters. */
 export type MatmulChoice =
-  | { variant: 'broadcast'; subgroup: number; rows: BroadcastRows }
+  | { variant: 'broadcast'; subgroup: number; rows: 2 | 4 | 8 | 16 | 32 }
   | { variant: 'tiled'; rows: 64 | 128; columns: 64 | 128; splits: number }
   | { variant: 'matvec'; perLane: boolean }
   | ({ variant: 'subgroupMatrix'; unit: MatrixUnit } & MatrixTile);

@@ -126,8 +126,8 @@ export class DecodingSession {
     if (length < most) return most - length;
     const bytes = tokenBytes(this.#model.arch);
     throw new RmError(
-      'INVALID_ARGUMENT',
-      `the prompt has ${length} tokens, but the KV cache may hold ${most}, at ${bytes} bytes each`,
+      this.#options.cacheBytes === undefined ? 'OUT_OF_MEMORY' : 'INVALID_ARGUMENT',
+      `the KV cache needs room for the prompt's ${length} tokens and a new one, but may hold ${most}, at ${bytes} bytes each`,
       'Use a shorter prompt, or allow more `cacheBytes` or device memory.',
     );
   }

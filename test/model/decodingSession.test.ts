@@ -100,7 +100,7 @@ test('the cache stays within its bytes; a prompt that can never fit is an error 
     async () => session.continue(prompts[2]!, { maxTokens: 1 }),
     'INVALID_ARGUMENT',
   );
-  assert.match(message, 'the prompt has 70 tokens, but the KV cache may hold 50');
+  assert.match(message, "the KV cache needs room for the prompt's 70 tokens and a new one, but may hold 50");
   const before = device.memory.liveBytes;
   const rest = session.continue(prompts[4]!, { maxTokens: 30 });
   assert.is((await read(rest)).length, 10, 'it ends where the cache is full');
