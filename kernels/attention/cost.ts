@@ -30,6 +30,6 @@ export function attentionCost(
     ? { rows: headsTogether(heads / kvHeads), keys }
     : tileOf(variant, headDim, subgroup);
   const workgroups = few ? (queries * heads) / rows : kvHeads * Math.ceil((queries * heads) / kvHeads / rows);
-  const lines = workgroups * (2 * seen + rows * Math.max(1, seen / tile)) + queries * heads;
+  const lines = workgroups * (2 * seen + rows * Math.max(1, seen / Math.max(1, tile))) + queries * heads;
   return { flops: 4 * queries * seen * heads * headDim, bytes: 4 * headDim * lines };
 }
