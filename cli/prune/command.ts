@@ -50,7 +50,7 @@ const details = `Layers are counted from 0. A window (i, n) keeps layer i, which
 same architecture, fewer layers, no custom code; a GGUF file where the output ends in .gguf (docs/gguf.md), else a folder. It
 appears only when it is complete and its logits have been compared with the model in memory.
 
-Of a CLIP or SigLIP model prune changes the vision encoder; --calib and --eval then name folders of images (docs/vision.md).
+Of a CLIP, SigLIP or ViT model prune changes the vision encoder; --calib and --eval then name folders of images (docs/vision.md).
 
 Calibration files: .txt (documents separated by empty lines), .jsonl, .json, .parquet with a field "text" or "messages";
 messages go through the model's chat template. --calib-task makes a text of each row of a benchmark, its prompt with the

@@ -105,6 +105,8 @@ export interface VisionInput {
   readonly channels: number;
   /** After the final norm: the class token's state, the mean of all tokens, or what a head computes. */
   readonly pooling: 'class' | 'mean' | PoolingHead;
+  /** Class token and positions are stored for a batch of one: [1, 1, hidden] and [1, 1 + patches, hidden]. */
+  readonly batched: boolean;
   /** Columns of an image's embedding; null if what is pooled is not projected. */
   readonly projection: number | null;
   readonly tensorNames: VisionTensorNames;
@@ -345,8 +347,9 @@ export function expectedTensors(arch: Architecture): ExpectedTensor[] {
   if (vision) {
     const { patchSize: side, channels, tensorNames: names } = vision;
     add(tensorNames.embedding, [hidden, channels, side, side], 'embedding');
-    add(names.classToken, [hidden], 'embedding');
-    add(names.positions, [arch.contextLength, hidden], 'embedding');
+    const { batched } = vision;
+    add(names.classToken, batched ? [1, 1, hidden] : [hidden], 'embedding');
+    add(names.positions, [...(batched ? [1] : []), arch.contextLength, hidden], 'embedding');
     add(names.patchBias, [hidden], 'embedding');
     add(names.norm, [hidden], 'norms');
     add(names.normBias, [hidden], 'norms');

@@ -7,7 +7,7 @@ export function requireVision({ family, vision }: Architecture): VisionInput {
   throw new RmError(
     'UNSUPPORTED_FAMILY',
     `a ${family} model reads text, not images`,
-    'Give the folder of a vision encoder: one of CLIP or SigLIP.',
+    'Give the folder of a vision encoder: one of CLIP, SigLIP or ViT.',
   );
 }
 

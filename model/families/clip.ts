@@ -62,6 +62,7 @@ function build(
       ...image,
       pooling: 'class',
       projection: projects ? outer.count('projection_dim', 512) : null,
+      batched: false,
       tensorNames: {
         classToken: `${prefix}embeddings.class_embedding`,
         positions: `${prefix}embeddings.position_embedding.weight`,

@@ -36,6 +36,7 @@ import { seedOss } from './seedOss.js';
 import { siglip, siglipVision } from './siglip.js';
 import { smollm3 } from './smollm3.js';
 import { sortUnread, type UnknownFields } from './unknownFields.js';
+import { vit } from './vit.js';
 import { mistral3, qwen2_5Vl, qwen3_5, qwen3Vl, smolvlm } from './wrapped.js';
 
 /** "model_type" in config.json -> the family's reader. */
@@ -88,6 +89,7 @@ const families: Readonly<Record<string, (config: ConfigReader, has: HasTensor) =
   clip_vision_model: clipVision,
   siglip,
   siglip_vision_model: siglipVision,
+  vit,
 };
 
 /** The supported values of "model_type" in config.json. */

@@ -40,6 +40,7 @@ function build(
       ...image,
       pooling: config.flag('vision_use_head', true) ? poolingHead(`${prefix}head.`, hidden) : 'mean',
       projection: null,
+      batched: false,
       tensorNames: {
         classToken: null,
         positions: `${prefix}embeddings.position_embedding.weight`,

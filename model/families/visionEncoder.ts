@@ -60,7 +60,8 @@ export function visionEncoder(sized: ConfigReader, traits: EncoderTraits): Archi
   const projects = vision.projection !== null;
   const size = { layers, hidden, intermediate, heads, kvHeads: heads, headDim };
   const dimensions: Dimensions = { ...size, vocab: 0, contextLength: tokens };
-  return decoder(sized, dimensions, {
+  // A part of config.json may leave its family out.
+  return decoder(sized.withDefaults({ model_type: family }), dimensions, {
     family,
     configPath,
     dtype,

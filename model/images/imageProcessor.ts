@@ -48,10 +48,15 @@ const halves = { crops: false, size: 'square', mean: [0.5, 0.5, 0.5], std: [0.5,
 const processors: Readonly<Record<string, Defaults>> = {
   CLIP: clip,
   Siglip: { ...halves, filter: 3, number: 'shortest' },
+  ViT: { ...halves, filter: 2, number: 'square' },
 };
 
 /** The processor of each `model_type`, where the file does not name one; of the others, CLIP's. */
-const usual: Readonly<Record<string, string>> = { siglip: 'Siglip', siglip_vision_model: 'Siglip' };
+const usual: Readonly<Record<string, string>> = {
+  siglip: 'Siglip',
+  siglip_vision_model: 'Siglip',
+  vit: 'ViT',
+};
 
 /** The fields of the image processor, beside the model or within its processor_config.json, as transformers 5 may write it. */
 async function processorConfig(source: ModelSource): Promise<ConfigReader> {

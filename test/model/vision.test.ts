@@ -20,6 +20,7 @@ const models = [
   ['siglip', 26],
   ['siglip-whole', 26],
   ['siglip-mean', 26],
+  ['vit', 26],
 ] as const;
 
 if (!installed) saySkipped('image encoders: the package sharp is not installed');

@@ -12,7 +12,7 @@ import transformers
 from PIL import Image
 from transformers import AutoConfig, AutoImageProcessor
 
-from make_clip import embeddings
+from make_clip import embeddings, white
 
 pruned, ours = sys.argv[1:]
 [name] = AutoConfig.from_pretrained(pruned).architectures
@@ -20,7 +20,7 @@ model, info = getattr(transformers, name).from_pretrained(pruned, dtype=torch.fl
 assert not info["missing_keys"] and not info["unexpected_keys"], info
 ours = json.load(open(ours))
 processor = AutoImageProcessor.from_pretrained(pruned, backend="pil")
-pixels = processor([Image.open(path) for path in ours["images"]], return_tensors="pt")["pixel_values"]
+pixels = processor([white(Image.open(path)) for path in ours["images"]], return_tensors="pt")["pixel_values"]
 found = embeddings(model.eval(), pixels)
 error = (found.flatten() - torch.tensor(ours["embeddings"])).abs().max().item()
 print(f"embeddings differ by {error:.3g}")

@@ -4,7 +4,8 @@
 
 images/: photographs stand-ins of several shapes and kinds of file. projected/, plain/, whole/: a
 CLIPVisionModelWithProjection, a CLIPVisionModel (bf16, GELU) and a CLIPModel with text tower, as transformers writes
-them. siglip/, siglip-whole/, siglip-mean/: a SiglipVisionModel (bf16), a SiglipModel and a SiglipForImageClassification.
+them. siglip/, siglip-whole/, siglip-mean/, vit/: a SiglipVisionModel (bf16), a SiglipModel, a SiglipForImageClassification and a
+ViTForImageClassification.
 golden.safetensors of each, in f32 from the widened weights: `pixels` of the images in alphabetical order (of
 the model's image processor on Pillow), `embeddings` and, for the layers `kept` alone, `kept_embeddings`.
 """
@@ -29,6 +30,9 @@ from transformers import (
     SiglipModel,
     SiglipVisionConfig,
     SiglipVisionModel,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessorPil,
 )
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -74,10 +78,19 @@ def uneven(model, seed):
         parameter.data.copy_(values)
 
 
+def white(image):
+    """What most processors make of transparency, grey and palettes; that of ViT would refuse them."""
+    if image.mode != "RGBA":
+        return image.convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
 def embeddings(model, pixels):
     with torch.no_grad():
         if isinstance(model, SiglipForImageClassification):
             return model.vision_model(pixel_values=pixels).last_hidden_state.mean(dim=1)
+        if isinstance(model, ViTForImageClassification):
+            return model.vit(pixel_values=pixels).last_hidden_state[:, 0]
         if isinstance(model, (CLIPModel, SiglipModel)):
             found = model.get_image_features(pixel_values=pixels)
             return found if torch.is_tensor(found) else found.pooler_output
@@ -93,10 +106,11 @@ def write_model(name, model, dtype, processor, images):
     model.to(dtype).save_pretrained(folder)
     processor.save_pretrained(folder)
     model.float().eval()
-    pixels = processor([Image.open(path) for path in images], return_tensors="pt")["pixel_values"]
+    pixels = processor([white(Image.open(path)) for path in images], return_tensors="pt")["pixel_values"]
     golden = {"pixels": pixels, "embeddings": embeddings(model, pixels), "kept": torch.tensor(KEPT).float()}
-    tower = model.vision_model if hasattr(model, "vision_model") else model
-    tower.encoder.layers = torch.nn.ModuleList(tower.encoder.layers[i] for i in KEPT)
+    tower = getattr(model, "vision_model", getattr(model, "vit", model))
+    encoder = getattr(tower, "encoder", tower)
+    encoder.layers = torch.nn.ModuleList(encoder.layers[i] for i in KEPT)
     golden["kept_embeddings"] = embeddings(model, pixels)
     save_file({key: value.contiguous() for key, value in golden.items()}, os.path.join(folder, "golden.safetensors"))
     print(name, sorted(os.listdir(folder)), golden["embeddings"].std())
@@ -126,6 +140,8 @@ def main():
     write_model("siglip-whole", SiglipModel(both), torch.float32, square, images)
     headless = SiglipConfig(vision_config={**sized, "vision_use_head": False}, text_config=text)
     write_model("siglip-mean", SiglipForImageClassification(headless), torch.bfloat16, square, images)
+    vit = ViTForImageClassification(ViTConfig(**{**sized, "qkv_bias": False}))
+    write_model("vit", vit, torch.float32, ViTImageProcessorPil(size={"height": 26, "width": 26}), images)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ async function checkInTransformers(pruned: string, scratch: string): Promise<voi
 
 if (!installed) saySkipped('image encoders: the package sharp is not installed');
 else {
-  for (const name of ['projected', 'plain', 'whole', 'siglip']) {
+  for (const name of ['projected', 'plain', 'whole', 'siglip', 'vit']) {
     test(`${name}: removal alone gives the embeddings that transformers gives without the layer`, async () => {
       using folder = temporaryFolder();
       const to = join(folder.path, 'pruned');
