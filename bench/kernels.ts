@@ -47,6 +47,7 @@ export interface TimedCase<V extends CaseVariant = CaseVariant> {
 
 /** A case with its tensors on the device. */
 export interface PreparedTiming<V extends CaseVariant = CaseVariant> {
+  /** Records the case once. */
   run(rec: Recorder, variant?: V): void;
 }
 

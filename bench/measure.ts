@@ -33,6 +33,7 @@ export interface BenchText {
   readonly remarks?: readonly string[];
 }
 
+/** How a time is measured. */
 export interface MeasureOptions {
   /** Measurements after a warm-up; their median counts. */
   readonly samples?: number;

@@ -1,3 +1,4 @@
+export type { CaseVariant } from '../kernels/index.js';
 export {
   type KernelBenchmark,
   type KernelBenchOptions,

@@ -3,6 +3,7 @@ export type {
   Experts,
   LayerTensorNames,
   Norm,
+  PoolingHead,
   TensorNames,
   TensorPart,
   TensorRef,
