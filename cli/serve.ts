@@ -66,6 +66,7 @@ export function serveCommand(signal: AbortSignal): Command {
 async function runServe(run: Run<ServeOptions>, folder: string): Promise<void> {
   const { options, terminal, progress, signal } = run;
   if (options.port > 65_535) run.usage('--port is at most 65535');
+  if (options.against === folder) run.usage('--against names the same model');
   const folders = [folder, ...(options.against === undefined ? [] : [options.against])];
   await findModels(run, folders);
   const described = await describe(run, folders);

@@ -60,7 +60,7 @@ in a cache can exceed the peak of memory.`,
           'small; large: those of 8B and 70B models (default: large on a GPU); or products MxNxK of your own',
           readShapes,
         )
-        .option('--cases <module>', 'time the cases that a JavaScript module exports')
+        .option('--cases <file>', 'time the cases that a JavaScript module exports')
         .option(
           '--variants',
           'every variant that this device can run; the one that it would choose comes first',

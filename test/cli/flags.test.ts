@@ -75,12 +75,12 @@ const long = [
   'tune',
   // test/cli/gpuCheck.test.ts tries them.
   ...['run', 'compare'].map(name => `gpu-check ${name}`),
-  ...['kernels', 'load', 'peak', 'prefill', 'decode', 'together', 'solve', 'prune', 'scale'].map(
+  ...['kernels', 'load', 'peak', 'prefill', 'decode', 'together', 'serve', 'solve', 'prune', 'scale'].map(
     name => `bench ${name}`,
   ),
 ];
-/** What it prints is a script for a shell, or for people. */
-const noData = ['completion', 'help'];
+/** What it prints is a script for a shell, an address, or for people. */
+const noData = ['completion', 'serve', 'help'];
 
 /** Seconds each on a software adapter: once is enough. */
 const slow = ['prune', 'heal', 'stats gather', 'compare', 'profile', 'bench startup'];

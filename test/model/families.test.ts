@@ -135,7 +135,10 @@ test('a config that lacks or contradicts itself names the field', async () => {
 test('what cannot be computed is named with what can', async () => {
   const unsupported = (changes: Record<string, unknown>) =>
     rejectsWith(() => read(changes), 'UNSUPPORTED_FAMILY');
-  assert.match(await unsupported({ model_type: 'gpt2' }), /"gpt2"; supported are llama, smollm3, mistral/);
+  assert.match(
+    await unsupported({ model_type: 'gpt2' }),
+    /"gpt2"; supported are llama, gpt_oss, smollm3, mistral/,
+  );
   assert.match(await unsupported({ model_type: 'constructor' }), /"constructor"; supported/);
   assert.match(await unsupported({ hidden_act: 'mish' }), /"hidden_act" is "mish"/);
   assert.match(
