@@ -248,5 +248,5 @@ async function printReport(
     const [before, after] = [await inspectModel(model), await inspectModel(out!)];
     terminal.data(formatResult(report, { before, after, columns: terminal.columns('stdout') }));
   }
-  terminal.note([nextSteps(model, out!, report)]);
+  terminal.note([nextSteps(model, out!, report.model)]);
 }

@@ -142,9 +142,9 @@ export function formatResult(
 export const nextSteps = (
   from: string,
   to: string,
-  { imageEvaluation }: Pick<PruneReport, 'imageEvaluation'>,
+  { images = false }: Pick<PruneReport['model'], 'images'>,
 ): string =>
-  imageEvaluation
+  images
     ? `next: rm-engine inspect ${shellPath(to)}\n      hf upload ORG/NAME ${shellPath(to)}`
     : [
         `next: rm-engine chat ${shellPath(to)} --against ${shellPath(from)}`,

@@ -29,8 +29,8 @@ export async function reportHead(
 
 /** The model at `path`, as reports name it. */
 export async function reportModel(path: string): Promise<ReportModel> {
-  const { layers } = await readArchitecture(path);
-  return { path, fingerprint: await modelFingerprint(path), layers };
+  const { layers, vision } = await readArchitecture(path);
+  return { path, fingerprint: await modelFingerprint(path), layers, ...(vision && { images: true }) };
 }
 
 /** Warnings about the device's arithmetic. */

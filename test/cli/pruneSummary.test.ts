@@ -48,6 +48,10 @@ test('what to do next can be pasted into a shell', () => {
       "      rm-engine eval 'it'\\''s' FILE... --against './my model'\n" +
       "      hf upload ORG/NAME 'it'\\''s'",
   );
+  assert.is(
+    nextSteps('clip', 'pruned', { images: true }),
+    'next: rm-engine inspect pruned\n      hf upload ORG/NAME pruned',
+  );
 });
 
 test('the result: table, verdict, what was removed and where it is, in 80 columns', () => {

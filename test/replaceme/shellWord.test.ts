@@ -76,7 +76,7 @@ test('command lines to paste: how to repeat a run, and what to do next', () => {
     // The name alone would be an option.
     assert.is(calib, name.startsWith('-') ? `./${name}` : name);
     const next = pasted(
-      nextSteps(name, name, {} as never)
+      nextSteps(name, name, {})
         .replace(/^next:/, '')
         .replace('FILE...', 'FILE'),
     );

@@ -30,9 +30,9 @@ export function modelCard(report: PruneReport, origin: ModelOrigin = { inherited
   ];
   const healed = healings.length > 0 ? `, with ${healings.join(', then ')}` : '';
   const evaluated = report.evaluation ? ' with all measurements; `report.html` shows them' : '';
-  const { imageEvaluation } = report;
+  const { images } = report.model;
   const metadata = cardMetadata(report.output.path, origin, {
-    task: imageEvaluation ? 'image-feature-extraction' : 'text-generation',
+    task: images ? 'image-feature-extraction' : 'text-generation',
     tags: [...tags, report.method],
     values: measuredValues(report),
   });
@@ -44,7 +44,7 @@ ${base} with ${report.model.layers - report.output.layers} of its ${report.model
 
 The result is an ordinary model of the same architecture with ${plural(report.output.layers, 'layer')}: it needs no extra code.
 
-${beforeAndAfter(report)}${imageEvaluation ? imageEncoderUsage : languageModelUsage}
+${beforeAndAfter(report)}${images ? imageEncoderUsage : languageModelUsage}
 ## How it was made
 
 | | |

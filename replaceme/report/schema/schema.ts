@@ -78,6 +78,8 @@ export interface ReportModel {
   /** See `modelFingerprint`. */
   readonly fingerprint: string;
   readonly layers: number;
+  /** True where the model reads images; absent where it reads text. */
+  readonly images?: boolean;
 }
 
 /** report.json of `prune`. */
