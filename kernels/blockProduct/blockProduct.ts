@@ -98,8 +98,11 @@ export function blockProductVariants(
 /** From this many rows on, the tiles of matmul are large enough for a GPU. */
 const MATMUL_ROWS = 64;
 
-/** After this many terms matmul's f32 sums are added to the output, so that rounding errors do not grow with k. */
-const MATMUL_TERMS = 1024;
+/**
+ * After this many terms matmul's f32 sums are added to the output: rounding errors do not grow with k, and a matrix that is
+ * bound in pieces gives the same bits, as long as a binding holds so many rows.
+ */
+const MATMUL_TERMS = 256;
 
 /** Defaults by precision and by the arithmetic of pairs, which a device may change once. */
 const defaults = new WeakMap<Device, Map<string, BlockProductVariant>>();
