@@ -60,7 +60,10 @@ else {
         // The card knows what the model reads without measurements too.
         report: 'none',
       });
-      assert.match(readFileSync(join(to, 'README.md'), 'utf8'), /^pipeline_tag: image-feature-extraction$/m);
+      assert.match(
+        readFileSync(join(to, 'README.md'), 'utf8'),
+        /^pipeline_tag: "image-feature-extraction"$/m,
+      );
       const golden = await readGolden(join(clip, name, 'golden.safetensors'));
       const error = maxAbsError(await embed(to, imageFiles), golden.get('kept_embeddings')!.values);
       assert.ok(error <= 1e-4, `embeddings differ by ${error}`);
