@@ -407,8 +407,8 @@ test('wrong arguments: no raw error, no dead device, no silent result', async ()
     ]),
     symmetrize: call(k.symmetrize, () => [rec, pair(4, 4)]),
     triangularSolve: call(k.triangularSolve, () => {
-      const { u, n, inverses, inverseBlock, variant } = k.cholesky(rec, diagonal(4));
-      return [rec, { u, n, inverses, inverseBlock, variant }, t([4, 2]), { transpose: true }];
+      const { u, n, inverses, inverseBlock, variant, panel } = k.cholesky(rec, diagonal(4));
+      return [rec, { u, n, inverses, inverseBlock, variant, panel }, t([4, 2]), { transpose: true }];
     }),
     compareDistributions: call(k.compareDistributions, () => [
       rec,

@@ -289,7 +289,8 @@ test('solve: every phase, and an exact solution', async () => {
     result.phases.map(
       ({ milliseconds, gflops }: Record<string, number>) => isPositive(milliseconds) && isPositive(gflops),
     ),
-    [true, true, true, true],
+    // Two of them are the forms with small products, beside those by matmul's tiles.
+    Array(6).fill(true),
   );
   assert.ok(result.report.relativeResidual < 1e-9);
 });
