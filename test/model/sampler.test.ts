@@ -170,7 +170,10 @@ test('NaN or infinite logits and wrong options are typed errors', async () => {
     const rows = [Float32Array.from([1, 2, bad]), Float32Array.from([1, 90, 3])];
     assert.equal([...(await drawn(rows, randomsOf(2), { temperature: 1, topP: 0.9 }))], [NOT_FINITE, 1]);
   }
-  const wrong = [{ temperature: -1 }, { temperature: Number.NaN }, { topP: 0 }, { topP: 1.5 }, { topK: 1.5 }];
+  const wrong = [
+    ...[{ temperature: -1 }, { temperature: Number.NaN }, { topP: 0 }, { topP: 1.5 }, { topK: 1.5 }],
+    ...[{ repeatPenalty: 0 }, { repeatPenalty: -1 }],
+  ];
   for (const options of wrong) await rejectsWith(() => samplingOf(options), 'INVALID_ARGUMENT');
 });
 
@@ -179,7 +182,6 @@ test("the repeat penalty is transformers' repetition_penalty", () => {
   const changed = logits.slice();
   penalizeRepeats(changed, [1, 2, 1, 1], 4);
   assert.equal(Array.from(changed), [1, 3 / 4, -2 * 4, 2, 0.5]);
-  assert.throws(() => penalizeRepeats(changed, [1], 0));
 });
 
 test.run();
