@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { isRecord } from '../../engine/index.js';
+import { isRecord, parseJsonText } from '../../engine/index.js';
 import { HttpFailure } from './httpFailure.js';
 
 /** Reads the body of a request. @throws HttpFailure for one that is too large, not JSON or no object. */
@@ -22,9 +22,9 @@ export async function readJson(
   }
   let body: unknown;
   try {
-    body = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(pieces)));
-  } catch (error) {
-    throw new HttpFailure(400, `the body is not JSON: ${(error as Error).message}`);
+    body = parseJsonText(new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(pieces)));
+  } catch {
+    throw new HttpFailure(400, 'the body is not JSON');
   }
   if (!isRecord(body)) throw new HttpFailure(400, 'the body is not a JSON object');
   return body;
