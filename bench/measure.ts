@@ -41,8 +41,8 @@ export interface MeasureOptions {
 }
 
 /** Where and when a benchmark was measured. */
-export const environment = (device: Device) => ({
-  adapter: device.info,
+export const environment = ({ info }: Pick<Device, 'info'>) => ({
+  adapter: info,
   node: process.version,
   platform: `${process.platform} ${process.arch}`,
   date: new Date().toISOString().slice(0, 10),
@@ -78,6 +78,22 @@ export async function medianTime(
     times.push(await wallTime(run));
   }
   return median(times);
+}
+
+/** `samples` results of two runs that take turns, after a warm-up of both. */
+export async function inTurns<T>(
+  first: () => Promise<T>,
+  second: () => Promise<T>,
+  { samples = 3, signal }: MeasureOptions = {},
+): Promise<[first: T, second: T][]> {
+  await first();
+  await second();
+  const results: [T, T][] = [];
+  for (let sample = 0; sample < samples; sample++) {
+    signal?.throwIfAborted();
+    results.push([await first(), await second()]);
+  }
+  return results;
 }
 
 /** Three significant digits, never as 1.23e+3. */

@@ -13,7 +13,16 @@ import {
   prefillSeconds,
   tokenSeconds,
 } from '../replaceme/index.js';
-import { type Benchmark, type BenchTable, type BenchText, digits, left, percent, right } from './measure.js';
+import {
+  type Benchmark,
+  type BenchTable,
+  type BenchText,
+  digits,
+  environment,
+  left,
+  percent,
+  right,
+} from './measure.js';
 import { modelConfigs, withConfigFolders } from './modelConfigs.js';
 
 /** The models of `bench predict`. */
@@ -82,9 +91,8 @@ export async function predictCard(card: Card): Promise<Prediction> {
     ...{ name, value, unit: 'tokens/s', better: 'higher' as const },
   });
   return {
-    ...{ bench: 'predict', adapter: { ...card.info, architecture: '' }, card, models },
-    ...{ node: process.version, platform: `${process.platform} ${process.arch}` },
-    date: new Date().toISOString().slice(0, 10),
+    ...environment({ info: { ...card.info, architecture: '' } }),
+    ...{ bench: 'predict', card, models },
     metrics: models.flatMap(({ model, prefill = [], decode, prune }) => [
       ...prefill.map(({ tokens, tokensPerSecond }) => rate(`${model}, prefill ${tokens}`, tokensPerSecond)),
       ...(decode === undefined ? [] : [rate(`${model}, decode`, decode)]),

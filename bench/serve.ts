@@ -6,6 +6,7 @@ import {
   describeEnvironment,
   digits,
   environment,
+  inTurns,
   left,
   type MeasureOptions,
   median,
@@ -74,13 +75,11 @@ export async function benchServe(
     const all = count * tokens;
     return { tokensPerSecond: (1000 * all) / milliseconds, cpuMsPerToken: (user + system) / 1000 / all };
   };
-  await serve(1);
-  await serve(requests);
-  const pairs: [Served, Served][] = [];
-  for (let sample = 0; sample < samples; sample++) {
-    signal?.throwIfAborted();
-    pairs.push([await serve(1), await serve(requests)]);
-  }
+  const pairs = await inTurns(
+    () => serve(1),
+    () => serve(requests),
+    { samples, signal },
+  );
   const medians = (all: readonly Served[]): Served => ({
     tokensPerSecond: median(all.map(each => each.tokensPerSecond)),
     cpuMsPerToken: median(all.map(each => each.cpuMsPerToken)),

@@ -6,6 +6,7 @@ import {
   describeEnvironment,
   digits,
   environment,
+  inTurns,
   left,
   type MeasureOptions,
   median,
@@ -52,13 +53,11 @@ export async function benchTogether(
     const milliseconds = await wallTime(() => generateTogether(model, requests, { ...sampling, signal }));
     return (1000 * texts * tokens) / milliseconds;
   };
-  await write(1);
-  await write(together);
-  const rates: [number, number][] = [];
-  for (let sample = 0; sample < samples; sample++) {
-    signal?.throwIfAborted();
-    rates.push([await write(1), await write(together)]);
-  }
+  const rates = await inTurns(
+    () => write(1),
+    () => write(together),
+    { samples, signal },
+  );
   const [alone, beside] = [median(rates.map(([a]) => a)), median(rates.map(([, b]) => b))];
   return {
     ...{ bench: 'together', ...environment(device), model: name, tokens, together, samples },

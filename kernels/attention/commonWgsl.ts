@@ -47,7 +47,7 @@ export const firstSum = ({ sunk }: AttentionForm, isOne: string): string =>
   sunk ? `select(0.0, 1.0, ${isOne})` : '0.0';
 
 /**
- * WGSL at the start of `main` in the programs for many queries: workgroup (x, y) takes `rows` rows of key/value head y,
+ * WGSL at the start of `main` in the programs for many queries, those of the backward pass too: workgroup (x, y) takes `rows` rows of key/value head y,
  * first_row to end_row. A row is one query of one head; the rows of a key/value head are numbered query by query, head by
  * head. `low` to `high` are the keys that any of them needs: the loop over them must be uniform in the workgroup.
  */

@@ -1,4 +1,5 @@
 import { type ProgramSpec, programFamily } from '../../engine/index.js';
+import { keysOfTile } from '../attention/commonWgsl.js';
 import { lines } from '../shared/wgsl.js';
 import { parameters } from './commonWgsl.js';
 
@@ -52,20 +53,7 @@ var<workgroup> weights: array<vec4f, ${KEYS * 8}>;
 @compute @workgroup_size(64) fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_index) lane: u32) {
   let i = lane / 8u;
   let j = lane % 8u;
-  let group = p.heads / p.kv_heads;
-  let kv_head = wid.y;
-  let first_row = (p.first_tile + wid.x) * ${ROWS_OF_TILE}u;
-  let end_row = min(first_row + ${ROWS_OF_TILE}u, p.queries * group);
-  // The keys that any row of the tile needs: the loop over them must be uniform in the workgroup.
-  var low = 0xffffffffu;
-  var high = 0u;
-  for (var t = first_row / group; t <= (end_row - 1u) / group; t++) {
-    let range = ranges[t];
-    if (range.x < range.y) {
-      low = min(low, range.x);
-      high = max(high, range.y);
-    }
-  }
+${keysOfTile(ROWS_OF_TILE)}
 ${rows(
   r => `
   let row${r} = first_row + 4u * i + ${r}u;

@@ -193,39 +193,67 @@ export function blockProduct(rec: Recorder, product: BlockProduct): void {
   const columnFlops = operations[precision] * tileColumns * Math.min(m, mStep) * Math.min(k, kStep);
   const affordable = Math.floor((SECONDS_PER_DISPATCH * device.assumedRates.flops) / columnFlops);
   const nStep = Math.max(1, affordable) * tileColumns;
+  for (const { rows, depth, left, right, target, begin, goesOn } of boundParts(product, mStep, kStep)) {
+    const begins = goesOn ? 2 : begin ? 1 : 0;
+    const chunk = precise ? Math.max(1, depth) : CHUNK;
+    for (let n0 = 0; n0 < n; n0 += nStep) {
+      const columns = Math.min(nStep, n - n0);
+      rec.dispatch({
+        program: spec,
+        tensors: [
+          ...target.tensors,
+          ...left.tensors,
+          ...right.tensors,
+          // Unless sums begin with F, this binding is unused, and any input can fill it.
+          ...(begin ?? left).tensors,
+        ],
+        params: [
+          ...[rows, n, depth, begins, n0, f32Bits(op === 'add' ? 1 : -1), chunk],
+          ...[left.offset, ...(a.transpose ? [1, left.stride] : [left.stride, 1])],
+          ...[right.offset, right.stride, begin?.offset ?? 0, begin?.stride ?? 0],
+          ...[target.offset, target.stride, 0],
+        ],
+        grid: [Math.ceil(columns / tileColumns), Math.ceil(rows / tileRows)],
+        flops: operations[precision] * rows * columns * depth,
+      });
+    }
+  }
+}
+
+/** What one dispatch of a product binds. */
+interface BoundPart {
+  readonly rows: number;
+  readonly depth: number;
+  readonly left: Bound;
+  readonly right: Bound;
+  readonly target: Bound;
+  /** What the sums begin with. */
+  readonly begin: Bound | undefined;
+  /** Whether it adds to the sums of the part before. */
+  readonly goesOn: boolean;
+}
+
+/** Divides a product into parts of so many rows and terms, which bindings hold. */
+function* boundParts(
+  { out, from, a, b, shape: [m, , k] }: BlockProduct,
+  mStep: number,
+  kStep: number,
+): Generator<BoundPart> {
+  const column = a.column ?? 0;
   for (let m0 = 0; m0 < m; m0 += mStep) {
     const rows = Math.min(mStep, m - m0);
     const target = boundRows(out, m0, rows);
-    const begin = from && boundRows(from, m0, rows);
     for (let k0 = 0; k0 < k || k0 === 0; k0 += kStep) {
       const depth = Math.min(kStep, k - k0);
-      const left = a.transpose
-        ? boundRows({ ...a, column: (a.column ?? 0) + m0 }, k0, depth)
-        : boundRows({ ...a, column: (a.column ?? 0) + k0 }, m0, rows);
-      const right = boundRows(b, k0, depth);
-      const begins = k0 > 0 ? 2 : begin ? 1 : 0;
-      const chunk = precise ? Math.max(1, depth) : CHUNK;
-      for (let n0 = 0; n0 < n; n0 += nStep) {
-        const columns = Math.min(nStep, n - n0);
-        rec.dispatch({
-          program: spec,
-          tensors: [
-            ...target.tensors,
-            ...left.tensors,
-            ...right.tensors,
-            // Unless sums begin with F, this binding is unused, and any input can fill it.
-            ...(begins === 1 ? begin! : left).tensors,
-          ],
-          params: [
-            ...[rows, n, depth, begins, n0, f32Bits(op === 'add' ? 1 : -1), chunk],
-            ...[left.offset, ...(a.transpose ? [1, left.stride] : [left.stride, 1])],
-            ...[right.offset, right.stride, begin?.offset ?? 0, begin?.stride ?? 0],
-            ...[target.offset, target.stride, 0],
-          ],
-          grid: [Math.ceil(columns / tileColumns), Math.ceil(rows / tileRows)],
-          flops: operations[precision] * rows * columns * depth,
-        });
-      }
+      yield {
+        ...{ rows, depth, target },
+        left: a.transpose
+          ? boundRows({ ...a, column: column + m0 }, k0, depth)
+          : boundRows({ ...a, column: column + k0 }, m0, rows),
+        right: boundRows(b, k0, depth),
+        begin: from && k0 === 0 ? boundRows(from, m0, rows) : undefined,
+        goesOn: k0 > 0,
+      };
     }
   }
 }
@@ -246,7 +274,8 @@ function boundRows(
 }
 
 /** Records a product of f32 blocks by matmul's programs. */
-function byTilesOfMatmul(rec: Recorder, { out, from, a, b, shape, op }: BlockProduct): void {
+function byTilesOfMatmul(rec: Recorder, product: BlockProduct): void {
+  const { out, from, a, b, shape, op } = product;
   const [m, n, k] = shape;
   const { transpose: transposeA = false } = a;
   const { device } = partsOf(out.matrix)[0]!;
@@ -254,38 +283,27 @@ function byTilesOfMatmul(rec: Recorder, { out, from, a, b, shape, op }: BlockPro
   const kStep = Math.min(MATMUL_TERMS, pieces([b, transposeA ? a : undefined], k, MATMUL_ROWS));
   const matmulShape = { m, n, k: Math.min(k, kStep), transposeA, transposeB: false };
   const choice = batchedMatmul(device, matmulShape, { a: 'f32', b: 'f32' });
-  for (let m0 = 0; m0 < m; m0 += mStep) {
-    const rows = Math.min(mStep, m - m0);
-    const target = boundRows(out, m0, rows);
-    const begin = from && boundRows(from, m0, rows);
-    for (let k0 = 0; k0 < k || k0 === 0; k0 += kStep) {
-      const depth = Math.min(kStep, k - k0);
-      const left = transposeA
-        ? boundRows({ ...a, column: (a.column ?? 0) + m0 }, k0, depth)
-        : boundRows({ ...a, column: (a.column ?? 0) + k0 }, m0, rows);
-      const right = boundRows(b, k0, depth);
-      const first = k0 === 0 ? begin : undefined;
-      const operand = { dtype: 'f32', block: true } as const;
-      recordProduct(rec, {
-        kernel: 'matmul',
-        layout: {
-          a: { ...operand, kContiguous: !transposeA, aligned: byFours(transposeA ? rows : depth, left) },
-          b: { ...operand, kContiguous: false, aligned: byFours(n, right) },
-          oddK: depth % 4 !== 0,
-          vec4Out: byFours(n, target) && (!first || byFours(n, first)),
-          ...{ bias: false, residual: false, accumulate: false, partial: false },
-          blocks: k0 > 0 ? 'out' : first ? 'block' : 'nothing',
-        },
-        ...{ choice, m: rows, n, k: depth, out: target.tensors[0]! },
-        operands: [left.tensors[0]!, right.tensors[0]!],
-        epilogue: first?.tensors ?? [],
-        blocks: {
-          sign: op === 'add' ? 1 : -1,
-          ...{ a: placed(left), b: placed(right), out: placed(target) },
-          ...(first && { from: placed(first) }),
-        },
-      });
-    }
+  const operand = { dtype: 'f32', block: true } as const;
+  for (const { rows, depth, left, right, target, begin, goesOn } of boundParts(product, mStep, kStep)) {
+    recordProduct(rec, {
+      kernel: 'matmul',
+      layout: {
+        a: { ...operand, kContiguous: !transposeA, aligned: byFours(transposeA ? rows : depth, left) },
+        b: { ...operand, kContiguous: false, aligned: byFours(n, right) },
+        oddK: depth % 4 !== 0,
+        vec4Out: byFours(n, target) && (!begin || byFours(n, begin)),
+        ...{ bias: false, residual: false, accumulate: false, partial: false },
+        blocks: goesOn ? 'out' : begin ? 'block' : 'nothing',
+      },
+      ...{ choice, m: rows, n, k: depth, out: target.tensors[0]! },
+      operands: [left.tensors[0]!, right.tensors[0]!],
+      epilogue: begin?.tensors ?? [],
+      blocks: {
+        sign: op === 'add' ? 1 : -1,
+        ...{ a: placed(left), b: placed(right), out: placed(target) },
+        ...(begin && { from: placed(begin) }),
+      },
+    });
   }
 }
 

@@ -213,6 +213,9 @@ export const storedHeadDim = ({ headDim }: Pick<Architecture, 'headDim'>): numbe
 export const hasOutNorms = ({ tensorNames }: Architecture): boolean =>
   tensorNames.layers.some(({ attentionOutNorm, mlpOutNorm }) => attentionOutNorm ?? mlpOutNorm);
 
+/** Whether any layer mixes tokens without attention. */
+export const hasLinearLayers = ({ linear }: Pick<Architecture, 'linear'>): boolean => linear.some(Boolean);
+
 /**
  * Restricts an architecture to the layers `keep` (old indices, ascending). Tensor names stay those of the original
  * checkpoint.

@@ -2,12 +2,15 @@ import { asBytes, asU16, asU32, byteSize, RmError } from '../../engine/index.js'
 import { type Checkpoint, type OpaqueTensor, requireRange, type TensorInfo } from './checkpoint.js';
 import { filled } from './fileReads.js';
 
-/** A matrix or bias of one expert within the tensor of all: every `stride`-th of the last dimension, from `first` on. */
-interface ExpertPart {
-  readonly fused: string;
+/** A matrix or bias of one expert within the tensor of all: every `stride`-th line, from `first` on. */
+export interface ExpertPlace {
   readonly expert: number;
   readonly first: number;
   readonly stride: number;
+}
+
+interface ExpertPart extends ExpertPlace {
+  readonly fused: string;
 }
 
 /** Parts of a fused tensor by its ending. */
@@ -29,6 +32,15 @@ export function fusedParts(
   return parts && { at, parts };
 }
 
+/** The parts of a fused tensor of so many experts, expert by expert, each with a name of its own. */
+export const partsOfExperts = (
+  { at, parts }: { readonly at: string; readonly parts: readonly string[] },
+  count: number,
+): (ExpertPlace & { readonly own: string })[] =>
+  Array.from({ length: count }, (_, expert) =>
+    parts.map((part, first) => ({ own: `${at}.${expert}.${part}`, expert, first, stride: parts.length })),
+  ).flat();
+
 /**
  * Presents tensors of all experts as gpt-oss stores them, [experts, in, out] with gate and up in turn, and biases [experts,
  * out], as a matrix [out, in] and a bias for each expert: `experts.3.gate_proj.weight`. Other tensors pass through.
@@ -48,14 +60,10 @@ export class SplitExperts implements Checkpoint {
     this.names = stored.names.flatMap(name => {
       const fused = stored.opaque(name) ? undefined : fusedParts(name);
       if (!fused) return [name];
-      const { at, parts } = fused;
-      return Array.from({ length: stored.info(name).shape[0] ?? 0 }, (_, expert) =>
-        parts.map((part, first) => {
-          const own = `${at}.${expert}.${part}`;
-          this.#parts.set(own, { fused: name, expert, first, stride: parts.length });
-          return own;
-        }),
-      ).flat();
+      return partsOfExperts(fused, stored.info(name).shape[0] ?? 0).map(({ own, ...place }) => {
+        this.#parts.set(own, { fused: name, ...place });
+        return own;
+      });
     });
   }
 

@@ -1,5 +1,5 @@
 import { asU32 } from '../../engine/index.js';
-import { fusedParts } from '../checkpoint/fusedExperts.js';
+import { type ExpertPlace, fusedParts, partsOfExperts } from '../checkpoint/fusedExperts.js';
 import type { CompressedTensor } from './compressedTensor.js';
 import type { StoredPart, StoredParts } from './storedParts.js';
 
@@ -21,13 +21,10 @@ export function mxfp4Experts(stored: StoredParts): {
     const fused = name.endsWith('_blocks') ? fusedParts(name.slice(0, -'_blocks'.length)) : undefined;
     if (!fused) return [name];
     const [codes, scales] = partsOf(stored, name);
-    return Array.from({ length: codes.shape[0]! }, (_, expert) =>
-      fused.parts.map((part, first) => {
-        const own = `${fused.at}.${expert}.${part}`;
-        tensors.set(own, matrixOf(stored, codes, scales, { expert, first, stride: fused.parts.length }));
-        return own;
-      }),
-    ).flat();
+    return partsOfExperts(fused, codes.shape[0]!).map(({ own, ...place }) => {
+      tensors.set(own, matrixOf(stored, codes, scales, place));
+      return own;
+    });
   });
   return { names, tensors };
 }
@@ -49,7 +46,7 @@ function matrixOf(
   stored: StoredParts,
   codes: StoredPart,
   scales: StoredPart,
-  { expert, first, stride }: { readonly expert: number; readonly first: number; readonly stride: number },
+  { expert, first, stride }: ExpertPlace,
 ): CompressedTensor {
   const [, rows = 0, groups = 0] = codes.shape;
   const read = async (part: StoredPart, from: number, count: number): Promise<Uint8Array> => {

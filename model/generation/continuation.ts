@@ -77,11 +77,6 @@ export class Continuation implements AsyncIterableIterator<number, undefined> {
     return this.#ended;
   }
 
-  /** Whether it takes no more tokens. @internal */
-  get over(): boolean {
-    return this.#over;
-  }
-
   /** @internal */
   entered(place: number, reused: number): void {
     this.place = place;

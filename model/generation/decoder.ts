@@ -1,4 +1,5 @@
 import { Scope, Tensor, tensorFrom } from '../../engine/index.js';
+import { hasLinearLayers } from '../architecture/architecture.js';
 import { rotateAlike } from '../architecture/rope.js';
 import { Batch } from '../transformer/batch.js';
 import { tokenLogits } from '../transformer/headLogits.js';
@@ -65,7 +66,7 @@ export class Decoder {
     const alike = rotateAlike(this.model.arch.ropes, cached.length, tokens.length);
     const common = alike ? Math.min(differs < 0 ? tokens.length : differs, tokens.length - 1) : 0;
     // Layers without attention know of all tokens of the place.
-    return common < cached.length && this.model.arch.linear.some(Boolean) ? 0 : common;
+    return common < cached.length && hasLinearLayers(this.model.arch) ? 0 : common;
   }
 
   /** Begins a text in a place with the first `count` tokens of another place, or of its own. */

@@ -77,32 +77,31 @@ const chat = record({
   ),
 });
 
-/** What changes the answer and is not done here, with the values that ask for nothing. */
-const notDone: Readonly<Record<string, readonly unknown[]>> = {
-  best_of: [1],
-  echo: [false],
-  suffix: [''],
-  logprobs: [false],
-  top_logprobs: [0],
-  frequency_penalty: [0],
-  presence_penalty: [0],
+const is = (idle: unknown) => (value: unknown) => value === idle;
+const isEmpty = (value: unknown) =>
+  isRecord(value)
+    ? Object.keys(value).length === 0 || value.type === 'text'
+    : Array.isArray(value) && value.length === 0;
+
+/** What changes the answer and is not done here, and whether a value asks for nothing. */
+const notDone: Readonly<Record<string, (value: unknown) => boolean>> = {
+  best_of: is(1),
+  echo: is(false),
+  suffix: is(''),
+  logprobs: is(false),
+  top_logprobs: is(0),
+  frequency_penalty: is(0),
+  presence_penalty: is(0),
+  tools: isEmpty,
+  functions: isEmpty,
+  logit_bias: isEmpty,
+  response_format: isEmpty,
 };
 
 function refuseNotDone(body: Readonly<Record<string, unknown>>): void {
-  for (const [name, values] of Object.entries(notDone)) {
+  for (const [name, isIdle] of Object.entries(notDone)) {
     const value = entryOf(body, name);
-    if (value === undefined || value === null || values.includes(value)) continue;
-    throw new HttpFailure(400, `\`${name}\` is not supported`, {
-      param: name,
-      code: 'unsupported_parameter',
-    });
-  }
-  for (const name of ['tools', 'functions', 'logit_bias', 'response_format']) {
-    const value = entryOf(body, name);
-    const empty = isRecord(value)
-      ? Object.keys(value).length === 0 || value.type === 'text'
-      : Array.isArray(value) && value.length === 0;
-    if (value === undefined || value === null || empty) continue;
+    if (value === undefined || value === null || isIdle(value)) continue;
     throw new HttpFailure(400, `\`${name}\` is not supported`, {
       param: name,
       code: 'unsupported_parameter',

@@ -4,6 +4,7 @@ import {
   type Architecture,
   type Experts,
   expectedTensors,
+  hasLinearLayers,
   type ModelPart,
   type VisionInput,
 } from '../architecture/architecture.js';
@@ -112,7 +113,7 @@ export async function inspectModel(folder: string): Promise<ModelSummary> {
           layers: arch.tensorNames.layers.filter(({ router }) => router).length,
         },
       }),
-      ...(arch.linear.some(Boolean) && { layerKinds: countedKinds(arch) }),
+      ...(hasLinearLayers(arch) && { layerKinds: countedKinds(arch) }),
       ...(arch.vision && { images: imagesOf(arch.vision) }),
       parameters,
       dtypes,
@@ -124,7 +125,7 @@ export async function inspectModel(folder: string): Promise<ModelSummary> {
         checkpoint: checkpoint.totalBytes,
         weights,
         cachePerToken: tokenBytes(arch),
-        ...(arch.linear.some(Boolean) && { cacheStates: stateBytes(arch) }),
+        ...(hasLinearLayers(arch) && { cacheStates: stateBytes(arch) }),
       },
       unusedTensors: checkpoint.names.filter(name => !used.has(name)),
     };

@@ -11,7 +11,7 @@ import {
   xieluBackward,
   xieluSlopeBy,
 } from '../../kernels/index.js';
-import { type Architecture, storedHeadDim } from '../architecture/architecture.js';
+import { type Architecture, hasLinearLayers, storedHeadDim } from '../architecture/architecture.js';
 import type { Batch } from '../transformer/batch.js';
 import { type AttentionStep, LayerSteps } from '../transformer/layerSteps.js';
 import type { Model } from '../transformer/model.js';
@@ -39,8 +39,9 @@ const MLP_INPUT = ['gate', 'up', 'gateBias', 'upBias', 'mlpNorm', 'mlpNormBias',
  * @throws RmError UNSUPPORTED_FAMILY for layers that have no backward pass here: mixtures of experts, linear layers, and
  *   attention with a gate.
  */
-export function requireBackward({ experts, family, linear, tensorNames }: Architecture): void {
-  if (linear.some(Boolean) || tensorNames.layers.some(({ outGate }) => outGate)) {
+export function requireBackward(arch: Architecture): void {
+  const { experts, family, tensorNames } = arch;
+  if (hasLinearLayers(arch) || tensorNames.layers.some(({ outGate }) => outGate)) {
     throw new RmError(
       'UNSUPPORTED_FAMILY',
       `layers of ${family} models have convolutions or gates, which have no backward pass here`,

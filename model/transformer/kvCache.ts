@@ -9,7 +9,7 @@ import {
   Tensor,
   whole,
 } from '../../engine/index.js';
-import { type Architecture, storedHeadDim } from '../architecture/architecture.js';
+import { type Architecture, hasLinearLayers, storedHeadDim } from '../architecture/architecture.js';
 import { aBatch, aDevice, anArchitecture } from '../arguments/forms.js';
 import type { Batch, CachePlace } from './batch.js';
 import { CachedStates, type LinearStates } from './linearStates.js';
@@ -232,7 +232,7 @@ export class KvCache {
   }
 
   get #hasStates(): boolean {
-    return this.#arch.linear.some(Boolean);
+    return hasLinearLayers(this.#arch);
   }
 
   /**

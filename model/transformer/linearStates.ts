@@ -1,5 +1,5 @@
 import { type Device, Scope, Tensor } from '../../engine/index.js';
-import type { Architecture } from '../architecture/architecture.js';
+import { type Architecture, hasLinearLayers } from '../architecture/architecture.js';
 import { type LinearMixer, stateSizes } from '../architecture/mixer.js';
 
 /** What a layer without attention keeps of the tokens so far, by what it is: f32 [places, numbers] (see `stateSizes`). */
@@ -24,7 +24,7 @@ export class CachedStates {
 
   /** Makes memory for so many places. @throws RmError OUT_OF_MEMORY; nothing is then changed. */
   hold(places: number): void {
-    if (places <= this.#places || !this.arch.linear.some(Boolean)) return;
+    if (places <= this.#places || !hasLinearLayers(this.arch)) return;
     const rows = 2 ** Math.ceil(Math.log2(places));
     const scope = new Scope(this.device);
     const make = (mixer: LinearMixer, old: LinearStates | undefined): LinearStates => {

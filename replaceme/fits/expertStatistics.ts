@@ -45,7 +45,6 @@ const LEAST_SHARE = 1e-6;
  * held-out tokens it does no good keeps its weights. Source: our own; separable surrogates as in Lange and Fessler, 1995.
  */
 export class ExpertStatistics implements LiveState {
-  readonly #scope: Scope;
   /** Of all experts, the shared one last. */
   readonly #parts: readonly RidgeStatistics[];
   #points: readonly RidgePoint[] = [];
@@ -55,7 +54,6 @@ export class ExpertStatistics implements LiveState {
     private readonly sizes: ExpertSizes,
   ) {
     const { count, features, shared, hidden } = sizes;
-    this.#scope = new Scope(device);
     const widths = [...new Array<number>(count).fill(features), ...(shared > 0 ? [shared] : [])];
     this.#parts = widths.map(width => new RidgeStatistics(device, width, hidden));
   }
@@ -208,7 +206,6 @@ export class ExpertStatistics implements LiveState {
 
   [Symbol.dispose](): void {
     for (const part of this.#parts) part[Symbol.dispose]();
-    this.#scope.dispose();
   }
 }
 

@@ -7,8 +7,10 @@ import {
   gainOf,
   type Projection,
   type ProjectionFit,
+  type ProjectionSums,
   type ProjectionWeights,
   type RidgeSummary,
+  type SumsRequest,
   statisticsOf,
 } from './projectionFit.js';
 import type { ProjectionPath } from './ridgePath.js';
@@ -64,30 +66,45 @@ export async function fitProjections(fit: ProjectionFit): Promise<ProjectionFits
   return { weights, attention: attention.summary, mlp: mlp.summary, paths };
 }
 
+interface Solver<S> {
+  solve(ridge?: number, options?: { scaled?: boolean | undefined }): Promise<S | undefined>;
+}
+
+/**
+ * Solves for a projection once its sums are complete.
+ *
+ * @param apply turns a solution into weights, and disposes its tensors.
+ */
+async function fitSums<S extends { readonly ridge: number }>(
+  { model, layer, ridge, scaled, sumsOf }: ProjectionFit,
+  request: SumsRequest,
+  statistics: ProjectionSums & Solver<S>,
+  apply: (solution: S) => NonNullable<Fitted['solved']>,
+): Promise<Fitted | undefined> {
+  if (!(await sumsOf(request, statistics))) return undefined;
+  using _section = model.device.section('solve');
+  await model.loadLayer(layer);
+  const solver: Solver<S> = statistics;
+  const solution = await solver.solve(ridge, { scaled });
+  const path = { projection: request.projection, points: statistics.points };
+  if (!solution) return { path, solved: undefined };
+  return { path: { ...path, chosen: solution.ridge }, solved: apply(solution) };
+}
+
 async function fitLinear(
   fit: ProjectionFit,
   projection: Projection,
   step: number,
   after: string,
 ): Promise<Fitted | undefined> {
-  const { model, layer, ridge, scaled } = fit;
+  const { model, layer } = fit;
   using statistics = statisticsOf(fit, projection);
-  if (!(await fit.sumsOf({ projection, after }, statistics))) return undefined;
-  using _section = model.device.section('solve');
-  await model.loadLayer(layer);
-  const solution = await statistics.solve(ridge, { scaled });
-  const path = { projection, points: statistics.points };
-  if (!solution) return { path, solved: undefined };
-  const { delta, ...summary } = solution;
-  using _ = delta;
-  const weight = fit.weights[projection] ?? model.weights.layers[layer]![projection];
-  return {
-    path: { ...path, chosen: summary.ridge },
-    solved: {
-      weights: { [projection]: movedWeight(weight, delta, step / model.arch.residualScale) },
-      summary,
-    },
-  };
+  return await fitSums(fit, { projection, after }, statistics, ({ delta, ...summary }) => {
+    using _ = delta;
+    const weight = fit.weights[projection] ?? model.weights.layers[layer]![projection];
+    const moved = movedWeight(weight, delta, step / model.arch.residualScale);
+    return { weights: { [projection]: moved }, summary };
+  });
 }
 
 /** Fits the down projections of all experts, the shared one among them. */
@@ -97,25 +114,20 @@ async function fitExperts(
   step: number,
   after: string,
 ): Promise<Fitted | undefined> {
-  const { model, layer, ridge, scaled } = fit;
+  const { model, layer } = fit;
   using statistics = expertStatisticsOf(fit);
-  if (!(await fit.sumsOf({ projection, after }, statistics))) return undefined;
-  using _section = model.device.section('solve');
-  await model.loadLayer(layer);
-  const solution = await statistics.solve(ridge, { scaled });
-  const path = { projection, points: statistics.points };
-  if (!solution) return { path, solved: undefined };
-  const { deltas, shared, ...summary } = solution;
-  using scope = new Scope(model.device);
-  for (const delta of [...deltas, shared]) if (delta) scope.own(delta);
-  const { down, sharedDown } = model.weights.layers[layer]!;
-  const moved = step / model.arch.residualScale;
-  const weights = {
-    ...(deltas.some(Boolean) && { down: scope.own(movedStack(down, deltas, moved)) }),
-    ...(shared && sharedDown && { sharedDown: scope.own(movedWeight(sharedDown, shared, moved)) }),
-  };
-  for (const tensor of Object.values(weights)) scope.release(tensor);
-  return { path: { ...path, chosen: summary.ridge }, solved: { weights, summary } };
+  return await fitSums(fit, { projection, after }, statistics, ({ deltas, shared, ...summary }) => {
+    using scope = new Scope(model.device);
+    for (const delta of [...deltas, shared]) if (delta) scope.own(delta);
+    const { down, sharedDown } = model.weights.layers[layer]!;
+    const moved = step / model.arch.residualScale;
+    const weights = {
+      ...(deltas.some(Boolean) && { down: scope.own(movedStack(down, deltas, moved)) }),
+      ...(shared && sharedDown && { sharedDown: scope.own(movedWeight(sharedDown, shared, moved)) }),
+    };
+    for (const tensor of Object.values(weights)) scope.release(tensor);
+    return { weights, summary };
+  });
 }
 
 /** W + step * Deltaᵀ in W's dtype; W [out, in], Delta [in, out] f32. The caller disposes it. */
