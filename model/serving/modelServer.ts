@@ -85,8 +85,9 @@ export class ModelServer {
       { models: listOf(aServedModel, 1), options: serverSettings },
     );
     const names = models.map(({ name }) => name);
-    if (new Set(names).size < names.length) {
-      throw new RmError('INVALID_ARGUMENT', `two models are called ${names[0]}`, 'Give each its own name.');
+    const twice = names.find((name, i) => names.indexOf(name) < i);
+    if (twice !== undefined) {
+      throw new RmError('INVALID_ARGUMENT', `two models are called ${twice}`, 'Give each its own name.');
     }
     this.#options = options;
     const { texts, cacheBytes } = options;
